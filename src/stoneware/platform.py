@@ -1,0 +1,163 @@
+"""The platform protocol: all that bake, run and rollout ask of the place where machines run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+
+class Phase(StrEnum):
+    """Where a machine is in its life."""
+
+    CREATED = "created"
+    BOOTING = "booting"
+    CONFIGURING = "configuring"
+    RUNNING = "running"
+    FAILED = "failed"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+class Health(StrEnum):
+    """What the image's HEALTHCHECK last said; `none` where there is no health check."""
+
+    NONE = "none"
+    STARTING = "starting"
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+
+
+@dataclass(frozen=True, order=True)
+class PortMapping:
+    """A port of the machine published on this computer. `host_port` 0 asks for a free one."""
+
+    host_ip: str
+    host_port: int
+    machine_port: int
+    protocol: str = "tcp"
+
+
+@dataclass(frozen=True, order=True)
+class VolumeMount:
+    """A persistent disk, by name, and where the machine mounts it."""
+
+    volume: str
+    path: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True)
+class MachineSpec:
+    """What is wanted of one machine.
+
+    `source` is what it boots from: `image:sha256:…` or `checkpoint:KEY`. `metadata` are the instance
+    attributes the metadata server hands out. `files` are served to this machine only, by name, at
+    `/stoneware/v1/files/NAME` of its metadata server (the build bundle). `memory` is in bytes, `cpus` a
+    number of cores. `restart` is Docker's policy: no, always, unless-stopped, on-failure[:N].
+    """
+
+    name: str
+    source: str
+    kind: str = "machine"  # or "builder"
+    hostname: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, Path] = field(default_factory=dict)
+    volumes: tuple[VolumeMount, ...] = ()
+    ports: tuple[PortMapping, ...] = ()
+    memory: int | None = None
+    cpus: float | None = None
+    read_only: bool = False
+    restart: str = "no"
+    remove_when_stopped: bool = False
+    stop_timeout: float = 10.0  # seconds the services get before the machine is powered off
+    image_ref: str = ""  # as the user wrote it
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One machine as it is observed. Times are seconds since the epoch; `exit_code` is set once stopped."""
+
+    name: str
+    id: str
+    kind: str
+    image_id: str
+    image: str
+    phase: Phase
+    health: Health
+    ip: str
+    ports: tuple[PortMapping, ...]
+    config_digest: str
+    error: str
+    created: float
+    started: float | None
+    exit_code: int | None
+    leader: int | None  # process id of the machine's PID 1 on this computer, where there is one
+    spec: MachineSpec
+
+
+class Platform(Protocol):
+    """A place where machines run. Every method raises StonewareError with what to do next."""
+
+    can_checkpoint: bool
+
+    def create(self, spec: MachineSpec) -> Machine:
+        """Create a machine and start it. Raises InputError when the name or a port is in use."""
+        ...
+
+    def observe(self, name: str) -> Machine | None:
+        """Return the machine of that name as it is now, or None."""
+        ...
+
+    def machines(self) -> list[Machine]:
+        """Return all machines, builders among them, sorted by name."""
+        ...
+
+    def start(self, name: str) -> Machine:
+        """Start a stopped machine; a running one is left alone."""
+        ...
+
+    def stop(self, name: str, *, timeout: float | None = None) -> None:
+        """Power a machine off, hard after `timeout` seconds (default: its own stop_timeout)."""
+        ...
+
+    def destroy(self, name: str) -> None:
+        """Remove a machine, running or not. Its volumes stay. A missing machine is no error."""
+        ...
+
+    def console(self, name: str, offset: int = 0) -> tuple[bytes, int]:
+        """Return the console's output from a byte offset on, and the offset to go on from."""
+        ...
+
+    def guest_attributes(self, name: str) -> dict[str, str]:
+        """Return what the machine reported: `namespace/key` to value."""
+        ...
+
+    def set_metadata(self, name: str, changes: Mapping[str, str | None]) -> None:
+        """Change instance attributes (None removes one); whoever waits for a change is told."""
+        ...
+
+    def execute(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        tty: bool = False,
+        interactive: bool = False,
+        env: Mapping[str, str] | None = None,
+        user: str = "",
+        workdir: str = "",
+    ) -> int:
+        """Run a command in a running machine on our own standard streams and return its exit code."""
+        ...
+
+    def checkpoint(self, name: str, key: str, document: Mapping[str, Any]) -> None:
+        """Save a builder's root file system under a step key, atomically; the machine goes on running."""
+        ...
+
+    def capture(self, name: str, manifest: bytes, document: Mapping[str, Any]) -> str:
+        """Make an image of a stopped builder's root and return its id, `sha256:…` of `manifest`."""
+        ...
