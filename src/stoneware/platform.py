@@ -55,7 +55,8 @@ class MachineSpec:
 
     `source` is what it boots from: `image:sha256:…` or `checkpoint:KEY`. `metadata` are the instance
     attributes the metadata server hands out. `files` are served to this machine only, by name, at
-    `/stoneware/v1/files/NAME` of its metadata server (the build bundle). `memory` is in bytes, `cpus` a
+    `/stoneware/v1/files/NAME` of its metadata server (the build bundle). `caches` are ids of
+    directories that outlive builders; the n-th (from 0) is bound at `/run/stoneware/cache/N`. `memory` is in bytes, `cpus` a
     number of cores. `restart` is Docker's policy: no, always, unless-stopped, on-failure[:N].
     """
 
@@ -66,6 +67,7 @@ class MachineSpec:
     metadata: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, Path] = field(default_factory=dict)
     volumes: tuple[VolumeMount, ...] = ()
+    caches: tuple[str, ...] = ()
     ports: tuple[PortMapping, ...] = ()
     memory: int | None = None
     cpus: float | None = None

@@ -1,0 +1,138 @@
+"""What a bake tells while it runs. A reporter shows the events; nothing else in a bake prints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class StageStarted:
+    """A stage begins: `total` steps, of which `cached` are taken from checkpoints."""
+
+    stage: str
+    base: str
+    total: int
+    cached: int
+
+
+@dataclass(frozen=True)
+class StepCached:
+    """A step's checkpoint was there."""
+
+    stage: str
+    index: int
+    total: int
+    line: int
+    text: str
+
+
+@dataclass(frozen=True)
+class StepStarted:
+    """A step begins to run in the builder."""
+
+    stage: str
+    index: int
+    total: int
+    line: int
+    text: str
+    reason: str  # why it is not taken from the cache
+
+
+@dataclass(frozen=True)
+class StepOutput:
+    """One line of a step's output, without its line end."""
+
+    stage: str
+    index: int
+    text: str
+
+
+@dataclass(frozen=True)
+class StepFinished:
+    """A step succeeded and, where the platform can, its checkpoint is saved."""
+
+    stage: str
+    index: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class StepFailed:
+    """A step ended with `exit_code`."""
+
+    stage: str
+    index: int
+    seconds: float
+    exit_code: int
+
+
+@dataclass(frozen=True)
+class PhaseStarted:
+    """A phase other than a step begins: base, builder, seal, capture, tag."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class PhaseFinished:
+    """The phase of that name is over."""
+
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """A leak check's outcome: pass, fail or skip; `severity` is error or warning."""
+
+    name: str
+    severity: str
+    outcome: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something to say that is not progress: a warning, a clean-up, a wait for another bake."""
+
+    text: str
+    warning: bool = False
+
+
+@dataclass(frozen=True)
+class TerraformOutput:
+    """A line that Terraform printed; shown with --verbose."""
+
+    text: str
+
+
+Event = (
+    StageStarted
+    | StepCached
+    | StepStarted
+    | StepOutput
+    | StepFinished
+    | StepFailed
+    | PhaseStarted
+    | PhaseFinished
+    | CheckResult
+    | Note
+    | TerraformOutput
+)
+
+
+class Reporter(Protocol):
+    """Whoever shows a bake."""
+
+    def emit(self, event: Event) -> None:
+        """Show one event; called from one thread at a time."""
+        ...
+
+
+class Silent:
+    """Shows nothing."""
+
+    def emit(self, event: Event) -> None:
+        """Drop the event."""
