@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -55,9 +55,9 @@ class MachineSpec:
 
     `source` is what it boots from: `image:sha256:…` or `checkpoint:KEY`. `metadata` are the instance
     attributes the metadata server hands out. `files` are served to this machine only, by name, at
-    `/stoneware/v1/files/NAME` of its metadata server (the build bundle). `caches` are ids of
-    directories that outlive builders; the n-th (from 0) is bound at `/run/stoneware/cache/N`. `memory` is in bytes, `cpus` a
-    number of cores. `restart` is Docker's policy: no, always, unless-stopped, on-failure[:N].
+    `/stoneware/v1/files/NAME` of its metadata server (the build bundle). `caches` are ids of directories
+    that outlive builders; the n-th (from 0) is bound at `/run/stoneware/cache/N`. `memory` is in bytes,
+    `cpus` a number of cores. `restart` is Docker's policy: no, always, unless-stopped, on-failure[:N].
     """
 
     name: str
@@ -162,4 +162,62 @@ class Platform(Protocol):
 
     def capture(self, name: str, manifest: bytes, document: Mapping[str, Any]) -> str:
         """Make an image of a stopped builder's root and return its id, `sha256:…` of `manifest`."""
+        ...
+
+
+class ImageStore(Protocol):
+    """Where images, checkpoints and tags are kept; what a bake reads to plan and writes when it is done."""
+
+    architecture: str  # as Debian names it: amd64, arm64
+
+    def base_identity(self, reference: str) -> str | None:
+        """Return the identity of a known base that is in the store, or None where it has to be made first."""
+        ...
+
+    def ensure_base(self, reference: str, *, refresh: bool, progress: Callable[[str], None]) -> str:
+        """Make a base unless it is there, and return its identity, which is its checkpoint's key as well."""
+        ...
+
+    def known_bases(self) -> tuple[str, ...]:
+        """Return the bases that can be made."""
+        ...
+
+    def has_checkpoint(self, key: str) -> bool:
+        """Say whether the root file system after a step is saved."""
+        ...
+
+    def checkpoint_rootfs(self, key: str) -> Path:
+        """Return the saved root file system of a step; read only."""
+        ...
+
+    def image_ids(self) -> list[str]:
+        """Return the ids of all images."""
+        ...
+
+    def image_document(self, image_id: str) -> dict[str, Any]:
+        """Return what the store knows of an image besides its manifest."""
+        ...
+
+    def image_rootfs(self, image_id: str) -> Path:
+        """Return an image's root file system; read only."""
+        ...
+
+    def manifest(self, image_id: str) -> dict[str, Any]:
+        """Return an image's manifest."""
+        ...
+
+    def tags(self) -> dict[str, str]:
+        """Return every `NAME:TAG` with the id it stands for."""
+        ...
+
+    def set_tag(self, reference: str, image_id: str) -> None:
+        """Let `NAME:TAG` stand for an image."""
+        ...
+
+    def workspace(self) -> Path:
+        """Return the directory for bakes that are under way; each has a directory of its own in it."""
+        ...
+
+    def records(self) -> Path:
+        """Return the directory of what earlier bakes were made of, for saying what has changed."""
         ...
