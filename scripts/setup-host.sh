@@ -1,0 +1,27 @@
+#!/bin/sh
+# Install the Debian packages that Stoneware and its tests use; does nothing where all are there.
+set -eu
+
+# What the local engine needs, then what making the virtual environment needs.
+packages="btrfs-progs busybox ca-certificates dnsmasq-base gawk iproute2 mawk mmdebstrap nftables
+  systemd-container util-linux python3-venv"
+
+missing=
+for package in $packages; do
+    status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+    [ "$status" = installed ] || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" -ne 0 ]; then
+    printf 'setup: these packages are missing:%s\n' "$missing" >&2
+    printf 'setup: run as root: apt-get install%s\n' "$missing" >&2
+    exit 3
+fi
+
+printf 'setup: installing%s\n' "$missing" >&2
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -q >&2
+# The words are package names: splitting them is what is wanted.
+# shellcheck disable=SC2086
+apt-get install -q -y --no-install-recommends $missing >&2
