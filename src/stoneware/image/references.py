@@ -67,7 +67,7 @@ def default_name(directory_name: str) -> str:
 
 
 def resolve_image(catalogue: Catalogue, text: str) -> str:
-    """Return the id of the image that `NAME[:TAG]`, an id or an id's unique prefix means. Raises InputError."""
+    """Return the id that `NAME[:TAG]`, an id or its unique prefix stands for. Raises InputError."""
     tags = catalogue.tags()
     found = tags.get(text) or tags.get(f"{text}:{DEFAULT_TAG}")
     if found:

@@ -1,0 +1,101 @@
+"""The build bundle: the steps still to run and the files they need, as one tar for the build agent."""
+
+from __future__ import annotations
+
+import shlex
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stoneware.bake.runscript import mount_lines, run_script
+from stoneware.errors import InputError
+from stoneware.machinefile.recipe import CopyStep, RunStep, Step, WorkdirStep
+
+HOST_CERTIFICATES = Path("/usr/local/share/ca-certificates")
+
+
+@dataclass
+class BundleWriter:
+    """Lays a bundle out in a directory; `files` are those served beside it (secrets), `caches` in order."""
+
+    root: Path
+    files: dict[str, Path] = field(default_factory=dict)
+    caches: list[str] = field(default_factory=list)
+
+    def write_header(self, name: str, version: str, first: int, last: int) -> None:
+        """Write bundle.env; `last` < `first` means that nothing but the seal is left to do."""
+        values = {"NAME": name, "VERSION": version, "FIRST": str(first), "LAST": str(last)}
+        self._put("bundle.env", "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items()))
+
+    def add_certificates(self, directory: Path = HOST_CERTIFICATES) -> None:
+        """Add the certificates this computer trusts besides its distribution's."""
+        for certificate in sorted(directory.rglob("*.crt")) if directory.is_dir() else ():
+            self._put(f"ca/{certificate.name}", certificate.read_bytes())
+
+    def add_step(self, step: Step) -> Path:
+        """Write what every step has and what needs no files; return the step's directory."""
+        place = f"steps/{step.index:04d}"
+        self._put(f"{place}/title", step.text + "\n")
+        match step:
+            case RunStep():
+                self._put(f"{place}/kind", "RUN\n")
+                self._put(f"{place}/run", run_script(step))
+                self._put(f"{place}/user", step.user)
+            case CopyStep():
+                self._put(f"{place}/kind", "COPY\n")
+                self._put(f"{place}/dest", step.destination)
+                self._put(f"{place}/chown", step.chown)
+                self._put(f"{place}/chmod", step.chmod)
+                self._put(f"{place}/from", "stage" if step.from_stage else "context")
+            case WorkdirStep():
+                self._put(f"{place}/kind", "WORKDIR\n")
+                self._put(f"{place}/path", step.path)
+                self._put(f"{place}/user", step.user)
+        return self.root / place
+
+    def add_mounts(self, step: RunStep, binds: Mapping[str, str], secrets: Mapping[str, Path]) -> None:
+        """Write a RUN step's mounts. `binds` gives each bind's place in the bundle by its target.
+
+        Raises InputError for a required secret that was not given.
+        """
+        sources = []
+        for mount in step.mounts:
+            if mount.type == "bind":
+                sources.append(binds[mount.target])
+            elif mount.type == "cache":
+                sources.append(f"/run/stoneware/cache/{self._cache(mount.id or mount.target)}")
+            elif mount.type == "secret":
+                sources.append(self._secret(step, mount.id, secrets, required=mount.required))
+            else:
+                sources.append("")
+        self._put(f"steps/{step.index:04d}/mounts", mount_lines(step.mounts, tuple(sources)))
+
+    def pack(self, destination: Path) -> None:
+        """Write the whole bundle as a tar."""
+        with tarfile.open(destination, "w", format=tarfile.PAX_FORMAT) as archive:
+            for path in sorted(self.root.iterdir()):
+                archive.add(path, arcname=path.name)
+
+    def _cache(self, cache_id: str) -> int:
+        if cache_id not in self.caches:
+            self.caches.append(cache_id)
+        return self.caches.index(cache_id)
+
+    def _secret(self, step: RunStep, secret: str, secrets: Mapping[str, Path], *, required: bool) -> str:
+        if secret in secrets:
+            self.files[f"secret-{secret}"] = secrets[secret]
+            return f"secret-{secret}"
+        if required:
+            raise InputError(
+                f"the step needs the secret {secret!r}",
+                details=step.text,
+                resolution=f"--secret id={secret},src=FILE    # or: --secret id={secret},env=VARIABLE",
+                location=f"line {step.line}",
+            )
+        return ""
+
+    def _put(self, name: str, content: str | bytes) -> None:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode(errors="surrogateescape") if isinstance(content, str) else content)

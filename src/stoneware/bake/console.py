@@ -1,0 +1,82 @@
+"""Reading a builder's console: the build agent's lines among whatever else a machine prints."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class OutputLine:
+    """A line that a step printed."""
+
+    step: int
+    text: str
+
+
+@dataclass(frozen=True)
+class StepEnd:
+    """The agent's word that a step has ended; all its output came before."""
+
+    step: int
+    exit_code: int
+
+
+@dataclass(frozen=True)
+class CheckLine:
+    """One leak check's result."""
+
+    name: str
+    severity: str
+    outcome: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class NoteLine:
+    """A remark of the agent."""
+
+    text: str
+
+
+ConsoleLine = OutputLine | StepEnd | CheckLine | NoteLine
+
+_STEP = re.compile(r"(\d+)(?:\| ?(.*)| exit (\d+))")
+
+
+class ConsoleReader:
+    """Turns console bytes, in pieces of any size, into the agent's lines; `other` keeps the rest."""
+
+    def __init__(self, token: str) -> None:
+        self._mark = f"{token} "
+        self._rest = b""
+        self.other: list[str] = []
+
+    def feed(self, data: bytes) -> list[ConsoleLine]:
+        """Return the agent's lines that are complete with this piece."""
+        *whole, self._rest = (self._rest + data).split(b"\n")
+        lines = (self._parse(raw.decode(errors="replace").rstrip("\r")) for raw in whole)
+        return [line for line in lines if line is not None]
+
+    def _parse(self, text: str) -> ConsoleLine | None:
+        at = text.find(self._mark)
+        if at < 0:
+            self.other = [*self.other[-199:], text]
+            return None
+        body = text[at + len(self._mark) :]
+        step = _STEP.fullmatch(body)
+        if step and step[3] is not None:
+            return StepEnd(int(step[1]), int(step[3]))
+        if step:
+            return OutputLine(int(step[1]), step[2] or "")
+        return _parse_word(body)
+
+
+def _parse_word(body: str) -> ConsoleLine | None:
+    word, _, rest = body.partition(" ")
+    if word == "note":
+        return NoteLine(rest)
+    if word == "check":
+        name, severity, outcome, *detail = rest.split(" ", 3)
+        return CheckLine(name, severity, outcome, detail[0] if detail else "")
+    return None

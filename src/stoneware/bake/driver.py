@@ -1,0 +1,205 @@
+"""Driving the build agent: follow its reports, checkpoint after each step, hand it the manifest."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from stoneware.bake.console import CheckLine, ConsoleReader, NoteLine, OutputLine, StepEnd
+from stoneware.bake.events import (
+    CheckResult,
+    Note,
+    Reporter,
+    StepFailed,
+    StepFinished,
+    StepOutput,
+    StepStarted,
+)
+from stoneware.bake.plan import PlannedStep
+from stoneware.errors import BuildError
+from stoneware.platform import Phase, Platform
+
+_POLL = 0.005  # seconds between two looks at what the builder reported
+_BOOT_LIMIT = 120.0  # seconds until the agent must have reported at least once
+_DRAIN_LIMIT = 5.0  # seconds the console may lag behind the agent's report
+_TAIL = 20  # lines of a failed step's output that its error shows
+
+
+@dataclass
+class Run:
+    """The run state of one builder."""
+
+    token: str
+    name: str
+    offset: int = 0
+    reports: int = 0
+    current: int = 0
+    started: float = 0.0
+    ended: set[int] = field(default_factory=set)
+    seconds: dict[int, float] = field(default_factory=dict)
+    tail: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL))
+    checks: list[CheckLine] = field(default_factory=list)
+
+
+class Driver:
+    """Follows one builder from its boot to the end of its steps."""
+
+    def __init__(
+        self,
+        platform: Platform,
+        reporter: Reporter,
+        *,
+        name: str,
+        token: str,
+        stage: str,
+        steps: Mapping[int, PlannedStep],
+    ) -> None:
+        self._platform = platform
+        self._reporter = reporter
+        self._stage = stage
+        self._steps = steps
+        self._total = max(steps, default=0)
+        self._console = ConsoleReader(token)
+        self.run = Run(token, name)
+
+    def run_steps(self, on_failure: Callable[[], None]) -> dict[int, float]:
+        """Follow the agent through all steps and return how long each took, in seconds.
+
+        `on_failure` is called while the broken builder still runs. Raises BuildError for a failed step
+        and for a builder that died or never reported.
+        """
+        for number in sorted(self._steps):
+            self._follow_step(number, on_failure)
+        return self.run.seconds
+
+    def seal(self) -> list[CheckLine]:
+        """Let the agent seal the machine and return the checks' results. Raises BuildError."""
+        report = self._await(lambda r: r["state"] in ("sealed", "failed"))
+        if report["state"] == "failed":
+            raise self._seal_error(report)
+        self._drain(lambda: True)
+        return self.run.checks
+
+    def finish(self, manifest: bytes) -> None:
+        """Hand the manifest to the agent and wait until it lies in the image."""
+        self._platform.set_metadata(self.run.name, {"stoneware-manifest": manifest.decode()})
+        report = self._await(lambda r: r["state"] in ("finished", "failed"))
+        if report["state"] == "failed":
+            raise self._seal_error(report)
+
+    def abort(self) -> None:
+        """Tell the agent that nothing more is wanted of it."""
+        self._platform.set_metadata(self.run.name, {"stoneware-go": "abort"})
+
+    def _follow_step(self, number: int, on_failure: Callable[[], None]) -> None:
+        planned = self._steps[number]
+        report = self._await(lambda r: r["step"] >= number or r["state"] == "failed")
+        self._begin(number, planned)
+        if not (report["state"] in ("done", "failed") and report["step"] == number):
+            report = self._await(lambda r: r["step"] == number and r["state"] in ("done", "failed"))
+        self._drain(lambda: number in self.run.ended)
+        seconds = time.monotonic() - self.run.started
+        if report["state"] == "failed":
+            self._reporter.emit(StepFailed(self._stage, number, seconds, int(report.get("exit", 1))))
+            on_failure()
+            raise self._step_error(planned, report)
+        if self._platform.can_checkpoint:
+            self._platform.checkpoint(self.run.name, planned.key, {**planned.document, "seconds": seconds})
+            self._platform.set_metadata(self.run.name, {"stoneware-go": str(number)})
+        self.run.seconds[number] = seconds
+        self._reporter.emit(StepFinished(self._stage, number, seconds))
+
+    def _begin(self, number: int, planned: PlannedStep) -> None:
+        self.run.current = number
+        self.run.started = time.monotonic()
+        self.run.tail.clear()
+        step = planned.step
+        self._reporter.emit(
+            StepStarted(self._stage, number, self._total, step.line, step.text, planned.reason)
+        )
+
+    def _await(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        boot_deadline = time.monotonic() + _BOOT_LIMIT
+        while True:
+            report = self._report()
+            if report is not None and wanted(report):
+                return report
+            self._read_console()
+            if report is None and time.monotonic() > boot_deadline:
+                raise self._dead("the builder did not report within two minutes of its start")
+            self._check_alive()
+            time.sleep(_POLL)
+
+    def _report(self) -> dict[str, Any] | None:
+        text = self._platform.guest_attributes(self.run.name).get("stoneware/build")
+        if text is None:
+            return None
+        report: dict[str, Any] = json.loads(text)
+        return report if report.get("token") == self.run.token else None
+
+    def _check_alive(self) -> None:
+        self.run.reports += 1
+        if self.run.reports % 20:
+            return  # ten looks a second at the process are enough
+        machine = self._platform.observe(self.run.name)
+        if machine is None or machine.phase in (Phase.STOPPED, Phase.FAILED):
+            raise self._dead("the builder ended before its work was done", machine.error if machine else "")
+
+    def _drain(self, done: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + _DRAIN_LIMIT
+        self._read_console()
+        while not done() and time.monotonic() < deadline:
+            time.sleep(_POLL)
+            self._read_console()
+
+    def _read_console(self) -> None:
+        data, self.run.offset = self._platform.console(self.run.name, self.run.offset)
+        for line in self._console.feed(data) if data else ():
+            match line:
+                case OutputLine(step, text):
+                    self.run.tail.append(text)
+                    self._reporter.emit(StepOutput(self._stage, step, text))
+                case StepEnd(step, _):
+                    self.run.ended.add(step)
+                case CheckLine(name, severity, outcome, detail):
+                    self.run.checks.append(line)
+                    self._reporter.emit(CheckResult(name, severity, outcome, detail))
+                case NoteLine(text):
+                    self._reporter.emit(Note(text))
+
+    def _step_error(self, planned: PlannedStep, report: Mapping[str, Any]) -> BuildError:
+        step = planned.step
+        tail = "\n".join(f"  {line}" for line in self.run.tail)
+        said = report.get("message", "")
+        return BuildError(
+            f"step {step.index} of stage {step.stage!r} failed with exit code {report.get('exit', 1)}",
+            details="\n".join(filter(None, [f"  {step.line} | {step.text}", said, tail])),
+            resolution="mend the step and bake again: the steps before it are kept. "
+            "To look around in the broken builder: stoneware bake --on-failure shell …",
+            location=planned.location,
+        )
+
+    def _seal_error(self, report: Mapping[str, Any]) -> BuildError:
+        self._drain(lambda: True)
+        failed = [c for c in self.run.checks if c.outcome == "fail" and c.severity == "error"]
+        if not failed:
+            return self._dead(f"sealing the image failed: {report.get('message', '')}")
+        return BuildError(
+            f"the image did not pass {len(failed)} of its checks: {', '.join(c.name for c in failed)}",
+            details="\n".join(f"  {c.name}: {c.detail}" for c in failed),
+            resolution="remove what was found (a machine has no layers: a later step may do it), "
+            "or --skip-check NAME; stoneware bake --list-checks says what each is for",
+        )
+
+    def _dead(self, brief: str, why: str = "") -> BuildError:
+        self._read_console()
+        console = "\n".join(f"  {line}" for line in [*self._console.other, *self.run.tail][-_TAIL:])
+        return BuildError(
+            brief,
+            details="\n".join(filter(None, [why, "last lines of its console:", console])),
+            resolution="bake again with --verbose; stoneware doctor checks this computer",
+        )

@@ -1,0 +1,66 @@
+"""Reading what the seal sent back: packages, files and templates of the finished machine."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from stoneware.bake.console import CheckLine
+from stoneware.config.contract import derive_contract
+from stoneware.errors import BuildError, InputError
+from stoneware.files import sha256_hex
+from stoneware.image.manifest import Sealed
+from stoneware.machinefile.recipe import ImageConfig
+
+TEMPLATES = "etc/stoneware/templates/"
+SCHEMA = "etc/stoneware/config.schema.json"
+
+
+def read_results(path: Path) -> dict[str, bytes]:
+    """Return the regular files of the seal's tar by name, without a leading `./`."""
+    try:
+        with tarfile.open(fileobj=io.BytesIO(path.read_bytes())) as archive:
+            return {
+                member.name.removeprefix("./"): extracted.read()
+                for member in archive
+                if member.isfile() and (extracted := archive.extractfile(member)) is not None
+            }
+    except (OSError, tarfile.TarError) as error:
+        raise BuildError("the builder's results cannot be read", details=str(error)) from error
+
+
+def describe_seal(files: Mapping[str, bytes], config: ImageConfig, checks: Sequence[CheckLine]) -> Sealed:
+    """Return what the manifest says of the sealed machine.
+
+    Raises InputError where a template or the JSON Schema of the image is wrong.
+    """
+    listing = files["files.tsv"]
+    return Sealed(
+        packages=tuple(_packages(files["packages.tsv"])),
+        file_count=listing.count(b"\n"),
+        files_digest=f"sha256:{sha256_hex(listing)}",
+        contract=_contract(files, config),
+        checks=tuple({"name": c.name, "severity": c.severity, "outcome": c.outcome} for c in checks),
+    )
+
+
+def _packages(table: bytes) -> list[dict[str, str]]:
+    rows = (line.split("\t") for line in table.decode().splitlines() if line)
+    return [{"name": name, "version": version, "arch": arch} for name, version, arch in rows]
+
+
+def _contract(files: Mapping[str, bytes], config: ImageConfig) -> dict[str, Any]:
+    templates = {f"/{name}": content for name, content in files.items() if name.startswith(TEMPLATES)}
+    schema = None
+    if SCHEMA in files:
+        try:
+            schema = json.loads(files[SCHEMA])
+        except ValueError as error:
+            raise InputError(
+                "the image's JSON Schema is not JSON", details=str(error), location=f"/{SCHEMA}"
+            ) from error
+    return derive_contract(templates, dict(config.env), schema)

@@ -1,0 +1,62 @@
+"""From what the user names to a recipe: find the Machinefile, read it, resolve what it is built FROM."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stoneware.bake.options import BakeOptions
+from stoneware.errors import InputError
+from stoneware.image.manifest import config_of
+from stoneware.image.references import resolve_image
+from stoneware.machinefile.parse import load_recipe
+from stoneware.machinefile.recipe import Recipe, ResolvedBase
+from stoneware.platform import ImageStore
+
+FILENAMES = ("Machinefile", "Dockerfile")
+# Stands for a base that has still to be made; no checkpoint has a key made from it.
+UNMADE = "not-made-yet"
+
+
+def find_machinefile(options: BakeOptions) -> Path:
+    """Return the Machinefile's path. Raises InputError where there is none or the context is missing."""
+    if not options.context.is_dir():
+        raise InputError(
+            f"the build context {str(options.context)!r} is not a directory",
+            resolution="stoneware bake -t NAME DIRECTORY",
+        )
+    names = [options.file] if options.file else [options.context / name for name in FILENAMES]
+    for path in names:
+        if path.is_file():
+            return path
+    raise InputError(
+        f"there is no {names[0].name} in {str(names[0].parent)!r}",
+        resolution="stoneware init    # writes one to start from; or name another file: -f FILE",
+    )
+
+
+def read_recipe(options: BakeOptions, store: ImageStore, path: Path) -> Recipe:
+    """Parse the Machinefile for these options. Raises InputError with file and line."""
+    try:
+        text = path.read_text()
+    except UnicodeDecodeError as error:
+        raise InputError(
+            "the Machinefile is not UTF-8 text", details=str(error), location=str(path)
+        ) from error
+    return load_recipe(
+        text,
+        filename=path.name,
+        build_args=options.build_args,
+        target=options.target,
+        resolve_base=lambda reference: resolve_base(store, reference),
+    )
+
+
+def resolve_base(store: ImageStore, reference: str) -> ResolvedBase | None:
+    """Return what a FROM reference means to the store, or None where it means nothing."""
+    if reference in store.known_bases():
+        return ResolvedBase("base", store.base_identity(reference) or UNMADE)
+    try:
+        image_id = resolve_image(store, reference)
+    except InputError:
+        return None
+    return ResolvedBase("image", image_id, config_of(store.manifest(image_id)))
