@@ -84,6 +84,7 @@ class RunStep(Step):
 
     argv: tuple[str, ...] = ()
     env: tuple[tuple[str, str], ...] = ()  # ENV and the build arguments in scope, in order
+    arg_names: tuple[str, ...] = ()  # those of `env` that ARG set: for people, not part of the key
     unkeyed_env: tuple[tuple[str, str], ...] = ()  # proxy arguments: in the environment, not in the key
     user: str = ""
     workdir: str = "/"
@@ -148,11 +149,17 @@ class Recipe:
     stages: tuple[Stage, ...]
     warnings: tuple[str, ...] = ()
     unused_args: tuple[str, ...] = ()
+    # What --from and mounts name that is no stage: reference and what the resolver knows of it.
+    images: tuple[tuple[str, ResolvedBase], ...] = ()
 
     @property
     def target(self) -> Stage:
         """Return the stage that becomes the image."""
         return self.stages[-1]
+
+    def stage(self, name: str) -> Stage | None:
+        """Return the stage a `from_stage` or a base of kind stage names, or None for an image's reference."""
+        return next((stage for stage in self.stages if stage.name == name), None)
 
 
 @dataclass(frozen=True)

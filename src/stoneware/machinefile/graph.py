@@ -1,0 +1,153 @@
+"""Which stages a target needs, in which order, and by what names they are unique."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from stoneware.errors import InputError
+from stoneware.machinefile import values
+from stoneware.machinefile.flags import FlagError, nearest
+from stoneware.machinefile.state import Globals
+from stoneware.machinefile.syntax import Checked, Layout, RawStage, located
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The stages' references and bases (an index, or None for an image), unique names, and building order."""
+
+    references: Sequence[str]
+    bases: Sequence[int | None]
+    names: Sequence[str]
+    order: Sequence[int]
+
+
+def find_stage(layout: Layout, name: str) -> int | None:
+    """Return the stage that --from names, by index or name; of two of one name the later one."""
+    if name.isascii() and name.isdecimal():
+        return int(name) if int(name) < len(layout.stages) else None
+    return next((stage.index for stage in reversed(layout.stages) if stage.name == name.lower()), None)
+
+
+def plan(layout: Layout, settings: Globals, target: str | None) -> Plan:
+    """Expand the FROMs and find what the target needs. Raises InputError."""
+    references: list[str] = []
+    bases: list[int | None] = []
+    defined: dict[str, int] = {}
+    for stage in layout.stages:
+        reference = _reference(layout, stage, settings)
+        references.append(reference)
+        bases.append(defined.get(reference))
+        if stage.name:
+            defined[stage.name] = stage.index
+    needs = {stage.index: _needs(layout, stage, bases[stage.index]) for stage in layout.stages}
+    _refuse_cycles(layout, needs)
+    last = _target(layout, target)
+    return Plan(references, bases, _unique_names(layout), _order(last, needs))
+
+
+def _reference(layout: Layout, stage: RawStage, settings: Globals) -> str:
+    with located(layout.source, stage.line):
+        unset: set[str] = set()
+        reference = settings.lexer.word(stage.base, settings.values, unset)
+        if not reference:
+            names = ", ".join(sorted(unset))
+            raise FlagError(
+                f"the base name ({stage.base}) is empty",
+                f"Write ARG {names}=DEFAULT before the first FROM, or give --build-arg {names}=VALUE."
+                if names
+                else "Give the argument a value.",
+            )
+        if stage.platform:
+            expanded = settings.lexer.word(stage.platform, settings.values)
+            if not expanded:
+                raise FlagError(f"the platform ({stage.platform}) is empty", "Remove --platform.")
+            values.check_platform(expanded, settings.architecture)
+    return reference
+
+
+def _needs(layout: Layout, stage: RawStage, base: int | None) -> Mapping[int, int]:
+    """Return the stages a stage needs, each with the line that says so."""
+    found: dict[int, int] = {} if base is None else {base: stage.line}
+    for checked in stage.instructions:
+        for name in _named(checked):
+            index = find_stage(layout, name)
+            if index is None and name.isascii() and name.isdecimal():
+                raise layout.source.fault(
+                    checked.source.line,
+                    f"there is no stage {name}: the file has stages 0 to {len(layout.stages) - 1}",
+                    "Name the stage with FROM … AS NAME and use the name.",
+                )
+            if index is not None:
+                found.setdefault(index, checked.source.line)
+    return found
+
+
+def _named(checked: Checked) -> list[str]:
+    names = [checked.flags.get("from")] if checked.source.keyword == "COPY" else []
+    return [name for name in (*names, *(mount.from_name for mount in checked.mounts)) if name]
+
+
+def _refuse_cycles(layout: Layout, needs: Mapping[int, Mapping[int, int]]) -> None:
+    finished: set[int] = set()
+
+    def visit(index: int, path: tuple[int, ...]) -> None:
+        if index in finished:
+            return
+        for needed, line in needs[index].items():
+            if needed in (*path, index):
+                chain = (*path, index, needed)
+                loop = chain[chain.index(needed) :]
+                shown = " → ".join(layout.stages[each].name or str(each) for each in loop)
+                raise layout.source.fault(
+                    line, f"the stages need each other: {shown}", "Take one of these dependencies away."
+                )
+            visit(needed, (*path, index))
+        finished.add(index)
+
+    for index in needs:
+        visit(index, ())
+
+
+def _target(layout: Layout, target: str | None) -> int:
+    if not target:
+        return len(layout.stages) - 1
+    found = None if target.isdecimal() else find_stage(layout, target)
+    if found is None:
+        raise _unknown_target(layout, target)
+    return found
+
+
+def _unknown_target(layout: Layout, target: str) -> InputError:
+    names = [stage.name for stage in layout.stages if stage.name]
+    close = nearest(target, names)
+    hint = f"Did you mean --target {close}? " if close else ""
+    listed = (
+        f"The stages are {', '.join(dict.fromkeys(names))}."
+        if names
+        else "No stage has a name: write FROM … AS NAME."
+    )
+    return InputError(
+        f"target stage {target!r} could not be found",
+        resolution=hint + listed,
+        location=layout.source.filename,
+    )
+
+
+def _unique_names(layout: Layout) -> list[str]:
+    last = {stage.name: stage.index for stage in layout.stages if stage.name}
+    return [
+        stage.name if last.get(stage.name) == stage.index else str(stage.index) for stage in layout.stages
+    ]
+
+
+def _order(target: int, needs: Mapping[int, Mapping[int, int]]) -> list[int]:
+    needed: set[int] = set()
+    waiting = [target]
+    while waiting:
+        index = waiting.pop()
+        if index not in needed:
+            needed.add(index)
+            waiting.extend(needs[index])
+    # a stage can only use earlier ones, so the order in the file is the building order, the target last
+    return [*sorted(needed - {target}), target]

@@ -1,0 +1,194 @@
+"""`RUN --mount=…`: every option of BuildKit's, checked."""
+
+from __future__ import annotations
+
+import csv
+import posixpath
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from stoneware.machinefile import gopath
+from stoneware.machinefile.flags import FlagError, nearest
+from stoneware.machinefile.recipe import Mount
+
+_TYPES = ("bind", "cache", "secret", "tmpfs")
+_SHARING = ("shared", "private", "locked")
+_ALIASES = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly", "rw": "readwrite"}
+_KEYS = (
+    *("type", "from", "source", "target", "readonly", "readwrite", "id", "sharing", "required", "size"),
+    *("mode", "uid", "gid", "env"),
+)
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(?:([kmgtp])(?:i?b)?|b)?", re.IGNORECASE)
+_UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
+# which types take an option that not all of them take
+_ONLY = {
+    "required": {"secret"},
+    "size": {"tmpfs"},
+    "sharing": {"cache"},
+    "env": {"secret"},
+    "mode": {"secret", "cache"},
+    "uid": {"secret", "cache"},
+    "gid": {"secret", "cache"},
+}
+
+
+@dataclass(frozen=True)
+class RawMount:
+    """The options of a mount as written, each with its own name: `src` is `source` here."""
+
+    options: tuple[tuple[str, str], ...]
+
+    @property
+    def from_name(self) -> str:
+        """Return what `from=` names, unexpanded: BuildKit expands everything but this."""
+        return dict(self.options).get("from", "")
+
+
+def read_mount(text: str) -> RawMount:
+    """Split the text of one mount into options. Raises FlagError for what no mount knows."""
+    try:
+        fields = next(csv.reader([text], strict=True), [])
+    except csv.Error as error:
+        raise FlagError(f"the mount {text!r} is not comma-separated: {error}") from error
+    options = tuple(_option(field) for field in fields)
+    source = dict(options).get("from", "")
+    if "$" in source[:-1]:
+        raise FlagError(
+            "'from' of a mount doesn't support variable expansion",
+            "Define a stage with FROM and a global ARG, and name that stage.",
+        )
+    return RawMount(options)
+
+
+def _option(field: str) -> tuple[str, str]:
+    name, equals, value = field.partition("=")
+    key = _ALIASES.get(name.lower(), name.lower())
+    if key not in _KEYS:
+        close = nearest(key, _KEYS)
+        hint = f"Did you mean {close}? " if close else ""
+        raise FlagError(
+            f"unexpected key '{name}' in mount option '{field}'", f"{hint}Known: {', '.join(_KEYS)}."
+        )
+    if not equals:
+        if key not in {"readonly", "readwrite", "required"}:
+            raise FlagError(f"invalid mount option '{field}'", f"Write {key}=VALUE.")
+        value = "true"
+    return key, value
+
+
+def build_mount(raw: RawMount, expand: Callable[[str], str], workdir: str) -> Mount:
+    """Return the mount with its values expanded, its defaults filled in and its target absolute."""
+    options = {key: expand(value) if key != "from" else value for key, value in raw.options}
+    kind = options.get("type", "bind").lower()
+    if kind == "ssh":
+        raise FlagError(
+            "RUN --mount=type=ssh is not supported: a builder has no agent socket",
+            "Give the key as a secret: RUN --mount=type=secret,id=KEY …, and bake with --secret id=KEY,src=FILE.",
+        )
+    if kind not in _TYPES:
+        close = nearest(kind, _TYPES)
+        hint = f"Did you mean {close}? " if close else ""
+        raise FlagError(f"unsupported mount type {kind!r}", f"{hint}The types are {', '.join(_TYPES)}.")
+    for key, types in _ONLY.items():
+        if key in options and kind not in types:
+            raise FlagError(
+                f"unexpected key '{key}' for mount type '{kind}'", f"It belongs to {_either(types)}."
+            )
+    mount = _fill(kind, options, workdir)
+    _check(mount, options)
+    return mount
+
+
+def _either(types: set[str]) -> str:
+    return " and ".join(f"type={kind}" for kind in sorted(types))
+
+
+def _fill(kind: str, options: dict[str, str], workdir: str) -> Mount:
+    sharing = options.get("sharing", "shared").lower()
+    if sharing not in _SHARING:
+        raise FlagError(f"unsupported sharing value {sharing!r}", f"The values are {', '.join(_SHARING)}.")
+    target = options.get("target", "")
+    identity = options.get("id", "")
+    source = options.get("source", "")
+    if kind == "secret":
+        identity = identity or source or posixpath.basename(target)
+        if not target and "env" not in options:
+            target = "/run/secrets/" + posixpath.basename(identity)
+    elif kind == "cache":
+        identity = identity or gopath.clean(target)
+    absolute = gopath.join("/", workdir, target) if target and not target.startswith("/") else target
+    return Mount(
+        type=kind,
+        target=gopath.clean(absolute) if absolute else "",
+        source="" if kind in {"secret", "tmpfs"} else source,
+        from_stage=options.get("from", ""),
+        id=identity,
+        required=_flag(options, "required", default=False),
+        read_only=_read_only(kind, options),
+        env=options.get("env", ""),
+        mode=_mode(options.get("mode", "")),
+        uid=_number(options, "uid"),
+        gid=_number(options, "gid"),
+        sharing=sharing,
+        size=_size(options["size"]) if "size" in options else None,
+    )
+
+
+def _check(mount: Mount, options: dict[str, str]) -> None:
+    if mount.type == "secret":
+        if mount.from_stage:
+            raise FlagError("a secret mount does not take 'from'", "Remove it.")
+        if not mount.id:
+            raise FlagError("a secret mount needs an id, a source or a target", "Write id=NAME.")
+        if options.get("source") and options.get("id"):
+            raise FlagError("a secret mount takes 'source' or 'id', not both", "Keep id.")
+    elif not mount.target:
+        raise FlagError(f"a {mount.type} mount needs a target", "Write target=/PATH.")
+    if mount.target == "/":
+        raise FlagError("a mount cannot have / as its target", "Mount a directory below it.")
+
+
+def _read_only(kind: str, options: dict[str, str]) -> bool:
+    result = kind in {"bind", "secret"}
+    for key in options:  # the later of readonly and readwrite counts
+        if key == "readonly":
+            result = _flag(options, "readonly", default=True)
+        elif key == "readwrite":
+            result = not _flag(options, "readwrite", default=True)
+    return result
+
+
+def _flag(options: dict[str, str], key: str, *, default: bool) -> bool:
+    if key not in options:
+        return default
+    value = options[key]
+    if value in {"1", "t", "T", "true", "TRUE", "True"}:
+        return True
+    if value in {"0", "f", "F", "false", "FALSE", "False"}:
+        return False
+    raise FlagError(f"invalid value for {key}: {value}", f"Write {key} or {key}=false.")
+
+
+def _mode(value: str) -> str:
+    if not value:
+        return ""
+    if re.fullmatch(r"[0-7]+", value) is None or int(value, 8) > 0o7777:
+        raise FlagError(f"invalid value {value} for mode", "Write it in octal, for example mode=0400.")
+    return f"{int(value, 8):04o}"
+
+
+def _number(options: dict[str, str], key: str) -> int:
+    value = options.get(key, "0")
+    if re.fullmatch(r"\d+", value, re.ASCII) is None or int(value) >= 2**32:
+        raise FlagError(f"invalid value {value} for {key}", "Write a number; names are not known here.")
+    return int(value)
+
+
+def _size(value: str) -> int:
+    found = _SIZE.fullmatch(value)
+    if found is None:
+        raise FlagError(
+            f"invalid value for size: {value}", "Write a number with a unit, for example size=512m."
+        )
+    return int(float(found[1]) * 1024 ** _UNITS[(found[2] or "").lower()])

@@ -1,0 +1,257 @@
+"""A Machinefile's text to its instructions, by BuildKit's parser (PyPI `dockerfile`).
+
+The binding leaves out four things that are added here: the line of a syntax error, whether a here-document's
+delimiter was quoted, the escape directive, and a delimiter that stands apart from its `<<`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stoneware.errors import InputError
+from stoneware.machinefile.lex import Lexer, LexError
+
+_DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*$")
+_HEREDOC = re.compile(r"(\d*)<<(-?)\s*([^<]*)", re.DOTALL)
+_HEREDOC_INSTRUCTIONS = {"ADD", "COPY", "RUN"}
+_LINE_LIMIT = 20_000  # lines; a longer file is no Machinefile
+
+
+@dataclass(frozen=True)
+class HeredocWord:
+    """A word that opens a here-document, such as `<<-"EOF"`."""
+
+    name: str
+    expand: bool
+    chomp: bool
+
+
+@dataclass(frozen=True)
+class HeredocBody:
+    """A here-document as it stands in the file; `chomp` asks for leading tabs to go."""
+
+    name: str
+    content: str
+    expand: bool
+    chomp: bool
+
+    @property
+    def text(self) -> str:
+        """Return the content as its reader is to see it."""
+        return re.sub(r"(?m)^\t+", "", self.content) if self.chomp else self.content
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One instruction. `words` are its arguments as BuildKit's parser splits them; `line` counts from 1."""
+
+    keyword: str  # in capitals
+    line: int
+    text: str  # on one line, here-documents left out
+    flags: tuple[str, ...]
+    words: tuple[str, ...]
+    json: bool
+    heredocs: tuple[HeredocBody, ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A parsed Machinefile: where it came from, its lines, and its instructions."""
+
+    filename: str
+    lines: tuple[str, ...]
+    escape: str
+    instructions: tuple[Instruction, ...]
+
+    def fault(self, line: int, brief: str, resolution: str = "") -> InputError:
+        """Return the error for one line, with the line itself in its details."""
+        shown = self.lines[line - 1].strip() if 0 < line <= len(self.lines) else ""
+        return InputError(
+            brief,
+            details=f"{line:4} | {shown}" if shown else "",
+            resolution=resolution,
+            location=f"{self.filename}:{line}",
+        )
+
+
+def parse_source(text: str, filename: str) -> Source:
+    """Parse a Machinefile. Raises InputError with the line of a syntax error."""
+    lines = tuple(text.removeprefix("\ufeff").split("\n"))
+    bare = Source(filename, lines, "\\", ())
+    if "\0" in text:
+        raise bare.fault(text[: text.index("\0")].count("\n") + 1, "the file holds a NUL byte", "Remove it.")
+    if len(lines) > _LINE_LIMIT:
+        raise bare.fault(_LINE_LIMIT, f"the file has more than {_LINE_LIMIT} lines")
+    commands = _join_heredoc_words(bare, text)
+    instructions = tuple(_instruction(bare, command) for command in commands)
+    return Source(filename, lines, escape_directive(lines), instructions)
+
+
+def escape_directive(lines: Sequence[str]) -> str:
+    r"""Return the escape character the parser directives at the top choose: `\` or a backtick."""
+    for line in lines:
+        found = _DIRECTIVE.match(line.strip())
+        if found is None or found[1].lower() not in {"syntax", "escape", "check"}:
+            break
+        if found[1].lower() == "escape":
+            return found[2]
+    return "\\"
+
+
+def heredoc_word(word: str) -> HeredocWord | None:
+    """Return what a word such as `<<EOF` opens, or None where it is an ordinary word.
+
+    Raises LexError for unbalanced quotes.
+    """
+    found = _HEREDOC.fullmatch(word)
+    if found is None or not found[3]:
+        return None
+    plain = Lexer(skip_unset=True).words(found[3], {})
+    if len(plain) != 1:
+        return None
+    raw = Lexer(skip_unset=True, raw_quotes=True).words(found[3], {})
+
+    def quotes(text: str) -> int:
+        return text.count("'") + text.count('"')
+
+    expand = len(raw) == 1 and quotes(plain[0]) == quotes(raw[0])
+    return HeredocWord(plain[0], expand, found[2] == "-")
+
+
+def heredoc_words(line: str) -> list[tuple[str, HeredocWord]]:
+    """Return the words of a line that open here-documents, as written and as understood."""
+    lexer = Lexer(raw_quotes=True, raw_escapes=True, skip_unset=True)
+    try:
+        words = lexer.words(line, {})
+    except LexError:
+        return []  # as BuildKit: an unbalanced line opens nothing
+    found = [(word, heredoc_word(word)) for word in words if "<<" in word]
+    return [(word, opened) for word, opened in found if opened is not None]
+
+
+def _join_heredoc_words(source: Source, text: str) -> Sequence[Any]:
+    """Parse, after writing `<< EOF` as `<<EOF`, which is all that the binding knows."""
+    lines = text.split("\n")
+    for _ in range(len(lines) + 1):
+        commands = _parse("\n".join(lines), source)
+        changed = False
+        for command in commands:
+            apart = [w for w, _ in _openers(command) if re.search(r"<<-?\s", w)]
+            for word in apart:
+                changed |= _replace_in_lines(lines, command.start_line, word)
+            if changed:
+                break
+        if not changed:
+            break
+    return commands
+
+
+def _openers(command: Any) -> list[tuple[str, HeredocWord]]:
+    if command.json or command.cmd.upper() not in _HEREDOC_INSTRUCTIONS or "<<" not in command.original:
+        return []
+    return heredoc_words(_head(command))
+
+
+def _head(command: Any) -> str:
+    """Return an instruction's own line: `original` has the here-documents appended to it."""
+    text: str = command.original
+    return text.split("\n", 1)[0] if command.heredocs else text
+
+
+def _replace_in_lines(lines: list[str], first: int, word: str) -> bool:
+    joined = re.sub(r"(<<-?)\s+", r"\1", word)
+    for number in range(first - 1, len(lines)):
+        if word in lines[number]:
+            lines[number] = lines[number].replace(word, joined)
+            return True
+    return False
+
+
+def _parse(text: str, source: Source) -> Sequence[Any]:
+    import dockerfile  # a shared library of some megabytes: not for every command
+
+    if not text.strip():
+        raise source.fault(1, "the file is empty", "Start with FROM debian:12, or run `stoneware init`.")
+    try:
+        return tuple(dockerfile.parse_string(text))
+    except dockerfile.GoParseError as error:
+        message = str(error)
+    except UnicodeEncodeError as error:
+        line = text[: error.start].count("\n") + 1
+        raise source.fault(line, "the file is not valid UTF-8", "Save it as UTF-8.") from error
+    raise _syntax_error(text, source, message)
+
+
+def _syntax_error(text: str, source: Source, message: str) -> InputError:
+    if message == "file with no instructions":
+        return source.fault(1, message, "Start with FROM debian:12, or run `stoneware init`.")
+    line = _faulty_line(text)
+    return source.fault(line, message, _syntax_hint(message, source.lines[line - 1]))
+
+
+def _faulty_line(text: str) -> int:
+    """Return the line where the instruction starts that the parser does not take.
+
+    The parser names no line; what stands before the fault does parse, so the longest such prefix ends there.
+    """
+    import dockerfile
+
+    lines = text.split("\n")
+    for count in range(len(lines) - 1, 0, -1):
+        try:
+            commands = dockerfile.parse_string("\n".join(lines[:count]) + "\n")
+        except ValueError:
+            continue
+        if (
+            commands
+            and commands[-1].end_line == count
+            and _continues(lines[count - 1], escape_directive(lines))
+        ):
+            return int(commands[-1].start_line)
+        return next((n for n in range(count, len(lines)) if _is_instruction(lines[n])), count) + 1
+    return next((n for n, line in enumerate(lines) if _is_instruction(line)), 0) + 1
+
+
+def _is_instruction(line: str) -> bool:
+    return bool(line.strip()) and not line.lstrip().startswith("#")
+
+
+def _continues(line: str, escape: str) -> bool:
+    return line.rstrip().endswith(escape)
+
+
+def _syntax_hint(message: str, line: str) -> str:
+    if "heredoc" in message:
+        if re.search(r"\$\(\([^)]*<<", line):
+            return "`<<` opens a here-document even in arithmetic: put the command in a script, or multiply."
+        return "Put the delimiter on a line of its own, with nothing before or after it."
+    if "JSON" in message:
+        return 'Write every element as a string, for example CMD ["sleep", "10"].'
+    if "two arguments" in message or "can't find =" in message:
+        return "Write NAME=VALUE, with quotes around a value that has blanks in it."
+    if "escape token" in message:
+        return "Write `# escape=\\` or `# escape=``."
+    return ""
+
+
+def _instruction(source: Source, command: Any) -> Instruction:
+    keyword = command.cmd.upper()
+    openers = _openers(command)
+    if len(openers) != len(command.heredocs):
+        raise source.fault(
+            command.start_line,
+            "unterminated heredoc",
+            _syntax_hint("heredoc", source.lines[command.start_line - 1]),
+        )
+    bodies = tuple(
+        HeredocBody(doc.name, doc.content, word.expand, word.chomp)
+        for doc, (_, word) in zip(command.heredocs, openers, strict=True)
+    )
+    words = tuple(command.value)
+    if keyword == "ONBUILD" and command.sub_cmd:
+        words = (command.sub_cmd, *words)
+    text = re.sub(r"\s+", " ", _head(command)).strip()
+    return Instruction(keyword, command.start_line, text, tuple(command.flags), words, command.json, bodies)

@@ -1,0 +1,111 @@
+"""The small languages inside instructions: durations, ports, signals, file modes, platforms."""
+
+from __future__ import annotations
+
+import platform
+import re
+import signal
+
+from stoneware.machinefile.flags import FlagError
+
+_DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
+_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_SYMBOLIC_MODE = re.compile(r"[ugoa]*([-+=]([rwxXst]*|[ugo]))+(,[ugoa]*([-+=]([rwxXst]*|[ugo]))+)*")
+_ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armv8": "arm64", "i386": "386"}
+_CHECKSUM_DIGITS = {"sha256": 64, "sha384": 96, "sha512": 128}
+_OTHER_SIGNALS = {"CLD": "CHLD", "POLL": "IO", "IOT": "ABRT", "UNUSED": "SYS", "STKFLT": "STKFLT"}
+
+
+def duration(text: str, name: str, default: float) -> float:
+    """Return a Go duration (`1m30s`) in seconds; nothing and zero mean the default."""
+    if not text:
+        return default
+    if re.fullmatch(r"[+-]?0", text):
+        return default
+    parts = _DURATION.findall(text.removeprefix("+"))
+    if "".join(number + unit for number, unit in parts) != text.removeprefix("+"):
+        raise FlagError(
+            f"invalid duration for --{name}: {text}", f"Write a number with a unit: --{name}=30s."
+        )
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if seconds == 0:
+        return default
+    if seconds < 0.001:
+        raise FlagError(f"--{name} cannot be less than 1ms", f"Write, for example, --{name}=1s.")
+    return float(seconds)
+
+
+def ports(text: str) -> list[str]:
+    """Return the ports an EXPOSE word names, as `80/tcp`; what stands before a colon is dropped, as in Docker."""
+    raw, _, protocol = text.rpartition(":")[2].partition("/")
+    protocol = protocol.lower() or "tcp"
+    hint = "Write EXPOSE PORT, PORT-PORT, or PORT/udp."
+    if not raw:
+        raise FlagError(f"invalid port: {text!r} names no port", hint)
+    if protocol not in {"tcp", "udp", "sctp"}:
+        raise FlagError(f"invalid port: {text!r} has an unknown protocol", hint)
+    first, _, last = raw.partition("-")
+    numbers = [first, last or first]
+    if raw.endswith("-") or not all(re.fullmatch(r"\d+", number, re.ASCII) for number in numbers):
+        raise FlagError(f"invalid port: {text!r}", hint)
+    low, high = int(numbers[0]), int(numbers[1])
+    if high > 65535 or low > high:
+        raise FlagError(f"invalid port: {text!r} is not within 0-65535 in rising order", hint)
+    return [f"{number}/{protocol}" for number in range(low, high + 1)]
+
+
+def check_signal(text: str) -> None:
+    """Raise FlagError unless a text is a signal's number or name."""
+    if re.fullmatch(r"[+-]?\d+", text, re.ASCII):
+        if int(text) > 0:
+            return
+    elif _signal_name(text.upper().removeprefix("SIG")):
+        return
+    raise FlagError(f"invalid signal: {text}", "Write a name such as SIGTERM, or a number.")
+
+
+def _signal_name(name: str) -> bool:
+    realtime = re.fullmatch(r"RT(?:MIN(?:\+(\d+))?|MAX(?:-(\d+))?)", name)
+    if realtime:
+        return int(realtime[1] or realtime[2] or 0) <= 15
+    return name in _OTHER_SIGNALS or f"SIG{name}" in signal.Signals.__members__
+
+
+def check_mode(text: str) -> None:
+    """Raise FlagError unless a text is a --chmod that BuildKit takes: octal, or symbolic as chmod's."""
+    hint = "Write it in octal, --chmod=0755, or in symbols, --chmod=u=rwX,go=rX."
+    if re.fullmatch(r"[0-7]+", text):
+        if int(text, 8) > 0o7777:
+            raise FlagError(f"invalid chmod parameter: '{text}' is more than 07777", hint)
+    elif _SYMBOLIC_MODE.fullmatch(text) is None:
+        raise FlagError(f"invalid chmod parameter: '{text}'", hint)
+
+
+def check_checksum(text: str) -> None:
+    """Raise FlagError unless a text is `sha256:` (sha384, sha512) and as many hexadecimal digits."""
+    algorithm, _, digits = text.partition(":")
+    wanted = _CHECKSUM_DIGITS.get(algorithm)
+    hint = "Write --checksum=sha256: and the 64 digits that `sha256sum` prints."
+    if wanted is None:
+        raise FlagError(f"unsupported checksum {text!r}", hint)
+    if re.fullmatch(r"[0-9a-f]+", digits) is None or len(digits) != wanted:
+        raise FlagError(f"the checksum is not {wanted} hexadecimal digits: {text!r}", hint)
+
+
+def host_architecture() -> str:
+    """Return this computer's architecture by Docker's name: amd64, arm64."""
+    machine = platform.machine().lower()
+    return _ARCHITECTURES.get(machine, machine)
+
+
+def check_platform(text: str, architecture: str) -> None:
+    """Raise FlagError unless a --platform is Linux on the architecture the image is baked for."""
+    system, _, rest = text.partition("/")
+    machine = rest.partition("/")[0]
+    if not rest:
+        system, machine = ("linux", system) if system != "linux" else ("linux", architecture)
+    if system.lower() != "linux" or _ARCHITECTURES.get(machine.lower(), machine.lower()) != architecture:
+        raise FlagError(
+            f"the platform {text} cannot be baked on this computer (linux/{architecture})",
+            "Leave --platform out, or bake on a computer of that platform.",
+        )
