@@ -1,0 +1,56 @@
+"""The Terraform provider `stoneware`: its resources over whatever platform the caller gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+from tf.iface import Provider
+from tf.schema import Schema
+
+from stoneware.platform import Platform
+from stoneware.provider.machine import MachineDataSource, MachineResource
+from stoneware.provider.reporting import Failures, reported
+
+
+class StonewareProvider(Provider):  # type: ignore[misc]  # the framework has no type hints
+    """All resources and data sources. The platform is opened when a resource first needs it."""
+
+    def __init__(self, source: str, open_platform: Callable[[], Platform]) -> None:
+        self._source = source
+        self._open_platform = open_platform
+        self.failures = Failures()
+
+    @cached_property
+    def platform(self) -> Platform:
+        """The platform, which raises StonewareError when it cannot be opened."""
+        return self._open_platform()
+
+    def get_model_prefix(self) -> str:
+        """Return what all names of resources begin with."""
+        return "stoneware_"
+
+    def full_name(self) -> str:
+        """Return the provider's source address."""
+        return self._source
+
+    def get_provider_schema(self, _diags: Any) -> Schema:
+        """Return the provider's own attributes: none."""
+        return Schema(version=1, attributes=[])
+
+    def validate_config(self, diags: Any, config: Any) -> None:
+        """Accept the empty configuration."""
+
+    def configure_provider(self, diags: Any, _config: Any) -> None:
+        """Open the platform, so that what is wrong with it is said once and early."""
+        with reported(diags, self.failures):
+            _ = self.platform
+
+    def get_resources(self) -> list[type]:
+        """Return the resources, one class per file of this package."""
+        return [MachineResource]
+
+    def get_data_sources(self) -> list[type]:
+        """Return the data sources."""
+        return [MachineDataSource]

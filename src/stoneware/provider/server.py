@@ -1,0 +1,79 @@
+"""Serving the provider from the running process, on a unix socket that Terraform is told of."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent import futures
+from pathlib import Path
+from typing import Any
+
+from stoneware.errors import StonewareError
+from stoneware.platform import Platform
+from stoneware.terraform.runner import SOURCE
+
+
+class ProviderServer:
+    """The provider `stoneware` over an open platform, for `stoneware.terraform.runner.Terraform`.
+
+    The framework and gRPC are loaded when serving starts. `on_stop` is called, in another thread, when
+    Terraform was interrupted while a call of ours is at work.
+    """
+
+    source = SOURCE
+
+    def __init__(self, platform: Platform, *, on_stop: Callable[[], None] | None = None) -> None:
+        self._platform = platform
+        self._on_stop = on_stop
+        self._server: Any = None
+        self._provider: Any = None
+
+    def serve(self, socket: Path) -> None:
+        """Listen on a unix socket that only its owner can reach."""
+        # Children are started by posix_spawn or vfork, which need none of gRPC's handlers around a fork.
+        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
+        import grpc
+        from tf.gen import tfplugin_pb2_grpc as rpc
+
+        from stoneware.provider.provider import StonewareProvider
+        from stoneware.provider.servicer import Servicer
+
+        self._provider = StonewareProvider(self.source, lambda: self._platform)
+        self._server = grpc.server(thread_pool=_Threads())
+        rpc.add_ProviderServicer_to_server(Servicer(self._provider, self._on_stop), self._server)
+        socket.unlink(missing_ok=True)
+        self._server.add_insecure_port(f"unix:{socket}")
+        socket.chmod(0o600)
+        self._server.start()
+
+    def take_failures(self) -> list[StonewareError]:
+        """Return and forget the errors that were handed to Terraform since the last call."""
+        taken: list[StonewareError] = self._provider.failures.take() if self._provider else []
+        return taken
+
+    def close(self) -> None:
+        """Stop serving. A call that is still at work goes on in its thread, which ends with the process."""
+        if self._server is not None:
+            self._server.stop(grace=None)
+            self._server = None
+
+
+class _Threads(futures.Executor):
+    """A daemon thread per call: a create that hangs must not keep the process from ending."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> futures.Future[Any]:
+        """Start a call."""
+        future: futures.Future[Any] = futures.Future()
+        threading.Thread(target=_work, args=(future, fn, args, kwargs), daemon=True).start()
+        return future
+
+
+def _work(
+    future: futures.Future[Any], fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    future.set_running_or_notify_cancel()
+    try:
+        future.set_result(fn(*args, **kwargs))
+    except BaseException as error:  # it is handed on, as every executor does
+        future.set_exception(error)

