@@ -1,0 +1,260 @@
+"""The contract of an image: the runtime config it needs, kept in its manifest, checked before a launch."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from stoneware.config.encoding import to_bytes
+from stoneware.config.render import (
+    Expression,
+    Fault,
+    TemplateError,
+    Variable,
+    expressions_of,
+    render_template,
+    variables_of,
+)
+from stoneware.config.schema import (
+    Schema,
+    as_text,
+    check_schema,
+    is_secret,
+    rule_of,
+    schema_defaults,
+    violations,
+)
+from stoneware.config.secrets import Secret, redact, reveal
+from stoneware.config.values import BUILTINS, effective_values
+from stoneware.errors import InputError
+
+Contract = dict[str, Any]
+
+
+def derive_contract(
+    templates: Mapping[str, bytes], env: Mapping[str, str], schema: Schema | None
+) -> Contract:
+    """Return an image's contract as JSON data, from its templates (path → text), its ENV and its schema.
+
+    `{"variables": {NAME: {"required", "secret", "builtin", "templates": ["PATH:LINE", …], "default"}},
+    "needs": [{"text", "at": ["PATH:LINE", …]}], "env": {…}, "schema": {…} | None}`. `needs` are the
+    templates' expressions, so that a check can run the interpolation program without the templates;
+    `env` holds the schema's defaults and the image's ENV over them: what the image must carry as its env.
+    Raises InputError for a wrong schema and TemplateError with the faults of all templates at once.
+    """
+    if schema is not None:
+        check_schema(schema)
+    uses: dict[str, list[tuple[str, Variable]]] = {}
+    needs: dict[str, list[str]] = {}
+    faults: list[Fault] = []
+    for path in sorted(templates):
+        try:
+            for use in variables_of(templates[path], path):
+                uses.setdefault(use.name, []).append((path, use))
+            for expression in expressions_of(templates[path], path):
+                _note(needs, path, expression)
+        except TemplateError as error:
+            faults.extend(error.faults)
+    if faults:
+        raise TemplateError(faults)
+    defaults = {**schema_defaults(schema), **env}
+    names = sorted({*uses, *env, *(schema or {}).get("properties", {})})
+    return {
+        "variables": {name: _entry(name, uses.get(name, []), defaults, schema or {}) for name in names},
+        "needs": [{"text": text, "at": at} for text, at in needs.items()],
+        "env": defaults,
+        "schema": schema,
+    }
+
+
+def _note(needs: dict[str, list[str]], path: str, expression: Expression) -> None:
+    # Only names and messages matter here, so bytes that JSON cannot hold may become question marks.
+    text = to_bytes(expression.text).decode(errors="replace")
+    needs.setdefault(text, []).append(f"{path}:{expression.line}")
+
+
+def _entry(
+    name: str, uses: list[tuple[str, Variable]], defaults: Mapping[str, str], schema: Schema
+) -> dict[str, Any]:
+    wanted = any(use.required for _, use in uses) or name in schema.get("required", ())
+    entry: dict[str, Any] = {
+        "required": wanted and name not in defaults and name not in BUILTINS,
+        "secret": is_secret(schema, name),
+        "builtin": name in BUILTINS,
+        "templates": list(dict.fromkeys(f"{path}:{use.line}" for path, use in uses)),
+    }
+    written = [use.default for _, use in uses if use.default is not None]
+    if name in defaults:
+        entry["default"] = defaults[name]
+    elif written:
+        entry["default"] = to_bytes(written[0]).decode(errors="replace")
+    return entry
+
+
+@dataclass
+class _Problem:
+    """What is wrong with one variable; `where` names the places that need it."""
+
+    name: str
+    reasons: list[str] = field(default_factory=list)
+    where: list[str] = field(default_factory=list)
+
+
+def check_config(
+    contract: Contract, values: Mapping[str, str | Secret], *, builtins: Mapping[str, str] | None = None
+) -> list[str]:
+    """Hold runtime config against an image's contract and return every problem, each with what to type.
+
+    `values` is the config alone; the image's ENV comes from the contract. Built-ins that are not known
+    yet get stand-ins. An empty list means that the machine's templates will render.
+    """
+    everything = effective_values(contract["env"], values, {**BUILTINS, **(builtins or {})})
+    problems: dict[str, _Problem] = {}
+    for fault, places in _template_faults(contract["needs"], everything):
+        name, reason = _read_fault(fault)
+        problem = problems.setdefault(name, _Problem(name))
+        problem.reasons = list(dict.fromkeys([*problem.reasons, reason]))
+        problem.where = list(dict.fromkeys([*problem.where, *places]))
+    for name, reason in _schema_faults(contract, values, everything):
+        problem = problems.setdefault(name, _Problem(name))
+        if not (reason == "is not set" and problem.reasons):
+            problem.reasons.append(reason)
+    secrets = [reveal(everything[name]) for name in secret_names(contract, values) if name in everything]
+    return [redact(_sentence(problem, contract, everything), secrets) for problem in problems.values()]
+
+
+def _template_faults(
+    needs: Iterable[Mapping[str, Any]], values: Mapping[str, str | Secret]
+) -> list[tuple[Fault, list[str]]]:
+    """Render all expressions of all templates in one go; return each fault with the places it concerns."""
+    owner: list[tuple[Mapping[str, Any], int]] = []
+    lines: list[str] = []
+    for need in needs:
+        lines.append(need["text"])
+        owner += [(need, offset) for offset in range(need["text"].count("\n") + 1)]
+    try:
+        if lines:
+            render_template(to_bytes("\n".join(lines)), values, filename="templates")
+    except TemplateError as error:
+        return [(fault, _places(*owner[fault.line - 1])) for fault in error.faults]
+    return []
+
+
+def _places(need: Mapping[str, Any], offset: int) -> list[str]:
+    split = (place.rpartition(":") for place in need["at"])
+    return [f"{path}:{int(line) + offset}" for path, _, line in split]
+
+
+def _read_fault(fault: Fault) -> tuple[str, str]:
+    """Return the variable a fault of rendering is about, and the reason without its name."""
+    words = fault.reason.removeprefix("required ").removeprefix("variable ")
+    name, _, rest = words.partition(" ")
+    if rest.startswith("is missing a value: "):
+        return name, rest.removeprefix("is missing a value: ")
+    return name, "is not set" if rest.startswith("is not set") else "must not be empty or unset"
+
+
+def _schema_faults(
+    contract: Contract, given: Mapping[str, str | Secret], everything: Mapping[str, str | Secret]
+) -> Iterable[tuple[str, str]]:
+    schema = contract["schema"]
+    if not schema:
+        return
+    ruled = {*schema.get("properties", {}), *schema.get("required", ()), *given} & set(everything)
+    held = {
+        name: reveal(everything[name])
+        for name in sorted(ruled)
+        if name in given or not _unruled(schema, name)
+    }
+    for name, rules in violations(schema, held).items():
+        for rule in rules:
+            if rule == "required":
+                yield name, "is not set"
+            elif rule == "unknown":
+                yield name, "is not a variable of this image (its schema allows no others)"
+            else:
+                yield name, rule if name else f"the config as a whole: {rule}"
+
+
+def _unruled(schema: Schema, name: str) -> bool:
+    return name in BUILTINS and name not in schema.get("properties", {})
+
+
+def _sentence(problem: _Problem, contract: Contract, values: Mapping[str, str | Secret]) -> str:
+    if not problem.name:
+        return "; ".join(problem.reasons)
+    schema = contract["schema"] or {}
+    rule = rule_of(schema, problem.name)
+    missing = "is not set" in problem.reasons
+    shown = problem.name
+    if problem.name in values and not missing:
+        value = reveal(values[problem.name])
+        secret = isinstance(values[problem.name], Secret) or is_secret(schema, problem.name)
+        shown += " (a secret)" if secret else f"={value[:80]!r}"
+    text = f"{shown}: {', '.join(problem.reasons)}" if not missing else f"{shown} is not set"
+    others = [reason for reason in problem.reasons if reason != "is not set"] if missing else []
+    text += f" ({', '.join(others)})" if others else ""
+    if problem.where:
+        text += f"; needed by {', '.join(problem.where[:3])}"
+        text += f" and {len(problem.where) - 3} more" * (len(problem.where) > 3)
+    if "is not a variable of this image" in text:
+        return f"{text}{_nearest(problem.name, contract)}"
+    return f"{text}; give it with -e {problem.name}={_example(rule)}"
+
+
+def _example(rule: Mapping[str, Any]) -> str:
+    choices = rule.get("enum") or rule.get("examples")
+    if isinstance(choices, list) and choices and rule.get("secret") is not True:
+        return as_text(choices[0])
+    return "…"
+
+
+def secret_names(contract: Contract, values: Mapping[str, str | Secret] | None = None) -> set[str]:
+    """Return the variables whose values must not be shown: marked by the schema, or given as a Secret."""
+    marked = {name for name, entry in contract["variables"].items() if entry["secret"]}
+    return marked | {name for name, value in (values or {}).items() if isinstance(value, Secret)}
+
+
+def mask_values(contract: Contract, values: Mapping[str, str | Secret]) -> dict[str, str | Secret]:
+    """Return the values with those of secret variables as `Secret`, so that showing them is safe."""
+    hidden = secret_names(contract, values)
+    return {name: Secret(value) if name in hidden else value for name, value in values.items()}
+
+
+def config_warnings(contract: Contract, given: Iterable[str]) -> list[str]:
+    """Return a warning for each given variable that has no effect here, with the nearest known name."""
+    warnings = []
+    schema = contract["schema"] or {}
+    for name in given:
+        if name in BUILTINS:
+            warnings.append(f"{name} is set by Stoneware in every machine; the given value is not used")
+        elif name not in contract["variables"] and schema.get("additionalProperties") is not False:
+            known = "is not in this image's templates, ENV or schema; only its service gets it"
+            warnings.append(f"{name} {known}{_nearest(name, contract)}")
+    return warnings
+
+
+def _nearest(name: str, contract: Contract) -> str:
+    known = {entry.upper(): entry for entry in contract["variables"] if entry != name}
+    close = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.75)
+    return f" (did you mean {known[close[0]]}?)" if close else ""
+
+
+def require_config(
+    contract: Contract,
+    values: Mapping[str, str | Secret],
+    *,
+    image: str,
+    builtins: Mapping[str, str] | None = None,
+) -> list[str]:
+    """Return the warnings about a config, or raise InputError with every problem of it at once."""
+    problems = check_config(contract, values, builtins=builtins)
+    if problems:
+        raise InputError(
+            f"{image} cannot start with this config: {len(problems)} problem{'s' * (len(problems) > 1)}",
+            details="\n".join(problems),
+            resolution=f"stoneware render {image} -e NAME=value    # shows the final files without booting",
+        )
+    return config_warnings(contract, values)

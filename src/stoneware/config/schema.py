@@ -1,0 +1,195 @@
+"""The image's `config.schema.json`: JSON Schema over variables, which are texts."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from stoneware.config.schema_words import rule_in_words
+from stoneware.errors import InputError
+
+SCHEMA_PATH = "/etc/stoneware/config.schema.json"
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
+_TYPES = {"string", "integer", "number", "boolean"}
+_NUMERIC = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}
+Schema = dict[str, Any]
+
+
+def load_schema(text: bytes, location: str = SCHEMA_PATH) -> Schema:
+    """Return the schema of an image. Raises InputError where it is no usable JSON Schema for variables."""
+    try:
+        schema = json.loads(text)
+    except UnicodeDecodeError as error:
+        raise _bad(f"not UTF-8 at byte {error.start + 1}", location) from None
+    except json.JSONDecodeError as error:
+        reason = f"not JSON: {error.msg} (column {error.colno})"
+        raise _bad(f"line {error.lineno}: {reason}", f"{location}:{error.lineno}") from None
+    check_schema(schema, location)
+    return dict(schema)
+
+
+def check_schema(schema: Any, location: str = SCHEMA_PATH) -> None:
+    """Raise InputError, with all reasons, unless `schema` is a JSON Schema for variables."""
+    import jsonschema.validators
+
+    if not isinstance(schema, dict):
+        raise _bad("the top level is not an object", location)
+    kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
+    meta = kind(kind.META_SCHEMA, format_checker=kind.FORMAT_CHECKER)
+    reasons = [
+        f"{_pointer(error.absolute_path)}: {error.message}"
+        for error in sorted(meta.iter_errors(schema), key=lambda error: list(map(str, error.absolute_path)))
+    ]
+    if not reasons:
+        reasons = [*_misfits(schema), *_bad_references(schema)]
+    if reasons:
+        raise _bad("\n".join(reasons), location)
+
+
+def _bad(details: str, location: str) -> InputError:
+    return InputError(
+        "the image's config schema is wrong",
+        details=details,
+        resolution='a start: {"type": "object", "properties": {"PORT": {"type": "integer"}}}',
+        location=location,
+    )
+
+
+def _pointer(path: Any) -> str:
+    return "/" + "/".join(str(part) for part in path)
+
+
+def _misfits(schema: Schema) -> Iterator[str]:
+    """Find what no set of variables can ever fulfil: variables are texts in one flat object."""
+    if schema.get("type", "object") != "object":
+        yield '/type: runtime config is an object of variables, so the type is "object"'
+    for name, rule in schema.get("properties", {}).items():
+        types = rule.get("type", "string") if isinstance(rule, dict) else "string"
+        for kind in [types] if isinstance(types, str) else types:
+            if kind not in _TYPES:
+                yield f"/properties/{name}/type: a variable is string, integer, number or boolean, never {kind}"
+
+
+def _bad_references(schema: Schema) -> Iterator[str]:
+    for reference in _references(schema):
+        if not reference.startswith("#"):
+            yield f"$ref {reference}: only references inside this file (#/$defs/…) are followed"
+        elif _target(schema, reference) is None:
+            yield f"$ref {reference}: there is nothing of that name in this file"
+
+
+def _references(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        reference = node.get("$ref")
+        if isinstance(reference, str):
+            yield reference
+        for key, child in node.items():
+            if key not in ("enum", "const", "default", "examples"):
+                yield from _references(child)
+    elif isinstance(node, list):
+        for child in node:
+            yield from _references(child)
+
+
+def _target(schema: Any, reference: str) -> Any:
+    node = schema
+    for part in reference.removeprefix("#").split("/")[1:]:
+        key = part.replace("~1", "/").replace("~0", "~")
+        if not isinstance(node, dict) or key not in node:
+            return None
+        node = node[key]
+    return node
+
+
+def rule_of(schema: Schema, name: str) -> Schema:
+    """Return the rule of one variable with its references followed ({}: no rule)."""
+    rule = schema.get("properties", {}).get(name)
+    seen = set()
+    while isinstance(rule, dict) and isinstance(rule.get("$ref"), str) and rule["$ref"] not in seen:
+        seen.add(rule["$ref"])
+        target = _target(schema, rule["$ref"])
+        rest = {key: value for key, value in rule.items() if key != "$ref"}
+        rule = {**target, **rest} if isinstance(target, dict) else rest
+    return rule if isinstance(rule, dict) else {}
+
+
+def is_secret(schema: Schema, name: str) -> bool:
+    """Tell whether the schema marks a variable as secret (`"secret": true` or `"writeOnly": true`)."""
+    rule = rule_of(schema, name)
+    return rule.get("secret") is True or rule.get("writeOnly") is True
+
+
+def schema_defaults(schema: Schema | None) -> dict[str, str]:
+    """Return the `default` of every variable that has one, as the text a machine gets."""
+    if not schema:
+        return {}
+    rules = {name: rule_of(schema, name) for name in schema.get("properties", {})}
+    return {name: as_text(rule["default"]) for name, rule in rules.items() if "default" in rule}
+
+
+def as_text(value: Any) -> str:
+    """Return a JSON value as the text of a variable: strings as they are, all else as JSON writes it."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def coerce(rule: Mapping[str, Any], text: str) -> Any:
+    """Return a variable's text as the type its rule asks for, or the text where it cannot be read so."""
+    kinds = rule.get("type")
+    types = {kinds} if isinstance(kinds, str) else set(kinds or ())
+    if not types:
+        choices = [*rule.get("enum", ()), *([rule["const"]] if "const" in rule else ())]
+        for choice in choices:
+            if not isinstance(choice, str) and as_text(choice) == text:
+                return choice
+        types = {"number"} if _NUMERIC & set(rule) else {"string"}
+    if types & {"integer", "number"} and _INTEGER.fullmatch(text):
+        return int(text) if len(text) < 400 else text
+    if "number" in types and _NUMBER.fullmatch(text):
+        return float(text)
+    if "boolean" in types and text in ("true", "false"):
+        return text == "true"
+    return text
+
+
+def violations(schema: Schema, values: Mapping[str, str]) -> dict[str, list[str]]:
+    """Hold texts against the schema: variable (or "" for the whole) → broken rules in words.
+
+    Missing variables are reported as the rule `required`. Values of secrets do not appear.
+    """
+    import jsonschema.validators
+
+    kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
+    data = {name: coerce(rule_of(schema, name), text) for name, text in values.items()}
+    found: dict[str, list[str]] = {}
+    for error in kind(schema, format_checker=kind.FORMAT_CHECKER).iter_errors(data):
+        for name, words in _blame(error, schema):
+            rules = found.setdefault(name, [])
+            if words not in rules:
+                rules.append(words)
+    return found
+
+
+def _blame(error: Any, schema: Schema) -> Iterator[tuple[str, str]]:
+    path = [str(part) for part in error.absolute_path]
+    if path:
+        yield path[0], rule_in_words(error, secret=is_secret(schema, path[0]))
+    elif error.validator == "required":
+        for name in error.validator_value:
+            if name not in error.instance:
+                yield name, "required"
+    elif error.validator in ("dependentRequired", "dependencies"):
+        for name, needs in error.validator_value.items():
+            if name in error.instance and isinstance(needs, list):
+                yield from (
+                    (need, f"required together with {name}") for need in needs if need not in error.instance
+                )
+    elif error.validator in ("additionalProperties", "unevaluatedProperties"):
+        known = schema.get("properties", {})
+        for name in error.instance:
+            if name not in known and f"'{name}'" in error.message:
+                yield name, "unknown"
+    else:
+        yield "", rule_in_words(error, secret=True)
