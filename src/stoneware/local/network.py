@@ -1,0 +1,175 @@
+"""Addresses: which subnet a store uses on this computer, and which address a machine has in it."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import struct
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+from stoneware.errors import HostError
+
+METADATA_ADDRESS = "169.254.169.254"
+# Each store takes one /21 of these: a /22 for its machines, and of the rest a /30 for its link to the host.
+_RANGES = tuple(IPv4Network(text) for text in ("10.64.0.0/10", "172.16.0.0/12"))
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The address a machine has, and the one its network card has."""
+
+    ip: str
+    mac: str
+
+
+@dataclass(frozen=True)
+class Route:
+    """One line of the host's routing table."""
+
+    network: IPv4Network
+    interface: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The addresses of a store: the machines' subnet, the gateway in it, and both ends of the link."""
+
+    subnet: IPv4Network
+
+    @property
+    def gateway(self) -> str:
+        """The router's address in the machines' subnet."""
+        return str(self.subnet[1])
+
+    @property
+    def link(self) -> IPv4Network:
+        """The /30 between the host and the router namespace, in the other half of the store's /21."""
+        return IPv4Network((int(self.subnet.network_address) + self.subnet.num_addresses, 30))
+
+    @property
+    def host_end(self) -> str:
+        """The host's address on the link."""
+        return str(self.link[1])
+
+    @property
+    def router_end(self) -> str:
+        """The router's address on the link."""
+        return str(self.link[2])
+
+
+def store_digest(home: Path) -> str:
+    """Return the 8 hexadecimal digits that tell the stores of one computer apart."""
+    return hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:8]
+
+
+def choose_subnet(digest: str, routes: Sequence[Route], taken: Iterable[IPv4Network] = ()) -> IPv4Network:
+    """Return a /22 for a store that overlaps no route of the host (and, where all do, no narrow one).
+
+    The same store tries the same order each time. `taken` are the subnets of other stores. Raises HostError.
+    """
+    blocks = [block for area in _RANGES for block in area.subnets(new_prefix=21)]
+    first = int(digest, 16) % _RANGES[0].num_addresses // 2**11
+    ordered = blocks[first : 2**11] + blocks[:first] + blocks[2**11 :]
+    busy = [route.network for route in routes if route.network.prefixlen > 0] + list(taken)
+    narrow = [network for network in busy if network.prefixlen >= 16]
+    for obstacles in (busy, narrow):
+        for block in ordered:
+            if not any(block.overlaps(network) for network in obstacles):
+                return next(block.subnets(new_prefix=22))
+    raise HostError(
+        "no free subnet for the machines of this store",
+        details="the host's routes use up 10.64.0.0/10 and 172.16.0.0/12",
+        resolution="ip route    # shows them; remove those that are not needed",
+    )
+
+
+def usable(subnet: IPv4Network, routes: Sequence[Route], own_interface: str) -> bool:
+    """Say whether a store can go on with its subnet: nobody else has a route as narrow that overlaps it."""
+    block = subnet.supernet(new_prefix=21)
+    others = [route.network for route in routes if route.interface != own_interface]
+    return not any(network.prefixlen >= 16 and block.overlaps(network) for network in others)
+
+
+def parse_routes(text: str) -> list[Route]:
+    """Return the routes of /proc/net/route."""
+    routes = []
+    for line in text.splitlines()[1:]:
+        fields = line.split()
+        if len(fields) >= 8:
+            address, mask = (_address(fields[index]) for index in (1, 7))
+            routes.append(Route(IPv4Network(f"{address}/{mask}", strict=False), fields[0]))
+    return routes
+
+
+def _address(hexadecimal: str) -> str:
+    return socket.inet_ntoa(struct.pack("=I", int(hexadecimal, 16)))
+
+
+def host_routes() -> list[Route]:
+    """Return the host's routes."""
+    return parse_routes(Path("/proc/net/route").read_text())
+
+
+def host_mtu(routes: Sequence[Route]) -> int:
+    """Return the MTU (bytes) of the way out of this computer, at most 1500."""
+    for route in routes:
+        if route.network.prefixlen == 0:
+            try:
+                return min(1500, int(Path(f"/sys/class/net/{route.interface}/mtu").read_text()))
+            except (OSError, ValueError):
+                break
+    return 1500
+
+
+def choose_address(subnet: IPv4Network, name: str, taken: Collection[str]) -> str:
+    """Return the first free address of the subnet, from a place on that the machine's name gives.
+
+    Raises HostError when the subnet is full.
+    """
+    usable_count = subnet.num_addresses - 3  # all but network, gateway and broadcast
+    first = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) % usable_count
+    for step in range(usable_count):
+        address = str(subnet[2 + (first + step) % usable_count])
+        if address not in taken:
+            return address
+    raise HostError(
+        f"all {usable_count} addresses of {subnet} are in use",
+        resolution="stoneware rm MACHINE    # frees an address",
+    )
+
+
+def mac_of(address: str) -> str:
+    """Return the hardware address of a machine: as on Compute Engine, 42:01 and its IP address."""
+    return ":".join(f"{octet:02x}" for octet in (0x42, 0x01, *IPv4Address(address).packed))
+
+
+def upstream_file(resolv_conf: Path, fallback: Path) -> tuple[Path | None, str | None]:
+    """Return the file with the DNS servers to ask, or else the host's own loopback server.
+
+    Where the host's resolv.conf names only loopback servers, `fallback` (systemd-resolved's list of real
+    ones) is taken; where that has none either, the second value is the loopback address, to be reached
+    through the host. (None, None): the host has no DNS server.
+    """
+    for candidate in (resolv_conf, fallback):
+        if any(not IPv4Address(server).is_loopback for server in _servers(candidate)):
+            return candidate, None
+    return None, next(iter(_servers(resolv_conf)), None)
+
+
+def _servers(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        words = line.split()
+        if len(words) >= 2 and words[0] == "nameserver":
+            try:
+                found.append(str(IPv4Address(words[1])))
+            except ValueError:
+                continue
+    return found

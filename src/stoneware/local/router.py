@@ -1,0 +1,209 @@
+"""The router of a store: a namespace with bridge, DHCP, DNS and metadata server, and a link to the host.
+
+    machines ── vb-ID ── br0 (gateway, 169.254.169.254) ─ up0 ══ sw-XXXXXXXX ── the host ── NAT
+
+`ensure` makes it, or repairs what is missing of it; when all is there it starts no program and takes a few
+milliseconds. Its two servers outlive the command and stay until `teardown`. What is known of it is kept in
+HOME/run/network.json (the subnet, which never changes while it can be had) and under /run (who is attached,
+which ports are published), which ends with the boot as the machines do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any, Protocol
+
+from stoneware.files import locked, read_json, write_json
+from stoneware.local import network, network_namespace, router_rules, router_setup
+from stoneware.local.network import Lease, Plan
+from stoneware.local.ports import Ports, Publication
+from stoneware.local.router_dns import Attached
+from stoneware.local.router_setup import RUNTIME, Layout
+from stoneware.platform import PortMapping
+
+__all__ = ["Lease", "Router", "ensure", "open_router", "teardown"]
+
+
+class StorePaths(Protocol):
+    """The two paths of a store that the router needs."""
+
+    @property
+    def home(self) -> Path:
+        """The store's directory."""
+
+    @property
+    def data(self) -> Path:
+        """Where its file system is mounted."""
+
+
+def _layout(store: StorePaths) -> Layout:
+    return Layout(store.home, network.store_digest(store.home))
+
+
+def ensure(store: StorePaths) -> Router:
+    """Return the store's router, made or repaired where it is not whole. Raises HostError."""
+    layout = _layout(store)
+    state = router_setup.load(layout)
+    if state is None or not router_setup.whole(layout, state):
+        with _exclusive(layout):
+            state = router_setup.load(layout)
+            if state is None or not router_setup.whole(layout, state):
+                state = router_setup.repair(layout, state)
+    return Router(store, layout, state)
+
+
+def open_router(store: StorePaths) -> Router | None:
+    """Return the store's router as it is, nothing made or repaired; None where it was never made."""
+    layout = _layout(store)
+    state = router_setup.load(layout)
+    return None if state is None else Router(store, layout, state)
+
+
+def teardown(store: StorePaths) -> None:
+    """Remove namespace, link, rules, servers and records of a store. No error where there is nothing."""
+    layout = _layout(store)
+    with _exclusive(layout):
+        router_setup.remove(layout)
+    ports = _ports()
+    with contextlib.suppress(FileNotFoundError), ports.exclusive():
+        ports.write(entry for entry in ports.read() if entry.store != layout.digest)
+    shutil.rmtree(layout.runtime, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _exclusive(layout: Layout) -> Iterator[None]:
+    with locked(layout.run / "router.lock"):
+        yield
+
+
+def _ports() -> Ports:
+    return Ports(RUNTIME, lambda digest: network_namespace.identity(f"sw-{digest}") is not None)
+
+
+@dataclass(frozen=True)
+class Router:
+    """A store's router. Its methods may be called by several commands at once."""
+
+    store: StorePaths
+    layout: Layout
+    state: router_setup.State
+
+    @property
+    def namespace(self) -> str:
+        """The name of the network namespace, `sw-` and 8 hexadecimal digits."""
+        return self.layout.namespace
+
+    @property
+    def subnet(self) -> IPv4Network:
+        """The machines' subnet."""
+        return self.state.plan.subnet
+
+    @property
+    def gateway(self) -> str:
+        """The router's address in the machines' subnet."""
+        return self.state.plan.gateway
+
+    @property
+    def plan(self) -> Plan:
+        """All addresses of the store."""
+        return self.state.plan
+
+    @property
+    def _attached(self) -> Attached:
+        return Attached(self.layout.runtime)
+
+    def attach(self, machine_dir: Path, *, id: str, name: str, hostname: str) -> Lease:
+        """Give a machine its addresses and let its port `vb-ID` use them; return them.
+
+        A machine keeps the address that its network.json says while that is in the subnet and nobody else's.
+        To be called before the port exists, so that there is no moment at which it may use others.
+        """
+        with _exclusive(self.layout):
+            lease = self._lease(machine_dir, id, name)
+            document = {
+                "id": id,
+                "ip": lease.ip,
+                "mac": lease.mac,
+                "gateway": self.gateway,
+                "netmask": str(self.subnet.netmask),
+                "mtu": self.state.mtu,
+            }
+            path = machine_dir / "network.json"
+            if _read(path) != document:
+                write_json(path, document)
+            self._attached.prepare()
+            self._attached.add(id, lease, name, hostname)
+            self._pin()
+        return lease
+
+    def _lease(self, machine_dir: Path, id: str, name: str) -> Lease:
+        others = (path for path in machine_dir.parent.glob("*/network.json") if path.parent != machine_dir)
+        taken = {str(_read(path).get("ip")) for path in others}
+        taken |= {pin.ip for pin in self._attached.pins() if pin.interface != f"vb-{id}"}
+        own = str(_read(machine_dir / "network.json").get("ip", ""))
+        if own and own not in taken and IPv4Address(own) in self.subnet:
+            return Lease(own, network.mac_of(own))
+        address = network.choose_address(self.subnet, name, taken)
+        return Lease(address, network.mac_of(address))
+
+    def detach(self, id: str, name: str) -> None:  # noqa: ARG002 — the name is part of the interface
+        """Take the machine's addresses from its port, and its name from DNS. No error when it has none.
+
+        Its network.json stays with it: the machine gets the same address when it is started again.
+        """
+        with _exclusive(self.layout):
+            if self._attached.remove(id) and network_namespace.identity(self.namespace) is not None:
+                self._pin()
+                router_setup.dnsmasq(self.layout).reload()
+
+    def _pin(self) -> None:
+        router_setup.nft_inside(self.layout, router_rules.pin_rules(self._attached.pins()))
+
+    def publish(self, lease: Lease, ports: Sequence[PortMapping], *, id: str = "") -> tuple[PortMapping, ...]:
+        """Publish ports of an attached machine on this computer, instead of those it had; return them.
+
+        A host port 0 is replaced by a free port. They are reached from this computer (127.0.0.1 as well),
+        from machines and from outside, on `host_ip`. Raises InputError where a port is in use.
+        """
+        owner = id or self._owner(lease)
+        record = _ports()
+        with record.exclusive():
+            others = [entry for entry in record.read() if not self._is(entry, owner)]
+            mine = record.assign(ports, others, self.layout.digest, owner, lease.ip)
+            record.write([*others, *mine])
+            router_setup.forward(self.layout, [*others, *mine])
+        return tuple(
+            PortMapping(entry.host_ip, entry.host_port, entry.machine_port, entry.protocol) for entry in mine
+        )
+
+    def _is(self, entry: Publication, id: str) -> bool:
+        return (entry.store, entry.id) == (self.layout.digest, id)
+
+    def _owner(self, lease: Lease) -> str:
+        for pin in self._attached.pins():
+            if pin.ip == lease.ip:
+                return pin.interface.removeprefix("vb-")
+        return lease.ip
+
+    def unpublish(self, id: str) -> None:
+        """Take back all published ports of a machine. No error when it has none."""
+        record = _ports()
+        with record.exclusive():
+            before = record.read()
+            after = [entry for entry in before if not self._is(entry, id)]
+            if after != before:
+                record.write(after)
+                router_setup.forward(self.layout, after)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        value = read_json(path)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,157 @@
+"""The nftables rules of a store, as texts for `nft -f`. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from stoneware.local.network import METADATA_ADDRESS, Plan
+
+VERSION = 1  # raised when the rules change, so that running routers get the new ones
+INNER = "stoneware"  # the tables' name inside the router namespace
+
+# Inside: a machine may use only the addresses of its own port, IPv4 and ARP only, and is no DHCP server.
+_PINS = """
+add table bridge stoneware
+delete table bridge stoneware
+table bridge stoneware {
+  set ports { type ifname . ether_addr . ipv4_addr; }
+  set cards { type ifname . ether_addr; }
+  chain prerouting {
+    type filter hook prerouting priority -300; policy accept;
+    iifname "vb-*" jump machine
+  }
+  chain machine {
+    ether type arp iifname . ether saddr . arp saddr ip @ports accept
+    ether type arp arp saddr ip 0.0.0.0 iifname . ether saddr @cards accept
+    ether type ip udp sport 67 drop
+    ether type ip iifname . ether saddr . ip saddr @ports accept
+    ether type ip ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 udp dport 67 \
+iifname . ether saddr @cards accept
+    drop
+  }
+}
+"""
+
+# Inside: of the router itself machines reach metadata, DNS, DHCP and echo; nobody else reaches anything.
+_ROUTER = """
+add table ip stoneware
+delete table ip stoneware
+table ip stoneware {{
+  chain input {{
+    type filter hook input priority 0; policy drop;
+    iifname "lo" accept
+    ct state established,related accept
+    icmp type echo-request accept
+    iifname "br0" ip daddr {metadata} tcp dport 80 accept
+    iifname "br0" meta l4proto {{ tcp, udp }} th dport 53 accept
+    iifname "br0" udp dport 67 accept
+    iifname "br0" reject
+  }}
+  chain forward {{
+    type filter hook forward priority 0; policy accept;
+    tcp flags syn tcp option maxseg size set rt mtu
+  }}
+}}
+"""
+
+# On the host: NAT for machines, published ports, and no way for a machine to the host's loopback addresses,
+# which route_localnet on the link would otherwise open.
+_HOST = """
+add table ip {table}
+delete table ip {table}
+table ip {table} {{
+  map anywhere {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}
+  map bound {{ type inet_proto . ipv4_addr . inet_service : ipv4_addr . inet_service; }}
+  chain guard {{
+    type filter hook prerouting priority -300; policy accept;
+    iifname "{link}" ip daddr 127.0.0.0/8 drop
+    iifname "{link}" ip daddr 169.254.0.0/16 drop
+    iifname != "{link}" ip saddr {subnet} drop
+  }}
+  chain prerouting {{
+    type nat hook prerouting priority -100; policy accept;
+    {resolver}
+    fib daddr type local dnat ip to meta l4proto . ip daddr . th dport map @bound
+    fib daddr type local dnat ip to meta l4proto . th dport map @anywhere
+  }}
+  chain output {{
+    type nat hook output priority -100; policy accept;
+    fib daddr type local dnat ip to meta l4proto . ip daddr . th dport map @bound
+    fib daddr type local dnat ip to meta l4proto . th dport map @anywhere
+  }}
+  chain forward {{
+    type filter hook forward priority 0; policy accept;
+    iifname "{link}" tcp flags syn tcp option maxseg size set rt mtu
+    oifname "{link}" tcp flags syn tcp option maxseg size set rt mtu
+  }}
+  chain postrouting {{
+    type nat hook postrouting priority 100; policy accept;
+    oifname "{link}" ip saddr 127.0.0.0/8 masquerade
+    oifname "{link}" ip saddr {subnet} masquerade
+    oifname != "{link}" ip saddr {{ {subnet}, {ends} }} masquerade
+  }}
+}}
+"""
+
+
+@dataclass(frozen=True, order=True)
+class Pin:
+    """The addresses that one bridge port may use."""
+
+    interface: str
+    mac: str
+    ip: str
+
+
+@dataclass(frozen=True, order=True)
+class Forward:
+    """One published port: `host_ip` "0.0.0.0" is any address of the host."""
+
+    protocol: str
+    host_ip: str
+    host_port: int
+    ip: str
+    port: int
+
+
+def inner_rules(pins: Iterable[Pin]) -> str:
+    """Return the rules of the router namespace, replacing what is there."""
+    return _PINS + _ROUTER.format(metadata=METADATA_ADDRESS) + pin_rules(pins)
+
+
+def pin_rules(pins: Iterable[Pin]) -> str:
+    """Return the commands that make `pins` the only ones."""
+    pins = sorted(pins)
+    text = f"flush set bridge {INNER} ports\nflush set bridge {INNER} cards\n"
+    if pins:
+        ports = ", ".join(f'"{pin.interface}" . {pin.mac} . {pin.ip}' for pin in pins)
+        cards = ", ".join(sorted({f'"{pin.interface}" . {pin.mac}' for pin in pins}))
+        text += f"add element bridge {INNER} ports {{ {ports} }}\n"
+        text += f"add element bridge {INNER} cards {{ {cards} }}\n"
+    return text
+
+
+def host_rules(table: str, link: str, plan: Plan, resolver: str | None, forwards: Iterable[Forward]) -> str:
+    """Return the host's rules for one store, replacing what is there.
+
+    `resolver` is the host's DNS server where that listens on a loopback address only.
+    """
+    redirect = ""
+    if resolver:
+        match = f'iifname "{link}" ip saddr {plan.router_end} ip daddr {plan.host_end}'
+        redirect = f"{match} meta l4proto {{ tcp, udp }} th dport 53 dnat ip to {resolver}"
+    text = _HOST.format(table=table, link=link, subnet=plan.subnet, ends=plan.link, resolver=redirect)
+    return text + forward_rules(table, forwards)
+
+
+def forward_rules(table: str, forwards: Iterable[Forward]) -> str:
+    """Return the commands that make `forwards` the only published ports of a store."""
+    text = f"flush map ip {table} anywhere\nflush map ip {table} bound\n"
+    for forward in sorted(forwards):
+        if forward.host_ip == "0.0.0.0":  # noqa: S104 — every address of the host is meant
+            name, key = "anywhere", f"{forward.protocol} . {forward.host_port}"
+        else:
+            name, key = "bound", f"{forward.protocol} . {forward.host_ip} . {forward.host_port}"
+        text += f"add element ip {table} {name} {{ {key} : {forward.ip} . {forward.port} }}\n"
+    return text

@@ -1,0 +1,329 @@
+"""Making, checking, repairing and removing the parts of a router; see `stoneware.local.router`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from stoneware.errors import HostError
+from stoneware.files import read_json, write_json
+from stoneware.local import network, network_namespace, router_firewall, router_rules
+from stoneware.local.helpers import Helper
+from stoneware.local.network import METADATA_ADDRESS, Plan
+from stoneware.local.ports import Publication
+from stoneware.local.router_dns import Attached, answers, dnsmasq_command
+from stoneware.local.router_probe import Inside, host_ready, look_inside, metadata_answers
+from stoneware.local.router_rules import Forward
+from stoneware.process import run
+
+RUNTIME = Path("/run/stoneware")
+_RESOLV_CONF = Path("/etc/resolv.conf")
+_RESOLVED = Path("/run/systemd/resolve/resolv.conf")
+_READY = 15.0  # seconds a helper has to answer
+_INNER_SETTINGS = (
+    "net/ipv6/conf/all/disable_ipv6=1",
+    "net/ipv6/conf/default/disable_ipv6=1",
+    "net/ipv4/ip_forward=1",
+    "net/bridge/bridge-nf-call-iptables=0",
+    "net/bridge/bridge-nf-call-arptables=0",
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The names of a store's router."""
+
+    home: Path
+    digest: str
+
+    @property
+    def namespace(self) -> str:
+        """The network namespace, and the host's end of the link."""
+        return f"sw-{self.digest}"
+
+    @property
+    def table(self) -> str:
+        """The store's nftables table on the host."""
+        return f"stoneware-{self.digest}"
+
+    @property
+    def run(self) -> Path:
+        """Records and logs of the helpers."""
+        return self.home / "run"
+
+    @property
+    def runtime(self) -> Path:
+        """What ends with the boot."""
+        return RUNTIME / self.digest
+
+
+@dataclass(frozen=True)
+class State:
+    """What HOME/run/network.json says: the router as it was last made."""
+
+    plan: Plan
+    mtu: int
+    namespace: tuple[int, ...]
+    boot: str
+    rules: int
+
+
+def dnsmasq(layout: Layout) -> Helper:
+    """Return the store's DHCP and DNS server."""
+    return Helper(layout.run, "dnsmasq")
+
+
+def metadata(layout: Layout) -> Helper:
+    """Return the store's metadata server."""
+    return Helper(layout.run, "metadata")
+
+
+def load(layout: Layout) -> State | None:
+    """Return the recorded state, or None where there is none."""
+    try:
+        value = read_json(layout.run / "network.json")
+        return State(
+            Plan(IPv4Network(value["subnet"])),
+            int(value["mtu"]),
+            tuple(value["namespace"]),
+            str(value["boot"]),
+            int(value["rules"]),
+        )
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def whole(layout: Layout, state: State) -> bool:
+    """Say whether everything is there, without starting a program."""
+    if state.rules != router_rules.VERSION or state.boot != _boot():
+        return False
+    identity = network_namespace.identity(layout.namespace)
+    if identity is None or tuple(identity) != state.namespace:
+        return False
+    if not all(_serves(helper, identity[1]) for helper in (dnsmasq(layout), metadata(layout))):
+        return False
+    if not host_ready(layout.namespace, layout.table, state.plan):
+        return False
+    inside = network_namespace.inside(layout.namespace, look_inside)
+    return inside.whole(state.plan)
+
+
+def _serves(helper: Helper, namespace: int) -> bool:
+    process = helper.process()
+    if process is None:
+        return False
+    try:
+        return Path(f"/proc/{process.pid}/ns/net").stat().st_ino == namespace
+    except OSError:
+        return False
+
+
+def repair(layout: Layout, state: State | None) -> State:
+    """Make what is missing, and return the new state. To be called under the router's lock."""
+    routes = network.host_routes()
+    plan = _plan(layout, state, routes)
+    mtu = network.host_mtu(routes)
+    _namespace(layout, state)
+    resolver = network.upstream_file(_RESOLV_CONF, _RESOLVED)
+    attached = Attached(layout.runtime)
+    attached.prepare()
+    _link(layout, plan)
+    nft_inside(layout, router_rules.inner_rules(attached.pins()), settings=_INNER_SETTINGS)
+    _bridge(layout, plan)
+    _host(layout, plan, resolver[1])
+    identity = network_namespace.identity(layout.namespace)
+    if identity is None:
+        raise HostError(f"the network namespace {layout.namespace} went away while it was made")
+    _helpers(layout, plan, mtu, resolver[0], identity[1])
+    made = State(plan, mtu, tuple(identity), _boot(), router_rules.VERSION)
+    _save(layout, made)
+    return made
+
+
+def _save(layout: Layout, state: State) -> None:
+    document = {
+        "subnet": str(state.plan.subnet),
+        "gateway": state.plan.gateway,
+        "mtu": state.mtu,
+        "name": layout.namespace,
+        "namespace": list(state.namespace),
+        "boot": state.boot,
+        "rules": state.rules,
+    }
+    write_json(layout.run / "network.json", document)
+
+
+def _plan(layout: Layout, state: State | None, routes: list[network.Route]) -> Plan:
+    """Keep the subnet, unless somebody else has it and no machine is attached."""
+    if state is not None:
+        free = network.usable(state.plan.subnet, routes, layout.namespace)
+        if free or Attached(layout.runtime).pins():
+            return state.plan
+    foreign = [route for route in routes if route.interface != layout.namespace]
+    return Plan(network.choose_subnet(layout.digest, foreign))
+
+
+def _namespace(layout: Layout, state: State | None) -> None:
+    """Make the namespace; where only its name is gone, give the living one its name back."""
+    if network_namespace.identity(layout.namespace) is not None:
+        return
+    network_namespace.path(layout.namespace).unlink(missing_ok=True)
+    for helper in (metadata(layout), dnsmasq(layout)):
+        process = helper.process()
+        if process and state and len(state.namespace) == 2 and _serves(helper, state.namespace[1]):
+            run(["ip", "netns", "attach", layout.namespace, str(process.pid)])
+            return
+    run(["ip", "netns", "add", layout.namespace])
+
+
+def _exists(interface: str) -> bool:
+    return Path(f"/sys/class/net/{interface}").exists()
+
+
+def _ip(commands: Iterable[str], namespace: str = "") -> None:
+    place = ["-n", namespace] if namespace else []
+    run(["ip", *place, "-batch", "-"], stdin="".join(f"{command}\n" for command in commands))
+
+
+def _link(layout: Layout, plan: Plan) -> None:
+    """Join the namespace to the host."""
+    name = layout.namespace
+    inside = network_namespace.inside(name, look_inside)
+    commands = []
+    if not (_exists(name) and "up0" in inside.interfaces):
+        if _exists(name):
+            commands.append(f"link del {name}")
+        elif "up0" in inside.interfaces:
+            _ip(["link del up0"], name)
+        commands.append(f"link add {name} type veth peer name up0 netns {name}")
+    commands += [
+        f"addr replace {plan.host_end}/30 dev {name}",
+        f"link set {name} up",
+        f"route replace {plan.subnet} via {plan.router_end} dev {name} src {plan.host_end}",
+    ]
+    _ip(commands)
+
+
+def _bridge(layout: Layout, plan: Plan) -> None:
+    """Make the bridge, give it its addresses, and put every machine's port in it."""
+    inside: Inside = network_namespace.inside(layout.namespace, look_inside)
+    commands = ["link set lo up"]
+    if "br0" not in inside.interfaces:
+        # Its own address: else it would change with the bridge's ports, under the machines' ARP caches.
+        card = network.mac_of(plan.gateway)
+        commands.append(f"link add br0 address {card} type bridge stp_state 0 forward_delay 0")
+    commands += [
+        f"addr replace {plan.gateway}/{plan.subnet.prefixlen} brd + dev br0",
+        f"addr replace {METADATA_ADDRESS}/32 dev br0",
+        "link set br0 up",
+        f"addr replace {plan.router_end}/30 dev up0",
+        "link set up0 up",
+        f"route replace default via {plan.host_end} dev up0",
+    ]
+    commands += [f"link set {name} master br0 up" for name in inside.interfaces if name.startswith("vb-")]
+    _ip(commands, layout.namespace)
+
+
+def nft_inside(layout: Layout, rules: str, settings: Iterable[str] = ()) -> None:
+    """Apply rules in the namespace, and first sysctl settings `a/b=value` as far as this kernel has them."""
+    script = "".join(
+        f"[ ! -e /proc/sys/{key} ] || echo {value} >/proc/sys/{key}; "
+        for key, _, value in (setting.partition("=") for setting in settings)
+    )
+    enter = ["nsenter", f"--net={network_namespace.path(layout.namespace)}"]
+    argv = [*enter, "sh", "-c", f"{script} exec nft -f -"] if script else [*enter, "nft", "-f", "-"]
+    run(argv, stdin=rules)
+
+
+def _host(layout: Layout, plan: Plan, resolver: str | None) -> None:
+    """Let the host forward, masquerade and publish."""
+    for setting in ("ip_forward", f"conf/{layout.namespace}/route_localnet"):
+        path = Path(f"/proc/sys/net/ipv4/{setting}")
+        if path.read_text().strip() != "1":
+            path.write_text("1")
+    document = read_publications()
+    forwards = _forwards(layout, document)
+    run(
+        ["nft", "-f", "-"],
+        stdin=router_rules.host_rules(layout.table, layout.namespace, plan, resolver, forwards),
+    )
+    router_firewall.open_forwarding(layout.namespace, layout.table)
+
+
+def read_publications() -> list[Publication]:
+    """Return this computer's publications as recorded."""
+    try:
+        document = read_json(RUNTIME / "ports.json") or {}
+        return [Publication(**entry) for entry in document.get("publications", ())]
+    except (ValueError, TypeError):
+        return []
+
+
+def _forwards(layout: Layout, publications: Iterable[Publication]) -> list[Forward]:
+    return [
+        Forward(entry.protocol, entry.host_ip, entry.host_port, entry.ip, entry.machine_port)
+        for entry in publications
+        if entry.store == layout.digest
+    ]
+
+
+def forward(layout: Layout, publications: Iterable[Publication]) -> None:
+    """Make the kernel publish this store's part of `publications`, and nothing else of it."""
+    if network_namespace.identity(layout.namespace) is not None:
+        run(
+            ["nft", "-f", "-"],
+            stdin=router_rules.forward_rules(layout.table, _forwards(layout, publications)),
+        )
+
+
+def _helpers(layout: Layout, plan: Plan, mtu: int, upstream: Path | None, namespace: int) -> None:
+    enter = ["nsenter", f"--net={network_namespace.path(layout.namespace)}"]
+    server = [sys.executable, "-P", "-m", "stoneware.local.metadata", "--home", str(layout.home.resolve())]
+    wanted: list[tuple[Helper, list[str], Callable[[], bool]]] = [
+        (metadata(layout), server, lambda: metadata_answers(0.5)),
+        (
+            dnsmasq(layout),
+            dnsmasq_command(plan, mtu, layout.runtime, upstream),
+            lambda: answers(METADATA_ADDRESS, "metadata.google.internal", 0.5),
+        ),
+    ]
+    started = []
+    for helper, command, ready in wanted:
+        if not _serves(helper, namespace):
+            helper.stop()
+            helper.spawn([*enter, *command])
+            started.append((helper, ready))
+    for helper, ready in reversed(started):
+        network_namespace.inside(layout.namespace, lambda h=helper, r=ready: _await(h, r))  # type: ignore[misc]
+
+
+def _await(helper: Helper, ready: Callable[[], bool]) -> None:
+    """Wait until a helper answers. Raises HostError with the end of its log where it does not."""
+    deadline = time.monotonic() + _READY
+    while not ready():
+        if helper.process() is None or time.monotonic() > deadline:
+            helper.stop()
+            raise helper.failure()
+        time.sleep(0.005)
+
+
+def remove(layout: Layout) -> None:
+    """Remove all of it; what is not there is no error. The subnet's record stays."""
+    for helper in (metadata(layout), dnsmasq(layout)):
+        helper.stop()
+        helper.log.unlink(missing_ok=True)
+    if _exists(layout.namespace):
+        run(["ip", "link", "del", layout.namespace], check=False)
+    if network_namespace.path(layout.namespace).exists():
+        run(["ip", "netns", "del", layout.namespace], check=False)
+    if network_namespace.has_table("ip", layout.table):
+        run(["nft", "delete", "table", "ip", layout.table], check=False)
+        router_firewall.close_forwarding(layout.table)
