@@ -1,0 +1,103 @@
+"""Which package sources a base is made from: the host's own where they are Debian's archive."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+_COMPONENTS = {"main", "contrib", "non-free", "non-free-firmware"}
+_ONE_LINE = re.compile(
+    r"deb\s+(?:\[(?P<options>[^\]]*)\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)\s+(?P<rest>[^#]+)"
+)
+_ARCHIVE_PATH = re.compile(r"/debian(-security)?/?$")
+_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+
+def os_release(path: Path) -> dict[str, str]:
+    """Return the assignments of an os-release file."""
+    try:
+        lines = path.read_text().splitlines()
+    except FileNotFoundError:
+        return {}
+    pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+    return {key.strip(): value.strip().strip("\"'") for key, value in pairs}
+
+
+def host_sources(release: str, root: Path = Path("/")) -> list[str]:
+    """Return one-line sources for a release taken from this computer's, or none (mmdebstrap's default).
+
+    Only entries of Debian's own archive count: what third parties publish for the same release is theirs.
+    """
+    host = os_release(root / "etc/os-release")
+    if host.get("ID") != "debian" or host.get("VERSION_CODENAME") != release:
+        return []
+    suites = {release, f"{release}-updates", f"{release}-security"}
+    found: list[str] = []
+    for entry in _entries(root / "etc/apt"):
+        if entry["suite"] not in suites or not _is_debians(entry):
+            continue
+        components = [word for word in entry["components"].split() if word in _COMPONENTS]
+        signed = f"[signed-by={_KEYRING}] "
+        line = f"deb {signed}{entry['uri']} {entry['suite']} {' '.join(components)}"
+        if components and line not in found:
+            found.append(line)
+    complete = any(line.split()[3] == release for line in found)
+    return found if complete else []
+
+
+def _is_debians(entry: Mapping[str, str]) -> bool:
+    signed_by = entry["signed_by"]
+    ours = not signed_by or "debian-archive" in signed_by
+    return ours and bool(_ARCHIVE_PATH.search(urlsplit(entry["uri"]).path))
+
+
+def _entries(apt: Path) -> Iterator[dict[str, str]]:
+    for path in [apt / "sources.list", *sorted((apt / "sources.list.d").glob("*.list"))]:
+        if path.is_file():
+            yield from _one_line_entries(path.read_text())
+    for path in sorted((apt / "sources.list.d").glob("*.sources")):
+        yield from _deb822_entries(path.read_text())
+
+
+def _one_line_entries(text: str) -> Iterator[dict[str, str]]:
+    for line in text.splitlines():
+        match = _ONE_LINE.match(line.strip())
+        if match:
+            signed = re.search(r"signed-by=(\S+)", match["options"] or "")
+            yield {
+                "uri": match["uri"],
+                "suite": match["suite"],
+                "components": match["rest"],
+                "signed_by": signed[1] if signed else "",
+            }
+
+
+def _deb822_entries(text: str) -> Iterator[dict[str, str]]:
+    for block in re.split(r"\n\s*\n", text):
+        fields: dict[str, str] = {}
+        key = ""
+        for line in block.splitlines():
+            if line.startswith("#"):
+                continue
+            if line[:1].isspace():
+                fields[key] = f"{fields.get(key, '')} {line.strip()}"
+            elif ":" in line:
+                key, value = line.split(":", 1)
+                key = key.lower()
+                fields[key] = value.strip()
+        yield from _deb822_fields(fields)
+
+
+def _deb822_fields(fields: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    if "deb" not in fields.get("types", "").split() or fields.get("enabled", "yes").lower() == "no":
+        return
+    for uri in fields.get("uris", "").split():
+        for suite in fields.get("suites", "").split():
+            yield {
+                "uri": uri,
+                "suite": suite,
+                "components": fields.get("components", ""),
+                "signed_by": fields.get("signed-by", ""),
+            }

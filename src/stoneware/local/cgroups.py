@@ -1,0 +1,154 @@
+"""What control groups this computer has, and how a machine is put into its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stoneware.errors import HostError, InputError
+
+CPU_PERIOD = 100_000  # microseconds; the kernel's own default
+SMALLEST_MEMORY = 16 << 20
+
+
+@dataclass(frozen=True)
+class HostGroups:
+    """How the host's control groups are mounted; `v1` maps a controller to where its hierarchy is."""
+
+    unified: bool
+    systemd: bool
+    v1: tuple[tuple[str, Path], ...]
+
+
+@dataclass(frozen=True)
+class MachineGroups:
+    """How one machine enters its groups: see the variables of shim.sh.
+
+    `prefix` goes in front of the shim's command, `v1` are the groups it enters (made, with limits set, by
+    `prepare`), `limits` the lines it writes into its own cgroup2 group.
+    """
+
+    kind: str  # v1, v2 or scope
+    prefix: tuple[str, ...] = ()
+    v1: tuple[Path, ...] = ()
+    settings: tuple[tuple[Path, str], ...] = ()
+    limits: tuple[str, ...] = ()
+
+
+def probe(mountinfo: str | None = None, *, systemd: bool | None = None) -> HostGroups:
+    """Read from /proc/self/mountinfo how control groups are mounted here; forks nothing."""
+    text = Path("/proc/self/mountinfo").read_text() if mountinfo is None else mountinfo
+    unified, v1 = False, []
+    for line in text.splitlines():
+        left, _, right = line.partition(" - ")
+        where, (kind, _source, options) = left.split()[4], right.split(maxsplit=2)
+        if kind == "cgroup2" and where == "/sys/fs/cgroup":
+            unified = True
+        if kind == "cgroup":
+            names = options.split(",")
+            v1 += [(name, Path(where)) for name in ("memory", "cpu", "pids") if name in names]
+    booted = Path("/run/systemd/system").is_dir() if systemd is None else systemd
+    return HostGroups(unified=unified, systemd=booted, v1=tuple(v1))
+
+
+def plan(host: HostGroups, machine_id: str, memory: int | None, cpus: float | None) -> MachineGroups:
+    """Say how a machine gets its groups and limits.
+
+    Raises InputError or HostError for limits it cannot have.
+    """
+    _check_limits(memory, cpus)
+    if host.systemd:
+        return MachineGroups("scope" if host.unified else "v1", prefix=_scope(machine_id, memory, cpus))
+    if host.unified:
+        return MachineGroups("v2", limits=_unified_limits(memory, cpus))
+    return _legacy(host, machine_id, memory, cpus)
+
+
+def _check_limits(memory: int | None, cpus: float | None) -> None:
+    if memory is not None and memory < SMALLEST_MEMORY:
+        raise InputError(
+            f"{memory} bytes of memory are too few for a machine",
+            resolution="stoneware run --memory 256m …    # 16m is the least",
+        )
+    if cpus is not None and cpus < 0.01:
+        raise InputError(f"--cpus {cpus} is too little", resolution="stoneware run --cpus 0.5 …")
+
+
+def _scope(machine_id: str, memory: int | None, cpus: float | None) -> tuple[str, ...]:
+    properties = ["Delegate=yes", f"Description=Stoneware machine {machine_id}"]
+    if memory is not None:
+        properties.append(f"MemoryMax={memory}")
+    if cpus is not None:
+        properties.append(f"CPUQuota={max(1, round(cpus * 100))}%")
+    flags = [f"--property={text}" for text in properties]
+    unit = f"--unit=stoneware-{machine_id}"
+    return ("systemd-run", "--scope", "--quiet", "--collect", "--slice=machine.slice", unit, *flags, "--")
+
+
+def _unified_limits(memory: int | None, cpus: float | None) -> tuple[str, ...]:
+    lines = [] if memory is None else [f"memory.max {memory}", "memory.swap.max 0"]
+    if cpus is not None:
+        lines.append(f"cpu.max {round(cpus * CPU_PERIOD)} {CPU_PERIOD}")
+    return tuple(lines)
+
+
+def _legacy(host: HostGroups, machine_id: str, memory: int | None, cpus: float | None) -> MachineGroups:
+    """Use the v1 hierarchies: a machine leaves its creator's groups even where it has no limits."""
+    where = dict(host.v1)
+    for name, wanted in (("memory", memory), ("cpu", cpus)):
+        if wanted is not None and name not in where:
+            raise HostError(
+                f"this computer has no control group for {name}",
+                details=f"There is no {name} hierarchy in /proc/self/mountinfo.",
+                resolution="run the machine without that limit",
+            )
+    groups = {name: root / "stoneware" / machine_id for name, root in where.items()}
+    settings: list[tuple[Path, str]] = []
+    if memory is not None:
+        settings.append((groups["memory"] / "memory.limit_in_bytes", str(memory)))
+    if cpus is not None:
+        settings.append((groups["cpu"] / "cpu.cfs_period_us", str(CPU_PERIOD)))
+        settings.append((groups["cpu"] / "cpu.cfs_quota_us", str(round(cpus * CPU_PERIOD))))
+    return MachineGroups("v1", v1=tuple(dict.fromkeys(groups.values())), settings=tuple(settings))
+
+
+def prepare(groups: MachineGroups) -> None:
+    """Make a machine's v1 groups and set their limits."""
+    for path in groups.v1:
+        path.mkdir(parents=True, exist_ok=True)
+    for path, value in groups.settings:
+        try:
+            path.write_text(value)
+        except OSError as error:
+            raise HostError(
+                f"the limit {path.name} cannot be set to {value}",
+                details=str(error),
+                resolution="run the machine without that limit",
+            ) from error
+
+
+def remove_left(machine_ids: Sequence[str], host: HostGroups) -> None:
+    """Remove the groups of machines that are gone without their shim having done so."""
+    roots = {root / "stoneware" for _, root in host.v1} | {Path("/sys/fs/cgroup/stoneware")}
+    roots.add(Path("/sys/fs/cgroup/unified/stoneware"))
+    for path in (root / name for root in roots for name in machine_ids):
+        _remove_group(path)
+
+
+def _remove_group(path: Path) -> None:
+    if not path.is_dir():
+        return
+    for inner in path.iterdir():
+        if inner.is_dir():
+            _remove_group(inner)
+    try:
+        path.rmdir()
+    except OSError:
+        return  # a process is still leaving; the next command finds the group again
+
+
+def enter(machine_id: str, host: HostGroups) -> list[Path]:
+    """Return the cgroup.procs files that put a process beside a running machine, under its limits."""
+    candidates = [root / "stoneware" / machine_id for _, root in host.v1]
+    return [path / "cgroup.procs" for path in dict.fromkeys(candidates) if path.is_dir()]

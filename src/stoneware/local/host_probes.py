@@ -1,0 +1,99 @@
+"""Looks at this computer: each returns an empty string when all is well, else what is wrong."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from pathlib import Path
+
+from stoneware import process
+
+LEAST_FREE = 2 << 30  # bytes; a base, a builder and an image fit
+
+
+def nothing() -> str:
+    """Say that all is well: what cannot be seen without forking is left to `doctor`."""
+    return ""
+
+
+def root() -> str:
+    """Look for root's privileges."""
+    return "" if os.geteuid() == 0 else f"running as user {os.geteuid()}"
+
+
+def _file_system(name: str) -> str:
+    """Say whether the kernel has a file system, built in, loaded or as a module that mount will load."""
+    if name in Path("/proc/filesystems").read_text().split():
+        return ""
+    modules = Path("/lib/modules") / platform.release() / "modules.dep"
+    if modules.exists() and f"/{name}.ko" in modules.read_text():
+        return ""
+    return f"this kernel ({platform.release()}) has no {name}"
+
+
+def btrfs() -> str:
+    """Look for btrfs."""
+    return _file_system("btrfs")
+
+
+def overlay() -> str:
+    """Look for overlayfs."""
+    return _file_system("overlay")
+
+
+def cgroup2() -> str:
+    """Look for control groups of version 2."""
+    return _file_system("cgroup2")
+
+
+def user_namespaces() -> str:
+    """Look for user namespaces."""
+    limit = Path("/proc/sys/user/max_user_namespaces")
+    if not Path("/proc/self/ns/user").exists():
+        return "this kernel has no user namespaces"
+    if limit.exists() and int(limit.read_text()) == 0:
+        return "they are switched off (user.max_user_namespaces is 0)"
+    return ""
+
+
+def idmapped_mounts() -> str:
+    """Look for a kernel with id-mapped mounts of btrfs: 5.15 and newer."""
+    numbers = platform.release().split("-")[0].split(".")
+    version = tuple(int(part) for part in numbers[:2] if part.isdigit())
+    return "" if version >= (5, 15) else f"this kernel ({platform.release()}) is older than 5.15"
+
+
+def _try(*argv: str) -> str:
+    """Run a command in a new network namespace; return its complaint."""
+    if root():
+        return "cannot be checked without root"
+    done = process.run(["unshare", "--net", "--", *argv], check=False, timeout=20)
+    return "" if done.returncode == 0 else (done.stderr or done.stdout).strip().splitlines()[0]
+
+
+def bridge_tables() -> str:
+    """Try nftables' bridge family in a network namespace of its own."""
+    if process.which("nft") is None or process.which("unshare") is None:
+        return "cannot be checked without nft and unshare"
+    return _try(
+        "nft", "add table bridge probe; add chain bridge probe c { type filter hook prerouting priority 0; }"
+    )
+
+
+def veth() -> str:
+    """Try a veth pair in a network namespace of its own."""
+    if process.which("ip") is None or process.which("unshare") is None:
+        return "cannot be checked without ip and unshare"
+    return _try("ip", "link", "add", "probe0", "type", "veth", "peer", "name", "probe1")
+
+
+def disk_space() -> str:
+    """Look for room where the store is or would be."""
+    from stoneware.local.store import home_path
+
+    place = home_path() / "data" if (home_path() / "data").is_dir() else home_path()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    return "" if free >= LEAST_FREE else f"{free / (1 << 30):.1f} GiB are free in {place}, 2 are the least"

@@ -1,0 +1,111 @@
+"""Running commands in machines, by entering their namespaces."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from stoneware import process
+from stoneware.errors import HostError, InputError
+from stoneware.local import cgroups, machine_users
+from stoneware.local.machine_users import User
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# In the machine: go to the directory, then become the command. $1 is the directory.
+_CHANGE_DIRECTORY = 'cd -- "$1" || exit 126; shift; exec "$@"'
+
+
+def execute(
+    leader: int,
+    machine_id: str,
+    argv: Sequence[str],
+    *,
+    tty: bool = False,
+    interactive: bool = False,
+    env: Mapping[str, str] | None = None,
+    user: str = "",
+    workdir: str = "",
+) -> int:
+    """Run a command in a machine on our own standard streams and return its exit code.
+
+    Arguments and environment pass as they are: no shell reads them. `user` is Docker's NAME|UID[:GROUP|GID].
+    As with Docker, a signal's death is 128 + its number. Raises InputError for an unknown user or a `tty`
+    without a terminal.
+    """
+    if not argv:
+        raise InputError("no command to run", resolution="stoneware exec NAME COMMAND …")
+    if tty and interactive and not sys.stdin.isatty():
+        raise InputError("the input is not a terminal", resolution="stoneware exec -i … (without -t)")
+    who = machine_users.resolve(Path(f"/proc/{leader}/root"), user)
+    environment = _environment(who, env or {}, tty=tty)
+    words = [*machine_users.become(who), "/bin/sh", "-c", _CHANGE_DIRECTORY, "sh", workdir or "/", *argv]
+    if tty:
+        words = ["/usr/bin/script", "--quiet", "--return", "--command", shlex.join(words), "/dev/null"]
+        environment["SHELL"] = "/bin/sh"
+    return _run(enter(leader, words), environment, machine_id, interactive=interactive)
+
+
+def enter(leader: int, argv: Sequence[str]) -> list[str]:
+    """Return the command that runs `argv` as a machine's root, in all its namespaces."""
+    nsenter = process.which("nsenter")
+    if nsenter is None:
+        raise HostError("the program 'nsenter' is not on this computer", resolution="stoneware doctor")
+    return [str(nsenter), "--target", str(leader), "--all", "--", *argv]
+
+
+def machine_environment() -> dict[str, str]:
+    """Return the environment of commands that the engine itself runs in machines."""
+    return {"PATH": _PATH, "LC_ALL": "C.UTF-8", "HOME": "/root"}
+
+
+def _environment(who: User, extra: Mapping[str, str], *, tty: bool) -> dict[str, str]:
+    environment = {"PATH": _PATH, "HOME": who.home, "container": "systemd-nspawn"}
+    if tty:
+        environment["TERM"] = os.environ.get("TERM", "xterm")
+    environment.update(extra)
+    return environment
+
+
+def _run(argv: Sequence[str], env: Mapping[str, str], machine_id: str, *, interactive: bool) -> int:
+    groups = cgroups.enter(machine_id, cgroups.probe())
+
+    def under_limits() -> None:
+        for group in groups:
+            group.write_text("0")
+
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with _signals_for_the_command():
+        child = subprocess.Popen(
+            list(argv),
+            stdin=None if interactive else subprocess.DEVNULL,
+            env=dict(env),
+            cwd="/",
+            preexec_fn=under_limits if groups else None,  # noqa: PLW1509 (no threads write groups)
+        )
+        code = child.wait()
+    return 128 - code if code < 0 else code
+
+
+@contextmanager
+def _signals_for_the_command() -> Iterator[None]:
+    """Leave Ctrl-C and Ctrl-\\ to the command: the terminal sends them to it as well as to us."""
+    try:
+        old = [(number, signal.signal(number, _ignore)) for number in (signal.SIGINT, signal.SIGQUIT)]
+    except ValueError:  # not the main thread, which alone gets signals
+        old = []
+    try:
+        yield
+    finally:
+        for number, handler in old:
+            signal.signal(number, handler)
+
+
+def _ignore(_number: int, _frame: object) -> None:
+    """Do nothing: a handler, unlike SIG_IGN, is not inherited by the command."""

@@ -1,0 +1,268 @@
+"""A machine's directory: what is in it, and what state it tells, without forking anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stoneware.files import read_json, sha256_hex
+from stoneware.platform import Health, Machine, MachineSpec, Phase, PortMapping, VolumeMount
+
+CONFIG_ATTRIBUTE = "stoneware-config"
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The files of one machine, in HOME/data/machines/NAME.
+
+    ``spec.json`` what is wanted; ``state.json`` its id, times, published ports; ``metadata.json`` its
+    attributes; ``network.json`` its addresses (the router's); ``guest-attributes.json`` what it reported;
+    ``console.log``; ``shim.log`` nspawn's own words; ``rootfs`` subvolume; ``files/`` and ``results/`` what
+    the metadata server serves and takes; ``run/`` process ids and the exit code, written by shim.sh.
+    """
+
+    root: Path
+
+    @property
+    def name(self) -> str:
+        """Return the machine's name."""
+        return self.root.name
+
+    @property
+    def rootfs(self) -> Path:
+        """Return the machine's root file system (a writable subvolume)."""
+        return self.root / "rootfs"
+
+    @property
+    def run(self) -> Path:
+        """Return the directory the shim writes to."""
+        return self.root / "run"
+
+    @property
+    def console(self) -> Path:
+        """Return the file with the console's output."""
+        return self.root / "console.log"
+
+    @property
+    def attributes(self) -> Path:
+        """Return the file with the machine's reports."""
+        return self.root / "guest-attributes.json"
+
+
+def spec_document(spec: MachineSpec) -> dict[str, Any]:
+    """Return a spec as JSON data. Metadata and files are kept elsewhere and left out."""
+    return {
+        "name": spec.name,
+        "source": spec.source,
+        "kind": spec.kind,
+        "hostname": spec.hostname or spec.name,
+        "volumes": [
+            {"volume": mount.volume, "path": mount.path, "read_only": mount.read_only}
+            for mount in spec.volumes
+        ],
+        "ports": [port_document(port) for port in spec.ports],
+        "memory": spec.memory,
+        "cpus": spec.cpus,
+        "read_only": spec.read_only,
+        "restart": spec.restart,
+        "remove_when_stopped": spec.remove_when_stopped,
+        "stop_timeout": spec.stop_timeout,
+        "image_ref": spec.image_ref,
+        "labels": dict(spec.labels),
+    }
+
+
+def port_document(port: PortMapping) -> dict[str, Any]:
+    """Return a port mapping as JSON data."""
+    return {
+        "host_ip": port.host_ip,
+        "host_port": port.host_port,
+        "machine_port": port.machine_port,
+        "protocol": port.protocol,
+    }
+
+
+def read_spec(paths: Paths) -> MachineSpec | None:
+    """Return a machine's spec with its present metadata and files, or None when there is no such machine."""
+    document = read_json(paths.root / "spec.json")
+    if document is None:
+        return None
+    metadata: dict[str, Any] = read_json(paths.root / "metadata.json") or {}
+    files = paths.root / "files"
+    served = {path.name: path for path in files.iterdir()} if files.is_dir() else {}
+    return MachineSpec(
+        **{
+            **document,
+            "metadata": metadata.get("attributes", {}),
+            "files": served,
+            "volumes": tuple(VolumeMount(**mount) for mount in document["volumes"]),
+            "ports": tuple(PortMapping(**port) for port in document["ports"]),
+        }
+    )
+
+
+def boot_id() -> str:
+    """Return the identity of this computer's present boot: process ids mean nothing in another one."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def process_alive(pid: int, start: int) -> bool:
+    """Say whether a process is the one that began at `start` (clock ticks since boot) and not a zombie."""
+    fields = _stat(pid)
+    return fields is not None and fields[0] not in ("Z", "X") and int(fields[19]) == start
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Return the fields of /proc/PID/stat after the program's name; its state is the first."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:  # noqa: PTH123 (fast path)
+            return stream.read().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def read_process(paths: Paths, name: str) -> int | None:
+    """Return the process id in run/NAME while that very process lives, else None."""
+    try:
+        pid, start = (paths.run / name).read_text().split()
+    except (FileNotFoundError, ValueError):
+        return None
+    return int(pid) if process_alive(int(pid), int(start)) else None
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The living processes of a machine and, once it has ended, its exit code."""
+
+    shim: int | None
+    nspawn: int | None
+    leader: int | None
+    exit_code: int | None
+    error: str
+
+    @property
+    def alive(self) -> bool:
+        """Say whether anything of the machine runs."""
+        return self.shim is not None or self.nspawn is not None or self.leader is not None
+
+
+def read_processes(paths: Paths, state: Mapping[str, Any]) -> Processes:
+    """Read which processes of a machine live."""
+    if state.get("boot") != boot_id():
+        return Processes(None, None, None, _exit_code(paths), "")
+    return Processes(
+        shim=read_process(paths, "shim"),
+        nspawn=read_process(paths, "nspawn"),
+        leader=read_process(paths, "leader"),
+        exit_code=_exit_code(paths),
+        error=_text(paths.run / "error"),
+    )
+
+
+def _exit_code(paths: Paths) -> int | None:
+    words = _text(paths.run / "exit").split()
+    return int(words[0]) if words else None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").strip()
+    except FileNotFoundError:
+        return ""
+
+
+def guest_attributes(paths: Paths) -> dict[str, str]:
+    """Return what the machine reported since its last start."""
+    found = read_json(paths.attributes)
+    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
+
+
+def _report(attributes: Mapping[str, str], key: str) -> dict[str, Any]:
+    """Return a report of the guest as data; what is not a JSON object counts as no report."""
+    try:
+        value = json.loads(attributes.get(key, "{}"))
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def observe(paths: Paths) -> Machine | None:
+    """Return a machine as it is now, or None when there is none."""
+    spec = read_spec(paths)
+    state = read_json(paths.root / "state.json")
+    if spec is None or state is None:
+        return None
+    processes = read_processes(paths, state)
+    attributes = guest_attributes(paths) if processes.alive or processes.exit_code is not None else {}
+    status = _report(attributes, "stoneware/status")
+    network: dict[str, Any] = read_json(paths.root / "network.json") or {}
+    phase = _phase(paths, state, processes, attributes, status)
+    stopped = phase in (Phase.STOPPED, Phase.CREATED)
+    return Machine(
+        name=paths.name,
+        id=state["id"],
+        kind=spec.kind,
+        image_id=spec.source.removeprefix("image:") if spec.source.startswith("image:") else "",
+        image=spec.image_ref,
+        phase=phase,
+        health=_health(attributes) if processes.leader is not None else Health.NONE,
+        ip=str(network.get("ip", "")),
+        ports=tuple(PortMapping(**port) for port in state.get("ports", ())) if not stopped else (),
+        config_digest=str(status.get("config") or _config_digest(spec)),
+        error=_error(phase, processes, status),
+        created=state["created"],
+        started=state.get("started"),
+        exit_code=_final_code(processes) if not processes.alive and phase is not Phase.CREATED else None,
+        leader=processes.leader,
+        spec=spec,
+    )
+
+
+def _phase(
+    paths: Paths,
+    state: Mapping[str, Any],
+    processes: Processes,
+    attributes: Mapping[str, str],
+    status: Mapping[str, Any],
+) -> Phase:
+    if state.get("started") is None:
+        return Phase.CREATED
+    if not processes.alive:
+        return Phase.FAILED if processes.error else Phase.STOPPED
+    if (paths.run / "stop").exists():
+        return Phase.STOPPING
+    if processes.leader is None:
+        return Phase.BOOTING
+    if status.get("phase") in ("configuring", "running", "failed"):
+        return Phase(status["phase"])
+    return Phase.RUNNING if "stoneware/build" in attributes else Phase.BOOTING
+
+
+def _final_code(processes: Processes) -> int:
+    """Return the exit code of a machine that has ended; one whose shim was killed too counts as killed."""
+    return 137 if processes.exit_code is None else processes.exit_code
+
+
+def _error(phase: Phase, processes: Processes, status: Mapping[str, Any]) -> str:
+    return processes.error or (str(status.get("error") or "") if phase is not Phase.CREATED else "")
+
+
+def _health(attributes: Mapping[str, str]) -> Health:
+    try:
+        return Health(_report(attributes, "stoneware/health").get("status", "none"))
+    except ValueError:
+        return Health.NONE
+
+
+def _config_digest(spec: MachineSpec) -> str:
+    text = spec.metadata.get(CONFIG_ATTRIBUTE, "")
+    return f"sha256:{sha256_hex(text.encode('utf-8', 'surrogateescape'))}"
+
+
+def shown_processes(paths: Paths) -> Processes:
+    """Return the processes of a machine that may be half made."""
+    state: dict[str, Any] = read_json(paths.root / "state.json") or {}
+    return read_processes(paths, state)

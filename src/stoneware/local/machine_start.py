@@ -1,0 +1,255 @@
+"""Making a machine's directory, and starting the shim that runs it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from stoneware import process
+from stoneware.errors import HostError, InputError, MachineError
+from stoneware.files import read_json, write_atomic, write_json
+from stoneware.local import btrfs, cgroups
+from stoneware.local.machine_record import Paths, boot_id, shown_processes, spec_document
+from stoneware.local.requirements import MACHINE_TOOLS, check
+from stoneware.local.store import Store
+from stoneware.local.volumes import CACHE_PREFIX
+from stoneware.platform import MachineSpec
+
+_NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
+_HOSTNAME = re.compile(rf"{_NAME.pattern}(?:\.{_NAME.pattern})*")
+_RESTART = re.compile(r"no|always|unless-stopped|on-failure(?::[0-9]{1,9})?")
+_LEADER_TIMEOUT = 30.0  # seconds for nspawn to set a machine up; 0.1 s on an idle computer
+
+
+def check_spec(spec: MachineSpec) -> None:
+    """Raise InputError for a spec that no computer could run."""
+    if not _NAME.fullmatch(spec.name):
+        raise InputError(
+            f"{spec.name!r} is not a machine name",
+            details="1 to 63 letters, digits and dashes, no dash first or last: it becomes the host name.",
+            resolution="stoneware run --name web-1 …",
+        )
+    if spec.hostname and (len(spec.hostname) > 64 or not _HOSTNAME.fullmatch(spec.hostname)):
+        raise InputError(
+            f"{spec.hostname!r} is not a host name", resolution="stoneware run --hostname web-1 …"
+        )
+    if not _RESTART.fullmatch(spec.restart):
+        raise InputError(
+            f"{spec.restart!r} is not a restart policy",
+            resolution="use no, always, unless-stopped or on-failure[:N]",
+        )
+    if spec.remove_when_stopped and spec.restart != "no":
+        raise InputError("--rm and --restart exclude each other", resolution="leave one of them out")
+
+
+def source_rootfs(store: Store, source: str) -> Path:
+    """Return the root file system a machine boots from. Raises InputError when it is not in the store."""
+    kind, _, name = source.partition(":")
+    if kind == "image":
+        return store.image_rootfs(name)
+    if kind == "checkpoint" and store.has_checkpoint(name):
+        return store.checkpoint_rootfs(name)
+    raise InputError(f"there is nothing to boot from at {source!r}", resolution="stoneware images")
+
+
+def make_directory(store: Store, spec: MachineSpec, machine_id: str) -> Paths:
+    """Make a machine's directory, complete or not at all. The caller holds the machine's lock."""
+    rootfs = source_rootfs(store, spec.source)
+    target = store.data / "machines" / spec.name
+    with store.staging(target.parent) as staged:
+        btrfs.snapshot(rootfs, staged / "rootfs", read_only=False)
+        for name in ("files", "results", "run"):
+            (staged / name).mkdir(mode=0o700)
+        for name, path in spec.files.items():
+            copy_file(path, staged / "files" / name)
+        (staged / "console.log").touch(mode=0o600)
+        state = {"id": machine_id, "created": time.time(), "started": None, "ports": []}
+        write_json(staged / "state.json", state, mode=0o600)
+        write_json(staged / "metadata.json", {"attributes": dict(spec.metadata)}, mode=0o600)
+        write_json(staged / "spec.json", spec_document(spec), mode=0o600)
+        staged.rename(target)
+    return Paths(target)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file; the kernel shares the blocks where both are on one btrfs."""
+    with source.open("rb") as reader, target.open("xb") as writer:
+        os.fchmod(writer.fileno(), 0o600)
+        try:
+            while os.copy_file_range(reader.fileno(), writer.fileno(), 1 << 30):
+                pass
+        except OSError:  # two file systems that the kernel does not copy between
+            reader.seek(0)
+            writer.seek(0)
+            writer.truncate()
+            shutil.copyfileobj(reader, writer, 1 << 20)
+
+
+def launch(store: Store, paths: Paths, spec: MachineSpec, network: tuple[str, str, str] | None) -> None:
+    """Start a machine's shim and return when the machine's first process and network port are there.
+
+    `network` is the router's namespace, its bridge and the machine's MAC address. The caller holds the
+    machine's lock and knows that nothing of it runs. Raises MachineError when it does not come up.
+    """
+    check(MACHINE_TOOLS)
+    state: dict[str, Any] = read_json(paths.root / "state.json") or {}
+    groups = cgroups.plan(cgroups.probe(), state["id"], spec.memory, spec.cpus)
+    cgroups.prepare(groups)
+    for stale in ("shim", "nspawn", "leader", "exit", "error", "stop", "cgroup"):
+        (paths.run / stale).unlink(missing_ok=True)
+    # Marked as started first: a kill from here on leaves a stopped machine, not one that nobody knows.
+    write_json(paths.root / "state.json", {**state, "started": time.time(), "boot": boot_id()}, mode=0o600)
+    settings = paths.run / "settings"
+    text = _settings(store, paths, spec, machine_id=state["id"], groups=groups, network=network)
+    write_atomic(settings, text, mode=0o600)
+    shim = Path(str(resources.files("stoneware.local") / "shim.sh"))
+    with (paths.root / "shim.log").open("wb") as log:
+        argv = ["setsid", "--fork", *groups.prefix]
+        argv += ["unshare", "--mount", "--propagation", "slave", "sh", str(shim), str(settings)]
+        _spawn(argv, log.fileno())
+    _await_leader(paths)
+
+
+def _spawn(argv: Sequence[str], log: int) -> None:
+    """Run a command that detaches itself, with its output going to a file."""
+    env = process.tool_environment()
+    path = process.which(argv[0])
+    if path is None:
+        raise HostError(f"the program {argv[0]!r} is not on this computer", resolution="stoneware doctor")
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_DUP2, log, 1),
+        (os.POSIX_SPAWN_DUP2, log, 2),
+    ]
+    pid = os.posix_spawn(path, list(argv), env, file_actions=actions, setsigmask=[], setsigdef=_SIGNALS)
+    os.waitpid(pid, 0)
+
+
+_SIGNALS = (1, 2, 3, 13, 15)  # HUP, INT, QUIT, PIPE, TERM: as a program expects them, whatever Python did
+
+
+def _await_leader(paths: Paths) -> None:
+    deadline = time.monotonic() + _LEADER_TIMEOUT
+    seen = False
+    while time.monotonic() < deadline:
+        processes = shown_processes(paths)
+        if processes.leader is not None:
+            return
+        if processes.exit_code is not None or (seen and not processes.alive):
+            break
+        seen = seen or processes.alive
+        time.sleep(0.003)
+    processes = shown_processes(paths)
+    if processes.exit_code == 0 and not processes.error:
+        return  # it came up and has powered itself off already
+    raise MachineError(
+        f"the machine {paths.name!r} did not start",
+        details="\n".join(part for part in (processes.error, _tail(paths.root / "shim.log")) if part),
+        resolution="stoneware doctor    # checks what machines need of this computer",
+    )
+
+
+def _tail(path: Path) -> str:
+    with contextlib.suppress(FileNotFoundError):
+        return "\n".join(path.read_text(errors="replace").splitlines()[-15:])
+    return ""
+
+
+def _settings(
+    store: Store,
+    paths: Paths,
+    spec: MachineSpec,
+    *,
+    machine_id: str,
+    groups: cgroups.MachineGroups,
+    network: tuple[str, str, str] | None,
+) -> str:
+    router, bridge, mac = network or ("", "", "")
+    policy, _, retries = spec.restart.partition(":")
+    reap = ""
+    if spec.remove_when_stopped:
+        reap = shlex.join(
+            [sys.executable, "-m", "stoneware.local.reap", str(store.home), spec.name, machine_id]
+        )
+    values = {
+        "DIR": str(paths.run),
+        "ID": machine_id,
+        "MAC": mac,
+        "ROUTER": router,
+        "BRIDGE": bridge,
+        "CGROUP": groups.kind,
+        "GROUPS_V1": "\n".join(str(path) for path in groups.v1),
+        "LIMITS": "\n".join(groups.limits),
+        "RESTART": policy,
+        "RETRIES": retries or "0",
+        "CONSOLE": str(paths.console),
+        "ATTRIBUTES": str(paths.attributes),
+        "REAP": reap,
+    }
+    lines = [f"{name}={shlex.quote(value)}" for name, value in values.items()]
+    command = shlex.join(nspawn_argv(store, paths, spec, machine_id))
+    return "\n".join([*lines, f"nspawn() {{\nexec {command}\n}}", ""])
+
+
+def nspawn_argv(store: Store, paths: Paths, spec: MachineSpec, machine_id: str) -> list[str]:
+    """Return the command that runs a machine."""
+    argv = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--console=read-only"]
+    argv += ["--setenv=SYSTEMD_COLORS=0", "--private-users=pick", "--private-users-ownership=map"]
+    argv += ["--resolv-conf=off", "--timezone=off", "--link-journal=no", "--private-network"]
+    argv += [f"--machine={machine_id}", f"--hostname={spec.hostname or spec.name}"]
+    argv += [f"--uuid={machine_uuid(machine_id, spec.name)}"]
+    if spec.kind == "builder":
+        # A builder that dies is started again from its last checkpoint, so syncing only costs it time.
+        argv.append("--suppress-sync=yes")
+    argv += _bind_arguments(store, spec)
+    root = ["-D", str(paths.rootfs)]
+    if not spec.read_only:
+        return [*argv, "--boot", *root]
+    lower = f"--bind-ro={_escape(paths.rootfs)}:/run/stoneware/lower:idmap,norbind"
+    script = (resources.files("stoneware.local") / "rootwrap.sh").read_text()
+    return [*argv, lower, *root, "/bin/sh", "-c", script]
+
+
+def machine_uuid(machine_id: str, name: str) -> str:
+    """Return a machine's UUID, the same at each of its starts."""
+    import uuid
+
+    return uuid.uuid5(uuid.NAMESPACE_OID, f"stoneware {machine_id} {name}").hex
+
+
+def _bind_arguments(store: Store, spec: MachineSpec) -> list[str]:
+    argv, number = [], 0
+    for mount in spec.volumes:
+        if mount.volume.startswith(CACHE_PREFIX):
+            source = store.cache_path(mount.volume.removeprefix(CACHE_PREFIX))
+            target = mount.path
+        else:
+            source, target = store.volume_path(mount.volume), f"/run/stoneware/volumes/{number}"
+            number += 1
+        # A volume is always bound writable: first use fills it. The guest honours `ro`.
+        argv.append(f"--bind={_escape(source)}:{_escape(Path(target))}:idmap")
+    return argv
+
+
+def _escape(path: Path) -> str:
+    """Return a path as nspawn's bind options take it: colons and backslashes escaped."""
+    return str(path).replace("\\", "\\\\").replace(":", "\\:")
+
+
+def volume_lines(spec: MachineSpec) -> str:
+    """Return the attribute `stoneware-volumes`: lines of device, path and ro or rw."""
+    volumes = [mount for mount in spec.volumes if not mount.volume.startswith(CACHE_PREFIX)]
+    lines = [
+        f"/run/stoneware/volumes/{number}\t{mount.path}\t{'ro' if mount.read_only else 'rw'}"
+        for number, mount in enumerate(volumes)
+    ]
+    return "".join(f"{line}\n" for line in lines)

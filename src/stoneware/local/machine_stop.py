@@ -1,0 +1,81 @@
+"""Ending machines: kindly first, hard after a time, never twice the same way."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable
+
+from stoneware.errors import MachineError
+from stoneware.local.machine_record import Paths, Processes, shown_processes
+
+_POWER_OFF = signal.SIGRTMIN + 4  # systemd(1), SIGNALS: starts poweroff.target
+_POLL = 0.005
+_KILL_TIMEOUT = 10.0
+
+
+def power_off(paths: Paths, timeout: float) -> None:
+    """Stop a machine: its services get `timeout` seconds, then it is killed. Returns when it is gone."""
+    processes = shown_processes(paths)
+    if not processes.alive:
+        return
+    (paths.run / "stop").touch()
+    deadline = time.monotonic() + timeout
+    asked_at, asked_whom = 0.0, 0
+    while time.monotonic() < deadline:
+        processes = shown_processes(paths)
+        if not processes.alive:
+            return
+        now = time.monotonic()
+        # Asked again while it goes on: the first process of a machine ignores signals until it is set up.
+        if processes.leader and (processes.leader != asked_whom or now - asked_at > 1.0):
+            _send(processes.leader, _POWER_OFF)
+            asked_at, asked_whom = now, processes.leader
+        time.sleep(_POLL)
+    kill(paths)
+
+
+def kill(paths: Paths) -> None:
+    """End a machine at once, and wait until nothing of it is left. Raises MachineError when it stays."""
+    if shown_processes(paths).alive:
+        (paths.run / "stop").touch()
+    deadline = time.monotonic() + _KILL_TIMEOUT
+    while True:
+        processes = shown_processes(paths)
+        if not processes.alive:
+            return
+        _kill_step(processes, patient=time.monotonic() < deadline - _KILL_TIMEOUT + 2.0)
+        if time.monotonic() > deadline:
+            raise MachineError(
+                f"the machine {paths.name!r} cannot be ended",
+                details=f"Its processes {processes.leader}, {processes.nspawn} and {processes.shim} stay.",
+                resolution="see `dmesg`: a process that waits for a dead disk cannot be killed",
+            )
+        time.sleep(_POLL)
+
+
+def _kill_step(processes: Processes, *, patient: bool) -> None:
+    """Kill the machine's first process, with which all others go; the shim then ends by itself."""
+    if processes.leader:
+        _send(processes.leader, signal.SIGKILL)
+    elif processes.nspawn and (processes.shim is None or not patient):
+        _send(processes.nspawn, signal.SIGKILL)
+    elif processes.shim and not patient:
+        _send(processes.shim, signal.SIGKILL)
+
+
+def _send(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def wait_until(done: Callable[[], bool], timeout: float) -> bool:
+    """Poll until `done()` or `timeout` seconds have passed; say which."""
+    deadline = time.monotonic() + timeout
+    while not done():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL)
+    return True

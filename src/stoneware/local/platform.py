@@ -1,0 +1,298 @@
+"""The local platform: machines of systemd-nspawn on snapshots of the store."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from stoneware.errors import InputError, MachineError
+from stoneware.files import read_json, write_json
+from stoneware.local import (
+    btrfs,
+    cgroups,
+    machine_copy,
+    machine_exec,
+    machine_record,
+    machine_start,
+    machine_stop,
+)
+from stoneware.local import router as routers
+from stoneware.local.machine_record import Paths
+from stoneware.local.store import Store
+from stoneware.local.volumes import CACHE_PREFIX
+from stoneware.platform import Machine, MachineSpec, Phase
+
+_POLL = 0.005  # seconds between looks of `wait`
+VOLUMES_ATTRIBUTE = "stoneware-volumes"
+
+
+class LocalPlatform:
+    """Machines on this computer. Each method takes the machine's lock where it changes something."""
+
+    can_checkpoint = True
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def _paths(self, name: str) -> Paths:
+        return Paths(self.store.data / "machines" / name)
+
+    def _existing(self, name: str) -> Paths:
+        paths = self._paths(name)
+        if "/" in name or name.startswith(".") or not (paths.root / "spec.json").exists():
+            raise InputError(f"there is no machine {name!r}", resolution="stoneware ps -a")
+        return paths
+
+    def _leader(self, name: str) -> tuple[Paths, int, str]:
+        paths = self._existing(name)
+        machine = machine_record.observe(paths)
+        if machine is None or machine.leader is None:
+            raise MachineError(f"the machine {name!r} is not running", resolution=f"stoneware start {name}")
+        return paths, machine.leader, machine.id
+
+    # -- life ----------------------------------------------------------------------------------------------
+
+    def create(self, spec: MachineSpec) -> Machine:
+        """Create a machine and start it; it boots on when this returns.
+
+        Raises InputError when its name, a port or a volume is in use; then nothing is left of it.
+        """
+        machine_start.check_spec(spec)
+        wanted = self._with_volumes(spec)
+        with self.store.lock("machines", spec.name):
+            paths = self._paths(spec.name)
+            if paths.root.exists():
+                raise InputError(
+                    f"the machine name {spec.name!r} is in use",
+                    resolution=f"stoneware rm -f {spec.name}    # or another --name",
+                )
+            with self._volumes_of(spec):
+                machine_start.make_directory(self.store, wanted, f"m{secrets.token_hex(4)}")
+            try:
+                self._start(paths)
+            except BaseException:
+                self._remove(paths)
+                raise
+        return self._observed(paths)
+
+    def _with_volumes(self, spec: MachineSpec) -> MachineSpec:
+        lines = machine_start.volume_lines(spec)
+        metadata = {**spec.metadata, VOLUMES_ATTRIBUTE: lines} if lines else spec.metadata
+        return replace(spec, metadata=metadata, hostname=spec.hostname or spec.name)
+
+    @contextlib.contextmanager
+    def _volumes_of(self, spec: MachineSpec) -> Iterator[None]:
+        """Make the volumes a machine asks for, and keep others from taking them meanwhile."""
+        names = [mount.volume for mount in spec.volumes if not mount.volume.startswith(CACHE_PREFIX)]
+        if len(set(names)) != len(names):
+            raise InputError("a volume can be mounted once only", resolution="name each -v volume once")
+        with self.store.volume_locks(names):
+            for name in names:
+                self.store.create_volume_locked(name)
+                users = self.store.volume(name).machines
+                if users:
+                    raise InputError(
+                        f"the volume {name!r} is in use",
+                        details=f"by the machine {users[0]!r}; a disk belongs to one machine at a time.",
+                        resolution=f"stoneware rm -f {users[0]}    # the volume stays",
+                    )
+            yield
+
+    def _start(self, paths: Paths) -> None:
+        spec = machine_record.read_spec(paths)
+        state: dict[str, Any] = read_json(paths.root / "state.json") or {}
+        if spec is None:
+            raise MachineError(
+                f"the machine {paths.name!r} has no spec", resolution=f"stoneware rm {paths.name}"
+            )
+        paths.attributes.unlink(missing_ok=True)
+        router = routers.ensure(self.store)
+        lease = router.attach(paths.root, id=state["id"], name=spec.name, hostname=spec.hostname)
+        try:
+            published = router.publish(lease, spec.ports)
+            ports = [machine_record.port_document(port) for port in published]
+            write_json(paths.root / "state.json", {**state, "ports": ports, "attached": True}, mode=0o600)
+            machine_start.launch(self.store, paths, spec, (router.namespace, "br0", lease.mac))
+        except BaseException:
+            machine_stop.kill(paths)
+            router.unpublish(state["id"])
+            raise
+
+    def _observed(self, paths: Paths) -> Machine:
+        machine = machine_record.observe(paths)
+        if machine is None:
+            raise MachineError(
+                f"the machine {paths.name!r} has been removed meanwhile", resolution="stoneware ps -a"
+            )
+        return machine
+
+    def start(self, name: str) -> Machine:
+        """Start a stopped machine; a running one is left alone."""
+        paths = self._existing(name)
+        with self.store.lock("machines", name):
+            if not machine_record.shown_processes(paths).alive:
+                self._start(self._existing(name))
+        return self._observed(paths)
+
+    def stop(self, name: str, *, timeout: float | None = None) -> None:
+        """Power a machine off, hard after `timeout` seconds (default: its own stop_timeout)."""
+        paths = self._existing(name)
+        with self.store.lock("machines", name):
+            spec = machine_record.read_spec(paths)
+            if spec is None:
+                return  # removed since
+            machine_stop.power_off(paths, spec.stop_timeout if timeout is None else timeout)
+            if spec.remove_when_stopped:
+                self._remove(paths)
+            else:
+                self.release(paths)
+
+    def release(self, paths: Paths) -> None:
+        """Take a machine that has stopped off the network; its address stays its own."""
+        state: dict[str, Any] = read_json(paths.root / "state.json") or {}
+        if state.get("attached"):
+            routers.ensure(self.store).unpublish(state["id"])
+            write_json(paths.root / "state.json", {**state, "attached": False}, mode=0o600)
+
+    def destroy(self, name: str) -> None:
+        """Remove a machine, running or not. Its volumes stay. A missing machine is no error."""
+        paths = self._paths(name)
+        if "/" in name or name.startswith(".") or not paths.root.exists():
+            return
+        with self.store.lock("machines", name):
+            self._remove(paths)
+
+    def _remove(self, paths: Paths) -> None:
+        """Remove a machine; the caller holds its lock."""
+        if not paths.root.exists():
+            return
+        machine_stop.kill(paths)
+        state: dict[str, Any] = read_json(paths.root / "state.json") or {}
+        if state:
+            router = routers.ensure(self.store)
+            router.unpublish(state["id"])
+            router.detach(state["id"], paths.name)
+            cgroups.remove_left([state["id"]], cgroups.probe())
+        with self.store.staging(paths.root.parent) as staged:
+            # Renamed first: readers see the machine whole or not at all.
+            gone = staged / "gone"
+            paths.root.rename(gone)
+            btrfs.remove_tree(gone)
+
+    # -- looking -------------------------------------------------------------------------------------------
+
+    def observe(self, name: str) -> Machine | None:
+        """Return the machine of that name as it is now, or None; forks nothing."""
+        if "/" in name or name.startswith(".") or not name:
+            return None
+        return machine_record.observe(self._paths(name))
+
+    def machines(self) -> list[Machine]:
+        """Return all machines, builders among them, sorted by name; forks nothing."""
+        entries = sorted((self.store.data / "machines").iterdir())
+        found = [machine_record.observe(Paths(entry)) for entry in entries if not entry.name.startswith(".")]
+        return [machine for machine in found if machine is not None]
+
+    def wait(
+        self, name: str, until: Phase | Callable[[Machine | None], bool], timeout: float
+    ) -> Machine | None:
+        """Return the machine as soon as it is in a phase, or a predicate of it holds. Forks nothing.
+
+        Raises MachineError after `timeout` seconds, and at once when a phase is waited for that a failed,
+        stopped or missing machine will not reach.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            machine = self.observe(name)
+            if isinstance(until, Phase):
+                if machine is not None and machine.phase is until:
+                    return machine
+                self._check_hope(name, machine, until)
+            elif until(machine):
+                return machine
+            if time.monotonic() > deadline:
+                shown = machine.phase.value if machine else "gone"
+                raise MachineError(
+                    f"the machine {name!r} is {shown} after {timeout:g} s",
+                    details=machine.error if machine else "",
+                    resolution=f"stoneware logs {name}",
+                )
+            time.sleep(_POLL)
+
+    def _check_hope(self, name: str, machine: Machine | None, until: Phase) -> None:
+        final = (Phase.FAILED, Phase.STOPPED)
+        if machine is None or (machine.phase in final and until is not Phase.STOPPED):
+            raise MachineError(
+                f"the machine {name!r} is {machine.phase.value if machine else 'gone'}",
+                details=machine.error if machine else "",
+                resolution=f"stoneware logs {name}",
+            )
+
+    def console(self, name: str, offset: int = 0) -> tuple[bytes, int]:
+        """Return the console's output from a byte offset on, and the offset to go on from."""
+        with self._existing(name).console.open("rb") as stream:
+            stream.seek(offset)
+            data = stream.read()
+        return data, offset + len(data)
+
+    def guest_attributes(self, name: str) -> dict[str, str]:
+        """Return what the machine reported: `namespace/key` to value."""
+        return machine_record.guest_attributes(self._existing(name))
+
+    def set_metadata(self, name: str, changes: Mapping[str, str | None]) -> None:
+        """Change instance attributes (None removes one); whoever waits for a change is told."""
+        path = self._existing(name).root / "metadata.json"
+        with self.store.lock("metadata", name):
+            document: dict[str, Any] = read_json(path) or {}
+            attributes = {**document.get("attributes", {}), **changes}
+            kept = {key: value for key, value in attributes.items() if value is not None}
+            write_json(path, {**document, "attributes": kept}, mode=0o600)
+
+    # -- inside --------------------------------------------------------------------------------------------
+
+    def execute(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        tty: bool = False,
+        interactive: bool = False,
+        env: Mapping[str, str] | None = None,
+        user: str = "",
+        workdir: str = "",
+    ) -> int:
+        """Run a command in a running machine on our own standard streams and return its exit code."""
+        _, leader, machine_id = self._leader(name)
+        return machine_exec.execute(
+            leader, machine_id, argv, tty=tty, interactive=interactive, env=env, user=user, workdir=workdir
+        )
+
+    def copy_out(self, name: str, path: str, destination: Path) -> None:
+        """Copy a file or directory out of a machine, running or stopped, as `docker cp` does."""
+        paths = self._existing(name)
+        machine_copy.copy_out(paths, path, destination)
+
+    def copy_in(self, source: Path, name: str, path: str) -> None:
+        """Copy a file or directory into a machine, running or stopped, as `docker cp` does."""
+        paths = self._existing(name)
+        with self.store.lock("machines", name):
+            machine_copy.copy_in(source, paths, path)
+
+    # -- builders ------------------------------------------------------------------------------------------
+
+    def checkpoint(self, name: str, key: str, document: Mapping[str, Any]) -> None:
+        """Save a builder's root file system under a step key, atomically; the machine goes on running."""
+        self.store.save_checkpoint(key, self._existing(name).rootfs, document)
+
+    def capture(self, name: str, manifest: bytes, document: Mapping[str, Any]) -> str:
+        """Make an image of a stopped builder's root and return its id, `sha256:…` of `manifest`."""
+        paths = self._existing(name)
+        with self.store.lock("machines", name):
+            if machine_record.shown_processes(paths).alive:
+                raise MachineError(f"the machine {name!r} still runs", resolution=f"stoneware stop {name}")
+            return self.store.save_image(paths.rootfs, manifest, document)

@@ -1,0 +1,182 @@
+#!/bin/sh
+# Runs one machine: systemd-nspawn in a mount namespace of its own, its network port, its restarts.
+# It outlives the command that started it. Started as `unshare --mount sh shim.sh SETTINGS`.
+#
+# SETTINGS is a file of shell assignments (written by machine_start.py):
+#   DIR          the machine's run directory: leader, shim, exit and error are written here
+#   ID MAC ROUTER BRIDGE   machine id, its MAC, the router's network namespace and bridge
+#   CGROUP       v1: mount a private cgroup2; v2: use the host's tree; scope: systemd made us a group
+#   GROUPS_V1    cgroup directories (one per line) to enter first
+#   LIMITS       lines `FILE VALUE` to write into the machine's cgroup2 group
+#   RESTART RETRIES        no | always | unless-stopped | on-failure, and its limit (0: none)
+#   CONSOLE ATTRIBUTES     files: the console's output; the guest's reports (removed at each boot)
+#   REAP         command to run at the very end, or empty
+#   nspawn ()    a function that execs systemd-nspawn
+# shellcheck disable=SC2154 # they come from SETTINGS
+set -u
+settings=$1
+own=
+# shellcheck source=/dev/null
+. "$settings"
+
+put() { # put FILE TEXT: whole or not at all
+    printf '%s\n' "$2" >"$DIR/.$1.new" && mv -f "$DIR/.$1.new" "$DIR/$1"
+}
+
+start_time() { # start_time PID: field 22 of /proc/PID/stat, which tells a reused process id apart
+    read -r stat <"/proc/$1/stat" 2>/dev/null || return 1
+    # shellcheck disable=SC2086
+    set -- ${stat##*) }
+    echo "${20}"
+}
+
+fail() {
+    put error "$1"
+    finish 255
+}
+
+enter_groups() {
+    for group in $GROUPS_V1; do
+        mkdir -p "$group" && echo $$ >"$group/cgroup.procs" || echo "cannot enter $group" >&2
+    done
+    case $CGROUP in
+        v1)
+            # A machine in a user namespace needs cgroup v2 as it sees it: a private mount over the host's v1.
+            umount -R /sys/fs/cgroup 2>/dev/null
+            mount -t cgroup2 cgroup2 /sys/fs/cgroup || fail "cgroup2 cannot be mounted"
+            own=/sys/fs/cgroup/stoneware/$ID
+            ;;
+        v2) own=/sys/fs/cgroup/stoneware/$ID ;;
+        scope)
+            read -r own </proc/self/cgroup
+            own=/sys/fs/cgroup${own#0::}
+            ;;
+    esac
+    # Two groups below our own: only a group without processes of its own may hand controllers on.
+    mkdir -p "$own/shim" "$own/machine" && echo $$ >"$own/shim/cgroup.procs" ||
+        fail "the control group $own cannot be made"
+    put cgroup "$own"
+    for controller in memory cpu pids io; do
+        for group in /sys/fs/cgroup /sys/fs/cgroup/stoneware "$own"; do
+            echo "+$controller" >"$group/cgroup.subtree_control"
+        done
+    done 2>/dev/null
+    printf '%s\n' "$LIMITS" | while read -r file value; do
+        [ -z "$file" ] || echo "$value" >"$own/$file" || echo "cannot set $file to $value" >&2
+    done
+}
+
+leave_groups() {
+    case $CGROUP in
+        v1 | v2)
+            echo $$ >/sys/fs/cgroup/cgroup.procs
+            find "$own" -depth -type d -exec rmdir {} + 2>/dev/null
+            ;;
+    esac
+    for group in $GROUPS_V1; do
+        echo $$ >"${group%/stoneware/*}/cgroup.procs" && rmdir "$group"
+    done 2>/dev/null
+}
+
+find_leader() { # the child of nspawn that has a network namespace of its own is the machine's PID 1
+    leader=
+    while [ -d "/proc/$child" ]; do
+        children=
+        read -r children <"/proc/$child/task/$child/children" 2>/dev/null
+        for pid in $children; do
+            if [ -e "/proc/$pid/ns/net" ] && ! [ "/proc/$pid/ns/net" -ef /proc/self/ns/net ]; then
+                leader=$pid
+                return 0
+            fi
+        done
+        sleep 0.01
+    done
+    return 1
+}
+
+plug_in() { # make the machine's network port, its far end in the machine at once
+    [ -n "$ROUTER" ] || return 0
+    ip -n "$ROUTER" link add "vb-$ID" type veth peer name host0 address "$MAC" netns "$leader" 2>/dev/null || {
+        ip -n "$ROUTER" link del "vb-$ID" 2>/dev/null # left by the boot before
+        ip -n "$ROUTER" link add "vb-$ID" type veth peer name host0 address "$MAC" netns "$leader" || return 1
+    }
+    ip -n "$ROUTER" link set "vb-$ID" master "$BRIDGE" up
+}
+
+enter_and_run() {
+    echo 0 >"$own/machine/cgroup.procs"
+    nspawn
+}
+
+boot() { # run the machine once; its exit code is in $code
+    rm -f "$DIR/leader" "$DIR/exit" "$DIR/error" "$ATTRIBUTES"
+    enter_and_run </dev/null >>"$CONSOLE" &
+    child=$!
+    put nspawn "$child $(start_time $child)"
+    if find_leader; then
+        born=$(start_time "$leader")
+        if plug_in; then
+            put leader "$leader $born"
+        else
+            put error "the machine's network port could not be made"
+            kill -KILL "$leader"
+        fi
+    else
+        born=
+    fi
+    wait "$child"
+    code=$?
+    # nspawn can be killed; what it started must not go on without it.
+    if [ -n "$born" ] && [ "$(start_time "$leader")" = "$born" ]; then
+        kill -KILL "$leader"
+    fi
+}
+
+again() { # say whether the policy starts the machine again
+    [ -e "$DIR/stop" ] && return 1
+    [ "$code" -eq 133 ] && return 0 # the machine asked for a reboot
+    [ -n "$leader" ] || return 1
+    case $RESTART in
+        always | unless-stopped) return 0 ;;
+        on-failure)
+            [ "$code" -ne 0 ] || return 1
+            restarts=$((restarts + 1))
+            [ "$RETRIES" -eq 0 ] || [ "$restarts" -le "$RETRIES" ]
+            ;;
+        *) return 1 ;;
+    esac
+}
+
+pause() { # Docker's: 0.1 s, doubled up to a minute, from the start again after a run of 10 s
+    [ "$code" -ne 133 ] || return 0
+    [ $(($(date +%s) - begun)) -lt 10 ] || tenths=1
+    waited=0
+    while [ "$waited" -lt "$tenths" ] && [ ! -e "$DIR/stop" ]; do
+        sleep 0.1
+        waited=$((waited + 1))
+    done
+    tenths=$((tenths * 2))
+    [ "$tenths" -le 600 ] || tenths=600
+    [ ! -e "$DIR/stop" ]
+}
+
+finish() {
+    leave_groups
+    put exit "$1 $(date +%s)"
+    [ -z "$REAP" ] || eval "exec $REAP"
+    exit 0
+}
+
+put shim "$$ $(start_time $$)"
+enter_groups
+# nspawn cleans this up only when it is on a disk of its own.
+mkdir -p /run/systemd/nspawn && mount -t tmpfs -o mode=0755 tmpfs /run/systemd/nspawn ||
+    fail "/run/systemd/nspawn cannot be mounted"
+restarts=0
+tenths=1
+while :; do
+    begun=$(date +%s)
+    boot
+    again && pause || break
+done
+finish "$code"

@@ -1,0 +1,343 @@
+"""The store: what Stoneware keeps on this computer."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from stoneware.errors import HostError, InputError
+from stoneware.files import locked, read_json, sha256_hex, write_atomic, write_json
+from stoneware.local import btrfs, store_pool
+from stoneware.local.requirements import STORE_TOOLS, check
+from stoneware.local.volumes import VolumeStore
+
+VERSION = "1"
+DEFAULT_HOME = Path("/var/lib/stoneware")
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_IMAGE = re.compile(r"sha256:([0-9a-f]{64})")
+
+
+def home_path(home: Path | None = None) -> Path:
+    """Return the store's directory: the one given, else STONEWARE_HOME, else /var/lib/stoneware."""
+    return (home or Path(os.environ.get("STONEWARE_HOME") or DEFAULT_HOME)).absolute()
+
+
+class Store(VolumeStore):
+    """One store, in a directory called HOME.
+
+    Layout (version 1)::
+
+        version                 "1"; another number means another version of Stoneware owns it
+        pool.btrfs              sparse file, loop-mounted at data/; absent where HOME is on btrfs itself
+        data/checkpoints/KEY/   rootfs (read-only subvolume), document.json
+        data/images/HEX/        rootfs (read-only), manifest.json (its SHA-256 is HEX), document.json
+        data/machines/NAME/     see stoneware.local.machines
+        data/volumes/NAME/      data (subvolume), document.json
+        data/cache/HEX/         directory of one RUN --mount=type=cache; HEX is the SHA-256 of its id
+        data/builds/ID/         one bake's working directory; left over only by an interrupted bake
+        bases/NAME.json         what a base such as debian:12 was made from, and its identity
+        tags/NAME/TAG.json      {"image": "sha256:…", "updated": seconds}
+        locks/                  flock files, never removed while they may be held
+        run/                    state of running processes; meaningless after a reboot
+
+    Everything is made as `.staged-…` beside its final place, synced, and renamed, so a kill at any instant
+    leaves the old state or the new one. Whoever makes a staged directory holds `locks/staged/…`: one whose
+    lock is free is a leftover, and `recover` removes it. One object (a checkpoint, an image, a machine, a
+    volume) is changed only under its own lock `locks/KIND/NAME.lock`. Readers take no locks.
+    """
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(home)
+
+    @classmethod
+    def open(cls, home: Path | None = None, *, create: bool = True) -> Self:
+        """Open the store, making and mounting it where needed.
+
+        Nothing is forked when it is mounted already. Raises HostError without root, with a store of another
+        version, or where there is none and `create` is not set.
+        """
+        store = cls(home_path(home))
+        if os.geteuid() != 0:
+            raise HostError(
+                "Stoneware's local engine needs root",
+                details="It makes network namespaces, mounts and machines.",
+                resolution="sudo stoneware …",
+            )
+        if not store._version_is_ours():
+            if not create:
+                raise HostError(
+                    f"there is no store in {store.home}",
+                    resolution="stoneware bake …    # makes one; STONEWARE_HOME says where",
+                )
+            store._make()
+        store_pool.mount(store.home)
+        return store
+
+    def _version_is_ours(self) -> bool:
+        """Say whether there is a store; raise HostError when it is one of another version."""
+        try:
+            found = (self.home / "version").read_text().strip()
+        except FileNotFoundError:
+            return False
+        if found == VERSION:
+            return True
+        raise HostError(
+            f"the store in {self.home} has version {found!r}; this Stoneware knows version {VERSION}",
+            details="Nothing in it has been touched.",
+            resolution=f"use the Stoneware that made it, or STONEWARE_HOME={self.home}-{VERSION}",
+        )
+
+    def _make(self) -> None:
+        check(STORE_TOOLS)
+        with store_pool.clear_errors(self.home):
+            self.home.mkdir(parents=True, exist_ok=True, mode=0o711)
+            self.home.chmod(0o711)
+        with locked(self.home / "locks" / "store.lock"):
+            if self._version_is_ours():
+                return
+            if not (self.home / "pool.btrfs").exists():
+                store_pool.make(self.home)
+            store_pool.mount(self.home)
+            with store_pool.clear_errors(self.home):
+                for kind in ("checkpoints", "images", "machines", "volumes", "cache", "builds"):
+                    (self.data / kind).mkdir(exist_ok=True)
+                for kind in ("bases", "tags", "run", "locks/staged"):
+                    (self.home / kind).mkdir(exist_ok=True, parents=True)
+                self.data.chmod(0o711)
+                write_atomic(self.home / "version", f"{VERSION}\n")
+
+    # -- locks and staging ---------------------------------------------------------------------------------
+
+    def lock_path(self, kind: str, name: str) -> Path:
+        """Return the flock file of one object, e.g. ("machines", "web")."""
+        return self.home / "locks" / kind / f"{name}.lock"
+
+    def lock(
+        self, kind: str, name: str, *, timeout: float | None = None
+    ) -> contextlib.AbstractContextManager[None]:
+        """Hold an object's lock; raises TimeoutError after `timeout` seconds (None waits for ever)."""
+        return locked(self.lock_path(kind, name), timeout=timeout)
+
+    @contextlib.contextmanager
+    def staging(self, parent: Path) -> Iterator[Path]:
+        """Give a new directory beside its final place; what is not renamed away is removed at the end."""
+        token = secrets.token_hex(8)
+        lock = self.lock_path("staged", token)
+        with locked(lock), store_pool.clear_errors(self.home):
+            staged = parent / f".staged-{token}"
+            staged.mkdir(mode=0o700)
+            try:
+                yield staged
+            finally:
+                btrfs.remove_tree(staged)
+                lock.unlink(missing_ok=True)
+
+    def stale_staged(self) -> list[Path]:
+        """Return the staged directories whose maker is gone."""
+        stale = []
+        for parent in self.data.iterdir():
+            for entry in parent.glob(".staged-*"):
+                lock = self.lock_path("staged", entry.name.removeprefix(".staged-"))
+                with contextlib.suppress(TimeoutError), locked(lock, timeout=0):
+                    lock.unlink(missing_ok=True)
+                    stale.append(entry)
+        return stale
+
+    def _publish(self, kind: str, name: str, rootfs: Path, documents: Mapping[str, Any]) -> bool:
+        """Save a snapshot and its documents under a name, once; False when it was there already."""
+        target = self.data / kind / name
+        if target.exists():
+            return False
+        with self.lock(kind, name), self.staging(target.parent) as staged:
+            if target.exists():
+                return False
+            btrfs.snapshot(rootfs, staged / "rootfs", read_only=True)
+            for filename, document in documents.items():
+                if isinstance(document, bytes):
+                    write_atomic(staged / filename, document)
+                else:
+                    write_json(staged / filename, document)
+            staged.chmod(0o711)
+            staged.rename(target)
+            _sync_directory(target.parent)
+        return True
+
+    def _discard(self, kind: str, name: str) -> None:
+        """Remove an object: renamed away first, so that no reader sees half of it."""
+        target = self.data / kind / name
+        with self.lock(kind, name), self.staging(target.parent) as staged:
+            with contextlib.suppress(FileNotFoundError):
+                target.rename(staged / "gone")
+            btrfs.remove_tree(staged / "gone")
+
+    # -- checkpoints ---------------------------------------------------------------------------------------
+
+    def _checkpoint(self, key: str) -> Path:
+        if not _KEY.fullmatch(key):
+            raise ValueError(f"not a checkpoint key: {key!r}")
+        return self.data / "checkpoints" / key
+
+    def has_checkpoint(self, key: str) -> bool:
+        """Say whether a step's result is stored."""
+        return self._checkpoint(key).is_dir()
+
+    def checkpoint_keys(self) -> list[str]:
+        """Return the keys of all checkpoints, sorted."""
+        return _names(self.data / "checkpoints")
+
+    def checkpoint_rootfs(self, key: str) -> Path:
+        """Return the root file system of a checkpoint (a read-only subvolume)."""
+        return self._checkpoint(key) / "rootfs"
+
+    def checkpoint_document(self, key: str) -> dict[str, Any] | None:
+        """Return what was noted with a checkpoint, or None when it is not there."""
+        return read_json(self._checkpoint(key) / "document.json")
+
+    def save_checkpoint(self, key: str, rootfs: Path, document: Mapping[str, Any]) -> None:
+        """Save a snapshot of `rootfs` under a step key; one that exists already is kept."""
+        self._checkpoint(key)
+        if not self._publish("checkpoints", key, rootfs, {"document.json": dict(document)}):
+            self.touch_checkpoint(key)
+
+    def touch_checkpoint(self, key: str) -> None:
+        """Note that a checkpoint was used now: `prune` goes by that."""
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(self._checkpoint(key) / "document.json")
+
+    def checkpoint_used(self, key: str) -> float:
+        """Return when a checkpoint was last used, in seconds since the epoch (0 when it is gone)."""
+        try:
+            return (self._checkpoint(key) / "document.json").stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+
+    def remove_checkpoint(self, key: str) -> None:
+        """Remove a checkpoint; a missing one is no error."""
+        self._checkpoint(key)
+        self._discard("checkpoints", key)
+
+    # -- images --------------------------------------------------------------------------------------------
+
+    def _image(self, image_id: str) -> Path:
+        match = _IMAGE.fullmatch(image_id)
+        if match is None:
+            raise ValueError(f"not an image id: {image_id!r}")
+        return self.data / "images" / match[1]
+
+    def has_image(self, image_id: str) -> bool:
+        """Say whether an image is stored."""
+        return self._image(image_id).is_dir()
+
+    def image_ids(self) -> list[str]:
+        """Return the ids of all images, sorted."""
+        return [f"sha256:{name}" for name in _names(self.data / "images")]
+
+    def _image_file(self, image_id: str, name: str) -> Path:
+        path = self._image(image_id) / name
+        if not path.exists():
+            raise InputError(f"there is no image {image_id}", resolution="stoneware images")
+        return path
+
+    def manifest_bytes(self, image_id: str) -> bytes:
+        """Return an image's manifest, byte for byte what its id is the SHA-256 of."""
+        return self._image_file(image_id, "manifest.json").read_bytes()
+
+    def manifest(self, image_id: str) -> dict[str, Any]:
+        """Return an image's manifest."""
+        found: dict[str, Any] = read_json(self._image_file(image_id, "manifest.json")) or {}
+        return found
+
+    def image_document(self, image_id: str) -> dict[str, Any]:
+        """Return what this store noted with an image (when it came here and so on)."""
+        found: dict[str, Any] = read_json(self._image_file(image_id, "document.json")) or {}
+        return found
+
+    def image_rootfs(self, image_id: str) -> Path:
+        """Return an image's root file system (a read-only subvolume)."""
+        return self._image_file(image_id, "rootfs")
+
+    def save_image(self, rootfs: Path, manifest: bytes, document: Mapping[str, Any]) -> str:
+        """Save a snapshot of `rootfs` as an image and return its id; one that exists already is kept."""
+        name = sha256_hex(manifest)
+        note = {"created": time.time(), **document}
+        self._publish("images", name, rootfs, {"manifest.json": manifest, "document.json": note})
+        return f"sha256:{name}"
+
+    def remove_image(self, image_id: str) -> None:
+        """Remove an image and the tags on it; a missing one is no error. Machines keep their own roots."""
+        for reference, tagged in self.tags().items():
+            if tagged == image_id:
+                self.remove_tag(reference)
+        self._discard("images", self._image(image_id).name)
+
+    # -- tags ----------------------------------------------------------------------------------------------
+
+    def _tag(self, reference: str) -> Path:
+        name, colon, tag = reference.rpartition(":")
+        parts = [*name.split("/"), tag]
+        if not colon or any(not _KEY.fullmatch(part) for part in parts):
+            raise InputError(f"{reference!r} is not a tag", resolution="use NAME:TAG, e.g. hello:latest")
+        return self.home / "tags" / name.replace("/", "%") / f"{tag}.json"
+
+    def tags(self) -> dict[str, str]:
+        """Return all tags: `NAME:TAG` to image id, sorted."""
+        found: dict[str, str] = {}
+        for path in sorted((self.home / "tags").glob("*/[!.]*.json")):
+            document = read_json(path)
+            if document is not None:
+                found[f"{path.parent.name.replace('%', '/')}:{path.stem}"] = document["image"]
+        return found
+
+    def tagged(self, reference: str) -> str | None:
+        """Return the image id of one tag `NAME:TAG`, or None: the fast way for a bake without work."""
+        document = read_json(self._tag(reference))
+        return None if document is None else str(document["image"])
+
+    def tag_updated(self, reference: str) -> float | None:
+        """Return when a tag was last set, in seconds since the epoch, or None."""
+        document = read_json(self._tag(reference))
+        return None if document is None else float(document["updated"])
+
+    def set_tag(self, reference: str, image_id: str) -> None:
+        """Make a tag point at an image. Raises InputError when there is no such image."""
+        path = self._tag(reference)
+        if not self.has_image(image_id):
+            raise InputError(f"there is no image {image_id}", resolution="stoneware images")
+        with self.lock("tags", path.parent.name), store_pool.clear_errors(self.home):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, {"image": image_id, "updated": time.time()})
+
+    def remove_tag(self, reference: str) -> None:
+        """Remove a tag; a missing one is no error."""
+        path = self._tag(reference)
+        with self.lock("tags", path.parent.name), contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+            path.parent.rmdir()
+
+    # -- builds --------------------------------------------------------------------------------------------
+
+    def build_path(self, build_id: str) -> Path:
+        """Return the working directory of one bake (not made yet)."""
+        return self.data / "builds" / build_id
+
+    def build_lock_path(self, build_id: str) -> Path:
+        """Return the flock file that a living bake holds: free means that the bake is gone."""
+        return self.lock_path("builds", build_id)
+
+
+def _names(directory: Path) -> list[str]:
+    return sorted(entry.name for entry in directory.iterdir() if not entry.name.startswith("."))
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

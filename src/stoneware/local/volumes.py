@@ -1,0 +1,132 @@
+"""Volumes (disks that outlive machines) and the caches of RUN --mount=type=cache."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stoneware.errors import InputError
+from stoneware.files import locked, read_json, sha256_hex, write_json
+from stoneware.local import btrfs, store_pool
+
+VOLUME_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+CACHE_PREFIX = "cache:"  # VolumeMount.volume "cache:ID" is a builder's cache, not a volume
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A stored volume: its name, directory, time of creation and the machines that mount it."""
+
+    name: str
+    path: Path
+    created: float
+    labels: Mapping[str, str]
+    machines: tuple[str, ...]
+
+
+class VolumeStore:
+    """The part of the store that keeps volumes and caches."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.data = home / "data"
+
+    @contextlib.contextmanager
+    def volume_locks(self, names: list[str]) -> Iterator[None]:
+        """Hold the locks of several volumes, always taken in one order."""
+        with contextlib.ExitStack() as stack:
+            for name in sorted(set(names)):
+                stack.enter_context(locked(self.home / "locks" / "volumes" / f"{name}.lock"))
+            yield
+
+    def _volume(self, name: str) -> Path:
+        if not VOLUME_NAME.fullmatch(name):
+            raise InputError(
+                f"{name!r} is not a volume name",
+                details="Letters, digits, dots, dashes and underscores; it starts with a letter or a digit.",
+                resolution="stoneware run -v NAME:/path …",
+            )
+        return self.data / "volumes" / name
+
+    def volumes(self) -> list[Volume]:
+        """Return all volumes, sorted by name."""
+        paths = sorted(path for path in (self.data / "volumes").iterdir() if not path.name.startswith("."))
+        users = self._volume_users()
+        return [_read(path, users) for path in paths]
+
+    def volume(self, name: str) -> Volume:
+        """Return one volume. Raises InputError when there is none of that name."""
+        path = self._volume(name)
+        if not path.is_dir():
+            raise InputError(f"there is no volume {name!r}", resolution="stoneware volume ls")
+        return _read(path, self._volume_users())
+
+    def _volume_users(self) -> dict[str, list[str]]:
+        users: dict[str, list[str]] = {}
+        for path in sorted((self.data / "machines").glob("[!.]*/spec.json")):
+            spec: dict[str, Any] = read_json(path) or {}
+            for mount in spec.get("volumes", []):
+                users.setdefault(mount["volume"], []).append(path.parent.name)
+        return users
+
+    def create_volume(self, name: str, labels: Mapping[str, str] | None = None) -> Path:
+        """Create a volume if there is none of that name and return its data directory."""
+        path = self._volume(name)
+        if path.is_dir():
+            return path / "data"
+        with self.volume_locks([name]), store_pool.clear_errors(self.home):
+            return self.create_volume_locked(name, labels)
+
+    def create_volume_locked(self, name: str, labels: Mapping[str, str] | None = None) -> Path:
+        """Do what `create_volume` does for a caller that holds the volume's lock."""
+        path = self._volume(name)
+        if not path.is_dir():
+            # The volume's lock makes this the only maker, so the staged name needs no token.
+            staged = path.parent / f".staged-volume-{name}"
+            btrfs.remove_tree(staged)
+            staged.mkdir(mode=0o711)
+            btrfs.create(staged / "data")
+            write_json(staged / "document.json", {"created": time.time(), "labels": dict(labels or {})})
+            staged.rename(path)
+        return path / "data"
+
+    def remove_volume(self, name: str) -> None:
+        """Remove a volume and its data. Raises InputError when it is missing or a machine has it."""
+        with self.volume_locks([name]):
+            volume = self.volume(name)
+            if volume.machines:
+                raise InputError(
+                    f"the volume {name!r} is in use",
+                    details=f"by the machine {', '.join(volume.machines)}",
+                    resolution=f"stoneware rm -f {volume.machines[0]} && stoneware volume rm {name}",
+                )
+            gone = volume.path.parent / f".staged-volume-{name}"
+            btrfs.remove_tree(gone)
+            volume.path.rename(gone)
+            btrfs.remove_tree(gone)
+
+    def volume_path(self, name: str) -> Path:
+        """Return the directory (a subvolume) with a volume's data."""
+        return self._volume(name) / "data"
+
+    def cache_path(self, cache_id: str) -> Path:
+        """Return the directory of one RUN cache, made when it is missing."""
+        path = self.data / "cache" / sha256_hex(cache_id.encode())
+        path.mkdir(exist_ok=True)
+        return path
+
+
+def _read(path: Path, users: Mapping[str, list[str]]) -> Volume:
+    document: dict[str, Any] = read_json(path / "document.json") or {}
+    return Volume(
+        name=path.name,
+        path=path / "data",
+        created=document.get("created", 0.0),
+        labels=document.get("labels", {}),
+        machines=tuple(users.get(path.name, ())),
+    )
