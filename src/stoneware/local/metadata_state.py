@@ -288,7 +288,7 @@ class Peers:
     def _read(self) -> None:
         self._known = {}
         with contextlib.suppress(OSError):
-            for machine in sorted(self._machines.iterdir()):
+            for machine in sorted(self._machines.glob("[!.]*")):
                 stamp = _stamp(machine / "network.json")
                 if stamp is not None:
                     address = str(read_object(machine / "network.json").get("ip", ""))
