@@ -1,0 +1,90 @@
+"""Every command there is: where its function lives, its one-line summary, its section of the help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+_PACKAGE = "stoneware.cli.commands"
+
+# What follows the first word that is no option belongs to the machine's command: `run IMAGE ls -l`.
+_PASSES_ARGUMENTS = {"allow_interspersed_args": False}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One command. `target` is `module:attribute` below stoneware.cli.commands: a function or a Typer."""
+
+    name: str
+    target: str
+    summary: str
+    section: str
+    aliases: tuple[str, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def module(self) -> str:
+        """Return the full name of the module to import."""
+        return f"{_PACKAGE}.{self.target.partition(':')[0]}"
+
+    @property
+    def attribute(self) -> str:
+        """Return the name of the function or Typer in that module."""
+        return self.target.partition(":")[2]
+
+
+_BUILD = "Build"
+_IMAGES = "Images"
+_MACHINES = "Machines"
+_OTHER = "Other"
+
+COMMANDS: tuple[Entry, ...] = (
+    Entry("init", "init:init", "Write a Machinefile and what goes with it, to start from.", _BUILD),
+    Entry("bake", "bake:bake", "Bake an image from a Machinefile.", _BUILD, aliases=("build",)),
+    Entry("render", "render:render", "Show the final configuration files without booting anything.", _BUILD),
+    Entry("images", "images:images", "List images.", _IMAGES),
+    Entry("inspect", "inspect:inspect", "Show everything about an image or a machine, as JSON.", _IMAGES),
+    Entry("history", "images:history", "Show the instructions an image was baked from.", _IMAGES),
+    Entry("tag", "images:tag", "Give an image another name.", _IMAGES),
+    Entry("rmi", "images:rmi", "Remove tags, and images that have no tag left.", _IMAGES),
+    Entry("prune", "prune:prune", "Remove what nothing uses any more.", _IMAGES),
+    Entry(
+        "run",
+        "run:run",
+        "Boot a machine from an image.",
+        _MACHINES,
+        settings={**_PASSES_ARGUMENTS, "help_option_names": ["--help"]},
+    ),
+    Entry("ps", "machines:ps", "List machines.", _MACHINES),
+    Entry("logs", "logs:logs", "Show a machine's console.", _MACHINES),
+    Entry(
+        "exec",
+        "execute:execute",
+        "Run a command in a running machine.",
+        _MACHINES,
+        settings=_PASSES_ARGUMENTS,
+    ),
+    Entry("cp", "cp:cp", "Copy files between a machine and this computer.", _MACHINES),
+    Entry("stop", "machines:stop", "Stop machines; their disks are kept.", _MACHINES),
+    Entry("start", "machines:start", "Start stopped machines.", _MACHINES),
+    Entry("restart", "machines:restart", "Stop machines and start them again.", _MACHINES),
+    Entry("wait", "machines:wait", "Wait until machines have stopped, or are healthy.", _MACHINES),
+    Entry("rm", "machines:rm", "Remove machines; their volumes are kept.", _MACHINES),
+    Entry("volume", "volume:app", "Manage volumes.", _MACHINES),
+    Entry("doctor", "doctor:doctor", "Say what this computer lacks and how to get it.", _OTHER),
+    Entry("completion", "system:completion", "Print the completion script of a shell.", _OTHER),
+    Entry("version", "system:version", "Print the version.", _OTHER),
+)
+
+
+def find(name: str) -> Entry | None:
+    """Return the command of a name or an alias, or None."""
+    return next((entry for entry in COMMANDS if name == entry.name or name in entry.aliases), None)
+
+
+def sections() -> dict[str, list[Entry]]:
+    """Return the commands by section of the help, in order."""
+    found: dict[str, list[Entry]] = {}
+    for entry in COMMANDS:
+        found.setdefault(entry.section, []).append(entry)
+    return found

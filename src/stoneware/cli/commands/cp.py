@@ -1,0 +1,58 @@
+"""cp: files between a machine and this computer."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stoneware.cli.commands.machines import need_running
+from stoneware.cli.context import open_platform
+from stoneware.errors import InputError
+from stoneware.launch.watch import find_machine
+
+_EXAMPLES = "stoneware cp MACHINE:/etc/hostname .    # or: stoneware cp FILE MACHINE:/tmp/"
+
+
+def cp(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="MACHINE:PATH, a path, or - (a tar).")],
+    destination: Annotated[str, typer.Argument(metavar="DEST", help="A path, MACHINE:PATH, or - (a tar).")],
+) -> None:
+    """Copy files between a machine and this computer, by Docker's rules for directories.
+
+    `-` is a tar archive on standard input or output; the machine has to run for it. What is copied into
+    a machine belongs to its root.
+    """
+    from_machine, from_path = split_place(source)
+    to_machine, to_path = split_place(destination)
+    if bool(from_machine) == bool(to_machine):
+        raise InputError("one side is in a machine, the other is not", resolution=_EXAMPLES)
+    platform = open_platform()
+    machine = find_machine(platform, from_machine or to_machine)
+    if "-" in (from_path, to_path):
+        need_running(machine)
+        if from_machine:
+            argv = ["tar", "-C", str(Path(from_path).parent), "-cf", "-", "--", Path(from_path).name or "."]
+        else:
+            argv = ["tar", "-C", to_path, "-xf", "-"]
+        raise typer.Exit(platform.execute(machine.name, argv, interactive=bool(to_machine)))
+    if from_machine:
+        if to_path.endswith("/") and not Path(to_path).is_dir():
+            raise InputError(f"there is no directory {to_path}", resolution=f"mkdir -p {to_path}")
+        platform.copy_out(machine.name, from_path, Path(to_path))
+    elif from_path.endswith("/.") and Path(from_path).is_dir():
+        # A Path drops the `/.` that asks for a directory's content; the current directory means it too.
+        with contextlib.chdir(from_path):
+            platform.copy_in(Path(), machine.name, to_path)
+    else:
+        platform.copy_in(Path(from_path), machine.name, to_path)
+
+
+def split_place(text: str) -> tuple[str, str]:
+    """Return (machine, path); the machine is empty for a path of this computer, as in Docker."""
+    name, colon, path = text.partition(":")
+    if not colon or not name or "/" in name or name.startswith("."):
+        return "", text
+    return name, path or "/"

@@ -1,0 +1,38 @@
+"""doctor: what this computer has and lacks."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import typer
+
+from stoneware.cli import options
+from stoneware.cli.output import print_json, print_line, print_table
+
+
+def doctor(json_output: options.Json = False) -> None:
+    """Say what this computer lacks and how to get it.
+
+    The exit code is 3 where something is missing.
+    """
+    from stoneware.local.requirements import findings
+
+    found = findings()
+    missing = [finding for finding in found if finding.problem]
+    if json_output:
+        print_json([dataclasses.asdict(finding) | {"ok": not finding.problem} for finding in found])
+    else:
+        rows = [
+            [
+                "MISSING" if entry.problem else "ok",
+                entry.name,
+                entry.problem or entry.version or "-",
+                entry.purpose,
+            ]
+            for entry in found
+        ]
+        print_table(("STATE", "WHAT", "FOUND", "FOR"), rows)
+        for entry in missing:
+            print_line(f"→ {entry.get}    # {entry.name}")
+    if missing:
+        raise typer.Exit(3)

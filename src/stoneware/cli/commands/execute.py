@@ -1,0 +1,54 @@
+"""exec: a command in a running machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from stoneware.cli import options
+from stoneware.cli.commands.machines import need_running
+from stoneware.cli.context import open_platform
+from stoneware.errors import InputError
+from stoneware.launch.flags import parse_values
+from stoneware.launch.watch import find_machine
+
+Tty = Annotated[bool, typer.Option("--tty", "-t", help="Give it a terminal.")]
+Interactive = Annotated[bool, typer.Option("--interactive", "-i", help="Give it our standard input.")]
+User = Annotated[str, typer.Option("--user", "-u", metavar="USER[:GROUP]", help="Run as this user.")]
+Workdir = Annotated[str, typer.Option("--workdir", "-w", metavar="DIR", help="Run in this directory.")]
+
+
+def execute(
+    machine: options.Machine,
+    command: Annotated[list[str], typer.Argument(metavar="COMMAND", help="What to run.")],
+    *,
+    tty: Tty = False,
+    interactive: Interactive = False,
+    env: options.Environment = None,
+    user: User = "",
+    workdir: Workdir = "",
+) -> None:
+    """Run a command in a running machine and exit with its code."""
+    need_terminal(tty=tty, interactive=interactive)
+    platform = open_platform()
+    found = find_machine(platform, machine)
+    need_running(found)
+    code = platform.execute(
+        found.name,
+        command,
+        tty=tty,
+        interactive=interactive,
+        env=parse_values(env or (), os.environ),
+        user=user,
+        workdir=workdir,
+    )
+    raise typer.Exit(code)
+
+
+def need_terminal(*, tty: bool, interactive: bool) -> None:
+    """Raise InputError where `-it` is asked for and our input is no terminal."""
+    if tty and interactive and not sys.stdin.isatty():
+        raise InputError("the input is not a terminal", resolution="leave out -t: -i alone takes a pipe")

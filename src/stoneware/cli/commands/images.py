@@ -1,0 +1,132 @@
+"""images, history, tag and rmi."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from stoneware.cli import listing, options
+from stoneware.cli.context import open_platform, open_store
+from stoneware.cli.output import print_json, print_line, print_table, say
+from stoneware.errors import InputError
+from stoneware.ui import text
+
+NoTrunc = Annotated[bool, typer.Option("--no-trunc", help="Do not shorten ids.")]
+
+
+def images(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Only images of this name.")] = "",
+    quiet: options.Quiet = False,
+    no_trunc: NoTrunc = False,
+    json_output: options.Json = False,
+) -> None:
+    """List images, the newest first."""
+    store = open_store()
+    found = [image for image in listing.all_images(store) if not name or _matches(image, name)]
+    if json_output:
+        print_json(found)
+    elif quiet:
+        for image in found:
+            print_line(image["id"] if no_trunc else text.short_id(image["id"]))
+    else:
+        now = time.time()
+        rows = [row for image in found for row in listing.image_rows(image, now, full=no_trunc)]
+        print_table(("NAME", "TAG", "IMAGE ID", "COMMIT", "CREATED", "SIZE"), rows)
+
+
+def _matches(image: dict[str, object], name: str) -> bool:
+    tags = image["tags"]
+    refs = tags if isinstance(tags, list) else []
+    return image["name"] == name or any(name in (ref, ref.rpartition(":")[0]) for ref in refs)
+
+
+def history(
+    image: options.Image,
+    no_trunc: Annotated[bool, typer.Option("--no-trunc", help="Do not shorten instructions.")] = False,
+    json_output: options.Json = False,
+) -> None:
+    """Show the instructions an image was baked from, and how long each took."""
+    from stoneware.image.references import resolve_image
+
+    store = open_store()
+    manifest = store.manifest(resolve_image(store, image))
+    taken = {(step["line"], step["stage"]): step for step in manifest["steps"]}
+    stage = manifest["steps"][-1]["stage"] if manifest["steps"] else ""
+    entries = [
+        {
+            **entry,
+            "seconds": taken.get((entry["line"], stage), {}).get("seconds"),
+            "key": taken.get((entry["line"], stage), {}).get("key"),
+        }
+        for entry in manifest["history"]
+    ]
+    if json_output:
+        print_json(entries)
+        return
+    rows = [
+        [
+            str(entry["line"]),
+            text.duration(entry["seconds"]) if entry["seconds"] is not None else "-",
+            entry["instruction"] if no_trunc else text.one_line(entry["instruction"], 90),
+        ]
+        for entry in entries
+    ]
+    print_table(("LINE", "TOOK", "INSTRUCTION"), rows)
+
+
+def tag(
+    image: options.Image,
+    name: Annotated[str, typer.Argument(metavar="NEWNAME", help="NAME or NAME:TAG.")],
+) -> None:
+    """Give an image another name; a name that is in use is moved."""
+    from stoneware.image.references import parse_reference, resolve_image
+
+    store = open_store()
+    store.set_tag(str(parse_reference(name)), resolve_image(store, image))
+
+
+def rmi(
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="Names, or ids.")],
+    force: Annotated[
+        bool,
+        typer.Option("--force", "-f", help="Remove an id with all its tags; a missing image is no error."),
+    ] = False,
+) -> None:
+    """Remove tags, and images that have no tag left.
+
+    An image that a machine was booted from is kept until that machine is removed.
+    """
+    from stoneware.image.references import parse_reference, resolve_image, tags_of
+
+    store = open_store()
+    used = {machine.image_id: machine.name for machine in open_platform(store).machines()}
+    for image in images:
+        tags = store.tags()
+        try:
+            image_id = resolve_image(store, image)
+        except InputError:
+            if force:
+                continue
+            raise
+        own = tags_of(tags, image_id)
+        by_tag = image in own or f"{image}:latest" in own
+        doomed = [str(parse_reference(image))] if by_tag else own
+        if not by_tag and len(own) > 1 and not force:
+            raise InputError(
+                f"the image {image} has several tags",
+                details="\n".join(own),
+                resolution=f"stoneware rmi -f {image}    # removes all of them",
+            )
+        if set(own) <= set(doomed) and image_id in used:
+            raise InputError(
+                f"the image {image} is used by the machine {used[image_id]}",
+                resolution=f"stoneware rm -f {used[image_id]}",
+            )
+        for ref in doomed:
+            store.remove_tag(ref)
+            say(f"untagged {ref}")
+        if set(own) <= set(doomed):
+            store.remove_image(image_id)
+            say(f"removed {image_id}")

@@ -1,0 +1,64 @@
+"""inspect: everything about an image or a machine."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from stoneware.cli import listing, options
+from stoneware.cli.context import open_platform, open_store
+from stoneware.cli.output import print_json
+from stoneware.errors import InputError
+from stoneware.image.references import resolve_image
+from stoneware.launch.watch import find_machine
+
+
+def inspect(
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Machines or images.")],
+    kind: Annotated[str, typer.Option("--type", metavar="image|machine", help="Look among these only.")] = "",
+    json_output: options.Json = False,
+) -> None:
+    """Show everything about an image (its manifest) or a machine, as JSON.
+
+    A name that is both is the machine; --type image asks for the image. One name gives one document,
+    several give a list.
+    """
+    if kind not in ("", "image", "machine"):
+        raise typer.BadParameter("it is image or machine", param_hint="--type")
+    del json_output  # accepted everywhere; this command prints nothing else
+    store = open_store()
+    found = [_find(store, name, kind) for name in names]
+    print_json(found[0] if len(found) == 1 else found)
+
+
+def _find(store: Any, name: str, kind: str) -> dict[str, Any]:
+    if kind != "image":
+        try:
+            return _machine(store, name)
+        except InputError:
+            if kind:
+                raise
+    try:
+        return _image(store, name)
+    except InputError as error:
+        if kind:
+            raise
+        raise InputError(
+            f"there is no machine and no image {name!r}",
+            details=error.details,
+            resolution="stoneware ps -a    # or: stoneware images",
+        ) from error
+
+
+def _machine(store: Any, name: str) -> dict[str, Any]:
+    platform = open_platform(store)
+    machine = find_machine(platform, name)
+    document = listing.machine_document(machine)
+    return {**document, "guest_attributes": platform.guest_attributes(machine.name)}
+
+
+def _image(store: Any, name: str) -> dict[str, Any]:
+    image_id = resolve_image(store, name)
+    document = listing.image_document(store, image_id, store.tags())
+    return {**document, **store.manifest(image_id)}

@@ -1,0 +1,138 @@
+"""ps, stop, start, restart, wait and rm."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from stoneware.cli import listing, options
+from stoneware.cli.context import open_platform, open_store
+from stoneware.cli.output import print_json, print_line, print_table
+from stoneware.errors import InputError, MachineError
+from stoneware.launch.plan import anonymous_volume
+from stoneware.launch.watch import find_machine, wait_until_stopped, wait_until_up
+from stoneware.platform import Machine, Phase, Platform
+
+_DOWN = (Phase.STOPPED, Phase.CREATED)
+_HEADER = ("NAME", "IMAGE", "PHASE", "HEALTH", "IP", "PORTS", "AGE", "ERROR")
+
+Timeout = Annotated[
+    float | None,
+    typer.Option("--time", "-t", min=0, help="Seconds before the machine is powered off hard."),
+]
+
+
+def ps(
+    every: Annotated[
+        bool, typer.Option("--all", "-a", help="Stopped machines and builders as well.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print names only.")] = False,
+    json_output: options.Json = False,
+) -> None:
+    """List machines: what they boot from, how far they are and how they feel."""
+    found = [machine for machine in open_platform().machines() if every or _is_listed(machine)]
+    if json_output:
+        print_json([listing.machine_document(machine) for machine in found])
+    elif quiet:
+        for machine in found:
+            print_line(machine.name)
+    else:
+        rows = [listing.machine_row(machine, time.time()) for machine in found]
+        width = len(_HEADER) if any(row[-1] for row in rows) else len(_HEADER) - 1
+        print_table(_HEADER[:width], [row[:width] for row in rows])
+
+
+def _is_listed(machine: Machine) -> bool:
+    return machine.kind == "machine" and machine.phase not in _DOWN
+
+
+def stop(machines: options.Names, timeout: Timeout = None) -> None:
+    """Stop machines; their disks are kept."""
+    platform = open_platform()
+    for machine in _find_all(platform, machines):
+        platform.stop(machine.name, timeout=timeout)
+        print_line(machine.name)
+
+
+def start(
+    machines: options.Names,
+    wait_healthy: Annotated[bool, typer.Option("--wait", help="Return once they are healthy.")] = False,
+    timeout: Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait at most.")] = 120.0,
+) -> None:
+    """Start stopped machines."""
+    platform = open_platform()
+    for machine in _find_all(platform, machines):
+        platform.start(machine.name)
+        if wait_healthy:
+            wait_until_up(platform, machine.name, healthy=True, timeout=timeout)
+        print_line(machine.name)
+
+
+def restart(machines: options.Names, timeout: Timeout = None) -> None:
+    """Stop machines and start them again."""
+    platform = open_platform()
+    for machine in _find_all(platform, machines):
+        platform.stop(machine.name, timeout=timeout)
+        platform.start(machine.name)
+        print_line(machine.name)
+
+
+def wait(
+    machines: options.Names,
+    healthy: Annotated[bool, typer.Option("--healthy", help="Wait until they are healthy instead.")] = False,
+    timeout: Annotated[float, typer.Option("--timeout", min=0, help="With --healthy: seconds.")] = 120.0,
+) -> None:
+    """Wait until machines have stopped and print their exit codes, or until they are healthy."""
+    platform = open_platform()
+    for machine in _find_all(platform, machines):
+        if healthy:
+            wait_until_up(platform, machine.name, healthy=True, timeout=timeout)
+        else:
+            print_line(str(wait_until_stopped(platform, machine.name)))
+
+
+def rm(
+    machines: options.Names,
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="Running machines as well; a missing one is no error.")
+    ] = False,
+    volumes: Annotated[
+        bool, typer.Option("--volumes", "-v", help="Their anonymous volumes as well.")
+    ] = False,
+) -> None:
+    """Remove machines; their volumes are kept."""
+    store = open_store()
+    platform = open_platform(store)
+    for name in machines:
+        try:
+            machine = find_machine(platform, name)
+        except InputError:
+            if force:
+                continue
+            raise
+        if machine.phase not in (*_DOWN, Phase.FAILED) and not force:
+            raise InputError(
+                f"the machine {machine.name} is {machine.phase}",
+                resolution=f"stoneware stop {machine.name}    # or: stoneware rm -f {machine.name}",
+            )
+        platform.destroy(machine.name)
+        if volumes:
+            for mount in machine.spec.volumes:
+                if mount.volume == anonymous_volume(machine.name, mount.path):
+                    store.remove_volume(mount.volume)
+        print_line(machine.name)
+
+
+def _find_all(platform: Platform, names: list[str]) -> list[Machine]:
+    """Find all machines before anything is done to the first."""
+    return [find_machine(platform, name) for name in names]
+
+
+def need_running(machine: Machine) -> None:
+    """Raise MachineError where a machine cannot run a command now."""
+    if machine.phase in (*_DOWN, Phase.STOPPING):
+        raise MachineError(
+            f"the machine {machine.name} is {machine.phase}", resolution=f"stoneware start {machine.name}"
+        )

@@ -1,0 +1,83 @@
+"""render: the configuration files as a machine would have them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stoneware.cli import options
+from stoneware.cli.output import print_json, say
+from stoneware.errors import InputError
+
+
+def render(
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="NAME, NAME:TAG, or an id.")] = "",
+    *,
+    template: Annotated[
+        Path | None,
+        typer.Option("--template", metavar="FILE", help="Render this file instead; `-` is standard input."),
+    ] = None,
+    env: options.Environment = None,
+    env_file: options.EnvFiles = None,
+    name: Annotated[str, typer.Option("--name", help="The machine's name in the files.")] = "",
+    ip: Annotated[str, typer.Option("--ip", help="The machine's address in the files.")] = "",
+    json_output: options.Json = False,
+) -> None:
+    """Show the final configuration files without booting anything.
+
+    The program that renders is the one inside the machines: what is shown is what boots.
+    """
+    from stoneware.config import given_values
+
+    values = given_values(env_file or (), env or ())
+    if (template is None) == (not image):
+        raise InputError(
+            "name an image, or a file with --template",
+            resolution="stoneware render IMAGE -e KEY=VALUE    # or: stoneware render --template FILE",
+        )
+    if template is not None:
+        _render_file(template, values, json_output=json_output)
+    else:
+        _render_image(image, values, name, ip, json_output=json_output)
+
+
+def _render_file(template: Path, values: dict[str, str], *, json_output: bool) -> None:
+    from stoneware.config import render_template
+
+    if str(template) == "-":
+        content = sys.stdin.buffer.read()
+    elif template.is_file():
+        content = template.read_bytes()
+    else:
+        raise InputError(f"there is no file {template}")
+    _show({str(template): render_template(content, values, filename=str(template))}, json_output, alone=True)
+
+
+def _render_image(image: str, values: dict[str, str], name: str, ip: str, *, json_output: bool) -> None:
+    from stoneware.cli.context import open_store
+    from stoneware.launch.preview import preview
+
+    found = preview(open_store(), image, values, name=name, ip=ip)
+    if not found:
+        say(f"{image} has no templates: nothing below /etc/stoneware/templates")
+    _show(found, json_output, alone=False)
+
+
+def _show(files: dict[str, bytes], json_output: bool, *, alone: bool) -> None:
+    if json_output:
+        print_json([{"path": path, "content": _text(content)} for path, content in sorted(files.items())])
+        return
+    for path, content in sorted(files.items()):
+        if not alone:
+            sys.stdout.buffer.write(f"==> {path} <==\n".encode(errors="surrogateescape"))
+        sys.stdout.buffer.write(content)
+        if not alone and not content.endswith(b"\n"):
+            sys.stdout.buffer.write(b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _text(content: bytes) -> str:
+    return content.decode(errors="replace")

@@ -1,0 +1,108 @@
+"""volume ls, create, rm, inspect and prune."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Annotated, Any
+
+import typer
+
+from stoneware.cli import options
+from stoneware.cli.context import open_store
+from stoneware.cli.output import print_json, print_line, print_table
+from stoneware.errors import InputError
+from stoneware.launch.flags import parse_values
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Manage volumes: the persistent disks of machines.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Names = Annotated[list[str], typer.Argument(metavar="VOLUME", help="Names.")]
+
+
+def _document(volume: Any) -> dict[str, Any]:
+    created = datetime.datetime.fromtimestamp(volume.created, datetime.UTC).replace(microsecond=0)
+    return {
+        "name": volume.name,
+        "path": str(volume.path),
+        "created": created.isoformat().replace("+00:00", "Z"),
+        "machines": list(volume.machines),
+        "labels": dict(volume.labels),
+    }
+
+
+@app.command("ls", help="List volumes and the machines that have them.")
+def ls(
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print names only.")] = False,
+    json_output: options.Json = False,
+) -> None:
+    """List volumes and the machines that have them."""
+    found = [_document(volume) for volume in open_store().volumes()]
+    if json_output:
+        print_json(found)
+    elif quiet:
+        for volume in found:
+            print_line(volume["name"])
+    else:
+        rows = [[entry["name"], ", ".join(entry["machines"]) or "-", entry["created"]] for entry in found]
+        print_table(("VOLUME", "MACHINES", "CREATED"), rows)
+
+
+@app.command("create", help="Create a volume; one that exists is left as it is.")
+def create(
+    name: Annotated[str, typer.Argument(metavar="VOLUME", help="Its name.")],
+    label: Annotated[
+        list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label. Repeatable.")
+    ] = None,
+) -> None:
+    """Create a volume; one that exists is left as it is."""
+    open_store().create_volume(name, parse_values(label or (), {}, "--label"))
+    print_line(name)
+
+
+@app.command("rm", help="Remove volumes and the data on them.")
+def rm(
+    names: Names,
+    force: Annotated[bool, typer.Option("--force", "-f", help="A missing volume is no error.")] = False,
+) -> None:
+    """Remove volumes and the data on them."""
+    store = open_store()
+    known = {volume.name: volume for volume in store.volumes()}
+    for name in names:
+        if name not in known and force:
+            continue
+        if name in known and known[name].machines:
+            users = ", ".join(known[name].machines)
+            raise InputError(
+                f"the volume {name} belongs to a machine",
+                details=f"Machines: {users}",
+                resolution=f"stoneware rm -f {known[name].machines[0]}",
+            )
+        store.remove_volume(name)
+        print_line(name)
+
+
+@app.command("inspect", help="Show everything about volumes, as JSON.")
+def inspect(names: Names, json_output: options.Json = False) -> None:
+    """Show everything about volumes, as JSON."""
+    del json_output  # accepted everywhere; this command prints nothing else
+    store = open_store()
+    found = [_document(store.volume(name)) for name in names]
+    print_json(found[0] if len(found) == 1 else found)
+
+
+@app.command("prune", help="Remove the volumes that no machine has, and the data on them.")
+def prune(
+    force: Annotated[bool, typer.Option("--force", "-f", help="Do not ask.")] = False,
+) -> None:
+    """Remove the volumes that no machine has, and the data on them."""
+    store = open_store()
+    doomed = [volume.name for volume in store.volumes() if not volume.machines]
+    if doomed and not force:
+        typer.confirm(f"Remove {', '.join(doomed)} and the data on them?", abort=True, err=True)
+    for name in doomed:
+        store.remove_volume(name)
+        print_line(name)

@@ -1,0 +1,23 @@
+"""Where the commands get the store and the platform from; tests put fakes in their place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stoneware.local.imagestore import LocalImageStore
+    from stoneware.local.platform import LocalPlatform
+
+
+def open_store() -> LocalImageStore:
+    """Open the store of STONEWARE_HOME, making it where there is none."""
+    from stoneware.local.imagestore import LocalImageStore
+
+    return LocalImageStore.open()
+
+
+def open_platform(store: LocalImageStore | None = None) -> LocalPlatform:
+    """Return the local platform over the store."""
+    from stoneware.local.platform import LocalPlatform
+
+    return LocalPlatform(store if store is not None else open_store())

@@ -1,0 +1,89 @@
+"""`run` without -d: the machine's console on our output, Ctrl-C as its power switch."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from types import FrameType
+from typing import BinaryIO
+
+from stoneware.cli.output import say
+from stoneware.errors import InputError
+from stoneware.launch.watch import follow_console
+from stoneware.platform import MachineSpec, Platform
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class _Stopped(BaseException):
+    """A signal asked us to stop; no `except Exception` may swallow it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def run_in_foreground(platform: Platform, spec: MachineSpec, output: BinaryIO, *, remove: bool) -> int:
+    """Create a machine, show its console until it stops, and return its exit code.
+
+    The first Ctrl-C (or SIGTERM, or SIGHUP) stops the machine, a second one powers it off at once; the
+    code is then 128 and the signal's number. A closed output stops it as well.
+    """
+    with _signals():
+        platform.create(spec)
+        try:
+            code = _follow(platform, spec.name, output)
+        except BaseException:
+            with contextlib.suppress(_Stopped):
+                platform.stop(spec.name)
+            raise
+        finally:
+            if remove:
+                platform.destroy(spec.name)
+    return code
+
+
+def _follow(platform: Platform, name: str, output: BinaryIO) -> int:
+    offset = 0
+    code = 0
+    try:
+        for chunk in follow_console(platform, name):
+            offset += len(chunk)
+            _write(output, chunk)
+    except _Stopped as stop:
+        code = 128 + stop.number
+        say(f"stopping {name}")
+        _stop(platform, name)
+        with contextlib.suppress(InputError):  # removed by somebody else
+            _write(output, platform.console(name, offset)[0])
+    machine = platform.observe(name)
+    return code or (machine.exit_code or 0 if machine is not None else 0)
+
+
+def _stop(platform: Platform, name: str) -> None:
+    try:
+        platform.stop(name)
+    except _Stopped:
+        say(f"powering {name} off")
+        platform.stop(name, timeout=0)
+
+
+def _write(output: BinaryIO, data: bytes) -> None:
+    output.write(data.replace(b"\r\n", b"\n"))
+    output.flush()
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """Turn the signals that end us into an exception while a machine depends on us."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        raise _Stopped(number)
+
+    before = {number: signal.signal(number, stop) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,23 @@
+"""Options that several commands share, declared once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print ids only.")]
+Force = Annotated[bool, typer.Option("--force", "-f", help="Do not ask, do not refuse.")]
+Environment = Annotated[
+    list[str] | None,
+    typer.Option("--env", "-e", metavar="KEY[=VALUE]", help="Set a value; KEY alone takes ours. Repeatable."),
+]
+EnvFiles = Annotated[
+    list[Path] | None,
+    typer.Option("--env-file", metavar="FILE", help="Read values from a file, as Docker does. Repeatable."),
+]
+Names = Annotated[list[str], typer.Argument(metavar="MACHINE", help="Names or ids.")]
+Image = Annotated[str, typer.Argument(metavar="IMAGE", help="NAME, NAME:TAG, or an id.")]
+Machine = Annotated[str, typer.Argument(metavar="MACHINE", help="A name or an id.")]

@@ -1,0 +1,30 @@
+"""Results on stdout, messages on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from stoneware.ui.text import table
+
+
+def print_json(value: Any) -> None:
+    """Print a JSON document for programs and people: indented, keys in our order."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_line(text: str) -> None:
+    """Print one line of a result."""
+    sys.stdout.write(f"{text}\n")
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a result as a table."""
+    sys.stdout.write(table(header, rows))
+
+
+def say(text: str) -> None:
+    """Print a message, which is no result, to stderr."""
+    sys.stderr.write(f"{text}\n")

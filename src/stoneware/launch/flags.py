@@ -1,0 +1,146 @@
+"""Docker's spellings of ports, volumes, sizes and values, turned into what the platform protocol uses."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+
+from stoneware.errors import InputError
+from stoneware.platform import PortMapping, VolumeMount
+
+_PORT = re.compile(
+    r"(?:(?P<ip>\[[0-9a-fA-F:.]+\]|[0-9.]+):)?(?:(?P<host>\d+(?:-\d+)?)?:)?(?P<machine>\d+(?:-\d+)?)"
+    r"(?:/(?P<protocol>\w+))?"
+)
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmgt]?)b?", re.IGNORECASE)
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?")
+_RESTART = re.compile(r"no|always|unless-stopped|on-failure(:\d+)?")
+_FACTORS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+_VARIABLE = re.compile(r"[^=\0]+")
+ANY_ADDRESS = "0.0.0.0"  # noqa: S104 -- Docker publishes on every address unless told otherwise
+
+
+def parse_port(text: str) -> tuple[PortMapping, ...]:
+    """Parse one `-p [IP:][HOST:]MACHINE[/PROTOCOL]`; ranges of equal length give several mappings.
+
+    Without HOST a free port is asked for (host port 0). Raises InputError.
+    """
+    match = _PORT.fullmatch(text)
+    if match is None:
+        raise _bad_port(text, "The form is [IP:][HOST:]MACHINE[/tcp|udp].")
+    protocol = (match["protocol"] or "tcp").lower()
+    if protocol not in ("tcp", "udp"):
+        raise _bad_port(text, f"There is no protocol {protocol!r}: tcp and udp are.")
+    machine = _range(text, match["machine"])
+    host = _range(text, match["host"]) if match["host"] else [0] * len(machine)
+    if len(host) != len(machine):
+        raise _bad_port(text, "The two ranges differ in length.")
+    if 0 in machine:
+        raise _bad_port(text, "A machine's port is 1 to 65535.")
+    address = (match["ip"] or ANY_ADDRESS).strip("[]")
+    return tuple(
+        PortMapping(address, ours, theirs, protocol) for ours, theirs in zip(host, machine, strict=True)
+    )
+
+
+def _range(text: str, ports: str) -> list[int]:
+    first, _, last = ports.partition("-")
+    low, high = int(first), int(last or first)
+    if high > 65535 or low > high:
+        raise _bad_port(text, "A port is 0 to 65535, and a range goes up.")
+    return list(range(low, high + 1))
+
+
+def _bad_port(text: str, why: str) -> InputError:
+    return InputError(f"invalid port mapping {text!r}", details=why, resolution="for example: -p 8080:80")
+
+
+def exposed_port(text: str) -> PortMapping:
+    """Return the mapping of one EXPOSEd port (`80/tcp`) to a free port of this computer, as `-P` asks."""
+    port, _, protocol = text.partition("/")
+    return PortMapping(ANY_ADDRESS, 0, int(port), protocol or "tcp")
+
+
+def parse_volume(text: str) -> VolumeMount:
+    """Parse one `-v [NAME:]/PATH[:ro|rw]`; the name is empty for an anonymous volume. Raises InputError."""
+    head, colon, mode = text.rpartition(":")
+    if not colon or mode.startswith("/"):
+        head, mode = text, "rw"
+    name, _, path = head.rpartition(":")
+    if mode not in ("ro", "rw"):
+        raise _bad_volume(text, f"There is no mode {mode!r}: ro and rw are.")
+    if name.startswith(("/", ".", "~")):
+        raise InputError(
+            f"{name!r} is a directory of this computer, not a volume",
+            details="A machine has its own disks and sees no directory of its host.",
+            resolution="COPY it in the Machinefile, or: stoneware cp FILE MACHINE:PATH",
+        )
+    if name and not _VOLUME_NAME.fullmatch(name):
+        raise _bad_volume(text, "A name has letters, digits, '_', '.' and '-', at most 64 of them.")
+    clean = os.path.normpath(path)
+    if not path.startswith("/") or clean == "/" or "\n" in path or "\t" in path:
+        raise _bad_volume(text, "The path in the machine is absolute and not '/' itself.")
+    return VolumeMount(name, clean, read_only=mode == "ro")
+
+
+def _bad_volume(text: str, why: str) -> InputError:
+    return InputError(
+        f"invalid volume {text!r}", details=why, resolution="for example: -v data:/var/lib/data"
+    )
+
+
+def parse_size(text: str) -> int:
+    """Parse `512m`, `2g` (powers of 1024, as Docker) into bytes. Raises InputError."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise InputError(f"invalid size {text!r}", resolution="for example: --memory 512m")
+    return int(float(match[1]) * _FACTORS[match[2].lower()])
+
+
+def parse_duration(text: str, what: str) -> float:
+    """Parse `90`, `90s`, `1m30s` or `2h` into seconds. Raises InputError that names `what`."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None or not any(match.groups()):
+        raise InputError(f"invalid duration {text!r} of {what}", resolution="for example: 90s, or 1m30s")
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def parse_restart(text: str) -> str:
+    """Return a restart policy. Raises InputError where it is none of Docker's."""
+    if not _RESTART.fullmatch(text):
+        raise InputError(
+            f"invalid restart policy {text!r}",
+            resolution="one of: no, always, unless-stopped, on-failure, on-failure:5",
+        )
+    return text
+
+
+def check_name(name: str) -> str:
+    """Return a machine's name, which is its host name as well. Raises InputError."""
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"invalid machine name {name!r}",
+            details="A name has lower-case letters, digits and '-' between them, at most 63 of them.",
+        )
+    return name
+
+
+def parse_values(words: Iterable[str], environment: Mapping[str, str], option: str = "-e") -> dict[str, str]:
+    """Parse `KEY=VALUE` words; `KEY` alone takes our own value, or nothing where we have none.
+
+    Raises InputError for an empty key.
+    """
+    values: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not _VARIABLE.fullmatch(key):
+            raise InputError(f"invalid {option} {word!r}", resolution=f"for example: {option} KEY=value")
+        if equals:
+            values[key] = value
+        elif key in environment:
+            values[key] = environment[key]
+    return values

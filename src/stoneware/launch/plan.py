@@ -1,0 +1,153 @@
+"""What is wanted of a machine: the image, the flags and the contract, checked before anything is made."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from stoneware.errors import InputError
+from stoneware.files import sha256_hex
+from stoneware.image.references import Catalogue, resolve_image
+from stoneware.launch.flags import check_name, exposed_port, parse_duration
+from stoneware.machinefile.recipe import ImageConfig, config_from_document
+from stoneware.platform import MachineSpec, PortMapping, VolumeMount
+
+STOP_TIMEOUT_LABEL = "stoneware.stop-timeout"  # an image's own default of --stop-timeout: `90s`, `5m`
+DEFAULT_STOP_TIMEOUT = 10.0
+
+
+class Images(Catalogue, Protocol):
+    """What launching needs of a store."""
+
+    def manifest(self, image_id: str) -> dict[str, Any]:
+        """Return an image's manifest."""
+        ...
+
+
+@dataclass(frozen=True)
+class LaunchOptions:
+    """The flags of `run`. `values` is the runtime config; `command` is for mode `command`, else empty."""
+
+    image: str
+    name: str = ""
+    values: Mapping[str, str] = field(default_factory=dict)
+    ports: tuple[PortMapping, ...] = ()
+    publish_all: bool = False
+    volumes: tuple[VolumeMount, ...] = ()  # an empty name asks for an anonymous volume
+    hostname: str = ""
+    memory: int | None = None  # bytes
+    cpus: float | None = None  # cores
+    read_only: bool = False
+    restart: str = "no"
+    remove: bool = False
+    stop_timeout: float | None = None  # seconds; None: what the image says, else ten
+    labels: Mapping[str, str] = field(default_factory=dict)
+    command_mode: bool = False
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A machine ready to be created, with what its image says and what to warn of."""
+
+    spec: MachineSpec
+    image_id: str
+    config: ImageConfig
+    commit: str
+    anonymous: tuple[str, ...]  # volumes that were made up for this machine
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def has_health_check(self) -> bool:
+        """Say whether the image's health can be waited for."""
+        check = self.config.healthcheck
+        return check is not None and bool(check.test)
+
+
+def plan_launch(images: Images, options: LaunchOptions) -> Launch:
+    """Resolve the image, check the values against its contract and say what machine is wanted.
+
+    Touches nothing. Raises InputError for an unknown image, a bad name, or values that the contract refuses.
+    """
+    image_id = resolve_image(images, options.image)
+    manifest = images.manifest(image_id)
+    config = config_from_document(manifest["config"])
+    from stoneware.config import builtin_values
+    from stoneware.config.contract import require_config
+
+    name = check_name(options.name or _made_up_name(str(manifest["name"])))
+    commit = str(manifest["commit"] or "")
+    known = builtin_values(name=name, image=image_id, commit=commit)
+    warnings = require_config(manifest["contract"], options.values, image=options.image, builtins=known)
+    volumes, anonymous = _volumes(name, config, options)
+    spec = MachineSpec(
+        name=name,
+        source=f"image:{image_id}",
+        hostname=options.hostname or name,
+        metadata=_metadata(options),
+        volumes=volumes,
+        ports=_ports(config, options),
+        memory=options.memory,
+        cpus=options.cpus,
+        read_only=options.read_only,
+        restart=options.restart,
+        remove_when_stopped=options.remove,
+        stop_timeout=_stop_timeout(config, options),
+        image_ref=options.image,
+        labels=dict(options.labels),
+    )
+    return Launch(spec, image_id, config, commit, anonymous, tuple(warnings))
+
+
+def anonymous_volume(machine: str, path: str) -> str:
+    """Return the name of the volume that a machine gets for a path nobody named a volume for."""
+    return f"{machine}-{sha256_hex(path.encode())[:8]}"
+
+
+def _made_up_name(image_name: str) -> str:
+    stem = image_name.rpartition("/")[2].replace(".", "-").replace("_", "-").strip("-")[:50]
+    return f"{stem}-{secrets.token_hex(2)}"
+
+
+def _metadata(options: LaunchOptions) -> dict[str, str]:
+    from stoneware.config import encode
+
+    return {
+        "stoneware-config": encode(options.values),
+        "stoneware-mode": "command" if options.command_mode else "run",
+        "enable-guest-attributes": "TRUE",
+    }
+
+
+def _ports(config: ImageConfig, options: LaunchOptions) -> tuple[PortMapping, ...]:
+    if not options.publish_all:
+        return options.ports
+    named = {(port.machine_port, port.protocol) for port in options.ports}
+    exposed = [exposed_port(text) for text in config.ports]
+    return (*options.ports, *(port for port in exposed if (port.machine_port, port.protocol) not in named))
+
+
+def _volumes(
+    name: str, config: ImageConfig, options: LaunchOptions
+) -> tuple[tuple[VolumeMount, ...], tuple[str, ...]]:
+    """Return the mounts, with a made-up volume for each declared path that has none, and those names."""
+    wanted = {mount.path: mount for mount in options.volumes}
+    if len(wanted) != len(options.volumes):
+        raise InputError("two volumes are mounted at the same path", resolution="give each -v its own path")
+    for path in config.volumes:
+        wanted.setdefault(path, VolumeMount("", path))
+    mounts, anonymous = [], []
+    for path, mount in sorted(wanted.items()):
+        volume = mount.volume or anonymous_volume(name, path)
+        mounts.append(VolumeMount(volume, path, mount.read_only))
+        if not mount.volume:
+            anonymous.append(volume)
+    return tuple(mounts), tuple(anonymous)
+
+
+def _stop_timeout(config: ImageConfig, options: LaunchOptions) -> float:
+    if options.stop_timeout is not None:
+        return options.stop_timeout
+    text = dict(config.labels).get(STOP_TIMEOUT_LABEL)
+    return DEFAULT_STOP_TIMEOUT if text is None else parse_duration(text, f"LABEL {STOP_TIMEOUT_LABEL}")

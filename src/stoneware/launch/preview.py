@@ -1,0 +1,58 @@
+"""The configuration files of an image as a machine would have them, rendered on this computer."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from stoneware.image.references import resolve_image
+from stoneware.launch.plan import Images
+
+TEMPLATES = "etc/stoneware/templates"
+
+
+class ImageFiles(Images, Protocol):
+    """What a preview needs of a store."""
+
+    def image_rootfs(self, image_id: str) -> Path:
+        """Return an image's root file system."""
+        ...
+
+
+def preview(
+    store: ImageFiles, image: str, values: Mapping[str, str], *, name: str = "", ip: str = ""
+) -> dict[str, bytes]:
+    """Return the rendered files by their path in the machine.
+
+    Raises InputError where the values do not fit, with every fault at once.
+    """
+    from stoneware.config import builtin_values, effective_values, render_template
+    from stoneware.config.contract import require_config
+
+    image_id = resolve_image(store, image)
+    manifest = store.manifest(image_id)
+    known = {key: value for key, value in (("name", name), ("ip", ip)) if value}
+    builtins = builtin_values(image=image_id, commit=str(manifest["commit"] or ""), **known)
+    contract = manifest["contract"]
+    require_config(contract, values, image=image, builtins=builtins)
+    everything = effective_values(contract["env"], values, builtins)
+    return {
+        path: render_template(content, everything, filename=f"/{TEMPLATES}{path}")
+        for path, content in templates_of(store.image_rootfs(image_id))
+    }
+
+
+def templates_of(rootfs: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield each template as its final path and its content, sorted; symbolic links are not followed."""
+    top = rootfs / TEMPLATES
+    if not top.resolve().is_relative_to(rootfs.resolve()):
+        return  # a link out of the image would show this computer's own files
+    for directory, subdirectories, files in os.walk(top):
+        subdirectories.sort()
+        for file in sorted(files):
+            path = Path(directory) / file
+            if stat.S_ISREG(path.lstat().st_mode):
+                yield f"/{path.relative_to(top)}", path.read_bytes()

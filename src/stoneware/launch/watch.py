@@ -1,0 +1,105 @@
+"""Watching a machine: its console as it grows, and the moment when it is up, healthy or gone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+from stoneware.errors import InputError, MachineError
+from stoneware.platform import Health, Machine, Phase, Platform
+
+POLL = 0.02  # seconds between two looks: an observation reads a few small files
+_TAIL_LINES = 12
+_OVER = (Phase.STOPPED,)
+
+
+def find_machine(platform: Platform, name: str) -> Machine:
+    """Return the machine of a name, an id or a unique prefix of the id. Raises InputError."""
+    found = platform.observe(name)
+    if found is not None:
+        return found
+    machines = platform.machines()
+    hits = [machine for machine in machines if len(name) >= 3 and machine.id.startswith(name)]
+    if len(hits) == 1:
+        return hits[0]
+    raise InputError(
+        f"there is no machine {name!r}",
+        details=f"There are: {', '.join(machine.name for machine in machines)}." if machines else "",
+        resolution="stoneware ps -a",
+    )
+
+
+def follow_console(
+    platform: Platform, name: str, offset: int = 0, *, sleep: Callable[[float], None] = time.sleep
+) -> Iterator[bytes]:
+    """Yield the console's output from `offset` on as it comes, until the machine is stopped or gone."""
+    while True:
+        machine = platform.observe(name)
+        over = machine is None or machine.phase in _OVER
+        if machine is not None:
+            data, offset = platform.console(name, offset)
+            if data:
+                yield data
+        if over:
+            return
+        sleep(POLL)
+
+
+def wait_until_up(
+    platform: Platform,
+    name: str,
+    *,
+    healthy: bool,
+    timeout: float,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Machine:
+    """Return the machine once it runs (and, with `healthy`, its health check has passed).
+
+    Raises MachineError with the end of its console when it fails, stops, is unhealthy, or `timeout`
+    seconds have passed.
+    """
+    deadline = clock() + timeout
+    while True:
+        machine = platform.observe(name)
+        if machine is None:
+            raise MachineError(f"the machine {name} is gone", resolution="stoneware ps -a")
+        if machine.phase is Phase.FAILED or machine.phase in _OVER:
+            raise _not_up(platform, machine, f"the machine {name} failed to start")
+        if machine.phase is Phase.RUNNING:
+            if not healthy or machine.health in (Health.NONE, Health.HEALTHY):
+                return machine
+            if machine.health is Health.UNHEALTHY:
+                raise _not_up(platform, machine, f"the machine {name} is unhealthy")
+        if clock() >= deadline:
+            goal = "healthy" if healthy else "running"
+            raise _not_up(platform, machine, f"the machine {name} was not {goal} within {timeout:g} seconds")
+        sleep(POLL)
+
+
+def wait_until_stopped(platform: Platform, name: str, *, sleep: Callable[[float], None] = time.sleep) -> int:
+    """Wait for a machine to stop and return its exit code (0 when it has none, or was removed)."""
+    while True:
+        machine = platform.observe(name)
+        if machine is None:
+            return 0
+        if machine.phase in _OVER:
+            return machine.exit_code or 0
+        sleep(POLL)
+
+
+def console_tail(platform: Platform, name: str, lines: int = _TAIL_LINES) -> str:
+    """Return the last lines of a machine's console as text."""
+    data, _ = platform.console(name)
+    text = data.decode(errors="replace").replace("\r", "")
+    return "\n".join(text.rstrip("\n").split("\n")[-lines:])
+
+
+def _not_up(platform: Platform, machine: Machine, brief: str) -> MachineError:
+    state = f"phase {machine.phase}, health {machine.health}"
+    parts = [machine.error or state, console_tail(platform, machine.name)]
+    return MachineError(
+        brief,
+        details="\n".join(part for part in parts if part),
+        resolution=f"stoneware logs {machine.name}",
+    )

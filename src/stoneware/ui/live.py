@@ -1,0 +1,126 @@
+"""The live view of a bake: a line with a timer for each thing done, the end of the output of what runs."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Self, TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from stoneware.bake import events
+from stoneware.ui.text import duration, one_line
+
+_OUTPUT_LINES = 6
+_RESERVED = _OUTPUT_LINES + 4  # lines of the screen that rows must leave free
+
+
+@dataclass
+class _Row:
+    """One line of the view. `state` is running, done, cached or failed."""
+
+    title: str
+    began: float
+    state: str = "running"
+    seconds: float = 0.0
+    output: deque[str] = field(default_factory=lambda: deque(maxlen=_OUTPUT_LINES))
+
+
+_STYLES = {"running": "bold", "done": "", "cached": "dim", "failed": "bold red"}
+_MARKS = {"running": "•", "done": "✓", "cached": "✓", "failed": "✗"}
+
+
+class LiveView:
+    """Rows that are redrawn ten times a second on a terminal; remarks scroll by above them."""
+
+    def __init__(self, stream: TextIO, *, refresh: bool = True) -> None:
+        self._console = Console(file=stream, highlight=False)
+        self._rows: dict[tuple[str, int | str], _Row] = {}
+        self._began = time.monotonic()
+        self._live = Live(
+            console=self._console, get_renderable=self.render, auto_refresh=refresh, refresh_per_second=10
+        )
+
+    def __enter__(self) -> Self:
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.__exit__(None, None, None)
+
+    def emit(self, event: events.Event) -> None:
+        """Take an event into the rows, or print it above them."""
+        match event:
+            case events.StepCached(stage, index, total, _, text):
+                self._begin((stage, index), f"[{stage} {index}/{total}] {text}").state = "cached"
+            case events.StepStarted(stage, index, total, _, text, _):
+                self._begin((stage, index), f"[{stage} {index}/{total}] {text}")
+            case events.StepOutput(stage, index, text):
+                self._row((stage, index)).output.append(text)
+            case events.StepFinished(stage, index, seconds):
+                self._end((stage, index), "done", seconds)
+            case events.StepFailed(stage, index, seconds, _):
+                self._end((stage, index), "failed", seconds)
+            case events.PhaseStarted(name, text):
+                self._begin(("", name), f"[{name}] {text}")
+            case events.PhaseFinished(name, seconds):
+                self._end(("", name), "done", seconds)
+            case _:
+                self._remark(event)
+
+    def _remark(self, event: events.Event) -> None:
+        match event:
+            case events.CheckResult(name, severity, outcome, detail) if outcome != "pass":
+                self._console.print(Text(f"check {name}: {outcome} ({severity}) {detail}", "yellow"))
+            case events.Note(text, warning):
+                self._console.print(
+                    Text(f"warning: {text}" if warning else text, "yellow" if warning else "")
+                )
+            case events.TerraformOutput(text):
+                self._console.print(Text(f"terraform: {text}", "dim"))
+
+    def _begin(self, key: tuple[str, int | str], title: str) -> _Row:
+        if key in self._rows:  # the same phase of a later stage: keep the earlier line, under another key
+            old = self._rows.pop(key)
+            self._rows[key[0], f"{key[1]}#{len(self._rows)}"] = old
+        row = self._rows[key] = _Row(title, time.monotonic())
+        return row
+
+    def _row(self, key: tuple[str, int | str]) -> _Row:
+        return self._rows[key] if key in self._rows else self._begin(key, f"[{key[1]}]")
+
+    def _end(self, key: tuple[str, int | str], state: str, seconds: float) -> None:
+        row = self._row(key)
+        row.state, row.seconds = state, seconds
+
+    def render(self) -> RenderableType:
+        """Return the view as it is now: as many of the last rows as fit on the screen."""
+        rows = list(self._rows.values())
+        room = max(self._console.height - _RESERVED, 3)
+        hidden = max(len(rows) - room, 0)
+        lines: list[RenderableType] = []
+        if hidden:
+            lines.append(Text(f"  … {hidden} more", "dim"))
+        for row in rows[hidden:]:
+            lines.append(self._line(row))
+            if row.state == "running":
+                lines += [_output(text, self._console.width) for text in row.output]
+        done = sum(row.state != "running" for row in rows)
+        lines.append(Text(f"{done}/{len(rows)} done, {duration(time.monotonic() - self._began)}", "dim"))
+        return Group(*lines)
+
+    def _line(self, row: _Row) -> Text:
+        seconds = time.monotonic() - row.began if row.state == "running" else row.seconds
+        tail = "cached" if row.state == "cached" else duration(seconds)
+        title = one_line(row.title, max(self._console.width - len(tail) - 5, 10))
+        gap = " " * max(self._console.width - len(title) - len(tail) - 3, 1)
+        return Text(f"{_MARKS[row.state]} {title}{gap}{tail}", _STYLES[row.state], no_wrap=True)
+
+
+def _output(line: str, width: int) -> Text:
+    # What a step prints may hold colours and cursor movements: the words are kept, the rest is not.
+    plain = "".join(sign for sign in Text.from_ansi(line).plain if sign.isprintable() or sign == "\t")
+    return Text("    " + one_line(plain, max(width - 5, 10)), "dim", no_wrap=True)

@@ -1,0 +1,139 @@
+"""How a bake is shown while it runs: plain lines, JSON lines, nothing, or the live view on a terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from enum import StrEnum
+from typing import Any, Protocol, Self, TextIO
+
+from stoneware.bake import events
+from stoneware.ui.text import duration
+
+
+class Style(StrEnum):
+    """The values of `--progress`."""
+
+    AUTO = "auto"
+    LIVE = "live"
+    PLAIN = "plain"
+    JSON = "json"
+    QUIET = "quiet"
+
+
+class Display(events.Reporter, AbstractContextManager[Any], Protocol):
+    """A reporter that is entered before the first event and left after the last."""
+
+
+class Lines:
+    """A display that writes as it is told and needs no setting up."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock = clock
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.flush()
+
+    def emit(self, event: events.Event) -> None:
+        """Show nothing: the quiet display."""
+
+
+class JsonLines(Lines):
+    """One JSON object per event and line: `event`, `time` (seconds since the epoch), the event's fields."""
+
+    def emit(self, event: events.Event) -> None:
+        """Write the event."""
+        document = {"event": _snake(type(event).__name__), "time": round(time.time(), 3)}
+        document |= dataclasses.asdict(event)
+        self._stream.write(json.dumps(document, ensure_ascii=False) + "\n")
+        self._stream.flush()
+
+
+class PlainLines(Lines):
+    """Lines as in BuildKit's plain progress: `#3 [web 2/5] RUN …`, `#3 1.234 output`, `#3 DONE 4.2s`."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(stream, clock)
+        self._numbers: dict[tuple[str, int | str], int] = {}
+        self._began: dict[int, float] = {}
+
+    def emit(self, event: events.Event) -> None:
+        """Write the event's line."""
+        for line in self._lines(event):
+            self._stream.write(line + "\n")
+        self._stream.flush()
+
+    def _lines(self, event: events.Event) -> list[str]:
+        match event:
+            case events.StepCached(stage, index, total, _, text):
+                number = self._begin((stage, index))
+                return [f"#{number} [{stage} {index}/{total}] {text}", f"#{number} CACHED"]
+            case events.StepStarted(stage, index, total, _, text, reason):
+                number = self._begin((stage, index))
+                return [f"#{number} [{stage} {index}/{total}] {text}", f"#{number} because {reason}"]
+            case events.PhaseStarted(name, text):
+                return [f"#{self._begin(('', name))} [{name}] {text}"]
+            case events.CheckResult() | events.Note() | events.TerraformOutput():
+                return _remarks(event)
+        return self._going_on(event)
+
+    def _going_on(self, event: events.Event) -> list[str]:
+        match event:
+            case events.StepOutput(stage, index, text):
+                number = self._number((stage, index))
+                return [f"#{number} {self._clock() - self._began[number]:.3f} {text}"]
+            case events.StepFinished(stage, index, seconds):
+                return [f"#{self._number((stage, index))} DONE {duration(seconds)}"]
+            case events.StepFailed(stage, index, seconds, code):
+                number = self._number((stage, index))
+                return [f"#{number} ERROR exit code {code} after {duration(seconds)}"]
+            case events.PhaseFinished(name, seconds):
+                return [f"#{self._number(('', name))} DONE {duration(seconds)}"]
+        return []
+
+    def _begin(self, key: tuple[str, int | str]) -> int:
+        # A phase comes once per stage: each time it is a new thing to show.
+        number = self._numbers[key] = max(self._numbers.values(), default=0) + 1
+        self._began[number] = self._clock()
+        return number
+
+    def _number(self, key: tuple[str, int | str]) -> int:
+        return self._numbers[key] if key in self._numbers else self._begin(key)
+
+
+def _remarks(event: events.Event) -> list[str]:
+    match event:
+        case events.CheckResult(name, severity, outcome, detail) if outcome != "pass":
+            return [f"check {name}: {outcome} ({severity}) {detail}".rstrip()]
+        case events.Note(text, warning):
+            return [f"warning: {text}" if warning else text]
+        case events.TerraformOutput(text):
+            return [f"terraform: {text}"]
+    return []
+
+
+def make_display(style: Style, stream: TextIO) -> Display:
+    """Return the display of a style; `auto` is live on a terminal and plain elsewhere."""
+    if style is Style.AUTO:
+        capable = stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+        style = Style.LIVE if capable else Style.PLAIN
+    if style is Style.LIVE:
+        from stoneware.ui.live import LiveView
+
+        return LiveView(stream)
+    if style is Style.JSON:
+        return JsonLines(stream)
+    return PlainLines(stream) if style is Style.PLAIN else Lines(stream)
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
