@@ -47,7 +47,7 @@ def load_recipe(
 ) -> Recipe:
     """Return the recipe of a Machinefile for a target (default: the last stage).
 
-    `resolve_base` tells what a FROM or --from outside the file is; `known` lists what it could be (for errors).
+    `resolve_base` tells what a FROM or --from outside the file is; `known` what it could be.
     Raises InputError with the file's line.
     """
     layout = lay_out(parse_source(text, filename))

@@ -84,7 +84,7 @@ def build_mount(raw: RawMount, expand: Callable[[str], str], workdir: str) -> Mo
     if kind == "ssh":
         raise FlagError(
             "RUN --mount=type=ssh is not supported: a builder has no agent socket",
-            "Give the key as a secret: RUN --mount=type=secret,id=KEY …, and bake with --secret id=KEY,src=FILE.",
+            "Give the key as a secret: RUN --mount=type=secret,id=KEY, and bake --secret id=KEY,src=FILE.",
         )
     if kind not in _TYPES:
         close = nearest(kind, _TYPES)

@@ -12,8 +12,8 @@ from stoneware.machinefile.source import HeredocBody, heredoc_word
 from stoneware.machinefile.state import Globals, StageState
 from stoneware.machinefile.syntax import Checked
 
-# A here-document that begins with #! is written to a file, and that is run. Arguments: its name, its text, and the
-# shell to put in front. BuildKit mounts the file at /dev/pipes, which a booted machine has no use for.
+# A here-document that begins with #! is written to a file, and that is run. Arguments: its name, its text,
+# the shell to put in front. BuildKit mounts the file at /dev/pipes, which a booted machine has no use for.
 SCRIPT_RUNNER = (
     'd=$(mktemp -d) && chmod 0755 "$d" || exit 1; f="$d/${1##*/}"; '
     'printf %s "$2" >"$f" && chmod 0755 "$f" || exit 1; '

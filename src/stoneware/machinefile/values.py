@@ -36,7 +36,7 @@ def duration(text: str, name: str, default: float) -> float:
 
 
 def ports(text: str) -> list[str]:
-    """Return the ports an EXPOSE word names, as `80/tcp`; what stands before a colon is dropped, as in Docker."""
+    """Return the ports an EXPOSE word names, as `80/tcp`; what is before a colon is dropped, as in Docker."""
     raw, _, protocol = text.rpartition(":")[2].partition("/")
     protocol = protocol.lower() or "tcp"
     hint = "Write EXPOSE PORT, PORT-PORT, or PORT/udp."

@@ -1,0 +1,103 @@
+"""Tar archives: which files ADD unpacks, and the archive a builder gets its sources in."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import tarfile
+import zlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import IO, Any
+
+from stoneware.machinefile.tree import Entry
+
+_BLOCK = 512
+_ZSTD = b"\x28\xb5\x2f\xfd"
+_OPENERS: dict[bytes, Callable[..., IO[Any]]] = {
+    b"\x1f\x8b\x08": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\x00": lzma.open,
+}
+_TYPES = {
+    "file": tarfile.REGTYPE,
+    "directory": tarfile.DIRTYPE,
+    "link": tarfile.SYMTYPE,
+    "fifo": tarfile.FIFOTYPE,
+    "character": tarfile.CHRTYPE,
+    "block": tarfile.BLKTYPE,
+}
+
+
+def is_archive(path: str) -> bool:
+    """Return whether ADD unpacks a file: a tar archive, plain or compressed with gzip, bzip2, xz or zstd.
+
+    Python 3.11 cannot read zstd: such a file counts as an archive where its name says so (.tar.zst, .tzst).
+    """
+    with Path(path).open("rb") as stream:
+        head = stream.read(_BLOCK)
+    if head.startswith(_ZSTD):
+        return path.endswith((".tar.zst", ".tzst"))
+    for magic, opener in _OPENERS.items():
+        if head.startswith(magic):
+            try:
+                with opener(path, "rb") as unpacked:
+                    head = unpacked.read(_BLOCK)
+            except (OSError, EOFError, lzma.LZMAError, zlib.error):
+                return False
+    return _is_header(head)
+
+
+def _is_header(block: bytes) -> bool:
+    try:
+        tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return True
+
+
+def write_tar(entries: Iterable[Entry], stream: IO[bytes]) -> None:
+    """Write entries as a tar archive; the same entries give the same bytes.
+
+    Further names of one inode become hard links, sockets are left out. Raises OSError, and RuntimeError when a
+    file shrank since it was listed.
+    """
+    form, errors = tarfile.PAX_FORMAT, "surrogateescape"
+    with tarfile.open(fileobj=stream, mode="w", format=form, errors=errors) as archive:
+        first_names: dict[tuple[int, int], str] = {}
+        for entry in entries:
+            if entry.kind == "socket":
+                continue
+            info = _header(entry)
+            if entry.inode is not None:
+                first = first_names.setdefault(entry.inode, entry.name)
+                if first != entry.name:
+                    info.type, info.linkname, info.size = tarfile.LNKTYPE, first, 0
+                    archive.addfile(info)
+                    continue
+            _add(archive, info, entry)
+
+
+def _header(entry: Entry) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(entry.name)
+    info.type = _TYPES[entry.kind]
+    info.mode = entry.mode
+    info.size = entry.size
+    info.linkname = entry.target
+    info.uid, info.gid, info.mtime = entry.uid, entry.gid, entry.mtime
+    if entry.device:
+        info.devmajor, info.devminor = os.major(entry.device), os.minor(entry.device)
+    return info
+
+
+def _add(archive: tarfile.TarFile, info: tarfile.TarInfo, entry: Entry) -> None:
+    if entry.kind != "file":
+        archive.addfile(info)
+    elif entry.data is not None:
+        archive.addfile(info, io.BytesIO(entry.data))
+    else:
+        with Path(entry.path).open("rb") as content:
+            archive.addfile(info, content)

@@ -1,0 +1,204 @@
+"""Ignore files, matched exactly as Docker does (moby/patternmatcher, of which this is a port; Apache-2.0).
+
+`pathspec` on PyPI is gitignore's language, where a pattern without a slash matches at any depth; Docker's are
+paths from the root of the context, so it cannot be used.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from stoneware.errors import InputError
+from stoneware.machinefile import gopath
+
+_GLOB_CHARACTERS = "*[]?^\\"
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """One pattern; an `exception` (`!`) takes back what earlier patterns matched."""
+
+    text: str
+    exception: bool
+    expression: re.Pattern[str] | None  # None: only the same text matches
+    line: int = 0
+
+    def matches(self, path: str) -> bool:
+        """Return whether this pattern alone matches a path."""
+        if self.expression is None:
+            return path == self.text
+        return self.expression.match(path) is not None
+
+
+# What the patterns said of a directory, for its children: one answer per pattern.
+ParentMatch = tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class Matcher:
+    """An ordered list of patterns."""
+
+    patterns: tuple[Pattern, ...] = ()
+    filename: str = ""
+
+    def match(self, path: str, parent: ParentMatch = ()) -> tuple[bool, ParentMatch]:
+        """Return whether a path is matched, and the answers to pass on for a directory's children.
+
+        `path` has no leading slash. `parent` is what this returned for the directory it is in.
+        """
+        matched = False
+        answers: list[bool] = []
+        for index, pattern in enumerate(self.patterns):
+            hit = bool(parent) and parent[index]
+            # once a parent matched, so does all that is in it
+            if not hit and pattern.exception == matched:
+                hit = pattern.matches(path)
+            answers.append(hit)
+            if hit:
+                matched = not pattern.exception
+        return matched, tuple(answers)
+
+    def matches(self, path: str) -> bool:
+        """Return whether a path, or a directory it is in, is matched in the end."""
+        parent: ParentMatch = ()
+        matched = False
+        parts = path.split("/")
+        for depth in range(1, len(parts) + 1):
+            matched, parent = self.match("/".join(parts[:depth]), parent)
+        return matched
+
+    def culprit(self, path: str) -> Pattern | None:
+        """Return the pattern because of which a path is matched: the last one that says so."""
+        parts = path.split("/")
+        prefixes = ["/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
+        if not self.matches(path):
+            return None
+        hits = [p for p in self.patterns if not p.exception and any(p.matches(each) for each in prefixes)]
+        return hits[-1] if hits else None
+
+    def may_hold_exceptions(self, directory: str) -> bool:
+        """Return whether an exception could match below a matched directory, so that it must be read."""
+        for pattern in self.patterns:
+            if not pattern.exception:
+                continue
+            fixed = pattern.text.removesuffix("/**").removesuffix("/*")
+            if any(char in fixed for char in _GLOB_CHARACTERS):
+                return True
+            if f"{fixed}/".startswith(f"{directory}/"):
+                return True
+        return False
+
+
+def compile_patterns(texts: Iterable[str], filename: str = "", lines: Iterable[int] = ()) -> Matcher:
+    """Return the matcher for some patterns. Raises InputError for one that Docker refuses."""
+    numbers = list(lines)
+    found: list[Pattern] = []
+    for index, raw in enumerate(texts):
+        text = raw.strip()
+        if not text:
+            continue
+        line = numbers[index] if index < len(numbers) else 0
+        text = gopath.clean(text)
+        exception = text.startswith("!")
+        text = text[1:] if exception else text
+        try:
+            gopath.check(text or "[")  # a lone `!` is as bad as an open bracket
+            found.append(Pattern(text, exception, _compile(text), line))
+        except (gopath.BadPattern, re.error) as error:
+            raise InputError(
+                f"bad pattern {raw!r}",
+                resolution="Close the bracket, or put a backslash before the character.",
+                location=f"{filename}:{line}" if filename else "",
+            ) from error
+    return Matcher(tuple(found), filename)
+
+
+def _compile(text: str) -> re.Pattern[str] | None:
+    """Return a pattern as an expression for `match`, or None where it is plain text."""
+    if text.startswith("**") and not any(char in "*?[]\\" for char in text[2:]):
+        # `**foo` is any path that ends in foo, `**/foo` one whose last component it is
+        return re.compile(
+            (r"(?:.*/)?" if text.startswith("**/") else ".*") + re.escape(text[2:].lstrip("/")) + r"\Z"
+        )
+    out: list[str] = []
+    position = 0
+    glob = False
+    while position < len(text):
+        char = text[position]
+        position += 1
+        if char == "*" and text.startswith("*", position):
+            position += 1
+            glob = True
+            if text.startswith("/", position):
+                position += 1
+            out.append(".*" if position == len(text) else "(?:.*/)?")
+        elif char in "*?":
+            glob = True
+            out.append("[^/]*" if char == "*" else "[^/]")
+        elif char == "\\" and position < len(text):
+            glob = True
+            out.append(re.escape(text[position]))
+            position += 1
+        elif char == "[":
+            glob = True
+            inner, position = _brackets(text, position)
+            out.append(inner)
+        else:
+            out.append(re.escape(char))
+    return re.compile("".join(out) + r"\Z") if glob else None
+
+
+def _brackets(text: str, position: int) -> tuple[str, int]:
+    """Copy a character class as patternmatcher hands it to the regular expression."""
+    out = ["["]
+    while position < len(text):
+        char = text[position]
+        position += 1
+        if char == "]" and len(out) > 1 and out != ["[", "^"]:
+            return "".join([*out, "]"]), position
+        if char == "\\" and position < len(text):
+            out.append("\\" + text[position])
+            position += 1
+        else:
+            out.append("\\" + char if char in "[&~|" else char)
+    raise gopath.BadPattern(text)
+
+
+def read_ignore(text: str, filename: str) -> Matcher:
+    """Return the matcher of an ignore file's text."""
+    patterns: list[str] = []
+    lines: list[int] = []
+    for number, raw in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
+        if raw.startswith("#"):
+            continue
+        pattern = raw.strip()
+        if not pattern:
+            continue
+        exception = pattern.startswith("!")
+        pattern = pattern[1:].strip() if exception else pattern
+        if pattern:
+            pattern = gopath.clean(pattern)
+            pattern = pattern[1:] if len(pattern) > 1 and pattern.startswith("/") else pattern
+        patterns.append(f"!{pattern}" if exception else pattern)
+        lines.append(number)
+    return compile_patterns(patterns, filename, lines)
+
+
+def load_ignore(context: Path, machinefile: Path | None = None) -> Matcher:
+    """Return the matcher for a context directory: of the first ignore file there is.
+
+    In this order: `<Machinefile>.machineignore` beside the Machinefile, `.machineignore` in the context,
+    `<Machinefile>.dockerignore`, `.dockerignore`.
+    """
+    for suffix in (".machineignore", ".dockerignore"):
+        beside = [machinefile.with_name(machinefile.name + suffix)] if machinefile else []
+        for path in (*beside, context / suffix):
+            try:
+                text = path.read_text(encoding="utf-8", errors="surrogateescape")
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            return read_ignore(text, path.name)
+    return Matcher()
