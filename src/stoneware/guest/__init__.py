@@ -1,0 +1,3 @@
+from stoneware.guest.install import digest, install
+
+__all__ = ["digest", "install"]

@@ -1,0 +1,43 @@
+"""The build agent as one script, the `startup-script` of a builder.
+
+Layout of the bundle (a tar) that it reads:
+
+    bundle.env           NAME, VERSION, FIRST, LAST as quoted assignments; SEAL=no ends after LAST
+    ca/*.crt             certificates that are trusted until the seal
+    steps/0007/kind      RUN, COPY or WORKDIR;  steps/0007/title: one line for the log
+    RUN                  run (sh, with `exec env -i …` at the beginning of a line), user, mounts: lines of
+                         type, target, source, ro|rw, mode, uid, gid, variable, size with tabs between; the
+                         source of a bind is a path in the bundle, of a secret the name of a served file
+                         (empty: not given), of a cache a directory in the machine
+    COPY                 dest, chown, chmod, into (dir, or auto: a single regular file), data.tar (or the
+                         directory tree/), archives/* (tars that are unpacked over dest)
+    WORKDIR              path, user
+    seal/root/…          laid over / at the seal;  seal/enable: units to enable;  seal/checks.skip: names
+
+`user`, `chown`, `chmod`, `into`, `mounts` may be missing. Members of the bundle have no leading `./`.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+_HERE = Path(__file__).parent
+_PARTS = (
+    "lib.sh",
+    "build/run-step.sh",
+    "build/copy-step.sh",
+    "build/seal.sh",
+    "build/checks.sh",
+    "build/lists.sh",
+    "build/agent.sh",
+)
+
+
+@functools.cache
+def build_agent_script() -> str:
+    """Return the text of the build agent; it needs no other file in the machine but what a base holds."""
+    parts = [(_HERE / name).read_text() for name in _PARTS]
+    table = (_HERE / "build/checks.tsv").read_text()
+    tail = f"checks_table() {{\n    cat <<'END'\n{table}END\n}}\n\nbuild_agent\n"
+    return "\n".join(["#!/bin/sh", *parts, tail])

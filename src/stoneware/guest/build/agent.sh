@@ -1,0 +1,225 @@
+# shellcheck shell=sh
+# The build agent: fetch the bundle, run its steps, report each, seal the machine. The driver side is
+# stoneware.bake; the layout of the bundle is described in agent.py.
+
+WORK=$SW_RUN/build-agent
+SW_CONSOLE=${SW_CONSOLE:-/dev/console}
+SMALL_BUNDLE=67108864 # bytes; a larger bundle is not kept in memory but streamed anew for each use
+
+console_line() {
+    printf '%s %s\n' "$SW_TOKEN" "$*" >>"$SW_CONSOLE"
+}
+
+note() {
+    console_line "note $*"
+}
+
+# step_line NUMBER TEXT: a line as if the step had printed it.
+step_line() {
+    printf '%s\n' "$2" | sed "s/^/$SW_TOKEN $1| /" >>"$SW_CONSOLE"
+}
+
+attribute() {
+    sw_curl --fail --max-time 60 "$SW_V1/instance/attributes/$1"
+}
+
+# report STATE STEP EXIT MESSAGE
+report() {
+    printf '{"token":"%s","step":%d,"state":"%s","exit":%d,"message":%s}\n' \
+        "$SW_TOKEN" "$2" "$1" "$3" "$(sw_json_string "$4")" >"$WORK/report"
+    until sw_put stoneware/build "$WORK/report"; do sleep 0.2; done
+}
+
+# wait_for KEY TEST…: wait until the attribute KEY, as $answer, satisfies the command TEST.
+wait_for() {
+    key=$1
+    shift
+    etag=0
+    while :; do
+        got=$(sw_curl --max-time 90 -o "$WORK/answer" -w '%{http_code} %header{etag}' \
+            "$SW_V1/instance/attributes/$key?wait_for_change=true&timeout_sec=60&last_etag=$etag")
+        case $got in
+        200*)
+            etag=${got#200 }
+            answer=$(cat "$WORK/answer")
+            if "$@"; then return 0; fi
+            ;;
+        *) sleep 0.05 ;; # not there yet, or the server is being started anew
+        esac
+    done
+}
+
+acknowledged() {
+    case $answer in
+    abort) exit 0 ;;
+    *[!0-9]* | '') return 1 ;;
+    esac
+    [ "$answer" -ge "$number" ]
+}
+
+give_up() {
+    report failed "$1" "$2" "$3"
+    # The driver may open a shell here; it says when it is done, or just stops the machine.
+    number=999999
+    wait_for stoneware-go acknowledged
+    exit 0
+}
+
+# object_url gs://BUCKET/OBJECT KIND: set `url` and, for Cloud Storage, the machine's own token.
+object_url() {
+    url=$1
+    : >"$WORK/headers"
+    case $1 in
+    gs://*)
+        bucket=${1#gs://}
+        object=$(printf '%s' "${bucket#*/}" | sed 's|/|%2F|g')
+        bucket=${bucket%%/*}
+        store=$(attribute stoneware-storage) || store=https://storage.googleapis.com
+        case $2 in
+        get) url="$store/storage/v1/b/$bucket/o/$object?alt=media" ;;
+        put) url="$store/upload/storage/v1/b/$bucket/o?uploadType=media&name=$object" ;;
+        esac
+        sw_curl --fail --max-time 30 "$SW_V1/instance/service-accounts/default/token" |
+            sed -n 's/.*"access_token" *: *"\([^"]*\)".*/Authorization: Bearer \1/p' >"$WORK/headers"
+        ;;
+    esac
+}
+
+# bundle_bytes: the bundle on standard output.
+bundle_bytes() {
+    if [ -e "$WORK/bundle.tar" ]; then
+        cat "$WORK/bundle.tar"
+        return
+    fi
+    object_url "$BUNDLE" get
+    sw_curl --fail --retry 5 --retry-connrefused -H "@$WORK/headers" "$url"
+}
+
+# bundle_member NAME: one file of the bundle on standard output.
+bundle_member() {
+    if [ -e "$WORK/bundle.tar" ]; then
+        tar -xOf "$WORK/bundle.tar" "$1"
+    else
+        bundle_bytes | tar -xO -f - "$1"
+    fi
+}
+
+# bundle_unpack NAME: a file or a directory of the bundle, with all below it, into $WORK.
+bundle_unpack() {
+    if [ -e "$WORK/$1" ]; then return 0; fi
+    bundle_bytes | tar -x -C "$WORK" -f - "$1"
+}
+
+# The small files of all steps now; trees, archives and bind mounts when their step comes.
+fetch_bundle() {
+    object_url "$BUNDLE" get
+    sw_curl --fail --retry 5 --retry-connrefused -H "@$WORK/headers" --max-filesize "$SMALL_BUNDLE" \
+        -o "$WORK/bundle.tar" "$url" || rm -f "$WORK/bundle.tar"
+    bundle_bytes | tar -x -C "$WORK" --no-same-owner --exclude='steps/*/data.tar' --exclude='steps/*/archives' \
+        --exclude='binds' --exclude='seal/root' -f - || return 1
+    bundle_bytes | tar -t --quoting-style=literal -f - | sed 's|^\./||; s|/$||' >"$WORK/members"
+}
+
+install_certificates() {
+    set -- "$WORK"/ca/*.crt
+    if [ ! -e "$1" ]; then return 0; fi
+    trusted=$SW_ROOT/usr/local/share/ca-certificates
+    mkdir -p "$trusted"
+    for certificate in "$@"; do
+        cp "$certificate" "$trusted/stoneware-bake-${certificate##*/}"
+    done
+    if [ -z "$SW_ROOT" ]; then update-ca-certificates >"$WORK/why" 2>&1; fi
+}
+
+# Nothing that a builder does as a machine may end up in the image: no journal on disk, and none of the
+# services that write at shutdown.
+keep_clean() {
+    if [ -n "$SW_ROOT" ]; then return 0; fi
+    mkdir -p /run/systemd/journald.conf.d /run/systemd/system
+    printf '[Journal]\nStorage=volatile\nForwardToConsole=no\n' >/run/systemd/journald.conf.d/90-stoneware.conf
+    for unit in systemd-random-seed systemd-update-utmp systemd-update-utmp-runlevel systemd-journal-flush; do
+        ln -sf /dev/null "/run/systemd/system/$unit.service"
+    done
+    systemctl daemon-reload
+    systemctl try-restart systemd-journald.service
+}
+
+# run_one DIRECTORY NUMBER: run a step of any kind; sets `code`.
+run_one() {
+    kind=$(cat "$1/kind")
+    code=0
+    case $kind in
+    RUN) run_step "$1" "$2" ;;
+    COPY) copy_step "$1" >"$WORK/why" 2>&1 || code=1 ;;
+    WORKDIR) workdir_step "$1" >"$WORK/why" 2>&1 || code=1 ;;
+    *)
+        code=1
+        echo "this agent does not know the step kind $kind" >"$WORK/why"
+        ;;
+    esac
+    if [ "$code" -ne 0 ] && [ "$kind" != RUN ]; then step_line "$2" "$(cat "$WORK/why")"; fi
+}
+
+run_steps() {
+    number=$FIRST
+    while [ "$number" -le "$LAST" ]; do
+        place=$WORK/steps/$(printf '%04d' "$number")
+        report running "$number" 0 ''
+        console_line "$number start $(head -n 1 "$place/title")"
+        run_one "$place" "$number"
+        console_line "$number exit $code"
+        if [ "$code" -ne 0 ]; then give_up "$number" "$code" ''; fi
+        report 'done' "$number" 0 ''
+        if [ "$checkpoints" = TRUE ]; then wait_for stoneware-go acknowledged; fi
+        number=$((number + 1))
+    done
+}
+
+upload_results() {
+    results=$(attribute stoneware-results) || return 1
+    object_url "$results" put
+    method=PUT
+    case $results in gs://*) method=POST ;; esac
+    sw_curl --fail --retry 5 --retry-connrefused -H "@$WORK/headers" -H 'Content-Type: application/x-tar' \
+        -o /dev/null -X "$method" --data-binary "@$1" "$url"
+}
+
+# Seal, checks and lists; then the manifest that the driver makes of them goes into the image as it is.
+seal_and_finish() {
+    report sealing "$LAST" 0 ''
+    if ! seal >"$WORK/why" 2>&1; then give_up "$LAST" 1 "the seal failed: $(tail -n 3 "$WORK/why")"; fi
+    if ! run_checks; then give_up "$LAST" 1 'the image did not pass its checks'; fi
+    if ! write_lists >"$WORK/why" 2>&1; then give_up "$LAST" 1 "the lists failed: $(tail -n 3 "$WORK/why")"; fi
+    if ! upload_results "$WORK/sealed.tar"; then give_up "$LAST" 1 'the results cannot be uploaded'; fi
+    report sealed "$LAST" 0 ''
+    wait_for stoneware-manifest manifest_is_there
+    cp "$WORK/answer" "$SW_IMAGE/manifest.json"
+    if attribute stoneware-contract >"$WORK/contract.tsv"; then cp "$WORK/contract.tsv" "$SW_IMAGE/contract.tsv"; fi
+    sync
+    report finished "$LAST" 0 ''
+}
+
+manifest_is_there() {
+    [ -s "$WORK/answer" ]
+}
+
+build_agent() {
+    set -u
+    umask 022
+    cd /
+    rm -rf "$WORK"
+    mkdir -p "$WORK"
+    SW_TOKEN=$(attribute stoneware-token) || exit 1
+    BUNDLE=$(attribute stoneware-bundle) || exit 1
+    checkpoints=$(attribute stoneware-checkpoints) || checkpoints=FALSE
+    rm -f "$SW_RUN/build"
+    PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+    if ! fetch_bundle; then give_up 0 1 'the bundle cannot be fetched'; fi
+    # shellcheck source=/dev/null
+    . "$WORK/bundle.env"
+    checks_table >"$WORK/checks.tsv"
+    keep_clean
+    if ! install_certificates; then give_up 0 1 "the certificates cannot be installed: $(tail -n 1 "$WORK/why")"; fi
+    run_steps
+    if [ "${SEAL:-yes}" = yes ]; then seal_and_finish; fi
+}

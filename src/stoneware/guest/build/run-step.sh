@@ -1,0 +1,230 @@
+# shellcheck shell=sh
+# RUN: mounts, identity, a control group of its own, output to the console. Part of the build agent.
+
+# step_cgroup: print a fresh control group below our own, nothing where none can be made. Everything
+# that a step leaves behind is in it, while services that systemd started for the step are not.
+step_cgroup() {
+    own=$(sed -n 's/^0:://p' /proc/self/cgroup)
+    for base in "/sys/fs/cgroup${own%/}" "/sys/fs/cgroup/unified${own%/}"; do
+        if [ -n "$own" ] && [ -w "$base/cgroup.procs" ] && mkdir -p "$base/step" 2>/dev/null; then
+            printf '%s\n' "$base/step"
+            return
+        fi
+    done
+}
+
+# kill_left_behind GROUP SESSION: end what the step left running, by control group, else by session.
+kill_left_behind() {
+    if [ -n "$1" ]; then
+        if ! echo 1 2>/dev/null >"$1/cgroup.kill"; then
+            # shellcheck disable=SC2046
+            kill -KILL $(cat "$1/cgroup.procs") 2>/dev/null
+        fi
+        rmdir "$1" 2>/dev/null || { sleep 0.05 && rmdir "$1" 2>/dev/null; }
+        return 0
+    fi
+    for left in /proc/[0-9]*/stat; do
+        sed 's/^\([0-9]*\) (.*) /\1 /' "$left" 2>/dev/null
+    done | awk -v session="$2" '$5 == session { print $1 }' | while read -r pid; do
+        kill -KILL "$pid" 2>/dev/null
+    done
+}
+
+# to_console PREFIX: pass lines on as they come; carriage returns end a line, and no line grows beyond 16 KiB.
+to_console() {
+    stdbuf -oL tr '\r' '\n' | stdbuf -oL fold -b -w 16384 | stdbuf -oL sed "s/^/$1/" >>"$SW_CONSOLE"
+}
+
+# missing_directories PATH: print the missing directories of PATH, the deepest first.
+missing_directories() {
+    missing=$1
+    while [ -n "$missing" ] && [ ! -e "$missing" ] && [ ! -L "$missing" ]; do
+        printf '%s\n' "$missing"
+        missing=${missing%/*}
+    done
+}
+
+# mount_point TARGET KIND: make a missing mount point and note what was made in $WORK/made.
+mount_point() {
+    if [ -e "$1" ]; then return 0; fi
+    if [ "$2" = file ]; then
+        missing_directories "${1%/*}" >"$WORK/made.new"
+        mkdir -p "${1%/*}" && : >"$1" || return 1
+        printf '%s\n' "$1" | cat - "$WORK/made.new" "$WORK/made" >"$WORK/made.all"
+    else
+        missing_directories "$1" >"$WORK/made.new"
+        mkdir -p "$1" || return 1
+        cat "$WORK/made.new" "$WORK/made" >"$WORK/made.all"
+    fi
+    mv "$WORK/made.all" "$WORK/made"
+}
+
+# Mount points the step's mounts needed go again, with the parents made for them, unless the step put
+# something beside them.
+remove_mount_points() {
+    while IFS= read -r place; do
+        if [ -d "$place" ] && [ ! -L "$place" ]; then rmdir "$place" 2>/dev/null; else rm -f "$place"; fi
+    done <"$WORK/made"
+    : >"$WORK/made"
+}
+
+# fetch_secret NAME FILE: the value goes to memory only, for this step only.
+fetch_secret() {
+    if [ ! -d "$WORK/secrets" ]; then
+        mkdir -m 700 "$WORK/secrets" || return 1
+        if [ -z "$SW_ROOT" ]; then mount -t tmpfs -o mode=700 tmpfs "$WORK/secrets" || return 1; fi
+    fi
+    [ "$(sw_curl --max-time 60 -o "$2" -w '%{http_code}' "$SW_MDS/stoneware/v1/files/$1")" = 200 ]
+}
+
+drop_secrets() {
+    if [ ! -d "$WORK/secrets" ]; then return 0; fi
+    rm -f "$WORK"/secrets/*
+    if [ -z "$SW_ROOT" ]; then umount "$WORK/secrets"; fi
+    rmdir "$WORK/secrets"
+}
+
+# Write to $WORK/mounting the commands that the step's own mount namespace runs before the step, and
+# to $WORK/secret-env the names whose values `run` gets. Fields: see the bundle's layout in agent.py.
+prepare_mounts() {
+    : >"$WORK/mounting"
+    : >"$WORK/secret-env"
+    : >"$WORK/made"
+    if [ ! -s "$1/mounts" ]; then return 0; fi
+    # Tabs next to each other would count as one for read.
+    tr '\t' '\037' <"$1/mounts" >"$WORK/mounts"
+    number=0
+    while IFS=$(printf '\037') read -r type target source access mode uid gid variable size <&3; do
+        number=$((number + 1))
+        prepare_mount </dev/null || return 1
+    done 3<"$WORK/mounts"
+}
+
+prepare_mount() {
+    at=$(quoted "$target")
+    case $type in
+    tmpfs)
+        mount_point "$target" directory || return 1
+        printf 'mount -t tmpfs -o %s tmpfs %s || exit 1\n' \
+            "$(quoted "mode=${mode:-1777}${size:+,size=$size},uid=${uid:-0},gid=${gid:-0}")" "$at" >>"$WORK/mounting"
+        ;;
+    cache)
+        if [ ! -d "$source" ]; then mkdir -p "$source" || return 1; fi
+        if [ -z "$(ls -A "$source")" ]; then
+            chmod "${mode:-0755}" "$source" && chown "${uid:-0}:${gid:-0}" "$source" || return 1
+        fi
+        mount_point "$target" directory || return 1
+        bind_on "$source"
+        ;;
+    bind)
+        bundle_unpack "$source" || return 1
+        source=$WORK/$source
+        if [ -d "$source" ]; then mount_point "$target" directory; else mount_point "$target" file; fi || return 1
+        bind_on "$source"
+        ;;
+    secret)
+        if [ -z "$source" ]; then return 0; fi
+        value=$WORK/secrets/$number
+        fetch_secret "$source" "$value" || return 1
+        chmod "${mode:-0400}" "$value" && chown "${uid:-0}:${gid:-0}" "$value" || return 1
+        if [ -n "$variable" ]; then printf '%s %s\n' "$number" "$variable" >>"$WORK/secret-env"; fi
+        if [ -n "$target" ]; then
+            mount_point "$target" file || return 1
+            access=ro
+            bind_on "$value"
+        fi
+        ;;
+    *)
+        note "a mount of the unknown type $type"
+        return 1
+        ;;
+    esac
+}
+
+bind_on() {
+    printf 'mount --bind %s %s || exit 1\n' "$(quoted "$1")" "$at" >>"$WORK/mounting"
+    if [ "$access" = ro ]; then printf 'mount -o remount,bind,ro %s || exit 1\n' "$at" >>"$WORK/mounting"; fi
+}
+
+# quoted WORD: print WORD as one word of sh.
+quoted() {
+    printf '%s\n' "$1" | sed "s/'/'\\\\''/g; 1s/^/'/; \$s/\$/'/"
+}
+
+# The step's script with the secrets that are wanted as variables put into its environment; the
+# driver writes `exec env -i …` at the beginning of a line.
+script_with_secrets() {
+    if [ ! -s "$WORK/secret-env" ]; then
+        cat "$1"
+        return
+    fi
+    while read -r number variable; do
+        # shellcheck disable=SC2016 # the step's shell expands it
+        printf 'SW_SECRET_%s=$(cat %s; echo x)\nSW_SECRET_%s=${SW_SECRET_%s%%x}\n' \
+            "$number" "$(quoted "$WORK/secrets/$number")" "$number" "$number"
+    done <"$WORK/secret-env"
+    # shellcheck disable=SC2016
+    words=$(sed 's/^\([0-9]*\) \(.*\)$/"\2=$SW_SECRET_\1"/' "$WORK/secret-env" | tr '\n' ' ')
+    sed "0,/^exec env -i /s//exec env -i $words/" "$1"
+}
+
+# run_step DIRECTORY NUMBER: run it and set `code`.
+run_step() {
+    code=1
+    sw_user_of "$(cat "$1/user" 2>/dev/null)" 2>"$WORK/why" || { step_line "$2" "$(cat "$WORK/why")"; return 0; }
+    HOME=$home
+    export HOME
+    if ! prepare_mounts "$1" >"$WORK/why" 2>&1; then
+        step_line "$2" "a mount of this step cannot be prepared: $(tail -n 1 "$WORK/why")"
+    else
+        script_with_secrets "$1/run" >"$WORK/script"
+        {
+            cat "$WORK/mounting"
+            # Readable only by us until here; the step's user must be able to read it.
+            printf 'exec %s sh %s\n' "$(identity)" "$(quoted "$WORK/script")"
+        } >"$WORK/start"
+        chmod 755 "$WORK"
+        chmod 644 "$WORK/script"
+        run_in_session "$2"
+    fi
+    remove_mount_points
+    drop_secrets
+    rm -f "$WORK/script" "$WORK/start"
+}
+
+# identity: print the words that change to the user which sw_user_of has set.
+identity() {
+    case $uid:$gid:$groups in
+    0:0:none) ;;
+    *:init) printf 'setpriv --reuid=%s --regid=%s --init-groups' "$login" "$gid" ;;
+    *) printf 'setpriv --reuid=%s --regid=%s --clear-groups' "$uid" "$gid" ;;
+    esac
+}
+
+run_in_session() {
+    group=$(step_cgroup)
+    set -- "$1" setsid
+    if [ -s "$WORK/mounting" ]; then set -- "$@" unshare --mount; fi
+    number=$1
+    shift
+    rm -f "$WORK/output"
+    mkfifo "$WORK/output"
+    to_console "$SW_TOKEN $number| " <"$WORK/output" &
+    filter=$!
+    (
+        # Only this process and its children enter the step's group.
+        if [ -n "$group" ]; then sh -c 'echo $PPID' >"$group/cgroup.procs"; fi
+        exec "$@" sh "$WORK/start"
+    ) >"$WORK/output" 2>&1 </dev/null &
+    child=$!
+    wait "$child"
+    code=$?
+    kill_left_behind "$group" "$child"
+    # What escaped and still holds the pipe must not hold the bake.
+    (sleep 3 && kill "$filter") >/dev/null 2>&1 &
+    guard=$!
+    wait "$filter"
+    kill "$guard" 2>/dev/null
+    wait "$guard" 2>/dev/null
+    rm -f "$WORK/output"
+}

@@ -1,0 +1,147 @@
+# shellcheck shell=sh
+# The seal: what may not be in an image goes, what describes the image comes. Part of the build agent.
+
+seal() {
+    drop_certificates
+    lay_image_files || return 1
+    hold_units
+    name_image
+    drop_identity
+    drop_residue
+}
+
+# Certificates that were trusted for the bake only; update-ca-certificates also refreshes Java's store.
+drop_certificates() {
+    set -- "$SW_ROOT"/usr/local/share/ca-certificates/stoneware-bake-*.crt
+    if [ ! -e "$1" ]; then return 0; fi
+    rm -f "$@"
+    if [ -z "$SW_ROOT" ]; then update-ca-certificates; fi
+}
+
+# The files of this image take the place of those that its parent image had laid down.
+lay_image_files() {
+    if [ -r "$SW_IMAGE/owned" ]; then
+        while IFS= read -r old; do
+            case $old in /*/..*) continue ;; /*) rm -f "$SW_ROOT$old" ;; esac
+        done <"$SW_IMAGE/owned"
+    fi
+    rm -f "$SW_IMAGE/manifest.json" "$SW_IMAGE/contract.tsv"
+    mkdir -p "$SW_IMAGE"
+    if grep -q '^seal/root/.' "$WORK/members"; then
+        bundle_bytes | tar -x -p --no-same-owner --no-overwrite-dir --strip-components=2 \
+            -C "${SW_ROOT:-/}" -f - seal/root || return 1
+    fi
+    # The image's own service, and what else the driver wants enabled.
+    cat "$SW_IMAGE/service" "$WORK/seal/enable" 2>/dev/null >"$WORK/enable"
+    while IFS= read -r unit; do
+        if [ -n "$unit" ]; then enable_unit "$unit" || return 1; fi
+    done <"$WORK/enable"
+}
+
+# enable_unit UNIT: by its own links, made by hand so that it works the same in a directory.
+enable_unit() {
+    wants=$SW_ROOT/etc/systemd/system/multi-user.target.wants
+    for place in /etc/systemd/system /usr/lib/systemd/system /lib/systemd/system; do
+        if [ -e "$SW_ROOT$place/$1" ]; then
+            mkdir -p "$wants"
+            ln -sfn "$place/$1" "$wants/$1"
+            return 0
+        fi
+    done
+    echo "there is no unit $1 to enable"
+    return 1
+}
+
+# enabled_units: print every unit that starts by itself because of a link in /etc, or by a SysV script.
+enabled_units() {
+    for link in "$SW_ROOT"/etc/systemd/system/*.target.wants/* "$SW_ROOT"/etc/systemd/system/*.target.requires/*; do
+        case $link in
+        */sysinit.target.* | */local-fs.target.* | */*-pre.target.* | */getty.target.* | */network-online.target.*) ;;
+        *) if [ -L "$link" ]; then printf '%s\n' "${link##*/}"; fi ;;
+        esac
+    done
+    for link in "$SW_ROOT"/etc/rc3.d/S[0-9][0-9]*; do
+        if [ -L "$link" ]; then printf '%s.service\n' "${link##*/S[0-9][0-9]}"; fi
+    done
+}
+
+# How the image's units wait for the boot agent: a drop-in for each unit that was enabled since the
+# base was made. `units` lists the services among them, for the report that all are running.
+hold_units() {
+    service=$(cat "$SW_IMAGE/service" 2>/dev/null)
+    : >"$SW_IMAGE/units"
+    enabled_units | sort -u >"$WORK/enabled"
+    after=''
+    while IFS= read -r unit; do
+        case $unit in stoneware-* | systemd-* | dbus-org.*) continue ;; esac
+        if grep -qxF "$unit" "$SW_LIB/base-units" 2>/dev/null; then continue; fi
+        dropin=$SW_ROOT/etc/systemd/system/$unit.d
+        mkdir -p "$dropin"
+        cat >"$dropin/50-stoneware.conf" <<END
+# Written by the seal: this unit starts only in a machine whose configuration is good.
+[Unit]
+Requires=stoneware-boot.service
+After=stoneware-boot.service
+ConditionPathExists=!/run/stoneware/build
+END
+        case $unit in
+        *.service)
+            if [ "$unit" != "$service" ]; then
+                printf 'OnFailure=stoneware-failed@%%n.service\n' >>"$dropin/50-stoneware.conf"
+            fi
+            printf '%s\n' "$unit" >>"$SW_IMAGE/units"
+            after="$after $unit"
+            ;;
+        esac
+    done <"$WORK/enabled"
+    mkdir -p "$SW_ROOT/etc/systemd/system/stoneware-report.service.d"
+    printf '[Unit]\nAfter=%s\n' "$after" >"$SW_ROOT/etc/systemd/system/stoneware-report.service.d/50-units.conf"
+}
+
+# IMAGE_ID and IMAGE_VERSION of os-release(5), in the characters that it allows.
+name_image() {
+    release=$(readlink -f "$SW_ROOT/etc/os-release") || release=$SW_ROOT/usr/lib/os-release
+    case $release in "$SW_ROOT"/*) ;; *) release=$SW_ROOT/usr/lib/os-release ;; esac
+    if [ ! -e "$release" ]; then return 0; fi
+    # shellcheck disable=SC2153 # NAME and VERSION come from bundle.env
+    id=$(printf '%s' "$NAME" | tr '[:upper:]' '[:lower:]' | tr -c 'a-z0-9._-' '-')
+    # shellcheck disable=SC2153
+    version=$(printf '%s' "$VERSION" | tr '[:upper:]' '[:lower:]' | tr -c 'a-z0-9._-' '-')
+    sed -i '/^IMAGE_ID=/d; /^IMAGE_VERSION=/d' "$release"
+    printf 'IMAGE_ID=%s\nIMAGE_VERSION=%s\n' "$id" "$version" >>"$release"
+}
+
+drop_identity() {
+    # Empty, not missing: a missing one would make systemd apply its presets at the first boot.
+    : >"$SW_ROOT/etc/machine-id"
+    if [ -f "$SW_ROOT/var/lib/dbus/machine-id" ] && [ ! -L "$SW_ROOT/var/lib/dbus/machine-id" ]; then
+        ln -sf /etc/machine-id "$SW_ROOT/var/lib/dbus/machine-id"
+    fi
+    rm -f "$SW_ROOT"/etc/ssh/ssh_host_*_key "$SW_ROOT"/etc/ssh/ssh_host_*_key.pub
+    # The key of Debian's ssl-cert; the boot agent makes a new one, as it does for sshd.
+    if [ -e "$SW_ROOT/etc/ssl/private/ssl-cert-snakeoil.key" ]; then
+        rm -f "$SW_ROOT/etc/ssl/private/ssl-cert-snakeoil.key" "$SW_ROOT/etc/ssl/certs/ssl-cert-snakeoil.pem"
+    fi
+    rm -f "$SW_ROOT/var/lib/systemd/random-seed" "$SW_ROOT/var/lib/systemd/credential.secret" "$SW_ROOT/boot/efi/loader/random-seed"
+    rm -rf "$SW_ROOT"/var/lib/dhcp/* "$SW_ROOT"/var/lib/NetworkManager/*lease* "$SW_ROOT"/var/lib/systemd/timers/*
+    rm -f "$SW_ROOT/etc/hostname"
+    if [ -e "$SW_ROOT/etc/hosts" ]; then sed -i '/# stoneware$/d' "$SW_ROOT/etc/hosts"; fi
+    if [ ! -L "$SW_ROOT/etc/resolv.conf" ]; then rm -f "$SW_ROOT/etc/resolv.conf"; fi
+}
+
+drop_residue() {
+    rm -rf "$SW_ROOT"/var/lib/apt/lists/* "$SW_ROOT"/var/cache/apt/*.bin "$SW_ROOT"/var/cache/apt/archives/*.deb \
+        "$SW_ROOT"/var/cache/apt/archives/partial/* "$SW_ROOT"/var/cache/debconf/*-old "$SW_ROOT"/var/lib/dpkg/*-old \
+        "$SW_ROOT/.stoneware-copy"
+    for file in passwd group shadow gshadow subuid subgid; do rm -f "$SW_ROOT/etc/$file-"; done
+    find "$SW_ROOT/tmp" "$SW_ROOT/var/tmp" -xdev -mindepth 1 -delete 2>/dev/null
+    for place in "$SW_ROOT/root" "$SW_ROOT"/home/*; do
+        rm -rf "$place"/.*_history "$place/.lesshst" "$place/.viminfo" "$place/.wget-hsts" "$place/.cache/pip"
+    done
+    # Logs are emptied rather than removed: some belong to a user that could not make them again.
+    rm -rf "$SW_ROOT"/var/log/journal/*
+    find "$SW_ROOT/var/log" -xdev -type f '(' -name '*.gz' -o -name '*.[0-9]' -o -name '*.old' ')' -delete
+    find "$SW_ROOT/var/log" -xdev -type f -size +0 -exec truncate -s 0 '{}' +
+    rm -rf "$SW_ROOT/var/log/apt" "$SW_ROOT/var/log/bootstrap.log" "$SW_ROOT/var/log/dpkg.log" "$SW_ROOT/var/log/alternatives.log"
+    return 0
+}

@@ -1,0 +1,129 @@
+"""Putting the guest files into a root file system: scripts, units and what keeps a machine's boot short."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from stoneware.files import canonical_json, sha256_hex
+
+_HERE = Path(__file__).parent
+_LIB = "/usr/lib/stoneware"
+_UNITS = "/usr/lib/systemd/system"
+_ETC_UNITS = "/etc/systemd/system"
+
+# Destination, source in this package, mode.
+_FILES: tuple[tuple[str, str, int], ...] = (
+    (f"{_LIB}/lib.sh", "lib.sh", 0o644),
+    (f"{_LIB}/merge.awk", "merge.awk", 0o644),
+    (f"{_LIB}/interpolate.awk", "interpolate.awk", 0o644),
+    (f"{_LIB}/service-exec", "service-exec", 0o755),
+    *(
+        (f"{_LIB}/stoneware-{n}", f"stoneware-{n}.sh", 0o755)
+        for n in ("boot", "health", "report", "startup", "watch")
+    ),
+    *(
+        (f"{_UNITS}/stoneware-{n}.service", f"units/stoneware-{n}.service", 0o644)
+        for n in ("boot", "failed@", "health", "report", "startup", "watch")
+    ),
+    ("/etc/systemd/network/80-stoneware.network", "units/80-stoneware.network", 0o644),
+    ("/etc/systemd/system.conf.d/50-stoneware.conf", "units/system.conf", 0o644),
+    ("/etc/systemd/journald.conf.d/50-stoneware.conf", "units/journald.conf", 0o644),
+)
+
+_ENABLED = tuple(f"stoneware-{n}.service" for n in ("boot", "health", "report", "startup", "watch"))
+
+# What slows a boot or writes to a machine's disk without anybody having asked for it. Waiting for the
+# network is the boot agent's own work: it comes before network-online.target.
+_MASKED = (
+    "apt-daily-upgrade.timer",
+    "apt-daily.timer",
+    "console-getty.service",
+    "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
+    "e2scrub_reap.service",
+    "systemd-networkd-wait-online.service",
+)
+
+
+def guest_files() -> dict[str, tuple[int, bytes]]:
+    """Return every file that a machine needs of us: path in the machine to (mode, content)."""
+    return {path: (mode, (_HERE / source).read_bytes()) for path, source, mode in _FILES}
+
+
+def guest_links() -> dict[str, str]:
+    """Return every symbolic link that a machine needs of us: path in the machine to its target."""
+    wants = f"{_ETC_UNITS}/multi-user.target.wants"
+    links = {f"{wants}/{unit}": f"{_UNITS}/{unit}" for unit in _ENABLED}
+    links |= {f"{_ETC_UNITS}/{unit}": "/dev/null" for unit in _MASKED}
+    links[f"{wants}/systemd-networkd.service"] = f"{_UNITS}/systemd-networkd.service"
+    links[f"{_ETC_UNITS}/sockets.target.wants/systemd-networkd.socket"] = f"{_UNITS}/systemd-networkd.socket"
+    links[f"{_ETC_UNITS}/dbus-org.freedesktop.network1.service"] = f"{_UNITS}/systemd-networkd.service"
+    return links
+
+
+@functools.cache
+def digest() -> str:
+    """Return a digest of all that `install` puts into a machine, as 64 hexadecimal digits."""
+    files = {path: [mode, sha256_hex(content)] for path, (mode, content) in guest_files().items()}
+    return sha256_hex(canonical_json({"files": files, "links": guest_links()}))
+
+
+def install(rootfs: Path) -> None:
+    """Put all guest files into a root file system that is not running, replacing older ones.
+
+    It then holds no identity (machine-id, host name, resolver), and `base-units` lists what was enabled:
+    units that are enabled later belong to an image and wait for the boot agent. Needs write access as
+    the owner of the tree (root); raises OSError.
+    """
+    write_tree(rootfs, guest_files(), guest_links())
+    _forget_identity(rootfs)
+    names = sorted(
+        {
+            path.name
+            for kind in ("wants", "requires")
+            for path in (rootfs / "etc/systemd/system").glob(f"*.{kind}/*")
+        }
+        | {f"{path.name[3:]}.service" for path in (rootfs / "etc").glob("rc3.d/S*")}
+    )
+    _write(rootfs / "usr/lib/stoneware/base-units", 0o644, "".join(f"{name}\n" for name in names).encode())
+    _mark_updated(rootfs)
+
+
+def write_tree(rootfs: Path, files: Mapping[str, tuple[int, bytes]], links: Mapping[str, str]) -> None:
+    """Write files and links below a root, making missing directories (0755)."""
+    for path, (mode, content) in files.items():
+        _write(rootfs / path.lstrip("/"), mode, content)
+    for path, target in links.items():
+        link = rootfs / path.lstrip("/")
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+
+
+def _write(path: Path, mode: int, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.write_bytes(content)
+    path.chmod(mode)
+
+
+def _forget_identity(rootfs: Path) -> None:
+    """Leave an *empty* machine-id: without the file systemd would apply its presets at the first boot."""
+    etc = rootfs / "etc"
+    (etc / "machine-id").write_bytes(b"")
+    (etc / "hostname").unlink(missing_ok=True)
+    if not (etc / "resolv.conf").is_symlink():
+        (etc / "resolv.conf").unlink(missing_ok=True)
+
+
+def _mark_updated(rootfs: Path) -> None:
+    """Tell systemd that /etc and /var fit /usr, or each first boot rebuilds caches (ConditionNeedsUpdate)."""
+    usr = (rootfs / "usr").stat()
+    for name in ("etc/.updated", "var/.updated"):
+        stamp = rootfs / name
+        stamp.parent.mkdir(parents=True, exist_ok=True)
+        stamp.touch()
+        os.utime(stamp, ns=(usr.st_mtime_ns, usr.st_mtime_ns))

@@ -1,0 +1,114 @@
+# shellcheck shell=sh
+# What the guest scripts share. POSIX sh; sourced, never run.
+#
+# SW_ROOT is put before every path, so that the scripts can be tried in a directory. SW_MDS is the
+# metadata server. Nothing here prints on standard output unless it says so.
+
+SW_ROOT=${SW_ROOT-}
+SW_MDS=${SW_MDS:-http://169.254.169.254}
+SW_V1=$SW_MDS/computeMetadata/v1
+SW_LIB=$SW_ROOT/usr/lib/stoneware
+SW_IMAGE=$SW_LIB/image
+SW_RUN=$SW_ROOT/run/stoneware
+LC_ALL=C
+export LC_ALL
+
+sw_say() {
+    printf 'stoneware: %s\n' "$*" >&2
+}
+
+# All requests go through here: no proxy, no ~/.curlrc, the header that the server asks for.
+sw_curl() {
+    curl -q --silent --noproxy '*' --connect-timeout 2 -H 'Metadata-Flavor: Google' "$@"
+}
+
+# sw_json_string TEXT: print TEXT as a JSON string. Control characters become blanks, bytes above 127
+# are passed on as they are.
+sw_json_string() {
+    printf '%s\n' "$1" | awk '
+        { gsub(/\\/, "\\\\"); gsub(/"/, "\\\""); gsub(/\t/, "\\t"); gsub(/[\001-\037\177]/, " ")
+          printf "%s%s", (NR > 1 ? "\\n" : "\""), $0 }
+        END { print "\"" }'
+}
+
+# sw_put NAMESPACE/KEY FILE: report one guest attribute. Failures are not fatal: the machine goes on.
+sw_put() {
+    sw_curl --max-time 10 --retry 2 --retry-connrefused -o /dev/null -X PUT --data-binary "@$2" \
+        "$SW_V1/instance/guest-attributes/$1"
+}
+
+# sw_facts: set commit, image, config and boot_id from what the boot script has left in /run.
+sw_facts() {
+    image='' commit='' config='' boot_id=''
+    # shellcheck source=/dev/null
+    if [ -r "$SW_RUN/facts" ]; then . "$SW_RUN/facts"; fi
+}
+
+# sw_status PHASE ERROR [EXTRA]: write and report stoneware/status; EXTRA is JSON members with a
+# leading comma. The members that do not change within a boot come from sw_facts.
+sw_status() {
+    sw_write_status "$@"
+    sw_put stoneware/status "$SW_RUN/status.json"
+}
+
+sw_write_status() {
+    sw_error='""'
+    if [ -n "$2" ]; then sw_error=$(sw_json_string "$2"); fi
+    printf '{"phase":"%s","image":"%s","commit":"%s","config":"%s","boot_id":"%s","error":%s%s}\n' \
+        "$1" "$image" "$commit" "$config" "$boot_id" "$sw_error" "${3-}" >"$SW_RUN/status.json.new"
+    mv -f "$SW_RUN/status.json.new" "$SW_RUN/status.json"
+}
+
+# sw_user_of TEXT: resolve the USER of an image as BuildKit does. Sets uid, gid, home, and groups
+# ("init" where the user's own groups apply, else "none"). Fails with a sentence on an unknown name.
+sw_user_of() {
+    uid=0 gid=0 home=/root groups=none login=''
+    if [ -z "$1" ]; then return 0; fi
+    sw_found=$(awk -F: -v who="${1%%:*}" -v passwd="$SW_ROOT/etc/passwd" '
+        BEGIN {
+            numeric = who ~ /^[0-9]+$/
+            while ((getline <passwd) > 0)
+                if ($1 == who || (numeric && $3 == who)) {
+                    print $3, $4, $1, ($6 == "" ? "/" : $6)
+                    exit
+                }
+            if (numeric) print who, 0, "-", "/"
+        }')
+    if [ -z "$sw_found" ]; then
+        sw_say "there is no user named ${1%%:*} in the machine"
+        return 1
+    fi
+    read -r uid gid login home <<END
+$sw_found
+END
+    case $1 in
+    *:*)
+        gid=$(sw_group_of "${1#*:}")
+        if [ -z "$gid" ]; then
+            sw_say "there is no group named ${1#*:} in the machine"
+            return 1
+        fi
+        ;;
+    *)
+        if [ "$login" != - ]; then groups=init; fi
+        ;;
+    esac
+}
+
+# sw_group_of NAME|NUMBER: print the number of a group, nothing where it is unknown.
+sw_group_of() {
+    awk -F: -v who="$1" -v file="$SW_ROOT/etc/group" '
+        BEGIN {
+            if (who ~ /^[0-9]+$/) { print who; exit }
+            while ((getline <file) > 0) if ($1 == who) { print $3; exit }
+        }'
+}
+
+# sw_as COMMAND…: replace this shell by COMMAND under the identity that sw_user_of has set.
+sw_as() {
+    if [ "$uid:$gid:$groups" = 0:0:none ]; then exec "$@"; fi
+    if [ "$groups" = init ]; then
+        exec setpriv --reuid="$login" --regid="$gid" --init-groups "$@"
+    fi
+    exec setpriv --reuid="$uid" --regid="$gid" --clear-groups "$@"
+}

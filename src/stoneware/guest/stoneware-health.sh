@@ -1,0 +1,79 @@
+#!/bin/sh
+# Run the image's health check and report what it says: at once and in quick succession until the
+# first success, then every interval. Times are in milliseconds.
+set -u
+# shellcheck source=src/stoneware/guest/lib.sh
+. "${SW_ROOT-}/usr/lib/stoneware/lib.sh"
+interval=30000 timeout=30000 start_period=0 start_interval=5000 retries=3
+# shellcheck source=/dev/null
+. "$SW_IMAGE/healthcheck"
+OUTPUT=$SW_RUN/health.output
+
+# uptime_ms: set `now`.
+uptime_ms() {
+    read -r up _ </proc/uptime
+    now=$((${up%.*} * 1000 + 1${up#*.} * 10 - 1000))
+}
+
+pause() {
+    sleep "$(($1 / 1000)).$(printf '%03d' $(($1 % 1000)))"
+}
+
+# probe: run the check once; sets `code`.
+probe() {
+    timeout -k 1 "$((timeout / 1000)).$(printf '%03d' $((timeout % 1000)))" \
+        "$SW_LIB/service-exec" healthcheck >"$OUTPUT" 2>&1 </dev/null
+    code=$?
+    if [ "$code" -eq 124 ]; then printf 'the health check took longer than %d ms\n' "$timeout" >>"$OUTPUT"; fi
+}
+
+# tell STATUS: report where something changed. A healthy machine that stays so says nothing.
+tell() {
+    if [ "$1" = "$told" ] && [ "$failing" -eq 0 ]; then return 0; fi
+    told=$1
+    printf '{"status":"%s","exit":%d,"failing":%d,"output":%s}\n' "$1" "$code" "$failing" \
+        "$(sw_json_string "$(tail -c 1024 "$OUTPUT" | tr -d '\000')")" >"$SW_RUN/health.json"
+    sw_put stoneware/health "$SW_RUN/health.json"
+}
+
+# Until the first success the machine is starting, for as long as Docker would wait: the start period
+# and then `retries` intervals.
+start() {
+    uptime_ms
+    deadline=$((now + start_period + retries * interval))
+    wait=100
+    while :; do
+        probe
+        if [ "$code" -eq 0 ]; then break; fi
+        failing=$((failing + 1))
+        uptime_ms
+        if [ "$now" -ge "$deadline" ]; then return 0; fi
+        if [ "$failing" -eq 1 ]; then tell starting; fi
+        pause "$wait"
+        wait=$((wait * 3 / 2))
+        if [ "$wait" -gt "$start_interval" ]; then wait=$start_interval; fi
+        if [ "$wait" -lt 10 ]; then wait=10; fi
+    done
+    failing=0
+    tell healthy
+}
+
+follow() {
+    if [ "$code" -ne 0 ]; then tell unhealthy; fi
+    while :; do
+        pause "$interval"
+        probe
+        if [ "$code" -eq 0 ]; then
+            failing=0
+            tell healthy
+            continue
+        fi
+        failing=$((failing + 1))
+        if [ "$failing" -ge "$retries" ]; then tell unhealthy; else tell "$told"; fi
+    done
+}
+
+told='' failing=0 code=0
+mkdir -p "$SW_RUN"
+start
+follow

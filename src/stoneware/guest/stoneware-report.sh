@@ -1,0 +1,78 @@
+#!/bin/sh
+# Say that the machine runs, once every unit of the image has been started; or which of them failed.
+#   stoneware-report               at the end of the boot
+#   stoneware-report failed UNIT   a unit of the image failed (OnFailure=)
+#   stoneware-report ended UNIT    the image's service has ended (ExecStopPost=)
+set -u
+# shellcheck source=src/stoneware/guest/lib.sh
+. "${SW_ROOT-}/usr/lib/stoneware/lib.sh"
+mkdir -p "$SW_RUN"
+sw_facts
+
+# last_lines UNIT: what it said last, for people who see only the report.
+last_lines() {
+    journalctl --unit="$1" --lines=15 --output=cat --no-pager 2>/dev/null | tail -c 2000
+}
+
+complain() {
+    sw_say "$1"
+    sw_status failed "$1" "${2-}"
+}
+
+unit_failed() {
+    # The journal may lag behind the end of the process.
+    journalctl --sync 2>/dev/null
+    code=$(systemctl show --property=ExecMainStatus --value "$1")
+    complain "$1 failed with exit code ${code:-unknown}
+$(last_lines "$1")" ",\"exit\":${code:-1}"
+}
+
+booted() {
+    if [ -s "$SW_IMAGE/units" ]; then
+        # shellcheck disable=SC2046
+        set -- $(cat "$SW_IMAGE/units")
+        if systemctl --quiet is-failed "$@"; then
+            for unit in "$@"; do
+                if systemctl --quiet is-failed "$unit"; then unit_failed "$unit"; fi
+            done
+            return
+        fi
+    fi
+    if [ -e "$SW_RUN/ended" ]; then return; fi
+    sw_status running ''
+}
+
+# Docker's rule: when the main process ends, the machine ends. Not so when somebody restarts the unit.
+ended() {
+    case ${EXIT_CODE-} in
+    exited) code=$EXIT_STATUS ;;
+    killed | dumped) code=$((128 + $(kill -l "$EXIT_STATUS" 2>/dev/null || echo 0))) ;;
+    *) code=1 ;;
+    esac
+    case $EXIT_STATUS in [A-Z]*) code=$((128 + $(signal_number "$EXIT_STATUS"))) ;; esac
+    if [ "$(systemctl is-system-running)" = stopping ]; then
+        sw_status stopped '' ",\"exit\":$code"
+        return
+    fi
+    job=$(systemctl show --property=Job --value "$1")
+    if [ "${job:-0}" != 0 ] && [ "${SERVICE_RESULT-}" = success ]; then return; fi
+    : >"$SW_RUN/ended"
+    if [ "$code" -eq 0 ]; then
+        sw_status stopped '' ',"exit":0'
+    else
+        journalctl --sync 2>/dev/null
+        complain "the service ${1%.service} ended with exit code $code
+$(last_lines "$1")" ",\"exit\":$code"
+    fi
+    systemctl --no-block exit "$code"
+}
+
+signal_number() {
+    env kill -l "$1"
+}
+
+case ${1-} in
+failed) unit_failed "$2" ;;
+ended) ended "$2" ;;
+*) booted ;;
+esac

@@ -1,0 +1,183 @@
+"""The files that are particular to one image: its service, environment, health check and description."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from stoneware.errors import InputError
+
+IMAGE_DIRECTORY = "/usr/lib/stoneware/image"
+_UNITS = "/etc/systemd/system"
+_STOP_TIMEOUT = "stoneware.stop-timeout"
+_RELOAD = "stoneware.reload"
+# Units of every machine, which a service of the image's name must not replace.
+_TAKEN = re.compile(
+    r"(stoneware|systemd|dbus|getty|console-getty|user|emergency|rescue|initrd)([-@.].*)?|.*\.target"
+)
+
+
+class HealthSettings(Protocol):
+    """What is needed of a HEALTHCHECK; times in seconds, `test` None for HEALTHCHECK NONE."""
+
+    @property
+    def test(self) -> tuple[str, ...] | None: ...  # noqa: D102
+    @property
+    def interval(self) -> float: ...  # noqa: D102
+    @property
+    def timeout(self) -> float: ...  # noqa: D102
+    @property
+    def start_period(self) -> float: ...  # noqa: D102
+    @property
+    def start_interval(self) -> float: ...  # noqa: D102
+    @property
+    def retries(self) -> int: ...  # noqa: D102
+
+
+class ImageSettings(Protocol):
+    """What is needed of an image's configuration (machinefile.recipe.ImageConfig has it all)."""
+
+    @property
+    def env(self) -> tuple[tuple[str, str], ...]: ...  # noqa: D102
+    @property
+    def user(self) -> str: ...  # noqa: D102
+    @property
+    def workdir(self) -> str: ...  # noqa: D102
+    @property
+    def shell(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def entrypoint(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def cmd(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def healthcheck(self) -> HealthSettings | None: ...  # noqa: D102
+    @property
+    def volumes(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def ports(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def labels(self) -> tuple[tuple[str, str], ...]: ...  # noqa: D102
+    @property
+    def stop_signal(self) -> str: ...  # noqa: D102
+
+
+def image_files(
+    config: ImageSettings, name: str, version: str, commit: str | None
+) -> dict[str, tuple[int, bytes]]:
+    """Return the files the seal lays over the image: absolute path to (mode, content).
+
+    The service, where there is an ENTRYPOINT or CMD, is enabled by the seal (it reads `service`). Raises
+    InputError for a label or a STOPSIGNAL that means nothing.
+    """
+    labels = dict(config.labels)
+    texts = {
+        "name": f"{name}\n",
+        "version": f"{version}\n",
+        "commit": f"{commit or ''}\n",
+        "env": encode(config.env),
+        "process": f"user={shlex.quote(config.user)} workdir={shlex.quote(config.workdir or '/')}\n",
+        "volumes": "".join(f"{path}\n" for path in config.volumes),
+        "ports": "".join(f"{port}\n" for port in config.ports),
+        **_health_files(config.healthcheck),
+    }
+    if labels.get(_RELOAD):
+        texts["reload.argv"] = _argv([*config.shell, labels[_RELOAD]])
+    files = {f"{IMAGE_DIRECTORY}/{key}": text for key, text in texts.items()}
+    unit = service_unit(config, name)
+    if unit:
+        files[f"{IMAGE_DIRECTORY}/service"] = f"{unit}\n"
+        files[f"{IMAGE_DIRECTORY}/service.argv"] = _argv([*config.entrypoint, *config.cmd])
+        files[f"{_UNITS}/{unit}"] = _unit_text(config, unit, f"{name} {version}".strip(), labels)
+    files[f"{IMAGE_DIRECTORY}/owned"] = _owned([*files, f"{IMAGE_DIRECTORY}/owned"], unit)
+    return {path: (0o644, text.encode(errors="surrogateescape")) for path, text in files.items()}
+
+
+def service_unit(config: ImageSettings, name: str) -> str:
+    """Return the name of the image's service, empty where it has neither ENTRYPOINT nor CMD."""
+    if not (config.entrypoint or config.cmd):
+        return ""
+    plain = re.sub(r"[^A-Za-z0-9:_.\-]", "-", name)
+    return f"image-{plain}.service" if _TAKEN.fullmatch(plain) else f"{plain}.service"
+
+
+def encode(values: Sequence[tuple[str, str]] | Mapping[str, str]) -> str:
+    r"""Return variables as the boot agent reads them: sorted KEY=VALUE lines with `\\`, `\n` and `\r`."""
+    table = dict(values)
+    lines = []
+    for key in sorted(table):
+        value = table[key].replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+        lines.append(f"{key}={value}\n")
+    return "".join(lines)
+
+
+def _argv(argv: Sequence[str]) -> str:
+    return f"set -- {shlex.join(argv)}\n"
+
+
+def _health_files(check: HealthSettings | None) -> dict[str, str]:
+    if check is None or not check.test:
+        return {}
+    times = ("interval", "timeout", "start_period", "start_interval")
+    words = [f"{key}={max(round(getattr(check, key) * 1000), 0)}" for key in times]
+    return {
+        "healthcheck": " ".join([*words, f"retries={max(check.retries, 1)}"]) + "\n",
+        "healthcheck.argv": _argv(check.test),
+    }
+
+
+def _unit_text(config: ImageSettings, unit: str, description: str, labels: Mapping[str, str]) -> str:
+    # The drop-in that makes it wait for the boot agent is the one every unit of an image gets (seal.sh).
+    shown = re.sub(r"[^\x20-\x7e]", " ", description).replace("%", "%%")
+    return f"""\
+[Unit]
+Description={shown}
+ConditionPathExists=!/run/stoneware/no-service
+
+[Service]
+Type=exec
+# USER, WORKDIR, ENV and the machine's configuration are applied by service-exec.
+ExecStart=/usr/lib/stoneware/service-exec service
+ExecStopPost=-/usr/lib/stoneware/stoneware-report ended %n
+KillSignal={_signal(config.stop_signal)}
+KillMode=mixed
+TimeoutStopSec={_seconds(labels.get(_STOP_TIMEOUT, "90"))}
+SuccessExitStatus=143
+Restart=no
+TasksMax=infinity
+SyslogIdentifier={unit.removesuffix(".service")}
+StandardOutput=journal+console
+StandardError=journal+console
+LogRateLimitIntervalSec=0
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def _signal(text: str) -> str:
+    name = (text or "SIGTERM").upper()
+    if re.fullmatch(r"\d{1,2}", name):
+        return name
+    name = name if name.startswith("SIG") else f"SIG{name}"
+    if not re.fullmatch(r"SIG([A-Z]+[0-9]?|RTM(IN\+|AX-)\d{1,2})", name):
+        raise InputError(f"STOPSIGNAL {text!r} is not a signal", resolution="for example: STOPSIGNAL SIGQUIT")
+    return name
+
+
+def _seconds(text: str) -> str:
+    if not re.fullmatch(r"\d{1,6}(\.\d+)?", text):
+        raise InputError(
+            f"the label {_STOP_TIMEOUT} must be a number of seconds, not {text!r}",
+            resolution=f"LABEL {_STOP_TIMEOUT}=90",
+        )
+    return text
+
+
+def _owned(paths: Sequence[str], unit: str) -> str:
+    """List what the seal of an image built FROM this one removes before it lays down its own."""
+    extra = (
+        [f"{_UNITS}/{unit}.d/50-stoneware.conf", f"{_UNITS}/multi-user.target.wants/{unit}"] if unit else []
+    )
+    return "".join(f"{path}\n" for path in sorted([*paths, *extra]))
