@@ -113,13 +113,13 @@ def check_config(
     everything = effective_values(contract["env"], values, {**BUILTINS, **(builtins or {})})
     problems: dict[str, _Problem] = {}
     for fault, places in _template_faults(contract["needs"], everything):
-        name, reason = _read_fault(fault)
+        name, reason = _read_fault(fault, everything)
         problem = problems.setdefault(name, _Problem(name))
-        problem.reasons = list(dict.fromkeys([*problem.reasons, reason]))
+        problem.reasons = list(dict.fromkeys([*problem.reasons, *reason]))
         problem.where = list(dict.fromkeys([*problem.where, *places]))
     for name, reason in _schema_faults(contract, values, everything):
         problem = problems.setdefault(name, _Problem(name))
-        if not (reason == "is not set" and problem.reasons):
+        if reason not in problem.reasons:
             problem.reasons.append(reason)
     secrets = [reveal(everything[name]) for name in secret_names(contract, values) if name in everything]
     return [redact(_sentence(problem, contract, everything), secrets) for problem in problems.values()]
@@ -147,13 +147,13 @@ def _places(need: Mapping[str, Any], offset: int) -> list[str]:
     return [f"{path}:{int(line) + offset}" for path, _, line in split]
 
 
-def _read_fault(fault: Fault) -> tuple[str, str]:
-    """Return the variable a fault of rendering is about, and the reason without its name."""
+def _read_fault(fault: Fault, values: Mapping[str, str | Secret]) -> tuple[str, list[str]]:
+    """Return the variable a fault of rendering is about and what is wrong, with the template's own words."""
     words = fault.reason.removeprefix("required ").removeprefix("variable ")
     name, _, rest = words.partition(" ")
-    if rest.startswith("is missing a value: "):
-        return name, rest.removeprefix("is missing a value: ")
-    return name, "is not set" if rest.startswith("is not set") else "must not be empty or unset"
+    reasons = ["must not be empty" if name in values else "is not set"]
+    _, colon, message = rest.partition("is missing a value: ")
+    return name, [*reasons, message] if colon else reasons
 
 
 def _schema_faults(

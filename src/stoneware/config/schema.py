@@ -70,7 +70,7 @@ def _misfits(schema: Schema) -> Iterator[str]:
         types = rule.get("type", "string") if isinstance(rule, dict) else "string"
         for kind in [types] if isinstance(types, str) else types:
             if kind not in _TYPES:
-                yield f"/properties/{name}/type: a variable is string, integer, number or boolean, never {kind}"
+                yield f"/properties/{name}/type: a variable is string, integer, number or boolean, not {kind}"
 
 
 def _bad_references(schema: Schema) -> Iterator[str]:

@@ -1,0 +1,119 @@
+"""How the interpolation program is called: files, names, values, wrong usage, big templates."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+
+import pytest
+
+from stoneware.config.render import program
+from tests.config import oracle
+from tests.config.awks import PRESENT, encoded, every_awk, interpolate
+
+pytestmark = pytest.mark.tool
+
+
+@every_awk
+@pytest.mark.parametrize(
+    ("template", "line"),
+    [(b"\0", 1), (b"a\nb\0c\n\0", 2), (b"a\n\n\n\n\0", 5), (b"x" * 9000 + b"\n\0", 2)],
+)
+def test_nul_bytes_are_refused_with_their_line(awk, template, line):
+    got = interpolate(awk, template)
+    assert (got.code, got.out) == (2, b"")
+    assert got.err == f"t:{line}: a NUL byte; templates are text\n".encode()
+
+
+def run(awk, *words, stdin=b"", locale="C", cwd=None):
+    env = {"PATH": "/usr/bin:/bin", "LC_ALL": locale}
+    argv = [*awk, "-f", str(program()), *words]
+    return subprocess.run(argv, input=stdin, capture_output=True, env=env, cwd=cwd, check=False)
+
+
+@every_awk
+@pytest.mark.parametrize(
+    "name", ["a b", "it's", "x=1", "-v", "$HOME", "a;id", "a\\nb", "a:b", "é", "*", "`id`"]
+)
+def test_template_names_are_paths_whatever_they_look_like(awk, name, tmp_path):
+    (tmp_path / name).write_bytes(b"<${A:-d}>")
+    path = str(tmp_path / name)
+    got = run(awk, path)
+    assert (got.returncode, got.stdout, got.stderr) == (0, b"<d>", b"")
+    (tmp_path / name).write_bytes(b"\n$A")
+    got = run(awk, path)
+    assert (got.returncode, got.stdout) == (2, b"")
+    assert got.stderr == f"{path}:2: variable A is not set and has no default\n".encode()
+
+
+@every_awk
+def test_a_relative_template_named_like_an_assignment(awk, tmp_path):
+    (tmp_path / "mode=list").write_bytes(b"ok")
+    assert run(awk, "mode=list", cwd=tmp_path).stdout == b"ok"
+
+
+@every_awk
+def test_later_files_of_values_win(awk, tmp_path):
+    (tmp_path / "env").write_bytes(encoded({"A": b"1", "B": b"old\n"}))
+    (tmp_path / "config").write_bytes(encoded({"B": b"new"})[:-1])  # no newline at the end
+    got = run(awk, "-v", f"values={tmp_path}/env:{tmp_path}/config", stdin=b"$A $B")
+    assert (got.returncode, got.stdout) == (0, b"1 new")
+
+
+@every_awk
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["/nowhere/template"], "/nowhere/template: cannot read this template"),
+        (["/"], "/: cannot read this template"),
+        (["-v", "values=/nowhere/values", "-"], "/nowhere/values: cannot read this file of values"),
+        (["-v", "mode=dance", "-"], "<stdin>: unknown mode dance"),
+        (["a", "b"], "a: one template at a time"),
+    ],
+)
+def test_wrong_usage_is_said(awk, words, message):
+    got = run(awk, *words)
+    assert (got.returncode, got.stdout, got.stderr.decode()) == (2, b"", message + "\n")
+
+
+@every_awk
+def test_a_damaged_file_of_values_is_refused_with_its_line(awk, tmp_path):
+    (tmp_path / "values").write_text("A=1\nnonsense\n")
+    got = run(awk, "-v", f"values={tmp_path}/values", stdin=b"$A")
+    assert (got.returncode, got.stdout) == (2, b"")
+    assert got.stderr.decode() == f"{tmp_path}/values:2: expected KEY=VALUE\n"
+
+
+@pytest.mark.skipif("gawk" not in PRESENT, reason="only gawk counts characters")
+def test_a_multibyte_locale_is_refused():
+    got = run(PRESENT["gawk"], stdin=b"x", locale="C.UTF-8")
+    assert (got.returncode, got.stdout) == (2, b"")
+    assert b"run this program with LC_ALL=C" in got.stderr
+
+
+def big_templates():
+    """Name templates of about 1 MB that would take a quadratic program minutes."""
+    lines = "".join(f"key{i}=${{V{i}:-d{i}}} {'x' * 70} $V{i % 100}\n" for i in range(10_000))
+    yield "lines", lines
+    yield "one line", lines.replace("\n", " ")
+    yield "nested", "${U:-" * 20_000 + "x" + "}" * 20_000
+    yield "unclosed", "${U:-" * 20_000
+    yield "one big value", "x" * 1_000_000 + "$BIG"
+
+
+BIG = dict(big_templates())
+
+
+@every_awk
+@pytest.mark.parametrize("name", BIG)
+def test_time_is_linear(awk, name, tmp_path):
+    """mawk needs about 0.2 s for these."""
+    values = {f"V{i}": f"value {i}\n".encode() for i in range(10_000)} | {"BIG": b"a\nb\\" * 100_000}
+    started = time.monotonic()
+    got = interpolate(awk, BIG[name].encode(), values=values, directory=tmp_path)
+    seconds = time.monotonic() - started
+    assert got.code == (2 if name == "unclosed" else 0)
+    if name == "lines":
+        assert got.out == oracle.render(BIG[name].encode(), values)[0]
+    # Other work on the computer may slow this down; a quadratic step would still take far longer.
+    assert seconds < (20.0 if awk[0] == "busybox" else 8.0)
