@@ -1,15 +1,19 @@
-"""A platform that lives in memory: a real state machine behind the same protocol, with the same errors."""
+"""A platform that lives in memory: a real state machine behind the same protocol, with the same errors.
+
+With a `journal` its machines outlive the process, as real ones do.
+"""
 
 # ruff: noqa: ARG002  # the protocol names arguments that memory does not need
 
 from __future__ import annotations
 
 import hashlib
-import itertools
+import pickle
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from stoneware.errors import InputError, MachineError, StonewareError
@@ -18,23 +22,30 @@ from stoneware.platform import Health, Machine, MachineSpec, Phase, PortMapping
 
 
 class MemoryPlatform:
-    """Machines that only exist as records. `fail_next_create` and `while_creating` make faults happen."""
+    """Machines that only exist as records. The attributes at the end of `__init__` make faults happen."""
 
     can_checkpoint = True
 
-    def __init__(self) -> None:
+    def __init__(self, journal: Path | None = None) -> None:
+        self._journal = journal
         self._machines: dict[str, Machine] = {}
         self._consoles: dict[str, bytes] = {}
         self._guest: dict[str, dict[str, str]] = {}
-        self._ids = itertools.count(1)
-        self._free_ports = itertools.count(40000)
+        self._made = 0
         self._lock = threading.RLock()
+        if journal is not None and journal.exists():
+            self._made, self._machines, self._consoles = pickle.loads(journal.read_bytes())  # noqa: S301
         self.images: dict[str, bytes] = {}
         self.checkpoints: dict[str, Mapping[str, Any]] = {}
         self.calls: list[str] = []
         self.fail_next_create: StonewareError | None = None
         self.fail_after_create: StonewareError | None = None
         self.while_creating: Callable[[], None] = lambda: None
+        self.after_creating: Callable[[], None] = lambda: None
+
+    def _save(self) -> None:
+        if self._journal is not None:
+            self._journal.write_bytes(pickle.dumps((self._made, self._machines, self._consoles)))
 
     def create(self, spec: MachineSpec) -> Machine:
         with self._lock:
@@ -47,7 +58,8 @@ class MemoryPlatform:
             ports = tuple(self._publish(port) for port in spec.ports)
         self.while_creating()
         with self._lock:
-            number = next(self._ids)
+            self._made += 1
+            number = self._made
             self._machines[spec.name] = Machine(
                 name=spec.name,
                 id=f"m{number:08x}",
@@ -67,6 +79,9 @@ class MemoryPlatform:
                 spec=spec,
             )
             self._consoles[spec.name] = f"{spec.name} boots\n".encode()
+            self._save()
+        self.after_creating()
+        with self._lock:
             if self.fail_after_create is not None:
                 error, self.fail_after_create = self.fail_after_create, None
                 self._machines[spec.name] = replace(
@@ -79,7 +94,9 @@ class MemoryPlatform:
         taken = {other.host_port for machine in self._machines.values() for other in machine.ports}
         if port.host_port in taken:
             raise InputError(f"port {port.host_port} is in use")
-        return port if port.host_port else replace(port, host_port=next(self._free_ports))
+        if port.host_port:
+            return port
+        return replace(port, host_port=next(free for free in range(40000, 50000) if free not in taken))
 
     def observe(self, name: str) -> Machine | None:
         with self._lock:
@@ -113,6 +130,7 @@ class MemoryPlatform:
             self.calls.append(f"destroy {name}")
             for table in (self._machines, self._consoles, self._guest):
                 table.pop(name, None)  # type: ignore[attr-defined]
+            self._save()
 
     def console(self, name: str, offset: int = 0) -> tuple[bytes, int]:
         with self._lock:

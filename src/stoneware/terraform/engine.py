@@ -132,14 +132,15 @@ class BinaryEngine:
             try:
                 for raw in _present(process.stdout):
                     _take(raw, lines, on_line)
-                code = process.wait()
             except BaseException:
                 self.close()
                 raise
+            self._process = None
+            process.communicate()  # closes our end and waits
             stderr = _read_all(errors.fileno())
-        if code < 0:
-            raise _crashed(code, "".join(lines) + stderr)
-        return Output(code, "".join(lines), stderr)
+        if process.returncode < 0:
+            raise _crashed(process.returncode, "".join(lines) + stderr)
+        return Output(process.returncode, "".join(lines), stderr)
 
     def _start(
         self, argv: Sequence[str], environment: Mapping[str, str], errors: IO[bytes]

@@ -54,8 +54,8 @@ class Terraform:
 
     `provider` is served from this process. `verbose` gets Terraform's own output line by line. `binary`
     (default: the environment variable STONEWARE_TERRAFORM) is a terraform or tofu executable to use instead
-    of the library. `environment` is added to the little that Terraform gets of ours. `lock_timeout` is in seconds.
-    All methods raise TerraformError for what Terraform refuses and HostError where it cannot run.
+    of the library. `environment` is added to the little that Terraform gets of ours. `lock_timeout` is in
+    seconds. All methods raise TerraformError for what Terraform refuses and HostError where it cannot run.
     """
 
     def __init__(

@@ -1,0 +1,59 @@
+"""Terraform on a directory of a test's own, with the provider over machines in memory."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from stoneware.provider.server import ProviderServer
+from stoneware.terraform.runner import Terraform
+
+from .memory_platform import MemoryPlatform
+
+HEAD = """
+terraform {
+  required_providers {
+    stoneware = {
+      source = "stoneware.local/stoneware/stoneware"
+    }
+  }
+}
+"""
+IMAGE = "image:sha256:" + "ab" * 32
+
+Configure = Callable[[str], None]
+
+
+@pytest.fixture
+def platform() -> MemoryPlatform:
+    return MemoryPlatform()
+
+
+@pytest.fixture
+def configure(tmp_path: Path) -> Configure:
+    """Replace the configuration by the given resources; IMAGE stands for an image."""
+
+    def write(text: str) -> None:
+        (tmp_path / "main.tf").write_text(HEAD + text.replace("IMAGE", f'"{IMAGE}"'))
+
+    return write
+
+
+@pytest.fixture
+def terraform(
+    tmp_path: Path, platform: MemoryPlatform, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Terraform]:
+    monkeypatch.delenv("STONEWARE_TERRAFORM", raising=False)
+    with Terraform(tmp_path, provider=ProviderServer(platform)) as running:
+        yield running
+
+
+@pytest.fixture
+def binary() -> Path:
+    found = shutil.which("terraform") or shutil.which("tofu")
+    if found is None:
+        pytest.skip("no terraform or tofu executable on this computer")
+    return Path(found)

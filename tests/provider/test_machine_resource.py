@@ -1,0 +1,339 @@
+"""The resource `stoneware_machine`, driven by real Terraform over machines in memory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from stoneware.errors import BuildError, InputError, MachineError
+from stoneware.platform import MachineSpec, Phase, PortMapping, VolumeMount
+from stoneware.terraform.results import TerraformError
+from stoneware.terraform.runner import Terraform
+
+from .conftest import IMAGE, Configure
+from .memory_platform import MemoryPlatform
+
+pytestmark = pytest.mark.tool
+
+ADDRESS = "stoneware_machine.m"
+MINIMAL = 'resource "stoneware_machine" "m" {\n  name   = "m1"\n  source = IMAGE\n%s}\n'
+FULL = {
+    "kind": '"builder"',
+    "hostname": '"broker-1"',
+    "metadata": '{ "config" = "A=1", "other" = "x" }',
+    "files": '{ "bundle.tar" = "/tmp/bundle.tar" }',
+    "volumes": '[{ volume = "data", path = "/data" }, { volume = "b", path = "/b", read_only = true }]',
+    "ports": '[{ machine_port = 80 }, { machine_port = 53, host_port = 5353, protocol = "udp" }]',
+    "memory": "536870912",
+    "cpus": "0.1",
+    "read_only": "true",
+    "restart": '"on-failure:3"',
+    "stop_timeout": "360.5",
+    "image_ref": '"hello:latest"',
+    "labels": '{ "a" = "b" }',
+}
+
+
+def machine(**attributes: str) -> str:
+    return MINIMAL % "".join(f"  {name} = {value}\n" for name, value in attributes.items())
+
+
+def test_created_as_asked_and_nothing_to_do_afterwards(
+    terraform: Terraform, configure: Configure, platform: MemoryPlatform
+) -> None:
+    configure(machine(**FULL))
+    assert terraform.apply().added == 1
+    [made] = platform.machines()
+    assert made.spec == MachineSpec(
+        name="m1",
+        source=IMAGE,
+        kind="builder",
+        hostname="broker-1",
+        metadata={"config": "A=1", "other": "x"},
+        files={"bundle.tar": Path("/tmp/bundle.tar")},
+        volumes=(VolumeMount("data", "/data"), VolumeMount("b", "/b", read_only=True)),
+        ports=(PortMapping("0.0.0.0", 0, 80), PortMapping("0.0.0.0", 5353, 53, "udp")),
+        memory=512 << 20,
+        cpus=0.1,
+        read_only=True,
+        restart="on-failure:3",
+        stop_timeout=360.5,
+        image_ref="hello:latest",
+        labels={"a": "b"},
+    )
+    assert terraform.plan().noop
+    assert terraform.plan().drift == ()
+
+
+@pytest.mark.parametrize("optional", [{}, {"metadata": "{}", "volumes": "[]", "ports": "[]", "labels": "{}"}])
+def test_what_is_left_out_or_empty_is_no_difference(
+    terraform: Terraform, configure: Configure, platform: MemoryPlatform, optional: dict[str, str]
+) -> None:
+    configure(machine(**optional))
+    terraform.apply()
+    resource = terraform.state().get(ADDRESS)
+    assert resource is not None
+    assert {name: resource.values[name] for name in ("id", "ip", "phase", "image_id", "kind", "restart")} == {
+        "id": "m00000001",
+        "ip": "10.0.0.2",
+        "phase": "running",
+        "image_id": IMAGE.removeprefix("image:"),
+        "kind": "machine",
+        "restart": "no",
+    }
+    assert terraform.plan().noop
+
+
+def test_metadata_is_changed_in_place(
+    terraform: Terraform, configure: Configure, platform: MemoryPlatform
+) -> None:
+    configure(machine(metadata='{ "keep" = "1", "change" = "1", "drop" = "1" }'))
+    terraform.apply()
+    platform.calls.clear()
+    configure(machine(metadata='{ "keep" = "1", "change" = "2", "new" = "1" }'))
+    [change] = terraform.plan().changes
+    assert change.actions == ("update",)
+    assert terraform.apply().changed == 1
+    assert platform.calls == ["set_metadata m1 ['change', 'drop', 'new']"]
+    [made] = platform.machines()
+    assert made.id == "m00000001"
+    assert made.spec.metadata == {"keep": "1", "change": "2", "new": "1"}
+    assert terraform.plan().noop
+
+
+CHANGED = {
+    "kind": '"machine"',
+    "hostname": '"broker-2"',
+    "files": '{ "bundle.tar" = "/tmp/other.tar" }',
+    "volumes": '[{ volume = "data", path = "/data" }]',
+    "ports": "[{ machine_port = 81 }]",
+    "memory": "null",
+    "cpus": "0.2",
+    "read_only": "null",
+    "restart": "null",
+    "stop_timeout": "20",
+    "image_ref": '"hello:v2"',
+    "labels": "null",
+}
+
+
+@pytest.mark.parametrize("name", sorted(CHANGED))
+def test_what_is_immutable_replaces_the_machine(
+    terraform: Terraform, configure: Configure, platform: MemoryPlatform, name: str
+) -> None:
+    configure(machine(**FULL))
+    terraform.apply()
+    configure(machine(**{**FULL, name: CHANGED[name]}))
+    plan = terraform.plan()
+    [change] = plan.changes
+    assert change.replaces
+    assert change.replace_for == (name,)
+    done = terraform.apply(plan)
+    assert (done.added, done.removed) == (1, 1)
+    assert [made.id for made in platform.machines()] == ["m00000002"]
+    assert terraform.plan().noop
+
+
+def test_a_machine_that_vanished_is_made_again(
+    terraform: Terraform, configure: Configure, platform: MemoryPlatform
+) -> None:
+    configure(machine())
+    terraform.apply()
+    platform.destroy("m1")
+    plan = terraform.plan()
+    assert [change.actions for change in plan.changes] == [("create",)]
+    assert [(change.address, change.actions) for change in plan.drift] == [(ADDRESS, ("delete",))]
+    terraform.apply(plan)
+    assert [made.id for made in platform.machines()] == ["m00000002"]
+
+
+def test_what_was_changed_behind_its_back_is_seen_and_set_right(
+    terraform: Terraform, configure: Configure, platform: MemoryPlatform
+) -> None:
+    configure(machine(metadata='{ "config" = "A=1" }'))
+    terraform.apply()
+    platform.set_metadata("m1", {"config": "A=evil", "more": "x"})
+    platform.stop("m1")
+    plan = terraform.plan()
+    assert [change.actions for change in plan.changes] == [("update",)]
+    assert [change.actions for change in plan.drift] == [("update",)]
+    terraform.apply(plan)
+    [made] = platform.machines()
+    assert made.spec.metadata == {"config": "A=1"}
+    resource = terraform.state().get(ADDRESS)
+    assert resource is not None
+    assert resource.values["phase"] == Phase.STOPPED
+
+
+def test_an_existing_machine_is_imported_by_name(
+    terraform: Terraform, configure: Configure, platform: MemoryPlatform
+) -> None:
+    platform.create(
+        MachineSpec("m1", IMAGE, metadata={"a": "b"}, cpus=0.1, ports=(PortMapping("0.0.0.0", 0, 80),))
+    )
+    port = '[{ machine_port = 80, host_port = 0, host_ip = "0.0.0.0", protocol = "tcp" }]'
+    configure(machine(metadata='{ "a" = "b" }', cpus="0.1", ports=port, kind='"machine"'))
+    terraform.import_(ADDRESS, "m1")
+    assert terraform.plan().noop
+    assert terraform.destroy().removed == 1
+    assert platform.machines() == []
+
+
+def test_import_of_a_machine_that_is_not_there(terraform: Terraform, configure: Configure) -> None:
+    configure(machine())
+    with pytest.raises(TerraformError, match="there is no machine 'm9'") as caught:
+        terraform.import_(ADDRESS, "m9")
+    assert caught.value.resolution.startswith("stoneware ps -a")
+    assert caught.value.exit_code == InputError.exit_code
+
+
+def test_destroying_what_is_gone_is_fine(
+    terraform: Terraform, configure: Configure, platform: MemoryPlatform
+) -> None:
+    configure(machine())
+    terraform.apply()
+    platform.destroy("m1")
+    terraform.destroy()
+    assert terraform.state().resources == ()
+
+
+def test_a_create_that_fails_leaves_nothing_in_the_state(
+    terraform: Terraform, configure: Configure, platform: MemoryPlatform
+) -> None:
+    configure(machine())
+    platform.fail_next_create = InputError("port 80 is in use", details="by nginx", resolution="stop nginx")
+    with pytest.raises(TerraformError) as caught:
+        terraform.apply()
+    error = caught.value
+    assert (error.brief, error.details, error.resolution) == ("port 80 is in use", "by nginx", "stop nginx")
+    assert error.exit_code == 2
+    assert error.diagnostics[0].address == ADDRESS
+    assert terraform.state().resources == ()
+    assert terraform.apply().added == 1
+
+
+def test_a_machine_that_was_made_but_failed_is_tainted_and_replaced(
+    terraform: Terraform, configure: Configure, platform: MemoryPlatform
+) -> None:
+    configure(machine())
+    platform.fail_after_create = MachineError("it did not boot", details="kernel panic")
+    with pytest.raises(BuildError, match="it did not boot"):
+        terraform.apply()
+    resource = terraform.state().get(ADDRESS)
+    assert resource is not None
+    assert resource.tainted
+    assert resource.values["phase"] == "failed"
+    done = terraform.apply()
+    assert (done.added, done.removed) == (1, 1)
+    assert [made.id for made in platform.machines()] == ["m00000002"]
+
+
+def test_a_machine_of_someone_else_is_neither_taken_nor_destroyed(
+    terraform: Terraform, configure: Configure, platform: MemoryPlatform
+) -> None:
+    theirs = platform.create(MachineSpec("m1", IMAGE))
+    configure(machine())
+    with pytest.raises(TerraformError, match="the machine name 'm1' is in use") as caught:
+        terraform.apply()
+    assert caught.value.diagnostics[0].attribute == "name"
+    assert caught.value.diagnostics[0].location.startswith("main.tf:")
+    terraform.destroy()
+    assert platform.machines() == [theirs]
+
+
+def test_values_that_are_known_after_apply_only(
+    terraform: Terraform, configure: Configure, platform: MemoryPlatform
+) -> None:
+    configure(
+        """
+        resource "terraform_data" "later" { input = "m7" }
+        resource "stoneware_machine" "m" {
+          name     = terraform_data.later.output
+          source   = IMAGE
+          cpus     = length(terraform_data.later.output)
+          metadata = { "a" = "known", "b" = terraform_data.later.id }
+          ports    = [{ machine_port = length(terraform_data.later.id) }]
+          volumes  = [{ volume = "v", path = "/${terraform_data.later.id}" }]
+        }
+        output "ip" { value = stoneware_machine.m.ip }
+        """
+    )
+    plan = terraform.plan()
+    change = next(change for change in plan.changes if change.address == ADDRESS)
+    assert {"name", "cpus", "metadata", "ports", "volumes", "id", "ip", "phase"} <= set(change.unknown)
+    assert terraform.apply(plan).outputs == {"ip": "10.0.0.2"}
+    [made] = platform.machines()
+    assert (made.name, made.spec.cpus, made.spec.ports[0].machine_port) == ("m7", 2.0, 36)
+    assert sorted(made.spec.metadata) == ["a", "b"]
+    assert terraform.plan().noop
+
+
+def test_many_machines_at_once(terraform: Terraform, configure: Configure, platform: MemoryPlatform) -> None:
+    configure(
+        """
+        resource "stoneware_machine" "m" {
+          for_each = toset([for n in range(20) : "m${n}"])
+          name     = each.key
+          source   = IMAGE
+        }
+        """
+    )
+    assert terraform.apply().added == 20
+    assert len(platform.machines()) == 20
+    assert terraform.plan().noop
+    assert terraform.destroy().removed == 20
+
+
+def test_metadata_does_not_show_in_plans(tmp_path: Path, terraform: Terraform, configure: Configure) -> None:
+    configure(machine(metadata='{ "config" = "PASSWORD=hunter2" }'))
+    plan = terraform.plan()
+    assert "hunter2" not in terraform.show(plan)
+    assert "hunter2" not in repr(plan)
+    terraform.apply(plan)
+    assert "hunter2" not in repr(terraform.state())
+    state = tmp_path / "terraform.tfstate"
+    assert "hunter2" in state.read_text()  # Terraform itself masks no state,
+    assert state.stat().st_mode & 0o077 == 0  # so nobody else may read it
+    assert not plan.file.exists()
+
+
+def test_the_data_source(terraform: Terraform, configure: Configure, platform: MemoryPlatform) -> None:
+    platform.create(MachineSpec("db", IMAGE))
+    configure(
+        """
+        data "stoneware_machine" "db" { name = "db" }
+        output "db" { value = data.stoneware_machine.db }
+        """
+    )
+    assert terraform.apply().outputs == {
+        "db": {
+            "name": "db",
+            "id": "m00000001",
+            "image_id": IMAGE.removeprefix("image:"),
+            "ip": "10.0.0.2",
+            "phase": "running",
+            "health": "none",
+        }
+    }
+    platform.destroy("db")
+    with pytest.raises(TerraformError, match="there is no machine 'db'"):
+        terraform.plan()
+
+
+CASES = json.loads((Path(__file__).parent / "cases" / "bad-values.json").read_text())
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
+def test_bad_values_are_refused_before_anything_is_done(
+    terraform: Terraform, configure: Configure, platform: MemoryPlatform, case: dict[str, str]
+) -> None:
+    configure(f'resource "stoneware_machine" "m" {{\n{case["config"]}\n}}')
+    with pytest.raises(TerraformError) as caught:
+        terraform.plan()
+    [diagnostic] = caught.value.diagnostics
+    assert (diagnostic.summary, diagnostic.detail) == (case["summary"], case["detail"])
+    assert diagnostic.attribute == case["attribute"]
+    assert diagnostic.location.startswith("main.tf:")
+    assert platform.calls == []

@@ -1,0 +1,51 @@
+"""Writing a configuration."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from stoneware.terraform.configuration import MODULES, write_configuration
+
+
+def test_the_builders_module_and_its_variables(tmp_path: Path) -> None:
+    directory = tmp_path / "builds" / "b1" / "terraform"
+    tfvars = {"name": "b1", "boot_source": "checkpoint:abc", "metadata": {"k": 'a"${x}\n%{y}'}}
+    write_configuration(directory, "local/builder", tfvars)
+    assert {path.name for path in directory.iterdir()} == {
+        "main.tf",
+        "variables.tf",
+        "outputs.tf",
+        "terraform.tfvars.json",
+    }
+    variables = directory / "terraform.tfvars.json"
+    assert json.loads(variables.read_text()) == tfvars
+    assert variables.stat().st_mode & 0o777 == 0o600
+    assert directory.stat().st_mode & 0o777 == 0o700
+
+
+def test_writing_again_replaces_everything_and_keeps_the_state(tmp_path: Path) -> None:
+    write_configuration(tmp_path, "local/builder", {"name": "old"})
+    (tmp_path / "terraform.tfstate").write_text("{}")
+    (tmp_path / "gone.tf").write_text("# of an older version\n")
+    write_configuration(tmp_path, "local/builder", {"name": "new"})
+    assert "new" in (tmp_path / "terraform.tfvars.json").read_text()
+    assert not (tmp_path / "gone.tf").exists()
+    assert (tmp_path / "terraform.tfstate").exists()
+
+
+def test_there_is_no_such_module(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="local/nothing"):
+        write_configuration(tmp_path, "local/nothing", {})
+
+
+@pytest.mark.parametrize(
+    "path", sorted(MODULES.rglob("*.tf")), ids=lambda path: f"{path.parent.name}-{path.name}"
+)
+def test_every_variable_and_output_is_described(path: Path) -> None:
+    text = path.read_text()
+    blocks = re.findall(r'^(?:variable|output) "(\w+)" \{(.*?)^\}', text, re.MULTILINE | re.DOTALL)
+    assert [name for name, body in blocks if "description" not in body] == []

@@ -1,0 +1,56 @@
+"""The guard, over plans that Terraform made (trimmed; stoneware_volume stands for what it will be)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stoneware.terraform.guard import PlanRefused, check_plan
+from stoneware.terraform.results import Change, Plan, parse_plan
+
+CASES = json.loads((Path(__file__).parent / "cases" / "plans.json").read_text())
+
+
+def plan_of(document: dict[str, Any]) -> Plan:
+    return parse_plan(document, Path("stoneware.tfplan"))
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
+def test_recorded_plans(case: dict[str, Any]) -> None:
+    plan = plan_of(case["plan"])
+    if not case["violations"]:
+        check_plan(plan, allowed=set(case["allowed"]))
+        return
+    with pytest.raises(PlanRefused) as caught:
+        check_plan(plan, allowed=set(case["allowed"]))
+    assert list(caught.value.violations) == case["violations"]
+    assert caught.value.details == "\n".join(case["violations"])
+
+
+def test_a_module_instance_allows_what_is_in_it_and_no_other_instance() -> None:
+    inside = Change('module.m["a"].stoneware_machine.m', "stoneware_machine", ("create",))
+    check_plan(Plan(Path("p"), (inside,)), allowed={'module.m["a"]'})
+    for other in ('module.m["a2"]', 'module.m["a', "module.mm", "stoneware_machine.m"):
+        with pytest.raises(PlanRefused):
+            check_plan(Plan(Path("p"), (inside,)), allowed={other})
+
+
+def test_an_object_that_a_failed_replacement_left_may_go_with_its_machine() -> None:
+    old = Change("stoneware_machine.m", "stoneware_machine", ("delete",), deposed="0a1b2c3d")
+    check_plan(Plan(Path("p"), (old,)), allowed={"stoneware_machine.m"})
+
+
+@pytest.mark.parametrize("type_", ["stoneware_volume", "google_compute_disk", "google_compute_region_disk"])
+def test_no_kind_of_volume_is_ever_destroyed(type_: str) -> None:
+    gone = Change(f"{type_}.v", type_, ("delete",))
+    with pytest.raises(PlanRefused, match="more than was asked"):
+        check_plan(Plan(Path("p"), (gone,)), allowed={gone.address})
+
+
+def test_an_incomplete_plan_is_refused() -> None:
+    with pytest.raises(PlanRefused) as caught:
+        check_plan(Plan(Path("p"), (), complete=False), allowed=set())
+    assert caught.value.violations == ("the plan is incomplete: Terraform could not foresee every change",)
