@@ -52,7 +52,7 @@ def _write_report() -> None:
     lines = [
         "# Results of the benchmarks",
         "",
-        "Written by `sudo .venv/bin/python -m bench` (all topics, about a quarter of an hour), or `make bench`."
+        "Written by `sudo .venv/bin/python -m bench` (all topics, a quarter of an hour), or `make bench`."
         " One topic: `python -m bench bake`. `python -m bench clean` removes the store they use, which is "
         "/var/tmp/stoneware-bench unless BENCH_HOME says otherwise.",
         "",
