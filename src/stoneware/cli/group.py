@@ -7,10 +7,10 @@ import importlib
 from typing import Any
 
 import typer
-import typer.core
 import typer.main
 
 from stoneware.cli import catalog
+from stoneware.cli.coerce import QuickCommand, QuickGroup
 from stoneware.errors import InputError
 
 HELP_NAMES = ["-h", "--help"]
@@ -19,15 +19,18 @@ HELP_NAMES = ["-h", "--help"]
 def load(entry: catalog.Entry) -> Any:
     """Import a command's module and return the command, ready to be called."""
     target = getattr(importlib.import_module(entry.module), entry.attribute)
-    if isinstance(target, typer.Typer):
-        return typer.main.get_command(target)
-    app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    settings = {"help_option_names": HELP_NAMES, **entry.settings}
-    app.command(entry.name, help=target.__doc__, context_settings=settings)(target)
+    app = target if isinstance(target, typer.Typer) else _single(entry, target)
     return typer.main.get_command(app)
 
 
-class LazyGroup(typer.core.TyperGroup):
+def _single(entry: catalog.Entry, function: Any) -> typer.Typer:
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    settings = {"help_option_names": HELP_NAMES, **entry.settings}
+    app.command(entry.name, cls=QuickCommand, help=function.__doc__, context_settings=settings)(function)
+    return app
+
+
+class LazyGroup(QuickGroup):
     """A group over the catalog: its help and its completion need none of the commands' modules."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002

@@ -8,12 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from stoneware.cli import options
+from stoneware.cli.coerce import QuickCommand, QuickGroup
 from stoneware.cli.context import open_store
 from stoneware.cli.output import print_json, print_line, print_table
 from stoneware.errors import InputError
 from stoneware.launch.flags import parse_values
 
 app = typer.Typer(
+    cls=QuickGroup,
     add_completion=False,
     rich_markup_mode=None,
     help="Manage volumes: the persistent disks of machines.",
@@ -34,7 +36,7 @@ def _document(volume: Any) -> dict[str, Any]:
     }
 
 
-@app.command("ls", help="List volumes and the machines that have them.")
+@app.command(cls=QuickCommand, name="ls", help="List volumes and the machines that have them.")
 def ls(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print names only.")] = False,
     json_output: options.Json = False,
@@ -51,7 +53,7 @@ def ls(
         print_table(("VOLUME", "MACHINES", "CREATED"), rows)
 
 
-@app.command("create", help="Create a volume; one that exists is left as it is.")
+@app.command(cls=QuickCommand, name="create", help="Create a volume; one that exists is left as it is.")
 def create(
     name: Annotated[str, typer.Argument(metavar="VOLUME", help="Its name.")],
     label: Annotated[
@@ -63,7 +65,7 @@ def create(
     print_line(name)
 
 
-@app.command("rm", help="Remove volumes and the data on them.")
+@app.command(cls=QuickCommand, name="rm", help="Remove volumes and the data on them.")
 def rm(
     names: Names,
     force: Annotated[bool, typer.Option("--force", "-f", help="A missing volume is no error.")] = False,
@@ -85,7 +87,7 @@ def rm(
         print_line(name)
 
 
-@app.command("inspect", help="Show everything about volumes, as JSON.")
+@app.command(cls=QuickCommand, name="inspect", help="Show everything about volumes, as JSON.")
 def inspect(names: Names, json_output: options.Json = False) -> None:
     """Show everything about volumes, as JSON."""
     del json_output  # accepted everywhere; this command prints nothing else
@@ -94,7 +96,9 @@ def inspect(names: Names, json_output: options.Json = False) -> None:
     print_json(found[0] if len(found) == 1 else found)
 
 
-@app.command("prune", help="Remove the volumes that no machine has, and the data on them.")
+@app.command(
+    cls=QuickCommand, name="prune", help="Remove the volumes that no machine has, and the data on them."
+)
 def prune(
     force: Annotated[bool, typer.Option("--force", "-f", help="Do not ask.")] = False,
 ) -> None:
