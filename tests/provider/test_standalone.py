@@ -1,0 +1,101 @@
+"""The provider as an executable of its own, started by Terraform as any other plugin."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from stoneware.terraform.runner import SOURCE, Terraform
+
+from .conftest import Configure
+
+pytestmark = pytest.mark.tool
+
+REPOSITORY = Path(__file__).parents[2]
+IN_MEMORY = """
+from pathlib import Path
+from tf.runner import run_provider
+from stoneware.provider.provider import StonewareProvider
+from tests.provider.memory_platform import MemoryPlatform
+run_provider(StonewareProvider({source!r}, lambda: MemoryPlatform(Path({journal!r}))))
+"""
+
+
+def install(directory: Path, arguments: list[str]) -> dict[str, str]:
+    """Put an executable where Terraform finds it, and return the environment that says so."""
+    plugins = directory / "plugins"
+    plugins.mkdir()
+    executable = plugins / "terraform-provider-stoneware"
+    command = shlex.join([sys.executable, *arguments])
+    executable.write_text(f"#!/bin/sh\ncd {shlex.quote(str(REPOSITORY))} && exec {command}\n")
+    executable.chmod(0o755)
+    settings = directory / "terraform.rc"
+    overrides = f"dev_overrides {{\n    {json.dumps(SOURCE)} = {json.dumps(str(plugins))}\n  }}"
+    settings.write_text(f"provider_installation {{\n  {overrides}\n}}\n")
+    return {"TF_CLI_CONFIG_FILE": str(settings), "HOME": str(directory)}
+
+
+@pytest.mark.parametrize("engine", ["library", "binary"])
+def test_terraform_starts_it(
+    tmp_path: Path, configure: Configure, request: pytest.FixtureRequest, engine: str
+) -> None:
+    binary = request.getfixturevalue("binary") if engine == "binary" else None
+    journal = tmp_path / "journal"
+    program = IN_MEMORY.format(source=SOURCE, journal=str(journal))
+    environment = install(tmp_path, ["-c", program])
+    configure('resource "stoneware_machine" "m" {\n  name   = "m1"\n  source = IMAGE\n}')
+    with Terraform(tmp_path, binary=binary, environment=environment) as terraform:
+        assert terraform.apply().added == 1
+        assert terraform.plan().noop
+        assert terraform.destroy().removed == 1
+
+
+def test_its_schema_can_be_read_without_a_store(tmp_path: Path, binary: Path, configure: Configure) -> None:
+    environment = install(tmp_path, ["-m", "stoneware.provider.main"])
+    configure('resource "stoneware_machine" "m" {\n  name   = "m1"\n  source = IMAGE\n}')
+    done = subprocess.run(
+        [binary, "providers", "schema", "-json"],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            **environment,
+            "STONEWARE_HOME": str(tmp_path / "none"),
+            "CHECKPOINT_DISABLE": "1",
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    schema = json.loads(done.stdout)["provider_schemas"][SOURCE]
+    machine = schema["resource_schemas"]["stoneware_machine"]["block"]
+    assert all(attribute["description"] for attribute in machine["attributes"].values())
+    assert machine["attributes"]["metadata"]["sensitive"] is True
+    ports = machine["attributes"]["ports"]["nested_type"]
+    assert (ports["nesting_mode"], ports["attributes"]["machine_port"]["required"]) == ("list", True)
+    assert list(schema["data_source_schemas"]) == ["stoneware_machine"]
+    assert not (tmp_path / "none").exists()
+
+
+def test_started_by_hand_it_says_what_it_is() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "TF_PLUGIN_MAGIC_COOKIE"}
+    done = subprocess.run(
+        [sys.executable, "-m", "stoneware.provider.main"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "stoneware terraform install" in done.stderr
+
+
+def test_the_package_installs_it() -> None:
+    scripts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts["terraform-provider-stoneware"] == "stoneware.provider.main:main"
