@@ -22,11 +22,12 @@ from stoneware.config.schema import (
     as_text,
     check_schema,
     is_secret,
+    named_variables,
     rule_of,
     schema_defaults,
     violations,
 )
-from stoneware.config.secrets import Secret, redact, reveal
+from stoneware.config.secrets import MASK, Secret, reveal
 from stoneware.config.values import BUILTINS, effective_values
 from stoneware.errors import InputError
 
@@ -60,7 +61,7 @@ def derive_contract(
     if faults:
         raise TemplateError(faults)
     defaults = {**schema_defaults(schema), **env}
-    names = sorted({*uses, *env, *(schema or {}).get("properties", {})})
+    names = sorted({*uses, *env, *named_variables(schema)})
     return {
         "variables": {name: _entry(name, uses.get(name, []), defaults, schema or {}) for name in names},
         "needs": [{"text": text, "at": at} for text, at in needs.items()],
@@ -112,17 +113,22 @@ def check_config(
     """
     everything = effective_values(contract["env"], values, {**BUILTINS, **(builtins or {})})
     problems: dict[str, _Problem] = {}
-    for fault, places in _template_faults(contract["needs"], everything):
-        name, reason = _read_fault(fault, everything)
+    for fault, places in _template_faults(contract["needs"], _masked(everything, contract)):
+        name, reasons = _read_fault(fault, everything)
         problem = problems.setdefault(name, _Problem(name))
-        problem.reasons = list(dict.fromkeys([*problem.reasons, *reason]))
+        problem.reasons = list(dict.fromkeys([*problem.reasons, *reasons]))
         problem.where = list(dict.fromkeys([*problem.where, *places]))
     for name, reason in _schema_faults(contract, values, everything):
         problem = problems.setdefault(name, _Problem(name))
         if reason not in problem.reasons:
             problem.reasons.append(reason)
-    secrets = [reveal(everything[name]) for name in secret_names(contract, values) if name in everything]
-    return [redact(_sentence(problem, contract, everything), secrets) for problem in problems.values()]
+    return [_sentence(problem, contract, everything) for problem in problems.values()]
+
+
+def _masked(values: Mapping[str, str | Secret], contract: Contract) -> dict[str, str]:
+    """Put asterisks for secrets: whether templates render depends on empty or not, and messages may quote."""
+    hidden = secret_names(contract, values)
+    return {name: MASK if name in hidden and value else reveal(value) for name, value in values.items()}
 
 
 def _template_faults(

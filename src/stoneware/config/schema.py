@@ -116,6 +116,22 @@ def rule_of(schema: Schema, name: str) -> Schema:
     return rule if isinstance(rule, dict) else {}
 
 
+def named_variables(schema: Any) -> set[str]:
+    """Return every variable that a schema names, in rules, requirements and conditions."""
+    if not isinstance(schema, dict):
+        return set()
+    names = {*schema.get("properties", {}), *schema.get("required", ())}
+    for key in ("dependentRequired", "dependencies", "dependentSchemas"):
+        for name, needs in schema.get(key, {}).items():
+            names |= {name, *needs} if isinstance(needs, list) else {name, *named_variables(needs)}
+    for key in ("if", "then", "else", "not"):
+        names |= named_variables(schema.get(key))
+    for key in ("allOf", "anyOf", "oneOf"):
+        for child in schema.get(key, ()):
+            names |= named_variables(child)
+    return names
+
+
 def is_secret(schema: Schema, name: str) -> bool:
     """Tell whether the schema marks a variable as secret (`"secret": true` or `"writeOnly": true`)."""
     rule = rule_of(schema, name)
