@@ -1,0 +1,75 @@
+"""The program as a user runs it, on the store all machine tests share."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@dataclass
+class Program:
+    """`stoneware` with a store. Machines and volumes that a test makes are removed at its end."""
+
+    home: Path
+    machines: list[str] = field(default_factory=list)
+    volumes: list[str] = field(default_factory=list)
+
+    def run(self, *words: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+        argv = [str(Path(sys.executable).parent / "stoneware"), *map(str, words)]
+        env = {**os.environ, "STONEWARE_HOME": str(self.home)}
+        done = subprocess.run(
+            argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        if check:
+            assert done.returncode == 0, f"{argv}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def json(self, *words: str | Path) -> Any:
+        return json.loads(self.run(*words, "--json").stdout)
+
+    def bake(self, name: str, context: Path) -> dict[str, Any]:
+        result: dict[str, Any] = self.json("bake", "-t", name, context)
+        return result
+
+    def boot(self, name: str, *words: str) -> dict[str, Any]:
+        """Run a machine, wait until it is healthy, and return it as `ps` shows it."""
+        self.machines.append(name)
+        self.run("run", "-d", "--wait", "--name", name, *words)
+        return self.machine(name)
+
+    def machine(self, name: str) -> dict[str, Any]:
+        found: list[dict[str, Any]] = [entry for entry in self.json("ps", "-a") if entry["name"] == name]
+        assert len(found) == 1, f"machines named {name}: {found}"
+        return found[0]
+
+    def remove(self) -> None:
+        for name in self.machines:
+            self.run("rm", "-f", name, check=False)
+        for name in self.volumes:
+            self.run("volume", "rm", name, check=False)
+
+
+@pytest.fixture
+def program(machine_home: Path) -> Iterator[Program]:
+    made = Program(machine_home)
+    yield made
+    made.remove()
+
+
+def eventually(check: Callable[[], bool], what: str, *, seconds: float = 30.0) -> None:
+    """Poll until a check holds."""
+    deadline = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < deadline, f"after {seconds:.0f} s still not: {what}"
+        time.sleep(0.05)

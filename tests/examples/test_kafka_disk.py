@@ -1,0 +1,139 @@
+"""When the Kafka example formats its disk: its start script, with a Java that writes down what it is asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.tool
+
+EXAMPLE = Path(__file__).parents[2] / "examples/kafka"
+CASES: list[dict[str, Any]] = json.loads((Path(__file__).parent / "cases/kafka_disks.json").read_text())
+
+JAVA = """#!/bin/sh
+echo "$*" >>"$CALLS"
+case "$*" in
+*StorageTool*)
+    while [ "$1" != --config ]; do shift; done
+    directory=$(sed -n 's/^log\\.dirs=//p' "$2")
+    mkdir -p "$directory"
+    [ -z "${DIES-}" ] || exit 1
+    printf 'node.id=1\\ncluster.id=CLUSTER\\n' >"$directory/meta.properties"
+    ;;
+esac
+"""
+
+
+@dataclass(frozen=True)
+class Broker:
+    """The start script, moved to a directory of its own."""
+
+    root: Path
+
+    @property
+    def volume(self) -> Path:
+        return self.root / "volume"
+
+    def calls(self) -> list[str]:
+        path = self.root / "calls"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def start(self, **extra: str) -> subprocess.CompletedProcess[str]:
+        env = {
+            "PATH": f"{self.root}/bin:{os.environ['PATH']}",
+            "CALLS": str(self.root / "calls"),
+            "TMPDIR": str(self.root),
+        }
+        script = self.root / "kafka-broker"
+        return subprocess.run([script], env={**env, **extra}, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Broker:
+    script = (EXAMPLE / "kafka-broker").read_text()
+    for path, here in {"/etc/kafka": "etc", "/var/lib/kafka": "volume"}.items():
+        assert path in script
+        script = script.replace(path, str(tmp_path / here))
+    _program(tmp_path / "kafka-broker", script)
+    _program(tmp_path / "bin/java", JAVA)
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/server.properties").write_text(f"node.id=1\nlog.dirs={tmp_path}/volume/data\n")
+    (tmp_path / "etc/cluster-id").write_text("CLUSTER\n")
+    (tmp_path / "volume").mkdir()
+    return Broker(tmp_path)
+
+
+def _program(path: Path, text: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def _lay(volume: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        path = volume / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith("/"):
+            path.mkdir()
+        else:
+            path.write_text(text)
+
+
+def _tree(directory: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(directory)): path.read_text() for path in directory.rglob("*") if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+def test_formats_only_what_is_blank(broker: Broker, case: dict[str, Any]) -> None:
+    _lay(broker.volume, case["files"])
+    before = _tree(broker.volume)
+
+    done = broker.start()
+
+    formats = [call for call in broker.calls() if "StorageTool" in call]
+    starts = [call for call in broker.calls() if "kafka.Kafka" in call]
+    assert bool(formats) is case["formatted"], done.stderr
+    assert bool(starts) is (case["ends"] == "started"), done.stderr
+    if case["ends"] == "refused":
+        assert done.returncode == 78
+        assert case["says"] in done.stderr
+    if case["formatted"]:
+        assert "--cluster-id CLUSTER" in formats[0]
+        assert _tree(broker.volume) == {"data/meta.properties": "node.id=1\ncluster.id=CLUSTER\n"}
+    else:
+        assert _tree(broker.volume) == before
+
+
+def test_a_format_that_fails_leaves_a_disk_that_is_formatted_next_time(broker: Broker) -> None:
+    failed = broker.start(DIES="yes")
+
+    assert failed.returncode == 78
+    assert not (broker.volume / "data").exists()
+    assert broker.start().returncode == 0
+    assert (broker.volume / "data/meta.properties").exists()
+
+
+def test_a_disk_that_cannot_be_read_is_not_formatted(broker: Broker) -> None:
+    broker.volume.rmdir()  # as unreadable to root as a directory gets
+
+    done = broker.start()
+
+    assert done.returncode == 78
+    assert "cannot be read" in done.stderr
+    assert broker.calls() == []
+
+
+def test_a_second_start_formats_nothing(broker: Broker) -> None:
+    broker.start()
+    broker.start()
+
+    assert sum("StorageTool" in call for call in broker.calls()) == 1
+    assert sum("kafka.Kafka" in call for call in broker.calls()) == 2
