@@ -25,6 +25,7 @@ from pathlib import Path
 _HERE = Path(__file__).parent
 _PARTS = (
     "lib.sh",
+    "build/certificates.sh",
     "build/run-step.sh",
     "build/copy-step.sh",
     "build/seal.sh",

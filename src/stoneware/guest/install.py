@@ -28,7 +28,7 @@ _FILES: tuple[tuple[str, str, int], ...] = (
         (f"{_UNITS}/stoneware-{n}.service", f"units/stoneware-{n}.service", 0o644)
         for n in ("boot", "failed@", "health", "report", "startup", "watch")
     ),
-    ("/etc/systemd/network/80-stoneware.network", "units/80-stoneware.network", 0o644),
+    ("/etc/systemd/network/50-stoneware.network", "units/50-stoneware.network", 0o644),
     ("/etc/systemd/system.conf.d/50-stoneware.conf", "units/system.conf", 0o644),
     ("/etc/systemd/journald.conf.d/50-stoneware.conf", "units/journald.conf", 0o644),
 )

@@ -40,7 +40,7 @@ function decode(text,    parts, n, i, out, c) {
     out = ""
     while ((i = index(text, "\\")) > 0) {
         c = substr(text, i + 1, 1)
-        out = out substr(text, 1, i - 1) (c == "n" ? "\n" : c == "r" ? "\r" : c)
+        out = out substr(text, 1, i - 1) (c == "n" ? "\n" : c == "r" ? "\r" : c == "\\" ? c : "\\" c)
         text = substr(text, i + 2)
     }
     return out text

@@ -120,30 +120,6 @@ fetch_bundle() {
     bundle_bytes | tar -t --quoting-style=literal -f - | sed 's|^\./||; s|/$||' >"$WORK/members"
 }
 
-install_certificates() {
-    set -- "$WORK"/ca/*.crt
-    if [ ! -e "$1" ]; then return 0; fi
-    trusted=$SW_ROOT/usr/local/share/ca-certificates
-    mkdir -p "$trusted"
-    for certificate in "$@"; do
-        cp "$certificate" "$trusted/stoneware-bake-${certificate##*/}"
-    done
-    if [ -z "$SW_ROOT" ]; then update-ca-certificates >"$WORK/why" 2>&1; fi
-}
-
-# Nothing that a builder does as a machine may end up in the image: no journal on disk, and none of the
-# services that write at shutdown.
-keep_clean() {
-    if [ -n "$SW_ROOT" ]; then return 0; fi
-    mkdir -p /run/systemd/journald.conf.d /run/systemd/system
-    printf '[Journal]\nStorage=volatile\nForwardToConsole=no\n' >/run/systemd/journald.conf.d/90-stoneware.conf
-    for unit in systemd-random-seed systemd-update-utmp systemd-update-utmp-runlevel systemd-journal-flush; do
-        ln -sf /dev/null "/run/systemd/system/$unit.service"
-    done
-    systemctl daemon-reload
-    systemctl try-restart systemd-journald.service
-}
-
 # run_one DIRECTORY NUMBER: run a step of any kind; sets `code`.
 run_one() {
     kind=$(cat "$1/kind")
@@ -218,7 +194,6 @@ build_agent() {
     # shellcheck source=/dev/null
     . "$WORK/bundle.env"
     checks_table >"$WORK/checks.tsv"
-    keep_clean
     if ! install_certificates; then give_up 0 1 "the certificates cannot be installed: $(tail -n 1 "$WORK/why")"; fi
     run_steps
     if [ "${SEAL:-yes}" = yes ]; then seal_and_finish; fi

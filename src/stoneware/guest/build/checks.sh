@@ -79,7 +79,7 @@ small_changes() {
 }
 
 # One name for /usr/lib/x and /lib/x: dpkg may know a file by either.
-merged_usr() { sed 's|^/usr/\(bin\|sbin\|lib\|lib32\|lib64\)/|/\1/|'; }
+merged_usr() { sed 's,^/usr/\(bin\|sbin\|lib\|lib32\|lib64\)/,/\1/,'; }
 
 # unowned: pass on those paths that no package brought.
 unowned() {

@@ -30,9 +30,10 @@ kill_left_behind() {
     done
 }
 
-# to_console PREFIX: pass lines on as they come; carriage returns end a line, and no line grows beyond 16 KiB.
+# to_console PREFIX: pass lines on as they come, none longer than 16 KiB. Of a line that was written over
+# (progress bars) what a terminal would show in the end.
 to_console() {
-    stdbuf -oL tr '\r' '\n' | stdbuf -oL fold -b -w 16384 | stdbuf -oL sed "s/^/$1/" >>"$SW_CONSOLE"
+    stdbuf -oL fold -b -w 16384 | stdbuf -oL sed "s/\r*\$//; s/.*\r//; s/^/$1/" >>"$SW_CONSOLE"
 }
 
 # missing_directories PATH: print the missing directories of PATH, the deepest first.
@@ -94,7 +95,7 @@ prepare_mounts() {
     # Tabs next to each other would count as one for read.
     tr '\t' '\037' <"$1/mounts" >"$WORK/mounts"
     number=0
-    while IFS=$(printf '\037') read -r type target source access mode uid gid variable size <&3; do
+    while IFS=$(printf '\037') read -r type target source access m_mode m_uid m_gid variable size <&3; do
         number=$((number + 1))
         prepare_mount </dev/null || return 1
     done 3<"$WORK/mounts"
@@ -106,12 +107,12 @@ prepare_mount() {
     tmpfs)
         mount_point "$target" directory || return 1
         printf 'mount -t tmpfs -o %s tmpfs %s || exit 1\n' \
-            "$(quoted "mode=${mode:-1777}${size:+,size=$size},uid=${uid:-0},gid=${gid:-0}")" "$at" >>"$WORK/mounting"
+            "$(quoted "mode=${m_mode:-1777}${size:+,size=$size},uid=${m_uid:-0},gid=${m_gid:-0}")" "$at" >>"$WORK/mounting"
         ;;
     cache)
         if [ ! -d "$source" ]; then mkdir -p "$source" || return 1; fi
         if [ -z "$(ls -A "$source")" ]; then
-            chmod "${mode:-0755}" "$source" && chown "${uid:-0}:${gid:-0}" "$source" || return 1
+            chmod "${m_mode:-0755}" "$source" && chown "${m_uid:-0}:${m_gid:-0}" "$source" || return 1
         fi
         mount_point "$target" directory || return 1
         bind_on "$source"
@@ -126,7 +127,7 @@ prepare_mount() {
         if [ -z "$source" ]; then return 0; fi
         value=$WORK/secrets/$number
         fetch_secret "$source" "$value" || return 1
-        chmod "${mode:-0400}" "$value" && chown "${uid:-0}:${gid:-0}" "$value" || return 1
+        chmod "${m_mode:-0400}" "$value" && chown "${m_uid:-0}:${m_gid:-0}" "$value" || return 1
         if [ -n "$variable" ]; then printf '%s %s\n' "$number" "$variable" >>"$WORK/secret-env"; fi
         if [ -n "$target" ]; then
             mount_point "$target" file || return 1

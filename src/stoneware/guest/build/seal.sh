@@ -2,6 +2,7 @@
 # The seal: what may not be in an image goes, what describes the image comes. Part of the build agent.
 
 seal() {
+    keep_clean
     drop_certificates
     lay_image_files || return 1
     hold_units
@@ -10,12 +11,17 @@ seal() {
     drop_residue
 }
 
-# Certificates that were trusted for the bake only; update-ca-certificates also refreshes Java's store.
-drop_certificates() {
-    set -- "$SW_ROOT"/usr/local/share/ca-certificates/stoneware-bake-*.crt
-    if [ ! -e "$1" ]; then return 0; fi
-    rm -f "$@"
-    if [ -z "$SW_ROOT" ]; then update-ca-certificates; fi
+# Nothing that the builder does as a machine from here on may end up in the image: no journal on disk,
+# and none of the services that write at shutdown.
+keep_clean() {
+    if [ -n "$SW_ROOT" ]; then return 0; fi
+    mkdir -p /run/systemd/journald.conf.d /run/systemd/system
+    printf '[Journal]\nStorage=volatile\n' >/run/systemd/journald.conf.d/90-stoneware.conf
+    for unit in systemd-random-seed systemd-update-utmp systemd-update-utmp-runlevel systemd-journal-flush; do
+        ln -sf /dev/null "/run/systemd/system/$unit.service"
+    done
+    systemctl daemon-reload
+    if [ -n "$(ls -A /var/log/journal 2>/dev/null)" ]; then systemctl try-restart systemd-journald.service; fi
 }
 
 # The files of this image take the place of those that its parent image had laid down.
