@@ -156,6 +156,10 @@ class Platform(Protocol):
         """Run a command in a running machine on our own standard streams and return its exit code."""
         ...
 
+    def read_result(self, name: str, result: str) -> bytes:
+        """Return what a builder has uploaded under a name. Raises MachineError where there is nothing."""
+        ...
+
     def checkpoint(self, name: str, key: str, document: Mapping[str, Any]) -> None:
         """Save a builder's root file system under a step key, atomically; the machine goes on running."""
         ...
@@ -168,7 +172,10 @@ class Platform(Protocol):
 class ImageStore(Protocol):
     """Where images, checkpoints and tags are kept; what a bake reads to plan and writes when it is done."""
 
-    architecture: str  # as Debian names it: amd64, arm64
+    @property
+    def architecture(self) -> str:
+        """Return the architecture of the machines as Debian names it: amd64, arm64."""
+        ...
 
     def base_identity(self, reference: str) -> str | None:
         """Return the identity of a known base that is in the store, or None where it has to be made first."""
@@ -214,8 +221,12 @@ class ImageStore(Protocol):
         """Let `NAME:TAG` stand for an image."""
         ...
 
-    def workspace(self) -> Path:
-        """Return the directory for bakes that are under way; each has a directory of its own in it."""
+    def build_path(self, build_id: str) -> Path:
+        """Return the working directory of one bake (not made yet); left over only by an interrupted bake."""
+        ...
+
+    def build_lock_path(self, build_id: str) -> Path:
+        """Return the flock file that a living bake holds: free means that the bake is gone."""
         ...
 
     def records(self) -> Path:

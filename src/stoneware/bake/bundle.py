@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,15 +23,26 @@ class BundleWriter:
     files: dict[str, Path] = field(default_factory=dict)
     caches: list[str] = field(default_factory=list)
 
-    def write_header(self, name: str, version: str, first: int, last: int) -> None:
+    def write_header(self, name: str, version: str, first: int, last: int, *, seal: bool) -> None:
         """Write bundle.env; `last` < `first` means that nothing but the seal is left to do."""
         values = {"NAME": name, "VERSION": version, "FIRST": str(first), "LAST": str(last)}
+        values |= {} if seal else {"SEAL": "no"}
         self._put("bundle.env", "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items()))
 
     def add_certificates(self, directory: Path = HOST_CERTIFICATES) -> None:
         """Add the certificates this computer trusts besides its distribution's."""
         for certificate in sorted(directory.rglob("*.crt")) if directory.is_dir() else ():
             self._put(f"ca/{certificate.name}", certificate.read_bytes())
+
+    def add_seal(
+        self, files: Mapping[str, tuple[int, bytes]], service: str, skip_checks: Iterable[str]
+    ) -> None:
+        """Add what the seal lays over the root file system, the unit it enables, the checks it skips."""
+        for path, (mode, content) in files.items():
+            self._put(f"seal/root{path}", content)
+            (self.root / f"seal/root{path}").chmod(mode)
+        self._put("seal/enable", f"{service}\n" if service else "")
+        self._put("seal/checks.skip", "".join(f"{name}\n" for name in skip_checks))
 
     def add_step(self, step: Step) -> Path:
         """Write what every step has and what needs no files; return the step's directory."""

@@ -84,9 +84,10 @@ class Driver:
         self._drain(lambda: True)
         return self.run.checks
 
-    def finish(self, manifest: bytes) -> None:
-        """Hand the manifest to the agent and wait until it lies in the image."""
-        self._platform.set_metadata(self.run.name, {"stoneware-manifest": manifest.decode()})
+    def finish(self, manifest: bytes, env: str) -> None:
+        """Hand the agent the manifest and the config's defaults (`env`); wait until they are in place."""
+        changes = {"stoneware-env": env, "stoneware-manifest": manifest.decode()}
+        self._platform.set_metadata(self.run.name, changes)
         report = self._await(lambda r: r["state"] in ("finished", "failed"))
         if report["state"] == "failed":
             raise self._seal_error(report)

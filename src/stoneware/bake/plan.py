@@ -53,6 +53,11 @@ class PlannedStage:
         return tuple(step for step in self.steps if step.action == RUN)
 
     @property
+    def end(self) -> str:
+        """Return what the stage leaves behind, as a machine's source."""
+        return f"checkpoint:{self.steps[-1].key}" if self.steps else self.source
+
+    @property
     def start(self) -> str:
         """Return what the builder boots from: the deepest checkpoint."""
         hits = [step for step in self.steps if step.action == HIT]
@@ -118,7 +123,7 @@ class BakePlan:
         }
 
 
-def image_key(final_key: str, stage: Stage, name: str, labels: Mapping[str, str], guest_digest: str) -> str:
+def image_key(final_key: str, stage: Stage, name: str, guest_digest: str) -> str:
     """Return the key of the image that a stage becomes.
 
     The name is part of it (the service and os-release carry it), the Git commit is not: a new commit
@@ -129,7 +134,6 @@ def image_key(final_key: str, stage: Stage, name: str, labels: Mapping[str, str]
         "steps": final_key,
         "config": config_to_document(stage.config),
         "name": name,
-        "labels": dict(labels),
         "guest": guest_digest,
     }
     return sha256_hex(canonical_json(parts))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import io
-import json
 import tarfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from stoneware.bake.console import CheckLine
 from stoneware.config.contract import derive_contract
-from stoneware.errors import BuildError, InputError
+from stoneware.config.schema import load_schema
+from stoneware.errors import BuildError
 from stoneware.files import sha256_hex
 from stoneware.image.manifest import Sealed
 from stoneware.machinefile.recipe import ImageConfig
@@ -20,16 +19,16 @@ TEMPLATES = "etc/stoneware/templates/"
 SCHEMA = "etc/stoneware/config.schema.json"
 
 
-def read_results(path: Path) -> dict[str, bytes]:
+def read_results(tar: bytes) -> dict[str, bytes]:
     """Return the regular files of the seal's tar by name, without a leading `./`."""
     try:
-        with tarfile.open(fileobj=io.BytesIO(path.read_bytes())) as archive:
+        with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
             return {
                 member.name.removeprefix("./"): extracted.read()
                 for member in archive
                 if member.isfile() and (extracted := archive.extractfile(member)) is not None
             }
-    except (OSError, tarfile.TarError) as error:
+    except tarfile.TarError as error:
         raise BuildError("the builder's results cannot be read", details=str(error)) from error
 
 
@@ -55,12 +54,5 @@ def _packages(table: bytes) -> list[dict[str, str]]:
 
 def _contract(files: Mapping[str, bytes], config: ImageConfig) -> dict[str, Any]:
     templates = {f"/{name}": content for name, content in files.items() if name.startswith(TEMPLATES)}
-    schema = None
-    if SCHEMA in files:
-        try:
-            schema = json.loads(files[SCHEMA])
-        except ValueError as error:
-            raise InputError(
-                "the image's JSON Schema is not JSON", details=str(error), location=f"/{SCHEMA}"
-            ) from error
+    schema = load_schema(files[SCHEMA]) if SCHEMA in files else None
     return derive_contract(templates, dict(config.env), schema)

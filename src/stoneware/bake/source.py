@@ -8,7 +8,7 @@ from stoneware.bake.options import BakeOptions
 from stoneware.errors import InputError
 from stoneware.image.manifest import config_of
 from stoneware.image.references import resolve_image
-from stoneware.machinefile.parse import load_recipe
+from stoneware.machinefile.load import load_recipe
 from stoneware.machinefile.recipe import Recipe, ResolvedBase
 from stoneware.platform import ImageStore
 
@@ -47,6 +47,9 @@ def read_recipe(options: BakeOptions, store: ImageStore, path: Path) -> Recipe:
         filename=path.name,
         build_args=options.build_args,
         target=options.target,
+        extra_labels=options.labels,
+        known=(*store.known_bases(), *sorted(store.tags())),
+        architecture=store.architecture,
         resolve_base=lambda reference: resolve_base(store, reference),
     )
 

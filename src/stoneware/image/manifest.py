@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from stoneware import __version__
@@ -54,7 +54,6 @@ class ManifestInput:
     stage: Stage
     origin: Origin
     key: str
-    labels: Mapping[str, str] = field(default_factory=dict)
     steps: Sequence[StepRecord] = ()
 
 
@@ -71,7 +70,7 @@ def build_manifest(wanted: ManifestInput, sealed: Sealed) -> bytes:
         "dirty": wanted.origin.dirty,
         "key": wanted.key,
         "config": config_to_document(wanted.stage.config),
-        "labels": dict(wanted.labels),
+        "labels": dict(wanted.stage.config.labels),
         "contract": dict(sealed.contract),
         "packages": [dict(package) for package in sealed.packages],
         "files": {"count": sealed.file_count, "digest": sealed.files_digest},

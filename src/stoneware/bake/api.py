@@ -1,0 +1,103 @@
+"""Bake an image: plan, run what has to run, seal, capture, tag."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stoneware.bake.events import Note, Reporter
+from stoneware.bake.options import BakeOptions, BakeResult
+from stoneware.bake.origin import origin_tags
+from stoneware.bake.plan import HIT, RUN, BakePlan
+from stoneware.bake.planner import Planner
+from stoneware.files import locked
+from stoneware.image.manifest import Origin
+from stoneware.image.references import DEFAULT_TAG, Reference, default_name, parse_reference
+from stoneware.platform import ImageStore, Platform
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a bake happens: a platform to run builders on and a store to keep images in."""
+
+    platform: Platform
+    store: ImageStore
+
+
+def references_of(options: BakeOptions) -> tuple[Reference, ...]:
+    """Return the references asked for, or the context directory's name. Raises InputError."""
+    if options.tags:
+        return tuple(parse_reference(tag) for tag in options.tags)
+    return (Reference(default_name(options.context.resolve().name)),)
+
+
+def plan(options: BakeOptions, store: ImageStore) -> BakePlan:
+    """Say what `bake` would do with these options, and why; nothing is touched. Raises InputError."""
+    return Planner(options, store, references_of(options)[0].name, offline=True).plan()
+
+
+def bake(options: BakeOptions, place: Place, reporter: Reporter) -> BakeResult:
+    """Bake an image and tag it.
+
+    Raises InputError for what is wrong with the input, BuildError when a step, the seal or a check fails.
+    """
+    started = time.monotonic()
+    references = references_of(options)
+    planner = Planner(options, place.store, references[0].name)
+    made = planner.plan()
+    _warn(made, reporter)
+    if made.image.action == RUN:
+        made, image_id = _build(planner, place, reporter)
+    else:
+        image_id = made.image.image_id or ""
+    origin = planner.origin()
+    if origin.commit is None:
+        reporter.emit(
+            Note("the context is not in a Git checkout with a commit: the image gets no commit tag")
+        )
+    tags = _tag(place.store, references, origin, image_id)
+    ran = [] if made.image.action == HIT else [step for stage in made.builds for step in stage.to_run]
+    total = sum(len(stage.steps) for stage in made.stages)
+    return BakeResult(
+        image_id, tags, origin.commit, origin.dirty, total - len(ran), len(ran), time.monotonic() - started
+    )
+
+
+def _warn(made: BakePlan, reporter: Reporter) -> None:
+    for text in made.recipe.warnings:
+        reporter.emit(Note(text, warning=True))
+    for name in made.recipe.unused_args:
+        reporter.emit(Note(f"--build-arg {name}: the Machinefile declares no such ARG", warning=True))
+
+
+def _build(planner: Planner, place: Place, reporter: Reporter) -> tuple[BakePlan, str]:
+    """Make what is missing under the image's lock, so that of two equal bakes one builds and one waits."""
+    # Everything below here needs Terraform and a builder; a bake that builds nothing never loads it.
+    from stoneware.bake.build import build_image, ensure_bases
+
+    ensure_bases(planner, place, reporter)
+    made = planner.plan()
+    lock = place.store.build_lock_path(f"image-{made.image.key[:32]}")
+    try:
+        with locked(lock, timeout=0):
+            return made, build_image(planner, made, place, reporter)
+    except TimeoutError:
+        reporter.emit(Note("another bake of the same image is under way: waiting for it"))
+    with locked(lock):
+        made = planner.plan()
+        if made.image.image_id is not None and made.image.action == HIT:
+            return made, made.image.image_id
+        return made, build_image(planner, made, place, reporter)
+
+
+def _tag(
+    store: ImageStore, references: Sequence[Reference], origin: Origin, image_id: str
+) -> tuple[str, ...]:
+    wanted: dict[str, None] = {}
+    for reference in references:
+        for tag in (reference.tag, DEFAULT_TAG, *origin_tags(origin)):
+            wanted[str(Reference(reference.name, tag))] = None
+    for tag in wanted:
+        store.set_tag(tag, image_id)
+    return tuple(wanted)

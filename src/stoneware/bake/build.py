@@ -1,0 +1,226 @@
+"""Building what a plan says is missing: stage after stage in builders, then seal, capture and remember."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stoneware.bake.builder import BuilderRequest, Workbench, phase, running_builder
+from stoneware.bake.bundle import BundleWriter
+from stoneware.bake.driver import Driver
+from stoneware.bake.events import Note, Reporter, StageStarted, StepCached
+from stoneware.bake.options import OnFailure, SecretSource
+from stoneware.bake.plan import HIT, BakePlan, PlannedStage
+from stoneware.bake.planner import Planner
+from stoneware.bake.sealed import describe_seal, read_results
+from stoneware.bake.steps import StepWriter
+from stoneware.bake.workspace import builder_directory, workspace
+from stoneware.config.encoding import encode
+from stoneware.errors import InputError
+from stoneware.guest.checks import CHECKS
+from stoneware.guest.units import image_files, service_unit
+from stoneware.image.manifest import ManifestInput, StepRecord, build_manifest
+
+if TYPE_CHECKING:
+    from stoneware.bake.api import Place
+
+_RESULTS = "sealed.tar"
+
+
+def ensure_bases(planner: Planner, place: Place, reporter: Reporter) -> None:
+    """Make the known bases that the recipe starts from; with --pull make them anew."""
+    for stage in planner.plan().recipe.stages:
+        if stage.base.kind != "base":
+            continue
+        reference = stage.base.reference
+        refresh = planner.options.pull
+        if not refresh and place.store.base_identity(reference):
+            continue
+        with phase(reporter, f"base {reference}", f"base {reference}"):
+            place.store.ensure_base(
+                reference, refresh=refresh, progress=lambda text: reporter.emit(Note(text))
+            )
+
+
+def build_image(planner: Planner, made: BakePlan, place: Place, reporter: Reporter) -> str:
+    """Build all that the plan says, capture the image and return its id. Raises BuildError and InputError."""
+    _check_options(planner)
+    with workspace(place.store) as directory:
+        bench = Workbench(place.platform, reporter, directory, verbose=planner.options.verbose)
+        build = _Build(planner, made, place, bench)
+        try:
+            return build.run()
+        finally:
+            done = [step.key for stage in made.stages for step in stage.steps]
+            planner.record.save(made.stages, filter(place.store.has_checkpoint, done))
+
+
+def _check_options(planner: Planner) -> None:
+    known = {check.name for check in CHECKS}
+    for name in planner.options.skip_checks:
+        if name not in known:
+            raise InputError(
+                f"there is no check {name!r}",
+                details=f"The checks are {', '.join(sorted(known))}.",
+                resolution="stoneware bake --list-checks",
+            )
+
+
+class _Build:
+    """One bake that builds."""
+
+    def __init__(self, planner: Planner, made: BakePlan, place: Place, bench: Workbench) -> None:
+        self._planner = planner
+        self._plan = made
+        self._place = place
+        self._bench = bench
+        self._reporter = bench.reporter
+        self._seconds: dict[str, float] = {}
+        self._origin = planner.origin()
+
+    def run(self) -> str:
+        """Build each stage; the last one gives the image."""
+        image = ""
+        secrets = self._secrets()
+        for stage in self._plan.builds:
+            self._announce(stage)
+            is_target = stage is self._plan.target
+            request = BuilderRequest(stage, self._bundle(stage, secrets, seal=is_target), _RESULTS)
+            with running_builder(self._bench, request) as driver:
+                taken = driver.run_steps(self._on_failure(driver))
+                self._seconds |= {
+                    planned.key: taken[planned.step.index]
+                    for planned in stage.to_run
+                    if planned.step.index in taken
+                }
+                if is_target:
+                    image = self._seal(driver)
+        return image
+
+    def _announce(self, stage: PlannedStage) -> None:
+        total = len(stage.steps)
+        base = stage.stage.base.reference
+        self._reporter.emit(StageStarted(stage.name, base, total, total - len(stage.to_run)))
+        for planned in stage.steps:
+            if planned.action == HIT:
+                step = planned.step
+                self._reporter.emit(StepCached(stage.name, step.index, total, step.line, step.text))
+
+    def _bundle(self, stage: PlannedStage, secrets: dict[str, Path], *, seal: bool) -> BundleWriter:
+        root = builder_directory(self._bench.directory, stage.stage.index) / "bundle"
+        root.mkdir()
+        bundle = BundleWriter(root)
+        last = len(stage.steps)
+        first = stage.to_run[0].step.index if stage.to_run else last + 1
+        version = self._origin.commit or self._plan.image.key[:12]
+        bundle.write_header(self._plan.name, version, first, last, seal=seal)
+        bundle.add_certificates()
+        writer = StepWriter(
+            bundle,
+            self._planner.context,
+            self._roots(stage),
+            downloads=self._planner.downloads,
+            secrets=secrets,
+        )
+        for planned in stage.to_run:
+            writer.write(planned.step, planned.location)
+        if seal:
+            self._add_seal(bundle, stage, version)
+        return bundle
+
+    def _roots(self, stage: PlannedStage) -> dict[str, Path]:
+        """Return the root file systems that the stage's steps copy from."""
+        store = self._place.store
+        stages = {other.name: other for other in self._plan.stages}
+        images = dict(self._plan.recipe.images)
+        roots = {}
+        for name in {name for planned in stage.to_run for name in planned.document["stages"]}:
+            if name not in stages and images[name].kind == "image":
+                roots[name] = store.image_rootfs(images[name].identity)
+                continue
+            kind, _, key = (
+                stages[name].end if name in stages else f"checkpoint:{images[name].identity}"
+            ).partition(":")
+            roots[name] = store.image_rootfs(key) if kind == "image" else store.checkpoint_rootfs(key)
+        return roots
+
+    def _add_seal(self, bundle: BundleWriter, stage: PlannedStage, version: str) -> None:
+        config = stage.stage.config
+        files = image_files(config, self._plan.name, version, self._origin.commit)
+        bundle.add_seal(files, service_unit(config, self._plan.name), self._planner.options.skip_checks)
+
+    def _secrets(self) -> dict[str, Path]:
+        """Return the build secrets as files that only root can read, in the bake's directory."""
+        found = {}
+        for name, source in self._planner.options.secrets.items():
+            path = self._bench.directory / f"secret-{name}"
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(_secret_value(name, source))
+            found[name] = path
+        return found
+
+    def _on_failure(self, driver: Driver) -> Callable[[], None]:
+        def nothing() -> None:
+            pass
+
+        def shell() -> None:
+            self._reporter.emit(Note("a shell in the broken builder; `exit` ends the bake"))
+            self._place.platform.execute(driver.run.name, ["/bin/bash", "-l"], tty=True, interactive=True)
+
+        return shell if self._planner.options.on_failure == OnFailure.SHELL else nothing
+
+    def _seal(self, driver: Driver) -> str:
+        platform = self._place.platform
+        name = driver.run.name
+        with phase(self._reporter, "seal", "seal: remove identity and residue, check, list"):
+            checks = driver.seal()
+            files = read_results(platform.read_result(name, _RESULTS))
+            config = self._plan.target.stage.config
+            sealed = describe_seal(files, config, checks)
+            manifest = build_manifest(self._manifest_input(), sealed)
+            driver.finish(manifest, encode(sealed.contract["env"]))
+        with phase(self._reporter, "capture", "stop the builder and capture the image"):
+            platform.stop(name)
+            return platform.capture(name, manifest, {"key": self._plan.image.key})
+
+    def _manifest_input(self) -> ManifestInput:
+        steps = [
+            StepRecord(
+                planned.step.index,
+                stage.name,
+                planned.step.line,
+                planned.step.text,
+                planned.key,
+                self._seconds.get(planned.key),
+            )
+            for stage in self._plan.stages
+            for planned in stage.steps
+        ]
+        return ManifestInput(
+            name=self._plan.name,
+            architecture=self._place.store.architecture,
+            stage=self._plan.target.stage,
+            origin=self._origin,
+            key=self._plan.image.key,
+            steps=steps,
+        )
+
+
+def _secret_value(name: str, source: SecretSource) -> bytes:
+    if source.path is None:
+        value = os.environ.get(source.variable)
+        if value is None:
+            raise InputError(
+                f"the secret {name!r} comes from the variable {source.variable}, which is not set",
+                resolution=f"export {source.variable}=…",
+            )
+        return value.encode(errors="surrogateescape")
+    try:
+        return source.path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"the secret {name!r} cannot be read", details=str(error), resolution="--secret id=ID,src=FILE"
+        ) from error

@@ -1,0 +1,96 @@
+"""What ADD fetches from a URL: kept by URL, asked for again with its ETag, and not at all with a checksum."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stoneware import __version__
+from stoneware.errors import InputError
+from stoneware.files import read_json, sha256_hex, write_atomic, write_json
+from stoneware.machinefile.context import Source
+from stoneware.machinefile.recipe import CopyStep
+
+_TIMEOUT = 60.0  # seconds without a byte
+_NOT_MODIFIED = 304
+
+
+@dataclass(frozen=True)
+class Downloads:
+    """A directory of downloaded files. `offline` takes what is there and asks no server."""
+
+    directory: Path
+    offline: bool = False
+
+    def path(self, url: str) -> Path:
+        """Return where the content of a URL is."""
+        return self.directory / sha256_hex(url.encode())
+
+    def of(
+        self, step: CopyStep, sources: Iterable[Source], location: Callable[[int], str]
+    ) -> tuple[tuple[str, str], ...]:
+        """Return each URL of a step with its content's digest, fetched where needed. Raises InputError."""
+        urls = [source.text for source in sources if source.kind == "url"]
+        return tuple((url, self._digest(url, step.checksum, location(step.line))) for url in urls)
+
+    def _digest(self, url: str, checksum: str, where: str) -> str:
+        expected = checksum.removeprefix("sha256:")
+        known = self._known(url)
+        if known and (self.offline or known["digest"] == expected):
+            return str(known["digest"])
+        if self.offline:
+            return expected
+        digest = self._fetch(url, known, where)
+        if expected and digest != expected:
+            raise InputError(
+                f"the content of {url} is not what --checksum says",
+                details=f"expected sha256:{expected}\nfound    sha256:{digest}",
+                resolution="check where the file comes from before you change the checksum",
+                location=where,
+            )
+        return digest
+
+    def _known(self, url: str) -> dict[str, Any] | None:
+        document = read_json(self.path(url).with_suffix(".json"))
+        return document if document and self.path(url).exists() else None
+
+    def _fetch(self, url: str, known: dict[str, Any] | None, where: str) -> str:
+        headers = {"User-Agent": f"stoneware/{__version__}"}
+        if known:
+            headers |= {
+                header: known[key]
+                for header, key in (("If-None-Match", "etag"), ("If-Modified-Since", "modified"))
+                if known.get(key)
+            }
+        request = urllib.request.Request(url, headers=headers)  # noqa: S310 -- the parser lets http(s) through only
+        try:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT) as reply:  # noqa: S310
+                return self._keep(url, reply.read(), reply.headers)
+        except urllib.error.HTTPError as error:
+            if error.code == _NOT_MODIFIED and known:
+                return str(known["digest"])
+            raise self._failed(url, f"the server answered {error.code} {error.reason}", where) from error
+        except OSError as error:
+            raise self._failed(url, str(getattr(error, "reason", error)), where) from error
+
+    def _keep(self, url: str, content: bytes, headers: Any) -> str:
+        self.directory.mkdir(exist_ok=True, mode=0o700)
+        digest = sha256_hex(content)
+        write_atomic(self.path(url), content, mode=0o600)
+        note = {
+            "url": url,
+            "digest": digest,
+            "etag": headers.get("ETag"),
+            "modified": headers.get("Last-Modified"),
+        }
+        write_json(self.path(url).with_suffix(".json"), note)
+        return digest
+
+    def _failed(self, url: str, why: str, where: str) -> InputError:
+        return InputError(
+            f"cannot download {url}", details=why, resolution="check the URL and the network", location=where
+        )

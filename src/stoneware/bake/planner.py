@@ -1,0 +1,202 @@
+"""Computing a bake's plan: keys from recipe and context, then a walk back to the deepest checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+from stoneware.bake.downloads import Downloads
+from stoneware.bake.options import BakeOptions
+from stoneware.bake.origin import read_origin
+from stoneware.bake.plan import HIT, RUN, BakePlan, PlannedImage, PlannedStage, PlannedStep, image_key
+from stoneware.bake.record import Record
+from stoneware.bake.source import UNMADE, find_machinefile, read_recipe
+from stoneware.guest.install import digest as guest_digest
+from stoneware.image.manifest import Origin, config_of
+from stoneware.machinefile.context import Source, context_tree, resolve_mount, resolve_sources
+from stoneware.machinefile.digests import DigestCache
+from stoneware.machinefile.ignore import Matcher, load_ignore
+from stoneware.machinefile.keys import StepInputs, describe_inputs, explain, step_key
+from stoneware.machinefile.recipe import CopyStep, ImageConfig, RunStep, Stage, Step
+from stoneware.machinefile.tree import Tree
+from stoneware.platform import ImageStore
+
+
+class Planner:
+    """Plans one bake; may be asked again after the store has changed."""
+
+    def __init__(self, options: BakeOptions, store: ImageStore, name: str, *, offline: bool = False) -> None:
+        """Read nothing yet. `offline` plans with what ADD has downloaded before, without asking again."""
+        self.options = options
+        self.store = store
+        self.name = name
+        self.machinefile = find_machinefile(options)
+        self._cache = DigestCache(store.records() / "digests.json")
+        self.downloads = Downloads(store.records() / "downloads", offline=offline)
+        self._used: set[str] = set()
+
+    @cached_property
+    def ignore(self) -> Matcher:
+        """The context's ignore file."""
+        return load_ignore(self.options.context, self.machinefile)
+
+    @cached_property
+    def context(self) -> Tree:
+        """The build context as a tree."""
+        return context_tree(self.options.context.resolve(), self.ignore, self._cache)
+
+    @property
+    def record(self) -> Record:
+        """What the last bake of this Machinefile and name was made of."""
+        return Record(self.store.records(), f"{self.machinefile.resolve()} {self.name}")
+
+    def location(self, line: int) -> str:
+        """Return `file:line` as errors show it."""
+        return f"{self.machinefile}:{line}"
+
+    def origin(self) -> Origin:
+        """Return the Git commit of the context; to be asked after `plan`."""
+        return read_origin(self.options.context, lambda path: not self.ignore.matches(path), self._used)
+
+    def plan(self) -> BakePlan:
+        """Return the plan. Raises InputError."""
+        recipe = read_recipe(self.options, self.store, self.machinefile)
+        stages: list[PlannedStage] = []
+        keys: dict[str, str] = {name: base.identity for name, base in recipe.images}
+        ends: dict[str, str] = {}
+        for stage in recipe.stages:
+            planned = self._stage(stage, keys, ends)
+            keys[stage.name] = planned.final_key
+            ends[stage.name] = planned.end
+            stages.append(planned)
+        self._cache.save()
+        image = self._image(stages[-1])
+        return BakePlan(recipe, self.name, _settle(stages, image), image)
+
+    def inputs(self, step: Step, keys: Mapping[str, str]) -> StepInputs:
+        """Return what a step takes from outside the recipe."""
+        architecture = self.store.architecture
+        if isinstance(step, CopyStep):
+            if step.from_stage:
+                return StepInputs(architecture, stages=((step.from_stage, keys[step.from_stage]),))
+            sources = resolve_sources(step, self.context, location=self.location(step.line))
+            self._used.update(_paths(sources))
+            return StepInputs(
+                architecture, sources, downloads=self.downloads.of(step, sources, self.location)
+            )
+        if isinstance(step, RunStep):
+            return self._mount_inputs(step, keys)
+        return StepInputs(architecture)
+
+    def _mount_inputs(self, step: RunStep, keys: Mapping[str, str]) -> StepInputs:
+        mounts = [mount for mount in step.mounts if mount.type in ("bind", "cache")]
+        sources = tuple(
+            resolve_mount(mount, self.context, location=self.location(step.line))
+            for mount in mounts
+            if mount.type == "bind" and not mount.from_stage
+        )
+        self._used.update(_paths(sources))
+        stages = tuple((mount.from_stage, keys[mount.from_stage]) for mount in mounts if mount.from_stage)
+        return StepInputs(self.store.architecture, sources, stages)
+
+    def _stage(self, stage: Stage, keys: Mapping[str, str], ends: Mapping[str, str]) -> PlannedStage:
+        base = stage.base
+        source = f"image:{base.identity}" if base.kind == "image" else f"checkpoint:{base.identity}"
+        if base.kind == "stage":
+            source = ends[base.reference]
+        parent = source.partition(":")[2]
+        steps: list[PlannedStep] = []
+        for step in stage.steps:
+            inputs = self.inputs(step, keys)
+            key = step_key(parent, step, inputs)
+            document = describe_inputs(parent, step, inputs)
+            steps.append(PlannedStep(step, key, parent, RUN, "", document, self.location(step.line)))
+            parent = key
+        return PlannedStage(stage, source, self._decide(stage, steps), needed=False)
+
+    def _decide(self, stage: Stage, steps: list[PlannedStep]) -> tuple[PlannedStep, ...]:
+        """Walk back to the deepest checkpoint; everything above it is taken from there."""
+        deepest = 0
+        if not self.options.no_cache:
+            hits = (n for n in range(len(steps), 0, -1) if self.store.has_checkpoint(steps[n - 1].key))
+            deepest = next(hits, 0)
+        decided = [replace(step, action=HIT, reason="cached") for step in steps[:deepest]]
+        decided += [replace(step, reason=self._why(stage, step)) for step in steps[deepest:]]
+        return tuple(decided)
+
+    def _why(self, stage: Stage, planned: PlannedStep) -> str:
+        if self.options.no_cache:
+            return "--no-cache"
+        if planned.parent_key == UNMADE:
+            return f"the base {stage.base.reference} has still to be made"
+        reason = explain(self.record.step(stage.name, planned.step.index), planned.document)
+        return "its checkpoint is gone" if reason == "nothing changed" else reason
+
+    def _image(self, target: PlannedStage) -> PlannedImage:
+        key = image_key(
+            target.final_key,
+            target.stage,
+            self.name,
+            guest_digest(),
+        )
+        found = self._image_of(key)
+        if found is not None and not self.options.no_cache:
+            return PlannedImage(key, HIT, "an image of these steps and settings is in the store", found)
+        return PlannedImage(key, RUN, self._why_image(target), None)
+
+    def _image_of(self, key: str) -> str | None:
+        documents = ((image, self.store.image_document(image)) for image in self.store.image_ids())
+        return next((image for image, document in documents if document.get("key") == key), None)
+
+    def _why_image(self, target: PlannedStage) -> str:
+        if target.to_run:
+            return "steps have to run"
+        last = self.store.tags().get(f"{self.name}:latest")
+        if last is None:
+            return f"there is no image {self.name} yet"
+        return _changed_config(config_of(self.store.manifest(last)), target.stage.config)
+
+
+def _changed_config(old: ImageConfig, new: ImageConfig) -> str:
+    names = sorted(name for name in vars(new) if getattr(old, name) != getattr(new, name))
+    return f"{', '.join(names)} changed" if names else "its steps, or this version of stoneware, changed"
+
+
+def _paths(sources: Iterable[Source]) -> Iterable[str]:
+    for source in sources:
+        if source.kind == "directory":
+            yield from (f"{source.path}/{entry.name}".lstrip("/") for entry in source.entries)
+        elif source.path:
+            yield source.path
+
+
+def _settle(stages: list[PlannedStage], image: PlannedImage) -> tuple[PlannedStage, ...]:
+    """Mark which stages anything that runs wants; what nobody wants is not built, checkpoint or not."""
+    wanted: set[str] = set()
+    settled: list[PlannedStage] = []
+    for number, stage in enumerate(reversed(stages)):
+        needed = image.action == RUN and (number == 0 or stage.name in wanted)
+        if needed:
+            wanted |= _wants(stage)
+        settled.append(replace(stage, needed=needed, steps=stage.steps if needed else _unwanted(stage)))
+    return tuple(reversed(settled))
+
+
+def _wants(stage: PlannedStage) -> set[str]:
+    wanted = {name for planned in stage.to_run for name in _stages_of(planned.document)}
+    if stage.stage.base.kind == "stage" and len(stage.to_run) == len(stage.steps):
+        wanted.add(stage.stage.base.reference)
+    return wanted
+
+
+def _stages_of(document: Mapping[str, Any]) -> Iterable[str]:
+    return list(document["stages"])
+
+
+def _unwanted(stage: PlannedStage) -> tuple[PlannedStep, ...]:
+    reason = "not needed: later checkpoints hold what it made"
+    return tuple(
+        step if step.action == HIT else replace(step, action=HIT, reason=reason) for step in stage.steps
+    )

@@ -1,0 +1,43 @@
+"""What an earlier bake's steps were made of, so that a plan can say in words what has changed since."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from stoneware.bake.plan import PlannedStage
+from stoneware.files import read_json, sha256_hex, write_json
+
+
+class Record:
+    """The steps of the last bake of one Machinefile under one name."""
+
+    def __init__(self, directory: Path, subject: str) -> None:
+        self._path = directory / f"bake-{sha256_hex(subject.encode(errors='surrogateescape'))[:32]}.json"
+
+    @cached_property
+    def _document(self) -> dict[str, Any]:
+        try:
+            found = read_json(self._path)
+        except ValueError:
+            return {}  # torn by a crash of the computer: only explanations are lost
+        return found if isinstance(found, dict) else {}
+
+    def step(self, stage: str, index: int) -> dict[str, Any] | None:
+        """Return the document of a step as it was built last, or None."""
+        found: dict[str, Any] | None = self._document.get(f"{stage}/{index}")
+        return found
+
+    def save(self, stages: Iterable[PlannedStage], built: Iterable[str]) -> None:
+        """Remember the steps whose keys are in `built`; of the others the older document stays."""
+        done = set(built)
+        fresh = {
+            f"{stage.name}/{planned.step.index}": dict(planned.document)
+            for stage in stages
+            for planned in stage.steps
+            if planned.key in done
+        }
+        if fresh:
+            write_json(self._path, {**self._document, **fresh}, mode=0o600)

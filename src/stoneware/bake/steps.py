@@ -1,0 +1,93 @@
+"""Writing the steps of a stage into a bundle: the files of COPY and ADD, and what RUN mounts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from stoneware.bake.bundle import BundleWriter
+from stoneware.bake.downloads import Downloads
+from stoneware.machinefile.archives import write_tar
+from stoneware.machinefile.context import Source, resolve_mount, resolve_sources, stage_tree
+from stoneware.machinefile.recipe import CopyStep, RunStep, Step
+from stoneware.machinefile.tree import Entry, Tree
+
+
+class StepWriter:
+    """Writes steps. `roots` gives the root file system of every stage or image that --from names."""
+
+    def __init__(
+        self,
+        bundle: BundleWriter,
+        context: Tree,
+        roots: Mapping[str, Path],
+        *,
+        downloads: Downloads,
+        secrets: Mapping[str, Path],
+    ) -> None:
+        self._bundle = bundle
+        self._context = context
+        self._roots = roots
+        self._downloads = downloads
+        self._secrets = secrets
+        self._binds = 0
+
+    def write(self, step: Step, location: str) -> None:
+        """Write one step with all its files. Raises InputError for what --from does not hold."""
+        place = self._bundle.add_step(step)
+        if isinstance(step, CopyStep):
+            self._write_copy(step, place, location)
+        elif isinstance(step, RunStep) and step.mounts:
+            binds = {
+                mount.target: self._write_bind(
+                    resolve_mount(mount, self._tree(mount.from_stage), location=location)
+                )
+                for mount in step.mounts
+                if mount.type == "bind"
+            }
+            self._bundle.add_mounts(step, binds, self._secrets)
+
+    def _tree(self, from_stage: str) -> Tree:
+        return stage_tree(self._roots[from_stage]) if from_stage else self._context
+
+    def _write_copy(self, step: CopyStep, place: Path, location: str) -> None:
+        sources = resolve_sources(step, self._tree(step.from_stage), location=location)
+        plain = [source for source in sources if source.kind != "archive"]
+        to_directory = len(sources) > 1 or any(source.kind == "directory" for source in sources)
+        (place / "into").write_text("dir" if to_directory else "auto")
+        entries = [entry for source in plain for entry in self._entries(source)]
+        if entries:
+            with (place / "data.tar").open("wb") as stream:
+                write_tar(entries, stream)
+        for number, source in enumerate(source for source in sources if source.kind == "archive"):
+            archives = place / "archives"
+            archives.mkdir(exist_ok=True)
+            (archives / str(number)).write_bytes(Path(source.entries[0].path).read_bytes())
+
+    def _entries(self, source: Source) -> Iterable[Entry]:
+        if source.kind != "url":
+            return source.entries
+        path = self._downloads.path(source.text)
+        # BuildKit gives a downloaded file mode 0600.
+        return (Entry(source.name, "file", 0o600, path.stat().st_size, path=str(path)),)
+
+    def _write_bind(self, source: Source) -> str:
+        """Lay a bind mount's files out below binds/ and return its place in the bundle."""
+        place = f"binds/{self._binds}"
+        self._binds += 1
+        directory = self._bundle.root / place
+        directory.mkdir(parents=True)
+        _lay_out(source.entries, directory)
+        return place if source.kind == "directory" else f"{place}/{source.name}"
+
+
+def _lay_out(entries: Iterable[Entry], directory: Path) -> None:
+    """Make the files of a tree below a directory, owners and modes kept."""
+    import tarfile
+    import tempfile
+
+    with tempfile.TemporaryFile() as stream:
+        write_tar(entries, stream)
+        stream.seek(0)
+        with tarfile.open(fileobj=stream) as archive:
+            archive.extractall(directory, filter="fully_trusted")  # noqa: S202 -- written by ourselves just now
