@@ -1,4 +1,4 @@
-"""When the Kafka example formats its disk: its start script, with a Java that writes down what it is asked."""
+"""When the Kafka example formats its disk: the start script, over a Java that notes its calls."""
 
 from __future__ import annotations
 
