@@ -37,6 +37,7 @@ class MemoryPlatform:
             self._made, self._machines, self._consoles = pickle.loads(journal.read_bytes())  # noqa: S301
         self.images: dict[str, bytes] = {}
         self.checkpoints: dict[str, Mapping[str, Any]] = {}
+        self.results: dict[tuple[str, str], bytes] = {}
         self.calls: list[str] = []
         self.fail_next_create: StonewareError | None = None
         self.fail_after_create: StonewareError | None = None
@@ -57,6 +58,11 @@ class MemoryPlatform:
                 raise InputError(f"the machine name {spec.name!r} is in use")
             ports = tuple(self._publish(port) for port in spec.ports)
         self.while_creating()
+        # As the local engine does: some of what is left out is filled in, some attributes are its own.
+        lines = "".join(f"{mount.volume}\t{mount.path}\n" for mount in spec.volumes)
+        metadata = {**spec.metadata, **({"stoneware-volumes": lines} if lines else {})}
+        files = {name: Path("/machines", spec.name, "files", name) for name in spec.files}
+        spec = replace(spec, metadata=metadata, hostname=spec.hostname or spec.name, files=files)
         with self._lock:
             self._made += 1
             number = self._made
@@ -164,6 +170,13 @@ class MemoryPlatform:
     ) -> int:
         self._get(name)
         raise MachineError("a machine in memory runs no commands", details=" ".join(argv))
+
+    def read_result(self, name: str, result: str) -> bytes:
+        with self._lock:
+            self._get(name)
+            if (name, result) not in self.results:
+                raise MachineError(f"the machine {name!r} has uploaded no {result}")
+            return self.results[name, result]
 
     def checkpoint(self, name: str, key: str, document: Mapping[str, Any]) -> None:
         with self._lock:

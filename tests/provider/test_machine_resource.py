@@ -26,6 +26,7 @@ FULL = {
     "files": '{ "bundle.tar" = "/tmp/bundle.tar" }',
     "volumes": '[{ volume = "data", path = "/data" }, { volume = "b", path = "/b", read_only = true }]',
     "ports": '[{ machine_port = 80 }, { machine_port = 53, host_port = 5353, protocol = "udp" }]',
+    "caches": '["apt", "maven"]',
     "memory": "536870912",
     "cpus": "0.1",
     "read_only": "true",
@@ -51,8 +52,9 @@ def test_created_as_asked_and_nothing_to_do_afterwards(
         source=IMAGE,
         kind="builder",
         hostname="broker-1",
-        metadata={"config": "A=1", "other": "x"},
-        files={"bundle.tar": Path("/tmp/bundle.tar")},
+        metadata={"config": "A=1", "other": "x", "stoneware-volumes": "data\t/data\nb\t/b\n"},
+        files={"bundle.tar": Path("/machines/m1/files/bundle.tar")},
+        caches=("apt", "maven"),
         volumes=(VolumeMount("data", "/data"), VolumeMount("b", "/b", read_only=True)),
         ports=(PortMapping("0.0.0.0", 0, 80), PortMapping("0.0.0.0", 5353, 53, "udp")),
         memory=512 << 20,
@@ -109,12 +111,12 @@ CHANGED = {
     "files": '{ "bundle.tar" = "/tmp/other.tar" }',
     "volumes": '[{ volume = "data", path = "/data" }]',
     "ports": "[{ machine_port = 81 }]",
+    "caches": '["apt"]',
     "memory": "null",
     "cpus": "0.2",
     "read_only": "null",
     "restart": "null",
     "stop_timeout": "20",
-    "image_ref": '"hello:v2"',
     "labels": "null",
 }
 
@@ -134,6 +136,51 @@ def test_what_is_immutable_replaces_the_machine(
     assert (done.added, done.removed) == (1, 1)
     assert [made.id for made in platform.machines()] == ["m00000002"]
     assert terraform.plan().noop
+
+
+def test_another_name_of_the_same_image_touches_nothing(
+    terraform: Terraform, configure: Configure, platform: MemoryPlatform
+) -> None:
+    configure(machine(**FULL))
+    terraform.apply()
+    platform.calls.clear()
+    configure(machine(**{**FULL, "image_ref": '"hello:v2"'}))
+    assert terraform.apply().changed == 1
+    assert platform.calls == []
+    assert terraform.plan().noop
+
+
+def test_a_default_comes_back_when_the_value_is_taken_out(
+    terraform: Terraform, configure: Configure, platform: MemoryPlatform
+) -> None:
+    configure(machine(restart='"always"'))
+    terraform.apply()
+    configure(machine())
+    assert terraform.plan().changes[0].replace_for == ("restart",)
+    terraform.apply()
+    assert platform.machines()[0].spec.restart == "no"
+
+
+def test_several_failures_are_all_told(
+    terraform: Terraform, configure: Configure, platform: MemoryPlatform
+) -> None:
+    for name in ("m1", "m2"):
+        platform.create(MachineSpec(name, IMAGE))
+    configure(
+        """
+        resource "stoneware_machine" "m" {
+          for_each = toset(["m1", "m2", "m3"])
+          name     = each.key
+          source   = IMAGE
+        }
+        """
+    )
+    with pytest.raises(TerraformError, match="Terraform could not apply the changes") as caught:
+        terraform.apply()
+    assert "'m1' is in use (with stoneware_machine.m[\"m1\"]" in caught.value.details
+    assert "'m2' is in use (with stoneware_machine.m[\"m2\"]" in caught.value.details
+    assert "To do next: stoneware rm -f m1" in caught.value.details
+    assert [resource.address for resource in terraform.state().resources] == ['stoneware_machine.m["m3"]']
 
 
 def test_a_machine_that_vanished_is_made_again(
@@ -266,7 +313,7 @@ def test_values_that_are_known_after_apply_only(
     assert terraform.apply(plan).outputs == {"ip": "10.0.0.2"}
     [made] = platform.machines()
     assert (made.name, made.spec.cpus, made.spec.ports[0].machine_port) == ("m7", 2.0, 36)
-    assert sorted(made.spec.metadata) == ["a", "b"]
+    assert sorted(made.spec.metadata) == ["a", "b", "stoneware-volumes"]
     assert terraform.plan().noop
 
 

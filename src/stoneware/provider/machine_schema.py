@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from tf.schema import Attribute, Schema
-from tf.types import Bool, Map, Number, String, Unknown
+from tf.types import Bool, List, Map, Number, String, Unknown
 
 from stoneware.platform import Machine, MachineSpec, PortMapping, VolumeMount
 from stoneware.provider.fields import ObjectsAttribute, Real
 
 COMPUTED = ("id", "image_id", "ip", "phase", "health")
+
+# Instance attributes that the engine writes itself, out of other parts of the spec.
+ENGINE_METADATA = frozenset({"stoneware-volumes"})
 
 _VOLUME_FIELDS = (
     Attribute("volume", String(), "Name of the volume.", required=True),
@@ -51,6 +54,12 @@ def resource_schema() -> Schema:
             ),
             Attribute("files", Map(String()), "Files for its metadata server: name to path.", **option),
             ObjectsAttribute("volumes", _VOLUME_FIELDS, description="Volumes it mounts.", **option),
+            Attribute(
+                "caches",
+                List(String()),
+                "Ids of directories that outlive builders; the n-th is bound at `/run/stoneware/cache/N`.",
+                **option,
+            ),
             ObjectsAttribute("ports", _PORT_FIELDS, description="Ports published here.", **option),
             Attribute("memory", Number(), "Memory limit in bytes.", **option),
             Attribute("cpus", Real(), "Limit in cores.", **option),
@@ -63,7 +72,14 @@ def resource_schema() -> Schema:
                 **default,
             ),
             Attribute("stop_timeout", Real(), "Seconds for an orderly stop.", default=10, **default),
-            Attribute("image_ref", String(), "The image as people call it.", default="", **default),
+            Attribute(
+                "image_ref",
+                String(),
+                "The image as people call it; a machine shows the one it was created with.",
+                optional=True,
+                computed=True,
+                default="",
+            ),
             Attribute("labels", Map(String()), "Labels on the machine.", **option),
             *_computed(),
         ],
@@ -103,6 +119,7 @@ def to_spec(state: Mapping[str, Any]) -> MachineSpec:
             VolumeMount(item["volume"], item["path"], bool(item.get("read_only")))
             for item in state.get("volumes") or ()
         ),
+        caches=tuple(state.get("caches") or ()),
         ports=tuple(_port(item) for item in state.get("ports") or ()),
         memory=state.get("memory"),
         cpus=None if cpus is None else float(cpus),
@@ -127,12 +144,13 @@ def _port(item: Mapping[str, Any]) -> PortMapping:
 _FROM_SPEC: dict[str, Callable[[MachineSpec], Any]] = {
     "source": lambda spec: spec.source,
     "kind": lambda spec: spec.kind,
-    "hostname": lambda spec: spec.hostname,
-    "metadata": lambda spec: dict(spec.metadata) or None,
+    "hostname": lambda spec: "" if spec.hostname == spec.name else spec.hostname,
+    "metadata": lambda spec: _own_metadata(spec) or None,
     "volumes": lambda spec: (
         [{"volume": item.volume, "path": item.path, "read_only": item.read_only} for item in spec.volumes]
         or None
     ),
+    "caches": lambda spec: list(spec.caches) or None,
     "ports": lambda spec: (
         [
             {
@@ -150,7 +168,6 @@ _FROM_SPEC: dict[str, Callable[[MachineSpec], Any]] = {
     "read_only": lambda spec: spec.read_only,
     "restart": lambda spec: spec.restart,
     "stop_timeout": lambda spec: spec.stop_timeout,
-    "image_ref": lambda spec: spec.image_ref,
     "labels": lambda spec: dict(spec.labels) or None,
 }
 
@@ -159,10 +176,11 @@ def from_machine(machine: Machine, state: Mapping[str, Any] | None = None) -> di
     """Return the state of a machine as it is.
 
     Where an attribute of `state` (None: import) still describes the machine it stays as it was written, so
-    that a default that was left out does not look like a change. `files` cannot be read back: the engine
-    keeps its own copies.
+    that a default that was left out does not look like a change. `files` cannot be read back, the engine
+    keeps its own copies, and `image_ref` may be another name of the same image by now.
     """
-    new: dict[str, Any] = {"name": machine.name, "files": (state or {}).get("files")}
+    kept = state or {"files": None, "image_ref": machine.spec.image_ref}
+    new: dict[str, Any] = {"name": machine.name, "files": kept["files"], "image_ref": kept["image_ref"]}
     wanted = to_spec(state) if state else None
     for name, read in _FROM_SPEC.items():
         same = wanted is not None and _same(name, wanted, machine.spec)
@@ -173,7 +191,13 @@ def from_machine(machine: Machine, state: Mapping[str, Any] | None = None) -> di
 def _same(name: str, wanted: MachineSpec, real: MachineSpec) -> bool:
     if name == "hostname":
         return (wanted.hostname or wanted.name) == (real.hostname or real.name)
+    if name == "metadata":
+        return _own_metadata(wanted) == _own_metadata(real)
     return bool(getattr(wanted, name) == getattr(real, name))
+
+
+def _own_metadata(spec: MachineSpec) -> dict[str, str]:
+    return {key: value for key, value in spec.metadata.items() if key not in ENGINE_METADATA}
 
 
 def observed(machine: Machine) -> dict[str, Any]:
@@ -210,6 +234,8 @@ def problems(config: Mapping[str, Any]) -> Iterator[Problem]:
         value = config.get(name)
         if isinstance(value, str) and not re.fullmatch(pattern, value):
             yield [name], f"{value!r} is not {wanted}"
+    for key in sorted(ENGINE_METADATA & set(_keys(config.get("metadata")))):
+        yield ["metadata", (key,)], f"the engine writes {key} itself, from `volumes`"
     for name in ("memory", "cpus", "stop_timeout"):
         value = config.get(name)
         if _known(value) and float(value) <= 0:
@@ -234,6 +260,10 @@ def _port_problems(path: list[Any], port: Mapping[str, Any]) -> Iterator[Problem
 
 def _known(value: Any) -> TypeGuard[float]:
     return value is not None and value is not Unknown
+
+
+def _keys(value: Any) -> list[str]:
+    return list(value) if isinstance(value, Mapping) else []
 
 
 def _items(value: Any) -> list[Mapping[str, Any]]:

@@ -94,8 +94,8 @@ class Terraform:
         self._engine.prepare(self._environment)
         if self._provider and not self._serving:
             self._runtime.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._provider.serve(self._runtime / _SOCKET)
             self._serving = True
+            self._provider.serve(self._runtime / _SOCKET)
 
     def close(self) -> None:
         """End Terraform's worker and the provider's server. The directory and its state stay."""

@@ -21,8 +21,10 @@ import queue
 import signal
 import sys
 import threading
+import time
 
 MARK = b"\x1e"
+LAST_RESORT = 60.0  # seconds after which a command that does not stop is given up
 
 
 class _Inbox:
@@ -39,6 +41,8 @@ class _Inbox:
         self.commands.put(None)
         if self.running.is_set():
             os.kill(os.getpid(), signal.SIGINT)  # Go's handler has it: Terraform stops gracefully
+            time.sleep(LAST_RESORT)
+            os._exit(1)
 
 
 def _run(library: ctypes.CDLL, argv: list[str], errors: int) -> int:

@@ -22,6 +22,7 @@ resource "stoneware_machine" "builder" {
   metadata     = var.metadata
   files        = var.files
   volumes      = var.volumes
+  caches       = var.caches
   memory       = var.memory
   cpus         = var.cpus
   labels       = var.labels

@@ -42,6 +42,12 @@ variable "volumes" {
   default = []
 }
 
+variable "caches" {
+  description = "Ids of directories that outlive builders, bound at /run/stoneware/cache/0, 1, …"
+  type        = list(string)
+  default     = []
+}
+
 variable "memory" {
   description = "Memory limit in bytes; null for none."
   type        = number
