@@ -51,6 +51,10 @@ class QuickCommand(typer.core.TyperCommand):
         make_quick(params)
         return params
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return the words of the usage line, with what is required as it is typed."""
+        return [piece.replace("{", "").replace("}", "") for piece in super().collect_usage_pieces(ctx)]
+
 
 class QuickGroup(typer.core.TyperGroup):
     """The same for a command with commands of its own."""

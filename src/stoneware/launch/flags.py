@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import Iterable, Mapping
 
 from stoneware.errors import InputError
 from stoneware.platform import PortMapping, VolumeMount
 
 _PORT = re.compile(
-    r"(?:(?P<ip>\[[0-9a-fA-F:.]+\]|[0-9.]+):)?(?:(?P<host>\d+(?:-\d+)?)?:)?(?P<machine>\d+(?:-\d+)?)"
+    r"(?:(?P<ip>\[[0-9a-fA-F:.]+\]|\d+(?:\.\d+){3}):)?(?:(?P<host>\d+(?:-\d+)?)?:)?(?P<machine>\d+(?:-\d+)?)"
     r"(?:/(?P<protocol>\w+))?"
 )
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -41,9 +42,20 @@ def parse_port(text: str) -> tuple[PortMapping, ...]:
     if 0 in machine:
         raise _bad_port(text, "A machine's port is 1 to 65535.")
     address = (match["ip"] or ANY_ADDRESS).strip("[]")
+    if not _is_address(address):
+        raise _bad_port(text, f"{address!r} is no address of this computer.")
     return tuple(
         PortMapping(address, ours, theirs, protocol) for ours, theirs in zip(host, machine, strict=True)
     )
+
+
+def _is_address(text: str) -> bool:
+    family = socket.AF_INET6 if ":" in text else socket.AF_INET
+    try:
+        socket.inet_pton(family, text)
+    except OSError:
+        return False
+    return True
 
 
 def _range(text: str, ports: str) -> list[int]:

@@ -37,7 +37,10 @@ def follow_console(
         machine = platform.observe(name)
         over = machine is None or machine.phase in _OVER
         if machine is not None:
-            data, offset = platform.console(name, offset)
+            try:
+                data, offset = platform.console(name, offset)
+            except InputError:
+                return  # it was removed between the two looks
             if data:
                 yield data
         if over:

@@ -32,7 +32,8 @@ def bake(
         ListOption, typer.Option("--tag", "-t", metavar="NAME[:TAG]", help="Name the image. Repeatable.")
     ] = None,
     file: Annotated[
-        Path | None, typer.Option("--file", "-f", help="The Machinefile (default: CONTEXT/Machinefile).")
+        Path | None,
+        typer.Option("--file", "-f", metavar="FILE", help="The Machinefile (default: CONTEXT/Machinefile)."),
     ] = None,
     target: Annotated[str, typer.Option("--target", metavar="STAGE", help="Bake up to this stage.")] = "",
     build_arg: Annotated[

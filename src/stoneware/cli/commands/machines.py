@@ -20,7 +20,9 @@ _HEADER = ("NAME", "IMAGE", "PHASE", "HEALTH", "IP", "PORTS", "AGE", "ERROR")
 
 Timeout = Annotated[
     float | None,
-    typer.Option("--time", "-t", min=0, help="Seconds before the machine is powered off hard."),
+    typer.Option(
+        "--time", "-t", metavar="SECONDS", min=0, help="Seconds before the machine is powered off hard."
+    ),
 ]
 
 
@@ -59,7 +61,9 @@ def stop(machines: options.Names, timeout: Timeout = None) -> None:
 def start(
     machines: options.Names,
     wait_healthy: Annotated[bool, typer.Option("--wait", help="Return once they are healthy.")] = False,
-    timeout: Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait at most.")] = 120.0,
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="SECONDS", min=0, help="Seconds to wait at most.")
+    ] = 120.0,
 ) -> None:
     """Start stopped machines."""
     platform = open_platform()
@@ -82,7 +86,9 @@ def restart(machines: options.Names, timeout: Timeout = None) -> None:
 def wait(
     machines: options.Names,
     healthy: Annotated[bool, typer.Option("--healthy", help="Wait until they are healthy instead.")] = False,
-    timeout: Annotated[float, typer.Option("--timeout", min=0, help="With --healthy: seconds.")] = 120.0,
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="SECONDS", min=0, help="With --healthy: seconds.")
+    ] = 120.0,
 ) -> None:
     """Wait until machines have stopped and print their exit codes, or until they are healthy."""
     platform = open_platform()

@@ -22,8 +22,12 @@ def render(
     ] = None,
     env: options.Environment = None,
     env_file: options.EnvFiles = None,
-    name: Annotated[str, typer.Option("--name", help="The machine's name in the files.")] = "",
-    ip: Annotated[str, typer.Option("--ip", help="The machine's address in the files.")] = "",
+    name: Annotated[
+        str, typer.Option("--name", metavar="NAME", help="The machine's name in the files.")
+    ] = "",
+    ip: Annotated[
+        str, typer.Option("--ip", metavar="ADDRESS", help="The machine's address in the files.")
+    ] = "",
     json_output: options.Json = False,
 ) -> None:
     """Show the final configuration files without booting anything.

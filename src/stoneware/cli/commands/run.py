@@ -43,7 +43,7 @@ def run(
     interactive: Interactive = False,
     tty: Tty = False,
     remove: Annotated[bool, typer.Option("--rm", help="Remove the machine when it has stopped.")] = False,
-    name: Annotated[str, typer.Option("--name", help="Its name, and its host name.")] = "",
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Its name, and its host name.")] = "",
     env: options.Environment = None,
     env_file: options.EnvFiles = None,
     publish: Annotated[
@@ -56,7 +56,9 @@ def run(
     volume: Annotated[
         Words, typer.Option("--volume", "-v", metavar="NAME:/PATH[:ro]", help="Mount a volume. Repeatable.")
     ] = None,
-    hostname: Annotated[str, typer.Option("--hostname", "-h", help="Another host name.")] = "",
+    hostname: Annotated[
+        str, typer.Option("--hostname", "-h", metavar="NAME", help="Another host name.")
+    ] = "",
     restart: Annotated[
         str, typer.Option("--restart", metavar="POLICY", help="no, always, unless-stopped or on-failure[:N].")
     ] = "no",
@@ -64,7 +66,9 @@ def run(
         bool, typer.Option("--read-only", help="What changes on the root is gone at the next start.")
     ] = False,
     memory: Annotated[str, typer.Option("--memory", "-m", metavar="SIZE", help="Memory at most: 512m.")] = "",
-    cpus: Annotated[float | None, typer.Option("--cpus", min=0.01, help="Cores at most: 1.5.")] = None,
+    cpus: Annotated[
+        float | None, typer.Option("--cpus", metavar="CORES", min=0.01, help="Cores at most: 1.5.")
+    ] = None,
     label: Annotated[
         Words, typer.Option("--label", "-l", metavar="KEY=VALUE", help="Label it. Repeatable.")
     ] = None,
@@ -75,11 +79,14 @@ def run(
         ),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="With -d: return once it is healthy.")] = False,
-    timeout: Annotated[float, typer.Option("--timeout", min=0, help="Seconds it gets to come up.")] = 120.0,
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="SECONDS", min=0, help="Seconds it gets to come up.")
+    ] = 120.0,
     user: User = "",
     workdir: Workdir = "",
     entrypoint: Annotated[
-        str | None, typer.Option("--entrypoint", help="With COMMAND: another one, or '' for none.")
+        str | None,
+        typer.Option("--entrypoint", metavar="PROGRAM", help="With COMMAND: another one, or '' for none."),
     ] = None,
     json_output: options.Json = False,
 ) -> None:

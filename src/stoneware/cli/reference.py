@@ -1,0 +1,104 @@
+"""docs/cli.md, made from the commands themselves: `python -m stoneware.cli.reference docs/cli.md`."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from stoneware.cli import catalog, group
+from stoneware.cli.main import PROGRAM, command
+
+_HEAD = """\
+# Command line reference
+
+This page is generated from the commands themselves (`make docs`); a test keeps it current.
+
+Results go to standard output, progress and messages to standard error. `--json` prints a JSON document and
+nothing else on standard output. Where a command takes a machine, its name or its id is meant; where it takes
+an image, `NAME`, `NAME:TAG`, an id, or the beginning of an id.
+
+| exit code | meaning |
+|---|---|
+| 0 | done |
+| 1 | the bake, the boot or the command in a machine failed |
+| 2 | bad input or usage; nothing was done |
+| 3 | this computer lacks something: `stoneware doctor` says what and how to get it |
+| 130 | interrupted |
+
+`exec` and `run IMAGE COMMAND` exit with the code of the command they ran.
+
+| variable | meaning |
+|---|---|
+| `STONEWARE_HOME` | the store's directory; default `/var/lib/stoneware` |
+| `STONEWARE_TERRAFORM` | the path of a terraform or tofu binary to use instead of the embedded one |
+"""
+
+
+def reference() -> str:
+    """Return the whole page."""
+    root = command()
+    context = root.make_context(PROGRAM, [], resilient_parsing=True)
+    parts = [_HEAD, *_overview()]
+    for entry in catalog.COMMANDS:
+        parts += _command(entry, group.load(entry), context)
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _overview() -> Iterator[str]:
+    for title, entries in catalog.sections().items():
+        yield (
+            f"**{title}:** "
+            + ", ".join(f"[{entry.name}](#stoneware-{entry.name})" for entry in entries)
+            + "\n"
+        )
+
+
+def _command(entry: catalog.Entry, found: Any, parent: Any) -> Iterator[str]:
+    context = found.make_context(entry.name, [], parent=parent, resilient_parsing=True)
+    yield from _section(f"{PROGRAM} {entry.name}", entry.aliases, found, context)
+    for name, child in getattr(found, "commands", {}).items():
+        inner = child.make_context(name, [], parent=context, resilient_parsing=True)
+        yield from _section(f"{PROGRAM} {entry.name} {name}", (), child, inner)
+
+
+def _section(title: str, aliases: tuple[str, ...], found: Any, context: Any) -> Iterator[str]:
+    yield f"## {title}\n"
+    yield f"    {title} {' '.join(found.collect_usage_pieces(context))}\n"
+    yield inspect.cleandoc(found.help or "") + "\n"
+    if aliases:
+        yield f"Also: {', '.join(f'`{PROGRAM} {alias}`' for alias in aliases)}.\n"
+    rows = [record for param in found.params if (record := _record(param, context))]
+    if rows:
+        yield "| | |\n|---|---|\n" + "".join(f"| `{name}` | {_cell(text)} |\n" for name, text in rows)
+
+
+def _record(param: Any, context: Any) -> tuple[str, str] | None:
+    if getattr(param, "hidden", False):
+        return None
+    record = param.get_help_record(context)
+    if record is None:
+        return None
+    name, text = record
+    if param.param_type_name == "argument":
+        name = name.partition(" <")[0]
+    return name.replace(" <str>", " TEXT").replace("|", "\\|"), text
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|").replace("  [", " [")
+
+
+def main() -> None:
+    """Write the page to the file named by the first argument, or to standard output."""
+    text = reference()
+    if len(sys.argv) > 1:
+        Path(sys.argv[1]).write_text(text)
+    else:
+        sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,246 @@
+"""A store and a platform in memory, with a clock that the tests turn."""
+
+# ruff: noqa: ARG002  # the protocols name arguments that a fake does not need
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from stoneware.errors import InputError
+from stoneware.files import canonical_json, sha256_hex
+from stoneware.machinefile.recipe import HealthCheck, ImageConfig, config_to_document
+from stoneware.platform import Health, Machine, MachineSpec, Phase, PortMapping
+
+NOW = 1_700_000_000.0
+
+
+def contract_of(templates: Mapping[str, bytes], env: Mapping[str, str]) -> dict[str, Any]:
+    from stoneware.config.contract import derive_contract
+
+    return derive_contract(templates, env, None)
+
+
+def manifest_of(
+    name: str,
+    config: ImageConfig,
+    templates: Mapping[str, bytes] | None = None,
+    commit: str | None = "c" * 40,
+) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "name": name,
+        "created": "2023-11-14T22:13:20Z",
+        "architecture": "amd64",
+        "base": {"reference": "debian:12", "identity": "base-1"},
+        "commit": commit,
+        "dirty": False,
+        "config": config_to_document(config),
+        "labels": {},
+        "contract": contract_of(templates or {}, dict(config.env)),
+        "packages": [],
+        "steps": [
+            {"index": 1, "stage": "0", "line": 3, "text": "RUN true", "key": "k1", "seconds": 2.5},
+        ],
+        "history": [
+            {"line": 1, "instruction": "FROM debian:12"},
+            {"line": 3, "instruction": "RUN true"},
+        ],
+    }
+
+
+@dataclass(frozen=True)
+class FakeVolume:
+    name: str
+    path: Path
+    created: float = NOW
+    labels: Mapping[str, str] = field(default_factory=dict)
+    machines: tuple[str, ...] = ()
+
+
+class FakeStore:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.manifests: dict[str, dict[str, Any]] = {}
+        self.references: dict[str, str] = {}
+        self.disks: dict[str, FakeVolume] = {}
+        self.checkpoints: dict[str, float] = {}
+
+    def add_image(
+        self,
+        name: str,
+        config: ImageConfig | None = None,
+        templates: Mapping[str, bytes] | None = None,
+        tags: Sequence[str] = ("latest",),
+        **more: Any,
+    ) -> str:
+        manifest = manifest_of(name, config or ImageConfig(), templates) | more
+        image_id = f"sha256:{sha256_hex(canonical_json(manifest))}"
+        self.manifests[image_id] = manifest
+        for tag in tags:
+            self.references[f"{name}:{tag}"] = image_id
+        for path, content in (templates or {}).items():
+            file = self.image_rootfs(image_id) / "etc/stoneware/templates" / path.lstrip("/")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+        return image_id
+
+    def tags(self) -> dict[str, str]:
+        return dict(sorted(self.references.items()))
+
+    def image_ids(self) -> list[str]:
+        return sorted(self.manifests)
+
+    def manifest(self, image_id: str) -> dict[str, Any]:
+        return self.manifests[image_id]
+
+    def image_document(self, image_id: str) -> dict[str, Any]:
+        return {"size_bytes": 212_000_000}
+
+    def image_rootfs(self, image_id: str) -> Path:
+        path = self.root / image_id.removeprefix("sha256:")
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def set_tag(self, reference: str, image_id: str) -> None:
+        self.references[reference] = image_id
+
+    def remove_tag(self, reference: str) -> None:
+        self.references.pop(reference, None)
+
+    def remove_image(self, image_id: str) -> None:
+        self.manifests.pop(image_id, None)
+        self.references = {ref: found for ref, found in self.references.items() if found != image_id}
+
+    def volumes(self) -> list[FakeVolume]:
+        return [self.disks[name] for name in sorted(self.disks)]
+
+    def volume(self, name: str) -> FakeVolume:
+        if name not in self.disks:
+            raise InputError(f"there is no volume {name!r}")
+        return self.disks[name]
+
+    def create_volume(self, name: str, labels: Mapping[str, str] | None = None) -> Path:
+        self.disks.setdefault(name, FakeVolume(name, self.root / name, labels=labels or {}))
+        return self.disks[name].path
+
+    def remove_volume(self, name: str) -> None:
+        self.volume(name)
+        del self.disks[name]
+
+    def checkpoint_keys(self) -> list[str]:
+        return sorted(self.checkpoints)
+
+    def checkpoint_used(self, key: str) -> float:
+        return self.checkpoints[key]
+
+    def remove_checkpoint(self, key: str) -> None:
+        del self.checkpoints[key]
+
+    def build_path(self, build_id: str) -> Path:
+        return self.root / "builds" / build_id
+
+
+@dataclass
+class Execution:
+    name: str
+    argv: tuple[str, ...]
+    options: dict[str, Any]
+
+
+class FakePlatform:
+    """`script` gives the states a created machine goes through, one per look; the last one stays."""
+
+    can_checkpoint = True
+
+    def __init__(self) -> None:
+        self.found: dict[str, Machine] = {}
+        self.consoles: dict[str, bytes] = {}
+        self.scripts: dict[str, Iterator[dict[str, Any]]] = {}
+        self.script: list[dict[str, Any]] = [{"phase": Phase.BOOTING}, {"phase": Phase.RUNNING}]
+        self.calls: list[str] = []
+        self.executions: list[Execution] = []
+        self.code = 0
+        self.output = ""
+        self.on_look: Callable[[str], None] = lambda _: None
+
+    def add(self, name: str, **changes: Any) -> Machine:
+        spec = MachineSpec(name, "image:sha256:1", image_ref="hello", **changes.pop("spec", {}))
+        number = len(self.found) + 1
+        machine = Machine(
+            name=name, id=f"m{number:07x}a", kind="machine", image_id="sha256:1", image="hello",
+            phase=Phase.RUNNING, health=Health.HEALTHY, ip=f"10.1.0.{number}", ports=(),
+            config_digest="sha256:c", error="", created=NOW, started=NOW, exit_code=None, leader=1, spec=spec,
+        )  # fmt: skip
+        self.found[name] = replace(machine, **changes)
+        self.consoles.setdefault(name, b"booting\r\nready\r\n")
+        return self.found[name]
+
+    def create(self, spec: MachineSpec) -> Machine:
+        self.calls.append(f"create {spec.name}")
+        ports = tuple(
+            replace(port, host_port=port.host_port or 40000 + number)
+            for number, port in enumerate(spec.ports)
+        )
+        self.add(spec.name, phase=Phase.BOOTING, health=Health.NONE, image_id=spec.source[6:], ports=ports)
+        self.found[spec.name] = replace(self.found[spec.name], spec=spec)
+        self.scripts[spec.name] = iter(self.script)
+        return self.found[spec.name]
+
+    def observe(self, name: str) -> Machine | None:
+        self.on_look(name)
+        change = next(self.scripts.get(name, iter(())), None)
+        if change is not None:
+            output = change.pop("output", b"") if "output" in change else b""
+            self.consoles[name] += output
+            self.found[name] = replace(self.found[name], **change)
+        return self.found.get(name)
+
+    def machines(self) -> list[Machine]:
+        return [self.found[name] for name in sorted(self.found)]
+
+    def start(self, name: str) -> Machine:
+        self.calls.append(f"start {name}")
+        self.found[name] = replace(self.found[name], phase=Phase.RUNNING)
+        return self.found[name]
+
+    def stop(self, name: str, *, timeout: float | None = None) -> None:
+        self.calls.append(f"stop {name} {timeout}")
+        self.found[name] = replace(self.found[name], phase=Phase.STOPPED, exit_code=0)
+
+    def destroy(self, name: str) -> None:
+        self.calls.append(f"destroy {name}")
+        self.found.pop(name, None)
+
+    def console(self, name: str, offset: int = 0) -> tuple[bytes, int]:
+        data = self.consoles[name]
+        return data[offset:], len(data)
+
+    def guest_attributes(self, name: str) -> dict[str, str]:
+        return {"stoneware/health": "{}"}
+
+    def execute(self, name: str, argv: Sequence[str], **options: Any) -> int:
+        self.executions.append(Execution(name, tuple(argv), options))
+        sys.stdout.write(self.output)
+        return self.code
+
+    def copy_out(self, name: str, path: str, destination: Path) -> None:
+        self.calls.append(f"copy_out {name} {path} {destination}")
+
+    def copy_in(self, source: Path, name: str, path: str) -> None:
+        self.calls.append(f"copy_in {source} {name} {path} in {Path.cwd().name}")
+
+
+HEALTHY = ImageConfig(
+    env=(("ACCENT", "red"),),
+    user="web",
+    workdir="/srv",
+    entrypoint=("nginx",),
+    healthcheck=HealthCheck(("true",)),
+    volumes=("/var/lib/data",),
+    ports=("80/tcp", "53/udp"),
+)
+PORT = PortMapping("0.0.0.0", 8080, 80)

@@ -1,0 +1,357 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stoneware.errors import MachineError
+from stoneware.launch.plan import anonymous_volume
+from stoneware.platform import Health, Phase
+from tests.cli.conftest import Cli
+from tests.cli.fakes import PORT, FakePlatform, FakeStore, FakeVolume
+
+
+def test_images_as_a_table(cli: Cli, store: FakeStore, hello: str) -> None:
+    store.references["hello:1.0"] = hello
+    result = cli("images")
+    header, *rows = result.out.splitlines()
+    assert header.split() == ["NAME", "TAG", "IMAGE", "ID", "COMMIT", "CREATED", "SIZE"]
+    assert [row.split()[:4] for row in rows] == [
+        ["hello", "1.0", hello[7:19], "ccccccc"],
+        ["hello", "latest", hello[7:19], "ccccccc"],
+    ]
+    assert rows[0].endswith("212MB")
+    assert (result.code, result.err) == (0, "")
+
+
+def test_images_as_json(cli: Cli, hello: str) -> None:
+    image = json.loads(cli("images", "--json").out)[0]
+    assert image["id"] == hello
+    assert image["name"] == "hello"
+    assert image["tags"] == ["hello:latest"]
+    assert image["commit"] == "c" * 40
+    assert image["dirty"] is False
+    assert image["created"] == "2023-11-14T22:13:20Z"
+    assert image["size_bytes"] == 212_000_000
+
+
+def test_images_by_name_and_quiet(cli: Cli, store: FakeStore, hello: str) -> None:
+    other = store.add_image("other", tags=("latest", "v1"))
+    assert cli("images", "-q", "hello").out == f"{hello[7:19]}\n"
+    assert cli("images", "-q", "--no-trunc", "other:v1").out == f"{other}\n"
+    assert cli("images", "nothing", "--json").out == "[]\n"
+
+
+def test_an_image_without_a_tag_is_listed(cli: Cli, store: FakeStore) -> None:
+    store.add_image("old", tags=())
+    assert cli("images").out.splitlines()[1].split()[:2] == ["old", "<none>"]
+
+
+def test_history(cli: Cli, hello: str) -> None:
+    rows = [row.split(None, 2) for row in cli("history", "hello").out.splitlines()]
+    assert rows == [["LINE", "TOOK", "INSTRUCTION"], ["1", "-", "FROM debian:12"], ["3", "2.5s", "RUN true"]]
+    entries = json.loads(cli("history", "--json", "hello").out)
+    assert entries[1] == {"line": 3, "instruction": "RUN true", "seconds": 2.5, "key": "k1"}
+
+
+def test_tag_and_rmi(cli: Cli, store: FakeStore, hello: str) -> None:
+    assert cli("tag", "hello", "hello:stable").code == 0
+    assert store.tags()["hello:stable"] == hello
+    assert cli("rmi", "hello").code == 0
+    assert store.tags() == {"hello:stable": hello}
+    assert cli("rmi", "hello:stable").code == 0
+    assert store.image_ids() == []
+
+
+def test_rmi_by_id_wants_force_for_several_tags(cli: Cli, store: FakeStore, hello: str) -> None:
+    cli("tag", "hello", "hello:stable")
+    refused = cli("rmi", hello[7:19])
+    assert refused.code == 2
+    assert "hello:stable" in refused.err
+    assert store.image_ids() == [hello]
+    assert cli("rmi", "-f", hello[7:19]).code == 0
+    assert (store.tags(), store.image_ids()) == ({}, [])
+
+
+def test_rmi_keeps_what_a_machine_has(cli: Cli, store: FakeStore, platform: FakePlatform, hello: str) -> None:
+    platform.add("h1", image_id=hello)
+    refused = cli("rmi", "hello")
+    assert refused.code == 2
+    assert "→ stoneware rm -f h1" in refused.err
+    assert store.tags() == {"hello:latest": hello}
+
+
+def test_rmi_of_nothing(cli: Cli) -> None:
+    assert cli("rmi", "nothing").code == 2
+    assert cli("rmi", "-f", "nothing").code == 0
+
+
+def test_ps_shows_running_machines(cli: Cli, platform: FakePlatform) -> None:
+    platform.add("h1", ports=(PORT,))
+    platform.add("h2", phase=Phase.STOPPED, exit_code=3)
+    platform.add("b1", kind="builder")
+    header, row = cli("ps").out.splitlines()
+    assert header.split() == ["NAME", "IMAGE", "PHASE", "HEALTH", "IP", "PORTS", "AGE"]
+    assert row.split()[:6] == ["h1", "hello", "running", "healthy", "10.1.0.1", "0.0.0.0:8080->80/tcp"]
+    assert cli("ps", "-q").out == "h1\n"
+    assert cli("ps", "-aq").out == "b1\nh1\nh2\n"
+    assert "stopped (3)" in cli("ps", "-a").out
+
+
+def test_ps_shows_why_a_machine_failed(cli: Cli, platform: FakePlatform) -> None:
+    platform.add("h1", phase=Phase.FAILED, error="GREETING is not set\n(templates)")
+    header, row = cli("ps").out.splitlines()
+    assert header.endswith("ERROR")
+    assert row.endswith("GREETING is not set (templates)")
+
+
+def test_ps_as_json(cli: Cli, platform: FakePlatform) -> None:
+    platform.add("h1", ports=(PORT,), health=Health.STARTING)
+    machine = json.loads(cli("ps", "--json").out)[0]
+    wanted = {"name", "id", "image_id", "image", "phase", "health", "ip", "ports", "config_digest", "error"}
+    assert wanted <= set(machine)
+    assert (machine["phase"], machine["health"]) == ("running", "starting")
+    port = {"host_ip": "0.0.0.0", "host_port": 8080, "machine_port": 80, "protocol": "tcp"}
+    assert machine["ports"] == [port]
+
+
+def test_stop_start_restart(cli: Cli, platform: FakePlatform) -> None:
+    platform.add("h1")
+    platform.add("h2")
+    assert cli("stop", "-t", "3", "h1", "h2").out == "h1\nh2\n"
+    assert cli("start", "h1").code == 0
+    assert cli("restart", "h2").code == 0
+    assert platform.calls == ["stop h1 3.0", "stop h2 3.0", "start h1", "stop h2 None", "start h2"]
+
+
+def test_nothing_is_done_when_one_name_is_wrong(cli: Cli, platform: FakePlatform) -> None:
+    platform.add("h1")
+    for command in ("stop", "start", "restart"):
+        assert cli(command, "h1", "typo").code == 2
+    assert platform.calls == []
+
+
+def test_start_can_wait(cli: Cli, platform: FakePlatform) -> None:
+    platform.add("h1", phase=Phase.STOPPED, health=Health.UNHEALTHY)
+    result = cli("start", "--wait", "h1")
+    assert result.code == 1
+    assert "unhealthy" in result.err
+
+
+def test_wait_prints_exit_codes(cli: Cli, platform: FakePlatform) -> None:
+    platform.add("h1", phase=Phase.STOPPED, exit_code=3)
+    assert cli("wait", "h1").out == "3\n"
+    platform.add("h2")
+    assert cli("wait", "--healthy", "h2").code == 0
+
+
+def test_rm(cli: Cli, store: FakeStore, platform: FakePlatform) -> None:
+    volume = anonymous_volume("h1", "/data")
+    for name in (volume, "h1-mine"):
+        store.create_volume(name)
+    machine = platform.add("h1")
+    from stoneware.platform import VolumeMount
+
+    mounts = (VolumeMount(volume, "/data"), VolumeMount("h1-mine", "/srv"))
+    platform.found["h1"] = replace(machine, spec=replace(machine.spec, volumes=mounts))
+    refused = cli("rm", "h1")
+    assert refused.code == 2
+    assert "stoneware rm -f h1" in refused.err
+    assert cli("rm", "-f", "-v", "h1", "gone").out == "h1\n"
+    assert list(store.disks) == ["h1-mine"]
+    assert cli("rm", "gone").code == 2
+
+
+def test_a_stopped_machine_is_removed_without_force(cli: Cli, platform: FakePlatform) -> None:
+    platform.add("h1", phase=Phase.STOPPED)
+    assert cli("rm", "h1").code == 0
+    assert platform.found == {}
+
+
+def test_logs(cli: Cli, platform: FakePlatform) -> None:
+    platform.add("h1")
+    assert cli("logs", "h1").out == "booting\nready\n"
+    assert cli("logs", "--tail", "1", "h1").out == "ready\n"
+    assert cli("logs", "--tail", "0", "h1").out == ""
+    assert cli("logs", "--tail", "x", "h1").code == 2
+
+
+def test_logs_follow_until_the_machine_stops(cli: Cli, platform: FakePlatform) -> None:
+    platform.add("h1")
+    platform.scripts["h1"] = iter([{}, {"output": b"more\n"}, {"phase": Phase.STOPPED}])
+    assert cli("logs", "-f", "-n", "1", "h1").out == "ready\nmore\n"
+
+
+def test_exec_passes_everything_on(cli: Cli, platform: FakePlatform, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OURS", "1")
+    platform.add("h1")
+    platform.code = 42
+    result = cli(
+        "exec", "-i", "-e", "A=b", "-e", "OURS", "-u", "web:www", "-w", "/srv", "h1", "ls", "-l", "--", "x"
+    )
+    assert result.code == 42
+    done = platform.executions[0]
+    assert done.argv == ("ls", "-l", "--", "x")
+    assert done.options == {
+        "tty": False,
+        "interactive": True,
+        "env": {"A": "b", "OURS": "1"},
+        "user": "web:www",
+        "workdir": "/srv",
+    }
+
+
+def test_exec_needs_a_terminal_for_one_and_a_running_machine(cli: Cli, platform: FakePlatform) -> None:
+    platform.add("h1", phase=Phase.STOPPED)
+    assert "not a terminal" in cli("exec", "-it", "h1", "sh").err
+    result = cli("exec", "h1", "sh")
+    assert (result.code, platform.executions) == (1, [])
+    assert "→ stoneware start h1" in result.err
+
+
+def test_cp(cli: Cli, platform: FakePlatform, tmp_path: Path) -> None:
+    platform.add("h1")
+    (tmp_path / "tree").mkdir()
+    assert cli("cp", "h1:/etc/hostname", str(tmp_path)).code == 0
+    assert cli("cp", str(tmp_path / "tree"), "h1:/tmp/").code == 0
+    assert cli("cp", f"{tmp_path}/tree/.", "h1:/tmp").code == 0
+    assert cli("cp", "h1:/etc", "-").code == 0
+    assert platform.calls == [
+        f"copy_out h1 /etc/hostname {tmp_path}",
+        f"copy_in {tmp_path}/tree h1 /tmp/ in {Path.cwd().name}",
+        "copy_in . h1 /tmp in tree",
+    ]
+    assert platform.executions[0].argv == ("tar", "-C", "/", "-cf", "-", "--", "etc")
+
+
+@pytest.mark.parametrize("words", [("a", "b"), ("h1:/a", "h1:/b"), ("h1:/a", "missing/"), ("h9:/a", ".")])
+def test_cp_refuses(cli: Cli, platform: FakePlatform, words: tuple[str, str]) -> None:
+    platform.add("h1")
+    assert cli("cp", *words).code == 2
+    assert platform.calls == []
+
+
+def test_inspect(cli: Cli, platform: FakePlatform, hello: str) -> None:
+    platform.add("hello")
+    assert json.loads(cli("inspect", "hello").out)["phase"] == "running"
+    assert json.loads(cli("inspect", "--type", "image", "hello").out)["id"] == hello
+    assert [entry.get("phase") for entry in json.loads(cli("inspect", "hello", hello[7:15]).out)] == [
+        "running",
+        None,
+    ]
+    result = cli("inspect", "nothing")
+    assert (result.code, result.out) == (2, "")
+    assert "no machine and no image 'nothing'" in result.err
+
+
+def test_volumes(cli: Cli, store: FakeStore) -> None:
+    assert cli("volume", "create", "disk", "--label", "a=b").out == "disk\n"
+    store.disks["used"] = FakeVolume("used", Path("/x"), machines=("db",))
+    assert cli("volume", "ls", "-q").out == "disk\nused\n"
+    assert cli("volume", "ls").out.splitlines()[2].split()[:2] == ["used", "db"]
+    assert json.loads(cli("volume", "ls", "--json").out)[0]["labels"] == {"a": "b"}
+    assert json.loads(cli("volume", "inspect", "used").out)["machines"] == ["db"]
+    refused = cli("volume", "rm", "used")
+    assert refused.code == 2
+    assert "stoneware rm -f db" in refused.err
+    assert cli("volume", "rm", "missing").code == 2
+    assert cli("volume", "rm", "-f", "missing").code == 0
+    assert cli("volume", "prune", "-f").out == "disk\n"
+    assert list(store.disks) == ["used"]
+
+
+def test_volume_prune_asks(cli: Cli, store: FakeStore) -> None:
+    store.create_volume("disk")
+    assert cli("volume", "prune", stdin="n\n").code == 2
+    assert list(store.disks) == ["disk"]
+    assert cli("volume", "prune", stdin="y\n").code == 0
+    assert store.disks == {}
+
+
+def test_render_an_image(cli: Cli, hello: str) -> None:
+    result = cli("render", "hello", "-e", "GREETING=hi", "--name", "h1")
+    assert result.out == "==> /etc/motd <==\nhi in red on h1\n"
+    files = json.loads(cli("render", "hello", "-e", "GREETING=hi", "--name", "h1", "--json").out)
+    assert files == [{"path": "/etc/motd", "content": "hi in red on h1\n"}]
+
+
+def test_render_says_what_is_missing(cli: Cli, hello: str) -> None:
+    result = cli("render", "hello")
+    assert (result.code, result.out) == (2, "")
+    assert "GREETING" in result.err
+
+
+def test_render_a_file(cli: Cli, tmp_path: Path) -> None:
+    template = tmp_path / "motd"
+    template.write_text("a ${X} b\n")
+    values = tmp_path / "values"
+    values.write_text("X=from file\n")
+    assert cli("render", "--template", str(template), "--env-file", str(values)).out == "a from file b\n"
+    assert cli("render", "--template", str(template), "--env-file", str(values), "-e", "X=1").out == "a 1 b\n"
+    result = cli("render", "--template", str(template))
+    assert (result.code, result.out) == (2, "")
+    assert f"{template}:1:" in result.err
+    assert cli("render", "--template", "-", "-e", "X=2", stdin="${X}").out == "2"
+
+
+@pytest.mark.parametrize("words", [(), ("hello", "--template", "x"), ("--template", "missing")])
+def test_render_wants_one_thing(cli: Cli, words: tuple[str, ...]) -> None:
+    assert cli("render", *words).code == 2
+
+
+def test_prune(cli: Cli, store: FakeStore, platform: FakePlatform, hello: str) -> None:
+    used = store.add_image("used", tags=())
+    unused = store.add_image("unused", tags=())
+    platform.add("h1", image_id=used)
+    store.checkpoints = {"old": 1.0, "base-1": 1.0, "new": 9e9}
+    plan = json.loads(cli("prune", "--plan", "--json").out)
+    assert [(entry["kind"], entry["id"]) for entry in plan] == [("image", unused), ("checkpoint", "old")]
+    assert sorted(store.image_ids()) == sorted([used, unused, hello])
+    assert cli("prune", stdin="n\n").code == 2
+    assert cli("prune", "-f").code == 0
+    assert sorted(store.image_ids()) == sorted([used, hello])
+    assert sorted(store.checkpoints) == ["base-1", "new"]
+    assert "nothing to remove" in cli("prune", "-f").err
+
+
+def test_prune_all(cli: Cli, store: FakeStore, hello: str) -> None:
+    store.checkpoints = {"base-1": 1.0}
+    assert cli("prune", "-a", "-f").code == 0
+    assert (store.image_ids(), store.checkpoints) == ([], {})
+
+
+def test_init_writes_what_a_bake_understands(cli: Cli, tmp_path: Path) -> None:
+    from stoneware.config import render_template, variables_of
+
+    result = cli("init", str(tmp_path / "My Web"))
+    assert result.code == 0
+    assert "stoneware bake -t my-web" in result.err
+    template = tmp_path / "My Web/templates/etc/nginx/conf.d/site.conf"
+    names = {use.name for use in variables_of(template.read_bytes(), "site.conf")}
+    assert {"PORT", "GREETING", "STONEWARE_NAME"} <= names
+    values = dict.fromkeys(names, "7")
+    assert b"listen 7;" in render_template(template.read_bytes(), values, filename="x")
+    assert "bake -t my-web ." in (tmp_path / "My Web/Machinefile").read_text()
+
+
+def test_init_overwrites_nothing(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "Machinefile").write_text("mine")
+    result = cli("init", str(tmp_path))
+    assert result.code == 2
+    assert [path.name for path in tmp_path.iterdir() if path.name != "store"] == ["Machinefile"]
+    assert cli("init", "-f", str(tmp_path)).code == 0
+    assert "FROM debian:12" in (tmp_path / "Machinefile").read_text()
+
+
+def test_an_error_of_a_machine_is_exit_code_1(cli: Cli, platform: FakePlatform) -> None:
+    platform.add("h1")
+
+    def fail(name: str) -> None:
+        raise MachineError("it will not", details="line 1\nline 2", resolution="kick it")
+
+    platform.start = fail  # type: ignore[assignment, method-assign]
+    result = cli("start", "h1")
+    assert result.code == 1
+    assert result.err == "error: it will not\n  line 1\n  line 2\n→ kick it\n"

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stoneware.errors import InputError
+from stoneware.launch import flags
+from stoneware.platform import PortMapping, VolumeMount
+
+CASES = Path(__file__).parent / "cases"
+
+
+def cases(name: str) -> list[tuple[str, Any]]:
+    return [(text, wanted) for text, wanted in json.loads((CASES / name).read_text())]
+
+
+@pytest.mark.parametrize(("text", "wanted"), cases("ports.json"))
+def test_ports(text: str, wanted: list[list[Any]] | None) -> None:
+    if wanted is None:
+        with pytest.raises(InputError) as failure:
+            flags.parse_port(text)
+        assert failure.value.resolution
+    else:
+        assert flags.parse_port(text) == tuple(PortMapping(*row) for row in wanted)
+
+
+@pytest.mark.parametrize(("text", "wanted"), cases("volumes.json"))
+def test_volumes(text: str, wanted: list[Any] | None) -> None:
+    if wanted is None:
+        with pytest.raises(InputError) as failure:
+            flags.parse_volume(text)
+        assert failure.value.resolution
+    else:
+        assert flags.parse_volume(text) == VolumeMount(*wanted)
+
+
+@pytest.mark.parametrize(("text", "wanted"), cases("sizes.json"))
+def test_sizes(text: str, wanted: int | None) -> None:
+    if wanted is None:
+        with pytest.raises(InputError):
+            flags.parse_size(text)
+    else:
+        assert flags.parse_size(text) == wanted
+
+
+@pytest.mark.parametrize(("text", "wanted"), cases("durations.json"))
+def test_durations(text: str, wanted: float | None) -> None:
+    if wanted is None:
+        with pytest.raises(InputError, match="of --older-than"):
+            flags.parse_duration(text, "--older-than")
+    else:
+        assert flags.parse_duration(text, "x") == wanted
+
+
+@pytest.mark.parametrize("text", ["no", "always", "unless-stopped", "on-failure", "on-failure:3"])
+def test_restart_policies(text: str) -> None:
+    assert flags.parse_restart(text) == text
+
+
+@pytest.mark.parametrize("text", ["", "yes", "on-failure:", "on-failure:x", "always:3"])
+def test_wrong_restart_policies(text: str) -> None:
+    with pytest.raises(InputError):
+        flags.parse_restart(text)
+
+
+@pytest.mark.parametrize("name", ["h1", "a", "kafka-1", "x" * 63])
+def test_names(name: str) -> None:
+    assert flags.check_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["", "H1", "a_b", "-a", "a-", "a.b", "x" * 64, "a/b", "ä"])
+def test_wrong_names(name: str) -> None:
+    with pytest.raises(InputError):
+        flags.check_name(name)
+
+
+def test_values_take_ours_where_none_is_given() -> None:
+    words = ["A=1", "B", "C", "D=", "E=a=b", "A=2"]
+    assert flags.parse_values(words, {"B": "ours"}) == {"A": "2", "B": "ours", "D": "", "E": "a=b"}
+
+
+def test_a_value_needs_a_key() -> None:
+    with pytest.raises(InputError, match="--build-arg"):
+        flags.parse_values(["=x"], {}, "--build-arg")
+
+
+def test_exposed_ports_ask_for_a_free_one() -> None:
+    assert flags.exposed_port("53/udp") == PortMapping("0.0.0.0", 0, 53, "udp")
+    assert flags.exposed_port("80") == PortMapping("0.0.0.0", 0, 80, "tcp")
