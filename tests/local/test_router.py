@@ -259,6 +259,12 @@ def damage_run(*commands: str) -> Callable[[router.Router], None]:
     return damage
 
 
+def damage_records(gate: router.Router) -> None:
+    """Lose the records of the servers, which run on: the command was killed before it wrote them."""
+    for helper in (router_setup.metadata(gate.layout), router_setup.dnsmasq(gate.layout)):
+        helper.record.unlink()
+
+
 def damage_reuse(gate: router.Router) -> None:
     """Make the record name a living process that is not the server: its number was given away again."""
     process = router_setup.metadata(gate.layout).process()
@@ -271,6 +277,7 @@ DAMAGES: dict[str, Callable[[router.Router], None]] = {
     "metadata server killed": damage_kill("metadata"),
     "dnsmasq killed": damage_kill("dnsmasq"),
     "process id reused": damage_reuse,
+    "records lost": damage_records,
     "bridge deleted": damage_run("ip -n {ns} link del br0"),
     "metadata address deleted": damage_run("ip -n {ns} addr del 169.254.169.254/32 dev br0"),
     "link deleted": damage_run("ip link del {ns}"),
@@ -286,6 +293,12 @@ DAMAGES: dict[str, Callable[[router.Router], None]] = {
 }
 
 
+def servers(gate: router.Router) -> list[str]:
+    """Return the names of the processes in the router namespace."""
+    pids = run(["ip", "netns", "pids", gate.namespace]).stdout.split()
+    return sorted(Path(f"/proc/{pid}/comm").read_text().strip() for pid in pids)
+
+
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
 def test_ensure_heals(lab: Lab, damage: Callable[[router.Router], None]) -> None:
     fake = lab.machine("h1")
@@ -299,6 +312,7 @@ def test_ensure_heals(lab: Lab, damage: Callable[[router.Router], None]) -> None
     healed = router.ensure(lab.store)
     assert router_setup.whole(healed.layout, healed.state)
     assert healed.subnet == gate.subnet
+    assert servers(healed) == ["dnsmasq", "python"]
     assert fake.ask() == "h1"
     assert tcp("127.0.0.1", published.host_port)
     name = fake.sh("busybox", "nslookup", "metadata.google.internal", "169.254.169.254").stdout
@@ -463,6 +477,32 @@ def test_ipv6_and_the_routers_other_ports_are_closed(lab: Lab) -> None:
     inside = ["nsenter", f"--net=/run/netns/{lab.router.namespace}"]
     run([*inside, "nft", "delete", "table", "bridge", "stoneware"])
     assert "refused" in first.sh(sys.executable, "-c", script, check=False).stderr
+
+
+def test_names_are_asked_of_a_resolver_on_the_hosts_loopback(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the host's resolv.conf names only 127.x, machines ask that server through the host."""
+    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.77\n")
+    monkeypatch.setattr(router_setup, "_RESOLV_CONF", tmp_path / "resolv.conf")
+    monkeypatch.setattr(router_setup, "_RESOLVED", tmp_path / "none")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server, ThreadPoolExecutor(1) as pool:
+        server.bind(("127.0.0.77", 53))
+        server.settimeout(10)
+        fake = lab.machine("h1")
+        fake.address()
+
+        def answer() -> None:
+            question, peer = server.recvfrom(512)
+            end = question.index(b"\0", 12) + 5
+            record = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4" + socket.inet_aton("203.0.113.9")
+            head = question[:2] + b"\x81\x80" + b"\0\1\0\1\0\0\0\0"
+            server.sendto(head + question[12:end] + record, peer)
+
+        answered = pool.submit(answer)
+        argv = ["busybox", "nslookup", "-type=a", "example.test", "169.254.169.254"]
+        assert "Address: 203.0.113.9" in fake.sh(*argv).stdout
+        answered.result()
 
 
 def test_machines_reach_each_other(lab: Lab) -> None:

@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,8 +70,11 @@ class Helper:
             return None
         return process if alive(process) else None
 
-    def spawn(self, argv: Sequence[str]) -> Process:
-        """Start the helper in a session of its own, its output going to the log. Raises HostError."""
+    def spawn(self, argv: Sequence[str], env: Mapping[str, str] | None = None) -> Process:
+        """Start the helper in a session of its own, its output going to the log. Raises HostError.
+
+        `env` is added to the environment of system tools.
+        """
         self.directory.mkdir(parents=True, exist_ok=True)
         mode = "ab" if self.log.exists() and self.log.stat().st_size < _LOG_LIMIT else "wb"
         # The shell ends at once: the helper is nobody's child, and no zombie stays in a long-lived command.
@@ -82,7 +85,7 @@ class Helper:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=tool_environment(),
+                env=tool_environment(env),
                 cwd="/",
                 start_new_session=True,
                 check=True,
@@ -119,6 +122,31 @@ class Helper:
             details="\n".join(tail),
             resolution=f"stoneware doctor    # the whole log is {self.log}",
         )
+
+
+def end_strays(namespace: int, word: str) -> int:
+    """End the processes of a network namespace (by inode) with `word` in their command line; count them.
+
+    They are helpers whose record was lost, for instance because the command was killed right after it had
+    started them. Programs that happen to run there, machines above all, have another command line.
+    """
+    strays = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            if (entry / "ns" / "net").stat().st_ino != namespace:
+                continue
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        start = start_time(int(entry.name))
+        if start is not None and word.encode() in words:
+            strays.append(Process(int(entry.name), start))
+    for process in strays:
+        _signal(process, signal.SIGKILL)
+        _wait_gone(process, 3.0)
+    return len(strays)
 
 
 def _signal(process: Process, number: int) -> None:

@@ -9,20 +9,22 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 
+import stoneware
 from stoneware.errors import HostError
 from stoneware.files import read_json, write_json
 from stoneware.local import network, network_namespace, router_firewall, router_rules
-from stoneware.local.helpers import Helper
+from stoneware.local.helpers import Helper, end_strays
 from stoneware.local.network import METADATA_ADDRESS, Plan
 from stoneware.local.ports import Publication
 from stoneware.local.router_dns import Attached, answers, dnsmasq_command
 from stoneware.local.router_probe import Inside, host_ready, look_inside, metadata_answers
 from stoneware.local.router_rules import Forward
-from stoneware.process import run
+from stoneware.process import ProcessError, run
 
 RUNTIME = Path("/run/stoneware")
 _RESOLV_CONF = Path("/etc/resolv.conf")
 _RESOLVED = Path("/run/systemd/resolve/resolv.conf")
+_MARKS = {"dnsmasq": "dnsmasq", "metadata": "stoneware.local.metadata"}  # words of their command lines
 _READY = 15.0  # seconds a helper has to answer
 _INNER_SETTINGS = (
     "net/ipv6/conf/all/disable_ipv6=1",
@@ -127,7 +129,21 @@ def _serves(helper: Helper, namespace: int) -> bool:
 
 
 def repair(layout: Layout, state: State | None) -> State:
-    """Make what is missing, and return the new state. To be called under the router's lock."""
+    """Make what is missing, and return the new state. To be called under the router's lock.
+
+    Raises HostError, with what the failing tool said, where this computer cannot have a router.
+    """
+    try:
+        return _repair(layout, state)
+    except ProcessError as error:
+        raise HostError(
+            "the network of the machines cannot be made",
+            details=error.details,
+            resolution="stoneware doctor    # says what this computer lacks",
+        ) from error
+
+
+def _repair(layout: Layout, state: State | None) -> State:
     routes = network.host_routes()
     plan = _plan(layout, state, routes)
     mtu = network.host_mtu(routes)
@@ -299,7 +315,8 @@ def _helpers(layout: Layout, plan: Plan, mtu: int, upstream: Path | None, namesp
     for helper, command, ready in wanted:
         if not _serves(helper, namespace):
             helper.stop()
-            helper.spawn([*enter, *command])
+            end_strays(namespace, _MARKS[helper.name])
+            helper.spawn([*enter, *command], env={"PYTHONPATH": str(Path(stoneware.__file__).parents[1])})
             started.append((helper, ready))
     for helper, ready in reversed(started):
         network_namespace.inside(layout.namespace, lambda h=helper, r=ready: _await(h, r))  # type: ignore[misc]
@@ -320,6 +337,9 @@ def remove(layout: Layout) -> None:
     for helper in (metadata(layout), dnsmasq(layout)):
         helper.stop()
         helper.log.unlink(missing_ok=True)
+    identity = network_namespace.identity(layout.namespace)
+    for mark in _MARKS.values() if identity else ():
+        end_strays(identity[1], mark)
     if _exists(layout.namespace):
         run(["ip", "link", "del", layout.namespace], check=False)
     if network_namespace.path(layout.namespace).exists():
