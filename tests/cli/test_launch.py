@@ -116,7 +116,7 @@ def test_waiting_ends_when_healthy(platform: FakePlatform) -> None:
         {"phase": Phase.RUNNING, "health": Health.HEALTHY},
     ]
     platform.create(replace(platform.add("x").spec, name="h1"))
-    machine = wait_until_up(platform, "h1", healthy=True, timeout=5, sleep=no_sleep)
+    machine = wait_until_up(platform, "h1", health=True, timeout=5, sleep=no_sleep)
     assert machine.health is Health.HEALTHY
 
 
@@ -134,7 +134,7 @@ def test_waiting_says_why_it_is_in_vain(
     platform.script = [state]
     platform.create(replace(platform.add("x").spec, name="h1"))
     with pytest.raises(MachineError) as failure:
-        wait_until_up(platform, "h1", healthy=True, timeout=5, sleep=no_sleep)
+        wait_until_up(platform, "h1", health=True, timeout=5, sleep=no_sleep)
     assert words[0] in failure.value.brief
     assert words[1] in failure.value.details
     assert "ready" in failure.value.details  # the end of the console
@@ -145,12 +145,12 @@ def test_waiting_has_an_end(platform: FakePlatform) -> None:
     platform.add("h1", phase=Phase.BOOTING)
     times = iter([0.0, 1.0, 6.0])
     with pytest.raises(MachineError, match="not running within 5 seconds"):
-        wait_until_up(platform, "h1", healthy=False, timeout=5, clock=lambda: next(times), sleep=no_sleep)
+        wait_until_up(platform, "h1", timeout=5, clock=lambda: next(times), sleep=no_sleep)
 
 
 def test_waiting_notices_a_removed_machine(platform: FakePlatform) -> None:
     with pytest.raises(MachineError, match="is gone"):
-        wait_until_up(platform, "h1", healthy=False, timeout=5)
+        wait_until_up(platform, "h1", timeout=5)
 
 
 def test_following_gives_each_byte_once_and_ends_with_the_machine(platform: FakePlatform) -> None:

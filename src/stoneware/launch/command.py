@@ -47,7 +47,7 @@ def run_command(platform: Platform, launch: Launch, options: CommandOptions) -> 
     name = launch.spec.name
     platform.create(launch.spec)
     try:
-        machine = wait_until_up(platform, name, healthy=False, timeout=options.timeout)
+        machine = wait_until_up(platform, name, timeout=options.timeout)
         return platform.execute(
             name,
             command_line(launch, options),

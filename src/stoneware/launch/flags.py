@@ -137,6 +137,7 @@ def check_name(name: str) -> str:
         raise InputError(
             f"invalid machine name {name!r}",
             details="A name has lower-case letters, digits and '-' between them, at most 63 of them.",
+            resolution="for example: --name web-1",
         )
     return name
 

@@ -52,12 +52,12 @@ def wait_until_up(
     platform: Platform,
     name: str,
     *,
-    healthy: bool,
     timeout: float,
+    health: bool = False,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Machine:
-    """Return the machine once it runs (and, with `healthy`, its health check has passed).
+    """Return the machine once it runs (and, with `health`, its health check has passed).
 
     Raises MachineError with the end of its console when it fails, stops, is unhealthy, or `timeout`
     seconds have passed.
@@ -70,12 +70,13 @@ def wait_until_up(
         if machine.phase is Phase.FAILED or machine.phase in _OVER:
             raise _not_up(platform, machine, f"the machine {name} failed to start")
         if machine.phase is Phase.RUNNING:
-            if not healthy or machine.health in (Health.NONE, Health.HEALTHY):
+            # An image with a health check is `none` as well, until the first result is reported.
+            if not health or machine.health is Health.HEALTHY:
                 return machine
             if machine.health is Health.UNHEALTHY:
                 raise _not_up(platform, machine, f"the machine {name} is unhealthy")
         if clock() >= deadline:
-            goal = "healthy" if healthy else "running"
+            goal = "healthy" if health else "running"
             raise _not_up(platform, machine, f"the machine {name} was not {goal} within {timeout:g} seconds")
         sleep(POLL)
 

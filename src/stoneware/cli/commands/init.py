@@ -74,7 +74,10 @@ def init(
     directory: Annotated[Path, typer.Argument(metavar="DIRECTORY", help="Where to write them.")] = Path(),
     force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite files that are there.")] = False,
 ) -> None:
-    """Write a Machinefile, a .machineignore and a template, with comments, to start from."""
+    """Write a Machinefile and what goes with it, to start from.
+
+    That is a Machinefile, a .machineignore and a template, with comments.
+    """
     there = [name for name in _FILES if (directory / name).exists()]
     if there and not force:
         raise InputError(

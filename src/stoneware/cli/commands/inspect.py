@@ -19,10 +19,10 @@ def inspect(
     kind: Annotated[str, typer.Option("--type", metavar="image|machine", help="Look among these only.")] = "",
     json_output: options.Json = False,
 ) -> None:
-    """Show everything about an image (its manifest) or a machine, as JSON.
+    """Show everything about an image or a machine, as JSON.
 
-    A name that is both is the machine; --type image asks for the image. One name gives one document,
-    several give a list.
+    Of an image that is its manifest. A name that is both is the machine; --type image asks for the image.
+    One name gives one document, several give a list.
     """
     if kind not in ("", "image", "machine"):
         raise typer.BadParameter("it is image or machine", param_hint="--type")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +13,10 @@ from stoneware.cli.output import print_json, print_line, print_table
 from stoneware.errors import InputError, MachineError
 from stoneware.launch.plan import anonymous_volume
 from stoneware.launch.watch import find_machine, wait_until_stopped, wait_until_up
-from stoneware.platform import Machine, Phase, Platform
+from stoneware.platform import Health, Machine, Phase, Platform
+
+if TYPE_CHECKING:
+    from stoneware.local.imagestore import LocalImageStore
 
 _DOWN = (Phase.STOPPED, Phase.CREATED)
 _HEADER = ("NAME", "IMAGE", "PHASE", "HEALTH", "IP", "PORTS", "AGE", "ERROR")
@@ -66,11 +69,12 @@ def start(
     ] = 120.0,
 ) -> None:
     """Start stopped machines."""
-    platform = open_platform()
+    store = open_store()
+    platform = open_platform(store)
     for machine in _find_all(platform, machines):
         platform.start(machine.name)
         if wait_healthy:
-            wait_until_up(platform, machine.name, healthy=True, timeout=timeout)
+            wait_until_up(platform, machine.name, health=_is_checked(store, machine), timeout=timeout)
         print_line(machine.name)
 
 
@@ -90,13 +94,27 @@ def wait(
         float, typer.Option("--timeout", metavar="SECONDS", min=0, help="With --healthy: seconds.")
     ] = 120.0,
 ) -> None:
-    """Wait until machines have stopped and print their exit codes, or until they are healthy."""
-    platform = open_platform()
+    """Wait until machines have stopped, or are healthy.
+
+    Prints the exit code of each machine that has stopped.
+    """
+    store = open_store()
+    platform = open_platform(store)
     for machine in _find_all(platform, machines):
         if healthy:
-            wait_until_up(platform, machine.name, healthy=True, timeout=timeout)
+            wait_until_up(platform, machine.name, health=_is_checked(store, machine), timeout=timeout)
         else:
             print_line(str(wait_until_stopped(platform, machine.name)))
+
+
+def _is_checked(store: LocalImageStore, machine: Machine) -> bool:
+    """Say whether the machine's image has a health check; without one, running is all to wait for."""
+    if machine.health is not Health.NONE:
+        return True
+    if machine.image_id not in store.image_ids():
+        return False
+    check = store.manifest(machine.image_id)["config"]["healthcheck"]
+    return check is not None and bool(check["test"])
 
 
 def rm(

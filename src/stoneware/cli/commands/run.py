@@ -149,7 +149,7 @@ def _check_mode(words: tuple[str, ...], *, detach: bool, interactive: bool, tty:
 def _detached(platform: Platform, launch: Launch, *, wait: bool, timeout: float, json_output: bool) -> None:
     machine: Machine = platform.create(launch.spec)
     if wait:
-        machine = wait_until_up(platform, machine.name, healthy=True, timeout=timeout)
+        machine = wait_until_up(platform, machine.name, health=launch.has_health_check, timeout=timeout)
     if json_output:
         print_json(machine_document(machine))
     else:

