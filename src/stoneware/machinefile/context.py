@@ -62,7 +62,7 @@ def resolve_sources(step: CopyStep, tree: Tree, *, location: str = "") -> tuple[
                 found.extend(_with_parents(fault, excludes))
             else:
                 found.extend(_plain(fault, excludes))
-        except PermissionError as error:
+        except OSError as error:
             raise fault.unreadable(error) from error
     found.extend(_heredoc(document) for document in step.heredocs)
     return tuple(found)
@@ -73,7 +73,10 @@ def resolve_mount(mount: Mount, tree: Tree, *, location: str = "") -> Source:
     step = CopyStep(0, "", 0, "", sources=(mount.source or "/",), from_stage=mount.from_stage)
     fault = _Fault(tree, step, mount.source or "/", location)
     fault.check_inside()
-    return next(iter(_named(fault, relative(mount.source), Matcher())))
+    try:
+        return next(_named(fault, relative(mount.source), Matcher()))
+    except OSError as error:
+        raise fault.unreadable(error) from error
 
 
 def _plain(fault: _Fault, excludes: Matcher) -> Iterator[Source]:
@@ -112,10 +115,7 @@ def _matches(tree: Tree, base: str, pattern: str) -> Iterator[str]:
 def _named(fault: _Fault, path: str, excludes: Matcher) -> Iterator[Source]:
     """Yield the source at a path; a link that is named itself is followed."""
     tree, step, text = fault.tree, fault.step, fault.text
-    try:
-        real = tree.real(path)
-    except OSError as error:
-        raise fault.unreadable(error) from error
+    real = tree.real(path)
     status = tree.stat(real)
     if status is None:
         raise fault.missing(path)

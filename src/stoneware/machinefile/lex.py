@@ -251,10 +251,9 @@ class _Scan:
         compiled = _pattern(pattern, greedy=True)
         if every:
             return _replace_all(compiled, replacement, value or "")
-        found = compiled.search(value or "")
-        if value is None or found is None:
-            return value or ""
-        return value[: found.start()] + replacement + value[found.end() :]
+        text = value or ""
+        found = compiled.search(text)
+        return text if found is None else text[: found.start()] + replacement + text[found.end() :]
 
 
 def _pattern(pattern: str, *, greedy: bool) -> re.Pattern[str]:

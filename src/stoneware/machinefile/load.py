@@ -124,7 +124,7 @@ def _finder(load: _Load, index: int) -> Callable[[str, int], str]:
         if found is None:
             load.images[name] = _resolve(load, name, line)
             return name
-        if found not in load.states or found == index:
+        if found >= index:
             raise load.layout.source.fault(
                 line,
                 f"the stage {name} is not defined before the stage that copies from it",

@@ -188,8 +188,22 @@ def _parse(text: str, source: Source) -> Sequence[Any]:
 def _syntax_error(text: str, source: Source, message: str) -> InputError:
     if message == "file with no instructions":
         return source.fault(1, message, "Start with FROM debian:12, or run `stoneware init`.")
-    line = _faulty_line(text)
+    in_directive = "directive" in message or "escape token" in message
+    line = _directive_line(text) if in_directive else _faulty_line(text)
     return source.fault(line, message, _syntax_hint(message, source.lines[line - 1]))
+
+
+def _directive_line(text: str) -> int:
+    """Return the line of the parser directive that is at fault: reading stops there."""
+    import dockerfile
+
+    lines = text.split("\n")
+    for count in range(1, len(lines) + 1):
+        try:
+            dockerfile.parse_string("\n".join(lines[:count]) + "\nFROM x\n")
+        except ValueError:
+            return count
+    return 1
 
 
 def _faulty_line(text: str) -> int:
