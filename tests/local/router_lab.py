@@ -1,0 +1,199 @@
+"""A store with its router for tests: plain network namespaces play the machines, their ports in its bridge.
+
+Nothing leaves this computer: "the internet" is a namespace as well.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from stoneware.local import router
+from stoneware.process import run
+
+FLAVOR = "Metadata-Flavor: Google"
+NAME_URL = "http://169.254.169.254/computeMetadata/v1/instance/name"
+
+# An HTTP server that answers each client with its address; a UDP one that answers likewise.
+ANSWER = """
+import socket, sys, threading
+kind, port = sys.argv[1], int(sys.argv[2])
+server = socket.socket(socket.AF_INET, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
+server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+server.bind(("0.0.0.0", port))
+if kind == "tcp":
+    server.listen()
+print("ready", flush=True)
+while True:
+    if kind == "tcp":
+        link, peer = server.accept()
+        link.sendall(peer[0].encode())
+        link.close()
+    else:
+        data, peer = server.recvfrom(100)
+        print(peer[0], flush=True)
+        server.sendto(peer[0].encode(), peer)
+"""
+
+LEASE_SCRIPT = """#!/bin/sh
+[ "$1" = bound ] || exit 0
+ip addr add "$ip/$mask" dev "$interface" && ip route replace default via "$router"
+echo "ip=$ip router=$router dns=$dns hostname=$hostname domain=$domain"
+"""
+
+
+@dataclass
+class Store:
+    home: Path
+
+    @property
+    def data(self) -> Path:
+        return self.home / "data"
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@dataclass
+class Fake:
+    """A network namespace that plays a machine."""
+
+    namespace: str
+    id: str
+    lease: router.Lease
+    children: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def sh(self, *argv: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return run(["nsenter", f"--net=/run/netns/{self.namespace}", *argv], check=check, timeout=30)
+
+    def ask(self, url: str = NAME_URL, *options: str) -> str:
+        """Return the answer of a URL, or the name of curl's failure."""
+        done = self.sh("curl", "-sS", "--max-time", "2", "-H", FLAVOR, *options, url, check=False)
+        return done.stdout if done.returncode == 0 else f"curl failed: {done.returncode}"
+
+    def serve(self, kind: str, port: int) -> None:
+        child = subprocess.Popen(
+            ["nsenter", f"--net=/run/netns/{self.namespace}", sys.executable, "-c", ANSWER, kind, str(port)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        self.children.append(child)
+
+    def address(self, *, dhcp: Path | None = None) -> str:
+        """Take the address: by hand, or by DHCP with a script in a directory; return what DHCP said."""
+        if dhcp is None:
+            self.sh("ip", "addr", "add", f"{self.lease.ip}/22", "dev", "host0")
+            gateway = self.lease.ip.rsplit(".", 2)[0]
+            third = int(self.lease.ip.split(".")[2]) & ~3
+            self.sh("ip", "route", "replace", "default", "via", f"{gateway}.{third}.1")
+            return ""
+        script = dhcp / "lease.sh"
+        script.write_text(LEASE_SCRIPT)
+        script.chmod(0o755)
+        argv = ["busybox", "udhcpc", "-i", "host0", "-s", str(script), "-n", "-q", "-f", "-t", "5", "-T", "1"]
+        return self.sh(*argv).stdout
+
+    def end(self) -> None:
+        for child in self.children:
+            child.kill()
+            child.wait()
+            assert child.stdout is not None
+            child.stdout.close()
+        run(["ip", "netns", "del", self.namespace], check=False)
+
+
+@dataclass
+class Lab:
+    """A store, its router, and the machines attached to it."""
+
+    store: Store
+    fakes: list[Fake] = field(default_factory=list)
+
+    @property
+    def router(self) -> router.Router:
+        return router.ensure(self.store)
+
+    def directory(self, name: str) -> Path:
+        path = self.store.data / "machines" / name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def machine(self, name: str, hostname: str = "") -> Fake:
+        """Attach a machine, as the engine does, with its port in the bridge but no address yet."""
+        gate = self.router
+        id = f"m{os.urandom(4).hex()}"
+        lease = gate.attach(self.directory(name), id=id, name=name, hostname=hostname or name)
+        fake = Fake(f"swt-{id}", id, lease)
+        self.fakes.append(fake)
+        run(["ip", "netns", "add", fake.namespace])
+        port = f"link add vb-{id} type veth peer name host0 address {lease.mac} netns {fake.namespace}"
+        run(
+            ["ip", "-n", gate.namespace, "-batch", "-"],
+            stdin=f"{port}\nlink set vb-{id} master br0 up\n",
+        )
+        run(["ip", "-n", fake.namespace, "-batch", "-"], stdin="link set lo up\nlink set host0 up\n")
+        return fake
+
+    def end(self) -> None:
+        for fake in self.fakes:
+            fake.end()
+        router.teardown(self.store)
+
+
+@pytest.fixture
+def make_lab(tmp_path: Path) -> Iterator[Callable[[], Lab]]:
+    missing = [tool for tool in ("dnsmasq", "nft", "ip", "nsenter", "busybox", "curl") if not _has(tool)]
+    if missing:
+        pytest.skip(f"not on this computer: {', '.join(missing)}")
+    labs: list[Lab] = []
+
+    def make() -> Lab:
+        home = tmp_path / f"store{len(labs)}"
+        home.mkdir()
+        labs.append(Lab(Store(home)))
+        return labs[-1]
+
+    yield make
+    for lab in labs:
+        lab.end()
+
+
+def _has(tool: str) -> bool:
+    return shutil.which(tool, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is not None
+
+
+@pytest.fixture
+def lab(make_lab: Callable[[], Lab]) -> Lab:
+    return make_lab()
+
+
+def tcp(address: str, port: int) -> str:
+    with socket.create_connection((address, port), timeout=3) as link:
+        return link.recv(100).decode()
+
+
+def udp(address: str, port: int) -> str:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
+        link.settimeout(3)
+        link.sendto(b"?", (address, port))
+        return link.recv(100).decode()
+
+
+def host_address(lab: Lab) -> str:
+    """Return an address of this computer that is not loopback: its end of the link."""
+    return lab.router.plan.host_end
