@@ -83,7 +83,8 @@ def test_malformed_templates_are_reported_all_at_once():
         ("/t/c", 2),
         ("/t/c", 2),
     ]
-    assert caught.value.location == "/t/a:1"
+    assert caught.value.brief == "the templates /t/a and /t/c have 3 faults"
+    assert caught.value.details.startswith("/t/a:1: malformed ${: ")
     assert caught.value.exit_code == 2
 
 

@@ -103,7 +103,7 @@ def test_damaged_texts_name_the_line(text, details):
 
 @pytest.mark.tool
 @every_awk
-@settings(deadline=None)
+@settings(deadline=None, max_examples=25)
 @given(values=st.dictionaries(st.from_regex(r"[A-Z]{1,3}", fullmatch=True), texts, min_size=1, max_size=8))
 def test_the_awk_program_reads_what_python_encodes(awk, tmp_path_factory, values):
     directory = tmp_path_factory.mktemp("encoding")

@@ -15,6 +15,9 @@ from tests.config.awks import PRESENT, every_awk, interpolate
 pytestmark = pytest.mark.tool
 CASES = json.loads((Path(__file__).parent / "cases" / "interpolation.json").read_text())
 
+# Cases about the beginning and the end of a file mean most as a file of their own.
+EDGES = {"empty file", "dollar at the end", "only newlines", "no newline at the end", "byte order mark"}
+
 
 def expected_faults(case):
     return [(*fault, *[""] * (4 - len(fault))) for fault in case.get("faults", [])]
@@ -35,9 +38,20 @@ def test_oracle_agrees_with_the_cases(case):
 
 
 @every_awk
-def test_cases(awk, tmp_path):
+def test_cases_in_one_document(awk, tmp_path):
+    simple = [case for case in CASES["cases"] if "result" in case and "values" not in case]
+    document = "\n\x1e\n".join(case["template"] for case in simple).encode()
+    got = interpolate(awk, document, values=case_values({}), directory=tmp_path)
+    assert (got.code, got.err) == (0, b"")
+    assert got.out.decode().split("\n\x1e\n") == [case["result"] for case in simple]
+
+
+@every_awk
+def test_cases_alone(awk, tmp_path):
     wrong = []
     for case in CASES["cases"]:
+        if "result" in case and "values" not in case and case["name"] not in EDGES:
+            continue
         got = interpolate(awk, case["template"].encode(), values=case_values(case), directory=tmp_path)
         good = (got.code, got.out, got.err) == (0, case.get("result", "").encode(), b"")
         if "faults" in case:
@@ -79,7 +93,7 @@ byte = st.one_of(st.sampled_from(b"\\nr$}{&\n\r'\"`%=\xc3"), st.integers(1, 255)
 value = st.lists(byte, max_size=12).map(bytes)
 values_strategy = st.dictionaries(st.sampled_from(NAMES[:4]), value, max_size=4)
 relaxed = settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

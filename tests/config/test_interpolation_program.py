@@ -53,6 +53,19 @@ def test_a_relative_template_named_like_an_assignment(awk, tmp_path):
 
 
 @every_awk
+def test_a_failing_read_is_no_empty_file(awk, tmp_path):
+    """A disk error in the middle must not give half a config file: here `tee` copies a bit and fails."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "tee").write_text("#!/bin/sh\necho half; echo half >&3; exit 1\n")
+    (tools / "tee").chmod(0o755)
+    env = {"PATH": f"{tools}:/usr/bin:/bin", "LC_ALL": "C"}
+    argv = [*awk, "-f", str(program()), "-v", "name=t"]
+    got = subprocess.run(argv, input=b"a\nb\n", capture_output=True, env=env, check=False)
+    assert (got.returncode, got.stdout, got.stderr) == (2, b"", b"t: cannot read this template\n")
+
+
+@every_awk
 def test_later_files_of_values_win(awk, tmp_path):
     (tmp_path / "env").write_bytes(encoded({"A": b"1", "B": b"old\n"}))
     (tmp_path / "config").write_bytes(encoded({"B": b"new"})[:-1])  # no newline at the end

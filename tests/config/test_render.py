@@ -29,7 +29,7 @@ def test_faults_carry_the_name_as_it_is(name):
     assert error.faults[1].reason == "required variable B is missing a value: tell: me"
     assert error.faults[2].reason.startswith("malformed ${\\xff}: ")
     assert error.details.startswith(f"{name}:1: variable A is not set and has no default\n")
-    assert error.location == f"{name}:1"
+    assert (error.brief, error.location) == ("the template has 3 faults", name)
     assert error.resolution == "-e A=… -e B=…"
     assert error.exit_code == 2
 
@@ -37,7 +37,8 @@ def test_faults_carry_the_name_as_it_is(name):
 def test_malformed_templates_are_told_how_to_write_a_dollar():
     with pytest.raises(TemplateError) as caught:
         render_template(b"${}", {}, filename="t")
-    assert caught.value.brief == "1 fault in t"
+    assert caught.value.brief.startswith("malformed ${}: ")
+    assert (caught.value.location, caught.value.details) == ("t:1", "")
     assert caught.value.resolution == "write $$ for a plain dollar sign"
 
 

@@ -38,14 +38,14 @@ class TemplateError(InputError):
     """A template cannot be rendered; `faults` holds every reason, in the order of the file."""
 
     def __init__(self, faults: Sequence[Fault], *, resolution: str = "") -> None:
-        first = faults[0]
-        count = f"{len(faults)} faults" if len(faults) > 1 else "1 fault"
+        alone = len(faults) == 1
         files = list(dict.fromkeys(fault.file for fault in faults))
+        where = files[0] if len(files) == 1 else ""
         super().__init__(
-            f"{count} in {' and '.join(files)}",
-            details="\n".join(map(str, faults)),
+            faults[0].reason if alone else f"the {_templates(files)} {len(faults)} faults",
+            details="" if alone else "\n".join(map(str, faults)),
             resolution=resolution or _resolution(faults),
-            location=f"{first.file}:{first.line}" if first.line else first.file,
+            location=f"{where}:{faults[0].line}" if alone and faults[0].line else where,
         )
         self.faults = tuple(faults)
 
@@ -168,6 +168,10 @@ def _faults(stderr: str, name: str) -> list[Fault]:
         if colon and label == _LABEL:
             faults.append(Fault(name, int(number or 0), reason))
     return faults
+
+
+def _templates(files: Sequence[str]) -> str:
+    return "template has" if len(files) == 1 else f"templates {' and '.join(files)} have"
 
 
 def _resolution(faults: Sequence[Fault]) -> str:

@@ -73,11 +73,12 @@ function out_value(key,    parts, n, k, c) {
 }
 
 # --- reading: awk cannot tell whether the last line ended in a newline, nor can every awk see a NUL.
-# So a shell adds one more line, "N.", where N is the line of the first NUL byte or nothing.
+# So a shell adds one more line, "N.": N is nothing, the line of the first NUL byte, or "bad" after a
+# failed read.
 
 function read_template(path,    command, line, held, got, first) {
-    command = "2>/dev/null; { n=$(tee /dev/fd/3 | tr -cd '\\n\\000' | tr '\\000' x | sed -n '/x/{=;q;}')" \
-        "; } 3>&1; printf '\\n%s.' \"$n\""
+    command = "2>/dev/null; { n=$({ { tee /dev/fd/3 || echo bad >&4; } | tr -cd '\\n\\000' | " \
+        "tr '\\000' x | sed -n /x/=; } 4>&1); } 3>&1; set -- $n; printf '\\n%s.' \"$1\""
     if (path == "-") command = "exec " command
     else command = "[ ! -d " quoted(path) " ] && [ -r " quoted(path) " ] || exit 1; exec < " quoted(path) " " command
     first = 1
@@ -87,7 +88,7 @@ function read_template(path,    command, line, held, got, first) {
         line_before = line
     }
     close(command)
-    if (first) die(name ": cannot read this template")
+    if (first || line_before !~ /^[0-9]*[.]$/) die(name ": cannot read this template")
     if (line_before != ".") die(name ":" (line_before + 0) ": a NUL byte; templates are text")
     for (row = 1; row <= held; row++) {
         tokenize(HELD[row] (row < held ? "\n" : ""))
