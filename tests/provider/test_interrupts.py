@@ -123,6 +123,19 @@ def test_a_second_ctrl_c_ends_at_once(drive: type[Driver]) -> None:
     assert driver.destroy(driver.platform()).removed == 0
 
 
+@pytest.mark.parametrize("delay", [0.0, 0.02, 0.05, 0.08, 0.12, 0.2])
+def test_ctrl_c_at_any_time_leaves_state_and_machines_in_accord(drive: type[Driver], delay: float) -> None:
+    driver = drive("applied")
+    time.sleep(delay)  # the moment of the fault, not a wait for a state
+    driver.interrupt()
+    assert driver.end() == (130, "")
+    assert until_gone(driver.worker)
+    platform = driver.platform()
+    assert has_state(driver.directory) is (platform.machines() != [])
+    driver.destroy(platform)
+    assert platform.machines() == []
+
+
 @pytest.mark.parametrize(
     ("fault", "word", "exists", "known"),
     [("hangs", "creating", 0, False), ("made", "created", 1, False), ("applied", "applied", 1, True)],

@@ -37,6 +37,7 @@ class _Inbox:
 
     def _read(self) -> None:
         for line in sys.stdin.buffer:
+            self.running.set()
             self.commands.put(json.loads(line))
         self.commands.put(None)
         if self.running.is_set():
@@ -64,7 +65,6 @@ def main() -> None:
     library.RunCli.restype = ctypes.c_int
     os.umask(0o077)  # state and plan files hold what the configuration holds
     while (argv := inbox.commands.get()) is not None:
-        inbox.running.set()
         code = _run(library, argv, int(sys.argv[2]))
         inbox.running.clear()
         with contextlib.suppress(BrokenPipeError):
