@@ -46,10 +46,9 @@ booted() {
 ended() {
     case ${EXIT_CODE-} in
     exited) code=$EXIT_STATUS ;;
-    killed | dumped) code=$((128 + $(kill -l "$EXIT_STATUS" 2>/dev/null || echo 0))) ;;
+    killed | dumped) code=$((128 + $(signal_number "$EXIT_STATUS"))) ;;
     *) code=1 ;;
     esac
-    case $EXIT_STATUS in [A-Z]*) code=$((128 + $(signal_number "$EXIT_STATUS"))) ;; esac
     if [ "$(systemctl is-system-running)" = stopping ]; then
         sw_status stopped '' ",\"exit\":$code"
         return
@@ -67,8 +66,11 @@ $(last_lines "$1")" ",\"exit\":$code"
     systemctl --no-block exit "$code"
 }
 
+# signal_number NAME: kill -l of a POSIX shell only goes from numbers to names.
 signal_number() {
-    env kill -l "$1"
+    n=1
+    while [ "$n" -lt 64 ] && [ "$(kill -l "$n" 2>/dev/null)" != "$1" ]; do n=$((n + 1)); done
+    printf '%d\n' "$n"
 }
 
 case ${1-} in

@@ -170,6 +170,7 @@ seal_and_finish() {
     report sealed "$LAST" 0 ''
     wait_for stoneware-manifest manifest_is_there
     cp "$WORK/answer" "$SW_IMAGE/manifest.json"
+    if attribute stoneware-env >"$WORK/env"; then cp "$WORK/env" "$SW_IMAGE/env"; fi
     if attribute stoneware-contract >"$WORK/contract.tsv"; then cp "$WORK/contract.tsv" "$SW_IMAGE/contract.tsv"; fi
     sync
     report finished "$LAST" 0 ''

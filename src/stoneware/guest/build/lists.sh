@@ -17,7 +17,7 @@ scan() {
     top=${SW_ROOT:-/}
     find "$top" -xdev '(' -path "$SW_ROOT/proc" -o -path "$SW_ROOT/sys" -o -path "$SW_ROOT/dev" \
         -o -path "$SW_ROOT/run" -o -path "$SW_ROOT/tmp" ')' -prune -o \
-        ! -path "$SW_IMAGE/files.*" ! -path "$SW_IMAGE/manifest.json" ! -path "$SW_IMAGE/contract.tsv" \
+        ! -path "$SW_IMAGE/files.*" ! -path "$SW_IMAGE/manifest.json" ! -path "$SW_IMAGE/env" ! -path "$SW_IMAGE/contract.tsv" \
         ! -name "*[$newline$tab]*" -printf '%i\t%C@\t%y\t%m\t%U\t%G\t%s\t/%P\t%l\n' >"$WORK/listing.new" || return 1
     sort -t "$tab" -k 8,8 "$WORK/listing.new" >"$WORK/listing"
     rm -f "$WORK/listing.new"

@@ -6,8 +6,8 @@
 step_cgroup() {
     own=$(sed -n 's/^0:://p' /proc/self/cgroup)
     for base in "/sys/fs/cgroup${own%/}" "/sys/fs/cgroup/unified${own%/}"; do
-        if [ -n "$own" ] && [ -w "$base/cgroup.procs" ] && mkdir -p "$base/step" 2>/dev/null; then
-            printf '%s\n' "$base/step"
+        if [ -n "$own" ] && [ -w "$base/cgroup.procs" ] && mkdir -p "$base/step-$$" 2>/dev/null; then
+            printf '%s\n' "$base/step-$$"
             return
         fi
     done

@@ -1,0 +1,258 @@
+"""A metadata server in this process, and machines that are only a directory (SW_ROOT)."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import io
+import json
+import os
+import socket
+import subprocess
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from stoneware.guest import install
+from stoneware.guest.units import encode
+
+SHELLS = {"dash": ["dash"], "busybox": ["busybox", "sh"]}
+GUEST = Path(install.__code__.co_filename).parent
+
+
+class FakeMetadata:
+    """What the server hands out and what was reported to it; safe to change while it serves."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.attributes: dict[str, str] = {}
+        self.values = {
+            "name": "m1",
+            "hostname": "m1.zone.c.project.internal",
+            "network-interfaces/0/ip": "10.0.0.7",
+            "network-interfaces/0/dns-servers": "169.254.169.254",
+        }
+        self.files: dict[str, bytes] = {}
+        self.results: dict[str, bytes] = {}
+        self.reports: list[tuple[str, str]] = []
+        self.refuse = 0  # so many requests are answered with 503 first
+        self.url = ""
+
+    def set(self, **attributes: str | None) -> None:
+        with self.changed:
+            for key, value in attributes.items():
+                name = key.replace("_", "-")
+                if value is None:
+                    self.attributes.pop(name, None)
+                else:
+                    self.attributes[name] = value
+            self.changed.notify_all()
+
+    def reported(self, name: str) -> list[Any]:
+        """All reports of one guest attribute, JSON decoded where it is JSON."""
+        with self.changed:
+            texts = [value for key, value in self.reports if key == name]
+        return [json.loads(text) if text.startswith("{") else text for text in texts]
+
+    def wait_report(self, name: str, wanted: Callable[[Any], bool], seconds: float = 20) -> Any:
+        deadline = time.monotonic() + seconds
+        with self.changed:
+            while True:
+                for key, value in self.reports:
+                    if key == name and wanted(json.loads(value)):
+                        return json.loads(value)
+                left = deadline - time.monotonic()
+                assert left > 0, f"no such report of {name} among {self.reports}"
+                self.changed.wait(left)
+
+    def look(self, path: str) -> bytes | None:
+        if path == "attributes/":
+            return json.dumps(self.attributes, sort_keys=True).encode()
+        if path.startswith("attributes/"):
+            text = self.attributes.get(path.removeprefix("attributes/"))
+        else:
+            text = self.values.get(path)
+        return None if text is None else text.encode()
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    metadata: FakeMetadata
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def answer(self, code: int, body: bytes = b"", etag: str = "") -> None:
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(body)))
+        if etag:
+            self.send_header("ETag", etag)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        path, _, query = self.path.partition("?")
+        wants = dict(part.partition("=")[::2] for part in query.split("&") if part)
+        server = self.metadata
+        if self.headers.get("Metadata-Flavor") != "Google":
+            return self.answer(403)
+        with server.changed:
+            if server.refuse > 0:
+                server.refuse -= 1
+                return self.answer(503)
+        if path.startswith("/stoneware/v1/files/"):
+            content = server.files.get(path.rpartition("/")[2])
+            return self.answer(404) if content is None else self.answer(200, content)
+        return self._value(path.removeprefix("/computeMetadata/v1/instance/"), wants)
+
+    def _value(self, path: str, wants: Mapping[str, str]) -> None:
+        server = self.metadata
+        with server.changed:
+            body = server.look(path)
+            if wants.get("wait_for_change") and body is not None and wants.get("last_etag") == _etag(body):
+                server.changed.wait_for(lambda: server.look(path) != body, float(wants["timeout_sec"]))
+                body = server.look(path)
+        if body is None:
+            return self.answer(404, b"not found")
+        return self.answer(200, body, _etag(body))
+
+    def do_PUT(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        server = self.metadata
+        with server.changed:
+            if self.path.startswith("/stoneware/v1/results/"):
+                server.results[self.path.rpartition("/")[2]] = body
+            else:
+                server.reports.append((self.path.partition("guest-attributes/")[2], body.decode()))
+            server.changed.notify_all()
+        self.answer(200)
+
+
+def _etag(body: bytes) -> str:
+    return hashlib.md5(body, usedforsecurity=False).hexdigest()[:16]
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    def server_bind(self) -> None:  # the original looks up a host name
+        self.socket.bind(self.server_address)
+        self.server_name, self.server_port = "metadata", self.socket.getsockname()[1]
+
+
+@contextmanager
+def serving() -> Iterator[FakeMetadata]:
+    metadata = FakeMetadata()
+    handler = type("Handler", (_Handler,), {"metadata": metadata})
+    server = _Server(("127.0.0.1", 0), handler)
+    server.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    metadata.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield metadata
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class Root:
+    """A directory with the guest files, in which the scripts run as if it were a machine."""
+
+    def __init__(self, path: Path, metadata: FakeMetadata, shell: str) -> None:
+        self.path = path
+        self.metadata = metadata
+        self.shell = SHELLS[shell]
+        (path / "usr").mkdir(parents=True)
+        for name in ("etc", "var/tmp", "var/log", "root", "tmp", "run", "proc", "home"):
+            (path / name).mkdir(parents=True, exist_ok=True)
+        (path / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\njoe:x:1000:1001::/home/joe:/bin/sh\n")
+        (path / "etc/group").write_text("root:x:0:\nstaff:x:50:\njoe:x:1001:\n")
+        (path / "etc/hosts").write_text("127.0.0.1 localhost\n")
+        (path / "usr/lib").mkdir(parents=True, exist_ok=True)
+        (path / "usr/lib/os-release").write_text("ID=debian\nIMAGE_ID=old\n")
+        (path / "etc/os-release").symlink_to("../usr/lib/os-release")
+        install(path)
+
+    def put(self, name: str, content: str | bytes, mode: int = 0o644) -> Path:
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        path.chmod(mode)
+        return path
+
+    def template(self, name: str, content: str, mode: int = 0o644) -> Path:
+        return self.put(f"etc/stoneware/templates/{name}", content, mode)
+
+    def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+        return {
+            "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin",
+            "SW_ROOT": str(self.path),
+            "SW_MDS": self.metadata.url,
+            "SW_MDS_TIMEOUT": "5",
+            "SW_CONSOLE": str(self.path.parent / "console"),
+            **(extra or {}),
+        }
+
+    def run(
+        self, script: str, *args: str, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [*self.shell, str(self.path / "usr/lib/stoneware" / script), *args],
+            env=self.environment(env),
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=60,
+            check=False,
+        )
+        # Not text=True, which would change carriage returns.
+        return subprocess.CompletedProcess(
+            done.args,
+            done.returncode,
+            *(out.decode(errors="surrogateescape") for out in (done.stdout, done.stderr)),
+        )
+
+    def start(
+        self, script: Path | str, *args: str, env: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start a script that goes on; its own session, so that `finish` ends all of it."""
+        return subprocess.Popen(
+            [*self.shell, str(self.path / "usr/lib/stoneware" / script), *args],
+            env=self.environment(env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def configure(self, values: Mapping[str, str]) -> None:
+        self.metadata.set(stoneware_config=encode(values))
+
+
+def finish(process: subprocess.Popen[bytes]) -> None:
+    """End a process started by `Root.start` with all its children."""
+    if process.poll() is None:
+        os.killpg(process.pid, 9)
+    process.wait(timeout=10)
+
+
+def tar_of(entries: list[dict[str, Any]]) -> bytes:
+    """A tar of entries: name, and content, link or neither (a directory); mode, uid, gid."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for entry in entries:
+            member = tarfile.TarInfo(entry["name"])
+            member.mode = int(str(entry.get("mode", "644")), 8)
+            member.uid, member.gid = entry.get("uid", 0), entry.get("gid", 0)
+            content = entry.get("content", "").encode()
+            if "link" in entry:
+                member.type, member.linkname = tarfile.SYMTYPE, entry["link"]
+            elif "content" not in entry:
+                member.type = tarfile.DIRTYPE
+            else:
+                member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return stream.getvalue()

@@ -1,0 +1,252 @@
+"""The boot agent in a directory instead of a machine, against a metadata server in this process."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import subprocess
+
+import pytest
+
+from stoneware.guest.units import encode
+from tests.guest.support import FakeMetadata, Root
+
+pytestmark = pytest.mark.tool
+
+HOSTILE = {
+    "QUOTES": "it's \"quoted\" '\"'\"' end",
+    "DOLLAR": "$HOME ${PATH} $(id) `id`",
+    "BACKSLASH": "\\ \\n \\\\ \\r tail\\",
+    "LINES": "one\ntwo\r\n\nlast\n",
+    "EMPTY": "",
+    "UTF8": "żółw 🐢 ]]>",
+    "BLANKS": "  a  b\t ",
+    "EQUALS": "a=b=c",
+    "odd.name": "kept",
+}
+
+
+def test_it_renders_all_templates_and_reports(root: Root, metadata: FakeMetadata) -> None:
+    root.template("etc/app/main.conf", "who=$WHO\nip=${STONEWARE_IP}\n", 0o640)
+    root.template("etc/plain", "no variables")
+    root.put("usr/lib/stoneware/image/commit", "c0ffee\n")
+    manifest = root.put("usr/lib/stoneware/image/manifest.json", "{}")
+    root.configure({"WHO": "you"})
+    done = root.run("stoneware-boot")
+    assert (done.returncode, done.stderr) == (0, "")
+    rendered = root.path / "etc/app/main.conf"
+    assert rendered.read_text() == "who=you\nip=10.0.0.7\n"
+    assert stat.S_IMODE(rendered.stat().st_mode) == 0o640
+    assert (root.path / "etc/plain").read_text() == "no variables"
+    config = hashlib.sha256(b"WHO=you\n").hexdigest()
+    image = hashlib.sha256(manifest.read_bytes()).hexdigest()
+    (status,) = metadata.reported("stoneware/status")
+    assert status["phase"] == "configuring"
+    assert status["config"] == f"sha256:{config}"
+    assert status["image"] == f"sha256:{image}"
+    assert status["commit"] == "c0ffee"
+    assert status["error"] == ""
+    assert metadata.reported("stoneware/files") == [
+        "".join(
+            f"{hashlib.sha256((root.path / name).read_bytes()).hexdigest()}  /{name}\n"
+            for name in ("etc/app/main.conf", "etc/plain")
+        )
+    ]
+    assert [p.name for p in (root.path / "etc/app").iterdir()] == ["main.conf"]
+
+
+def test_values_reach_the_service_byte_for_byte(root: Root, metadata: FakeMetadata) -> None:
+    root.configure(HOSTILE)
+    assert root.run("stoneware-boot").returncode == 0
+    done = root.run("service-exec", "command", "env", "-0")
+    seen = dict(item.split("=", 1) for item in done.stdout.split("\0") if item)
+    assert {key: seen.get(key) for key in HOSTILE} == HOSTILE
+    assert seen["STONEWARE_NAME"] == "m1"
+    assert "LC_ALL" not in seen
+
+
+def test_values_reach_a_template_byte_for_byte(root: Root, metadata: FakeMetadata) -> None:
+    names = [name for name in HOSTILE if "." not in name]
+    root.template("all", "".join(f"[${{{name}}}]" for name in names))
+    root.configure(HOSTILE)
+    assert root.run("stoneware-boot").returncode == 0
+    assert (root.path / "all").read_bytes() == "".join(f"[{HOSTILE[name]}]" for name in names).encode()
+
+
+def test_built_in_values_win_over_configuration_and_that_over_env(root: Root, metadata: FakeMetadata) -> None:
+    root.put("usr/lib/stoneware/image/env", encode({"A": "image", "B": "image", "STONEWARE_SLOT": "image"}))
+    root.configure({"A": "config", "STONEWARE_SLOT": "config", "STONEWARE_CLUSTER": "config"})
+    metadata.set(stoneware_slot="3")
+    root.template("x", "$A $B $STONEWARE_SLOT [$STONEWARE_CLUSTER]")
+    assert root.run("stoneware-boot").returncode == 0
+    assert (root.path / "x").read_text() == "config image 3 []"
+
+
+def test_all_faults_of_all_templates_are_reported_and_nothing_is_changed(
+    root: Root, metadata: FakeMetadata
+) -> None:
+    root.template("etc/a.conf", "$ONE\n${TWO:?two is needed}\n")
+    root.template("etc/b.conf", "fine\n$THREE\n")
+    root.template("etc/c.conf", "fine\n")
+    root.put("etc/a.conf", "as it was")
+    done = root.run("stoneware-boot")
+    assert done.returncode == 1
+    (status,) = metadata.reported("stoneware/status")
+    assert status["phase"] == "failed"
+    for text in ("ONE", "two is needed", "THREE", "/etc/stoneware/templates/etc/b.conf:2"):
+        assert text in status["error"]
+        assert text in done.stderr
+    assert (root.path / "etc/a.conf").read_text() == "as it was"
+    assert not (root.path / "etc/c.conf").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "fault"),
+    [
+        ("NO-EQUALS\n", "not KEY=VALUE"),
+        ("=x\n", "not KEY=VALUE"),
+        ("PORT=eighty\n", "PORT must be a whole number"),
+        ("SHARE=1,5\n", "SHARE must be a number"),
+        ("FLAG=yes\n", "FLAG must be true or false"),
+        ("LEVEL=loud\n", "LEVEL has a value"),
+        ("PORT=1\n", "NEEDED is not set"),
+    ],
+)
+def test_the_contract_is_checked_in_the_machine(
+    root: Root, metadata: FakeMetadata, config: str, fault: str
+) -> None:
+    rows = [
+        "NEEDED required",
+        "PORT integer",
+        "SHARE number",
+        "FLAG boolean",
+        "LEVEL enum debug",
+        "LEVEL enum info",
+    ]
+    root.put("usr/lib/stoneware/image/contract.tsv", "".join(row.replace(" ", "\t") + "\n" for row in rows))
+    metadata.set(stoneware_config=config)
+    assert root.run("stoneware-boot").returncode == 1
+    assert fault in metadata.reported("stoneware/status")[-1]["error"]
+
+
+def test_a_good_contract_passes(root: Root, metadata: FakeMetadata) -> None:
+    root.put(
+        "usr/lib/stoneware/image/contract.tsv", "A\tinteger\nB\tenum\tx\nC\tnumber\nD\tboolean\nA\trequired\n"
+    )
+    root.configure({"A": "-7", "B": "x", "C": "1.5e3", "D": "true"})
+    assert root.run("stoneware-boot").returncode == 0
+
+
+def test_it_waits_for_a_metadata_server_that_is_not_ready(root: Root, metadata: FakeMetadata) -> None:
+    metadata.refuse = 15
+    assert root.run("stoneware-boot").returncode == 0
+    assert metadata.refuse == 0
+
+
+def test_no_metadata_server_is_said(root: Root) -> None:
+    done = root.run("stoneware-boot", env={"SW_MDS": "http://127.0.0.1:9", "SW_MDS_TIMEOUT": "1"})
+    assert done.returncode == 1
+    assert "did not answer" in done.stderr
+    assert '"phase":"failed"' in (root.path / "run/stoneware/status.json").read_text()
+
+
+def test_host_name_and_resolver(root: Root, metadata: FakeMetadata) -> None:
+    for _ in range(2):  # a second boot replaces its own line
+        assert root.run("stoneware-boot").returncode == 0
+    assert (root.path / "etc/hostname").read_text() == "m1\n"
+    assert (root.path / "etc/hosts").read_text() == (
+        "127.0.0.1 localhost\n10.0.0.7 m1.zone.c.project.internal m1 # stoneware\n"
+    )
+    assert (root.path / "etc/resolv.conf").read_text() == (
+        "search zone.c.project.internal\nnameserver 169.254.169.254\n"
+    )
+
+
+def test_a_builder_is_not_configured_and_gets_its_script(root: Root, metadata: FakeMetadata) -> None:
+    root.template("x", "$MISSING")
+    metadata.set(stoneware_mode="build", startup_script="#!/bin/sh\necho built >$SW_ROOT/out\n")
+    assert root.run("stoneware-boot").returncode == 0
+    assert (root.path / "run/stoneware/build").exists()
+    assert metadata.reported("stoneware/status") == []
+    assert root.run("stoneware-startup").returncode == 0
+    assert (root.path / "out").read_text() == "built\n"
+
+
+def test_the_startup_script_chooses_its_interpreter(root: Root) -> None:
+    root.put("run/stoneware/startup-script", "#! /usr/bin/awk -f\nBEGIN { print 6 * 7 }\n")
+    assert root.run("stoneware-startup").stdout == "42\n"
+
+
+def test_a_command_machine_does_not_start_the_service(root: Root, metadata: FakeMetadata) -> None:
+    root.template("x", "$A")
+    root.configure({"A": "1"})
+    metadata.set(stoneware_mode="command")
+    assert root.run("stoneware-boot").returncode == 0
+    assert (root.path / "run/stoneware/no-service").exists()
+    assert (root.path / "x").read_text() == "1"
+
+
+def test_a_bad_new_configuration_leaves_the_machine_as_it_is(root: Root, metadata: FakeMetadata) -> None:
+    root.template("x", "$A")
+    root.configure({"A": "1"})
+    assert root.run("stoneware-boot").returncode == 0
+    metadata.set(stoneware_config="B=2\n")
+    assert root.run("stoneware-boot", "--again").returncode == 1
+    status = metadata.reported("stoneware/status")[-1]
+    assert status["phase"] == "running"
+    assert status["config"] == f"sha256:{hashlib.sha256(b'A=1' + bytes([10])).hexdigest()}"
+    assert "A" in status["error"]
+    assert (root.path / "x").read_text() == "1"
+    assert root.run("service-exec", "command", "sh", "-c", "echo $A").stdout == "1\n"
+
+
+def test_a_directory_in_the_way_of_a_template_is_said(root: Root, metadata: FakeMetadata) -> None:
+    root.template("etc/thing", "x")
+    (root.path / "etc/thing").mkdir()
+    assert root.run("stoneware-boot").returncode == 1
+    assert "/etc/thing is a directory" in metadata.reported("stoneware/status")[-1]["error"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
+def test_a_volume_begins_with_what_the_image_has_there_and_keeps_its_data(
+    root: Root, metadata: FakeMetadata
+) -> None:
+    root.put("srv/data/seed", "image", 0o600)
+    (root.path / "srv/data").chmod(0o711)
+    (root.path / "run/stoneware/volumes/1").mkdir(parents=True)
+    metadata.set(stoneware_volumes="/run/stoneware/volumes/1\t/srv/data\trw")
+    boot = str(root.path / "usr/lib/stoneware/stoneware-boot")
+    script = f"{' '.join(root.shell)} {boot} && cat $SW_ROOT/srv/data/* && echo new >$SW_ROOT/srv/data/new"
+    for expected in ("image", "new\nimage"):
+        done = subprocess.run(
+            ["unshare", "--mount", "sh", "-c", script],
+            env=root.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (0, expected), done.stderr
+    data = root.path / "run/stoneware/volumes/1/data"
+    assert sorted(p.name for p in data.iterdir()) == ["new", "seed"]
+    assert stat.S_IMODE(data.stat().st_mode) == 0o711
+    assert not (root.path / "srv/data/new").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
+def test_a_read_only_volume_cannot_be_written(root: Root, metadata: FakeMetadata) -> None:
+    (root.path / "run/stoneware/volumes/1/data").mkdir(parents=True)
+    metadata.set(stoneware_volumes="/run/stoneware/volumes/1\t/srv\tro\n")
+    boot = str(root.path / "usr/lib/stoneware/stoneware-boot")
+    script = f"{' '.join(root.shell)} {boot} && ! touch $SW_ROOT/srv/x"
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script], env=root.environment(), capture_output=True, check=False
+    )
+    assert done.returncode == 0
+    assert b"Read-only" in done.stderr
+
+
+def test_a_volume_that_is_missing_is_said(root: Root, metadata: FakeMetadata) -> None:
+    metadata.set(stoneware_volumes="/run/stoneware/volumes/1\t/srv\trw\n")
+    assert root.run("stoneware-boot").returncode == 1
+    assert "the volume for /srv is not there" in metadata.reported("stoneware/status")[-1]["error"]
