@@ -184,7 +184,8 @@ class _Build:
             driver.finish(manifest, encode(sealed.contract["env"]))
         with phase(self._reporter, "capture", "stop the builder and capture the image"):
             platform.stop(name)
-            return platform.capture(name, manifest, {"key": self._plan.image.key})
+            document = {"key": self._plan.image.key, "size_bytes": sealed.file_bytes}
+            return platform.capture(name, manifest, document)
 
     def _manifest_input(self) -> ManifestInput:
         steps = [

@@ -132,6 +132,8 @@ class Planner:
         if planned.parent_key == UNMADE:
             return f"the base {stage.base.reference} has still to be made"
         reason = explain(self.record.step(stage.name, planned.step.index), planned.document)
+        if reason == "the step before it changed" and planned.step.index == 1:
+            return f"{stage.base.reference}, which the stage is built FROM, changed"
         return "its checkpoint is gone" if reason == "nothing changed" else reason
 
     def _image(self, target: PlannedStage) -> PlannedImage:

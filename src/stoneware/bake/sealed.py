@@ -41,10 +41,17 @@ def describe_seal(files: Mapping[str, bytes], config: ImageConfig, checks: Seque
     return Sealed(
         packages=tuple(_packages(files["packages.tsv"])),
         file_count=listing.count(b"\n"),
+        file_bytes=_total_size(listing),
         files_digest=f"sha256:{sha256_hex(listing)}",
         contract=_contract(files, config),
         checks=tuple({"name": c.name, "severity": c.severity, "outcome": c.outcome} for c in checks),
     )
+
+
+def _total_size(listing: bytes) -> int:
+    """Return the sum of the sizes in files.tsv: DIGEST TYPE MODE UID GID SIZE PATH TARGET."""
+    sizes = (line.split(b"\t", 6)[5] for line in listing.splitlines())
+    return sum(int(size) for size in sizes if size != b"-")
 
 
 def _packages(table: bytes) -> list[dict[str, str]]:

@@ -28,6 +28,7 @@ class Sealed:
 
     packages: tuple[Mapping[str, str], ...]
     file_count: int
+    file_bytes: int
     files_digest: str
     contract: Mapping[str, Any]
     checks: tuple[Mapping[str, str], ...] = ()
@@ -73,7 +74,7 @@ def build_manifest(wanted: ManifestInput, sealed: Sealed) -> bytes:
         "labels": dict(wanted.stage.config.labels),
         "contract": dict(sealed.contract),
         "packages": [dict(package) for package in sealed.packages],
-        "files": {"count": sealed.file_count, "digest": sealed.files_digest},
+        "files": {"count": sealed.file_count, "digest": sealed.files_digest, "bytes": sealed.file_bytes},
         "checks": [dict(check) for check in sealed.checks],
         "steps": [vars(step) for step in wanted.steps],
         "history": [{"line": line, "instruction": text} for line, text in wanted.stage.history],

@@ -26,7 +26,6 @@ PACKAGES = (
     "dbus",
     "iproute2",
     "systemd",
-    "systemd-resolved",
     "systemd-sysv",
     "udev",
 )

@@ -84,7 +84,7 @@ write_lists() {
     write_packages && write_templates && scan && write_files || return 1
     set --
     for more in etc/stoneware/templates etc/stoneware/config.schema.json; do
-        if [ -e "$SW_ROOT/$more" ]; then set -- "$@" "$more"; fi
+        if [ -e "$SW_ROOT/$more" ]; then set -- "$@" -C "${SW_ROOT:-/}" "$more"; fi
     done
-    tar -c -f "$WORK/sealed.tar" -C "$SW_IMAGE" packages.tsv files.tsv templates.tsv -C "${SW_ROOT:-/}" "$@"
+    tar -c -f "$WORK/sealed.tar" -C "$SW_IMAGE" packages.tsv files.tsv templates.tsv "$@"
 }
