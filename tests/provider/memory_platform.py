@@ -58,32 +58,9 @@ class MemoryPlatform:
                 raise InputError(f"the machine name {spec.name!r} is in use")
             ports = tuple(self._publish(port) for port in spec.ports)
         self.while_creating()
-        # As the local engine does: some of what is left out is filled in, some attributes are its own.
-        lines = "".join(f"{mount.volume}\t{mount.path}\n" for mount in spec.volumes)
-        metadata = {**spec.metadata, **({"stoneware-volumes": lines} if lines else {})}
-        files = {name: Path("/machines", spec.name, "files", name) for name in spec.files}
-        spec = replace(spec, metadata=metadata, hostname=spec.hostname or spec.name, files=files)
         with self._lock:
             self._made += 1
-            number = self._made
-            self._machines[spec.name] = Machine(
-                name=spec.name,
-                id=f"m{number:08x}",
-                kind=spec.kind,
-                image_id=spec.source.removeprefix("image:") if spec.source.startswith("image:") else "",
-                image=spec.image_ref,
-                phase=Phase.RUNNING,
-                health=Health.NONE,
-                ip=f"10.0.0.{number + 1}",
-                ports=ports,
-                config_digest=f"sha256:{hashlib.sha256(canonical_json(dict(spec.metadata))).hexdigest()}",
-                error="",
-                created=time.time(),
-                started=time.time(),
-                exit_code=None,
-                leader=None,
-                spec=spec,
-            )
+            self._machines[spec.name] = self._record(spec, ports)
             self._consoles[spec.name] = f"{spec.name} boots\n".encode()
             self._save()
         self.after_creating()
@@ -95,6 +72,30 @@ class MemoryPlatform:
                 )
                 raise error
             return self._machines[spec.name]
+
+    def _record(self, spec: MachineSpec, ports: tuple[PortMapping, ...]) -> Machine:
+        # As the local engine does: some of what is left out is filled in, some attributes are its own.
+        lines = "".join(f"{mount.volume}\t{mount.path}\n" for mount in spec.volumes)
+        metadata = {**spec.metadata, **({"stoneware-volumes": lines} if lines else {})}
+        files = {name: Path("/machines", spec.name, "files", name) for name in spec.files}
+        return Machine(
+            name=spec.name,
+            id=f"m{self._made:08x}",
+            kind=spec.kind,
+            image_id=spec.source.removeprefix("image:") if spec.source.startswith("image:") else "",
+            image=spec.image_ref,
+            phase=Phase.RUNNING,
+            health=Health.NONE,
+            ip=f"10.0.0.{self._made + 1}",
+            ports=ports,
+            config_digest=f"sha256:{hashlib.sha256(canonical_json(dict(spec.metadata))).hexdigest()}",
+            error="",
+            created=time.time(),
+            started=time.time(),
+            exit_code=None,
+            leader=None,
+            spec=replace(spec, metadata=metadata, hostname=spec.hostname or spec.name, files=files),
+        )
 
     def _publish(self, port: PortMapping) -> PortMapping:
         taken = {other.host_port for machine in self._machines.values() for other in machine.ports}

@@ -33,57 +33,57 @@ _PORT_FIELDS = (
 
 def resource_schema() -> Schema:
     """Return the schema of the resource."""
-    fixed: dict[str, Any] = {"requires_replace": True}
-    option: dict[str, Any] = {"optional": True, "requires_replace": True}
-    default: dict[str, Any] = {"optional": True, "computed": True, "requires_replace": True}
     return Schema(
         version=1,
         description="A machine of the local engine. It runs on when Terraform has ended.",
-        attributes=[
-            Attribute("name", String(), "Its name, unique in the store.", required=True, **fixed),
-            Attribute("source", String(), "`image:sha256:…` or `checkpoint:KEY`.", required=True, **fixed),
-            Attribute("kind", String(), "`machine` or `builder`.", default="machine", **default),
-            Attribute("hostname", String(), "Its host name; the name if empty.", default="", **default),
-            Attribute(
-                "metadata",
-                Map(String()),
-                "Instance attributes that its metadata server hands out. The only thing that can be changed "
-                "while it runs.",
-                optional=True,
-                sensitive=True,
-            ),
-            Attribute("files", Map(String()), "Files for its metadata server: name to path.", **option),
-            ObjectsAttribute("volumes", _VOLUME_FIELDS, description="Volumes it mounts.", **option),
-            Attribute(
-                "caches",
-                List(String()),
-                "Ids of directories that outlive builders; the n-th is bound at `/run/stoneware/cache/N`.",
-                **option,
-            ),
-            ObjectsAttribute("ports", _PORT_FIELDS, description="Ports published here.", **option),
-            Attribute("memory", Number(), "Memory limit in bytes.", **option),
-            Attribute("cpus", Real(), "Limit in cores.", **option),
-            Attribute("read_only", Bool(), "Changes are gone at the next start.", default=False, **default),
-            Attribute(
-                "restart",
-                String(),
-                "`no`, `always`, `unless-stopped` or `on-failure[:N]`.",
-                default="no",
-                **default,
-            ),
-            Attribute("stop_timeout", Real(), "Seconds for an orderly stop.", default=10, **default),
-            Attribute(
-                "image_ref",
-                String(),
-                "The image as people call it; a machine shows the one it was created with.",
-                optional=True,
-                computed=True,
-                default="",
-            ),
-            Attribute("labels", Map(String()), "Labels on the machine.", **option),
-            *_computed(),
-        ],
+        attributes=[*_identity(), *_changeable(), *_equipment(), *_limits(), *_computed()],
     )
+
+
+# Only metadata can be changed while a machine lives: everything else makes a new one.
+_GIVEN: dict[str, Any] = {"required": True, "requires_replace": True}
+_OPTION: dict[str, Any] = {"optional": True, "requires_replace": True}
+_DEFAULT: dict[str, Any] = {"optional": True, "computed": True, "requires_replace": True}
+
+
+def _identity() -> list[Attribute]:
+    return [
+        Attribute("name", String(), "Its name, unique in the store.", **_GIVEN),
+        Attribute("source", String(), "`image:sha256:…` or `checkpoint:KEY`.", **_GIVEN),
+        Attribute("kind", String(), "`machine` or `builder`.", default="machine", **_DEFAULT),
+        Attribute("hostname", String(), "Its host name; the name if empty.", default="", **_DEFAULT),
+        Attribute("labels", Map(String()), "Labels on the machine.", **_OPTION),
+    ]
+
+
+def _changeable() -> list[Attribute]:
+    about_metadata = "Instance attributes that its metadata server hands out; changed while it runs."
+    about_image = "The image as people call it; the machine shows the one it was created with."
+    return [
+        Attribute("metadata", Map(String()), about_metadata, optional=True, sensitive=True),
+        Attribute("image_ref", String(), about_image, optional=True, computed=True, default=""),
+    ]
+
+
+def _equipment() -> list[Attribute]:
+    about_caches = "Ids of directories that outlive builders; the n-th is bound at `/run/stoneware/cache/N`."
+    return [
+        Attribute("files", Map(String()), "Files for its metadata server: name to path.", **_OPTION),
+        ObjectsAttribute("volumes", _VOLUME_FIELDS, description="Volumes it mounts.", **_OPTION),
+        ObjectsAttribute("ports", _PORT_FIELDS, description="Ports published here.", **_OPTION),
+        Attribute("caches", List(String()), about_caches, **_OPTION),
+    ]
+
+
+def _limits() -> list[Attribute]:
+    about_restart = "`no`, `always`, `unless-stopped` or `on-failure[:N]`."
+    return [
+        Attribute("memory", Number(), "Memory limit in bytes.", **_OPTION),
+        Attribute("cpus", Real(), "Limit in cores.", **_OPTION),
+        Attribute("read_only", Bool(), "Changes are gone at the next start.", default=False, **_DEFAULT),
+        Attribute("restart", String(), about_restart, default="no", **_DEFAULT),
+        Attribute("stop_timeout", Real(), "Seconds for an orderly stop.", default=10, **_DEFAULT),
+    ]
 
 
 def data_schema() -> Schema:

@@ -1,0 +1,88 @@
+"""Reading Terraform's JSON and text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from stoneware.errors import BuildError, HostError
+from stoneware.terraform.results import (
+    SENSITIVE,
+    Diagnostic,
+    TerraformError,
+    diagnostics,
+    masked,
+    parse_state,
+    plain,
+)
+
+BOXED = """╷
+│ Error: Cannot import non-existent remote object
+│
+│ While attempting to import, it was
+│ not there.
+╵
+
+"""
+
+MASKS: list[tuple[Any, Any, Any]] = [
+    ("x", True, SENSITIVE),
+    ("x", False, "x"),
+    (None, True, None),
+    ({"a": "x", "b": "y"}, {"a": True}, {"a": SENSITIVE, "b": "y"}),
+    ({"a": [{"k": "x"}, {"k": "y"}]}, {"a": [{}, {"k": True}]}, {"a": [{"k": "x"}, {"k": SENSITIVE}]}),
+    (["x", "y"], [True], [SENSITIVE, "y"]),
+    ({"a": "x"}, {}, {"a": "x"}),
+]
+
+
+@pytest.mark.parametrize(("value", "sensitive", "expected"), MASKS)
+def test_masking_follows_terraforms_marks(value: Any, sensitive: Any, expected: Any) -> None:
+    assert masked(value, sensitive) == expected
+
+
+def test_text_loses_its_box() -> None:
+    assert plain(BOXED) == (
+        "Error: Cannot import non-existent remote object\n\nWhile attempting to import, it was\nnot there."
+    )
+    assert diagnostics("", BOXED) == (
+        Diagnostic(
+            "error",
+            "Cannot import non-existent remote object",
+            "While attempting to import, it was\nnot there.",
+        ),
+    )
+
+
+def test_no_diagnostics_where_nothing_was_said() -> None:
+    assert diagnostics('{"type":"version","@message":"Terraform"}\nnot json\n', "") == ()
+
+
+def test_a_state_with_modules() -> None:
+    resource = {"address": "module.m.terraform_data.a", "type": "terraform_data", "values": {"id": "1"}}
+    document = {"values": {"root_module": {"child_modules": [{"resources": [resource]}]}}}
+    found = parse_state(document).get("module.m.terraform_data.a")
+    assert found is not None
+    assert found.values == {"id": "1"}
+    assert parse_state({"format_version": "1.0"}).resources == ()
+
+
+def test_one_error_of_the_provider_is_shown_as_it_was() -> None:
+    cause = HostError("no systemd-nspawn", details="it is not installed", resolution="apt install it")
+    error = TerraformError("apply", (Diagnostic("error", "no systemd-nspawn"),), cause)
+    assert (error.brief, error.details, error.resolution) == (cause.brief, cause.details, cause.resolution)
+    assert error.exit_code == 3
+    assert isinstance(error, BuildError)
+
+
+def test_several_errors_are_listed_and_warnings_left_out() -> None:
+    found = (
+        Diagnostic("error", "one", "first", "terraform_data.a", "input", "main.tf:3"),
+        Diagnostic("warning", "beware"),
+        Diagnostic("error", "two"),
+    )
+    error = TerraformError("apply the changes", found, None)
+    assert error.brief == "Terraform could not apply the changes"
+    assert error.details == "one (with terraform_data.a attribute input at main.tf:3)\nfirst\n\ntwo"
+    assert (error.location, error.exit_code) == ("main.tf:3", 1)
