@@ -1,35 +1,92 @@
-"""Waiting for a machine's files to change: one task looks after all waiters."""
+"""Waiting for a machine's files to change: the kernel tells (inotify), and one task looks now and then.
+
+Where the kernel has no inotify instance to give, the task alone looks, every 15 ms.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
+import os
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
-INTERVAL = 0.015  # seconds between two looks at the files of a machine that somebody waits for
+INTERVAL = 0.015  # seconds between two looks, without inotify
+SLOW_INTERVAL = 0.25  # and with it: for what lies outside of the machines' directories
+_CLOSE_WRITE, _MOVED_TO, _DELETE, _DELETE_SELF, _MOVE_SELF = 0x8, 0x80, 0x200, 0x400, 0x800
+_EVENTS = _CLOSE_WRITE | _MOVED_TO | _DELETE | _DELETE_SELF | _MOVE_SELF
+_HEADER = struct.Struct("=iIII")
 
 Stamps = tuple[object, ...]
+
+
+class Inotify:
+    """Directories whose entries the kernel watches."""
+
+    def __init__(self) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self.descriptor: int = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        if self.descriptor < 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+        self._paths: dict[int, Path] = {}
+
+    def add(self, path: Path) -> bool:
+        """Watch a directory; return False where that cannot be."""
+        watch = self._libc.inotify_add_watch(self.descriptor, os.fsencode(path), _EVENTS)
+        if watch >= 0:
+            self._paths[watch] = path
+        return bool(watch >= 0)
+
+    def remove(self, path: Path) -> None:
+        """Watch a directory no longer."""
+        for watch in [watch for watch, known in self._paths.items() if known == path]:
+            del self._paths[watch]
+            self._libc.inotify_rm_watch(self.descriptor, watch)
+
+    def read(self) -> set[Path]:
+        """Return the directories in which something happened."""
+        changed: set[Path] = set()
+        with contextlib.suppress(BlockingIOError):
+            data = os.read(self.descriptor, 65536)
+            place = 0
+            while place < len(data):
+                watch, _, _, length = _HEADER.unpack_from(data, place)
+                place += _HEADER.size + length
+                if watch == -1:  # the queue was too short for all
+                    changed.update(self._paths.values())
+                elif watch in self._paths:
+                    changed.add(self._paths[watch])
+        return changed
 
 
 class Watcher:
     """Wakes the waiters of a machine when its files changed. The task ends with the last waiter."""
 
-    def __init__(self, stamps: Callable[[Path], Stamps]) -> None:
+    def __init__(self, stamps: Callable[[Path], Stamps], *, use_inotify: bool = True) -> None:
         self._stamps = stamps
+        self._use_inotify = use_inotify
+        self._inotify: Inotify | None = None
         self._seen: dict[Path, Stamps] = {}
         self._waiters: dict[Path, set[asyncio.Future[None]]] = {}
         self._task: asyncio.Task[None] | None = None
+        self._interval = SLOW_INTERVAL
 
     async def changed(self, machine: Path, since: Stamps, timeout: float | None) -> bool:
         """Wait until the files' stamps differ from `since`; return False after `timeout` seconds."""
-        if self._stamps(machine) != since:
-            return True
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._seen.setdefault(machine, since)
-        waiters = self._waiters.setdefault(machine, set())
+        if machine not in self._waiters:
+            self._waiters[machine] = set()
+            self._seen[machine] = since
+            self._watch(machine)
+        waiters = self._waiters[machine]
         waiters.add(future)
+        if self._stamps(machine) != since:  # looked at after the kernel was asked: no change slips through
+            self._wake(machine)
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._watch())
+            self._task = asyncio.create_task(self._look_at_all())
         try:
             await asyncio.wait_for(future, timeout)
         except TimeoutError:
@@ -37,25 +94,43 @@ class Watcher:
         finally:
             waiters.discard(future)
             if not waiters and self._waiters.get(machine) is waiters:
-                del self._waiters[machine]
-                self._seen.pop(machine, None)
+                self._forget(machine)
         return True
 
     def look(self, machine: Path) -> None:
         """Look at a machine's files now, and wake its waiters if something changed."""
-        waiters = self._waiters.get(machine)
-        if not waiters:
-            return
-        now = self._stamps(machine)
-        if now != self._seen[machine]:
-            del self._waiters[machine]
-            del self._seen[machine]
-            for future in waiters:
-                if not future.done():
-                    future.set_result(None)
+        if machine in self._waiters and self._stamps(machine) != self._seen[machine]:
+            self._wake(machine)
 
-    async def _watch(self) -> None:
+    def _wake(self, machine: Path) -> None:
+        for future in self._forget(machine):
+            if not future.done():
+                future.set_result(None)
+
+    def _forget(self, machine: Path) -> set[asyncio.Future[None]]:
+        if self._inotify is not None:
+            self._inotify.remove(machine)
+        del self._seen[machine]
+        return self._waiters.pop(machine)
+
+    def _watch(self, machine: Path) -> None:
+        if self._use_inotify and self._inotify is None:
+            try:
+                self._inotify = Inotify()
+            except OSError:
+                self._use_inotify = False
+            else:
+                loop = asyncio.get_running_loop()
+                loop.add_reader(self._inotify.descriptor, self._told)
+        if self._inotify is None or not self._inotify.add(machine):
+            self._interval = INTERVAL
+
+    def _told(self) -> None:
+        for machine in self._inotify.read() if self._inotify is not None else ():
+            self.look(machine)
+
+    async def _look_at_all(self) -> None:
         while self._waiters:
             for machine in list(self._waiters):
                 self.look(machine)
-            await asyncio.sleep(INTERVAL)
+            await asyncio.sleep(self._interval)
