@@ -21,9 +21,16 @@ def test_env_files(case, tmp_path):
         return
     with pytest.raises(InputError) as caught:
         parse_env_file(path, HOST)
-    assert caught.value.details.split("\n") == [f"{path}:{fault}" for fault in case["faults"]]
-    assert caught.value.location == f"{path}:{case['faults'][0].split(':')[0]}"
-    assert "KEY=value" in caught.value.resolution
+    error = caught.value
+    if len(case["faults"]) == 1:
+        assert f"{error.location}: {error.brief}" == f"{path}:{case['faults'][0]}"
+    else:
+        assert error.details.split("\n") == [f"{path}:{fault}" for fault in case["faults"]]
+        assert (
+            f"{error.location}: {error.brief}"
+            == f"{path}: the env file has {len(case['faults'])} faulty lines"
+        )
+    assert "KEY=value" in error.resolution
 
 
 def test_a_missing_file_is_an_input_error(tmp_path):

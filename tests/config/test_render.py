@@ -42,6 +42,13 @@ def test_malformed_templates_are_told_how_to_write_a_dollar():
     assert caught.value.resolution == "write $$ for a plain dollar sign"
 
 
+def test_binary_files_are_refused():
+    with pytest.raises(TemplateError) as caught:
+        render_template(b"\x7fELF\n\0", {}, filename="t")
+    assert (caught.value.location, caught.value.brief) == ("t:2", "a NUL byte; templates are text")
+    assert caught.value.resolution == "render text files only"
+
+
 def test_render_file(tmp_path):
     path = tmp_path / "motd"
     path.write_bytes(b"hello ${WHO:-you}\r\n")

@@ -30,20 +30,20 @@ def parse_env_file(path: Path, environ: Mapping[str, str] | None = None) -> dict
             resolution=f"ls -l {path}",
         ) from error
     values: dict[str, str] = {}
-    faults: list[str] = []
+    faults: list[tuple[int, str]] = []
     host = os.environ if environ is None else environ
     for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         try:
             _read_line(line.removesuffix(b"\r"), values, host)
         except ValueError as error:
-            faults.append(f"{path}:{number}: {error}")
+            faults.append((number, str(error)))
     if faults:
-        location = ":".join(faults[0].split(": ", 1)[:1])
+        alone = len(faults) == 1
         raise InputError(
-            f"the env file {path} has {len(faults)} faulty line{'s' * (len(faults) > 1)}",
-            details="\n".join(faults),
+            faults[0][1] if alone else f"the env file has {len(faults)} faulty lines",
+            details="" if alone else "\n".join(f"{path}:{number}: {reason}" for number, reason in faults),
             resolution=_RESOLUTION,
-            location=location,
+            location=f"{path}:{faults[0][0]}" if alone else str(path),
         )
     return values
 

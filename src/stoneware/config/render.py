@@ -181,5 +181,6 @@ def _resolution(faults: Sequence[Fault]) -> str:
         if words[0] == "variable" or words[:2] == ["required", "variable"]:
             names.append(words[2] if words[0] == "required" else words[1])
     if not names:
-        return "write $$ for a plain dollar sign"
+        malformed = any(fault.reason.startswith("malformed") for fault in faults)
+        return "write $$ for a plain dollar sign" if malformed else "render text files only"
     return " ".join(f"-e {name}=…" for name in dict.fromkeys(names))
