@@ -62,8 +62,8 @@ def _is_header(block: bytes) -> bool:
 def write_tar(entries: Iterable[Entry], stream: IO[bytes]) -> None:
     """Write entries as a tar archive; the same entries give the same bytes.
 
-    Further names of one inode become hard links, sockets are left out. Raises OSError, and RuntimeError when a
-    file shrank since it was listed.
+    Further names of one inode become hard links, sockets are left out. Raises OSError, also when a file
+    became shorter since it was listed.
     """
     form, errors = tarfile.PAX_FORMAT, "surrogateescape"
     with tarfile.open(fileobj=stream, mode="w", format=form, errors=errors) as archive:

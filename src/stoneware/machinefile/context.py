@@ -167,9 +167,10 @@ def _with_parents(fault: _Fault, excludes: Matcher) -> Iterator[Source]:
         base, pattern = "/", text
     wanted = gopath.clean("/" + pattern)[1:]
     if not gopath.has_wildcards(base) and not gopath.has_wildcards(wanted):
-        required = tree.real(relative(f"{base}/{wanted}"))
-        if tree.stat(required) is None:
-            raise fault.missing(relative(f"{base}/{wanted}"))
+        required = relative(f"{base}/{wanted}")
+        parent = tree.real(posixpath.dirname(required))
+        if tree.stat(posixpath.join(parent, posixpath.basename(required))) is None:
+            raise fault.missing(required)
     includes = compile_patterns((wanted,)) if wanted else None
     head, glob = gopath.split_wildcards("/" + relative(base))
     bases = [relative(head)] if not glob else list(_matches(tree, tree.real(relative(head)), glob))

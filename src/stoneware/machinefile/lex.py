@@ -208,6 +208,8 @@ class _Scan:
             return f"${{{name}}}" if value is None and self.lexer.skip_unset else value or ""
         if operator == "/":
             return self.replace(name)
+        if not operator:
+            raise LexError("syntax error: missing '}'")
         spelled = operator
         if operator == ":":
             operator = self.next()
