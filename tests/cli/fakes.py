@@ -94,6 +94,9 @@ class FakeStore:
     def image_ids(self) -> list[str]:
         return sorted(self.manifests)
 
+    def has_image(self, image_id: str) -> bool:
+        return image_id in self.manifests
+
     def manifest(self, image_id: str) -> dict[str, Any]:
         return self.manifests[image_id]
 

@@ -203,6 +203,13 @@ def test_exec_passes_everything_on(cli: Cli, platform: FakePlatform, monkeypatch
     }
 
 
+def test_exec_has_the_environment_of_the_service(cli: Cli, platform: FakePlatform, hello: str) -> None:
+    platform.add("h1", image_id=hello, spec={"metadata": {"stoneware-config": "ACCENT=a\\nb\nGREETING=hi\n"}})
+    cli("exec", "-e", "GREETING=ho", "h1", "env")
+    env = platform.executions[0].options["env"]
+    assert (env["ACCENT"], env["GREETING"], env["STONEWARE_NAME"]) == ("a\nb", "ho", "h1")
+
+
 def test_exec_needs_a_terminal_for_one_and_a_running_machine(cli: Cli, platform: FakePlatform) -> None:
     platform.add("h1", phase=Phase.STOPPED)
     assert "not a terminal" in cli("exec", "-it", "h1", "sh").err

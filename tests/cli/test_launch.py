@@ -199,7 +199,7 @@ def test_a_command_gets_what_the_service_would_have(
     platform.code = 7
     options = LaunchOptions("hello", "h1", {**GREETING, "ACCENT": "blue"}, command_mode=True, remove=True)
     launch = plan_launch(store, options)
-    code = run_command(platform, launch, CommandOptions(("-t",), values=options.values))
+    code = run_command(platform, launch, CommandOptions(("-t",)))
     assert code == 7
     assert launch.spec.metadata["stoneware-mode"] == "command"
     done = platform.executions[0]

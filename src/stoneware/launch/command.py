@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 from stoneware.launch.plan import Launch
 from stoneware.launch.watch import wait_until_up
@@ -20,7 +21,6 @@ class CommandOptions:
     user: str = ""
     workdir: str = ""
     entrypoint: tuple[str, ...] | None = None
-    values: Mapping[str, str] = field(default_factory=dict)
     timeout: float = 60.0  # seconds the machine gets to come up
 
 
@@ -30,12 +30,14 @@ def command_line(launch: Launch, options: CommandOptions) -> tuple[str, ...]:
     return (*entrypoint, *options.argv)
 
 
-def command_environment(launch: Launch, machine: Machine, values: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment a service would have: ENV, then the runtime config, then what is built in."""
-    from stoneware.config import builtin_values, effective_values
+def service_environment(manifest: Mapping[str, Any], machine: Machine) -> dict[str, str]:
+    """Return the environment a machine's service has: ENV, then the runtime config, then what is built in."""
+    from stoneware.config import builtin_values, decode, effective_values
 
-    builtins = builtin_values(name=machine.name, ip=machine.ip, image=launch.image_id, commit=launch.commit)
-    found = effective_values(dict(launch.config.env), values, builtins)
+    config = decode(machine.spec.metadata.get("stoneware-config", ""))
+    commit = str(manifest["commit"] or "")
+    builtins = builtin_values(name=machine.name, ip=machine.ip, image=machine.image_id, commit=commit)
+    found = effective_values(manifest["contract"]["env"], config, builtins)
     return {name: str(value) for name, value in found.items()}
 
 
@@ -53,7 +55,7 @@ def run_command(platform: Platform, launch: Launch, options: CommandOptions) -> 
             command_line(launch, options),
             tty=options.tty,
             interactive=options.interactive,
-            env=command_environment(launch, machine, options.values),
+            env=service_environment(launch.manifest, machine),
             user=options.user or launch.config.user,
             workdir=options.workdir or launch.config.workdir,
         )

@@ -54,7 +54,7 @@ class Launch:
     spec: MachineSpec
     image_id: str
     config: ImageConfig
-    commit: str
+    manifest: Mapping[str, Any]
     anonymous: tuple[str, ...]  # volumes that were made up for this machine
     warnings: tuple[str, ...] = ()
 
@@ -97,7 +97,7 @@ def plan_launch(images: Images, options: LaunchOptions) -> Launch:
         image_ref=options.image,
         labels=dict(options.labels),
     )
-    return Launch(spec, image_id, config, commit, anonymous, tuple(warnings))
+    return Launch(spec, image_id, config, manifest, anonymous, tuple(warnings))
 
 
 def anonymous_volume(machine: str, path: str) -> str:

@@ -10,8 +10,9 @@ import typer
 
 from stoneware.cli import options
 from stoneware.cli.commands.machines import need_running
-from stoneware.cli.context import open_platform
+from stoneware.cli.context import open_platform, open_store
 from stoneware.errors import InputError
+from stoneware.launch.command import service_environment
 from stoneware.launch.flags import parse_values
 from stoneware.launch.watch import find_machine
 
@@ -31,17 +32,24 @@ def execute(
     user: User = "",
     workdir: Workdir = "",
 ) -> None:
-    """Run a command in a running machine and exit with its code."""
+    """Run a command in a running machine and exit with its code.
+
+    It runs as root unless -u says otherwise, with the environment of the machine's service.
+    """
     need_terminal(tty=tty, interactive=interactive)
-    platform = open_platform()
+    store = open_store()
+    platform = open_platform(store)
     found = find_machine(platform, machine)
     need_running(found)
+    own = (
+        service_environment(store.manifest(found.image_id), found) if store.has_image(found.image_id) else {}
+    )
     code = platform.execute(
         found.name,
         command,
         tty=tty,
         interactive=interactive,
-        env=parse_values(env or (), os.environ),
+        env={**own, **parse_values(env or (), os.environ)},
         user=user,
         workdir=workdir,
     )

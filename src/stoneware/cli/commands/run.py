@@ -124,7 +124,7 @@ def run(
     platform = open_platform(store)
     if words:
         ending = None if entrypoint is None else tuple(split_entrypoint(entrypoint))
-        asked = CommandOptions(words, tty, interactive, user, workdir, ending, values, timeout)
+        asked = CommandOptions(words, tty, interactive, user, workdir, ending, timeout)
         raise typer.Exit(run_command(platform, launch, asked))
     if detach:
         _detached(platform, launch, wait=wait, timeout=timeout, json_output=json_output)
