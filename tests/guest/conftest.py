@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,5 +16,8 @@ def metadata() -> Iterator[FakeMetadata]:
 
 
 @pytest.fixture(params=sorted(SHELLS))
-def root(request: pytest.FixtureRequest, tmp_path: Path, metadata: FakeMetadata) -> Root:
-    return Root(tmp_path / "root", metadata, request.param)
+def root(request: pytest.FixtureRequest, metadata: FakeMetadata) -> Iterator[Root]:
+    # Not tmp_path: other users, as which steps run, cannot enter pytest's directories.
+    with tempfile.TemporaryDirectory(prefix="stoneware-test-") as top:
+        Path(top).chmod(0o755)
+        yield Root(Path(top) / "root", metadata, request.param)

@@ -31,9 +31,11 @@ kill_left_behind() {
 }
 
 # to_console PREFIX: pass lines on as they come, none longer than 16 KiB. Of a line that was written over
-# (progress bars) what a terminal would show in the end.
+# (progress bars) what a terminal would show in the end. A byte 1 at the end of the last line is ours: it
+# stands for the newline that may be missing there.
 to_console() {
-    stdbuf -oL fold -b -w 16384 | stdbuf -oL sed "s/\r*\$//; s/.*\r//; s/^/$1/" >>"$SW_CONSOLE"
+    stdbuf -oL fold -b -w 16384 |
+        stdbuf -oL sed "s/\r*\$//; s/.*\r//; /^\x01\$/d; s/\x01\$//; s/^/$1/" >>"$SW_CONSOLE"
 }
 
 # missing_directories PATH: print the missing directories of PATH, the deepest first.
@@ -212,15 +214,18 @@ run_in_session() {
     mkfifo "$WORK/output"
     to_console "$SW_TOKEN $number| " <"$WORK/output" &
     filter=$!
+    exec 9>"$WORK/output"
     (
         # Only this process and its children enter the step's group.
         if [ -n "$group" ]; then sh -c 'echo $PPID' >"$group/cgroup.procs"; fi
         exec "$@" sh "$WORK/start"
-    ) >"$WORK/output" 2>&1 </dev/null &
+    ) >&9 2>&1 </dev/null 9>&- &
     child=$!
     wait "$child"
     code=$?
     kill_left_behind "$group" "$child"
+    printf '\001\n' >&9
+    exec 9>&-
     # What escaped and still holds the pipe must not hold the bake.
     (sleep 3 && kill "$filter") >/dev/null 2>&1 &
     guard=$!

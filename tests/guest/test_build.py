@@ -1,0 +1,398 @@
+"""The build agent, whole, in a directory: bundle, steps, reports, seal, checks, lists, manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import subprocess
+import tarfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stoneware.guest.agent import build_agent_script
+from stoneware.guest.checks import CHECKS
+from tests.guest.support import FakeMetadata, Root, finish, tar_of
+
+pytestmark = [pytest.mark.tool, pytest.mark.skipif(os.geteuid() != 0, reason="owners need root")]
+
+TOKEN = "0123456789abcdef"
+
+
+class Bake:
+    """One builder: its bundle, its agent, what it reported."""
+
+    def __init__(self, root: Root, metadata: FakeMetadata) -> None:
+        self.root = root
+        self.metadata = metadata
+        self.console = root.path.parent / "console"
+        self.members: dict[str, bytes] = {}
+        self.count = 0
+        self.process: subprocess.Popen[bytes] | None = None
+        metadata.set(
+            stoneware_token=TOKEN,
+            stoneware_bundle=f"{metadata.url}/stoneware/v1/files/bundle.tar",
+            stoneware_results=f"{metadata.url}/stoneware/v1/results/sealed.tar",
+            stoneware_checkpoints="FALSE",
+            stoneware_go="0",
+        )
+
+    def step(self, kind: str, **files: str | bytes) -> int:
+        self.count += 1
+        content = {"kind": kind, "title": f"{kind} {self.count}", **files}
+        for name, value in content.items():
+            data = value.encode() if isinstance(value, str) else value
+            self.members[f"steps/{self.count:04d}/{name.replace('data_tar', 'data.tar')}"] = data
+        return self.count
+
+    def run_step(self, script: str, user: str = "", mounts: str = "") -> int:
+        quoted = script.replace("'", "'\\''")
+        run = f"cd {self.root.path} || exit 1\nexec env -i PATH=/usr/bin:/bin sh -c '{quoted}'\n"
+        return self.step("RUN", run=run, user=user, mounts=mounts)
+
+    def start(self) -> None:
+        header = f"NAME='Hello/App'\nVERSION='V1'\nFIRST='1'\nLAST='{self.count}'\n"
+        stream = io.BytesIO()
+        with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
+            for name, data in {"bundle.env": header.encode(), **self.members}.items():
+                member = tarfile.TarInfo(name)
+                member.size, member.mode = len(data), 0o644
+                archive.addfile(member, io.BytesIO(data))
+        self.metadata.files["bundle.tar"] = stream.getvalue()
+        self.console.write_bytes(b"")
+        self.root.put("usr/lib/stoneware/agent", build_agent_script())
+        self.process = self.root.start("agent")
+
+    def wait(self, state: str, seconds: float = 30) -> dict[str, Any]:
+        final = {state, "failed"}
+        report = self.metadata.wait_report("stoneware/build", lambda r: r["state"] in final, seconds)
+        assert report["state"] == state, f"{report}\n{self.console.read_text(errors='replace')}"
+        return dict(report)
+
+    def bake(self) -> None:
+        self.start()
+        self.wait("sealed")
+        self.metadata.set(stoneware_manifest='{"schema":1}')
+        self.wait("finished")
+
+    def lines(self, number: int) -> list[str]:
+        mark = f"{TOKEN} {number}| "
+        text = self.console.read_text(errors="replace")
+        return [line.removeprefix(mark) for line in text.splitlines() if line.startswith(mark)]
+
+    def results(self) -> dict[str, bytes]:
+        with tarfile.open(fileobj=io.BytesIO(self.metadata.results["sealed.tar"])) as archive:
+            return {m.name: archive.extractfile(m).read() for m in archive if m.isfile()}  # type: ignore[union-attr]
+
+    def checks(self) -> dict[str, str]:
+        found = re.findall(rf"^{TOKEN} check (\S+) \S+ (\S+)", self.console.read_text(errors="replace"), re.M)
+        return dict(found)
+
+
+@pytest.fixture
+def bake(root: Root, metadata: FakeMetadata) -> Any:
+    builder = Bake(root, metadata)
+    yield builder
+    if builder.process is not None:
+        finish(builder.process)
+
+
+def test_steps_are_run_reported_and_sealed(bake: Bake, root: Root, metadata: FakeMetadata) -> None:
+    root.template("etc/x", "$A ${B:-b}")
+    root.put("etc/stoneware/config.schema.json", "{}")
+    bake.run_step("echo out; echo err >&2; echo made >made; cat; id -u")
+    bake.step(
+        "COPY",
+        dest="/opt/f",
+        chown="",
+        chmod="",
+        into="auto",
+        data_tar=tar_of([{"name": "f", "content": "x"}]),
+    )
+    bake.step("WORKDIR", path="/srv/app", user="joe")
+    bake.members["seal/root/etc/laid"] = b"by the seal"
+    bake.bake()
+    assert bake.lines(1) == ["out", "err", "0"]
+    assert (root.path / "made").read_text() == "made\n"
+    assert (root.path / "opt/f").read_text() == "x"
+    assert (root.path / "srv/app").stat().st_uid == 1000
+    assert (root.path / "etc/laid").read_text() == "by the seal"
+    assert (root.path / "usr/lib/stoneware/image/manifest.json").read_text() == '{"schema":1}'
+    assert (
+        root.path / "usr/lib/os-release"
+    ).read_text() == "ID=debian\nIMAGE_ID=hello-app\nIMAGE_VERSION=v1\n"
+    assert [(r["step"], r["state"]) for r in metadata.reported("stoneware/build")] == [
+        *((n, state) for n in (1, 2, 3) for state in ("running", "done")),
+        (3, "sealing"),
+        (3, "sealed"),
+        (3, "finished"),
+    ]
+    assert {r["token"] for r in metadata.reported("stoneware/build")} == {TOKEN}
+    assert set(bake.checks()) == {check.name for check in CHECKS}
+    results = bake.results()
+    assert results["etc/stoneware/templates/etc/x"] == b"$A ${B:-b}"
+    assert results["etc/stoneware/config.schema.json"] == b"{}"
+    assert results["templates.tsv"].splitlines()[0].startswith(b"/etc/x\tA\trequired\t1\t")
+    rows = [line.split("\t") for line in results["files.tsv"].decode().splitlines()]
+    listed = {row[6]: row for row in rows}
+    assert list(listed) == sorted(listed)
+    assert listed["/opt/f"] == [hashlib.sha256(b"x").hexdigest(), "f", "644", "0", "0", "1", "/opt/f", ""]
+    assert listed["/srv/app"][:5] == ["-", "d", "755", "1000", "1001"]
+    assert listed["/etc/os-release"][1:8:6] == ["l", "../usr/lib/os-release"]
+
+
+def test_a_failing_step_is_reported_and_the_agent_waits_for_abort(bake: Bake, metadata: FakeMetadata) -> None:
+    bake.run_step("echo before; exit 7")
+    bake.run_step("echo never")
+    bake.start()
+    report = bake.metadata.wait_report("stoneware/build", lambda r: r["state"] == "failed")
+    assert (report["step"], report["exit"]) == (1, 7)
+    assert f"{TOKEN} 1 exit 7" in bake.console.read_text()
+    assert bake.lines(1) == ["before"]
+    assert bake.lines(2) == []
+    assert bake.process is not None
+    assert bake.process.poll() is None
+    metadata.set(stoneware_go="abort")
+    assert bake.process.wait(timeout=10) == 0
+
+
+def test_with_checkpoints_each_step_waits_for_the_driver(
+    bake: Bake, root: Root, metadata: FakeMetadata
+) -> None:
+    metadata.set(stoneware_checkpoints="TRUE")
+    bake.run_step("echo one >one")
+    bake.run_step("echo two >two")
+    bake.start()
+    metadata.wait_report("stoneware/build", lambda r: (r["step"], r["state"]) == (1, "done"))
+    time.sleep(0.3)  # the second step must not start by itself: there is nothing to poll for
+    assert not (root.path / "two").exists()
+    metadata.set(stoneware_go="1")
+    metadata.wait_report("stoneware/build", lambda r: (r["step"], r["state"]) == (2, "done"))
+    metadata.set(stoneware_go="2")
+    bake.wait("sealed")
+
+
+def test_output_is_streamed_folded_and_marked(bake: Bake) -> None:
+    bake.run_step(
+        "head -c 100000 /dev/zero | tr '\\0' x; printf '\\n10%%\\r50%%\\r100%%\\r\\n|&\\\\ /\\n'; "
+        "printf 'no end'"
+    )
+    bake.bake()
+    lines = bake.lines(1)
+    assert "".join(lines[:-3]).count("x") == 100000, lines[-3:]
+    assert max(map(len, lines)) <= 16384
+    assert lines[-3:] == ["100%", "|&\\ /", "no end"]
+
+
+def test_what_a_step_leaves_running_is_ended(bake: Bake) -> None:
+    bake.run_step("sleep 1000 & (sleep 1000 & ) ; echo $! >pid; echo started")
+    bake.bake()
+    assert bake.lines(1) == ["started"]
+    pid = int((bake.root.path / "pid").read_text())
+    stat = Path(f"/proc/{pid}/stat")
+    assert not stat.exists() or stat.read_text().rpartition(") ")[2][0] == "Z"
+
+
+def test_a_step_for_an_unknown_user_fails_with_a_sentence(bake: Bake) -> None:
+    bake.run_step("true", user="ghost")
+    bake.start()
+    report = bake.metadata.wait_report("stoneware/build", lambda r: r["state"] == "failed")
+    assert report["exit"] == 1
+    assert bake.lines(1) == ["stoneware: there is no user named ghost in the machine"]
+
+
+@pytest.mark.parametrize(
+    ("user", "identity"),
+    [("", "0 0"), ("joe:staff", "1000 50"), ("1234", "1234 0"), ("1234:staff", "1234 50"), ("0:7", "0 7")],
+)
+def test_users_of_run(bake: Bake, user: str, identity: str) -> None:
+    bake.run_step("echo $(id -u) $(id -g)", user=user)
+    bake.bake()
+    assert bake.lines(1) == [identity]
+
+
+def test_mounts_of_run_leave_nothing_behind(bake: Bake, root: Root, metadata: FakeMetadata) -> None:
+    metadata.files["secret-tok"] = b"s3cret value\nsecond line\n"
+    top = root.path
+    bake.members["binds/0/inside"] = b"bound"
+    bake.members["binds/1"] = b"a file"
+    (top / "kept").mkdir()
+    rows = [
+        ("secret", f"{top}/made/tok", "secret-tok", "ro", "0440", "3", "4", "TOK", ""),
+        ("secret", "", "secret-tok", "ro", "", "0", "0", "ONLY_ENV", ""),
+        ("secret", f"{top}/absent", "", "ro", "", "0", "0", "", ""),
+        ("bind", f"{top}/b", "binds/0", "ro", "", "0", "0", "", ""),
+        ("bind", f"{top}/deep/er/file", "binds/1", "rw", "", "0", "0", "", ""),
+        ("tmpfs", f"{top}/kept/t", "", "rw", "", "0", "0", "", "1048576"),
+        ("cache", f"{top}/c", f"{top.parent}/cache", "rw", "0700", "9", "9", "", ""),
+    ]
+    bake.run_step(
+        "cat made/tok b/inside deep/er/file; echo; stat -c '%a %u %g' made/tok c; "
+        'printf "%s|" "$TOK" "$ONLY_ENV"; echo; echo x >c/cached; echo y >kept/t/gone; echo z >kept/beside; '
+        "touch b/w 2>/dev/null || echo read-only; ls absent 2>/dev/null; true",
+        mounts="".join("\t".join(row) + "\n" for row in rows),
+    )
+    bake.bake()
+    value = ["s3cret value", "second line"]
+    assert bake.lines(1) == [
+        *value,
+        "bounda file",
+        "440 3 4",
+        "700 9 9",
+        *f"{value[0]}\n{value[1]}\n|{value[0]}\n{value[1]}\n|".split("\n"),
+        "read-only",
+    ]
+    assert (top.parent / "cache/cached").read_text() == "x\n"
+    assert sorted(p.name for p in (top / "kept").iterdir()) == ["beside"]
+    assert not [name for name in ("made", "b", "deep", "c", "absent") if (top / name).exists()]
+    assert bake.checks()["build-secrets"] == "pass"
+
+
+def _plants(root: Path) -> dict[str, Any]:
+    def put(name: str, content: str, mode: int = 0o644) -> None:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+        path.chmod(mode)
+
+    return {
+        "private-keys": lambda: put("srv/k.pem", "x\n-----BEGIN RSA PRIVATE KEY-----\nMII\n"),
+        "cloud-tokens": lambda: put("srv/env", "AWS=AKIAIOSFODNN7EXAMPLE\n"),
+        "build-secrets": lambda: put("srv/copy", "the value is hunter2hunter2, yes\n"),
+        "world-writable": lambda: put("usr/local/w", "x", 0o666),
+        "setuid": lambda: put("usr/local/s", "x", 0o4755),
+        "one-kernel": lambda: (put("boot/vmlinuz-1", "x"), put("boot/vmlinuz-2", "x")),
+    }
+
+
+@pytest.mark.parametrize("name", sorted(_plants(Path())))
+def test_a_leak_is_found(bake: Bake, root: Root, metadata: FakeMetadata, name: str) -> None:
+    metadata.files["secret-tok"] = b"hunter2hunter2\n"
+    bake.run_step("true", mounts=f"secret\t{root.path}/tok\tsecret-tok\tro\t\t0\t0\t\t\n")
+    _plants(root.path)[name]()
+    severity = {check.name: check.severity for check in CHECKS}[name]
+    bake.start()
+    report = metadata.wait_report("stoneware/build", lambda r: r["state"] in ("sealed", "failed"))
+    assert {check for check, outcome in bake.checks().items() if outcome == "fail"} == {name}
+    assert report["state"] == ("failed" if severity == "error" else "sealed")
+
+
+def test_a_check_can_be_skipped_by_name(bake: Bake, root: Root) -> None:
+    _plants(root.path)["private-keys"]()
+    bake.members["seal/checks.skip"] = b"private-keys\n"
+    bake.bake()
+    assert bake.checks()["private-keys"] == "skip"
+
+
+def test_keys_that_a_package_brought_are_no_leak(bake: Bake, root: Root) -> None:
+    _plants(root.path)["private-keys"]()
+    root.put("var/lib/dpkg/info/keys.list", "/srv/k.pem\n")
+    bake.bake()
+    assert bake.checks()["private-keys"] == "pass"
+
+
+def test_the_seal_takes_identity_and_residue_away(bake: Bake, root: Root) -> None:
+    gone = [
+        "etc/hostname", "etc/resolv.conf", "etc/ssh/ssh_host_rsa_key", "etc/ssh/ssh_host_rsa_key.pub",
+        "var/lib/systemd/random-seed", "var/lib/dhcp/dhclient.leases", "var/lib/apt/lists/x_y_Packages",
+        "var/cache/apt/pkgcache.bin", "var/cache/apt/archives/a.deb", "root/.bash_history",
+        "home/joe/.bash_history",
+        "var/tmp/x", "etc/passwd-", "var/log/dpkg.log", "var/log/old.log.1.gz", "var/lib/dpkg/status-old",
+    ]  # fmt: skip
+    for name in gone:
+        root.put(name, "x")
+    root.put("etc/machine-id", "0123\n")
+    root.put("var/log/app.log", "line\n", 0o640)
+    root.put("etc/hosts", "127.0.0.1 localhost\n10.0.0.1 builder # stoneware\n")
+    bake.bake()
+    assert [name for name in gone if (root.path / name).exists()] == []
+    assert (root.path / "etc/machine-id").read_bytes() == b""
+    assert (root.path / "var/log/app.log").read_bytes() == b""
+    assert (root.path / "etc/hosts").read_text() == "127.0.0.1 localhost\n"
+    assert set(bake.checks().values()) <= {"pass", "skip"}
+
+
+def test_certificates_are_trusted_during_the_bake_only(bake: Bake, root: Root, tmp_path: Path) -> None:
+    key, certificate = tmp_path / "k", tmp_path / "c"
+    request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=proxy"]
+    subprocess.run([*request, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    before = "-----BEGIN CERTIFICATE-----\nother\n-----END CERTIFICATE-----\n"
+    root.put("etc/ssl/certs/ca-certificates.crt", before)
+    bake.members["ca/proxy.crt"] = certificate.read_bytes().rstrip(b"\n")  # some lack the last newline
+    bake.run_step("cat etc/ssl/certs/ca-certificates.crt; ls etc/ssl/certs")
+    bake.bake()
+    assert [line for line in bake.lines(1) if line.startswith("-----BEGIN")] == [
+        "-----BEGIN CERTIFICATE-----"
+    ] * 2
+    assert (root.path / "etc/ssl/certs/ca-certificates.crt").read_text() == before
+    assert [p.name for p in (root.path / "etc/ssl/certs").iterdir()] == ["ca-certificates.crt"]
+    assert list((root.path / "usr/local/share/ca-certificates").iterdir()) == []
+
+
+def test_units_of_the_image_wait_for_the_boot_agent(bake: Bake, root: Root) -> None:
+    root.put("usr/lib/stoneware/base-units", "base.service\n")
+    for unit in ("base.service", "web.service", "web.socket", "hello.service"):
+        root.put(f"usr/lib/systemd/system/{unit}", "[Service]\n")
+    for unit in ("base.service", "web.service", "web.socket"):
+        link = root.path / f"etc/systemd/system/multi-user.target.wants/{unit}"
+        link.symlink_to(f"/usr/lib/systemd/system/{unit}")
+    bake.members["seal/root/usr/lib/stoneware/image/service"] = b"hello.service\n"
+    bake.bake()
+    held = {path.parent.name for path in (root.path / "etc/systemd/system").glob("*.d/50-stoneware.conf")}
+    assert held == {"web.service.d", "web.socket.d", "hello.service.d"}
+    web = (root.path / "etc/systemd/system/web.service.d/50-stoneware.conf").read_text()
+    assert "Requires=stoneware-boot.service\nAfter=stoneware-boot.service\n" in web
+    assert "OnFailure=stoneware-failed@%n.service" in web
+    assert (root.path / "usr/lib/stoneware/image/units").read_text() == "hello.service\nweb.service\n"
+    report = (root.path / "etc/systemd/system/stoneware-report.service.d/50-units.conf").read_text()
+    assert report == "[Unit]\nAfter= hello.service web.service\n"
+
+
+def test_what_the_parent_image_had_laid_down_goes(bake: Bake, root: Root) -> None:
+    root.put("etc/systemd/system/old.service", "x")
+    root.put("usr/lib/stoneware/image/manifest.json", "{}")
+    root.put("usr/lib/stoneware/image/owned", "/etc/systemd/system/old.service\n/../../etc/passwd\n")
+    bake.start()
+    bake.wait("sealed")
+    assert not (root.path / "etc/systemd/system/old.service").exists()
+    assert not (root.path / "usr/lib/stoneware/image/manifest.json").exists()
+    assert (root.path / "etc/passwd").exists()
+
+
+def test_known_files_are_not_hashed_again_but_moved_and_changed_ones_are(
+    bake: Bake, root: Root, metadata: FakeMetadata
+) -> None:
+    for name in ("a", "b", "c"):
+        root.put(f"srv/{name}/file", f"content of {name}")
+    time.sleep(2.1)  # files younger than a second are not trusted: their ctime cannot be set
+    bake.bake()
+    known = (root.path / "usr/lib/stoneware/image/files.tsv").read_text()
+    # A digest that is wrong on purpose shows which lines were taken over.
+    wrong = re.sub(r"(?m)^[0-9a-f]{64}(?=\tf\t.*\t/srv/)", "0" * 64, known)
+    (root.path / "usr/lib/stoneware/image/files.tsv").write_text(wrong)
+    (root.path / "srv/a").rename(root.path / "srv/x")
+    (root.path / "srv/b").rename(root.path / "srv/a")
+    (root.path / "srv/c/file").write_text("new")
+    finish(bake.process) if bake.process else None
+    metadata.reports.clear()
+    bake.bake()
+    rows = [
+        line.split("\t")
+        for line in (root.path / "usr/lib/stoneware/image/files.tsv").read_text().splitlines()
+    ]
+    digests = {row[6]: row[0] for row in rows}
+    assert digests["/srv/x/file"] == "0" * 64  # moved with its inode: what was known of it
+    assert digests["/srv/a/file"] == "0" * 64
+    assert digests["/srv/c/file"] == hashlib.sha256(b"new").hexdigest()
+
+
+def test_a_bundle_that_is_missing_is_said(bake: Bake, metadata: FakeMetadata) -> None:
+    bake.start()
+    del metadata.files["bundle.tar"]
+    report = metadata.wait_report("stoneware/build", lambda r: r["state"] in ("failed", "sealed"))
+    if report["state"] == "failed":
+        assert report["message"] == "the bundle cannot be fetched"

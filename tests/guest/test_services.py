@@ -1,0 +1,145 @@
+"""The services that run beside the image's own: health check, watch, process wrapper."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from tests.guest.support import FakeMetadata, Root, finish
+
+pytestmark = pytest.mark.tool
+IMAGE = "usr/lib/stoneware/image"
+
+
+def _healthcheck(root: Root, command: str, **times: int) -> None:
+    words = {"interval": 100, "timeout": 1000, "start_period": 0, "start_interval": 50, "retries": 3, **times}
+    root.put(f"{IMAGE}/healthcheck", " ".join(f"{key}={value}" for key, value in words.items()) + "\n")
+    root.put(f"{IMAGE}/healthcheck.argv", f"set -- sh -c '{command}'\n")
+
+
+def test_health_goes_from_starting_to_healthy_to_unhealthy(root: Root, metadata: FakeMetadata) -> None:
+    flag = root.path / "flag"
+    _healthcheck(root, f"echo said; test -e {flag}", start_period=20000)
+    process = root.start("stoneware-health")
+    try:
+        first = metadata.wait_report("stoneware/health", lambda r: r["failing"] > 0)
+        assert (first["status"], first["exit"], first["output"]) == ("starting", 1, "said")
+        flag.touch()
+        healthy = metadata.wait_report("stoneware/health", lambda r: r["status"] == "healthy")
+        assert (healthy["exit"], healthy["failing"]) == (0, 0)
+        flag.unlink()
+        sick = metadata.wait_report("stoneware/health", lambda r: r["status"] == "unhealthy")
+        assert sick["failing"] == 3
+        assert [r["failing"] for r in metadata.reported("stoneware/health") if r["status"] == "healthy"] == [
+            0,
+            1,
+            2,
+        ]
+        flag.touch()
+        before = len(metadata.reported("stoneware/health"))
+        with metadata.changed:
+            assert metadata.changed.wait_for(
+                lambda: '"healthy"' in metadata.reports[-1][1] and len(metadata.reports) > before, 10
+            )
+    finally:
+        finish(process)
+
+
+def test_a_machine_that_never_gets_healthy_is_unhealthy_after_its_retries(
+    root: Root, metadata: FakeMetadata
+) -> None:
+    _healthcheck(root, "echo no >&2; exit 3")
+    process = root.start("stoneware-health")
+    try:
+        sick = metadata.wait_report("stoneware/health", lambda r: r["status"] == "unhealthy")
+        assert (sick["exit"], sick["output"]) == (3, "no")
+    finally:
+        finish(process)
+
+
+def test_a_check_that_hangs_is_ended_and_long_output_is_cut(root: Root, metadata: FakeMetadata) -> None:
+    _healthcheck(root, 'head -c 5000 /dev/zero | tr "\\0" x; sleep 100', timeout=200)
+    process = root.start("stoneware-health")
+    try:
+        sick = metadata.wait_report("stoneware/health", lambda r: r["status"] == "unhealthy")
+        assert sick["exit"] == 124
+        assert sick["output"].endswith("took longer than 200 ms")
+        assert len(sick["output"]) <= 1024
+    finally:
+        finish(process)
+
+
+def _running(root: Root, metadata: FakeMetadata) -> None:
+    root.template("x", "$A")
+    root.configure({"A": "1"})
+    assert root.run("stoneware-boot").returncode == 0
+    status = root.path / "run/stoneware/status.json"
+    status.write_text(status.read_text().replace("configuring", "running"))
+
+
+def test_a_changed_configuration_is_rendered_and_reloaded(root: Root, metadata: FakeMetadata) -> None:
+    _running(root, metadata)
+    out = root.path / "reloaded"
+    root.put(f"{IMAGE}/reload.argv", f"set -- sh -c 'echo $A >{out}'\n")
+    process = root.start("stoneware-watch")
+    try:
+        root.configure({"A": "it's 2"})
+        metadata.wait_report("stoneware/status", lambda r: r["phase"] == "running" and not r["error"])
+        assert out.read_text() == "it's 2\n"
+        assert (root.path / "x").read_text() == "it's 2"
+        metadata.set(stoneware_config="")
+        bad = metadata.wait_report("stoneware/status", lambda r: r["error"])
+        assert bad["phase"] == "running"
+        assert "is not in use" in bad["error"]
+        assert (root.path / "x").read_text() == "it's 2"
+        root.put(f"{IMAGE}/reload.argv", "set -- sh -c 'echo broken; exit 1'\n")
+        root.configure({"A": "3"})
+        failed = metadata.wait_report("stoneware/status", lambda r: "reload command failed" in r["error"])
+        assert "broken" in failed["error"]
+    finally:
+        finish(process)
+
+
+def test_without_a_reload_command_a_restart_is_asked_for(root: Root, metadata: FakeMetadata) -> None:
+    _running(root, metadata)
+    process = root.start("stoneware-watch")
+    try:
+        root.configure({"A": "2"})
+        status = metadata.wait_report("stoneware/status", lambda r: r.get("restart_needed"))
+        assert status["phase"] == "running"
+        assert (root.path / "x").read_text() == "1"
+        root.configure({"A": "1"})
+        metadata.wait_report(
+            "stoneware/status", lambda r: r["phase"] == "running" and "restart_needed" not in r
+        )
+    finally:
+        finish(process)
+
+
+@pytest.mark.parametrize(
+    ("user", "identity"),
+    [("nobody", "65534 65534 /home/n"), ("1234:staff", "1234 50 /"), ("", "0 0 /root")],
+)
+@pytest.mark.skipif(os.geteuid() != 0, reason="changing the user needs root")
+def test_a_process_of_the_image_has_its_user_directory_and_home(root: Root, user: str, identity: str) -> None:
+    # `nobody` because setpriv asks the real user data base for the groups.
+    root.put("etc/passwd", "root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/home/n:/bin/sh\n")
+    root.put(f"{IMAGE}/process", f"user='{user}' workdir='/work dir'\n")
+    root.put(f"{IMAGE}/service.argv", "set -- sh -c 'echo $(id -u) $(id -g) $HOME; pwd'\n")
+    done = root.run("service-exec", "service")
+    assert done.stdout.splitlines() == [identity, f"{root.path}/work dir"], done.stderr
+    assert (root.path / "work dir").is_dir()
+
+
+def test_a_command_with_an_equals_sign_is_a_command(root: Root) -> None:
+    script = root.put("a=b", "#!/bin/sh\necho ran\n", 0o755)
+    assert root.run("service-exec", "command", str(script)).stdout == "ran\n"
+
+
+@pytest.mark.parametrize("text", ['a"b\\c\td', "line\nline", "\x01\x1b[0m", "żółw", "", "ends\n\n", "tail\\"])
+def test_json_reports_survive_any_text(root: Root, text: str) -> None:
+    root.put("usr/lib/stoneware/probe", '. "$SW_ROOT/usr/lib/stoneware/lib.sh"\nsw_json_string "$TEXT"\n')
+    cleaned = "".join(c if c >= " " or c in "\n\t" else " " for c in text)
+    assert json.loads(root.run("probe", env={"TEXT": text}).stdout) == cleaned
