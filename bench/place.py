@@ -70,13 +70,9 @@ class Place:
         """Remove the store with everything in it."""
         if not self.home.exists():
             return
-        from stoneware.local import router, store_pool
+        from stoneware.local.recover import teardown
 
-        for name in self.machines():
-            self.cli("rm", "-f", name)
-        router.teardown(self.store())
-        store_pool.unmount(self.home)
-        shutil.rmtree(self.home)
+        teardown(self.store(), remove=True)
 
 
 def answer(address: str, *, deadline: float = 120.0) -> tuple[float, str]:
