@@ -209,32 +209,51 @@ def _directive_line(text: str) -> int:
 def _faulty_line(text: str) -> int:
     """Return the line where the instruction starts that the parser does not take.
 
-    The parser names no line; what stands before the fault does parse, so the longest such prefix ends there.
+    The parser names no line, so the instructions are handed to it one by one.
     """
+    lines = text.split("\n")
+    escape = escape_directive(lines)
+    start, end = 0, 0
+    while end < len(lines):
+        end += 1
+        message = _complaint(lines[start:end], escape)
+        if "unterminated heredoc" in message:
+            end = _heredoc_end(lines, start, end)
+            message = _complaint(lines[start:end], escape)
+        if message:
+            break
+        if not _is_instruction(lines[end - 1]) and start < end - 1:
+            continue  # an empty line or a comment between the lines of one instruction
+        if not lines[end - 1].rstrip().endswith(escape):
+            start = end
+    return next((n for n in range(start, len(lines)) if _is_instruction(lines[n])), 0) + 1
+
+
+def _complaint(lines: list[str], escape: str) -> str:
+    """Return what the parser says against some lines that hold at most one instruction."""
     import dockerfile
 
-    lines = text.split("\n")
-    for count in range(len(lines) - 1, 0, -1):
-        try:
-            commands = dockerfile.parse_string("\n".join(lines[:count]) + "\n")
-        except ValueError:
-            continue
-        if (
-            commands
-            and commands[-1].end_line == count
-            and _continues(lines[count - 1], escape_directive(lines))
-        ):
-            return int(commands[-1].start_line)
-        return next((n for n in range(count, len(lines)) if _is_instruction(lines[n])), count) + 1
-    return next((n for n, line in enumerate(lines) if _is_instruction(line)), 0) + 1
+    try:
+        dockerfile.parse_string("\n".join([f"# escape={escape}", "FROM x", *lines]) + "\n")
+    except dockerfile.GoParseError as error:
+        return str(error)
+    return ""
+
+
+def _heredoc_end(lines: list[str], start: int, end: int) -> int:
+    """Return the line after the last here-document opened in lines[start:end], else `end`."""
+    position = end
+    for _, word in heredoc_words("".join(lines[start:end])):
+        body = (line.rstrip("\r").lstrip("\t" if word.chomp else "") for line in lines[position:])
+        found = next((n for n, line in enumerate(body) if line == word.name), None)
+        if found is None:
+            return end
+        position += found + 1
+    return position
 
 
 def _is_instruction(line: str) -> bool:
     return bool(line.strip()) and not line.lstrip().startswith("#")
-
-
-def _continues(line: str, escape: str) -> bool:
-    return line.rstrip().endswith(escape)
 
 
 def _syntax_hint(message: str, line: str) -> str:
