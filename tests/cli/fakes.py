@@ -67,7 +67,6 @@ class FakeStore:
         self.manifests: dict[str, dict[str, Any]] = {}
         self.references: dict[str, str] = {}
         self.disks: dict[str, FakeVolume] = {}
-        self.checkpoints: dict[str, float] = {}
 
     def add_image(
         self,
@@ -133,18 +132,6 @@ class FakeStore:
     def remove_volume(self, name: str) -> None:
         self.volume(name)
         del self.disks[name]
-
-    def checkpoint_keys(self) -> list[str]:
-        return sorted(self.checkpoints)
-
-    def checkpoint_used(self, key: str) -> float:
-        return self.checkpoints[key]
-
-    def remove_checkpoint(self, key: str) -> None:
-        del self.checkpoints[key]
-
-    def build_path(self, build_id: str) -> Path:
-        return self.root / "builds" / build_id
 
 
 @dataclass

@@ -308,25 +308,44 @@ def test_render_wants_one_thing(cli: Cli, words: tuple[str, ...]) -> None:
     assert cli("render", *words).code == 2
 
 
-def test_prune(cli: Cli, store: FakeStore, platform: FakePlatform, hello: str) -> None:
-    used = store.add_image("used", tags=())
-    unused = store.add_image("unused", tags=())
-    platform.add("h1", image_id=used)
-    store.checkpoints = {"old": 1.0, "base-1": 1.0, "new": 9e9}
-    plan = json.loads(cli("prune", "--plan", "--json").out)
-    assert [(entry["kind"], entry["id"]) for entry in plan] == [("image", unused), ("checkpoint", "old")]
-    assert sorted(store.image_ids()) == sorted([used, unused, hello])
+@pytest.fixture
+def waste(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Let the engine find something unused; what is really removed comes into the list."""
+    from stoneware.bake import workspace
+    from stoneware.local import prune
+
+    removed: list[object] = []
+    some = prune.Unused(("h1",), ("sha256:" + "a" * 64,), ("b" * 64,), ())
+    monkeypatch.setattr(
+        prune, "unused", lambda _, everything: prune.Unused((), (), (), ()) if removed or everything else some
+    )
+    monkeypatch.setattr(prune, "prune", lambda _, what: removed.append(what) or 5_000_000)
+    monkeypatch.setattr(workspace, "recover", lambda _, __: ["removed what was left"])
+    return removed
+
+
+def test_prune_shows_asks_and_removes(cli: Cli, waste: list[object]) -> None:
+    plan = cli("prune", "--plan")
+    assert [row.split()[:2] for row in plan.out.splitlines()[1:]] == [
+        ["machine", "h1"],
+        ["image", "a" * 12],
+        ["checkpoint", "b" * 12],
+    ]
+    assert plan.err == ""
     assert cli("prune", stdin="n\n").code == 2
-    assert cli("prune", "-f").code == 0
-    assert sorted(store.image_ids()) == sorted([used, hello])
-    assert sorted(store.checkpoints) == ["base-1", "new"]
-    assert "nothing to remove" in cli("prune", "-f").err
+    assert waste == []
+    result = cli("prune", stdin="y\n")
+    assert "removed what was left" in result.err
+    assert "freed 5MB" in result.err
+    assert len(waste) == 1
+    assert "nothing to remove" in cli("prune").err
 
 
-def test_prune_all(cli: Cli, store: FakeStore, hello: str) -> None:
-    store.checkpoints = {"base-1": 1.0}
-    assert cli("prune", "-a", "-f").code == 0
-    assert (store.image_ids(), store.checkpoints) == ([], {})
+def test_prune_as_json(cli: Cli, waste: list[object]) -> None:
+    found = json.loads(cli("prune", "--plan", "--json").out)
+    assert (found["machines"], found["freed_bytes"]) == (["h1"], None)
+    assert json.loads(cli("prune", "-f", "--json").out)["freed_bytes"] == 5_000_000
+    assert json.loads(cli("prune", "-a", "--json").out)["machines"] == []
 
 
 def test_init_writes_what_a_bake_understands(cli: Cli, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from stoneware.cli.output import say
+
 if TYPE_CHECKING:
     from stoneware.local.imagestore import LocalImageStore
     from stoneware.local.platform import LocalPlatform
@@ -17,7 +19,11 @@ def open_store() -> LocalImageStore:
 
 
 def open_platform(store: LocalImageStore | None = None) -> LocalPlatform:
-    """Return the local platform over the store."""
+    """Return the local platform over the store, once what killed commands left there is removed."""
     from stoneware.local.platform import LocalPlatform
+    from stoneware.local.recover import recover
 
-    return LocalPlatform(store if store is not None else open_store())
+    found = store if store is not None else open_store()
+    for sentence in recover(found):
+        say(sentence)
+    return LocalPlatform(found)

@@ -154,14 +154,12 @@ def _plan_summary(made: BakePlan) -> None:
 
 
 def _list_checks(*, json_output: bool) -> None:
-    import stoneware.guest
+    from stoneware.guest.checks import CHECKS
 
-    lines = (Path(stoneware.guest.__file__).parent / "build" / "checks.tsv").read_text().splitlines()
-    checks = [line.split("\t", 2) for line in lines if line]
     if json_output:
-        print_json([dict(zip(("name", "severity", "reason"), check, strict=True)) for check in checks])
+        print_json([vars(check) for check in CHECKS])
     else:
-        print_table(("CHECK", "SEVERITY", "WHY"), checks)
+        print_table(("CHECK", "SEVERITY", "WHY"), [[c.name, c.severity, c.reason] for c in CHECKS])
 
 
 def parse_secret(text: str) -> tuple[str, SecretSource]:

@@ -41,9 +41,9 @@ def execute(
     platform = open_platform(store)
     found = find_machine(platform, machine)
     need_running(found)
-    own = (
-        service_environment(store.manifest(found.image_id), found) if store.has_image(found.image_id) else {}
-    )
+    # A builder has no image yet.
+    stored = bool(found.image_id) and store.has_image(found.image_id)
+    own = service_environment(store.manifest(found.image_id), found) if stored else {}
     code = platform.execute(
         found.name,
         command,

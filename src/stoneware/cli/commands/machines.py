@@ -111,7 +111,7 @@ def _is_checked(store: LocalImageStore, machine: Machine) -> bool:
     """Say whether the machine's image has a health check; without one, running is all to wait for."""
     if machine.health is not Health.NONE:
         return True
-    if not store.has_image(machine.image_id):
+    if not machine.image_id or not store.has_image(machine.image_id):
         return False
     check = store.manifest(machine.image_id)["config"]["healthcheck"]
     return check is not None and bool(check["test"])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,81 +11,56 @@ from stoneware.cli import options
 from stoneware.cli.context import open_platform, open_store
 from stoneware.cli.output import print_json, print_table, say
 from stoneware.image.references import short_id, tags_of
-from stoneware.launch.flags import parse_duration
-from stoneware.ui.text import age
+from stoneware.ui.text import size
 
 if TYPE_CHECKING:
     from stoneware.local.imagestore import LocalImageStore
-
-_BASE = "base-"  # keys of the checkpoints that hold bases
-
-
-@dataclass(frozen=True)
-class Doomed:
-    """Something that can go: an image or a checkpoint, and why."""
-
-    kind: str
-    id: str
-    reason: str
+    from stoneware.local.prune import Unused
 
 
 def prune(
     every: Annotated[
-        bool, typer.Option("--all", "-a", help="Tagged images that no machine has, and all checkpoints.")
+        bool,
+        typer.Option("--all", "-a", help="Tagged images that no machine has, and all checkpoints but bases."),
     ] = False,
-    older_than: Annotated[
-        str, typer.Option("--older-than", metavar="TIME", help="Checkpoints not used for so long.")
-    ] = "168h",
     plan: Annotated[bool, typer.Option("--plan", help="Say what would be removed; remove nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", "-f", help="Do not ask.")] = False,
     json_output: options.Json = False,
 ) -> None:
     """Remove what nothing uses any more.
 
-    That is what interrupted commands left behind, images without a tag, and the checkpoints of steps that
-    were not used for a week. Machines and volumes are kept: see `rm` and `volume prune`.
+    That is what interrupted commands left behind, stopped machines, images without a tag, checkpoints that
+    are no step of an image, and the caches of RUN. Volumes are kept: see `volume prune`.
     """
     from stoneware.bake.workspace import recover
+    from stoneware.local import prune as engine
 
     store = open_store()
     platform = open_platform(store)
-    limit = 0.0 if every else parse_duration(older_than, "--older-than")
-    used = {machine.image_id for machine in platform.machines()}
-    found = [*_images(store, used, every=every), *_checkpoints(store, time.time() - limit, every=every)]
-    if json_output and plan:
-        print_json([asdict(entry) for entry in found])
-    elif found and not json_output:
-        print_table(
-            ("KIND", "ID", "WHY"), [[entry.kind, short_id(entry.id), entry.reason] for entry in found]
-        )
-    if plan:
-        return
-    for sentence in recover(store, platform):
-        say(sentence)
-    if found and not force:
-        typer.confirm(f"Remove these {len(found)}?", abort=True, err=True)
-    for entry in found:
-        if entry.kind == "image":
-            store.remove_image(entry.id)
-        else:
-            store.remove_checkpoint(entry.id)
-    if json_output:
-        print_json([asdict(entry) for entry in found])
-    elif not found:
+    if not plan:
+        for sentence in recover(store, platform):
+            say(sentence)
+    found = engine.unused(platform, everything=every)
+    if not json_output and not found.empty:
+        print_table(("KIND", "ID", "NAMES"), list(_rows(found, store)))
+    if found.empty:
         say("there is nothing to remove")
+    elif not plan and not force:
+        typer.confirm("Remove all of this?", abort=True, err=True)
+    freed = None if plan or found.empty else engine.prune(platform, found)
+    if json_output:
+        print_json({**vars(found), "freed_bytes": freed})
+    elif freed is not None:
+        say(f"freed {size(freed)}")
 
 
-def _images(store: LocalImageStore, used: set[str], *, every: bool) -> Iterator[Doomed]:
+def _rows(found: Unused, store: LocalImageStore) -> Iterator[list[str]]:
     tags = store.tags()
-    for image_id in store.image_ids():
-        tagged = tags_of(tags, image_id)
-        if image_id not in used and (every or not tagged):
-            reason = f"no machine has it ({', '.join(tagged)})" if tagged else "it has no tag"
-            yield Doomed("image", image_id, reason)
-
-
-def _checkpoints(store: LocalImageStore, before: float, *, every: bool) -> Iterator[Doomed]:
-    for key in store.checkpoint_keys():
-        last = store.checkpoint_used(key)
-        if last < before and (every or not key.startswith(_BASE)):
-            yield Doomed("checkpoint", key, f"last used {age(time.time() - last)} ago")
+    for name in found.machines:
+        yield ["machine", name, "-"]
+    for image in found.images:
+        yield ["image", short_id(image), ", ".join(tags_of(tags, image)) or "-"]
+    for key in found.checkpoints:
+        yield ["checkpoint", short_id(key), "-"]
+    for name in found.caches:
+        yield ["cache", short_id(name), "-"]
