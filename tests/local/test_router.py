@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.files import write_json
+from stoneware.files import read_json, write_json
 from stoneware.local import network_namespace, router, router_setup
 from stoneware.platform import PortMapping
 from stoneware.process import run
@@ -73,6 +75,14 @@ def damage_run(*commands: str) -> Callable[[router.Router], None]:
     return damage
 
 
+def damage_state(key: str, value: object) -> Callable[[router.Router], None]:
+    def damage(gate: router.Router) -> None:
+        path = gate.layout.run / "network.json"
+        write_json(path, {**(read_json(path) or {}), key: value})
+
+    return damage
+
+
 def damage_records(gate: router.Router) -> None:
     """Lose the records of the servers, which run on: the command was killed before it wrote them."""
     for helper in (router_setup.metadata(gate.layout), router_setup.dnsmasq(gate.layout)):
@@ -92,6 +102,9 @@ DAMAGES: dict[str, Callable[[router.Router], None]] = {
     "dnsmasq killed": damage_kill("dnsmasq"),
     "process id reused": damage_reuse,
     "records lost": damage_records,
+    "other code": damage_state("code", 1),
+    "other rules": damage_state("rules", 0),
+    "another boot": damage_state("boot", "x"),
     "bridge deleted": damage_run("ip -n {ns} link del br0"),
     "metadata address deleted": damage_run("ip -n {ns} addr del 169.254.169.254/32 dev br0"),
     "link deleted": damage_run("ip link del {ns}"),
@@ -105,6 +118,12 @@ DAMAGES: dict[str, Callable[[router.Router], None]] = {
         "ip -n {ns} link del br0", "ip link del {ns}", "nft delete table ip {table}"
     ),
 }
+
+
+def recorded(gate: router.Router) -> router_setup.State:
+    state = router_setup.load(gate.layout)
+    assert state is not None
+    return state
 
 
 def servers(gate: router.Router) -> list[str]:
@@ -122,7 +141,7 @@ def test_ensure_heals(lab: Lab, damage: Callable[[router.Router], None]) -> None
     assert fake.ask() == "h1"
     gate = lab.router
     damage(gate)
-    wait_until(lambda: not router_setup.whole(gate.layout, gate.state))
+    wait_until(lambda: not router_setup.whole(gate.layout, recorded(gate)))
     healed = router.ensure(lab.store)
     assert router_setup.whole(healed.layout, healed.state)
     assert healed.subnet == gate.subnet
@@ -158,3 +177,54 @@ def test_helpers_hold_no_descriptors_of_the_command(lab: Lab) -> None:
     assert str((descriptors / "1").readlink()).endswith("/run/metadata.log")
     assert not any(str(item.readlink()).endswith("router.lock") for item in descriptors.iterdir())
     assert os.getsid(process.pid) != os.getsid(0)
+
+
+def test_a_subnet_that_somebody_else_took_is_changed(lab: Lab) -> None:
+    """A route as narrow as ours appears, to a namespace of our own: the next ensure moves, and all works."""
+    before = lab.router
+    tag = os.urandom(3).hex()
+    try:
+        run(["ip", "link", "add", f"swr-{tag}", "type", "veth", "peer", "name", f"swr-{tag}p"])
+        run(["ip", "link", "set", f"swr-{tag}", "up"])
+        run(["ip", "route", "add", str(before.subnet), "dev", f"swr-{tag}", "metric", "500"])
+        run(["ip", "link", "set", before.namespace, "down"])
+        after = router.ensure(lab.store)
+        assert not after.subnet.overlaps(before.subnet)
+        fake = lab.machine("h1")
+        fake.address()
+        assert fake.ask() == "h1"
+        assert servers(after) == ["dnsmasq", "python"]
+    finally:
+        run(["ip", "link", "del", f"swr-{tag}"])
+
+
+@pytest.mark.parametrize("delay", [0.06, 0.09, 0.12, 0.15, 0.2, 0.3])
+def test_a_command_killed_while_it_makes_the_router_leaves_nothing_wrong(lab: Lab, delay: float) -> None:
+    code = "import sys; from pathlib import Path; from types import SimpleNamespace as N\n"
+    code += "from stoneware.local import router; home = Path(sys.argv[1])\n"
+    code += "router.ensure(N(home=home, data=home / 'data'))"
+    child = subprocess.Popen([sys.executable, "-c", code, str(lab.store.home)])
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(delay)
+    child.kill()
+    child.wait()
+    fake = lab.machine("h1")
+    fake.address()
+    assert fake.ask() == "h1"
+    assert servers(lab.router) == ["dnsmasq", "python"]
+
+
+def test_a_firewall_that_drops_is_opened_for_the_link_and_closed_again() -> None:
+    """In a network namespace of its own: the host's firewall is left alone."""
+    code = (
+        "from stoneware.local import router_firewall as fw; from stoneware.process import run\n"
+        "run(['nft', '-f', '-'], stdin='table ip filter { chain FORWARD {"
+        " type filter hook forward priority 0; policy drop; ip saddr 192.0.2.1 accept; }; }')\n"
+        "show = lambda: run(['nft', 'list', 'chain', 'ip', 'filter', 'FORWARD']).stdout\n"
+        "before = show(); assert fw.open_forwarding('sw-1', 'stoneware-1'); once = show()\n"
+        "assert fw.open_forwarding('sw-1', 'stoneware-1'); assert show() == once\n"
+        "print(once); fw.close_forwarding('stoneware-1'); assert show() == before\n"
+    )
+    shown = run(["unshare", "--net", sys.executable, "-c", code]).stdout
+    for way in ("iifname", "oifname"):
+        assert f'{way} "sw-1" accept comment "stoneware-1"' in shown

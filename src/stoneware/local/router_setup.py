@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -72,6 +73,7 @@ class State:
     namespace: tuple[int, ...]
     boot: str
     rules: int
+    code: int  # which metadata server runs
 
 
 def dnsmasq(layout: Layout) -> Helper:
@@ -94,6 +96,7 @@ def load(layout: Layout) -> State | None:
             tuple(value["namespace"]),
             str(value["boot"]),
             int(value["rules"]),
+            int(value["code"]),
         )
     except (ValueError, TypeError, KeyError):
         return None
@@ -103,9 +106,14 @@ def _boot() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
+def _code() -> int:
+    """Return what changes with the metadata server's code, so that an upgrade restarts it."""
+    return max(path.stat().st_mtime_ns for path in Path(__file__).parent.glob("metadata*.py"))
+
+
 def whole(layout: Layout, state: State) -> bool:
     """Say whether everything is there, without starting a program."""
-    if state.rules != router_rules.VERSION or state.boot != _boot():
+    if (state.rules, state.boot, state.code) != (router_rules.VERSION, _boot(), _code()):
         return False
     identity = network_namespace.identity(layout.namespace)
     if identity is None or tuple(identity) != state.namespace:
@@ -133,7 +141,9 @@ def repair(layout: Layout, state: State | None) -> State:
 
     Raises HostError, with what the failing tool said, where this computer cannot have a router.
     """
-    try:
+    with contextlib.suppress(ProcessError):
+        return _repair(layout, state)
+    try:  # once more: another program that changes links or rules may have come between
         return _repair(layout, state)
     except ProcessError as error:
         raise HostError(
@@ -147,6 +157,8 @@ def _repair(layout: Layout, state: State | None) -> State:
     routes = network.host_routes()
     plan = _plan(layout, state, routes)
     mtu = network.host_mtu(routes)
+    if state is not None:
+        _retire(layout, state, plan)
     _namespace(layout, state)
     resolver = network.upstream_file(_RESOLV_CONF, _RESOLVED)
     attached = Attached(layout.runtime)
@@ -159,9 +171,19 @@ def _repair(layout: Layout, state: State | None) -> State:
     if identity is None:
         raise HostError(f"the network namespace {layout.namespace} went away while it was made")
     _helpers(layout, plan, mtu, resolver[0], identity[1])
-    made = State(plan, mtu, tuple(identity), _boot(), router_rules.VERSION)
+    made = State(plan, mtu, tuple(identity), _boot(), router_rules.VERSION, _code())
     _save(layout, made)
     return made
+
+
+def _retire(layout: Layout, state: State, plan: Plan) -> None:
+    """Remove what was made for another subnet or by other code."""
+    if state.plan != plan:
+        remove(layout)
+    if state.rules != router_rules.VERSION:
+        dnsmasq(layout).stop()
+    if state.code != _code():
+        metadata(layout).stop()
 
 
 def _save(layout: Layout, state: State) -> None:
@@ -173,6 +195,7 @@ def _save(layout: Layout, state: State) -> None:
         "namespace": list(state.namespace),
         "boot": state.boot,
         "rules": state.rules,
+        "code": state.code,
     }
     write_json(layout.run / "network.json", document)
 
@@ -311,14 +334,12 @@ def _helpers(layout: Layout, plan: Plan, mtu: int, upstream: Path | None, namesp
             lambda: answers(METADATA_ADDRESS, "metadata.google.internal", 0.5),
         ),
     ]
-    started = []
-    for helper, command, ready in wanted:
+    for helper, command, _ in wanted:
         if not _serves(helper, namespace):
             helper.stop()
             end_strays(namespace, _MARKS[helper.name])
             helper.spawn([*enter, *command], env={"PYTHONPATH": str(Path(stoneware.__file__).parents[1])})
-            started.append((helper, ready))
-    for helper, ready in reversed(started):
+    for helper, _, ready in reversed(wanted):  # also those that a killed command has only just started
         network_namespace.inside(layout.namespace, lambda h=helper, r=ready: _await(h, r))  # type: ignore[misc]
 
 
