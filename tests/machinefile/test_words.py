@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stoneware.machinefile.lex import Lexer, LexError
@@ -31,18 +31,21 @@ def test_word(case: dict[str, Any]) -> None:
 ANY = st.text(alphabet="ab$\\'\" {}:-+?#%/*é\n_1<`", max_size=20)
 
 
+@settings(deadline=None)
 @given(ANY)
 def test_single_quotes_keep_everything_but_themselves(text: str) -> None:
     inner = text.replace("'", "")
     assert Lexer().word(f"'{inner}'", {"a": "x", "b": "y"}) == inner
 
 
+@settings(deadline=None)
 @given(ANY)
 def test_a_value_is_never_read_again(value: str) -> None:
     assert Lexer().word('"$V"', {"V": value}) == value
     assert Lexer().word("${V:+$V}", {"V": value}) == value
 
 
+@settings(deadline=None)
 @given(ANY)
 def test_any_text_ends_in_words_or_a_lex_error(text: str) -> None:
     for lexer in (
@@ -56,11 +59,13 @@ def test_any_text_ends_in_words_or_a_lex_error(text: str) -> None:
             assert all(lexer.words(text, {"a": "x"}))
 
 
+@settings(deadline=None)
 @given(ANY)
 def test_escaping_every_character_gives_the_text_back(text: str) -> None:
     assert Lexer().word("".join("\\" + char for char in text), {}) == text
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="xy/.", max_size=12), st.text(alphabet="xy/.*?", max_size=5))
 def test_prefix_and_suffix_removal_keep_a_part(value: str, pattern: str) -> None:
     for mark in ("#", "##"):

@@ -47,10 +47,8 @@ def _pairs(state: StageState, checked: Checked, context: Context) -> list[tuple[
     expand = state.expand(context.globals.lexer)
     words = checked.source.words
     pairs = [(expand(name), expand(value)) for name, value in zip(words[::2], words[1::2], strict=True)]
-    if not all(name for name, _ in pairs):
-        raise FlagError(
-            f"{checked.source.keyword} names can not be blank", "The variable in the name is empty."
-        )
+    if checked.source.keyword == "ENV" and not all(name for name, _ in pairs):
+        raise FlagError("ENV names can not be blank", "The variable in the name is empty.")
     return pairs
 
 
