@@ -210,12 +210,23 @@ def test_tar_of_a_heredoc() -> None:
         assert archive.extractfile("f").read() == b"abc"  # type: ignore[union-attr]
 
 
-def test_tar_fails_when_a_file_became_shorter(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", ["l", "else", ""])
+def test_tar_fails_when_a_file_changed_since_it_was_listed(tmp_path: Path, content: str) -> None:
     (tmp_path / "a").write_text("long")
     (source,) = resolve_sources(copy("COPY a /x"), context_tree(tmp_path))
-    (tmp_path / "a").write_text("l")
-    with pytest.raises(OSError, match="unexpected end of data"):
+    (tmp_path / "a").write_text(content)
+    with pytest.raises(InputError) as caught:
         write_tar(source.entries, io.BytesIO())
+    assert caught.value.brief == "the file a changed while it was being read"
+
+
+def test_a_stage_is_not_hashed(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a")
+    (source,) = resolve_sources(replace(copy("COPY a /x"), from_stage="b"), stage_tree(tmp_path))
+    assert source.entries[0].digest == ""
+    buffer = io.BytesIO()
+    write_tar(source.entries, buffer)
+    assert b"a" in buffer.getvalue()
 
 
 def test_cache_remembers_settled_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import hashlib
 import io
 import lzma
 import os
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Any
 
+from stoneware.errors import InputError
 from stoneware.machinefile.tree import Entry
 
 _BLOCK = 512
@@ -62,8 +64,8 @@ def _is_header(block: bytes) -> bool:
 def write_tar(entries: Iterable[Entry], stream: IO[bytes]) -> None:
     """Write entries as a tar archive; the same entries give the same bytes.
 
-    Further names of one inode become hard links, sockets are left out. Raises OSError, also when a file
-    became shorter since it was listed.
+    Further names of one inode become hard links, sockets are left out. Raises InputError when a file is
+    not what it was when it was listed, and OSError.
     """
     form, errors = tarfile.PAX_FORMAT, "surrogateescape"
     with tarfile.open(fileobj=stream, mode="w", format=form, errors=errors) as archive:
@@ -99,5 +101,40 @@ def _add(archive: tarfile.TarFile, info: tarfile.TarInfo, entry: Entry) -> None:
     elif entry.data is not None:
         archive.addfile(info, io.BytesIO(entry.data))
     else:
-        with Path(entry.path).open("rb") as content:
-            archive.addfile(info, content)
+        _add_content(archive, info, entry)
+
+
+def _add_content(archive: tarfile.TarFile, info: tarfile.TarInfo, entry: Entry) -> None:
+    digest = hashlib.sha256()
+    with Path(entry.path).open("rb") as content:
+        reader = _Hashing(content, digest.update) if entry.digest else content
+        try:
+            archive.addfile(info, reader)
+        except OSError as error:
+            if content.tell() < entry.size:
+                raise _changed(entry) from error
+            raise
+    if entry.digest and digest.hexdigest() != entry.digest:
+        raise _changed(entry)
+
+
+def _changed(entry: Entry) -> InputError:
+    return InputError(
+        f"the file {entry.name} changed while it was being read",
+        details=entry.path,
+        resolution="Bake again when nothing writes there, or exclude the file in .machineignore.",
+    )
+
+
+class _Hashing:
+    """A file whose reader is told of all that is read from it."""
+
+    def __init__(self, stream: IO[bytes], told: Callable[[bytes], None]) -> None:
+        self._stream = stream
+        self._told = told
+
+    def read(self, size: int = -1) -> bytes:
+        """Read and tell."""
+        block = self._stream.read(size)
+        self._told(block)
+        return block

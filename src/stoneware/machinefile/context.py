@@ -27,6 +27,7 @@ class Source:
 
     `kind` is file (one entry, named `name`), directory (its content, without itself), archive (a file that
     ADD unpacks), url (no entries: the driver downloads it as `name`), or heredoc (one entry with `data`).
+    `digest` covers content only where the tree is hashed.
     """
 
     text: str  # as the Machinefile has it
@@ -42,9 +43,9 @@ def context_tree(root: Path, ignore: Matcher | None = None, cache: DigestCache |
     return Tree(os.fspath(root), ignore or Matcher(), cache or DigestCache())
 
 
-def stage_tree(rootfs: Path, cache: DigestCache | None = None) -> Tree:
+def stage_tree(rootfs: Path) -> Tree:
     """Return a stage's root file system as a tree: links stay inside it, owners are kept."""
-    return Tree(os.fspath(rootfs), Matcher(), cache or DigestCache(), owners=True)
+    return Tree(os.fspath(rootfs), owners=True, hashed=False)
 
 
 def resolve_sources(step: CopyStep, tree: Tree, *, location: str = "") -> tuple[Source, ...]:

@@ -51,12 +51,17 @@ _KINDS = {
 
 @dataclass
 class Tree:
-    """A root directory to copy from. `owners` keeps uid and gid (a stage); else they are 0 (the context)."""
+    """A root directory to copy from.
+
+    The context is hashed, and its owners do not count (they are 0). A stage keeps its owners and is not
+    hashed: the key of what is copied from it holds the stage's own key.
+    """
 
     root: str
     ignore: Matcher = field(default_factory=Matcher)
     cache: DigestCache = field(default_factory=DigestCache)
     owners: bool = False
+    hashed: bool = True
 
     def real(self, path: str) -> str:
         """Return the path inside the root with all symbolic links followed inside it; it need not exist.
@@ -159,7 +164,7 @@ class Tree:
             mode=stat_module.S_IMODE(status.st_mode),
             size=status.st_size if regular else 0,
             target=os.readlink(host) if kind == "link" else "",  # noqa: PTH115
-            digest=self.cache.digest(host, status) if regular else "",
+            digest=self.cache.digest(host, status) if regular and self.hashed else "",
             path=host,
             uid=status.st_uid if self.owners else 0,
             gid=status.st_gid if self.owners else 0,
