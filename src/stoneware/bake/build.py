@@ -18,10 +18,12 @@ from stoneware.bake.sealed import describe_seal, read_results
 from stoneware.bake.steps import StepWriter
 from stoneware.bake.workspace import builder_directory, workspace
 from stoneware.config.encoding import encode
+from stoneware.config.machine_rules import machine_rules
 from stoneware.errors import InputError
 from stoneware.guest.checks import CHECKS
 from stoneware.guest.units import image_files, service_unit
 from stoneware.image.manifest import ManifestInput, StepRecord, build_manifest
+from stoneware.machinefile.recipe import RunStep
 
 if TYPE_CHECKING:
     from stoneware.bake.api import Place
@@ -128,6 +130,9 @@ class _Build:
             writer.write(planned.step, planned.location)
         if seal:
             self._add_seal(bundle, stage, version)
+            steps = [planned.step for other in self._plan.stages for planned in other.steps]
+            runs = [step for step in steps if isinstance(step, RunStep)]
+            bundle.add_secrets_to_look_for(runs, secrets, self._planner.location)
         return bundle
 
     def _roots(self, stage: PlannedStage) -> dict[str, Path]:
@@ -181,7 +186,8 @@ class _Build:
             config = self._plan.target.stage.config
             sealed = describe_seal(files, config, checks)
             manifest = build_manifest(self._manifest_input(), sealed)
-            driver.finish(manifest, encode(sealed.contract["env"]))
+            contract = sealed.contract
+            driver.finish(manifest, env=encode(contract["env"]), contract=machine_rules(contract))
         with phase(self._reporter, "capture", "stop the builder and capture the image"):
             platform.stop(name)
             document = {"key": self._plan.image.key, "size_bytes": sealed.file_bytes}

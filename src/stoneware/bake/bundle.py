@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,6 +44,21 @@ class BundleWriter:
         self._put("seal/enable", f"{service}\n" if service else "")
         self._put("seal/checks.skip", "".join(f"{name}\n" for name in skip_checks))
 
+    def add_secrets_to_look_for(
+        self, steps: Iterable[RunStep], secrets: Mapping[str, Path], location: Callable[[int], str]
+    ) -> None:
+        """Let the seal look for every secret of these steps, also of those that are not run again.
+
+        Raises InputError for a required one that was not given.
+        """
+        names = {
+            self._secret(step, mount.id, secrets, required=mount.required, where=location(step.line))
+            for step in steps
+            for mount in step.mounts
+            if mount.type == "secret"
+        }
+        self._put("seal/secrets", "".join(f"{name}\n" for name in sorted(names) if name))
+
     def add_step(self, step: Step) -> Path:
         """Write what every step has and what needs no files; return the step's directory."""
         place = f"steps/{step.index:04d}"
@@ -65,7 +80,9 @@ class BundleWriter:
                 self._put(f"{place}/user", step.user)
         return self.root / place
 
-    def add_mounts(self, step: RunStep, binds: Mapping[str, str], secrets: Mapping[str, Path]) -> None:
+    def add_mounts(
+        self, step: RunStep, binds: Mapping[str, str], secrets: Mapping[str, Path], where: str
+    ) -> None:
         """Write a RUN step's mounts. `binds` gives each bind's place in the bundle by its target.
 
         Raises InputError for a required secret that was not given.
@@ -77,7 +94,7 @@ class BundleWriter:
             elif mount.type == "cache":
                 sources.append(f"/run/stoneware/cache/{self._cache(mount.id or mount.target)}")
             elif mount.type == "secret":
-                sources.append(self._secret(step, mount.id, secrets, required=mount.required))
+                sources.append(self._secret(step, mount.id, secrets, required=mount.required, where=where))
             else:
                 sources.append("")
         self._put(f"steps/{step.index:04d}/mounts", mount_lines(step.mounts, tuple(sources)))
@@ -93,7 +110,9 @@ class BundleWriter:
             self.caches.append(cache_id)
         return self.caches.index(cache_id)
 
-    def _secret(self, step: RunStep, secret: str, secrets: Mapping[str, Path], *, required: bool) -> str:
+    def _secret(
+        self, step: RunStep, secret: str, secrets: Mapping[str, Path], *, required: bool, where: str
+    ) -> str:
         if secret in secrets:
             self.files[f"secret-{secret}"] = secrets[secret]
             return f"secret-{secret}"
@@ -102,7 +121,7 @@ class BundleWriter:
                 f"the step needs the secret {secret!r}",
                 details=step.text,
                 resolution=f"--secret id={secret},src=FILE    # or: --secret id={secret},env=VARIABLE",
-                location=f"line {step.line}",
+                location=where,
             )
         return ""
 

@@ -84,10 +84,13 @@ class Driver:
         self._drain(lambda: True)
         return self.run.checks
 
-    def finish(self, manifest: bytes, env: str) -> None:
-        """Hand the agent the manifest and the config's defaults (`env`); wait until they are in place."""
-        changes = {"stoneware-env": env, "stoneware-manifest": manifest.decode()}
-        self._platform.set_metadata(self.run.name, changes)
+    def finish(self, manifest: bytes, **documents: str) -> None:
+        """Hand the agent the manifest and what else the image is to know; wait until it is in place.
+
+        `documents` are attributes without their prefix: `env` (the config's defaults) and `contract`.
+        """
+        changes = {f"stoneware-{name}": text for name, text in documents.items()}
+        self._platform.set_metadata(self.run.name, {**changes, "stoneware-manifest": manifest.decode()})
         report = self._await(lambda r: r["state"] in ("finished", "failed"))
         if report["state"] == "failed":
             raise self._seal_error(report)

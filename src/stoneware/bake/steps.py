@@ -45,7 +45,7 @@ class StepWriter:
                 for mount in step.mounts
                 if mount.type == "bind"
             }
-            self._bundle.add_mounts(step, binds, self._secrets)
+            self._bundle.add_mounts(step, binds, self._secrets, location)
 
     def _tree(self, from_stage: str) -> Tree:
         return stage_tree(self._roots[from_stage]) if from_stage else self._context

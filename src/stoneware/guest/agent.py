@@ -12,7 +12,8 @@ Layout of the bundle (a tar) that it reads:
     COPY                 dest, chown, chmod, into (dir, or auto: a single regular file), data.tar (or the
                          directory tree/), archives/* (tars that are unpacked over dest)
     WORKDIR              path, user
-    seal/root/…          laid over / at the seal;  seal/enable: units to enable;  seal/checks.skip: names
+    seal/root/…          laid over / at the seal;  seal/enable: units to enable;  seal/checks.skip: names;
+                         seal/secrets: served files whose content may be nowhere in the image
 
 `user`, `chown`, `chmod`, `into`, `mounts` may be missing. Members of the bundle have no leading `./`.
 """

@@ -21,7 +21,6 @@ from stoneware.local import btrfs, cgroups
 from stoneware.local.machine_record import Paths, boot_id, shown_processes, spec_document
 from stoneware.local.requirements import MACHINE_TOOLS, check
 from stoneware.local.store import Store
-from stoneware.local.volumes import CACHE_PREFIX
 from stoneware.platform import MachineSpec
 
 _NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
@@ -108,6 +107,7 @@ def launch(store: Store, paths: Paths, spec: MachineSpec, network: tuple[str, st
         (paths.run / stale).unlink(missing_ok=True)
     # Marked as started first: a kill from here on leaves a stopped machine, not one that nobody knows.
     write_json(paths.root / "state.json", {**state, "started": time.time(), "boot": boot_id()}, mode=0o600)
+    paths.lower.mkdir(exist_ok=True)
     settings = paths.run / "settings"
     text = _settings(store, paths, spec, machine_id=state["id"], groups=groups, network=network)
     write_atomic(settings, text, mode=0o600)
@@ -197,7 +197,9 @@ def _settings(
     }
     lines = [f"{name}={shlex.quote(value)}" for name, value in values.items()]
     command = shlex.join(nspawn_argv(store, paths, spec, machine_id))
-    return "\n".join([*lines, f"nspawn() {{\nexec {command}\n}}", ""])
+    # nspawn maps the ids of the root where it is; what is mapped already cannot be bound mapped again.
+    lower = shlex.join(["mount", "--bind", str(paths.rootfs), str(paths.lower)]) if spec.read_only else ":"
+    return "\n".join([*lines, f"nspawn() {{\n{lower} && exec {command}\n}}", ""])
 
 
 def nspawn_argv(store: Store, paths: Paths, spec: MachineSpec, machine_id: str) -> list[str]:
@@ -214,7 +216,7 @@ def nspawn_argv(store: Store, paths: Paths, spec: MachineSpec, machine_id: str) 
     root = ["-D", str(paths.rootfs)]
     if not spec.read_only:
         return [*argv, "--boot", *root]
-    lower = f"--bind-ro={_escape(paths.rootfs)}:/run/stoneware/lower:idmap,norbind"
+    lower = f"--bind-ro={_escape(paths.lower)}:/run/stoneware/lower:idmap,norbind"
     script = (resources.files("stoneware.local") / "rootwrap.sh").read_text()
     return [*argv, lower, *root, "/bin/sh", "-c", script]
 
@@ -227,17 +229,18 @@ def machine_uuid(machine_id: str, name: str) -> str:
 
 
 def _bind_arguments(store: Store, spec: MachineSpec) -> list[str]:
-    argv, number = [], 0
-    for mount in spec.volumes:
-        if mount.volume.startswith(CACHE_PREFIX):
-            source = store.cache_path(mount.volume.removeprefix(CACHE_PREFIX))
-            target = mount.path
-        else:
-            source, target = store.volume_path(mount.volume), f"/run/stoneware/volumes/{number}"
-            number += 1
-        # A volume is always bound writable: first use fills it. The guest honours `ro`.
-        argv.append(f"--bind={_escape(source)}:{_escape(Path(target))}:idmap")
-    return argv
+    # A volume is always bound writable: its first use fills it. The guest honours `ro`.
+    binds = [
+        (store.volume_path(mount.volume), f"/run/stoneware/volumes/{number}")
+        for number, mount in enumerate(spec.volumes)
+    ]
+    binds += [
+        (store.cache_path(cache), f"/run/stoneware/cache/{number}")
+        for number, cache in enumerate(spec.caches)
+    ]
+    # nspawn makes missing mount points as a user the machine does not know; /run/stoneware is the machine's.
+    own = ["--tmpfs=/run/stoneware:mode=0755"] if binds or spec.read_only else []
+    return [*own, *(f"--bind={_escape(source)}:{target}:idmap" for source, target in binds)]
 
 
 def _escape(path: Path) -> str:
@@ -247,9 +250,8 @@ def _escape(path: Path) -> str:
 
 def volume_lines(spec: MachineSpec) -> str:
     """Return the attribute `stoneware-volumes`: lines of device, path and ro or rw."""
-    volumes = [mount for mount in spec.volumes if not mount.volume.startswith(CACHE_PREFIX)]
     lines = [
         f"/run/stoneware/volumes/{number}\t{mount.path}\t{'ro' if mount.read_only else 'rw'}"
-        for number, mount in enumerate(volumes)
+        for number, mount in enumerate(spec.volumes)
     ]
     return "".join(f"{line}\n" for line in lines)

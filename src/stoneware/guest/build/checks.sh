@@ -105,9 +105,10 @@ check_cloud_tokens() {
     search_text '(^|[^A-Za-z0-9])(AKIA|ASIA)[0-9A-Z]{16}([^A-Za-z0-9]|$)|gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{40}|glpat-[A-Za-z0-9_-]{20}|"private_key_id": *"[0-9a-f]{40}"|ya29\.[A-Za-z0-9_-]{30}|AIza[0-9A-Za-z_-]{35}([^0-9A-Za-z_-]|$)|xox[abprs]-[0-9A-Za-z-]{20}'
 }
 
-# The values are fetched once more, and looked for in every new file.
+# The values are fetched once more, and looked for in every new file. The list holds those of all steps,
+# also of steps that came from a checkpoint.
 check_build_secrets() {
-    cat "$WORK"/steps/*/mounts 2>/dev/null | awk -F '\t' '$1 == "secret" && $3 != "" { print $3 }' | sort -u >"$WORK/names"
+    cat "$WORK/seal/secrets" >"$WORK/names" 2>/dev/null || return 0
     tr '\n' '\0' <"$WORK/changed" | sed -z "s|^|$SW_ROOT|" >"$WORK/all"
     while IFS= read -r secret; do
         if fetch_secret "$secret" "$WORK/secrets/value"; then

@@ -26,7 +26,7 @@ owner_of() {
 
 # make_directories PATH OWNER MODE: make PATH with its missing parents, links followed.
 make_directories() {
-    wanted=$(readlink -m -- "$1")
+    wanted=$(readlink -m -- "${1:-/}")
     missing_directories "$wanted" | sort >"$WORK/directories"
     while IFS= read -r place; do
         mkdir -- "$place" && chown "$2" -- "$place" && chmod "$3" -- "$place" || return 1

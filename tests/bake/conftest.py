@@ -1,0 +1,75 @@
+"""Bakes by the program as users run it, each test with a context of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROGRAM = Path(sys.executable).parent / "stoneware"
+
+
+@dataclass
+class Context:
+    """A build context and the store it is baked in."""
+
+    path: Path
+    home: Path
+    name: str
+
+    def write(self, files: dict[str, str]) -> None:
+        for name, text in files.items():
+            path = self.path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Checkpoints are shared by content: each test's first step is its own.
+            path.write_text(text.replace("FROM debian:12\n", f"FROM debian:12\nENV TEST={self.name}\n"))
+
+    def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
+        env = {**os.environ, "STONEWARE_HOME": str(self.home), **options.pop("env", {})}
+        return subprocess.Popen(
+            [str(PROGRAM), *words],
+            cwd=self.path,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+
+    def run(self, *words: str, code: int = 0, **options: Any) -> tuple[str, str]:
+        process = self.start(*words, **options)
+        out, err = process.communicate()
+        assert process.returncode == code, f"{words}: {process.returncode}\n{out}\n{err}"
+        return out, err
+
+    def bake(self, *words: str, **options: Any) -> dict[str, Any]:
+        result: dict[str, Any] = json.loads(
+            self.run("bake", "-t", self.name, "--json", *words, ".", **options)[0]
+        )
+        return result
+
+    def plan(self, *words: str) -> dict[str, Any]:
+        out, _ = self.run("bake", "-t", self.name, "--plan", "--json", *words, ".")
+        result: dict[str, Any] = json.loads(out)
+        return result
+
+    def actions(self, *words: str) -> list[tuple[str, str]]:
+        return [(step["action"], step["reason"]) for step in self.plan(*words)["steps"]]
+
+    def rootfs(self, result: dict[str, Any]) -> Path:
+        return self.home / "data/images" / result["image_id"].removeprefix("sha256:") / "rootfs"
+
+
+@pytest.fixture
+def context(machine_home: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Context:
+    name = request.node.name.replace("_", "-").split("[")[0].lower()[:60].strip("-")
+    path = tmp_path / "context"
+    path.mkdir()
+    return Context(path, machine_home, name)
