@@ -7,16 +7,16 @@ from dataclasses import dataclass, field, replace
 
 from stoneware.errors import InputError
 from stoneware.machinefile import graph, values
+from stoneware.machinefile.advice import unused_args, warnings
 from stoneware.machinefile.evaluate import Context, apply
 from stoneware.machinefile.flags import nearest
 from stoneware.machinefile.lex import Lexer
 from stoneware.machinefile.recipe import Base, Recipe, ResolvedBase, Stage
 from stoneware.machinefile.source import parse_source
-from stoneware.machinefile.state import PROXIES, Globals, StageState
+from stoneware.machinefile.state import Globals, StageState
 from stoneware.machinefile.syntax import Layout, lay_out, located
 
 BASES = ("debian:12", "debian:13")
-_ALWAYS_USED = ("BUILDKIT_", "SOURCE_DATE_EPOCH")
 
 Resolver = Callable[[str], ResolvedBase | None]
 
@@ -61,8 +61,8 @@ def load_recipe(
     return Recipe(
         filename=filename,
         stages=(*stages[:-1], final),
-        warnings=_warnings(layout),
-        unused_args=_unused(layout, settings.build_args),
+        warnings=warnings(layout, plan.order),
+        unused_args=unused_args(layout, settings.build_args, _platform_args("", "")),
         images=tuple(sorted(load.images.items())),
     )
 
@@ -176,35 +176,3 @@ def _misplaced_stage(load: _Load, reference: str, line: int, defined: int) -> In
         f"the stage {reference} is defined in line {defined}, after its use",
         "Move that stage up.",
     )
-
-
-def _unused(layout: Layout, build_args: Mapping[str, str]) -> tuple[str, ...]:
-    instructions = [*layout.arguments, *(each for stage in layout.stages for each in stage.instructions)]
-    declared = {
-        word.partition("=")[0]
-        for checked in instructions
-        if checked.source.keyword == "ARG"
-        for word in checked.source.words
-    }
-    known = declared | set(_platform_args("", ""))
-    return tuple(
-        sorted(
-            name
-            for name in build_args
-            if name not in known and name.upper() not in PROXIES and not name.startswith(_ALWAYS_USED)
-        )
-    )
-
-
-def _warnings(layout: Layout) -> tuple[str, ...]:
-    """Return what is allowed but surely not meant."""
-    found: list[str] = []
-    names: dict[str, int] = {}
-    for stage in layout.stages:
-        if stage.name in names and stage.name:
-            found.append(
-                f"{layout.source.filename}:{stage.line}: the stage name {stage.name} is used in line "
-                f"{names[stage.name]} already; the later one counts"
-            )
-        names[stage.name] = stage.line
-    return tuple(found)
