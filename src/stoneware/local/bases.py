@@ -99,7 +99,7 @@ def _make_raw(store: Store, reference: str, progress: Progress) -> str:
         mmdebstrap(release, root, PACKAGES, host_sources(release), progress)
         _settle(root)
         packages = _installed(root)
-        key = "raw-" + sha256_hex(canonical_json([reference, _architecture(), packages]))[:40]
+        key = "raw-" + sha256_hex(canonical_json([reference, architecture(), packages]))[:40]
         store.save_checkpoint(key, root, {"base": reference, "created": time.time(), "packages": packages})
     with store_pool.clear_errors(store.home):
         write_json(
@@ -114,20 +114,20 @@ def _settle(root: Path) -> None:
     (root / "etc/machine-id").write_text("uninitialized\n")
     (root / "etc/hostname").unlink(missing_ok=True)
     (root / "var/lib/systemd/random-seed").unlink(missing_ok=True)
-    resolver = root / "etc/resolv.conf"
-    resolver.unlink(missing_ok=True)
-    resolver.symlink_to("../run/systemd/resolve/stub-resolv.conf")
+    (root / "etc/resolv.conf").unlink(missing_ok=True)
     for name in ("machines", "portables"):  # tmpfiles makes these subvolumes where they are missing
         (root / "var/lib" / name).mkdir(exist_ok=True, mode=0o700)
 
 
 def _lay_guest_files(store: Store, reference: str, raw: str, identity: str) -> None:
     from stoneware import guest
+    from stoneware.guest import lists
 
     with store.staging(store.data / "checkpoints") as staged:
         root = staged / "rootfs"
         btrfs.snapshot(store.checkpoint_rootfs(raw), root, read_only=False)
         guest.install(root)
+        lists.write_file_lists(root)
         raw_document = store.checkpoint_document(raw) or {}
         document = {**raw_document, "base": reference, "raw": raw, "guest": guest.digest()}
         store.save_checkpoint(identity, root, document)
@@ -135,16 +135,19 @@ def _lay_guest_files(store: Store, reference: str, raw: str, identity: str) -> N
 
 def _identity(raw: str) -> str:
     from stoneware import guest
+    from stoneware.guest import lists
 
-    return "base-" + sha256_hex(canonical_json([raw, guest.digest(), _architecture()]))[:40]
+    parts = [raw, guest.digest(), lists.digest(), architecture()]
+    return "base-" + sha256_hex(canonical_json(parts))[:40]
 
 
-def _architecture() -> str:
+def architecture() -> str:
+    """Return this computer's architecture as Debian names it."""
     return {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 
 
 def _wanted(reference: str) -> str:
-    return sha256_hex(canonical_json([reference, release_of(reference), _architecture(), PACKAGES]))
+    return sha256_hex(canonical_json([reference, release_of(reference), architecture(), PACKAGES]))
 
 
 def _file_name(reference: str) -> str:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import platform as host
 from collections.abc import Callable
 from pathlib import Path
 
 from stoneware.local import bases
 from stoneware.local.store import Store
-
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class LocalImageStore(Store):
@@ -18,7 +15,7 @@ class LocalImageStore(Store):
     @property
     def architecture(self) -> str:
         """Return this computer's architecture as Debian names it."""
-        return _ARCHITECTURES.get(host.machine(), host.machine())
+        return bases.architecture()
 
     def known_bases(self) -> tuple[str, ...]:
         """Return the bases that can be made here."""
