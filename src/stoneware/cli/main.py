@@ -58,6 +58,7 @@ def run(arguments: Sequence[str]) -> int:
         code = command().main(words, prog_name=PROGRAM, complete_var=COMPLETE_VARIABLE, standalone_mode=False)
         sys.stdout.flush()
     except StonewareError as error:
+        sys.stdout.flush()
         sys.stderr.write(render_error(error, colour=sys.stderr.isatty()))
         return error.exit_code
     except (TyperException, typer.Abort) as error:

@@ -26,5 +26,6 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def say(text: str) -> None:
-    """Print a message, which is no result, to stderr."""
+    """Print a message, which is no result, to stderr, after the results before it."""
+    sys.stdout.flush()
     sys.stderr.write(f"{text}\n")

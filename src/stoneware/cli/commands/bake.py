@@ -150,7 +150,8 @@ def _plan_summary(made: BakePlan) -> None:
     if made.image.action == "HIT":
         say("nothing to bake: the image is there, tags would be set")
     else:
-        say(f"{run} of {len(steps)} steps would run, {len(made.builds)} builders would be created")
+        builders = f"{len(made.builds)} builder{'' if len(made.builds) == 1 else 's'}"
+        say(f"{run} of {len(steps)} steps would run, {builders} would be created")
 
 
 def _list_checks(*, json_output: bool) -> None:

@@ -41,13 +41,13 @@ def cp(
     if from_machine:
         if to_path.endswith("/") and not Path(to_path).is_dir():
             raise InputError(f"there is no directory {to_path}", resolution=f"mkdir -p {to_path}")
-        platform.copy_out(machine.name, from_path, Path(to_path))
+        platform.copy_out(machine.name, from_path, Path(to_path).absolute())
     elif from_path.endswith("/.") and Path(from_path).is_dir():
         # A Path drops the `/.` that asks for a directory's content; the current directory means it too.
         with contextlib.chdir(from_path):
             platform.copy_in(Path(), machine.name, to_path)
     else:
-        platform.copy_in(Path(from_path), machine.name, to_path)
+        platform.copy_in(Path(from_path).absolute(), machine.name, to_path)
 
 
 def split_place(text: str) -> tuple[str, str]:
