@@ -45,7 +45,7 @@ def write_json(path: Path, value: Any, mode: int = 0o644) -> None:
     write_atomic(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", mode)
 
 
-def read_json(path: Path) -> Any | None:
+def read_json(path: Path) -> Any:
     """Return a JSON document, or None where there is no such file. Raises ValueError when it is torn."""
     try:
         return json.loads(path.read_bytes())

@@ -359,8 +359,9 @@ def remove(layout: Layout) -> None:
         helper.stop()
         helper.log.unlink(missing_ok=True)
     identity = network_namespace.identity(layout.namespace)
-    for mark in _MARKS.values() if identity else ():
-        end_strays(identity[1], mark)
+    if identity is not None:
+        for mark in _MARKS.values():
+            end_strays(identity[1], mark)
     if _exists(layout.namespace):
         run(["ip", "link", "del", layout.namespace], check=False)
     if network_namespace.path(layout.namespace).exists():
