@@ -9,7 +9,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import shutil
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,5 +126,5 @@ def remove_tree(path: Path) -> None:
         elif is_subvolume(inner):
             delete(inner)
         else:
-            shutil.rmtree(inner)
+            remove_tree(inner)
     path.rmdir()

@@ -90,7 +90,7 @@ def veth() -> str:
 
 def disk_space() -> str:
     """Look for room where the store is or would be."""
-    from stoneware.local.store import home_path
+    from stoneware.local.store_base import home_path
 
     place = home_path() / "data" if (home_path() / "data").is_dir() else home_path()
     while not place.exists():

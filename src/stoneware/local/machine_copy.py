@@ -90,17 +90,18 @@ def _host_tar(directory: Path) -> list[str]:
     return ["tar", "-C", str(directory), *_READ, "--no-same-owner"]
 
 
-def copy_in(source: Path, paths: Paths, path: str) -> None:
+def copy_in(origin: str | Path, paths: Paths, path: str) -> None:
     """Copy a file or directory of this computer into a machine, owned by its root.
 
-    An existing directory as destination takes it under its own name; `SOURCE/.` means a directory's content.
+    An existing directory as destination takes it under its own name; text ending in `/.` means a directory's content.
     """
+    source = Path(origin)
     if not os.path.lexists(source):
         raise InputError(f"there is no {source}", resolution="give a file or a directory of this computer")
     view = _View(paths)
     target = _absolute(path)
     kind = view.kind(str(target))
-    content_only = str(source).endswith("/.") or source.name in ("", "..")
+    content_only = str(origin).endswith("/.") or source.name in ("", "..")
     if kind == "d" and not (source.is_dir() and content_only):
         target = target / source.resolve().name
     elif kind != "d" and path.endswith("/"):

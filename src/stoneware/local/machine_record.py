@@ -42,6 +42,11 @@ class Paths:
         return self.root / "run"
 
     @property
+    def lower(self) -> Path:
+        """Return where the shim of a read-only machine binds the root a second time."""
+        return self.run / "lower"
+
+    @property
     def console(self) -> Path:
         """Return the file with the console's output."""
         return self.root / "console.log"
@@ -63,6 +68,7 @@ def spec_document(spec: MachineSpec) -> dict[str, Any]:
             {"volume": mount.volume, "path": mount.path, "read_only": mount.read_only}
             for mount in spec.volumes
         ],
+        "caches": list(spec.caches),
         "ports": [port_document(port) for port in spec.ports],
         "memory": spec.memory,
         "cpus": spec.cpus,
@@ -99,6 +105,7 @@ def read_spec(paths: Paths) -> MachineSpec | None:
             "metadata": metadata.get("attributes", {}),
             "files": served,
             "volumes": tuple(VolumeMount(**mount) for mount in document["volumes"]),
+            "caches": tuple(document["caches"]),
             "ports": tuple(PortMapping(**port) for port in document["ports"]),
         }
     )

@@ -13,7 +13,6 @@ from typing import Any
 from stoneware.errors import InputError, MachineError
 from stoneware.files import read_json, write_json
 from stoneware.local import (
-    btrfs,
     cgroups,
     machine_copy,
     machine_exec,
@@ -24,7 +23,6 @@ from stoneware.local import (
 from stoneware.local import router as routers
 from stoneware.local.machine_record import Paths
 from stoneware.local.store import Store
-from stoneware.local.volumes import CACHE_PREFIX
 from stoneware.platform import Machine, MachineSpec, Phase
 
 _POLL = 0.005  # seconds between looks of `wait`
@@ -76,7 +74,7 @@ class LocalPlatform:
             try:
                 self._start(paths)
             except BaseException:
-                self._remove(paths)
+                self.remove_locked(paths)
                 raise
         return self._observed(paths)
 
@@ -88,7 +86,7 @@ class LocalPlatform:
     @contextlib.contextmanager
     def _volumes_of(self, spec: MachineSpec) -> Iterator[None]:
         """Make the volumes a machine asks for, and keep others from taking them meanwhile."""
-        names = [mount.volume for mount in spec.volumes if not mount.volume.startswith(CACHE_PREFIX)]
+        names = [mount.volume for mount in spec.volumes]
         if len(set(names)) != len(names):
             raise InputError("a volume can be mounted once only", resolution="name each -v volume once")
         with self.store.volume_locks(names):
@@ -148,7 +146,7 @@ class LocalPlatform:
                 return  # removed since
             machine_stop.power_off(paths, spec.stop_timeout if timeout is None else timeout)
             if spec.remove_when_stopped:
-                self._remove(paths)
+                self.remove_locked(paths)
             else:
                 self.release(paths)
 
@@ -165,9 +163,9 @@ class LocalPlatform:
         if "/" in name or name.startswith(".") or not paths.root.exists():
             return
         with self.store.lock("machines", name):
-            self._remove(paths)
+            self.remove_locked(paths)
 
-    def _remove(self, paths: Paths) -> None:
+    def remove_locked(self, paths: Paths) -> None:
         """Remove a machine; the caller holds its lock."""
         if not paths.root.exists():
             return
@@ -180,9 +178,7 @@ class LocalPlatform:
             cgroups.remove_left([state["id"]], cgroups.probe())
         with self.store.staging(paths.root.parent) as staged:
             # Renamed first: readers see the machine whole or not at all.
-            gone = staged / "gone"
-            paths.root.rename(gone)
-            btrfs.remove_tree(gone)
+            paths.root.rename(staged / "gone")
 
     # -- looking -------------------------------------------------------------------------------------------
 
@@ -277,13 +273,21 @@ class LocalPlatform:
         paths = self._existing(name)
         machine_copy.copy_out(paths, path, destination)
 
-    def copy_in(self, source: Path, name: str, path: str) -> None:
+    def copy_in(self, source: str | Path, name: str, path: str) -> None:
         """Copy a file or directory into a machine, running or stopped, as `docker cp` does."""
         paths = self._existing(name)
         with self.store.lock("machines", name):
             machine_copy.copy_in(source, paths, path)
 
     # -- builders ------------------------------------------------------------------------------------------
+
+    def read_result(self, name: str, result: str) -> bytes:
+        """Return what a builder has uploaded under a name. Raises MachineError where there is nothing."""
+        path = self._existing(name).root / "results" / result
+        try:
+            return path.read_bytes()
+        except FileNotFoundError as error:
+            raise MachineError(f"the machine {name!r} has not uploaded {result}") from error
 
     def checkpoint(self, name: str, key: str, document: Mapping[str, Any]) -> None:
         """Save a builder's root file system under a step key, atomically; the machine goes on running."""

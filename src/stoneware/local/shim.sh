@@ -24,7 +24,7 @@ put() { # put FILE TEXT: whole or not at all
 }
 
 start_time() { # start_time PID: field 22 of /proc/PID/stat, which tells a reused process id apart
-    read -r stat <"/proc/$1/stat" 2>/dev/null || return 1
+    { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
     # shellcheck disable=SC2086
     set -- ${stat##*) }
     echo "${20}"
@@ -82,7 +82,7 @@ find_leader() { # the child of nspawn that has a network namespace of its own is
     leader=
     while [ -d "/proc/$child" ]; do
         children=
-        read -r children <"/proc/$child/task/$child/children" 2>/dev/null
+        { read -r children <"/proc/$child/task/$child/children"; } 2>/dev/null
         for pid in $children; do
             if [ -e "/proc/$pid/ns/net" ] && ! [ "/proc/$pid/ns/net" -ef /proc/self/ns/net ]; then
                 leader=$pid
@@ -163,7 +163,10 @@ pause() { # Docker's: 0.1 s, doubled up to a minute, from the start again after 
 finish() {
     leave_groups
     put exit "$1 $(date +%s)"
-    [ -z "$REAP" ] || eval "exec $REAP"
+    [ -z "$REAP" ] || {
+        rm -f "$DIR/shim" # what comes now removes the machine, and must not wait for itself
+        eval "exec $REAP"
+    }
     exit 0
 }
 

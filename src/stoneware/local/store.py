@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,17 +14,12 @@ from stoneware.errors import HostError, InputError
 from stoneware.files import locked, read_json, sha256_hex, write_atomic, write_json
 from stoneware.local import btrfs, store_pool
 from stoneware.local.requirements import STORE_TOOLS, check
+from stoneware.local.store_base import home_path
 from stoneware.local.volumes import VolumeStore
 
 VERSION = "1"
-DEFAULT_HOME = Path("/var/lib/stoneware")
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _IMAGE = re.compile(r"sha256:([0-9a-f]{64})")
-
-
-def home_path(home: Path | None = None) -> Path:
-    """Return the store's directory: the one given, else STONEWARE_HOME, else /var/lib/stoneware."""
-    return (home or Path(os.environ.get("STONEWARE_HOME") or DEFAULT_HOME)).absolute()
 
 
 class Store(VolumeStore):
@@ -112,42 +106,7 @@ class Store(VolumeStore):
                 self.data.chmod(0o711)
                 write_atomic(self.home / "version", f"{VERSION}\n")
 
-    # -- locks and staging ---------------------------------------------------------------------------------
-
-    def lock_path(self, kind: str, name: str) -> Path:
-        """Return the flock file of one object, e.g. ("machines", "web")."""
-        return self.home / "locks" / kind / f"{name}.lock"
-
-    def lock(
-        self, kind: str, name: str, *, timeout: float | None = None
-    ) -> contextlib.AbstractContextManager[None]:
-        """Hold an object's lock; raises TimeoutError after `timeout` seconds (None waits for ever)."""
-        return locked(self.lock_path(kind, name), timeout=timeout)
-
-    @contextlib.contextmanager
-    def staging(self, parent: Path) -> Iterator[Path]:
-        """Give a new directory beside its final place; what is not renamed away is removed at the end."""
-        token = secrets.token_hex(8)
-        lock = self.lock_path("staged", token)
-        with locked(lock), store_pool.clear_errors(self.home):
-            staged = parent / f".staged-{token}"
-            staged.mkdir(mode=0o700)
-            try:
-                yield staged
-            finally:
-                btrfs.remove_tree(staged)
-                lock.unlink(missing_ok=True)
-
-    def stale_staged(self) -> list[Path]:
-        """Return the staged directories whose maker is gone."""
-        stale = []
-        for parent in self.data.iterdir():
-            for entry in parent.glob(".staged-*"):
-                lock = self.lock_path("staged", entry.name.removeprefix(".staged-"))
-                with contextlib.suppress(TimeoutError), locked(lock, timeout=0):
-                    lock.unlink(missing_ok=True)
-                    stale.append(entry)
-        return stale
+    # -- snapshots under a name -----------------------------------------------------------------------------
 
     def _publish(self, kind: str, name: str, rootfs: Path, documents: Mapping[str, Any]) -> bool:
         """Save a snapshot and its documents under a name, once; False when it was there already."""
@@ -171,10 +130,12 @@ class Store(VolumeStore):
     def _discard(self, kind: str, name: str) -> None:
         """Remove an object: renamed away first, so that no reader sees half of it."""
         target = self.data / kind / name
-        with self.lock(kind, name), self.staging(target.parent) as staged:
-            with contextlib.suppress(FileNotFoundError):
-                target.rename(staged / "gone")
-            btrfs.remove_tree(staged / "gone")
+        with (
+            self.lock(kind, name),
+            self.staging(target.parent) as staged,
+            contextlib.suppress(FileNotFoundError),
+        ):
+            target.rename(staged / "gone")
 
     # -- checkpoints ---------------------------------------------------------------------------------------
 

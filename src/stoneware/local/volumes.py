@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from stoneware.errors import InputError
-from stoneware.files import locked, read_json, sha256_hex, write_json
+from stoneware.files import read_json, sha256_hex, write_json
 from stoneware.local import btrfs, store_pool
+from stoneware.local.store_base import StoreBase
 
 VOLUME_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
-CACHE_PREFIX = "cache:"  # VolumeMount.volume "cache:ID" is a builder's cache, not a volume
 
 
 @dataclass(frozen=True)
@@ -29,19 +29,15 @@ class Volume:
     machines: tuple[str, ...]
 
 
-class VolumeStore:
+class VolumeStore(StoreBase):
     """The part of the store that keeps volumes and caches."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.data = home / "data"
 
     @contextlib.contextmanager
     def volume_locks(self, names: list[str]) -> Iterator[None]:
         """Hold the locks of several volumes, always taken in one order."""
         with contextlib.ExitStack() as stack:
             for name in sorted(set(names)):
-                stack.enter_context(locked(self.home / "locks" / "volumes" / f"{name}.lock"))
+                stack.enter_context(self.lock("volumes", name))
             yield
 
     def _volume(self, name: str) -> Path:
@@ -86,13 +82,11 @@ class VolumeStore:
         """Do what `create_volume` does for a caller that holds the volume's lock."""
         path = self._volume(name)
         if not path.is_dir():
-            # The volume's lock makes this the only maker, so the staged name needs no token.
-            staged = path.parent / f".staged-volume-{name}"
-            btrfs.remove_tree(staged)
-            staged.mkdir(mode=0o711)
-            btrfs.create(staged / "data")
-            write_json(staged / "document.json", {"created": time.time(), "labels": dict(labels or {})})
-            staged.rename(path)
+            with self.staging(path.parent) as staged:
+                btrfs.create(staged / "data")
+                write_json(staged / "document.json", {"created": time.time(), "labels": dict(labels or {})})
+                staged.chmod(0o711)
+                staged.rename(path)
         return path / "data"
 
     def remove_volume(self, name: str) -> None:
@@ -105,10 +99,8 @@ class VolumeStore:
                     details=f"by the machine {', '.join(volume.machines)}",
                     resolution=f"stoneware rm -f {volume.machines[0]} && stoneware volume rm {name}",
                 )
-            gone = volume.path.parent / f".staged-volume-{name}"
-            btrfs.remove_tree(gone)
-            volume.path.rename(gone)
-            btrfs.remove_tree(gone)
+            with self.staging(self.data / "volumes") as staged:
+                self._volume(name).rename(staged / "gone")
 
     def volume_path(self, name: str) -> Path:
         """Return the directory (a subvolume) with a volume's data."""

@@ -1,0 +1,125 @@
+"""Cleaning up what killed commands left behind, and taking a whole store down."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+from stoneware.errors import StonewareError
+from stoneware.files import locked, read_json
+from stoneware.local import btrfs, machine_record, machine_stop, store_pool
+from stoneware.local import router as routers
+from stoneware.local.machine_record import Paths
+from stoneware.local.platform import LocalPlatform
+from stoneware.local.store import Store
+from stoneware.process import ProcessError
+
+_NOUNS = {
+    "checkpoints": "checkpoint",
+    "images": "image",
+    "machines": "machine",
+    "volumes": "volume",
+    "cache": "cache",
+    "builds": "bake directory",
+}
+
+
+def recover(store: Store) -> list[str]:
+    """Remove what killed commands left over and say so, a sentence for each thing.
+
+    Cheap where there is nothing to do: some directories are read, nothing is forked. What belongs to a
+    command that lives is left alone: it holds the lock.
+    """
+    told = [_remove_staged(path) for path in store.stale_staged()]
+    platform = LocalPlatform(store)
+    for path in sorted((store.data / "machines").glob("[!.]*")):
+        told += _recover_machine(platform, Paths(path))
+    return told
+
+
+def _remove_staged(path: Path) -> str:
+    btrfs.remove_tree(path)
+    return f"removed a half-made {_NOUNS.get(path.parent.name, 'entry')} of an interrupted command"
+
+
+def _recover_machine(platform: LocalPlatform, paths: Paths) -> list[str]:
+    if not _left_over(platform.store, paths):
+        return []
+    try:
+        with platform.store.lock("machines", paths.name, timeout=0):
+            reason = _left_over(platform.store, paths)
+            if reason == "attached":
+                platform.release(paths)
+            elif reason:
+                platform.remove_locked(paths)
+                return [f"removed the machine {paths.name}, {reason}"]
+    except TimeoutError:
+        pass  # a living command works on it
+    return []
+
+
+def _left_over(store: Store, paths: Paths) -> str:
+    """Say why a machine has to be tidied up: a reason to remove it, or `attached`; empty if it is fine."""
+    state: dict[str, Any] = read_json(paths.root / "state.json") or {}
+    spec: dict[str, Any] = read_json(paths.root / "spec.json") or {}
+    if not state or not spec:
+        return ""
+    if spec["kind"] == "builder" and _bake_is_gone(store, paths.name):
+        return "whose bake was interrupted"
+    if state.get("started") is None:
+        return "which an interrupted command had not started"  # its maker holds its lock until it is
+    if machine_record.read_processes(paths, state).alive:
+        return ""
+    if spec["remove_when_stopped"]:
+        return "which has stopped (--rm)"
+    return "attached" if state.get("attached") else ""
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        with locked(path, timeout=0):
+            return False
+    except TimeoutError:
+        return True
+
+
+def _bake_is_gone(store: Store, machine: str) -> bool:
+    """Say whether a builder, called BAKE-STAGE, has neither a living bake nor a directory that knows it.
+
+    While the directory is there the next bake destroys the builder by Terraform, whose state is in it.
+    """
+    build_id = machine.rpartition("-")[0]
+    if not build_id or store.build_path(build_id).exists():
+        return False
+    lock = store.build_lock_path(build_id)
+    return not (lock.exists() and _is_held(lock))
+
+
+def teardown(store: Store, *, remove: bool = False) -> None:
+    """End all machines, the network and the mount of a store; with `remove` the store itself as well."""
+    machines = store.data / "machines"
+    if machines.is_dir():
+        for path in sorted(machines.glob("[!.]*")):
+            with contextlib.suppress(StonewareError):
+                machine_stop.kill(Paths(path))
+    routers.teardown(store)
+    mounted = machine_stop.wait_until(lambda: _unmounted(store), 20.0)
+    if not mounted:
+        store_pool.unmount(store.home)  # once more, for its error
+    if remove:
+        _remove_home(store)
+
+
+def _unmounted(store: Store) -> bool:
+    with contextlib.suppress(ProcessError):
+        store_pool.unmount(store.home)
+    return not store_pool.is_mounted(store.home, store.data) or not (store.home / "pool.btrfs").exists()
+
+
+def _remove_home(store: Store) -> None:
+    if not (store.home / "pool.btrfs").exists() and store.data.is_dir():
+        for kind in store.data.iterdir():
+            btrfs.remove_tree(kind)
+    shutil.rmtree(store.home)

@@ -1,0 +1,62 @@
+"""What all parts of the store share: where it is, its locks, and how something new is made in it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from stoneware.files import locked
+from stoneware.local import btrfs, store_pool
+
+DEFAULT_HOME = Path("/var/lib/stoneware")
+
+
+def home_path(home: Path | None = None) -> Path:
+    """Return the store's directory: the one given, else STONEWARE_HOME, else /var/lib/stoneware."""
+    return (home or Path(os.environ.get("STONEWARE_HOME") or DEFAULT_HOME)).absolute()
+
+
+class StoreBase:
+    """The directories, locks and staging of a store; see Store for the layout."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.data = home / "data"
+
+    def lock_path(self, kind: str, name: str) -> Path:
+        """Return the flock file of one object, e.g. ("machines", "web")."""
+        return self.home / "locks" / kind / f"{name}.lock"
+
+    def lock(
+        self, kind: str, name: str, *, timeout: float | None = None
+    ) -> contextlib.AbstractContextManager[None]:
+        """Hold an object's lock; raises TimeoutError after `timeout` seconds (None waits for ever)."""
+        return locked(self.lock_path(kind, name), timeout=timeout)
+
+    @contextlib.contextmanager
+    def staging(self, parent: Path) -> Iterator[Path]:
+        """Give a new directory beside its final place; what is not renamed away is removed at the end."""
+        token = secrets.token_hex(8)
+        lock = self.lock_path("staged", token)
+        with locked(lock), store_pool.clear_errors(self.home):
+            staged = parent / f".staged-{token}"
+            staged.mkdir(mode=0o700)
+            try:
+                yield staged
+            finally:
+                btrfs.remove_tree(staged)
+                lock.unlink(missing_ok=True)
+
+    def stale_staged(self) -> list[Path]:
+        """Return the staged directories whose maker is gone."""
+        stale = []
+        for parent in self.data.iterdir():
+            for entry in parent.glob(".staged-*"):
+                lock = self.lock_path("staged", entry.name.removeprefix(".staged-"))
+                with contextlib.suppress(TimeoutError), locked(lock, timeout=0):
+                    lock.unlink(missing_ok=True)
+                    stale.append(entry)
+        return stale
