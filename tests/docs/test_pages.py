@@ -76,11 +76,28 @@ def test_commands(page: Path, reader: tuple[Path, dict[str, str]]) -> None:
     follow(page, *reader)
 
 
+@pytest.fixture
+def tidy_home(machine_home: Path) -> Iterator[Path]:
+    """Give the store of the machine tests; machines and volumes a page leaves behind are removed."""
+    from stoneware.local.imagestore import LocalImageStore
+    from stoneware.local.platform import LocalPlatform
+
+    store = LocalImageStore.open(machine_home)
+    platform = LocalPlatform(store)
+    machines = {machine.name for machine in platform.machines()}
+    volumes = {volume.name for volume in store.volumes()}
+    yield machine_home
+    for name in {machine.name for machine in platform.machines()} - machines:
+        platform.destroy(name)
+    for name in {volume.name for volume in store.volumes()} - volumes:
+        store.remove_volume(name)
+
+
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("page", list(console_pages(machine=True)))
-def test_machines(page: Path, reader: tuple[Path, dict[str, str]], machine_home: Path) -> None:
+def test_machines(page: Path, reader: tuple[Path, dict[str, str]], tidy_home: Path) -> None:
     directory, environment = reader
-    follow(page, directory, environment | {"STONEWARE_HOME": str(machine_home)})
+    follow(page, directory, environment | {"STONEWARE_HOME": str(tidy_home)})
 
 
 def parse_dockerfile(text: str) -> None:
