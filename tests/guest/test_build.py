@@ -230,6 +230,7 @@ def test_mounts_of_run_leave_nothing_behind(bake: Bake, root: Root, metadata: Fa
         ("tmpfs", f"{top}/kept/t", "", "rw", "", "0", "0", "", "1048576"),
         ("cache", f"{top}/c", f"{top.parent}/cache", "rw", "0700", "9", "9", "", ""),
     ]
+    bake.members["seal/secrets"] = b"secret-tok\n"
     bake.run_step(
         "cat made/tok b/inside deep/er/file; echo; stat -c '%a %u %g' made/tok c; "
         'printf "%s|" "$TOK" "$ONLY_ENV"; echo; echo x >c/cached; echo y >kept/t/gone; echo z >kept/beside; '
@@ -272,6 +273,7 @@ def _plants(root: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("name", sorted(_plants(Path())))
 def test_a_leak_is_found(bake: Bake, root: Root, metadata: FakeMetadata, name: str) -> None:
     metadata.files["secret-tok"] = b"hunter2hunter2\n"
+    bake.members["seal/secrets"] = b"secret-tok\n"
     bake.run_step("true", mounts=f"secret\t{root.path}/tok\tsecret-tok\tro\t\t0\t0\t\t\n")
     _plants(root.path)[name]()
     severity = {check.name: check.severity for check in CHECKS}[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shlex
 from pathlib import Path
@@ -13,6 +14,7 @@ from stoneware.guest import digest, install
 from stoneware.guest.agent import build_agent_script
 from stoneware.guest.checks import CHECKS
 from stoneware.guest.install import guest_files, guest_links
+from stoneware.guest.lists import write_file_lists
 from stoneware.guest.units import encode, image_files, service_unit
 from stoneware.machinefile.recipe import HealthCheck, ImageConfig
 from tests.guest.support import GUEST
@@ -149,6 +151,20 @@ def test_install_makes_a_machine_without_identity(tmp_path: Path) -> None:
         assert (tmp_path / path.lstrip("/")).stat().st_mode & 0o777 == mode
     for path, target in guest_links().items():
         assert str((tmp_path / path.lstrip("/")).readlink()) == target
+
+
+@pytest.mark.tool
+def test_the_files_of_a_base_are_hashed_once(tmp_path: Path) -> None:
+    for name in ("usr/share", "etc", "var"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "usr/share/quote's name").write_text("x")
+    install(tmp_path)
+    write_file_lists(tmp_path)
+    image = tmp_path / "usr/lib/stoneware/image"
+    rows = [line.split("\t") for line in (image / "files.tsv").read_text().splitlines()]
+    digests = {row[6]: row[0] for row in rows}
+    assert digests["/usr/share/quote's name"] == hashlib.sha256(b"x").hexdigest()
+    assert len((image / "files.inodes").read_text().splitlines()) == len(rows)
 
 
 def test_the_digest_is_one_of_content() -> None:

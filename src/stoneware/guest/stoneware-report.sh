@@ -9,9 +9,11 @@ set -u
 mkdir -p "$SW_RUN"
 sw_facts
 
-# last_lines UNIT: what it said last, for people who see only the report.
+# last_lines UNIT: what its processes said last, for people who see only the report. The journal may
+# lag behind the end of a process.
 last_lines() {
-    journalctl --unit="$1" --lines=15 --output=cat --no-pager 2>/dev/null | tail -c 2000
+    journalctl --sync 2>/dev/null
+    journalctl "_SYSTEMD_UNIT=$1" --lines=15 --output=cat --no-pager 2>/dev/null | tail -c 2000
 }
 
 complain() {
@@ -20,23 +22,22 @@ complain() {
 }
 
 unit_failed() {
-    # The journal may lag behind the end of the process.
-    journalctl --sync 2>/dev/null
     code=$(systemctl show --property=ExecMainStatus --value "$1")
-    complain "$1 failed with exit code ${code:-unknown}
-$(last_lines "$1")" ",\"exit\":${code:-1}"
+    why="exit code $code"
+    if [ "${code:-0}" = 0 ]; then # the main process never ran
+        code=1
+        why=$(systemctl show --property=Result --value "$1")
+    fi
+    complain "$1 failed ($why)
+$(last_lines "$1")" ",\"exit\":$code"
 }
 
 booted() {
     if [ -s "$SW_IMAGE/units" ]; then
         # shellcheck disable=SC2046
         set -- $(cat "$SW_IMAGE/units")
-        if systemctl --quiet is-failed "$@"; then
-            for unit in "$@"; do
-                if systemctl --quiet is-failed "$unit"; then unit_failed "$unit"; fi
-            done
-            return
-        fi
+        # Each failed unit reports for itself: OnFailure= or, the image's service, ExecStopPost=.
+        if systemctl --quiet is-failed "$@"; then return; fi
     fi
     if [ -e "$SW_RUN/ended" ]; then return; fi
     sw_status running ''
@@ -59,7 +60,6 @@ ended() {
     if [ "$code" -eq 0 ]; then
         sw_status stopped '' ',"exit":0'
     else
-        journalctl --sync 2>/dev/null
         complain "the service ${1%.service} ended with exit code $code
 $(last_lines "$1")" ",\"exit\":$code"
     fi

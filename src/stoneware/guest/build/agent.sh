@@ -164,8 +164,11 @@ upload_results() {
 seal_and_finish() {
     report sealing "$LAST" 0 ''
     if ! seal >"$WORK/why" 2>&1; then give_up "$LAST" 1 "the seal failed: $(tail -n 3 "$WORK/why")"; fi
+    if ! prepare_lists >"$WORK/why" 2>&1; then give_up "$LAST" 1 "the lists failed: $(tail -n 3 "$WORK/why")"; fi
     if ! run_checks; then give_up "$LAST" 1 'the image did not pass its checks'; fi
-    if ! write_lists >"$WORK/why" 2>&1; then give_up "$LAST" 1 "the lists failed: $(tail -n 3 "$WORK/why")"; fi
+    if ! { write_files && pack_results; } >"$WORK/why" 2>&1; then
+        give_up "$LAST" 1 "the lists failed: $(tail -n 3 "$WORK/why")"
+    fi
     if ! upload_results "$WORK/sealed.tar"; then give_up "$LAST" 1 'the results cannot be uploaded'; fi
     report sealed "$LAST" 0 ''
     wait_for stoneware-manifest manifest_is_there

@@ -76,12 +76,15 @@ write_templates() {
     done <"$WORK/templates"
 }
 
-# All lists, and the tar of them for the driver: with the templates and the schema, from which it
-# derives the contract.
-write_lists() {
+# What changes files comes first, so that the checks and files.tsv share one scan.
+prepare_lists() {
     # ConditionNeedsUpdate=: without these each first boot would rebuild the caches of systemd and ld.so.
     touch -r "$SW_ROOT/usr" "$SW_ROOT/etc/.updated" "$SW_ROOT/var/.updated"
-    write_packages && write_templates && scan && write_files || return 1
+    write_packages && write_templates && scan
+}
+
+# The tar for the driver: the lists, with the templates and the schema, from which it derives the contract.
+pack_results() {
     set --
     for more in etc/stoneware/templates etc/stoneware/config.schema.json; do
         if [ -e "$SW_ROOT/$more" ]; then set -- "$@" -C "${SW_ROOT:-/}" "$more"; fi

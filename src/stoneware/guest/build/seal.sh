@@ -2,13 +2,14 @@
 # The seal: what may not be in an image goes, what describes the image comes. Part of the build agent.
 
 seal() {
-    keep_clean
+    keep_clean & # systemd takes its time; nothing below needs it
     drop_certificates
     lay_image_files || return 1
     hold_units
     name_image
     drop_identity
     drop_residue
+    wait
 }
 
 # Nothing that the builder does as a machine from here on may end up in the image: no journal on disk,
