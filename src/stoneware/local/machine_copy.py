@@ -93,7 +93,8 @@ def _host_tar(directory: Path) -> list[str]:
 def copy_in(origin: str | Path, paths: Paths, path: str) -> None:
     """Copy a file or directory of this computer into a machine, owned by its root.
 
-    An existing directory as destination takes it under its own name; text ending in `/.` means a directory's content.
+    An existing directory as destination takes it under its own name; a text that ends
+    in `/.` means a directory's content.
     """
     source = Path(origin)
     if not os.path.lexists(source):

@@ -158,7 +158,8 @@ class Store(VolumeStore):
 
     def checkpoint_document(self, key: str) -> dict[str, Any] | None:
         """Return what was noted with a checkpoint, or None when it is not there."""
-        return read_json(self._checkpoint(key) / "document.json")
+        found: dict[str, Any] | None = read_json(self._checkpoint(key) / "document.json")
+        return found
 
     def save_checkpoint(self, key: str, rootfs: Path, document: Mapping[str, Any]) -> None:
         """Save a snapshot of `rootfs` under a step key; one that exists already is kept."""
