@@ -6,8 +6,7 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,11 +64,3 @@ def program(machine_home: Path) -> Iterator[Program]:
     made = Program(machine_home)
     yield made
     made.remove()
-
-
-def eventually(check: Callable[[], bool], what: str, *, seconds: float = 30.0) -> None:
-    """Poll until a check holds."""
-    deadline = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < deadline, f"after {seconds:.0f} s still not: {what}"
-        time.sleep(0.05)
