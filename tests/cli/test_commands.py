@@ -356,7 +356,7 @@ def test_init_writes_what_a_bake_understands(cli: Cli, tmp_path: Path) -> None:
     assert "stoneware bake -t my-web" in result.err
     template = tmp_path / "My Web/templates/etc/nginx/conf.d/site.conf"
     names = {use.name for use in variables_of(template.read_bytes(), "site.conf")}
-    assert {"PORT", "GREETING", "STONEWARE_NAME"} <= names
+    assert names == {"PORT", "GREETING", "STONEWARE_NAME"}
     values = dict.fromkeys(names, "7")
     assert b"listen 7;" in render_template(template.read_bytes(), values, filename="x")
     assert "bake -t my-web ." in (tmp_path / "My Web/Machinefile").read_text()

@@ -65,6 +65,7 @@ COMMANDS: tuple[Entry, ...] = (
         settings=_PASSES_ARGUMENTS,
     ),
     Entry("cp", "cp:cp", "Copy files between a machine and this computer.", _MACHINES),
+    Entry("update", "update:update", "Change the runtime config of a machine.", _MACHINES),
     Entry("stop", "machines:stop", "Stop machines; their disks are kept.", _MACHINES),
     Entry("start", "machines:start", "Start stopped machines.", _MACHINES),
     Entry("restart", "machines:restart", "Stop machines and start them again.", _MACHINES),

@@ -44,7 +44,7 @@ STOPSIGNAL SIGQUIT
 """
 
 _TEMPLATE = """\
-# ${NAME}, ${NAME:-default} and ${NAME:?message} are filled in when the machine boots; $$ is a dollar sign.
+# Filled in when the machine boots. Two dollar signs stand for one: $${NAME}, $${NAME:-default}, $${NAME:?why}.
 server {
     listen ${PORT};
 
