@@ -1,0 +1,48 @@
+"""update: give a machine other runtime config."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from stoneware.cli import options
+from stoneware.cli.context import open_platform, open_store
+from stoneware.cli.output import print_line, say
+from stoneware.config import decode, encode, given_values
+from stoneware.launch.watch import find_machine
+
+
+def update(
+    machine: options.Machine,
+    *,
+    env: options.Environment = None,
+    env_file: options.EnvFiles = None,
+    unset: Annotated[
+        list[str] | None, typer.Option("--unset", metavar="KEY", help="Take a value away. Repeatable.")
+    ] = None,
+) -> None:
+    """Change the runtime config of a machine; values that are not named stay.
+
+    The result is checked against what the image needs before the machine is told. An image with
+    LABEL stoneware.reload takes it on at once, others at their next start.
+    """
+    from stoneware.config import builtin_values
+    from stoneware.config.contract import require_config
+
+    store = open_store()
+    platform = open_platform(store)
+    found = find_machine(platform, machine)
+    values = decode(found.spec.metadata.get("stoneware-config", ""))
+    values |= given_values(env_file or (), env or ())
+    values = {name: value for name, value in values.items() if name not in (unset or ())}
+    manifest = store.manifest(found.image_id)
+    known = builtin_values(
+        name=found.name, ip=found.ip, image=found.image_id, commit=str(manifest["commit"] or "")
+    )
+    for warning in require_config(manifest["contract"], values, image=found.image, builtins=known):
+        say(f"warning: {warning}")
+    platform.set_metadata(found.name, {"stoneware-config": encode(values)})
+    if "stoneware.reload" not in dict(manifest["labels"]):
+        say(f"the image does not reload: stoneware restart {found.name}    # takes it on")
+    print_line(found.name)
