@@ -71,6 +71,31 @@ def test_a_check_that_hangs_is_ended_and_long_output_is_cut(root: Root, metadata
         finish(process)
 
 
+def test_any_bytes_of_a_check_become_a_report(root: Root, metadata: FakeMetadata) -> None:
+    # The last 1024 bytes begin within a character.
+    _healthcheck(root, 'printf "\\377\\001x"; i=0; while [ $i -lt 700 ]; do printf ż; i=$((i+1)); done; echo')
+    process = root.start("stoneware-health")
+    try:
+        report = metadata.wait_report("stoneware/health", lambda r: r["status"] == "healthy")
+        assert set(report["output"]) == {"ż"}
+    finally:
+        finish(process)
+
+
+def test_reports_are_repeated_for_a_metadata_server_that_was_away(root: Root, metadata: FakeMetadata) -> None:
+    _running(root, metadata)
+    process = root.start("stoneware-watch")
+    try:
+        with metadata.changed:
+            metadata.reports.clear()
+            metadata.refuse = 1
+        metadata.set(other="x")  # ends the wait that is under way; the next one is refused
+        metadata.wait_report("stoneware/status", lambda r: r["phase"] == "running")
+        assert metadata.refuse == 0
+    finally:
+        finish(process)
+
+
 def _running(root: Root, metadata: FakeMetadata) -> None:
     root.template("x", "$A")
     root.configure({"A": "1"})

@@ -22,10 +22,14 @@ sw_curl() {
     curl -q --silent --noproxy '*' --connect-timeout 2 -H 'Metadata-Flavor: Google' "$@"
 }
 
-# sw_json_string TEXT: print TEXT as a JSON string. Control characters become blanks, bytes above 127
-# are passed on as they are.
+# sw_text: pass on what is UTF-8; a log may hold anything, and may have been cut within a character.
+sw_text() {
+    if command -v iconv >/dev/null; then iconv -c -f UTF-8 -t UTF-8 || :; else tr -cd '\011\012\040-\176'; fi
+}
+
+# sw_json_string TEXT: print TEXT, its first 8 KiB, as a JSON string. Control characters become blanks.
 sw_json_string() {
-    printf '%s\n' "$1" | awk '
+    printf '%s\n' "$1" | head -c 8192 | sw_text | awk '
         { gsub(/\\/, "\\\\"); gsub(/"/, "\\\""); gsub(/\t/, "\\t"); gsub(/[\001-\037\177]/, " ")
           printf "%s%s", (NR > 1 ? "\\n" : "\""), $0 }
         END { print "\"" }'

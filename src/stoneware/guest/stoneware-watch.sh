@@ -11,12 +11,25 @@ wait_for_change() {
     got=$(sw_curl --max-time 330 -o /dev/null -w '%{http_code} %header{etag}' \
         "$SW_V1/instance/attributes/?recursive=true&wait_for_change=true&timeout_sec=300&last_etag=$etag")
     case $got in
-    200*) etag=${got#200 } ;;
+    200*)
+        etag=${got#200 }
+        if [ -n "$lost" ]; then report_again; fi
+        lost=''
+        ;;
     *)
+        lost=yes
         sleep 1
         return 1
         ;;
     esac
+}
+
+# report_again: what was to be reported while the metadata server was away.
+report_again() {
+    for report in status health; do
+        if [ -s "$SW_RUN/$report.json" ]; then sw_put "stoneware/$report" "$SW_RUN/$report.json"; fi
+    done
+    if [ -s "$SW_RUN/rendered" ]; then sw_put stoneware/files "$SW_RUN/rendered"; fi
 }
 
 # current_config: set `digest` to that of the configuration as it is now; no attribute is an empty one.
@@ -49,6 +62,7 @@ reload() {
 }
 
 etag=0
+lost=''
 handled=''
 while :; do
     if ! wait_for_change || ! is_running || ! current_config; then continue; fi

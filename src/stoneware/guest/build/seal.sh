@@ -29,7 +29,14 @@ keep_clean() {
 lay_image_files() {
     if [ -r "$SW_IMAGE/owned" ]; then
         while IFS= read -r old; do
-            case $old in /*/..*) continue ;; /*) rm -f "$SW_ROOT$old" ;; esac
+            case $old in
+        */..*) ;;
+        /etc/systemd/system/*.d/*)
+            rm -f "$SW_ROOT$old"
+            rmdir "$SW_ROOT${old%/*}" 2>/dev/null
+            ;;
+        /*) rm -f "$SW_ROOT$old" ;;
+        esac
         done <"$SW_IMAGE/owned"
     fi
     rm -f "$SW_IMAGE/manifest.json" "$SW_IMAGE/contract.tsv"
