@@ -50,7 +50,8 @@ def cli(store: FakeStore, platform: FakePlatform, monkeypatch: pytest.MonkeyPatc
         module = importlib.import_module(f"stoneware.cli.commands.{name}")
         monkeypatch.setattr(module, "open_store", lambda: store, raising=False)
         monkeypatch.setattr(module, "open_platform", lambda _=None: platform, raising=False)
-    monkeypatch.setattr(context, "open_store", lambda: store)
+    monkeypatch.setattr(context, "open_store", lambda **_: store)
+    monkeypatch.setattr(context, "open_platform", lambda _=None: platform)
 
     def run(*words: str, stdin: str = "") -> Result:
         out, err = (io.TextIOWrapper(io.BytesIO(), write_through=True) for _ in range(2))

@@ -26,6 +26,14 @@ def test_images_as_a_table(cli: Cli, store: FakeStore, hello: str) -> None:
     assert (result.code, result.err) == (0, "")
 
 
+def test_the_full_commit_is_shown_on_request_only(cli: Cli, store: FakeStore, hello: str) -> None:
+    for tag in ("ccccccc", "c" * 40, "c" * 40 + "-dirty"):
+        store.references[f"hello:{tag}"] = hello
+    assert [row.split()[1] for row in cli("images").out.splitlines()[1:]] == ["ccccccc", "latest"]
+    assert len(cli("images", "--no-trunc").out.splitlines()) == 5
+    assert len(json.loads(cli("images", "--json").out)[0]["tags"]) == 4
+
+
 def test_images_as_json(cli: Cli, hello: str) -> None:
     image = json.loads(cli("images", "--json").out)[0]
     assert image["id"] == hello

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from stoneware import __version__
-from stoneware.cli import catalog, group, reference
+from stoneware.cli import catalog, complete, context, group, reference
+from stoneware.errors import HostError
 from tests.cli.conftest import Cli
+from tests.cli.fakes import FakePlatform
 
 ROOT = Path(__file__).parents[2]
 
@@ -95,6 +97,22 @@ def test_the_completion_script_completes() -> None:
     env |= {"COMP_WORDS": "stoneware render --temp", "COMP_CWORD": "2"}
     done = subprocess.run(argv, capture_output=True, text=True, check=False, env=env)
     assert done.stdout.split() == ["--template"]
+
+
+def test_images_and_machines_are_offered(
+    cli: Cli, platform: FakePlatform, hello: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform.add("h1")
+    platform.add("other")
+    assert cli("version").code == 0  # the fakes are in place
+    assert complete.machines("h") == ["h1"]
+    assert complete.images("hel") == ["hello:latest"]
+
+    def fail(**_: object) -> None:
+        raise HostError("no root")
+
+    monkeypatch.setattr(context, "open_store", fail)
+    assert complete.images("") == complete.machines("") == []
 
 
 def test_interrupts_are_quiet(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,19 +11,22 @@ if TYPE_CHECKING:
     from stoneware.local.platform import LocalPlatform
 
 
-def open_store() -> LocalImageStore:
-    """Open the store of STONEWARE_HOME, making it where there is none."""
+def open_store(*, create: bool = True) -> LocalImageStore:
+    """Open the store of STONEWARE_HOME, making it where there is none and `create` is set."""
     from stoneware.local.imagestore import LocalImageStore
 
-    return LocalImageStore.open()
+    return LocalImageStore.open(create=create)
 
 
 def open_platform(store: LocalImageStore | None = None) -> LocalPlatform:
     """Return the local platform over the store, once what killed commands left there is removed."""
+    from stoneware.bake import workspace
     from stoneware.local.platform import LocalPlatform
     from stoneware.local.recover import recover
 
     found = store if store is not None else open_store()
-    for sentence in recover(found):
+    platform = LocalPlatform(found)
+    # Builders first, by the Terraform that made them.
+    for sentence in [*workspace.recover(found, platform), *recover(found)]:
         say(sentence)
-    return LocalPlatform(found)
+    return platform

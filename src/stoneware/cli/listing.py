@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from stoneware.platform import Machine, PortMapping
 from stoneware.ui import text
 
 UNTAGGED = "<none>"
+_FULL_COMMIT = re.compile(r":[0-9a-f]{40}(-dirty)?$")
 
 
 def image_document(store: Any, image_id: str, tags: Mapping[str, str]) -> dict[str, Any]:
@@ -32,7 +34,10 @@ def image_document(store: Any, image_id: str, tags: Mapping[str, str]) -> dict[s
 
 
 def image_rows(document: Mapping[str, Any], now: float, *, full: bool = False) -> list[list[str]]:
-    """Return an image's rows of the table, one per tag: NAME, TAG, IMAGE ID, COMMIT, CREATED, SIZE."""
+    """Return an image's rows of the table, one per tag: NAME, TAG, IMAGE ID, COMMIT, CREATED, SIZE.
+
+    The tag of the full commit, which says no more than the short one, is left out unless `full`.
+    """
     identity = document["id"] if full else text.short_id(document["id"])
     commit = (document["commit"] or "-") if full else (document["commit"] or "-")[:7]
     rest = [
@@ -41,7 +46,8 @@ def image_rows(document: Mapping[str, Any], now: float, *, full: bool = False) -
         f"{text.age(now - created_at(document['created']))} ago",
         text.size(document["size_bytes"]),
     ]
-    names = [tuple(ref.rpartition(":")[::2]) for ref in document["tags"]] or [(document["name"], UNTAGGED)]
+    tags = [ref for ref in document["tags"] if full or not _FULL_COMMIT.search(ref)]
+    names = [tuple(ref.rpartition(":")[::2]) for ref in tags] or [(document["name"], UNTAGGED)]
     return [[name, tag, *rest] for name, tag in names]
 
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from stoneware.cli import complete
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print ids only.")]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Do not ask, do not refuse.")]
@@ -18,6 +20,13 @@ EnvFiles = Annotated[
     list[Path] | None,
     typer.Option("--env-file", metavar="FILE", help="Read values from a file, as Docker does. Repeatable."),
 ]
-Names = Annotated[list[str], typer.Argument(metavar="MACHINE", help="Names or ids.")]
-Image = Annotated[str, typer.Argument(metavar="IMAGE", help="NAME, NAME:TAG, or an id.")]
-Machine = Annotated[str, typer.Argument(metavar="MACHINE", help="A name or an id.")]
+Names = Annotated[
+    list[str], typer.Argument(metavar="MACHINE", help="Names or ids.", autocompletion=complete.machines)
+]
+Image = Annotated[
+    str,
+    typer.Argument(metavar="IMAGE", help="NAME, NAME:TAG, or an id.", autocompletion=complete.images),
+]
+Machine = Annotated[
+    str, typer.Argument(metavar="MACHINE", help="A name or an id.", autocompletion=complete.machines)
+]

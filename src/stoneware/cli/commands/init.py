@@ -44,7 +44,7 @@ STOPSIGNAL SIGQUIT
 """
 
 _TEMPLATE = """\
-# Filled in when the machine boots. Two dollar signs stand for one: $${NAME}, $${NAME:-default}, $${NAME:?why}.
+# Filled in when the machine boots. Two dollar signs stand for one: $${NAME}, $${NAME:-text}, $${NAME:?why}.
 server {
     listen ${PORT};
 

@@ -32,14 +32,10 @@ def prune(
     That is what interrupted commands left behind, stopped machines, images without a tag, checkpoints that
     are no step of an image, and the caches of RUN. Volumes are kept: see `volume prune`.
     """
-    from stoneware.bake.workspace import recover
     from stoneware.local import prune as engine
 
     store = open_store()
     platform = open_platform(store)
-    if not plan:
-        for sentence in recover(store, platform):
-            say(sentence)
     found = engine.unused(platform, everything=every)
     if not json_output and not found.empty:
         print_table(("KIND", "ID", "NAMES"), list(_rows(found, store)))

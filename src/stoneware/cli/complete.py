@@ -1,0 +1,23 @@
+"""What a shell offers when TAB is pressed behind a command: images and machines there are."""
+
+from __future__ import annotations
+
+import contextlib
+
+from stoneware.cli import context
+from stoneware.errors import StonewareError
+
+
+def images(incomplete: str) -> list[str]:
+    """Return the tags that begin so."""
+    with contextlib.suppress(StonewareError):
+        return [tag for tag in context.open_store(create=False).tags() if tag.startswith(incomplete)]
+    return []
+
+
+def machines(incomplete: str) -> list[str]:
+    """Return the names of machines that begin so."""
+    with contextlib.suppress(StonewareError):
+        platform = context.open_platform(context.open_store(create=False))
+        return [machine.name for machine in platform.machines() if machine.name.startswith(incomplete)]
+    return []
