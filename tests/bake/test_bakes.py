@@ -267,3 +267,19 @@ def test_archives_are_unpacked_by_add(context: Context, tmp_path: Path) -> None:
     root = context.rootfs(context.bake())
     assert (root / "unpacked/file").read_text() == "archived\n"
     assert (root / "packed/a.tar.gz").exists()
+
+
+def test_file_capabilities_are_copied_from_a_stage(context: Context) -> None:
+    context.write(
+        {
+            "Machinefile": """\
+FROM debian:12 AS made
+RUN apt-get update && apt-get install -y --no-install-recommends libcap2-bin
+RUN cp /bin/true /capable && setcap cap_net_raw+ep /capable
+FROM debian:12
+COPY --from=made /capable /usr/local/bin/
+"""
+        }
+    )
+    root = context.rootfs(context.bake())
+    assert os.listxattr(root / "usr/local/bin/capable") == ["security.capability"]

@@ -90,6 +90,8 @@ def _header(entry: Entry) -> tarfile.TarInfo:
     info.size = entry.size
     info.linkname = entry.target
     info.uid, info.gid, info.mtime = entry.uid, entry.gid, entry.mtime
+    for name, value in entry.attributes:  # as GNU tar and libarchive write them
+        info.pax_headers[f"SCHILY.xattr.{name}"] = value.decode("utf-8", "surrogateescape")
     if entry.device:
         info.devmajor, info.devminor = os.major(entry.device), os.minor(entry.device)
     return info

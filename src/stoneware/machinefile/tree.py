@@ -36,6 +36,7 @@ class Entry:
     device: int = 0
     data: bytes | None = None
     inode: tuple[int, int] | None = None  # (device, inode) of a file with several names
+    attributes: tuple[tuple[str, bytes], ...] = ()  # extended ones (file capabilities), of a stage only
 
 
 _KINDS = {
@@ -171,7 +172,13 @@ class Tree:
             mtime=int(status.st_mtime),
             device=status.st_rdev if kind in {"character", "block"} else 0,
             inode=(status.st_dev, status.st_ino) if regular and status.st_nlink > 1 else None,
+            attributes=_attributes(host) if self.owners else (),
         )
+
+
+def _attributes(path: str) -> tuple[tuple[str, bytes], ...]:
+    names = sorted(os.listxattr(path, follow_symlinks=False))
+    return tuple((name, os.getxattr(path, name, follow_symlinks=False)) for name in names)
 
 
 def relative(path: str) -> str:
