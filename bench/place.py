@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import sys
 import tempfile
 import time
@@ -76,11 +77,16 @@ class Place:
 
 
 def answer(address: str, *, deadline: float = 120.0) -> tuple[float, str]:
-    """Poll `http://ADDRESS/` until it answers: the moment (perf_counter) and the page's text."""
+    """Poll `http://ADDRESS/` until it answers: the moment (perf_counter) and the page's text.
+
+    A connection that is tried before the machine is on the network would be tried again by the kernel only
+    after a second, so each attempt is given up soon.
+    """
     end = time.perf_counter() + deadline
     while True:
         try:
-            with urllib.request.urlopen(f"http://{address}/", timeout=1) as reply:
+            socket.create_connection((address, 80), timeout=0.03).close()
+            with urllib.request.urlopen(f"http://{address}/", timeout=5) as reply:
                 text = reply.read().decode()
             return time.perf_counter(), text
         except OSError as error:
