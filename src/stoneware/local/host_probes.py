@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
@@ -62,6 +63,25 @@ def idmapped_mounts() -> str:
     numbers = platform.release().split("-")[0].split(".")
     version = tuple(int(part) for part in numbers[:2] if part.isdigit())
     return "" if version >= (5, 15) else f"this kernel ({platform.release()}) is older than 5.15"
+
+
+INOTIFY_LIMIT = Path("/proc/sys/fs/inotify/max_user_instances")
+INOTIFY_WANTED = 16384  # each machine takes about ten, all counted as root's; the kernel's default is 128
+
+
+def inotify() -> str:
+    """Look whether more than a dozen machines can run at once."""
+    found = int(INOTIFY_LIMIT.read_text())
+    if found >= INOTIFY_WANTED or os.access(INOTIFY_LIMIT, os.W_OK):
+        return ""
+    return f"the limit is {found}, for about {found // 10} machines, and cannot be raised from here"
+
+
+def raise_inotify_limit() -> None:
+    """Let many machines run at once: past the limit systemd does not boot ("Too many open files")."""
+    if int(INOTIFY_LIMIT.read_text()) < INOTIFY_WANTED:
+        with contextlib.suppress(OSError):  # /proc may be read-only in a container; then doctor says so
+            INOTIFY_LIMIT.write_text(f"{INOTIFY_WANTED}\n")
 
 
 def _try(*argv: str) -> str:

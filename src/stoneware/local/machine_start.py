@@ -17,7 +17,7 @@ from typing import Any
 from stoneware import process
 from stoneware.errors import HostError, InputError, MachineError
 from stoneware.files import read_json, write_atomic, write_json
-from stoneware.local import btrfs, cgroups
+from stoneware.local import btrfs, cgroups, host_probes
 from stoneware.local.machine_record import Paths, boot_id, shown_processes, spec_document
 from stoneware.local.requirements import MACHINE_TOOLS, check
 from stoneware.local.store import Store
@@ -100,6 +100,7 @@ def launch(store: Store, paths: Paths, spec: MachineSpec, network: tuple[str, st
     machine's lock and knows that nothing of it runs. Raises MachineError when it does not come up.
     """
     check(MACHINE_TOOLS)
+    host_probes.raise_inotify_limit()
     state: dict[str, Any] = read_json(paths.root / "state.json") or {}
     groups = cgroups.plan(cgroups.probe(), state["id"], spec.memory, spec.cpus)
     cgroups.prepare(groups)

@@ -104,6 +104,13 @@ TABLE: tuple[Requirement, ...] = (
     ),
     _kernel("veth", "machines' network ports", "modprobe veth", host_probes.veth, host_probes.nothing),
     _kernel("cgroup2", "machines' control groups", _KERNEL, host_probes.cgroup2, host_probes.cgroup2),
+    _kernel(
+        "inotify instances",
+        "many machines at once; raised when a machine is started",
+        f"sysctl -w fs.inotify.max_user_instances={host_probes.INOTIFY_WANTED}",
+        host_probes.inotify,
+        host_probes.nothing,
+    ),
     _tool("systemd-nspawn", "systemd-container", "running machines", at_least=252),
     _tool("btrfs", "btrfs-progs", "the store"),
     _tool("mkfs.btrfs", "btrfs-progs", "making the store"),
