@@ -279,7 +279,9 @@ def test_volumes(cli: Cli, store: FakeStore) -> None:
 
 def test_volume_prune_asks(cli: Cli, store: FakeStore) -> None:
     store.create_volume("disk")
-    assert cli("volume", "prune", stdin="n\n").code == 2
+    refused = cli("volume", "prune", stdin="n\n")
+    assert refused.code == 2
+    assert refused.err.endswith("cancelled, nothing was done\n")
     assert list(store.disks) == ["disk"]
     assert cli("volume", "prune", stdin="y\n").code == 0
     assert store.disks == {}
@@ -327,7 +329,7 @@ def waste(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     monkeypatch.setattr(
         prune, "unused", lambda _, everything: prune.Unused((), (), (), ()) if removed or everything else some
     )
-    monkeypatch.setattr(prune, "prune", lambda _, what: removed.append(what) or 5_000_000)
+    monkeypatch.setattr(prune, "prune", lambda _, what, **__: removed.append(what) or 5_000_000)
     monkeypatch.setattr(workspace, "recover", lambda _, __: ["removed what was left"])
     return removed
 

@@ -17,6 +17,7 @@ from stoneware.ui.errors import render_error
 
 PROGRAM = "stoneware"
 COMPLETE_VARIABLE = "_STONEWARE_COMPLETE"
+USAGE = 2
 INTERRUPTED = 130
 
 
@@ -61,7 +62,10 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
         sys.stderr.write(render_error(error, colour=sys.stderr.isatty()))
         return error.exit_code
-    except (TyperException, typer.Abort) as error:
+    except typer.Abort:  # a question that was answered with no
+        sys.stderr.write("cancelled, nothing was done\n")
+        return USAGE
+    except TyperException as error:
         return _usage_error(error)
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -78,12 +82,12 @@ def prepare_completion() -> None:
 
 
 def _usage_error(error: Exception) -> int:
-    message = getattr(error, "format_message", lambda: str(error) or "cancelled")()
+    message = getattr(error, "format_message", error.__str__)()
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else PROGRAM
     shown = StonewareError(message, resolution=f"{path} --help")
     sys.stderr.write(render_error(shown, colour=sys.stderr.isatty()))
-    return 2
+    return USAGE
 
 
 def _reader_gone() -> int:
