@@ -8,6 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
+BAKES = "bakes"  # the lock (see ImageStore.build_lock_path) that living bakes share, and `prune` takes alone
+
 
 class Phase(StrEnum):
     """Where a machine is in its life."""
@@ -154,6 +156,13 @@ class Platform(Protocol):
         workdir: str = "",
     ) -> int:
         """Run a command in a running machine on our own standard streams and return its exit code."""
+        ...
+
+    def tend(self) -> None:
+        """Restart what machines depend on and has died; for those who wait for a machine, once a second.
+
+        Raises HostError where waiting is in vain: the machines' disk is full.
+        """
         ...
 
     def read_result(self, name: str, result: str) -> bytes:

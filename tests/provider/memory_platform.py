@@ -172,6 +172,9 @@ class MemoryPlatform:
         self._get(name)
         raise MachineError("a machine in memory runs no commands", details=" ".join(argv))
 
+    def tend(self) -> None:
+        pass
+
     def read_result(self, name: str, result: str) -> bytes:
         with self._lock:
             self._get(name)

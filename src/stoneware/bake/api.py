@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from stoneware.bake.events import Note, Reporter
 from stoneware.bake.options import BakeOptions, BakeResult
@@ -14,7 +16,7 @@ from stoneware.bake.planner import Planner
 from stoneware.files import locked
 from stoneware.image.manifest import Origin
 from stoneware.image.references import DEFAULT_TAG, Reference, default_name, parse_reference
-from stoneware.platform import ImageStore, Platform
+from stoneware.platform import BAKES, ImageStore, Platform
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,18 @@ def bake(options: BakeOptions, place: Place, reporter: Reporter) -> BakeResult:
     """
     started = time.monotonic()
     references = references_of(options)
+    # Whoever removes what nothing uses takes this lock for itself.
+    with locked(place.store.build_lock_path(BAKES), shared=True):
+        return _bake(options, place, reporter, references, started)
+
+
+def _bake(
+    options: BakeOptions,
+    place: Place,
+    reporter: Reporter,
+    references: tuple[Reference, ...],
+    started: float,
+) -> BakeResult:
     planner = Planner(options, place.store, references[0].name)
     made = planner.plan()
     _warn(made, reporter)
@@ -77,18 +91,23 @@ def _build(planner: Planner, place: Place, reporter: Reporter) -> tuple[BakePlan
     from stoneware.bake.build import build_image, ensure_bases
 
     ensure_bases(planner, place, reporter)
-    made = planner.plan()
-    lock = place.store.build_lock_path(f"image-{made.image.key[:32]}")
-    try:
-        with locked(lock, timeout=0):
-            return made, build_image(planner, made, place, reporter)
-    except TimeoutError:
-        reporter.emit(Note("another bake of the same image is under way: waiting for it"))
-    with locked(lock):
-        made = planner.plan()
-        if made.image.image_id is not None and made.image.action == HIT:
-            return made, made.image.image_id
+    lock = place.store.build_lock_path(f"image-{planner.plan().image.key[:32]}")
+    with _one_at_a_time(lock, reporter):
+        made = planner.plan()  # anew: another bake may have made the image meanwhile
+        if made.image.action == HIT:
+            return made, made.image.image_id or ""
         return made, build_image(planner, made, place, reporter)
+
+
+@contextlib.contextmanager
+def _one_at_a_time(lock: Path, reporter: Reporter) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(lock, timeout=0))
+        except TimeoutError:
+            reporter.emit(Note("another bake of the same image is under way: waiting for it"))
+            stack.enter_context(locked(lock))
+        yield
 
 
 def _tag(

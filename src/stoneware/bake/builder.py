@@ -11,14 +11,15 @@ from pathlib import Path
 
 from stoneware.bake.bundle import BundleWriter
 from stoneware.bake.driver import Driver
-from stoneware.bake.events import PhaseFinished, PhaseStarted, Reporter, TerraformOutput
+from stoneware.bake.events import Note, PhaseFinished, PhaseStarted, Reporter, TerraformOutput
 from stoneware.bake.plan import PlannedStage
-from stoneware.bake.workspace import builder_directory, terraform_directory
+from stoneware.bake.workspace import BUILDER_ADDRESS, builder_directory, terraform_directory
+from stoneware.errors import StonewareError
 from stoneware.guest.agent import build_agent_script
 from stoneware.platform import Platform
 from stoneware.provider.server import ProviderServer
 from stoneware.terraform.configuration import write_configuration
-from stoneware.terraform.runner import Terraform
+from stoneware.terraform.runner import Terraform, has_state
 
 MODULE = "local/builder"
 
@@ -69,8 +70,28 @@ def running_builder(bench: Workbench, request: BuilderRequest) -> Iterator[Drive
             yield Driver(
                 bench.platform, bench.reporter, name=name, token=token, stage=stage.name, steps=numbered
             )
-        finally:
-            terraform.destroy()
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                bench.reporter.emit(Note("interrupted: removing the builder"))
+            _destroy_after_failure(bench, terraform, name)
+            raise
+        _destroy(bench, terraform, name)
+
+
+def _destroy(bench: Workbench, terraform: Terraform, name: str) -> None:
+    # An apply that was cut off may have made a machine that is not in the state.
+    unknown = not has_state(terraform.directory) and bench.platform.observe(name) is not None
+    terraform.destroy(adopt={BUILDER_ADDRESS: name} if unknown else None)
+
+
+def _destroy_after_failure(bench: Workbench, terraform: Terraform, name: str) -> None:
+    """Destroy the builder; whatever hinders that must not hide the first error."""
+    try:
+        _destroy(bench, terraform, name)
+    except StonewareError as error:
+        bench.reporter.emit(Note(f"Terraform could not destroy the builder: {error.brief}", warning=True))
+        with contextlib.suppress(StonewareError):
+            bench.platform.destroy(name)
 
 
 def _configure(bench: Workbench, request: BuilderRequest, name: str, token: str, bundle: Path) -> Terraform:

@@ -76,7 +76,7 @@ def _parse_word(body: str) -> ConsoleLine | None:
     word, _, rest = body.partition(" ")
     if word == "note":
         return NoteLine(rest)
-    if word == "check":
+    if word == "check" and rest.count(" ") >= 2:
         name, severity, outcome, *detail = rest.split(" ", 3)
         return CheckLine(name, severity, outcome, detail[0] if detail else "")
     return None

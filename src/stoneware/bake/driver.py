@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,13 +21,23 @@ from stoneware.bake.events import (
     StepStarted,
 )
 from stoneware.bake.plan import PlannedStep
-from stoneware.errors import BuildError
+from stoneware.errors import BuildError, InputError
 from stoneware.platform import Phase, Platform
 
-_POLL = 0.005  # seconds between two looks at what the builder reported
-_BOOT_LIMIT = 120.0  # seconds until the agent must have reported at least once
-_DRAIN_LIMIT = 5.0  # seconds the console may lag behind the agent's report
 _TAIL = 20  # lines of a failed step's output that its error shows
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How a driver waits; all times are in seconds."""
+
+    poll: float = 0.005  # between two looks at what the builder reported
+    look: float = 0.1  # between two looks at whether it lives
+    tend: float = 1.0  # between two looks at what it depends on
+    boot_limit: float = 120.0  # until the agent must have reported once
+    drain_limit: float = 5.0  # the console may say nothing while it lags behind the agent's report
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
 
 
 @dataclass
@@ -36,7 +47,8 @@ class Run:
     token: str
     name: str
     offset: int = 0
-    reports: int = 0
+    looked: float = 0.0
+    tended: float = 0.0
     current: int = 0
     started: float = 0.0
     ended: set[int] = field(default_factory=set)
@@ -57,6 +69,7 @@ class Driver:
         token: str,
         stage: str,
         steps: Mapping[int, PlannedStep],
+        pace: Pace | None = None,
     ) -> None:
         self._platform = platform
         self._reporter = reporter
@@ -64,6 +77,7 @@ class Driver:
         self._steps = steps
         self._total = max(steps, default=0)
         self._console = ConsoleReader(token)
+        self._pace = pace or Pace()
         self.run = Run(token, name)
 
     def run_steps(self, on_failure: Callable[[], None]) -> dict[int, float]:
@@ -106,7 +120,7 @@ class Driver:
         if not (report["state"] in ("done", "failed") and report["step"] == number):
             report = self._await(lambda r: r["step"] == number and r["state"] in ("done", "failed"))
         self._drain(lambda: number in self.run.ended)
-        seconds = time.monotonic() - self.run.started
+        seconds = self._pace.clock() - self.run.started
         if report["state"] == "failed":
             self._reporter.emit(StepFailed(self._stage, number, seconds, int(report.get("exit", 1))))
             on_failure()
@@ -119,7 +133,7 @@ class Driver:
 
     def _begin(self, number: int, planned: PlannedStep) -> None:
         self.run.current = number
-        self.run.started = time.monotonic()
+        self.run.started = self._pace.clock()
         self.run.tail.clear()
         step = planned.step
         self._reporter.emit(
@@ -127,41 +141,69 @@ class Driver:
         )
 
     def _await(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        boot_deadline = time.monotonic() + _BOOT_LIMIT
+        deadline = self._pace.clock() + self._pace.boot_limit
         while True:
             report = self._report()
             if report is not None and wanted(report):
                 return report
             self._read_console()
-            if report is None and time.monotonic() > boot_deadline:
-                raise self._dead("the builder did not report within two minutes of its start")
+            if report is None and self._pace.clock() > deadline:
+                raise self._dead(
+                    f"the builder did not report within {self._pace.boot_limit:g} s of its start"
+                )
             self._check_alive()
-            time.sleep(_POLL)
+            self._pace.sleep(self._pace.poll)
 
     def _report(self) -> dict[str, Any] | None:
-        text = self._platform.guest_attributes(self.run.name).get("stoneware/build")
-        if text is None:
+        """Return the agent's last report. Whatever else lies in its place counts as no report."""
+        with self._present():
+            text = self._platform.guest_attributes(self.run.name).get("stoneware/build", "")
+        try:
+            report = json.loads(text)
+        except ValueError:
             return None
-        report: dict[str, Any] = json.loads(text)
-        return report if report.get("token") == self.run.token else None
+        if not isinstance(report, dict) or report.get("token") != self.run.token:
+            return None
+        return report if isinstance(report.get("step"), int) and "state" in report else None
+
+    @contextlib.contextmanager
+    def _present(self) -> Iterator[None]:
+        """Say plainly when the builder has been removed under our hands."""
+        try:
+            yield
+        except InputError as error:
+            if self._platform.observe(self.run.name) is not None:
+                raise
+            raise BuildError(
+                "the builder was removed before its work was done",
+                details=f"somebody removed the machine {self.run.name}",
+                resolution="bake again: the steps that were done are kept",
+            ) from error
 
     def _check_alive(self) -> None:
-        self.run.reports += 1
-        if self.run.reports % 20:
-            return  # ten looks a second at the process are enough
-        machine = self._platform.observe(self.run.name)
-        if machine is None or machine.phase in (Phase.STOPPED, Phase.FAILED):
-            raise self._dead("the builder ended before its work was done", machine.error if machine else "")
+        now = self._pace.clock()
+        if now - self.run.looked >= self._pace.look:
+            self.run.looked = now
+            machine = self._platform.observe(self.run.name)
+            if machine is None or machine.phase in (Phase.STOPPED, Phase.FAILED):
+                why = machine.error if machine else ""
+                raise self._dead("the builder ended before its work was done", why)
+        if now - self.run.tended >= self._pace.tend:
+            self.run.tended = now
+            self._platform.tend()
 
     def _drain(self, done: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + _DRAIN_LIMIT
+        """Read what the console still has to say, as long as it says something."""
+        deadline = self._pace.clock() + self._pace.drain_limit
         self._read_console()
-        while not done() and time.monotonic() < deadline:
-            time.sleep(_POLL)
-            self._read_console()
+        while not done() and self._pace.clock() < deadline:
+            self._pace.sleep(self._pace.poll)
+            if self._read_console():
+                deadline = self._pace.clock() + self._pace.drain_limit
 
-    def _read_console(self) -> None:
-        data, self.run.offset = self._platform.console(self.run.name, self.run.offset)
+    def _read_console(self) -> bool:
+        with self._present():
+            data, self.run.offset = self._platform.console(self.run.name, self.run.offset)
         for line in self._console.feed(data) if data else ():
             match line:
                 case OutputLine(step, text):
@@ -174,6 +216,7 @@ class Driver:
                     self._reporter.emit(CheckResult(name, severity, outcome, detail))
                 case NoteLine(text):
                     self._reporter.emit(Note(text))
+        return bool(data)
 
     def _step_error(self, planned: PlannedStep, report: Mapping[str, Any]) -> BuildError:
         step = planned.step

@@ -19,6 +19,7 @@ from stoneware.local import (
     machine_record,
     machine_start,
     machine_stop,
+    store_pool,
 )
 from stoneware.local import router as routers
 from stoneware.local.machine_record import Paths
@@ -278,6 +279,11 @@ class LocalPlatform:
         paths = self._existing(name)
         with self.store.lock("machines", name):
             machine_copy.copy_in(source, paths, path)
+
+    def tend(self) -> None:
+        """Restart the store's servers where they have died; raise HostError when the store is full."""
+        store_pool.check_room(self.store.home, self.store.data)
+        routers.ensure(self.store)
 
     # -- builders ------------------------------------------------------------------------------------------
 

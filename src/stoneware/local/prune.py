@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from stoneware import process
 from stoneware.files import locked
 from stoneware.local import bases, btrfs
 from stoneware.local.platform import LocalPlatform
 from stoneware.local.store import Store
-from stoneware.platform import Machine, Phase
+from stoneware.platform import BAKES, Machine, Phase
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,13 @@ def unused(platform: LocalPlatform, *, everything: bool = False) -> Unused:
     """Return what nothing uses: stopped machines, images without a tag, checkpoints of no image, caches.
 
     An image that a machine was made from is kept. With `everything`, images are only kept for a machine's
-    sake, whatever their tags, and of the checkpoints only the bases. While a bake runs, checkpoints and
-    caches are left alone.
+    sake, whatever their tags, and of the checkpoints only the bases. While a bake runs, images, checkpoints
+    and caches are left alone: it may be about to use them.
     """
+    return _unused(platform, baking=_bake_runs(platform.store), everything=everything)
+
+
+def _unused(platform: LocalPlatform, *, baking: bool, everything: bool) -> Unused:
     store = platform.store
     machines = platform.machines()
     stopped = [machine for machine in machines if _is_done(machine)]
@@ -44,9 +48,8 @@ def unused(platform: LocalPlatform, *, everything: bool = False) -> Unused:
     needed = {machine.image_id for machine in machines if machine.name not in names}
     if not everything:
         needed |= set(store.tags().values())
-    images = [image for image in store.image_ids() if image not in needed]
+    images = [] if baking else [image for image in store.image_ids() if image not in needed]
     kept = [image for image in store.image_ids() if image in needed]
-    baking = _bake_runs(store)
     checkpoints = [] if baking else _unused_checkpoints(store, [] if everything else kept)
     return Unused(
         machines=tuple(sorted(names)),
@@ -61,16 +64,20 @@ def _is_done(machine: Machine) -> bool:
 
 
 def _bake_runs(store: Store) -> bool:
-    locks = store.build_lock_path("any").parent
-    return locks.is_dir() and any(_held(path) for path in locks.glob("*.lock"))
+    with _between_bakes(store) as free:
+        return not free
 
 
-def _held(path: Path) -> bool:
-    try:
-        with locked(path, timeout=0):
-            return False
-    except TimeoutError:
-        return True
+@contextlib.contextmanager
+def _between_bakes(store: Store) -> Iterator[bool]:
+    """Keep bakes from starting, unless one runs; say whether none does."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(store.build_lock_path(BAKES), timeout=0))
+        except TimeoutError:
+            yield False
+        else:
+            yield True
 
 
 def _unused_checkpoints(store: Store, images: Iterable[str]) -> list[str]:
@@ -83,24 +90,32 @@ def _unused_checkpoints(store: Store, images: Iterable[str]) -> list[str]:
     return [key for key in store.checkpoint_keys() if key not in needed]
 
 
-def prune(platform: LocalPlatform, what: Unused) -> int:
-    """Remove what `unused` found and return how many bytes that freed."""
+def prune(platform: LocalPlatform, what: Unused, *, everything: bool = False) -> int:
+    """Remove what `unused` found and nothing has begun to use since; return how many bytes that freed."""
     store = platform.store
     before = _free(store)
     for name in what.machines:
         machine = platform.observe(name)
         if machine is not None and _is_done(machine):
             platform.destroy(name)
-    for image in what.images:
-        store.remove_image(image)
-    for key in what.checkpoints:
-        store.remove_checkpoint(key)
-    for name in what.caches:
-        btrfs.remove_tree(store.data / "cache" / name)
+    with _between_bakes(store) as free:
+        if free:
+            _remove(platform, what, everything=everything)
     # btrfs gives the space of deleted subvolumes back later; wait for that, to tell the truth.
     process.run(["btrfs", "subvolume", "sync", store.data], check=False)
     process.run(["btrfs", "filesystem", "sync", store.data], check=False)
     return max(0, _free(store) - before)
+
+
+def _remove(platform: LocalPlatform, what: Unused, *, everything: bool) -> None:
+    store = platform.store
+    still = _unused(platform, baking=False, everything=everything)
+    for image in set(what.images) & set(still.images):
+        store.remove_image(image)
+    for key in set(what.checkpoints) & set(still.checkpoints):
+        store.remove_checkpoint(key)
+    for name in what.caches:
+        btrfs.remove_tree(store.data / "cache" / name)
 
 
 def _free(store: Store) -> int:

@@ -18,6 +18,7 @@ from stoneware.local import btrfs
 GIB = 1 << 30
 DEFAULT_SIZE = 100 * GIB
 SMALLEST_SIZE = 1 * GIB
+LEAST_ROOM = 4 << 20  # bytes; with less than that nothing works any more
 _OPTIONS = "compress=zstd:1,noatime,discard=async"
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": GIB, "T": 1 << 40}
 
@@ -29,11 +30,7 @@ def clear_errors(home: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise HostError(
-                f"the store in {home} is full",
-                details=str(error),
-                resolution="stoneware prune    # removes what nothing uses",
-            ) from error
+            raise full(home, str(error)) from error
         if error.errno == errno.EIO:
             raise HostError(
                 f"the file system under {home} cannot be written",
@@ -41,6 +38,22 @@ def clear_errors(home: Path) -> Iterator[None]:
                 resolution="make room on that disk, then run the command again",
             ) from error
         raise
+
+
+def check_room(home: Path, data: Path) -> None:
+    """Raise HostError when the store is full: whatever a machine writes is lost then, its reports as well."""
+    status = os.statvfs(data)
+    if status.f_bavail * status.f_frsize < LEAST_ROOM:
+        raise full(home)
+
+
+def full(home: Path, why: str = "") -> HostError:
+    """Return the error for a store without room."""
+    return HostError(
+        f"the store in {home} is full",
+        details=why,
+        resolution="stoneware prune    # removes what nothing uses",
+    )
 
 
 def parse_size(text: str) -> int:

@@ -12,6 +12,7 @@ import typer
 from stoneware.bake.options import BakeOptions, OnFailure, SecretSource
 from stoneware.cli import options
 from stoneware.cli.context import open_platform, open_store
+from stoneware.cli.interrupts import as_interrupts
 from stoneware.cli.output import print_json, print_line, print_table, say
 from stoneware.errors import InputError
 from stoneware.launch.flags import parse_values
@@ -97,10 +98,15 @@ def bake(
 
 def _bake(wanted: BakeOptions, style: Style, *, json_output: bool, quiet: bool) -> None:
     from stoneware.bake import api
+    from stoneware.local import store_pool
 
     store = open_store()
     place = api.Place(open_platform(store), store)
-    with make_display(style, sys.stderr) as display:
+    with (
+        as_interrupts(),
+        store_pool.clear_errors(store.home),
+        make_display(style, sys.stderr) as display,
+    ):
         result = api.bake(wanted, place, display)
     if json_output:
         print_json(result.to_document())

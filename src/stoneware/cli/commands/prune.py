@@ -43,7 +43,7 @@ def prune(
         say("there is nothing to remove")
     elif not plan and not force:
         typer.confirm("Remove all of this?", abort=True, err=True)
-    freed = None if plan or found.empty else engine.prune(platform, found)
+    freed = None if plan or found.empty else engine.prune(platform, found, everything=every)
     if json_output:
         print_json({**vars(found), "freed_bytes": freed})
     elif freed is not None:

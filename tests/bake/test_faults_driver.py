@@ -1,0 +1,208 @@
+"""The driver against builders that fail in every way they can, on a clock of their own."""
+
+from __future__ import annotations
+
+import pytest
+
+from stoneware.bake.events import StepFailed, StepFinished, StepOutput
+from stoneware.errors import BuildError, HostError
+from stoneware.platform import Phase
+from tests.bake.scripted import TOKEN, ScriptedPlatform, Told, driver
+
+
+@pytest.fixture
+def platform() -> ScriptedPlatform:
+    return ScriptedPlatform()
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+def nothing() -> None:
+    pass
+
+
+def fails(platform: ScriptedPlatform, told: Told, steps: int = 1, **pace: float) -> BuildError:
+    with pytest.raises(BuildError) as caught:
+        driver(platform, told, steps, **pace).run_steps(nothing)
+    assert caught.value.resolution
+    return caught.value
+
+
+def test_each_step_is_checkpointed_before_the_next(platform: ScriptedPlatform, told: Told) -> None:
+    platform.at(1, platform.report("running", 1), platform.say("1 start RUN", "1| hello"))
+    platform.at(3, platform.say("1 exit 0"), platform.report("done", 1))
+    platform.at(4, platform.report("running", 2), platform.say("2| there"))
+    platform.at(6, platform.say("2 exit 0"), platform.report("done", 2))
+    seconds = driver(platform, told, 2).run_steps(nothing)
+    assert seconds == {1: pytest.approx(2, abs=0.1), 2: pytest.approx(2, abs=0.1)}
+    assert list(platform.checkpoints) == ["key1", "key2"]
+    assert platform.checkpoints["key1"]["n"] == 1
+    assert platform.metadata()["stoneware-go"] == "2"
+    output = [event for event in told.events if isinstance(event, StepOutput)]
+    assert [(event.index, event.text) for event in output] == [(1, "hello"), (2, "there")]
+    assert told.names().index("StepFinished") > told.names().index("StepOutput")
+
+
+def test_what_a_builder_depends_on_is_tended_while_it_works(platform: ScriptedPlatform, told: Told) -> None:
+    platform.at(10, platform.report("done", 1), platform.say("1 exit 0"))
+    driver(platform, told, 1).run_steps(nothing)
+    gaps = [later - before for before, later in zip(platform.tended, platform.tended[1:], strict=False)]
+    assert len(gaps) >= 8
+    assert max(gaps) < 1.2
+
+
+def test_a_full_disk_ends_the_wait(platform: ScriptedPlatform, told: Told) -> None:
+    def full() -> None:
+        if platform.now > 5:
+            raise HostError("the store is full", resolution="stoneware prune")
+
+    platform.on_tend = full
+    platform.at(1, platform.report("running", 1))
+    with pytest.raises(HostError, match="the store is full"):
+        driver(platform, told, 1).run_steps(nothing)
+    assert platform.now < 8
+
+
+def test_a_failed_step_is_told_with_its_last_lines(platform: ScriptedPlatform, told: Told) -> None:
+    lines = [f"1| line {number}" for number in range(50)]
+    platform.at(1, platform.report("running", 1))
+    platform.at(2, platform.report("failed", 1, exit=7), platform.say(*lines))
+    platform.at(2.5, platform.say("1| the last word", "1 exit 7"))  # the console lags behind
+    shells: list[float] = []
+    with pytest.raises(BuildError) as caught:
+        driver(platform, told, 1).run_steps(lambda: shells.append(platform.now))
+    assert "failed with exit code 7" in caught.value.brief
+    assert caught.value.location == "Machinefile:2"
+    assert caught.value.details.splitlines()[-1].strip() == "the last word"
+    assert "line 31" in caught.value.details
+    assert "line 30" not in caught.value.details
+    assert len(shells) == 1
+    assert [event.exit_code for event in told.events if isinstance(event, StepFailed)] == [7]
+    assert platform.checkpoints == {}
+
+
+def test_a_console_that_goes_on_is_read_to_its_end(platform: ScriptedPlatform, told: Told) -> None:
+    platform.at(1, platform.report("done", 1))
+    for second in range(2, 22):  # far behind, but it says something every second
+        platform.at(second, platform.say(f"1| {second}"))
+    platform.at(22, platform.say("1 exit 0"))
+    driver(platform, told, 1).run_steps(nothing)
+    assert sum(isinstance(event, StepOutput) for event in told.events) == 20
+
+
+def test_a_lost_console_does_not_hold_the_bake(platform: ScriptedPlatform, told: Told) -> None:
+    platform.at(1, platform.report("done", 1))
+    driver(platform, told, 1).run_steps(nothing)
+    assert platform.now < 10
+    assert [event.index for event in told.events if isinstance(event, StepFinished)] == [1]
+
+
+@pytest.mark.parametrize("report", ["running", None])
+def test_a_builder_that_dies_is_told(platform: ScriptedPlatform, told: Told, report: str | None) -> None:
+    if report:
+        platform.at(1, platform.report(report))
+    platform.at(2, platform.say("a last cry", mark=""), platform.end(error="killed"))
+    error = fails(platform, told)
+    assert error.brief == "the builder ended before its work was done"
+    assert "killed" in error.details
+    assert "a last cry" in error.details
+    assert platform.now < 3
+
+
+def test_a_builder_that_fails_to_boot_is_told(platform: ScriptedPlatform, told: Told) -> None:
+    platform.at(2, platform.end(phase=Phase.FAILED, error="its root is damaged"))
+    assert "its root is damaged" in fails(platform, told).details
+
+
+def test_a_builder_that_is_removed_is_told(platform: ScriptedPlatform, told: Told) -> None:
+    platform.at(1, platform.report("running", 1))
+    platform.at(2, platform.vanish())
+    assert fails(platform, told).brief == "the builder was removed before its work was done"
+
+
+def test_a_builder_that_never_reports_is_given_up(platform: ScriptedPlatform, told: Told) -> None:
+    platform.at(1, platform.say("waiting for the network", mark=""))
+    error = fails(platform, told, boot_limit=30.0)
+    assert "did not report within 30 s" in error.brief
+    assert "waiting for the network" in error.details
+    assert "stoneware doctor" in error.resolution
+    assert 30 < platform.now < 32
+
+
+def test_the_boot_limit_ends_with_the_first_report(platform: ScriptedPlatform, told: Told) -> None:
+    platform.at(29, platform.report("running", 1))
+    platform.at(500, platform.report("done", 1), platform.say("1 exit 0"))
+    driver(platform, told, 1, boot_limit=30.0).run_steps(nothing)
+
+
+REPORTS_OF_NOBODY = [
+    '{"token": "ffffffffffffffff", "step": 1, "state": "done"}',  # of the bake before
+    '{"step": 1, "state": "done"}',
+    f'{{"token": "{TOKEN}"}}',
+    f'{{"token": "{TOKEN}", "step": "1", "state": "done"}}',
+    "not JSON",
+    "[]",
+    "",
+    "\x00\x01",
+]
+
+
+@pytest.mark.parametrize("text", REPORTS_OF_NOBODY)
+def test_reports_that_are_not_the_agents_count_as_none(
+    platform: ScriptedPlatform, told: Told, text: str
+) -> None:
+    platform.at(1, platform.raw_report(text))
+    assert "did not report" in fails(platform, told, boot_limit=5.0).brief
+    assert platform.checkpoints == {}
+
+
+def test_checks_that_fail_are_named_with_what_they_found(platform: ScriptedPlatform, told: Told) -> None:
+    platform.at(1, platform.report("sealing"))
+    platform.at(
+        2,
+        platform.report("failed", message="the image did not pass its checks"),
+        platform.say(
+            "check machine-id error pass",
+            "check ssh-host-keys error fail /etc/ssh/key",
+            "check logs warning fail /x",
+        ),
+    )
+    with pytest.raises(BuildError) as caught:
+        driver(platform, told, 0).seal()
+    assert caught.value.brief == "the image did not pass 1 of its checks: ssh-host-keys"
+    assert "/etc/ssh/key" in caught.value.details
+    assert "--skip-check" in caught.value.resolution
+
+
+def test_a_seal_that_fails_otherwise_says_why(platform: ScriptedPlatform, told: Told) -> None:
+    platform.at(1, platform.report("failed", message="the lists failed: no space left on device"))
+    with pytest.raises(BuildError, match="no space left on device"):
+        driver(platform, told, 0).seal()
+
+
+def test_the_manifest_is_handed_over(platform: ScriptedPlatform, told: Told) -> None:
+    platform.at(1, platform.report("finished"))
+    driver(platform, told, 0).finish(b'{"a": 1}', env="A=1\n")
+    assert platform.metadata()["stoneware-manifest"] == '{"a": 1}'
+    assert platform.metadata()["stoneware-env"] == "A=1\n"
+
+
+def test_a_builder_that_dies_with_the_manifest_in_hand_is_told(
+    platform: ScriptedPlatform, told: Told
+) -> None:
+    platform.at(0.5, platform.report("sealed"))
+    platform.at(1, platform.end())
+    with pytest.raises(BuildError, match="ended before its work was done"):
+        driver(platform, told, 0).finish(b"{}")
+
+
+def test_lines_that_look_like_the_agents_are_harmless(platform: ScriptedPlatform, told: Told) -> None:
+    platform.at(1, platform.report("running", 1))
+    odd = ["check", "check a", "check a b", "exit", "x| y", "99999999999999999999| far", "", "note"]
+    platform.at(2, platform.say(*odd), platform.say("\x00\x1b[2J\x07binary", mark=""))
+    platform.at(3, platform.say("1 exit 0"), platform.report("done", 1))
+    driver(platform, told, 1).run_steps(nothing)
+    assert list(platform.checkpoints) == ["key1"]
