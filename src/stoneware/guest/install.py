@@ -44,6 +44,9 @@ _MASKED = (
     "dpkg-db-backup.timer",
     "e2scrub_all.timer",
     "e2scrub_reap.service",
+    # Each of these holds an inotify instance; a host has 128 of them for all of its machines.
+    "systemd-ask-password-console.path",
+    "systemd-ask-password-wall.path",
     "systemd-networkd-wait-online.service",
 )
 

@@ -1,0 +1,118 @@
+"""The guest scripts in real machines: services that end, units that fail, an image as it was sealed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.guest.support import GUEST
+
+pytestmark = pytest.mark.machine
+PROGRAM = Path(sys.executable).parent / "stoneware"
+MACHINEFILE = """\
+FROM debian:12
+RUN useradd --create-home app && printf '[Service]\\nExecStart=/bin/sh -c "echo unit says no; exit 4"\\n' \
+    >/etc/systemd/system/broken.service
+RUN printf '[Unit]\\nConditionPathExists=/etc/break\\n[Install]\\nWantedBy=multi-user.target\\n' \
+    >>/etc/systemd/system/broken.service && systemctl enable broken.service
+COPY break.tmpl /etc/stoneware/templates/etc/greeting
+USER app
+WORKDIR /home/app
+ENV CODE=0 GREETING=none
+CMD ["sh", "-c", "echo \\"$(id -un) in $PWD is $GREETING\\"; [ $CODE = stay ] && exec sleep 99; exit $CODE"]
+"""
+
+
+class Program:
+    """The stoneware command with one store; every machine it makes is removed at the end."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+
+    def __call__(self, *words: str, code: int = 0, cwd: Path | None = None) -> str:
+        done = subprocess.run(
+            [PROGRAM, *words],
+            env={**os.environ, "STONEWARE_HOME": str(self.home)},
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def wait(self, name: str, phase: str, seconds: float = 20) -> dict[str, Any]:
+        deadline = time.monotonic() + seconds
+        while True:
+            found = [m for m in json.loads(self("ps", "-a", "--json")) if m["name"] == name]
+            if found and found[0]["phase"] == phase:
+                return dict(found[0])
+            assert time.monotonic() < deadline, found
+            time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def image(machine_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Program, str]]:
+    program = Program(machine_home)
+    context = tmp_path_factory.mktemp("guest")
+    (context / "Machinefile").write_text(MACHINEFILE)
+    (context / "break.tmpl").write_text("${GREETING}\n")
+    baked = json.loads(program("bake", "-t", "guest-test", "--json", ".", cwd=context))
+    yield program, baked["image_id"]
+    for machine in json.loads(program("ps", "-a", "--json")):
+        if machine["name"].startswith("guest-test-"):
+            program("rm", "-f", machine["name"])
+
+
+def test_a_machine_ends_with_its_service_and_its_exit_code(image: tuple[Program, str]) -> None:
+    program, _ = image
+    program(
+        "run",
+        "-d",
+        "--name",
+        "guest-test-code",
+        "-e",
+        "CODE=7",
+        "-e",
+        'GREETING=it\'s "me" $HOME',
+        "guest-test",
+    )
+    machine = program.wait("guest-test-code", "stopped")
+    assert "ended with exit code 7" in machine["error"]
+    assert 'app in /home/app says it\'s "me" $HOME' in program("logs", "guest-test-code")
+
+
+def test_a_unit_of_the_image_that_fails_is_the_machines_failure(image: tuple[Program, str]) -> None:
+    program, _ = image
+    program("run", "-d", "--name", "guest-test-unit", "-e", "CODE=stay", "guest-test")
+    program.wait("guest-test-unit", "running")
+    program("exec", "guest-test-unit", "touch", "/etc/break")
+    program("exec", "guest-test-unit", "systemctl", "start", "broken.service")
+    machine = program.wait("guest-test-unit", "failed")
+    assert machine["error"].startswith("broken.service failed (exit code 4)")
+    assert "unit says no" in machine["error"]
+
+
+def test_the_image_is_what_was_sealed(image: tuple[Program, str], tmp_path: Path) -> None:
+    program, image_id = image
+    rootfs = program.home / "data/images" / image_id.removeprefix("sha256:") / "rootfs"
+    script = (
+        f'note() {{ :; }}; . {GUEST}/lib.sh; . {GUEST}/build/lists.sh; : >"$WORK/known"; scan && write_files'
+    )
+    env = {"PATH": os.environ["PATH"], "SW_ROOT": str(rootfs), "WORK": str(tmp_path)}
+    # The image is read-only, so the lists cannot be put into it: only that last copy may fail.
+    subprocess.run(["sh", "-c", script], env=env, capture_output=True, check=False)
+    now = (tmp_path / "files.tsv").read_text().splitlines()
+    sealed = (rootfs / "usr/lib/stoneware/image/files.tsv").read_text().splitlines()
+    assert [line for line in now if line not in set(sealed)] == []
+    assert len(now) == len(sealed)
+    assert (rootfs / "etc/machine-id").read_bytes() == b""
