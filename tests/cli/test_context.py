@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stoneware.bake import workspace
+from stoneware.cli import context
+from stoneware.local import recover
+from stoneware.local.imagestore import LocalImageStore
+
+
+def test_what_killed_commands_left_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(workspace, "recover", lambda _, __: ["a builder"])
+    monkeypatch.setattr(recover, "recover", lambda _: ["a machine"])
+    store = LocalImageStore(tmp_path)
+    assert context.open_platform(store).store is store
+    assert capsys.readouterr() == ("", "a builder\na machine\n")
