@@ -88,7 +88,7 @@ def test_a_machine_ends_with_its_service_and_its_exit_code(image: tuple[Program,
     )
     machine = program.wait("guest-test-code", "stopped")
     assert "ended with exit code 7" in machine["error"]
-    assert 'app in /home/app says it\'s "me" $HOME' in program("logs", "guest-test-code")
+    assert 'app in /home/app is it\'s "me" $HOME' in program("logs", "guest-test-code")
 
 
 def test_a_unit_of_the_image_that_fails_is_the_machines_failure(image: tuple[Program, str]) -> None:
