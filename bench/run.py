@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import signal
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -29,6 +31,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("topic", nargs="*", choices=[*TOPICS, "report", "clean"], help="default: all topics")
     parser.add_argument("--repeats", type=int, default=5, help="repetitions of each case (default: 5)")
     options = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was begun is cleaned up
     place = Place()
     if "clean" in options.topic:
         place.remove()

@@ -62,6 +62,10 @@ def _until_healthy(place: Place, names: list[str]) -> None:
     deadline = time.monotonic() + 300
     while True:
         machines = place.machines()
+        ended = [name for name in names if machines[name]["phase"] in ("failed", "stopped")]
+        if ended:
+            reason = machines[ended[0]]["error"]
+            raise SystemExit(f"bench: {len(ended)} machines ended; {ended[0]}: {reason}")
         missing = [name for name in names if machines[name]["health"] != "healthy"]
         if not missing:
             return
