@@ -126,6 +126,12 @@ boot() { # run the machine once; its exit code is in $code
     fi
     wait "$child"
     code=$?
+    # nspawn says 1 when its machine is killed; Docker's 128 + 9 tells it from a machine that failed.
+    if [ "$code" -eq 1 ]; then
+        case $(tail -n 1 "$DIR/../shim.log") in
+            *"terminated by signal KILL.") code=137 ;;
+        esac
+    fi
     # nspawn can be killed; what it started must not go on without it.
     if [ -n "$born" ] && [ "$(start_time "$leader")" = "$born" ]; then
         kill -KILL "$leader"

@@ -1,0 +1,66 @@
+"""Machines for the tests of the engine: each test has a name of its own and leaves nothing running."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from stoneware.local import bases
+from stoneware.local.machine_record import Paths, Processes, shown_processes
+from stoneware.local.platform import LocalPlatform
+from stoneware.local.store import Store
+from stoneware.platform import Machine, MachineSpec, Phase
+
+
+class Bench:
+    """A platform and the machines that one test makes on it."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.store = Store.open(home)
+        self.platform = LocalPlatform(self.store)
+        self.base = bases.base_identity(self.store, "debian:12")
+        self.name = f"t-{secrets.token_hex(4)}"
+
+    def spec(self, **options: Any) -> MachineSpec:
+        return MachineSpec(**{"name": self.name, "source": f"checkpoint:{self.base}", **options})
+
+    def boot(self, **options: Any) -> Machine:
+        machine = self.platform.create(self.spec(**options))
+        self.booted(machine.name)
+        return machine
+
+    def booted(self, name: str = "") -> None:
+        self.platform.wait(name or self.name, Phase.RUNNING, 60)
+
+    def paths(self, name: str = "") -> Paths:
+        return Paths(self.store.data / "machines" / (name or self.name))
+
+    def processes(self) -> Processes:
+        return shown_processes(self.paths())
+
+    def read(self, path: str) -> str:
+        """Return a file as the running machine sees it."""
+        leader = self.processes().leader
+        assert leader is not None
+        return Path(f"/proc/{leader}/root{path}").read_text()
+
+    def sh(self, script: str, **options: Any) -> int:
+        return self.platform.execute(self.name, ["sh", "-c", script], **options)
+
+
+@contextmanager
+def bench(home: Path) -> Iterator[Bench]:
+    made = Bench(home)
+    try:
+        yield made
+    finally:
+        for machine in made.platform.machines():
+            if machine.name.startswith(made.name):
+                made.platform.destroy(machine.name)
+        for volume in made.store.volumes():
+            if volume.name.startswith(made.name):
+                made.store.remove_volume(volume.name)

@@ -1,0 +1,277 @@
+"""Machines of the local engine: their life, what is in them, and what kills leave."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from stoneware.errors import InputError, MachineError
+from stoneware.local import machine_record
+from stoneware.local.recover import recover
+from stoneware.platform import MachineSpec, Phase, VolumeMount
+from tests.local.engine_lab import Bench
+
+pytestmark = pytest.mark.machine
+
+
+def test_life_of_a_machine(lab: Bench) -> None:
+    platform = lab.platform
+    machine = lab.boot(hostname="host-1", metadata={"a": "1"}, labels={"l": "v"})
+    assert machine.leader is not None
+    assert machine.exit_code is None
+    assert lab.sh('[ "$(hostname)" = host-1 ]') == 0
+    assert [found.id for found in platform.machines() if found.name == lab.name] == [machine.id]
+    platform.set_metadata(lab.name, {"a": None, "b": "2"})
+    seen = platform.observe(lab.name)
+    assert seen is not None
+    assert (dict(seen.spec.metadata), dict(seen.spec.labels)) == ({"b": "2"}, {"l": "v"})
+    assert lab.sh("echo kept >/kept") == 0
+    platform.stop(lab.name)
+    stopped = platform.observe(lab.name)
+    assert stopped is not None
+    assert (stopped.phase, stopped.exit_code, stopped.leader) == (Phase.STOPPED, 0, None)
+    with pytest.raises(MachineError, match="not running"):
+        lab.sh("true")
+    again = platform.start(lab.name)
+    assert (again.id, again.ip) == (machine.id, machine.ip)
+    assert lab.read("/kept") == "kept\n"
+    assert platform.start(lab.name).leader == again.leader
+    platform.destroy(lab.name)
+    platform.destroy(lab.name)
+    assert platform.observe(lab.name) is None
+    assert not lab.paths().root.exists()
+
+
+def test_root_in_a_machine_is_nobody_here(lab: Bench) -> None:
+    machine = lab.boot()
+    assert Path(f"/proc/{machine.leader}").stat().st_uid > 65535
+    assert lab.sh("touch /made && ! mknod /dev/sda9 b 8 9 2>/dev/null") == 0
+    assert (lab.paths().rootfs / "made").stat().st_uid == 0
+
+
+def test_a_name_in_use_is_told_with_the_remedy(lab: Bench) -> None:
+    lab.boot()
+    with pytest.raises(InputError, match="in use") as caught:
+        lab.platform.create(lab.spec())
+    assert f"stoneware rm -f {lab.name}" in caught.value.resolution
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"name": "-x"},
+        {"name": "a/b"},
+        {"name": "x" * 64},
+        {"hostname": "a_b"},
+        {"restart": "sometimes"},
+        {"restart": "always", "remove_when_stopped": True},
+        {"source": "checkpoint:none"},
+        {"source": "image:sha256:" + "0" * 64},
+        {"memory": 1024},
+        {"cpus": 0.0},
+    ],
+)
+def test_bad_specs_leave_nothing(lab: Bench, options: dict[str, object]) -> None:
+    before = sorted(path.name for path in (lab.store.data / "machines").iterdir())
+    with pytest.raises(InputError):
+        lab.platform.create(lab.spec(**options))
+    assert sorted(path.name for path in (lab.store.data / "machines").iterdir()) == before
+
+
+def test_execute_passes_words_environment_user_directory_and_code(
+    lab: Bench, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lab.boot()
+    words = ["a b", "$HOME", "'q'", '"d"', "line\nline", "é", "\\", "`id`", ""]
+    capfd.readouterr()
+    assert lab.platform.execute(lab.name, ["printf", "<%s>", *words]) == 0
+    assert capfd.readouterr().out == "".join(f"<{word}>" for word in words)
+    value = "x y\n$z'\"`id`"
+    options = {"env": {"A": value}, "user": "daemon", "workdir": "/tmp"}
+    assert lab.sh('printf "%s|%s|%s" "$A" "$PWD" "$(id -un)"; exit 3', **options) == 3
+    assert capfd.readouterr().out == f"{value}|/tmp|daemon"
+    assert lab.sh("kill -9 $$") == 137
+    assert lab.platform.execute(lab.name, ["no-such-program"]) == 127
+    assert lab.sh("tty; exit 5", tty=True) == 5
+    assert "/dev/pts/" in capfd.readouterr().out
+    with pytest.raises(InputError, match="no user"):
+        lab.sh("true", user="nobody-there")
+
+
+def test_volumes_outlive_machines_and_have_one_user(lab: Bench) -> None:
+    volume = f"{lab.name}-data"
+    mounts = (VolumeMount(volume, "/data"),)
+    lab.boot(volumes=mounts)
+    assert lab.sh("echo saved >/run/stoneware/volumes/0/file") == 0
+    assert lab.platform.observe(lab.name).spec.metadata["stoneware-volumes"] == (  # type: ignore[union-attr]
+        "/run/stoneware/volumes/0\t/data\trw\n"
+    )
+    with pytest.raises(InputError, match="in use"):
+        lab.platform.create(lab.spec(name=f"{lab.name}-2", volumes=mounts))
+    assert lab.platform.observe(f"{lab.name}-2") is None
+    with pytest.raises(InputError, match="in use"):
+        lab.store.remove_volume(volume)
+    lab.platform.destroy(lab.name)
+    lab.boot(volumes=mounts)
+    assert lab.read("/run/stoneware/volumes/0/file") == "saved\n"
+    assert (lab.store.volume_path(volume) / "file").stat().st_uid == 0
+
+
+def test_a_builder_has_caches_and_checkpoints(lab: Bench) -> None:
+    lab.boot(kind="builder", caches=(lab.name,))
+    assert lab.sh("echo 1 >/run/stoneware/cache/0/x; echo one >/step") == 0
+    key = f"test-{lab.name}"
+    lab.platform.checkpoint(lab.name, key, {"n": 1})
+    assert lab.sh("echo two >/step") == 0
+    try:
+        assert (lab.store.checkpoint_rootfs(key) / "step").read_text() == "one\n"
+        assert lab.store.checkpoint_document(key) == {"n": 1}
+        with pytest.raises(MachineError, match="still runs"):
+            lab.platform.capture(lab.name, b"{}", {})
+        lab.platform.stop(lab.name)
+        image = lab.platform.capture(lab.name, f'{{"n": "{lab.name}"}}'.encode(), {})
+        assert (lab.store.image_rootfs(image) / "step").read_text() == "two\n"
+        lab.store.remove_image(image)
+    finally:
+        lab.store.remove_checkpoint(key)
+    assert (lab.store.cache_path(lab.name) / "x").read_text() == "1\n"
+
+
+def test_a_read_only_machine_forgets(lab: Bench) -> None:
+    lab.boot(read_only=True)
+    assert lab.sh("echo x >/etc/forgotten && touch /usr/bin/new") == 0
+    lab.platform.stop(lab.name)
+    assert not (lab.paths().rootfs / "etc/forgotten").exists()
+    lab.platform.start(lab.name)
+    lab.booted()
+    assert lab.sh("[ ! -e /etc/forgotten ] && [ ! -e /usr/bin/new ]") == 0
+
+
+def test_memory_is_limited(lab: Bench) -> None:
+    lab.boot(memory=192 << 20, cpus=0.5)
+    assert lab.sh("exec tail /dev/zero") == 137  # it keeps what it has read, which has no end
+    assert lab.sh("systemctl is-system-running --quiet") == 0
+
+
+def test_a_machine_that_reboots_comes_back(lab: Bench) -> None:
+    leader = lab.boot().leader
+    lab.sh("systemctl reboot")
+    back = lab.platform.wait(lab.name, lambda m: m is not None and m.leader not in (None, leader), 20)
+    assert back is not None
+    lab.booted()
+
+
+def test_restart_policy_and_its_limit(lab: Bench) -> None:
+    leaders = [lab.boot(restart="on-failure:1").leader]
+    os.kill(leaders[0] or 0, signal.SIGKILL)
+    back = lab.platform.wait(lab.name, lambda m: m is not None and m.leader not in (None, *leaders), 20)
+    assert back is not None
+    lab.booted()
+    os.kill(back.leader or 0, signal.SIGKILL)
+    over = lab.platform.wait(lab.name, Phase.STOPPED, 20)
+    assert over is not None
+    assert over.exit_code == 137
+
+
+def test_a_stop_ends_the_restarts(lab: Bench) -> None:
+    lab.boot(restart="always")
+    lab.platform.stop(lab.name)
+    assert not lab.processes().alive
+
+
+def test_removed_when_stopped(lab: Bench) -> None:
+    lab.boot(remove_when_stopped=True)
+    lab.sh("systemctl poweroff")
+    assert lab.platform.wait(lab.name, lambda machine: machine is None, 20) is None
+
+
+def test_a_killed_nspawn_is_seen_and_survived(lab: Bench) -> None:
+    lab.boot()
+    os.kill(lab.processes().nspawn or 0, signal.SIGKILL)
+    over = lab.platform.wait(lab.name, Phase.STOPPED, 10)
+    assert over is not None
+    assert over.exit_code == 137
+    lab.platform.start(lab.name)
+    lab.booted()
+
+
+def test_a_machine_without_shim_and_nspawn_is_still_ended(lab: Bench) -> None:
+    lab.boot()
+    processes = lab.processes()
+    for pid in (processes.shim, processes.nspawn):
+        os.kill(pid or 0, signal.SIGKILL)
+    lab.platform.stop(lab.name, timeout=5)
+    assert not lab.processes().alive
+    assert not machine_record.process_alive(processes.leader or 0, 0)
+
+
+def test_looking_is_quick_and_forks_nothing(lab: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.boot()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("forked")
+
+    for name in ("fork", "posix_spawn", "posix_spawnp"):
+        monkeypatch.setattr(os, name, refuse)
+    monkeypatch.setattr("subprocess.Popen", refuse)
+    started = time.perf_counter()
+    for _ in range(20):
+        lab.platform.observe(lab.name)
+    assert (time.perf_counter() - started) / 20 < 0.05
+    lab.platform.machines()
+    assert recover(lab.store) is not None
+
+
+def test_waiting_has_a_deadline(lab: Bench) -> None:
+    lab.platform.create(lab.spec())
+    with pytest.raises(MachineError, match=r"after 0\.2 s"):
+        lab.platform.wait(lab.name, lambda _: False, 0.2)
+    with pytest.raises(MachineError, match="gone"):
+        lab.platform.wait("nobody", Phase.RUNNING, 5)
+
+
+def test_copying_in_and_out(lab: Bench, tmp_path: Path) -> None:
+    (tmp_path / "tree/sub").mkdir(parents=True)
+    (tmp_path / "tree/sub/file").write_text("content")
+    (tmp_path / "tree/link").symlink_to("sub/file")
+    (tmp_path / "a,b&c").write_text("odd")
+    lab.boot()
+    for round_number in ("running", "stopped"):
+        target = f"/root/{round_number}"
+        lab.platform.copy_in(tmp_path / "tree", lab.name, target)
+        lab.platform.copy_in(tmp_path / "a,b&c", lab.name, target)
+        back = tmp_path / round_number
+        lab.platform.copy_out(lab.name, target, back)
+        assert (back / "sub/file").read_text() == "content"
+        assert (back / "link").readlink() == Path("sub/file")
+        assert (back / "a,b&c").read_text() == "odd"
+        with pytest.raises(InputError, match="there is no /none"):
+            lab.platform.copy_out(lab.name, "/none", tmp_path)
+        with pytest.raises(InputError, match="no directory /none"):
+            lab.platform.copy_in(tmp_path / "a,b&c", lab.name, "/none/x")
+        lab.platform.stop(lab.name)
+
+
+def test_a_link_in_a_stopped_machine_does_not_lead_out(lab: Bench, tmp_path: Path) -> None:
+    lab.boot()
+    lab.platform.stop(lab.name)
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    (lab.paths().rootfs / "out").symlink_to(secret)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError):
+        lab.platform.copy_in(tmp_path / "file", lab.name, "/out/file")
+    assert list(secret.iterdir()) == []
+
+
+def test_spec_survives_its_document() -> None:
+    spec = MachineSpec(
+        name="n", source="checkpoint:k", caches=("c",), volumes=(VolumeMount("v", "/v", True),)
+    )
+    document = machine_record.spec_document(spec)
+    assert document["caches"] == ["c"]
+    assert document["volumes"] == [{"volume": "v", "path": "/v", "read_only": True}]

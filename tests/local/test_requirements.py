@@ -1,0 +1,129 @@
+"""What the host must have, sources of bases, control groups, users and paths of machines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stoneware.errors import HostError, InputError
+from stoneware.local import cgroups, requirements, store_pool
+from stoneware.local.base_sources import host_sources
+from stoneware.local.machine_users import become, resolve, resolve_in
+
+V1 = "32 31 0:28 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
+V1 += "35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
+V2 = "31 23 0:28 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n"
+
+
+def test_all_that_is_missing_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stoneware.process.which", lambda _: None)
+    with pytest.raises(HostError) as caught:
+        requirements.check(["dnsmasq", "nft", "mmdebstrap"])
+    assert caught.value.exit_code == 3
+    assert caught.value.resolution == "apt-get install -y mmdebstrap dnsmasq-base nftables"
+    assert len(caught.value.details.splitlines()) == 3
+    with pytest.raises(ValueError, match="not in the table"):
+        requirements.check(["no such thing"])
+
+
+def test_commands_ask_for_what_the_table_knows() -> None:
+    known = {entry.name for entry in requirements.TABLE}
+    for names in (
+        requirements.MACHINE_TOOLS,
+        requirements.STORE_TOOLS,
+        requirements.BASE_TOOLS,
+        requirements.NETWORK_TOOLS,
+    ):
+        assert set(names) <= known
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("20G", 20 << 30), ("1.5T", 3 << 39), ("512MiB", 512 << 20), ("1024", 1024)]
+)
+def test_sizes(text: str, size: int) -> None:
+    assert store_pool.parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "big", "-1G", "1X"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(InputError):
+        store_pool.parse_size(text)
+
+
+def test_the_pool_is_no_bigger_than_the_disk(tmp_path: Path) -> None:
+    assert 0 < store_pool.pool_size(tmp_path, None) <= store_pool.DEFAULT_SIZE
+    with pytest.raises(InputError, match="too small"):
+        store_pool.pool_size(tmp_path, "10M")
+
+
+def test_only_debians_own_archive_counts(tmp_path: Path) -> None:
+    (tmp_path / "etc/apt/sources.list.d").mkdir(parents=True)
+    (tmp_path / "etc/os-release").write_text('ID=debian\nVERSION_CODENAME="bookworm"\n')
+    (tmp_path / "etc/apt/sources.list").write_text(
+        "deb http://mirror.example/debian bookworm main contrib # ours\n"
+        "deb-src http://mirror.example/debian bookworm main\n"
+        "deb [signed-by=/etc/other.gpg] http://other.example/debian bookworm main\n"
+        "deb http://tools.example/apt bookworm main\n"
+        "deb http://mirror.example/debian trixie main\n"
+    )
+    (tmp_path / "etc/apt/sources.list.d/x.sources").write_text(
+        "Types: deb deb-src\nURIs: http://mirror.example/debian-security\nSuites: bookworm-security\n"
+        "Components: main stable\n\nEnabled: no\nTypes: deb\nURIs: http://off.example/debian\n"
+        "Suites: bookworm\nComponents: main\n"
+    )
+    signed = "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]"
+    assert host_sources("bookworm", tmp_path) == [
+        f"deb {signed} http://mirror.example/debian bookworm main contrib",
+        f"deb {signed} http://mirror.example/debian-security bookworm-security main",
+    ]
+    assert host_sources("trixie", tmp_path) == []
+
+
+def test_control_groups_of_each_kind_of_host() -> None:
+    legacy = cgroups.probe(V1, systemd=False)
+    plan = cgroups.plan(legacy, "m1", 1 << 28, 0.5)
+    assert (plan.kind, plan.prefix) == ("v1", ())
+    assert [(str(path), value) for path, value in plan.settings] == [
+        ("/sys/fs/cgroup/memory/stoneware/m1/memory.limit_in_bytes", str(1 << 28)),
+        ("/sys/fs/cgroup/cpu,cpuacct/stoneware/m1/cpu.cfs_period_us", "100000"),
+        ("/sys/fs/cgroup/cpu,cpuacct/stoneware/m1/cpu.cfs_quota_us", "50000"),
+    ]
+    unified = cgroups.plan(cgroups.probe(V2, systemd=False), "m1", 1 << 28, 2)
+    assert unified.kind == "v2"
+    assert "memory.max 268435456" in unified.limits
+    assert "cpu.max 200000 100000" in unified.limits
+    scope = cgroups.plan(cgroups.probe(V2, systemd=True), "m1", 1 << 28, 2)
+    assert scope.kind == "scope"
+    assert scope.prefix[0] == "systemd-run"
+    assert {"--property=Delegate=yes", "--property=MemoryMax=268435456"} <= set(scope.prefix)
+    with pytest.raises(HostError, match="no control group for memory"):
+        cgroups.plan(cgroups.probe("", systemd=False), "m1", 1 << 28, None)
+
+
+def test_users_as_docker_reads_them(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\nweb:x:33:34::/srv/web:/bin/sh\n")
+    (tmp_path / "etc/group").write_text("root:x:0:\nweb:x:34:\nlog:x:4:web\n")
+    web = resolve(tmp_path, "web")
+    assert (web.uid, web.gid, web.groups, web.home) == (33, 34, (34, 4), "/srv/web")
+    assert resolve(tmp_path, "33") == web
+    assert resolve(tmp_path, "web:log").gid == 4
+    assert resolve(tmp_path, "1234:99").uid == 1234
+    assert become(resolve(tmp_path, "")) == []
+    for unknown in ("nobody", "web:nobody"):
+        with pytest.raises(InputError):
+            resolve(tmp_path, unknown)
+
+
+def test_paths_never_leave_the_root(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "real").mkdir(parents=True)
+    (root / "absolute").symlink_to("/real")
+    (root / "up").symlink_to("../../../../etc")
+    (root / "loop").symlink_to("loop")
+    assert resolve_in(root, "/absolute/x") == root / "real/x"
+    assert resolve_in(root, "/up/passwd") == root / "etc/passwd"
+    assert resolve_in(root, "../../x") == root / "x"
+    with pytest.raises(OSError, match="symbolic links"):
+        resolve_in(root, "/loop")

@@ -1,0 +1,176 @@
+"""The store: versions, checkpoints, images, tags, volumes, leftovers, and that opening it is quick."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from stoneware.errors import HostError, InputError
+from stoneware.local import btrfs, store_pool
+from stoneware.local.recover import recover, teardown
+from stoneware.local.store import Store
+from tests.local.engine_lab import Bench
+
+pytestmark = pytest.mark.machine
+
+SMALL = "1G"
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    monkeypatch.setenv("STONEWARE_POOL_SIZE", SMALL)
+    made = Store.open(tmp_path / "home")
+    yield made
+    teardown(made, remove=True)
+    assert not made.home.exists()
+
+
+@pytest.fixture
+def root(store: Store) -> Path:
+    path = store.data / "machines" / "root"
+    btrfs.create(path)
+    (path / "file").write_text("one")
+    return path
+
+
+def test_opening_again_is_quick_and_the_pool_is_sparse(store: Store) -> None:
+    started = time.perf_counter()
+    Store.open(store.home)
+    assert time.perf_counter() - started < 0.005
+    pool = store.home / "pool.btrfs"
+    assert pool.stat().st_size == 1 << 30
+    assert pool.stat().st_blocks * 512 < 1 << 28
+    assert btrfs.on_btrfs(store.data)
+
+
+def test_a_store_in_a_btrfs_needs_no_pool(store: Store) -> None:
+    inner = Store.open(store.data / "builds" / "inner")
+    assert not (inner.home / "pool.btrfs").exists()
+    teardown(inner, remove=True)
+    assert not inner.home.exists()
+
+
+def test_a_store_of_another_version_is_left_alone(store: Store) -> None:
+    (store.home / "version").write_text("2\n")
+    with pytest.raises(HostError, match="has version '2'") as caught:
+        Store.open(store.home)
+    assert "STONEWARE_HOME" in caught.value.resolution
+    (store.home / "version").write_text("1\n")
+
+
+def test_no_store_where_none_is_to_be_made(tmp_path: Path) -> None:
+    with pytest.raises(HostError, match="no store"):
+        Store.open(tmp_path / "none", create=False)
+    assert not (tmp_path / "none").exists()
+
+
+def test_checkpoints_are_snapshots_made_once(store: Store, root: Path) -> None:
+    store.save_checkpoint("key", root, {"n": 1})
+    (root / "file").write_text("two")
+    store.save_checkpoint("key", root, {"n": 2})
+    assert (store.checkpoint_rootfs("key") / "file").read_text() == "one"
+    assert store.checkpoint_document("key") == {"n": 1}
+    assert btrfs.is_read_only(store.checkpoint_rootfs("key"))
+    assert store.checkpoint_keys() == ["key"]
+    store.remove_checkpoint("key")
+    store.remove_checkpoint("key")
+    assert not store.has_checkpoint("key")
+    with pytest.raises(ValueError, match="not a checkpoint key"):
+        store.has_checkpoint("../x")
+
+
+def test_images_and_tags(store: Store, root: Path) -> None:
+    manifest = b'{"name": "hello"}\n'
+    image = store.save_image(root, manifest, {"note": 1})
+    assert image == f"sha256:{hashlib.sha256(manifest).hexdigest()}"
+    assert store.manifest_bytes(image) == manifest
+    assert store.image_document(image)["note"] == 1
+    store.set_tag("hello:latest", image)
+    store.set_tag("team/hello:1.0", image)
+    assert store.tags() == {"hello:latest": image, "team/hello:1.0": image}
+    for bad in ("hello", "a:b:c", "../x:1", "x:"):
+        with pytest.raises(InputError):
+            store.set_tag(bad, image)
+    store.remove_image(image)
+    assert (store.image_ids(), store.tags()) == ([], {})
+    with pytest.raises(InputError, match="no image"):
+        store.set_tag("hello:latest", image)
+
+
+def test_volumes(store: Store) -> None:
+    path = store.create_volume("v1")
+    (path / "x").write_text("1")
+    assert store.create_volume("v1") == path
+    assert [volume.name for volume in store.volumes()] == ["v1"]
+    store.remove_volume("v1")
+    with pytest.raises(InputError, match="no volume"):
+        store.remove_volume("v1")
+    with pytest.raises(InputError, match="not a volume name"):
+        store.create_volume("../x")
+
+
+def test_a_subvolume_with_subvolumes_inside_is_deleted(store: Store, root: Path) -> None:
+    (root / "a/b").mkdir(parents=True)
+    btrfs.create(root / "a/b/inner")
+    store.save_checkpoint("k", root, {})
+    btrfs.delete(root)
+    assert not root.exists()
+
+
+def test_a_full_store_says_so(store: Store) -> None:
+    with pytest.raises(HostError, match="is full") as caught, store_pool.clear_errors(store.home):
+        raise OSError(28, "No space left on device")
+    assert "prune" in caught.value.resolution
+
+
+def test_what_a_killed_command_staged_is_removed(store: Store, root: Path) -> None:
+    script = (
+        "import os, sys, time; from pathlib import Path; from stoneware.local import btrfs\n"
+        "from stoneware.local.store import Store\n"
+        "store = Store.open(Path(sys.argv[1]))\n"
+        "with store.staging(store.data / 'checkpoints') as staged:\n"
+        "    btrfs.create(staged / 'rootfs'); print('there', flush=True); time.sleep(60)\n"
+    )
+    maker = subprocess.Popen(
+        [sys.executable, "-c", script, str(store.home)], stdout=subprocess.PIPE, text=True
+    )
+    assert maker.stdout is not None
+    assert maker.stdout.readline() == "there\n"
+    assert recover(store) == []  # its maker lives
+    maker.send_signal(signal.SIGKILL)
+    maker.wait()
+    maker.stdout.close()
+    assert recover(store) == ["removed a half-made checkpoint of an interrupted command"]
+    assert list((store.data / "checkpoints").iterdir()) == []
+
+
+@pytest.mark.parametrize("delay", [0.02, 0.1, 0.2, 0.3, 0.45])
+def test_a_command_killed_while_it_makes_a_machine(lab: Bench, delay: float) -> None:
+    script = (
+        "import sys; from pathlib import Path; from tests.local.engine_lab import Bench\n"
+        "lab = Bench(Path(sys.argv[1])); lab.name = sys.argv[2]; print('go', flush=True)\n"
+        "lab.platform.create(lab.spec())\n"
+    )
+    command = [sys.executable, "-c", script, str(lab.home), lab.name]
+    maker = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert maker.stdout is not None
+    assert maker.stdout.readline() == "go\n"
+    time.sleep(delay)  # the kill's point in time is what is varied
+    maker.kill()
+    maker.wait()
+    maker.stdout.close()
+    recover(lab.store)
+    assert [path.name for path in (lab.store.data / "machines").glob(".staged-*")] == []
+    machine = lab.platform.observe(lab.name)
+    assert machine is None or machine.started is not None
+    lab.platform.destroy(lab.name)
+    lab.boot()
