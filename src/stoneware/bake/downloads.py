@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +57,9 @@ class Downloads:
         return document if document and self.path(url).exists() else None
 
     def _fetch(self, url: str, known: dict[str, Any] | None, where: str) -> str:
+        import urllib.error
+        import urllib.request
+
         headers = {"User-Agent": f"stoneware/{__version__}"}
         if known:
             headers |= {
