@@ -78,7 +78,7 @@ def test_commands(page: Path, reader: tuple[Path, dict[str, str]]) -> None:
 
 @pytest.fixture
 def tidy_home(machine_home: Path) -> Iterator[Path]:
-    """Give the store of the machine tests; machines and volumes a page leaves behind are removed."""
+    """Give the store of the machine tests; what a page leaves behind in it is removed."""
     from stoneware.local.imagestore import LocalImageStore
     from stoneware.local.platform import LocalPlatform
 
@@ -86,11 +86,14 @@ def tidy_home(machine_home: Path) -> Iterator[Path]:
     platform = LocalPlatform(store)
     machines = {machine.name for machine in platform.machines()}
     volumes = {volume.name for volume in store.volumes()}
+    images = set(store.image_ids())
     yield machine_home
     for name in {machine.name for machine in platform.machines()} - machines:
         platform.destroy(name)
     for name in {volume.name for volume in store.volumes()} - volumes:
         store.remove_volume(name)
+    for image in set(store.image_ids()) - images:
+        store.remove_image(image)
 
 
 @pytest.mark.timeout(1200)
