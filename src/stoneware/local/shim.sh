@@ -12,7 +12,7 @@
 #   CONSOLE ATTRIBUTES     files: the console's output; the guest's reports (removed at each boot)
 #   REAP         command to run at the very end, or empty
 #   nspawn ()    a function that execs systemd-nspawn
-# shellcheck disable=SC2154 # they come from SETTINGS
+# shellcheck disable=SC2154,SC2015 # they come from SETTINGS; in `a && b || c`, c is meant for either failing
 set -u
 settings=$1
 own=
