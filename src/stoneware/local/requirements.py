@@ -125,7 +125,7 @@ TABLE: tuple[Requirement, ...] = (
     _tool("script", "bsdutils", "exec -t"),
     _tool("mount", "mount", "the store"),
     _tool("tar", "tar", "cp, and what a bake copies"),
-    _tool("awk", "mawk", "rendering templates", "-W version"),
+    _tool("awk", "mawk", "rendering templates", "-Wversion"),
     Requirement(
         "disk space",
         "disk",
