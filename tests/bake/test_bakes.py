@@ -262,10 +262,15 @@ RUN touch mine && id -un >who
 def test_archives_are_unpacked_by_add(context: Context, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in/file").write_text("archived\n")
-    run(["tar", "-czf", context.path / "a.tar.gz", "-C", tmp_path / "in", "."])
-    context.write({"Machinefile": "FROM debian:12\nADD a.tar.gz /unpacked/\nCOPY a.tar.gz /packed/\n"})
+    packed = {"gz": "-z", "bz2": "-j", "xz": "-J", "zst": "--zstd"}
+    lines = ["FROM debian:12", "COPY a.tar.gz /packed/"]
+    for suffix, flag in packed.items():
+        run(["tar", flag, "-cf", context.path / f"a.tar.{suffix}", "-C", tmp_path / "in", "."])
+        lines.append(f"ADD a.tar.{suffix} /{suffix}/")
+    context.write({"Machinefile": "\n".join([*lines, ""])})
     root = context.rootfs(context.bake())
-    assert (root / "unpacked/file").read_text() == "archived\n"
+    for suffix in packed:
+        assert (root / suffix / "file").read_text() == "archived\n", suffix
     assert (root / "packed/a.tar.gz").exists()
 
 

@@ -65,7 +65,7 @@ def _bake(
         made, image_id = _build(planner, place, reporter)
     else:
         image_id = made.image.image_id or ""
-    origin = planner.origin()
+    origin = planner.origin
     if origin.commit is None:
         reporter.emit(
             Note("the context is not in a Git checkout with a commit: the image gets no commit tag")

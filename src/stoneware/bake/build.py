@@ -80,7 +80,7 @@ class _Build:
         self._bench = bench
         self._reporter = bench.reporter
         self._seconds: dict[str, float] = {}
-        self._origin = planner.origin()
+        self._origin = planner.origin
 
     def run(self) -> str:
         """Build each stage; the last one gives the image."""

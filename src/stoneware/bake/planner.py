@@ -56,8 +56,9 @@ class Planner:
         """Return `file:line` as errors show it."""
         return f"{self.machinefile}:{line}"
 
+    @cached_property
     def origin(self) -> Origin:
-        """Return the Git commit of the context; to be asked after `plan`."""
+        """The Git commit of the context, as it was when first asked for: after `plan`."""
         return read_origin(self.options.context, lambda path: not self.ignore.matches(path), self._used)
 
     def plan(self) -> BakePlan:

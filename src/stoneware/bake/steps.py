@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stoneware.bake.bundle import BundleWriter
 from stoneware.bake.downloads import Downloads
-from stoneware.machinefile.archives import write_tar
+from stoneware.machinefile.archives import write_tar, write_unpacked
 from stoneware.machinefile.context import Source, resolve_mount, resolve_sources, stage_tree
 from stoneware.machinefile.recipe import CopyStep, RunStep, Step
 from stoneware.machinefile.tree import Entry, Tree
@@ -62,7 +62,8 @@ class StepWriter:
         for number, source in enumerate(source for source in sources if source.kind == "archive"):
             archives = place / "archives"
             archives.mkdir(exist_ok=True)
-            (archives / str(number)).write_bytes(Path(source.entries[0].path).read_bytes())
+            with (archives / str(number)).open("wb") as stream:
+                write_unpacked(source.entries[0].path, stream)
 
     def _entries(self, source: Source) -> Iterable[Entry]:
         if source.kind != "url":

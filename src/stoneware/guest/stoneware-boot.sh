@@ -173,8 +173,13 @@ render() {
     done <"$SW_RUN/templates"
 }
 
-report_problems() {
-    if [ -s "$PROBLEMS" ]; then fail "$(cat "$PROBLEMS")"; fi
+# accepted: no problem so far. In a machine for one command no service starts, so what would keep
+# services from starting is said there, and the templates are left as they are.
+accepted() {
+    if [ ! -s "$PROBLEMS" ]; then return 0; fi
+    if [ "$mode" != command ]; then fail "$(cat "$PROBLEMS")"; fi
+    sw_say "$(cat "$PROBLEMS")"
+    return 1
 }
 
 # make_parents DIRECTORY TEMPLATE_DIRECTORY: missing directories get the mode and owner of the template's.
@@ -269,11 +274,13 @@ report_configuring() {
 configure() {
     : >"$PROBLEMS"
     merge_values
-    report_problems
-    render
-    report_problems
-    swap
-    for file in values environment facts; do mv -f "$SW_RUN/$file.new" "$SW_RUN/$file"; done
+    if accepted; then
+        render
+        if accepted; then swap; fi
+    fi
+    for file in values environment facts; do
+        if [ -e "$SW_RUN/$file.new" ]; then mv -f "$SW_RUN/$file.new" "$SW_RUN/$file"; fi
+    done
 }
 
 # Keys that the seal took out of the image, since each machine needs its own.

@@ -74,12 +74,17 @@ def plan_launch(images: Images, options: LaunchOptions) -> Launch:
     manifest = images.manifest(image_id)
     config = config_from_document(manifest["config"])
     from stoneware.config import builtin_values
-    from stoneware.config.contract import require_config
+    from stoneware.config.contract import check_config, require_config
 
     name = check_name(options.name or _made_up_name(str(manifest["name"])))
     commit = str(manifest["commit"] or "")
     known = builtin_values(name=name, image=image_id, commit=commit)
-    warnings = require_config(manifest["contract"], options.values, image=options.image, builtins=known)
+    contract = manifest["contract"]
+    if options.command_mode:
+        # No service starts in such a machine, so nothing can start with a wrong config.
+        warnings = check_config(contract, options.values, builtins=known)
+    else:
+        warnings = require_config(contract, options.values, image=options.image, builtins=known)
     volumes, anonymous = _volumes(name, config, options)
     spec = MachineSpec(
         name=name,

@@ -8,14 +8,17 @@ import hashlib
 import io
 import lzma
 import os
+import shutil
+import subprocess
 import tarfile
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Any
 
-from stoneware.errors import InputError
+from stoneware.errors import HostError, InputError
 from stoneware.machinefile.tree import Entry
+from stoneware.process import which
 
 _BLOCK = 512
 _ZSTD = b"\x28\xb5\x2f\xfd"
@@ -32,6 +35,38 @@ _TYPES = {
     "character": tarfile.CHRTYPE,
     "block": tarfile.BLKTYPE,
 }
+
+
+def write_unpacked(path: str, stream: IO[bytes]) -> None:
+    """Write an archive that ADD unpacks as a plain tar: a machine need not know its compression.
+
+    Raises InputError for a file that ends too early, HostError where zstd is needed and missing.
+    """
+    with Path(path).open("rb") as packed:
+        head = packed.read(_BLOCK)
+    if head.startswith(_ZSTD):
+        done = subprocess.run(_zstd(), stdin=Path(path).open("rb"), stdout=stream, check=False)  # noqa: SIM115
+        if done.returncode != 0:
+            raise _torn(path, f"zstd ended with {done.returncode}")
+        return
+    opener = next((each for magic, each in _OPENERS.items() if head.startswith(magic)), open)
+    try:
+        with opener(path, "rb") as content:
+            shutil.copyfileobj(content, stream, 1 << 20)
+    except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
+        raise _torn(path, str(error)) from error
+
+
+def _zstd() -> list[str]:
+    if which("zstd") is None:
+        raise HostError("ADD of a .tar.zst needs the program zstd", resolution="apt-get install zstd")
+    return ["zstd", "--decompress", "--stdout", "--quiet"]
+
+
+def _torn(path: str, why: str) -> InputError:
+    return InputError(
+        f"the archive {Path(path).name} cannot be read", details=why, resolution="fetch or make it anew"
+    )
 
 
 def is_archive(path: str) -> bool:
@@ -91,7 +126,8 @@ def _header(entry: Entry) -> tarfile.TarInfo:
     info.linkname = entry.target
     info.uid, info.gid, info.mtime = entry.uid, entry.gid, entry.mtime
     for name, value in entry.attributes:  # as GNU tar and libarchive write them
-        info.pax_headers[f"SCHILY.xattr.{name}"] = value.decode("utf-8", "surrogateescape")
+        header = {f"SCHILY.xattr.{name}": value.decode("utf-8", "surrogateescape")}
+        info.pax_headers = {**info.pax_headers, **header}
     if entry.device:
         info.devmajor, info.devminor = os.major(entry.device), os.minor(entry.device)
     return info
