@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.bake.faults import Baking
 
 PROGRAM = Path(sys.executable).parent / "stoneware"
 
@@ -22,13 +27,16 @@ class Context:
     path: Path
     home: Path
     name: str
+    stamp: str = field(default_factory=lambda: str(time.time_ns()))  # a store that is kept has older ones
 
     def write(self, files: dict[str, str]) -> None:
         for name, text in files.items():
             path = self.path / name
             path.parent.mkdir(parents=True, exist_ok=True)
             # Checkpoints are shared by content: each test's first step is its own.
-            path.write_text(text.replace("FROM debian:12\n", f"FROM debian:12\nENV TEST={self.name}\n"))
+            path.write_text(
+                text.replace("FROM debian:12\n", f"FROM debian:12\nENV TEST={self.name}-{self.stamp}\n")
+            )
 
     def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
         env = {**os.environ, "STONEWARE_HOME": str(self.home), **options.pop("env", {})}
@@ -64,7 +72,8 @@ class Context:
         return [(step["action"], step["reason"]) for step in self.plan(*words)["steps"]]
 
     def rootfs(self, result: dict[str, Any]) -> Path:
-        return self.home / "data/images" / result["image_id"].removeprefix("sha256:") / "rootfs"
+        hex_id: str = result["image_id"].removeprefix("sha256:")
+        return self.home / "data/images" / hex_id / "rootfs"
 
 
 @pytest.fixture
@@ -73,3 +82,16 @@ def context(machine_home: Path, tmp_path: Path, request: pytest.FixtureRequest) 
     path = tmp_path / "context"
     path.mkdir()
     return Context(path, machine_home, name)
+
+
+@pytest.fixture
+def start_bake(context: Context) -> Iterator[Callable[..., Baking]]:
+    """Start bakes of the test's context, or of another; those that still run at the end are killed."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*words: str, of: Context = context, **options: Any) -> Baking:
+            baking = Baking(of.start, of.name, of.home, *words, **options)
+            stack.callback(baking.close)
+            return baking
+
+        yield start

@@ -1,0 +1,188 @@
+"""Bakes that tests watch and hit, and looking for what is left of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from stoneware.local.helpers import Helper
+from stoneware.local.machine_record import Paths, read_process
+from stoneware.local.network import store_digest
+from stoneware.process import run
+
+T = TypeVar("T")
+Event = dict[str, Any]
+Start = Callable[..., "subprocess.Popen[str]"]
+LIMIT = 60.0  # seconds that anything here may take
+
+
+class Baking:
+    """A bake that runs, in a process group of its own, with its events as they come."""
+
+    def __init__(self, start: Start, name: str, home: Path, *words: str, **options: Any) -> None:
+        self.home = home
+        command = ("bake", "-t", name, "--json", "--progress", "json", *words, ".")
+        self.process = start(*command, start_new_session=True, **options)
+        self.words: list[str] = []  # what was said on stderr besides events
+        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            if line.startswith('{"event"'):
+                event = json.loads(line)
+                if event["event"] == "note":
+                    self.words.append(event["text"])
+                self._events.put(event)
+            else:
+                self.words.append(line.rstrip("\n"))
+        self._events.put(None)
+
+    def until(self, wanted: Callable[[Event], bool]) -> Event:
+        """Return the first event that is wanted; the bake must not end before."""
+        deadline = time.monotonic() + LIMIT
+        while True:
+            event = self._events.get(timeout=max(0.1, deadline - time.monotonic()))
+            assert event is not None, f"ended with {self.process.wait()}:\n{self.said}"
+            if wanted(event):
+                return event
+
+    def at(self, name: str, /, **fields: Any) -> Event:
+        """Wait for the event of a name with these fields."""
+        wanted = {"event": name, **fields}
+        return self.until(lambda event: wanted.items() <= event.items())
+
+    def signal(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """Send a signal to the command and what runs in its process group, as a terminal does."""
+        os.killpg(self.process.pid, number)
+
+    def end(self) -> int:
+        """Wait for the end and return the exit code."""
+        code = self.process.wait(LIMIT)
+        self._reader.join(LIMIT)
+        assert "Traceback" not in self.said, self.said
+        return code
+
+    def close(self) -> None:
+        """End it whatever it does."""
+        if self.process.poll() is None:
+            self.signal()
+        self.process.wait()
+        self._reader.join(LIMIT)
+        for pipe in (self.process.stdout, self.process.stderr):
+            assert pipe is not None
+            pipe.close()
+
+    def kill(self) -> None:
+        self.signal()
+        assert self.end() == -signal.SIGKILL
+
+    def result(self) -> dict[str, Any]:
+        assert self.end() == 0, self.said
+        assert self.process.stdout is not None
+        found: dict[str, Any] = json.load(self.process.stdout)
+        return found
+
+    @property
+    def said(self) -> str:
+        return "\n".join(self.words)
+
+    def builder(self) -> Paths:
+        """Return the directory of the bake's machine, once it is there."""
+        for path in (self.home / "data/machines").glob("bake-*"):
+            return Paths(path)
+        raise AssertionError("there is no builder")
+
+
+def builder_process(paths: Paths, name: str) -> int:
+    """Return the id of a machine's process: shim, nspawn or leader."""
+    found = eventually(lambda: read_process(paths, name))
+    assert found is not None
+    return found
+
+
+def helper(home: Path, name: str) -> int | None:
+    """Return the process id of a store's server that runs."""
+    process = Helper(home / "run", name).process()
+    return process.pid if process else None
+
+
+def eventually(look: Callable[[], T], seconds: float = 10.0) -> T:
+    """Look until there is something to see or the time is over; return what was seen last."""
+    deadline = time.monotonic() + seconds
+    while True:
+        seen = look()
+        if seen or time.monotonic() > deadline:
+            return seen
+        time.sleep(0.01)
+
+
+def left_over(home: Path) -> list[str]:
+    """Return what a bake has left: directories, half-made things, processes, mounts, ports, loop devices."""
+    data = home / "data"
+    found = [str(path) for kind in ("builds", "machines") for path in (data / kind).iterdir()]
+    found += [str(path) for path in data.glob("*/.staged-*")]
+    found += _mounts(home) + _processes(home)
+    links = run(["ip", "-n", f"sw-{store_digest(home)}", "-brief", "link"], check=False).stdout
+    found += [line for line in links.splitlines() if line.startswith("vb-")]
+    loops = run(["losetup", "--noheadings", "--output", "BACK-FILE"]).stdout.splitlines()
+    own = [line for line in loops if line.strip().startswith(f"{home}/")]
+    return found + own[1:]
+
+
+def _mounts(home: Path) -> list[str]:
+    table = Path("/proc/self/mountinfo").read_text().splitlines()
+    points = [line.split()[4] for line in table]
+    return [point for point in points if point.startswith(f"{home}/") and point != str(home / "data")]
+
+
+def _processes(home: Path) -> list[str]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if f"{home}/data" in line and "btrfs" not in line:
+            found.append(f"{entry.name} {line}")
+    return found
+
+
+def tidy(home: Path) -> bool:
+    """Say whether nothing is left, allowing a moment for processes to end."""
+    left: list[str] = []
+
+    def clean() -> bool:
+        left[:] = left_over(home)
+        return not left
+
+    eventually(clean, 5.0)
+    assert not left, left
+    return True
+
+
+def fill(directory: Path) -> Path:
+    """Fill the file system of a directory to the last byte; return the file that does it."""
+    filler = directory / "filler"
+    with filler.open("ab", buffering=0) as stream:
+        for size in (1 << 24, 1 << 20, 1 << 16, 1 << 12):
+            try:
+                while True:
+                    stream.write(os.urandom(size))
+                    os.fsync(stream.fileno())
+            except OSError:
+                pass
+    subprocess.run(["sync", "-f", str(directory)], check=False)
+    return filler
