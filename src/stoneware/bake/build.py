@@ -210,6 +210,7 @@ class _Build:
             name=self._plan.name,
             architecture=self._place.store.architecture,
             stage=self._plan.target.stage,
+            base=self._plan.recipe.root(self._plan.target.stage),
             origin=self._origin,
             key=self._plan.image.key,
             steps=steps,

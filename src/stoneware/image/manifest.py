@@ -9,7 +9,7 @@ from typing import Any
 
 from stoneware import __version__
 from stoneware.files import canonical_json, sha256_hex
-from stoneware.machinefile.recipe import ImageConfig, Stage, config_from_document, config_to_document
+from stoneware.machinefile.recipe import Base, ImageConfig, Stage, config_from_document, config_to_document
 
 SCHEMA = 1
 
@@ -53,6 +53,7 @@ class ManifestInput:
     name: str
     architecture: str
     stage: Stage
+    base: Base  # what the first of the stages it stands on is built FROM
     origin: Origin
     key: str
     steps: Sequence[StepRecord] = ()
@@ -66,7 +67,7 @@ def build_manifest(wanted: ManifestInput, sealed: Sealed) -> bytes:
         "name": wanted.name,
         "created": now.isoformat().replace("+00:00", "Z"),
         "architecture": wanted.architecture,
-        "base": {"reference": wanted.stage.base.reference, "identity": wanted.stage.base.identity},
+        "base": {"reference": wanted.base.reference, "identity": wanted.base.identity},
         "commit": wanted.origin.commit,
         "dirty": wanted.origin.dirty,
         "key": wanted.key,

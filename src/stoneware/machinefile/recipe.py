@@ -161,6 +161,12 @@ class Recipe:
         """Return the stage a `from_stage` or a base of kind stage names, or None for an image's reference."""
         return next((stage for stage in self.stages if stage.name == name), None)
 
+    def root(self, stage: Stage) -> Base:
+        """Return what the first of the stages that a stage stands on is built FROM."""
+        while stage.base.kind == "stage" and (parent := self.stage(stage.base.reference)) is not None:
+            stage = parent
+        return stage.base
+
 
 @dataclass(frozen=True)
 class ResolvedBase:

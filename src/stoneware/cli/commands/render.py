@@ -49,15 +49,23 @@ def render(
 
 
 def _render_file(template: Path, values: dict[str, str], *, json_output: bool) -> None:
-    from stoneware.config import render_template
+    from stoneware.config import TemplateError, render_template
 
     if str(template) == "-":
         content = sys.stdin.buffer.read()
-    elif template.is_file():
+    elif template.exists() and not template.is_dir():
         content = template.read_bytes()
     else:
         raise InputError(f"there is no file {template}")
-    _show({str(template): render_template(content, values, filename=str(template))}, json_output, alone=True)
+    try:
+        rendered = render_template(content, values, filename=str(template))
+    except TemplateError as error:
+        # One `file:line: reason` a line, as compilers write them: editors and scripts find the place.
+        for fault in error.faults:
+            say(str(fault))
+        say(f"→ {error.resolution}")
+        raise typer.Exit(error.exit_code) from error
+    _show({str(template): rendered}, json_output, alone=True)
 
 
 def _render_image(image: str, values: dict[str, str], name: str, ip: str, *, json_output: bool) -> None:
