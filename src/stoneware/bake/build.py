@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 from stoneware.bake.builder import BuilderRequest, Workbench, phase, running_builder
 from stoneware.bake.bundle import BundleWriter
 from stoneware.bake.driver import Driver
-from stoneware.bake.events import Note, Reporter, StageStarted, StepCached
+from stoneware.bake.events import (
+    Note,
+    Reporter,
+    StageStarted,
+    StepCached,
+    TerminalReturned,
+    TerminalTaken,
+)
 from stoneware.bake.options import OnFailure, SecretSource
 from stoneware.bake.plan import HIT, BakePlan, PlannedStage
 from stoneware.bake.planner import Planner
@@ -173,7 +180,9 @@ class _Build:
 
         def shell() -> None:
             self._reporter.emit(Note("a shell in the broken builder; `exit` ends the bake"))
+            self._reporter.emit(TerminalTaken())
             self._place.platform.execute(driver.run.name, ["/bin/bash", "-l"], tty=True, interactive=True)
+            self._reporter.emit(TerminalReturned())
 
         return shell if self._planner.options.on_failure == OnFailure.SHELL else nothing
 

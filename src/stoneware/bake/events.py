@@ -108,6 +108,16 @@ class TerraformOutput:
     text: str
 
 
+@dataclass(frozen=True)
+class TerminalTaken:
+    """Another program has the terminal from here on: a shell in the broken builder."""
+
+
+@dataclass(frozen=True)
+class TerminalReturned:
+    """The terminal is ours again."""
+
+
 Event = (
     StageStarted
     | StepCached
@@ -120,6 +130,8 @@ Event = (
     | CheckResult
     | Note
     | TerraformOutput
+    | TerminalTaken
+    | TerminalReturned
 )
 
 

@@ -40,8 +40,15 @@ class LiveView:
         self._console = Console(file=stream, highlight=False)
         self._rows: dict[tuple[str, int | str], _Row] = {}
         self._began = time.monotonic()
-        self._live = Live(
-            console=self._console, get_renderable=self.render, auto_refresh=refresh, refresh_per_second=10
+        self._refresh = refresh
+        self._live = self._make_live()
+
+    def _make_live(self) -> Live:
+        return Live(
+            console=self._console,
+            get_renderable=self.render,
+            auto_refresh=self._refresh,
+            refresh_per_second=10,
         )
 
     def __enter__(self) -> Self:
@@ -64,6 +71,13 @@ class LiveView:
                 self._end((stage, index), "done", seconds)
             case events.StepFailed(stage, index, seconds, _):
                 self._end((stage, index), "failed", seconds)
+            case events.TerminalTaken():
+                self._live.stop()
+            case events.TerminalReturned():
+                # A new view below what was printed meanwhile, instead of drawing over it.
+                self._rows.clear()
+                self._live = self._make_live()
+                self._live.start()
             case events.PhaseStarted(name, text):
                 self._begin(("", name), f"[{name}] {text}")
             case events.PhaseFinished(name, seconds):

@@ -76,6 +76,11 @@ def bake(
     if list_checks:
         _list_checks(json_output=json_output)
         return
+    if on_failure is OnFailure.SHELL and not sys.stdin.isatty():
+        raise InputError(
+            "--on-failure shell needs a terminal",
+            resolution="leave it out, or run this command in a terminal",
+        )
     wanted = BakeOptions(
         context=context,
         file=file,
