@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# A shell starts what runs in its background with SIGINT ignored, and that is inherited: tests that send it
+# to a program would wait for ever.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TIERS = {"pure", "tool", "machine"}
 
