@@ -20,7 +20,8 @@ step_line() {
 }
 
 attribute() {
-    sw_curl --fail --max-time 60 "$SW_V1/instance/attributes/$1"
+    # A server that is being started anew must not look like an attribute that is not there.
+    sw_curl --fail --max-time 60 --retry 20 --retry-delay 1 --retry-connrefused "$SW_V1/instance/attributes/$1"
 }
 
 # report STATE STEP EXIT MESSAGE
