@@ -1,0 +1,164 @@
+"""Bakes whose builder or whose servers die, bakes at the same time, and steps that say too much."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.bake.conftest import Context
+from tests.bake.faults import Baking, builder_process, eventually, helper, tidy
+
+pytestmark = pytest.mark.machine
+StartBake = Callable[..., Baking]
+
+WAITING = "FROM debian:12\nRUN echo one >/one\nRUN echo running; sleep {seconds}; {then}\n"
+
+
+def waiting(context: Context, seconds: float = 2.0, then: str = "cat /one >/two") -> None:
+    context.write({"Machinefile": WAITING.format(seconds=seconds, then=then)})
+
+
+@pytest.mark.parametrize("victim", ["nspawn", "leader"])
+def test_a_builder_that_is_killed_fails_the_bake_clearly(
+    context: Context, start_bake: StartBake, victim: str
+) -> None:
+    waiting(context, seconds=60)
+    baking = start_bake()
+    baking.at("step_output", text="running")
+    killed = time.monotonic()
+    os.kill(builder_process(baking.builder(), victim), signal.SIGKILL)
+    assert baking.end() == 1
+    assert time.monotonic() - killed < 10
+    assert "error: the builder ended before its work was done" in baking.said
+    assert "→ bake again" in baking.said
+    assert tidy(context.home)
+    waiting(context, seconds=0)
+    assert context.bake()["cached"] == 1
+
+
+def test_a_bake_outlives_its_builders_shim(context: Context, start_bake: StartBake) -> None:
+    waiting(context, seconds=0.5)
+    baking = start_bake()
+    baking.at("step_output", text="running")
+    os.kill(builder_process(baking.builder(), "shim"), signal.SIGKILL)
+    assert (context.rootfs(baking.result()) / "two").read_text() == "one\n"
+    assert tidy(context.home)
+
+
+def test_servers_that_die_in_a_step_are_started_again(context: Context, start_bake: StartBake) -> None:
+    waiting(context, then="getent hosts metadata.google.internal >/two")
+    baking = start_bake()
+    baking.at("step_output", text="running")
+    before = {name: helper(context.home, name) for name in ("metadata", "dnsmasq")}
+    for pid in before.values():
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+    result = baking.result()
+    assert (context.rootfs(result) / "two").read_text().startswith("169.254.169.254")
+    for name, pid in before.items():
+        assert helper(context.home, name) not in (None, pid)
+    assert tidy(context.home)
+
+
+@pytest.mark.parametrize("phase", ["seal", "capture"])
+def test_servers_that_die_in_the_seal_are_started_again(
+    context: Context, start_bake: StartBake, phase: str
+) -> None:
+    context.write({"Machinefile": f"FROM debian:12\nENV PHASE={phase}\nRUN echo one >/one\n"})
+    baking = start_bake()
+    baking.at("phase_started", name=phase)
+    for name in ("metadata", "dnsmasq"):
+        pid = helper(context.home, name)
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+    root = context.rootfs(baking.result())
+    assert f"PHASE={phase}\n" in (root / "usr/lib/stoneware/image/env").read_text()
+    assert tidy(context.home)
+
+
+def test_of_two_equal_bakes_one_builds_and_one_waits(context: Context, start_bake: StartBake) -> None:
+    waiting(context, seconds=0.5)
+    first = start_bake()
+    first.at("step_output", text="running")
+    second = start_bake()
+    results = [baking.result() for baking in (first, second)]
+    assert results[0]["image_id"] == results[1]["image_id"]
+    assert [result["ran"] for result in results] == [2, 0]
+    assert "another bake of the same image is under way: waiting for it" in second.said
+    assert "waiting" not in first.said
+    assert tidy(context.home)
+
+
+def test_the_one_who_waits_builds_when_the_other_is_killed(context: Context, start_bake: StartBake) -> None:
+    waiting(context, seconds=0.5)
+    first = start_bake()
+    first.at("step_output", text="running")
+    second = start_bake()
+    second.until(lambda event: event["event"] == "note" and "waiting for it" in event["text"])
+    first.kill()
+    result = second.result()
+    assert (result["cached"], result["ran"]) == (1, 1)
+    context.run("ps")
+    assert tidy(context.home)
+
+
+def test_bakes_with_steps_in_common_go_on_side_by_side_while_prune_runs(
+    context: Context, start_bake: StartBake
+) -> None:
+    other = Context(context.path.parent / "other", context.home, f"{context.name[:50]}-other", context.stamp)
+    for place, word in ((context, "a"), (other, "b")):
+        common = f"FROM debian:12\nENV TEST={context.stamp}\nRUN sleep 0.5; echo common >/one\n"
+        place.path.mkdir(exist_ok=True)
+        (place.path / "Machinefile").write_text(f"{common}RUN sleep 0.3; echo {word} >/two\n")
+    bakes = [start_bake(), start_bake(of=other)]
+    bakes[0].at("step_started", index=1)
+    context.run("prune", "-f")
+    for baking, place, word in zip(bakes, (context, other), "ab", strict=True):
+        root = place.rootfs(baking.result())
+        assert (root / "one").read_text() + (root / "two").read_text() == f"common\n{word}\n"
+    assert tidy(context.home)
+    assert context.bake()["ran"] == 0, "prune keeps what tagged images are made of"
+
+
+LOUD = """\
+FROM debian:12
+RUN head -c 1000000 /dev/zero | tr '\\0' x
+RUN seq 200000
+RUN head -c 200000 /dev/urandom; printf '\\033[2J\\033]0;title\\007\\000\\377\\n'; echo after
+RUN sleep 1000 & setsid sleep 1000 & (trap '' TERM HUP; exec setsid sleep 1000) >/dev/null 2>&1 & echo left
+"""
+
+
+def test_loud_steps_and_those_that_leave_daemons_do_not_hold_a_bake(
+    context: Context, start_bake: StartBake
+) -> None:
+    context.write({"Machinefile": LOUD})
+    baking = start_bake()
+    texts: dict[int, list[str]] = {}
+
+    def take(event: dict[str, object]) -> bool:
+        if event["event"] == "step_output":
+            texts.setdefault(int(str(event["index"])), []).append(str(event["text"]))
+        return event["event"] == "phase_finished" and event["name"] == "capture"
+
+    baking.until(take)
+    baking.result()
+    assert "".join(texts[1]) == "x" * 1000000
+    assert texts[2] == [str(number) for number in range(1, 200001)]
+    assert texts[3][-1] == "after"
+    assert texts[4] == ["left"]
+    assert tidy(context.home)
+
+
+def test_a_user_who_removes_the_builder_is_told(context: Context, start_bake: StartBake) -> None:
+    waiting(context, seconds=60)
+    baking = start_bake()
+    baking.at("step_output", text="running")
+    context.run("rm", "-f", baking.builder().name)
+    assert baking.end() == 1
+    assert "the builder was removed before its work was done" in baking.said
+    assert eventually(lambda: tidy(context.home))
