@@ -12,11 +12,16 @@ from bench.place import BASE
 
 
 class Buildah:
-    """`buildah` with storage below a directory; overlay storage where the kernel can, else vfs."""
+    """`buildah` with storage below a directory.
+
+    Its storage is overlay, which it chooses itself where the kernel can, else vfs; BENCH_BUILDAH_STORAGE
+    names another one.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.driver = "overlay" if self._works("overlay") else "vfs"
+        default = "overlay" if self._works("overlay") else "vfs"
+        self.driver = os.environ.get("BENCH_BUILDAH_STORAGE", default)
 
     def _command(self, driver: str) -> list[str]:
         roots = [f"--root={self.directory}/{driver}", f"--runroot={self.directory}/{driver}-run"]
