@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from stoneware.durations import parse_duration
 from stoneware.errors import InputError
 from stoneware.launch import flags
 from stoneware.platform import PortMapping, VolumeMount
@@ -50,9 +51,9 @@ def test_sizes(text: str, wanted: int | None) -> None:
 def test_durations(text: str, wanted: float | None) -> None:
     if wanted is None:
         with pytest.raises(InputError, match="of --older-than"):
-            flags.parse_duration(text, "--older-than")
+            parse_duration(text, "--older-than")
     else:
-        assert flags.parse_duration(text, "x") == wanted
+        assert parse_duration(text, "x") == wanted
 
 
 @pytest.mark.parametrize("text", ["no", "always", "unless-stopped", "on-failure", "on-failure:3"])

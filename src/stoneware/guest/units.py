@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from stoneware.durations import parse_duration
 from stoneware.errors import InputError
 
 IMAGE_DIRECTORY = "/usr/lib/stoneware/image"
@@ -142,7 +143,7 @@ ExecStart=/usr/lib/stoneware/service-exec service
 ExecStopPost=-/usr/lib/stoneware/stoneware-report ended %n
 KillSignal={_signal(config.stop_signal)}
 KillMode=mixed
-TimeoutStopSec={_seconds(labels.get(_STOP_TIMEOUT, "90"))}
+TimeoutStopSec={parse_duration(labels.get(_STOP_TIMEOUT, "90"), f"LABEL {_STOP_TIMEOUT}"):g}
 SuccessExitStatus=143
 Restart=no
 TasksMax=infinity
@@ -164,15 +165,6 @@ def _signal(text: str) -> str:
     if not re.fullmatch(r"SIG([A-Z]+[0-9]?|RTM(IN\+|AX-)\d{1,2})", name):
         raise InputError(f"STOPSIGNAL {text!r} is not a signal", resolution="for example: STOPSIGNAL SIGQUIT")
     return name
-
-
-def _seconds(text: str) -> str:
-    if not re.fullmatch(r"\d{1,6}(\.\d+)?", text):
-        raise InputError(
-            f"the label {_STOP_TIMEOUT} must be a number of seconds, not {text!r}",
-            resolution=f"LABEL {_STOP_TIMEOUT}=90",
-        )
-    return text
 
 
 def _owned(paths: Sequence[str], unit: str) -> str:

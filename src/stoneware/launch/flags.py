@@ -17,7 +17,6 @@ _PORT = re.compile(
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmgt]?)b?", re.IGNORECASE)
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?")
 _RESTART = re.compile(r"no|always|unless-stopped|on-failure(:\d+)?")
 _FACTORS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _VARIABLE = re.compile(r"[^=\0]+")
@@ -110,15 +109,6 @@ def parse_size(text: str) -> int:
     if match is None:
         raise InputError(f"invalid size {text!r}", resolution="for example: --memory 512m")
     return int(float(match[1]) * _FACTORS[match[2].lower()])
-
-
-def parse_duration(text: str, what: str) -> float:
-    """Parse `90`, `90s`, `1m30s` or `2h` into seconds. Raises InputError that names `what`."""
-    match = _DURATION.fullmatch(text.strip())
-    if match is None or not any(match.groups()):
-        raise InputError(f"invalid duration {text!r} of {what}", resolution="for example: 90s, or 1m30s")
-    hours, minutes, seconds = (float(part or 0) for part in match.groups())
-    return hours * 3600 + minutes * 60 + seconds
 
 
 def parse_restart(text: str) -> str:

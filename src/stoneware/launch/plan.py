@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from stoneware.durations import parse_duration
 from stoneware.errors import InputError
 from stoneware.files import sha256_hex
 from stoneware.image.references import Catalogue, resolve_image
-from stoneware.launch.flags import check_name, exposed_port, parse_duration
+from stoneware.launch.flags import check_name, exposed_port
 from stoneware.machinefile.recipe import ImageConfig, config_from_document
 from stoneware.platform import MachineSpec, PortMapping, VolumeMount
 
