@@ -72,6 +72,7 @@ class Downloads:
             with urllib.request.urlopen(request, timeout=_TIMEOUT) as reply:  # noqa: S310
                 return self._keep(url, reply.read(), reply.headers)
         except urllib.error.HTTPError as error:
+            error.close()  # it is a reply as well
             if error.code == _NOT_MODIFIED and known:
                 return str(known["digest"])
             raise self._failed(url, f"the server answered {error.code} {error.reason}", where) from error

@@ -1,0 +1,75 @@
+"""An image store in a directory: checkpoints are names, images are documents. For plans without machines."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from stoneware.machinefile.recipe import ImageConfig, config_to_document
+
+
+@dataclasses.dataclass
+class FakeStore:
+    """Implements what a plan asks of `stoneware.platform.ImageStore`."""
+
+    root: Path
+    architecture: str = "amd64"
+    identity: str | None = "base-1"
+    checkpoints: set[str] = dataclasses.field(default_factory=set)
+    images: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    names: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def known_bases(self) -> tuple[str, ...]:
+        return ("debian:12", "debian:13")
+
+    def base_identity(self, _reference: str) -> str | None:
+        return self.identity
+
+    def ensure_base(self, _reference: str, **_: object) -> str:
+        raise AssertionError("a plan makes nothing")
+
+    def has_checkpoint(self, key: str) -> bool:
+        return key in self.checkpoints
+
+    def checkpoint_rootfs(self, key: str) -> Path:
+        return self.root / "checkpoints" / key
+
+    def image_ids(self) -> list[str]:
+        return list(self.images)
+
+    def image_document(self, image_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.images[image_id]["document"]
+        return found
+
+    def image_rootfs(self, image_id: str) -> Path:
+        return self.root / "images" / image_id
+
+    def manifest(self, image_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.images[image_id]["manifest"]
+        return found
+
+    def tags(self) -> dict[str, str]:
+        return dict(self.names)
+
+    def set_tag(self, reference: str, image_id: str) -> None:
+        self.names[reference] = image_id
+
+    def build_path(self, build_id: str) -> Path:
+        return self.root / "builds" / build_id
+
+    def build_lock_path(self, build_id: str) -> Path:
+        return self.root / "locks" / build_id
+
+    def records(self) -> Path:
+        (self.root / "records").mkdir(exist_ok=True)
+        return self.root / "records"
+
+    def add_image(self, name: str, key: str, config: ImageConfig) -> str:
+        image_id = "sha256:" + f"{len(self.images):064x}"
+        self.images[image_id] = {
+            "document": {"key": key},
+            "manifest": {"config": config_to_document(config), "name": name},
+        }
+        self.names[f"{name}:latest"] = image_id
+        return image_id
