@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.cli import context, main
+from stoneware.cli import context, program
 from tests.cli.fakes import HEALTHY, FakePlatform, FakeStore
 
 COMMANDS = ["bake", "cp", "execute", "images", "inspect", "logs", "machines", "prune", "run", "volume"]
@@ -59,7 +59,7 @@ def cli(store: FakeStore, platform: FakePlatform, monkeypatch: pytest.MonkeyPatc
             streams.setattr(sys, "stdout", out)
             streams.setattr(sys, "stderr", err)
             streams.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
-            code = main.run(words)
+            code = program.run(words)
         texts = [stream.buffer.getvalue().decode() for stream in (out, err)]  # type: ignore[attr-defined]
         return Result(code, *texts)
 

@@ -162,7 +162,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 def test_quick_commands_import_nothing_slow(words: tuple[str, ...], heavy: str) -> None:
     code = f"""
 import sys
-from stoneware.cli.main import run
+from stoneware.cli.program import run
 assert run({list(words)!r}) == 0
 print([name for name in {heavy.split()!r} if name in sys.modules], file=sys.stderr)
 """

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stoneware.bake.events import Note, Reporter
+from stoneware.bake.memo import Memo
 from stoneware.bake.options import BakeOptions, BakeResult
 from stoneware.bake.origin import origin_tags
 from stoneware.bake.plan import HIT, RUN, BakePlan
@@ -39,8 +40,8 @@ def plan(options: BakeOptions, store: ImageStore) -> BakePlan:
     return Planner(options, store, references_of(options)[0].name, offline=True).plan()
 
 
-def bake(options: BakeOptions, place: Place, reporter: Reporter) -> BakeResult:
-    """Bake an image and tag it.
+def bake(options: BakeOptions, place: Place, reporter: Reporter, *, memo: Memo | None = None) -> BakeResult:
+    """Bake an image and tag it; what decided the bake is kept in `memo`.
 
     Raises InputError for what is wrong with the input, BuildError when a step, the seal or a check fails.
     """
@@ -48,17 +49,20 @@ def bake(options: BakeOptions, place: Place, reporter: Reporter) -> BakeResult:
     references = references_of(options)
     # Whoever removes what nothing uses takes this lock for itself.
     with locked(place.store.build_lock_path(BAKES), shared=True):
-        return _bake(options, place, reporter, references, started)
+        planner = Planner(options, place.store, references[0].name)
+        made, result = _bake(planner, place, reporter, references, started)
+        if memo is not None:
+            memo.keep(planner, made, result)
+        return result
 
 
 def _bake(
-    options: BakeOptions,
+    planner: Planner,
     place: Place,
     reporter: Reporter,
     references: tuple[Reference, ...],
     started: float,
-) -> BakeResult:
-    planner = Planner(options, place.store, references[0].name)
+) -> tuple[BakePlan, BakeResult]:
     made = planner.plan()
     _warn(made, reporter)
     if made.image.action == RUN:
@@ -73,7 +77,7 @@ def _bake(
     tags = _tag(place.store, references, origin, image_id)
     ran = [] if made.image.action == HIT else [step for stage in made.builds for step in stage.to_run]
     total = sum(len(stage.steps) for stage in made.stages)
-    return BakeResult(
+    return made, BakeResult(
         image_id, tags, origin.commit, origin.dirty, total - len(ran), len(ran), time.monotonic() - started
     )
 
@@ -117,6 +121,8 @@ def _tag(
     for reference in references:
         for tag in (reference.tag, DEFAULT_TAG, *origin_tags(origin)):
             wanted[str(Reference(reference.name, tag))] = None
+    known = store.tags()
     for tag in wanted:
-        store.set_tag(tag, image_id)
+        if known.get(tag) != image_id:
+            store.set_tag(tag, image_id)
     return tuple(wanted)

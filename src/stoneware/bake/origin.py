@@ -2,50 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from stoneware.bake.worktree import Asked, ask_prefix
 from stoneware.image.manifest import Origin
-from stoneware.process import run, which
 
-# Root often bakes a user's checkout; Git would refuse it. The monitor is a program the checkout could name.
-_GIT = ("git", "-c", "safe.directory=*", "-c", "core.fsmonitor=false")
-_IGNORED = "!!"
+_HEAD = "# branch.oid "
+# How many words stand before the path in each kind of entry of Git's status, format 2.
+_FIELDS = {"1": 8, "2": 9, "u": 10, "?": 1, "!": 1}
 
 
-def read_origin(context: Path, included: Callable[[str], bool], used: Iterable[str]) -> Origin:
+def read_origin(
+    context: Path, included: Callable[[str], bool], used: Iterable[str], status: str | None = None
+) -> Origin:
     """Return the commit of the checkout that holds `context`; no commit outside Git.
 
     `included` says whether a path (relative to the context) is in the context after the ignore file.
-    Files that Git ignores count as a difference only where a step copies them (`used`).
+    Files that Git ignores count as a difference only where a step copies them (`used`). `status` is
+    Git's answer where it has been asked already.
     """
-    if which("git") is None:
+    entries = (Asked(str(context)).answer() if status is None else status).split("\0")
+    heads = [entry.removeprefix(_HEAD) for entry in entries if entry.startswith(_HEAD)]
+    if not heads or heads[0] == "(initial)":
         return Origin(None, dirty=False)
-    head = run([*_GIT, "rev-parse", "--verify", "--quiet", "HEAD"], cwd=context, check=False)
-    if head.returncode != 0:
-        return Origin(None, dirty=False)
-    return Origin(head.stdout.strip(), dirty=_differs(context, included, frozenset(used)))
+    changes = list(_changes(entries))
+    prefix = ask_prefix(str(context)).answer().rstrip("\n") if changes else ""
+    paths = [(kind, path.removeprefix(prefix)) for kind, path in changes]
+    return Origin(heads[0], dirty=_differs(paths, included, frozenset(used)))
 
 
-def _differs(context: Path, included: Callable[[str], bool], used: frozenset[str]) -> bool:
-    status = run(
-        [
-            *_GIT,
-            "status",
-            "--porcelain=v1",
-            "-z",
-            "--no-renames",
-            "--untracked-files=all",
-            "--ignored",
-            "--",
-            ".",
-        ],
-        cwd=context,
-    )
-    prefix = run([*_GIT, "rev-parse", "--show-prefix"], cwd=context).stdout.rstrip("\n")
-    for entry in filter(None, status.stdout.split("\0")):
-        code, path = entry[:2], entry[3:].removeprefix(prefix)
-        if code == _IGNORED:
+def _changes(entries: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for entry in entries:
+        kind = entry[:1]
+        if kind in _FIELDS:
+            yield kind, entry.split(" ", _FIELDS[kind])[-1]
+
+
+def _differs(
+    changes: Iterable[tuple[str, str]], included: Callable[[str], bool], used: frozenset[str]
+) -> bool:
+    for kind, path in changes:
+        if kind == "!":
             if any(name == path or name.startswith(path.rstrip("/") + "/") for name in used):
                 return True
         elif included(path):

@@ -1,105 +1,20 @@
-"""The command line's entry point: run one command, show what went wrong, return the exit code."""
+"""The command line's entry point. Most of it is loaded only when there is something to do."""
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Sequence
-from typing import Annotated, Any
 
-import typer
-import typer.main
-from typer.exceptions import TyperException
-
-from stoneware.cli.group import HELP_NAMES, LazyGroup
-from stoneware.errors import StonewareError
-from stoneware.ui.errors import render_error
-
-PROGRAM = "stoneware"
-COMPLETE_VARIABLE = "_STONEWARE_COMPLETE"
-USAGE = 2
-INTERRUPTED = 130
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        from stoneware import __version__
-
-        typer.echo(f"stoneware {__version__}")
-        raise typer.Exit
-
-
-def root(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
-    ] = False,
-) -> None:
-    """A Docker workflow for virtual machines: bake an image, boot machines from it."""
-
-
-def command() -> Any:
-    """Return the root command."""
-    app = typer.Typer(
-        cls=LazyGroup,
-        add_completion=False,
-        rich_markup_mode=None,
-        no_args_is_help=False,
-        context_settings={"help_option_names": HELP_NAMES},
-    )
-    app.callback(invoke_without_command=False)(root)
-    return typer.main.get_command(app)
-
-
-def run(arguments: Sequence[str]) -> int:
-    """Run the command that the arguments name and return its exit code; errors go to stderr."""
-    words = list(arguments) or ["--help"]
-    if COMPLETE_VARIABLE in os.environ:
-        prepare_completion()
-    try:
-        code = command().main(words, prog_name=PROGRAM, complete_var=COMPLETE_VARIABLE, standalone_mode=False)
-        sys.stdout.flush()
-    except StonewareError as error:
-        sys.stdout.flush()
-        sys.stderr.write(render_error(error, colour=sys.stderr.isatty()))
-        return error.exit_code
-    except typer.Abort:  # a question that was answered with no
-        sys.stderr.write("cancelled, nothing was done\n")
-        return USAGE
-    except TyperException as error:
-        return _usage_error(error)
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:
-        return _reader_gone()
-    return code if isinstance(code, int) else 0
-
-
-def prepare_completion() -> None:
-    """Make typer's completion classes known; it does so itself only with its --install-completion."""
-    from typer.completion import get_completion_inspect_parameters
-
-    get_completion_inspect_parameters()
-
-
-def _usage_error(error: Exception) -> int:
-    message = getattr(error, "format_message", error.__str__)()
-    context = getattr(error, "ctx", None)
-    path = context.command_path if context is not None else PROGRAM
-    shown = StonewareError(message, resolution=f"{path} --help")
-    sys.stderr.write(render_error(shown, colour=sys.stderr.isatty()))
-    return USAGE
-
-
-def _reader_gone() -> int:
-    # Whoever read our output has seen enough. Nothing may be flushed into the closed pipe at exit.
-    sink = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(sink, sys.stdout.fileno())
-    return 1
+from stoneware.cli.baked import bake_again
 
 
 def main() -> None:
     """Run the program on its own arguments."""
-    sys.exit(run(sys.argv[1:]))
+    code = bake_again(sys.argv[1:])
+    if code is None:
+        from stoneware.cli.program import run
+
+        code = run(sys.argv[1:])
+    sys.exit(code)
 
 
 if __name__ == "__main__":

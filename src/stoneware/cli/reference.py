@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stoneware.cli import catalog, group
-from stoneware.cli.main import PROGRAM, command
+from stoneware.cli.program import PROGRAM, command
 
 _HEAD = """\
 # Command line reference

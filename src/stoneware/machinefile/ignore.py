@@ -7,7 +7,7 @@ paths from the root of the context, so it cannot be used.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -187,18 +187,24 @@ def read_ignore(text: str, filename: str) -> Matcher:
     return compile_patterns(patterns, filename, lines)
 
 
-def load_ignore(context: Path, machinefile: Path | None = None) -> Matcher:
-    """Return the matcher for a context directory: of the first ignore file there is.
+def ignore_files(context: Path, machinefile: Path | None = None) -> Iterator[Path]:
+    """Yield where the ignore file of a context may be, what counts most first.
 
     In this order: `<Machinefile>.machineignore` beside the Machinefile, `.machineignore` in the context,
     `<Machinefile>.dockerignore`, `.dockerignore`.
     """
     for suffix in (".machineignore", ".dockerignore"):
-        beside = [machinefile.with_name(machinefile.name + suffix)] if machinefile else []
-        for path in (*beside, context / suffix):
-            try:
-                text = path.read_text(encoding="utf-8", errors="surrogateescape")
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            return read_ignore(text, path.name)
+        if machinefile:
+            yield machinefile.with_name(machinefile.name + suffix)
+        yield context / suffix
+
+
+def load_ignore(context: Path, machinefile: Path | None = None) -> Matcher:
+    """Return the matcher for a context directory: of the first ignore file there is (see `ignore_files`)."""
+    for path in ignore_files(context, machinefile):
+        try:
+            text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        return read_ignore(text, path.name)
     return Matcher()

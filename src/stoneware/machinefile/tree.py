@@ -63,6 +63,8 @@ class Tree:
     cache: DigestCache = field(default_factory=DigestCache)
     owners: bool = False
     hashed: bool = True
+    # Of the context: all that was looked at, on this computer, as it was at first; None: it is not there.
+    seen: dict[str, os.stat_result | None] = field(default_factory=dict, repr=False)
 
     def real(self, path: str) -> str:
         """Return the path inside the root with all symbolic links followed inside it; it need not exist.
@@ -90,10 +92,22 @@ class Tree:
         return "/".join(done)
 
     def _link(self, path: str) -> str | None:
+        host = self.host(path)
         try:
-            return os.readlink(self.host(path))  # noqa: PTH115 - pathlib would clean the target
+            self._see(host)
+            return os.readlink(host)  # noqa: PTH115 - pathlib would clean the target
         except OSError:
             return None
+
+    def _see(self, host: str) -> os.stat_result | None:
+        status: os.stat_result | None
+        try:
+            status = os.lstat(host)
+        except (FileNotFoundError, NotADirectoryError):
+            status = None
+        if self.hashed:
+            self.seen.setdefault(host, status)
+        return status
 
     def host(self, path: str) -> str:
         """Return where a path of the tree is on this computer."""
@@ -101,9 +115,8 @@ class Tree:
 
     def stat(self, path: str) -> os.stat_result | None:
         """Return the status of a path that is there and not ignored, without following its last link."""
-        try:
-            status = os.lstat(self.host(path))
-        except (FileNotFoundError, NotADirectoryError):
+        status = self._see(self.host(path))
+        if status is None:
             return None
         if path and self.ignore.patterns and self.ignore.matches(path):
             return status if stat_module.S_ISDIR(status.st_mode) and self._has_children(path) else None
@@ -128,7 +141,9 @@ class Tree:
 
     def _walk(self, path: str, parent: ParentMatch) -> Iterator[tuple[str, os.stat_result]]:
         matcher = self.ignore
-        with os.scandir(self.host(path)) as listing:
+        host = self.host(path)
+        self._see(host)
+        with os.scandir(host) as listing:
             found = sorted(listing, key=lambda entry: os.fsencode(entry.name))
         for entry in found:
             name = f"{path}/{entry.name}" if path else entry.name
@@ -158,6 +173,8 @@ class Tree:
         """Return the entry of one path of the tree, under the name it has in the archive."""
         kind = _KINDS[stat_module.S_IFMT(status.st_mode)]
         host = self.host(path)
+        if self.hashed:
+            self.seen.setdefault(host, status)
         regular = kind == "file"
         return Entry(
             name=name,

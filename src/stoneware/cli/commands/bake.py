@@ -11,16 +11,16 @@ import typer
 
 from stoneware.bake.options import BakeOptions, OnFailure, SecretSource
 from stoneware.cli import options
+from stoneware.cli.baked import COMMANDS, JSON, QUIET, SUMMARY, show
 from stoneware.cli.context import open_platform, open_store
 from stoneware.cli.interrupts import as_interrupts
-from stoneware.cli.output import print_json, print_line, print_table, say
+from stoneware.cli.output import print_json, print_table, say
 from stoneware.errors import InputError
 from stoneware.launch.flags import parse_values
 from stoneware.ui.progress import Style, make_display
-from stoneware.ui.text import duration, one_line, short_id
+from stoneware.ui.text import one_line
 
 if TYPE_CHECKING:
-    from stoneware.bake.options import BakeResult
     from stoneware.bake.plan import BakePlan
 
 ListOption = list[str] | None
@@ -103,8 +103,10 @@ def bake(
 
 def _bake(wanted: BakeOptions, style: Style, *, json_output: bool, quiet: bool) -> None:
     from stoneware.bake import api
+    from stoneware.bake.memo import Memo
     from stoneware.local import store_pool
 
+    shown = JSON if json_output else QUIET if quiet else SUMMARY
     store = open_store()
     place = api.Place(open_platform(store), store)
     with (
@@ -112,24 +114,9 @@ def _bake(wanted: BakeOptions, style: Style, *, json_output: bool, quiet: bool) 
         store_pool.clear_errors(store.home),
         make_display(style, sys.stderr) as display,
     ):
-        result = api.bake(wanted, place, display)
-    if json_output:
-        print_json(result.to_document())
-    elif quiet:
-        print_line(result.image_id)
-    else:
-        _summary(result)
-
-
-def _summary(result: BakeResult) -> None:
-    commit = "no commit" if result.commit is None else f"commit {result.commit[:7]}"
-    state = ", work tree differs" if result.dirty else ""
-    say(
-        f"image {short_id(result.image_id)} ({commit}{state}): "
-        f"{result.cached} cached, {result.ran} run, {duration(result.seconds)}"
-    )
-    for tag in result.tags:
-        print_line(tag)
+        memo = Memo(str(store.home), sys.argv[1:], shown) if {*sys.argv[1:2]} & {*COMMANDS} else None
+        result = api.bake(wanted, place, display, memo=memo)
+    show(result.to_document(), shown)
 
 
 def _plan(wanted: BakeOptions, *, json_output: bool) -> None:

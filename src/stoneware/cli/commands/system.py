@@ -35,7 +35,7 @@ def completion(
         )
     from typer.completion import shell_complete
 
-    from stoneware.cli.main import COMPLETE_VARIABLE, PROGRAM, command, prepare_completion
+    from stoneware.cli.program import COMPLETE_VARIABLE, PROGRAM, command, prepare_completion
 
     prepare_completion()
     root = command()
