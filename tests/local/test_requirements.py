@@ -89,16 +89,23 @@ def test_control_groups_of_each_kind_of_host() -> None:
         ("/sys/fs/cgroup/cpu,cpuacct/stoneware/m1/cpu.cfs_period_us", "100000"),
         ("/sys/fs/cgroup/cpu,cpuacct/stoneware/m1/cpu.cfs_quota_us", "50000"),
     ]
-    unified = cgroups.plan(cgroups.probe(V2, systemd=False), "m1", 1 << 28, 2)
+    unified_host = cgroups.probe(V2, systemd=False, controllers="cpu memory")
+    unified = cgroups.plan(unified_host, "m1", 1 << 28, 2)
     assert unified.kind == "v2"
     assert "memory.max 268435456" in unified.limits
     assert "cpu.max 200000 100000" in unified.limits
-    scope = cgroups.plan(cgroups.probe(V2, systemd=True), "m1", 1 << 28, 2)
-    assert scope.kind == "scope"
-    assert scope.prefix[0] == "systemd-run"
-    assert {"--property=Delegate=yes", "--property=MemoryMax=268435456"} <= set(scope.prefix)
-    with pytest.raises(HostError, match="no control group for memory"):
-        cgroups.plan(cgroups.probe("", systemd=False), "m1", 1 << 28, None)
+    booted = cgroups.probe(V2, systemd=True, controllers="cpu memory")
+    unit = cgroups.plan(booted, "m1", 1 << 28, 2)
+    assert (unit.kind, unit.prefix[0], unit.v1) == ("unit", "systemd-run", ())
+    assert {"--property=Delegate=yes", "--property=MemoryMax=268435456"} <= set(unit.prefix)
+    assert cgroups.outlive(booted, "x")[0] == "systemd-run"
+    assert cgroups.outlive(unified_host, "x") == ()
+    hybrid = cgroups.plan(cgroups.probe(V1, systemd=True), "m1", 1 << 28, 0.5)
+    assert (hybrid.kind, hybrid.v1) == ("v1-unit", ())
+    assert "--property=CPUQuota=50%" in hybrid.prefix
+    for lacking in (cgroups.probe("", systemd=False), cgroups.probe(V2, systemd=True, controllers="cpu")):
+        with pytest.raises(HostError, match="no control group for memory"):
+            cgroups.plan(lacking, "m1", 1 << 28, None)
 
 
 def test_users_as_docker_reads_them(tmp_path: Path) -> None:

@@ -10,33 +10,40 @@ from stoneware.errors import HostError, InputError
 
 CPU_PERIOD = 100_000  # microseconds; the kernel's own default
 SMALLEST_MEMORY = 16 << 20
+_CONTROLLERS = Path("/sys/fs/cgroup/cgroup.controllers")
 
 
 @dataclass(frozen=True)
 class HostGroups:
-    """How the host's control groups are mounted; `v1` maps a controller to where its hierarchy is."""
+    """How the host's control groups are mounted; `v1` maps a controller to where its hierarchy is.
+
+    `controllers` are those that the host's version 2 has.
+    """
 
     unified: bool
     systemd: bool
     v1: tuple[tuple[str, Path], ...]
+    controllers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class MachineGroups:
     """How one machine enters its groups: see the variables of shim.sh.
 
-    `prefix` goes in front of the shim's command, `v1` are the groups it enters (made, with limits set, by
-    `prepare`), `limits` the lines it writes into its own cgroup2 group.
+    `prefix` goes in front of the shim's command where systemd starts it, `v1` are the groups it enters (made,
+    with limits set, by `prepare`), `limits` the lines it writes into its own cgroup2 group.
     """
 
-    kind: str  # v1, v2 or scope
+    kind: str  # v1, v2, unit or v1-unit
     prefix: tuple[str, ...] = ()
     v1: tuple[Path, ...] = ()
     settings: tuple[tuple[Path, str], ...] = ()
     limits: tuple[str, ...] = ()
 
 
-def probe(mountinfo: str | None = None, *, systemd: bool | None = None) -> HostGroups:
+def probe(
+    mountinfo: str | None = None, *, systemd: bool | None = None, controllers: str | None = None
+) -> HostGroups:
     """Read from /proc/self/mountinfo how control groups are mounted here; forks nothing."""
     text = Path("/proc/self/mountinfo").read_text() if mountinfo is None else mountinfo
     unified, v1 = False, []
@@ -49,7 +56,9 @@ def probe(mountinfo: str | None = None, *, systemd: bool | None = None) -> HostG
             names = options.split(",")
             v1 += [(name, Path(where)) for name in ("memory", "cpu", "pids") if name in names]
     booted = Path("/run/systemd/system").is_dir() if systemd is None else systemd
-    return HostGroups(unified=unified, systemd=booted, v1=tuple(v1))
+    if controllers is None:
+        controllers = _CONTROLLERS.read_text() if unified else ""
+    return HostGroups(unified, booted, tuple(v1), frozenset(controllers.split()))
 
 
 def plan(host: HostGroups, machine_id: str, memory: int | None, cpus: float | None) -> MachineGroups:
@@ -58,8 +67,9 @@ def plan(host: HostGroups, machine_id: str, memory: int | None, cpus: float | No
     Raises InputError or HostError for limits it cannot have.
     """
     _check_limits(memory, cpus)
+    _check_controllers(host, memory, cpus)
     if host.systemd:
-        return MachineGroups("scope" if host.unified else "v1", prefix=_scope(machine_id, memory, cpus))
+        return MachineGroups("unit" if host.unified else "v1-unit", prefix=_unit(machine_id, memory, cpus))
     if host.unified:
         return MachineGroups("v2", limits=_unified_limits(memory, cpus))
     return _legacy(host, machine_id, memory, cpus)
@@ -75,15 +85,38 @@ def _check_limits(memory: int | None, cpus: float | None) -> None:
         raise InputError(f"--cpus {cpus} is too little", resolution="stoneware run --cpus 0.5 …")
 
 
-def _scope(machine_id: str, memory: int | None, cpus: float | None) -> tuple[str, ...]:
-    properties = ["Delegate=yes", f"Description=Stoneware machine {machine_id}"]
+def _check_controllers(host: HostGroups, memory: int | None, cpus: float | None) -> None:
+    there = host.controllers if host.unified else {name for name, _ in host.v1}
+    for name, wanted in (("memory", memory), ("cpu", cpus)):
+        if wanted is not None and name not in there:
+            where = _CONTROLLERS if host.unified else "/proc/self/mountinfo"
+            raise HostError(
+                f"this computer has no control group for {name}",
+                details=f"There is no {name} controller in {where}.",
+                resolution="run the machine without that limit",
+            )
+
+
+def _unit(machine_id: str, memory: int | None, cpus: float | None) -> tuple[str, ...]:
+    """Return the command that has systemd run a shim.
+
+    As a service, not a scope: at a shutdown the shim alone is asked to end then, and powers its machine off.
+    """
+    properties = [
+        f"Description=Stoneware machine {machine_id}",
+        "Delegate=yes",
+        "KillMode=mixed",
+        "OOMPolicy=continue",  # a process that ran out of memory in a machine is the machine's own affair
+        "TasksMax=16384",  # as systemd-nspawn@.service
+        "After=network.target",
+    ]
     if memory is not None:
-        properties.append(f"MemoryMax={memory}")
+        properties += [f"MemoryMax={memory}", "MemorySwapMax=0"]
     if cpus is not None:
         properties.append(f"CPUQuota={max(1, round(cpus * 100))}%")
     flags = [f"--property={text}" for text in properties]
     unit = f"--unit=stoneware-{machine_id}"
-    return ("systemd-run", "--scope", "--quiet", "--collect", "--slice=machine.slice", unit, *flags, "--")
+    return ("systemd-run", "--quiet", "--collect", "--slice=machine.slice", unit, *flags)
 
 
 def _unified_limits(memory: int | None, cpus: float | None) -> tuple[str, ...]:
@@ -96,13 +129,6 @@ def _unified_limits(memory: int | None, cpus: float | None) -> tuple[str, ...]:
 def _legacy(host: HostGroups, machine_id: str, memory: int | None, cpus: float | None) -> MachineGroups:
     """Use the v1 hierarchies: a machine leaves its creator's groups even where it has no limits."""
     where = dict(host.v1)
-    for name, wanted in (("memory", memory), ("cpu", cpus)):
-        if wanted is not None and name not in where:
-            raise HostError(
-                f"this computer has no control group for {name}",
-                details=f"There is no {name} hierarchy in /proc/self/mountinfo.",
-                resolution="run the machine without that limit",
-            )
     groups = {name: root / "stoneware" / machine_id for name, root in where.items()}
     settings: list[tuple[Path, str]] = []
     if memory is not None:
@@ -148,7 +174,36 @@ def _remove_group(path: Path) -> None:
         return  # a process is still leaving; the next command finds the group again
 
 
-def enter(machine_id: str, host: HostGroups) -> list[Path]:
-    """Return the cgroup.procs files that put a process beside a running machine, under its limits."""
-    candidates = [root / "stoneware" / machine_id for _, root in host.v1]
-    return [path / "cgroup.procs" for path in dict.fromkeys(candidates) if path.is_dir()]
+def outlive(host: HostGroups, description: str) -> tuple[str, ...]:
+    """Return the prefix of a command that must not end with the systemd unit it is started from."""
+    if not host.systemd:
+        return ()
+    flags = ("--scope", "--quiet", "--collect", "--slice=system.slice", f"--description={description}")
+    return ("systemd-run", *flags, "--")
+
+
+def enter(host: HostGroups, leader: int, own: str) -> list[Path]:
+    """Return the cgroup.procs files that put a process beside a running machine, under its limits.
+
+    `own` is the machine's control group of version 2 as its shim named it.
+    """
+    if host.unified:
+        return _beside(Path(own) / "exec") if own.startswith("/sys/fs/cgroup/") else []
+    try:
+        lines = Path(f"/proc/{leader}/cgroup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    entries = [line.split(":", 2) for line in lines]
+    groups = {name: path for _, names, path in entries for name in names.split(",")}
+    # In a container of its own a machine's group can be out of sight (/..): then it has no limits of ours.
+    found = [root / groups[name][1:] for name, root in host.v1 if ".." not in groups.get(name, "..")]
+    return [path / "cgroup.procs" for path in dict.fromkeys(found) if path.is_dir()]
+
+
+def _beside(group: Path) -> list[Path]:
+    """Make a group next to the machine's: only a group without groups below it takes processes."""
+    try:
+        group.mkdir(exist_ok=True)
+    except OSError:
+        return []  # the machine is just ending
+    return [group / "cgroup.procs"]

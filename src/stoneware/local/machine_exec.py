@@ -23,7 +23,7 @@ _CHANGE_DIRECTORY = 'cd -- "$1" || exit 126; shift; exec "$@"'
 
 def execute(
     leader: int,
-    machine_id: str,
+    group: str,
     argv: Sequence[str],
     *,
     tty: bool = False,
@@ -34,7 +34,8 @@ def execute(
 ) -> int:
     """Run a command in a machine on our own standard streams and return its exit code.
 
-    Arguments and environment pass as they are: no shell reads them. `user` is Docker's NAME|UID[:GROUP|GID].
+    Arguments and environment pass as they are: no shell reads them. `group` is the machine's control group as
+    its shim named it. `user` is Docker's NAME|UID[:GROUP|GID].
     As with Docker, a signal's death is 128 + its number. Raises InputError for an unknown user or a `tty`
     without a terminal.
     """
@@ -48,7 +49,8 @@ def execute(
     if tty:
         words = ["/usr/bin/script", "--quiet", "--return", "--command", shlex.join(words), "/dev/null"]
         environment["SHELL"] = "/bin/sh"
-    return _run(enter(leader, words), environment, machine_id, interactive=interactive)
+    groups = cgroups.enter(cgroups.probe(), leader, group)
+    return _run(enter(leader, words), environment, groups, interactive=interactive)
 
 
 def enter(leader: int, argv: Sequence[str]) -> list[str]:
@@ -72,9 +74,7 @@ def _environment(who: User, extra: Mapping[str, str], *, tty: bool) -> dict[str,
     return environment
 
 
-def _run(argv: Sequence[str], env: Mapping[str, str], machine_id: str, *, interactive: bool) -> int:
-    groups = cgroups.enter(machine_id, cgroups.probe())
-
+def _run(argv: Sequence[str], env: Mapping[str, str], groups: Sequence[Path], *, interactive: bool) -> int:
     def under_limits() -> None:
         for group in groups:
             group.write_text("0")

@@ -26,6 +26,7 @@ from stoneware.platform import MachineSpec
 _NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
 _HOSTNAME = re.compile(rf"{_NAME.pattern}(?:\.{_NAME.pattern})*")
 _RESTART = re.compile(r"no|always|unless-stopped|on-failure(?::[0-9]{1,9})?")
+_UNIT_TIMEOUT = 10.0  # seconds for systemd to forget a unit that has ended
 _LEADER_TIMEOUT = 30.0  # seconds for nspawn to set a machine up; 0.1 s on an idle computer
 
 
@@ -104,7 +105,7 @@ def launch(store: Store, paths: Paths, spec: MachineSpec, network: tuple[str, st
     state: dict[str, Any] = read_json(paths.root / "state.json") or {}
     groups = cgroups.plan(cgroups.probe(), state["id"], spec.memory, spec.cpus)
     cgroups.prepare(groups)
-    for stale in ("shim", "nspawn", "leader", "exit", "error", "stop", "cgroup"):
+    for stale in ("shim", "nspawn", "leader", "exit", "error", "stop", "down", "cgroup"):
         (paths.run / stale).unlink(missing_ok=True)
     # Marked as started first: a kill from here on leaves a stopped machine, not one that nobody knows.
     write_json(paths.root / "state.json", {**state, "started": time.time(), "boot": boot_id()}, mode=0o600)
@@ -113,11 +114,41 @@ def launch(store: Store, paths: Paths, spec: MachineSpec, network: tuple[str, st
     text = _settings(store, paths, spec, machine_id=state["id"], groups=groups, network=network)
     write_atomic(settings, text, mode=0o600)
     shim = Path(str(resources.files("stoneware.local") / "shim.sh"))
+    argv = ["unshare", "--mount", "--propagation", "slave", "sh", str(shim), str(settings)]
     with (paths.root / "shim.log").open("wb") as log:
-        argv = ["setsid", "--fork", *groups.prefix]
-        argv += ["unshare", "--mount", "--propagation", "slave", "sh", str(shim), str(settings)]
-        _spawn(argv, log.fileno())
+        if groups.prefix:
+            _start_unit([*groups.prefix, *_unit_properties(paths, spec), "--", *argv])
+        else:
+            _spawn(["setsid", "--fork", *argv], log.fileno())
     _await_leader(paths)
+
+
+def _unit_properties(paths: Paths, spec: MachineSpec) -> list[str]:
+    env = process.tool_environment()
+    log = f"append:{paths.root / 'shim.log'}"
+    return [
+        f"--property=StandardOutput={log}",
+        f"--property=StandardError={log}",
+        f"--property=TimeoutStopSec={spec.stop_timeout + 5:g}",
+        *(f"--setenv={name}={env[name]}" for name in ("PATH", "HOME", "LC_ALL") if name in env),
+    ]
+
+
+def _start_unit(argv: Sequence[str]) -> None:
+    """Have systemd start a shim. Raises HostError when it does not."""
+    deadline = time.monotonic() + _UNIT_TIMEOUT
+    while True:
+        done = process.run(argv, check=False)
+        if done.returncode == 0:
+            return
+        # The unit of the machine's last run goes a moment after the machine itself.
+        if "already" not in done.stderr or time.monotonic() > deadline:
+            raise HostError(
+                "systemd does not start the machine",
+                details=done.stderr.strip(),
+                resolution="systemctl status    # then run the command again",
+            )
+        time.sleep(0.01)
 
 
 def _spawn(argv: Sequence[str], log: int) -> None:

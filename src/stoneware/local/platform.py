@@ -47,12 +47,12 @@ class LocalPlatform:
             raise InputError(f"there is no machine {name!r}", resolution="stoneware ps -a")
         return paths
 
-    def _leader(self, name: str) -> tuple[Paths, int, str]:
+    def _leader(self, name: str) -> tuple[Paths, int]:
         paths = self._existing(name)
         machine = machine_record.observe(paths)
         if machine is None or machine.leader is None:
             raise MachineError(f"the machine {name!r} is not running", resolution=f"stoneware start {name}")
-        return paths, machine.leader, machine.id
+        return paths, machine.leader
 
     # -- life ----------------------------------------------------------------------------------------------
 
@@ -73,7 +73,7 @@ class LocalPlatform:
             with self._volumes_of(spec):
                 machine_start.make_directory(self.store, wanted, f"m{secrets.token_hex(4)}")
             try:
-                self._start(paths)
+                self.start_locked(paths)
             except BaseException:
                 self.remove_locked(paths)
                 raise
@@ -102,7 +102,8 @@ class LocalPlatform:
                     )
             yield
 
-    def _start(self, paths: Paths) -> None:
+    def start_locked(self, paths: Paths) -> None:
+        """Start a machine that does not run; the caller holds its lock."""
         spec = machine_record.read_spec(paths)
         state: dict[str, Any] = read_json(paths.root / "state.json") or {}
         if spec is None:
@@ -135,7 +136,7 @@ class LocalPlatform:
         paths = self._existing(name)
         with self.store.lock("machines", name):
             if not machine_record.shown_processes(paths).alive:
-                self._start(self._existing(name))
+                self.start_locked(self._existing(name))
         return self._observed(paths)
 
     def stop(self, name: str, *, timeout: float | None = None) -> None:
@@ -264,9 +265,10 @@ class LocalPlatform:
         workdir: str = "",
     ) -> int:
         """Run a command in a running machine on our own standard streams and return its exit code."""
-        _, leader, machine_id = self._leader(name)
+        paths, leader = self._leader(name)
+        group = machine_record.control_group(paths)
         return machine_exec.execute(
-            leader, machine_id, argv, tty=tty, interactive=interactive, env=env, user=user, workdir=workdir
+            leader, group, argv, tty=tty, interactive=interactive, env=env, user=user, workdir=workdir
         )
 
     def copy_out(self, name: str, path: str, destination: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stoneware.errors import StonewareError
-from stoneware.files import locked, read_json
+from stoneware.files import locked, read_json, write_json
 from stoneware.local import btrfs, machine_record, machine_stop, store_pool
 from stoneware.local import router as routers
 from stoneware.local.machine_record import Paths
@@ -28,6 +28,8 @@ _NOUNS = {
 
 def recover(store: Store) -> list[str]:
     """Remove what killed commands left over and say so, a sentence for each thing.
+
+    After a reboot of this computer it starts the machines whose restart policy says so: there is no daemon.
 
     Cheap where there is nothing to do: some directories are read, nothing is forked. What belongs to a
     command that lives is left alone: it holds the lock.
@@ -52,6 +54,8 @@ def _recover_machine(platform: LocalPlatform, paths: Paths) -> list[str]:
             reason = _left_over(platform.store, paths)
             if reason == "attached":
                 platform.release(paths)
+            elif reason == "rebooted":
+                return [_start_again(platform, paths)]
             elif reason:
                 platform.remove_locked(paths)
                 return [f"removed the machine {paths.name}, {reason}"]
@@ -61,7 +65,7 @@ def _recover_machine(platform: LocalPlatform, paths: Paths) -> list[str]:
 
 
 def _left_over(store: Store, paths: Paths) -> str:
-    """Say why a machine has to be tidied up: a reason to remove it, or `attached`; empty if it is fine."""
+    """Say why a machine is looked after: a reason to remove it, `attached`, `rebooted`, or nothing."""
     state: dict[str, Any] = read_json(paths.root / "state.json") or {}
     spec: dict[str, Any] = read_json(paths.root / "spec.json") or {}
     if not state or not spec:
@@ -72,9 +76,38 @@ def _left_over(store: Store, paths: Paths) -> str:
         return "which an interrupted command had not started"  # its maker holds its lock until it is
     if machine_record.read_processes(paths, state).alive:
         return ""
+    return _why_ended(paths, state, spec)
+
+
+def _why_ended(paths: Paths, state: dict[str, Any], spec: dict[str, Any]) -> str:
     if spec["remove_when_stopped"]:
         return "which has stopped (--rm)"
+    if state.get("boot") != machine_record.boot_id() and _starts_again(paths, spec["restart"]):
+        return "rebooted"
     return "attached" if state.get("attached") else ""
+
+
+def _starts_again(paths: Paths, restart: str) -> bool:
+    """Say whether a restart policy starts a machine after a reboot of this computer, as Docker's do."""
+    policy = restart.partition(":")[0]
+    stopped = (paths.run / "stop").exists()
+    ended = (paths.run / "exit").exists() and not (paths.run / "down").exists()
+    return policy == "always" or {
+        "unless-stopped": not stopped,
+        "on-failure": not stopped and not ended,
+    }.get(policy, False)
+
+
+def _start_again(platform: LocalPlatform, paths: Paths) -> str:
+    try:
+        platform.start_locked(paths)
+    except StonewareError as error:
+        # Told once, and then by `ps`: a machine that cannot start must not be in the way of every command.
+        state: dict[str, Any] = read_json(paths.root / "state.json") or {}
+        write_json(paths.root / "state.json", {**state, "boot": machine_record.boot_id()}, mode=0o600)
+        (paths.run / "error").write_text(f"it did not start after a reboot: {error.brief}\n")
+        return f"cannot start the machine {paths.name} again after the reboot: {error.brief}"
+    return f"started the machine {paths.name} again after the reboot of this computer"
 
 
 def _is_held(path: Path) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 import stoneware
 from stoneware.errors import HostError
 from stoneware.files import read_json, write_json
-from stoneware.local import network, network_namespace, router_firewall, router_rules
+from stoneware.local import cgroups, network, network_namespace, router_firewall, router_rules
 from stoneware.local.helpers import Helper, end_strays
 from stoneware.local.network import METADATA_ADDRESS, Plan
 from stoneware.local.ports import Publication
@@ -338,7 +338,9 @@ def _helpers(layout: Layout, plan: Plan, mtu: int, upstream: Path | None, namesp
         if not _serves(helper, namespace):
             helper.stop()
             end_strays(namespace, _MARKS[helper.name])
-            helper.spawn([*enter, *command], env={"PYTHONPATH": str(Path(stoneware.__file__).parents[1])})
+            outlive = cgroups.outlive(cgroups.probe(), f"Stoneware {helper.name} of {layout.home}")
+            source = str(Path(stoneware.__file__).parents[1])
+            helper.spawn([*outlive, *enter, *command], env={"PYTHONPATH": source})
     for helper, _, ready in reversed(wanted):  # also those that a killed command has only just started
         network_namespace.inside(layout.namespace, lambda h=helper, r=ready: _await(h, r))  # type: ignore[misc]
 

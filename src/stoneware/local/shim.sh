@@ -5,7 +5,8 @@
 # SETTINGS is a file of shell assignments (written by machine_start.py):
 #   DIR          the machine's run directory: leader, shim, exit and error are written here
 #   ID MAC ROUTER BRIDGE   machine id, its MAC, the router's network namespace and bridge
-#   CGROUP       v1: mount a private cgroup2; v2: use the host's tree; scope: systemd made us a group
+#   CGROUP       v1: mount a private cgroup2; v2: use the host's tree; unit, v1-unit: the same two with the
+#                group of the service that systemd runs us as
 #   GROUPS_V1    cgroup directories (one per line) to enter first
 #   LIMITS       lines `FILE VALUE` to write into the machine's cgroup2 group
 #   RESTART RETRIES        no | always | unless-stopped | on-failure, and its limit (0: none)
@@ -35,23 +36,27 @@ fail() {
     finish 255
 }
 
+unit_group() { # the control group of version 2 that systemd has put us into; none on a host with v1 alone
+    while read -r line; do
+        case $line in 0::/?*) echo "/sys/fs/cgroup${line#0::}" ;; esac
+    done </proc/self/cgroup
+}
+
 enter_groups() {
     for group in $GROUPS_V1; do
         mkdir -p "$group" && echo $$ >"$group/cgroup.procs" || echo "cannot enter $group" >&2
     done
     case $CGROUP in
-        v1)
+        v1 | v1-unit)
             # A machine in a user namespace needs cgroup v2 as it sees it: a private mount over the host's v1.
             umount -R /sys/fs/cgroup 2>/dev/null
             mount -t cgroup2 cgroup2 /sys/fs/cgroup || fail "cgroup2 cannot be mounted"
-            own=/sys/fs/cgroup/stoneware/$ID
-            ;;
-        v2) own=/sys/fs/cgroup/stoneware/$ID ;;
-        scope)
-            read -r own </proc/self/cgroup
-            own=/sys/fs/cgroup${own#0::}
             ;;
     esac
+    case $CGROUP in
+        *unit) own=$(unit_group) ;;
+    esac
+    own=${own:-/sys/fs/cgroup/stoneware/$ID}
     # Two groups below our own: only a group without processes of its own may hand controllers on.
     mkdir -p "$own/shim" "$own/machine" && echo $$ >"$own/shim/cgroup.procs" ||
         fail "the control group $own cannot be made"
@@ -61,14 +66,19 @@ enter_groups() {
             echo "+$controller" >"$group/cgroup.subtree_control"
         done
     done 2>/dev/null
-    printf '%s\n' "$LIMITS" | while read -r file value; do
-        [ -z "$file" ] || echo "$value" >"$own/$file" || echo "cannot set $file to $value" >&2
-    done
+    while read -r file value; do
+        [ -n "$file" ] || continue
+        # Hosts that do not account for swap have no limit of it either.
+        [ "$file" != memory.swap.max ] || [ -e "$own/$file" ] || continue
+        echo "$value" >"$own/$file" || fail "this computer has no control group for ${file%%.*}"
+    done <<END
+$LIMITS
+END
 }
 
 leave_groups() {
-    case $CGROUP in
-        v1 | v2)
+    case $own in
+        /sys/fs/cgroup/stoneware/*) # else systemd removes it
             echo $$ >/sys/fs/cgroup/cgroup.procs
             find "$own" -depth -type d -exec rmdir {} + 2>/dev/null
             ;;
@@ -117,6 +127,7 @@ boot() { # run the machine once; its exit code is in $code
         born=$(start_time "$leader")
         if plug_in; then
             put leader "$leader $born"
+            [ -z "$down" ] || go_down
         else
             put error "the machine's network port could not be made"
             kill -KILL "$leader"
@@ -124,8 +135,8 @@ boot() { # run the machine once; its exit code is in $code
     else
         born=
     fi
-    wait "$child"
-    code=$?
+    # A signal ends the waiting, not the machine.
+    while wait "$child"; code=$?; [ -d "/proc/$child" ]; do :; done
     # nspawn says 1 when its machine is killed; Docker's 128 + 9 tells it from a machine that failed.
     if [ "$code" -eq 1 ]; then
         case $(tail -n 1 "$DIR/../shim.log") in
@@ -139,7 +150,7 @@ boot() { # run the machine once; its exit code is in $code
 }
 
 again() { # say whether the policy starts the machine again
-    [ -e "$DIR/stop" ] && return 1
+    [ -e "$DIR/stop" ] || [ -n "$down" ] && return 1
     [ "$code" -eq 133 ] && return 0 # the machine asked for a reboot
     [ -n "$leader" ] || return 1
     case $RESTART in
@@ -157,13 +168,19 @@ pause() { # Docker's: 0.1 s, doubled up to a minute, from the start again after 
     [ "$code" -ne 133 ] || return 0
     [ $(($(date +%s) - begun)) -lt 10 ] || tenths=1
     waited=0
-    while [ "$waited" -lt "$tenths" ] && [ ! -e "$DIR/stop" ]; do
+    while [ "$waited" -lt "$tenths" ] && [ ! -e "$DIR/stop" ] && [ -z "$down" ]; do
         sleep 0.1
         waited=$((waited + 1))
     done
     tenths=$((tenths * 2))
     [ "$tenths" -le 600 ] || tenths=600
-    [ ! -e "$DIR/stop" ]
+    [ ! -e "$DIR/stop" ] && [ -z "$down" ]
+}
+
+go_down() { # the computer is shut down, or somebody stops the service that we are: power the machine off
+    down=1
+    put down 1
+    [ -z "$leader" ] || [ "$(start_time "$leader")" != "$born" ] || kill -38 "$leader" # SIGRTMIN+4
 }
 
 finish() {
@@ -176,6 +193,9 @@ finish() {
     exit 0
 }
 
+leader=
+down=
+trap go_down TERM
 put shim "$$ $(start_time $$)"
 enter_groups
 # nspawn cleans this up only when it is on a disk of its own.
