@@ -38,10 +38,10 @@ class Context:
                 text.replace("FROM debian:12\n", f"FROM debian:12\nENV TEST={self.name}-{self.stamp}\n")
             )
 
-    def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
+    def start(self, *words: str, before: tuple[str, ...] = (), **options: Any) -> subprocess.Popen[str]:
         env = {**os.environ, "STONEWARE_HOME": str(self.home), **options.pop("env", {})}
         return subprocess.Popen(
-            [str(PROGRAM), *words],
+            [*before, str(PROGRAM), *words],
             cwd=self.path,
             env=env,
             stdin=subprocess.DEVNULL,

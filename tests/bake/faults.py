@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -173,16 +174,11 @@ def tidy(home: Path) -> bool:
     return True
 
 
-def fill(directory: Path) -> Path:
-    """Fill the file system of a directory to the last byte; return the file that does it."""
-    filler = directory / "filler"
-    with filler.open("ab", buffering=0) as stream:
-        for size in (1 << 24, 1 << 20, 1 << 16, 1 << 12):
-            try:
+def fill(directory: Path) -> None:
+    """Fill the file system of a directory to the last block."""
+    with (directory / "filler").open("ab") as stream:
+        for size in (1 << 28, 1 << 24, 1 << 20, 1 << 16, 1 << 12):
+            with contextlib.suppress(OSError):
                 while True:
-                    stream.write(os.urandom(size))
-                    os.fsync(stream.fileno())
-            except OSError:
-                pass
-    subprocess.run(["sync", "-f", str(directory)], check=False)
-    return filler
+                    os.posix_fallocate(stream.fileno(), os.fstat(stream.fileno()).st_size, size)
+    run(["sync", "-f", directory])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -88,10 +89,10 @@ def _destroy_after_failure(bench: Workbench, terraform: Terraform, name: str) ->
     """Destroy the builder; whatever hinders that must not hide the first error."""
     try:
         _destroy(bench, terraform, name)
-    except StonewareError as error:
-        bench.reporter.emit(Note(f"Terraform could not destroy the builder: {error.brief}", warning=True))
+    except StonewareError:
         with contextlib.suppress(StonewareError):
             bench.platform.destroy(name)
+            shutil.rmtree(terraform.directory)  # what its state says is no longer so
 
 
 def _configure(bench: Workbench, request: BuilderRequest, name: str, token: str, bundle: Path) -> Terraform:

@@ -21,7 +21,7 @@ from stoneware.bake.events import (
     StepStarted,
 )
 from stoneware.bake.plan import PlannedStep
-from stoneware.errors import BuildError, InputError
+from stoneware.errors import BuildError, HostError, InputError
 from stoneware.platform import Phase, Platform
 
 _TAIL = 20  # lines of a failed step's output that its error shows
@@ -124,12 +124,14 @@ class Driver:
         if report["state"] == "failed":
             self._reporter.emit(StepFailed(self._stage, number, seconds, int(report.get("exit", 1))))
             on_failure()
+            self._tend()  # a full disk is said rather than what comes of it
             raise self._step_error(planned, report)
         if self._platform.can_checkpoint:
             self._platform.checkpoint(self.run.name, planned.key, {**planned.document, "seconds": seconds})
             self._platform.set_metadata(self.run.name, {"stoneware-go": str(number)})
         self.run.seconds[number] = seconds
         self._reporter.emit(StepFinished(self._stage, number, seconds))
+        self.run.current = 0
 
     def _begin(self, number: int, planned: PlannedStep) -> None:
         self.run.current = number
@@ -186,11 +188,21 @@ class Driver:
             self.run.looked = now
             machine = self._platform.observe(self.run.name)
             if machine is None or machine.phase in (Phase.STOPPED, Phase.FAILED):
+                self._tend()  # a full disk is said rather than what comes of it
                 why = machine.error if machine else ""
                 raise self._dead("the builder ended before its work was done", why)
         if now - self.run.tended >= self._pace.tend:
             self.run.tended = now
+            self._tend()
+
+    def _tend(self) -> None:
+        try:
             self._platform.tend()
+        except HostError as error:
+            if planned := self._steps.get(self.run.current):
+                error.location = planned.location
+                error.details = "\n".join(filter(None, [error.details, f"while {planned.step.text}"]))
+            raise
 
     def _drain(self, done: Callable[[], bool]) -> None:
         """Read what the console still has to say, as long as it says something."""
@@ -231,6 +243,7 @@ class Driver:
         )
 
     def _seal_error(self, report: Mapping[str, Any]) -> BuildError:
+        self._tend()
         self._drain(lambda: True)
         failed = [c for c in self.run.checks if c.outcome == "fail" and c.severity == "error"]
         if not failed:

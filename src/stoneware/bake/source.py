@@ -24,12 +24,16 @@ def find_machinefile(options: BakeOptions) -> Path:
             f"the build context {str(options.context)!r} is not a directory",
             resolution="stoneware bake -t NAME DIRECTORY",
         )
-    names = [options.file] if options.file else [options.context / name for name in FILENAMES]
-    for path in names:
+    if options.file is not None:
+        if options.file.is_file():
+            return options.file
+        raise InputError(f"there is no file {str(options.file)!r}", resolution="stoneware bake -f FILE …")
+    for name in FILENAMES:
+        path = options.context / name
         if path.is_file():
             return path
     raise InputError(
-        f"there is no {names[0].name} in {str(names[0].parent)!r}",
+        f"there is no {FILENAMES[0]} in {str(options.context)!r}",
         resolution="stoneware init    # writes one to start from; or name another file: -f FILE",
     )
 

@@ -99,7 +99,10 @@ def _destroy_builders(directory: Path, platform: Platform) -> str:
         from stoneware.terraform.runner import Terraform
 
         provider = ProviderServer(platform)
-        with Terraform(state, provider=provider, lock_timeout=_LOCK_TIMEOUT) as terraform:
+        with (
+            contextlib.suppress(StonewareError),  # a damaged state, a full disk: the platform itself does it
+            Terraform(state, provider=provider, lock_timeout=_LOCK_TIMEOUT) as terraform,
+        ):
             if terraform.destroy().removed:
                 done = ": its builder is destroyed"
     for machine in platform.machines():

@@ -1,0 +1,118 @@
+"""Bakes in a store that runs full at any point, and afterwards."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from stoneware.files import locked
+from stoneware.local.imagestore import LocalImageStore
+from stoneware.local.recover import teardown
+from stoneware.process import run
+from tests.bake.conftest import Context
+from tests.bake.faults import Baking, fill, tidy
+
+pytestmark = pytest.mark.machine
+StartBake = Callable[..., Baking]
+
+
+@pytest.fixture(scope="module")
+def small_home(machine_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A store of 1 GiB with the base of the tests' store in it."""
+    home = tmp_path_factory.mktemp("small") / "home"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STONEWARE_POOL_SIZE", "1G")
+        store = LocalImageStore.open(home)
+    try:
+        _copy_base(LocalImageStore.open(machine_home), store)
+        yield home
+    finally:
+        teardown(store, remove=True)
+
+
+def _copy_base(source: LocalImageStore, target: LocalImageStore) -> None:
+    """Copy debian:12 as it is: the tree that mmdebstrap made, and the base made of that."""
+    shutil.copy(source.home / "bases/debian-12.json", target.home / "bases")
+    identity = source.base_identity("debian:12")
+    assert identity is not None
+    raw = (source.checkpoint_document(identity) or {})["raw"]
+    for key, parent in ((raw, []), (identity, ["-p", str(source.checkpoint_rootfs(raw))])):
+        copied = target.data / "checkpoints" / key
+        copied.mkdir()
+        shutil.copy(source.data / "checkpoints" / key / "document.json", copied)
+        command = ["btrfs", "send", "-q", *parent, str(source.checkpoint_rootfs(key))]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as send:
+            subprocess.run(["btrfs", "receive", "-q", str(copied)], stdin=send.stdout, check=True)
+    assert target.base_identity("debian:12") == identity
+
+
+@pytest.fixture
+def small(context: Context, small_home: Path) -> Iterator[Context]:
+    yield Context(context.path, small_home, context.name)
+    make_room(small_home)
+
+
+def make_room(home: Path) -> None:
+    (home / "data/filler").unlink(missing_ok=True)
+    for command in ("filesystem", "subvolume"):  # what is deleted is given back with the next commit
+        run(["btrfs", command, "sync", home / "data"])
+
+
+def check_full(baking: Baking, home: Path) -> None:
+    assert baking.end() == 3, baking.said
+    assert f"the store in {home} is full" in baking.said
+    assert "→ stoneware prune" in baking.said
+
+
+def check_usable(small: Context, cached: int) -> None:
+    make_room(small.home)
+    said = small.run("ps")[1]
+    assert "cannot" not in said, said
+    assert tidy(small.home)
+    assert small.bake()["cached"] == cached
+
+
+def test_a_step_that_fills_the_store(small: Context, start_bake: StartBake) -> None:
+    small.write({"Machinefile": "FROM debian:12\nRUN echo kept >/kept\nRUN head -c 3G /dev/urandom >/huge\n"})
+    baking = start_bake(of=small)
+    check_full(baking, small.home)
+    assert "error: Machinefile:4:" in baking.said
+    assert "while RUN head -c 3G" in baking.said
+    small.write({"Machinefile": "FROM debian:12\nRUN echo kept >/kept\nRUN echo small >/huge\n"})
+    check_usable(small, 1)
+
+
+@pytest.mark.parametrize("when", ["step", "seal"])
+def test_a_store_that_others_fill(small: Context, start_bake: StartBake, when: str) -> None:
+    small.write({"Machinefile": f"FROM debian:12\nRUN echo running {when}; sleep 3; echo one >/one\n"})
+    baking = start_bake(of=small)
+    if when == "step":
+        baking.at("step_output")
+    else:
+        baking.at("phase_started", name="seal")
+    fill(small.home / "data")
+    check_full(baking, small.home)
+    check_usable(small, 0 if when == "step" else 1)
+
+
+def test_a_store_that_is_full_when_the_image_is_captured(small: Context, start_bake: StartBake) -> None:
+    small.write({"Machinefile": "FROM debian:12\nRUN echo one >/one\n"})
+    baking = start_bake(of=small)
+    baking.at("step_finished")
+    with locked(small.home / "locks/machines" / f"{baking.builder().name}.lock"):
+        baking.at("phase_started", name="capture")  # it waits for the lock of its builder
+        fill(small.home / "data")
+    check_full(baking, small.home)
+    check_usable(small, 1)
+
+
+def test_a_store_that_is_full_from_the_start(small: Context, start_bake: StartBake) -> None:
+    small.write({"Machinefile": "FROM debian:12\nRUN echo one >/one\n"})
+    fill(small.home / "data")
+    baking = start_bake(of=small)
+    check_full(baking, small.home)
+    check_usable(small, 0)
