@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stoneware.errors import HostError, InputError
@@ -68,11 +69,13 @@ def plan(host: HostGroups, machine_id: str, memory: int | None, cpus: float | No
     """
     _check_limits(memory, cpus)
     _check_controllers(host, memory, cpus)
+    if not host.unified:
+        # With systemd as well: its own limits would not hold where it is not given the controllers.
+        groups = _legacy(host, machine_id, memory, cpus)
+        return replace(groups, kind="v1-unit", prefix=_unit(machine_id)) if host.systemd else groups
     if host.systemd:
-        return MachineGroups("unit" if host.unified else "v1-unit", prefix=_unit(machine_id, memory, cpus))
-    if host.unified:
-        return MachineGroups("v2", limits=_unified_limits(memory, cpus))
-    return _legacy(host, machine_id, memory, cpus)
+        return MachineGroups("unit", prefix=_unit(machine_id, memory, cpus))
+    return MachineGroups("v2", limits=_unified_limits(memory, cpus))
 
 
 def _check_limits(memory: int | None, cpus: float | None) -> None:
@@ -97,7 +100,7 @@ def _check_controllers(host: HostGroups, memory: int | None, cpus: float | None)
             )
 
 
-def _unit(machine_id: str, memory: int | None, cpus: float | None) -> tuple[str, ...]:
+def _unit(machine_id: str, memory: int | None = None, cpus: float | None = None) -> tuple[str, ...]:
     """Return the command that has systemd run a shim.
 
     As a service, not a scope: at a shutdown the shim alone is asked to end then, and powers its machine off.
@@ -142,7 +145,8 @@ def _legacy(host: HostGroups, machine_id: str, memory: int | None, cpus: float |
 def prepare(groups: MachineGroups) -> None:
     """Make a machine's v1 groups and set their limits."""
     for path in groups.v1:
-        path.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):  # read-only in some containers, which matters to limits only
+            path.mkdir(parents=True, exist_ok=True)
     for path, value in groups.settings:
         try:
             path.write_text(value)
