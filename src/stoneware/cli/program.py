@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -69,6 +70,7 @@ def run(arguments: Sequence[str]) -> int:
     except TyperException as error:
         return _usage_error(error)
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done: another one must not change the exit code
         return INTERRUPTED
     except BrokenPipeError:
         return reader_gone()
