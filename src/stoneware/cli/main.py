@@ -11,9 +11,9 @@ def main() -> None:
     """Run the program on its own arguments."""
     code = bake_again(sys.argv[1:])
     if code is None:
-        from stoneware.cli.program import run
+        from stoneware.cli.program import decided, run
 
-        code = run(sys.argv[1:])
+        code = decided(run(sys.argv[1:]))
     sys.exit(code)
 
 

@@ -70,11 +70,16 @@ def run(arguments: Sequence[str]) -> int:
     except TyperException as error:
         return _usage_error(error)
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done: another one must not change the exit code
         return INTERRUPTED
     except BrokenPipeError:
         return reader_gone()
     return code if isinstance(code, int) else 0
+
+
+def decided(code: int) -> int:
+    """Return the exit code, and let no Ctrl-C change it while the interpreter ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return code
 
 
 def prepare_completion() -> None:
