@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +46,18 @@ def test_a_bake_outlives_its_builders_shim(context: Context, start_bake: StartBa
     baking = start_bake()
     baking.at("step_output", text="running")
     os.kill(builder_process(baking.builder(), "shim"), signal.SIGKILL)
+    assert (context.rootfs(baking.result()) / "two").read_text() == "one\n"
+    assert tidy(context.home)
+
+
+def test_a_bake_outlives_its_terraform(context: Context, start_bake: StartBake) -> None:
+    waiting(context, seconds=0.5)
+    baking = start_bake()
+    baking.at("step_output", text="running")
+    children = Path(f"/proc/{baking.process.pid}/task/{baking.process.pid}/children").read_text().split()
+    workers = [pid for pid in children if b"worker.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert len(workers) == 1
+    os.kill(int(workers[0]), signal.SIGKILL)
     assert (context.rootfs(baking.result()) / "two").read_text() == "one\n"
     assert tidy(context.home)
 

@@ -15,7 +15,7 @@ from stoneware.bake.driver import Driver
 from stoneware.bake.events import Note, PhaseFinished, PhaseStarted, Reporter, TerraformOutput
 from stoneware.bake.plan import PlannedStage
 from stoneware.bake.workspace import BUILDER_ADDRESS, builder_directory, terraform_directory
-from stoneware.errors import StonewareError
+from stoneware.errors import HostError, StonewareError
 from stoneware.guest.agent import build_agent_script
 from stoneware.platform import Platform
 from stoneware.provider.server import ProviderServer
@@ -62,9 +62,10 @@ def running_builder(bench: Workbench, request: BuilderRequest) -> Iterator[Drive
     name = f"{bench.directory.name}-{stage.stage.index}"
     token = secrets.token_hex(8)
     bundle = directory / "bundle.tar"
-    request.bundle.pack(bundle)
     with _configure(bench, request, name, token, bundle) as terraform:
         try:
+            terraform.prepare()  # it loads while the bundle is packed
+            request.bundle.pack(bundle)
             with phase(bench.reporter, f"builder-{stage.name}", f"builder {name} from {_short(stage.start)}"):
                 terraform.apply()
             numbered = {planned.step.index: planned for planned in stage.to_run}
@@ -82,7 +83,11 @@ def running_builder(bench: Workbench, request: BuilderRequest) -> Iterator[Drive
 def _destroy(bench: Workbench, terraform: Terraform, name: str) -> None:
     # An apply that was cut off may have made a machine that is not in the state.
     unknown = not has_state(terraform.directory) and bench.platform.observe(name) is not None
-    terraform.destroy(adopt={BUILDER_ADDRESS: name} if unknown else None)
+    adopt = {BUILDER_ADDRESS: name} if unknown else None
+    try:
+        terraform.destroy(adopt=adopt)
+    except HostError:  # its process was killed: the next call starts another
+        terraform.destroy(adopt=adopt)
 
 
 def _destroy_after_failure(bench: Workbench, terraform: Terraform, name: str) -> None:
