@@ -103,7 +103,9 @@ def test_control_groups_of_each_kind_of_host() -> None:
     hybrid = cgroups.plan(cgroups.probe(V1, systemd=True), "m1", 1 << 28, 0.5)
     assert (hybrid.kind, hybrid.settings) == ("v1-unit", plan.settings)
     assert hybrid.prefix[0] == "systemd-run"
-    for lacking in (cgroups.probe("", systemd=False), cgroups.probe(V2, systemd=True, controllers="cpu")):
+    locked = cgroups.probe(V1.replace(" rw -", " ro -"), systemd=True)
+    assert locked.v1 == ()
+    for lacking in (locked, cgroups.probe(V2, systemd=True, controllers="cpu")):
         with pytest.raises(HostError, match="no control group for memory"):
             cgroups.plan(lacking, "m1", 1 << 28, None)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,10 +49,10 @@ def probe(
     unified, v1 = False, []
     for line in text.splitlines():
         left, _, right = line.partition(" - ")
-        where, (kind, _source, options) = left.split()[4], right.split(maxsplit=2)
+        (where, mode), (kind, _source, options) = left.split()[4:6], right.split(maxsplit=2)
         if kind == "cgroup2" and where == "/sys/fs/cgroup":
             unified = True
-        if kind == "cgroup":
+        if kind == "cgroup" and "ro" not in mode.split(","):  # as in some containers: of no use
             names = options.split(",")
             v1 += [(name, Path(where)) for name in ("memory", "cpu", "pids") if name in names]
     booted = Path("/run/systemd/system").is_dir() if systemd is None else systemd
@@ -145,8 +144,7 @@ def _legacy(host: HostGroups, machine_id: str, memory: int | None, cpus: float |
 def prepare(groups: MachineGroups) -> None:
     """Make a machine's v1 groups and set their limits."""
     for path in groups.v1:
-        with contextlib.suppress(OSError):  # read-only in some containers, which matters to limits only
-            path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True)
     for path, value in groups.settings:
         try:
             path.write_text(value)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from stoneware import process
@@ -77,7 +77,8 @@ def _environment(who: User, extra: Mapping[str, str], *, tty: bool) -> dict[str,
 def _run(argv: Sequence[str], env: Mapping[str, str], groups: Sequence[Path], *, interactive: bool) -> int:
     def under_limits() -> None:
         for group in groups:
-            group.write_text("0")
+            with contextlib.suppress(OSError):  # the machine is just ending, and with it what is run
+                group.write_text("0")
 
     sys.stdout.flush()
     sys.stderr.flush()
@@ -93,7 +94,7 @@ def _run(argv: Sequence[str], env: Mapping[str, str], groups: Sequence[Path], *,
     return 128 - code if code < 0 else code
 
 
-@contextmanager
+@contextlib.contextmanager
 def _signals_for_the_command() -> Iterator[None]:
     """Leave Ctrl-C and Ctrl-\\ to the command: the terminal sends them to it as well as to us."""
     try:
