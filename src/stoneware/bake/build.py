@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ from stoneware.bake.events import (
 from stoneware.bake.options import OnFailure, SecretSource
 from stoneware.bake.plan import HIT, BakePlan, PlannedStage
 from stoneware.bake.planner import Planner
-from stoneware.bake.sealed import describe_seal, read_results
+from stoneware.bake.sealed import describe_seal, preload, read_results
 from stoneware.bake.steps import StepWriter
 from stoneware.bake.workspace import builder_directory, workspace
 from stoneware.config.encoding import encode
@@ -98,6 +99,8 @@ class _Build:
             is_target = stage is self._plan.target
             request = BuilderRequest(stage, self._bundle(stage, secrets, seal=is_target), _RESULTS)
             with running_builder(self._bench, request) as driver:
+                # What the end needs is loaded while the builder boots.
+                threading.Thread(target=preload, daemon=True).start()
                 taken = driver.run_steps(self._on_failure(driver))
                 self._seconds |= {
                     planned.key: taken[planned.step.index]
@@ -196,9 +199,9 @@ class _Build:
             sealed = describe_seal(files, config, checks)
             manifest = build_manifest(self._manifest_input(), sealed)
             contract = sealed.contract
-            driver.finish(manifest, env=encode(contract["env"]), contract=machine_rules(contract))
+            quiet = driver.finish(manifest, env=encode(contract["env"]), contract=machine_rules(contract))
         with phase(self._reporter, "capture", "stop the builder and capture the image"):
-            platform.stop(name)
+            platform.stop(name, timeout=0 if quiet else None)
             document = {"key": self._plan.image.key, "size_bytes": sealed.file_bytes}
             return platform.capture(name, manifest, document)
 

@@ -98,8 +98,10 @@ class Driver:
         self._drain(lambda: True)
         return self.run.checks
 
-    def finish(self, manifest: bytes, **documents: str) -> None:
+    def finish(self, manifest: bytes, **documents: str) -> bool:
         """Hand the agent the manifest and what else the image is to know; wait until it is in place.
+
+        Returns whether nothing runs in the builder that wants to be stopped kindly.
 
         `documents` are attributes without their prefix: `env` (the config's defaults) and `contract`.
         """
@@ -108,6 +110,7 @@ class Driver:
         report = self._await(lambda r: r["state"] in ("finished", "failed"))
         if report["state"] == "failed":
             raise self._seal_error(report)
+        return report.get("message") == "quiet"
 
     def abort(self) -> None:
         """Tell the agent that nothing more is wanted of it."""

@@ -32,6 +32,11 @@ def read_results(tar: bytes) -> dict[str, bytes]:
         raise BuildError("the builder's results cannot be read", details=str(error)) from error
 
 
+def preload() -> None:
+    """Load what a schema and the templates need, ahead of their use."""
+    load_schema(b"{}")
+
+
 def describe_seal(files: Mapping[str, bytes], config: ImageConfig, checks: Sequence[CheckLine]) -> Sealed:
     """Return what the manifest says of the sealed machine.
 

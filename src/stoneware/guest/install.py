@@ -48,7 +48,14 @@ _MASKED = (
     "systemd-ask-password-console.path",
     "systemd-ask-password-wall.path",
     "systemd-networkd-wait-online.service",
+    # Records of logins in /var, written at every start and stop.
+    "systemd-update-utmp.service",
+    "systemd-update-utmp-runlevel.service",
 )
+
+# Started by the bus when somebody asks for them, not with every boot: a link to nowhere in /etc hides
+# the one that the package has in /usr/lib (systemd.unit(5)).
+_ON_DEMAND = ("systemd-logind.service",)
 
 
 def guest_files() -> dict[str, tuple[int, bytes]]:
@@ -61,6 +68,7 @@ def guest_links() -> dict[str, str]:
     wants = f"{_ETC_UNITS}/multi-user.target.wants"
     links = {f"{wants}/{unit}": f"{_UNITS}/{unit}" for unit in _ENABLED}
     links |= {f"{_ETC_UNITS}/{unit}": "/dev/null" for unit in _MASKED}
+    links |= {f"{wants}/{unit}": "/dev/null" for unit in _ON_DEMAND}
     links[f"{wants}/systemd-networkd.service"] = f"{_UNITS}/systemd-networkd.service"
     links[f"{_ETC_UNITS}/sockets.target.wants/systemd-networkd.socket"] = f"{_UNITS}/systemd-networkd.socket"
     links[f"{_ETC_UNITS}/dbus-org.freedesktop.network1.service"] = f"{_UNITS}/systemd-networkd.service"

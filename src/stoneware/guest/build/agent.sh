@@ -24,10 +24,24 @@ attribute() {
     sw_curl --fail --max-time 60 --retry 20 --retry-delay 1 --retry-connrefused "$SW_V1/instance/attributes/$1"
 }
 
+# attributes NAME…: fetch all of them at once, each into $WORK/NAME; what is not there has no file.
+attributes() {
+    names=$*
+    set --
+    for wanted in $names; do
+        set -- "$@" -o "$WORK/$wanted" "$SW_V1/instance/attributes/$wanted"
+    done
+    sw_curl --max-time 60 -w '%{http_code} %{filename_effective}\n' "$@" | while read -r status file; do
+        if [ "$status" != 200 ]; then rm -f "$file"; fi
+    done
+}
+
 # report STATE STEP EXIT MESSAGE
 report() {
+    message='""'
+    if [ -n "$4" ]; then message=$(sw_json_string "$4"); fi
     printf '{"token":"%s","step":%d,"state":"%s","exit":%d,"message":%s}\n' \
-        "$SW_TOKEN" "$2" "$1" "$3" "$(sw_json_string "$4")" >"$WORK/report"
+        "$SW_TOKEN" "$2" "$1" "$3" "$message" >"$WORK/report"
     until sw_put stoneware/build "$WORK/report"; do sleep 0.2; done
 }
 
@@ -166,18 +180,19 @@ seal_and_finish() {
     report sealing "$LAST" 0 ''
     if ! seal >"$WORK/why" 2>&1; then give_up "$LAST" 1 "the seal failed: $(tail -n 3 "$WORK/why")"; fi
     if ! prepare_lists >"$WORK/why" 2>&1; then give_up "$LAST" 1 "the lists failed: $(tail -n 3 "$WORK/why")"; fi
+    { write_files && pack_results; } >"$WORK/why.lists" 2>&1 &
+    lists=$!
     if ! run_checks; then give_up "$LAST" 1 'the image did not pass its checks'; fi
-    if ! { write_files && pack_results; } >"$WORK/why" 2>&1; then
-        give_up "$LAST" 1 "the lists failed: $(tail -n 3 "$WORK/why")"
-    fi
+    if ! wait "$lists"; then give_up "$LAST" 1 "the lists failed: $(tail -n 3 "$WORK/why.lists")"; fi
     if ! upload_results "$WORK/sealed.tar"; then give_up "$LAST" 1 'the results cannot be uploaded'; fi
     report sealed "$LAST" 0 ''
     wait_for stoneware-manifest manifest_is_there
     cp "$WORK/answer" "$SW_IMAGE/manifest.json"
-    if attribute stoneware-env >"$WORK/env"; then cp "$WORK/env" "$SW_IMAGE/env"; fi
-    if attribute stoneware-contract >"$WORK/contract.tsv"; then cp "$WORK/contract.tsv" "$SW_IMAGE/contract.tsv"; fi
-    sync
-    report finished "$LAST" 0 ''
+    attributes stoneware-env stoneware-contract
+    if [ -e "$WORK/stoneware-env" ]; then cp "$WORK/stoneware-env" "$SW_IMAGE/env"; fi
+    if [ -e "$WORK/stoneware-contract" ]; then cp "$WORK/stoneware-contract" "$SW_IMAGE/contract.tsv"; fi
+    sync -f "$SW_IMAGE"
+    report finished "$LAST" 0 "$quiet"
 }
 
 manifest_is_there() {
@@ -190,9 +205,10 @@ build_agent() {
     cd /
     rm -rf "$WORK"
     mkdir -p "$WORK"
-    SW_TOKEN=$(attribute stoneware-token) || exit 1
-    BUNDLE=$(attribute stoneware-bundle) || exit 1
-    checkpoints=$(attribute stoneware-checkpoints) || checkpoints=FALSE
+    attributes stoneware-token stoneware-bundle stoneware-checkpoints
+    SW_TOKEN=$(cat "$WORK/stoneware-token") || exit 1
+    BUNDLE=$(cat "$WORK/stoneware-bundle") || exit 1
+    checkpoints=$(cat "$WORK/stoneware-checkpoints" 2>/dev/null) || checkpoints=FALSE
     rm -f "$SW_RUN/build"
     PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
     if ! fetch_bundle; then give_up 0 1 'the bundle cannot be fetched'; fi

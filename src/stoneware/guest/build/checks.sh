@@ -8,12 +8,17 @@ SCANNED_SIZE=1048576 # bytes; larger files are not searched for keys
 # run_checks: report every check on the console; fails if one of severity error failed.
 run_checks() {
     verdict=0
+    skipped=" $({ tr '\n' ' ' <"$WORK/seal/checks.skip"; } 2>/dev/null)"
     while IFS="$tab" read -r check severity _ <&4; do
-        if grep -qxF "$check" "$WORK/seal/checks.skip" 2>/dev/null; then
+        case $skipped in
+        *" $check "*)
             console_line "check $check $severity skip as asked for"
             continue
-        fi
-        "check_$(printf '%s' "$check" | tr - _)" >"$WORK/found" 2>/dev/null </dev/null
+            ;;
+        esac
+        name=$check
+        while [ "$name" != "${name#*-}" ]; do name=${name%%-*}_${name#*-}; done
+        "check_$name" >"$WORK/found" 2>/dev/null </dev/null
         if [ $? -eq 2 ]; then
             console_line "check $check $severity skip it could not run"
         elif [ -s "$WORK/found" ]; then
@@ -84,11 +89,14 @@ unowned() {
     sed "s|^$SW_ROOT||" | sort -u >"$WORK/candidates"
     if [ ! -s "$WORK/candidates" ]; then return 0; fi
     merged_usr <"$WORK/candidates" >"$WORK/candidates.merged"
-    cat "$SW_ROOT"/var/lib/dpkg/info/*.list 2>/dev/null | merged_usr |
-        grep -xF -f "$WORK/candidates.merged" | sort -u >"$WORK/owned"
-    while IFS= read -r item; do
-        if ! printf '%s\n' "$item" | merged_usr | grep -qxF -f "$WORK/owned"; then printf '%s\n' "$item"; fi
-    done <"$WORK/candidates"
+    sed 's,^/,/usr/,' "$WORK/candidates.merged" |
+        cat - "$WORK/candidates.merged" "$WORK/candidates" >"$WORK/candidates.names"
+    cat "$SW_ROOT"/var/lib/dpkg/info/*.list 2>/dev/null | grep -xF -f "$WORK/candidates.names" |
+        merged_usr >"$WORK/owned"
+    paste "$WORK/candidates.merged" "$WORK/candidates" |
+        awk -F '\t' -v owned="$WORK/owned" '
+            BEGIN { while ((getline line <owned) > 0) known[line] = 1 }
+            !($1 in known) { print $2 }'
 }
 
 # search_text PATTERN: print the new files that match an extended expression and that no package owns.

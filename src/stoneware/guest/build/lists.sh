@@ -14,14 +14,16 @@ scan() {
 '
     tab=$(printf '\t')
     scanned=$(date +%s)
-    top=${SW_ROOT:-/}
-    find "$top" -xdev '(' -path "$SW_ROOT/proc" -o -path "$SW_ROOT/sys" -o -path "$SW_ROOT/dev" \
-        -o -path "$SW_ROOT/run" -o -path "$SW_ROOT/tmp" ')' -prune -o \
-        ! -path "$SW_IMAGE/files.*" ! -path "$SW_IMAGE/manifest.json" ! -path "$SW_IMAGE/env" ! -path "$SW_IMAGE/contract.tsv" \
-        ! -name "*[$newline$tab]*" -printf '%i\t%C@\t%y\t%m\t%U\t%G\t%s\t/%P\t%l\n' >"$WORK/listing.new" || return 1
-    sort -t "$tab" -k 8,8 "$WORK/listing.new" >"$WORK/listing"
-    rm -f "$WORK/listing.new"
-    odd=$(find "$top" -xdev -name "*[$newline$tab]*" ! -path "$SW_ROOT/proc/*" -print | wc -l)
+    # Most of the files are in /usr: two processes share the work.
+    list_files "$SW_ROOT/usr" /usr/ "$WORK/listing.usr" -mindepth 1 &
+    usr=$!
+    list_files "${SW_ROOT:-/}" / "$WORK/listing.rest" -path "$SW_ROOT/usr/*" -prune -o || return 1
+    wait "$usr" || return 1
+    ours=${SW_IMAGE#"$SW_ROOT"}
+    cat "$WORK/listing.usr" "$WORK/listing.rest" |
+        grep -v "$tab$ours/\(files\.[a-z]*\|manifest\.json\|env\|contract\.tsv\)$tab" |
+        sort -t "$tab" -k 8,8 >"$WORK/listing"
+    odd=$(cat "$WORK/listing.usr.odd" "$WORK/listing.rest.odd" | wc -l)
     if [ "$odd" -gt 0 ]; then note "$odd names hold a newline or a tab: they are not in files.tsv"; fi
     : >"$WORK/known"
     if [ -r "$SW_IMAGE/files.inodes" ] && [ -r "$SW_IMAGE/files.tsv" ]; then
@@ -31,6 +33,18 @@ scan() {
     awk -F '\t' -v known="$WORK/known" '
         BEGIN { while ((getline line <known) > 0) { split(line, f, "\t"); if (f[4] == "f") digest[f[1] "\t" f[2]] = 1 } }
         $3 == "f" && !(($1 "\t" $2) in digest) { print $8 }' "$WORK/listing" >"$WORK/changed"
+}
+
+# list_files DIRECTORY PREFIX FILE TEST…: list what is in a directory; a line per odd name to FILE.odd.
+# Few tests: each is made for every file there is.
+list_files() {
+    from=$1 prefix=$2 to=$3
+    shift 3
+    : >"$to.odd"
+    find "$from" -xdev "$@" -name "*[$newline$tab]*" -fprintf "$to.odd" 'x\n' -prune -o \
+        -type d '(' -path "$SW_ROOT/proc" -o -path "$SW_ROOT/sys" -o -path "$SW_ROOT/dev" \
+        -o -path "$SW_ROOT/run" -o -path "$SW_ROOT/tmp" ')' -prune -o \
+        -printf "%i\t%C@\t%y\t%m\t%U\t%G\t%s\t$prefix%P\t%l\n" >"$to"
 }
 
 write_files() {
