@@ -9,11 +9,14 @@ from stoneware.cli.baked import bake_again
 
 def main() -> None:
     """Run the program on its own arguments."""
-    code = bake_again(sys.argv[1:])
-    if code is None:
-        from stoneware.cli.program import decided, run
+    try:
+        code = bake_again(sys.argv[1:])
+        if code is None:
+            from stoneware.cli.program import decided, run
 
-        code = decided(run(sys.argv[1:]))
+            code = decided(run(sys.argv[1:]))
+    except KeyboardInterrupt:  # before the command had begun
+        code = 130
     sys.exit(code)
 
 

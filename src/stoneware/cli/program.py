@@ -14,6 +14,7 @@ from typer.exceptions import TyperException
 
 from stoneware.cli.baked import reader_gone
 from stoneware.cli.group import HELP_NAMES, LazyGroup
+from stoneware.cli.interrupts import as_interrupts
 from stoneware.errors import StonewareError
 from stoneware.ui.errors import render_error
 
@@ -58,7 +59,10 @@ def run(arguments: Sequence[str]) -> int:
     if COMPLETE_VARIABLE in os.environ:
         prepare_completion()
     try:
-        code = command().main(words, prog_name=PROGRAM, complete_var=COMPLETE_VARIABLE, standalone_mode=False)
+        with as_interrupts():
+            code = command().main(
+                words, prog_name=PROGRAM, complete_var=COMPLETE_VARIABLE, standalone_mode=False
+            )
         sys.stdout.flush()
     except StonewareError as error:
         sys.stdout.flush()

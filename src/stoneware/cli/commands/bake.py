@@ -13,7 +13,6 @@ from stoneware.bake.options import BakeOptions, OnFailure, SecretSource
 from stoneware.cli import options
 from stoneware.cli.baked import COMMANDS, JSON, QUIET, SUMMARY, show
 from stoneware.cli.context import open_platform, open_store
-from stoneware.cli.interrupts import as_interrupts
 from stoneware.cli.output import print_json, print_table, say
 from stoneware.errors import InputError
 from stoneware.launch.flags import parse_values
@@ -110,7 +109,6 @@ def _bake(wanted: BakeOptions, style: Style, *, json_output: bool, quiet: bool) 
     store = open_store()
     place = api.Place(open_platform(store), store)
     with (
-        as_interrupts(),
         store_pool.clear_errors(store.home),
         make_display(style, sys.stderr) as display,
     ):
