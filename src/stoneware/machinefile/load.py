@@ -18,6 +18,7 @@ from stoneware.machinefile.syntax import Layout, lay_out, located
 
 BASES = ("debian:12", "debian:13")
 
+_SHOWN = 6  # bases and images that an error lists
 Resolver = Callable[[str], ResolvedBase | None]
 
 
@@ -152,11 +153,12 @@ def _resolve(load: _Load, reference: str, line: int) -> ResolvedBase:
     names = [*load.known, *(stage.name for stage in load.layout.stages if stage.name)]
     close = nearest(reference, names)
     hint = f"Did you mean {close}? " if close else ""
+    known = list(dict.fromkeys(load.known))
+    more = ", …" if len(known) > _SHOWN else ""
     raise source.fault(
         line,
         f"unknown base or image: {reference}",
-        f"{hint}Known are {', '.join(dict.fromkeys(load.known)) or 'no images'}"
-        + "; `stoneware images` lists the images baked here.",
+        f"{hint}Known are {', '.join(known[:_SHOWN])}{more}; `stoneware images` lists the images baked here.",
     )
 
 
