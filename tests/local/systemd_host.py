@@ -58,7 +58,7 @@ class SystemdHost:
         seen = {str(path) for path in (source.parent, sys.prefix, sys.base_prefix)}
         binds = [f"--bind-ro={path}" for path in sorted(seen)]
         binds += [f"--bind={self.home}:/var/lib/stoneware", "--bind=/dev/btrfs-control"]
-        argv = ["unshare", "--mount", "sh", str(_SCRIPT), self.name, str(self.work), self.groups, *binds]
+        argv = ["unshare", "--mount", "sh", str(_SCRIPT), self.name, "/", str(self.work), self.groups, *binds]
         with self.console.open("ab") as console:
             self._nspawn = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True

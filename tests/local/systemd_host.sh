@@ -1,11 +1,12 @@
 #!/bin/sh
-# Boots this computer's own root file system, under an overlay in memory, as a host whose first process is
-# systemd: unshare --mount sh systemd_host.sh NAME WORK v1|v2 [nspawn's arguments]
-# The host has control groups of that version; of version 1 only systemd's own can be written to.
-# All of it ends with this process: the mounts are private, nothing of the real root is written.
+# Boots a root file system as a host whose first process is systemd:
+#   unshare --mount sh systemd_host.sh NAME ROOT WORK v1|v2 [nspawn's arguments]
+# ROOT `/` means this computer's own, under an overlay in memory at WORK: nothing of it is written. The host has
+# control groups of the version named; of version 1 only systemd's own can be written to.
+# The mounts are private: all ends with this process.
 set -eu
-name=$1 work=$2 groups=$3
-shift 3
+name=$1 root=$2 work=$3 groups=$4
+shift 4
 
 mount --make-rprivate /
 umount -R /sys/fs/cgroup
@@ -21,16 +22,18 @@ fi
 mkdir -p "$own"
 echo $$ >"$own/cgroup.procs"
 
-mount -t tmpfs tmpfs "$work"
-mkdir "$work/upper" "$work/work" "$work/root"
-mount -t overlay -o "lowerdir=/,upperdir=$work/upper,workdir=$work/work" overlay "$work/root"
-cd "$work/root"
-: >etc/machine-id
-rm -rf etc/hostname etc/fstab etc/systemd/system
-mkdir -p etc/systemd/system
+if [ "$root" = / ]; then
+    root=$work/root
+    mount -t tmpfs tmpfs "$work"
+    mkdir "$work/upper" "$work/work" "$root"
+    mount -t overlay -o "lowerdir=/,upperdir=$work/upper,workdir=$work/work" overlay "$root"
+    : >"$root/etc/machine-id"
+    rm -rf "$root/etc/hostname" "$root/etc/fstab" "$root/etc/systemd/system"
+    mkdir -p "$root/etc/systemd/system"
+fi
 # What would reach beyond this host: its kernel is the real one's.
 for unit in systemd-sysctl systemd-udevd systemd-udev-trigger systemd-modules-load; do
-    ln -s /dev/null "etc/systemd/system/$unit.service"
+    ln -sf /dev/null "$root/etc/systemd/system/$unit.service"
 done
 
 mkdir -p /run/systemd/nspawn
@@ -39,4 +42,4 @@ mount -t tmpfs -o mode=0755 tmpfs /run/systemd/nspawn
 export SYSTEMD_NSPAWN_API_VFS_WRITABLE=1 SYSTEMD_NSPAWN_LOCK=0
 exec systemd-nspawn --quiet --boot --register=no --keep-unit --console=read-only --machine="$name" \
     --capability=all --system-call-filter=@known --private-network --link-journal=no --timezone=off \
-    --resolv-conf=off --setenv=SYSTEMD_COLORS=0 --directory="$work/root" "$@"
+    --resolv-conf=off --setenv=SYSTEMD_COLORS=0 --directory="$root" "$@"
