@@ -52,7 +52,16 @@ sw_facts() {
 # leading comma. The members that do not change within a boot come from sw_facts.
 sw_status() {
     sw_write_status "$@"
+    sw_reported
     sw_put stoneware/status "$SW_RUN/status.json"
+}
+
+# sw_reported: wait until the boot agent's own report has gone out, so that ours comes after it.
+sw_reported() {
+    if [ ! -e "$SW_RUN/reporting" ]; then return 0; fi
+    read -r sw_reporter <"$SW_RUN/reporting"
+    while grep -qs stoneware-boot "/proc/$sw_reporter/cgroup"; do sleep 0.01; done
+    rm -f "$SW_RUN/reporting"
 }
 
 sw_write_status() {

@@ -86,13 +86,16 @@ wait_for_metadata() {
     done
 }
 
-# md FILE: print a value, nothing where it is missing.
+# md FILE: set `value` to a value of one line, to nothing where it is missing. Forks nothing: a boot is
+# short, and most of it would be forks.
 md() {
-    if [ -r "$MD/$1" ]; then cat "$MD/$1"; fi
+    value=''
+    if [ -r "$MD/$1" ]; then IFS= read -r value <"$MD/$1" || :; fi
 }
 
 host_name() {
-    fqdn=$(md hostname)
+    md hostname
+    fqdn=$value
     host=$fqdn
     case $host in *.internal) host=${host%%.*} ;; esac
     if [ -z "$host" ]; then return 0; fi
@@ -111,8 +114,11 @@ host_name() {
 resolver() {
     if [ -L "$SW_ROOT/etc/resolv.conf" ] && [ -e "$SW_ROOT/etc/resolv.conf" ]; then return 0; fi
     {
-        case $(md hostname) in *.*) printf 'search %s\n' "$(md hostname | sed 's/^[^.]*\.//')" ;; esac
-        for server in $(md dns | tr ',\n' '  '); do printf 'nameserver %s\n' "$server"; done
+        md hostname
+        case $value in *.*) printf 'search %s\n' "${value#*.}" ;; esac
+        servers=''
+        if [ -r "$MD/dns" ]; then servers=$(tr ',\n' '  ' <"$MD/dns"); fi
+        for server in $servers; do printf 'nameserver %s\n' "$server"; done
         if [ ! -s "$MD/dns" ]; then printf 'nameserver 169.254.169.254\n'; fi
     } >"$SW_RUN/resolv.conf"
     rm -f "$SW_ROOT/etc/resolv.conf"
@@ -143,8 +149,11 @@ write_facts() {
 merge_values() {
     {
         printf '%s=%s\n' STONEWARE_NAME "$name" STONEWARE_IP "$ip" STONEWARE_IMAGE "$image" \
-            STONEWARE_COMMIT "$commit" STONEWARE_CLUSTER "$(md cluster)" \
-            STONEWARE_SERVICE "$(md service)" STONEWARE_SLOT "$(md slot)"
+            STONEWARE_COMMIT "$commit"
+        for word in cluster:CLUSTER service:SERVICE slot:SLOT; do
+            md "${word%:*}"
+            printf 'STONEWARE_%s=%s\n' "${word#*:}" "$value"
+        done
     } >"$SW_RUN/builtin"
     : >"$SW_RUN/values.new"
     : >"$SW_RUN/environment.new"
@@ -261,11 +270,17 @@ volumes() {
     done <"$MD/volumes"
 }
 
-# The two reports of a boot in one process.
+# The two reports of a boot in one process, which no service waits for; the next report does.
 report_configuring() {
     : >>"$SW_RUN/rendered"
     sw_write_status configuring ''
-    sw_curl --max-time 10 -o /dev/null -X PUT --data-binary "@$SW_RUN/status.json" \
+    cp "$SW_RUN/status.json" "$SW_RUN/configuring.json"
+    send_configuring &
+    printf '%d\n' "$!" >"$SW_RUN/reporting"
+}
+
+send_configuring() {
+    sw_curl --max-time 10 -o /dev/null -X PUT --data-binary "@$SW_RUN/configuring.json" \
         "$SW_V1/instance/guest-attributes/stoneware/status" \
         --next -q --silent --noproxy '*' --max-time 10 -H 'Metadata-Flavor: Google' -o /dev/null -X PUT \
         --data-binary "@$SW_RUN/rendered" "$SW_V1/instance/guest-attributes/stoneware/files"
@@ -297,9 +312,12 @@ main() {
     mkdir -p "$SW_RUN"
     image='' commit='' config='' boot_id='' name='' ip=''
     wait_for_metadata
-    name=$(md name)
-    ip=$(md ip)
-    mode=$(md mode)
+    md name
+    name=$value
+    md ip
+    ip=$value
+    md mode
+    mode=$value
     write_facts
     if [ -n "$again" ]; then
         configure
