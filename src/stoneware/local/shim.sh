@@ -56,13 +56,15 @@ enter_groups() {
     case $CGROUP in
         *unit) own=$(unit_group) ;;
     esac
+    above="/sys/fs/cgroup /sys/fs/cgroup/stoneware"
+    [ -z "$own" ] || above= # systemd's own: it has handed on what there is
     own=${own:-/sys/fs/cgroup/stoneware/$ID}
     # Two groups below our own: only a group without processes of its own may hand controllers on.
     mkdir -p "$own/shim" "$own/machine" && echo $$ >"$own/shim/cgroup.procs" ||
         fail "the control group $own cannot be made"
     put cgroup "$own"
     for controller in memory cpu pids io; do
-        for group in /sys/fs/cgroup /sys/fs/cgroup/stoneware "$own"; do
+        for group in $above "$own"; do
             echo "+$controller" >"$group/cgroup.subtree_control"
         done
     done 2>/dev/null
