@@ -53,6 +53,10 @@ _MASKED = (
     "systemd-update-utmp-runlevel.service",
 )
 
+# Programs that systemd runs at every start to find what no machine of ours has: partitions by their
+# type, a hibernated memory, dm-integrity and dm-verity.
+_GENERATORS = ("gpt-auto", "hibernate-resume", "integritysetup", "veritysetup")
+
 # Started by the bus when somebody asks for them, not with every boot: a link to nowhere in /etc hides
 # the one that the package has in /usr/lib (systemd.unit(5)).
 _ON_DEMAND = ("systemd-logind.service",)
@@ -69,6 +73,8 @@ def guest_links() -> dict[str, str]:
     links = {f"{wants}/{unit}": f"{_UNITS}/{unit}" for unit in _ENABLED}
     links |= {f"{_ETC_UNITS}/{unit}": "/dev/null" for unit in _MASKED}
     links |= {f"{wants}/{unit}": "/dev/null" for unit in _ON_DEMAND}
+    generators = "/etc/systemd/system-generators"
+    links |= {f"{generators}/systemd-{name}-generator": "/dev/null" for name in _GENERATORS}
     links[f"{wants}/systemd-networkd.service"] = f"{_UNITS}/systemd-networkd.service"
     links[f"{_ETC_UNITS}/sockets.target.wants/systemd-networkd.socket"] = f"{_UNITS}/systemd-networkd.socket"
     links[f"{_ETC_UNITS}/dbus-org.freedesktop.network1.service"] = f"{_UNITS}/systemd-networkd.service"
