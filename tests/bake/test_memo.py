@@ -115,3 +115,16 @@ def test_what_goes_from_the_store_is_noticed(context: Context, words: list[str])
     for tag in json.loads(context.run(*words)[0])["tags"]:
         context.run("rmi", tag)
     assert recall(words) is None
+
+
+def test_few_commands_are_remembered(
+    context: Context, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memo, "_KEPT", 1)
+    other = [*words, "--progress", "plain"]
+    context.run(*other)
+    assert recall(words) is not None
+    monkeypatch.setattr(sys, "argv", ["stoneware", *other])
+    assert program.run(other) == 0
+    assert recall(other) is not None
+    assert recall(words) is None

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _HOME = "/var/lib/stoneware"
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
 _SETTLING_NS = 2_000_000_000  # what changed this lately may change again within the clock's grain
+_KEPT = 64  # commands
 _LIMIT = 20_000  # files of a context; reading about more would take longer than planning
 
 Signature = list[int] | None
@@ -111,6 +112,7 @@ class Memo:
             "shown": self._shown,
         }
         _write(_place(self._home, self._words), json.dumps(document))
+        _forget_oldest(f"{self._home}/records")
 
 
 def _bases(made: BakePlan) -> Iterator[Any]:
@@ -215,3 +217,10 @@ def _write(path: str, text: str) -> None:
     with open(staged, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as stream:
         stream.write(text)
     os.replace(staged, path)  # noqa: PTH105
+
+
+def _forget_oldest(directory: str) -> None:
+    with contextlib.suppress(FileNotFoundError):  # another bake does the same
+        memos = [path for path in _entries(directory) if "/memo-" in path]
+        for path in sorted(memos, key=os.path.getmtime)[:-_KEPT]:
+            os.unlink(path)  # noqa: PTH108
