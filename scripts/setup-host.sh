@@ -2,9 +2,10 @@
 # Install the Debian packages that Stoneware and its tests use; does nothing where all are there.
 set -eu
 
-# What the local engine needs, then what making the virtual environment needs.
-packages="btrfs-progs busybox ca-certificates dnsmasq-base gawk iproute2 mawk mmdebstrap nftables
-  systemd-container util-linux python3-venv"
+# What the local engine needs, what its tests run on this computer (curl, other awks and shells, packers),
+# and what making the virtual environment needs.
+packages="btrfs-progs busybox bzip2 ca-certificates curl dnsmasq-base gawk iproute2 mawk mmdebstrap nftables
+  openssl systemd-container util-linux xz-utils zstd python3-venv"
 
 missing=
 for package in $packages; do

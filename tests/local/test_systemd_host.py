@@ -75,9 +75,11 @@ def test_a_machine_is_a_service_and_outlives_the_unit_of_its_command(host: Syste
     assert f"0::{own}/shim" in groups
     assert f"0::{own}/machine/payload/init.scope" in groups
     # The router's servers were started by a command whose unit is gone.
-    servers = ok(
-        host, "pgrep -f 'dnsmasq .*--hostsdir|-m stoneware.local.metadata' | xargs -I@ cat /proc/@/cgroup"
-    )
+    pids = [
+        json.loads((host.home / f"run/{name}.pid.json").read_text())["pid"]
+        for name in ("dnsmasq", "metadata")
+    ]
+    servers = ok(host, f"cat /proc/{pids[0]}/cgroup /proc/{pids[1]}/cgroup")
     assert servers.count(".scope") == 2
     inside = ok(host, "stoneware exec one cat /made /proc/self/cgroup").splitlines()
     assert (inside[0], inside[-1]) == ("made", "0::/../../exec")
