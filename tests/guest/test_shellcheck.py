@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,8 +25,8 @@ def _assembled(tmp_path: Path) -> Path:
 
 
 def _shellcheck(*args: str | Path) -> None:
-    program = shutil.which("shellcheck")
-    assert program, "shellcheck is not on PATH"
+    program = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    assert program, "shellcheck is neither beside this Python nor on PATH"
     done = subprocess.run([program, *args], cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

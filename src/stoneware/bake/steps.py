@@ -91,4 +91,5 @@ def _lay_out(entries: Iterable[Entry], directory: Path) -> None:
         write_tar(entries, stream)
         stream.seek(0)
         with tarfile.open(fileobj=stream) as archive:
-            archive.extractall(directory, filter="fully_trusted")  # noqa: S202 -- written by ourselves just now
+            archive.extraction_filter = lambda member, _: member  # Debian 12's Python knows no `filter=`
+            archive.extractall(directory)  # noqa: S202 -- written by ourselves just now
