@@ -52,7 +52,7 @@ mount_point() {
     if [ -e "$1" ]; then return 0; fi
     if [ "$2" = file ]; then
         missing_directories "${1%/*}" >"$WORK/made.new"
-        mkdir -p "${1%/*}" && : >"$1" || return 1
+        mkdir -p "${1%/*}/" && : >"$1" || return 1
         printf '%s\n' "$1" | cat - "$WORK/made.new" "$WORK/made" >"$WORK/made.all"
     else
         missing_directories "$1" >"$WORK/made.new"
