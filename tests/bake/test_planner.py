@@ -199,7 +199,7 @@ def test_a_torn_record_only_costs_the_words(bench: Bench) -> None:
     ("options", "words"),
     [
         ({"context": "none"}, "is not a directory"),
-        ({"file": "none"}, "there is no none"),
+        ({"file": "none"}, "there is no file 'none'"),
         ({"target": "none"}, "none"),
         ({"tags": ("Bad Name",)}, "invalid image name"),
     ],

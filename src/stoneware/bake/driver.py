@@ -34,6 +34,7 @@ class Pace:
     poll: float = 0.005  # between two looks at what the builder reported
     look: float = 0.1  # between two looks at whether it lives
     tend: float = 1.0  # between two looks at what it depends on
+    removal: float = 2.0  # a builder that has ended may take to be gone, if somebody removes it
     boot_limit: float = 120.0  # until the agent must have reported once
     drain_limit: float = 5.0  # the console may say nothing while it lags behind the agent's report
     clock: Callable[[], float] = time.monotonic
@@ -179,11 +180,23 @@ class Driver:
         except InputError as error:
             if self._platform.observe(self.run.name) is not None:
                 raise
-            raise BuildError(
-                "the builder was removed before its work was done",
-                details=f"somebody removed the machine {self.run.name}",
-                resolution="bake again: the steps that were done are kept",
-            ) from error
+            raise self._removed() from error
+
+    def _removed(self) -> BuildError:
+        return BuildError(
+            "the builder was removed before its work was done",
+            details=f"somebody removed the machine {self.run.name}",
+            resolution="bake again: the steps that were done are kept",
+        )
+
+    def _is_being_removed(self) -> bool:
+        """Say whether a stopped builder goes away: whoever removes a machine ends it first."""
+        deadline = self._pace.clock() + self._pace.removal
+        while self._platform.observe(self.run.name) is not None:
+            if self._pace.clock() >= deadline:
+                return False
+            self._pace.sleep(self._pace.poll)
+        return True
 
     def _check_alive(self) -> None:
         now = self._pace.clock()
@@ -192,6 +205,8 @@ class Driver:
             machine = self._platform.observe(self.run.name)
             if machine is None or machine.phase in (Phase.STOPPED, Phase.FAILED):
                 self._tend()  # a full disk is said rather than what comes of it
+                if self._is_being_removed():
+                    raise self._removed()
                 why = machine.error if machine else ""
                 raise self._dead("the builder ended before its work was done", why)
         if now - self.run.tended >= self._pace.tend:
