@@ -43,7 +43,7 @@ class ScriptedPlatform(MemoryPlatform):
         self.create(MachineSpec(NAME, "checkpoint:base", kind="builder"))
 
     def pace(self, boot_limit: float) -> Pace:
-        return Pace(poll=0.01, boot_limit=boot_limit, clock=lambda: self.now, sleep=self.sleep)
+        return Pace(poll=0.01, removal=0.0, boot_limit=boot_limit, clock=lambda: self.now, sleep=self.sleep)
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
