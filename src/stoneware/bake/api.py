@@ -65,7 +65,7 @@ def _bake(
 ) -> tuple[BakePlan, BakeResult]:
     made = planner.plan()
     _warn(made, reporter)
-    if made.image.action == RUN:
+    if made.image.action == RUN or planner.options.pull:  # a fresh base may change all keys
         made, image_id = _build(planner, place, reporter)
     else:
         image_id = made.image.image_id or ""

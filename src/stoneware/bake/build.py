@@ -20,7 +20,7 @@ from stoneware.bake.events import (
     TerminalTaken,
 )
 from stoneware.bake.options import OnFailure, SecretSource
-from stoneware.bake.plan import HIT, BakePlan, PlannedStage
+from stoneware.bake.plan import HIT, BakePlan, PlannedStage, source_of
 from stoneware.bake.planner import Planner
 from stoneware.bake.sealed import describe_seal, preload, read_results
 from stoneware.bake.steps import StepWriter
@@ -41,10 +41,8 @@ _RESULTS = "sealed.tar"
 
 def ensure_bases(planner: Planner, place: Place, reporter: Reporter) -> None:
     """Make the known bases that the recipe starts from; with --pull make them anew."""
-    for stage in planner.plan().recipe.stages:
-        if stage.base.kind != "base":
-            continue
-        reference = stage.base.reference
+    bases = [stage.base for stage in planner.plan().recipe.stages]
+    for reference in dict.fromkeys(base.reference for base in bases if base.kind == "base"):
         refresh = planner.options.pull
         if not refresh and place.store.base_identity(reference):
             continue
@@ -152,12 +150,8 @@ class _Build:
         images = dict(self._plan.recipe.images)
         roots = {}
         for name in {name for planned in stage.to_run for name in planned.document["stages"]}:
-            if name not in stages and images[name].kind == "image":
-                roots[name] = store.image_rootfs(images[name].identity)
-                continue
-            kind, _, key = (
-                stages[name].end if name in stages else f"checkpoint:{images[name].identity}"
-            ).partition(":")
+            source = stages[name].end if name in stages else source_of(images[name])
+            kind, _, key = source.partition(":")
             roots[name] = store.image_rootfs(key) if kind == "image" else store.checkpoint_rootfs(key)
         return roots
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stoneware.files import canonical_json, sha256_hex
-from stoneware.machinefile.recipe import Recipe, Stage, Step, config_to_document
+from stoneware.machinefile.recipe import Base, Recipe, ResolvedBase, Stage, Step, config_to_document
 
 HIT = "HIT"
 RUN = "RUN"
@@ -121,6 +121,12 @@ class BakePlan:
                 "image_id": self.image.image_id,
             },
         }
+
+
+def source_of(base: Base | ResolvedBase) -> str:
+    """Return a base outside the Machinefile as a machine's source."""
+    kind = "image" if base.kind == "image" else "checkpoint"
+    return f"{kind}:{base.identity}"
 
 
 def image_key(final_key: str, stage: Stage, name: str, guest_digest: str) -> str:

@@ -10,7 +10,16 @@ from typing import Any
 from stoneware.bake.downloads import Downloads
 from stoneware.bake.options import BakeOptions
 from stoneware.bake.origin import read_origin
-from stoneware.bake.plan import HIT, RUN, BakePlan, PlannedImage, PlannedStage, PlannedStep, image_key
+from stoneware.bake.plan import (
+    HIT,
+    RUN,
+    BakePlan,
+    PlannedImage,
+    PlannedStage,
+    PlannedStep,
+    image_key,
+    source_of,
+)
 from stoneware.bake.record import Record
 from stoneware.bake.source import FILENAMES, UNMADE, find_machinefile, read_recipe
 from stoneware.bake.worktree import Asked
@@ -54,7 +63,7 @@ class Planner:
         """The build context as a tree."""
         return context_tree(self.options.context.resolve(), self.ignore, self._cache)
 
-    @property
+    @cached_property
     def record(self) -> Record:
         """What the last bake of this Machinefile and name was made of."""
         return Record(self.store.records(), f"{self.machinefile.resolve()} {self.name}")
@@ -117,9 +126,7 @@ class Planner:
 
     def _stage(self, stage: Stage, keys: Mapping[str, str], ends: Mapping[str, str]) -> PlannedStage:
         base = stage.base
-        source = f"image:{base.identity}" if base.kind == "image" else f"checkpoint:{base.identity}"
-        if base.kind == "stage":
-            source = ends[base.reference]
+        source = ends[base.reference] if base.kind == "stage" else source_of(base)
         parent = source.partition(":")[2]
         steps: list[PlannedStep] = []
         for step in stage.steps:
@@ -151,12 +158,7 @@ class Planner:
         return "its checkpoint is gone" if reason == "nothing changed" else reason
 
     def _image(self, target: PlannedStage) -> PlannedImage:
-        key = image_key(
-            target.final_key,
-            target.stage,
-            self.name,
-            guest_digest(),
-        )
+        key = image_key(target.final_key, target.stage, self.name, guest_digest())
         found = self._image_of(key)
         if found is not None and not self.options.no_cache:
             return PlannedImage(key, HIT, "an image of these steps and settings is in the store", found)
