@@ -113,10 +113,6 @@ class Driver:
             raise self._seal_error(report)
         return report.get("message") == "quiet"
 
-    def abort(self) -> None:
-        """Tell the agent that nothing more is wanted of it."""
-        self._platform.set_metadata(self.run.name, {"stoneware-go": "abort"})
-
     def _follow_step(self, number: int, on_failure: Callable[[], None]) -> None:
         planned = self._steps[number]
         report = self._await(lambda r: r["step"] >= number or r["state"] == "failed")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stoneware import __version__
-from stoneware.files import canonical_json, sha256_hex
+from stoneware.files import canonical_json
 from stoneware.machinefile.recipe import Base, ImageConfig, Stage, config_from_document, config_to_document
 
 SCHEMA = 1
@@ -82,11 +82,6 @@ def build_manifest(wanted: ManifestInput, sealed: Sealed) -> bytes:
         "stoneware": __version__,
     }
     return canonical_json(document)
-
-
-def image_id(manifest: bytes) -> str:
-    """Return the id of the image with this manifest: `sha256:` and 64 digits."""
-    return f"sha256:{sha256_hex(manifest)}"
 
 
 def config_of(manifest: Mapping[str, Any]) -> ImageConfig:

@@ -168,16 +168,9 @@ class Store(VolumeStore):
             self.touch_checkpoint(key)
 
     def touch_checkpoint(self, key: str) -> None:
-        """Note that a checkpoint was used now: `prune` goes by that."""
+        """Note in a checkpoint's file times that it was used now."""
         with contextlib.suppress(FileNotFoundError):
             os.utime(self._checkpoint(key) / "document.json")
-
-    def checkpoint_used(self, key: str) -> float:
-        """Return when a checkpoint was last used, in seconds since the epoch (0 when it is gone)."""
-        try:
-            return (self._checkpoint(key) / "document.json").stat().st_mtime
-        except FileNotFoundError:
-            return 0.0
 
     def remove_checkpoint(self, key: str) -> None:
         """Remove a checkpoint; a missing one is no error."""
@@ -260,11 +253,6 @@ class Store(VolumeStore):
         """Return the image id of one tag `NAME:TAG`, or None: the fast way for a bake without work."""
         document = read_json(self._tag(reference))
         return None if document is None else str(document["image"])
-
-    def tag_updated(self, reference: str) -> float | None:
-        """Return when a tag was last set, in seconds since the epoch, or None."""
-        document = read_json(self._tag(reference))
-        return None if document is None else float(document["updated"])
 
     def set_tag(self, reference: str, image_id: str) -> None:
         """Make a tag point at an image. Raises InputError when there is no such image."""
