@@ -51,9 +51,48 @@ class VolumeMount:
     read_only: bool = False
 
 
+@dataclass(frozen=True, order=True)
+class SecretMount:
+    """A secret, by name, and the file below /run/secrets that a machine has it in.
+
+    `version` is what `put_secret` returned: it tells one value from the next and says nothing about either.
+    """
+
+    secret: str
+    target: str
+    version: str
+    mode: int = 0o400
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A persistent disk that exists; `machines` mount it. `created` is in seconds since the epoch."""
+
+    name: str
+    created: float
+    labels: Mapping[str, str]
+    machines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that exists: its machines reach each other, by name too, and no others.
+
+    While it exists a machine's name keeps its address in it, also when the machine is made anew.
+    """
+
+    name: str
+    created: float
+    labels: Mapping[str, str]
+    machines: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class MachineSpec:
     """What is wanted of one machine.
+
+    `networks` are names of networks; none is the common one, where machines know each other's host names.
+    `names` are what its networks' DNS calls it besides its host name. `hostname` may have a domain.
 
     `source` is what it boots from: `image:sha256:…` or `checkpoint:KEY`. `metadata` are the instance
     attributes the metadata server hands out. `files` are served to this machine only, by name, at
@@ -71,6 +110,9 @@ class MachineSpec:
     volumes: tuple[VolumeMount, ...] = ()
     caches: tuple[str, ...] = ()
     ports: tuple[PortMapping, ...] = ()
+    networks: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    secrets: tuple[SecretMount, ...] = ()
     memory: int | None = None
     cpus: float | None = None
     read_only: bool = False
@@ -142,6 +184,46 @@ class Platform(Protocol):
 
     def set_metadata(self, name: str, changes: Mapping[str, str | None]) -> None:
         """Change instance attributes (None removes one); whoever waits for a change is told."""
+        ...
+
+    def create_volume(self, name: str, labels: Mapping[str, str]) -> Volume:
+        """Return the volume of that name, made (blank) where there is none."""
+        ...
+
+    def volume(self, name: str) -> Volume | None:
+        """Return a volume, or None."""
+        ...
+
+    def volumes(self) -> list[Volume]:
+        """Return all volumes, sorted by name."""
+        ...
+
+    def destroy_volume(self, name: str) -> None:
+        """Remove a volume and its data; a missing one is no error. Raises InputError while a machine has it."""
+        ...
+
+    def create_network(self, name: str, labels: Mapping[str, str]) -> Network:
+        """Return the network of that name, made where there is none."""
+        ...
+
+    def network(self, name: str) -> Network | None:
+        """Return a network, or None."""
+        ...
+
+    def networks(self) -> list[Network]:
+        """Return all networks, sorted by name."""
+        ...
+
+    def destroy_network(self, name: str) -> None:
+        """Remove a network. Raises InputError while it has machines; a missing one is no error."""
+        ...
+
+    def put_secret(self, name: str, value: bytes) -> str:
+        """Keep a secret for machines to fetch and return its version, a new one only for another value."""
+        ...
+
+    def destroy_secret(self, name: str) -> None:
+        """Forget a secret; a missing one is no error."""
         ...
 
     def execute(

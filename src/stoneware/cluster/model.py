@@ -1,0 +1,118 @@
+"""What is wanted of a cluster's machines, what is observed, and the steps from one to the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from stoneware.compose.model import ClusterNetwork, ClusterVolume, Condition
+from stoneware.platform import Machine, MachineSpec
+
+LABEL_CLUSTER = "stoneware.cluster"
+LABEL_SERVICE = "stoneware.service"
+LABEL_SLOT = "stoneware.slot"
+LABEL_MACHINE = "stoneware.machine"  # the short name
+
+
+@dataclass(frozen=True, order=True)
+class Release:
+    """What a machine runs: the pair of image id and config digest."""
+
+    image_id: str
+    config_digest: str
+
+
+@dataclass(frozen=True)
+class DesiredMachine:
+    """One machine as it is wanted. `spec` is complete; without an image yet, its source is empty."""
+
+    name: str  # short: `kafka-1`
+    service: str
+    slot: int
+    spec: MachineSpec
+    image: str  # the image as the file has it
+    image_id: str  # empty: the image has to be baked first
+    commit: str
+    config_digest: str
+    reloads: bool  # the image takes a new configuration on while it runs
+    checked: bool  # it has a health check
+
+    @property
+    def release(self) -> Release:
+        """The release it is to run."""
+        return Release(self.image_id, self.config_digest)
+
+
+@dataclass(frozen=True)
+class Desired:
+    """A cluster as it is wanted. `depends_on` is by service; `machines` are by short name, in order."""
+
+    name: str
+    machines: Mapping[str, DesiredMachine]
+    depends_on: Mapping[str, Mapping[str, Condition]]
+    volumes: Mapping[str, ClusterVolume]
+    networks: Mapping[str, ClusterNetwork]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ObservedMachine:
+    """One machine of the cluster as the platform shows it, and what it reported of its files.
+
+    `written` are the digests of the rendered files as the boot agent wrote them, `found` those of the files
+    as they are now (None: it has not been asked, or did not answer); by path, `` for a missing file.
+    """
+
+    machine: Machine
+    written: Mapping[str, str] = field(default_factory=dict)
+    found: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A cluster as it is. `machines` are by short name; `managed` are the addresses in Terraform's state.
+
+    `managed` None: the state has not been looked at.
+    """
+
+    name: str
+    machines: Mapping[str, ObservedMachine]
+    volumes: frozenset[str]
+    networks: frozenset[str]
+    managed: frozenset[str] | None = None
+
+
+class Action(StrEnum):
+    """What is done with one machine, disk or network."""
+
+    CREATE = "create"
+    REPLACE = "replace"
+    UPDATE = "update config"
+    START = "start"
+    REMOVE = "remove"
+    NONE = "nothing"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is to be done with one machine, and why. `kind` is machine, volume or network."""
+
+    kind: str
+    name: str  # a machine's short name
+    action: Action
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ClusterPlan:
+    """All steps in the order they are done; `waves` are the machines that may be made at the same time."""
+
+    cluster: str
+    steps: tuple[Step, ...]
+    waves: tuple[tuple[str, ...], ...]
+
+    @property
+    def changes(self) -> tuple[Step, ...]:
+        """The steps that do something."""
+        return tuple(step for step in self.steps if step.action is not Action.NONE)

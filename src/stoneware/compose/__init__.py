@@ -1,0 +1,1 @@
+"""machines.yaml: a cluster in the Compose file format, read, checked and expanded. Touches nothing."""

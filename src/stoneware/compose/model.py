@@ -1,0 +1,187 @@
+"""What a machines.yaml means: frozen data, every default filled in, every replica written out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from stoneware.platform import PortMapping
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """Where something is written: file, line and column from 1. Shown as `file:line:column`."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        """Return `file:line:column`."""
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+class Condition(StrEnum):
+    """What `depends_on` waits for."""
+
+    STARTED = "service_started"
+    HEALTHY = "service_healthy"
+
+
+class FailureAction(StrEnum):
+    """What a rollout does when a machine fails."""
+
+    PAUSE = "pause"
+    CONTINUE = "continue"
+    ROLLBACK = "rollback"
+
+
+@dataclass(frozen=True)
+class Build:
+    """Where a service's image is baked from. `context` is absolute; `dockerfile` None: its Machinefile."""
+
+    context: Path
+    dockerfile: Path | None = None
+    target: str | None = None
+    args: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class HealthCheck:
+    """A health check that takes the place of the image's; times in seconds, None: as the image says.
+
+    `test` is an argv (a shell form has become `/bin/sh -c TEXT`); empty: the image's own; `disabled`: none.
+    """
+
+    test: tuple[str, ...] = ()
+    interval: float | None = None
+    timeout: float | None = None
+    start_period: float | None = None
+    start_interval: float | None = None
+    retries: int | None = None
+    disabled: bool = False
+
+
+@dataclass(frozen=True)
+class UpdateConfig:
+    """How machines are replaced; times in seconds. `parallelism` 0 is all at once."""
+
+    parallelism: int = 1
+    delay: float = 0.0
+    monitor: float = 5.0
+    max_failure_ratio: float = 0.0
+    failure_action: FailureAction = FailureAction.PAUSE
+    order: str = "stop-first"
+
+
+@dataclass(frozen=True)
+class SecretSource:
+    """Where a secret's value comes from: a file (absolute path), or a variable of our environment."""
+
+    name: str
+    file: Path | None = None
+    variable: str = ""
+
+
+@dataclass(frozen=True, order=True)
+class SecretUse:
+    """A secret in one machine: the file `target` below /run/secrets."""
+
+    secret: str  # key of Cluster.secrets
+    target: str
+    mode: int = 0o400
+
+
+@dataclass(frozen=True, order=True)
+class VolumeUse:
+    """A disk in one machine. `volume` is its name on the platform."""
+
+    volume: str
+    path: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True)
+class ClusterVolume:
+    """A disk of the cluster. An `external` one is neither made nor removed by it."""
+
+    name: str  # on the platform
+    external: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ClusterNetwork:
+    """A network of the cluster. An `external` one is neither made nor removed by it."""
+
+    name: str  # on the platform
+    external: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MachineDefinition:
+    """One replica with all templates expanded.
+
+    `name` is what people type (`kafka-1`), `full_name` its name on the platform (`CLUSTER-kafka-1`),
+    `hostname` the full host name (`kafka-1.CLUSTER.internal`), `names` its other names in DNS.
+    """
+
+    name: str
+    full_name: str
+    service: str
+    slot: int
+    hostname: str
+    names: tuple[str, ...]
+    environment: Mapping[str, str]
+    volumes: tuple[VolumeUse, ...]  # those the file names; the image's VOLUMEs are not known here
+    ports: tuple[PortMapping, ...]
+    networks: tuple[str, ...]  # names on the platform
+    secrets: tuple[SecretUse, ...]
+    labels: Mapping[str, str]
+    place: Place
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service: what its replicas share."""
+
+    name: str
+    image: str  # as it was written; where there is only `build`: CLUSTER-SERVICE
+    build: Build | None
+    machines: tuple[MachineDefinition, ...]
+    depends_on: Mapping[str, Condition]
+    healthcheck: HealthCheck | None
+    stop_grace_period: float | None  # seconds; None: as the image says
+    read_only: bool
+    restart: str
+    memory: int | None  # bytes
+    cpus: float | None
+    update_config: UpdateConfig
+    rollback_config: UpdateConfig
+    extensions: Mapping[str, Any]  # `x-…` keys
+    place: Place
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A whole machines.yaml. `services` are in an order that depends_on allows."""
+
+    name: str
+    directory: Path  # of the first file; relative paths begin here
+    files: tuple[Path, ...]
+    services: Mapping[str, Service]
+    volumes: Mapping[str, ClusterVolume]  # by name on the platform
+    networks: Mapping[str, ClusterNetwork]  # by name on the platform
+    secrets: Mapping[str, SecretSource]
+    extensions: Mapping[str, Any]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def machines(self) -> tuple[MachineDefinition, ...]:
+        """All replicas of all services, in order."""
+        return tuple(machine for service in self.services.values() for machine in service.machines)
