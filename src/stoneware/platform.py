@@ -199,7 +199,7 @@ class Platform(Protocol):
         ...
 
     def destroy_volume(self, name: str) -> None:
-        """Remove a volume and its data; a missing one is no error. Raises InputError while a machine has it."""
+        """Remove a volume, its data too; a missing one is no error. Raises InputError while in use."""
         ...
 
     def create_network(self, name: str, labels: Mapping[str, str]) -> Network:
