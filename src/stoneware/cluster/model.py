@@ -90,6 +90,7 @@ class Action(StrEnum):
     REPLACE = "replace"
     UPDATE = "update config"
     START = "start"
+    ADOPT = "adopt"  # as wanted, but not in Terraform's state: import it
     REMOVE = "remove"
     NONE = "nothing"
 

@@ -1,0 +1,104 @@
+"""What the making and unmaking of a cluster tells while it goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from stoneware.bake.events import Note, TerraformOutput
+from stoneware.cluster.model import ClusterPlan
+
+__all__ = [
+    "Event",
+    "MachineFailed",
+    "MachineFinished",
+    "MachineProgress",
+    "MachineStarted",
+    "Note",
+    "PlanMade",
+    "Reporter",
+    "ResourceFinished",
+    "Silent",
+    "TerraformOutput",
+]
+
+
+@dataclass(frozen=True)
+class PlanMade:
+    """What is going to be done."""
+
+    plan: ClusterPlan
+
+
+@dataclass(frozen=True)
+class ResourceFinished:
+    """A network or disk was made or removed. `kind` is network or volume."""
+
+    kind: str
+    name: str
+    action: str
+
+
+@dataclass(frozen=True)
+class MachineStarted:
+    """Something begins with a machine. `action` is as in the plan."""
+
+    name: str
+    action: str
+
+
+@dataclass(frozen=True)
+class MachineProgress:
+    """A machine went on: its phase, its health, the last line of its console."""
+
+    name: str
+    phase: str
+    health: str
+    line: str = ""
+
+
+@dataclass(frozen=True)
+class MachineFinished:
+    """What was to be done with a machine is done. `state` is what it is now: healthy, running, removed."""
+
+    name: str
+    action: str
+    state: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class MachineFailed:
+    """A machine did not get where it was to be."""
+
+    name: str
+    phase: str
+    reason: str
+    seconds: float
+
+
+Event = (
+    PlanMade
+    | ResourceFinished
+    | MachineStarted
+    | MachineProgress
+    | MachineFinished
+    | MachineFailed
+    | Note
+    | TerraformOutput
+)
+
+
+class Reporter(Protocol):
+    """Whoever shows what is done with a cluster."""
+
+    def emit(self, event: Event) -> None:
+        """Show one event; may be called from several threads, one at a time."""
+        ...
+
+
+class Silent:
+    """Shows nothing."""
+
+    def emit(self, event: Event) -> None:
+        """Drop the event."""
