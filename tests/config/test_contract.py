@@ -14,6 +14,7 @@ from stoneware.config.contract import (
     require_config,
     secret_names,
 )
+from stoneware.config.machine_secrets import secret_targets, secret_values
 from stoneware.config.schema import load_schema
 from stoneware.config.values import BUILTINS, builtin_values
 from stoneware.errors import InputError
@@ -177,3 +178,61 @@ def test_older_drafts_are_read_by_their_rules():
         "A='x': must be a whole number; give it with -e A=…",
         "B: required together with A; give it with -e B=…",
     ]
+
+
+SECRETS = {
+    "properties": {
+        "DB_PASSWORD": {"secret": True, "minLength": 4},
+        "api.key": {"writeOnly": True},
+        "PLAIN": {},
+        "PIN": {"type": "integer", "secret": True},
+    },
+    "required": ["DB_PASSWORD"],
+}
+
+
+@pytest.mark.parametrize(
+    ("targets", "found"),
+    [
+        (["db-password"], {"DB_PASSWORD": "db-password"}),
+        (["db.password"], {"DB_PASSWORD": "db.password"}),
+        (["db-password", "DB_PASSWORD"], {"DB_PASSWORD": "DB_PASSWORD"}),
+        (["db.password", "Db-Password"], {"DB_PASSWORD": "Db-Password"}),
+        (["api.key"], {"api.key": "api.key"}),
+        (["api-key", "PLAIN", "plain", "kafka/db-password", "DB_PASSWORD2"], {}),
+    ],
+)
+def test_which_variables_secrets_are_for(targets, found):
+    assert secret_targets(derive_contract({}, {}, SECRETS), targets) == found
+
+
+def test_secrets_count_as_values_and_are_never_shown():
+    contract = derive_contract({"/t/a": b"${DB_PASSWORD:?of the data base} $PLAIN"}, {}, SECRETS)
+    plain = {"PLAIN": "x"}
+    assert check_config(contract, plain, secrets={"other": Secret("y")}) != []
+    assert check_config(contract, plain, secrets={"db-password": Secret("secret\n")}) == []
+    assert check_config(contract, plain, secrets={"db-password": None, "PIN": None}) == []
+    problems = check_config(contract, plain, secrets={"db-password": Secret("abc\n"), "PIN": Secret("12 34")})
+    assert problems == [
+        "DB_PASSWORD (a secret): must have at least 4 characters; it is the secret db-password",
+        "PIN (a secret): must be a whole number; it is the secret PIN",
+    ]
+    (problem,) = check_config(contract, plain, secrets={"db-password": Secret("ab\0cd")})
+    assert problem == "DB_PASSWORD (a secret): must not hold a NUL byte; it is the secret db-password"
+    (problem,) = check_config(contract, plain, secrets={"db-password": Secret("\n")})
+    assert problem.startswith("DB_PASSWORD (a secret): must not be empty, of the data base")
+    assert problem.endswith("; it is the secret db-password")
+
+
+def test_a_secret_wins_over_a_value_with_a_warning():
+    contract = derive_contract({}, {"DB_PASSWORD": "from the image"}, SECRETS)
+    secrets = {"db-password": Secret("right")}
+    assert require_config(contract, {}, image="x", secrets=secrets) == []
+    (warning,) = require_config(contract, {"DB_PASSWORD": "no"}, image="x", secrets=secrets)
+    assert warning == "DB_PASSWORD is given as a value and by the secret db-password; the secret counts"
+
+
+def test_of_a_secret_one_last_newline_is_no_part_of_the_value():
+    contract = derive_contract({}, {}, SECRETS)
+    given = {"db-password": Secret("a\r\n\n"), "PIN": None}
+    assert secret_values(contract, given) == {"DB_PASSWORD": Secret("a\r\n"), "PIN": None}

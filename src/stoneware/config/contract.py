@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stoneware.config.encoding import to_bytes
+from stoneware.config.machine_secrets import secret_targets, secret_values
 from stoneware.config.render import (
     Expression,
     Fault,
@@ -104,13 +105,24 @@ class _Problem:
 
 
 def check_config(
-    contract: Contract, values: Mapping[str, str | Secret], *, builtins: Mapping[str, str] | None = None
+    contract: Contract,
+    values: Mapping[str, str | Secret],
+    *,
+    secrets: Mapping[str, Secret | None] | None = None,
+    builtins: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Hold runtime config against an image's contract and return every problem, each with what to type.
 
-    `values` is the config alone; the image's ENV comes from the contract. Built-ins that are not known
-    yet get stand-ins. An empty list means that the machine's templates will render.
+    `values` is the config alone; the image's ENV comes from the contract. `secrets` are the machine's, by
+    target below /run/secrets; None where the value is not known here, which counts as a good one. Built-ins
+    that are not known yet get stand-ins. An empty list means that the machine's templates will render.
     """
+    from_secrets = secret_values(contract, secrets or {})
+    unknown = {name for name, value in from_secrets.items() if value is None}
+    values = {
+        **values,
+        **{name: Secret(MASK) if value is None else value for name, value in from_secrets.items()},
+    }
     everything = effective_values(contract["env"], values, {**BUILTINS, **(builtins or {})})
     problems: dict[str, _Problem] = {}
     for fault, places in _template_faults(contract["needs"], _masked(everything, contract)):
@@ -118,11 +130,18 @@ def check_config(
         problem = problems.setdefault(name, _Problem(name))
         problem.reasons = list(dict.fromkeys([*problem.reasons, *reasons]))
         problem.where = list(dict.fromkeys([*problem.where, *places]))
-    for name, reason in _schema_faults(contract, values, everything):
-        problem = problems.setdefault(name, _Problem(name))
-        if reason not in problem.reasons:
-            problem.reasons.append(reason)
-    return [_sentence(problem, contract, everything) for problem in problems.values()]
+    for name, reason in [*_secret_faults(from_secrets), *_schema_faults(contract, values, everything)]:
+        if name not in unknown:
+            problem = problems.setdefault(name, _Problem(name))
+            problem.reasons = list(dict.fromkeys([*problem.reasons, reason]))
+    sources = secret_targets(contract, secrets or {})
+    return [_sentence(problem, contract, everything, sources) for problem in problems.values()]
+
+
+def _secret_faults(values: Mapping[str, Secret | None]) -> Iterable[tuple[str, str]]:
+    for name, value in values.items():
+        if value is not None and "\0" in value.reveal():
+            yield name, "must not hold a NUL byte"
 
 
 def _masked(values: Mapping[str, str | Secret], contract: Contract) -> dict[str, str]:
@@ -188,7 +207,9 @@ def _unruled(schema: Schema, name: str) -> bool:
     return name in BUILTINS and name not in schema.get("properties", {})
 
 
-def _sentence(problem: _Problem, contract: Contract, values: Mapping[str, str | Secret]) -> str:
+def _sentence(
+    problem: _Problem, contract: Contract, values: Mapping[str, str | Secret], sources: Mapping[str, str]
+) -> str:
     if not problem.name:
         return "; ".join(problem.reasons)
     schema = contract["schema"] or {}
@@ -207,6 +228,8 @@ def _sentence(problem: _Problem, contract: Contract, values: Mapping[str, str | 
         text += f" and {len(problem.where) - 3} more" * (len(problem.where) > 3)
     if "is not a variable of this image" in text:
         return f"{text}{_nearest(problem.name, contract)}"
+    if problem.name in sources:
+        return f"{text}; it is the secret {sources[problem.name]}"
     return f"{text}; give it with -e {problem.name}={_example(rule)}"
 
 
@@ -229,13 +252,21 @@ def mask_values(contract: Contract, values: Mapping[str, str | Secret]) -> dict[
     return {name: Secret(value) if name in hidden else value for name, value in values.items()}
 
 
-def config_warnings(contract: Contract, given: Iterable[str]) -> list[str]:
-    """Return a warning for each given variable that has no effect here, with the nearest known name."""
+def config_warnings(contract: Contract, given: Iterable[str], secrets: Iterable[str] = ()) -> list[str]:
+    """Return a warning for each given variable that has no effect here, with the nearest known name.
+
+    `secrets` are targets below /run/secrets.
+    """
     warnings = []
     schema = contract["schema"] or {}
+    from_secrets = secret_targets(contract, secrets)
     for name in given:
         if name in BUILTINS:
             warnings.append(f"{name} is set by Stoneware in every machine; the given value is not used")
+        elif name in from_secrets:
+            warnings.append(
+                f"{name} is given as a value and by the secret {from_secrets[name]}; the secret counts"
+            )
         elif name not in contract["variables"] and schema.get("additionalProperties") is not False:
             known = "is not in this image's templates, ENV or schema; only its service gets it"
             warnings.append(f"{name} {known}{_nearest(name, contract)}")
@@ -253,14 +284,18 @@ def require_config(
     values: Mapping[str, str | Secret],
     *,
     image: str,
+    secrets: Mapping[str, Secret | None] | None = None,
     builtins: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """Return the warnings about a config, or raise InputError with every problem of it at once."""
-    problems = check_config(contract, values, builtins=builtins)
+    """Return the warnings about a config, or raise InputError with every problem of it at once.
+
+    `secrets` as for `check_config`.
+    """
+    problems = check_config(contract, values, secrets=secrets, builtins=builtins)
     if problems:
         raise InputError(
             f"{image} cannot start with this config: {len(problems)} problem{'s' * (len(problems) > 1)}",
             details="\n".join(problems),
             resolution=f"stoneware render {image} -e NAME=value    # shows the final files without booting",
         )
-    return config_warnings(contract, values)
+    return config_warnings(contract, values, secrets or ())
