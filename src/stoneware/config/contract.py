@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +33,12 @@ from stoneware.config.values import BUILTINS, effective_values
 from stoneware.errors import InputError
 
 Contract = dict[str, Any]
+# Which variables there are and which of them are empty: all that decides whether templates render.
+Outline = frozenset[tuple[str, bool]]
+
+
+def _for_run(name: str, example: str, _secret: bool) -> str:
+    return f"give it with -e {name}={example}"
 
 
 def derive_contract(
@@ -110,12 +116,16 @@ def check_config(
     *,
     secrets: Mapping[str, Secret | None] | None = None,
     builtins: Mapping[str, str] | None = None,
+    advice: Callable[[str, str, bool], str] = _for_run,
+    rendered: set[Outline] | None = None,
 ) -> list[str]:
     """Hold runtime config against an image's contract and return every problem, each with what to type.
 
     `values` is the config alone; the image's ENV comes from the contract. `secrets` are the machine's, by
     target below /run/secrets; None where the value is not known here, which counts as a good one. Built-ins
     that are not known yet get stand-ins. An empty list means that the machine's templates will render.
+    `advice` says how to give a variable, from its name, an example and whether it is a secret. `rendered`
+    remembers what has rendered with this contract, for whoever checks the configs of many machines.
     """
     from_secrets = secret_values(contract, secrets or {})
     unknown = {name for name, value in from_secrets.items() if value is None}
@@ -125,7 +135,11 @@ def check_config(
     }
     everything = effective_values(contract["env"], values, {**BUILTINS, **(builtins or {})})
     problems: dict[str, _Problem] = {}
-    for fault, places in _template_faults(contract["needs"], _masked(everything, contract)):
+    outline = frozenset((name, bool(value)) for name, value in everything.items())
+    faults = [] if outline in (rendered or ()) else _template_faults(contract, everything)
+    if rendered is not None and not faults:
+        rendered.add(outline)
+    for fault, places in faults:
         name, reasons = _read_fault(fault, everything)
         problem = problems.setdefault(name, _Problem(name))
         problem.reasons = list(dict.fromkeys([*problem.reasons, *reasons]))
@@ -135,7 +149,7 @@ def check_config(
             problem = problems.setdefault(name, _Problem(name))
             problem.reasons = list(dict.fromkeys([*problem.reasons, reason]))
     sources = secret_targets(contract, secrets or {})
-    return [_sentence(problem, contract, everything, sources) for problem in problems.values()]
+    return [_sentence(problem, contract, everything, sources, advice) for problem in problems.values()]
 
 
 def _secret_faults(values: Mapping[str, Secret | None]) -> Iterable[tuple[str, str]]:
@@ -150,18 +164,17 @@ def _masked(values: Mapping[str, str | Secret], contract: Contract) -> dict[str,
     return {name: MASK if name in hidden and value else reveal(value) for name, value in values.items()}
 
 
-def _template_faults(
-    needs: Iterable[Mapping[str, Any]], values: Mapping[str, str | Secret]
-) -> list[tuple[Fault, list[str]]]:
+def _template_faults(contract: Contract, values: Mapping[str, str | Secret]) -> list[tuple[Fault, list[str]]]:
     """Render all expressions of all templates in one go; return each fault with the places it concerns."""
     owner: list[tuple[Mapping[str, Any], int]] = []
     lines: list[str] = []
-    for need in needs:
+    for need in contract["needs"]:
         lines.append(need["text"])
         owner += [(need, offset) for offset in range(need["text"].count("\n") + 1)]
     try:
         if lines:
-            render_template(to_bytes("\n".join(lines)), values, filename="templates")
+            text = to_bytes("\n".join(lines))
+            render_template(text, _masked(values, contract), filename="templates")
     except TemplateError as error:
         return [(fault, _places(*owner[fault.line - 1])) for fault in error.faults]
     return []
@@ -208,7 +221,11 @@ def _unruled(schema: Schema, name: str) -> bool:
 
 
 def _sentence(
-    problem: _Problem, contract: Contract, values: Mapping[str, str | Secret], sources: Mapping[str, str]
+    problem: _Problem,
+    contract: Contract,
+    values: Mapping[str, str | Secret],
+    sources: Mapping[str, str],
+    advice: Callable[[str, str, bool], str],
 ) -> str:
     if not problem.name:
         return "; ".join(problem.reasons)
@@ -230,7 +247,7 @@ def _sentence(
         return f"{text}{_nearest(problem.name, contract)}"
     if problem.name in sources:
         return f"{text}; it is the secret {sources[problem.name]}"
-    return f"{text}; give it with -e {problem.name}={_example(rule)}"
+    return f"{text}; {advice(problem.name, _example(rule), is_secret(schema, problem.name))}"
 
 
 def _example(rule: Mapping[str, Any]) -> str:

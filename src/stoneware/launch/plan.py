@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ from stoneware.launch.flags import check_name, exposed_port
 from stoneware.machinefile.recipe import ImageConfig, config_from_document
 from stoneware.platform import MachineSpec, PortMapping, VolumeMount
 
+RELOAD_LABEL = "stoneware.reload"  # the command that takes a new configuration on while the machine runs
 STOP_TIMEOUT_LABEL = "stoneware.stop-timeout"  # an image's own default of --stop-timeout: `90s`, `5m`
 DEFAULT_STOP_TIMEOUT = 10.0
 
@@ -86,12 +87,12 @@ def plan_launch(images: Images, options: LaunchOptions) -> Launch:
         warnings = check_config(contract, options.values, builtins=known)
     else:
         warnings = require_config(contract, options.values, image=options.image, builtins=known)
-    volumes, anonymous = _volumes(name, config, options)
+    volumes, anonymous = mounts_of(name, config, options.volumes)
     spec = MachineSpec(
         name=name,
         source=f"image:{image_id}",
         hostname=options.hostname or name,
-        metadata=_metadata(options),
+        metadata=boot_metadata(options.values, "command" if options.command_mode else "run"),
         volumes=volumes,
         ports=_ports(config, options),
         memory=options.memory,
@@ -99,7 +100,7 @@ def plan_launch(images: Images, options: LaunchOptions) -> Launch:
         read_only=options.read_only,
         restart=options.restart,
         remove_when_stopped=options.remove,
-        stop_timeout=_stop_timeout(config, options),
+        stop_timeout=stop_timeout_of(config, options.stop_timeout),
         image_ref=options.image,
         labels=dict(options.labels),
     )
@@ -116,12 +117,13 @@ def _made_up_name(image_name: str) -> str:
     return f"{stem}-{secrets.token_hex(2)}"
 
 
-def _metadata(options: LaunchOptions) -> dict[str, str]:
+def boot_metadata(values: Mapping[str, str], mode: str) -> dict[str, str]:
+    """Return the attributes that a machine boots with: its runtime config, and `run` or `command`."""
     from stoneware.config import encode
 
     return {
-        "stoneware-config": encode(options.values),
-        "stoneware-mode": "command" if options.command_mode else "run",
+        "stoneware-config": encode(values),
+        "stoneware-mode": mode,
         "enable-guest-attributes": "TRUE",
     }
 
@@ -134,12 +136,15 @@ def _ports(config: ImageConfig, options: LaunchOptions) -> tuple[PortMapping, ..
     return (*options.ports, *(port for port in exposed if (port.machine_port, port.protocol) not in named))
 
 
-def _volumes(
-    name: str, config: ImageConfig, options: LaunchOptions
+def mounts_of(
+    name: str, config: ImageConfig, given: Sequence[VolumeMount]
 ) -> tuple[tuple[VolumeMount, ...], tuple[str, ...]]:
-    """Return the mounts, with a made-up volume for each declared path that has none, and those names."""
-    wanted = {mount.path: mount for mount in options.volumes}
-    if len(wanted) != len(options.volumes):
+    """Return the mounts of a machine, sorted by path, and the names of volumes that were made up for it.
+
+    Each path that the image declares and no mount is for gets such a volume, and so does a mount without one.
+    """
+    wanted = {mount.path: mount for mount in given}
+    if len(wanted) != len(given):
         raise InputError("two volumes are mounted at the same path", resolution="give each -v its own path")
     for path in config.volumes:
         wanted.setdefault(path, VolumeMount("", path))
@@ -152,8 +157,9 @@ def _volumes(
     return tuple(mounts), tuple(anonymous)
 
 
-def _stop_timeout(config: ImageConfig, options: LaunchOptions) -> float:
-    if options.stop_timeout is not None:
-        return options.stop_timeout
+def stop_timeout_of(config: ImageConfig, given: float | None) -> float:
+    """Return the seconds that a machine's services get to stop: what is given, else what the image says."""
+    if given is not None:
+        return given
     text = dict(config.labels).get(STOP_TIMEOUT_LABEL)
     return DEFAULT_STOP_TIMEOUT if text is None else parse_duration(text, f"LABEL {STOP_TIMEOUT_LABEL}")
