@@ -1,0 +1,59 @@
+"""Asking the machines of a cluster what their files are like now."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+
+from stoneware.cluster.model import Observed
+from stoneware.errors import InputError
+from stoneware.platform import Phase, Platform
+
+REQUEST = "stoneware-inspect"  # instance attribute: a nonce
+ANSWER = "stoneware/inspection"  # guest attribute: the nonce, then a line per file
+_POLL = 0.05
+_TEND = 1.0
+
+
+def inspect_files(
+    platform: Platform,
+    observed: Observed,
+    *,
+    timeout: float,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> dict[str, str]:
+    """Ask all running machines for the digests of their files; wait for the answers, `timeout` at most.
+
+    Return by short name the nonce each was asked with: an answer with another one is an old one.
+    """
+    nonces: dict[str, str] = {}
+    waiting: dict[str, str] = {}
+    for name, seen in observed.machines.items():
+        if seen.machine.phase is Phase.RUNNING:
+            nonces[name] = secrets.token_hex(8)
+            try:
+                platform.set_metadata(seen.machine.name, {REQUEST: nonces[name]})
+            except InputError:  # it is gone since
+                continue
+            waiting[name] = seen.machine.name
+    deadline = clock() + timeout
+    tended = clock()
+    while waiting and clock() < deadline:
+        for name in [name for name, machine in waiting.items() if _answered(platform, machine, nonces[name])]:
+            del waiting[name]
+        if waiting:
+            if clock() - tended >= _TEND:
+                tended = clock()
+                platform.tend()
+            sleep(_POLL)
+    return nonces
+
+
+def _answered(platform: Platform, machine: str, nonce: str) -> bool:
+    try:
+        answer = platform.guest_attributes(machine).get(ANSWER, "")
+    except InputError:
+        return True  # gone: there is nothing to wait for
+    return answer.partition("\n")[0].strip() == nonce

@@ -1,0 +1,60 @@
+"""The secrets of a cluster: read from files and variables, handed to the platform, shown nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from stoneware.cluster.desired import secret_name
+from stoneware.compose.model import Cluster, SecretSource
+from stoneware.config import Secret
+from stoneware.config.encoding import to_bytes, to_text
+from stoneware.errors import InputError
+from stoneware.platform import Platform
+
+
+def used_secrets(cluster: Cluster) -> tuple[str, ...]:
+    """Return the keys of the secrets that some machine has, sorted."""
+    return tuple(sorted({use.secret for machine in cluster.machines for use in machine.secrets}))
+
+
+def read_secrets(cluster: Cluster, environment: Mapping[str, str]) -> dict[str, Secret]:
+    """Return the values of the secrets that machines have. Raises InputError with all that are missing."""
+    values: dict[str, Secret] = {}
+    missing = []
+    for key in used_secrets(cluster):
+        try:
+            values[key] = _read(cluster.secrets[key], environment)
+        except _MissingError as error:
+            missing.append(f"{key}: {error}")
+    if missing:
+        raise InputError(
+            f"the secret {missing[0].partition(':')[0]} is missing"
+            if len(missing) == 1
+            else f"{len(missing)} secrets are missing",
+            details="\n".join(missing),
+            resolution="write the file, or export the variable, and run the command again",
+        )
+    return values
+
+
+class _MissingError(Exception):
+    """A secret has no value; the text says why and holds no value."""
+
+
+def _read(source: SecretSource, environment: Mapping[str, str]) -> Secret:
+    if source.file is not None:
+        try:
+            return Secret(to_text(source.file.read_bytes()))
+        except OSError as error:
+            raise _MissingError(f"cannot read {source.file}: {error.strerror}") from None
+    if source.variable not in environment:
+        raise _MissingError(f"the variable {source.variable} is not set")
+    return Secret(environment[source.variable])
+
+
+def put_secrets(platform: Platform, cluster: str, values: Mapping[str, Secret]) -> dict[str, str]:
+    """Hand the values to the platform and return their versions, by key."""
+    return {
+        key: platform.put_secret(secret_name(cluster, key), to_bytes(value.reveal()))
+        for key, value in values.items()
+    }
