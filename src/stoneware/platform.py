@@ -186,6 +186,18 @@ class Platform(Protocol):
         """Change instance attributes (None removes one); whoever waits for a change is told."""
         ...
 
+    def amend(
+        self,
+        name: str,
+        *,
+        image_ref: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        secrets: tuple[SecretMount, ...] | None = None,
+        stop_timeout: float | None = None,
+    ) -> None:
+        """Change what a machine's spec says (None: as it is); whoever waits for its metadata is told."""
+        ...
+
     def create_volume(self, name: str, labels: Mapping[str, str]) -> Volume:
         """Return the volume of that name, made (blank) where there is none."""
         ...
@@ -196,6 +208,10 @@ class Platform(Protocol):
 
     def volumes(self) -> list[Volume]:
         """Return all volumes, sorted by name."""
+        ...
+
+    def label_volume(self, name: str, labels: Mapping[str, str]) -> None:
+        """Change a volume's labels. Raises InputError where there is no such volume."""
         ...
 
     def destroy_volume(self, name: str) -> None:
@@ -212,6 +228,10 @@ class Platform(Protocol):
 
     def networks(self) -> list[Network]:
         """Return all networks, sorted by name."""
+        ...
+
+    def label_network(self, name: str, labels: Mapping[str, str]) -> None:
+        """Change a network's labels. Raises InputError where there is no such network."""
         ...
 
     def destroy_network(self, name: str) -> None:

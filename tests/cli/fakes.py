@@ -125,6 +125,9 @@ class FakeStore:
             raise InputError(f"there is no volume {name!r}")
         return self.disks[name]
 
+    def volume_path(self, name: str) -> Path:
+        return self.volume(name).path
+
     def create_volume(self, name: str, labels: Mapping[str, str] | None = None) -> Path:
         self.disks.setdefault(name, FakeVolume(name, self.root / name, labels=labels or {}))
         return self.disks[name].path

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from stoneware.files import read_json, sha256_hex
-from stoneware.platform import Health, Machine, MachineSpec, Phase, PortMapping, VolumeMount
+from stoneware.platform import Health, Machine, MachineSpec, Phase, PortMapping, SecretMount, VolumeMount
 
 CONFIG_ATTRIBUTE = "stoneware-config"
 
@@ -70,6 +70,9 @@ def spec_document(spec: MachineSpec) -> dict[str, Any]:
         ],
         "caches": list(spec.caches),
         "ports": [port_document(port) for port in spec.ports],
+        "networks": list(spec.networks),
+        "names": list(spec.names),
+        "secrets": [asdict(mount) for mount in spec.secrets],
         "memory": spec.memory,
         "cpus": spec.cpus,
         "read_only": spec.read_only,
@@ -107,6 +110,10 @@ def read_spec(paths: Paths) -> MachineSpec | None:
             "volumes": tuple(VolumeMount(**mount) for mount in document["volumes"]),
             "caches": tuple(document["caches"]),
             "ports": tuple(PortMapping(**port) for port in document["ports"]),
+            # Machines made by an older Stoneware have none of these.
+            "networks": tuple(document.get("networks", ())),
+            "names": tuple(document.get("names", ())),
+            "secrets": tuple(SecretMount(**mount) for mount in document.get("secrets", ())),
         }
     )
 

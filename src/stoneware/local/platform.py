@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,29 +22,24 @@ from stoneware.local import (
 )
 from stoneware.local import router as routers
 from stoneware.local.machine_record import Paths
-from stoneware.local.store import Store
+from stoneware.local.platform_resources import LocalResources
+from stoneware.local.secret_store import SECRETS_ATTRIBUTE, secret_lines
 from stoneware.platform import Machine, MachineSpec, Phase
 
 _POLL = 0.005  # seconds between looks of `wait`
 VOLUMES_ATTRIBUTE = "stoneware-volumes"
 
 
-class LocalPlatform:
+class LocalPlatform(LocalResources):
     """Machines on this computer. Each method takes the machine's lock where it changes something."""
 
     can_checkpoint = True
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
 
     def _paths(self, name: str) -> Paths:
         return Paths(self.store.data / "machines" / name)
 
     def _existing(self, name: str) -> Paths:
-        paths = self._paths(name)
-        if "/" in name or name.startswith(".") or not (paths.root / "spec.json").exists():
-            raise InputError(f"there is no machine {name!r}", resolution="stoneware ps -a")
-        return paths
+        return Paths(self.existing_directory(name))
 
     def _leader(self, name: str) -> tuple[Paths, int]:
         paths = self._existing(name)
@@ -59,10 +53,12 @@ class LocalPlatform:
     def create(self, spec: MachineSpec) -> Machine:
         """Create a machine and start it; it boots on when this returns.
 
-        Raises InputError when its name, a port or a volume is in use; then nothing is left of it.
+        Raises InputError when its name, a port or a volume is in use, or one of its networks or secrets does
+        not exist; then nothing is left of it.
         """
         machine_start.check_spec(spec)
-        wanted = self._with_volumes(spec)
+        self.store.check_secrets(spec.secrets)
+        wanted = _completed(spec)
         with self.store.lock("machines", spec.name):
             paths = self._paths(spec.name)
             if paths.root.exists():
@@ -70,7 +66,7 @@ class LocalPlatform:
                     f"the machine name {spec.name!r} is in use",
                     resolution=f"stoneware rm -f {spec.name}    # or another --name",
                 )
-            with self._volumes_of(spec):
+            with self.store.keep_networks(spec.networks), self.volumes_of(spec):
                 machine_start.make_directory(self.store, wanted, f"m{secrets.token_hex(4)}")
             try:
                 self.start_locked(paths)
@@ -78,29 +74,6 @@ class LocalPlatform:
                 self.remove_locked(paths)
                 raise
         return self._observed(paths)
-
-    def _with_volumes(self, spec: MachineSpec) -> MachineSpec:
-        lines = machine_start.volume_lines(spec)
-        metadata = {**spec.metadata, VOLUMES_ATTRIBUTE: lines} if lines else spec.metadata
-        return replace(spec, metadata=metadata, hostname=spec.hostname or spec.name)
-
-    @contextlib.contextmanager
-    def _volumes_of(self, spec: MachineSpec) -> Iterator[None]:
-        """Make the volumes a machine asks for, and keep others from taking them meanwhile."""
-        names = [mount.volume for mount in spec.volumes]
-        if len(set(names)) != len(names):
-            raise InputError("a volume can be mounted once only", resolution="name each -v volume once")
-        with self.store.volume_locks(names):
-            for name in names:
-                self.store.create_volume_locked(name)
-                users = self.store.volume(name).machines
-                if users:
-                    raise InputError(
-                        f"the volume {name!r} is in use",
-                        details=f"by the machine {users[0]!r}; a disk belongs to one machine at a time.",
-                        resolution=f"stoneware rm -f {users[0]}    # the volume stays",
-                    )
-            yield
 
     def start_locked(self, paths: Paths) -> None:
         """Start a machine that does not run; the caller holds its lock."""
@@ -242,15 +215,6 @@ class LocalPlatform:
         """Return what the machine reported: `namespace/key` to value."""
         return machine_record.guest_attributes(self._existing(name))
 
-    def set_metadata(self, name: str, changes: Mapping[str, str | None]) -> None:
-        """Change instance attributes (None removes one); whoever waits for a change is told."""
-        path = self._existing(name).root / "metadata.json"
-        with self.store.lock("metadata", name):
-            document: dict[str, Any] = read_json(path) or {}
-            attributes = {**document.get("attributes", {}), **changes}
-            kept = {key: value for key, value in attributes.items() if value is not None}
-            write_json(path, {**document, "attributes": kept}, mode=0o600)
-
     # -- inside --------------------------------------------------------------------------------------------
 
     def execute(
@@ -308,3 +272,13 @@ class LocalPlatform:
             if machine_record.shown_processes(paths).alive:
                 raise MachineError(f"the machine {name!r} still runs", resolution=f"stoneware stop {name}")
             return self.store.save_image(paths.rootfs, manifest, document)
+
+
+def _completed(spec: MachineSpec) -> MachineSpec:
+    """Return a spec with its host name and the attributes that the engine itself writes."""
+    written = {
+        VOLUMES_ATTRIBUTE: machine_start.volume_lines(spec),
+        SECRETS_ATTRIBUTE: secret_lines(spec.secrets),
+    }
+    metadata = {**spec.metadata, **{key: text for key, text in written.items() if text}}
+    return replace(spec, metadata=metadata, hostname=spec.hostname or spec.name)

@@ -13,7 +13,9 @@ from typing import Any, Self
 from stoneware.errors import HostError, InputError
 from stoneware.files import locked, read_json, sha256_hex, write_atomic, write_json
 from stoneware.local import btrfs, store_pool
+from stoneware.local.networks import NetworkStore
 from stoneware.local.requirements import STORE_TOOLS, check
+from stoneware.local.secret_store import SecretStore
 from stoneware.local.store_base import home_path
 from stoneware.local.volumes import VolumeStore
 
@@ -22,7 +24,7 @@ _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _IMAGE = re.compile(r"sha256:([0-9a-f]{64})")
 
 
-class Store(VolumeStore):
+class Store(VolumeStore, NetworkStore, SecretStore):
     """One store, in a directory called HOME.
 
     Layout (version 1)::
@@ -33,6 +35,8 @@ class Store(VolumeStore):
         data/images/HEX/        rootfs (read-only), manifest.json (its SHA-256 is HEX), document.json
         data/machines/NAME/     see stoneware.local.machines
         data/volumes/NAME/      data (subvolume), document.json
+        data/networks/NAME/     document.json; addresses.json: which address each machine's name keeps in it
+        data/secrets/NAME.json  version and value (base64); directory 0700, file 0600
         data/cache/HEX/         directory of one RUN --mount=type=cache; HEX is the SHA-256 of its id
         data/builds/ID/         one bake's working directory; left over only by an interrupted bake
         bases/NAME.json         what a base such as debian:12 was made from, and its identity
@@ -43,7 +47,8 @@ class Store(VolumeStore):
     Everything is made as `.staged-…` beside its final place, synced, and renamed, so a kill at any instant
     leaves the old state or the new one. Whoever makes a staged directory holds `locks/staged/…`: one whose
     lock is free is a leftover, and `recover` removes it. One object (a checkpoint, an image, a machine, a
-    volume) is changed only under its own lock `locks/KIND/NAME.lock`. Readers take no locks.
+    volume, a network, a secret) is changed only under its own lock `locks/KIND/NAME.lock`; a network's
+    addresses under the router's. Readers take no locks.
     """
 
     def __init__(self, home: Path) -> None:
@@ -99,7 +104,7 @@ class Store(VolumeStore):
                 store_pool.make(self.home)
             store_pool.mount(self.home)
             with store_pool.clear_errors(self.home):
-                for kind in ("checkpoints", "images", "machines", "volumes", "cache", "builds"):
+                for kind in ("checkpoints", "images", "machines", "volumes", "networks", "cache", "builds"):
                     (self.data / kind).mkdir(exist_ok=True)
                 for kind in ("bases", "tags", "run", "locks/staged"):
                     (self.home / kind).mkdir(exist_ok=True, parents=True)

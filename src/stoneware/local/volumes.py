@@ -6,7 +6,6 @@ import contextlib
 import re
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,9 @@ from stoneware.errors import InputError
 from stoneware.files import read_json, sha256_hex, write_json
 from stoneware.local import btrfs, store_pool
 from stoneware.local.store_base import StoreBase
+from stoneware.platform import Volume
 
 VOLUME_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
-
-
-@dataclass(frozen=True)
-class Volume:
-    """A stored volume: its name, directory, time of creation and the machines that mount it."""
-
-    name: str
-    path: Path
-    created: float
-    labels: Mapping[str, str]
-    machines: tuple[str, ...]
 
 
 class VolumeStore(StoreBase):
@@ -55,12 +44,17 @@ class VolumeStore(StoreBase):
         users = self._volume_users()
         return [_read(path, users) for path in paths]
 
+    def find_volume(self, name: str) -> Volume | None:
+        """Return one volume, or None."""
+        path = self._volume(name)
+        return _read(path, self._volume_users()) if path.is_dir() else None
+
     def volume(self, name: str) -> Volume:
         """Return one volume. Raises InputError when there is none of that name."""
-        path = self._volume(name)
-        if not path.is_dir():
+        found = self.find_volume(name)
+        if found is None:
             raise InputError(f"there is no volume {name!r}", resolution="stoneware volume ls")
-        return _read(path, self._volume_users())
+        return found
 
     def _volume_users(self) -> dict[str, list[str]]:
         users: dict[str, list[str]] = {}
@@ -89,9 +83,18 @@ class VolumeStore(StoreBase):
                 staged.rename(path)
         return path / "data"
 
-    def remove_volume(self, name: str) -> None:
+    def label_volume(self, name: str, labels: Mapping[str, str]) -> None:
+        """Change a volume's labels. Raises InputError where there is no such volume."""
+        path = self._volume(name)
+        with self.volume_locks([name]), store_pool.clear_errors(self.home):
+            volume = self.volume(name)
+            write_json(path / "document.json", {"created": volume.created, "labels": dict(labels)})
+
+    def remove_volume(self, name: str, *, missing_ok: bool = False) -> None:
         """Remove a volume and its data. Raises InputError when it is missing or a machine has it."""
         with self.volume_locks([name]):
+            if missing_ok and self.find_volume(name) is None:
+                return
             volume = self.volume(name)
             if volume.machines:
                 raise InputError(
@@ -117,7 +120,6 @@ def _read(path: Path, users: Mapping[str, list[str]]) -> Volume:
     document: dict[str, Any] = read_json(path / "document.json") or {}
     return Volume(
         name=path.name,
-        path=path / "data",
         created=document.get("created", 0.0),
         labels=document.get("labels", {}),
         machines=tuple(users.get(path.name, ())),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,8 +12,10 @@ from stoneware.cli import options
 from stoneware.cli.coerce import QuickCommand, QuickGroup
 from stoneware.cli.context import open_store
 from stoneware.cli.output import print_json, print_line, print_table
+from stoneware.cluster.model import LABEL_CLUSTER
 from stoneware.errors import InputError
 from stoneware.launch.flags import parse_values
+from stoneware.platform import Volume
 
 app = typer.Typer(
     cls=QuickGroup,
@@ -25,11 +28,11 @@ app = typer.Typer(
 Names = Annotated[list[str], typer.Argument(metavar="VOLUME", help="Names.")]
 
 
-def _document(volume: Any) -> dict[str, Any]:
+def _document(volume: Volume, path: Path) -> dict[str, Any]:
     created = datetime.datetime.fromtimestamp(volume.created, datetime.UTC).replace(microsecond=0)
     return {
         "name": volume.name,
-        "path": str(volume.path),
+        "path": str(path),
         "created": created.isoformat().replace("+00:00", "Z"),
         "machines": list(volume.machines),
         "labels": dict(volume.labels),
@@ -42,7 +45,8 @@ def ls(
     json_output: options.Json = False,
 ) -> None:
     """List volumes and the machines that have them."""
-    found = [_document(volume) for volume in open_store().volumes()]
+    store = open_store()
+    found = [_document(volume, store.volume_path(volume.name)) for volume in store.volumes()]
     if json_output:
         print_json(found)
     elif quiet:
@@ -92,19 +96,22 @@ def inspect(names: Names, json_output: options.Json = False) -> None:
     """Show everything about volumes, as JSON."""
     del json_output  # accepted everywhere; this command prints nothing else
     store = open_store()
-    found = [_document(store.volume(name)) for name in names]
+    found = [_document(store.volume(name), store.volume_path(name)) for name in names]
     print_json(found[0] if len(found) == 1 else found)
 
 
 @app.command(
-    cls=QuickCommand, name="prune", help="Remove the volumes that no machine has, and the data on them."
+    cls=QuickCommand,
+    name="prune",
+    help="Remove the volumes that no machine has, and the data on them. Those of clusters stay.",
 )
 def prune(
     force: Annotated[bool, typer.Option("--force", "-f", help="Do not ask.")] = False,
 ) -> None:
-    """Remove the volumes that no machine has, and the data on them."""
+    """Remove the volumes that no machine has, and the data on them; those of clusters stay."""
     store = open_store()
-    doomed = [volume.name for volume in store.volumes() if not volume.machines]
+    unused = [volume for volume in store.volumes() if not volume.machines]
+    doomed = [volume.name for volume in unused if LABEL_CLUSTER not in volume.labels]
     if doomed and not force:
         typer.confirm(f"Remove {', '.join(doomed)} and the data on them?", abort=True, err=True)
     for name in doomed:

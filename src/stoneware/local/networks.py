@@ -1,0 +1,122 @@
+"""Networks: which machines see each other, and which address each name keeps in them."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from stoneware.errors import InputError
+from stoneware.files import locked, read_json, write_json
+from stoneware.local import store_pool
+from stoneware.local.store_base import StoreBase
+from stoneware.platform import Network
+
+NETWORK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+
+
+class NetworkStore(StoreBase):
+    """The part of the store that keeps networks, each a directory of `data/networks`.
+
+    ``document.json`` its labels and when it was made; ``addresses.json`` machine's name to IP address, which
+    the router fills in as machines come, and which stays until the network goes.
+    """
+
+    @property
+    def _networks(self) -> Path:
+        return self.data / "networks"
+
+    def _network(self, name: str) -> Path:
+        if not NETWORK_NAME.fullmatch(name):
+            raise InputError(
+                f"{name!r} is not a network name",
+                details="1 to 100 letters, digits, dots, dashes and underscores; a letter or a digit first.",
+                resolution="name it as the cluster's other networks: CLUSTER-KEY",
+            )
+        return self._networks / name
+
+    def networks(self) -> list[Network]:
+        """Return all networks, sorted by name."""
+        with contextlib.suppress(FileNotFoundError):
+            paths = sorted(path for path in self._networks.iterdir() if not path.name.startswith("."))
+            users = self._network_users()
+            return [_read(path, users) for path in paths]
+        return []
+
+    def find_network(self, name: str) -> Network | None:
+        """Return one network, or None."""
+        path = self._network(name)
+        return _read(path, self._network_users()) if path.is_dir() else None
+
+    def _network_users(self) -> dict[str, list[str]]:
+        users: dict[str, list[str]] = {}
+        for path in sorted((self.data / "machines").glob("[!.]*/spec.json")):
+            spec: dict[str, Any] = read_json(path) or {}
+            for network in spec.get("networks", ()):
+                users.setdefault(network, []).append(path.parent.name)
+        return users
+
+    def create_network(self, name: str, labels: Mapping[str, str] | None = None) -> Network:
+        """Create a network if there is none of that name, and return it."""
+        path = self._network(name)
+        with self.lock("networks", name), store_pool.clear_errors(self.home):
+            if not path.is_dir():
+                self._networks.mkdir(exist_ok=True)
+                with self.staging(path.parent) as staged:
+                    document = {"created": time.time(), "labels": dict(labels or {})}
+                    write_json(staged / "document.json", document)
+                    staged.rename(path)
+            return _read(path, self._network_users())
+
+    def label_network(self, name: str, labels: Mapping[str, str]) -> None:
+        """Change a network's labels. Raises InputError where there is no such network."""
+        path = self._network(name)
+        with self.lock("networks", name), store_pool.clear_errors(self.home):
+            network = self.find_network(name)
+            if network is None:
+                raise InputError(f"there is no network {name!r}", resolution="make it first")
+            write_json(path / "document.json", {"created": network.created, "labels": dict(labels)})
+
+    def remove_network(self, name: str) -> None:
+        """Remove a network; a missing one is no error. Raises InputError while it has machines."""
+        path = self._network(name)
+        with self.lock("networks", name):
+            found = self.find_network(name)
+            if found is None:
+                return
+            if found.machines:
+                raise InputError(
+                    f"the network {name!r} has machines",
+                    details=", ".join(found.machines),
+                    resolution=f"stoneware rm -f {' '.join(found.machines)}    # then remove the network",
+                )
+            with self.staging(path.parent) as staged:
+                path.rename(staged / "gone")
+
+    @contextlib.contextmanager
+    def keep_networks(self, names: Iterable[str]) -> Iterator[None]:
+        """Keep networks from being removed meanwhile. Raises InputError where one does not exist."""
+        with contextlib.ExitStack() as stack:
+            for name in sorted(set(names)):
+                path = self._network(name)
+                stack.enter_context(locked(self.lock_path("networks", name), shared=True))
+                if not path.is_dir():
+                    raise InputError(
+                        f"there is no network {name!r}",
+                        details="A machine can only be made on networks that exist.",
+                        resolution="make the network first, or leave it out for the common one",
+                    )
+            yield
+
+
+def _read(path: Path, users: Mapping[str, list[str]]) -> Network:
+    document: dict[str, Any] = read_json(path / "document.json") or {}
+    return Network(
+        name=path.name,
+        created=document.get("created", 0.0),
+        labels=document.get("labels", {}),
+        machines=tuple(users.get(path.name, ())),
+    )

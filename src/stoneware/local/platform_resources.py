@@ -1,0 +1,162 @@
+"""What machines of the local platform have besides themselves: volumes, networks and secrets."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from stoneware.errors import InputError
+from stoneware.files import read_json, write_json
+from stoneware.local.secret_store import SECRETS_ATTRIBUTE, secret_lines
+from stoneware.local.store import Store
+from stoneware.platform import MachineSpec, Network, SecretMount, Volume
+
+
+class LocalResources:
+    """The methods of the local platform for volumes, networks and secrets."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    # -- volumes -------------------------------------------------------------------------------------------
+
+    def create_volume(self, name: str, labels: Mapping[str, str]) -> Volume:
+        """Return the volume of that name, made (blank) where there is none."""
+        self.store.create_volume(name, labels)
+        return self.store.volume(name)
+
+    def volume(self, name: str) -> Volume | None:
+        """Return a volume, or None."""
+        return self.store.find_volume(name)
+
+    def volumes(self) -> list[Volume]:
+        """Return all volumes, sorted by name."""
+        return self.store.volumes()
+
+    def label_volume(self, name: str, labels: Mapping[str, str]) -> None:
+        """Change a volume's labels. Raises InputError where there is no such volume."""
+        self.store.label_volume(name, labels)
+
+    def destroy_volume(self, name: str) -> None:
+        """Remove a volume, its data too; a missing one is no error. Raises InputError while in use."""
+        self.store.remove_volume(name, missing_ok=True)
+
+    @contextlib.contextmanager
+    def volumes_of(self, spec: MachineSpec) -> Iterator[None]:
+        """Make the volumes a machine asks for, and keep others from taking them meanwhile."""
+        names = [mount.volume for mount in spec.volumes]
+        if len(set(names)) != len(names):
+            raise InputError("a volume can be mounted once only", resolution="name each -v volume once")
+        # Made for a machine of a cluster, they are the cluster's: `volume prune` leaves them alone.
+        labels = {key: value for key, value in spec.labels.items() if key.startswith("stoneware.")}
+        with self.store.volume_locks(names):
+            for name in names:
+                self.store.create_volume_locked(name, labels)
+                users = self.store.volume(name).machines
+                if users:
+                    raise InputError(
+                        f"the volume {name!r} is in use",
+                        details=f"by the machine {users[0]!r}; a disk belongs to one machine at a time.",
+                        resolution=f"stoneware rm -f {users[0]}    # the volume stays",
+                    )
+            yield
+
+    # -- networks ------------------------------------------------------------------------------------------
+
+    def create_network(self, name: str, labels: Mapping[str, str]) -> Network:
+        """Return the network of that name, made where there is none."""
+        return self.store.create_network(name, labels)
+
+    def network(self, name: str) -> Network | None:
+        """Return a network, or None."""
+        return self.store.find_network(name)
+
+    def networks(self) -> list[Network]:
+        """Return all networks, sorted by name."""
+        return self.store.networks()
+
+    def label_network(self, name: str, labels: Mapping[str, str]) -> None:
+        """Change a network's labels. Raises InputError where there is no such network."""
+        self.store.label_network(name, labels)
+
+    def destroy_network(self, name: str) -> None:
+        """Remove a network. Raises InputError while it has machines; a missing one is no error."""
+        self.store.remove_network(name)
+
+    # -- secrets -------------------------------------------------------------------------------------------
+
+    def put_secret(self, name: str, value: bytes) -> str:
+        """Keep a secret for machines to fetch and return its version, a new one only for another value."""
+        return self.store.put_secret(name, value)
+
+    def destroy_secret(self, name: str) -> None:
+        """Forget a secret; a missing one is no error."""
+        self.store.destroy_secret(name)
+
+    # -- metadata ------------------------------------------------------------------------------------------
+
+    def existing_directory(self, name: str) -> Path:
+        """Return a machine's directory. Raises InputError where there is no machine of that name."""
+        path = self.store.data / "machines" / name
+        if "/" in name or name.startswith(".") or not (path / "spec.json").exists():
+            raise InputError(f"there is no machine {name!r}", resolution="stoneware ps -a")
+        return path
+
+    def set_metadata(self, name: str, changes: Mapping[str, str | None]) -> None:
+        """Change instance attributes (None removes one); whoever waits for a change is told."""
+        directory = self.existing_directory(name)
+        with self.store.lock("metadata", name):
+            self._change_metadata(directory, changes)
+
+    @staticmethod
+    def _change_metadata(directory: Path, changes: Mapping[str, str | None]) -> None:
+        document: dict[str, Any] = read_json(directory / "metadata.json") or {}
+        attributes = {**document.get("attributes", {}), **changes}
+        kept = {key: value for key, value in attributes.items() if value is not None}
+        write_json(directory / "metadata.json", {**document, "attributes": kept}, mode=0o600)
+
+    def amend(
+        self,
+        name: str,
+        *,
+        image_ref: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        secrets: tuple[SecretMount, ...] | None = None,
+        stop_timeout: float | None = None,
+    ) -> None:
+        """Change what a machine's spec says (None: as it is); whoever waits for its metadata is told.
+
+        Raises InputError where a secret does not exist.
+        """
+        self.store.check_secrets(secrets or ())
+        values = {
+            "image_ref": image_ref,
+            "labels": None if labels is None else dict(labels),
+            "secrets": None if secrets is None else [asdict(mount) for mount in secrets],
+            "stop_timeout": stop_timeout,
+        }
+        directory = self.existing_directory(name)
+        with self.store.lock("metadata", name):
+            spec: dict[str, Any] = read_json(directory / "spec.json") or {}
+            if secrets is not None:
+                self._announce_secrets(directory, spec, secrets)
+            changes = {key: value for key, value in values.items() if value is not None}
+            write_json(directory / "spec.json", {**spec, **changes}, mode=0o600)
+
+    def _announce_secrets(
+        self, directory: Path, spec: dict[str, Any], secrets: tuple[SecretMount, ...]
+    ) -> None:
+        """Tell a machine of its secrets. Before that it may fetch those that are new to it.
+
+        Those have no version in the spec yet: should this command be killed now, the spec differs from the
+        one that is wanted, and whoever compares the two goes on.
+        """
+        old = list(spec.get("secrets", ()))
+        known = {mount["secret"] for mount in old}
+        coming = [asdict(replace(mount, version="")) for mount in secrets if mount.secret not in known]
+        if coming:
+            write_json(directory / "spec.json", {**spec, "secrets": [*old, *coming]}, mode=0o600)
+        self._change_metadata(directory, {SECRETS_ATTRIBUTE: secret_lines(secrets) or None})

@@ -1,0 +1,103 @@
+"""Secrets: values that machines fetch from the metadata server, and that are shown nowhere."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hmac
+import re
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from stoneware.errors import InputError
+from stoneware.files import read_json, write_json
+from stoneware.local import store_pool
+from stoneware.local.metadata_secrets import SECRET_NAME, SECRETS_URL, secret_file
+from stoneware.local.store_base import StoreBase
+from stoneware.platform import SecretMount
+
+SECRETS_ATTRIBUTE = "stoneware-secrets"
+_TARGET = re.compile(r"[A-Za-z0-9_.-]{1,255}")
+
+
+class SecretStore(StoreBase):
+    """The part of the store that keeps secrets, each a file of `data/secrets` that root alone can read."""
+
+    @property
+    def _secrets(self) -> Path:
+        return self.data / "secrets"
+
+    def _secret(self, name: str) -> Path:
+        if not SECRET_NAME.fullmatch(name):
+            raise InputError(
+                f"{name!r} is not a secret's name",
+                details="Letters, digits, dots, dashes and underscores; it starts with a letter or a digit.",
+                resolution="rename it where it is declared",
+            )
+        return secret_file(self._secrets, name)
+
+    def put_secret(self, name: str, value: bytes) -> str:
+        """Keep a secret and return its version: another one if, and only if, the value is another one."""
+        path = self._secret(name)
+        with self.lock("secrets", name), store_pool.clear_errors(self.home):
+            self._secrets.mkdir(exist_ok=True, mode=0o700)
+            self._sweep(name)
+            document: dict[str, Any] = read_json(path) or {}
+            if document and hmac.compare_digest(base64.b64decode(document["value"]), value):
+                return str(document["version"])
+            version = secrets.token_hex(8)
+            document = {"version": version, "value": base64.b64encode(value).decode()}
+            write_json(path, document, mode=0o600)
+            return version
+
+    def destroy_secret(self, name: str) -> None:
+        """Forget a secret; a missing one is no error."""
+        path = self._secret(name)
+        with self.lock("secrets", name):
+            path.unlink(missing_ok=True)
+            self._sweep(name)
+
+    def _sweep(self, name: str) -> None:
+        """Remove what a killed command had staged of a secret. The caller holds the secret's lock."""
+        for left in self._secrets.glob(f".{name}.json.*"):
+            left.unlink(missing_ok=True)
+
+    def sweep_secrets(self) -> None:
+        """Remove what killed commands had staged of secrets; those being written are left alone."""
+        for left in self._secrets.glob(".*.json.*"):
+            name = left.name[1:].rpartition(".json.")[0]
+            with contextlib.suppress(TimeoutError), self.lock("secrets", name, timeout=0):
+                left.unlink(missing_ok=True)
+
+    def check_secrets(self, mounts: Iterable[SecretMount]) -> None:
+        """Raise InputError where a secret does not exist or its target is no file name."""
+        targets: set[str] = set()
+        for mount in mounts:
+            if not self._secret(mount.secret).exists():
+                raise InputError(
+                    f"there is no secret {mount.secret!r}",
+                    resolution="stoneware up    # puts a cluster's secrets before it makes machines",
+                )
+            if not _TARGET.fullmatch(mount.target) or mount.target in {".", ".."}:
+                raise InputError(
+                    f"{mount.target!r} cannot be a file below /run/secrets",
+                    details=f"It is the target of the secret {mount.secret!r}.",
+                    resolution="use letters, digits, dots, dashes and underscores",
+                )
+            if not 0 <= mount.mode <= 0o777:
+                raise InputError(
+                    f"{mount.mode:o} is not a mode for the secret {mount.secret!r}", resolution="mode: 0400"
+                )
+            if mount.target in targets:
+                raise InputError(
+                    f"two secrets have the target {mount.target!r}", resolution="give each its own target"
+                )
+            targets.add(mount.target)
+
+
+def secret_lines(mounts: Iterable[SecretMount]) -> str:
+    """Return the attribute `stoneware-secrets`: lines of target, mode, URL and version."""
+    rows = ((item.target, f"{item.mode:04o}", SECRETS_URL + item.secret, item.version) for item in mounts)
+    return "".join("\t".join(row) + "\n" for row in rows)
