@@ -21,7 +21,7 @@ class Goal:
     """What a machine is to become: running, and healthy where it is `checked`.
 
     `config_digest` has to be in use, unless it is empty. A `patient` goal does not give up at `unhealthy`:
-    the machine was that before.
+    the machine was that before. A `settled` one is to stay as it is.
     """
 
     name: str  # short
@@ -30,6 +30,7 @@ class Goal:
     checked: bool
     config_digest: str = ""
     patient: bool = False
+    settled: bool = False
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,9 @@ class Watch:
         machine = self.platform.observe(goal.machine)
         if machine is None:
             self._fail(state, None, "is gone")
+            return
+        if goal.settled and state.seen == ("", "") and level_of(goal, machine) == 2:
+            state.level = 2  # nothing was to be done, and nothing has to be told
             return
         self._show(state, machine)
         fault = _fault(goal, machine)

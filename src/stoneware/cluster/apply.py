@@ -1,0 +1,191 @@
+"""One cluster's Terraform: variables in, imports, a guarded plan, its apply."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self
+
+from stoneware.cluster import events
+from stoneware.cluster.directory import ClusterDirectory
+from stoneware.cluster.model import Observed
+from stoneware.errors import MachineError
+from stoneware.platform import Platform
+from stoneware.provider.server import ProviderServer
+from stoneware.terraform.configuration import (
+    CLUSTER_MODULE,
+    CLUSTER_VARIABLES_FILE,
+    LIFT_VOLUMES,
+    write_configuration,
+)
+from stoneware.terraform.guard import check_plan
+from stoneware.terraform.results import Change, Plan, TerraformError
+from stoneware.terraform.runner import STATE_FILE, Terraform, managed_addresses
+
+_LOCK_TIMEOUT = 60.0  # seconds that the Terraform of a killed command may take to end
+_RESOURCES = {
+    "machine": "stoneware_machine.machine",
+    "network": "stoneware_network.network",
+    "volume": "stoneware_volume.volume",
+}
+_DONE = {"create": "created", "delete": "removed", "update": "changed"}
+
+
+def address(kind: str, name: str) -> str:
+    """Return the address of a machine (by its short name), network or volume."""
+    return f"{_RESOURCES[kind]}[{json.dumps(name)}]"
+
+
+def key_of(text: str) -> str:
+    """Return the name in an address: `stoneware_volume.volume["data"]` is `data`."""
+    return str(json.loads(text[text.index("[") + 1 : -1]))
+
+
+def is_volume(text: str) -> bool:
+    """Say whether an address is that of a disk."""
+    return text.startswith(f"{_RESOURCES['volume']}[")
+
+
+def machine_of(text: str) -> str:
+    """Return the short name of the machine at an address, or nothing where it is no machine."""
+    return key_of(text) if text.startswith(f"{_RESOURCES['machine']}[") else ""
+
+
+class ClusterTerraform:
+    """Terraform on a cluster's directory; in a `with` block."""
+
+    def __init__(
+        self,
+        platform: Platform,
+        directory: ClusterDirectory,
+        reporter: events.Reporter,
+        *,
+        verbose: bool = False,
+        parallelism: int = 10,
+    ) -> None:
+        self._directory = directory
+        self._reporter = reporter
+        say = (lambda line: reporter.emit(events.TerraformOutput(line))) if verbose else None
+        self._terraform = Terraform(
+            directory.path,
+            provider=ProviderServer(platform),
+            verbose=say,
+            parallelism=parallelism,
+            lock_timeout=_LOCK_TIMEOUT,
+        )
+
+    def __enter__(self) -> Self:
+        self._terraform.prepare()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._terraform.close()
+
+    def configure(self, variables: Mapping[str, Any], *, lift_volumes: bool = False) -> None:
+        """Write the module and the variables of the next plan; `lift_volumes` lets it destroy disks."""
+        write_configuration(
+            self._directory.path,
+            CLUSTER_MODULE,
+            variables,
+            variables_file=CLUSTER_VARIABLES_FILE,
+            overrides=[LIFT_VOLUMES] if lift_volumes else [],
+        )
+
+    def adopt(self, variables: Mapping[str, Any], observed: Observed) -> list[str]:
+        """Import what the variables name, what exists, and what the state lacks: a kill came in between.
+
+        Return the addresses.
+        """
+        managed = managed_addresses(self._directory.path)
+        found = [("network", name, name) for name in variables["networks"] if name in observed.networks]
+        found += [("volume", name, name) for name in variables["volumes"] if name in observed.volumes]
+        found += [
+            ("machine", name, observed.machines[name].machine.name)
+            for name in variables["machines"]
+            if name in observed.machines
+        ]
+        adopted = []
+        for kind, key, identity in found:
+            place = address(kind, key)
+            if place not in managed:
+                self._terraform.import_(place, identity)
+                self._reporter.emit(events.Note(f"took the {kind} {key} into Terraform's state"))
+                adopted.append(place)
+        return adopted
+
+    def apply(self, allowed: AbstractSet[str], *, doomed: AbstractSet[str] = frozenset()) -> Plan | None:
+        """Plan the whole configuration, refuse what is not allowed, apply the rest.
+
+        `doomed` are volumes that the user has said may be destroyed. Return the plan, None without changes.
+        """
+        plan = self._terraform.plan()
+        spared = tuple(change for change in plan.changes if change.address not in doomed)
+        check_plan(replace(plan, changes=spared), allowed=allowed | self.tainted())
+        if plan.noop:
+            plan.file.unlink(missing_ok=True)
+            return None
+        try:
+            self._terraform.apply(plan)
+        except TerraformError as error:
+            raise _explained(error) from error
+        for change in plan.changes:
+            self._tell(change)
+        return plan
+
+    def refresh(self) -> tuple[Change, ...]:
+        """Return what changed behind Terraform's back, and what the last apply lacks; changes nothing."""
+        plan = self._terraform.plan(refresh_only=True)
+        plan.file.unlink(missing_ok=True)
+        return plan.drift
+
+    def show_plan(self, allowed: AbstractSet[str] | None = None) -> str:
+        """Return Terraform's own plan as it shows it to people."""
+        plan = self._terraform.plan()
+        if allowed is not None:
+            check_plan(plan, allowed=allowed)
+        try:
+            return self._terraform.show(plan)
+        finally:
+            plan.file.unlink(missing_ok=True)
+
+    def tainted(self) -> frozenset[str]:
+        """Return the addresses whose creation was cut off: Terraform makes them anew by itself."""
+        try:
+            state = json.loads((self._directory.path / STATE_FILE).read_bytes())
+        except (FileNotFoundError, ValueError):
+            return frozenset()
+        return frozenset(_tainted(state.get("resources", [])))
+
+    def _tell(self, change: Change) -> None:
+        if change.noop or machine_of(change.address):
+            return
+        words = [_DONE[action] for action in change.actions if action in _DONE]
+        kind = change.type.removeprefix("stoneware_")
+        self._reporter.emit(events.ResourceFinished(kind, key_of(change.address), " and ".join(words)))
+
+
+def _tainted(resources: Iterable[Mapping[str, Any]]) -> Iterable[str]:
+    for resource in resources:
+        for instance in resource.get("instances", []):
+            if instance.get("status") == "tainted" and "index_key" in instance:
+                yield f"{resource['type']}.{resource['name']}[{json.dumps(instance['index_key'])}]"
+
+
+def _explained(error: TerraformError) -> MachineError | TerraformError:
+    """Return the error with the machines it is about in front, where it is about machines."""
+    names = sorted({machine_of(found.address) for found in error.diagnostics} - {""})
+    if not names:
+        return error
+    explained = MachineError(
+        f"{', '.join(names)}: {error.brief}" if len(names) == 1 else error.brief,
+        details=error.details,
+        resolution=error.resolution
+        or f"stoneware logs {names[0]}    # then `stoneware up` goes on from here",
+    )
+    explained.exit_code = error.exit_code
+    return explained

@@ -1,0 +1,208 @@
+"""Taking a cluster down: machines in the reverse order of their dependencies, networks, disks if asked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from stoneware.cluster import events
+from stoneware.cluster.apply import ClusterTerraform, is_volume, key_of
+from stoneware.cluster.lock import cluster_lock
+from stoneware.cluster.model import Action, Desired, Observed
+from stoneware.cluster.observe import observe
+from stoneware.cluster.site import Site
+from stoneware.errors import InputError
+from stoneware.platform import Platform
+from stoneware.terraform.runner import has_state, managed_addresses
+
+COMMAND = "stoneware down"
+_AT_ONCE = 20  # machines that are stopped at the same time
+
+
+@dataclass(frozen=True)
+class DownOptions:
+    """How `down` was asked for. `timeout` (seconds) takes the place of the machines' own stop timeouts."""
+
+    volumes: bool = False
+    timeout: float | None = None
+    lock_timeout: float = 0.0
+    verbose: bool = False
+
+
+@dataclass(frozen=True)
+class DownResult:
+    """What was removed, and the disks that were kept. Machines by their short names."""
+
+    cluster: str
+    machines: tuple[str, ...]
+    networks: tuple[str, ...]
+    volumes: tuple[str, ...]
+    kept: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Doomed:
+    """What `down` is about to remove, and the disks that stay."""
+
+    machines: tuple[str, ...]
+    networks: tuple[str, ...]
+    volumes: tuple[str, ...]
+    kept: tuple[str, ...]
+
+    @property
+    def nothing(self) -> bool:
+        """Say whether there is nothing to remove."""
+        return not (self.machines or self.networks or self.volumes)
+
+
+def down(
+    name: str,
+    site: Site,
+    options: DownOptions,
+    *,
+    reporter: events.Reporter,
+    confirm: Callable[[Doomed], None],
+) -> DownResult:
+    """Remove a cluster's machines and networks, and with `volumes` its disks.
+
+    `confirm` is asked before disks are removed, and raises where the answer is no. Raises InputError where
+    there is no such cluster.
+    """
+    started = time.monotonic()
+    directory = site.directory(name)
+    with cluster_lock(directory.lock_path, COMMAND, timeout=options.lock_timeout):
+        observed = observe(site.platform, name, managed=managed_addresses(directory.path))
+        applied = site.applied(name)
+        doomed = _doomed(observed, volumes=options.volumes)
+        if doomed.nothing and not observed.managed and not directory.exists():
+            raise _not_up(name, doomed.kept)
+        if doomed.nothing and not doomed.volumes and doomed.kept and not _has_machines(observed):
+            raise _not_up(name, doomed.kept)
+        if doomed.volumes:
+            confirm(doomed)
+        _stop(site.platform, observed, applied, options, reporter)
+        _destroy(site, observed, options, reporter)
+        _sweep(site.platform, name, options, reporter)
+        for secret in directory.origin().get("secrets", []):
+            site.platform.destroy_secret(secret)
+        if not has_state(directory.path):
+            directory.remove()
+    return DownResult(
+        name, doomed.machines, doomed.networks, doomed.volumes, doomed.kept, time.monotonic() - started
+    )
+
+
+def _has_machines(observed: Observed) -> bool:
+    """Say whether Terraform's state, or the platform, has more of the cluster than disks."""
+    return bool(observed.machines) or any(not is_volume(where) for where in observed.managed or ())
+
+
+def _not_up(name: str, kept: Sequence[str]) -> InputError:
+    if kept:
+        return InputError(
+            f"the cluster {name} is not up",
+            details=f"Its disks are kept: {', '.join(kept)}.",
+            resolution="stoneware up    # or, to remove them and the data on them: stoneware down --volumes",
+        )
+    return InputError(f"the cluster {name} is not up", resolution="stoneware up    # makes it")
+
+
+def _doomed(observed: Observed, *, volumes: bool) -> Doomed:
+    disks = tuple(sorted(observed.volumes))
+    return Doomed(
+        tuple(observed.machines),
+        tuple(sorted(observed.networks)),
+        disks if volumes else (),
+        () if volumes else disks,
+    )
+
+
+def _stop(
+    platform: Platform,
+    observed: Observed,
+    applied: Desired | None,
+    options: DownOptions,
+    reporter: events.Reporter,
+) -> None:
+    """Stop all machines: first those that others do not depend on."""
+    for group in stop_order(observed, applied):
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            jobs = {}
+            for name in group:
+                reporter.emit(events.MachineStarted(name, "stop"))
+                machine = observed.machines[name].machine.name
+                jobs[name] = (time.monotonic(), pool.submit(_stop_one, platform, machine, options.timeout))
+            for name, (began, job) in jobs.items():
+                job.result()
+                seconds = time.monotonic() - began
+                reporter.emit(events.MachineFinished(name, "stop", "stopped", seconds))
+
+
+def _stop_one(platform: Platform, machine: str, timeout: float | None) -> None:
+    if platform.observe(machine) is not None:
+        platform.stop(machine, timeout=timeout)
+
+
+def stop_order(observed: Observed, applied: Desired | None) -> list[list[str]]:
+    """Return the machines that are there in groups: a service before those it depends on."""
+    needs: Mapping[str, Mapping[str, Any]] = applied.depends_on if applied is not None else {}
+    services = {
+        name: seen.machine.spec.labels.get("stoneware.service", "") for name, seen in _items(observed)
+    }
+    depths = {service: _depth(service, needs, frozenset()) for service in set(services.values())}
+    levels = sorted(set(depths.values()), reverse=True)
+    return [[name for name in services if depths[services[name]] == level] for level in levels]
+
+
+def _items(observed: Observed) -> list[tuple[str, Any]]:
+    return list(observed.machines.items())
+
+
+def _depth(service: str, needs: Mapping[str, Mapping[str, Any]], above: Collection[str]) -> int:
+    """Return how long the longest chain of dependencies below a service is."""
+    below = [other for other in needs.get(service, {}) if other not in above]
+    return 1 + max((_depth(other, needs, {*above, service}) for other in below), default=-1)
+
+
+def _destroy(site: Site, observed: Observed, options: DownOptions, reporter: events.Reporter) -> None:
+    """Let Terraform remove what it knows: all but the disks, or all."""
+    directory = site.directory(observed.name)
+    if not has_state(directory.path):
+        return
+    managed = observed.managed or frozenset()
+    disks = {where for where in managed if is_volume(where)}
+    kept = {} if options.volumes else _kept(site, observed.name, disks)
+    with ClusterTerraform(site.platform, directory, reporter, verbose=options.verbose) as terraform:
+        terraform.configure({"networks": {}, "volumes": kept, "machines": {}}, lift_volumes=options.volumes)
+        terraform.apply(managed - disks, doomed=disks if options.volumes else frozenset())
+        for name in observed.machines:
+            reporter.emit(events.MachineFinished(name, str(Action.REMOVE), "removed", 0.0))
+
+
+def _kept(site: Site, cluster: str, disks: Collection[str]) -> dict[str, Any]:
+    """Return the variables of the disks in Terraform's state that exist: it must neither drop nor make one."""
+    applied = (site.directory(cluster).variables() or {}).get("volumes", {})
+    kept = {}
+    for where in sorted(disks):
+        name = key_of(where)
+        volume = site.platform.volume(name)
+        if volume is not None:
+            kept[name] = applied.get(name) or {"labels": dict(volume.labels)}
+    return kept
+
+
+def _sweep(platform: Platform, name: str, options: DownOptions, reporter: events.Reporter) -> None:
+    """Remove what carries the cluster's label and Terraform did not know: a kill came before its state."""
+    left = observe(platform, name)
+    for seen in left.machines.values():
+        platform.destroy(seen.machine.name)
+        reporter.emit(events.Note(f"removed the machine {seen.machine.name}, unknown to Terraform"))
+    for network in sorted(left.networks):
+        platform.destroy_network(network)
+    if options.volumes:
+        for volume in sorted(left.volumes):
+            platform.destroy_volume(volume)

@@ -1,0 +1,29 @@
+"""Where clusters are made: a platform, its images, and the directory that keeps what Terraform knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from stoneware.cluster.directory import ClusterDirectory
+from stoneware.cluster.model import Desired
+from stoneware.cluster.tfvars import from_tfvars
+from stoneware.platform import ImageStore, Platform
+
+
+@dataclass(frozen=True)
+class Site:
+    """A platform, its images, and the directory of all clusters."""
+
+    platform: Platform
+    store: ImageStore
+    clusters: Path
+
+    def directory(self, cluster: str) -> ClusterDirectory:
+        """Return the directory of one cluster, which may not exist."""
+        return ClusterDirectory(self.clusters / cluster)
+
+    def applied(self, cluster: str) -> Desired | None:
+        """Return the cluster that was applied last, or None where there was none."""
+        variables = self.directory(cluster).variables()
+        return None if variables is None else from_tfvars(cluster, variables)

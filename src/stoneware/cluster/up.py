@@ -1,0 +1,242 @@
+"""Making a cluster what its file says: what is missing is created, in the order of its dependencies."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from stoneware.bake.api import Place
+from stoneware.cluster import events
+from stoneware.cluster.apply import ClusterTerraform, address
+from stoneware.cluster.desired import desire, secret_name
+from stoneware.cluster.images import Displays, bake_images
+from stoneware.cluster.lock import cluster_lock
+from stoneware.cluster.model import Action, ClusterPlan, Desired, Observed, Step
+from stoneware.cluster.observe import observe
+from stoneware.cluster.plan import make_plan, needs_rollout
+from stoneware.cluster.secrets import put_secrets, read_secrets, used_secrets
+from stoneware.cluster.site import Site
+from stoneware.cluster.tfvars import to_tfvars
+from stoneware.cluster.waiting import Goal, MachinesFailed, Watch
+from stoneware.compose.model import Cluster, Condition
+from stoneware.errors import InputError
+from stoneware.terraform.runner import managed_addresses
+
+COMMAND = "stoneware up"
+_ASKED = (Action.REPLACE, Action.REMOVE)
+
+
+@dataclass(frozen=True)
+class UpOptions:
+    """How `up` was asked for. Times are in seconds; `wait_timeout` is for each machine."""
+
+    bake: bool = True
+    recreate: bool = False
+    wait: bool = True
+    wait_timeout: float = 300.0
+    lock_timeout: float = 0.0
+    verbose: bool = False
+
+
+@dataclass(frozen=True)
+class UpResult:
+    """What `up` did: the plan that was followed, what is there now, how long it took."""
+
+    plan: ClusterPlan
+    desired: Desired
+    observed: Observed
+    baked: tuple[str, ...]
+    seconds: float
+
+
+class RolloutNeeded(InputError):
+    """Machines that run well differ from the file; nothing was done. `steps` say which and why."""
+
+    def __init__(self, steps: tuple[Step, ...]) -> None:
+        names = ", ".join(step.name for step in steps)
+        super().__init__(
+            f"{names} run{'s' if len(steps) == 1 else ''} well, and `up` does not replace what runs well",
+            details="\n".join(f"{step.name}: {'; '.join(step.reasons)}" for step in steps),
+            resolution=(
+                "stoneware rollout    # one by one, each healthy before the next\n"
+                "stoneware up --recreate    # all at once"
+            ),
+        )
+        self.steps = steps
+
+
+def up(
+    cluster: Cluster,
+    site: Site,
+    options: UpOptions,
+    *,
+    reporter: events.Reporter,
+    bakes: Displays,
+    environment: Mapping[str, str],
+    confirm: Callable[[ClusterPlan], None],
+) -> UpResult:
+    """Make the cluster what its file says and wait until it is well.
+
+    `confirm` is asked before machines are replaced or removed, and raises where the answer is no. Raises
+    InputError where nothing was done, MachinesFailed where machines did not come up.
+    """
+    started = time.monotonic()
+    directory = site.directory(cluster.name)
+    with cluster_lock(directory.lock_path, COMMAND, timeout=options.lock_timeout):
+        values = read_secrets(cluster, environment)
+        place = Place(site.platform, site.store)
+        baked = bake_images(cluster, place, bakes, verbose=options.verbose) if options.bake else []
+        directory.keep_origin({"secrets": _secret_names(cluster, directory.origin())})
+        versions = put_secrets(site.platform, cluster.name, values)
+        desired = desire(cluster, site.store, values, versions)
+        for warning in (*cluster.warnings, *desired.warnings):
+            reporter.emit(events.Note(warning, warning=True))
+        observed = observe(site.platform, cluster.name, managed=managed_addresses(directory.path))
+        plan = make_plan(desired, observed, recreate=options.recreate)
+        refused = () if options.recreate else needs_rollout(plan, desired, observed)
+        if refused:
+            raise RolloutNeeded(refused)
+        if any(step.action in _ASKED and step.kind == "machine" for step in plan.changes):
+            confirm(plan)
+        elif plan.changes:
+            reporter.emit(events.PlanMade(plan))
+        _Run(site, options, reporter, desired, observed, plan).run()
+        after = observe(site.platform, cluster.name)
+    return UpResult(plan, desired, after, tuple(baked), time.monotonic() - started)
+
+
+def _secret_names(cluster: Cluster, origin: Mapping[str, list[str]]) -> list[str]:
+    """Return the names of all secrets that were ever put for the cluster, for `down` to destroy."""
+    now = {secret_name(cluster.name, key) for key in used_secrets(cluster)}
+    return sorted(now | set(origin.get("secrets", [])))
+
+
+@dataclass
+class _Run:
+    """The effects of one `up`: wave after wave of Terraform, then waiting."""
+
+    site: Site
+    options: UpOptions
+    reporter: events.Reporter
+    desired: Desired
+    observed: Observed
+    plan: ClusterPlan
+
+    def __post_init__(self) -> None:
+        self._watch = Watch(self.site.platform, self.reporter, self.options.wait_timeout)
+        self._actions = {step.name: step.action for step in self.plan.steps if step.kind == "machine"}
+        self._others = [step for step in self.plan.changes if step.kind != "machine"]
+        self._applied = self.site.applied(self.desired.name)
+
+    def run(self) -> None:
+        """Do what the plan says."""
+        if self.plan.changes:
+            directory = self.site.directory(self.desired.name)
+            with ClusterTerraform(
+                self.site.platform, directory, self.reporter, verbose=self.options.verbose
+            ) as terraform:
+                self._waves(terraform)
+        else:
+            for wave in self.plan.waves:
+                self._expect(wave)
+        if self.options.wait:
+            self._watch.until_all()
+
+    def _waves(self, terraform: ClusterTerraform) -> None:
+        self._remove_unmanaged()
+        removed = self._with(Action.REMOVE)
+        done = [*removed, *self._with(Action.ADOPT)]
+        first = bool(done or self._others)  # what belongs to no wave goes with the first apply
+        for number, wave in enumerate(self.plan.waves):
+            names = [name for name in wave if self._changes(name)]
+            if names or first:
+                self._wait_for_dependencies(names, self.plan.waves[number:])
+                done += names
+                self._apply(terraform, [*(removed if first else ()), *names], done)
+                first = False
+            self._expect(wave)
+        if first:  # the last machine is gone from the file
+            self._apply(terraform, removed, done)
+
+    def _changes(self, name: str) -> bool:
+        return self._actions[name] not in (Action.NONE, Action.ADOPT)
+
+    def _with(self, action: Action) -> list[str]:
+        return [name for name, found in self._actions.items() if found is action]
+
+    def _remove_unmanaged(self) -> None:
+        """Remove machines that nothing wants and Terraform does not know: they cannot be imported."""
+        managed = self.observed.managed or frozenset()
+        gone = [name for name in self._with(Action.REMOVE) if address("machine", name) not in managed]
+        for name in gone:
+            machine = self.observed.machines[name].machine.name
+            self._watch.begin(name, str(Action.REMOVE))
+            self.site.platform.stop(machine)
+            self.site.platform.destroy(machine)
+
+    def _apply(self, terraform: ClusterTerraform, names: Collection[str], done: Collection[str]) -> None:
+        variables = to_tfvars(
+            self.desired,
+            self.observed,
+            done,
+            applied=self._applied,
+            keep_volumes=sorted(self.observed.volumes),
+        )
+        variables["volumes"] = self._present(variables["volumes"])
+        terraform.configure(variables)
+        adopted = terraform.adopt(variables, self.observed)
+        allowed = {address(step.kind, step.name) for step in self._others}
+        allowed |= {address("machine", name) for name in names} | set(adopted)
+        started = time.monotonic()
+        for name in names:
+            self._watch.begin(name, str(self._actions[name]))
+        terraform.apply(allowed)
+        for name in names:
+            if self._actions[name] is Action.REMOVE:
+                seconds = time.monotonic() - started
+                self.reporter.emit(events.MachineFinished(name, str(Action.REMOVE), "removed", seconds))
+
+    def _present(self, volumes: Mapping[str, Any]) -> dict[str, Any]:
+        """Leave out disks that nothing wants and somebody has removed: Terraform would make them anew."""
+        wanted = {mount.volume for one in self.desired.machines.values() for mount in one.spec.volumes}
+        wanted |= self.observed.volumes
+        return {
+            name: value
+            for name, value in volumes.items()
+            if name in wanted or self.site.platform.volume(name) is not None
+        }
+
+    def _expect(self, wave: Collection[str]) -> None:
+        """Wait for the machines of a wave from now on, those that are to stay as they are among them."""
+        for name in wave:
+            machine = self.desired.machines[name]
+            action = self._actions[name]
+            self._watch.add(
+                Goal(
+                    name,
+                    machine.spec.name,
+                    str(action),
+                    machine.checked,
+                    config_digest=machine.config_digest if action is Action.UPDATE else "",
+                    patient=action is Action.UPDATE,
+                    settled=not self._changes(name),
+                )
+            )
+
+    def _wait_for_dependencies(self, wave: Collection[str], left: Collection[Collection[str]]) -> None:
+        """Wait for what the machines of a wave depend on, as far as each dependency says."""
+        levels: dict[str, bool] = {}
+        for name in wave:
+            service = self.desired.machines[name].service
+            for other, condition in self.desired.depends_on.get(service, {}).items():
+                for machine in self.desired.machines.values():
+                    if machine.service == other:
+                        healthy = condition is Condition.HEALTHY
+                        levels[machine.name] = levels.get(machine.name, False) or healthy
+        try:
+            self._watch.until(levels)
+        except MachinesFailed as error:
+            waiting = tuple(name for group in left for name in group if self._changes(name))
+            raise MachinesFailed(error.failures, waiting=waiting) from None
