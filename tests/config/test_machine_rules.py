@@ -21,6 +21,8 @@ SCHEMA = {
         "HOST": {"type": "string", "pattern": "^a"},
         "ANY": {"type": ["integer", "string"]},
         "LEVEL": {"$ref": "#/$defs/level"},
+        "TOKEN": {"type": "integer", "secret": True},
+        "STONEWARE_IP": {"writeOnly": True},
     },
     "$defs": {"level": {"type": "integer"}},
     "required": ["HOST", "MODE", "STONEWARE_NAME"],
@@ -39,6 +41,8 @@ def test_the_table():
         "PORT\tinteger",
         "RATIO\tnumber",
         "TLS\tboolean",
+        "TOKEN\tsecret",
+        "TOKEN\tinteger",
     ]
     assert machine_rules(derive_contract({}, {}, None)) == ""
 

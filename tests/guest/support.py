@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import tarfile
 import threading
 import time
@@ -37,6 +38,7 @@ class FakeMetadata:
             "network-interfaces/0/dns-servers": "169.254.169.254",
         }
         self.files: dict[str, bytes] = {}
+        self.secrets: dict[str, bytes] = {}
         self.results: dict[str, bytes] = {}
         self.reports: list[tuple[str, str]] = []
         self.refuse = 0  # so many requests are answered with 503 first
@@ -52,6 +54,14 @@ class FakeMetadata:
                     self.attributes[name] = value
             self.changed.notify_all()
 
+    def mount(self, *mounts: tuple[str, bytes], mode: str = "400", version: str = "1") -> None:
+        """Give the machine secrets: (target, content)."""
+        lines = []
+        for number, (target, content) in enumerate(mounts):
+            self.secrets[f"s{number}"] = content
+            lines.append(f"{target}\t{mode}\t{self.url}/stoneware/v1/secrets/s{number}\t{version}\n")
+        self.set(stoneware_secrets="".join(lines))
+
     def reported(self, name: str) -> list[Any]:
         """All reports of one guest attribute, JSON decoded where it is JSON."""
         with self.changed:
@@ -59,12 +69,17 @@ class FakeMetadata:
         return [json.loads(text) if text.startswith("{") else text for text in texts]
 
     def wait_report(self, name: str, wanted: Callable[[Any], bool], seconds: float = 20) -> Any:
+        """Wait for a report in JSON."""
+        return json.loads(self.wait_text(name, lambda text: wanted(json.loads(text)), seconds))
+
+    def wait_text(self, name: str, wanted: Callable[[str], bool], seconds: float = 20) -> str:
+        """Wait for a report of one guest attribute and return its text."""
         deadline = time.monotonic() + seconds
         with self.changed:
             while True:
                 for key, value in self.reports:
-                    if key == name and wanted(json.loads(value)):
-                        return json.loads(value)
+                    if key == name and wanted(value):
+                        return value
                 left = deadline - time.monotonic()
                 assert left > 0, f"no such report of {name} among {self.reports}"
                 self.changed.wait(left)
@@ -107,6 +122,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if path.startswith("/stoneware/v1/files/"):
             content = server.files.get(path.rpartition("/")[2])
             return self.answer(404) if content is None else self.answer(200, content)
+        if path.startswith("/stoneware/v1/secrets/"):
+            content = server.secrets.get(path.rpartition("/")[2])
+            return self.answer(404, b"no such secret") if content is None else self.answer(200, content)
         return self._value(path.removeprefix("/computeMetadata/v1/instance/"), wants)
 
     def _value(self, path: str, wants: Mapping[str, str]) -> None:
@@ -140,6 +158,10 @@ class _Server(http.server.ThreadingHTTPServer):
     def server_bind(self) -> None:  # the original looks up a host name
         self.socket.bind(self.server_address)
         self.server_name, self.server_port = "metadata", self.socket.getsockname()[1]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # a client that was killed
+            super().handle_error(request, client_address)
 
 
 @contextmanager

@@ -7,6 +7,8 @@ import os
 
 import pytest
 
+from stoneware.guest.units import health_override
+from stoneware.machinefile.recipe import HealthCheck
 from tests.guest.support import FakeMetadata, Root, finish
 
 pytestmark = pytest.mark.tool
@@ -80,6 +82,74 @@ def test_any_bytes_of_a_check_become_a_report(root: Root, metadata: FakeMetadata
         assert set(report["output"]) == {"ż"}
     finally:
         finish(process)
+
+
+def _override(root: Root, metadata: FakeMetadata, text: str) -> None:
+    metadata.set(stoneware_healthcheck=text)
+    assert root.run("stoneware-boot").returncode == 0
+
+
+def test_the_metadata_may_have_another_health_check(root: Root, metadata: FakeMetadata) -> None:
+    _healthcheck(root, "echo of the image; exit 1")
+    test = ("sh", "-c", 'echo "it\'s $A"\necho two')
+    root.configure({"A": "mine"})
+    _override(root, metadata, health_override(test, interval=0.1, timeout=5, retries=1))
+    process = root.start("stoneware-health")
+    try:
+        report = metadata.wait_report("stoneware/health", lambda r: r["status"] == "healthy")
+        assert report["output"] == "it's mine\ntwo"
+    finally:
+        finish(process)
+
+
+def test_an_image_without_a_health_check_may_get_one(root: Root, metadata: FakeMetadata) -> None:
+    _override(root, metadata, health_override(("true",)))
+    process = root.start("stoneware-health")
+    try:
+        assert metadata.wait_report("stoneware/health", lambda r: r["status"] == "healthy")["exit"] == 0
+    finally:
+        finish(process)
+
+
+def test_other_times_go_with_the_health_check_of_the_image(root: Root, metadata: FakeMetadata) -> None:
+    _healthcheck(root, "sleep 100", timeout=90000)
+    image = HealthCheck(("unused",), interval=0.1)
+    _override(root, metadata, health_override(timeout=0.1, retries=1, image_check=image))
+    process = root.start("stoneware-health")
+    try:
+        sick = metadata.wait_report("stoneware/health", lambda r: r["status"] == "unhealthy")
+        assert sick["output"] == "the health check took longer than 100 ms"
+    finally:
+        finish(process)
+
+
+def test_a_health_check_can_be_switched_off_and_changed_while_the_machine_runs(
+    root: Root, metadata: FakeMetadata
+) -> None:
+    _override(root, metadata, health_override(disabled=True))
+    run = root.path / "run/stoneware"
+    assert (run / "no-healthcheck").exists()
+    assert not (run / "healthcheck").exists()
+    process = root.start("stoneware-watch")
+    try:
+        metadata.set(stoneware_healthcheck=health_override(("true",), retries=7), stoneware_inspect="1")
+        metadata.wait_text("stoneware/inspection", lambda text: text == "1\n")
+        metadata.set(stoneware_healthcheck="none", stoneware_inspect="2")
+        none = metadata.wait_report("stoneware/health", lambda r: r["status"] == "none")
+        assert none["failing"] == 0
+        assert (run / "no-healthcheck").exists()
+        assert not (run / "healthcheck.argv").exists()
+    finally:
+        finish(process)
+
+
+@pytest.mark.parametrize("text", ["interval=1; touch $SW_ROOT/evil\n", "$(touch $SW_ROOT/evil)", "a=`id`\n"])
+def test_times_that_are_none_are_not_run(root: Root, metadata: FakeMetadata, text: str) -> None:
+    metadata.set(stoneware_healthcheck=text)
+    done = root.run("stoneware-boot")
+    assert "the health check of the metadata is not one" in done.stderr
+    assert not (root.path / "run/stoneware/healthcheck").exists()
+    assert not (root.path / "evil").exists()
 
 
 def test_reports_are_repeated_for_a_metadata_server_that_was_away(root: Root, metadata: FakeMetadata) -> None:

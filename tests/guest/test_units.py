@@ -6,6 +6,7 @@ import hashlib
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from stoneware.guest.agent import build_agent_script
 from stoneware.guest.checks import CHECKS
 from stoneware.guest.install import guest_files, guest_links
 from stoneware.guest.lists import write_file_lists
-from stoneware.guest.units import encode, image_files, service_unit
+from stoneware.guest.units import encode, health_override, image_files, service_unit
 from stoneware.machinefile.recipe import HealthCheck, ImageConfig
 from tests.guest.support import GUEST
 
@@ -109,6 +110,28 @@ def test_health_check_times_are_milliseconds() -> None:
     )
     assert files[f"{IMAGE}/healthcheck.argv"] == "set -- CMD 'a b'\n"
     assert f"{IMAGE}/healthcheck" not in _texts(ImageConfig(healthcheck=HealthCheck(None)))
+
+
+TIMES = "interval={} timeout={} start_period={} start_interval={} retries={}\n"
+OF_IMAGE = HealthCheck(("curl",), interval=1, timeout=2, start_period=3, start_interval=4, retries=5)
+
+
+@pytest.mark.parametrize(
+    ("given", "image", "text"),
+    [
+        ({}, None, "none\n"),
+        ({"interval": 2}, HealthCheck(None), "none\n"),
+        ({"test": ("x",), "disabled": True}, OF_IMAGE, "none\n"),
+        ({"disabled": True}, None, "none\n"),
+        ({"test": ("x", "a b")}, None, TIMES.format(30000, 30000, 0, 5000, 3) + "set -- x 'a b'\n"),
+        ({"test": ("x",)}, OF_IMAGE, TIMES.format(1000, 2000, 3000, 4000, 5) + "set -- x\n"),
+        ({"start_period": 0, "retries": 0}, OF_IMAGE, TIMES.format(1000, 2000, 0, 4000, 1)),
+        ({"test": ("x",), "timeout": 0.25}, HealthCheck(None),
+         TIMES.format(30000, 250, 0, 5000, 3) + "set -- x\n"),
+    ],
+)  # fmt: skip
+def test_a_health_check_of_the_metadata(given: dict[str, Any], image: HealthCheck | None, text: str) -> None:
+    assert health_override(**given, image_check=image) == text
 
 
 def test_the_reload_label_uses_the_shell_of_the_image() -> None:

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from stoneware.config.encoding import escape
-from stoneware.config.schema import as_text, rule_of
+from stoneware.config.schema import as_text, is_secret, rule_of
 from stoneware.config.values import BUILTINS
 
 _KINDS = ("integer", "number", "boolean")
 
 
 def machine_rules(contract: Mapping[str, Any]) -> str:
-    """Return `NAME<TAB>KIND<TAB>ARGUMENT` lines; KIND is required, integer, number, boolean or enum.
+    """Return `NAME<TAB>KIND<TAB>ARGUMENT` lines; KIND is required, integer, number, boolean, secret or enum.
 
     Rules that need more than POSIX tools (patterns, ranges, conditions) are left to the host, which has
     checked them before the machine was made; variables that templates need are found by rendering.
@@ -25,6 +25,7 @@ def machine_rules(contract: Mapping[str, Any]) -> str:
         if name not in contract["env"] and name not in BUILTINS
     ]
     for name in sorted(schema.get("properties", {})):
+        rows += [(name, "secret")] if is_secret(schema, name) and name not in BUILTINS else []
         rows += [(name, *rule) for rule in _rules(rule_of(schema, name))]
     return "".join("\t".join(row) + "\n" for row in rows if not any(set("\t\n") & set(cell) for cell in row))
 

@@ -17,6 +17,7 @@ _ETC_UNITS = "/etc/systemd/system"
 # Destination, source in this package, mode.
 _FILES: tuple[tuple[str, str, int], ...] = (
     (f"{_LIB}/lib.sh", "lib.sh", 0o644),
+    (f"{_LIB}/secrets.sh", "secrets.sh", 0o644),
     (f"{_LIB}/merge.awk", "merge.awk", 0o644),
     (f"{_LIB}/interpolate.awk", "interpolate.awk", 0o644),
     (f"{_LIB}/service-exec", "service-exec", 0o755),

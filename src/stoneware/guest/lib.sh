@@ -72,6 +72,24 @@ sw_write_status() {
     mv -f "$SW_RUN/status.json.new" "$SW_RUN/status.json"
 }
 
+# sw_health_override FILE: take the health check of the attribute stoneware-healthcheck in FILE instead of the
+# image's; an empty or missing file: the image's own. The first line is as in the image's file healthcheck,
+# or `none`; the rest as in healthcheck.argv, and may be missing.
+sw_health_override() {
+    rm -f "$SW_RUN/no-healthcheck" "$SW_RUN/healthcheck" "$SW_RUN/healthcheck.argv"
+    if [ ! -s "$1" ]; then return 0; fi
+    {
+        IFS= read -r sw_times
+        case $sw_times in
+        none) : >"$SW_RUN/no-healthcheck" ;;
+        *[!a-z_=0-9\ ]*) sw_say "the health check of the metadata is not one: $sw_times" ;;
+        *) printf '%s\n' "$sw_times" >"$SW_RUN/healthcheck" ;;
+        esac
+        cat >"$SW_RUN/healthcheck.argv"
+    } <"$1"
+    if [ ! -s "$SW_RUN/healthcheck.argv" ]; then rm -f "$SW_RUN/healthcheck.argv"; fi
+}
+
 # sw_user_of TEXT: resolve the USER of an image as BuildKit does. Sets uid, gid, home, and groups
 # ("init" where the user's own groups apply, else "none"). Fails with a sentence on an unknown name.
 sw_user_of() {

@@ -2,25 +2,37 @@
 #   -v values=FILE        the merged lines, still encoded
 #   -v environment=FILE   sh: set -- 'KEY=value' … "$@", values decoded
 #   -v contract=FILE      optional: NAME<TAB>KIND<TAB>ARGUMENT lines; KIND is required, integer, number,
-#                         boolean, or enum (a line per allowed value, encoded)
-# Standard output: a line per problem.
-BEGIN { quote = "'" }
+#                         boolean, secret, or enum (a line per allowed value, encoded)
+#   -v secrets=FILE       optional: PATH<TAB>MODE<TAB>TARGET lines. The variable that is marked secret and
+#                         has the TARGET's name, or that name in upper case with _ for - and ., gets the
+#                         file's content without one newline at its end; it is not in the environment.
+#                         Only the first file of values, the built-in ones, wins over it.
+#   -v masked=FILE        optional: NAME=******** for the variables marked secret that are not empty
+# Standard output: a line per problem. It never has a value.
+BEGIN {
+    quote = "'"
+    if (contract != "") read_contract()
+}
 
 {
     if ($0 == "") next
     at = index($0, "=")
     key = substr($0, 1, at - 1)
     if (at < 2) { print "the configuration has a line that is not KEY=VALUE"; next }
+    if (FILENAME == ARGV[1]) builtin[key] = 1
     if (key in seen) next
     seen[key] = substr($0, at + 1)
     order[++count] = key
 }
 
 END {
+    if (secrets != "") read_secrets()
     printf "set --" >environment
     for (i = 1; i <= count; i++) {
         key = order[i]
         print key "=" seen[key] >values
+        if (masked != "" && key in marked && seen[key] "" != "") print key "=********" >masked
+        if (key in from_file) continue
         print " \\" >environment
         printf "%s", " " word(key "=" decode(seen[key])) >environment
     }
@@ -46,9 +58,52 @@ function decode(text,    parts, n, i, out, c) {
     return out text
 }
 
-function check(    line, f, name) {
+function read_contract(    line, f) {
     while ((getline line <contract) > 0) {
+        rule[++rules] = line
         split(line, f, "\t")
+        if (f[2] == "secret") marked[f[1]] = 1
+    }
+    close(contract)
+}
+
+# The target with exactly the variable's name counts first, else the first one in the order of bytes.
+function read_secrets(    line, f, name, path, chosen) {
+    while ((getline line <secrets) > 0) {
+        split(line, f, "\t")
+        name = toupper(f[3])
+        gsub(/[-.]/, "_", name)
+        if (f[3] in marked) { path[f[3]] = f[1]; chosen[f[3]] = "" }
+        if (!(name in marked) || name == f[3]) continue
+        if (!(name in chosen) || (chosen[name] != "" && f[3] "" < chosen[name] "")) {
+            path[name] = f[1]
+            chosen[name] = f[3]
+        }
+    }
+    close(secrets)
+    for (name in path) if (!(name in builtin)) take(name, path[name])
+}
+
+function take(name, path,    line, text, lines) {
+    from_file[name] = 1
+    if (!(name in seen)) order[++count] = name
+    if (system("tr -d '\\000' <" word(path) " | cmp -s - " word(path))) {
+        print name " must not hold a NUL byte: it is a secret that a template may use"
+        seen[name] = ""
+        return
+    }
+    while ((getline line <path) > 0) {
+        gsub(/\\/, "&&", line)
+        gsub(/\r/, "\\r", line)
+        text = lines++ ? text "\\n" line : line
+    }
+    close(path)
+    seen[name] = text
+}
+
+function check(    i, f, name) {
+    for (i = 1; i <= rules; i++) {
+        split(rule[i], f, "\t")
         name = f[1]
         if (f[2] == "required") {
             if (!(name in seen)) print name " is not set: the image needs it"

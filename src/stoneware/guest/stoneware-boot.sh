@@ -4,7 +4,8 @@
 # `stoneware-boot --again` renders anew for a configuration that changed while the machine ran.
 #
 # In /run/stoneware: md/ (what the metadata server said), values (merged, encoded, one KEY=VALUE per
-# line), environment (the same as quoted words), facts, status.json, no-service and build (markers).
+# line), environment (the same as quoted words, without secrets), secrets/ (see secrets.sh), healthcheck
+# (see lib.sh), facts, status.json, no-service and build (markers).
 set -u
 umask 022
 # shellcheck source=src/stoneware/guest/lib.sh
@@ -13,7 +14,9 @@ MD=$SW_RUN/md
 TEMPLATES=$SW_ROOT/etc/stoneware/templates
 STAGE=$SW_RUN/stage
 PROBLEMS=$SW_RUN/problems
-TAB=$(printf '\t')
+TAB='	'
+# shellcheck source=src/stoneware/guest/secrets.sh
+. "$SW_LIB/secrets.sh"
 
 # The machine cannot serve: say why on the console and to the metadata server, and fail the unit. One
 # that runs already goes on with what it has.
@@ -46,6 +49,8 @@ fetch() {
     done <<END
 config attributes/stoneware-config
 volumes attributes/stoneware-volumes
+secrets attributes/stoneware-secrets
+healthcheck attributes/stoneware-healthcheck
 mode attributes/stoneware-mode
 cluster attributes/stoneware-cluster
 service attributes/stoneware-service
@@ -127,25 +132,26 @@ resolver() {
 
 # What every report says of this boot, as assignments of safe words.
 write_facts() {
-    image='' commit='' config='' boot_id=''
+    image='' commit='' config='' secrets='' boot_id=''
     read -r boot_id </proc/sys/kernel/random/boot_id
     if [ -r "$SW_IMAGE/commit" ]; then read -r commit <"$SW_IMAGE/commit"; fi
-    touch "$MD/config"
-    set -- "$MD/config"
+    for file in config secrets healthcheck; do : >>"$MD/$file"; done
+    set -- "$MD/config" "$MD/secrets"
     if [ -r "$SW_IMAGE/manifest.json" ]; then set -- "$@" "$SW_IMAGE/manifest.json"; fi
-    sums=$(sha256sum "$@")
-    config=sha256:${sums%% *}
-    if [ $# -eq 2 ]; then
-        sums=${sums#*"
-"}
-        image=sha256:${sums%% *}
-    fi
-    printf "image='%s' commit='%s' config='%s' boot_id='%s' name='%s'\n" \
-        "$image" "$commit" "$config" "$boot_id" "$name" >"$SW_RUN/facts.new"
+    {
+        read -r config _
+        read -r secrets _
+        read -r image _
+    } <<END
+$(sha256sum "$@")
+END
+    config=sha256:$config image=${image:+sha256:$image}
+    printf "image='%s' commit='%s' config='%s' secrets='%s' boot_id='%s' name='%s'\n" \
+        "$image" "$commit" "$config" "$secrets" "$boot_id" "$name" >"$SW_RUN/facts.new"
 }
 
-# Merge in order of precedence: built in, configuration, the image's ENV. Writes values and
-# environment, and a line per problem to $PROBLEMS.
+# Merge in order of precedence: built in, secrets, configuration, the image's ENV. Writes values,
+# environment and masked (see merge.awk), and a line per problem to $PROBLEMS.
 merge_values() {
     {
         printf '%s=%s\n' STONEWARE_NAME "$name" STONEWARE_IP "$ip" STONEWARE_IMAGE "$image" \
@@ -155,15 +161,14 @@ merge_values() {
             printf 'STONEWARE_%s=%s\n' "${word#*:}" "$value"
         done
     } >"$SW_RUN/builtin"
-    : >"$SW_RUN/values.new"
-    : >"$SW_RUN/environment.new"
+    for file in values.new environment.new masked; do : >"$SW_RUN/$file"; done
     chmod 600 "$SW_RUN/values.new" "$SW_RUN/environment.new" "$SW_RUN/builtin"
     set -- "$SW_RUN/builtin" "$MD/config"
     if [ -r "$SW_IMAGE/env" ]; then set -- "$@" "$SW_IMAGE/env"; fi
     contract=$SW_IMAGE/contract.tsv
     if [ ! -r "$contract" ]; then contract=''; fi
     awk -f "$SW_LIB/merge.awk" -v values="$SW_RUN/values.new" -v environment="$SW_RUN/environment.new" \
-        -v contract="$contract" "$@" >>"$PROBLEMS"
+        -v contract="$contract" -v secrets="$SECRETS/list" -v masked="$SW_RUN/masked" "$@" >>"$PROBLEMS"
 }
 
 # Render every template into $STAGE, a copy of the templates' tree: owner and mode are right already.
@@ -174,12 +179,27 @@ render() {
     cp -a "$TEMPLATES" "$STAGE" || fail "the templates cannot be copied to $STAGE"
     chmod 700 "$STAGE"
     find "$STAGE" -type f >"$SW_RUN/templates"
+    if [ -n "$(find "$STAGE" -name '*
+*')" ]; then
+        echo "the name of a file in /etc/stoneware/templates has a line break" >>"$PROBLEMS"
+        return 0
+    fi
     while IFS= read -r staged; do
         target=${staged#"$STAGE"}
-        # Writing into the staged copy keeps its owner and mode.
-        awk -f "$SW_LIB/interpolate.awk" -v values="$SW_RUN/values.new" -v name="$TEMPLATES$target" \
-            "$TEMPLATES$target" >"$staged" 2>>"$PROBLEMS"
+        # Writing into the staged copy keeps its owner and mode. What is wrong is said by a second reading
+        # that has asterisks for secrets: a template's own messages may quote values.
+        awk -f "$SW_LIB/interpolate.awk" -v values="$SW_RUN/values.new" "$TEMPLATES$target" \
+            >"$staged" 2>/dev/null || explain "$TEMPLATES$target"
     done <"$SW_RUN/templates"
+}
+
+# explain TEMPLATE: add what is wrong with it to the problems.
+explain() {
+    label=$1
+    case $1 in *\\*) label=$(printf '%s\n' "$1" | sed 's/\\/&&/g') ;; esac # awk reads escapes in -v
+    awk -f "$SW_LIB/interpolate.awk" -v values="$SW_RUN/values.new:$SW_RUN/masked" -v name="$label" \
+        "$1" >/dev/null 2>>"$PROBLEMS" || return 0
+    echo "$1: it cannot be rendered" >>"$PROBLEMS"
 }
 
 # accepted: no problem so far. In a machine for one command no service starts, so what would keep
@@ -288,11 +308,13 @@ send_configuring() {
 
 configure() {
     : >"$PROBLEMS"
+    fetch_secrets "$MD/secrets"
     merge_values
     if accepted; then
         render
         if accepted; then swap; fi
     fi
+    place_secrets
     for file in values environment facts; do
         if [ -e "$SW_RUN/$file.new" ]; then mv -f "$SW_RUN/$file.new" "$SW_RUN/$file"; fi
     done
@@ -310,7 +332,7 @@ own_keys() {
 main() {
     again=${1-}
     mkdir -p "$SW_RUN"
-    image='' commit='' config='' boot_id='' name='' ip=''
+    image='' commit='' config='' secrets='' boot_id='' name='' ip=''
     wait_for_metadata
     md name
     name=$value
@@ -334,6 +356,7 @@ main() {
         return
     fi
     if [ "$mode" = command ]; then : >"$SW_RUN/no-service"; fi
+    sw_health_override "$MD/healthcheck"
     configure
     volumes
     report_configuring

@@ -6,7 +6,7 @@ set -u
 . "${SW_ROOT-}/usr/lib/stoneware/lib.sh"
 interval=30000 timeout=30000 start_period=0 start_interval=5000 retries=3
 # shellcheck source=/dev/null
-. "$SW_IMAGE/healthcheck"
+if [ -r "$SW_RUN/healthcheck" ]; then . "$SW_RUN/healthcheck"; else . "$SW_IMAGE/healthcheck"; fi
 OUTPUT=$SW_RUN/health.output
 
 # uptime_ms: set `now`.

@@ -14,6 +14,9 @@ IMAGE_DIRECTORY = "/usr/lib/stoneware/image"
 _UNITS = "/etc/systemd/system"
 _STOP_TIMEOUT = "stoneware.stop-timeout"
 _RELOAD = "stoneware.reload"
+_TIMES = ("interval", "timeout", "start_period", "start_interval")
+_DEFAULT_TIMES = (30.0, 30.0, 0.0, 5.0)
+_DEFAULT_RETRIES = 3
 # Units of every machine, which a service of the image's name must not replace.
 _TAKEN = re.compile(
     r"(stoneware|systemd|dbus|getty|console-getty|user|emergency|rescue|initrd)([-@.].*)?|.*\.target"
@@ -120,12 +123,42 @@ def _argv(argv: Sequence[str]) -> str:
 def _health_files(check: HealthSettings | None) -> dict[str, str]:
     if check is None or not check.test:
         return {}
-    times = ("interval", "timeout", "start_period", "start_interval")
-    words = [f"{key}={max(round(getattr(check, key) * 1000), 0)}" for key in times]
-    return {
-        "healthcheck": " ".join([*words, f"retries={max(check.retries, 1)}"]) + "\n",
-        "healthcheck.argv": _argv(check.test),
+    times = {key: getattr(check, key) for key in _TIMES}
+    return {"healthcheck": _health_line(times, check.retries), "healthcheck.argv": _argv(check.test)}
+
+
+def _health_line(seconds: Mapping[str, float], retries: int) -> str:
+    words = [f"{key}={max(round(seconds[key] * 1000), 0)}" for key in _TIMES]
+    return " ".join([*words, f"retries={max(retries, 1)}"]) + "\n"
+
+
+def health_override(
+    test: Sequence[str] = (),
+    *,
+    interval: float | None = None,
+    timeout: float | None = None,
+    start_period: float | None = None,
+    start_interval: float | None = None,
+    retries: int | None = None,
+    disabled: bool = False,
+    image_check: HealthSettings | None = None,
+) -> str:
+    """Return the attribute `stoneware-healthcheck` of a machine with a health check other than its image's.
+
+    Times are in seconds; what is None is as in the image's check, else as Docker has it. An empty `test` is
+    the image's; where neither has one, or `disabled`, the machine has no health check: `none`.
+    """
+    given = dict(zip(_TIMES, (interval, timeout, start_period, start_interval), strict=True))
+    inherited = image_check if image_check is not None and image_check.test else None
+    if disabled or not (test or inherited):
+        return "none\n"
+    times = {
+        key: value if value is not None else getattr(inherited, key, default)
+        for (key, value), default in zip(given.items(), _DEFAULT_TIMES, strict=True)
     }
+    if retries is None:
+        retries = inherited.retries if inherited else _DEFAULT_RETRIES
+    return _health_line(times, retries) + (_argv(test) if test else "")
 
 
 def _unit_text(config: ImageSettings, unit: str, description: str, labels: Mapping[str, str]) -> str:
