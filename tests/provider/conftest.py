@@ -29,7 +29,12 @@ Configure = Callable[[str], None]
 
 @pytest.fixture
 def platform() -> MemoryPlatform:
-    return MemoryPlatform()
+    """Two networks and a secret are there, as if made elsewhere."""
+    made = MemoryPlatform()
+    made.create_network("front", {})
+    made.create_network("back", {})
+    made.put_secret("c-token", b"hunter2")
+    return made
 
 
 @pytest.fixture

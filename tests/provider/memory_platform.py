@@ -14,11 +14,21 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from stoneware.errors import InputError, MachineError, StonewareError
 from stoneware.files import canonical_json
-from stoneware.platform import Health, Machine, MachineSpec, Phase, PortMapping
+from stoneware.platform import (
+    Health,
+    Machine,
+    MachineSpec,
+    Network,
+    Phase,
+    PortMapping,
+    SecretMount,
+    Volume,
+)
 
 
 class MemoryPlatform:
@@ -31,10 +41,15 @@ class MemoryPlatform:
         self._machines: dict[str, Machine] = {}
         self._consoles: dict[str, bytes] = {}
         self._guest: dict[str, dict[str, str]] = {}
+        self._volumes: dict[str, Volume] = {}
+        self._networks: dict[str, Network] = {}
+        self._secrets: dict[str, tuple[str, bytes]] = {}
         self._made = 0
         self._lock = threading.RLock()
         if journal is not None and journal.exists():
-            self._made, self._machines, self._consoles = pickle.loads(journal.read_bytes())  # noqa: S301
+            self._made, self._machines, self._consoles, self._volumes, self._networks = pickle.loads(  # noqa: S301
+                journal.read_bytes()
+            )
         self.images: dict[str, bytes] = {}
         self.checkpoints: dict[str, Mapping[str, Any]] = {}
         self.results: dict[tuple[str, str], bytes] = {}
@@ -46,7 +61,8 @@ class MemoryPlatform:
 
     def _save(self) -> None:
         if self._journal is not None:
-            self._journal.write_bytes(pickle.dumps((self._made, self._machines, self._consoles)))
+            kept = (self._made, self._machines, self._consoles, self._volumes, self._networks)
+            self._journal.write_bytes(pickle.dumps(kept))
 
     def create(self, spec: MachineSpec) -> Machine:
         with self._lock:
@@ -56,6 +72,7 @@ class MemoryPlatform:
                 raise error
             if spec.name in self._machines:
                 raise InputError(f"the machine name {spec.name!r} is in use")
+            self._check_equipment(spec)
             ports = tuple(self._publish(port) for port in spec.ports)
         self.while_creating()
         with self._lock:
@@ -64,6 +81,7 @@ class MemoryPlatform:
             self._consoles[spec.name] = f"{spec.name} boots\n".encode()
             self._save()
         self.after_creating()
+        self.boot(spec.name)
         with self._lock:
             if self.fail_after_create is not None:
                 error, self.fail_after_create = self.fail_after_create, None
@@ -73,10 +91,43 @@ class MemoryPlatform:
                 raise error
             return self._machines[spec.name]
 
+    def _check_equipment(self, spec: MachineSpec) -> None:
+        for name in spec.networks:
+            if name not in self._networks:
+                raise InputError(f"there is no network {name!r}")
+        for use in spec.secrets:
+            if use.secret not in self._secrets:
+                raise InputError(f"there is no secret {use.secret!r}")
+        for mount in spec.volumes:
+            users = [name for name in self._users("volumes", mount.volume) if name != spec.name]
+            if users:
+                raise InputError(f"the volume {mount.volume!r} is in use")
+            self._volumes.setdefault(mount.volume, Volume(mount.volume, time.time(), {}, ()))
+
+    def _users(self, what: str, name: str) -> tuple[str, ...]:
+        def named(spec: MachineSpec) -> list[str]:
+            return [mount.volume for mount in spec.volumes] if what == "volumes" else list(spec.networks)
+
+        return tuple(sorted(key for key, machine in self._machines.items() if name in named(machine.spec)))
+
+    def boot(self, name: str) -> None:
+        """Bring a machine that was started to where it stays; tests put a slower or a failing boot here."""
+
+    def show(self, name: str, **observed: Any) -> None:
+        """Let a machine be observed in another way: its phase, its health, its exit code."""
+        with self._lock:
+            self._machines[name] = replace(self._get(name), **observed)
+            self._save()
+
+    def report(self, name: str, **attributes: str) -> None:
+        """Let a machine report guest attributes."""
+        with self._lock:
+            self._guest.setdefault(name, {}).update(attributes)
+
     def _record(self, spec: MachineSpec, ports: tuple[PortMapping, ...]) -> Machine:
         # As the local engine does: some of what is left out is filled in, some attributes are its own.
         lines = "".join(f"{mount.volume}\t{mount.path}\n" for mount in spec.volumes)
-        metadata = {**spec.metadata, **({"stoneware-volumes": lines} if lines else {})}
+        metadata = {**spec.metadata, **({"stoneware-volumes": lines} if lines else {}), **_secrets(spec)}
         files = {name: Path("/machines", spec.name, "files", name) for name in spec.files}
         return Machine(
             name=spec.name,
@@ -123,14 +174,26 @@ class MemoryPlatform:
         with self._lock:
             machine = self._get(name)
             if machine.phase is not Phase.RUNNING:
+                self.calls.append(f"start {name}")
                 self._machines[name] = replace(
-                    machine, phase=Phase.RUNNING, started=time.time(), exit_code=None
+                    machine,
+                    phase=Phase.RUNNING,
+                    started=time.time(),
+                    exit_code=None,
+                    ports=tuple(self._publish(port) for port in machine.spec.ports),
                 )
+                self._save()
+        self.boot(name)
+        with self._lock:
             return self._machines[name]
 
     def stop(self, name: str, *, timeout: float | None = None) -> None:
         with self._lock:
-            self._machines[name] = replace(self._get(name), phase=Phase.STOPPED, exit_code=0)
+            machine = self._get(name)
+            limit = machine.spec.stop_timeout if timeout is None else timeout
+            self.calls.append(f"stop {name} {limit:g}")
+            self._machines[name] = replace(machine, phase=Phase.STOPPED, exit_code=0, ports=())
+            self._save()
 
     def destroy(self, name: str) -> None:
         with self._lock:
@@ -157,6 +220,101 @@ class MemoryPlatform:
             merged = {**machine.spec.metadata, **changes}
             metadata = {key: value for key, value in merged.items() if value is not None}
             self._machines[name] = replace(machine, spec=replace(machine.spec, metadata=metadata))
+
+    def amend(
+        self,
+        name: str,
+        *,
+        image_ref: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        secrets: tuple[SecretMount, ...] | None = None,
+        stop_timeout: float | None = None,
+    ) -> None:
+        given = {"image_ref": image_ref, "labels": labels, "secrets": secrets, "stop_timeout": stop_timeout}
+        changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+        with self._lock:
+            self.calls.append(f"amend {name} {sorted(changes)}")
+            machine = self._get(name)
+            spec = replace(machine.spec, **changes)
+            self._check_equipment(spec)
+            rest = {key: value for key, value in spec.metadata.items() if key != "stoneware-secrets"}
+            spec = replace(spec, metadata={**rest, **_secrets(spec)})
+            self._machines[name] = replace(machine, spec=spec, image=spec.image_ref)
+            self._save()
+
+    def create_volume(self, name: str, labels: Mapping[str, str]) -> Volume:
+        with self._lock:
+            self._volumes.setdefault(name, Volume(name, time.time(), dict(labels), ()))
+            self._save()
+            return self._volumes[name]
+
+    def volume(self, name: str) -> Volume | None:
+        with self._lock:
+            found = self._volumes.get(name)
+            return replace(found, machines=self._users("volumes", name)) if found else None
+
+    def volumes(self) -> list[Volume]:
+        with self._lock:
+            return [found for name in sorted(self._volumes) if (found := self.volume(name))]
+
+    def label_volume(self, name: str, labels: Mapping[str, str]) -> None:
+        with self._lock:
+            if name not in self._volumes:
+                raise InputError(f"there is no volume {name!r}")
+            self._volumes[name] = replace(self._volumes[name], labels=dict(labels))
+
+    def destroy_volume(self, name: str) -> None:
+        with self._lock:
+            self._refuse_in_use("volumes", name)
+            self._volumes.pop(name, None)
+            self._save()
+
+    def _refuse_in_use(self, what: str, name: str) -> None:
+        users = self._users(what, name)
+        if users:
+            raise InputError(
+                f"the {what[:-1]} {name!r} is in use",
+                details=f"by {', '.join(users)}",
+                resolution=f"stoneware rm -f {users[0]}",
+            )
+
+    def create_network(self, name: str, labels: Mapping[str, str]) -> Network:
+        with self._lock:
+            self._networks.setdefault(name, Network(name, time.time(), dict(labels), ()))
+            self._save()
+            return self._networks[name]
+
+    def network(self, name: str) -> Network | None:
+        with self._lock:
+            found = self._networks.get(name)
+            return replace(found, machines=self._users("networks", name)) if found else None
+
+    def networks(self) -> list[Network]:
+        with self._lock:
+            return [found for name in sorted(self._networks) if (found := self.network(name))]
+
+    def label_network(self, name: str, labels: Mapping[str, str]) -> None:
+        with self._lock:
+            if name not in self._networks:
+                raise InputError(f"there is no network {name!r}")
+            self._networks[name] = replace(self._networks[name], labels=dict(labels))
+
+    def destroy_network(self, name: str) -> None:
+        with self._lock:
+            self._refuse_in_use("networks", name)
+            self._networks.pop(name, None)
+            self._save()
+
+    def put_secret(self, name: str, value: bytes) -> str:
+        with self._lock:
+            version, old = self._secrets.get(name, ("", None))
+            if old != value:
+                self._secrets[name] = version, _ = token_hex(8), value
+            return version
+
+    def destroy_secret(self, name: str) -> None:
+        with self._lock:
+            self._secrets.pop(name, None)
 
     def execute(
         self,
@@ -194,3 +352,8 @@ class MemoryPlatform:
             image_id = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
             self.images[image_id] = manifest
             return image_id
+
+
+def _secrets(spec: MachineSpec) -> dict[str, str]:
+    lines = "".join(f"{use.target}\t{use.mode:04o}\t{use.secret}\t{use.version}\n" for use in spec.secrets)
+    return {"stoneware-secrets": lines} if lines else {}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from stoneware.errors import BuildError, InputError, MachineError
-from stoneware.platform import MachineSpec, Phase, PortMapping, VolumeMount
+from stoneware.platform import MachineSpec, Phase, PortMapping, SecretMount, VolumeMount
 from stoneware.terraform.results import TerraformError
 from stoneware.terraform.runner import Terraform
 
@@ -34,6 +35,10 @@ FULL = {
     "stop_timeout": "360.5",
     "image_ref": '"hello:latest"',
     "labels": '{ "a" = "b" }',
+    "networks": '["front", "back"]',
+    "names": '["broker", "broker.c.internal"]',
+    "secrets": '[{ secret = "c-token", target = "token", version = "v1" }]',
+    "recreate_on": '"1"',
 }
 
 
@@ -52,7 +57,12 @@ def test_created_as_asked_and_nothing_to_do_afterwards(
         source=IMAGE,
         kind="builder",
         hostname="broker-1",
-        metadata={"config": "A=1", "other": "x", "stoneware-volumes": "data\t/data\nb\t/b\n"},
+        metadata={
+            "config": "A=1",
+            "other": "x",
+            "stoneware-volumes": "data\t/data\nb\t/b\n",
+            "stoneware-secrets": "token\t0400\tc-token\tv1\n",
+        },
         files={"bundle.tar": Path("/machines/m1/files/bundle.tar")},
         caches=("apt", "maven"),
         volumes=(VolumeMount("data", "/data"), VolumeMount("b", "/b", read_only=True)),
@@ -64,6 +74,9 @@ def test_created_as_asked_and_nothing_to_do_afterwards(
         stop_timeout=360.5,
         image_ref="hello:latest",
         labels={"a": "b"},
+        networks=("front", "back"),
+        names=("broker", "broker.c.internal"),
+        secrets=(SecretMount("c-token", "token", "v1"),),
     )
     assert terraform.plan().noop
     assert terraform.plan().drift == ()
@@ -116,8 +129,9 @@ CHANGED = {
     "cpus": "0.2",
     "read_only": "null",
     "restart": "null",
-    "stop_timeout": "20",
-    "labels": "null",
+    "names": '["other"]',
+    "networks": '["back"]',
+    "recreate_on": '"2"',
 }
 
 
@@ -138,15 +152,33 @@ def test_what_is_immutable_replaces_the_machine(
     assert terraform.plan().noop
 
 
-def test_another_name_of_the_same_image_touches_nothing(
+def test_names_and_limits_are_changed_in_place(
     terraform: Terraform, configure: Configure, platform: MemoryPlatform
 ) -> None:
-    configure(machine(**FULL))
+    platform.put_secret("c-key", b"x")
+    secret = '[{ secret = "%s", target = "token", version = "%s" }]'
+    old = {"labels": '{ "a" = "b" }', "secrets": secret % ("c-token", "v1"), "stop_timeout": "20"}
+    configure(machine(image_ref='"hello:latest"', **old))
     terraform.apply()
     platform.calls.clear()
-    configure(machine(**{**FULL, "image_ref": '"hello:v2"'}))
-    assert terraform.apply().changed == 1
-    assert platform.calls == []
+    new = {"labels": '{ "a" = "c" }', "secrets": secret % ("c-key", "v2"), "stop_timeout": "30.5"}
+    configure(machine(image_ref='"hello:1a2b3c"', metadata='{ "k" = "v" }', **new))
+    plan = terraform.plan()
+    assert [change.actions for change in plan.changes] == [("update",)]
+    assert plan.changes[0].unknown == ("health", "phase")
+    assert terraform.apply(plan).changed == 1
+    assert platform.calls == [
+        "amend m1 ['image_ref', 'labels', 'secrets', 'stop_timeout']",
+        "set_metadata m1 ['k']",
+    ]
+    [made] = platform.machines()
+    assert (made.id, made.image, made.spec.stop_timeout) == ("m00000001", "hello:1a2b3c", 30.5)
+    assert made.spec.secrets == (SecretMount("c-key", "token", "v2"),)
+    assert terraform.plan().noop
+    configure(machine())  # all left out: back to the defaults
+    terraform.apply()
+    [made] = platform.machines()
+    assert (made.image, dict(made.spec.labels), made.spec.secrets) == ("", {}, ())
     assert terraform.plan().noop
 
 
@@ -209,9 +241,8 @@ def test_what_was_changed_behind_its_back_is_seen_and_set_right(
     terraform.apply(plan)
     [made] = platform.machines()
     assert made.spec.metadata == {"config": "A=1"}
-    resource = terraform.state().get(ADDRESS)
-    assert resource is not None
-    assert resource.values["phase"] == Phase.STOPPED
+    assert made.phase is Phase.RUNNING
+    assert terraform.plan().noop
 
 
 def test_an_existing_machine_is_imported_by_name(
@@ -347,14 +378,25 @@ def test_metadata_does_not_show_in_plans(tmp_path: Path, terraform: Terraform, c
 
 
 def test_the_data_source(terraform: Terraform, configure: Configure, platform: MemoryPlatform) -> None:
-    platform.create(MachineSpec("db", IMAGE))
+    made = platform.create(
+        MachineSpec("db", IMAGE, metadata={"k": "v"}, ports=(PortMapping("0.0.0.0", 0, 80),))
+    )
+    platform.report("db", **{"stoneware/status": "{}"})
     configure(
         """
-        data "stoneware_machine" "db" { name = "db" }
-        output "db" { value = data.stoneware_machine.db }
+        data "stoneware_machine" "db" {
+          name = "db"
+        }
+        output "db" {
+          value = { for name, value in data.stoneware_machine.db : name => value if name != "metadata" }
+        }
+        output "metadata" { value = nonsensitive(data.stoneware_machine.db.metadata["k"]) }
         """
     )
-    assert terraform.apply().outputs == {
+    outputs = terraform.apply().outputs
+    created = outputs["db"].pop("created")
+    assert outputs == {
+        "metadata": "v",
         "db": {
             "name": "db",
             "id": "m00000001",
@@ -362,11 +404,24 @@ def test_the_data_source(terraform: Terraform, configure: Configure, platform: M
             "ip": "10.0.0.2",
             "phase": "running",
             "health": "none",
-        }
+            "published": [{"machine_port": 80, "host_port": 40000, "host_ip": "0.0.0.0", "protocol": "tcp"}],
+            "kind": "machine",
+            "source": IMAGE,
+            "image": "",
+            "hostname": "db",
+            "networks": [],
+            "labels": {},
+            "guest_attributes": {"stoneware/status": "{}"},
+            "config_digest": made.config_digest,
+            "running": True,
+            "error": "",
+        },
     }
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", created)
     platform.destroy("db")
-    with pytest.raises(TerraformError, match="there is no machine 'db'"):
+    with pytest.raises(TerraformError, match="there is no machine 'db'") as caught:
         terraform.plan()
+    assert caught.value.diagnostics[0].attribute == "name"
 
 
 CASES = json.loads((Path(__file__).parent / "cases" / "bad-values.json").read_text())

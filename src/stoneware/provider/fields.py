@@ -1,4 +1,4 @@
-"""Attribute types that the `tf` framework lacks: exact numbers, and lists of objects with optional fields."""
+"""Attribute types that the `tf` framework lacks: exact numbers, objects, and lists of objects."""
 
 from __future__ import annotations
 
@@ -36,11 +36,36 @@ class Real:
         return b'"number"'
 
 
-class Objects:
-    """A list of objects, which are dicts in Python: None stands for a field that was left out."""
+class Object:
+    """An object, which is a dict in Python: None stands for a field that was left out."""
+
+    nesting = pb.Schema.Object.SINGLE
 
     def __init__(self, fields: Sequence[Attribute]) -> None:
         self.fields = {field.name: field for field in fields}
+
+    def encode(self, value: Any) -> Any:
+        """Return the object with all of its fields."""
+        return self._one(value, "encode")
+
+    def decode(self, value: Any) -> Any:
+        """Return a dict."""
+        return self._one(value, "decode")
+
+    def _one(self, item: Mapping[str, Any] | None, way: str) -> Any:
+        if item is None or item is Unknown:
+            return item
+        return {name: getattr(field.type, way)(item.get(name)) for name, field in self.fields.items()}
+
+    def semantically_equal(self, one: Any, other: Any) -> bool:
+        """Compare two decoded values."""
+        return bool(one == other)
+
+
+class Objects(Object):
+    """A list of objects; the order matters."""
+
+    nesting = pb.Schema.Object.LIST
 
     def encode(self, value: Any) -> Any:
         """Return each object with all of its fields."""
@@ -55,21 +80,14 @@ class Objects:
             return value
         return [self._one(item, way) for item in value]
 
-    def _one(self, item: Mapping[str, Any] | None, way: str) -> Any:
-        if item is None or item is Unknown:
-            return item
-        return {name: getattr(field.type, way)(item.get(name)) for name, field in self.fields.items()}
 
-    def semantically_equal(self, one: Any, other: Any) -> bool:
-        """Compare two decoded values; the order matters."""
-        return bool(one == other)
+class ObjectAttribute(Attribute):  # type: ignore[misc]  # the framework has no type hints
+    """An attribute that is an object, each field described and required or optional."""
 
-
-class ObjectsAttribute(Attribute):  # type: ignore[misc]  # the framework has no type hints
-    """An attribute that is a list of objects, each field described and required or optional."""
+    kind: type[Object] = Object
 
     def __init__(self, name: str, fields: Sequence[Attribute], **options: Any) -> None:
-        super().__init__(name, Objects(fields), **options)
+        super().__init__(name, self.kind(fields), **options)
         self.fields = fields
 
     def to_pb(self) -> Any:
@@ -77,7 +95,7 @@ class ObjectsAttribute(Attribute):  # type: ignore[misc]  # the framework has no
         return pb.Schema.Attribute(
             name=self.name,
             nested_type=pb.Schema.Object(
-                attributes=[field.to_pb() for field in self.fields], nesting=pb.Schema.Object.LIST
+                attributes=[field.to_pb() for field in self.fields], nesting=self.kind.nesting
             ),
             description=self.description,
             description_kind=pb.StringKind.MARKDOWN,
@@ -86,3 +104,9 @@ class ObjectsAttribute(Attribute):  # type: ignore[misc]  # the framework has no
             computed=bool(self.computed),
             sensitive=bool(self.sensitive),
         )
+
+
+class ObjectsAttribute(ObjectAttribute):
+    """An attribute that is a list of objects."""
+
+    kind = Objects

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tf.iface import DataSource, Resource
 from tf.schema import Schema
 from tf.types import Unknown
 
+from stoneware.durations import parse_duration
 from stoneware.errors import InputError, StonewareError
-from stoneware.provider import machine_schema
+from stoneware.platform import Machine, Platform
+from stoneware.provider import machine_checks, machine_schema, machine_state
+from stoneware.provider.machine_wait import PATIENCE, wait_for
 from stoneware.provider.reporting import report, reported
+from stoneware.provider.resource import State, StonewareDataSource, StonewareResource, all_known
 
-if TYPE_CHECKING:
-    from stoneware.platform import Platform
-    from stoneware.provider.provider import StonewareProvider
-
-State = dict[str, Any]
+_AMENDABLE = ("labels", "image_ref", "secrets", "stop_timeout")
 
 
-class MachineResource(Resource):  # type: ignore[misc]  # the framework has no type hints
-    """One machine: made and removed, its metadata changed in place, everything else by replacement."""
-
-    def __init__(self, provider: StonewareProvider) -> None:
-        self._provider = provider
-
-    @property
-    def _platform(self) -> Platform:
-        return self._provider.platform
+class MachineResource(StonewareResource):
+    """One machine: what can be changed is changed where it stands, the rest makes another one."""
 
     @classmethod
     def get_name(cls) -> str:
@@ -42,34 +34,75 @@ class MachineResource(Resource):  # type: ignore[misc]  # the framework has no t
     def validate(self, diags: Any, type_name: str, config: State) -> None:
         """Check what the configuration says, as far as it is known."""
         super().validate(diags, type_name, config)
-        for path, sentence in machine_schema.problems(config):
+        for path, sentence in machine_checks.problems(config):
             diags.add_error(f"Bad value for {path[0]}", sentence, path=path)
+
+    def differs(self, name: str, current: State, planned: State) -> bool:
+        """Say whether an immutable attribute asks for another machine than there is."""
+        if not all_known(current, planned):
+            return super().differs(name, current, planned)
+        if name in {"files", "recreate_on"}:
+            return (current.get(name) or None) != (planned.get(name) or None)
+        one, other = machine_state.to_spec(current), machine_state.to_spec(planned)
+        return not machine_state.alike(name, one, other)
 
     def plan(self, _ctx: Any, current: State | None, planned: State) -> State:
         """Say which computed attributes an update in place may change."""
-        changed = {name for name in planned if current is None or planned[name] != current.get(name)}
+        if current is None:
+            return planned
+        changed = {name for name in planned if planned[name] != current.get(name)}
         if changed:
             planned.update(phase=Unknown, health=Unknown)
+        if "running" in changed:
+            planned.update(published=Unknown)  # free ports are chosen anew
         return planned
 
     def create(self, ctx: Any, planned: State) -> State | None:
         """Create and start the machine. One that fails half-way is kept in the state, as tainted."""
-        spec = machine_schema.to_spec(planned)
-        with reported(ctx.diagnostics, self._provider.failures):
-            if self._platform.observe(spec.name) is not None:
+        spec = machine_state.to_spec(planned)
+        with reported(ctx.diagnostics, self.provider.failures):
+            if self.platform.observe(spec.name) is not None:
                 self._name_in_use(ctx, spec.name)
                 return None
             try:
-                machine = self._platform.create(spec)
+                self.platform.create(spec)
+                return {**planned, **machine_state.observed(self._settle(planned, "create"))}
             except InputError:
                 raise  # nothing has been done
             except StonewareError as error:
-                self._provider.failures.add(error)
+                self.provider.failures.add(error)
                 report(ctx.diagnostics, error)
-                rest = self._platform.observe(spec.name)
-                return {**planned, **machine_schema.observed(rest)} if rest else None
-            return {**planned, **machine_schema.observed(machine)}
+                rest = self.platform.observe(spec.name)
+                return {**planned, **machine_state.observed(rest)} if rest else None
         return None
+
+    def _settle(self, planned: State, what: str) -> Machine:
+        """Bring a machine that has just been started to where it is wanted."""
+        name, goal = planned["name"], planned.get("wait_for") or ""
+        if not planned["running"]:
+            self.platform.stop(name)
+        elif goal:
+            given = (planned.get("timeouts") or {}).get(what)
+            timeout = parse_duration(given, what) if given else PATIENCE
+            return wait_for(
+                self.platform,
+                name,
+                goal,
+                timeout,
+                stopping=self.provider.stopping,
+                tend=self.provider.tender.tend,
+            )
+        return self._present(name)
+
+    def _present(self, name: str) -> Machine:
+        machine = self.platform.observe(name)
+        if machine is None:
+            raise InputError(
+                f"the machine {name!r} is gone",
+                details="it was removed while Terraform was at work",
+                resolution="run the same command again: it will be created anew",
+            )
+        return machine
 
     def _name_in_use(self, ctx: Any, name: str) -> None:
         error = InputError(
@@ -77,54 +110,76 @@ class MachineResource(Resource):  # type: ignore[misc]  # the framework has no t
             details="a machine of that name exists outside of this Terraform state",
             resolution=f"stoneware rm -f {name}    # or: terraform import ADDRESS {name}",
         )
-        self._provider.failures.add(error)
+        self.provider.failures.add(error)
         report(ctx.diagnostics, error, path=["name"])
 
     def read(self, ctx: Any, current: State) -> State | None:
         """Return what the machine is now, or None where it is gone."""
-        with reported(ctx.diagnostics, self._provider.failures):
-            machine = self._platform.observe(current["name"])
-            return machine_schema.from_machine(machine, current) if machine else None
+        with reported(ctx.diagnostics, self.provider.failures):
+            machine = self.platform.observe(current["name"])
+            return machine_state.from_machine(machine, current) if machine else None
         return current
 
     def update(self, ctx: Any, current: State, planned: State) -> State:
-        """Change the metadata of the machine where it stands."""
+        """Change what can be changed of the machine where it stands, and start or stop it."""
+        with reported(ctx.diagnostics, self.provider.failures):
+            name = planned["name"]
+            self._amend(name, current, planned)
+            machine = self._present(name)
+            if machine_state.runs(machine) != planned["running"]:
+                if planned["running"]:
+                    self.platform.start(name)
+                machine = self._settle(planned, "update")
+            return {**planned, **machine_state.observed(machine)}
+        return self._as_it_is(current)
+
+    def _amend(self, name: str, current: State, planned: State) -> None:
         before, after = current.get("metadata") or {}, planned.get("metadata") or {}
         changes: dict[str, str | None] = {key: None for key in before if key not in after}
         changes.update({key: value for key, value in after.items() if before.get(key) != value})
-        with reported(ctx.diagnostics, self._provider.failures):
-            name = planned["name"]
-            if changes:
-                self._platform.set_metadata(name, changes)
-            machine = self._platform.observe(name)
-            if machine is None:
-                raise InputError(
-                    f"the machine {name!r} is gone",
-                    details="it was removed while Terraform was at work",
-                    resolution="run the same command again: it will be created anew",
-                )
-            return {**planned, "phase": str(machine.phase), "health": str(machine.health)}
-        return current
+        one, other = machine_state.to_spec(current), machine_state.to_spec(planned)
+        amended = {key: getattr(other, key) for key in _AMENDABLE if not machine_state.alike(key, one, other)}
+        if amended:
+            self.platform.amend(name, **amended)  # secrets first: the configuration may name them
+        if changes:
+            self.platform.set_metadata(name, changes)
+
+    def _as_it_is(self, current: State) -> State:
+        """Return the state after an update that failed half-way."""
+        machine = self.platform.observe(current["name"])
+        return machine_state.from_machine(machine, current) if machine else current
 
     def delete(self, ctx: Any, current: State) -> State | None:
-        """Remove the machine; that it is gone already is fine."""
-        with reported(ctx.diagnostics, self._provider.failures):
-            self._platform.destroy(current["name"])
+        """Remove the machine, stopped in order unless it is a builder; that it is gone already is fine."""
+        with reported(ctx.diagnostics, self.provider.failures):
+            name = current["name"]
+            machine = self.platform.observe(name)
+            if machine is not None and machine.kind == "machine" and machine_state.runs(machine):
+                self._power_off(name, current)
+            self.platform.destroy(name)
             return None
         return current
 
+    def _power_off(self, name: str, current: State) -> None:
+        given = (current.get("timeouts") or {}).get("delete")
+        limit = None
+        if given:
+            limit = min(parse_duration(given, "delete"), machine_state.to_spec(current).stop_timeout)
+        try:
+            self.platform.stop(name, timeout=limit)
+        except InputError:
+            if self.platform.observe(name) is not None:
+                raise
+
     def import_(self, ctx: Any, id: str) -> State | None:  # the framework passes it by name
         """Take over an existing machine by its name."""
-        with reported(ctx.diagnostics, self._provider.failures):
-            return machine_schema.from_machine(_existing(self._platform, id))
+        with reported(ctx.diagnostics, self.provider.failures):
+            return machine_state.from_machine(_existing(self.platform, id))
         return None
 
 
-class MachineDataSource(DataSource):  # type: ignore[misc]
+class MachineDataSource(StonewareDataSource):
     """One existing machine, by name."""
-
-    def __init__(self, provider: StonewareProvider) -> None:
-        self._provider = provider
 
     @classmethod
     def get_name(cls) -> str:
@@ -138,13 +193,14 @@ class MachineDataSource(DataSource):  # type: ignore[misc]
 
     def read(self, ctx: Any, config: State) -> State | None:
         """Return the machine, or an error where there is none."""
-        with reported(ctx.diagnostics, self._provider.failures):
-            machine = _existing(self._provider.platform, config["name"])
-            return {"name": machine.name, **machine_schema.observed(machine)}
+        with reported(ctx.diagnostics, self.provider.failures, path=["name"]):
+            platform = self.provider.platform
+            machine = _existing(platform, config["name"])
+            return machine_state.described(machine, platform.guest_attributes(machine.name))
         return None
 
 
-def _existing(platform: Platform, name: str) -> Any:
+def _existing(platform: Platform, name: str) -> Machine:
     machine = platform.observe(name)
     if machine is None:
         raise InputError(

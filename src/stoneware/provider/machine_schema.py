@@ -1,22 +1,23 @@
-"""The attributes of `stoneware_machine`: schema, checks, and the way to and from the platform."""
+"""The attributes of `stoneware_machine`, resource and data source."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from tf.schema import Attribute, Schema
-from tf.types import Bool, List, Map, Number, String, Unknown
+from tf.types import Bool, List, Map, Number, String
 
-from stoneware.platform import Machine, MachineSpec, PortMapping, VolumeMount
-from stoneware.provider.fields import ObjectsAttribute, Real
+from stoneware.provider.fields import ObjectAttribute, ObjectsAttribute, Real
 
-COMPUTED = ("id", "image_id", "ip", "phase", "health")
+VERSION = 2
+TEXTS = ("id", "image_id", "ip", "phase", "health")
+COMPUTED = (*TEXTS, "published")
 
-# Instance attributes that the engine writes itself, out of other parts of the spec.
-ENGINE_METADATA = frozenset({"stoneware-volumes"})
+# What cannot be changed while a machine lives makes a new one.
+_GIVEN: dict[str, Any] = {"required": True, "requires_replace": True}
+_OPTION: dict[str, Any] = {"optional": True, "requires_replace": True}
+_DEFAULT: dict[str, Any] = {"optional": True, "computed": True, "requires_replace": True}
+_IN_PLACE: dict[str, Any] = {"optional": True, "computed": True}
 
 _VOLUME_FIELDS = (
     Attribute("volume", String(), "Name of the volume.", required=True),
@@ -29,39 +30,53 @@ _PORT_FIELDS = (
     Attribute("host_ip", String(), "Address on this computer; left out for all.", optional=True),
     Attribute("protocol", String(), "`tcp` (default) or `udp`.", optional=True),
 )
+_SECRET_FIELDS = (
+    Attribute("secret", String(), "Name of the secret in the store.", required=True),
+    Attribute("target", String(), "Name of the file below `/run/secrets`.", required=True),
+    Attribute("version", String(), "Version of its value: another one is another secret.", required=True),
+    Attribute("mode", String(), 'Mode of the file in octal digits; `"0400"` if left out.', optional=True),
+)
+_TIMEOUT_FIELDS = (
+    Attribute("create", String(), "For `wait_for` after the creation (10 minutes).", optional=True),
+    Attribute("update", String(), "For `wait_for` after a start (10 minutes).", optional=True),
+    Attribute("delete", String(), "For the orderly stop before the removal.", optional=True),
+)
 
 
 def resource_schema() -> Schema:
     """Return the schema of the resource."""
     return Schema(
-        version=1,
-        description="A machine of the local engine. It runs on when Terraform has ended.",
-        attributes=[*_identity(), *_changeable(), *_equipment(), *_limits(), *_computed()],
+        version=VERSION,
+        description=(
+            "A machine of the local engine. It runs on when Terraform has ended. `metadata`, `secrets`, "
+            "`labels`, `image_ref`, `stop_timeout` and `running` are changed in place; everything else makes "
+            "a new machine. Removing one stops it in order first. Import by name."
+        ),
+        attributes=[*_identity(), *_changeable(), *_equipment(), *_limits(), *_conduct(), *_computed()],
     )
 
 
-# Only metadata can be changed while a machine lives: everything else makes a new one.
-_GIVEN: dict[str, Any] = {"required": True, "requires_replace": True}
-_OPTION: dict[str, Any] = {"optional": True, "requires_replace": True}
-_DEFAULT: dict[str, Any] = {"optional": True, "computed": True, "requires_replace": True}
-
-
 def _identity() -> list[Attribute]:
+    about_names = "What its networks' DNS calls it besides its host name."
     return [
         Attribute("name", String(), "Its name, unique in the store.", **_GIVEN),
         Attribute("source", String(), "`image:sha256:…` or `checkpoint:KEY`.", **_GIVEN),
         Attribute("kind", String(), "`machine` or `builder`.", default="machine", **_DEFAULT),
         Attribute("hostname", String(), "Its host name; the name if empty.", default="", **_DEFAULT),
-        Attribute("labels", Map(String()), "Labels on the machine.", **_OPTION),
+        Attribute("networks", List(String()), "Networks it is on; the common one if none.", **_OPTION),
+        Attribute("names", List(String()), about_names, **_OPTION),
     ]
 
 
 def _changeable() -> list[Attribute]:
     about_metadata = "Instance attributes that its metadata server hands out; changed while it runs."
-    about_image = "The image as people call it; the machine shows the one it was created with."
+    about_secrets = "Secrets in the store that it gets as files; their values never pass through Terraform."
     return [
         Attribute("metadata", Map(String()), about_metadata, optional=True, sensitive=True),
-        Attribute("image_ref", String(), about_image, optional=True, computed=True, default=""),
+        ObjectsAttribute("secrets", _SECRET_FIELDS, description=about_secrets, optional=True),
+        Attribute("labels", Map(String()), "Labels on the machine.", optional=True),
+        Attribute("image_ref", String(), "The image as people call it.", default="", **_IN_PLACE),
+        Attribute("running", Bool(), "Whether it runs; `false` stops it.", default=True, **_IN_PLACE),
     ]
 
 
@@ -82,15 +97,43 @@ def _limits() -> list[Attribute]:
         Attribute("cpus", Real(), "Limit in cores.", **_OPTION),
         Attribute("read_only", Bool(), "Changes are gone at the next start.", default=False, **_DEFAULT),
         Attribute("restart", String(), about_restart, default="no", **_DEFAULT),
-        Attribute("stop_timeout", Real(), "Seconds for an orderly stop.", default=10, **_DEFAULT),
+        Attribute("stop_timeout", Real(), "Seconds for an orderly stop.", default=10, **_IN_PLACE),
+    ]
+
+
+def _conduct() -> list[Attribute]:
+    about_recreate = "Any text; a new machine is made when it changes."
+    about_wait = "`running` or `healthy`: how far its creation or start is waited for; not at all if empty."
+    about_timeouts = 'How long things may take, such as `"90s"` or `"5m"`.'
+    return [
+        Attribute("recreate_on", String(), about_recreate, default="", **_DEFAULT),
+        Attribute("wait_for", String(), about_wait, default="", **_IN_PLACE),
+        ObjectAttribute("timeouts", _TIMEOUT_FIELDS, description=about_timeouts, optional=True),
     ]
 
 
 def data_schema() -> Schema:
     """Return the schema of the data source."""
+    about_metadata = "Instance attributes that its metadata server hands out."
+    about_guest = "What the machine reported about itself, by `namespace/key`."
     return Schema(
-        description="A machine that exists.",
-        attributes=[Attribute("name", String(), "Its name.", required=True), *_computed()],
+        description="A machine that exists, made by Terraform or not.",
+        attributes=[
+            Attribute("name", String(), "Its name.", required=True),
+            *_computed(),
+            Attribute("kind", String(), "`machine` or `builder`.", computed=True),
+            Attribute("source", String(), "What it was booted from.", computed=True),
+            Attribute("image", String(), "The image as people called it.", computed=True),
+            Attribute("hostname", String(), "Its host name.", computed=True),
+            Attribute("networks", List(String()), "Networks it is on.", computed=True),
+            Attribute("labels", Map(String()), "Labels on the machine.", computed=True),
+            Attribute("metadata", Map(String()), about_metadata, computed=True, sensitive=True),
+            Attribute("guest_attributes", Map(String()), about_guest, computed=True),
+            Attribute("config_digest", String(), "Digest of the config it took on.", computed=True),
+            Attribute("running", Bool(), "Whether it runs.", computed=True),
+            Attribute("error", String(), "What is wrong with it; empty if nothing.", computed=True),
+            Attribute("created", String(), "When it was made (RFC 3339).", computed=True),
+        ],
     )
 
 
@@ -98,173 +141,13 @@ def _computed() -> list[Attribute]:
     about = {
         "id": "The engine's own id; a replaced machine has another one.",
         "image_id": "The image it booted from.",
-        "ip": "Its address in the machines' network.",
+        "ip": "Its address in its networks.",
         "phase": "created, booting, configuring, running, failed, stopping or stopped.",
         "health": "none, starting, healthy or unhealthy.",
     }
-    return [Attribute(name, String(), about[name], computed=True) for name in COMPUTED]
-
-
-def to_spec(state: Mapping[str, Any]) -> MachineSpec:
-    """Return the machine that a planned state asks for. All of it must be known."""
-    cpus = state.get("cpus")
-    return MachineSpec(
-        name=state["name"],
-        source=state["source"],
-        kind=state.get("kind") or "machine",
-        hostname=state.get("hostname") or "",
-        metadata=dict(state.get("metadata") or {}),
-        files={name: Path(path) for name, path in (state.get("files") or {}).items()},
-        volumes=tuple(
-            VolumeMount(item["volume"], item["path"], bool(item.get("read_only")))
-            for item in state.get("volumes") or ()
-        ),
-        caches=tuple(state.get("caches") or ()),
-        ports=tuple(_port(item) for item in state.get("ports") or ()),
-        memory=state.get("memory"),
-        cpus=None if cpus is None else float(cpus),
-        read_only=bool(state.get("read_only")),
-        restart=state.get("restart") or "no",
-        stop_timeout=10.0 if state.get("stop_timeout") is None else float(state["stop_timeout"]),
-        image_ref=state.get("image_ref") or "",
-        labels=dict(state.get("labels") or {}),
-    )
-
-
-def _port(item: Mapping[str, Any]) -> PortMapping:
-    return PortMapping(
-        host_ip=item.get("host_ip") or "0.0.0.0",  # noqa: S104  # Docker's default for -p
-        host_port=int(item.get("host_port") or 0),
-        machine_port=int(item["machine_port"]),
-        protocol=item.get("protocol") or "tcp",
-    )
-
-
-# How each attribute that can be read back looks in the state when the machine has this spec.
-_FROM_SPEC: dict[str, Callable[[MachineSpec], Any]] = {
-    "source": lambda spec: spec.source,
-    "kind": lambda spec: spec.kind,
-    "hostname": lambda spec: "" if spec.hostname == spec.name else spec.hostname,
-    "metadata": lambda spec: _own_metadata(spec) or None,
-    "volumes": lambda spec: (
-        [{"volume": item.volume, "path": item.path, "read_only": item.read_only} for item in spec.volumes]
-        or None
-    ),
-    "caches": lambda spec: list(spec.caches) or None,
-    "ports": lambda spec: (
-        [
-            {
-                "machine_port": item.machine_port,
-                "host_port": item.host_port,
-                "host_ip": item.host_ip,
-                "protocol": item.protocol,
-            }
-            for item in spec.ports
-        ]
-        or None
-    ),
-    "memory": lambda spec: spec.memory,
-    "cpus": lambda spec: spec.cpus,
-    "read_only": lambda spec: spec.read_only,
-    "restart": lambda spec: spec.restart,
-    "stop_timeout": lambda spec: spec.stop_timeout,
-    "labels": lambda spec: dict(spec.labels) or None,
-}
-
-
-def from_machine(machine: Machine, state: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the state of a machine as it is.
-
-    Where an attribute of `state` (None: import) still describes the machine it stays as it was written, so
-    that a default that was left out does not look like a change. `files` cannot be read back, the engine
-    keeps its own copies, and `image_ref` may be another name of the same image by now.
-    """
-    kept = state or {"files": None, "image_ref": machine.spec.image_ref}
-    new: dict[str, Any] = {"name": machine.name, "files": kept["files"], "image_ref": kept["image_ref"]}
-    wanted = to_spec(state) if state else None
-    for name, read in _FROM_SPEC.items():
-        same = wanted is not None and _same(name, wanted, machine.spec)
-        new[name] = state[name] if state and same else read(machine.spec)
-    return {**new, **observed(machine)}
-
-
-def _same(name: str, wanted: MachineSpec, real: MachineSpec) -> bool:
-    if name == "hostname":
-        return (wanted.hostname or wanted.name) == (real.hostname or real.name)
-    if name == "metadata":
-        return _own_metadata(wanted) == _own_metadata(real)
-    return bool(getattr(wanted, name) == getattr(real, name))
-
-
-def _own_metadata(spec: MachineSpec) -> dict[str, str]:
-    return {key: value for key, value in spec.metadata.items() if key not in ENGINE_METADATA}
-
-
-def observed(machine: Machine) -> dict[str, Any]:
-    """Return the computed attributes."""
-    return {
-        "id": machine.id,
-        "image_id": machine.image_id,
-        "ip": machine.ip,
-        "phase": str(machine.phase),
-        "health": str(machine.health),
-    }
-
-
-Problem = tuple[list[Any], str]  # the attribute's path, and the sentence about its value
-
-_PATTERNS = {
-    "name": (
-        r"[a-z0-9]([a-z0-9_.-]{0,61}[a-z0-9])?",
-        "1 to 63 of a-z 0-9 . _ -, with a letter or digit first",
-    ),
-    "source": (r"image:sha256:[0-9a-f]{64}|checkpoint:.+", "image:sha256:… or checkpoint:KEY"),
-    "kind": (r"machine|builder", "machine or builder"),
-    "hostname": (r"|[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?", "a host name"),
-    "restart": (
-        r"no|always|unless-stopped|on-failure(:\d+)?",
-        "no, always, unless-stopped or on-failure[:N]",
-    ),
-}
-
-
-def problems(config: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield what is wrong with a configuration, values that are not known yet left aside."""
-    for name, (pattern, wanted) in _PATTERNS.items():
-        value = config.get(name)
-        if isinstance(value, str) and not re.fullmatch(pattern, value):
-            yield [name], f"{value!r} is not {wanted}"
-    for key in sorted(ENGINE_METADATA & set(_keys(config.get("metadata")))):
-        yield ["metadata", (key,)], f"the engine writes {key} itself, from `volumes`"
-    for name in ("memory", "cpus", "stop_timeout"):
-        value = config.get(name)
-        if _known(value) and float(value) <= 0:
-            yield [name], f"{value} is not more than zero"
-    for index, port in enumerate(_items(config.get("ports"))):
-        yield from _port_problems(["ports", (index,)], port)
-    for index, volume in enumerate(_items(config.get("volumes"))):
-        path = volume.get("path")
-        if isinstance(path, str) and not path.startswith("/"):
-            yield ["volumes", (index,), "path"], f"{path!r} is not an absolute path"
-
-
-def _port_problems(path: list[Any], port: Mapping[str, Any]) -> Iterator[Problem]:
-    for name, lowest in (("machine_port", 1), ("host_port", 0)):
-        value = port.get(name)
-        if _known(value) and not (lowest <= float(value) <= 65535 and float(value).is_integer()):
-            yield [*path, name], f"{value} is not a port"
-    protocol = port.get("protocol")
-    if isinstance(protocol, str) and protocol not in {"tcp", "udp"}:
-        yield [*path, "protocol"], f"{protocol!r} is not tcp or udp"
-
-
-def _known(value: Any) -> TypeGuard[float]:
-    return value is not None and value is not Unknown
-
-
-def _keys(value: Any) -> list[str]:
-    return list(value) if isinstance(value, Mapping) else []
-
-
-def _items(value: Any) -> list[Mapping[str, Any]]:
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+    about_published = "Ports as they are published, the free ones filled in; none while it is stopped."
+    fields = [Attribute(field.name, field.type, field.description, computed=True) for field in _PORT_FIELDS]
+    return [
+        *(Attribute(name, String(), about[name], computed=True) for name in TEXTS),
+        ObjectsAttribute("published", fields, description=about_published, computed=True),
+    ]

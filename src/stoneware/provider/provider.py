@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
@@ -10,7 +11,9 @@ from tf.iface import Provider
 from tf.schema import Schema
 
 from stoneware.platform import Platform
+from stoneware.provider.labelled import NetworkResource, VolumeResource
 from stoneware.provider.machine import MachineDataSource, MachineResource
+from stoneware.provider.machine_wait import Tender
 from stoneware.provider.reporting import Failures, reported
 
 
@@ -21,6 +24,8 @@ class StonewareProvider(Provider):  # type: ignore[misc]  # the framework has no
         self._source = source
         self._open_platform = open_platform
         self.failures = Failures()
+        self.stopping = threading.Event()  # set when Terraform was interrupted
+        self.tender = Tender()
 
     @cached_property
     def platform(self) -> Platform:
@@ -48,8 +53,8 @@ class StonewareProvider(Provider):  # type: ignore[misc]  # the framework has no
             _ = self.platform
 
     def get_resources(self) -> list[type]:
-        """Return the resources, one class per file of this package."""
-        return [MachineResource]
+        """Return the resources, one class each."""
+        return [MachineResource, NetworkResource, VolumeResource]
 
     def get_data_sources(self) -> list[type]:
         """Return the data sources."""

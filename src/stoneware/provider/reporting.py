@@ -38,10 +38,10 @@ def report(diagnostics: Any, error: StonewareError, path: list[Any] | None = Non
 
 
 @contextmanager
-def reported(diagnostics: Any, failures: Failures) -> Iterator[None]:
+def reported(diagnostics: Any, failures: Failures, path: list[Any] | None = None) -> Iterator[None]:
     """Turn a StonewareError inside the block into a diagnostic and go on after the block."""
     try:
         yield
     except StonewareError as error:
         failures.add(error)
-        report(diagnostics, error)
+        report(diagnostics, error, path)

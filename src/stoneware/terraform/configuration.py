@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from stoneware.files import write_atomic, write_json
 
 VARIABLES_FILE = "terraform.tfvars.json"
+CLUSTER_MODULE = "local/cluster"
+CLUSTER_VARIABLES_FILE = "machines.auto.tfvars.json"
+LIFT_VOLUMES = "volumes_override.tf"  # of the cluster's module: lets volumes be destroyed
 MODULES = Path(__file__).parent / "modules"
 
 
-def write_configuration(directory: Path, module: str, tfvars: Mapping[str, Any]) -> None:
+def write_configuration(
+    directory: Path,
+    module: str,
+    tfvars: Mapping[str, Any],
+    *,
+    variables_file: str = VARIABLES_FILE,
+    overrides: Sequence[str] = (),
+) -> None:
     """Write a module (such as `local/builder`) and its variables into a directory, made if missing.
 
     The files are copies, so a directory that an older version left can still be destroyed with them. Each is
     replaced atomically; the variables, which hold what the caller put there, are for their owner's eyes only.
+    `overrides` are files of the module's directory `overrides` that are to change it, such as LIFT_VOLUMES;
+    those of an earlier call go.
     """
     sources = sorted((MODULES / module).glob("*.tf"))
     if not sources:
         raise ValueError(f"there is no Terraform module {module!r}")
+    sources += [MODULES / module / "overrides" / name for name in overrides]
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     for source in sources:
         write_atomic(directory / source.name, source.read_bytes())
     for stale in {path.name for path in directory.glob("*.tf")} - {source.name for source in sources}:
         (directory / stale).unlink()
-    write_json(directory / VARIABLES_FILE, dict(tfvars), mode=0o600)
+    write_json(directory / variables_file, dict(tfvars), mode=0o600)

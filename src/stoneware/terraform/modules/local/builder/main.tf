@@ -29,6 +29,6 @@ resource "stoneware_machine" "builder" {
   stop_timeout = var.stop_timeout
 
   lifecycle {
-    ignore_changes = [metadata]
+    ignore_changes = [metadata, running]
   }
 }

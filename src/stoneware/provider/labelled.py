@@ -1,0 +1,185 @@
+"""`stoneware_network` and `stoneware_volume`: a name, labels, and nothing else to choose."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from tf.schema import Attribute, Schema
+from tf.types import Map, String
+
+from stoneware.errors import InputError
+from stoneware.platform import Network, Volume
+from stoneware.provider.machine_checks import NAME, mismatch
+from stoneware.provider.machine_state import timestamp
+from stoneware.provider.reporting import reported
+from stoneware.provider.resource import State, StonewareResource
+
+_VOLUME_NAME = (
+    r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}",
+    "letters, digits, dots, dashes and underscores, with a letter or digit first",
+)
+
+
+class LabelledResource(StonewareResource):
+    """A thing that has a name and labels; the labels are changed in place."""
+
+    kind: str
+    rule: tuple[str, str]
+    commands: str  # which show and remove it
+
+    @classmethod
+    def get_name(cls) -> str:
+        """Return the name without the provider's prefix."""
+        return cls.kind
+
+    @classmethod
+    def schema_of(cls, description: str) -> Schema:
+        """Return the attributes that all such things have."""
+        about_name = f"Name of the {cls.kind}, unique in the store."
+        return Schema(
+            version=1,
+            description=description,
+            attributes=[
+                Attribute("name", String(), about_name, required=True, requires_replace=True),
+                Attribute("labels", Map(String()), f"Labels on the {cls.kind}.", optional=True),
+                Attribute("id", String(), "Its name.", computed=True),
+                Attribute("created", String(), "When it was made (RFC 3339).", computed=True),
+            ],
+        )
+
+    @abstractmethod
+    def find(self, name: str) -> Volume | Network | None:
+        """Return the thing of a name."""
+
+    @abstractmethod
+    def make(self, name: str, labels: Mapping[str, str]) -> Volume | Network:
+        """Make the thing."""
+
+    @abstractmethod
+    def label(self, name: str, labels: Mapping[str, str]) -> None:
+        """Change its labels."""
+
+    @abstractmethod
+    def remove(self, name: str) -> None:
+        """Remove it."""
+
+    def validate(self, diags: Any, type_name: str, config: State) -> None:
+        """Check the name."""
+        super().validate(diags, type_name, config)
+        for path, sentence in mismatch(["name"], config.get("name"), self.rule):
+            diags.add_error("Bad value for name", sentence, path=path)
+
+    def create(self, ctx: Any, planned: State) -> State | None:
+        """Make it; one that exists belongs to someone else."""
+        name = planned["name"]
+        with reported(ctx.diagnostics, self.provider.failures, path=["name"]):
+            if self.find(name) is not None:
+                raise InputError(
+                    f"the {self.kind} name {name!r} is in use",
+                    details=f"a {self.kind} of that name exists outside of this Terraform state",
+                    resolution=f"terraform import ADDRESS {name}    # or: another name",
+                )
+            return _state(self.make(name, planned.get("labels") or {}), planned)
+        return None
+
+    def read(self, ctx: Any, current: State) -> State | None:
+        """Return it as it is, or None where it is gone."""
+        with reported(ctx.diagnostics, self.provider.failures):
+            found = self.find(current["name"])
+            return _state(found, current) if found else None
+        return current
+
+    def update(self, ctx: Any, current: State, planned: State) -> State:
+        """Change the labels."""
+        with reported(ctx.diagnostics, self.provider.failures):
+            self.label(planned["name"], planned.get("labels") or {})
+            return planned
+        return current
+
+    def delete(self, ctx: Any, current: State) -> State | None:
+        """Remove it; that it is gone already is fine."""
+        with reported(ctx.diagnostics, self.provider.failures):
+            self.remove(current["name"])
+            return None
+        return current
+
+    def import_(self, ctx: Any, id: str) -> State | None:  # the framework passes it by name
+        """Take over an existing one by its name."""
+        with reported(ctx.diagnostics, self.provider.failures):
+            found = self.find(id)
+            if found is None:
+                raise InputError(f"there is no {self.kind} {id!r}", resolution=self.commands)
+            return _state(found, {})
+        return None
+
+
+class VolumeResource(LabelledResource):
+    """A persistent disk."""
+
+    kind = "volume"
+    rule = _VOLUME_NAME
+    commands = "stoneware volume ls    # lists all volumes"
+
+    @classmethod
+    def get_schema(cls) -> Schema:
+        """Return the attributes."""
+        return cls.schema_of(
+            "A persistent disk. A machine formats it at its first use and it outlives machines. Destroying it "
+            "destroys its data: `lifecycle { prevent_destroy = true }` is wise. Import by name."
+        )
+
+    def find(self, name: str) -> Volume | None:
+        """Return the volume of a name."""
+        return self.platform.volume(name)
+
+    def make(self, name: str, labels: Mapping[str, str]) -> Volume:
+        """Make the volume."""
+        return self.platform.create_volume(name, labels)
+
+    def label(self, name: str, labels: Mapping[str, str]) -> None:
+        """Change the volume's labels."""
+        self.platform.label_volume(name, labels)
+
+    def remove(self, name: str) -> None:
+        """Remove the volume and its data."""
+        self.platform.destroy_volume(name)
+
+
+class NetworkResource(LabelledResource):
+    """A network of machines."""
+
+    kind = "network"
+    rule = NAME
+    commands = "stoneware ps -a    # shows what runs"
+
+    @classmethod
+    def get_schema(cls) -> Schema:
+        """Return the attributes."""
+        return cls.schema_of(
+            "A network: its machines reach each other, by name too, and no others. While it exists, the name "
+            "of a machine keeps its address, also when the machine is made anew. Import by name."
+        )
+
+    def find(self, name: str) -> Network | None:
+        """Return the network of a name."""
+        return self.platform.network(name)
+
+    def make(self, name: str, labels: Mapping[str, str]) -> Network:
+        """Make the network."""
+        return self.platform.create_network(name, labels)
+
+    def label(self, name: str, labels: Mapping[str, str]) -> None:
+        """Change the network's labels."""
+        self.platform.label_network(name, labels)
+
+    def remove(self, name: str) -> None:
+        """Remove the network."""
+        self.platform.destroy_network(name)
+
+
+def _state(found: Volume | Network, written: State) -> State:
+    same = dict(written.get("labels") or {}) == dict(found.labels)
+    labels = written.get("labels") if same else dict(found.labels) or None
+    return {"name": found.name, "labels": labels, "id": found.name, "created": timestamp(found.created)}

@@ -1,0 +1,95 @@
+"""What can be wrong with a configuration of `stoneware_machine`, as far as its values are known."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeGuard
+
+from tf.types import Unknown
+
+from stoneware.durations import parse_duration
+from stoneware.errors import InputError
+from stoneware.provider.machine_state import ENGINE_METADATA
+
+Problem = tuple[list[Any], str]  # the attribute's path, and the sentence about its value
+
+NAME = (
+    r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?",
+    "1 to 63 lower-case letters, digits and dashes, no dash first or last",
+)
+_PATTERNS = {
+    "name": NAME,
+    "source": (r"image:sha256:[0-9a-f]{64}|checkpoint:.+", "image:sha256:… or checkpoint:KEY"),
+    "kind": (r"machine|builder", "machine or builder"),
+    "hostname": (r"|[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?", "a host name"),
+    "restart": (
+        r"no|always|unless-stopped|on-failure(:\d+)?",
+        "no, always, unless-stopped or on-failure[:N]",
+    ),
+    "wait_for": (r"|running|healthy", "running or healthy"),
+}
+_TARGET = (r"[A-Za-z0-9_.-]+", "the name of a file")
+_MODE = (r"0?[0-7]{3}", "a file mode in octal digits")
+
+
+def problems(config: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield what is wrong with a configuration, values that are not known yet left aside."""
+    for name, rule in _PATTERNS.items():
+        yield from mismatch([name], config.get(name), rule)
+    for key in sorted(ENGINE_METADATA & set(_keys(config.get("metadata")))):
+        yield ["metadata", (key,)], f"the engine writes {key} itself"
+    for name in ("memory", "cpus", "stop_timeout"):
+        value = config.get(name)
+        if _known(value) and float(value) <= 0:
+            yield [name], f"{value} is not more than zero"
+    for index, port in enumerate(_items(config.get("ports"))):
+        yield from _port_problems(["ports", (index,)], port)
+    for index, volume in enumerate(_items(config.get("volumes"))):
+        path = volume.get("path")
+        if isinstance(path, str) and not path.startswith("/"):
+            yield ["volumes", (index,), "path"], f"{path!r} is not an absolute path"
+    for index, secret in enumerate(_items(config.get("secrets"))):
+        yield from mismatch(["secrets", (index,), "target"], secret.get("target"), _TARGET)
+        yield from mismatch(["secrets", (index,), "mode"], secret.get("mode"), _MODE)
+    yield from duration_problems(config.get("timeouts"))
+
+
+def duration_problems(timeouts: Any) -> Iterator[Problem]:
+    """Yield what is wrong with an attribute `timeouts`."""
+    for name in _keys(timeouts):
+        value = timeouts[name]
+        if isinstance(value, str):
+            try:
+                parse_duration(value, name)
+            except InputError as error:
+                yield ["timeouts", name], f"{error.brief}; write it like 90s or 1m30s"
+
+
+def mismatch(path: list[Any], value: Any, rule: tuple[str, str]) -> Iterator[Problem]:
+    """Yield a problem where a known text does not have the form that a rule (pattern, words) asks for."""
+    pattern, wanted = rule
+    if isinstance(value, str) and not re.fullmatch(pattern, value):
+        yield path, f"{value!r} is not {wanted}"
+
+
+def _port_problems(path: list[Any], port: Mapping[str, Any]) -> Iterator[Problem]:
+    for name, lowest in (("machine_port", 1), ("host_port", 0)):
+        value = port.get(name)
+        if _known(value) and not (lowest <= float(value) <= 65535 and float(value).is_integer()):
+            yield [*path, name], f"{value} is not a port"
+    protocol = port.get("protocol")
+    if isinstance(protocol, str) and protocol not in {"tcp", "udp"}:
+        yield [*path, "protocol"], f"{protocol!r} is not tcp or udp"
+
+
+def _known(value: Any) -> TypeGuard[float]:
+    return value is not None and value is not Unknown
+
+
+def _keys(value: Any) -> list[str]:
+    return list(value) if isinstance(value, Mapping) else []
+
+
+def _items(value: Any) -> list[Mapping[str, Any]]:
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []

@@ -1,0 +1,28 @@
+# One machine per replica. Metadata and secrets change in place; another image, other disks, or another
+# `recreate_on` make a new machine, under the same name and with the same disks.
+
+resource "stoneware_machine" "machine" {
+  for_each = var.machines
+
+  name         = each.value.name
+  source       = each.value.source
+  image_ref    = each.value.image_ref
+  hostname     = each.value.hostname
+  names        = each.value.names
+  networks     = each.value.networks
+  metadata     = each.value.metadata
+  secrets      = each.value.secrets
+  volumes      = each.value.volumes
+  ports        = each.value.ports
+  memory       = each.value.memory
+  cpus         = each.value.cpus
+  read_only    = each.value.read_only
+  restart      = each.value.restart
+  stop_timeout = each.value.stop_timeout
+  labels       = each.value.labels
+  recreate_on  = each.value.recreate_on
+  running      = each.value.running
+  wait_for     = each.value.wait_for
+
+  depends_on = [stoneware_network.network, stoneware_volume.volume]
+}

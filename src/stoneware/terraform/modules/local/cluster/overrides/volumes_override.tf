@@ -1,0 +1,7 @@
+# Lets volumes be destroyed, with their data.
+
+resource "stoneware_volume" "volume" {
+  lifecycle {
+    prevent_destroy = false
+  }
+}

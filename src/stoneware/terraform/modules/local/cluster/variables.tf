@@ -1,0 +1,55 @@
+variable "networks" {
+  description = "Networks of this cluster, by name. Those made elsewhere are named by machines only."
+  type = map(object({
+    labels = optional(map(string), {})
+  }))
+  default = {}
+}
+
+variable "volumes" {
+  description = "Data disks of this cluster, by name."
+  type = map(object({
+    labels = optional(map(string), {})
+  }))
+  default = {}
+}
+
+variable "machines" {
+  description = "The machines, by their short name. What `stoneware.terraform.variables.machine` returns."
+  type = map(object({
+    name      = string               # unique in the store: CLUSTER-SERVICE-SLOT
+    source    = string               # image:sha256:…
+    image_ref = optional(string, "") # the image as people call it
+    hostname  = optional(string, "")
+    names     = optional(list(string), []) # further names in its networks' DNS
+    networks  = optional(list(string), []) # names of networks
+    metadata  = optional(map(string), {})  # instance attributes, the runtime config among them
+    secrets = optional(list(object({
+      secret  = string                   # its name in the store
+      target  = string                   # the file below /run/secrets
+      version = string                   # tells one value from the next and says nothing about either
+      mode    = optional(string, "0400") # octal digits
+    })), [])
+    volumes = optional(list(object({
+      volume    = string
+      path      = string
+      read_only = optional(bool, false)
+    })), [])
+    ports = optional(list(object({
+      machine_port = number
+      host_port    = optional(number, 0) # 0 for a free one
+      host_ip      = optional(string, "0.0.0.0")
+      protocol     = optional(string, "tcp")
+    })), [])
+    memory       = optional(number) # bytes
+    cpus         = optional(number) # cores
+    read_only    = optional(bool, false)
+    restart      = optional(string, "no")
+    stop_timeout = optional(number, 10) # seconds
+    labels       = optional(map(string), {})
+    recreate_on  = optional(string, "") # a change of this text makes a new machine
+    running      = optional(bool, true)
+    wait_for     = optional(string, "") # running or healthy: how far it is waited for
+  }))
+  default = {}
+}

@@ -1,0 +1,12 @@
+# Data disks outlive machines. Only `stoneware down --volumes` removes them: it adds volumes_override.tf.
+
+resource "stoneware_volume" "volume" {
+  for_each = var.volumes
+
+  name   = each.key
+  labels = each.value.labels
+
+  lifecycle {
+    prevent_destroy = true
+  }
+}
