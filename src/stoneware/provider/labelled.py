@@ -126,8 +126,8 @@ class VolumeResource(LabelledResource):
     def get_schema(cls) -> Schema:
         """Return the attributes."""
         return cls.schema_of(
-            "A persistent disk. A machine formats it at its first use and it outlives machines. Destroying it "
-            "destroys its data: `lifecycle { prevent_destroy = true }` is wise. Import by name."
+            "A persistent disk. A machine formats it at its first use, and it outlives machines. Destroying "
+            "it destroys its data: `lifecycle { prevent_destroy = true }` is wise. Import by name."
         )
 
     def find(self, name: str) -> Volume | None:
