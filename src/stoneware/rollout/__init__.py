@@ -1,0 +1,1 @@
+"""Replacing the machines of a running cluster by another release, one after the other, gated on health."""

@@ -1,0 +1,313 @@
+"""The engine: takes a rollout from where its journal is to its end, one decision after the other.
+
+Every decision is in the journal before it is acted on, and every act may be repeated. So whoever runs the
+engine over the same journal again goes on where the last one was, however that ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from stoneware.compose.model import FailureAction
+from stoneware.errors import StonewareError
+from stoneware.rollout.fleet import Clock, Control, Fleet
+from stoneware.rollout.gatekeeper import ALL_READY, Answer, Gatekeeper
+from stoneware.rollout.journal import Event, Journal
+from stoneware.rollout.model import Direction, How, MachineView
+from stoneware.rollout.state import Mode, Outcome, RolloutState, Stage, advance
+from stoneware.rollout.verdicts import CommandOutcome, GateContext, Kind, stop, wait
+from stoneware.terraform.guard import PlanRefused
+
+POLL = 0.5  # seconds between two looks at the cluster
+
+
+class Observer(Protocol):
+    """Whoever shows a rollout while it runs."""
+
+    def event(self, event: Event, state: RolloutState) -> None:
+        """Show a line of the journal, just written."""
+        ...
+
+    def waiting(self, machines: Sequence[str], answer: Answer, elapsed: float, limit: float) -> None:
+        """Show what is waited for: the gate, its reason, for how long, and when it is given up (seconds)."""
+        ...
+
+
+@dataclass
+class Engine:
+    """One run of a rollout. `state` is always the fold of the journal."""
+
+    state: RolloutState
+    fleet: Fleet
+    journal: Journal
+    gates: Gatekeeper
+    clock: Clock
+    control: Control
+    observer: Observer
+    execute: Callable[[str, Sequence[str], float], CommandOutcome]
+    poll: float = POLL
+    _asked: str = ""
+
+    def run(self) -> RolloutState:
+        """Go on until the rollout has ended, is paused or holds; return its state then."""
+        while self.state.mode is Mode.RUNNING:
+            if self.state.batch:
+                self._work(self.state.batch)
+            elif not self._obey():
+                self._next()
+        return self.state
+
+    # -- the journal ---------------------------------------------------------------------------------------
+
+    def _record(self, name: str, **fields: Any) -> None:
+        event = Event(self.clock.time(), self.state.id, name, fields)
+        self.journal.append(event)
+        self.state = advance(self.state, event)
+        self.observer.event(event, self.state)
+
+    # -- what people ask -----------------------------------------------------------------------------------
+
+    def _request(self) -> str:
+        self._asked = self._asked or self.control.request()
+        return self._asked
+
+    def _obey(self) -> bool:
+        """Do what was asked for; only between two batches. Return whether anything was."""
+        asked, self._asked = self._request(), ""
+        match asked:
+            case "pause":
+                self._record("paused", reason="asked for")
+            case "interrupt":
+                self._record("paused", reason="interrupted")
+            case "abort":
+                self._record("ended", outcome=str(Outcome.ABORTED), reason="asked for")
+            case "rollback" if self.state.direction is Direction.FORWARD:
+                self._record("rollback", reason="asked for")
+        return bool(asked)
+
+    # -- choosing ------------------------------------------------------------------------------------------
+
+    def _next(self) -> None:
+        pending = self.state.pending
+        canary = [name for name in self.state.plan.canary if name in pending]
+        forward = self.state.direction is Direction.FORWARD
+        if not pending:
+            outcome = Outcome.COMPLETED if forward else Outcome.ROLLED_BACK
+            self._record("ended", outcome=str(outcome), reason=self.state.reason)
+        elif forward and self.state.plan.canary and not canary and not self.state.released:
+            self._hold()
+        else:
+            self._begin(self._candidates(canary if forward and canary else pending))
+
+    def _hold(self) -> None:
+        self._record("held", machines=list(self.state.plan.canary), reason="the canary is well")
+        if self.control.confirm_canary(self.state.plan.canary):
+            self._record("resumed", who="")
+
+    def _candidates(self, names: Sequence[str]) -> list[str]:
+        """Return the machines that may be next: those of one service; on the way back, failed ones first."""
+        if self.state.direction is Direction.BACK:
+            failed = [name for name in names if name in self.state.failures]
+            names = failed or names
+        service = self.state.plan.change(names[0]).service
+        return [name for name in names if self.state.plan.change(name).service == service]
+
+    def _begin(self, candidates: Sequence[str]) -> None:
+        policy = self.state.plan.policy(candidates[0])
+        self._pass(policy.config(self.state.direction).delay)
+        chosen: list[str] = []
+
+        def look() -> Answer:
+            answer, names = self._choose(candidates)
+            chosen[:] = names
+            return answer
+
+        answer = self._until(look, candidates, policy.gate_timeout, interruptible=True)
+        if chosen:
+            views = self.fleet.observe()
+            ids = {name: views[name].id for name in chosen if name in views}
+            alive = [name for name in chosen if self.state.plan.change(name).how is How.REPLACE]
+            self._record("stopping" if alive else "applying", machines=chosen, ids=ids)
+        elif not self._request():
+            self._record("paused", reason=f"{answer.gate}: {answer.verdict.reason}")
+
+    def _pass(self, delay: float) -> None:
+        """Let the delay since the last machine was done pass, unless something is asked for."""
+        done = [item.since for item in self.state.machines.values() if item.stage is Stage.DONE]
+        while done and self.clock.time() < max(done) + delay and not self._request():
+            self.clock.sleep(min(self.poll, max(done) + delay - self.clock.time()))
+
+    def _choose(self, candidates: Sequence[str]) -> tuple[Answer, list[str]]:
+        """Return the machines that may go down now, as many as the policy lets, or why the first may not."""
+        views = self.fleet.observe()
+        config = self.state.plan.policy(candidates[0]).config(self.state.direction)
+        room = config.parallelism or len(candidates)
+        chosen: list[str] = []
+        refused: Answer | None = None
+        for name in self._ordered(candidates, views):
+            answer = self._may_go(name, views, frozenset(chosen))
+            if answer.verdict.ready:
+                chosen.append(name)
+            else:
+                refused = refused or answer
+            if len(chosen) == room:
+                break
+        return (ALL_READY if chosen else refused or ALL_READY), chosen
+
+    def _ordered(self, candidates: Sequence[str], views: Mapping[str, MachineView]) -> list[str]:
+        ordered = self.gates.order(candidates, self._context(candidates[0], views))
+        return sorted(ordered, key=lambda name: name in views and views[name].well)
+
+    def _may_go(self, name: str, views: Mapping[str, MachineView], down: frozenset[str]) -> Answer:
+        if name not in views or not views[name].alive:
+            return ALL_READY  # it is down already
+        return self.gates.before(name, self._context(name, views, down))
+
+    def _context(
+        self, name: str, views: Mapping[str, MachineView], down: frozenset[str] = frozenset()
+    ) -> GateContext:
+        return GateContext(
+            cluster=self.state.plan.cluster,
+            views=views,
+            change=self.state.plan.change(name),
+            execute=self.execute,
+            target=self.state.plan.change(name).release(self.state.direction),
+            down=down,
+            unfinished=self.state.pending,
+        )
+
+    # -- working on a batch --------------------------------------------------------------------------------
+
+    def _work(self, batch: Sequence[str]) -> None:
+        for stage, work in (
+            (Stage.STOPPING, self._stop),
+            (Stage.APPLYING, self._apply),
+            (Stage.WAITING, self._wait),
+            (Stage.MONITORING, self._monitor),
+        ):
+            names = [name for name in batch if self.state.machines[name].stage is stage]
+            if names:
+                work(names)
+                return
+
+    def _stop(self, names: Sequence[str]) -> None:
+        replaced = [name for name in names if self.state.plan.change(name).how is How.REPLACE]
+        self.fleet.stop(replaced)
+        self._record("applying", machines=list(names))
+
+    def _apply(self, names: Sequence[str]) -> None:
+        changes = [self.state.plan.change(name) for name in names]
+        entries = {change.machine: change.entry(self.state.direction) or {} for change in changes}
+        try:
+            self.fleet.change(entries)
+        except PlanRefused as refused:
+            self._record("paused", reason=f"{refused.brief}: {refused.details}")
+        except StonewareError as error:
+            self._fail(names, f"it could not be made: {error.brief}")
+        else:
+            self._record("waiting", machines=list(names))
+
+    def _wait(self, names: Sequence[str]) -> None:
+        limit = self.state.plan.policy(names[0]).gate_timeout
+        failed: list[str] = []
+
+        def look() -> Answer:
+            answer = self._all_back(names)
+            failed[:] = [self._culprit] if not answer.verdict.ready else []
+            return answer
+
+        answer = self._until(look, names, limit)
+        if answer.verdict.ready:
+            self._record("monitoring", machines=list(names))
+        else:
+            self._fail(failed, f"{answer.gate}: {answer.verdict.reason}")
+
+    _culprit: str = ""
+
+    def _all_back(self, names: Sequence[str]) -> Answer:
+        views = self.fleet.observe()
+        for name in names:
+            answer = self.gates.after(name, self._context(name, views))
+            if answer.verdict.ready and self._untouched(name, views):
+                answer = Answer("change", stop("it is still the machine that was there before"))
+            if not answer.verdict.ready:
+                self._culprit = name
+                return answer
+        return ALL_READY
+
+    def _untouched(self, name: str, views: Mapping[str, MachineView]) -> bool:
+        """Say whether a machine that was to be replaced was not: such a one proves nothing."""
+        if self.state.plan.change(name).how is How.RELOAD or name not in views:
+            return False
+        return views[name].id == self.state.machines[name].previous_id
+
+    def _monitor(self, names: Sequence[str]) -> None:
+        """Watch machines until they have been well for the whole of the monitor time without a break."""
+        policy = self.state.plan.policy(names[0])
+        monitor = policy.config(self.state.direction).monitor
+        well_since = [self.clock.time()]
+
+        def look() -> Answer:
+            answer = self._all_back(names)
+            now = self.clock.time()
+            if not answer.verdict.ready:
+                well_since[0] = now
+                return answer
+            lasted = now - well_since[0]
+            if lasted >= monitor:
+                return ALL_READY
+            return Answer("monitor", wait(f"well for {lasted:.0f} of {monitor:g} s", lasted))
+
+        answer = self._until(look, names, policy.gate_timeout + monitor)
+        if answer.verdict.ready:
+            self._record("done", machines=list(names))
+        else:
+            self._fail([self._culprit or names[0]], f"{answer.gate}: {answer.verdict.reason}")
+
+    # -- waiting -------------------------------------------------------------------------------------------
+
+    def _until(
+        self, look: Callable[[], Answer], names: Sequence[str], limit: float, *, interruptible: bool = False
+    ) -> Answer:
+        """Ask until the answer is ready or stop, or until `limit` seconds have passed without progress."""
+        began = last = self.clock.time()
+        best: dict[str, float] = {}
+        shown: tuple[str, str] | None = None
+        while True:
+            answer = look()
+            now = self.clock.time()
+            verdict = answer.verdict
+            if verdict.kind is not Kind.WAIT:
+                return answer
+            progress = verdict.progress
+            if progress is not None and progress > best.get(answer.gate, float("-inf")):
+                best[answer.gate], last = progress, now
+            if (answer.gate, verdict.reason) != shown and answer.gate != "monitor":
+                shown = (answer.gate, verdict.reason)
+                self._record("gate", machines=list(names), gate=answer.gate, reason=verdict.reason)
+            if now - last >= limit:
+                return Answer(answer.gate, stop(f"{verdict.reason}, for {limit:g} s"))
+            if interruptible and self._request():
+                return answer
+            self.observer.waiting(names, answer, now - began, limit)
+            self.clock.sleep(self.poll)
+
+    # -- failing -------------------------------------------------------------------------------------------
+
+    def _fail(self, names: Sequence[str], reason: str) -> None:
+        for name in names:
+            self._record("failed", machine=name, reason=reason)
+        policy = self.state.plan.policy(names[0])
+        config = policy.config(self.state.direction)
+        ratio = len(self.state.failures) / len(self.state.plan.changes)
+        if self.state.direction is Direction.BACK:
+            if config.failure_action is not FailureAction.CONTINUE:
+                self._record("paused", reason=f"{names[0]} could not return: {reason}")
+        elif ratio <= config.max_failure_ratio or config.failure_action is FailureAction.CONTINUE:
+            return
+        elif config.failure_action is FailureAction.ROLLBACK:
+            self._record("rollback", reason=f"{names[0]}: {reason}")
+        else:
+            self._record("paused", reason=f"{names[0]}: {reason}")

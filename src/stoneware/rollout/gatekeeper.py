@@ -1,0 +1,109 @@
+"""Asking gates: in order, each within its time, and whatever goes wrong in one counts as `wait`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from stoneware.errors import StonewareError
+from stoneware.rollout.verdicts import READY, Gate, GateContext, Verdict, stop, wait
+
+CHECK_LIMIT = 30.0  # seconds that one question to one gate may take
+
+Call = Callable[[Callable[[], Any], float], Any]
+
+
+def within(question: Callable[[], Any], seconds: float) -> Any:
+    """Return what a function returns or raise what it raises; TimeoutError when that takes too long.
+
+    A function that hangs is left behind in a thread, which ends with the process.
+    """
+    box: dict[str, Any] = {}
+
+    def answer() -> None:
+        try:
+            box["value"] = question()
+        except BaseException as error:  # handed on below
+            box["error"] = error
+
+    thread = threading.Thread(target=answer, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise TimeoutError
+    if "error" in box:
+        raise box["error"]
+    return box["value"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A verdict and the gate that gave it; the gate's name is empty when all were ready."""
+
+    gate: str
+    verdict: Verdict
+
+
+ALL_READY = Answer("", READY)
+
+
+@dataclass(frozen=True)
+class Gatekeeper:
+    """The gates of each service with their settings. `call` runs a question within a time."""
+
+    gates: Mapping[str, Sequence[tuple[Gate, Mapping[str, Any]]]]
+    call: Call = within
+    limit: float = CHECK_LIMIT
+
+    def before(self, machine: str, context: GateContext) -> Answer:
+        """Return the first answer that is not ready, of all gates asked whether a machine may go down."""
+        return self._ask(context, lambda gate: partial(gate.before, machine))
+
+    def after(self, machine: str, context: GateContext) -> Answer:
+        """Return the first answer that is not ready, of all gates asked whether a machine is back."""
+        return self._ask(context, lambda gate: partial(gate.after, machine))
+
+    def order(self, machines: Sequence[str], context: GateContext) -> list[str]:
+        """Return the machines in the order that the gates want, each gate refining the one before it.
+
+        A gate that fails to say leaves the order as it is: its `before` will tell why.
+        """
+        ordered = list(machines)
+        for gate, settings in self._of(context):
+            own = replace(context, settings=settings)
+            try:
+                wanted = list(self.call(partial(gate.order, ordered, own), self.limit))
+            except Exception:  # noqa: S112 -- a gate is a plug-in, and `before` asks it again
+                continue
+            if sorted(wanted) == sorted(ordered):
+                ordered = wanted
+        return ordered
+
+    def _of(self, context: GateContext) -> Sequence[tuple[Gate, Mapping[str, Any]]]:
+        return self.gates.get(context.change.service, ())
+
+    def _ask(
+        self, context: GateContext, question: Callable[[Gate], Callable[[GateContext], Verdict]]
+    ) -> Answer:
+        for gate, settings in self._of(context):
+            own = replace(context, settings=settings)
+            verdict = self._verdict(partial(question(gate), own))
+            if not verdict.ready:
+                return Answer(gate.name, verdict)
+        return ALL_READY
+
+    def _verdict(self, question: Callable[[], Any]) -> Verdict:
+        try:
+            verdict = self.call(question, self.limit)
+        except TimeoutError:
+            return wait(f"it did not answer within {self.limit:g} s")
+        except StonewareError as error:
+            return wait(error.brief)
+        except Exception as error:
+            return wait(f"it failed: {type(error).__name__}: {error}")
+        if not isinstance(verdict, Verdict):
+            return stop(f"it answered {verdict!r}, which is no verdict")
+        return verdict

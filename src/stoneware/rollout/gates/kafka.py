@@ -1,0 +1,148 @@
+"""The gate of a Kafka cluster in KRaft mode: partitions stay available, and so does the metadata quorum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from stoneware.errors import InputError
+from stoneware.rollout.gates.availability import (
+    CAUGHT_UP_MS,
+    KafkaView,
+    caught_up,
+    partition_faults,
+    quorum_fault,
+)
+from stoneware.rollout.verdicts import READY, GateContext, Verdict, wait
+
+_SHOWN = 3  # partitions named in a sentence
+
+
+class Client(Protocol):
+    """A connection to the brokers."""
+
+    def view(self) -> KafkaView:
+        """Return the cluster as it is now. Raises whatever the client library raises."""
+        ...
+
+
+Connect = Callable[[str], AbstractContextManager[Client]]
+
+
+class KafkaGate:
+    """The brokers are the machines of the service; a slot is a node id, counted from `first_id` (1)."""
+
+    name = "kafka"
+
+    def __init__(self, connect: Connect | None = None) -> None:
+        self._connect = connect
+
+    def _view(self, context: GateContext) -> KafkaView:
+        with (self._connect or _kafka_python)(bootstrap(context)) as client:
+            return client.view()
+
+    def before(self, machine: str, context: GateContext) -> Verdict:
+        """Wait until the cluster can do without the broker."""
+        view = self._view(context)
+        node, down = _node(machine, context), [_node(name, context) for name in context.down]
+        well = context.views[machine].well
+        faults = [
+            *(_missing(view, context, besides=[node, *down]) if well else ()),
+            *filter(None, [quorum_fault(view, node, down, _within(context))]),
+        ]
+        if faults:
+            return wait(faults[0])
+        blocked = partition_faults(view.partitions, node, down)
+        if blocked:
+            return wait(_several(blocked), progress=-float(len(blocked)))
+        others = set(context.unfinished) - context.down - {machine}
+        if well and node == view.leader and others & _brokers(context):
+            return wait("it leads the metadata quorum, so it goes last")
+        return READY
+
+    def after(self, machine: str, context: GateContext) -> Verdict:
+        """Wait until the broker is unfenced, in sync for all its partitions, and caught up as a voter."""
+        view, node = self._view(context), _node(machine, context)
+        if view.brokers.get(node, True):
+            return wait(f"broker {node} is {'fenced' if node in view.brokers else 'not registered'}")
+        own = [item for item in view.partitions if node in item.replicas]
+        behind = [item.name for item in own if node not in item.isr]
+        if behind:
+            reason = f"broker {node} catches up: {len(own) - len(behind)} of {len(own)} partitions in sync"
+            return wait(reason, progress=float(len(own) - len(behind)))
+        if node in view.voters and node not in caught_up(view, _within(context)):
+            leader = view.voters.get(view.leader)
+            lag = leader.log_end_offset - view.voters[node].log_end_offset if leader else 0
+            return wait(f"voter {node} of the quorum is {lag} records behind", progress=-float(lag))
+        return READY
+
+    def order(self, machines: Sequence[str], context: GateContext) -> Sequence[str]:
+        """Put the leader of the metadata quorum last."""
+        leader = self._view(context).leader
+        return sorted(machines, key=lambda name: _node(name, context) == leader)
+
+
+def _kafka_python(servers: str) -> AbstractContextManager[Client]:
+    from stoneware.rollout.gates.kafka_client import connect
+
+    return connect(servers)
+
+
+def bootstrap(context: GateContext) -> str:
+    """Return `host:port,…` of the brokers: the setting `bootstrap`, else the published ports of the machines.
+
+    Raises InputError where neither is there.
+    """
+    given = context.settings.get("bootstrap")
+    if given:
+        return str(given) if isinstance(given, str) else ",".join(map(str, given))
+    wanted = int(context.settings.get("port", 9092))
+    found = [
+        f"127.0.0.1:{port.host_port}"
+        for name in sorted(_brokers(context))
+        for port in context.views[name].ports
+        if port.machine_port == wanted
+    ]
+    if not found:
+        raise InputError(
+            "no broker can be reached from here",
+            details=f"no machine that runs publishes its port {wanted}",
+            resolution="publish it in the file, or give the gate an address: `bootstrap: HOST:PORT`",
+        )
+    return ",".join(found)
+
+
+def _brokers(context: GateContext) -> frozenset[str]:
+    service = context.change.service
+    return frozenset(name for name, view in context.views.items() if view.service == service)
+
+
+def _node(machine: str, context: GateContext) -> int:
+    return context.views[machine].slot - 1 + int(context.settings.get("first_id", 1))
+
+
+def _within(context: GateContext) -> int:
+    return int(context.settings.get("fetch_timeout_ms", CAUGHT_UP_MS))
+
+
+def _missing(view: KafkaView, context: GateContext, besides: Sequence[int]) -> list[str]:
+    nodes = sorted(_node(name, context) for name in _brokers(context))
+    absent = [node for node in nodes if node not in besides and view.brokers.get(node, True)]
+    return [f"broker {node} is {'fenced' if node in view.brokers else 'not registered'}" for node in absent]
+
+
+def _several(faults: Sequence[str]) -> str:
+    more = f" and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
+    return f"{'; '.join(faults[:_SHOWN])}{more}"
+
+
+def settings_of(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the settings of `- kafka: {…}`. Raises InputError for an unknown one."""
+    unknown = sorted(set(document) - {"bootstrap", "port", "first_id", "fetch_timeout_ms"})
+    if unknown:
+        raise InputError(
+            f"the kafka gate has no setting {unknown[0]!r}",
+            details="It has: bootstrap, port, first_id, fetch_timeout_ms.",
+        )
+    return document

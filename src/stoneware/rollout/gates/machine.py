@@ -1,0 +1,51 @@
+"""The gate every rollout has: the machines themselves, as their agents report them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from stoneware.platform import Health, Phase
+from stoneware.rollout.model import MachineView
+from stoneware.rollout.verdicts import READY, GateContext, Verdict, stop, wait
+
+
+class MachineGate:
+    """Before: all other machines are well. After: this one runs the right release and is well."""
+
+    name = "machine"
+
+    def before(self, machine: str, context: GateContext) -> Verdict:
+        """Wait for the other machines, unless this one is ill: then less is lost by it than by them."""
+        if not context.views[machine].well:
+            return READY
+        for name, view in context.views.items():
+            if name != machine and name not in context.down and not view.well:
+                return wait(f"{name} is {_condition(view)}")
+        return READY
+
+    def after(self, machine: str, context: GateContext) -> Verdict:
+        """Say whether the machine runs what it is to run, and well."""
+        view = context.views.get(machine)
+        if view is None:
+            return stop("the machine is gone")
+        if view.phase in (Phase.FAILED, Phase.STOPPED, Phase.STOPPING):
+            return stop(f"the machine {_condition(view)}")
+        if view.phase is Phase.RUNNING and view.release not in (None, context.target):
+            return stop(f"it runs {view.release}, not {context.target}")
+        if view.well and view.release == context.target:
+            return READY
+        return wait(f"the machine is {_condition(view)}")
+
+    def order(self, machines: Sequence[str], _context: GateContext) -> Sequence[str]:
+        """Leave the order as it is."""
+        return machines
+
+
+def _condition(view: MachineView) -> str:
+    words = {Phase.FAILED: "failed", Phase.STOPPED: "has stopped", Phase.STOPPING: "is stopping"}
+    condition = words.get(view.phase, str(view.phase))
+    if view.phase is Phase.RUNNING:
+        condition = (
+            str(view.health) if view.health is not Health.NONE else "running, its health not known yet"
+        )
+    return f"{condition}: {view.error}" if view.error else condition

@@ -1,0 +1,201 @@
+"""What a rollout has come to: the fold of its journal. Nothing else is remembered between two commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import cached_property
+
+from pydantic import TypeAdapter
+
+from stoneware.rollout.journal import Event
+from stoneware.rollout.model import Change, Direction, RolloutPlan
+
+_PLAN: TypeAdapter[RolloutPlan] = TypeAdapter(RolloutPlan)
+
+
+class Stage(StrEnum):
+    """How far a machine is. From `stopping` to `monitoring` it belongs to the current batch."""
+
+    PENDING = "pending"
+    STOPPING = "stopping"
+    APPLYING = "applying"
+    WAITING = "waiting"
+    MONITORING = "monitoring"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class Mode(StrEnum):
+    """What the rollout as a whole is at."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    HOLDING = "holding"  # after the canary
+    ENDED = "ended"
+
+
+class Outcome(StrEnum):
+    """How a rollout ended."""
+
+    COMPLETED = "completed"
+    ROLLED_BACK = "rolled back"
+    ABORTED = "aborted"
+
+
+IN_BATCH = (Stage.STOPPING, Stage.APPLYING, Stage.WAITING, Stage.MONITORING)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One machine's stage, the way it goes, since when, and its `id` before it was touched."""
+
+    stage: Stage = Stage.PENDING
+    direction: Direction = Direction.FORWARD
+    since: float = 0.0  # seconds since the epoch
+    previous_id: str = ""
+
+
+@dataclass(frozen=True)
+class RolloutState:
+    """A rollout as its journal tells it. `finished` are machines in the order they were done."""
+
+    id: str
+    plan: RolloutPlan
+    started: float
+    who: str = ""
+    mode: Mode = Mode.RUNNING
+    direction: Direction = Direction.FORWARD
+    outcome: Outcome | None = None
+    reason: str = ""
+    machines: Mapping[str, Progress] = field(default_factory=dict)
+    finished: tuple[str, ...] = ()
+    failures: Mapping[str, str] = field(default_factory=dict)
+    released: bool = False  # the canary was found good
+
+    @cached_property
+    def batch(self) -> tuple[str, ...]:
+        """The machines that are being worked on."""
+        return tuple(
+            name
+            for name, progress in self.machines.items()
+            if progress.stage in IN_BATCH and progress.direction is self.direction
+        )
+
+    @cached_property
+    def pending(self) -> tuple[str, ...]:
+        """The machines that have still to go the present way, in the order of the plan.
+
+        On the way back: those that failed first, then those that were being worked on, then those that were
+        done, the last one first. A machine that was missing before has nothing to return to.
+        """
+        if self.direction is Direction.FORWARD:
+            return tuple(name for name, item in self.machines.items() if item.stage is Stage.PENDING)
+        place = {name: index for index, name in enumerate(self.finished)}
+        touched = [change.machine for change in self.plan.changes if self._returns(change)]
+        return tuple(
+            sorted(touched, key=lambda name: (name not in self.failures, -place.get(name, len(place))))
+        )
+
+    def _returns(self, change: Change) -> bool:
+        progress = self.machines[change.machine]
+        touched = progress.direction is Direction.FORWARD and progress.stage is not Stage.PENDING
+        return touched and change.entry_before is not None
+
+
+def plan_document(plan: RolloutPlan) -> object:
+    """Return a plan as JSON data."""
+    return _PLAN.dump_python(plan, mode="json")
+
+
+def plan_of(document: object) -> RolloutPlan:
+    """Return the plan of JSON data. Raises ValueError."""
+    return _PLAN.validate_python(document)
+
+
+def fold(events: Iterable[Event]) -> RolloutState | None:
+    """Return what the events of one rollout come to; None without a `begin`."""
+    state: RolloutState | None = None
+    for event in events:
+        state = _begin(event) if event.name == "begin" else (state and advance(state, event))
+    return state
+
+
+def _begin(event: Event) -> RolloutState:
+    plan = plan_of(event.fields["plan"])
+    machines = {change.machine: Progress(since=event.time) for change in plan.changes}
+    who = str(event.fields.get("who", ""))
+    return RolloutState(event.rollout, plan, event.time, who, machines=machines)
+
+
+def advance(state: RolloutState, event: Event) -> RolloutState:
+    """Return the state after one more event; notes change nothing."""
+    change = _CHANGES.get(event.name)
+    return change(state, event) if change else state
+
+
+def _reason(event: Event) -> str:
+    return str(event.fields.get("reason", ""))
+
+
+def _turned(state: RolloutState, event: Event) -> RolloutState:
+    return replace(state, mode=Mode.RUNNING, direction=Direction.BACK, reason=_reason(event))
+
+
+def _halted(state: RolloutState, event: Event) -> RolloutState:
+    mode = Mode.PAUSED if event.name == "paused" else Mode.HOLDING
+    return replace(state, mode=mode, reason=_reason(event))
+
+
+def _ended(state: RolloutState, event: Event) -> RolloutState:
+    return replace(state, mode=Mode.ENDED, outcome=Outcome(event.fields["outcome"]), reason=_reason(event))
+
+
+def _moved(state: RolloutState, event: Event) -> RolloutState:
+    machines = dict(state.machines)
+    ids = event.fields.get("ids", {})
+    for name in event.fields["machines"]:
+        before = machines[name]
+        machines[name] = Progress(
+            Stage(event.name), state.direction, event.time, str(ids.get(name, before.previous_id))
+        )
+    finished = state.finished
+    if event.name == "done" and state.direction is Direction.FORWARD:
+        finished = (*finished, *event.fields["machines"])
+    return replace(state, machines=machines, finished=finished)
+
+
+def _failed(state: RolloutState, event: Event) -> RolloutState:
+    name = str(event.fields["machine"])
+    progress = replace(state.machines[name], stage=Stage.FAILED, since=event.time)
+    failures = {**state.failures, name: _reason(event)}
+    return replace(state, machines={**state.machines, name: progress}, failures=failures)
+
+
+def _resumed(state: RolloutState, _event: Event) -> RolloutState:
+    """Go on, and try machines that failed again, the way they were going: that is what resuming means."""
+    machines = dict(state.machines)
+    for name, progress in state.machines.items():
+        if progress.stage is Stage.FAILED:
+            again = Stage.FAILED if state.direction is Direction.BACK else Stage.PENDING
+            machines[name] = replace(progress, stage=again, direction=Direction.FORWARD)
+    return replace(
+        state,
+        mode=Mode.RUNNING,
+        reason="",
+        released=state.released or state.mode is Mode.HOLDING,
+        machines=machines,
+        failures=state.failures if state.direction is Direction.BACK else {},
+    )
+
+
+_CHANGES: Mapping[str, Callable[[RolloutState, Event], RolloutState]] = {
+    **dict.fromkeys(("stopping", "applying", "waiting", "monitoring", "done"), _moved),
+    "failed": _failed,
+    "rollback": _turned,
+    "paused": _halted,
+    "held": _halted,
+    "resumed": _resumed,
+    "ended": _ended,
+}

@@ -1,0 +1,95 @@
+"""What gates say, and the protocol of a gate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from stoneware.cluster.model import Release
+from stoneware.rollout.model import Change, MachineView
+
+
+class Kind(StrEnum):
+    """The three verdicts."""
+
+    READY = "ready"
+    WAIT = "wait"
+    STOP = "stop"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a gate says of a machine. `progress` (any number) moves while waiting is not in vain."""
+
+    kind: Kind
+    reason: str = ""
+    progress: float | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Say whether the gate is open."""
+        return self.kind is Kind.READY
+
+
+READY = Verdict(Kind.READY)
+
+
+def wait(reason: str, progress: float | None = None) -> Verdict:
+    """Return the verdict that time may help."""
+    return Verdict(Kind.WAIT, reason, progress)
+
+
+def stop(reason: str) -> Verdict:
+    """Return the verdict that time will not help."""
+    return Verdict(Kind.STOP, reason)
+
+
+@dataclass(frozen=True)
+class CommandOutcome:
+    """What a command inside a machine came to."""
+
+    code: int
+    output: str
+
+
+@dataclass(frozen=True)
+class GateContext:
+    """What a gate may look at.
+
+    `views` are all machines of the cluster by short name; `down` those that are taken down in the same batch;
+    `unfinished` those that this rollout has still to replace; `change` is that of the machine in question and
+    `target` the release it is to have.
+    `execute` runs a command in a machine: (machine, argv, seconds) to its outcome.
+    """
+
+    cluster: str
+    views: Mapping[str, MachineView]
+    change: Change
+    execute: Callable[[str, Sequence[str], float], CommandOutcome]
+    target: Release | None = None
+    down: frozenset[str] = frozenset()
+    unfinished: Sequence[str] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)  # the gate's own, from the file
+
+
+class Gate(Protocol):
+    """Something that says whether the cluster can do without a machine, and whether a machine is back.
+
+    Gates may throw or hang: whoever asks takes both for `wait`, until the time is over.
+    """
+
+    name: str
+
+    def before(self, machine: str, context: GateContext) -> Verdict:
+        """Say whether the machine may be taken down now."""
+        ...
+
+    def after(self, machine: str, context: GateContext) -> Verdict:
+        """Say whether the machine is back, and the cluster as good as before."""
+        ...
+
+    def order(self, machines: Sequence[str], context: GateContext) -> Sequence[str]:
+        """Return the machines in the order they should go, asked anew for each (a leader goes last)."""
+        ...
