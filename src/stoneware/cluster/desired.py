@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, TypeVar
 
-from stoneware.cluster.model import Desired
-from stoneware.compose.model import Cluster
-from stoneware.config import Secret
-from stoneware.launch.plan import Images
+from stoneware.cluster.model import (
+    CONFIG,
+    HEALTH_CHECK,
+    LABEL_CLUSTER,
+    LABEL_MACHINE,
+    LABEL_SERVICE,
+    LABEL_SLOT,
+    Desired,
+    DesiredMachine,
+)
+from stoneware.compose.model import (
+    Cluster,
+    ClusterNetwork,
+    ClusterVolume,
+    MachineDefinition,
+    SecretUse,
+    Service,
+)
+from stoneware.config import Secret, builtin_values, digest
+from stoneware.config.contract import Outline, check_config, config_warnings
+from stoneware.errors import InputError
+from stoneware.image.references import resolve_image
+from stoneware.launch.plan import RELOAD_LABEL, Images, boot_metadata, mounts_of, stop_timeout_of
+from stoneware.machinefile.recipe import ImageConfig, config_from_document
+from stoneware.platform import MachineSpec, SecretMount, VolumeMount
 
 
 def desire(
@@ -18,17 +42,272 @@ def desire(
     versions: Mapping[str, str],
     *,
     pending: AbstractSet[str] = frozenset(),
+    check: bool = True,
 ) -> Desired:
     """Resolve the images, hold every replica's config against its contract, return the machines wanted.
 
-    Touches nothing. `secrets` (by key of the file) are checked against the schemas and never shown; `versions`
-    are what `put_secret` returned for them: a missing one (nothing was put yet) counts as unchanged in a plan.
-    `pending` are services whose image has to be baked first: their machines have no source, and their config
-    is not checked. Raises one InputError with every unknown image and every unmet contract, machine by machine.
+    Touches nothing. `secrets` (by key of the file) are checked against the schemas and never shown; those
+    that are not given are taken for good ones. `versions` are what `put_secret` returned for them: one that
+    is missing here (nothing was put yet) counts as unchanged in a plan. `pending` are services whose image
+    has to be baked first: their machines have no source, and their config is not checked.
+
+    Raises one InputError with every unknown image and every unmet contract, machine by machine. Without
+    `check` contracts are not looked at, and an unknown image counts as pending: for `status` and `drift`.
     """
-    raise NotImplementedError
+    work = _Work(cluster, images, secrets, versions, pending, check)
+    machines = {}
+    for service in cluster.services.values():
+        image = work.image_of(service)
+        for definition in service.machines:
+            machine = work.machine(service, definition, image)
+            if machine is not None:
+                machines[definition.name] = machine
+    if work.problems:
+        raise work.error()
+    return Desired(
+        cluster.name,
+        machines,
+        {service.name: dict(service.depends_on) for service in cluster.services.values()},
+        _volumes(cluster, machines.values()),
+        {name: _labelled(network, cluster) for name, network in cluster.networks.items()},
+        tuple(dict.fromkeys([*cluster.warnings, *work.warnings])),
+    )
 
 
 def secret_name(cluster: str, key: str) -> str:
     """Return the name on the platform of a secret of the file."""
     return f"{cluster}-{key}"
+
+
+@dataclass(frozen=True)
+class _Image:
+    """An image as far as machines need it; `id` is empty where it has to be baked first."""
+
+    id: str
+    commit: str
+    config: ImageConfig
+    contract: dict[str, Any]
+    rendered: set[Outline] = field(default_factory=set)
+
+
+_UNBAKED = _Image("", "", ImageConfig(), {})
+
+
+@dataclass
+class _Work:
+    """One run over a cluster: what is remembered from machine to machine, and what was found wrong."""
+
+    cluster: Cluster
+    store: Images
+    secrets: Mapping[str, Secret]
+    versions: Mapping[str, str]
+    pending: AbstractSet[str]
+    check: bool
+    problems: list[str] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
+    failed: set[str] = field(default_factory=set)
+    warnings: list[str] = field(default_factory=list)
+    images: dict[str, _Image | None] = field(default_factory=dict)
+    warned: set[tuple[str, ...]] = field(default_factory=set)
+
+    def image_of(self, service: Service) -> _Image | None:
+        """Return the image of a service, None where there is none (which is noted)."""
+        if service.name in self.pending:
+            return _UNBAKED
+        if service.image not in self.images:
+            try:
+                self.images[service.image] = _read_image(self.store, service.image)
+            except InputError as error:
+                self.images[service.image] = None if self.check else _UNBAKED
+                if self.check:
+                    self._blame(service.name, str(service.place), [_sentence(error)])
+        return self.images[service.image]
+
+    def machine(
+        self, service: Service, definition: MachineDefinition, image: _Image | None
+    ) -> DesiredMachine | None:
+        """Return a replica as it is wanted, None where something is wrong with it (which is noted)."""
+        if image is None:
+            return None
+        try:
+            if self.check and image.id:
+                self._check(service, definition, image)
+            return self._machine(service, definition, image)
+        except InputError as error:
+            self._blame(definition.name, str(definition.place), [_sentence(error)])
+            return None
+
+    def _check(self, service: Service, definition: MachineDefinition, image: _Image) -> None:
+        given = {use.target: self.secrets.get(use.secret) for use in definition.secrets}
+        problems = check_config(
+            image.contract,
+            definition.environment,
+            secrets=given,
+            builtins=builtin_values(
+                name=definition.full_name,
+                image=image.id,
+                commit=image.commit,
+                cluster=self.cluster.name,
+                service=service.name,
+                slot=str(definition.slot),
+            ),
+            advice=partial(_advice, service.name),
+            rendered=image.rendered,
+        )
+        if problems:
+            self._blame(definition.name, str(definition.place), problems)
+        key = (service.name, *definition.environment, "\0", *given)
+        if key not in self.warned:  # replicas hardly ever differ in the names of their variables
+            self.warned.add(key)
+            texts = [*config_warnings(image.contract, definition.environment, given)]
+            texts += _open(definition, image.contract)
+            self.warnings += [f"{service.name}: {text}" for text in texts]
+
+    def _machine(self, service: Service, definition: MachineDefinition, image: _Image) -> DesiredMachine:
+        checked, override = _health(service, image.config)
+        spec = _spec(self.cluster.name, service, definition, image, override)
+        mounts = (self._secret(use) for use in definition.secrets)
+        spec = replace(spec, secrets=tuple(sorted(mounts, key=lambda mount: mount.target)))
+        return DesiredMachine(
+            name=definition.name,
+            service=service.name,
+            slot=definition.slot,
+            spec=spec,
+            image=service.image,
+            image_id=image.id,
+            commit=image.commit,
+            config_digest=digest(spec.metadata[CONFIG]),
+            reloads=bool(dict(image.config.labels).get(RELOAD_LABEL)),
+            checked=checked,
+        )
+
+    def _secret(self, use: SecretUse) -> SecretMount:
+        name = secret_name(self.cluster.name, use.secret)
+        return SecretMount(name, use.target, self.versions.get(use.secret, ""), use.mode)
+
+    def _blame(self, name: str, place: str, problems: Iterable[str]) -> None:
+        self.failed.add(name)
+        self.places.append(place)
+        self.problems += [f"{name}: {problem}" for problem in problems]
+
+    def error(self) -> InputError:
+        """Return the one error about all that is wrong."""
+        count = len(self.failed)
+        what = next(iter(self.failed)) if count == 1 else f"{count} machines and services"
+        return InputError(
+            f"{what} of the cluster {self.cluster.name} cannot start: "
+            f"{len(self.problems)} problem{'s' * (len(self.problems) > 1)}",
+            details="\n".join(self.problems),
+            resolution="correct the file, then: stoneware plan",
+            location=self.places[0],
+        )
+
+
+def _sentence(error: InputError) -> str:
+    rest = [text for text in (error.details, error.resolution) if text]
+    return "; ".join([error.brief, *rest]).replace("\n", " ")
+
+
+def _advice(service: str, name: str, example: str, secret: bool) -> str:
+    if secret:
+        return f"give the service {service} a secret with the target {name}"
+    return f"write {name}: {example} under environment: of the service {service}"
+
+
+def _open(definition: MachineDefinition, contract: Mapping[str, Any]) -> list[str]:
+    """Warn of secrets that are written in the file."""
+    entries = contract["variables"]
+    names = [name for name in definition.environment if entries.get(name, {}).get("secret")]
+    return [
+        f"{name} is a secret of the image, but under environment: all can read it: declare it in secrets:"
+        for name in names
+    ]
+
+
+def _read_image(store: Images, reference: str) -> _Image:
+    image_id = resolve_image(store, reference)
+    manifest = store.manifest(image_id)
+    config = config_from_document(manifest["config"])
+    return _Image(image_id, str(manifest["commit"] or ""), config, manifest["contract"])
+
+
+def _spec(
+    cluster: str, service: Service, definition: MachineDefinition, image: _Image, health: str
+) -> MachineSpec:
+    mounts = [VolumeMount(use.volume, use.path, use.read_only) for use in definition.volumes]
+    volumes, _ = mounts_of(definition.full_name, image.config, mounts)
+    metadata = {
+        **boot_metadata(definition.environment, "run"),
+        "stoneware-cluster": cluster,
+        "stoneware-service": service.name,
+        "stoneware-slot": str(definition.slot),
+    }
+    if health:
+        metadata[HEALTH_CHECK] = health
+    # What has no order is sorted: Terraform's lists have one, and a file may be tidied without new machines.
+    return MachineSpec(
+        name=definition.full_name,
+        source=f"image:{image.id}" if image.id else "",
+        hostname=definition.hostname,
+        metadata=metadata,
+        volumes=volumes,
+        ports=tuple(sorted(definition.ports)),
+        networks=tuple(sorted(definition.networks)),
+        names=tuple(sorted(definition.names)),
+        memory=service.memory,
+        cpus=service.cpus,
+        read_only=service.read_only,
+        restart=service.restart,
+        stop_timeout=stop_timeout_of(image.config, service.stop_grace_period),
+        image_ref=service.image,
+        labels={**definition.labels, **_labels(cluster, definition)},
+    )
+
+
+def _labels(cluster: str, machine: MachineDefinition | DesiredMachine) -> dict[str, str]:
+    return {
+        LABEL_CLUSTER: cluster,
+        LABEL_SERVICE: machine.service,
+        LABEL_SLOT: str(machine.slot),
+        LABEL_MACHINE: machine.name,
+    }
+
+
+def _health(service: Service, config: ImageConfig) -> tuple[bool, str]:
+    """Return whether a machine has a health check, and the attribute that changes the image's one."""
+    image = config.healthcheck if config.healthcheck and config.healthcheck.test else None
+    own = service.healthcheck
+    if own is None:
+        return image is not None, ""
+    from stoneware.guest.units import health_override
+
+    return not own.disabled and bool(own.test or image), health_override(
+        own.test,
+        interval=own.interval,
+        timeout=own.timeout,
+        start_period=own.start_period,
+        start_interval=own.start_interval,
+        retries=own.retries,
+        disabled=own.disabled,
+        image_check=image,
+    )
+
+
+def _volumes(cluster: Cluster, machines: Iterable[DesiredMachine]) -> dict[str, ClusterVolume]:
+    """Return the disks: those of the file, and those for paths that only the images declare."""
+    volumes = {name: _labelled(volume, cluster) for name, volume in cluster.volumes.items()}
+    for machine in machines:
+        labels = _labels(cluster.name, machine)
+        for mount in machine.spec.volumes:
+            volume = volumes.get(mount.volume) or ClusterVolume(mount.volume)
+            if not volume.external:
+                volume = replace(volume, labels={**volume.labels, **labels})
+            volumes[mount.volume] = volume
+    return volumes
+
+
+_Labelled = TypeVar("_Labelled", ClusterVolume, ClusterNetwork)
+
+
+def _labelled(thing: _Labelled, cluster: Cluster) -> _Labelled:
+    return thing if thing.external else replace(thing, labels={**thing.labels, LABEL_CLUSTER: cluster.name})

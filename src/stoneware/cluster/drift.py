@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
-from stoneware.cluster.model import Desired, Observed
+from stoneware.cluster.differences import Kind, differences
+from stoneware.cluster.model import Desired, DesiredMachine, Observed, ObservedMachine
+from stoneware.cluster.plan import address, state_reasons
+from stoneware.platform import Phase
 from stoneware.terraform.results import Change
 
 
@@ -14,7 +20,7 @@ class Source(StrEnum):
     """Where a difference was seen."""
 
     IMAGE = "image"  # the image that was booted is not the one wanted
-    CONFIG = "config"  # the configuration the machine runs with is not the one wanted
+    CONFIG = "config"  # the configuration or a secret that the machine runs with is not the one wanted
     FILE = "file"  # a rendered file is not as the boot agent wrote it
     TERRAFORM = "terraform"  # a machine, disk or network is missing, added, stopped or changed
 
@@ -33,7 +39,7 @@ class DriftItem:
     found: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Unknown:
     """A machine of which something could not be found out, and why: it is never in sync."""
 
@@ -62,6 +68,120 @@ def find_drift(desired: Desired, observed: Observed, refresh: Sequence[Change] |
 
     `refresh` is what Terraform's refresh found changed behind its back (`Plan.drift`); None: it was not run.
     Files are compared where the observation was made with nonces; a running machine that did not answer is
-    unknown, a stopped one is a difference already.
+    unknown, one that does not run is a difference already.
     """
-    raise NotImplementedError
+    found: list[DriftItem | Unknown] = []
+    for name, wanted in desired.machines.items():
+        found += _machine(wanted, observed.machines.get(name), observed)
+    found += _added(desired, observed)
+    found += _resources(desired, observed)
+    known = {(item.machine, item.what) for item in found if isinstance(item, DriftItem)}
+    found += _refreshed(refresh or (), known)
+    items = dict.fromkeys(item for item in found if isinstance(item, DriftItem))
+    unknown = dict.fromkeys(item for item in found if isinstance(item, Unknown))
+    machines = len({*desired.machines, *observed.machines})
+    return DriftReport(desired.name, machines, tuple(items), tuple(unknown))
+
+
+_THERE, _MISSING, _UNWANTED = "there", "missing", "not declared"
+_SOURCES = {Kind.IMAGE: Source.IMAGE, Kind.CONFIG: Source.CONFIG, Kind.SECRET: Source.CONFIG}
+
+
+def _machine(
+    wanted: DesiredMachine, found: ObservedMachine | None, observed: Observed
+) -> Iterator[DriftItem | Unknown]:
+    name = wanted.name
+    if found is None:
+        yield DriftItem(Source.TERRAFORM, name, "machine", _THERE, _MISSING)
+        return
+    for reason in state_reasons(found.machine):
+        yield DriftItem(Source.TERRAFORM, name, "machine", "running", reason)
+    if not wanted.image_id:
+        yield Unknown(name, Source.IMAGE, "the image that is wanted has not been baked")
+    for use in wanted.spec.secrets:
+        if not use.version:
+            yield Unknown(name, Source.CONFIG, f"the version of the secret {use.secret} is not known")
+    for item in differences(wanted, found.machine, observed.commits):
+        yield DriftItem(_SOURCES.get(item.kind, Source.TERRAFORM), name, item.what, item.wanted, item.found)
+    if observed.managed is not None and address("machine", name) not in observed.managed:
+        yield DriftItem(Source.TERRAFORM, name, "state", "in Terraform's state", "not in it")
+    yield from _files(name, found)
+
+
+def _files(name: str, found: ObservedMachine) -> Iterator[DriftItem | Unknown]:
+    if found.found is None:
+        if found.machine.phase in (Phase.BOOTING, Phase.CONFIGURING):
+            yield Unknown(name, Source.FILE, f"it is still {found.machine.phase}")
+        elif found.machine.phase is Phase.RUNNING:
+            yield Unknown(name, Source.FILE, "it did not say what its files are now")
+        return
+    for path in sorted({*found.written, *found.found}):
+        written, now = found.written.get(path), found.found.get(path)
+        if now is None:
+            yield Unknown(name, Source.FILE, f"it did not say what {path} is now")
+        elif written != now:
+            said = "not written at boot" if written is None else written or _MISSING
+            yield DriftItem(Source.FILE, name, path, said, now or _MISSING)
+
+
+def _added(desired: Desired, observed: Observed) -> Iterator[DriftItem]:
+    for name in observed.machines:
+        if name not in desired.machines:
+            yield DriftItem(Source.TERRAFORM, name, "machine", _UNWANTED, _THERE)
+
+
+def _resources(desired: Desired, observed: Observed) -> Iterator[DriftItem]:
+    """Compare disks and networks. A disk that Terraform knows and nothing wants is a kept one, no drift."""
+    for name, volume in desired.volumes.items():
+        if not volume.external and name not in observed.volumes:
+            yield DriftItem(Source.TERRAFORM, name, "volume", _THERE, _MISSING)
+    for name, network in desired.networks.items():
+        if not network.external and name not in observed.networks:
+            yield DriftItem(Source.TERRAFORM, name, "network", _THERE, _MISSING)
+    for name in sorted(observed.networks - set(desired.networks)):
+        yield DriftItem(Source.TERRAFORM, name, "network", _UNWANTED, _THERE)
+    if observed.managed is not None:
+        for name in sorted(observed.volumes - set(desired.volumes)):
+            if address("volume", name) not in observed.managed:
+                yield DriftItem(Source.TERRAFORM, name, "volume", _UNWANTED, _THERE)
+
+
+# Attributes that change by themselves, and those that other sources tell in better words.
+_PASSING = {"phase", "health", "ip", "published", "wait_for", "timeouts", "image_id"}
+_TOLD = {"running": ("machine",), "source": ("image",), "metadata": ("config", "health check")}
+_ADDRESS = re.compile(r'stoneware_(machine|volume|network)\.\w+\[("(?:[^"\\]|\\.)*")\]')
+
+
+def _refreshed(changes: Iterable[Change], known: set[tuple[str, str]]) -> Iterator[DriftItem]:
+    for change in changes:
+        match = _ADDRESS.fullmatch(change.address)
+        if match is None or change.noop:
+            continue
+        kind, name = match[1], str(json.loads(match[2]))
+        if change.deletes and not change.replaces:
+            if (name, kind) not in known:
+                yield DriftItem(Source.TERRAFORM, name, kind, _THERE, _MISSING)
+            continue
+        for attribute, before, after in _attributes(change.before or {}, change.after or {}):
+            told = (attribute, *_TOLD.get(attribute, ()))
+            if not any((name, what) in known for what in told):
+                yield DriftItem(Source.TERRAFORM, name, attribute, before, after)
+
+
+def _attributes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    for name in sorted({*before, *after} - _PASSING):
+        old, new = before.get(name), after.get(name)
+        if name == "metadata" and old != new:
+            # Values may be long and are nobody's business: only their names are told.
+            keys = sorted({*(old or {}), *(new or {})}) if isinstance(old, dict | None) else []
+            changed = [key for key in keys if (old or {}).get(key) != (new or {}).get(key)]
+            yield name, "as applied", f"{', '.join(changed) or 'something'} changed"
+        elif old != new:
+            yield name, _words(old), _words(new)
+
+
+def _words(value: Any) -> str:
+    if value is None:
+        return "none"
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return text if len(text) <= 200 else f"{text[:199]}…"

@@ -14,6 +14,10 @@ LABEL_SERVICE = "stoneware.service"
 LABEL_SLOT = "stoneware.slot"
 LABEL_MACHINE = "stoneware.machine"  # the short name
 
+# Instance attributes of a machine: its runtime config, and a health check other than its image's.
+CONFIG = "stoneware-config"
+HEALTH_CHECK = "stoneware-healthcheck"
+
 
 @dataclass(frozen=True, order=True)
 class Release:
@@ -73,7 +77,8 @@ class ObservedMachine:
 class Observed:
     """A cluster as it is. `machines` are by short name; `managed` are the addresses in Terraform's state.
 
-    `managed` None: the state has not been looked at.
+    `managed` None: the state has not been looked at. `commits` are those of the images that run, by id, as
+    far as they are known.
     """
 
     name: str
@@ -81,6 +86,7 @@ class Observed:
     volumes: frozenset[str]
     networks: frozenset[str]
     managed: frozenset[str] | None = None
+    commits: Mapping[str, str] = field(default_factory=dict)
 
 
 class Action(StrEnum):

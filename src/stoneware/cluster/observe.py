@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from stoneware.cluster.model import Observed
-from stoneware.platform import Platform
+from stoneware.cluster.model import LABEL_CLUSTER, LABEL_MACHINE, Observed, ObservedMachine
+from stoneware.cluster.specs import read_spec
+from stoneware.errors import InputError
+from stoneware.launch.plan import Images
+from stoneware.platform import Health, Machine, Phase, Platform, PortMapping
+from stoneware.terraform import variables
+
+FILES = "stoneware/files"  # guest attributes: the digests of the files as they were written …
+INSPECTION = "stoneware/inspection"  # … and as they are now
+SCHEMA = 1
+# As sha256sum writes it: a backslash in front says that the name has escapes.
+_LINE = re.compile(r"(\\?)([0-9a-f]{64}|missing)  (/.*)", re.DOTALL)
+_ESCAPES = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
+_MOST_LINES = 10_000  # what a machine reports is its guest's word: no more of it than makes sense
 
 
 def observe(
@@ -15,21 +29,129 @@ def observe(
     *,
     managed: frozenset[str] | None = None,
     nonces: Mapping[str, str] | None = None,
+    images: Images | None = None,
 ) -> Observed:
     """Return the machines, volumes and networks that carry the cluster's label.
 
     `managed` are the addresses in Terraform's state. The machines' reports of their files are read only where
     `nonces` is given (it may be empty): by short name, the nonce each machine was asked with; an inspection
-    with another nonce is an old one, and the machine counts as not having answered.
+    with another nonce is an old one, and the machine counts as not having answered. With `images` the commits
+    of the images that run are looked up.
     """
-    raise NotImplementedError
+    machines = {}
+    for machine in platform.machines():
+        labels = machine.spec.labels
+        if labels.get(LABEL_CLUSTER) == name:
+            short = labels.get(LABEL_MACHINE) or machine.name
+            machines[short] = ObservedMachine(machine)
+            if nonces is not None:
+                reports = platform.guest_attributes(machine.name)
+                machines[short] = _with_reports(machine, reports, nonces.get(short, ""))
+    return Observed(
+        name,
+        machines,
+        frozenset(it.name for it in platform.volumes() if it.labels.get(LABEL_CLUSTER) == name),
+        frozenset(it.name for it in platform.networks() if it.labels.get(LABEL_CLUSTER) == name),
+        managed,
+        _commits(machines, images) if images else {},
+    )
+
+
+def _commits(machines: Mapping[str, ObservedMachine], images: Images) -> dict[str, str]:
+    there = set(images.image_ids())
+    used = {found.machine.image_id for found in machines.values()}
+    return {image: str(images.manifest(image)["commit"] or "") for image in sorted(used & there)}
+
+
+def _with_reports(machine: Machine, reports: Mapping[str, str], nonce: str) -> ObservedMachine:
+    first, _, rest = reports.get(INSPECTION, "").partition("\n")
+    answered = bool(nonce) and first.strip() == nonce
+    return ObservedMachine(
+        machine, read_digests(reports.get(FILES, "")), read_digests(rest) if answered else None
+    )
+
+
+def read_digests(text: str) -> dict[str, str]:
+    """Return digests by path from lines as sha256sum writes them, `` for `missing`; garbage is left out."""
+    digests = {}
+    for line in text.split("\n", _MOST_LINES)[:_MOST_LINES]:
+        match = _LINE.fullmatch(line)
+        if match:
+            escaped, digest, path = match.groups()
+            if escaped:
+                path = re.sub(r"\\[\\nr]", lambda found: _ESCAPES[found[0]], path)
+            digests[path] = "" if digest == "missing" else digest
+    return digests
 
 
 def to_document(observed: Observed) -> dict[str, Any]:
     """Return an observation as JSON data (secrets are not in it: only their versions are observed)."""
-    raise NotImplementedError
+    return {
+        "schema": SCHEMA,
+        "name": observed.name,
+        "machines": {name: _machine_document(found) for name, found in observed.machines.items()},
+        "volumes": sorted(observed.volumes),
+        "networks": sorted(observed.networks),
+        "managed": None if observed.managed is None else sorted(observed.managed),
+        "commits": dict(observed.commits),
+    }
+
+
+_PLAIN = (
+    "id",
+    "image_id",
+    "image",
+    "ip",
+    "config_digest",
+    "error",
+    "created",
+    "started",
+    "exit_code",
+    "leader",
+)
+
+
+def _machine_document(found: ObservedMachine) -> dict[str, Any]:
+    machine = found.machine
+    return {
+        **{key: getattr(machine, key) for key in _PLAIN},
+        "phase": str(machine.phase),
+        "health": str(machine.health),
+        "ports": [vars(port) for port in machine.ports],
+        "spec": variables.machine(machine.spec),
+        "written": dict(found.written),
+        "found": None if found.found is None else dict(found.found),
+    }
 
 
 def from_document(document: Mapping[str, Any]) -> Observed:
     """Return the observation that `to_document` wrote. Raises InputError where it is no such document."""
-    raise NotImplementedError
+    try:
+        managed = document["managed"]
+        return Observed(
+            str(document["name"]),
+            {str(name): _read_machine(entry) for name, entry in document["machines"].items()},
+            frozenset(map(str, document["volumes"])),
+            frozenset(map(str, document["networks"])),
+            None if managed is None else frozenset(map(str, managed)),
+            dict(document["commits"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            "this is no recorded observation of a cluster", details=f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _read_machine(entry: Mapping[str, Any]) -> ObservedMachine:
+    spec = read_spec(entry["spec"])
+    machine = Machine(
+        name=spec.name,
+        kind=spec.kind,
+        spec=replace(spec, hostname=spec.hostname or spec.name),
+        phase=Phase(entry["phase"]),
+        health=Health(entry["health"]),
+        ports=tuple(PortMapping(**port) for port in entry["ports"]),
+        **{key: entry[key] for key in _PLAIN},
+    )
+    found = entry["found"]
+    return ObservedMachine(machine, dict(entry["written"]), None if found is None else dict(found))

@@ -2,24 +2,180 @@
 
 from __future__ import annotations
 
-from stoneware.cluster.model import ClusterPlan, Desired, Observed, Step
+from collections.abc import Iterable, Iterator, Mapping
+
+from stoneware.cluster.differences import Kind, differences
+from stoneware.cluster.model import (
+    LABEL_SERVICE,
+    Action,
+    ClusterPlan,
+    Desired,
+    DesiredMachine,
+    Observed,
+    Step,
+)
+from stoneware.compose.model import ClusterNetwork, ClusterVolume
+from stoneware.platform import Health, Machine, Phase
+
+_ALWAYS_LIVE = frozenset({Kind.LIVE})
+_RELOADED = frozenset({Kind.LIVE, Kind.CONFIG, Kind.SECRET})
+_THERE = "is not there"
+_UNMANAGED = "is not in Terraform's state"
 
 
 def make_plan(desired: Desired, observed: Observed, *, recreate: bool = False) -> ClusterPlan:
     """Return a step for each machine, volume and network: also for those with nothing to do.
 
-    Missing: create. Stopped: start. Failed: replace. Another configuration, of an image that takes it on while
-    it runs: update. Any other difference: replace. Equal but not in Terraform's state: adopt (import). A
-    service that is gone from the file: remove. Volumes are created, never removed: those that nothing wants
-    any more have a step with nothing to do that says so. Networks of the cluster are created and removed.
+    Missing: create. Stopped: start. Failed: replace. Only what changes in place (labels, the stop grace
+    period, the health check; configuration and secrets where the image takes them on while it runs): update.
+    Any other difference: replace. Equal but not in Terraform's state: adopt (import). A service that is gone
+    from the file: remove. Volumes are created, never removed: those that nothing wants any more have a step
+    with nothing to do that says so. Networks of the cluster are created and removed.
+
+    Terraform does not see every reason to replace (that a machine failed, that its configuration is not in
+    force): ask it for each replacement by address (`-replace`).
 
     Order: networks, volumes, removals of machines, machines wave by wave, removals of networks. `waves` holds
     the short names of all machines wanted, grouped so that what a machine depends on is in an earlier wave.
-    With `recreate`, configurations that could be updated in place are replaced as well.
+    With `recreate`, machines that would take a new configuration on while they run are replaced as well.
     """
-    raise NotImplementedError
+    waves = waves_of(desired)
+    steps = [
+        *_made("network", desired.networks, observed.networks, observed),
+        *_made("volume", desired.volumes, observed.volumes, observed),
+        *_kept(desired, observed),
+        *_removals(desired, observed),
+        *(_step(desired.machines[name], observed, recreate) for wave in waves for name in wave),
+        *(
+            Step("network", name, Action.REMOVE, ("is gone from the file",))
+            for name in sorted(observed.networks - set(desired.networks))
+        ),
+    ]
+    return ClusterPlan(desired.name, tuple(steps), waves)
 
 
 def needs_rollout(plan: ClusterPlan, desired: Desired, observed: Observed) -> tuple[Step, ...]:
     """Return the replacements of machines that run well now, which `up` refuses without --recreate."""
-    raise NotImplementedError
+    return tuple(
+        step
+        for step in plan.steps
+        if step.kind == "machine"
+        and step.action is Action.REPLACE
+        and step.name in desired.machines
+        and runs_well(observed.machines[step.name].machine)
+    )
+
+
+def runs_well(machine: Machine) -> bool:
+    """Say whether a machine is up and, where it has a health check, healthy."""
+    return machine.phase is Phase.RUNNING and machine.health in (Health.NONE, Health.HEALTHY)
+
+
+def address(kind: str, name: str) -> str:
+    """Return the address in Terraform's state of a machine (short name), volume or network."""
+    return f'stoneware_{kind}.{kind}["{name}"]'
+
+
+def waves_of(desired: Desired) -> tuple[tuple[str, ...], ...]:
+    """Group the machines by the longest chain of dependencies that their service has below it."""
+    levels = _levels(desired.depends_on)
+    waves: dict[int, list[str]] = {}
+    for machine in desired.machines.values():
+        waves.setdefault(levels.get(machine.service, 0), []).append(machine.name)
+    return tuple(tuple(waves[level]) for level in sorted(waves))
+
+
+def _levels(depends_on: Mapping[str, Iterable[str]]) -> dict[str, int]:
+    # Not recursive: a chain may be as long as the file. A cycle, which no file has, would be left at 0.
+    dependents: dict[str, list[str]] = {}
+    waiting = {}
+    for service, needs in depends_on.items():
+        known = [need for need in needs if need in depends_on]
+        waiting[service] = len(known)
+        for need in known:
+            dependents.setdefault(need, []).append(service)
+    ready = [service for service, count in waiting.items() if not count]
+    levels = dict.fromkeys(ready, 0)
+    for service in ready:
+        for dependent in dependents.get(service, ()):
+            levels[dependent] = max(levels.get(dependent, 0), levels[service] + 1)
+            waiting[dependent] -= 1
+            if not waiting[dependent]:
+                ready.append(dependent)
+    return levels
+
+
+def _made(
+    kind: str, wanted: Mapping[str, ClusterVolume | ClusterNetwork], there: frozenset[str], observed: Observed
+) -> Iterator[Step]:
+    """Yield the steps of the networks or volumes that are wanted; those made elsewhere are left alone."""
+    for name, thing in wanted.items():
+        if thing.external:
+            continue
+        lost = observed.managed is not None and address(kind, name) in observed.managed
+        if name not in there:
+            gone = "is gone, with its data: a blank one takes its place"
+            yield Step(kind, name, Action.CREATE, (gone if lost and kind == "volume" else _THERE,))
+        elif observed.managed is not None and not lost:
+            yield Step(kind, name, Action.ADOPT, (_UNMANAGED,))
+        else:
+            yield Step(kind, name, Action.NONE, ())
+
+
+def _kept(desired: Desired, observed: Observed) -> Iterator[Step]:
+    for name in sorted(observed.volumes - set(desired.volumes)):
+        yield Step("volume", name, Action.NONE, ("is kept, though no machine wants it any more",))
+
+
+def _removals(desired: Desired, observed: Observed) -> Iterator[Step]:
+    wanted: dict[str, int] = {}
+    for machine in desired.machines.values():
+        wanted[machine.service] = wanted.get(machine.service, 0) + 1
+    for name in observed.machines:
+        if name not in desired.machines:
+            service = observed.machines[name].machine.spec.labels.get(LABEL_SERVICE, "")
+            reason = f"service {service} is gone from the file"
+            if service in desired.depends_on:
+                count = wanted.get(service, 0)
+                reason = f"{service} has {count} replica{'s' * (count != 1)} now"
+            yield Step("machine", name, Action.REMOVE, (reason, *_unmanaged(name, observed)))
+
+
+def _unmanaged(name: str, observed: Observed) -> tuple[str, ...]:
+    known = observed.managed is None or address("machine", name) in observed.managed
+    return () if known else (_UNMANAGED,)
+
+
+def _step(wanted: DesiredMachine, observed: Observed, recreate: bool) -> Step:
+    found = observed.machines.get(wanted.name)
+    baked = ("its image will be baked",) if not wanted.image_id else ()
+    if found is None:
+        return Step("machine", wanted.name, Action.CREATE, (_THERE, *baked))
+    machine = found.machine
+    different = differences(wanted, machine, observed.commits)
+    state = state_reasons(machine)
+    unmanaged = _unmanaged(wanted.name, observed)
+    reasons = (*(item.reason for item in different), *baked, *state, *unmanaged)
+    kinds = {item.kind for item in different}
+    live = _RELOADED if wanted.reloads and not recreate else _ALWAYS_LIVE
+    if machine.phase is Phase.FAILED or baked or not kinds <= live:
+        action = Action.REPLACE
+    elif kinds:
+        action = Action.UPDATE
+    elif state:
+        action = Action.START
+    else:
+        action = Action.ADOPT if unmanaged else Action.NONE
+    return Step("machine", wanted.name, action, reasons)
+
+
+def state_reasons(machine: Machine) -> tuple[str, ...]:
+    """Say why a machine is not up; nothing where it is, or is on its way."""
+    phase, code = machine.phase, machine.exit_code
+    if phase is Phase.FAILED:
+        return (f"failed: {' '.join(machine.error.split()) or 'it does not say why'}",)
+    if phase is Phase.STOPPED:
+        how = "killed " if code == 137 else ""
+        return (f"stopped: {how}(exit code {code})" if code else "stopped",)
+    words = {Phase.CREATED: "was made, but never started", Phase.STOPPING: "is stopping"}
+    return (words[phase],) if phase in words else ()

@@ -1,13 +1,29 @@
-"""The variables of the Terraform module local/cluster: written for an apply, and read back as what was applied."""
+"""The variables of the Terraform module local/cluster: written for an apply, read back as last applied."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from stoneware.cluster.model import Desired, Observed
+from stoneware.cluster.model import (
+    CONFIG,
+    LABEL_CLUSTER,
+    LABEL_SERVICE,
+    LABEL_SLOT,
+    Desired,
+    DesiredMachine,
+    Observed,
+)
+from stoneware.cluster.specs import read_spec
+from stoneware.compose.model import ClusterNetwork, ClusterVolume, Condition
+from stoneware.config import digest
+from stoneware.errors import InputError
+from stoneware.files import canonical_json, sha256_hex
+from stoneware.platform import Phase
+from stoneware.terraform import variables
 
-FILE = "machines.auto.tfvars.json"
+_DOWN = {Phase.STOPPED, Phase.CREATED}
 
 
 def to_tfvars(
@@ -21,19 +37,143 @@ def to_tfvars(
     """Return the variables for an apply that brings `machines` (short names) to what is wanted of them.
 
     Those of them that are not wanted any more are gone from the result. All other machines stay as they were
-    `applied` last (from_tfvars); where `observed` is given, those that are missing are left out and those that
-    do not run stay stopped, so that an early wave does not make or start machines of a later one.
+    `applied` last (from_tfvars); where `observed` is given, those that are missing are left out and those
+    that do not run stay stopped, so that an early wave does not make or start machines of a later one.
 
-    `{"networks": {NAME: {"labels"}}, "volumes": {NAME: {"labels"}}, "machines": {SHORT: {…}}}`. A machine has
-    the attributes of `stoneware_machine` by name (name, source, image_ref, hostname, metadata, volumes, ports,
-    networks, names, secrets, memory, cpus, read_only, restart, stop_timeout, labels, recreate_on, running,
-    wait_for), and commit, config_digest, reloads, checked and depends_on, which Terraform does not look at.
-    External volumes and networks are not in it. Networks are those of `desired` and those that kept machines
-    are on; volumes are those of `desired`, of `applied` and `keep_volumes`: no apply ever drops a disk.
+    `{"networks": {NAME: {"labels"}}, "volumes": {NAME: {"labels"}}, "machines": {SHORT: {…}}}`; a machine is
+    what `terraform.variables.machine` returns, and commit, reloads, checked and depends_on (service to
+    condition), which Terraform drops. External volumes and networks are not in it. Networks are those of
+    `desired` and those that kept machines are on; volumes are those of `desired`, of `applied` and
+    `keep_volumes`: no apply ever drops a disk.
     """
-    raise NotImplementedError
+    chosen = set(machines)
+    there = {name: entry for name, entry in desired.machines.items() if name in chosen}
+    kept = _kept(applied, observed, chosen)
+    order = [*desired.machines, *(name for name in kept if name not in desired.machines)]
+    documents = {}
+    for name in order:
+        if name in there:
+            documents[name] = _document(there[name], desired)
+        elif name in kept and applied is not None:
+            documents[name] = _document(kept[name], applied) | {"running": _is_up(name, observed)}
+    return {
+        "networks": _networks(desired, applied, kept.values()),
+        "volumes": _volumes(desired, applied, keep_volumes),
+        "machines": documents,
+    }
 
 
-def from_tfvars(name: str, variables: Mapping[str, Any]) -> Desired:
+def from_tfvars(name: str, tfvars: Mapping[str, Any]) -> Desired:
     """Return the cluster that was applied last. Raises InputError where the variables are damaged."""
-    raise NotImplementedError
+    try:
+        machines = {short: _read_machine(short, entry) for short, entry in tfvars["machines"].items()}
+        return Desired(
+            name,
+            dict(sorted(machines.items(), key=lambda item: (item[1].service, item[1].slot))),
+            _read_depends_on(tfvars["machines"]),
+            {key: ClusterVolume(key, labels=dict(it["labels"])) for key, it in tfvars["volumes"].items()},
+            {key: ClusterNetwork(key, labels=dict(it["labels"])) for key, it in tfvars["networks"].items()},
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"what was applied last to the cluster {name} cannot be read",
+            details=f"{type(error).__name__}: {error}",
+            resolution="stoneware up    # writes it anew",
+        ) from error
+
+
+def recreate_on(machine: DesiredMachine) -> str:
+    """Return the text whose change makes a new machine: its configuration and secrets, unless it reloads."""
+    if machine.reloads:
+        return ""
+    secrets = [(use.secret, use.target, use.version, use.mode) for use in machine.spec.secrets]
+    if not secrets:
+        return machine.config_digest
+    return f"sha256:{sha256_hex(canonical_json([machine.config_digest, secrets]))}"
+
+
+def applied_versions(applied: Desired) -> dict[str, str]:
+    """Return the versions of the secrets that were applied last, by key of the file: what `desire` takes."""
+    prefix = f"{applied.name}-"
+    return {
+        use.secret.removeprefix(prefix): use.version
+        for machine in applied.machines.values()
+        for use in machine.spec.secrets
+    }
+
+
+def _document(machine: DesiredMachine, cluster: Desired) -> dict[str, Any]:
+    needs = cluster.depends_on.get(machine.service, {})
+    return variables.machine(machine.spec, recreate_on=recreate_on(machine)) | {
+        "commit": machine.commit,
+        "reloads": machine.reloads,
+        "checked": machine.checked,
+        "depends_on": {service: str(condition) for service, condition in needs.items()},
+    }
+
+
+def _kept(
+    applied: Desired | None, observed: Observed | None, chosen: Collection[str]
+) -> dict[str, DesiredMachine]:
+    if applied is None:
+        return {}
+    return {
+        name: machine
+        for name, machine in applied.machines.items()
+        if name not in chosen and (observed is None or name in observed.machines)
+    }
+
+
+def _is_up(name: str, observed: Observed | None) -> bool:
+    if observed is None:
+        return True
+    machine = observed.machines[name].machine
+    return machine.exit_code is None and machine.phase not in _DOWN
+
+
+def _networks(
+    desired: Desired, applied: Desired | None, kept: Iterable[DesiredMachine]
+) -> dict[str, dict[str, Any]]:
+    networks = {**(applied.networks if applied else {}), **desired.networks}
+    used = {network for machine in kept for network in machine.spec.networks} | set(desired.networks)
+    return {
+        name: variables.labelled(network.labels)
+        for name, network in networks.items()
+        if name in used and not network.external
+    }
+
+
+def _volumes(desired: Desired, applied: Desired | None, keep: Collection[str]) -> dict[str, dict[str, Any]]:
+    own = {LABEL_CLUSTER: desired.name}
+    volumes = {
+        **{name: ClusterVolume(name, labels=own) for name in keep},
+        **(applied.volumes if applied else {}),
+        **desired.volumes,
+    }
+    return {name: variables.labelled(it.labels) for name, it in volumes.items() if not it.external}
+
+
+def _read_machine(short: str, entry: Mapping[str, Any]) -> DesiredMachine:
+    spec = read_spec(entry)
+    image_id = spec.source.removeprefix("image:")
+    return DesiredMachine(
+        name=short,
+        service=spec.labels[LABEL_SERVICE],
+        slot=int(spec.labels[LABEL_SLOT]),
+        spec=replace(spec, hostname=spec.hostname or spec.name),
+        image=spec.image_ref,
+        image_id=image_id,
+        commit=str(entry.get("commit", "")),
+        config_digest=digest(spec.metadata.get(CONFIG, "")),
+        reloads=bool(entry.get("reloads")),
+        checked=bool(entry.get("checked")),
+    )
+
+
+def _read_depends_on(machines: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Condition]]:
+    return {
+        entry["labels"][LABEL_SERVICE]: {
+            service: Condition(text) for service, text in entry.get("depends_on", {}).items()
+        }
+        for entry in machines.values()
+    }

@@ -1,0 +1,194 @@
+"""How a machine differs from the one that is wanted, field by field, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from stoneware.cluster.model import CONFIG, HEALTH_CHECK, DesiredMachine
+from stoneware.config import decode
+from stoneware.errors import InputError
+from stoneware.image.references import short_id
+from stoneware.platform import Machine, MachineSpec, Phase, PortMapping, SecretMount, VolumeMount
+
+_SHOWN = 8  # names in one sentence
+
+
+class Kind(StrEnum):
+    """What a difference is in, and so whether it takes a new machine."""
+
+    CONFIG = "config"  # changed in place where the image takes it on while it runs
+    SECRET = "secret"  # noqa: S105  # a kind, no password; likewise
+    LIVE = "live"  # changed in place in every machine
+    IMAGE = "image"
+    SPEC = "spec"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One difference. `what` names the field; `reason` is the whole of it as a plan gives it."""
+
+    kind: Kind
+    what: str
+    wanted: str
+    found: str
+    reason: str
+
+
+def differences(
+    wanted: DesiredMachine, machine: Machine, commits: Mapping[str, str] | None = None
+) -> tuple[Difference, ...]:
+    """Return how a machine that is there differs from the wanted one; `commits` are those of image ids.
+
+    What is not known yet (an image to be baked, a secret that was not put) makes no difference. Attributes
+    that the cluster does not set are not looked at.
+    """
+    new, old = wanted.spec, machine.spec
+    if new == old and (machine.phase is not Phase.RUNNING or machine.config_digest == wanted.config_digest):
+        return ()
+    return (
+        *_image(wanted, machine, commits or {}),
+        *_config(wanted, machine),
+        *_secrets(new, old),
+        *_metadata(new, old),
+        *_fields(new, old),
+    )
+
+
+def _image(wanted: DesiredMachine, machine: Machine, commits: Mapping[str, str]) -> Iterator[Difference]:
+    if not wanted.image_id or wanted.image_id == machine.image_id:
+        return
+    new = image_words(wanted.image, wanted.image_id, wanted.commit)
+    old = image_words(machine.image, machine.image_id, commits.get(machine.image_id, ""))
+    yield Difference(Kind.IMAGE, "image", new, old, f"image {old} → {new}")
+
+
+def image_words(name: str, image_id: str, commit: str) -> str:
+    """Return an image as people tell it from others: `kafka:4.2.1 (3f2a…, commit abc)`."""
+    known = [short_id(image_id)] * bool(image_id) + [f"commit {commit[:7]}"] * bool(commit)
+    return f"{name or 'an image'} ({', '.join(known)})" if known else name or "no image"
+
+
+def _config(wanted: DesiredMachine, machine: Machine) -> Iterator[Difference]:
+    new, old = wanted.spec.metadata.get(CONFIG, ""), machine.spec.metadata.get(CONFIG, "")
+    digests = (short_id(wanted.config_digest), short_id(machine.config_digest))
+    if new != old:
+        words = changed_keys(new, old)
+        yield Difference(
+            Kind.CONFIG, "config", digests[0], f"{digests[1]} ({words})", f"configuration: {words}"
+        )
+    elif machine.phase is Phase.RUNNING and machine.config_digest != wanted.config_digest:
+        words = f"configuration: {digests[1]} is in force, not {digests[0]}"
+        yield Difference(Kind.SPEC, "config", *digests, words)
+
+
+def changed_keys(new: str, old: str) -> str:
+    """Say which keys two canonical configs differ in: `A, B changed, C added, D removed`."""
+    try:
+        after, before = decode(new), decode(old)
+    except InputError:
+        return "changed"
+    groups = {
+        "changed": [key for key in after if key in before and after[key] != before[key]],
+        "added": [key for key in after if key not in before],
+        "removed": [key for key in before if key not in after],
+    }
+    return ", ".join(f"{_some(keys)} {word}" for word, keys in groups.items() if keys) or "changed"
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(sorted(names)[:_SHOWN]) + more
+
+
+def _secrets(new: MachineSpec, old: MachineSpec) -> Iterator[Difference]:
+    after = {use.target: use for use in new.secrets}
+    before = {use.target: use for use in old.secrets}
+    for target in sorted({*after, *before}):
+        one, other = after.get(target), before.get(target)
+        if one == other or (one and other and not one.version and _but_version(one) == _but_version(other)):
+            continue
+        wanted, found = _secret_words(one), _secret_words(other)
+        word = "removed" if one is None else "added" if other is None else "changed"
+        name = (one or other or new.secrets[0]).secret
+        yield Difference(Kind.SECRET, f"secret {name}", wanted, found, f"secret {name} {word}")
+
+
+def _but_version(use: SecretMount) -> tuple[str, str, int]:
+    return (use.secret, use.target, use.mode)
+
+
+def _secret_words(use: SecretMount | None) -> str:
+    return f"{use.target} {use.mode:04o} version {use.version or 'not known'}" if use else "none"
+
+
+def _metadata(new: MachineSpec, old: MachineSpec) -> Iterator[Difference]:
+    after, before = new.metadata, old.metadata
+    if after.get(HEALTH_CHECK) != before.get(HEALTH_CHECK):
+        said = (_check_words(after), _check_words(before))
+        yield Difference(Kind.LIVE, "health check", *said, f"health check {said[1]} → {said[0]}")
+    for key in sorted(set(after) - {CONFIG, HEALTH_CHECK}):
+        if after[key] != before.get(key):
+            found = before.get(key, "none")
+            yield Difference(Kind.SPEC, key, after[key], found, f"attribute {key} {found} → {after[key]}")
+
+
+def _check_words(metadata: Mapping[str, str]) -> str:
+    return " ".join(metadata[HEALTH_CHECK].split()) if HEALTH_CHECK in metadata else "of the image"
+
+
+def _fields(new: MachineSpec, old: MachineSpec) -> Iterator[Difference]:
+    for what, (kind, scalar) in _SCALARS.items():
+        wanted, found = scalar(new), scalar(old)
+        if wanted != found:
+            yield Difference(kind, what, wanted, found, f"{what} {found} → {wanted}")
+    for what, (kind, entries) in _COLLECTIONS.items():
+        after, before = entries(new), entries(old)
+        if after != before:
+            yield from _entries(kind, what, after, before)
+
+
+def _entries(
+    kind: Kind, what: str, after: Mapping[str, str], before: Mapping[str, str]
+) -> Iterator[Difference]:
+    for key in sorted({*after, *before}):
+        one, other = after.get(key), before.get(key)
+        if one is not None and other is not None and one != other:
+            yield Difference(kind, f"{what} {key}", one, other, f"{what} {key}: {other} → {one}")
+        elif one != other:
+            word, words = ("removed", other) if one is None else ("added", one)
+            text = f"{what} {key}{f' ({words})' if words else ''} {word}"
+            states = [("there" if state == "" else state or "none") for state in (one, other)]
+            yield Difference(kind, f"{what} {key}", states[0], states[1], text)
+
+
+def port_words(port: PortMapping) -> str:
+    """Return a port mapping as Docker shows it."""
+    where = "" if port.host_ip in ("", "0.0.0.0") else f"{port.host_ip}:"  # noqa: S104  # shown, not bound
+    return f"{where}{port.host_port or '*'}->{port.machine_port}/{port.protocol}"
+
+
+def _mount_words(mount: VolumeMount) -> str:
+    return f"{mount.volume}{' read-only' if mount.read_only else ''}"
+
+
+def _limit(value: float | None, unit: str) -> str:
+    return "no limit" if value is None else f"{value:.15g} {unit}"
+
+
+_SCALARS: dict[str, tuple[Kind, Callable[[MachineSpec], str]]] = {
+    "host name": (Kind.SPEC, lambda spec: spec.hostname or spec.name),
+    "memory": (Kind.SPEC, lambda spec: _limit(spec.memory, "bytes")),
+    "cpus": (Kind.SPEC, lambda spec: _limit(spec.cpus, "cores")),
+    "read_only": (Kind.SPEC, lambda spec: "yes" if spec.read_only else "no"),
+    "restart": (Kind.SPEC, lambda spec: spec.restart),
+    "stop grace period": (Kind.LIVE, lambda spec: f"{spec.stop_timeout:g}s"),
+}
+_COLLECTIONS: dict[str, tuple[Kind, Callable[[MachineSpec], Mapping[str, str]]]] = {
+    "volume mount": (Kind.SPEC, lambda spec: {mount.path: _mount_words(mount) for mount in spec.volumes}),
+    "network": (Kind.SPEC, lambda spec: dict.fromkeys(spec.networks, "")),
+    "name": (Kind.SPEC, lambda spec: dict.fromkeys(spec.names, "")),
+    "port": (Kind.SPEC, lambda spec: {port_words(port): "" for port in spec.ports}),
+    "label": (Kind.LIVE, lambda spec: spec.labels),
+}

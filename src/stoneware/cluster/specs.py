@@ -1,0 +1,35 @@
+"""A machine's spec read from a document: the variables of Terraform, or a recorded observation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from stoneware.platform import MachineSpec, PortMapping, SecretMount, VolumeMount
+
+
+def read_spec(document: Mapping[str, Any]) -> MachineSpec:
+    """Return the spec that `terraform.variables.machine` wrote. Raises KeyError, TypeError or ValueError."""
+    memory, cpus = document["memory"], document["cpus"]
+    return MachineSpec(
+        name=str(document["name"]),
+        source=str(document["source"]),
+        hostname=str(document["hostname"]),
+        metadata=dict(document["metadata"]),
+        volumes=tuple(VolumeMount(**mount) for mount in document["volumes"]),
+        ports=tuple(PortMapping(**port) for port in document["ports"]),
+        networks=tuple(document["networks"]),
+        names=tuple(document["names"]),
+        secrets=tuple(_secret(use) for use in document["secrets"]),
+        memory=None if memory is None else int(memory),
+        cpus=None if cpus is None else float(cpus),
+        read_only=bool(document["read_only"]),
+        restart=str(document["restart"]),
+        stop_timeout=float(document["stop_timeout"]),
+        image_ref=str(document["image_ref"]),
+        labels=dict(document["labels"]),
+    )
+
+
+def _secret(use: Mapping[str, Any]) -> SecretMount:
+    return SecretMount(str(use["secret"]), str(use["target"]), str(use["version"]), int(use["mode"], 8))
