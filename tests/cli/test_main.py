@@ -57,7 +57,7 @@ def test_an_alias_is_the_command(cli: Cli) -> None:
     [
         (("bak",), "there is no command 'bak'", "stoneware bake --help"),
         (("strat",), "there is no command 'strat'", "stoneware start --help"),
-        (("plan",), "there is no command 'plan'", "stoneware"),
+        (("xyzzy",), "there is no command 'xyzzy'", "stoneware"),
         (("images", "--foo"), "No such option: --foo", "stoneware images --help"),
         (("--foo",), "No such option: --foo", "stoneware --help"),
         (("tag", "x"), "Missing argument 'NEWNAME'", "stoneware tag --help"),

@@ -36,6 +36,7 @@ class Entry:
 _BUILD = "Build"
 _IMAGES = "Images"
 _MACHINES = "Machines"
+_CLUSTERS = "Clusters"
 _OTHER = "Other"
 
 COMMANDS: tuple[Entry, ...] = (
@@ -72,6 +73,17 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("wait", "machines:wait", "Wait until machines have stopped, or are healthy.", _MACHINES),
     Entry("rm", "machines:rm", "Remove machines; their volumes are kept.", _MACHINES),
     Entry("volume", "volume:app", "Manage volumes.", _MACHINES),
+    Entry("config", "cluster_config:config", "Print machines.yaml as it is understood.", _CLUSTERS),
+    Entry("plan", "cluster_plan:plan", "Show what up would do, machine by machine, and why.", _CLUSTERS),
+    Entry("up", "cluster_up:up", "Make the cluster what machines.yaml says.", _CLUSTERS),
+    Entry(
+        "status",
+        "cluster_status:status",
+        "Show what runs where, and whether it is what is wanted.",
+        _CLUSTERS,
+    ),
+    Entry("drift", "cluster_status:drift", "Compare the machines with what was declared.", _CLUSTERS),
+    Entry("down", "cluster_down:down", "Take the cluster down; its volumes are kept.", _CLUSTERS),
     Entry("doctor", "doctor:doctor", "Say what this computer lacks and how to get it.", _OTHER),
     Entry("completion", "system:completion", "Print the completion script of a shell.", _OTHER),
     Entry("version", "system:version", "Print the version.", _OTHER),

@@ -16,8 +16,11 @@ def images(incomplete: str) -> list[str]:
 
 
 def machines(incomplete: str) -> list[str]:
-    """Return the names of machines that begin so."""
+    """Return the names of machines that begin so: the short ones within clusters first."""
+    from stoneware.launch.watch import short_name
+
     with contextlib.suppress(StonewareError):
-        platform = context.open_platform(context.open_store(create=False))
-        return [machine.name for machine in platform.machines() if machine.name.startswith(incomplete)]
+        found = context.open_platform(context.open_store(create=False)).machines()
+        names = [short_name(machine) for machine in found] + [machine.name for machine in found]
+        return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
     return []

@@ -21,12 +21,20 @@ EnvFiles = Annotated[
     typer.Option("--env-file", metavar="FILE", help="Read values from a file, as Docker does. Repeatable."),
 ]
 Names = Annotated[
-    list[str], typer.Argument(metavar="MACHINE", help="Names or ids.", autocompletion=complete.machines)
+    list[str],
+    typer.Argument(
+        metavar="MACHINE", help="Names or ids; short names in a cluster.", autocompletion=complete.machines
+    ),
 ]
 Image = Annotated[
     str,
     typer.Argument(metavar="IMAGE", help="NAME, NAME:TAG, or an id.", autocompletion=complete.images),
 ]
 Machine = Annotated[
-    str, typer.Argument(metavar="MACHINE", help="A name or an id.", autocompletion=complete.machines)
+    str,
+    typer.Argument(
+        metavar="MACHINE",
+        help="A name or an id; a short name in a cluster.",
+        autocompletion=complete.machines,
+    ),
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from types import TracebackType
@@ -23,7 +23,7 @@ from stoneware.terraform.configuration import (
 )
 from stoneware.terraform.guard import check_plan
 from stoneware.terraform.results import Change, Plan, TerraformError
-from stoneware.terraform.runner import STATE_FILE, Terraform, managed_addresses
+from stoneware.terraform.runner import Terraform, has_state, tainted_addresses
 
 _LOCK_TIMEOUT = 60.0  # seconds that the Terraform of a killed command may take to end
 _RESOURCES = {
@@ -96,12 +96,11 @@ class ClusterTerraform:
             overrides=[LIFT_VOLUMES] if lift_volumes else [],
         )
 
-    def adopt(self, variables: Mapping[str, Any], observed: Observed) -> list[str]:
+    def adopt(self, variables: Mapping[str, Any], observed: Observed) -> tuple[str, ...]:
         """Import what the variables name, what exists, and what the state lacks: a kill came in between.
 
         Return the addresses.
         """
-        managed = managed_addresses(self._directory.path)
         found = [("network", name, name) for name in variables["networks"] if name in observed.networks]
         found += [("volume", name, name) for name in variables["volumes"] if name in observed.volumes]
         found += [
@@ -109,13 +108,9 @@ class ClusterTerraform:
             for name in variables["machines"]
             if name in observed.machines
         ]
-        adopted = []
-        for kind, key, identity in found:
-            place = address(kind, key)
-            if place not in managed:
-                self._terraform.import_(place, identity)
-                self._reporter.emit(events.Note(f"took the {kind} {key} into Terraform's state"))
-                adopted.append(place)
+        adopted = self._terraform.adopt({address(kind, key): identity for kind, key, identity in found})
+        for place in adopted:
+            self._reporter.emit(events.Note(f"took {place} into Terraform's state, which lacked it"))
         return adopted
 
     def apply(self, allowed: AbstractSet[str], *, doomed: AbstractSet[str] = frozenset()) -> Plan | None:
@@ -125,7 +120,7 @@ class ClusterTerraform:
         """
         plan = self._terraform.plan()
         spared = tuple(change for change in plan.changes if change.address not in doomed)
-        check_plan(replace(plan, changes=spared), allowed=allowed | self.tainted())
+        check_plan(replace(plan, changes=spared), allowed=allowed | tainted_addresses(self._directory.path))
         if plan.noop:
             plan.file.unlink(missing_ok=True)
             return None
@@ -143,23 +138,13 @@ class ClusterTerraform:
         plan.file.unlink(missing_ok=True)
         return plan.drift
 
-    def show_plan(self, allowed: AbstractSet[str] | None = None) -> str:
+    def show_plan(self) -> str:
         """Return Terraform's own plan as it shows it to people."""
         plan = self._terraform.plan()
-        if allowed is not None:
-            check_plan(plan, allowed=allowed)
         try:
             return self._terraform.show(plan)
         finally:
             plan.file.unlink(missing_ok=True)
-
-    def tainted(self) -> frozenset[str]:
-        """Return the addresses whose creation was cut off: Terraform makes them anew by itself."""
-        try:
-            state = json.loads((self._directory.path / STATE_FILE).read_bytes())
-        except (FileNotFoundError, ValueError):
-            return frozenset()
-        return frozenset(_tainted(state.get("resources", [])))
 
     def _tell(self, change: Change) -> None:
         if change.noop or machine_of(change.address):
@@ -169,11 +154,12 @@ class ClusterTerraform:
         self._reporter.emit(events.ResourceFinished(kind, key_of(change.address), " and ".join(words)))
 
 
-def _tainted(resources: Iterable[Mapping[str, Any]]) -> Iterable[str]:
-    for resource in resources:
-        for instance in resource.get("instances", []):
-            if instance.get("status") == "tainted" and "index_key" in instance:
-                yield f"{resource['type']}.{resource['name']}[{json.dumps(instance['index_key'])}]"
+def refreshed(platform: Platform, directory: ClusterDirectory) -> tuple[Change, ...] | None:
+    """Return what changed behind Terraform's back since the last apply; None where it knows of nothing."""
+    if not has_state(directory.path):
+        return None
+    with ClusterTerraform(platform, directory, events.Silent()) as terraform:
+        return terraform.refresh()
 
 
 def _explained(error: TerraformError) -> MachineError | TerraformError:

@@ -184,7 +184,7 @@ def _destroy(site: Site, observed: Observed, options: DownOptions, reporter: eve
 
 
 def _kept(site: Site, cluster: str, disks: Collection[str]) -> dict[str, Any]:
-    """Return the variables of the disks in Terraform's state that exist: it must neither drop nor make one."""
+    """Return the variables of the disks in the state that exist: Terraform must not drop or make one."""
     applied = (site.directory(cluster).variables() or {}).get("volumes", {})
     kept = {}
     for where in sorted(disks):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from stoneware.errors import InputError, MachineError
 from stoneware.platform import Health, Machine, Phase, Platform
@@ -13,20 +13,64 @@ _TAIL_LINES = 12
 _OVER = (Phase.STOPPED,)
 
 
-def find_machine(platform: Platform, name: str) -> Machine:
-    """Return the machine of a name, an id or a unique prefix of the id. Raises InputError."""
+# Labels that machines of a cluster have.
+_CLUSTER, _SERVICE, _SHORT = "stoneware.cluster", "stoneware.service", "stoneware.machine"
+
+
+def _nowhere() -> str:
+    return ""
+
+
+def find_machine(platform: Platform, name: str, *, prefer: Callable[[], str] = _nowhere) -> Machine:
+    """Return the machine of a name, an id, a unique prefix of it, or of a short name in a cluster.
+
+    A service's name stands for its machine where it has one. Where clusters share a short name, the one that
+    `prefer` returns is meant. Raises InputError.
+    """
     found = platform.observe(name)
     if found is not None:
         return found
     machines = platform.machines()
     hits = [machine for machine in machines if len(name) >= 3 and machine.id.startswith(name)]
+    if len(hits) != 1:
+        hits = labelled(machines, name, prefer=prefer)
     if len(hits) == 1:
         return hits[0]
+    if hits:
+        raise InputError(
+            f"{name!r} is not one machine",
+            details=f"There are: {', '.join(machine.name for machine in hits)}.",
+            resolution="name one of them",
+        )
     raise InputError(
         f"there is no machine {name!r}",
         details=f"There are: {', '.join(machine.name for machine in machines)}." if machines else "",
         resolution="stoneware ps -a",
     )
+
+
+def labelled(
+    machines: Sequence[Machine], name: str, *, prefer: Callable[[], str] = _nowhere
+) -> list[Machine]:
+    """Return the machines of a short name, or of a service; in the preferred cluster where it has some."""
+    for label in (_SHORT, _SERVICE):
+        hits = [machine for machine in machines if machine.spec.labels.get(label) == name]
+        if len({machine.spec.labels.get(_CLUSTER) for machine in hits}) > 1:
+            here = prefer()
+            hits = [machine for machine in hits if machine.spec.labels.get(_CLUSTER) == here] or hits
+        if hits:
+            return hits
+    return []
+
+
+def short_name(machine: Machine) -> str:
+    """Return what a machine is called in its cluster; its name where it is in none."""
+    return machine.spec.labels.get(_SHORT) or machine.name
+
+
+def in_cluster(machines: Sequence[Machine], cluster: str) -> list[Machine]:
+    """Return the machines of a cluster."""
+    return [machine for machine in machines if machine.spec.labels.get(_CLUSTER) == cluster]
 
 
 def follow_console(
@@ -45,6 +89,25 @@ def follow_console(
                 yield data
         if over:
             return
+        sleep(POLL)
+
+
+def follow_consoles(
+    platform: Platform, offsets: Mapping[str, int], *, sleep: Callable[[float], None] = time.sleep
+) -> Iterator[tuple[str, bytes]]:
+    """Yield what the consoles of several machines print, until all of them are stopped or gone."""
+    following = dict(offsets)
+    while following:
+        for name in list(following):
+            machine = platform.observe(name)
+            try:
+                data, following[name] = platform.console(name, following[name])
+            except InputError:  # it was removed
+                data = b""
+            if data:
+                yield name, data
+            if machine is None or machine.phase in _OVER:
+                del following[name]
         sleep(POLL)
 
 

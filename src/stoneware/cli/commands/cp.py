@@ -10,8 +10,8 @@ import typer
 
 from stoneware.cli.commands.machines import need_running
 from stoneware.cli.context import open_platform
+from stoneware.cli.finding import find_machine
 from stoneware.errors import InputError
-from stoneware.launch.watch import find_machine
 
 _EXAMPLES = "stoneware cp MACHINE:/etc/hostname .    # or: stoneware cp FILE MACHINE:/tmp/"
 

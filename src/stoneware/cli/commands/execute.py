@@ -11,10 +11,10 @@ import typer
 from stoneware.cli import options
 from stoneware.cli.commands.machines import need_running
 from stoneware.cli.context import open_platform, open_store
+from stoneware.cli.finding import find_machine
 from stoneware.errors import InputError
 from stoneware.launch.command import service_environment
 from stoneware.launch.flags import parse_values
-from stoneware.launch.watch import find_machine
 
 Tty = Annotated[bool, typer.Option("--tty", "-t", help="Give it a terminal.")]
 Interactive = Annotated[bool, typer.Option("--interactive", "-i", help="Give it our standard input.")]

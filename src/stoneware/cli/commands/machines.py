@@ -9,10 +9,11 @@ import typer
 
 from stoneware.cli import listing, options
 from stoneware.cli.context import open_platform, open_store
+from stoneware.cli.finding import find_machine
 from stoneware.cli.output import print_json, print_line, print_table
 from stoneware.errors import InputError, MachineError
 from stoneware.launch.plan import anonymous_volume
-from stoneware.launch.watch import find_machine, wait_until_stopped, wait_until_up
+from stoneware.launch.watch import wait_until_stopped, wait_until_up
 from stoneware.platform import Health, Machine, Phase, Platform
 
 if TYPE_CHECKING:

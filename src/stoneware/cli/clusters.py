@@ -1,0 +1,180 @@
+"""What the commands for clusters share: their options, the file they read, where clusters are kept."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stoneware.errors import InputError, StonewareError
+
+if TYPE_CHECKING:
+    from stoneware.cluster.model import Desired
+    from stoneware.cluster.site import Site
+    from stoneware.compose.model import Cluster
+
+Files = Annotated[
+    list[Path] | None,
+    typer.Option("--file", "-f", metavar="FILE", help="The cluster's file (machines.yaml). Repeatable."),
+]
+Project = Annotated[
+    str, typer.Option("--project-name", "-p", metavar="NAME", help="Another name for the cluster.")
+]
+ValueFiles = Annotated[
+    list[Path] | None,
+    typer.Option("--env-file", metavar="FILE", help="Read variables from it instead of .env. Repeatable."),
+]
+Directory = Annotated[
+    Path | None,
+    typer.Option("--project-directory", metavar="DIR", help="Where relative paths of the file begin."),
+]
+Scale = Annotated[
+    list[str] | None,
+    typer.Option("--scale", metavar="SERVICE=N", help="Another number of replicas. Repeatable."),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show what Terraform says as well.")]
+LockTimeout = Annotated[
+    float,
+    typer.Option(
+        "--lock-timeout",
+        metavar="SECONDS",
+        min=0,
+        help="Seconds to wait for another command that changes the cluster.",
+    ),
+]
+
+_NAMES = ("machines.yaml", "machines.yml", "compose.yaml", "compose.yml")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which cluster a command is about, as the flags say it."""
+
+    files: tuple[Path, ...] = ()
+    project: str = ""
+    env_files: tuple[Path, ...] | None = None
+    directory: Path | None = None
+
+    @property
+    def has_file(self) -> bool:
+        """Say whether there is a file to read, named or found."""
+        where = self.directory or Path()
+        return bool(self.files) or any((where / name).exists() for name in _NAMES)
+
+
+def source(
+    files: Sequence[Path] | None, project: str, env_files: Sequence[Path] | None, directory: Path | None
+) -> Source:
+    """Return what the common flags say."""
+    return Source(tuple(files or ()), project, None if env_files is None else tuple(env_files), directory)
+
+
+def load(found: Source, scale: Sequence[str] | None = None) -> Cluster:
+    """Read the cluster's files. Raises InputError with the places of all that is wrong."""
+    from stoneware.compose import load_cluster
+
+    return load_cluster(
+        found.files,
+        directory=found.directory,
+        environment=os.environ,
+        env_files=found.env_files,
+        project_name=found.project or None,
+        scale=parse_scale(scale or ()),
+    )
+
+
+def parse_scale(texts: Sequence[str]) -> dict[str, int]:
+    """Parse `--scale SERVICE=N`. Raises InputError."""
+    found = {}
+    for text in texts:
+        service, equals, number = text.partition("=")
+        if not (service and equals and number.isdecimal()):
+            raise InputError(f"invalid --scale {text!r}", resolution="for example: --scale web=3")
+        found[service] = int(number)
+    return found
+
+
+def make_site(store: Any, platform: Any) -> Site:
+    """Return the place where this command's clusters are."""
+    from stoneware.cluster.site import Site
+
+    return Site(platform, store, Path(store.home) / "clusters")
+
+
+def name_and_desired(found: Source, site: Site) -> tuple[str, Desired]:
+    """Return a cluster's name and what is wanted of it: by its file, or by the last `up`.
+
+    `-p NAME` without -f means the last `up` of that cluster, wherever its file is.
+    """
+    if found.project and not found.files:
+        applied = site.applied(found.project)
+        if applied is not None:
+            return found.project, applied
+        if not found.has_file:
+            raise unknown_cluster(found.project, site)
+    cluster = load(found)
+    return cluster.name, desired_of(cluster, site)
+
+
+def name_of(found: Source) -> str:
+    """Return the name of the cluster that is meant; one that is named need not have a file."""
+    if found.project and not found.files:
+        return found.project
+    return load(found).name
+
+
+def desired_of(cluster: Cluster, site: Site) -> Desired:
+    """Return what the file wants of the cluster, with the images there are; for looking, not for making."""
+    from stoneware.cluster.desired import desire
+    from stoneware.cluster.secrets import readable_secrets
+    from stoneware.image.references import resolve_image
+
+    pending = set()
+    for service in cluster.services.values():
+        try:
+            resolve_image(site.store, service.image)
+        except InputError:
+            pending.add(service.name)
+    return desire(cluster, site.store, readable_secrets(cluster, os.environ), {}, pending=pending)
+
+
+def unknown_cluster(name: str, site: Site) -> InputError:
+    """Return the error for a name that no cluster has."""
+    from stoneware.cluster.directory import cluster_names
+
+    known = cluster_names(site.clusters)
+    return InputError(
+        f"there is no cluster {name!r}",
+        details=f"There are: {', '.join(known)}." if known else "",
+        resolution="stoneware up    # in the directory of its machines.yaml",
+    )
+
+
+def cluster_here() -> str:
+    """Return the name of the cluster whose file is in the current directory; empty without a good one."""
+    here = Source()
+    if not here.has_file:
+        return ""
+    try:
+        return load(here).name
+    except StonewareError:
+        return ""
+
+
+def ask(question: str, *, yes: bool, why: str) -> None:
+    """Ask on the terminal unless `yes`. Raises typer.Abort for no, InputError without a terminal."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise InputError(
+            why,
+            details="Nobody can be asked: the input is not a terminal. Nothing was done.",
+            resolution="add --yes",
+        )
+    typer.confirm(question, abort=True, err=True)

@@ -1,0 +1,148 @@
+"""plan: what `up` would do, and why."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stoneware.cli import clusters, options
+from stoneware.cli.context import open_platform, open_store
+from stoneware.cli.output import print_json, print_line, say
+
+if TYPE_CHECKING:
+    from stoneware.cluster.images import PlannedImage
+    from stoneware.cluster.model import ClusterPlan, Desired, Observed, Step
+    from stoneware.cluster.site import Site
+
+DIFFERENT = 5
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """All that was found out for a plan."""
+
+    desired: Desired
+    observed: Observed
+    plan: ClusterPlan
+    rollout: tuple[Step, ...]
+    images: dict[str, PlannedImage]
+
+
+def plan(
+    file: clusters.Files = None,
+    project_name: clusters.Project = "",
+    env_file: clusters.ValueFiles = None,
+    project_directory: clusters.Directory = None,
+    *,
+    scale: clusters.Scale = None,
+    recreate: Annotated[
+        bool, typer.Option("--recreate", help="As up --recreate does it: replace what differs.")
+    ] = False,
+    detailed_exitcode: Annotated[
+        bool,
+        typer.Option("--detailed-exitcode", "--exit-code", help="Exit with 5 where something would be done."),
+    ] = False,
+    verbose: clusters.Verbose = False,
+    json_output: options.Json = False,
+) -> None:
+    """Show what up would do, machine by machine, and why; touch nothing.
+
+    What a changed Machinefile will change is known only once it is baked: its machines are then shown
+    as far as they can be.
+    """
+    found = clusters.source(file, project_name, env_file, project_directory)
+    store = open_store()
+    site = clusters.make_site(store, open_platform(store))
+    looked = _look(found, site, scale or (), recreate=recreate)
+    if json_output:
+        print_json(_document(looked))
+    else:
+        _show(looked)
+    if verbose:
+        _show_terraform(site, looked)
+    if detailed_exitcode and (looked.plan.changes or any(one.runs for one in looked.images.values())):
+        raise typer.Exit(DIFFERENT)
+
+
+def _look(found: clusters.Source, site: Site, scale: Any, *, recreate: bool) -> _Looked:
+    import os
+
+    from stoneware.cluster.desired import desire
+    from stoneware.cluster.images import PlannedCatalogue, pending_services, plan_images
+    from stoneware.cluster.observe import observe
+    from stoneware.cluster.plan import make_plan, needs_rollout
+    from stoneware.cluster.secrets import read_secrets
+    from stoneware.terraform.runner import managed_addresses
+
+    cluster = clusters.load(found, scale)
+    values = read_secrets(cluster, os.environ)
+    images = plan_images(cluster, site.store)
+    catalogue = PlannedCatalogue(site.store, images)
+    desired = desire(cluster, catalogue, values, {}, pending=pending_services(images))
+    for warning in (*cluster.warnings, *desired.warnings):
+        say(f"warning: {warning}")
+    managed = managed_addresses(site.directory(cluster.name).path)
+    observed = observe(site.platform, cluster.name, managed=managed)
+    made = make_plan(desired, observed, recreate=recreate)
+    rollout = () if recreate else needs_rollout(made, desired, observed)
+    return _Looked(desired, observed, made, rollout, images)
+
+
+def _document(looked: _Looked) -> dict[str, Any]:
+    from stoneware.cluster.documents import plan_document
+
+    images = [
+        {"image": one.image, "services": list(one.services), "bake": one.runs, "reason": one.reason}
+        for one in looked.images.values()
+    ]
+    return {**plan_document(looked.plan, looked.desired, rollout=looked.rollout), "images": images}
+
+
+def _show(looked: _Looked) -> None:
+    from stoneware.ui.cluster import plan_summary, plan_text
+
+    sys.stdout.write(plan_text(looked.plan))
+    for one in looked.images.values():
+        if one.runs:
+            print_line(f"image {one.image} will be baked: {one.reason}")
+    say(plan_summary(looked.plan))
+    if looked.rollout:
+        names = ", ".join(step.name for step in looked.rollout)
+        say(f"up does not replace what runs well ({names}): stoneware rollout, or stoneware up --recreate")
+
+
+def _show_terraform(site: Site, looked: _Looked) -> None:
+    """Show Terraform's own plan, made in a copy of the cluster's directory."""
+    from stoneware.cluster.apply import ClusterTerraform
+    from stoneware.cluster.directory import ClusterDirectory
+    from stoneware.cluster.events import Silent
+    from stoneware.cluster.tfvars import to_tfvars
+    from stoneware.terraform.runner import STATE_FILE
+
+    if any(not machine.image_id for machine in looked.desired.machines.values()):
+        say("Terraform's plan needs the images: it is shown once they are baked")
+        return
+    name = looked.desired.name
+    with tempfile.TemporaryDirectory(prefix="stoneware-plan-") as scratch:
+        directory = ClusterDirectory(Path(scratch) / name)
+        directory.path.mkdir(mode=0o700)
+        state = site.directory(name).path / STATE_FILE
+        if state.exists():
+            shutil.copy2(state, directory.path / STATE_FILE)
+        variables = to_tfvars(
+            looked.desired,
+            looked.observed,
+            [step.name for step in looked.plan.steps if step.kind == "machine"],
+            applied=site.applied(name),
+            keep_volumes=sorted(looked.observed.volumes),
+        )
+        with ClusterTerraform(site.platform, directory, Silent()) as terraform:
+            terraform.configure(variables)
+            # On stderr with --json, so that nothing else is on stdout.
+            say(terraform.show_plan().rstrip())

@@ -1,0 +1,145 @@
+"""status and drift: how a cluster is, and whether it is as it was declared."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stoneware.cli import clusters, options
+from stoneware.cli.context import open_platform, open_store
+from stoneware.cli.output import print_json, print_line, print_table, say
+
+if TYPE_CHECKING:
+    from stoneware.cluster.drift import DriftReport
+    from stoneware.cluster.model import Desired
+    from stoneware.cluster.site import Site
+
+DIFFERENT = 5
+_CLEAR = "\x1b[H\x1b[2J"
+
+Watch = Annotated[bool, typer.Option("--watch", "-w", help="Look again and again, until Ctrl-C.")]
+Interval = Annotated[
+    float, typer.Option("--interval", metavar="SECONDS", min=0.1, help="With --watch: seconds between
+    looks.")
+]
+
+
+def status(
+    file: clusters.Files = None,
+    project_name: clusters.Project = "",
+    env_file: clusters.ValueFiles = None,
+    project_directory: clusters.Directory = None,
+    *,
+    watch: Watch = False,
+    interval: Interval = 2.0,
+    json_output: options.Json = False,
+) -> None:
+    """Show what runs where, and whether it is what is wanted.
+
+    Image, commit and config of each machine, its phase, health, address and age. With -p NAME alone the
+    cluster is shown as it was last brought up, wherever its file is.
+    """
+    store = open_store()
+    site = clusters.make_site(store, open_platform(store))
+    name, desired = clusters.name_and_desired(
+        clusters.source(file, project_name, env_file, project_directory), site
+    )
+
+    def look() -> None:
+        _show_status(site, name, desired, json_output=json_output)
+
+    _repeat(look, interval if watch else None, clear=not json_output)
+
+
+def _show_status(site: Site, name: str, desired: Desired, *, json_output: bool) -> None:
+    from stoneware.cluster.documents import status_document
+    from stoneware.cluster.observe import observe
+    from stoneware.cluster.status import COLUMNS, status_rows
+    from stoneware.cluster.status import status as status_of
+
+    machines = status_of(desired, observe(site.platform, name), time.time())
+    if json_output:
+        print_json(status_document(name, machines))
+    else:
+        print_table(COLUMNS, status_rows(machines))
+
+
+def drift(
+    file: clusters.Files = None,
+    project_name: clusters.Project = "",
+    env_file: clusters.ValueFiles = None,
+    project_directory: clusters.Directory = None,
+    *,
+    watch: Watch = False,
+    interval: Interval = 10.0,
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="SECONDS", min=0, help="Seconds machines get to answer.")
+    ] = 10.0,
+    json_output: options.Json = False,
+) -> None:
+    """Compare the machines with what was declared.
+
+    Looked at are the images they booted, their config, the files on them, and Terraform's state. Exits
+    with 0 where nothing differs, and with 5 where something does or could not be found out.
+    """
+    store = open_store()
+    site = clusters.make_site(store, open_platform(store))
+    name, desired = clusters.name_and_desired(
+        clusters.source(file, project_name, env_file, project_directory), site
+    )
+    code = 0
+
+    def look() -> None:
+        nonlocal code
+        report = _find_drift(site, name, desired, timeout)
+        _show_drift(report, json_output=json_output)
+        code = 0 if report.in_sync else DIFFERENT
+
+    _repeat(look, interval if watch else None, clear=False)
+    raise typer.Exit(code)
+
+
+def _find_drift(site: Site, name: str, desired: Desired, timeout: float) -> DriftReport:
+    from stoneware.cluster.apply import refreshed
+    from stoneware.cluster.drift import find_drift
+    from stoneware.cluster.inspect import inspect_files
+    from stoneware.cluster.observe import observe
+    from stoneware.terraform.runner import managed_addresses
+
+    managed = managed_addresses(site.directory(name).path)
+    nonces = inspect_files(site.platform, observe(site.platform, name), timeout=timeout)
+    refresh = refreshed(site.platform, site.directory(name))
+    observed = observe(site.platform, name, managed=managed, nonces=nonces)
+    return find_drift(desired, observed, refresh)
+
+
+def _show_drift(report: DriftReport, *, json_output: bool) -> None:
+    from stoneware.cluster.documents import drift_document
+
+    if json_output:
+        print_json(drift_document(report))
+        return
+    rows = [[item.machine, str(item.source), item.what, item.wanted, item.found] for item in report.items]
+    rows += [[one.machine, str(one.source), "", "", f"unknown: {one.reason}"] for one in report.unknown]
+    if rows:
+        print_table(("NAME", "SOURCE", "WHAT", "WANTED", "FOUND"), rows)
+        return
+    count = f"{report.machines} machine{'' if report.machines == 1 else 's'}"
+    print_line(f"{report.cluster}: {count} as declared")
+
+
+def _repeat(look: Callable[[], None], interval: float | None, *, clear: bool) -> None:
+    while True:
+        if interval is not None and clear and sys.stdout.isatty():
+            sys.stdout.write(_CLEAR)
+        look()
+        sys.stdout.flush()
+        if interval is None:
+            return
+        if not clear:
+            say(time.strftime("%H:%M:%S"))
+        time.sleep(interval)

@@ -1,0 +1,112 @@
+"""up: make a cluster what its file says."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stoneware.cli import clusters, options
+from stoneware.cli.context import open_platform, open_store
+from stoneware.cli.output import print_json, say
+from stoneware.ui.progress import Style, make_display
+
+if TYPE_CHECKING:
+    from stoneware.cluster.model import ClusterPlan
+    from stoneware.cluster.up import UpResult
+
+
+def up(
+    file: clusters.Files = None,
+    project_name: clusters.Project = "",
+    env_file: clusters.ValueFiles = None,
+    project_directory: clusters.Directory = None,
+    *,
+    yes: clusters.Yes = False,
+    build: Annotated[
+        bool,
+        typer.Option("--build/--no-build", help="Bake images whose Machinefile or files changed, or do not."),
+    ] = True,
+    recreate: Annotated[
+        bool, typer.Option("--recreate", help="Replace running machines that differ, all at once.")
+    ] = False,
+    scale: clusters.Scale = None,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Return once all machines are well, or at once.")
+    ] = True,
+    wait_timeout: Annotated[
+        float,
+        typer.Option(
+            "--wait-timeout", metavar="SECONDS", min=0, help="Seconds each machine gets to become healthy."
+        ),
+    ] = 300.0,
+    lock_timeout: clusters.LockTimeout = 0.0,
+    progress: Annotated[Style, typer.Option("--progress", help="How to show what is done.")] = Style.AUTO,
+    verbose: clusters.Verbose = False,
+    json_output: options.Json = False,
+) -> None:
+    """Make the cluster what machines.yaml says, and wait until it is healthy.
+
+    Images that are to be built are baked where something changed. Machines that run well are not
+    replaced unless --recreate says so. It asks before machines are replaced or removed.
+    """
+    from stoneware.cluster.up import UpOptions
+    from stoneware.cluster.up import up as bring_up
+    from stoneware.ui.cluster import make_cluster_display
+
+    found = clusters.source(file, project_name, env_file, project_directory)
+    cluster = clusters.load(found, scale)
+    store = open_store()
+    site = clusters.make_site(store, open_platform(store))
+    wanted = UpOptions(build, recreate, wait, wait_timeout, lock_timeout, verbose)
+    with make_cluster_display(progress, sys.stderr) as display:
+        result = bring_up(
+            cluster,
+            site,
+            wanted,
+            reporter=display,
+            bakes=lambda: make_display(progress, sys.stderr),
+            environment=os.environ,
+            confirm=lambda plan: _confirm(plan, yes=yes),
+        )
+    _finish(result, json_output=json_output, quiet=progress is Style.QUIET)
+
+
+def _confirm(plan: ClusterPlan, *, yes: bool) -> None:
+    from stoneware.ui.cluster import plan_summary, plan_text
+
+    say(plan_text(plan, every=False).rstrip("\n"))
+    summary = plan_summary(plan)
+    clusters.ask("Go on?", yes=yes, why=f"this would change machines that are there: {summary}")
+
+
+def _finish(result: UpResult, *, json_output: bool, quiet: bool) -> None:
+    from stoneware.ui.cluster import plan_summary
+    from stoneware.ui.text import duration
+
+    if json_output:
+        print_json(_document(result))
+    elif not quiet:
+        if result.plan.changes:
+            count = len(result.desired.machines)
+            machines = f"{count} machine{'' if count == 1 else 's'}"
+            say(f"{result.desired.name}: {machines} up, {duration(result.seconds)}")
+        else:
+            say(plan_summary(result.plan))
+
+
+def _document(result: UpResult) -> dict[str, Any]:
+    import time
+
+    from stoneware.cluster.documents import plan_document, status_document
+    from stoneware.cluster.status import status
+
+    machines = status(result.desired, result.observed, time.time())
+    return {
+        **plan_document(result.plan, result.desired),
+        "baked": list(result.baked),
+        "status": status_document(result.desired.name, machines),
+        "seconds": round(result.seconds, 3),
+    }
