@@ -23,8 +23,7 @@ _CLEAR = "\x1b[H\x1b[2J"
 
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Look again and again, until Ctrl-C.")]
 Interval = Annotated[
-    float, typer.Option("--interval", metavar="SECONDS", min=0.1, help="With --watch: seconds between
-    looks.")
+    float, typer.Option("--interval", metavar="SECONDS", min=0.1, help="With --watch: seconds between looks.")
 ]
 
 
