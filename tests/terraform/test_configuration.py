@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.terraform.configuration import MODULES, write_configuration
+from stoneware.platform import MachineSpec
+from stoneware.terraform import variables
+from stoneware.terraform.configuration import (
+    CLUSTER_MODULE,
+    CLUSTER_VARIABLES_FILE,
+    LIFT_VOLUMES,
+    MODULES,
+    write_configuration,
+)
 
 
 def test_the_builders_module_and_its_variables(tmp_path: Path) -> None:
@@ -35,6 +43,31 @@ def test_writing_again_replaces_everything_and_keeps_the_state(tmp_path: Path) -
     assert "new" in (tmp_path / "terraform.tfvars.json").read_text()
     assert not (tmp_path / "gone.tf").exists()
     assert (tmp_path / "terraform.tfstate").exists()
+
+
+def test_the_clusters_module_and_what_lifts_its_guard(tmp_path: Path) -> None:
+    tfvars = {"volumes": {"data": {"labels": {}}}}
+    options = {"variables_file": CLUSTER_VARIABLES_FILE}
+    write_configuration(tmp_path, CLUSTER_MODULE, tfvars, overrides=[LIFT_VOLUMES], **options)
+    assert "prevent_destroy = false" in (tmp_path / LIFT_VOLUMES).read_text()
+    assert json.loads((tmp_path / "machines.auto.tfvars.json").read_text()) == tfvars
+    write_configuration(tmp_path, CLUSTER_MODULE, tfvars, **options)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "main.tf",
+        "networks.tf",
+        "volumes.tf",
+        "machines.tf",
+        "variables.tf",
+        "outputs.tf",
+        "machines.auto.tfvars.json",
+    }
+
+
+def test_the_modules_variables_take_what_is_made_for_them() -> None:
+    text = (MODULES / CLUSTER_MODULE / "variables.tf").read_text()
+    declared = text[text.index('variable "machines"') :]
+    made = variables.machine(MachineSpec("m1", "image:x"))
+    assert sorted(made) == sorted(re.findall(r"^    (\w+) += ", declared, re.MULTILINE))
 
 
 def test_there_is_no_such_module(tmp_path: Path) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from stoneware.errors import BuildError, HostError
+from stoneware.errors import BuildError, HostError, InputError, MachineError
 from stoneware.terraform.results import (
     SENSITIVE,
     Diagnostic,
+    Progress,
     TerraformError,
     diagnostics,
     masked,
+    parse_progress,
     parse_state,
     plain,
 )
@@ -70,9 +73,10 @@ def test_a_state_with_modules() -> None:
 
 def test_one_error_of_the_provider_is_shown_as_it_was() -> None:
     cause = HostError("no systemd-nspawn", details="it is not installed", resolution="apt install it")
-    error = TerraformError("apply", (Diagnostic("error", "no systemd-nspawn"),), cause)
+    error = TerraformError("apply", (Diagnostic("error", "no systemd-nspawn"),), (cause,))
     assert (error.brief, error.details, error.resolution) == (cause.brief, cause.details, cause.resolution)
     assert error.exit_code == 3
+    assert error.causes == (cause,)
     assert isinstance(error, BuildError)
 
 
@@ -82,7 +86,61 @@ def test_several_errors_are_listed_and_warnings_left_out() -> None:
         Diagnostic("warning", "beware"),
         Diagnostic("error", "two"),
     )
-    error = TerraformError("apply the changes", found, None)
+    error = TerraformError("apply the changes", found)
     assert error.brief == "Terraform could not apply the changes"
     assert error.details == "one (with terraform_data.a attribute input at main.tf:3)\nfirst\n\ntwo"
     assert (error.location, error.exit_code) == ("main.tf:3", 1)
+
+
+LOCK = """Error message: resource temporarily unavailable
+Lock Info:
+  ID:        28881914-4f20
+  Path:      terraform.tfstate
+  Operation: OperationTypeApply
+  Who:       root@vm
+  Version:   1.11.4
+  Created:   2026-11-23 15:16:35.656851728 +0000 UTC
+  Info:
+
+
+Terraform acquires a state lock to protect the state."""
+
+
+def test_who_holds_a_lock_is_said() -> None:
+    error = TerraformError("plan", (Diagnostic("error", "Error acquiring the state lock", LOCK),))
+    assert error.brief == "another command is working on the same state"
+    assert error.details == "terraform apply by root@vm, since 2026-11-23 15:16:35 UTC (lock 28881914-4f20)"
+
+
+def test_several_errors_of_the_provider_are_kept() -> None:
+    causes = (MachineError("m1 did not boot"), InputError("port 80 is in use"))
+    found = tuple(
+        Diagnostic("error", cause.brief, "", f"stoneware_machine.{n}") for n, cause in enumerate(causes)
+    )
+    error = TerraformError("apply the changes", found, causes)
+    assert error.causes == causes
+    assert error.details == (
+        "m1 did not boot (with stoneware_machine.0)\n\nport 80 is in use (with stoneware_machine.1)"
+    )
+    assert error.exit_code == 1
+    assert TerraformError("apply", found, (causes[1], causes[1])).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("apply_start", "started"),
+        ("apply_progress", "going"),
+        ("apply_complete", "done"),
+        ("apply_errored", "failed"),
+    ],
+)
+def test_progress_is_read_from_events(kind: str, status: str) -> None:
+    hook = {"resource": {"addr": 'a.b["c"]'}, "action": "create", "elapsed_seconds": 10}
+    line = json.dumps({"type": kind, "hook": hook})
+    assert parse_progress(line) == Progress('a.b["c"]', "create", status, 10.0)
+
+
+@pytest.mark.parametrize("line", ['{"type":"version"}', "Apply complete!", ""])
+def test_other_lines_tell_no_progress(line: str) -> None:
+    assert parse_progress(line) is None

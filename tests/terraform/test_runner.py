@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
+import re
 import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from stoneware.errors import BuildError, HostError
-from stoneware.terraform.results import SENSITIVE, State, TerraformError
-from stoneware.terraform.runner import Terraform, has_state
+from stoneware.terraform.results import SENSITIVE, Progress, State, TerraformError
+from stoneware.terraform.runner import Terraform, has_state, managed_addresses, tainted_addresses
 
 from .conftest import Open
 
@@ -135,6 +138,95 @@ def test_a_failing_apply_keeps_what_was_done(tmp_path: Path, open_terraform: Ope
     assert terraform.state().get("terraform_data.a") is not None
     terraform.destroy()
     assert not has_state(tmp_path)
+
+
+def test_progress_tells_of_each_resource(tmp_path: Path, open_terraform: Open) -> None:
+    write(
+        tmp_path,
+        """
+        resource "terraform_data" "a" {
+          for_each = toset(["x", "say \\"hi\\" $${to} %%{all}", "ü"])
+          input    = each.key
+        }
+        resource "terraform_data" "b" {
+          count = 2
+          input = "b"
+        }
+        resource "terraform_data" "c" {
+          input = "c"
+          provisioner "local-exec" { command = "exit 3" }
+        }
+        """,
+    )
+    told: list[Progress] = []
+    terraform = open_terraform()
+    with pytest.raises(TerraformError, match="could not apply"):
+        terraform.apply(progress=told.append)
+    by_address: dict[str, list[tuple[str, str]]] = {}
+    for event in told:
+        by_address.setdefault(event.address, []).append((event.action, event.status))
+    done = [("create", "started"), ("create", "done")]
+    assert by_address == {
+        'terraform_data.a["x"]': done,
+        'terraform_data.a["say \\"hi\\" $${to} %%{all}"]': done,
+        'terraform_data.a["ü"]': done,
+        "terraform_data.b[0]": done,
+        "terraform_data.b[1]": done,
+        "terraform_data.c": [("create", "started"), ("create", "failed")],
+    }
+    # What the file says is what Terraform says, by Terraform's own addresses.
+    assert managed_addresses(tmp_path) == set(by_address)
+    assert managed_addresses(tmp_path) == {resource.address for resource in terraform.state().resources}
+    assert tainted_addresses(tmp_path) == {"terraform_data.c"}
+    told.clear()
+    terraform.destroy(progress=told.append)
+    assert {(event.action, event.status) for event in told} == {("delete", "started"), ("delete", "done")}
+    assert managed_addresses(tmp_path) == frozenset()
+
+
+def test_modules_have_a_place_in_addresses(tmp_path: Path) -> None:
+    instance = {"index_key": "k", "attributes": {}}
+    resources = [
+        {"module": 'module.m["a"]', "mode": "managed", "type": "t", "name": "n", "instances": [instance]},
+        {"mode": "data", "type": "t", "name": "d", "instances": [{}]},
+    ]
+    (tmp_path / "terraform.tfstate").write_text(json.dumps({"version": 4, "resources": resources}))
+    assert managed_addresses(tmp_path) == {'module.m["a"].t.n["k"]'}
+    (tmp_path / "terraform.tfstate").write_text("{ torn")
+    assert managed_addresses(tmp_path) == frozenset()
+
+
+def test_who_works_on_the_state_is_said(tmp_path: Path, open_terraform: Open) -> None:
+    write(
+        tmp_path,
+        """
+        resource "terraform_data" "a" {
+          provisioner "local-exec" { command = "touch begun; while [ ! -e go ]; do sleep 0.05; done" }
+        }
+        """,
+    )
+    errors: list[TerraformError] = []
+
+    def collide() -> None:
+        try:
+            second.plan()
+        except TerraformError as error:
+            errors.append(error)
+
+    first, second = open_terraform(), open_terraform()
+    applying = threading.Thread(target=first.apply)
+    applying.start()
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "begun").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    try:
+        collide()
+    finally:
+        (tmp_path / "go").touch()
+        applying.join()
+    [error] = errors
+    assert error.brief == "another command is working on the same state"
+    assert re.match(r"terraform apply by \S+@\S+, since \d{4}-\d\d-\d\d .* UTC", error.details)
 
 
 def test_a_stale_plan_is_refused(tmp_path: Path, open_terraform: Open) -> None:

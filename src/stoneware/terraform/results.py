@@ -129,19 +129,42 @@ class State:
         return next((resource for resource in self.resources if resource.address == address), None)
 
 
-class TerraformError(BuildError):
-    """Terraform failed; `diagnostics` says how. The exit code is that of the provider's own error, if any."""
+@dataclass(frozen=True)
+class Progress:
+    """What an apply does with one resource right now.
 
-    def __init__(self, what: str, diagnostics: tuple[Diagnostic, ...], cause: StonewareError | None) -> None:
+    `action` is create, update, delete or read; `status` is started, going, done or failed. A replacement is
+    a delete and a create. `seconds` counts from the start.
+    """
+
+    address: str
+    action: str
+    status: str
+    seconds: float = 0.0
+
+
+class TerraformError(BuildError):
+    """Terraform failed; `diagnostics` says how, `causes` are the provider's own errors behind it.
+
+    One cause is shown as it was. The exit code is that of the causes, if they agree.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        diagnostics: tuple[Diagnostic, ...],
+        causes: tuple[StonewareError, ...] = (),
+    ) -> None:
         errors = [diagnostic for diagnostic in diagnostics if diagnostic.severity == "error"]
-        if cause is not None and len(errors) <= 1:
+        if len(causes) == 1 and len(errors) <= 1:
+            [cause] = causes
             super().__init__(
                 cause.brief, details=cause.details, resolution=cause.resolution, location=cause.location
             )
         elif len(errors) == 1 and errors[0].summary == "Error acquiring the state lock":
             super().__init__(
                 "another command is working on the same state",
-                details=errors[0].detail,
+                details=_holder(errors[0].detail),
                 resolution="wait until it has ended, then run this command again",
             )
         else:
@@ -151,8 +174,20 @@ class TerraformError(BuildError):
                 location=errors[0].location if errors else "",
             )
         self.diagnostics = diagnostics
-        if cause is not None:
-            self.exit_code = cause.exit_code
+        self.causes = causes
+        codes = {cause.exit_code for cause in causes}
+        if len(codes) == 1:
+            self.exit_code = codes.pop()
+
+
+def _holder(text: str) -> str:
+    """Return who holds a lock, out of Terraform's words about it, or these words."""
+    found = dict(re.findall(r"^\s*(Who|Operation|Created|ID):[ ]+(\S.*)$", text, re.MULTILINE))
+    if "Who" not in found:
+        return text
+    operation = found.get("Operation", "").removeprefix("OperationType").lower() or "a command"
+    since = found.get("Created", "").partition(".")[0]
+    return f"terraform {operation} by {found['Who']}, since {since} UTC (lock {found.get('ID', '')})"
 
 
 def events(stdout: str) -> Iterator[dict[str, Any]]:
@@ -165,6 +200,25 @@ def events(stdout: str) -> Iterator[dict[str, Any]]:
 def message(line: str) -> str:
     """Return what an event says to people, or the line itself where it is no event."""
     return str(json.loads(line).get("@message", "")) if line.startswith("{") else line
+
+
+_STATUS = {
+    "apply_start": "started",
+    "apply_progress": "going",
+    "apply_complete": "done",
+    "apply_errored": "failed",
+}
+
+
+def parse_progress(line: str) -> Progress | None:
+    """Return what a line of `-json` output tells of one resource, or None."""
+    event = json.loads(line) if line.startswith("{") else {}
+    status = _STATUS.get(event.get("type", ""))
+    if status is None:
+        return None
+    hook = event["hook"]
+    seconds = float(hook.get("elapsed_seconds", 0))
+    return Progress(hook["resource"]["addr"], hook.get("action", ""), status, seconds)
 
 
 def diagnostics(stdout: str, stderr: str) -> tuple[Diagnostic, ...]:

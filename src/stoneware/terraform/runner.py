@@ -22,13 +22,17 @@ from stoneware.errors import HostError, StonewareError
 from stoneware.process import tool_environment
 from stoneware.terraform import results
 from stoneware.terraform.engine import BinaryEngine, Engine, LibraryEngine, Output
-from stoneware.terraform.results import Applied, Plan, State, TerraformError
+from stoneware.terraform.results import Applied, Plan, Progress, State, TerraformError
+from stoneware.terraform.statefile import STATE_FILE, has_state, managed_addresses, tainted_addresses
+
+__all__ = ["SOURCE", "STATE_FILE", "Terraform", "has_state", "managed_addresses", "tainted_addresses"]
 
 SOURCE = "stoneware.local/stoneware/stoneware"  # address of our provider in `required_providers`
 PLAN_FILE = "stoneware.tfplan"
-STATE_FILE = "terraform.tfstate"
 _SOCKET = "provider.sock"
 _SOCKET_PATH_LIMIT = 100  # sun_path holds 108 bytes
+
+OnProgress = Callable[[Progress], None]
 
 
 class InProcessProvider(Protocol):
@@ -122,33 +126,42 @@ class Terraform:
             self._command("show the plan", ["show", "-no-color", str(file)])
         return results.parse_plan(json.loads(shown.stdout), file, results.diagnostics(done.stdout, ""))
 
-    def apply(self, plan: Plan | None = None) -> Applied:
-        """Do what a plan says, or plan and do it in one go."""
+    def apply(self, plan: Plan | None = None, *, progress: OnProgress | None = None) -> Applied:
+        """Do what a plan says, or plan and do it in one go; `progress` is told of each resource."""
         if plan is None and self._verbose:
             plan = self.plan()  # so that the plan is shown as Terraform shows it
         target = [str(plan.file)] if plan else ["-auto-approve"]
         argv = ["apply", "-json", *self._common, *self._locking, *self._parallelism, *target]
         try:
-            done = self._command("apply the changes", argv)
+            done = self._command("apply the changes", argv, progress=progress)
         finally:
             if plan:
                 plan.file.unlink(missing_ok=True)
         return results.parse_applied(done.stdout)
 
-    def destroy(self, *, adopt: Mapping[str, str] | None = None) -> Applied:
+    def destroy(
+        self, *, adopt: Mapping[str, str] | None = None, progress: OnProgress | None = None
+    ) -> Applied:
         """Destroy everything in the state.
 
         `adopt` maps addresses to the ids of objects that exist, and that the state may lack because a kill
         came between their creation and the writing of the state: they are imported first.
         """
-        for address, identity in (adopt or {}).items():
-            if self.state().get(address) is None:
-                self.import_(address, identity)
+        self.adopt(adopt or {})
         done = self._command(
             "destroy what it created",
             ["destroy", "-json", "-auto-approve", *self._common, *self._locking, *self._parallelism],
+            progress=progress,
         )
         return results.parse_applied(done.stdout)
+
+    def adopt(self, objects: Mapping[str, str]) -> tuple[str, ...]:
+        """Import those objects (address to id) that the state lacks, and return their addresses."""
+        known = managed_addresses(self.directory)
+        missing = tuple(address for address in objects if address not in known)
+        for address in missing:
+            self.import_(address, objects[address])
+        return missing
 
     def import_(self, address: str, identity: str) -> None:
         """Take an existing object into the state."""
@@ -165,19 +178,21 @@ class Terraform:
         done = self._command("read the state", ["show", "-json"], quiet=True)
         return results.parse_state(json.loads(done.stdout))
 
-    def _command(self, what: str, argv: Sequence[str], *, quiet: bool = False) -> Output:
-        verbose = None if quiet else self._verbose
+    def _command(
+        self, what: str, argv: Sequence[str], *, quiet: bool = False, progress: OnProgress | None = None
+    ) -> Output:
         with self._busy:
             self.prepare()
             done = self._engine.run(
                 [f"-chdir={self.directory}", *argv],
                 self._environment,
-                (lambda line: verbose(results.message(line))) if verbose else None,
+                _listener(None if quiet else self._verbose, progress),
             )
             failures = self._provider.take_failures() if self._provider else []
         if done.code != 0:
+            found = results.diagnostics(done.stdout, done.stderr)
             cause = failures[0] if len(failures) == 1 else None
-            raise TerraformError(what, results.diagnostics(done.stdout, done.stderr), cause) from cause
+            raise TerraformError(what, found, tuple(failures)) from cause
         return done
 
     def _make_environment(self, extra: Mapping[str, str]) -> dict[str, str]:
@@ -194,13 +209,20 @@ class Terraform:
         return tool_environment({**ours, **extra})
 
 
-def has_state(directory: Path) -> bool:
-    """Return whether the state in a directory knows of any resource, without running Terraform."""
-    try:
-        state = json.loads((directory / STATE_FILE).read_bytes())
-    except (FileNotFoundError, ValueError):
-        return False
-    return bool(state.get("resources"))
+def _listener(
+    verbose: Callable[[str], None] | None, progress: OnProgress | None
+) -> Callable[[str], None] | None:
+    if verbose is None and progress is None:
+        return None
+
+    def listen(line: str) -> None:
+        if verbose is not None:
+            verbose(results.message(line))
+        event = results.parse_progress(line) if progress is not None else None
+        if progress is not None and event is not None:
+            progress(event)
+
+    return listen
 
 
 def _reattach(source: str, socket: Path) -> str:

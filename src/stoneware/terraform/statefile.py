@@ -1,0 +1,51 @@
+"""Reading Terraform's state file directly: no process is started for a question that a file answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+STATE_FILE = "terraform.tfstate"
+
+
+def has_state(directory: Path) -> bool:
+    """Return whether the state in a directory knows of any resource."""
+    return any(True for _ in _instances(directory))
+
+
+def managed_addresses(directory: Path) -> frozenset[str]:
+    """Return the addresses of all resources in a directory's state; none where there is no state."""
+    return frozenset(address for address, _ in _instances(directory))
+
+
+def tainted_addresses(directory: Path) -> frozenset[str]:
+    """Return the addresses of resources whose creation failed: the next apply makes them anew."""
+    return frozenset(
+        address for address, instance in _instances(directory) if instance.get("status") == "tainted"
+    )
+
+
+def _instances(directory: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    try:
+        state = json.loads((directory / STATE_FILE).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return
+    for resource in state.get("resources") or ():
+        if resource.get("mode") != "managed":
+            continue
+        module = f"{resource['module']}." if resource.get("module") else ""
+        for instance in resource.get("instances", ()):
+            yield f"{module}{resource['type']}.{resource['name']}{_index(instance)}", instance
+
+
+def _index(instance: dict[str, Any]) -> str:
+    key = instance.get("index_key")
+    if key is None:
+        return ""
+    if not isinstance(key, str):
+        return f"[{key}]"
+    # As Terraform writes them: quotes of its language, whose templates begin with ${ and %{.
+    quoted = json.dumps(key, ensure_ascii=False).replace("${", "$${").replace("%{", "%%{")
+    return f"[{quoted}]"
