@@ -132,16 +132,16 @@ def name_of(found: Source) -> str:
 def desired_of(cluster: Cluster, site: Site) -> Desired:
     """Return what the file wants of the cluster, with the images there are; for looking, not for making."""
     from stoneware.cluster.desired import desire
-    from stoneware.cluster.secrets import readable_secrets
-    from stoneware.image.references import resolve_image
 
-    pending = set()
-    for service in cluster.services.values():
-        try:
-            resolve_image(site.store, service.image)
-        except InputError:
-            pending.add(service.name)
-    return desire(cluster, site.store, readable_secrets(cluster, os.environ), {}, pending=pending)
+    return desire(cluster, site.store, {}, applied_secrets(cluster.name, site), check=False)
+
+
+def applied_secrets(cluster: str, site: Site) -> dict[str, str]:
+    """Return the versions of the secrets that the last `up` gave the machines."""
+    from stoneware.cluster.tfvars import applied_versions
+
+    applied = site.applied(cluster)
+    return {} if applied is None else applied_versions(applied)
 
 
 def unknown_cluster(name: str, site: Site) -> InputError:

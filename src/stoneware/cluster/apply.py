@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from types import TracebackType
@@ -12,6 +12,7 @@ from typing import Any, Self
 from stoneware.cluster import events
 from stoneware.cluster.directory import ClusterDirectory
 from stoneware.cluster.model import Observed
+from stoneware.cluster.plan import address
 from stoneware.errors import MachineError
 from stoneware.platform import Platform
 from stoneware.provider.server import ProviderServer
@@ -22,21 +23,14 @@ from stoneware.terraform.configuration import (
     write_configuration,
 )
 from stoneware.terraform.guard import check_plan
-from stoneware.terraform.results import Change, Plan, TerraformError
+from stoneware.terraform.results import Change, Progress, TerraformError
 from stoneware.terraform.runner import Terraform, has_state, tainted_addresses
 
 _LOCK_TIMEOUT = 60.0  # seconds that the Terraform of a killed command may take to end
-_RESOURCES = {
-    "machine": "stoneware_machine.machine",
-    "network": "stoneware_network.network",
-    "volume": "stoneware_volume.volume",
-}
+_MACHINES = "stoneware_machine.machine["
+_VOLUMES = "stoneware_volume.volume["
+_DOING = {"create": "creating", "delete": "stopping", "update": "updating"}
 _DONE = {"create": "created", "delete": "removed", "update": "changed"}
-
-
-def address(kind: str, name: str) -> str:
-    """Return the address of a machine (by its short name), network or volume."""
-    return f"{_RESOURCES[kind]}[{json.dumps(name)}]"
 
 
 def key_of(text: str) -> str:
@@ -46,12 +40,12 @@ def key_of(text: str) -> str:
 
 def is_volume(text: str) -> bool:
     """Say whether an address is that of a disk."""
-    return text.startswith(f"{_RESOURCES['volume']}[")
+    return text.startswith(_VOLUMES)
 
 
 def machine_of(text: str) -> str:
     """Return the short name of the machine at an address, or nothing where it is no machine."""
-    return key_of(text) if text.startswith(f"{_RESOURCES['machine']}[") else ""
+    return key_of(text) if text.startswith(_MACHINES) else ""
 
 
 class ClusterTerraform:
@@ -113,24 +107,30 @@ class ClusterTerraform:
             self._reporter.emit(events.Note(f"took {place} into Terraform's state, which lacked it"))
         return adopted
 
-    def apply(self, allowed: AbstractSet[str], *, doomed: AbstractSet[str] = frozenset()) -> Plan | None:
+    def apply(
+        self,
+        allowed: AbstractSet[str],
+        *,
+        again: Collection[str] = (),
+        doomed: AbstractSet[str] = frozenset(),
+    ) -> None:
         """Plan the whole configuration, refuse what is not allowed, apply the rest.
 
-        `doomed` are volumes that the user has said may be destroyed. Return the plan, None without changes.
+        `again` are machines to replace whether Terraform sees a reason or not; `doomed` are volumes that the
+        user has said may be destroyed.
         """
-        plan = self._terraform.plan()
+        plan = self._terraform.plan(replace=sorted(again))
         spared = tuple(change for change in plan.changes if change.address not in doomed)
         check_plan(replace(plan, changes=spared), allowed=allowed | tainted_addresses(self._directory.path))
         if plan.noop:
             plan.file.unlink(missing_ok=True)
-            return None
+            return
         try:
-            self._terraform.apply(plan)
+            self._terraform.apply(plan, progress=self._progress)
         except TerraformError as error:
             raise _explained(error) from error
         for change in plan.changes:
             self._tell(change)
-        return plan
 
     def refresh(self) -> tuple[Change, ...]:
         """Return what changed behind Terraform's back, and what the last apply lacks; changes nothing."""
@@ -145,6 +145,12 @@ class ClusterTerraform:
             return self._terraform.show(plan)
         finally:
             plan.file.unlink(missing_ok=True)
+
+    def _progress(self, progress: Progress) -> None:
+        """Show a machine that is being made, changed or removed; what comes after is watched by others."""
+        name = machine_of(progress.address)
+        if name and progress.status in ("started", "going") and progress.action in _DOING:
+            self._reporter.emit(events.MachineProgress(name, _DOING[progress.action], ""))
 
     def _tell(self, change: Change) -> None:
         if change.noop or machine_of(change.address):

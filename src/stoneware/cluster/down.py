@@ -76,7 +76,7 @@ def down(
     directory = site.directory(name)
     with cluster_lock(directory.lock_path, COMMAND, timeout=options.lock_timeout):
         observed = observe(site.platform, name, managed=managed_addresses(directory.path))
-        applied = site.applied(name)
+        applied = _applied_last(site, name)
         doomed = _doomed(observed, volumes=options.volumes)
         if doomed.nothing and not observed.managed and not directory.exists():
             raise _not_up(name, doomed.kept)
@@ -94,6 +94,13 @@ def down(
     return DownResult(
         name, doomed.machines, doomed.networks, doomed.volumes, doomed.kept, time.monotonic() - started
     )
+
+
+def _applied_last(site: Site, name: str) -> Desired | None:
+    try:
+        return site.applied(name)
+    except InputError:  # damaged: then the machines stop in any order
+        return None
 
 
 def _has_machines(observed: Observed) -> bool:

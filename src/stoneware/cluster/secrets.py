@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 
 from stoneware.cluster.desired import secret_name
@@ -35,15 +34,6 @@ def read_secrets(cluster: Cluster, environment: Mapping[str, str]) -> dict[str, 
             details="\n".join(missing),
             resolution="write the file, or export the variable, and run the command again",
         )
-    return values
-
-
-def readable_secrets(cluster: Cluster, environment: Mapping[str, str]) -> dict[str, Secret]:
-    """Return the values that can be read now; for looking at a cluster, which needs none of them."""
-    values = {}
-    for key in used_secrets(cluster):
-        with contextlib.suppress(_MissingError):
-            values[key] = _read(cluster.secrets[key], environment)
     return values
 
 

@@ -9,13 +9,13 @@ from typing import Any
 
 from stoneware.bake.api import Place
 from stoneware.cluster import events
-from stoneware.cluster.apply import ClusterTerraform, address
+from stoneware.cluster.apply import ClusterTerraform
 from stoneware.cluster.desired import desire, secret_name
 from stoneware.cluster.images import Displays, bake_images
 from stoneware.cluster.lock import cluster_lock
 from stoneware.cluster.model import Action, ClusterPlan, Desired, Observed, Step
 from stoneware.cluster.observe import observe
-from stoneware.cluster.plan import make_plan, needs_rollout
+from stoneware.cluster.plan import address, make_plan, needs_rollout
 from stoneware.cluster.secrets import put_secrets, read_secrets, used_secrets
 from stoneware.cluster.site import Site
 from stoneware.cluster.tfvars import to_tfvars
@@ -91,7 +91,7 @@ def up(
         directory.keep_origin({"secrets": _secret_names(cluster, directory.origin())})
         versions = put_secrets(site.platform, cluster.name, values)
         desired = desire(cluster, site.store, values, versions)
-        for warning in (*cluster.warnings, *desired.warnings):
+        for warning in desired.warnings:
             reporter.emit(events.Note(warning, warning=True))
         observed = observe(site.platform, cluster.name, managed=managed_addresses(directory.path))
         plan = make_plan(desired, observed, recreate=options.recreate)
@@ -128,7 +128,7 @@ class _Run:
         self._watch = Watch(self.site.platform, self.reporter, self.options.wait_timeout)
         self._actions = {step.name: step.action for step in self.plan.steps if step.kind == "machine"}
         self._others = [step for step in self.plan.changes if step.kind != "machine"]
-        self._applied = self.site.applied(self.desired.name)
+        self._applied = self._applied_last()
 
     def run(self) -> None:
         """Do what the plan says."""
@@ -143,6 +143,15 @@ class _Run:
                 self._expect(wave)
         if self.options.wait:
             self._watch.until_all()
+
+    def _applied_last(self) -> Desired | None:
+        try:
+            return self.site.applied(self.desired.name)
+        except (
+            InputError
+        ) as error:  # damaged: every machine is brought to what is wanted, and it is written anew
+            self.reporter.emit(events.Note(error.brief, warning=True))
+            return None
 
     def _waves(self, terraform: ClusterTerraform) -> None:
         self._remove_unmanaged()
@@ -159,6 +168,10 @@ class _Run:
             self._expect(wave)
         if first:  # the last machine is gone from the file
             self._apply(terraform, removed, done)
+        managed = self.observed.managed or frozenset()
+        for step in self._others:
+            if step.action is Action.REMOVE and address(step.kind, step.name) not in managed:
+                self.site.platform.destroy_network(step.name)
 
     def _changes(self, name: str) -> bool:
         return self._actions[name] not in (Action.NONE, Action.ADOPT)
@@ -192,7 +205,8 @@ class _Run:
         started = time.monotonic()
         for name in names:
             self._watch.begin(name, str(self._actions[name]))
-        terraform.apply(allowed)
+        again = [address("machine", name) for name in names if self._actions[name] is Action.REPLACE]
+        terraform.apply(allowed, again=again)
         for name in names:
             if self._actions[name] is Action.REMOVE:
                 seconds = time.monotonic() - started

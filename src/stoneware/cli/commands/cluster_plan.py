@@ -84,8 +84,9 @@ def _look(found: clusters.Source, site: Site, scale: Any, *, recreate: bool) -> 
     values = read_secrets(cluster, os.environ)
     images = plan_images(cluster, site.store)
     catalogue = PlannedCatalogue(site.store, images)
-    desired = desire(cluster, catalogue, values, {}, pending=pending_services(images))
-    for warning in (*cluster.warnings, *desired.warnings):
+    versions = clusters.applied_secrets(cluster.name, site)
+    desired = desire(cluster, catalogue, values, versions, pending=pending_services(images))
+    for warning in desired.warnings:
         say(f"warning: {warning}")
     managed = managed_addresses(site.directory(cluster.name).path)
     observed = observe(site.platform, cluster.name, managed=managed)
