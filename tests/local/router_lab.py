@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -133,11 +133,20 @@ class Lab:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
-    def machine(self, name: str, hostname: str = "") -> Fake:
+    def network(self, *names: str) -> None:
+        for name in names:
+            (self.store.data / "networks" / name).mkdir(parents=True, exist_ok=True)
+
+    def machine(
+        self, name: str, hostname: str = "", networks: Sequence[str] = (), names: Sequence[str] = ()
+    ) -> Fake:
         """Attach a machine, as the engine does, with its port in the bridge but no address yet."""
         gate = self.router
         id = f"m{os.urandom(4).hex()}"
-        lease = gate.attach(self.directory(name), id=id, name=name, hostname=hostname or name)
+        self.network(*networks)
+        lease = gate.attach(
+            self.directory(name), id=id, name=name, hostname=hostname or name, networks=networks, names=names
+        )
         fake = Fake(f"swt-{id}", id, lease)
         self.fakes.append(fake)
         run(["ip", "netns", "add", fake.namespace])

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from stoneware.files import read_json, write_json
-from stoneware.local import network_namespace, router, router_setup
+from stoneware.local import network_namespace, router, router_servers, router_setup
 from stoneware.platform import PortMapping
 from stoneware.process import run
 from tests.local import router_lab
@@ -59,7 +59,7 @@ def test_two_commands_at_once_make_one_router(lab: Lab) -> None:
 
 def damage_kill(helper: str) -> Callable[[router.Router], None]:
     def kill(gate: router.Router) -> None:
-        process = getattr(router_setup, helper)(gate.layout).process()
+        process = getattr(router_servers, helper)(gate.layout).process()
         assert process is not None
         os.kill(process.pid, signal.SIGKILL)
 
@@ -85,16 +85,16 @@ def damage_state(key: str, value: object) -> Callable[[router.Router], None]:
 
 def damage_records(gate: router.Router) -> None:
     """Lose the records of the servers, which run on: the command was killed before it wrote them."""
-    for helper in (router_setup.metadata(gate.layout), router_setup.dnsmasq(gate.layout)):
+    for helper in (router_servers.metadata(gate.layout), router_servers.dnsmasq(gate.layout)):
         helper.record.unlink()
 
 
 def damage_reuse(gate: router.Router) -> None:
     """Make the record name a living process that is not the server: its number was given away again."""
-    process = router_setup.metadata(gate.layout).process()
+    process = router_servers.metadata(gate.layout).process()
     assert process is not None
     os.kill(process.pid, signal.SIGKILL)
-    write_json(router_setup.metadata(gate.layout).record, {"pid": os.getpid(), "start": process.start})
+    write_json(router_servers.metadata(gate.layout).record, {"pid": os.getpid(), "start": process.start})
 
 
 DAMAGES: dict[str, Callable[[router.Router], None]] = {
@@ -156,21 +156,21 @@ def test_teardown_leaves_nothing_and_may_be_repeated(lab: Lab) -> None:
     fake = lab.machine("h1")
     lab.router.publish(fake.lease, [PortMapping("127.0.0.1", 0, 80)])
     gate = lab.router
-    helpers = [router_setup.metadata(gate.layout).process(), router_setup.dnsmasq(gate.layout).process()]
+    helpers = [router_servers.metadata(gate.layout).process(), router_servers.dnsmasq(gate.layout).process()]
     fake.end()
     router.teardown(lab.store)
     assert network_namespace.identity(gate.namespace) is None
     assert not Path(f"/sys/class/net/{gate.namespace}").exists()
     assert not network_namespace.has_table("ip", gate.layout.table)
     assert not gate.layout.runtime.exists()
-    assert all(item and not router_setup.metadata(gate.layout).process() for item in helpers)
+    assert all(item and not router_servers.metadata(gate.layout).process() for item in helpers)
     assert gate.layout.digest not in Path("/run/stoneware/ports.json").read_text()
     router.teardown(lab.store)
     assert router.ensure(lab.store).subnet == gate.subnet
 
 
 def test_helpers_hold_no_descriptors_of_the_command(lab: Lab) -> None:
-    process = router_setup.metadata(lab.router.layout).process()
+    process = router_servers.metadata(lab.router.layout).process()
     assert process is not None
     descriptors = Path(f"/proc/{process.pid}/fd")
     assert str((descriptors / "0").readlink()) == "/dev/null"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from stoneware.files import read_json, write_json
-from stoneware.local import router, router_setup
+from stoneware.local import router, router_servers
 from stoneware.process import run
 from tests.local import router_lab
 from tests.local.router_lab import FLAVOR, NAME_URL, Lab, wait_until
@@ -159,8 +159,8 @@ def test_names_are_asked_of_a_resolver_on_the_hosts_loopback(
 ) -> None:
     """Where the host's resolv.conf names only 127.x, machines ask that server through the host."""
     (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.77\n")
-    monkeypatch.setattr(router_setup, "_RESOLV_CONF", tmp_path / "resolv.conf")
-    monkeypatch.setattr(router_setup, "_RESOLVED", tmp_path / "none")
+    monkeypatch.setattr(router_servers, "_RESOLV_CONF", tmp_path / "resolv.conf")
+    monkeypatch.setattr(router_servers, "_RESOLVED", tmp_path / "none")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server, ThreadPoolExecutor(1) as pool:
         server.bind(("127.0.0.77", 53))
         server.settimeout(10)

@@ -224,7 +224,7 @@ def test_forwards_go_into_the_map_of_their_address() -> None:
 def test_attached_machines_are_files_that_dnsmasq_reads(tmp_path: Path) -> None:
     attached = router_dns.Attached(tmp_path / "sub" / "store")
     attached.prepare()
-    attached.add("m1", Lease("10.0.0.2", "42:01:0a:00:00:02"), "h1", "h1.example")
+    attached.add("m1", Lease("10.0.0.2", "42:01:0a:00:00:02"), ("h1", "h1.example"))
     assert (attached.directory / "dhcp" / "m1").read_text() == (
         "42:01:0a:00:00:02,id:*,10.0.0.2,h1,infinite\n"
     )
@@ -232,8 +232,8 @@ def test_attached_machines_are_files_that_dnsmasq_reads(tmp_path: Path) -> None:
         "10.0.0.2 h1 h1.example h1.local.c.stoneware.internal\n"
     )
     assert attached.pins() == [router_rules.Pin("vb-m1", "42:01:0a:00:00:02", "10.0.0.2")]
-    assert attached.remove("m1")
-    assert not attached.remove("m1")
+    assert attached.remove("m1") == router_rules.Pin("vb-m1", "42:01:0a:00:00:02", "10.0.0.2")
+    assert attached.remove("m1") is None
     assert attached.pins() == []
 
 

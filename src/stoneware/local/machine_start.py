@@ -25,6 +25,7 @@ from stoneware.platform import MachineSpec
 
 _NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
 _HOSTNAME = re.compile(rf"{_NAME.pattern}(?:\.{_NAME.pattern})*")
+_DNS_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}")
 _RESTART = re.compile(r"no|always|unless-stopped|on-failure(?::[0-9]{1,9})?")
 _UNIT_TIMEOUT = 10.0  # seconds for systemd to forget a unit that has ended
 _LEADER_TIMEOUT = 30.0  # seconds for nspawn to set a machine up; 0.1 s on an idle computer
@@ -42,6 +43,13 @@ def check_spec(spec: MachineSpec) -> None:
         raise InputError(
             f"{spec.hostname!r} is not a host name", resolution="stoneware run --hostname web-1 …"
         )
+    for name in spec.names:
+        if not _DNS_NAME.fullmatch(name):
+            raise InputError(
+                f"{name!r} cannot be a name of the machine {spec.name!r}",
+                details="Letters, digits, dashes, underscores and dots; a letter, digit or underscore first.",
+                resolution="rename the service or the network alias it comes from",
+            )
     if not _RESTART.fullmatch(spec.restart):
         raise InputError(
             f"{spec.restart!r} is not a restart policy",

@@ -26,12 +26,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM; return 1 when the address cannot be had."""
     options = _parse(arguments)
     home = Path(options.home)
-    machines = home / "data" / "machines"
+    machines, secrets = home / "data" / "machines", home / "data" / "secrets"
     if options.machine:
         only = machines / options.machine
-        server = Server(home / "project.json", lambda _address: only if only.is_dir() else None)
+        server = Server(home / "project.json", lambda _address: only if only.is_dir() else None, secrets)
     else:
-        server = Server(home / "project.json", Peers(machines).find)
+        server = Server(home / "project.json", Peers(machines).find, secrets)
     host, _, port = options.listen.rpartition(":")
     try:
         listener = listen(host, int(port))

@@ -1,6 +1,7 @@
 """Compute Engine's metadata protocol over HTTP: headers, methods and codes around the tree.
 
-Beyond Compute Engine's paths there are `GET /stoneware/v1/files/NAME`, a file that the machine was given, and
+Beyond Compute Engine's paths there are `GET /stoneware/v1/files/NAME`, a file that the machine was given,
+`GET /stoneware/v1/secrets/NAME`, a secret of its own as it is now (its version is the ETag), and
 `PUT /stoneware/v1/results/NAME`, a file that it hands back.
 """
 
@@ -21,6 +22,7 @@ from aiohttp import web
 
 from stoneware.local import metadata_state as state
 from stoneware.local import metadata_tree as tree
+from stoneware.local.metadata_secrets import SECRETS, secret_for
 from stoneware.local.metadata_watch import Watcher
 
 ADDRESS = "169.254.169.254"
@@ -76,11 +78,12 @@ async def _expected(request: web.BaseRequest) -> None:
 class Server:
     """Answers one request after another; holds nothing that could not be read again.
 
-    `identify` finds the directory of the machine that has an address.
+    `identify` finds the directory of the machine that has an address; `secrets` is the store's directory.
     """
 
-    def __init__(self, project_file: Path, identify: Callable[[str], Path | None]) -> None:
+    def __init__(self, project_file: Path, identify: Callable[[str], Path | None], secrets: Path) -> None:
         self._identify = identify
+        self._secrets = secrets
         self._trees = state.Trees(project_file)
         self._watcher = Watcher(self._trees.stamps)
 
@@ -114,6 +117,8 @@ class Server:
             return await self._metadata(request, machine, path)
         if path.startswith(FILES):
             return await self._file(request, machine, path.removeprefix(FILES))
+        if path.startswith(SECRETS):
+            return self._secret(request, machine, path.removeprefix(SECRETS))
         if path.startswith(RESULTS):
             return await self._result(request, machine, path.removeprefix(RESULTS))
         return self._redirect(request, path) if path == ROOT.rstrip("/") else _not_found(path)
@@ -218,6 +223,14 @@ class Server:
             return _not_found(request.path)
         headers = {**_HEADERS, "Content-Type": "application/octet-stream"}
         return web.FileResponse(path, chunk_size=_BLOCK, headers=headers)
+
+    def _secret(self, request: web.BaseRequest, machine: Path, name: str) -> web.Response:
+        if request.method not in {"GET", "HEAD"}:
+            return _not_allowed("GET, HEAD")
+        secret = secret_for(machine, self._secrets, name)
+        if secret is None:
+            return _not_found(request.path)
+        return _reply(secret.value, "application/octet-stream", ETag=secret.version, Cache_Control="no-store")
 
     async def _result(self, request: web.BaseRequest, machine: Path, name: str) -> web.Response:
         if request.method != "PUT":

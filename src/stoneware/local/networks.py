@@ -120,3 +120,19 @@ def _read(path: Path, users: Mapping[str, list[str]]) -> Network:
         labels=document.get("labels", {}),
         machines=tuple(users.get(path.name, ())),
     )
+
+
+def read_addresses(data: Path) -> dict[str, dict[str, str]]:
+    """Return which address each machine's name keeps, by network."""
+    return {
+        path.parent.name: dict(read_json(path) or {})
+        for path in (data / "networks").glob("[!.]*/addresses.json")
+    }
+
+
+def keep_address(data: Path, network: str, name: str, ip: str) -> None:
+    """Let a machine's name keep an address while a network exists. To be called under the router's lock."""
+    path = data / "networks" / network / "addresses.json"
+    known: dict[str, str] = read_json(path) or {}
+    if known.get(name) != ip:
+        write_json(path, {**known, name: ip})

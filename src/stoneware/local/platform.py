@@ -85,7 +85,14 @@ class LocalPlatform(LocalResources):
             )
         paths.attributes.unlink(missing_ok=True)
         router = routers.ensure(self.store)
-        lease = router.attach(paths.root, id=state["id"], name=spec.name, hostname=spec.hostname)
+        lease = router.attach(
+            paths.root,
+            id=state["id"],
+            name=spec.name,
+            hostname=spec.hostname,
+            networks=spec.networks,
+            names=spec.names,
+        )
         try:
             published = router.publish(lease, spec.ports)
             ports = [machine_record.port_document(port) for port in published]
@@ -126,10 +133,12 @@ class LocalPlatform(LocalResources):
                 self.release(paths)
 
     def release(self, paths: Paths) -> None:
-        """Take a machine that has stopped off the network; its address stays its own."""
+        """Take a machine that has stopped off the network; its address stays its own, its names are gone."""
         state: dict[str, Any] = read_json(paths.root / "state.json") or {}
         if state.get("attached"):
-            routers.ensure(self.store).unpublish(state["id"])
+            router = routers.ensure(self.store)
+            router.unpublish(state["id"])
+            router.detach(state["id"], paths.name)
             write_json(paths.root / "state.json", {**state, "attached": False}, mode=0o600)
 
     def destroy(self, name: str) -> None:

@@ -21,6 +21,7 @@ _NOUNS = {
     "images": "image",
     "machines": "machine",
     "volumes": "volume",
+    "networks": "network",
     "cache": "cache",
     "builds": "bake directory",
 }
@@ -35,6 +36,7 @@ def recover(store: Store) -> list[str]:
     command that lives is left alone: it holds the lock.
     """
     told = [_remove_staged(path) for path in store.stale_staged()]
+    store.sweep_secrets()
     platform = LocalPlatform(store)
     for path in sorted((store.data / "machines").glob("[!.]*")):
         told += _recover_machine(platform, Paths(path))

@@ -19,12 +19,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from stoneware.files import locked, read_json, write_json
-from stoneware.local import network, network_namespace, router_rules, router_setup
+from stoneware.local import network, network_namespace, networks, router_rules, router_servers, router_setup
 from stoneware.local.network import Lease, Plan
 from stoneware.local.ports import Ports, Publication
-from stoneware.local.router_dns import Attached
-from stoneware.local.router_setup import RUNTIME, Layout
+from stoneware.local.router_dns import Attached, member_names
+from stoneware.local.router_layout import RUNTIME, Layout
+from stoneware.local.router_rules import Pin
+from stoneware.local.router_views import Member, View, Views
 from stoneware.platform import PortMapping
+from stoneware.process import ProcessError
 
 __all__ = ["Lease", "Router", "ensure", "open_router", "teardown"]
 
@@ -117,14 +120,29 @@ class Router:
     def _attached(self) -> Attached:
         return Attached(self.layout.runtime)
 
-    def attach(self, machine_dir: Path, *, id: str, name: str, hostname: str) -> Lease:
+    @property
+    def _views(self) -> Views:
+        return Views(self.layout.runtime)
+
+    def attach(
+        self,
+        machine_dir: Path,
+        *,
+        id: str,
+        name: str,
+        hostname: str,
+        networks: Sequence[str] = (),
+        names: Sequence[str] = (),
+    ) -> Lease:
         """Give a machine its addresses and let its port `vb-ID` use them; return them.
 
-        A machine keeps the address that its network.json says while that is in the subnet and nobody else's.
+        A machine keeps the address that its name has on one of its networks, or that its network.json says,
+        while that is in the subnet and nobody else's. Without `networks` it is on the common one.
         To be called before the port exists, so that there is no moment at which it may use others.
         """
+        wanted = tuple(sorted(set(networks)))
         with _exclusive(self.layout):
-            lease = self._lease(machine_dir, id, name)
+            lease = self._lease(machine_dir, id, name, wanted)
             document = {
                 "id": id,
                 "ip": lease.ip,
@@ -137,32 +155,82 @@ class Router:
             if _read(path) != document:
                 write_json(path, document)
             self._attached.prepare()
-            self._attached.add(id, lease, name, hostname)
-            self._pin()
+            pin = Pin(f"vb-{id}", lease.mac, lease.ip, wanted)
+            if wanted:
+                member = Member(id, lease.ip, wanted, member_names(name, hostname, names))
+                self._join(member, pin)
+            else:
+                self._attached.add(id, lease, (name, hostname, *names))
+                self._change(router_rules.admission(pin, None))
         return lease
 
-    def _lease(self, machine_dir: Path, id: str, name: str) -> Lease:
+    def _lease(self, machine_dir: Path, id: str, name: str, wanted: Sequence[str]) -> Lease:
         others = (path for path in machine_dir.parent.glob("*/network.json") if path.parent != machine_dir)
+        kept = networks.read_addresses(self.store.data)
         taken = {str(_read(path).get("ip")) for path in others}
         taken |= {pin.ip for pin in self._attached.pins() if pin.interface != f"vb-{id}"}
-        own = str(_read(machine_dir / "network.json").get("ip", ""))
-        if own and own not in taken and IPv4Address(own) in self.subnet:
-            return Lease(own, network.mac_of(own))
-        address = network.choose_address(self.subnet, name, taken)
+        taken |= {ip for places in kept.values() for owner, ip in places.items() if owner != name}
+        own = [kept.get(network, {}).get(name, "") for network in wanted]
+        own.append(str(_read(machine_dir / "network.json").get("ip", "")))
+        usable = (ip for ip in own if ip and ip not in taken and IPv4Address(ip) in self.subnet)
+        address = next(usable, None) or network.choose_address(self.subnet, name, taken)
+        for place in wanted:
+            networks.keep_address(self.store.data, place, name, address)
         return Lease(address, network.mac_of(address))
 
+    def _join(self, member: Member, pin: Pin) -> None:
+        """Attach a machine to its networks, in a view that may have to be made first."""
+        view = self._views.find(member.networks)
+        if view is None:
+            others = [other for other in self._attached.members() if other.id != member.id]
+            view = self._views.make(member.networks, [*others, member])
+            self._attached.add_member(member, pin.mac)
+            self._views.show(member)
+            self._rewrite()
+            self._start(view)
+        else:
+            self._attached.add_member(member, pin.mac)
+            self._views.show(member)
+            self._change(router_rules.admission(pin, view))
+
+    def _start(self, view: View) -> None:
+        server = router_servers.of_view(self.layout, self.plan, view)
+        router_servers.start(self.layout, [server], self.state.namespace[1])
+
     def detach(self, id: str, name: str) -> None:  # noqa: ARG002 — the name is part of the interface
-        """Take the machine's addresses from its port, and its name from DNS. No error when it has none.
+        """Take the machine's addresses from its port, and its names from DNS. No error when it has none.
 
         Its network.json stays with it: the machine gets the same address when it is started again.
         """
         with _exclusive(self.layout):
-            if self._attached.remove(id) and network_namespace.identity(self.namespace) is not None:
-                self._pin()
-                router_setup.dnsmasq(self.layout).reload()
+            pin = self._attached.remove(id)
+            shown = self._views.hide(id)
+            if pin is None or network_namespace.identity(self.namespace) is None:
+                return
+            view = self._views.find(pin.networks)
+            alone = all(other.networks != pin.networks for other in self._attached.pins())
+            if pin.networks and (alone or view is None):
+                self._rewrite()
+            else:
+                self._change(router_rules.expulsion(pin, view))
+            # Told, since a server may not see by itself that a file has gone.
+            for view in shown:
+                router_servers.resolver(self.layout, view.key).reload()
+            router_servers.dnsmasq(self.layout).reload()
 
-    def _pin(self) -> None:
-        router_setup.nft_inside(self.layout, router_rules.pin_rules(self._attached.pins()))
+    def _change(self, commands: str) -> None:
+        """Change the rules by a few elements; by all of them where the rules are not what they should be."""
+        try:
+            router_setup.nft_inside(self.layout, commands)
+        except ProcessError:
+            self._rewrite()
+
+    def _rewrite(self) -> None:
+        """Make the views and all rules anew, as the attached machines say."""
+        views = router_setup.renew_views(self.layout)
+        router_setup.nft_inside(
+            self.layout, router_rules.inner_rules(self.plan, self._attached.pins(), views)
+        )
 
     def publish(self, lease: Lease, ports: Sequence[PortMapping], *, id: str = "") -> tuple[PortMapping, ...]:
         """Publish ports of an attached machine on this computer, instead of those it had; return them.

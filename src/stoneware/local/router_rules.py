@@ -6,17 +6,29 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from stoneware.local.network import METADATA_ADDRESS, Plan
+from stoneware.local.router_views import View, view_key
 
-VERSION = 1  # raised when the rules change, so that running routers get the new ones
+VERSION = 2  # raised when the rules change, so that running routers get the new ones
 INNER = "stoneware"  # the tables' name inside the router namespace
 
 # Inside: a machine may use only the addresses of its own port, IPv4 and ARP only, and is no DHCP server.
+# From one port to another, broadcasts included, goes only what the chain of the sender's view lets through:
+# it has a line for each network of the view, and a set for each network says which ports are on it.
 _PINS = """
 add table bridge stoneware
 delete table bridge stoneware
 table bridge stoneware {
   set ports { type ifname . ether_addr . ipv4_addr; }
   set cards { type ifname . ether_addr; }
+  set common { type ifname; }
+  map views { type ifname : verdict; }
+  chain view-common {
+    oifname @common accept
+  }
+  chain forward {
+    type filter hook forward priority 0; policy drop;
+    iifname vmap @views
+  }
   chain prerouting {
     type filter hook prerouting priority -300; policy accept;
     iifname "vb-*" jump machine
@@ -33,30 +45,40 @@ iifname . ether saddr @cards accept
 }
 """
 
-# Inside: of the router itself machines reach metadata, DNS, DHCP and echo; nobody else reaches anything.
+# Inside: of the router itself machines reach metadata, DNS (that of their view), DHCP and echo; nobody else
+# reaches anything. The router carries nothing from one machine to another: the bridge alone does.
 _ROUTER = """
 add table ip stoneware
 delete table ip stoneware
 table ip stoneware {{
+  map resolvers {{ type ipv4_addr : ipv4_addr . inet_service; }}
+  chain prerouting {{
+    type nat hook prerouting priority -100; policy accept;
+    iifname "br0" ip daddr {{ {metadata}, {gateway} }} meta l4proto {{ tcp, udp }} th dport 53 \
+dnat ip to ip saddr map @resolvers
+  }}
   chain input {{
     type filter hook input priority 0; policy drop;
     iifname "lo" accept
     ct state established,related accept
     icmp type echo-request accept
     iifname "br0" ip daddr {metadata} tcp dport 80 accept
+    iifname "br0" ct status dnat accept
     iifname "br0" meta l4proto {{ tcp, udp }} th dport 53 accept
     iifname "br0" udp dport 67 accept
     iifname "br0" reject
   }}
   chain forward {{
     type filter hook forward priority 0; policy accept;
+    iifname "br0" oifname "br0" reject with icmp type admin-prohibited
     tcp flags syn tcp option maxseg size set rt mtu
   }}
 }}
 """
 
 # On the host: NAT for machines, published ports, and no way for a machine to the host's loopback addresses,
-# which route_localnet on the link would otherwise open.
+# which route_localnet on the link would otherwise open. Only this computer itself reaches machines by their
+# addresses; others, the machines of other stores among them, by published ports.
 _HOST = """
 add table ip {table}
 delete table ip {table}
@@ -67,6 +89,7 @@ table ip {table} {{
     type filter hook prerouting priority -300; policy accept;
     iifname "{link}" ip daddr 127.0.0.0/8 drop
     iifname "{link}" ip daddr 169.254.0.0/16 drop
+    iifname "{link}" ip daddr {subnet} drop
     iifname != "{link}" ip saddr {subnet} drop
   }}
   chain prerouting {{
@@ -84,6 +107,9 @@ table ip {table} {{
     type filter hook forward priority 0; policy accept;
     iifname "{link}" tcp flags syn tcp option maxseg size set rt mtu
     oifname "{link}" tcp flags syn tcp option maxseg size set rt mtu
+    oifname "{link}" ct state established,related accept
+    oifname "{link}" ct status dnat accept
+    oifname "{link}" drop
   }}
   chain postrouting {{
     type nat hook postrouting priority 100; policy accept;
@@ -97,11 +123,12 @@ table ip {table} {{
 
 @dataclass(frozen=True, order=True)
 class Pin:
-    """The addresses that one bridge port may use."""
+    """The addresses that one bridge port may use, and its networks (sorted; none: the common one)."""
 
     interface: str
     mac: str
     ip: str
+    networks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, order=True)
@@ -115,21 +142,52 @@ class Forward:
     port: int
 
 
-def inner_rules(pins: Iterable[Pin]) -> str:
-    """Return the rules of the router namespace, replacing what is there."""
-    return _PINS + _ROUTER.format(metadata=METADATA_ADDRESS) + pin_rules(pins)
+def inner_rules(plan: Plan, pins: Iterable[Pin], views: Iterable[View]) -> str:
+    """Return the rules of the router namespace, replacing what is there. Each pin's view is in `views`."""
+    views = sorted(views)
+    rules = _PINS + _ROUTER.format(metadata=METADATA_ADDRESS, gateway=plan.gateway)
+    for network in sorted({network for view in views for network in view.networks}):
+        rules += f"add set bridge {INNER} {_set(network)} {{ type ifname; }}\n"
+    for view in views:
+        rules += f"add chain bridge {INNER} {_chain(view.networks)}\n"
+        for network in view.networks:
+            rules += f"add rule bridge {INNER} {_chain(view.networks)} oifname @{_set(network)} accept\n"
+    return rules + _elements("add", pins, views)
 
 
-def pin_rules(pins: Iterable[Pin]) -> str:
-    """Return the commands that make `pins` the only ones."""
-    pins = sorted(pins)
-    text = f"flush set bridge {INNER} ports\nflush set bridge {INNER} cards\n"
-    if pins:
-        ports = ", ".join(f'"{pin.interface}" . {pin.mac} . {pin.ip}' for pin in pins)
-        cards = ", ".join(sorted({f'"{pin.interface}" . {pin.mac}' for pin in pins}))
-        text += f"add element bridge {INNER} ports {{ {ports} }}\n"
-        text += f"add element bridge {INNER} cards {{ {cards} }}\n"
-    return text
+def admission(pin: Pin, view: View | None) -> str:
+    """Return the commands that let in a machine of the common view (None) or of a view that is there."""
+    return _elements("add", [pin], [view] if view else [])
+
+
+def expulsion(pin: Pin, view: View | None) -> str:
+    """Return the commands that shut a machine out; its view stays."""
+    return _elements("delete", [pin], [view] if view else [])
+
+
+def _set(network: str) -> str:
+    return f"net-{network}" if network else "common"
+
+
+def _chain(networks: tuple[str, ...]) -> str:
+    return f"view-{view_key(networks)}" if networks else "view-common"
+
+
+def _elements(verb: str, pins: Iterable[Pin], views: Iterable[View]) -> str:
+    """Return the commands that add or delete what the sets and maps have of machines."""
+    ports = {view.networks: view.port for view in views}
+    found: dict[str, list[str]] = {}  # what is in which set or map
+    for pin in sorted(pins):
+        name = f'"{pin.interface}"'
+        for network in pin.networks or ("",):
+            found.setdefault(f"bridge {INNER} {_set(network)}", []).append(name)
+        found.setdefault(f"bridge {INNER} ports", []).append(f"{name} . {pin.mac} . {pin.ip}")
+        found.setdefault(f"bridge {INNER} cards", []).append(f"{name} . {pin.mac}")
+        found.setdefault(f"bridge {INNER} views", []).append(f"{name} : jump {_chain(pin.networks)}")
+        if pin.networks:
+            place = f"{pin.ip} : {METADATA_ADDRESS} . {ports[pin.networks]}"
+            found.setdefault(f"ip {INNER} resolvers", []).append(place)
+    return "".join(f"{verb} element {place} {{ {', '.join(items)} }}\n" for place, items in found.items())
 
 
 def host_rules(table: str, link: str, plan: Plan, resolver: str | None, forwards: Iterable[Forward]) -> str:

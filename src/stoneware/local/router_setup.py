@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import sys
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 
-import stoneware
 from stoneware.errors import HostError
 from stoneware.files import read_json, write_json
-from stoneware.local import cgroups, network, network_namespace, router_firewall, router_rules
-from stoneware.local.helpers import Helper, end_strays
+from stoneware.local import network, network_namespace, router_firewall, router_rules, router_servers
 from stoneware.local.network import METADATA_ADDRESS, Plan
 from stoneware.local.ports import Publication
-from stoneware.local.router_dns import Attached, answers, dnsmasq_command
-from stoneware.local.router_probe import Inside, host_ready, look_inside, metadata_answers
+from stoneware.local.router_dns import Attached
+from stoneware.local.router_layout import RUNTIME, Layout
+from stoneware.local.router_probe import Inside, host_ready, look_inside
 from stoneware.local.router_rules import Forward
+from stoneware.local.router_servers import dnsmasq, metadata, resolver, serves
+from stoneware.local.router_views import View, Views
 from stoneware.process import ProcessError, run
 
-RUNTIME = Path("/run/stoneware")
-_RESOLV_CONF = Path("/etc/resolv.conf")
-_RESOLVED = Path("/run/systemd/resolve/resolv.conf")
-_MARKS = {"dnsmasq": "dnsmasq", "metadata": "stoneware.local.metadata"}  # words of their command lines
-_READY = 15.0  # seconds a helper has to answer
 _INNER_SETTINGS = (
     "net/ipv6/conf/all/disable_ipv6=1",
     "net/ipv6/conf/default/disable_ipv6=1",
@@ -34,34 +28,6 @@ _INNER_SETTINGS = (
     "net/bridge/bridge-nf-call-iptables=0",
     "net/bridge/bridge-nf-call-arptables=0",
 )
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The names of a store's router."""
-
-    home: Path
-    digest: str
-
-    @property
-    def namespace(self) -> str:
-        """The network namespace, and the host's end of the link."""
-        return f"sw-{self.digest}"
-
-    @property
-    def table(self) -> str:
-        """The store's nftables table on the host."""
-        return f"stoneware-{self.digest}"
-
-    @property
-    def run(self) -> Path:
-        """Records and logs of the helpers."""
-        return self.home / "run"
-
-    @property
-    def runtime(self) -> Path:
-        """What ends with the boot."""
-        return RUNTIME / self.digest
 
 
 @dataclass(frozen=True)
@@ -74,16 +40,6 @@ class State:
     boot: str
     rules: int
     code: int  # which metadata server runs
-
-
-def dnsmasq(layout: Layout) -> Helper:
-    """Return the store's DHCP and DNS server."""
-    return Helper(layout.run, "dnsmasq")
-
-
-def metadata(layout: Layout) -> Helper:
-    """Return the store's metadata server."""
-    return Helper(layout.run, "metadata")
 
 
 def load(layout: Layout) -> State | None:
@@ -118,22 +74,13 @@ def whole(layout: Layout, state: State) -> bool:
     identity = network_namespace.identity(layout.namespace)
     if identity is None or tuple(identity) != state.namespace:
         return False
-    if not all(_serves(helper, identity[1]) for helper in (dnsmasq(layout), metadata(layout))):
+    views = [resolver(layout, view.key) for view in Views(layout.runtime).all()]
+    if not all(serves(helper, identity[1]) for helper in (dnsmasq(layout), metadata(layout), *views)):
         return False
     if not host_ready(layout.namespace, layout.table, state.plan):
         return False
     inside = network_namespace.inside(layout.namespace, look_inside)
     return inside.whole(state.plan)
-
-
-def _serves(helper: Helper, namespace: int) -> bool:
-    process = helper.process()
-    if process is None:
-        return False
-    try:
-        return Path(f"/proc/{process.pid}/ns/net").stat().st_ino == namespace
-    except OSError:
-        return False
 
 
 def repair(layout: Layout, state: State | None) -> State:
@@ -160,17 +107,19 @@ def _repair(layout: Layout, state: State | None) -> State:
     if state is not None:
         _retire(layout, state, plan)
     _namespace(layout, state)
-    resolver = network.upstream_file(_RESOLV_CONF, _RESOLVED)
     attached = Attached(layout.runtime)
     attached.prepare()
     _link(layout, plan)
-    nft_inside(layout, router_rules.inner_rules(attached.pins()), settings=_INNER_SETTINGS)
+    views = renew_views(layout)
+    rules = router_rules.inner_rules(plan, attached.pins(), views)
+    nft_inside(layout, rules, settings=_INNER_SETTINGS)
     _bridge(layout, plan)
-    _host(layout, plan, resolver[1])
+    _host(layout, plan, router_servers.upstream()[1])
     identity = network_namespace.identity(layout.namespace)
     if identity is None:
         raise HostError(f"the network namespace {layout.namespace} went away while it was made")
-    _helpers(layout, plan, mtu, resolver[0], identity[1])
+    servers = [router_servers.of_view(layout, plan, view) for view in views]
+    router_servers.start(layout, [*router_servers.standing(layout, plan, mtu), *servers], identity[1])
     made = State(plan, mtu, tuple(identity), _boot(), router_rules.VERSION, _code())
     _save(layout, made)
     return made
@@ -181,7 +130,8 @@ def _retire(layout: Layout, state: State, plan: Plan) -> None:
     if state.plan != plan:
         remove(layout)
     if state.rules != router_rules.VERSION:
-        dnsmasq(layout).stop()
+        for helper in (dnsmasq(layout), *router_servers.resolvers(layout)):
+            helper.stop()
     if state.code != _code():
         metadata(layout).stop()
 
@@ -217,10 +167,27 @@ def _namespace(layout: Layout, state: State | None) -> None:
     network_namespace.path(layout.namespace).unlink(missing_ok=True)
     for helper in (metadata(layout), dnsmasq(layout)):
         process = helper.process()
-        if process and state and len(state.namespace) == 2 and _serves(helper, state.namespace[1]):
+        if process and state and len(state.namespace) == 2 and serves(helper, state.namespace[1]):
             run(["ip", "netns", "attach", layout.namespace, str(process.pid)])
             return
     run(["ip", "netns", "add", layout.namespace])
+
+
+def renew_views(layout: Layout) -> list[View]:
+    """Make the directories of the views in use as the attached machines say; remove all others, and servers.
+
+    Returns the views in use. Their servers are not looked at.
+    """
+    views, members = Views(layout.runtime), Attached(layout.runtime).members()
+    used = {member.networks for member in members}
+    found = [views.make(networks, members) for networks in sorted(used)]
+    names = {resolver(layout, view.key).name for view in found}
+    for helper in router_servers.resolvers(layout):
+        if helper.name not in names:
+            router_servers.end(helper)
+    for key in views.unused(used):
+        views.forget(key)
+    return found
 
 
 def _exists(interface: str) -> bool:
@@ -323,47 +290,9 @@ def forward(layout: Layout, publications: Iterable[Publication]) -> None:
         )
 
 
-def _helpers(layout: Layout, plan: Plan, mtu: int, upstream: Path | None, namespace: int) -> None:
-    enter = ["nsenter", f"--net={network_namespace.path(layout.namespace)}"]
-    server = [sys.executable, "-P", "-m", "stoneware.local.metadata", "--home", str(layout.home.resolve())]
-    wanted: list[tuple[Helper, list[str], Callable[[], bool]]] = [
-        (metadata(layout), server, lambda: metadata_answers(0.5)),
-        (
-            dnsmasq(layout),
-            dnsmasq_command(plan, mtu, layout.runtime, upstream),
-            lambda: answers(METADATA_ADDRESS, "metadata.google.internal", 0.5),
-        ),
-    ]
-    for helper, command, _ in wanted:
-        if not _serves(helper, namespace):
-            helper.stop()
-            end_strays(namespace, _MARKS[helper.name])
-            outlive = cgroups.outlive(cgroups.probe(), f"Stoneware {helper.name} of {layout.home}")
-            source = str(Path(stoneware.__file__).parents[1])
-            helper.spawn([*outlive, *enter, *command], env={"PYTHONPATH": source})
-    for helper, _, ready in reversed(wanted):  # also those that a killed command has only just started
-        network_namespace.inside(layout.namespace, lambda h=helper, r=ready: _await(h, r))  # type: ignore[misc]
-
-
-def _await(helper: Helper, ready: Callable[[], bool]) -> None:
-    """Wait until a helper answers. Raises HostError with the end of its log where it does not."""
-    deadline = time.monotonic() + _READY
-    while not ready():
-        if helper.process() is None or time.monotonic() > deadline:
-            helper.stop()
-            raise helper.failure()
-        time.sleep(0.005)
-
-
 def remove(layout: Layout) -> None:
     """Remove all of it; what is not there is no error. The subnet's record stays."""
-    for helper in (metadata(layout), dnsmasq(layout)):
-        helper.stop()
-        helper.log.unlink(missing_ok=True)
-    identity = network_namespace.identity(layout.namespace)
-    if identity is not None:
-        for mark in _MARKS.values():
-            end_strays(identity[1], mark)
+    router_servers.end_all(layout)
     if _exists(layout.namespace):
         run(["ip", "link", "del", layout.namespace], check=False)
     if network_namespace.path(layout.namespace).exists():

@@ -1,0 +1,150 @@
+"""Views: what machines on the same networks see in DNS.
+
+Machines reach each other, and know each other's names, iff they share a network. For each set of networks
+that attached machines are on there is a *view*: a chain of the bridge's rules, and a small DNS server on a
+port of its own, to which the router sends the questions of the view's machines. Its directory is the record:
+
+    /run/stoneware/STORE/views/KEY/view.json   {"networks": […], "port": …}; made last, removed first
+    /run/stoneware/STORE/views/KEY/hosts/ID    address and names of a machine that shares a network with it
+    /run/stoneware/STORE/networks/ID           {"networks": […], "names": […]} of a machine on networks
+
+Machines without networks are in the common view, which the store's DHCP server serves. A machine that has been
+stopped is in none: its names do not resolve, as those of a stopped container do not. To be changed under the
+router's lock only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stoneware.files import read_json, write_atomic, write_json
+
+_FIRST_PORT, _PORTS = 10000, 10000  # dnsmasq's own questions go out from other ports: see router_dns
+
+
+@dataclass(frozen=True, order=True)
+class View:
+    """A set of networks, sorted, and the port its DNS server listens on."""
+
+    networks: tuple[str, ...]
+    port: int
+
+    @property
+    def key(self) -> str:
+        """What its directory, its helper and its chain are called by."""
+        return view_key(self.networks)
+
+
+def view_key(networks: Iterable[str]) -> str:
+    """Return the 12 hexadecimal digits that tell a set of networks from others."""
+    return hashlib.sha256("\n".join(sorted(set(networks))).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, order=True)
+class Member:
+    """A machine on networks: its id, its address, its networks (sorted) and its names."""
+
+    id: str
+    ip: str
+    networks: tuple[str, ...]
+    names: tuple[str, ...]
+
+    @property
+    def line(self) -> str:
+        """Its line in a file of hosts."""
+        return f"{self.ip} {' '.join(self.names)}\n"
+
+
+@dataclass(frozen=True)
+class Views:
+    """The views of a router, by its runtime directory."""
+
+    directory: Path
+
+    @property
+    def _views(self) -> Path:
+        return self.directory / "views"
+
+    def hosts(self, key: str) -> Path:
+        """Return the directory that a view's DNS server watches."""
+        return self._views / key / "hosts"
+
+    def all(self) -> list[View]:
+        """Return the views there are."""
+        return [view for view in map(_read_view, sorted(self._views.glob("*/view.json"))) if view is not None]
+
+    def find(self, networks: tuple[str, ...]) -> View | None:
+        """Return the view of a set of networks, or None."""
+        return _read_view(self._views / view_key(networks) / "view.json")
+
+    def make(self, networks: tuple[str, ...], members: Iterable[Member]) -> View:
+        """Return the view of a set of networks with these hosts in it, made where there is none."""
+        view = self.find(networks) or View(networks, self._free_port(view_key(networks)))
+        hosts = self.hosts(view.key)
+        hosts.mkdir(parents=True, exist_ok=True)
+        for path in (self._views, hosts.parent, hosts):
+            path.chmod(0o755)
+        seen = {member.id: member.line for member in members if _share(view, member)}
+        for path in hosts.iterdir():
+            if path.name not in seen:
+                path.unlink()
+        for id, line in seen.items():
+            _put(hosts / id, line)
+        write_json(hosts.parent / "view.json", {"networks": list(networks), "port": view.port})
+        return view
+
+    def _free_port(self, key: str) -> int:
+        taken = {view.port for view in self.all()}
+        first = int(key, 16)
+        ports = (_FIRST_PORT + (first + step) % _PORTS for step in range(_PORTS))
+        return next(port for port in ports if port not in taken)
+
+    def show(self, member: Member) -> None:
+        """Put a machine into the views that share a network with it; their servers see it by themselves."""
+        for view in self.all():
+            if _share(view, member):
+                _put(self.hosts(view.key) / member.id, member.line)
+
+    def hide(self, id: str) -> list[View]:
+        """Take a machine out of all views and return those that had it; their servers are to be told."""
+        found = []
+        for view in self.all():
+            path = self.hosts(view.key) / id
+            if path.exists():
+                path.unlink()
+                found.append(view)
+        return found
+
+    def forget(self, key: str) -> None:
+        """Remove a view's directory; its server has ended."""
+        (self._views / key / "view.json").unlink(missing_ok=True)
+        shutil.rmtree(self._views / key, ignore_errors=True)
+
+    def unused(self, used: set[tuple[str, ...]]) -> Iterator[str]:
+        """Yield the keys of the directories of other views than these, half-made ones too."""
+        keys = {view_key(networks) for networks in used}
+        for path in sorted(self._views.glob("*")):
+            if path.name not in keys:
+                yield path.name
+
+
+def _share(view: View, member: Member) -> bool:
+    return not set(view.networks).isdisjoint(member.networks)
+
+
+def _put(path: Path, text: str) -> None:
+    if not path.exists() or path.read_text() != text:
+        write_atomic(path, text)
+
+
+def _read_view(path: Path) -> View | None:
+    try:
+        document: dict[str, Any] = read_json(path) or {}
+        return View(tuple(document["networks"]), int(document["port"]))
+    except (ValueError, KeyError, TypeError):
+        return None
