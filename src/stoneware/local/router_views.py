@@ -8,7 +8,7 @@ port of its own, to which the router sends the questions of the view's machines.
     /run/stoneware/STORE/views/KEY/hosts/ID    address and names of a machine that shares a network with it
     /run/stoneware/STORE/networks/ID           {"networks": […], "names": […]} of a machine on networks
 
-Machines without networks are in the common view, which the store's DHCP server serves. A machine that has been
+Machines without networks are in the common view, which the DHCP server serves. A machine that has been
 stopped is in none: its names do not resolve, as those of a stopped container do not. To be changed under the
 router's lock only.
 """
