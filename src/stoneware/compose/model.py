@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from stoneware.config.secrets import Secret
 from stoneware.platform import PortMapping
 
 
@@ -80,11 +81,15 @@ class UpdateConfig:
 
 @dataclass(frozen=True)
 class SecretSource:
-    """Where a secret's value comes from: a file (absolute path), or a variable of our environment."""
+    """Where a secret's value comes from: a file (absolute path), or a variable of our environment.
+
+    `value` is that of the variable, which may be set by an env file only; a file is read when it is needed.
+    """
 
     name: str
     file: Path | None = None
     variable: str = ""
+    value: Secret | None = None
 
 
 @dataclass(frozen=True, order=True)
@@ -180,6 +185,8 @@ class Cluster:
     secrets: Mapping[str, SecretSource]
     extensions: Mapping[str, Any]
     warnings: tuple[str, ...] = ()
+    # All of it in the long forms of the file, templates as they are written: what `config` shows.
+    document: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def machines(self) -> tuple[MachineDefinition, ...]:

@@ -1,0 +1,293 @@
+"""The short forms of the Compose format written out as its long forms, with the places they had.
+
+Done before files are merged: what Compose merges by identity then is a mapping, or a list whose items have an
+identity. What has a form that does not exist is left for the schema to blame.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
+
+from stoneware.compose.faults import Faults
+from stoneware.compose.model import Place
+from stoneware.compose.nodes import Node, describe, rebuilt
+from stoneware.compose.templates import TEMPLATE
+from stoneware.errors import StonewareError
+from stoneware.launch.flags import ANY_ADDRESS, parse_port, parse_volume
+from stoneware.platform import PortMapping
+
+# Characters of the private use area stand for templates while the text around them is taken apart.
+_FIRST_MARK = 0xE000
+_MARKS = re.compile("[\ue000-\ue0ff]")
+_PORT = re.compile(
+    r"(?:(?P<ip>\[[0-9a-fA-F:.]+\]|\d+(?:\.\d+){3}):)?(?:(?P<host>[^:/]*):)?(?P<machine>[^:/]+)"
+    r"(?:/(?P<protocol>[^:/]*))?"
+)
+SECRETS = "/run/secrets/"
+
+Change = Callable[[Node, Faults], Node]
+T = TypeVar("T")
+
+
+def canonical(root: Node, faults: Faults) -> Node:
+    """Return a document in which every short form of the Compose format has become the long one."""
+    sections: Mapping[str, Change] = {
+        "services": _service,
+        **dict.fromkeys(("networks", "volumes", "secrets"), _labelled),
+    }
+    return _changed(root, {key: _each(change) for key, change in sections.items()}, faults)
+
+
+def _changed(node: Node, changes: Mapping[str, Change], faults: Faults) -> Node:
+    """Return a mapping with some of its entries changed; anything else as it is."""
+    if not isinstance(node.value, dict):
+        return node
+    entries = {
+        key: changes[key](each, faults) if key in changes and each.value is not None else each
+        for key, each in node.value.items()
+    }
+    return rebuilt(node, entries)
+
+
+def _each(change: Change) -> Change:
+    def every(node: Node, faults: Faults) -> Node:
+        if not isinstance(node.value, dict):
+            return node
+        return rebuilt(node, {key: change(each, faults) for key, each in node.value.items()})
+
+    return every
+
+
+def _entry(node: Node, **values: str | int | bool) -> Node:
+    """Return the long form of one item: a mapping at the item's own place."""
+    entries = {key: Node(value, node.place, str(value)) for key, value in values.items()}
+    return Node(dict(entries), node.place, "", dict.fromkeys(entries, node.place))
+
+
+def pairs(node: Node, faults: Faults) -> Node:
+    """Return `KEY=VALUE` lists as mappings, and every value of the mapping as text, as it is written."""
+    if isinstance(node.value, dict):
+        return rebuilt(node, {key: _text(each) for key, each in node.value.items()})
+    if not isinstance(node.value, list):
+        return node
+    entries: dict[str, Node] = {}
+    keys: dict[str, Place] = {}
+    for item in node.value:
+        if isinstance(item.value, dict | list) or not item.text:
+            faults.add(item.place, f"expected KEY=VALUE, not {describe(_bare(item))}")
+            continue
+        key, equals, value = item.text.partition("=")
+        entries[key] = Node(value if equals else None, item.place, value)
+        keys[key] = item.place
+    return rebuilt(node, dict(entries), keys)
+
+
+def _bare(node: Node) -> object:
+    return node.value if not isinstance(node.value, dict | list) else type(node.value)()
+
+
+def _text(node: Node) -> Node:
+    return rebuilt(node, node.text) if isinstance(node.value, int | float) else node
+
+
+def _names(**defaults: str | bool) -> Change:
+    """Return what makes a list of names a mapping from each name to the defaults (or to nothing)."""
+
+    def change(node: Node, faults: Faults) -> Node:
+        if not isinstance(node.value, list):
+            return node
+        entries: dict[str, Node] = {}
+        keys: dict[str, Place] = {}
+        for item in node.value:
+            if not isinstance(item.value, str):
+                faults.add(item.place, f"expected a name, not {describe(_bare(item))}")
+                continue
+            entries[item.value] = _entry(item, **defaults) if defaults else Node(None, item.place)
+            keys[item.value] = item.place
+        return rebuilt(node, entries, keys)
+
+    return change
+
+
+def _items(change: Callable[[Node, Faults], Iterable[Node]], kind: str) -> Change:
+    """Return what changes a list item by item, and keeps the last item of each identity."""
+
+    def every(node: Node, faults: Faults) -> Node:
+        items = (
+            node.value if isinstance(node.value, list) else [node] if isinstance(node.value, str) else None
+        )
+        if items is None:
+            return node
+        return unique(rebuilt(node, [long for item in items for long in change(item, faults)]), kind)
+
+    return every
+
+
+def _port(node: Node, faults: Faults) -> Iterable[Node]:
+    if not isinstance(node.value, str | int) or isinstance(node.value, bool):
+        return [node]
+    masked, restore = _mask(node.text)
+    if not _MARKS.search(masked):
+        return [_long_port(node, port) for port in _attempt(node, faults, parse_port, node.text) or ()]
+    match = _PORT.fullmatch(masked)
+    if match is None:
+        faults.add(
+            node.place, f"invalid port mapping {node.text!r}", "The form is [IP:][HOST:]MACHINE[/tcp|udp]."
+        )
+        return []
+    long = {
+        "host_ip": (match["ip"] or ANY_ADDRESS).strip("[]"),
+        "target": restore(match["machine"]),
+        "published": restore(match["host"] or ""),
+        "protocol": match["protocol"] or "tcp",
+    }
+    return [_entry(node, **{key: value for key, value in long.items() if value})]
+
+
+def _long_port(node: Node, port: PortMapping) -> Node:
+    long: dict[str, str | int | bool] = {
+        "host_ip": port.host_ip,
+        "target": str(port.machine_port),
+        "protocol": port.protocol,
+    }
+    if port.host_port:
+        long["published"] = str(port.host_port)
+    return _entry(node, **long)
+
+
+def _volume(node: Node, faults: Faults) -> Iterable[Node]:
+    if not isinstance(node.value, str):
+        return [node]
+    masked, restore = _mask(node.value)
+    source = "" if masked.startswith("/") else masked.partition(":")[0]
+    mount = _attempt(node, faults, parse_volume, _MARKS.sub("x", masked))
+    if _MARKS.search(masked.removeprefix(source)):
+        faults.add(
+            node.place, "a template stands in the path of a volume", "Only the volume's name may have one."
+        )
+    if mount is None:
+        return []
+    long: dict[str, str | int | bool] = {"type": "volume", "target": mount.path, "read_only": mount.read_only}
+    return [_entry(node, **({"source": restore(source)} if source else {}), **long)]
+
+
+def _mask(text: str) -> tuple[str, Callable[[str], str]]:
+    """Replace each template by one character, and return what puts them back."""
+    templates: list[str] = []
+
+    def mark(match: re.Match[str]) -> str:
+        templates.append(match[0])
+        return chr(_FIRST_MARK + len(templates) - 1)
+
+    return TEMPLATE.sub(mark, text), lambda part: _MARKS.sub(
+        lambda match: templates[ord(match[0]) - _FIRST_MARK], part
+    )
+
+
+def _attempt(node: Node, faults: Faults, parse: Callable[[str], T], text: str) -> T | None:
+    try:
+        return parse(text)
+    except StonewareError as error:
+        faults.add(node.place, sentence(error), error.resolution)
+        return None
+
+
+def sentence(error: StonewareError) -> str:
+    """Return what an error says, in one line."""
+    return ": ".join(part.rstrip(".") for part in (error.brief, error.details) if part)
+
+
+def _secret(node: Node, _faults: Faults) -> Iterable[Node]:
+    if isinstance(node.value, str):
+        return [_entry(node, source=node.value, target=node.value)]
+    source, target, mode = node.get("source"), node.get("target"), node.get("mode")
+    entries = dict(node.mapping)
+    keys = dict(node.keys)
+    if source is not None and target is None:
+        entries["target"] = source
+        keys["target"] = source.place
+    elif target is not None and isinstance(target.value, str):
+        entries["target"] = rebuilt(target, target.value.removeprefix(SECRETS))
+    if mode is not None and isinstance(mode.value, int):
+        entries["mode"] = rebuilt(
+            mode, mode.text
+        )  # 440 and 0440 are one number to YAML 1.2, and not to chmod
+    return [rebuilt(node, entries, keys) if entries else node]
+
+
+def _env_file(node: Node, _faults: Faults) -> Iterable[Node]:
+    return [_entry(node, path=node.value) if isinstance(node.value, str) else node]
+
+
+def _word(node: Node, _faults: Faults) -> Iterable[Node]:
+    return [_text(node)]
+
+
+def _test(node: Node, _faults: Faults) -> Node:
+    if not isinstance(node.value, str):
+        return node
+    return rebuilt(node, [Node("CMD-SHELL", node.place, "CMD-SHELL"), node])
+
+
+def _health(node: Node, faults: Faults) -> Node:
+    return _changed(node, {"test": _test}, faults)
+
+
+def _build(node: Node, faults: Faults) -> Node:
+    if isinstance(node.value, str):
+        return _entry(node, context=node.value)
+    return _changed(node, {"args": pairs, "labels": pairs}, faults)
+
+
+def _labelled(node: Node, faults: Faults) -> Node:
+    return _changed(node, {"labels": pairs}, faults)
+
+
+def _attachments(node: Node, faults: Faults) -> Node:
+    named = _names()(node, faults)
+    return _each(lambda each, _: _changed(each, {"aliases": _items(_word, "aliases")}, faults))(named, faults)
+
+
+def _identity(node: Node, *keys: str) -> str:
+    """Return what tells one item of a list from another: some of its entries, or its text."""
+    if isinstance(node.value, dict):
+        return "\0".join(each.text if (each := node.value.get(key)) else "" for key in keys)
+    return f"\0\0{node.text}"
+
+
+_IDENTITIES = {
+    "ports": ("host_ip", "published", "target", "protocol"),
+    "volumes": ("target",),
+    "secrets": ("target",),
+    "env_file": ("path",),
+}
+
+
+def unique(node: Node, kind: str) -> Node:
+    """Return a list in which of the items with one identity the last is kept, at the place of the first."""
+    kept: dict[str, Node] = {}
+    for item in node.items:
+        kept[_identity(item, *_IDENTITIES.get(kind, ()))] = item
+    return rebuilt(node, list(kept.values()))
+
+
+_SERVICE: Mapping[str, Change] = {
+    "build": _build,
+    "depends_on": _names(condition="service_started"),
+    "deploy": _labelled,
+    "env_file": _items(_env_file, "env_file"),
+    "environment": pairs,
+    "expose": _items(_word, "expose"),
+    "healthcheck": _health,
+    "labels": pairs,
+    "networks": _attachments,
+    "ports": _items(_port, "ports"),
+    "secrets": _items(_secret, "secrets"),
+    "volumes": _items(_volume, "volumes"),
+}
+
+
+def _service(node: Node, faults: Faults) -> Node:
+    return _changed(node, _SERVICE, faults)

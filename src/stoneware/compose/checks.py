@@ -1,0 +1,166 @@
+"""What has to hold across a whole cluster: names, ports and disks are each one machine's; no cycle."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from stoneware.compose.faults import Faults
+from stoneware.compose.model import Condition, MachineDefinition, Place, Service
+from stoneware.compose.nodes import Node, place_of
+from stoneware.launch.flags import ANY_ADDRESS
+from stoneware.platform import PortMapping
+
+_EVERY = {ANY_ADDRESS, "::"}
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """One machine that has something, and where the file says so."""
+
+    machine: str
+    place: Place
+
+
+def check_cluster(services: Mapping[str, Service], nodes: Mapping[str, Node], faults: Faults) -> None:
+    """Note everything that two machines cannot both have."""
+    machines = [machine for service in services.values() for machine in service.machines]
+    _ports(machines, nodes, faults)
+    _names(machines, services, nodes, faults)
+    _disks(machines, nodes, faults)
+
+
+def _place(machine: MachineDefinition, nodes: Mapping[str, Node], *path: str | int) -> Place:
+    return place_of(nodes[machine.service], path)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return names as words of a sentence, not more than a line of them."""
+    found = list(dict.fromkeys(names))
+    if len(found) > 3:
+        return f"{found[0]}, {found[1]} and {len(found) - 2} others"
+    return " and ".join(found) if len(found) < 3 else f"{found[0]}, {found[1]} and {found[2]}"
+
+
+def _ports(machines: Sequence[MachineDefinition], nodes: Mapping[str, Node], faults: Faults) -> None:
+    claims: dict[tuple[str, int, bool], list[tuple[PortMapping, MachineDefinition]]] = defaultdict(list)
+    for machine in machines:
+        for port in machine.ports:
+            if port.host_port:
+                claims[(port.protocol, port.host_port, ":" in port.host_ip)].append((port, machine))
+    for (protocol, number, _), claimed in claims.items():
+        if len(claimed) < 2:
+            continue
+        for address, same in _by_address(claimed):
+            first, last = same[0], same[-1]
+            names = [machine.name for machine in same]
+            who = _listed(names) if len(set(names)) > 1 else f"{names[0]} (twice)"
+            where = "" if address in _EVERY else f"{address}:"
+            slots = first.service == last.service and first is not last
+            hint = f'For example: "{_with_slot(number)}:…".' if slots else "Give each a port of its own."
+            place = _place(last, nodes, "ports")
+            faults.add(
+                place, f"the port {where}{number}/{protocol} of this computer is published by {who}", hint
+            )
+
+
+def _by_address(
+    claimed: Sequence[tuple[PortMapping, MachineDefinition]],
+) -> Iterator[tuple[str, list[MachineDefinition]]]:
+    """Yield machines that exclude each other: of one address, or all where one takes every address."""
+    if any(port.host_ip in _EVERY for port, _ in claimed):
+        yield ANY_ADDRESS, [machine for _, machine in claimed]
+        return
+    by_address: dict[str, list[MachineDefinition]] = defaultdict(list)
+    for port, machine in claimed:
+        by_address[port.host_ip].append(machine)
+    yield from ((address, same) for address, same in by_address.items() if len(same) > 1)
+
+
+def _with_slot(number: int) -> str:
+    return f"{str(number)[:-1]}{{{{.Task.Slot}}}}"
+
+
+def _names(
+    machines: Sequence[MachineDefinition],
+    services: Mapping[str, Service],
+    nodes: Mapping[str, Node],
+    faults: Faults,
+) -> None:
+    hosts: dict[str, list[MachineDefinition]] = defaultdict(list)
+    for machine in machines:
+        for name in {machine.hostname.partition(".")[0], machine.name}:
+            hosts[name].append(machine)
+    for name, same in hosts.items():
+        if len(same) > 1:
+            names = [machine.name for machine in same]
+            faults.add(
+                _place(same[-1], nodes, "hostname"),
+                f"the host name {name!r} is that of {_listed(names)}",
+                "Write a template into hostname: {{.Service.Name}}-{{.Task.Slot}}.",
+            )
+        owner = same[0]
+        if name in services and (owner.service != name or len(services[name].machines) > 1):
+            faults.add(
+                _place(owner, nodes, "hostname"),
+                f"{name!r} is a service, and the host name of {owner.name}",
+                "A service's name stands for all its machines: rename one of the two.",
+            )
+
+
+def _disks(machines: Sequence[MachineDefinition], nodes: Mapping[str, Node], faults: Faults) -> None:
+    claims: dict[str, list[_Claim]] = defaultdict(list)
+    for machine in machines:
+        node = nodes[machine.service]
+        for use in machine.volumes:
+            if use.volume:
+                claims[use.volume].append(_Claim(machine.name, _mount_place(node, use.path)))
+    for volume, claimed in claims.items():
+        names = [claim.machine for claim in claimed]
+        if len(claimed) > 1:
+            who = _listed(names) if len(set(names)) > 1 else f"{names[0]}, at two paths"
+            faults.add(
+                claimed[-1].place,
+                f"the volume {volume!r} is mounted by {who}",
+                "A disk is in one machine: leave out the volume's name, or write {{.Task.Slot}} into it.",
+            )
+
+
+def _mount_place(node: Node, path: str) -> Place:
+    for index, item in enumerate(((volumes := node.get("volumes")) and volumes.items) or ()):
+        target = item.get("target")
+        if target is not None and target.text == path:
+            return place_of(node, ("volumes", index))
+    return place_of(node, ("volumes",))
+
+
+def in_order(
+    needs: Mapping[str, Mapping[str, Condition]], places: Mapping[str, Place], faults: Faults
+) -> list[str]:
+    """Return the services so that each comes after those it depends on; a cycle is a fault that names it."""
+    done: dict[str, bool] = {}
+    ordered: list[str] = []
+    for first in needs:
+        stack = [(first, iter(needs[first]))] if first not in done else []
+        if stack:
+            done[first] = False
+        while stack:
+            name, rest = stack[-1]
+            following = next((each for each in rest if each in needs and not done.get(each)), None)
+            if following is None:
+                done[name] = True
+                ordered.append(name)
+                stack.pop()
+            elif following in done:
+                path = [name for name, _ in stack]
+                cycle = [*path[path.index(following) :], following]
+                faults.add(
+                    places[following],
+                    f"depends_on has a cycle: {' → '.join(cycle)}",
+                    "Let one of them start without the other.",
+                )
+            else:
+                done[following] = False
+                stack.append((following, iter(needs[following])))
+    return ordered

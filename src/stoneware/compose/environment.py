@@ -1,0 +1,75 @@
+"""The runtime configuration of a service: `env_file` and `environment`."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from stoneware.compose import schema
+from stoneware.compose.canonical import sentence
+from stoneware.compose.dotenv import read_env_file
+from stoneware.compose.faults import Faults
+from stoneware.compose.model import Place
+from stoneware.compose.nodes import Node, place_of
+from stoneware.compose.settings import absolute
+from stoneware.config import parse_env_file
+from stoneware.errors import InputError
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A value of the environment, and where it comes from."""
+
+    value: str
+    place: Place
+
+
+def environment_of(
+    model: schema.Service, node: Node, directory: Path, variables: Mapping[str, str], faults: Faults
+) -> dict[str, Setting]:
+    """Return the values for a service's machines, templates still in them.
+
+    The files come in their order, then `environment`; a key without a value has that of our environment, and
+    is not there where we have none.
+    """
+    found: dict[str, Setting] = {}
+    for index, each in enumerate(model.env_file or ()):
+        place = place_of(node, ("env_file", index, "path"))
+        known = {key: setting.value for key, setting in found.items()}
+        for key, value in _file(each, place, directory, ChainMap(dict(variables), known), faults).items():
+            found[key] = Setting(value, place)
+    for key, given in (model.environment or {}).items():
+        value_or_none = variables.get(key) if given is None else given
+        if value_or_none is None:
+            found.pop(key, None)
+        else:
+            found[key] = Setting(value_or_none, place_of(node, ("environment", key)))
+    for key, setting in found.items():
+        if not key or "\0" in key + setting.value or any(letter.isspace() for letter in key):
+            faults.add(
+                setting.place, f"{key!r} cannot be a variable", "A name has no blanks, a value no NUL."
+            )
+    return found
+
+
+def _file(
+    each: schema.EnvFile, place: Place, directory: Path, variables: Mapping[str, str], faults: Faults
+) -> dict[str, str]:
+    path = absolute(each.path, directory)
+    if not each.required and not path.exists():
+        return {}
+    try:
+        if each.format == "raw":
+            return parse_env_file(path, variables)
+        return read_env_file(path, variables, lambda name: unset(faults, name, each.path), each.path)
+    except InputError as error:
+        where = f" ({error.location})" if error.location else ""
+        faults.add(place, sentence(error) + where, error.resolution)
+        return {}
+
+
+def unset(faults: Faults, name: str, place: object) -> None:
+    """Warn of a variable that is taken as blank."""
+    faults.warn(f"{place}: the variable {name} is not set; it is taken as blank")

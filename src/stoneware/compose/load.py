@@ -1,0 +1,254 @@
+"""From cluster files to a cluster: read, interpolate, merge, check, expand. Every fault is told at once."""
+
+from __future__ import annotations
+
+import functools
+from collections import ChainMap
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stoneware.compose import schema
+from stoneware.compose.canonical import canonical
+from stoneware.compose.checks import check_cluster, in_order
+from stoneware.compose.dotenv import read_env_file
+from stoneware.compose.environment import Setting, environment_of, unset
+from stoneware.compose.faults import Faults
+from stoneware.compose.files import (
+    Source,
+    directory_name,
+    find_files,
+    given_name,
+    name_fault,
+    normal_name,
+    read_sources,
+)
+from stoneware.compose.interpolation import InterpolationError, interpolate
+from stoneware.compose.machines import Replicas
+from stoneware.compose.merge import merge, without_resets
+from stoneware.compose.model import Cluster, Condition, Place, Service
+from stoneware.compose.nodes import Node, place_of
+from stoneware.compose.references import Context, References, blame_unknown
+from stoneware.compose.resolved import document_of
+from stoneware.compose.settings import build_of, health_of, limits_of, rollout_of
+from stoneware.compose.validate import Document, Entry, validate
+from stoneware.compose.values import MOST_REPLICAS, is_host_label
+from stoneware.compose.yamlfile import YamlError, build, parse, top_scalar
+from stoneware.errors import InputError
+from stoneware.machinefile.flags import nearest
+
+__all__ = ["find_files", "load_cluster"]
+
+_SERVICE_NAME = "A service's name is part of host names: small letters, digits and '-' between them."
+
+
+def load_cluster(
+    files: Sequence[Path] | None,
+    *,
+    directory: Path,
+    environment: Mapping[str, str],
+    env_files: Sequence[Path] = (),
+    project_name: str | None = None,
+    scale: Mapping[str, int] | None = None,
+) -> Cluster:
+    """Return the cluster that the files (found from `directory` where none are given) say.
+
+    `env_files` take the place of `.env` beside the first file; `environment` wins over both. `scale` has
+    numbers of replicas by service. Raises InputError: ClusterFileError with every fault of the files.
+    """
+    faults = Faults()
+    sources = read_sources(list(files or find_files(directory)), directory)
+    base = sources[0].path.parent
+    variables = _variables(env_files, base, directory, environment, faults)
+    root, name = _read(sources, variables, given_name(project_name, variables), faults)
+    if root.get("version"):
+        faults.warn(f"{root.key_place('version')}: the key 'version' is obsolete; leave it out")
+    context = Context(name, base, variables, validate(root, faults), faults)
+    return _Loader(context, scale or {}).cluster(tuple(source.path for source in sources))
+
+
+def _variables(
+    env_files: Sequence[Path], base: Path, directory: Path, environment: Mapping[str, str], faults: Faults
+) -> dict[str, str]:
+    found: dict[str, str] = {}
+    default = base / ".env"
+    for path in env_files or ([default] if default.is_file() else []):
+        shown = ".env" if path == default else str(path)
+        scope = ChainMap(dict(environment), found)
+        found |= read_env_file(directory / path, scope, functools.partial(unset, faults, place=shown), shown)
+    return {**found, **environment}
+
+
+def _read(
+    sources: Sequence[Source], variables: dict[str, str], name: str, faults: Faults
+) -> tuple[Node, str]:
+    """Return the merged tree in its long forms, and the cluster's name, which expressions may use."""
+    parsed: list[tuple[Source, list[yaml.Event]]] = []
+    for source in sources:
+        faults.file(source.shown)
+        try:
+            parsed.append((source, parse(source.text, source.shown)))
+        except YamlError as error:
+            faults.add(error.place, error.reason)
+    name = name or _named(parsed, variables, faults) or directory_name(sources[0].path.parent)
+    variables["COMPOSE_PROJECT_NAME"] = name
+    trees: list[Node] = []
+    for source, events in parsed:
+        try:
+            documents = build(events, source.shown, _interpolation(variables, faults), faults)
+        except YamlError as error:
+            faults.add(error.place, error.reason)
+            continue
+        if not documents or all(each.value is None for each in documents):
+            faults.add(
+                Place(source.shown, 1, 1), "the file is empty", "Write services: with at least one in it."
+            )
+        trees += [canonical(each, faults) for each in documents if each.value is not None]
+    if not trees:
+        faults.check()
+    root = without_resets(trees[0])
+    for tree in trees[1:]:
+        root = merge(root, tree, faults)
+    return root, name
+
+
+def _named(
+    parsed: Sequence[tuple[Source, list[yaml.Event]]], variables: Mapping[str, str], faults: Faults
+) -> str:
+    """Return what the last file that has `name:` says."""
+    for source, events in reversed(parsed):
+        found = top_scalar(events, "name", source.shown)
+        if found is None:
+            continue
+        text, place = found
+        try:
+            name = interpolate(text, variables, lambda _: None)
+        except InterpolationError:
+            return ""  # said once more, with its place, when the file is built
+        if reason := name_fault(name):
+            faults.add(place, reason, f"name: {normal_name(name)}" if normal_name(name) else "")
+            return normal_name(name)
+        return name
+    return ""
+
+
+def _interpolation(variables: Mapping[str, str], faults: Faults) -> Any:
+    def text(raw: str, place: Place) -> str:
+        try:
+            return interpolate(raw, variables, lambda name: unset(faults, name, place))
+        except InterpolationError as error:
+            hint = "" if "required" in str(error) else "Write $$ for a plain dollar sign."
+            faults.broken(place, str(error), hint)
+            return raw
+
+    return text
+
+
+class _Loader:
+    """Makes the cluster of a checked document."""
+
+    def __init__(self, context: Context, scale: Mapping[str, int]) -> None:
+        self._context = context
+        self._document: Document = context.document
+        self._faults = context.faults
+        self._references = References(context)
+        self._scale = scale
+        self._environments: dict[str, dict[str, Setting]] = {}
+
+    def cluster(self, files: tuple[Path, ...]) -> Cluster:
+        self._check_scale()
+        made = {name: self._service(name, entry) for name, entry in self._document.services.items()}
+        places = {name: self._depends_place(entry) for name, entry in self._document.services.items()}
+        order = in_order({name: service.depends_on for name, service in made.items()}, places, self._faults)
+        services = {name: made[name] for name in order}
+        nodes = {name: entry.node for name, entry in self._document.services.items()}
+        check_cluster(made, nodes, self._faults)
+        self._faults.check()
+        cluster = Cluster(
+            name=self._context.cluster,
+            directory=self._context.directory,
+            files=files,
+            services=services,
+            volumes=self._references.volumes,
+            networks={network.name: network for network in self._references.networks.values()},
+            secrets=self._references.secrets,
+            extensions=self._document.extensions,
+            warnings=tuple(self._faults.warnings),
+        )
+        document = document_of(cluster, self._document, self._environments, self._references)
+        return replace(cluster, document=document)
+
+    def _check_scale(self) -> None:
+        named = self._document.named["services"]
+        for service, count in self._scale.items():
+            if named and service not in named:
+                similar = nearest(service, sorted(named))
+                raise InputError(
+                    f"--scale: there is no service {service!r}",
+                    resolution=f"--scale {similar}={count}"
+                    if similar
+                    else f"one of: {', '.join(sorted(named))}",
+                )
+            if not 0 <= count <= MOST_REPLICAS:
+                raise InputError(f"--scale {service}={count}: a number is 0 to {MOST_REPLICAS}")
+
+    def _depends_place(self, entry: Entry[schema.Service]) -> Place:
+        return place_of(entry.node, ("depends_on",))
+
+    def _service(self, name: str, entry: Entry[schema.Service]) -> Service:
+        model, node, faults = entry.model, entry.node, self._faults
+        self._check_service(name, entry)
+        context = self._context
+        environment = environment_of(model, node, context.directory, context.variables, faults)
+        self._environments[name] = environment
+        deploy = model.deploy or schema.Deploy()
+        count = self._scale.get(name, 1 if deploy.replicas is None else deploy.replicas)
+        replicas = Replicas(context, self._references, entry, name, environment)
+        memory, cpus = limits_of(model, node, faults)
+        variables = context.variables
+        return Service(
+            name=name,
+            image=model.image or f"{context.cluster}-{name}",
+            build=build_of(model.build, context.directory, variables, node, faults) if model.build else None,
+            machines=replicas.machines(count),
+            depends_on=self._needs(name, entry),
+            healthcheck=health_of(model.healthcheck, place_of(node, ("healthcheck", "test")), faults),
+            stop_grace_period=model.stop_grace_period,
+            read_only=bool(model.read_only),
+            restart=model.restart or "no",
+            memory=memory,
+            cpus=cpus,
+            update_config=rollout_of(deploy.update_config),
+            rollback_config=rollout_of(deploy.rollback_config),
+            extensions=entry.extensions,
+            place=entry.place,
+        )
+
+    def _check_service(self, name: str, entry: Entry[schema.Service]) -> None:
+        if not is_host_label(name):
+            likely = normal_name(name)
+            hint = f"{_SERVICE_NAME} For example: {likely}" if likely else _SERVICE_NAME
+            self._faults.add(entry.place, f"{name!r} cannot be a service's name", hint)
+        if entry.model.image is None and entry.model.build is None:
+            self._faults.add(
+                entry.place,
+                f"services.{name} has neither image nor build",
+                "Write image: NAME:TAG, or build: DIRECTORY.",
+            )
+
+    def _needs(self, name: str, entry: Entry[schema.Service]) -> dict[str, Condition]:
+        needs: dict[str, Condition] = {}
+        named = self._document.named["services"]
+        node = entry.node.get("depends_on")
+        for other, dependency in (entry.model.depends_on or {}).items():
+            place = node.key_place(other) if node else entry.place
+            if other in named:
+                needs[other] = Condition(dependency.condition)
+            elif dependency.required:
+                blame_unknown(self._faults, "services", other, named - {name}, place)
+            else:
+                self._faults.warn(f"{place}: there is no service {other!r}, and none is required")
+        return needs

@@ -1,0 +1,206 @@
+"""From a service to its machines: every replica written out, its templates expanded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from stoneware.compose import schema
+from stoneware.compose.canonical import sentence
+from stoneware.compose.environment import Setting
+from stoneware.compose.model import MachineDefinition, Place, SecretUse, VolumeUse
+from stoneware.compose.nodes import place_of
+from stoneware.compose.references import DEFAULT, Context, References
+from stoneware.compose.settings import filled
+from stoneware.compose.templates import Scope, TemplateError, expand
+from stoneware.compose.validate import Entry
+from stoneware.compose.values import is_host_label
+from stoneware.errors import InputError
+from stoneware.launch.flags import ANY_ADDRESS, parse_port, parse_volume
+from stoneware.platform import PortMapping
+
+_LONGEST_HOST = 64  # of a whole host name, as the kernel keeps it
+
+
+@dataclass(frozen=True)
+class _Mount:
+    source: str | None
+    path: str
+    read_only: bool
+    place: Place
+
+
+@dataclass(frozen=True)
+class _Port:
+    text: str
+    place: Place
+
+
+class Replicas:
+    """Makes the machines of one service. What no template is in is made once for all of them."""
+
+    def __init__(
+        self,
+        context: Context,
+        references: References,
+        entry: Entry[schema.Service],
+        name: str,
+        environment: Mapping[str, Setting],
+    ) -> None:
+        self._context = context
+        self._faults = context.faults
+        self._references = references
+        self._entry = entry
+        self._model = entry.model
+        self._name = name
+        deploy = self._model.deploy or schema.Deploy()
+        self._labels = {**filled(deploy.labels), **filled(self._model.labels)}
+        self._templated = {key: each for key, each in environment.items() if "{{" in each.value}
+        self._fixed = {key: each.value for key, each in environment.items()}
+        self._mounts = self._all_mounts()
+        self._ports = [
+            _Port(_port_text(each), self._place("ports", n)) for n, each in enumerate(self._model.ports or ())
+        ]
+        self._fixed_ports = [self._parsed(port, port.text) for port in self._ports if "{{" not in port.text]
+        self._secrets = self._all_secrets()
+        self._networks, self._aliases = self._all_networks()
+
+    def machines(self, count: int) -> tuple[MachineDefinition, ...]:
+        """Return the machines 1 to `count`."""
+        longest = f"{self._context.cluster}-{self._name}-{max(count, 1)}"
+        if len(longest) > 63:
+            self._faults.add(
+                self._entry.place,
+                f"the machine name {longest!r} is longer than 63 characters",
+                "Give the cluster or the service a shorter name.",
+            )
+        return tuple(self._machine(slot) for slot in range(1, count + 1))
+
+    def _place(self, *path: str | int) -> Place:
+        return place_of(self._entry.node, path)
+
+    def _machine(self, slot: int) -> MachineDefinition:
+        short = f"{self._name}-{slot}"
+        cluster = self._context.cluster
+        full = f"{cluster}-{short}"
+        outer = Scope(self._name, slot, short, "", self._labels)
+        host = self._host(outer)
+        scope = Scope(self._name, slot, short, host, self._labels)
+        domain = f"{cluster}.internal"
+        hostname = f"{host}.{domain}"
+        names = (host, short, f"{short}.{domain}", self._name, f"{self._name}.{domain}", *self._aliases)
+        return MachineDefinition(
+            name=short,
+            full_name=full,
+            service=self._name,
+            slot=slot,
+            hostname=hostname,
+            names=tuple(dict.fromkeys(name for name in names if name != hostname)),
+            environment=self._environment(scope),
+            volumes=self._volumes(scope, full),
+            ports=self._published(scope),
+            networks=self._networks,
+            secrets=self._secrets,
+            labels=self._labels,
+            place=self._entry.place,
+        )
+
+    def _expanded(self, text: str, scope: Scope, place: Place) -> str:
+        try:
+            return expand(text, scope)
+        except TemplateError as error:
+            self._faults.add(place, error.reason, error.hint, once=True)
+            return text
+
+    def _host(self, scope: Scope) -> str:
+        if self._model.hostname is None:
+            return scope.name
+        place = self._place("hostname")
+        host = self._expanded(self._model.hostname, scope, place)
+        longest = _LONGEST_HOST - len(f".{self._context.cluster}.internal")
+        if not is_host_label(host):
+            self._faults.add(
+                place,
+                f"{host!r} cannot be a host name",
+                "It has small letters, digits and '-' between them; CLUSTER.internal comes after it.",
+                once=True,
+            )
+        elif len(host) > longest:
+            self._faults.add(
+                place,
+                f"the host name {host!r} is longer than {longest} characters",
+                f"With its domain a machine's host name has at most {_LONGEST_HOST}.",
+                once=True,
+            )
+        return host
+
+    def _environment(self, scope: Scope) -> Mapping[str, str]:
+        if not self._templated:
+            return self._fixed
+        return self._fixed | {
+            key: self._expanded(each.value, scope, each.place) for key, each in self._templated.items()
+        }
+
+    def _all_mounts(self) -> list[_Mount]:
+        found = []
+        for index, each in enumerate(self._model.volumes or ()):
+            place = self._place("volumes", index)
+            try:
+                path = parse_volume(each.target).path
+            except InputError as error:
+                self._faults.add(place, sentence(error), "for example: data:/var/lib/data")
+                continue
+            found.append(_Mount(each.source, path, each.read_only, place))
+        return found
+
+    def _volumes(self, scope: Scope, full: str) -> tuple[VolumeUse, ...]:
+        found = []
+        for mount in self._mounts:
+            try:
+                volume = (
+                    self._references.anonymous(full, mount.path)
+                    if mount.source is None
+                    else self._references.volume(mount.source, scope, full, mount.place)
+                )
+            except TemplateError as error:
+                self._faults.add(mount.place, error.reason, error.hint, once=True)
+                continue
+            found.append(VolumeUse(volume, mount.path, mount.read_only))
+        return tuple(found)
+
+    def _parsed(self, port: _Port, text: str) -> tuple[PortMapping, ...]:
+        try:
+            return parse_port(text)
+        except InputError as error:
+            self._faults.add(port.place, sentence(error), once=True)
+            return ()
+
+    def _published(self, scope: Scope) -> tuple[PortMapping, ...]:
+        fixed = iter(self._fixed_ports)
+        found: list[PortMapping] = []
+        for port in self._ports:
+            if "{{" in port.text:
+                found += self._parsed(port, self._expanded(port.text, scope, port.place))
+            else:
+                found += next(fixed)
+        return tuple(found)
+
+    def _all_secrets(self) -> tuple[SecretUse, ...]:
+        for index, each in enumerate(self._model.secrets or ()):
+            self._references.secret(each.source, self._place("secrets", index))
+        return tuple(SecretUse(each.source, each.target, each.mode) for each in self._model.secrets or ())
+
+    def _all_networks(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        keys = self._model.networks or {DEFAULT: None}
+        names = [self._references.network(key, self._network_place(key)) for key in keys]
+        aliases = [alias for each in keys.values() if each for alias in each.aliases]
+        return tuple(dict.fromkeys(filter(None, names))), tuple(dict.fromkeys(aliases))
+
+    def _network_place(self, key: str) -> Place:
+        node = self._entry.node.get("networks")
+        return node.key_place(key) if node else self._entry.place
+
+
+def _port_text(port: schema.Port) -> str:
+    address = f"[{port.host_ip}]" if ":" in port.host_ip else port.host_ip or ANY_ADDRESS
+    return f"{address}:{port.published}:{port.target}/{port.protocol}"

@@ -1,0 +1,168 @@
+"""The sections that services refer to, and what a name of one stands for on the platform."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from stoneware.compose import schema
+from stoneware.compose.faults import Faults
+from stoneware.compose.model import ClusterNetwork, ClusterVolume, Place, SecretSource
+from stoneware.compose.nodes import place_of
+from stoneware.compose.settings import absolute, filled
+from stoneware.compose.templates import Scope, TemplateError, expand
+from stoneware.compose.validate import Document, Entry
+from stoneware.config.secrets import Secret
+from stoneware.launch.plan import anonymous_volume
+from stoneware.machinefile.flags import nearest
+
+_THING = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+DEFAULT = "default"
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every part of a cluster is made with. `variables` are those of our environment and its files."""
+
+    cluster: str
+    directory: Path
+    variables: dict[str, str]
+    document: Document
+    faults: Faults
+
+
+class References:
+    """Resolves names of networks, volumes and secrets, and keeps those that are used."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._document = context.document
+        self._faults = context.faults
+        self.networks: dict[str, ClusterNetwork] = {}  # by key in the file
+        self.volumes: dict[str, ClusterVolume] = {}  # by name on the platform
+        self.volume_keys: set[str] = set()
+        self.secrets: dict[str, SecretSource] = {}
+
+    def network(self, key: str, place: Place) -> str:
+        """Return the name of a network on the platform; nothing where there is none."""
+        if key not in self.networks:
+            entry = self._document.networks.get(key)
+            if entry is None and (key != DEFAULT or DEFAULT in self._document.named["networks"]):
+                self._unknown("networks", key, place)
+                return ""
+            model = entry.model if entry else schema.Network()
+            made = f"{self._context.cluster}-{key}"
+            name = model.name or (key if model.external else made)
+            self._check_name(name, place_of(entry.node, ("name",)) if entry else place)
+            self._check_external(entry)
+            self.networks[key] = ClusterNetwork(name, model.external, filled(model.labels))
+        return self.networks[key].name
+
+    def volume(self, source: str, scope: Scope, machine: str, place: Place) -> str:
+        """Return the name of a machine's volume on the platform; nothing where there is none.
+
+        `machine` is the machine's name on the platform. Raises TemplateError.
+        """
+        key = source if source in self._document.named["volumes"] else expand(source, scope)
+        entry = self._document.volumes.get(key)
+        if entry is None:
+            self._unknown("volumes", key, place)
+            return ""
+        model = entry.model
+        if model.name or model.external:
+            name = self._exact(model.name or key, scope, entry)
+        else:
+            name = f"{machine}-{expand(key, scope)}"
+        if name not in self.volumes:
+            self._check_name(name, place_of(entry.node, ("name",)) if model.name else place)
+            self._check_external(entry)
+            self.volumes[name] = ClusterVolume(name, model.external, filled(model.labels))
+        self.volume_keys.add(key)
+        return name
+
+    def _exact(self, text: str, scope: Scope, entry: Entry[schema.Volume]) -> str:
+        try:
+            return expand(text, scope)
+        except TemplateError as error:
+            place = place_of(entry.node, ("name",)) if entry.model.name else entry.place
+            self._faults.add(place, error.reason, error.hint, once=True)
+            return text
+
+    def anonymous(self, machine: str, path: str) -> str:
+        """Return the name of a machine's volume that has only a path."""
+        name = anonymous_volume(machine, path)
+        self.volumes[name] = ClusterVolume(name)
+        return name
+
+    def secret(self, key: str, place: Place) -> None:
+        """Note the use of a secret; its file or variable has to be there."""
+        if key in self.secrets:
+            return
+        entry = self._document.secrets.get(key)
+        if entry is None:
+            self._unknown("secrets", key, place)
+            return
+        self._check_name(f"{self._context.cluster}-{key}", entry.place)
+        model = entry.model
+        if (model.file is None) == (model.environment is None):
+            self._faults.add(
+                entry.place,
+                f"the secret {key!r} is from a file or from a variable",
+                "Write file: or environment:.",
+            )
+        elif model.file is not None:
+            self.secrets[key] = SecretSource(key, file=self._secret_file(key, model.file, entry))
+        else:
+            variable = model.environment or ""
+            self.secrets[key] = SecretSource(
+                key, variable=variable, value=self._secret_value(variable, entry)
+            )
+
+    def _secret_file(self, key: str, file: str, entry: Entry[schema.Secret]) -> Path:
+        path = absolute(file, self._context.directory)
+        if not path.is_file():
+            place = place_of(entry.node, ("file",))
+            self._faults.add(place, f"there is no file {file} for the secret {key!r}", "Write the file.")
+        return path
+
+    def _secret_value(self, variable: str, entry: Entry[schema.Secret]) -> Secret | None:
+        if variable in self._context.variables:
+            return Secret(self._context.variables[variable])
+        self._faults.add(
+            place_of(entry.node, ("environment",)),
+            f"the variable {variable} of a secret is not set",
+            f"export {variable}=…, or write it into .env",
+        )
+        return None
+
+    def _check_name(self, name: str, place: Place) -> None:
+        if not _THING.fullmatch(name):
+            self._faults.add(
+                place,
+                f"{name!r} cannot be a name",
+                "A name has letters, digits, '_', '.' and '-', at most 100 of them.",
+                once=True,
+            )
+
+    def _check_external(self, entry: Entry[schema.Network] | Entry[schema.Volume] | None) -> None:
+        if entry and entry.model.external and entry.model.labels:
+            self._faults.add(
+                place_of(entry.node, ("labels",)),
+                "what is external gets no labels here",
+                "Leave out labels, or external.",
+                once=True,
+            )
+
+    def _unknown(self, section: str, key: str, place: Place) -> None:
+        named: Mapping[str, frozenset[str]] = self._document.named
+        if key not in named[section]:
+            blame_unknown(self._faults, section, key, named[section], place)
+
+
+def blame_unknown(faults: Faults, section: str, key: str, named: frozenset[str], place: Place) -> None:
+    """Say that a section has no such name, and which it may be."""
+    similar = nearest(key, sorted(named))
+    hint = f"Did you mean {similar!r}?" if similar else f"Write {key}: below {section}: at the top level."
+    faults.add(place, f"there is no {section[:-1]} {key!r}", hint, once=True)

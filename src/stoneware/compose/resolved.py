@@ -1,0 +1,195 @@
+"""A cluster as a cluster file again: long forms, every default and variable filled in, loadable as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from stoneware.compose import schema
+from stoneware.compose.environment import Setting
+from stoneware.compose.model import Build, Cluster, HealthCheck, Service, UpdateConfig
+from stoneware.compose.references import DEFAULT, References
+from stoneware.compose.scalars import resolve
+from stoneware.compose.settings import filled
+from stoneware.compose.validate import Document
+
+
+def to_document(cluster: Cluster) -> dict[str, Any]:
+    """Return the cluster in the long forms of its file, one entry a service, templates as they are written.
+
+    What `load_cluster` makes of it is the same cluster: a dollar sign is doubled, paths are absolute. Of
+    secrets it has where they come from, never their values.
+    """
+    escaped = _escaped(cluster.document)
+    assert isinstance(escaped, dict)  # noqa: S101 -- a mapping stays one
+    return escaped
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("$", "$$")
+    if isinstance(value, Mapping):
+        return {key: _escaped(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_escaped(each) for each in value]
+    return value
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes every text so that our own reader takes it for text."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        """Write repeated values out."""
+        return True
+
+    def text(self, data: str) -> yaml.ScalarNode:
+        """Quote what would be read as something else."""
+        plain = isinstance(resolve(data), str) and data != "<<"
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=None if plain else '"')
+
+
+_Dumper.add_representer(str, _Dumper.text)
+
+
+def to_yaml(document: Mapping[str, Any]) -> str:
+    """Return a document as YAML."""
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+
+
+def document_of(
+    cluster: Cluster,
+    document: Document,
+    environments: Mapping[str, Mapping[str, Setting]],
+    references: References,
+) -> dict[str, Any]:
+    """Return the cluster in the long forms of its file; nothing in it is escaped yet."""
+    services = {
+        name: _service(cluster.services[name], document.services[name].model, environments[name])
+        for name in document.services
+    }
+    networks = {
+        key: _without_nothing(
+            {"name": each.name, "external": each.external or None, "labels": dict(each.labels)}
+        )
+        for key, each in references.networks.items()
+    }
+    volumes = {key: _volume(entry.model) for key, entry in document.volumes.items()}
+    secrets = {
+        key: {"file": str(each.file)} if each.file else {"environment": each.variable}
+        for key, each in cluster.secrets.items()
+    }
+    return {
+        "name": cluster.name,
+        "services": services,
+        **_without_nothing({"networks": networks, "volumes": volumes, "secrets": secrets}),
+        **cluster.extensions,
+    }
+
+
+def _without_nothing(entries: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entries.items() if value not in (None, {}, [])}
+
+
+def _seconds(value: float | None) -> str | None:
+    return None if value is None else f"{value:f}".rstrip("0").rstrip(".") + "s"
+
+
+def _volume(model: schema.Volume) -> dict[str, Any]:
+    return _without_nothing(
+        {"name": model.name, "external": model.external or None, "labels": filled(model.labels)}
+    )
+
+
+def _service(service: Service, model: schema.Service, environment: Mapping[str, Setting]) -> dict[str, Any]:
+    entries = {
+        "image": model.image,
+        "build": _build(service.build) if service.build else None,
+        "hostname": model.hostname,
+        "environment": {key: each.value for key, each in environment.items()},
+        "volumes": [_plain(each) for each in model.volumes or ()],
+        "ports": [_plain(each) for each in model.ports or ()],
+        "expose": model.expose,
+        "networks": _networks(model),
+        "depends_on": {key: _plain(each) for key, each in (model.depends_on or {}).items()},
+        "secrets": [_secret(each) for each in model.secrets or ()],
+        "healthcheck": _health(service.healthcheck) if service.healthcheck else None,
+        "stop_grace_period": _seconds(service.stop_grace_period),
+        "read_only": service.read_only or None,
+        "mem_limit": service.memory,
+        "cpus": service.cpus,
+        "restart": service.restart,
+        "labels": filled(model.labels),
+        "deploy": _deploy(service, model),
+    }
+    return {**_without_nothing(entries), **service.extensions}
+
+
+def _plain(part: schema.Part) -> dict[str, Any]:
+    return {key: value for key, value in part.model_dump(exclude_none=True).items() if value != ""}
+
+
+def _secret(mount: schema.SecretMount) -> dict[str, Any]:
+    return {"source": mount.source, "target": mount.target, "mode": f"0{mount.mode:03o}"}
+
+
+def _networks(model: schema.Service) -> dict[str, Any]:
+    attached = model.networks or {DEFAULT: None}
+    return {
+        key: {"aliases": list(each.aliases)} if each and each.aliases else None
+        for key, each in attached.items()
+    }
+
+
+def _build(build: Build) -> dict[str, Any]:
+    return _without_nothing(
+        {
+            "context": str(build.context),
+            "dockerfile": str(build.dockerfile) if build.dockerfile else None,
+            "target": build.target,
+            "args": dict(build.args),
+            "labels": dict(build.labels),
+        }
+    )
+
+
+def _health(check: HealthCheck) -> dict[str, Any]:
+    return {
+        **_without_nothing(
+            {
+                "test": ["CMD", *check.test] if check.test else None,
+                "interval": _seconds(check.interval),
+                "timeout": _seconds(check.timeout),
+                "start_period": _seconds(check.start_period),
+                "start_interval": _seconds(check.start_interval),
+                "retries": check.retries,
+            }
+        ),
+        **({"disable": True} if check.disabled else {}),
+    }
+
+
+def _deploy(service: Service, model: schema.Service) -> dict[str, Any]:
+    deploy = model.deploy or schema.Deploy()
+    return {
+        "replicas": len(service.machines),
+        **_without_nothing(
+            {
+                "labels": filled(deploy.labels),
+                "update_config": _rollout(service.update_config) if deploy.update_config else None,
+                "rollback_config": _rollout(service.rollback_config) if deploy.rollback_config else None,
+            }
+        ),
+    }
+
+
+def _rollout(config: UpdateConfig) -> dict[str, Any]:
+    return {
+        "parallelism": config.parallelism,
+        "delay": _seconds(config.delay),
+        "monitor": _seconds(config.monitor),
+        "max_failure_ratio": config.max_failure_ratio,
+        "failure_action": str(config.failure_action),
+        "order": config.order,
+    }

@@ -1,0 +1,103 @@
+"""What a service's keys mean, each by itself: pure conversions from the schema's models."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from stoneware.compose import schema
+from stoneware.compose.faults import Faults
+from stoneware.compose.model import Build, FailureAction, HealthCheck, Place, UpdateConfig
+from stoneware.compose.nodes import Node, place_of
+
+_REMOTE = ("http://", "https://", "git://", "ssh://", "git@", "oci-layout://", "docker-image://")
+
+
+def build_of(
+    model: schema.Build, directory: Path, variables: dict[str, str], node: Node, faults: Faults
+) -> Build:
+    """Return where an image is baked from; arguments without a value have that of our environment."""
+    if model.context.startswith(_REMOTE):
+        place = place_of(node, ("build", "context"))
+        faults.add(
+            place, f"the context {model.context!r} is not a directory", "Clone it and name the directory."
+        )
+    context = absolute(model.context, directory)
+    given = {key: variables.get(key) if value is None else value for key, value in (model.args or {}).items()}
+    return Build(
+        context=context,
+        dockerfile=absolute(model.dockerfile, context) if model.dockerfile else None,
+        target=model.target,
+        args={key: value for key, value in given.items() if value is not None},
+        labels=filled(model.labels),
+    )
+
+
+def absolute(path: str, directory: Path) -> Path:
+    """Return a path of the file as an absolute one; `~` is the user's home."""
+    return Path(os.path.normpath(directory / Path(path).expanduser()))
+
+
+def filled(pairs: schema.Pairs | None) -> dict[str, str]:
+    """Return labels, those without a value as empty ones."""
+    return {key: value or "" for key, value in (pairs or {}).items()}
+
+
+def health_of(model: schema.Health | None, place: Place, faults: Faults) -> HealthCheck | None:
+    """Return the health check that takes the place of the image's, or None."""
+    if model is None:
+        return None
+    test = model.test or []
+    kind = test[0] if test else ""
+    argv: tuple[str, ...] = ()
+    if kind == "CMD" and len(test) > 1:
+        argv = tuple(test[1:])
+    elif kind == "CMD-SHELL" and len(test) == 2:
+        argv = ("/bin/sh", "-c", test[1])
+    elif test and test != ["NONE"]:
+        faults.add(
+            place,
+            f"a health check's test begins with CMD, CMD-SHELL or NONE, and this with {kind!r}",
+            'Write ["CMD", "program", "argument"], or one text for the shell.',
+        )
+    return HealthCheck(
+        test=argv,
+        interval=model.interval,
+        timeout=model.timeout,
+        start_period=model.start_period,
+        start_interval=model.start_interval,
+        retries=model.retries,
+        disabled=model.disable or kind == "NONE",
+    )
+
+
+def rollout_of(model: schema.Rollout | None) -> UpdateConfig:
+    """Return how machines are replaced."""
+    if model is None:
+        return UpdateConfig()
+    return UpdateConfig(
+        parallelism=model.parallelism,
+        delay=model.delay,
+        monitor=model.monitor,
+        max_failure_ratio=model.max_failure_ratio,
+        failure_action=FailureAction(model.failure_action),
+        order=model.order,
+    )
+
+
+def limits_of(model: schema.Service, node: Node, faults: Faults) -> tuple[int | None, float | None]:
+    """Return memory in bytes and cores; said twice, they have to agree."""
+    resources = model.deploy.resources if model.deploy else None
+    limits = (resources.limits if resources else None) or schema.Limits()
+    for key, given, limit in (
+        ("mem_limit", model.mem_limit, limits.memory),
+        ("cpus", model.cpus, limits.cpus),
+    ):
+        if given is not None and limit is not None and given != limit:
+            faults.add(
+                place_of(node, (key,)),
+                f"{key} and deploy.resources.limits say different things",
+                "Keep one of the two.",
+            )
+    memory = limits.memory if model.mem_limit is None else model.mem_limit
+    return memory, limits.cpus if model.cpus is None else model.cpus

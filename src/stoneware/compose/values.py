@@ -1,0 +1,189 @@
+"""The values of a cluster file as pydantic types: cast as Compose casts, refused with a sentence."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
+
+from stoneware.compose.nodes import describe
+from stoneware.durations import parse_duration
+from stoneware.errors import InputError
+from stoneware.image.references import parse_reference
+from stoneware.launch.flags import parse_restart, parse_size
+from stoneware.machinefile.flags import FlagError
+from stoneware.machinefile.values import duration
+
+HINT = "\n"  # parts the reason of a validator's error from its hint
+_TRUE = {"true", "y", "yes", "on"}
+_FALSE = {"false", "n", "no", "off"}
+_IMAGE_ID = re.compile(r"sha256:[0-9a-f]{4,64}")
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+MOST_REPLICAS = 10_000
+
+
+def wrong(reason: str, hint: str = "") -> PydanticCustomError:
+    """Return the error a validator raises; reason and hint are shown as they are."""
+    return PydanticCustomError("fault", "{text}", {"text": reason + (HINT + hint if hint else "")})
+
+
+def expected(what: str, value: object, hint: str = "") -> PydanticCustomError:
+    """Return the error that says what was expected and what was given."""
+    return wrong(f"expected {what}, not {describe(value)}", hint)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    scalar = isinstance(value, int | float)
+    raise expected("text", value, "Put it into quotes." if scalar else "")
+
+
+def _filled(value: Any) -> str:
+    if _text(value) == "":
+        raise expected("text", value)
+    return str(value)
+
+
+def _flag(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in _TRUE | _FALSE:
+        return value.lower() in _TRUE
+    raise expected("true or false", value)
+
+
+def _whole(low: int, high: int) -> Callable[[Any], int]:
+    def check(value: Any) -> int:
+        number = value
+        if isinstance(value, str) and re.fullmatch(r"[-+]?[0-9]{1,18}", value):
+            number = int(value)
+        if not isinstance(number, int) or isinstance(number, bool):
+            raise expected("a whole number", value)
+        if not low <= number <= high:
+            raise wrong(f"expected a number from {low} to {high}, not {number}")
+        return number
+
+    return check
+
+
+def _number(low: float, high: float) -> Callable[[Any], float]:
+    def check(value: Any) -> float:
+        number = value
+        if isinstance(value, str):
+            try:
+                number = float(value)
+            except ValueError:
+                number = None
+        if not isinstance(number, int | float) or isinstance(number, bool) or not math.isfinite(number):
+            raise expected("a number", value)
+        if not low <= number <= high:
+            end = "" if math.isinf(high) else f" to {high:g}"
+            raise wrong(f"expected a number from {low:g}{end}, not {number:g}")
+        return float(number)
+
+    return check
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise expected("a duration such as 1m30s", value)
+    text = str(value)
+    try:
+        return parse_duration(text, "this")
+    except InputError:
+        pass
+    try:
+        return duration(text, "", 0.0)
+    except FlagError:
+        raise expected("a duration such as 1m30s", value) from None
+
+
+def _bytes(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise expected("a size such as 512m", value)
+    try:
+        size = parse_size(str(value))
+    except InputError:
+        raise expected("a size such as 512m", value) from None
+    if size <= 0:
+        raise expected("a size such as 512m", value)
+    return size
+
+
+def _mode(value: Any) -> int:
+    text = value if isinstance(value, str) else ""
+    if not re.fullmatch(r"0o?[0-7]{3}", text):
+        raise expected("an octal mode such as 0440", value, "A mode begins with a zero.")
+    return int(text.replace("o", ""), 8)
+
+
+def _image(value: Any) -> str:
+    if not _IMAGE_ID.fullmatch(_filled(value)):
+        try:
+            parse_reference(value)
+        except InputError as error:
+            raise wrong(f"{error.brief}: {error.details.rstrip('.')}", error.resolution) from None
+    return str(value)
+
+
+def _restart(value: Any) -> str:
+    if isinstance(value, bool):
+        raise expected(
+            "a restart policy", value, 'Write restart: "no", or always, unless-stopped, on-failure[:N].'
+        )
+    try:
+        return parse_restart(_filled(value))
+    except InputError as error:
+        raise wrong(error.brief, error.resolution) from None
+
+
+def _file_name(value: Any) -> str:
+    if not _FILE.fullmatch(_filled(value)):
+        raise wrong(
+            f"{value!r} is no file below /run/secrets",
+            "Write a name without a directory: letters, digits, '_', '.' and '-'.",
+        )
+    return str(value)
+
+
+def _alias(value: Any) -> str:
+    if not all(_LABEL.fullmatch(part) for part in _filled(value).split(".")) or len(value) > 253:
+        raise wrong(f"{value!r} is no host name", "Small letters, digits and '-' between them.")
+    return str(value)
+
+
+def _root(value: Any) -> str:
+    if str(value) != "0":
+        raise wrong(
+            "a secret belongs to root", "Leave uid and gid out; the service's user may read mode 0444."
+        )
+    return "0"
+
+
+def is_host_label(text: str) -> bool:
+    """Say whether a text is one label of a host name: small letters, digits, '-' between them, at most 63."""
+    return _LABEL.fullmatch(text) is not None
+
+
+Text = Annotated[str, BeforeValidator(_text)]
+Filled = Annotated[str, BeforeValidator(_filled)]
+Flag = Annotated[bool, BeforeValidator(_flag)]
+Replicas = Annotated[int, BeforeValidator(_whole(0, MOST_REPLICAS))]
+Count = Annotated[int, BeforeValidator(_whole(0, 1_000_000))]
+Retries = Annotated[int, BeforeValidator(_whole(1, 1_000_000))]
+Ratio = Annotated[float, BeforeValidator(_number(0, 1))]
+Cores = Annotated[float, BeforeValidator(_number(0.01, math.inf))]
+Seconds = Annotated[float, BeforeValidator(_seconds)]
+Size = Annotated[int, BeforeValidator(_bytes)]
+Mode = Annotated[int, BeforeValidator(_mode)]
+Image = Annotated[str, BeforeValidator(_image)]
+Restart = Annotated[str, BeforeValidator(_restart)]
+SecretFile = Annotated[str, BeforeValidator(_file_name)]
+Alias = Annotated[str, BeforeValidator(_alias)]
+Root = Annotated[str, BeforeValidator(_root)]
