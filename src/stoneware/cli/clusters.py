@@ -49,8 +49,6 @@ LockTimeout = Annotated[
     ),
 ]
 
-_NAMES = ("machines.yaml", "machines.yml", "compose.yaml", "compose.yml")
-
 
 @dataclass(frozen=True)
 class Source:
@@ -63,27 +61,35 @@ class Source:
 
     @property
     def has_file(self) -> bool:
-        """Say whether there is a file to read, named or found."""
-        where = self.directory or Path()
-        return bool(self.files) or any((where / name).exists() for name in _NAMES)
+        """Say whether there is a file to read, named or found here or above."""
+        from stoneware.compose.files import find_files
+
+        if self.files:
+            return True
+        try:
+            find_files(self.directory or Path.cwd())
+        except InputError:
+            return False
+        return True
 
 
 def source(
     files: Sequence[Path] | None, project: str, env_files: Sequence[Path] | None, directory: Path | None
 ) -> Source:
     """Return what the common flags say."""
-    return Source(tuple(files or ()), project, None if env_files is None else tuple(env_files), directory)
+    named = [path if directory is None else path.absolute() for path in files or ()]
+    return Source(tuple(named), project, None if env_files is None else tuple(env_files), directory)
 
 
 def load(found: Source, scale: Sequence[str] | None = None) -> Cluster:
     """Read the cluster's files. Raises InputError with the places of all that is wrong."""
-    from stoneware.compose import load_cluster
+    from stoneware.compose.load import load_cluster
 
     return load_cluster(
         found.files,
-        directory=found.directory,
+        directory=found.directory or Path.cwd(),
         environment=os.environ,
-        env_files=found.env_files,
+        env_files=found.env_files or (),
         project_name=found.project or None,
         scale=parse_scale(scale or ()),
     )

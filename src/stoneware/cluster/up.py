@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stoneware.bake.api import Place
@@ -13,7 +13,16 @@ from stoneware.cluster.apply import ClusterTerraform
 from stoneware.cluster.desired import desire, secret_name
 from stoneware.cluster.images import Displays, bake_images
 from stoneware.cluster.lock import cluster_lock
-from stoneware.cluster.model import Action, ClusterPlan, Desired, Observed, Step
+from stoneware.cluster.model import (
+    LABEL_SERVICE,
+    LABEL_SLOT,
+    Action,
+    ClusterPlan,
+    Desired,
+    DesiredMachine,
+    Observed,
+    Step,
+)
 from stoneware.cluster.observe import observe
 from stoneware.cluster.plan import address, make_plan, needs_rollout
 from stoneware.cluster.secrets import put_secrets, read_secrets, used_secrets
@@ -22,6 +31,7 @@ from stoneware.cluster.tfvars import to_tfvars
 from stoneware.cluster.waiting import Goal, MachinesFailed, Watch
 from stoneware.compose.model import Cluster, Condition
 from stoneware.errors import InputError
+from stoneware.provider.machine_state import own_metadata
 from stoneware.terraform.runner import managed_addresses
 
 COMMAND = "stoneware up"
@@ -144,14 +154,33 @@ class _Run:
         if self.options.wait:
             self._watch.until_all()
 
-    def _applied_last(self) -> Desired | None:
+    def _applied_last(self) -> Desired:
+        """Return what was applied last; machines it does not name are taken as they are observed."""
         try:
-            return self.site.applied(self.desired.name)
-        except (
-            InputError
-        ) as error:  # damaged: every machine is brought to what is wanted, and it is written anew
+            applied = self.site.applied(self.desired.name)
+        except InputError as error:  # damaged; it is written anew
             self.reporter.emit(events.Note(error.brief, warning=True))
-            return None
+            applied = None
+        found = {name: self._as_it_is(name) for name in self.observed.machines}
+        known = applied or replace(self.desired, volumes={}, networks={}, machines={})
+        return replace(known, machines={**found, **known.machines})
+
+    def _as_it_is(self, name: str) -> DesiredMachine:
+        machine = self.observed.machines[name].machine
+        labels = machine.spec.labels
+        wanted = self.desired.machines.get(name)
+        return DesiredMachine(
+            name=name,
+            service=labels.get(LABEL_SERVICE, ""),
+            slot=int(labels.get(LABEL_SLOT) or 0),
+            spec=replace(machine.spec, metadata=own_metadata(machine.spec)),
+            image=machine.image,
+            image_id=machine.image_id,
+            commit="",
+            config_digest=machine.config_digest,
+            reloads=wanted is not None and wanted.reloads,
+            checked=wanted is not None and wanted.checked,
+        )
 
     def _waves(self, terraform: ClusterTerraform) -> None:
         self._remove_unmanaged()

@@ -95,7 +95,7 @@ _FROM_SPEC: dict[str, Callable[[MachineSpec], Any]] = {
 }
 
 # What is Terraform's alone, and what the platform cannot tell: the engine keeps copies of the files.
-_KEPT: dict[str, Any] = {"files": None, "recreate_on": "", "wait_for": "", "timeouts": None}
+_KEPT: dict[str, Any] = {"files": None, "recreate_on": None, "wait_for": "", "timeouts": None}
 
 
 def from_machine(machine: Machine, state: State | None = None) -> dict[str, Any]:

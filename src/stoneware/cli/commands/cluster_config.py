@@ -36,12 +36,10 @@ def config(
         for name in names:
             print_line(name)
         return
-    from stoneware.compose.resolved import to_document
+    from stoneware.compose.resolved import to_document, to_yaml
 
     document = to_document(cluster)
     if json_output:
         print_json(document)
     else:
-        import yaml
-
-        yaml.safe_dump(document, sys.stdout, sort_keys=False, allow_unicode=True)
+        sys.stdout.write(to_yaml(document))

@@ -1,0 +1,286 @@
+"""What `up` and `down` do, by the real Terraform and the real provider, to machines in memory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from stoneware.cluster import events
+from stoneware.cluster.model import Action
+from stoneware.cluster.up import RolloutNeeded
+from stoneware.cluster.waiting import MachinesFailed
+from stoneware.errors import InputError
+from stoneware.platform import Health, Phase
+from tests.cluster.engine import SECRET, Declined, EngineBench
+
+pytestmark = pytest.mark.tool
+
+ALL = ["shop-app-1", "shop-app-2", "shop-db-1", "shop-web-1"]
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineBench:
+    monkeypatch.delenv("STONEWARE_TERRAFORM", raising=False)
+    return EngineBench(tmp_path / "clusters")
+
+
+def creations(bench: EngineBench) -> list[str]:
+    return [call.removeprefix("create ") for call in bench.platform.calls if call.startswith("create ")]
+
+
+def test_a_cluster_comes_up_in_the_order_of_its_dependencies(bench: EngineBench) -> None:
+    result = bench.up()
+    assert bench.machines() == ALL
+    made = creations(bench)
+    assert made[0] == "shop-db-1"
+    assert made[-1] == "shop-web-1"
+    assert {step.action for step in result.plan.steps} == {Action.CREATE}
+    assert bench.networks() == ["shop-default"]
+    assert "shop-db-1-data" in bench.volumes()
+    assert len(bench.managed()) == 4 + 1 + len(bench.volumes())
+    assert {event.name for event in bench.recorder.of(events.MachineFinished)} == {
+        "app-1", "app-2", "db-1", "web-1"
+    }  # fmt: skip
+    assert bench.asked == []  # nothing is asked where things are only made
+
+
+def test_up_once_more_has_nothing_to_do(bench: EngineBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.up()
+    monkeypatch.setattr("stoneware.cluster.up.ClusterTerraform", None)  # it is not even started
+    result = bench.up()
+    assert result.plan.changes == ()
+    assert bench.platform.calls == []
+    assert {type(event) for event in bench.recorder.seen} <= {events.Note}
+
+
+def test_no_secret_is_in_terraforms_files(bench: EngineBench) -> None:
+    bench.up()
+    files = [path for path in (bench.clusters / "shop").rglob("*") if path.is_file()]
+    assert {"terraform.tfstate", "machines.auto.tfvars.json", "cluster.json"} <= {path.name for path in files}
+    for path in files:
+        assert SECRET.encode() not in path.read_bytes(), path
+    assert SECRET not in repr(bench.recorder.seen)
+    assert bench.spec("shop-app-1").secrets[0].secret == "shop-app-token"
+
+
+def test_a_missing_machine_is_made_again(bench: EngineBench) -> None:
+    bench.up()
+    bench.platform.destroy("shop-app-2")
+    bench.up()
+    assert creations(bench) == ["shop-app-2"]
+
+
+def test_a_stopped_machine_is_started(bench: EngineBench) -> None:
+    bench.up()
+    bench.platform.stop("shop-db-1")
+    result = bench.up()
+    assert [(step.name, step.action) for step in result.plan.changes] == [("db-1", Action.START)]
+    assert "start shop-db-1" in bench.platform.calls
+    assert creations(bench) == []
+
+
+def test_a_failed_machine_is_replaced_after_a_question(bench: EngineBench) -> None:
+    bench.platform.broken = {"shop-app-1"}
+    with pytest.raises(MachinesFailed) as raised:
+        bench.up()
+    assert "the config is wrong" in raised.value.details
+    assert "no such setting" in raised.value.details  # its console
+    assert "web-1" in raised.value.details  # what was not made because of it
+    assert "shop-app-2" in bench.machines()  # the others are left
+    bench.platform.broken = set()
+    bench.up()
+    assert len(bench.asked) == 1
+    assert set(creations(bench)) == {"shop-app-1", "shop-web-1"}
+
+
+def test_no_is_an_answer(bench: EngineBench) -> None:
+    bench.up()
+    bench.platform.show("shop-app-1", phase=Phase.FAILED)
+    bench.answer = False
+    with pytest.raises(Declined):
+        bench.up()
+    assert creations(bench) == []
+
+
+def test_what_a_machine_depends_on_has_to_be_healthy(bench: EngineBench) -> None:
+    bench.platform.sick = {"shop-app-2"}
+    with pytest.raises(MachinesFailed) as raised:
+        bench.up({"services": {"web": {"depends_on": {"app": "service_healthy"}}}}, wait_timeout=0.3)
+    assert raised.value.failures[0].name == "app-2"
+    assert "not healthy within 0.3 seconds" in raised.value.brief
+    assert "shop-web-1" not in bench.machines()
+
+
+def test_service_started_does_not_wait_for_health(bench: EngineBench) -> None:
+    bench.platform.sick = {"shop-app-2"}
+    with pytest.raises(MachinesFailed) as raised:
+        bench.up(wait_timeout=0.3)  # web depends on app: service_started
+    assert [failure.name for failure in raised.value.failures] == ["app-2"]
+    assert "shop-web-1" in bench.machines()
+
+
+def test_no_wait_does_not_wait(bench: EngineBench) -> None:
+    bench.platform.sick = {"shop-app-2"}
+    bench.up(wait=False)
+    assert bench.machines() == ALL
+
+
+def test_an_unhealthy_machine_is_told_though_nothing_is_to_be_done(bench: EngineBench) -> None:
+    bench.up()
+    bench.platform.show("shop-app-1", health=Health.UNHEALTHY)
+    with pytest.raises(MachinesFailed, match="app-1 is unhealthy"):
+        bench.up()
+    assert bench.platform.calls == []
+
+
+def test_another_image_needs_a_rollout(bench: EngineBench) -> None:
+    bench.up()
+    with pytest.raises(RolloutNeeded) as raised:
+        bench.up({"services": {"app": {"image": "app:2"}}})
+    assert {step.name for step in raised.value.steps} == {"app-1", "app-2"}
+    assert "up --recreate" in raised.value.resolution
+    assert bench.platform.calls == []
+    bench.up({"services": {"app": {"image": "app:2"}}}, recreate=True)
+    assert len(bench.asked) == 1
+    assert set(creations(bench)) == {"shop-app-1", "shop-app-2"}
+    assert bench.spec("shop-app-1").source.startswith("image:sha256:2222")
+
+
+def test_an_image_that_reloads_takes_another_config_on(bench: EngineBench) -> None:
+    bench.up()
+    result = bench.up({"services": {"web": {"environment": {"COLOUR": "blue"}}}})
+    assert [(step.name, step.action) for step in result.plan.changes] == [("web-1", Action.UPDATE)]
+    assert creations(bench) == []
+    assert "COLOUR=blue" in bench.spec("shop-web-1").metadata["stoneware-config"]
+
+
+def test_another_secret_is_another_release(bench: EngineBench) -> None:
+    bench.up()
+    before = bench.spec("shop-app-1").secrets[0].version
+    bench.platform.put_secret("shop-app-token", b"another")
+    with pytest.raises(RolloutNeeded):
+        bench.up()
+    bench.up(recreate=True)
+    assert bench.spec("shop-app-1").secrets[0].version != before
+
+
+def test_scaling_down_keeps_disks(bench: EngineBench) -> None:
+    three = {"services": {"db": {"replicas": 3}}}
+    bench.up(three)
+    disks = bench.volumes()
+    bench.up()
+    assert len(bench.asked) == 1
+    assert bench.machines() == ALL
+    assert bench.volumes() == disks
+    bench.up(three)
+    assert set(creations(bench)) == {"shop-db-2", "shop-db-3"}
+
+
+def test_a_disk_that_was_removed_by_hand_stays_removed(bench: EngineBench) -> None:
+    bench.up({"services": {"db": {"replicas": 2}}})
+    bench.up()
+    bench.platform.destroy_volume("shop-db-2-data")
+    bench.platform.destroy("shop-app-1")
+    bench.up()
+    assert "shop-db-2-data" not in bench.volumes()
+
+
+def test_a_lost_state_is_made_good_by_imports(bench: EngineBench) -> None:
+    bench.up()
+    before = {machine.name: machine.id for machine in bench.platform.machines()}
+    managed = bench.managed()
+    for path in (bench.clusters / "shop").iterdir():
+        path.unlink()
+    result = bench.up()
+    assert {step.action for step in result.plan.steps} == {Action.ADOPT}
+    assert {machine.name: machine.id for machine in bench.platform.machines()} == before
+    assert bench.managed() == managed
+    assert bench.up().plan.changes == ()
+
+
+def test_a_machine_made_behind_terraforms_back_can_be_removed(bench: EngineBench) -> None:
+    bench.up({"services": {"db": {"replicas": 2}}})
+    for path in (bench.clusters / "shop").iterdir():
+        path.unlink()
+    bench.up()
+    assert bench.machines() == ALL
+
+
+def test_damaged_variables_are_written_anew(bench: EngineBench) -> None:
+    bench.up()
+    (bench.clusters / "shop/machines.auto.tfvars.json").write_text('{"machines": {"app-1": {}}}')
+    bench.platform.destroy("shop-web-1")
+    bench.up({"services": {}}, recreate=True)
+    assert bench.machines() == ALL
+
+
+def test_terraforms_error_names_the_machine(bench: EngineBench) -> None:
+    bench.platform.fail_next_create = InputError("port 8001 is in use", resolution="free it")
+    with pytest.raises(Exception, match="db-1: port 8001 is in use") as raised:
+        bench.up()
+    assert raised.value.resolution == "free it"  # type: ignore[attr-defined]
+    bench.up()
+    assert bench.machines() == ALL
+
+
+def test_down_keeps_the_disks(bench: EngineBench) -> None:
+    bench.up()
+    disks = bench.volumes()
+    result = bench.down()
+    stops = [call.split()[1] for call in bench.platform.calls if call.startswith("stop ")]
+    assert stops[0] == "shop-web-1"
+    assert stops[-1] == "shop-db-1"
+    assert (bench.machines(), bench.networks(), bench.volumes()) == ([], [], disks)
+    assert result.kept == tuple(disks)
+    assert bench.asked == []
+    with pytest.raises(InputError, match="is not up"):
+        bench.down()
+    bench.up()
+    assert bench.machines() == ALL
+
+
+def test_down_with_volumes_leaves_nothing(bench: EngineBench) -> None:
+    bench.up()
+    disks = bench.volumes()
+    result = bench.down(volumes=True)
+    assert (bench.machines(), bench.networks(), bench.volumes()) == ([], [], [])
+    assert result.volumes == tuple(disks)
+    assert len(bench.asked) == 1
+    assert not (bench.clusters / "shop").exists()
+    assert bench.platform._secrets == {}
+    with pytest.raises(InputError, match="is not up"):
+        bench.down(volumes=True)
+    assert not (bench.clusters / "shop").exists()
+
+
+def test_down_with_volumes_can_come_later(bench: EngineBench) -> None:
+    bench.up()
+    bench.down()
+    bench.down(volumes=True)
+    assert bench.volumes() == []
+    assert not (bench.clusters / "shop").exists()
+
+
+def test_down_without_a_state_removes_what_has_the_label(bench: EngineBench) -> None:
+    bench.up()
+    for path in (bench.clusters / "shop").iterdir():
+        path.unlink()
+    bench.down(volumes=True)
+    assert (bench.machines(), bench.networks(), bench.volumes()) == ([], [], [])
+
+
+def test_declined_volumes_leave_everything(bench: EngineBench) -> None:
+    bench.up()
+    bench.answer = False
+    with pytest.raises(Declined):
+        bench.down(volumes=True)
+    assert bench.machines() == ALL
+
+
+def test_the_directory_shows_the_lock_only_while_it_is_held(bench: EngineBench) -> None:
+    bench.up()
+    assert (bench.clusters / "shop/lock").read_text() == ""
+    kept = json.loads((bench.clusters / "shop/cluster.json").read_text())
+    assert kept == {"secrets": ["shop-app-token"]}
