@@ -24,11 +24,13 @@ class Program:
     machines: list[str] = field(default_factory=list)
     volumes: list[str] = field(default_factory=list)
 
-    def run(self, *words: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *words: str | Path, check: bool = True, cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
         argv = [str(Path(sys.executable).parent / "stoneware"), *map(str, words)]
         env = {**os.environ, "STONEWARE_HOME": str(self.home)}
         done = subprocess.run(
-            argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+            argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )
         if check:
             assert done.returncode == 0, f"{argv}: {done.returncode}\n{done.stdout}\n{done.stderr}"

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from .clusters import wait_for
+
 pytestmark = pytest.mark.tool
 
 EXAMPLE = Path(__file__).parents[2] / "examples/kafka"
@@ -137,3 +139,51 @@ def test_a_second_start_formats_nothing(broker: Broker) -> None:
 
     assert sum("StorageTool" in call for call in broker.calls()) == 1
     assert sum("kafka.Kafka" in call for call in broker.calls()) == 2
+
+
+def _started(broker: Broker, health: int, java: str) -> subprocess.Popen[str]:
+    """Start the script with a Java of this text, and a health check that ends with this code."""
+    _lay(broker.volume, {"data/meta.properties": "node.id=1\ncluster.id=CLUSTER\n"})
+    _program(broker.root / "bin/java", f'#!/bin/sh\necho "$*" >>"$CALLS"\n{java}\n')
+    _program(broker.root / "bin/broker-health", f'#!/bin/sh\necho asked >>"$CALLS"\nexit {health}\n')
+    _program(broker.root / "bin/sleep", "#!/bin/sh\nexec /bin/sleep 0.05\n")
+    env = {"PATH": f"{broker.root}/bin:{os.environ['PATH']}", "CALLS": str(broker.root / "calls")}
+    script = broker.root / "kafka-broker"
+    started = subprocess.Popen([script], env=env, stdout=subprocess.PIPE, text=True)
+    wait_for(broker.calls, "java runs")
+    return started
+
+
+def test_a_broker_that_hands_over_gets_its_time(broker: Broker) -> None:
+    """However long it takes, and though the check fails, since a broker that stops is fenced."""
+    broker.root.joinpath("go").unlink(missing_ok=True)
+    java = f"trap 'until [ -e {broker.root}/go ]; do /bin/sleep 0.01; done; exit 143' TERM\n"
+    started = _started(broker, 1, java + "while :; do /bin/sleep 0.01; done")
+
+    started.terminate()
+    wait_for(lambda: broker.calls().count("asked") > 3, "the watch goes on")
+    assert started.poll() is None
+    broker.root.joinpath("go").touch()
+
+    output, _ = started.communicate(timeout=30)
+    assert (started.returncode, output) == (0, "")
+
+
+def test_a_broker_without_controllers_is_ended(broker: Broker) -> None:
+    started = _started(broker, 3, "trap '' TERM\nwhile :; do /bin/sleep 0.01; done")
+
+    started.terminate()
+
+    output, _ = started.communicate(timeout=30)
+    assert "no controller left to hand over to" in output
+    assert started.returncode == 0
+    assert broker.calls().count("asked") == 2
+
+
+@pytest.mark.parametrize("code", [0, 1, 143])
+def test_a_broker_that_ends_by_itself_ends_the_service(broker: Broker, code: int) -> None:
+    started = _started(broker, 0, f"exit {code}")
+
+    started.communicate(timeout=30)
+    assert started.returncode == code
+    assert "asked" not in broker.calls()
