@@ -117,12 +117,18 @@ def _one_at_a_time(lock: Path, reporter: Reporter) -> Iterator[None]:
 def _tag(
     store: ImageStore, references: Sequence[Reference], origin: Origin, image_id: str
 ) -> tuple[str, ...]:
-    wanted: dict[str, None] = {}
-    for reference in references:
-        for tag in (reference.tag, DEFAULT_TAG, *origin_tags(origin)):
-            wanted[str(Reference(reference.name, tag))] = None
+    wanted = tags_of_bake(references, origin)
     known = store.tags()
     for tag in wanted:
         if known.get(tag) != image_id:
             store.set_tag(tag, image_id)
+    return wanted
+
+
+def tags_of_bake(references: Sequence[Reference], origin: Origin) -> tuple[str, ...]:
+    """Return all tags that a bake sets: those asked for, `latest`, and those of the commit."""
+    wanted: dict[str, None] = {}
+    for reference in references:
+        for tag in (reference.tag, DEFAULT_TAG, *origin_tags(origin)):
+            wanted[str(Reference(reference.name, tag))] = None
     return tuple(wanted)
