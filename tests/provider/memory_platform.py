@@ -3,7 +3,7 @@
 With a `journal` its machines outlive the process, as real ones do.
 """
 
-# ruff: noqa: ARG002  # the protocol names arguments that memory does not need
+# the protocol names arguments that memory does not need
 
 from __future__ import annotations
 

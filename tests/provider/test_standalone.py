@@ -21,10 +21,10 @@ pytestmark = pytest.mark.tool
 REPOSITORY = Path(__file__).parents[2]
 IN_MEMORY = """
 from pathlib import Path
-from tf.runner import run_provider
+from stoneware.provider.plugin import serve
 from stoneware.provider.provider import StonewareProvider
 from tests.provider.memory_platform import MemoryPlatform
-run_provider(StonewareProvider({source!r}, lambda: MemoryPlatform(Path({journal!r}))))
+serve(StonewareProvider({source!r}, lambda: MemoryPlatform(Path({journal!r}))))
 """
 
 
@@ -58,7 +58,7 @@ def test_terraform_starts_it(
 
 
 def test_its_schema_can_be_read_without_a_store(tmp_path: Path, binary: Path, configure: Configure) -> None:
-    environment = install(tmp_path, ["-m", "stoneware.provider.main"])
+    environment = install(tmp_path, ["-m", "stoneware.cli.provider"])
     configure('resource "stoneware_machine" "m" {\n  name   = "m1"\n  source = IMAGE\n}')
     done = subprocess.run(
         [binary, "providers", "schema", "-json"],
@@ -79,14 +79,17 @@ def test_its_schema_can_be_read_without_a_store(tmp_path: Path, binary: Path, co
     assert machine["attributes"]["metadata"]["sensitive"] is True
     ports = machine["attributes"]["ports"]["nested_type"]
     assert (ports["nesting_mode"], ports["attributes"]["machine_port"]["required"]) == ("list", True)
-    assert list(schema["data_source_schemas"]) == ["stoneware_machine"]
+    assert set(schema["data_source_schemas"]) == {"stoneware_image", "stoneware_machine"}
+    assert set(schema["resource_schemas"]) == {
+        f"stoneware_{name}" for name in ("image", "machine", "network", "volume")
+    }
     assert not (tmp_path / "none").exists()
 
 
 def test_started_by_hand_it_says_what_it_is() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "TF_PLUGIN_MAGIC_COOKIE"}
     done = subprocess.run(
-        [sys.executable, "-m", "stoneware.provider.main"],
+        [sys.executable, "-m", "stoneware.cli.provider"],
         capture_output=True,
         text=True,
         env=environment,
@@ -98,4 +101,4 @@ def test_started_by_hand_it_says_what_it_is() -> None:
 
 def test_the_package_installs_it() -> None:
     scripts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["scripts"]
-    assert scripts["terraform-provider-stoneware"] == "stoneware.provider.main:main"
+    assert scripts["terraform-provider-stoneware"] == "stoneware.cli.provider:main"

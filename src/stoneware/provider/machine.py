@@ -42,7 +42,7 @@ class MachineResource(StonewareResource):
         if not all_known(current, planned):
             return super().differs(name, current, planned)
         if name == "recreate_on" and current.get(name) is None:
-            return False  # imported: the machine does not know it
+            return False  # an imported machine does not know it
         if name in {"files", "recreate_on"}:
             return (current.get(name) or None) != (planned.get(name) or None)
         one, other = machine_state.to_spec(current), machine_state.to_spec(planned)

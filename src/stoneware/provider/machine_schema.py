@@ -102,11 +102,11 @@ def _limits() -> list[Attribute]:
 
 
 def _conduct() -> list[Attribute]:
-    about_recreate = "Any text; a new machine is made when it changes."
+    about_recreate = "Any text; another one makes a new machine. To say it for the first time does not."
     about_wait = "`running` or `healthy`: how far its creation or start is waited for; not at all if empty."
     about_timeouts = 'How long things may take, such as `"90s"` or `"5m"`.'
     return [
-        Attribute("recreate_on", String(), about_recreate, default="", **_DEFAULT),
+        Attribute("recreate_on", String(), about_recreate, **_OPTION),
         Attribute("wait_for", String(), about_wait, default="", **_IN_PLACE),
         ObjectAttribute("timeouts", _TIMEOUT_FIELDS, description=about_timeouts, optional=True),
     ]

@@ -10,7 +10,10 @@ from typing import Any
 from tf.iface import Provider
 from tf.schema import Schema
 
+from stoneware.errors import InputError
 from stoneware.platform import Platform
+from stoneware.provider.image import ImageDataSource, ImageResource
+from stoneware.provider.images import Baker, Images
 from stoneware.provider.labelled import NetworkResource, VolumeResource
 from stoneware.provider.machine import MachineDataSource, MachineResource
 from stoneware.provider.machine_wait import Tender
@@ -18,11 +21,23 @@ from stoneware.provider.reporting import Failures, reported
 
 
 class StonewareProvider(Provider):  # type: ignore[misc]  # the framework has no type hints
-    """All resources and data sources. The platform is opened when a resource first needs it."""
+    """All resources and data sources. The platform is opened when a resource first needs it.
 
-    def __init__(self, source: str, open_platform: Callable[[], Platform]) -> None:
+    Without `open_images` and `open_baker` there are no images: the provider of a bake's own builder, and of
+    a cluster, needs none.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        open_platform: Callable[[], Platform],
+        open_images: Callable[[], Images] | None = None,
+        open_baker: Callable[[], Baker] | None = None,
+    ) -> None:
         self._source = source
         self._open_platform = open_platform
+        self._open_images = open_images
+        self._open_baker = open_baker
         self.failures = Failures()
         self.stopping = threading.Event()  # set when Terraform was interrupted
         self.tender = Tender()
@@ -31,6 +46,20 @@ class StonewareProvider(Provider):  # type: ignore[misc]  # the framework has no
     def platform(self) -> Platform:
         """The platform, which raises StonewareError when it cannot be opened."""
         return self._open_platform()
+
+    @cached_property
+    def images(self) -> Images:
+        """The images."""
+        if self._open_images is None:
+            raise _no_images()
+        return self._open_images()
+
+    @cached_property
+    def baker(self) -> Baker:
+        """Who bakes."""
+        if self._open_baker is None:
+            raise _no_images()
+        return self._open_baker()
 
     def get_model_prefix(self) -> str:
         """Return what all names of resources begin with."""
@@ -54,8 +83,16 @@ class StonewareProvider(Provider):  # type: ignore[misc]  # the framework has no
 
     def get_resources(self) -> list[type]:
         """Return the resources, one class each."""
-        return [MachineResource, NetworkResource, VolumeResource]
+        return [ImageResource, MachineResource, NetworkResource, VolumeResource]
 
     def get_data_sources(self) -> list[type]:
         """Return the data sources."""
-        return [MachineDataSource]
+        return [ImageDataSource, MachineDataSource]
+
+
+def _no_images() -> InputError:
+    return InputError(
+        "this provider has no images",
+        details="it is the one that stoneware serves for its own configurations",
+        resolution="stoneware terraform install    # for configurations of one's own",
+    )

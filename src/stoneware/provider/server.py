@@ -7,11 +7,14 @@ import threading
 from collections.abc import Callable
 from concurrent import futures
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stoneware.errors import StonewareError
 from stoneware.platform import Platform
 from stoneware.terraform.runner import SOURCE
+
+if TYPE_CHECKING:
+    from stoneware.provider.images import Baker, Images
 
 
 class ProviderServer:
@@ -23,8 +26,17 @@ class ProviderServer:
 
     source = SOURCE
 
-    def __init__(self, platform: Platform, *, on_stop: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        platform: Platform,
+        *,
+        images: Images | None = None,
+        baker: Baker | None = None,
+        on_stop: Callable[[], None] | None = None,
+    ) -> None:
         self._platform = platform
+        self._images = images
+        self._baker = baker
         self._on_stop = on_stop
         self._server: Any = None
         self._provider: Any = None
@@ -39,8 +51,14 @@ class ProviderServer:
         from stoneware.provider.provider import StonewareProvider
         from stoneware.provider.servicer import Servicer
 
-        self._provider = StonewareProvider(self.source, lambda: self._platform)
-        self._server = grpc.server(thread_pool=_Threads())
+        images, baker = self._images, self._baker
+        self._provider = StonewareProvider(
+            self.source,
+            lambda: self._platform,
+            (lambda: images) if images is not None else None,
+            (lambda: baker) if baker is not None else None,
+        )
+        self._server = grpc.server(thread_pool=Threads())
         rpc.add_ProviderServicer_to_server(Servicer(self._provider, self._on_stop), self._server)
         socket.unlink(missing_ok=True)
         self._server.add_insecure_port(f"unix:{socket}")
@@ -59,7 +77,7 @@ class ProviderServer:
             self._server = None
 
 
-class _Threads(futures.Executor):
+class Threads(futures.Executor):
     """A daemon thread per call: a create that hangs must not keep the process from ending."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> futures.Future[Any]:

@@ -1,0 +1,239 @@
+"""`stoneware_image`: the resource that bakes, and the data source that finds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tf.schema import Attribute, Schema
+from tf.types import Bool, List, Map, String, Unknown
+
+from stoneware.errors import InputError
+from stoneware.image.references import parse_reference, tags_of
+from stoneware.provider.images import Baked, BakeRequest, described, find_image
+from stoneware.provider.reporting import Failures, reported
+from stoneware.provider.resource import State, StonewareDataSource, StonewareResource, all_known
+
+_RESULT = ("image_id", "tags", "commit", "dirty")
+_INPUTS = ("name", "extra_tags", "context", "file", "target", "build_args", "labels", "secrets")
+
+
+class ImageResource(StonewareResource):
+    """An image baked from a Machinefile; baked again, step by step, when what it is made of changes."""
+
+    @classmethod
+    def get_name(cls) -> str:
+        """Return the name without the provider's prefix."""
+        return "image"
+
+    @classmethod
+    def get_schema(cls) -> Schema:
+        """Return the attributes."""
+        return Schema(
+            version=1,
+            description=(
+                "An image baked from a Machinefile, as `stoneware bake` does: with the same step cache, and "
+                "tagged with the Git commit. A plan reads the context and knows whether anything would run. "
+                "Earlier images stay, for a rollback. Destroying it removes its tags, and the image unless a "
+                "machine or another tag uses it."
+            ),
+            attributes=[*_inputs(), *_outputs()],
+        )
+
+    def validate(self, diags: Any, type_name: str, config: State) -> None:
+        """Check the names."""
+        super().validate(diags, type_name, config)
+        names: list[tuple[list[Any], Any]] = [(["name"], config.get("name"))]
+        if isinstance(config.get("extra_tags"), list):
+            names += [(["extra_tags", (index,)], text) for index, text in enumerate(config["extra_tags"])]
+        for path, text in names:
+            if isinstance(text, str):
+                with reported(diags, Failures(), path=path):
+                    parse_reference(text)
+
+    def plan(self, ctx: Any, current: State | None, planned: State) -> State:
+        """Say which image a bake would give; it is known only where nothing would run."""
+        planned.update(dict.fromkeys(_RESULT, Unknown))
+        if all_known(planned["name"]):
+            planned["id"] = str(parse_reference(planned["name"]))
+        if not all_known(*(planned.get(name) for name in (*_INPUTS, "triggers"))):
+            return planned
+        if current is not None and current.get("triggers") != planned.get("triggers"):
+            return planned
+        with reported(ctx.diagnostics, self.provider.failures):
+            found = self.provider.baker.plan(_request(planned))
+            if found.image_id is not None:
+                planned.update(_result(found))
+        return planned
+
+    def create(self, ctx: Any, planned: State) -> State | None:
+        """Bake."""
+        return self._bake(ctx, planned, no_cache=False)
+
+    def update(self, ctx: Any, current: State, planned: State) -> State:
+        """Bake what has changed; all of it where the triggers have."""
+        anew = current.get("triggers") != planned.get("triggers")
+        return self._bake(ctx, planned, no_cache=anew) or current
+
+    def _bake(self, ctx: Any, planned: State, *, no_cache: bool) -> State | None:
+        with reported(ctx.diagnostics, self.provider.failures):
+            request = _request(planned, no_cache=no_cache)
+            if planned["image_id"] is not Unknown:
+                self._check_plan(request, planned)
+            baked = self.provider.baker.bake(request)
+            for text in baked.warnings:
+                ctx.diagnostics.add_warning(text)
+            return {**planned, **_result(baked)}
+        return None
+
+    def _check_plan(self, request: BakeRequest, planned: State) -> None:
+        now = _result(self.provider.baker.plan(request))
+        if any(now[name] != planned[name] for name in _RESULT):
+            raise InputError(
+                f"the context of {planned['name']} has changed since the plan",
+                details=f"{request.context} would give another image or other tags now",
+                resolution="run the same command again",
+            )
+
+    def read(self, ctx: Any, current: State) -> State | None:
+        """Return the image with those of its tags that still stand for it, or None where it is gone."""
+        with reported(ctx.diagnostics, self.provider.failures):
+            images = self.provider.images
+            image_id = current["image_id"]
+            if image_id not in images.image_ids():
+                return None
+            own = tags_of(images.tags(), image_id)
+            return {**current, "tags": [tag for tag in current["tags"] or () if tag in own]}
+        return current
+
+    def delete(self, ctx: Any, current: State) -> State | None:
+        """Remove the tags, and the image where nothing else uses it."""
+        with reported(ctx.diagnostics, self.provider.failures):
+            images, image_id = self.provider.images, current["image_id"]
+            own = tags_of(images.tags(), image_id)
+            for tag in current["tags"] or ():
+                if tag in own:
+                    images.remove_tag(tag)
+            used = any(machine.image_id == image_id for machine in self.platform.machines())
+            if not used and not tags_of(images.tags(), image_id):
+                images.remove_image(image_id)
+            return None
+        return current
+
+
+class ImageDataSource(StonewareDataSource):
+    """An image that exists: by tag, by commit, or the newest."""
+
+    @classmethod
+    def get_name(cls) -> str:
+        """Return the name without the provider's prefix."""
+        return "image"
+
+    @classmethod
+    def get_schema(cls) -> Schema:
+        """Return the attributes."""
+        return Schema(
+            description="An image that exists, by tag, by commit, or the newest of its name.",
+            attributes=[*_criteria(), *_findings()],
+        )
+
+    def validate(self, diags: Any, type_name: str, config: State) -> None:
+        """Check that one criterion is given at most."""
+        super().validate(diags, type_name, config)
+        given = [name for name in ("tag", "commit", "newest") if config.get(name) not in (None, False)]
+        if len(given) > 1:
+            both = " and ".join(given)
+            diags.add_error("Too many criteria", f"{both} exclude each other", path=[given[1]])
+
+    def read(self, ctx: Any, config: State) -> State | None:
+        """Find the image."""
+        with reported(ctx.diagnostics, self.provider.failures, path=["name"]):
+            images = self.provider.images
+            found = find_image(
+                images,
+                config["name"],
+                tag=config.get("tag") or "",
+                commit=config.get("commit") or "",
+                newest=bool(config.get("newest")),
+            )
+            given = {name: config.get(name) for name in ("name", "tag", "newest")}
+            return {**given, **described(images, found)}
+        return None
+
+
+def _request(state: State, *, no_cache: bool = False) -> BakeRequest:
+    file = state.get("file")
+    return BakeRequest(
+        context=Path(state["context"]),
+        names=(state["name"], *(state.get("extra_tags") or ())),
+        file=Path(file) if file else None,
+        target=state.get("target") or None,
+        build_args=dict(state.get("build_args") or {}),
+        labels=dict(state.get("labels") or {}),
+        secrets={name: Path(path) for name, path in (state.get("secrets") or {}).items()},
+        no_cache=no_cache,
+    )
+
+
+def _result(baked: Baked) -> dict[str, Any]:
+    return {
+        "image_id": baked.image_id,
+        "tags": list(baked.tags),
+        "commit": baked.commit,
+        "dirty": baked.dirty,
+    }
+
+
+def _inputs() -> list[Attribute]:
+    given: dict[str, Any] = {"required": True, "requires_replace": True}
+    about_triggers = "Any values; when they change, every step runs anew, as with `bake --no-cache`."
+    about_secrets = "Files with secrets for `RUN --mount=type=secret`: id to path. Never their values."
+    about_context = 'The directory to copy from; begin with `"${path.module}/"`.'
+    return [
+        Attribute("name", String(), "`NAME` or `NAME:TAG`; a tag is `latest` if left out.", **given),
+        Attribute("context", String(), about_context, required=True),
+        Attribute("extra_tags", List(String()), "Further names, `NAME` or `NAME:TAG`.", optional=True),
+        Attribute("file", String(), "The Machinefile; that of the context if left out.", optional=True),
+        Attribute("target", String(), "The stage to bake; the last one if left out.", optional=True),
+        Attribute("build_args", Map(String()), "Values for `ARG`.", optional=True),
+        Attribute("labels", Map(String()), "Labels on the image.", optional=True),
+        Attribute("secrets", Map(String()), about_secrets, optional=True),
+        Attribute("triggers", Map(String()), about_triggers, optional=True),
+    ]
+
+
+def _outputs() -> list[Attribute]:
+    about_id = '`sha256:…`; a machine boots it with `source = "image:${….image_id}"`.'
+    return [
+        Attribute("id", String(), "Its name and tag.", computed=True),
+        Attribute("image_id", String(), about_id, computed=True),
+        Attribute("tags", List(String()), "All tags that the bake set.", computed=True),
+        Attribute("commit", String(), "The Git commit of the context; null outside Git.", computed=True),
+        Attribute("dirty", Bool(), "Whether the work tree differed from it.", computed=True),
+    ]
+
+
+def _criteria() -> list[Attribute]:
+    about_commit = "The Git commit it was baked from; the beginning of one is enough. Null outside Git."
+    return [
+        Attribute("name", String(), "Its name, without a tag.", required=True),
+        Attribute("tag", String(), "Its tag; `latest` if nothing else is asked for.", optional=True),
+        Attribute("commit", String(), about_commit, optional=True, computed=True),
+        Attribute("newest", Bool(), "`true` for the one baked last, whatever its tags.", optional=True),
+    ]
+
+
+def _findings() -> list[Attribute]:
+    about_manifest = "All that is known of it, as JSON: `jsondecode(….manifest)`."
+    return [
+        Attribute("id", String(), "The image's id.", computed=True),
+        Attribute("image_id", String(), "The same.", computed=True),
+        Attribute("tags", List(String()), "All of its tags.", computed=True),
+        Attribute("dirty", Bool(), "Whether the work tree differed from it.", computed=True),
+        Attribute("created", String(), "When it was baked (RFC 3339).", computed=True),
+        Attribute("architecture", String(), "As Debian names it: `amd64`, `arm64`.", computed=True),
+        Attribute("ports", List(String()), "Ports it exposes: `80/tcp`.", computed=True),
+        Attribute("volumes", List(String()), "Paths where it wants volumes.", computed=True),
+        Attribute("labels", Map(String()), "Its labels.", computed=True),
+        Attribute("manifest", String(), about_manifest, computed=True),
+    ]
