@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from stoneware.cluster.model import CONFIG, HEALTH_CHECK, DesiredMachine
-from stoneware.config import decode
+from stoneware.config import decode, digest
 from stoneware.errors import InputError
 from stoneware.image.references import short_id
 from stoneware.platform import Machine, MachineSpec, Phase, PortMapping, SecretMount, VolumeMount
@@ -21,6 +21,7 @@ class Kind(StrEnum):
     CONFIG = "config"  # changed in place where the image takes it on while it runs
     SECRET = "secret"  # noqa: S105  # a kind, no password; likewise
     LIVE = "live"  # changed in place in every machine
+    IN_FORCE = "in force"  # the machine has the configuration, but did not take it on
     IMAGE = "image"
     SPEC = "spec"
 
@@ -45,8 +46,11 @@ def differences(
     that the cluster does not set are not looked at.
     """
     new, old = wanted.spec, machine.spec
-    if new == old and (machine.phase is not Phase.RUNNING or machine.config_digest == wanted.config_digest):
+    same = new == old and wanted.image_id == machine.image_id  # the usual case, told at once
+    if same and (machine.phase is not Phase.RUNNING or machine.config_digest == wanted.config_digest):
         return ()
+    if not wanted.image_id:  # what the image adds, disks and times among it, is not known
+        return (*_config(wanted, machine), *_secrets(new, old))
     return (
         *_image(wanted, machine, commits or {}),
         *_config(wanted, machine),
@@ -57,7 +61,7 @@ def differences(
 
 
 def _image(wanted: DesiredMachine, machine: Machine, commits: Mapping[str, str]) -> Iterator[Difference]:
-    if not wanted.image_id or wanted.image_id == machine.image_id:
+    if wanted.image_id == machine.image_id:
         return
     new = image_words(wanted.image, wanted.image_id, wanted.commit)
     old = image_words(machine.image, machine.image_id, commits.get(machine.image_id, ""))
@@ -72,15 +76,15 @@ def image_words(name: str, image_id: str, commit: str) -> str:
 
 def _config(wanted: DesiredMachine, machine: Machine) -> Iterator[Difference]:
     new, old = wanted.spec.metadata.get(CONFIG, ""), machine.spec.metadata.get(CONFIG, "")
-    digests = (short_id(wanted.config_digest), short_id(machine.config_digest))
+    wish = short_id(wanted.config_digest)
     if new != old:
         words = changed_keys(new, old)
-        yield Difference(
-            Kind.CONFIG, "config", digests[0], f"{digests[1]} ({words})", f"configuration: {words}"
-        )
+        found = f"{short_id(digest(old))} ({words})"
+        yield Difference(Kind.CONFIG, "config", wish, found, f"configuration: {words}")
     elif machine.phase is Phase.RUNNING and machine.config_digest != wanted.config_digest:
-        words = f"configuration: {digests[1]} is in force, not {digests[0]}"
-        yield Difference(Kind.SPEC, "config", *digests, words)
+        found = short_id(machine.config_digest)
+        words = f"configuration: {found} is in force, not {wish}"
+        yield Difference(Kind.IN_FORCE, "config", wish, found, words)
 
 
 def changed_keys(new: str, old: str) -> str:

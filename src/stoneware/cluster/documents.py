@@ -106,8 +106,9 @@ def _status(machine: MachineStatus) -> dict[str, Any]:
 def drift_document(report: DriftReport) -> dict[str, Any]:
     """Return a drift report as JSON data.
 
-    `{"schema": 1, "cluster", "machines": N, "in_sync": BOOL, "items": [{"source": image|config|file|terraform,
-    "machine", "what", "wanted", "found"}…], "unknown": [{"machine", "source", "reason"}…]}`.
+    `{"schema": 1, "cluster", "machines": N, "in_sync": BOOL, "items": [{"source":
+    image|config|file|terraform, "machine", "what", "wanted", "found"}…], "unknown": [{"machine", "source",
+    "reason"}…]}`.
     """
     return {
         "schema": SCHEMA,

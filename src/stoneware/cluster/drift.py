@@ -84,7 +84,12 @@ def find_drift(desired: Desired, observed: Observed, refresh: Sequence[Change] |
 
 
 _THERE, _MISSING, _UNWANTED = "there", "missing", "not declared"
-_SOURCES = {Kind.IMAGE: Source.IMAGE, Kind.CONFIG: Source.CONFIG, Kind.SECRET: Source.CONFIG}
+_SOURCES = {
+    Kind.IMAGE: Source.IMAGE,
+    Kind.CONFIG: Source.CONFIG,
+    Kind.IN_FORCE: Source.CONFIG,
+    Kind.SECRET: Source.CONFIG,
+}
 
 
 def _machine(
@@ -146,13 +151,29 @@ def _resources(desired: Desired, observed: Observed) -> Iterator[DriftItem]:
                 yield DriftItem(Source.TERRAFORM, name, "volume", _UNWANTED, _THERE)
 
 
-# Attributes that change by themselves, and those that other sources tell in better words.
+# Attributes that change by themselves.
 _PASSING = {"phase", "health", "ip", "published", "wait_for", "timeouts", "image_id"}
-_TOLD = {"running": ("machine",), "source": ("image",), "metadata": ("config", "health check")}
+# What the other sources tell in better words: how their `what` begins.
+_TOLD = {
+    "running": ("machine",),
+    "source": ("image",),
+    "metadata": ("config", "health check", "stoneware-"),
+    "secrets": ("secret ",),
+    "labels": ("label ",),
+    "stop_timeout": ("stop grace period",),
+    "hostname": ("host name",),
+    "volumes": ("volume mount ",),
+    "networks": ("network ",),
+    "names": ("name ",),
+    "ports": ("port ",),
+}
 _ADDRESS = re.compile(r'stoneware_(machine|volume|network)\.\w+\[("(?:[^"\\]|\\.)*")\]')
 
 
 def _refreshed(changes: Iterable[Change], known: set[tuple[str, str]]) -> Iterator[DriftItem]:
+    told: dict[str, list[str]] = {}
+    for name, what in known:
+        told.setdefault(name, []).append(what)
     for change in changes:
         match = _ADDRESS.fullmatch(change.address)
         if match is None or change.noop:
@@ -163,21 +184,19 @@ def _refreshed(changes: Iterable[Change], known: set[tuple[str, str]]) -> Iterat
                 yield DriftItem(Source.TERRAFORM, name, kind, _THERE, _MISSING)
             continue
         for attribute, before, after in _attributes(change.before or {}, change.after or {}):
-            told = (attribute, *_TOLD.get(attribute, ()))
-            if not any((name, what) in known for what in told):
+            words = (attribute, *_TOLD.get(attribute, ()))
+            if not any(what.startswith(words) for what in told.get(name, ())):
                 yield DriftItem(Source.TERRAFORM, name, attribute, before, after)
 
 
-def _attributes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    for name in sorted({*before, *after} - _PASSING):
-        old, new = before.get(name), after.get(name)
-        if name == "metadata" and old != new:
-            # Values may be long and are nobody's business: only their names are told.
-            keys = sorted({*(old or {}), *(new or {})}) if isinstance(old, dict | None) else []
-            changed = [key for key in keys if (old or {}).get(key) != (new or {}).get(key)]
-            yield name, "as applied", f"{', '.join(changed) or 'something'} changed"
-        elif old != new:
-            yield name, _words(old), _words(new)
+def _attributes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return what differs. Where nothing does that is shown, it is what is masked: the metadata."""
+    names = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
+    if not names and "metadata" in before:
+        return [("metadata", "as applied", "changed")]
+    return [
+        (name, _words(before.get(name)), _words(after.get(name))) for name in names if name not in _PASSING
+    ]
 
 
 def _words(value: Any) -> str:

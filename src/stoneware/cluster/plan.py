@@ -123,7 +123,13 @@ def _made(
 
 
 def _kept(desired: Desired, observed: Observed) -> Iterator[Step]:
-    for name in sorted(observed.volumes - set(desired.volumes)):
+    unsure = {
+        mount.volume
+        for name, wanted in desired.machines.items()
+        if not wanted.image_id and name in observed.machines
+        for mount in observed.machines[name].machine.spec.volumes
+    }  # an image that is to be baked may want them
+    for name in sorted(observed.volumes - set(desired.volumes) - unsure):
         yield Step("volume", name, Action.NONE, ("is kept, though no machine wants it any more",))
 
 
@@ -175,7 +181,7 @@ def state_reasons(machine: Machine) -> tuple[str, ...]:
     if phase is Phase.FAILED:
         return (f"failed: {' '.join(machine.error.split()) or 'it does not say why'}",)
     if phase is Phase.STOPPED:
-        how = "killed " if code == 137 else ""
-        return (f"stopped: {how}(exit code {code})" if code else "stopped",)
+        how = f"killed (exit code {code})" if code == 137 else f"exit code {code}"
+        return (f"stopped: {how}" if code else "stopped",)
     words = {Phase.CREATED: "was made, but never started", Phase.STOPPING: "is stopping"}
     return (words[phase],) if phase in words else ()
