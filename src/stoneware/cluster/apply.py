@@ -29,7 +29,7 @@ from stoneware.terraform.runner import Terraform, has_state, tainted_addresses
 _LOCK_TIMEOUT = 60.0  # seconds that the Terraform of a killed command may take to end
 _MACHINES = "stoneware_machine.machine["
 _VOLUMES = "stoneware_volume.volume["
-_DOING = {"create": "creating", "delete": "stopping", "update": "updating"}
+_DOING = {"create": "creating", "delete": "removing", "update": "updating"}
 _DONE = {"create": "created", "delete": "removed", "update": "changed"}
 
 

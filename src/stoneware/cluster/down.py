@@ -15,7 +15,7 @@ from stoneware.cluster.model import Action, Desired, Observed
 from stoneware.cluster.observe import observe
 from stoneware.cluster.site import Site
 from stoneware.errors import InputError
-from stoneware.platform import Platform
+from stoneware.platform import Phase, Platform
 from stoneware.terraform.runner import has_state, managed_addresses
 
 COMMAND = "stoneware down"
@@ -84,9 +84,14 @@ def down(
             raise _not_up(name, doomed.kept)
         if doomed.volumes:
             confirm(doomed)
+        for seen in observed.machines:
+            reporter.emit(events.MachineStarted(seen, str(Action.REMOVE)))
         _stop(site.platform, observed, applied, options, reporter)
         _destroy(site, observed, options, reporter)
         _sweep(site.platform, name, options, reporter)
+        for seen in observed.machines:
+            seconds = time.monotonic() - started
+            reporter.emit(events.MachineFinished(seen, str(Action.REMOVE), "removed", seconds))
         for secret in directory.origin().get("secrets", []):
             site.platform.destroy_secret(secret)
         if not has_state(directory.path):
@@ -140,13 +145,12 @@ def _stop(
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             jobs = {}
             for name in group:
-                reporter.emit(events.MachineStarted(name, "stop"))
+                reporter.emit(events.MachineProgress(name, str(Phase.STOPPING), ""))
                 machine = observed.machines[name].machine.name
-                jobs[name] = (time.monotonic(), pool.submit(_stop_one, platform, machine, options.timeout))
-            for name, (began, job) in jobs.items():
+                jobs[name] = pool.submit(_stop_one, platform, machine, options.timeout)
+            for name, job in jobs.items():
                 job.result()
-                seconds = time.monotonic() - began
-                reporter.emit(events.MachineFinished(name, "stop", "stopped", seconds))
+                reporter.emit(events.MachineProgress(name, str(Phase.STOPPED), ""))
 
 
 def _stop_one(platform: Platform, machine: str, timeout: float | None) -> None:
@@ -186,8 +190,6 @@ def _destroy(site: Site, observed: Observed, options: DownOptions, reporter: eve
     with ClusterTerraform(site.platform, directory, reporter, verbose=options.verbose) as terraform:
         terraform.configure({"networks": {}, "volumes": kept, "machines": {}}, lift_volumes=options.volumes)
         terraform.apply(managed - disks, doomed=disks if options.volumes else frozenset())
-        for name in observed.machines:
-            reporter.emit(events.MachineFinished(name, str(Action.REMOVE), "removed", 0.0))
 
 
 def _kept(site: Site, cluster: str, disks: Collection[str]) -> dict[str, Any]:

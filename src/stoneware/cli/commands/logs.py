@@ -112,8 +112,10 @@ def last_lines(data: bytes, count: int | None) -> bytes:
     """Return the last `count` lines of some output (None: all of it)."""
     if count is None:
         return data
-    lines = data.splitlines(keepends=True)
-    return b"".join(lines[len(lines) - min(count, len(lines)) :])
+    lines = data.split(b"\n")
+    # What ends with a line end has nothing after it.
+    wanted = count + (lines[-1] == b"")
+    return b"\n".join(lines[max(len(lines) - wanted, 0) :]) if count else b""
 
 
 def _write(data: bytes) -> None:
