@@ -67,7 +67,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
         time.sleep(0.01)
 
 
-@dataclass
+@dataclass(eq=False)
 class Fake:
     """A network namespace that plays a machine."""
 
