@@ -1,0 +1,310 @@
+"""The engine's parts that need neither Terraform nor machines."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stoneware.cluster import events, images
+from stoneware.cluster.directory import ClusterDirectory, cluster_names
+from stoneware.cluster.down import stop_order
+from stoneware.cluster.inspect import inspect_files
+from stoneware.cluster.lock import ClusterBusy, cluster_lock
+from stoneware.cluster.model import Observed, ObservedMachine
+from stoneware.cluster.secrets import put_secrets, read_secrets
+from stoneware.cluster.waiting import Goal, MachinesFailed, Watch
+from stoneware.compose.model import Build, SecretSource
+from stoneware.errors import InputError
+from stoneware.platform import Health, MachineSpec, Phase
+from tests.cluster.engine import Recorder
+from tests.cluster.support import BASE, cluster_of, observation_of, patched, wanted_of
+from tests.provider.memory_platform import MemoryPlatform
+
+
+class Clock:
+    """A clock that goes on while somebody sleeps; `at` says what happens when."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.at: dict[float, Callable[[], None]] = {}
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        for moment in sorted(self.at):
+            if moment + 100 <= self.now:
+                self.at.pop(moment)()
+
+
+# -- the lock ----------------------------------------------------------------------------------------
+
+
+def test_a_held_lock_says_who_has_it_and_since_when(tmp_path: Path) -> None:
+    path = tmp_path / "shop/lock"
+    held = cluster_lock(path, "stoneware up")
+    with held, pytest.raises(ClusterBusy) as raised, cluster_lock(path, "stoneware down"):
+        pass
+    assert raised.value.holder["command"] == "stoneware up"
+    assert "is being changed by stoneware up" in raised.value.brief
+    assert f"process {raised.value.holder['pid']} of " in raised.value.details
+    assert "--lock-timeout" in raised.value.resolution
+    assert raised.value.exit_code == 1
+
+
+def test_a_lock_leaves_no_directory_of_its_own(tmp_path: Path) -> None:
+    with cluster_lock(tmp_path / "shop/lock", "stoneware down"):
+        pass
+    assert not (tmp_path / "shop").exists()
+    with cluster_lock(tmp_path / "shop/lock", "stoneware up"):
+        (tmp_path / "shop/other").touch()
+    assert (tmp_path / "shop/lock").read_text() == ""
+
+
+def _hold(path: Path, held: Any, go: Any) -> None:
+    with cluster_lock(path, "stoneware up"):
+        held.set()
+        go.wait(30)
+
+
+@pytest.mark.tool
+def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    held, go = context.Event(), context.Event()
+    path = tmp_path / "shop/lock"
+    process = context.Process(target=_hold, args=(path, held, go))
+    process.start()
+    assert held.wait(30)
+    with pytest.raises(ClusterBusy, match="stoneware up"), cluster_lock(path, "stoneware down"):
+        pass
+    process.kill()
+    process.join()
+    with cluster_lock(path, "stoneware down", timeout=5):
+        pass
+
+
+def test_waiting_for_a_lock_whose_directory_goes(tmp_path: Path) -> None:
+    directory = ClusterDirectory(tmp_path / "shop")
+    entered = threading.Event()
+
+    def second() -> None:
+        with cluster_lock(directory.lock_path, "stoneware up", timeout=30):
+            (directory.path / "here").touch()
+            entered.set()
+
+    with cluster_lock(directory.lock_path, "stoneware down"):
+        (directory.path / "modules").mkdir()
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        directory.remove()
+    assert entered.wait(30)
+    waiting.join()
+    assert (directory.path / "here").exists()
+
+
+def test_clusters_are_those_that_were_applied(tmp_path: Path) -> None:
+    assert cluster_names(tmp_path / "none") == []
+    for name in ("b", "a", "only-locked"):
+        (tmp_path / name).mkdir()
+    for name in ("b", "a"):
+        (tmp_path / name / "machines.auto.tfvars.json").write_text("{}")
+    assert cluster_names(tmp_path) == ["a", "b"]
+
+
+# -- waiting -----------------------------------------------------------------------------------------
+
+
+class Bench:
+    def __init__(self, timeout: float = 60) -> None:
+        self.platform = MemoryPlatform()
+        self.clock = Clock()
+        self.recorder = Recorder()
+        self.watch = Watch(self.platform, self.recorder, timeout, self.clock, self.clock.sleep)
+
+    def add(self, name: str, *, action: str = "create", checked: bool = True, **more: Any) -> None:
+        self.platform.create(MachineSpec(f"c-{name}", "image:sha256:1"))
+        self.platform.show(f"c-{name}", phase=Phase.BOOTING, health=Health.NONE)
+        self.watch.add(Goal(name, f"c-{name}", action, checked, **more))
+
+    def later(self, seconds: float, name: str, **observed: Any) -> None:
+        self.clock.at[seconds] = lambda: self.platform.show(f"c-{name}", **observed)
+
+
+def test_machines_are_watched_until_they_are_healthy() -> None:
+    bench = Bench()
+    bench.add("a")
+    bench.add("b", checked=False)
+    bench.later(1, "a", phase=Phase.RUNNING, health=Health.STARTING)
+    bench.later(2, "b", phase=Phase.RUNNING)
+    bench.later(3, "a", health=Health.HEALTHY)
+    bench.watch.until_all()
+    done = bench.recorder.of(events.MachineFinished)
+    assert [(event.name, event.state) for event in done] == [("b", "running"), ("a", "healthy")]
+    assert [round(event.seconds) for event in done] == [2, 3]
+    states = [(event.phase, event.health) for event in bench.recorder.of(events.MachineProgress)
+              if event.name == "a"]  # fmt: skip
+    assert states == [("booting", "none"), ("running", "starting"), ("running", "healthy")]
+
+
+def test_running_is_enough_where_it_is_asked_for() -> None:
+    bench = Bench()
+    bench.add("a")
+    bench.later(1, "a", phase=Phase.RUNNING, health=Health.STARTING)
+    bench.watch.until({"a": False})
+    assert round(bench.clock.now - 100) == 1
+
+
+@pytest.mark.parametrize(
+    ("observed", "reason"),
+    [
+        ({"phase": Phase.FAILED, "error": "the config is wrong"}, "failed: the config is wrong"),
+        ({"phase": Phase.STOPPED, "exit_code": 3}, "has stopped (exit code 3)"),
+        ({"phase": Phase.RUNNING, "health": Health.UNHEALTHY}, "is unhealthy"),
+    ],
+)
+def test_what_will_not_come_up_is_not_waited_for(observed: dict[str, Any], reason: str) -> None:
+    bench = Bench()
+    bench.add("a")
+    bench.add("b")
+    bench.later(1, "a", **observed)
+    bench.later(2, "b", phase=Phase.RUNNING, health=Health.HEALTHY)
+    with pytest.raises(MachinesFailed) as raised:
+        bench.watch.until_all()
+    assert raised.value.brief == f"the machine a {reason}"
+    assert "c-a boots" in raised.value.details
+    assert raised.value.resolution.startswith("stoneware logs a ")
+    assert [event.name for event in bench.recorder.of(events.MachineFinished)] == ["b"]  # it was waited for
+
+
+def test_each_machine_has_its_time() -> None:
+    bench = Bench(timeout=10)
+    bench.add("a")
+    bench.clock.at[5] = lambda: bench.add("b")
+    while bench.clock.now < 106:
+        bench.clock.sleep(1)
+    with pytest.raises(MachinesFailed, match="2 machines did not come up: a, b") as raised:
+        bench.watch.until_all()
+    assert "was not healthy within 10 seconds" in raised.value.details
+    assert round(bench.clock.now - 100) == 15
+
+
+def test_a_config_has_to_be_in_use_and_old_illness_is_no_failure() -> None:
+    bench = Bench()
+    bench.add("a", action="update config", config_digest="sha256:new", patient=True)
+    bench.platform.show("c-a", phase=Phase.RUNNING, health=Health.UNHEALTHY, config_digest="sha256:old")
+    bench.later(2, "a", config_digest="sha256:new")
+    bench.later(4, "a", health=Health.HEALTHY)
+    bench.watch.until_all()
+    assert round(bench.clock.now - 100) == 4
+
+
+def test_a_machine_that_goes_away_is_missed() -> None:
+    bench = Bench()
+    bench.add("a")
+    bench.clock.at[1] = lambda: bench.platform.destroy("c-a")
+    with pytest.raises(MachinesFailed, match="the machine a is gone"):
+        bench.watch.until_all()
+
+
+def test_what_is_well_already_is_not_talked_about() -> None:
+    bench = Bench()
+    bench.add("a", action="nothing", settled=True)
+    bench.platform.show("c-a", phase=Phase.RUNNING, health=Health.HEALTHY)
+    bench.watch.until_all()
+    assert bench.recorder.seen == []
+
+
+def test_the_platform_is_looked_after_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(timeout=5)
+    times = []
+    monkeypatch.setattr(bench.platform, "tend", lambda: times.append(bench.clock.now))
+    bench.add("a")
+    with pytest.raises(MachinesFailed):
+        bench.watch.until_all()
+    assert 5 <= len(times) <= 6
+
+
+# -- secrets, images, inspection, order --------------------------------------------------------------
+
+
+def test_all_missing_secrets_are_told_at_once(tmp_path: Path) -> None:
+    cluster = cluster_of(patched(BASE, {"services": {"app": {"secrets": ["one", "two", "three"]}}}))
+    (tmp_path / "three").write_bytes(b"\xff\x00 raw")
+    sources = {
+        "one": SecretSource("one", file=tmp_path / "one"),
+        "two": SecretSource("two", variable="TWO"),
+        "three": SecretSource("three", file=tmp_path / "three"),
+        "unused": SecretSource("unused", variable="UNUSED"),
+    }
+    cluster = replace(cluster, secrets=sources)
+    with pytest.raises(InputError) as raised:
+        read_secrets(cluster, {})
+    assert raised.value.brief == "2 secrets are missing"
+    assert "TWO is not set" in raised.value.details
+    (tmp_path / "one").write_text("first")
+    values = read_secrets(cluster, {"TWO": "second"})
+    assert set(values) == {"one", "two", "three"}
+    assert "second" not in repr(values)
+    platform = MemoryPlatform()
+    versions = put_secrets(platform, "shop", values)
+    assert platform._secrets["shop-three"] == (versions["three"], b"\xff\x00 raw")
+    assert put_secrets(platform, "shop", values) == versions
+
+
+def test_services_that_share_an_image_bake_it_once() -> None:
+    cluster = cluster_of(BASE)
+    build = Build(Path("/work/app"), target="final", args={"A": "1"})
+    services = {
+        name: replace(service, build=build, image="shop-app") for name, service in cluster.services.items()
+    }
+    bakes = images.bakes_of(replace(cluster, services=services))
+    (options, names) = bakes["shop-app"]
+    assert names == ("db", "app", "web")
+    assert (options.context, options.target, options.tags) == (Path("/work/app"), "final", ("shop-app",))
+    services["web"] = replace(services["web"], build=replace(build, target=None))
+    with pytest.raises(InputError, match="db and web bake one image"):
+        images.bakes_of(replace(cluster, services=services))
+
+
+def _observed(platform: MemoryPlatform, **phases: Phase) -> Observed:
+    for name, phase in phases.items():
+        platform.create(MachineSpec(f"c-{name}", "image:sha256:1"))
+        platform.show(f"c-{name}", phase=phase)
+    found = {name: platform.observe(f"c-{name}") for name in phases}
+    machines = {name: ObservedMachine(machine) for name, machine in found.items() if machine is not None}
+    return Observed("c", machines, frozenset(), frozenset())
+
+
+def test_running_machines_are_asked_and_waited_for() -> None:
+    platform, clock = MemoryPlatform(), Clock()
+    observed = _observed(platform, a=Phase.RUNNING, b=Phase.RUNNING, off=Phase.STOPPED)
+
+    def answer(name: str) -> Callable[[], None]:
+        def put() -> None:
+            machine = platform.observe(f"c-{name}")
+            assert machine is not None
+            nonce = machine.spec.metadata["stoneware-inspect"]
+            platform.report(f"c-{name}", **{"stoneware/inspection": f"{nonce}\n"})
+
+        return put
+
+    clock.at = {1: answer("a"), 2: answer("b")}
+    nonces = inspect_files(platform, observed, timeout=10, clock=clock, sleep=clock.sleep)
+    assert set(nonces) == {"a", "b"}
+    assert round(clock.now - 100) == 2
+    assert inspect_files(platform, observed, timeout=3, clock=clock, sleep=clock.sleep) != nonces
+    assert round(clock.now - 100) == 5  # old answers are none
+
+
+def test_machines_stop_before_what_they_depend_on() -> None:
+    desired = wanted_of()
+    observed = observation_of(desired)
+    assert stop_order(observed, desired) == [["web-1"], ["app-1", "app-2"], ["db-1"]]
+    assert [sorted(group) for group in stop_order(observed, None)] == [["app-1", "app-2", "db-1", "web-1"]]
