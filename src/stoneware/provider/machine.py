@@ -10,12 +10,13 @@ from tf.types import Unknown
 from stoneware.durations import parse_duration
 from stoneware.errors import InputError, StonewareError
 from stoneware.platform import Machine, Platform
-from stoneware.provider import machine_checks, machine_schema, machine_state
+from stoneware.provider import machine_checks, machine_config, machine_schema, machine_state
 from stoneware.provider.machine_wait import PATIENCE, wait_for
 from stoneware.provider.reporting import report, reported
 from stoneware.provider.resource import State, StonewareDataSource, StonewareResource, all_known
 
 _AMENDABLE = ("labels", "image_ref", "secrets", "stop_timeout")
+_CHECKED = ("name", "source", "config", "metadata", "secrets", "volumes")  # what a contract has a say in
 
 
 class MachineResource(StonewareResource):
@@ -48,8 +49,10 @@ class MachineResource(StonewareResource):
         one, other = machine_state.to_spec(current), machine_state.to_spec(planned)
         return not machine_state.alike(name, one, other)
 
-    def plan(self, _ctx: Any, current: State | None, planned: State) -> State:
-        """Say which computed attributes an update in place may change."""
+    def plan(self, ctx: Any, current: State | None, planned: State) -> State:
+        """Check the config, and say which computed attributes an update in place may change."""
+        if all_known(*(planned.get(name) for name in _CHECKED)):
+            self._check(ctx, planned)
         if current is None:
             return planned
         changed = {name for name in planned if planned[name] != current.get(name)}
@@ -59,8 +62,21 @@ class MachineResource(StonewareResource):
             planned.update(published=Unknown)  # free ports are chosen anew
         return planned
 
+    def _check(self, ctx: Any, planned: State) -> bool:
+        """Hold the config against the contract of the image, where there are images."""
+        if not self.provider.has_images:
+            return True
+        path = ["metadata" if planned.get("config") is None else "config"]
+        with reported(ctx.diagnostics, self.provider.failures, path=path):
+            for text in machine_config.check(machine_state.to_spec(planned), self.provider.images):
+                ctx.diagnostics.add_warning(text, path=["volumes"])
+            return True
+        return False
+
     def create(self, ctx: Any, planned: State) -> State | None:
         """Create and start the machine. One that fails half-way is kept in the state, as tainted."""
+        if not self._check(ctx, planned):
+            return None
         spec = machine_state.to_spec(planned)
         with reported(ctx.diagnostics, self.provider.failures):
             if self.platform.observe(spec.name) is not None:
@@ -136,10 +152,10 @@ class MachineResource(StonewareResource):
         return self._as_it_is(current)
 
     def _amend(self, name: str, current: State, planned: State) -> None:
-        before, after = current.get("metadata") or {}, planned.get("metadata") or {}
+        one, other = machine_state.to_spec(current), machine_state.to_spec(planned)
+        before, after = one.metadata, other.metadata
         changes: dict[str, str | None] = {key: None for key in before if key not in after}
         changes.update({key: value for key, value in after.items() if before.get(key) != value})
-        one, other = machine_state.to_spec(current), machine_state.to_spec(planned)
         amended = {key: getattr(other, key) for key in _AMENDABLE if not machine_state.alike(key, one, other)}
         if amended:
             self.platform.amend(name, **amended)  # secrets first: the configuration may name them

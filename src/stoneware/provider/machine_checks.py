@@ -10,6 +10,7 @@ from tf.types import Unknown
 
 from stoneware.durations import parse_duration
 from stoneware.errors import InputError
+from stoneware.provider.machine_config import ATTRIBUTE
 from stoneware.provider.machine_state import ENGINE_METADATA
 
 Problem = tuple[list[Any], str]  # the attribute's path, and the sentence about its value
@@ -39,6 +40,10 @@ def problems(config: Mapping[str, Any]) -> Iterator[Problem]:
         yield from mismatch([name], config.get(name), rule)
     for key in sorted(ENGINE_METADATA & set(_keys(config.get("metadata")))):
         yield ["metadata", (key,)], f"the engine writes {key} itself"
+    if config.get("config") is not None and ATTRIBUTE in _keys(config.get("metadata")):
+        yield ["metadata", (ATTRIBUTE,)], f"{ATTRIBUTE} is what `config` becomes"
+    for name in _keys(config.get("config")):
+        yield from _config_problems(name, config["config"][name])
     for name in ("memory", "cpus", "stop_timeout"):
         value = config.get(name)
         if _known(value) and float(value) <= 0:
@@ -71,6 +76,13 @@ def mismatch(path: list[Any], value: Any, rule: tuple[str, str]) -> Iterator[Pro
     pattern, wanted = rule
     if isinstance(value, str) and not re.fullmatch(pattern, value):
         yield path, f"{value!r} is not {wanted}"
+
+
+def _config_problems(name: str, value: Any) -> Iterator[Problem]:
+    if re.search(r"[\s=\0]", name) or not name:
+        yield ["config", (name,)], f"{name!r} is not the name of a variable"
+    if isinstance(value, str) and "\0" in value:
+        yield ["config", (name,)], f"the value of {name} holds a NUL character"
 
 
 def _port_problems(path: list[Any], port: Mapping[str, Any]) -> Iterator[Problem]:

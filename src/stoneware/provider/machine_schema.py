@@ -48,9 +48,9 @@ def resource_schema() -> Schema:
     return Schema(
         version=VERSION,
         description=(
-            "A machine of the local engine. It runs on when Terraform has ended. `metadata`, `secrets`, "
-            "`labels`, `image_ref`, `stop_timeout` and `running` are changed in place; everything else makes "
-            "a new machine. Removing one stops it in order first. Import by name."
+            "A machine of the local engine. It runs on when Terraform has ended. `config`, `metadata`, "
+            "`secrets`, `labels`, `image_ref`, `stop_timeout` and `running` are changed in place; everything "
+            "else makes a new machine. Removing one stops it in order first. Import by name."
         ),
         attributes=[*_identity(), *_changeable(), *_equipment(), *_limits(), *_conduct(), *_computed()],
     )
@@ -70,8 +70,13 @@ def _identity() -> list[Attribute]:
 
 def _changeable() -> list[Attribute]:
     about_metadata = "Instance attributes that its metadata server hands out; changed while it runs."
+    about_config = (
+        "Runtime config by variable, checked against the image's contract; it becomes the instance attribute "
+        "`stoneware-config`, and those go with it that start the service and let the machine report."
+    )
     about_secrets = "Secrets in the store that it gets as files; their values never pass through Terraform."
     return [
+        Attribute("config", Map(String()), about_config, optional=True, sensitive=True),
         Attribute("metadata", Map(String()), about_metadata, optional=True, sensitive=True),
         ObjectsAttribute("secrets", _SECRET_FIELDS, description=about_secrets, optional=True),
         Attribute("labels", Map(String()), "Labels on the machine.", optional=True),

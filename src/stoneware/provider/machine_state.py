@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stoneware.platform import Machine, MachineSpec, Phase, PortMapping, SecretMount, VolumeMount
+from stoneware.provider.machine_config import from_metadata, to_metadata
 
 State = Mapping[str, Any]
 
@@ -23,7 +24,7 @@ def to_spec(state: State) -> MachineSpec:
         source=state["source"],
         kind=state.get("kind") or "machine",
         hostname=state.get("hostname") or "",
-        metadata=dict(state.get("metadata") or {}),
+        metadata=to_metadata(state.get("config"), state.get("metadata")),
         files={name: Path(path) for name, path in (state.get("files") or {}).items()},
         caches=tuple(state.get("caches") or ()),
         networks=tuple(state.get("networks") or ()),
@@ -71,7 +72,6 @@ _FROM_SPEC: dict[str, Callable[[MachineSpec], Any]] = {
     "hostname": lambda spec: "" if spec.hostname == spec.name else spec.hostname,
     "networks": lambda spec: list(spec.networks) or None,
     "names": lambda spec: list(spec.names) or None,
-    "metadata": lambda spec: own_metadata(spec) or None,
     "secrets": lambda spec: (
         [
             {"secret": use.secret, "target": use.target, "version": use.version, "mode": f"{use.mode:04o}"}
@@ -111,7 +111,14 @@ def from_machine(machine: Machine, state: State | None = None) -> dict[str, Any]
     for name, read in _FROM_SPEC.items():
         same = wanted is not None and alike(name, wanted, machine.spec)
         new[name] = state.get(name) if state and same else read(machine.spec)
+    new["config"], new["metadata"] = _metadata(machine.spec, wanted, state)
     return {**new, **observed(machine)}
+
+
+def _metadata(real: MachineSpec, wanted: MachineSpec | None, state: State | None) -> tuple[Any, Any]:
+    if state and wanted and alike("metadata", wanted, real):
+        return state.get("config"), state.get("metadata")
+    return from_metadata(own_metadata(real), state)
 
 
 def alike(name: str, one: MachineSpec, other: MachineSpec) -> bool:
@@ -120,8 +127,6 @@ def alike(name: str, one: MachineSpec, other: MachineSpec) -> bool:
         return (one.hostname or one.name) == (other.hostname or other.name)
     if name == "metadata":
         return own_metadata(one) == own_metadata(other)
-    if name == "source":
-        return one.source == other.source
     return bool(getattr(one, name) == getattr(other, name))
 
 

@@ -47,6 +47,11 @@ class StonewareProvider(Provider):  # type: ignore[misc]  # the framework has no
         """The platform, which raises StonewareError when it cannot be opened."""
         return self._open_platform()
 
+    @property
+    def has_images(self) -> bool:
+        """Whether there are images."""
+        return self._open_images is not None
+
     @cached_property
     def images(self) -> Images:
         """The images."""
