@@ -137,7 +137,14 @@ def test_steps_are_run_reported_and_sealed(bake: Bake, root: Root, metadata: Fak
     assert results["etc/stoneware/templates/etc/x"] == b"$A ${B:-b}"
     assert results["etc/stoneware/config.schema.json"] == b"{}"
     assert results["templates.tsv"].splitlines()[0].startswith(b"/etc/x\tA\trequired\t1\t")
-    rows = [line.split("\t") for line in results["files.tsv"].decode().splitlines()]
+    listing = (root.path / "usr/lib/stoneware/image/files.tsv").read_bytes()
+    rows = [line.split("\t") for line in listing.decode().splitlines()]
+    sizes = sum(int(row[5]) for row in rows if row[5] != "-")
+    assert results["files.sum"].split() == [
+        hashlib.sha256(listing).hexdigest().encode(),
+        b"%d" % len(rows),
+        b"%d" % sizes,
+    ]
     listed = {row[6]: row for row in rows}
     assert list(listed) == sorted(listed)
     assert listed["/opt/f"] == [hashlib.sha256(b"x").hexdigest(), "f", "644", "0", "0", "1", "/opt/f", ""]

@@ -8,7 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stoneware.bake.builder import BuilderRequest, Workbench, phase, running_builder
+from stoneware.bake.builder import (
+    BuilderRequest,
+    BuilderTerraform,
+    RunningBuilder,
+    Workbench,
+    phase,
+    running_builder,
+)
 from stoneware.bake.bundle import BundleWriter
 from stoneware.bake.driver import Driver
 from stoneware.bake.events import (
@@ -22,7 +29,7 @@ from stoneware.bake.events import (
 from stoneware.bake.options import OnFailure, SecretSource
 from stoneware.bake.plan import HIT, BakePlan, PlannedStage, source_of
 from stoneware.bake.planner import Planner
-from stoneware.bake.sealed import describe_seal, preload, read_results
+from stoneware.bake.sealed import SCHEMA, describe_seal, preload, read_results
 from stoneware.bake.steps import StepWriter
 from stoneware.bake.workspace import builder_directory, workspace
 from stoneware.config.encoding import encode
@@ -93,21 +100,32 @@ class _Build:
         image = ""
         secrets = self._secrets()
         for stage in self._plan.builds:
-            self._announce(stage)
-            is_target = stage is self._plan.target
-            request = BuilderRequest(stage, self._bundle(stage, secrets, seal=is_target), _RESULTS)
-            with running_builder(self._bench, request) as driver:
-                # What the end needs is loaded while the builder boots.
-                threading.Thread(target=preload, daemon=True).start()
-                taken = driver.run_steps(self._on_failure(driver))
-                self._seconds |= {
-                    planned.key: taken[planned.step.index]
-                    for planned in stage.to_run
-                    if planned.step.index in taken
-                }
-                if is_target:
-                    image = self._seal(driver)
+            with BuilderTerraform(self._bench, stage) as made:
+                made.prepare()  # it loads while the bundle is made
+                self._announce(stage)
+                is_target = stage is self._plan.target
+                request = BuilderRequest(stage, self._bundle(stage, secrets, seal=is_target), _RESULTS)
+                with running_builder(self._bench, made, request) as builder:
+                    if is_target:
+                        self._preload(stage)
+                    self._run_steps(stage, builder.driver)
+                    if is_target:
+                        image = self._seal(builder)
         return image
+
+    def _preload(self, stage: PlannedStage) -> None:
+        """Load what a schema needs while the builder boots, unless there is none in what it boots from."""
+        kind, _, key = stage.start.partition(":")
+        store = self._place.store
+        root = store.image_rootfs(key) if kind == "image" else store.checkpoint_rootfs(key)
+        if (root / SCHEMA).exists() or stage.to_run[1:]:
+            threading.Thread(target=preload, daemon=True).start()
+
+    def _run_steps(self, stage: PlannedStage, driver: Driver) -> None:
+        taken = driver.run_steps(self._on_failure(driver))
+        self._seconds |= {
+            planned.key: taken[planned.step.index] for planned in stage.to_run if planned.step.index in taken
+        }
 
     def _announce(self, stage: PlannedStage) -> None:
         total = len(stage.steps)
@@ -183,11 +201,12 @@ class _Build:
 
         return shell if self._planner.options.on_failure == OnFailure.SHELL else nothing
 
-    def _seal(self, driver: Driver) -> str:
-        platform = self._place.platform
+    def _seal(self, builder: RunningBuilder) -> str:
+        platform, driver = self._place.platform, builder.driver
         name = driver.run.name
         with phase(self._reporter, "seal", "seal: remove identity and residue, check, list"):
             checks = driver.seal()
+            builder.begin_destroy()
             files = read_results(platform.read_result(name, _RESULTS))
             config = self._plan.target.stage.config
             sealed = describe_seal(files, config, checks)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import secrets
 import shutil
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Self
 
 from stoneware.bake.bundle import BundleWriter
 from stoneware.bake.driver import Driver
@@ -54,30 +56,124 @@ def phase(reporter: Reporter, name: str, text: str) -> Iterator[None]:
     reporter.emit(PhaseFinished(name, time.monotonic() - started))
 
 
+class BuilderTerraform:
+    """Terraform on the directory of one stage's builder; use it in a `with` block, so that it ends.
+
+    What Terraform wants to destroy stays until `release`: it then walks its graphs while an image is still
+    being captured.
+    """
+
+    def __init__(self, bench: Workbench, stage: PlannedStage) -> None:
+        self.directory = builder_directory(bench.directory, stage.stage.index)
+        self._held = _Held(bench.platform)
+        say = (lambda line: bench.reporter.emit(TerraformOutput(line))) if bench.verbose else None
+        self.terraform = Terraform(
+            terraform_directory(self.directory), provider=ProviderServer(self._held), verbose=say
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+        self.terraform.close()
+
+    def prepare(self) -> None:
+        """Start loading Terraform, which takes as long as all that comes before its first command."""
+        self.terraform.prepare()
+
+    def release(self) -> None:
+        """Let Terraform destroy what it wants to destroy."""
+        self._held.free.set()
+
+
+class _Held:
+    """The platform as Terraform sees it: nothing is destroyed before it is free."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self.free = threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._platform, name)
+
+    def destroy(self, name: str) -> None:
+        """Destroy a machine as soon as that is wanted."""
+        self.free.wait()
+        self._platform.destroy(name)
+
+
+class RunningBuilder:
+    """A builder that runs, and how it is removed."""
+
+    def __init__(self, bench: Workbench, made: BuilderTerraform, name: str, driver: Driver) -> None:
+        self.driver = driver
+        self._bench = bench
+        self._made = made
+        self._name = name
+        self._failure: BaseException | None = None
+        self._thread: threading.Thread | None = None
+
+    def begin_destroy(self) -> None:
+        """Have Terraform begin to destroy the builder, which stays until all that is wanted of it is done."""
+        if not self._bench.verbose:  # else its lines would come between those of the seal
+            self._thread = threading.Thread(target=self._destroy, daemon=True)
+            self._thread.start()
+
+    def finish_destroy(self) -> None:
+        """Have Terraform destroy the builder, and wait until it is gone."""
+        self._made.release()
+        if self._thread is None:
+            _destroy(self._bench, self._made.terraform, self._name)
+            return
+        try:
+            self._thread.join()
+        except KeyboardInterrupt:
+            self._thread.join()  # it takes no longer than to end it
+            raise
+        if self._failure is not None:
+            raise self._failure
+
+    def destroy_after_failure(self) -> None:
+        """Destroy the builder; whatever hinders that must not hide the first error."""
+        try:
+            self.finish_destroy()
+        except StonewareError:
+            with contextlib.suppress(StonewareError):
+                self._bench.platform.destroy(self._name)
+                shutil.rmtree(self._made.terraform.directory)  # what its state says is no longer so
+
+    def _destroy(self) -> None:
+        try:
+            _destroy(self._bench, self._made.terraform, self._name)
+        except BaseException as error:  # raised by whoever waits
+            self._failure = error
+
+
 @contextlib.contextmanager
-def running_builder(bench: Workbench, request: BuilderRequest) -> Iterator[Driver]:
-    """Create a builder with Terraform, give its driver, and have Terraform destroy it whatever happens."""
+def running_builder(
+    bench: Workbench, made: BuilderTerraform, request: BuilderRequest
+) -> Iterator[RunningBuilder]:
+    """Create a builder with Terraform, give it, and have Terraform destroy it whatever happens."""
     stage = request.stage
-    directory = builder_directory(bench.directory, stage.stage.index)
     name = f"{bench.directory.name}-{stage.stage.index}"
     token = secrets.token_hex(8)
-    bundle = directory / "bundle.tar"
-    with _configure(bench, request, name, token, bundle) as terraform:
-        try:
-            terraform.prepare()  # it loads while the bundle is packed
-            request.bundle.pack(bundle)
-            with phase(bench.reporter, f"builder-{stage.name}", f"builder {name} from {_short(stage.start)}"):
-                terraform.apply()
-            numbered = {planned.step.index: planned for planned in stage.to_run}
-            yield Driver(
-                bench.platform, bench.reporter, name=name, token=token, stage=stage.name, steps=numbered
-            )
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
-                bench.reporter.emit(Note("interrupted: removing the builder"))
-            _destroy_after_failure(bench, terraform, name)
-            raise
-        _destroy(bench, terraform, name)
+    bundle = made.directory / "bundle.tar"
+    numbered = {planned.step.index: planned for planned in stage.to_run}
+    driver = Driver(bench.platform, bench.reporter, name=name, token=token, stage=stage.name, steps=numbered)
+    builder = RunningBuilder(bench, made, name, driver)
+    try:
+        _configure(bench, request, name, token, bundle)
+        request.bundle.pack(bundle)
+        with phase(bench.reporter, f"builder-{stage.name}", f"builder {name} from {_short(stage.start)}"):
+            made.terraform.apply()
+        yield builder
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            bench.reporter.emit(Note("interrupted: removing the builder"))
+        builder.destroy_after_failure()
+        raise
+    builder.finish_destroy()
 
 
 def _destroy(bench: Workbench, terraform: Terraform, name: str) -> None:
@@ -90,20 +186,9 @@ def _destroy(bench: Workbench, terraform: Terraform, name: str) -> None:
         terraform.destroy(adopt=adopt)
 
 
-def _destroy_after_failure(bench: Workbench, terraform: Terraform, name: str) -> None:
-    """Destroy the builder; whatever hinders that must not hide the first error."""
-    try:
-        _destroy(bench, terraform, name)
-    except StonewareError:
-        with contextlib.suppress(StonewareError):
-            bench.platform.destroy(name)
-            shutil.rmtree(terraform.directory)  # what its state says is no longer so
-
-
-def _configure(bench: Workbench, request: BuilderRequest, name: str, token: str, bundle: Path) -> Terraform:
-    directory = terraform_directory(bundle.parent)
+def _configure(bench: Workbench, request: BuilderRequest, name: str, token: str, bundle: Path) -> None:
     write_configuration(
-        directory,
+        terraform_directory(bundle.parent),
         MODULE,
         {
             "name": name,
@@ -118,13 +203,12 @@ def _configure(bench: Workbench, request: BuilderRequest, name: str, token: str,
                 "stoneware-results": f"http://169.254.169.254/stoneware/v1/results/{request.results}",
                 "stoneware-checkpoints": "TRUE" if bench.platform.can_checkpoint else "FALSE",
                 "stoneware-go": "0",
+                "stoneware-manifest": "",  # there, so that the agent can wait for its change
                 "enable-guest-attributes": "TRUE",
                 **request.metadata,
             },
         },
     )
-    say = (lambda line: bench.reporter.emit(TerraformOutput(line))) if bench.verbose else None
-    return Terraform(directory, provider=ProviderServer(bench.platform), verbose=say)
 
 
 def _short(source: str) -> str:

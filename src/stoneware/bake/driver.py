@@ -79,7 +79,9 @@ class Driver:
         self._total = max(steps, default=0)
         self._console = ConsoleReader(token)
         self._pace = pace or Pace()
-        self.run = Run(token, name)
+        now = self._pace.clock()
+        # Whoever creates a machine has just looked after all that it depends on.
+        self.run = Run(token, name, looked=now, tended=now)
 
     def run_steps(self, on_failure: Callable[[], None]) -> dict[int, float]:
         """Follow the agent through all steps and return how long each took, in seconds.

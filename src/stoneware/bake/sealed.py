@@ -11,7 +11,6 @@ from stoneware.bake.console import CheckLine
 from stoneware.config.contract import derive_contract
 from stoneware.config.schema import load_schema
 from stoneware.errors import BuildError
-from stoneware.files import sha256_hex
 from stoneware.image.manifest import Sealed
 from stoneware.machinefile.recipe import ImageConfig
 
@@ -42,21 +41,15 @@ def describe_seal(files: Mapping[str, bytes], config: ImageConfig, checks: Seque
 
     Raises InputError where a template or the JSON Schema of the image is wrong.
     """
-    listing = files["files.tsv"]
+    digest, count, size = files["files.sum"].decode().split()
     return Sealed(
         packages=tuple(_packages(files["packages.tsv"])),
-        file_count=listing.count(b"\n"),
-        file_bytes=_total_size(listing),
-        files_digest=f"sha256:{sha256_hex(listing)}",
+        file_count=int(count),
+        file_bytes=int(size),
+        files_digest=f"sha256:{digest}",
         contract=_contract(files, config),
         checks=tuple({"name": c.name, "severity": c.severity, "outcome": c.outcome} for c in checks),
     )
-
-
-def _total_size(listing: bytes) -> int:
-    """Return the sum of the sizes in files.tsv: DIGEST TYPE MODE UID GID SIZE PATH TARGET."""
-    sizes = (line.split(b"\t", 6)[5] for line in listing.splitlines())
-    return sum(int(size) for size in sizes if size != b"-")
 
 
 def _packages(table: bytes) -> list[dict[str, str]]:

@@ -38,18 +38,33 @@ attributes() {
 
 # report STATE STEP EXIT MESSAGE
 report() {
+    reported
+    report_text "$@" >"$WORK/report"
+    until sw_put stoneware/build "$WORK/report"; do sleep 0.2; done
+}
+
+# report_aside …: the same without waiting for the answer; the next report comes after it all the same.
+report_aside() {
+    reported
+    report "$@" &
+    reporting=$!
+}
+
+reported() {
+    if [ -n "$reporting" ]; then wait "$reporting"; fi
+    reporting=''
+}
+
+report_text() {
     message='""'
     if [ -n "$4" ]; then message=$(sw_json_string "$4"); fi
-    printf '{"token":"%s","step":%d,"state":"%s","exit":%d,"message":%s}\n' \
-        "$SW_TOKEN" "$2" "$1" "$3" "$message" >"$WORK/report"
-    until sw_put stoneware/build "$WORK/report"; do sleep 0.2; done
+    printf '{"token":"%s","step":%d,"state":"%s","exit":%d,"message":%s}\n' "$SW_TOKEN" "$2" "$1" "$3" "$message"
 }
 
 # wait_for KEY TEST…: wait until the attribute KEY, as $answer, satisfies the command TEST.
 wait_for() {
-    key=$1
+    key=$1 etag=0
     shift
-    etag=0
     while :; do
         got=$(sw_curl --max-time 90 -o "$WORK/answer" -w '%{http_code} %header{etag}' \
             "$SW_V1/instance/attributes/$key?wait_for_change=true&timeout_sec=60&last_etag=$etag")
@@ -130,9 +145,11 @@ fetch_bundle() {
     object_url "$BUNDLE" get
     sw_curl --fail --retry 5 --retry-connrefused -H "@$WORK/headers" --max-filesize "$SMALL_BUNDLE" \
         -o "$WORK/bundle.tar" "$url" || rm -f "$WORK/bundle.tar"
+    bundle_bytes | tar -t --quoting-style=literal -f - | sed 's|^\./||; s|/$||' >"$WORK/members" &
+    members=$!
     bundle_bytes | tar -x -C "$WORK" --no-same-owner --exclude='steps/*/data.tar' --exclude='steps/*/archives' \
         --exclude='binds' --exclude='seal/root' -f - || return 1
-    bundle_bytes | tar -t --quoting-style=literal -f - | sed 's|^\./||; s|/$||' >"$WORK/members"
+    wait "$members"
 }
 
 # run_one DIRECTORY NUMBER: run a step of any kind; sets `code`.
@@ -155,7 +172,7 @@ run_steps() {
     number=$FIRST
     while [ "$number" -le "$LAST" ]; do
         place=$WORK/steps/$(printf '%04d' "$number")
-        report running "$number" 0 ''
+        report_aside running "$number" 0 ''
         console_line "$number start $(head -n 1 "$place/title")"
         run_one "$place" "$number"
         console_line "$number exit $code"
@@ -166,6 +183,7 @@ run_steps() {
     done
 }
 
+# upload_results FILE
 upload_results() {
     results=$(attribute stoneware-results) || return 1
     object_url "$results" put
@@ -177,32 +195,52 @@ upload_results() {
 
 # Seal, checks and lists; then the manifest that the driver makes of them goes into the image as it is.
 seal_and_finish() {
-    report sealing "$LAST" 0 ''
+    report_aside sealing "$LAST" 0 ''
+    # What changes files comes first, so that the checks and files.tsv share one scan.
     if ! seal >"$WORK/why" 2>&1; then give_up "$LAST" 1 "the seal failed: $(tail -n 3 "$WORK/why")"; fi
-    if ! prepare_lists >"$WORK/why" 2>&1; then give_up "$LAST" 1 "the lists failed: $(tail -n 3 "$WORK/why")"; fi
+    if ! scan >"$WORK/why" 2>&1; then give_up "$LAST" 1 "the lists failed: $(tail -n 3 "$WORK/why")"; fi
     { write_files && pack_results; } >"$WORK/why.lists" 2>&1 &
     lists=$!
+    search_changes 2>/dev/null
     if ! run_checks; then give_up "$LAST" 1 'the image did not pass its checks'; fi
     if ! wait "$lists"; then give_up "$LAST" 1 "the lists failed: $(tail -n 3 "$WORK/why.lists")"; fi
     if ! upload_results "$WORK/sealed.tar"; then give_up "$LAST" 1 'the results cannot be uploaded'; fi
     report sealed "$LAST" 0 ''
-    wait_for stoneware-manifest manifest_is_there
-    cp "$WORK/answer" "$SW_IMAGE/manifest.json"
-    attributes stoneware-env stoneware-contract
-    if [ -e "$WORK/stoneware-env" ]; then cp "$WORK/stoneware-env" "$SW_IMAGE/env"; fi
-    if [ -e "$WORK/stoneware-contract" ]; then cp "$WORK/stoneware-contract" "$SW_IMAGE/contract.tsv"; fi
+    take_documents
     sync -f "$SW_IMAGE"
     report finished "$LAST" 0 "$quiet"
 }
 
-manifest_is_there() {
-    [ -s "$WORK/answer" ]
+# take_documents: wait for the manifest, and take what was set with it.
+take_documents() {
+    etag=0
+    while :; do
+        got=$(sw_curl --fail --max-time 90 -w '%{http_code} %header{etag} ' \
+            -o "$SW_IMAGE/manifest.json" \
+            "$SW_V1/instance/attributes/stoneware-manifest?wait_for_change=true&timeout_sec=60&last_etag=$etag" \
+            -o "$SW_IMAGE/env" "$SW_V1/instance/attributes/stoneware-env" \
+            -o "$SW_IMAGE/contract.tsv" "$SW_V1/instance/attributes/stoneware-contract")
+        if [ -s "$SW_IMAGE/manifest.json" ]; then return 0; fi
+        case $got in
+        200*)
+            etag=${got#200 }
+            etag=${etag%% *}
+            ;;
+        *) sleep 0.05 ;; # not there yet, or the server is being started anew
+        esac
+    done
+}
+
+# The walk of the seal is the first one in this machine; what it reads from the disk is read meanwhile.
+warm_up() {
+    exec nice -n 19 find / -xdev -type d '(' -path /proc -o -path /sys -o -path /dev -o -path /run ')' -prune -o -size -1
 }
 
 build_agent() {
     set -u
     umask 022
     cd /
+    reporting=''
     rm -rf "$WORK"
     mkdir -p "$WORK"
     attributes stoneware-token stoneware-bundle stoneware-checkpoints
@@ -215,6 +253,7 @@ build_agent() {
     # shellcheck source=/dev/null
     . "$WORK/bundle.env"
     checks_table >"$WORK/checks.tsv"
+    if [ -z "$SW_ROOT" ]; then warm_up >/dev/null 2>&1 & fi
     if ! install_certificates; then give_up 0 1 "the certificates cannot be installed: $(tail -n 1 "$WORK/why")"; fi
     run_steps
     if [ "${SEAL:-yes}" = yes ]; then seal_and_finish; fi

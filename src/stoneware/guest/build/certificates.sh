@@ -5,7 +5,20 @@
 # links and an entry in the bundle. Where hooks are installed (Java's key store) it has to run all the same.
 
 needs_update_command() {
-    [ -n "$(ls "$SW_ROOT/etc/ca-certificates/update.d" 2>/dev/null)" ] || ! command -v openssl >/dev/null
+    for hook in "$SW_ROOT"/etc/ca-certificates/update.d/*; do
+        if [ -e "$hook" ]; then return 0; fi
+    done
+    ! command -v openssl >/dev/null
+}
+
+# already_trusted CERTIFICATE…: a checkpoint was made in a builder that had installed the very same.
+already_trusted() {
+    for certificate in "$@"; do
+        name=stoneware-bake-${certificate##*/}
+        if [ ! -e "$trusted/$name" ] || [ ! -e "$certs/${name%.crt}.pem" ]; then return 1; fi
+    done
+    cat "$@" >"$WORK/ours.pem"
+    cat "$trusted"/stoneware-bake-*.crt | cmp -s - "$WORK/ours.pem"
 }
 
 install_certificates() {
@@ -13,6 +26,7 @@ install_certificates() {
     if [ ! -e "$1" ]; then return 0; fi
     trusted=$SW_ROOT/usr/local/share/ca-certificates
     certs=$SW_ROOT/etc/ssl/certs
+    if already_trusted "$@"; then return 0; fi
     mkdir -p "$trusted"
     for certificate in "$@"; do
         cp "$certificate" "$trusted/stoneware-bake-${certificate##*/}" || return 1

@@ -3,12 +3,35 @@
 # found, a path per line, and nothing where all is well; it returns 2 where it could not run. Part of
 # the build agent.
 
-SCANNED_SIZE=1048576 # bytes; larger files are not searched for keys
+PRIVATE_KEY='-----BEGIN ([A-Z]+ )*PRIVATE KEY( BLOCK)?-----'
+CLOUD_TOKEN='(^|[^A-Za-z0-9])(AKIA|ASIA)[0-9A-Z]{16}([^A-Za-z0-9]|$)|gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{40}|glpat-[A-Za-z0-9_-]{20}|"private_key_id": *"[0-9a-f]{40}"|ya29\.[A-Za-z0-9_-]{30}|AIza[0-9A-Za-z_-]{35}([^0-9A-Za-z_-]|$)|xox[abprs]-[0-9A-Za-z-]{20}'
+
+# search_changes: what takes processes, while write_files hashes: found.keys and found.tokens hold what no
+# package owns, and found.setuid loses what one does.
+search_changes() {
+    if [ -z "$SW_ROOT" ]; then
+        systemctl list-units --failed --plain --no-legend | while read -r unit _; do echo "$unit"; done >"$WORK/found.failed"
+    fi
+    paths_of "$WORK/small" | xargs -0 -r grep -lE -e "$PRIVATE_KEY" -e "$CLOUD_TOKEN" -- >"$WORK/found.either"
+    for kind in keys tokens; do
+        : >"$WORK/found.$kind"
+        if [ ! -s "$WORK/found.either" ]; then continue; fi
+        case $kind in keys) pattern=$PRIVATE_KEY ;; tokens) pattern=$CLOUD_TOKEN ;; esac
+        tr '\n' '\0' <"$WORK/found.either" | xargs -0 -r grep -lE -e "$pattern" -- | unowned >"$WORK/found.$kind"
+    done
+    if [ -s "$WORK/found.setuid" ]; then
+        unowned <"$WORK/found.setuid" >"$WORK/found.unowned"
+        mv "$WORK/found.unowned" "$WORK/found.setuid"
+    fi
+}
 
 # run_checks: report every check on the console; fails if one of severity error failed.
 run_checks() {
     verdict=0
-    skipped=" $({ tr '\n' ' ' <"$WORK/seal/checks.skip"; } 2>/dev/null)"
+    skipped=' '
+    if [ -r "$WORK/seal/checks.skip" ]; then
+        while IFS= read -r name; do skipped="$skipped$name "; done <"$WORK/seal/checks.skip"
+    fi
     while IFS="$tab" read -r check severity _ <&4; do
         case $skipped in
         *" $check "*)
@@ -29,6 +52,11 @@ run_checks() {
         fi
     done 4<"$WORK/checks.tsv"
     return "$verdict"
+}
+
+# findings NAME: print what scan or search_changes has found; cat is a process, and mostly there is nothing.
+findings() {
+    if [ -s "$WORK/found.$1" ]; then cat "$WORK/found.$1"; fi
 }
 
 # The first findings on one line.
@@ -65,64 +93,52 @@ check_dhcp_leases() { present "$SW_ROOT"/var/lib/dhcp/*lease* "$SW_ROOT"/var/lib
 
 check_hostname() {
     present "$SW_ROOT/etc/hostname"
-    if grep -q '# stoneware$' "$SW_ROOT/etc/hosts"; then echo /etc/hosts; fi
+    while IFS= read -r host; do
+        case $host in *'# stoneware') echo /etc/hosts ;; esac
+    done <"$SW_ROOT/etc/hosts"
+    return 0
 }
 
 check_resolver() {
     if [ ! -L "$SW_ROOT/etc/resolv.conf" ]; then filled "$SW_ROOT/etc/resolv.conf"; fi
 }
 
-# small_changes: new files worth searching, NUL after each, in $WORK/small.
-small_changes() {
-    if [ -e "$WORK/small" ]; then return 0; fi
-    awk -F '\t' -v changed="$WORK/changed" -v limit="$SCANNED_SIZE" '
-        BEGIN { while ((getline line <changed) > 0) wanted[line] = 1 }
-        ($8 in wanted) && $7 > 0 && $7 <= limit { print $8 }' "$WORK/listing" |
-        sed "s|^|$SW_ROOT|" | tr '\n' '\0' >"$WORK/small"
-}
-
-# One name for /usr/lib/x and /lib/x: dpkg may know a file by either.
-merged_usr() { sed 's,^/usr/\(bin\|sbin\|lib\|lib32\|lib64\)/,/\1/,'; }
-
-# unowned: pass on those paths that no package brought.
+# unowned: pass on, as the machine names them, those paths that no package brought. dpkg may know a file of
+# /usr/lib as /lib/x, or the other way round.
 unowned() {
-    sed "s|^$SW_ROOT||" | sort -u >"$WORK/candidates"
-    if [ ! -s "$WORK/candidates" ]; then return 0; fi
-    merged_usr <"$WORK/candidates" >"$WORK/candidates.merged"
-    sed 's,^/,/usr/,' "$WORK/candidates.merged" |
-        cat - "$WORK/candidates.merged" "$WORK/candidates" >"$WORK/candidates.names"
-    cat "$SW_ROOT"/var/lib/dpkg/info/*.list 2>/dev/null | grep -xF -f "$WORK/candidates.names" |
-        merged_usr >"$WORK/owned"
-    paste "$WORK/candidates.merged" "$WORK/candidates" |
-        awk -F '\t' -v owned="$WORK/owned" '
-            BEGIN { while ((getline line <owned) > 0) known[line] = 1 }
-            !($1 in known) { print $2 }'
+    awk -v root="$SW_ROOT" -v work="$WORK" '
+        {
+            path = root != "" && index($0, root "/") == 1 ? substr($0, length(root) + 1) : $0
+            print path >(work "/candidates")
+            if (path ~ /^\/usr\/(bin|sbin|lib|lib32|lib64)\//) print path "\n" substr(path, 5)
+            else print path "\n/usr" path
+        }' >"$WORK/candidates.names"
+    if [ ! -s "$WORK/candidates.names" ]; then return 0; fi
+    grep -hxF -f "$WORK/candidates.names" "$SW_ROOT"/var/lib/dpkg/info/*.list 2>/dev/null |
+        awk -v candidates="$WORK/candidates" '
+            function merged(path) {
+                return path ~ /^\/usr\/(bin|sbin|lib|lib32|lib64)\// ? substr(path, 5) : path
+            }
+            { known[merged($0)] = 1 }
+            END { while ((getline path <candidates) > 0) if (!(merged(path) in known)) print path }'
 }
 
-# search_text PATTERN: print the new files that match an extended expression and that no package owns.
-search_text() {
-    small_changes
-    xargs -0 -r grep -lE -e "$1" -- <"$WORK/small" | unowned
-}
+check_private_keys() { findings keys; }
 
-check_private_keys() { search_text '-----BEGIN ([A-Z]+ )*PRIVATE KEY( BLOCK)?-----'; }
-
-check_cloud_tokens() {
-    search_text '(^|[^A-Za-z0-9])(AKIA|ASIA)[0-9A-Z]{16}([^A-Za-z0-9]|$)|gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{40}|glpat-[A-Za-z0-9_-]{20}|"private_key_id": *"[0-9a-f]{40}"|ya29\.[A-Za-z0-9_-]{30}|AIza[0-9A-Za-z_-]{35}([^0-9A-Za-z_-]|$)|xox[abprs]-[0-9A-Za-z-]{20}'
-}
+check_cloud_tokens() { findings tokens; }
 
 # The values are fetched once more, and looked for in every new file. The list holds those of all steps,
 # also of steps that came from a checkpoint.
 check_build_secrets() {
-    cat "$WORK/seal/secrets" >"$WORK/names" 2>/dev/null || return 0
-    tr '\n' '\0' <"$WORK/changed" | sed -z "s|^|$SW_ROOT|" >"$WORK/all"
+    if [ ! -s "$WORK/seal/secrets" ]; then return 0; fi
+    paths_of "$WORK/changed" >"$WORK/all"
     while IFS= read -r secret; do
         if fetch_secret "$secret" "$WORK/secrets/value"; then
             # Each line of eight bytes and more; shorter ones are found everywhere.
             grep -E '.{8}' "$WORK/secrets/value" >"$WORK/secrets/lines" &&
                 xargs -0 -r grep -lF -f "$WORK/secrets/lines" -- <"$WORK/all" | sed "s|^$SW_ROOT||"
         fi
-    done <"$WORK/names"
+    done <"$WORK/seal/secrets"
     drop_secrets
 }
 
@@ -136,25 +152,20 @@ check_bake_certificates() {
 
 check_build_residue() {
     present "$SW_ROOT/.stoneware-copy"
-    awk -F '\t' '$8 ~ /\/\.[^\/]*\.stoneware$/ { print $8 }' "$WORK/listing"
+    findings residue
 }
 
 check_package_cache() {
     present "$SW_ROOT"/var/cache/apt/archives/*.deb "$SW_ROOT"/var/lib/apt/lists/*_* "$SW_ROOT/root/.cache/pip"
 }
 
-check_logs() { awk -F '\t' '$3 == "f" && $7 > 0 && $8 ~ /^\/var\/log\// { print $8 }' "$WORK/listing"; }
+check_logs() { findings logs; }
 
-check_temporary_files() { awk -F '\t' '$8 ~ /^\/var\/tmp\/./ { print $8 }' "$WORK/listing"; }
+check_temporary_files() { findings temporary; }
 
-# The last digit of a mode with the write bit; sticky directories are made for that.
-check_world_writable() {
-    awk -F '\t' '($3 == "f" || $3 == "d" && length($4) < 4) && $4 ~ /[2367]$/ { print $8 }' "$WORK/listing"
-}
+check_world_writable() { findings writable; }
 
-check_setuid() {
-    awk -F '\t' '$3 == "f" && length($4) == 4 && $4 ~ /^[24567]/ { print $8 }' "$WORK/listing" | unowned
-}
+check_setuid() { findings setuid; }
 
 check_one_kernel() {
     set -- "$SW_ROOT"/boot/vmlinuz-*
@@ -163,5 +174,5 @@ check_one_kernel() {
 
 check_failed_units() {
     if [ -n "$SW_ROOT" ]; then return 2; fi
-    systemctl list-units --failed --plain --no-legend | sed 's/ .*//'
+    findings failed
 }

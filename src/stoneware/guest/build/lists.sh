@@ -7,66 +7,118 @@
 # files.inodes: inode and ctime of the same lines. Snapshots and disk images keep both, so a file whose
 # inode and ctime are known has the content that was hashed for its parent image.
 
-# scan: everything that the image consists of to $WORK/listing (inode, ctime, then the columns of
-# files.tsv without the digest) and, for regular files, what is known already to $WORK/known.
+SCANNED_SIZE=1048576 # bytes; larger files are not searched for keys
+
+# scan: walk over everything that the image consists of, once. In $WORK it leaves files.new (files.tsv, with
+# ? for digests that are not known), files.inodes, changed (the paths of those), small (those of them that
+# are worth searching for keys) and found.CHECK (what the checks ask of names, modes and sizes).
 scan() {
     newline='
 '
     tab=$(printf '\t')
     scanned=$(date +%s)
-    # Most of the files are in /usr: two processes share the work.
-    list_files "$SW_ROOT/usr" /usr/ "$WORK/listing.usr" -mindepth 1 &
-    usr=$!
-    list_files "${SW_ROOT:-/}" / "$WORK/listing.rest" -path "$SW_ROOT/usr/*" -prune -o || return 1
-    wait "$usr" || return 1
-    ours=${SW_IMAGE#"$SW_ROOT"}
-    cat "$WORK/listing.usr" "$WORK/listing.rest" |
-        grep -v "$tab$ours/\(files\.[a-z]*\|manifest\.json\|env\|contract\.tsv\)$tab" |
-        sort -t "$tab" -k 8,8 >"$WORK/listing"
-    odd=$(cat "$WORK/listing.usr.odd" "$WORK/listing.rest.odd" | wc -l)
-    if [ "$odd" -gt 0 ]; then note "$odd names hold a newline or a tab: they are not in files.tsv"; fi
-    : >"$WORK/known"
-    if [ -r "$SW_IMAGE/files.inodes" ] && [ -r "$SW_IMAGE/files.tsv" ]; then
-        paste "$SW_IMAGE/files.inodes" "$SW_IMAGE/files.tsv" >"$WORK/known"
+    # More than half of the files are in /usr/share: two processes share the work.
+    set --
+    if [ -d "$SW_ROOT/usr/share" ] && [ ! -L "$SW_ROOT/usr/share" ]; then
+        list_files "$SW_ROOT/usr/share" /usr/share/ "$WORK/listing.share" -mindepth 1 &
+        share=$!
+        set -- -path "$SW_ROOT/usr/share/*" -prune -o
     fi
-    # Regular files whose content is not known, by path.
-    awk -F '\t' -v known="$WORK/known" '
-        BEGIN { while ((getline line <known) > 0) { split(line, f, "\t"); if (f[4] == "f") digest[f[1] "\t" f[2]] = 1 } }
-        $3 == "f" && !(($1 "\t" $2) in digest) { print $8 }' "$WORK/listing" >"$WORK/changed"
+    list_files "${SW_ROOT:-/}" / "$WORK/listing.rest" "$@" || return 1
+    if [ $# -gt 0 ]; then
+        wait "$share" || return 1
+        set -- "$WORK/listing.share"
+    fi
+    odd=$(cat "$WORK"/listing.*.odd | wc -l)
+    if [ "$odd" -gt 0 ]; then note "$odd names hold a newline or a tab: they are not in files.tsv"; fi
+    for result in changed small found.logs found.temporary found.writable found.setuid found.residue; do
+        : >"$WORK/$result"
+    done
+    sort -m "$@" "$WORK/listing.rest" | compare
 }
 
-# list_files DIRECTORY PREFIX FILE TEST…: list what is in a directory; a line per odd name to FILE.odd.
-# Few tests: each is made for every file there is.
+# list_files DIRECTORY PREFIX FILE TEST…: list what is in a directory, sorted by path: path, inode, ctime,
+# then the columns of files.tsv from TYPE on. A line per odd name goes to FILE.odd. Few tests: each is made
+# for every file there is.
 list_files() {
     from=$1 prefix=$2 to=$3
     shift 3
+    rm -f "$to.failed"
     : >"$to.odd"
-    find "$from" -xdev "$@" -name "*[$newline$tab]*" -fprintf "$to.odd" 'x\n' -prune -o \
-        -type d '(' -path "$SW_ROOT/proc" -o -path "$SW_ROOT/sys" -o -path "$SW_ROOT/dev" \
-        -o -path "$SW_ROOT/run" -o -path "$SW_ROOT/tmp" ')' -prune -o \
-        -printf "%i\t%C@\t%y\t%m\t%U\t%G\t%s\t$prefix%P\t%l\n" >"$to"
+    {
+        find "$from" -xdev "$@" -name "*[$newline$tab]*" -fprintf "$to.odd" 'x\n' -prune -o \
+            -type d '(' -path "$SW_ROOT/proc" -o -path "$SW_ROOT/sys" -o -path "$SW_ROOT/dev" \
+            -o -path "$SW_ROOT/run" -o -path "$SW_ROOT/tmp" ')' -prune -o \
+            -printf "$prefix%P\t%i\t%C@\t%y\t%m\t%U\t%G\t%s\t%l\n" || : >"$to.failed"
+    } | sort >"$to"
+    [ ! -e "$to.failed" ]
 }
 
-write_files() {
-    tr '\n' '\0' <"$WORK/changed" | sed -z "s|^|$SW_ROOT|" |
-        xargs -0 -r sha256sum --zero -- | tr '\0' '\n' >"$WORK/hashed" || return 1
-    # What changed within the last second might change again within the same tick of the clock.
-    awk -F '\t' -v known="$WORK/known" -v hashed="$WORK/hashed" -v skip="${#SW_ROOT}" -v limit="$((scanned - 1))" \
-        -v inodes="$WORK/files.inodes" '
+# What changed within the last second might change again within the same tick of the clock.
+compare() {
+    awk -F '\t' -v work="$WORK" -v known="$SW_IMAGE" -v ours="${SW_IMAGE#"$SW_ROOT"}/" \
+        -v recent="$((scanned - 1))" -v limit="$SCANNED_SIZE" '
         BEGIN {
-            while ((getline line <known) > 0) { split(line, f, "\t"); if (f[4] == "f") digest[f[1] "\t" f[2]] = f[3] }
-            while ((getline line <hashed) > 0) fresh[substr(line, 67 + skip)] = substr(line, 1, 64)
+            while ((getline line <(known "/files.tsv")) > 0 && (getline inode <(known "/files.inodes")) > 0)
+                if (substr(line, 65, 3) == "\tf\t") digest[inode] = substr(line, 1, 64)
+            own = length(ours)
         }
         {
+            path = $1; type = $4; mode = $5
+            if (substr(path, 1, own) == ours &&
+                substr(path, own + 1) ~ /^(files\.[a-z]*|manifest\.json|env|contract\.tsv)$/) next
             sum = size = "-"
-            if ($3 == "f") {
-                sum = ($8 in fresh) ? fresh[$8] : digest[$1 "\t" $2]
-                size = $7
+            if (type == "f") {
+                size = $8
+                bytes += size
+                if (($2 "\t" $3) in digest) sum = digest[$2 "\t" $3]
+                else {
+                    sum = "?"
+                    print path >(work "/changed")
+                    if (size > 0 && size <= limit) print path >(work "/small")
+                }
+                if (length(mode) == 4 && index("24567", substr(mode, 1, 1))) print path >(work "/found.setuid")
             }
-            print sum "\t" $3 "\t" $4 "\t" $5 "\t" $6 "\t" size "\t" $8 "\t" $9
-            if ($2 + 0 < limit) print $1 "\t" $2 >inodes
-            else print "-\t-" >inodes
-        }' "$WORK/listing" >"$WORK/files.tsv" || return 1
+            # The last digit of a mode with the write bit; sticky directories are made for that.
+            if ((type == "f" || type == "d" && length(mode) < 4) && index("2367", substr(mode, length(mode))))
+                print path >(work "/found.writable")
+            if (substr(path, 1, 5) == "/var/") {
+                if (size > 0 && type == "f" && substr(path, 1, 9) == "/var/log/") print path >(work "/found.logs")
+                if (substr(path, 1, 9) == "/var/tmp/") print path >(work "/found.temporary")
+            }
+            if (index(path, ".stoneware") && path ~ /\/\.[^\/]*\.stoneware$/) print path >(work "/found.residue")
+            print sum "\t" type "\t" mode "\t" $6 "\t" $7 "\t" size "\t" path "\t" $9
+            print ($3 + 0 < recent ? $2 "\t" $3 : "-\t-") >(work "/files.inodes")
+            count++
+        }
+        END { printf "%d %.0f\n", count, bytes >(work "/files.totals") }' >"$WORK/files.new"
+}
+
+# paths_of FILE: the paths that are listed in a file, as they are from here, NUL after each.
+paths_of() {
+    if [ -z "$SW_ROOT" ]; then
+        tr '\n' '\0' <"$1"
+    else
+        tr '\n' '\0' <"$1" | sed -z "s|^|$SW_ROOT|"
+    fi
+}
+
+# write_files: hash what is not known. Leaves files.tsv and, for the driver, files.sum: its digest, how many
+# files there are, and the sum of their sizes in bytes.
+write_files() {
+    paths_of "$WORK/changed" | xargs -0 -r sha256sum --zero -- | tr '\0' '\n' >"$WORK/hashed" || return 1
+    awk -F '\t' -v hashed="$WORK/hashed" -v skip="${#SW_ROOT}" '
+        BEGIN { while ((getline line <hashed) > 0) fresh[substr(line, 67 + skip)] = substr(line, 1, 64) }
+        substr($0, 1, 1) == "?" { print fresh[$7] substr($0, 2); next }
+        { print }' "$WORK/files.new" >"$WORK/files.tsv" || return 1
+    {
+        sha256sum <"$WORK/files.tsv"
+        cat "$WORK/files.totals"
+    } | {
+        read -r sum _
+        read -r totals
+        printf '%s %s\n' "$sum" "$totals"
+    } >"$WORK/files.sum"
     cp "$WORK/files.tsv" "$WORK/files.inodes" "$SW_IMAGE/"
 }
 
@@ -86,15 +138,8 @@ write_templates() {
     while IFS= read -r file; do
         awk -f "$SW_LIB/interpolate.awk" -v mode=list -v name="${file#.}" \
             "$SW_ROOT/etc/stoneware/templates${file#.}" </dev/null >"$WORK/uses" || return 1
-        awk -v file="${file#.}" '{ print file "\t" $0 }' "$WORK/uses" >>"$SW_IMAGE/templates.tsv"
+        while IFS= read -r use; do printf '%s\t%s\n' "${file#.}" "$use"; done <"$WORK/uses" >>"$SW_IMAGE/templates.tsv"
     done <"$WORK/templates"
-}
-
-# What changes files comes first, so that the checks and files.tsv share one scan.
-prepare_lists() {
-    # ConditionNeedsUpdate=: without these each first boot would rebuild the caches of systemd and ld.so.
-    touch -r "$SW_ROOT/usr" "$SW_ROOT/etc/.updated" "$SW_ROOT/var/.updated"
-    write_packages && write_templates && scan
 }
 
 # The tar for the driver: the lists, with the templates and the schema, from which it derives the contract.
@@ -103,5 +148,5 @@ pack_results() {
     for more in etc/stoneware/templates etc/stoneware/config.schema.json; do
         if [ -e "$SW_ROOT/$more" ]; then set -- "$@" -C "${SW_ROOT:-/}" "$more"; fi
     done
-    tar -c -f "$WORK/sealed.tar" -C "$SW_IMAGE" packages.tsv files.tsv templates.tsv "$@"
+    tar -c -f "$WORK/sealed.tar" -C "$WORK" files.sum -C "$SW_IMAGE" packages.tsv templates.tsv "$@"
 }
