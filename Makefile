@@ -48,6 +48,7 @@ test-pure: $(VENV)/.installed
 # The generated pages.
 docs: $(VENV)/.installed
 	$(BIN)/python -m stoneware.cli.reference docs/cli.md
+	$(BIN)/python -m stoneware.provider.reference docs/provider.md
 
 demo: setup
 	sh scripts/demo.sh

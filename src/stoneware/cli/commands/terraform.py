@@ -99,7 +99,7 @@ def _write(path: Path) -> bool:
     text = (
         "#!/bin/sh\n"
         f"# The provider of the Stoneware that is installed in {sys.prefix}\n"
-        f'exec {shlex.quote(sys.executable)} -m stoneware.cli.provider "$@"\n'
+        f'exec {shlex.quote(sys.executable)} -P -m stoneware.cli.provider "$@"\n'
     )
     if path.is_file() and path.read_text() == text and os.access(path, os.X_OK):
         return False
