@@ -116,7 +116,8 @@ class ClusterLiveView:
         head = f"{_MARKS[row.outcome]} {row.name.ljust(width)}  {row.state.ljust(17)}"
         console = _printable(row.line) if row.outcome == "running" else ""
         room = max(self._console.width - len(tail) - 4, 10)
-        body = one_line(f"{head}  {console}", room) if not console else f"{head}  {console}"[:room]
+        body = f"{head}  {one_line(console)}".rstrip()
+        body = body if len(body) <= room else f"{body[: room - 1]}…"
         gap = " " * max(self._console.width - len(body) - len(tail) - 1, 1)
         return Text(f"{body}{gap}{tail}", _STYLES[row.outcome], no_wrap=True)
 
