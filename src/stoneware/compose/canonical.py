@@ -27,6 +27,8 @@ _PORT = re.compile(
 )
 SECRETS = "/run/secrets/"
 
+_OPTION = re.compile(r"(?<=for example: )-[pv] ")  # what these errors say of the command line
+
 Change = Callable[[Node, Faults], Node]
 T = TypeVar("T")
 
@@ -190,7 +192,7 @@ def _attempt(node: Node, faults: Faults, parse: Callable[[str], T], text: str) -
     try:
         return parse(text)
     except StonewareError as error:
-        faults.add(node.place, sentence(error), error.resolution)
+        faults.add(node.place, sentence(error), _OPTION.sub("", error.resolution))
         return None
 
 
@@ -228,7 +230,8 @@ def _word(node: Node, _faults: Faults) -> Iterable[Node]:
 def _test(node: Node, _faults: Faults) -> Node:
     if not isinstance(node.value, str):
         return node
-    return rebuilt(node, [Node("CMD-SHELL", node.place, "CMD-SHELL"), node])
+    shell = [] if node.value == "NONE" else [Node("CMD-SHELL", node.place, "CMD-SHELL")]
+    return rebuilt(node, [*shell, node])
 
 
 def _health(node: Node, faults: Faults) -> Node:
@@ -250,26 +253,28 @@ def _attachments(node: Node, faults: Faults) -> Node:
     return _each(lambda each, _: _changed(each, {"aliases": _items(_word, "aliases")}, faults))(named, faults)
 
 
-def _identity(node: Node, *keys: str) -> str:
-    """Return what tells one item of a list from another: some of its entries, or its text."""
-    if isinstance(node.value, dict):
-        return "\0".join(each.text if (each := node.value.get(key)) else "" for key in keys)
-    return f"\0\0{node.text}"
-
-
-_IDENTITIES = {
-    "ports": ("host_ip", "published", "target", "protocol"),
-    "volumes": ("target",),
-    "secrets": ("target",),
-    "env_file": ("path",),
+_IDENTITIES: Mapping[str, Mapping[str, str]] = {  # the entries, and what they are where they are not written
+    "ports": {"host_ip": ANY_ADDRESS, "published": "", "target": "", "protocol": "tcp"},
+    "volumes": {"target": ""},
+    "secrets": {"target": ""},
+    "env_file": {"path": ""},
 }
+
+
+def _identity(node: Node, kind: str) -> str:
+    """Return what tells one item of a list from another: some of its entries, or its text."""
+    if not isinstance(node.value, dict):
+        return f"\0\0{node.text}"
+    entries = node.value
+    known = _IDENTITIES.get(kind, {})
+    return "\0".join(entries[key].text if key in entries else default for key, default in known.items())
 
 
 def unique(node: Node, kind: str) -> Node:
     """Return a list in which of the items with one identity the last is kept, at the place of the first."""
     kept: dict[str, Node] = {}
     for item in node.items:
-        kept[_identity(item, *_IDENTITIES.get(kind, ()))] = item
+        kept[_identity(item, kind)] = item
     return rebuilt(node, list(kept.values()))
 
 

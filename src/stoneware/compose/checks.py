@@ -13,6 +13,7 @@ from stoneware.launch.flags import ANY_ADDRESS
 from stoneware.platform import PortMapping
 
 _EVERY = {ANY_ADDRESS, "::"}
+_Publication = tuple[PortMapping, MachineDefinition]
 
 
 @dataclass(frozen=True)
@@ -44,38 +45,33 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _ports(machines: Sequence[MachineDefinition], nodes: Mapping[str, Node], faults: Faults) -> None:
-    claims: dict[tuple[str, int, bool], list[tuple[PortMapping, MachineDefinition]]] = defaultdict(list)
+    claims: dict[tuple[str, int, bool], list[_Publication]] = defaultdict(list)
     for machine in machines:
         for port in machine.ports:
             if port.host_port:
                 claims[(port.protocol, port.host_port, ":" in port.host_ip)].append((port, machine))
     for (protocol, number, _), claimed in claims.items():
-        if len(claimed) < 2:
-            continue
-        for address, same in _by_address(claimed):
-            first, last = same[0], same[-1]
-            names = [machine.name for machine in same]
-            who = _listed(names) if len(set(names)) > 1 else f"{names[0]} (twice)"
-            where = "" if address in _EVERY else f"{address}:"
-            slots = first.service == last.service and first is not last
-            hint = f'For example: "{_with_slot(number)}:…".' if slots else "Give each a port of its own."
-            place = _place(last, nodes, "ports")
+        for where, same in _by_address(claimed) if len(claimed) > 1 else ():
+            port, last = same[-1]
+            names = [machine.name for _, machine in same]
+            who = _listed(names) if len(set(names)) > 1 else f"{names[0]} twice"
+            slots = same[0][1].service == last.service and len(set(names)) > 1
             faults.add(
-                place, f"the port {where}{number}/{protocol} of this computer is published by {who}", hint
+                _item_place(nodes[last.service], "ports", str(port.machine_port)),
+                f"the port {where}{number}/{protocol} of this computer is published by {who}",
+                f'For example: "{_with_slot(number)}:…".' if slots else "Give each a port of its own.",
             )
 
 
-def _by_address(
-    claimed: Sequence[tuple[PortMapping, MachineDefinition]],
-) -> Iterator[tuple[str, list[MachineDefinition]]]:
-    """Yield machines that exclude each other: of one address, or all where one takes every address."""
+def _by_address(claimed: Sequence[_Publication]) -> Iterator[tuple[str, Sequence[_Publication]]]:
+    """Yield what excludes each other: ports of one address, or all where one takes every address."""
     if any(port.host_ip in _EVERY for port, _ in claimed):
-        yield ANY_ADDRESS, [machine for _, machine in claimed]
+        yield "", claimed
         return
-    by_address: dict[str, list[MachineDefinition]] = defaultdict(list)
+    by_address: dict[str, list[_Publication]] = defaultdict(list)
     for port, machine in claimed:
-        by_address[port.host_ip].append(machine)
-    yield from ((address, same) for address, same in by_address.items() if len(same) > 1)
+        by_address[port.host_ip].append((port, machine))
+    yield from ((f"{address}:", same) for address, same in by_address.items() if len(same) > 1)
 
 
 def _with_slot(number: int) -> str:
@@ -115,24 +111,27 @@ def _disks(machines: Sequence[MachineDefinition], nodes: Mapping[str, Node], fau
         node = nodes[machine.service]
         for use in machine.volumes:
             if use.volume:
-                claims[use.volume].append(_Claim(machine.name, _mount_place(node, use.path)))
+                claims[use.volume].append(_Claim(machine.name, _item_place(node, "volumes", use.path)))
     for volume, claimed in claims.items():
         names = [claim.machine for claim in claimed]
-        if len(claimed) > 1:
-            who = _listed(names) if len(set(names)) > 1 else f"{names[0]}, at two paths"
+        if len(set(names)) > 1:
             faults.add(
                 claimed[-1].place,
-                f"the volume {volume!r} is mounted by {who}",
+                f"the volume {volume!r} is mounted by {_listed(names)}",
                 "A disk is in one machine: leave out the volume's name, or write {{.Task.Slot}} into it.",
             )
+        elif len(names) > 1:
+            faults.add(claimed[-1].place, f"the volume {volume!r} is mounted twice", "Mount it at one path.")
 
 
-def _mount_place(node: Node, path: str) -> Place:
-    for index, item in enumerate(((volumes := node.get("volumes")) and volumes.items) or ()):
-        target = item.get("target")
-        if target is not None and target.text == path:
-            return place_of(node, ("volumes", index))
-    return place_of(node, ("volumes",))
+def _item_place(node: Node, key: str, target: str) -> Place:
+    """Return where the item of a list is written that has a target."""
+    items = node.mapping[key].items if key in node.mapping else []
+    for index, item in enumerate(items):
+        found = item.get("target")
+        if found is not None and found.text == target:
+            return place_of(node, (key, index))
+    return place_of(node, (key,))
 
 
 def in_order(

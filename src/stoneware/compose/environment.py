@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,18 +59,16 @@ def _file(
     each: schema.EnvFile, place: Place, directory: Path, variables: Mapping[str, str], faults: Faults
 ) -> dict[str, str]:
     path = absolute(each.path, directory)
-    if not each.required and not path.exists():
+    if not path.exists():
+        if each.required:
+            hint = f"Write the file, or: {{path: {each.path}, required: false}}"
+            faults.add(place, f"there is no env file {each.path}", hint)
         return {}
     try:
         if each.format == "raw":
             return parse_env_file(path, variables)
-        return read_env_file(path, variables, lambda name: unset(faults, name, each.path), each.path)
+        return read_env_file(path, variables, functools.partial(faults.unset, place=each.path), each.path)
     except InputError as error:
-        where = f" ({error.location})" if error.location else ""
+        where = f" ({error.location.replace(str(path), each.path)})" if error.location else ""
         faults.add(place, sentence(error) + where, error.resolution)
         return {}
-
-
-def unset(faults: Faults, name: str, place: object) -> None:
-    """Warn of a variable that is taken as blank."""
-    faults.warn(f"{place}: the variable {name} is not set; it is taken as blank")

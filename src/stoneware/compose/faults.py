@@ -45,6 +45,7 @@ class Faults:
         self._faults: dict[tuple[Place, str], Fault] = {}
         self._places: set[Place] = set()
         self._broken: set[Place] = set()
+        self._unset: set[str] = set()
         self._files: dict[str, int] = {}
         self.warnings: list[str] = []
 
@@ -72,6 +73,12 @@ class Faults:
         """Note a warning once."""
         if text not in self.warnings:
             self.warnings.append(text)
+
+    def unset(self, name: str, place: object) -> None:
+        """Note a variable that is taken as blank; the first use of it is enough."""
+        if name not in self._unset:
+            self._unset.add(name)
+            self.warn(f"{place}: the variable {name} is not set; it is taken as blank")
 
     def check(self) -> None:
         """Raise ClusterFileError with all that was found, if anything was."""

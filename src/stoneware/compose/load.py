@@ -15,7 +15,7 @@ from stoneware.compose import schema
 from stoneware.compose.canonical import canonical
 from stoneware.compose.checks import check_cluster, in_order
 from stoneware.compose.dotenv import read_env_file
-from stoneware.compose.environment import Setting, environment_of, unset
+from stoneware.compose.environment import Setting, environment_of
 from stoneware.compose.faults import Faults
 from stoneware.compose.files import (
     Source,
@@ -78,7 +78,7 @@ def _variables(
     for path in env_files or ([default] if default.is_file() else []):
         shown = ".env" if path == default else str(path)
         scope = ChainMap(dict(environment), found)
-        found |= read_env_file(directory / path, scope, functools.partial(unset, faults, place=shown), shown)
+        found |= read_env_file(directory / path, scope, functools.partial(faults.unset, place=shown), shown)
     return {**found, **environment}
 
 
@@ -138,7 +138,7 @@ def _named(
 def _interpolation(variables: Mapping[str, str], faults: Faults) -> Any:
     def text(raw: str, place: Place) -> str:
         try:
-            return interpolate(raw, variables, lambda name: unset(faults, name, place))
+            return interpolate(raw, variables, functools.partial(faults.unset, place=place))
         except InterpolationError as error:
             hint = "" if "required" in str(error) else "Write $$ for a plain dollar sign."
             faults.broken(place, str(error), hint)
@@ -232,7 +232,7 @@ class _Loader:
             likely = normal_name(name)
             hint = f"{_SERVICE_NAME} For example: {likely}" if likely else _SERVICE_NAME
             self._faults.add(entry.place, f"{name!r} cannot be a service's name", hint)
-        if entry.model.image is None and entry.model.build is None:
+        if entry.whole and entry.model.image is None and entry.model.build is None:
             self._faults.add(
                 entry.place,
                 f"services.{name} has neither image nor build",

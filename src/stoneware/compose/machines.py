@@ -67,13 +67,16 @@ class Replicas:
 
     def machines(self, count: int) -> tuple[MachineDefinition, ...]:
         """Return the machines 1 to `count`."""
-        longest = f"{self._context.cluster}-{self._name}-{max(count, 1)}"
-        if len(longest) > 63:
-            self._faults.add(
-                self._entry.place,
-                f"the machine name {longest!r} is longer than 63 characters",
-                "Give the cluster or the service a shorter name.",
-            )
+        cluster, short = self._context.cluster, f"{self._name}-{max(count, 1)}"
+        host = f"{short}.{cluster}.internal" if self._model.hostname is None else ""
+        for what, name, most in (("machine", f"{cluster}-{short}", 63), ("host", host, _LONGEST_HOST)):
+            if len(name) > most:
+                self._faults.add(
+                    self._entry.place,
+                    f"the {what} name {name!r} is longer than {most} characters",
+                    "Give the cluster or the service a shorter name.",
+                    once=True,
+                )
         return tuple(self._machine(slot) for slot in range(1, count + 1))
 
     def _place(self, *path: str | int) -> Place:
@@ -105,12 +108,12 @@ class Replicas:
             place=self._entry.place,
         )
 
-    def _expanded(self, text: str, scope: Scope, place: Place) -> str:
+    def _expanded(self, text: str, scope: Scope, place: Place) -> str | None:
         try:
             return expand(text, scope)
         except TemplateError as error:
             self._faults.add(place, error.reason, error.hint, once=True)
-            return text
+            return None
 
     def _host(self, scope: Scope) -> str:
         if self._model.hostname is None:
@@ -118,27 +121,24 @@ class Replicas:
         place = self._place("hostname")
         host = self._expanded(self._model.hostname, scope, place)
         longest = _LONGEST_HOST - len(f".{self._context.cluster}.internal")
-        if not is_host_label(host):
-            self._faults.add(
-                place,
-                f"{host!r} cannot be a host name",
-                "It has small letters, digits and '-' between them; CLUSTER.internal comes after it.",
-                once=True,
-            )
-        elif len(host) > longest:
-            self._faults.add(
-                place,
-                f"the host name {host!r} is longer than {longest} characters",
-                f"With its domain a machine's host name has at most {_LONGEST_HOST}.",
-                once=True,
-            )
-        return host
+        if host is None:
+            return scope.name
+        if is_host_label(host) and len(host) <= longest:
+            return host
+        self._faults.add(
+            place,
+            f"{host!r} cannot be a host name",
+            "It has small letters, digits and '-' between them; CLUSTER.internal comes after it, "
+            f"and all of it has at most {_LONGEST_HOST} characters.",
+            once=True,
+        )
+        return scope.name
 
     def _environment(self, scope: Scope) -> Mapping[str, str]:
         if not self._templated:
             return self._fixed
         return self._fixed | {
-            key: self._expanded(each.value, scope, each.place) for key, each in self._templated.items()
+            key: self._expanded(each.value, scope, each.place) or "" for key, each in self._templated.items()
         }
 
     def _all_mounts(self) -> list[_Mount]:
@@ -180,7 +180,8 @@ class Replicas:
         found: list[PortMapping] = []
         for port in self._ports:
             if "{{" in port.text:
-                found += self._parsed(port, self._expanded(port.text, scope, port.place))
+                text = self._expanded(port.text, scope, port.place)
+                found += self._parsed(port, text) if text is not None else ()
             else:
                 found += next(fixed)
         return tuple(found)
@@ -202,5 +203,9 @@ class Replicas:
 
 
 def _port_text(port: schema.Port) -> str:
-    address = f"[{port.host_ip}]" if ":" in port.host_ip else port.host_ip or ANY_ADDRESS
-    return f"{address}:{port.published}:{port.target}/{port.protocol}"
+    address = "" if port.host_ip in ("", ANY_ADDRESS) else f"{port.host_ip}:"
+    if ":" in port.host_ip:
+        address = f"[{port.host_ip}]:"
+    published = f"{port.published}:" if port.published or address else ""
+    protocol = "" if port.protocol == "tcp" else f"/{port.protocol}"
+    return f"{address}{published}{port.target}{protocol}"

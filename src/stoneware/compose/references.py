@@ -75,7 +75,7 @@ class References:
             name = self._exact(model.name or key, scope, entry)
         else:
             name = f"{machine}-{expand(key, scope)}"
-        if name not in self.volumes:
+        if name and name not in self.volumes:
             self._check_name(name, place_of(entry.node, ("name",)) if model.name else place)
             self._check_external(entry)
             self.volumes[name] = ClusterVolume(name, model.external, filled(model.labels))
@@ -88,7 +88,7 @@ class References:
         except TemplateError as error:
             place = place_of(entry.node, ("name",)) if entry.model.name else entry.place
             self._faults.add(place, error.reason, error.hint, once=True)
-            return text
+            return ""
 
     def anonymous(self, machine: str, path: str) -> str:
         """Return the name of a machine's volume that has only a path."""
@@ -106,13 +106,7 @@ class References:
             return
         self._check_name(f"{self._context.cluster}-{key}", entry.place)
         model = entry.model
-        if (model.file is None) == (model.environment is None):
-            self._faults.add(
-                entry.place,
-                f"the secret {key!r} is from a file or from a variable",
-                "Write file: or environment:.",
-            )
-        elif model.file is not None:
+        if model.file is not None:
             self.secrets[key] = SecretSource(key, file=self._secret_file(key, model.file, entry))
         else:
             variable = model.environment or ""

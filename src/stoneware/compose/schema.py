@@ -5,7 +5,7 @@ Everything else is an error; `refused` knows what to write instead.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -259,6 +259,12 @@ class Secret(Part):
 
     file: Filled | None = None
     environment: Filled | None = None
+
+    @model_validator(mode="after")
+    def _from_one_place(self) -> Self:
+        if (self.file is None) == (self.environment is None):
+            raise wrong("a secret comes from a file or from a variable", "Write file: or environment:.")
+        return self
 
 
 SECTIONS: dict[Literal["services", "networks", "volumes", "secrets"], type[Part]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 from stoneware.compose import schema
 from stoneware.compose.faults import Faults
 from stoneware.compose.model import Place
-from stoneware.compose.nodes import Node, describe, place_of, plain
+from stoneware.compose.nodes import Node, describe, place_of, plain, rebuilt
 from stoneware.compose.refused import alternative
 from stoneware.compose.values import HINT
 from stoneware.machinefile.flags import nearest
@@ -30,6 +31,7 @@ class Entry(Generic[P]):
     node: Node
     place: Place  # of its key
     extensions: dict[str, Any] = field(default_factory=dict)
+    whole: bool = True  # nothing wrong had to be left out
 
 
 @dataclass(frozen=True)
@@ -85,19 +87,51 @@ def _section(root: Node, section: str, model: type[P], faults: Faults) -> dict[s
     if not isinstance(node.value, dict):
         faults.add(node.place, f"{section}: expected a mapping, not {describe(_shape(node))}")
     found: dict[str, Entry[P]] = {}
-    for key, each in node.mapping.items():
-        if key.startswith("x-") and section == "services":
-            continue
-        value = plain(each)
-        try:
-            if value is None and section != "services":
-                value = {}
-            valid = model.model_validate(value)
-        except ValidationError as error:
-            _blame(error, root, model, (section, key), faults)
-        else:
-            found[key] = Entry(valid, each, node.key_place(key), extensions(each))
+    for key in node.mapping:
+        if not (key.startswith("x-") and section == "services"):
+            entry = _entry(root, section, key, model, faults)
+            if entry is not None:
+                found[key] = entry
     return found
+
+
+def _entry(root: Node, section: str, key: str, model: type[P], faults: Faults) -> Entry[P] | None:
+    """Return one entry; what is wrong with it is noted and left out, so that the rest is checked as well."""
+    owner = root.mapping[section]
+    node = owner.mapping[key]
+    place = owner.key_place(key)
+    empty = rebuilt(node, {}) if node.value is None and section != "services" else node
+    try:
+        return Entry(model.model_validate(plain(empty)), empty, place, extensions(node))
+    except ValidationError as error:
+        _blame(error, root, model, (section, key), faults)
+        paths = [each["loc"] for each in error.errors(include_url=False)]
+    if () in paths:
+        return None
+    kept = _without(node, paths)
+    try:
+        return Entry(model.model_validate(plain(kept)), kept, place, extensions(node), whole=False)
+    except ValidationError:
+        return None
+
+
+def _without(node: Node, paths: Sequence[Path]) -> Node:
+    """Return an entry without the keys, or the items of its keys, that paths lead to."""
+    entries = dict(node.mapping)
+    below: dict[str, set[str | int]] = {}
+    for key, *rest in paths:
+        if rest:
+            below.setdefault(str(key), set()).add(rest[0])
+        else:
+            entries.pop(str(key), None)
+    for key in below.keys() & entries.keys():
+        value = entries[key]
+        if isinstance(value.value, list):
+            entries[key] = rebuilt(value, [each for n, each in enumerate(value.value) if n not in below[key]])
+        else:
+            kept = {name: each for name, each in value.mapping.items() if name not in below[key]}
+            entries[key] = rebuilt(value, kept)
+    return rebuilt(node, entries)
 
 
 def _blame(error: ValidationError, root: Node, model: type[schema.Part], base: Path, faults: Faults) -> None:
@@ -134,26 +168,27 @@ def _unknown(root: Node, path: Path, key: str, known: Sequence[str], faults: Fau
     faults.add(place, f"{where}: there is no {key!r}", f"Did you mean {similar!r}?" if similar else "")
 
 
-def dotted(path: Sequence[str | int]) -> str:
-    """Return a path as people write it: services.web.ports[0]."""
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
+def dotted(path: Path) -> str:
+    """Return a path as people write it: services.web.ports. The place says which item of a list it is."""
+    return ".".join(step for step in path if isinstance(step, str))
 
 
-def _model_at(model: type[schema.Part], path: Sequence[str | int]) -> type[schema.Part] | None:
+def _model_at(model: type[schema.Part], path: Path) -> type[schema.Part] | None:
     """Return the model of what is at a path below a model."""
-    current: Any = model
+    annotation: Any = model
     for step in path:
-        if isinstance(current, type) and issubclass(current, schema.Part):
-            found = current.model_fields.get(str(step))
-            current = _inner(found.annotation if found else None)
-        # a key of a dict or an index of a list: `_inner` has gone to what they hold
-    return current if isinstance(current, type) and issubclass(current, schema.Part) else None
+        annotation = _required(annotation)
+        if isinstance(annotation, type) and issubclass(annotation, schema.Part):
+            found = annotation.model_fields.get(str(step))
+            annotation = found.annotation if found else None
+        else:
+            annotation = (typing.get_args(annotation) or (None,))[-1]  # of a list's items, a dict's values
+    annotation = _required(annotation)
+    return annotation if isinstance(annotation, type) and issubclass(annotation, schema.Part) else None
 
 
-def _inner(annotation: Any) -> Any:
-    """Return the model inside an optional, a list or a dict."""
-    for part in (annotation, *typing.get_args(annotation)):
-        if isinstance(part, type) and issubclass(part, schema.Part):
-            return part
-    deeper = [found for part in typing.get_args(annotation) if (found := _inner(part)) is not None]
-    return deeper[0] if deeper else None
+def _required(annotation: Any) -> Any:
+    """Return what an optional annotation is of."""
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
+        return next(part for part in typing.get_args(annotation) if part is not type(None))
+    return annotation
