@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import topic_bake, topic_boot, topic_cold, topic_fleet, topic_start, topic_terraform
+from bench import topic_bake, topic_boot, topic_cluster, topic_cold, topic_fleet, topic_start, topic_terraform
 from bench.harness import RESULTS, Section, keep, kept, section_lines
 from bench.place import Place
 
@@ -21,6 +21,7 @@ TOPICS: dict[str, Callable[[Place, int], Section]] = {
     "terraform": topic_terraform.measure,
     "boot": topic_boot.measure,
     "fleet": topic_fleet.measure,
+    "cluster": topic_cluster.measure,
     "cold": topic_cold.measure,
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stoneware.cluster.documents import plan_document
+from stoneware.cluster.drift import find_drift
 from stoneware.cluster.model import Action, Desired, Observed, ObservedMachine
 from stoneware.cluster.observe import from_document, to_document
 from stoneware.cluster.plan import address, make_plan, needs_rollout, waves_of
+from stoneware.cluster.status import status, status_rows
+from stoneware.cluster.tfvars import to_tfvars
 from stoneware.compose.model import Condition
 from stoneware.platform import Phase, PortMapping, SecretMount, VolumeMount
-from tests.cluster.support import VERSIONS, observation_of, there, wanted_of
+from tests.cluster.support import NOW, VERSIONS, observation_of, there, wanted_of
 
 pytestmark = pytest.mark.pure
 CASES = json.loads((Path(__file__).parent / "cases/plan.json").read_text())
@@ -200,3 +205,27 @@ def test_the_order_of_what_was_observed_does_not_matter():
         observed.commits,
     )
     assert make_plan(desired, shuffled) == make_plan(desired, observed)
+
+
+def test_the_work_grows_with_the_machines_and_no_faster():
+    def calls(replicas):
+        desired = wanted_of({"services": {"app": {"replicas": replicas}}})
+        changed = wanted_of({"services": {"app": {"replicas": replicas, "memory": 1}}})
+        observed = observation_of(changed)
+        count = 0
+
+        def called(frame, event, argument):
+            nonlocal count
+            count += event == "call"
+
+        sys.setprofile(called)
+        try:
+            plan_document(make_plan(desired, observed), desired)
+            to_tfvars(desired, observed, list(desired.machines), applied=desired)
+            status_rows(status(desired, observed, NOW))
+            find_drift(desired, observed, ())
+        finally:
+            sys.setprofile(None)
+        return count
+
+    assert calls(400) < 4.2 * calls(100)
