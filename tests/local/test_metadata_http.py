@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import os
@@ -36,10 +37,19 @@ def make_store(home: Path) -> Path:
     (machine / "files" / "bundle.tar").write_text("not really a tar\n")
     (machine / "files" / ".hidden").write_text("hidden")
     write_json(machine / "network.json", document["network"])
-    write_json(machine / "spec.json", document["spec"])
+    mounts = [{"secret": name} for name in ("x-key", "x-gone")]
+    write_json(machine / "spec.json", {**document["spec"], "secrets": mounts})
+    put_secret(home, "x-key", "v1", b"hunter2\n")
+    put_secret(home, "y-key", "v1", b"another's")
     write_json(machine / "metadata.json", {"attributes": document["attributes"]})
     write_json(home / "project.json", document["project"])
     return machine
+
+
+def put_secret(home: Path, name: str, version: str, value: bytes) -> None:
+    (home / "data" / "secrets").mkdir(exist_ok=True)
+    path = home / "data" / "secrets" / f"{name}.json"
+    write_json(path, {"version": version, "value": base64.b64encode(value).decode()})
 
 
 @dataclass
@@ -128,6 +138,15 @@ def test_reports_and_results_are_files_of_the_machine(server: Server) -> None:
     assert server.ask("/stoneware/v1/results/sealed.tar", "PUT", data)[0] == 200
     assert (server.machine / "results" / "sealed.tar").read_bytes() == data
     assert [path.name for path in (server.machine / "results").iterdir()] == ["sealed.tar"]
+
+
+def test_a_changed_secret_is_served_at_once(server: Server) -> None:
+    value = bytes(range(256)) * 300
+    put_secret(server.home, "x-key", "v2", value)
+    status, text, headers = server.ask("/stoneware/v1/secrets/x-key")
+    assert (status, text, headers["ETag"]) == (200, value, "v2")
+    write_json(server.machine / "spec.json", {"secrets": []})
+    assert server.ask("/stoneware/v1/secrets/x-key")[0] == 404
 
 
 def test_a_large_file_is_streamed_whole(server: Server) -> None:

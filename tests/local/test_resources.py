@@ -1,0 +1,272 @@
+"""Networks, secrets and amended specs as records: no machine runs, nothing is mounted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stoneware.errors import InputError
+from stoneware.files import locked, read_json, write_json
+from stoneware.local import machine_record, machine_start
+from stoneware.local.machine_record import Paths
+from stoneware.local.metadata_secrets import secret_for
+from stoneware.local.platform import LocalPlatform
+from stoneware.local.store import Store
+from stoneware.platform import MachineSpec, SecretMount
+
+MOUNT = SecretMount("x-key", "key", "v1", 0o440)
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> LocalPlatform:
+    for kind in ("machines", "volumes"):
+        (tmp_path / "data" / kind).mkdir(parents=True)
+    return LocalPlatform(Store(tmp_path))
+
+
+def machine(platform: LocalPlatform, spec: MachineSpec) -> Paths:
+    """Write a machine's records as `create` does."""
+    paths = Paths(platform.store.data / "machines" / spec.name)
+    paths.root.mkdir()
+    write_json(paths.root / "spec.json", machine_record.spec_document(spec))
+    write_json(paths.root / "metadata.json", {"attributes": dict(spec.metadata)})
+    return paths
+
+
+# --- specs ----------------------------------------------------------------------------------------------
+
+
+def test_a_spec_keeps_networks_names_and_secrets(platform: LocalPlatform) -> None:
+    spec = MachineSpec(
+        "h1", "image:sha256:1", hostname="h1", networks=("a", "b"), names=("web",), secrets=(MOUNT,)
+    )
+    assert machine_record.read_spec(machine(platform, spec)) == spec
+
+
+def test_a_spec_of_an_older_version_is_read(platform: LocalPlatform) -> None:
+    spec = MachineSpec("h1", "image:sha256:1", hostname="h1")
+    paths = machine(platform, spec)
+    document = read_json(paths.root / "spec.json")
+    for added in ("networks", "names", "secrets"):
+        del document[added]
+    write_json(paths.root / "spec.json", document)
+    assert machine_record.read_spec(paths) == spec
+
+
+@pytest.mark.parametrize("name", ["", "-a", "a b", "a\nb", "ä", "a/b", "a" * 254])
+def test_a_name_that_dns_cannot_have_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="cannot be a name"):
+        machine_start.check_spec(MachineSpec("h1", "image:x", names=("web_1.x", name)))
+
+
+# --- networks -------------------------------------------------------------------------------------------
+
+
+def test_networks_are_made_once_and_removed(platform: LocalPlatform) -> None:
+    assert platform.networks() == []
+    made = platform.create_network("x-default", {"stoneware.cluster": "x"})
+    assert platform.create_network("x-default", {"other": "1"}) == made
+    assert platform.network("x-default") == made
+    assert dict(made.labels) == {"stoneware.cluster": "x"}
+    platform.label_network("x-default", {"a": "b"})
+    assert [(found.name, dict(found.labels)) for found in platform.networks()] == [("x-default", {"a": "b"})]
+    platform.destroy_network("x-default")
+    platform.destroy_network("x-default")
+    assert platform.network("x-default") is None
+    assert platform.networks() == []
+    with pytest.raises(InputError, match="there is no network"):
+        platform.label_network("x-default", {})
+
+
+@pytest.mark.parametrize("name", ["", ".hidden", "../x", "a/b", "a b", "-a", "a" * 101, "a;b", 'a"b'])
+def test_a_network_needs_a_plain_name(platform: LocalPlatform, name: str) -> None:
+    with pytest.raises(InputError, match="not a network name"):
+        platform.create_network(name, {})
+
+
+def test_a_network_with_machines_stays(platform: LocalPlatform) -> None:
+    platform.create_network("n", {})
+    for name in ("h2", "h1"):
+        machine(platform, MachineSpec(name, "image:x", networks=("n",)))
+    found = platform.network("n")
+    assert found is not None
+    assert found.machines == ("h1", "h2")
+    with pytest.raises(InputError, match="'n' has machines") as caught:
+        platform.destroy_network("n")
+    assert caught.value.details == "h1, h2"
+    assert "stoneware rm -f h1 h2" in caught.value.resolution
+
+
+def test_a_machine_needs_its_networks_and_nothing_is_left_without(platform: LocalPlatform) -> None:
+    platform.create_network("n", {})
+    with pytest.raises(InputError, match="there is no network 'missing'"):
+        platform.create(MachineSpec("h1", "image:sha256:" + "0" * 64, networks=("n", "missing")))
+    assert list((platform.store.data / "machines").iterdir()) == []
+
+
+def test_a_network_is_not_removed_under_a_machine_that_is_being_made(platform: LocalPlatform) -> None:
+    platform.create_network("n", {})
+    with ThreadPoolExecutor(1) as pool:
+        with platform.store.keep_networks(["n"]), platform.store.keep_networks(["n"]):
+            removed = pool.submit(platform.destroy_network, "n")
+            with (
+                pytest.raises(TimeoutError),
+                locked(platform.store.lock_path("networks", "n"), timeout=0),
+            ):
+                pass
+            machine(platform, MachineSpec("h1", "image:x", networks=("n",)))
+        with pytest.raises(InputError, match="has machines"):
+            removed.result()
+
+
+# --- secrets --------------------------------------------------------------------------------------------
+
+
+def test_a_secrets_version_changes_with_its_value_only(platform: LocalPlatform) -> None:
+    first = platform.put_secret("x-key", b"one\n\x00\xff")
+    assert platform.put_secret("x-key", b"one\n\x00\xff") == first
+    second = platform.put_secret("x-key", b"two")
+    assert second != first
+    assert platform.put_secret("x-key", b"one\n\x00\xff") not in {first, second}
+    assert platform.put_secret("x-empty", b"") == platform.put_secret("x-empty", b"")
+    directory = platform.store.data / "secrets"
+    assert directory.stat().st_mode & 0o777 == 0o700
+    assert [path.stat().st_mode & 0o777 for path in directory.iterdir()] == [0o600] * 2
+    platform.destroy_secret("x-key")
+    platform.destroy_secret("x-key")
+    assert [path.name for path in directory.iterdir()] == ["x-empty.json"]
+
+
+@pytest.mark.parametrize("name", ["", ".hidden", "../x", "a/b", "a b", "a" * 201])
+def test_a_secret_needs_a_plain_name(platform: LocalPlatform, name: str) -> None:
+    with pytest.raises(InputError, match="not a secret's name"):
+        platform.put_secret(name, b"")
+
+
+def test_what_killed_commands_staged_of_secrets_is_swept(platform: LocalPlatform) -> None:
+    platform.put_secret("x-key", b"1")
+    directory = platform.store.data / "secrets"
+    for name in (".x-key.json.abc", ".x-other.json.def"):
+        (directory / name).write_text("half a secret")
+    with platform.store.lock("secrets", "x-other"):
+        platform.store.sweep_secrets()
+        assert sorted(path.name for path in directory.iterdir()) == [".x-other.json.def", "x-key.json"]
+    platform.store.sweep_secrets()
+    assert [path.name for path in directory.iterdir()] == ["x-key.json"]
+
+
+@pytest.mark.parametrize(
+    ("mounts", "message"),
+    [
+        ([SecretMount("missing", "key", "v")], "there is no secret 'missing'"),
+        ([SecretMount("x-key", "../key", "v")], "cannot be a file below /run/secrets"),
+        ([SecretMount("x-key", "..", "v")], "cannot be a file below /run/secrets"),
+        ([SecretMount("x-key", "", "v")], "cannot be a file below /run/secrets"),
+        ([SecretMount("x-key", "a\tb", "v")], "cannot be a file below /run/secrets"),
+        ([SecretMount("x-key", "key", "v", 0o10000)], "10000 is not a mode"),
+        ([MOUNT, SecretMount("x-key", "key", "v")], "two secrets have the target 'key'"),
+    ],
+)
+def test_a_secret_that_a_machine_cannot_have(
+    platform: LocalPlatform, mounts: list[SecretMount], message: str
+) -> None:
+    platform.put_secret("x-key", b"1")
+    with pytest.raises(InputError, match=message):
+        platform.create(MachineSpec("h1", "image:x", secrets=tuple(mounts)))
+    paths = machine(platform, MachineSpec("h2", "image:x"))
+    with pytest.raises(InputError, match=message):
+        platform.amend("h2", secrets=tuple(mounts))
+    assert read_json(paths.root / "spec.json")["secrets"] == []
+
+
+def test_a_secret_shows_its_value_nowhere(platform: LocalPlatform) -> None:
+    platform.put_secret("x-key", b"hunter2")
+    paths = machine(platform, MachineSpec("h1", "image:x", secrets=(MOUNT,)))
+    secret = secret_for(paths.root, platform.store.data / "secrets", "x-key")
+    assert secret is not None
+    assert secret.value == b"hunter2"
+    assert "hunter2" not in repr(secret)
+    platform.amend("h1", secrets=(MOUNT,))
+    assert b"hunter2" not in b"".join(path.read_bytes() for path in paths.root.iterdir())
+
+
+# --- amending -------------------------------------------------------------------------------------------
+
+
+def lines(paths: Paths) -> str:
+    attributes: Mapping[str, str] = read_json(paths.root / "metadata.json")["attributes"]
+    return attributes.get("stoneware-secrets", "")
+
+
+def test_a_spec_is_amended_where_it_is(platform: LocalPlatform) -> None:
+    for name in ("x-key", "x-other"):
+        platform.put_secret(name, b"1")
+    before = MachineSpec("h1", "image:x", hostname="h1", metadata={"a": "1"}, labels={"l": "1"})
+    paths = machine(platform, before)
+    platform.amend("h1", image_ref="web:2", labels={"l": "2"}, stop_timeout=60.0)
+    platform.amend("h1", secrets=(MOUNT, SecretMount("x-other", "other", "v2")))
+    spec = machine_record.read_spec(paths)
+    assert spec is not None
+    assert (spec.image_ref, dict(spec.labels), spec.stop_timeout) == ("web:2", {"l": "2"}, 60.0)
+    assert [mount.version for mount in spec.secrets] == ["v1", "v2"]
+    url = "http://169.254.169.254/stoneware/v1/secrets"
+    assert lines(paths) == f"key\t0440\t{url}/x-key\tv1\nother\t0400\t{url}/x-other\tv2\n"
+    platform.set_metadata("h1", {"a": None, "b": "2"})
+    assert lines(paths) != ""
+    platform.amend("h1", secrets=())
+    assert read_json(paths.root / "metadata.json") == {"attributes": {"b": "2"}}
+    with pytest.raises(InputError, match="no machine"):
+        platform.amend("h2", image_ref="web:3")
+
+
+class KilledError(Exception):
+    """The command ends here."""
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2])
+@pytest.mark.parametrize("wanted", ["v2 of the same", "one more"])
+def test_a_command_killed_while_it_amends_shows_that_it_is_not_done(
+    platform: LocalPlatform, monkeypatch: pytest.MonkeyPatch, writes: int, wanted: str
+) -> None:
+    """Until all is written the spec differs from the wanted one; nothing is told that may not be fetched."""
+    for name in ("x-key", "x-other"):
+        platform.put_secret(name, b"1")
+    paths = machine(platform, MachineSpec("h1", "image:x", secrets=(MOUNT,)))
+    more = {
+        "v2 of the same": (SecretMount("x-key", "key", "v2"),),
+        "one more": (MOUNT, SecretMount("x-other", "other", "v1")),
+    }[wanted]
+    monkeypatch.setattr("stoneware.local.platform_resources.write_json", killed_after(writes))
+    try:
+        platform.amend("h1", secrets=more)
+        done = True
+    except KilledError:
+        done = False
+    spec = machine_record.read_spec(paths)
+    assert spec is not None
+    assert (spec.secrets == more) == done
+    may_fetch = {mount.secret for mount in spec.secrets}
+    assert {line.split("/")[-1].split("\t")[0] for line in lines(paths).splitlines()} <= may_fetch
+    monkeypatch.undo()
+    platform.amend("h1", secrets=more)
+    spec = machine_record.read_spec(paths)
+    assert spec is not None
+    assert spec.secrets == more
+
+
+def killed_after(writes: int) -> Callable[..., None]:
+    left = [writes]
+
+    def write(path: Path, value: Any, mode: int = 0o644) -> None:
+        if not left[0]:
+            raise KilledError
+        left[0] -= 1
+        path.write_text(json.dumps(value))
+        path.chmod(mode)
+
+    return write
