@@ -5,6 +5,7 @@ One cluster serves all tests, in the order they are written in; each leaves it h
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,8 @@ pytestmark = [
     pytest.mark.timeout(900),
     # kafka-python reads its schemas by functions that Python 3.11 deprecates and 3.13 took back.
     pytest.mark.filterwarnings("ignore:(read|open)_(text|binary) is deprecated:DeprecationWarning"),
+    # It forgets to close the socket where a broker that is down refuses it.
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
 ]
 
 BROKERS = ["127.0.0.1:9091", "127.0.0.1:9092", "127.0.0.1:9093"]
@@ -29,6 +32,13 @@ TOPIC = "orders"
 FIRST = [b"first %d" % number for number in range(300)]
 SECOND = [b"second %d" % number for number in range(30)]
 IDENTITY = ("sed", "-n", "/\\.id=/p", "/var/lib/kafka/data/meta.properties")
+
+
+@pytest.fixture(autouse=True)
+def no_forgotten_sockets() -> Iterator[None]:
+    """Collect them while the filter above holds."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")
