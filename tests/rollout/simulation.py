@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stoneware.cluster.model import Release
-from stoneware.compose.model import UpdateConfig
+from stoneware.compose.model import FailureAction, UpdateConfig
 from stoneware.errors import MachineError
 from stoneware.platform import Health, Phase
 from stoneware.rollout.engine import Engine
@@ -413,4 +413,9 @@ def policy_of(document: Mapping[str, Any]) -> Policy:
     own = dict(document)
     rollback = own.pop("rollback", {})
     timeout = own.pop("gate_timeout", 60.0)
-    return Policy(UpdateConfig(**own), UpdateConfig(**rollback), gate_timeout=timeout)
+    return Policy(_config(own), _config(rollback), gate_timeout=timeout)
+
+
+def _config(document: dict[str, Any]) -> UpdateConfig:
+    action = FailureAction(document.pop("failure_action", "pause"))
+    return UpdateConfig(**document, failure_action=action)

@@ -26,6 +26,11 @@ class Release:
     image_id: str
     config_digest: str
 
+    def __str__(self) -> str:
+        """Return both shortened, as people read them."""
+        image, config = (text.removeprefix("sha256:")[:12] for text in (self.image_id, self.config_digest))
+        return f"image {image} with config {config}"
+
 
 @dataclass(frozen=True)
 class DesiredMachine:

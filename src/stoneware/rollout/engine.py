@@ -131,7 +131,22 @@ class Engine:
             alive = [name for name in chosen if self.state.plan.change(name).how is How.REPLACE]
             self._record("stopping" if alive else "applying", machines=chosen, ids=ids)
         elif not self._request():
-            self._record("paused", reason=f"{answer.gate}: {answer.verdict.reason}")
+            self._give_up(answer)
+
+    def _give_up(self, answer: Answer) -> None:
+        """Stop taking machines down: it is the release's fault where a machine that has it is ill by now."""
+        reason = f"{answer.gate}: {answer.verdict.reason}"
+        views = self.fleet.observe()
+        new = [
+            name
+            for name, item in self.state.machines.items()
+            if item.stage is Stage.DONE and item.direction is Direction.FORWARD
+        ]
+        ill = [name for name in new if name not in views or not views[name].well]
+        if ill and self.state.direction is Direction.FORWARD:
+            self._fail(ill, reason)
+        else:
+            self._record("paused", reason=reason)
 
     def _pass(self, delay: float) -> None:
         """Let the delay since the last machine was done pass, unless something is asked for."""
@@ -163,7 +178,11 @@ class Engine:
     def _may_go(self, name: str, views: Mapping[str, MachineView], down: frozenset[str]) -> Answer:
         if name not in views or not views[name].alive:
             return ALL_READY  # it is down already
-        return self.gates.before(name, self._context(name, views, down))
+        context = self._context(name, views, down)
+        answer = self.gates.before(name, context)
+        if context.returning and answer.verdict.kind is Kind.STOP:
+            return ALL_READY  # whatever says that it failed must not keep it from going back
+        return answer
 
     def _context(
         self, name: str, views: Mapping[str, MachineView], down: frozenset[str] = frozenset()
@@ -176,6 +195,7 @@ class Engine:
             target=self.state.plan.change(name).release(self.state.direction),
             down=down,
             unfinished=self.state.pending,
+            returning=self.state.direction is Direction.BACK and name in self.state.failures,
         )
 
     # -- working on a batch --------------------------------------------------------------------------------
@@ -297,17 +317,17 @@ class Engine:
     # -- failing -------------------------------------------------------------------------------------------
 
     def _fail(self, names: Sequence[str], reason: str) -> None:
-        for name in names:
-            self._record("failed", machine=name, reason=reason)
-        policy = self.state.plan.policy(names[0])
-        config = policy.config(self.state.direction)
-        ratio = len(self.state.failures) / len(self.state.plan.changes)
+        shown = f"{', '.join(names)}: {reason}"
+        self._record("failed", machines=list(names), reason=shown, action=str(self._reaction(names)))
+
+    def _reaction(self, names: Sequence[str]) -> FailureAction:
+        """Return what follows from a failure: on the way back, nothing but asking a human or going on."""
+        config = self.state.plan.policy(names[0]).config(self.state.direction)
+        if config.failure_action is FailureAction.CONTINUE:
+            return FailureAction.CONTINUE
         if self.state.direction is Direction.BACK:
-            if config.failure_action is not FailureAction.CONTINUE:
-                self._record("paused", reason=f"{names[0]} could not return: {reason}")
-        elif ratio <= config.max_failure_ratio or config.failure_action is FailureAction.CONTINUE:
-            return
-        elif config.failure_action is FailureAction.ROLLBACK:
-            self._record("rollback", reason=f"{names[0]}: {reason}")
-        else:
-            self._record("paused", reason=f"{names[0]}: {reason}")
+            return FailureAction.PAUSE
+        failures = {*self.state.failures, *names}
+        if len(failures) / len(self.state.plan.changes) <= config.max_failure_ratio:
+            return FailureAction.CONTINUE
+        return config.failure_action

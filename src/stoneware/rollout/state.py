@@ -144,7 +144,7 @@ def _turned(state: RolloutState, event: Event) -> RolloutState:
 
 
 def _halted(state: RolloutState, event: Event) -> RolloutState:
-    mode = Mode.PAUSED if event.name == "paused" else Mode.HOLDING
+    mode = Mode.HOLDING if event.name == "held" else Mode.PAUSED
     return replace(state, mode=mode, reason=_reason(event))
 
 
@@ -167,10 +167,19 @@ def _moved(state: RolloutState, event: Event) -> RolloutState:
 
 
 def _failed(state: RolloutState, event: Event) -> RolloutState:
-    name = str(event.fields["machine"])
-    progress = replace(state.machines[name], stage=Stage.FAILED, since=event.time)
-    failures = {**state.failures, name: _reason(event)}
-    return replace(state, machines={**state.machines, name: progress}, failures=failures)
+    """Take machines as failed and do what follows from it: one line, so that no kill can come between."""
+    names, reason = event.fields["machines"], _reason(event)
+    machines = dict(state.machines)
+    for name in names:
+        machines[name] = replace(machines[name], stage=Stage.FAILED, since=event.time)
+    failures = {**state.failures, **dict.fromkeys(names, reason)}
+    failed = replace(state, machines=machines, failures=failures)
+    match event.fields["action"]:
+        case "rollback":
+            return _turned(failed, event)
+        case "pause":
+            return _halted(failed, event)
+    return failed
 
 
 def _resumed(state: RolloutState, _event: Event) -> RolloutState:

@@ -60,7 +60,7 @@ class GateContext:
 
     `views` are all machines of the cluster by short name; `down` those that are taken down in the same batch;
     `unfinished` those that this rollout has still to replace; `change` is that of the machine in question and
-    `target` the release it is to have.
+    `target` the release it is to have; `returning`: it has failed and goes back.
     `execute` runs a command in a machine: (machine, argv, seconds) to its outcome.
     """
 
@@ -71,6 +71,7 @@ class GateContext:
     target: Release | None = None
     down: frozenset[str] = frozenset()
     unfinished: Sequence[str] = ()
+    returning: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)  # the gate's own, from the file
 
 

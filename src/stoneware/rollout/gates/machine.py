@@ -20,7 +20,7 @@ class MachineGate:
             return READY
         for name, view in context.views.items():
             if name != machine and name not in context.down and not view.well:
-                return wait(f"{name} is {_condition(view)}")
+                return wait(f"{name} {_condition(view)}")
         return READY
 
     def after(self, machine: str, context: GateContext) -> Verdict:
@@ -31,10 +31,10 @@ class MachineGate:
         if view.phase in (Phase.FAILED, Phase.STOPPED, Phase.STOPPING):
             return stop(f"the machine {_condition(view)}")
         if view.phase is Phase.RUNNING and view.release not in (None, context.target):
-            return stop(f"it runs {view.release}, not {context.target}")
+            return stop(f"it runs {view.release} instead of {context.target}")
         if view.well and view.release == context.target:
             return READY
-        return wait(f"the machine is {_condition(view)}")
+        return wait(f"the machine {_condition(view)}")
 
     def order(self, machines: Sequence[str], _context: GateContext) -> Sequence[str]:
         """Leave the order as it is."""
@@ -42,10 +42,9 @@ class MachineGate:
 
 
 def _condition(view: MachineView) -> str:
-    words = {Phase.FAILED: "failed", Phase.STOPPED: "has stopped", Phase.STOPPING: "is stopping"}
-    condition = words.get(view.phase, str(view.phase))
-    if view.phase is Phase.RUNNING:
-        condition = (
-            str(view.health) if view.health is not Health.NONE else "running, its health not known yet"
-        )
+    """Return what a machine does, to be put after its name."""
+    words = {Phase.FAILED: "has failed", Phase.STOPPED: "has stopped"}
+    condition = words.get(view.phase, f"is {view.phase}")
+    if view.phase is Phase.RUNNING and view.health is not Health.NONE:
+        condition = f"is {view.health}"
     return f"{condition}: {view.error}" if view.error else condition
