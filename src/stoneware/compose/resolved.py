@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,6 +38,9 @@ def _escaped(value: Any) -> Any:
     return value
 
 
+_UNSEEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff]")  # readers fold or drop some of these
+
+
 class _Dumper(yaml.SafeDumper):
     """Writes every text so that our own reader takes it for text."""
 
@@ -46,7 +50,7 @@ class _Dumper(yaml.SafeDumper):
 
     def text(self, data: str) -> yaml.ScalarNode:
         """Quote what would be read as something else."""
-        plain = isinstance(resolve(data), str) and data != "<<"
+        plain = isinstance(resolve(data), str) and data != "<<" and not _UNSEEN.search(data)
         return self.represent_scalar("tag:yaml.org,2002:str", data, style=None if plain else '"')
 
 

@@ -6,7 +6,7 @@ large is refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import yaml
 
@@ -41,15 +41,29 @@ class YamlError(ValueError):
 def parse(text: str, name: str) -> list[yaml.Event]:
     """Return the parser's events of a text. Raises YamlError."""
     try:
-        return list(yaml.parse(text, Loader=yaml.CSafeLoader))
+        return _not_too_deep(yaml.parse(text, Loader=yaml.CSafeLoader), name)
     except yaml.YAMLError:
         return _parse_slowly(text, name)
+
+
+def _not_too_deep(events: Iterable[yaml.Event], name: str) -> list[yaml.Event]:
+    """Take the events one by one: the parser's time grows with the square of a flow's depth."""
+    found, depth = [], 0
+    for event in events:
+        found.append(event)
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > _DEEPEST:
+                raise YamlError(_place(event, name), f"nested deeper than {_DEEPEST} levels")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+    return found
 
 
 def _parse_slowly(text: str, name: str) -> list[yaml.Event]:
     """Parse once more, since the parser in Python words its errors better."""
     try:
-        return list(yaml.parse(text, Loader=yaml.SafeLoader))
+        return _not_too_deep(yaml.parse(text, Loader=yaml.SafeLoader), name)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(name, mark.line + 1, mark.column + 1) if mark else Place(name, 1, 1)
@@ -59,8 +73,6 @@ def _parse_slowly(text: str, name: str) -> list[yaml.Event]:
         before = text[: error.position]
         place = Place(name, before.count("\n") + 1, len(before) - before.rfind("\n"))
         raise YamlError(place, f"no YAML: {error.reason}") from error
-    except RecursionError:
-        raise YamlError(Place(name, 1, 1), "nested too deeply") from None
 
 
 def _place(event: yaml.Event, name: str) -> Place:
@@ -83,7 +95,6 @@ class _Builder:
         self._faults = faults
         self._anchors: dict[str, tuple[Node, int] | None] = {}
         self._size = 0
-        self._depth = 0
 
     def documents(self) -> list[Node]:
         found = []
@@ -125,12 +136,7 @@ class _Builder:
         return found[0]
 
     def _collection(self, event: yaml.Event) -> Node:
-        self._depth += 1
-        if self._depth > _DEEPEST:
-            raise YamlError(self._place(event), f"nested deeper than {_DEEPEST} levels")
-        node = self._mapping(event) if isinstance(event, yaml.MappingStartEvent) else self._list(event)
-        self._depth -= 1
-        return node
+        return self._mapping(event) if isinstance(event, yaml.MappingStartEvent) else self._list(event)
 
     def _list(self, start: yaml.Event) -> Node:
         items = []
