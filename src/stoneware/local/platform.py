@@ -26,7 +26,7 @@ from stoneware.local.platform_resources import LocalResources
 from stoneware.local.secret_store import SECRETS_ATTRIBUTE, secret_lines
 from stoneware.platform import Machine, MachineSpec, Phase
 
-_POLL = 0.005  # seconds between looks of `wait`
+_POLL, _SLOW_POLL = 0.005, 0.1  # seconds between looks of `wait`: at first, and when it takes long
 VOLUMES_ATTRIBUTE = "stoneware-volumes"
 
 
@@ -186,7 +186,7 @@ class LocalPlatform(LocalResources):
         Raises MachineError after `timeout` seconds, and at once when a phase is waited for that a failed,
         stopped or missing machine will not reach.
         """
-        deadline = time.monotonic() + timeout
+        began = time.monotonic()
         while True:
             machine = self.observe(name)
             if isinstance(until, Phase):
@@ -195,14 +195,15 @@ class LocalPlatform(LocalResources):
                 self._check_hope(name, machine, until)
             elif until(machine):
                 return machine
-            if time.monotonic() > deadline:
+            passed = time.monotonic() - began
+            if passed > timeout:
                 shown = machine.phase.value if machine else "gone"
                 raise MachineError(
                     f"the machine {name!r} is {shown} after {timeout:g} s",
                     details=machine.error if machine else "",
                     resolution=f"stoneware logs {name}",
                 )
-            time.sleep(_POLL)
+            time.sleep(min(max(_POLL, passed / 20), _SLOW_POLL))
 
     def _check_hope(self, name: str, machine: Machine | None, until: Phase) -> None:
         final = (Phase.FAILED, Phase.STOPPED)
