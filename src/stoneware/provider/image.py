@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from stoneware.provider.images import Baked, BakeRequest, described, find_image
 from stoneware.provider.reporting import Failures, reported
 from stoneware.provider.resource import State, StonewareDataSource, StonewareResource, all_known
 
+_COMMIT_TAG = re.compile(r"([0-9a-f]{7}|[0-9a-f]{40})(-dirty)?")
 _RESULT = ("image_id", "tags", "commit", "dirty")
 _INPUTS = ("name", "extra_tags", "context", "file", "target", "build_args", "labels", "secrets")
 
@@ -63,37 +66,46 @@ class ImageResource(StonewareResource):
         with reported(ctx.diagnostics, self.provider.failures):
             found = self.provider.baker.plan(_request(planned))
             if found.image_id is not None:
-                planned.update(_result(found))
+                planned.update(_result(found, current))
         return planned
 
     def create(self, ctx: Any, planned: State) -> State | None:
         """Bake."""
-        return self._bake(ctx, planned, no_cache=False)
+        return self._bake(ctx, None, planned)
 
     def update(self, ctx: Any, current: State, planned: State) -> State:
         """Bake what has changed; all of it where the triggers have."""
-        anew = current.get("triggers") != planned.get("triggers")
-        return self._bake(ctx, planned, no_cache=anew) or current
+        return self._bake(ctx, current, planned) or current
 
-    def _bake(self, ctx: Any, planned: State, *, no_cache: bool) -> State | None:
+    def _bake(self, ctx: Any, current: State | None, planned: State) -> State | None:
+        anew = current is not None and current.get("triggers") != planned.get("triggers")
         with reported(ctx.diagnostics, self.provider.failures):
-            request = _request(planned, no_cache=no_cache)
+            request = _request(planned, no_cache=anew)
             if planned["image_id"] is not Unknown:
-                self._check_plan(request, planned)
+                self._check_plan(request, current, planned)
             baked = self.provider.baker.bake(request)
             for text in baked.warnings:
                 ctx.diagnostics.add_warning(text)
-            return {**planned, **_result(baked)}
+            if current is not None:
+                self._remove_tags(current, _dropped(current, baked))
+            return {**planned, **_result(baked, current)}
         return None
 
-    def _check_plan(self, request: BakeRequest, planned: State) -> None:
-        now = _result(self.provider.baker.plan(request))
+    def _check_plan(self, request: BakeRequest, current: State | None, planned: State) -> None:
+        now = _result(self.provider.baker.plan(request), current)
         if any(now[name] != planned[name] for name in _RESULT):
             raise InputError(
                 f"the context of {planned['name']} has changed since the plan",
                 details=f"{request.context} would give another image or other tags now",
                 resolution="run the same command again",
             )
+
+    def _remove_tags(self, current: State, tags: Iterable[str]) -> None:
+        images = self.provider.images
+        own = tags_of(images.tags(), current["image_id"])
+        for tag in tags:
+            if tag in own:
+                images.remove_tag(tag)
 
     def read(self, ctx: Any, current: State) -> State | None:
         """Return the image with those of its tags that still stand for it, or None where it is gone."""
@@ -110,10 +122,7 @@ class ImageResource(StonewareResource):
         """Remove the tags, and the image where nothing else uses it."""
         with reported(ctx.diagnostics, self.provider.failures):
             images, image_id = self.provider.images, current["image_id"]
-            own = tags_of(images.tags(), image_id)
-            for tag in current["tags"] or ():
-                if tag in own:
-                    images.remove_tag(tag)
+            self._remove_tags(current, current["tags"] or ())
             used = any(machine.image_id == image_id for machine in self.platform.machines())
             if not used and not tags_of(images.tags(), image_id):
                 images.remove_image(image_id)
@@ -175,22 +184,35 @@ def _request(state: State, *, no_cache: bool = False) -> BakeRequest:
     )
 
 
-def _result(baked: Baked) -> dict[str, Any]:
+def _result(baked: Baked, current: State | None) -> dict[str, Any]:
+    """Return what is known of an image after a bake. It keeps the tags of the commits it was baked at."""
+    same = current is not None and current.get("image_id") == baked.image_id
+    earlier = [tag for tag in (current or {}).get("tags") or () if same and _of_commit(tag, baked)]
     return {
         "image_id": baked.image_id,
-        "tags": list(baked.tags),
+        "tags": [*baked.tags, *(tag for tag in earlier if tag not in baked.tags)],
         "commit": baked.commit,
         "dirty": baked.dirty,
     }
 
 
+def _dropped(current: State, baked: Baked) -> list[str]:
+    """Return the tags that are not asked for any more; those of earlier commits stay, for a rollback."""
+    return [tag for tag in current.get("tags") or () if tag not in baked.tags and not _of_commit(tag, baked)]
+
+
+def _of_commit(reference: str, baked: Baked) -> bool:
+    name, _, tag = reference.rpartition(":")
+    names = {other.rpartition(":")[0] for other in baked.tags}
+    return name in names and _COMMIT_TAG.fullmatch(tag) is not None
+
+
 def _inputs() -> list[Attribute]:
-    given: dict[str, Any] = {"required": True, "requires_replace": True}
     about_triggers = "Any values; when they change, every step runs anew, as with `bake --no-cache`."
     about_secrets = "Files with secrets for `RUN --mount=type=secret`: id to path. Never their values."
     about_context = 'The directory to copy from; begin with `"${path.module}/"`.'
     return [
-        Attribute("name", String(), "`NAME` or `NAME:TAG`; a tag is `latest` if left out.", **given),
+        Attribute("name", String(), "`NAME` or `NAME:TAG`; a tag is `latest` if left out.", required=True),
         Attribute("context", String(), about_context, required=True),
         Attribute("extra_tags", List(String()), "Further names, `NAME` or `NAME:TAG`.", optional=True),
         Attribute("file", String(), "The Machinefile; that of the context if left out.", optional=True),
@@ -207,7 +229,7 @@ def _outputs() -> list[Attribute]:
     return [
         Attribute("id", String(), "Its name and tag.", computed=True),
         Attribute("image_id", String(), about_id, computed=True),
-        Attribute("tags", List(String()), "All tags that the bake set.", computed=True),
+        Attribute("tags", List(String()), "All tags that the bakes of this image set.", computed=True),
         Attribute("commit", String(), "The Git commit of the context; null outside Git.", computed=True),
         Attribute("dirty", Bool(), "Whether the work tree differed from it.", computed=True),
     ]
