@@ -130,3 +130,13 @@ def test_a_secret_is_never_shown(tmp_path: Path) -> None:
     value = cluster.secrets["key"].value
     assert value is not None
     assert value.reveal() == "hunter2-secret"
+
+
+def test_a_command_that_makes_no_machine_needs_no_secret(tmp_path: Path) -> None:
+    (tmp_path / "machines.yaml").write_text(
+        "services: {web: {image: x, secrets: [a, b]}}\nsecrets: {a: {file: gone}, b: {environment: GONE}}\n"
+    )
+    with pytest.raises(InputError, match="the cluster has 2 faults"):
+        load(tmp_path)
+    secrets = load(tmp_path, check_secrets=False).secrets
+    assert (secrets["a"].file, secrets["b"].value) == (tmp_path / "gone", None)

@@ -147,7 +147,8 @@ def test_a_file_that_is_not_utf8(tmp_path: Path) -> None:
 def test_a_thousand_machines(tmp_path: Path) -> None:
     body = (
         "    image: kafka:4.1\n    hostname: '{{.Service.Name}}-{{.Task.Slot}}'\n"
-        "    environment: {ID: '{{.Task.Slot}}', A: '${B:-c}'}\n    ports: ['9092']\n    volumes: ['data:/d']\n"
+        "    environment: {ID: '{{.Task.Slot}}', A: '${B:-c}'}\n"
+        "    ports: ['9092']\n    volumes: ['data:/d']\n"
     )
     one = f"services:\n  kafka:\n{body}    deploy: {{replicas: 1000}}\nvolumes: {{data: }}\n"
     chain = "".join(

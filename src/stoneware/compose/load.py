@@ -53,11 +53,13 @@ def load_cluster(
     env_files: Sequence[Path] = (),
     project_name: str | None = None,
     scale: Mapping[str, int] | None = None,
+    check_secrets: bool = True,
 ) -> Cluster:
     """Return the cluster that the files (found from `directory` where none are given) say.
 
     `env_files` take the place of `.env` beside the first file; `environment` wins over both. `scale` has
-    numbers of replicas by service. Raises InputError: ClusterFileError with every fault of the files.
+    numbers of replicas by service. Without `check_secrets` files and variables of secrets may be missing, as
+    for a command that makes no machine. Raises InputError: ClusterFileError with every fault of the files.
     """
     faults = Faults()
     sources = read_sources(list(files or find_files(directory)), directory)
@@ -66,7 +68,7 @@ def load_cluster(
     root, name = _read(sources, variables, given_name(project_name, variables), faults)
     if root.get("version"):
         faults.warn(f"{root.key_place('version')}: the key 'version' is obsolete; leave it out")
-    context = Context(name, base, variables, validate(root, faults), faults)
+    context = Context(name, base, variables, validate(root, faults), faults, check_secrets)
     return _Loader(context, scale or {}).cluster(tuple(source.path for source in sources))
 
 

@@ -31,6 +31,7 @@ class Context:
     variables: dict[str, str]
     document: Document
     faults: Faults
+    check_secrets: bool = True
 
 
 class References:
@@ -116,7 +117,7 @@ class References:
 
     def _secret_file(self, key: str, file: str, entry: Entry[schema.Secret]) -> Path:
         path = absolute(file, self._context.directory)
-        if not path.is_file():
+        if self._context.check_secrets and not path.is_file():
             place = place_of(entry.node, ("file",))
             self._faults.add(place, f"there is no file {file} for the secret {key!r}", "Write the file.")
         return path
@@ -124,11 +125,12 @@ class References:
     def _secret_value(self, variable: str, entry: Entry[schema.Secret]) -> Secret | None:
         if variable in self._context.variables:
             return Secret(self._context.variables[variable])
-        self._faults.add(
-            place_of(entry.node, ("environment",)),
-            f"the variable {variable} of a secret is not set",
-            f"export {variable}=…, or write it into .env",
-        )
+        if self._context.check_secrets:
+            self._faults.add(
+                place_of(entry.node, ("environment",)),
+                f"the variable {variable} of a secret is not set",
+                f"export {variable}=…, or write it into .env",
+            )
         return None
 
     def _check_name(self, name: str, place: Place) -> None:
