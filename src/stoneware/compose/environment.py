@@ -16,6 +16,7 @@ from stoneware.compose.model import Place
 from stoneware.compose.nodes import Node, place_of
 from stoneware.compose.settings import absolute
 from stoneware.config import parse_env_file
+from stoneware.config.encoding import check_name
 from stoneware.errors import InputError
 
 
@@ -48,10 +49,12 @@ def environment_of(
         else:
             found[key] = Setting(value_or_none, place_of(node, ("environment", key)))
     for key, setting in found.items():
-        if not key or "\0" in key + setting.value or any(letter.isspace() for letter in key):
-            faults.add(
-                setting.place, f"{key!r} cannot be a variable", "A name has no blanks, a value no NUL."
-            )
+        try:
+            check_name(key)
+        except InputError as error:
+            faults.add(setting.place, sentence(error), "Write NAME: value.")
+        if "\0" in setting.value:
+            faults.add(setting.place, f"the value of {key} has a NUL byte")
     return found
 
 

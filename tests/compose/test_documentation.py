@@ -1,0 +1,42 @@
+"""The blocks of the reference page are cluster files that load, and it knows every key."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from stoneware.compose import schema
+from stoneware.compose.load import load_cluster
+from tests.docs.blocks import blocks_of
+
+PAGE = Path(__file__).parents[2] / "docs" / "machines-yaml.md"
+BLOCKS = [block for block in blocks_of(PAGE) if block.language == "yaml"]
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: f"line {block.line}")
+def test_every_file_of_the_page_loads(block: object, tmp_path: Path) -> None:
+    (tmp_path / "machines.yaml").write_text(block.text)
+    cluster = load_cluster(None, directory=tmp_path, environment={"HOME": "/root"}, project_name="demo")
+    assert cluster.machines
+
+
+def test_there_are_blocks() -> None:
+    assert len(BLOCKS) > 5
+
+
+def models(model: type[schema.Part]) -> set[type[schema.Part]]:
+    """Return a model and those inside it."""
+    text = " ".join(str(field.annotation) for field in model.model_fields.values())
+    names = set(re.findall(r"stoneware\.compose\.schema\.(\w+)", text))
+    return {model}.union(*(models(getattr(schema, name)) for name in names))
+
+
+@pytest.mark.parametrize("section", schema.SECTIONS)
+def test_the_page_knows_every_key(section: str) -> None:
+    page = PAGE.read_text()
+    # what Compose has for others and means nothing here
+    silent = {"mode", "name", "app_protocol", "restart", "resources", "limits", "type"}
+    keys = {key for model in models(schema.SECTIONS[section]) for key in model.model_fields} - silent
+    assert [key for key in sorted(keys) if not re.search(rf"`[^`\n]*\b{key}\b[^`\n]*`", page)] == []
