@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.docs.blocks import Block, blocks_of, commands_of, matches
 from tests.docs.shell import Shell
@@ -113,10 +114,15 @@ def parse_shell(text: str) -> None:
     subprocess.run(["bash", "-n"], input=text, text=True, check=True)
 
 
+def parse_yaml(text: str) -> None:
+    assert list(yaml.parse(text))  # events only: Compose has tags of its own
+
+
 PARSERS: dict[str, Callable[[str], object]] = {
     "dockerfile": parse_dockerfile,
     "json": json.loads,
     "sh": parse_shell,
+    "yaml": parse_yaml,
 }
 UNCHECKED = {"", "text", "console", "terraform", "hcl", "nginx", "properties", "python", "abnf"}
 
