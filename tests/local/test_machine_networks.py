@@ -85,6 +85,26 @@ def test_a_machine_that_was_killed_is_not_named_after_the_next_command(lab: Benc
     assert resolves(lab, one.name, "kafka-1")
 
 
+def test_a_start_that_was_killed_half_way_is_undone(lab: Bench, cluster: str) -> None:
+    """The machine is in the router's records, but nothing of it runs and its own record does not say so."""
+    one, two = made(lab, broker(lab, 1), broker(lab, 2))
+    lab.platform.stop(two.name)
+    gate = router.ensure(lab.store)
+    gate.attach(
+        lab.paths(two.name).root,
+        id=two.id,
+        name=two.name,
+        hostname=two.spec.hostname,
+        networks=two.spec.networks,
+        names=two.spec.names,
+    )
+    assert router.is_attached(lab.store, two.id)
+    recover(lab.store)
+    assert not router.is_attached(lab.store, two.id)
+    assert not resolves(lab, one.name, "kafka-2")
+    assert lab.platform.start(two.name).ip == two.ip
+
+
 def test_a_killed_view_is_mended_by_who_waits_for_a_machine(lab: Bench, cluster: str) -> None:
     (one,) = made(lab, broker(lab, 1))
     gate = router.ensure(lab.store)

@@ -95,6 +95,18 @@ def test_a_machine_that_stops_is_not_named_any_more_and_the_last_ones_server_end
     assert ask(again, "kafka") == [again.lease.ip]
 
 
+def test_what_a_killed_detach_left_goes_with_the_next(lab: Lab) -> None:
+    one, alone = broker(lab, "x", 1), lab.machine("alone")
+    gate = lab.router
+    for kind in ("dhcp", "networks"):
+        (gate.layout.runtime / kind / one.id).unlink()
+    assert servers(gate) == ["dnsmasq", "dnsmasq", "python"]
+    gate.detach(one.id, "x-kafka-1")
+    assert servers(gate) == ["dnsmasq", "python"]
+    gate.detach(alone.id, "alone")
+    assert router_setup.whole(gate.layout, gate.state)
+
+
 def test_a_machine_cannot_ask_another_views_server(lab: Lab) -> None:
     x1, y1 = broker(lab, "x", 1), broker(lab, "y", 1)
     views = {view.networks: view.port for view in Views(lab.router.layout.runtime).all()}

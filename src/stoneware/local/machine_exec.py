@@ -8,7 +8,8 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from stoneware import process
@@ -16,6 +17,8 @@ from stoneware.errors import HostError, InputError
 from stoneware.local import cgroups, machine_users
 from stoneware.local.machine_users import User
 
+_TIMED_OUT = 124  # as timeout(1) says it
+_MOST_OUTPUT = 1 << 20  # bytes of a command's output that are kept, from its end
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # In the machine: go to the directory, then become the command. $1 is the directory.
 _CHANGE_DIRECTORY = 'cd -- "$1" || exit 126; shift; exec "$@"'
@@ -53,6 +56,54 @@ def execute(
     return _run(enter(leader, words), environment, groups, interactive=interactive)
 
 
+def capture(
+    leader: int,
+    group: str,
+    argv: Sequence[str],
+    *,
+    timeout: float,
+    user: str = "",
+    env: Mapping[str, str] | None = None,
+) -> tuple[int, str]:
+    """Run a command in a machine and return its exit code and the end of what it said on both its streams.
+
+    One that takes longer than `timeout` seconds is killed, with what it started; its code is then 124.
+    """
+    who = machine_users.resolve(Path(f"/proc/{leader}/root"), user)
+    words = enter(leader, [*machine_users.become(who), *argv])
+    groups = cgroups.enter(cgroups.probe(), leader, group)
+    with tempfile.TemporaryFile() as output:  # a pipe would wait for what the command leaves running
+        child = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=_environment(who, env or {}, tty=False),
+            cwd="/",
+            start_new_session=True,  # Ctrl-C is not for it
+            preexec_fn=_joining(groups),
+        )
+        try:
+            code = child.wait(timeout)
+        except subprocess.TimeoutExpired:
+            code = _TIMED_OUT
+        except BaseException:
+            _kill_group(child)
+            raise
+        if code == _TIMED_OUT:
+            _kill_group(child)
+        size = output.seek(0, os.SEEK_END)
+        output.seek(max(0, size - _MOST_OUTPUT))
+        said = output.read().decode(errors="replace")
+    return (128 - code if code < 0 else code), said
+
+
+def _kill_group(child: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+
+
 def enter(leader: int, argv: Sequence[str]) -> list[str]:
     """Return the command that runs `argv` as a machine's root, in all its namespaces."""
     nsenter = process.which("nsenter")
@@ -75,11 +126,6 @@ def _environment(who: User, extra: Mapping[str, str], *, tty: bool) -> dict[str,
 
 
 def _run(argv: Sequence[str], env: Mapping[str, str], groups: Sequence[Path], *, interactive: bool) -> int:
-    def under_limits() -> None:
-        for group in groups:
-            with contextlib.suppress(OSError):  # the machine is just ending, and with it what is run
-                group.write_text("0")
-
     sys.stdout.flush()
     sys.stderr.flush()
     with _signals_for_the_command():
@@ -88,10 +134,21 @@ def _run(argv: Sequence[str], env: Mapping[str, str], groups: Sequence[Path], *,
             stdin=None if interactive else subprocess.DEVNULL,
             env=dict(env),
             cwd="/",
-            preexec_fn=under_limits if groups else None,  # noqa: PLW1509 (no threads write groups)
+            preexec_fn=_joining(groups),
         )
         code = child.wait()
     return 128 - code if code < 0 else code
+
+
+def _joining(groups: Sequence[Path]) -> Callable[[], None] | None:
+    """Return what a child does before it becomes the command: it joins the machine's control groups."""
+
+    def join() -> None:
+        for group in groups:
+            with contextlib.suppress(OSError):  # the machine is just ending, and with it what is run
+                group.write_text("0")
+
+    return join if groups else None
 
 
 @contextlib.contextmanager

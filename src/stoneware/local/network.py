@@ -137,7 +137,7 @@ def choose_address(subnet: IPv4Network, name: str, taken: Collection[str]) -> st
             return address
     raise HostError(
         f"all {usable_count} addresses of {subnet} are in use",
-        resolution="stoneware rm MACHINE    # frees an address",
+        resolution="stoneware rm MACHINE    # frees its address; on a network, when that is removed",
     )
 
 

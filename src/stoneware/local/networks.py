@@ -133,6 +133,12 @@ def read_addresses(data: Path) -> dict[str, dict[str, str]]:
 def keep_address(data: Path, network: str, name: str, ip: str) -> None:
     """Let a machine's name keep an address while a network exists. To be called under the router's lock."""
     path = data / "networks" / network / "addresses.json"
+    if not path.parent.is_dir():
+        raise InputError(
+            f"the network {network!r} of the machine {name!r} is gone",
+            details="Somebody has removed it from the store's directory.",
+            resolution="stoneware up    # makes a cluster's networks; or: stoneware rm the machine",
+        )
     known: dict[str, str] = read_json(path) or {}
     if known.get(name) != ip:
         write_json(path, {**known, name: ip})

@@ -135,7 +135,7 @@ class LocalPlatform(LocalResources):
     def release(self, paths: Paths) -> None:
         """Take a machine that has stopped off the network; its address stays its own, its names are gone."""
         state: dict[str, Any] = read_json(paths.root / "state.json") or {}
-        if state.get("attached"):
+        if state.get("attached") or routers.is_attached(self.store, state.get("id", "")):
             router = routers.ensure(self.store)
             router.unpublish(state["id"])
             router.detach(state["id"], paths.name)
@@ -244,6 +244,20 @@ class LocalPlatform(LocalResources):
         return machine_exec.execute(
             leader, group, argv, tty=tty, interactive=interactive, env=env, user=user, workdir=workdir
         )
+
+    def run(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        timeout: float,
+        user: str = "",
+        env: Mapping[str, str] | None = None,
+    ) -> tuple[int, str]:
+        """Run a command in a running machine; return its exit code (124: killed in the end) and output."""
+        paths, leader = self._leader(name)
+        group = machine_record.control_group(paths)
+        return machine_exec.capture(leader, group, argv, timeout=timeout, user=user, env=env)
 
     def copy_out(self, name: str, path: str, destination: Path) -> None:
         """Copy a file or directory out of a machine, running or stopped, as `docker cp` does."""

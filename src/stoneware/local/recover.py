@@ -78,15 +78,16 @@ def _left_over(store: Store, paths: Paths) -> str:
         return "which an interrupted command had not started"  # its maker holds its lock until it is
     if machine_record.read_processes(paths, state).alive:
         return ""
-    return _why_ended(paths, state, spec)
+    return _why_ended(store, paths, state, spec)
 
 
-def _why_ended(paths: Paths, state: dict[str, Any], spec: dict[str, Any]) -> str:
+def _why_ended(store: Store, paths: Paths, state: dict[str, Any], spec: dict[str, Any]) -> str:
     if spec["remove_when_stopped"]:
         return "which has stopped (--rm)"
     if state.get("boot") != machine_record.boot_id() and _starts_again(paths, spec["restart"]):
         return "rebooted"
-    return "attached" if state.get("attached") else ""
+    # The second: a command was killed while it started the machine again.
+    return "attached" if state.get("attached") or routers.is_attached(store, state["id"]) else ""
 
 
 def _starts_again(paths: Paths, restart: str) -> bool:

@@ -29,7 +29,7 @@ from stoneware.local.router_views import Member, View, Views
 from stoneware.platform import PortMapping
 from stoneware.process import ProcessError
 
-__all__ = ["Lease", "Router", "ensure", "open_router", "teardown"]
+__all__ = ["Lease", "Router", "ensure", "is_attached", "open_router", "teardown"]
 
 
 class StorePaths(Protocol):
@@ -65,6 +65,11 @@ def open_router(store: StorePaths) -> Router | None:
     layout = _layout(store)
     state = router_setup.load(layout)
     return None if state is None else Router(store, layout, state)
+
+
+def is_attached(store: StorePaths, id: str) -> bool:
+    """Say whether a machine is attached to the store's router; forks nothing, makes nothing."""
+    return bool(id) and Attached(_layout(store).runtime).pin(id) is not None
 
 
 def teardown(store: StorePaths) -> None:
@@ -205,18 +210,26 @@ class Router:
         with _exclusive(self.layout):
             pin = self._attached.remove(id)
             shown = self._views.hide(id)
-            if pin is None or network_namespace.identity(self.namespace) is None:
+            if network_namespace.identity(self.namespace) is None:
                 return
-            view = self._views.find(pin.networks)
-            alone = all(other.networks != pin.networks for other in self._attached.pins())
-            if pin.networks and (alone or view is None):
+            used = {other.networks for other in self._attached.pins() if other.networks}
+            if any(self._views.unused(used)):  # also what a killed command has left
                 self._rewrite()
-            else:
-                self._change(router_rules.expulsion(pin, view))
+            elif pin is not None:
+                self._expel(pin)
+            if pin is None:
+                return
             # Told, since a server may not see by itself that a file has gone.
             for view in shown:
                 router_servers.resolver(self.layout, view.key).reload()
             router_servers.dnsmasq(self.layout).reload()
+
+    def _expel(self, pin: Pin) -> None:
+        view = self._views.find(pin.networks) if pin.networks else None
+        if pin.networks and view is None:
+            self._rewrite()
+        else:
+            self._change(router_rules.expulsion(pin, view))
 
     def _change(self, commands: str) -> None:
         """Change the rules by a few elements; by all of them where the rules are not what they should be."""
