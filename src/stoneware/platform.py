@@ -260,6 +260,21 @@ class Platform(Protocol):
         """Run a command in a running machine on our own standard streams and return its exit code."""
         ...
 
+    def run(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        timeout: float,
+        user: str = "",
+        env: Mapping[str, str] | None = None,
+    ) -> tuple[int, str]:
+        """Run a command in a running machine; return its exit code and what it said on both its streams.
+
+        One that takes longer than `timeout` seconds is killed; its code is then 124, as that of timeout(1).
+        """
+        ...
+
     def tend(self) -> None:
         """Restart what machines depend on and has died; for those who wait for a machine, once a second.
 

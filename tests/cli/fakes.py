@@ -220,6 +220,10 @@ class FakePlatform:
         sys.stdout.write(self.output)
         return self.code
 
+    def run(self, name: str, argv: Sequence[str], **options: Any) -> tuple[int, str]:
+        self.executions.append(Execution(name, tuple(argv), options))
+        return self.code, self.output
+
     def copy_out(self, name: str, path: str, destination: Path) -> None:
         self.calls.append(f"copy_out {name} {path} {destination}")
 

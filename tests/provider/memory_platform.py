@@ -58,6 +58,7 @@ class MemoryPlatform:
         self.fail_after_create: StonewareError | None = None
         self.while_creating: Callable[[], None] = lambda: None
         self.after_creating: Callable[[], None] = lambda: None
+        self.commands: Callable[[str, Sequence[str]], tuple[int, str]] = lambda *_: (0, "")
 
     def _save(self) -> None:
         if self._journal is not None:
@@ -329,6 +330,19 @@ class MemoryPlatform:
     ) -> int:
         self._get(name)
         raise MachineError("a machine in memory runs no commands", details=" ".join(argv))
+
+    def run(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        timeout: float,
+        user: str = "",
+        env: Mapping[str, str] | None = None,
+    ) -> tuple[int, str]:
+        self._get(name)
+        self.calls.append(f"run {name} {' '.join(argv)}")
+        return self.commands(name, argv)
 
     def tend(self) -> None:
         pass

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from stoneware import process
@@ -17,6 +17,8 @@ from stoneware.errors import HostError, InputError
 from stoneware.local import cgroups, machine_users
 from stoneware.local.machine_users import User
 
+# On this computer: join the machine's control groups, then become the command. Threads may run this.
+_JOIN_GROUPS = 'while [ "$1" != -- ]; do echo 0 2>/dev/null >"$1"; shift; done; shift; exec "$@"'
 _TIMED_OUT = 124  # as timeout(1) says it
 _MOST_OUTPUT = 1 << 20  # bytes of a command's output that are kept, from its end
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -71,7 +73,8 @@ def capture(
     """
     who = machine_users.resolve(Path(f"/proc/{leader}/root"), user)
     words = enter(leader, [*machine_users.become(who), *argv])
-    groups = cgroups.enter(cgroups.probe(), leader, group)
+    groups = map(str, cgroups.enter(cgroups.probe(), leader, group))
+    words = ["/bin/sh", "-c", _JOIN_GROUPS, "sh", *groups, "--", *words]
     with tempfile.TemporaryFile() as output:  # a pipe would wait for what the command leaves running
         child = subprocess.Popen(
             words,
@@ -81,7 +84,6 @@ def capture(
             env=_environment(who, env or {}, tty=False),
             cwd="/",
             start_new_session=True,  # Ctrl-C is not for it
-            preexec_fn=_joining(groups),
         )
         try:
             code = child.wait(timeout)
@@ -126,6 +128,11 @@ def _environment(who: User, extra: Mapping[str, str], *, tty: bool) -> dict[str,
 
 
 def _run(argv: Sequence[str], env: Mapping[str, str], groups: Sequence[Path], *, interactive: bool) -> int:
+    def under_limits() -> None:
+        for group in groups:
+            with contextlib.suppress(OSError):  # the machine is just ending, and with it what is run
+                group.write_text("0")
+
     sys.stdout.flush()
     sys.stderr.flush()
     with _signals_for_the_command():
@@ -134,21 +141,10 @@ def _run(argv: Sequence[str], env: Mapping[str, str], groups: Sequence[Path], *,
             stdin=None if interactive else subprocess.DEVNULL,
             env=dict(env),
             cwd="/",
-            preexec_fn=_joining(groups),
+            preexec_fn=under_limits if groups else None,  # noqa: PLW1509 (no threads write groups)
         )
         code = child.wait()
     return 128 - code if code < 0 else code
-
-
-def _joining(groups: Sequence[Path]) -> Callable[[], None] | None:
-    """Return what a child does before it becomes the command: it joins the machine's control groups."""
-
-    def join() -> None:
-        for group in groups:
-            with contextlib.suppress(OSError):  # the machine is just ending, and with it what is run
-                group.write_text("0")
-
-    return join if groups else None
 
 
 @contextlib.contextmanager
