@@ -9,6 +9,7 @@ import pytest
 from stoneware.compose.files import directory_name, find_files, normal_name
 from stoneware.compose.load import load_cluster
 from stoneware.compose.model import Cluster
+from stoneware.compose.resolved import to_document, to_yaml
 from stoneware.errors import InputError
 
 TEXT = "services: {web: {image: x}}\n"
@@ -126,7 +127,7 @@ def test_a_secret_is_never_shown(tmp_path: Path) -> None:
         "services: {web: {image: x, secrets: [key]}}\nsecrets: {key: {environment: KEY}}\n"
     )
     cluster = load_cluster(None, directory=tmp_path, environment={"KEY": "hunter2-secret"})
-    assert "hunter2-secret" not in repr(cluster) + str(cluster.document)
+    assert "hunter2-secret" not in repr(cluster) + to_yaml(to_document(cluster))
     value = cluster.secrets["key"].value
     assert value is not None
     assert value.reveal() == "hunter2-secret"

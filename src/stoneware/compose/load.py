@@ -180,8 +180,8 @@ class _Loader:
             extensions=self._document.extensions,
             warnings=tuple(self._faults.warnings),
         )
-        document = document_of(cluster, self._document, self._environments, self._references)
-        return replace(cluster, document=document)
+        parts = (self._document, self._environments, self._references)
+        return replace(cluster, document=functools.partial(document_of, cluster, *parts))
 
     def _check_scale(self) -> None:
         named = self._document.named["services"]

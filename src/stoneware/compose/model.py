@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -185,8 +185,8 @@ class Cluster:
     secrets: Mapping[str, SecretSource]
     extensions: Mapping[str, Any]
     warnings: tuple[str, ...] = ()
-    # All of it in the long forms of the file, templates as they are written: what `config` shows.
-    document: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    # Makes all of it in the long forms of the file, templates as they are written: what `config` shows.
+    document: Callable[[], dict[str, Any]] = field(default=dict, compare=False, repr=False)
 
     @property
     def machines(self) -> tuple[MachineDefinition, ...]:

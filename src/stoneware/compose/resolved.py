@@ -23,7 +23,7 @@ def to_document(cluster: Cluster) -> dict[str, Any]:
     What `load_cluster` makes of it is the same cluster: a dollar sign is doubled, paths are absolute. Of
     secrets it has where they come from, never their values.
     """
-    escaped = _escaped(cluster.document)
+    escaped = _escaped(cluster.document())
     assert isinstance(escaped, dict)  # noqa: S101 -- a mapping stays one
     return escaped
 

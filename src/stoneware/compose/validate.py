@@ -53,6 +53,10 @@ def validate(root: Node, faults: Faults) -> Document:
     for key in root.mapping:
         if key not in schema.TOP and not key.startswith("x-"):
             _unknown(root, (), key, schema.TOP, faults)
+    for key in ("name", "version"):
+        text = root.get(key)
+        if text is not None and isinstance(text.value, dict | list):
+            faults.add(text.place, f"{key}: expected text, not {describe(_shape(text))}")
     services = root.get("services")
     if isinstance(root.value, dict) and (services is None or services.value in (None, {})):
         faults.add(
@@ -88,10 +92,9 @@ def _section(root: Node, section: str, model: type[P], faults: Faults) -> dict[s
         faults.add(node.place, f"{section}: expected a mapping, not {describe(_shape(node))}")
     found: dict[str, Entry[P]] = {}
     for key in node.mapping:
-        if not (key.startswith("x-") and section == "services"):
-            entry = _entry(root, section, key, model, faults)
-            if entry is not None:
-                found[key] = entry
+        entry = _entry(root, section, key, model, faults)
+        if entry is not None:
+            found[key] = entry
     return found
 
 
