@@ -40,13 +40,14 @@ class MachineResource(StonewareResource):
 
     def differs(self, name: str, current: State, planned: State) -> bool:
         """Say whether an immutable attribute asks for another machine than there is."""
-        if not all_known(current, planned):
-            return super().differs(name, current, planned)
+        if not all_known(planned[name]):
+            return True
         if name == "recreate_on" and current.get(name) is None:
             return False  # an imported machine does not know it
         if name in {"files", "recreate_on"}:
             return (current.get(name) or None) != (planned.get(name) or None)
-        one, other = machine_state.to_spec(current), machine_state.to_spec(planned)
+        known = {key: value if all_known(value) else current.get(key) for key, value in planned.items()}
+        one, other = machine_state.to_spec(current), machine_state.to_spec(known)
         return not machine_state.alike(name, one, other)
 
     def plan(self, ctx: Any, current: State | None, planned: State) -> State:
@@ -68,7 +69,8 @@ class MachineResource(StonewareResource):
             return True
         path = ["metadata" if planned.get("config") is None else "config"]
         with reported(ctx.diagnostics, self.provider.failures, path=path):
-            for text in machine_config.check(machine_state.to_spec(planned), self.provider.images):
+            spec = machine_state.to_spec({name: planned.get(name) for name in _CHECKED})
+            for text in machine_config.check(spec, self.provider.images):
                 ctx.diagnostics.add_warning(text, path=["volumes"])
             return True
         return False
