@@ -88,11 +88,17 @@ def tidy_home(machine_home: Path) -> Iterator[Path]:
     machines = {machine.name for machine in platform.machines()}
     volumes = {volume.name for volume in store.volumes()}
     images = set(store.image_ids())
+    networks = {network.name for network in platform.networks()}
+    clusters = set(machine_home.glob("clusters/*"))
     yield machine_home
     for name in {machine.name for machine in platform.machines()} - machines:
         platform.destroy(name)
     for name in {volume.name for volume in store.volumes()} - volumes:
         store.remove_volume(name)
+    for name in {network.name for network in platform.networks()} - networks:
+        platform.destroy_network(name)
+    for cluster in set(machine_home.glob("clusters/*")) - clusters:
+        shutil.rmtree(cluster)
     for image in set(store.image_ids()) - images:
         store.remove_image(image)
 

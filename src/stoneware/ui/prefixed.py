@@ -24,9 +24,10 @@ class Prefixed:
 
     def write(self, machine: str, data: bytes) -> None:
         """Write the lines that are whole by now."""
-        *lines, self._rest[machine] = (self._rest[machine] + data).replace(b"\r\n", b"\n").split(b"\n")
+        *lines, self._rest[machine] = (self._rest[machine] + data).split(b"\n")
         for line in lines:
-            self._stream.write(self._heads[machine] + line + b"\n")
+            # A console ends its lines as a terminal does, some programs do so once more.
+            self._stream.write(self._heads[machine] + line.rstrip(b"\r") + b"\n")
         self._stream.flush()
 
     def finish(self) -> None:
