@@ -34,7 +34,7 @@ def merge(base: Node, other: Node, faults: Faults, path: tuple[str, ...] = ()) -
     if isinstance(base.value, dict | list) or isinstance(other.value, dict | list):
         faults.add(
             other.place,
-            f"{'.'.join(path) or 'the file'}: {_kind(other)} cannot be merged into {_kind(base)} ({base.place})",
+            f"{'.'.join(path) or 'file'}: {_kind(other)} cannot be merged into {_kind(base)} ({base.place})",
             f"Write both in one form, or {OVERRIDE} before the later one.",
         )
         return base

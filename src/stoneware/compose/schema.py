@@ -67,7 +67,8 @@ Labels = Annotated[Pairs, AfterValidator(_own_labels)]
 class Part(BaseModel):
     """A mapping of the file: known keys, extensions (`x-…`), and nothing else."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Deferred: each model is built inside those that hold it, and not a second time by itself.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     @model_validator(mode="before")
     @classmethod
