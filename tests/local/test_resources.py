@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from stoneware.errors import InputError
 from stoneware.files import locked, read_json, write_json
-from stoneware.local import machine_record, machine_start
+from stoneware.local import machine_record, machine_start, uses
 from stoneware.local.machine_record import Paths
 from stoneware.local.metadata_secrets import secret_for
 from stoneware.local.platform import LocalPlatform
@@ -166,6 +167,12 @@ def test_what_killed_commands_staged_of_secrets_is_swept(platform: LocalPlatform
         ([SecretMount("missing", "key", "v")], "there is no secret 'missing'"),
         ([SecretMount("x-key", "../key", "v")], "cannot be a file below /run/secrets"),
         ([SecretMount("x-key", "..", "v")], "cannot be a file below /run/secrets"),
+        ([SecretMount("x-key", "a/../b", "v")], "cannot be a file below /run/secrets"),
+        ([SecretMount("x-key", "a/./b", "v")], "cannot be a file below /run/secrets"),
+        ([SecretMount("x-key", "a/", "v")], "cannot be a file below /run/secrets"),
+        ([SecretMount("x-key", "/a", "v")], "cannot be a file below /run/secrets"),
+        ([SecretMount("x-key", "a//b", "v")], "cannot be a file below /run/secrets"),
+        ([SecretMount("x-key", "a" * 256, "v")], "cannot be a file below /run/secrets"),
         ([SecretMount("x-key", "", "v")], "cannot be a file below /run/secrets"),
         ([SecretMount("x-key", "a\tb", "v")], "cannot be a file below /run/secrets"),
         ([SecretMount("x-key", "key", "v", 0o10000)], "10000 is not a mode"),
@@ -209,13 +216,13 @@ def test_a_spec_is_amended_where_it_is(platform: LocalPlatform) -> None:
     before = MachineSpec("h1", "image:x", hostname="h1", metadata={"a": "1"}, labels={"l": "1"})
     paths = machine(platform, before)
     platform.amend("h1", image_ref="web:2", labels={"l": "2"}, stop_timeout=60.0)
-    platform.amend("h1", secrets=(MOUNT, SecretMount("x-other", "other", "v2")))
+    platform.amend("h1", secrets=(MOUNT, SecretMount("x-other", "etc/..other", "v2")))
     spec = machine_record.read_spec(paths)
     assert spec is not None
     assert (spec.image_ref, dict(spec.labels), spec.stop_timeout) == ("web:2", {"l": "2"}, 60.0)
     assert [mount.version for mount in spec.secrets] == ["v1", "v2"]
     url = "http://169.254.169.254/stoneware/v1/secrets"
-    assert lines(paths) == f"key\t0440\t{url}/x-key\tv1\nother\t0400\t{url}/x-other\tv2\n"
+    assert lines(paths) == f"key\t0440\t{url}/x-key\tv1\netc/..other\t0400\t{url}/x-other\tv2\n"
     platform.set_metadata("h1", {"a": None, "b": "2"})
     assert lines(paths) != ""
     platform.amend("h1", secrets=())
@@ -270,3 +277,30 @@ def killed_after(writes: int) -> Callable[..., None]:
         path.chmod(mode)
 
     return write
+
+
+# --- who has what ---------------------------------------------------------------------------------------
+
+
+def test_who_has_a_network_is_read_once_while_no_machine_comes_or_goes(
+    platform: LocalPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform.create_network("n", {})
+    machines = platform.store.data / "machines"
+
+    def users() -> tuple[str, ...]:
+        found = platform.network("n")
+        assert found is not None
+        return found.machines
+
+    machine(platform, MachineSpec("h1", "image:x", networks=("n",)))
+    assert users() == ("h1",)
+    machine(platform, MachineSpec("h2", "image:x", networks=("n",)))  # perhaps in the same tick of the clock
+    assert users() == ("h1", "h2")
+    os.utime(machines, (1, 1))  # long ago: nothing can have slipped through
+    assert users() == ("h1", "h2")
+    monkeypatch.setattr(uses, "read_uses", None)
+    assert users() == ("h1", "h2")
+    monkeypatch.undo()
+    (machines / "h1").rename(machines / ".gone")
+    assert users() == ("h2",)

@@ -13,6 +13,7 @@ from stoneware.errors import InputError
 from stoneware.files import locked, read_json, write_json
 from stoneware.local import store_pool
 from stoneware.local.store_base import StoreBase
+from stoneware.local.uses import read_uses
 from stoneware.platform import Network
 
 NETWORK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -42,22 +43,14 @@ class NetworkStore(StoreBase):
         """Return all networks, sorted by name."""
         with contextlib.suppress(FileNotFoundError):
             paths = sorted(path for path in self._networks.iterdir() if not path.name.startswith("."))
-            users = self._network_users()
+            users = self.known.uses().networks
             return [_read(path, users) for path in paths]
         return []
 
     def find_network(self, name: str) -> Network | None:
         """Return one network, or None."""
         path = self._network(name)
-        return _read(path, self._network_users()) if path.is_dir() else None
-
-    def _network_users(self) -> dict[str, list[str]]:
-        users: dict[str, list[str]] = {}
-        for path in sorted((self.data / "machines").glob("[!.]*/spec.json")):
-            spec: dict[str, Any] = read_json(path) or {}
-            for network in spec.get("networks", ()):
-                users.setdefault(network, []).append(path.parent.name)
-        return users
+        return _read(path, self.known.uses().networks) if path.is_dir() else None
 
     def create_network(self, name: str, labels: Mapping[str, str] | None = None) -> Network:
         """Create a network if there is none of that name, and return it."""
@@ -69,7 +62,7 @@ class NetworkStore(StoreBase):
                     document = {"created": time.time(), "labels": dict(labels or {})}
                     write_json(staged / "document.json", document)
                     staged.rename(path)
-            return _read(path, self._network_users())
+            return _read(path, self.known.uses().networks)
 
     def label_network(self, name: str, labels: Mapping[str, str]) -> None:
         """Change a network's labels. Raises InputError where there is no such network."""
@@ -84,14 +77,14 @@ class NetworkStore(StoreBase):
         """Remove a network; a missing one is no error. Raises InputError while it has machines."""
         path = self._network(name)
         with self.lock("networks", name):
-            found = self.find_network(name)
-            if found is None:
+            if not path.is_dir():
                 return
-            if found.machines:
+            users = read_uses(self.data / "machines").networks.get(name, [])
+            if users:
                 raise InputError(
                     f"the network {name!r} has machines",
-                    details=", ".join(found.machines),
-                    resolution=f"stoneware rm -f {' '.join(found.machines)}    # then remove the network",
+                    details=", ".join(users),
+                    resolution=f"stoneware rm -f {' '.join(users)}    # then remove the network",
                 )
             with self.staging(path.parent) as staged:
                 path.rename(staged / "gone")

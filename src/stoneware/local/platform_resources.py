@@ -55,7 +55,7 @@ class LocalResources:
         with self.store.volume_locks(names):
             for name in names:
                 self.store.create_volume_locked(name, labels)
-                users = self.store.volume(name).machines
+                users = self.store.volume_users(name)
                 if users:
                     raise InputError(
                         f"the volume {name!r} is in use",

@@ -19,7 +19,7 @@ from stoneware.local.store_base import StoreBase
 from stoneware.platform import SecretMount
 
 SECRETS_ATTRIBUTE = "stoneware-secrets"
-_TARGET = re.compile(r"[A-Za-z0-9_.-]{1,255}")
+_PART = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 class SecretStore(StoreBase):
@@ -80,11 +80,11 @@ class SecretStore(StoreBase):
                     f"there is no secret {mount.secret!r}",
                     resolution="stoneware up    # puts a cluster's secrets before it makes machines",
                 )
-            if not _TARGET.fullmatch(mount.target) or mount.target in {".", ".."}:
+            if not _is_target(mount.target):
                 raise InputError(
                     f"{mount.target!r} cannot be a file below /run/secrets",
                     details=f"It is the target of the secret {mount.secret!r}.",
-                    resolution="use letters, digits, dots, dashes and underscores",
+                    resolution="use letters, digits, dots, dashes and underscores, and / for directories",
                 )
             if not 0 <= mount.mode <= 0o777:
                 raise InputError(
@@ -95,6 +95,12 @@ class SecretStore(StoreBase):
                     f"two secrets have the target {mount.target!r}", resolution="give each its own target"
                 )
             targets.add(mount.target)
+
+
+def _is_target(text: str) -> bool:
+    """Say whether a text names a file below a directory."""
+    parts = text.split("/")
+    return len(text) < 256 and all(_PART.fullmatch(part) and part not in {".", ".."} for part in parts)
 
 
 def secret_lines(mounts: Iterable[SecretMount]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from stoneware.files import locked
 from stoneware.local import btrfs, store_pool
+from stoneware.local.uses import Known
 
 DEFAULT_HOME = Path("/var/lib/stoneware")
 
@@ -25,6 +26,7 @@ class StoreBase:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.data = home / "data"
+        self.known = Known(self.data / "machines")
 
     def lock_path(self, kind: str, name: str) -> Path:
         """Return the flock file of one object, e.g. ("machines", "web")."""

@@ -13,6 +13,7 @@ from stoneware.errors import InputError
 from stoneware.files import read_json, sha256_hex, write_json
 from stoneware.local import btrfs, store_pool
 from stoneware.local.store_base import StoreBase
+from stoneware.local.uses import read_uses
 from stoneware.platform import Volume
 
 VOLUME_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
@@ -41,13 +42,13 @@ class VolumeStore(StoreBase):
     def volumes(self) -> list[Volume]:
         """Return all volumes, sorted by name."""
         paths = sorted(path for path in (self.data / "volumes").iterdir() if not path.name.startswith("."))
-        users = self._volume_users()
+        users = self.known.uses().volumes
         return [_read(path, users) for path in paths]
 
     def find_volume(self, name: str) -> Volume | None:
         """Return one volume, or None."""
         path = self._volume(name)
-        return _read(path, self._volume_users()) if path.is_dir() else None
+        return _read(path, self.known.uses().volumes) if path.is_dir() else None
 
     def volume(self, name: str) -> Volume:
         """Return one volume. Raises InputError when there is none of that name."""
@@ -56,13 +57,9 @@ class VolumeStore(StoreBase):
             raise InputError(f"there is no volume {name!r}", resolution="stoneware volume ls")
         return found
 
-    def _volume_users(self) -> dict[str, list[str]]:
-        users: dict[str, list[str]] = {}
-        for path in sorted((self.data / "machines").glob("[!.]*/spec.json")):
-            spec: dict[str, Any] = read_json(path) or {}
-            for mount in spec.get("volumes", []):
-                users.setdefault(mount["volume"], []).append(path.parent.name)
-        return users
+    def volume_users(self, name: str) -> list[str]:
+        """Return the machines that have a volume, for sure: for a caller that holds its lock."""
+        return read_uses(self.data / "machines").volumes.get(name, [])
 
     def create_volume(self, name: str, labels: Mapping[str, str] | None = None) -> Path:
         """Create a volume if there is none of that name and return its data directory."""
@@ -95,12 +92,13 @@ class VolumeStore(StoreBase):
         with self.volume_locks([name]):
             if missing_ok and self.find_volume(name) is None:
                 return
-            volume = self.volume(name)
-            if volume.machines:
+            self.volume(name)
+            users = self.volume_users(name)
+            if users:
                 raise InputError(
                     f"the volume {name!r} is in use",
-                    details=f"by the machine {', '.join(volume.machines)}",
-                    resolution=f"stoneware rm -f {volume.machines[0]} && stoneware volume rm {name}",
+                    details=f"by the machine {', '.join(users)}",
+                    resolution=f"stoneware rm -f {users[0]} && stoneware volume rm {name}",
                 )
             with self.staging(self.data / "volumes") as staged:
                 self._volume(name).rename(staged / "gone")
