@@ -14,7 +14,7 @@ from stoneware.config.contract import check_config, derive_contract
 pytestmark = pytest.mark.tool
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-ENV = {"hello": {"ACCENT": "#b5651d"}, "kafka": {}}
+ENV = {"hello": {"ACCENT": "#b5651d"}, "kafka": {}, "postgres": {}}
 CASES: list[dict[str, Any]] = json.loads((Path(__file__).parent / "cases/configs.json").read_text())
 
 
@@ -50,4 +50,5 @@ def test_the_machinefile_sets_the_defaults_that_are_assumed_here() -> None:
     lines = (EXAMPLES / "hello/Machinefile").read_text().splitlines()
 
     assert [line for line in lines if line.startswith("ENV ")] == ["ENV ACCENT=#b5651d"]
-    assert "ENV " not in (EXAMPLES / "kafka/Machinefile").read_text()
+    for example in ("kafka", "postgres"):
+        assert "\nENV " not in (EXAMPLES / example / "Machinefile").read_text()
