@@ -1,4 +1,4 @@
-"""The guard, over plans that Terraform made (trimmed; stoneware_volume stands for what it will be)."""
+"""The guard, over plans that Terraform made with machines and volumes (trimmed)."""
 
 from __future__ import annotations
 
