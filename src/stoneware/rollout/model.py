@@ -57,12 +57,17 @@ class Change:
 
 @dataclass(frozen=True)
 class Policy:
-    """How the machines of a service are replaced. `gates` are `x-stoneware.gates` as the file has them."""
+    """How the machines of a service are replaced.
+
+    `gates` are `{NAME: settings}` each, checked. `finalize_after` is how long a release has to run before the
+    point of no return.
+    """
 
     update: UpdateConfig = field(default_factory=UpdateConfig)
     rollback: UpdateConfig = field(default_factory=UpdateConfig)
     gates: tuple[Mapping[str, Any], ...] = ()
     gate_timeout: float = GATE_TIMEOUT  # seconds
+    finalize_after: float = 0.0  # seconds
 
     def config(self, direction: Direction) -> UpdateConfig:
         """Return what holds on the way forward, or back."""

@@ -1,0 +1,220 @@
+"""From the cluster that is wanted and the one that is there to the plan of a rollout. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from stoneware.cluster.differences import Kind, differences
+from stoneware.cluster.model import CONFIG, Desired, DesiredMachine, Observed, Release
+from stoneware.cluster.plan import runs_well, state_reasons, waves_of
+from stoneware.cluster.specs import read_spec
+from stoneware.cluster.tfvars import from_tfvars, to_tfvars
+from stoneware.config import digest
+from stoneware.errors import InputError
+from stoneware.platform import Health, Machine, Phase
+from stoneware.rollout.floors import is_below, version_of
+from stoneware.rollout.model import Change, How, Policy, RolloutPlan
+
+Labels = Callable[[str], Mapping[str, str] | None]  # of an image by its id; None: it is not there
+Entry = Mapping[str, Any]
+
+_LIVE = frozenset({Kind.LIVE})
+_RELOADED = frozenset({Kind.LIVE, Kind.CONFIG, Kind.SECRET})
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan; `blocked` are sentences why it must not be begun, `notes` what it leaves to others."""
+
+    plan: RolloutPlan
+    blocked: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def nothing(self) -> bool:
+        """Say whether there is nothing to do."""
+        return not self.plan.changes
+
+
+@dataclass(frozen=True)
+class Present:
+    """What there is: the machines, the variables of the last apply, the images, the points of no return."""
+
+    observed: Observed
+    variables: Mapping[str, Any]
+    labels: Labels
+    floors: Mapping[str, str] = field(default_factory=dict)  # by service
+
+    @property
+    def entries(self) -> Mapping[str, Entry]:
+        """The machines' entries of the variables, by short name."""
+        found: Mapping[str, Entry] = self.variables["machines"]
+        return found
+
+
+def plan_rollout(
+    desired: Desired, present: Present, policies: Mapping[str, Policy], *, canary: Sequence[str] = ()
+) -> Planned:
+    """Return the changes that lead to what is wanted, each with its reasons, services by depends_on.
+
+    Raises InputError for a canary that is no machine or does not change.
+    """
+    work = _Work(desired, present)
+    names = [name for wave in waves_of(desired) for name in wave]
+    changes = [change for name in names if (change := work.change(desired.machines[name])) is not None]
+    _check_canary(canary, changes, desired)
+    notes = [
+        f"{name} is not wanted any more: `stoneware up` removes it"
+        for name in present.observed.machines
+        if name not in desired.machines
+    ]
+    used = {change.service for change in changes}
+    own = {service: policies.get(service, Policy()) for service in used}
+    plan = RolloutPlan(desired.name, tuple(changes), own, tuple(dict.fromkeys(canary)))
+    return Planned(plan, tuple(dict.fromkeys(work.blocked)), tuple(notes))
+
+
+def plan_return(
+    cluster: str, targets: Mapping[str, Entry], present: Present, policies: Mapping[str, Policy]
+) -> Planned:
+    """Return the plan that brings machines to the entries they had; those that are gone since stay away.
+
+    Secrets have no history: a machine that returns gets the present ones.
+    """
+    entries = {name: target for name, target in targets.items() if name in present.entries}
+    back = {name: _with_secrets(target, present.entries) for name, target in entries.items()}
+    desired = from_tfvars(cluster, {**present.variables, "machines": {**present.entries, **back}})
+    chosen = {name: machine for name, machine in desired.machines.items() if name in back}
+    planned = plan_rollout(replace(desired, machines=chosen), present, policies)
+    gone = sorted({item.image_id for item in chosen.values() if present.labels(item.image_id) is None})
+    lost = [f"the image {image} is not there any more" for image in gone]
+    return replace(planned, blocked=(*planned.blocked, *lost), notes=())
+
+
+def release_of(entry: Entry) -> Release:
+    """Return the release that an entry of the variables makes."""
+    spec = read_spec(entry)
+    return Release(spec.source.removeprefix("image:"), digest(spec.metadata.get(CONFIG, "")))
+
+
+def _with_secrets(target: Entry, entries: Mapping[str, Entry]) -> Entry:
+    now = {use["secret"]: use["version"] for entry in entries.values() for use in entry["secrets"]}
+    uses = [{**use, "version": now.get(use["secret"], use["version"])} for use in target["secrets"]]
+    return {**target, "secrets": uses}
+
+
+def _check_canary(canary: Sequence[str], changes: Sequence[Change], desired: Desired) -> None:
+    changed = {change.machine for change in changes}
+    for name in canary:
+        if name not in desired.machines:
+            known = ", ".join(desired.machines)
+            raise InputError(
+                f"the cluster {desired.name} has no machine {name!r} to be the canary",
+                details=f"There are: {known}.",
+            )
+        if changes and name not in changed:
+            raise InputError(
+                f"{name} cannot be the canary: nothing changes on it, so it would prove nothing",
+                details=f"These change: {', '.join(change.machine for change in changes)}.",
+                resolution=f"stoneware rollout --canary {changes[0].machine}",
+            )
+
+
+@dataclass
+class _Work:
+    """One planning: what is found to be in the way on the way."""
+
+    desired: Desired
+    present: Present
+    blocked: list[str] = field(default_factory=list)
+    _entries: dict[str, Entry] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._entries = to_tfvars(self.desired, None, self.desired.machines)["machines"]
+
+    def change(self, wanted: DesiredMachine) -> Change | None:
+        """Return what has to be done with one machine, or None; what is in the way is noted."""
+        found = self.present.observed.machines.get(wanted.name)
+        machine = found.machine if found else None
+        how, reasons = self._how(wanted, machine)
+        if not reasons:
+            return None
+        before = self.present.entries.get(wanted.name)
+        before = None if before is None else {**before, "running": True}
+        self.blocked += self._faults(wanted, machine, before)
+        return Change(
+            machine=wanted.name,
+            service=wanted.service,
+            before=None if before is None else release_of(before),
+            after=wanted.release,
+            how=how,
+            reasons=reasons,
+            entry_before=before,
+            entry_after=self._entries[wanted.name],
+        )
+
+    def _how(self, wanted: DesiredMachine, machine: Machine | None) -> tuple[How, tuple[str, ...]]:
+        if machine is None:
+            return How.REPLACE, ("is not there",)
+        different = differences(wanted, machine, self.present.observed.commits)
+        baked = () if wanted.image_id else ("its image will be baked",)
+        state = _ill(machine)
+        if state and not different and not baked:
+            state = tuple(f"{text}, and already has the new release" for text in state)
+        reasons = (*(item.reason for item in different), *baked, *state)
+        live = _RELOADED if wanted.reloads else _LIVE
+        in_place = {item.kind for item in different} <= live and runs_well(machine) and not baked
+        return (How.RELOAD if in_place else How.REPLACE), reasons
+
+    def _faults(self, wanted: DesiredMachine, machine: Machine | None, before: Entry | None) -> Iterator[str]:
+        name = wanted.name
+        if machine is not None and before is None:
+            yield f"{name} is not among the machines of the last `stoneware up`, so nobody knows what it was"
+        elif machine is not None and before is not None and before["source"] != machine.spec.source:
+            yield (
+                f"{name} was not made from the image that machines.auto.tfvars.json has for it: "
+                "the file was edited by hand, and there would be no way back"
+            )
+        yield from self._disks(wanted, machine)
+        floor = self.present.floors.get(wanted.service)
+        if floor and wanted.image_id:
+            version = version_of(self.present.labels(wanted.image_id) or {})
+            if is_below(version, floor):
+                what = f"version {version}" if version else "an image without a version"
+                yield f"{name} would get {what}, and {wanted.service} was finalized: {floor} is the lowest now"
+
+    def _disks(self, wanted: DesiredMachine, machine: Machine | None) -> Iterator[str]:
+        """Yield what would become of disks: a rollout neither makes one nor leaves one behind."""
+        name, there = wanted.name, self.present.observed
+        for network in wanted.spec.networks:
+            known = self.desired.networks.get(network)
+            if known and not known.external and network not in there.networks:
+                yield f"{name} needs the network {network}, which is not there: `stoneware up` makes it"
+        if not wanted.image_id:
+            return  # what its image wants is not known yet
+        uses = {mount.volume: mount.path for mount in wanted.spec.volumes}
+        had = {mount.volume: mount.path for mount in machine.spec.volumes} if machine else {}
+        for volume, path in uses.items():
+            own = self.desired.volumes.get(volume)
+            if volume not in had and not (own and own.external) and volume not in there.volumes:
+                yield f"{name} would need a new, blank disk {volume} at {path}: {_blank(machine)}"
+        for volume, path in had.items():
+            if volume not in uses:
+                yield (
+                    f"{name} has the disk {volume} at {path}, and would not have it any more: "
+                    f"give the service a volume at {path}, or an image with VOLUME {path}"
+                )
+
+
+def _blank(machine: Machine | None) -> str:
+    if machine is None:
+        return "bring it up with its present image first: stoneware up"
+    return "a rollout keeps the disks there are; stoneware up --recreate makes new ones"
+
+
+def _ill(machine: Machine) -> tuple[str, ...]:
+    if machine.phase is Phase.RUNNING and machine.health is Health.UNHEALTHY:
+        return ("is unhealthy",)
+    return state_reasons(machine)

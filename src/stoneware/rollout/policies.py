@@ -1,0 +1,112 @@
+"""From the services of a machines.yaml to how each is rolled out: `deploy.*_config` and `x-stoneware`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+from stoneware.compose.model import Cluster, Service
+from stoneware.durations import parse_duration
+from stoneware.errors import InputError
+from stoneware.rollout import registry
+from stoneware.rollout.model import GATE_TIMEOUT, Policy
+
+KEY = "x-stoneware"
+_KEYS = ("gates", "gate_timeout", "finalize_after")
+
+
+def policies_of(cluster: Cluster) -> dict[str, Policy]:
+    """Return the policy of every service. Raises one InputError with all that is wrong, and where."""
+    found, problems, place = {}, [], ""
+    names = {machine.name for machine in cluster.machines}
+    for service in cluster.services.values():
+        try:
+            found[service.name] = policy_of(service)
+            _check_machines(found[service.name], names)
+        except InputError as error:
+            place = place or str(service.place)
+            problems.append("; ".join(filter(None, [f"{service.name}: {error.brief}", error.details])))
+    if problems:
+        raise InputError(
+            f"the cluster {cluster.name} cannot be rolled out like this",
+            details="\n".join(problems),
+            resolution="correct the file, then: stoneware rollout --plan",
+            location=place,
+        )
+    return found
+
+
+def policy_of(service: Service) -> Policy:
+    """Return the policy of one service. Raises InputError for settings that make no sense."""
+    for name, config in (
+        ("update_config", service.update_config),
+        ("rollback_config", service.rollback_config),
+    ):
+        if config.order != "stop-first":
+            raise InputError(
+                f"deploy.{name}.order {config.order} is not possible: "
+                "a name, its address and its disks belong to one machine at a time",
+                details="write order: stop-first, which is the default",
+            )
+    own = service.extensions.get(KEY)
+    if own is None:
+        own = {}
+    if not isinstance(own, Mapping):
+        raise InputError(f"{KEY} is a mapping with the keys {', '.join(_KEYS)}")
+    unknown = [str(key) for key in own if key not in _KEYS]
+    if unknown:
+        raise InputError(f"{KEY} has no key {unknown[0]!r}", details=f"it has: {', '.join(_KEYS)}")
+    return Policy(
+        update=service.update_config,
+        rollback=service.rollback_config,
+        gates=tuple(_gates(own.get("gates"))),
+        gate_timeout=_seconds(own, "gate_timeout", GATE_TIMEOUT),
+        finalize_after=_seconds(own, "finalize_after", 0.0),
+    )
+
+
+def _check_machines(policy: Policy, names: AbstractSet[str]) -> None:
+    for gate in policy.gates:
+        where = gate.get("exec", {}).get("in", "self")
+        if where not in {"self", "each", *names}:
+            raise InputError(f"the exec gate runs in {where!r}, and the cluster has no such machine")
+
+
+def _seconds(own: Mapping[str, Any], key: str, default: float) -> float:
+    value = own.get(key)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise InputError(f"{KEY}.{key} is a duration, such as 90s or 5m")
+    return parse_duration(str(value), f"{KEY}.{key}")
+
+
+def _gates(value: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield each gate as `{NAME: settings}`, its settings checked."""
+    if value is None:
+        return
+    if not isinstance(value, list):
+        raise InputError(f"{KEY}.gates is a list, such as [kafka]")
+    for entry in value:
+        name, settings = _named(entry)
+        yield {name: dict(registry.settings_of(name, settings))}
+
+
+def _named(entry: Any) -> tuple[str, Mapping[str, Any]]:
+    """Return the name of a gate and its settings: `kafka`, `kafka: {…}`, or `exec: …` with keys beside it."""
+    if isinstance(entry, str):
+        return entry, {}
+    if not isinstance(entry, Mapping) or not entry or not all(isinstance(key, str) for key in entry):
+        raise InputError(f"{KEY}.gates has an entry that is no gate: {entry!r}")
+    if "exec" in entry:
+        return "exec", entry
+    if len(entry) > 1:
+        raise InputError(
+            f"{KEY}.gates has an entry with several names: {', '.join(entry)}",
+            details="write each gate as an entry of its own, its settings below its name",
+        )
+    [(name, settings)] = entry.items()
+    if settings is not None and not isinstance(settings, Mapping):
+        raise InputError(f"the settings of the gate {name} are a mapping, not {settings!r}")
+    return name, settings or {}
