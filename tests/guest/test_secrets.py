@@ -142,7 +142,7 @@ def test_a_server_that_fails_is_asked_once_more(root: Root, metadata: FakeMetada
     probe = """
 . "$SW_ROOT/usr/lib/stoneware/lib.sh"
 TAB=$(printf '\\t') PROBLEMS=$SW_RUN/problems
-mkdir -p "$SW_RUN"
+mkdir -p "$SW_RUN/secrets"
 . "$SW_LIB/secrets.sh"
 printf '%s' "$LIST" >"$SW_RUN/l"
 fetch_secrets "$SW_RUN/l"

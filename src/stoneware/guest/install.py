@@ -14,12 +14,24 @@ _LIB = "/usr/lib/stoneware"
 _UNITS = "/usr/lib/systemd/system"
 _ETC_UNITS = "/etc/systemd/system"
 
+# Units that would get credentials, for which systemd makes a file system and a process each time.
+_NO_CREDENTIALS = tuple(
+    f"systemd-{n}.service" for n in ("sysctl", "sysusers", "tmpfiles-setup", "tmpfiles-setup-dev")
+)
+_KINDS = ("service", "socket")
+
+# Started by the bus when somebody asks for them, not with every boot: a link to nowhere in /etc hides
+# the one that the package has in /usr/lib (systemd.unit(5)).
+_ON_DEMAND = ("dbus.service", "systemd-logind.service")
+
+# What a container has had done from outside before its first process starts.
+_NOT_IN_CONTAINERS = tuple(f"systemd-{n}.service" for n in ("remount-fs", "tmpfiles-setup-dev"))
+
 # Destination, source in this package, mode.
 _FILES: tuple[tuple[str, str, int], ...] = (
     (f"{_LIB}/lib.sh", "lib.sh", 0o644),
-    (f"{_LIB}/secrets.sh", "secrets.sh", 0o644),
-    (f"{_LIB}/merge.awk", "merge.awk", 0o644),
-    (f"{_LIB}/interpolate.awk", "interpolate.awk", 0o644),
+    *((f"{_LIB}/{name}", name, 0o644) for name in ("secrets.sh", "volumes.sh")),
+    *((f"{_LIB}/{name}.awk", f"{name}.awk", 0o644) for name in ("attributes", "merge", "interpolate")),
     (f"{_LIB}/service-exec", "service-exec", 0o755),
     *(
         (f"{_LIB}/stoneware-{n}", f"stoneware-{n}.sh", 0o755)
@@ -29,6 +41,9 @@ _FILES: tuple[tuple[str, str, int], ...] = (
         (f"{_UNITS}/stoneware-{n}.service", f"units/stoneware-{n}.service", 0o644)
         for n in ("boot", "failed@", "health", "report", "startup", "watch")
     ),
+    *((f"{_UNITS}/{n}.d/60-stoneware.conf", "units/no-container.conf", 0o644) for n in _NOT_IN_CONTAINERS),
+    *((f"{_UNITS}/{n}.d/50-stoneware.conf", "units/no-credentials.conf", 0o644) for n in _NO_CREDENTIALS),
+    *((f"{_UNITS}/systemd-networkd.{n}.d/50-stoneware.conf", "units/dhcp.conf", 0o644) for n in _KINDS),
     ("/etc/systemd/network/50-stoneware.network", "units/50-stoneware.network", 0o644),
     ("/etc/systemd/system.conf.d/50-stoneware.conf", "units/system.conf", 0o644),
     ("/etc/systemd/journald.conf.d/50-stoneware.conf", "units/journald.conf", 0o644),
@@ -48,19 +63,29 @@ _MASKED = (
     # Each of these holds an inotify instance; a host has 128 of them for all of its machines.
     "systemd-ask-password-console.path",
     "systemd-ask-password-wall.path",
+    # The journal is in memory (journald.conf). An image that keeps its own: systemctl unmask.
+    "systemd-journal-flush.service",
     "systemd-networkd-wait-online.service",
     # Records of logins in /var, written at every start and stop.
     "systemd-update-utmp.service",
     "systemd-update-utmp-runlevel.service",
+    # It ends the time in which nobody may log in; there is none (tmpfiles.d).
+    "systemd-user-sessions.service",
 )
 
 # Programs that systemd runs at every start to find what no machine of ours has: partitions by their
-# type, a hibernated memory, dm-integrity and dm-verity.
-_GENERATORS = ("gpt-auto", "hibernate-resume", "integritysetup", "veritysetup")
-
-# Started by the bus when somebody asks for them, not with every boot: a link to nowhere in /etc hides
-# the one that the package has in /usr/lib (systemd.unit(5)).
-_ON_DEMAND = ("systemd-logind.service",)
+# type, a hibernated memory, dm-integrity and dm-verity, a prepared update of the whole system, consoles to
+# log in on, words on the kernel's command line.
+_GENERATORS = (
+    "debug",
+    "getty",
+    "gpt-auto",
+    "hibernate-resume",
+    "integritysetup",
+    "run",
+    "system-update",
+    "veritysetup",
+)
 
 
 def guest_files() -> dict[str, tuple[int, bytes]]:
@@ -76,6 +101,8 @@ def guest_links() -> dict[str, str]:
     links |= {f"{wants}/{unit}": "/dev/null" for unit in _ON_DEMAND}
     generators = "/etc/systemd/system-generators"
     links |= {f"{generators}/systemd-{name}-generator": "/dev/null" for name in _GENERATORS}
+    links["/etc/tmpfiles.d/systemd-nologin.conf"] = "/dev/null"
+    links[f"{_ETC_UNITS}/default.target"] = f"{_UNITS}/multi-user.target"
     links[f"{wants}/systemd-networkd.service"] = f"{_UNITS}/systemd-networkd.service"
     links[f"{_ETC_UNITS}/sockets.target.wants/systemd-networkd.socket"] = f"{_UNITS}/systemd-networkd.socket"
     links[f"{_ETC_UNITS}/dbus-org.freedesktop.network1.service"] = f"{_UNITS}/systemd-networkd.service"

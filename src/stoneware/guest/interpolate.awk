@@ -5,7 +5,10 @@
 # and busybox awk. Also needed: sh, tee, tr, sed, cat, and /dev/fd.
 #
 #   LC_ALL=C awk -f interpolate.awk [-v values=PATHS] [-v mode=MODE] [-v name=LABEL] [TEMPLATE]
+#   LC_ALL=C awk -f interpolate.awk [-v values=PATHS] -v from=DIRECTORY -v into=DIRECTORY LIST
 #
+#   LIST      a file with a line SIZE/PATH for each of many templates: FROM/PATH, which has SIZE bytes, is
+#             rendered into INTO/PATH. A machine's boot does it so, since starting programs takes its time.
 #   TEMPLATE  a file, always taken as a path; none or `-` is standard input. Any bytes but NUL.
 #   values    files of values, separated by `:`; later files win. One `KEY=VALUE` a line; in VALUE a
 #             backslash is written `\\`, a newline `\n`, a carriage return `\r`. (awk itself reads
@@ -18,7 +21,7 @@
 #                     of another variable can make it unneeded.
 #             needs   LINE<TAB>TEXT of each outermost expression: all of the template that can fail
 #
-# Exit 0: the result is on standard output. Exit 2: nothing is, and every fault of the template is on
+# Exit 0: the result is on standard output. Exit 2: nothing is, and every fault of the templates is on
 # standard error as `name:line: reason`. `render` looks only into branches that are taken; the other
 # modes into all. After a malformed `${` reading goes on right behind it, so one run shows all faults.
 #
@@ -35,14 +38,62 @@ BEGIN {
     if (ARGC > 2) die(name ": one template at a time")
     count = split(values "", paths, ":")
     for (n = 1; n <= count; n++) if (paths[n] != "") read_values(paths[n])
-    read_template(file)
+    if (into != "") render_all(file)
+    wrong = read_template(file)
+    if (wrong != "") die(wrong)
     if (mode == "render") render()
     else list()
     finish()
 }
 
+# --- many templates
+
+function render_all(path,    line, at, got, failed) {
+    while ((got = (getline line < path)) > 0) {
+        at = index(line, "/")
+        forget()
+        name = from "/" substr(line, at + 1)
+        target = into "/" substr(line, at + 1)
+        wrong = read_sized(name, substr(line, 1, at - 1) + 0) ? "" : read_template(name)
+        if (wrong == "") render()
+        else say(wrong)
+        if (write_faults() || wrong != "") { failed = 1; continue }
+        printf "" > target
+        for (at = 1; at <= outs; at++) print OUT[at] > target
+        if (close(target)) { failed = 1; say(name ": it cannot be written") }
+    }
+    if (got < 0) die(path ": cannot read this list")
+    close("cat 1>&2")
+    exit failed ? 2 : 0
+}
+
+function forget() {
+    split("", KIND); split("", TEXT); split("", RAW); split("", LINE); split("", PAIR); split("", STACK)
+    split("", OPERATOR); split("", SILENT); split("", MESSAGE_OF); split("", MESSAGE_AT); split("", OUT)
+    split("", FAULT); split("", AT); split("", SAID)
+    tokens = depth = outs = faults = 0
+}
+
+# Read a file whose size tells whether its last line ends in a newline. Returns 0, with nothing read, where
+# there is a NUL byte, or would not be seen: for some an awk string ends at it.
+function read_sized(path, size,    line, held, bytes, got, held_lines, nul) {
+    if (length(sprintf("%c", 0)) != 1) return 0
+    nul = "[^\001-\377]" # no constant: other locales do not have this range
+    while ((got = (getline line < path)) > 0) {
+        if (line ~ nul) size = -1
+        bytes += length(line) + 1
+        held_lines[++held] = line
+    }
+    close(path)
+    if (got < 0 || (bytes != size && bytes != size + 1)) return 0
+    for (row = 1; row <= held; row++) tokenize(held_lines[row] (row < held || bytes == size ? "\n" : ""))
+    return 1
+}
+
+function say(text) { print text "\n" | "cat 1>&2" }
+
 function die(text) {
-    print text "\n" | "cat 1>&2"
+    say(text)
     close("cat 1>&2")
     exit 2
 }
@@ -76,7 +127,8 @@ function out_value(key,    parts, n, k, c) {
 # So a shell adds one more line, "N.": N is nothing, the line of the first NUL byte, or "bad" after a
 # failed read.
 
-function read_template(path,    command, line, held, got, first) {
+# Returns what is wrong with it, in words.
+function read_template(path,    command, line, line_before, held, got, first) {
     command = "2>/dev/null; { n=$({ { tee /dev/fd/3 || echo bad >&4; } | tr -cd '\\n\\000' | " \
         "tr '\\000' x | sed -n /x/=; } 4>&1); } 3>&1; set -- $n; printf '\\n%s.' \"$1\""
     if (path == "-") command = "exec " command
@@ -88,12 +140,13 @@ function read_template(path,    command, line, held, got, first) {
         line_before = line
     }
     close(command)
-    if (first || line_before !~ /^[0-9]*[.]$/) die(name ": cannot read this template")
-    if (line_before != ".") die(name ":" (line_before + 0) ": a NUL byte; templates are text")
+    if (first || line_before !~ /^[0-9]*[.]$/) return name ": cannot read this template"
+    if (line_before != ".") return name ":" (line_before + 0) ": a NUL byte; templates are text"
     for (row = 1; row <= held; row++) {
         tokenize(HELD[row] (row < held ? "\n" : ""))
         delete HELD[row]
     }
+    return ""
 }
 
 function quoted(text,    parts, n, k, result) {
@@ -287,17 +340,21 @@ function printable(text) {
     return text
 }
 
-function finish(    k, key) {
-    if (!faults) {
-        for (k = 1; k <= outs; k++) print OUT[k]
-        exit 0
+function finish(    k) {
+    if (write_faults()) {
+        close("cat 1>&2")
+        exit 2
     }
+    for (k = 1; k <= outs; k++) print OUT[k]
+    exit 0
+}
+
+function write_faults(    k, key) {
     for (k = 1; k <= faults; k++) {
         key = AT[k] ": " FAULT[k]
         if (key in SAID) continue
         SAID[key] = 1
-        print name ":" key "\n" | "cat 1>&2"
+        say(name ":" key)
     }
-    close("cat 1>&2")
-    exit 2
+    return faults
 }

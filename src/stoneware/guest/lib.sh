@@ -10,6 +10,7 @@ SW_V1=$SW_MDS/computeMetadata/v1
 SW_LIB=$SW_ROOT/usr/lib/stoneware
 SW_IMAGE=$SW_LIB/image
 SW_RUN=$SW_ROOT/run/stoneware
+SW_STAGE=$SW_RUN/stage/files
 LC_ALL=C
 export LC_ALL
 
@@ -48,20 +49,57 @@ sw_facts() {
     if [ -r "$SW_RUN/facts" ]; then . "$SW_RUN/facts"; fi
 }
 
+# sw_attributes DIRECTORY: make files of the attributes in DIRECTORY/json, empty ones of what else we ask for.
+sw_attributes() {
+    for sw_name in config secrets volumes mode healthcheck inspect; do : >"$1/stoneware-$sw_name"; done
+    awk -f "$SW_LIB/attributes.awk" -v directory="$1" <"$1/json"
+}
+
 # sw_status PHASE ERROR [EXTRA]: write and report stoneware/status; EXTRA is JSON members with a
 # leading comma. The members that do not change within a boot come from sw_facts.
 sw_status() {
     sw_write_status "$@"
-    sw_reported
-    sw_put stoneware/status "$SW_RUN/status.json"
+    sw_overtake
+    sw_send_status
 }
 
-# sw_reported: wait until the boot agent's own report has gone out, so that ours comes after it.
-sw_reported() {
-    if [ ! -e "$SW_RUN/reporting" ]; then return 0; fi
-    read -r sw_reporter <"$SW_RUN/reporting"
-    while grep -qs stoneware-boot "/proc/$sw_reporter/cgroup"; do sleep 0.01; done
-    rm -f "$SW_RUN/reporting"
+# sw_send_status: report the status, and with the first one of a boot the digests of the rendered files.
+sw_send_status() {
+    if [ -e "$SW_RUN/reported" ] || [ ! -e "$SW_RUN/rendered" ]; then
+        sw_put stoneware/status "$SW_RUN/status.json"
+        return
+    fi
+    sw_digests
+    : >"$SW_RUN/reported"
+    set -- --max-time 10 --retry 2 --retry-connrefused -o /dev/null -X PUT --data-binary
+    sw_curl "$@" "@$SW_RUN/status.json" "$SW_V1/instance/guest-attributes/stoneware/status" \
+        --next -q --silent --noproxy '*' -H 'Metadata-Flavor: Google' \
+        "$@" "@$SW_RUN/rendered" "$SW_V1/instance/guest-attributes/stoneware/files"
+}
+
+# sw_digests: digest what the boot agent has rendered, from its own copies, under the names in the machine.
+sw_digests() {
+    if [ ! -e "$SW_RUN/undigested" ]; then return 0; fi
+    (cd "$SW_STAGE" && find . -type f -exec sha256sum -- '{}' + | sed 's|  \.|  |' | sort -k 2) >"$SW_RUN/rendered"
+    rm -rf "$SW_STAGE" "$SW_RUN/undigested"
+}
+
+# sw_defer: report the status after a while, unless there is a later one by then. Each side says what it is
+# about to do before it looks at the other, so they never both report, or never both don't.
+sw_defer() {
+    sleep 0.3
+    : >"$SW_RUN/deferred.sending"
+    if [ ! -e "$SW_RUN/deferred.overtaken" ]; then sw_send_status; fi
+    : >"$SW_RUN/deferred.sent"
+}
+
+# sw_overtake: keep the deferred report of the boot agent from going out after ours.
+sw_overtake() {
+    if [ ! -e "$SW_RUN/deferred" ]; then return 0; fi
+    : >"$SW_RUN/deferred.overtaken"
+    if [ ! -e "$SW_RUN/deferred.sending" ]; then return 0; fi
+    read -r sw_reporter <"$SW_RUN/deferred"
+    while [ ! -e "$SW_RUN/deferred.sent" ] && [ -d "/proc/$sw_reporter" ]; do sleep 0.01; done
 }
 
 sw_write_status() {

@@ -16,7 +16,6 @@ secret_target() {
 
 # fetch_secrets FILE: fetch what the attribute in FILE lists, in one process.
 fetch_secrets() {
-    mkdir -p "$SECRETS" && chmod 700 "$SECRETS"
     : >"$SECRETS/list"
     if [ ! -s "$1" ]; then return 0; fi
     echo >>"$1"
@@ -53,6 +52,7 @@ $codes
 
 # place_secrets: put each file into its place at once, and remove those that are no longer secrets of ours.
 place_secrets() {
+    if [ ! -s "$SECRETS/list" ] && [ ! -e "$SECRETS/targets" ]; then return 0; fi
     places=$SW_ROOT/run/secrets
     : >"$SECRETS/targets.new"
     while IFS=$TAB read -r path mode target; do

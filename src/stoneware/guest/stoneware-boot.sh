@@ -3,20 +3,24 @@
 # after this has ended well (units.py and seal.sh order every unit of the image after it).
 # `stoneware-boot --again` renders anew for a configuration that changed while the machine ran.
 #
-# In /run/stoneware: md/ (what the metadata server said), values (merged, encoded, one KEY=VALUE per
-# line), environment (the same as quoted words, without secrets), secrets/ (see secrets.sh), healthcheck
-# (see lib.sh), facts, status.json, no-service and build (markers).
+# In /run/stoneware: md/ (what the metadata server said, a file per value), values (merged, encoded, one
+# KEY=VALUE per line), environment (the same as quoted words, without secrets), secrets/ (see secrets.sh),
+# healthcheck and what the reports use (see lib.sh), facts, status.json, no-service and build (markers).
+#
+# A boot is short, and most of it would be the starting of programs: the shell does what it can itself.
 set -u
 umask 022
 # shellcheck source=src/stoneware/guest/lib.sh
 . "${SW_ROOT-}/usr/lib/stoneware/lib.sh"
 MD=$SW_RUN/md
+NEW=$SW_RUN/new
 TEMPLATES=$SW_ROOT/etc/stoneware/templates
-STAGE=$SW_RUN/stage
 PROBLEMS=$SW_RUN/problems
 TAB='	'
 # shellcheck source=src/stoneware/guest/secrets.sh
 . "$SW_LIB/secrets.sh"
+# shellcheck source=src/stoneware/guest/volumes.sh
+. "$SW_LIB/volumes.sh"
 
 # The machine cannot serve: say why on the console and to the metadata server, and fail the unit. One
 # that runs already goes on with what it has.
@@ -39,37 +43,43 @@ has_route() {
     return 1
 }
 
-# One request per value, all in one process: NAME PATH pairs. A value that is not there has no file.
+# All attributes in one request, which tells of a change as well; then what else is of use, in the same process.
 fetch() {
-    rm -rf "$MD"
-    mkdir "$MD" && chmod 700 "$MD"
-    set --
-    while read -r file path; do
-        set -- "$@" -o "$MD/$file" "$SW_V1/instance/$path"
-    done <<END
-config attributes/stoneware-config
-volumes attributes/stoneware-volumes
-secrets attributes/stoneware-secrets
-healthcheck attributes/stoneware-healthcheck
-mode attributes/stoneware-mode
-cluster attributes/stoneware-cluster
-service attributes/stoneware-service
-slot attributes/stoneware-slot
-startup-script attributes/startup-script
-name name
-hostname hostname
-dns network-interfaces/0/dns-servers
-ip network-interfaces/0/ip
-END
-    codes=$(sw_curl --max-time 20 -w '%{http_code} %{filename_effective}\n' "$@")
-    while read -r code file; do
+    set -- "$SW_V1/instance/attributes/?recursive=true" -o "$MD/json"
+    for value in name hostname network-interfaces/0/dns-servers network-interfaces/0/ip; do
+        set -- "$@" -o "$MD/${value##*/}" "$SW_V1/instance/$value"
+    done
+    codes=$(sw_curl --max-time 20 -w '%{http_code} %{filename_effective} %header{etag}\n' "$@")
+    etag=0
+    while read -r code file tag; do
         case $code in
         200) ;;
-        403 | 404) rm -f "$file" ;;
+        403 | 404) : >"$file" ;;
         *) return 1 ;;
         esac
+        if [ "$file" = "$MD/json" ]; then etag=${tag:-0}; fi
     done <<END
 $codes
+END
+    sw_attributes "$MD" || return 1
+    printf '%s\n' "$etag" >"$MD/etag"
+}
+
+# Where the host has given the machine its address as a credential, nobody has to wait for DHCP (the network
+# daemon is off then, by a condition): ADDRESS/PREFIX GATEWAY.
+static_address() {
+    credential=/run/host/credentials/stoneware.network
+    if [ -n "$SW_ROOT" ] || [ ! -r "$credential" ]; then return 0; fi
+    read -r address gateway <"$credential"
+    tries=0
+    while [ ! -e /sys/class/net/host0 ] && [ "$tries" -lt 250 ]; do
+        tries=$((tries + 1))
+        sleep 0.02
+    done
+    ip -batch - <<END || sw_say "the address $address cannot be set"
+link set host0 up
+address replace $address dev host0
+route replace default via $gateway dev host0
 END
 }
 
@@ -91,8 +101,7 @@ wait_for_metadata() {
     done
 }
 
-# md FILE: set `value` to a value of one line, to nothing where it is missing. Forks nothing: a boot is
-# short, and most of it would be forks.
+# md FILE: set `value` to a value of one line, to nothing where it is missing.
 md() {
     value=''
     if [ -r "$MD/$1" ]; then IFS= read -r value <"$MD/$1" || :; fi
@@ -104,30 +113,41 @@ host_name() {
     host=$fqdn
     case $host in *.internal) host=${host%%.*} ;; esac
     if [ -z "$host" ]; then return 0; fi
-    if [ -z "$SW_ROOT" ]; then hostname "$host"; fi
+    if [ -z "$SW_ROOT" ]; then
+        read -r value </proc/sys/kernel/hostname
+        if [ "$value" != "$host" ]; then hostname "$host"; fi
+    fi
     printf '%s\n' "$host" >"$SW_ROOT/etc/hostname"
     hosts=$SW_ROOT/etc/hosts
-    {
-        if [ -r "$hosts" ]; then sed '/# stoneware$/d' "$hosts"; else printf '127.0.0.1 localhost\n'; fi
-        if [ "$fqdn" = "$host" ]; then fqdn=''; else fqdn="$fqdn "; fi
-        printf '%s %s%s # stoneware\n' "$1" "$fqdn" "$host"
-    } >"$SW_RUN/hosts"
-    cat "$SW_RUN/hosts" >"$hosts"
+    if [ ! -r "$hosts" ]; then printf '127.0.0.1 localhost\n' >"$hosts"; fi
+    lines=''
+    while IFS= read -r line || [ -n "$line" ]; do
+        case $line in
+        *'# stoneware') ;;
+        *) lines="$lines$line
+" ;;
+        esac
+    done <"$hosts"
+    if [ "$fqdn" = "$host" ]; then fqdn=''; else fqdn="$fqdn "; fi
+    printf '%s%s %s%s # stoneware\n' "$lines" "$1" "$fqdn" "$host" >"$hosts"
 }
 
 # The image holds no resolver; the metadata server names it (its own address on Compute Engine).
 resolver() {
-    if [ -L "$SW_ROOT/etc/resolv.conf" ] && [ -e "$SW_ROOT/etc/resolv.conf" ]; then return 0; fi
+    resolv=$SW_ROOT/etc/resolv.conf
+    if [ -L "$resolv" ]; then
+        if [ -e "$resolv" ]; then return 0; fi
+        rm -f "$resolv"
+    fi
+    md hostname
     {
-        md hostname
         case $value in *.*) printf 'search %s\n' "${value#*.}" ;; esac
-        servers=''
-        if [ -r "$MD/dns" ]; then servers=$(tr ',\n' '  ' <"$MD/dns"); fi
-        for server in $servers; do printf 'nameserver %s\n' "$server"; done
-        if [ ! -s "$MD/dns" ]; then printf 'nameserver 169.254.169.254\n'; fi
-    } >"$SW_RUN/resolv.conf"
-    rm -f "$SW_ROOT/etc/resolv.conf"
-    cat "$SW_RUN/resolv.conf" >"$SW_ROOT/etc/resolv.conf"
+        while IFS=" $TAB," read -r servers || [ -n "$servers" ]; do
+            # shellcheck disable=SC2086 # one address per word
+            printf 'nameserver %s\n' $servers
+        done <"$MD/dns-servers"
+        if [ ! -s "$MD/dns-servers" ]; then printf 'nameserver 169.254.169.254\n'; fi
+    } >"$resolv"
 }
 
 # What every report says of this boot, as assignments of safe words.
@@ -135,8 +155,7 @@ write_facts() {
     image='' commit='' config='' secrets='' boot_id=''
     read -r boot_id </proc/sys/kernel/random/boot_id
     if [ -r "$SW_IMAGE/commit" ]; then read -r commit <"$SW_IMAGE/commit"; fi
-    for file in config secrets healthcheck; do : >>"$MD/$file"; done
-    set -- "$MD/config" "$MD/secrets"
+    set -- "$MD/stoneware-config" "$MD/stoneware-secrets"
     if [ -r "$SW_IMAGE/manifest.json" ]; then set -- "$@" "$SW_IMAGE/manifest.json"; fi
     {
         read -r config _
@@ -147,7 +166,7 @@ $(sha256sum "$@")
 END
     config=sha256:$config image=${image:+sha256:$image}
     printf "image='%s' commit='%s' config='%s' secrets='%s' boot_id='%s' name='%s'\n" \
-        "$image" "$commit" "$config" "$secrets" "$boot_id" "$name" >"$SW_RUN/facts.new"
+        "$image" "$commit" "$config" "$secrets" "$boot_id" "$name" >"$NEW/facts"
 }
 
 # Merge in order of precedence: built in, secrets, configuration, the image's ENV. Writes values,
@@ -157,49 +176,42 @@ merge_values() {
         printf '%s=%s\n' STONEWARE_NAME "$name" STONEWARE_IP "$ip" STONEWARE_IMAGE "$image" \
             STONEWARE_COMMIT "$commit"
         for word in cluster:CLUSTER service:SERVICE slot:SLOT; do
-            md "${word%:*}"
+            md "stoneware-${word%:*}"
             printf 'STONEWARE_%s=%s\n' "${word#*:}" "$value"
         done
-    } >"$SW_RUN/builtin"
-    for file in values.new environment.new masked; do : >"$SW_RUN/$file"; done
-    chmod 600 "$SW_RUN/values.new" "$SW_RUN/environment.new" "$SW_RUN/builtin"
-    set -- "$SW_RUN/builtin" "$MD/config"
+    } >"$MD/builtin"
+    umask 077
+    for file in "$NEW/values" "$NEW/environment" "$MD/masked"; do : >"$file"; done
+    umask 022
+    set -- "$MD/builtin" "$MD/stoneware-config"
     if [ -r "$SW_IMAGE/env" ]; then set -- "$@" "$SW_IMAGE/env"; fi
     contract=$SW_IMAGE/contract.tsv
     if [ ! -r "$contract" ]; then contract=''; fi
-    awk -f "$SW_LIB/merge.awk" -v values="$SW_RUN/values.new" -v environment="$SW_RUN/environment.new" \
-        -v contract="$contract" -v secrets="$SECRETS/list" -v masked="$SW_RUN/masked" "$@" >>"$PROBLEMS"
+    awk -f "$SW_LIB/merge.awk" -v values="$NEW/values" -v environment="$NEW/environment" \
+        -v contract="$contract" -v secrets="$SECRETS/list" -v masked="$MD/masked" "$@" >>"$PROBLEMS"
 }
 
-# Render every template into $STAGE, a copy of the templates' tree: owner and mode are right already.
-# One awk finds all faults of all templates.
+# Render every template into the stage, a copy of the templates' tree: owner and mode are right already. One
+# awk does all, and finds all faults of all templates; with asterisks for secrets it says what they are, since
+# a template's own messages may quote values.
 render() {
-    rm -rf "$STAGE"
+    : >"$MD/templates"
+    if [ -d "$SW_STAGE" ]; then rm -rf "$SW_STAGE"; fi
     if [ ! -d "$TEMPLATES" ]; then return 0; fi
-    cp -a "$TEMPLATES" "$STAGE" || fail "the templates cannot be copied to $STAGE"
-    chmod 700 "$STAGE"
-    find "$STAGE" -type f >"$SW_RUN/templates"
-    if [ -n "$(find "$STAGE" -name '*
-*')" ]; then
+    cp -a "$TEMPLATES" "$SW_STAGE" || fail "the templates cannot be copied to $SW_STAGE"
+    find "$TEMPLATES" -type f -printf '%s/%P\n' >"$MD/templates"
+    while IFS= read -r name; do
+        case /$name in /[0-9]*/*) if [ -f "$SW_STAGE/${name#*/}" ]; then continue; fi ;; esac
         echo "the name of a file in /etc/stoneware/templates has a line break" >>"$PROBLEMS"
         return 0
-    fi
-    while IFS= read -r staged; do
-        target=${staged#"$STAGE"}
-        # Writing into the staged copy keeps its owner and mode. What is wrong is said by a second reading
-        # that has asterisks for secrets: a template's own messages may quote values.
-        awk -f "$SW_LIB/interpolate.awk" -v values="$SW_RUN/values.new" "$TEMPLATES$target" \
-            >"$staged" 2>/dev/null || explain "$TEMPLATES$target"
-    done <"$SW_RUN/templates"
+    done <"$MD/templates"
+    interpolate "$NEW/values" 2>/dev/null && return 0
+    interpolate "$NEW/values:$MD/masked" 2>>"$PROBLEMS"
+    if [ ! -s "$PROBLEMS" ]; then echo 'the templates cannot be rendered' >>"$PROBLEMS"; fi
 }
 
-# explain TEMPLATE: add what is wrong with it to the problems.
-explain() {
-    label=$1
-    case $1 in *\\*) label=$(printf '%s\n' "$1" | sed 's/\\/&&/g') ;; esac # awk reads escapes in -v
-    awk -f "$SW_LIB/interpolate.awk" -v values="$SW_RUN/values.new:$SW_RUN/masked" -v name="$label" \
-        "$1" >/dev/null 2>>"$PROBLEMS" || return 0
-    echo "$1: it cannot be rendered" >>"$PROBLEMS"
+interpolate() {
+    awk -f "$SW_LIB/interpolate.awk" -v values="$1" -v from="$TEMPLATES" -v into="$SW_STAGE" "$MD/templates"
 }
 
 # accepted: no problem so far. In a machine for one command no service starts, so what would keep
@@ -211,113 +223,49 @@ accepted() {
     return 1
 }
 
-# make_parents DIRECTORY TEMPLATE_DIRECTORY: missing directories get the mode and owner of the template's.
+# make_parents DIRECTORY TEMPLATE: missing directories get the mode and owner of those the template is in.
 make_parents() {
-    if [ -d "$1" ]; then return 0; fi
+    if [ -d "$1/" ]; then return 0; fi
     make_parents "${1%/*}" "${2%/*}"
-    mkdir "$1" && chmod --reference="$2" "$1" && chown --reference="$2" "$1"
+    mkdir "$1" && chmod --reference="${2%/*}" "$1" && chown --reference="${2%/*}" "$1"
 }
 
 # Every file is complete beside its target before the first one is renamed.
 swap() {
-    if [ ! -s "$SW_RUN/templates" ] || [ ! -d "$STAGE" ]; then return 0; fi
-    while IFS= read -r staged; do
-        target=$SW_ROOT${staged#"$STAGE"}
-        make_parents "${target%/*}" "${staged%/*}"
-        cp -a "$staged" "${target%/*}/.${target##*/}.stoneware" || fail "cannot write ${target#"$SW_ROOT"}"
-    done <"$SW_RUN/templates"
-    while IFS= read -r staged; do
-        target=$SW_ROOT${staged#"$STAGE"}
-        if [ -d "$target" ] && [ ! -L "$target" ]; then fail "${target#"$SW_ROOT"} is a directory"; fi
-        mv -fT "${target%/*}/.${target##*/}.stoneware" "$target" || fail "cannot write ${target#"$SW_ROOT"}"
-    done <"$SW_RUN/templates"
-    # Digests name the files as the machine sees them.
-    (cd "$STAGE" && find . -type f -exec sha256sum -- '{}' + | sed 's|  \.|  |' | sort -k 2) \
-        >"$SW_RUN/rendered"
-    rm -rf "$STAGE"
+    if [ ! -d "$SW_STAGE" ]; then return 0; fi
+    while IFS= read -r name; do
+        name=${name#*/}
+        target=$SW_ROOT/$name
+        make_parents "${target%/*}" "$SW_STAGE/$name"
+        cp -a "$SW_STAGE/$name" "${target%/*}/.${target##*/}.stoneware" || fail "cannot write /$name"
+    done <"$MD/templates"
+    while IFS= read -r name; do
+        name=${name#*/}
+        target=$SW_ROOT/$name
+        if [ -d "$target" ] && [ ! -L "$target" ]; then fail "/$name is a directory"; fi
+        mv -fT "${target%/*}/.${target##*/}.stoneware" "$target" || fail "cannot write /$name"
+    done <"$MD/templates"
+    : >"$SW_RUN/undigested"
 }
 
-mounted() {
-    mountpoint -q "$1"
-}
-
-# A disk is formatted only where no tool finds anything at all on it.
-open_disk() {
-    tries=0
-    while [ ! -e "$1" ]; do
-        tries=$((tries + 1))
-        if [ "$tries" -gt 300 ]; then fail "the disk $1 did not appear within 30 s"; fi
-        sleep 0.1
-    done
-    signs=$(wipefs --no-act --parsable "$1" 2>&1) || fail "the disk $1 cannot be read: $signs"
-    blkid -p "$1" >/dev/null 2>&1
-    if [ $? -eq 2 ] && [ -z "$signs" ]; then
-        sw_say "$1 is blank: formatting it"
-        mkfs.ext4 -q -m 0 "$1" >&2 || fail "the disk $1 cannot be formatted"
-    fi
-    mkdir -p "$2"
-    mounted "$2" || mount "$1" "$2" || fail "the disk $1 cannot be mounted"
-    if command -v resize2fs >/dev/null; then resize2fs "$1" >/dev/null 2>&1; fi
-}
-
-# volume DEVICE PATH MODE: mount <volume>/data on PATH; on first use it begins with what the image has there.
-volume() {
-    top=$SW_ROOT$1
-    place=$SW_ROOT$2
-    case $1 in
-    /dev/*)
-        top=$SW_RUN/disks/${1##*/}
-        open_disk "$1" "$top"
-        ;;
-    esac
-    if [ ! -d "$top" ]; then fail "the volume for $2 is not there ($1)"; fi
-    mkdir -p "$place" || fail "the mount point $2 cannot be made"
-    if mounted "$place"; then return 0; fi
-    if [ ! -d "$top/data" ]; then
-        rm -rf "$top/.init"
-        cp -a "$place" "$top/.init" || fail "the volume for $2 cannot be filled"
-        mv -T "$top/.init" "$top/data"
-    fi
-    mount --bind "$top/data" "$place" || fail "the volume for $2 cannot be mounted"
-    if [ "$3" = ro ]; then mount -o remount,bind,ro "$place" || fail "the volume for $2 cannot be made read-only"; fi
-}
-
-volumes() {
-    if [ ! -s "$MD/volumes" ]; then return 0; fi
-    echo >>"$MD/volumes"
-    while IFS=$TAB read -r device path mode; do
-        if [ -n "$device" ]; then volume "$device" "$path" "$mode" </dev/null; fi
-    done <"$MD/volumes"
-}
-
-# The two reports of a boot in one process, which no service waits for; the next report does.
+# What a boot reports before its services run goes out only if they take their time; no service waits for it.
 report_configuring() {
-    : >>"$SW_RUN/rendered"
     sw_write_status configuring ''
-    cp "$SW_RUN/status.json" "$SW_RUN/configuring.json"
-    send_configuring &
-    printf '%d\n' "$!" >"$SW_RUN/reporting"
-}
-
-send_configuring() {
-    sw_curl --max-time 10 -o /dev/null -X PUT --data-binary "@$SW_RUN/configuring.json" \
-        "$SW_V1/instance/guest-attributes/stoneware/status" \
-        --next -q --silent --noproxy '*' --max-time 10 -H 'Metadata-Flavor: Google' -o /dev/null -X PUT \
-        --data-binary "@$SW_RUN/rendered" "$SW_V1/instance/guest-attributes/stoneware/files"
+    sw_defer &
+    printf '%d\n' "$!" >"$SW_RUN/deferred"
 }
 
 configure() {
     : >"$PROBLEMS"
-    fetch_secrets "$MD/secrets"
+    fetch_secrets "$MD/stoneware-secrets"
     merge_values
     if accepted; then
         render
         if accepted; then swap; fi
     fi
     place_secrets
-    for file in values environment facts; do
-        if [ -e "$SW_RUN/$file.new" ]; then mv -f "$SW_RUN/$file.new" "$SW_RUN/$file"; fi
-    done
+    : >>"$SW_RUN/rendered"
+    mv -f "$NEW"/* "$SW_RUN/"
 }
 
 # Keys that the seal took out of the image, since each machine needs its own.
@@ -331,34 +279,39 @@ own_keys() {
 
 main() {
     again=${1-}
-    mkdir -p "$SW_RUN"
+    if [ -d "$MD" ]; then rm -rf "$MD" "$NEW"; fi
+    # Only root may look into these; /run/stoneware itself is open.
+    # shellcheck disable=SC2174
+    mkdir -p -m 700 "$MD" "$NEW" "$SECRETS" "${SW_STAGE%/*}"
     image='' commit='' config='' secrets='' boot_id='' name='' ip=''
+    static_address
     wait_for_metadata
     md name
     name=$value
     md ip
     ip=$value
-    md mode
+    md stoneware-mode
     mode=$value
     write_facts
     if [ -n "$again" ]; then
         configure
+        sw_digests
         return
     fi
     # `cat` of a missing script would make an empty one: the unit that runs it looks for the file.
-    if [ -r "$MD/startup-script" ]; then mv "$MD/startup-script" "$SW_RUN/startup-script"; fi
+    if [ -s "$MD/startup-script" ]; then mv "$MD/startup-script" "$SW_RUN/startup-script"; fi
     host_name "$ip"
     resolver
     own_keys
     if [ "$mode" = build ]; then
         : >"$SW_RUN/build"
-        mv -f "$SW_RUN/facts.new" "$SW_RUN/facts"
+        mv -f "$NEW/facts" "$SW_RUN/facts"
         return
     fi
     if [ "$mode" = command ]; then : >"$SW_RUN/no-service"; fi
-    sw_health_override "$MD/healthcheck"
+    sw_health_override "$MD/stoneware-healthcheck"
     configure
-    volumes
+    if [ -s "$MD/stoneware-volumes" ]; then mount_volumes "$MD/stoneware-volumes"; fi
     report_configuring
 }
 

@@ -15,14 +15,21 @@ uptime_ms() {
     now=$((${up%.*} * 1000 + 1${up#*.} * 10 - 1000))
 }
 
+# decimal MILLISECONDS: set `seconds` to them as sleep and timeout take them.
+decimal() {
+    seconds=$((1000 + $1 % 1000))
+    seconds=$(($1 / 1000)).${seconds#1}
+}
+
 pause() {
-    sleep "$(($1 / 1000)).$(printf '%03d' $(($1 % 1000)))"
+    decimal "$1"
+    sleep "$seconds"
 }
 
 # probe: run the check once; sets `code`.
 probe() {
-    timeout -k 1 "$((timeout / 1000)).$(printf '%03d' $((timeout % 1000)))" \
-        "$SW_LIB/service-exec" healthcheck >"$OUTPUT" 2>&1 </dev/null
+    decimal "$timeout"
+    timeout -k 1 "$seconds" "$SW_LIB/service-exec" healthcheck >"$OUTPUT" 2>&1 </dev/null
     code=$?
     if [ "$code" -eq 124 ]; then printf 'the health check took longer than %d ms\n' "$timeout" >>"$OUTPUT"; fi
 }
@@ -31,8 +38,10 @@ probe() {
 tell() {
     if [ "$1" = "$told" ] && [ "$failing" -eq 0 ]; then return 0; fi
     told=$1
-    printf '{"status":"%s","exit":%d,"failing":%d,"output":%s}\n' "$1" "$code" "$failing" \
-        "$(sw_json_string "$(tail -c 1024 "$OUTPUT" | tr -d '\000')")" >"$SW_RUN/health.json"
+    said='""'
+    if [ -s "$OUTPUT" ]; then said=$(sw_json_string "$(tail -c 1024 "$OUTPUT" | tr -d '\000')"); fi
+    printf '{"status":"%s","exit":%d,"failing":%d,"output":%s}\n' "$1" "$code" "$failing" "$said" \
+        >"$SW_RUN/health.json"
     sw_put stoneware/health "$SW_RUN/health.json"
 }
 
@@ -41,18 +50,23 @@ tell() {
 start() {
     uptime_ms
     deadline=$((now + start_period + retries * interval))
-    wait=100
+    wait=20
     while :; do
+        began=$now
         probe
         if [ "$code" -eq 0 ]; then break; fi
         failing=$((failing + 1))
         uptime_ms
         if [ "$now" -ge "$deadline" ]; then return 0; fi
-        if [ "$failing" -eq 1 ]; then tell starting; fi
-        pause "$wait"
+        # A service needs a moment to listen: the second failure is the first worth a report.
+        if [ "$failing" -eq 2 ]; then tell starting; fi
+        # A check that takes long is not worth asking often.
         wait=$((wait * 3 / 2))
+        if [ "$wait" -lt $((now - began)) ]; then wait=$((now - began)); fi
         if [ "$wait" -gt "$start_interval" ]; then wait=$start_interval; fi
         if [ "$wait" -lt 10 ]; then wait=10; fi
+        pause "$wait"
+        uptime_ms
     done
     failing=0
     tell healthy

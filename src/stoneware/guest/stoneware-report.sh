@@ -6,7 +6,7 @@
 set -u
 # shellcheck source=src/stoneware/guest/lib.sh
 . "${SW_ROOT-}/usr/lib/stoneware/lib.sh"
-mkdir -p "$SW_RUN"
+if [ ! -d "$SW_RUN" ]; then mkdir -p "$SW_RUN"; fi
 sw_facts
 
 # last_lines UNIT: what its processes said last, for people who see only the report. The journal may

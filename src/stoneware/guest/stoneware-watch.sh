@@ -6,22 +6,24 @@ set -u
 # shellcheck source=src/stoneware/guest/lib.sh
 . "${SW_ROOT-}/usr/lib/stoneware/lib.sh"
 
-# wait_for_change: until some attribute changes. Waiting on the one key would end at once where it is missing.
+# wait_for_change: until some attribute changes; all of them are in $NOW then. Waiting on the one key would end at
+# once where it is missing.
 wait_for_change() {
-    got=$(sw_curl --max-time 330 -o /dev/null -w '%{http_code} %header{etag}' \
-        "$SW_V1/instance/attributes/?recursive=true&wait_for_change=true&timeout_sec=300&last_etag=$etag")
-    case $got in
-    200*)
-        etag=${got#200 }
-        if [ -n "$lost" ]; then report_again; fi
-        lost=''
-        ;;
-    *)
-        lost=yes
-        sleep 1
-        return 1
-        ;;
-    esac
+    if got=$(sw_curl --max-time 330 -o "$NOW/json" -w '%{http_code} %header{etag}' \
+        "$SW_V1/instance/attributes/?recursive=true&wait_for_change=true&timeout_sec=$patience&last_etag=$etag"); then
+        case $got in
+        200*)
+            etag=${got#200 }
+            if [ -n "$lost" ]; then report_again; fi
+            lost=''
+            sw_attributes "$NOW"
+            return
+            ;;
+        esac
+    fi
+    lost=yes
+    sleep 1
+    return 1
 }
 
 # report_again: what was to be reported while the metadata server was away.
@@ -32,40 +34,28 @@ report_again() {
     if [ -s "$SW_RUN/rendered" ]; then sw_put stoneware/files "$SW_RUN/rendered"; fi
 }
 
-# current_attributes: fetch what this watches, in one process; an attribute that is missing is an empty file.
-# Sets `digest` to that of the configuration, `versions` to that of the list of secrets, `nonce`.
-current_attributes() {
-    set --
-    for name in config secrets inspect healthcheck; do
-        : >"$NOW/$name"
-        set -- "$@" -o "$NOW/$name" "$SW_V1/instance/attributes/stoneware-$name"
-    done
-    codes=$(sw_curl --max-time 20 -w '%{http_code} %{filename_effective}\n' "$@")
-    while read -r code file; do
-        case $code in
-        200) ;;
-        404) : >"$file" ;;
-        *) return 1 ;;
-        esac
-    done <<END
-$codes
-END
+# read_attributes: set `digest` to that of the configuration, `versions` to that of the list of secrets, `check` to
+# that of the health check.
+read_attributes() {
     {
         read -r digest _
         read -r versions _
         read -r check _
     } <<END
-$(sha256sum "$NOW/config" "$NOW/secrets" "$NOW/healthcheck")
+$(cd "$NOW" && sha256sum stoneware-config stoneware-secrets stoneware-healthcheck)
 END
     digest=sha256:$digest
-    nonce=''
-    IFS= read -r nonce <"$NOW/inspect" || :
 }
 
-# inspect: report the digests of the rendered files as they are now, in the lines of sha256sum, and `missing`
+# inspect DIRECTORY: if its stoneware-inspect is a new one, report the digests of the rendered files as they are now, in the lines of sha256sum, and `missing`
 # for what is no file any more. Names with a backslash or a line break are written as sha256sum does: the
 # line begins with a backslash, and so do the characters in the name.
 inspect() {
+    nonce=''
+    IFS= read -r nonce <"$1/stoneware-inspect" || :
+    if [ "$nonce" = "$inspected" ]; then return 0; fi
+    inspected=$nonce
+    if [ -z "$nonce" ]; then return 0; fi
     set --
     {
         while IFS= read -r line; do
@@ -90,7 +80,7 @@ inspect() {
 
 # take_health_check: the metadata has another health check than the one that runs.
 take_health_check() {
-    sw_health_override "$NOW/healthcheck"
+    sw_health_override "$NOW/stoneware-healthcheck"
     if [ -e "$SW_RUN/no-healthcheck" ]; then
         printf '{"status":"none","exit":0,"failing":0,"output":""}\n' >"$SW_RUN/health.json"
         sw_put stoneware/health "$SW_RUN/health.json"
@@ -115,30 +105,25 @@ reload() {
 }
 
 NOW=$SW_RUN/now
-mkdir -p "$NOW" && chmod 700 "$NOW"
-: >>"$SW_RUN/rendered"
+if [ ! -d "$NOW" ]; then mkdir -m 700 "$NOW"; fi
+patience=300 lost='' handled='' inspected='' secrets=''
 etag=0
-lost=''
-handled=''
-inspected=''
-secrets=''
-checked=$(sha256sum <"$SW_RUN/md/healthcheck")
+# What the boot agent has seen already need not be fetched again.
+if [ -s "$SW_RUN/md/etag" ]; then read -r etag <"$SW_RUN/md/etag"; fi
+checked=$(sha256sum <"$SW_RUN/md/stoneware-healthcheck")
 checked=${checked%% *}
+inspect "$SW_RUN/md"
 while :; do
     if ! wait_for_change; then continue; fi
-    if ! current_attributes; then
-        etag=0 # so that this change is not lost
-        sleep 0.2
-        continue
-    fi
-    if [ "$nonce" != "$inspected" ]; then
-        inspected=$nonce
-        if [ -n "$nonce" ]; then inspect; fi
-    fi
+    inspect "$NOW"
+    read_attributes
     if [ "$check" != "$checked" ]; then
         checked=$check
         take_health_check
     fi
+    # Soon it runs, or it never will.
+    patience=300
+    if grep -q '"phase":"configuring"' "$SW_RUN/status.json"; then patience=1; fi
     if ! is_running; then continue; fi
     sw_facts
     if [ "$digest $versions" = "${handled:-$config $secrets}" ]; then continue; fi
