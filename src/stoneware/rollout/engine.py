@@ -106,25 +106,25 @@ class Engine:
         if self.control.confirm_canary(self.state.plan.canary):
             self._record("resumed", who="")
 
-    def _candidates(self, names: Sequence[str]) -> list[str]:
-        """Return the machines that may be next: those of one service; on the way back, failed ones first."""
+    def _candidates(self, names: Sequence[str]) -> list[list[str]]:
+        """Return the machines that may be next, by service; on the way back, failed ones first."""
         if self.state.direction is Direction.BACK:
-            failed = [name for name in names if name in self.state.failures]
-            names = failed or names
-        service = self.state.plan.change(names[0]).service
-        return [name for name in names if self.state.plan.change(name).service == service]
+            names = [name for name in names if name in self.state.failures] or names
+        services: dict[str, list[str]] = {}
+        for name in names:
+            services.setdefault(self.state.plan.change(name).service, []).append(name)
+        return list(services.values())
 
-    def _begin(self, candidates: Sequence[str]) -> None:
-        policy = self.state.plan.policy(candidates[0])
+    def _begin(self, services: Sequence[Sequence[str]]) -> None:
+        policy = self.state.plan.policy(services[0][0])
         self._pass(policy.config(self.state.direction).delay)
         chosen: list[str] = []
 
         def look() -> Answer:
-            answer, names = self._choose(candidates)
-            chosen[:] = names
+            answer, chosen[:] = self._choose(services)
             return answer
 
-        answer = self._until(look, candidates, policy.gate_timeout, interruptible=True)
+        answer = self._until(look, services[0], policy.gate_timeout, interruptible=True)
         if chosen:
             views = self.fleet.observe()
             ids = {name: views[name].id for name in chosen if name in views}
@@ -154,14 +154,26 @@ class Engine:
         while done and self.clock.time() < max(done) + delay and not self._request():
             self.clock.sleep(min(self.poll, max(done) + delay - self.clock.time()))
 
-    def _choose(self, candidates: Sequence[str]) -> tuple[Answer, list[str]]:
-        """Return the machines that may go down now, as many as the policy lets, or why the first may not."""
+    def _choose(self, services: Sequence[Sequence[str]]) -> tuple[Answer, list[str]]:
+        """Return machines of one service that may go down now, or why the very first may not."""
         views = self.fleet.observe()
-        config = self.state.plan.policy(candidates[0]).config(self.state.direction)
-        room = config.parallelism or len(candidates)
+        refused: Answer | None = None
+        for names in services:
+            answer, chosen = self._choose_of(names, views)
+            if chosen:
+                return ALL_READY, chosen
+            refused = refused or answer
+        return refused or ALL_READY, []
+
+    def _choose_of(
+        self, names: Sequence[str], views: Mapping[str, MachineView]
+    ) -> tuple[Answer | None, list[str]]:
+        """Return as many machines of a service as its policy lets go down together."""
+        config = self.state.plan.policy(names[0]).config(self.state.direction)
+        room = config.parallelism or len(names)
         chosen: list[str] = []
         refused: Answer | None = None
-        for name in self._ordered(candidates, views):
+        for name in self._ordered(names, views):
             answer = self._may_go(name, views, frozenset(chosen))
             if answer.verdict.ready:
                 chosen.append(name)
@@ -169,7 +181,7 @@ class Engine:
                 refused = refused or answer
             if len(chosen) == room:
                 break
-        return (ALL_READY if chosen else refused or ALL_READY), chosen
+        return refused, chosen
 
     def _ordered(self, candidates: Sequence[str], views: Mapping[str, MachineView]) -> list[str]:
         ordered = self.gates.order(candidates, self._context(candidates[0], views))
