@@ -313,6 +313,11 @@ class MemoryPlatform:
                 self._secrets[name] = version, _ = token_hex(8), value
             return version
 
+    def secret_version(self, name: str, value: bytes) -> str | None:
+        with self._lock:
+            version, kept = self._secrets.get(name, ("", b""))
+            return version if version and kept == value else None
+
     def destroy_secret(self, name: str) -> None:
         with self._lock:
             self._secrets.pop(name, None)
