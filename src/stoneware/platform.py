@@ -242,6 +242,10 @@ class Platform(Protocol):
         """Keep a secret for machines to fetch and return its version, a new one only for another value."""
         ...
 
+    def secret_version(self, name: str, value: bytes) -> str | None:
+        """Return the version of a secret that has this value, None where it has another or there is none."""
+        ...
+
     def destroy_secret(self, name: str) -> None:
         """Forget a secret; a missing one is no error."""
         ...

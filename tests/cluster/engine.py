@@ -83,6 +83,7 @@ class EngineBench:
     platform: ClusterPlatform = field(default_factory=ClusterPlatform)
     images: FakeImages = field(default_factory=some_images)
     answer: bool = True
+    secret: str = SECRET
     asked: list[ClusterPlan | Doomed] = field(default_factory=list)
     recorder: Recorder = field(default_factory=Recorder)
 
@@ -100,7 +101,7 @@ class EngineBench:
             replace(UpOptions(wait_timeout=5), **options),
             reporter=self.recorder,
             bakes=lambda: contextlib.nullcontext(SilentBake()),
-            environment={"X": SECRET},
+            environment={"X": self.secret},
             confirm=self._confirm,
         )
 

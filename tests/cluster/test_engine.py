@@ -159,9 +159,10 @@ def test_an_image_that_reloads_takes_another_config_on(bench: EngineBench) -> No
 def test_another_secret_is_another_release(bench: EngineBench) -> None:
     bench.up()
     before = bench.spec("shop-app-1").secrets[0].version
-    bench.platform.put_secret("shop-app-token", b"another")
+    bench.secret = "another"
     with pytest.raises(RolloutNeeded):
         bench.up()
+    assert bench.platform.secret_version("shop-app-token", b"another") is None  # nothing was done
     bench.up(recreate=True)
     assert bench.spec("shop-app-1").secrets[0].version != before
 

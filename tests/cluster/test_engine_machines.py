@@ -306,3 +306,25 @@ def test_names_and_the_other_cluster(lab: ClusterLab, images: Path, tmp_path: Pa
         assert any(line.startswith("web-1 | ") for line in logs.out.splitlines())
         other.run("down", "--volumes", "--yes")
         assert lab.machines() == ["db-1", "web-1", "web-2"]
+
+
+def test_a_dead_metadata_server_is_replaced_while_machines_boot(lab: ClusterLab) -> None:
+    lab.write({"web": service(2)})
+    process = lab.start("up")
+    deadline = time.monotonic() + 60
+    while not lab.machines():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    words = ["-m", "stoneware.local.metadata", "--home", str(lab.home)]
+    killed = 0
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found = entry.read_bytes().decode().split("\0")
+        except OSError:
+            continue
+        if found[-5:-1] == words:
+            os.kill(int(entry.parent.name), signal.SIGKILL)
+            killed += 1
+    _, err = process.communicate(timeout=200)
+    assert killed == 1
+    assert process.returncode == 0, err

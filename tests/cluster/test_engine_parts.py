@@ -20,7 +20,7 @@ from stoneware.cluster.model import Observed, ObservedMachine
 from stoneware.cluster.secrets import put_secrets, read_secrets
 from stoneware.cluster.waiting import Goal, MachinesFailed, Watch
 from stoneware.compose.model import Build, SecretSource
-from stoneware.errors import InputError
+from stoneware.errors import HostError, InputError
 from stoneware.platform import Health, MachineSpec, Phase
 from tests.cluster.engine import Recorder
 from tests.cluster.support import BASE, cluster_of, observation_of, patched, wanted_of
@@ -308,3 +308,15 @@ def test_machines_stop_before_what_they_depend_on() -> None:
     observed = observation_of(desired)
     assert stop_order(observed, desired) == [["web-1"], ["app-1", "app-2"], ["db-1"]]
     assert [sorted(group) for group in stop_order(observed, None)] == [["app-1", "app-2", "db-1", "web-1"]]
+
+
+def test_a_full_disk_ends_the_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    bench.add("a")
+
+    def full() -> None:
+        raise HostError("the store is full")
+
+    monkeypatch.setattr(bench.platform, "tend", full)
+    with pytest.raises(HostError, match="the store is full"):
+        bench.watch.until_all()

@@ -128,6 +128,8 @@ class ClusterTerraform:
         try:
             self._terraform.apply(plan, progress=self._progress)
         except TerraformError as error:
+            for name in machines_of(error):
+                self._reporter.emit(events.MachineFailed(name, "", error.brief, 0.0))
             raise _explained(error) from error
         for change in plan.changes:
             self._tell(change)
@@ -168,9 +170,14 @@ def refreshed(platform: Platform, directory: ClusterDirectory) -> tuple[Change, 
         return terraform.refresh()
 
 
+def machines_of(error: TerraformError) -> list[str]:
+    """Return the machines that an error is about, by their short names."""
+    return sorted({machine_of(found.address) for found in error.diagnostics} - {""})
+
+
 def _explained(error: TerraformError) -> MachineError | TerraformError:
     """Return the error with the machines it is about in front, where it is about machines."""
-    names = sorted({machine_of(found.address) for found in error.diagnostics} - {""})
+    names = machines_of(error)
     if not names:
         return error
     explained = MachineError(

@@ -11,6 +11,8 @@ from stoneware.config.encoding import to_bytes, to_text
 from stoneware.errors import InputError
 from stoneware.platform import Platform
 
+NEW = "new"  # the version of a value that was not handed to the platform yet
+
 
 def used_secrets(cluster: Cluster) -> tuple[str, ...]:
     """Return the keys of the secrets that some machine has, sorted."""
@@ -50,6 +52,14 @@ def _read(source: SecretSource, environment: Mapping[str, str]) -> Secret:
     if source.variable not in environment:
         raise _MissingError(f"the variable {source.variable} is not set")
     return Secret(environment[source.variable])
+
+
+def known_versions(platform: Platform, cluster: str, values: Mapping[str, Secret]) -> dict[str, str]:
+    """Return the secrets' versions, by key; NEW for values that the platform does not have yet."""
+    return {
+        key: platform.secret_version(secret_name(cluster, key), to_bytes(value.reveal())) or NEW
+        for key, value in values.items()
+    }
 
 
 def put_secrets(platform: Platform, cluster: str, values: Mapping[str, Secret]) -> dict[str, str]:

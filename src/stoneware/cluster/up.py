@@ -25,7 +25,7 @@ from stoneware.cluster.model import (
 )
 from stoneware.cluster.observe import observe
 from stoneware.cluster.plan import address, make_plan, needs_rollout
-from stoneware.cluster.secrets import put_secrets, read_secrets, used_secrets
+from stoneware.cluster.secrets import NEW, known_versions, put_secrets, read_secrets, used_secrets
 from stoneware.cluster.site import Site
 from stoneware.cluster.tfvars import to_tfvars
 from stoneware.cluster.waiting import Goal, MachinesFailed, Watch
@@ -98,8 +98,7 @@ def up(
         values = read_secrets(cluster, environment)
         place = Place(site.platform, site.store)
         baked = bake_images(cluster, place, bakes, verbose=options.verbose) if options.bake else []
-        directory.keep_origin({"secrets": _secret_names(cluster, directory.origin())})
-        versions = put_secrets(site.platform, cluster.name, values)
+        versions = known_versions(site.platform, cluster.name, values)
         desired = desire(cluster, site.store, values, versions)
         for warning in desired.warnings:
             reporter.emit(events.Note(warning, warning=True))
@@ -112,6 +111,12 @@ def up(
             confirm(plan)
         elif plan.changes:
             reporter.emit(events.PlanMade(plan))
+        if plan.changes:
+            # Not before: what is refused, or declined, changes nothing of what running machines have.
+            directory.keep_origin({"secrets": _secret_names(cluster, directory.origin())})
+            if NEW in versions.values():
+                versions = put_secrets(site.platform, cluster.name, values)
+                desired = desire(cluster, site.store, values, versions)
         _Run(site, options, reporter, desired, observed, plan).run()
         after = observe(site.platform, cluster.name)
     return UpResult(plan, desired, after, tuple(baked), time.monotonic() - started)

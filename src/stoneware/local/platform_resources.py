@@ -92,6 +92,10 @@ class LocalResources:
         """Keep a secret for machines to fetch and return its version, a new one only for another value."""
         return self.store.put_secret(name, value)
 
+    def secret_version(self, name: str, value: bytes) -> str | None:
+        """Return the version of a secret that has this value, None where it has another or there is none."""
+        return self.store.secret_version(name, value)
+
     def destroy_secret(self, name: str) -> None:
         """Forget a secret; a missing one is no error."""
         self.store.destroy_secret(name)

@@ -52,6 +52,12 @@ class SecretStore(StoreBase):
             write_json(path, document, mode=0o600)
             return version
 
+    def secret_version(self, name: str, value: bytes) -> str | None:
+        """Return the version of a secret that has this value, None where it has another or there is none."""
+        document: dict[str, Any] = read_json(self._secret(name)) or {}
+        same = document and hmac.compare_digest(base64.b64decode(document["value"]), value)
+        return str(document["version"]) if same else None
+
     def destroy_secret(self, name: str) -> None:
         """Forget a secret; a missing one is no error."""
         path = self._secret(name)

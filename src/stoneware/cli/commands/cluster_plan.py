@@ -77,14 +77,14 @@ def _look(found: clusters.Source, site: Site, scale: Any, *, recreate: bool) -> 
     from stoneware.cluster.images import PlannedCatalogue, pending_services, plan_images
     from stoneware.cluster.observe import observe
     from stoneware.cluster.plan import make_plan, needs_rollout
-    from stoneware.cluster.secrets import read_secrets
+    from stoneware.cluster.secrets import known_versions, read_secrets
     from stoneware.terraform.runner import managed_addresses
 
     cluster = clusters.load(found, scale)
     values = read_secrets(cluster, os.environ)
     images = plan_images(cluster, site.store)
     catalogue = PlannedCatalogue(site.store, images)
-    versions = clusters.applied_secrets(cluster.name, site)
+    versions = known_versions(site.platform, cluster.name, values)
     desired = desire(cluster, catalogue, values, versions, pending=pending_services(images))
     for warning in desired.warnings:
         say(f"warning: {warning}")
