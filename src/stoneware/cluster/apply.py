@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Collection, Mapping
+import shutil
+import tempfile
+import time
+from collections.abc import Collection, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,9 +29,10 @@ from stoneware.terraform.configuration import (
 )
 from stoneware.terraform.guard import check_plan
 from stoneware.terraform.results import Change, Progress, TerraformError
-from stoneware.terraform.runner import Terraform, has_state, tainted_addresses
+from stoneware.terraform.runner import STATE_FILE, Terraform, has_state, tainted_addresses
 
 _LOCK_TIMEOUT = 60.0  # seconds that the Terraform of a killed command may take to end
+_READS = 20  # of a state that is being written
 _MACHINES = "stoneware_machine.machine["
 _VOLUMES = "stoneware_volume.volume["
 _DOING = {"create": "creating", "delete": "removing", "update": "updating"}
@@ -162,12 +168,43 @@ class ClusterTerraform:
         self._reporter.emit(events.ResourceFinished(kind, key_of(change.address), " and ".join(words)))
 
 
+@contextlib.contextmanager
+def scratch_copy(directory: ClusterDirectory) -> Iterator[ClusterDirectory]:
+    """Give a copy of a cluster's directory, for looking: it does not disturb an `up` that lives."""
+    with tempfile.TemporaryDirectory(prefix="stoneware-look-") as scratch:
+        copy = ClusterDirectory(Path(scratch) / directory.name)
+        copy.path.mkdir(mode=0o700)
+        for path in [*directory.path.glob("*.tf"), directory.variables_path]:
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copy2(path, copy.path / path.name)
+        state = _whole_state(directory.path / STATE_FILE)
+        if state:
+            (copy.path / STATE_FILE).write_bytes(state)
+        yield copy
+
+
+def _whole_state(path: Path) -> bytes:
+    """Return Terraform's state, which Terraform does not write in one go; nothing where there is none."""
+    for _ in range(_READS):
+        try:
+            text = path.read_bytes()
+            json.loads(text)
+        except FileNotFoundError:
+            return b""
+        except ValueError:  # it is being written
+            time.sleep(0.05)
+        else:
+            return text
+    return path.read_bytes()  # damaged: Terraform says how
+
+
 def refreshed(platform: Platform, directory: ClusterDirectory) -> tuple[Change, ...] | None:
     """Return what changed behind Terraform's back since the last apply; None where it knows of nothing."""
-    if not has_state(directory.path):
-        return None
-    with ClusterTerraform(platform, directory, events.Silent()) as terraform:
-        return terraform.refresh()
+    with scratch_copy(directory) as copy:
+        if not has_state(copy.path):
+            return None
+        with ClusterTerraform(platform, copy, events.Silent()) as terraform:
+            return terraform.refresh()
 
 
 def machines_of(error: TerraformError) -> list[str]:

@@ -107,10 +107,10 @@ def up(
         refused = () if options.recreate else needs_rollout(plan, desired, observed)
         if refused:
             raise RolloutNeeded(refused)
+        if plan.changes:
+            reporter.emit(events.PlanMade(plan))
         if any(step.action in _ASKED and step.kind == "machine" for step in plan.changes):
             confirm(plan)
-        elif plan.changes:
-            reporter.emit(events.PlanMade(plan))
         if plan.changes:
             # Not before: what is refused, or declined, changes nothing of what running machines have.
             directory.keep_origin({"secrets": _secret_names(cluster, directory.origin())})

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -120,30 +117,25 @@ def _show(looked: _Looked) -> None:
 
 def _show_terraform(site: Site, looked: _Looked) -> None:
     """Show Terraform's own plan, made in a copy of the cluster's directory."""
-    from stoneware.cluster.apply import ClusterTerraform
-    from stoneware.cluster.directory import ClusterDirectory
+    from stoneware.cluster.apply import ClusterTerraform, scratch_copy
     from stoneware.cluster.events import Silent
     from stoneware.cluster.tfvars import to_tfvars
-    from stoneware.terraform.runner import STATE_FILE
 
     if any(not machine.image_id for machine in looked.desired.machines.values()):
         say("Terraform's plan needs the images: it is shown once they are baked")
         return
     name = looked.desired.name
-    with tempfile.TemporaryDirectory(prefix="stoneware-plan-") as scratch:
-        directory = ClusterDirectory(Path(scratch) / name)
-        directory.path.mkdir(mode=0o700)
-        state = site.directory(name).path / STATE_FILE
-        if state.exists():
-            shutil.copy2(state, directory.path / STATE_FILE)
-        variables = to_tfvars(
-            looked.desired,
-            looked.observed,
-            [step.name for step in looked.plan.steps if step.kind == "machine"],
-            applied=site.applied(name),
-            keep_volumes=sorted(looked.observed.volumes),
-        )
-        with ClusterTerraform(site.platform, directory, Silent()) as terraform:
-            terraform.configure(variables)
-            # On stderr with --json, so that nothing else is on stdout.
-            say(terraform.show_plan().rstrip())
+    variables = to_tfvars(
+        looked.desired,
+        looked.observed,
+        [step.name for step in looked.plan.steps if step.kind == "machine"],
+        applied=site.applied(name),
+        keep_volumes=sorted(looked.observed.volumes),
+    )
+    with (
+        scratch_copy(site.directory(name)) as copy,
+        ClusterTerraform(site.platform, copy, Silent()) as terraform,
+    ):
+        terraform.configure(variables)
+        # On stderr with --json, so that nothing else is on stdout.
+        say(terraform.show_plan().rstrip())

@@ -75,11 +75,10 @@ def up(
 
 
 def _confirm(plan: ClusterPlan, *, yes: bool) -> None:
-    from stoneware.ui.cluster import plan_summary, plan_text
+    from stoneware.ui.cluster import plan_summary
 
-    say(plan_text(plan, every=False).rstrip("\n"))
     summary = plan_summary(plan)
-    clusters.ask("Go on?", yes=yes, why=f"this would change machines that are there: {summary}")
+    clusters.ask(f"{summary}. Go on?", yes=yes, why=f"this would change machines that are there: {summary}")
 
 
 def _finish(result: UpResult, *, json_output: bool, quiet: bool) -> None:
