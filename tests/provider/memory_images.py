@@ -20,9 +20,8 @@ class MemoryImages:
 
     def add(self, name: str, *tags: str, created: str = "2026-01-01T00:00:00Z", **more: Any) -> str:
         """Add an image, and return its id."""
-        config = ImageConfig(
-            ports=("80/tcp",), volumes=more.pop("volumes", ()), labels=more.pop("labels", ())
-        )
+        given = {key: more.pop(key) for key in ("volumes", "labels", "healthcheck") if key in more}
+        config = ImageConfig(ports=("80/tcp",), **given)
         manifest = {
             "name": name,
             "created": created,

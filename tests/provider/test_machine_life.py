@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from stoneware.errors import HostError, MachineError
+from stoneware.machinefile.recipe import HealthCheck
 from stoneware.platform import Health, MachineSpec, Phase
 from stoneware.provider.server import ProviderServer
 from stoneware.terraform.results import TerraformError
@@ -367,6 +368,25 @@ def test_config_is_held_against_the_images_contract(
         configure(machine(config="{}", secrets=secrets).replace("IMAGE", source))
         with pytest.raises(TerraformError, match="1 problem"):  # the contract calls it no secret
             terraform.plan()
+
+
+def test_an_image_without_a_health_check_is_not_waited_for(
+    with_images: Terraform, configure: Configure, images: MemoryImages, platform: MemoryPlatform
+) -> None:
+    plain = f'"image:{images.add("web", "plain")}"'
+    test = HealthCheck(test=("true",))
+    checked = f'"image:{images.add("web", "checked", healthcheck=test)}"'
+    platform.boot = lambda name: platform.show(name, health=Health.HEALTHY)  # type: ignore[method-assign]
+    with with_images as terraform:
+        configure(machine(wait_for='"healthy"').replace("IMAGE", plain))
+        with pytest.raises(TerraformError, match="has no health check to wait for") as caught:
+            terraform.plan()
+        assert caught.value.diagnostics[0].attribute == "wait_for"
+        override = '{ stoneware-healthcheck = "interval=1000\\ntrue" }'
+        configure(machine(wait_for='"healthy"', metadata=override).replace("IMAGE", plain))
+        terraform.apply()
+        configure(machine(wait_for='"healthy"').replace("IMAGE", checked))
+        terraform.apply()
 
 
 def test_config_is_checked_before_the_creation_where_the_image_was_not_known(

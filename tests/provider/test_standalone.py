@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from stoneware.terraform.runner import SOURCE, Terraform
+from stoneware.terraform.runner import SOURCE, Terraform, managed_addresses
 
 from .conftest import Configure
+from .memory_platform import MemoryPlatform
+from .test_interrupts import until_gone
 
 pytestmark = pytest.mark.tool
 
@@ -102,3 +106,68 @@ def test_started_by_hand_it_says_what_it_is() -> None:
 def test_the_package_installs_it() -> None:
     scripts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["scripts"]
     assert scripts["terraform-provider-stoneware"] == "stoneware.cli.provider:main"
+
+
+INTERRUPTED = """
+import sys, threading
+from pathlib import Path
+from stoneware.provider.plugin import serve
+from stoneware.provider.provider import StonewareProvider
+from tests.provider.memory_platform import MemoryPlatform
+platform = MemoryPlatform(Path({journal!r}))
+provider = StonewareProvider({source!r}, lambda: platform)
+def creating():
+    Path({mark!r}).touch()
+    provider.stopping.wait()
+platform.while_creating = creating
+serve(provider)
+"""
+
+
+def test_a_creation_is_finished_when_terraform_is_interrupted(
+    tmp_path: Path, configure: Configure, binary: Path
+) -> None:
+    """As by Ctrl-C on a terminal, which goes to Terraform and to the provider."""
+    journal, mark = tmp_path / "journal", tmp_path / "creating"
+    program = INTERRUPTED.format(source=SOURCE, journal=str(journal), mark=str(mark))
+    environment = {**os.environ, **install(tmp_path, ["-c", program]), "CHECKPOINT_DISABLE": "1"}
+    configure('resource "stoneware_machine" "m" {\n  name   = "m1"\n  source = IMAGE\n}')
+    process = subprocess.Popen(
+        [binary, "apply", "-auto-approve", "-no-color", "-input=false"],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        process_group=0,
+    )
+    deadline = time.monotonic() + 60
+    while not mark.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert mark.exists(), output
+    assert [made.name for made in MemoryPlatform(journal).machines()] == ["m1"]
+    assert managed_addresses(tmp_path) == {"stoneware_machine.m"}, output
+
+
+def test_a_provider_ends_when_terraform_is_killed(tmp_path: Path, configure: Configure, binary: Path) -> None:
+    journal, mark = tmp_path / "journal", tmp_path / "creating"
+    program = INTERRUPTED.format(source=SOURCE, journal=str(journal), mark=str(mark))
+    program = program.replace(".touch()", ".write_text(str(__import__('os').getpid()))")
+    environment = {**os.environ, **install(tmp_path, ["-c", program]), "CHECKPOINT_DISABLE": "1"}
+    configure('resource "stoneware_machine" "m" {\n  name   = "m1"\n  source = IMAGE\n}')
+    process = subprocess.Popen(
+        [binary, "apply", "-auto-approve", "-input=false"],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not (mark.exists() and mark.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    provider = int(mark.read_text())
+    process.kill()
+    process.wait()
+    assert until_gone(provider, 30)

@@ -11,15 +11,12 @@ from tf.types import Map, String
 
 from stoneware.errors import InputError
 from stoneware.platform import Network, Volume
-from stoneware.provider.machine_checks import NAME, mismatch
+from stoneware.provider.machine_checks import mismatch
 from stoneware.provider.machine_state import timestamp
 from stoneware.provider.reporting import reported
 from stoneware.provider.resource import State, StonewareResource
 
-_VOLUME_NAME = (
-    r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}",
-    "letters, digits, dots, dashes and underscores, with a letter or digit first",
-)
+_WORDS = "letters, digits, dots, dashes and underscores, with a letter or digit first"
 
 
 class LabelledResource(StonewareResource):
@@ -119,7 +116,7 @@ class VolumeResource(LabelledResource):
     """A persistent disk."""
 
     kind = "volume"
-    rule = _VOLUME_NAME
+    rule = (r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", f"at most 128 {_WORDS}")
     commands = "stoneware volume ls    # lists all volumes"
 
     @classmethod
@@ -151,7 +148,7 @@ class NetworkResource(LabelledResource):
     """A network of machines."""
 
     kind = "network"
-    rule = NAME
+    rule = (r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", f"at most 100 {_WORDS}")
     commands = "stoneware ps -a    # shows what runs"
 
     @classmethod

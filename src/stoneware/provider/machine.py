@@ -64,16 +64,19 @@ class MachineResource(StonewareResource):
         return planned
 
     def _check(self, ctx: Any, planned: State) -> bool:
-        """Hold the config against the contract of the image, where there are images."""
+        """Hold what is wanted against what the image says, where there are images."""
         if not self.provider.has_images:
             return True
+        images = self.provider.images
+        spec = machine_state.to_spec({name: planned.get(name) for name in _CHECKED})
         path = ["metadata" if planned.get("config") is None else "config"]
         with reported(ctx.diagnostics, self.provider.failures, path=path):
-            spec = machine_state.to_spec({name: planned.get(name) for name in _CHECKED})
-            for text in machine_config.check(spec, self.provider.images):
+            for text in machine_config.check(spec, images):
                 ctx.diagnostics.add_warning(text, path=["volumes"])
-            return True
-        return False
+        with reported(ctx.diagnostics, self.provider.failures, path=["wait_for"]):
+            if planned.get("wait_for") == "healthy":
+                machine_config.check_wait(spec, images)
+        return not ctx.diagnostics.has_errors()
 
     def create(self, ctx: Any, planned: State) -> State | None:
         """Create and start the machine. One that fails half-way is kept in the state, as tainted."""

@@ -15,12 +15,12 @@ from stoneware.provider.machine_state import ENGINE_METADATA
 
 Problem = tuple[list[Any], str]  # the attribute's path, and the sentence about its value
 
-NAME = (
+_NAME = (
     r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?",
     "1 to 63 lower-case letters, digits and dashes, no dash first or last",
 )
 _PATTERNS = {
-    "name": NAME,
+    "name": _NAME,
     "source": (r"image:sha256:[0-9a-f]{64}|checkpoint:.+", "image:sha256:… or checkpoint:KEY"),
     "kind": (r"machine|builder", "machine or builder"),
     "hostname": (r"|[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?", "a host name"),

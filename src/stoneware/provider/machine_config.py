@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from stoneware.provider.images import Images
 
 ATTRIBUTE = "stoneware-config"
+HEALTHCHECK = "stoneware-healthcheck"  # takes the place of the image's
 # What a machine needs besides, to start its service and to report.
 _COMPANIONS = {"stoneware-mode": "run", "enable-guest-attributes": "TRUE"}
 
@@ -64,6 +65,19 @@ def check(spec: MachineSpec, images: Images) -> list[str]:
         f"the image wants a disk at {path}: without one, its data goes when the machine {spec.name} goes"
         for path in wanting
     ]
+
+
+def check_wait(spec: MachineSpec, images: Images) -> None:
+    """Raise InputError where nothing will ever say that the machine is healthy."""
+    image_id = spec.source.removeprefix("image:")
+    if image_id not in images.image_ids() or HEALTHCHECK in spec.metadata:
+        return
+    check = images.manifest(image_id)["config"]["healthcheck"]
+    if not (check and check["test"]):
+        raise InputError(
+            f"the image of the machine {spec.name} has no health check to wait for",
+            resolution='wait_for = "running", or a HEALTHCHECK in the Machinefile',
+        )
 
 
 def _problems(spec: MachineSpec, image_id: str, manifest: Mapping[str, Any]) -> list[str]:
