@@ -217,6 +217,32 @@ def test_damaged_variables_are_written_anew(bench: EngineBench) -> None:
     assert bench.machines() == ALL
 
 
+def test_an_import_that_was_cut_off(bench: EngineBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.up()
+    for path in (bench.clusters / "shop").iterdir():
+        path.unlink()
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as cut:
+        cut.setattr("stoneware.cluster.apply.ClusterTerraform.apply", killed)
+        with pytest.raises(KeyboardInterrupt):
+            bench.up()
+    assert bench.up().plan.changes == ()  # all is in the state, though not all that an apply adds to it
+    bench.up({"services": {"web": {"replicas": 2}}})
+    assert creations(bench) == ["shop-web-2"]
+
+
+def test_attributes_and_labels_by_hand_are_in_nobodys_way(bench: EngineBench) -> None:
+    bench.up()
+    bench.platform.set_metadata("shop-db-1", {"somebody": "was here"})
+    bench.platform.label_network("shop-default", {"stoneware.cluster": "shop", "more": "x"})
+    bench.up({"services": {"web": {"replicas": 2}}})
+    assert creations(bench) == ["shop-web-2"]
+    assert "somebody" not in bench.spec("shop-db-1").metadata
+
+
 def test_terraforms_error_names_the_machine(bench: EngineBench) -> None:
     bench.platform.fail_next_create = InputError("port 8001 is in use", resolution="free it")
     with pytest.raises(Exception, match="db-1: port 8001 is in use") as raised:

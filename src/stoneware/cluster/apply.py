@@ -32,6 +32,7 @@ from stoneware.terraform.results import Change, Progress, TerraformError
 from stoneware.terraform.runner import STATE_FILE, Terraform, has_state, tainted_addresses
 
 _LOCK_TIMEOUT = 60.0  # seconds that the Terraform of a killed command may take to end
+_IN_PLACE = {"labels", "metadata", "image_ref", "recreate_on", "timeouts", "wait_for"}
 _READS = 20  # of a state that is being written
 _MACHINES = "stoneware_machine.machine["
 _VOLUMES = "stoneware_volume.volume["
@@ -126,7 +127,9 @@ class ClusterTerraform:
         user has said may be destroyed.
         """
         plan = self._terraform.plan(replace=sorted(again))
-        spared = tuple(change for change in plan.changes if change.address not in doomed)
+        spared = tuple(
+            change for change in plan.changes if change.address not in doomed and not _harmless(change)
+        )
         check_plan(replace(plan, changes=spared), allowed=allowed | tainted_addresses(self._directory.path))
         if plan.noop:
             plan.file.unlink(missing_ok=True)
@@ -205,6 +208,18 @@ def refreshed(platform: Platform, directory: ClusterDirectory) -> tuple[Change, 
             return None
         with ClusterTerraform(platform, copy, events.Silent()) as terraform:
             return terraform.refresh()
+
+
+def _harmless(change: Change) -> bool:
+    """Say whether a change only puts right, in place, what no machine is made anew or started for.
+
+    Labels that the file has others of, attributes that somebody added by hand, what an import could not know.
+    """
+    if change.actions != ("update",):
+        return False
+    before, after = change.before or {}, change.after or {}
+    names = {name for name in {**before, **after} if (before.get(name) or None) != (after.get(name) or None)}
+    return names <= _IN_PLACE | set(change.unknown)
 
 
 def machines_of(error: TerraformError) -> list[str]:
