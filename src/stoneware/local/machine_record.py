@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -100,8 +101,9 @@ def read_spec(paths: Paths) -> MachineSpec | None:
     if document is None:
         return None
     metadata: dict[str, Any] = read_json(paths.root / "metadata.json") or {}
-    files = paths.root / "files"
-    served = {path.name: path for path in files.iterdir()} if files.is_dir() else {}
+    served: dict[str, Path] = {}
+    with contextlib.suppress(FileNotFoundError):  # the machine may be going just now
+        served = {path.name: path for path in (paths.root / "files").iterdir()}
     return MachineSpec(
         **{
             **document,
