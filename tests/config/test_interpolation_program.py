@@ -130,3 +130,61 @@ def test_time_is_linear(awk, name, tmp_path):
         assert got.out == oracle.render(BIG[name].encode(), values)[0]
     # Other work on the computer may slow this down; a quadratic step would still take far longer.
     assert seconds < (20.0 if awk[0] == "busybox" else 8.0)
+
+
+MANY = {
+    "plain": b"a $A\n",
+    "no newline at the end": b"$A\n$B",
+    "sub/empty": b"",
+    "sub/new lines": b"\n\n",
+    "it's $(id) {}": b'${NONE:-{"q": 1}} $$ $ ${A:+x$B}\r\n',
+    "bytes": b"\xff\xfe$A\x80\n",
+    "0/5/x": b"5/x$B",
+    "back\\nslash": b"$A\n",
+}
+FAULTY = {
+    "nul": b"ok\n\0$A\n",
+    "nul at the end": b"$A\n\0",
+    "only nul": b"\0",
+    "unset": b"$A\n$NO ${\n",
+    "required": b"${M:?with $A}",
+}
+
+
+def render_many(awk, templates, directory):
+    """Render all templates in one run into `directory`/out."""
+    for name, text in templates.items():
+        for place in ("in", "out"):
+            path = directory / place / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(text if place == "in" else b"what was there before")
+    (directory / "values").write_bytes(encoded({"A": b"1\n", "B": b"\\&"}))
+    listed = "".join(f"{len(text)}/{name}\n" for name, text in templates.items())
+    (directory / "list").write_text(listed)
+    words = ["-v", f"values={directory}/values", "-v", f"from={directory}/in", "-v", f"into={directory}/out"]
+    return run(awk, *words, f"{directory}/list")
+
+
+@every_awk
+def test_many_templates_are_rendered_as_each_alone(awk, tmp_path):
+    got = render_many(awk, MANY, tmp_path)
+    assert (got.returncode, got.stdout, got.stderr) == (0, b"", b"")
+    for name, text in MANY.items():
+        alone = run(awk, "-v", f"values={tmp_path}/values", stdin=text)
+        assert (tmp_path / "out" / name).read_bytes() == alone.stdout, name
+
+
+@every_awk
+def test_of_many_templates_all_faults_are_said(awk, tmp_path):
+    got = render_many(awk, {"first": b"$A", **FAULTY, "last": b"$A"}, tmp_path)
+    assert (got.returncode, got.stdout) == (2, b"")
+    assert got.stderr.decode().replace(f"{tmp_path}/in/", "").splitlines() == [
+        "nul:2: a NUL byte; templates are text",
+        "nul at the end:2: a NUL byte; templates are text",
+        "only nul:1: a NUL byte; templates are text",
+        "unset:2: variable NO is not set and has no default",
+        "unset:2: malformed ${: there is no name (write $${ for a plain ${)",
+        "required:1: required variable M is missing a value: with 1\\n",
+    ]
+    assert [(tmp_path / "out" / name).read_bytes() for name in ("first", "last")] == [b"1\n", b"1\n"]
+    assert (tmp_path / "out" / "unset").read_bytes() == b"what was there before"

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from stoneware.guest.units import encode
-from tests.guest.support import FakeMetadata, Root
+from tests.guest.support import FakeMetadata, Root, finish
 
 pytestmark = pytest.mark.tool
 
@@ -199,6 +199,30 @@ def test_a_bad_new_configuration_leaves_the_machine_as_it_is(root: Root, metadat
     assert "A" in status["error"]
     assert (root.path / "x").read_text() == "1"
     assert root.run("service-exec", "command", "sh", "-c", "echo $A").stdout == "1\n"
+
+
+def test_a_later_report_takes_the_place_of_the_first_one(root: Root, metadata: FakeMetadata) -> None:
+    root.template("x", "$A")
+    root.configure({"A": "1"})
+    boot = root.start("stoneware-boot")
+    assert boot.wait(timeout=20) == 0
+    assert root.run("stoneware-report").returncode == 0
+    finish(boot)
+    phases = [status["phase"] for status in metadata.reported("stoneware/status")]
+    assert phases in (["running"], ["configuring", "running"])  # the latter where this computer is slow
+    assert metadata.reported("stoneware/files") == [f"{hashlib.sha256(b'1').hexdigest()}  /x\n"]
+
+
+def test_what_was_reported_before_is_not_repeated(root: Root, metadata: FakeMetadata) -> None:
+    root.template("x", "$A")
+    root.configure({"A": "1"})
+    assert root.run("stoneware-boot").returncode == 0  # returns after its report
+    assert root.run("stoneware-report").returncode == 0
+    assert [status["phase"] for status in metadata.reported("stoneware/status")] == [
+        "configuring",
+        "running",
+    ]
+    assert len(metadata.reported("stoneware/files")) == 1
 
 
 def test_a_directory_in_the_way_of_a_template_is_said(root: Root, metadata: FakeMetadata) -> None:

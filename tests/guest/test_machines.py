@@ -13,6 +13,10 @@ from typing import Any
 
 import pytest
 
+from stoneware.guest.units import encode, health_override
+from stoneware.local.platform import LocalPlatform
+from stoneware.local.store import Store
+from stoneware.platform import MachineSpec, SecretMount
 from tests.guest.support import GUEST
 
 pytestmark = pytest.mark.machine
@@ -100,6 +104,47 @@ def test_a_unit_of_the_image_that_fails_is_the_machines_failure(image: tuple[Pro
     machine = program.wait("guest-test-unit", "failed")
     assert machine["error"].startswith("broken.service failed (exit code 4)")
     assert "unit says no" in machine["error"]
+
+
+def _answer(platform: LocalPlatform, name: str, nonce: str, seconds: float = 20) -> list[str]:
+    platform.set_metadata(name, {"stoneware-inspect": nonce})
+    deadline = time.monotonic() + seconds
+    while True:
+        text = platform.guest_attributes(name).get("stoneware/inspection", "")
+        if text.startswith(f"{nonce}\n"):
+            return text.splitlines()[1:]
+        assert time.monotonic() < deadline, text
+        time.sleep(0.01)
+
+
+def test_a_machine_has_its_secrets_and_tells_of_a_hand_edit(image: tuple[Program, str]) -> None:
+    program, image_id = image
+    platform = LocalPlatform(Store.open(program.home))
+    version = platform.put_secret("guest-test-key", b"hush\n")
+    name = "guest-test-cluster"
+    spec = MachineSpec(
+        name,
+        f"image:{image_id}",
+        metadata={
+            "stoneware-config": encode({"CODE": "stay", "GREETING": "hello"}),
+            "stoneware-healthcheck": health_override(("test", "-e", "/run/secrets/keys/one")),
+        },
+        secrets=(SecretMount("guest-test-key", "keys/one", version, 0o444),),
+    )
+    try:
+        platform.create(spec)
+        program.wait(name, "running")
+        assert program("exec", "-u", "app", name, "cat", "/run/secrets/keys/one") == "hush\n"
+        written = platform.guest_attributes(name)["stoneware/files"].splitlines()
+        assert _answer(platform, name, "first") == written
+        assert [line.partition("  ")[2] for line in written] == ["/etc/greeting"]
+        program("exec", name, "sh", "-c", "echo bye >/etc/greeting")
+        assert _answer(platform, name, "second") != written
+        assert json.loads(program("ps", "--json"))[0]["health"] == "healthy"
+        assert "hush" not in program("logs", name) + str(platform.guest_attributes(name))
+    finally:
+        platform.destroy(name)
+        platform.destroy_secret("guest-test-key")
 
 
 def test_the_image_is_what_was_sealed(image: tuple[Program, str], tmp_path: Path) -> None:

@@ -277,13 +277,17 @@ own_keys() {
     fi
 }
 
-main() {
-    again=${1-}
+# prepare: empty directories to begin with. Only root may look into these; /run/stoneware itself is open.
+prepare() {
     if [ -d "$MD" ]; then rm -rf "$MD" "$NEW"; fi
-    # Only root may look into these; /run/stoneware itself is open.
     # shellcheck disable=SC2174
     mkdir -p -m 700 "$MD" "$NEW" "$SECRETS" "${SW_STAGE%/*}"
+}
+
+main() {
+    again=${1-}
     image='' commit='' config='' secrets='' boot_id='' name='' ip=''
+    prepare
     static_address
     wait_for_metadata
     md name
