@@ -294,8 +294,18 @@ class Platform(Protocol):
         """Save a builder's root file system under a step key, atomically; the machine goes on running."""
         ...
 
-    def capture(self, name: str, manifest: bytes, document: Mapping[str, Any]) -> str:
-        """Make an image of a stopped builder's root and return its id, `sha256:…` of `manifest`."""
+    def capture(
+        self,
+        name: str,
+        manifest: bytes,
+        document: Mapping[str, Any],
+        *,
+        files: Mapping[str, bytes] | None = None,
+    ) -> str:
+        """Make an image of a stopped builder's root and return its id, `sha256:…` of `manifest`.
+
+        `files` are put into its /usr/lib/stoneware/image first; only where the platform `can_checkpoint`.
+        """
         ...
 
 

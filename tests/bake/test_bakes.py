@@ -187,6 +187,20 @@ def test_the_lists_of_a_quick_seal_are_those_of_the_files(context: Context) -> N
         assert int(listed[path][1], 8) == stat.S_IMODE((root / path[1:]).stat().st_mode)
 
 
+def test_the_first_step_runs_in_a_machine_that_has_booted(context: Context) -> None:
+    checks = [
+        "systemctl is-active multi-user.target",
+        "test -S /run/dbus/system_bus_socket",
+        "ip route | grep -q ^default",
+        "getent hosts metadata.google.internal",
+        "test ! -e /run/stoneware/build",
+        "systemctl start systemd-networkd systemd-sysctl",  # left out of a builder's boot
+        "systemctl is-active systemd-networkd",
+    ]
+    context.write({"Machinefile": f"FROM debian:12\nRUN {' && '.join(checks)} && touch /done\n"})
+    assert (context.rootfs(context.bake()) / "done").exists()
+
+
 def test_a_commit_names_the_image(context: Context) -> None:
     context.write({"Machinefile": "FROM debian:12\nCOPY f /f\n", "f": "1\n"})
     for words in (

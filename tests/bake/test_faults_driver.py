@@ -183,6 +183,16 @@ def test_a_seal_that_fails_otherwise_says_why(platform: ScriptedPlatform, told: 
         driver(platform, told, 0).seal()
 
 
+@pytest.mark.parametrize("said", ["quiet", ""])
+def test_the_seal_says_whether_the_builder_may_just_be_switched_off(
+    platform: ScriptedPlatform, told: Told, said: str
+) -> None:
+    platform.at(1, platform.report("sealed", message=said))
+    sealed = driver(platform, told, 0)
+    sealed.seal()
+    assert sealed.run.quiet == (said == "quiet")
+
+
 def test_the_manifest_is_handed_over(platform: ScriptedPlatform, told: Told) -> None:
     platform.at(1, platform.report("finished"))
     driver(platform, told, 0).finish(b'{"a": 1}', env="A=1\n")

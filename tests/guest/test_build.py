@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from stoneware.guest.agent import build_agent_script
+from stoneware.guest.builder import write_units
 from stoneware.guest.checks import CHECKS
 from tests.guest.support import FakeMetadata, Root, finish, tar_of
 
@@ -397,6 +398,36 @@ def test_known_files_are_not_hashed_again_but_moved_and_changed_ones_are(
     assert digests["/srv/x/file"] == "0" * 64  # moved with its inode: what was known of it
     assert digests["/srv/a/file"] == "0" * 64
     assert digests["/srv/c/file"] == hashlib.sha256(b"new").hexdigest()
+
+
+def test_an_early_agent_waits_for_the_end_of_the_boot(
+    bake: Bake, root: Root, metadata: FakeMetadata, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    booted = root.path / "run/stoneware/booted"
+    monkeypatch.setenv("SW_BOOTED", str(booted))
+    root.put("run/stoneware/build", "")
+    bake.run_step(f"test -e {booted} && ! test -e {root.path}/run/stoneware/build && echo booted")
+    bake.start()
+    assert bake.process is not None
+    agent_has_bundle = root.path / "run/stoneware/build-agent/members"
+    while not agent_has_bundle.exists():
+        assert bake.process.poll() is None
+        time.sleep(0.01)
+    assert metadata.reported("stoneware/build") == []
+    booted.touch()
+    bake.wait("sealed")
+    assert bake.lines(1) == ["booted"]
+
+
+def test_the_units_of_builders_are_laid_out(tmp_path: Path) -> None:
+    write_units(tmp_path / "units")
+    wanted = tmp_path / "units/multi-user.target.wants/stoneware-booted.service"
+    assert "After=multi-user.target" in wanted.read_text()
+    for unit in ("systemd-networkd.service", "systemd-networkd.socket"):
+        later = (tmp_path / f"units/{unit}.d/later.conf").read_text()
+        assert "ConditionPathExists=/run/stoneware/booted" in later
+    startup = (tmp_path / "units/stoneware-startup.service").read_text()
+    assert "Environment=SW_BOOTED=/run/stoneware/booted" in startup
 
 
 def test_a_bundle_that_is_missing_is_said(bake: Bake, metadata: FakeMetadata) -> None:

@@ -364,7 +364,14 @@ class MemoryPlatform:
             self._get(name)
             self.checkpoints[key] = dict(document)
 
-    def capture(self, name: str, manifest: bytes, document: Mapping[str, Any]) -> str:
+    def capture(
+        self,
+        name: str,
+        manifest: bytes,
+        document: Mapping[str, Any],
+        *,
+        files: Mapping[str, bytes] | None = None,
+    ) -> str:
         with self._lock:
             if self._get(name).phase is not Phase.STOPPED:
                 raise MachineError(f"the machine {name!r} is still running")

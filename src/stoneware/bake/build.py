@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stoneware.bake.background import Background
 from stoneware.bake.builder import (
     BuilderRequest,
     BuilderTerraform,
@@ -32,7 +33,7 @@ from stoneware.bake.planner import Planner
 from stoneware.bake.sealed import SCHEMA, describe_seal, preload, read_results
 from stoneware.bake.steps import StepWriter
 from stoneware.bake.workspace import builder_directory, workspace
-from stoneware.config.encoding import encode
+from stoneware.config.encoding import encode, to_bytes
 from stoneware.config.machine_rules import machine_rules
 from stoneware.errors import InputError
 from stoneware.guest.checks import CHECKS
@@ -106,26 +107,24 @@ class _Build:
                 is_target = stage is self._plan.target
                 request = BuilderRequest(stage, self._bundle(stage, secrets, seal=is_target), _RESULTS)
                 with running_builder(self._bench, made, request) as builder:
-                    if is_target:
-                        self._preload(stage)
                     self._run_steps(stage, builder.driver)
                     if is_target:
                         image = self._seal(builder)
         return image
 
+    def _run_steps(self, stage: PlannedStage, driver: Driver) -> None:
+        taken = driver.run_steps(self._on_failure(driver), lambda: self._preload(stage))
+        self._seconds |= {
+            planned.key: taken[planned.step.index] for planned in stage.to_run if planned.step.index in taken
+        }
+
     def _preload(self, stage: PlannedStage) -> None:
-        """Load what a schema needs while the builder boots, unless there is none in what it boots from."""
+        """Load what a schema needs while the steps run, if there is one in what the builder booted from."""
         kind, _, key = stage.start.partition(":")
         store = self._place.store
         root = store.image_rootfs(key) if kind == "image" else store.checkpoint_rootfs(key)
         if (root / SCHEMA).exists() or stage.to_run[1:]:
             threading.Thread(target=preload, daemon=True).start()
-
-    def _run_steps(self, stage: PlannedStage, driver: Driver) -> None:
-        taken = driver.run_steps(self._on_failure(driver))
-        self._seconds |= {
-            planned.key: taken[planned.step.index] for planned in stage.to_run if planned.step.index in taken
-        }
 
     def _announce(self, stage: PlannedStage) -> None:
         total = len(stage.steps)
@@ -204,19 +203,27 @@ class _Build:
     def _seal(self, builder: RunningBuilder) -> str:
         platform, driver = self._place.platform, builder.driver
         name = driver.run.name
+        at_hand = platform.can_checkpoint  # the builder's root can be written to from here
         with phase(self._reporter, "seal", "seal: remove identity and residue, check, list"):
             checks = driver.seal()
             builder.begin_destroy()
+            timeout = 0 if driver.run.quiet else None
+            # Nothing more is wanted of the machine then.
+            stopping = Background(lambda: platform.stop(name, timeout=timeout)) if at_hand else None
             files = read_results(platform.read_result(name, _RESULTS))
-            config = self._plan.target.stage.config
-            sealed = describe_seal(files, config, checks)
+            sealed = describe_seal(files, self._plan.target.stage.config, checks)
             manifest = build_manifest(self._manifest_input(), sealed)
-            contract = sealed.contract
-            quiet = driver.finish(manifest, env=encode(contract["env"]), contract=machine_rules(contract))
+            env, contract = encode(sealed.contract["env"]), machine_rules(sealed.contract)
+            if not at_hand:
+                driver.finish(manifest, env=env, contract=contract)
         with phase(self._reporter, "capture", "stop the builder and capture the image"):
-            platform.stop(name, timeout=0 if quiet else None)
             document = {"key": self._plan.image.key, "size_bytes": sealed.file_bytes}
-            return platform.capture(name, manifest, document)
+            if stopping is None:
+                platform.stop(name, timeout=timeout)
+                return platform.capture(name, manifest, document)
+            stopping.wait()
+            own = {"manifest.json": manifest, "env": to_bytes(env), "contract.tsv": to_bytes(contract)}
+            return platform.capture(name, manifest, document, files=own)
 
     def _manifest_input(self) -> ManifestInput:
         steps = [

@@ -56,6 +56,7 @@ class Run:
     seconds: dict[int, float] = field(default_factory=dict)
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL))
     checks: list[CheckLine] = field(default_factory=list)
+    quiet: bool = False  # sealed, and nothing runs in it that wants to be stopped kindly
 
 
 class Driver:
@@ -83,12 +84,16 @@ class Driver:
         # Whoever creates a machine has just looked after all that it depends on.
         self.run = Run(token, name, looked=now, tended=now)
 
-    def run_steps(self, on_failure: Callable[[], None]) -> dict[int, float]:
+    def run_steps(
+        self, on_failure: Callable[[], None], on_start: Callable[[], None] = lambda: None
+    ) -> dict[int, float]:
         """Follow the agent through all steps and return how long each took, in seconds.
 
-        `on_failure` is called while the broken builder still runs. Raises BuildError for a failed step
-        and for a builder that died or never reported.
+        `on_start` is called when the builder has booted, `on_failure` while the broken one still runs.
+        Raises BuildError for a failed step and for a builder that died or never reported.
         """
+        self._await(lambda _: True)
+        on_start()
         for number in sorted(self._steps):
             self._follow_step(number, on_failure)
         return self.run.seconds
@@ -99,12 +104,11 @@ class Driver:
         if report["state"] == "failed":
             raise self._seal_error(report)
         self._drain(lambda: True)
+        self.run.quiet = report.get("message") == "quiet"
         return self.run.checks
 
-    def finish(self, manifest: bytes, **documents: str) -> bool:
+    def finish(self, manifest: bytes, **documents: str) -> None:
         """Hand the agent the manifest and what else the image is to know; wait until it is in place.
-
-        Returns whether nothing runs in the builder that wants to be stopped kindly.
 
         `documents` are attributes without their prefix: `env` (the config's defaults) and `contract`.
         """
@@ -113,7 +117,6 @@ class Driver:
         report = self._await(lambda r: r["state"] in ("finished", "failed"))
         if report["state"] == "failed":
             raise self._seal_error(report)
-        return report.get("message") == "quiet"
 
     def _follow_step(self, number: int, on_failure: Callable[[], None]) -> None:
         planned = self._steps[number]

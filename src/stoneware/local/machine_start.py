@@ -16,7 +16,8 @@ from typing import Any
 
 from stoneware import process
 from stoneware.errors import HostError, InputError, MachineError
-from stoneware.files import read_json, write_atomic, write_json
+from stoneware.files import read_json, write_json
+from stoneware.guest import builder
 from stoneware.local import btrfs, cgroups, host_probes
 from stoneware.local.machine_record import Paths, boot_id, shown_processes, spec_document
 from stoneware.local.requirements import MACHINE_TOOLS, check
@@ -27,6 +28,7 @@ _NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
 _HOSTNAME = re.compile(rf"{_NAME.pattern}(?:\.{_NAME.pattern})*")
 _DNS_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}")
 _RESTART = re.compile(r"no|always|unless-stopped|on-failure(?::[0-9]{1,9})?")
+_UNITS = "/run/stoneware/units"  # in a builder
 _UNIT_TIMEOUT = 10.0  # seconds for systemd to forget a unit that has ended
 _LEADER_TIMEOUT = 90.0  # seconds for nspawn to set a machine up; 0.1 s on an idle computer
 _POLL, _SLOW_POLL = 0.003, 0.1  # seconds between two looks at first, and when it takes long
@@ -119,9 +121,11 @@ def launch(store: Store, paths: Paths, spec: MachineSpec, network: tuple[str, st
     # Marked as started first: a kill from here on leaves a stopped machine, not one that nobody knows.
     write_json(paths.root / "state.json", {**state, "started": time.time(), "boot": boot_id()}, mode=0o600)
     paths.lower.mkdir(exist_ok=True)
+    if spec.kind == "builder" and not _units(paths).exists():
+        builder.write_units(_units(paths))
     settings = paths.run / "settings"
     text = _settings(store, paths, spec, machine_id=state["id"], groups=groups, network=network)
-    write_atomic(settings, text, mode=0o600)
+    _write_private(settings, text)
     shim = Path(str(resources.files("stoneware.local") / "shim.sh"))
     argv = ["unshare", "--mount", "--propagation", "slave", "sh", str(shim), str(settings)]
     with (paths.root / "shim.log").open("wb") as log:
@@ -130,6 +134,19 @@ def launch(store: Store, paths: Paths, spec: MachineSpec, network: tuple[str, st
         else:
             _spawn(["setsid", "--fork", *argv], log.fileno())
     _await_leader(paths)
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Replace a file that only this start reads: it need not outlast a crash of the computer."""
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as stream:
+        stream.write(text)
+
+
+def _units(paths: Paths) -> Path:
+    """Return the directory of the units that only a builder has."""
+    return paths.root / "units"
 
 
 def _unit_properties(paths: Paths, spec: MachineSpec) -> list[str]:
@@ -216,6 +233,9 @@ def _settings(
     network: tuple[str, str, str] | None,
 ) -> str:
     router, bridge, mac = network or ("", "", "")
+    address: dict[str, Any] = {}
+    if spec.kind == "builder" and network:
+        address = read_json(paths.root / "network.json") or {}
     policy, _, retries = spec.restart.partition(":")
     reap = ""
     if spec.remove_when_stopped:
@@ -228,6 +248,9 @@ def _settings(
         "MAC": mac,
         "ROUTER": router,
         "BRIDGE": bridge,
+        "ADDRESS": f"{address['ip']}/{address['netmask']}" if address else "",
+        "GATEWAY": address.get("gateway", ""),
+        "MTU": str(address.get("mtu", "")),
         "CGROUP": groups.kind,
         "GROUPS_V1": "\n".join(str(path) for path in groups.v1),
         "LIMITS": "\n".join(groups.limits),
@@ -254,7 +277,8 @@ def nspawn_argv(store: Store, paths: Paths, spec: MachineSpec, machine_id: str) 
     if spec.kind == "builder":
         # A builder that dies is started again from its last checkpoint, so syncing only costs it time.
         argv.append("--suppress-sync=yes")
-    argv += _bind_arguments(store, spec)
+        argv += [f"--setenv={name}={value}" for name, value in builder.environment(_UNITS).items()]
+    argv += _bind_arguments(store, paths, spec)
     root = ["-D", str(paths.rootfs)]
     if not spec.read_only:
         return [*argv, "--boot", *root]
@@ -270,7 +294,7 @@ def machine_uuid(machine_id: str, name: str) -> str:
     return uuid.uuid5(uuid.NAMESPACE_OID, f"stoneware {machine_id} {name}").hex
 
 
-def _bind_arguments(store: Store, spec: MachineSpec) -> list[str]:
+def _bind_arguments(store: Store, paths: Paths, spec: MachineSpec) -> list[str]:
     # A volume is always bound writable: its first use fills it. The guest honours `ro`.
     binds = [
         (store.volume_path(mount.volume), f"/run/stoneware/volumes/{number}")
@@ -281,7 +305,10 @@ def _bind_arguments(store: Store, spec: MachineSpec) -> list[str]:
         for number, cache in enumerate(spec.caches)
     ]
     # nspawn makes missing mount points as a user the machine does not know; /run/stoneware is the machine's.
-    own = ["--tmpfs=/run/stoneware:mode=0755"] if binds or spec.read_only else []
+    is_builder = spec.kind == "builder"
+    own = ["--tmpfs=/run/stoneware:mode=0755"] if binds or spec.read_only or is_builder else []
+    if is_builder:
+        own.append(f"--bind-ro={_escape(_units(paths))}:{_UNITS}:idmap,norbind")
     return [*own, *(f"--bind={_escape(source)}:{target}:idmap" for source, target in binds)]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from stoneware.errors import InputError, MachineError
 from stoneware.files import read_json, write_json
 from stoneware.local import (
+    captured,
     cgroups,
     machine_copy,
     machine_exec,
@@ -289,12 +290,21 @@ class LocalPlatform(LocalResources):
         """Save a builder's root file system under a step key, atomically; the machine goes on running."""
         self.store.save_checkpoint(key, self._existing(name).rootfs, document)
 
-    def capture(self, name: str, manifest: bytes, document: Mapping[str, Any]) -> str:
+    def capture(
+        self,
+        name: str,
+        manifest: bytes,
+        document: Mapping[str, Any],
+        *,
+        files: Mapping[str, bytes] | None = None,
+    ) -> str:
         """Make an image of a stopped builder's root and return its id, `sha256:…` of `manifest`."""
         paths = self._existing(name)
         with self.store.lock("machines", name):
             if machine_record.shown_processes(paths).alive:
                 raise MachineError(f"the machine {name!r} still runs", resolution=f"stoneware stop {name}")
+            if files:
+                captured.put_files(paths.rootfs, files)
             return self.store.save_image(paths.rootfs, manifest, document)
 
 

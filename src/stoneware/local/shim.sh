@@ -5,6 +5,7 @@
 # SETTINGS is a file of shell assignments (written by machine_start.py):
 #   DIR          the machine's run directory: leader, shim, exit and error are written here
 #   ID MAC ROUTER BRIDGE   machine id, its MAC, the router's network namespace and bridge
+#   ADDRESS GATEWAY MTU    of a machine that does not ask for them itself, or empty
 #   CGROUP       v1: mount a private cgroup2; v2: use the host's tree; unit, v1-unit: the same two with the
 #                group of the service that systemd runs us as
 #   GROUPS_V1    cgroup directories (one per line) to enter first
@@ -22,6 +23,10 @@ own=
 
 put() { # put FILE TEXT: whole or not at all
     printf '%s\n' "$2" >"$DIR/.$1.new" && mv -f "$DIR/.$1.new" "$DIR/$1"
+}
+
+note() { # note FILE TEXT: the same for one line, in one write; an empty file counts as none
+    printf '%s\n' "$2" >"$DIR/$1"
 }
 
 start_time() { # start_time PID: field 22 of /proc/PID/stat, which tells a reused process id apart
@@ -44,7 +49,8 @@ unit_group() { # the control group of version 2 that systemd has put us into; no
 
 enter_groups() {
     for group in $GROUPS_V1; do
-        mkdir -p "$group" && echo $$ >"$group/cgroup.procs" || echo "cannot enter $group" >&2
+        [ -d "$group" ] || mkdir -p "$group"
+        echo $$ >"$group/cgroup.procs" || echo "cannot enter $group" >&2
     done
     case $CGROUP in
         v1 | v1-unit)
@@ -62,7 +68,7 @@ enter_groups() {
     # Two groups below our own: only a group without processes of its own may hand controllers on.
     mkdir -p "$own/shim" "$own/machine" && echo $$ >"$own/shim/cgroup.procs" ||
         fail "the control group $own cannot be made"
-    put cgroup "$own"
+    note cgroup "$own"
     for controller in memory cpu pids io; do
         for group in $above "$own"; do
             echo "+$controller" >"$group/cgroup.subtree_control"
@@ -106,13 +112,25 @@ find_leader() { # the child of nspawn that has a network namespace of its own is
     return 1
 }
 
+make_port() {
+    ip -n "$ROUTER" -batch - <<END
+link add vb-$ID type veth peer name host0 address $MAC netns $leader
+link set vb-$ID master $BRIDGE up
+END
+}
+
 plug_in() { # make the machine's network port, its far end in the machine at once
     [ -n "$ROUTER" ] || return 0
-    ip -n "$ROUTER" link add "vb-$ID" type veth peer name host0 address "$MAC" netns "$leader" 2>/dev/null || {
+    make_port 2>/dev/null || {
         ip -n "$ROUTER" link del "vb-$ID" 2>/dev/null # left by the boot before
-        ip -n "$ROUTER" link add "vb-$ID" type veth peer name host0 address "$MAC" netns "$leader" || return 1
+        make_port || return 1
     }
-    ip -n "$ROUTER" link set "vb-$ID" master "$BRIDGE" up
+    [ -n "$ADDRESS" ] || return 0
+    nsenter --net="/proc/$leader/ns/net" ip -batch - <<END
+link set host0 mtu $MTU up
+address add $ADDRESS dev host0
+route add default via $GATEWAY
+END
 }
 
 enter_and_run() {
@@ -121,14 +139,16 @@ enter_and_run() {
 }
 
 boot() { # run the machine once; its exit code is in $code
-    rm -f "$DIR/leader" "$DIR/exit" "$DIR/error" "$ATTRIBUTES"
+    for old in "$DIR/leader" "$DIR/exit" "$DIR/error" "$ATTRIBUTES"; do
+        [ ! -e "$old" ] || rm -f "$old"
+    done
     enter_and_run </dev/null >>"$CONSOLE" &
     child=$!
-    put nspawn "$child $(start_time $child)"
+    note nspawn "$child $(start_time $child)"
     if find_leader; then
         born=$(start_time "$leader")
         if plug_in; then
-            put leader "$leader $born"
+            note leader "$leader $born"
             [ -z "$down" ] || go_down
         else
             put error "the machine's network port could not be made"
@@ -141,12 +161,14 @@ boot() { # run the machine once; its exit code is in $code
     while wait "$child"; code=$?; [ -d "/proc/$child" ]; do :; done
     # nspawn says 1 when its machine is killed; Docker's 128 + 9 tells it from a machine that failed.
     if [ "$code" -eq 1 ]; then
-        case $(tail -n 1 "$DIR/../shim.log") in
+        last=
+        while IFS= read -r line; do last=$line; done <"$DIR/../shim.log"
+        case $last in
             *"terminated by signal KILL.") code=137 ;;
         esac
     fi
     # nspawn can be killed; what it started must not go on without it.
-    if [ -n "$born" ] && [ "$(start_time "$leader")" = "$born" ]; then
+    if [ -n "$born" ] && [ -d "/proc/$leader" ] && [ "$(start_time "$leader")" = "$born" ]; then
         kill -KILL "$leader"
     fi
 }
@@ -198,7 +220,7 @@ finish() {
 leader=
 down=
 trap go_down TERM
-put shim "$$ $(start_time $$)"
+note shim "$$ $(start_time $$)"
 enter_groups
 # nspawn cleans this up only when it is on a disk of its own.
 mkdir -p /run/systemd/nspawn && mount -t tmpfs -o mode=0755 tmpfs /run/systemd/nspawn ||
@@ -206,7 +228,7 @@ mkdir -p /run/systemd/nspawn && mount -t tmpfs -o mode=0755 tmpfs /run/systemd/n
 restarts=0
 tenths=1
 while :; do
-    begun=$(date +%s)
+    [ "$RESTART" = no ] || begun=$(date +%s)
     boot
     again && pause || break
 done

@@ -154,7 +154,7 @@ fetch_bundle() {
 
 # run_one DIRECTORY NUMBER: run a step of any kind; sets `code`.
 run_one() {
-    kind=$(cat "$1/kind")
+    read -r kind <"$1/kind"
     code=0
     case $kind in
     RUN) run_step "$1" "$2" ;;
@@ -173,7 +173,8 @@ run_steps() {
     while [ "$number" -le "$LAST" ]; do
         place=$WORK/steps/$(printf '%04d' "$number")
         report_aside running "$number" 0 ''
-        console_line "$number start $(head -n 1 "$place/title")"
+        IFS= read -r title <"$place/title"
+        console_line "$number start $title"
         run_one "$place" "$number"
         console_line "$number exit $code"
         if [ "$code" -ne 0 ]; then give_up "$number" "$code" ''; fi
@@ -205,10 +206,11 @@ seal_and_finish() {
     if ! run_checks; then give_up "$LAST" 1 'the image did not pass its checks'; fi
     if ! wait "$lists"; then give_up "$LAST" 1 "the lists failed: $(tail -n 3 "$WORK/why.lists")"; fi
     if ! upload_results "$WORK/sealed.tar"; then give_up "$LAST" 1 'the results cannot be uploaded'; fi
-    report sealed "$LAST" 0 ''
+    report sealed "$LAST" 0 "$quiet"
+    # From here on the driver may just stop the machine, and put the rest into the image itself.
     take_documents
     sync -f "$SW_IMAGE"
-    report finished "$LAST" 0 "$quiet"
+    report finished "$LAST" 0 ''
 }
 
 # take_documents: wait for the manifest, and take what was set with it.
@@ -247,7 +249,6 @@ build_agent() {
     SW_TOKEN=$(cat "$WORK/stoneware-token") || exit 1
     BUNDLE=$(cat "$WORK/stoneware-bundle") || exit 1
     checkpoints=$(cat "$WORK/stoneware-checkpoints" 2>/dev/null) || checkpoints=FALSE
-    rm -f "$SW_RUN/build"
     PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
     if ! fetch_bundle; then give_up 0 1 'the bundle cannot be fetched'; fi
     # shellcheck source=/dev/null
@@ -255,6 +256,9 @@ build_agent() {
     checks_table >"$WORK/checks.tsv"
     if [ -z "$SW_ROOT" ]; then warm_up >/dev/null 2>&1 & fi
     if ! install_certificates; then give_up 0 1 "the certificates cannot be installed: $(tail -n 1 "$WORK/why")"; fi
+    # An early agent is told when the boot is over: units of the image have been held back until then.
+    until [ -z "${SW_BOOTED-}" ] || [ -e "$SW_BOOTED" ]; do sleep 0.01; done
+    rm -f "$SW_RUN/build"
     run_steps
     if [ "${SEAL:-yes}" = yes ]; then seal_and_finish; fi
 }

@@ -151,6 +151,13 @@ bind_on() {
 
 # quoted WORD: print WORD as one word of sh.
 quoted() {
+    case $1 in
+    *[!A-Za-z0-9/._=,:-]* | '') ;;
+    *)
+        printf '%s\n' "$1"
+        return
+        ;;
+    esac
     printf '%s\n' "$1" | sed "s/'/'\\\\''/g; 1s/^/'/; \$s/\$/'/"
 }
 
@@ -174,7 +181,9 @@ script_with_secrets() {
 # run_step DIRECTORY NUMBER: run it and set `code`.
 run_step() {
     code=1
-    sw_user_of "$(cat "$1/user" 2>/dev/null)" 2>"$WORK/why" || { step_line "$2" "$(cat "$WORK/why")"; return 0; }
+    user=''
+    if [ -s "$1/user" ]; then IFS= read -r user <"$1/user" || :; fi
+    sw_user_of "$user" 2>"$WORK/why" || { step_line "$2" "$(cat "$WORK/why")"; return 0; }
     HOME=$home
     export HOME
     if ! prepare_mounts "$1" >"$WORK/why" 2>&1; then
@@ -187,7 +196,6 @@ run_step() {
             printf 'exec %s sh %s\n' "$(identity)" "$(quoted "$WORK/script")"
         } >"$WORK/start"
         chmod 755 "$WORK"
-        chmod 644 "$WORK/script"
         run_in_session "$2"
     fi
     remove_mount_points

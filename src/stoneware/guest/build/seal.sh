@@ -114,7 +114,8 @@ enabled_units() {
     for link in "$SW_ROOT"/etc/systemd/system/*.target.wants/* "$SW_ROOT"/etc/systemd/system/*.target.requires/*; do
         case $link in
         */sysinit.target.* | */local-fs.target.* | */*-pre.target.* | */getty.target.* | */network-online.target.*) ;;
-        *) if [ -L "$link" ]; then printf '%s\n' "${link##*/}"; fi ;;
+        # A link to nowhere hides one that the package has.
+        *) if [ -L "$link" ] && ! [ "$link" -ef /dev/null ]; then printf '%s\n' "${link##*/}"; fi ;;
         esac
     done
     for link in "$SW_ROOT"/etc/rc3.d/S[0-9][0-9]*; do
