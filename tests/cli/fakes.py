@@ -63,7 +63,7 @@ class FakeVolume:
 
 class FakeStore:
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root = self.home = root
         self.manifests: dict[str, dict[str, Any]] = {}
         self.references: dict[str, str] = {}
         self.disks: dict[str, FakeVolume] = {}

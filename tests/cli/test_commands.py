@@ -326,7 +326,9 @@ def waste(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     removed: list[object] = []
     some = prune.Unused(("h1",), ("sha256:" + "a" * 64,), ("b" * 64,), ())
     monkeypatch.setattr(
-        prune, "unused", lambda _, everything: prune.Unused((), (), (), ()) if removed or everything else some
+        prune,
+        "unused",
+        lambda _, everything, **__: prune.Unused((), (), (), ()) if removed or everything else some,
     )
     monkeypatch.setattr(prune, "prune", lambda _, what, **__: removed.append(what) or 5_000_000)
     return removed

@@ -76,6 +76,8 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("config", "cluster_config:config", "Print machines.yaml as it is understood.", _CLUSTERS),
     Entry("plan", "cluster_plan:plan", "Show what up would do, machine by machine, and why.", _CLUSTERS),
     Entry("up", "cluster_up:up", "Make the cluster what machines.yaml says.", _CLUSTERS),
+    Entry("rollout", "rollout:app", "Replace the machines of a running cluster, one by one.", _CLUSTERS),
+    Entry("rollback", "rollback:rollback", "Return a cluster to the release it had.", _CLUSTERS),
     Entry(
         "status",
         "cluster_status:status",

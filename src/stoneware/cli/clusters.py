@@ -106,11 +106,25 @@ def parse_scale(texts: Sequence[str]) -> dict[str, int]:
     return found
 
 
+def wanted_images(store: Any) -> dict[str, str]:
+    """Return the ids of images that clusters and their rollouts need, each with the reason."""
+    directory = _directory(store)
+    if not directory.is_dir():
+        return {}
+    from stoneware.rollout.wanted import wanted_images as found
+
+    return found(directory)
+
+
+def _directory(store: Any) -> Path:
+    return Path(store.home) / "clusters"
+
+
 def make_site(store: Any, platform: Any) -> Site:
     """Return the place where this command's clusters are."""
     from stoneware.cluster.site import Site
 
-    return Site(platform, store, Path(store.home) / "clusters")
+    return Site(platform, store, _directory(store))
 
 
 def name_and_desired(found: Source, site: Site) -> tuple[str, Desired]:

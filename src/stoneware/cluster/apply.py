@@ -120,15 +120,18 @@ class ClusterTerraform:
         *,
         again: Collection[str] = (),
         doomed: AbstractSet[str] = frozenset(),
+        strict: bool = False,
     ) -> None:
         """Plan the whole configuration, refuse what is not allowed, apply the rest.
 
         `again` are machines to replace whether Terraform sees a reason or not; `doomed` are volumes that the
-        user has said may be destroyed.
+        user has said may be destroyed. `strict` refuses harmless changes of others as well.
         """
         plan = self._terraform.plan(replace=sorted(again))
         spared = tuple(
-            change for change in plan.changes if change.address not in doomed and not _harmless(change)
+            change
+            for change in plan.changes
+            if change.address not in doomed and (strict or not _harmless(change))
         )
         check_plan(replace(plan, changes=spared), allowed=allowed | tainted_addresses(self._directory.path))
         if plan.noop:

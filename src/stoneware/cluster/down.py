@@ -10,6 +10,7 @@ from typing import Any
 
 from stoneware.cluster import events
 from stoneware.cluster.apply import ClusterTerraform, is_volume, key_of
+from stoneware.cluster.directory import ClusterDirectory
 from stoneware.cluster.lock import cluster_lock
 from stoneware.cluster.model import Action, Desired, Observed
 from stoneware.cluster.observe import observe
@@ -66,15 +67,17 @@ def down(
     *,
     reporter: events.Reporter,
     confirm: Callable[[Doomed], None],
+    guard: Callable[[ClusterDirectory], None] = lambda _: None,
 ) -> DownResult:
     """Remove a cluster's machines and networks, and with `volumes` its disks.
 
-    `confirm` is asked before disks are removed, and raises where the answer is no. Raises InputError where
-    there is no such cluster.
+    `confirm` is asked before disks are removed, and raises where the answer is no; `guard` raises where
+    something else has to end first. Raises InputError where there is no such cluster.
     """
     started = time.monotonic()
     directory = site.directory(name)
     with cluster_lock(directory.lock_path, COMMAND, timeout=options.lock_timeout):
+        guard(directory)
         observed = observe(site.platform, name, managed=managed_addresses(directory.path))
         applied = _applied_last(site, name)
         doomed = _doomed(observed, volumes=options.volumes)

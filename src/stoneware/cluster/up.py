@@ -11,6 +11,7 @@ from stoneware.bake.api import Place
 from stoneware.cluster import events
 from stoneware.cluster.apply import ClusterTerraform
 from stoneware.cluster.desired import desire, secret_name
+from stoneware.cluster.directory import ClusterDirectory
 from stoneware.cluster.images import Displays, bake_images
 from stoneware.cluster.lock import cluster_lock
 from stoneware.cluster.model import (
@@ -86,15 +87,18 @@ def up(
     bakes: Displays,
     environment: Mapping[str, str],
     confirm: Callable[[ClusterPlan], None],
+    guard: Callable[[ClusterDirectory], None] = lambda _: None,
 ) -> UpResult:
     """Make the cluster what its file says and wait until it is well.
 
-    `confirm` is asked before machines are replaced or removed, and raises where the answer is no. Raises
-    InputError where nothing was done, MachinesFailed where machines did not come up.
+    `confirm` is asked before machines are replaced or removed, and raises where the answer is no; `guard`
+    raises where something else has to end first. Raises InputError where nothing was done, MachinesFailed
+    where machines did not come up.
     """
     started = time.monotonic()
     directory = site.directory(cluster.name)
     with cluster_lock(directory.lock_path, COMMAND, timeout=options.lock_timeout):
+        guard(directory)
         values = read_secrets(cluster, environment)
         place = Place(site.platform, site.store)
         baked = bake_images(cluster, place, bakes, verbose=options.verbose) if options.bake else []

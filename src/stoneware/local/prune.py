@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from stoneware import process
@@ -30,22 +30,22 @@ class Unused:
         return not (self.machines or self.images or self.checkpoints or self.caches)
 
 
-def unused(platform: LocalPlatform, *, everything: bool = False) -> Unused:
+def unused(platform: LocalPlatform, *, everything: bool = False, wanted: Collection[str] = ()) -> Unused:
     """Return what nothing uses: stopped machines, images without a tag, checkpoints of no image, caches.
 
-    An image that a machine was made from is kept. With `everything`, images are only kept for a machine's
-    sake, whatever their tags, and of the checkpoints only the bases. While a bake runs, images, checkpoints
-    and caches are left alone: it may be about to use them.
+    An image that a machine was made from is kept, and those that are `wanted` (ids). With `everything`,
+    images are only kept for their sakes, whatever their tags, and of the checkpoints only the bases. While a
+    bake runs, images, checkpoints and caches are left alone: it may be about to use them.
     """
-    return _unused(platform, baking=_bake_runs(platform.store), everything=everything)
+    return _unused(platform, baking=_bake_runs(platform.store), everything=everything, wanted=wanted)
 
 
-def _unused(platform: LocalPlatform, *, baking: bool, everything: bool) -> Unused:
+def _unused(platform: LocalPlatform, *, baking: bool, everything: bool, wanted: Collection[str]) -> Unused:
     store = platform.store
     machines = platform.machines()
     stopped = [machine for machine in machines if _is_done(machine)]
     names = {machine.name for machine in stopped}
-    needed = {machine.image_id for machine in machines if machine.name not in names}
+    needed = {machine.image_id for machine in machines if machine.name not in names} | set(wanted)
     if not everything:
         needed |= set(store.tags().values())
     images = [] if baking else [image for image in store.image_ids() if image not in needed]
@@ -90,7 +90,9 @@ def _unused_checkpoints(store: Store, images: Iterable[str]) -> list[str]:
     return [key for key in store.checkpoint_keys() if key not in needed]
 
 
-def prune(platform: LocalPlatform, what: Unused, *, everything: bool = False) -> int:
+def prune(
+    platform: LocalPlatform, what: Unused, *, everything: bool = False, wanted: Collection[str] = ()
+) -> int:
     """Remove what `unused` found and nothing has begun to use since; return how many bytes that freed."""
     store = platform.store
     before = _free(store)
@@ -100,16 +102,16 @@ def prune(platform: LocalPlatform, what: Unused, *, everything: bool = False) ->
             platform.destroy(name)
     with _between_bakes(store) as free:
         if free:
-            _remove(platform, what, everything=everything)
+            _remove(platform, what, everything=everything, wanted=wanted)
     # btrfs gives the space of deleted subvolumes back later; wait for that, to tell the truth.
     process.run(["btrfs", "subvolume", "sync", store.data], check=False)
     process.run(["btrfs", "filesystem", "sync", store.data], check=False)
     return max(0, _free(store) - before)
 
 
-def _remove(platform: LocalPlatform, what: Unused, *, everything: bool) -> None:
+def _remove(platform: LocalPlatform, what: Unused, *, everything: bool, wanted: Collection[str]) -> None:
     store = platform.store
-    still = _unused(platform, baking=False, everything=everything)
+    still = _unused(platform, baking=False, everything=everything, wanted=wanted)
     for image in set(what.images) & set(still.images):
         store.remove_image(image)
     for key in set(what.checkpoints) & set(still.checkpoints):

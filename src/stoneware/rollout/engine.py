@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from stoneware.compose.model import FailureAction
-from stoneware.errors import StonewareError
+from stoneware.errors import HostError, StonewareError
 from stoneware.rollout.fleet import Clock, Control, Fleet
 from stoneware.rollout.gatekeeper import ALL_READY, Answer, Gatekeeper
 from stoneware.rollout.journal import Event, Journal
@@ -235,7 +235,9 @@ class Engine:
         try:
             self.fleet.change(entries)
         except PlanRefused as refused:
-            self._record("paused", reason=f"{refused.brief}: {refused.details}")
+            self._record("paused", reason=f"{refused.brief}: {'; '.join(refused.violations)}")
+        except HostError:
+            raise  # this computer's fault, not the release's: whoever resumes tries it again
         except StonewareError as error:
             self._fail(names, f"it could not be made: {error.brief}")
         else:

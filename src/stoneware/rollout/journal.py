@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stoneware.cluster.directory import ClusterDirectory
 from stoneware.errors import HostError
 
 VERSION = 1
+JOURNAL_FILE = "rollouts.jsonl"
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,11 @@ def _whole_lines(descriptor: int) -> int:
             return start + found + 1
         position = start
     return 0
+
+
+def journal_of(directory: ClusterDirectory) -> Journal:
+    """Return the journal of a cluster's rollouts."""
+    return Journal(directory.path / JOURNAL_FILE)
 
 
 def rollout_ids(events: Sequence[Event]) -> list[str]:

@@ -183,7 +183,8 @@ class _Work:
             version = version_of(self.present.labels(wanted.image_id) or {})
             if is_below(version, floor):
                 what = f"version {version}" if version else "an image without a version"
-                yield f"{name} would get {what}, and {wanted.service} was finalized: {floor} is the lowest now"
+                lowest = f"{wanted.service} was finalized: {floor} is the lowest now"
+                yield f"{name} would get {what}, and {lowest}"
 
     def _disks(self, wanted: DesiredMachine, machine: Machine | None) -> Iterator[str]:
         """Yield what would become of disks: a rollout neither makes one nor leaves one behind."""

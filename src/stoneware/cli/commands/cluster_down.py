@@ -43,6 +43,7 @@ def down(
     """
     from stoneware.cluster.down import DownOptions
     from stoneware.cluster.down import down as take_down
+    from stoneware.rollout.lock import check_unlocked
     from stoneware.ui.cluster import make_cluster_display
 
     found = clusters.source(file, project_name, env_file, project_directory)
@@ -52,7 +53,12 @@ def down(
     wanted = DownOptions(volumes, timeout, lock_timeout, verbose)
     with make_cluster_display(progress, sys.stderr) as display:
         result = take_down(
-            name, site, wanted, reporter=display, confirm=lambda doomed: _confirm(doomed, yes=yes)
+            name,
+            site,
+            wanted,
+            reporter=display,
+            confirm=lambda doomed: _confirm(doomed, yes=yes),
+            guard=check_unlocked,
         )
     if json_output:
         print_json({**vars(result), "seconds": round(result.seconds, 3)})

@@ -54,6 +54,7 @@ def up(
     """
     from stoneware.cluster.up import UpOptions
     from stoneware.cluster.up import up as bring_up
+    from stoneware.rollout.lock import check_unlocked
     from stoneware.ui.cluster import make_cluster_display
 
     found = clusters.source(file, project_name, env_file, project_directory)
@@ -70,6 +71,7 @@ def up(
             bakes=lambda: make_display(progress, sys.stderr),
             environment=os.environ,
             confirm=lambda plan: _confirm(plan, yes=yes),
+            guard=check_unlocked,
         )
     _finish(result, json_output=json_output, quiet=progress is Style.QUIET)
 

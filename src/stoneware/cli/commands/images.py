@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stoneware.cli import listing, options
+from stoneware.cli import clusters, listing, options
 from stoneware.cli.context import open_platform, open_store
 from stoneware.cli.output import print_json, print_line, print_table, say
 from stoneware.errors import InputError
@@ -96,12 +96,14 @@ def rmi(
 ) -> None:
     """Remove tags, and images that have no tag left.
 
-    An image that a machine was booted from is kept until that machine is removed.
+    An image that a machine was booted from is kept until that machine is removed; so is one that a
+    cluster is made from, or that its rollout or rollback needs.
     """
     from stoneware.image.references import parse_reference, resolve_image, tags_of
 
     store = open_store()
     used = {machine.image_id: machine.name for machine in open_platform(store).machines()}
+    wanted = clusters.wanted_images(store)
     for image in images:
         tags = store.tags()
         try:
@@ -123,6 +125,11 @@ def rmi(
             raise InputError(
                 f"the image {image} is used by the machine {used[image_id]}",
                 resolution=f"stoneware rm -f {used[image_id]}",
+            )
+        if set(own) <= set(doomed) and image_id in wanted:
+            raise InputError(
+                f"the image {image} is needed: {wanted[image_id]}",
+                resolution="stoneware down    # of that cluster, or another rollout of it; then rmi again",
             )
         for ref in doomed:
             store.remove_tag(ref)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stoneware.cli import options
+from stoneware.cli import clusters, options
 from stoneware.cli.context import open_platform, open_store
 from stoneware.cli.output import print_json, print_table, say
 from stoneware.image.references import short_id, tags_of
@@ -30,20 +30,22 @@ def prune(
     """Remove what nothing uses any more.
 
     That is what interrupted commands left behind, stopped machines, images without a tag, checkpoints that
-    are no step of an image, and the caches of RUN. Volumes are kept: see `volume prune`.
+    are no step of an image, and the caches of RUN. Volumes are kept: see `volume prune`; so are images
+    that a cluster is made from, or that its rollout or rollback needs.
     """
     from stoneware.local import prune as engine
 
     store = open_store()
     platform = open_platform(store)
-    found = engine.unused(platform, everything=every)
+    wanted = clusters.wanted_images(store)
+    found = engine.unused(platform, everything=every, wanted=wanted)
     if not json_output and not found.empty:
         print_table(("KIND", "ID", "NAMES"), list(_rows(found, store)))
     if found.empty:
         say("there is nothing to remove")
     elif not plan and not force:
         typer.confirm("Remove all of this?", abort=True, err=True)
-    freed = None if plan or found.empty else engine.prune(platform, found, everything=every)
+    freed = None if plan or found.empty else engine.prune(platform, found, everything=every, wanted=wanted)
     if json_output:
         print_json({**vars(found), "freed_bytes": freed})
     elif freed is not None:

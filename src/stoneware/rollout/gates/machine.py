@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from stoneware.platform import Health, Phase
-from stoneware.rollout.model import MachineView
+from stoneware.rollout.model import How, MachineView
 from stoneware.rollout.verdicts import READY, GateContext, Verdict, stop, wait
 
 
@@ -30,6 +30,12 @@ class MachineGate:
             return stop("the machine is gone")
         if view.phase in (Phase.FAILED, Phase.STOPPED, Phase.STOPPING):
             return stop(f"the machine {_condition(view)}")
+        if (
+            context.change.how is How.RELOAD
+            and view.phase is Phase.RUNNING
+            and view.release != context.target
+        ):
+            return wait("the machine has not taken its new configuration on yet")
         if view.phase is Phase.RUNNING and view.release not in (None, context.target):
             return stop(f"it runs {view.release} instead of {context.target}")
         if view.well and view.release == context.target:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from stoneware.durations import parse_duration
-from stoneware.errors import MachineError
+from stoneware.errors import InputError, MachineError
 from stoneware.rollout.verdicts import READY, GateContext, Verdict, stop, wait
 
 MAX_LAG = 16 * 1024 * 1024  # bytes: one WAL segment
@@ -18,6 +19,13 @@ _QUERY = """SELECT pg_is_in_recovery(),
   (SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming')"""
 _PSQL = ("psql", "--no-psqlrc", "--tuples-only", "--no-align", "--quiet", "--dbname=postgres", "--command")
 _LIMIT = 10.0  # seconds for a question
+_SETTINGS: Mapping[str, tuple[type, ...]] = {
+    "services": (list,),
+    "max_lag": (int,),
+    "user": (str,),
+    "timeout": (str, int, float),
+    "switchover": (str, list),
+}
 
 
 @dataclass(frozen=True)
@@ -132,3 +140,19 @@ def _behind(name: str, servers: Mapping[str, Server], primary: str, context: Gat
     if lag > int(context.settings.get("max_lag", MAX_LAG)):
         return wait(f"{name} is {lag} bytes behind {primary}", progress=-float(lag))
     return None
+
+
+def settings_of(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the settings of `- postgres: {…}`, checked. Raises InputError."""
+    unknown = sorted(set(document) - set(_SETTINGS))
+    if unknown:
+        raise InputError(
+            f"the postgres gate has no setting {unknown[0]!r}", details=f"It has: {', '.join(_SETTINGS)}."
+        )
+    for name, value in document.items():
+        if not isinstance(value, _SETTINGS[name]) or isinstance(value, bool):
+            raise InputError(f"the postgres gate's {name} cannot be {value!r}")
+    if "timeout" in document:
+        seconds = parse_duration(str(document["timeout"]), "the postgres gate's timeout")
+        return {**document, "timeout": seconds}
+    return document

@@ -1,0 +1,103 @@
+"""rollback: return a cluster to the release it had."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stoneware.cli import clusters, options, rollouts
+from stoneware.cli.output import print_json, say
+from stoneware.errors import InputError
+from stoneware.ui.progress import Style
+
+if TYPE_CHECKING:
+    from stoneware.rollout.planner import Planned
+
+
+def rollback(
+    release: Annotated[
+        str,
+        typer.Argument(metavar="RELEASE", help="A rollout, such as r2: how the cluster was after it."),
+    ] = "",
+    file: clusters.Files = None,
+    project_name: clusters.Project = "",
+    *,
+    plan: Annotated[bool, typer.Option("--plan", help="Say what would be done; do nothing.")] = False,
+    lock_timeout: clusters.LockTimeout = 0.0,
+    progress: Annotated[Style, typer.Option("--progress", help="How to show what is done.")] = Style.AUTO,
+    verbose: clusters.Verbose = False,
+    json_output: options.Json = False,
+) -> None:
+    """Return a cluster to the release it had: image and config, machine by machine, with their disks.
+
+    A rollout that has not ended is returned; otherwise all becomes what it was before the last one, or
+    what it was after RELEASE. It is refused below a point of no return that was finalized.
+    """
+    from stoneware.rollout.prepare import prepare_return, unfinished
+    from stoneware.rollout.session import latest, require_cluster
+    from stoneware.ui.rollout import make_rollout_display
+
+    name = clusters.name_of(clusters.source(file, project_name, None, None))
+    site = rollouts.open_site()
+    require_cluster(site.directory(name))
+    going = latest(site.directory(name))
+    if plan or (release and unfinished(going)):
+        if going is not None and unfinished(going):
+            raise _unfinished(name, going.id)
+        _show(prepare_return(site, name, release), json_output=json_output)
+        return
+    with (
+        make_rollout_display(progress, sys.stderr) as display,
+        rollouts.session_of(
+            site, name, "stoneware rollback", display, yes=True, verbose=verbose, lock_timeout=lock_timeout
+        ) as session,
+    ):
+
+        def plan_now() -> Planned:
+            made = prepare_return(site, name, release)
+            if not made.nothing and not made.blocked:
+                display.planned(made, len(made.plan.changes))
+            return made
+
+        returns = unfinished(going)
+        state = session.roll_back() if returns else session.begin(plan_now, kind="rollback")
+    if state is None:
+        say(_nothing(name, asked=returns))
+        return
+    rollouts.finish(
+        state,
+        site,
+        name,
+        json_output=json_output,
+        quiet=rollouts.quiet(progress),
+        returning=returns,
+    )
+
+
+def _nothing(cluster: str, *, asked: bool) -> str:
+    if asked:
+        return "asked the driver of the rollout to return what it has changed: stoneware rollout status"
+    return f"nothing to do: the cluster {cluster} is as it was then"
+
+
+def _unfinished(cluster: str, rollout: str) -> InputError:
+    return InputError(
+        f"the rollout {rollout} of the cluster {cluster} has not ended: only it can be returned now",
+        resolution="stoneware rollback    # returns what it has changed",
+    )
+
+
+def _show(planned: Planned, *, json_output: bool) -> None:
+    from stoneware.rollout.documents import planned_document
+    from stoneware.rollout.session import RolloutBlocked
+    from stoneware.ui.rollout import plan_summary, plan_text
+
+    if json_output:
+        print_json(planned_document(planned))
+    else:
+        sys.stdout.write(plan_text(planned))
+        say(plan_summary(planned, len(planned.plan.changes)))
+    if planned.blocked:
+        raise RolloutBlocked(planned.plan.cluster, planned.blocked)

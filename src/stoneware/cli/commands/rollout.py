@@ -1,0 +1,319 @@
+"""rollout: replace a running cluster machine by machine; and what there is to ask and tell of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stoneware.cli import clusters, options, rollouts
+from stoneware.cli.coerce import QuickCommand, QuickGroup
+from stoneware.cli.output import print_json, print_line, say
+from stoneware.errors import InputError
+from stoneware.ui.progress import Style, make_display
+
+if TYPE_CHECKING:
+    from stoneware.cluster.site import Site
+    from stoneware.rollout.history import RolloutHistory
+    from stoneware.rollout.planner import Planned
+
+app = typer.Typer(
+    cls=QuickGroup,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Progress = Annotated[Style, typer.Option("--progress", help="How to show what is done.")]
+PlanOnly = Annotated[bool, typer.Option("--plan", help="Say what would be done; do nothing.")]
+
+
+@app.callback(invoke_without_command=True)
+def rollout(
+    context: typer.Context,
+    file: clusters.Files = None,
+    project_name: clusters.Project = "",
+    env_file: clusters.ValueFiles = None,
+    project_directory: clusters.Directory = None,
+    *,
+    plan: PlanOnly = False,
+    detailed_exitcode: Annotated[
+        bool,
+        typer.Option("--detailed-exitcode", "--exit-code", help="With --plan: exit with 5 for changes."),
+    ] = False,
+    canary: Annotated[
+        list[str] | None,
+        typer.Option("--canary", metavar="MACHINE", help="Begin with this machine, then hold. Repeatable."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Go on after the canary without asking.")] = False,
+    build: Annotated[
+        bool,
+        typer.Option("--build/--no-build", help="Bake images whose Machinefile or files changed, or do not."),
+    ] = True,
+    lock_timeout: clusters.LockTimeout = 0.0,
+    progress: Progress = Style.AUTO,
+    verbose: clusters.Verbose = False,
+    json_output: options.Json = False,
+) -> None:
+    """Replace the machines of a running cluster, one by one, by what machines.yaml says; disks are kept.
+
+    Before a machine goes down, and until it is back, the gates of its service are asked. Where one fails,
+    deploy.update_config says what happens: with failure_action rollback everything returns to what it
+    was, and the exit code is 4. A rollout that is paused or was killed goes on with `rollout resume`.
+    """
+    found = clusters.source(file, project_name, env_file, project_directory)
+    context.obj = found
+    if context.invoked_subcommand is not None:
+        return
+    from stoneware.rollout.prepare import foresee, prepare
+    from stoneware.ui.rollout import make_rollout_display
+
+    cluster = clusters.load(found)
+    for warning in cluster.warnings:
+        say(f"warning: {warning}")
+    site = rollouts.open_site()
+    count = len(cluster.machines)
+    if plan:
+        planned = foresee(cluster, site, os.environ, canary=canary or ())
+        _show_plan(planned, count, json_output=json_output, detailed=detailed_exitcode)
+        return
+
+    with (
+        make_rollout_display(progress, sys.stderr) as display,
+        rollouts.session_of(
+            site,
+            cluster.name,
+            "stoneware rollout",
+            display,
+            yes=yes,
+            verbose=verbose,
+            lock_timeout=lock_timeout,
+        ) as session,
+    ):
+
+        def plan_now() -> Planned:
+            made = prepare(
+                cluster,
+                site,
+                os.environ,
+                canary=canary or (),
+                bakes=(lambda: make_display(progress, sys.stderr)) if build else None,
+                verbose=verbose,
+            )
+            if not made.nothing and not made.blocked:
+                display.planned(made, count)
+            return made
+
+        state = session.begin(plan_now)
+    if state is None:
+        if json_output:
+            print_json({"schema": 1, "cluster": cluster.name, "rollout": None, "driver": None})
+        say(f"nothing to do: {count} machine{'' if count == 1 else 's'} as declared")
+        return
+    rollouts.finish(state, site, cluster.name, json_output=json_output, quiet=rollouts.quiet(progress))
+
+
+def _show_plan(planned: Planned, machines: int, *, json_output: bool, detailed: bool) -> None:
+    from stoneware.rollout.documents import planned_document
+    from stoneware.rollout.session import RolloutBlocked
+    from stoneware.ui.rollout import plan_summary, plan_text
+
+    if json_output:
+        print_json(planned_document(planned))
+    else:
+        sys.stdout.write(plan_text(planned))
+        say(plan_summary(planned, machines))
+        for note in planned.notes:
+            say(note)
+    if planned.blocked:
+        raise RolloutBlocked(planned.plan.cluster, planned.blocked)
+    if detailed and not planned.nothing:
+        raise typer.Exit(rollouts.DIFFERENT)
+
+
+def _named(
+    context: typer.Context, files: list[Path] | None, project: str, directory: Path | None = None
+) -> str:
+    """Return the name of the cluster that is meant: by the flags here, or by those before the subcommand."""
+    own = clusters.source(files, project, None, directory)
+    given: clusters.Source = context.obj or own
+    return clusters.name_of(own if files or project or directory else given)
+
+
+def _row(site: Site, cluster: str, rollout_id: str = "") -> RolloutHistory:
+    """Return a rollout of a cluster, the last one unless it is named. Raises InputError."""
+    from stoneware.rollout.history import history
+    from stoneware.rollout.journal import journal_of
+
+    rows = history(journal_of(site.directory(cluster)).read(), time.time())
+    wanted = rollout_id if rollout_id.startswith("r") else f"r{rollout_id}"
+    found = [row for row in rows if not rollout_id or row.id == wanted]
+    if not found:
+        which = f" {rollout_id!r}" if rollout_id else ""
+        raise InputError(
+            f"the cluster {cluster} had no rollout{which}",
+            details=f"It had: {', '.join(row.id for row in rows)}." if rows else "",
+            resolution="stoneware rollout --plan    # shows what one would do",
+        )
+    return found[-1]
+
+
+@app.command(cls=QuickCommand, name="status")
+def status(
+    context: typer.Context,
+    file: clusters.Files = None,
+    project_name: clusters.Project = "",
+    json_output: options.Json = False,
+) -> None:
+    """Show how the last rollout is, machine by machine, and what it waits for."""
+    from stoneware.rollout.documents import status_document
+    from stoneware.rollout.lock import read_lock
+    from stoneware.ui.rollout import status_text
+
+    name = _named(context, file, project_name)
+    site = rollouts.open_site()
+    row, lock = _row(site, name), read_lock(site.directory(name))
+    if json_output:
+        print_json(status_document(name, row, lock))
+    else:
+        sys.stdout.write(status_text(row, lock))
+
+
+@app.command(cls=QuickCommand, name="history")
+def history(
+    context: typer.Context,
+    file: clusters.Files = None,
+    project_name: clusters.Project = "",
+    json_output: options.Json = False,
+) -> None:
+    """List all rollouts of a cluster: who, when, to what, how long, how it ended."""
+    from stoneware.rollout.documents import history_document
+    from stoneware.rollout.history import history as rows_of
+    from stoneware.rollout.journal import journal_of
+    from stoneware.ui.rollout import history_text
+
+    name = _named(context, file, project_name)
+    site = rollouts.open_site()
+    rows = rows_of(journal_of(site.directory(name)).read(), time.time())
+    if json_output:
+        print_json(history_document(name, rows))
+    elif rows:
+        sys.stdout.write(history_text(rows))
+    else:
+        say(f"the cluster {name} had no rollout yet")
+
+
+@app.command(cls=QuickCommand, name="pause")
+def pause(
+    context: typer.Context,
+    file: clusters.Files = None,
+    project_name: clusters.Project = "",
+) -> None:
+    """Pause the rollout after the machines it is at; `resume` goes on."""
+    _ask(context, file, project_name, "pause")
+
+
+@app.command(cls=QuickCommand, name="abort")
+def abort(
+    context: typer.Context,
+    file: clusters.Files = None,
+    project_name: clusters.Project = "",
+) -> None:
+    """End the rollout after the machines it is at, and leave all machines as they are."""
+    _ask(context, file, project_name, "abort")
+
+
+def _ask(context: typer.Context, files: list[Path] | None, project: str, what: str) -> None:
+    from stoneware.ui.rollout import make_rollout_display
+
+    name = _named(context, files, project)
+    site = rollouts.open_site()
+    display = make_rollout_display(Style.QUIET, sys.stderr)
+    with rollouts.session_of(site, name, f"stoneware rollout {what}", display) as session:
+        say(session.pause() if what == "pause" else session.abort())
+
+
+@app.command(cls=QuickCommand, name="resume")
+def resume(
+    context: typer.Context,
+    file: clusters.Files = None,
+    project_name: clusters.Project = "",
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Go on after the canary without asking.")] = False,
+    lock_timeout: clusters.LockTimeout = 0.0,
+    progress: Progress = Style.AUTO,
+    verbose: clusters.Verbose = False,
+    json_output: options.Json = False,
+) -> None:
+    """Go on with a rollout that is paused, holds after its canary, or whose driver was killed.
+
+    Machines that failed are tried once more. Nothing needs to be said: the journal has all of it.
+    """
+    from stoneware.ui.rollout import make_rollout_display
+
+    name = _named(context, file, project_name)
+    site = rollouts.open_site()
+    with (
+        make_rollout_display(progress, sys.stderr) as display,
+        rollouts.session_of(
+            site,
+            name,
+            "stoneware rollout resume",
+            display,
+            yes=yes,
+            verbose=verbose,
+            lock_timeout=lock_timeout,
+        ) as session,
+    ):
+        state = session.resume()
+    rollouts.finish(state, site, name, json_output=json_output, quiet=rollouts.quiet(progress))
+
+
+@app.command(cls=QuickCommand, name="finalize")
+def finalize(
+    context: typer.Context,
+    file: clusters.Files = None,
+    project_name: clusters.Project = "",
+    *,
+    now: Annotated[bool, typer.Option("--now", help="Do not wait for x-stoneware.finalize_after.")] = False,
+    plan: PlanOnly = False,
+    yes: clusters.Yes = False,
+    lock_timeout: clusters.LockTimeout = 0.0,
+    json_output: options.Json = False,
+) -> None:
+    """Pass the point of no return: run the images' LABEL stoneware.finalize, once, in one machine.
+
+    Only after the last rollout was completed and while every machine is well. From then on no machine
+    goes back below the images' LABEL stoneware.rollback-floor.
+    """
+    from stoneware.rollout.finalize import finalize as pass_point
+    from stoneware.rollout.finalize import foresee_finalize
+
+    name = _named(context, file, project_name)
+    site = rollouts.open_site()
+    foreseen = foresee_finalize(site, name)
+    left = foreseen.open
+    if plan:
+        if json_output:
+            print_json([dict(vars(step)) | {"done": step.done is not None} for step in foreseen.steps])
+        for step in () if json_output else foreseen.steps:
+            state = "finalized already" if step.done else f"to run in {step.machine}: {step.command or '-'}"
+            print_line(f"{step.service} {step.version or step.image} floor {step.floor or '-'}: {state}")
+        return
+    if left and not yes and sys.stdin.isatty():
+        floors = ", ".join(f"{step.service} below {step.floor}" for step in left if step.floor)
+        typer.confirm(
+            f"Finalize? There is no way back{f' for {floors}' if floors else ''}.", abort=True, err=True
+        )
+    done = pass_point(site, name, now=now, lock_timeout=lock_timeout)
+    if json_output:
+        print_json([dict(vars(item)) for item in done])
+    for item in done:
+        floor = f"; the lowest version is {item.floor} now" if item.floor else ""
+        say(f"{item.service} is finalized{floor}")
+    if not done:
+        say("there is nothing to finalize")

@@ -1,0 +1,134 @@
+"""What the commands for rollouts share: the session they act in, what they say in the end, exit codes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+from stoneware.cli import clusters
+from stoneware.cli.context import open_platform, open_store
+from stoneware.cli.output import print_json, say
+from stoneware.ui.progress import Style
+
+if TYPE_CHECKING:
+    from stoneware.cluster.site import Site
+    from stoneware.rollout.session import Session
+    from stoneware.rollout.state import RolloutState
+    from stoneware.ui.rollout import RolloutDisplay
+
+FAILED = 1
+ROLLED_BACK = 4
+DIFFERENT = 5
+INTERRUPTED = 130
+
+
+def open_site() -> Site:
+    """Return the place where clusters are."""
+    store = open_store()
+    return clusters.make_site(store, open_platform(store))
+
+
+@contextmanager
+def session_of(
+    site: Site,
+    cluster: str,
+    command: str,
+    display: RolloutDisplay,
+    *,
+    yes: bool = False,
+    verbose: bool = False,
+    lock_timeout: float = 0.0,
+) -> Iterator[Session]:
+    """Give the session of one command; an interrupt is told with what to type next."""
+    from stoneware.rollout.session import Session
+
+    def ask(machines: Sequence[str]) -> bool:
+        if yes:
+            return True
+        if not sys.stdin.isatty():
+            return False
+        with display.aside():
+            return typer.confirm(f"{', '.join(machines)}: well. Go on with the others?", err=True)
+
+    try:
+        yield Session(
+            site,
+            cluster,
+            command,
+            display,
+            reporter=display,
+            ask=ask,
+            notice=say,
+            verbose=verbose,
+            lock_timeout=lock_timeout,
+        )
+    except (KeyboardInterrupt, typer.Abort):
+        say("interrupted: `stoneware rollout resume` goes on, `stoneware rollback` returns what was changed")
+        raise
+
+
+def finish(
+    state: RolloutState, site: Site, cluster: str, *, json_output: bool, quiet: bool, returning: bool = False
+) -> None:
+    """Say how a rollout has ended, and exit with the code for it. `returning`: going back was asked for."""
+    if json_output:
+        show_document(site, cluster, state.id)
+    if not quiet:
+        for line in _words(state):
+            say(line)
+    code = _code(state, returning=returning)
+    if code:
+        raise typer.Exit(code)
+
+
+def show_document(site: Site, cluster: str, rollout: str) -> None:
+    """Print a rollout as JSON."""
+    import time
+
+    from stoneware.rollout.documents import status_document
+    from stoneware.rollout.history import history
+    from stoneware.rollout.journal import journal_of
+    from stoneware.rollout.lock import read_lock
+
+    directory = site.directory(cluster)
+    rows = [row for row in history(journal_of(directory).read(), time.time()) if row.id == rollout]
+    print_json(status_document(cluster, rows[0] if rows else None, read_lock(directory)))
+
+
+def _code(state: RolloutState, *, returning: bool) -> int:
+    if state.outcome is not None:
+        codes = {"completed": 0, "rolled back": 0 if returning else ROLLED_BACK}
+        return codes.get(str(state.outcome), FAILED)
+    return INTERRUPTED if state.reason == "interrupted" else FAILED
+
+
+def _words(state: RolloutState) -> list[str]:
+    from stoneware.rollout.state import Mode, Outcome
+    from stoneware.ui.text import duration
+
+    count = len(state.finished)
+    machines = f"{count} machine{'' if count == 1 else 's'}"
+    last = max((item.since for item in state.machines.values()), default=state.started)
+    if state.outcome is Outcome.COMPLETED:
+        kept = f"; failed: {', '.join(state.failures)}" if state.failures else ""
+        return [f"{state.id}: completed, {machines}, {duration(last - state.started)}{kept}"]
+    if state.outcome is not None:
+        return [f"{state.id}: {state.outcome}{f': {state.reason}' if state.reason else ''}"]
+    if state.mode is Mode.HOLDING:
+        return [
+            f"{state.id}: holds after the canary {', '.join(state.plan.canary)}",
+            "stoneware rollout resume    # goes on with the others; `stoneware rollback` returns the canary",
+        ]
+    return [
+        f"{state.id}: paused: {state.reason}",
+        "stoneware rollout resume    # goes on; `stoneware rollback` returns what was changed",
+    ]
+
+
+def quiet(style: Style) -> bool:
+    """Say whether nothing is to be said."""
+    return style is Style.QUIET

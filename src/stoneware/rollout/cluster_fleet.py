@@ -1,0 +1,252 @@
+"""The fleet of a real cluster: the platform's machines, and Terraform over the cluster's directory."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Any
+
+from stoneware.cluster import events
+from stoneware.cluster.apply import ClusterTerraform
+from stoneware.cluster.directory import VARIABLES_FILE
+from stoneware.cluster.model import LABEL_CLUSTER, LABEL_MACHINE, LABEL_SERVICE, LABEL_SLOT, Release
+from stoneware.cluster.observe import observe
+from stoneware.cluster.plan import address
+from stoneware.cluster.site import Site
+from stoneware.errors import HostError, InputError, MachineError, StonewareError
+from stoneware.files import write_json
+from stoneware.platform import Machine, Phase, Platform
+from stoneware.provider.machine_state import runs
+from stoneware.rollout.model import MachineView
+from stoneware.rollout.verdicts import CommandOutcome
+from stoneware.terraform.guard import PlanRefused
+from stoneware.terraform.runner import managed_addresses
+
+STATUS = "stoneware/status"  # the guest attribute in which a machine says what it runs
+_AT_ONCE = 20  # machines that are stopped at the same time
+_TEND = 1.0  # seconds between two looks after what machines depend on
+_NOT_RUN = 126
+
+Entries = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass
+class ClusterFleet:
+    """The machines of one cluster; in a `with` block, so that Terraform's worker ends.
+
+    Whoever uses it holds the cluster's lock. `reporter` gets what Terraform says where `verbose` is set.
+    """
+
+    site: Site
+    cluster: str
+    reporter: events.Reporter = field(default_factory=events.Silent)
+    verbose: bool = False
+    _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    _terraform: ClusterTerraform | None = None
+    _tended: float = 0.0
+    _checked: tuple[tuple[int, int], Mapping[str, bool]] = ((0, 0), field(default_factory=dict))
+
+    def __enter__(self) -> ClusterFleet:
+        return self
+
+    def __exit__(self, *details: Any) -> None:
+        self._terraform = None
+        self._stack.close()
+
+    @property
+    def _platform(self) -> Platform:
+        return self.site.platform
+
+    # -- looking -------------------------------------------------------------------------------------------
+
+    def observe(self) -> Mapping[str, MachineView]:
+        """Return all machines of the cluster by short name, as they say themselves what they run."""
+        self._tend()
+        checked = self._health_checks()
+        views = {}
+        for machine in self._platform.machines():
+            labels = machine.spec.labels
+            if labels.get(LABEL_CLUSTER) == self.cluster:
+                name = labels.get(LABEL_MACHINE) or machine.name
+                views[name] = self._view(name, machine, checked=checked.get(name, False))
+        return views
+
+    def _view(self, name: str, machine: Machine, *, checked: bool) -> MachineView:
+        slot = machine.spec.labels.get(LABEL_SLOT, "")
+        return MachineView(
+            name=name,
+            service=machine.spec.labels.get(LABEL_SERVICE, ""),
+            slot=int(slot) if slot.isdecimal() else 0,
+            id=machine.id,
+            phase=machine.phase,
+            health=machine.health,
+            release=self._release(machine),
+            checked=checked,
+            error=" ".join(machine.error.split()),
+            ip=machine.ip,
+            ports=machine.ports,
+        )
+
+    def _release(self, machine: Machine) -> Release | None:
+        """Return what a machine reports to run; of one that runs and says nothing, what it was given."""
+        if machine.phase is not Phase.RUNNING:
+            return None
+        try:
+            said = json.loads(self._platform.guest_attributes(machine.name).get(STATUS, "{}"))
+        except (ValueError, InputError):  # garbage, or it was removed between two looks
+            said = {}
+        said = said if isinstance(said, dict) else {}
+        image, config = str(said.get("image") or ""), str(said.get("config") or "")
+        return Release(image or machine.image_id, config or machine.config_digest)
+
+    def _health_checks(self) -> Mapping[str, bool]:
+        """Return which machines have a health check, by the variables of the last apply."""
+        path = self.site.directory(self.cluster).variables_path
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            return {}
+        stamp = (status.st_ino, status.st_mtime_ns)
+        if self._checked[0] != stamp:
+            entries = self._variables()["machines"]
+            self._checked = (stamp, {name: bool(entry.get("checked")) for name, entry in entries.items()})
+        return self._checked[1]
+
+    def _tend(self) -> None:
+        now = time.monotonic()
+        if now - self._tended >= _TEND:
+            self._tended = now
+            self._platform.tend()
+
+    def execute(self, machine: str, argv: Sequence[str], seconds: float) -> CommandOutcome:
+        """Run a command in a machine (short name); one that cannot be run has a code as a shell gives it."""
+        try:
+            code, output = self._platform.run(self._name_of(machine), argv, timeout=seconds)
+        except InputError as error:
+            return CommandOutcome(1, error.brief)
+        return CommandOutcome(code, output if code != 124 else f"{output}\nit took more than {seconds:g} s")
+
+    def _name_of(self, short: str) -> str:
+        found = observe(self._platform, self.cluster).machines.get(short)
+        if found is None:
+            raise InputError(f"there is no machine {short!r}")
+        return found.machine.name
+
+    # -- stopping ------------------------------------------------------------------------------------------
+
+    def stop(self, machines: Sequence[str]) -> None:
+        """Stop machines side by side, each within its own time; those that are down or missing are fine."""
+        there = observe(self._platform, self.cluster).machines
+        running = [there[name].machine for name in machines if name in there and runs(there[name].machine)]
+        if not running:
+            return
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            jobs = [pool.submit(self._stop_one, machine.name) for machine in running]
+            for job in self._tended_results(jobs):
+                job.result()
+
+    def _stop_one(self, name: str) -> None:
+        if self._platform.observe(name) is not None:
+            self._platform.stop(name)
+
+    def _tended_results(self, jobs: Sequence[Future[None]]) -> Iterator[Future[None]]:
+        """Yield jobs as they end; what machines depend on is looked after meanwhile."""
+        left = set(jobs)
+        while left:
+            ended, left = wait(left, timeout=_TEND, return_when="FIRST_COMPLETED")
+            yield from ended
+            self._tend()
+
+    # -- changing ------------------------------------------------------------------------------------------
+
+    def change(self, entries: Entries) -> None:
+        """Make machines as their entries say, by a plan of the whole configuration that the guard lets pass.
+
+        Machines that are down are made anew, whether Terraform sees a reason or not. Those of others that are
+        down, or gone, stay as they are. Raises PlanRefused with the variables as they were, MachineError
+        where a machine could not be made.
+        """
+        before = self._variables()
+        machines = {**before["machines"]}
+        machines.update({name: {**entry, "running": True} for name, entry in entries.items()})
+        declared = {**before, "machines": machines}
+        there = observe(self._platform, self.cluster, managed=self._managed())
+        terraform = self._open()
+        present = {**declared, "machines": _as_they_are(machines, entries, there.machines)}
+        terraform.configure(present)
+        try:
+            terraform.adopt(present, there)
+            again = [
+                address("machine", name)
+                for name in entries
+                if name in there.machines and not runs(there.machines[name].machine)
+            ]
+            allowed = {address("machine", name) for name in entries}
+            terraform.apply(allowed, again=again, strict=True)
+        except PlanRefused as refused:
+            self._write(before)
+            raise _told(refused) from refused
+        except StonewareError as error:
+            self._write(declared)
+            if error.exit_code == HostError.exit_code:  # it is not the machine's fault
+                raise HostError(error.brief, details=error.details, resolution=error.resolution) from error
+            raise MachineError(error.brief, details=error.details, resolution=error.resolution) from error
+        if present != declared:
+            self._write(declared)
+
+    def _managed(self) -> frozenset[str]:
+        return managed_addresses(self.site.directory(self.cluster).path)
+
+    def _open(self) -> ClusterTerraform:
+        if self._terraform is None:
+            made = ClusterTerraform(
+                self._platform,
+                self.site.directory(self.cluster),
+                self.reporter,
+                verbose=self.verbose,
+            )
+            self._terraform = self._stack.enter_context(made)
+        return self._terraform
+
+    def prepare(self) -> None:
+        """Start loading Terraform ahead of the first change."""
+        self._open()
+
+    def _variables(self) -> dict[str, Any]:
+        directory = self.site.directory(self.cluster)
+        resolution = "stoneware drift    # shows what differs; stoneware up writes the file anew"
+        try:
+            found = directory.variables()
+            if found is not None and isinstance(found["machines"], dict):
+                return found
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{directory.variables_path} cannot be read: {error}", resolution=resolution
+            ) from error
+        raise InputError(f"{directory.variables_path} is not there", resolution=resolution)
+
+    def _write(self, variables: Mapping[str, Any]) -> None:
+        write_json(self.site.directory(self.cluster).variables_path, dict(variables), mode=0o600)
+
+
+def _as_they_are(
+    machines: Entries, changed: Entries, there: Mapping[str, Any]
+) -> dict[str, Mapping[str, Any]]:
+    """Return the machines for one apply: others that are gone are left out, others that are down stay down.
+
+    A machine that somebody removed or killed meanwhile is the gates' business, not Terraform's.
+    """
+    return {
+        name: entry if name in changed else {**entry, "running": runs(there[name].machine)}
+        for name, entry in machines.items()
+        if name in changed or name in there
+    }
+
+
+def _told(refused: PlanRefused) -> PlanRefused:
+    hint = f"{VARIABLES_FILE} was edited by hand, or something was changed behind Terraform's back"
+    return PlanRefused((*refused.violations, hint))

@@ -1,0 +1,133 @@
+"""The mark of a rollout that has not ended: who began it, and whether its driver lives.
+
+The file stays until the rollout has ended, also after a failure. The cluster's flock, which ends with the
+process, is held by the driver besides.
+"""
+
+from __future__ import annotations
+
+import datetime
+import getpass
+import os
+import platform
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from stoneware.cluster.directory import ClusterDirectory
+from stoneware.errors import InputError
+from stoneware.files import read_json, write_json
+
+LOCK_FILE = "rollout.lock.json"
+
+
+@dataclass(frozen=True)
+class RolloutLock:
+    """Who drives, or drove, which rollout. `started` and `boot` tell the process from a later one."""
+
+    rollout: str
+    who: str
+    host: str
+    pid: int
+    since: str
+    started: int = 0
+    boot: str = ""
+
+    @property
+    def alive(self) -> bool:
+        """Say whether the driver lives; of one on another computer nobody knows, so it counts as living."""
+        if self.host != platform.node():
+            return True
+        return self.boot == _boot() and self.started == _started(self.pid) != 0
+
+    @property
+    def sentence(self) -> str:
+        """Say who, since when, from where, and whether the driver lives."""
+        state = "is at work" if self.alive else "is gone"
+        driver = f"the process {self.pid} on {self.host} that drives it {state}"
+        return f"taken up by {self.who} at {self.since}; {driver}"
+
+
+class RolloutUnfinished(InputError):
+    """A rollout has not ended, so nothing else may change the cluster."""
+
+    def __init__(self, cluster: str, lock: RolloutLock) -> None:
+        if lock.alive:
+            words = (
+                "stoneware rollout status    # shows how far it is\n"
+                "stoneware rollout pause     # stops it after the machine it is at; abort ends it there"
+            )
+        else:
+            words = (
+                "stoneware rollout resume    # goes on where it was\n"
+                "stoneware rollback          # returns what it has changed\n"
+                "stoneware rollout abort     # leaves the machines as they are"
+            )
+        super().__init__(
+            f"the rollout {lock.rollout} of the cluster {cluster} has not ended",
+            details=f"It was {lock.sentence}.",
+            resolution=words,
+        )
+        self.lock = lock
+
+
+def identity() -> tuple[str, str]:
+    """Return who runs this command, and on which computer."""
+    try:
+        who = os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):  # the user has no entry in the password file
+        who = str(os.getuid())
+    return who, platform.node()
+
+
+def lock_path(directory: ClusterDirectory) -> Path:
+    """Return where the mark of a cluster is."""
+    return directory.path / LOCK_FILE
+
+
+def read_lock(directory: ClusterDirectory) -> RolloutLock | None:
+    """Return the mark, or None where no rollout is under way. Raises InputError for a damaged one."""
+    path = lock_path(directory)
+    try:
+        found: dict[str, Any] | None = read_json(path)
+        return None if found is None else RolloutLock(**found)
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{path} cannot be read: {error}",
+            details="It says who rolls the cluster out.",
+            resolution=f"stoneware rollout history    # and once nothing is under way: rm {path}",
+        ) from error
+
+
+def write_lock(directory: ClusterDirectory, rollout: str) -> RolloutLock:
+    """Mark a rollout as driven by this process; the caller holds the cluster's lock."""
+    who, host = identity()
+    now = datetime.datetime.now().astimezone().replace(microsecond=0).isoformat(sep=" ")
+    lock = RolloutLock(rollout, who, host, os.getpid(), now, _started(os.getpid()), _boot())
+    write_json(lock_path(directory), asdict(lock))
+    return lock
+
+
+def remove_lock(directory: ClusterDirectory) -> None:
+    """Remove the mark: the rollout has ended."""
+    lock_path(directory).unlink(missing_ok=True)
+
+
+def check_unlocked(directory: ClusterDirectory) -> None:
+    """Raise RolloutUnfinished while a rollout has not ended: for `up`, `down`, and other rollouts."""
+    lock = read_lock(directory)
+    if lock is not None:
+        raise RolloutUnfinished(directory.name, lock)
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _started(pid: int) -> int:
+    """Return when a process began, in clock ticks since the boot; 0 where there is none, or a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return 0 if fields[0] in ("Z", "X") else int(fields[19])

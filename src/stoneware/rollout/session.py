@@ -1,0 +1,222 @@
+"""Rollouts from the first line of their journal to the last: begun, taken up again, returned, halted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+from stoneware.cluster import events
+from stoneware.cluster.directory import ClusterDirectory
+from stoneware.cluster.lock import ClusterBusy, cluster_lock
+from stoneware.cluster.site import Site
+from stoneware.errors import InputError
+from stoneware.rollout import registry
+from stoneware.rollout.cluster_fleet import ClusterFleet
+from stoneware.rollout.control import FileControl, put_request
+from stoneware.rollout.engine import Engine, Observer
+from stoneware.rollout.journal import Event, Journal, journal_of, rollout_ids
+from stoneware.rollout.lock import check_unlocked, identity, read_lock, remove_lock, write_lock
+from stoneware.rollout.planner import Planned
+from stoneware.rollout.state import Mode, Outcome, RolloutState, fold, plan_document
+
+
+class RolloutBlocked(InputError):
+    """A plan has what a rollout must not do; nothing was done. `sentences` say what."""
+
+    def __init__(self, cluster: str, sentences: Sequence[str]) -> None:
+        super().__init__(
+            f"the cluster {cluster} cannot be rolled out like this",
+            details="\n".join(sentences),
+            resolution="stoneware rollout --plan    # shows the whole plan",
+        )
+        self.sentences = tuple(sentences)
+
+
+class WallClock:
+    """This computer's time."""
+
+    def time(self) -> float:
+        """Return the seconds since the epoch."""
+        return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        time.sleep(max(seconds, 0.0))
+
+
+@dataclass(frozen=True)
+class Session:
+    """What one command does with the rollouts of one cluster. `lock_timeout` is in seconds.
+
+    `observer` shows a rollout, `reporter` what Terraform says with `verbose`; `ask` is asked whether to go on
+    after a canary, `notice` is told of what should be said aside.
+    """
+
+    site: Site
+    cluster: str
+    command: str
+    observer: Observer
+    reporter: events.Reporter = field(default_factory=events.Silent)
+    ask: Callable[[Sequence[str]], bool] = lambda _: False
+    notice: Callable[[str], None] = lambda _: None
+    verbose: bool = False
+    lock_timeout: float = 0.0
+
+    @property
+    def directory(self) -> ClusterDirectory:
+        """Where the cluster is kept."""
+        return self.site.directory(self.cluster)
+
+    # -- driving -------------------------------------------------------------------------------------------
+
+    def begin(self, prepare: Callable[[], Planned], *, kind: str = "rollout") -> RolloutState | None:
+        """Begin the rollout that `prepare` plans and drive it; None where there is nothing to do.
+
+        `prepare` is called while the cluster is locked. Raises RolloutUnfinished, RolloutBlocked.
+        """
+        require_cluster(self.directory)
+        with self._locked():
+            self._check_unlocked()
+            planned = prepare()
+            if planned.blocked:
+                raise RolloutBlocked(self.cluster, planned.blocked)
+            if planned.nothing:
+                return None
+            registry.gatekeeper(planned.plan.policies)  # before anything is written: they may be missing
+            journal = journal_of(self.directory)
+            rollout = f"r{len(rollout_ids(journal.read())) + 1}"
+            who, host = identity()
+            write_lock(self.directory, rollout)
+            fields = {
+                "kind": kind,
+                "who": who,
+                "host": host,
+                "command": self.command,
+                "plan": plan_document(planned.plan),
+            }
+            journal.append(Event(time.time(), rollout, "begin", fields))
+            return self._drive(journal, rollout)
+
+    def resume(self) -> RolloutState:
+        """Go on with the rollout that has not ended, whatever ended its driver."""
+        with self._locked():
+            state = self._require_unfinished("resume")
+            self._take_over(state)
+            return self._drive(journal_of(self.directory), state.id)
+
+    def roll_back(self) -> RolloutState | None:
+        """Return what the rollout that has not ended has changed; None: its living driver was asked to."""
+        try:
+            with self._locked():
+                state = self._require_unfinished("roll back")
+                self._take_over(state, back=True)
+                return self._drive(journal_of(self.directory), state.id)
+        except ClusterBusy:
+            self._ask_driver("rollback")
+            return None
+
+    def _take_over(self, state: RolloutState, *, back: bool = False) -> None:
+        who, host = identity()
+        journal = journal_of(self.directory)
+        write_lock(self.directory, state.id)
+        if state.mode is not Mode.RUNNING:
+            journal.append(Event(time.time(), state.id, "resumed", {"who": who, "host": host}))
+        else:
+            text = f"taken over by {who} on {host} from a driver that is gone"
+            journal.append(Event(time.time(), state.id, "note", {"text": text}))
+        if back and state.direction == "forward":
+            journal.append(Event(time.time(), state.id, "rollback", {"reason": f"asked for by {who}"}))
+
+    def _drive(self, journal: Journal, rollout: str) -> RolloutState:
+        state = fold(journal.of(rollout))
+        if state is None:
+            raise InputError(f"the journal {journal.path} has no rollout {rollout}")
+        control = FileControl(self.directory, rollout, self.ask, self.notice)
+        control.forget()
+        keeper = registry.gatekeeper(state.plan.policies)
+        with ClusterFleet(self.site, self.cluster, self.reporter, self.verbose) as fleet, control.signals():
+            fleet.prepare()
+            engine = Engine(state, fleet, journal, keeper, WallClock(), control, self.observer, fleet.execute)
+            state = engine.run()
+        control.forget()
+        if state.mode is Mode.ENDED:
+            remove_lock(self.directory)
+        return state
+
+    # -- asking --------------------------------------------------------------------------------------------
+
+    def pause(self) -> str:
+        """Pause a rollout after the machines it is at; return what came of it as a sentence."""
+        return self._halt("pause", "paused", {"reason": "asked for"})
+
+    def abort(self) -> str:
+        """End a rollout where it is; return what came of it as a sentence."""
+        return self._halt("abort", "ended", {"reason": "asked for", "outcome": str(Outcome.ABORTED)})
+
+    def _halt(self, request: str, name: str, fields: dict[str, str]) -> str:
+        try:
+            with self._locked():
+                state = self._require_unfinished(request)
+                if request == "pause" and state.mode is not Mode.RUNNING:
+                    return f"the rollout {state.id} is {state.mode} already"
+                journal_of(self.directory).append(Event(time.time(), state.id, name, fields))
+                if request == "abort":
+                    remove_lock(self.directory)
+                return self._halted(state, request)
+        except ClusterBusy:
+            return self._ask_driver(request)
+
+    def _halted(self, state: RolloutState, request: str) -> str:
+        left = f"; it was at {', '.join(state.batch)}" if state.batch else ""
+        return f"the rollout {state.id} is {'paused' if request == 'pause' else 'aborted'}{left}"
+
+    def _ask_driver(self, request: str) -> str:
+        lock = read_lock(self.directory)
+        if lock is None or not lock.alive:
+            raise InputError(
+                f"no rollout of the cluster {self.cluster} is under way, but something else changes it",
+                resolution="wait until it has ended, then: stoneware rollout status",
+            )
+        put_request(self.directory, lock.rollout, request, identity()[0])
+        return (
+            f"asked process {lock.pid} on {lock.host} to {request} {lock.rollout} after the machines it is at"
+        )
+
+    # -- what there is -------------------------------------------------------------------------------------
+
+    def _locked(self) -> AbstractContextManager[None]:
+        return cluster_lock(self.directory.lock_path, self.command, timeout=self.lock_timeout)
+
+    def _check_unlocked(self) -> None:
+        """Raise RolloutUnfinished; a mark of a rollout whose first line was never written is dropped."""
+        lock = read_lock(self.directory)
+        if lock is not None and not journal_of(self.directory).of(lock.rollout):
+            remove_lock(self.directory)
+        check_unlocked(self.directory)
+
+    def _require_unfinished(self, what: str) -> RolloutState:
+        require_cluster(self.directory)
+        state = latest(self.directory)
+        if state is None or state.mode is Mode.ENDED:
+            last = "" if state is None else f"The last one, {state.id}, is {state.outcome}."
+            raise InputError(
+                f"there is no rollout of the cluster {self.cluster} to {what}",
+                details=last,
+                resolution="stoneware rollout --plan    # shows what one would do",
+            )
+        return state
+
+
+def latest(directory: ClusterDirectory) -> RolloutState | None:
+    """Return the last rollout of a cluster, or None where there was none."""
+    found = journal_of(directory).read()
+    ids = rollout_ids(found)
+    return fold(event for event in found if event.rollout == ids[-1]) if ids else None
+
+
+def require_cluster(directory: ClusterDirectory) -> None:
+    """Raise InputError for a cluster that is not up."""
+    if not directory.exists():
+        raise InputError(f"the cluster {directory.name} is not up", resolution="stoneware up    # makes it")

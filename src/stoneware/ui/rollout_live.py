@@ -1,0 +1,152 @@
+"""The live view of a rollout: a row per machine with its stage, what it waits for, and a timer."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self, TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from stoneware.cluster import events as cluster_events
+from stoneware.rollout.gatekeeper import Answer
+from stoneware.rollout.journal import Event
+from stoneware.rollout.planner import Planned
+from stoneware.rollout.state import IN_BATCH, RolloutState, Stage
+from stoneware.ui.rollout import event_lines, plan_summary, plan_text, remark_lines, stage_words
+from stoneware.ui.text import duration
+
+_RESERVED = 3  # lines of the screen that rows must leave free
+_SCROLLED = ("failed", "rollback", "paused", "held")
+_MARKS = {"pending": "·", "done": "✓", "failed": "✗"}
+_STYLES = {"pending": "dim", "done": "", "failed": "bold red"}
+
+
+@dataclass
+class _Wait:
+    """What machines wait for: the gate's words, for how long, and when it is given up (seconds)."""
+
+    machines: tuple[str, ...]
+    words: str
+    elapsed: float
+    limit: float
+
+
+class RolloutLiveView:
+    """Rows that are redrawn ten times a second, from the first event on; remarks scroll by above them."""
+
+    def __init__(self, stream: TextIO, *, refresh: bool = True) -> None:
+        self._console = Console(file=stream, highlight=False)
+        self._state: RolloutState | None = None
+        self._began: dict[str, float] = {}
+        self._ended: dict[str, float] = {}
+        self._wait: _Wait | None = None
+        self._started = False
+        self._live = Live(
+            console=self._console,
+            get_renderable=self.render,
+            auto_refresh=refresh,
+            refresh_per_second=10,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def planned(self, planned: Planned, machines: int) -> None:
+        """Print the plan."""
+        for line in [*plan_text(planned).splitlines(), plan_summary(planned, machines)]:
+            self._console.print(Text(line))
+
+    def event(self, event: Event, state: RolloutState) -> None:
+        """Take an event into the rows; what went wrong is printed above them."""
+        self._state = state
+        if event.name != "gate":
+            self._wait = None
+        for name in event.fields.get("machines", ()):
+            self._began.setdefault(str(name), time.monotonic())
+        if not self._started:
+            self._started = True
+            self._live.start()
+        if event.name in _SCROLLED:
+            for line in event_lines(event, state):
+                self._console.print(Text(line, "yellow"))
+
+    def waiting(self, machines: Sequence[str], answer: Answer, elapsed: float, limit: float) -> None:
+        """Show what is waited for."""
+        words = f"{answer.gate}: {answer.verdict.reason}"
+        self._wait = _Wait(tuple(machines), words, elapsed, limit)
+
+    def emit(self, event: cluster_events.Event) -> None:
+        """Print what Terraform says, and remarks, above the rows."""
+        for line in remark_lines(event):
+            self._console.print(Text(line, "dim"))
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Stop drawing while somebody is asked."""
+        self._stop()
+        yield
+
+    def _stop(self) -> None:
+        if self._started:
+            self._started = False
+            self._live.stop()
+
+    def render(self) -> RenderableType:
+        """Return the view as it is now: as many rows as fit, those that are worked on first."""
+        if self._state is None:
+            return Text("")
+        state = self._state
+        names = list(state.machines)
+        room = max(self._console.height - _RESERVED, 3)
+        shown = names if len(names) <= room else self._most_telling(names, room)
+        lines: list[RenderableType] = [self._line(name, state) for name in shown]
+        if len(shown) < len(names):
+            lines.append(Text(f"  … {len(names) - len(shown)} more", "dim"))
+        done = sum(item.stage is Stage.DONE for item in state.machines.values())
+        passed = duration(max(time.time() - state.started, 0.0))
+        lines.append(Text(f"{state.id} {state.mode}: {done}/{len(names)} done, {passed}", "dim"))
+        return Group(*lines)
+
+    def _most_telling(self, names: list[str], room: int) -> list[str]:
+        assert self._state is not None  # noqa: S101  # render has looked
+        order = {Stage.FAILED: 0, **dict.fromkeys(IN_BATCH, 1), Stage.PENDING: 2, Stage.DONE: 3}
+        stages = self._state.machines
+        chosen = sorted(names, key=lambda name: order[stages[name].stage])[:room]
+        return [name for name in names if name in chosen]
+
+    def _line(self, name: str, state: RolloutState) -> Text:
+        progress = state.machines[name]
+        stage = str(progress.stage)
+        tail = self._timer(name, progress.stage)
+        width = max(len(other) for other in state.machines)
+        head = f"{_MARKS.get(stage, '•')} {name.ljust(width)}  {stage_words(stage, name, state).ljust(24)}"
+        words = state.failures.get(name, "")
+        if (
+            self._wait is not None
+            and name in self._wait.machines
+            and progress.stage in (*IN_BATCH, "pending")
+        ):
+            clock = f"{self._wait.elapsed:.0f}/{self._wait.limit:.0f}s"
+            words = f"{self._wait.words} ({clock})"
+        room = max(self._console.width - len(tail) - 4, 10)
+        body = "".join(sign for sign in f"{head}  {words}".rstrip() if sign.isprintable())
+        body = body if len(body) <= room else f"{body[: room - 1]}…"
+        gap = " " * max(self._console.width - len(body) - len(tail) - 1, 1)
+        return Text(f"{body}{gap}{tail}", _STYLES.get(stage, "bold"), no_wrap=True)
+
+    def _timer(self, name: str, stage: Stage) -> str:
+        if name not in self._began:
+            return ""
+        if stage in (Stage.DONE, Stage.FAILED):
+            self._ended.setdefault(name, time.monotonic())
+        else:
+            self._ended.pop(name, None)
+        return duration(self._ended.get(name, time.monotonic()) - self._began[name])
