@@ -344,7 +344,7 @@ def test_certificates_are_trusted_during_the_bake_only(bake: Bake, root: Root, t
 
 
 def test_units_of_the_image_wait_for_the_boot_agent(bake: Bake, root: Root) -> None:
-    root.put("usr/lib/stoneware/base-units", "base.service\n")
+    root.put("usr/lib/stoneware/base-units", "base.service\ndbus.service\n")
     for unit in ("base.service", "web.service", "web.socket", "hello.service"):
         root.put(f"usr/lib/systemd/system/{unit}", "[Service]\n")
     for unit in ("base.service", "web.service", "web.socket"):
