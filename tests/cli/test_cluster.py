@@ -297,3 +297,25 @@ def test_the_file_is_read_only_where_it_decides(two: FakePlatform) -> None:
         raise AssertionError
 
     assert find_machine(two, "only-1", prefer=never).name == "shop-only-1"  # type: ignore[arg-type]
+
+
+def test_secrets_have_to_be_there_only_where_machines_are_made(shop: Clusters) -> None:
+    secret = "    secrets: [token]\nsecrets:\n  token:\n    file: ./token\n"
+    shop.write(FILE + secret)
+    for words in (["up"], ["plan"]):
+        result = shop.run(*words)
+        assert result.code == 2
+        assert "token" in result.err
+    assert shop.run("config", "-q").code == 0
+    assert shop.run("status").code == 0
+    assert "is not up" in shop.run("down").err
+
+
+@pytest.mark.tool
+def test_a_secret_may_come_from_the_env_file(shop: Clusters) -> None:
+    secret = "    secrets: [token]\nsecrets:\n  token:\n    environment: TOKEN\n"
+    shop.write(FILE + secret)
+    (shop.directory / ".env").write_text("TOKEN=of the file\n")
+    result = shop.run("up")
+    assert result.code == 0, result.err
+    assert [value for _, value in shop.platform._secrets.values()] == [b"of the file"]

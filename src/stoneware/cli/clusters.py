@@ -81,8 +81,11 @@ def source(
     return Source(tuple(named), project, None if env_files is None else tuple(env_files), directory)
 
 
-def load(found: Source, scale: Sequence[str] | None = None) -> Cluster:
-    """Read the cluster's files. Raises InputError with the places of all that is wrong."""
+def load(found: Source, scale: Sequence[str] | None = None, *, making: bool = False) -> Cluster:
+    """Read the cluster's files. Raises InputError with the places of all that is wrong.
+
+    Only a command that is `making` machines, or says what would be made, needs the secrets to be there.
+    """
     from stoneware.compose.load import load_cluster
 
     return load_cluster(
@@ -92,6 +95,7 @@ def load(found: Source, scale: Sequence[str] | None = None) -> Cluster:
         env_files=found.env_files or (),
         project_name=found.project or None,
         scale=parse_scale(scale or ()),
+        check_secrets=making,
     )
 
 

@@ -49,6 +49,8 @@ def _read(source: SecretSource, environment: Mapping[str, str]) -> Secret:
             return Secret(to_text(source.file.read_bytes()))
         except OSError as error:
             raise _MissingError(f"cannot read {source.file}: {error.strerror}") from None
+    if source.value is not None:  # from .env, perhaps
+        return source.value
     if source.variable not in environment:
         raise _MissingError(f"the variable {source.variable} is not set")
     return Secret(environment[source.variable])

@@ -77,7 +77,7 @@ def _look(found: clusters.Source, site: Site, scale: Any, *, recreate: bool) -> 
     from stoneware.cluster.secrets import known_versions, read_secrets
     from stoneware.terraform.runner import managed_addresses
 
-    cluster = clusters.load(found, scale)
+    cluster = clusters.load(found, scale, making=True)
     values = read_secrets(cluster, os.environ)
     images = plan_images(cluster, site.store)
     catalogue = PlannedCatalogue(site.store, images)

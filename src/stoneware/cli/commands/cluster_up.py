@@ -58,7 +58,7 @@ def up(
     from stoneware.ui.cluster import make_cluster_display
 
     found = clusters.source(file, project_name, env_file, project_directory)
-    cluster = clusters.load(found, scale)
+    cluster = clusters.load(found, scale, making=True)
     store = open_store()
     site = clusters.make_site(store, open_platform(store))
     wanted = UpOptions(build, recreate, wait, wait_timeout, lock_timeout, verbose)

@@ -72,7 +72,7 @@ def rollout(
     from stoneware.rollout.prepare import foresee, prepare
     from stoneware.ui.rollout import make_rollout_display
 
-    cluster = clusters.load(found)
+    cluster = clusters.load(found, making=True)
     for warning in cluster.warnings:
         say(f"warning: {warning}")
     site = rollouts.open_site()
