@@ -233,11 +233,6 @@ take_documents() {
     done
 }
 
-# The walk of the seal is the first one in this machine; what it reads from the disk is read meanwhile.
-warm_up() {
-    exec nice -n 19 find / -xdev -type d '(' -path /proc -o -path /sys -o -path /dev -o -path /run ')' -prune -o -size -1
-}
-
 build_agent() {
     set -u
     umask 022
@@ -254,7 +249,6 @@ build_agent() {
     # shellcheck source=/dev/null
     . "$WORK/bundle.env"
     checks_table >"$WORK/checks.tsv"
-    if [ -z "$SW_ROOT" ]; then warm_up >/dev/null 2>&1 & fi
     if ! install_certificates; then give_up 0 1 "the certificates cannot be installed: $(tail -n 1 "$WORK/why")"; fi
     # An early agent is told when the boot is over: units of the image have been held back until then.
     until [ -z "${SW_BOOTED-}" ] || [ -e "$SW_BOOTED" ]; do sleep 0.01; done
