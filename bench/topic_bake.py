@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import compileall
 import tempfile
 import uuid
 from pathlib import Path
 
 from bench.buildah import Buildah, version
-from bench.harness import Section, interleave, ratio, timed_rows
+from bench.harness import ROOT, Section, interleave, ratio, timed_rows
 from bench.place import Place, copied_context
 
 NAME = "bench-bake"
+SOURCES = ROOT / "src"
 # The last step is the one that changes: what comes after the example's own lines.
 LAST_STEP = ("ARG STAMP=none", 'RUN echo "$STAMP" > /usr/share/bench-stamp')
 
@@ -18,6 +20,7 @@ LAST_STEP = ("ARG STAMP=none", 'RUN echo "$STAMP" > /usr/share/bench-stamp')
 def measure(place: Place, repeats: int) -> Section:
     """Measure first builds, rebuilds of the last step, and builds with nothing to do."""
     release = version()
+    compileall.compile_dir(SOURCES, quiet=2)  # as an installation does
     with tempfile.TemporaryDirectory(prefix="bench-buildah-", dir="/var/tmp") as directory:
         other = Buildah(Path(directory) / "storage")
         try:
