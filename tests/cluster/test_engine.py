@@ -217,6 +217,21 @@ def test_damaged_variables_are_written_anew(bench: EngineBench) -> None:
     assert bench.machines() == ALL
 
 
+@pytest.mark.parametrize("text", ["", '{"version": 4, "resour'])
+def test_a_damaged_state_is_set_aside(bench: EngineBench, text: str) -> None:
+    bench.up()
+    state = bench.clusters / "shop/terraform.tfstate"
+    state.write_text(text)
+    bench.platform.destroy("shop-web-1")
+    bench.up()
+    assert bench.machines() == ALL
+    assert len(bench.managed()) == 4 + 1 + len(bench.volumes())
+    state.write_text(text)
+    bench.down(volumes=True)
+    assert (bench.machines(), bench.networks(), bench.volumes()) == ([], [], [])
+    assert not (bench.clusters / "shop").exists()
+
+
 def test_an_import_that_was_cut_off(bench: EngineBench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.up()
     for path in (bench.clusters / "shop").iterdir():

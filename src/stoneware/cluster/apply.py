@@ -204,6 +204,20 @@ def _whole_state(path: Path) -> bytes:
     return path.read_bytes()  # damaged: Terraform says how
 
 
+def set_damaged_state_aside(directory: ClusterDirectory, reporter: events.Reporter) -> None:
+    """Move a state that cannot be read out of the way: what exists is imported, or found by its label.
+
+    Only for the holder of the cluster's lock.
+    """
+    path = directory.path / STATE_FILE
+    try:
+        json.loads(_whole_state(path) or b"{}")
+    except ValueError:
+        aside = path.with_name(f"{STATE_FILE}.damaged")
+        path.replace(aside)
+        reporter.emit(events.Note(f"Terraform's state is damaged; it is kept as {aside}", warning=True))
+
+
 def refreshed(platform: Platform, directory: ClusterDirectory) -> tuple[Change, ...] | None:
     """Return what changed behind Terraform's back since the last apply; None where it knows of nothing."""
     with scratch_copy(directory) as copy:

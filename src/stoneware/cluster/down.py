@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stoneware.cluster import events
-from stoneware.cluster.apply import ClusterTerraform, is_volume, key_of
+from stoneware.cluster.apply import ClusterTerraform, is_volume, key_of, set_damaged_state_aside
 from stoneware.cluster.directory import ClusterDirectory
 from stoneware.cluster.lock import cluster_lock
 from stoneware.cluster.model import Action, Desired, Observed
@@ -77,6 +77,7 @@ def down(
     started = time.monotonic()
     directory = site.directory(name)
     with cluster_lock(directory.lock_path, COMMAND, timeout=options.lock_timeout):
+        set_damaged_state_aside(directory, reporter)
         guard(directory)
         observed = observe(site.platform, name, managed=managed_addresses(directory.path))
         applied = _applied_last(site, name)

@@ -9,7 +9,7 @@ from typing import Any
 
 from stoneware.bake.api import Place
 from stoneware.cluster import events
-from stoneware.cluster.apply import ClusterTerraform
+from stoneware.cluster.apply import ClusterTerraform, set_damaged_state_aside
 from stoneware.cluster.desired import desire, secret_name
 from stoneware.cluster.directory import ClusterDirectory
 from stoneware.cluster.images import Displays, bake_images
@@ -98,6 +98,7 @@ def up(
     started = time.monotonic()
     directory = site.directory(cluster.name)
     with cluster_lock(directory.lock_path, COMMAND, timeout=options.lock_timeout):
+        set_damaged_state_aside(directory, reporter)
         guard(directory)
         values = read_secrets(cluster, environment)
         place = Place(site.platform, site.store)
