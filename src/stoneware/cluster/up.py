@@ -105,15 +105,7 @@ def up(
         baked = bake_images(cluster, place, bakes, verbose=options.verbose) if options.bake else []
         versions = known_versions(site.platform, cluster.name, values)
         desired = desire(cluster, site.store, values, versions)
-        for warning in desired.warnings:
-            reporter.emit(events.Note(warning, warning=True))
-        observed = observe(site.platform, cluster.name, managed=managed_addresses(directory.path))
-        plan = make_plan(desired, observed, recreate=options.recreate)
-        refused = () if options.recreate else needs_rollout(plan, desired, observed)
-        if refused:
-            raise RolloutNeeded(refused)
-        if plan.changes:
-            reporter.emit(events.PlanMade(plan))
+        observed, plan = _decide(desired, site, options, reporter)
         if any(step.action in _ASKED and step.kind == "machine" for step in plan.changes):
             confirm(plan)
         if plan.changes:
@@ -125,6 +117,23 @@ def up(
         _Run(site, options, reporter, desired, observed, plan).run()
         after = observe(site.platform, cluster.name)
     return UpResult(plan, desired, after, tuple(baked), time.monotonic() - started)
+
+
+def _decide(
+    desired: Desired, site: Site, options: UpOptions, reporter: events.Reporter
+) -> tuple[Observed, ClusterPlan]:
+    """Return what there is and what is to be done, which is told. Raises RolloutNeeded."""
+    for warning in desired.warnings:
+        reporter.emit(events.Note(warning, warning=True))
+    managed = managed_addresses(site.directory(desired.name).path)
+    observed = observe(site.platform, desired.name, managed=managed)
+    plan = make_plan(desired, observed, recreate=options.recreate)
+    refused = () if options.recreate else needs_rollout(plan, desired, observed)
+    if refused:
+        raise RolloutNeeded(refused)
+    if plan.changes:
+        reporter.emit(events.PlanMade(plan))
+    return observed, plan
 
 
 def _secret_names(cluster: Cluster, origin: Mapping[str, list[str]]) -> list[str]:
