@@ -10,7 +10,16 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import topic_bake, topic_boot, topic_cluster, topic_cold, topic_fleet, topic_start, topic_terraform
+from bench import (
+    topic_bake,
+    topic_boot,
+    topic_cluster,
+    topic_cold,
+    topic_fleet,
+    topic_start,
+    topic_terraform,
+    topic_up,
+)
 from bench.harness import RESULTS, Section, keep, kept, section_lines
 from bench.place import Place
 
@@ -22,6 +31,7 @@ TOPICS: dict[str, Callable[[Place, int], Section]] = {
     "boot": topic_boot.measure,
     "fleet": topic_fleet.measure,
     "cluster": topic_cluster.measure,
+    "up": topic_up.measure,
     "cold": topic_cold.measure,
 }
 
