@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from stoneware.cli import clusters, context, program
+from stoneware.cli import clusters, complete, context, program
 from stoneware.errors import InputError
 from stoneware.launch.watch import find_machine
 from stoneware.machinefile.recipe import ImageConfig
@@ -319,3 +319,10 @@ def test_a_secret_may_come_from_the_env_file(shop: Clusters) -> None:
     result = shop.run("up")
     assert result.code == 0, result.err
     assert [value for _, value in shop.platform._secrets.values()] == [b"of the file"]
+
+
+def test_short_names_are_completed(two: FakePlatform, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(context, "open_store", lambda **_: None)
+    monkeypatch.setattr(context, "open_platform", lambda _=None: two)
+    assert complete.machines("web") == ["web-1", "web-2"]
+    assert complete.machines("other-d") == ["other-db-1"]
