@@ -66,18 +66,18 @@ END
 }
 
 # Where the host has given the machine its address as a credential, nobody has to wait for DHCP (the network
-# daemon is off then, by a condition): ADDRESS/PREFIX GATEWAY.
+# daemon is off then, by a condition): ADDRESS/PREFIX GATEWAY MTU.
 static_address() {
     credential=/run/host/credentials/stoneware.network
     if [ -n "$SW_ROOT" ] || [ ! -r "$credential" ]; then return 0; fi
-    read -r address gateway <"$credential"
+    read -r address gateway mtu <"$credential"
     tries=0
     while [ ! -e /sys/class/net/host0 ] && [ "$tries" -lt 250 ]; do
         tries=$((tries + 1))
         sleep 0.02
     done
     ip -batch - <<END || sw_say "the address $address cannot be set"
-link set host0 up
+link set host0 mtu ${mtu:-1500} up
 address replace $address dev host0
 route replace default via $gateway dev host0
 END
