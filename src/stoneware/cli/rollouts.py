@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -12,6 +13,7 @@ import typer
 from stoneware.cli import clusters
 from stoneware.cli.context import open_platform, open_store
 from stoneware.cli.output import print_json, say
+from stoneware.errors import InputError
 from stoneware.ui.progress import Style
 
 if TYPE_CHECKING:
@@ -30,6 +32,25 @@ def open_site() -> Site:
     """Return the place where clusters are."""
     store = open_store()
     return clusters.make_site(store, open_platform(store))
+
+
+def name_of(context: typer.Context, files: list[Path] | None, project: str) -> str:
+    """Return the name of the cluster that is meant: by a subcommand's flags, or by those before it."""
+    own = clusters.source(files, project, None, None)
+    given: clusters.Source = context.obj or own
+    return clusters.name_of(own if files or project else given)
+
+
+def chosen(rollout: str, known: Sequence[str], cluster: str) -> str:
+    """Return the id of the rollout that is meant, the last one by default. Raises InputError."""
+    wanted = rollout if rollout.startswith("r") or not rollout else f"r{rollout}"
+    if known and (not wanted or wanted in known):
+        return wanted or known[-1]
+    raise InputError(
+        f"the cluster {cluster} had no rollout{f' {rollout!r}' if rollout else ''}",
+        details=f"It had: {', '.join(known)}." if known else "",
+        resolution="stoneware rollout --plan    # shows what one would do",
+    )
 
 
 @contextmanager

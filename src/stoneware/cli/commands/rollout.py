@@ -12,8 +12,8 @@ import typer
 
 from stoneware.cli import clusters, options, rollouts
 from stoneware.cli.coerce import QuickCommand, QuickGroup
+from stoneware.cli.commands.rollout_report import report
 from stoneware.cli.output import print_json, print_line, say
-from stoneware.errors import InputError
 from stoneware.ui.progress import Style, make_display
 
 if TYPE_CHECKING:
@@ -135,31 +135,13 @@ def _show_plan(planned: Planned, machines: int, *, json_output: bool, detailed: 
         raise typer.Exit(rollouts.DIFFERENT)
 
 
-def _named(
-    context: typer.Context, files: list[Path] | None, project: str, directory: Path | None = None
-) -> str:
-    """Return the name of the cluster that is meant: by the flags here, or by those before the subcommand."""
-    own = clusters.source(files, project, None, directory)
-    given: clusters.Source = context.obj or own
-    return clusters.name_of(own if files or project or directory else given)
-
-
 def _row(site: Site, cluster: str, rollout_id: str = "") -> RolloutHistory:
     """Return a rollout of a cluster, the last one unless it is named. Raises InputError."""
     from stoneware.rollout.history import history
     from stoneware.rollout.journal import journal_of
 
-    rows = history(journal_of(site.directory(cluster)).read(), time.time())
-    wanted = rollout_id if rollout_id.startswith("r") else f"r{rollout_id}"
-    found = [row for row in rows if not rollout_id or row.id == wanted]
-    if not found:
-        which = f" {rollout_id!r}" if rollout_id else ""
-        raise InputError(
-            f"the cluster {cluster} had no rollout{which}",
-            details=f"It had: {', '.join(row.id for row in rows)}." if rows else "",
-            resolution="stoneware rollout --plan    # shows what one would do",
-        )
-    return found[-1]
+    rows = {row.id: row for row in history(journal_of(site.directory(cluster)).read(), time.time())}
+    return rows[rollouts.chosen(rollout_id, list(rows), cluster)]
 
 
 @app.command(cls=QuickCommand, name="status")
@@ -174,7 +156,7 @@ def status(
     from stoneware.rollout.lock import read_lock
     from stoneware.ui.rollout import status_text
 
-    name = _named(context, file, project_name)
+    name = rollouts.name_of(context, file, project_name)
     site = rollouts.open_site()
     row, lock = _row(site, name), read_lock(site.directory(name))
     if json_output:
@@ -196,7 +178,7 @@ def history(
     from stoneware.rollout.journal import journal_of
     from stoneware.ui.rollout import history_text
 
-    name = _named(context, file, project_name)
+    name = rollouts.name_of(context, file, project_name)
     site = rollouts.open_site()
     rows = rows_of(journal_of(site.directory(name)).read(), time.time())
     if json_output:
@@ -230,7 +212,7 @@ def abort(
 def _ask(context: typer.Context, files: list[Path] | None, project: str, what: str) -> None:
     from stoneware.ui.rollout import make_rollout_display
 
-    name = _named(context, files, project)
+    name = rollouts.name_of(context, files, project)
     site = rollouts.open_site()
     display = make_rollout_display(Style.QUIET, sys.stderr)
     with rollouts.session_of(site, name, f"stoneware rollout {what}", display) as session:
@@ -255,7 +237,7 @@ def resume(
     """
     from stoneware.ui.rollout import make_rollout_display
 
-    name = _named(context, file, project_name)
+    name = rollouts.name_of(context, file, project_name)
     site = rollouts.open_site()
     with (
         make_rollout_display(progress, sys.stderr) as display,
@@ -293,7 +275,7 @@ def finalize(
     from stoneware.rollout.finalize import finalize as pass_point
     from stoneware.rollout.finalize import foresee_finalize
 
-    name = _named(context, file, project_name)
+    name = rollouts.name_of(context, file, project_name)
     site = rollouts.open_site()
     foreseen = foresee_finalize(site, name)
     left = foreseen.open
@@ -317,3 +299,6 @@ def finalize(
         say(f"{item.service} is finalized{floor}")
     if not done:
         say("there is nothing to finalize")
+
+
+app.command(cls=QuickCommand, name="report")(report)

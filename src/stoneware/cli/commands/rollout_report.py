@@ -1,0 +1,63 @@
+"""rollout report: a rollout as one page."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stoneware.cli import clusters, rollouts
+from stoneware.cli.output import print_line
+from stoneware.errors import InputError
+from stoneware.files import write_atomic
+
+
+def report(
+    context: typer.Context,
+    rollout: Annotated[
+        str, typer.Argument(metavar="ROLLOUT", help="Which one, such as r2; the last one unless named.")
+    ] = "",
+    *,
+    file: clusters.Files = None,
+    project_name: clusters.Project = "",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Where to; default: CLUSTER-ROLLOUT.html here."),
+    ] = None,
+    probe: Annotated[
+        Path | None,
+        typer.Option("--probe", metavar="CURVE", help="Draw a load probe's JSON lines below the time line."),
+    ] = None,
+) -> None:
+    """Write a rollout as one HTML page: the plan, each machine's time line, waits at gates, the load.
+
+    The page needs nothing else, and prints well. A probe's lines have `time` (seconds since the epoch),
+    `acked` and `latency_ms`, one for each second.
+    """
+    from stoneware.rollout.journal import journal_of, rollout_ids
+    from stoneware.rollout.report import commits_of, read_load, render
+    from stoneware.rollout.timeline import timeline
+
+    name = rollouts.name_of(context, file, project_name)
+    site = rollouts.open_site()
+    journal = journal_of(site.directory(name))
+    wanted = rollouts.chosen(rollout, rollout_ids(journal.read()), name)
+    found = timeline(journal.of(wanted), time.time())
+    if found is None:
+        raise InputError(f"the journal {journal.path} does not say how {wanted} began")
+    try:
+        load = read_load(probe) if probe else ()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{probe} is no load curve: {error}",
+            details='It has lines such as {"time": 1700000000.0, "acked": 300, "latency_ms": 12.5}.',
+        ) from error
+    path = output or Path(f"{name}-{wanted}.html")
+    page = render(found, load=load, commits=commits_of(found.state.plan, site.store))
+    try:
+        write_atomic(path, page)
+    except OSError as error:
+        raise InputError(f"the report cannot be written to {path}: {error.strerror}") from error
+    print_line(str(path))
