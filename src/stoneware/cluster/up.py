@@ -114,7 +114,11 @@ def up(
             if NEW in versions.values():
                 versions = put_secrets(site.platform, cluster.name, values)
                 desired = desire(cluster, site.store, values, versions)
-        _Run(site, options, reporter, desired, observed, plan).run()
+        try:
+            _Run(site, options, reporter, desired, observed, plan).run()
+        except KeyboardInterrupt:
+            reporter.emit(events.Note("interrupted: the next `stoneware up` goes on from here"))
+            raise
         after = observe(site.platform, cluster.name)
     return UpResult(plan, desired, after, tuple(baked), time.monotonic() - started)
 
