@@ -63,7 +63,7 @@ sw_status() {
     sw_send_status
 }
 
-# sw_send_status: report the status, and with the first one of a boot the digests of the rendered files.
+# sw_send_status: report the status, and before the first one of a boot the digests of the rendered files.
 sw_send_status() {
     if [ -e "$SW_RUN/reported" ] || [ ! -e "$SW_RUN/rendered" ]; then
         sw_put stoneware/status "$SW_RUN/status.json"
@@ -72,9 +72,9 @@ sw_send_status() {
     sw_digests
     : >"$SW_RUN/reported"
     set -- --max-time 10 --retry 2 --retry-connrefused -o /dev/null -X PUT --data-binary
-    sw_curl "$@" "@$SW_RUN/status.json" "$SW_V1/instance/guest-attributes/stoneware/status" \
+    sw_curl "$@" "@$SW_RUN/rendered" "$SW_V1/instance/guest-attributes/stoneware/files" \
         --next -q --silent --noproxy '*' -H 'Metadata-Flavor: Google' \
-        "$@" "@$SW_RUN/rendered" "$SW_V1/instance/guest-attributes/stoneware/files"
+        "$@" "@$SW_RUN/status.json" "$SW_V1/instance/guest-attributes/stoneware/status"
 }
 
 # sw_digests: digest what the boot agent has rendered, from its own copies, under the names in the machine.
