@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,10 @@ from stoneware.cli import clusters, rollouts
 from stoneware.cli.output import print_line
 from stoneware.errors import InputError
 from stoneware.files import write_atomic
+
+if TYPE_CHECKING:
+    from stoneware.cluster.site import Site
+    from stoneware.rollout.model import RolloutPlan
 
 
 def report(
@@ -37,7 +41,7 @@ def report(
     `acked` and `latency_ms`, one for each second.
     """
     from stoneware.rollout.journal import journal_of, rollout_ids
-    from stoneware.rollout.report import commits_of, read_load, render
+    from stoneware.rollout.report import read_load, render
     from stoneware.rollout.timeline import timeline
 
     name = rollouts.name_of(context, file, project_name)
@@ -55,9 +59,17 @@ def report(
             details='It has lines such as {"time": 1700000000.0, "acked": 300, "latency_ms": 12.5}.',
         ) from error
     path = output or Path(f"{name}-{wanted}.html")
-    page = render(found, load=load, commits=commits_of(found.state.plan, site.store))
+    page = render(found, load=load, commits=_commits(found.state.plan, site))
     try:
         write_atomic(path, page)
     except OSError as error:
         raise InputError(f"the report cannot be written to {path}: {error.strerror}") from error
     print_line(str(path))
+
+
+def _commits(plan: RolloutPlan, site: Site) -> dict[str, str]:
+    """Return the Git commits of a plan's images that are there, by image id."""
+    there = set(site.store.image_ids())
+    used = {release.image_id for one in plan.changes for release in (one.before, one.after) if release}
+    found = {image: site.store.manifest(image)["commit"] for image in used & there}
+    return {image: str(commit) for image, commit in found.items() if commit}
