@@ -58,7 +58,7 @@ class ClusterProgram:
         wait_for(lambda: not Path(f"/proc/{running.leader}").exists(), f"{machine} is gone")
 
     def leftovers(self) -> dict[str, list[str]]:
-        """Return what there is of the cluster: machines, volumes, networks, and its own directory."""
+        """Return what there is of the cluster: machines, disks, networks, secrets, its own directory."""
         from stoneware.local.imagestore import LocalImageStore
         from stoneware.local.platform import LocalPlatform
 
@@ -70,7 +70,8 @@ class ClusterProgram:
             "networks": [network.name for network in platform.networks()],
         }
         ours = {kind: [name for name in names if name.startswith(self.name)] for kind, names in found.items()}
-        return ours | {"directory": sorted(path.name for path in directory.glob("*"))}
+        secrets = sorted(path.stem for path in (self.program.home / "data/secrets").glob(f"{self.name}*"))
+        return ours | {"secrets": secrets, "directory": sorted(path.name for path in directory.glob("*"))}
 
 
 def wait_for(done: Callable[[], object], what: str, seconds: float = 60) -> None:

@@ -66,17 +66,17 @@ def test_what_the_primary_writes_can_be_read_from_the_replica(cluster: ClusterPr
     assert "read-only transaction" in refused.stderr
 
 
-def test_applications_come_in_with_the_password_of_the_secret(cluster: ClusterProgram) -> None:
-    def ask(password: str) -> tuple[int, str]:
-        words = ("psql", "-XqAt", "-h", "primary", "-U", "app", "-c", "select current_user", "app")
-        done = cluster.run(
-            *("exec", "-e", f"PGPASSWORD={password}", "-u", "postgres", "postgres-replica-1", *words),
-            check=False,
-        )
-        return done.returncode, done.stdout.strip()
+def log_in(cluster: ClusterProgram, password: str) -> tuple[int, str]:
+    """Connect to the primary as an application, from the other machine."""
+    words = ("psql", "-XqAt", "-h", "primary", "-U", "app", "-c", "select current_user", "app")
+    options = ("-e", f"PGPASSWORD={password}", "-u", "postgres")
+    done = cluster.run("exec", *options, "postgres-replica-1", *words, check=False)
+    return done.returncode, done.stdout.strip()
 
-    assert ask(APP) == (0, "app")
-    assert ask(REPLICATION)[0] == 2
+
+def test_applications_come_in_with_the_password_of_the_secret(cluster: ClusterProgram) -> None:
+    assert log_in(cluster, APP) == (0, "app")
+    assert log_in(cluster, REPLICATION)[0] == 2
 
 
 @pytest.mark.parametrize("port", [5432, 5441])
@@ -106,10 +106,11 @@ def test_secrets_are_files_for_root_and_nowhere_else(cluster: ClusterProgram) ->
         assert not holds(done.stdout + done.stderr), words
     kept = [path for path in (cluster.program.home / "clusters").rglob("*") if path.is_file()]
     assert any(path.name == "terraform.tfstate" for path in kept)
+    assert cluster.leftovers()["secrets"] != []
     assert [path for path in kept if holds(path.read_text(errors="replace"))] == []
 
 
-def test_replaced_machines_go_on_with_their_disks(cluster: ClusterProgram) -> None:
+def test_replaced_machines_go_on_with_their_disks_and_a_new_password(cluster: ClusterProgram) -> None:
     before = sql(cluster, "replica-1", SYSTEM)
     sql(cluster, "primary-1", "create table second (n int); insert into second values (1)")
     addresses = {name: machine["ip"] for name, machine in cluster.status().items()}
@@ -118,9 +119,12 @@ def test_replaced_machines_go_on_with_their_disks(cluster: ClusterProgram) -> No
         "  primary:\n    environment:\n      SHARED_BUFFERS: 64MB\n"
         "  replica:\n    environment:\n      SHARED_BUFFERS: 32MB\n"
     )
+    (cluster.directory / "secrets/app").write_text(f"{APP}2")
 
-    cluster.run("up", "-f", "machines.yaml", "-f", "bigger.yaml", "--recreate", "--yes")
+    files = ("-f", "machines.yaml", "-f", "bigger.yaml")
+    cluster.run("up", *files, "--recreate", "--yes")
 
+    assert cluster.run("drift", *files).returncode == 0
     assert sql(cluster, "primary-1", "show shared_buffers") == ["64MB"]
     assert sql(cluster, "replica-1", "show shared_buffers") == ["32MB"]
     assert {name: machine["ip"] for name, machine in cluster.status().items()} == addresses
@@ -128,6 +132,8 @@ def test_replaced_machines_go_on_with_their_disks(cluster: ClusterProgram) -> No
         assert "is blank" not in cluster.run("logs", f"{cluster.name}-{machine}").stdout
     sql(cluster, "primary-1", "insert into second values (2)")
     copied(cluster, "table second", ["1", "2"])
+    assert log_in(cluster, f"{APP}2") == (0, "app")
+    assert log_in(cluster, APP)[0] == 2
     assert sql(cluster, "replica-1", SYSTEM) == before
 
 
@@ -139,4 +145,4 @@ def test_nothing_is_left_at_the_end(cluster: ClusterProgram) -> None:
 
     cluster.run("down", "--volumes", "--yes")
 
-    assert cluster.leftovers() == {"machines": [], "volumes": [], "networks": [], "directory": []}
+    assert not any(cluster.leftovers().values())
