@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PYTEST ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup host lint test test-pure docs demo bench clean
+.PHONY: help setup host browser lint test test-pure docs demo bench clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -22,6 +22,10 @@ setup: host $(VENV)/.installed
 # Asks dpkg each time (a few milliseconds), so a package that was removed comes back.
 host:
 	@sh scripts/setup-host.sh
+
+# What tests need besides: a browser, to look at the reports in.
+browser:
+	@sh scripts/setup-host.sh --browser
 
 $(VENV)/.packages: requirements.lock scripts/setup-venv.sh
 	@sh scripts/setup-venv.sh $(VENV) $(PYTHON)
@@ -38,7 +42,7 @@ lint: setup
 	$(BIN)/lint-imports
 	sh scripts/lint-shell.sh $(BIN)/shellcheck
 
-test: setup lint
+test: setup browser lint
 	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST)
 
 # No root, no network, no machines: a few seconds.

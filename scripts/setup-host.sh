@@ -1,11 +1,16 @@
 #!/bin/sh
 # Install the Debian packages that Stoneware and its tests use; does nothing where all are there.
+#
+#   setup-host.sh [--browser]
+#
+# --browser: a browser as well, in which a test looks at the reports.
 set -eu
 
 # What the local engine needs, what its tests run on this computer (curl, other awks and shells, packers),
 # and what making the virtual environment needs.
 packages="btrfs-progs busybox bzip2 ca-certificates curl dnsmasq-base gawk iproute2 mawk mmdebstrap nftables
   openssl systemd-container util-linux xz-utils zstd python3-venv"
+[ "${1:-}" != --browser ] || packages="$packages chromium"
 
 missing=
 for package in $packages; do
