@@ -53,6 +53,16 @@ def resolves(lab: Bench, name: str, asked: str) -> bool:
     return lab.platform.execute(name, ["sh", "-c", f"getent ahostsv4 {asked} >/dev/null"]) == 0
 
 
+def test_a_machine_is_handed_its_address_and_waits_for_no_dhcp(lab: Bench) -> None:
+    (machine,) = made(lab, lab.spec())
+    shown = f"ip -4 -o address show dev host0 | grep -qF ' {machine.ip}/'"
+    assert lab.platform.execute(machine.name, ["sh", "-c", shown]) == 0
+    assert lab.platform.execute(machine.name, ["systemctl", "--quiet", "is-active", "systemd-networkd"]) != 0
+    # A service of the image that wants the network up must not wait for what never comes.
+    waited = ["timeout", "20", "systemctl", "start", "network-online.target"]
+    assert lab.platform.execute(machine.name, waited) == 0
+
+
 def test_brokers_know_each_other_and_keep_their_addresses(lab: Bench, cluster: str) -> None:
     one, two, alone = made(lab, broker(lab, 1), broker(lab, 2), lab.spec())
     for asked in ("kafka-2", f"kafka-2.{cluster}.internal", "kafka", "metadata.google.internal"):

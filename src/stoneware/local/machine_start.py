@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from importlib import resources
+from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Any
 
@@ -278,6 +279,7 @@ def nspawn_argv(store: Store, paths: Paths, spec: MachineSpec, machine_id: str) 
         # A builder that dies is started again from its last checkpoint, so syncing only costs it time.
         argv.append("--suppress-sync=yes")
         argv += [f"--setenv={name}={value}" for name, value in builder.environment(_UNITS).items()]
+    argv += _address_argument(paths)
     argv += _bind_arguments(store, paths, spec)
     root = ["-D", str(paths.rootfs)]
     if not spec.read_only:
@@ -285,6 +287,15 @@ def nspawn_argv(store: Store, paths: Paths, spec: MachineSpec, machine_id: str) 
     lower = f"--bind-ro={_escape(paths.lower)}:/run/stoneware/lower:idmap,norbind"
     script = (resources.files("stoneware.local") / "rootwrap.sh").read_text()
     return [*argv, lower, *root, "/bin/sh", "-c", script]
+
+
+def _address_argument(paths: Paths) -> list[str]:
+    """Hand the machine its address, which it has before DHCP could give it (the guest's stoneware-boot)."""
+    network: dict[str, Any] = read_json(paths.root / "network.json") or {}
+    if not network:
+        return []
+    address = IPv4Interface(f"{network['ip']}/{network['netmask']}")
+    return [f"--set-credential=stoneware.network:{address} {network['gateway']} {network['mtu']}"]
 
 
 def machine_uuid(machine_id: str, name: str) -> str:
