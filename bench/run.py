@@ -16,6 +16,7 @@ from bench import (
     topic_cluster,
     topic_cold,
     topic_fleet,
+    topic_rollout,
     topic_start,
     topic_terraform,
     topic_up,
@@ -32,6 +33,7 @@ TOPICS: dict[str, Callable[[Place, int], Section]] = {
     "fleet": topic_fleet.measure,
     "cluster": topic_cluster.measure,
     "up": topic_up.measure,
+    "rollout": topic_rollout.measure,
     "cold": topic_cold.measure,
 }
 
@@ -66,7 +68,7 @@ def _write_report() -> None:
     lines = [
         "# Results of the benchmarks",
         "",
-        "Written by `sudo .venv/bin/python -m bench` (all topics, a quarter of an hour), or `make bench`."
+        "Written by `sudo .venv/bin/python -m bench` (all topics, about an hour), or `make bench`."
         " One topic: `python -m bench bake`. `python -m bench clean` removes the store they use, which is "
         "/var/tmp/stoneware-bench unless BENCH_HOME says otherwise.",
         "",
