@@ -146,14 +146,14 @@ def _section(found: Found, seed: str) -> Section:
             *timed_rows({_OWN: found.seconds[_OWN]} if found.seconds[_OWN] else {}, {_OWN: OWN_LIMIT}),
         ),
         (
-            f"{count} rollouts of `examples/kafka-cluster` in turn to {NEW} and {OLD}, under {RATE:g} records "
-            "a second with acks=all, each counted by bench/kafka_probe.py.",
+            f"{count} rollouts of `examples/kafka-cluster` in turn to {NEW} and {OLD}, under {RATE:g} "
+            "records a second with acks=all, each counted by bench/kafka_probe.py.",
             f"In each, the driver is killed by SIGKILL at a random line of the journal (seed {seed}), and "
             "`stoneware rollout resume` takes over. The machine at which that happened is in the losses and "
             "the gaps, and not in the seconds of a machine.",
             "Stop: Kafka's controlled shutdown. Replace: Terraform's plan, its check, the apply. Boot: until "
-            "the broker is started. Broker starts: until it is registered, unfenced, and its health check has "
-            "seen it. Catch-up: until the kafka gate is open, before and after. "
+            "the broker is started. Broker starts: until it is registered, unfenced, and its health check "
+            "has seen it. Catch-up: until the kafka gate is open, before and after. "
             f"Monitor: {MONITOR} by the file.",
             "What Stoneware adds: all from one machine's end to the next one's but stop, broker start, "
             "catch-up and monitor.",
