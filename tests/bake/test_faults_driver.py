@@ -183,6 +183,16 @@ def test_a_seal_that_fails_otherwise_says_why(platform: ScriptedPlatform, told: 
         driver(platform, told, 0).seal()
 
 
+def test_what_a_step_says_before_it_is_reported_is_kept(platform: ScriptedPlatform, told: Told) -> None:
+    platform.at(1, platform.say("1| early"))
+    platform.at(2, platform.report("running", 1))
+    platform.at(3, platform.say("1| late", "1 exit 7"), platform.report("failed", 1))
+    with pytest.raises(BuildError) as caught:
+        driver(platform, told, 1).run_steps(nothing)
+    assert told.names()[:3] == ["StepStarted", "StepOutput", "StepOutput"]
+    assert "  early\n  late" in str(caught.value.details)
+
+
 @pytest.mark.parametrize("said", ["quiet", ""])
 def test_the_seal_says_whether_the_builder_may_just_be_switched_off(
     platform: ScriptedPlatform, told: Told, said: str

@@ -51,6 +51,8 @@ class Run:
     looked: float = 0.0
     tended: float = 0.0
     current: int = 0
+    begun: int = 0  # the last step that has been told of
+    early: list[OutputLine] = field(default_factory=list)  # what a step has said before it was
     started: float = 0.0
     ended: set[int] = field(default_factory=set)
     seconds: dict[int, float] = field(default_factory=dict)
@@ -139,13 +141,20 @@ class Driver:
         self.run.current = 0
 
     def _begin(self, number: int, planned: PlannedStep) -> None:
-        self.run.current = number
+        self.run.current = self.run.begun = number
         self.run.started = self._pace.clock()
         self.run.tail.clear()
         step = planned.step
         self._reporter.emit(
             StepStarted(self._stage, number, self._total, step.line, step.text, planned.reason)
         )
+        early, self.run.early = self.run.early, []
+        for line in early:
+            self._output(line)
+
+    def _output(self, line: OutputLine) -> None:
+        self.run.tail.append(line.text)
+        self._reporter.emit(StepOutput(self._stage, line.step, line.text))
 
     def _await(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         deadline = self._pace.clock() + self._pace.boot_limit
@@ -237,9 +246,10 @@ class Driver:
             data, self.run.offset = self._platform.console(self.run.name, self.run.offset)
         for line in self._console.feed(data) if data else ():
             match line:
-                case OutputLine(step, text):
-                    self.run.tail.append(text)
-                    self._reporter.emit(StepOutput(self._stage, step, text))
+                case OutputLine(step, _) if step in self._steps and step > self.run.begun:
+                    self.run.early.append(line)  # the agent's report is still on its way
+                case OutputLine():
+                    self._output(line)
                 case StepEnd(step, _):
                     self.run.ended.add(step)
                 case CheckLine(name, severity, outcome, detail):
