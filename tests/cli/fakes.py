@@ -1,7 +1,5 @@
 """A store and a platform in memory, with a clock that the tests turn."""
 
-# ruff: noqa: ARG002  # the protocols name arguments that a fake does not need
-
 from __future__ import annotations
 
 import sys
