@@ -13,6 +13,7 @@ import pytest
 from stoneware.cluster.directory import ClusterDirectory
 from stoneware.errors import InputError
 from stoneware.rollout.control import FileControl, put_request, request_path
+from stoneware.rollout.journal import Event, journal_of
 from stoneware.rollout.lock import (
     RolloutUnfinished,
     check_unlocked,
@@ -28,6 +29,12 @@ def directory(tmp_path: Path) -> ClusterDirectory:
     return ClusterDirectory(tmp_path)
 
 
+def begun(directory: ClusterDirectory, rollout: str, *names: str) -> None:
+    """Write lines of a rollout into the journal."""
+    for name in ("begin", *names):
+        journal_of(directory).append(Event(1.0, rollout, name))
+
+
 def change(directory: ClusterDirectory, **fields: object) -> None:
     path = lock_path(directory)
     path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
@@ -36,6 +43,7 @@ def change(directory: ClusterDirectory, **fields: object) -> None:
 def test_a_mark_and_its_end(directory: ClusterDirectory) -> None:
     check_unlocked(directory)
     assert read_lock(directory) is None
+    begun(directory, "r7")
     made = write_lock(directory, "r7")
     assert read_lock(directory) == made
     assert made.alive
@@ -53,7 +61,7 @@ def test_a_mark_and_its_end(directory: ClusterDirectory) -> None:
 def test_a_dead_driver_is_told(directory: ClusterDirectory) -> None:
     ended = subprocess.Popen(["true"])
     ended.wait()
-    write_lock(directory, "r1")
+    begun(directory, "r1", "stopping")
     for fields in ({"pid": ended.pid}, {"pid": os.getpid(), "started": 5}, {"boot": "another"}):
         write_lock(directory, "r1")
         change(directory, **fields)
@@ -62,6 +70,16 @@ def test_a_dead_driver_is_told(directory: ClusterDirectory) -> None:
         assert "is gone" in told.value.details
         for word in ("resume", "rollback", "abort"):
             assert word in told.value.resolution
+
+
+def test_marks_that_a_kill_left_are_removed(directory: ClusterDirectory) -> None:
+    write_lock(directory, "r1")
+    check_unlocked(directory)
+    assert not lock_path(directory).exists()
+    begun(directory, "r1", "stopping", "ended")
+    write_lock(directory, "r1")
+    check_unlocked(directory)
+    assert not lock_path(directory).exists()
 
 
 def test_a_driver_on_another_computer_counts_as_living(directory: ClusterDirectory) -> None:

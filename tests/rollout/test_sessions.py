@@ -87,15 +87,16 @@ def test_a_kill_at_any_line_is_resumed(bench: RolloutBench) -> None:
         try:
             bench.rollout(app(wanted), kill_after=line)
         except Killed:
+            if bench.journal()[-1].name == "ended":  # killed before the mark was removed
+                check_unlocked(bench.site.directory("shop"))
+                assert bench.rollout(app(wanted)) is None
+                return
             with pytest.raises(RolloutUnfinished):
                 bench.rollout(app(wanted))
             state = bench.session().resume()
             assert state.outcome is Outcome.COMPLETED, line
             assert set(bench.running().values()) == {wanted[-1], "d", "e"}
             assert bench.foresee(app(wanted)).nothing
-        else:
-            assert line > 8
-            return
     pytest.fail("it never ended")
 
 

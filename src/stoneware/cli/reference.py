@@ -23,9 +23,11 @@ an image, `NAME`, `NAME:TAG`, an id, or the beginning of an id.
 | exit code | meaning |
 |---|---|
 | 0 | done |
-| 1 | the bake, the boot or the command in a machine failed |
+| 1 | the bake, the boot, the rollout or the command in a machine failed |
 | 2 | bad input or usage; nothing was done |
 | 3 | this computer lacks something: `stoneware doctor` says what and how to get it |
+| 4 | a rollout failed and was rolled back |
+| 5 | something differs: `drift`, and plans with `--detailed-exitcode` |
 | 130 | interrupted |
 
 `exec` and `run IMAGE COMMAND` exit with the code of the command they ran.

@@ -12,7 +12,7 @@ from typing import Any
 
 from stoneware.cluster import events
 from stoneware.cluster.apply import ClusterTerraform
-from stoneware.cluster.directory import VARIABLES_FILE
+from stoneware.cluster.directory import VARIABLES_FILE, ClusterDirectory
 from stoneware.cluster.model import LABEL_CLUSTER, LABEL_MACHINE, LABEL_SERVICE, LABEL_SLOT, Release
 from stoneware.cluster.observe import observe
 from stoneware.cluster.plan import address
@@ -217,17 +217,7 @@ class ClusterFleet:
         self._open()
 
     def _variables(self) -> dict[str, Any]:
-        directory = self.site.directory(self.cluster)
-        resolution = "stoneware drift    # shows what differs; stoneware up writes the file anew"
-        try:
-            found = directory.variables()
-            if found is not None and isinstance(found["machines"], dict):
-                return found
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{directory.variables_path} cannot be read: {error}", resolution=resolution
-            ) from error
-        raise InputError(f"{directory.variables_path} is not there", resolution=resolution)
+        return read_variables(self.site.directory(self.cluster))
 
     def _write(self, variables: Mapping[str, Any]) -> None:
         write_json(self.site.directory(self.cluster).variables_path, dict(variables), mode=0o600)
@@ -250,3 +240,22 @@ def _as_they_are(
 def _told(refused: PlanRefused) -> PlanRefused:
     hint = f"{VARIABLES_FILE} was edited by hand, or something was changed behind Terraform's back"
     return PlanRefused((*refused.violations, hint))
+
+
+def read_variables(directory: ClusterDirectory) -> dict[str, Any]:
+    """Return the variables of a cluster's last apply. Raises InputError where it is not up."""
+    try:
+        found = directory.variables()
+        if found is None or not found["machines"]:
+            raise InputError(
+                f"the cluster {directory.name} is not up", resolution="stoneware up    # makes it"
+            )
+        for key in ("machines", "volumes", "networks"):
+            dict(found[key])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{directory.variables_path} cannot be read: {error}",
+            details="It says what the machines were made from.",
+            resolution="stoneware up    # writes it anew",
+        ) from error
+    return found

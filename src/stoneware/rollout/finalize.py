@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from stoneware.cluster.lock import cluster_lock
 from stoneware.cluster.site import Site
 from stoneware.errors import InputError, MachineError
-from stoneware.rollout.cluster_fleet import ClusterFleet
+from stoneware.rollout.cluster_fleet import ClusterFleet, read_variables
 from stoneware.rollout.floors import (
     FINALIZE_LABEL,
     FLOOR_LABEL,
@@ -23,7 +23,7 @@ from stoneware.rollout.lock import check_unlocked
 from stoneware.rollout.model import MachineView, Policy
 from stoneware.rollout.planner import release_of
 from stoneware.rollout.prepare import image_labels
-from stoneware.rollout.session import latest, require_cluster
+from stoneware.rollout.session import latest
 from stoneware.rollout.state import Outcome, RolloutState
 
 COMMAND = "stoneware rollout finalize"
@@ -64,12 +64,11 @@ def foresee_finalize(site: Site, cluster: str) -> Foreseen:
     Raises InputError unless the last rollout was completed and every machine is well on its image.
     """
     directory = site.directory(cluster)
-    require_cluster(directory)
+    entries = read_variables(directory)["machines"]
     events = journal_of(directory).read()
     state = _completed(latest(directory), cluster)
     with ClusterFleet(site, cluster) as fleet:
         views = fleet.observe()
-    entries = (directory.variables() or {"machines": {}})["machines"]
     images = _images(views, {name: release_of(entry).image_id for name, entry in entries.items()})
     done = {(item.service, item.image): item for item in finalized_of(events)}
     steps, waits = [], [0.0]
@@ -93,7 +92,7 @@ def finalize(site: Site, cluster: str, *, now: bool = False, lock_timeout: float
     MachineError where a command failed: it may be run again.
     """
     directory = site.directory(cluster)
-    require_cluster(directory)
+    read_variables(directory)  # the cluster is up: else locking it would make its directory
     with cluster_lock(directory.lock_path, COMMAND, timeout=lock_timeout):
         check_unlocked(directory)
         foreseen = foresee_finalize(site, cluster)

@@ -17,6 +17,7 @@ from typing import Any
 from stoneware.cluster.directory import ClusterDirectory
 from stoneware.errors import InputError
 from stoneware.files import read_json, write_json
+from stoneware.rollout.journal import journal_of
 
 LOCK_FILE = "rollout.lock.json"
 
@@ -114,10 +115,18 @@ def remove_lock(directory: ClusterDirectory) -> None:
 
 
 def check_unlocked(directory: ClusterDirectory) -> None:
-    """Raise RolloutUnfinished while a rollout has not ended: for `up`, `down`, and other rollouts."""
+    """Raise RolloutUnfinished while a rollout has not ended: for `up`, `down`, and other rollouts.
+
+    The caller holds the cluster's lock, so a mark that a kill left before the first line of the journal, or
+    after the last one, has nobody behind it and is removed.
+    """
     lock = read_lock(directory)
-    if lock is not None:
+    if lock is None:
+        return
+    names = {event.name for event in journal_of(directory).of(lock.rollout)}
+    if "begin" in names and "ended" not in names:
         raise RolloutUnfinished(directory.name, lock)
+    remove_lock(directory)
 
 
 def _boot() -> str:

@@ -13,12 +13,12 @@ from stoneware.cluster.secrets import NEW, known_versions, put_secrets, read_sec
 from stoneware.cluster.site import Site
 from stoneware.compose.model import Cluster
 from stoneware.errors import InputError
+from stoneware.rollout.cluster_fleet import read_variables
 from stoneware.rollout.floors import floors_of
 from stoneware.rollout.journal import Event, journal_of, rollout_ids
 from stoneware.rollout.model import Direction, Policy
 from stoneware.rollout.planner import Entry, Planned, Present, plan_return, plan_rollout
 from stoneware.rollout.policies import policies_of
-from stoneware.rollout.session import require_cluster
 from stoneware.rollout.state import Mode, RolloutState, Stage, fold
 from stoneware.terraform.runner import managed_addresses
 
@@ -128,7 +128,7 @@ def unfinished(state: RolloutState | None) -> bool:
 def present_of(site: Site, cluster: str) -> Present:
     """Return what there is of a cluster. Raises InputError for one that is not up."""
     directory = site.directory(cluster)
-    require_cluster(directory)
+    variables = read_variables(directory)
     managed = managed_addresses(directory.path)
     images = set(site.store.image_ids())
 
@@ -137,7 +137,7 @@ def present_of(site: Site, cluster: str) -> Present:
 
     return Present(
         observed=observe(site.platform, cluster, managed=managed, images=site.store),
-        variables=directory.variables() or {"machines": {}},
+        variables=variables,
         labels=labels,
         floors=floors_of(journal_of(directory).read()),
     )

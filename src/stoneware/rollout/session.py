@@ -13,11 +13,12 @@ from stoneware.cluster.lock import ClusterBusy, cluster_lock
 from stoneware.cluster.site import Site
 from stoneware.errors import InputError
 from stoneware.rollout import registry
-from stoneware.rollout.cluster_fleet import ClusterFleet
+from stoneware.rollout.cluster_fleet import ClusterFleet, read_variables
 from stoneware.rollout.control import FileControl, put_request
 from stoneware.rollout.engine import Engine, Observer
 from stoneware.rollout.journal import Event, Journal, journal_of, rollout_ids
 from stoneware.rollout.lock import check_unlocked, identity, read_lock, remove_lock, write_lock
+from stoneware.rollout.model import Direction
 from stoneware.rollout.planner import Planned
 from stoneware.rollout.state import Mode, Outcome, RolloutState, fold, plan_document
 
@@ -76,9 +77,9 @@ class Session:
 
         `prepare` is called while the cluster is locked. Raises RolloutUnfinished, RolloutBlocked.
         """
-        require_cluster(self.directory)
+        read_variables(self.directory)  # the cluster is up
         with self._locked():
-            self._check_unlocked()
+            check_unlocked(self.directory)
             planned = prepare()
             if planned.blocked:
                 raise RolloutBlocked(self.cluster, planned.blocked)
@@ -119,15 +120,15 @@ class Session:
 
     def _take_over(self, state: RolloutState, *, back: bool = False) -> None:
         who, host = identity()
-        journal = journal_of(self.directory)
         write_lock(self.directory, state.id)
-        if state.mode is not Mode.RUNNING:
-            journal.append(Event(time.time(), state.id, "resumed", {"who": who, "host": host}))
-        else:
-            text = f"taken over by {who} on {host} from a driver that is gone"
-            journal.append(Event(time.time(), state.id, "note", {"text": text}))
-        if back and state.direction == "forward":
-            journal.append(Event(time.time(), state.id, "rollback", {"reason": f"asked for by {who}"}))
+        text = f"taken over by {who} on {host} from a driver that is gone"
+        name, fields = "note", {"text": text}
+        if back and state.direction is Direction.FORWARD:
+            # Not resumed first: that would forget which machines have failed.
+            name, fields = "rollback", {"reason": f"asked for by {who}"}
+        elif state.mode is not Mode.RUNNING:
+            name, fields = "resumed", {"who": who, "host": host}
+        journal_of(self.directory).append(Event(time.time(), state.id, name, fields))
 
     def _drive(self, journal: Journal, rollout: str) -> RolloutState:
         state = fold(journal.of(rollout))
@@ -189,15 +190,8 @@ class Session:
     def _locked(self) -> AbstractContextManager[None]:
         return cluster_lock(self.directory.lock_path, self.command, timeout=self.lock_timeout)
 
-    def _check_unlocked(self) -> None:
-        """Raise RolloutUnfinished; a mark of a rollout whose first line was never written is dropped."""
-        lock = read_lock(self.directory)
-        if lock is not None and not journal_of(self.directory).of(lock.rollout):
-            remove_lock(self.directory)
-        check_unlocked(self.directory)
-
     def _require_unfinished(self, what: str) -> RolloutState:
-        require_cluster(self.directory)
+        read_variables(self.directory)  # the cluster is up
         state = latest(self.directory)
         if state is None or state.mode is Mode.ENDED:
             last = "" if state is None else f"The last one, {state.id}, is {state.outcome}."
@@ -214,9 +208,3 @@ def latest(directory: ClusterDirectory) -> RolloutState | None:
     found = journal_of(directory).read()
     ids = rollout_ids(found)
     return fold(event for event in found if event.rollout == ids[-1]) if ids else None
-
-
-def require_cluster(directory: ClusterDirectory) -> None:
-    """Raise InputError for a cluster that is not up."""
-    if not directory.exists():
-        raise InputError(f"the cluster {directory.name} is not up", resolution="stoneware up    # makes it")

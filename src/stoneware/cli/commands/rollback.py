@@ -35,13 +35,14 @@ def rollback(
     A rollout that has not ended is returned; otherwise all becomes what it was before the last one, or
     what it was after RELEASE. It is refused below a point of no return that was finalized.
     """
+    from stoneware.rollout.cluster_fleet import read_variables
     from stoneware.rollout.prepare import prepare_return, unfinished
-    from stoneware.rollout.session import latest, require_cluster
+    from stoneware.rollout.session import latest
     from stoneware.ui.rollout import make_rollout_display
 
     name = clusters.name_of(clusters.source(file, project_name, None, None))
     site = rollouts.open_site()
-    require_cluster(site.directory(name))
+    read_variables(site.directory(name))  # the cluster is up
     going = latest(site.directory(name))
     if plan or (release and unfinished(going)):
         if going is not None and unfinished(going):

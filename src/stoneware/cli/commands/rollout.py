@@ -158,7 +158,8 @@ def status(
 
     name = rollouts.name_of(context, file, project_name)
     site = rollouts.open_site()
-    row, lock = _row(site, name), read_lock(site.directory(name))
+    row = _row(site, name)
+    lock = read_lock(site.directory(name)) if row.ended is None else None
     if json_output:
         print_json(status_document(name, row, lock))
     else:
