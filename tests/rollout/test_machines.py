@@ -88,6 +88,19 @@ def check_files(lab: ClusterLab) -> None:
         assert lab.sh(name, "cat /data/file") == f"{name}\n"
 
 
+def test_commands_in_machines(lab: ClusterLab) -> None:
+    write(lab, "cl-tiny:1", 1)
+    lab.run("up")
+    platform, name = lab.platform, lab.full("web-1")
+    assert platform.run(name, ["sh", "-c", "echo out; echo err >&2; exit 3"], timeout=60) == (3, "out\nerr\n")
+    assert platform.run(name, ["printenv", "A"], timeout=60, env={"A": "b c"}) == (0, "b c\n")
+    assert platform.run(name, ["id", "-un"], timeout=60, user="nobody") == (0, "nobody\n")
+    assert platform.run(name, ["no-such-command"], timeout=60)[0] == 127
+    code, output = platform.run(name, ["sh", "-c", "echo begun; exec sleep 1000"], timeout=3)
+    assert (code, output) == (124, "begun\n")
+    assert "1000" not in platform.run(name, ["sh", "-c", "cat /proc/[0-9]*/cmdline"], timeout=60)[1]
+
+
 def test_three_machines_from_image_to_image_and_back(lab: ClusterLab) -> None:
     write(lab, "cl-tiny:1", own={"gates": [{"exec": ["test", "-e", "/data/file"], "in": "each"}]})
     lab.run("up")

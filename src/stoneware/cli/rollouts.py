@@ -88,7 +88,12 @@ def session_of(
             lock_timeout=lock_timeout,
         )
     except (KeyboardInterrupt, typer.Abort):
-        say("interrupted: `stoneware rollout resume` goes on, `stoneware rollback` returns what was changed")
+        from stoneware.rollout.prepare import unfinished
+        from stoneware.rollout.session import latest
+
+        begun = unfinished(latest(site.directory(cluster)))
+        words = "`stoneware rollout resume` goes on, `stoneware rollback` returns what was changed"
+        say(f"interrupted: {words if begun else 'no rollout is under way'}")
         raise
 
 

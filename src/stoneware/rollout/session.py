@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
-from stoneware.cluster import events
 from stoneware.cluster.directory import ClusterDirectory
+from stoneware.cluster.events import Reporter, Silent
 from stoneware.cluster.lock import ClusterBusy, cluster_lock
 from stoneware.cluster.site import Site
 from stoneware.errors import InputError
@@ -59,7 +59,7 @@ class Session:
     cluster: str
     command: str
     observer: Observer
-    reporter: events.Reporter = field(default_factory=events.Silent)
+    reporter: Reporter = field(default_factory=Silent)
     ask: Callable[[Sequence[str]], bool] = lambda _: False
     notice: Callable[[str], None] = lambda _: None
     verbose: bool = False
@@ -131,9 +131,11 @@ class Session:
         journal_of(self.directory).append(Event(time.time(), state.id, name, fields))
 
     def _drive(self, journal: Journal, rollout: str) -> RolloutState:
-        state = fold(journal.of(rollout))
+        events = journal.of(rollout)
+        state = fold(events)
         if state is None:
             raise InputError(f"the journal {journal.path} has no rollout {rollout}")
+        self.observer.event(events[-1], state)
         control = FileControl(self.directory, rollout, self.ask, self.notice)
         control.forget()
         keeper = registry.gatekeeper(state.plan.policies)
