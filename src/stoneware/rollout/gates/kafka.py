@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from stoneware.errors import InputError
+from stoneware.errors import HostError, InputError
 from stoneware.rollout.gates.availability import (
     CAUGHT_UP_MS,
     KafkaView,
@@ -138,11 +139,16 @@ def _several(faults: Sequence[str]) -> str:
 
 
 def settings_of(document: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the settings of `- kafka: {…}`. Raises InputError for an unknown one."""
+    """Return the settings of `- kafka: {…}`. Raises InputError, or HostError without a client."""
     unknown = sorted(set(document) - {"bootstrap", "port", "first_id", "fetch_timeout_ms"})
     if unknown:
         raise InputError(
             f"the kafka gate has no setting {unknown[0]!r}",
             details="It has: bootstrap, port, first_id, fetch_timeout_ms.",
+        )
+    if importlib.util.find_spec("kafka") is None:
+        raise HostError(
+            "the kafka gate needs the Python package kafka-python",
+            resolution="pip install 'stoneware[kafka]'",
         )
     return document
