@@ -137,6 +137,15 @@ def test_replaced_machines_go_on_with_their_disks_and_a_new_password(cluster: Cl
     assert sql(cluster, "replica-1", SYSTEM) == before
 
 
+def test_a_primary_that_stops_can_still_reach_its_replica(cluster: ClusterProgram) -> None:
+    """A machine keeps its address until its services have ended."""
+    cluster.run("stop", "postgres-primary-1")
+
+    log = cluster.run("logs", "postgres-primary-1").stdout
+    assert "database system is shut down" in log
+    assert "due to replication timeout" not in log
+
+
 def test_nothing_is_left_at_the_end(cluster: ClusterProgram) -> None:
     cluster.run("down")
     left = cluster.leftovers()

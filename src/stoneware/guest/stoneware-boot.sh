@@ -273,7 +273,7 @@ own_keys() {
     if [ -n "$SW_ROOT" ]; then return 0; fi
     if [ -x /usr/sbin/sshd ] && ! ls /etc/ssh/ssh_host_*_key >/dev/null 2>&1; then ssh-keygen -A >&2; fi
     if [ -x /usr/sbin/make-ssl-cert ] && [ ! -e /etc/ssl/private/ssl-cert-snakeoil.key ]; then
-        make-ssl-cert generate-default-snakeoil --force-overwrite >&2
+        DEBIAN_FRONTEND=noninteractive make-ssl-cert generate-default-snakeoil --force-overwrite >&2
     fi
 }
 
