@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from stoneware.config import encode
+from stoneware.rollout.journal import Event
 from stoneware.rollout.report import Load, config_differences, read_load, render
 from stoneware.rollout.state import Stage
 from stoneware.rollout.timeline import Timeline, timeline
@@ -69,6 +70,20 @@ def test_what_is_under_way_ends_now(tmp_path: Path) -> None:
     assert found.end == world.fleet.clock.now + 7
     assert found.spans[-1].end == found.end
     assert state.batch == ("kafka-1",)
+
+
+@pytest.mark.pure
+def test_what_is_finalized_a_day_later_makes_no_rollout_longer(tmp_path: Path) -> None:
+    world = make_world(CASES["basic: three machines, no gate but their health"], tmp_path)
+    world.run()
+    events = world.journal.of("r1")
+    later = Event(events[-1].time + 86_400, "r1", "finalized", {"service": "kafka"})
+
+    found = timeline([*events, later], later.time)
+
+    assert found is not None
+    assert found.end == events[-1].time
+    assert found.marks[-1].kind == "finalized"
 
 
 @pytest.mark.pure

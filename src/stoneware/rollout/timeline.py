@@ -57,7 +57,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Timeline:
-    """One rollout. `end` is now while it has not ended."""
+    """One rollout. `end` is now while it has not ended; it may be finalized long after its end."""
 
     state: RolloutState
     start: float
@@ -113,12 +113,18 @@ def timeline(events: Sequence[Event], now: float) -> Timeline | None:
     for event in events[1:]:
         state = advance(state, event)
         _take(under_way, event, state)
-    end = events[-1].time if state.mode is not Mode.RUNNING else now
+    end = _end(events, state, now)
     under_way.close_wait(end)
     for machine in list(under_way.spans):
         under_way.close(machine, end)
     spans = tuple(sorted(under_way.done, key=lambda span: (span.start, span.machine)))
     return Timeline(state, events[0].time, end, spans, tuple(under_way.waits), tuple(under_way.marks))
+
+
+def _end(events: Sequence[Event], state: RolloutState, now: float) -> float:
+    if state.mode is Mode.RUNNING:
+        return now
+    return next((event.time for event in events if event.name == "ended"), events[-1].time)
 
 
 def _take(under_way: _Open, event: Event, state: RolloutState) -> None:
