@@ -29,7 +29,6 @@ from stoneware.terraform.runner import managed_addresses
 STATUS = "stoneware/status"  # the guest attribute in which a machine says what it runs
 _AT_ONCE = 20  # machines that are stopped at the same time
 _TEND = 1.0  # seconds between two looks after what machines depend on
-_NOT_RUN = 126
 
 Entries = Mapping[str, Mapping[str, Any]]
 

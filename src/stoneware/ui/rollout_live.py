@@ -62,7 +62,7 @@ class RolloutLiveView:
     def planned(self, planned: Planned, machines: int) -> None:
         """Print the plan."""
         for line in [*plan_text(planned).splitlines(), plan_summary(planned, machines)]:
-            self._console.print(Text(line))
+            self._console.print(Text(line), soft_wrap=True)
 
     def event(self, event: Event, state: RolloutState) -> None:
         """Take an event into the rows; what went wrong is printed above them."""
@@ -76,7 +76,7 @@ class RolloutLiveView:
             self._live.start()
         if event.name in _SCROLLED:
             for line in event_lines(event, state):
-                self._console.print(Text(line, "yellow"))
+                self._console.print(Text(line, "yellow"), soft_wrap=True)
 
     def waiting(self, machines: Sequence[str], answer: Answer, elapsed: float, limit: float) -> None:
         """Show what is waited for."""
@@ -86,7 +86,7 @@ class RolloutLiveView:
     def emit(self, event: cluster_events.Event) -> None:
         """Print what Terraform says, and remarks, above the rows."""
         for line in remark_lines(event):
-            self._console.print(Text(line, "dim"))
+            self._console.print(Text(line, "dim"), soft_wrap=True)
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:

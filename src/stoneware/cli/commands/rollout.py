@@ -69,7 +69,8 @@ def rollout(
     context.obj = found
     if context.invoked_subcommand is not None:
         return
-    from stoneware.rollout.prepare import foresee, prepare
+    from stoneware.rollout.prepare import foresee, prepare, unfinished
+    from stoneware.rollout.session import latest
     from stoneware.ui.rollout import make_rollout_display
 
     cluster = clusters.load(found, making=True)
@@ -79,6 +80,9 @@ def rollout(
     count = len(cluster.machines)
     if plan:
         planned = foresee(cluster, site, os.environ, canary=canary or ())
+        going = latest(site.directory(cluster.name))
+        if going is not None and unfinished(going):
+            say(f"the rollout {going.id} has not ended: stoneware rollout status")
         _show_plan(planned, count, json_output=json_output, detailed=detailed_exitcode)
         return
 

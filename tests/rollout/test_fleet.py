@@ -1,0 +1,144 @@
+"""The fleet of a real cluster, over machines in memory: what it sees, stops and refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from stoneware.cluster.model import Release
+from stoneware.errors import HostError, InputError, MachineError
+from stoneware.platform import Health, Phase
+from stoneware.rollout.cluster_fleet import STATUS, ClusterFleet, read_variables
+from stoneware.terraform.guard import PlanRefused
+from tests.rollout.bench import RolloutBench, image_id
+
+pytestmark = pytest.mark.tool
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RolloutBench:
+    monkeypatch.delenv("STONEWARE_TERRAFORM", raising=False)
+    made = RolloutBench(tmp_path / "clusters")
+    made.up()
+    made.platform.calls.clear()
+    return made
+
+
+def fleet_of(bench: RolloutBench) -> ClusterFleet:
+    return ClusterFleet(bench.site, "shop")
+
+
+def test_machines_as_they_say_themselves(bench: RolloutBench) -> None:
+    platform, fleet = bench.platform, fleet_of(bench)
+    views = fleet.observe()
+    assert list(views) == ["app-1", "app-2", "db-1", "web-1"]
+    app = views["app-1"]
+    assert (app.service, app.slot, app.checked, app.well) == ("app", 1, True, True)
+    assert views["web-1"].checked is False
+    machine = platform.observe("shop-app-1")
+    assert machine is not None
+    assert app.release == Release(image_id("1"), machine.config_digest)
+
+    platform.report("shop-app-1", **{STATUS: json.dumps({"image": "sha256:x", "config": "sha256:y"})})
+    platform.report("shop-app-2", **{STATUS: "{not json"})
+    platform.report("shop-db-1", **{STATUS: "[1, 2]"})
+    views = fleet.observe()
+    assert views["app-1"].release == Release("sha256:x", "sha256:y")
+    assert views["app-2"].release == Release(image_id("1"), views["app-2"].release.config_digest)  # type: ignore[union-attr]
+    assert views["db-1"].release is not None
+
+    platform.show("shop-app-1", phase=Phase.BOOTING)
+    platform.show("shop-app-2", phase=Phase.FAILED, error="no\ndisk", health=Health.NONE)
+    platform.destroy("shop-web-1")
+    views = fleet.observe()
+    assert views["app-1"].release is None
+    assert views["app-2"].error == "no disk"
+    assert "web-1" not in views
+    assert platform.tended > 0
+
+
+def test_stopping_what_is_up(bench: RolloutBench) -> None:
+    bench.platform.stop("shop-app-2")
+    bench.platform.calls.clear()
+    fleet_of(bench).stop(["app-1", "app-2", "gone-1"])
+    assert bench.platform.calls == ["stop shop-app-1 10"]
+
+
+def test_a_machine_that_cannot_be_stopped(bench: RolloutBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str, **_: object) -> None:
+        raise MachineError(f"{name} cannot be ended")
+
+    monkeypatch.setattr(bench.platform, "stop", refuse)
+    with pytest.raises(MachineError):
+        fleet_of(bench).stop(["app-1", "app-2"])
+
+
+def test_commands_in_machines(bench: RolloutBench) -> None:
+    fleet = fleet_of(bench)
+    bench.platform.commands = lambda *_: (3, "said")
+    assert fleet.execute("app-1", ["check"], 5).code == 3
+    bench.platform.commands = lambda *_: (124, "said")
+    assert "more than 5 s" in fleet.execute("app-1", ["check"], 5).output
+    missing = fleet.execute("app-9", ["check"], 5)
+    assert missing.code == 1
+    assert "app-9" in missing.output
+
+
+def test_only_what_is_named_changes(bench: RolloutBench) -> None:
+    entries = bench.variables()["machines"]
+    bench.edit("db-1", labels={**entries["db-1"]["labels"], "more": "yes"})
+    before = bench.variables()
+    wanted = {**entries["app-1"], "stop_timeout": 33}
+    with fleet_of(bench) as fleet, pytest.raises(PlanRefused) as told:
+        fleet.change({"app-1": wanted})
+    assert any('stoneware_machine.machine["db-1"]' in text for text in told.value.violations)
+    assert bench.variables() == before
+    bench.edit("db-1", labels=entries["db-1"]["labels"])
+    with fleet_of(bench) as fleet:
+        fleet.change({"app-1": wanted})
+        fleet.change({"app-1": wanted})  # once more does nothing
+    assert bench.spec("shop-app-1").stop_timeout == 33
+    assert bench.platform.calls == ["amend shop-app-1 ['stop_timeout']"]
+    assert bench.variables()["machines"]["app-1"]["stop_timeout"] == 33
+
+
+def test_a_machine_that_cannot_be_made(bench: RolloutBench) -> None:
+    entries = bench.variables()["machines"]
+    bench.platform.stop("shop-app-1")
+    bench.platform.fail_next_create = InputError("its image is gone")
+    with fleet_of(bench) as fleet:
+        with pytest.raises(MachineError) as told:
+            fleet.change({"app-1": entries["app-1"]})
+        assert "its image is gone" in told.value.brief
+        bench.platform.fail_next_create = HostError("no memory is left")
+        with pytest.raises(HostError):
+            fleet.change({"app-1": entries["app-1"]})
+        fleet.change({"app-1": entries["app-1"]})
+    assert fleet.observe()["app-1"].well
+
+
+def test_a_disk_that_is_gone_is_not_made(bench: RolloutBench) -> None:
+    entries = bench.variables()["machines"]
+    bench.platform.destroy("shop-db-1")
+    bench.platform.destroy_volume("shop-db-1-data")
+    with fleet_of(bench) as fleet, pytest.raises(PlanRefused) as told:
+        fleet.change({"db-1": entries["db-1"]})
+    assert any("stoneware_volume" in text for text in told.value.violations)
+    assert bench.platform.volume("shop-db-1-data") is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"machines": 3}', '{"machines": {"a": {}}, "volumes": 1}']
+)
+def test_variables_that_are_damaged(bench: RolloutBench, text: str) -> None:
+    directory = bench.site.directory("shop")
+    directory.variables_path.write_text(text)
+    with pytest.raises(InputError) as told:
+        read_variables(directory)
+    assert "stoneware up" in told.value.resolution
+    directory.variables_path.unlink()
+    with pytest.raises(InputError) as told:
+        read_variables(directory)
+    assert "is not up" in told.value.brief
