@@ -33,6 +33,7 @@ _UNITS = "/run/stoneware/units"  # in a builder
 _UNIT_TIMEOUT = 10.0  # seconds for systemd to forget a unit that has ended
 _LEADER_TIMEOUT = 90.0  # seconds for nspawn to set a machine up; 0.1 s on an idle computer
 _POLL, _SLOW_POLL = 0.003, 0.1  # seconds between two looks at first, and when it takes long
+_REPORTS = ("leader", "exit", "error")  # what the shim writes once it knows how a start goes
 
 
 def check_spec(spec: MachineSpec) -> None:
@@ -198,14 +199,16 @@ _SIGNALS = (1, 2, 3, 13, 15)  # HUP, INT, QUIT, PIPE, TERM: as a program expects
 
 def _await_leader(paths: Paths) -> None:
     began = time.monotonic()
-    seen = False
+    seen, looked = False, 0.0
     while (passed := time.monotonic() - began) < _LEADER_TIMEOUT:
-        processes = shown_processes(paths)
-        if processes.leader is not None:
-            return
-        if processes.exit_code is not None or (seen and not processes.alive):
-            break
-        seen = seen or processes.alive
+        if passed > looked + _SLOW_POLL or any((paths.run / name).exists() for name in _REPORTS):
+            looked = passed
+            processes = shown_processes(paths)
+            if processes.leader is not None:
+                return
+            if processes.exit_code is not None or (seen and not processes.alive):
+                break
+            seen = seen or processes.alive
         # Twenty machines that are started at once need the processors more than those who wait for them.
         time.sleep(min(max(_POLL, passed / 20), _SLOW_POLL))
     processes = shown_processes(paths)
@@ -279,7 +282,8 @@ def nspawn_argv(store: Store, paths: Paths, spec: MachineSpec, machine_id: str) 
         # A builder that dies is started again from its last checkpoint, so syncing only costs it time.
         argv.append("--suppress-sync=yes")
         argv += [f"--setenv={name}={value}" for name, value in builder.environment(_UNITS).items()]
-    argv += _address_argument(paths)
+    else:
+        argv += _address_argument(paths)
     argv += _bind_arguments(store, paths, spec)
     root = ["-D", str(paths.rootfs)]
     if not spec.read_only:
