@@ -98,6 +98,7 @@ leave_groups() {
 
 find_leader() { # the child of nspawn that has a network namespace of its own is the machine's PID 1
     leader=
+    looks=0
     while [ -d "/proc/$child" ]; do
         children=
         { read -r children <"/proc/$child/task/$child/children"; } 2>/dev/null
@@ -107,7 +108,9 @@ find_leader() { # the child of nspawn that has a network namespace of its own is
                 return 0
             fi
         done
-        sleep 0.01
+        # Usually 0.1 s. With many machines that start at once, looking must not hold them up.
+        looks=$((looks + 1))
+        if [ "$looks" -le 20 ]; then sleep 0.01; else sleep 0.05; fi
     done
     return 1
 }
