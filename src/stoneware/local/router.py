@@ -254,7 +254,10 @@ class Router:
         owner = id or self._owner(lease)
         record = _ports()
         with record.exclusive():
-            others = [entry for entry in record.read() if not self._is(entry, owner)]
+            before = record.read()
+            others = [entry for entry in before if not self._is(entry, owner)]
+            if not ports and others == before:
+                return ()
             mine = record.assign(ports, others, self.layout.digest, owner, lease.ip)
             record.write([*others, *mine])
             router_setup.forward(self.layout, [*others, *mine])
@@ -278,8 +281,8 @@ class Router:
             before = record.read()
             after = [entry for entry in before if not self._is(entry, id)]
             if after != before:
-                record.write(after)
                 router_setup.forward(self.layout, after)
+                record.write(after)  # last: what is killed in between is done again
 
 
 def _read(path: Path) -> dict[str, Any]:
