@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 
 from stoneware.cli.baked import bake_again
@@ -14,6 +15,8 @@ _COLLECT_AFTER = 200_000
 def main() -> None:
     """Run the program on its own arguments."""
     gc.set_threshold(_COLLECT_AFTER)
+    # Looking for pydantic's plugins means reading what every installed package says of itself.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         code = bake_again(sys.argv[1:])
         if code is None:

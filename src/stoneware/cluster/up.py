@@ -5,14 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from stoneware.bake.api import Place
 from stoneware.cluster import events
 from stoneware.cluster.apply import ClusterTerraform, set_damaged_state_aside
 from stoneware.cluster.desired import desire, secret_name
 from stoneware.cluster.directory import ClusterDirectory
-from stoneware.cluster.images import Displays, bake_images
 from stoneware.cluster.lock import cluster_lock
 from stoneware.cluster.model import (
     LABEL_SERVICE,
@@ -34,6 +32,9 @@ from stoneware.compose.model import Cluster, Condition
 from stoneware.errors import InputError
 from stoneware.provider.machine_state import own_metadata
 from stoneware.terraform.runner import managed_addresses
+
+if TYPE_CHECKING:
+    from stoneware.cluster.images import Displays
 
 COMMAND = "stoneware up"
 _ASKED = (Action.REPLACE, Action.REMOVE)
@@ -101,8 +102,7 @@ def up(
         set_damaged_state_aside(directory, reporter)
         guard(directory)
         values = read_secrets(cluster, environment)
-        place = Place(site.platform, site.store)
-        baked = bake_images(cluster, place, bakes, verbose=options.verbose) if options.bake else []
+        baked = _bake(cluster, site, options, bakes)
         versions = known_versions(site.platform, cluster.name, values)
         desired = desire(cluster, site.store, values, versions)
         observed, plan = _decide(desired, site, options, reporter)
@@ -121,6 +121,15 @@ def up(
             raise
         after = observe(site.platform, cluster.name)
     return UpResult(plan, desired, after, tuple(baked), time.monotonic() - started)
+
+
+def _bake(cluster: Cluster, site: Site, options: UpOptions, bakes: Displays) -> list[str]:
+    if not options.bake or all(service.build is None for service in cluster.services.values()):
+        return []
+    from stoneware.bake.api import Place
+    from stoneware.cluster.images import bake_images
+
+    return bake_images(cluster, Place(site.platform, site.store), bakes, verbose=options.verbose)
 
 
 def _decide(
