@@ -56,11 +56,13 @@ def no_forgotten_sockets() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def cluster(machine_home: Path) -> Iterator[KafkaCluster]:
     made = KafkaCluster(machine_home, {"MONITOR": "5s"})
-    made.bake(NEW)
-    made.run("up", "--yes", version=OLD)
-    yield made
-    made.run("rollout", "abort", check=False)
-    made.run("down", "--volumes", "--yes", check=False)
+    try:
+        made.bake(NEW)
+        made.run("up", "--yes", version=OLD)
+        yield made
+    finally:
+        made.run("rollout", "abort", check=False)
+        made.run("down", "--volumes", "--yes", check=False)
 
 
 @pytest.fixture(scope="module")
