@@ -89,7 +89,7 @@ class Session:
             journal = journal_of(self.directory)
             rollout = f"r{len(rollout_ids(journal.read())) + 1}"
             who, host = identity()
-            write_lock(self.directory, rollout)
+            self._mark(rollout)
             fields = {
                 "kind": kind,
                 "who": who,
@@ -120,7 +120,7 @@ class Session:
 
     def _take_over(self, state: RolloutState, *, back: bool = False) -> None:
         who, host = identity()
-        write_lock(self.directory, state.id)
+        self._mark(state.id)
         text = f"taken over by {who} on {host} from a driver that is gone"
         name, fields = "note", {"text": text}
         if back and state.direction is Direction.FORWARD:
@@ -130,6 +130,11 @@ class Session:
             name, fields = "resumed", {"who": who, "host": host}
         journal_of(self.directory).append(Event(time.time(), state.id, name, fields))
 
+    def _mark(self, rollout: str) -> None:
+        """Be the driver of a rollout from now on; what was asked of an earlier one is forgotten."""
+        FileControl(self.directory, rollout).forget()
+        write_lock(self.directory, rollout)
+
     def _drive(self, journal: Journal, rollout: str) -> RolloutState:
         events = journal.of(rollout)
         state = fold(events)
@@ -137,7 +142,6 @@ class Session:
             raise InputError(f"the journal {journal.path} has no rollout {rollout}")
         self.observer.event(events[-1], state)
         control = FileControl(self.directory, rollout, self.ask, self.notice)
-        control.forget()
         keeper = registry.gatekeeper(state.plan.policies)
         with ClusterFleet(self.site, self.cluster, self.reporter, self.verbose) as fleet, control.signals():
             fleet.prepare()
