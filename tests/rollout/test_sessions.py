@@ -12,6 +12,7 @@ from stoneware.compose.model import FailureAction
 from stoneware.errors import HostError, InputError, MachineError
 from stoneware.rollout.finalize import finalize, foresee_finalize
 from stoneware.rollout.history import history
+from stoneware.rollout.journal import Event
 from stoneware.rollout.lock import RolloutUnfinished, check_unlocked, lock_path, read_lock
 from stoneware.rollout.prepare import prepare
 from stoneware.rollout.session import RolloutBlocked, latest
@@ -158,8 +159,8 @@ def test_a_living_driver_is_asked(bench: RolloutBench) -> None:
     # The driver is this process: it holds the lock, and takes the request between two machines.
     asked: list[str] = []
 
-    def ask(event: object, state: object) -> None:
-        if not asked:
+    def ask(event: Event, state: object) -> None:
+        if event.name == "stopping" and not asked:
             asked.append(bench.session().pause())
 
     session = bench.session()
