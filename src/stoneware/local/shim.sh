@@ -110,7 +110,7 @@ find_leader() { # the child of nspawn that has a network namespace of its own is
         done
         # Usually 0.1 s. With many machines that start at once, looking must not hold them up.
         looks=$((looks + 1))
-        if [ "$looks" -le 20 ]; then sleep 0.01; else sleep 0.05; fi
+        if [ "$looks" -le 20 ]; then sleep 0.01; else sleep 0.1; fi
     done
     return 1
 }
