@@ -11,6 +11,7 @@ import pytest
 
 from stoneware.errors import InputError, MachineError
 from stoneware.local import machine_record
+from stoneware.local.machine_stop import wait_until
 from stoneware.local.recover import recover
 from stoneware.platform import MachineSpec, Phase, VolumeMount
 from tests.local.engine_lab import Bench
@@ -199,14 +200,32 @@ def test_a_killed_nspawn_is_seen_and_survived(lab: Bench) -> None:
     lab.booted()
 
 
+def noted(lab: Bench, name: str) -> tuple[int, int]:
+    """Return the process id in run/NAME and when that process began."""
+    pid, start = (lab.paths().run / name).read_text().split()
+    return int(pid), int(start)
+
+
 def test_a_machine_without_shim_and_nspawn_is_still_ended(lab: Bench) -> None:
     lab.boot()
-    processes = lab.processes()
-    for pid in (processes.shim, processes.nspawn):
-        os.kill(pid or 0, signal.SIGKILL)
+    leader = noted(lab, "leader")
+    for name in ("shim", "nspawn"):
+        os.kill(noted(lab, name)[0], signal.SIGKILL)
     lab.platform.stop(lab.name, timeout=5)
     assert not lab.processes().alive
-    assert not machine_record.process_alive(processes.leader or 0, 0)
+    assert not machine_record.process_alive(*leader)
+
+
+def test_a_first_process_that_nobody_has_noted_is_ended_as_well(lab: Bench) -> None:
+    lab.boot()
+    leader, nspawn = noted(lab, "leader"), noted(lab, "nspawn")
+    os.kill(noted(lab, "shim")[0], signal.SIGKILL)
+    (lab.paths().run / "leader").unlink()  # the shim was killed before it knew
+    os.kill(nspawn[0], signal.SIGKILL)
+    assert wait_until(lambda: not machine_record.process_alive(*nspawn), 10)
+    assert machine_record.process_alive(*leader)
+    lab.platform.destroy(lab.name)
+    assert wait_until(lambda: not machine_record.process_alive(*leader), 10)
 
 
 def test_looking_is_quick_and_forks_nothing(lab: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

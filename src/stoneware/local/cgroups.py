@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -158,10 +161,27 @@ def prepare(groups: MachineGroups) -> None:
 
 def remove_left(machine_ids: Sequence[str], host: HostGroups) -> None:
     """Remove the groups of machines that are gone without their shim having done so."""
-    roots = {root / "stoneware" for _, root in host.v1} | {Path("/sys/fs/cgroup/stoneware")}
-    roots.add(Path("/sys/fs/cgroup/unified/stoneware"))
-    for path in (root / name for root in roots for name in machine_ids):
+    for path in _groups_of(machine_ids, host):
         _remove_group(path)
+
+
+def kill_left(machine_id: str, host: HostGroups) -> None:
+    """Kill what still runs in a machine's groups though its shim and systemd-nspawn are gone.
+
+    systemd-nspawn that is killed before its shim knows the machine's first process leaves that one behind.
+    """
+    for path in _groups_of([machine_id], host):
+        for listed in path.rglob("cgroup.procs"):
+            with contextlib.suppress(OSError):
+                for pid in listed.read_text().split():
+                    if int(pid) != os.getpid():
+                        os.kill(int(pid), signal.SIGKILL)
+
+
+def _groups_of(machine_ids: Sequence[str], host: HostGroups) -> list[Path]:
+    roots = {root / "stoneware" for _, root in host.v1}
+    roots |= {Path("/sys/fs/cgroup/stoneware"), Path("/sys/fs/cgroup/unified/stoneware")}
+    return [path for root in roots for name in machine_ids if (path := root / name).is_dir()]
 
 
 def _remove_group(path: Path) -> None:

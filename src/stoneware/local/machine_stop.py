@@ -7,9 +7,12 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from typing import Any
 
 from stoneware.errors import MachineError
-from stoneware.local.machine_record import Paths, Processes, shown_processes
+from stoneware.files import read_json
+from stoneware.local import cgroups
+from stoneware.local.machine_record import Paths, Processes, boot_id, shown_processes
 
 _POWER_OFF = signal.SIGRTMIN + 4  # systemd(1), SIGNALS: starts poweroff.target
 _POLL, _SLOW_POLL = 0.005, 0.05  # seconds between two looks at first, and when it takes long
@@ -46,6 +49,7 @@ def kill(paths: Paths) -> None:
     while True:
         processes = shown_processes(paths)
         if not processes.alive:
+            _kill_strays(paths)
             return
         _kill_step(processes, patient=time.monotonic() < deadline - _KILL_TIMEOUT + 2.0)
         if time.monotonic() > deadline:
@@ -55,6 +59,12 @@ def kill(paths: Paths) -> None:
                 resolution="see `dmesg`: a process that waits for a dead disk cannot be killed",
             )
         time.sleep(_POLL)
+
+
+def _kill_strays(paths: Paths) -> None:
+    state: dict[str, Any] = read_json(paths.root / "state.json") or {}
+    if state.get("boot") == boot_id():
+        cgroups.kill_left(state["id"], cgroups.probe())
 
 
 def _kill_step(processes: Processes, *, patient: bool) -> None:
