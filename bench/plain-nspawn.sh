@@ -110,10 +110,9 @@ down() { # down DIR
 }
 
 remove() { # remove DIR
-    [ -d "$1" ] || return 0
     down "$1"
     [ ! -d "$1/root" ] || btrfs -q subvolume delete "$1/root"
-    rm -r "$1"
+    rm -rf "$1"
 }
 
 "$@"

@@ -76,11 +76,11 @@ def measure(place: Place, repeats: int) -> Section:
             "against the contract, Terraform's plan and apply, and the first good health check of each "
             "machine are in it. They answer once all pages have been fetched after that.",
             "The script, bench/plain-nspawn.sh: the root file system of the same image with an ordinary page "
-            "and a fixed address instead of the boot agent, DHCP, DNS, metadata, health checks and firewall. "
+            "and a fixed address. It has no boot agent, metadata, DNS, health checks, firewall or state. "
             "A snapshot and systemd-nspawn --boot for each machine, in a user namespace as ours, all at "
             "once; until all pages have been fetched.",
             "Each page is checked for its machine's name. A no-op may not restart or replace anything.",
-            "Incus is not in Debian 12, and Debian's LXD needs a daemon under systemd.",
+            "Not compared: Incus, which Debian 12 does not have, and LXD, whose daemon is not installed.",
         ),
     )
 
