@@ -107,7 +107,7 @@ def test_of_two_equal_bakes_one_builds_and_one_waits(context: Context, start_bak
 
 
 def test_the_one_who_waits_builds_when_the_other_is_killed(context: Context, start_bake: StartBake) -> None:
-    waiting(context, seconds=0.5)
+    waiting(context, seconds=5)
     first = start_bake()
     first.at("step_output", text="running")
     second = start_bake()

@@ -228,6 +228,15 @@ def test_a_first_process_that_nobody_has_noted_is_ended_as_well(lab: Bench) -> N
     assert wait_until(lambda: not machine_record.process_alive(*leader), 10)
 
 
+def test_a_machine_that_still_stops_is_started_once_it_has_stopped(lab: Bench) -> None:
+    before = lab.boot().leader
+    (lab.paths().run / "stop").touch()  # by a command that was killed then
+    os.kill(before or 0, signal.SIGRTMIN + 4)
+    after = lab.platform.start(lab.name)
+    assert after.leader not in (None, before)
+    lab.booted()
+
+
 def test_looking_is_quick_and_forks_nothing(lab: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.boot()
 

@@ -113,9 +113,12 @@ class LocalPlatform(LocalResources):
         return machine
 
     def start(self, name: str) -> Machine:
-        """Start a stopped machine; a running one is left alone."""
+        """Start a stopped machine; a running one is left alone, one that is stopping is awaited."""
         paths = self._existing(name)
         with self.store.lock("machines", name):
+            spec = machine_record.read_spec(paths)
+            if spec and (paths.run / "stop").exists():
+                machine_stop.power_off(paths, spec.stop_timeout)  # whoever asked for it is gone
             if not machine_record.shown_processes(paths).alive:
                 self.start_locked(self._existing(name))
         return self._observed(paths)

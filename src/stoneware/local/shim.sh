@@ -148,18 +148,20 @@ boot() { # run the machine once; its exit code is in $code
     enter_and_run </dev/null >>"$CONSOLE" &
     child=$!
     note nspawn "$child $(start_time $child)"
-    if find_leader; then
+    born=
+    while find_leader; do
         born=$(start_time "$leader")
         if plug_in; then
             note leader "$leader $born"
             [ -z "$down" ] || go_down
-        else
+            break
+        elif [ -d "/proc/$leader" ]; then
             put error "the machine's network port could not be made"
             kill -KILL "$leader"
+            break
         fi
-    else
-        born=
-    fi
+        born= # it was only on its way to the first process, or is gone again: look once more
+    done
     # A signal ends the waiting, not the machine.
     while wait "$child"; code=$?; [ -d "/proc/$child" ]; do :; done
     # nspawn says 1 when its machine is killed; Docker's 128 + 9 tells it from a machine that failed.
