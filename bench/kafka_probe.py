@@ -41,11 +41,11 @@ class Tally:
     second: list[float] = field(default_factory=list)  # latencies since the last line of the curve
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def ack(self, number: int, began: float) -> None:
+    def ack(self, number: int, due: float) -> None:
         now = time.monotonic()
         with self.lock:
-            self.acked[number] = now - began
-            self.second.append(now - began)
+            self.acked[number] = now - due
+            self.second.append(now - due)
             if self.last_ack:
                 self.longest_gap = max(self.longest_gap, now - self.last_ack)
             self.last_ack = now
@@ -121,7 +121,7 @@ def make_topic(probe: Probe) -> None:
 def produce(
     probe: Probe, tally: Tally, offsets: Offsets, over: Callable[[], bool], curve: TextIO | None
 ) -> None:
-    from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+    from kafka import KafkaConsumer, KafkaProducer
 
     producer = KafkaProducer(
         bootstrap_servers=probe.bootstrap,
@@ -130,34 +130,47 @@ def produce(
         delivery_timeout_ms=_DELIVERY_MS,
         max_block_ms=_DELIVERY_MS,
     )
-    watcher = KafkaConsumer(bootstrap_servers=probe.bootstrap, group_id=None)
-    partitions = [TopicPartition(probe.topic, number) for number in range(probe.partitions)]
+    consumer = KafkaConsumer(bootstrap_servers=probe.bootstrap, group_id=None)
+    sent = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(probe, consumer, offsets, sent), daemon=True)
+    watcher.start()
     began = shown = time.monotonic()
     while not over():
         due = int((time.monotonic() - began) * probe.rate)
         while tally.sent < due:
-            _send(probe, producer, tally)
+            _send(probe, producer, tally, began + tally.sent / probe.rate)
         if time.monotonic() - shown >= 1:
             shown = time.monotonic()
             _write_second(tally, curve)
-            offsets.look(watcher, partitions)
         time.sleep(_TICK)
     producer.flush(timeout=_DELIVERY_MS / 1000)
     producer.close()
     _write_second(tally, curve)
-    offsets.look(watcher, partitions)
-    watcher.close()
+    sent.set()
+    watcher.join()
 
 
-def _send(probe: Probe, producer: Any, tally: Tally) -> None:
-    number, began = tally.sent, time.monotonic()
+def _watch(probe: Probe, consumer: Any, offsets: Offsets, sent: threading.Event) -> None:
+    """Look at the end offsets every second, and once when all is sent; apart, since it may have to wait."""
+    from kafka import TopicPartition
+
+    partitions = [TopicPartition(probe.topic, number) for number in range(probe.partitions)]
+    while not sent.wait(1):
+        offsets.look(consumer, partitions)
+    offsets.look(consumer, partitions)
+    consumer.close()
+
+
+def _send(probe: Probe, producer: Any, tally: Tally, due: float) -> None:
+    """Send the next record; its latency counts from when it was due, however late it is."""
+    number = tally.sent
     tally.sent += 1
     try:
         future = producer.send(probe.topic, probe.value(number))
     except Exception as error:  # it could not even be queued
         tally.fail(number, error)
         return
-    future.add_callback(lambda _: tally.ack(number, began))
+    future.add_callback(lambda _: tally.ack(number, due))
     future.add_errback(lambda error: tally.fail(number, error))
 
 
@@ -226,6 +239,7 @@ def report(
         "duplicates": sum(count - 1 for count in found.values()),
         "longest_gap_s": round(tally.longest_gap, 3),
         "latency_ms": {"p50": percentile(0.5), "p99": percentile(0.99), "max": percentile(1.0)},
+        "end_offsets": dict(sorted(offsets.latest.items())),
         "offsets_went_back": offsets.went_back,
     }
 

@@ -80,6 +80,7 @@ def check_load(report: dict[str, Any]) -> None:
     assert report["lost"] == 0, report
     assert report["failed"] == 0, report
     assert report["offsets_went_back"] == [], report
+    assert sum(report["end_offsets"].values()) >= report["acked"], report
     assert report["acked"] == report["sent"], report
     assert report["rate"] >= PROMISED, report
 
