@@ -112,12 +112,12 @@ def _parts(machine: str, seconds: float, waits: Sequence[GateWait], line: Timeli
     (watched,) = (span for span in line.of(machine) if span.stage == "monitoring")
     before = [wait for wait in waits if wait.end <= watched.start]
     machines = [wait for wait in before if wait.gate == "machine"]
-    starting = sum(wait.seconds for wait in machines if "is starting" in wait.reason)
+    booting = sum(wait.seconds for wait in machines if wait.reason.endswith(("is booting", "is configuring")))
     parts = {
         "stop": split["stopping"],
         "replace": split["applying"],
-        "boot": sum(wait.seconds for wait in machines) - starting,
-        "broker starts": starting,
+        "boot": booting,
+        "broker starts": sum(wait.seconds for wait in machines) - booting,
         "catch-up": sum(wait.seconds for wait in before if wait.gate == "kafka"),
         "monitor": split["monitoring"],
     }

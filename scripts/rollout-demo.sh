@@ -67,10 +67,7 @@ python -m bench.kafka_probe --bootstrap 127.0.0.1:9091,127.0.0.1:9092,127.0.0.1:
 probe=$!
 load_for 5
 
-say "What would be done, and why"
-shown KAFKA_VERSION="$new" stoneware rollout --plan
-
-say "Roll"
+say "Roll them to $new"
 shown KAFKA_VERSION="$new" stoneware rollout
 load_for 3
 
