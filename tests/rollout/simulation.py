@@ -157,6 +157,11 @@ class SimFleet:
         self._play()
         return Views(self.machines, self.clock.now)
 
+    def check(self, entries: Mapping[str, Mapping[str, Any]]) -> None:
+        self._play()
+        if self.refuse:
+            raise PlanRefused((self.refuse,))
+
     def stop(self, machines: Sequence[str]) -> None:
         self._play()
         self._take_down(machines)

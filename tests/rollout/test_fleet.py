@@ -91,12 +91,15 @@ def test_only_what_is_named_changes(bench: RolloutBench) -> None:
     bench.edit("db-1", labels={**entries["db-1"]["labels"], "more": "yes"})
     before = bench.variables()
     wanted = {**entries["app-1"], "stop_timeout": 33}
-    with fleet_of(bench) as fleet, pytest.raises(PlanRefused) as told:
-        fleet.change({"app-1": wanted})
-    assert any('stoneware_machine.machine["db-1"]' in text for text in told.value.violations)
-    assert bench.variables() == before
+    for ask in ("check", "change"):
+        with fleet_of(bench) as fleet, pytest.raises(PlanRefused) as told:
+            getattr(fleet, ask)({"app-1": wanted})
+        assert any('stoneware_machine.machine["db-1"]' in text for text in told.value.violations)
+        assert bench.variables() == before
     bench.edit("db-1", labels=entries["db-1"]["labels"])
     with fleet_of(bench) as fleet:
+        fleet.check({"app-1": wanted})
+        assert bench.spec("shop-app-1").stop_timeout != 33
         fleet.change({"app-1": wanted})
         fleet.change({"app-1": wanted})  # once more does nothing
     assert bench.spec("shop-app-1").stop_timeout == 33

@@ -28,7 +28,7 @@ from stoneware.terraform.configuration import (
     write_configuration,
 )
 from stoneware.terraform.guard import check_plan
-from stoneware.terraform.results import Change, Progress, TerraformError
+from stoneware.terraform.results import Change, Plan, Progress, TerraformError
 from stoneware.terraform.runner import STATE_FILE, Terraform, has_state, tainted_addresses
 
 _LOCK_TIMEOUT = 60.0  # seconds that the Terraform of a killed command may take to end
@@ -127,13 +127,7 @@ class ClusterTerraform:
         `again` are machines to replace whether Terraform sees a reason or not; `doomed` are volumes that the
         user has said may be destroyed. `strict` refuses harmless changes of others as well.
         """
-        plan = self._terraform.plan(replace=sorted(again))
-        spared = tuple(
-            change
-            for change in plan.changes
-            if change.address not in doomed and (strict or not _harmless(change))
-        )
-        check_plan(replace(plan, changes=spared), allowed=allowed | tainted_addresses(self._directory.path))
+        plan = self._guarded(allowed, again, doomed, strict=strict)
         if plan.noop:
             plan.file.unlink(missing_ok=True)
             return
@@ -145,6 +139,22 @@ class ClusterTerraform:
             raise _explained(error) from error
         for change in plan.changes:
             self._tell(change)
+
+    def check(self, allowed: AbstractSet[str], *, again: Collection[str] = ()) -> None:
+        """Raise PlanRefused where an apply would do more than is allowed; nothing is done either way."""
+        self._guarded(allowed, again, frozenset(), strict=True).file.unlink(missing_ok=True)
+
+    def _guarded(
+        self, allowed: AbstractSet[str], again: Collection[str], doomed: AbstractSet[str], *, strict: bool
+    ) -> Plan:
+        plan = self._terraform.plan(replace=sorted(again))
+        spared = tuple(
+            change
+            for change in plan.changes
+            if change.address not in doomed and (strict or not _harmless(change))
+        )
+        check_plan(replace(plan, changes=spared), allowed=allowed | tainted_addresses(self._directory.path))
+        return plan
 
     def refresh(self) -> tuple[Change, ...]:
         """Return what changed behind Terraform's back, and what the last apply lacks; changes nothing."""

@@ -11,9 +11,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stoneware.cluster import events
-from stoneware.cluster.apply import ClusterTerraform
+from stoneware.cluster.apply import ClusterTerraform, scratch_copy
 from stoneware.cluster.directory import VARIABLES_FILE, ClusterDirectory
-from stoneware.cluster.model import LABEL_CLUSTER, LABEL_MACHINE, LABEL_SERVICE, LABEL_SLOT, Release
+from stoneware.cluster.model import (
+    LABEL_CLUSTER,
+    LABEL_MACHINE,
+    LABEL_SERVICE,
+    LABEL_SLOT,
+    Observed,
+    Release,
+)
 from stoneware.cluster.observe import observe
 from stoneware.cluster.plan import address
 from stoneware.cluster.site import Site
@@ -162,6 +169,30 @@ class ClusterFleet:
 
     # -- changing ------------------------------------------------------------------------------------------
 
+    def check(self, entries: Entries) -> None:
+        """Hold the plan of a change against the guard, in a copy of the directory. Raises PlanRefused."""
+        declared = _declared(self._variables(), entries)
+        there = observe(self._platform, self.cluster, managed=self._managed())
+        present = {**declared, "machines": _as_they_are(declared["machines"], entries, there.machines)}
+        with (
+            scratch_copy(self.site.directory(self.cluster)) as copy,
+            ClusterTerraform(self._platform, copy, events.Silent()) as terraform,
+        ):
+            terraform.configure(present)
+            try:
+                terraform.check(_addresses(entries) | self._lacking(present, there))
+            except PlanRefused as refused:
+                raise _told(refused) from refused
+
+    def _lacking(self, present: Mapping[str, Any], there: Observed) -> set[str]:
+        """Return what exists and Terraform's state lacks: the change imports it first."""
+        known = {
+            *(address("machine", name) for name in present["machines"] if name in there.machines),
+            *(address("volume", name) for name in present["volumes"] if name in there.volumes),
+            *(address("network", name) for name in present["networks"] if name in there.networks),
+        }
+        return known - (there.managed or frozenset())
+
     def change(self, entries: Entries) -> None:
         """Make machines as their entries say, by a plan of the whole configuration that the guard lets pass.
 
@@ -170,12 +201,10 @@ class ClusterFleet:
         where a machine could not be made.
         """
         before = self._variables()
-        machines = {**before["machines"]}
-        machines.update({name: {**entry, "running": True} for name, entry in entries.items()})
-        declared = {**before, "machines": machines}
+        declared = _declared(before, entries)
         there = observe(self._platform, self.cluster, managed=self._managed())
         terraform = self._open()
-        present = {**declared, "machines": _as_they_are(machines, entries, there.machines)}
+        present = {**declared, "machines": _as_they_are(declared["machines"], entries, there.machines)}
         terraform.configure(present)
         try:
             terraform.adopt(present, there)
@@ -184,8 +213,7 @@ class ClusterFleet:
                 for name in entries
                 if name in there.machines and not runs(there.machines[name].machine)
             ]
-            allowed = {address("machine", name) for name in entries}
-            terraform.apply(allowed, again=again, strict=True)
+            terraform.apply(_addresses(entries), again=again, strict=True)
         except PlanRefused as refused:
             self._write(before)
             raise _told(refused) from refused
@@ -220,6 +248,15 @@ class ClusterFleet:
 
     def _write(self, variables: Mapping[str, Any]) -> None:
         write_json(self.site.directory(self.cluster).variables_path, dict(variables), mode=0o600)
+
+
+def _declared(before: Mapping[str, Any], entries: Entries) -> dict[str, Any]:
+    changed = {name: {**entry, "running": True} for name, entry in entries.items()}
+    return {**before, "machines": {**before["machines"], **changed}}
+
+
+def _addresses(entries: Entries) -> set[str]:
+    return {address("machine", name) for name in entries}
 
 
 def _as_they_are(

@@ -125,6 +125,8 @@ class Engine:
             return answer
 
         answer = self._until(look, services[0], policy.gate_timeout, interruptible=True)
+        if chosen and self._refused(chosen):
+            return
         if chosen:
             views = self.fleet.observe()
             ids = {name: views[name].id for name in chosen if name in views}
@@ -132,6 +134,16 @@ class Engine:
             self._record("stopping" if alive else "applying", machines=chosen, ids=ids)
         elif not self._request():
             self._give_up(answer)
+
+    def _refused(self, names: Sequence[str]) -> bool:
+        """Pause where Terraform would touch more than these machines: before any of them is stopped."""
+        changes = [self.state.plan.change(name) for name in names]
+        try:
+            self.fleet.check({item.machine: item.entry(self.state.direction) or {} for item in changes})
+        except PlanRefused as refused:
+            self._record("paused", reason=f"{refused.brief}: {refused.details}")
+            return True
+        return False
 
     def _give_up(self, answer: Answer) -> None:
         """Stop taking machines down: it is the release's fault where a machine that has it is ill by now."""

@@ -15,6 +15,10 @@ class Fleet(Protocol):
         """Return all machines of the cluster by short name."""
         ...
 
+    def check(self, entries: Mapping[str, Mapping[str, Any]]) -> None:
+        """Raise PlanRefused where `change` would be refused; asked before anything is stopped."""
+        ...
+
     def stop(self, machines: Sequence[str]) -> None:
         """Stop machines gracefully, each within its own time, and return when all are down.
 
