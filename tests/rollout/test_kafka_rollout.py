@@ -1,7 +1,8 @@
 """The example's Kafka cluster, rolled out under load: what was acknowledged is there in the end, always.
 
 One cluster serves all tests, in the order they are written in: it goes from 4.2.1 to 4.3.1, fails to go to an
-image whose broker cannot start, and goes back to 4.2.1 by two drivers, the first of which is killed.
+image whose broker cannot start, goes to another configuration by two drivers, the first of which is killed,
+and is finalized.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import gc
 import json
 import os
 import random
+import re
 import secrets
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -199,12 +202,13 @@ def test_a_driver_that_is_killed_is_taken_over_under_load(
     line = random.Random(seed).randint(1, LINES)  # noqa: S311
     where = f"STONEWARE_TEST_SEED={seed}: killed at line {line} of the journal"
     print(where)
+    changed = replace(cluster, environment={**cluster.environment, "KAFKA_HEAP": "288m"})
 
     with load("killed", RATE, tmp_path) as running:
-        event = cluster.drive("rollout", version=OLD).kill_at(line)
+        event = changed.drive("rollout").kill_at(line)
         assert event is not None, f"{where}: it ended before"
-        refused = cluster.drive("rollout", version=OLD).finish()
-        code, said = cluster.drive("rollout", "resume", version=OLD).finish()
+        refused = changed.drive("rollout").finish()
+        code, said = cluster.drive("rollout", "resume").finish()
         running.pass_more()
         report = running.stop()
 
@@ -212,5 +216,31 @@ def test_a_driver_that_is_killed_is_taken_over_under_load(
     assert "stoneware rollout resume" in refused[1]
     assert code == 0, f"{where}, {event}\n{said}"
     check_load(report)
-    check_cluster(cluster, OLD, disks)
+    check_cluster(changed, NEW, disks)
+    assert ask(cluster, "grep", "-h", "Xmx", "/etc/kafka/jvm.options") == dict.fromkeys(NAMES, "-Xmx288m\n")
     assert last_rollout(cluster)["outcome"] == "completed"
+
+
+def features(cluster: KafkaCluster) -> dict[str, str]:
+    """Return the finalized level of each feature."""
+    words = ("kafka-tool", "FeatureCommand", "--bootstrap-server", "localhost:9092", "describe")
+    said = cluster.run("exec", "kafka-cluster-kafka-2", *words)
+    return dict(re.findall(r"^Feature: (\S+)\s.*FinalizedVersionLevel: (\S+)", said, re.MULTILINE))
+
+
+def test_what_is_finalized_does_not_go_back(cluster: KafkaCluster) -> None:
+    before = features(cluster)
+    early = cluster.drive("rollout", "finalize").finish()
+    assert (early[0], "too early" in early[1]) == (2, True)
+
+    cluster.run("rollout", "finalize", "--now", "--yes")
+
+    assert before["metadata.version"].startswith("4.2-")
+    after = features(cluster)
+    assert after["metadata.version"].startswith("4.3-")
+    assert after["kraft.version"] == "0"
+    refused, said = cluster.drive("rollout", "--plan", version=OLD).finish()
+    assert (refused, "4.3 is the lowest now" in said) == (2, True), said
+    assert set(after) == set(before)
+    cluster.run("exec", "kafka-cluster-kafka-3", "kafka-finalize")
+    assert features(cluster) == after
