@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import time
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, Self, TextIO
 
 from stoneware.cluster import events
 from stoneware.cluster.model import Action, ClusterPlan
-from stoneware.ui.progress import Style
+from stoneware.ui.progress import Style, settled
 from stoneware.ui.text import duration, table
 
 PLAN_HEADER = ("ACTION", "KIND", "NAME", "WHY")
@@ -133,9 +132,7 @@ def remark_lines(event: events.Event) -> list[str]:
 
 def make_cluster_display(style: Style, stream: TextIO) -> ClusterDisplay:
     """Return the display of a style; `auto` is live on a terminal and plain elsewhere."""
-    if style is Style.AUTO:
-        capable = stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
-        style = Style.LIVE if capable else Style.PLAIN
+    style = settled(style, stream)
     if style is Style.LIVE:
         from stoneware.ui.cluster_live import ClusterLiveView
 

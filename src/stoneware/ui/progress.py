@@ -121,11 +121,17 @@ def _remarks(event: events.Event) -> list[str]:
     return []
 
 
+def settled(style: Style, stream: TextIO) -> Style:
+    """Return what `auto` comes to: live on a terminal and plain elsewhere."""
+    if style is not Style.AUTO:
+        return style
+    capable = stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    return Style.LIVE if capable else Style.PLAIN
+
+
 def make_display(style: Style, stream: TextIO) -> Display:
     """Return the display of a style; `auto` is live on a terminal and plain elsewhere."""
-    if style is Style.AUTO:
-        capable = stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
-        style = Style.LIVE if capable else Style.PLAIN
+    style = settled(style, stream)
     if style is Style.LIVE:
         from stoneware.ui.live import LiveView
 

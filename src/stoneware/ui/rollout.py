@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
-import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, Self, TextIO
@@ -22,7 +21,7 @@ from stoneware.rollout.lock import RolloutLock
 from stoneware.rollout.model import Direction, How
 from stoneware.rollout.planner import Planned
 from stoneware.rollout.state import RolloutState
-from stoneware.ui.progress import Style
+from stoneware.ui.progress import Style, settled
 from stoneware.ui.text import duration, one_line, table
 
 PLAN_HEADER = ("MACHINE", "HOW", "FROM", "TO", "GATES", "WHY")
@@ -256,9 +255,7 @@ def stage_words(stage: str, machine: str, state: RolloutState) -> str:
 
 def make_rollout_display(style: Style, stream: TextIO) -> RolloutDisplay:
     """Return the display of a style; `auto` is live on a terminal and plain elsewhere."""
-    if style is Style.AUTO:
-        capable = stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
-        style = Style.LIVE if capable else Style.PLAIN
+    style = settled(style, stream)
     if style is Style.LIVE:
         from stoneware.ui.rollout_live import RolloutLiveView
 
