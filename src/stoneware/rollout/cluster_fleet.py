@@ -171,9 +171,8 @@ class ClusterFleet:
 
     def check(self, entries: Entries) -> None:
         """Hold the plan of a change against the guard, in a copy of the directory. Raises PlanRefused."""
-        declared = _declared(self._variables(), entries)
         there = observe(self._platform, self.cluster, managed=self._managed())
-        present = {**declared, "machines": _as_they_are(declared["machines"], entries, there.machines)}
+        present = _present(_declared(self._variables(), entries), entries, there)
         with (
             scratch_copy(self.site.directory(self.cluster)) as copy,
             ClusterTerraform(self._platform, copy, events.Silent()) as terraform,
@@ -204,7 +203,7 @@ class ClusterFleet:
         declared = _declared(before, entries)
         there = observe(self._platform, self.cluster, managed=self._managed())
         terraform = self._open()
-        present = {**declared, "machines": _as_they_are(declared["machines"], entries, there.machines)}
+        present = _present(declared, entries, there)
         terraform.configure(present)
         try:
             terraform.adopt(present, there)
@@ -259,18 +258,18 @@ def _addresses(entries: Entries) -> set[str]:
     return {address("machine", name) for name in entries}
 
 
-def _as_they_are(
-    machines: Entries, changed: Entries, there: Mapping[str, Any]
-) -> dict[str, Mapping[str, Any]]:
-    """Return the machines for one apply: others that are gone are left out, others that are down stay down.
+def _present(declared: Mapping[str, Any], changed: Entries, observed: Observed) -> dict[str, Any]:
+    """Return the variables for one apply: others that are gone are left out, others that are down stay down.
 
     A machine that somebody removed or killed meanwhile is the gates' business, not Terraform's.
     """
-    return {
+    there = observed.machines
+    machines = {
         name: entry if name in changed else {**entry, "running": runs(there[name].machine)}
-        for name, entry in machines.items()
+        for name, entry in declared["machines"].items()
         if name in changed or name in there
     }
+    return {**declared, "machines": machines}
 
 
 def _told(refused: PlanRefused) -> PlanRefused:

@@ -137,13 +137,19 @@ class Engine:
 
     def _refused(self, names: Sequence[str]) -> bool:
         """Pause where Terraform would touch more than these machines: before any of them is stopped."""
-        changes = [self.state.plan.change(name) for name in names]
         try:
-            self.fleet.check({item.machine: item.entry(self.state.direction) or {} for item in changes})
+            self.fleet.check(self._entries(names))
         except PlanRefused as refused:
-            self._record("paused", reason=f"{refused.brief}: {refused.details}")
+            self._pause_refused(refused)
             return True
         return False
+
+    def _entries(self, names: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        changes = [self.state.plan.change(name) for name in names]
+        return {change.machine: change.entry(self.state.direction) or {} for change in changes}
+
+    def _pause_refused(self, refused: PlanRefused) -> None:
+        self._record("paused", reason=f"{refused.brief}: {'; '.join(refused.violations)}")
 
     def _give_up(self, answer: Answer) -> None:
         """Stop taking machines down: it is the release's fault where a machine that has it is ill by now."""
@@ -242,12 +248,10 @@ class Engine:
         self._record("applying", machines=list(names))
 
     def _apply(self, names: Sequence[str]) -> None:
-        changes = [self.state.plan.change(name) for name in names]
-        entries = {change.machine: change.entry(self.state.direction) or {} for change in changes}
         try:
-            self.fleet.change(entries)
+            self.fleet.change(self._entries(names))
         except PlanRefused as refused:
-            self._record("paused", reason=f"{refused.brief}: {'; '.join(refused.violations)}")
+            self._pause_refused(refused)
         except HostError:
             raise  # this computer's fault, not the release's: whoever resumes tries it again
         except StonewareError as error:
