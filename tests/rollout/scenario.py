@@ -53,10 +53,21 @@ class World:
         )
         try:
             state = engine.run()
+            if state.mode is Mode.PAUSED and self._resumes():
+                return self.run()
         except Killed:
             state = engine.state
         assert self.fleet.clock.now - self.fleet.began < LIMIT
         return state, observer
+
+    def _resumes(self) -> bool:
+        """Resume a rollout that has paused, once, after `resume_after` simulated seconds."""
+        wait = self.document.get("resume_after")
+        if wait is None or any(event.name == "resumed" for event in self.journal.of("r1")):
+            return False
+        self.fleet.clock.sleep(wait)
+        self.release()
+        return True
 
     def release(self) -> None:
         """Let a rollout that holds after its canary go on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from stoneware.rollout.documents import history_document, status_document
 from stoneware.rollout.history import RolloutHistory, history, under_way
 from stoneware.rollout.journal import Event, Journal
+from stoneware.rollout.lock import RolloutLock
 from stoneware.ui.rollout import history_text, status_text
 from tests.rollout.scenario import NEW, OLD
 from tests.rollout.simulation import (
@@ -81,6 +83,8 @@ def test_what_is_shown(journal: Journal) -> None:
     text = status_text(found[2], None)
     assert "r3: running" in text
     assert "machine: kafka-2 is starting" in text
+    gone = RolloutLock("r3", "test", platform.node(), 0, "2026-01-01 00:00:00+00:00")
+    assert status_text(found[2], gone).startswith("r3: interrupted; stoneware rollout resume")
     assert "returned" in status_text(found[1], None)
     assert "no disk" in status_text(found[1], None)
 

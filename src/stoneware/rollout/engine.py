@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from stoneware.compose.model import FailureAction
 from stoneware.errors import HostError, StonewareError
+from stoneware.platform import Health
 from stoneware.rollout.fleet import Clock, Control, Fleet
 from stoneware.rollout.gatekeeper import ALL_READY, Answer, Gatekeeper
 from stoneware.rollout.journal import Event, Journal
@@ -128,12 +129,30 @@ class Engine:
         if chosen and self._refused(chosen):
             return
         if chosen:
-            views = self.fleet.observe()
-            ids = {name: views[name].id for name in chosen if name in views}
-            alive = [name for name in chosen if self.state.plan.change(name).how is How.REPLACE]
-            self._record("stopping" if alive else "applying", machines=chosen, ids=ids)
+            self._start(chosen)
         elif not self._request():
             self._give_up(answer)
+
+    def _start(self, names: Sequence[str]) -> None:
+        """Write that work on machines begins; those that a try before has made only have to come round."""
+        views = self.fleet.observe()
+        if made := [name for name in names if self._made(name, views)]:
+            self._record("waiting", machines=made)
+            return
+        ids = {name: views[name].id for name in names if name in views}
+        replaced = any(self.state.plan.change(name).how is How.REPLACE for name in names)
+        self._record("stopping" if replaced else "applying", machines=list(names), ids=ids)
+
+    def _made(self, name: str, views: Mapping[str, MachineView]) -> bool:
+        """Say whether a machine is the one that an earlier try has made, and may be well by now or soon.
+
+        After `resume`: a broker that took longer than its time limit must not be started all over.
+        """
+        view, before = views.get(name), self.state.machines[name].previous_id
+        if view is None or not before or view.id == before:
+            return False
+        target = self.state.plan.change(name).release(self.state.direction)
+        return view.alive and view.health is not Health.UNHEALTHY and view.release in (None, target)
 
     def _refused(self, names: Sequence[str]) -> bool:
         """Pause where Terraform would touch more than these machines: before any of them is stopped."""
@@ -206,8 +225,8 @@ class Engine:
         return sorted(ordered, key=lambda name: name in views and views[name].well)
 
     def _may_go(self, name: str, views: Mapping[str, MachineView], down: frozenset[str]) -> Answer:
-        if name not in views or not views[name].alive:
-            return ALL_READY  # it is down already
+        if name not in views or not views[name].alive or self._made(name, views):
+            return ALL_READY  # it is down already, or need not go down
         context = self._context(name, views, down)
         answer = self.gates.before(name, context)
         if context.returning and answer.verdict.kind is Kind.STOP:

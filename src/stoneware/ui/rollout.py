@@ -79,7 +79,7 @@ def release_words(release: Release | None, image: str) -> str:
 
 def status_text(row: RolloutHistory, lock: RolloutLock | None) -> str:
     """Return how a rollout is, with a line per machine."""
-    lines = [f"{row.id}: {row.outcome}{f': {row.reason}' if row.reason else ''}"]
+    lines = [f"{row.id}: {_condition(row, lock)}"]
     lines.append(
         f"{row.kind} by {row.who} on {row.host}, begun {clock(row.started)}, {duration(row.seconds)}"
     )
@@ -97,6 +97,13 @@ def status_text(row: RolloutHistory, lock: RolloutLock | None) -> str:
         for machine in row.machines
     ]
     return "\n".join(lines) + "\n" + table(STATUS_HEADER, rows)
+
+
+def _condition(row: RolloutHistory, lock: RolloutLock | None) -> str:
+    """Return how a rollout is in words: one that runs without its driver does not run."""
+    if row.outcome == "running" and lock is not None and not lock.alive:
+        return "interrupted; stoneware rollout resume goes on, stoneware rollback returns what it has changed"
+    return f"{row.outcome}: {row.reason}" if row.reason else row.outcome
 
 
 def _wait_of(row: RolloutHistory, machine: str) -> str:
