@@ -239,11 +239,14 @@ class Platform(Protocol):
         ...
 
     def put_secret(self, name: str, value: bytes) -> str:
-        """Keep a secret for machines to fetch and return its version, a new one only for another value."""
+        """Keep a secret for machines to fetch and return its version, which is that of this value.
+
+        Machines have the version that their spec names, so former values are kept for a while.
+        """
         ...
 
     def secret_version(self, name: str, value: bytes) -> str | None:
-        """Return the version of a secret that has this value, None where it has another or there is none."""
+        """Return the version of a secret that has this value, None where none that is kept has it."""
         ...
 
     def destroy_secret(self, name: str) -> None:

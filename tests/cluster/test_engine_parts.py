@@ -254,7 +254,7 @@ def test_all_missing_secrets_are_told_at_once(tmp_path: Path) -> None:
     assert "second" not in repr(values)
     platform = MemoryPlatform()
     versions = put_secrets(platform, "shop", values)
-    assert platform._secrets["shop-three"] == (versions["three"], b"\xff\x00 raw")
+    assert platform._secrets["shop-three"] == {b"\xff\x00 raw": versions["three"]}
     assert put_secrets(platform, "shop", values) == versions
 
 

@@ -49,7 +49,7 @@ def make_store(home: Path) -> Path:
 def put_secret(home: Path, name: str, version: str, value: bytes) -> None:
     (home / "data" / "secrets").mkdir(exist_ok=True)
     path = home / "data" / "secrets" / f"{name}.json"
-    write_json(path, {"version": version, "value": base64.b64encode(value).decode()})
+    write_json(path, {"versions": [{"version": version, "value": base64.b64encode(value).decode()}]})
 
 
 @dataclass

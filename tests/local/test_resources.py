@@ -128,12 +128,14 @@ def test_a_network_is_not_removed_under_a_machine_that_is_being_made(platform: L
 # --- secrets --------------------------------------------------------------------------------------------
 
 
-def test_a_secrets_version_changes_with_its_value_only(platform: LocalPlatform) -> None:
+def test_each_value_of_a_secret_has_its_version(platform: LocalPlatform) -> None:
     first = platform.put_secret("x-key", b"one\n\x00\xff")
     assert platform.put_secret("x-key", b"one\n\x00\xff") == first
     second = platform.put_secret("x-key", b"two")
     assert second != first
-    assert platform.put_secret("x-key", b"one\n\x00\xff") not in {first, second}
+    assert platform.put_secret("x-key", b"one\n\x00\xff") == first
+    assert platform.secret_version("x-key", b"two") == second
+    assert platform.secret_version("x-key", b"three") is None
     assert platform.put_secret("x-empty", b"") == platform.put_secret("x-empty", b"")
     directory = platform.store.data / "secrets"
     assert directory.stat().st_mode & 0o777 == 0o700
@@ -189,6 +191,27 @@ def test_a_secret_that_a_machine_cannot_have(
     with pytest.raises(InputError, match=message):
         platform.amend("h2", secrets=tuple(mounts))
     assert read_json(paths.root / "spec.json")["secrets"] == []
+
+
+def test_a_machine_has_the_version_of_its_spec(platform: LocalPlatform) -> None:
+    versions = [platform.put_secret("x-key", b"%d" % number) for number in range(3)]
+    mounts = [SecretMount("x-key", "key", version) for version in versions]
+    paths = machine(platform, MachineSpec("h1", "image:x", secrets=(mounts[0],)))
+    directory = platform.store.data / "secrets"
+
+    def served() -> bytes:
+        secret = secret_for(paths.root, directory, "x-key")
+        assert secret is not None
+        return secret.value
+
+    assert served() == b"0"
+    platform.amend("h1", secrets=(mounts[1],))
+    assert served() == b"1"
+    for number in range(3, 12):
+        platform.put_secret("x-key", b"%d" % number)
+    assert served() == b"11", "its own is not kept any more"
+    assert platform.secret_version("x-key", b"2") == versions[2]
+    assert platform.secret_version("x-key", b"1") is None
 
 
 def test_a_secret_shows_its_value_nowhere(platform: LocalPlatform) -> None:

@@ -43,7 +43,7 @@ class MemoryPlatform:
         self._guest: dict[str, dict[str, str]] = {}
         self._volumes: dict[str, Volume] = {}
         self._networks: dict[str, Network] = {}
-        self._secrets: dict[str, tuple[str, bytes]] = {}
+        self._secrets: dict[str, dict[bytes, str]] = {}  # versions by value
         self._made = 0
         self._lock = threading.RLock()
         if journal is not None and journal.exists():
@@ -308,15 +308,11 @@ class MemoryPlatform:
 
     def put_secret(self, name: str, value: bytes) -> str:
         with self._lock:
-            version, old = self._secrets.get(name, ("", None))
-            if old != value:
-                self._secrets[name] = version, _ = token_hex(8), value
-            return version
+            return self._secrets.setdefault(name, {}).setdefault(value, token_hex(8))
 
     def secret_version(self, name: str, value: bytes) -> str | None:
         with self._lock:
-            version, kept = self._secrets.get(name, ("", b""))
-            return version if version and kept == value else None
+            return self._secrets.get(name, {}).get(value)
 
     def destroy_secret(self, name: str) -> None:
         with self._lock:

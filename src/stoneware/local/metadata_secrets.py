@@ -27,18 +27,28 @@ class Secret:
 
 
 def secret_file(directory: Path, name: str) -> Path:
-    """Return the file of a secret: {"version", "value" (base64)}, so that both change at once."""
+    """Return the file of a secret: {"versions": [{"version", "value" (base64)}…]}, the present one first."""
     return directory / f"{name}.json"
 
 
+def read_secret(directory: Path, name: str) -> list[Secret]:
+    """Return all values of a secret that are kept, the present one first; none where there is no secret."""
+    rows = read_object(secret_file(directory, name)).get("versions") or ()
+    return [Secret(str(row["version"]), base64.b64decode(row["value"])) for row in rows]
+
+
 def secret_for(machine: Path, directory: Path, name: str) -> Secret | None:
-    """Return a secret as it is now if the machine's spec has it, else None."""
+    """Return a secret in the version that the machine's spec has, else None.
+
+    Where that version is not kept any more, the present one.
+    """
     if not SECRET_NAME.fullmatch(name):
         return None
     mounts = read_object(machine / "spec.json").get("secrets") or ()
-    if not any(isinstance(mount, dict) and mount.get("secret") == name for mount in mounts):
+    wanted = [
+        mount.get("version") for mount in mounts if isinstance(mount, dict) and mount.get("secret") == name
+    ]
+    if not wanted:
         return None
-    document = read_object(secret_file(directory, name))
-    if not document:
-        return None
-    return Secret(str(document["version"]), base64.b64decode(document["value"]))
+    kept = read_secret(directory, name)
+    return next((secret for secret in kept if secret.version in wanted), kept[0] if kept else None)

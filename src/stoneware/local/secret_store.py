@@ -9,16 +9,16 @@ import re
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from stoneware.errors import InputError
-from stoneware.files import read_json, write_json
+from stoneware.files import write_json
 from stoneware.local import store_pool
-from stoneware.local.metadata_secrets import SECRET_NAME, SECRETS_URL, secret_file
+from stoneware.local.metadata_secrets import SECRET_NAME, SECRETS_URL, Secret, read_secret, secret_file
 from stoneware.local.store_base import StoreBase
 from stoneware.platform import SecretMount
 
 SECRETS_ATTRIBUTE = "stoneware-secrets"
+_KEPT = 10  # values of each secret; as many as Vault's key-value store keeps unless told otherwise
 _PART = re.compile(r"[A-Za-z0-9_.-]+")
 
 
@@ -39,24 +39,27 @@ class SecretStore(StoreBase):
         return secret_file(self._secrets, name)
 
     def put_secret(self, name: str, value: bytes) -> str:
-        """Keep a secret and return its version: another one if, and only if, the value is another one."""
+        """Keep a secret and return its version: each value has its own.
+
+        The last values are kept: machines that are not replaced yet, or that return, have theirs.
+        """
         path = self._secret(name)
         with self.lock("secrets", name), store_pool.clear_errors(self.home):
             self._secrets.mkdir(exist_ok=True, mode=0o700)
             self._sweep(name)
-            document: dict[str, Any] = read_json(path) or {}
-            if document and hmac.compare_digest(base64.b64decode(document["value"]), value):
-                return str(document["version"])
-            version = secrets.token_hex(8)
-            document = {"version": version, "value": base64.b64encode(value).decode()}
-            write_json(path, document, mode=0o600)
-            return version
+            kept = read_secret(self._secrets, name)
+            present = _having(kept, value) or Secret(secrets.token_hex(8), value)
+            if [present] != kept[:1]:
+                former = [secret for secret in kept if secret.version != present.version]
+                rows = [_row(secret) for secret in (present, *former[: _KEPT - 1])]
+                write_json(path, {"versions": rows}, mode=0o600)
+            return present.version
 
     def secret_version(self, name: str, value: bytes) -> str | None:
-        """Return the version of a secret that has this value, None where it has another or there is none."""
-        document: dict[str, Any] = read_json(self._secret(name)) or {}
-        same = document and hmac.compare_digest(base64.b64decode(document["value"]), value)
-        return str(document["version"]) if same else None
+        """Return the version of a secret that has this value, None where none of those kept has it."""
+        self._secret(name)
+        found = _having(read_secret(self._secrets, name), value)
+        return found.version if found else None
 
     def destroy_secret(self, name: str) -> None:
         """Forget a secret; a missing one is no error."""
@@ -101,6 +104,15 @@ class SecretStore(StoreBase):
                     f"two secrets have the target {mount.target!r}", resolution="give each its own target"
                 )
             targets.add(mount.target)
+
+
+def _having(kept: Iterable[Secret], value: bytes) -> Secret | None:
+    """Return the secret that has a value."""
+    return next((secret for secret in kept if hmac.compare_digest(secret.value, value)), None)
+
+
+def _row(secret: Secret) -> dict[str, str]:
+    return {"version": secret.version, "value": base64.b64encode(secret.value).decode()}
 
 
 def _is_target(text: str) -> bool:
