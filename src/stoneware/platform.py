@@ -293,8 +293,18 @@ class Platform(Protocol):
         """Return what a builder has uploaded under a name. Raises MachineError where there is nothing."""
         ...
 
-    def checkpoint(self, name: str, key: str, document: Mapping[str, Any]) -> None:
-        """Save a builder's root file system under a step key, atomically; the machine goes on running."""
+    def checkpoint(
+        self,
+        name: str,
+        key: str,
+        document: Mapping[str, Any],
+        *,
+        taken: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Save a builder's root file system under a step key, atomically; the machine goes on running.
+
+        `taken` is called once what the builder writes from then on is no part of it.
+        """
         ...
 
     def capture(

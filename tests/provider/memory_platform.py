@@ -355,10 +355,18 @@ class MemoryPlatform:
                 raise MachineError(f"the machine {name!r} has uploaded no {result}")
             return self.results[name, result]
 
-    def checkpoint(self, name: str, key: str, document: Mapping[str, Any]) -> None:
+    def checkpoint(
+        self,
+        name: str,
+        key: str,
+        document: Mapping[str, Any],
+        *,
+        taken: Callable[[], None] = lambda: None,
+    ) -> None:
         with self._lock:
             self._get(name)
             self.checkpoints[key] = dict(document)
+        taken()
 
     def capture(
         self,

@@ -30,7 +30,7 @@ from stoneware.bake.events import (
 from stoneware.bake.options import OnFailure, SecretSource
 from stoneware.bake.plan import HIT, BakePlan, PlannedStage, source_of
 from stoneware.bake.planner import Planner
-from stoneware.bake.sealed import SCHEMA, describe_seal, preload, read_results
+from stoneware.bake.sealed import describe_seal, preload, read_results
 from stoneware.bake.steps import StepWriter
 from stoneware.bake.workspace import builder_directory, workspace
 from stoneware.config.encoding import encode, to_bytes
@@ -113,18 +113,19 @@ class _Build:
         return image
 
     def _run_steps(self, stage: PlannedStage, driver: Driver) -> None:
-        taken = driver.run_steps(self._on_failure(driver), lambda: self._preload(stage))
+        self._preload(stage)
+        taken = driver.run_steps(self._on_failure(driver))
         self._seconds |= {
             planned.key: taken[planned.step.index] for planned in stage.to_run if planned.step.index in taken
         }
 
     def _preload(self, stage: PlannedStage) -> None:
-        """Load what a schema needs while the steps run, if there is one in what the builder booted from."""
+        """Prepare for the templates and the schema while the builder boots: it may have them already."""
         kind, _, key = stage.start.partition(":")
         store = self._place.store
         root = store.image_rootfs(key) if kind == "image" else store.checkpoint_rootfs(key)
-        if (root / SCHEMA).exists() or stage.to_run[1:]:
-            threading.Thread(target=preload, daemon=True).start()
+        expected = len(stage.to_run) > 1
+        threading.Thread(target=preload, args=(root,), kwargs={"expected": expected}, daemon=True).start()
 
     def _announce(self, stage: PlannedStage) -> None:
         total = len(stage.steps)

@@ -86,16 +86,13 @@ class Driver:
         # Whoever creates a machine has just looked after all that it depends on.
         self.run = Run(token, name, looked=now, tended=now)
 
-    def run_steps(
-        self, on_failure: Callable[[], None], on_start: Callable[[], None] = lambda: None
-    ) -> dict[int, float]:
+    def run_steps(self, on_failure: Callable[[], None]) -> dict[int, float]:
         """Follow the agent through all steps and return how long each took, in seconds.
 
-        `on_start` is called when the builder has booted, `on_failure` while the broken one still runs.
+        `on_failure` is called while the broken builder still runs.
         Raises BuildError for a failed step and for a builder that died or never reported.
         """
         self._await(lambda _: True)
-        on_start()
         for number in sorted(self._steps):
             self._follow_step(number, on_failure)
         return self.run.seconds
@@ -134,11 +131,15 @@ class Driver:
             self._tend()  # a full disk is said rather than what comes of it
             raise self._step_error(planned, report)
         if self._platform.can_checkpoint:
-            self._platform.checkpoint(self.run.name, planned.key, {**planned.document, "seconds": seconds})
-            self._platform.set_metadata(self.run.name, {"stoneware-go": str(number)})
+            document = {**planned.document, "seconds": seconds}
+            self._platform.checkpoint(self.run.name, planned.key, document, taken=lambda: self._go(number))
         self.run.seconds[number] = seconds
         self._reporter.emit(StepFinished(self._stage, number, seconds))
         self.run.current = 0
+
+    def _go(self, number: int) -> None:
+        """Let the agent go on behind a step."""
+        self._platform.set_metadata(self.run.name, {"stoneware-go": str(number)})
 
     def _begin(self, number: int, planned: PlannedStep) -> None:
         self.run.current = self.run.begun = number

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import tarfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from stoneware.bake.console import CheckLine
 from stoneware.config.contract import derive_contract
+from stoneware.config.render import expressions_of, variables_of
 from stoneware.config.schema import load_schema
-from stoneware.errors import BuildError
+from stoneware.errors import BuildError, InputError
 from stoneware.image.manifest import Sealed
 from stoneware.machinefile.recipe import ImageConfig
 
 TEMPLATES = "etc/stoneware/templates/"
+_SMALL = 1 << 20  # bytes of a template that is worth reading ahead
 SCHEMA = "etc/stoneware/config.schema.json"
 
 
@@ -31,9 +35,19 @@ def read_results(tar: bytes) -> dict[str, bytes]:
         raise BuildError("the builder's results cannot be read", details=str(error)) from error
 
 
-def preload() -> None:
-    """Load what a schema and the templates need, ahead of their use."""
-    load_schema(b"{}")
+def preload(root: Path, *, expected: bool) -> None:
+    """Load what a schema needs, and read the templates that a root file system has, ahead of their use.
+
+    `expected`: there may be a schema later though there is none yet.
+    """
+    if expected or (root / SCHEMA).exists():
+        load_schema(b"{}")
+    for path in sorted((root / TEMPLATES).rglob("*")):
+        if path.is_file() and not path.is_symlink() and path.stat().st_size < _SMALL:
+            with contextlib.suppress(InputError, OSError):
+                name = f"/{path.relative_to(root)}"
+                variables_of(path.read_bytes(), name)
+                expressions_of(path.read_bytes(), name)
 
 
 def describe_seal(files: Mapping[str, bytes], config: ImageConfig, checks: Sequence[CheckLine]) -> Sealed:

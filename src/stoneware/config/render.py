@@ -92,6 +92,7 @@ def render_file(path: Path, values: Mapping[str, str | Secret]) -> bytes:
     return render_template(text, values, filename=str(path))
 
 
+@functools.lru_cache
 def variables_of(text: bytes, filename: str) -> list[Variable]:
     """Return every use of a variable in a template, in order. Raises TemplateError where it is malformed."""
     uses = []
@@ -102,6 +103,7 @@ def variables_of(text: bytes, filename: str) -> list[Variable]:
     return uses
 
 
+@functools.lru_cache
 def expressions_of(text: bytes, filename: str) -> list[Expression]:
     """Return the outermost expressions of a template, in order. Raises TemplateError if malformed."""
     rows = (row.split("\t", 1) for row in _rows(interpolate(text, mode="needs", name=filename)))

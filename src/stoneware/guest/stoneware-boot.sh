@@ -1,6 +1,7 @@
 #!/bin/sh
 # The boot agent: metadata -> check -> render all -> swap -> volumes. What the image serves starts only
 # after this has ended well (units.py and seal.sh order every unit of the image after it).
+# `stoneware-boot --fetch` only asks the metadata server, while the machine's disks are still being prepared;
 # `stoneware-boot --again` renders anew for a configuration that changed while the machine ran.
 #
 # In /run/stoneware: md/ (what the metadata server said, a file per value), values (merged, encoded, one
@@ -284,12 +285,20 @@ prepare() {
     mkdir -p -m 700 "$MD" "$NEW" "$SECRETS" "${SW_STAGE%/*}"
 }
 
-main() {
-    again=${1-}
-    image='' commit='' config='' secrets='' boot_id='' name='' ip=''
+# ask: get what the metadata server says, unless stoneware-fetch.service has just done so.
+ask() {
+    if [ -z "$again" ] && [ -e "$MD/etag" ] && [ ! -e "$MD/used" ]; then return 0; fi
     prepare
     static_address
     wait_for_metadata
+}
+
+main() {
+    again='' image='' commit='' config='' secrets='' boot_id='' name='' ip=''
+    if [ "${1-}" = --again ]; then again=yes; fi
+    ask
+    if [ "${1-}" = --fetch ]; then return 0; fi
+    : >"$MD/used"
     md name
     name=$value
     md ip

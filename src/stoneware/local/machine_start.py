@@ -116,7 +116,9 @@ def launch(store: Store, paths: Paths, spec: MachineSpec, network: tuple[str, st
     check(MACHINE_TOOLS)
     host_probes.raise_inotify_limit()
     state: dict[str, Any] = read_json(paths.root / "state.json") or {}
-    groups = cgroups.plan(cgroups.probe(), state["id"], spec.memory, spec.cpus)
+    host = cgroups.probe()
+    groups = cgroups.plan(host, state["id"], spec.memory, spec.cpus)
+    cgroups.quicken(host)
     cgroups.prepare(groups)
     for stale in ("shim", "nspawn", "leader", "exit", "error", "stop", "down", "cgroup"):
         (paths.run / stale).unlink(missing_ok=True)
@@ -256,6 +258,7 @@ def _settings(
         "GATEWAY": address.get("gateway", ""),
         "MTU": str(address.get("mtu", "")),
         "CGROUP": groups.kind,
+        "CGROUP_OPTIONS": groups.options,
         "GROUPS_V1": "\n".join(str(path) for path in groups.v1),
         "LIMITS": "\n".join(groups.limits),
         "RESTART": policy,

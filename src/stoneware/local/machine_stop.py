@@ -15,7 +15,11 @@ from stoneware.local import cgroups
 from stoneware.local.machine_record import Paths, Processes, boot_id, shown_processes
 
 _POWER_OFF = signal.SIGRTMIN + 4  # systemd(1), SIGNALS: starts poweroff.target
-_POLL, _SLOW_POLL = 0.005, 0.05  # seconds between two looks at first, and when it takes long
+_QUICK_POLL, _POLL, _SLOW_POLL = (
+    0.002,
+    0.005,
+    0.05,
+)  # seconds between looks: at a kill, at first, later
 _KILL_TIMEOUT = 10.0
 
 
@@ -59,6 +63,28 @@ def kill(paths: Paths) -> None:
                 resolution="see `dmesg`: a process that waits for a dead disk cannot be killed",
             )
         time.sleep(_POLL)
+
+
+def end(paths: Paths) -> None:
+    """Kill all that runs in a machine; whatever held it may still be taking it down when this returns."""
+    if has_ended(paths):
+        return
+    if shown_processes(paths).leader is None:
+        kill(paths)  # perhaps it is only on its way to a first process
+        return
+    (paths.run / "stop").touch()
+    deadline = time.monotonic() + _KILL_TIMEOUT
+    while leader := shown_processes(paths).leader:
+        if time.monotonic() > deadline:
+            kill(paths)
+        _send(leader, signal.SIGKILL)
+        time.sleep(_QUICK_POLL)
+
+
+def has_ended(paths: Paths) -> bool:
+    """Say whether nothing runs in a machine any more, and nothing will by itself."""
+    processes = shown_processes(paths)
+    return not processes.alive or (processes.leader is None and (paths.run / "stop").exists())
 
 
 def _kill_strays(paths: Paths) -> None:

@@ -130,6 +130,9 @@ class LocalPlatform(LocalResources):
             spec = machine_record.read_spec(paths)
             if spec is None:
                 return  # removed since
+            if spec.kind == "builder" and timeout == 0:
+                machine_stop.end(paths)  # the rest goes with it: it can be captured meanwhile
+                return
             machine_stop.power_off(paths, spec.stop_timeout if timeout is None else timeout)
             if spec.remove_when_stopped:
                 self.remove_locked(paths)
@@ -157,12 +160,14 @@ class LocalPlatform(LocalResources):
         """Remove a machine; the caller holds its lock."""
         if not paths.root.exists():
             return
-        machine_stop.kill(paths)
+        machine_stop.end(paths)
         state: dict[str, Any] = read_json(paths.root / "state.json") or {}
-        if state:
+        if state:  # while its shim takes it down
             router = routers.ensure(self.store)
             router.unpublish(state["id"])
             router.detach(state["id"], paths.name)
+        machine_stop.kill(paths)
+        if state:
             cgroups.remove_left([state["id"]], cgroups.probe())
         with self.store.staging(paths.root.parent) as staged:
             # Renamed first: readers see the machine whole or not at all.
@@ -289,9 +294,16 @@ class LocalPlatform(LocalResources):
         except FileNotFoundError as error:
             raise MachineError(f"the machine {name!r} has not uploaded {result}") from error
 
-    def checkpoint(self, name: str, key: str, document: Mapping[str, Any]) -> None:
+    def checkpoint(
+        self,
+        name: str,
+        key: str,
+        document: Mapping[str, Any],
+        *,
+        taken: Callable[[], None] = lambda: None,
+    ) -> None:
         """Save a builder's root file system under a step key, atomically; the machine goes on running."""
-        self.store.save_checkpoint(key, self._existing(name).rootfs, document)
+        self.store.save_checkpoint(key, self._existing(name).rootfs, document, taken=taken)
 
     def capture(
         self,
@@ -304,7 +316,7 @@ class LocalPlatform(LocalResources):
         """Make an image of a stopped builder's root and return its id, `sha256:…` of `manifest`."""
         paths = self._existing(name)
         with self.store.lock("machines", name):
-            if machine_record.shown_processes(paths).alive:
+            if not machine_stop.has_ended(paths):
                 raise MachineError(f"the machine {name!r} still runs", resolution=f"stoneware stop {name}")
             if files:
                 captured.put_files(paths.rootfs, files)

@@ -8,6 +8,7 @@
 #   ADDRESS GATEWAY MTU    of a machine that does not ask for them itself, or empty
 #   CGROUP       v1: mount a private cgroup2; v2: use the host's tree; unit, v1-unit: the same two with the
 #                group of the service that systemd runs us as
+#   CGROUP_OPTIONS         what to mount that cgroup2 with, where this kernel can
 #   GROUPS_V1    cgroup directories (one per line) to enter first
 #   LIMITS       lines `FILE VALUE` to write into the machine's cgroup2 group
 #   RESTART RETRIES        no | always | unless-stopped | on-failure, and its limit (0: none)
@@ -55,8 +56,8 @@ enter_groups() {
     case $CGROUP in
         v1 | v1-unit)
             # A machine in a user namespace needs cgroup v2 as it sees it: a private mount over the host's v1.
-            umount -R /sys/fs/cgroup 2>/dev/null
-            mount -t cgroup2 cgroup2 /sys/fs/cgroup || fail "cgroup2 cannot be mounted"
+            mount -t cgroup2 -o "$CGROUP_OPTIONS" cgroup2 /sys/fs/cgroup 2>/dev/null ||
+                mount -t cgroup2 cgroup2 /sys/fs/cgroup || fail "cgroup2 cannot be mounted"
             ;;
     esac
     case $CGROUP in
@@ -66,7 +67,7 @@ enter_groups() {
     [ -z "$own" ] || above= # systemd's own: it has handed on what there is
     own=${own:-/sys/fs/cgroup/stoneware/$ID}
     # Two groups below our own: only a group without processes of its own may hand controllers on.
-    mkdir -p "$own/shim" "$own/machine" && echo $$ >"$own/shim/cgroup.procs" ||
+    mkdir -p "$own/shim" "$own/machine" /run/systemd/nspawn && echo $$ >"$own/shim/cgroup.procs" ||
         fail "the control group $own cannot be made"
     note cgroup "$own"
     for controller in memory cpu pids io; do
@@ -228,7 +229,7 @@ trap go_down TERM
 note shim "$$ $(start_time $$)"
 enter_groups
 # nspawn cleans this up only when it is on a disk of its own.
-mkdir -p /run/systemd/nspawn && mount -t tmpfs -o mode=0755 tmpfs /run/systemd/nspawn ||
+mount -t tmpfs -o mode=0755 tmpfs /run/systemd/nspawn ||
     fail "/run/systemd/nspawn cannot be mounted"
 restarts=0
 tenths=1

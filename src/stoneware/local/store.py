@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -113,15 +113,28 @@ class Store(VolumeStore, NetworkStore, SecretStore):
 
     # -- snapshots under a name -----------------------------------------------------------------------------
 
-    def _publish(self, kind: str, name: str, rootfs: Path, documents: Mapping[str, Any]) -> bool:
-        """Save a snapshot and its documents under a name, once; False when it was there already."""
+    def _publish(
+        self,
+        kind: str,
+        name: str,
+        rootfs: Path,
+        documents: Mapping[str, Any],
+        taken: Callable[[], None] = lambda: None,
+    ) -> bool:
+        """Save a snapshot and its documents under a name, once; False when it was there already.
+
+        `taken` is called when the snapshot is made, or not needed.
+        """
         target = self.data / kind / name
         if target.exists():
+            taken()
             return False
         with self.lock(kind, name), self.staging(target.parent) as staged:
             if target.exists():
+                taken()
                 return False
             btrfs.snapshot(rootfs, staged / "rootfs", read_only=True)
+            taken()
             for filename, document in documents.items():
                 if isinstance(document, bytes):
                     write_atomic(staged / filename, document)
@@ -166,10 +179,20 @@ class Store(VolumeStore, NetworkStore, SecretStore):
         found: dict[str, Any] | None = read_json(self._checkpoint(key) / "document.json")
         return found
 
-    def save_checkpoint(self, key: str, rootfs: Path, document: Mapping[str, Any]) -> None:
-        """Save a snapshot of `rootfs` under a step key; one that exists already is kept."""
+    def save_checkpoint(
+        self,
+        key: str,
+        rootfs: Path,
+        document: Mapping[str, Any],
+        *,
+        taken: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Save a snapshot of `rootfs` under a step key; one that exists already is kept.
+
+        `taken` is called once `rootfs` may change again.
+        """
         self._checkpoint(key)
-        if not self._publish("checkpoints", key, rootfs, {"document.json": dict(document)}):
+        if not self._publish("checkpoints", key, rootfs, {"document.json": dict(document)}, taken):
             self.touch_checkpoint(key)
 
     def touch_checkpoint(self, key: str) -> None:

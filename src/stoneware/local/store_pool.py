@@ -19,7 +19,8 @@ GIB = 1 << 30
 DEFAULT_SIZE = 100 * GIB
 SMALLEST_SIZE = 1 * GIB
 LEAST_ROOM = 4 << 20  # bytes; with less than that nothing works any more
-_OPTIONS = "compress=zstd:1,noatime,discard=async"
+# Not compressed: each machine reads its files from a snapshot of its own, so each boot would decompress them.
+_OPTIONS = "noatime,discard=async"
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": GIB, "T": 1 << 40}
 
 

@@ -24,16 +24,14 @@ attribute() {
     sw_curl --fail --max-time 60 --retry 20 --retry-delay 1 --retry-connrefused "$SW_V1/instance/attributes/$1"
 }
 
-# attributes NAME…: fetch all of them at once, each into $WORK/NAME; what is not there has no file.
-attributes() {
-    names=$*
-    set --
-    for wanted in $names; do
-        set -- "$@" -o "$WORK/$wanted" "$SW_V1/instance/attributes/$wanted"
-    done
-    sw_curl --max-time 60 -w '%{http_code} %{filename_effective}\n' "$@" | while read -r status file; do
-        if [ "$status" != 200 ]; then rm -f "$file"; fi
-    done
+# value_of NAME: set `value` to an attribute of one line, as the boot agent has fetched it where there is one.
+value_of() {
+    value=''
+    if [ -r "$SW_RUN/md/$1" ]; then
+        IFS= read -r value <"$SW_RUN/md/$1" || :
+    else
+        value=$(attribute "$1") || value=''
+    fi
 }
 
 # report STATE STEP EXIT MESSAGE
@@ -56,8 +54,10 @@ reported() {
 }
 
 report_text() {
-    message='""'
-    if [ -n "$4" ]; then message=$(sw_json_string "$4"); fi
+    case $4 in
+    *[!a-z]*) message=$(sw_json_string "$4") ;;
+    *) message="\"$4\"" ;;
+    esac
     printf '{"token":"%s","step":%d,"state":"%s","exit":%d,"message":%s}\n' "$SW_TOKEN" "$2" "$1" "$3" "$message"
 }
 
@@ -76,6 +76,31 @@ wait_for() {
             ;;
         *) sleep 0.05 ;; # not there yet, or the server is being started anew
         esac
+    done
+}
+
+# report_done NUMBER: report that a step is done and wait for the driver's go, in one process.
+report_done() {
+    reported
+    report_text 'done' "$1" 0 '' >"$WORK/report"
+    while :; do
+        {
+            read -r status
+            read -r code etag
+        } <<END
+$(sw_curl --max-time 10 -w '%{http_code}\n' -o /dev/null -X PUT --data-binary "@$WORK/report" \
+            "$SW_V1/instance/guest-attributes/stoneware/build" \
+            --next -q --silent --noproxy '*' --connect-timeout 2 -H 'Metadata-Flavor: Google' \
+            --max-time 90 -w '%{http_code} %header{etag}\n' -o "$WORK/answer" \
+            "$SW_V1/instance/attributes/stoneware-go?wait_for_change=true&timeout_sec=60&last_etag=$go_etag")
+END
+        if [ "$status $code" = '200 200' ]; then
+            go_etag=$etag
+            IFS= read -r answer <"$WORK/answer" || :
+            if acknowledged; then return 0; fi
+        else
+            sleep 0.05 # the server is being started anew
+        fi
     done
 }
 
@@ -140,11 +165,15 @@ bundle_unpack() {
     bundle_bytes | tar -x -C "$WORK" -f - "$1"
 }
 
-# The small files of all steps now; trees, archives and bind mounts when their step comes.
+# The small files of all steps now; trees, archives and bind mounts when their step comes. In the same process
+# what the driver's go looks like before it changes: go_etag.
 fetch_bundle() {
     object_url "$BUNDLE" get
-    sw_curl --fail --retry 5 --retry-connrefused -H "@$WORK/headers" --max-filesize "$SMALL_BUNDLE" \
-        -o "$WORK/bundle.tar" "$url" || rm -f "$WORK/bundle.tar"
+    go_etag=$(sw_curl --fail-early --fail --retry 5 --retry-connrefused -H "@$WORK/headers" \
+        --max-filesize "$SMALL_BUNDLE" -o "$WORK/bundle.tar" "$url" \
+        --next -q --silent --noproxy '*' --connect-timeout 2 -H 'Metadata-Flavor: Google' \
+        -w '%header{etag}' -o /dev/null "$SW_V1/instance/attributes/stoneware-go") || rm -f "$WORK/bundle.tar"
+    go_etag=${go_etag:-0}
     bundle_bytes | tar -t --quoting-style=literal -f - | sed 's|^\./||; s|/$||' >"$WORK/members" &
     members=$!
     bundle_bytes | tar -x -C "$WORK" --no-same-owner --exclude='steps/*/data.tar' --exclude='steps/*/archives' \
@@ -178,20 +207,24 @@ run_steps() {
         run_one "$place" "$number"
         console_line "$number exit $code"
         if [ "$code" -ne 0 ]; then give_up "$number" "$code" ''; fi
-        report 'done' "$number" 0 ''
-        if [ "$checkpoints" = TRUE ]; then wait_for stoneware-go acknowledged; fi
+        if [ "$checkpoints" = TRUE ]; then report_done "$number"; else report 'done' "$number" 0 ''; fi
         number=$((number + 1))
     done
 }
 
-# upload_results FILE
-upload_results() {
-    results=$(attribute stoneware-results) || return 1
-    object_url "$results" put
+# hand_in FILE: upload the results and report that the machine is sealed, in one process.
+hand_in() {
+    value_of stoneware-results
+    object_url "$value" put
     method=PUT
-    case $results in gs://*) method=POST ;; esac
-    sw_curl --fail --retry 5 --retry-connrefused -H "@$WORK/headers" -H 'Content-Type: application/x-tar' \
-        -o /dev/null -X "$method" --data-binary "@$1" "$url"
+    case $value in gs://*) method=POST ;; esac
+    reported
+    report_text sealed "$LAST" 0 "$quiet" >"$WORK/report"
+    set -- --fail-early --fail --retry 5 --retry-connrefused -H "@$WORK/headers" \
+        -H 'Content-Type: application/x-tar' -o /dev/null -X "$method" --data-binary "@$1" "$url"
+    sw_curl "$@" --next -q --silent --noproxy '*' --connect-timeout 2 -H 'Metadata-Flavor: Google' \
+        --fail --retry 20 --retry-delay 1 --retry-connrefused -o /dev/null -X PUT \
+        --data-binary "@$WORK/report" "$SW_V1/instance/guest-attributes/stoneware/build"
 }
 
 # Seal, checks and lists; then the manifest that the driver makes of them goes into the image as it is.
@@ -205,8 +238,7 @@ seal_and_finish() {
     search_changes 2>/dev/null
     if ! run_checks; then give_up "$LAST" 1 'the image did not pass its checks'; fi
     if ! wait "$lists"; then give_up "$LAST" 1 "the lists failed: $(tail -n 3 "$WORK/why.lists")"; fi
-    if ! upload_results "$WORK/sealed.tar"; then give_up "$LAST" 1 'the results cannot be uploaded'; fi
-    report sealed "$LAST" 0 "$quiet"
+    if ! hand_in "$WORK/sealed.tar"; then give_up "$LAST" 1 'the results cannot be uploaded'; fi
     # From here on the driver may just stop the machine, and put the rest into the image itself.
     take_documents
     sync -f "$SW_IMAGE"
@@ -240,10 +272,13 @@ build_agent() {
     reporting=''
     rm -rf "$WORK"
     mkdir -p "$WORK"
-    attributes stoneware-token stoneware-bundle stoneware-checkpoints
-    SW_TOKEN=$(cat "$WORK/stoneware-token") || exit 1
-    BUNDLE=$(cat "$WORK/stoneware-bundle") || exit 1
-    checkpoints=$(cat "$WORK/stoneware-checkpoints" 2>/dev/null) || checkpoints=FALSE
+    value_of stoneware-token
+    SW_TOKEN=$value
+    value_of stoneware-bundle
+    BUNDLE=$value
+    value_of stoneware-checkpoints
+    checkpoints=$value
+    if [ -z "$SW_TOKEN" ] || [ -z "$BUNDLE" ]; then exit 1; fi
     PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
     if ! fetch_bundle; then give_up 0 1 'the bundle cannot be fetched'; fi
     # shellcheck source=/dev/null

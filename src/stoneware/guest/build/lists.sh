@@ -17,24 +17,28 @@ scan() {
 '
     tab=$(printf '\t')
     scanned=$(date +%s)
-    # More than half of the files are in /usr/share: two processes share the work.
+    # Most files are below these two: several processes share the work.
     set --
-    if [ -d "$SW_ROOT/usr/share" ] && [ ! -L "$SW_ROOT/usr/share" ]; then
-        list_files "$SW_ROOT/usr/share" /usr/share/ "$WORK/listing.share" -mindepth 1 &
-        share=$!
-        set -- -path "$SW_ROOT/usr/share/*" -prune -o
-    fi
+    listing=''
+    for place in share lib; do
+        if [ -d "$SW_ROOT/usr/$place" ] && [ ! -L "$SW_ROOT/usr/$place" ]; then
+            list_files "$SW_ROOT/usr/$place" "/usr/$place/" "$WORK/listing.$place" -mindepth 1 &
+            listing="$listing $!"
+            set -- "$@" -path "$SW_ROOT/usr/$place/*" -prune -o
+        fi
+    done
     list_files "${SW_ROOT:-/}" / "$WORK/listing.rest" "$@" || return 1
-    if [ $# -gt 0 ]; then
-        wait "$share" || return 1
-        set -- "$WORK/listing.share"
-    fi
+    for process in $listing; do wait "$process" || return 1; done
     odd=$(cat "$WORK"/listing.*.odd | wc -l)
     if [ "$odd" -gt 0 ]; then note "$odd names hold a newline or a tab: they are not in files.tsv"; fi
     for result in changed small found.logs found.temporary found.writable found.setuid found.residue; do
         : >"$WORK/$result"
     done
-    sort -m "$@" "$WORK/listing.rest" | compare
+    set -- "$WORK"/listing.rest
+    for place in share lib; do
+        if [ -e "$WORK/listing.$place" ]; then set -- "$@" "$WORK/listing.$place"; fi
+    done
+    sort -m "$@" | compare
 }
 
 # list_files DIRECTORY PREFIX FILE TEST…: list what is in a directory, sorted by path: path, inode, ctime,
