@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-KEPT = ROOT / "build/bench"  # one JSON file per topic, so that each can be measured alone
 RESULTS = ROOT / "bench/RESULTS.md"
 TIMES = "\N{MULTIPLICATION SIGN}"
 
@@ -130,21 +129,12 @@ def timed(argv: Sequence[str | Path], **options: Mapping[str, str] | Path | None
     return time.perf_counter() - started
 
 
-def keep(section: Section) -> None:
-    """Print a section and keep it for the report."""
-    KEPT.mkdir(parents=True, exist_ok=True)
-    (KEPT / f"{section.topic}.json").write_text(json.dumps(asdict(section), indent=1, ensure_ascii=False))
-    print("\n".join(section_lines(section)))
-
-
-def kept(topic: str) -> Section | None:
-    """Return a topic's result as it was measured last, or None."""
-    path = KEPT / f"{topic}.json"
-    if not path.exists():
-        return None
-    data = json.loads(path.read_text())
-    rows = tuple(Row(**row) for row in data["rows"])
-    return Section(data["topic"], data["title"], rows, tuple(data["notes"]), data["measured"])
+def written() -> dict[str, list[str]]:
+    """Return what RESULTS.md says of each topic, as lines."""
+    text = RESULTS.read_text() if RESULTS.exists() else ""
+    sections = [part.rstrip().split("\n") for part in re.split(r"(?m)^(?=## )", text)[1:]]
+    topics = (re.search(r"`python -m bench (\S+)`", lines[-1]) for lines in sections)
+    return {found[1]: [*lines, ""] for found, lines in zip(topics, sections, strict=True) if found}
 
 
 def section_lines(section: Section) -> list[str]:

@@ -21,7 +21,7 @@ from bench import (
     topic_terraform,
     topic_up,
 )
-from bench.harness import RESULTS, Section, keep, kept, section_lines
+from bench.harness import RESULTS, Section, section_lines, written
 from bench.place import Place
 
 TOPICS: dict[str, Callable[[Place, int], Section]] = {
@@ -41,7 +41,7 @@ TOPICS: dict[str, Callable[[Place, int], Section]] = {
 def main(argv: Sequence[str]) -> int:
     """Run the topics named, or all, and return 1 when a limit was missed."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("topic", nargs="*", choices=[*TOPICS, "report", "clean"], help="default: all topics")
+    parser.add_argument("topic", nargs="*", choices=[*TOPICS, "clean"], help="default: all topics")
     parser.add_argument("--repeats", type=int, default=5, help="repetitions of each case (default: 5)")
     options = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was begun is cleaned up
@@ -53,18 +53,19 @@ def main(argv: Sequence[str]) -> int:
         parser.error("machines need root: run it with sudo")
     sections = []
     for topic in options.topic or TOPICS:
-        if topic != "report":
-            print(f"# {topic}")
-            sections.append(TOPICS[topic](place, options.repeats))
-            keep(sections[-1])
-    _write_report()
+        print(f"# {topic}")
+        sections.append(TOPICS[topic](place, options.repeats))
+        print("\n".join(section_lines(sections[-1])))
+        _write_report(sections[-1])
     missed = [row.what for section in sections for row in section.rows if row.met() is False]
     for what in missed:
         print(f"missed: {what}")
     return 1 if missed else 0
 
 
-def _write_report() -> None:
+def _write_report(measured: Section) -> None:
+    """Put a topic's result into RESULTS.md in the place of the one before; the others stay."""
+    sections = {**written(), measured.topic: section_lines(measured)}
     lines = [
         "# Results of the benchmarks",
         "",
@@ -79,8 +80,7 @@ def _write_report() -> None:
         "",
     ]
     for topic in TOPICS:
-        section = kept(topic)
-        lines += section_lines(section) if section else []
+        lines += sections.get(topic, [])
     RESULTS.write_text("\n".join(lines))
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from stoneware.local.helpers import Helper
 from stoneware.platform import Phase
 from tests.cluster.lab import ClusterLab, bake_images, cluster_lab
 
@@ -314,4 +315,28 @@ def test_a_machine_that_somebody_kills_goes_first(lab: ClusterLab) -> None:
     assert "already has the new release" in lab.run("rollout", "--plan").out
     lab.run("rollout")
     assert lab.machine("web-1").phase is Phase.RUNNING
+    check_files(lab)
+
+
+def test_servers_and_machines_that_die_in_the_middle(lab: ClusterLab) -> None:
+    write(lab, "cl-tiny:1")
+    lab.run("up")
+    put_files(lab)
+    write(lab, "cl-tiny:2")
+    process = lab.start("rollout")
+    wait_for(lambda: any(line["event"] == "applying" for line in journal(lab)), process)
+    server = Helper(lab.home / "run", "metadata").process()
+    leader = lab.machine("web-3").leader
+    assert server is not None
+    assert leader is not None
+    os.kill(server.pid, signal.SIGKILL)
+    os.kill(leader, signal.SIGKILL)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert images_of(lab) == ["cl-tiny:2"] * 3
+    done = [line["machines"] for line in journal(lab) if line["event"] == "done"]
+    assert done == [["web-1"], ["web-3"], ["web-2"]], "what is down already comes first"
+    again = Helper(lab.home / "run", "metadata").process()
+    assert again is not None
+    assert again.pid != server.pid
     check_files(lab)
