@@ -299,7 +299,7 @@ class Platform(Protocol):
         key: str,
         document: Mapping[str, Any],
         *,
-        taken: Callable[[], None] = lambda: None,
+        taken: Callable[[], None] | None = None,
     ) -> None:
         """Save a builder's root file system under a step key, atomically; the machine goes on running.
 

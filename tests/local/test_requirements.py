@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from stoneware.errors import HostError, InputError
-from stoneware.local import cgroups, requirements, store_pool
+from stoneware.local import bases, cgroups, requirements, router_setup, store_pool
 from stoneware.local.base_sources import host_sources
 from stoneware.local.machine_users import become, resolve, resolve_in
+from stoneware.local.router_layout import Layout
+from stoneware.local.store import Store
 
 V1 = "32 31 0:28 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
 V1 += "35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
@@ -25,6 +27,24 @@ def test_all_that_is_missing_is_told_at_once(monkeypatch: pytest.MonkeyPatch) ->
     assert len(caught.value.details.splitlines()) == 3
     with pytest.raises(ValueError, match="not in the table"):
         requirements.check(["no such thing"])
+
+
+def test_a_base_and_a_router_ask_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(
+        "stoneware.process.which", lambda name: None if name in ("mmdebstrap", "nft") else name
+    )
+    with pytest.raises(HostError, match="this computer lacks .*mmdebstrap"):
+        bases.ensure_base(Store(tmp_path), "debian:12", progress=lambda _: None)
+    with pytest.raises(HostError, match="this computer lacks .*nft"):
+        router_setup.repair(Layout(tmp_path, "00000000"), None)
+    assert [path.name for path in tmp_path.iterdir()] == ["locks"], "nothing was begun"
+
+
+def test_mount_options_of_control_groups() -> None:
+    hybrid = V1 + "41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw,nsdelegate\n"
+    groups = cgroups.plan(cgroups.probe(hybrid, systemd=False), "m1", None, None)
+    assert groups.options == "favordynmods,nsdelegate", "what the host has set stays"
+    assert cgroups.probe(V2, systemd=False, controllers="").options == {"nsdelegate"}
 
 
 def test_commands_ask_for_what_the_table_knows() -> None:

@@ -361,12 +361,13 @@ class MemoryPlatform:
         key: str,
         document: Mapping[str, Any],
         *,
-        taken: Callable[[], None] = lambda: None,
+        taken: Callable[[], None] | None = None,
     ) -> None:
         with self._lock:
             self._get(name)
             self.checkpoints[key] = dict(document)
-        taken()
+        if taken:
+            taken()
 
     def capture(
         self,

@@ -11,7 +11,6 @@ from stoneware.cli import complete
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print ids only.")]
-Force = Annotated[bool, typer.Option("--force", "-f", help="Do not ask, do not refuse.")]
 Environment = Annotated[
     list[str] | None,
     typer.Option("--env", "-e", metavar="KEY[=VALUE]", help="Set a value; KEY alone takes ours. Repeatable."),

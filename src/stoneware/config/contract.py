@@ -263,12 +263,6 @@ def secret_names(contract: Contract, values: Mapping[str, str | Secret] | None =
     return marked | {name for name, value in (values or {}).items() if isinstance(value, Secret)}
 
 
-def mask_values(contract: Contract, values: Mapping[str, str | Secret]) -> dict[str, str | Secret]:
-    """Return the values with those of secret variables as `Secret`, so that showing them is safe."""
-    hidden = secret_names(contract, values)
-    return {name: Secret(value) if name in hidden else value for name, value in values.items()}
-
-
 def config_warnings(contract: Contract, given: Iterable[str], secrets: Iterable[str] = ()) -> list[str]:
     """Return a warning for each given variable that has no effect here, with the nearest known name.
 

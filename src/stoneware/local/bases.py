@@ -17,6 +17,7 @@ from stoneware.files import canonical_json, read_json, sha256_hex, write_json
 from stoneware.local import btrfs, store_pool
 from stoneware.local.base_sources import host_sources
 from stoneware.local.base_tool import mmdebstrap
+from stoneware.local.requirements import BASE_TOOLS, check
 from stoneware.local.store import Store
 
 KNOWN: Mapping[str, str] = {"debian:12": "bookworm", "debian:13": "trixie"}
@@ -89,6 +90,7 @@ def _make(store: Store, reference: str, refresh: bool, progress: Progress) -> st
 
 
 def _make_raw(store: Store, reference: str, progress: Progress) -> str:
+    check(BASE_TOOLS)
     release = release_of(reference)
     progress(f"making {reference} with mmdebstrap (once; {len(PACKAGES)} packages and what they need)")
     started = time.monotonic()

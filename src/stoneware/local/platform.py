@@ -300,7 +300,7 @@ class LocalPlatform(LocalResources):
         key: str,
         document: Mapping[str, Any],
         *,
-        taken: Callable[[], None] = lambda: None,
+        taken: Callable[[], None] | None = None,
     ) -> None:
         """Save a builder's root file system under a step key, atomically; the machine goes on running."""
         self.store.save_checkpoint(key, self._existing(name).rootfs, document, taken=taken)

@@ -13,6 +13,7 @@ from stoneware.files import read_json, write_json
 from stoneware.local import network, network_namespace, router_firewall, router_rules, router_servers
 from stoneware.local.network import METADATA_ADDRESS, Plan
 from stoneware.local.ports import Publication
+from stoneware.local.requirements import NETWORK_TOOLS, check
 from stoneware.local.router_dns import Attached
 from stoneware.local.router_layout import RUNTIME, Layout
 from stoneware.local.router_probe import Inside, host_ready, look_inside
@@ -88,6 +89,7 @@ def repair(layout: Layout, state: State | None) -> State:
 
     Raises HostError, with what the failing tool said, where this computer cannot have a router.
     """
+    check(NETWORK_TOOLS)
     with contextlib.suppress(ProcessError):
         return _repair(layout, state)
     try:  # once more: another program that changes links or rules may have come between

@@ -119,22 +119,23 @@ class Store(VolumeStore, NetworkStore, SecretStore):
         name: str,
         rootfs: Path,
         documents: Mapping[str, Any],
-        taken: Callable[[], None] = lambda: None,
+        taken: Callable[[], None] | None = None,
     ) -> bool:
         """Save a snapshot and its documents under a name, once; False when it was there already.
 
         `taken` is called when the snapshot is made, or not needed.
         """
         target = self.data / kind / name
+        told = taken or (lambda: None)
         if target.exists():
-            taken()
+            told()
             return False
         with self.lock(kind, name), self.staging(target.parent) as staged:
             if target.exists():
-                taken()
+                told()
                 return False
             btrfs.snapshot(rootfs, staged / "rootfs", read_only=True)
-            taken()
+            told()
             for filename, document in documents.items():
                 if isinstance(document, bytes):
                     write_atomic(staged / filename, document)
@@ -185,7 +186,7 @@ class Store(VolumeStore, NetworkStore, SecretStore):
         rootfs: Path,
         document: Mapping[str, Any],
         *,
-        taken: Callable[[], None] = lambda: None,
+        taken: Callable[[], None] | None = None,
     ) -> None:
         """Save a snapshot of `rootfs` under a step key; one that exists already is kept.
 

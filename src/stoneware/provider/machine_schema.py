@@ -11,7 +11,6 @@ from stoneware.provider.fields import ObjectAttribute, ObjectsAttribute, Real
 
 VERSION = 2
 TEXTS = ("id", "image_id", "ip", "phase", "health")
-COMPUTED = (*TEXTS, "published")
 
 # What cannot be changed while a machine lives makes a new one.
 _GIVEN: dict[str, Any] = {"required": True, "requires_replace": True}
