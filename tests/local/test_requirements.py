@@ -33,9 +33,9 @@ def test_a_base_and_a_router_ask_first(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setattr(
         "stoneware.process.which", lambda name: None if name in ("mmdebstrap", "nft") else name
     )
-    with pytest.raises(HostError, match="this computer lacks .*mmdebstrap"):
+    with pytest.raises(HostError, match=r"this computer lacks .*mmdebstrap"):
         bases.ensure_base(Store(tmp_path), "debian:12", progress=lambda _: None)
-    with pytest.raises(HostError, match="this computer lacks .*nft"):
+    with pytest.raises(HostError, match=r"this computer lacks .*nft"):
         router_setup.repair(Layout(tmp_path, "00000000"), None)
     assert [path.name for path in tmp_path.iterdir()] == ["locks"], "nothing was begun"
 
