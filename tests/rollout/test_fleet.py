@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from stoneware.cluster.model import Release
+from stoneware.cluster.model import Observed, Release
+from stoneware.cluster.observe import observe
 from stoneware.errors import HostError, InputError, MachineError
 from stoneware.platform import Health, Phase
 from stoneware.rollout.cluster_fleet import STATUS, ClusterFleet, read_variables
@@ -105,6 +107,28 @@ def test_only_what_is_named_changes(bench: RolloutBench) -> None:
     assert bench.spec("shop-app-1").stop_timeout == 33
     assert bench.platform.calls == ["amend shop-app-1 ['stop_timeout']"]
     assert bench.variables()["machines"]["app-1"]["stop_timeout"] == 33
+
+
+@pytest.mark.parametrize("ask", ["check", "change"])
+def test_another_machine_dies_just_before_the_plan(
+    bench: RolloutBench, monkeypatch: pytest.MonkeyPatch, ask: str
+) -> None:
+    looks = []
+
+    def look(*arguments: Any, **named: Any) -> Observed:
+        looks.append(observe(*arguments, **named))
+        if len(looks) == 1:
+            bench.platform.stop("shop-db-1")
+        return looks[-1]
+
+    monkeypatch.setattr("stoneware.rollout.cluster_fleet.observe", look)
+    wanted = {**bench.variables()["machines"]["app-1"], "stop_timeout": 33}
+    with fleet_of(bench) as fleet:
+        getattr(fleet, ask)({"app-1": wanted})
+        assert len(looks) == 2
+        assert bench.spec("shop-app-1").stop_timeout == (33 if ask == "change" else 10)
+        assert not fleet.observe()["db-1"].alive, "it is the gates' business"
+    assert bench.variables()["machines"]["db-1"]["running"] is True
 
 
 def test_a_machine_that_cannot_be_made(bench: RolloutBench) -> None:

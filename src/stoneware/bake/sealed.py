@@ -13,7 +13,7 @@ from stoneware.bake.console import CheckLine
 from stoneware.config.contract import derive_contract
 from stoneware.config.render import expressions_of, variables_of
 from stoneware.config.schema import load_schema
-from stoneware.errors import BuildError, InputError
+from stoneware.errors import BuildError, StonewareError
 from stoneware.image.manifest import Sealed
 from stoneware.machinefile.recipe import ImageConfig
 
@@ -42,12 +42,12 @@ def preload(root: Path, *, expected: bool) -> None:
     """
     if expected or (root / SCHEMA).exists():
         load_schema(b"{}")
-    for path in sorted((root / TEMPLATES).rglob("*")):
-        if path.is_file() and not path.is_symlink() and path.stat().st_size < _SMALL:
-            with contextlib.suppress(InputError, OSError):
-                name = f"/{path.relative_to(root)}"
-                variables_of(path.read_bytes(), name)
-                expressions_of(path.read_bytes(), name)
+    with contextlib.suppress(StonewareError, OSError):  # told when they are used
+        for path in sorted((root / TEMPLATES).rglob("*")):
+            if path.is_file() and not path.is_symlink() and path.stat().st_size < _SMALL:
+                text, name = path.read_bytes(), f"/{path.relative_to(root)}"
+                variables_of(text, name)
+                expressions_of(text, name)
 
 
 def describe_seal(files: Mapping[str, bytes], config: ImageConfig, checks: Sequence[CheckLine]) -> Sealed:

@@ -15,11 +15,8 @@ from stoneware.local import cgroups
 from stoneware.local.machine_record import Paths, Processes, boot_id, shown_processes
 
 _POWER_OFF = signal.SIGRTMIN + 4  # systemd(1), SIGNALS: starts poweroff.target
-_QUICK_POLL, _POLL, _SLOW_POLL = (
-    0.002,
-    0.005,
-    0.05,
-)  # seconds between looks: at a kill, at first, later
+_POLL, _SLOW_POLL = 0.005, 0.05  # seconds between two looks at first, and when it takes long
+_QUICK_POLL = 0.002  # after a kill
 _KILL_TIMEOUT = 10.0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,6 +36,7 @@ from stoneware.terraform.runner import managed_addresses
 STATUS = "stoneware/status"  # the guest attribute in which a machine says what it runs
 _AT_ONCE = 20  # machines that are stopped at the same time
 _TEND = 1.0  # seconds between two looks after what machines depend on
+_GUARDED = 3  # times that a change is planned anew because machines came or went
 
 Entries = Mapping[str, Mapping[str, Any]]
 
@@ -171,17 +172,38 @@ class ClusterFleet:
 
     def check(self, entries: Entries) -> None:
         """Hold the plan of a change against the guard, in a copy of the directory. Raises PlanRefused."""
-        there = observe(self._platform, self.cluster, managed=self._managed())
-        present = _present(_declared(self._variables(), entries), entries, there)
+        declared = _declared(self._variables(), entries)
         with (
             scratch_copy(self.site.directory(self.cluster)) as copy,
             ClusterTerraform(self._platform, copy, events.Silent()) as terraform,
         ):
-            terraform.configure(present)
-            try:
+
+            def look(there: Observed) -> None:
+                present = _present(declared, entries, there)
+                terraform.configure(present)
                 terraform.check(_addresses(entries) | self._lacking(present, there))
+
+            try:
+                self._guarded(look)
             except PlanRefused as refused:
                 raise _told(refused) from refused
+
+    def _guarded(self, work: Callable[[Observed], None]) -> None:
+        """Do what the guard has a say in; again where a machine went down or came up just before it had."""
+        there = self._observed()
+        for _ in range(_GUARDED):
+            try:
+                work(there)
+            except PlanRefused:
+                before, there = there, self._observed()
+                if _standing(there) == _standing(before):
+                    raise
+            else:
+                return
+        work(there)
+
+    def _observed(self) -> Observed:
+        return observe(self._platform, self.cluster, managed=self._managed())
 
     def _lacking(self, present: Mapping[str, Any], there: Observed) -> set[str]:
         """Return what exists and Terraform's state lacks: the change imports it first."""
@@ -201,18 +223,18 @@ class ClusterFleet:
         """
         before = self._variables()
         declared = _declared(before, entries)
-        there = observe(self._platform, self.cluster, managed=self._managed())
         terraform = self._open()
-        present = _present(declared, entries, there)
-        terraform.configure(present)
-        try:
+
+        def work(there: Observed) -> None:
+            present = _present(declared, entries, there)
+            terraform.configure(present)
             terraform.adopt(present, there)
-            again = [
-                address("machine", name)
-                for name in entries
-                if name in there.machines and not runs(there.machines[name].machine)
-            ]
+            standing = _standing(there)
+            again = [address("machine", name) for name in entries if standing.get(name) is False]
             terraform.apply(_addresses(entries), again=again, strict=True)
+
+        try:
+            self._guarded(work)
         except PlanRefused as refused:
             self._write(before)
             raise _told(refused) from refused
@@ -221,8 +243,7 @@ class ClusterFleet:
             if error.exit_code == HostError.exit_code:  # it is not the machine's fault
                 raise HostError(error.brief, details=error.details, resolution=error.resolution) from error
             raise MachineError(error.brief, details=error.details, resolution=error.resolution) from error
-        if present != declared:
-            self._write(declared)
+        self._write(declared)  # with the others that are down, or gone, as they are to be
 
     def _managed(self) -> frozenset[str]:
         return managed_addresses(self.site.directory(self.cluster).path)
@@ -270,6 +291,11 @@ def _present(declared: Mapping[str, Any], changed: Entries, observed: Observed) 
         if name in changed or name in there
     }
     return {**declared, "machines": machines}
+
+
+def _standing(observed: Observed) -> dict[str, bool]:
+    """Say of each machine that is there whether it runs."""
+    return {name: runs(found.machine) for name, found in observed.machines.items()}
 
 
 def _told(refused: PlanRefused) -> PlanRefused:
