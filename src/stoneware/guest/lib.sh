@@ -18,8 +18,16 @@ sw_say() {
     printf 'stoneware: %s\n' "$*" >&2
 }
 
-# All requests go through here: no proxy, no ~/.curlrc, the header that the server asks for.
+# All requests go through here: no proxy, no ~/.curlrc, the header that the server asks for; also behind each
+# --next, where curl has forgotten its options.
 sw_curl() {
+    for sw_word in "$@"; do
+        shift
+        set -- "$@" "$sw_word"
+        if [ "$sw_word" = --next ]; then
+            set -- "$@" -q --silent --noproxy '*' --connect-timeout 2 -H 'Metadata-Flavor: Google'
+        fi
+    done
     curl -q --silent --noproxy '*' --connect-timeout 2 -H 'Metadata-Flavor: Google' "$@"
 }
 
@@ -73,8 +81,7 @@ sw_send_status() {
     : >"$SW_RUN/reported"
     set -- --max-time 10 --retry 2 --retry-connrefused -o /dev/null -X PUT --data-binary
     sw_curl "$@" "@$SW_RUN/rendered" "$SW_V1/instance/guest-attributes/stoneware/files" \
-        --next -q --silent --noproxy '*' -H 'Metadata-Flavor: Google' \
-        "$@" "@$SW_RUN/status.json" "$SW_V1/instance/guest-attributes/stoneware/status"
+        --next "$@" "@$SW_RUN/status.json" "$SW_V1/instance/guest-attributes/stoneware/status"
 }
 
 # sw_digests: digest what the boot agent has rendered, from its own copies, under the names in the machine.

@@ -1,7 +1,7 @@
 """Compute Engine's metadata protocol over HTTP: headers, methods and codes around the tree.
 
 Beyond Compute Engine's paths there are `GET /stoneware/v1/files/NAME`, a file that the machine was given,
-`GET /stoneware/v1/secrets/NAME`, a secret of its own as it is now (its version is the ETag), and
+`GET /stoneware/v1/secrets/NAME`, a secret of its own in the version of its spec (the ETag), and
 `PUT /stoneware/v1/results/NAME`, a file that it hands back.
 """
 

@@ -90,8 +90,7 @@ report_done() {
         } <<END
 $(sw_curl --max-time 10 -w '%{http_code}\n' -o /dev/null -X PUT --data-binary "@$WORK/report" \
             "$SW_V1/instance/guest-attributes/stoneware/build" \
-            --next -q --silent --noproxy '*' --connect-timeout 2 -H 'Metadata-Flavor: Google' \
-            --max-time 90 -w '%{http_code} %header{etag}\n' -o "$WORK/answer" \
+            --next --max-time 90 -w '%{http_code} %header{etag}\n' -o "$WORK/answer" \
             "$SW_V1/instance/attributes/stoneware-go?wait_for_change=true&timeout_sec=60&last_etag=$go_etag")
 END
         if [ "$status $code" = '200 200' ]; then
@@ -171,8 +170,7 @@ fetch_bundle() {
     object_url "$BUNDLE" get
     go_etag=$(sw_curl --fail-early --fail --retry 5 --retry-connrefused -H "@$WORK/headers" \
         --max-filesize "$SMALL_BUNDLE" -o "$WORK/bundle.tar" "$url" \
-        --next -q --silent --noproxy '*' --connect-timeout 2 -H 'Metadata-Flavor: Google' \
-        -w '%header{etag}' -o /dev/null "$SW_V1/instance/attributes/stoneware-go") || rm -f "$WORK/bundle.tar"
+        --next -w '%header{etag}' -o /dev/null "$SW_V1/instance/attributes/stoneware-go") || rm -f "$WORK/bundle.tar"
     go_etag=${go_etag:-0}
     bundle_bytes | tar -t --quoting-style=literal -f - | sed 's|^\./||; s|/$||' >"$WORK/members" &
     members=$!
@@ -222,8 +220,7 @@ hand_in() {
     report_text sealed "$LAST" 0 "$quiet" >"$WORK/report"
     set -- --fail-early --fail --retry 5 --retry-connrefused -H "@$WORK/headers" \
         -H 'Content-Type: application/x-tar' -o /dev/null -X "$method" --data-binary "@$1" "$url"
-    sw_curl "$@" --next -q --silent --noproxy '*' --connect-timeout 2 -H 'Metadata-Flavor: Google' \
-        --fail --retry 20 --retry-delay 1 --retry-connrefused -o /dev/null -X PUT \
+    sw_curl "$@" --next --fail --retry 20 --retry-delay 1 --retry-connrefused -o /dev/null -X PUT \
         --data-binary "@$WORK/report" "$SW_V1/instance/guest-attributes/stoneware/build"
 }
 
