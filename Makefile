@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PYTEST ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup host browser lint test test-pure docs demo bench clean
+.PHONY: help setup host test-host lint test test-pure docs demo bench clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -23,9 +23,9 @@ setup: host $(VENV)/.installed
 host:
 	@sh scripts/setup-host.sh
 
-# What tests need besides: a browser, to look at the reports in.
-browser:
-	@sh scripts/setup-host.sh --browser
+# What tests need besides: a browser, to look at the reports in, and a compiler.
+test-host:
+	@sh scripts/setup-host.sh --tests
 
 $(VENV)/.packages: requirements.lock scripts/setup-venv.sh
 	@sh scripts/setup-venv.sh $(VENV) $(PYTHON)
@@ -42,7 +42,7 @@ lint: setup
 	$(BIN)/lint-imports
 	sh scripts/lint-shell.sh $(BIN)/shellcheck
 
-test: setup browser lint
+test: setup test-host lint
 	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST)
 
 # No root, no network, no machines: a few seconds.

@@ -1,16 +1,17 @@
 #!/bin/sh
 # Install the Debian packages that Stoneware and its tests use; does nothing where all are there.
 #
-#   setup-host.sh [--browser]
+#   setup-host.sh [--tests]
 #
-# --browser: a browser as well, in which a test looks at the reports.
+# --tests: what only tests need as well: a browser to look at the reports in, and a compiler for the programs
+# of attackers.
 set -eu
 
 # What the local engine needs, what its tests run on this computer (curl, other awks and shells, packers),
 # and what making the virtual environment needs.
 packages="btrfs-progs busybox bzip2 ca-certificates curl dnsmasq-base gawk iproute2 mawk mmdebstrap nftables
   openssl systemd-container util-linux xz-utils zstd python3-venv"
-[ "${1:-}" != --browser ] || packages="$packages chromium"
+[ "${1:-}" != --tests ] || packages="$packages chromium gcc libc6-dev"
 
 missing=
 for package in $packages; do
