@@ -24,17 +24,18 @@ PROGRAM = Path(sys.executable).parent / "stoneware"
 class Place:
     """A store for the benchmarks, in BENCH_HOME (default /var/tmp/stoneware-bench)."""
 
-    def __init__(self, home: Path | None = None) -> None:
+    def __init__(self, home: Path | None = None, program: Path = PROGRAM) -> None:
+        self.program = program
         self.home = home or Path(os.environ.get("BENCH_HOME", "/var/tmp/stoneware-bench"))
         self.env = {"STONEWARE_HOME": str(self.home), "STONEWARE_POOL_SIZE": "40G"}
 
     def cli(self, *words: str | Path) -> str:
         """Run `stoneware WORDS…` and return its standard output."""
-        return harness.run([PROGRAM, *words], env=self.env)
+        return harness.run([self.program, *words], env=self.env)
 
     def timed(self, *words: str | Path) -> float:
         """Run `stoneware WORDS…` and return its seconds."""
-        return harness.timed([PROGRAM, *words], env=self.env)
+        return harness.timed([self.program, *words], env=self.env)
 
     def measured(self, *words: str | Path) -> dict[str, Any]:
         """Run a command with its cost measured: `peak_mib` and the heavy `modules` it loaded."""

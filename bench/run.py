@@ -20,6 +20,7 @@ from bench import (
     topic_start,
     topic_terraform,
     topic_up,
+    topic_walls,
 )
 from bench.harness import RESULTS, Section, section_lines, written
 from bench.place import Place
@@ -35,6 +36,7 @@ TOPICS: dict[str, Callable[[Place, int], Section]] = {
     "up": topic_up.measure,
     "rollout": topic_rollout.measure,
     "cold": topic_cold.measure,
+    "walls": topic_walls.measure,  # only where BENCH_BEFORE names what to compare with
 }
 
 
@@ -52,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
     if os.geteuid() != 0:
         parser.error("machines need root: run it with sudo")
     sections = []
-    for topic in options.topic or TOPICS:
+    for topic in options.topic or _every_topic():
         print(f"# {topic}")
         sections.append(TOPICS[topic](place, options.repeats))
         print("\n".join(section_lines(sections[-1])))
@@ -61,6 +63,10 @@ def main(argv: Sequence[str]) -> int:
     for what in missed:
         print(f"missed: {what}")
     return 1 if missed else 0
+
+
+def _every_topic() -> list[str]:
+    return [topic for topic in TOPICS if topic != "walls" or os.environ.get("BENCH_BEFORE")]
 
 
 def _write_report(measured: Section) -> None:
