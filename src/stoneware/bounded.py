@@ -1,0 +1,132 @@
+"""Foreign text and files read within bounds: sizes, depths and kinds are checked before anything is parsed.
+
+What is refused raises `BoundsError`, a ValueError whose text completes the sentence "FILE …"; the caller knows
+whose fault that is and what to type.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+# What nothing that people or programs write by hand reaches, and no parser's stack minds.
+MAX_DEPTH = 64
+MAX_DOCUMENT = 64 << 20
+
+# A string (closed or not: the rest of the text is then one string) or a bracket. Linear in any text.
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.|\\\Z)*+"?|[\[\]{}]', re.DOTALL)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_WRITTEN_SURROGATE = re.compile(rb"\\u[dD][89abAB]")
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+class BoundsError(ValueError):
+    """Text or a file that is too large, too deep, of the wrong kind, or not what it should be."""
+
+
+def bounded_json(text: str | bytes, max_bytes: int = MAX_DOCUMENT, max_depth: int = MAX_DEPTH) -> Any:
+    """Return the value of a JSON text, with lone surrogates replaced by U+FFFD.
+
+    Raises BoundsError for more than `max_bytes` bytes, brackets nested deeper than `max_depth`, NaN, infinite
+    or over-long numbers, text that is not UTF-8, and text that is not JSON. Never raises RecursionError.
+    """
+    raw = text.encode(errors="replace") if isinstance(text, str) else text
+    if len(raw) > max_bytes:
+        raise BoundsError(f"is larger than {max_bytes} bytes")
+    if depth_of(raw) > max_depth:
+        raise BoundsError(f"is nested deeper than {max_depth} levels")
+    try:
+        value = json.loads(raw.decode("utf-8-sig"), parse_constant=_no_constant, parse_float=_finite)
+    except UnicodeDecodeError as error:
+        raise BoundsError(f"is not UTF-8 (byte {error.start})") from None
+    except json.JSONDecodeError as error:
+        raise BoundsError(f"is no JSON: {error.msg} in line {error.lineno}, column {error.colno}") from None
+    except BoundsError:
+        raise
+    except ValueError:  # whole numbers of thousands of digits
+        raise BoundsError("holds a number of too many digits") from None
+    return without_surrogates(value) if _WRITTEN_SURROGATE.search(raw) else value
+
+
+def depth_of(raw: bytes) -> int:
+    """Return how deep the brackets of a JSON text are nested, those in strings not counted."""
+    if raw.count(b"[") + raw.count(b"{") < 2:
+        return raw.count(b"[") + raw.count(b"{")
+    depth = deepest = 0
+    for token in _TOKEN.findall(raw):
+        if token in (b"[", b"{"):
+            depth += 1
+            deepest = max(deepest, depth)
+        elif token in (b"]", b"}"):
+            depth -= 1
+    return deepest
+
+
+def without_surrogates(value: Any) -> Any:
+    """Return JSON data in which every lone surrogate, which no UTF-8 can hold, is U+FFFD."""
+    if isinstance(value, str):
+        return _SURROGATE.sub(_REPLACEMENT, value)
+    if isinstance(value, dict):
+        return {without_surrogates(key): without_surrogates(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_surrogates(item) for item in value]
+    return value
+
+
+def read_bounded(path: Path, max_bytes: int = MAX_DOCUMENT) -> bytes:
+    """Return a regular file's content; links are followed, a FIFO or a device is never waited for.
+
+    Raises BoundsError for anything but a regular file and for more than `max_bytes` bytes, OSError otherwise.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    try:
+        return read_descriptor(descriptor, max_bytes)
+    finally:
+        os.close(descriptor)
+
+
+def read_descriptor(descriptor: int, max_bytes: int) -> bytes:
+    """Return what an open regular file holds. Raises BoundsError as `read_bounded` does."""
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise BoundsError(f"is {kind_of(status.st_mode)}, not a regular file")
+    parts: list[bytes] = []
+    left = max_bytes + 1
+    while left and (part := os.read(descriptor, min(left, 1 << 20))):
+        parts.append(part)
+        left -= len(part)
+    if not left:
+        raise BoundsError(f"is larger than {max_bytes} bytes")
+    return b"".join(parts)
+
+
+_KINDS = {
+    stat.S_IFREG: "a regular file",
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFBLK: "a block device",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFLNK: "a symbolic link",
+}
+
+
+def kind_of(mode: int) -> str:
+    """Return in words what a file of this mode is: `a FIFO`."""
+    return _KINDS.get(stat.S_IFMT(mode), "of an unknown kind")
+
+
+def _no_constant(word: str) -> Any:
+    raise BoundsError(f"holds {word}, which is no JSON number")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise BoundsError(f"holds the number {digits[:20]}, which is too large")
+    return value
