@@ -1,7 +1,7 @@
 """Foreign text and files read within bounds: sizes, depths and kinds are checked before anything is parsed.
 
-What is refused raises `BoundsError`, a ValueError whose text completes the sentence "FILE …"; the caller knows
-whose fault that is and what to type.
+What is refused raises `BoundsError`, a ValueError whose text completes the sentence "FILE …"; the caller
+knows whose fault that is and what to type.
 """
 
 from __future__ import annotations
