@@ -6,8 +6,9 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from stoneware.local import network, network_namespace
+from stoneware.local import network, network_namespace, router_firewall
 from stoneware.local.network import METADATA_ADDRESS, Plan, Route
+from stoneware.local.router_layout import RUNTIME
 from stoneware.local.router_rules import INNER
 
 
@@ -56,7 +57,11 @@ def host_ready(link: str, table: str, plan: Plan) -> bool:
     except OSError:
         return False
     ways = {(str(route.network), route.interface) for route in network.host_routes()}
-    return (str(plan.subnet), link) in ways and network_namespace.has_table("ip", table)
+    return (
+        (str(plan.subnet), link) in ways
+        and network_namespace.has_table("ip", table)
+        and router_firewall.shut(RUNTIME)
+    )
 
 
 def metadata_answers(timeout: float) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from stoneware.local.network import METADATA_ADDRESS, Plan
 from stoneware.local.router_views import View, view_key
 
-VERSION = 2  # raised when the rules change, so that running routers get the new ones
+VERSION = 3  # raised when the rules change, so that running routers get the new ones
 INNER = "stoneware"  # the tables' name inside the router namespace
 
 # Inside: a machine may use only the addresses of its own port, IPv4 and ARP only, and is no DHCP server.
@@ -76,9 +76,10 @@ dnat ip to ip saddr map @resolvers
 }}
 """
 
-# On the host: NAT for machines, published ports, and no way for a machine to the host's loopback addresses,
-# which route_localnet on the link would otherwise open. Only this computer itself reaches machines by their
-# addresses; others, the machines of other stores among them, by published ports.
+# On the host: NAT for machines, published ports, and no way from outside to the host's loopback addresses:
+# route_localnet on the link would open them to machines, and a port published on one to whoever is on one
+# network with the host, for its address is translated before the kernel could find it odd. Only this computer
+# itself reaches machines by their addresses; others, machines of other stores too, by published ports.
 _HOST = """
 add table ip {table}
 delete table ip {table}
@@ -87,7 +88,8 @@ table ip {table} {{
   map bound {{ type inet_proto . ipv4_addr . inet_service : ipv4_addr . inet_service; }}
   chain guard {{
     type filter hook prerouting priority -300; policy accept;
-    iifname "{link}" ip daddr 127.0.0.0/8 drop
+    iifname != "lo" ip daddr 127.0.0.0/8 drop
+    iifname != "lo" ip saddr 127.0.0.0/8 drop
     iifname "{link}" ip daddr 169.254.0.0/16 drop
     iifname "{link}" ip daddr {subnet} drop
     iifname != "{link}" ip saddr {subnet} drop

@@ -253,9 +253,13 @@ def nft_inside(layout: Layout, rules: str, settings: Iterable[str] = ()) -> None
 
 def _host(layout: Layout, plan: Plan, resolver: str | None) -> None:
     """Let the host forward, masquerade and publish."""
-    for setting in ("ip_forward", f"conf/{layout.namespace}/route_localnet"):
-        path = Path(f"/proc/sys/net/ipv4/{setting}")
-        if path.read_text().strip() != "1":
+    router_firewall.switch_on(RUNTIME)
+    for setting in (
+        f"ipv4/conf/{layout.namespace}/route_localnet",
+        f"ipv6/conf/{layout.namespace}/disable_ipv6",
+    ):
+        path = Path(f"/proc/sys/net/{setting}")
+        if path.exists() and path.read_text().strip() != "1":
             path.write_text("1")
     document = read_publications()
     forwards = _forwards(layout, document)
