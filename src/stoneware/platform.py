@@ -8,6 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
+from stoneware.limits import DEFAULT_LOG_FILES, DEFAULT_LOG_SIZE, DEFAULT_PIDS_LIMIT, Ulimit
+
 BAKES = "bakes"  # the lock (see ImageStore.build_lock_path) that living bakes share, and `prune` takes alone
 
 
@@ -98,7 +100,10 @@ class MachineSpec:
     attributes the metadata server hands out. `files` are served to this machine only, by name, at
     `/stoneware/v1/files/NAME` of its metadata server (the build bundle). `caches` are ids of directories
     that outlive builders; the n-th (from 0) is bound at `/run/stoneware/cache/N`. `memory` is in bytes,
-    `cpus` a number of cores. `restart` is Docker's policy: no, always, unless-stopped, on-failure[:N].
+    `cpus` a number of cores, `pids_limit` a number of processes and threads (-1: any), `ulimits` what its
+    processes have instead of the engine's own resource limits, `disk` the bytes that its root may take.
+    `log_max_file` files of `log_max_size` bytes of its console are kept.
+    `restart` is Docker's policy: no, always, unless-stopped, on-failure[:N].
     """
 
     name: str
@@ -115,6 +120,11 @@ class MachineSpec:
     secrets: tuple[SecretMount, ...] = ()
     memory: int | None = None
     cpus: float | None = None
+    pids_limit: int = DEFAULT_PIDS_LIMIT
+    ulimits: tuple[Ulimit, ...] = ()
+    disk: int | None = None
+    log_max_size: int = DEFAULT_LOG_SIZE
+    log_max_file: int = DEFAULT_LOG_FILES
     read_only: bool = False
     restart: str = "no"
     remove_when_stopped: bool = False

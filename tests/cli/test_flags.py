@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from stoneware import limits
 from stoneware.durations import parse_duration
 from stoneware.errors import InputError
 from stoneware.launch import flags
@@ -42,9 +43,9 @@ def test_volumes(text: str, wanted: list[Any] | None) -> None:
 def test_sizes(text: str, wanted: int | None) -> None:
     if wanted is None:
         with pytest.raises(InputError):
-            flags.parse_size(text)
+            limits.parse_size(text)
     else:
-        assert flags.parse_size(text) == wanted
+        assert limits.parse_size(text) == wanted
 
 
 @pytest.mark.parametrize(("text", "wanted"), cases("durations.json"))

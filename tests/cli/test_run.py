@@ -11,6 +11,7 @@ import pytest
 
 from stoneware.cli.foreground import run_in_foreground
 from stoneware.config import decode
+from stoneware.limits import Ulimit
 from stoneware.platform import Health, MachineSpec, Phase
 from tests.cli.conftest import Cli
 from tests.cli.fakes import FakePlatform
@@ -23,7 +24,9 @@ def test_detached(cli: Cli, platform: FakePlatform, hello: str, tmp_path: Path) 
     values.write_text("GREETING=from file\nACCENT=green\n")
     result = cli(
         "run", "-d", "--name", "h1", "-p", "8080:80", "-P", "-e", "GREETING=hi", "--env-file", str(values),
-        "-v", "disk:/var/lib/data", "-h", "web", "-m", "64m", "--cpus", "0.5", "--restart", "always", "-l",
+        "-v", "disk:/var/lib/data", "-h", "web", "-m", "64m", "--cpus", "0.5",
+        "--pids-limit", "500", "--ulimit", "nofile=1024:4096", "--ulimit", "core=-1",
+        "--disk", "1g", "--log-opt", "max-size=1m", "--log-opt", "max-file=2", "--restart", "always", "-l",
         "a=b", "hello",
     )  # fmt: skip
     assert (result.code, result.out, result.err) == (0, "h1\n", "")
@@ -31,6 +34,8 @@ def test_detached(cli: Cli, platform: FakePlatform, hello: str, tmp_path: Path) 
     assert decode(spec.metadata["stoneware-config"]) == {"GREETING": "hi", "ACCENT": "green"}
     assert [(port.host_port, port.machine_port) for port in spec.ports] == [(8080, 80), (0, 53)]
     assert (spec.hostname, spec.memory, spec.cpus, spec.restart) == ("web", 64 << 20, 0.5, "always")
+    assert (spec.pids_limit, spec.disk, spec.log_max_size, spec.log_max_file) == (500, 1 << 30, 1 << 20, 2)
+    assert spec.ulimits == (Ulimit("core", -1, -1), Ulimit("nofile", 1024, 4096))
     assert (spec.volumes[0].volume, spec.labels, spec.remove_when_stopped) == ("disk", {"a": "b"}, False)
 
 
@@ -66,6 +71,15 @@ def test_waiting_gives_up(cli: Cli, platform: FakePlatform, hello: str) -> None:
         ("-d", "-v", "/home:/x", "hello"),
         ("-d", "--memory", "much", "hello"),
         ("-d", "--restart", "perhaps", "hello"),
+        ("-d", "--pids-limit", "3", "hello"),
+        ("-d", "--ulimit", "nofile", "hello"),
+        ("-d", "--ulimit", "nofile=9:3", "hello"),
+        ("-d", "--ulimit", "nofile=-1", "hello"),
+        ("-d", "--ulimit", "files=9", "hello"),
+        ("-d", "--disk", "1k", "hello"),
+        ("-d", "--log-opt", "max-size=0", "hello"),
+        ("-d", "--log-opt", "max-file=0", "hello"),
+        ("-d", "--log-opt", "max-line=1", "hello"),
         ("-d", "--name", "A_B", "hello"),
         ("-d", "-e", "=x", "hello"),
         ("-d", "--env-file", "missing", "hello"),

@@ -21,6 +21,7 @@ from stoneware.cluster.plan import address, make_plan, needs_rollout, waves_of
 from stoneware.cluster.status import status, status_rows
 from stoneware.cluster.tfvars import to_tfvars
 from stoneware.compose.model import Condition
+from stoneware.limits import Ulimit
 from stoneware.platform import Phase, PortMapping, SecretMount, VolumeMount
 from tests.cluster.support import NOW, VERSIONS, observation_of, there, wanted_of
 
@@ -110,6 +111,11 @@ SPEC_CHANGES = {
     ),
     "memory": lambda machine: _spec(machine, memory=1),
     "cpus": lambda machine: _spec(machine, cpus=0.25),
+    "pids_limit": lambda machine: _spec(machine, pids_limit=-1),
+    "ulimits": lambda machine: _spec(machine, ulimits=(Ulimit("nofile", 1, 2),)),
+    "disk": lambda machine: _spec(machine, disk=1 << 30),
+    "log_max_size": lambda machine: _spec(machine, log_max_size=1024),
+    "log_max_file": lambda machine: _spec(machine, log_max_file=1),
     "read_only": lambda machine: _spec(machine, read_only=not machine.spec.read_only),
     "restart": lambda machine: _spec(machine, restart="on-failure:3"),
     "stop_timeout": lambda machine: _spec(machine, stop_timeout=77.0),

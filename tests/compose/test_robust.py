@@ -69,7 +69,7 @@ anything = st.recursive(
 KEYS = [
     *("image", "build", "hostname", "environment", "env_file", "volumes", "ports", "depends_on", "secrets"),
     *("networks", "stop_grace_period", "healthcheck", "read_only", "mem_limit", "cpus", "restart", "labels"),
-    *("deploy", "expose", "x-google", "command"),
+    *("deploy", "expose", "x-google", "command", "pids_limit", "ulimits", "logging", "storage_opt"),
 ]
 wild = st.one_of(
     anything,

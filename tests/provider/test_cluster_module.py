@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from stoneware.limits import Ulimit
 from stoneware.platform import MachineSpec, Phase, PortMapping, SecretMount, VolumeMount
 from stoneware.provider.server import ProviderServer
 from stoneware.terraform import variables
@@ -50,6 +51,11 @@ def spec(slot: int, source: str = IMAGE, **changes: Any) -> MachineSpec:
         "ports": (PortMapping("0.0.0.0", 9090 + slot, 9092),),
         "memory": 1 << 30,
         "cpus": 0.5,
+        "pids_limit": 500,
+        "ulimits": (Ulimit("nofile", 1024, 4096),),
+        "disk": 1 << 30,
+        "log_max_size": 1 << 20,
+        "log_max_file": 2,
         "stop_timeout": 360.0,
         "image_ref": "kafka:latest",
         "labels": {"stoneware.cluster": "c", "stoneware.machine": f"kafka-{slot}"},

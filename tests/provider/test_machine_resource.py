@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from stoneware.errors import BuildError, InputError, MachineError
+from stoneware.limits import Ulimit
 from stoneware.platform import MachineSpec, Phase, PortMapping, SecretMount, VolumeMount
 from stoneware.terraform.results import TerraformError
 from stoneware.terraform.runner import Terraform
@@ -30,6 +31,11 @@ FULL = {
     "caches": '["apt", "maven"]',
     "memory": "536870912",
     "cpus": "0.1",
+    "pids_limit": "500",
+    "ulimits": '[{ name = "nproc", soft = 99 }, { name = "nofile", soft = 1024, hard = 4096 }]',
+    "disk": "1073741824",
+    "log_max_size": "1048576",
+    "log_max_file": "2",
     "read_only": "true",
     "restart": '"on-failure:3"',
     "stop_timeout": "360.5",
@@ -69,6 +75,11 @@ def test_created_as_asked_and_nothing_to_do_afterwards(
         ports=(PortMapping("0.0.0.0", 0, 80), PortMapping("0.0.0.0", 5353, 53, "udp")),
         memory=512 << 20,
         cpus=0.1,
+        pids_limit=500,
+        ulimits=(Ulimit("nofile", 1024, 4096), Ulimit("nproc", 99, 99)),
+        disk=1 << 30,
+        log_max_size=1 << 20,
+        log_max_file=2,
         read_only=True,
         restart="on-failure:3",
         stop_timeout=360.5,
@@ -127,6 +138,11 @@ CHANGED = {
     "caches": '["apt"]',
     "memory": "null",
     "cpus": "0.2",
+    "pids_limit": "null",
+    "ulimits": '[{ name = "nproc", soft = 99 }]',
+    "disk": "null",
+    "log_max_size": "null",
+    "log_max_file": "3",
     "read_only": "null",
     "restart": "null",
     "names": '["other"]',

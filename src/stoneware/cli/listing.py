@@ -9,7 +9,8 @@ from typing import Any
 
 from stoneware.image.references import tags_of
 from stoneware.launch.plan import Images
-from stoneware.platform import Machine, PortMapping
+from stoneware.limits import UNLIMITED
+from stoneware.platform import Machine, MachineSpec, PortMapping
 from stoneware.ui import text
 
 UNTAGGED = "<none>"
@@ -74,8 +75,22 @@ def machine_document(machine: Machine) -> dict[str, Any]:
         "started": machine.started,
         "exit_code": machine.exit_code,
         "restart": machine.spec.restart,
+        "limits": limits_document(machine.spec),
         "volumes": [vars(mount) for mount in machine.spec.volumes],
         "labels": dict(machine.spec.labels),
+    }
+
+
+def limits_document(spec: MachineSpec) -> dict[str, Any]:
+    """Return what a machine may take as JSON data: bytes, cores, numbers; null is no limit."""
+    return {
+        "memory": spec.memory,
+        "cpus": spec.cpus,
+        "pids_limit": None if spec.pids_limit == UNLIMITED else spec.pids_limit,
+        "ulimits": [vars(limit) for limit in spec.ulimits],
+        "disk": spec.disk,
+        "log_max_size": spec.log_max_size,
+        "log_max_file": spec.log_max_file,
     }
 
 

@@ -10,6 +10,7 @@ from stoneware.cluster.model import CONFIG, HEALTH_CHECK, DesiredMachine
 from stoneware.config import decode, digest
 from stoneware.errors import InputError
 from stoneware.image.references import short_id
+from stoneware.limits import UNLIMITED
 from stoneware.platform import Machine, MachineSpec, Phase, PortMapping, SecretMount, VolumeMount
 
 _SHOWN = 8  # names in one sentence
@@ -181,16 +182,28 @@ def _limit(value: float | None, unit: str) -> str:
     return "no limit" if value is None else f"{value:.15g} {unit}"
 
 
+def _number(value: int) -> int | None:
+    return None if value == UNLIMITED else value
+
+
 _SCALARS: dict[str, tuple[Kind, Callable[[MachineSpec], str]]] = {
     "host name": (Kind.SPEC, lambda spec: spec.hostname or spec.name),
     "memory": (Kind.SPEC, lambda spec: _limit(spec.memory, "bytes")),
     "cpus": (Kind.SPEC, lambda spec: _limit(spec.cpus, "cores")),
+    "pids_limit": (Kind.SPEC, lambda spec: _limit(_number(spec.pids_limit), "processes")),
+    "disk": (Kind.SPEC, lambda spec: _limit(spec.disk, "bytes")),
+    "log_max_size": (Kind.SPEC, lambda spec: _limit(spec.log_max_size, "bytes")),
+    "log_max_file": (Kind.SPEC, lambda spec: _limit(spec.log_max_file, "files")),
     "read_only": (Kind.SPEC, lambda spec: "yes" if spec.read_only else "no"),
     "restart": (Kind.SPEC, lambda spec: spec.restart),
     "stop grace period": (Kind.LIVE, lambda spec: f"{spec.stop_timeout:g}s"),
 }
 _COLLECTIONS: dict[str, tuple[Kind, Callable[[MachineSpec], Mapping[str, str]]]] = {
     "volume mount": (Kind.SPEC, lambda spec: {mount.path: _mount_words(mount) for mount in spec.volumes}),
+    "ulimit": (
+        Kind.SPEC,
+        lambda spec: {limit.name: f"{limit.soft}:{limit.hard}" for limit in spec.ulimits},
+    ),
     "network": (Kind.SPEC, lambda spec: dict.fromkeys(spec.networks, "")),
     "name": (Kind.SPEC, lambda spec: dict.fromkeys(spec.names, "")),
     "port": (Kind.SPEC, lambda spec: {port_words(port): "" for port in spec.ports}),

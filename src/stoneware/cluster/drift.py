@@ -166,6 +166,7 @@ _TOLD = {
     "networks": ("network ",),
     "names": ("name ",),
     "ports": ("port ",),
+    "ulimits": ("ulimit ",),
 }
 _ADDRESS = re.compile(r'stoneware_(machine|volume|network)\.\w+\[("(?:[^"\\]|\\.)*")\]')
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from stoneware.limits import Ulimit
 from stoneware.platform import MachineSpec, PortMapping, SecretMount, VolumeMount
 
 
@@ -23,12 +24,24 @@ def read_spec(document: Mapping[str, Any]) -> MachineSpec:
         secrets=tuple(_secret(use) for use in document["secrets"]),
         memory=None if memory is None else int(memory),
         cpus=None if cpus is None else float(cpus),
+        **_limits(document),
         read_only=bool(document["read_only"]),
         restart=str(document["restart"]),
         stop_timeout=float(document["stop_timeout"]),
         image_ref=str(document["image_ref"]),
         labels=dict(document["labels"]),
     )
+
+
+def _limits(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the limits that documents of an older Stoneware lack: the defaults, where nothing is said."""
+    names = ("pids_limit", "disk", "log_max_size", "log_max_file")
+    given = {name: int(document[name]) for name in names if document.get(name) is not None}
+    ulimits = document.get("ulimits") or ()
+    return {
+        **given,
+        "ulimits": tuple(Ulimit(str(it["name"]), int(it["soft"]), int(it["hard"])) for it in ulimits),
+    }
 
 
 def _secret(use: Mapping[str, Any]) -> SecretMount:

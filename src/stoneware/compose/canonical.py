@@ -244,6 +244,12 @@ def _build(node: Node, faults: Faults) -> Node:
     return _changed(node, {"args": pairs, "labels": pairs}, faults)
 
 
+def _ulimit(node: Node, _faults: Faults) -> Node:
+    if not isinstance(node.value, str | int) or isinstance(node.value, bool):
+        return node
+    return _entry(node, soft=node.value, hard=node.value)
+
+
 def _labelled(node: Node, faults: Faults) -> Node:
     return _changed(node, {"labels": pairs}, faults)
 
@@ -290,6 +296,8 @@ _SERVICE: Mapping[str, Change] = {
     "networks": _attachments,
     "ports": _items(_port, "ports"),
     "secrets": _items(_secret, "secrets"),
+    "ulimits": _each(_ulimit),
+    "logging": lambda node, faults: _changed(node, {"options": pairs}, faults),
     "volumes": _items(_volume, "volumes"),
 }
 

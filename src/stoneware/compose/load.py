@@ -27,13 +27,14 @@ from stoneware.compose.files import (
     read_sources,
 )
 from stoneware.compose.interpolation import InterpolationError, interpolate
+from stoneware.compose.limits import limits_of
 from stoneware.compose.machines import Replicas
 from stoneware.compose.merge import merge, without_resets
 from stoneware.compose.model import Cluster, Condition, Place, Service
 from stoneware.compose.nodes import Node, place_of
 from stoneware.compose.references import Context, References, blame_unknown
 from stoneware.compose.resolved import document_of
-from stoneware.compose.settings import build_of, health_of, limits_of, rollout_of
+from stoneware.compose.settings import build_of, health_of, rollout_of
 from stoneware.compose.validate import Document, Entry, validate
 from stoneware.compose.values import MOST_REPLICAS, is_host_label
 from stoneware.compose.yamlfile import YamlError, build, parse, top_scalar
@@ -209,7 +210,6 @@ class _Loader:
         deploy = model.deploy or schema.Deploy()
         count = self._scale.get(name, 1 if deploy.replicas is None else deploy.replicas)
         replicas = Replicas(context, self._references, entry, name, environment)
-        memory, cpus = limits_of(model, node, faults)
         variables = context.variables
         return Service(
             name=name,
@@ -221,8 +221,7 @@ class _Loader:
             stop_grace_period=model.stop_grace_period,
             read_only=bool(model.read_only),
             restart=model.restart or "no",
-            memory=memory,
-            cpus=cpus,
+            **limits_of(model, node, faults),
             update_config=rollout_of(deploy.update_config),
             rollback_config=rollout_of(deploy.rollback_config),
             extensions=entry.extensions,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stoneware.config.secrets import Secret
+from stoneware.limits import DEFAULT_LOG_FILES, DEFAULT_LOG_SIZE, DEFAULT_PIDS_LIMIT, Ulimit
 from stoneware.platform import PortMapping
 
 
@@ -170,6 +171,11 @@ class Service:
     rollback_config: UpdateConfig
     extensions: Mapping[str, Any]  # `x-…` keys
     place: Place
+    pids_limit: int = DEFAULT_PIDS_LIMIT
+    ulimits: tuple[Ulimit, ...] = ()
+    disk: int | None = None  # bytes of the root
+    log_max_size: int = DEFAULT_LOG_SIZE  # bytes
+    log_max_file: int = DEFAULT_LOG_FILES
 
 
 @dataclass(frozen=True)

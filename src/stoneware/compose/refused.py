@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 _MACHINEFILE = "Write {} in the image's Machinefile."
-_LIMIT = "Machines take mem_limit, cpus and deploy.resources.limits."
+_LIMIT = "Machines take mem_limit, cpus, pids_limit and deploy.resources.limits."
 _KERNEL = "A machine has a system of its own: set it in the image."
 _NETWORK = "Machines are on the cluster's networks and know each other by name."
-_LOGS = "A machine keeps its own journal; its console is shown by: stoneware logs"
 _HOOK = "Let a unit of the image do it."
 _ONE_SYSTEM = "Leave it out: a machine is one whole system."
 
@@ -48,7 +47,6 @@ _SERVICE = {
     "isolation": _ONE_SYSTEM,
     "label_file": "Use labels.",
     "links": "Use networks: machines know each other by the service's name.",
-    "logging": _LOGS,
     "mac_address": "Leave it out: a machine keeps its address while its network exists.",
     "mem_reservation": "Use mem_limit.",
     "mem_swappiness": "Use mem_limit.",
@@ -58,7 +56,6 @@ _SERVICE = {
     "oom_kill_disable": "Set OOMPolicy= in the service's unit.",
     "oom_score_adj": "Set OOMScoreAdjust= in the service's unit.",
     "pid": _ONE_SYSTEM,
-    "pids_limit": "Set TasksMax= in the service's unit.",
     "platform": "Images are of this computer's architecture.",
     "post_start": _HOOK,
     "pre_start": _HOOK,
@@ -74,11 +71,9 @@ _SERVICE = {
     "shm_size": _KERNEL,
     "stdin_open": "Use: stoneware exec -it MACHINE sh",
     "stop_signal": _MACHINEFILE.format("STOPSIGNAL"),
-    "storage_opt": "Use volumes.",
     "sysctls": "Put a file below /etc/sysctl.d in the image.",
     "tmpfs": "Mount a tmpfs by a unit of the image; /run and /tmp are there already.",
     "tty": "Use: stoneware exec -it MACHINE sh",
-    "ulimits": "Set LimitNOFILE= and the like in the service's unit.",
     "use_api_socket": "There is no daemon.",
     "user": _MACHINEFILE.format("USER"),
     "userns_mode": "Leave it out: root in a machine is nobody on its host.",
@@ -123,7 +118,6 @@ _BY_PATH: dict[tuple[str, ...], dict[str, str]] = {
     ("services", "*", "build"): _BUILD,
     ("services", "*", "deploy"): _DEPLOY,
     ("services", "*", "deploy", "resources"): {"reservations": "Use deploy.resources.limits."},
-    ("services", "*", "deploy", "resources", "limits"): {"pids": _SERVICE["pids_limit"]},
     ("services", "*", "networks", "*"): dict.fromkeys(
         (
             "ipv4_address",

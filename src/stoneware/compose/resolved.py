@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from stoneware import limits
 from stoneware.compose import schema
 from stoneware.compose.environment import Setting
 from stoneware.compose.model import Build, Cluster, HealthCheck, Service, UpdateConfig
@@ -123,11 +124,28 @@ def _service(service: Service, model: schema.Service, environment: Mapping[str, 
         "read_only": service.read_only or None,
         "mem_limit": service.memory,
         "cpus": service.cpus,
+        "pids_limit": _unless(service.pids_limit, limits.DEFAULT_PIDS_LIMIT),
+        "ulimits": {it.name: {"soft": it.soft, "hard": it.hard} for it in service.ulimits},
+        "storage_opt": _without_nothing({"size": service.disk}),
+        "logging": _logging(service),
         "restart": service.restart,
         "labels": filled(model.labels),
         "deploy": _deploy(service, model),
     }
     return {**_without_nothing(entries), **service.extensions}
+
+
+def _unless(value: int, default: int) -> int | None:
+    return None if value == default else value
+
+
+def _logging(service: Service) -> dict[str, Any]:
+    options = {
+        "max-size": _unless(service.log_max_size, limits.DEFAULT_LOG_SIZE),
+        "max-file": _unless(service.log_max_file, limits.DEFAULT_LOG_FILES),
+    }
+    given = {key: str(value) for key, value in options.items() if value is not None}
+    return {"options": given} if given else {}
 
 
 def _plain(part: schema.Part) -> dict[str, Any]:

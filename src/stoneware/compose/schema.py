@@ -9,14 +9,18 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from stoneware import limits
 from stoneware.compose.values import (
     Alias,
+    Amount,
     Cores,
     Count,
+    Disk,
     Filled,
     Flag,
     Image,
     Mode,
+    Pids,
     Ratio,
     Replicas,
     Restart,
@@ -27,6 +31,7 @@ from stoneware.compose.values import (
     Size,
     Text,
     expected,
+    log_options,
     wrong,
 )
 
@@ -59,6 +64,13 @@ def _own_labels(labels: Pairs) -> Pairs:
         if key.startswith("stoneware."):
             raise wrong(f"the label {key!r} is one of Stoneware's own", "Give it another name.")
     return labels
+
+
+def _ulimits(given: dict[str, Ulimit]) -> dict[str, Ulimit]:
+    for name, limit in given.items():
+        if problem := limits.ulimit_problem(limits.Ulimit(name, limit.soft, limit.hard)):
+            raise wrong(f"{name}: {problem.rstrip('.')}", "for example: nofile: {soft: 1024, hard: 4096}")
+    return given
 
 
 Labels = Annotated[Pairs, AfterValidator(_own_labels)]
@@ -196,6 +208,37 @@ class Limits(Part):
 
     cpus: Cores | None = None
     memory: Size | None = None
+    pids: Pids | None = None
+
+
+class Ulimit(Part):
+    """One entry of `ulimits`."""
+
+    soft: Amount
+    hard: Amount
+
+
+class Logging(Part):
+    """`logging`."""
+
+    driver: Annotated[
+        str,
+        only(
+            "json-file",
+            "local",
+            **dict.fromkeys(
+                ("none", "syslog", "journald", "gelf", "fluentd", "awslogs", "splunk", "gcplogs"),
+                "A machine's console is kept in files: leave it out, or write local.",
+            ),
+        ),
+    ] = "local"
+    options: Annotated[Pairs, AfterValidator(log_options)] | None = None
+
+
+class Storage(Part):
+    """`storage_opt`."""
+
+    size: Disk | None = None
 
 
 class Resources(Part):
@@ -234,6 +277,10 @@ class Service(Part):
     read_only: Flag | None = None
     mem_limit: Size | None = None
     cpus: Cores | None = None
+    pids_limit: Pids | None = None
+    ulimits: Annotated[dict[str, Ulimit], AfterValidator(_ulimits)] | None = None
+    logging: Logging | None = None
+    storage_opt: Storage | None = None
     restart: Restart | None = None
     labels: Labels | None = None
     deploy: Deploy | None = None

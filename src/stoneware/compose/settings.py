@@ -83,21 +83,3 @@ def rollout_of(model: schema.Rollout | None) -> UpdateConfig:
         failure_action=FailureAction(model.failure_action),
         order=model.order,
     )
-
-
-def limits_of(model: schema.Service, node: Node, faults: Faults) -> tuple[int | None, float | None]:
-    """Return memory in bytes and cores; said twice, they have to agree."""
-    resources = model.deploy.resources if model.deploy else None
-    limits = (resources.limits if resources else None) or schema.Limits()
-    for key, given, limit in (
-        ("mem_limit", model.mem_limit, limits.memory),
-        ("cpus", model.cpus, limits.cpus),
-    ):
-        if given is not None and limit is not None and given != limit:
-            faults.add(
-                place_of(node, (key,)),
-                f"{key} and deploy.resources.limits say different things",
-                "Keep one of the two.",
-            )
-    memory = limits.memory if model.mem_limit is None else model.mem_limit
-    return memory, limits.cpus if model.cpus is None else model.cpus

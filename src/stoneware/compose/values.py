@@ -14,7 +14,8 @@ from stoneware.compose.nodes import describe
 from stoneware.durations import parse_duration
 from stoneware.errors import InputError
 from stoneware.image.references import parse_reference
-from stoneware.launch.flags import parse_restart, parse_size
+from stoneware.launch.flags import parse_restart
+from stoneware.limits import UNLIMITED, disk_problem, parse_log_options, parse_size, pids_problem
 from stoneware.machinefile.flags import FlagError
 from stoneware.machinefile.values import duration
 
@@ -116,6 +117,33 @@ def _bytes(value: Any) -> int:
     return size
 
 
+def _disk(value: Any) -> int:
+    size = _bytes(value)
+    if problem := disk_problem(size):
+        raise wrong(problem)
+    return size
+
+
+def _pids(value: Any) -> int:
+    number = _whole(-1, 1 << 22)(value)
+    if problem := pids_problem(number):
+        raise wrong(problem)
+    return UNLIMITED if number == 0 else number
+
+
+def _amount(value: Any) -> int:
+    return UNLIMITED if value == "unlimited" else _whole(-1, (1 << 63) - 1)(value)
+
+
+def log_options(options: dict[str, str | None]) -> dict[str, str | None]:
+    """Return the options of `logging` as they are, if they are some that machines have."""
+    try:
+        parse_log_options({key: value or "" for key, value in options.items()})
+    except InputError as error:
+        raise wrong(error.brief, "The options are max-size (10m) and max-file (3).") from None
+    return options
+
+
 def _mode(value: Any) -> int:
     text = value if isinstance(value, str) else ""
     if not re.fullmatch(r"0o?[0-7]{3}", text):
@@ -181,6 +209,9 @@ Ratio = Annotated[float, BeforeValidator(_number(0, 1))]
 Cores = Annotated[float, BeforeValidator(_number(0.01, math.inf))]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 Size = Annotated[int, BeforeValidator(_bytes)]
+Disk = Annotated[int, BeforeValidator(_disk)]
+Pids = Annotated[int, BeforeValidator(_pids)]
+Amount = Annotated[int, BeforeValidator(_amount)]
 Mode = Annotated[int, BeforeValidator(_mode)]
 Image = Annotated[str, BeforeValidator(_image)]
 Restart = Annotated[str, BeforeValidator(_restart)]

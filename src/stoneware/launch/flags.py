@@ -1,4 +1,4 @@
-"""Docker's spellings of ports, volumes, sizes and values, turned into what the platform protocol uses."""
+"""Docker's spellings of ports, volumes and values, turned into what the platform protocol uses."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ _PORT = re.compile(
 )
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmgt]?)b?", re.IGNORECASE)
 _RESTART = re.compile(r"no|always|unless-stopped|on-failure(:\d+)?")
-_FACTORS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _VARIABLE = re.compile(r"[^=\0]+")
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104 -- Docker publishes on every address unless told otherwise
 
@@ -101,14 +99,6 @@ def _bad_volume(text: str, why: str) -> InputError:
     return InputError(
         f"invalid volume {text!r}", details=why, resolution="for example: -v data:/var/lib/data"
     )
-
-
-def parse_size(text: str) -> int:
-    """Parse `512m`, `2g` (powers of 1024, as Docker) into bytes. Raises InputError."""
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        raise InputError(f"invalid size {text!r}", resolution="for example: --memory 512m")
-    return int(float(match[1]) * _FACTORS[match[2].lower()])
 
 
 def parse_restart(text: str) -> str:

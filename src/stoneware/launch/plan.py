@@ -12,6 +12,7 @@ from stoneware.errors import InputError
 from stoneware.files import sha256_hex
 from stoneware.image.references import Catalogue, resolve_image
 from stoneware.launch.flags import check_name, exposed_port
+from stoneware.limits import DEFAULT_LOG_FILES, DEFAULT_LOG_SIZE, DEFAULT_PIDS_LIMIT, Ulimit
 from stoneware.machinefile.recipe import ImageConfig, config_from_document
 from stoneware.platform import MachineSpec, PortMapping, VolumeMount
 
@@ -41,6 +42,11 @@ class LaunchOptions:
     hostname: str = ""
     memory: int | None = None  # bytes
     cpus: float | None = None  # cores
+    pids_limit: int = DEFAULT_PIDS_LIMIT
+    ulimits: tuple[Ulimit, ...] = ()
+    disk: int | None = None  # bytes
+    log_max_size: int = DEFAULT_LOG_SIZE  # bytes
+    log_max_file: int = DEFAULT_LOG_FILES
     read_only: bool = False
     restart: str = "no"
     remove: bool = False
@@ -97,6 +103,11 @@ def plan_launch(images: Images, options: LaunchOptions) -> Launch:
         ports=_ports(config, options),
         memory=options.memory,
         cpus=options.cpus,
+        pids_limit=options.pids_limit,
+        ulimits=options.ulimits,
+        disk=options.disk,
+        log_max_size=options.log_max_size,
+        log_max_file=options.log_max_file,
         read_only=options.read_only,
         restart=options.restart,
         remove_when_stopped=options.remove,

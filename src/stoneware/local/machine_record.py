@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stoneware.files import read_json, sha256_hex
+from stoneware.limits import Ulimit
 from stoneware.platform import Health, Machine, MachineSpec, Phase, PortMapping, SecretMount, VolumeMount
 
 CONFIG_ATTRIBUTE = "stoneware-config"
@@ -76,6 +77,11 @@ def spec_document(spec: MachineSpec) -> dict[str, Any]:
         "secrets": [asdict(mount) for mount in spec.secrets],
         "memory": spec.memory,
         "cpus": spec.cpus,
+        "pids_limit": spec.pids_limit,
+        "ulimits": [asdict(limit) for limit in spec.ulimits],
+        "disk": spec.disk,
+        "log_max_size": spec.log_max_size,
+        "log_max_file": spec.log_max_file,
         "read_only": spec.read_only,
         "restart": spec.restart,
         "remove_when_stopped": spec.remove_when_stopped,
@@ -116,6 +122,7 @@ def read_spec(paths: Paths) -> MachineSpec | None:
             "networks": tuple(document.get("networks", ())),
             "names": tuple(document.get("names", ())),
             "secrets": tuple(SecretMount(**mount) for mount in document.get("secrets", ())),
+            "ulimits": tuple(Ulimit(**limit) for limit in document.get("ulimits", ())),
         }
     )
 

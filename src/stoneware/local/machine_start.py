@@ -19,6 +19,7 @@ from stoneware import process
 from stoneware.errors import HostError, InputError, MachineError
 from stoneware.files import read_json, write_json
 from stoneware.guest import builder
+from stoneware.limits import disk_problem, log_problem, pids_problem, ulimit_problem
 from stoneware.local import btrfs, cgroups, host_probes
 from stoneware.local.machine_record import Paths, boot_id, shown_processes, spec_document
 from stoneware.local.requirements import MACHINE_TOOLS, check
@@ -60,6 +61,13 @@ def check_spec(spec: MachineSpec) -> None:
             f"{spec.restart!r} is not a restart policy",
             resolution="use no, always, unless-stopped or on-failure[:N]",
         )
+    limits = (
+        *(ulimit_problem(limit) for limit in spec.ulimits),
+        *(pids_problem(spec.pids_limit), log_problem(spec.log_max_size, spec.log_max_file)),
+        disk_problem(spec.disk),
+    )
+    for problem in filter(None, limits):
+        raise InputError(f"a limit of the machine {spec.name!r} is out of bounds", details=problem)
     if spec.remove_when_stopped and spec.restart != "no":
         raise InputError("--rm and --restart exclude each other", resolution="leave one of them out")
 

@@ -10,6 +10,14 @@ from tf.types import Unknown
 
 from stoneware.durations import parse_duration
 from stoneware.errors import InputError
+from stoneware.limits import (
+    DEFAULT_LOG_SIZE,
+    Ulimit,
+    disk_problem,
+    log_problem,
+    pids_problem,
+    ulimit_problem,
+)
 from stoneware.provider.machine_config import ATTRIBUTE
 from stoneware.provider.machine_state import ENGINE_METADATA
 
@@ -48,6 +56,7 @@ def problems(config: Mapping[str, Any]) -> Iterator[Problem]:
         value = config.get(name)
         if _known(value) and float(value) <= 0:
             yield [name], f"{value} is not more than zero"
+    yield from _limit_problems(config)
     for index, port in enumerate(_items(config.get("ports"))):
         yield from _port_problems(["ports", (index,)], port)
     for index, volume in enumerate(_items(config.get("volumes"))):
@@ -58,6 +67,25 @@ def problems(config: Mapping[str, Any]) -> Iterator[Problem]:
         yield from mismatch(["secrets", (index,), "target"], secret.get("target"), _TARGET)
         yield from mismatch(["secrets", (index,), "mode"], secret.get("mode"), _MODE)
     yield from duration_problems(config.get("timeouts"))
+
+
+def _limit_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
+    pids, size, files = (config.get(name) for name in ("pids_limit", "log_max_size", "log_max_file"))
+    found = {
+        "pids_limit": pids_problem(int(pids)) if _known(pids) else "",
+        "disk": disk_problem(int(config["disk"])) if _known(config.get("disk")) else "",
+        "log_max_size": log_problem(int(size), 1) if _known(size) else "",
+        "log_max_file": log_problem(DEFAULT_LOG_SIZE, int(files)) if _known(files) else "",
+    }
+    for name, problem in found.items():
+        if problem:
+            yield [name], problem
+    for index, item in enumerate(_items(config.get("ulimits"))):
+        called, soft, hard = (item.get(key) for key in ("name", "soft", "hard"))
+        if isinstance(called, str) and _known(soft) and hard is not Unknown:
+            limit = Ulimit(called, int(soft), int(soft if hard is None else hard))
+            if problem := ulimit_problem(limit):
+                yield ["ulimits", (index,)], problem
 
 
 def duration_problems(timeouts: Any) -> Iterator[Problem]:

@@ -7,6 +7,7 @@ from typing import Any
 from tf.schema import Attribute, Schema
 from tf.types import Bool, List, Map, Number, String
 
+from stoneware.limits import DEFAULT_LOG_FILES, DEFAULT_LOG_SIZE, DEFAULT_PIDS_LIMIT
 from stoneware.provider.fields import ObjectAttribute, ObjectsAttribute, Real
 
 VERSION = 2
@@ -34,6 +35,11 @@ _SECRET_FIELDS = (
     Attribute("target", String(), "Name of the file below `/run/secrets`.", required=True),
     Attribute("version", String(), "Version of its value: another one is another secret.", required=True),
     Attribute("mode", String(), 'Mode of the file in octal digits; `"0400"` if left out.', optional=True),
+)
+_ULIMIT_FIELDS = (
+    Attribute("name", String(), "As Docker calls it: `nofile`, `memlock`, `core`, …", required=True),
+    Attribute("soft", Number(), "What processes begin with; `-1` for no limit.", required=True),
+    Attribute("hard", Number(), "What they may raise it to; as `soft` if left out.", optional=True),
 )
 _TIMEOUT_FIELDS = (
     Attribute("create", String(), "For `wait_for` after the creation (10 minutes).", optional=True),
@@ -95,10 +101,19 @@ def _equipment() -> list[Attribute]:
 
 
 def _limits() -> list[Attribute]:
+    about_pids = f"Processes and threads at most; {DEFAULT_PIDS_LIMIT} unless said, `-1` for any number."
+    about_ulimits = "Resource limits of its processes instead of the engine's own."
+    about_size = f"Bytes of one file of its console; {DEFAULT_LOG_SIZE} unless said."
+    about_files = f"Files of its console that are kept; {DEFAULT_LOG_FILES} unless said."
     about_restart = "`no`, `always`, `unless-stopped` or `on-failure[:N]`."
     return [
         Attribute("memory", Number(), "Memory limit in bytes.", **_OPTION),
         Attribute("cpus", Real(), "Limit in cores.", **_OPTION),
+        Attribute("pids_limit", Number(), about_pids, default=DEFAULT_PIDS_LIMIT, **_DEFAULT),
+        ObjectsAttribute("ulimits", _ULIMIT_FIELDS, description=about_ulimits, **_OPTION),
+        Attribute("disk", Number(), "Bytes that its root file system may take.", **_OPTION),
+        Attribute("log_max_size", Number(), about_size, default=DEFAULT_LOG_SIZE, **_DEFAULT),
+        Attribute("log_max_file", Number(), about_files, default=DEFAULT_LOG_FILES, **_DEFAULT),
         Attribute("read_only", Bool(), "Changes are gone at the next start.", default=False, **_DEFAULT),
         Attribute("restart", String(), about_restart, default="no", **_DEFAULT),
         Attribute("stop_timeout", Real(), "Seconds for an orderly stop.", default=10, **_IN_PLACE),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from stoneware.limits import UNLIMITED, Ulimit, in_order
 from stoneware.platform import Machine, MachineSpec, Phase, PortMapping, SecretMount, VolumeMount
 from stoneware.provider.machine_config import from_metadata, to_metadata
 
@@ -31,6 +32,7 @@ def to_spec(state: State) -> MachineSpec:
         names=tuple(state.get("names") or ()),
         memory=None if memory is None else int(memory),
         cpus=None if cpus is None else float(cpus),
+        **_limits(state),
         read_only=bool(state.get("read_only")),
         restart=state.get("restart") or "no",
         stop_timeout=10.0 if state.get("stop_timeout") is None else float(state["stop_timeout"]),
@@ -38,6 +40,19 @@ def to_spec(state: State) -> MachineSpec:
         labels=dict(state.get("labels") or {}),
         **_mounts(state),
     )
+
+
+def _limits(state: State) -> dict[str, Any]:
+    names = ("pids_limit", "disk", "log_max_size", "log_max_file")
+    given = {name: int(state[name]) for name in names if state.get(name) is not None}
+    if given.get("pids_limit") == 0:
+        given["pids_limit"] = UNLIMITED  # Docker's other word for it
+    return {**given, "ulimits": in_order(_ulimit(item) for item in state.get("ulimits") or ())}
+
+
+def _ulimit(item: State) -> Ulimit:
+    soft, hard = item["soft"], item.get("hard")
+    return Ulimit(item["name"], int(soft), int(soft if hard is None else hard))
 
 
 def _mounts(state: State) -> dict[str, Any]:
@@ -87,6 +102,11 @@ _FROM_SPEC: dict[str, Callable[[MachineSpec], Any]] = {
     "ports": lambda spec: [_port_state(port) for port in spec.ports] or None,
     "memory": lambda spec: spec.memory,
     "cpus": lambda spec: spec.cpus,
+    "pids_limit": lambda spec: spec.pids_limit,
+    "ulimits": lambda spec: [vars(limit) for limit in spec.ulimits] or None,
+    "disk": lambda spec: spec.disk,
+    "log_max_size": lambda spec: spec.log_max_size,
+    "log_max_file": lambda spec: spec.log_max_file,
     "read_only": lambda spec: spec.read_only,
     "restart": lambda spec: spec.restart,
     "stop_timeout": lambda spec: spec.stop_timeout,

@@ -20,12 +20,12 @@ from stoneware.launch.command import CommandOptions, run_command, split_entrypoi
 from stoneware.launch.flags import (
     parse_port,
     parse_restart,
-    parse_size,
     parse_values,
     parse_volume,
 )
 from stoneware.launch.plan import Launch, LaunchOptions, plan_launch
 from stoneware.launch.watch import wait_until_up
+from stoneware.limits import in_order, parse_disk, parse_log_options, parse_size, parse_ulimit, pids_limit_of
 from stoneware.platform import Machine, Platform
 
 Words = list[str] | None
@@ -69,6 +69,25 @@ def run(
     cpus: Annotated[
         float | None, typer.Option("--cpus", metavar="CORES", min=0.01, help="Cores at most: 1.5.")
     ] = None,
+    pids_limit: Annotated[
+        int | None,
+        typer.Option(
+            "--pids-limit", metavar="NUMBER", help="Processes at most: 4096 unless said; -1 for any."
+        ),
+    ] = None,
+    ulimit: Annotated[
+        Words,
+        typer.Option(
+            "--ulimit", metavar="NAME=SOFT[:HARD]", help="Limit its processes: nofile=4096. Repeatable."
+        ),
+    ] = None,
+    disk: Annotated[str, typer.Option("--disk", metavar="SIZE", help="Root file system at most: 10g.")] = "",
+    log_opt: Annotated[
+        Words,
+        typer.Option(
+            "--log-opt", metavar="KEY=VALUE", help="Console kept: max-size=10m, max-file=3. Repeatable."
+        ),
+    ] = None,
     label: Annotated[
         Words, typer.Option("--label", "-l", metavar="KEY=VALUE", help="Label it. Repeatable.")
     ] = None,
@@ -99,6 +118,7 @@ def run(
     words = tuple(command or ())
     _check_mode(words, detach=detach, interactive=interactive, tty=tty, image=image)
     values = given_values(env_file or (), env or ())
+    log_max_size, log_max_file = parse_log_options(parse_values(log_opt or (), {}, "--log-opt"))
     wanted = LaunchOptions(
         image=image,
         name=name,
@@ -109,6 +129,11 @@ def run(
         hostname=hostname,
         memory=parse_size(memory) if memory else None,
         cpus=cpus,
+        pids_limit=pids_limit_of(pids_limit),
+        ulimits=in_order(parse_ulimit(text) for text in ulimit or ()),
+        disk=parse_disk(disk) if disk else None,
+        log_max_size=log_max_size,
+        log_max_file=log_max_file,
         read_only=read_only,
         restart=parse_restart(restart),
         # In the foreground it is this command that removes it, once it has read the exit code.

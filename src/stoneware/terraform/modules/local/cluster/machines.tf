@@ -16,6 +16,11 @@ resource "stoneware_machine" "machine" {
   ports        = each.value.ports
   memory       = each.value.memory
   cpus         = each.value.cpus
+  pids_limit   = each.value.pids_limit
+  ulimits      = each.value.ulimits
+  disk         = each.value.disk
+  log_max_size = each.value.log_max_size
+  log_max_file = each.value.log_max_file
   read_only    = each.value.read_only
   restart      = each.value.restart
   stop_timeout = each.value.stop_timeout

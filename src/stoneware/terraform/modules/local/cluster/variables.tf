@@ -43,6 +43,15 @@ variable "machines" {
     })), [])
     memory       = optional(number) # bytes
     cpus         = optional(number) # cores
+    pids_limit   = optional(number) # processes and threads; -1 for any number
+    ulimits = optional(list(object({
+      name = string # as `ulimit` and Docker call it: nofile
+      soft = number # -1 for no limit
+      hard = number
+    })), [])
+    disk         = optional(number) # bytes of its root
+    log_max_size = optional(number) # bytes of a file of its console
+    log_max_file = optional(number) # files of its console
     read_only    = optional(bool, false)
     restart      = optional(string, "no")
     stop_timeout = optional(number, 10) # seconds
