@@ -147,7 +147,7 @@ def test_the_live_view() -> None:
         assert "waiting until it is well" in rendered(view)
         view.waiting(["kafka-3"], Answer("kafka", wait("3 is \x1b[1mout")), 12, 300)
         text = rendered(view)
-        assert "kafka: 3 is [1mout (12/300s)" in text
+        assert r"kafka: 3 is \x1b[1mout (12/300s)" in text
         assert "\x1b" not in text
         assert "to come" in text  # kafka-1
         assert "0/3 done" in text

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stoneware.cli.output import print_json, print_line, say
+from stoneware.cli.streams import OutputError
+from stoneware.ui.errors import render_error
 from stoneware.ui.text import duration, short_id
 
 COMMANDS = ("bake", "build")
 JSON = "json"
 QUIET = "quiet"
 SUMMARY = "summary"
+READER_GONE = 1  # the exit code for a closed pipe: whoever read our output has seen enough
 
 
 def show(result: Mapping[str, Any], shown: str) -> None:
@@ -53,13 +55,8 @@ def bake_again(words: Sequence[str]) -> int | None:
         show({**memo["result"], "seconds": round(time.monotonic() - started, 3)}, memo["shown"])
         sys.stdout.flush()
     except BrokenPipeError:
-        return reader_gone()
+        return READER_GONE
+    except OutputError as error:
+        sys.stderr.write(render_error(error))
+        return error.exit_code
     return 0
-
-
-def reader_gone() -> int:
-    """Return the exit code for a closed pipe: whoever read our output has seen enough."""
-    # Nothing may be flushed into it at exit.
-    sink = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(sink, sys.stdout.fileno())
-    return 1

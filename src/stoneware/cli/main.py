@@ -7,6 +7,7 @@ import os
 import sys
 
 from stoneware.cli.baked import bake_again
+from stoneware.cli.streams import guarded, open_missing
 
 # What a short command allocates in its life. Collections while modules are loaded find nothing.
 _COLLECT_AFTER = 200_000
@@ -17,6 +18,14 @@ def main() -> None:
     gc.set_threshold(_COLLECT_AFTER)
     # Looking for pydantic's plugins means reading what every installed package says of itself.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    open_missing()
+    with guarded():
+        code = _run()
+    gc.freeze()  # the end of the process frees everything at once
+    sys.exit(code)
+
+
+def _run() -> int:
     try:
         code = bake_again(sys.argv[1:])
         if code is None:
@@ -25,8 +34,7 @@ def main() -> None:
             code = decided(run(sys.argv[1:]))
     except KeyboardInterrupt:  # before the command had begun
         code = 130
-    gc.freeze()  # the end of the process frees everything at once
-    sys.exit(code)
+    return code
 
 
 if __name__ == "__main__":

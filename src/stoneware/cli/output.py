@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from stoneware.ui.text import table
+from stoneware.visible import json_text
 
 
 def print_json(value: Any) -> None:
     """Print a JSON document for programs and people: indented, keys in our order."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json_text(value, indent=2) + "\n")
 
 
 def print_line(text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -12,9 +13,10 @@ import typer
 import typer.main
 from typer.exceptions import TyperException
 
-from stoneware.cli.baked import reader_gone
+from stoneware.cli.baked import READER_GONE
 from stoneware.cli.group import HELP_NAMES, LazyGroup
 from stoneware.cli.interrupts import as_interrupts
+from stoneware.cli.streams import OutputError, guarded, styled
 from stoneware.errors import StonewareError
 from stoneware.ui.errors import render_error
 
@@ -55,7 +57,11 @@ def command() -> Any:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command that the arguments name and return its exit code; errors go to stderr."""
-    words = list(arguments) or ["--help"]
+    with guarded():
+        return _run(list(arguments) or ["--help"])
+
+
+def _run(words: list[str]) -> int:
     if COMPLETE_VARIABLE in os.environ:
         prepare_completion()
     try:
@@ -64,10 +70,6 @@ def run(arguments: Sequence[str]) -> int:
                 words, prog_name=PROGRAM, complete_var=COMPLETE_VARIABLE, standalone_mode=False
             )
         sys.stdout.flush()
-    except StonewareError as error:
-        sys.stdout.flush()
-        sys.stderr.write(render_error(error, colour=sys.stderr.isatty()))
-        return error.exit_code
     except typer.Abort:  # a question that was answered with no
         sys.stderr.write("cancelled, nothing was done\n")
         return USAGE
@@ -76,8 +78,29 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        return reader_gone()
+        return READER_GONE
+    except (StonewareError, OSError, MemoryError) as error:
+        return _failed(_told(error))
     return code if isinstance(code, int) else 0
+
+
+def _failed(error: StonewareError) -> int:
+    with contextlib.suppress(OutputError, BrokenPipeError):
+        sys.stdout.flush()
+    styled(sys.stderr).write(render_error(error, colour=sys.stderr.isatty()))
+    sys.stderr.flush()
+    return error.exit_code
+
+
+def _told(error: StonewareError | OSError | MemoryError) -> StonewareError:
+    """Return an error in our words: what this computer refuses, a full disk say, is no bug of ours."""
+    if isinstance(error, StonewareError):
+        return error
+    if isinstance(error, MemoryError):
+        return StonewareError("there is not enough memory", resolution="free -h")
+    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    what = error.strerror or str(error) or type(error).__name__
+    return StonewareError(f"{what[:1].lower()}{what[1:]}{': ' if names else ''}{' -> '.join(names)}")
 
 
 def decided(code: int) -> int:
@@ -98,5 +121,5 @@ def _usage_error(error: Exception) -> int:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else PROGRAM
     shown = StonewareError(message, resolution=f"{path} --help")
-    sys.stderr.write(render_error(shown, colour=sys.stderr.isatty()))
+    _failed(shown)
     return USAGE

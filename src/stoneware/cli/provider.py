@@ -51,7 +51,7 @@ class _Warnings:
     def __init__(self) -> None:
         from stoneware.ui.progress import Style, make_display
 
-        self.display = make_display(Style.PLAIN, sys.stderr)
+        self.display = make_display(Style.PLAIN, sys.stderr)  # plain lines are visible by themselves
         self.warnings: list[str] = []
 
     def emit(self, event: Event) -> None:

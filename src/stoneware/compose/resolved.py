@@ -16,6 +16,7 @@ from stoneware.compose.references import DEFAULT, References
 from stoneware.compose.scalars import resolve
 from stoneware.compose.settings import filled
 from stoneware.compose.validate import Document
+from stoneware.visible import visible_lines
 
 
 def to_document(cluster: Cluster) -> dict[str, Any]:
@@ -51,7 +52,12 @@ class _Dumper(yaml.SafeDumper):
 
     def text(self, data: str) -> yaml.ScalarNode:
         """Quote what would be read as something else."""
-        plain = isinstance(resolve(data), str) and data != "<<" and not _UNSEEN.search(data)
+        plain = (
+            isinstance(resolve(data), str)
+            and data != "<<"
+            and not _UNSEEN.search(data)
+            and visible_lines(data) == data
+        )
         return self.represent_scalar("tag:yaml.org,2002:str", data, style=None if plain else '"')
 
 
@@ -60,7 +66,8 @@ _Dumper.add_representer(str, _Dumper.text)
 
 def to_yaml(document: Mapping[str, Any]) -> str:
     """Return a document as YAML."""
-    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    text = yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    return visible_lines(text)  # in quotes, where YAML reads the spelling as the character
 
 
 def document_of(

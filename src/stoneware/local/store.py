@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from stoneware.bounded import BoundsError, read_bounded
 from stoneware.errors import HostError, InputError
 from stoneware.files import locked, read_json, sha256_hex, write_atomic, write_json
 from stoneware.local import btrfs, store_pool
@@ -81,20 +82,28 @@ class Store(VolumeStore, NetworkStore, SecretStore):
     def _version_is_ours(self) -> bool:
         """Say whether there is a store; raise HostError when it is one of another version."""
         try:
-            found = (self.home / "version").read_text().strip()
+            found = read_bounded(self.home / "version", 4096).decode(errors="replace").strip()
         except FileNotFoundError:
             return False
+        except BoundsError as error:
+            found = f"that {error}"
+        except OSError as error:
+            raise HostError(
+                f"there can be no store in {self.home}",
+                details=f"{error.filename or self.home}: {error.strerror}",
+                resolution="STONEWARE_HOME=/another/directory stoneware …",
+            ) from error
         if found == VERSION:
             return True
         raise HostError(
-            f"the store in {self.home} has version {found!r}; this Stoneware knows version {VERSION}",
+            f"the store in {self.home} has version {found[:40]!r}; this Stoneware knows version {VERSION}",
             details="Nothing in it has been touched.",
             resolution=f"use the Stoneware that made it, or STONEWARE_HOME={self.home}-{VERSION}",
         )
 
     def _make(self) -> None:
         check(STORE_TOOLS)
-        with store_pool.clear_errors(self.home):
+        with store_pool.clear_errors(self.home), store_pool.usable(self.home):
             self.home.mkdir(parents=True, exist_ok=True, mode=0o711)
             self.home.chmod(0o711)
         with locked(self.home / "locks" / "store.lock"):

@@ -8,16 +8,32 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+from stoneware.errors import InputError
 from stoneware.files import locked
 from stoneware.local import btrfs, store_pool
 from stoneware.local.uses import Known
 
 DEFAULT_HOME = Path("/var/lib/stoneware")
+_UNUSABLE = frozenset("\\:,;\"'`$%*?<>|&")
 
 
 def home_path(home: Path | None = None) -> Path:
     """Return the store's directory: the one given, else STONEWARE_HOME, else /var/lib/stoneware."""
-    return (home or Path(os.environ.get("STONEWARE_HOME") or DEFAULT_HOME)).absolute()
+    try:
+        found = (home or Path(os.environ.get("STONEWARE_HOME") or DEFAULT_HOME)).absolute()
+    except FileNotFoundError as error:  # a relative path, in a directory that is gone
+        raise InputError(
+            "STONEWARE_HOME is a relative path, and the working directory is gone",
+            resolution="cd    # or STONEWARE_HOME=/a/directory stoneware …",
+        ) from error
+    if not str(found).isprintable() or set(str(found)) & _UNUSABLE:
+        raise InputError(
+            f"the store cannot be in {str(found)!r}",
+            details="Mount options and rules name it: no control characters, and none of "
+            f"{' '.join(sorted(_UNUSABLE))} may be in it.",
+            resolution="STONEWARE_HOME=/a/plain/directory stoneware …",
+        )
+    return found
 
 
 class StoreBase:

@@ -41,6 +41,21 @@ def clear_errors(home: Path) -> Iterator[None]:
         raise
 
 
+@contextlib.contextmanager
+def usable(home: Path) -> Iterator[None]:
+    """Turn a HOME that cannot be a directory of ours into an error that says so."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        raise HostError(
+            f"there can be no store in {home}",
+            details=f"{error.filename or home}: {error.strerror}",
+            resolution="STONEWARE_HOME=/another/directory stoneware …",
+        ) from error
+
+
 def check_room(home: Path, data: Path) -> None:
     """Raise HostError when the store is full: whatever a machine writes is lost then, its reports as well."""
     status = os.statvfs(data)
@@ -62,7 +77,10 @@ def parse_size(text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     if match is None:
         raise InputError(f"{text!r} is not a size", resolution="STONEWARE_POOL_SIZE=20G stoneware …")
-    return int(float(match[1]) * _UNITS[match[2].upper()])
+    size = float(match[1]) * _UNITS[match[2].upper()]
+    if size >= 1 << 63:
+        raise InputError(f"{text[:40]!r} is more than a file system holds", resolution="for example: 20G")
+    return int(size)
 
 
 def pool_size(home: Path, wanted: str | None) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, Self, TextIO
@@ -12,6 +11,7 @@ from stoneware.cluster import events
 from stoneware.cluster.model import Action, ClusterPlan
 from stoneware.ui.progress import Style, settled
 from stoneware.ui.text import duration, table
+from stoneware.visible import json_text
 
 PLAN_HEADER = ("ACTION", "KIND", "NAME", "WHY")
 
@@ -75,7 +75,7 @@ class JsonDisplay(QuietDisplay):
         name = type(event).__name__
         words = "".join(f"_{sign.lower()}" if sign.isupper() else sign for sign in name).lstrip("_")
         document = {"event": words, "time": round(time.time(), 3), **dataclasses.asdict(event)}
-        self._stream.write(json.dumps(document, ensure_ascii=False) + "\n")
+        self._stream.write(json_text(document) + "\n")
         self._stream.flush()
 
 

@@ -6,13 +6,15 @@ import time
 from dataclasses import dataclass
 from typing import Self, TextIO
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
 from stoneware.cluster import events
 from stoneware.ui.cluster import plan_text, remark_lines, state_text
+from stoneware.ui.terminal import make_console, shown
 from stoneware.ui.text import duration, one_line
+from stoneware.visible import visible, without_sequences
 
 _RESERVED = 3  # lines of the screen that rows must leave free
 
@@ -37,7 +39,7 @@ class ClusterLiveView:
     """Rows that are redrawn ten times a second, from the first machine on; remarks scroll by above them."""
 
     def __init__(self, stream: TextIO, *, refresh: bool = True) -> None:
-        self._console = Console(file=stream, highlight=False)
+        self._console = make_console(stream)
         self._rows: dict[str, _Row] = {}
         self._began = time.monotonic()
         self._started = False
@@ -59,7 +61,7 @@ class ClusterLiveView:
         """Take an event into the rows, or print it above them."""
         match event:
             case events.PlanMade(plan):
-                self._console.print(Text(plan_text(plan, every=False).rstrip("\n")))
+                self._console.print(shown(plan_text(plan, every=False).rstrip("\n")))
             case events.MachineStarted(name, action):
                 self._rows[name] = _Row(name, action, time.monotonic())
                 self._show()
@@ -74,7 +76,7 @@ class ClusterLiveView:
             case _:
                 style = "yellow" if isinstance(event, events.Note) and event.warning else "dim"
                 for line in remark_lines(event):
-                    self._console.print(Text(line, style))
+                    self._console.print(shown(line, style))
 
     def _show(self) -> None:
         # Not before there is something to draw: a question may come first.
@@ -96,12 +98,12 @@ class ClusterLiveView:
         """Return the view as it is now: as many rows as fit, those that still go on first."""
         rows = list(self._rows.values())
         room = max(self._console.height - _RESERVED, 3)
-        shown = rows if len(rows) <= room else self._most_telling(rows, room)
-        lines: list[RenderableType] = [self._line(row) for row in shown]
-        if len(shown) < len(rows):
-            lines.append(Text(f"  … {len(rows) - len(shown)} more", "dim"))
+        chosen = rows if len(rows) <= room else self._most_telling(rows, room)
+        lines: list[RenderableType] = [self._line(row) for row in chosen]
+        if len(chosen) < len(rows):
+            lines.append(shown(f"  … {len(rows) - len(chosen)} more", "dim"))
         done = sum(row.outcome != "running" for row in rows)
-        lines.append(Text(f"{done}/{len(rows)} done, {duration(time.monotonic() - self._began)}", "dim"))
+        lines.append(shown(f"{done}/{len(rows)} done, {duration(time.monotonic() - self._began)}", "dim"))
         return Group(*lines)
 
     def _most_telling(self, rows: list[_Row], room: int) -> list[_Row]:
@@ -113,15 +115,15 @@ class ClusterLiveView:
         seconds = time.monotonic() - row.began if row.outcome == "running" else row.seconds
         tail = duration(seconds)
         width = max((len(other.name) for other in self._rows.values()), default=0)
-        head = f"{_MARKS[row.outcome]} {row.name.ljust(width)}  {row.state.ljust(17)}"
+        head = f"{_MARKS[row.outcome]} {row.name.ljust(width)}  {visible(row.state).ljust(17)}"
         console = _printable(row.line) if row.outcome == "running" else ""
         room = max(self._console.width - len(tail) - 4, 10)
         body = f"{head}  {one_line(console)}".rstrip()
         body = body if len(body) <= room else f"{body[: room - 1]}…"
         gap = " " * max(self._console.width - len(body) - len(tail) - 1, 1)
-        return Text(f"{body}{gap}{tail}", _STYLES[row.outcome], no_wrap=True)
+        return shown(f"{body}{gap}{tail}", _STYLES[row.outcome], no_wrap=True)
 
 
 def _printable(line: str) -> str:
     """Return a console's line without colours and cursor movements."""
-    return "".join(sign for sign in Text.from_ansi(line).plain if sign.isprintable())
+    return visible(without_sequences(line))

@@ -7,12 +7,14 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Self, TextIO
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
 from stoneware.bake import events
+from stoneware.ui.terminal import make_console, shown
 from stoneware.ui.text import duration, one_line
+from stoneware.visible import visible, without_sequences
 
 _OUTPUT_LINES = 6
 _RESERVED = _OUTPUT_LINES + 4  # lines of the screen that rows must leave free
@@ -37,7 +39,7 @@ class LiveView:
     """Rows that are redrawn ten times a second on a terminal; remarks scroll by above them."""
 
     def __init__(self, stream: TextIO, *, refresh: bool = True) -> None:
-        self._console = Console(file=stream, highlight=False)
+        self._console = make_console(stream)
         self._rows: dict[tuple[str, int | str], _Row] = {}
         self._began = time.monotonic()
         self._refresh = refresh
@@ -88,13 +90,13 @@ class LiveView:
     def _remark(self, event: events.Event) -> None:
         match event:
             case events.CheckResult(name, severity, outcome, detail) if outcome != "pass":
-                self._console.print(Text(f"check {name}: {outcome} ({severity}) {detail}", "yellow"))
+                self._console.print(shown(f"check {name}: {outcome} ({severity}) {detail}", "yellow"))
             case events.Note(text, warning):
                 self._console.print(
-                    Text(f"warning: {text}" if warning else text, "yellow" if warning else "")
+                    shown(f"warning: {text}" if warning else text, "yellow" if warning else "")
                 )
             case events.TerraformOutput(text):
-                self._console.print(Text(f"terraform: {text}", "dim"))
+                self._console.print(shown(f"terraform: {text}", "dim"))
 
     def _begin(self, key: tuple[str, int | str], title: str) -> _Row:
         if key in self._rows:  # the same phase of a later stage: keep the earlier line, under another key
@@ -117,24 +119,24 @@ class LiveView:
         hidden = max(len(rows) - room, 0)
         lines: list[RenderableType] = []
         if hidden:
-            lines.append(Text(f"  … {hidden} more", "dim"))
+            lines.append(shown(f"  … {hidden} more", "dim"))
         for row in rows[hidden:]:
             lines.append(self._line(row))
             if row.state == "running":
                 lines += [_output(text, self._console.width) for text in row.output]
         done = sum(row.state != "running" for row in rows)
-        lines.append(Text(f"{done}/{len(rows)} done, {duration(time.monotonic() - self._began)}", "dim"))
+        lines.append(shown(f"{done}/{len(rows)} done, {duration(time.monotonic() - self._began)}", "dim"))
         return Group(*lines)
 
     def _line(self, row: _Row) -> Text:
         seconds = time.monotonic() - row.began if row.state == "running" else row.seconds
         tail = "cached" if row.state == "cached" else duration(seconds)
-        title = one_line(row.title, max(self._console.width - len(tail) - 5, 10))
+        title = one_line(visible(row.title, keep="\n\t"), max(self._console.width - len(tail) - 5, 10))
         gap = " " * max(self._console.width - len(title) - len(tail) - 3, 1)
-        return Text(f"{_MARKS[row.state]} {title}{gap}{tail}", _STYLES[row.state], no_wrap=True)
+        return shown(f"{_MARKS[row.state]} {title}{gap}{tail}", _STYLES[row.state], no_wrap=True)
 
 
 def _output(line: str, width: int) -> Text:
     # What a step prints may hold colours and cursor movements: the words are kept, the rest is not.
-    plain = "".join(sign for sign in Text.from_ansi(line).plain if sign.isprintable() or sign == "\t")
-    return Text("    " + one_line(plain, max(width - 5, 10)), "dim", no_wrap=True)
+    plain = visible(without_sequences(line), keep="\t")
+    return shown("    " + one_line(plain, max(width - 5, 10)), "dim", no_wrap=True)

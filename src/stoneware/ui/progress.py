@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import re
 import time
@@ -14,6 +13,7 @@ from typing import Any, Protocol, Self, TextIO
 
 from stoneware.bake import events
 from stoneware.ui.text import duration
+from stoneware.visible import json_text, visible, without_sequences
 
 
 class Style(StrEnum):
@@ -54,7 +54,7 @@ class JsonLines(Lines):
         """Write the event."""
         document = {"event": _snake(type(event).__name__), "time": round(time.time(), 3)}
         document |= dataclasses.asdict(event)
-        self._stream.write(json.dumps(document, ensure_ascii=False) + "\n")
+        self._stream.write(json_text(document) + "\n")
         self._stream.flush()
 
 
@@ -69,7 +69,7 @@ class PlainLines(Lines):
     def emit(self, event: events.Event) -> None:
         """Write the event's line."""
         for line in self._lines(event):
-            self._stream.write(line + "\n")
+            self._stream.write(visible(line) + "\n")
         self._stream.flush()
 
     def _lines(self, event: events.Event) -> list[str]:
@@ -90,7 +90,7 @@ class PlainLines(Lines):
         match event:
             case events.StepOutput(stage, index, text):
                 number = self._number((stage, index))
-                return [f"#{number} {self._clock() - self._began[number]:.3f} {text}"]
+                return [f"#{number} {self._clock() - self._began[number]:.3f} {without_sequences(text)}"]
             case events.StepFinished(stage, index, seconds):
                 return [f"#{self._number((stage, index))} DONE {duration(seconds)}"]
             case events.StepFailed(stage, index, seconds, code):

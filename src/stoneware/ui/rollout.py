@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, Self, TextIO
@@ -23,6 +22,7 @@ from stoneware.rollout.planner import Planned
 from stoneware.rollout.state import RolloutState
 from stoneware.ui.progress import Style, settled
 from stoneware.ui.text import duration, one_line, table
+from stoneware.visible import json_text
 
 PLAN_HEADER = ("MACHINE", "HOW", "FROM", "TO", "GATES", "WHY")
 STATUS_HEADER = ("MACHINE", "STATE", "FROM", "TO", "TOOK", "REMARK")
@@ -190,7 +190,7 @@ class JsonRollout(QuietRollout):
     def event(self, event: Event, state: RolloutState) -> None:  # noqa: ARG002
         """Write the event."""
         document = {"event": event.name, "time": event.time, "rollout": event.rollout, **event.fields}
-        self._stream.write(json.dumps(document, ensure_ascii=False) + "\n")
+        self._stream.write(json_text(document) + "\n")
         self._stream.flush()
 
 

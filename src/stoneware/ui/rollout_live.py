@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self, TextIO
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
@@ -18,7 +18,9 @@ from stoneware.rollout.journal import Event
 from stoneware.rollout.planner import Planned
 from stoneware.rollout.state import IN_BATCH, RolloutState, Stage
 from stoneware.ui.rollout import event_lines, plan_summary, plan_text, remark_lines, stage_words
+from stoneware.ui.terminal import make_console, shown
 from stoneware.ui.text import duration
+from stoneware.visible import visible
 
 _RESERVED = 3  # lines of the screen that rows must leave free
 _SCROLLED = ("failed", "rollback", "paused", "held")
@@ -40,7 +42,7 @@ class RolloutLiveView:
     """Rows that are redrawn ten times a second, from the first event on; remarks scroll by above them."""
 
     def __init__(self, stream: TextIO, *, refresh: bool = True) -> None:
-        self._console = Console(file=stream, highlight=False)
+        self._console = make_console(stream)
         self._state: RolloutState | None = None
         self._began: dict[str, float] = {}
         self._ended: dict[str, float] = {}
@@ -62,7 +64,7 @@ class RolloutLiveView:
     def planned(self, planned: Planned, machines: int) -> None:
         """Print the plan."""
         for line in [*plan_text(planned).splitlines(), plan_summary(planned, machines)]:
-            self._console.print(Text(line), soft_wrap=True)
+            self._console.print(shown(line), soft_wrap=True)
 
     def event(self, event: Event, state: RolloutState) -> None:
         """Take an event into the rows; what went wrong is printed above them."""
@@ -76,7 +78,7 @@ class RolloutLiveView:
             self._live.start()
         if event.name in _SCROLLED:
             for line in event_lines(event, state):
-                self._console.print(Text(line, "yellow"), soft_wrap=True)
+                self._console.print(shown(line, "yellow"), soft_wrap=True)
 
     def waiting(self, machines: Sequence[str], answer: Answer, elapsed: float, limit: float) -> None:
         """Show what is waited for."""
@@ -86,7 +88,7 @@ class RolloutLiveView:
     def emit(self, event: cluster_events.Event) -> None:
         """Print what Terraform says, and remarks, above the rows."""
         for line in remark_lines(event):
-            self._console.print(Text(line, "dim"), soft_wrap=True)
+            self._console.print(shown(line, "dim"), soft_wrap=True)
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
@@ -102,17 +104,17 @@ class RolloutLiveView:
     def render(self) -> RenderableType:
         """Return the view as it is now: as many rows as fit, those that are worked on first."""
         if self._state is None:
-            return Text("")
+            return shown("")
         state = self._state
         names = list(state.machines)
         room = max(self._console.height - _RESERVED, 3)
-        shown = names if len(names) <= room else self._most_telling(names, room)
-        lines: list[RenderableType] = [self._line(name, state) for name in shown]
-        if len(shown) < len(names):
-            lines.append(Text(f"  … {len(names) - len(shown)} more", "dim"))
+        chosen = names if len(names) <= room else self._most_telling(names, room)
+        lines: list[RenderableType] = [self._line(name, state) for name in chosen]
+        if len(chosen) < len(names):
+            lines.append(shown(f"  … {len(names) - len(chosen)} more", "dim"))
         done = sum(item.stage is Stage.DONE for item in state.machines.values())
         passed = duration(max(time.time() - state.started, 0.0))
-        lines.append(Text(f"{state.id} {state.mode}: {done}/{len(names)} done, {passed}", "dim"))
+        lines.append(shown(f"{state.id} {state.mode}: {done}/{len(names)} done, {passed}", "dim"))
         return Group(*lines)
 
     def _most_telling(self, names: list[str], room: int) -> list[str]:
@@ -137,10 +139,10 @@ class RolloutLiveView:
             clock = f"{self._wait.elapsed:.0f}/{self._wait.limit:.0f}s"
             words = f"{self._wait.words} ({clock})"
         room = max(self._console.width - len(tail) - 4, 10)
-        body = "".join(sign for sign in f"{head}  {words}".rstrip() if sign.isprintable())
+        body = visible(f"{head}  {words}".rstrip())
         body = body if len(body) <= room else f"{body[: room - 1]}…"
         gap = " " * max(self._console.width - len(body) - len(tail) - 1, 1)
-        return Text(f"{body}{gap}{tail}", _STYLES.get(stage, "bold"), no_wrap=True)
+        return shown(f"{body}{gap}{tail}", _STYLES.get(stage, "bold"), no_wrap=True)
 
     def _timer(self, name: str, stage: Stage) -> str:
         if name not in self._began:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from stoneware.visible import visible
+
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 _SPANS = (
     (1, "second"),
@@ -51,7 +53,7 @@ def short_id(identity: str) -> str:
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return rows in aligned columns with three blanks between, the header first; ends with a newline."""
-    lines = [list(header), *[list(row) for row in rows]]
+    lines = [list(header), *[[visible(cell) for cell in row] for row in rows]]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return "".join(
         "   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n"

@@ -12,6 +12,7 @@ import typer
 from stoneware.cli import clusters, options
 from stoneware.cli.context import open_platform, open_store
 from stoneware.cli.output import print_json, print_line, print_table, say
+from stoneware.cli.streams import styled
 
 if TYPE_CHECKING:
     from stoneware.cluster.drift import DriftReport
@@ -134,7 +135,7 @@ def _show_drift(report: DriftReport, *, json_output: bool) -> None:
 def _repeat(look: Callable[[], None], interval: float | None, *, clear: bool) -> None:
     while True:
         if interval is not None and clear and sys.stdout.isatty():
-            sys.stdout.write(_CLEAR)
+            styled(sys.stdout).write(_CLEAR)
         look()
         sys.stdout.flush()
         if interval is None:

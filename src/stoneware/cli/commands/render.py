@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from stoneware.cli import options
-from stoneware.cli.output import print_json, say
+from stoneware.cli.output import print_json, print_line, say
 from stoneware.errors import InputError
+from stoneware.visible import visible, visible_lines
 
 
 def render(
@@ -82,10 +83,14 @@ def _show(files: dict[str, bytes], json_output: bool, *, alone: bool) -> None:
     if json_output:
         print_json([{"path": path, "content": _text(content)} for path, content in sorted(files.items())])
         return
+    looked_at = sys.stdout.isatty()
     for path, content in sorted(files.items()):
         if not alone:
-            sys.stdout.buffer.write(f"==> {path} <==\n".encode(errors="surrogateescape"))
-        sys.stdout.buffer.write(content)
+            print_line(f"==> {visible(path)} <==")
+            sys.stdout.flush()
+        # A file that is rendered into another one is that file, byte for byte.
+        shown = visible_lines(content.decode(errors="surrogateescape")).encode() if looked_at else content
+        sys.stdout.buffer.write(shown)
         if not alone and not content.endswith(b"\n"):
             sys.stdout.buffer.write(b"\n")
     sys.stdout.buffer.flush()
