@@ -57,9 +57,16 @@ def _holds(home: str, memo: dict[str, Any]) -> bool:
         and all(_signature(path) == known for path, known in memo["files"].items())
         and all(os.path.exists(path) for path in memo["needed"])  # noqa: PTH110
         and all(_tagged(path) == memo["result"]["image_id"] for path in memo["tags"])
+        and _walls_stand(home)
         and _nothing_left(home)
     )
     return git.answer() == memo["status"] and same
+
+
+def _walls_stand(home: str) -> bool:
+    """Say whether the store is as the local engine keeps it: closed, and mounted nosuid (`store_walls`)."""
+    closed = not (os.stat(home).st_mode | os.stat(f"{home}/data").st_mode) & 0o077  # noqa: PTH116
+    return closed and bool(os.statvfs(f"{home}/data").f_flag & os.ST_NOSUID)
 
 
 class Memo:

@@ -15,7 +15,10 @@ def open_store(*, create: bool = True) -> LocalImageStore:
     """Open the store of STONEWARE_HOME, making it where there is none and `create` is set."""
     from stoneware.local.imagestore import LocalImageStore
 
-    return LocalImageStore.open(create=create)
+    store = LocalImageStore.open(create=create)
+    for sentence in store.told:
+        say(sentence)
+    return store
 
 
 def open_platform(store: LocalImageStore | None = None) -> LocalPlatform:

@@ -271,6 +271,7 @@ def _settings(
         "LIMITS": "\n".join(groups.limits),
         "RESTART": policy,
         "RETRIES": retries or "0",
+        "STORE": str(store.data),
         "CONSOLE": str(paths.console),
         "ATTRIBUTES": str(paths.attributes),
         "REAP": reap,

@@ -140,7 +140,9 @@ class Ports:
 
     def write(self, publications: Iterable[Publication]) -> None:
         """Replace the record."""
-        write_json(self._file, {"publications": [asdict(entry) for entry in sorted(publications)]})
+        write_json(
+            self._file, {"publications": [asdict(entry) for entry in sorted(publications)]}, mode=0o600
+        )
 
     @staticmethod
     def assign(

@@ -9,7 +9,7 @@ from typing import Any
 
 from stoneware.errors import StonewareError
 from stoneware.files import locked, read_json, write_json
-from stoneware.local import btrfs, machine_record, machine_stop, store_pool
+from stoneware.local import btrfs, machine_record, machine_stop, store_pool, store_walls
 from stoneware.local import router as routers
 from stoneware.local.machine_record import Paths
 from stoneware.local.platform import LocalPlatform
@@ -151,7 +151,7 @@ def teardown(store: Store, *, remove: bool = False) -> None:
 def _unmounted(store: Store) -> bool:
     with contextlib.suppress(ProcessError):
         store_pool.unmount(store.home)
-    return not store_pool.is_mounted(store.home, store.data) or not (store.home / "pool.btrfs").exists()
+    return not store_walls.is_mount_point(store.data)
 
 
 def _remove_home(store: Store) -> None:

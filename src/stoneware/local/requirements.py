@@ -127,6 +127,14 @@ TABLE: tuple[Requirement, ...] = (
     _tool("tar", "tar", "cp, and what a bake copies"),
     _tool("awk", "mawk", "rendering templates", "-Wversion"),
     Requirement(
+        "store walls",
+        "disk",
+        "machines' setuid programs doing nothing here; closed to all but root",
+        "stoneware ps    # closes the store",
+        host_probes.store_walls,
+        host_probes.nothing,
+    ),
+    Requirement(
         "disk space",
         "disk",
         "the store",

@@ -12,6 +12,7 @@
 #   GROUPS_V1    cgroup directories (one per line) to enter first
 #   LIMITS       lines `FILE VALUE` to write into the machine's cgroup2 group
 #   RESTART RETRIES        no | always | unless-stopped | on-failure, and its limit (0: none)
+#   STORE        the store's data directory
 #   CONSOLE ATTRIBUTES     files: the console's output; the guest's reports (removed at each boot)
 #   REAP         command to run at the very end, or empty
 #   nspawn ()    a function that execs systemd-nspawn
@@ -231,6 +232,8 @@ enter_groups
 # nspawn cleans this up only when it is on a disk of its own.
 mount -t tmpfs -o mode=0755 tmpfs /run/systemd/nspawn ||
     fail "/run/systemd/nspawn cannot be mounted"
+# On the computer the store is nosuid. Here, where this machine alone looks, its setuid programs are its own.
+mount -o bind,suid,nodev "$STORE" "$STORE" || fail "$STORE cannot be mounted"
 restarts=0
 tenths=1
 while :; do

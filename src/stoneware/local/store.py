@@ -13,7 +13,7 @@ from typing import Any, Self
 from stoneware.bounded import BoundsError, read_bounded
 from stoneware.errors import HostError, InputError
 from stoneware.files import locked, read_json, sha256_hex, write_atomic, write_json
-from stoneware.local import btrfs, store_pool
+from stoneware.local import btrfs, store_pool, store_walls
 from stoneware.local.networks import NetworkStore
 from stoneware.local.requirements import STORE_TOOLS, check
 from stoneware.local.secret_store import SecretStore
@@ -54,6 +54,7 @@ class Store(VolumeStore, NetworkStore, SecretStore):
 
     def __init__(self, home: Path) -> None:
         super().__init__(home)
+        self.told: list[str] = []  # what `open` had to mend, as sentences for the user
 
     @classmethod
     def open(cls, home: Path | None = None, *, create: bool = True) -> Self:
@@ -77,6 +78,7 @@ class Store(VolumeStore, NetworkStore, SecretStore):
                 )
             store._make()
         store_pool.mount(store.home)
+        store.told += store_walls.raise_walls(store.home, store.data)
         return store
 
     def _version_is_ours(self) -> bool:
@@ -104,8 +106,8 @@ class Store(VolumeStore, NetworkStore, SecretStore):
     def _make(self) -> None:
         check(STORE_TOOLS)
         with store_pool.clear_errors(self.home), store_pool.usable(self.home):
-            self.home.mkdir(parents=True, exist_ok=True, mode=0o711)
-            self.home.chmod(0o711)
+            self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.home.chmod(0o700)
         with locked(self.home / "locks" / "store.lock"):
             if self._version_is_ours():
                 return
@@ -114,10 +116,10 @@ class Store(VolumeStore, NetworkStore, SecretStore):
             store_pool.mount(self.home)
             with store_pool.clear_errors(self.home):
                 for kind in ("checkpoints", "images", "machines", "volumes", "networks", "cache", "builds"):
-                    (self.data / kind).mkdir(exist_ok=True)
+                    (self.data / kind).mkdir(exist_ok=True, mode=0o700)
                 for kind in ("bases", "tags", "run", "locks/staged"):
                     (self.home / kind).mkdir(exist_ok=True, parents=True)
-                self.data.chmod(0o711)
+                self.data.chmod(0o700)
                 write_atomic(self.home / "version", f"{VERSION}\n")
 
     # -- snapshots under a name -----------------------------------------------------------------------------
@@ -150,7 +152,6 @@ class Store(VolumeStore, NetworkStore, SecretStore):
                     write_atomic(staged / filename, document)
                 else:
                     write_json(staged / filename, document)
-            staged.chmod(0o711)
             staged.rename(target)
             _sync_directory(target.parent)
         return True

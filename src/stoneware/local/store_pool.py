@@ -13,14 +13,14 @@ from pathlib import Path
 from stoneware import process
 from stoneware.errors import HostError, InputError
 from stoneware.files import locked
-from stoneware.local import btrfs
+from stoneware.local import btrfs, store_walls
 
 GIB = 1 << 30
 DEFAULT_SIZE = 100 * GIB
 SMALLEST_SIZE = 1 * GIB
 LEAST_ROOM = 4 << 20  # bytes; with less than that nothing works any more
 # Not compressed: each machine reads its files from a snapshot of its own, so each boot would decompress them.
-_OPTIONS = "noatime,discard=async"
+_OPTIONS = f"noatime,discard=async,{store_walls.MOUNT_OPTIONS}"
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": GIB, "T": 1 << 40}
 
 
@@ -125,8 +125,8 @@ def make(home: Path) -> None:
     staged = home / ".pool.btrfs.new"
     with clear_errors(home):
         staged.unlink(missing_ok=True)
-        with staged.open("wb") as stream:
-            os.fchmod(stream.fileno(), 0o600)
+        descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
             stream.truncate(size)
         process.run(["mkfs.btrfs", "-q", "-m", "single", "-L", "stoneware", staged])
         staged.replace(pool)
@@ -143,9 +143,7 @@ def mount(home: Path) -> None:
             return
         data.mkdir(exist_ok=True)
         command = ["mount", "-t", "btrfs", "-o", f"loop,{_OPTIONS}", str(pool), str(data)]
-        if _elsewhere():
-            # Under sudo with a private mount namespace: the mount has to outlive this command.
-            process.run(["nsenter", "--target", "1", "--mount", *command], check=False)
+        store_walls.outermost(command)
         if not is_mounted(home, data):
             _mount_here(home, command)
 
@@ -161,16 +159,8 @@ def _mount_here(home: Path, command: list[str]) -> None:
         ) from error
 
 
-def _elsewhere() -> bool:
-    """Say whether this process is in another mount namespace than the computer's first process."""
-    try:
-        return Path("/proc/self/ns/mnt").readlink() != Path("/proc/1/ns/mnt").readlink()
-    except OSError:
-        return False
-
-
 def unmount(home: Path) -> None:
-    """Unmount the pool, if there is one; the loop device goes with it."""
+    """Unmount the pool, or the store's directory that is bound onto itself; a loop device goes with it."""
     data = home / "data"
-    if (home / "pool.btrfs").exists() and is_mounted(home, data):
+    if store_walls.is_mount_point(data):
         process.run(["umount", data])

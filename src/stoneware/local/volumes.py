@@ -76,7 +76,6 @@ class VolumeStore(StoreBase):
             with self.staging(path.parent) as staged:
                 btrfs.create(staged / "data")
                 write_json(staged / "document.json", {"created": time.time(), "labels": dict(labels or {})})
-                staged.chmod(0o711)
                 staged.rename(path)
         return path / "data"
 
