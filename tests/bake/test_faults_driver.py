@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stoneware.bake.events import StepFailed, StepFinished, StepOutput
-from stoneware.errors import BuildError, HostError
+from stoneware.errors import BuildError, HostError, MachineError
 from stoneware.platform import Phase
 from tests.bake.scripted import TOKEN, ScriptedPlatform, Told, driver
 
@@ -226,3 +226,22 @@ def test_lines_that_look_like_the_agents_are_harmless(platform: ScriptedPlatform
     platform.at(3, platform.say("1 exit 0"), platform.report("done", 1))
     driver(platform, told, 1).run_steps(nothing)
     assert list(platform.checkpoints) == ["key1"]
+
+
+def test_a_step_that_cannot_be_kept_is_named(
+    platform: ScriptedPlatform, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one that made a subvolume, which snapshots leave out."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise MachineError("there is a btrfs subvolume in it", details="/srv/x", resolution="undo it")
+
+    monkeypatch.setattr(platform, "checkpoint", refuse)
+    platform.at(1, platform.report("running", 1))
+    platform.at(2, platform.say("1 exit 0"), platform.report("done", 1))
+    error = fails(platform, told)
+    assert error.brief == "step 1 of stage '0' cannot be kept: there is a btrfs subvolume in it"
+    assert error.details == "  2 | RUN step 1\n/srv/x"
+    assert (error.resolution, error.location) == ("undo it", "Machinefile:2")
+    assert [event.index for event in told.events if isinstance(event, StepFailed)] == [1]
+    assert "stoneware-go" not in platform.metadata()

@@ -21,7 +21,7 @@ from stoneware.bake.events import (
     StepStarted,
 )
 from stoneware.bake.plan import PlannedStep
-from stoneware.errors import BuildError, HostError, InputError
+from stoneware.errors import BuildError, HostError, InputError, MachineError
 from stoneware.platform import Phase, Platform
 
 _TAIL = 20  # lines of a failed step's output that its error shows
@@ -132,7 +132,14 @@ class Driver:
             raise self._step_error(planned, report)
         if self._platform.can_checkpoint:
             document = {**planned.document, "seconds": seconds}
-            self._platform.checkpoint(self.run.name, planned.key, document, taken=lambda: self._go(number))
+            try:
+                self._platform.checkpoint(
+                    self.run.name, planned.key, document, taken=lambda: self._go(number)
+                )
+            except MachineError as error:
+                self._reporter.emit(StepFailed(self._stage, number, seconds, 1))
+                on_failure()
+                raise _not_kept(planned, error) from error
         self.run.seconds[number] = seconds
         self._reporter.emit(StepFinished(self._stage, number, seconds))
         self.run.current = 0
@@ -293,3 +300,13 @@ class Driver:
             details="\n".join(filter(None, [why, "last lines of its console:", console])),
             resolution="bake again with --verbose; stoneware doctor checks this computer",
         )
+
+
+def _not_kept(planned: PlannedStep, error: MachineError) -> BuildError:
+    step = planned.step
+    return BuildError(
+        f"step {step.index} of stage {step.stage!r} cannot be kept: {error.brief}",
+        details=f"  {step.line} | {step.text}\n{error.details}",
+        resolution=error.resolution,
+        location=planned.location,
+    )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from stoneware.errors import StonewareError
 from stoneware.files import locked
 from stoneware.platform import ImageStore, Platform
+from stoneware.removal import remove_tree
 
 BUILDER_ADDRESS = "stoneware_machine.builder"  # in terraform/modules/local/builder
 _TERRAFORM = "terraform"
@@ -49,7 +49,7 @@ def _states(directory: Path) -> list[Path]:
 
 
 def _remove(directory: Path, lock: Path) -> None:
-    shutil.rmtree(directory)
+    remove_tree(directory)  # whose bundle may hold trees of stages: of any depth
     lock.unlink(missing_ok=True)
 
 
@@ -87,8 +87,9 @@ def _recover_one(store: ImageStore, platform: Platform, directory: Path) -> str:
             _remove(directory, lock)
     except TimeoutError:
         return ""  # it lives
-    except StonewareError as error:
-        return f"cannot remove what the interrupted bake {directory.name} has left: {error.brief}"
+    except (StonewareError, OSError) as error:
+        said = error.brief if isinstance(error, StonewareError) else str(error)
+        return f"cannot remove what the interrupted bake {directory.name} has left: {said}"
     return f"removed what the interrupted bake {directory.name} had left{done}"
 
 

@@ -13,6 +13,9 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+from stoneware import removal
+
+_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _SUBVOL_CREATE = 0x5000940E  # _IOW(0x94, 14, struct btrfs_ioctl_vol_args)
 _SNAP_DESTROY = 0x5000940F  # _IOW(0x94, 15, struct btrfs_ioctl_vol_args)
 _SNAP_CREATE_V2 = 0x50009417  # _IOW(0x94, 23, struct btrfs_ioctl_vol_args_v2)
@@ -32,7 +35,7 @@ def _opened(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _vol_args(name: str) -> bytearray:
+def _vol_args(name: str | bytes) -> bytearray:
     """Return a struct btrfs_ioctl_vol_args: __s64 fd, char name[4088]."""
     return bytearray(struct.pack("<q4088s", 0, os.fsencode(name)))  # ioctl takes 1 KiB at most of bytes
 
@@ -82,49 +85,46 @@ def is_read_only(path: Path) -> bool:
 
 def delete(path: Path) -> None:
     """Delete a subvolume and those that a guest made inside it; a missing one is no error."""
+    with contextlib.suppress(FileNotFoundError), _opened(path.parent) as parent:
+        delete_at(parent, path.name)
+
+
+def delete_at(parent: int, name: str) -> None:
+    """Do what `delete` does, for a name in an open directory: no path can be too long."""
     try:
-        _destroy(path)
+        destroy(parent, name)
     except FileNotFoundError:
         return
     except OSError as error:
         # ENOTEMPTY (EBUSY on some kernels) is what a subvolume with subvolumes inside answers.
         if error.errno not in (errno.ENOTEMPTY, errno.EBUSY, errno.EROFS):
             raise
-        _delete_nested(path)
-        _destroy(path)
+        from stoneware.local import btrfs_nested
+
+        descriptor = os.open(name, _OPEN, dir_fd=parent)
+        try:
+            btrfs_nested.delete_all(descriptor)
+        finally:
+            os.close(descriptor)
+        destroy(parent, name)
 
 
-def _destroy(path: Path) -> None:
-    with _opened(path.parent) as parent:
-        fcntl.ioctl(parent, _SNAP_DESTROY, _vol_args(path.name))
+def destroy(parent: int, name: str | bytes) -> None:
+    """Delete a subvolume in which there are no others. Raises OSError (ENOTEMPTY)."""
+    fcntl.ioctl(parent, _SNAP_DESTROY, _vol_args(name))
 
 
-def _delete_nested(root: Path) -> None:
-    with _opened(root) as descriptor:
-        fcntl.ioctl(descriptor, _SUBVOL_SETFLAGS, bytes(8))
-    for directory, names, _files in os.walk(root, topdown=True):
-        for name in list(names):
-            inner = Path(directory, name)
-            if is_subvolume(inner) and not inner.is_symlink():
-                names.remove(name)
-                delete(inner)
+def make_writable(descriptor: int) -> None:
+    """Take the read-only flag off a subvolume: nothing in it could be removed otherwise."""
+    fcntl.ioctl(descriptor, _SUBVOL_SETFLAGS, bytes(8))
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a directory whose entries may be subvolumes, whatever is in them; missing is no error."""
+    """Remove a file or directory that is, or holds, subvolumes; whatever is in it. A missing one is no error.
+
+    Raises OSError.
+    """
     if is_subvolume(path):
         delete(path)
-        return
-    try:
-        entries = list(os.scandir(path))
-    except FileNotFoundError:
-        return
-    for entry in entries:
-        inner = Path(entry.path)
-        if not entry.is_dir(follow_symlinks=False):
-            inner.unlink(missing_ok=True)
-        elif is_subvolume(inner):
-            delete(inner)
-        else:
-            remove_tree(inner)
-    path.rmdir()
+    else:
+        removal.remove_tree(path, mounted=delete_at)

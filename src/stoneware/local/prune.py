@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from stoneware import process
+from stoneware.errors import HostError
 from stoneware.files import locked
-from stoneware.local import bases, btrfs
+from stoneware.local import bases
 from stoneware.local.platform import LocalPlatform
 from stoneware.local.store import Store
 from stoneware.platform import BAKES, Machine, Phase
@@ -23,11 +24,12 @@ class Unused:
     images: tuple[str, ...]
     checkpoints: tuple[str, ...]
     caches: tuple[str, ...]
+    remains: tuple[str, ...] = ()  # of things that are gone, which could not be removed at once
 
     @property
     def empty(self) -> bool:
         """Say whether there is nothing to remove."""
-        return not (self.machines or self.images or self.checkpoints or self.caches)
+        return not (self.machines or self.images or self.checkpoints or self.caches or self.remains)
 
 
 def unused(platform: LocalPlatform, *, everything: bool = False, wanted: Collection[str] = ()) -> Unused:
@@ -55,7 +57,8 @@ def _unused(platform: LocalPlatform, *, baking: bool, everything: bool, wanted: 
         machines=tuple(sorted(names)),
         images=tuple(images),
         checkpoints=tuple(checkpoints),
-        caches=() if baking else tuple(sorted(path.name for path in (store.data / "cache").iterdir())),
+        caches=() if baking else tuple(sorted(path.name for path in (store.data / "cache").glob("[!.]*"))),
+        remains=tuple(str(path.relative_to(store.data)) for path in store.broken()),
     )
 
 
@@ -93,31 +96,50 @@ def _unused_checkpoints(store: Store, images: Iterable[str]) -> list[str]:
 def prune(
     platform: LocalPlatform, what: Unused, *, everything: bool = False, wanted: Collection[str] = ()
 ) -> int:
-    """Remove what `unused` found and nothing has begun to use since; return how many bytes that freed."""
+    """Remove what `unused` found and nothing has begun to use since; return how many bytes that freed.
+
+    What can be removed is, before HostError is raised for what cannot.
+    """
     store = platform.store
     before = _free(store)
     for name in what.machines:
         machine = platform.observe(name)
         if machine is not None and _is_done(machine):
             platform.destroy(name)
+    faults: list[HostError] = []
     with _between_bakes(store) as free:
         if free:
-            _remove(platform, what, everything=everything, wanted=wanted)
+            faults = _remove(platform, what, everything=everything, wanted=wanted)
+    faults += _remove_all(store, what.remains)
     # btrfs gives the space of deleted subvolumes back later; wait for that, to tell the truth.
     process.run(["btrfs", "subvolume", "sync", store.data], check=False)
     process.run(["btrfs", "filesystem", "sync", store.data], check=False)
+    if faults:
+        raise faults[0]
     return max(0, _free(store) - before)
 
 
-def _remove(platform: LocalPlatform, what: Unused, *, everything: bool, wanted: Collection[str]) -> None:
+def _remove(
+    platform: LocalPlatform, what: Unused, *, everything: bool, wanted: Collection[str]
+) -> list[HostError]:
     store = platform.store
     still = _unused(platform, baking=False, everything=everything, wanted=wanted)
     for image in set(what.images) & set(still.images):
         store.remove_image(image)
     for key in set(what.checkpoints) & set(still.checkpoints):
         store.remove_checkpoint(key)
-    for name in what.caches:
-        btrfs.remove_tree(store.data / "cache" / name)
+    return _remove_all(store, [f"cache/{name}" for name in what.caches])
+
+
+def _remove_all(store: Store, names: Iterable[str]) -> list[HostError]:
+    """Remove what can be removed, and return the errors of the rest."""
+    faults = []
+    for name in names:
+        try:
+            store.remove_remains(store.data / name)
+        except HostError as error:
+            faults.append(error)
+    return faults
 
 
 def _free(store: Store) -> int:

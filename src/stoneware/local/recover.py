@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from pathlib import Path
 from typing import Any
 
+from stoneware import removal
 from stoneware.errors import StonewareError
 from stoneware.files import locked, read_json, write_json
 from stoneware.local import btrfs, machine_record, machine_stop, store_pool, store_walls
@@ -14,17 +14,8 @@ from stoneware.local import router as routers
 from stoneware.local.machine_record import Paths
 from stoneware.local.platform import LocalPlatform
 from stoneware.local.store import Store
+from stoneware.local.store_base import NOUNS
 from stoneware.process import ProcessError
-
-_NOUNS = {
-    "checkpoints": "checkpoint",
-    "images": "image",
-    "machines": "machine",
-    "volumes": "volume",
-    "networks": "network",
-    "cache": "cache",
-    "builds": "bake directory",
-}
 
 
 def recover(store: Store) -> list[str]:
@@ -33,19 +24,39 @@ def recover(store: Store) -> list[str]:
     After a reboot of this computer it starts the machines whose restart policy says so: there is no daemon.
 
     Cheap where there is nothing to do: some directories are read, nothing is forked. What belongs to a
-    command that lives is left alone: it holds the lock.
+    command that lives is left alone: it holds the lock. What cannot be removed is told as well, and never in
+    the way of a command about something else.
     """
-    told = [_remove_staged(path) for path in store.stale_staged()]
+    told = [_remove_staged(store, path) for path in store.stale_staged()]
     store.sweep_secrets()
     platform = LocalPlatform(store)
     for path in sorted((store.data / "machines").glob("[!.]*")):
-        told += _recover_machine(platform, Paths(path))
+        told += _look_after(platform, Paths(path))
     return told
 
 
-def _remove_staged(path: Path) -> str:
-    btrfs.remove_tree(path)
-    return f"removed a half-made {_NOUNS.get(path.parent.name, 'entry')} of an interrupted command"
+def _remove_staged(store: Store, path: Path) -> str:
+    try:
+        with store_pool.clear_errors(store.home):
+            store.remove_remains(path)
+    except (StonewareError, OSError) as error:
+        return _untidy("what an interrupted command has left cannot be removed", error)
+    return f"removed a half-made {NOUNS.get(path.parent.name, 'entry')} of an interrupted command"
+
+
+def _untidy(brief: str, error: StonewareError | OSError) -> str:
+    if not isinstance(error, StonewareError):
+        return f"{brief}: {error}"
+    reason = f" ({error.details})" if error.details else ""
+    return f"{brief}: {error.brief}{reason}; {error.resolution}"
+
+
+def _look_after(platform: LocalPlatform, paths: Paths) -> list[str]:
+    try:
+        with store_pool.clear_errors(platform.store.home):
+            return _recover_machine(platform, paths)
+    except (StonewareError, OSError) as error:
+        return [_untidy(f"the machine {paths.name} could not be looked after", error)]
 
 
 def _recover_machine(platform: LocalPlatform, paths: Paths) -> list[str]:
@@ -158,4 +169,4 @@ def _remove_home(store: Store) -> None:
     if not (store.home / "pool.btrfs").exists() and store.data.is_dir():
         for kind in store.data.iterdir():
             btrfs.remove_tree(kind)
-    shutil.rmtree(store.home)
+    removal.remove_tree(store.home)

@@ -13,7 +13,7 @@ from typing import Any, Self
 from stoneware.bounded import BoundsError, read_bounded
 from stoneware.errors import HostError, InputError
 from stoneware.files import locked, read_json, sha256_hex, write_atomic, write_json
-from stoneware.local import btrfs, store_pool, store_walls
+from stoneware.local import btrfs, btrfs_nested, store_pool, store_walls
 from stoneware.local.networks import NetworkStore
 from stoneware.local.requirements import STORE_TOOLS, check
 from stoneware.local.secret_store import SecretStore
@@ -134,7 +134,8 @@ class Store(VolumeStore, NetworkStore, SecretStore):
     ) -> bool:
         """Save a snapshot and its documents under a name, once; False when it was there already.
 
-        `taken` is called when the snapshot is made, or not needed.
+        `taken` is called when the snapshot is made, or not needed. Raises MachineError for a root with
+        subvolumes in it.
         """
         target = self.data / kind / name
         told = taken or (lambda: None)
@@ -145,6 +146,7 @@ class Store(VolumeStore, NetworkStore, SecretStore):
             if target.exists():
                 told()
                 return False
+            btrfs_nested.settle(rootfs)
             btrfs.snapshot(rootfs, staged / "rootfs", read_only=True)
             told()
             for filename, document in documents.items():

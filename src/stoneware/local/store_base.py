@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from stoneware.errors import InputError
+from stoneware.errors import HostError, InputError
 from stoneware.files import locked
 from stoneware.local import btrfs, store_pool
 from stoneware.local.uses import Known
 
 DEFAULT_HOME = Path("/var/lib/stoneware")
 _UNUSABLE = frozenset("\\:,;\"'`$%*?<>|&")
+_BROKEN = ".broken-"
+NOUNS = {
+    "checkpoints": "checkpoint",
+    "images": "image",
+    "machines": "machine",
+    "volumes": "volume",
+    "networks": "network",
+    "cache": "cache",
+    "builds": "bake directory",
+}
 
 
 def home_path(home: Path | None = None) -> Path:
@@ -64,9 +75,13 @@ class StoreBase:
             staged.mkdir(mode=0o700)
             try:
                 yield staged
-            finally:
-                btrfs.remove_tree(staged)
+            except BaseException:
+                with contextlib.suppress(OSError):  # the next command tries again, and tells
+                    btrfs.remove_tree(staged)
                 lock.unlink(missing_ok=True)
+                raise
+            self.remove_remains(staged)
+            lock.unlink(missing_ok=True)
 
     def stale_staged(self) -> list[Path]:
         """Return the staged directories whose maker is gone."""
@@ -78,3 +93,27 @@ class StoreBase:
                     lock.unlink(missing_ok=True)
                     stale.append(entry)
         return stale
+
+    def remove_remains(self, path: Path) -> None:
+        """Remove what belongs to nothing any more. Raises HostError where that fails.
+
+        It is then put aside, where only `prune` tries again: it must not be in the way of every command.
+        """
+        try:
+            btrfs.remove_tree(path)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+                raise  # `clear_errors` has the words for it, and it passes
+            name = path.name.removeprefix(".staged-").removeprefix(_BROKEN)
+            aside = path.with_name(f"{_BROKEN}{name}")
+            with contextlib.suppress(OSError):
+                path.rename(aside)
+            raise HostError(
+                f"the remains of a {NOUNS.get(path.parent.name, 'thing')} cannot be removed",
+                details=f"{aside}: {error}",
+                resolution="stoneware prune    # tries again",
+            ) from error
+
+    def broken(self) -> list[Path]:
+        """Return the remains that could not be removed and were put aside."""
+        return [entry for parent in sorted(self.data.iterdir()) for entry in parent.glob(f"{_BROKEN}*")]

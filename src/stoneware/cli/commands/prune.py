@@ -62,3 +62,5 @@ def _rows(found: Unused, store: LocalImageStore) -> Iterator[list[str]]:
         yield ["checkpoint", short_id(key), "-"]
     for name in found.caches:
         yield ["cache", short_id(name), "-"]
+    for name in found.remains:
+        yield ["remains", name, "-"]
