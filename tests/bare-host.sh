@@ -1,12 +1,39 @@
 #!/bin/sh
-# What a newcomer does, on a bare Debian 12 with systemd: git clone, make setup, make demo, and a reboot.
+# What a newcomer does, on a bare Debian with systemd: git clone, make setup, lint, test-pure, demo, and a reboot.
 # Makes that host with mmdebstrap in a privileged container of this computer; takes minutes; needs root.
-# Afterwards nothing is left but IPv4 forwarding, which Stoneware itself switches on. As arguments, another command.
-#   sh tests/bare-host.sh [COMMAND [ARGUMENT...]]
+# Afterwards nothing is left but IPv4 forwarding, which Stoneware itself switches on.
+#
+#   sh tests/bare-host.sh [--full] [12|13]... [-- COMMAND [ARGUMENT...]]
+#
+# 12|13    Debian's releases, both if none is named
+# --full   make test, instead of lint and test-pure
+# COMMAND  what to do between make setup and the reboot, instead of all that
 set -eu
-[ $# -gt 0 ] || set -- make demo
 
 here=$(cd "$(dirname "$0")/.." && pwd)
+full=
+releases=
+while [ $# -gt 0 ]; do
+    case $1 in
+    --full) full=--full ;;
+    12 | 13) releases="$releases $1" ;;
+    --) shift && break ;;
+    *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2 && exit 2 ;;
+    esac
+    shift
+done
+case ${releases:= 12 13} in
+' 12') suite=bookworm ;;
+' 13') suite=trixie ;;
+*) # one after the other, each by a script of its own
+    for release in $releases; do
+        # shellcheck disable=SC2086 # no word where it is empty
+        sh "$0" $full "$release" -- "$@"
+    done
+    exit
+    ;;
+esac
+
 name=sw-bare-$$
 work=$(mktemp -d /var/tmp/stoneware-bare.XXXXXX)
 root=$work/root
@@ -38,7 +65,7 @@ wait_for() { # wait_for SECONDS COMMAND...
 up() { [ "$(nsenter -t "$(leader)" -a -- systemctl is-system-running)" = running ]; }
 
 boot() {
-    unshare --mount sh "$here/tests/local/systemd_host.sh" "$name" "$root" "$work" v2 --bind-ro="$here:/src" \
+    unshare --mount sh "$here/tests/local/systemd_host.sh" "$name" "$root" "$work" v2 \
         --bind=/dev/btrfs-control --bind=/dev/loop-control </dev/null >>"$work/console.log" 2>&1 &
     host=$!
     wait_for 60 up
@@ -72,9 +99,9 @@ clean() {
 trap clean EXIT
 trap 'exit 130' INT TERM
 
-echo "== a bare Debian 12 in $root"
+echo "== a bare Debian$releases in $root"
 mmdebstrap --quiet --variant=minbase --format=directory \
-    --include=systemd-sysv,dbus,iproute2,ca-certificates,python3.11,python3.11-venv,git,make bookworm "$root"
+    --include=systemd-sysv,dbus,iproute2,ca-certificates,python3,git,make "$suite" "$root"
 chmod 755 "$work" "$root"
 echo '127.0.0.1 localhost' >"$root/etc/hosts"
 cp /etc/resolv.conf "$root/etc/resolv.conf"
@@ -92,16 +119,28 @@ table ip $name {
     }
 }
 END
+git clone --quiet --no-hardlinks "$here" "$root/root/stoneware"
 boot
-nsenter -t "$(leader)" -a -- git clone --quiet /src /root/stoneware
 
-echo "== make setup"
-inside make setup
-echo "== doctor"
-inside .venv/bin/stoneware doctor
-echo "== $*"
-inside "$@"
-echo "== a reboot"
+show() {
+    echo "== Debian$releases: $*"
+    inside "$@"
+}
+
+show make setup
+show .venv/bin/python --version
+show .venv/bin/stoneware doctor
+if [ $# -gt 0 ]; then
+    show "$@"
+elif [ -n "$full" ]; then
+    show make test
+    show make demo
+else
+    show make lint
+    show make test-pure
+    show make demo
+fi
+echo "== Debian$releases: a reboot"
 inside .venv/bin/stoneware bake -t hello examples/hello
 inside .venv/bin/stoneware run -d --name h1 --restart always --wait -e GREETING=hi hello
 shut_down
@@ -109,4 +148,4 @@ boot
 inside .venv/bin/stoneware ps
 inside .venv/bin/stoneware exec h1 systemctl is-system-running --wait
 shut_down
-echo "== all of it worked"
+echo "== Debian$releases: all of it worked"
