@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+import time
 
 from kafka import KafkaConsumer, KafkaProducer
 
 TOPIC = "demo"
+_FIRST = 120.0  # seconds: a broker makes the topic of the groups when the first one asks
 
 
 def produce(broker: str, texts: list[str]) -> None:
@@ -19,15 +21,17 @@ def produce(broker: str, texts: list[str]) -> None:
 
 
 def consume(broker: str, group: str) -> None:
-    """Print all messages from the beginning."""
+    """Print all messages from the beginning, up to the first second without one."""
     consumer = KafkaConsumer(
         TOPIC,
         bootstrap_servers=broker,
         group_id=group,
         auto_offset_reset="earliest",
-        consumer_timeout_ms=5000,
     )
-    found = [message.value.decode() for message in consumer]
+    found: list[str] = []
+    deadline = time.monotonic() + _FIRST
+    while (batch := consumer.poll(timeout_ms=1000)) or (not found and time.monotonic() < deadline):
+        found += [message.value.decode() for messages in batch.values() for message in messages]
     consumer.close()
     if not found:
         sys.exit("no message came")
