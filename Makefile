@@ -1,18 +1,23 @@
-# Every target works on a bare Debian 12 with Python 3.11, git and make, as root.
+# Every target works on a bare Debian 12 or 13 with Python 3, git and make, as root.
 #
-#   make setup   what the other targets need: system packages, .venv with the locked packages
-#   make demo    bake and run examples/hello, then examples/kafka
-#   make test    setup, lint, every test, the documentation's examples
-#   make lint    ruff, mypy, import contracts, shellcheck
-#   make bench   measure, and write bench/RESULTS.md
+#   make setup        what the other targets need: system packages, .venv with the locked packages
+#   make demo         bake and run examples/hello, then examples/kafka
+#   make test         setup, lint, every test, the documentation's examples
+#   make lint         ruff, mypy, import contracts, shellcheck
+#   make test-pure    the tests that need no root, no network and no machines
+#   make test-lowest  those again, and mypy, with the oldest libraries that pyproject.toml allows
+#   make lock         the lock files, after a change of the dependencies
+#   make bench        measure, and write bench/RESULTS.md
 
-PYTHON ?= python3.11
+# Empty: python3.11 where there is one (Debian 12), else python3 (3.13 in Debian 13).
+PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
+LOWEST := .venv-lowest
 PYTEST ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup host test-host lint test test-pure docs demo bench clean
+.PHONY: help setup host test-host lint test test-pure test-lowest lock docs demo bench clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -27,13 +32,32 @@ host:
 test-host:
 	@sh scripts/setup-host.sh --tests
 
+# An environment whose Python is gone, as after an upgrade of Debian, is made anew.
+stale = $(if $(wildcard $(1)/.packages),$(shell $(1)/bin/python -c '' 2>/dev/null || rm -f $(1)/.packages))
+$(call stale,$(VENV))$(call stale,$(LOWEST))
+
 $(VENV)/.packages: requirements.lock scripts/setup-venv.sh
-	@sh scripts/setup-venv.sh $(VENV) $(PYTHON)
+	@sh scripts/setup-venv.sh $(VENV) '$(PYTHON)' $<
 	@touch $@
 
-$(VENV)/.installed: $(VENV)/.packages pyproject.toml
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+$(LOWEST)/.packages: requirements-lowest.lock scripts/setup-venv.sh
+	@sh scripts/setup-venv.sh $(LOWEST) '$(PYTHON)' $<
 	@touch $@
+
+# The project itself; then all that pyproject.toml asks for has to be there.
+%/.installed: %/.packages pyproject.toml
+	@$*/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@found=$$($*/bin/python -m pip check --disable-pip-version-check) || { echo "$$found" >&2; exit 1; }
+	@touch $@
+
+# Python 3.11 is the oldest that is supported; the markers in the lock are for all newer ones. What is locked
+# stays as it is where it can: `make lock LOCK=--upgrade` takes the newest of all.
+COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --extra dev --universal --python-version 3.11 \
+  --no-header --no-emit-index-url
+
+lock: $(VENV)/.packages
+	$(COMPILE) $(LOCK) -o requirements.lock pyproject.toml
+	$(COMPILE) $(LOCK) --resolution lowest-direct -o requirements-lowest.lock pyproject.toml
 
 lint: setup
 	$(BIN)/ruff check .
@@ -42,12 +66,17 @@ lint: setup
 	$(BIN)/lint-imports
 	sh scripts/lint-shell.sh $(BIN)/shellcheck
 
-test: setup test-host lint
+test: setup test-host lint test-lowest
 	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST)
 
 # No root, no network, no machines: a few seconds.
 test-pure: $(VENV)/.installed
 	$(BIN)/python -m pytest -m pure $(PYTEST)
+
+# The lower bounds of pyproject.toml are true: mypy sees what is missing in a library that no pure test calls.
+test-lowest: $(LOWEST)/.installed
+	$(LOWEST)/bin/mypy --cache-dir .mypy_cache/lowest
+	$(LOWEST)/bin/python -m pytest -m pure -q
 
 # The generated pages.
 docs: $(VENV)/.installed
@@ -61,4 +90,4 @@ bench: setup
 	$(BIN)/python -m bench
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage .coverage.*
+	rm -rf $(VENV) $(LOWEST) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage .coverage.*

@@ -1,21 +1,33 @@
 #!/bin/sh
-# Make a virtual environment with exactly the packages of requirements.lock: setup-venv.sh DIR [PYTHON]
+# Make a virtual environment with exactly the packages of a lock file, with whatever pip its Python brings.
+#
+#   setup-venv.sh DIR [PYTHON [LOCK]]
+#
+# PYTHON: python3.11 (Debian 12), or where there is none python3 (3.13 in Debian 13). LOCK: requirements.lock
 set -eu
 
 venv=$1
-python=${2:-python3.11}
-command -v "$python" >/dev/null || python=python3
+python=${2:-}
+lock=${3:-requirements.lock}
+if [ -z "$python" ]; then
+    python=python3.11
+    # A name can be on the PATH and run nothing, such as pyenv's of a version that is not chosen.
+    "$python" -c '' 2>/dev/null || python=python3
+fi
 
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
-    printf 'setup: %s is older than Python 3.11; name another one: make setup PYTHON=/path/to/python3\n' \
+    printf 'setup: %s is not there or older than Python 3.11; name another one: make setup PYTHON=/path/to/python3\n' \
         "$python" >&2
     exit 3
 fi
 
-if [ ! -x "$venv/bin/python" ] || ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
-    rm -rf "$venv"
-    "$python" -m venv "$venv"
-fi
-printf 'setup: installing the locked Python packages into %s\n' "$venv" >&2
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
-"$venv/bin/python" -m pip check --disable-pip-version-check >&2
+# Anew each time: a package that has left the lock must not stay.
+"$python" -m venv --clear "$venv"
+printf 'setup: installing the packages of %s into %s\n' "$lock" "$venv" >&2
+# The lock is whole, so nothing is resolved: pip up to 25 asks for the newest of what is wanted with an extra (as
+# pytest-cov wants coverage[toml]) and finds it without a hash as soon as the index is newer than the lock.
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r "$lock"
+found=$("$venv/bin/python" -m pip check --disable-pip-version-check) || {
+    printf 'setup: %s is not whole:\n%s\n' "$lock" "$found" >&2
+    exit 1
+}
