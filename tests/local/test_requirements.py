@@ -9,7 +9,7 @@ import pytest
 from stoneware.errors import HostError, InputError
 from stoneware.local import bases, cgroups, requirements, router_setup, store_pool
 from stoneware.local.base_sources import host_sources
-from stoneware.local.machine_users import become, resolve, resolve_in
+from stoneware.local.rooted_paths import resolve_in
 from stoneware.local.router_layout import Layout
 from stoneware.local.store import Store
 
@@ -128,21 +128,6 @@ def test_control_groups_of_each_kind_of_host() -> None:
     for lacking in (locked, cgroups.probe(V2, systemd=True, controllers="cpu")):
         with pytest.raises(HostError, match="no control group for memory"):
             cgroups.plan(lacking, "m1", 1 << 28, None)
-
-
-def test_users_as_docker_reads_them(tmp_path: Path) -> None:
-    (tmp_path / "etc").mkdir()
-    (tmp_path / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\nweb:x:33:34::/srv/web:/bin/sh\n")
-    (tmp_path / "etc/group").write_text("root:x:0:\nweb:x:34:\nlog:x:4:web\n")
-    web = resolve(tmp_path, "web")
-    assert (web.uid, web.gid, web.groups, web.home) == (33, 34, (34, 4), "/srv/web")
-    assert resolve(tmp_path, "33") == web
-    assert resolve(tmp_path, "web:log").gid == 4
-    assert resolve(tmp_path, "1234:99").uid == 1234
-    assert become(resolve(tmp_path, "")) == []
-    for unknown in ("nobody", "web:nobody"):
-        with pytest.raises(InputError):
-            resolve(tmp_path, unknown)
 
 
 def test_paths_never_leave_the_root(tmp_path: Path) -> None:

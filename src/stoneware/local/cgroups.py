@@ -225,30 +225,3 @@ def outlive(host: HostGroups, description: str) -> tuple[str, ...]:
         return ()
     flags = ("--scope", "--quiet", "--collect", "--slice=system.slice", f"--description={description}")
     return ("systemd-run", *flags, "--")
-
-
-def enter(host: HostGroups, leader: int, own: str) -> list[Path]:
-    """Return the cgroup.procs files that put a process beside a running machine, under its limits.
-
-    `own` is the machine's control group of version 2 as its shim named it.
-    """
-    if host.unified:
-        return _beside(Path(own) / "exec") if own.startswith("/sys/fs/cgroup/") else []
-    try:
-        lines = Path(f"/proc/{leader}/cgroup").read_text().splitlines()
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-    entries = [line.split(":", 2) for line in lines]
-    groups = {name: path for _, names, path in entries for name in names.split(",")}
-    # In a container of its own a machine's group can be out of sight (/..): then it has no limits of ours.
-    found = [root / groups[name][1:] for name, root in host.v1 if ".." not in groups.get(name, "..")]
-    return [path / "cgroup.procs" for path in dict.fromkeys(found) if path.is_dir()]
-
-
-def _beside(group: Path) -> list[Path]:
-    """Make a group next to the machine's: only a group without groups below it takes processes."""
-    try:
-        group.mkdir(exist_ok=True)
-    except OSError:
-        return []  # the machine is just ending
-    return [group / "cgroup.procs"]

@@ -1,7 +1,7 @@
 """Copying files between this computer and machines, as `docker cp` does.
 
-A running machine's own tar reads and writes, in all its namespaces, so volumes and mounts are seen. Of a
-stopped machine the root file system is used, with links read as inside of it.
+A running machine's own tar reads and writes, so volumes and mounts are seen. Of a stopped machine the root
+file system is used, with links read as inside of it.
 """
 
 from __future__ import annotations
@@ -14,46 +14,16 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from stoneware import process
-from stoneware.errors import InputError, MachineError
-from stoneware.local.machine_exec import enter, machine_environment
-from stoneware.local.machine_record import Paths, shown_processes
-from stoneware.local.machine_users import resolve_in
+from stoneware.errors import InputError
+from stoneware.local.machine_record import Paths
+from stoneware.local.machine_view import View, failed
 
 _WRITE = ("--create", "--file=-", "--numeric-owner", "--xattrs")
 _READ = ("--extract", "--file=-", "--numeric-owner", "--preserve-permissions", "--xattrs")
-# $1 is a path in the machine; prints what it is: d (directory), f (anything else there is) or - (nothing).
-_KIND = 'if [ -d "$1" ]; then echo d; elif [ -e "$1" ] || [ -L "$1" ]; then echo f; else echo -; fi'
 
 
 def _absolute(path: str) -> PurePosixPath:
     return PurePosixPath("/", path)
-
-
-class _View:
-    """A machine's file system: as the machine sees it while it runs, else its root directory."""
-
-    def __init__(self, paths: Paths) -> None:
-        self._leader = shown_processes(paths).leader
-        self._rootfs = paths.rootfs
-
-    def kind(self, path: str) -> str:
-        if self._leader is None:
-            found = resolve_in(self._rootfs, path)
-            return "d" if found.is_dir() else "f" if found.exists() or found.is_symlink() else "-"
-        argv = enter(self._leader, ["/bin/sh", "-c", _KIND, "sh", path])
-        done = subprocess.run(
-            argv, stdin=subprocess.DEVNULL, capture_output=True, check=True, env=machine_environment()
-        )
-        return done.stdout.decode().strip()
-
-    def tar(self, directory: str, arguments: Sequence[str]) -> list[str]:
-        """Return the command that runs tar in a directory of the machine."""
-        if self._leader is None:
-            return ["tar", "-C", str(resolve_in(self._rootfs, directory)), *arguments]
-        return enter(self._leader, ["/bin/tar", "-C", directory, *arguments])
-
-    def environment(self) -> dict[str, str]:
-        return process.tool_environment() if self._leader is None else machine_environment()
 
 
 def copy_out(paths: Paths, path: str, destination: Path) -> None:
@@ -61,7 +31,7 @@ def copy_out(paths: Paths, path: str, destination: Path) -> None:
 
     An existing directory as destination takes it under its own name; `PATH/.` means a directory's content.
     """
-    view = _View(paths)
+    view = View(paths)
     source = _absolute(path)
     kind = view.kind(str(source))
     if kind == "-":
@@ -77,17 +47,21 @@ def copy_out(paths: Paths, path: str, destination: Path) -> None:
     # Unpacked beside its place: a kill leaves no half file under the name that was asked for.
     with tempfile.TemporaryDirectory(prefix=".stoneware-cp-", dir=target.parent) as staging:
         if kind == "d":
-            _pipe(view.tar(str(source), [*_WRITE, "."]), view.environment(), _host_tar(Path(staging)), None)
+            _unpack(view, str(source), ["."], Path(staging))
             shutil.copytree(staging, target, symlinks=True, dirs_exist_ok=True)
         else:
             # The parent is given to tar, so that a link is copied as a link and its name may be anything.
-            words = [*_WRITE, "--", source.name]
-            _pipe(view.tar(str(source.parent), words), view.environment(), _host_tar(Path(staging)), None)
+            _unpack(view, str(source.parent), ["--", source.name], Path(staging))
             Path(staging, source.name).replace(target)
 
 
-def _host_tar(directory: Path) -> list[str]:
-    return ["tar", "-C", str(directory), *_READ, "--no-same-owner"]
+def _unpack(view: View, directory: str, names: Sequence[str], target: Path) -> None:
+    argv = ["tar", "-C", str(target), *_READ, "--no-same-owner"]
+    with view.reading(directory, [*_WRITE, *names]) as stream:
+        environment = process.tool_environment()
+        done = subprocess.run(argv, stdin=stream, capture_output=True, env=environment, cwd="/", check=False)
+    if done.returncode:
+        raise failed(done.stderr.decode(errors="replace").strip())
 
 
 def copy_in(origin: str | Path, paths: Paths, path: str) -> None:
@@ -99,7 +73,7 @@ def copy_in(origin: str | Path, paths: Paths, path: str) -> None:
     source = Path(origin)
     if not os.path.lexists(source):
         raise InputError(f"there is no {source}", resolution="give a file or a directory of this computer")
-    view = _View(paths)
+    view = View(paths)
     target = _absolute(path)
     kind = view.kind(str(target))
     content_only = str(origin).endswith("/.") or source.name in ("", "..")
@@ -116,8 +90,7 @@ def copy_in(origin: str | Path, paths: Paths, path: str) -> None:
     name = target.name
     with tempfile.TemporaryDirectory(prefix="stoneware-cp-") as staging:
         # A link of the wanted name in front of the source gives the archive's entry its name.
-        archive = _archive(source, name, Path(staging))
-        _pipe(archive, process.tool_environment(), view.tar(str(target.parent), [*_READ]), view.environment())
+        _pack(_archive(source, name, Path(staging)), view, str(target.parent))
 
 
 def _archive(source: Path, name: str, staging: Path) -> list[str]:
@@ -135,39 +108,20 @@ def _sed(name: str) -> str:
     return "".join(f"\\{char}" if char in "\\,&\n" else char for char in name)
 
 
-def _pipe(
-    writer: Sequence[str],
-    writer_env: dict[str, str],
-    reader: Sequence[str],
-    reader_env: dict[str, str] | None,
-) -> None:
-    """Run `writer | reader`; raise MachineError with their words when either fails."""
+def _pack(archive: Sequence[str], view: View, directory: str) -> None:
+    """Have the machine's tar read what a command of ours writes."""
     with tempfile.TemporaryFile() as errors:
-        first = subprocess.Popen(
-            list(writer),
+        ours = subprocess.Popen(
+            list(archive),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
-            env=writer_env,
+            env=process.tool_environment(),
             cwd="/",
         )
-        try:
-            env = reader_env or process.tool_environment()
-            second = subprocess.run(
-                list(reader),
-                stdin=first.stdout,
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                env=env,
-                check=False,
-                cwd="/",
-            )
-        finally:
-            if first.stdout is not None:
-                first.stdout.close()
-            first.wait()
-        if first.returncode or second.returncode:
+        with ours:
+            if ours.stdout is not None:
+                view.write(directory, _READ, ours.stdout.fileno())
+        if ours.returncode:
             errors.seek(0)
-            raise MachineError(
-                "the files could not be copied", details=errors.read().decode(errors="replace").strip()
-            )
+            raise failed(errors.read().decode(errors="replace").strip())

@@ -48,13 +48,24 @@ class Ids:
     gid: int
 
 
-@dataclass(frozen=True)
+@dataclass
 class Terminal:
     """A new pty of a machine: our end, the machine's (kept open so that ours lasts), and its name inside."""
 
     master: int
     slave: int
     path: str
+
+    def close_slave(self) -> None:
+        """Close the machine's end: ours ends with the last one that the machine has."""
+        if self.slave >= 0:
+            os.close(self.slave)
+            self.slave = -1
+
+    def close(self) -> None:
+        """Hang up."""
+        self.close_slave()
+        os.close(self.master)
 
 
 class Door:

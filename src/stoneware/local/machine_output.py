@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import select
-import struct
-import termios
 import time
 from collections.abc import Mapping, Sequence
 
 from stoneware.local import machine_command
 from stoneware.local.machine_command import ROOT, Command, User
 from stoneware.local.machine_record import Paths
+from stoneware.local.relay import waiting
 
 TIMED_OUT = 124  # as timeout(1) says it
 _CHUNK = 1 << 16
@@ -77,9 +75,3 @@ def _read(reader: int, said: bytearray, size: int, keep: int) -> bool:
     if len(said) > 2 * keep:
         del said[:-keep]
     return bool(data)
-
-
-def waiting(reader: int) -> int:
-    """Return how many bytes can be read from a pipe or terminal now."""
-    (size,) = struct.unpack("i", fcntl.ioctl(reader, termios.FIONREAD, struct.pack("i", 0)))
-    return int(size)

@@ -197,11 +197,6 @@ def _text(path: Path) -> str:
         return ""
 
 
-def control_group(paths: Paths) -> str:
-    """Return a running machine's control group of version 2 as its shim sees it, or an empty string."""
-    return _text(paths.run / "cgroup")
-
-
 def guest_attributes(paths: Paths) -> dict[str, str]:
     """Return what the machine reported since its last start."""
     found = read_json(paths.attributes)

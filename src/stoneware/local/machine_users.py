@@ -1,100 +1,71 @@
-"""Users and paths as a machine sees them, read from its root file system."""
+"""Users as a machine knows them: looked up inside, for what is in its files is its own affair."""
 
 from __future__ import annotations
 
-import errno
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import re
 
-from stoneware.errors import InputError
+from stoneware.errors import InputError, MachineError
+from stoneware.local.machine_command import PATH, ROOT, User
+from stoneware.local.machine_output import output_of
+from stoneware.local.machine_record import Paths
 
-_MAX_LINKS = 40  # what the kernel follows
-
-
-@dataclass(frozen=True)
-class User:
-    """Who a command runs as; `groups` are the supplementary ones."""
-
-    uid: int
-    gid: int
-    groups: tuple[int, ...]
-    home: str
-
-
-def resolve_in(root: Path, path: str, *, follow_last: bool = True) -> Path:
-    """Return where `path` is below `root`, with symbolic links read as inside of it: it never leaves."""
-    todo = [part for part in path.split("/") if part not in ("", ".")][::-1]
-    done: list[str] = []
-    links = 0
-    while todo:
-        part = todo.pop()
-        if part == "..":
-            done = done[:-1]
-            continue
-        here = root.joinpath(*done, part)
-        if (todo or follow_last) and here.is_symlink():
-            links += 1
-            if links > _MAX_LINKS:
-                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
-            target = str(here.readlink())
-            if target.startswith("/"):
-                done = []
-            todo += [piece for piece in target.split("/") if piece not in ("", ".")][::-1]
-            continue
-        done.append(part)
-    return root.joinpath(*done)
+_TIMEOUT = 20.0  # seconds
+_MOST = 1 << 16  # bytes of an answer
+_ROOTS = ("", "0", "root", "0:0", "root:root", "root:0", "0:root")
+# Prints `uid gid groups home` of $1, Docker's user, with the group $2, or which of them there is not. Neither
+# a FIFO nor a device is read, and of a file no more than a million bytes.
+_LOOK_UP = r"""
+table() { [ ! -f "$1" ] || head -c 1000000 "$1"; }
+{ table /etc/passwd; echo; echo :; table /etc/group; } | awk -F: '
+function is(a, b) { return (a "") == (b "") }
+BEGIN { user = ARGV[1]; group = ARGV[2]; ARGC = 1; numeric = user ~ /^[0-9]+$/ }
+$0 == ":" { groups = 1; next }
+/^#/ || NF == 0 { next }
+!groups && NF >= 6 && $3 ~ /^[0-9]+$/ && $4 ~ /^[0-9]+$/ {
+    if (!named && (is($1, user) || (numeric && !found && $3 + 0 == user + 0))) {
+        named = is($1, user); found = 1; login = $1; uid = $3; gid = $4; home = $6
+    }
+}
+groups && NF >= 4 && $3 ~ /^[0-9]+$/ {
+    if (is($1, group)) { if (!byname) { byname = 1; wanted = $3; known = 1 } }
+    else if (!known && group ~ /^[0-9]+$/ && $3 + 0 == group + 0) { wanted = $3; known = 1 }
+    many = split($4, members, ",")
+    for (i = 1; i <= many; i++) if (found && is(members[i], login)) more = more "," $3
+}
+END {
+    if (!found && !numeric) { print "user"; exit }
+    if (!found) { uid = user; gid = 0; home = "/" }
+    if (group != "") {
+        if (!known && group !~ /^[0-9]+$/) { print "group"; exit }
+        print uid, known ? wanted : group, "-", home
+    } else print uid, gid, (found ? gid more : gid), home
+}' "$1" "$2"
+"""
+_ANSWER = re.compile(r"([0-9]{1,10}) ([0-9]{1,10}) (-|[0-9]{1,10}(?:,[0-9]{1,10})*) ([^\n]*)\n")
 
 
-def _table(root: Path, path: str) -> list[list[str]]:
-    try:
-        text = resolve_in(root, path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return []
-    return [line.split(":") for line in text.splitlines() if line and not line.startswith("#")]
+def resolve(paths: Paths, text: str) -> User:
+    """Return the user that Docker's NAME|UID[:GROUP|GID] means in a running machine; empty is root.
 
-
-def resolve(root: Path, text: str) -> User:
-    """Return the user that Docker's USER text means in a root file system. Raises InputError if unknown."""
-    passwd = [
-        row for row in _table(root, "/etc/passwd") if len(row) >= 6 and row[2].isdigit() and row[3].isdigit()
-    ]
-    group = [row for row in _table(root, "/etc/group") if len(row) >= 4 and row[2].isdigit()]
-    name, _, wanted_group = (text or "0").partition(":")
-    row = _find(passwd, name)
-    if row is None and not name.isdigit():
-        raise InputError(
-            f"there is no user {name!r} in the machine", resolution="use a name of its /etc/passwd"
-        )
-    uid = int(row[2]) if row else int(name)
-    home = row[5] if row else "/"
-    if wanted_group:
-        found = _find(group, wanted_group)
-        if found is None and not wanted_group.isdigit():
+    Raises InputError where there is none, MachineError where the machine does not tell.
+    """
+    if text in _ROOTS:
+        return ROOT
+    name, _, group = text.partition(":")
+    argv = ["/bin/sh", "-c", _LOOK_UP, "sh", name or "0", group]
+    _, said = output_of(paths, argv, timeout=_TIMEOUT, keep=_MOST, env={"PATH": PATH}, errors=False)
+    answer = said.decode(errors="surrogateescape")
+    for kind, asked in (("user", name), ("group", group)):
+        if answer == f"{kind}\n":
+            table = "passwd" if kind == "user" else "group"
             raise InputError(
-                f"there is no group {wanted_group!r} in the machine",
-                resolution="use a name of its /etc/group",
+                f"there is no {kind} {asked!r} in the machine", resolution=f"use a name of its /etc/{table}"
             )
-        return User(uid, int(found[2]) if found else int(wanted_group), (), home)
-    gid = int(row[3]) if row else 0
-    login = row[0] if row else ""
-    groups = [int(entry[2]) for entry in group if login and login in entry[3].split(",")]
-    return User(uid, gid, tuple(dict.fromkeys([gid, *groups])), home)
-
-
-def _find(rows: Sequence[list[str]], wanted: str) -> list[str] | None:
-    """Return the row with that name, else the one with that number."""
-    for row in rows:
-        if row[0] == wanted:
-            return row
-    return next((row for row in rows if wanted.isdigit() and row[2] == str(int(wanted))), None)
-
-
-def become(user: User) -> list[str]:
-    """Return the command prefix that runs a program of the machine as a user."""
-    if user.uid == 0 and user.gid == 0:
-        return []
-    groups = ",".join(str(number) for number in user.groups)
-    extra = [f"--groups={groups}"] if groups else ["--clear-groups"]
-    return ["/usr/bin/setpriv", f"--reuid={user.uid}", f"--regid={user.gid}", *extra, "--"]
+    found = _ANSWER.fullmatch(answer)
+    if found is None:
+        raise MachineError(
+            f"the machine {paths.name!r} does not tell who {text!r} is",
+            resolution=f"stoneware exec {paths.name} cat /etc/passwd",
+        )
+    groups = () if found[3] == "-" else tuple(dict.fromkeys(int(number) for number in found[3].split(",")))
+    return User(int(found[1]), int(found[2]), groups, found[4])

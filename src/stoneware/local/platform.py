@@ -42,13 +42,6 @@ class LocalPlatform(LocalResources):
     def _existing(self, name: str) -> Paths:
         return Paths(self.existing_directory(name))
 
-    def _leader(self, name: str) -> tuple[Paths, int]:
-        paths = self._existing(name)
-        machine = machine_record.observe(paths)
-        if machine is None or machine.leader is None:
-            raise MachineError(f"the machine {name!r} is not running", resolution=f"stoneware start {name}")
-        return paths, machine.leader
-
     # -- life ----------------------------------------------------------------------------------------------
 
     def create(self, spec: MachineSpec) -> Machine:
@@ -248,10 +241,9 @@ class LocalPlatform(LocalResources):
         workdir: str = "",
     ) -> int:
         """Run a command in a running machine on our own standard streams and return its exit code."""
-        paths, leader = self._leader(name)
-        group = machine_record.control_group(paths)
+        paths = self._existing(name)
         return machine_exec.execute(
-            leader, group, argv, tty=tty, interactive=interactive, env=env, user=user, workdir=workdir
+            paths, argv, tty=tty, interactive=interactive, env=env, user=user, workdir=workdir
         )
 
     def run(
@@ -264,9 +256,7 @@ class LocalPlatform(LocalResources):
         env: Mapping[str, str] | None = None,
     ) -> tuple[int, str]:
         """Run a command in a running machine; return its exit code (124: killed in the end) and output."""
-        paths, leader = self._leader(name)
-        group = machine_record.control_group(paths)
-        return machine_exec.capture(leader, group, argv, timeout=timeout, user=user, env=env)
+        return machine_exec.capture(self._existing(name), argv, timeout=timeout, user=user, env=env)
 
     def copy_out(self, name: str, path: str, destination: Path) -> None:
         """Copy a file or directory out of a machine, running or stopped, as `docker cp` does."""
