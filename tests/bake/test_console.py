@@ -34,7 +34,7 @@ EXPECTED = [
 def test_lines_of_the_agent_are_told_from_the_rest() -> None:
     reader = ConsoleReader(TOKEN)
     assert reader.feed(CONSOLE.encode()) == EXPECTED
-    assert reader.other == ["[  OK  ] Reached target network.", "fedcba9876543210 2| another bake"]
+    assert list(reader.other) == ["[  OK  ] Reached target network.", "fedcba9876543210 2| another bake"]
 
 
 @given(st.lists(st.integers(0, len(CONSOLE.encode())), max_size=8))

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoneware.cluster.observe import from_document, observe, read_digests, to_document
+from stoneware.cluster.observe import from_document, observe, to_document
 from stoneware.errors import InputError
+from stoneware.guest.reports import digests as digests_of
 from stoneware.platform import Machine, Network, Volume
 from tests.cluster.support import NOW, observation_of, some_images, wanted_of
 
@@ -108,16 +109,16 @@ def test_files_count_only_with_the_nonce_that_was_asked():
     ],
 )
 def test_lines_of_digests(text, digests):
-    assert read_digests(text) == digests
+    assert digests_of(text) == digests
 
 
 @given(st.text())
 def test_whatever_a_guest_writes_is_read_without_a_fault(text):
-    assert all(path.startswith("/") for path in read_digests(text))
+    assert all(path.startswith("/") for path in digests_of(text))
 
 
 def test_an_endless_report_is_cut():
-    assert len(read_digests("".join(f"missing  /{n}\n" for n in range(20_000)))) == 10_000
+    assert len(digests_of("".join(f"missing  /{n}\n" for n in range(20_000)))) == 10_000
 
 
 def test_a_recorded_observation_is_the_same():

@@ -11,8 +11,9 @@ import pytest
 from stoneware.cluster.model import Observed, Release
 from stoneware.cluster.observe import observe
 from stoneware.errors import HostError, InputError, MachineError
+from stoneware.guest.reports import STATUS
 from stoneware.platform import Health, Phase
-from stoneware.rollout.cluster_fleet import STATUS, ClusterFleet, read_variables
+from stoneware.rollout.cluster_fleet import ClusterFleet, read_variables
 from stoneware.terraform.guard import PlanRefused
 from tests.rollout.bench import RolloutBench, image_id
 
@@ -43,11 +44,11 @@ def test_machines_as_they_say_themselves(bench: RolloutBench) -> None:
     assert machine is not None
     assert app.release == Release(image_id("1"), machine.config_digest)
 
-    platform.report("shop-app-1", **{STATUS: json.dumps({"image": "sha256:x", "config": "sha256:y"})})
+    platform.report("shop-app-1", **{STATUS: json.dumps({"image": image_id("8"), "config": image_id("9")})})
     platform.report("shop-app-2", **{STATUS: "{not json"})
     platform.report("shop-db-1", **{STATUS: "[1, 2]"})
     views = fleet.observe()
-    assert views["app-1"].release == Release("sha256:x", "sha256:y")
+    assert views["app-1"].release == Release(image_id("8"), image_id("9"))
     assert views["app-2"].release == Release(image_id("1"), views["app-2"].release.config_digest)  # type: ignore[union-attr]
     assert views["db-1"].release is not None
 

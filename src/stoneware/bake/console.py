@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from dataclasses import dataclass
+
+from stoneware.guest.checks import CHECKS
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,13 @@ class NoteLine:
 
 ConsoleLine = OutputLine | StepEnd | CheckLine | NoteLine
 
-_STEP = re.compile(r"(\d+)(?:\| ?(.*)| exit (\d+))")
+_STEP = re.compile(r"([0-9]{1,6})(?:\| ?(.*)| exit ([0-9]{1,3}))")
+_KEPT = 200  # lines that are not the agent's
+_LONGEST = 64 * 1024  # bytes of a line: four times what the agent lets through
+_MOST_TEXT = 2000  # characters of what an agent remarks or a check has found
+
+_SEVERITIES = {check.name: check.severity for check in CHECKS}
+_OUTCOMES = ("pass", "fail", "skip")
 
 
 class ConsoleReader:
@@ -50,18 +59,23 @@ class ConsoleReader:
     def __init__(self, token: str) -> None:
         self._mark = f"{token} "
         self._rest = b""
-        self.other: list[str] = []
+        self.other: deque[str] = deque(maxlen=_KEPT)
 
     def feed(self, data: bytes) -> list[ConsoleLine]:
         """Return the agent's lines that are complete with this piece."""
-        *whole, self._rest = (self._rest + data).split(b"\n")
-        lines = (self._parse(raw.decode(errors="replace").rstrip("\r")) for raw in whole)
+        first, *more = data.split(b"\n")
+        if not more:
+            self._rest += first[: _LONGEST - len(self._rest)]
+            return []
+        *whole, rest = [self._rest + first, *more]
+        self._rest = rest[:_LONGEST]
+        lines = (self._parse(raw[:_LONGEST].decode(errors="replace").rstrip("\r")) for raw in whole)
         return [line for line in lines if line is not None]
 
     def _parse(self, text: str) -> ConsoleLine | None:
         at = text.find(self._mark)
         if at < 0:
-            self.other = [*self.other[-199:], text]
+            self.other.append(text)
             return None
         body = text[at + len(self._mark) :]
         step = _STEP.fullmatch(body)
@@ -74,9 +88,11 @@ class ConsoleReader:
 
 def _parse_word(body: str) -> ConsoleLine | None:
     word, _, rest = body.partition(" ")
+    rest = rest[:_MOST_TEXT]
     if word == "note":
         return NoteLine(rest)
     if word == "check" and rest.count(" ") >= 2:
         name, severity, outcome, *detail = rest.split(" ", 3)
-        return CheckLine(name, severity, outcome, detail[0] if detail else "")
+        if _SEVERITIES.get(name) == severity and outcome in _OUTCOMES:
+            return CheckLine(name, severity, outcome, detail[0] if detail else "")
     return None

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from stoneware.bake.console import CheckLine, ConsoleReader, NoteLine, OutputLine, StepEnd
 from stoneware.bake.events import (
@@ -22,9 +20,13 @@ from stoneware.bake.events import (
 )
 from stoneware.bake.plan import PlannedStep
 from stoneware.errors import BuildError, HostError, InputError, MachineError
+from stoneware.guest.reports import BuildReport, InvalidReportError, build_report_of
 from stoneware.platform import Phase, Platform
 
 _TAIL = 20  # lines of a failed step's output that its error shows
+_MOST_EARLY = 10_000  # lines of a step that are kept until its agent's report comes
+_MOST_NOTES = 200
+_MOST_CHECKS = 100
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,14 @@ class Run:
     tended: float = 0.0
     current: int = 0
     begun: int = 0  # the last step that has been told of
-    early: list[OutputLine] = field(default_factory=list)  # what a step has said before it was
+    # what a step has said before it was
+    early: deque[OutputLine] = field(default_factory=lambda: deque(maxlen=_MOST_EARLY))
     started: float = 0.0
     ended: set[int] = field(default_factory=set)
     seconds: dict[int, float] = field(default_factory=dict)
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL))
     checks: list[CheckLine] = field(default_factory=list)
+    notes: int = 0
     quiet: bool = False  # sealed, and nothing runs in it that wants to be stopped kindly
 
 
@@ -99,11 +103,11 @@ class Driver:
 
     def seal(self) -> list[CheckLine]:
         """Let the agent seal the machine and return the checks' results. Raises BuildError."""
-        report = self._await(lambda r: r["state"] in ("sealed", "failed"))
-        if report["state"] == "failed":
+        report = self._await(lambda r: r.state in ("sealed", "failed"))
+        if report.state == "failed":
             raise self._seal_error(report)
         self._drain(lambda: True)
-        self.run.quiet = report.get("message") == "quiet"
+        self.run.quiet = report.message == "quiet"
         return self.run.checks
 
     def finish(self, manifest: bytes, **documents: str) -> None:
@@ -113,20 +117,20 @@ class Driver:
         """
         changes = {f"stoneware-{name}": text for name, text in documents.items()}
         self._platform.set_metadata(self.run.name, {**changes, "stoneware-manifest": manifest.decode()})
-        report = self._await(lambda r: r["state"] in ("finished", "failed"))
-        if report["state"] == "failed":
+        report = self._await(lambda r: r.state in ("finished", "failed"))
+        if report.state == "failed":
             raise self._seal_error(report)
 
     def _follow_step(self, number: int, on_failure: Callable[[], None]) -> None:
         planned = self._steps[number]
-        report = self._await(lambda r: r["step"] >= number or r["state"] == "failed")
+        report = self._await(lambda r: r.step >= number or r.state == "failed")
         self._begin(number, planned)
-        if not (report["state"] in ("done", "failed") and report["step"] == number):
-            report = self._await(lambda r: r["step"] == number and r["state"] in ("done", "failed"))
+        if not (report.state in ("done", "failed") and report.step == number):
+            report = self._await(lambda r: r.step == number and r.state in ("done", "failed"))
         self._drain(lambda: number in self.run.ended)
         seconds = self._pace.clock() - self.run.started
-        if report["state"] == "failed":
-            self._reporter.emit(StepFailed(self._stage, number, seconds, int(report.get("exit", 1))))
+        if report.state == "failed":
+            self._reporter.emit(StepFailed(self._stage, number, seconds, report.exit_code))
             on_failure()
             self._tend()  # a full disk is said rather than what comes of it
             raise self._step_error(planned, report)
@@ -156,15 +160,14 @@ class Driver:
         self._reporter.emit(
             StepStarted(self._stage, number, self._total, step.line, step.text, planned.reason)
         )
-        early, self.run.early = self.run.early, []
-        for line in early:
-            self._output(line)
+        while self.run.early:
+            self._output(self.run.early.popleft())
 
     def _output(self, line: OutputLine) -> None:
         self.run.tail.append(line.text)
         self._reporter.emit(StepOutput(self._stage, line.step, line.text))
 
-    def _await(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    def _await(self, wanted: Callable[[BuildReport], bool]) -> BuildReport:
         deadline = self._pace.clock() + self._pace.boot_limit
         while True:
             report = self._report()
@@ -178,17 +181,14 @@ class Driver:
             self._check_alive()
             self._pace.sleep(self._pace.poll)
 
-    def _report(self) -> dict[str, Any] | None:
+    def _report(self) -> BuildReport | None:
         """Return the agent's last report. Whatever else lies in its place counts as no report."""
         with self._present():
-            text = self._platform.guest_attributes(self.run.name).get("stoneware/build", "")
+            reports = self._platform.guest_attributes(self.run.name)
         try:
-            report = json.loads(text)
-        except ValueError:
+            return build_report_of(reports, self.run.token)
+        except InvalidReportError:
             return None
-        if not isinstance(report, dict) or report.get("token") != self.run.token:
-            return None
-        return report if isinstance(report.get("step"), int) and "state" in report else None
 
     @contextlib.contextmanager
     def _present(self) -> Iterator[None]:
@@ -260,31 +260,32 @@ class Driver:
                     self._output(line)
                 case StepEnd(step, _):
                     self.run.ended.add(step)
-                case CheckLine(name, severity, outcome, detail):
+                case CheckLine(name, severity, outcome, detail) if len(self.run.checks) < _MOST_CHECKS:
                     self.run.checks.append(line)
                     self._reporter.emit(CheckResult(name, severity, outcome, detail))
-                case NoteLine(text):
+                case NoteLine(text) if self.run.notes < _MOST_NOTES:
+                    self.run.notes += 1
                     self._reporter.emit(Note(text))
         return bool(data)
 
-    def _step_error(self, planned: PlannedStep, report: Mapping[str, Any]) -> BuildError:
+    def _step_error(self, planned: PlannedStep, report: BuildReport) -> BuildError:
         step = planned.step
         tail = "\n".join(f"  {line}" for line in self.run.tail)
-        said = report.get("message", "")
+        said = report.message
         return BuildError(
-            f"step {step.index} of stage {step.stage!r} failed with exit code {report.get('exit', 1)}",
+            f"step {step.index} of stage {step.stage!r} failed with exit code {report.exit_code}",
             details="\n".join(filter(None, [f"  {step.line} | {step.text}", said, tail])),
             resolution="mend the step and bake again: the steps before it are kept. "
             "To look around in the broken builder: stoneware bake --on-failure shell …",
             location=planned.location,
         )
 
-    def _seal_error(self, report: Mapping[str, Any]) -> BuildError:
+    def _seal_error(self, report: BuildReport) -> BuildError:
         self._tend()
         self._drain(lambda: True)
         failed = [c for c in self.run.checks if c.outcome == "fail" and c.severity == "error"]
         if not failed:
-            return self._dead(f"sealing the image failed: {report.get('message', '')}")
+            return self._dead(f"sealing the image failed: {report.message}")
         return BuildError(
             f"the image did not pass {len(failed)} of its checks: {', '.join(c.name for c in failed)}",
             details="\n".join(f"  {c.name}: {c.detail}" for c in failed),

@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 from stoneware.cluster.model import Observed
 from stoneware.errors import InputError
+from stoneware.guest.reports import inspection_of
 from stoneware.platform import Phase, Platform
 
 REQUEST = "stoneware-inspect"  # instance attribute: a nonce
-ANSWER = "stoneware/inspection"  # guest attribute: the nonce, then a line per file
 _POLL = 0.05
 _TEND = 1.0
 
@@ -53,7 +53,6 @@ def inspect_files(
 
 def _answered(platform: Platform, machine: str, nonce: str) -> bool:
     try:
-        answer = platform.guest_attributes(machine).get(ANSWER, "")
+        return inspection_of(platform.guest_attributes(machine), nonce) is not None
     except InputError:
         return True  # gone: there is nothing to wait for
-    return answer.partition("\n")[0].strip() == nonce

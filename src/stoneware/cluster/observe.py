@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,17 +9,12 @@ from typing import Any
 from stoneware.cluster.model import LABEL_CLUSTER, LABEL_MACHINE, Observed, ObservedMachine
 from stoneware.cluster.specs import read_spec
 from stoneware.errors import InputError
+from stoneware.guest import reports
 from stoneware.launch.plan import Images
 from stoneware.platform import Health, Machine, Phase, Platform, PortMapping
 from stoneware.terraform import variables
 
-FILES = "stoneware/files"  # guest attributes: the digests of the files as they were written …
-INSPECTION = "stoneware/inspection"  # … and as they are now
 SCHEMA = 1
-# As sha256sum writes it: a backslash in front says that the name has escapes.
-_LINE = re.compile(r"(\\?)([0-9a-f]{64}|missing)  (/.*)", re.DOTALL)
-_ESCAPES = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
-_MOST_LINES = 10_000  # what a machine reports is its guest's word: no more of it than makes sense
 
 
 def observe(
@@ -45,8 +39,8 @@ def observe(
             short = labels.get(LABEL_MACHINE) or machine.name
             machines[short] = ObservedMachine(machine)
             if nonces is not None:
-                reports = platform.guest_attributes(machine.name)
-                machines[short] = _with_reports(machine, reports, nonces.get(short, ""))
+                attributes = platform.guest_attributes(machine.name)
+                machines[short] = _with_reports(machine, attributes, nonces.get(short, ""))
     return Observed(
         name,
         machines,
@@ -63,25 +57,9 @@ def _commits(machines: Mapping[str, ObservedMachine], images: Images) -> dict[st
     return {image: str(images.manifest(image)["commit"] or "") for image in sorted(used & there)}
 
 
-def _with_reports(machine: Machine, reports: Mapping[str, str], nonce: str) -> ObservedMachine:
-    first, _, rest = reports.get(INSPECTION, "").partition("\n")
-    answered = bool(nonce) and first.strip() == nonce
-    return ObservedMachine(
-        machine, read_digests(reports.get(FILES, "")), read_digests(rest) if answered else None
-    )
-
-
-def read_digests(text: str) -> dict[str, str]:
-    """Return digests by path from lines as sha256sum writes them, `` for `missing`; garbage is left out."""
-    digests = {}
-    for line in text.split("\n", _MOST_LINES)[:_MOST_LINES]:
-        match = _LINE.fullmatch(line)
-        if match:
-            escaped, digest, path = match.groups()
-            if escaped:
-                path = re.sub(r"\\[\\nr]", lambda found: _ESCAPES[found[0]], path)
-            digests[path] = "" if digest == "missing" else digest
-    return digests
+def _with_reports(machine: Machine, attributes: Mapping[str, str], nonce: str) -> ObservedMachine:
+    written = reports.digests(attributes.get(reports.FILES, ""))
+    return ObservedMachine(machine, written, reports.inspection_of(attributes, nonce))
 
 
 def to_document(observed: Observed) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from stoneware.files import read_json, sha256_hex
+from stoneware.guest import reports
 from stoneware.limits import Ulimit
 from stoneware.platform import Health, Machine, MachineSpec, Phase, PortMapping, SecretMount, VolumeMount
 
@@ -199,17 +199,29 @@ def _text(path: Path) -> str:
 
 def guest_attributes(paths: Paths) -> dict[str, str]:
     """Return what the machine reported since its last start."""
-    found = read_json(paths.attributes)
-    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
+    return reports.texts(read_json(paths.attributes))
 
 
-def _report(attributes: Mapping[str, str], key: str) -> dict[str, Any]:
-    """Return a report of the guest as data; what is not a JSON object counts as no report."""
+@dataclass(frozen=True)
+class _Reported:
+    """What a machine says of itself; `fault` says which of its reports is none."""
+
+    status: reports.Status
+    health: Health
+    fault: str = ""
+
+
+def _reported(attributes: Mapping[str, str]) -> _Reported:
+    status, health, faults = reports.Status(), Health.UNHEALTHY, []
     try:
-        value = json.loads(attributes.get(key, "{}"))
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
+        status = reports.status_of(attributes)
+    except reports.InvalidReportError as error:
+        faults.append(str(error))
+    try:
+        health = Health(reports.health_of(attributes))
+    except reports.InvalidReportError as error:
+        faults.append(str(error))
+    return _Reported(status, health, "; ".join(faults))
 
 
 def observe(paths: Paths) -> Machine | None:
@@ -220,9 +232,9 @@ def observe(paths: Paths) -> Machine | None:
         return None
     processes = read_processes(paths, state)
     attributes = guest_attributes(paths) if processes.alive or processes.exit_code is not None else {}
-    status = _report(attributes, "stoneware/status")
+    reported = _reported(attributes)
     network: dict[str, Any] = read_json(paths.root / "network.json") or {}
-    phase = _phase(paths, state, processes, attributes, status)
+    phase = _phase(paths, state, processes, attributes, reported)
     stopped = phase in (Phase.STOPPED, Phase.CREATED)
     return Machine(
         name=paths.name,
@@ -231,11 +243,11 @@ def observe(paths: Paths) -> Machine | None:
         image_id=spec.source.removeprefix("image:") if spec.source.startswith("image:") else "",
         image=spec.image_ref,
         phase=phase,
-        health=_health(attributes) if processes.leader is not None else Health.NONE,
+        health=reported.health if processes.leader is not None else Health.NONE,
         ip=str(network.get("ip", "")),
         ports=tuple(PortMapping(**port) for port in state.get("ports", ())) if not stopped else (),
-        config_digest=str(status.get("config") or _config_digest(spec)),
-        error=_error(phase, processes, status),
+        config_digest=reported.status.config or _config_digest(spec),
+        error=_error(phase, processes, reported),
         created=state["created"],
         started=state.get("started"),
         exit_code=_final_code(processes) if not processes.alive and phase is not Phase.CREATED else None,
@@ -249,7 +261,7 @@ def _phase(
     state: Mapping[str, Any],
     processes: Processes,
     attributes: Mapping[str, str],
-    status: Mapping[str, Any],
+    reported: _Reported,
 ) -> Phase:
     if state.get("started") is None:
         return Phase.CREATED
@@ -259,9 +271,15 @@ def _phase(
         return Phase.STOPPING
     if processes.leader is None:
         return Phase.BOOTING
-    if status.get("phase") in ("configuring", "running", "failed"):
-        return Phase(status["phase"])
-    return Phase.RUNNING if "stoneware/build" in attributes else Phase.BOOTING
+    return _said_phase(attributes, reported)
+
+
+def _said_phase(attributes: Mapping[str, str], reported: _Reported) -> Phase:
+    if reported.fault:
+        return Phase.FAILED
+    if reported.status.phase in ("configuring", "running", "failed"):
+        return Phase(reported.status.phase)
+    return Phase.RUNNING if reports.BUILD in attributes else Phase.BOOTING
 
 
 def _final_code(processes: Processes) -> int:
@@ -269,15 +287,9 @@ def _final_code(processes: Processes) -> int:
     return 137 if processes.exit_code is None else processes.exit_code
 
 
-def _error(phase: Phase, processes: Processes, status: Mapping[str, Any]) -> str:
-    return processes.error or (str(status.get("error") or "") if phase is not Phase.CREATED else "")
-
-
-def _health(attributes: Mapping[str, str]) -> Health:
-    try:
-        return Health(_report(attributes, "stoneware/health").get("status", "none"))
-    except ValueError:
-        return Health.NONE
+def _error(phase: Phase, processes: Processes, reported: _Reported) -> str:
+    said = reported.fault or reported.status.error
+    return processes.error or (said if phase is not Phase.CREATED else "")
 
 
 def _config_digest(spec: MachineSpec) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -26,6 +25,7 @@ from stoneware.cluster.plan import address
 from stoneware.cluster.site import Site
 from stoneware.errors import HostError, InputError, MachineError, StonewareError
 from stoneware.files import write_json
+from stoneware.guest import reports
 from stoneware.platform import Machine, Phase, Platform
 from stoneware.provider.machine_state import runs
 from stoneware.rollout.model import MachineView
@@ -33,7 +33,6 @@ from stoneware.rollout.verdicts import CommandOutcome
 from stoneware.terraform.guard import PlanRefused
 from stoneware.terraform.runner import managed_addresses
 
-STATUS = "stoneware/status"  # the guest attribute in which a machine says what it runs
 _AT_ONCE = 20  # machines that are stopped at the same time
 _TEND = 1.0  # seconds between two looks after what machines depend on
 _GUARDED = 3  # times that a change is planned anew because machines came or went
@@ -103,12 +102,10 @@ class ClusterFleet:
         if machine.phase is not Phase.RUNNING:
             return None
         try:
-            said = json.loads(self._platform.guest_attributes(machine.name).get(STATUS, "{}"))
-        except (ValueError, InputError):  # garbage, or it was removed between two looks
-            said = {}
-        said = said if isinstance(said, dict) else {}
-        image, config = str(said.get("image") or ""), str(said.get("config") or "")
-        return Release(image or machine.image_id, config or machine.config_digest)
+            said = reports.status_of(self._platform.guest_attributes(machine.name))
+        except (reports.InvalidReportError, InputError):  # garbage, or it was removed between two looks
+            said = reports.Status()
+        return Release(said.image or machine.image_id, said.config or machine.config_digest)
 
     def _health_checks(self) -> Mapping[str, bool]:
         """Return which machines have a health check, by the variables of the last apply."""

@@ -5,6 +5,7 @@ It asks psql inside the machines. Which server is the primary may change at any 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,8 @@ def parse_lsn(text: str) -> int:
     """Return a log sequence number such as `16/B374D848` in bytes; an empty one (nothing yet) is 0."""
     if not text:
         return 0
+    if re.fullmatch(r"[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}", text) is None:
+        raise ValueError("it is no log sequence number")
     high, _, low = text.partition("/")
     return (int(high, 16) << 32) + int(low, 16)
 
