@@ -222,8 +222,9 @@ class FakePlatform:
         self.executions.append(Execution(name, tuple(argv), options))
         return self.code, self.output
 
-    def copy_out(self, name: str, path: str, destination: Path) -> None:
+    def copy_out(self, name: str, path: str, destination: Path) -> list[str]:
         self.calls.append(f"copy_out {name} {path} {destination}")
+        return ["left out dev/sda"]
 
     def copy_in(self, source: Path, name: str, path: str) -> None:
         self.calls.append(f"copy_in {source} {name} {path} in {Path.cwd().name}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from stoneware.errors import HostError, InputError
 from stoneware.local import bases, cgroups, requirements, router_setup, store_pool
 from stoneware.local.base_sources import host_sources
-from stoneware.local.rooted_paths import resolve_in
+from stoneware.local.rooted_paths import mode_inside, open_inside
 from stoneware.local.router_layout import Layout
 from stoneware.local.store import Store
 
@@ -133,11 +135,19 @@ def test_control_groups_of_each_kind_of_host() -> None:
 def test_paths_never_leave_the_root(tmp_path: Path) -> None:
     root = tmp_path / "root"
     (root / "real").mkdir(parents=True)
+    (root / "etc").mkdir()
+    (root / "etc/passwd").write_text("of the root")
     (root / "absolute").symlink_to("/real")
     (root / "up").symlink_to("../../../../etc")
     (root / "loop").symlink_to("loop")
-    assert resolve_in(root, "/absolute/x") == root / "real/x"
-    assert resolve_in(root, "/up/passwd") == root / "etc/passwd"
-    assert resolve_in(root, "../../x") == root / "x"
+    (root / "torn").symlink_to("nothing")
+    (tmp_path / "x").touch()
+    for path in ("/up/passwd", "../../etc/passwd", "absolute/../../etc/passwd"):
+        descriptor = open_inside(root, path, os.O_RDONLY)
+        assert os.read(descriptor, 100) == b"of the root"
+        os.close(descriptor)
     with pytest.raises(OSError, match="symbolic links"):
-        resolve_in(root, "/loop")
+        open_inside(root, "/loop", os.O_RDONLY)
+    kinds = [stat.S_IFMT(mode_inside(root, path)) for path in ("absolute", "up/passwd", "torn", "loop")]
+    assert kinds == [stat.S_IFDIR, stat.S_IFREG, stat.S_IFLNK, stat.S_IFLNK]
+    assert [mode_inside(root, path) for path in ("../x", "none", "etc/passwd/x", "x" * 5000)] == [0] * 4

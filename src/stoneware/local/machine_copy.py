@@ -7,18 +7,25 @@ file system is used, with links read as inside of it.
 from __future__ import annotations
 
 import os
-import shutil
+import stat
 import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from stoneware import process
-from stoneware.errors import InputError
+from stoneware.bounded import BoundsError
+from stoneware.errors import InputError, MachineError
+from stoneware.extraction import Skipped, extract, room
+from stoneware.local.copy_staging import staging
 from stoneware.local.machine_record import Paths
 from stoneware.local.machine_view import View, failed
+from stoneware.placing import place
+from stoneware.tarstream import TornError
 
 _WRITE = ("--create", "--file=-", "--numeric-owner", "--xattrs")
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_BUFFER = 1 << 20
 _READ = ("--extract", "--file=-", "--numeric-owner", "--preserve-permissions", "--xattrs")
 
 
@@ -26,10 +33,12 @@ def _absolute(path: str) -> PurePosixPath:
     return PurePosixPath("/", path)
 
 
-def copy_out(paths: Paths, path: str, destination: Path) -> None:
-    """Copy a file or directory of a machine to this computer.
+def copy_out(home: Path, paths: Paths, path: str, destination: Path) -> list[str]:
+    """Copy a file or directory of a machine to this computer; return sentences about what was left out.
 
     An existing directory as destination takes it under its own name; `PATH/.` means a directory's content.
+    `home` is the store's. What comes is unpacked as `stoneware.extraction` says, beside its place, and then
+    renamed into it: before that, nothing has changed. Raises InputError and MachineError.
     """
     view = View(paths)
     source = _absolute(path)
@@ -45,23 +54,87 @@ def copy_out(paths: Paths, path: str, destination: Path) -> None:
     if kind == "d" and target.exists() and not target.is_dir():
         raise InputError(f"{target} is not a directory", resolution="copy a directory to a directory")
     # Unpacked beside its place: a kill leaves no half file under the name that was asked for.
-    with tempfile.TemporaryDirectory(prefix=".stoneware-cp-", dir=target.parent) as staging:
+    with staging(home, target.parent) as staged:
         if kind == "d":
-            _unpack(view, str(source), ["."], Path(staging))
-            shutil.copytree(staging, target, symlinks=True, dirs_exist_ok=True)
+            skipped = _unpack(view, str(source), ["."], staged, "content")
+            name = "content"
         else:
             # The parent is given to tar, so that a link is copied as a link and its name may be anything.
-            _unpack(view, str(source.parent), ["--", source.name], Path(staging))
-            Path(staging, source.name).replace(target)
+            skipped = _unpack(view, str(source.parent), ["--", source.name], staged, "content")
+            name = f"content/{source.name}"
+            _check_single(staged, name, path, skipped)
+        _put(staged, name, target)
+    return _told(skipped)
 
 
-def _unpack(view: View, directory: str, names: Sequence[str], target: Path) -> None:
-    argv = ["tar", "-C", str(target), *_READ, "--no-same-owner"]
-    with view.reading(directory, [*_WRITE, *names]) as stream:
-        environment = process.tool_environment()
-        done = subprocess.run(argv, stdin=stream, capture_output=True, env=environment, cwd="/", check=False)
-    if done.returncode:
-        raise failed(done.stderr.decode(errors="replace").strip())
+def _unpack(view: View, directory: str, names: Sequence[str], staged: int, place: str) -> Skipped:
+    """Unpack what the machine's tar writes, below a new directory of the staging."""
+    os.mkdir(place, 0o755, dir_fd=staged)
+    inside = os.open(place, _DIRECTORY, dir_fd=staged)
+    torn: TornError | None = None
+    skipped = Skipped()
+    try:
+        with view.reading(directory, [*_WRITE, *names]) as descriptor:
+            try:
+                with open(descriptor, "rb", buffering=_BUFFER, closefd=False) as stream:
+                    skipped = extract(stream, inside, room(inside))
+            except TornError as error:
+                torn = error  # what tar itself says about that comes first
+        if torn is not None:
+            raise torn
+    except BoundsError as error:
+        raise _refused(error) from error
+    except OSError as error:
+        raise failed(f"what the machine has sent cannot be kept here: {error}") from error
+    finally:
+        os.close(inside)
+    return skipped
+
+
+def _refused(error: BoundsError) -> MachineError:
+    return MachineError(
+        "the files could not be copied",
+        details=f"The archive that the machine sent {error}. Nothing has been changed here.",
+        resolution="copy a part of it; a machine whose tar sends such things may be in other hands",
+    )
+
+
+def _check_single(staged: int, name: str, path: str, skipped: Skipped) -> None:
+    """Raise MachineError unless the one thing that was asked for has come, as a file or a link."""
+    try:
+        mode = os.stat(name, dir_fd=staged, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        mode = 0
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+        what = skipped.told[0] if skipped.told else "the machine sent something else"
+        raise MachineError(
+            f"{path} cannot be copied: {what}",
+            details="Files, directories and links that stay inside what is copied can be.",
+            resolution="copy what the link leads to" if "link" in what else "copy another file",
+        )
+
+
+def _put(staged: int, name: str, target: Path) -> None:
+    directory, last = os.path.split(name)
+    source = os.open(directory or ".", _DIRECTORY, dir_fd=staged)
+    try:
+        goal = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            place(source, last, goal, target.name)
+        except OSError as error:
+            raise failed(str(error)) from error
+        finally:
+            os.close(goal)
+    finally:
+        os.close(source)
+
+
+def _told(skipped: Skipped) -> list[str]:
+    if not skipped.count:
+        return []
+    more = skipped.count - len(skipped.told)
+    shown = ", ".join(skipped.told) + (f" and {more} more" if more else "")
+    return [f"left out what is no file, directory or link inside what was copied: {shown}"]
 
 
 def copy_in(origin: str | Path, paths: Paths, path: str) -> None:
@@ -87,21 +160,19 @@ def copy_in(origin: str | Path, paths: Paths, path: str) -> None:
         )
     if source.is_dir() and view.kind(str(target)) == "f":
         raise InputError(f"{target} is not a directory", resolution="copy a directory to a directory")
-    name = target.name
-    with tempfile.TemporaryDirectory(prefix="stoneware-cp-") as staging:
-        # A link of the wanted name in front of the source gives the archive's entry its name.
-        _pack(_archive(source, name, Path(staging)), view, str(target.parent))
+    _pack(_archive(source, target.name), view, str(target.parent))
 
 
-def _archive(source: Path, name: str, staging: Path) -> list[str]:
+def _archive(source: Path, name: str) -> list[str]:
+    """Return the command that writes a file or directory as an archive, under a name of its own."""
+    argv = ["tar", *_WRITE, "--owner=0", "--group=0"]
     if not name:  # the content of a directory over the machine's root
-        return ["tar", "-C", str(source), *_WRITE, "--owner=0", "--group=0", "."]
-    (staging / name).symlink_to(source.resolve())
-    # Only the link on the command line is followed (-h would follow all): named with a slash for directories.
+        return [*argv, "-C", str(source), "."]
+    real = source.resolve() if source.exists() else source.absolute()  # a link to nothing is copied as one
     if source.is_dir():
-        flags = ["--transform", f"flags=r;s,^\\./,{_sed(name)}/,;s,^\\.$,{_sed(name)},"]
-        return ["tar", "-C", str(source.resolve()), *_WRITE, "--owner=0", "--group=0", *flags, "."]
-    return ["tar", "-C", str(staging), *_WRITE, "--dereference", "--owner=0", "--group=0", "--", name]
+        rename = f"flags=r;s,^\\./,{_sed(name)}/,;s,^\\.$,{_sed(name)},"
+        return [*argv, "-C", str(real), "--transform", rename, "."]
+    return [*argv, "-C", str(real.parent), "--transform", f"flags=r;s,^.*$,{_sed(name)},", "--", real.name]
 
 
 def _sed(name: str) -> str:

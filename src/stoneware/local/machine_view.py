@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ from stoneware.local.machine_command import Command
 from stoneware.local.machine_output import output_of
 from stoneware.local.machine_record import Paths, shown_processes
 from stoneware.local.relay import Inflow, Tail
-from stoneware.local.rooted_paths import resolve_in
+from stoneware.local.rooted_paths import mode_inside, open_inside
 
 _ENVIRONMENT = {"PATH": machine_command.PATH, "LC_ALL": "C.UTF-8", "HOME": "/root"}
 # $1 is a path in the machine; prints what it is: d (directory), f (anything else there is) or - (nothing).
@@ -37,8 +38,8 @@ class View:
     def kind(self, path: str) -> str:
         """Return what a path is: d (directory), f (anything else there is) or - (nothing)."""
         if not self._running:
-            found = resolve_in(self._paths.rootfs, path)
-            return "d" if found.is_dir() else "f" if found.exists() or found.is_symlink() else "-"
+            mode = mode_inside(self._paths.rootfs, path)
+            return "d" if stat.S_ISDIR(mode) else "f" if mode else "-"
         argv = ["/bin/sh", "-c", _KIND, "sh", path]
         _, said = output_of(self._paths, argv, timeout=_TIMEOUT, keep=64, env=_ENVIRONMENT, errors=False)
         answer = said.decode(errors="replace").strip()
@@ -65,9 +66,10 @@ class View:
                     os.close(descriptor)
             _check(code, words.said())
             return
-        with tempfile.TemporaryFile() as words_file:
+        with tempfile.TemporaryFile() as words_file, self._beside(directory) as place:
             tar = subprocess.Popen(
-                self._beside(directory, arguments),
+                ["tar", "-C", f"/proc/self/fd/{place}", *arguments],
+                pass_fds=[place],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=words_file,
@@ -92,12 +94,29 @@ class View:
                     inflow.finish()
             _check(code, words.said())
             return
-        argv, environment = self._beside(directory, arguments), process.tool_environment()
-        done = subprocess.run(argv, stdin=source, capture_output=True, env=environment, cwd="/", check=False)
+        with self._beside(directory) as place:
+            done = subprocess.run(
+                ["tar", "-C", f"/proc/self/fd/{place}", *arguments],
+                pass_fds=[place],
+                stdin=source,
+                capture_output=True,
+                env=process.tool_environment(),
+                cwd="/",
+                check=False,
+            )
         _check(done.returncode, done.stderr)
 
-    def _beside(self, directory: str, arguments: Sequence[str]) -> list[str]:
-        return ["tar", "-C", str(resolve_in(self._paths.rootfs, directory)), *arguments]
+    @contextlib.contextmanager
+    def _beside(self, directory: str) -> Iterator[int]:
+        """Open a directory of a machine that does not run, for a tar of ours.
+
+        GNU tar goes down from there by descriptors, follows no link that it finds and opens no FIFO.
+        """
+        place = open_inside(self._paths.rootfs, directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            yield place
+        finally:
+            os.close(place)
 
     @contextlib.contextmanager
     def _inside(

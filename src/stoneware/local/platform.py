@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -258,10 +259,16 @@ class LocalPlatform(LocalResources):
         """Run a command in a running machine; return its exit code (124: killed in the end) and output."""
         return machine_exec.capture(self._existing(name), argv, timeout=timeout, user=user, env=env)
 
-    def copy_out(self, name: str, path: str, destination: Path) -> None:
-        """Copy a file or directory out of a machine, running or stopped, as `docker cp` does."""
+    def copy_out(self, name: str, path: str, destination: Path) -> list[str]:
+        """Copy a file or directory out of a machine, running or stopped, as `docker cp` does.
+
+        Return sentences about what was left out, such as devices.
+        """
         paths = self._existing(name)
-        machine_copy.copy_out(paths, path, destination)
+        with contextlib.ExitStack() as stack:
+            if machine_record.shown_processes(paths).leader is None:
+                stack.enter_context(self.store.lock("machines", name))  # it is not to start meanwhile
+            return machine_copy.copy_out(self.store.home, paths, path, destination)
 
     def copy_in(self, source: str | Path, name: str, path: str) -> None:
         """Copy a file or directory into a machine, running or stopped, as `docker cp` does."""

@@ -9,7 +9,7 @@ from typing import Any
 from stoneware import removal
 from stoneware.errors import StonewareError
 from stoneware.files import locked, read_json, write_json
-from stoneware.local import btrfs, machine_record, machine_stop, store_pool, store_walls
+from stoneware.local import btrfs, copy_staging, machine_record, machine_stop, store_pool, store_walls
 from stoneware.local import router as routers
 from stoneware.local.machine_record import Paths
 from stoneware.local.platform import LocalPlatform
@@ -28,6 +28,7 @@ def recover(store: Store) -> list[str]:
     the way of a command about something else.
     """
     told = [_remove_staged(store, path) for path in store.stale_staged()]
+    told += copy_staging.recover(store.home)
     store.sweep_secrets()
     platform = LocalPlatform(store)
     for path in sorted((store.data / "machines").glob("[!.]*")):

@@ -42,6 +42,7 @@ class Store(VolumeStore, NetworkStore, SecretStore):
         data/builds/ID/         one bake's working directory; left over only by an interrupted bake
         bases/NAME.json         what a base such as debian:12 was made from, and its identity
         tags/NAME/TAG.json      {"image": "sha256:…", "updated": seconds}
+        copies/TOKEN            where a `cp` that runs unpacks: removed by the next command if it is killed
         locks/                  flock files, never removed while they may be held
         run/                    state of running processes; meaningless after a reboot
 

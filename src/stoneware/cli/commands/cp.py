@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ import typer
 from stoneware.cli.commands.machines import need_running
 from stoneware.cli.context import open_platform
 from stoneware.cli.finding import find_machine
+from stoneware.cli.output import say
 from stoneware.errors import InputError
 
 _EXAMPLES = "stoneware cp MACHINE:/etc/hostname .    # or: stoneware cp FILE MACHINE:/tmp/"
@@ -24,6 +26,11 @@ def cp(
 
     `-` is a tar archive on standard input or output; the machine has to run for it. What is copied into
     a machine belongs to its root.
+
+    Out of a machine come files, directories and links that stay inside what is copied, as yours, without
+    setuid and setgid bits and extended attributes; devices, FIFOs and other links are left out and named.
+    A file appears whole or not at all; an existing directory is merged file by file, links in it are not
+    followed.
     """
     from_machine, from_path = split_place(source)
     to_machine, to_path = split_place(destination)
@@ -33,6 +40,8 @@ def cp(
     machine = find_machine(platform, from_machine or to_machine)
     if "-" in (from_path, to_path):
         need_running(machine)
+        if from_machine and sys.stdout.isatty():
+            raise InputError("an archive is not for a terminal", resolution=f"stoneware cp {source} - >FILE")
         if from_machine:
             argv = ["tar", "-C", str(Path(from_path).parent), "-cf", "-", "--", Path(from_path).name or "."]
         else:
@@ -41,7 +50,8 @@ def cp(
     if from_machine:
         if to_path.endswith("/") and not Path(to_path).is_dir():
             raise InputError(f"there is no directory {to_path}", resolution=f"mkdir -p {to_path}")
-        platform.copy_out(machine.name, from_path, Path(to_path).absolute())
+        for sentence in platform.copy_out(machine.name, from_path, Path(to_path).absolute()):
+            say(sentence)
     elif from_path.endswith("/.") and Path(from_path).is_dir():
         # A Path drops the `/.` that asks for a directory's content; the current directory means it too.
         with contextlib.chdir(from_path):
