@@ -7,11 +7,14 @@ import fcntl
 import hashlib
 import json
 import os
+import shlex
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from stoneware.records import DamagedError, read_record
 
 
 def canonical_json(value: Any) -> bytes:
@@ -45,12 +48,9 @@ def write_json(path: Path, value: Any, mode: int = 0o644) -> None:
     write_atomic(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", mode)
 
 
-def read_json(path: Path) -> Any:
-    """Return a JSON document, or None where there is no such file. Raises ValueError when it is torn."""
-    try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return a record, or None where there is no such file. Raises DamagedError: see `stoneware.records`."""
+    return read_record(path)
 
 
 @contextlib.contextmanager
@@ -60,7 +60,11 @@ def locked(path: Path, *, shared: bool = False, timeout: float | None = None) ->
     The lock ends with the process, so a kill leaves nothing to clean up.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+    except IsADirectoryError as error:
+        fix = f"rmdir {shlex.quote(str(path))}"
+        raise DamagedError(path, "is a directory where a lock belongs", resolution=fix) from error
     try:
         _acquire(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, timeout)
         yield

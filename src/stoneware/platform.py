@@ -23,6 +23,7 @@ class Phase(StrEnum):
     FAILED = "failed"
     STOPPING = "stopping"
     STOPPED = "stopped"
+    DAMAGED = "damaged"  # its records cannot be read; `rm -f` removes it
 
 
 class Health(StrEnum):

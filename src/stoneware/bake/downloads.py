@@ -9,9 +9,10 @@ from typing import Any
 
 from stoneware import __version__
 from stoneware.errors import InputError
-from stoneware.files import read_json, sha256_hex, write_atomic, write_json
+from stoneware.files import sha256_hex, write_atomic, write_json
 from stoneware.machinefile.context import Source
 from stoneware.machinefile.recipe import CopyStep
+from stoneware.records import whole
 
 _TIMEOUT = 60.0  # seconds without a byte
 _NOT_MODIFIED = 304
@@ -53,7 +54,7 @@ class Downloads:
         return digest
 
     def _known(self, url: str) -> dict[str, Any] | None:
-        document = read_json(self.path(url).with_suffix(".json"))
+        document = whole(self.path(url).with_suffix(".json"))
         return document if document and self.path(url).exists() else None
 
     def _fetch(self, url: str, known: dict[str, Any] | None, where: str) -> str:

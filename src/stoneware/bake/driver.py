@@ -221,7 +221,7 @@ class Driver:
         if now - self.run.looked >= self._pace.look:
             self.run.looked = now
             machine = self._platform.observe(self.run.name)
-            if machine is None or machine.phase in (Phase.STOPPED, Phase.FAILED):
+            if machine is None or machine.phase in (Phase.STOPPED, Phase.FAILED, Phase.DAMAGED):
                 self._tend()  # a full disk is said rather than what comes of it
                 if self._is_being_removed():
                     raise self._removed()

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from stoneware.bake.plan import PlannedStage
-from stoneware.files import read_json, sha256_hex, write_json
+from stoneware.files import sha256_hex, write_json
+from stoneware.records import whole
 
 
 class Record:
@@ -19,16 +20,12 @@ class Record:
 
     @cached_property
     def _document(self) -> dict[str, Any]:
-        try:
-            found = read_json(self._path)
-        except ValueError:
-            return {}  # torn by a crash of the computer: only explanations are lost
-        return found if isinstance(found, dict) else {}
+        return whole(self._path)  # damaged by a crash of the computer: only explanations are lost
 
     def step(self, stage: str, index: int) -> dict[str, Any] | None:
         """Return the document of a step as it was built last, or None."""
-        found: dict[str, Any] | None = self._document.get(f"{stage}/{index}")
-        return found
+        found = self._document.get(f"{stage}/{index}")
+        return found if isinstance(found, dict) else None
 
     def save(self, stages: Iterable[PlannedStage], built: Iterable[str]) -> None:
         """Remember the steps whose keys are in `built`; of the others the older document stays."""

@@ -11,9 +11,11 @@ from stoneware.image.references import tags_of
 from stoneware.launch.plan import Images
 from stoneware.limits import UNLIMITED
 from stoneware.platform import Machine, MachineSpec, PortMapping
+from stoneware.records import DamagedError
 from stoneware.ui import text
 
 UNTAGGED = "<none>"
+DAMAGED = "<damaged>"
 _FULL_COMMIT = re.compile(r":[0-9a-f]{40}(-dirty)?$")
 
 
@@ -126,8 +128,27 @@ def machine_row(machine: Machine, now: float) -> list[str]:
     ]
 
 
+def _image(store: Any, image_id: str, tags: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        return image_document(store, image_id, tags)
+    except DamagedError as error:
+        return {
+            "id": image_id,
+            "name": DAMAGED,
+            "tags": tags_of(tags, image_id),
+            "commit": None,
+            "dirty": False,
+            "created": "1970-01-01T00:00:00Z",
+            "size_bytes": None,
+            "architecture": "",
+            "base": "",
+            "labels": {},
+            "error": f"{error.path.name} {error.why}; {error.resolution.partition(' #')[0].strip()}",
+        }
+
+
 def all_images(store: Images) -> list[dict[str, Any]]:
     """Return all images, the newest first."""
     tags = store.tags()
-    found = [image_document(store, image_id, tags) for image_id in store.image_ids()]
+    found = [_image(store, image_id, tags) for image_id in store.image_ids()]
     return sorted(found, key=lambda image: (image["created"], image["id"]), reverse=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from stoneware.bounded import bounded_json
 from stoneware.cluster import events
 from stoneware.cluster.directory import ClusterDirectory
 from stoneware.cluster.model import Observed
@@ -30,6 +31,7 @@ from stoneware.terraform.configuration import (
 from stoneware.terraform.guard import check_plan
 from stoneware.terraform.results import Change, Plan, Progress, TerraformError
 from stoneware.terraform.runner import STATE_FILE, Terraform, has_state, tainted_addresses
+from stoneware.terraform.statefile import LARGEST_STATE, STATE_DEPTH, state_fault
 
 _LOCK_TIMEOUT = 60.0  # seconds that the Terraform of a killed command may take to end
 _IN_PLACE = {"labels", "metadata", "image_ref", "recreate_on", "timeouts", "wait_for"}
@@ -204,7 +206,7 @@ def _whole_state(path: Path) -> bytes:
     for _ in range(_READS):
         try:
             text = path.read_bytes()
-            json.loads(text)
+            _check_state(text)
         except FileNotFoundError:
             return b""
         except ValueError:  # it is being written
@@ -214,6 +216,12 @@ def _whole_state(path: Path) -> bytes:
     return path.read_bytes()  # damaged: Terraform says how
 
 
+def _check_state(text: bytes) -> None:
+    """Raise ValueError where a text is no state of Terraform's."""
+    if fault := state_fault(bounded_json(text, LARGEST_STATE, STATE_DEPTH)):
+        raise ValueError(fault)
+
+
 def set_damaged_state_aside(directory: ClusterDirectory, reporter: events.Reporter) -> None:
     """Move a state that cannot be read out of the way: what exists is imported, or found by its label.
 
@@ -221,7 +229,7 @@ def set_damaged_state_aside(directory: ClusterDirectory, reporter: events.Report
     """
     path = directory.path / STATE_FILE
     try:
-        json.loads(_whole_state(path) or b"{}")
+        _check_state(_whole_state(path) or b"{}")
     except ValueError:
         aside = path.with_name(f"{STATE_FILE}.damaged")
         path.replace(aside)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stoneware.files import read_json, write_json
+from stoneware.records import whole
 
 VARIABLES_FILE = "machines.auto.tfvars.json"
 LOCK_FILE = "lock"
@@ -49,9 +50,13 @@ class ClusterDirectory:
         """Return what was kept about the files the cluster came from."""
         return read_json(self.path / _ORIGIN_FILE) or {}
 
+    def known_origin(self) -> dict[str, Any]:
+        """Return the same, and nothing where it is damaged: for who writes it anew, or ends the cluster."""
+        return whole(self.path / _ORIGIN_FILE)
+
     def keep_origin(self, origin: dict[str, Any]) -> None:
         """Keep what the cluster came from: its files, and the secrets that were put for it."""
-        if self.origin() != origin:
+        if self.known_origin() != origin:
             write_json(self.path / _ORIGIN_FILE, origin, mode=0o600)
 
     def remove(self) -> None:

@@ -17,6 +17,7 @@ from stoneware.cluster.observe import observe
 from stoneware.cluster.site import Site
 from stoneware.errors import InputError
 from stoneware.platform import Phase, Platform
+from stoneware.records import DamagedError, whole
 from stoneware.terraform.runner import has_state, managed_addresses
 
 COMMAND = "stoneware down"
@@ -96,7 +97,7 @@ def down(
         for seen in observed.machines:
             seconds = time.monotonic() - started
             reporter.emit(events.MachineFinished(seen, str(Action.REMOVE), "removed", seconds))
-        for secret in directory.origin().get("secrets", []):
+        for secret in directory.known_origin().get("secrets", []):
             site.platform.destroy_secret(secret)
         if not has_state(directory.path):
             directory.remove()
@@ -108,7 +109,7 @@ def down(
 def _applied_last(site: Site, name: str) -> Desired | None:
     try:
         return site.applied(name)
-    except InputError:  # damaged: then the machines stop in any order
+    except (InputError, DamagedError):  # damaged: then the machines stop in any order
         return None
 
 
@@ -198,7 +199,7 @@ def _destroy(site: Site, observed: Observed, options: DownOptions, reporter: eve
 
 def _kept(site: Site, cluster: str, disks: Collection[str]) -> dict[str, Any]:
     """Return the variables of the disks in the state that exist: Terraform must not drop or make one."""
-    applied = (site.directory(cluster).variables() or {}).get("volumes", {})
+    applied = whole(site.directory(cluster).variables_path).get("volumes", {})
     kept = {}
     for where in sorted(disks):
         name = key_of(where)

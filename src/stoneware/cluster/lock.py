@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from stoneware.bounded import bounded_json, read_bounded
 from stoneware.errors import StonewareError
 
 _POLL = 0.05
@@ -110,10 +111,10 @@ def _user() -> str:
 def _holder(path: Path) -> dict[str, Any]:
     """Return what the holder wrote; nothing where it has just come or gone."""
     try:
-        found: dict[str, Any] = json.loads(path.read_bytes())
+        found = bounded_json(read_bounded(path, 1 << 16))
     except (FileNotFoundError, ValueError):
         return {}
-    return found
+    return found if isinstance(found, dict) else {}
 
 
 def _empty(path: Path, descriptor: int) -> None:

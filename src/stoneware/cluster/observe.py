@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,7 @@ from stoneware.errors import InputError
 from stoneware.guest import reports
 from stoneware.launch.plan import Images
 from stoneware.platform import Health, Machine, Phase, Platform, PortMapping
+from stoneware.records import DamagedError
 from stoneware.terraform import variables
 
 SCHEMA = 1
@@ -54,7 +56,11 @@ def observe(
 def _commits(machines: Mapping[str, ObservedMachine], images: Images) -> dict[str, str]:
     there = set(images.image_ids())
     used = {found.machine.image_id for found in machines.values()}
-    return {image: str(images.manifest(image)["commit"] or "") for image in sorted(used & there)}
+    found = {}
+    for image in sorted(used & there):
+        with contextlib.suppress(DamagedError):  # it is only told
+            found[image] = str(images.manifest(image)["commit"] or "")
+    return found
 
 
 def _with_reports(machine: Machine, attributes: Mapping[str, str], nonce: str) -> ObservedMachine:

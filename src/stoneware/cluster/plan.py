@@ -164,7 +164,7 @@ def _step(wanted: DesiredMachine, observed: Observed, recreate: bool) -> Step:
     reasons = (*(item.reason for item in different), *baked, *state, *unmanaged)
     kinds = {item.kind for item in different}
     live = _RELOADED if wanted.reloads and not recreate else _ALWAYS_LIVE
-    if machine.phase is Phase.FAILED or baked or not kinds <= live:
+    if machine.phase in (Phase.FAILED, Phase.DAMAGED) or baked or not kinds <= live:
         action = Action.REPLACE
     elif kinds:
         action = Action.UPDATE
@@ -178,7 +178,7 @@ def _step(wanted: DesiredMachine, observed: Observed, recreate: bool) -> Step:
 def state_reasons(machine: Machine) -> tuple[str, ...]:
     """Say why a machine is not up; nothing where it is, or is on its way."""
     phase, code = machine.phase, machine.exit_code
-    if phase is Phase.FAILED:
+    if phase in (Phase.FAILED, Phase.DAMAGED):
         return (f"failed: {' '.join(machine.error.split()) or 'it does not say why'}",)
     if phase is Phase.STOPPED:
         how = f"killed (exit code {code})" if code == 137 else f"exit code {code}"

@@ -30,7 +30,9 @@ from stoneware.cluster.tfvars import to_tfvars
 from stoneware.cluster.waiting import Goal, MachinesFailed, Watch
 from stoneware.compose.model import Cluster, Condition
 from stoneware.errors import InputError
+from stoneware.files import write_json
 from stoneware.provider.machine_state import own_metadata
+from stoneware.records import DamagedError
 from stoneware.terraform.runner import managed_addresses
 
 if TYPE_CHECKING:
@@ -110,7 +112,7 @@ def up(
             confirm(plan)
         if plan.changes:
             # Not before: what is refused, or declined, changes nothing of what running machines have.
-            directory.keep_origin({"secrets": _secret_names(cluster, directory.origin())})
+            directory.keep_origin({"secrets": _secret_names(cluster, directory.known_origin())})
             if NEW in versions.values():
                 versions = put_secrets(site.platform, cluster.name, values)
                 desired = desire(cluster, site.store, values, versions)
@@ -170,6 +172,7 @@ class _Run:
         self._watch = Watch(self.site.platform, self.reporter, self.options.wait_timeout)
         self._actions = {step.name: step.action for step in self.plan.steps if step.kind == "machine"}
         self._others = [step for step in self.plan.changes if step.kind != "machine"]
+        self._damaged = False
         self._applied = self._applied_last()
 
     def run(self) -> None:
@@ -181,6 +184,8 @@ class _Run:
             ) as terraform:
                 self._waves(terraform)
         else:
+            if self._damaged:
+                self._write_anew()
             for wave in self.plan.waves:
                 self._expect(wave)
         if self.options.wait:
@@ -190,12 +195,25 @@ class _Run:
         """Return what was applied last; machines it does not name are taken as they are observed."""
         try:
             applied = self.site.applied(self.desired.name)
-        except InputError as error:  # damaged; it is written anew
+        except (InputError, DamagedError) as error:  # it is written anew
+            self._damaged = True
             self.reporter.emit(events.Note(error.brief, warning=True))
             applied = None
         found = {name: self._as_it_is(name) for name in self.observed.machines}
         known = applied or replace(self.desired, volumes={}, networks={}, machines={})
         return replace(known, machines={**found, **known.machines})
+
+    def _write_anew(self) -> None:
+        """Write what is declared where it was damaged and nothing else is to do."""
+        variables = to_tfvars(
+            self.desired,
+            self.observed,
+            list(self._actions),
+            applied=self._applied,
+            keep_volumes=sorted(self.observed.volumes),
+        )
+        path = self.site.directory(self.desired.name).variables_path
+        write_json(path, variables, mode=0o600)
 
     def _as_it_is(self, name: str) -> DesiredMachine:
         machine = self.observed.machines[name].machine

@@ -216,7 +216,7 @@ def level_of(goal: Goal, machine: Machine) -> int:
 
 def _fault(goal: Goal, machine: Machine) -> str:
     """Return why a machine will not become what it is to be, or nothing."""
-    if machine.phase is Phase.FAILED:
+    if machine.phase in (Phase.FAILED, Phase.DAMAGED):
         return "failed"
     if machine.phase in (Phase.STOPPED, Phase.STOPPING):
         code = f" (exit code {machine.exit_code})" if machine.exit_code is not None else ""

@@ -10,7 +10,7 @@ from stoneware.platform import Health, Machine, Phase, Platform
 
 POLL = 0.02  # seconds between two looks: an observation reads a few small files
 _TAIL_LINES = 12
-_OVER = (Phase.STOPPED,)
+_OVER = (Phase.STOPPED, Phase.DAMAGED)
 
 
 # Labels that machines of a cluster have.

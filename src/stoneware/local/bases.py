@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from stoneware.errors import HostError, InputError
-from stoneware.files import canonical_json, read_json, sha256_hex, write_json
+from stoneware.files import canonical_json, sha256_hex, write_json
 from stoneware.local import btrfs, store_pool
 from stoneware.local.base_sources import host_sources
 from stoneware.local.base_tool import mmdebstrap
 from stoneware.local.requirements import BASE_TOOLS, check
 from stoneware.local.store import Store
+from stoneware.records import whole
 
 KNOWN: Mapping[str, str] = {"debian:12": "bookworm", "debian:13": "trixie"}
 PACKAGES = (
@@ -161,8 +162,7 @@ def _pointer(store: Store, reference: str) -> Path:
 
 
 def _read_pointer(store: Store, reference: str) -> dict[str, Any]:
-    found: dict[str, Any] = read_json(_pointer(store, reference)) or {}
-    return found
+    return whole(_pointer(store, reference))  # a base whose record is damaged is made anew
 
 
 def _raw_key(store: Store, reference: str) -> str | None:

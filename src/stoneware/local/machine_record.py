@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from stoneware.bounded import read_bounded
 from stoneware.files import read_json, sha256_hex
 from stoneware.guest import reports
 from stoneware.limits import Ulimit
 from stoneware.platform import Health, Machine, MachineSpec, Phase, PortMapping, SecretMount, VolumeMount
+from stoneware.records import DamagedError, whole
 
 CONFIG_ATTRIBUTE = "stoneware-config"
+_ID = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 
 @dataclass(frozen=True)
@@ -102,13 +106,26 @@ def port_document(port: PortMapping) -> dict[str, Any]:
 
 
 def read_spec(paths: Paths) -> MachineSpec | None:
-    """Return a machine's spec with its present metadata and files, or None when there is no such machine."""
-    document = read_json(paths.root / "spec.json")
+    """Return a machine's spec with its present metadata and files, or None when there is no such machine.
+
+    Raises DamagedError where one of its records is not what we wrote.
+    """
+    path = paths.root / "spec.json"
+    try:
+        return _read_spec(paths, path)
+    except (TypeError, KeyError, ValueError) as error:
+        if isinstance(error, DamagedError):
+            raise
+        raise DamagedError(path, f"is no spec of a machine: {error}") from error
+
+
+def _read_spec(paths: Paths, path: Path) -> MachineSpec | None:
+    document = read_json(path)
     if document is None:
         return None
     metadata: dict[str, Any] = read_json(paths.root / "metadata.json") or {}
     served: dict[str, Path] = {}
-    with contextlib.suppress(FileNotFoundError):  # the machine may be going just now
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # the machine may be going just now
         served = {path.name: path for path in (paths.root / "files").iterdir()}
     return MachineSpec(
         **{
@@ -150,10 +167,10 @@ def _stat(pid: int) -> list[str] | None:
 def read_process(paths: Paths, name: str) -> int | None:
     """Return the process id in run/NAME while that very process lives, else None."""
     try:
-        pid, start = (paths.run / name).read_text().split()
-    except (FileNotFoundError, ValueError):
+        pid, start = map(int, read_bounded(paths.run / name, 4096).split())
+    except (OSError, ValueError):
         return None
-    return int(pid) if process_alive(int(pid), int(start)) else None
+    return pid if 0 < pid < 1 << 31 and process_alive(pid, start) else None
 
 
 @dataclass(frozen=True)
@@ -187,19 +204,19 @@ def read_processes(paths: Paths, state: Mapping[str, Any]) -> Processes:
 
 def _exit_code(paths: Paths) -> int | None:
     words = _text(paths.run / "exit").split()
-    return int(words[0]) if words else None
+    return int(words[0]) if words and words[0].isdecimal() and len(words[0]) <= 3 else None
 
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(errors="replace").strip()
-    except FileNotFoundError:
+        return read_bounded(path, 1 << 20).decode(errors="replace").strip()
+    except (OSError, ValueError):
         return ""
 
 
 def guest_attributes(paths: Paths) -> dict[str, str]:
     """Return what the machine reported since its last start."""
-    return reports.texts(read_json(paths.attributes))
+    return reports.texts(whole(paths.attributes))
 
 
 @dataclass(frozen=True)
@@ -225,11 +242,23 @@ def _reported(attributes: Mapping[str, str]) -> _Reported:
 
 
 def observe(paths: Paths) -> Machine | None:
-    """Return a machine as it is now, or None when there is none."""
+    """Return a machine as it is now, or None when there is none.
+
+    One whose records are damaged is there all the same, in the phase `damaged`.
+    """
+    try:
+        return _observe(paths)
+    except DamagedError as error:
+        return _damaged(paths, error)
+
+
+def _observe(paths: Paths) -> Machine | None:
     spec = read_spec(paths)
     state = read_json(paths.root / "state.json")
     if spec is None or state is None:
-        return None
+        if not paths.root.exists():
+            return None  # just removed
+        raise DamagedError(paths.root / ("spec.json" if spec is None else "state.json"), "is missing")
     processes = read_processes(paths, state)
     attributes = guest_attributes(paths) if processes.alive or processes.exit_code is not None else {}
     reported = _reported(attributes)
@@ -254,6 +283,48 @@ def observe(paths: Paths) -> Machine | None:
         leader=processes.leader,
         spec=spec,
     )
+
+
+def _damaged(paths: Paths, error: DamagedError) -> Machine:
+    """Return all that can be said of a machine whose records are damaged."""
+    state, spec = known_state(paths), None
+    with contextlib.suppress(DamagedError):
+        spec = read_spec(paths)
+    return Machine(
+        name=paths.name,
+        id=state["id"],
+        kind=spec.kind if spec else "machine",
+        image_id=spec.source.removeprefix("image:") if spec and spec.source.startswith("image:") else "",
+        image=spec.image_ref if spec else "",
+        phase=Phase.DAMAGED,
+        health=Health.NONE,
+        ip="",
+        ports=(),
+        config_digest="",
+        error=f"{error.path.name} {error.why}; {error.resolution.partition(' #')[0].strip()}",
+        created=state["created"],
+        started=None,
+        exit_code=None,
+        leader=read_process(paths, "leader"),
+        spec=spec or MachineSpec(paths.name, ""),
+    )
+
+
+def known_state(paths: Paths) -> dict[str, Any]:
+    """Return a machine's state, or what can be said where it is damaged: enough to end and remove it."""
+    with contextlib.suppress(DamagedError):
+        state = read_json(paths.root / "state.json")
+        if state is not None:
+            return state
+    try:
+        created = paths.root.stat().st_mtime
+    except OSError:
+        created = 0.0
+    # The router writes the id as well. Processes are told by when they began, so those of another boot of
+    # this computer are not taken for the machine's.
+    found = str(whole(paths.root / "network.json").get("id", ""))
+    id = found if _ID.fullmatch(found) else ""
+    return {"id": id, "created": created, "boot": boot_id(), "attached": bool(id)}
 
 
 def _phase(
@@ -298,6 +369,5 @@ def _config_digest(spec: MachineSpec) -> str:
 
 
 def shown_processes(paths: Paths) -> Processes:
-    """Return the processes of a machine that may be half made."""
-    state: dict[str, Any] = read_json(paths.root / "state.json") or {}
-    return read_processes(paths, state)
+    """Return the processes of a machine that may be half made, or damaged."""
+    return read_processes(paths, known_state(paths))

@@ -7,12 +7,10 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from typing import Any
 
 from stoneware.errors import MachineError
-from stoneware.files import read_json
 from stoneware.local import cgroups
-from stoneware.local.machine_record import Paths, Processes, boot_id, shown_processes
+from stoneware.local.machine_record import Paths, Processes, boot_id, known_state, shown_processes
 
 _POWER_OFF = signal.SIGRTMIN + 4  # systemd(1), SIGNALS: starts poweroff.target
 _POLL, _SLOW_POLL = 0.005, 0.05  # seconds between two looks at first, and when it takes long
@@ -85,8 +83,8 @@ def has_ended(paths: Paths) -> bool:
 
 
 def _kill_strays(paths: Paths) -> None:
-    state: dict[str, Any] = read_json(paths.root / "state.json") or {}
-    if state.get("boot") == boot_id():
+    state = known_state(paths)
+    if state["id"] and state.get("boot") == boot_id():
         cgroups.kill_left(state["id"], cgroups.probe())
 
 

@@ -15,6 +15,7 @@ from stoneware.local import store_pool
 from stoneware.local.store_base import StoreBase
 from stoneware.local.uses import read_uses
 from stoneware.platform import Network
+from stoneware.records import DAMAGED_LABEL, DamagedError, whole
 
 NETWORK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
@@ -44,7 +45,7 @@ class NetworkStore(StoreBase):
         with contextlib.suppress(FileNotFoundError):
             paths = sorted(path for path in self._networks.iterdir() if not path.name.startswith("."))
             users = self.known.uses().networks
-            return [_read(path, users) for path in paths]
+            return [_read_any(path, users) for path in paths]
         return []
 
     def find_network(self, name: str) -> Network | None:
@@ -105,6 +106,15 @@ class NetworkStore(StoreBase):
             yield
 
 
+def _read_any(path: Path, users: Mapping[str, list[str]]) -> Network:
+    """Return a network for a list: one whose record is damaged says so in a label."""
+    try:
+        return _read(path, users)
+    except DamagedError as error:
+        labels = {DAMAGED_LABEL: f"{error.why}; {error.resolution.partition(' #')[0].strip()}"}
+        return Network(path.name, 0.0, labels, tuple(users.get(path.name, ())))
+
+
 def _read(path: Path, users: Mapping[str, list[str]]) -> Network:
     document: dict[str, Any] = read_json(path / "document.json") or {}
     return Network(
@@ -117,10 +127,7 @@ def _read(path: Path, users: Mapping[str, list[str]]) -> Network:
 
 def read_addresses(data: Path) -> dict[str, dict[str, str]]:
     """Return which address each machine's name keeps, by network."""
-    return {
-        path.parent.name: dict(read_json(path) or {})
-        for path in (data / "networks").glob("[!.]*/addresses.json")
-    }
+    return {path.parent.name: dict(whole(path)) for path in (data / "networks").glob("[!.]*/addresses.json")}
 
 
 def keep_address(data: Path, network: str, name: str, ip: str) -> None:

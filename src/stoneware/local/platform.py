@@ -155,13 +155,13 @@ class LocalPlatform(LocalResources):
         if not paths.root.exists():
             return
         machine_stop.end(paths)
-        state: dict[str, Any] = read_json(paths.root / "state.json") or {}
-        if state:  # while its shim takes it down
+        state = machine_record.known_state(paths)
+        if state["id"]:  # while its shim takes it down
             router = routers.ensure(self.store)
             router.unpublish(state["id"])
             router.detach(state["id"], paths.name)
         machine_stop.kill(paths)
-        if state:
+        if state["id"]:
             cgroups.remove_left([state["id"]], cgroups.probe())
         with self.store.staging(paths.root.parent) as staged:
             # Renamed first: readers see the machine whole or not at all.
@@ -209,7 +209,7 @@ class LocalPlatform(LocalResources):
             time.sleep(min(max(_POLL, passed / 20), _SLOW_POLL))
 
     def _check_hope(self, name: str, machine: Machine | None, until: Phase) -> None:
-        final = (Phase.FAILED, Phase.STOPPED)
+        final = (Phase.FAILED, Phase.STOPPED, Phase.DAMAGED)
         if machine is None or (machine.phase in final and until is not Phase.STOPPED):
             raise MachineError(
                 f"the machine {name!r} is {machine.phase.value if machine else 'gone'}",

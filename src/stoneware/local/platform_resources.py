@@ -105,7 +105,7 @@ class LocalResources:
     def existing_directory(self, name: str) -> Path:
         """Return a machine's directory. Raises InputError where there is no machine of that name."""
         path = self.store.data / "machines" / name
-        if "/" in name or name.startswith(".") or not (path / "spec.json").exists():
+        if "/" in name or name.startswith(".") or not path.exists():
             raise InputError(f"there is no machine {name!r}", resolution="stoneware ps -a")
         return path
 

@@ -49,6 +49,7 @@ def _unused(platform: LocalPlatform, *, baking: bool, everything: bool, wanted: 
     names = {machine.name for machine in stopped}
     needed = {machine.image_id for machine in machines if machine.name not in names} | set(wanted)
     if not everything:
+        store.check_tags()
         needed |= set(store.tags().values())
     images = [] if baking else [image for image in store.image_ids() if image not in needed]
     kept = [image for image in store.image_ids() if image in needed]
@@ -87,7 +88,7 @@ def _unused_checkpoints(store: Store, images: Iterable[str]) -> list[str]:
     """Return the checkpoints that are neither bases nor steps of the images."""
     needed = bases.base_checkpoints(store)
     for image in images:
-        manifest = store.manifest(image)
+        manifest = store.manifest(image)  # a damaged one stops us: whose steps are unknown
         needed |= {str(step.get("key", "")) for step in manifest.get("steps", ())}
         needed.add(str((manifest.get("base") or {}).get("identity", "")))
     return [key for key in store.checkpoint_keys() if key not in needed]

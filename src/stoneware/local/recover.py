@@ -16,6 +16,7 @@ from stoneware.local.platform import LocalPlatform
 from stoneware.local.store import Store
 from stoneware.local.store_base import NOUNS
 from stoneware.process import ProcessError
+from stoneware.records import DamagedError
 
 
 def recover(store: Store) -> list[str]:
@@ -61,6 +62,12 @@ def _look_after(platform: LocalPlatform, paths: Paths) -> list[str]:
 
 
 def _recover_machine(platform: LocalPlatform, paths: Paths) -> list[str]:
+    with contextlib.suppress(DamagedError):  # `ps` tells of it, `rm -f` removes it
+        return _recover_whole(platform, paths)
+    return []
+
+
+def _recover_whole(platform: LocalPlatform, paths: Paths) -> list[str]:
     if not _left_over(platform.store, paths):
         return []
     try:

@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stoneware.files import read_json, write_atomic, write_json
+from stoneware.files import write_atomic, write_json
 from stoneware.local.metadata_state import ZONE
 from stoneware.local.network import METADATA_ADDRESS, Lease, Plan
 from stoneware.local.router_rules import Pin
 from stoneware.local.router_views import Member
+from stoneware.records import whole
 
 DOMAIN = f"{ZONE}.c.stoneware.internal"
 
@@ -81,7 +82,7 @@ class Attached:
         return Pin(f"vb-{id}", mac, ip, self._networks(id))
 
     def _networks(self, id: str) -> tuple[str, ...]:
-        return tuple((read_json(self.directory / "networks" / id) or {}).get("networks", ()))
+        return tuple(whole(self.directory / "networks" / id).get("networks", ()))
 
     def pins(self) -> list[Pin]:
         """Return the addresses and networks of all attached machines."""
@@ -96,7 +97,7 @@ class Attached:
         for pin in self.pins():
             if pin.networks:
                 id = pin.interface.removeprefix("vb-")
-                names = (read_json(self.directory / "networks" / id) or {}).get("names", ())
+                names = whole(self.directory / "networks" / id).get("names", ())
                 found.append(Member(id, pin.ip, pin.networks, tuple(names)))
         return found
 

@@ -46,7 +46,7 @@ class State:
 def load(layout: Layout) -> State | None:
     """Return the recorded state, or None where there is none."""
     try:
-        value = read_json(layout.run / "network.json")
+        value = read_json(layout.run / "network.json") or {}
         return State(
             Plan(IPv4Network(value["subnet"])),
             int(value["mtu"]),

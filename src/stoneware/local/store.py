@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import time
@@ -19,6 +20,7 @@ from stoneware.local.requirements import STORE_TOOLS, check
 from stoneware.local.secret_store import SecretStore
 from stoneware.local.store_base import home_path
 from stoneware.local.volumes import VolumeStore
+from stoneware.records import DamagedError, read_raw, whole
 
 VERSION = "1"
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -190,8 +192,7 @@ class Store(VolumeStore, NetworkStore, SecretStore):
 
     def checkpoint_document(self, key: str) -> dict[str, Any] | None:
         """Return what was noted with a checkpoint, or None when it is not there."""
-        found: dict[str, Any] | None = read_json(self._checkpoint(key) / "document.json")
-        return found
+        return whole(self._checkpoint(key) / "document.json") or None
 
     def save_checkpoint(
         self,
@@ -233,27 +234,34 @@ class Store(VolumeStore, NetworkStore, SecretStore):
 
     def image_ids(self) -> list[str]:
         """Return the ids of all images, sorted."""
-        return [f"sha256:{name}" for name in _names(self.data / "images")]
+        found = (f"sha256:{name}" for name in _names(self.data / "images"))
+        return [image_id for image_id in found if _IMAGE.fullmatch(image_id)]
 
     def _image_file(self, image_id: str, name: str) -> Path:
         path = self._image(image_id) / name
-        if not path.exists():
+        if not path.parent.exists():
             raise InputError(f"there is no image {image_id}", resolution="stoneware images")
         return path
 
     def manifest_bytes(self, image_id: str) -> bytes:
-        """Return an image's manifest, byte for byte what its id is the SHA-256 of."""
-        return self._image_file(image_id, "manifest.json").read_bytes()
+        """Return an image's manifest, byte for byte what its id is the SHA-256 of.
+
+        Raises DamagedError where it is not.
+        """
+        path = self._image_file(image_id, "manifest.json")
+        found = read_raw(path)
+        if found is None or sha256_hex(found) != path.parent.name:
+            raise DamagedError(path, "is not what the image's id is the digest of")
+        return found
 
     def manifest(self, image_id: str) -> dict[str, Any]:
-        """Return an image's manifest."""
-        found: dict[str, Any] = read_json(self._image_file(image_id, "manifest.json")) or {}
+        """Return an image's manifest. Raises DamagedError where it is not what the bake wrote."""
+        found: dict[str, Any] = json.loads(self.manifest_bytes(image_id))
         return found
 
     def image_document(self, image_id: str) -> dict[str, Any]:
         """Return what this store noted with an image (when it came here and so on)."""
-        found: dict[str, Any] = read_json(self._image_file(image_id, "document.json")) or {}
-        return found
+        return whole(self._image_file(image_id, "document.json"))
 
     def image_rootfs(self, image_id: str) -> Path:
         """Return an image's root file system (a read-only subvolume)."""
@@ -283,13 +291,18 @@ class Store(VolumeStore, NetworkStore, SecretStore):
         return self.home / "tags" / name.replace("/", "%") / f"{tag}.json"
 
     def tags(self) -> dict[str, str]:
-        """Return all tags: `NAME:TAG` to image id, sorted."""
+        """Return all tags: `NAME:TAG` to image id, sorted. Those whose record is damaged are left out."""
         found: dict[str, str] = {}
         for path in sorted((self.home / "tags").glob("*/[!.]*.json")):
-            document = read_json(path)
-            if document is not None:
+            document = whole(path)
+            if document:
                 found[f"{path.parent.name.replace('%', '/')}:{path.stem}"] = document["image"]
         return found
+
+    def check_tags(self) -> None:
+        """Raise DamagedError where a tag's record is damaged: then nobody knows which image is tagged."""
+        for path in (self.home / "tags").glob("*/[!.]*.json"):
+            read_json(path)
 
     def tagged(self, reference: str) -> str | None:
         """Return the image id of one tag `NAME:TAG`, or None: the fast way for a bake without work."""

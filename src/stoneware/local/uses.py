@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stoneware.bounded import read_bounded
 from stoneware.files import read_json
+from stoneware.records import LARGEST, DamagedError
 
+_VOLUME = re.compile(rb'"volume": *"([A-Za-z0-9][A-Za-z0-9_.-]{0,127})"')
 _SETTLED = 0.1  # seconds; file times are coarse: a directory changed within that may change again unseen
 
 
@@ -26,12 +31,23 @@ def read_uses(machines: Path) -> Uses:
     volumes: dict[str, list[str]] = {}
     networks: dict[str, list[str]] = {}
     for path in sorted(machines.glob("[!.]*/spec.json")):
-        spec: dict[str, Any] = read_json(path) or {}
+        spec = _spec(path)
         for mount in spec.get("volumes", ()):
             volumes.setdefault(mount["volume"], []).append(path.parent.name)
         for network in spec.get("networks", ()):
             networks.setdefault(network, []).append(path.parent.name)
     return Uses(volumes, networks)
+
+
+def _spec(path: Path) -> dict[str, Any]:
+    """Return a spec; of a damaged one the volumes that can still be made out: the machine may run."""
+    try:
+        return read_json(path) or {}
+    except DamagedError:
+        with contextlib.suppress(OSError, ValueError):
+            found = _VOLUME.findall(read_bounded(path, LARGEST))
+            return {"volumes": [{"volume": name.decode()} for name in found]}
+    return {}
 
 
 @dataclass

@@ -15,6 +15,7 @@ from stoneware.local import btrfs, store_pool
 from stoneware.local.store_base import StoreBase
 from stoneware.local.uses import read_uses
 from stoneware.platform import Volume
+from stoneware.records import DAMAGED_LABEL, DamagedError
 
 VOLUME_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
@@ -43,7 +44,7 @@ class VolumeStore(StoreBase):
         """Return all volumes, sorted by name."""
         paths = sorted(path for path in (self.data / "volumes").iterdir() if not path.name.startswith("."))
         users = self.known.uses().volumes
-        return [_read(path, users) for path in paths]
+        return [_read_any(path, users) for path in paths]
 
     def find_volume(self, name: str) -> Volume | None:
         """Return one volume, or None."""
@@ -89,9 +90,10 @@ class VolumeStore(StoreBase):
     def remove_volume(self, name: str, *, missing_ok: bool = False) -> None:
         """Remove a volume and its data. Raises InputError when it is missing or a machine has it."""
         with self.volume_locks([name]):
-            if missing_ok and self.find_volume(name) is None:
-                return
-            self.volume(name)
+            if not self._volume(name).exists():
+                if missing_ok:
+                    return
+                self.volume(name)  # says that there is none
             users = self.volume_users(name)
             if users:
                 raise InputError(
@@ -111,6 +113,15 @@ class VolumeStore(StoreBase):
         path = self.data / "cache" / sha256_hex(cache_id.encode())
         path.mkdir(exist_ok=True)
         return path
+
+
+def _read_any(path: Path, users: Mapping[str, list[str]]) -> Volume:
+    """Return a volume for a list: one whose record is damaged says so in a label, and is not pruned."""
+    try:
+        return _read(path, users)
+    except DamagedError as error:
+        labels = {DAMAGED_LABEL: f"{error.why}; {error.resolution.partition(' #')[0].strip()}"}
+        return Volume(path.name, 0.0, labels, tuple(users.get(path.name, ())))
 
 
 def _read(path: Path, users: Mapping[str, list[str]]) -> Volume:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Protocol
 from stoneware.errors import InputError
 from stoneware.files import canonical_json
 from stoneware.image.references import DEFAULT_TAG, Catalogue, parse_reference, tags_of
+from stoneware.records import DamagedError
 
 
 class Images(Catalogue, Protocol):
@@ -97,9 +99,13 @@ def _tagged(images: Images, name: str, tag: str) -> str:
 def _images_of(images: Images, name: str) -> list[str]:
     """Return the images of a name: by a tag of theirs, or by their own name."""
     tagged = {found for reference, found in images.tags().items() if reference.rpartition(":")[0] == name}
-    return [
-        image for image in images.image_ids() if image in tagged or images.manifest(image)["name"] == name
-    ]
+    return [image for image in images.image_ids() if image in tagged or _own_name(images, image) == name]
+
+
+def _own_name(images: Images, image: str) -> str:
+    with contextlib.suppress(DamagedError):  # which is no other image's fault
+        return str(images.manifest(image)["name"])
+    return ""
 
 
 def described(images: Images, image_id: str) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def wait_for(
         machine = platform.observe(name)
         if machine is None:
             raise MachineError(f"the machine {name} is gone", resolution="run the same command again")
-        if machine.phase in (Phase.FAILED, Phase.STOPPED):
+        if machine.phase in (Phase.FAILED, Phase.STOPPED, Phase.DAMAGED):
             raise _not_up(platform, machine, f"the machine {name} failed to start")
         if machine.phase is Phase.RUNNING:
             # An image with a health check is `none` as well, until the first result is reported.

@@ -7,7 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from stoneware.bounded import bounded_json, read_bounded
+from stoneware.records import fault_of
+
 STATE_FILE = "terraform.tfstate"
+LARGEST_STATE = 512 << 20  # bytes
+STATE_DEPTH = 256
 
 
 def has_state(directory: Path) -> bool:
@@ -29,8 +34,10 @@ def tainted_addresses(directory: Path) -> frozenset[str]:
 
 def _instances(directory: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
-        state = json.loads((directory / STATE_FILE).read_bytes())
-    except (FileNotFoundError, ValueError):
+        state = bounded_json(read_bounded(directory / STATE_FILE, LARGEST_STATE), LARGEST_STATE, STATE_DEPTH)
+    except (OSError, ValueError):
+        return
+    if state_fault(state):
         return
     for resource in state.get("resources") or ():
         if resource.get("mode") != "managed":
@@ -38,6 +45,15 @@ def _instances(directory: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         module = f"{resource['module']}." if resource.get("module") else ""
         for instance in resource.get("instances", ()):
             yield f"{module}{resource['type']}.{resource['name']}{_index(instance)}", instance
+
+
+def state_fault(state: Any) -> str:
+    """Return why a value is no state of Terraform's, as far as we read it; nothing where it is one."""
+    if not isinstance(state, dict):
+        return "it is no object"
+    instance = {"index_key?": str | int | None, "status?": str}
+    resource = {"mode": str, "type": str, "name": str, "module?": str, "instances?": [instance]}
+    return fault_of(state, {"resources?": [resource]}) if state.get("resources") else ""
 
 
 def _index(instance: dict[str, Any]) -> str:

@@ -28,7 +28,7 @@ class MachineGate:
         view = context.views.get(machine)
         if view is None:
             return stop("the machine is gone")
-        if view.phase in (Phase.FAILED, Phase.STOPPED, Phase.STOPPING):
+        if view.phase in (Phase.FAILED, Phase.STOPPED, Phase.STOPPING, Phase.DAMAGED):
             return stop(f"the machine {_condition(view)}")
         if (
             context.change.how is How.RELOAD
@@ -49,7 +49,7 @@ class MachineGate:
 
 def _condition(view: MachineView) -> str:
     """Return what a machine does, to be put after its name."""
-    words = {Phase.FAILED: "has failed", Phase.STOPPED: "has stopped"}
+    words = {Phase.FAILED: "has failed", Phase.DAMAGED: "is damaged", Phase.STOPPED: "has stopped"}
     condition = words.get(view.phase, f"is {view.phase}")
     if view.phase is Phase.RUNNING and view.health is not Health.NONE:
         condition = f"is {view.health}"

@@ -1,0 +1,193 @@
+"""The records of a store, read back: each is what we wrote, or `DamagedError` names it and what to type.
+
+One reader for all of them, so that damage stops only the command about that one thing. What kind of record a
+file is, its place says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shlex
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin
+
+from stoneware.bounded import BoundsError, bounded_json, read_bounded
+from stoneware.errors import StonewareError
+
+LARGEST = 64 << 20  # bytes of a record
+DAMAGED_LABEL = "stoneware.damaged"  # of a volume or network in a list, whose own labels cannot be read
+
+
+class DamagedError(StonewareError, ValueError):
+    """A record of ours that is not what we wrote: a disk failed, or somebody changed it."""
+
+    def __init__(self, path: Path, why: str, *, resolution: str = "") -> None:
+        super().__init__(
+            f"the record {path} is damaged", details=f"It {why}.", resolution=resolution or remedy(path)
+        )
+        self.path = path
+        self.why = why
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
+_ADDRESS = re.compile(r"(?:\d{1,3}\.){3}\d{1,3}")
+_IMAGE = re.compile(r"sha256:[0-9a-f]{64}")
+_TEXTS = dict[str, str]
+_PORT = {"host_ip": str, "host_port": int, "machine_port": int, "protocol": str}
+_LABELLED = {"created?": float, "labels?": _TEXTS}
+
+# A shape is a type, a pattern (of a text), a list of one shape, or a mapping of keys to shapes: `key?` may be
+# missing, keys that are not named are not looked at.
+_SHAPES: tuple[tuple[str, Any], ...] = (
+    (
+        "machines/*/state.json",
+        {
+            "id": _NAME,
+            "created": float,
+            "started?": float | None,
+            "boot?": str,
+            "ports?": [_PORT],
+            "attached?": bool,
+        },
+    ),
+    (
+        "machines/*/spec.json",
+        {
+            "name": _NAME,
+            "source": str,
+            "kind": str,
+            "volumes": [{"volume": _NAME, "path": str, "read_only?": bool}],
+            "networks?": [_NAME],
+            "ports": [_PORT],
+            "restart": str,
+            "remove_when_stopped": bool,
+            "secrets?": [{"secret": _NAME, "target": str, "version": str, "mode?": int}],
+        },
+    ),
+    ("machines/*/metadata.json", {"attributes?": _TEXTS}),
+    ("machines/*/network.json", {"ip?": _ADDRESS, "mac?": str, "id?": str}),
+    ("volumes/*/document.json", _LABELLED),
+    ("networks/*/document.json", _LABELLED),
+    ("networks/*/addresses.json", types.GenericAlias(dict, (str, _ADDRESS))),
+    ("images/*/document.json", {"size_bytes?": int | None}),
+    ("tags/*/*.json", {"image": _IMAGE}),
+    ("bases/*.json", {"raw": str, "made": float, "wanted": str}),
+    ("clusters/*/machines.auto.tfvars.json", {"machines": dict, "networks": dict, "volumes": dict}),
+    ("clusters/*/cluster.json", {"secrets?": [str]}),
+)
+_REMEDIES = (
+    ("machines/*/*", "stoneware rm -f {name}    # its volumes stay"),
+    ("images/*/manifest.json", "stoneware rmi -f {name:.12}    # then bake it again"),
+    ("volumes/*/*", "rm {path}    # its labels are lost, its data stays"),
+    ("networks/*/*", "rm {path}    # its labels or addresses are lost; `stoneware up` writes them anew"),
+    ("tags/*/*", "rm {path}    # then tag the image again: stoneware images"),
+    ("secrets/*", "rm {path}    # then stoneware up, which puts the secret again"),
+    ("clusters/*/*", "stoneware up    # in the directory of the cluster's file: writes it anew"),
+)
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """Return a record, or None where there is none. Raises DamagedError where it is not what we wrote."""
+    raw = read_raw(path)
+    if raw is None:
+        return None
+    try:
+        found = bounded_json(raw, LARGEST)
+    except BoundsError as error:
+        raise DamagedError(path, str(error)) from None
+    if not isinstance(found, dict):
+        raise DamagedError(path, f"holds {_kind(found)} instead of an object")
+    shape = next((shape for pattern, shape in _SHAPES if path.match(pattern)), None)
+    fault = fault_of(found, shape) if shape is not None else ""
+    if fault:
+        raise DamagedError(path, fault)
+    return found
+
+
+def read_raw(path: Path) -> bytes | None:
+    """Return a record's bytes, or None where there is none. Raises DamagedError where it cannot be read."""
+    try:
+        return read_bounded(path, LARGEST)
+    except FileNotFoundError:
+        return None
+    except BoundsError as error:
+        raise DamagedError(path, str(error)) from None
+    except OSError as error:
+        raise DamagedError(path, f"cannot be read: {error.strerror}") from error
+
+
+def whole(path: Path) -> dict[str, Any]:
+    """Return a record, or an empty one where there is none or it is damaged: for what is good to know."""
+    with contextlib.suppress(DamagedError):
+        return read_record(path) or {}
+    return {}
+
+
+def remedy(path: Path) -> str:
+    """Return what to type about a record that is damaged."""
+    for pattern, words in _REMEDIES:
+        if path.match(pattern):
+            return words.format(name=shlex.quote(path.parent.name), path=shlex.quote(str(path)))
+    return f"rm {shlex.quote(str(path))}"
+
+
+def fault_of(value: Any, shape: Any, where: str = "") -> str:
+    """Return what is wrong with a value as the rest of a sentence: `has no "id"`; nothing where it fits."""
+    named = f"has {where or 'a value'} that"
+    if isinstance(shape, re.Pattern):
+        if not isinstance(value, str) or not shape.fullmatch(value):
+            return f"{named} is {str(value)[:60]!r}"
+        return ""
+    if isinstance(shape, list):
+        parts = [(f"{where}[{number}]", item, shape[0]) for number, item in _items(value)]
+        return _fault_in(value, list, parts, named)
+    if isinstance(shape, Mapping):
+        return _fault_in(value, dict, _fields(value, shape, where), named) or _missing(value, shape, where)
+    if get_origin(shape) is dict:
+        of = get_args(shape)[1]
+        parts = [(f"{where}.{key}".lstrip("."), item, of) for key, item in _items(value)]
+        return _fault_in(value, dict, parts, named)
+    return "" if _is(value, shape) else f"{named} is {_kind(value)}"
+
+
+def _items(value: Any) -> list[tuple[Any, Any]]:
+    if isinstance(value, dict):
+        return list(value.items())
+    return list(enumerate(value)) if isinstance(value, list) else []
+
+
+def _fields(value: Any, shape: Mapping[str, Any], where: str) -> list[tuple[str, Any, Any]]:
+    there = value if isinstance(value, dict) else {}
+    named = {key.removesuffix("?"): of for key, of in shape.items()}
+    return [(f"{where}.{key}".lstrip("."), there[key], of) for key, of in named.items() if key in there]
+
+
+def _missing(value: Any, shape: Mapping[str, Any], where: str) -> str:
+    for key in shape:
+        if not key.endswith("?") and key not in value:
+            return f"has no {key!r}{f' in {where}' if where else ''}"
+    return ""
+
+
+def _fault_in(value: Any, kind: type, parts: list[tuple[str, Any, Any]], named: str) -> str:
+    if not isinstance(value, kind):
+        return f"{named} is {_kind(value)}"
+    return next(filter(None, (fault_of(item, of, where) for where, item, of in parts)), "")
+
+
+def _is(value: Any, kind: Any) -> bool:
+    if get_origin(kind) in (Union, types.UnionType):
+        return any(_is(value, one) for one in get_args(kind))
+    if kind is None or kind is type(None):
+        return value is None
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, int | float if kind is float else kind)
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
