@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -124,7 +126,17 @@ def test_a_reboot_powers_machines_off_and_starts_them_again(host: SystemdHost) -
     ok(host, "stoneware exec kept true")
 
 
+def refuses_version_1() -> bool:
+    """Tell whether this computer's systemd will not boot with control groups of version 1, as Debian 13's."""
+    version = subprocess.run(["systemctl", "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.match(r"systemd (\d+)", version)
+    assert found is not None, version
+    return int(found[1]) >= 256
+
+
 def test_a_host_with_control_groups_of_version_1(machine_home: Path, tmp_path: Path) -> None:
+    if refuses_version_1():
+        pytest.skip("systemd boots without control groups of version 1 from 256 on")
     with booted(machine_home, tmp_path / "host", "v1") as host:
         assert "cgroup2" not in ok(host, "cat /proc/self/mountinfo")
         ok(host, "stoneware run -d --name one --restart always --wait nap; stoneware exec one true")
