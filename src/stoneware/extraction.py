@@ -17,6 +17,7 @@ import stat
 from dataclasses import dataclass, field
 
 from stoneware.bounded import BoundsError
+from stoneware.rooted_paths import Parts, is_directory_at, mode_at
 from stoneware.tarstream import Limits, Member, Stream, TarReader, parts_of
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -26,8 +27,6 @@ _LONGEST_TARGET = 4095  # bytes that a link can hold
 _TOLD = 10  # of what is left out, that many are named
 _RESERVE = 64 << 20  # bytes that are always left free
 _RESERVE_PART = 50  # and at least this part of the file system: 1/50
-
-Parts = tuple[str, ...]
 
 
 @dataclass
@@ -46,9 +45,14 @@ class Skipped:
 
 def room(directory: int) -> Limits:
     """Return limits that fit what is free on a directory's file system, with a reserve."""
-    status = os.fstatvfs(directory)
+    return Limits(total=free_room(directory))
+
+
+def free_room(descriptor: int) -> int:
+    """Return how many bytes foreign content may take on the file system of a file: free, less a reserve."""
+    status = os.fstatvfs(descriptor)
     reserve = max(_RESERVE, status.f_blocks * status.f_frsize // _RESERVE_PART)
-    return Limits(total=max(0, status.f_bavail * status.f_frsize - reserve))
+    return max(0, status.f_bavail * status.f_frsize - reserve)
 
 
 def extract(stream: Stream, directory: int, limits: Limits) -> Skipped:
@@ -121,7 +125,7 @@ class _Unpacking:
             try:
                 os.mkdir(name, 0o700, dir_fd=parent)
             except FileExistsError:
-                if not _is_directory(parent, name):
+                if not is_directory_at(parent, name):
                     os.unlink(name, dir_fd=parent)
                     os.mkdir(name, 0o700, dir_fd=parent)
         os.fchmod(self._enter(member.parts), member.mode & _KEPT)
@@ -228,12 +232,5 @@ def stays_inside(parts: Parts, target: str) -> bool:
     return up < len(parts) and ".." not in words[up:]
 
 
-def _is_directory(parent: int, name: str) -> bool:
-    return stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
-
-
 def _is_regular(parent: int, name: str) -> bool:
-    try:
-        return stat.S_ISREG(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
-    except FileNotFoundError:
-        return False
+    return stat.S_ISREG(mode_at(parent, name))

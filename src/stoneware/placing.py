@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import stat
 from collections.abc import Iterator
 
 from stoneware.errors import InputError
+from stoneware.rooted_paths import Parts, is_directory_at, mode_at, opened_below
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-Parts = tuple[str, ...]
 
 
 def place(source: int, name: str, target: int, new_name: str) -> None:
@@ -21,7 +19,7 @@ def place(source: int, name: str, target: int, new_name: str) -> None:
     followed on either side; both directories are on one file system.
     """
     _refuse_mixed(source, name, target, new_name)
-    if not _is_directory(source, name) or not _exists(target, new_name):
+    if not is_directory_at(source, name) or not mode_at(target, new_name):
         os.rename(name, new_name, src_dir_fd=source, dst_dir_fd=target)
         return
     origin, goal = os.open(name, _DIRECTORY, dir_fd=source), -1
@@ -42,50 +40,22 @@ def _meetings(origin: int, goal: int) -> Iterator[tuple[int, int, str]]:
     waiting: list[Parts] = [()]
     while waiting:
         parts = waiting.pop()
-        with _opened(origin, parts) as here, _opened(goal, parts) as there:
+        with opened_below(origin, parts) as here, opened_below(goal, parts) as there:
             with os.scandir(here) as entries:
                 found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
             for name, is_directory in found:
-                if is_directory and _is_directory(there, name):
+                if is_directory and is_directory_at(there, name):
                     waiting.append((*parts, name))
                 else:
                     yield here, there, name
 
 
-@contextlib.contextmanager
-def _opened(top: int, parts: Parts) -> Iterator[int]:
-    descriptor = os.dup(top)
-    try:
-        for part in parts:
-            inner = os.open(part, _DIRECTORY, dir_fd=descriptor)
-            os.close(descriptor)
-            descriptor = inner
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
 def _refuse_mixed(source: int, name: str, target: int, new_name: str) -> None:
-    if _exists(target, new_name) and _is_directory(source, name) != _is_directory(target, new_name):
+    if mode_at(target, new_name) and is_directory_at(source, name) != is_directory_at(target, new_name):
         where = os.readlink(f"/proc/self/fd/{target}")  # noqa: PTH115
-        kind = "a directory in the machine and none" if _is_directory(source, name) else "a directory only"
+        kind = "a directory in the machine and none" if is_directory_at(source, name) else "a directory only"
         raise InputError(
             f"{where}/{new_name} is in the way: it is {kind} here",
             details="Links are not followed. Nothing has been changed.",
             resolution="copy to another directory, or move what is there",
         )
-
-
-def _exists(directory: int, name: str) -> bool:
-    return _mode(directory, name) != 0
-
-
-def _is_directory(directory: int, name: str) -> bool:
-    return stat.S_ISDIR(_mode(directory, name))
-
-
-def _mode(directory: int, name: str) -> int:
-    try:
-        return os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
-    except FileNotFoundError:
-        return 0

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from stoneware.bounded import BoundsError
+from stoneware.rooted_paths import MAX_DEPTH
 
 _BLOCK = 512
 _CHUNK = 1 << 20
@@ -60,7 +61,7 @@ class Limits:
 
     total: int
     entries: int = 2_000_000
-    depth: int = 512  # directories inside each other
+    depth: int = MAX_DEPTH  # directories inside each other
     extended: int = 1 << 20  # bytes of one extended header: names, times, attributes
 
 
@@ -251,3 +252,9 @@ def _records(data: bytes) -> dict[str, str]:
 
 def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "surrogateescape")
+
+
+def read_files(stream: Stream, limits: Limits) -> dict[str, bytes]:
+    """Return the regular files of an archive by their path without `./`. Raises BoundsError."""
+    reader = TarReader(stream, limits)
+    return {member.name: b"".join(reader.content()) for member in reader if member.kind == "file"}

@@ -1,13 +1,17 @@
-"""What is read ahead of the seal, from the root file system that a builder booted from."""
+"""What is read of a builder: ahead of the seal from its root file system, and what it sends at its end."""
 
 from __future__ import annotations
 
+import os
+import tarfile
 from pathlib import Path
 
 import pytest
 
-from stoneware.bake.sealed import TEMPLATES, preload
+from stoneware.bake.sealed import TEMPLATES, preload, read_results
 from stoneware.config.render import expressions_of, variables_of
+from stoneware.errors import BuildError
+from tests.test_extraction import Archive
 
 pytestmark = pytest.mark.pure
 
@@ -31,3 +35,39 @@ def test_what_is_wrong_is_told_later(tmp_path: Path) -> None:
     (directory / "gone.conf").symlink_to("/nowhere")
     preload(tmp_path, expected=True)
     preload(tmp_path / "missing", expected=False)
+
+
+def test_what_a_builder_sends_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = (
+        Archive().add("./files.sum", content=b"x").add("dev", tarfile.CHRTYPE).add("./etc/t", content=b"y")
+    )
+    assert read_results(archive.bytes()) == {"files.sum": b"x", "etc/t": b"y"}
+    for bad in (b"x" * 512, Archive().add("../x", content=b"x").bytes(), archive.bytes()[:700]):
+        with pytest.raises(BuildError, match="cannot be read"):
+            read_results(bad)
+    monkeypatch.setattr("stoneware.bake.sealed._MOST", 10_000)
+    with pytest.raises(BuildError) as caught:
+        read_results(Archive().add("x", content=bytes(10_000)).bytes())
+    assert "more than" in caught.value.details
+
+
+def test_reading_ahead_follows_no_link_out_of_the_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host's own files would be read in the place of the image's."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "host.conf").write_text("${HOST}")
+    root = tmp_path / "root"
+    (root / "etc/stoneware").mkdir(parents=True)
+    (root / "own").mkdir()
+    (root / "own/own.conf").write_text("${OWN}")
+    os.mkfifo(root / "own/fifo.conf")
+    (root / "own/out.conf").symlink_to(outside / "host.conf")
+    read: list[str] = []
+    monkeypatch.setattr("stoneware.bake.sealed.variables_of", lambda text, _: read.append(text))
+    for target in (str(outside), "../../../outside", "/own"):
+        (root / TEMPLATES.rstrip("/")).symlink_to(target)
+        preload(root, expected=False)
+        (root / TEMPLATES.rstrip("/")).unlink()
+    assert read == [b"${OWN}"]

@@ -11,9 +11,9 @@ import pytest
 from stoneware.errors import HostError, InputError
 from stoneware.local import bases, cgroups, requirements, router_setup, store_pool
 from stoneware.local.base_sources import host_sources
-from stoneware.local.rooted_paths import mode_inside, open_inside
 from stoneware.local.router_layout import Layout
 from stoneware.local.store import Store
+from stoneware.rooted_paths import mode_inside, open_inside
 
 V1 = "32 31 0:28 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
 V1 += "35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"

@@ -16,13 +16,15 @@ from pathlib import Path
 import pytest
 
 from stoneware.errors import InputError
-from stoneware.machinefile.archives import is_archive, write_tar
+from stoneware.machinefile.archives import is_archive, write_tar, write_unpacked
 from stoneware.machinefile.context import Source, context_tree, resolve_mount, resolve_sources, stage_tree
 from stoneware.machinefile.digests import DigestCache
 from stoneware.machinefile.ignore import load_ignore
 from stoneware.machinefile.load import load_recipe
 from stoneware.machinefile.recipe import CopyStep, Mount
 from stoneware.machinefile.tree import Entry
+from stoneware.process import run, which
+from stoneware.removal import remove_tree
 from tests.machinefile.support import CASES, resolve
 
 SECTIONS = (CASES / "context.txt").read_text().split("\n=== ")[1:]
@@ -282,3 +284,40 @@ def test_cache_file_is_only_written_when_something_was_learned(
     (tmp_path / "cache.json").unlink()
     cache.save()
     assert not (tmp_path / "cache.json").exists()
+
+
+def test_a_tree_that_is_too_deep_is_told(tmp_path: Path) -> None:
+    """Python would give up first, and a path of the kernel a little later."""
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("d", dir_fd=here)
+        inner = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(here)
+    try:
+        with pytest.raises(InputError, match="cannot be read: more than 512 directories"):
+            resolve_sources(CopyStep(0, "", 0, "", sources=("d",)), stage_tree(tmp_path))
+    finally:
+        remove_tree(tmp_path / "d")
+
+
+@pytest.mark.parametrize("name", ["a.tar.gz", "a.tar.zst"])
+def test_an_archive_that_unpacks_to_more_than_there_is_room_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    plain = tmp_path / "plain"
+    plain.write_bytes(bytes(4 << 20))
+    packed = tmp_path / name
+    if name.endswith(".zst"):
+        if which("zstd") is None:
+            pytest.skip("no zstd here")
+        run(["zstd", "-q", plain, "-o", packed])
+    else:
+        packed.write_bytes(gzip.compress(plain.read_bytes()))
+    with (tmp_path / "out").open("wb") as stream:
+        write_unpacked(str(packed), stream)
+        assert stream.tell() == 4 << 20
+    monkeypatch.setattr("stoneware.machinefile.archives.free_room", lambda _: 1 << 20)
+    with (tmp_path / "out").open("wb") as stream, pytest.raises(InputError, match="no room"):
+        write_unpacked(str(packed), stream)

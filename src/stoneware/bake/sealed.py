@@ -4,35 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import io
-import tarfile
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from stoneware.bake.console import CheckLine
+from stoneware.bounded import BoundsError
 from stoneware.config.contract import derive_contract
 from stoneware.config.render import expressions_of, variables_of
 from stoneware.config.schema import load_schema
 from stoneware.errors import BuildError, StonewareError
 from stoneware.image.manifest import Sealed
 from stoneware.machinefile.recipe import ImageConfig
+from stoneware.rooted_paths import files_inside, mode_inside
+from stoneware.tarstream import Limits, read_files
 
 TEMPLATES = "etc/stoneware/templates/"
-_SMALL = 1 << 20  # bytes of a template that is worth reading ahead
+_SMALL = 4 << 20  # bytes of templates that are worth reading ahead
+_MOST, _MOST_FILES = 256 << 20, 100_000  # of what a seal sends back
 SCHEMA = "etc/stoneware/config.schema.json"
 
 
 def read_results(tar: bytes) -> dict[str, bytes]:
     """Return the regular files of the seal's tar by name, without a leading `./`."""
     try:
-        with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
-            return {
-                member.name.removeprefix("./"): extracted.read()
-                for member in archive
-                if member.isfile() and (extracted := archive.extractfile(member)) is not None
-            }
-    except tarfile.TarError as error:
-        raise BuildError("the builder's results cannot be read", details=str(error)) from error
+        return read_files(io.BytesIO(tar), Limits(total=_MOST, entries=_MOST_FILES))
+    except BoundsError as error:
+        raise BuildError("the builder's results cannot be read", details=f"the archive {error}") from error
 
 
 def preload(root: Path, *, expected: bool) -> None:
@@ -40,14 +39,12 @@ def preload(root: Path, *, expected: bool) -> None:
 
     `expected`: there may be a schema later though there is none yet.
     """
-    if expected or (root / SCHEMA).exists():
+    if expected or stat.S_ISREG(mode_inside(root, SCHEMA)):
         load_schema(b"{}")
-    with contextlib.suppress(StonewareError, OSError):  # told when they are used
-        for path in sorted((root / TEMPLATES).rglob("*")):
-            if path.is_file() and not path.is_symlink() and path.stat().st_size < _SMALL:
-                text, name = path.read_bytes(), f"/{path.relative_to(root)}"
-                variables_of(text, name)
-                expressions_of(text, name)
+    with contextlib.suppress(StonewareError, OSError, BoundsError):  # told when they are used
+        for name, text in files_inside(root, TEMPLATES, most=_SMALL):
+            variables_of(text, f"/{TEMPLATES}{name}")
+            expressions_of(text, f"/{TEMPLATES}{name}")
 
 
 def describe_seal(files: Mapping[str, bytes], config: ImageConfig, checks: Sequence[CheckLine]) -> Sealed:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from stoneware.bake.bundle import BundleWriter
 from stoneware.bake.downloads import Downloads
+from stoneware.errors import InputError
 from stoneware.machinefile.archives import write_tar, write_unpacked
 from stoneware.machinefile.context import Source, resolve_mount, resolve_sources, stage_tree
 from stoneware.machinefile.recipe import CopyStep, RunStep, Step
@@ -40,7 +42,7 @@ class StepWriter:
         elif isinstance(step, RunStep) and step.mounts:
             binds = {
                 mount.target: self._write_bind(
-                    resolve_mount(mount, self._tree(mount.from_stage), location=location)
+                    resolve_mount(mount, self._tree(mount.from_stage), location=location), location
                 )
                 for mount in step.mounts
                 if mount.type == "bind"
@@ -72,23 +74,33 @@ class StepWriter:
         # BuildKit gives a downloaded file mode 0600.
         return (Entry(source.name, "file", 0o600, path.stat().st_size, path=str(path)),)
 
-    def _write_bind(self, source: Source) -> str:
+    def _write_bind(self, source: Source, location: str) -> str:
         """Lay a bind mount's files out below binds/ and return its place in the bundle."""
         place = f"binds/{self._binds}"
         self._binds += 1
         directory = self._bundle.root / place
         directory.mkdir(parents=True)
-        _lay_out(source.entries, directory)
+        try:
+            _lay_out(source.entries, directory)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            raise InputError(
+                f"the source {source.text} of a bind mount has paths that are too long",
+                details=str(error.filename or "")[:200],
+                resolution="COPY what is needed of it",
+                location=location,
+            ) from error
         return place if source.kind == "directory" else f"{place}/{source.name}"
 
 
 def _lay_out(entries: Iterable[Entry], directory: Path) -> None:
-    """Make the files of a tree below a directory, owners and modes kept."""
+    """Make the files of a tree below a directory, owners and modes kept; devices are left out."""
     import tarfile
     import tempfile
 
     with tempfile.TemporaryFile() as stream:
-        write_tar(entries, stream)
+        write_tar((entry for entry in entries if not entry.device), stream)
         stream.seek(0)
         with tarfile.open(fileobj=stream) as archive:
             archive.extraction_filter = lambda member, _: member  # Debian 12's Python knows no `filter=`

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
+from stoneware.bounded import BoundsError
+from stoneware.errors import InputError
 from stoneware.image.references import resolve_image
 from stoneware.launch.plan import Images
+from stoneware.rooted_paths import files_inside
 
+_MOST = 64 << 20  # bytes of all templates
 TEMPLATES = "etc/stoneware/templates"
 
 
@@ -45,14 +47,14 @@ def preview(
     }
 
 
-def templates_of(rootfs: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield each template as its final path and its content, sorted; symbolic links are not followed."""
-    top = rootfs / TEMPLATES
-    if not top.resolve().is_relative_to(rootfs.resolve()):
-        return  # a link out of the image would show this computer's own files
-    for directory, subdirectories, files in os.walk(top):
-        subdirectories.sort()
-        for file in sorted(files):
-            path = Path(directory) / file
-            if stat.S_ISREG(path.lstat().st_mode):
-                yield f"/{path.relative_to(top)}", path.read_bytes()
+def templates_of(rootfs: Path) -> list[tuple[str, bytes]]:
+    """Return each template as its final path and its content, sorted; links in there are not followed.
+
+    Raises InputError where they are more than a machine would read.
+    """
+    try:
+        return [(f"/{path}", text) for path, text in files_inside(rootfs, TEMPLATES, most=_MOST)]
+    except BoundsError as error:
+        raise InputError(
+            f"the directory /{TEMPLATES} of the image {error}", resolution="bake it with fewer templates"
+        ) from error

@@ -19,7 +19,7 @@ from stoneware.local.machine_command import Command
 from stoneware.local.machine_output import output_of
 from stoneware.local.machine_record import Paths, shown_processes
 from stoneware.local.relay import Inflow, Tail
-from stoneware.local.rooted_paths import mode_inside, open_inside
+from stoneware.rooted_paths import mode_inside, open_inside
 
 _ENVIRONMENT = {"PATH": machine_command.PATH, "LC_ALL": "C.UTF-8", "HOME": "/root"}
 # $1 is a path in the machine; prints what it is: d (directory), f (anything else there is) or - (nothing).

@@ -8,7 +8,6 @@ import hashlib
 import io
 import lzma
 import os
-import shutil
 import subprocess
 import tarfile
 import zlib
@@ -17,10 +16,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from stoneware.errors import HostError, InputError
+from stoneware.extraction import free_room
 from stoneware.machinefile.tree import Entry
 from stoneware.process import which
 
 _BLOCK = 512
+_PIECE = 1 << 20
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _OPENERS: dict[bytes, Callable[..., IO[Any]]] = {
     b"\x1f\x8b\x08": gzip.open,
@@ -40,21 +41,44 @@ _TYPES = {
 def write_unpacked(path: str, stream: IO[bytes]) -> None:
     """Write an archive that ADD unpacks as a plain tar: a machine need not know its compression.
 
-    Raises InputError for a file that ends too early, HostError where zstd is needed and missing.
+    Raises InputError for a file that ends too early or is more than there is room for once it is unpacked,
+    HostError where zstd is needed and missing.
     """
     with Path(path).open("rb") as packed:
         head = packed.read(_BLOCK)
     if head.startswith(_ZSTD):
-        done = subprocess.run(_zstd(), stdin=Path(path).open("rb"), stdout=stream, check=False)  # noqa: SIM115
-        if done.returncode != 0:
-            raise _torn(path, f"zstd ended with {done.returncode}")
+        _write_unpacked_zstd(path, stream)
         return
     opener = next((each for magic, each in _OPENERS.items() if head.startswith(magic)), open)
     try:
         with opener(path, "rb") as content:
-            shutil.copyfileobj(content, stream, 1 << 20)
+            _copy(content, stream, path)
     except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
         raise _torn(path, str(error)) from error
+
+
+def _write_unpacked_zstd(path: str, stream: IO[bytes]) -> None:
+    with Path(path).open("rb") as packed:
+        zstd = subprocess.Popen(_zstd(), stdin=packed, stdout=subprocess.PIPE)
+    with zstd:
+        if zstd.stdout is not None:
+            _copy(zstd.stdout, stream, path)
+    if zstd.returncode != 0:
+        raise _torn(path, f"zstd ended with {zstd.returncode}")
+
+
+def _copy(content: IO[bytes], stream: IO[bytes], path: str) -> None:
+    """Copy what an archive unpacks to, which may be a thousand times its size, as far as there is room."""
+    left = free_room(stream.fileno())
+    while piece := content.read(_PIECE):
+        left -= len(piece)
+        if left < 0:
+            raise InputError(
+                f"there is no room for what the archive {Path(path).name} holds",
+                details=f"{path} is {Path(path).stat().st_size} bytes packed.",
+                resolution="make room, or ADD another archive",
+            )
+        stream.write(piece)
 
 
 def _zstd() -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat as stat_module
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from stoneware.machinefile import gopath
 from stoneware.machinefile.digests import DigestCache
 from stoneware.machinefile.ignore import Matcher, ParentMatch
+from stoneware.rooted_paths import MAX_DEPTH
 
 _MAX_LINKS = 255
 
@@ -142,6 +144,10 @@ class Tree:
     def _walk(self, path: str, parent: ParentMatch) -> Iterator[tuple[str, os.stat_result]]:
         matcher = self.ignore
         host = self.host(path)
+        if path.count("/") >= MAX_DEPTH:
+            raise OSError(
+                errno.ENAMETOOLONG, f"more than {MAX_DEPTH} directories inside each other", host[:200]
+            )
         self._see(host)
         with os.scandir(host) as listing:
             found = sorted(listing, key=lambda entry: os.fsencode(entry.name))
