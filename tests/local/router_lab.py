@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.local import router
+from stoneware.local import router, router_rules, router_setup
 from stoneware.process import run
 
 FLAVOR = "Metadata-Flavor: Google"
@@ -151,10 +151,9 @@ class Lab:
         self.fakes.append(fake)
         run(["ip", "netns", "add", fake.namespace])
         port = f"link add vb-{id} type veth peer name host0 address {lease.mac} netns {fake.namespace}"
-        run(
-            ["ip", "-n", gate.namespace, "-batch", "-"],
-            stdin=f"{port}\nlink set vb-{id} master br0 up\n",
-        )
+        run(["ip", "-n", gate.namespace, "-batch", "-"], stdin=f"{port}\n")
+        router_setup.nft_inside(gate.layout, router_rules.port_rules(f"vb-{id}"))
+        router_setup.pin_ports(gate.layout, [router_rules.Pin(f"vb-{id}", lease.mac, lease.ip)], [f"vb-{id}"])
         run(["ip", "-n", fake.namespace, "-batch", "-"], stdin="link set lo up\nlink set host0 up\n")
         return fake
 

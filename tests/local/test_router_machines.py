@@ -150,7 +150,7 @@ def test_ipv6_and_the_routers_other_ports_are_closed(lab: Lab) -> None:
     assert first.ask(f"http://{lab.router.gateway}:80/").startswith("curl failed: 7")
     # Without the rules they do see each other: the test can fail.
     inside = ["nsenter", f"--net=/run/netns/{lab.router.namespace}"]
-    run([*inside, "nft", "delete", "table", "bridge", "stoneware"])
+    run([*inside, "nft", "delete table bridge stoneware; delete table netdev stoneware"])
     assert "refused" in first.sh(sys.executable, "-c", script, check=False).stderr
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from stoneware.local import router, router_servers, router_setup
+from stoneware.local.network import mark_of
 from stoneware.local.router_views import Views, view_key
 from stoneware.process import run
 from tests.local import router_lab
@@ -235,9 +236,12 @@ def test_many_machines_attached_at_once_share_one_server(lab: Lab) -> None:
     fake = lab.machine("looker", networks=("n1",))
     fake.address()
     wait_until(lambda: ask(fake, "all") == sorted(leases[number].ip for number in range(1, 20, 2)))
-    rules = run(["nsenter", f"--net=/run/netns/{lab.router.namespace}", "nft", "list", "ruleset"]).stdout
-    for lease in leases:  # its pin and its resolver
-        assert len(re.findall(rf"\b{re.escape(lease.ip)}\b", rules)) == 2
+    inside = ["nsenter", f"--net=/run/netns/{lab.router.namespace}", "nft", "list"]
+    for kind, mark in (("set bridge stoneware ports", False), ("map ip stoneware resolvers", True)):
+        rules = run([*inside, *kind.split()]).stdout
+        for lease in leases:
+            wanted = f"0x{mark_of(lease.ip):08x}" if mark else lease.ip
+            assert len(re.findall(rf"\b{re.escape(wanted)}\b", rules)) == 1
 
 
 @pytest.mark.parametrize("delay", [0.02, 0.04, 0.06, 0.08, 0.1, 0.14])

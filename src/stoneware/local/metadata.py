@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import signal
 import socket
 import sys
@@ -18,8 +19,14 @@ from aiohttp import web
 
 from stoneware.local.metadata_http import ADDRESS, Server
 from stoneware.local.metadata_state import Peers
+from stoneware.local.metadata_visits import Reception, Seldom, raise_descriptor_limit
 
-_BACKLOG = 512
+_BACKLOG = 4096
+_ALIVE = {
+    "TCP_KEEPIDLE": 30,
+    "TCP_KEEPINTVL": 10,
+    "TCP_KEEPCNT": 3,
+}  # a machine that was killed says no goodbye
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         sys.stderr.write(f"cannot listen on {options.listen}: {error.strerror}\n")
         return 1
-    asyncio.run(_serve(server, listener))
+    raise_descriptor_limit()
+    logging.getLogger("aiohttp.server").addFilter(Seldom())
+    asyncio.run(_serve(server, listener, by_port=options.by_port))
     return 0
 
 
@@ -49,6 +58,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--listen", default=f"{ADDRESS}:80", metavar="ADDRESS:PORT", help="port 0: a free one"
     )
     parser.add_argument("--machine", metavar="NAME", help="take every client for this machine (for tests)")
+    parser.add_argument("--by-port", action="store_true", help="take only what the router has marked")
     return parser.parse_args(arguments)
 
 
@@ -56,6 +66,9 @@ def listen(host: str, port: int) -> socket.socket:
     """Return a listening socket. No name is looked up, which could block where there is no DNS."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _ALIVE.items():
+        listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
     try:
         listener.bind((host, port))
         listener.listen(_BACKLOG)
@@ -65,8 +78,8 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def _serve(server: Server, listener: socket.socket) -> None:
-    runner = web.ServerRunner(web.Server(server), handler_cancellation=True, shutdown_timeout=0.1)
+async def _serve(server: Server, listener: socket.socket, *, by_port: bool) -> None:
+    runner = web.ServerRunner(Reception(server, by_port=by_port), shutdown_timeout=0.1)
     await runner.setup()
     await web.SockSite(runner, listener, backlog=_BACKLOG).start()
     host, port = listener.getsockname()

@@ -146,6 +146,11 @@ def mac_of(address: str) -> str:
     return ":".join(f"{octet:02x}" for octet in (0x42, 0x01, *IPv4Address(address).packed))
 
 
+def mark_of(address: str) -> int:
+    """Return the mark of what comes in by the port of a machine: its IP address as a number."""
+    return int(IPv4Address(address))
+
+
 def upstream_file(resolv_conf: Path, fallback: Path) -> tuple[Path | None, str | None]:
     """Return the file with the DNS servers to ask, or else the host's own loopback server.
 

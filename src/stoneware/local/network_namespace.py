@@ -20,7 +20,7 @@ _NFT_MSG_GETTABLE = (10 << 8) | 1
 _NLM_F_REQUEST = 1
 _NLMSG_ERROR = 2
 _NFTA_TABLE_NAME = 1
-_FAMILIES = {"ip": 2, "bridge": 7}
+_FAMILIES = {"ip": 2, "netdev": 5, "bridge": 7}
 
 
 def path(name: str) -> Path:
@@ -66,7 +66,7 @@ def inside(name: str, action: Callable[[], T]) -> T:
 
 
 def has_table(family: str, table: str) -> bool:
-    """Say whether the current network namespace has an nftables table (`ip` or `bridge` family)."""
+    """Say whether the current network namespace has an nftables table (family `ip`, `netdev` or `bridge`)."""
     name = table.encode() + b"\0"
     attribute = struct.pack("=HH", 4 + len(name), _NFTA_TABLE_NAME) + name
     attribute += b"\0" * (-len(attribute) % 4)

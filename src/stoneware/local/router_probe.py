@@ -22,6 +22,11 @@ class Inside:
     forwarding: bool
     tables: bool
 
+    @property
+    def ports(self) -> frozenset[str]:
+        """The machines' ports."""
+        return frozenset(name for name in self.interfaces if name.startswith("vb-"))
+
     def whole(self, plan: Plan) -> bool:
         """Say whether the bridge, its addresses, the way out and the rules are there."""
         ways = {(str(route.network), route.interface) for route in self.routes}
@@ -44,7 +49,7 @@ def look_inside() -> Inside:
         routes=tuple(network.parse_routes((proc / "route").read_text())),
         addresses=(proc / "fib_trie").read_text(),
         forwarding=Path("/proc/sys/net/ipv4/ip_forward").read_text().strip() == "1",
-        tables=all(network_namespace.has_table(family, INNER) for family in ("bridge", "ip")),
+        tables=all(network_namespace.has_table(family, INNER) for family in ("netdev", "bridge", "ip")),
     )
 
 

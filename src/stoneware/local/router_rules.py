@@ -5,21 +5,62 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from stoneware.local.network import METADATA_ADDRESS, Plan
+from stoneware.local.network import METADATA_ADDRESS, Plan, mark_of
 from stoneware.local.router_views import View, view_key
 
-VERSION = 3  # raised when the rules change, so that running routers get the new ones
+VERSION = 4  # raised when the rules change, so that running routers get the new ones
 INNER = "stoneware"  # the tables' name inside the router namespace
+CONNECTIONS = 192  # a machine's with the metadata server; its own limit, which it explains, is lower
 
-# Inside: a machine may use only the addresses of its own port, IPv4 and ARP only, and is no DHCP server.
-# From one port to another, broadcasts included, goes only what the chain of the sender's view lets through:
-# it has a line for each network of the view, and a set for each network says which ports are on it.
+# What a machine may send, told by its port: IPv4 and ARP, untagged, from the card and the address of the
+# port, never to a bridge's own group addresses, nor as a DHCP server, nor to one in another card's name (the
+# address in the question's field chaddr, 36 bytes into UDP).
+_MACHINE = """
+    ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 drop
+    iifname . ether saddr != @cards drop
+    ether type arp iifname . arp saddr ether . arp saddr ip @ports accept
+    ether type arp arp saddr ip 0.0.0.0 iifname . arp saddr ether @cards accept
+    ether type != ip drop
+    udp sport 67 drop
+    udp dport 67 iifname . @th,288,48 != @clients drop
+    iifname . ether saddr . ip saddr @ports accept
+    ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 udp dport 67 accept
+    drop
+"""
+
+# Inside, before the bridge: each port has a chain of its own (`port_rules`), made and gone with the port.
+# What comes in by it is looked at here first; some frames (to a bridge's group addresses) the bridge's rules
+# never see. The table is changed, not made anew: the ports' chains stay.
+_INGRESS = """
+table netdev stoneware {
+  set ports { type ifname . ether_addr . ipv4_addr; }
+  set cards { type ifname . ether_addr; }
+  set clients { typeof iifname . @th,288,48; }
+  chain machine {
+  }
+}
+flush set netdev stoneware ports
+flush set netdev stoneware cards
+flush set netdev stoneware clients
+flush chain netdev stoneware machine
+table netdev stoneware {
+  chain machine {"""
+_INGRESS += _MACHINE + "  }\n}\n"
+
+# Inside, in the bridge: the same once more, and what comes in by a port bears its mark from here on (the
+# port's address, as a number): the servers tell by it who asks. From one port to another, broadcasts
+# included, goes only what the chain of the sender's view lets through: it has a line for each network of the
+# view, and a set for each network says which ports are on it. By a port leaves only what is for its card and
+# address, or for all.
 _PINS = """
 add table bridge stoneware
 delete table bridge stoneware
 table bridge stoneware {
   set ports { type ifname . ether_addr . ipv4_addr; }
   set cards { type ifname . ether_addr; }
+  set clients { typeof iifname . @th,288,48; }
+  set places { type ifname . ipv4_addr; }
+  map marks { type ifname : mark; }
   set common { type ifname; }
   map views { type ifname : verdict; }
   chain view-common {
@@ -31,38 +72,74 @@ table bridge stoneware {
   }
   chain prerouting {
     type filter hook prerouting priority -300; policy accept;
+    iifname "vb-*" meta mark set iifname map @marks
     iifname "vb-*" jump machine
   }
-  chain machine {
-    ether type arp iifname . ether saddr . arp saddr ip @ports accept
-    ether type arp arp saddr ip 0.0.0.0 iifname . ether saddr @cards accept
-    ether type ip udp sport 67 drop
-    ether type ip iifname . ether saddr . ip saddr @ports accept
-    ether type ip ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 udp dport 67 \
-iifname . ether saddr @cards accept
+  chain machine {"""
+_PINS += _MACHINE
+_PINS += """  }
+  chain postrouting {
+    type filter hook postrouting priority 0; policy accept;
+    oifname "vb-*" jump delivery
+  }
+  chain delivery {
+    ether type arp ether daddr ff:ff:ff:ff:ff:ff oifname . arp daddr ip @places accept
+    ether type arp oifname . ether daddr @cards accept
+    ether type != ip drop
+    oifname . ether daddr . ip daddr @ports accept
+    ether daddr & 01:00:00:00:00:00 == 00:00:00:00:00:00 drop
+    udp sport 67 udp dport 68 oifname . @th,288,48 != @clients drop
+    ip daddr 224.0.0.0/4 accept
+    ether daddr ff:ff:ff:ff:ff:ff accept
     drop
   }
 }
 """
 
 # Inside: of the router itself machines reach metadata, DNS (that of their view), DHCP and echo; nobody else
-# reaches anything. The router carries nothing from one machine to another: the bridge alone does.
+# reaches anything. The router carries nothing from one machine to another: the bridge alone does. What comes
+# from an address must have come in by its port, and through the bridge. One machine gets so many connections,
+# and so many questions a second, that the others' are still answered.
 _ROUTER = """
 add table ip stoneware
 delete table ip stoneware
 table ip stoneware {{
-  map resolvers {{ type ipv4_addr : ipv4_addr . inet_service; }}
+  map resolvers {{ type mark : ipv4_addr . inet_service; }}
+  set origins {{ type mark . ipv4_addr; }}
+  set visits {{ type mark; size 4096; flags dynamic; }}
+  set streams {{ type mark; size 4096; flags dynamic; }}
+  set flows {{ type mark; size 4096; flags dynamic; }}
+  set asking {{ type mark; size 4096; flags dynamic; }}
+  set leasing {{ type mark; size 4096; flags dynamic; }}
+  set calling {{ type mark; size 4096; flags dynamic; }}
+  chain guard {{
+    type filter hook prerouting priority -300; policy accept;
+    iifname "vb-*" drop
+    iifname "br0" jump machine
+  }}
+  chain machine {{
+    udp dport 67 update @leasing {{ meta mark limit rate over 10/second burst 40 packets }} drop
+    ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept
+    meta mark . ip saddr != @origins drop
+    udp dport 53 update @asking {{ meta mark limit rate over 500/second burst 2000 packets }} drop
+    ip daddr {metadata} tcp flags & (syn | ack) == syn \
+update @calling {{ meta mark limit rate over 500/second burst 2000 packets }} drop
+  }}
   chain prerouting {{
     type nat hook prerouting priority -100; policy accept;
     iifname "br0" ip daddr {{ {metadata}, {gateway} }} meta l4proto {{ tcp, udp }} th dport 53 \
-dnat ip to ip saddr map @resolvers
+dnat ip to meta mark map @resolvers
   }}
   chain input {{
     type filter hook input priority 0; policy drop;
     iifname "lo" accept
     ct state established,related accept
     icmp type echo-request accept
+    iifname "br0" ip daddr {metadata} tcp dport 80 \
+add @visits {{ meta mark ct count over {connections} }} reject with tcp reset
     iifname "br0" ip daddr {metadata} tcp dport 80 accept
+    iifname "br0" meta l4proto tcp add @streams {{ meta mark ct count over 4 }} reject with tcp reset
+    iifname "br0" meta l4proto udp add @flows {{ meta mark ct count over 8192 }} drop
     iifname "br0" ct status dnat accept
     iifname "br0" meta l4proto {{ tcp, udp }} th dport 53 accept
     iifname "br0" udp dport 67 accept
@@ -71,6 +148,7 @@ dnat ip to ip saddr map @resolvers
   chain forward {{
     type filter hook forward priority 0; policy accept;
     iifname "br0" oifname "br0" reject with icmp type admin-prohibited
+    iifname "br0" ct state new add @flows {{ meta mark ct count over 8192 }} drop
     tcp flags syn tcp option maxseg size set rt mtu
   }}
 }}
@@ -144,17 +222,31 @@ class Forward:
     port: int
 
 
-def inner_rules(plan: Plan, pins: Iterable[Pin], views: Iterable[View]) -> str:
-    """Return the rules of the router namespace, replacing what is there. Each pin's view is in `views`."""
+def inner_rules(
+    plan: Plan, pins: Iterable[Pin], views: Iterable[View], interfaces: Iterable[str] = ()
+) -> str:
+    """Return the rules of the router namespace, replacing what is there. Each pin's view is in `views`.
+
+    `interfaces` are the ports that exist and may have no ingress chain: all when the router is repaired.
+    """
     views = sorted(views)
-    rules = _PINS + _ROUTER.format(metadata=METADATA_ADDRESS, gateway=plan.gateway)
+    rules = _INGRESS + _PINS
+    rules += _ROUTER.format(metadata=METADATA_ADDRESS, gateway=plan.gateway, connections=CONNECTIONS)
     for network in sorted({network for view in views for network in view.networks}):
         rules += f"add set bridge {INNER} {_set(network)} {{ type ifname; }}\n"
     for view in views:
         rules += f"add chain bridge {INNER} {_chain(view.networks)}\n"
         for network in view.networks:
             rules += f"add rule bridge {INNER} {_chain(view.networks)} oifname @{_set(network)} accept\n"
+    rules += "".join(port_rules(interface) for interface in sorted(interfaces))
     return rules + _elements("add", pins, views)
+
+
+def port_rules(interface: str) -> str:
+    """Return the commands that look at what comes in by a port that exists (`shim.sh` has the same)."""
+    hook = f'type filter hook ingress device "{interface}" priority -500; policy drop;'
+    chain = f"netdev {INNER} {interface}"
+    return f"add chain {chain} {{ {hook} }}\nflush chain {chain}\nadd rule {chain} jump machine\n"
 
 
 def admission(pin: Pin, view: View | None) -> str:
@@ -164,7 +256,9 @@ def admission(pin: Pin, view: View | None) -> str:
 
 def expulsion(pin: Pin, view: View | None) -> str:
     """Return the commands that shut a machine out; its view stays."""
-    return _elements("delete", [pin], [view] if view else [])
+    # The chain may have gone with its port, or not (since Linux 6.16): adding it first, it can be deleted.
+    chain = f"chain netdev {INNER} {pin.interface}"
+    return _elements("delete", [pin], [view] if view else []) + f"add {chain}\ndelete {chain}\n"
 
 
 def _set(network: str) -> str:
@@ -183,11 +277,17 @@ def _elements(verb: str, pins: Iterable[Pin], views: Iterable[View]) -> str:
         name = f'"{pin.interface}"'
         for network in pin.networks or ("",):
             found.setdefault(f"bridge {INNER} {_set(network)}", []).append(name)
-        found.setdefault(f"bridge {INNER} ports", []).append(f"{name} . {pin.mac} . {pin.ip}")
-        found.setdefault(f"bridge {INNER} cards", []).append(f"{name} . {pin.mac}")
+        for family in ("bridge", "netdev"):
+            found.setdefault(f"{family} {INNER} ports", []).append(f"{name} . {pin.mac} . {pin.ip}")
+            found.setdefault(f"{family} {INNER} cards", []).append(f"{name} . {pin.mac}")
+            card = pin.mac.replace(":", "")
+            found.setdefault(f"{family} {INNER} clients", []).append(f"{name} . 0x{card}")
+        found.setdefault(f"bridge {INNER} places", []).append(f"{name} . {pin.ip}")
+        found.setdefault(f"bridge {INNER} marks", []).append(f"{name} : {mark_of(pin.ip)}")
         found.setdefault(f"bridge {INNER} views", []).append(f"{name} : jump {_chain(pin.networks)}")
+        found.setdefault(f"ip {INNER} origins", []).append(f"{mark_of(pin.ip)} . {pin.ip}")
         if pin.networks:
-            place = f"{pin.ip} : {METADATA_ADDRESS} . {ports[pin.networks]}"
+            place = f"{mark_of(pin.ip)} : {METADATA_ADDRESS} . {ports[pin.networks]}"
             found.setdefault(f"ip {INNER} resolvers", []).append(place)
     return "".join(f"{verb} element {place} {{ {', '.join(items)} }}\n" for place, items in found.items())
 

@@ -65,7 +65,7 @@ def upstream() -> tuple[Path | None, str | None]:
 
 def standing(layout: Layout, plan: Plan, mtu: int) -> list[Server]:
     """Return the two servers that every router has."""
-    program = [sys.executable, "-P", "-m", _METADATA, "--home", str(layout.home.resolve())]
+    program = [sys.executable, "-P", "-m", _METADATA, "--home", str(layout.home.resolve()), "--by-port"]
     attached = Attached(layout.runtime)
     return [
         Server(metadata(layout), tuple(program), _METADATA, lambda: metadata_answers(_PROBE)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -17,7 +17,7 @@ from stoneware.local.requirements import NETWORK_TOOLS, check
 from stoneware.local.router_dns import Attached
 from stoneware.local.router_layout import RUNTIME, Layout
 from stoneware.local.router_probe import Inside, host_ready, look_inside
-from stoneware.local.router_rules import Forward
+from stoneware.local.router_rules import Forward, Pin
 from stoneware.local.router_servers import dnsmasq, metadata, resolver, serves
 from stoneware.local.router_views import View, Views
 from stoneware.process import ProcessError, run
@@ -26,6 +26,7 @@ _INNER_SETTINGS = (
     "net/ipv6/conf/all/disable_ipv6=1",
     "net/ipv6/conf/default/disable_ipv6=1",
     "net/ipv4/ip_forward=1",
+    "net/ipv4/tcp_fwmark_accept=1",  # a server's connection has the mark of the port it came in by
     "net/bridge/bridge-nf-call-iptables=0",
     "net/bridge/bridge-nf-call-arptables=0",
 )
@@ -113,9 +114,11 @@ def _repair(layout: Layout, state: State | None) -> State:
     attached.prepare()
     _link(layout, plan)
     views = renew_views(layout)
-    rules = router_rules.inner_rules(plan, attached.pins(), views)
+    inside: Inside = network_namespace.inside(layout.namespace, look_inside)
+    rules = router_rules.inner_rules(plan, attached.pins(), views, inside.ports)
     nft_inside(layout, rules, settings=_INNER_SETTINGS)
-    _bridge(layout, plan)
+    _bridge(layout, plan, inside)
+    pin_ports(layout, attached.pins(), inside.ports)
     _host(layout, plan, router_servers.upstream()[1])
     identity = network_namespace.identity(layout.namespace)
     if identity is None:
@@ -220,15 +223,15 @@ def _link(layout: Layout, plan: Plan) -> None:
     _ip(commands)
 
 
-def _bridge(layout: Layout, plan: Plan) -> None:
-    """Make the bridge, give it its addresses, and put every machine's port in it."""
-    inside: Inside = network_namespace.inside(layout.namespace, look_inside)
+def _bridge(layout: Layout, plan: Plan, inside: Inside) -> None:
+    """Make the bridge and give it its addresses. It learns from no frame who is where."""
     commands = ["link set lo up"]
     if "br0" not in inside.interfaces:
         # Its own address: else it would change with the bridge's ports, under the machines' ARP caches.
         card = network.mac_of(plan.gateway)
         commands.append(f"link add br0 address {card} type bridge stp_state 0 forward_delay 0")
     commands += [
+        "link set br0 type bridge no_linklocal_learn 1 mcast_snooping 0",
         f"addr replace {plan.gateway}/{plan.subnet.prefixlen} brd + dev br0",
         f"addr replace {METADATA_ADDRESS}/32 dev br0",
         "link set br0 up",
@@ -236,8 +239,22 @@ def _bridge(layout: Layout, plan: Plan) -> None:
         "link set up0 up",
         f"route replace default via {plan.host_end} dev up0",
     ]
-    commands += [f"link set {name} master br0 up" for name in inside.interfaces if name.startswith("vb-")]
     _ip(commands, layout.namespace)
+
+
+def pin_ports(layout: Layout, pins: Iterable[Pin], interfaces: Collection[str]) -> None:
+    """Put the ports that exist into the bridge, each for one card only, as `shim.sh` does with its own."""
+    known = [pin for pin in pins if pin.interface in interfaces]
+    commands = []
+    for name in sorted(interfaces):
+        commands += [
+            f"link set {name} master br0",
+            f"link set {name} type bridge_slave learning off flood off",
+            f"link set {name} up",
+        ]
+    _ip(commands, layout.namespace)
+    entries = "".join(f"fdb replace {pin.mac} dev {pin.interface} master static\n" for pin in known)
+    run(["bridge", "-n", layout.namespace, "-batch", "-"], stdin=entries)
 
 
 def nft_inside(layout: Layout, rules: str, settings: Iterable[str] = ()) -> None:

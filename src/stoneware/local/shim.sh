@@ -117,11 +117,25 @@ find_leader() { # the child of nspawn that has a network namespace of its own is
     return 1
 }
 
-make_port() {
-    ip -n "$ROUTER" -batch - <<END
+make_port() { # the port knows its card from the start: it learns nothing, and gets nothing that is not for it
+    ip -n "$ROUTER" -batch - <<END || return 1
 link add vb-$ID type veth peer name host0 address $MAC netns $leader
-link set vb-$ID master $BRIDGE up
+link set vb-$ID master $BRIDGE
+link set vb-$ID type bridge_slave learning off flood off
+link set vb-$ID up
 END
+    # Looked at before the bridge: router_rules.port_rules. While it is not there, the bridge's rules alone are.
+    nsenter --net="/run/netns/$ROUTER" nft -f - <<END &
+add chain netdev stoneware vb-$ID { type filter hook ingress device "vb-$ID" priority -500; policy drop; }
+flush chain netdev stoneware vb-$ID
+add rule netdev stoneware vb-$ID jump machine
+END
+    filter=$!
+    bridge -n "$ROUTER" -batch - <<END
+fdb replace $MAC dev vb-$ID master static
+END
+    known=$?
+    wait "$filter" && return "$known"
 }
 
 plug_in() { # make the machine's network port, its far end in the machine at once
