@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -164,6 +166,41 @@ def test_connections_to_the_name_server_are_counted_too(pair: tuple[Fake, Fake])
     )
     with running(thief, HOLD, "169.254.169.254", "53", "40", "x"):
         assert int(victim.sh(sys.executable, "-c", script).stdout) > 0
+
+
+def test_questions_that_nobody_answers_leave_room_for_others(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name server of all others is asked by one machine for names of its own, and never told."""
+    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.78\n")
+    monkeypatch.setattr(router_servers, "_RESOLV_CONF", tmp_path / "resolv.conf")
+    monkeypatch.setattr(router_servers, "_RESOLVED", tmp_path / "none")
+    victim, thief = lab.machine("victim"), lab.machine("thief")
+    script = (
+        "import socket, struct, sys\n"
+        "link = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        "for number in range(int(sys.argv[2])):\n"
+        "    label = f'{sys.argv[1]}{number}'.encode()\n"
+        "    name = bytes([len(label)]) + label + b'\\4test\\0'\n"
+        "    text = struct.pack('!6H', number, 0x100, 1, 0, 0, 0) + name + b'\\0\\1\\0\\1'\n"
+        "    link.sendto(text, ('169.254.169.254', 53))\n"
+    )
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server, ThreadPoolExecutor(1) as pool:
+        server.bind(("127.0.0.78", 53))
+        server.settimeout(6)  # less than what a question is kept
+
+        def seen() -> int:
+            count = 0
+            while b"victims" not in server.recv(512):
+                count += 1
+            return count
+
+        for fake in (victim, thief):
+            fake.address()
+        asked = pool.submit(seen)
+        thief.sh(sys.executable, "-c", script, "thiefs", "900")
+        victim.sh(sys.executable, "-c", script, "victims", "1")
+        assert asked.result() > 150
 
 
 def test_what_is_sent_wrong_does_not_fill_the_log(lab: Lab, pair: tuple[Fake, Fake]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from stoneware.local.network import METADATA_ADDRESS, Plan, mark_of
 from stoneware.local.router_views import View, view_key
 
-VERSION = 4  # raised when the rules change, so that running routers get the new ones
+VERSION = 5  # raised when the rules change, so that running routers get the new ones
 INNER = "stoneware"  # the tables' name inside the router namespace
 CONNECTIONS = 192  # a machine's with the metadata server; its own limit, which it explains, is lower
 
@@ -121,9 +121,9 @@ table ip stoneware {{
     udp dport 67 update @leasing {{ meta mark limit rate over 10/second burst 40 packets }} drop
     ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept
     meta mark . ip saddr != @origins drop
-    udp dport 53 update @asking {{ meta mark limit rate over 500/second burst 2000 packets }} drop
+    udp dport 53 update @asking {{ meta mark limit rate over 200/second burst 1000 packets }} drop
     ip daddr {metadata} tcp flags & (syn | ack) == syn \
-update @calling {{ meta mark limit rate over 500/second burst 2000 packets }} drop
+update @calling {{ meta mark limit rate over 300/second burst 1000 packets }} drop
   }}
   chain prerouting {{
     type nat hook prerouting priority -100; policy accept;
