@@ -63,9 +63,15 @@ class Bus:
         """Hang up."""
         self._socket.close()
 
-    def fileno(self) -> int:
-        """Return the descriptor to poll for signals."""
-        return self._socket.fileno()
+    def wait(self, others: Sequence[int], seconds: float | None) -> list[int]:
+        """Wait until `woken` may say yes, or others can be read; return which of those can."""
+        poll = select.poll()
+        for descriptor in (self._socket.fileno(), *others):
+            poll.register(descriptor, select.POLLIN)
+        # What came with an answer is here already, and nothing more may come.
+        known = self._woken or self._buffered()
+        ready = poll.poll(0 if known else None if seconds is None else max(0.0, seconds * 1000))
+        return [descriptor for descriptor, _ in ready if descriptor in others]
 
     def _authenticate(self, deadline: float) -> None:
         from jeepney.auth import BEGIN, AuthenticationError, Authenticator
@@ -172,7 +178,10 @@ class Bus:
     # -- bytes ---------------------------------------------------------------------------------------------
 
     def _buffered(self) -> bool:
-        size = bus_message.size_of(bytes(self._buffer[:16]))
+        try:
+            size = bus_message.size_of(bytes(self._buffer[:16]))
+        except MalformedError as error:
+            raise LostError from error
         return size is not None and size <= len(self._buffer)
 
     def _message(self, deadline: float | None) -> Received:

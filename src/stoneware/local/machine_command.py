@@ -103,9 +103,12 @@ class Command:
             os.close(self.stdin)
             self.stdin = None
 
-    def fileno(self) -> int:
-        """Return a descriptor to poll: when it is readable, `poll` may know more."""
-        return self._bus.fileno()
+    def wait_with(self, others: Sequence[int], timeout: float | None = None) -> list[int]:
+        """Wait until `poll` may know more, or others can be read; return which of those can."""
+        try:
+            return self._bus.wait(others, timeout)
+        except LostError:  # `poll` will see that too
+            return []
 
     def poll(self) -> int | None:
         """Return its exit code, or None while it runs."""

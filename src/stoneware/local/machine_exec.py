@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import select
 import signal
 import sys
 import threading
@@ -206,10 +205,7 @@ def _wait(command: Command, signals: _Signals, handle: Callable[[int], None], *,
     """Wait for a command's end; a signal that ends us ends it, with `last` first."""
     try:
         while (code := command.poll()) is None:
-            poll = select.poll()
-            poll.register(command, select.POLLIN)
-            poll.register(signals, select.POLLIN)
-            poll.poll()
+            command.wait_with([signals.fileno()])
             for number in signals.taken():
                 handle(number)
     except KeyboardInterrupt:

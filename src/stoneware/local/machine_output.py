@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import time
 from collections.abc import Mapping, Sequence
 
@@ -48,9 +47,7 @@ def output_of(
 
 def _collect(command: Command, reader: int, deadline: float, keep: int) -> tuple[int, bytes]:
     said = bytearray()
-    poll = select.poll()
-    poll.register(command, select.POLLIN)
-    poll.register(reader, select.POLLIN)
+    readers = [reader]
     while (code := command.poll()) is None:
         left = deadline - time.monotonic()
         if left <= 0:
@@ -59,9 +56,8 @@ def _collect(command: Command, reader: int, deadline: float, keep: int) -> tuple
                 command.wait(_LAST_WORDS)
             code = TIMED_OUT
             break
-        for ready, _ in poll.poll(left * 1000):
-            if ready == reader and not _read(reader, said, _CHUNK, keep):
-                poll.unregister(reader)
+        if command.wait_with(readers, left) and not _read(reader, said, _CHUNK, keep):
+            readers = []
     # What the command leaves running may hold the pipe for ever: only what is in it now is the command's.
     _read(reader, said, waiting(reader), keep)
     return code, bytes(said[-keep:])

@@ -15,7 +15,6 @@ from stoneware.files import read_json, write_json
 from stoneware.local import (
     captured,
     cgroups,
-    machine_copy,
     machine_exec,
     machine_record,
     machine_start,
@@ -264,6 +263,8 @@ class LocalPlatform(LocalResources):
 
         Return sentences about what was left out, such as devices.
         """
+        from stoneware.local import machine_copy
+
         paths = self._existing(name)
         with contextlib.ExitStack() as stack:
             if machine_record.shown_processes(paths).leader is None:
@@ -272,6 +273,8 @@ class LocalPlatform(LocalResources):
 
     def copy_in(self, source: str | Path, name: str, path: str) -> None:
         """Copy a file or directory into a machine, running or stopped, as `docker cp` does."""
+        from stoneware.local import machine_copy
+
         paths = self._existing(name)
         with self.store.lock("machines", name):
             machine_copy.copy_in(source, paths, path)

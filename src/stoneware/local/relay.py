@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import select
+import stat
 import struct
 import termios
 import threading
@@ -31,9 +32,21 @@ def waiting(reader: int) -> int:
 def pipe() -> tuple[int, int]:
     """Make a pipe that holds as much as is moved at once."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
-    with contextlib.suppress(OSError):  # more than this user may have
-        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _CHUNK)
+    widen(writer)
     return reader, writer
+
+
+def _is_pipe(descriptor: int) -> bool:
+    try:
+        return stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+    except OSError:
+        return False
+
+
+def widen(descriptor: int) -> None:
+    """Let a pipe hold as much as is moved at once; anything else stays as it is."""
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _CHUNK)
 
 
 class _Flow:
@@ -87,6 +100,8 @@ class Outflow(_Flow):
         self._splice = pty is None and target is not None
 
     def _run(self) -> None:
+        if self._target is not None:
+            widen(self._target)
         try:
             while self._wait(self._source, select.POLLIN):
                 if not self._move(_CHUNK):
@@ -189,19 +204,37 @@ class Inflow(_Flow):
     def __init__(self, source: int, target: int, *, ended: Callable[[], None]) -> None:
         super().__init__()
         self._source, self._target, self._ended = source, target, ended
+        self._splice = _is_pipe(source) and _is_pipe(target)
 
     def _run(self) -> None:
+        widen(self._source)
+        widen(self._target)
         try:
             while self._wait(self._source, select.POLLIN):
-                data = self._read()
-                if not data:
+                moved = self._splice_some() if self._splice else self._copy_some()
+                if not moved:
                     self._ended()
-                    return
-                if not self._write(data):
                     return
         except OSError as error:
             self.error = error
             self._ended()
+
+    def _splice_some(self) -> bool:
+        """Move what a pipe of ours holds without copying it; False at its end.
+
+        What a file holds is never moved so: the machine would have pages of this computer's cache.
+        """
+        try:
+            return os.splice(self._source, self._target, _CHUNK) > 0
+        except BlockingIOError:
+            return self._wait(self._target, select.POLLOUT)
+        except OSError:
+            self._splice = False  # not between pipes after all
+            return True
+
+    def _copy_some(self) -> bool:
+        data = self._read()
+        return bool(data) and self._write(data)
 
     def _read(self) -> bytes:
         while True:
