@@ -69,12 +69,16 @@ class SecretMount:
 
 @dataclass(frozen=True)
 class Volume:
-    """A persistent disk that exists; `machines` mount it. `created` is in seconds since the epoch."""
+    """A persistent disk that exists; `machines` mount it. `created` is in seconds since the epoch.
+
+    `size` is the most that it may take, in bytes, where it was created with one.
+    """
 
     name: str
     created: float
     labels: Mapping[str, str]
     machines: tuple[str, ...]
+    size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -209,8 +213,11 @@ class Platform(Protocol):
         """Change what a machine's spec says (None: as it is); whoever waits for its metadata is told."""
         ...
 
-    def create_volume(self, name: str, labels: Mapping[str, str]) -> Volume:
-        """Return the volume of that name, made (blank) where there is none."""
+    def create_volume(self, name: str, labels: Mapping[str, str], size: int | None = None) -> Volume:
+        """Return the volume of that name, made (blank) where there is none, which may take `size` bytes.
+
+        Without a size it may take what the platform lets volumes take.
+        """
         ...
 
     def volume(self, name: str) -> Volume | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from stoneware.errors import InputError
 from stoneware.files import canonical_json, sha256_hex
+from stoneware.local.qgroups import Figures
 from stoneware.machinefile.recipe import HealthCheck, ImageConfig, config_to_document
 from stoneware.platform import Health, Machine, MachineSpec, Phase, PortMapping
 
@@ -57,6 +58,7 @@ class FakeVolume:
     created: float = NOW
     labels: Mapping[str, str] = field(default_factory=dict)
     machines: tuple[str, ...] = ()
+    size: int | None = None
 
 
 class FakeStore:
@@ -126,8 +128,14 @@ class FakeStore:
     def volume_path(self, name: str) -> Path:
         return self.volume(name).path
 
-    def create_volume(self, name: str, labels: Mapping[str, str] | None = None) -> Path:
-        self.disks.setdefault(name, FakeVolume(name, self.root / name, labels=labels or {}))
+    def volume_figures(self, name: str) -> Figures | None:
+        size = self.volume(name).size
+        return None if size is None else Figures(used=0, held=0, limit=size)
+
+    def create_volume(
+        self, name: str, labels: Mapping[str, str] | None = None, size: int | None = None
+    ) -> Path:
+        self.disks.setdefault(name, FakeVolume(name, self.root / name, labels=labels or {}, size=size))
         return self.disks[name].path
 
     def remove_volume(self, name: str) -> None:

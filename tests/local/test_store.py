@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from stoneware.errors import HostError, InputError
-from stoneware.local import btrfs, store_pool
+from stoneware.local import btrfs, store_errors
 from stoneware.local.recover import recover, teardown
 from stoneware.local.store import Store
 from tests.local.engine_lab import Bench
@@ -127,7 +127,7 @@ def test_a_subvolume_with_subvolumes_inside_is_deleted(store: Store, root: Path)
 
 
 def test_a_full_store_says_so(store: Store) -> None:
-    with pytest.raises(HostError, match="is full") as caught, store_pool.clear_errors(store.home):
+    with pytest.raises(HostError, match="is full") as caught, store_errors.clear_errors(store.home):
         raise OSError(28, "No space left on device")
     assert "prune" in caught.value.resolution
 

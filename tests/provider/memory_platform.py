@@ -243,9 +243,9 @@ class MemoryPlatform:
             self._machines[name] = replace(machine, spec=spec, image=spec.image_ref)
             self._save()
 
-    def create_volume(self, name: str, labels: Mapping[str, str]) -> Volume:
+    def create_volume(self, name: str, labels: Mapping[str, str], size: int | None = None) -> Volume:
         with self._lock:
-            self._volumes.setdefault(name, Volume(name, time.time(), dict(labels), ()))
+            self._volumes.setdefault(name, Volume(name, time.time(), dict(labels), (), size))
             self._save()
             return self._volumes[name]
 

@@ -86,6 +86,7 @@ COMMANDS: tuple[Entry, ...] = (
     ),
     Entry("drift", "cluster_status:drift", "Compare the machines with what was declared.", _CLUSTERS),
     Entry("down", "cluster_down:down", "Take the cluster down; its volumes are kept.", _CLUSTERS),
+    Entry("system", "disk_usage:app", "Look at the store.", _OTHER),
     Entry("doctor", "doctor:doctor", "Say what this computer lacks and how to get it.", _OTHER),
     Entry("terraform", "terraform:app", "Use Stoneware from configurations of one's own.", _OTHER),
     Entry("completion", "system:completion", "Print the completion script of a shell.", _OTHER),

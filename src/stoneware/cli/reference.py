@@ -35,6 +35,9 @@ an image, `NAME`, `NAME:TAG`, an id, or the beginning of an id.
 | variable | meaning |
 |---|---|
 | `STONEWARE_HOME` | the store's directory; default `/var/lib/stoneware` |
+| `STONEWARE_POOL_SIZE` | the most a new store may take; default 100 GiB, or 90 % of the free disk |
+| `STONEWARE_DEFAULT_DISK` | the most a machine's root may take; default a quarter of what is left |
+| `STONEWARE_DEFAULT_VOLUME_SIZE` | the same for volumes without `--size`, and for the caches of `RUN` |
 | `STONEWARE_TERRAFORM` | the path of a terraform or tofu binary to use instead of the embedded one |
 """
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from stoneware.errors import HostError, InputError
 from stoneware.files import canonical_json, sha256_hex, write_json
-from stoneware.local import btrfs, store_pool
+from stoneware.local import btrfs, store_errors
 from stoneware.local.base_sources import host_sources
 from stoneware.local.base_tool import mmdebstrap
 from stoneware.local.requirements import BASE_TOOLS, check
@@ -104,7 +104,7 @@ def _make_raw(store: Store, reference: str, progress: Progress) -> str:
         packages = _installed(root)
         key = "raw-" + sha256_hex(canonical_json([reference, architecture(), packages]))[:40]
         store.save_checkpoint(key, root, {"base": reference, "created": time.time(), "packages": packages})
-    with store_pool.clear_errors(store.home):
+    with store_errors.clear_errors(store.home):
         write_json(
             _pointer(store, reference), {"raw": key, "made": time.time(), "wanted": _wanted(reference)}
         )

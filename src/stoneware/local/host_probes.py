@@ -60,9 +60,12 @@ def user_namespaces() -> str:
 
 def idmapped_mounts() -> str:
     """Look for a kernel with id-mapped mounts of btrfs: 5.15 and newer."""
+    return "" if _at_least(5, 15) else f"this kernel ({platform.release()}) is older than 5.15"
+
+
+def _at_least(*wanted: int) -> bool:
     numbers = platform.release().split("-")[0].split(".")
-    version = tuple(int(part) for part in numbers[:2] if part.isdigit())
-    return "" if version >= (5, 15) else f"this kernel ({platform.release()}) is older than 5.15"
+    return tuple(int(part) for part in numbers[:2] if part.isdigit()) >= wanted
 
 
 INOTIFY_LIMIT = Path("/proc/sys/fs/inotify/max_user_instances")
@@ -117,6 +120,22 @@ def store_walls() -> str:
         return ""
     home = home_path()
     return "; ".join(missing_walls(home, home / "data")) if (home / "version").is_file() else ""
+
+
+def limits() -> str:
+    """Say what keeps machines from filling the store together."""
+    from stoneware.local import qgroups
+    from stoneware.local.store_base import home_path
+
+    data = home_path() / "data"
+    mode = ""
+    with contextlib.suppress(OSError):  # not a btrfs, or not there yet
+        mode = qgroups.mode(data)
+    if mode == qgroups.CLASSIC or (not mode and not _at_least(6, 7)):
+        return "single limits only (Linux 6.7 has simple quotas: limits of all together as well)"
+    if not mode and (data / "machines").is_dir():
+        return f"none (btrfs quota enable --simple {data})"
+    return "simple quotas"
 
 
 def disk_space() -> str:

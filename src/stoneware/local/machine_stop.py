@@ -11,6 +11,7 @@ from collections.abc import Callable
 from stoneware.errors import MachineError
 from stoneware.local import cgroups
 from stoneware.local.machine_record import Paths, Processes, boot_id, known_state, shown_processes
+from stoneware.local.store_errors import DISK_ERRORS
 
 _POWER_OFF = signal.SIGRTMIN + 4  # systemd(1), SIGNALS: starts poweroff.target
 _POLL, _SLOW_POLL = 0.005, 0.05  # seconds between two looks at first, and when it takes long
@@ -23,7 +24,7 @@ def power_off(paths: Paths, timeout: float) -> None:
     processes = shown_processes(paths)
     if not processes.alive:
         return
-    (paths.run / "stop").touch()
+    _note_stop(paths)
     began = now = time.monotonic()
     asked_at, asked_whom = 0.0, 0
     while now < began + timeout:
@@ -43,7 +44,7 @@ def power_off(paths: Paths, timeout: float) -> None:
 def kill(paths: Paths) -> None:
     """End a machine at once, and wait until nothing of it is left. Raises MachineError when it stays."""
     if shown_processes(paths).alive:
-        (paths.run / "stop").touch()
+        _note_stop(paths)
     deadline = time.monotonic() + _KILL_TIMEOUT
     while True:
         processes = shown_processes(paths)
@@ -67,7 +68,7 @@ def end(paths: Paths) -> None:
     if shown_processes(paths).leader is None:
         kill(paths)  # perhaps it is only on its way to a first process
         return
-    (paths.run / "stop").touch()
+    _note_stop(paths)
     deadline = time.monotonic() + _KILL_TIMEOUT
     while leader := shown_processes(paths).leader:
         if time.monotonic() > deadline:
@@ -80,6 +81,15 @@ def has_ended(paths: Paths) -> bool:
     """Say whether nothing runs in a machine any more, and nothing will by itself."""
     processes = shown_processes(paths)
     return not processes.alive or (processes.leader is None and (paths.run / "stop").exists())
+
+
+def _note_stop(paths: Paths) -> None:
+    """Note that somebody wants the machine to stay down. A full disk must not keep it from stopping."""
+    try:
+        (paths.run / "stop").touch()
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
 
 
 def _kill_strays(paths: Paths) -> None:

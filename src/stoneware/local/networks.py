@@ -11,7 +11,7 @@ from typing import Any
 
 from stoneware.errors import InputError
 from stoneware.files import locked, read_json, write_json
-from stoneware.local import store_pool
+from stoneware.local import store_errors
 from stoneware.local.store_base import StoreBase
 from stoneware.local.uses import read_uses
 from stoneware.platform import Network
@@ -56,7 +56,7 @@ class NetworkStore(StoreBase):
     def create_network(self, name: str, labels: Mapping[str, str] | None = None) -> Network:
         """Create a network if there is none of that name, and return it."""
         path = self._network(name)
-        with self.lock("networks", name), store_pool.clear_errors(self.home):
+        with self.lock("networks", name), store_errors.clear_errors(self.home):
             if not path.is_dir():
                 self._networks.mkdir(exist_ok=True)
                 with self.staging(path.parent) as staged:
@@ -68,7 +68,7 @@ class NetworkStore(StoreBase):
     def label_network(self, name: str, labels: Mapping[str, str]) -> None:
         """Change a network's labels. Raises InputError where there is no such network."""
         path = self._network(name)
-        with self.lock("networks", name), store_pool.clear_errors(self.home):
+        with self.lock("networks", name), store_errors.clear_errors(self.home):
             network = self.find_network(name)
             if network is None:
                 raise InputError(f"there is no network {name!r}", resolution="make it first")

@@ -19,7 +19,7 @@ from stoneware.local import (
     machine_record,
     machine_start,
     machine_stop,
-    store_pool,
+    store_errors,
 )
 from stoneware.local import router as routers
 from stoneware.local.machine_record import Paths
@@ -53,6 +53,7 @@ class LocalPlatform(LocalResources):
         machine_start.check_spec(spec)
         self.store.check_secrets(spec.secrets)
         wanted = _completed(spec)
+        store_errors.check_room(self.store.home, self.store.data)
         with self.store.lock("machines", spec.name):
             paths = self._paths(spec.name)
             if paths.root.exists():
@@ -78,6 +79,7 @@ class LocalPlatform(LocalResources):
                 f"the machine {paths.name!r} has no spec", resolution=f"stoneware rm {paths.name}"
             )
         paths.attributes.unlink(missing_ok=True)
+        self.limit_disks(paths, spec)
         router = routers.ensure(self.store)
         lease = router.attach(
             paths.root,
@@ -162,9 +164,7 @@ class LocalPlatform(LocalResources):
         machine_stop.kill(paths)
         if state["id"]:
             cgroups.remove_left([state["id"]], cgroups.probe())
-        with self.store.staging(paths.root.parent) as staged:
-            # Renamed first: readers see the machine whole or not at all.
-            paths.root.rename(staged / "gone")
+        self.store.discard(paths.root)
 
     # -- looking -------------------------------------------------------------------------------------------
 
@@ -281,7 +281,7 @@ class LocalPlatform(LocalResources):
 
     def tend(self) -> None:
         """Restart the store's servers where they have died; raise HostError when the store is full."""
-        store_pool.check_room(self.store.home, self.store.data)
+        store_errors.check_room(self.store.home, self.store.data)
         routers.ensure(self.store)
 
     # -- builders ------------------------------------------------------------------------------------------

@@ -10,6 +10,8 @@ from typing import Any
 
 from stoneware.errors import InputError
 from stoneware.files import read_json, write_json
+from stoneware.local import store_quota
+from stoneware.local.machine_record import Paths
 from stoneware.local.secret_store import SECRETS_ATTRIBUTE, secret_lines
 from stoneware.local.store import Store
 from stoneware.platform import MachineSpec, Network, SecretMount, Volume
@@ -23,9 +25,12 @@ class LocalResources:
 
     # -- volumes -------------------------------------------------------------------------------------------
 
-    def create_volume(self, name: str, labels: Mapping[str, str]) -> Volume:
-        """Return the volume of that name, made (blank) where there is none."""
-        self.store.create_volume(name, labels)
+    def create_volume(self, name: str, labels: Mapping[str, str], size: int | None = None) -> Volume:
+        """Return the volume of that name, made (blank) where there is none, which may take `size` bytes.
+
+        Without a size it may take what the platform lets volumes take.
+        """
+        self.store.create_volume(name, labels, size)
         return self.store.volume(name)
 
     def volume(self, name: str) -> Volume | None:
@@ -43,6 +48,14 @@ class LocalResources:
     def destroy_volume(self, name: str) -> None:
         """Remove a volume, its data too; a missing one is no error. Raises InputError while in use."""
         self.store.remove_volume(name, missing_ok=True)
+
+    def limit_disks(self, paths: Paths, spec: MachineSpec) -> None:
+        """Limit what a machine's root, volumes and caches may take, as its spec and they say."""
+        home, data = self.store.home, self.store.data
+        store_quota.keep_reserve(home, data)
+        store_quota.limit(home, data, paths.rootfs, spec.disk, store_quota.DISK_VARIABLE)
+        for mount in spec.volumes:
+            self.store.limit_volume(mount.volume)
 
     @contextlib.contextmanager
     def volumes_of(self, spec: MachineSpec) -> Iterator[None]:

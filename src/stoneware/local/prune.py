@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
+import time
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from stoneware import process
 from stoneware.errors import HostError
 from stoneware.files import locked
-from stoneware.local import bases
+from stoneware.local import bases, qgroups, store_quota
 from stoneware.local.platform import LocalPlatform
 from stoneware.local.store import Store
 from stoneware.platform import BAKES, Machine, Phase
+
+_POLL = 0.1  # seconds between two times that the kernel is asked to go on freeing
 
 
 @dataclass(frozen=True)
@@ -112,11 +116,34 @@ def prune(
         if free:
             faults = _remove(platform, what, everything=everything, wanted=wanted)
     faults += _remove_all(store, what.remains)
-    # btrfs gives the space of deleted subvolumes back later; wait for that, to tell the truth.
-    process.run(["btrfs", "subvolume", "sync", store.data], check=False)
-    process.run(["btrfs", "filesystem", "sync", store.data], check=False)
+    settle(store)
     if faults:
         raise faults[0]
+    return max(0, _free(store) - before)
+
+
+def settle(store: Store) -> int:
+    """Wait until the space of what has been removed is back, and return how many bytes that freed.
+
+    btrfs gives it back half a minute later unless it is asked to: this tells the truth, and a bake that
+    filled the store can be run again at once.
+    """
+    before = _free(store)
+    waiting = subprocess.Popen(
+        ["btrfs", "subvolume", "sync", str(store.data)],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env=process.tool_environment(),
+    )  # fmt: skip
+    try:
+        while waiting.poll() is None:
+            qgroups.commit(store.data)
+            time.sleep(_POLL)
+    finally:
+        waiting.kill()
+        waiting.wait()
+    qgroups.commit(store.data)
+    store_quota.forget_removed(store.data)
+    store_quota.keep_reserve(store.home, store.data)
     return max(0, _free(store) - before)
 
 

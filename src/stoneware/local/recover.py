@@ -9,7 +9,16 @@ from typing import Any
 from stoneware import removal
 from stoneware.errors import StonewareError
 from stoneware.files import locked, read_json, write_json
-from stoneware.local import btrfs, copy_staging, machine_record, machine_stop, store_pool, store_walls
+from stoneware.local import (
+    btrfs,
+    copy_staging,
+    machine_record,
+    machine_stop,
+    store_errors,
+    store_pool,
+    store_quota,
+    store_walls,
+)
 from stoneware.local import router as routers
 from stoneware.local.machine_record import Paths
 from stoneware.local.platform import LocalPlatform
@@ -31,6 +40,7 @@ def recover(store: Store) -> list[str]:
     told = [_remove_staged(store, path) for path in store.stale_staged()]
     told += copy_staging.recover(store.home)
     store.sweep_secrets()
+    store_quota.keep_reserve(store.home, store.data)
     platform = LocalPlatform(store)
     for path in sorted((store.data / "machines").glob("[!.]*")):
         told += _look_after(platform, Paths(path))
@@ -39,7 +49,7 @@ def recover(store: Store) -> list[str]:
 
 def _remove_staged(store: Store, path: Path) -> str:
     try:
-        with store_pool.clear_errors(store.home):
+        with store_errors.clear_errors(store.home):
             store.remove_remains(path)
     except (StonewareError, OSError) as error:
         return _untidy("what an interrupted command has left cannot be removed", error)
@@ -55,7 +65,7 @@ def _untidy(brief: str, error: StonewareError | OSError) -> str:
 
 def _look_after(platform: LocalPlatform, paths: Paths) -> list[str]:
     try:
-        with store_pool.clear_errors(platform.store.home):
+        with store_errors.clear_errors(platform.store.home):
             return _recover_machine(platform, paths)
     except (StonewareError, OSError) as error:
         return [_untidy(f"the machine {paths.name} could not be looked after", error)]

@@ -134,6 +134,15 @@ TABLE: tuple[Requirement, ...] = (
         host_probes.nothing,
     ),
     Requirement(
+        "limits",
+        "kernel",
+        "a machine that fills its disk stopping no other",
+        _KERNEL,
+        host_probes.nothing,
+        host_probes.nothing,
+        host_probes.limits,
+    ),
+    Requirement(
         "disk space",
         "disk",
         "the store",

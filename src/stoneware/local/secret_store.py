@@ -12,7 +12,7 @@ from pathlib import Path
 
 from stoneware.errors import InputError
 from stoneware.files import write_json
-from stoneware.local import store_pool
+from stoneware.local import store_errors
 from stoneware.local.metadata_secrets import SECRET_NAME, SECRETS_URL, Secret, read_secret, secret_file
 from stoneware.local.store_base import StoreBase
 from stoneware.platform import SecretMount
@@ -44,7 +44,7 @@ class SecretStore(StoreBase):
         The last values are kept: machines that are not replaced yet, or that return, have theirs.
         """
         path = self._secret(name)
-        with self.lock("secrets", name), store_pool.clear_errors(self.home):
+        with self.lock("secrets", name), store_errors.clear_errors(self.home):
             self._secrets.mkdir(exist_ok=True, mode=0o700)
             self._sweep(name)
             kept = read_secret(self._secrets, name)

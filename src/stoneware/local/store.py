@@ -14,7 +14,7 @@ from typing import Any, Self
 from stoneware.bounded import BoundsError, read_bounded
 from stoneware.errors import HostError, InputError
 from stoneware.files import locked, read_json, sha256_hex, write_atomic, write_json
-from stoneware.local import btrfs, btrfs_nested, store_pool, store_walls
+from stoneware.local import btrfs, btrfs_nested, store_errors, store_pool, store_quota, store_walls
 from stoneware.local.networks import NetworkStore
 from stoneware.local.requirements import STORE_TOOLS, check
 from stoneware.local.secret_store import SecretStore
@@ -81,7 +81,13 @@ class Store(VolumeStore, NetworkStore, SecretStore):
                 )
             store._make()
         store_pool.mount(store.home)
+        if store_errors.is_read_only(store.data):
+            from stoneware.local.store_revive import revive
+
+            store.told += revive(store)
         store.told += store_walls.raise_walls(store.home, store.data)
+        if told := store_quota.prepare(store.home, store.data):
+            store.told.append(told)
         return store
 
     def _version_is_ours(self) -> bool:
@@ -108,7 +114,7 @@ class Store(VolumeStore, NetworkStore, SecretStore):
 
     def _make(self) -> None:
         check(STORE_TOOLS)
-        with store_pool.clear_errors(self.home), store_pool.usable(self.home):
+        with store_errors.clear_errors(self.home), store_pool.usable(self.home):
             self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.home.chmod(0o700)
         with locked(self.home / "locks" / "store.lock"):
@@ -117,7 +123,7 @@ class Store(VolumeStore, NetworkStore, SecretStore):
             if not (self.home / "pool.btrfs").exists():
                 store_pool.make(self.home)
             store_pool.mount(self.home)
-            with store_pool.clear_errors(self.home):
+            with store_errors.clear_errors(self.home):
                 for kind in ("checkpoints", "images", "machines", "volumes", "networks", "cache", "builds"):
                     (self.data / kind).mkdir(exist_ok=True, mode=0o700)
                 for kind in ("bases", "tags", "run", "locks/staged"):
@@ -164,12 +170,8 @@ class Store(VolumeStore, NetworkStore, SecretStore):
     def _discard(self, kind: str, name: str) -> None:
         """Remove an object: renamed away first, so that no reader sees half of it."""
         target = self.data / kind / name
-        with (
-            self.lock(kind, name),
-            self.staging(target.parent) as staged,
-            contextlib.suppress(FileNotFoundError),
-        ):
-            target.rename(staged / "gone")
+        with self.lock(kind, name):
+            self.discard(target)
 
     # -- checkpoints ---------------------------------------------------------------------------------------
 
@@ -314,7 +316,7 @@ class Store(VolumeStore, NetworkStore, SecretStore):
         path = self._tag(reference)
         if not self.has_image(image_id):
             raise InputError(f"there is no image {image_id}", resolution="stoneware images")
-        with self.lock("tags", path.parent.name), store_pool.clear_errors(self.home):
+        with self.lock("tags", path.parent.name), store_errors.clear_errors(self.home):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, {"image": image_id, "updated": time.time()})
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stoneware.errors import HostError, InputError
 from stoneware.files import locked
-from stoneware.local import btrfs, store_pool
+from stoneware.local import btrfs, store_errors
 from stoneware.local.uses import Known
 
 DEFAULT_HOME = Path("/var/lib/stoneware")
@@ -59,18 +59,21 @@ class StoreBase:
         """Return the flock file of one object, e.g. ("machines", "web")."""
         return self.home / "locks" / kind / f"{name}.lock"
 
-    def lock(
-        self, kind: str, name: str, *, timeout: float | None = None
-    ) -> contextlib.AbstractContextManager[None]:
-        """Hold an object's lock; raises TimeoutError after `timeout` seconds (None waits for ever)."""
-        return locked(self.lock_path(kind, name), timeout=timeout)
+    @contextlib.contextmanager
+    def lock(self, kind: str, name: str, *, timeout: float | None = None) -> Iterator[None]:
+        """Hold an object's lock; raises TimeoutError after `timeout` seconds (None waits for ever).
+
+        All that changes an object holds it, so the words for a full disk are here.
+        """
+        with store_errors.clear_errors(self.home), locked(self.lock_path(kind, name), timeout=timeout):
+            yield
 
     @contextlib.contextmanager
     def staging(self, parent: Path) -> Iterator[Path]:
         """Give a new directory beside its final place; what is not renamed away is removed at the end."""
         token = secrets.token_hex(8)
         lock = self.lock_path("staged", token)
-        with locked(lock), store_pool.clear_errors(self.home):
+        with store_errors.clear_errors(self.home), locked(lock):
             staged = parent / f".staged-{token}"
             staged.mkdir(mode=0o700)
             try:
@@ -82,6 +85,20 @@ class StoreBase:
                 raise
             self.remove_remains(staged)
             lock.unlink(missing_ok=True)
+
+    def discard(self, path: Path) -> None:
+        """Remove an object: renamed away first, so that no reader sees half of it; missing is no error.
+
+        A disk that is so full that nothing can be renamed must not keep anybody from making room.
+        """
+        try:
+            with self.staging(path.parent) as staged, contextlib.suppress(FileNotFoundError):
+                path.rename(staged / "gone")
+        except store_errors.StoreFull:
+            with store_errors.clear_errors(self.home):
+                for record in ("spec.json", "document.json", "manifest.json"):
+                    (path / record).unlink(missing_ok=True)
+                btrfs.remove_tree(path)
 
     def stale_staged(self) -> list[Path]:
         """Return the staged directories whose maker is gone."""

@@ -14,31 +14,14 @@ from stoneware import process
 from stoneware.errors import HostError, InputError
 from stoneware.files import locked
 from stoneware.local import btrfs, store_walls
+from stoneware.local.store_errors import clear_errors
 
 GIB = 1 << 30
 DEFAULT_SIZE = 100 * GIB
 SMALLEST_SIZE = 1 * GIB
-LEAST_ROOM = 4 << 20  # bytes; with less than that nothing works any more
 # Not compressed: each machine reads its files from a snapshot of its own, so each boot would decompress them.
 _OPTIONS = f"noatime,discard=async,{store_walls.MOUNT_OPTIONS}"
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": GIB, "T": 1 << 40}
-
-
-@contextlib.contextmanager
-def clear_errors(home: Path) -> Iterator[None]:
-    """Turn a full disk or a failing file system under the store into an error that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise full(home, str(error)) from error
-        if error.errno == errno.EIO:
-            raise HostError(
-                f"the file system under {home} cannot be written",
-                details=f"{error}\nA sparse store file on a full disk does this: see `df -h {home}`.",
-                resolution="make room on that disk, then run the command again",
-            ) from error
-        raise
 
 
 @contextlib.contextmanager
@@ -54,22 +37,6 @@ def usable(home: Path) -> Iterator[None]:
             details=f"{error.filename or home}: {error.strerror}",
             resolution="STONEWARE_HOME=/another/directory stoneware …",
         ) from error
-
-
-def check_room(home: Path, data: Path) -> None:
-    """Raise HostError when the store is full: whatever a machine writes is lost then, its reports as well."""
-    status = os.statvfs(data)
-    if status.f_bavail * status.f_frsize < LEAST_ROOM:
-        raise full(home)
-
-
-def full(home: Path, why: str = "") -> HostError:
-    """Return the error for a store without room."""
-    return HostError(
-        f"the store in {home} is full",
-        details=why,
-        resolution="stoneware prune    # removes what nothing uses",
-    )
 
 
 def parse_size(text: str) -> int:

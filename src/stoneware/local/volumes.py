@@ -9,9 +9,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from stoneware import process
 from stoneware.errors import InputError
 from stoneware.files import read_json, sha256_hex, write_json
-from stoneware.local import btrfs, store_pool
+from stoneware.limits import disk_problem
+from stoneware.local import btrfs, store_errors, store_quota
+from stoneware.local.qgroups import Figures
 from stoneware.local.store_base import StoreBase
 from stoneware.local.uses import read_uses
 from stoneware.platform import Volume
@@ -62,30 +65,63 @@ class VolumeStore(StoreBase):
         """Return the machines that have a volume, for sure: for a caller that holds its lock."""
         return read_uses(self.data / "machines").volumes.get(name, [])
 
-    def create_volume(self, name: str, labels: Mapping[str, str] | None = None) -> Path:
-        """Create a volume if there is none of that name and return its data directory."""
-        path = self._volume(name)
-        if path.is_dir():
-            return path / "data"
-        with self.volume_locks([name]), store_pool.clear_errors(self.home):
-            return self.create_volume_locked(name, labels)
+    def create_volume(
+        self, name: str, labels: Mapping[str, str] | None = None, size: int | None = None
+    ) -> Path:
+        """Create a volume if there is none of that name and return its data directory.
 
-    def create_volume_locked(self, name: str, labels: Mapping[str, str] | None = None) -> Path:
+        `size` is the most that it may take, in bytes; None is the default of the store. It changes that of a
+        volume that exists.
+        """
+        path = self._volume(name)
+        if path.is_dir() and size is None:
+            return path / "data"
+        with self.volume_locks([name]), store_errors.clear_errors(self.home):
+            return self.create_volume_locked(name, labels, size)
+
+    def create_volume_locked(
+        self, name: str, labels: Mapping[str, str] | None = None, size: int | None = None
+    ) -> Path:
         """Do what `create_volume` does for a caller that holds the volume's lock."""
         path = self._volume(name)
-        if not path.is_dir():
+        if problem := disk_problem(size):
+            raise InputError(problem, resolution=f"stoneware volume create --size 10g {name}")
+        if path.is_dir():
+            self._resize(path, size)
+        else:
+            store_errors.check_room(self.home, self.data)
+            document = {"created": time.time(), "labels": dict(labels or {}), "size": size}
             with self.staging(path.parent) as staged:
                 btrfs.create(staged / "data")
-                write_json(staged / "document.json", {"created": time.time(), "labels": dict(labels or {})})
+                store_quota.limit(self.home, self.data, staged / "data", size, store_quota.VOLUME_VARIABLE)
+                write_json(staged / "document.json", document)
                 staged.rename(path)
         return path / "data"
+
+    def _resize(self, path: Path, size: int | None) -> None:
+        document: dict[str, Any] = read_json(path / "document.json") or {}
+        if size not in (None, document.get("size")):
+            store_quota.limit(self.home, self.data, path / "data", size, store_quota.VOLUME_VARIABLE)
+            write_json(path / "document.json", {**document, "size": size})
+
+    def limit_volume(self, name: str) -> None:
+        """Limit what a volume may take, as it was created: those of an older Stoneware have no limit yet."""
+        path = self._volume(name)
+        document: dict[str, Any] = read_json(path / "document.json") or {}
+        variable = store_quota.VOLUME_VARIABLE
+        store_quota.limit(self.home, self.data, path / "data", document.get("size"), variable)
+
+    def volume_figures(self, name: str) -> Figures | None:
+        """Return what a volume has and may have, or None where nothing is known of that."""
+        return store_quota.figures(self.data, self.volume_path(name))
 
     def label_volume(self, name: str, labels: Mapping[str, str]) -> None:
         """Change a volume's labels. Raises InputError where there is no such volume."""
         path = self._volume(name)
-        with self.volume_locks([name]), store_pool.clear_errors(self.home):
-            volume = self.volume(name)
-            write_json(path / "document.json", {"created": volume.created, "labels": dict(labels)})
+        with self.volume_locks([name]), store_errors.clear_errors(self.home):
+            self.volume(name)
+            document: dict[str, Any] = read_json(path / "document.json") or {}
+            write_json(path / "document.json", {**document, "labels": dict(labels)})
 
     def remove_volume(self, name: str, *, missing_ok: bool = False) -> None:
         """Remove a volume and its data. Raises InputError when it is missing or a machine has it."""
@@ -101,8 +137,7 @@ class VolumeStore(StoreBase):
                     details=f"by the machine {', '.join(users)}",
                     resolution=f"stoneware rm -f {users[0]} && stoneware volume rm {name}",
                 )
-            with self.staging(self.data / "volumes") as staged:
-                self._volume(name).rename(staged / "gone")
+            self.discard(self._volume(name))
 
     def volume_path(self, name: str) -> Path:
         """Return the directory (a subvolume) with a volume's data."""
@@ -111,8 +146,23 @@ class VolumeStore(StoreBase):
     def cache_path(self, cache_id: str) -> Path:
         """Return the directory of one RUN cache, made when it is missing."""
         path = self.data / "cache" / sha256_hex(cache_id.encode())
-        path.mkdir(exist_ok=True)
+        if not btrfs.is_subvolume(path):
+            with self.lock("cache", path.name):
+                self._make_cache(path)
         return path
+
+    def _make_cache(self, path: Path) -> None:
+        """Make a cache a subvolume with a limit; an older Stoneware made plain directories."""
+        if btrfs.is_subvolume(path):
+            return
+        with self.staging(path.parent) as staged:
+            made = staged / "cache"
+            btrfs.create(made)
+            store_quota.limit(self.home, self.data, made, None, store_quota.VOLUME_VARIABLE)
+            if path.exists():
+                process.run(["cp", "-a", "--reflink=auto", f"{path}/.", made])
+                path.rename(staged / "plain")
+            made.rename(path)
 
 
 def _read_any(path: Path, users: Mapping[str, list[str]]) -> Volume:
@@ -131,4 +181,5 @@ def _read(path: Path, users: Mapping[str, list[str]]) -> Volume:
         created=document.get("created", 0.0),
         labels=document.get("labels", {}),
         machines=tuple(users.get(path.name, ())),
+        size=document.get("size"),
     )

@@ -103,13 +103,13 @@ def bake(
 def _bake(wanted: BakeOptions, style: Style, *, json_output: bool, quiet: bool) -> None:
     from stoneware.bake import api
     from stoneware.bake.memo import Memo
-    from stoneware.local import store_pool
+    from stoneware.local import store_errors
 
     shown = JSON if json_output else QUIET if quiet else SUMMARY
     store = open_store()
     place = api.Place(open_platform(store), store)
     with (
-        store_pool.clear_errors(store.home),
+        store_errors.clear_errors(store.home),
         make_display(style, sys.stderr) as display,
     ):
         memo = Memo(str(store.home), sys.argv[1:], shown) if {*sys.argv[1:2]} & {*COMMANDS} else None

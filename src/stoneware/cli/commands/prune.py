@@ -45,10 +45,14 @@ def prune(
         say("there is nothing to remove")
     elif not plan and not force:
         typer.confirm("Remove all of this?", abort=True, err=True)
-    freed = None if plan or found.empty else engine.prune(platform, found, everything=every, wanted=wanted)
+    freed = None
+    if not plan:
+        freed = engine.prune(platform, found, everything=every, wanted=wanted)
     if json_output:
         print_json({**vars(found), "freed_bytes": freed})
-    elif freed is not None:
+    elif freed and found.empty:
+        say(f"{size(freed)} of what had been removed before are free now")
+    elif freed is not None and not found.empty:
         say(f"freed {size(freed)}")
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,7 +14,12 @@ from stoneware.cli.output import print_json, print_line, print_table
 from stoneware.cluster.model import LABEL_CLUSTER
 from stoneware.errors import InputError
 from stoneware.launch.flags import parse_values
+from stoneware.limits import parse_size
 from stoneware.platform import Volume
+from stoneware.ui.text import size
+
+if TYPE_CHECKING:
+    from stoneware.local.imagestore import LocalImageStore
 
 app = typer.Typer(
     cls=QuickGroup,
@@ -28,14 +32,17 @@ app = typer.Typer(
 Names = Annotated[list[str], typer.Argument(metavar="VOLUME", help="Names.")]
 
 
-def _document(volume: Volume, path: Path) -> dict[str, Any]:
+def _document(store: LocalImageStore, volume: Volume) -> dict[str, Any]:
+    figures = store.volume_figures(volume.name)
     created = datetime.datetime.fromtimestamp(volume.created, datetime.UTC).replace(microsecond=0)
     return {
         "name": volume.name,
-        "path": str(path),
+        "path": str(store.volume_path(volume.name)),
         "created": created.isoformat().replace("+00:00", "Z"),
         "machines": list(volume.machines),
         "labels": dict(volume.labels),
+        "size_bytes": figures.limit if figures else volume.size,
+        "used_bytes": figures.used + figures.held if figures else None,
     }
 
 
@@ -46,26 +53,40 @@ def ls(
 ) -> None:
     """List volumes and the machines that have them."""
     store = open_store()
-    found = [_document(volume, store.volume_path(volume.name)) for volume in store.volumes()]
+    found = [_document(store, volume) for volume in store.volumes()]
     if json_output:
         print_json(found)
     elif quiet:
         for volume in found:
             print_line(volume["name"])
     else:
-        rows = [[entry["name"], ", ".join(entry["machines"]) or "-", entry["created"]] for entry in found]
-        print_table(("VOLUME", "MACHINES", "CREATED"), rows)
+        rows = [
+            [
+                entry["name"],
+                ", ".join(entry["machines"]) or "-",
+                size(entry["used_bytes"]),
+                size(entry["size_bytes"]),
+                entry["created"],
+            ]
+            for entry in found
+        ]
+        print_table(("VOLUME", "MACHINES", "USED", "SIZE", "CREATED"), rows)
 
 
-@app.command(cls=QuickCommand, name="create", help="Create a volume; one that exists is left as it is.")
+@app.command(cls=QuickCommand, name="create", help="Create a volume; --size also changes one that exists.")
 def create(
     name: Annotated[str, typer.Argument(metavar="VOLUME", help="Its name.")],
     label: Annotated[
         list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label. Repeatable.")
     ] = None,
+    most: Annotated[
+        str | None,
+        typer.Option("--size", metavar="SIZE", help="The most it may take; else a quarter of what is free."),
+    ] = None,
 ) -> None:
-    """Create a volume; one that exists is left as it is."""
-    open_store().create_volume(name, parse_values(label or (), {}, "--label"))
+    """Create a volume; --size also changes one that exists."""
+    wanted = None if most is None else parse_size(most, f"stoneware volume create --size 10g {name}")
+    open_store().create_volume(name, parse_values(label or (), {}, "--label"), wanted)
     print_line(name)
 
 
@@ -96,7 +117,7 @@ def inspect(names: Names, json_output: options.Json = False) -> None:
     """Show everything about volumes, as JSON."""
     del json_output  # accepted everywhere; this command prints nothing else
     store = open_store()
-    found = [_document(store.volume(name), store.volume_path(name)) for name in names]
+    found = [_document(store, store.volume(name)) for name in names]
     print_json(found[0] if len(found) == 1 else found)
 
 

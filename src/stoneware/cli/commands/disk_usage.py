@@ -1,0 +1,85 @@
+"""system df: what has the room in the store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stoneware.cli import clusters, options
+from stoneware.cli.coerce import QuickCommand, QuickGroup
+from stoneware.cli.context import open_platform, open_store
+from stoneware.cli.output import print_json, print_line, print_table
+from stoneware.ui.text import short_id, size
+
+if TYPE_CHECKING:
+    from stoneware.local.store_usage import Item, Room
+
+app = typer.Typer(
+    cls=QuickGroup,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Look at the store.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def system() -> None:
+    """Look at the store."""
+
+
+@app.command(cls=QuickCommand, name="df", help="Show what has the room in the store, and how much is left.")
+def df(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show each thing, and its limit.")] = False,
+    json_output: options.Json = False,
+) -> None:
+    """Show what has the room in the store, and how much is left.
+
+    Images and checkpoints share most of what they have, so they are one row. RECLAIMABLE is what removing the
+    stopped machines, the volumes without a machine, and the caches would free.
+    """
+    from stoneware.local.store_usage import measure
+
+    store = open_store()
+    found = measure(open_platform(store), clusters.wanted_images(store))
+    if json_output:
+        print_json(found.to_document(verbose=verbose))
+        return
+    rows = [
+        [row.kind.capitalize(), str(row.total), str(row.active), size(row.size), size(row.reclaimable)]
+        for row in found.rows
+    ]
+    print_table(("TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"), rows)
+    for line in _lines(found.room):
+        print_line(line)
+    if verbose:
+        for kind, items in found.items.items():
+            _show(kind, items)
+
+
+def _lines(room: Room) -> list[str]:
+    text = f"store: {size(room.total)}, {size(room.used)} used, {size(room.free)} free"
+    lines = ["", text]
+    if room.left is not None:
+        lines.append(
+            f"of that machines, volumes and caches may take {size(room.left)}; "
+            f"{size(room.reserve)} are kept for the store's own records"
+        )
+    else:
+        lines.append("nothing is kept back: this file system has no simple quotas (see stoneware doctor)")
+    if room.host_free is not None:
+        lines.append(f"the disk that it is on: {size(room.host_free)} free")
+    return lines
+
+
+def _show(kind: str, items: tuple[Item, ...]) -> None:
+    if not items:
+        return
+    print_line("")
+    rows = [
+        [short_id(item.name) if kind in ("images", "caches") else item.name, "yes" if item.active else "no",
+         size(item.size), size(item.limit)]
+        for item in items
+    ]  # fmt: skip
+    print_table((kind.upper(), "ACTIVE", "SIZE", "LIMIT"), rows)

@@ -1,0 +1,55 @@
+"""A store that btrfs has made read-only, back to life: mounted anew, with nothing running on it."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stoneware.errors import HostError, StonewareError
+from stoneware.local import machine_stop, store_errors, store_pool, store_quota, store_walls
+from stoneware.local import router as routers
+from stoneware.local.machine_record import Paths, shown_processes
+from stoneware.process import ProcessError
+
+if TYPE_CHECKING:
+    from stoneware.local.store import Store
+
+_TIMEOUT = 20.0  # seconds for the machines' mounts to go
+
+
+def revive(store: Store) -> list[str]:
+    """Mount a read-only store anew and return sentences about it.
+
+    Its machines cannot write a byte any more, so those that run are ended. Raises HostError where there is
+    still no room on the disk, or something of the computer's holds the store.
+    """
+    home, data = store.home, store.data
+    if not store_quota.is_pool(home) or shutil.disk_usage(home).free < store_errors.LEAST_HOST_ROOM:
+        raise store_errors.read_only(home)
+    ended = []
+    for path in sorted(data.glob("machines/[!.]*")):
+        if shown_processes(Paths(path)).alive:
+            ended.append(path.name)
+            machine_stop.kill(Paths(path))
+    with contextlib.suppress(StonewareError, OSError):  # it cannot write either; it is made anew
+        routers.teardown(store)
+    if not machine_stop.wait_until(lambda: _unmounted(home, data), _TIMEOUT):
+        raise HostError(
+            f"the store in {home} is read-only, and something holds it",
+            resolution=f"fuser -vm {data}    # says what; end it, then run the command again",
+        )
+    store_pool.mount(home)
+    if store_errors.is_read_only(data):
+        raise store_errors.read_only(home, "It stays so when it is mounted anew.")
+    told = [f"the store in {home} had become read-only, as its disk was full: mounted it anew"]
+    if ended:
+        told.append(f"ended what could not write any more: stoneware start {' '.join(ended)}")
+    return told
+
+
+def _unmounted(home: Path, data: Path) -> bool:
+    with contextlib.suppress(ProcessError):
+        store_pool.unmount(home)
+    return not store_walls.is_mount_point(data)

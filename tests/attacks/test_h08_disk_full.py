@@ -1,0 +1,186 @@
+"""H8: one machine fills the disk, and from then on nothing works: no way out."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stoneware import removal
+from stoneware.errors import HostError, InputError
+from stoneware.local import qgroups, store_quota
+from stoneware.local.prune import settle
+from stoneware.local.recover import recover, teardown
+from stoneware.local.store import Store
+from stoneware.platform import Phase, VolumeMount
+from tests.local.engine_lab import Bench
+
+pytestmark = pytest.mark.machine
+
+_FILL = "cat /dev/zero >{0}/big 2>/tmp/why; cat /tmp/why; grep -q 'quota exceeded' /tmp/why"
+_MIB = 1 << 20
+
+
+def small_store(home: Path, large: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """Make a store of the smallest size that has the base of a larger one."""
+    monkeypatch.setenv("STONEWARE_POOL_SIZE", "1G")
+    source = Bench(large)
+    store = Store.open(home)
+    with store.staging(store.data / "checkpoints") as staged:
+        subprocess.run(["btrfs", "subvolume", "create", staged / "rootfs"], check=True, capture_output=True)
+        root = source.store.checkpoint_rootfs(source.base or "")
+        subprocess.run(["cp", "-a", f"{root}/.", staged / "rootfs"], check=True)
+        store.save_checkpoint(source.base or "", staged / "rootfs", {})
+    settle(store)
+    made = Bench(home)
+    made.base = source.base
+    return made
+
+
+@pytest.fixture
+def small(tmp_path: Path, machine_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    made = small_store(tmp_path / "home", machine_home, monkeypatch)
+    yield made
+    teardown(made.store, remove=True)
+    assert not made.home.exists()
+
+
+def _stoneware(lab: Bench, *words: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "stoneware.cli.main", *words],
+        env={**os.environ, "STONEWARE_HOME": str(lab.home)},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def test_a_machine_that_fills_its_root_and_its_volume_stops_nobody(small: Bench) -> None:
+    volume = f"{small.name}-v"
+    small.boot(volumes=(VolumeMount(volume, "/srv"),))
+    for place in ("/run/stoneware/volumes/0", "/var"):
+        assert small.sh(_FILL.format(place)) == 0
+    used = small.store.volume_figures(volume)
+    assert used is not None
+    assert used.limit is not None
+    assert used.limit - 4 * _MIB < used.used + used.held <= used.limit
+    other = f"{small.name}-b"
+    small.platform.create(small.spec(name=other))  # and it can write
+    small.booted(other)
+    assert (
+        small.platform.run(other, ["sh", "-c", "head -c 20M /dev/zero >/var/x && sync"], timeout=60)[0] == 0
+    )
+    for words in (
+        ("ps",), ("exec", small.name, "true"), ("stop", small.name), ("start", small.name), ("ps", "-a"),
+        ("volume", "ls"), ("rm", "-f", small.name), ("volume", "rm", volume), ("prune", "-f"),
+    ):  # fmt: skip
+        done = _stoneware(small, *words)
+        assert done.returncode == 0, (words, done.stderr)
+
+
+def test_guests_cannot_take_the_reserve_and_records_go_on(small: Bench) -> None:
+    volumes = [f"{small.name}-v{number}" for number in range(2)]
+    for name in volumes:
+        small.store.create_volume(name, size=100 << 30)  # more than there is: only the reserve is in the way
+    small.boot(volumes=tuple(VolumeMount(name, f"/srv/{name}") for name in volumes), disk=100 << 30)
+    many = "cd /run/stoneware/volumes/1; i=0; while echo x >$i; do i=$((i+1)); done"
+    assert small.sh(f"timeout 5 sh -c '{many}' 2>/dev/null; true") == 0
+    assert small.sh(_FILL.format("/run/stoneware/volumes/0")) == 0
+    left = store_quota.guests_left(small.home, small.store.data)
+    assert left is not None
+    assert left < 4 * _MIB
+    assert os.statvfs(small.store.data).f_bavail * 4096 > 32 * _MIB
+    with pytest.raises(HostError, match="is full") as caught:
+        small.platform.create(small.spec(name=f"{small.name}-b"))
+    assert "prune" in caught.value.resolution
+    small.platform.set_metadata(small.name, {"stoneware-config": "A=b\n"})
+    small.platform.stop(small.name)
+    small.platform.start(small.name)
+    small.platform.wait(small.name, Phase.RUNNING, 60)
+    small.platform.destroy(small.name)
+    for name in volumes:
+        small.store.remove_volume(name)
+    assert settle(small.store) > 300 * _MIB
+    assert recover(small.store) == []
+
+
+def test_subvolumes_that_a_guest_makes_count_to_its_limit(small: Bench) -> None:
+    name = f"{small.name}-v"
+    small.store.create_volume(name, size=64 * _MIB)
+    small.boot(volumes=(VolumeMount(name, "/srv"),))
+    # BTRFS_IOC_SUBVOL_CREATE, as root of a machine may.
+    made = 'sysopen(D, ".", 65536) or die; $a = pack("q a4088", 0, "in"); ioctl(D, 0x5000940E, $a) or die $!'
+    assert small.sh(f"cd /run/stoneware/volumes/0 && perl -e '{made}' && mkdir in/more") == 0
+    assert small.sh(_FILL.format("/run/stoneware/volumes/0/in")) == 0
+    used = small.store.volume_figures(name)
+    assert used is not None
+    assert 48 * _MIB < used.used + used.held <= 64 * _MIB
+
+
+def test_a_volume_that_is_full_can_be_made_larger(small: Bench) -> None:
+    name = f"{small.name}-v"
+    small.store.create_volume(name, size=64 * _MIB)
+    with pytest.raises(InputError, match="too small"):
+        small.store.create_volume(f"{name}2", size=1000)
+    small.boot(volumes=(VolumeMount(name, "/srv"),))
+    assert small.sh(_FILL.format("/run/stoneware/volumes/0")) == 0
+    assert _stoneware(small, "volume", "create", "--size", "128m", name).returncode == 0
+    assert small.sh("head -c 32M /dev/zero >/run/stoneware/volumes/0/more && sync") == 0
+    found = small.store.volume(name)
+    assert found.size == 128 * _MIB
+
+
+def test_an_older_store_gets_limits_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STONEWARE_POOL_SIZE", "1G")
+    with monkeypatch.context() as old:
+        old.setattr(store_quota, "prepare", lambda *_: "")
+        store = Store.open(tmp_path / "home")
+        store.create_volume("v")
+    try:
+        assert qgroups.mode(store.data) == ""
+        assert "limits" in Store.open(store.home).told[0]
+        found = store.volume_figures("v")
+        assert found is not None
+        assert found.limit
+        assert Store.open(store.home).told == []
+    finally:
+        teardown(store, remove=True)
+
+
+def _fill(directory: Path) -> None:
+    """Fill the file system with data, then what is left of its metadata with small files."""
+    with (directory / "big").open("wb", 0) as stream:
+        while stream.write(bytes(1 << 20)):
+            pass
+
+
+def _fill_metadata(directory: Path) -> None:
+    for number in range(10**6):
+        (directory / f"f{number}").write_bytes(b"x" * 2000)
+
+
+def test_removing_needs_no_room(small: Bench) -> None:
+    """Even where the reserve is gone: our own files are in no group that has a limit."""
+    volume = f"{small.name}-v"
+    small.boot(volumes=(VolumeMount(volume, "/srv"),))
+    ballast = small.store.data / "builds" / "ballast"
+    ballast.mkdir()
+    with pytest.raises(OSError, match="No space left"):
+        _fill(ballast)
+    with pytest.raises(OSError, match="No space left"):
+        _fill_metadata(ballast)
+    done = _stoneware(small, "volume", "create", "w")
+    assert done.returncode == 3
+    assert "is full" in done.stderr
+    for words in (("ps",), ("rm", "-f", small.name), ("volume", "rm", volume), ("prune", "-f")):
+        done = _stoneware(small, *words)
+        assert done.returncode == 0, (words, done.stderr)
+    assert small.platform.machines() == []
+    assert small.store.volumes() == []
+    removal.remove_tree(ballast)
+    settle(small.store)
+    assert _stoneware(small, "volume", "create", "w").returncode == 0
