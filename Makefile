@@ -79,7 +79,8 @@ test-pure: $(VENV)/.installed
 test-lowest: host $(LOWEST)/.installed
 	$(LOWEST)/bin/mypy --cache-dir .mypy_cache/lowest
 	$(LOWEST)/bin/python -m pytest -q -m pure
-	$(LOWEST)/bin/python -m pytest -q -m tool tests/local/test_metadata_http.py tests/provider tests/terraform
+	$(LOWEST)/bin/python -m pytest -q -m tool tests/local/test_metadata_http.py tests/terraform \
+	  tests/provider/test_protocol.py tests/provider/test_standalone.py
 
 # The generated pages.
 docs: $(VENV)/.installed
