@@ -329,10 +329,12 @@ def _quoted(word: str) -> str:
 
 
 def _become(user: User) -> list[str]:
-    """Return the command prefix that runs a program of the machine as a user."""
-    groups = ",".join(str(number) for number in user.groups)
-    extra = [f"--groups={groups}"] if groups else ["--clear-groups"]
-    return ["/usr/bin/setpriv", f"--reuid={user.uid}", f"--regid={user.gid}", *extra, "--"]
+    """Return the command prefix that runs a program of the machine as a user.
+
+    chroot(1), since it takes numbers as such with a plus; setpriv(1) looks them up in /etc/passwd as names.
+    """
+    groups = ",".join(f"+{number}" for number in user.groups)
+    return ["/usr/sbin/chroot", f"--userspec=+{user.uid}:+{user.gid}", f"--groups={groups}", "/"]
 
 
 def _escaped(unit: str) -> str:
