@@ -71,6 +71,9 @@ class ScriptedPlatform(MemoryPlatform):
     def raw_report(self, text: str) -> Callable[[], None]:
         return lambda: self._guest.setdefault(NAME, {}).update({"stoneware/build": text})
 
+    def beat(self, number: int) -> Callable[[], None]:
+        return lambda: self._guest.setdefault(NAME, {}).update({"stoneware/alive": str(number)})
+
     def say(self, *lines: str, mark: str = f"{TOKEN} ") -> Callable[[], None]:
         data = "".join(f"{mark}{line}\r\n" for line in lines).encode()
 
@@ -99,7 +102,23 @@ def planned(index: int) -> PlannedStep:
     return PlannedStep(step, f"key{index}", "", RUN, "not built yet", {"n": index}, where)
 
 
-def driver(platform: ScriptedPlatform, told: Told, steps: int, boot_limit: float = 120.0) -> Driver:
+def driver(
+    platform: ScriptedPlatform,
+    told: Told,
+    steps: int,
+    boot_limit: float = 120.0,
+    step_timeout: float | None = None,
+) -> Driver:
     numbered = {index: planned(index) for index in range(1, steps + 1)}
     pace = platform.pace(boot_limit)
-    return Driver(platform, told, name=NAME, token=TOKEN, stage="0", steps=numbered, pace=pace)
+    return Driver(
+        platform,
+        told,
+        name=NAME,
+        token=TOKEN,
+        stage="0",
+        steps=numbered,
+        last=steps,
+        step_timeout=step_timeout,
+        pace=pace,
+    )

@@ -106,7 +106,8 @@ def test_a_builder_that_dies_is_told(platform: ScriptedPlatform, told: Told, rep
         platform.at(1, platform.report(report))
     platform.at(2, platform.say("a last cry", mark=""), platform.end(error="killed"))
     error = fails(platform, told)
-    assert error.brief == "the builder ended before its work was done"
+    assert error.brief.startswith("the builder ended before its work was done")
+    assert ("during step 1 of stage '0'" in error.brief) is (report is not None)
     assert "killed" in error.details
     assert "a last cry" in error.details
     assert platform.now < 3

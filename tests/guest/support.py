@@ -39,6 +39,8 @@ class FakeMetadata:
         }
         self.files: dict[str, bytes] = {}
         self.secrets: dict[str, bytes] = {}
+        self.build_secrets: dict[str, bytes] = {}
+        self.key = b""
         self.results: dict[str, bytes] = {}
         self.reports: list[tuple[str, str]] = []
         self.refuse = 0  # so many requests are answered with 503 first
@@ -122,6 +124,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if path.startswith("/stoneware/v1/files/"):
             content = server.files.get(path.rpartition("/")[2])
             return self.answer(404) if content is None else self.answer(200, content)
+        if path.startswith("/stoneware/v1/build-secrets/"):
+            good = server.key and self.headers.get("X-Stoneware-Key", "").encode() == server.key
+            content = server.build_secrets.get(path.rpartition("/")[2]) if good else None
+            return self.answer(404) if content is None else self.answer(200, content)
         if path.startswith("/stoneware/v1/secrets/"):
             content = server.secrets.get(path.rpartition("/")[2])
             return self.answer(404, b"no such secret") if content is None else self.answer(200, content)
@@ -144,8 +150,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         with server.changed:
             if self.path.startswith("/stoneware/v1/results/"):
                 server.results[self.path.rpartition("/")[2]] = body
+            elif self.path == "/stoneware/v1/build-key":
+                server.key = server.key or body
             else:
                 server.reports.append((self.path.partition("guest-attributes/")[2], body.decode()))
+                if b'"state":"secrets"' in body:  # as a driver does that has nothing against it
+                    server.attributes["stoneware-serving"] = str(json.loads(body)["step"])
             server.changed.notify_all()
         self.answer(200)
 

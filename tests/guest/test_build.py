@@ -57,6 +57,7 @@ class Bake:
 
     def start(self) -> None:
         header = f"NAME='Hello/App'\nVERSION='V1'\nFIRST='1'\nLAST='{self.count}'\n"
+        header += "SECRETS='yes'\n" if self.metadata.build_secrets else ""
         stream = io.BytesIO()
         with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
             for name, data in {"bundle.env": header.encode(), **self.members}.items():
@@ -224,14 +225,14 @@ def test_users_of_run(bake: Bake, user: str, identity: str) -> None:
 
 
 def test_mounts_of_run_leave_nothing_behind(bake: Bake, root: Root, metadata: FakeMetadata) -> None:
-    metadata.files["secret-tok"] = b"s3cret value\nsecond line\n"
+    metadata.build_secrets["secret-tok"] = b"s3cret value\nsecond line\n"
     top = root.path
     bake.members["binds/0/inside"] = b"bound"
     bake.members["binds/1"] = b"a file"
     (top / "kept").mkdir()
     rows = [
         ("secret", f"{top}/made/tok", "secret-tok", "ro", "0440", "3", "4", "TOK", ""),
-        ("secret", "", "secret-tok", "ro", "", "0", "0", "ONLY_ENV", ""),
+        ("secret", "", "secret-tok", "ro", "", "", "", "ONLY_ENV", ""),
         ("secret", f"{top}/absent", "", "ro", "", "0", "0", "", ""),
         ("bind", f"{top}/b", "binds/0", "ro", "", "0", "0", "", ""),
         ("bind", f"{top}/deep/er/file", "binds/1", "rw", "", "0", "0", "", ""),
@@ -280,7 +281,7 @@ def _plants(root: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", sorted(_plants(Path())))
 def test_a_leak_is_found(bake: Bake, root: Root, metadata: FakeMetadata, name: str) -> None:
-    metadata.files["secret-tok"] = b"hunter2hunter2\n"
+    metadata.build_secrets["secret-tok"] = b"hunter2hunter2\n"
     bake.members["seal/secrets"] = b"secret-tok\n"
     bake.run_step("true", mounts=f"secret\t{root.path}/tok\tsecret-tok\tro\t\t0\t0\t\t\n")
     _plants(root.path)[name]()

@@ -77,6 +77,11 @@ class Server:
         finally:
             connection.close()
 
+    def builder(self, result: str) -> None:
+        """Make it the builder of a bake that waits for a result."""
+        write_json(self.machine / "spec.json", {"kind": "builder"})
+        self.attributes(**{"stoneware-results": f"http://x/{result}", "stoneware-accept": "TRUE"})
+
     def attributes(self, **values: str) -> None:
         write_json(self.machine / "metadata.json", {"attributes": values})
 
@@ -134,6 +139,7 @@ def test_protocol(shared: Server, case: dict[str, Any]) -> None:
 def test_reports_and_results_are_files_of_the_machine(server: Server) -> None:
     assert server.ask(f"{GUEST}stoneware/status", "PUT", b"{}")[0] == 200
     assert json.loads((server.machine / "guest-attributes.json").read_text()) == {"stoneware/status": "{}"}
+    server.builder("sealed.tar")
     data = os.urandom(5_000_001)
     assert server.ask("/stoneware/v1/results/sealed.tar", "PUT", data)[0] == 200
     assert (server.machine / "results" / "sealed.tar").read_bytes() == data
@@ -156,14 +162,16 @@ def test_a_large_file_is_streamed_whole(server: Server) -> None:
 
 
 def test_a_result_too_large_is_refused_and_leaves_nothing(server: Server) -> None:
+    server.builder("x")
     headers = {"Metadata-Flavor": "Google", "Content-Length": str(2**28 + 1)}
     assert server.ask("/stoneware/v1/results/x", "PUT", b"x", headers)[0] == 413
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as link:
         link.sendall(
-            b"PUT /stoneware/v1/results/cut HTTP/1.1\r\nHost: x\r\nMetadata-Flavor: Google\r\n"
+            b"PUT /stoneware/v1/results/x HTTP/1.1\r\nHost: x\r\nMetadata-Flavor: Google\r\n"
             b"Content-Length: 4000000\r\n\r\n" + b"x" * 2_000_000
         )
-    wait_until(lambda: not any((server.machine / "results").glob("*cut*")))
+    results = server.machine / "results"
+    wait_until(lambda: results.exists() and not any(results.iterdir()))
     assert server.ask(V1)[0] == 200
 
 
@@ -171,6 +179,7 @@ def test_curl_puts_a_large_body_without_delay(server: Server, tmp_path: Path) ->
     curl = shutil.which("curl")
     if curl is None:
         pytest.skip("curl is not on this computer")
+    server.builder("x")
     (tmp_path / "body").write_bytes(b"x" * 3_000_000)
     url = f"http://127.0.0.1:{server.port}/stoneware/v1/results/x"
     argv = [

@@ -18,6 +18,7 @@ from stoneware.bake.builder import (
     running_builder,
 )
 from stoneware.bake.bundle import BundleWriter
+from stoneware.bake.caches import held_caches
 from stoneware.bake.driver import Driver
 from stoneware.bake.events import (
     Note,
@@ -64,7 +65,13 @@ def build_image(planner: Planner, made: BakePlan, place: Place, reporter: Report
     """Build all that the plan says, capture the image and return its id. Raises BuildError and InputError."""
     _check_options(planner)
     with workspace(place.store) as directory:
-        bench = Workbench(place.platform, reporter, directory, verbose=planner.options.verbose)
+        bench = Workbench(
+            place.platform,
+            reporter,
+            directory,
+            verbose=planner.options.verbose,
+            step_timeout=planner.options.step_timeout,
+        )
         build = _Build(planner, made, place, bench)
         try:
             return build.run()
@@ -101,11 +108,16 @@ class _Build:
         image = ""
         secrets = self._secrets()
         for stage in self._plan.builds:
-            with BuilderTerraform(self._bench, stage) as made:
+            steps = [planned.step for planned in stage.to_run]
+            with (
+                held_caches(self._place.store, steps) as caches,
+                BuilderTerraform(self._bench, stage) as made,
+            ):
                 made.prepare()  # it loads while the bundle is made
                 self._announce(stage)
                 is_target = stage is self._plan.target
-                request = BuilderRequest(stage, self._bundle(stage, secrets, seal=is_target), _RESULTS)
+                bundle = self._bundle(stage, secrets, caches, seal=is_target)
+                request = BuilderRequest(stage, bundle, _RESULTS)
                 with running_builder(self._bench, made, request) as builder:
                     self._run_steps(stage, builder.driver)
                     if is_target:
@@ -136,14 +148,15 @@ class _Build:
                 step = planned.step
                 self._reporter.emit(StepCached(stage.name, step.index, total, step.line, step.text))
 
-    def _bundle(self, stage: PlannedStage, secrets: dict[str, Path], *, seal: bool) -> BundleWriter:
+    def _bundle(
+        self, stage: PlannedStage, secrets: dict[str, Path], caches: dict[str, str], *, seal: bool
+    ) -> BundleWriter:
         root = builder_directory(self._bench.directory, stage.stage.index) / "bundle"
         root.mkdir()
-        bundle = BundleWriter(root)
+        bundle = BundleWriter(root, cache_names=caches)
         last = len(stage.steps)
         first = stage.to_run[0].step.index if stage.to_run else last + 1
         version = self._origin.commit or self._plan.image.key[:12]
-        bundle.write_header(self._plan.name, version, first, last, seal=seal)
         bundle.add_certificates()
         writer = StepWriter(
             bundle,
@@ -158,7 +171,8 @@ class _Build:
             self._add_seal(bundle, stage, version)
             steps = [planned.step for other in self._plan.stages for planned in other.steps]
             runs = [step for step in steps if isinstance(step, RunStep)]
-            bundle.add_secrets_to_look_for(runs, secrets, self._planner.location)
+            bundle.add_secrets_to_look_for(runs, secrets, self._planner.location, number=last + 1)
+        bundle.write_header(self._plan.name, version, first, last, seal=seal)
         return bundle
 
     def _roots(self, stage: PlannedStage) -> dict[str, Path]:

@@ -38,6 +38,7 @@ class Workbench:
     reporter: Reporter
     directory: Path  # the bake's workspace
     verbose: bool = False
+    step_timeout: float | None = None  # seconds
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,17 @@ def running_builder(
     token = secrets.token_hex(8)
     bundle = made.directory / "bundle.tar"
     numbered = {planned.step.index: planned for planned in stage.to_run}
-    driver = Driver(bench.platform, bench.reporter, name=name, token=token, stage=stage.name, steps=numbered)
+    driver = Driver(
+        bench.platform,
+        bench.reporter,
+        name=name,
+        token=token,
+        stage=stage.name,
+        steps=numbered,
+        secrets=request.bundle.secrets,
+        last=len(stage.steps),
+        step_timeout=bench.step_timeout,
+    )
     builder = RunningBuilder(bench, made, name, driver)
     try:
         _configure(bench, request, name, token, bundle)
@@ -198,6 +209,9 @@ def _configure(bench: Workbench, request: BuilderRequest, name: str, token: str,
                 "stoneware-results": f"http://169.254.169.254/stoneware/v1/results/{request.results}",
                 "stoneware-checkpoints": "TRUE" if bench.platform.can_checkpoint else "FALSE",
                 "stoneware-go": "0",
+                "stoneware-serving": "",
+                # Without a step there is no moment later at which to say so.
+                "stoneware-accept": "FALSE" if request.stage.to_run else "TRUE",
                 "stoneware-manifest": "",  # there, so that the agent can wait for its change
                 "enable-guest-attributes": "TRUE",
                 **request.metadata,

@@ -8,25 +8,35 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from stoneware.bake.leaks import leak_patterns
 from stoneware.bake.runscript import mount_lines, run_script
 from stoneware.errors import InputError
 from stoneware.machinefile.recipe import CopyStep, RunStep, Step, WorkdirStep
 
+# How the names of what only the agent gets begin (stoneware.local.metadata_builds).
+FOR_AGENT = "secret-"
+SOUGHT = "secret.sought"
 HOST_CERTIFICATES = Path("/usr/local/share/ca-certificates")
 
 
 @dataclass
 class BundleWriter:
-    """Lays a bundle out in a directory; `files` are those served beside it (secrets), `caches` in order."""
+    """Lays a bundle out in a directory; `files` are served to its agent beside it, `caches` in order."""
 
     root: Path
     files: dict[str, Path] = field(default_factory=dict)
+    secrets: dict[int, tuple[str, ...]] = field(default_factory=dict)  # served names by the step they are for
     caches: list[str] = field(default_factory=list)
+    cache_names: Mapping[str, str] = field(default_factory=dict)  # of a cache's id where it is not the id
 
     def write_header(self, name: str, version: str, first: int, last: int, *, seal: bool) -> None:
-        """Write bundle.env; `last` < `first` means that nothing but the seal is left to do."""
+        """Write bundle.env; `last` < `first` means that nothing but the seal is left to do.
+
+        To be called when all else is written.
+        """
         values = {"NAME": name, "VERSION": version, "FIRST": str(first), "LAST": str(last)}
         values |= {} if seal else {"SEAL": "no"}
+        values |= {"SECRETS": "yes"} if self.secrets else {}
         self._put("bundle.env", "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items()))
 
     def add_certificates(self, directory: Path = HOST_CERTIFICATES) -> None:
@@ -45,11 +55,16 @@ class BundleWriter:
         self._put("seal/checks.skip", "".join(f"{name}\n" for name in skip_checks))
 
     def add_secrets_to_look_for(
-        self, steps: Iterable[RunStep], secrets: Mapping[str, Path], location: Callable[[int], str]
+        self,
+        steps: Iterable[RunStep],
+        secrets: Mapping[str, Path],
+        location: Callable[[int], str],
+        *,
+        number: int,
     ) -> None:
         """Let the seal look for every secret of these steps, also of those that are not run again.
 
-        Raises InputError for a required one that was not given.
+        `number` stands for the seal among the steps. Raises InputError for a required one that was not given.
         """
         names = {
             self._secret(step, mount.id, secrets, required=mount.required, where=location(step.line))
@@ -57,7 +72,15 @@ class BundleWriter:
             for mount in step.mounts
             if mount.type == "secret"
         }
-        self._put("seal/secrets", "".join(f"{name}\n" for name in sorted(names) if name))
+        found = sorted(name for name in names if name)
+        if found:
+            patterns = self.root.parent / "secret-patterns"
+            values = [secrets[name.removeprefix(FOR_AGENT)].read_bytes() for name in found]
+            patterns.write_bytes(b"".join(pattern + b"\n" for pattern in leak_patterns(values)))
+            patterns.chmod(0o600)
+            self.files[SOUGHT] = patterns
+            self.secrets[number] = (SOUGHT,)
+        self._put("seal/secrets", f"{SOUGHT}\n" if found else "")
 
     def add_step(self, step: Step) -> Path:
         """Write what every step has and what needs no files; return the step's directory."""
@@ -68,11 +91,15 @@ class BundleWriter:
                 self._put(f"{place}/kind", "RUN\n")
                 self._put(f"{place}/run", run_script(step))
                 self._put(f"{place}/user", step.user)
+                if step.network == "none":
+                    self._put(f"{place}/network", "none\n")
             case CopyStep():
                 self._put(f"{place}/kind", "COPY\n")
                 self._put(f"{place}/dest", step.destination)
                 self._put(f"{place}/chown", step.chown)
                 self._put(f"{place}/chmod", step.chmod)
+                if step.link:
+                    self._put(f"{place}/link", "")
                 self._put(f"{place}/from", "stage" if step.from_stage else "context")
             case WorkdirStep():
                 self._put(f"{place}/kind", "WORKDIR\n")
@@ -97,6 +124,13 @@ class BundleWriter:
                 sources.append(self._secret(step, mount.id, secrets, required=mount.required, where=where))
             else:
                 sources.append("")
+        wanted = [
+            source
+            for mount, source in zip(step.mounts, sources, strict=True)
+            if mount.type == "secret" and source
+        ]
+        if wanted:
+            self.secrets[step.index] = tuple(dict.fromkeys(wanted))
         self._put(f"steps/{step.index:04d}/mounts", mount_lines(step.mounts, tuple(sources)))
 
     def pack(self, destination: Path) -> None:
@@ -106,16 +140,17 @@ class BundleWriter:
                 archive.add(path, arcname=path.name)
 
     def _cache(self, cache_id: str) -> int:
-        if cache_id not in self.caches:
-            self.caches.append(cache_id)
-        return self.caches.index(cache_id)
+        name = self.cache_names.get(cache_id, cache_id)
+        if name not in self.caches:
+            self.caches.append(name)
+        return self.caches.index(name)
 
     def _secret(
         self, step: RunStep, secret: str, secrets: Mapping[str, Path], *, required: bool, where: str
     ) -> str:
         if secret in secrets:
-            self.files[f"secret-{secret}"] = secrets[secret]
-            return f"secret-{secret}"
+            self.files[f"{FOR_AGENT}{secret}"] = secrets[secret]
+            return f"{FOR_AGENT}{secret}"
         if required:
             raise InputError(
                 f"the step needs the secret {secret!r}",

@@ -19,10 +19,12 @@ from stoneware.bake.events import (
     StepStarted,
 )
 from stoneware.bake.plan import PlannedStep
+from stoneware.bake.pulse import Pulse
 from stoneware.errors import BuildError, HostError, InputError, MachineError
-from stoneware.guest.reports import BuildReport, InvalidReportError, build_report_of
+from stoneware.guest.reports import ALIVE, BUILD, BuildReport, InvalidReportError, build_report_of
 from stoneware.platform import Phase, Platform
 
+TIMED_OUT = 124  # the exit code of a step that took too long, as that of timeout(1)
 _TAIL = 20  # lines of a failed step's output that its error shows
 _MOST_EARLY = 10_000  # lines of a step that are kept until its agent's report comes
 _MOST_NOTES = 200
@@ -38,6 +40,7 @@ class Pace:
     tend: float = 1.0  # between two looks at what it depends on
     removal: float = 2.0  # a builder that has ended may take to be gone, if somebody removes it
     boot_limit: float = 120.0  # until the agent must have reported once
+    silence: float = 12.0  # without a beat of the builder, which has one every 3 s
     drain_limit: float = 5.0  # the console may say nothing while it lags behind the agent's report
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
@@ -52,7 +55,8 @@ class Run:
     offset: int = 0
     looked: float = 0.0
     tended: float = 0.0
-    current: int = 0
+    boot: str = ""  # the start of the agent whose reports these are
+    current: int = 0  # the step that is wanted now; 0 outside of all
     begun: int = 0  # the last step that has been told of
     # what a step has said before it was
     early: deque[OutputLine] = field(default_factory=lambda: deque(maxlen=_MOST_EARLY))
@@ -77,8 +81,15 @@ class Driver:
         token: str,
         stage: str,
         steps: Mapping[int, PlannedStep],
+        secrets: Mapping[int, tuple[str, ...]] | None = None,
+        last: int = 0,
+        step_timeout: float | None = None,
         pace: Pace | None = None,
     ) -> None:
+        """Follow the builder `name`.
+
+        `secrets` are the served names that a step needs; those of the seal stand behind the `last` step.
+        """
         self._platform = platform
         self._reporter = reporter
         self._stage = stage
@@ -86,6 +97,10 @@ class Driver:
         self._total = max(steps, default=0)
         self._console = ConsoleReader(token)
         self._pace = pace or Pace()
+        self._secrets = secrets or {}
+        self._seal_number = last + 1
+        self._step_timeout = step_timeout
+        self._pulse = Pulse(self._pace.silence, self._pace.clock)
         now = self._pace.clock()
         # Whoever creates a machine has just looked after all that it depends on.
         self.run = Run(token, name, looked=now, tended=now)
@@ -103,7 +118,10 @@ class Driver:
 
     def seal(self) -> list[CheckLine]:
         """Let the agent seal the machine and return the checks' results. Raises BuildError."""
-        report = self._await(lambda r: r.state in ("sealed", "failed"))
+        self.run.current = 0
+        if not self._platform.can_checkpoint:  # else it was said behind the last step
+            self._platform.set_metadata(self.run.name, {"stoneware-accept": "TRUE"})
+        report = self._serve(self._seal_number, lambda r: r.state in ("sealed", "failed"))
         if report.state == "failed":
             raise self._seal_error(report)
         self._drain(lambda: True)
@@ -123,10 +141,11 @@ class Driver:
 
     def _follow_step(self, number: int, on_failure: Callable[[], None]) -> None:
         planned = self._steps[number]
+        self.run.current = number
         report = self._await(lambda r: r.step >= number or r.state == "failed")
         self._begin(number, planned)
         if not (report.state in ("done", "failed") and report.step == number):
-            report = self._await(lambda r: r.step == number and r.state in ("done", "failed"))
+            report = self._serve(number, lambda r: r.step == number and r.state in ("done", "failed"))
         self._drain(lambda: number in self.run.ended)
         seconds = self._pace.clock() - self.run.started
         if report.state == "failed":
@@ -149,11 +168,14 @@ class Driver:
         self.run.current = 0
 
     def _go(self, number: int) -> None:
-        """Let the agent go on behind a step."""
-        self._platform.set_metadata(self.run.name, {"stoneware-go": str(number)})
+        """Let the agent go on behind a step. Behind the last one the builder may hand in its results."""
+        changes = {"stoneware-go": str(number), "stoneware-serving": ""}
+        if number == self._seal_number - 1:
+            changes["stoneware-accept"] = "TRUE"
+        self._platform.set_metadata(self.run.name, changes)
 
     def _begin(self, number: int, planned: PlannedStep) -> None:
-        self.run.current = self.run.begun = number
+        self.run.begun = number
         self.run.started = self._pace.clock()
         self.run.tail.clear()
         step = planned.step
@@ -167,6 +189,17 @@ class Driver:
         self.run.tail.append(line.text)
         self._reporter.emit(StepOutput(self._stage, line.step, line.text))
 
+    def _serve(self, number: int, wanted: Callable[[BuildReport], bool]) -> BuildReport:
+        """Await a report; on the way let the builder fetch, once, what secrets the step has."""
+        names = self._secrets.get(number)
+        if names:
+            report = self._await(lambda r: wanted(r) or (r.state == "secrets" and r.step == number))
+            if wanted(report):
+                return report
+            serving = " ".join([str(number), *names])
+            self._platform.set_metadata(self.run.name, {"stoneware-serving": serving})
+        return self._await(wanted)
+
     def _await(self, wanted: Callable[[BuildReport], bool]) -> BuildReport:
         deadline = self._pace.clock() + self._pace.boot_limit
         while True:
@@ -179,12 +212,37 @@ class Driver:
                     f"the builder did not report within {self._pace.boot_limit:g} s of its start"
                 )
             self._check_alive()
+            self._check_agent(report)
             self._pace.sleep(self._pace.poll)
+
+    def _check_agent(self, report: BuildReport | None) -> None:
+        """End a bake whose agent is gone, cannot be heard or began anew, and a step that takes too long."""
+        if report is not None and report.boot != self.run.boot:
+            if self.run.boot:
+                raise self._dead(f"the builder started anew{self._during()}")
+            self.run.boot = report.boot
+        if self.run.boot and self._pulse.silent():
+            why = f"its agent said nothing for {self._pace.silence:g} s: it was ended, or its network is gone"
+            raise self._dead(f"the builder has gone silent{self._during()}", why)
+        if self._step_timeout is not None and self.run.begun and self.run.begun == self.run.current:
+            seconds = self._pace.clock() - self.run.started
+            if seconds > self._step_timeout:
+                self._reporter.emit(StepFailed(self._stage, self.run.current, seconds, TIMED_OUT))
+                raise self._dead(
+                    f"step {self.run.current} of stage {self._stage!r} took longer than "
+                    f"{self._step_timeout:g} s",
+                    resolution="mend the step, or give it more time: --step-timeout",
+                )
+
+    def _during(self) -> str:
+        """Return where in the bake we are, for what ends it there."""
+        return f" during step {self.run.current} of stage {self._stage!r}" if self.run.current else ""
 
     def _report(self) -> BuildReport | None:
         """Return the agent's last report. Whatever else lies in its place counts as no report."""
         with self._present():
             reports = self._platform.guest_attributes(self.run.name)
+        self._pulse.heard(reports.get(BUILD), reports.get(ALIVE))
         try:
             return build_report_of(reports, self.run.token)
         except InvalidReportError:
@@ -226,7 +284,7 @@ class Driver:
                 if self._is_being_removed():
                     raise self._removed()
                 why = machine.error if machine else ""
-                raise self._dead("the builder ended before its work was done", why)
+                raise self._dead(f"the builder ended before its work was done{self._during()}", why)
         if now - self.run.tended >= self._pace.tend:
             self.run.tended = now
             self._tend()
@@ -293,13 +351,16 @@ class Driver:
             "or --skip-check NAME; stoneware bake --list-checks says what each is for",
         )
 
-    def _dead(self, brief: str, why: str = "") -> BuildError:
+    def _dead(self, brief: str, why: str = "", resolution: str = "") -> BuildError:
+        planned = self._steps.get(self.run.current)
+        step = f"  {planned.step.line} | {planned.step.text}" if planned else ""
         self._read_console()
         console = "\n".join(f"  {line}" for line in [*self._console.other, *self.run.tail][-_TAIL:])
         return BuildError(
             brief,
-            details="\n".join(filter(None, [why, "last lines of its console:", console])),
-            resolution="bake again with --verbose; stoneware doctor checks this computer",
+            details="\n".join(filter(None, [step, why, "last lines of its console:", console])),
+            resolution=resolution or "bake again with --verbose; stoneware doctor checks this computer",
+            location=planned.location if planned else "",
         )
 
 

@@ -39,6 +39,7 @@ class BakeOptions:
     pull: bool = False
     skip_checks: tuple[str, ...] = ()
     on_failure: OnFailure = OnFailure.STOP
+    step_timeout: float | None = None  # seconds
     verbose: bool = False
 
 

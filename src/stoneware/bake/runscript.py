@@ -32,8 +32,8 @@ def mount_lines(mounts: tuple[Mount, ...], sources: tuple[str, ...]) -> str:
             source,
             "ro" if mount.read_only else "rw",
             mount.mode,
-            str(mount.uid),
-            str(mount.gid),
+            "" if mount.uid is None else str(mount.uid),
+            "" if mount.gid is None else str(mount.gid),
             mount.env,
             "" if mount.size is None else str(mount.size),
         )

@@ -2,18 +2,21 @@
 
 Layout of the bundle (a tar) that it reads:
 
-    bundle.env           NAME, VERSION, FIRST, LAST as quoted assignments; SEAL=no ends after LAST
+    bundle.env           NAME, VERSION, FIRST, LAST as quoted assignments; SEAL=no ends after LAST;
+                         SECRETS=yes where there are any: the agent begins with a key that no step knows
     ca/*.crt             certificates that are trusted until the seal
     steps/0007/kind      RUN, COPY or WORKDIR;  steps/0007/title: one line for the log
-    RUN                  run (sh, with `exec env -i …` at the beginning of a line), user, mounts: lines of
-                         type, target, source, ro|rw, mode, uid, gid, variable, size with tabs between; the
-                         source of a bind is a path in the bundle, of a secret the name of a served file
-                         (empty: not given), of a cache a directory in the machine
-    COPY                 dest, chown, chmod, into (dir, or auto: a single regular file), data.tar (or the
-                         directory tree/), archives/* (tars that are unpacked over dest)
+    RUN                  run (sh, with `exec env -i …` at the beginning of a line), user, network (none),
+                         mounts: lines of type, target, source, ro|rw, mode, uid, gid, variable, size with
+                         tabs between; the
+                         source of a bind is a path in the bundle, of a secret its name as it is served
+                         (empty: not given), of a cache a directory in the machine; a secret without uid
+                         and gid belongs to the step's user
+    COPY                 dest, chown, chmod, link, into (dir, or auto: a single regular file), data.tar (or
+                         the directory tree/), archives/* (tars that are unpacked over dest)
     WORKDIR              path, user
     seal/root/…          laid over / at the seal;  seal/enable: units to enable;  seal/checks.skip: names;
-                         seal/secrets: served files whose content may be nowhere in the image
+                         seal/secrets: the secret with the lines that may be nowhere in the image
 
 `user`, `chown`, `chmod`, `into`, `mounts` may be missing. Members of the bundle have no leading `./`.
 """

@@ -1,18 +1,17 @@
 """Compute Engine's metadata protocol over HTTP: headers, methods and codes around the tree.
 
 Beyond Compute Engine's paths there are `GET /stoneware/v1/files/NAME`, a file that the machine was given,
-`GET /stoneware/v1/secrets/NAME`, a secret of its own in the version of its spec (the ETag), and
-`PUT /stoneware/v1/results/NAME`, a file that it hands back.
+`GET /stoneware/v1/secrets/NAME`, a secret of its own in the version of its spec (the ETag), and for builders
+what `metadata_builds` describes: `GET /stoneware/v1/build-secrets/NAME`, `PUT /stoneware/v1/build-key` and
+`PUT /stoneware/v1/results/NAME`, a file that it hands back. No body may be compressed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import html
 import os
 import re
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import BinaryIO
 
 from aiohttp import web
 
+from stoneware.local import metadata_builds as builds
 from stoneware.local import metadata_state as state
 from stoneware.local import metadata_tree as tree
 from stoneware.local.metadata_secrets import SECRETS, secret_for
@@ -28,8 +28,6 @@ from stoneware.local.metadata_watch import Watcher
 ADDRESS = "169.254.169.254"
 ROOT = "/computeMetadata/v1/"
 FILES = "/stoneware/v1/files/"
-RESULTS = "/stoneware/v1/results/"
-RESULT_LIMIT = 256 * 2**20  # bytes of one result
 _BLOCK = 2**20
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _HEADERS = {
@@ -86,6 +84,7 @@ class Server:
         self._secrets = secrets
         self._trees = state.Trees(project_file)
         self._watcher = Watcher(self._trees.stamps)
+        self._uploading: set[Path] = set()
 
     async def __call__(self, request: web.BaseRequest) -> Response:
         """Answer a request (aiohttp's low-level handler)."""
@@ -99,6 +98,8 @@ class Server:
         machine = self._identify(request.remote or "")
         if machine is None:
             return _error(403, "Forbidden", "This address belongs to no machine of this store.")
+        if request.headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
+            return self._refused(415, "Unsupported Media Type", "No content encoding is taken here.")
         return await self._route(request, machine, path)
 
     @staticmethod
@@ -115,12 +116,12 @@ class Server:
     async def _route(self, request: web.BaseRequest, machine: Path, path: str) -> Response:
         if path.startswith(ROOT):
             return await self._metadata(request, machine, path)
+        if path.startswith((builds.SECRETS, builds.KEY, builds.RESULTS)):
+            return await self._build(request, machine, path)
         if path.startswith(FILES):
             return await self._file(request, machine, path.removeprefix(FILES))
         if path.startswith(SECRETS):
             return self._secret(request, machine, path.removeprefix(SECRETS))
-        if path.startswith(RESULTS):
-            return await self._result(request, machine, path.removeprefix(RESULTS))
         return self._redirect(request, path) if path == ROOT.rstrip("/") else _not_found(path)
 
     async def _metadata(self, request: web.BaseRequest, machine: Path, path: str) -> web.Response:
@@ -208,10 +209,14 @@ class Server:
         return body
 
     @staticmethod
-    def _too_large(detail: str) -> web.Response:
-        response = _error(413, "Content Too Large", detail[:1].upper() + detail[1:] + ".")
-        response.force_close()
+    def _refused(status: int, title: str, detail: str) -> web.Response:
+        response = _error(status, title, detail)
+        response.force_close()  # the rest of the body is not read
         return response
+
+    @classmethod
+    def _too_large(cls, detail: str) -> web.Response:
+        return cls._refused(413, "Content Too Large", detail[:1].upper() + detail[1:] + ".")
 
     # --- files and results ---------------------------------------------------------------------------
 
@@ -219,7 +224,7 @@ class Server:
         if request.method not in {"GET", "HEAD"}:
             return _not_allowed("GET, HEAD")
         path = machine / "files" / name
-        if not _FILE_NAME.fullmatch(name) or not path.is_file():
+        if not _FILE_NAME.fullmatch(name) or builds.is_secret(name) or not path.is_file():
             return _not_found(request.path)
         headers = {**_HEADERS, "Content-Type": "application/octet-stream"}
         return web.FileResponse(path, chunk_size=_BLOCK, headers=headers)
@@ -232,27 +237,68 @@ class Server:
             return _not_found(request.path)
         return _reply(secret.value, "application/octet-stream", ETag=secret.version, Cache_Control="no-store")
 
+    async def _build(self, request: web.BaseRequest, machine: Path, path: str) -> Response:
+        if path.startswith(builds.SECRETS):
+            return await self._build_secret(request, machine, path.removeprefix(builds.SECRETS))
+        if path.startswith(builds.RESULTS):
+            return await self._result(request, machine, path.removeprefix(builds.RESULTS))
+        return await self._build_key(request, machine)
+
+    async def _build_secret(self, request: web.BaseRequest, machine: Path, name: str) -> web.StreamResponse:
+        if request.method != "GET":
+            return _not_allowed("GET")
+        facts = self._trees.read(machine)[0]
+        key = request.headers.get(builds.KEY_HEADER, "")
+        path = builds.secret_for_step(machine, facts, name, key) if _FILE_NAME.fullmatch(name) else None
+        if path is None:
+            return _not_found(request.path)
+        response = _reply(path.read_bytes(), "application/octet-stream", Cache_Control="no-store")
+        await response.prepare(request)
+        await response.write_eof()
+        builds.note_served(machine, facts, name)
+        return response
+
+    async def _build_key(self, request: web.BaseRequest, machine: Path) -> web.Response:
+        if request.method != "PUT":
+            return _not_allowed("PUT")
+        if not builds.is_builder(self._trees.read(machine)[0]):
+            return self._refused(404, "Not Found", "This machine is no builder.")
+        body = await self._limited(request, builds.KEY_LIMIT)
+        if body is None:
+            return self._too_large(f"a key may have {builds.KEY_LIMIT} bytes")
+        if not builds.take_key(machine, body):
+            return _error(409, "Conflict", "Another key was here first.")
+        return _reply(b"")
+
     async def _result(self, request: web.BaseRequest, machine: Path, name: str) -> web.Response:
         if request.method != "PUT":
             return _not_allowed("PUT")
-        if not _FILE_NAME.fullmatch(name) or not machine.is_dir():
-            return _not_found(request.path)
-        if (request.content_length or 0) > RESULT_LIMIT:
-            return self._too_large(f"a result may have {RESULT_LIMIT} bytes")
-        await _expected(request)
+        if not (_FILE_NAME.fullmatch(name) and builds.expects_result(self._trees.read(machine)[0], name)):
+            return self._refused(404, "Not Found", "No bake waits for this result of this machine.")
+        if (request.content_length or 0) > builds.RESULT_LIMIT:
+            return self._too_large(f"a result may have {builds.RESULT_LIMIT} bytes")
+        if machine in self._uploading:
+            return self._refused(429, "Too Many Requests", "Another result is coming in.")
+        self._uploading.add(machine)
+        try:
+            await _expected(request)
+            return await self._take_result(request, machine, name)
+        finally:
+            self._uploading.discard(machine)
+
+    async def _take_result(self, request: web.BaseRequest, machine: Path, name: str) -> web.Response:
         directory = machine / "results"
         directory.mkdir(exist_ok=True)
-        handle, staged = tempfile.mkstemp(prefix=f".{name}.", dir=directory)
+        staged = directory / f".{name}.part"  # one name: what a kill has left is written over
         try:
-            with os.fdopen(handle, "wb") as stream:
+            with staged.open("wb") as stream:
                 complete = await self._store(request, stream.write)
                 await asyncio.to_thread(_sync, stream)
             if not complete:
-                return self._too_large(f"a result may have {RESULT_LIMIT} bytes")
-            Path(staged).replace(directory / name)
+                return self._too_large(f"a result may have {builds.RESULT_LIMIT} bytes")
+            staged.replace(directory / name)
         finally:
-            with contextlib.suppress(FileNotFoundError):
-                Path(staged).unlink()
+            staged.unlink(missing_ok=True)
         return _reply(b"")
 
     @staticmethod
@@ -260,7 +306,7 @@ class Server:
         size, block = 0, bytearray()
         async for chunk in request.content.iter_any():
             size += len(chunk)
-            if size > RESULT_LIMIT:
+            if size > builds.RESULT_LIMIT:
                 return False
             block += chunk
             if len(block) >= _BLOCK:

@@ -207,7 +207,10 @@ class Reception(web.Server):
     """An HTTP server that knows its visitors. `by_port`: they come through the router, which marks them."""
 
     def __init__(self, handler: Handler, *, by_port: bool) -> None:
-        super().__init__(self._answer, handler_cancellation=True, keepalive_timeout=IDLE)
+        # A body that was compressed is refused, not expanded.
+        super().__init__(
+            self._answer, handler_cancellation=True, keepalive_timeout=IDLE, auto_decompress=False
+        )
         self.accounts = Accounts()
         self._handler = handler
         self._by_port = by_port

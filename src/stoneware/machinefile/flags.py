@@ -79,5 +79,8 @@ def _boolean(spelled: str, value: str, given: bool) -> bool:
     if given and not value:
         raise FlagError(f"missing a value on flag: {spelled}", f"Write {spelled}, or {spelled}=false.")
     if value.lower() not in {"", "true", "false"}:
-        raise FlagError(f"expecting true or false for flag {spelled}, not: {value}")
+        raise FlagError(
+            f"expecting true or false for flag {spelled}, not: {value}",
+            f"Write {spelled}, or {spelled}=false.",
+        )
     return value.lower() != "false"

@@ -23,6 +23,11 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(?:([kmgtp])(?:i?b)?|b)?", re.IGNORECASE)
 _UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 # which types take an option that not all of them take
 _ONLY = {
+    "from": {"bind"},
+    "source": {"bind", "secret"},
+    "id": {"cache", "secret"},
+    "readonly": {"bind", "cache", "secret"},
+    "readwrite": {"bind", "cache"},
     "required": {"secret"},
     "size": {"tmpfs"},
     "sharing": {"cache"},
@@ -128,8 +133,8 @@ def _fill(kind: str, options: dict[str, str], workdir: str) -> Mount:
         read_only=_read_only(kind, options),
         env=options.get("env", ""),
         mode=_mode(options.get("mode", "")),
-        uid=_number(options, "uid"),
-        gid=_number(options, "gid"),
+        uid=_owner(kind, options, "uid"),
+        gid=_owner(kind, options, "gid"),
         sharing=sharing,
         size=_size(options["size"]) if "size" in options else None,
     )
@@ -137,8 +142,8 @@ def _fill(kind: str, options: dict[str, str], workdir: str) -> Mount:
 
 def _check(mount: Mount, options: dict[str, str]) -> None:
     if mount.type == "secret":
-        if mount.from_stage:
-            raise FlagError("a secret mount does not take 'from'", "Remove it.")
+        if not mount.read_only:
+            raise FlagError("a secret mount is read only", "Remove readonly=false.")
         if not mount.id:
             raise FlagError("a secret mount needs an id, a source or a target", "Write id=NAME.")
         if options.get("source") and options.get("id"):
@@ -176,6 +181,11 @@ def _mode(value: str) -> str:
     if re.fullmatch(r"[0-7]+", value) is None or int(value, 8) > 0o7777:
         raise FlagError(f"invalid value {value} for mode", "Write it in octal, for example mode=0400.")
     return f"{int(value, 8):04o}"
+
+
+def _owner(kind: str, options: dict[str, str], key: str) -> int | None:
+    """Return a mount's owner. A secret is its step's user's unless the mount says whose it is."""
+    return None if kind == "secret" and key not in options else _number(options, key)
 
 
 def _number(options: dict[str, str], key: str) -> int:

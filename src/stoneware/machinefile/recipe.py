@@ -29,8 +29,8 @@ class Mount:
     read_only: bool = False
     env: str = ""
     mode: str = ""
-    uid: int = 0
-    gid: int = 0
+    uid: int | None = 0  # None, of a secret: the step's user
+    gid: int | None = 0
     sharing: str = "shared"
     size: int | None = None
 

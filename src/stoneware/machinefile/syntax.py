@@ -139,6 +139,13 @@ def _check(source: Source, instruction: Instruction) -> Checked:
         _check_counts(instruction)
         if keyword == "RUN":
             _check_run(instruction, flags)
+        if flags.switches.get("keep-git-dir"):
+            raise FlagError(
+                "ADD --keep-git-dir has nothing to keep: Git repositories are not supported as sources",
+                "Remove the flag, and clone in a RUN step at a fixed commit.",
+            )
+        if keyword == "HEALTHCHECK" and flags.text and instruction.words[0].upper() == "NONE":
+            raise FlagError("HEALTHCHECK NONE takes no flags", "Write HEALTHCHECK NONE.")
         mounts = tuple(read_mount(text) for text in flags.many.get("mount", ()))
     return Checked(instruction, flags, mounts)
 
@@ -187,9 +194,11 @@ def _check_health(instruction: Instruction) -> None:
 
 
 def _check_run(instruction: Instruction, flags: Flags) -> None:
-    if "security" in flags.text:
+    if flags.get("security", "sandbox") != "sandbox":
         raise FlagError(
-            "RUN --security is not supported: every step runs in a machine of its own", "Remove the flag."
+            f"RUN --security={flags.get('security')} is not supported: "
+            "every step runs in a machine of its own",
+            "Remove the flag, or write --security=sandbox.",
         )
     if "device" in flags.many:
         raise FlagError(

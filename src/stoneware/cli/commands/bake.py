@@ -14,6 +14,7 @@ from stoneware.cli import options
 from stoneware.cli.baked import COMMANDS, JSON, QUIET, SUMMARY, show
 from stoneware.cli.context import open_platform, open_store
 from stoneware.cli.output import print_json, print_table, say
+from stoneware.durations import parse_duration
 from stoneware.errors import InputError
 from stoneware.launch.flags import parse_values
 from stoneware.ui.progress import Style, make_display
@@ -60,6 +61,10 @@ def bake(
     on_failure: Annotated[
         OnFailure, typer.Option("--on-failure", help="When a step fails: stop, or open a shell there.")
     ] = OnFailure.STOP,
+    step_timeout: Annotated[
+        str | None,
+        typer.Option("--step-timeout", metavar="DURATION", help="End a step that takes longer, as in 10m."),
+    ] = None,
     progress: Annotated[Style, typer.Option("--progress", help="How to show what is done.")] = Style.AUTO,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print the image's id and nothing else.")
@@ -92,6 +97,7 @@ def bake(
         pull=pull,
         skip_checks=tuple(skip_check or ()),
         on_failure=on_failure,
+        step_timeout=None if step_timeout is None else parse_duration(step_timeout, "--step-timeout"),
         verbose=verbose,
     )
     if plan:

@@ -58,7 +58,8 @@ report_text() {
     *[!a-z]*) message=$(sw_json_string "$4") ;;
     *) message="\"$4\"" ;;
     esac
-    printf '{"token":"%s","step":%d,"state":"%s","exit":%d,"message":%s}\n' "$SW_TOKEN" "$2" "$1" "$3" "$message"
+    printf '{"token":"%s","boot":"%s","step":%d,"state":"%s","exit":%d,"message":%s}\n' \
+        "$SW_TOKEN" "$boot" "$2" "$1" "$3" "$message"
 }
 
 # wait_for KEY TEST…: wait until the attribute KEY, as $answer, satisfies the command TEST.
@@ -262,11 +263,21 @@ take_documents() {
     done
 }
 
+# beat: say every three seconds that the builder lives and has its network, as long as the agent does.
+beat() {
+    beats=0
+    while sleep 3 && kill -0 "$1"; do
+        beats=$((beats + 1))
+        sw_curl --max-time 5 -o /dev/null -X PUT --data-binary "$beats" "$SW_V1/instance/guest-attributes/stoneware/alive"
+    done
+}
+
 build_agent() {
     set -u
     umask 022
     cd /
-    reporting=''
+    reporting='' own_key='' stepped=''
+    IFS= read -r boot </proc/sys/kernel/random/uuid # another one if the builder starts anew
     rm -rf "$WORK"
     mkdir -p "$WORK"
     value_of stoneware-token
@@ -277,6 +288,7 @@ build_agent() {
     checkpoints=$value
     if [ -z "$SW_TOKEN" ] || [ -z "$BUNDLE" ]; then exit 1; fi
     PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+    beat "$$" </dev/null >/dev/null 2>&1 &
     if ! fetch_bundle; then give_up 0 1 'the bundle cannot be fetched'; fi
     # shellcheck source=/dev/null
     . "$WORK/bundle.env"
@@ -285,6 +297,7 @@ build_agent() {
     # An early agent is told when the boot is over: units of the image have been held back until then.
     until [ -z "${SW_BOOTED-}" ] || [ -e "$SW_BOOTED" ]; do sleep 0.01; done
     rm -f "$SW_RUN/build"
+    if [ "${SECRETS:-}" = yes ] && ! take_key; then give_up 0 1 'the secrets of this bake cannot be had'; fi
     run_steps
     if [ "${SEAL:-yes}" = yes ]; then seal_and_finish; fi
 }

@@ -127,18 +127,19 @@ check_private_keys() { findings keys; }
 
 check_cloud_tokens() { findings tokens; }
 
-# The values are fetched once more, and looked for in every new file. The list holds those of all steps,
-# also of steps that came from a checkpoint.
+# What the values of all secrets look like, plain and in common encodings, is fetched from the driver and looked
+# for in every new file: those of all steps, also of steps that came from a checkpoint.
 check_build_secrets() {
     if [ ! -s "$WORK/seal/secrets" ]; then return 0; fi
     paths_of "$WORK/changed" >"$WORK/all"
-    while IFS= read -r secret; do
-        if fetch_secret "$secret" "$WORK/secrets/value"; then
-            # Each line of eight bytes and more; shorter ones are found everywhere.
-            grep -E '.{8}' "$WORK/secrets/value" >"$WORK/secrets/lines" &&
-                xargs -0 -r grep -lF -f "$WORK/secrets/lines" -- <"$WORK/all" | sed "s|^$SW_ROOT||"
-        fi
-    done <"$WORK/seal/secrets"
+    IFS= read -r secret <"$WORK/seal/secrets"
+    if fetch_secrets "$((LAST + 1))" "$secret" >"$WORK/why"; then
+        # Lines of eight bytes and more; shorter ones are found everywhere.
+        grep -aE '.{8}' "$WORK/secrets/$secret" >"$WORK/secrets/lines" &&
+            xargs -0 -r grep -lF -f "$WORK/secrets/lines" -- <"$WORK/all" | sed "s|^$SW_ROOT||"
+    else
+        echo "not looked for: $(cat "$WORK/why")"
+    fi
     drop_secrets
 }
 

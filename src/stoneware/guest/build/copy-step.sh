@@ -65,6 +65,21 @@ apply() {
     fi
 }
 
+# no_links PATH: --link follows no links at the destination. Putting directories in their place, as layers would,
+# is not what a machine survives (/lib is one).
+no_links() (
+    IFS=/ path=''
+    set -f
+    for part in $1; do
+        if [ -z "$part" ]; then continue; fi
+        path=$path/$part
+        if [ -L "$SW_ROOT$path" ]; then
+            echo "--link follows no links, and $path is one: leave --link out"
+            return 1
+        fi
+    done
+)
+
 # copy_step DIRECTORY: set things up, then one of the two shapes of a copy.
 copy_step() {
     dest=$(cat "$1/dest")
@@ -76,6 +91,7 @@ copy_step() {
     # An octal mode also applies to directories made on the way; a symbolic one has no base there.
     made=0755
     case $chmod in '' | *[!0-7]*) ;; *) made=$chmod ;; esac
+    if [ -e "$1/link" ]; then no_links "$dest" || return 1; fi
     # Beside the system, so that the last rename stays within one file system where it can.
     staged=$SW_ROOT/.stoneware-copy
     rm -rf "$staged"

@@ -71,18 +71,100 @@ remove_mount_points() {
     : >"$WORK/made"
 }
 
-# fetch_secret NAME FILE: the value goes to memory only, for this step only.
-fetch_secret() {
-    if [ ! -d "$WORK/secrets" ]; then
-        mkdir -m 700 "$WORK/secrets" || return 1
-        if [ -z "$SW_ROOT" ]; then mount -t tmpfs -o mode=700 tmpfs "$WORK/secrets" || return 1; fi
+# fetch_secrets NUMBER NAME…: have the driver serve what step NUMBER needs, and keep it in memory, for that
+# step only. Nothing that an earlier step has left runs by then.
+fetch_secrets() {
+    mkdir -m 700 "$WORK/secrets" || return 1
+    if [ -z "$SW_ROOT" ]; then mount -t tmpfs -o mode=700 tmpfs "$WORK/secrets" || return 1; fi
+    sweep
+    report secrets "$1" 0 ''
+    wait_for stoneware-serving serving "$1"
+    shift
+    for name in "$@"; do
+        status=$(with_key --max-time 60 -o "$WORK/secrets/$name" -w '%{http_code}' "$SW_MDS/stoneware/v1/build-secrets/$name")
+        if [ "$status" != 200 ]; then
+            echo "the secret ${name#secret-} is not served: $status"
+            return 1
+        fi
+    done
+}
+
+# serving NUMBER: for wait_for, that the driver serves the secrets of this step.
+serving() {
+    case $answer in "$1" | "$1 "*) return 0 ;; esac
+    return 1
+}
+
+# with_key ARGUMENT…: a request with the agent's key, which no step knows: no argument, file or variable of the
+# environment has it, and steps may not look into the agent.
+with_key() {
+    printf 'header = "X-Stoneware-Key: %s"\n' "$own_key" | sw_curl -K - "$@"
+}
+
+# take_key: make the key before any step runs, and tell it the server, which takes the first one only. Notes what
+# runs now: all else comes from steps.
+take_key() {
+    own_key=$(od -An -v -tx1 -N32 /dev/urandom | tr -d ' \n')
+    status=$(printf %s "$own_key" | sw_curl --max-time 10 --retry 5 --retry-connrefused -o /dev/null -w '%{http_code}' \
+        -X PUT --data-binary @- "$SW_MDS/stoneware/v1/build-key")
+    if [ "$status" != 200 ]; then return 1; fi
+    if [ -n "$SW_ROOT" ]; then return 0; fi
+    processes
+    running=' '
+    while read -r pid _ start; do running="$running$pid:$start "; done <"$WORK/processes"
+    units=" $(running_units | tr '\n' ' ') "
+}
+
+# processes: list process, parent and start of all that runs, in $WORK/processes. Names may hold anything.
+processes() {
+    for stat in /proc/[0-9]*/stat; do
+        text=''
+        while IFS= read -r part; do text="$text$part "; done 2>/dev/null <"$stat"
+        if [ -z "$text" ]; then continue; fi
+        # shellcheck disable=SC2086
+        set -- ${text##*) }
+        pid=${stat#/proc/}
+        printf '%s %s %s\n' "${pid%/stat}" "$2" "${20}"
+    done >"$WORK/processes" 2>/dev/null
+}
+
+running_units() {
+    systemctl list-units --plain --no-legend --type=service,socket,timer,path,automount,scope \
+        --state=active,activating,reloading | while read -r unit _; do echo "$unit"; done
+}
+
+# sweep: end all that steps have left running, services too: it could ask for the secrets of a later step.
+sweep() {
+    if [ -n "$SW_ROOT" ] || [ -z "$stepped" ]; then return 0; fi
+    set --
+    for unit in $(running_units); do
+        case $units in *" $unit "*) ;; *) set -- "$@" "$unit" ;; esac
+    done
+    if [ $# -gt 0 ]; then
+        systemctl kill --signal=KILL -- "$@" 2>/dev/null
+        timeout -k 1 10 systemctl stop -- "$@" 2>/dev/null
     fi
-    [ "$(sw_curl --max-time 60 -o "$2" -w '%{http_code}' "$SW_MDS/stoneware/v1/files/$1")" = 200 ]
+    for _ in 1 2 3 4 5; do
+        processes
+        # shellcheck disable=SC2046
+        set -- $(awk -v self="$$" -v known="$running" '
+            { parent[$1] = $2; started[$1] = $3 }
+            END {
+                for (pid in parent) {
+                    if (index(known, " " pid ":" started[pid] " ")) continue
+                    for (up = pid; up in parent && up != self; up = parent[up]) if (up <= 1) break
+                    if (up != self) print pid
+                }
+            }' "$WORK/processes")
+        if [ $# -eq 0 ]; then return 0; fi
+        kill -KILL "$@" 2>/dev/null
+        sleep 0.05
+    done
 }
 
 drop_secrets() {
     if [ ! -d "$WORK/secrets" ]; then return 0; fi
-    rm -f "$WORK"/secrets/*
+    rm -f "$WORK"/secrets/* "$WORK"/secrets/.[!.]*
     if [ -z "$SW_ROOT" ]; then umount "$WORK/secrets"; fi
     rmdir "$WORK/secrets"
 }
@@ -94,11 +176,19 @@ prepare_mounts() {
     : >"$WORK/secret-env"
     : >"$WORK/made"
     if [ ! -s "$1/mounts" ]; then return 0; fi
+    # shellcheck disable=SC2046
+    set -- "$1" "$2" $(awk -F '\t' '$1 == "secret" && $3 != "" && !seen[$3]++ { print $3 }' "$1/mounts")
+    if [ $# -gt 2 ]; then
+        steps_mounts=$1
+        shift
+        fetch_secrets "$@" || return 1
+        set -- "$steps_mounts"
+    fi
     # Tabs next to each other would count as one for read.
     tr '\t' '\037' <"$1/mounts" >"$WORK/mounts"
-    number=0
+    mount=0
     while IFS=$(printf '\037') read -r type target source access m_mode m_uid m_gid variable size <&3; do
-        number=$((number + 1))
+        mount=$((mount + 1))
         prepare_mount </dev/null || return 1
     done 3<"$WORK/mounts"
 }
@@ -127,10 +217,11 @@ prepare_mount() {
         ;;
     secret)
         if [ -z "$source" ]; then return 0; fi
-        value=$WORK/secrets/$number
-        fetch_secret "$source" "$value" || return 1
-        chmod "${m_mode:-0400}" "$value" && chown "${m_uid:-0}:${m_gid:-0}" "$value" || return 1
-        if [ -n "$variable" ]; then printf '%s %s\n' "$number" "$variable" >>"$WORK/secret-env"; fi
+        value=$WORK/secrets/$mount
+        cp "$WORK/secrets/$source" "$value" || return 1
+        # The step's own user reads it, who need not be root.
+        chmod "${m_mode:-0400}" "$value" && chown "${m_uid:-$uid}:${m_gid:-$gid}" "$value" || return 1
+        if [ -n "$variable" ]; then printf '%s %s\n' "$mount" "$variable" >>"$WORK/secret-env"; fi
         if [ -n "$target" ]; then
             mount_point "$target" file || return 1
             access=ro
@@ -161,21 +252,34 @@ quoted() {
     printf '%s\n' "$1" | sed "s/'/'\\\\''/g; 1s/^/'/; \$s/\$/'/"
 }
 
-# The step's script with the secrets that are wanted as variables put into its environment; the
-# driver writes `exec env -i …` at the beginning of a line.
+# secret_variables: print the commands that put the secrets which are wanted as variables where the step's script
+# finds them. They run before the step's user is taken on, who could not read the files.
+secret_variables() {
+    while read -r mount variable; do
+        # shellcheck disable=SC2016 # the step's shell expands it
+        printf 'SW_SECRET_%s=$(cat %s; echo x)\nexport SW_SECRET_%s="${SW_SECRET_%s%%x}"\n' \
+            "$mount" "$(quoted "$WORK/secrets/$mount")" "$mount" "$mount"
+    done <"$WORK/secret-env"
+}
+
+# The step's script with those variables in its environment; the driver writes `exec env -i …` at the beginning
+# of a line.
 script_with_secrets() {
     if [ ! -s "$WORK/secret-env" ]; then
         cat "$1"
         return
     fi
-    while read -r number variable; do
-        # shellcheck disable=SC2016 # the step's shell expands it
-        printf 'SW_SECRET_%s=$(cat %s; echo x)\nSW_SECRET_%s=${SW_SECRET_%s%%x}\n' \
-            "$number" "$(quoted "$WORK/secrets/$number")" "$number" "$number"
-    done <"$WORK/secret-env"
     # shellcheck disable=SC2016
     words=$(sed 's/^\([0-9]*\) \(.*\)$/"\2=$SW_SECRET_\1"/' "$WORK/secret-env" | tr '\n' ' ')
     sed "0,/^exec env -i /s//exec env -i $words/" "$1"
+}
+
+# without_network: print the commands that leave a step in a network namespace of its own nothing but loopback:
+# what the manager of services would run for it has the network.
+without_network() {
+    echo 'ip link set lo up 2>/dev/null'
+    echo 'if [ -d /run/dbus ]; then mount -t tmpfs -o mode=755 tmpfs /run/dbus || exit 1; fi'
+    echo 'if [ -S /run/systemd/private ]; then mount --bind /dev/null /run/systemd/private || exit 1; fi'
 }
 
 # run_step DIRECTORY NUMBER: run it and set `code`.
@@ -186,18 +290,23 @@ run_step() {
     sw_user_of "$user" 2>"$WORK/why" || { step_line "$2" "$(cat "$WORK/why")"; return 0; }
     HOME=$home
     export HOME
-    if ! prepare_mounts "$1" >"$WORK/why" 2>&1; then
+    network=''
+    if [ -s "$1/network" ]; then IFS= read -r network <"$1/network" || :; fi
+    if ! prepare_mounts "$1" "$2" >"$WORK/why" 2>&1; then
         step_line "$2" "a mount of this step cannot be prepared: $(tail -n 1 "$WORK/why")"
     else
         script_with_secrets "$1/run" >"$WORK/script"
         {
+            if [ "$network" = none ]; then without_network; fi
             cat "$WORK/mounting"
+            secret_variables
             # Readable only by us until here; the step's user must be able to read it.
             printf 'exec %s sh %s\n' "$(identity)" "$(quoted "$WORK/script")"
         } >"$WORK/start"
         chmod 755 "$WORK"
         run_in_session "$2"
     fi
+    stepped=yes
     remove_mount_points
     drop_secrets
     rm -f "$WORK/script" "$WORK/start"
@@ -205,6 +314,8 @@ run_step() {
 
 # identity: print the words that change to the user which sw_user_of has set.
 identity() {
+    # Docker's containers have not this capability either. With it a step could read the agent's key.
+    if [ -n "$own_key" ]; then printf 'setpriv --bounding-set=-sys_ptrace --inh-caps=-sys_ptrace '; fi
     case $uid:$gid:$groups in
     0:0:none) ;;
     *:init) printf 'setpriv --reuid=%s --regid=%s --init-groups' "$login" "$gid" ;;
@@ -215,7 +326,11 @@ identity() {
 run_in_session() {
     group=$(step_cgroup)
     set -- "$1" setsid
-    if [ -s "$WORK/mounting" ]; then set -- "$@" unshare --mount; fi
+    if [ "$network" = none ]; then
+        set -- "$@" unshare --mount --net
+    elif [ -s "$WORK/mounting" ]; then
+        set -- "$@" unshare --mount
+    fi
     number=$1
     shift
     rm -f "$WORK/output"

@@ -1,0 +1,51 @@
+"""Who may use a cache at the same time: `RUN --mount=type=cache,sharing=…` between the bakes of a store."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from stoneware.files import locked, sha256_hex
+from stoneware.machinefile.recipe import RunStep, Step
+from stoneware.platform import ImageStore
+
+_STRICTEST = ("shared", "private", "locked")
+
+
+@contextlib.contextmanager
+def held_caches(store: ImageStore, steps: Iterable[Step]) -> Iterator[dict[str, str]]:
+    """Hold the caches that some steps mount, and give by id the name of the one each has.
+
+    A `locked` one is waited for until no other bake has it; instead of a `private` one that another bake has
+    there is another; `shared` ones are used by several.
+    """
+    with contextlib.ExitStack() as stack:
+        yield {id: _hold(stack, store, id, sharing) for id, sharing in sorted(_wanted(steps).items())}
+
+
+def _wanted(steps: Iterable[Step]) -> dict[str, str]:
+    wanted: dict[str, str] = {}
+    for step in steps:
+        for mount in step.mounts if isinstance(step, RunStep) else ():
+            if mount.type == "cache":
+                id = mount.id or mount.target
+                wanted[id] = max(wanted.get(id, "shared"), mount.sharing, key=_STRICTEST.index)
+    return wanted
+
+
+def _hold(stack: contextlib.ExitStack, store: ImageStore, id: str, sharing: str) -> str:
+    if sharing != "private":
+        stack.enter_context(locked(_lock(store, id), shared=sharing == "shared"))
+        return id
+    for number in itertools.count(1):
+        name = id if number == 1 else f"{id}#{number}"
+        with contextlib.suppress(TimeoutError):
+            stack.enter_context(locked(_lock(store, name), timeout=0))
+            return name
+    raise AssertionError  # the numbers do not end
+
+
+def _lock(store: ImageStore, name: str) -> Path:
+    return store.build_lock_path(f"cache-{sha256_hex(name.encode(errors='surrogateescape'))[:32]}")

@@ -1,0 +1,131 @@
+"""Builders that fall silent, begin anew or take too long: the bake ends with the step's name, in time."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from stoneware.bake.events import StepFailed
+from stoneware.bake.pulse import Pulse
+from stoneware.errors import BuildError
+from tests.bake.conftest import Context
+from tests.bake.scripted import ScriptedPlatform, Told, driver
+
+
+def nothing() -> None:
+    pass
+
+
+def ends(platform: ScriptedPlatform, told: Told, steps: int = 1, **options: float) -> BuildError:
+    with pytest.raises(BuildError) as caught:
+        driver(platform, told, steps, **options).run_steps(nothing)
+    assert caught.value.location == "Machinefile:2"
+    assert "RUN step 1" in caught.value.details
+    return caught.value
+
+
+def test_silence_ends_the_bake_within_15_seconds() -> None:
+    platform, told = ScriptedPlatform(), Told()
+    platform.at(1, platform.report("running", 1, boot="b"), platform.say("last words", mark=""))
+    for second in range(3, 40, 3):
+        platform.at(second, platform.beat(second))
+    error = ends(platform, told)
+    assert error.brief == "the builder has gone silent during step 1 of stage '0'"
+    assert "last words" in error.details
+    assert 39 < platform.now < 39 + 15
+
+
+def test_a_step_may_say_nothing_as_long_as_its_builder_beats() -> None:
+    platform, told = ScriptedPlatform(), Told()
+    platform.at(1, platform.report("running", 1, boot="b"))
+    for second in range(3, 3600, 3):
+        platform.at(second, platform.beat(second))
+    platform.at(3600, platform.say("1 exit 0"), platform.report("done", 1, boot="b"))
+    assert driver(platform, told, 1).run_steps(nothing)[1] > 3500
+
+
+def test_a_builder_that_starts_anew_is_told() -> None:
+    platform, told = ScriptedPlatform(), Told()
+    platform.at(1, platform.report("running", 1, boot="b"))
+    platform.at(5, platform.report("running", 1, boot="c"))
+    assert ends(platform, told).brief == "the builder started anew during step 1 of stage '0'"
+
+
+def test_a_step_that_takes_too_long_is_ended() -> None:
+    platform, told = ScriptedPlatform(), Told()
+    platform.at(1, platform.report("running", 1, boot="b"))
+    for second in range(3, 300, 3):
+        platform.at(second, platform.beat(second))
+    error = ends(platform, told, step_timeout=30.0)
+    assert error.brief == "step 1 of stage '0' took longer than 30 s"
+    assert 30 < platform.now < 33
+    assert [event.exit_code for event in told.events if isinstance(event, StepFailed)] == [124]
+
+
+def test_time_in_which_nobody_listened_is_no_silence() -> None:
+    now = 0.0
+    pulse = Pulse(12.0, lambda: now)
+    pulse.heard("a")
+    now = 3600.0  # the computer slept, or a snapshot took its time
+    pulse.heard("a")
+    assert not pulse.silent()
+    for step in range(1, 30):
+        now = 3600.0 + step / 2
+        pulse.heard("a")
+    assert pulse.silent()
+    pulse.heard("b")
+    assert not pulse.silent()
+
+
+FATAL = {
+    "killed": "RUN kill -9 -1",
+    "cut": "RUN ip link set host0 down; sleep 300",
+    "libraries": "COPY --link broken /usr/lib/x86_64-linux-gnu/libc.so.6",
+    "off": "RUN systemctl poweroff; sleep 300",
+    "reboot": "RUN systemctl reboot; sleep 300",
+    "agent": "RUN pkill -9 -f stoneware; sleep 300",
+}
+
+
+@pytest.mark.machine
+@pytest.mark.parametrize("kind", FATAL)
+def test_a_step_that_ends_its_builder_ends_its_bake(context: Context, kind: str, tmp_path: Path) -> None:
+    context.write({"Machinefile": f"FROM debian:12\nRUN true\n{FATAL[kind]}\n", "broken": "no library\n"})
+    began = time.monotonic()
+    _, err = context.run("bake", "-t", context.name, ".", code=1)
+    assert "step 2" in err, err
+    assert "Machinefile:4" in err, "ENV in front makes it the fourth line"
+    assert FATAL[kind][:20] in err
+    assert time.monotonic() - began < 120, "it does not hang"
+    assert not list((context.home / "data/machines").glob("bake-*"))
+
+
+@pytest.mark.machine
+def test_a_step_without_network_has_none(context: Context) -> None:
+    context.write(
+        {
+            "Machinefile": """\
+FROM debian:12
+RUN --network=none test "$(ls /sys/class/net 2>/dev/null | tr '\\n' ' ' || true)" != "" && \\
+    ! curl -s -m 2 http://169.254.169.254/ && ! nsenter -t 1 -n true 2>/dev/null; \\
+    ! systemd-run -q --wait true 2>/dev/null && \\
+    test "$(cut -d: -f1 /proc/net/dev | tail -n +3 | tr -d ' ')" = lo && \\
+    perl -e 'use IO::Socket::INET; IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1") or exit 1; \\
+        my $s = IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1"); \\
+        IO::Socket::INET->new(PeerAddr => "127.0.0.1", PeerPort => $s->sockport) or exit 1'
+RUN --network=default curl -sf -H 'Metadata-Flavor: Google' http://169.254.169.254/computeMetadata/v1/instance/id
+"""
+        }
+    )
+    context.bake()
+
+
+@pytest.mark.machine
+def test_a_step_has_the_time_that_it_was_given(context: Context) -> None:
+    context.write({"Machinefile": "FROM debian:12\nRUN sleep 300\n"})
+    _, err = context.run("bake", "-t", context.name, "--step-timeout", "1s", ".", code=1)
+    assert "step 1" in err
+    assert "took longer than 1 s" in err
+    assert "--step-timeout" in err
