@@ -24,8 +24,8 @@ def cp(
 ) -> None:
     """Copy files between a machine and this computer, by Docker's rules for directories.
 
-    `-` is a tar archive on standard input or output; the machine has to run for it. What is copied into
-    a machine belongs to its root.
+    `-` is a tar archive on standard input or output; the machine has to run for it, and what comes out is
+    as the machine wrote it, unchecked. What is copied into a machine belongs to its root.
 
     Out of a machine come files, directories and links that stay inside what is copied, as yours, without
     setuid and setgid bits and extended attributes; devices, FIFOs and other links are left out and named.
