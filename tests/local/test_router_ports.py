@@ -119,7 +119,10 @@ def test_a_machine_cannot_reach_the_hosts_loopback(lab: Lab) -> None:
         script = f"import socket; socket.create_connection(('127.0.0.1', {port}), 1); print('connected')"
         assert "connected" not in fake.sh(sys.executable, "-c", script, check=False).stdout
         run(["nft", "flush", "chain", "ip", lab.router.layout.table, "guard"])
-        assert "connected" in fake.sh(sys.executable, "-c", script, check=False).stdout  # it can fail
+        tables = [line.split()[-1] for line in run(["nft", "list", "tables", "ip"]).stdout.splitlines()]
+        if [name for name in tables if name.startswith("stoneware-")] == [lab.router.layout.table]:
+            # It can fail; where there are other stores, their rules keep it closed as well.
+            assert "connected" in fake.sh(sys.executable, "-c", script, check=False).stdout
 
 
 def test_a_port_in_use_is_refused_and_nothing_is_changed(make_lab: Callable[[], Lab]) -> None:
