@@ -314,8 +314,9 @@ run_step() {
 
 # identity: print the words that change to the user which sw_user_of has set.
 identity() {
-    # Docker's containers have not this capability either. With it a step could read the agent's key.
-    if [ -n "$own_key" ]; then printf 'setpriv --bounding-set=-sys_ptrace --inh-caps=-sys_ptrace '; fi
+    # Docker's containers have not this capability either. With it a step could read the agent's key, or take on
+    # the network of another process.
+    if [ -n "$own_key" ] || [ "$network" = none ]; then printf 'setpriv --bounding-set=-sys_ptrace --inh-caps=-sys_ptrace '; fi
     case $uid:$gid:$groups in
     0:0:none) ;;
     *:init) printf 'setpriv --reuid=%s --regid=%s --init-groups' "$login" "$gid" ;;
