@@ -49,7 +49,8 @@ def small(tmp_path: Path, machine_home: Path, monkeypatch: pytest.MonkeyPatch) -
     assert not made.home.exists()
 
 
-def _stoneware(lab: Bench, *words: str) -> subprocess.CompletedProcess[str]:
+def run_stoneware(lab: Bench, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line on a store; it may fail, but never with a traceback."""
     done = subprocess.run(
         [sys.executable, "-m", "stoneware.cli.main", *words],
         env={**os.environ, "STONEWARE_HOME": str(lab.home)},
@@ -78,7 +79,7 @@ def test_a_machine_that_fills_its_root_and_its_volume_stops_nobody(small: Bench)
         ("ps",), ("exec", small.name, "true"), ("stop", small.name), ("start", small.name), ("ps", "-a"),
         ("volume", "ls"), ("rm", "-f", small.name), ("volume", "rm", volume), ("prune", "-f"),
     ):  # fmt: skip
-        done = _stoneware(small, *words)
+        done = run_stoneware(small, *words)
         assert done.returncode == 0, (words, done.stderr)
 
 
@@ -128,7 +129,7 @@ def test_a_volume_that_is_full_can_be_made_larger(small: Bench) -> None:
         small.store.create_volume(f"{name}2", size=1000)
     small.boot(volumes=(VolumeMount(name, "/srv"),))
     assert small.sh(_FILL.format("/run/stoneware/volumes/0")) == 0
-    assert _stoneware(small, "volume", "create", "--size", "128m", name).returncode == 0
+    assert run_stoneware(small, "volume", "create", "--size", "128m", name).returncode == 0
     assert small.sh("head -c 32M /dev/zero >/run/stoneware/volumes/0/more && sync") == 0
     found = small.store.volume(name)
     assert found.size == 128 * _MIB
@@ -173,14 +174,14 @@ def test_removing_needs_no_room(small: Bench) -> None:
         _fill(ballast)
     with pytest.raises(OSError, match="No space left"):
         _fill_metadata(ballast)
-    done = _stoneware(small, "volume", "create", "w")
+    done = run_stoneware(small, "volume", "create", "w")
     assert done.returncode == 3
     assert "is full" in done.stderr
     for words in (("ps",), ("rm", "-f", small.name), ("volume", "rm", volume), ("prune", "-f")):
-        done = _stoneware(small, *words)
+        done = run_stoneware(small, *words)
         assert done.returncode == 0, (words, done.stderr)
     assert small.platform.machines() == []
     assert small.store.volumes() == []
     removal.remove_tree(ballast)
     settle(small.store)
-    assert _stoneware(small, "volume", "create", "w").returncode == 0
+    assert run_stoneware(small, "volume", "create", "w").returncode == 0

@@ -165,8 +165,8 @@ def _bake_is_gone(store: Store, machine: str) -> bool:
 def teardown(store: Store, *, remove: bool = False) -> None:
     """End all machines, the network and the mount of a store; with `remove` the store itself as well."""
     machines = store.data / "machines"
-    if machines.is_dir():
-        for path in sorted(machines.glob("[!.]*")):
+    with contextlib.suppress(OSError):  # a store whose disk has failed may not even be readable
+        for path in sorted(machines.glob("[!.]*")) if machines.is_dir() else ():
             with contextlib.suppress(StonewareError):
                 machine_stop.kill(Paths(path))
     routers.teardown(store)

@@ -29,10 +29,11 @@ def revive(store: Store) -> list[str]:
     if not store_quota.is_pool(home) or shutil.disk_usage(home).free < store_errors.LEAST_HOST_ROOM:
         raise store_errors.read_only(home)
     ended = []
-    for path in sorted(data.glob("machines/[!.]*")):
-        if shown_processes(Paths(path)).alive:
-            ended.append(path.name)
-            machine_stop.kill(Paths(path))
+    with contextlib.suppress(OSError):  # what could not be written may not be readable either
+        for path in sorted((data / "machines").glob("[!.]*")):
+            if shown_processes(Paths(path)).alive:
+                ended.append(path.name)
+                machine_stop.kill(Paths(path))
     with contextlib.suppress(StonewareError, OSError):  # it cannot write either; it is made anew
         routers.teardown(store)
     if not machine_stop.wait_until(lambda: _unmounted(home, data), _TIMEOUT):
@@ -40,13 +41,21 @@ def revive(store: Store) -> list[str]:
             f"the store in {home} is read-only, and something holds it",
             resolution=f"fuser -vm {data}    # says what; end it, then run the command again",
         )
-    store_pool.mount(home)
+    # What still goes down in other mount namespaces keeps the failed file system a moment longer.
+    if not machine_stop.wait_until(lambda: _mounted(home, data), _TIMEOUT):
+        store_pool.mount(home)  # once more, for its error
     if store_errors.is_read_only(data):
         raise store_errors.read_only(home, "It stays so when it is mounted anew.")
     told = [f"the store in {home} had become read-only, as its disk was full: mounted it anew"]
     if ended:
         told.append(f"ended what could not write any more: stoneware start {' '.join(ended)}")
     return told
+
+
+def _mounted(home: Path, data: Path) -> bool:
+    with contextlib.suppress(HostError):
+        store_pool.mount(home)
+    return store_walls.is_mount_point(data)
 
 
 def _unmounted(home: Path, data: Path) -> bool:
