@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import os
 import struct
 from collections.abc import Iterator
@@ -57,17 +58,25 @@ def file_system_id(path: Path) -> str:
 
 
 def _directory(path: Path) -> Path:
+    return _directory_of(path, path.stat().st_dev)
+
+
+@functools.lru_cache(maxsize=64)
+def _directory_of(path: Path, _device: int) -> Path:
     return _SYSFS / file_system_id(path) / "qgroups"
+
+
+def _read(directory: Path, name: str) -> str:
+    with open(f"{directory}/{name}", encoding="ascii") as stream:  # noqa: PTH123 (on the way of each command)
+        return stream.read().strip()
 
 
 def mode(path: Path) -> str:
     """Return SIMPLE or CLASSIC, or an empty string where quotas are off."""
     directory = _directory(path)
-    if not directory.is_dir():
-        return ""
     with contextlib.suppress(FileNotFoundError):
-        return (directory / "mode").read_text().strip()
-    return CLASSIC  # a kernel that knows no other
+        return _read(directory, "mode")
+    return CLASSIC if directory.is_dir() else ""  # a kernel that knows no other
 
 
 def enable(path: Path) -> None:
@@ -111,10 +120,10 @@ def figures(path: Path, number: int, *, exclusive: bool = False) -> Figures | No
     word = "exclusive" if exclusive else "referenced"
     try:
         values = {
-            name: int((directory / name).read_text())
+            name: int(_read(directory, name))
             for name in (word, f"max_{word}", "limit_flags", "rsv_data", "rsv_meta_prealloc")
         }
-    except (FileNotFoundError, OSError):
+    except OSError:
         return None
     limited = values["limit_flags"] & (_MAX_EXCL if exclusive else _MAX_RFER)
     return Figures(

@@ -43,7 +43,12 @@ def revive(store: Store) -> list[str]:
         )
     # What still goes down in other mount namespaces keeps the failed file system a moment longer.
     if not machine_stop.wait_until(lambda: _mounted(home, data), _TIMEOUT):
-        store_pool.mount(home)  # once more, for its error
+        raise HostError(
+            f"the store in {home} is read-only, and something keeps it from being mounted anew",
+            details="Its failed file system lives on in the mount namespace of another program, such as a "
+            "machine of another store.",
+            resolution="end such machines, or reboot, then run the command again",
+        )
     if store_errors.is_read_only(data):
         raise store_errors.read_only(home, "It stays so when it is mounted anew.")
     told = [f"the store in {home} had become read-only, as its disk was full: mounted it anew"]
