@@ -190,7 +190,23 @@ class Platform(Protocol):
         ...
 
     def console(self, name: str, offset: int = 0) -> tuple[bytes, int]:
-        """Return the console's output from a byte offset on, and the offset to go on from."""
+        """Return a piece of the console's output from a byte offset on, and the offset to go on from.
+
+        What is not kept any more is passed over; the end is reached when there is nothing to return.
+        """
+        ...
+
+    def console_place(
+        self, name: str, *, lines: int | None = None, since: float | None = None, until: float | None = None
+    ) -> int:
+        """Return an offset in the console: where its last `lines` lines begin; or where the first line is
+        that came `since` a time (in seconds since the epoch); or the end of what had come `until` a time.
+        Without any of them it is where what is kept begins.
+        """
+        ...
+
+    def console_times(self, name: str) -> Callable[[int], float | None]:
+        """Return what tells when the byte at an offset of the console came (None: not known)."""
         ...
 
     def guest_attributes(self, name: str) -> dict[str, str]:

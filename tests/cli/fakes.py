@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from stoneware.files import canonical_json, sha256_hex
 from stoneware.local.qgroups import Figures
 from stoneware.machinefile.recipe import HealthCheck, ImageConfig, config_to_document
 from stoneware.platform import Health, Machine, MachineSpec, Phase, PortMapping
+from tests.provider.memory_platform import place_in
 
 NOW = 1_700_000_000.0
 
@@ -158,6 +160,7 @@ class FakePlatform:
     def __init__(self) -> None:
         self.found: dict[str, Machine] = {}
         self.consoles: dict[str, bytes] = {}
+        self.timed: list[tuple[float, bytes]] = []  # the pieces of a console, and when they came
         self.scripts: dict[str, Iterator[dict[str, Any]]] = {}
         self.script: list[dict[str, Any]] = [{"phase": Phase.BOOTING}, {"phase": Phase.RUNNING}]
         self.calls: list[str] = []
@@ -217,6 +220,23 @@ class FakePlatform:
     def console(self, name: str, offset: int = 0) -> tuple[bytes, int]:
         data = self.consoles[name]
         return data[offset:], len(data)
+
+    def console_place(
+        self, name: str, *, lines: int | None = None, since: float | None = None, until: float | None = None
+    ) -> int:
+        if since is not None or until is not None:
+            return sum(
+                len(data)
+                for at, data in self.timed
+                if (at < since if since is not None else at <= (until or 0))
+            )
+        return place_in(self.consoles[name], lines=lines)
+
+    def console_times(self, name: str) -> Callable[[int], float | None]:
+        ends = list(itertools.accumulate(len(data) for _, data in self.timed))
+        return lambda offset: next(
+            (at for end, (at, _) in zip(ends, self.timed, strict=True) if offset < end), None
+        )
 
     def guest_attributes(self, name: str) -> dict[str, str]:
         return {"stoneware/health": "{}"}

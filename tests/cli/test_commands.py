@@ -186,6 +186,18 @@ def test_logs(cli: Cli, platform: FakePlatform) -> None:
     assert cli("logs", "--tail", "x", "h1").code == 2
 
 
+def test_logs_of_a_time(cli: Cli, platform: FakePlatform) -> None:
+    platform.add("h1")
+    platform.timed = [(100.0, b"boot"), (101.5, b"ing\r\n"), (200.0, b"ready\r\n")]
+    assert cli("logs", "--since", "150", "h1").out == "ready\n"
+    assert cli("logs", "--until", "150", "h1").out == "booting\n"
+    assert cli("logs", "-f", "--until", "1970-01-01T00:02:00Z", "h1").out == "booting\n"
+    assert cli("logs", "--since", "1m", "h1").out == ""
+    assert cli("logs", "-n", "1", "--since", "1", "-t", "h1").out == "1970-01-01T00:03:20.000000000Z ready\n"
+    assert cli("logs", "-t", "h1").out.splitlines()[0] == "1970-01-01T00:01:40.000000000Z booting"
+    assert cli("logs", "--since", "yesterday", "h1").code == 2
+
+
 def test_logs_follow_until_the_machine_stops(cli: Cli, platform: FakePlatform) -> None:
     platform.add("h1")
     platform.scripts["h1"] = iter([{}, {"output": b"more\n"}, {"phase": Phase.STOPPED}])

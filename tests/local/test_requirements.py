@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -111,11 +112,20 @@ def test_control_groups_of_each_kind_of_host() -> None:
         ("/sys/fs/cgroup/cpu,cpuacct/stoneware/m1/cpu.cfs_period_us", "100000"),
         ("/sys/fs/cgroup/cpu,cpuacct/stoneware/m1/cpu.cfs_quota_us", "50000"),
     ]
+    counted = cgroups.plan(replace(legacy, v1=(*legacy.v1, ("pids", Path("/p")))), "m1", None, None, 99)
+    assert counted.settings == ((Path("/p/stoneware/m1/machine/pids.max"), "99"),)
+    assert counted.pids_v1 == Path("/p/stoneware/m1/machine")
     unified_host = cgroups.probe(V2, systemd=False, controllers="cpu memory")
     unified = cgroups.plan(unified_host, "m1", 1 << 28, 2)
     assert unified.kind == "v2"
     assert "memory.max 268435456" in unified.limits
     assert "cpu.max 200000 100000" in unified.limits
+    for systemd in (True, False):
+        host = cgroups.probe(V2, systemd=systemd, controllers="cpu memory pids")
+        assert cgroups.plan(host, "m1", None, None).limits == ("machine/pids.max 4096",)
+        assert cgroups.plan(host, "m1", None, None, -1).limits == ()
+    with pytest.raises(HostError, match="no control group for pids"):
+        cgroups.plan(unified_host, "m1", None, None, 100)
     booted = cgroups.probe(V2, systemd=True, controllers="cpu memory")
     unit = cgroups.plan(booted, "m1", 1 << 28, 2)
     assert (unit.kind, unit.prefix[0], unit.v1) == ("unit", "systemd-run", ())

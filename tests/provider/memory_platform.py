@@ -31,6 +31,14 @@ from stoneware.platform import (
 )
 
 
+def place_in(output: bytes, *, lines: int | None, until: float | None = None) -> int:
+    """Return where the last lines of some output begin; nothing in it has a time."""
+    if lines is None:
+        return 0 if until is None else len(output)
+    kept = output.splitlines(keepends=True)[-lines:] if lines else []
+    return len(output) - sum(map(len, kept))
+
+
 class MemoryPlatform:
     """Machines that only exist as records. The attributes at the end of `__init__` make faults happen."""
 
@@ -208,6 +216,16 @@ class MemoryPlatform:
             self._get(name)
             output = self._consoles[name]
             return output[offset:], len(output)
+
+    def console_place(
+        self, name: str, *, lines: int | None = None, since: float | None = None, until: float | None = None
+    ) -> int:
+        with self._lock:
+            self._get(name)
+            return place_in(self._consoles[name], lines=lines, until=until)
+
+    def console_times(self, name: str) -> Callable[[int], float | None]:
+        return lambda _offset: None
 
     def guest_attributes(self, name: str) -> dict[str, str]:
         with self._lock:

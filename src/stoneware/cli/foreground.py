@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from stoneware.cli.output import say
 from stoneware.errors import InputError
-from stoneware.launch.watch import follow_console
+from stoneware.launch.watch import follow_pieces
 from stoneware.platform import MachineSpec, Platform
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -48,8 +48,7 @@ def _follow(platform: Platform, name: str, output: BinaryIO) -> int:
     offset = 0
     code = 0
     try:
-        for chunk in follow_console(platform, name):
-            offset += len(chunk)
+        for chunk, offset in follow_pieces(platform, name):  # noqa: B007
             _write(output, chunk)
     except _Stopped as stop:
         code = 128 + stop.number

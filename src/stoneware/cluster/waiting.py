@@ -13,6 +13,7 @@ from stoneware.platform import Health, Machine, Phase, Platform
 _POLL = 0.02  # seconds between two looks at few machines
 _POLL_EACH = 0.002  # and what each machine adds to it
 _TEND = 1.0
+_TAIL_BYTES = 16 << 10
 _TAIL_LINES = 12
 
 
@@ -115,7 +116,7 @@ class Watch:
         if goal.action == "create":
             return 0
         try:
-            return self.platform.console(goal.machine)[1]
+            return self.platform.console_place(goal.machine, lines=0)
         except InputError:
             return 0
 
@@ -229,8 +230,8 @@ def _fault(goal: Goal, machine: Machine) -> str:
 def console_end(platform: Platform, machine: str, lines: int = _TAIL_LINES) -> str:
     """Return the last lines of a machine's console as text; nothing where it is gone."""
     try:
-        data, _ = platform.console(machine)
+        data, _ = platform.console(machine, platform.console_place(machine, lines=lines))
     except InputError:
         return ""
-    text = data.decode(errors="replace").replace("\r", "")
+    text = data[-_TAIL_BYTES:].decode(errors="replace").replace("\r", "")
     return "\n".join(text.rstrip("\n").split("\n")[-lines:])

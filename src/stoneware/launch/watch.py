@@ -9,7 +9,7 @@ from stoneware.errors import InputError, MachineError
 from stoneware.platform import Health, Machine, Phase, Platform
 
 POLL = 0.02  # seconds between two looks: an observation reads a few small files
-_TAIL_LINES = 12
+_TAIL_LINES, _TAIL_BYTES = 12, 16 << 10
 _OVER = (Phase.STOPPED, Phase.DAMAGED)
 
 
@@ -77,25 +77,33 @@ def follow_console(
     platform: Platform, name: str, offset: int = 0, *, sleep: Callable[[float], None] = time.sleep
 ) -> Iterator[bytes]:
     """Yield the console's output from `offset` on as it comes, until the machine is stopped or gone."""
+    for data, _ in follow_pieces(platform, name, offset, sleep=sleep):
+        yield data
+
+
+def follow_pieces(
+    platform: Platform, name: str, offset: int = 0, *, sleep: Callable[[float], None] = time.sleep
+) -> Iterator[tuple[bytes, int]]:
+    """Yield what `follow_console` does, each piece with the offset behind it."""
     while True:
         machine = platform.observe(name)
-        over = machine is None or machine.phase in _OVER
-        if machine is not None:
+        while machine is not None:
             try:
                 data, offset = platform.console(name, offset)
             except InputError:
                 return  # it was removed between the two looks
-            if data:
-                yield data
-        if over:
+            if not data:
+                break
+            yield data, offset
+        if machine is None or machine.phase in _OVER:
             return
         sleep(POLL)
 
 
 def follow_consoles(
     platform: Platform, offsets: Mapping[str, int], *, sleep: Callable[[float], None] = time.sleep
-) -> Iterator[tuple[str, bytes]]:
-    """Yield what the consoles of several machines print, until all of them are stopped or gone."""
+) -> Iterator[tuple[str, bytes, int]]:
+    """Yield what the consoles of several machines print, and the offset behind it, until all stopped."""
     following = dict(offsets)
     while following:
         for name in list(following):
@@ -105,8 +113,8 @@ def follow_consoles(
             except InputError:  # it was removed
                 data = b""
             if data:
-                yield name, data
-            if machine is None or machine.phase in _OVER:
+                yield name, data, following[name]
+            elif machine is None or machine.phase in _OVER:
                 del following[name]
         sleep(POLL)
 
@@ -157,8 +165,8 @@ def wait_until_stopped(platform: Platform, name: str, *, sleep: Callable[[float]
 
 def console_tail(platform: Platform, name: str, lines: int = _TAIL_LINES) -> str:
     """Return the last lines of a machine's console as text."""
-    data, _ = platform.console(name)
-    text = data.decode(errors="replace").replace("\r", "")
+    data, _ = platform.console(name, platform.console_place(name, lines=lines))
+    text = data[-_TAIL_BYTES:].decode(errors="replace").replace("\r", "")
     return "\n".join(text.rstrip("\n").split("\n")[-lines:])
 
 

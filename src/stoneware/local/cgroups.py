@@ -5,15 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stoneware import process
 from stoneware.errors import HostError, InputError
+from stoneware.limits import DEFAULT_PIDS_LIMIT, UNLIMITED
 
+MACHINE = "machine"  # the group below a machine's own that its shim and what that starts are not in
 CPU_PERIOD = 100_000  # microseconds; the kernel's own default
 SMALLEST_MEMORY = 16 << 20
+_LEAVING, _POLL = 1.0, 0.005  # seconds for killed processes to leave their groups, and between two looks
 _UNIFIED = Path("/sys/fs/cgroup")
 _CONTROLLERS = _UNIFIED / "cgroup.controllers"
 # Without it each process that enters a group waits for all processors to have been idle or switched: 10 ms,
@@ -40,14 +44,15 @@ class HostGroups:
 class MachineGroups:
     """How one machine enters its groups: see the variables of shim.sh.
 
-    `prefix` goes in front of the shim's command where systemd starts it, `v1` are the groups it enters (made,
-    with limits set, by `prepare`), `limits` the lines it writes into its own cgroup2 group, `options` what it
-    mounts cgroup2 with.
+    `prefix` goes in front of the shim's command where systemd starts it, `v1` are the groups it enters and
+    `pids_v1` the one that only the machine itself does (made, with limits set, by `prepare`), `limits` the
+    lines it writes into its own cgroup2 group, `options` what it mounts cgroup2 with.
     """
 
     kind: str  # v1, v2, unit or v1-unit
     prefix: tuple[str, ...] = ()
     v1: tuple[Path, ...] = ()
+    pids_v1: Path | None = None
     settings: tuple[tuple[Path, str], ...] = ()
     limits: tuple[str, ...] = ()
     options: str = ""
@@ -74,20 +79,25 @@ def probe(
     return HostGroups(unified, booted, tuple(v1), frozenset(controllers.split()), flags)
 
 
-def plan(host: HostGroups, machine_id: str, memory: int | None, cpus: float | None) -> MachineGroups:
+def plan(
+    host: HostGroups, machine_id: str, memory: int | None, cpus: float | None, pids: int = DEFAULT_PIDS_LIMIT
+) -> MachineGroups:
     """Say how a machine gets its groups and limits.
 
+    `pids` is -1 for any number; the default holds where this computer can count processes at all.
     Raises InputError or HostError for limits it cannot have.
     """
     _check_limits(memory, cpus)
-    _check_controllers(host, memory, cpus)
+    asked = pids if pids not in (UNLIMITED, DEFAULT_PIDS_LIMIT) else None
+    _check_controllers(host, {"memory": memory, "cpu": cpus, "pids": asked})
     if not host.unified:
         # With systemd as well: its own limits would not hold where it is not given the controllers.
-        groups = _legacy(host, machine_id, memory, cpus)
+        groups = _legacy(host, machine_id, memory, cpus, pids)
         return replace(groups, kind="v1-unit", prefix=_unit(machine_id)) if host.systemd else groups
+    count = () if pids == UNLIMITED or "pids" not in host.controllers else (f"{MACHINE}/pids.max {pids}",)
     if host.systemd:
-        return MachineGroups("unit", prefix=_unit(machine_id, memory, cpus))
-    return MachineGroups("v2", limits=_unified_limits(memory, cpus))
+        return MachineGroups("unit", prefix=_unit(machine_id, memory, cpus), limits=count)
+    return MachineGroups("v2", limits=(*_unified_limits(memory, cpus), *count))
 
 
 def _check_limits(memory: int | None, cpus: float | None) -> None:
@@ -100,9 +110,9 @@ def _check_limits(memory: int | None, cpus: float | None) -> None:
         raise InputError(f"--cpus {cpus} is too little", resolution="stoneware run --cpus 0.5 …")
 
 
-def _check_controllers(host: HostGroups, memory: int | None, cpus: float | None) -> None:
+def _check_controllers(host: HostGroups, limits: Mapping[str, float | None]) -> None:
     there = host.controllers if host.unified else {name for name, _ in host.v1}
-    for name, wanted in (("memory", memory), ("cpu", cpus)):
+    for name, wanted in limits.items():
         if wanted is not None and name not in there:
             where = _CONTROLLERS if host.unified else "/proc/self/mountinfo"
             raise HostError(
@@ -122,7 +132,7 @@ def _unit(machine_id: str, memory: int | None = None, cpus: float | None = None)
         "Delegate=yes",
         "KillMode=mixed",
         "OOMPolicy=continue",  # a process that ran out of memory in a machine is the machine's own affair
-        "TasksMax=16384",  # as systemd-nspawn@.service
+        "TasksMax=infinity",  # the machine has its limit in a group below, and its shim none
         "After=network.target",
     ]
     if memory is not None:
@@ -141,7 +151,9 @@ def _unified_limits(memory: int | None, cpus: float | None) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _legacy(host: HostGroups, machine_id: str, memory: int | None, cpus: float | None) -> MachineGroups:
+def _legacy(
+    host: HostGroups, machine_id: str, memory: int | None, cpus: float | None, pids: int
+) -> MachineGroups:
     """Use the v1 hierarchies: a machine leaves its creator's groups even where it has no limits."""
     where = dict(host.v1)
     groups = {name: root / "stoneware" / machine_id for name, root in where.items()}
@@ -151,10 +163,13 @@ def _legacy(host: HostGroups, machine_id: str, memory: int | None, cpus: float |
     if cpus is not None:
         settings.append((groups["cpu"] / "cpu.cfs_period_us", str(CPU_PERIOD)))
         settings.append((groups["cpu"] / "cpu.cfs_quota_us", str(round(cpus * CPU_PERIOD))))
+    inner = groups["pids"] / MACHINE if "pids" in groups else None
+    if inner is not None and pids != UNLIMITED:
+        settings.append((inner / "pids.max", str(pids)))
     # Mounted once more, cgroup2 takes its options from there, for the whole computer.
     options = ",".join(sorted({*host.options, _QUICK}))
     v1 = tuple(dict.fromkeys(groups.values()))
-    return MachineGroups("v1", v1=v1, settings=tuple(settings), options=options)
+    return MachineGroups("v1", v1=v1, pids_v1=inner, settings=tuple(settings), options=options)
 
 
 def quicken(host: HostGroups) -> None:
@@ -169,7 +184,7 @@ def quicken(host: HostGroups) -> None:
 
 def prepare(groups: MachineGroups) -> None:
     """Make a machine's v1 groups and set their limits."""
-    for path in groups.v1:
+    for path in (*groups.v1, *filter(None, [groups.pids_v1])):
         path.mkdir(parents=True, exist_ok=True)
     for path, value in groups.settings:
         try:
@@ -183,9 +198,17 @@ def prepare(groups: MachineGroups) -> None:
 
 
 def remove_left(machine_ids: Sequence[str], host: HostGroups) -> None:
-    """Remove the groups of machines that are gone without their shim having done so."""
-    for path in _groups_of(machine_ids, host):
-        _remove_group(path)
+    """Remove the groups of machines that are gone without their shim having done so.
+
+    A process that has been killed may take a moment to leave them.
+    """
+    deadline = time.monotonic() + _LEAVING
+    while left := _groups_of(machine_ids, host):
+        for path in left:
+            _remove_group(path)
+        if not any(path.is_dir() for path in left) or time.monotonic() > deadline:
+            return
+        time.sleep(_POLL)
 
 
 def kill_left(machine_id: str, host: HostGroups) -> None:
@@ -216,7 +239,7 @@ def _remove_group(path: Path) -> None:
     try:
         path.rmdir()
     except OSError:
-        return  # a process is still leaving; the next command finds the group again
+        return  # a process is still leaving
 
 
 def outlive(host: HostGroups, description: str) -> tuple[str, ...]:

@@ -16,9 +16,10 @@ from pathlib import Path
 
 from stoneware.errors import HostError
 from stoneware.files import read_json, write_json
+from stoneware.local import process_limits
 from stoneware.process import tool_environment
 
-_LOG_LIMIT = 2**20  # bytes; a longer log is begun anew when the helper is started
+_LOG_LIMIT = 2**20  # bytes; a longer log is begun anew (by the metadata server too: console_times)
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,13 @@ class Helper:
         `env` is added to the environment of system tools.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
-        mode = "ab" if self.log.exists() and self.log.stat().st_size < _LOG_LIMIT else "wb"
+        if self.log.exists() and self.log.stat().st_size > _LOG_LIMIT:
+            self.log.unlink()
         # The shell ends at once: the helper is nobody's child, and no zombie stays in a long-lived command.
         script = 'exec 3>&1 >&2; "$@" 3>&- & echo $! >&3'
-        with self.log.open(mode) as log:
+        with self.log.open("ab") as log:
             done = subprocess.run(
-                ["sh", "-c", script, self.name, *argv],
+                ["sh", "-c", script, self.name, *process_limits.plain(argv)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,

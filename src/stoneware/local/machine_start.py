@@ -20,7 +20,7 @@ from stoneware.errors import HostError, InputError, MachineError
 from stoneware.files import read_json, write_json
 from stoneware.guest import builder
 from stoneware.limits import disk_problem, log_problem, pids_problem, ulimit_problem
-from stoneware.local import btrfs, cgroups, host_probes
+from stoneware.local import btrfs, cgroups, host_probes, process_limits
 from stoneware.local.machine_record import Paths, boot_id, shown_processes, spec_document
 from stoneware.local.requirements import MACHINE_TOOLS, check
 from stoneware.local.store import Store
@@ -125,7 +125,8 @@ def launch(store: Store, paths: Paths, spec: MachineSpec, network: tuple[str, st
     host_probes.raise_inotify_limit()
     state: dict[str, Any] = read_json(paths.root / "state.json") or {}
     host = cgroups.probe()
-    groups = cgroups.plan(host, state["id"], spec.memory, spec.cpus)
+    groups = cgroups.plan(host, state["id"], spec.memory, spec.cpus, spec.pids_limit)
+    process_limits.check(spec.ulimits)
     cgroups.quicken(host)
     cgroups.prepare(groups)
     for stale in ("shim", "nspawn", "leader", "exit", "error", "stop", "down", "cgroup"):
@@ -140,7 +141,11 @@ def launch(store: Store, paths: Paths, spec: MachineSpec, network: tuple[str, st
     _write_private(settings, text)
     shim = Path(str(resources.files("stoneware.local") / "shim.sh"))
     argv = ["unshare", "--mount", "--propagation", "slave", "sh", str(shim), str(settings)]
-    with (paths.root / "shim.log").open("wb") as log:
+    argv = process_limits.plain(argv, spec.ulimits, inherits=not groups.prefix)
+    if not (paths.run / "pipe").exists():
+        os.mkfifo(paths.run / "pipe", 0o600)
+    (paths.root / "shim.log").unlink(missing_ok=True)
+    with (paths.root / "shim.log").open("ab") as log:
         if groups.prefix:
             _start_unit([*groups.prefix, *_unit_properties(paths, spec), "--", *argv])
         else:
@@ -268,11 +273,14 @@ def _settings(
         "CGROUP": groups.kind,
         "CGROUP_OPTIONS": groups.options,
         "GROUPS_V1": "\n".join(str(path) for path in groups.v1),
+        "PIDS_V1": str(groups.pids_v1 or ""),
         "LIMITS": "\n".join(groups.limits),
         "RESTART": policy,
         "RETRIES": retries or "0",
         "STORE": str(store.data),
         "CONSOLE": str(paths.console),
+        "LOG_SIZE": str(spec.log_max_size),
+        "LOG_FILES": str(spec.log_max_file),
         "ATTRIBUTES": str(paths.attributes),
         "REAP": reap,
     }
@@ -289,6 +297,7 @@ def nspawn_argv(store: Store, paths: Paths, spec: MachineSpec, machine_id: str) 
     argv += ["--setenv=SYSTEMD_COLORS=0", "--private-users=pick", "--private-users-ownership=map"]
     argv += ["--resolv-conf=off", "--timezone=off", "--link-journal=no", "--private-network"]
     argv += [f"--machine={machine_id}", f"--hostname={spec.hostname or spec.name}"]
+    argv += process_limits.nspawn_arguments(spec.ulimits)
     argv += [f"--uuid={machine_uuid(machine_id, spec.name)}"]
     if spec.kind == "builder":
         # A builder that dies is started again from its last checkpoint, so syncing only costs it time.
@@ -298,11 +307,13 @@ def nspawn_argv(store: Store, paths: Paths, spec: MachineSpec, machine_id: str) 
         argv += _address_argument(paths)
     argv += _bind_arguments(store, paths, spec)
     root = ["-D", str(paths.rootfs)]
+    told = process_limits.manager_script(spec.ulimits)
     if not spec.read_only:
-        return [*argv, "--boot", *root]
+        first = ["/bin/sh", "-c", f"{told}exec /sbin/init </dev/console"] if told else []
+        return [*argv, *([] if first else ["--boot"]), *root, *first]
     lower = f"--bind-ro={_escape(paths.lower)}:/run/stoneware/lower:idmap,norbind"
     script = (resources.files("stoneware.local") / "rootwrap.sh").read_text()
-    return [*argv, lower, *root, "/bin/sh", "-c", script]
+    return [*argv, lower, *root, "/bin/sh", "-c", told + script]
 
 
 def _address_argument(paths: Paths) -> list[str]:

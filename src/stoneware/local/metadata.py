@@ -17,6 +17,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from stoneware.local.console_times import ConsoleTimes
 from stoneware.local.metadata_http import ADDRESS, Server
 from stoneware.local.metadata_state import Peers
 from stoneware.local.metadata_visits import Reception, Seldom, raise_descriptor_limit
@@ -47,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     raise_descriptor_limit()
     logging.getLogger("aiohttp.server").addFilter(Seldom())
-    asyncio.run(_serve(server, listener, by_port=options.by_port))
+    times = ConsoleTimes(machines, home / "run")
+    asyncio.run(_serve(server, listener, times, by_port=options.by_port))
     return 0
 
 
@@ -78,7 +80,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def _serve(server: Server, listener: socket.socket, *, by_port: bool) -> None:
+async def _serve(server: Server, listener: socket.socket, times: ConsoleTimes, *, by_port: bool) -> None:
     runner = web.ServerRunner(Reception(server, by_port=by_port), shutdown_timeout=0.1)
     await runner.setup()
     await web.SockSite(runner, listener, backlog=_BACKLOG).start()
@@ -88,7 +90,9 @@ async def _serve(server: Server, listener: socket.socket, *, by_port: bool) -> N
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    noting = asyncio.create_task(times.run())
     await ended.wait()
+    noting.cancel()
     await runner.cleanup()
 
 

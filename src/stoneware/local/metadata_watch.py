@@ -16,6 +16,7 @@ from pathlib import Path
 INTERVAL = 0.015  # seconds between two looks, without inotify
 SLOW_INTERVAL = 0.25  # and with it: for what lies outside of the machines' directories
 _CLOSE_WRITE, _MOVED_TO, _DELETE, _DELETE_SELF, _MOVE_SELF = 0x8, 0x80, 0x200, 0x400, 0x800
+MODIFY, MOVED_TO, CREATE, _IGNORED = 0x2, _MOVED_TO, 0x100, 0x8000
 _EVENTS = _CLOSE_WRITE | _MOVED_TO | _DELETE | _DELETE_SELF | _MOVE_SELF
 _HEADER = struct.Struct("=iIII")
 
@@ -25,7 +26,8 @@ Stamps = tuple[object, ...]
 class Inotify:
     """Directories whose entries the kernel watches."""
 
-    def __init__(self) -> None:
+    def __init__(self, events: int = _EVENTS) -> None:
+        self._events = events
         self._libc = ctypes.CDLL(None, use_errno=True)
         self.descriptor: int = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         if self.descriptor < 0:
@@ -35,7 +37,7 @@ class Inotify:
 
     def add(self, path: Path) -> bool:
         """Watch a directory; return False where that cannot be."""
-        watch = self._libc.inotify_add_watch(self.descriptor, os.fsencode(path), _EVENTS)
+        watch = self._libc.inotify_add_watch(self.descriptor, os.fsencode(path), self._events)
         if watch >= 0:
             self._paths[watch] = path
         return bool(watch >= 0)
@@ -53,12 +55,14 @@ class Inotify:
             data = os.read(self.descriptor, 65536)
             place = 0
             while place < len(data):
-                watch, _, _, length = _HEADER.unpack_from(data, place)
+                watch, event, _, length = _HEADER.unpack_from(data, place)
                 place += _HEADER.size + length
                 if watch == -1:  # the queue was too short for all
                     changed.update(self._paths.values())
                 elif watch in self._paths:
                     changed.add(self._paths[watch])
+                    if event & _IGNORED:  # the directory is gone
+                        del self._paths[watch]
         return changed
 
 

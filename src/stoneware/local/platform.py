@@ -15,6 +15,7 @@ from stoneware.files import read_json, write_json
 from stoneware.local import (
     captured,
     cgroups,
+    console,
     machine_exec,
     machine_record,
     machine_start,
@@ -217,11 +218,23 @@ class LocalPlatform(LocalResources):
             )
 
     def console(self, name: str, offset: int = 0) -> tuple[bytes, int]:
-        """Return the console's output from a byte offset on, and the offset to go on from."""
-        with self._existing(name).console.open("rb") as stream:
-            stream.seek(offset)
-            data = stream.read()
-        return data, offset + len(data)
+        """Return a piece of the console's output from a byte offset on, and the offset to go on from."""
+        return console.read(self.existing_directory(name), offset)
+
+    def console_place(
+        self, name: str, *, lines: int | None = None, since: float | None = None, until: float | None = None
+    ) -> int:
+        """Return where in the console the last lines, or those since or until a time, begin or end."""
+        directory = self.existing_directory(name)
+        if lines is not None:
+            return console.last_lines(directory, lines)
+        if since is not None:
+            return console.since(directory, since)
+        return console.span(directory)[0] if until is None else console.until(directory, until)
+
+    def console_times(self, name: str) -> Callable[[int], float | None]:
+        """Return what tells when the byte at an offset of the console came (None: not known)."""
+        return console.Clock(self.existing_directory(name)).at
 
     def guest_attributes(self, name: str) -> dict[str, str]:
         """Return what the machine reported: `namespace/key` to value."""

@@ -10,15 +10,18 @@
 #                group of the service that systemd runs us as
 #   CGROUP_OPTIONS         what to mount that cgroup2 with, where this kernel can
 #   GROUPS_V1    cgroup directories (one per line) to enter first
+#   PIDS_V1      the group of version 1 that the machine alone enters, or empty
 #   LIMITS       lines `FILE VALUE` to write into the machine's cgroup2 group
 #   RESTART RETRIES        no | always | unless-stopped | on-failure, and its limit (0: none)
 #   STORE        the store's data directory
-#   CONSOLE ATTRIBUTES     files: the console's output; the guest's reports (removed at each boot)
+#   CONSOLE LOG_SIZE LOG_FILES   file of the console's output, the most bytes in one, the most of them
+#   ATTRIBUTES   file: the guest's reports (removed at each boot)
 #   REAP         command to run at the very end, or empty
 #   nspawn ()    a function that execs systemd-nspawn
 # shellcheck disable=SC2154,SC2015 # they come from SETTINGS; in `a && b || c`, c is meant for either failing
 set -u
 settings=$1
+umask 022
 own=
 # shellcheck source=/dev/null
 . "$settings"
@@ -50,6 +53,8 @@ unit_group() { # the control group of version 2 that systemd has put us into; no
 }
 
 enter_groups() {
+    # What covers version 1 below must not be in the way of the group that the machine itself enters later.
+    [ -z "$PIDS_V1" ] || exec 7>"$PIDS_V1/cgroup.procs" || fail "there is no control group $PIDS_V1"
     for group in $GROUPS_V1; do
         [ -d "$group" ] || mkdir -p "$group"
         echo $$ >"$group/cgroup.procs" || echo "cannot enter $group" >&2
@@ -93,8 +98,14 @@ leave_groups() {
             find "$own" -depth -type d -exec rmdir {} + 2>/dev/null
             ;;
     esac
+    exec 7>&-
+    case $CGROUP in
+        v1 | v1-unit) umount -l /sys/fs/cgroup ;; # it covers those of version 1
+    esac
     for group in $GROUPS_V1; do
-        echo $$ >"${group%/stoneware/*}/cgroup.procs" && rmdir "$group"
+        echo $$ >"${group%/stoneware/*}/cgroup.procs"
+        case $PIDS_V1 in "$group"/*) rmdir "$PIDS_V1" ;; esac
+        rmdir "$group"
     done 2>/dev/null
 }
 
@@ -152,7 +163,43 @@ route add default via $GATEWAY
 END
 }
 
+# Keep what comes on standard input in files of LOG_SIZE bytes: CONSOLE, then CONSOLE.N, which begins at byte N
+# of the whole. The last LOG_FILES of them stay. It ends with its input, and outlives us.
+keep_console() {
+    file=$CONSOLE
+    base=0
+    for part in "$CONSOLE".[0-9]*; do
+        [ ! -e "$part" ] || file=$part
+    done
+    [ "$file" = "$CONSOLE" ] || base=$(printf '%s' "${file##*.}" | sed 's/^0*//')
+    while :; do
+        size=0
+        [ ! -e "$file" ] || size=$(stat -c %s "$file") || return
+        if [ "$size" -ge "$LOG_SIZE" ]; then
+            base=$((base + size))
+            file=$CONSOLE.$(printf '%016d' "$base")
+            : >"$file"
+            set -- "$CONSOLE" "$CONSOLE".[0-9]*
+            [ -e "$1" ] || shift
+            while [ $# -gt "$LOG_FILES" ]; do
+                rm -f "$1"
+                shift
+            done
+            size=0
+        fi
+        room=$((LOG_SIZE - size))
+        if stdbuf -o0 head -c "$room" >>"$file"; then
+            # Less than there was room for: that was the end.
+            [ "$(stat -c %s "$file")" -ge "$LOG_SIZE" ] || return 0
+        else # the disk is full: the machine must not stand still for it
+            [ "$(head -c 65536 | wc -c)" -gt 0 ] || return 0
+        fi
+    done
+}
+
 enter_and_run() {
+    [ -z "$PIDS_V1" ] || echo 0 >&7 || exit 1
+    exec 7>&-
     echo 0 >"$own/machine/cgroup.procs"
     nspawn
 }
@@ -161,7 +208,9 @@ boot() { # run the machine once; its exit code is in $code
     for old in "$DIR/leader" "$DIR/exit" "$DIR/error" "$ATTRIBUTES"; do
         [ ! -e "$old" ] || rm -f "$old"
     done
-    enter_and_run </dev/null >>"$CONSOLE" &
+    keep_console <"$DIR/pipe" 7>&- &
+    keeper=$!
+    enter_and_run </dev/null >"$DIR/pipe" &
     child=$!
     note nspawn "$child $(start_time $child)"
     born=
@@ -192,6 +241,7 @@ boot() { # run the machine once; its exit code is in $code
     if [ -n "$born" ] && [ -d "/proc/$leader" ] && [ "$(start_time "$leader")" = "$born" ]; then
         kill -KILL "$leader"
     fi
+    while wait "$keeper"; [ -d "/proc/$keeper" ]; do :; done # all of the console is in its file
 }
 
 again() { # say whether the policy starts the machine again
@@ -210,6 +260,7 @@ again() { # say whether the policy starts the machine again
 }
 
 pause() { # Docker's: 0.1 s, doubled up to a minute, from the start again after a run of 10 s
+    [ "$(stat -c %s "$DIR/../shim.log")" -lt 1048576 ] || : >"$DIR/../shim.log"
     [ "$code" -ne 133 ] || return 0
     [ $(($(date +%s) - begun)) -lt 10 ] || tenths=1
     waited=0

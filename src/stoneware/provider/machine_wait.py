@@ -12,6 +12,7 @@ from stoneware.platform import Health, Machine, Phase, Platform
 POLL = 0.05  # seconds between two looks: an observation reads a few small files
 TEND = 1.0  # seconds between two looks at what machines depend on
 PATIENCE = 600.0  # seconds, where no timeout is given
+_TAIL_BYTES = 16 << 10
 _TAIL_LINES = 12
 
 
@@ -68,8 +69,8 @@ def wait_for(
 
 
 def _not_up(platform: Platform, machine: Machine, brief: str) -> MachineError:
-    console, _ = platform.console(machine.name)
-    lines = console.decode(errors="replace").replace("\r", "").rstrip("\n").split("\n")
+    console, _ = platform.console(machine.name, platform.console_place(machine.name, lines=_TAIL_LINES))
+    lines = console[-_TAIL_BYTES:].decode(errors="replace").replace("\r", "").rstrip("\n").split("\n")
     state = f"phase {machine.phase}, health {machine.health}"
     return MachineError(
         brief,

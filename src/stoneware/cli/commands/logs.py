@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -11,9 +14,10 @@ from stoneware.cli import clusters, complete
 from stoneware.cli.context import open_platform
 from stoneware.cli.finding import find_machine
 from stoneware.errors import InputError
+from stoneware.launch.console import Stamper, parse_moment
 from stoneware.launch.watch import (
-    follow_console,
     follow_consoles,
+    follow_pieces,
     in_cluster,
     labelled,
     short_name,
@@ -33,22 +37,37 @@ Names = Annotated[
 
 def logs(
     machines: Names = None,
+    *,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the machine stops.")] = False,
     tail: Annotated[
         str, typer.Option("--tail", "-n", metavar="LINES|all", help="Only the last lines.")
     ] = "all",
+    since: Annotated[
+        str, typer.Option("--since", metavar="TIME", help="From a time on: 10m, 2026-01-02T15:04:05Z.")
+    ] = "",
+    until: Annotated[
+        str, typer.Option("--until", metavar="TIME", help="Up to a time: 10m, 2026-01-02T15:04:05Z.")
+    ] = "",
+    timestamps: Annotated[bool, typer.Option("--timestamps", "-t", help="Show when lines came.")] = False,
 ) -> None:
     """Show a machine's console: its boot, its service's output, and why it failed.
 
-    Of several machines each line has its machine's name in front.
+    Of several machines each line has its machine's name in front. Of a console the last 30 MB are kept
+    (`run --log-opt`). Its times are this computer's.
     """
-    count = _line_count(tail)
+    now = time.time()
+    wanted = _Wanted(
+        _line_count(tail),
+        parse_moment(since, now, "--since") if since else None,
+        parse_moment(until, now, "--until") if until else None,
+        timestamps,
+    )
     platform = open_platform()
     found = _meant(platform, machines or [])
     if len(found) == 1:
-        _one(platform, found[0].name, count, follow=follow)
+        _one(platform, found[0].name, wanted, follow=follow and not until)
     else:
-        _several(platform, found, count, follow=follow)
+        _several(platform, found, wanted, follow=follow and not until)
 
 
 def _meant(platform: Platform, names: list[str]) -> list[Machine]:
@@ -77,26 +96,70 @@ def _cluster_here() -> str:
     return clusters.load(clusters.Source()).name
 
 
-def _one(platform: Platform, name: str, count: int | None, *, follow: bool) -> None:
-    data, offset = platform.console(name)
-    _write(last_lines(data, count))
+@dataclass(frozen=True)
+class _Wanted:
+    """What part of a console is wanted; times in seconds since the epoch."""
+
+    lines: int | None
+    since: float | None
+    until: float | None
+    timestamps: bool
+
+
+class _Reading:
+    """The reading of one machine's console."""
+
+    def __init__(self, platform: Platform, name: str, wanted: _Wanted) -> None:
+        self._platform = platform
+        self._name = name
+        places = [platform.console_place(name)]
+        if wanted.lines is not None:
+            places.append(platform.console_place(name, lines=wanted.lines))
+        if wanted.since is not None:
+            places.append(platform.console_place(name, since=wanted.since))
+        self.offset = max(places)
+        self._end = None if wanted.until is None else platform.console_place(name, until=wanted.until)
+        stamper = Stamper(platform.console_times(name)) if wanted.timestamps else None
+        self.shown = stamper.feed if stamper else _as_it_is
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield what is there, piece by piece."""
+        while self._end is None or self.offset < self._end:
+            data, self.offset = self._platform.console(self._name, self.offset)
+            if not data:
+                return
+            if self._end is not None and self.offset > self._end:
+                data = data[: max(0, len(data) - (self.offset - self._end))]
+                self.offset = self._end
+            yield self.shown(data, self.offset)
+
+
+def _as_it_is(data: bytes, _end: int) -> bytes:
+    return data
+
+
+def _one(platform: Platform, name: str, wanted: _Wanted, *, follow: bool) -> None:
+    reading = _Reading(platform, name, wanted)
+    for piece in reading.pieces():
+        _write(piece)
     if follow:
-        for chunk in follow_console(platform, name, offset):
-            _write(chunk)
+        for chunk, end in follow_pieces(platform, name, reading.offset):
+            _write(reading.shown(chunk, end))
 
 
-def _several(platform: Platform, machines: list[Machine], count: int | None, *, follow: bool) -> None:
+def _several(platform: Platform, machines: list[Machine], wanted: _Wanted, *, follow: bool) -> None:
     names = {machine.name: short_name(machine) for machine in machines}
     if len(set(names.values())) < len(names):  # of several clusters
         names = {name: name for name in names}
     lines = Prefixed(sys.stdout.buffer, names, colour=sys.stdout.isatty())
-    offsets = {}
-    for name in names:
-        data, offsets[name] = platform.console(name)
-        lines.write(name, last_lines(data, count))
+    readings = {name: _Reading(platform, name, wanted) for name in names}
+    for name, reading in readings.items():
+        for piece in reading.pieces():
+            lines.write(name, piece)
     if follow:
-        for name, chunk in follow_consoles(platform, offsets):
-            lines.write(name, chunk)
+        offsets = {name: reading.offset for name, reading in readings.items()}
+        for name, chunk, end in follow_consoles(platform, offsets):
+            lines.write(name, readings[name].shown(chunk, end))
     lines.finish()
 
 
@@ -106,16 +169,6 @@ def _line_count(tail: str) -> int | None:
     if not tail.isdecimal():
         raise typer.BadParameter(f"{tail!r} is neither a number nor 'all'", param_hint="--tail")
     return int(tail)
-
-
-def last_lines(data: bytes, count: int | None) -> bytes:
-    """Return the last `count` lines of some output (None: all of it)."""
-    if count is None:
-        return data
-    lines = data.split(b"\n")
-    # What ends with a line end has nothing after it.
-    wanted = count + (lines[-1] == b"")
-    return b"\n".join(lines[max(len(lines) - wanted, 0) :]) if count else b""
 
 
 def _write(data: bytes) -> None:
