@@ -107,7 +107,8 @@ class MachineSpec:
     that outlive builders; the n-th (from 0) is bound at `/run/stoneware/cache/N`. `memory` is in bytes,
     `cpus` a number of cores, `pids_limit` a number of processes and threads (-1: any), `ulimits` what its
     processes have instead of the engine's own resource limits, `disk` the bytes that its root may take.
-    `log_max_file` files of `log_max_size` bytes of its console are kept.
+    `log_max_file` files of `log_max_size` bytes of its console are kept. `tied` says what becomes of it when
+    the process that creates it is gone: nothing, `stop` or `remove`.
     `restart` is Docker's policy: no, always, unless-stopped, on-failure[:N].
     """
 
@@ -133,6 +134,7 @@ class MachineSpec:
     read_only: bool = False
     restart: str = "no"
     remove_when_stopped: bool = False
+    tied: str = ""
     stop_timeout: float = 10.0  # seconds the services get before the machine is powered off
     image_ref: str = ""  # as the user wrote it
     labels: Mapping[str, str] = field(default_factory=dict)

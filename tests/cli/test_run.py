@@ -46,6 +46,28 @@ def test_detached_prints_the_machine_as_json(cli: Cli, hello: str) -> None:
     assert machine["ports"][0]["host_port"] == 40000
 
 
+@pytest.mark.parametrize(
+    ("words", "tied"),
+    [
+        (("run", "-d", "--rm"), ""),
+        (("run", "--rm"), "remove"),
+        (("run",), ""),
+        (("run", "--rm", "true"), "remove"),
+        (("run", "true"), "stop"),
+    ],
+)
+def test_what_ends_with_its_command(
+    cli: Cli, platform: FakePlatform, hello: str, words: tuple[str, ...], tied: str
+) -> None:
+    specs: list[MachineSpec] = []
+    create = platform.create
+    platform.create = lambda spec: (specs.append(spec), create(spec))[1]  # type: ignore[method-assign]
+    flags = [word for word in words if word != "true"]
+    platform.script = [{"phase": Phase.RUNNING}, {"phase": Phase.STOPPED}]
+    cli(*flags, "--name", "h1", "-e", "GREETING=hi", "hello", *(["true"] if "true" in words else []))
+    assert [spec.tied for spec in specs] == [tied]
+
+
 def test_detached_can_wait_for_health(cli: Cli, platform: FakePlatform, hello: str) -> None:
     platform.script = [{"phase": Phase.RUNNING}, {"health": Health.STARTING}, {"health": Health.HEALTHY}]
     result = cli("run", "-d", "--wait", "--json", "-e", "GREETING=hi", "hello")

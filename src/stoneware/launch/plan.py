@@ -50,6 +50,7 @@ class LaunchOptions:
     read_only: bool = False
     restart: str = "no"
     remove: bool = False
+    tied: str = ""  # see MachineSpec
     stop_timeout: float | None = None  # seconds; None: what the image says, else ten
     labels: Mapping[str, str] = field(default_factory=dict)
     command_mode: bool = False
@@ -111,6 +112,7 @@ def plan_launch(images: Images, options: LaunchOptions) -> Launch:
         read_only=options.read_only,
         restart=options.restart,
         remove_when_stopped=options.remove,
+        tied=options.tied,
         stop_timeout=stop_timeout_of(config, options.stop_timeout),
         image_ref=options.image,
         labels=dict(options.labels),

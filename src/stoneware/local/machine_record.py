@@ -58,6 +58,11 @@ class Paths:
         return self.root / "console.log"
 
     @property
+    def owner(self) -> Path:
+        """Return the file that the process which a machine is tied to holds locked while it lives."""
+        return self.root / "owner"
+
+    @property
     def attributes(self) -> Path:
         """Return the file with the machine's reports."""
         return self.root / "guest-attributes.json"
@@ -89,6 +94,7 @@ def spec_document(spec: MachineSpec) -> dict[str, Any]:
         "read_only": spec.read_only,
         "restart": spec.restart,
         "remove_when_stopped": spec.remove_when_stopped,
+        "tied": spec.tied,
         "stop_timeout": spec.stop_timeout,
         "image_ref": spec.image_ref,
         "labels": dict(spec.labels),

@@ -20,7 +20,7 @@ from stoneware.errors import HostError, InputError, MachineError
 from stoneware.files import read_json, write_json
 from stoneware.guest import builder
 from stoneware.limits import disk_problem, log_problem, pids_problem, ulimit_problem
-from stoneware.local import btrfs, cgroups, host_probes, process_limits
+from stoneware.local import btrfs, cgroups, host_probes, owner, process_limits
 from stoneware.local.machine_record import Paths, boot_id, shown_processes, spec_document
 from stoneware.local.requirements import MACHINE_TOOLS, check
 from stoneware.local.store import Store
@@ -129,7 +129,7 @@ def launch(store: Store, paths: Paths, spec: MachineSpec, network: tuple[str, st
     process_limits.check(spec.ulimits)
     cgroups.quicken(host)
     cgroups.prepare(groups)
-    for stale in ("shim", "nspawn", "leader", "exit", "error", "stop", "down", "cgroup"):
+    for stale in ("shim", "nspawn", "leader", "exit", "error", "stop", "down", "cgroup", "orphan"):
         (paths.run / stale).unlink(missing_ok=True)
     # Marked as started first: a kill from here on leaves a stopped machine, not one that nobody knows.
     write_json(paths.root / "state.json", {**state, "started": time.time(), "boot": boot_id()}, mode=0o600)
@@ -257,10 +257,13 @@ def _settings(
         address = read_json(paths.root / "network.json") or {}
     policy, _, retries = spec.restart.partition(":")
     reap = ""
+    reaper = shlex.join(
+        [sys.executable, "-m", "stoneware.local.reap", str(store.home), spec.name, machine_id]
+    )
     if spec.remove_when_stopped:
-        reap = shlex.join(
-            [sys.executable, "-m", "stoneware.local.reap", str(store.home), spec.name, machine_id]
-        )
+        reap = reaper
+    if owner.is_gone(paths.owner):  # somebody else starts it again
+        paths.owner.unlink()
     values = {
         "DIR": str(paths.run),
         "ID": machine_id,
@@ -283,6 +286,8 @@ def _settings(
         "LOG_FILES": str(spec.log_max_file),
         "ATTRIBUTES": str(paths.attributes),
         "REAP": reap,
+        "OWNER": str(paths.owner) if paths.owner.exists() else "",
+        "ORPHAN": reaper if spec.tied == "remove" else "",
     }
     lines = [f"{name}={shlex.quote(value)}" for name, value in values.items()]
     command = shlex.join(nspawn_argv(store, paths, spec, machine_id))

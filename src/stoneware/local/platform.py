@@ -20,6 +20,7 @@ from stoneware.local import (
     machine_record,
     machine_start,
     machine_stop,
+    owner,
     store_errors,
 )
 from stoneware.local import router as routers
@@ -65,6 +66,8 @@ class LocalPlatform(LocalResources):
             with self.store.keep_networks(spec.networks), self.volumes_of(spec):
                 machine_start.make_directory(self.store, wanted, f"m{secrets.token_hex(4)}")
             try:
+                if spec.tied:
+                    owner.hold(paths.owner)
                 self.start_locked(paths)
             except BaseException:
                 self.remove_locked(paths)

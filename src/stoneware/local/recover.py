@@ -14,6 +14,7 @@ from stoneware.local import (
     copy_staging,
     machine_record,
     machine_stop,
+    owner,
     store_errors,
     store_pool,
     store_quota,
@@ -85,6 +86,10 @@ def _recover_whole(platform: LocalPlatform, paths: Paths) -> list[str]:
             reason = _left_over(platform.store, paths)
             if reason == "attached":
                 platform.release(paths)
+            elif reason == "orphaned":
+                machine_stop.power_off(paths, _stop_timeout(paths))
+                platform.release(paths)
+                return [f"stopped the machine {paths.name}, whose command was killed"]
             elif reason == "rebooted":
                 return [_start_again(platform, paths)]
             elif reason:
@@ -95,8 +100,13 @@ def _recover_whole(platform: LocalPlatform, paths: Paths) -> list[str]:
     return []
 
 
+def _stop_timeout(paths: Paths) -> float:
+    spec = machine_record.read_spec(paths)
+    return spec.stop_timeout if spec else 0.0
+
+
 def _left_over(store: Store, paths: Paths) -> str:
-    """Say why a machine is looked after: a reason to remove it, `attached`, `rebooted`, or nothing."""
+    """Say why a machine is looked after: a reason to remove it, another word for what to do, or nothing."""
     state: dict[str, Any] = read_json(paths.root / "state.json") or {}
     spec: dict[str, Any] = read_json(paths.root / "spec.json") or {}
     if not state or not spec:
@@ -105,7 +115,10 @@ def _left_over(store: Store, paths: Paths) -> str:
         return "whose bake was interrupted"
     if state.get("started") is None:
         return "which an interrupted command had not started"  # its maker holds its lock until it is
-    if machine_record.read_processes(paths, state).alive:
+    alive = machine_record.read_processes(paths, state).alive
+    if spec.get("tied") and (alive or spec["tied"] == "remove") and owner.is_gone(paths.owner):
+        return "whose command was killed" if spec["tied"] == "remove" else "orphaned"
+    if alive:
         return ""
     return _why_ended(store, paths, state, spec)
 

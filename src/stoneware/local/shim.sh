@@ -17,6 +17,8 @@
 #   CONSOLE LOG_SIZE LOG_FILES   file of the console's output, the most bytes in one, the most of them
 #   ATTRIBUTES   file: the guest's reports (removed at each boot)
 #   REAP         command to run at the very end, or empty
+#   OWNER        file that the process holds locked whose end is ours too, or empty
+#   ORPHAN       REAP, where that process has gone before us
 #   nspawn ()    a function that execs systemd-nspawn
 # shellcheck disable=SC2154,SC2015 # they come from SETTINGS; in `a && b || c`, c is meant for either failing
 set -u
@@ -279,7 +281,13 @@ go_down() { # the computer is shut down, or somebody stops the service that we a
     [ -z "$leader" ] || [ "$(start_time "$leader")" != "$born" ] || kill -38 "$leader" # SIGRTMIN+4
 }
 
+watch_owner() { # end with our owner. $$ is the shim itself, also in the background
+    exec flock --no-fork "$OWNER" sh -c ": >\"\$1/orphan\"; kill -TERM $$" sh "$DIR"
+}
+
 finish() {
+    [ -z "$watcher" ] || kill "$watcher" 2>/dev/null
+    [ ! -e "$DIR/orphan" ] || REAP=$ORPHAN
     leave_groups
     put exit "$1 $(date +%s)"
     [ -z "$REAP" ] || {
@@ -292,6 +300,7 @@ finish() {
 leader=
 down=
 trap go_down TERM
+watcher=
 note shim "$$ $(start_time $$)"
 enter_groups
 # nspawn cleans this up only when it is on a disk of its own.
@@ -299,6 +308,10 @@ mount -t tmpfs -o mode=0755 tmpfs /run/systemd/nspawn ||
     fail "/run/systemd/nspawn cannot be mounted"
 # On the computer the store is nosuid. Here, where this machine alone looks, its setuid programs are its own.
 mount -o bind,suid,nodev "$STORE" "$STORE" || fail "$STORE cannot be mounted"
+[ -z "$OWNER" ] || {
+    watch_owner 7>&- &
+    watcher=$!
+}
 restarts=0
 tenths=1
 while :; do

@@ -138,6 +138,8 @@ def run(
         restart=parse_restart(restart),
         # In the foreground it is this command that removes it, once it has read the exit code.
         remove=remove and (detach or bool(words)),
+        # Killed, this command can do nothing any more.
+        tied="" if detach else "remove" if remove else "stop" if words else "",
         stop_timeout=stop_timeout,
         labels=parse_values(label or (), {}, "--label"),
         command_mode=bool(words),
