@@ -6,12 +6,19 @@ knows whose fault that is and what to type.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import re
+import select
+import signal
 import stat
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 # What nothing that people or programs write by hand reaches, and no parser's stack minds.
@@ -130,3 +137,57 @@ def _finite(digits: str) -> float:
     if not math.isfinite(value):
         raise BoundsError(f"holds the number {digits[:20]}, which is too large")
     return value
+
+
+def read_input(path: Path, max_bytes: int) -> bytes:
+    """Return what a file of the user holds, a pipe of the shell's (`<(…)`) included.
+
+    Raises OSError where it cannot be read and BoundsError for more than `max_bytes` bytes. A FIFO into which
+    nobody writes is empty, not waited for.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    try:
+        return _read_stream(descriptor, max_bytes)
+    finally:
+        os.close(descriptor)
+
+
+def _read_stream(descriptor: int, max_bytes: int) -> bytes:
+    parts: list[bytes] = []
+    left = max_bytes + 1
+    while left:
+        try:
+            part = os.read(descriptor, min(left, 1 << 20))
+        except BlockingIOError:
+            select.select([descriptor], [], [])
+            continue
+        if not part:
+            return b"".join(parts)
+        parts.append(part)
+        left -= len(part)
+    raise BoundsError(f"is larger than {max_bytes} bytes")
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise BoundsError when what is done takes longer: for patterns of others, which may take for ever.
+
+    Python's own matching is interrupted by it. It holds in the main thread only; elsewhere there is no limit.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def over(_number: int, _frame: FrameType | None) -> None:
+        raise BoundsError(f"takes longer than {seconds:g} seconds")
+
+    began = time.monotonic()
+    before = signal.signal(signal.SIGALRM, over)
+    rest, interval = signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        if rest:
+            signal.setitimer(signal.ITIMER_REAL, max(rest - (time.monotonic() - began), 0.001), interval)

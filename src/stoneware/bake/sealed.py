@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ TEMPLATES = "etc/stoneware/templates/"
 _SMALL = 4 << 20  # bytes of templates that are worth reading ahead
 _MOST, _MOST_FILES = 256 << 20, 100_000  # of what a seal sends back
 SCHEMA = "etc/stoneware/config.schema.json"
+_SUM = re.compile(r"([0-9a-f]{64})\s+([0-9]{1,12})\s+([0-9]{1,18})")
 
 
 def read_results(tar: bytes) -> dict[str, bytes]:
@@ -50,21 +52,43 @@ def preload(root: Path, *, expected: bool) -> None:
 def describe_seal(files: Mapping[str, bytes], config: ImageConfig, checks: Sequence[CheckLine]) -> Sealed:
     """Return what the manifest says of the sealed machine.
 
-    Raises InputError where a template or the JSON Schema of the image is wrong.
+    Raises InputError where a template or the JSON Schema of the image is wrong, BuildError where the builder
+    sent something else than a seal sends.
     """
-    digest, count, size = files["files.sum"].decode().split()
+    total = _SUM.fullmatch(_text(files, "files.sum").strip())
+    if total is None:
+        raise _strange("files.sum", "is not a digest and two numbers")
     return Sealed(
-        packages=tuple(_packages(files["packages.tsv"])),
-        file_count=int(count),
-        file_bytes=int(size),
-        files_digest=f"sha256:{digest}",
+        packages=tuple(_packages(_text(files, "packages.tsv"))),
+        file_count=int(total[2]),
+        file_bytes=int(total[3]),
+        files_digest=f"sha256:{total[1]}",
         contract=_contract(files, config),
         checks=tuple({"name": c.name, "severity": c.severity, "outcome": c.outcome} for c in checks),
     )
 
 
-def _packages(table: bytes) -> list[dict[str, str]]:
-    rows = (line.split("\t") for line in table.decode().splitlines() if line)
+def _text(files: Mapping[str, bytes], name: str) -> str:
+    if name not in files:
+        raise _strange(name, "is missing")
+    try:
+        return files[name].decode()
+    except UnicodeDecodeError as error:
+        raise _strange(name, f"is not UTF-8 (byte {error.start})") from None
+
+
+def _strange(name: str, why: str) -> BuildError:
+    return BuildError(
+        f"the builder's results cannot be read: {name} {why}",
+        details="A step of the Machinefile may have changed the programs that seal an image.",
+        resolution="stoneware bake --on-failure shell …    # a shell in the builder",
+    )
+
+
+def _packages(table: str) -> list[dict[str, str]]:
+    rows = [line.split("\t") for line in table.split("\n") if line]
+    if any(len(row) != 3 for row in rows):
+        raise _strange("packages.tsv", "has a line that is not name, version and architecture")
     return [{"name": name, "version": version, "arch": arch} for name, version, arch in rows]
 
 

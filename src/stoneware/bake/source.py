@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from stoneware.bake.options import BakeOptions
+from stoneware.bounded import BoundsError, read_input
 from stoneware.errors import InputError
 from stoneware.image.manifest import config_of
 from stoneware.image.references import resolve_image
 from stoneware.machinefile.load import load_recipe
 from stoneware.machinefile.recipe import Recipe, ResolvedBase
+from stoneware.machinefile.source import MOST_TEXT
 from stoneware.platform import ImageStore
 
 FILENAMES = ("Machinefile", "Dockerfile")
@@ -41,10 +43,14 @@ def find_machinefile(options: BakeOptions) -> Path:
 def read_recipe(options: BakeOptions, store: ImageStore, path: Path) -> Recipe:
     """Parse the Machinefile for these options. Raises InputError with file and line."""
     try:
-        text = path.read_text()
+        raw = read_input(path, 4 * MOST_TEXT)
+        text = raw.decode().replace("\r\n", "\n")
+    except BoundsError as error:
+        raise InputError(f"the Machinefile {error}", location=str(path)) from error
     except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
         raise InputError(
-            "the Machinefile is not UTF-8 text", details=str(error), location=str(path)
+            "the Machinefile is not UTF-8 text", details=str(error), location=f"{path}:{line}"
         ) from error
     return load_recipe(
         text,

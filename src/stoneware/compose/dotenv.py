@@ -10,10 +10,12 @@ from collections import ChainMap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from stoneware.bounded import BoundsError, read_input
 from stoneware.compose.interpolation import InterpolationError, interpolate
 from stoneware.errors import InputError
 
 _KEY = re.compile(r"(?:export[ \t]+)?(?P<name>[^\s=:#'\"]+)[^\S\n]*(?P<sign>[=:]|(?=\n|\Z|#))[^\S\n]*")
+MOST_BYTES = 16 << 20
 _NAME = re.compile(r"[\w.\-\[\]]+")
 _QUOTED = {quote: re.compile(rf"{quote}((?:[^\\{quote}]|\\.)*){quote}", re.DOTALL) for quote in "'\""}
 _ESCAPE = re.compile(r"\\([abcfnrtv$\"\\]|0\d{0,3})")
@@ -41,7 +43,9 @@ def read_env_file(
     """
     shown = shown or str(path)
     try:
-        text = path.read_bytes().removeprefix(b"\xef\xbb\xbf").decode()
+        text = read_input(path, MOST_BYTES).removeprefix(b"\xef\xbb\xbf").decode()
+    except BoundsError as error:
+        raise InputError(f"the env file {shown} {error}") from error
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(

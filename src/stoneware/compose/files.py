@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from stoneware.bounded import BoundsError, read_input
 from stoneware.compose.values import is_host_label
 from stoneware.errors import InputError
 
@@ -19,6 +20,7 @@ services:
   web:
     build: .
     ports: ["8080:80"]"""
+MOST_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,9 @@ def _read(directory: Path, path: Path) -> Source:
     if shown.startswith("../.."):
         shown = str(full)
     try:
-        return Source(full, shown, full.read_bytes().decode("utf-8-sig"))
+        return Source(full, shown, read_input(full, MOST_BYTES).decode("utf-8-sig"))
+    except BoundsError as error:
+        raise InputError(f"{shown} {error}", location=shown) from error
     except OSError as error:
         raise InputError(
             f"cannot read {shown}", details=error.strerror or str(error), resolution=f"ls -l {full}"

@@ -7,10 +7,12 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from stoneware.bounded import BoundsError, read_input
 from stoneware.config.encoding import check_name
 from stoneware.errors import InputError
 
 _BLANK = re.compile(r"\s")
+MOST_BYTES = 16 << 20
 _RESOLUTION = "write KEY=value, KEY (takes the value of this shell), or # comment, one a line"
 
 
@@ -22,7 +24,9 @@ def parse_env_file(path: Path, environ: Mapping[str, str] | None = None) -> dict
     and is skipped where the host has none; a later line wins. Raises InputError with every faulty line.
     """
     try:
-        raw = path.read_bytes()
+        raw = read_input(path, MOST_BYTES)
+    except BoundsError as error:
+        raise InputError(f"the env file {path} {error}") from error
     except OSError as error:
         raise InputError(
             f"cannot read the env file {path}",

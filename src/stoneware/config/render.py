@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import stoneware.guest
 from stoneware import process
+from stoneware.bounded import BoundsError, read_input
 from stoneware.config.encoding import encode, to_bytes, to_text, unescape
 from stoneware.config.secrets import Secret
 from stoneware.errors import HostError, InputError
@@ -20,6 +22,8 @@ AWKS: tuple[tuple[str, ...], ...] = (("mawk",), ("gawk",), ("busybox", "awk"), (
 
 # What the program calls the template; ours is put in afterwards, since awk reads escapes in -v.
 _LABEL = "template"
+MOST_TEMPLATE = 16 << 20  # bytes
+_PATIENCE = 120.0  # seconds for one template; a large one takes one
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,9 @@ def render_template(text: bytes, values: Mapping[str, str | Secret], *, filename
 def render_file(path: Path, values: Mapping[str, str | Secret]) -> bytes:
     """Return the interpolated template file. Raises InputError where it cannot be read or rendered."""
     try:
-        text = path.read_bytes()
+        text = read_input(path, MOST_TEMPLATE)
+    except BoundsError as error:
+        raise TemplateError([Fault(str(path), 0, str(error))]) from error
     except OSError as error:
         raise InputError(
             f"cannot read the template {path}",
@@ -142,13 +148,18 @@ def interpolate(
     `mode` is `render`, `list` or `needs` (the program's head describes them), `name` is what faults call
     the template. Values travel in a file that only this user can read. Raises TemplateError.
     """
+    if len(text) > MOST_TEMPLATE:
+        raise TemplateError([Fault(name, 0, f"is larger than {MOST_TEMPLATE} bytes")])
     argv = [*(awk or find_awk()), "-f", str(program()), "-v", f"mode={mode}", "-v", f"name={_LABEL}"]
     with tempfile.TemporaryDirectory(prefix="stoneware-", dir=_plain_directory()) as directory:
         if values:
             stored = Path(directory, "values")
             stored.write_bytes(to_bytes(encode(values)))
             argv += ["-v", f"values={stored}"]
-        done = process.run(argv, stdin=text, env={"LC_ALL": "C"}, check=False)
+        try:
+            done = process.run(argv, stdin=text, env={"LC_ALL": "C"}, check=False, timeout=_PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise TemplateError([Fault(name, 0, f"takes longer than {_PATIENCE:g} seconds")]) from None
     if done.returncode == 0:
         return to_bytes(done.stdout)
     faults = _faults(done.stderr, name)

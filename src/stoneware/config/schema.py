@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from stoneware.bounded import BoundsError, depth_of, time_limit, without_surrogates
 from stoneware.config.schema_words import rule_in_words
 from stoneware.errors import InputError
 
@@ -15,18 +16,30 @@ _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 _TYPES = {"string", "integer", "number", "boolean"}
 _NUMERIC = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}
+MOST_BYTES = 1 << 20
+DEEPEST = 32
+_LONGEST_PATTERN = 1000  # characters
+_MOST_RULES = 10_000
+_PATIENCE = 5.0  # seconds for one check
 Schema = dict[str, Any]
 
 
 def load_schema(text: bytes, location: str = SCHEMA_PATH) -> Schema:
     """Return the schema of an image. Raises InputError where it is no usable JSON Schema for variables."""
+    if len(text) > MOST_BYTES:
+        raise _bad(f"the file is larger than {MOST_BYTES} bytes", location)
+    if depth_of(text) > DEEPEST:
+        raise _bad(f"nested deeper than {DEEPEST} levels", location)
     try:
-        schema = json.loads(text)
+        schema = json.loads(text.decode())
     except UnicodeDecodeError as error:
         raise _bad(f"not UTF-8 at byte {error.start + 1}", location) from None
     except json.JSONDecodeError as error:
         reason = f"not JSON: {error.msg} (column {error.colno})"
         raise _bad(f"line {error.lineno}: {reason}", f"{location}:{error.lineno}") from None
+    except ValueError:
+        raise _bad("a number has too many digits", location) from None
+    schema = without_surrogates(schema)
     check_schema(schema, location)
     return dict(schema)
 
@@ -37,6 +50,8 @@ def check_schema(schema: Any, location: str = SCHEMA_PATH) -> None:
 
     if not isinstance(schema, dict):
         raise _bad("the top level is not an object", location)
+    if faults := list(_unbounded(schema)):
+        raise _bad("\n".join(faults[:20]), location)
     kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
     meta = kind(kind.META_SCHEMA, format_checker=kind.FORMAT_CHECKER)
     reasons = [
@@ -71,6 +86,80 @@ def _misfits(schema: Schema) -> Iterator[str]:
         for kind in [types] if isinstance(types, str) else types:
             if kind not in _TYPES:
                 yield f"/properties/{name}/type: a variable is string, integer, number or boolean, not {kind}"
+
+
+def _unbounded(schema: Schema) -> Iterator[str]:
+    """Find what a check of the schema, or with it, would never end with."""
+    if _levels(schema) > DEEPEST:
+        yield f"nested deeper than {DEEPEST} levels"
+        return
+    for key, value in _keywords(schema):
+        if key in ("$dynamicRef", "$recursiveRef", "$id", "id", "$anchor", "$dynamicAnchor"):
+            if isinstance(value, str):
+                yield f"{key}: only $ref to #/… inside this file is followed"
+        elif (
+            key == "$ref" and isinstance(value, str) and value.startswith("#") and value[1:2] not in ("", "/")
+        ):
+            yield f"$ref {value}: only references of the form #/$defs/… are followed"
+        elif key in ("pattern", "patternProperties"):
+            yield from _bad_patterns(value)
+    if not list(_bad_references(schema)):
+        yield from _endless(schema, schema, [], {})
+
+
+def _levels(node: Any) -> int:
+    deepest, left = 0, [(node, 1)]
+    while left:
+        node, level = left.pop()
+        deepest = max(deepest, level)
+        if level <= DEEPEST and isinstance(node, dict | list):
+            children = node.values() if isinstance(node, dict) else node
+            left += [(child, level + 1) for child in children]
+    return deepest
+
+
+def _keywords(node: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, dict):
+        for key, child in node.items():
+            if key not in ("enum", "const", "default", "examples"):
+                yield key, child
+                yield from (found for found in _keywords(child) if key != "properties" or found[0] != "$id")
+    elif isinstance(node, list):
+        for child in node:
+            yield from _keywords(child)
+
+
+def _bad_patterns(value: Any) -> Iterator[str]:
+    patterns = [value] if isinstance(value, str) else list(value) if isinstance(value, dict) else []
+    for pattern in patterns:
+        if len(pattern) > _LONGEST_PATTERN:
+            yield f"the pattern {pattern[:40]}… has more than {_LONGEST_PATTERN} characters"
+            continue
+        try:
+            re.compile(pattern)
+        except (re.error, RecursionError, OverflowError) as error:
+            yield f"the pattern {pattern[:80]} cannot be used: {error}"
+
+
+def _endless(schema: Schema, node: Any, above: list[int], sizes: dict[int, int]) -> Iterator[str]:
+    """Follow references, and find those that lead back to themselves or multiply without measure."""
+    if not isinstance(node, dict | list) or id(node) in sizes:
+        return
+    if id(node) in above:
+        yield "a $ref leads back to itself: a variable is a text, there is nothing to go into"
+        return
+    children = list(node.values()) if isinstance(node, dict) else list(node)
+    if isinstance(node, dict) and isinstance(node.get("$ref"), str):
+        children.append(_target(schema, node["$ref"]))
+    size = 1
+    for child in children:
+        for fault in _endless(schema, child, [*above, id(node)], sizes):
+            yield fault
+            return
+        size += sizes.get(id(child), 1)
+    sizes[id(node)] = size
+    if size > _MOST_RULES:
+        yield f"with its references followed the schema has more than {_MOST_RULES} rules"
 
 
 def _bad_references(schema: Schema) -> Iterator[str]:
@@ -162,7 +251,7 @@ def coerce(rule: Mapping[str, Any], text: str) -> Any:
                 return choice
         types = {"number"} if _NUMERIC & set(rule) else {"string"}
     if types & {"integer", "number"} and _INTEGER.fullmatch(text):
-        return int(text) if len(text) < 400 else text
+        return int(text) if len(text) < 300 else text
     if "number" in types and _NUMBER.fullmatch(text):
         return float(text)
     if "boolean" in types and text in ("true", "false"):
@@ -180,11 +269,20 @@ def violations(schema: Schema, values: Mapping[str, str]) -> dict[str, list[str]
     kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
     data = {name: coerce(rule_of(schema, name), text) for name, text in values.items()}
     found: dict[str, list[str]] = {}
-    for error in kind(schema, format_checker=kind.FORMAT_CHECKER).iter_errors(data):
-        for name, words in _blame(error, schema):
-            rules = found.setdefault(name, [])
-            if words not in rules:
-                rules.append(words)
+    try:
+        with time_limit(_PATIENCE):
+            for error in kind(schema, format_checker=kind.FORMAT_CHECKER).iter_errors(data):
+                for name, words in _blame(error, schema):
+                    rules = found.setdefault(name, [])
+                    if words not in rules:
+                        rules.append(words)
+    except (BoundsError, ArithmeticError, RecursionError) as error:  # an image of an older Stoneware
+        reason = str(error) if isinstance(error, BoundsError) else "cannot be held against them"
+        raise InputError(
+            f"the image's config schema cannot be used with these values: it {reason}",
+            details=f"Patterns of {SCHEMA_PATH} such as (a+)+ take for ever on some texts.",
+            resolution="change the schema, and bake the image anew",
+        ) from None
     return found
 
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stoneware.bounded import bounded_json, read_bounded
 from stoneware.local.metadata_tree import Directory, Leaf, Node
 
 ZONE = "local"
@@ -51,7 +52,7 @@ class LimitError(Exception):
 def read_object(path: Path) -> dict[str, Any]:
     """Return a JSON object, or an empty one where the file is missing or torn."""
     try:
-        value = json.loads(path.read_bytes())
+        value = bounded_json(read_bounded(path))
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}

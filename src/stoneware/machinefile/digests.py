@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from stoneware.bounded import bounded_json, read_bounded
 from stoneware.files import write_atomic
 
 _VERSION = 1
@@ -37,7 +38,7 @@ class DigestCache:
         if self.path is None:
             return
         try:
-            document = json.loads(self.path.read_bytes())
+            document = bounded_json(read_bounded(self.path))
         except (FileNotFoundError, NotADirectoryError, ValueError):
             return
         if isinstance(document, dict) and document.get("version") == _VERSION:

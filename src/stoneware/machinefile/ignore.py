@@ -11,10 +11,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from stoneware.bounded import BoundsError, read_input
 from stoneware.errors import InputError
 from stoneware.machinefile import gopath
 
 _GLOB_CHARACTERS = "*[]?^\\"
+
+_MOST_BYTES = 1 << 20  # of an ignore file
 
 
 @dataclass(frozen=True)
@@ -203,8 +206,10 @@ def load_ignore(context: Path, machinefile: Path | None = None) -> Matcher:
     """Return the matcher for a context directory: of the first ignore file there is (see `ignore_files`)."""
     for path in ignore_files(context, machinefile):
         try:
-            text = path.read_text(encoding="utf-8", errors="surrogateescape")
+            text = read_input(path, _MOST_BYTES).decode(errors="surrogateescape")
         except (FileNotFoundError, NotADirectoryError):
             continue
+        except (BoundsError, OSError) as error:
+            raise InputError(f"cannot read {path.name}: {error}", location=str(path)) from error
         return read_ignore(text, path.name)
     return Matcher()

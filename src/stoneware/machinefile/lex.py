@@ -6,12 +6,17 @@ mean what they mean to Docker.
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from stoneware.bounded import BoundsError, time_limit
 from stoneware.machinefile.gopath import is_space
 
+_DEEPEST = 32  # substitutions within substitutions
+_LONGEST = 1 << 20  # characters of all variables in one text
+_PATIENCE = 5.0  # seconds for one pattern
 _SPECIAL = "@*#?-$!0"
 _PATTERN_SPECIAL = "[]{}.+()|^$"
 
@@ -44,23 +49,23 @@ class _Words:
 
     def __init__(self) -> None:
         self.done: list[str] = []
-        self.current = ""
+        self.current: list[str] = []
 
     def soft(self, text: str) -> None:
         for char in text:
             if not is_space(char):
-                self.current += char
+                self.current.append(char)
             elif self.current:
-                self.done.append(self.current)
-                self.current = ""
+                self.finish()
 
     def hard(self, text: str) -> None:
-        self.current += text
+        if text:
+            self.current.append(text)
 
     def finish(self) -> list[str]:
         if self.current:
-            self.done.append(self.current)
-            self.current = ""
+            self.done.append("".join(self.current))
+            self.current = []
         return self.done
 
 
@@ -74,6 +79,8 @@ class _Scan:
         self.unset = unset
         self.position = 0
         self.raw_escapes = lexer.raw_escapes
+        self.depth = 0
+        self.length = 0
 
     def run(self) -> tuple[str, list[str]]:
         return self.until("", self.raw_escapes)
@@ -89,10 +96,14 @@ class _Scan:
     def until(self, stop: str, raw_escapes: bool) -> tuple[str, list[str]]:
         """Process up to the character `stop` (or the end, for an empty one)."""
         outer, self.raw_escapes = self.raw_escapes, raw_escapes
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            raise LexError(f"substitutions are nested deeper than {_DEEPEST} levels")
         try:
             return self._until(stop)
         finally:
             self.raw_escapes = outer
+            self.depth -= 1
 
     def _until(self, stop: str) -> tuple[str, list[str]]:
         result: list[str] = []
@@ -106,6 +117,7 @@ class _Scan:
                 return "".join(result), words.finish()
             if char in special:
                 text = special[char]()
+                self.count(text)
                 result.append(text)
                 (words.soft if char == "$" else words.hard)(text)
                 continue
@@ -121,6 +133,12 @@ class _Scan:
         if stop:
             raise LexError(f"unexpected end of statement while looking for matching {stop}")
         return "".join(result), words.finish()
+
+    def count(self, text: str) -> None:
+        """Take note of what a variable became: one of ten others, ten times over, would fill the memory."""
+        self.length += len(text)
+        if self.length > _LONGEST:
+            raise LexError(f"with its variables the text has more than {_LONGEST} characters")
 
     def single_quote(self) -> str:
         self.next()
@@ -144,6 +162,7 @@ class _Scan:
                 return "".join([*result, mark])
             if char == "$":
                 result.append(self.dollar())
+                self.count(result[-1])
                 continue
             self.next()
             if char == self.lexer.escape:
@@ -252,10 +271,21 @@ class _Scan:
             return f"${{{name}/{pattern}/{replacement}}}"
         compiled = _pattern(pattern, greedy=True)
         if every:
-            return _replace_all(compiled, replacement, value or "")
+            with _patience():
+                return _replace_all(compiled, replacement, value or "")
         text = value or ""
-        found = compiled.search(text)
+        with _patience():
+            found = compiled.search(text)
         return text if found is None else text[: found.start()] + replacement + text[found.end() :]
+
+
+@contextlib.contextmanager
+def _patience() -> Iterator[None]:
+    try:
+        with time_limit(_PATIENCE):
+            yield
+    except BoundsError as error:
+        raise LexError(f"matching the pattern of the substitution {error}") from None
 
 
 def _pattern(pattern: str, *, greedy: bool) -> re.Pattern[str]:
@@ -306,6 +336,11 @@ def _trim(operator: str, word: str, value: str) -> str:
     """Remove a prefix (`#`) or suffix (`%`): the shortest match, or the longest where it is doubled."""
     greedy = word.startswith(operator)
     word = word[1:] if greedy else word
+    with _patience():
+        return _trimmed(operator, word, value, greedy=greedy)
+
+
+def _trimmed(operator: str, word: str, value: str, *, greedy: bool) -> str:
     if operator == "#":
         found = _pattern(word, greedy=greedy).match(value)
         return value if found is None else value[found.end() :]

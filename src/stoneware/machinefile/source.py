@@ -17,6 +17,10 @@ from stoneware.machinefile.lex import Lexer, LexError
 _DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*$")
 _HEREDOC = re.compile(r"(\d*)<<(-?)\s*([^<]*)", re.DOTALL)
 _HEREDOC_INSTRUCTIONS = {"ADD", "COPY", "RUN"}
+MOST_TEXT = 1 << 20  # characters, as BuildKit has it for a line
+_MOST_APART = 30
+_DEEPEST = 200  # a shell script may leave some open; what is substituted here is held to less
+_BRACES = re.compile(r"\$\{|\}")
 _LINE_LIMIT = 20_000  # lines; a longer file is no Machinefile
 
 
@@ -85,9 +89,32 @@ def parse_source(text: str, filename: str) -> Source:
         raise bare.fault(text[: text.index("\0")].count("\n") + 1, "the file holds a NUL byte", "Remove it.")
     if len(lines) > _LINE_LIMIT:
         raise bare.fault(_LINE_LIMIT, f"the file has more than {_LINE_LIMIT} lines")
+    if len(text) > MOST_TEXT:
+        raise bare.fault(1, f"the file is larger than {MOST_TEXT} characters")
+    _check_text(bare, text)
     commands = _join_heredoc_words(bare, text)
+    for command in commands:
+        if command.cmd is None:  # a line of nothing but the escape character
+            raise bare.fault(command.start_line, "an instruction is missing here", "Remove the line.")
     instructions = tuple(_instruction(bare, command) for command in commands)
     return Source(filename, lines, escape_directive(lines), instructions)
+
+
+def _check_text(bare: Source, text: str) -> None:
+    """Refuse what the parser, a library in Go, ends the process for or takes minutes over."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        at = text[: error.start].count("\n") + 1
+        raise bare.fault(at, "the file is not valid UTF-8", "Save it as UTF-8.") from None
+    depth, escape = 0, escape_directive(bare.lines)
+    for number, line in enumerate(bare.lines, 1):
+        for mark in _BRACES.findall(line):
+            depth = max(depth - 1, 0) if mark == "}" else depth + 1
+            if depth > _DEEPEST:
+                raise bare.fault(number, f"substitutions are nested deeper than {_DEEPEST} levels")
+        if not line.rstrip().endswith(escape):
+            depth = 0
 
 
 def escape_directive(lines: Sequence[str]) -> str:
@@ -135,7 +162,11 @@ def heredoc_words(line: str) -> list[tuple[str, HeredocWord]]:
 def _join_heredoc_words(source: Source, text: str) -> Sequence[Any]:
     """Parse, after writing `<< EOF` as `<<EOF`, which is all that the binding knows."""
     lines = text.split("\n")
-    for _ in range(len(lines) + 1):
+    for count in range(len(lines) + 1):
+        if count > _MOST_APART:
+            raise source.fault(
+                1, f"more than {_MOST_APART} here-documents with a blank behind <<", "Join them."
+            )
         commands = _parse("\n".join(lines), source)
         changed = False
         for command in commands:
@@ -150,7 +181,12 @@ def _join_heredoc_words(source: Source, text: str) -> Sequence[Any]:
 
 
 def _openers(command: Any) -> list[tuple[str, HeredocWord]]:
-    if command.json or command.cmd.upper() not in _HEREDOC_INSTRUCTIONS or "<<" not in command.original:
+    if (
+        command.cmd is None
+        or command.json
+        or command.cmd.upper() not in _HEREDOC_INSTRUCTIONS
+        or "<<" not in command.original
+    ):
         return []
     return heredoc_words(_head(command))
 

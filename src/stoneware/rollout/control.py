@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
+from stoneware.bounded import bounded_json, read_bounded
 from stoneware.cluster.directory import ClusterDirectory
 from stoneware.files import write_json
 
@@ -50,7 +50,7 @@ class FileControl:
             return "interrupt"
         path = request_path(self.directory)
         try:
-            document = json.loads(path.read_bytes())
+            document = bounded_json(read_bounded(path, 1 << 16))
         except FileNotFoundError:
             return ""
         except ValueError:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stoneware.bounded import bounded_json
 from stoneware.cluster.directory import ClusterDirectory
 from stoneware.errors import HostError
 
@@ -77,7 +78,7 @@ class Journal:
 
     def _parse(self, number: int, line: bytes) -> Event:
         try:
-            return _event(json.loads(line))
+            return _event(bounded_json(line))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise HostError(
                 f"the journal has a line that cannot be read: {error}",

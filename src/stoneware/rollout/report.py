@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stoneware.bounded import bounded_json, read_input
 from stoneware.config import decode
 from stoneware.rollout.model import RolloutPlan
 from stoneware.rollout.state import Stage
 from stoneware.rollout.timeline import Timeline
+from stoneware.visible import visible_lines
 
 TEMPLATE = "report.html.j2"
 _CONFIG = "stoneware-config"
+_MOST_LOAD = 256 << 20  # bytes of a probe's file
 _WIDTH = 1000.0  # of the chart's plane, in its own units
 _STAGES = (Stage.STOPPING, Stage.APPLYING, Stage.WAITING, Stage.MONITORING)
 
@@ -31,7 +33,8 @@ class Load:
 
 def read_load(path: Path) -> list[Load]:
     """Return what a probe wrote: JSON lines with `time`, `acked` and `latency_ms`. Raises ValueError."""
-    rows = (json.loads(line) for line in path.read_text().splitlines() if line.strip())
+    text = read_input(path, _MOST_LOAD).decode()
+    rows = (bounded_json(line) for line in text.splitlines() if line.strip())
     return [
         Load(float(row["time"]), int(row["acked"]), float(row["latency_ms"]))
         for row in rows
@@ -52,7 +55,7 @@ def render(timeline: Timeline, *, load: Sequence[Load] = (), commits: Mapping[st
     )
     environment.filters.update(clock=_clock, span=_seconds)
     page = environment.get_template(TEMPLATE)
-    return page.render(
+    text = page.render(
         timeline=timeline,
         state=timeline.state,
         machines=_machines(timeline, commits or {}),
@@ -60,6 +63,7 @@ def render(timeline: Timeline, *, load: Sequence[Load] = (), commits: Mapping[st
         chart=_chart(timeline, load),
         differences=list(config_differences(timeline.state.plan)),
     )
+    return visible_lines(text)
 
 
 def _clock(time: float) -> str:

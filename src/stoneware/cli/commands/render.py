@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from stoneware.bounded import BoundsError, read_input
 from stoneware.cli import options
 from stoneware.cli.output import print_json, print_line, say
 from stoneware.errors import InputError
@@ -51,11 +52,12 @@ def render(
 
 def _render_file(template: Path, values: dict[str, str], *, json_output: bool) -> None:
     from stoneware.config import TemplateError, render_template
+    from stoneware.config.render import MOST_TEMPLATE
 
     if str(template) == "-":
-        content = sys.stdin.buffer.read()
+        content = sys.stdin.buffer.read(MOST_TEMPLATE + 1)
     elif template.exists() and not template.is_dir():
-        content = template.read_bytes()
+        content = _content(template)
     else:
         raise InputError(f"there is no file {template}")
     try:
@@ -67,6 +69,15 @@ def _render_file(template: Path, values: dict[str, str], *, json_output: bool) -
         say(f"→ {error.resolution}")
         raise typer.Exit(error.exit_code) from error
     _show({str(template): rendered}, json_output, alone=True)
+
+
+def _content(template: Path) -> bytes:
+    from stoneware.config.render import MOST_TEMPLATE
+
+    try:
+        return read_input(template, MOST_TEMPLATE)
+    except BoundsError as error:
+        raise InputError(f"the template {template} {error}") from error
 
 
 def _render_image(image: str, values: dict[str, str], name: str, ip: str, *, json_output: bool) -> None:

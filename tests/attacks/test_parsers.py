@@ -1,0 +1,227 @@
+"""Hostile Machinefiles, schemas, templates, sealed results and trees: refused in words, within bounds."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from stoneware.bake.options import BakeOptions
+from stoneware.bake.sealed import describe_seal, preload
+from stoneware.bake.source import find_machinefile
+from stoneware.bounded import BoundsError, read_input, time_limit
+from stoneware.config.render import MOST_TEMPLATE, TemplateError, render_template
+from stoneware.config.schema import check_schema, load_schema, violations
+from stoneware.durations import parse_duration
+from stoneware.errors import BuildError, InputError, StonewareError
+from stoneware.launch.preview import templates_of
+from stoneware.local.store_pool import parse_size
+from stoneware.machinefile.load import load_recipe
+from stoneware.machinefile.recipe import ImageConfig, ResolvedBase
+from stoneware.rooted_paths import files_inside
+
+FROM = "FROM debian:12\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\\",
+        "\\\n",
+        FROM + "\\",
+        FROM + "RUN --móunt=x y",
+        FROM + "ENV A=" + "${A-" * 200 + "}" * 200,
+        FROM + "COPY " + "${A-" * 2_000 + "}" * 2_000 + " /x",
+        "ARG A=" + "${A:-" * 300 + "\n" + FROM,
+        FROM + "ENV A=" + '"${A-' * 1_000,
+        FROM + "A" * 10_000_000,
+        FROM + "RUN \udcff",
+        FROM + "ENV A=aaaaaaaa\n" + "".join(f"ENV A={'${A}' * 50}\n" for _ in range(20)),
+        FROM + "ONBUILD " * 2_000 + "RUN x",
+        FROM + "\0",
+        "",
+    ],
+    ids=lambda text: repr(text[:30]),
+)
+def test_machinefiles(text: str) -> None:
+    with pytest.raises(InputError) as raised:
+        load_recipe(text, resolve_base=lambda _: ResolvedBase("base", "x"))
+    assert raised.value.location.startswith("Machinefile:")
+
+
+def test_a_pattern_that_takes_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stoneware.machinefile.lex._PATIENCE", 0.2)
+    text = FROM + "ENV A=" + "a" * 20_000 + "\nENV B=${A/" + "*a" * 30 + "b/x}"
+    with pytest.raises(InputError, match="takes longer"):
+        load_recipe(text, resolve_base=lambda _: ResolvedBase("base", "x"))
+
+
+def test_things_that_are_no_machinefile(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for name in (".", "fifo", "/dev/zero", "missing"):
+        with pytest.raises(InputError):
+            find_machinefile(BakeOptions(context=tmp_path, file=tmp_path / name))
+
+
+DEEP: dict[str, object] = {}
+for _ in range(100):
+    DEEP = {"properties": {"A": DEEP}}
+DOUBLING = {
+    "allOf": [{"$ref": "#/$defs/d0"}],
+    "$defs": {f"d{n}": {"allOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(25)} | {"d25": {}},
+}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "#"},
+        {"allOf": [{"$ref": "#"}]},
+        {"properties": {"A": {"$ref": "#/properties/A"}}},
+        {"properties": {"A": {"$ref": "#/properties/B"}, "B": {"$ref": "#/properties/A"}}},
+        {
+            "properties": {"A": {"not": {"$ref": "#/$defs/x"}}},
+            "$defs": {"x": {"anyOf": [{"$ref": "#/$defs/x"}]}},
+        },
+        {"$ref": "#foo", "$defs": {"a": {"$anchor": "foo"}}},
+        {"$dynamicRef": "#x"},
+        {"$ref": "https://example.com/schema.json"},
+        {"$ref": "file:///etc/passwd"},
+        {"$id": "https://example.com/", "$ref": "#"},
+        DEEP,
+        DOUBLING,
+        {"properties": {"A": {"pattern": "(" * 900}}},
+        {"properties": {"A": {"pattern": "a" * 10_000}}},
+        {"properties": {"A": {"pattern": "a{99999999999999999999}"}}},
+        {"patternProperties": {"(": {}}},
+        [],
+        None,
+    ],
+    ids=lambda schema: repr(schema)[:40],
+)
+def test_schemas_that_would_never_end_are_refused_while_baking(schema: object) -> None:
+    with pytest.raises(InputError):
+        check_schema(schema)
+
+
+@pytest.mark.parametrize(
+    "text", [b"[" * 100_000, b'{"a":' * 100_000, b"\xff", b"1" * 5_000, b" " * (2 << 20), b"{"]
+)
+def test_schemas_that_are_none(text: bytes) -> None:
+    with pytest.raises(InputError):
+        load_schema(text)
+
+
+def test_references_that_end_are_followed() -> None:
+    schema = {"properties": {"A": {"$ref": "#/$defs/port"}, "B": {"$ref": "#/$defs/port"}}}
+    check_schema({**schema, "$defs": {"port": {"type": "integer"}}})
+
+
+def test_a_schema_whose_pattern_takes_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stoneware.config.schema._PATIENCE", 0.2)
+    schema = {"properties": {"A": {"type": "string", "pattern": "^(a+)+$"}}}
+    check_schema(schema)
+    with pytest.raises(InputError, match="takes longer"):
+        violations(schema, {"A": "a" * 60 + "!"})
+
+
+def test_the_time_limit_leaves_other_timers() -> None:
+    before = signal.getsignal(signal.SIGALRM)
+    with pytest.raises(BoundsError), time_limit(0.05):
+        time.sleep(10)
+    assert signal.getsignal(signal.SIGALRM) is before
+
+
+def test_a_template_that_is_too_large() -> None:
+    with pytest.raises(TemplateError, match="larger than"):
+        render_template(b"x" * (MOST_TEMPLATE + 1), {}, filename="big.conf")
+
+
+SUM = b"0" * 64 + b" 3 40\n"
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        {"files.sum": SUM},
+        {"packages.tsv": b""},
+        {"files.sum": b"", "packages.tsv": b""},
+        {"files.sum": b"\xff\xfe", "packages.tsv": b""},
+        {"files.sum": b"x 1 2", "packages.tsv": b""},
+        {"files.sum": b"0" * 64 + b" -1 2", "packages.tsv": b""},
+        {"files.sum": b"0" * 64 + b" " + b"9" * 5_000 + b" 2", "packages.tsv": b""},
+        {"files.sum": SUM, "packages.tsv": b"\xff"},
+        {"files.sum": SUM, "packages.tsv": b"one\ttwo\n"},
+        {"files.sum": SUM, "packages.tsv": b"a\tb\tc\td\n"},
+        {"files.sum": SUM, "packages.tsv": b"", "etc/stoneware/config.schema.json": b"[" * 9_999},
+        {"files.sum": SUM, "packages.tsv": b"", "etc/stoneware/templates/x": b"${" * 100},
+    ],
+    ids=lambda files: repr(files)[:60],
+)
+def test_sealed_results(files: dict[str, bytes]) -> None:
+    with pytest.raises((BuildError, InputError)):
+        describe_seal(files, ImageConfig(), ())
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A root file system whose directories and files are links to the host's, FIFOs and devices."""
+    root, host = tmp_path / "root", tmp_path / "host"
+    (host / "stoneware" / "templates").mkdir(parents=True)
+    for name in ("stoneware/templates/secret.conf", "stoneware/config.schema.json"):
+        (host / name).write_text("the host's own ${SECRET}")
+    (root / "etc").mkdir(parents=True)
+    (root / "etc" / "stoneware").symlink_to(host / "stoneware")
+    return root
+
+
+def test_links_out_of_an_image_are_not_followed(tree: Path) -> None:
+    assert list(files_inside(tree, "etc/stoneware/templates", most=100)) == []
+    assert list(templates_of(tree)) == []
+    preload(tree, expected=False)
+    (tree / "etc" / "stoneware").unlink()
+    top = tree / "etc" / "stoneware" / "templates"
+    top.mkdir(parents=True)
+    (top / "link.conf").symlink_to("/etc/passwd")
+    (top / "directory").symlink_to("/etc")
+    (top / "own.conf").write_text("own")
+    os.mkfifo(top / "fifo")
+    assert list(templates_of(tree)) == [("/own.conf", b"own")]
+    with (top / "large.conf").open("wb") as stream:
+        stream.truncate(1 << 30)
+    with pytest.raises(InputError, match="templates"):
+        list(templates_of(tree))
+    preload(tree, expected=False)
+
+
+@pytest.mark.parametrize(
+    "text", ["9" * 400, "9" * 5_000 + "h", "nan", "inf", "1e400", "-1s", "", "1\n2", "٣" * 400]
+)
+def test_durations_and_sizes(text: str) -> None:
+    with pytest.raises(InputError):
+        parse_duration(text, "x")
+    with pytest.raises(InputError):
+        parse_size(text)
+
+
+def test_input_that_never_ends(tmp_path: Path) -> None:
+    with pytest.raises(BoundsError):
+        read_input(Path("/dev/zero"), 1 << 20)
+    os.mkfifo(tmp_path / "fifo")
+    assert read_input(tmp_path / "fifo", 10) == b""
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['services: {a: {image: "\\ud800"}}', 'services: {a: {image: "\\0"}}'],
+)
+def test_cluster_files_end_in_words(tmp_path: Path, text: str) -> None:
+    from stoneware.compose.load import load_cluster
+
+    (tmp_path / "machines.yaml").write_text(text)
+    with pytest.raises(StonewareError):
+        load_cluster(None, directory=tmp_path, environment={})
