@@ -145,6 +145,8 @@ def read_input(path: Path, max_bytes: int) -> bytes:
     Raises OSError where it cannot be read and BoundsError for more than `max_bytes` bytes. A FIFO into which
     nobody writes is empty, not waited for.
     """
+    if "\0" in str(path):
+        raise BoundsError("has a NUL byte in its name")
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     try:
         return _read_stream(descriptor, max_bytes)

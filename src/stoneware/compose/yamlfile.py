@@ -18,7 +18,7 @@ from stoneware.compose.scalars import resolve
 
 _DEEPEST = 64
 _LARGEST = 1_000_000  # nodes of a document with its aliases written out
-_UNUSABLE = re.compile("[\0\ud800-\udfff]")
+_UNUSABLE = re.compile("[\ud800-\udfff]")
 _TAGS = "tag:yaml.org,2002:"
 _TEXT_TAGS = {"!", f"{_TAGS}str"}
 _PLAIN_TAGS = {f"{_TAGS}{name}" for name in ("int", "float", "bool", "null", "map", "seq")}
@@ -175,7 +175,7 @@ class _Builder:
     def _key(self, event: yaml.Event) -> str | None:
         if isinstance(event, yaml.ScalarEvent):
             if _UNUSABLE.search(event.value):
-                raise YamlError(self._place(event), "the key has a NUL byte, or half a character")
+                raise YamlError(self._place(event), "the key has half a character (a surrogate)")
             value = resolve(event.value) if event.implicit[0] else event.value
             if event.anchor:
                 self._anchors[event.anchor] = (Node(value, self._place(event), event.value), 1)
@@ -208,9 +208,7 @@ class _Builder:
             value = resolve(event.value)
         text = event.value
         if _UNUSABLE.search(text):
-            raise YamlError(
-                place, "the text has a NUL byte, or half a character: no file or program takes it"
-            )
+            raise YamlError(place, "the text has half a character (a surrogate)")
         if isinstance(value, str):
             text = value = self._interpolate(value, place)
         return Node(value, place, text, directive=directive)
