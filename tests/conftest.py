@@ -8,11 +8,16 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # A shell starts what runs in its background with SIGINT ignored, and that is inherited: tests that send it
 # to a program would wait for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes says how busy this computer is.
+hypothesis.settings.register_profile("any-computer", deadline=None)
+hypothesis.settings.load_profile("any-computer")
 
 TIERS = {"pure", "tool", "machine"}
 
