@@ -177,3 +177,13 @@ check_failed_units() {
     if [ -n "$SW_ROOT" ]; then return 2; fi
     findings failed
 }
+
+# A step may have removed or replaced what machines boot with.
+check_boot_agent() {
+    for name in lib.sh interpolate.awk service-exec stoneware-boot stoneware-health stoneware-report; do
+        item=/usr/lib/stoneware/$name
+        if [ ! -s "$SW_ROOT$item" ]; then echo "$item"; fi
+    done
+    item=/etc/systemd/system/multi-user.target.wants/stoneware-boot.service
+    if [ ! -L "$SW_ROOT$item" ]; then echo "$item"; fi
+}
