@@ -190,7 +190,7 @@ def remember(directory: Path, known: int | None) -> int | None:
         with (directory / TIMES).open("ab") as stream:
             os.fchmod(stream.fileno(), 0o600)
             length = stream.seek(0, os.SEEK_END)
-            stream.write(PAIR.pack(size, status.st_mtime))
+            stream.write(PAIR.pack(size, status.st_mtime_ns // 1000 / 10**6))  # as people are shown it
         if length >= MOST_PAIRS * PAIR.size:
             _thin(directory)
     return size

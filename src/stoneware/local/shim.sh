@@ -282,7 +282,7 @@ go_down() { # the computer is shut down, or somebody stops the service that we a
 }
 
 watch_owner() { # end with our owner. $$ is the shim itself, also in the background
-    exec flock --no-fork "$OWNER" sh -c ": >\"\$1/orphan\"; kill -TERM $$" sh "$DIR"
+    exec flock --shared --no-fork "$OWNER" sh -c ": >\"\$1/orphan\"; kill -TERM $$" sh "$DIR"
 }
 
 finish() {
