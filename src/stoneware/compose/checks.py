@@ -12,7 +12,6 @@ from stoneware.compose.nodes import Node, place_of
 from stoneware.launch.flags import ANY_ADDRESS
 from stoneware.platform import PortMapping
 
-_EVERY = {ANY_ADDRESS, "::"}
 _Publication = tuple[PortMapping, MachineDefinition]
 
 
@@ -45,12 +44,12 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _ports(machines: Sequence[MachineDefinition], nodes: Mapping[str, Node], faults: Faults) -> None:
-    claims: dict[tuple[str, int, bool], list[_Publication]] = defaultdict(list)
+    claims: dict[tuple[str, int], list[_Publication]] = defaultdict(list)
     for machine in machines:
         for port in machine.ports:
             if port.host_port:
-                claims[(port.protocol, port.host_port, ":" in port.host_ip)].append((port, machine))
-    for (protocol, number, _), claimed in claims.items():
+                claims[(port.protocol, port.host_port)].append((port, machine))
+    for (protocol, number), claimed in claims.items():
         for where, same in _by_address(claimed) if len(claimed) > 1 else ():
             port, last = same[-1]
             names = [machine.name for _, machine in same]
@@ -65,7 +64,7 @@ def _ports(machines: Sequence[MachineDefinition], nodes: Mapping[str, Node], fau
 
 def _by_address(claimed: Sequence[_Publication]) -> Iterator[tuple[str, Sequence[_Publication]]]:
     """Yield what excludes each other: ports of one address, or all where one takes every address."""
-    if any(port.host_ip in _EVERY for port, _ in claimed):
+    if any(port.host_ip == ANY_ADDRESS for port, _ in claimed):
         yield "", claimed
         return
     by_address: dict[str, list[_Publication]] = defaultdict(list)

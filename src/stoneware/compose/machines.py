@@ -205,7 +205,7 @@ class Replicas:
 def _port_text(port: schema.Port) -> str:
     address = "" if port.host_ip in ("", ANY_ADDRESS) else f"{port.host_ip}:"
     if ":" in port.host_ip:
-        address = f"[{port.host_ip}]:"
+        address = f"[{port.host_ip.strip('[]')}]:"
     published = f"{port.published}:" if port.published or address else ""
     protocol = "" if port.protocol == "tcp" else f"/{port.protocol}"
     return f"{address}{published}{port.target}{protocol}"

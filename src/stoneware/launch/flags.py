@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 from collections.abc import Iterable, Mapping
 
 from stoneware.errors import InputError
 from stoneware.platform import PortMapping, VolumeMount
+from stoneware.publishing import unpublishable
 
 _PORT = re.compile(
     r"(?:(?P<ip>\[[0-9a-fA-F:.]+\]|\d+(?:\.\d+){3}):)?(?:(?P<host>\d+(?:-\d+)?)?:)?(?P<machine>\d+(?:-\d+)?)"
-    r"(?:/(?P<protocol>\w+))?"
+    r"(?:/(?P<protocol>\w+))?",
+    re.ASCII,
 )
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}")
@@ -39,20 +40,11 @@ def parse_port(text: str) -> tuple[PortMapping, ...]:
     if 0 in machine:
         raise _bad_port(text, "A machine's port is 1 to 65535.")
     address = (match["ip"] or ANY_ADDRESS).strip("[]")
-    if not _is_address(address):
-        raise _bad_port(text, f"{address!r} is no address of this computer.")
+    if why := unpublishable(address):
+        raise _bad_port(text, why)
     return tuple(
         PortMapping(address, ours, theirs, protocol) for ours, theirs in zip(host, machine, strict=True)
     )
-
-
-def _is_address(text: str) -> bool:
-    family = socket.AF_INET6 if ":" in text else socket.AF_INET
-    try:
-        socket.inet_pton(family, text)
-    except OSError:
-        return False
-    return True
 
 
 def _range(text: str, ports: str) -> list[int]:

@@ -15,6 +15,7 @@ TEXT = "application/text"
 JSON = "application/json"
 
 _TRUE = frozenset(("1", "on", "true", "yes"))
+_LONGEST_WAIT = 10**9  # seconds; a number of some hundred digits is no time that could be waited for
 
 
 class BadRequestError(Exception):
@@ -76,7 +77,7 @@ def parse_query(parameters: Mapping[str, str]) -> Query:
     timeout: float | None = None
     if parameters.get("timeout_sec"):
         try:
-            timeout = float(int(parameters["timeout_sec"]))
+            timeout = float(min(int(parameters["timeout_sec"]), _LONGEST_WAIT))
         except ValueError:
             raise BadRequestError("timeout_sec must be a whole number of seconds") from None
         if timeout < 0:

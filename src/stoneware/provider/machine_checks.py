@@ -20,6 +20,7 @@ from stoneware.limits import (
 )
 from stoneware.provider.machine_config import ATTRIBUTE
 from stoneware.provider.machine_state import ENGINE_METADATA
+from stoneware.publishing import unpublishable
 
 Problem = tuple[list[Any], str]  # the attribute's path, and the sentence about its value
 
@@ -121,6 +122,9 @@ def _port_problems(path: list[Any], port: Mapping[str, Any]) -> Iterator[Problem
     protocol = port.get("protocol")
     if isinstance(protocol, str) and protocol not in {"tcp", "udp"}:
         yield [*path, "protocol"], f"{protocol!r} is not tcp or udp"
+    address = port.get("host_ip")
+    if isinstance(address, str) and address and (why := unpublishable(address)):
+        yield [*path, "host_ip"], why.rstrip(".")
 
 
 def _known(value: Any) -> TypeGuard[float]:
