@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from stoneware.errors import InputError, MachineError
-from stoneware.local.machine_bus import PROPERTIES, Bus, LostError, RefusedError
+from stoneware.local.machine_bus import PROPERTIES, TIMEOUT, Bus, LostError, RefusedError
 from stoneware.local.machine_door import Door, silent
 from stoneware.local.machine_record import Paths
 
@@ -46,6 +46,8 @@ _FAILED = 255
 _LOG_ERR = 3
 _INFINITY = (1 << 64) - 1
 _LOSSES = 20  # connections that may be lost before we give up
+_POLL = 0.05  # seconds between two tries to connect again
+_GOING_DOWN = 10.0  # seconds that a machine may take to end once its systemd has forgotten a command
 _STOP = 5_000_000  # microseconds that a command gets when the machine is switched off
 
 
@@ -173,7 +175,7 @@ class Command:
             elif self._property(_UNIT, "ActiveState") == "failed":
                 self._fail(f"result: {self._property(_SERVICE, 'Result')!a:.40}")
         except RefusedError as error:
-            self._fail(error.details)
+            self._forgotten(error.details)
 
     def _end(self, kind: object, status: object) -> None:
         if not isinstance(kind, int) or not isinstance(status, int):
@@ -192,6 +194,15 @@ class Command:
             resolution=f"stoneware logs {self._door.machine}",
         )
 
+    def _forgotten(self, reason: str) -> None:
+        """Take it that systemd no longer knows the command: in a machine that goes down, it ended with it."""
+        deadline = time.monotonic() + _GOING_DOWN
+        while self._door.alive():
+            if time.monotonic() > deadline:
+                self._fail(reason)
+            time.sleep(_POLL)
+        self._code = _MACHINE_GONE
+
     def _never_ran(self) -> bool:
         """Say whether nobody has read the line that is first in the input."""
         try:
@@ -200,24 +211,34 @@ class Command:
             return False
 
     def _find_again(self) -> None:
-        """Connect once more: the machine's bus has ended, or the machine."""
+        """Connect once more: the machine's bus has ended, or the machine, or one after the other."""
         self._losses += 1
+        deadline = time.monotonic() + TIMEOUT
+        while (loaded := self._reconnect()) is None:
+            if not self._door.alive():
+                self._code = _MACHINE_GONE
+                return
+            if self._losses > _LOSSES or time.monotonic() > deadline:
+                self._code = _FAILED
+                raise silent(self._door.machine)
+            time.sleep(_POLL)  # a machine that is switched off ends its bus before itself
+        if not loaded:
+            self._forgotten("the unit is gone, and its exit code with it")
+        else:
+            with contextlib.suppress(LostError):  # then it is noticed once more
+                self._look()
+
+    def _reconnect(self) -> bool | None:
+        """Say whether systemd knows the command, None where nobody answers."""
         self._bus.close()
         try:
-            if self._losses > _LOSSES:
-                raise silent(self._door.machine)
             self._bus = Bus(self._door)
             self._bus.watch(self._path)
-            if self._property(_UNIT, "LoadState") != "loaded":
-                self._fail("the unit is gone, and its exit code with it")
-            self._look()
-        except LostError:
-            return
-        except MachineError:
-            if self._door.alive():
-                self._code = _FAILED
-                raise
-            self._code = _MACHINE_GONE
+            return self._property(_UNIT, "LoadState") == "loaded"
+        except RefusedError:
+            return False
+        except (LostError, MachineError):
+            return None
 
     def _property(self, interface: str, name: str) -> str | int | None:
         return self._bus.call("Get", "ss", (interface, name), path=self._path, interface=PROPERTIES)
