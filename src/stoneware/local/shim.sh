@@ -130,33 +130,42 @@ find_leader() { # the child of nspawn that has a network namespace of its own is
     return 1
 }
 
-make_port() { # the port knows its card from the start: it learns nothing, and gets nothing that is not for it
+# The port knows its card from the start: it learns nothing, and gets nothing that is not for it. Its far end
+# waits in the router's namespace, shut, until there is a machine to have it.
+try_port() {
     ip -n "$ROUTER" -batch - <<END || return 1
-link add vb-$ID type veth peer name host0 address $MAC netns $leader
+link add vb-$ID type veth peer name vp-$ID address $MAC
 link set vb-$ID master $BRIDGE
 link set vb-$ID type bridge_slave learning off flood off
-link set vb-$ID up
 END
-    # Looked at before the bridge: router_rules.port_rules. While it is not there, the bridge's rules alone are.
-    nsenter --net="/run/netns/$ROUTER" nft -f - <<END &
+    # Looked at before the bridge: router_rules.port_rules.
+    nsenter --net="/run/netns/$ROUTER" nft -f - <<END || return 1
 add chain netdev stoneware vb-$ID { type filter hook ingress device "vb-$ID" priority -500; policy drop; }
 flush chain netdev stoneware vb-$ID
 add rule netdev stoneware vb-$ID jump machine
 END
-    filter=$!
     bridge -n "$ROUTER" -batch - <<END
 fdb replace $MAC dev vb-$ID master static
 END
-    known=$?
-    wait "$filter" && return "$known"
 }
 
-plug_in() { # make the machine's network port, its far end in the machine at once
+make_port() {
+    try_port 2>/dev/null && return 0
+    ip -n "$ROUTER" link del "vb-$ID" 2>/dev/null # left by the boot before
+    try_port
+}
+
+hand_over() { # give the machine its port's far end; from here on frames go
+    ip -n "$ROUTER" -batch - <<END
+link set vp-$ID netns $leader name host0
+link set vb-$ID up
+END
+}
+
+plug_in() { # give the machine the port that was made while systemd-nspawn began, at once
     [ -n "$ROUTER" ] || return 0
-    make_port 2>/dev/null || {
-        ip -n "$ROUTER" link del "vb-$ID" 2>/dev/null # left by the boot before
-        make_port || return 1
-    }
+    # Made again where another process that was taken for the machine's first has had it, and is gone.
+    { wait "$port" && hand_over 2>/dev/null; } || { make_port && hand_over; } || return 1
     [ -n "$ADDRESS" ] || return 0
     nsenter --net="/proc/$leader/ns/net" ip -batch - <<END
 link set host0 mtu $MTU up
@@ -210,6 +219,11 @@ boot() { # run the machine once; its exit code is in $code
     for old in "$DIR/leader" "$DIR/exit" "$DIR/error" "$ATTRIBUTES"; do
         [ ! -e "$old" ] || rm -f "$old"
     done
+    port=
+    [ -z "$ROUTER" ] || {
+        make_port 7>&- &
+        port=$!
+    }
     keep_console <"$DIR/pipe" 7>&- &
     keeper=$!
     enter_and_run </dev/null >"$DIR/pipe" &
@@ -231,6 +245,8 @@ boot() { # run the machine once; its exit code is in $code
     done
     # A signal ends the waiting, not the machine.
     while wait "$child"; code=$?; [ -d "/proc/$child" ]; do :; done
+    # Where there was no machine to have it, its port is still here.
+    [ -n "$born" ] || [ -z "$port" ] || ip -n "$ROUTER" link del "vb-$ID" 2>/dev/null
     # nspawn says 1 when its machine is killed; Docker's 128 + 9 tells it from a machine that failed.
     if [ "$code" -eq 1 ]; then
         last=
