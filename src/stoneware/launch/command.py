@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from stoneware.launch.environment import service_environment
 from stoneware.launch.plan import Launch
 from stoneware.launch.watch import wait_until_up
-from stoneware.platform import Machine, Platform
+from stoneware.platform import Platform
 
 
 @dataclass(frozen=True)
@@ -28,17 +28,6 @@ def command_line(launch: Launch, options: CommandOptions) -> tuple[str, ...]:
     """Return the words to run: the command takes the place of CMD, behind the ENTRYPOINT."""
     entrypoint = launch.config.entrypoint if options.entrypoint is None else options.entrypoint
     return (*entrypoint, *options.argv)
-
-
-def service_environment(manifest: Mapping[str, Any], machine: Machine) -> dict[str, str]:
-    """Return the environment a machine's service has: ENV, then the runtime config, then what is built in."""
-    from stoneware.config import builtin_values, decode, effective_values
-
-    config = decode(machine.spec.metadata.get("stoneware-config", ""))
-    commit = str(manifest["commit"] or "")
-    builtins = builtin_values(name=machine.name, ip=machine.ip, image=machine.image_id, commit=commit)
-    found = effective_values(manifest["contract"]["env"], config, builtins)
-    return {name: str(value) for name, value in found.items()}
 
 
 def run_command(platform: Platform, launch: Launch, options: CommandOptions) -> int:

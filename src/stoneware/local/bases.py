@@ -6,7 +6,7 @@ it is the checkpoint `base-…`, whose key is the base's identity. New guest fil
 
 from __future__ import annotations
 
-import platform
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -146,7 +146,7 @@ def _identity(raw: str) -> str:
 
 def architecture() -> str:
     """Return this computer's architecture as Debian names it."""
-    return {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
 
 
 def _wanted(reference: str) -> str:

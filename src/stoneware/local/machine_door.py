@@ -12,7 +12,6 @@ import contextlib
 import ctypes
 import fcntl
 import os
-import platform
 import socket
 import stat
 import struct
@@ -27,7 +26,7 @@ from stoneware.local.machine_record import Paths, shown_processes
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _OPENAT2 = 437  # on all architectures
-_SETRESUID = {"x86_64": 117}.get(platform.machine(), 147)
+_SETRESUID = {"x86_64": 117}.get(os.uname().machine, 147)
 _IN_ROOT, _NO_MAGIC_LINKS = 0x10, 0x02  # openat2(2): RESOLVE_…
 _UNCHANGED = -1
 _DEVPTS = 0x1CD1  # statfs(2)

@@ -9,9 +9,8 @@ from typing import Annotated
 
 import typer
 
-from stoneware.cli.commands.machines import need_running
 from stoneware.cli.context import open_platform
-from stoneware.cli.finding import find_machine
+from stoneware.cli.finding import find_machine, need_running
 from stoneware.cli.output import say
 from stoneware.errors import InputError
 

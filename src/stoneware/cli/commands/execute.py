@@ -9,11 +9,10 @@ from typing import Annotated
 import typer
 
 from stoneware.cli import options
-from stoneware.cli.commands.machines import need_running
 from stoneware.cli.context import open_platform, open_store
-from stoneware.cli.finding import find_machine
+from stoneware.cli.finding import find_machine, need_running
 from stoneware.errors import InputError
-from stoneware.launch.command import service_environment
+from stoneware.launch.environment import service_environment
 from stoneware.launch.flags import parse_values
 
 Tty = Annotated[bool, typer.Option("--tty", "-t", help="Give it a terminal.")]

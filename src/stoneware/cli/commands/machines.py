@@ -11,7 +11,7 @@ from stoneware.cli import listing, options
 from stoneware.cli.context import open_platform, open_store
 from stoneware.cli.finding import find_machine
 from stoneware.cli.output import print_json, print_line, print_table
-from stoneware.errors import InputError, MachineError
+from stoneware.errors import InputError
 from stoneware.launch.plan import anonymous_volume
 from stoneware.launch.watch import wait_until_stopped, wait_until_up
 from stoneware.platform import Health, Machine, Phase, Platform
@@ -153,11 +153,3 @@ def rm(
 def _find_all(platform: Platform, names: list[str]) -> list[Machine]:
     """Find all machines before anything is done to the first."""
     return [find_machine(platform, name) for name in names]
-
-
-def need_running(machine: Machine) -> None:
-    """Raise MachineError where a machine cannot run a command now."""
-    if machine.phase in (*_DOWN, Phase.STOPPING):
-        raise MachineError(
-            f"the machine {machine.name} is {machine.phase}", resolution=f"stoneware start {machine.name}"
-        )
