@@ -33,6 +33,7 @@ def output_of(
     all that it started; its code is then 124. Raises MachineError as `machine_command.start` does.
     """
     reader, writer = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(reader, False)  # the machine can open the pipe as well, and read what we were told of
     try:
         try:
             stderr = writer if errors else None
@@ -66,7 +67,10 @@ def _collect(command: Command, reader: int, deadline: float, keep: int) -> tuple
 def _read(reader: int, said: bytearray, size: int, keep: int) -> bool:
     if not size:
         return False
-    data = os.read(reader, size)
+    try:
+        data = os.read(reader, size)
+    except BlockingIOError:
+        return True
     said += data
     if len(said) > 2 * keep:
         del said[:-keep]

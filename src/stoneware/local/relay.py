@@ -96,6 +96,7 @@ class Outflow(_Flow):
         failed: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__()
+        os.set_blocking(source, False)  # the machine can open the pipe as well, and read what we were told of
         self._source, self._target, self._pty, self._failed = source, target, pty, failed
         self._splice = pty is None and target is not None
 
@@ -111,7 +112,7 @@ class Outflow(_Flow):
             else:
                 # What the command left running may hold the pipe for ever, and fill it.
                 left = waiting(self._source)
-                while left > 0 and (moved := self._move(left)):
+                while left > 0 and waiting(self._source) and (moved := self._move(left)):
                     left -= max(0, moved)
         except OSError as error:
             self.error = error
@@ -137,8 +138,8 @@ class Outflow(_Flow):
         """Return how many bytes, up to `most`, it moved; 0 at the end, -1: try again. An OSError is ours."""
         if self._splice and self._target is not None:
             try:
-                return os.splice(self._source, self._target, most)
-            except BlockingIOError:
+                return os.splice(self._source, self._target, most, flags=os.SPLICE_F_NONBLOCK)
+            except BlockingIOError:  # nothing is there, or there is no room for it
                 _writable(self._target)
                 return -1
             except OSError as error:
@@ -176,6 +177,7 @@ class Tail(_Flow):
 
     def __init__(self, source: int, keep: int) -> None:
         super().__init__()
+        os.set_blocking(source, False)
         self._source, self._keep, self._said = source, keep, bytearray()
 
     def said(self) -> bytes:
@@ -192,7 +194,10 @@ class Tail(_Flow):
             os.close(self._source)
 
     def _take(self, most: int) -> bool:
-        data = os.read(self._source, most) if most else b""
+        try:
+            data = os.read(self._source, most) if most else b""
+        except BlockingIOError:
+            return True
         self._said += data[-self._keep :]
         del self._said[: -self._keep]
         return bool(data)
