@@ -292,6 +292,37 @@ def test_a_leak_is_found(bake: Bake, root: Root, metadata: FakeMetadata, name: s
     assert report["state"] == ("failed" if severity == "error" else "sealed")
 
 
+_UNIT = "etc/systemd/system/stoneware-boot.service"
+_WANT = "etc/systemd/system/multi-user.target.wants/stoneware-boot.service"
+
+
+@pytest.mark.parametrize(
+    ("found", "command"),
+    [
+        ("usr/lib/stoneware/lib.sh", "rm -rf {root}/usr/lib/stoneware/lib.sh"),
+        ("usr/lib/stoneware/stoneware-boot", "chmod 0 {root}/usr/lib/stoneware/stoneware-boot"),
+        ("usr/lib/stoneware/stoneware-report", ": >{root}/usr/lib/stoneware/stoneware-report"),
+        (_UNIT, f"ln -s /dev/null {{root}}/{_UNIT}"),
+        (_UNIT, f": >{{root}}/{_UNIT}"),
+        (_WANT, f"rm {{root}}/{_WANT}"),
+        (_WANT, f"ln -sf /dev/null {{root}}/{_WANT}"),
+        (
+            "etc/systemd/system/default.target",
+            "ln -sf /usr/lib/systemd/system/rescue.target {root}/etc/systemd/system/default.target",
+        ),
+    ],
+)
+def test_an_image_that_would_not_boot_as_a_machine_is_refused(
+    bake: Bake, root: Root, metadata: FakeMetadata, found: str, command: str
+) -> None:
+    bake.run_step("true")
+    subprocess.run(["sh", "-c", command.format(root=root.path)], check=True)
+    bake.start()
+    report = metadata.wait_report("stoneware/build", lambda r: r["state"] in ("sealed", "failed"))
+    assert report["state"] == "failed"
+    assert f"check boot-agent error fail /{found}" in bake.console.read_text()
+
+
 def test_a_check_can_be_skipped_by_name(bake: Bake, root: Root) -> None:
     _plants(root.path)["private-keys"]()
     bake.members["seal/checks.skip"] = b"private-keys\n"

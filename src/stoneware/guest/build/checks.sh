@@ -178,12 +178,28 @@ check_failed_units() {
     findings failed
 }
 
-# A step may have removed or replaced what machines boot with.
+# A step may have removed, masked or made unusable what machines boot with.
 check_boot_agent() {
     for name in lib.sh interpolate.awk service-exec stoneware-boot stoneware-health stoneware-report; do
         item=/usr/lib/stoneware/$name
-        if [ ! -s "$SW_ROOT$item" ]; then echo "$item"; fi
+        if [ ! -f "$SW_ROOT$item" ] || [ ! -s "$SW_ROOT$item" ]; then
+            echo "$item"
+            continue
+        fi
+        case $name in *.*) ;; *) if [ ! -x "$SW_ROOT$item" ]; then echo "$item"; fi ;; esac
     done
-    item=/etc/systemd/system/multi-user.target.wants/stoneware-boot.service
-    if [ ! -L "$SW_ROOT$item" ]; then echo "$item"; fi
+    for name in boot health report; do
+        # What is in /etc comes before what is in /usr; an empty file and a link to /dev/null mask the unit.
+        for place in /etc/systemd/system /usr/local/lib/systemd/system /usr/lib/systemd/system; do
+            item=$place/stoneware-$name.service
+            if [ -e "$SW_ROOT$item" ] || [ -L "$SW_ROOT$item" ]; then break; fi
+        done
+        if [ ! -s "$SW_ROOT$item" ]; then echo "$item"; fi
+        item=/etc/systemd/system/multi-user.target.wants/stoneware-$name.service
+        if [ ! -L "$SW_ROOT$item" ] || [ "$SW_ROOT$item" -ef /dev/null ]; then echo "$item"; fi
+    done
+    item=/etc/systemd/system/default.target
+    case $(readlink "$SW_ROOT$item") in
+    */rescue.target | */emergency.target | */halt.target | */poweroff.target | */reboot.target | /dev/null) echo "$item" ;;
+    esac
 }
