@@ -24,6 +24,7 @@ from typing import Any
 # What nothing that people or programs write by hand reaches, and no parser's stack minds.
 MAX_DEPTH = 64
 MAX_DOCUMENT = 64 << 20
+WRITER_PATIENCE = 2.0  # seconds for a program to open a FIFO that it writes to
 
 # A string (closed or not: the rest of the text is then one string) or a bracket. Linear in any text.
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.|\\\Z)*+"?|[\[\]{}]', re.DOTALL)
@@ -142,16 +143,29 @@ def _finite(digits: str) -> float:
 def read_input(path: Path, max_bytes: int) -> bytes:
     """Return what a file of the user holds, a pipe of the shell's (`<(…)`) included.
 
-    Raises OSError where it cannot be read and BoundsError for more than `max_bytes` bytes. A FIFO into which
-    nobody writes is empty, not waited for.
+    Raises OSError where it cannot be read and BoundsError for more than `max_bytes` bytes, and for a FIFO
+    that nobody opens to write to within a moment.
     """
     if "\0" in str(path):
         raise BoundsError("has a NUL byte in its name")
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     try:
+        _await_writer(descriptor)
         return _read_stream(descriptor, max_bytes)
     finally:
         os.close(descriptor)
+
+
+def _await_writer(descriptor: int) -> None:
+    """Wait for the writer of a FIFO that has a name: until there is one, it reads as empty."""
+    if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+        return
+    if str(Path(f"/proc/self/fd/{descriptor}").readlink()).startswith("pipe:"):
+        return  # a pipe of the shell's, whose writer may have ended already
+    waiting = select.poll()
+    waiting.register(descriptor, select.POLLIN)
+    if not waiting.poll(WRITER_PATIENCE * 1000):
+        raise BoundsError("is a FIFO that nobody writes to")
 
 
 def _read_stream(descriptor: int, max_bytes: int) -> bytes:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from stoneware.errors import InputError
 from stoneware.records import DamagedError, read_record
 
 
@@ -28,8 +29,11 @@ def sha256_hex(data: bytes) -> str:
 
 
 def write_atomic(path: Path, data: bytes | str, mode: int = 0o644) -> None:
-    """Replace a file's content by stage, fsync and rename. The directory must exist."""
-    raw = data.encode() if isinstance(data, str) else data
+    """Replace a file's content by stage, fsync and rename. The directory must exist.
+
+    Raises InputError for text with bytes that are no UTF-8, as arguments of a command may have them.
+    """
+    raw = encoded(data) if isinstance(data, str) else data
     handle, staged = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as stream:
@@ -41,6 +45,27 @@ def write_atomic(path: Path, data: bytes | str, mode: int = 0o644) -> None:
     except BaseException:
         Path(staged).unlink(missing_ok=True)
         raise
+
+
+def encoded(text: str, what: str = "a name or value") -> bytes:
+    """Return text as UTF-8. Raises InputError about `what` for what Python keeps of bytes that are none."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise not_utf8(error, what) from None
+
+
+def not_utf8(error: UnicodeEncodeError, what: str = "a name or value") -> InputError:
+    """Return the error for text that cannot be written down. It may be secret, so little of it is shown."""
+    code = ord(error.object[error.start])
+    kept = 0xDC80 <= code <= 0xDCFF  # how Python keeps a byte that is no UTF-8
+    return InputError(
+        f"{what} is not UTF-8 text",
+        details=f"It has the byte 0x{code - 0xDC00:02x} where no character of UTF-8 has it."
+        if kept
+        else f"It has half a character, U+{code:04X}.",
+        resolution="write it in UTF-8, or encode its bytes, in base64 for example",
+    )
 
 
 def write_json(path: Path, value: Any, mode: int = 0o644) -> None:

@@ -104,6 +104,17 @@ def test_a_machine(store: Store, record: str, damage: str) -> None:
     assert raised.value.resolution.startswith("stoneware rm -f bad")
 
 
+def test_start_of_a_damaged_machine_that_runs(store: Store) -> None:
+    platform = LocalPlatform(store)
+    paths = Paths(store.data / "machines" / "bad")
+    began = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+    (paths.run / "leader").write_text(f"{os.getpid()} {began}\n")
+    (paths.root / "state.json").write_text("{")
+    assert machine_record.shown_processes(paths).alive
+    with pytest.raises(DamagedError, match=r"state\.json"):
+        platform.start("bad")
+
+
 @pytest.mark.parametrize("record", ["state.json", "spec.json"])
 def test_a_machine_that_lacks_a_record(store: Store, record: str) -> None:
     (store.data / "machines" / "bad" / record).unlink()

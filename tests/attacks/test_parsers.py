@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stoneware.bake.options import BakeOptions
 from stoneware.bake.sealed import describe_seal, preload
 from stoneware.bake.source import find_machinefile
 from stoneware.bounded import BoundsError, read_input, time_limit
+from stoneware.config.envfile import parse_assignments
 from stoneware.config.render import MOST_TEMPLATE, TemplateError, render_template
 from stoneware.config.schema import check_schema, load_schema, violations
 from stoneware.durations import parse_duration
-from stoneware.errors import BuildError, InputError, StonewareError
+from stoneware.errors import BuildError, HostError, InputError
+from stoneware.files import write_json
 from stoneware.launch.preview import templates_of
 from stoneware.local.store_pool import parse_size
+from stoneware.machinefile import globs, gopath
+from stoneware.machinefile.ignore import compile_patterns
 from stoneware.machinefile.load import load_recipe
 from stoneware.machinefile.recipe import ImageConfig, ResolvedBase
 from stoneware.rooted_paths import files_inside
+from stoneware.terraform import results
 
 FROM = "FROM debian:12\n"
 
@@ -212,16 +221,73 @@ def test_input_that_never_ends(tmp_path: Path) -> None:
     with pytest.raises(BoundsError):
         read_input(Path("/dev/zero"), 1 << 20)
     os.mkfifo(tmp_path / "fifo")
-    assert read_input(tmp_path / "fifo", 10) == b""
+    with pytest.raises(BoundsError, match="nobody writes"):
+        read_input(tmp_path / "fifo", 10)
+
+
+def test_a_fifo_whose_writer_is_slow_to_come(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    writer = subprocess.Popen(["sh", "-c", 'printf A=b > "$1"', "sh", tmp_path / "fifo"])
+    assert read_input(tmp_path / "fifo", 10) == b"A=b"
+    assert writer.wait() == 0
+
+
+STARS = "*a" * 30 + "*b"
 
 
 @pytest.mark.parametrize(
-    "text",
-    ['services: {a: {image: "\\ud800"}}', 'services: {a: {image: "\\0"}}'],
+    "pattern", [STARS, "**/a/" * 30 + "b", "**a" * 30 + "**b", "a*" * 30 + "?b", "[^b]*" * 30 + "b"]
 )
-def test_cluster_files_end_in_words(tmp_path: Path, text: str) -> None:
-    from stoneware.compose.load import load_cluster
+def test_patterns_that_re_would_try_for_years(pattern: str) -> None:
+    name = "a/" * 60 + "a" * 120
+    assert not compile_patterns([pattern]).matches(f"{name}c")
+    assert not gopath.match(pattern, "a" * 250)
+    assert gopath.match(STARS, "a" * 250 + "b")
+    assert compile_patterns(["**/a/" * 30 + "b"]).matches("x/" + "a/" * 70 + "b")
 
-    (tmp_path / "machines.yaml").write_text(text)
-    with pytest.raises(StonewareError):
-        load_cluster(None, directory=tmp_path, environment={})
+
+def test_a_pattern_longer_than_any_path() -> None:
+    with pytest.raises(InputError):
+        compile_patterns(["*a" * 100_000])
+
+
+piece = st.one_of(
+    st.just(globs.DIRS),
+    st.builds(globs.Piece, st.sampled_from([".", "[^/]"]), many=st.just(True)),
+    st.builds(globs.Piece, st.sampled_from(["a", "b", "/", "[^a]", "[^/]"])),
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(piece, min_size=3, max_size=8), st.lists(st.text("ab/\n", max_size=9), max_size=6))
+def test_the_automaton_says_what_re_says(pieces: list[globs.Piece], texts: list[str]) -> None:
+    automaton = globs._Automaton(pieces)
+    expression = re.compile("".join(each.text for each in pieces) + r"\Z")
+    for text in texts:
+        assert bool(automaton.match(text)) == bool(expression.match(text))
+
+
+def test_text_that_is_no_utf8(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="UTF-8"):
+        write_json(tmp_path / "record.json", {"labels": {"a": "\udcff"}})
+    assert list(tmp_path.glob("*record*")) == []
+    with pytest.raises(InputError, match="the value of 'A'"):
+        parse_assignments(["A=\udcff"])
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["{", "{}", "[" * 9_000, "{" * 9_000, '{"type": [], "hook": 1}', '{"type": "apply_start", "hook": 1}'],
+)
+def test_what_a_terraform_says(line: str, tmp_path: Path) -> None:
+    results.message(line)
+    assert results.parse_progress(line) is None
+    assert results.diagnostics(line, "") == ()
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "[" * 9_000, '{"resource_changes": [1]}', '{"resource_changes": 1}']
+)
+def test_a_plan_that_is_none(text: str, tmp_path: Path) -> None:
+    with pytest.raises(HostError, match="not understood"), results.understood("its plan"):
+        results.parse_plan(results.document(text), tmp_path)

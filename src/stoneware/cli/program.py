@@ -79,7 +79,7 @@ def _run(words: list[str]) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         return READER_GONE
-    except (StonewareError, OSError, MemoryError) as error:
+    except (StonewareError, OSError, MemoryError, UnicodeEncodeError) as error:
         return _failed(_told(error))
     return code if isinstance(code, int) else 0
 
@@ -92,10 +92,14 @@ def _failed(error: StonewareError) -> int:
     return error.exit_code
 
 
-def _told(error: StonewareError | OSError | MemoryError) -> StonewareError:
+def _told(error: StonewareError | OSError | MemoryError | UnicodeEncodeError) -> StonewareError:
     """Return an error in our words: what this computer refuses, a full disk say, is no bug of ours."""
     if isinstance(error, StonewareError):
         return error
+    if isinstance(error, UnicodeEncodeError):  # an argument with bytes of another encoding
+        from stoneware.files import not_utf8
+
+        return not_utf8(error)
     if isinstance(error, MemoryError):
         return StonewareError("there is not enough memory", resolution="free -h")
     if (told := _disk_error(error)) is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from stoneware.bounded import BoundsError, read_input
 from stoneware.config.encoding import check_name
 from stoneware.errors import InputError
+from stoneware.files import encoded
 
 _BLANK = re.compile(r"\s")
 MOST_BYTES = 16 << 20
@@ -75,7 +76,7 @@ def _read_line(raw: bytes, values: dict[str, str], host: Mapping[str, str]) -> N
 def parse_assignments(words: Iterable[str], environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the values of `-e` options: `KEY=value`, or `KEY` for the host's value (skipped without one).
 
-    Raises InputError for a word without a name.
+    Raises InputError for a word without a name, and for a value that is not UTF-8 text.
     """
     host = os.environ if environ is None else environ
     values: dict[str, str] = {}
@@ -86,6 +87,7 @@ def parse_assignments(words: Iterable[str], environ: Mapping[str, str] | None = 
             values[name] = value
         elif name in host:
             values[name] = host[name]
+        encoded(values.get(name, ""), f"the value of {name!r}")
     return values
 
 

@@ -115,6 +115,7 @@ class LocalPlatform(LocalResources):
         paths = self._existing(name)
         with self.store.lock("machines", name):
             spec = machine_record.read_spec(paths)
+            read_json(paths.root / "state.json")  # one that runs without its records is not as asked for
             if spec and (paths.run / "stop").exists():
                 machine_stop.power_off(paths, spec.stop_timeout)  # whoever asked for it is gone
             if not machine_record.shown_processes(paths).alive:

@@ -6,6 +6,8 @@ import posixpath
 import re
 from functools import lru_cache
 
+from stoneware.machinefile.globs import MOST_PIECES, NOT_SLASH, Expression, Piece, compiled
+
 
 def clean(path: str) -> str:
     """Return Go's `path.Clean`: like posixpath.normpath, but two leading slashes become one."""
@@ -51,7 +53,7 @@ class BadPattern(ValueError):
 
 def match(pattern: str, name: str) -> bool:
     """Return Go's `filepath.Match`; raises BadPattern for what Go calls a syntax error."""
-    return _compiled(pattern).fullmatch(name) is not None
+    return _compiled(pattern).match(name) is not None
 
 
 def check(pattern: str) -> None:
@@ -60,27 +62,29 @@ def check(pattern: str) -> None:
 
 
 @lru_cache(maxsize=512)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    out: list[str] = []
+def _compiled(pattern: str) -> Expression:
+    pieces: list[Piece] = []
     position = 0
     while position < len(pattern):
         char = pattern[position]
         position += 1
         if char == "*":
-            out.append("[^/]*")
+            pieces.append(Piece(NOT_SLASH, many=True))
         elif char == "?":
-            out.append("[^/]")
+            pieces.append(Piece(NOT_SLASH))
         elif char == "[":
             text, position = _character_class(pattern, position)
-            out.append(text)
+            pieces.append(Piece(text))
         elif char == "\\":
             if position == len(pattern):
                 raise BadPattern(pattern)
-            out.append(re.escape(pattern[position]))
+            pieces.append(Piece(re.escape(pattern[position])))
             position += 1
         else:
-            out.append(re.escape(char))
-    return re.compile("".join(out), re.DOTALL)
+            pieces.append(Piece(re.escape(char)))
+    if len(pieces) > MOST_PIECES:
+        raise BadPattern(pattern)
+    return compiled(pieces)
 
 
 def _character_class(pattern: str, position: int) -> tuple[str, int]:
@@ -99,7 +103,7 @@ def _character_class(pattern: str, position: int) -> tuple[str, int]:
         ranges.append(f"{re.escape(low)}-{re.escape(high)}" if low <= high else "")
     inner = "".join(ranges)
     if negated:
-        return (f"[^{inner}]" if inner else "."), position + 1
+        return (f"[^{inner}]" if inner else "(?s:.)"), position + 1
     return (f"[{inner}]" if inner else "(?!)"), position + 1
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from stoneware.bounded import BoundsError, read_input
 from stoneware.errors import InputError
 from stoneware.machinefile import gopath
+from stoneware.machinefile.globs import DIRS, NOT_SLASH, Expression, Piece, compiled
 
 _GLOB_CHARACTERS = "*[]?^\\"
 
@@ -26,7 +27,7 @@ class Pattern:
 
     text: str
     exception: bool
-    expression: re.Pattern[str] | None  # None: only the same text matches
+    expression: Expression | None  # None: only the same text matches
     line: int = 0
 
     def matches(self, path: str) -> bool:
@@ -119,14 +120,14 @@ def compile_patterns(texts: Iterable[str], filename: str = "", lines: Iterable[i
     return Matcher(tuple(found), filename)
 
 
-def _compile(text: str) -> re.Pattern[str] | None:
+def _compile(text: str) -> Expression | None:
     """Return a pattern as an expression for `match`, or None where it is plain text."""
     if text.startswith("**") and not any(char in "*?[]\\" for char in text[2:]):
         # `**foo` is any path that ends in foo, `**/foo` one whose last component it is
         return re.compile(
             (r"(?:.*/)?" if text.startswith("**/") else ".*") + re.escape(text[2:].lstrip("/")) + r"\Z"
         )
-    out: list[str] = []
+    pieces: list[Piece] = []
     position = 0
     glob = False
     while position < len(text):
@@ -137,21 +138,21 @@ def _compile(text: str) -> re.Pattern[str] | None:
             glob = True
             if text.startswith("/", position):
                 position += 1
-            out.append(".*" if position == len(text) else "(?:.*/)?")
+            pieces.append(Piece(".", many=True) if position == len(text) else DIRS)
         elif char in "*?":
             glob = True
-            out.append("[^/]*" if char == "*" else "[^/]")
+            pieces.append(Piece(NOT_SLASH, many=char == "*"))
         elif char == "\\" and position < len(text):
             glob = True
-            out.append(re.escape(text[position]))
+            pieces.append(Piece(re.escape(text[position])))
             position += 1
         elif char == "[":
             glob = True
             inner, position = _brackets(text, position)
-            out.append(inner)
+            pieces.append(Piece(inner))
         else:
-            out.append(re.escape(char))
-    return re.compile("".join(out) + r"\Z") if glob else None
+            pieces.append(Piece(re.escape(char)))
+    return compiled(pieces) if glob else None
 
 
 def _brackets(text: str, position: int) -> tuple[str, int]:

@@ -5,14 +5,16 @@ Values Terraform marks as sensitive are masked here, so no caller can print them
 
 from __future__ import annotations
 
-import json
+import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stoneware.errors import BuildError, StonewareError
+from stoneware.bounded import BoundsError, bounded_json
+from stoneware.errors import BuildError, HostError, StonewareError
+from stoneware.terraform.statefile import LARGEST_STATE, STATE_DEPTH
 
 SENSITIVE = "(sensitive value)"
 
@@ -192,14 +194,43 @@ def _holder(text: str) -> str:
 
 def events(stdout: str) -> Iterator[dict[str, Any]]:
     """Yield the events of a command that was run with -json; lines that are none are passed over."""
-    for line in stdout.splitlines():
-        if line.startswith("{"):
-            yield json.loads(line)
+    return filter(None, map(_event, stdout.split("\n")))
+
+
+def _event(line: str) -> dict[str, Any]:
+    """Return the event of a line, or an empty one where it is none."""
+    if line.startswith("{"):
+        with contextlib.suppress(BoundsError):
+            found: dict[str, Any] = bounded_json(line, max_depth=STATE_DEPTH)
+            return found
+    return {}
 
 
 def message(line: str) -> str:
     """Return what an event says to people, or the line itself where it is no event."""
-    return str(json.loads(line).get("@message", "")) if line.startswith("{") else line
+    event = _event(line)
+    return str(event.get("@message", "")) if event else line
+
+
+@contextlib.contextmanager
+def understood(what: str) -> Iterator[None]:
+    """Raise HostError where what Terraform said is not in the form that is known of it."""
+    try:
+        yield
+    except (BoundsError, LookupError, TypeError, AttributeError, ValueError) as error:
+        raise HostError(
+            f"what Terraform says about {what} is not understood",
+            details=f"{type(error).__name__}: {error}",
+            resolution="unset STONEWARE_TERRAFORM    # uses the Terraform that comes with stoneware",
+        ) from error
+
+
+def document(text: str) -> dict[str, Any]:
+    """Return the document of a `show -json`. Raises BoundsError where it is none."""
+    found = bounded_json(text, LARGEST_STATE, STATE_DEPTH)
+    if not isinstance(found, dict):
+        raise BoundsError("it is no object")
+    return found
 
 
 _STATUS = {
@@ -212,18 +243,21 @@ _STATUS = {
 
 def parse_progress(line: str) -> Progress | None:
     """Return what a line of `-json` output tells of one resource, or None."""
-    event = json.loads(line) if line.startswith("{") else {}
-    status = _STATUS.get(event.get("type", ""))
+    event = _event(line)
+    status = _STATUS.get(str(event.get("type", "")))
     if status is None:
         return None
-    hook = event["hook"]
-    seconds = float(hook.get("elapsed_seconds", 0))
-    return Progress(hook["resource"]["addr"], hook.get("action", ""), status, seconds)
+    with contextlib.suppress(LookupError, TypeError, ValueError, AttributeError):  # only good to see
+        hook = event["hook"]
+        seconds = float(hook.get("elapsed_seconds", 0))
+        return Progress(str(hook["resource"]["addr"]), str(hook.get("action", "")), status, seconds)
+    return None
 
 
 def diagnostics(stdout: str, stderr: str) -> tuple[Diagnostic, ...]:
     """Return the errors and warnings of a command, from its events or else from its plain text."""
-    found = tuple(_diagnostic(event["diagnostic"]) for event in events(stdout) if "diagnostic" in event)
+    with understood("an error"):
+        found = tuple(_diagnostic(event["diagnostic"]) for event in events(stdout) if "diagnostic" in event)
     text = plain(stderr)
     if not found and text:
         summary, _, detail = text.partition("\n")
@@ -307,18 +341,19 @@ def parse_applied(stdout: str) -> Applied:
     """Return the result of `terraform apply -json`."""
     counts: Mapping[str, Any] = {}
     values: Mapping[str, Any] = {}
-    for event in events(stdout):
-        if event["type"] == "change_summary":
-            counts = event["changes"]
-        elif event["type"] == "outputs":
-            values = event["outputs"]
-    return Applied(
-        added=counts.get("add", 0),
-        changed=counts.get("change", 0),
-        removed=counts.get("remove", 0),
-        outputs=outputs(values),
-        warnings=diagnostics(stdout, ""),
-    )
+    with understood("its result"):
+        for event in events(stdout):
+            if event["type"] == "change_summary":
+                counts = event["changes"]
+            elif event["type"] == "outputs":
+                values = event["outputs"]
+        return Applied(
+            added=counts.get("add", 0),
+            changed=counts.get("change", 0),
+            removed=counts.get("remove", 0),
+            outputs=outputs(values),
+            warnings=diagnostics(stdout, ""),
+        )
 
 
 def outputs(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

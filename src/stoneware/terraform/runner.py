@@ -124,7 +124,9 @@ class Terraform:
         shown = self._command("read the plan", ["show", "-json", str(file)], quiet=True)
         if self._verbose:
             self._command("show the plan", ["show", "-no-color", str(file)])
-        return results.parse_plan(json.loads(shown.stdout), file, results.diagnostics(done.stdout, ""))
+        warnings = results.diagnostics(done.stdout, "")
+        with results.understood("its plan"):
+            return results.parse_plan(results.document(shown.stdout), file, warnings)
 
     def apply(self, plan: Plan | None = None, *, progress: OnProgress | None = None) -> Applied:
         """Do what a plan says, or plan and do it in one go; `progress` is told of each resource."""
@@ -176,7 +178,8 @@ class Terraform:
         if not has_state(self.directory):
             return State()
         done = self._command("read the state", ["show", "-json"], quiet=True)
-        return results.parse_state(json.loads(done.stdout))
+        with results.understood("its state"):
+            return results.parse_state(results.document(done.stdout))
 
     def _command(
         self, what: str, argv: Sequence[str], *, quiet: bool = False, progress: OnProgress | None = None

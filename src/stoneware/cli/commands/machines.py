@@ -138,9 +138,13 @@ def rm(
                 continue
             raise
         if machine.phase not in (*_DOWN, Phase.FAILED) and not force:
+            forced = f"stoneware rm -f {machine.name}"
             raise InputError(
                 f"the machine {machine.name} is {machine.phase}",
-                resolution=f"stoneware stop {machine.name}    # or: stoneware rm -f {machine.name}",
+                details=machine.error if machine.phase is Phase.DAMAGED else "",
+                resolution=forced
+                if machine.phase is Phase.DAMAGED
+                else f"stoneware stop {machine.name}    # or: {forced}",
             )
         platform.destroy(machine.name)
         if volumes:
