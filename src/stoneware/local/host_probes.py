@@ -104,6 +104,14 @@ def bridge_tables() -> str:
     )
 
 
+def port_tables() -> str:
+    """Try an ingress chain of nftables in a network namespace of its own."""
+    if process.which("nft") is None or process.which("unshare") is None:
+        return "cannot be checked without nft and unshare"
+    chain = 'type filter hook ingress device "lo" priority -500;'
+    return _try("nft", f"add table netdev probe; add chain netdev probe c {{ {chain} }}")
+
+
 def veth() -> str:
     """Try a veth pair in a network namespace of its own."""
     if process.which("ip") is None or process.which("unshare") is None:
@@ -136,6 +144,15 @@ def limits() -> str:
     if not mode and (data / "machines").is_dir():
         return f"none (btrfs quota enable --simple {data})"
     return "simple quotas"
+
+
+def process_limits() -> str:
+    """Say what keeps a machine from taking all process ids."""
+    from stoneware.local import cgroups
+
+    host = cgroups.probe()
+    names = host.controllers if host.unified else {name for name, _ in host.v1}
+    return "pids controller" if "pids" in names else "none (this kernel has no pids controller for machines)"
 
 
 def disk_space() -> str:

@@ -102,6 +102,13 @@ TABLE: tuple[Requirement, ...] = (
         host_probes.bridge_tables,
         host_probes.nothing,
     ),
+    _kernel(
+        "nftables for ports",
+        "machines sending what is their own only",
+        "modprobe nf_tables    # with its family netdev, as in a kernel of Debian 12 or newer",
+        host_probes.port_tables,
+        host_probes.nothing,
+    ),
     _kernel("veth", "machines' network ports", "modprobe veth", host_probes.veth, host_probes.nothing),
     _kernel("cgroup2", "machines' control groups", _KERNEL, host_probes.cgroup2, host_probes.cgroup2),
     _kernel(
@@ -118,10 +125,14 @@ TABLE: tuple[Requirement, ...] = (
     _tool("dnsmasq", "dnsmasq-base", "machines' addresses and names"),
     _tool("nft", "nftables", "machines' way out, published ports, pinned addresses"),
     _tool("ip", "iproute2", "machines' network", "-V"),
+    _tool("bridge", "iproute2", "machines' ports that learn nothing", "-V"),
     _tool("nsenter", "util-linux", "machines' network"),
     _tool("unshare", "util-linux", "running machines"),
     _tool("setsid", "util-linux", "machines that outlive the command"),
     _tool("setpriv", "util-linux", "making bases"),
+    _tool("prlimit", "util-linux", "machines' limits being their own"),
+    _tool("flock", "util-linux", "machines that end with their command"),
+    _tool("stdbuf", "coreutils", "keeping machines' consoles"),
     _tool("mount", "mount", "the store"),
     _tool("tar", "tar", "cp, and what a bake copies"),
     _tool("awk", "mawk", "rendering templates", "-Wversion"),
@@ -143,6 +154,15 @@ TABLE: tuple[Requirement, ...] = (
         host_probes.limits,
     ),
     Requirement(
+        "process limits",
+        "kernel",
+        "a machine that forks for ever stopping no other",
+        _KERNEL,
+        host_probes.nothing,
+        host_probes.nothing,
+        host_probes.process_limits,
+    ),
+    Requirement(
         "disk space",
         "disk",
         "the store",
@@ -154,7 +174,7 @@ TABLE: tuple[Requirement, ...] = (
 
 MACHINE_TOOLS = (
     *("root", "user namespaces", "idmapped mounts", "cgroup2", "systemd-nspawn", "ip", "unshare", "setsid"),
-    "nsenter",
+    *("nsenter", "bridge", "nft", "prlimit", "flock", "stdbuf"),
 )
 STORE_TOOLS = ("root", "btrfs", "mkfs.btrfs", "mount", "disk space")
 BASE_TOOLS = ("root", "mmdebstrap", "unshare", "setpriv")
