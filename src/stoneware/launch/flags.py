@@ -15,6 +15,7 @@ _PORT = re.compile(
     r"(?:/(?P<protocol>\w+))?",
     re.ASCII,
 )
+_MOST_PORTS = 1024  # of one range
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}")
 _RESTART = re.compile(r"no|always|unless-stopped|on-failure(:\d+)?")
@@ -34,6 +35,8 @@ def parse_port(text: str) -> tuple[PortMapping, ...]:
     if protocol not in ("tcp", "udp"):
         raise _bad_port(text, f"There is no protocol {protocol!r}: tcp and udp are.")
     machine = _range(text, match["machine"])
+    if len(machine) > _MOST_PORTS:
+        raise _bad_port(text, f"A range has at most {_MOST_PORTS} ports: each is a rule of the firewall.")
     host = _range(text, match["host"]) if match["host"] else [0] * len(machine)
     if len(host) != len(machine):
         raise _bad_port(text, "The two ranges differ in length.")
