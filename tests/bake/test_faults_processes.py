@@ -34,7 +34,7 @@ def test_a_builder_that_is_killed_fails_the_bake_clearly(
     os.kill(builder_process(baking.builder(), victim), signal.SIGKILL)
     assert baking.end() == 1
     assert time.monotonic() - killed < 10
-    assert "error: the builder ended before its work was done" in baking.said
+    assert "the builder ended before its work was done during step" in baking.said
     assert "→ bake again" in baking.said
     assert tidy(context.home)
     waiting(context, seconds=0)

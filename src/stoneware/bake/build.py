@@ -40,6 +40,7 @@ from stoneware.errors import InputError
 from stoneware.guest.checks import CHECKS
 from stoneware.guest.units import image_files, service_unit
 from stoneware.image.manifest import ManifestInput, StepRecord, build_manifest
+from stoneware.machinefile.mounts import is_secret_name
 from stoneware.machinefile.recipe import RunStep
 
 if TYPE_CHECKING:
@@ -196,6 +197,12 @@ class _Build:
         """Return the build secrets as files that only root can read, in the bake's directory."""
         found = {}
         for name, source in self._planner.options.secrets.items():
+            if not is_secret_name(name):
+                raise InputError(
+                    f"{name!r} cannot be the id of a secret",
+                    details="It is of letters, digits, dots, dashes and underscores.",
+                    resolution="--secret id=token,src=FILE",
+                )
             path = self._bench.directory / f"secret-{name}"
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as stream:

@@ -21,6 +21,9 @@ _KEYS = (
 )
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(?:([kmgtp])(?:i?b)?|b)?", re.IGNORECASE)
 _UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
+_SECRET_NAME = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,100}")
+_NAME_HINT = "It is of letters, digits, dots, dashes and underscores, for example id=token."
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # which types take an option that not all of them take
 _ONLY = {
     "from": {"bind"},
@@ -140,6 +143,11 @@ def _fill(kind: str, options: dict[str, str], workdir: str) -> Mount:
     )
 
 
+def is_secret_name(text: str) -> bool:
+    """Say whether a text can be a secret's id: it is part of a file's name and of an address."""
+    return _SECRET_NAME.fullmatch(text) is not None
+
+
 def _check(mount: Mount, options: dict[str, str]) -> None:
     if mount.type == "secret":
         if not mount.read_only:
@@ -148,6 +156,10 @@ def _check(mount: Mount, options: dict[str, str]) -> None:
             raise FlagError("a secret mount needs an id, a source or a target", "Write id=NAME.")
         if options.get("source") and options.get("id"):
             raise FlagError("a secret mount takes 'source' or 'id', not both", "Keep id.")
+        if not is_secret_name(mount.id):
+            raise FlagError(f"{mount.id!r} cannot be the id of a secret", _NAME_HINT)
+        if mount.env and not _VARIABLE.fullmatch(mount.env):
+            raise FlagError(f"{mount.env!r} is not the name of a variable", "Write env=TOKEN.")
     elif not mount.target:
         raise FlagError(f"a {mount.type} mount needs a target", "Write target=/PATH.")
     if mount.target == "/":

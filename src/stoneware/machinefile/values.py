@@ -57,7 +57,7 @@ def ports(text: str) -> list[str]:
 def check_signal(text: str) -> None:
     """Raise FlagError unless a text is a signal's number or name."""
     if re.fullmatch(r"[+-]?\d+", text, re.ASCII):
-        if int(text) > 0:
+        if 0 < int(text[:10]) <= signal.SIGRTMAX:
             return
     elif _signal_name(text.upper().removeprefix("SIG")):
         return
