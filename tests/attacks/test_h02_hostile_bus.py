@@ -121,6 +121,9 @@ def test_whatever_answers_a_command_ends_in_an_error(
         assert "stoneware" in caught.value.resolution, name
         assert len(list(Path("/proc/self/fd").iterdir())) == before, name
     place.unlink()
+    with pytest.raises(MachineError, match="no system bus that answers") as caught:
+        lab.platform.run(lab.name, ["true"], timeout=5)
+    assert "package dbus" in caught.value.details
     for trap in (os.mkfifo, Path.touch, Path.mkdir, lambda path: path.symlink_to(tmp_path / "ours")):
         trap(place)  # type: ignore[operator]
         with pytest.raises(MachineError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import signal
@@ -67,6 +68,21 @@ def test_the_terminal_is_given_back_when_the_command_line_is_told_to_end(booted:
         assert not terminal.is_raw()
         terminal.send(b"\x04")
         assert terminal.end() == 0
+
+
+def test_interrupts_end_what_takes_no_keys(booted: Bench) -> None:
+    argv = [*STONEWARE, "exec", "-t", booted.name, "sh", "-c", "stty -isig; echo deaf; exec sleep 1004"]
+    with OperatorTerminal(argv, environment(booted)) as terminal:
+        terminal.wait_for(b"deaf")
+
+        def ended() -> bool:
+            terminal.send(b"\x03")
+            with contextlib.suppress(AssertionError):
+                terminal.end(0.5)
+            return terminal.code is not None
+
+        assert wait_until(ended, 60)
+        assert terminal.code == 130
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

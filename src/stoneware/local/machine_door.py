@@ -148,7 +148,7 @@ class Door:
 
     def _check_time(self, deadline: float) -> None:
         if time.monotonic() > deadline:
-            raise silent(self.machine)
+            raise no_bus(self.machine)
 
     def _try_to_connect(self, made: socket.socket, path: str) -> None:
         with self._opened(path, os.O_PATH) as found:
@@ -222,6 +222,15 @@ def silent(machine: str) -> MachineError:
         f"systemd in the machine {machine!r} does not answer",
         details="Commands are started by the machine's own first process.",
         resolution=f"stoneware restart {machine}    # what it says: stoneware logs {machine}",
+    )
+
+
+def no_bus(machine: str) -> MachineError:
+    """Return the error of a machine whose system bus has not come up."""
+    return MachineError(
+        f"the machine {machine!r} has no system bus that answers",
+        details="Its own systemd starts commands, and is asked over D-Bus: images need the package dbus.",
+        resolution=f"stoneware restart {machine}    # or bake its image anew, with dbus",
     )
 
 

@@ -143,9 +143,12 @@ def _on_terminal(paths: Paths, words: _Words, *, interactive: bool) -> int:
         raw = stack.enter_context(own_terminal.raw(0)) if interactive else None
         signals = stack.enter_context(_Signals((*_KEYS, signal.SIGCONT, signal.SIGWINCH)))
         outflow = Outflow(terminal.master, _ours(1), pty=terminal, failed=lambda: signals.send(signal.SIGHUP))
+        interrupts = itertools.count(1)
 
         def handle(number: int) -> None:
             if number in _KEYS:
+                if next(interrupts) >= _PATIENCE:  # its terminal may make no signals of keys
+                    raise KeyboardInterrupt
                 with contextlib.suppress(BlockingIOError):
                     os.write(terminal.master, _KEYS[number])
             elif number == signal.SIGHUP:  # nobody sees what it says any more
