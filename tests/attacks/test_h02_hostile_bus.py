@@ -49,9 +49,7 @@ def descriptors(peer: socket.socket) -> None:
 def greeted(message: bytes) -> Talk:
     def talk(peer: socket.socket) -> None:
         peer.recv(4096)
-        peer.sendall(OK)
-        peer.recv(4096)
-        peer.sendall(b"AGREE_UNIX_FD\r\n")
+        peer.sendall(OK + b"AGREE_UNIX_FD\r\n")
         while True:
             peer.sendall(message)
 

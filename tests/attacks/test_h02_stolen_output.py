@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import time
 from typing import Any
 
 import pytest
 
-from stoneware.local import machine_output, relay
+from stoneware.errors import MachineError
+from stoneware.local import machine_exec, machine_output, relay
 
 SOON = 10.0  # seconds
 
@@ -102,3 +104,26 @@ def test_what_is_kept_of_a_command_is_not_waited_for(monkeypatch: pytest.MonkeyP
         os.close(reader)
         os.close(writer)
     assert (code, said) == (0, b"")
+
+
+class Mute:
+    """A command that is interrupted, and whose machine does not say how it ended."""
+
+    def __init__(self) -> None:
+        self.killed: list[int] = []
+
+    def poll(self) -> int | None:
+        raise KeyboardInterrupt
+
+    def kill(self, number: int) -> None:
+        self.killed.append(number)
+
+    def wait(self, _timeout: float) -> int:
+        raise MachineError("systemd does not answer")
+
+
+def test_an_interrupt_ends_us_whatever_the_machine_says_of_it() -> None:
+    command = Mute()
+    with pytest.raises(KeyboardInterrupt):
+        machine_exec._wait(command, None, print, last=signal.SIGHUP)  # type: ignore[arg-type]
+    assert command.killed == [signal.SIGHUP]

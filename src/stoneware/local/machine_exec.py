@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stoneware.errors import HostError, InputError
+from stoneware.errors import HostError, InputError, MachineError
 from stoneware.local import machine_command, machine_users, own_terminal, relay
 from stoneware.local.machine_command import Command, User
 from stoneware.local.machine_door import Door, Terminal
@@ -213,7 +213,8 @@ def _wait(command: Command, signals: _Signals, handle: Callable[[int], None], *,
                 handle(number)
     except KeyboardInterrupt:
         command.kill(last)
-        with contextlib.suppress(TimeoutError):
+        # Killed before it had begun, or its machine says nothing any more: we end by the signal all the same.
+        with contextlib.suppress(TimeoutError, MachineError):
             command.wait(_GRACE)
         raise
     return code
