@@ -101,6 +101,14 @@ def test_a_tar_that_is_the_attackers(lab: Bench, place: Path) -> None:
     assert left(place) == ["d", "d/f", "root", "root/d", "root/d/suid"]
 
 
+def test_a_tar_that_goes_on_after_its_archive(lab: Bench, place: Path) -> None:
+    lab.boot()
+    sends(lab, b"", "#!/bin/sh\nexec cat /dev/zero\n")
+    with pytest.raises(MachineError, match="could not be copied"):
+        lab.platform.copy_out(lab.name, "/root", place)
+    assert left(place) == []
+
+
 def _huge() -> str:
     """Return Perl that prints the header of a file that is larger than any disk."""
     info = tarfile.TarInfo("big")

@@ -24,7 +24,7 @@ from stoneware.rooted_paths import mode_inside, open_inside
 _ENVIRONMENT = {"PATH": machine_command.PATH, "LC_ALL": "C.UTF-8", "HOME": "/root"}
 # $1 is a path in the machine; prints what it is: d (directory), f (anything else there is) or - (nothing).
 _KIND = 'if [ -d "$1" ]; then echo d; elif [ -e "$1" ] || [ -L "$1" ]; then echo f; else echo -; fi'
-_TIMEOUT = 30.0  # seconds for a look at a path
+_TIMEOUT = 30.0  # seconds for a look at a path, and for tar to end
 _WORDS = 1 << 14  # bytes of what tar complains that are kept, from the end
 
 
@@ -60,7 +60,9 @@ class View:
                     os.close(writer)
                     writer = -1
                     yield reader
-                    code = command.wait()
+                    os.close(reader)  # what has more to say than an archive learns of it
+                    reader = -1
+                    code = _end_of(command)
             finally:
                 for descriptor in {reader, writer} - {-1}:
                     os.close(descriptor)
@@ -140,6 +142,14 @@ class View:
                 yield command, words
         finally:
             words.finish()
+
+
+def _end_of(command: Command) -> int:
+    """Return the exit code of a tar that has nothing more to do."""
+    try:
+        return command.wait(_TIMEOUT)
+    except TimeoutError:
+        raise failed("The machine's tar does not end, though its archive has.") from None
 
 
 def failed(details: str) -> MachineError:
