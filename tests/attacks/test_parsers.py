@@ -21,7 +21,7 @@ from stoneware.config.envfile import parse_assignments
 from stoneware.config.render import MOST_TEMPLATE, TemplateError, render_template
 from stoneware.config.schema import check_schema, load_schema, violations
 from stoneware.durations import parse_duration
-from stoneware.errors import BuildError, HostError, InputError
+from stoneware.errors import BuildError, HostError, InputError, StonewareError
 from stoneware.files import write_json
 from stoneware.launch.preview import templates_of
 from stoneware.local.store_pool import parse_size
@@ -291,3 +291,19 @@ def test_what_a_terraform_says(line: str, tmp_path: Path) -> None:
 def test_a_plan_that_is_none(text: str, tmp_path: Path) -> None:
     with pytest.raises(HostError, match="not understood"), results.understood("its plan"):
         results.parse_plan(results.document(text), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'services: {a: {image: "\\ud800"}}',
+        'services: {a: {image: "\\0"}}',
+        'services: {a: {image: a, ports: ["1-65535:1-65535"]}}',
+    ],
+)
+def test_cluster_files_end_in_words(tmp_path: Path, text: str) -> None:
+    from stoneware.compose.load import load_cluster
+
+    (tmp_path / "machines.yaml").write_text(text)
+    with pytest.raises(StonewareError):
+        load_cluster(None, directory=tmp_path, environment={})
