@@ -322,7 +322,7 @@ def test_a_dead_metadata_server_is_replaced_while_machines_boot(lab: ClusterLab)
             found = entry.read_bytes().decode().split("\0")
         except OSError:
             continue
-        if found[-5:-1] == words:
+        if words == found[-6:-2]:  # the last is --by-port
             os.kill(int(entry.parent.name), signal.SIGKILL)
             killed += 1
     _, err = process.communicate(timeout=200)
