@@ -85,11 +85,6 @@ def in_order(limits: Iterable[Ulimit]) -> tuple[Ulimit, ...]:
     return tuple(sorted({limit.name: limit for limit in limits}.values()))
 
 
-def ulimit_text(limit: Ulimit) -> str:
-    """Return a limit as `--ulimit` takes it."""
-    return f"{limit.name}={limit.soft}:{limit.hard}"
-
-
 def pids_limit_of(number: int | None) -> int:
     """Return how many processes a machine may have; None is the default, 0 and -1 are any number.
 

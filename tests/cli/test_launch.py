@@ -14,7 +14,7 @@ from stoneware.launch.preview import preview
 from stoneware.launch.watch import (
     console_tail,
     find_machine,
-    follow_console,
+    follow_pieces,
     wait_until_stopped,
     wait_until_up,
 )
@@ -160,7 +160,7 @@ def test_following_gives_each_byte_once_and_ends_with_the_machine(platform: Fake
         {"output": b"three\n", "phase": Phase.STOPPED},
     ]
     platform.create(replace(platform.add("x").spec, name="h1"))
-    chunks = list(follow_console(platform, "h1", sleep=no_sleep))
+    chunks = [data for data, _ in follow_pieces(platform, "h1", sleep=no_sleep)]
     assert b"".join(chunks) == b"booting\r\nready\r\none\ntwo\nthree\n"
     assert wait_until_stopped(platform, "h1", sleep=no_sleep) == 0
 
@@ -173,7 +173,7 @@ def test_following_ends_when_the_machine_is_removed_meanwhile(platform: FakePlat
         raise InputError("there is no machine 'h1'")
 
     platform.console = vanish  # type: ignore[method-assign]
-    assert list(follow_console(platform, "h1", sleep=no_sleep)) == []
+    assert list(follow_pieces(platform, "h1", sleep=no_sleep)) == []
 
 
 def test_the_tail_of_a_console(platform: FakePlatform) -> None:

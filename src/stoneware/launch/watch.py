@@ -73,18 +73,13 @@ def in_cluster(machines: Sequence[Machine], cluster: str) -> list[Machine]:
     return [machine for machine in machines if machine.spec.labels.get(_CLUSTER) == cluster]
 
 
-def follow_console(
-    platform: Platform, name: str, offset: int = 0, *, sleep: Callable[[float], None] = time.sleep
-) -> Iterator[bytes]:
-    """Yield the console's output from `offset` on as it comes, until the machine is stopped or gone."""
-    for data, _ in follow_pieces(platform, name, offset, sleep=sleep):
-        yield data
-
-
 def follow_pieces(
     platform: Platform, name: str, offset: int = 0, *, sleep: Callable[[float], None] = time.sleep
 ) -> Iterator[tuple[bytes, int]]:
-    """Yield what `follow_console` does, each piece with the offset behind it."""
+    """Yield the console's output from `offset` on as it comes, each piece with the offset behind it.
+
+    It ends once the machine is stopped or gone.
+    """
     while True:
         machine = platform.observe(name)
         while machine is not None:

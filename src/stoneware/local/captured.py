@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from stoneware.errors import MachineError
+from stoneware.rooted_paths import opened_below
 
 DIRECTORY = ("usr", "lib", "stoneware", "image")
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -37,12 +38,9 @@ def put_files(rootfs: Path, files: Mapping[str, bytes]) -> None:
 
 @contextlib.contextmanager
 def _opened(rootfs: Path) -> Iterator[int]:
-    descriptor = os.open(rootfs, _OPEN)
+    top = os.open(rootfs, _OPEN)
     try:
-        for part in DIRECTORY:
-            inner = os.open(part, _OPEN, dir_fd=descriptor)
-            os.close(descriptor)
-            descriptor = inner
-        yield descriptor
+        with opened_below(top, DIRECTORY) as directory:
+            yield directory
     finally:
-        os.close(descriptor)
+        os.close(top)
