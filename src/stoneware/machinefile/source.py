@@ -1,7 +1,8 @@
 """A Machinefile's text to its instructions, by BuildKit's parser (PyPI `dockerfile`).
 
-The binding leaves out four things that are added here: the line of a syntax error, whether a here-document's
-delimiter was quoted, the escape directive, and a delimiter that stands apart from its `<<`.
+The binding leaves out five things that are added here: the line of a syntax error, whether a here-document's
+delimiter was quoted, the escape directive, a delimiter that stands apart from its `<<`, and what follows an
+array of JSON in its line.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stoneware.errors import InputError
+from stoneware.machinefile.arrays import mark_arrays, mark_first_array, without_mark
 from stoneware.machinefile.lex import Lexer, LexError
 
 _DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*$")
@@ -19,6 +21,7 @@ _HEREDOC = re.compile(r"(\d*)<<(-?)\s*([^<]*)", re.DOTALL)
 _HEREDOC_INSTRUCTIONS = {"ADD", "COPY", "RUN"}
 MOST_TEXT = 1 << 20  # characters, as BuildKit has it for a line
 _MOST_APART = 30
+_MOST_FAULTS = 30  # arrays of more than texts that a file may have: each takes another look at all of it
 _DEEPEST = 200  # a shell script may leave some open; what is substituted here is held to less
 _BRACES = re.compile(r"\$\{|\}")
 _LINE_LIMIT = 20_000  # lines; a longer file is no Machinefile
@@ -92,7 +95,7 @@ def parse_source(text: str, filename: str) -> Source:
     if len(text) > MOST_TEXT:
         raise bare.fault(1, f"the file is larger than {MOST_TEXT} characters")
     _check_text(bare, text)
-    commands = _join_heredoc_words(bare, text)
+    commands = _join_heredoc_words(bare, _with_whole_lines(bare, text))
     for command in commands:
         if command.cmd is None:  # a line of nothing but the escape character
             raise bare.fault(command.start_line, "an instruction is missing here", "Remove the line.")
@@ -157,6 +160,35 @@ def heredoc_words(line: str) -> list[tuple[str, HeredocWord]]:
         return []  # as BuildKit: an unbalanced line opens nothing
     found = [(word, heredoc_word(word)) for word in words if "<<" in word]
     return [(word, opened) for word, opened in found if opened is not None]
+
+
+def _with_whole_lines(source: Source, text: str) -> str:
+    """Return the text with a mark at each array that is none; the parser then reads the whole line."""
+    lines = text.split("\n")
+    faults = 0
+    while "[" in text:
+        try:
+            commands = _parse("\n".join(lines), source)
+        except InputError as error:
+            faults += 1
+            if "JSON array" not in error.brief or faults > _MOST_FAULTS or not _mark_fault(source, lines):
+                raise
+            continue
+        if not mark_arrays(lines, (command for command in commands if command.cmd is not None)):
+            break
+    return "\n".join(lines)
+
+
+def _mark_fault(source: Source, lines: list[str]) -> bool:
+    """Mark the array that the parser refuses, where something follows it."""
+    first = _faulty_line("\n".join(lines)) - 1
+    escape = escape_directive(source.lines)
+    last = first
+    while last < len(lines) - 1 and (
+        lines[last].rstrip().endswith(escape) or (last > first and not _is_instruction(lines[last]))
+    ):
+        last += 1
+    return mark_first_array(lines, first, last + 1, escape)
 
 
 def _join_heredoc_words(source: Source, text: str) -> Sequence[Any]:
@@ -319,8 +351,8 @@ def _instruction(source: Source, command: Any) -> Instruction:
         HeredocBody(doc.name, doc.content, word.expand, word.chomp)
         for doc, (_, word) in zip(command.heredocs, openers, strict=True)
     )
-    words = tuple(command.value)
+    words = without_mark(command.value)
     if keyword == "ONBUILD" and command.sub_cmd:
         words = (command.sub_cmd, *words)
-    text = re.sub(r"\s+", " ", _head(command)).strip()
+    text = re.sub(r"\s+", " ", without_mark([_head(command)])[0]).strip()
     return Instruction(keyword, command.start_line, text, tuple(command.flags), words, command.json, bodies)
