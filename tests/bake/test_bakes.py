@@ -240,6 +240,9 @@ COPY f /link/through
 COPY --chown=nobody-knows f /unknown
 COPY f g /two/
 COPY none-match* /empty/
+RUN ln -s /data/www /srv/www
+COPY rootfs/ /
+RUN hi >/said
 COPY <<EOF <<"RAW" /docs/
 hello $NAME
 EOF
@@ -252,8 +255,11 @@ RUN touch mine && id -un >who
             "f": "f\n",
             "g": "g\n",
             "dir/sub/inside": "inside\n",
+            "rootfs/bin/hi": "#!/bin/sh\necho hi\n",
+            "rootfs/srv/www/page": "page\n",
         }
     )
+    (context.path / "rootfs/bin/hi").chmod(0o755)
     root = context.rootfs(context.bake())
 
     def about(path: str) -> tuple[str, int]:
@@ -269,6 +275,9 @@ RUN touch mine && id -un >who
     assert about("work/deep")[1] == 1234
     assert (root / "work/deep/who").read_text() == "app\n"
     assert about("work/deep/mine")[1] == 1234
+    assert (root / "bin").readlink() == Path("usr/bin")
+    assert (root / "data/www/page").read_text() == "page\n"
+    assert (root / "said").read_text() == "hi\n"
     documents = sorted(path.read_text() for path in (root / "docs").iterdir())
     assert documents == ["hello \n", "hello $NAME\n"]
 
@@ -294,11 +303,22 @@ def test_file_capabilities_are_copied_from_a_stage(context: Context) -> None:
             "Machinefile": """\
 FROM debian:12 AS made
 RUN apt-get update && apt-get install -y --no-install-recommends libcap2-bin
-RUN cp /bin/true /capable && setcap cap_net_raw+ep /capable
+RUN cp /bin/true /capable && setcap cap_net_raw+ep /capable && cp /bin/true /setuid && chmod 4755 /setuid
 FROM debian:12
 COPY --from=made /capable /usr/local/bin/
+COPY --from=made --chown=daemon /capable /setuid /theirs/
 """
         }
     )
     root = context.rootfs(context.bake())
-    assert os.listxattr(root / "usr/local/bin/capable") == ["security.capability"]
+    for place in ("usr/local/bin", "theirs"):
+        assert os.listxattr(root / place / "capable") == ["security.capability"]
+    status = (root / "theirs/setuid").stat()
+    assert (stat.S_IMODE(status.st_mode), status.st_uid) == (0o4755, 1)
+
+
+def test_a_copy_that_would_put_a_file_over_a_directory_is_refused(context: Context) -> None:
+    context.write({"Machinefile": "FROM debian:12\nCOPY tree/ /\n", "tree/etc/apt": "x\n", "tree/new": "x\n"})
+    _, err = context.run("bake", "-t", context.name, "--progress", "plain", ".", code=1)
+    assert "Machinefile:3" in err
+    assert "a file would be put over a directory: /etc/apt" in err

@@ -82,6 +82,14 @@ def test_copy(tmp_path: Path, shell: str, case: dict[str, Any]) -> None:
     files = {key: case.get(key, "").encode() for key in ("dest", "chown", "chmod", "into", "from")}
     if "source" in case:
         files["data.tar"] = tar_of(case["source"])
+        for name, wanted in (("directories", True), ("others", False)):
+            files[name] = b"".join(
+                entry["name"].encode() + b"\0"
+                for entry in case["source"]
+                if wanted is not ("content" in entry or "link" in entry)
+            )
+    if "link" in case:
+        files["link"] = b""
     for number, archive in enumerate(case.get("archives", [])):
         files[f"archives/{number}"] = tar_of(archive)
     _run(tmp_path, shell, case, "copy_step", files)

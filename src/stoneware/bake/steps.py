@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -59,6 +60,7 @@ class StepWriter:
         (place / "into").write_text("dir" if to_directory else "auto")
         entries = [entry for source in plain for entry in self._entries(source)]
         if entries:
+            _write_names(entries, place, step, location)
             with (place / "data.tar").open("wb") as stream:
                 write_tar(entries, stream)
         for number, source in enumerate(source for source in sources if source.kind == "archive"):
@@ -92,6 +94,22 @@ class StepWriter:
                 location=location,
             ) from error
         return place if source.kind == "directory" else f"{place}/{source.name}"
+
+
+def _write_names(entries: Iterable[Entry], place: Path, step: CopyStep, location: str) -> None:
+    """Write the names, which the agent holds against what is there. Raises InputError for two that clash."""
+    kinds: dict[str, bool] = {}
+    for entry in entries:
+        if kinds.setdefault(entry.name, entry.kind == "directory") is not (entry.kind == "directory"):
+            raise InputError(
+                f"of the sources one has a directory {entry.name}, and another has a file there",
+                details=step.text,
+                resolution="COPY them to different directories",
+                location=location,
+            )
+    for name, wanted in (("directories", True), ("others", False)):
+        names = (os.fsencode(key) + b"\0" for key, directory in kinds.items() if directory is wanted)
+        (place / name).write_bytes(b"".join(names))
 
 
 def _lay_out(entries: Iterable[Entry], directory: Path) -> None:

@@ -13,7 +13,8 @@ Layout of the bundle (a tar) that it reads:
                          (empty: not given), of a cache a directory in the machine; a secret without uid
                          and gid belongs to the step's user
     COPY                 dest, chown, chmod, link, into (dir, or auto: a single regular file), data.tar (or
-                         the directory tree/), archives/* (tars that are unpacked over dest)
+                         the directory tree/) with the names in it, directories and others, apart by NUL;
+                         archives/* (tars that are unpacked over dest)
     WORKDIR              path, user
     seal/root/…          laid over / at the seal;  seal/enable: units to enable;  seal/checks.skip: names;
                          seal/secrets: the secret with the lines that may be nowhere in the image

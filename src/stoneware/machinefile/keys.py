@@ -11,7 +11,7 @@ from stoneware.machinefile.context import Source
 from stoneware.machinefile.recipe import CopyStep, Heredoc, Mount, RunStep, Step, WorkdirStep
 
 # Raise this when a builder does something else for the same step: all checkpoints are then made anew.
-STEP_CODE_VERSION = 2
+STEP_CODE_VERSION = 3
 # Steps with more files than this keep shortened digests in their document.
 _MANY_FILES = 2000
 _SHOWN = 5

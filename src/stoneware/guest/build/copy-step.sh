@@ -41,9 +41,10 @@ workdir_step() {
     make_directories "$SW_ROOT$(cat "$1/path")" "$(owner_of "$(cat "$1/user" 2>/dev/null)")" 0755
 }
 
-# extract DIRECTORY: unpack the tar on standard input with the owners, modes and attributes it records.
+# extract DIRECTORY: unpack the tar on standard input with the owners, modes and attributes it records. A link to a
+# directory stays where the tar has a directory: what is in it goes through the link.
 extract() {
-    tar -x -p --same-owner --numeric-owner --xattrs --xattrs-include='*' -C "$1" -f -
+    tar -x -p --same-owner --numeric-owner --keep-directory-symlink --xattrs --xattrs-include='*' -C "$1" -f -
 }
 
 # step_data: the step's source tree as a tar on standard output.
@@ -55,14 +56,22 @@ step_data() {
     fi
 }
 
-# apply DIRECTORY: give what lies in DIRECTORY (not itself) the step's owner and mode.
-apply() {
-    if [ -n "$chown" ]; then
-        find "$1" -mindepth 1 -exec chown -h "$owner" -- '{}' + || return 1
-    fi
+# prepared DIRECTORY: what lies in DIRECTORY as a tar with the step's owner and mode; with a list of names on standard
+# input those alone. The owner is put into the tar: chown(1) takes setuid bits and capabilities off files.
+prepared() {
     if [ -n "$chmod" ]; then
+        # With a zero more chmod(1) takes setgid off directories as well.
+        case $chmod in *[!0-7]*) ;; *) chmod=0$chmod ;; esac
         find "$1" -mindepth 1 ! -type l -exec chmod "$chmod" -- '{}' + || return 1
     fi
+    set -- -c --numeric-owner --xattrs --xattrs-include='*' -C "$1" --null --verbatim-files-from -T - -f -
+    if [ -n "$chown" ]; then set -- "--owner=:${owner%:*}" "--group=:${owner#*:}" "$@"; fi
+    tar "$@"
+}
+
+# top DIRECTORY: the names in it, for `prepared`, which takes what is below them too.
+top() {
+    find "$1" -mindepth 1 -maxdepth 1 -printf '%P\0'
 }
 
 # no_links PATH: --link follows no links at the destination. Putting directories in their place, as layers would,
@@ -91,7 +100,8 @@ copy_step() {
     # An octal mode also applies to directories made on the way; a symbolic one has no base there.
     made=0755
     case $chmod in '' | *[!0-7]*) ;; *) made=$chmod ;; esac
-    if [ -e "$1/link" ]; then no_links "$dest" || return 1; fi
+    unfit='' linked=$1/link
+    if [ -e "$linked" ]; then no_links "$dest" || return 1; fi
     # Beside the system, so that the last rename stays within one file system where it can.
     staged=$SW_ROOT/.stoneware-copy
     rm -rf "$staged"
@@ -112,8 +122,12 @@ copy_to_file() {
     if ! has_data "$1"; then return 0; fi
     target=$(readlink -m -- "$SW_ROOT$dest")
     make_directories "${target%/*}" "$owner" "$made" || return 1
-    mkdir -m 700 "$staged" && step_data "$1" | extract "$staged" && apply "$staged" || return 1
-    file=$(find "$staged" -mindepth 1 -maxdepth 1)
+    mkdir -m 700 "$staged" "$staged/as-it-is" "$staged/prepared" || return 1
+    step_data "$1" | extract "$staged/as-it-is" || return 1
+    top "$staged/as-it-is" >"$WORK/names"
+    prepared "$staged/as-it-is" <"$WORK/names" | extract "$staged/prepared" || return 1
+    file=$(find "$staged/prepared" -mindepth 1 -maxdepth 1)
+    if [ -z "$file" ]; then return 1; fi
     mv -fT -- "$file" "$target"
 }
 
@@ -122,14 +136,50 @@ copy_into_directory() {
     make_directories "$SW_ROOT$dest" "$owner" "$made" || return 1
     if ! has_data "$1"; then return 0; fi
     target=$(readlink -f -- "$SW_ROOT$dest")
+    fits "$target" "$1/directories" "$1/others" || return 1
     was=$(stat -c '%u:%g %a' -- "$target")
     if [ -z "$chown$chmod" ]; then
         step_data "$1" | extract "$target" || return 1
     else
-        mkdir -m 700 "$staged" && step_data "$1" | extract "$staged" && apply "$staged" || return 1
-        tar -c --numeric-owner --xattrs --xattrs-include='*' -C "$staged" -f - . | extract "$target" || return 1
+        mkdir -m 700 "$staged" && step_data "$1" | extract "$staged" || return 1
+        top "$staged" >"$WORK/names"
+        prepared "$staged" <"$WORK/names" | extract "$target" || return 1
     fi
     chown "${was% *}" -- "$target" && chmod "${was#* }" -- "$target"
+}
+
+# fits TARGET DIRECTORIES OTHERS: look whether what is to come fits on what is there: a directory on a directory or a
+# link to one, anything else on no directory. Both lists are of names apart by NUL. A link to nowhere gets its
+# directory, as it does at the destination itself.
+fits() {
+    met "$1" "$2" ! -type d >"$WORK/met"
+    met "$1" "$3" -type d >"$WORK/met.others"
+    while IFS= read -r name; do
+        if [ -e "$linked" ] && [ -L "$1/$name" ]; then
+            unfit "$name" '--link follows no links, and here is one (leave --link out)'
+        elif [ -L "$1/$name" ] && [ ! -e "$1/$name" ]; then
+            make_directories "$1/$name" "$owner" "$made" || return 1
+        elif [ ! -d "$1/$name" ]; then
+            unfit "$name" 'a directory would be put over a file'
+        fi
+    done <"$WORK/met"
+    while IFS= read -r name; do unfit "$name" 'a file would be put over a directory'; done <"$WORK/met.others"
+    [ -z "$unfit" ]
+}
+
+# met TARGET LIST TEST…: print the names of the list that are there already and pass the test of find(1).
+met() (
+    if ! [ -s "$2" ] || ! cd "$1"; then exit 0; fi
+    list=$2
+    shift 2
+    # shellcheck disable=SC2185 # the list says where
+    find -files0-from "$list" -maxdepth 0 "$@" 2>/dev/null
+)
+
+# unfit NAME WHY: say one thing that is in the way of a copy, ten of them at most.
+unfit() {
+    unfit=$((${unfit:-0} + 1))
+    if [ "$unfit" -le 10 ]; then printf '%s: %s\n' "$2" "${dest%/}/$1"; fi
 }
 
 has_data() {
@@ -141,13 +191,31 @@ unpack_archives() {
     place=${1#"$WORK"/}/archives
     grep "^$place/." "$WORK/members" >"$WORK/archives" || return 0
     make_directories "$SW_ROOT$dest" "$owner" "$made" || return 1
+    target=$(readlink -f -- "$SW_ROOT$dest")
     while IFS= read -r member; do
-        bundle_member "$member" >"$WORK/archive" || return 1
-        tar -x -p --same-owner --numeric-owner --xattrs --xattrs-include='*' -C "$SW_ROOT$dest" -f "$WORK/archive" || return 1
-        if [ -n "$chown" ]; then
-            tar -t --quoting-style=literal -f "$WORK/archive" |
-                (cd "$SW_ROOT$dest" && tr '\n' '\0' | xargs -0 -r chown -h "$owner" --) || return 1
-        fi
+        bundle_member "$member" >"$WORK/archive" && unpack_archive || return 1
         rm -f "$WORK/archive"
     done <"$WORK/archives"
+}
+
+# unpack_archive: with an owner of the step's own by way of a directory beside the system. Only what the
+# archive names is carried over.
+unpack_archive() {
+    tar -t --quoting-style=literal -f "$WORK/archive" | sed 's|^/*||; /^$/d' >"$WORK/names.lines"
+    sed -n '/^\.\/*$/d; s|//*$||p' "$WORK/names.lines" | tr '\n' '\0' >"$WORK/names.directories"
+    sed '/\/$/d' "$WORK/names.lines" | tr '\n' '\0' >"$WORK/names.others"
+    fits "$target" "$WORK/names.directories" "$WORK/names.others" || return 1
+    if [ -z "$chown" ]; then
+        extract "$target" <"$WORK/archive"
+        return
+    fi
+    mkdir -m 700 "$staged" && extract "$staged" <"$WORK/archive" || return 1
+    tr '\n' '\0' <"$WORK/names.lines" >"$WORK/names"
+    archive_with_owner | extract "$target" || return 1
+    rm -rf "$staged"
+}
+
+archive_with_owner() {
+    tar -c --no-recursion --numeric-owner --xattrs --xattrs-include='*' "--owner=:${owner%:*}" \
+        "--group=:${owner#*:}" -C "$staged" --null --verbatim-files-from -T "$WORK/names" -f -
 }
