@@ -117,6 +117,33 @@ sw_write_status() {
     mv -f "$SW_RUN/status.json.new" "$SW_RUN/status.json"
 }
 
+# sw_inside PATH: set `inside` to an absolute path with its links followed as the machine follows them: none leads out
+# of its root. Fails on a loop. No program is started where there is no link.
+sw_inside() {
+    inside='' sw_rest=$1/ sw_links=0
+    while [ -n "$sw_rest" ]; do
+        sw_part=${sw_rest%%/*}
+        sw_rest=${sw_rest#*/}
+        case $sw_part in
+        '' | .) continue ;;
+        ..)
+            inside=${inside%/*}
+            continue
+            ;;
+        esac
+        if [ ! -L "$SW_ROOT$inside/$sw_part" ]; then
+            inside=$inside/$sw_part
+            continue
+        fi
+        sw_links=$((sw_links + 1))
+        if [ "$sw_links" -gt 40 ]; then return 1; fi
+        sw_target=$(readlink "$SW_ROOT$inside/$sw_part")
+        case $sw_target in /*) inside='' ;; esac
+        sw_rest=$sw_target/$sw_rest
+    done
+    inside=${inside:-/}
+}
+
 # sw_health_override FILE: take the health check of the attribute stoneware-healthcheck in FILE instead of the
 # image's; an empty or missing file: the image's own. The first line is as in the image's file healthcheck,
 # or `none`; the rest as in healthcheck.argv, and may be missing.

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from stoneware.errors import InputError
+from stoneware.mount_places import own_place
 from stoneware.platform import PortMapping, VolumeMount
 from stoneware.publishing import unpublishable
 
@@ -87,6 +88,8 @@ def parse_volume(text: str) -> VolumeMount:
     clean = os.path.normpath(path)
     if not path.startswith("/") or clean == "/" or "\n" in path or "\t" in path:
         raise _bad_volume(text, "The path in the machine is absolute and not '/' itself.")
+    if own := own_place(clean):
+        raise _bad_volume(text, f"{own} is the machine's own: no disk can be mounted there.")
     return VolumeMount(name, clean, read_only=mode == "ro")
 
 

@@ -14,6 +14,7 @@ from stoneware.image.references import Catalogue, resolve_image
 from stoneware.launch.flags import check_name, exposed_port
 from stoneware.limits import DEFAULT_LOG_FILES, DEFAULT_LOG_SIZE, DEFAULT_PIDS_LIMIT, Ulimit
 from stoneware.machinefile.recipe import ImageConfig, config_from_document
+from stoneware.mount_places import needs_no_volume
 from stoneware.platform import MachineSpec, PortMapping, VolumeMount
 
 RELOAD_LABEL = "stoneware.reload"  # the command that takes a new configuration on while the machine runs
@@ -160,6 +161,8 @@ def mounts_of(
     if len(wanted) != len(given):
         raise InputError("two volumes are mounted at the same path", resolution="give each -v its own path")
     for path in config.volumes:
+        if needs_no_volume(path):  # an image of before it was left out by the bake
+            continue
         wanted.setdefault(path, VolumeMount("", path))
     mounts, anonymous = [], []
     for path, mount in sorted(wanted.items()):

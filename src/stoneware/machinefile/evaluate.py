@@ -13,6 +13,9 @@ from stoneware.machinefile.running import run_step, shell_form
 from stoneware.machinefile.source import Source
 from stoneware.machinefile.state import Globals, StageState
 from stoneware.machinefile.syntax import Checked, located
+from stoneware.mount_places import needs_no_volume
+
+_DISK_HINT = "for data that stays name a directory of its own, such as /var/lib/app"
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,12 @@ def _volume(state: StageState, checked: Checked, context: Context) -> None:
             raise FlagError("VOLUME specified can not be an empty string", "Write VOLUME /PATH.")
         if not path.startswith("/") or gopath.clean(path) == "/":
             raise FlagError(f"VOLUME {path}: a disk needs an absolute path below /", "Write VOLUME /PATH.")
-        volumes[gopath.clean(path)] = None
+        clean = gopath.clean(path)
+        if why := needs_no_volume(clean):
+            where = f"{context.source.filename}:{checked.source.line}"
+            state.warnings.append(f"{where}: VOLUME {path} is left out: {why}; {_DISK_HINT}")
+        else:
+            volumes[clean] = None
     state.config = replace(state.config, volumes=tuple(volumes))
 
 

@@ -62,7 +62,10 @@ def load_recipe(
     return Recipe(
         filename=filename,
         stages=(*stages[:-1], final),
-        warnings=warnings(layout, plan.order),
+        warnings=(
+            *warnings(layout, plan.order),
+            *(text for state in load.states.values() for text in state.warnings),
+        ),
         unused_args=unused_args(layout, settings.build_args, _platform_args("", "")),
         images=tuple(sorted(load.images.items())),
     )
