@@ -82,10 +82,18 @@ FROM debian:12 AS made
 RUN mkdir -p /out/deep && echo made >/out/deep/file && chown 7:8 /out/deep/file && ln -s file /out/deep/link
 FROM made AS child
 RUN echo child >/out/child
-FROM debian:12
+FROM scratch AS files
+WORKDIR /etc
+COPY --chown=9:10 --from=made /out/deep/file app/
+COPY --chmod=0600 here /
+FROM files AS more
+ADD here /added
+FROM docker.io/library/debian:bookworm-slim
 COPY --from=made /out/ /from-made/
 COPY --from=child /out/child /
-"""
+COPY --from=more / /from-scratch/
+""",
+            "here": "here\n",
         }
     )
     result = context.bake()
@@ -94,17 +102,31 @@ COPY --from=child /out/child /
     assert (status.st_uid, status.st_gid) == (7, 8)
     assert (root / "from-made/deep/link").readlink() == Path("file")
     assert (root / "child").read_text() == "child\n"
-    assert [step["stage"] for step in context.plan()["steps"]] == ["made", "child", "3", "3"]
+    files = {str(path.relative_to(root / "from-scratch")) for path in (root / "from-scratch").rglob("*")}
+    assert files == {"etc", "etc/app", "etc/app/file", "here", "added"}
+    status = (root / "from-scratch/etc/app/file").stat()
+    assert (status.st_uid, status.st_gid) == (9, 10)
+    assert stat.S_IMODE((root / "from-scratch/here").stat().st_mode) == 0o600
+    assert not (root / ".stoneware-scratch").exists()
+    stages = [step["stage"] for step in context.plan()["steps"]]
+    assert stages == ["made", "child", "files", "files", "files", "more", "5", "5", "5"]
     assert context.bake()["ran"] == 0
 
 
 def test_an_image_can_stand_on_another(context: Context) -> None:
-    context.write({"Machinefile": 'FROM debian:12\nENV A=1\nCMD ["sleep", "infinity"]\n'})
+    context.write(
+        {
+            "Machinefile": "FROM debian:12\nENV A=1\n"
+            "ONBUILD COPY mine /src/\nONBUILD RUN cat /src/mine >/got\n"
+            'CMD ["sleep", "infinity"]\n'
+        }
+    )
     parent = context.bake()
     child = Context(context.path, context.home, f"{context.name}-child")
-    child.write({"Machinefile": f"FROM {context.name}\nENV B=${{A}}2\nRUN echo $A$B >/both\n"})
+    child.write({"Machinefile": f"FROM {context.name}\nENV B=${{A}}2\nRUN echo $A$B >/both\n", "mine": "m\n"})
     result = child.bake()
     assert (child.rootfs(result) / "both").read_text() == "112\n"
+    assert (child.rootfs(result) / "got").read_text() == "m\n", "what the parent has ONBUILD"
     units = child.rootfs(result) / "etc/systemd/system"
     assert not (units / f"{context.name}.service").exists(), "the parent's service is not the child's"
     assert (units / f"{child.name}.service").exists()

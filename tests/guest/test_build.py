@@ -33,6 +33,7 @@ class Bake:
         self.console = root.path.parent / "console"
         self.members: dict[str, bytes] = {}
         self.count = 0
+        self.files_root = ""
         self.process: subprocess.Popen[bytes] | None = None
         metadata.set(
             stoneware_token=TOKEN,
@@ -57,6 +58,7 @@ class Bake:
 
     def start(self) -> None:
         header = f"NAME='Hello/App'\nVERSION='V1'\nFIRST='1'\nLAST='{self.count}'\n"
+        header += f"FILES_ROOT='{self.files_root}'\n" if self.files_root else ""
         header += "SECRETS='yes'\n" if self.metadata.build_secrets else ""
         stream = io.BytesIO()
         with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
@@ -152,6 +154,18 @@ def test_steps_are_run_reported_and_sealed(bake: Bake, root: Root, metadata: Fak
     assert listed["/opt/f"] == [hashlib.sha256(b"x").hexdigest(), "f", "644", "0", "0", "1", "/opt/f", ""]
     assert listed["/srv/app"][:5] == ["-", "d", "755", "1000", "1001"]
     assert listed["/etc/os-release"][1:8:6] == ["l", "../usr/lib/os-release"]
+
+
+def test_a_stage_from_scratch_copies_into_a_directory_of_its_own(bake: Bake, root: Root) -> None:
+    bake.files_root = "/.files"
+    data = tar_of([{"name": "f", "content": "x"}])
+    bake.step("COPY", dest="/opt/f", chown="joe:joe", chmod="", into="auto", data_tar=data)
+    bake.step("WORKDIR", path="/srv/app", user="joe")
+    bake.bake()
+    assert (root.path / ".files/opt/f").stat().st_uid == 0, "a name that only the builder knows"
+    assert (root.path / ".files/srv/app").is_dir()
+    assert not (root.path / "opt/f").exists()
+    assert not (root.path / "srv/app").exists()
 
 
 def test_a_failing_step_is_reported_and_the_agent_waits_for_abort(bake: Bake, metadata: FakeMetadata) -> None:

@@ -22,6 +22,12 @@ CONFIGURED = ImageConfig(
     healthcheck=HealthCheck(("probe",)),
 )
 
+# Images with ONBUILD.
+TRIGGERS = {
+    "triggering": ("WORKDIR /src", "ARG V=1", "COPY . .", "RUN make V=$V"),
+    "copying": ("COPY --from=assets /a /a",),
+}
+
 
 @dataclass(frozen=True)
 class Case:
@@ -54,6 +60,8 @@ def resolve(reference: str) -> ResolvedBase | None:
         return ResolvedBase("base", f"base-{reference}")
     if reference == "configured":
         return ResolvedBase("image", "sha256:0", CONFIGURED)
+    if reference in TRIGGERS:
+        return ResolvedBase("image", "sha256:1", ImageConfig(onbuild=TRIGGERS[reference]))
     return None
 
 
@@ -93,6 +101,7 @@ def document(recipe: Recipe) -> dict[str, Any]:
         "stages": [stage.name for stage in recipe.stages],
         "base": recipe.target.base.reference,
         "warnings": len(recipe.warnings),
+        "warned": list(recipe.warnings),
         "unused": list(recipe.unused_args),
         "images": [name for name, _ in recipe.images],
     }

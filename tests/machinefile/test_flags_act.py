@@ -123,7 +123,6 @@ def test_a_mount_option_acts_or_is_refused(kind: str, option: str) -> None:
     "line",
     [
         "HEALTHCHECK --interval=1s NONE",
-        "ONBUILD RUN true",
         "RUN --x=1 true",
         "RUN --mount=type=secret,id=a,readonly=false true",
     ],

@@ -25,6 +25,11 @@ def check(case: Case) -> None:
         architecture="amd64",
     )
     want = dict(case.want)
+    if "warned" in want:
+        words = want.pop("warned")
+        assert len(words) == len(recipe.warnings), recipe.warnings
+        for text, warning in zip(words, recipe.warnings, strict=True):
+            assert text in warning
     got = document(recipe)
     for wanted, step in zip(want.get("steps", []), got["steps"], strict=False):
         if wanted.pop("exact_env", False):

@@ -9,7 +9,7 @@ import pytest
 
 from stoneware.machinefile.load import load_recipe
 from stoneware.machinefile.mounts import _KEYS
-from stoneware.machinefile.syntax import _MANY_FLAGS, _REFUSED, _SWITCHES, _TEXT_FLAGS, KEYWORDS
+from stoneware.machinefile.syntax import _MANY_FLAGS, _SWITCHES, _TEXT_FLAGS, KEYWORDS
 from tests.machinefile.support import resolve
 
 TEXT = (Path(__file__).parents[2] / "docs" / "machinefile.md").read_text()
@@ -33,7 +33,7 @@ def test_the_first_example_writes_a_template() -> None:
     assert heredoc.content == "${GREETING:-hello} from $STONEWARE_NAME\n"
 
 
-@pytest.mark.parametrize("keyword", [*KEYWORDS, *_REFUSED])
+@pytest.mark.parametrize("keyword", KEYWORDS)
 def test_every_instruction_is_explained(keyword: str) -> None:
     assert re.search(rf"^##.*\b{keyword}\b|^\| `{keyword}`", TEXT, re.MULTILINE)
 

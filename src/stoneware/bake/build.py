@@ -31,6 +31,7 @@ from stoneware.bake.events import (
 from stoneware.bake.options import OnFailure, SecretSource
 from stoneware.bake.plan import HIT, BakePlan, PlannedStage, source_of
 from stoneware.bake.planner import Planner
+from stoneware.bake.scratch import files_root
 from stoneware.bake.sealed import describe_seal, preload, read_results
 from stoneware.bake.steps import StepWriter
 from stoneware.bake.workspace import builder_directory, workspace
@@ -51,8 +52,10 @@ _RESULTS = "sealed.tar"
 
 def ensure_bases(planner: Planner, place: Place, reporter: Reporter) -> None:
     """Make the known bases that the recipe starts from; with --pull make them anew."""
-    bases = [stage.base for stage in planner.plan().recipe.stages]
-    for reference in dict.fromkeys(base.reference for base in bases if base.kind == "base"):
+    recipe = planner.plan().recipe
+    bases = [(stage.base.kind, stage.base.reference) for stage in recipe.stages]
+    bases += [(image.kind, reference) for reference, image in recipe.images]
+    for reference in dict.fromkeys(reference for kind, reference in bases if kind == "base"):
         refresh = planner.options.pull
         if not refresh and place.store.base_identity(reference):
             continue
@@ -142,7 +145,7 @@ class _Build:
 
     def _announce(self, stage: PlannedStage) -> None:
         total = len(stage.steps)
-        base = stage.stage.base.reference
+        base = "scratch" if stage.stage.base.scratch else stage.stage.base.reference
         self._reporter.emit(StageStarted(stage.name, base, total, total - len(stage.to_run)))
         for planned in stage.steps:
             if planned.action == HIT:
@@ -173,7 +176,8 @@ class _Build:
             steps = [planned.step for other in self._plan.stages for planned in other.steps]
             runs = [step for step in steps if isinstance(step, RunStep)]
             bundle.add_secrets_to_look_for(runs, secrets, self._planner.location, number=last + 1)
-        bundle.write_header(self._plan.name, version, first, last, seal=seal)
+        scratch = stage.stage.base.scratch
+        bundle.write_header(self._plan.name, version, first, last, seal=seal, scratch=scratch)
         return bundle
 
     def _roots(self, stage: PlannedStage) -> dict[str, Path]:
@@ -185,7 +189,8 @@ class _Build:
         for name in {name for planned in stage.to_run for name in planned.document["stages"]}:
             source = stages[name].end if name in stages else source_of(images[name])
             kind, _, key = source.partition(":")
-            roots[name] = store.image_rootfs(key) if kind == "image" else store.checkpoint_rootfs(key)
+            root = store.image_rootfs(key) if kind == "image" else store.checkpoint_rootfs(key)
+            roots[name] = files_root(root) if name in stages and stages[name].stage.base.scratch else root
         return roots
 
     def _add_seal(self, bundle: BundleWriter, stage: PlannedStage, version: str) -> None:

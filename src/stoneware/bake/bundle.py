@@ -10,6 +10,7 @@ from pathlib import Path
 
 from stoneware.bake.leaks import leak_patterns
 from stoneware.bake.runscript import mount_lines, run_script
+from stoneware.bake.scratch import SCRATCH_ROOT
 from stoneware.errors import InputError
 from stoneware.machinefile.recipe import CopyStep, RunStep, Step, WorkdirStep
 
@@ -29,13 +30,16 @@ class BundleWriter:
     caches: list[str] = field(default_factory=list)
     cache_names: Mapping[str, str] = field(default_factory=dict)  # of a cache's id where it is not the id
 
-    def write_header(self, name: str, version: str, first: int, last: int, *, seal: bool) -> None:
+    def write_header(
+        self, name: str, version: str, first: int, last: int, *, seal: bool, scratch: bool = False
+    ) -> None:
         """Write bundle.env; `last` < `first` means that nothing but the seal is left to do.
 
         To be called when all else is written.
         """
         values = {"NAME": name, "VERSION": version, "FIRST": str(first), "LAST": str(last)}
         values |= {} if seal else {"SEAL": "no"}
+        values |= {"FILES_ROOT": SCRATCH_ROOT} if scratch else {}
         values |= {"SECRETS": "yes"} if self.secrets else {}
         self._put("bundle.env", "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items()))
 

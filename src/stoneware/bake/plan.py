@@ -129,6 +129,11 @@ def source_of(base: Base | ResolvedBase) -> str:
     return f"{kind}:{base.identity}"
 
 
+def scratch_key(identity: str) -> str:
+    """Return what the first step of a stage FROM scratch stands on; `identity` is that of its builder."""
+    return sha256_hex(canonical_json(["scratch", identity]))
+
+
 def image_key(final_key: str, stage: Stage, name: str, guest_digest: str) -> str:
     """Return the key of the image that a stage becomes.
 

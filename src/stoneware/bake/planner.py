@@ -18,6 +18,7 @@ from stoneware.bake.plan import (
     PlannedStage,
     PlannedStep,
     image_key,
+    scratch_key,
     source_of,
 )
 from stoneware.bake.record import Record
@@ -128,6 +129,8 @@ class Planner:
         base = stage.base
         source = ends[base.reference] if base.kind == "stage" else source_of(base)
         parent = source.partition(":")[2]
+        if base.scratch and base.kind != "stage" and parent != UNMADE:
+            parent = scratch_key(parent)
         steps: list[PlannedStep] = []
         for step in stage.steps:
             inputs = self.inputs(step, keys)

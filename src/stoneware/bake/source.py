@@ -69,7 +69,13 @@ def resolve_base(store: ImageStore, reference: str) -> ResolvedBase | None:
     if reference in store.known_bases():
         return ResolvedBase("base", store.base_identity(reference) or UNMADE)
     try:
-        image_id = resolve_image(store, reference)
+        image_id = _pinned(store, reference) or resolve_image(store, reference)
     except InputError:
         return None
     return ResolvedBase("image", image_id, config_of(store.manifest(image_id)))
+
+
+def _pinned(store: ImageStore, reference: str) -> str | None:
+    """Return the id that `NAME@sha256:ID` pins an image of this store by, where there is that image."""
+    name, at, digest = reference.partition("@")
+    return digest if at and name and digest in store.image_ids() else None

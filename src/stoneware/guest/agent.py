@@ -3,7 +3,8 @@
 Layout of the bundle (a tar) that it reads:
 
     bundle.env           NAME, VERSION, FIRST, LAST as quoted assignments; SEAL=no ends after LAST;
-                         SECRETS=yes where there are any: the agent begins with a key that no step knows
+                         SECRETS=yes where there are any: the agent begins with a key that no step knows;
+                         FILES_ROOT=/DIRECTORY of a stage FROM scratch: its steps copy into that directory
     ca/*.crt             certificates that are trusted until the seal
     steps/0007/kind      RUN, COPY or WORKDIR;  steps/0007/title: one line for the log
     RUN                  run (sh, with `exec env -i …` at the beginning of a line), user, network (none),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 
+from stoneware.machinefile.directives import check_directive
 from stoneware.machinefile.state import PROXIES
-from stoneware.machinefile.syntax import Checked, Layout
+from stoneware.machinefile.syntax import Checked, Layout, RawStage
 
 # BuildKit's own build arguments, which no ARG has to declare.
 _ALWAYS_USED = ("BUILDKIT_", "SOURCE_DATE_EPOCH")
@@ -15,6 +16,22 @@ _SECRET = re.compile(
     r"(?:_|^)(?:apikey|auth|credentials?|key|password|pword|passwd|secret|token)(?:_|$)", re.IGNORECASE
 )
 _NO_SECRET = re.compile(r"(?:_|^)(?:public|file|version)(?:_|$)", re.IGNORECASE)
+# Values that are a secret whatever the name: keys of clouds and forges, and passwords in an address.
+_SECRET_VALUE = re.compile(
+    r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36}|\bgithub_pat_\w{40}|\bglpat-[\w-]{20}"
+    r"|\bxox[abprs]-[\w-]{20}|-----BEGIN [A-Z ]*PRIVATE KEY|\b[a-z][a-z0-9+.-]*://[^\s/:@$]+:[^\s/:@$]+@"
+)
+# What the shell would take for a program called `[…`: an exec form whose JSON is wrong. A test of the shell,
+# `[ -f x ]`, has a blank behind its bracket and no comma behind its first word.
+_FAILED_JSON = re.compile(
+    r"""\[(?:['"\u2018\u201c]|\s+(['"\u2018\u201c])[^'"\u2018-\u201d]*['"\u2019\u201d]\s*,)"""
+)
+_GONE = re.compile(r"/(?:var/)?run(?:/|$)|/dev/shm(?:/|$)")
+_GONE_IN_SHELL = re.compile(
+    r"(?:\b(?:mkdir|install|touch|cp|mv|ln|tee)\s[^;&|\n<>]*?|>)\s*[\"']?"
+    r"(?<=[\s\"'>,=])(?P<path>/(?:(?:var/)?run|dev/shm)/(?!secrets\b)[^\s;&|<>()\"'`]+)"
+)
+_ONLY_LAST = ("CMD", "ENTRYPOINT", "HEALTHCHECK")
 
 
 def unused_args(layout: Layout, build_args: Mapping[str, str], predefined: Container[str]) -> tuple[str, ...]:
@@ -39,37 +56,131 @@ def unused_args(layout: Layout, build_args: Mapping[str, str], predefined: Conta
 
 
 def warnings(layout: Layout, needed: Sequence[int]) -> tuple[str, ...]:
-    """Return sentences with their place; about instructions only in the stages that are needed."""
-    checked = [*layout.arguments, *(each for index in needed for each in layout.stages[index].instructions)]
-    return (*_repeated_names(layout), *(text for each in checked for text in _secrets(layout, each)))
+    """Return sentences with their place; about instructions only in the stages that are needed.
+
+    Those that BuildKit has a check for end in its name. Raises InputError where there is one of them and the
+    file says `# check=error=true`.
+    """
+    asked = check_directive(layout.source.lines)
+    found = [each for each in _all(layout, needed) if not asked.skips(each[2])]
+    texts = tuple(
+        f"{layout.source.filename}:{line}: {text}{f' ({rule})' if rule else ''}" for line, text, rule in found
+    )
+    named = [(line, text, rule) for line, text, rule in found if rule]
+    if asked.error and named:
+        line, text, rule = named[0]
+        raise layout.source.fault(line, f"{text} ({rule})", "The file asks for this: # check=error=true.")
+    return texts
 
 
-def _repeated_names(layout: Layout) -> Iterator[str]:
+_Found = tuple[int, str, str]  # the line, the sentence, BuildKit's name of the check or nothing
+
+
+def _all(layout: Layout, needed: Sequence[int]) -> Iterator[_Found]:
+    yield from _stage_names(layout)
+    stages = [layout.stages[index] for index in needed]
+    for stage in stages:
+        yield from _repeated(stage)
+    for checked in [*layout.arguments, *(each for stage in stages for each in stage.instructions)]:
+        for rule in (_secrets, _maintainer, _failed_json, _gone):
+            yield from rule(checked)
+
+
+def _stage_names(layout: Layout) -> Iterator[_Found]:
     lines: dict[str, int] = {}
     for stage in layout.stages:
         if stage.name in lines and stage.name:
             yield (
-                f"{layout.source.filename}:{stage.line}: the stage name {stage.name} is used in line "
-                f"{lines[stage.name]} already; the later one counts"
+                stage.line,
+                f"the stage name {stage.name} is used in line {lines[stage.name]} already; "
+                "the later one counts",
+                "DuplicateStageName",
             )
+        if stage.name in {"scratch", "context"}:
+            yield stage.line, f"a stage should not be called {stage.name}", "ReservedStageName"
         lines[stage.name] = stage.line
 
 
-def _secrets(layout: Layout, checked: Checked) -> Iterator[str]:
+def _repeated(stage: RawStage) -> Iterator[_Found]:
+    lines: dict[str, int] = {}
+    for checked in stage.instructions:
+        keyword, line = checked.source.keyword, checked.source.line
+        if keyword in _ONLY_LAST and line != stage.line:  # that of the FROM: the base's ONBUILD
+            if keyword in lines:
+                text = f"{keyword} has no effect: only the last of a stage counts, that of line {line}"
+                yield lines[keyword], text, "MultipleInstructionsDisallowed"
+            lines[keyword] = line
+
+
+def _secrets(checked: Checked) -> Iterator[_Found]:
     source = checked.source
-    place = f"{layout.source.filename}:{source.line}"
-    for name in _named_values(checked):
-        if _SECRET.search(name) and not _NO_SECRET.search(name):
+    for name, value in _named_values(checked):
+        by_name = _SECRET.search(name) and not _NO_SECRET.search(name)
+        # An empty default only declares a variable of the runtime config.
+        if source.keyword != "ARG" and not value.strip("\"'"):
+            continue
+        if by_name or (source.keyword != "LABEL" and _SECRET_VALUE.search(value)):
             yield (
-                f"{place}: {source.keyword} {name} would be kept in the image's history; "
-                f"use RUN --mount=type=secret,id={name.lower()}"
+                source.line,
+                f"{source.keyword} {name} would be kept in the image's history; "
+                f"use RUN --mount=type=secret,id={name.lower()}",
+                "SecretsUsedInArgOrEnv",
             )
 
 
-def _named_values(checked: Checked) -> Iterator[str]:
+def _named_values(checked: Checked) -> Iterator[tuple[str, str]]:
     words = checked.source.words
     if checked.source.keyword == "ARG":
-        yield from (word.partition("=")[0] for word in words)
+        yield from ((name, value) for name, _, value in (word.partition("=") for word in words))
     elif checked.source.keyword == "ENV":
-        # an empty default only declares a variable of the runtime config
-        yield from (name for name, value in zip(words[::2], words[1::2], strict=True) if value.strip("\"'"))
+        yield from zip(words[::2], words[1::2], strict=True)
+
+
+def _maintainer(checked: Checked) -> Iterator[_Found]:
+    if checked.source.keyword == "MAINTAINER":
+        name = checked.source.words[0].strip("\"'")
+        yield (
+            checked.source.line,
+            f'MAINTAINER is only kept in the history; write LABEL org.opencontainers.image.authors="{name}"',
+            "MaintainerDeprecated",
+        )
+
+
+def _failed_json(checked: Checked) -> Iterator[_Found]:
+    source = checked.source
+    if source.json or source.keyword not in {"RUN", "CMD", "ENTRYPOINT", "HEALTHCHECK"}:
+        return
+    words = source.words[1:] if source.keyword == "HEALTHCHECK" else source.words
+    text = " ".join(words).strip()
+    if _FAILED_JSON.match(text):
+        why = "its quotes must be double ones" if "'" in text.replace('"', "") else "it is not valid JSON"
+        yield (
+            source.line,
+            f"{source.keyword} {text} is taken for a shell command, not for the exec form: {why}. "
+            f'Write {source.keyword} ["PROGRAM", "ARGUMENT"]',
+            "JSONArgsRecommended",
+        )
+
+
+def _gone(checked: Checked) -> Iterator[_Found]:
+    for path in dict.fromkeys(_gone_paths(checked)):
+        yield (
+            checked.source.line,
+            f"{path} is not part of the image: {_top(path)} is empty when a machine starts. A directory "
+            "that a service needs there is made by a line in /etc/tmpfiles.d/NAME.conf: "
+            f"d {path.rstrip('/')} 0755 USER GROUP",
+            "",
+        )
+
+
+def _top(path: str) -> str:
+    return "/".join(path.split("/")[:3]) if path.startswith("/dev") else "/run"
+
+
+def _gone_paths(checked: Checked) -> Iterator[str]:
+    source = checked.source
+    if source.keyword in {"COPY", "ADD", "WORKDIR"} and source.words and _GONE.match(source.words[-1]):
+        yield source.words[-1]
+    elif source.keyword == "RUN" and not source.json:
+        script = "\n".join([*source.words, *(body.content for body in source.heredocs)])
+        yield from (found["path"] for found in _GONE_IN_SHELL.finditer(script))

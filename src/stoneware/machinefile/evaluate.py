@@ -181,6 +181,14 @@ def _stopsignal(state: StageState, checked: Checked, context: Context) -> None:
     state.config = replace(state.config, stop_signal=name)
 
 
+def _onbuild(state: StageState, checked: Checked, context: Context) -> None:  # noqa: ARG001
+    state.config = replace(state.config, onbuild=(*state.config.onbuild, checked.source.words[0]))
+
+
+def _maintainer(state: StageState, checked: Checked, context: Context) -> None:
+    """Do nothing: the history keeps the line, and a warning tells of the label that took its place."""
+
+
 _HANDLERS: dict[str, Callable[[StageState, Checked, Context], None]] = {
     "ENV": _env,
     "LABEL": _label,
@@ -197,4 +205,6 @@ _HANDLERS: dict[str, Callable[[StageState, Checked, Context], None]] = {
     "VOLUME": _volume,
     "EXPOSE": _expose,
     "STOPSIGNAL": _stopsignal,
+    "ONBUILD": _onbuild,
+    "MAINTAINER": _maintainer,
 }

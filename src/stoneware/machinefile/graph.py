@@ -10,6 +10,16 @@ from stoneware.machinefile import values
 from stoneware.machinefile.flags import FlagError, nearest
 from stoneware.machinefile.state import Globals
 from stoneware.machinefile.syntax import Checked, Layout, RawStage, located
+from stoneware.machinefile.unknown import Reference, hollow_names, unknown
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the FROMs say: references, the stage of this file each means (or None), ARGs without a value."""
+
+    references: Sequence[str]
+    bases: Sequence[int | None]
+    hollow: Sequence[tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -21,6 +31,12 @@ class Plan:
     names: Sequence[str]
     order: Sequence[int]
 
+    def root(self, index: int) -> int:
+        """Return the stage that a stage stands on in the end: the one that is built FROM no other."""
+        while (base := self.bases[index]) is not None:
+            index = base
+        return index
+
 
 def find_stage(layout: Layout, name: str) -> int | None:
     """Return the stage that --from names, by index or name; of two of one name the later one."""
@@ -29,41 +45,46 @@ def find_stage(layout: Layout, name: str) -> int | None:
     return next((stage.index for stage in reversed(layout.stages) if stage.name == name.lower()), None)
 
 
-def plan(layout: Layout, settings: Globals, target: str | None) -> Plan:
-    """Expand the FROMs and find what the target needs. Raises InputError."""
+def read_names(layout: Layout, settings: Globals) -> Names:
+    """Expand the FROMs. Raises InputError."""
     references: list[str] = []
     bases: list[int | None] = []
+    hollow: list[tuple[str, ...]] = []
     defined: dict[str, int] = {}
     for stage in layout.stages:
-        reference = _reference(layout, stage, settings)
+        reference, empty = _reference(layout, stage, settings)
         references.append(reference)
+        hollow.append(empty)
         bases.append(defined.get(reference))
         if stage.name:
             defined[stage.name] = stage.index
-    needs = {stage.index: _needs(layout, stage, bases[stage.index]) for stage in layout.stages}
+    return Names(references, bases, hollow)
+
+
+def plan(layout: Layout, names: Names, target: str | None) -> Plan:
+    """Find what the target needs. Raises InputError."""
+    needs = {stage.index: _needs(layout, stage, names.bases[stage.index]) for stage in layout.stages}
     _refuse_cycles(layout, needs)
     last = _target(layout, target)
-    return Plan(references, bases, _unique_names(layout), _order(last, needs))
+    return Plan(names.references, names.bases, _unique_names(layout), _order(last, needs))
 
 
-def _reference(layout: Layout, stage: RawStage, settings: Globals) -> str:
+def _reference(layout: Layout, stage: RawStage, settings: Globals) -> tuple[str, tuple[str, ...]]:
+    """Return a FROM's reference, and which ARGs in it have no value."""
     with located(layout.source, stage.line):
         unset: set[str] = set()
-        reference = settings.lexer.word(stage.base, settings.values, unset)
+        filled = {name: value for name, value in settings.values.items() if value}
+        settings.lexer.word(stage.base, filled, unset)
+        hollow = hollow_names(stage.base, unset)
+        reference = settings.lexer.word(stage.base, settings.values)
         if not reference:
-            names = ", ".join(sorted(unset))
-            raise FlagError(
-                f"the base name ({stage.base}) is empty",
-                f"Write ARG {names}=DEFAULT before the first FROM, or give --build-arg {names}=VALUE."
-                if names
-                else "Give the argument a value.",
-            )
+            raise unknown(layout, Reference("", stage.line, stage.base, hollow or tuple(sorted(unset))), ())
         if stage.platform:
             expanded = settings.lexer.word(stage.platform, settings.values)
             if not expanded:
                 raise FlagError(f"the platform ({stage.platform}) is empty", "Remove --platform.")
             values.check_platform(expanded, settings.architecture)
-    return reference
+    return reference, hollow
 
 
 def _needs(layout: Layout, stage: RawStage, base: int | None) -> Mapping[int, int]:

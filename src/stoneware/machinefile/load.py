@@ -8,17 +8,18 @@ from dataclasses import dataclass, field, replace
 from stoneware.errors import InputError
 from stoneware.machinefile import graph, values
 from stoneware.machinefile.advice import unused_args, warnings
+from stoneware.machinefile.bases import named_base
 from stoneware.machinefile.evaluate import Context, apply
-from stoneware.machinefile.flags import nearest
 from stoneware.machinefile.lex import Lexer
-from stoneware.machinefile.recipe import Base, Recipe, ResolvedBase, Stage
+from stoneware.machinefile.onbuild import with_triggers
+from stoneware.machinefile.recipe import Base, ImageConfig, Recipe, ResolvedBase, Stage
 from stoneware.machinefile.source import parse_source
 from stoneware.machinefile.state import Globals, StageState
-from stoneware.machinefile.syntax import Layout, lay_out, located
+from stoneware.machinefile.syntax import Checked, Layout, lay_out, located
+from stoneware.machinefile.unknown import Reference, unknown
 
 BASES = ("debian:12", "debian:13")
 
-_SHOWN = 6  # bases and images that an error lists
 Resolver = Callable[[str], ResolvedBase | None]
 
 
@@ -28,11 +29,13 @@ class _Load:
 
     layout: Layout
     settings: Globals
+    names: graph.Names
     plan: graph.Plan
     resolve: Resolver
     known: Iterable[str]
     states: dict[int, StageState] = field(default_factory=dict)
     images: dict[str, ResolvedBase] = field(default_factory=dict)
+    notes: dict[str, None] = field(default_factory=dict)
 
 
 def load_recipe(
@@ -53,8 +56,10 @@ def load_recipe(
     """
     layout = lay_out(parse_source(text, filename))
     settings = _globals(layout, build_args or {}, target, architecture or values.host_architecture())
-    plan = graph.plan(layout, settings, target)
-    load = _Load(layout, settings, plan, resolve_base, known)
+    names = graph.read_names(layout, settings)
+    layout = with_triggers(layout, names.bases, names.references, lambda name: _triggers(resolve_base, name))
+    plan = graph.plan(layout, names, target)
+    load = _Load(layout, settings, names, plan, resolve_base, known)
     stages = tuple(_stage(load, index) for index in plan.order)
     last = stages[-1]
     labels = dict(last.config.labels) | dict(extra_labels or {})
@@ -65,6 +70,7 @@ def load_recipe(
         warnings=(
             *warnings(layout, plan.order),
             *(text for state in load.states.values() for text in state.warnings),
+            *load.notes,
         ),
         unused_args=unused_args(layout, settings.build_args, _platform_args("", "")),
         images=tuple(sorted(load.images.items())),
@@ -101,33 +107,76 @@ def _platform_args(architecture: str, target: str) -> dict[str, str]:
     return found
 
 
+def _triggers(resolve: Resolver, reference: str) -> tuple[str, ...]:
+    found = resolve(reference)
+    return found.config.onbuild if found is not None else ()
+
+
 def _stage(load: _Load, index: int) -> Stage:
     raw = load.layout.stages[index]
     name = load.plan.names[index]
-    parent = load.plan.bases[index]
-    if parent is None:
-        reference = load.plan.references[index]
-        resolved = _resolve(load, reference, raw.line)
-        base = Base(resolved.kind, reference, resolved.identity)
-        state = StageState.start(name, resolved.config)
-    else:
-        before = load.states[parent]
-        base = Base("stage", load.plan.names[parent])
-        state = StageState.start(name, before.config, before)
+    base, state = _start(load, index)
+    # What the base has for whoever builds FROM it is among the instructions by now.
+    state.config = replace(state.config, onbuild=())
     load.states[index] = state
     state.history.append((raw.line, raw.text))
     context = Context(load.layout.source, load.settings, _finder(load, index))
     for checked in raw.instructions:
+        if base.scratch:
+            _check_scratch(load, checked)
         apply(state, checked, context)
     return Stage(index, name, raw.line, base, tuple(state.steps), state.finish(), tuple(state.history))
+
+
+def _start(load: _Load, index: int) -> tuple[Base, StageState]:
+    raw, name, parent = load.layout.stages[index], load.plan.names[index], load.plan.bases[index]
+    scratch = _is_scratch(load, index)
+    if parent is not None:
+        before = load.states[parent]
+        base = Base("stage", load.plan.names[parent], scratch=scratch)
+        return base, StageState.start(name, before.config, before)
+    place = Reference(load.plan.references[index], raw.line, raw.base, load.names.hollow[index])
+    if scratch:
+        place = _builder_of_files(load, place)
+    reference, resolved = _resolve(load, place)
+    base = Base(resolved.kind, reference, resolved.identity, scratch)
+    return base, StageState.start(name, ImageConfig() if scratch else resolved.config)
+
+
+def _is_scratch(load: _Load, index: int) -> bool:
+    return load.plan.references[load.plan.root(index)].lower() == "scratch"
+
+
+def _builder_of_files(load: _Load, wanted: Reference) -> Reference:
+    """Return what a stage FROM scratch is made on: what the target stands on, which is needed anyway."""
+    target = load.plan.order[-1]
+    root = load.plan.root(target)
+    if _is_scratch(load, target):
+        raise load.layout.source.fault(
+            load.layout.stages[root].line,
+            "a machine cannot be made from scratch: it needs an init system",
+            "Write FROM debian:12 (or debian:13): minimal, with systemd and nothing you would remove. "
+            "Only stages that others copy from may begin with FROM scratch.",
+        )
+    return replace(wanted, text=load.plan.references[root])
+
+
+def _check_scratch(load: _Load, checked: Checked) -> None:
+    if checked.source.keyword == "RUN":
+        raise load.layout.source.fault(
+            checked.source.line,
+            "a stage FROM scratch holds files only: it has no programs that RUN could run",
+            "Begin the stage with FROM debian:12, or do this in another stage and COPY --from it.",
+        )
 
 
 def _finder(load: _Load, index: int) -> Callable[[str, int], str]:
     def find(name: str, line: int) -> str:
         found = graph.find_stage(load.layout, name)
         if found is None:
-            load.images[name] = _resolve(load, name, line)
-            return name
+            reference, resolved = _resolve(load, Reference(name, line))
+            load.images[reference] = resolved
+            return reference
         if found >= index:
             raise load.layout.source.fault(
                 line,
@@ -139,30 +188,23 @@ def _finder(load: _Load, index: int) -> Callable[[str, int], str]:
     return find
 
 
-def _resolve(load: _Load, reference: str, line: int) -> ResolvedBase:
-    source = load.layout.source
-    if reference.lower() == "scratch":
-        raise source.fault(
-            line,
-            "a machine cannot be made from scratch: it needs an init system",
-            "Write FROM debian:12 (or debian:13): minimal, with systemd and nothing you would remove.",
-        )
-    resolved = load.resolve(reference)
+def _resolve(load: _Load, wanted: Reference) -> tuple[str, ResolvedBase]:
+    """Return what a reference outside the file means, by the name it has here. Raises InputError."""
+    resolved = load.resolve(wanted.text)
     if resolved is not None:
-        return resolved
-    later = [stage for stage in load.layout.stages if stage.name == reference.lower()]
+        return wanted.text, resolved
+    named = named_base(wanted.text)
+    if named is not None and (resolved := load.resolve(named.reference)) is not None:
+        if named.notes:
+            load.notes[
+                f"{load.layout.source.filename}:{wanted.line}: {wanted.text} is Stoneware's own "
+                f"{named.reference}, made on this computer: {'; '.join(named.notes)}"
+            ] = None
+        return named.reference, resolved
+    later = [stage for stage in load.layout.stages if stage.name == wanted.text.lower()]
     if later:
-        raise _misplaced_stage(load, reference, line, later[-1].line)
-    names = [*load.known, *(stage.name for stage in load.layout.stages if stage.name)]
-    close = nearest(reference, names)
-    hint = f"Did you mean {close}? " if close else ""
-    known = list(dict.fromkeys(load.known))
-    more = ", …" if len(known) > _SHOWN else ""
-    raise source.fault(
-        line,
-        f"unknown base or image: {reference}",
-        f"{hint}Known are {', '.join(known[:_SHOWN])}{more}; `stoneware images` lists the images baked here.",
-    )
+        raise _misplaced_stage(load, wanted.text, wanted.line, later[-1].line)
+    raise unknown(load.layout, wanted, load.known)
 
 
 def _misplaced_stage(load: _Load, reference: str, line: int, defined: int) -> InputError:

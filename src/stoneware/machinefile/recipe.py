@@ -62,6 +62,7 @@ class ImageConfig:
     ports: tuple[str, ...] = ()  # "80/tcp"
     labels: tuple[tuple[str, str], ...] = ()
     stop_signal: str = ""
+    onbuild: tuple[str, ...] = ()  # instructions for the stage that is built FROM this
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,8 @@ class Base:
     kind: str
     reference: str
     identity: str = ""  # base or image id, as given by the resolver; empty for a stage
+    # FROM scratch: the stage begins empty. It only holds files, and is made by a builder of this base.
+    scratch: bool = False
 
 
 @dataclass(frozen=True)
@@ -175,13 +178,12 @@ class ResolvedBase:
     kind: str  # base or image
     identity: str
     config: ImageConfig = field(default_factory=ImageConfig)
-    onbuild: tuple[str, ...] = ()
 
 
 def config_to_document(config: ImageConfig) -> dict[str, Any]:
     """Return an image configuration as plain JSON data; `config_from_document` is its inverse."""
     check = config.healthcheck
-    return {
+    document: dict[str, Any] = {
         "env": [list(pair) for pair in config.env],
         "user": config.user,
         "workdir": config.workdir,
@@ -203,6 +205,9 @@ def config_to_document(config: ImageConfig) -> dict[str, Any]:
         "labels": [list(pair) for pair in config.labels],
         "stop_signal": config.stop_signal,
     }
+    if config.onbuild:  # few images have any: the keys of all others stay what they were
+        document["onbuild"] = list(config.onbuild)
+    return document
 
 
 def config_from_document(document: Mapping[str, Any]) -> ImageConfig:
@@ -222,4 +227,5 @@ def config_from_document(document: Mapping[str, Any]) -> ImageConfig:
         ports=tuple(document["ports"]),
         labels=tuple((k, v) for k, v in document["labels"]),
         stop_signal=document["stop_signal"],
+        onbuild=tuple(document.get("onbuild", ())),
     )

@@ -338,6 +338,14 @@ def _syntax_hint(message: str, line: str) -> str:
     return ""
 
 
+def _trigger(source: Source, command: Any) -> str:
+    """Return the instruction that an ONBUILD holds, with its here-documents, which the binding drops."""
+    text = without_mark([_head(command)])[0]
+    if "<<" in text:
+        text = "\n".join(source.lines[command.start_line - 1 : command.end_line])
+    return re.sub(r"^\s*ONBUILD\s*", "", text, flags=re.IGNORECASE)
+
+
 def _instruction(source: Source, command: Any) -> Instruction:
     keyword = command.cmd.upper()
     openers = _openers(command)
@@ -352,7 +360,7 @@ def _instruction(source: Source, command: Any) -> Instruction:
         for doc, (_, word) in zip(command.heredocs, openers, strict=True)
     )
     words = without_mark(command.value)
-    if keyword == "ONBUILD" and command.sub_cmd:
-        words = (command.sub_cmd, *words)
+    if keyword == "ONBUILD":
+        words = (_trigger(source, command),)
     text = re.sub(r"\s+", " ", without_mark([_head(command)])[0]).strip()
     return Instruction(keyword, command.start_line, text, tuple(command.flags), words, command.json, bodies)

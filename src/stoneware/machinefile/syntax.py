@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from stoneware.errors import InputError
 from stoneware.machinefile.flags import FlagError, Flags, nearest, parse_flags
 from stoneware.machinefile.lex import LexError
 from stoneware.machinefile.mounts import RawMount, read_mount
-from stoneware.machinefile.source import Instruction, Source, heredoc_word
+from stoneware.machinefile.source import Instruction, Source, heredoc_word, parse_source
 
 _HEALTH_FLAGS = ("interval", "timeout", "start-period", "start-interval", "retries")
 _TEXT_FLAGS = {
@@ -24,15 +25,12 @@ _MANY_FLAGS = {"RUN": ("mount", "device"), "COPY": ("exclude",), "ADD": ("exclud
 _SWITCHES = {"COPY": ("link", "parents"), "ADD": ("link", "keep-git-dir", "unpack")}
 KEYWORDS = (
     *("FROM", "ARG", "ENV", "RUN", "COPY", "ADD", "WORKDIR", "USER", "SHELL", "ENTRYPOINT", "CMD"),
-    *("HEALTHCHECK", "VOLUME", "EXPOSE", "LABEL", "STOPSIGNAL"),
+    *("HEALTHCHECK", "VOLUME", "EXPOSE", "LABEL", "STOPSIGNAL", "ONBUILD", "MAINTAINER"),
 )
-_REFUSED = {
-    "ONBUILD": "Write the instruction in the Machinefile that builds FROM this image.",
-    "MAINTAINER": 'Write LABEL org.opencontainers.image.authors="NAME" instead.',
-}
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9\-_.]*")
 _AT_LEAST_ONE = {"ENV", "LABEL", "ARG", "EXPOSE", "VOLUME", "HEALTHCHECK", "SHELL"}
-_EXACTLY_ONE = {"WORKDIR", "USER", "STOPSIGNAL"}
+_EXACTLY_ONE = {"WORKDIR", "USER", "STOPSIGNAL", "MAINTAINER"}
+_NO_TRIGGER = {"ONBUILD", "FROM", "MAINTAINER"}
 
 
 @dataclass(frozen=True)
@@ -114,17 +112,12 @@ def lay_out(source: Source) -> Layout:
 
 def _close(stages: list[RawStage], content: list[Checked]) -> None:
     if stages:
-        last = stages[-1]
-        stages[-1] = RawStage(
-            last.index, last.name, last.base, last.platform, last.line, last.text, tuple(content)
-        )
+        stages[-1] = replace(stages[-1], instructions=tuple(content))
         content.clear()
 
 
 def _check(source: Source, instruction: Instruction) -> Checked:
     keyword = instruction.keyword
-    if keyword in _REFUSED:
-        raise source.fault(instruction.line, f"{keyword} has no meaning for a machine", _REFUSED[keyword])
     if keyword not in KEYWORDS:
         close = nearest(keyword, KEYWORDS)
         hint = f"Did you mean {close}?" if close else f"The instructions are {', '.join(KEYWORDS)}."
@@ -147,7 +140,25 @@ def _check(source: Source, instruction: Instruction) -> Checked:
         if keyword == "HEALTHCHECK" and flags.text and instruction.words[0].upper() == "NONE":
             raise FlagError("HEALTHCHECK NONE takes no flags", "Write HEALTHCHECK NONE.")
         mounts = tuple(read_mount(text) for text in flags.many.get("mount", ()))
+    if keyword == "ONBUILD":
+        read_trigger(source, instruction.line, instruction.words[0] if instruction.words else "")
     return Checked(instruction, flags, mounts)
+
+
+def read_trigger(source: Source, line: int, text: str) -> Checked:
+    """Return the instruction that an ONBUILD holds, as if it stood in `line`. Raises InputError."""
+    word = text.split(maxsplit=1)[0].upper() if text.strip() else ""
+    if not word:
+        raise source.fault(line, "ONBUILD requires an instruction", _usage("ONBUILD"))
+    if word in _NO_TRIGGER:
+        why = "chaining ONBUILD" if word == "ONBUILD" else word
+        raise source.fault(line, f"{why} isn't allowed as an ONBUILD trigger", _usage("ONBUILD"))
+    try:
+        inner = parse_source(f"# escape={source.escape}\n{text}\n", source.filename)
+        checked = _check(inner, inner.instructions[0])
+    except InputError as error:
+        raise source.fault(line, f"ONBUILD {text}: {error.brief}", error.resolution) from error
+    return replace(checked, source=replace(checked.source, line=line))
 
 
 def _check_counts(instruction: Instruction) -> None:
@@ -228,6 +239,8 @@ def _usage(keyword: str) -> str:
         "STOPSIGNAL": "Write STOPSIGNAL SIGTERM.",
         "COPY": "Write COPY SOURCE… DESTINATION.",
         "ADD": "Write ADD SOURCE… DESTINATION.",
+        "ONBUILD": "Write ONBUILD INSTRUCTION, for example ONBUILD COPY . /app.",
+        "MAINTAINER": 'Write LABEL org.opencontainers.image.authors="NAME".',
     }[keyword]
 
 

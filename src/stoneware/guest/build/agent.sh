@@ -180,14 +180,23 @@ fetch_bundle() {
     wait "$members"
 }
 
+# in_files_root COMMAND…: run a step's command with the directory of a stage FROM scratch as its root.
+in_files_root() {
+    if [ -n "${FILES_ROOT:-}" ]; then
+        SW_ROOT=$SW_ROOT$FILES_ROOT
+        mkdir -p "$SW_ROOT" || return 1
+    fi
+    "$@"
+}
+
 # run_one DIRECTORY NUMBER: run a step of any kind; sets `code`.
 run_one() {
     read -r kind <"$1/kind"
     code=0
     case $kind in
     RUN) run_step "$1" "$2" ;;
-    COPY) copy_step "$1" >"$WORK/why" 2>&1 || code=1 ;;
-    WORKDIR) workdir_step "$1" >"$WORK/why" 2>&1 || code=1 ;;
+    COPY) (in_files_root copy_step "$1") >"$WORK/why" 2>&1 || code=1 ;;
+    WORKDIR) (in_files_root workdir_step "$1") >"$WORK/why" 2>&1 || code=1 ;;
     *)
         code=1
         echo "this agent does not know the step kind $kind" >"$WORK/why"
