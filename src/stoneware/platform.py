@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 from stoneware.limits import DEFAULT_LOG_FILES, DEFAULT_LOG_SIZE, DEFAULT_PIDS_LIMIT, Ulimit
 
+CLUSTER_LABEL = "stoneware.cluster"  # of a machine: the cluster that it belongs to
+_SHOWN = 200  # characters of what a health check says that are shown in one line
 BAKES = "bakes"  # the lock (see ImageStore.build_lock_path) that living bakes share, and `prune` takes alone
 
 
@@ -33,6 +35,29 @@ class Health(StrEnum):
     STARTING = "starting"
     HEALTHY = "healthy"
     UNHEALTHY = "unhealthy"
+
+
+@dataclass(frozen=True)
+class FailedCheck:
+    """What a health check said that fails. `times` in a row; `output` is text of the machine's own."""
+
+    exit_code: int
+    times: int
+    output: str
+
+    @property
+    def line(self) -> str:
+        """Return it in one line: how it ended, and the last of what it said."""
+        said = [" ".join(text.split())[:_SHOWN] for text in self.output.splitlines() if text.strip()]
+        return f"its health check failed with exit code {self.exit_code}{f': {said[-1]}' if said else ''}"
+
+    @property
+    def lines(self) -> list[str]:
+        """Return how often and how it failed, and below it all that it said."""
+        times = "once" if self.times == 1 else f"{self.times} times in a row"
+        said = [text.rstrip() for text in self.output.splitlines() if text.strip()]
+        end = ":" if said else ", and said nothing"
+        return [f"its health check failed {times}, with exit code {self.exit_code}{end}", *said]
 
 
 @dataclass(frozen=True, order=True)
@@ -160,6 +185,15 @@ class Machine:
     exit_code: int | None
     leader: int | None  # process id of the machine's PID 1 on this computer, where there is one
     spec: MachineSpec
+    failed_check: FailedCheck | None = None
+
+
+def removal_hint(machine: Machine) -> str:
+    """Return what to type so that a machine goes: one of a cluster goes with it, or would come back."""
+    cluster = machine.spec.labels.get(CLUSTER_LABEL)
+    if cluster:
+        return f"stoneware down -p {cluster}"
+    return f"stoneware rm -f {machine.name}"
 
 
 class Platform(Protocol):

@@ -191,6 +191,19 @@ def test_questions(shop: Clusters) -> None:
     yes = shop.run("up", "--scale", "web=1", stdin="y\n")
     assert yes.code == 0, yes.err
     assert shop.machines() == ["shop-db-1", "shop-web-1"]
+    (shop.directory / "other").mkdir()
+    (shop.directory / "other/machines.yaml").write_text(FILE)
+    other = ("-f", "other/machines.yaml")  # another cluster, called the same
+    for words in (["up", *other], ["down", *other]):
+        nobody = shop.run(*words)
+        assert nobody.code == 2
+        assert f"was brought up from {shop.directory}/machines.yaml, not from" in nobody.err
+        assert shop.run(*words, stdin="n\n").code == 2
+    assert "name it, if it is meant: -p shop" in shop.run("rollback", *other).err
+    assert "warning: the cluster shop was brought up from" in shop.run("status", *other).err
+    assert shop.machines() == ["shop-db-1", "shop-web-1"]
+    assert shop.run("down", *other, "--yes").code == 0
+    assert shop.machines() == []
 
 
 @pytest.mark.tool
@@ -220,7 +233,9 @@ def test_a_machine_that_fails(shop: Clusters) -> None:
     assert result.code == 1
     assert "web-2: FAILED" in result.err
     assert "no such setting" in result.err
-    assert "→ stoneware logs web-2" in result.err
+    assert "→ stoneware logs shop-web-2    # then `stoneware up` goes on from here" in result.err
+    again = shop.run("up", "-f", "machines.yaml", "-p", "shop")
+    assert "`stoneware up -f machines.yaml -p shop` goes on" in again.err
 
 
 @pytest.mark.tool

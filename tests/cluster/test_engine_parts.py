@@ -21,7 +21,7 @@ from stoneware.cluster.secrets import put_secrets, read_secrets
 from stoneware.cluster.waiting import Goal, MachinesFailed, Watch
 from stoneware.compose.model import Build, SecretSource
 from stoneware.errors import HostError, InputError
-from stoneware.platform import Health, MachineSpec, Phase
+from stoneware.platform import FailedCheck, Health, MachineSpec, Phase
 from tests.cluster.engine import Recorder
 from tests.cluster.support import BASE, cluster_of, observation_of, patched, wanted_of
 from tests.provider.memory_platform import MemoryPlatform
@@ -118,6 +118,24 @@ def test_clusters_are_those_that_were_applied(tmp_path: Path) -> None:
     assert cluster_names(tmp_path) == ["a", "b"]
 
 
+def test_a_cluster_remembers_the_file_it_came_from(tmp_path: Path) -> None:
+    here, other = tmp_path / "a/machines.yaml", tmp_path / "b/machines.yaml"
+    for path in (here, other):
+        path.parent.mkdir()
+        path.touch()
+    directory = ClusterDirectory(tmp_path / "shop")
+    assert directory.other_file([here]) == ""  # it has none yet
+    directory.path.mkdir()
+    directory.keep_origin({"file": str(here)})
+    assert directory.other_file([here, other]) == ""
+    assert directory.other_file([other]) == str(here)
+    assert directory.other_file([]) == ""
+    (tmp_path / "link").symlink_to(here.parent)
+    assert directory.other_file([tmp_path / "link/machines.yaml"]) == ""
+    here.unlink()  # the project has moved
+    assert directory.other_file([other]) == ""
+
+
 # -- waiting -----------------------------------------------------------------------------------------
 
 
@@ -179,8 +197,35 @@ def test_what_will_not_come_up_is_not_waited_for(observed: dict[str, Any], reaso
         bench.watch.until_all()
     assert raised.value.brief == f"the machine a {reason}"
     assert "c-a boots" in raised.value.details
-    assert raised.value.resolution.startswith("stoneware logs a ")
+    assert raised.value.resolution.startswith("stoneware logs c-a ")
     assert [event.name for event in bench.recorder.of(events.MachineFinished)] == ["b"]  # it was waited for
+
+
+def test_what_an_unhealthy_machines_check_says_is_told_with_a_hint_that_is_no_loop() -> None:
+    bench = Bench()
+    bench.add("db-1")
+    check = FailedCheck(7, 3, "trying\nconnection refused\n")
+    bench.later(1, "db-1", phase=Phase.RUNNING, health=Health.UNHEALTHY, failed_check=check)
+    with pytest.raises(MachinesFailed) as raised:
+        bench.watch.until_all()
+    error = raised.value
+    assert (
+        "its health check failed 3 times in a row, with exit code 7:\n  > trying\n  > connection refused"
+        in (error.details)
+    )
+    first, second = error.resolution.splitlines()
+    assert first.startswith("stoneware logs c-db-1 ")
+    assert second.endswith("if they are: stoneware restart c-db-1")
+    shown = [event.line for event in bench.recorder.of(events.MachineProgress)]
+    assert "its health check failed with exit code 7: connection refused" in shown
+
+
+def test_a_check_that_says_nothing() -> None:
+    assert FailedCheck(1, 1, " \n").lines == [
+        "its health check failed once, with exit code 1, and said nothing"
+    ]
+    assert FailedCheck(1, 2, "").line == "its health check failed with exit code 1"
+    assert len(FailedCheck(1, 2, "x" * 5000).line) < 300
 
 
 def test_each_machine_has_its_time() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from stoneware.cluster.documents import status_document
-from stoneware.cluster.status import COLUMNS, status, status_rows, summary
+from stoneware.cluster.model import ObservedMachine
+from stoneware.cluster.status import COLUMNS, ill_lines, status, status_rows, summary
+from stoneware.platform import FailedCheck
 from tests.cluster.support import NOW, observation_of, there, wanted_of
 
 pytestmark = pytest.mark.pure
@@ -77,3 +80,25 @@ def test_the_whole_is_in_sync_only_if_every_machine_is():
     assert (good["in_sync"], good["well"]) == (True, True)
     pending = wanted_of(pending=frozenset({"web"}))
     assert status_document("shop", status(pending, observation_of(desired), NOW))["in_sync"] is None
+
+
+def test_what_machines_say_that_are_not_well():
+    ill = there({"machines": {"web-1": {"health": "unhealthy"}}})
+    machine = ill.machines["web-1"].machine
+    check = FailedCheck(22, 3, "curl: (22) the server says 503\n")
+    ill = replace(
+        ill, machines={**ill.machines, "web-1": ObservedMachine(replace(machine, failed_check=check))}
+    )
+    found = status(wanted_of(), ill, NOW)
+    assert ill_lines(found) == [
+        "",
+        "web-1 is running (unhealthy):",
+        "  its health check failed 3 times in a row, with exit code 22:",
+        "  > curl: (22) the server says 503",
+    ]
+    document = next(one for one in status_document("shop", found)["machines"] if one["name"] == "web-1")
+    assert document["failed_check"] == {
+        "exit_code": 22,
+        "times": 3,
+        "output": "curl: (22) the server says 503\n",
+    }

@@ -13,6 +13,7 @@ from stoneware.guest.reports import (
     HEALTH,
     INSPECTION,
     STATUS,
+    HealthReport,
     InvalidReportError,
     Status,
     build_report_of,
@@ -99,7 +100,7 @@ def test_lone_surrogates_go_no_further() -> None:
 
 def test_what_is_missing_is_empty() -> None:
     assert status_of({}) == Status()
-    assert health_of({}) == "none"
+    assert health_of({}) == HealthReport()
     assert build_report_of({}, "t") is None
 
 

@@ -295,6 +295,9 @@ class SimControl:
         self.fleet._play()
         return self.fleet.requests.pop(0) if self.fleet.requests else ""
 
+    def asker(self) -> str:
+        return "somebody"
+
     def confirm_canary(self, machines: Sequence[str]) -> bool:
         self.asked += 1
         return self.yes

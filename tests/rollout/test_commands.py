@@ -13,6 +13,7 @@ import pytest
 
 from stoneware.cli import clusters, program, rollouts
 from stoneware.compose.model import Cluster, FailureAction
+from stoneware.rollout.lock import identity
 from tests.rollout.bench import FAST, RolloutBench, app, image_id
 
 pytestmark = pytest.mark.tool
@@ -118,8 +119,9 @@ def test_a_rollout_that_pauses(typed: Typed) -> None:
     typed.bench.update = replace(FAST, failure_action=FailureAction.PAUSE)
     typed.bench.platform.bad_images.add(image_id("2"))
     typed.changes = app("app:2")
-    _, err = typed.run("rollout", code=1)
-    assert "stoneware rollout resume" in err
+    _, err = typed.run("rollout", "-p", "shop", "--progress", "quiet", code=1)
+    assert "r1: paused: app-1: machine: the machine has failed: the broker cannot start" in err
+    assert "stoneware rollout resume -p shop    # goes on; `stoneware rollback -p shop` returns" in err
     out, _ = typed.run("rollout", "status")
     assert "r1: paused" in out
     assert "drives it" in out
@@ -146,8 +148,13 @@ def test_a_canary_nobody_can_be_asked_about(typed: Typed) -> None:
     typed.changes = app("app:2")
     _, err = typed.run("rollout", "--canary", "app-1", code=1)
     assert "holds after the canary app-1" in err
+    going = rollouts.going_on(typed.bench.site, "shop")
+    assert going is not None
+    assert going.document["state"] == "holding"
+    assert "holds after the canary app-1: `stoneware rollout resume` goes on" in going.sentence
     assert "aborted" in typed.run("rollout", "abort")[1]
-    assert "r1: aborted" in typed.run("rollout", "status")[0]
+    assert f"r1: aborted: asked for by {identity()[0]}" in typed.run("rollout", "status")[0]
+    assert rollouts.going_on(typed.bench.site, "shop") is None
     typed.changes = app("app:4")
     _, err = typed.run("rollout", "--canary", "app-2", "--yes")
     assert "r2: completed" in err

@@ -84,7 +84,7 @@ def test_what_is_shown(journal: Journal) -> None:
     assert "r3: running" in text
     assert "machine: kafka-2 is starting" in text
     gone = RolloutLock("r3", "test", platform.node(), 0, "2026-01-01 00:00:00+00:00")
-    assert status_text(found[2], gone).startswith("r3: interrupted; stoneware rollout resume")
+    assert status_text(found[2], gone).startswith("r3: interrupted; `stoneware rollout resume`")
     assert "returned" in status_text(found[1], None)
     assert "no disk" in status_text(found[1], None)
 

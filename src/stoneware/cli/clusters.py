@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stoneware.cli.output import say
 from stoneware.errors import InputError, StonewareError
+from stoneware.ui.hints import ClusterFlags, remember
 
 if TYPE_CHECKING:
+    from stoneware.cluster.directory import ClusterDirectory
     from stoneware.cluster.model import Desired
     from stoneware.cluster.site import Site
     from stoneware.compose.model import Cluster
@@ -74,9 +77,14 @@ class Source:
 
 
 def source(
-    files: Sequence[Path] | None, project: str, env_files: Sequence[Path] | None, directory: Path | None
+    files: Sequence[Path] | None,
+    project: str,
+    env_files: Sequence[Path] | None,
+    directory: Path | None,
+    scale: Sequence[str] | None = None,
 ) -> Source:
-    """Return what the common flags say."""
+    """Return what the common flags say; hints repeat them from now on."""
+    remember(ClusterFlags(tuple(files or ()), project, tuple(env_files or ()), directory, tuple(scale or ())))
     named = [path if directory is None else path.absolute() for path in files or ()]
     return Source(tuple(named), project, None if env_files is None else tuple(env_files), directory)
 
@@ -143,14 +151,21 @@ def name_and_desired(found: Source, site: Site) -> tuple[str, Desired]:
         if not found.has_file:
             raise unknown_cluster(found.project, site)
     cluster = load(found)
+    note_origin(cluster, site)
     return cluster.name, desired_of(cluster, site)
 
 
-def name_of(found: Source) -> str:
-    """Return the name of the cluster that is meant; one that is named need not have a file."""
+def name_of(found: Source, site: Site | None = None) -> str:
+    """Return the name of the cluster that is meant; one that is named need not have a file.
+
+    With a `site`, for commands that change it: raises InputError where it came from another file.
+    """
     if found.project and not found.files:
         return found.project
-    return load(found).name
+    cluster = load(found)
+    if site is not None:
+        check_origin(cluster, site)
+    return cluster.name
 
 
 def desired_of(cluster: Cluster, site: Site) -> Desired:
@@ -166,6 +181,38 @@ def applied_secrets(cluster: str, site: Site) -> dict[str, str]:
 
     applied = site.applied(cluster)
     return {} if applied is None else applied_versions(applied)
+
+
+def confirm_origin(cluster: Cluster, directory: ClusterDirectory, *, yes: bool) -> None:
+    """Ask before a cluster is changed that was brought up from another file: it has the same name, perhaps.
+
+    Raises typer.Abort for no, InputError where nobody can be asked.
+    """
+    if not (other := directory.other_file(cluster.files)):
+        return
+    why = _other_words(cluster, other)
+    ask(f"{why}. Go on with this cluster?", yes=yes, why=why)
+    directory.keep_origin({**directory.known_origin(), "file": str(cluster.files[0])})
+
+
+def check_origin(cluster: Cluster, site: Site) -> None:
+    """Raise InputError for a cluster that was brought up from another file, which `-p` would name."""
+    if other := site.directory(cluster.name).other_file(cluster.files):
+        raise InputError(
+            _other_words(cluster, other),
+            details="It may be another cluster with the same name. Nothing was done.",
+            resolution=f"name it, if it is meant: -p {cluster.name}, without -f",
+        )
+
+
+def note_origin(cluster: Cluster, site: Site) -> None:
+    """Warn of the same, for commands that only look."""
+    if other := site.directory(cluster.name).other_file(cluster.files):
+        say(f"warning: {_other_words(cluster, other)}: another one with the same name?")
+
+
+def _other_words(cluster: Cluster, other: str) -> str:
+    return f"the cluster {cluster.name} was brought up from {other}, not from {cluster.files[0]}"
 
 
 def unknown_cluster(name: str, site: Site) -> InputError:

@@ -73,6 +73,7 @@ def machine_document(machine: Machine) -> dict[str, Any]:
         "ports": [port_document(port) for port in machine.ports],
         "config_digest": machine.config_digest,
         "error": machine.error,
+        "failed_check": None if machine.failed_check is None else dict(vars(machine.failed_check)),
         "created": machine.created,
         "started": machine.started,
         "exit_code": machine.exit_code,
@@ -124,7 +125,7 @@ def machine_row(machine: Machine, now: float) -> list[str]:
         machine.ip or "-",
         ", ".join(port_text(port) for port in machine.ports) or "-",
         text.age(now - machine.created),
-        text.one_line(machine.error, 80),
+        text.one_line(machine.error or (machine.failed_check.line if machine.failed_check else ""), 80),
     ]
 
 

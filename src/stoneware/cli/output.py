@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from stoneware.ui.hints import completed
 from stoneware.ui.text import table
 from stoneware.visible import json_text
 
@@ -26,6 +27,9 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def say(text: str) -> None:
-    """Print a message, which is no result, to stderr, after the results before it."""
+    """Print a message, which is no result, to stderr, after the results before it.
+
+    Commands for clusters that it names get the flags of the one that runs.
+    """
     sys.stdout.flush()
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{completed(text)}\n")

@@ -19,6 +19,7 @@ from stoneware.cli.interrupts import as_interrupts
 from stoneware.cli.streams import OutputError, guarded, styled
 from stoneware.errors import StonewareError
 from stoneware.ui.errors import render_error
+from stoneware.ui.hints import ClusterFlags, remember
 
 PROGRAM = "stoneware"
 COMPLETE_VARIABLE = "_STONEWARE_COMPLETE"
@@ -62,6 +63,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _run(words: list[str]) -> int:
+    remember(ClusterFlags())
     if COMPLETE_VARIABLE in os.environ:
         prepare_completion()
     try:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -34,11 +35,16 @@ def open_site() -> Site:
     return clusters.make_site(store, open_platform(store))
 
 
-def name_of(context: typer.Context, files: list[Path] | None, project: str) -> str:
-    """Return the name of the cluster that is meant: by a subcommand's flags, or by those before it."""
-    own = clusters.source(files, project, None, None)
-    given: clusters.Source = context.obj or own
-    return clusters.name_of(own if files or project else given)
+def name_of(context: typer.Context, files: list[Path] | None, project: str, site: Site | None = None) -> str:
+    """Return the name of the cluster that is meant: by a subcommand's flags, or by those before it.
+
+    With a `site`, for commands that change the cluster: it must have come from that file.
+    """
+    given: clusters.Source = context.obj or clusters.Source()
+    own = clusters.source(
+        files or list(given.files), project or given.project, given.env_files, given.directory
+    )
+    return clusters.name_of(own, site)
 
 
 def chosen(rollout: str, known: Sequence[str], cluster: str) -> str:
@@ -100,13 +106,16 @@ def session_of(
 def finish(
     state: RolloutState, site: Site, cluster: str, *, json_output: bool, quiet: bool, returning: bool = False
 ) -> None:
-    """Say how a rollout has ended, and exit with the code for it. `returning`: going back was asked for."""
+    """Say how a rollout has ended, and exit with the code for it. `returning`: going back was asked for.
+
+    `quiet` leaves out what went well, never what did not.
+    """
     if json_output:
         show_document(site, cluster, state.id)
-    if not quiet:
+    code = _code(state, returning=returning)
+    if code or not quiet:
         for line in _words(state):
             say(line)
-    code = _code(state, returning=returning)
     if code:
         raise typer.Exit(code)
 
@@ -153,6 +162,52 @@ def _words(state: RolloutState) -> list[str]:
         f"{state.id}: paused: {state.reason}",
         "stoneware rollout resume    # goes on; `stoneware rollback` returns what was changed",
     ]
+
+
+@dataclass(frozen=True)
+class GoingOn:
+    """A rollout that has not ended, for those who look at the cluster."""
+
+    document: dict[str, Any]
+    sentence: str
+
+
+def going_on(site: Site, cluster: str) -> GoingOn | None:
+    """Return the rollout of a cluster that has not ended, None where all have."""
+    from stoneware.rollout.lock import lock_path, read_lock
+
+    if not lock_path(site.directory(cluster)).exists():
+        return None  # before the rest is loaded: it stays until a rollout has ended
+    from stoneware.rollout.prepare import unfinished
+    from stoneware.rollout.session import latest
+
+    state = latest(site.directory(cluster))
+    if state is None or not unfinished(state):
+        return None
+    lock = read_lock(site.directory(cluster))
+    alive = lock is not None and lock.alive
+    document = {
+        "id": state.id,
+        "state": str(state.mode),
+        "reason": state.reason,
+        "who": state.who,
+        "driver_alive": alive,
+    }
+    return GoingOn(document, f"rollout {state.id} by {state.who} {_going_words(state, alive=alive)}")
+
+
+def _going_words(state: RolloutState, *, alive: bool) -> str:
+    from stoneware.rollout.state import Mode
+
+    ways = "`stoneware rollout resume` goes on, `stoneware rollback` returns what was changed"
+    if state.mode is Mode.HOLDING:
+        canary = ", ".join(state.plan.canary)
+        return f"holds after the canary {canary}: {'it asks whether to go on' if alive else ways}"
+    if state.mode is Mode.PAUSED:
+        return f"is paused: {state.reason}: {ways}"
+    if alive:
+        return "is under way: `stoneware rollout status` shows how far it is"
+    return f"was interrupted: {ways}"
 
 
 def quiet(style: Style) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +60,12 @@ class ClusterDirectory:
         """Keep what the cluster came from: its files, and the secrets that were put for it."""
         if self.known_origin() != origin:
             write_json(self.path / _ORIGIN_FILE, origin, mode=0o600)
+
+    def other_file(self, files: Sequence[Path]) -> str:
+        """Return the file that the cluster was brought up from, where it is there and none of these."""
+        first = str(self.known_origin().get("file", ""))
+        known = {os.path.realpath(path) for path in files}
+        return "" if not known or os.path.realpath(first) in known or not Path(first).is_file() else first
 
     def remove(self) -> None:
         """Remove the directory; the lock goes last, so that who waits for it sees a directory or none."""

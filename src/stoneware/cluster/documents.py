@@ -60,7 +60,10 @@ def status_document(cluster: str, machines: Sequence[MachineStatus]) -> dict[str
     `{"schema": 1, "cluster", "in_sync": true|false|null, "well": BOOL, "machines": [{"name", "service",
     "wanted": {"image", "image_id", "commit", "config"}, "running": {the same} | null, "in_sync":
     true|false|null, "differences": […], "phase": PHASE | null, "health", "well", "ip", "ports": [{"host_ip",
-    "host_port", "machine_port", "protocol"}…], "age": SECONDS | null, "exit_code": N | null, "error"}…]}`.
+    "host_port", "machine_port", "protocol"}…], "age": SECONDS | null, "exit_code": N | null, "error",
+    "failed_check": {"exit_code", "times", "output"} | null}…]}`. The command
+    adds `"rollout"`: null, or of the one that has not ended `{"id", "state": running|paused|holding,
+    "reason", "who", "driver_alive": BOOL}`.
     `in_sync` null: it is not known; of the whole it is true only if it is of every machine.
     """
     known = [machine.in_sync for machine in machines]
@@ -100,6 +103,7 @@ def _status(machine: MachineStatus) -> dict[str, Any]:
         "age": None if machine.age is None else round(machine.age, 1),
         "exit_code": machine.exit_code,
         "error": machine.error,
+        "failed_check": None if machine.failed_check is None else dict(vars(machine.failed_check)),
     }
 
 

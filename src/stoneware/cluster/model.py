@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from stoneware.compose.model import ClusterNetwork, ClusterVolume, Condition
-from stoneware.platform import Machine, MachineSpec
+from stoneware.platform import CLUSTER_LABEL, Machine, MachineSpec
 
-LABEL_CLUSTER = "stoneware.cluster"
+LABEL_CLUSTER = CLUSTER_LABEL
 LABEL_SERVICE = "stoneware.service"
 LABEL_SLOT = "stoneware.slot"
 LABEL_MACHINE = "stoneware.machine"  # the short name

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from stoneware.cluster.differences import differences, port_words
 from stoneware.cluster.model import LABEL_SERVICE, Desired, DesiredMachine, Observed, ObservedMachine
 from stoneware.cluster.plan import runs_well
+from stoneware.cluster.waiting import check_lines
 from stoneware.image.references import short_id
-from stoneware.platform import Health, Phase, PortMapping
+from stoneware.platform import FailedCheck, Health, Phase, PortMapping
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class MachineStatus:
     exit_code: int | None
     error: str
     well: bool = False  # it is up and, where it has a health check, healthy
+    failed_check: FailedCheck | None = None
 
 
 def status(desired: Desired | None, observed: Observed, now: float) -> list[MachineStatus]:
@@ -83,6 +85,7 @@ def _status(name: str, desired: Desired | None, observed: Observed, now: float) 
         exit_code=machine.exit_code if machine else None,
         error=machine.error if machine else "",
         well=machine is not None and runs_well(machine),
+        failed_check=machine.failed_check if machine else None,
     )
 
 
@@ -119,6 +122,18 @@ def status_rows(machines: Sequence[MachineStatus]) -> list[tuple[str, ...]]:
         )
         for machine in machines
     ]
+
+
+def ill_lines(machines: Sequence[MachineStatus]) -> list[str]:
+    """Return what machines say that are not well: their error, or the output of their health check."""
+    lines = []
+    for machine in machines:
+        said = check_lines(machine.failed_check)
+        said += [f"  {line}" for line in machine.error.splitlines() if line.strip()]
+        if said and not machine.well:
+            state = state_words(machine.phase, machine.health, machine.exit_code)
+            lines += ["", f"{machine.name} is {state}:", *said]
+    return lines
 
 
 def _pair(running: str, wanted: str) -> str:

@@ -112,7 +112,7 @@ def up(
             confirm(plan)
         if plan.changes:
             # Not before: what is refused, or declined, changes nothing of what running machines have.
-            directory.keep_origin({"secrets": _secret_names(cluster, directory.known_origin())})
+            directory.keep_origin(_origin(cluster, directory.known_origin()))
             if NEW in versions.values():
                 versions = put_secrets(site.platform, cluster.name, values)
                 desired = desire(cluster, site.store, values, versions)
@@ -151,10 +151,14 @@ def _decide(
     return observed, plan
 
 
-def _secret_names(cluster: Cluster, origin: Mapping[str, list[str]]) -> list[str]:
-    """Return the names of all secrets that were ever put for the cluster, for `down` to destroy."""
+def _origin(cluster: Cluster, before: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is kept of where a cluster comes from: its file, and all secrets that were ever put for it.
+
+    Those are for `down` to destroy.
+    """
     now = {secret_name(cluster.name, key) for key in used_secrets(cluster)}
-    return sorted(now | set(origin.get("secrets", [])))
+    secrets = sorted(now | set(before.get("secrets", [])))
+    return {**before, "secrets": secrets, **({"file": str(cluster.files[0])} if cluster.files else {})}
 
 
 @dataclass

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from stoneware.cluster import events
 from stoneware.errors import InputError, MachineError
-from stoneware.platform import Health, Machine, Phase, Platform
+from stoneware.platform import FailedCheck, Health, Machine, Phase, Platform
 
 _POLL = 0.02  # seconds between two looks at few machines
 _POLL_EACH = 0.002  # and what each machine adds to it
@@ -43,6 +43,7 @@ class Failure:
     phase: str
     reason: str
     console: str
+    check: FailedCheck | None = None
 
 
 class MachinesFailed(MachineError):
@@ -59,14 +60,34 @@ class MachinesFailed(MachineError):
         super().__init__(
             brief,
             details="\n".join(filter(None, [*map(_told, failures), left])),
-            resolution=f"stoneware logs {first.name}    # then `stoneware up` goes on from here",
+            resolution=_next(first),
         )
         self.failures = failures
 
 
 def _told(failure: Failure) -> str:
     lines = [f"{failure.name} (phase {failure.phase}): {failure.reason}"]
+    lines += check_lines(failure.check)
     return "\n".join([*lines, *(f"  | {line}" for line in failure.console.splitlines())])
+
+
+def check_lines(check: FailedCheck | None) -> list[str]:
+    """Return what a health check that fails has said as lines to be put below a machine's."""
+    if check is None:
+        return []
+    first, *said = check.lines
+    return [f"  {first}", *(f"  > {line}" for line in said)]
+
+
+def _next(failure: Failure) -> str:
+    """Return what to type. `up` waits again, but makes nothing anew that neither failed nor differs."""
+    name = failure.machine
+    if failure.check is None or failure.phase != Phase.RUNNING:
+        return f"stoneware logs {name}    # then `stoneware up` goes on from here"
+    return (
+        f"stoneware logs {name}    # or look around in it: stoneware exec -it {name} sh\n"
+        f"stoneware up    # once the file or the image is right; if they are: stoneware restart {name}"
+    )
 
 
 @dataclass
@@ -184,6 +205,8 @@ class Watch:
 
     def _show(self, state: _State, machine: Machine) -> None:
         line = self._last_line(state)
+        if machine.failed_check is not None and machine.health is Health.UNHEALTHY:
+            line = machine.failed_check.line
         seen = (str(machine.phase), str(machine.health))
         if seen != state.seen or line != state.line:
             state.seen, state.line = seen, line
@@ -201,7 +224,8 @@ class Watch:
         phase = str(machine.phase) if machine is not None else "gone"
         text = f"{reason}: {machine.error}" if machine is not None and machine.error else reason
         tail = console_end(self.platform, state.goal.machine)
-        state.failure = Failure(state.goal.name, state.goal.machine, phase, text, tail)
+        check = machine.failed_check if machine is not None else None
+        state.failure = Failure(state.goal.name, state.goal.machine, phase, text, tail, check)
         seconds = self.clock() - state.began
         self.reporter.emit(events.MachineFailed(state.goal.name, phase, text, seconds))
 

@@ -27,6 +27,7 @@ MOST_KEYS = 64
 MOST_LINES = 10_000
 MOST_PATH = 4096
 MOST_STEPS = 1_000_000
+MOST_CHECKS = 1 << 53  # a machine may be ill for years
 
 PHASES = ("configuring", "running", "failed", "stopped")
 HEALTHS = ("none", "starting", "healthy", "unhealthy")
@@ -53,6 +54,19 @@ class Status:
     image: str = ""
     config: str = ""
     error: str = ""
+
+
+@dataclass(frozen=True)
+class HealthReport:
+    """The report of a machine's health check. `failing`: how often it failed in a row; 0 where it passes.
+
+    `output` is what it said last: lines of the machine's own.
+    """
+
+    status: str = "none"
+    exit_code: int = 0
+    failing: int = 0
+    output: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,9 +100,15 @@ def status_of(reports: Mapping[str, str]) -> Status:
     )
 
 
-def health_of(reports: Mapping[str, str]) -> str:
+def health_of(reports: Mapping[str, str]) -> HealthReport:
     """Return the health that a machine reports, `none` where it reports none. Raises InvalidReportError."""
-    return _word(HEALTH, _object(HEALTH, reports), "status", HEALTHS) or "none"
+    report = _object(HEALTH, reports)
+    return HealthReport(
+        status=_word(HEALTH, report, "status", HEALTHS) or "none",
+        exit_code=_number(HEALTH, report, "exit", 255),
+        failing=_number(HEALTH, report, "failing", MOST_CHECKS),
+        output=_text(HEALTH, report, "output"),
+    )
 
 
 def build_report_of(reports: Mapping[str, str], token: str) -> BuildReport | None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from stoneware.errors import InputError, MachineError
-from stoneware.platform import Health, Machine, Phase, Platform
+from stoneware.platform import CLUSTER_LABEL, Health, Machine, Phase, Platform
 
 POLL = 0.02  # seconds between two looks: an observation reads a few small files
 _TAIL_LINES, _TAIL_BYTES = 12, 16 << 10
@@ -14,7 +14,7 @@ _OVER = (Phase.STOPPED, Phase.DAMAGED)
 
 
 # Labels that machines of a cluster have.
-_CLUSTER, _SERVICE, _SHORT = "stoneware.cluster", "stoneware.service", "stoneware.machine"
+_CLUSTER, _SERVICE, _SHORT = CLUSTER_LABEL, "stoneware.service", "stoneware.machine"
 
 
 def _nowhere() -> str:
@@ -167,7 +167,8 @@ def console_tail(platform: Platform, name: str, lines: int = _TAIL_LINES) -> str
 
 def _not_up(platform: Platform, machine: Machine, brief: str) -> MachineError:
     state = f"phase {machine.phase}, health {machine.health}"
-    parts = [machine.error or state, console_tail(platform, machine.name)]
+    check = machine.failed_check.lines if machine.failed_check is not None else []
+    parts = [machine.error or state, *check, console_tail(platform, machine.name)]
     return MachineError(
         brief,
         details="\n".join(part for part in parts if part),

@@ -13,7 +13,16 @@ from stoneware.bounded import read_bounded
 from stoneware.files import read_json, sha256_hex
 from stoneware.guest import reports
 from stoneware.limits import Ulimit
-from stoneware.platform import Health, Machine, MachineSpec, Phase, PortMapping, SecretMount, VolumeMount
+from stoneware.platform import (
+    FailedCheck,
+    Health,
+    Machine,
+    MachineSpec,
+    Phase,
+    PortMapping,
+    SecretMount,
+    VolumeMount,
+)
 from stoneware.records import DamagedError, whole
 
 CONFIG_ATTRIBUTE = "stoneware-config"
@@ -232,19 +241,23 @@ class _Reported:
     status: reports.Status
     health: Health
     fault: str = ""
+    failed_check: FailedCheck | None = None
 
 
 def _reported(attributes: Mapping[str, str]) -> _Reported:
-    status, health, faults = reports.Status(), Health.UNHEALTHY, []
+    status, health, faults, failed = reports.Status(), Health.UNHEALTHY, [], None
     try:
         status = reports.status_of(attributes)
     except reports.InvalidReportError as error:
         faults.append(str(error))
     try:
-        health = Health(reports.health_of(attributes))
+        said = reports.health_of(attributes)
+        health = Health(said.status)
+        if said.failing and health is not Health.HEALTHY:
+            failed = FailedCheck(said.exit_code, said.failing, said.output)
     except reports.InvalidReportError as error:
         faults.append(str(error))
-    return _Reported(status, health, "; ".join(faults))
+    return _Reported(status, health, "; ".join(faults), failed)
 
 
 def observe(paths: Paths) -> Machine | None:
@@ -288,6 +301,7 @@ def _observe(paths: Paths) -> Machine | None:
         exit_code=_final_code(processes) if not processes.alive and phase is not Phase.CREATED else None,
         leader=processes.leader,
         spec=spec,
+        failed_check=reported.failed_check if processes.leader is not None else None,
     )
 
 

@@ -26,7 +26,7 @@ from stoneware.local import router as routers
 from stoneware.local.machine_record import Paths
 from stoneware.local.platform_resources import LocalResources
 from stoneware.local.secret_store import SECRETS_ATTRIBUTE, secret_lines
-from stoneware.platform import Machine, MachineSpec, Phase
+from stoneware.platform import Machine, MachineSpec, Phase, removal_hint
 
 _POLL, _SLOW_POLL = 0.005, 0.1  # seconds between looks of `wait`: at first, and when it takes long
 VOLUMES_ATTRIBUTE = "stoneware-volumes"
@@ -57,10 +57,10 @@ class LocalPlatform(LocalResources):
         store_errors.check_room(self.store.home, self.store.data)
         with self.store.lock("machines", spec.name):
             paths = self._paths(spec.name)
-            if paths.root.exists():
+            if (there := self.observe(spec.name)) is not None or paths.root.exists():
+                hint = removal_hint(there) if there else f"stoneware rm -f {spec.name}"
                 raise InputError(
-                    f"the machine name {spec.name!r} is in use",
-                    resolution=f"stoneware rm -f {spec.name}    # or another --name",
+                    f"the machine name {spec.name!r} is in use", resolution=f"{hint}    # or another --name"
                 )
             with self.store.keep_networks(spec.networks), self.volumes_of(spec):
                 machine_start.make_directory(self.store, wanted, f"m{secrets.token_hex(4)}")

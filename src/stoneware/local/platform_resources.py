@@ -10,11 +10,11 @@ from typing import Any
 
 from stoneware.errors import InputError
 from stoneware.files import read_json, write_json
-from stoneware.local import store_quota
+from stoneware.local import machine_record, store_quota
 from stoneware.local.machine_record import Paths
 from stoneware.local.secret_store import SECRETS_ATTRIBUTE, secret_lines
 from stoneware.local.store import Store
-from stoneware.platform import MachineSpec, Network, SecretMount, Volume
+from stoneware.platform import MachineSpec, Network, SecretMount, Volume, removal_hint
 
 
 class LocalResources:
@@ -73,9 +73,13 @@ class LocalResources:
                     raise InputError(
                         f"the volume {name!r} is in use",
                         details=f"by the machine {users[0]!r}; a disk belongs to one machine at a time.",
-                        resolution=f"stoneware rm -f {users[0]}    # the volume stays",
+                        resolution=f"{self._removal_hint(users[0])}    # the volume stays; or another volume",
                     )
             yield
+
+    def _removal_hint(self, name: str) -> str:
+        user = machine_record.observe(Paths(self.store.data / "machines" / name))
+        return removal_hint(user) if user is not None else f"stoneware rm -f {name}"
 
     # -- networks ------------------------------------------------------------------------------------------
 

@@ -92,7 +92,8 @@ class ClusterFleet:
             health=machine.health,
             release=self._release(machine),
             checked=checked,
-            error=" ".join(machine.error.split()),
+            error=" ".join(machine.error.split())
+            or (machine.failed_check.line if machine.failed_check is not None else ""),
             ip=machine.ip,
             ports=machine.ports,
         )

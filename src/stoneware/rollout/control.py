@@ -29,6 +29,11 @@ def put_request(directory: ClusterDirectory, rollout: str, request: str, who: st
     write_json(request_path(directory), {"rollout": rollout, "request": request, "who": who})
 
 
+def asked_by(who: str) -> str:
+    """Return as a reason that somebody asked for it."""
+    return f"asked for by {who}" if who else "asked for"
+
+
 @dataclass
 class FileControl:
     """The requests to this process. `ask` is asked whether to go on after a canary.
@@ -42,6 +47,7 @@ class FileControl:
     ask: Callable[[Sequence[str]], bool] = lambda _: False
     notice: Callable[[str], None] = lambda _: None
     _interrupted: threading.Event = field(default_factory=threading.Event)
+    _asker: str = ""
 
     def request(self) -> str:
         """Return what was asked for since the last call, or nothing."""
@@ -59,7 +65,12 @@ class FileControl:
         if not isinstance(document, dict) or document.get("rollout") != self.rollout:
             return ""
         asked = str(document.get("request", ""))
+        self._asker = str(document.get("who", ""))
         return asked if asked in REQUESTS else ""
+
+    def asker(self) -> str:
+        """Return who asked for what was returned last."""
+        return self._asker
 
     def forget(self) -> None:
         """Drop a request that nobody has taken."""

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from stoneware.compose.model import FailureAction
 from stoneware.errors import HostError, StonewareError
 from stoneware.platform import Health
+from stoneware.rollout.control import asked_by
 from stoneware.rollout.fleet import Clock, Control, Fleet
 from stoneware.rollout.gatekeeper import ALL_READY, Answer, Gatekeeper
 from stoneware.rollout.journal import Event, Journal
@@ -77,15 +78,16 @@ class Engine:
     def _obey(self) -> bool:
         """Do what was asked for; only between two batches. Return whether anything was."""
         asked, self._asked = self._request(), ""
+        reason = asked_by(self.control.asker())
         match asked:
             case "pause":
-                self._record("paused", reason="asked for")
+                self._record("paused", reason=reason)
             case "interrupt":
                 self._record("paused", reason="interrupted")
             case "abort":
-                self._record("ended", outcome=str(Outcome.ABORTED), reason="asked for")
+                self._record("ended", outcome=str(Outcome.ABORTED), reason=reason)
             case "rollback" if self.state.direction is Direction.FORWARD:
-                self._record("rollback", reason="asked for")
+                self._record("rollback", reason=reason)
         return bool(asked)
 
     # -- choosing ------------------------------------------------------------------------------------------

@@ -54,6 +54,10 @@ class Control(Protocol):
         """Return `pause`, `abort`, `rollback` or `interrupt`, or nothing; it is asked for once."""
         ...
 
+    def asker(self) -> str:
+        """Return who asked for what `request` has returned last; empty where nobody knows."""
+        ...
+
     def confirm_canary(self, machines: Sequence[str]) -> bool:
         """Ask whether to go on after the canary."""
         ...

@@ -114,7 +114,7 @@ class MachineView:
     health: Health
     release: Release | None
     checked: bool  # its image has a health check
-    error: str = ""
+    error: str = ""  # in one line, or what its health check that fails says
     ip: str = ""
     ports: tuple[PortMapping, ...] = ()
 

@@ -211,8 +211,8 @@ class _Work:
 
 def _blank(machine: Machine | None) -> str:
     if machine is None:
-        return "bring it up with its present image first: stoneware up"
-    return "a rollout keeps the disks there are; stoneware up --recreate makes new ones"
+        return "bring it up with its present image first: `stoneware up`"
+    return "a rollout keeps the disks there are; `stoneware up --recreate` makes new ones"
 
 
 def _ill(machine: Machine) -> tuple[str, ...]:

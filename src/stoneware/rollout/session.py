@@ -14,7 +14,7 @@ from stoneware.cluster.site import Site
 from stoneware.errors import InputError
 from stoneware.rollout import registry
 from stoneware.rollout.cluster_fleet import ClusterFleet, read_variables
-from stoneware.rollout.control import FileControl, put_request
+from stoneware.rollout.control import FileControl, asked_by, put_request
 from stoneware.rollout.engine import Engine, Observer
 from stoneware.rollout.journal import Event, Journal, journal_of, rollout_ids
 from stoneware.rollout.lock import check_unlocked, identity, read_lock, remove_lock, write_lock
@@ -125,7 +125,7 @@ class Session:
         name, fields = "note", {"text": text}
         if back and state.direction is Direction.FORWARD:
             # Not resumed first: that would forget which machines have failed.
-            name, fields = "rollback", {"reason": f"asked for by {who}"}
+            name, fields = "rollback", {"reason": asked_by(who)}
         elif state.mode is not Mode.RUNNING:
             name, fields = "resumed", {"who": who, "host": host}
         journal_of(self.directory).append(Event(time.time(), state.id, name, fields))
@@ -156,11 +156,12 @@ class Session:
 
     def pause(self) -> str:
         """Pause a rollout after the machines it is at; return what came of it as a sentence."""
-        return self._halt("pause", "paused", {"reason": "asked for"})
+        return self._halt("pause", "paused", {"reason": asked_by(identity()[0])})
 
     def abort(self) -> str:
         """End a rollout where it is; return what came of it as a sentence."""
-        return self._halt("abort", "ended", {"reason": "asked for", "outcome": str(Outcome.ABORTED)})
+        fields = {"reason": asked_by(identity()[0]), "outcome": str(Outcome.ABORTED)}
+        return self._halt("abort", "ended", fields)
 
     def _halt(self, request: str, name: str, fields: dict[str, str]) -> str:
         try:

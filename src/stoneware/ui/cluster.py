@@ -9,6 +9,7 @@ from typing import Any, Protocol, Self, TextIO
 
 from stoneware.cluster import events
 from stoneware.cluster.model import Action, ClusterPlan
+from stoneware.ui.hints import completed_quotes
 from stoneware.ui.progress import Style, settled
 from stoneware.ui.text import duration, table
 from stoneware.visible import json_text
@@ -124,7 +125,7 @@ def remark_lines(event: events.Event) -> list[str]:
         case events.ResourceFinished(kind, name, action):
             return [f"{kind} {name}: {action}"]
         case events.Note(text, warning):
-            return [f"warning: {text}" if warning else text]
+            return [completed_quotes(f"warning: {text}" if warning else text)]
         case events.TerraformOutput(text):
             return [f"terraform: {text}"]
     return []

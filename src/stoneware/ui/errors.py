@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from stoneware.errors import StonewareError
+from stoneware.ui.hints import completed, completed_quotes
 from stoneware.visible import visible
 
 _RED = "\x1b[1;31m"
@@ -16,8 +17,8 @@ def render_error(error: StonewareError, *, colour: bool = False) -> str:
     label = f"{_RED}error:{_PLAIN}" if colour else "error:"
     first, *more = _lines(error.brief) or [""]
     lines = [f"{label} {where}{first}"]
-    lines += [f"  {line}".rstrip() for line in (*more, *_lines(error.details))]
-    for number, line in enumerate(_lines(error.resolution)):
+    lines += [f"  {line}".rstrip() for line in (*more, *_lines(completed_quotes(error.details)))]
+    for number, line in enumerate(_lines(completed(error.resolution))):
         text = f"{'→' if number == 0 else ' '} {line}"
         lines.append(f"{_BOLD}{text}{_PLAIN}" if colour else text)
     return "\n".join(lines) + "\n"

@@ -20,6 +20,7 @@ from stoneware.rollout.lock import RolloutLock
 from stoneware.rollout.model import Direction, How
 from stoneware.rollout.planner import Planned
 from stoneware.rollout.state import RolloutState
+from stoneware.ui.hints import completed, completed_quotes
 from stoneware.ui.progress import Style, settled
 from stoneware.ui.text import duration, one_line, table
 from stoneware.visible import json_text
@@ -44,7 +45,7 @@ def plan_text(planned: Planned) -> str:
         for change in plan.changes
     ]
     text = table(PLAN_HEADER, rows) if rows else ""
-    return text + "".join(f"blocked: {sentence}\n" for sentence in planned.blocked)
+    return text + "".join(f"blocked: {completed_quotes(sentence)}\n" for sentence in planned.blocked)
 
 
 def plan_summary(planned: Planned, machines: int) -> str:
@@ -102,7 +103,8 @@ def status_text(row: RolloutHistory, lock: RolloutLock | None) -> str:
 def _condition(row: RolloutHistory, lock: RolloutLock | None) -> str:
     """Return how a rollout is in words: one that runs without its driver does not run."""
     if row.outcome == "running" and lock is not None and not lock.alive:
-        return "interrupted; stoneware rollout resume goes on, stoneware rollback returns what it has changed"
+        words = "`stoneware rollout resume` goes on, `stoneware rollback` returns what it has changed"
+        return completed(f"interrupted; {words}")
     return f"{row.outcome}: {row.reason}" if row.reason else row.outcome
 
 
@@ -219,7 +221,7 @@ def remark_lines(event: cluster_events.Event) -> list[str]:
     """Return what is said besides the rollout, as lines."""
     match event:
         case cluster_events.Note(text, warning):
-            return [f"warning: {text}" if warning else text]
+            return [completed_quotes(f"warning: {text}" if warning else text)]
         case cluster_events.TerraformOutput(text):
             return [f"terraform: {text}"]
     return []

@@ -13,6 +13,7 @@ from stoneware.cli.output import print_json, say
 from stoneware.ui.progress import Style
 
 if TYPE_CHECKING:
+    from stoneware.cluster.directory import ClusterDirectory
     from stoneware.cluster.down import Doomed
 
 
@@ -49,8 +50,15 @@ def down(
     found = clusters.source(file, project_name, env_file, project_directory)
     store = open_store()
     site = clusters.make_site(store, open_platform(store))
-    name = clusters.name_of(found)
+    cluster = None if found.project and not found.files else clusters.load(found)
+    name = found.project if cluster is None else cluster.name
     wanted = DownOptions(volumes, timeout, lock_timeout, verbose)
+
+    def guard(directory: ClusterDirectory) -> None:
+        check_unlocked(directory)
+        if cluster is not None:
+            clusters.confirm_origin(cluster, directory, yes=yes)
+
     with make_cluster_display(progress, sys.stderr) as display:
         result = take_down(
             name,
@@ -58,7 +66,7 @@ def down(
             wanted,
             reporter=display,
             confirm=lambda doomed: _confirm(doomed, yes=yes),
-            guard=check_unlocked,
+            guard=guard,
         )
     if json_output:
         print_json({**vars(result), "seconds": round(result.seconds, 3)})

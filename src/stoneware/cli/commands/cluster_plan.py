@@ -53,7 +53,7 @@ def plan(
     What a changed Machinefile will change is known only once it is baked: its machines are then shown
     as far as they can be.
     """
-    found = clusters.source(file, project_name, env_file, project_directory)
+    found = clusters.source(file, project_name, env_file, project_directory, scale)
     store = open_store()
     site = clusters.make_site(store, open_platform(store))
     looked = _look(found, site, scale or (), recreate=recreate)
@@ -78,6 +78,7 @@ def _look(found: clusters.Source, site: Site, scale: Any, *, recreate: bool) -> 
     from stoneware.terraform.runner import managed_addresses
 
     cluster = clusters.load(found, scale, making=True)
+    clusters.note_origin(cluster, site)
     values = read_secrets(cluster, os.environ)
     images = plan_images(cluster, site.store)
     catalogue = PlannedCatalogue(site.store, images)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stoneware.cli import clusters, options
+from stoneware.cli import clusters, options, rollouts
 from stoneware.cli.context import open_platform, open_store
 from stoneware.cli.output import print_json, print_line, print_table, say
 from stoneware.cli.streams import styled
+from stoneware.ui.hints import completed
 
 if TYPE_CHECKING:
     from stoneware.cluster.drift import DriftReport
@@ -58,14 +59,19 @@ def status(
 def _show_status(site: Site, name: str, desired: Desired, *, json_output: bool) -> None:
     from stoneware.cluster.documents import status_document
     from stoneware.cluster.observe import observe
-    from stoneware.cluster.status import COLUMNS, status_rows
+    from stoneware.cluster.status import COLUMNS, ill_lines, status_rows
     from stoneware.cluster.status import status as status_of
 
     machines = status_of(desired, observe(site.platform, name), time.time())
+    going = rollouts.going_on(site, name)
     if json_output:
-        print_json(status_document(name, machines))
-    else:
-        print_table(COLUMNS, status_rows(machines))
+        print_json({**status_document(name, machines), "rollout": going.document if going else None})
+        return
+    print_table(COLUMNS, status_rows(machines))
+    for line in ill_lines(machines):
+        print_line(line)
+    if going:
+        print_line(completed(going.sentence))
 
 
 def drift(

@@ -14,6 +14,7 @@ from stoneware.cli.output import print_json, say
 from stoneware.ui.progress import Style, make_display
 
 if TYPE_CHECKING:
+    from stoneware.cluster.directory import ClusterDirectory
     from stoneware.cluster.model import ClusterPlan
     from stoneware.cluster.up import UpResult
 
@@ -57,11 +58,16 @@ def up(
     from stoneware.rollout.lock import check_unlocked
     from stoneware.ui.cluster import make_cluster_display
 
-    found = clusters.source(file, project_name, env_file, project_directory)
+    found = clusters.source(file, project_name, env_file, project_directory, scale)
     cluster = clusters.load(found, scale, making=True)
     store = open_store()
     site = clusters.make_site(store, open_platform(store))
     wanted = UpOptions(build, recreate, wait, wait_timeout, lock_timeout, verbose)
+
+    def guard(directory: ClusterDirectory) -> None:
+        check_unlocked(directory)
+        clusters.confirm_origin(cluster, directory, yes=yes)
+
     with make_cluster_display(progress, sys.stderr) as display:
         result = bring_up(
             cluster,
@@ -71,7 +77,7 @@ def up(
             bakes=lambda: make_display(progress, sys.stderr),
             environment=os.environ,
             confirm=lambda plan: _confirm(plan, yes=yes),
-            guard=check_unlocked,
+            guard=guard,
         )
     _finish(result, json_output=json_output, quiet=progress is Style.QUIET)
 

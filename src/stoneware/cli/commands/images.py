@@ -11,6 +11,7 @@ from stoneware.cli import clusters, listing, options
 from stoneware.cli.context import open_platform, open_store
 from stoneware.cli.output import print_json, print_line, print_table, say
 from stoneware.errors import InputError
+from stoneware.platform import removal_hint
 from stoneware.ui import text
 
 NoTrunc = Annotated[bool, typer.Option("--no-trunc", help="Do not shorten ids.")]
@@ -102,7 +103,7 @@ def rmi(
     from stoneware.image.references import parse_reference, resolve_image, tags_of
 
     store = open_store()
-    used = {machine.image_id: machine.name for machine in open_platform(store).machines()}
+    used = {machine.image_id: machine for machine in open_platform(store).machines()}
     wanted = clusters.wanted_images(store)
     for image in images:
         tags = store.tags()
@@ -123,8 +124,8 @@ def rmi(
             )
         if set(own) <= set(doomed) and image_id in used:
             raise InputError(
-                f"the image {image} is used by the machine {used[image_id]}",
-                resolution=f"stoneware rm -f {used[image_id]}",
+                f"the image {image} is used by the machine {used[image_id].name}",
+                resolution=f"{removal_hint(used[image_id])}    # then rmi again",
             )
         if set(own) <= set(doomed) and image_id in wanted:
             raise InputError(

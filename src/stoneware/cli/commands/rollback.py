@@ -23,6 +23,8 @@ def rollback(
     ] = "",
     file: clusters.Files = None,
     project_name: clusters.Project = "",
+    env_file: clusters.ValueFiles = None,
+    project_directory: clusters.Directory = None,
     *,
     plan: Annotated[bool, typer.Option("--plan", help="Say what would be done; do nothing.")] = False,
     lock_timeout: clusters.LockTimeout = 0.0,
@@ -40,8 +42,8 @@ def rollback(
     from stoneware.rollout.session import latest
     from stoneware.ui.rollout import make_rollout_display
 
-    name = clusters.name_of(clusters.source(file, project_name, None, None))
     site = rollouts.open_site()
+    name = clusters.name_of(clusters.source(file, project_name, env_file, project_directory), site)
     read_variables(site.directory(name))  # the cluster is up
     going = latest(site.directory(name))
     if plan or (release and unfinished(going)):

@@ -49,7 +49,7 @@ def rollout(
         list[str] | None,
         typer.Option("--canary", metavar="MACHINE", help="Begin with this machine, then hold. Repeatable."),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Go on after the canary without asking.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, nor after the canary.")] = False,
     build: Annotated[
         bool,
         typer.Option("--build/--no-build", help="Bake images whose Machinefile or files changed, or do not."),
@@ -79,6 +79,7 @@ def rollout(
     site = rollouts.open_site()
     count = len(cluster.machines)
     if plan:
+        clusters.note_origin(cluster, site)
         planned = foresee(cluster, site, os.environ, canary=canary or ())
         going = latest(site.directory(cluster.name))
         if going is not None and unfinished(going):
@@ -86,6 +87,7 @@ def rollout(
         _show_plan(planned, count, json_output=json_output, detailed=detailed_exitcode)
         return
 
+    clusters.confirm_origin(cluster, site.directory(cluster.name), yes=yes)
     with (
         make_rollout_display(progress, sys.stderr) as display,
         rollouts.session_of(
@@ -217,8 +219,8 @@ def abort(
 def _ask(context: typer.Context, files: list[Path] | None, project: str, what: str) -> None:
     from stoneware.ui.rollout import make_rollout_display
 
-    name = rollouts.name_of(context, files, project)
     site = rollouts.open_site()
+    name = rollouts.name_of(context, files, project, site)
     display = make_rollout_display(Style.QUIET, sys.stderr)
     with rollouts.session_of(site, name, f"stoneware rollout {what}", display) as session:
         say(session.pause() if what == "pause" else session.abort())
@@ -242,8 +244,8 @@ def resume(
     """
     from stoneware.ui.rollout import make_rollout_display
 
-    name = rollouts.name_of(context, file, project_name)
     site = rollouts.open_site()
+    name = rollouts.name_of(context, file, project_name, site)
     with (
         make_rollout_display(progress, sys.stderr) as display,
         rollouts.session_of(
@@ -280,8 +282,8 @@ def finalize(
     from stoneware.rollout.finalize import finalize as pass_point
     from stoneware.rollout.finalize import foresee_finalize
 
-    name = rollouts.name_of(context, file, project_name)
     site = rollouts.open_site()
+    name = rollouts.name_of(context, file, project_name, site)
     foreseen = foresee_finalize(site, name)
     left = foreseen.open
     if plan:

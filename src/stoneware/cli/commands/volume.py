@@ -9,13 +9,13 @@ import typer
 
 from stoneware.cli import options
 from stoneware.cli.coerce import QuickCommand, QuickGroup
-from stoneware.cli.context import open_store
+from stoneware.cli.context import open_platform, open_store
 from stoneware.cli.output import print_json, print_line, print_table
 from stoneware.cluster.model import LABEL_CLUSTER
 from stoneware.errors import InputError
 from stoneware.launch.flags import parse_values
 from stoneware.limits import parse_size
-from stoneware.platform import Volume
+from stoneware.platform import Platform, Volume
 from stoneware.ui.text import size
 
 if TYPE_CHECKING:
@@ -98,18 +98,36 @@ def rm(
     """Remove volumes and the data on them."""
     store = open_store()
     known = {volume.name: volume for volume in store.volumes()}
+    for name in names:  # all of them before the first goes
+        if name in known and known[name].machines:
+            raise _in_use(known[name], open_platform(store))
     for name in names:
         if name not in known and force:
             continue
-        if name in known and known[name].machines:
-            users = ", ".join(known[name].machines)
-            raise InputError(
-                f"the volume {name} belongs to a machine",
-                details=f"Machines: {users}",
-                resolution=f"stoneware rm -f {known[name].machines[0]}",
-            )
         store.remove_volume(name)
         print_line(name)
+
+
+def _in_use(volume: Volume, platform: Platform) -> InputError:
+    """Return why a volume stays, and how it can go: that of a cluster with its cluster, or not at all."""
+    machines = ", ".join(volume.machines)
+    users = [platform.observe(name) for name in volume.machines]
+    clusters = [user.spec.labels.get(LABEL_CLUSTER, "") for user in users if user is not None]
+    cluster = next(filter(None, clusters), "")
+    if not cluster:
+        return InputError(
+            f"the volume {volume.name} belongs to a machine",
+            details=f"Machines: {machines}",
+            resolution=f"stoneware rm -f {volume.machines[0]} && stoneware volume rm {volume.name}",
+        )
+    return InputError(
+        f"the volume {volume.name} belongs to a machine of the cluster {cluster}",
+        details=f"Machines: {machines}",
+        resolution=(
+            f"stoneware down -p {cluster} && stoneware volume rm {volume.name}\n"
+            f"stoneware down -p {cluster} --volumes    # all of its volumes"
+        ),
+    )
 
 
 @app.command(cls=QuickCommand, name="inspect", help="Show everything about volumes, as JSON.")
