@@ -10,6 +10,7 @@ from stoneware.machinefile import graph, values
 from stoneware.machinefile.advice import unused_args, warnings
 from stoneware.machinefile.bases import named_base
 from stoneware.machinefile.evaluate import Context, apply
+from stoneware.machinefile.inits import without_init
 from stoneware.machinefile.lex import Lexer
 from stoneware.machinefile.onbuild import with_triggers
 from stoneware.machinefile.recipe import Base, ImageConfig, Recipe, ResolvedBase, Stage
@@ -125,7 +126,16 @@ def _stage(load: _Load, index: int) -> Stage:
         if base.scratch:
             _check_scratch(load, checked)
         apply(state, checked, context)
-    return Stage(index, name, raw.line, base, tuple(state.steps), state.finish(), tuple(state.history))
+    config, told = without_init(state.finish())
+    if told:
+        state.warnings.append(f"{load.layout.source.filename}:{_line_of_command(state, raw.line)}: {told}")
+    return Stage(index, name, raw.line, base, tuple(state.steps), config, tuple(state.history))
+
+
+def _line_of_command(state: StageState, otherwise: int) -> int:
+    """Return the line of the last CMD or ENTRYPOINT; an inherited one has none here."""
+    words = ((line, text.split(maxsplit=1)[0].upper()) for line, text in reversed(state.history))
+    return next((line for line, word in words if word in ("CMD", "ENTRYPOINT")), otherwise)
 
 
 def _start(load: _Load, index: int) -> tuple[Base, StageState]:
