@@ -420,6 +420,10 @@ class ImageStore(Protocol):
         """Return the saved root file system of a step; read only."""
         ...
 
+    def checkpoint_document(self, key: str) -> dict[str, Any] | None:
+        """Return what was noted with a checkpoint, or None when it is not there."""
+        ...
+
     def image_ids(self) -> list[str]:
         """Return the ids of all images."""
         ...

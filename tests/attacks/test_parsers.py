@@ -150,6 +150,7 @@ def test_a_template_that_is_too_large() -> None:
 
 
 SUM = b"0" * 64 + b" 3 40\n"
+GOOD = {"files.sum": SUM, "packages.tsv": b"", "services.tsv": b""}
 
 
 @pytest.mark.parametrize(
@@ -166,8 +167,11 @@ SUM = b"0" * 64 + b" 3 40\n"
         {"files.sum": SUM, "packages.tsv": b"\xff"},
         {"files.sum": SUM, "packages.tsv": b"one\ttwo\n"},
         {"files.sum": SUM, "packages.tsv": b"a\tb\tc\td\n"},
-        {"files.sum": SUM, "packages.tsv": b"", "etc/stoneware/config.schema.json": b"[" * 9_999},
-        {"files.sum": SUM, "packages.tsv": b"", "etc/stoneware/templates/x": b"${" * 100},
+        {"files.sum": SUM, "packages.tsv": b""},
+        {"files.sum": SUM, "packages.tsv": b"", "services.tsv": b"a\tb\tyes\n"},
+        {"files.sum": SUM, "packages.tsv": b"", "services.tsv": b"a\tstep\t\n"},
+        {**GOOD, "etc/stoneware/config.schema.json": b"[" * 9_999},
+        {**GOOD, "etc/stoneware/templates/x": b"${" * 100},
     ],
     ids=lambda files: repr(files)[:60],
 )

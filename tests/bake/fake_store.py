@@ -35,6 +35,9 @@ class FakeStore:
     def checkpoint_rootfs(self, key: str) -> Path:
         return self.root / "checkpoints" / key
 
+    def checkpoint_document(self, key: str) -> dict[str, Any] | None:
+        return {} if key in self.checkpoints else None
+
     def image_ids(self) -> list[str]:
         return list(self.images)
 

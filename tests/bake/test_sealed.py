@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.bake.sealed import TEMPLATES, preload, read_results
+from stoneware.bake.sealed import TEMPLATES, describe_seal, preload, read_results, told_units
 from stoneware.config.render import expressions_of, variables_of
 from stoneware.errors import BuildError
+from stoneware.machinefile.recipe import ImageConfig
 from tests.test_extraction import Archive
 
 pytestmark = pytest.mark.pure
@@ -71,3 +72,16 @@ def test_reading_ahead_follows_no_link_out_of_the_root(
         preload(root, expected=False)
         (root / TEMPLATES.rstrip("/")).unlink()
     assert read == [b"${OWN}"]
+
+
+def test_units_are_told_by_whether_they_start() -> None:
+    files = {"files.sum": b"0" * 64 + b" 3 40\n", "packages.tsv": b""}
+    table = b"app.service\tstep\tyes\nnginx.service\tpackage\tno\nweb.service\timage\tyes\n"
+    units = describe_seal({**files, "services.tsv": table}, ImageConfig(), ()).units
+    assert units[1] == {"name": "nginx.service", "enabled_by": "package", "starts": False}
+    assert told_units(units) == [
+        "a machine starts app.service (by a step), web.service (by CMD or ENTRYPOINT)",
+        "a machine does not start nginx.service: enabled by packages only, and the image has a CMD or "
+        "ENTRYPOINT. To have it started: RUN systemctl enable nginx.service",
+    ]
+    assert told_units(()) == told_units(units[2:]) == []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.bake.events import StepFailed
+from stoneware.bake.events import Note, StepFailed
 from stoneware.bake.pulse import Pulse
 from stoneware.errors import BuildError
 from tests.bake.conftest import Context
@@ -128,3 +128,14 @@ def test_a_step_has_the_time_that_it_was_given(context: Context) -> None:
     assert "step 1" in err
     assert "took longer than 1 s" in err
     assert "--step-timeout" in err
+
+
+def test_a_warning_of_a_step_is_told_with_its_line_and_kept_with_its_checkpoint() -> None:
+    platform, told = ScriptedPlatform(), Told()
+    platform.at(1, platform.report("running", 1, boot="b"))
+    platform.at(2, platform.say("warn 1 leaves /run/x", "warn 7 of no step", "1 exit 0"))
+    platform.at(2, platform.report("done", 1, boot="b"))
+    driver(platform, told, 1).run_steps(nothing)
+    notes = [event for event in told.events if isinstance(event, Note)]
+    assert notes == [Note("Machinefile:2: leaves /run/x", warning=True)]
+    assert platform.checkpoints["key1"]["warnings"] == ["leaves /run/x"]

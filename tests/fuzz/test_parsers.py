@@ -211,7 +211,7 @@ def test_schema_as_text(text: bytes) -> None:
 @fuzz
 @given(
     st.dictionaries(
-        st.sampled_from(["files.sum", "packages.tsv", "etc/stoneware/config.schema.json", "x"]),
+        st.sampled_from(["files.sum", "packages.tsv", "services.tsv", "etc/stoneware/config.schema.json"]),
         st.binary(max_size=50)
         | mutated("0" * 64 + " 3 40\n").map(lambda text: text.encode(errors="replace"))
         | mutated("a\t1\tamd64\nb\t2\tall\n").map(lambda text: text.encode(errors="replace")),

@@ -19,7 +19,7 @@ from stoneware.bake.builder import (
 )
 from stoneware.bake.bundle import BundleWriter
 from stoneware.bake.caches import held_caches
-from stoneware.bake.driver import Driver
+from stoneware.bake.driver import Driver, warning_of
 from stoneware.bake.events import (
     Note,
     Reporter,
@@ -32,7 +32,7 @@ from stoneware.bake.options import OnFailure, SecretSource
 from stoneware.bake.plan import HIT, BakePlan, PlannedStage, source_of
 from stoneware.bake.planner import Planner
 from stoneware.bake.scratch import files_root
-from stoneware.bake.sealed import describe_seal, preload, read_results
+from stoneware.bake.sealed import describe_seal, preload, read_results, told_units
 from stoneware.bake.steps import StepWriter
 from stoneware.bake.workspace import builder_directory, workspace
 from stoneware.config.encoding import encode, to_bytes
@@ -151,6 +151,9 @@ class _Build:
             if planned.action == HIT:
                 step = planned.step
                 self._reporter.emit(StepCached(stage.name, step.index, total, step.line, step.text))
+                document = self._place.store.checkpoint_document(planned.key) or {}
+                for text in document.get("warnings", ()):
+                    self._reporter.emit(warning_of(planned, str(text)))
 
     def _bundle(
         self, stage: PlannedStage, secrets: dict[str, Path], caches: dict[str, str], *, seal: bool
@@ -239,6 +242,8 @@ class _Build:
             stopping = Background(lambda: platform.stop(name, timeout=timeout)) if at_hand else None
             files = read_results(platform.read_result(name, _RESULTS))
             sealed = describe_seal(files, self._plan.target.stage.config, checks)
+            for text in told_units(sealed.units):
+                self._reporter.emit(Note(text))
             manifest = build_manifest(self._manifest_input(), sealed)
             env, contract = encode(sealed.contract["env"]), machine_rules(sealed.contract)
             if not at_hand:

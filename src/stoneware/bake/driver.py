@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from stoneware.bake.console import CheckLine, ConsoleReader, NoteLine, OutputLine, StepEnd
+from stoneware.bake.console import CheckLine, ConsoleReader, NoteLine, OutputLine, StepEnd, WarnLine
 from stoneware.bake.events import (
     CheckResult,
     Note,
@@ -65,6 +65,7 @@ class Run:
     seconds: dict[int, float] = field(default_factory=dict)
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL))
     checks: list[CheckLine] = field(default_factory=list)
+    warnings: dict[int, list[str]] = field(default_factory=dict)  # by step
     notes: int = 0
     quiet: bool = False  # sealed, and nothing runs in it that wants to be stopped kindly
 
@@ -155,6 +156,8 @@ class Driver:
             raise self._step_error(planned, report)
         if self._platform.can_checkpoint:
             document = {**planned.document, "seconds": seconds}
+            if number in self.run.warnings:
+                document["warnings"] = self.run.warnings[number]
             try:
                 self._platform.checkpoint(
                     self.run.name, planned.key, document, taken=lambda: self._go(number)
@@ -321,10 +324,16 @@ class Driver:
                 case CheckLine(name, severity, outcome, detail) if len(self.run.checks) < _MOST_CHECKS:
                     self.run.checks.append(line)
                     self._reporter.emit(CheckResult(name, severity, outcome, detail))
-                case NoteLine(text) if self.run.notes < _MOST_NOTES:
-                    self.run.notes += 1
+                case WarnLine(step, text) if step in self._steps and self._may_remark():
+                    self.run.warnings.setdefault(step, []).append(text)
+                    self._reporter.emit(warning_of(self._steps[step], text))
+                case NoteLine(text) if self._may_remark():
                     self._reporter.emit(Note(text))
         return bool(data)
+
+    def _may_remark(self) -> bool:
+        self.run.notes += 1
+        return self.run.notes <= _MOST_NOTES
 
     def _step_error(self, planned: PlannedStep, report: BuildReport) -> BuildError:
         step = planned.step
@@ -362,6 +371,11 @@ class Driver:
             resolution=resolution or "bake again with --verbose; stoneware doctor checks this computer",
             location=planned.location if planned else "",
         )
+
+
+def warning_of(planned: PlannedStep, text: str) -> Note:
+    """Return what is to be told of a step, with its line."""
+    return Note(f"{planned.location}: {text}", warning=True)
 
 
 def _not_kept(planned: PlannedStep, error: MachineError) -> BuildError:

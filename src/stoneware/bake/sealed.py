@@ -6,7 +6,7 @@ import contextlib
 import io
 import re
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ TEMPLATES = "etc/stoneware/templates/"
 _SMALL = 4 << 20  # bytes of templates that are worth reading ahead
 _MOST, _MOST_FILES = 256 << 20, 100_000  # of what a seal sends back
 SCHEMA = "etc/stoneware/config.schema.json"
+_ENABLED_BY = {"image": "CMD or ENTRYPOINT", "step": "a step", "package": "its package"}
 _SUM = re.compile(r"([0-9a-f]{64})\s+([0-9]{1,12})\s+([0-9]{1,18})")
 
 
@@ -64,6 +65,7 @@ def describe_seal(files: Mapping[str, bytes], config: ImageConfig, checks: Seque
         file_bytes=int(total[3]),
         files_digest=f"sha256:{total[1]}",
         contract=_contract(files, config),
+        units=tuple(_units(_text(files, "services.tsv"))),
         checks=tuple({"name": c.name, "severity": c.severity, "outcome": c.outcome} for c in checks),
     )
 
@@ -90,6 +92,31 @@ def _packages(table: str) -> list[dict[str, str]]:
     if any(len(row) != 3 for row in rows):
         raise _strange("packages.tsv", "has a line that is not name, version and architecture")
     return [{"name": name, "version": version, "arch": arch} for name, version, arch in rows]
+
+
+def _units(table: str) -> Iterator[dict[str, Any]]:
+    for line in table.splitlines():
+        name, *rest = line.split("\t")
+        if len(rest) != 2 or rest[0] not in _ENABLED_BY or rest[1] not in ("yes", "no"):
+            raise _strange("services.tsv", "has a line that says nothing of a unit")
+        yield {"name": name, "enabled_by": rest[0], "starts": rest[1] == "yes"}
+
+
+def told_units(units: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a line on the units that start with a machine, and one on those that do not, with the reason.
+
+    Nothing where the image's own service is all there is.
+    """
+    starting = [f"{unit['name']} (by {_ENABLED_BY[unit['enabled_by']]})" for unit in units if unit["starts"]]
+    held = [unit["name"] for unit in units if not unit["starts"]]
+    only_image = all(unit["enabled_by"] == "image" for unit in units)
+    lines = [f"a machine starts {', '.join(starting)}"] if starting and not only_image else []
+    if held:
+        lines.append(
+            f"a machine does not start {', '.join(held)}: enabled by packages only, and the image has a "
+            f"CMD or ENTRYPOINT. To have it started: RUN systemctl enable {held[0]}"
+        )
+    return lines
 
 
 def _contract(files: Mapping[str, bytes], config: ImageConfig) -> dict[str, Any]:

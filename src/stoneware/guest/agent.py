@@ -32,6 +32,8 @@ _HERE = Path(__file__).parent
 _PARTS = (
     "lib.sh",
     "build/certificates.sh",
+    "build/services.sh",
+    "build/passing.sh",
     "build/run-step.sh",
     "build/copy-step.sh",
     "build/seal.sh",
@@ -46,5 +48,7 @@ def build_agent_script() -> str:
     """Return the text of the build agent; it needs no other file in the machine but what a base holds."""
     parts = [(_HERE / name).read_text() for name in _PARTS]
     table = (_HERE / "build/checks.tsv").read_text()
-    tail = f"checks_table() {{\n    cat <<'END'\n{table}END\n}}\n\nbuild_agent\n"
+    hook = (_HERE / "build/package-hook.sh").read_text()
+    tail = f"checks_table() {{\n    cat <<'END'\n{table}END\n}}\n\n"
+    tail += f"package_hook() {{\n    cat <<'END'\n{hook}END\n}}\n\nbuild_agent\n"
     return "\n".join(["#!/bin/sh", *parts, tail])

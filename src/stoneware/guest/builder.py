@@ -15,6 +15,9 @@ _LATER = (
     "systemd-sysctl.service",
     "systemd-tmpfiles-setup-dev.service",
 )
+# A step's files in /tmp are part of its result: nothing covers or empties them.
+_NEVER = ("systemd-tmpfiles-clean.timer", "tmp.mount")
+_KEEP_TEMPORARY = "systemd-tmpfiles-setup.service"
 # What these would find, no builder has. Those of the image and its packages run.
 _NO_GENERATORS = (
     "bless-boot",
@@ -46,10 +49,18 @@ def write_units(directory: Path) -> None:
     for name in _LATER:
         (directory / f"{name}.d").mkdir()
         (directory / f"{name}.d/later.conf").write_bytes(later)
+    for name in _NEVER:
+        (directory / name).symlink_to("/dev/null")
+    (directory / f"{_KEEP_TEMPORARY}.d").mkdir()
+    keep = (_UNITS / "keep-temporary.conf").read_bytes()
+    (directory / f"{_KEEP_TEMPORARY}.d/keep-temporary.conf").write_bytes(keep)
     wants = directory / "multi-user.target.wants"
     wants.mkdir()
     (wants / _WANTED).symlink_to(f"../{_WANTED}")
     generators = directory / "generators"
     generators.mkdir()
+    generator = generators / "stoneware-later"
+    generator.write_bytes((_UNITS / "generator.sh").read_bytes())
+    generator.chmod(0o755)
     for name in _NO_GENERATORS:
         (generators / f"systemd-{name}-generator").symlink_to("/dev/null")

@@ -44,6 +44,7 @@ _FILES: tuple[tuple[str, str, int], ...] = (
     *((f"{_UNITS}/{n}.d/60-stoneware.conf", "units/no-container.conf", 0o644) for n in _NOT_IN_CONTAINERS),
     *((f"{_UNITS}/{n}.d/50-stoneware.conf", "units/no-credentials.conf", 0o644) for n in _NO_CREDENTIALS),
     *((f"{_UNITS}/systemd-networkd.{n}.d/50-stoneware.conf", "units/dhcp.conf", 0o644) for n in _KINDS),
+    ("/usr/lib/sysctl.d/50-stoneware.conf", "units/sysctl.conf", 0o644),
     ("/etc/systemd/network/50-stoneware.network", "units/50-stoneware.network", 0o644),
     ("/etc/systemd/system.conf.d/50-stoneware.conf", "units/system.conf", 0o644),
     ("/etc/systemd/journald.conf.d/50-stoneware.conf", "units/journald.conf", 0o644),

@@ -32,6 +32,7 @@ class Sealed:
     files_digest: str
     contract: Mapping[str, Any]
     checks: tuple[Mapping[str, str], ...] = ()
+    units: tuple[Mapping[str, Any], ...] = ()  # name, enabled_by (image, step or package), starts
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ def build_manifest(wanted: ManifestInput, sealed: Sealed) -> bytes:
         "contract": dict(sealed.contract),
         "packages": [dict(package) for package in sealed.packages],
         "files": {"count": sealed.file_count, "digest": sealed.files_digest, "bytes": sealed.file_bytes},
+        "units": [dict(unit) for unit in sealed.units],
         "checks": [dict(check) for check in sealed.checks],
         "steps": [vars(step) for step in wanted.steps],
         "history": [{"line": line, "instruction": text} for line, text in wanted.stage.history],

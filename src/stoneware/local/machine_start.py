@@ -32,6 +32,9 @@ _DNS_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}")
 _RESTART = re.compile(r"no|always|unless-stopped|on-failure(?::[0-9]{1,9})?")
 _UNITS = "/run/stoneware/units"  # in a builder
 _UNIT_TIMEOUT = 10.0  # seconds for systemd to forget a unit that has ended
+# nspawn starts a machine with inheritable capabilities, which newer systemds hand on to all services. Neither
+# a virtual machine nor a container of Docker has any (CVE-2022-24769).
+_INIT = "[ ! -x /usr/bin/setpriv ] || exec /usr/bin/setpriv --inh-caps=-all /sbin/init; exec /sbin/init"
 _LEADER_TIMEOUT = 90.0  # seconds for nspawn to set a machine up; 0.1 s on an idle computer
 _POLL, _SLOW_POLL = 0.003, 0.1  # seconds between two looks at first, and when it takes long
 _REPORTS = ("leader", "exit", "error")  # what the shim writes once it knows how a start goes
@@ -293,7 +296,9 @@ def _settings(
     command = shlex.join(nspawn_argv(store, paths, spec, machine_id))
     # nspawn maps the ids of the root where it is; what is mapped already cannot be bound mapped again.
     lower = shlex.join(["mount", "--bind", str(paths.rootfs), str(paths.lower)]) if spec.read_only else ":"
-    return "\n".join([*lines, f"nspawn() {{\n{lower} && exec {command}\n}}", ""])
+    # What a step leaves in /tmp belongs to its result, so it is on the builder's disk.
+    tmp = "export SYSTEMD_NSPAWN_TMPFS_TMP=0\n" if spec.kind == "builder" else ""
+    return "\n".join([*lines, f"nspawn() {{\n{tmp}{lower} && exec {command}\n}}", ""])
 
 
 def nspawn_argv(store: Store, paths: Paths, spec: MachineSpec, machine_id: str) -> list[str]:
@@ -314,11 +319,10 @@ def nspawn_argv(store: Store, paths: Paths, spec: MachineSpec, machine_id: str) 
     root = ["-D", str(paths.rootfs)]
     told = process_limits.manager_script(spec.ulimits)
     if not spec.read_only:
-        first = ["/bin/sh", "-c", f"{told}exec /sbin/init </dev/console"] if told else []
-        return [*argv, *([] if first else ["--boot"]), *root, *first]
+        return [*argv, *root, "/bin/sh", "-c", f"{told}exec </dev/console\n{_INIT}"]
     lower = f"--bind-ro={_escape(paths.lower)}:/run/stoneware/lower:idmap,norbind"
     script = (resources.files("stoneware.local") / "rootwrap.sh").read_text()
-    return [*argv, lower, *root, "/bin/sh", "-c", told + script]
+    return [*argv, lower, *root, "/bin/sh", "-c", told + script.replace("exec /sbin/init", _INIT)]
 
 
 def _address_argument(paths: Paths) -> list[str]:

@@ -213,6 +213,7 @@ run_steps() {
         IFS= read -r title <"$place/title"
         console_line "$number start $title"
         run_one "$place" "$number"
+        tell_of_passing "$number"
         console_line "$number exit $code"
         if [ "$code" -ne 0 ]; then give_up "$number" "$code" ''; fi
         if [ "$checkpoints" = TRUE ]; then report_done "$number"; else report 'done' "$number" 0 ''; fi
@@ -306,6 +307,7 @@ build_agent() {
     # An early agent is told when the boot is over: units of the image have been held back until then.
     until [ -z "${SW_BOOTED-}" ] || [ -e "$SW_BOOTED" ]; do sleep 0.01; done
     rm -f "$SW_RUN/build"
+    begin_steps
     if [ "${SECRETS:-}" = yes ] && ! take_key; then give_up 0 1 'the secrets of this bake cannot be had'; fi
     run_steps
     if [ "${SEAL:-yes}" = yes ]; then seal_and_finish; fi

@@ -152,5 +152,5 @@ pack_results() {
     for more in etc/stoneware/templates etc/stoneware/config.schema.json; do
         if [ -e "$SW_ROOT/$more" ]; then set -- "$@" -C "${SW_ROOT:-/}" "$more"; fi
     done
-    tar -c -f "$WORK/sealed.tar" -C "$WORK" files.sum -C "$SW_IMAGE" packages.tsv templates.tsv "$@"
+    tar -c -f "$WORK/sealed.tar" -C "$WORK" files.sum services.tsv -C "$SW_IMAGE" packages.tsv templates.tsv "$@"
 }

@@ -278,6 +278,7 @@ script_with_secrets() {
 # what the manager of services would run for it has the network.
 without_network() {
     echo 'ip link set lo up 2>/dev/null'
+    echo 'echo 0 2>/dev/null >/proc/sys/net/ipv4/ip_unprivileged_port_start'
     echo 'if [ -d /run/dbus ]; then mount -t tmpfs -o mode=755 tmpfs /run/dbus || exit 1; fi'
     echo 'if [ -S /run/systemd/private ]; then mount --bind /dev/null /run/systemd/private || exit 1; fi'
 }
@@ -304,7 +305,9 @@ run_step() {
             printf 'exec %s sh %s\n' "$(identity)" "$(quoted "$WORK/script")"
         } >"$WORK/start"
         chmod 755 "$WORK"
+        guard_packages
         run_in_session "$2"
+        unguard_packages
     fi
     stepped=yes
     remove_mount_points

@@ -19,7 +19,9 @@ seal() {
     { write_packages && write_templates; } >"$WORK/why.packages" 2>&1 &
     listing=$!
     lay_image_files || return 1
-    hold_units
+    service=''
+    if [ -r "$SW_IMAGE/service" ]; then IFS= read -r service <"$SW_IMAGE/service"; fi
+    settle_packages && hold_units || return 1
     name_image
     drop_identity
     wait "$dropping"
@@ -95,72 +97,6 @@ lay_image_files() {
     done
 }
 
-# enable_unit UNIT: by its own links, made by hand so that it works the same in a directory.
-enable_unit() {
-    wants=$SW_ROOT/etc/systemd/system/multi-user.target.wants
-    for place in /etc/systemd/system /usr/lib/systemd/system /lib/systemd/system; do
-        if [ -e "$SW_ROOT$place/$1" ]; then
-            if [ ! -d "$wants" ]; then mkdir -p "$wants"; fi
-            ln -sfn "$place/$1" "$wants/$1"
-            return 0
-        fi
-    done
-    echo "there is no unit $1 to enable"
-    return 1
-}
-
-# enabled_units: print every unit that starts by itself because of a link in /etc, or by a SysV script.
-enabled_units() {
-    for link in "$SW_ROOT"/etc/systemd/system/*.target.wants/* "$SW_ROOT"/etc/systemd/system/*.target.requires/*; do
-        case $link in
-        */sysinit.target.* | */local-fs.target.* | */*-pre.target.* | */getty.target.* | */network-online.target.*) ;;
-        # A link to nowhere hides one that the package has.
-        *) if [ -L "$link" ] && ! [ "$link" -ef /dev/null ]; then printf '%s\n' "${link##*/}"; fi ;;
-        esac
-    done
-    for link in "$SW_ROOT"/etc/rc3.d/S[0-9][0-9]*; do
-        if [ -L "$link" ]; then printf '%s.service\n' "${link##*/S[0-9][0-9]}"; fi
-    done
-}
-
-# How the image's units wait for the boot agent: a drop-in for each unit that was enabled since the
-# base was made. `units` lists the services among them, for the report that all are running.
-hold_units() {
-    service=''
-    if [ -r "$SW_IMAGE/service" ]; then IFS= read -r service <"$SW_IMAGE/service"; fi
-    known=' '
-    if [ -r "$SW_LIB/base-units" ]; then
-        while IFS= read -r unit; do known="$known$unit "; done <"$SW_LIB/base-units"
-    fi
-    : >"$SW_IMAGE/units"
-    enabled_units | sort -u >"$WORK/enabled"
-    after=''
-    while IFS= read -r unit; do
-        case $unit in stoneware-* | systemd-* | dbus-org.*) continue ;; esac
-        case $known in *" $unit "*) continue ;; esac
-        dropin=$SW_ROOT/etc/systemd/system/$unit.d
-        if [ ! -d "$dropin" ]; then mkdir -p "$dropin"; fi
-        {
-            printf '%s\n' '# Written by the seal: this unit starts only in a machine whose configuration is good.' \
-                '[Unit]' 'Requires=stoneware-boot.service' 'After=stoneware-boot.service' \
-                'ConditionPathExists=!/run/stoneware/build'
-            case $unit in
-            "$service") ;;
-            *.service) printf 'OnFailure=stoneware-failed@%%n.service\n' ;;
-            esac
-        } >"$dropin/50-stoneware.conf"
-        case $unit in
-        *.service)
-            printf '%s\n' "$unit" >>"$SW_IMAGE/units"
-            after="$after $unit"
-            ;;
-        esac
-    done <"$WORK/enabled"
-    dropin=$SW_ROOT/etc/systemd/system/stoneware-report.service.d
-    if [ ! -d "$dropin" ]; then mkdir -p "$dropin"; fi
-    printf '[Unit]\nAfter=%s\n' "$after" >"$dropin/50-units.conf"
-}
-
 # IMAGE_ID and IMAGE_VERSION of os-release(5), in the characters that it allows.
 name_image() {
     release=$(readlink -f "$SW_ROOT/etc/os-release") || release=$SW_ROOT/usr/lib/os-release
@@ -203,7 +139,10 @@ drop_residue() {
     done
     rm -rf "$@" "$SW_ROOT"/var/log/journal/* "$SW_ROOT/var/log/apt" "$SW_ROOT/var/log/bootstrap.log" \
         "$SW_ROOT/var/log/dpkg.log" "$SW_ROOT/var/log/alternatives.log"
-    find "$SW_ROOT/tmp" "$SW_ROOT/var/tmp" -xdev -mindepth 1 -delete 2>/dev/null
+    for place in tmp var/tmp; do
+        find "$SW_ROOT/$place" -xdev -mindepth 1 -delete 2>/dev/null
+        if [ ! -e "$SW_ROOT/$place" ] && [ ! -L "$SW_ROOT/$place" ]; then mkdir -m 1777 "$SW_ROOT/$place"; fi
+    done
     # Logs are emptied rather than removed: some belong to a user that could not make them again.
     find "$SW_ROOT/var/log" -xdev -type f '(' -name '*.gz' -o -name '*.[0-9]' -o -name '*.old' ')' -delete \
         -o -type f -size +0 -exec truncate -s 0 '{}' +

@@ -1,0 +1,84 @@
+# shellcheck shell=sh
+# What a step leaves where nothing is kept: /run and /dev/shm are in memory. Part of the build agent.
+
+# begin_steps: what is to be done once, after the boot and before the first step.
+begin_steps() {
+    if [ -z "$SW_ROOT" ]; then
+        echo 0 2>/dev/null >/proc/sys/net/ipv4/ip_unprivileged_port_start
+        # Services of an earlier builder had these; systemd-tmpfiles is kept from /tmp here.
+        read -r this_boot </proc/sys/kernel/random/boot_id
+        this_boot=$(printf %s "$this_boot" | tr -d -)
+        for place in /tmp/systemd-private-* /var/tmp/systemd-private-*; do
+            case $place in *'*' | */systemd-private-"$this_boot"-*) ;; *) rm -rf "$place" ;; esac
+        done
+    fi
+    begin_packages
+    passing=$(in_memory)
+}
+
+# in_memory: print the directories, files and links in /run and /dev/shm that are not the system's own. What is a
+# sign of a running process (sockets, .pid, .lock) nobody misses when that has ended.
+in_memory() {
+    set --
+    for place in run run/lock dev/shm; do
+        if [ -d "$SW_ROOT/$place" ]; then set -- "$@" "$SW_ROOT/$place"; fi
+    done
+    if [ $# -eq 0 ]; then return 0; fi
+    own=$SW_ROOT/run
+    find "$@" -xdev -mindepth 1 '(' -path "$own/systemd" -o -path "$own/stoneware" -o -path "$own/dbus" \
+        -o -path "$own/udev" -o -path "$own/log" -o -path "$own/user" -o -path "$own/host" -o -path "$own/credentials" \
+        -o -path "$own/mount" -o -path "$own/sudo" -o -path "$own/adduser" -o -path "$own/blkid" -o -path "$own/needrestart" ')' -prune -o \
+        '(' -type d -o -type f -o -type l ')' ! -name '*.pid' ! -name '*.lock' ! -name 'reboot-required*' \
+        ! -name 'motd*' ! -name 'utmp' ! -name 'initctl' ! -path "$own/lock" -print 2>/dev/null
+}
+
+# tell_of_passing NUMBER: say on the console what a step has left there that no later step will find.
+tell_of_passing() {
+    if [ "$code" -ne 0 ]; then return 0; fi
+    now=$(in_memory)
+    if [ "$now" = "$passing" ]; then return 0; fi
+    printf '%s\n' "$passing" >"$WORK/passing.before"
+    printf '%s\n' "$now" >"$WORK/passing.now"
+    passing=$now
+    names=$(missed | head -n 5 | tr '\n' ' ')
+    if [ -z "$names" ]; then return 0; fi
+    console_line "warn $1 leaves ${names% } in memory: no later step and no machine has it." \
+        "For the directory of a service: echo 'd /run/NAME 0755 USER GROUP' >/etc/tmpfiles.d/NAME.conf"
+}
+
+# missed: print the topmost new paths that neither tmpfiles.d(5) makes at each boot nor a running service has for
+# itself (RuntimeDirectory=).
+missed() {
+    if [ -z "$SW_ROOT" ]; then
+        systemctl show '*.service' --property=ActiveState,RuntimeDirectory
+    fi >"$WORK/passing.services" 2>/dev/null
+    for rules in "$SW_ROOT"/usr/lib/tmpfiles.d/*.conf "$SW_ROOT"/etc/tmpfiles.d/*.conf; do
+        if [ -r "$rules" ]; then cat "$rules"; fi
+    done >"$WORK/passing.rules"
+    awk -v root="$SW_ROOT" -v work="$WORK" '
+        BEGIN {
+            while ((getline line <(work "/passing.before")) > 0) old[line] = 1
+            while ((getline <(work "/passing.rules")) > 0) {
+                path = $2
+                gsub(/"/, "", path); sub(/^\/var\/run\//, "/run/", path); sub(/\/+$/, "", path)
+                made[path] = 1
+            }
+            while ((getline line <(work "/passing.services")) > 0) {
+                if (line == "") active = directories = ""
+                if (line ~ /^ActiveState=/) active = substr(line, 13)
+                if (line ~ /^RuntimeDirectory=/) directories = substr(line, 18)
+                if (active == "active" && directories != "") {
+                    count = split(directories, names, " ")
+                    for (i = 1; i <= count; i++) owned["/run/" names[i]] = 1
+                    directories = ""
+                }
+            }
+        }
+        {
+            path = substr($0, length(root) + 1)
+            if ($0 in old || path in made) next
+            for (up = path; up != ""; sub(/\/[^\/]*$/, "", up)) if (up in owned || up in told) next
+            told[path] = 1
+            print path
+        }' "$WORK/passing.now"
+}
