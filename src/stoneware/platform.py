@@ -319,6 +319,10 @@ class Platform(Protocol):
         """Return the version of a secret that has this value, None where none that is kept has it."""
         ...
 
+    def has_secret(self, name: str, version: str) -> bool:
+        """Say whether the value that a secret had in some version is still kept."""
+        ...
+
     def destroy_secret(self, name: str) -> None:
         """Forget a secret; a missing one is no error."""
         ...

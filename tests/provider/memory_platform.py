@@ -332,6 +332,9 @@ class MemoryPlatform:
         with self._lock:
             return self._secrets.get(name, {}).get(value)
 
+    def has_secret(self, name: str, version: str) -> bool:
+        return version in self._secrets.get(name, {}).values()
+
     def destroy_secret(self, name: str) -> None:
         with self._lock:
             self._secrets.pop(name, None)

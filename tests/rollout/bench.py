@@ -70,6 +70,10 @@ class RolloutBench(EngineBench):
     observer: Recorder = field(default_factory=Recorder)
     yes: bool = True
 
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"X": self.secret}
+
     def file(self, changes: Mapping[str, Any] | None = None) -> Cluster:
         """Return the file: BASE with some changes, its rules for rollouts and gates."""
         cluster = cluster_of(patched(BASE, changes or {}))
@@ -87,7 +91,7 @@ class RolloutBench(EngineBench):
         return Session(self.site, "shop", "stoneware rollout", self.observer, ask=lambda _: self.yes)
 
     def foresee(self, changes: Mapping[str, Any] | None = None, **options: Any) -> Planned:
-        return foresee(self.file(changes), self.site, ENVIRONMENT, **options)
+        return foresee(self.file(changes), self.site, self.environment, **options)
 
     def rollout(
         self,
@@ -98,7 +102,7 @@ class RolloutBench(EngineBench):
     ) -> RolloutState | None:
         """Roll the cluster out to BASE with some changes."""
         return self.session(kill_after).begin(
-            lambda: prepare(self.file(changes), self.site, ENVIRONMENT, canary=canary)
+            lambda: prepare(self.file(changes), self.site, self.environment, canary=canary)
         )
 
     def rollback(self, release: str = "") -> RolloutState | None:

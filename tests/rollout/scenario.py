@@ -109,6 +109,8 @@ def make_world(document: Mapping[str, Any], directory: Path) -> World:
     missing = [name for name in changed if running.get(name) == "missing"]
     how = How(document.get("how", "replace"))
     new = Release("old", "c2") if how is How.RELOAD else NEW
+    if "declares" in document:  # image and config stay: a secret, a limit, or another field is what changes
+        new = Release("old", "c1", document["declares"])
     plan = make_plan(
         changed,
         OLD,

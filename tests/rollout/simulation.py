@@ -32,8 +32,12 @@ class SimClock:
     """Time that passes only when somebody sleeps."""
 
     now: float = 1_000_000.0
+    set_by: float = 0.0  # seconds by which somebody has set the time of day
 
     def time(self) -> float:
+        return self.now + self.set_by
+
+    def ran(self) -> float:
         return self.now
 
     def sleep(self, seconds: float) -> None:
@@ -82,6 +86,7 @@ class SimMachine:
             release=release if said else None,
             checked=True,
             error=error,
+            made=self.release,
         )
 
     def _state(self, now: float) -> tuple[Phase, Health, str]:
@@ -175,7 +180,7 @@ class SimFleet:
         if self.refuse:
             raise PlanRefused((self.refuse,))
         for name, entry in entries.items():
-            release = Release(entry["image"], entry["config"])
+            release = Release(entry["image"], entry["config"], entry.get("declared", ""))
             behaviour = self.behaviours.get(release.image_id, Behaviour())
             if behaviour.refused:
                 raise MachineError(behaviour.refused)
@@ -192,7 +197,7 @@ class SimFleet:
         self.serial += 1
         slot = old.slot if old else int(name.rpartition("-")[2])
         self.machines[name] = SimMachine(name, slot, release, behaviour, self.serial, self.clock.now)
-        self.applied.append(f"{name}={release.image_id}")
+        self.applied.append(f"{name}={release.image_id}{release.declared}")
 
     def _take_down(self, machines: Sequence[str]) -> None:
         """Look whether the cluster could do without the machines that are being taken down."""
@@ -229,6 +234,8 @@ class SimFleet:
             self.machines[name].stopped, self.machines[name].started = None, now
         if "request" in event:
             self.requests.append(event["request"])
+        if "set_clock" in event:
+            self.clock.set_by += event["set_clock"]
         if "refuse" in event:
             self.refuse = event["refuse"]
         if "gate_error" in event:
@@ -408,12 +415,16 @@ def make_plan(
             new,
             how,
             ("image changed",),
-            None if name in missing else {"image": old.image_id, "config": old.config_digest},
-            {"image": new.image_id, "config": new.config_digest},
+            None if name in missing else _entry(old),
+            _entry(new),
         )
         for name in names
     )
     return RolloutPlan("test", changes, {"kafka": policy}, tuple(canary))
+
+
+def _entry(release: Release) -> dict[str, str]:
+    return {"image": release.image_id, "config": release.config_digest, "declared": release.declared}
 
 
 def policy_of(document: Mapping[str, Any]) -> Policy:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from stoneware.cluster.declaration import release_of_machine
 from stoneware.cluster.model import Observed
 from stoneware.cluster.tfvars import to_tfvars
 from stoneware.errors import InputError
@@ -109,7 +110,7 @@ def test_a_canary_has_to_change(name: str) -> None:
     assert name in told.value.brief
 
 
-def test_the_way_back_keeps_the_present_secrets() -> None:
+def test_the_way_back_brings_the_former_secrets() -> None:
     new = wanted_of({"services": {"app": {"image": "app:2"}}}, versions={"app-token": "v2"})
     old = to_tfvars(wanted_of(), None, ["app-1"])["machines"]
     variables = to_tfvars(new, None, new.machines)
@@ -119,10 +120,37 @@ def test_the_way_back_keeps_the_present_secrets() -> None:
     [change] = planned.plan.changes
     assert change.machine == "app-1"
     assert change.entry_after["source"] == old["app-1"]["source"]
-    assert change.entry_after["secrets"][0]["version"] == "v2"
+    assert change.entry_after["secrets"][0]["version"] == "v1"
+    assert change.entry_after["recreate_on"] == old["app-1"]["recreate_on"]
     assert planned.blocked == ()
     lost = replace(present, labels=lambda _: None)
     assert "not there any more" in plan_return("shop", old, lost, {}).blocked[0]
+    forgotten = replace(present, kept=lambda name, version: (name, version) != ("shop-app-token", "v1"))
+    assert "shop-app-token" in plan_return("shop", old, forgotten, {}).blocked[0]
+
+
+@pytest.mark.parametrize("changes", [{"memory": 7}, {"restart": "always"}, {"labels": {"tier": "x"}}])
+def test_what_only_another_field_changes_returns(changes: dict[str, Any]) -> None:
+    new, old = wanted_of({"services": {"app": changes}}), wanted_of()
+    variables = to_tfvars(new, None, new.machines)
+    store = some_images()
+    present = Present(observation_of(new), variables, lambda image: store.manifests.get(image) and {}, {})
+    targets = to_tfvars(old, None, ["app-1", "app-2"])["machines"]
+    planned = plan_return("shop", targets, present, {})
+    assert [change.machine for change in planned.plan.changes] == ["app-1", "app-2"]
+    for change in planned.plan.changes:
+        assert change.before != change.after
+        assert change.after == release_of_machine(old.machines[change.machine])
+    assert plan_return("shop", variables["machines"], present, {}).nothing
+
+
+def test_a_journal_of_another_version_is_read() -> None:
+    plan = plan_case({"file": {"services": {"app": {"memory": 7}}}}).plan
+    document = json.loads(json.dumps(plan_document(plan)))
+    for change in document["changes"]:
+        del change["before"]["declared"]
+        change["after"]["declared"] = "sha256:of-another-version"
+    assert plan_of(document) == plan
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from stoneware.rollout.prepare import prepare
 from stoneware.rollout.session import RolloutBlocked, latest
 from stoneware.rollout.state import Mode, Outcome
 from stoneware.rollout.wanted import wanted_images
-from tests.rollout.bench import ENVIRONMENT, FAST, RolloutBench, app, image_id
+from tests.rollout.bench import FAST, RolloutBench, app, image_id
 from tests.rollout.simulation import Killed
 
 pytestmark = pytest.mark.tool
@@ -165,7 +165,7 @@ def test_a_living_driver_is_asked(bench: RolloutBench) -> None:
 
     session = bench.session()
     session.observer.event = ask  # type: ignore[method-assign]
-    state = session.begin(lambda: prepare(bench.file(app("app:2")), bench.site, ENVIRONMENT))
+    state = session.begin(lambda: prepare(bench.file(app("app:2")), bench.site, bench.environment))
     assert state is not None
     assert state.mode is Mode.PAUSED
     assert "asked process" in asked[0]
@@ -250,6 +250,34 @@ def test_rollback_to_what_was_before_and_to_a_release(bench: RolloutBench) -> No
     assert "r1" in told.value.details
     kinds = [(row.kind, row.outcome) for row in history(bench.journal(), 0.0)]
     assert kinds == [*[("rollout", "completed")] * 3, *[("rollback", "completed")] * 2]
+
+
+def test_all_that_was_declared_comes_back(bench: RolloutBench) -> None:
+    def declared() -> list[tuple[object, ...]]:
+        specs = [bench.spec(f"shop-app-{slot}") for slot in (1, 2)]
+        return [(one.secrets[0].version, one.memory, one.labels.get("tier")) for one in specs]
+
+    before, versions = declared(), bench.variables()["machines"]["app-1"]["secrets"]
+    bench.secret = "another-battery"
+    wanted = app("app:1", memory=1 << 29, labels={"tier": "x"})
+    with pytest.raises(Killed):  # the second machine is being stopped
+        bench.rollout(wanted, kill_after=7)
+    assert declared()[0] != before[0]
+    state = bench.session().roll_back()
+    assert state is not None
+    assert state.outcome is Outcome.ROLLED_BACK
+    assert declared() == before
+
+    state = bench.rollout(wanted)
+    assert state is not None
+    assert declared()[0][1:] == (1 << 29, "x")
+    after = declared()
+    bench.rollback()
+    assert declared() == before
+    assert bench.variables()["machines"]["app-1"]["secrets"] == versions
+    bench.rollback()  # a rollout as well, so it can be returned from
+    assert declared() == after
+    assert bench.foresee(wanted).nothing
 
 
 def test_finalize_and_the_floor(bench: RolloutBench) -> None:

@@ -143,6 +143,7 @@ def _code(state: RolloutState, *, returning: bool) -> int:
 
 def _words(state: RolloutState) -> list[str]:
     from stoneware.rollout.state import Mode, Outcome
+    from stoneware.rollout.timeline import lasted
     from stoneware.ui.text import duration
 
     count = len(state.finished)
@@ -150,7 +151,7 @@ def _words(state: RolloutState) -> list[str]:
     last = max((item.since for item in state.machines.values()), default=state.started)
     if state.outcome is Outcome.COMPLETED:
         kept = f"; failed: {', '.join(state.failures)}" if state.failures else ""
-        return [f"{state.id}: completed, {machines}, {duration(last - state.started)}{kept}"]
+        return [f"{state.id}: completed, {machines}, {duration(lasted(state.started, last))}{kept}"]
     if state.outcome is not None:
         return [f"{state.id}: {state.outcome}{f': {state.reason}' if state.reason else ''}"]
     if state.mode is Mode.HOLDING:

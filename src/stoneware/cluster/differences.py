@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
+from stoneware.cluster.declaration import declaration, plain_of
 from stoneware.cluster.model import CONFIG, HEALTH_CHECK, DesiredMachine
 from stoneware.config import decode, digest
 from stoneware.errors import InputError
@@ -56,9 +59,18 @@ def differences(
         *_image(wanted, machine, commits or {}),
         *_config(wanted, machine),
         *_secrets(new, old),
-        *_metadata(new, old),
-        *_fields(new, old),
+        *_declared(new, old),
     )
+
+
+def _declared(new: MachineSpec, old: MachineSpec) -> Iterator[Difference]:
+    """Yield what differs in everything else that was declared: each field that does has a sentence."""
+    after, before = declaration(new), declaration(old)
+    told = ("source", "secrets")
+    names = [*_FIELDS, *(name for name in {**after, **before} if name not in _FIELDS)]
+    for name in names:
+        if name not in told and after.get(name) != before.get(name):
+            yield from _field(name, new, old)
 
 
 def _image(wanted: DesiredMachine, machine: Machine, commits: Mapping[str, str]) -> Iterator[Difference]:
@@ -129,29 +141,38 @@ def _secret_words(use: SecretMount | None) -> str:
 
 
 def _metadata(new: MachineSpec, old: MachineSpec) -> Iterator[Difference]:
-    after, before = new.metadata, old.metadata
+    after, before = declaration(new)["metadata"], declaration(old)["metadata"]
     if after.get(HEALTH_CHECK) != before.get(HEALTH_CHECK):
         said = (_check_words(after), _check_words(before))
         yield Difference(Kind.LIVE, "health check", *said, f"health check {said[1]} → {said[0]}")
-    for key in sorted(set(after) - {CONFIG, HEALTH_CHECK}):
-        if after[key] != before.get(key):
-            found = before.get(key, "none")
-            yield Difference(Kind.SPEC, key, after[key], found, f"attribute {key} {found} → {after[key]}")
+    for key in sorted({*after, *before} - {CONFIG, HEALTH_CHECK}):
+        wanted, found = after.get(key, "none"), before.get(key, "none")
+        if wanted != found:
+            yield Difference(Kind.SPEC, key, wanted, found, f"attribute {key} {found} → {wanted}")
 
 
 def _check_words(metadata: Mapping[str, str]) -> str:
     return " ".join(metadata[HEALTH_CHECK].split()) if HEALTH_CHECK in metadata else "of the image"
 
 
-def _fields(new: MachineSpec, old: MachineSpec) -> Iterator[Difference]:
-    for what, (kind, scalar) in _SCALARS.items():
-        wanted, found = scalar(new), scalar(old)
-        if wanted != found:
-            yield Difference(kind, what, wanted, found, f"{what} {found} → {wanted}")
-    for what, (kind, entries) in _COLLECTIONS.items():
-        after, before = entries(new), entries(old)
-        if after != before:
-            yield from _entries(kind, what, after, before)
+def _field(name: str, new: MachineSpec, old: MachineSpec) -> Iterator[Difference]:
+    """Yield the differences of one field, in its own words where it has some, else as it is written."""
+    if name == "metadata":
+        yield from _metadata(new, old)
+        return
+    what, kind, words = _FIELDS.get(name, (name, Kind.SPEC, lambda spec: _as_written(getattr(spec, name))))
+    wanted, found = words(new), words(old)
+    if isinstance(wanted, str) and isinstance(found, str):
+        yield Difference(kind, what, wanted, found, f"{what} {found} → {wanted}")
+    elif not isinstance(wanted, str) and not isinstance(found, str):
+        yield from _entries(kind, what, wanted, found)
+
+
+def _as_written(value: Any) -> str:
+    """Return the value of a field that has no words of its own."""
+    plain = plain_of(value)
+    shown = plain if isinstance(plain, str) else json.dumps(plain, sort_keys=True, ensure_ascii=False)
+    return shown if shown not in ("", "null", "[]", "{}") else "none"
 
 
 def _entries(
@@ -186,26 +207,33 @@ def _number(value: int) -> int | None:
     return None if value == UNLIMITED else value
 
 
-_SCALARS: dict[str, tuple[Kind, Callable[[MachineSpec], str]]] = {
-    "host name": (Kind.SPEC, lambda spec: spec.hostname or spec.name),
-    "memory": (Kind.SPEC, lambda spec: _limit(spec.memory, "bytes")),
-    "cpus": (Kind.SPEC, lambda spec: _limit(spec.cpus, "cores")),
-    "pids_limit": (Kind.SPEC, lambda spec: _limit(_number(spec.pids_limit), "processes")),
-    "disk": (Kind.SPEC, lambda spec: _limit(spec.disk, "bytes")),
-    "log_max_size": (Kind.SPEC, lambda spec: _limit(spec.log_max_size, "bytes")),
-    "log_max_file": (Kind.SPEC, lambda spec: _limit(spec.log_max_file, "files")),
-    "read_only": (Kind.SPEC, lambda spec: "yes" if spec.read_only else "no"),
-    "restart": (Kind.SPEC, lambda spec: spec.restart),
-    "stop grace period": (Kind.LIVE, lambda spec: f"{spec.stop_timeout:g}s"),
-}
-_COLLECTIONS: dict[str, tuple[Kind, Callable[[MachineSpec], Mapping[str, str]]]] = {
-    "volume mount": (Kind.SPEC, lambda spec: {mount.path: _mount_words(mount) for mount in spec.volumes}),
-    "ulimit": (
+_Words = Callable[[MachineSpec], str | Mapping[str, str]]
+# How fields are called and shown, and whether they change in place. One that is missing here is compared as
+# well, and makes a new machine.
+_FIELDS: dict[str, tuple[str, Kind, _Words]] = {
+    "metadata": ("attribute", Kind.SPEC, lambda spec: dict(spec.metadata)),
+    "hostname": ("host name", Kind.SPEC, lambda spec: spec.hostname or spec.name),
+    "memory": ("memory", Kind.SPEC, lambda spec: _limit(spec.memory, "bytes")),
+    "cpus": ("cpus", Kind.SPEC, lambda spec: _limit(spec.cpus, "cores")),
+    "pids_limit": ("pids_limit", Kind.SPEC, lambda spec: _limit(_number(spec.pids_limit), "processes")),
+    "disk": ("disk", Kind.SPEC, lambda spec: _limit(spec.disk, "bytes")),
+    "log_max_size": ("log_max_size", Kind.SPEC, lambda spec: _limit(spec.log_max_size, "bytes")),
+    "log_max_file": ("log_max_file", Kind.SPEC, lambda spec: _limit(spec.log_max_file, "files")),
+    "read_only": ("read_only", Kind.SPEC, lambda spec: "yes" if spec.read_only else "no"),
+    "restart": ("restart", Kind.SPEC, lambda spec: spec.restart),
+    "stop_timeout": ("stop grace period", Kind.LIVE, lambda spec: f"{spec.stop_timeout:g}s"),
+    "volumes": (
+        "volume mount",
+        Kind.SPEC,
+        lambda spec: {mount.path: _mount_words(mount) for mount in spec.volumes},
+    ),
+    "ulimits": (
+        "ulimit",
         Kind.SPEC,
         lambda spec: {limit.name: f"{limit.soft}:{limit.hard}" for limit in spec.ulimits},
     ),
-    "network": (Kind.SPEC, lambda spec: dict.fromkeys(spec.networks, "")),
-    "name": (Kind.SPEC, lambda spec: dict.fromkeys(spec.names, "")),
-    "port": (Kind.SPEC, lambda spec: {port_words(port): "" for port in spec.ports}),
-    "label": (Kind.LIVE, lambda spec: spec.labels),
+    "networks": ("network", Kind.SPEC, lambda spec: dict.fromkeys(spec.networks, "")),
+    "names": ("name", Kind.SPEC, lambda spec: dict.fromkeys(spec.names, "")),
+    "ports": ("port", Kind.SPEC, lambda spec: {port_words(port): "" for port in spec.ports}),
+    "labels": ("label", Kind.LIVE, lambda spec: spec.labels),
 }

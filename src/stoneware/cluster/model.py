@@ -21,10 +21,14 @@ HEALTH_CHECK = "stoneware-healthcheck"
 
 @dataclass(frozen=True, order=True)
 class Release:
-    """What a machine runs: the pair of image id and config digest."""
+    """What a machine runs: image, config, and everything else that was declared for it, as digests.
+
+    `declared` is what `declaration.declared_digest` returns; the config is in it as well.
+    """
 
     image_id: str
     config_digest: str
+    declared: str = ""
 
     def __str__(self) -> str:
         """Return both shortened, as people read them."""
@@ -46,11 +50,6 @@ class DesiredMachine:
     config_digest: str
     reloads: bool  # the image takes a new configuration on while it runs
     checked: bool  # it has a health check
-
-    @property
-    def release(self) -> Release:
-        """The release it is to run."""
-        return Release(self.image_id, self.config_digest)
 
 
 @dataclass(frozen=True)

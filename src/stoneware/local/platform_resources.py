@@ -113,6 +113,10 @@ class LocalResources:
         """Return the version of a secret that has this value, None where it has another or there is none."""
         return self.store.secret_version(name, value)
 
+    def has_secret(self, name: str, version: str) -> bool:
+        """Say whether the value that a secret had in some version is still kept."""
+        return self.store.has_secret(name, version)
+
     def destroy_secret(self, name: str) -> None:
         """Forget a secret; a missing one is no error."""
         self.store.destroy_secret(name)

@@ -61,6 +61,11 @@ class SecretStore(StoreBase):
         found = _having(read_secret(self._secrets, name), value)
         return found.version if found else None
 
+    def has_secret(self, name: str, version: str) -> bool:
+        """Say whether the value that a secret had in some version is still kept."""
+        self._secret(name)
+        return any(secret.version == version for secret in read_secret(self._secrets, name))
+
     def destroy_secret(self, name: str) -> None:
         """Forget a secret; a missing one is no error."""
         path = self._secret(name)

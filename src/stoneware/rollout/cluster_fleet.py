@@ -6,11 +6,12 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stoneware.cluster import events
 from stoneware.cluster.apply import ClusterTerraform, scratch_copy
+from stoneware.cluster.declaration import release_of_spec
 from stoneware.cluster.directory import VARIABLES_FILE, ClusterDirectory
 from stoneware.cluster.model import (
     LABEL_CLUSTER,
@@ -83,6 +84,7 @@ class ClusterFleet:
 
     def _view(self, name: str, machine: Machine, *, checked: bool) -> MachineView:
         slot = machine.spec.labels.get(LABEL_SLOT, "")
+        made = release_of_spec(machine.spec)
         return MachineView(
             name=name,
             service=machine.spec.labels.get(LABEL_SERVICE, ""),
@@ -90,15 +92,16 @@ class ClusterFleet:
             id=machine.id,
             phase=machine.phase,
             health=machine.health,
-            release=self._release(machine),
+            release=self._release(machine, made),
             checked=checked,
             error=" ".join(machine.error.split())
             or (machine.failed_check.line if machine.failed_check is not None else ""),
             ip=machine.ip,
             ports=machine.ports,
+            made=made,
         )
 
-    def _release(self, machine: Machine) -> Release | None:
+    def _release(self, machine: Machine, made: Release) -> Release | None:
         """Return what a machine reports to run; of one that runs and says nothing, what it was given."""
         if machine.phase is not Phase.RUNNING:
             return None
@@ -106,7 +109,9 @@ class ClusterFleet:
             said = reports.status_of(self._platform.guest_attributes(machine.name))
         except (reports.InvalidReportError, InputError):  # garbage, or it was removed between two looks
             said = reports.Status()
-        return Release(said.image or machine.image_id, said.config or machine.config_digest)
+        return replace(
+            made, image_id=said.image or machine.image_id, config_digest=said.config or machine.config_digest
+        )
 
     def _health_checks(self) -> Mapping[str, bool]:
         """Return which machines have a health check, by the variables of the last apply."""

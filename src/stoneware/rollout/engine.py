@@ -7,7 +7,7 @@ engine over the same journal again goes on where the last one was, however that 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from stoneware.compose.model import FailureAction
@@ -51,6 +51,7 @@ class Engine:
     execute: Callable[[str, Sequence[str], float], CommandOutcome]
     poll: float = POLL
     _asked: str = ""
+    _done: dict[str, float] = field(default_factory=dict)  # when this process saw a machine done
 
     def run(self) -> RolloutState:
         """Go on until the rollout has ended, is paused or holds; return its state then."""
@@ -67,6 +68,8 @@ class Engine:
         event = Event(self.clock.time(), self.state.id, name, fields)
         self.journal.append(event)
         self.state = advance(self.state, event)
+        if name == "done":
+            self._done.update(dict.fromkeys(fields["machines"], self.clock.ran()))
         self.observer.event(event, self.state)
 
     # -- what people ask -----------------------------------------------------------------------------------
@@ -148,13 +151,16 @@ class Engine:
     def _made(self, name: str, views: Mapping[str, MachineView]) -> bool:
         """Say whether a machine is the one that an earlier try has made, and may be well by now or soon.
 
-        After `resume`: a broker that took longer than its time limit must not be started all over.
+        After `resume`: a broker that took longer than its time limit must not be started all over. It has to
+        be made from all that is declared for it now: one that was made on the way there has not come back.
         """
         view, before = views.get(name), self.state.machines[name].previous_id
         if view is None or not before or view.id == before:
             return False
         target = self.state.plan.change(name).release(self.state.direction)
-        return view.alive and view.health is not Health.UNHEALTHY and view.release in (None, target)
+        if view.made != target or view.release not in (None, target):
+            return False
+        return view.alive and view.health is not Health.UNHEALTHY
 
     def _refused(self, names: Sequence[str]) -> bool:
         """Pause where Terraform would touch more than these machines: before any of them is stopped."""
@@ -189,9 +195,19 @@ class Engine:
 
     def _pass(self, delay: float) -> None:
         """Let the delay since the last machine was done pass, unless something is asked for."""
-        done = [item.since for item in self.state.machines.values() if item.stage is Stage.DONE]
-        while done and self.clock.time() < max(done) + delay and not self._request():
-            self.clock.sleep(min(self.poll, max(done) + delay - self.clock.time()))
+        until = max((self._due(name, delay) for name in self.state.machines), default=0.0)
+        while self.clock.ran() < until and not self._request():
+            self.clock.sleep(min(self.poll, until - self.clock.ran()))
+
+    def _due(self, name: str, delay: float) -> float:
+        """Return when the delay after a machine is over, by the clock that nobody sets."""
+        progress, now = self.state.machines[name], self.clock.ran()
+        if progress.stage is not Stage.DONE:
+            return now
+        if name in self._done:
+            return self._done[name] + delay
+        # It was done by another process: the journal has only the time of day, which may have been set since.
+        return now + min(max(progress.since + delay - self.clock.time(), 0.0), delay)
 
     def _choose(self, services: Sequence[Sequence[str]]) -> tuple[Answer, list[str]]:
         """Return machines of one service that may go down now, or why the very first may not."""
@@ -318,11 +334,11 @@ class Engine:
         """Watch machines until they have been well for the whole of the monitor time without a break."""
         policy = self.state.plan.policy(names[0])
         monitor = policy.config(self.state.direction).monitor
-        well_since = [self.clock.time()]
+        well_since = [self.clock.ran()]
 
         def look() -> Answer:
             answer = self._all_back(names)
-            now = self.clock.time()
+            now = self.clock.ran()
             if not answer.verdict.ready:
                 well_since[0] = now
                 return answer
@@ -343,12 +359,12 @@ class Engine:
         self, look: Callable[[], Answer], names: Sequence[str], limit: float, *, interruptible: bool = False
     ) -> Answer:
         """Ask until the answer is ready or stop, or until `limit` seconds have passed without progress."""
-        began = last = self.clock.time()
+        began = last = self.clock.ran()
         best: dict[str, float] = {}
         shown: tuple[str, str] | None = None
         while True:
             answer = look()
-            now = self.clock.time()
+            now = self.clock.ran()
             verdict = answer.verdict
             if verdict.kind is not Kind.WAIT:
                 return answer

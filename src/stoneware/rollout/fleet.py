@@ -39,7 +39,14 @@ class Clock(Protocol):
     """Time; a simulation has its own."""
 
     def time(self) -> float:
-        """Return the seconds since the epoch."""
+        """Return the seconds since the epoch: for the journal, since somebody may set that clock."""
+        ...
+
+    def ran(self) -> float:
+        """Return the seconds that this process ran since some moment: for limits.
+
+        Time in which it could not look at anything (it or the computer was suspended) is not in it.
+        """
         ...
 
     def sleep(self, seconds: float) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from stoneware.cluster.model import Release
 from stoneware.rollout.journal import Event, rollout_ids
 from stoneware.rollout.state import Mode, RolloutState, Stage
-from stoneware.rollout.timeline import GateWait, Timeline, timeline
+from stoneware.rollout.timeline import GateWait, Timeline, lasted, timeline
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _row(events: Sequence[Event], line: Timeline) -> RolloutHistory:
         command=str(begun.get("command", "")),
         started=state.started,
         ended=ended[-1] if ended else None,
-        seconds=(ended[-1] if ended else line.end) - state.started,
+        seconds=lasted(state.started, ended[-1] if ended else line.end),
         outcome=str(state.outcome or state.mode),
         reason=state.reason,
         machines=tuple(_machines(state, line)),

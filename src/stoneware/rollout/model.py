@@ -103,7 +103,8 @@ class RolloutPlan:
 class MachineView:
     """A machine as a rollout sees it.
 
-    `release` None: it has not said yet what it runs. A machine that was replaced has another `id`.
+    `release` None: it has not said yet what it runs. `made` is what it was made to run, whatever it says. A
+    machine that was replaced has another `id`.
     """
 
     name: str
@@ -117,6 +118,7 @@ class MachineView:
     error: str = ""  # in one line, or what its health check that fails says
     ip: str = ""
     ports: tuple[PortMapping, ...] = ()
+    made: Release | None = None
 
     @property
     def well(self) -> bool:

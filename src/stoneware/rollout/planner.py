@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from stoneware.cluster.declaration import release_of_machine, release_of_spec
 from stoneware.cluster.differences import Kind, differences
-from stoneware.cluster.model import CONFIG, Desired, DesiredMachine, Observed, Release
+from stoneware.cluster.model import Desired, DesiredMachine, Observed, Release
 from stoneware.cluster.plan import runs_well, state_reasons, waves_of
 from stoneware.cluster.specs import read_spec
 from stoneware.cluster.tfvars import from_tfvars, to_tfvars
-from stoneware.config import digest
 from stoneware.errors import InputError
 from stoneware.platform import Health, Machine, Phase
 from stoneware.rollout.floors import is_below, version_of
@@ -46,6 +46,7 @@ class Present:
     variables: Mapping[str, Any]
     labels: Labels
     floors: Mapping[str, str] = field(default_factory=dict)  # by service
+    kept: Callable[[str, str], bool] = lambda *_: True  # whether a secret's version has its value still
 
     @property
     def entries(self) -> Mapping[str, Entry]:
@@ -81,28 +82,27 @@ def plan_return(
 ) -> Planned:
     """Return the plan that brings machines to the entries they had; those that are gone since stay away.
 
-    Secrets have no history: a machine that returns gets the present ones.
+    All that was declared for them comes back, the former values of their secrets as well.
     """
-    entries = {name: target for name, target in targets.items() if name in present.entries}
-    back = {name: _with_secrets(target, present.entries) for name, target in entries.items()}
+    back = {name: target for name, target in targets.items() if name in present.entries}
     desired = from_tfvars(cluster, {**present.variables, "machines": {**present.entries, **back}})
     chosen = {name: machine for name, machine in desired.machines.items() if name in back}
     planned = plan_rollout(replace(desired, machines=chosen), present, policies)
     gone = sorted({item.image_id for item in chosen.values() if present.labels(item.image_id) is None})
     lost = [f"the image {image} is not there any more" for image in gone]
+    changed = {change.machine for change in planned.plan.changes}
+    uses = {use for name, one in chosen.items() if name in changed for use in one.spec.secrets}
+    lost += [
+        f"the secret {use.secret} has been changed so often since that its value of then is not kept any more"
+        for use in sorted(uses)
+        if not present.kept(use.secret, use.version)
+    ]
     return replace(planned, blocked=(*planned.blocked, *lost), notes=())
 
 
 def release_of(entry: Entry) -> Release:
     """Return the release that an entry of the variables makes."""
-    spec = read_spec(entry)
-    return Release(spec.source.removeprefix("image:"), digest(spec.metadata.get(CONFIG, "")))
-
-
-def _with_secrets(target: Entry, entries: Mapping[str, Entry]) -> Entry:
-    now = {use["secret"]: use["version"] for entry in entries.values() for use in entry["secrets"]}
-    uses = [{**use, "version": now.get(use["secret"], use["version"])} for use in target["secrets"]]
-    return {**target, "secrets": uses}
+    return release_of_spec(read_spec(entry))
 
 
 def _check_canary(canary: Sequence[str], changes: Sequence[Change], desired: Desired) -> None:
@@ -148,7 +148,7 @@ class _Work:
             machine=wanted.name,
             service=wanted.service,
             before=None if before is None else release_of(before),
-            after=wanted.release,
+            after=release_of_machine(wanted),
             how=how,
             reasons=reasons,
             entry_before=before,

@@ -140,6 +140,7 @@ def present_of(site: Site, cluster: str) -> Present:
         variables=variables,
         labels=labels,
         floors=floors_of(journal_of(directory).read()),
+        kept=site.platform.has_secret,
     )
 
 

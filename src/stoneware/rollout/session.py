@@ -13,6 +13,7 @@ from stoneware.cluster.lock import ClusterBusy, cluster_lock
 from stoneware.cluster.site import Site
 from stoneware.errors import InputError
 from stoneware.rollout import registry
+from stoneware.rollout.clock import ProcessClock
 from stoneware.rollout.cluster_fleet import ClusterFleet, read_variables
 from stoneware.rollout.control import FileControl, asked_by, put_request
 from stoneware.rollout.engine import Engine, Observer
@@ -33,18 +34,6 @@ class RolloutBlocked(InputError):
             resolution="stoneware rollout --plan    # shows the whole plan",
         )
         self.sentences = tuple(sentences)
-
-
-class WallClock:
-    """This computer's time."""
-
-    def time(self) -> float:
-        """Return the seconds since the epoch."""
-        return time.time()
-
-    def sleep(self, seconds: float) -> None:
-        """Let time pass."""
-        time.sleep(max(seconds, 0.0))
 
 
 @dataclass(frozen=True)
@@ -145,7 +134,9 @@ class Session:
         keeper = registry.gatekeeper(state.plan.policies)
         with ClusterFleet(self.site, self.cluster, self.reporter, self.verbose) as fleet, control.signals():
             fleet.prepare()
-            engine = Engine(state, fleet, journal, keeper, WallClock(), control, self.observer, fleet.execute)
+            engine = Engine(
+                state, fleet, journal, keeper, ProcessClock(), control, self.observer, fleet.execute
+            )
             state = engine.run()
         control.forget()
         if state.mode is Mode.ENDED:

@@ -6,9 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
+from typing import Any
 
 from pydantic import TypeAdapter
 
+from stoneware.cluster.declaration import declared_digest
+from stoneware.cluster.model import Release
+from stoneware.cluster.specs import read_spec
 from stoneware.rollout.journal import Event
 from stoneware.rollout.model import Change, Direction, RolloutPlan
 
@@ -111,7 +115,26 @@ def plan_document(plan: RolloutPlan) -> object:
 
 def plan_of(document: object) -> RolloutPlan:
     """Return the plan of JSON data. Raises ValueError."""
-    return _PLAN.validate_python(document)
+    plan = _PLAN.validate_python(document)
+    return replace(plan, changes=tuple(_told_by_entries(change) for change in plan.changes))
+
+
+def _told_by_entries(change: Change) -> Change:
+    """Return a change whose releases are those of its entries.
+
+    Another version of Stoneware may have written the journal, and know fewer or other fields of a machine.
+    """
+    return replace(
+        change,
+        before=_as_declared(change.before, change.entry_before),
+        after=_as_declared(change.after, change.entry_after) or change.after,
+    )
+
+
+def _as_declared(release: Release | None, entry: Mapping[str, Any] | None) -> Release | None:
+    if release is None or entry is None or "source" not in entry:
+        return release
+    return replace(release, declared=declared_digest(read_spec(entry)))
 
 
 def fold(events: Iterable[Event]) -> RolloutState | None:

@@ -13,6 +13,11 @@ _WORK = (Stage.STOPPING, Stage.APPLYING, Stage.WAITING, Stage.MONITORING)
 _MARKS = {"paused", "held", "resumed", "rollback", "ended", "finalized", "note"}
 
 
+def lasted(start: float, end: float) -> float:
+    """Return the seconds between two times of day; none where somebody has set the clock back meanwhile."""
+    return max(end - start, 0.0)
+
+
 @dataclass(frozen=True)
 class Span:
     """A machine in one stage; times in seconds since the epoch. `end` of an unfinished one is now."""
@@ -26,7 +31,7 @@ class Span:
     @property
     def seconds(self) -> float:
         """Return how long it lasted."""
-        return self.end - self.start
+        return lasted(self.start, self.end)
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class GateWait:
     @property
     def seconds(self) -> float:
         """Return how long it lasted."""
-        return self.end - self.start
+        return lasted(self.start, self.end)
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ class Timeline:
     @property
     def seconds(self) -> float:
         """Return how long the rollout took, pauses included."""
-        return self.end - self.start
+        return lasted(self.start, self.end)
 
     def of(self, machine: str) -> tuple[Span, ...]:
         """Return the spans of one machine in order."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from stoneware.cluster.model import Release
 from stoneware.platform import Health, Phase
 from stoneware.rollout.model import How, MachineView
 from stoneware.rollout.verdicts import READY, GateContext, Verdict, stop, wait
@@ -37,7 +39,7 @@ class MachineGate:
         ):
             return wait("the machine has not taken its new configuration on yet")
         if view.phase is Phase.RUNNING and view.release not in (None, context.target):
-            return stop(f"it runs {view.release} instead of {context.target}")
+            return stop(_other(view.release, context.target))
         if view.well and view.release == context.target:
             return READY
         return wait(f"the machine {_condition(view)}")
@@ -45,6 +47,12 @@ class MachineGate:
     def order(self, machines: Sequence[str], _context: GateContext) -> Sequence[str]:
         """Leave the order as it is."""
         return machines
+
+
+def _other(found: Release | None, target: Release | None) -> str:
+    if found and target and replace(found, declared=target.declared) == target:
+        return "something else was declared for it than it was made from"
+    return f"it runs {found} instead of {target}"
 
 
 def _condition(view: MachineView) -> str:

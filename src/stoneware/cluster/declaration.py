@@ -1,0 +1,85 @@
+"""What was declared for a machine: all of its spec, in one form that two machines can be compared by.
+
+This is what a release is. `differences`, and so plans, status, drift and rollouts, compares it field by
+field; a rollout's engine compares its digest. A field that `MachineSpec` gets is in both from then on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, fields, is_dataclass
+from functools import lru_cache
+from typing import Any
+
+from stoneware.cluster.model import CONFIG, DesiredMachine, Release
+from stoneware.config import digest
+from stoneware.files import sha256_hex
+from stoneware.platform import MachineSpec
+from stoneware.provider.machine_state import own_metadata
+
+# `files` are the engine's copies of a builder's; what image a reference stands for is told by `source`.
+_NOT_DECLARED = frozenset({"files", "image_ref"})
+# Their order says nothing. Of fields that are not named here it may, as of the words of a command.
+_UNORDERED = frozenset({"caches", "names", "networks", "ports", "secrets", "ulimits", "volumes"})
+_OURS = ("stoneware-", "enable-guest-attributes")  # how the attributes begin that a cluster declares
+
+
+def declaration(spec: MachineSpec) -> dict[str, Any]:
+    """Return every field of a spec that was declared, as plain data; those with their defaults are left out.
+
+    So a field that a later version adds changes nothing of machines that do not use it.
+    """
+    values = {
+        name: plain_of(getattr(spec, name))
+        for name, usual in _defaults().items()
+        if getattr(spec, name) != usual
+    }
+    for name in _UNORDERED & set(values):
+        values[name].sort(key=_text)
+    values["hostname"] = spec.hostname or spec.name
+    values["metadata"] = {key: text for key, text in own_metadata(spec).items() if key.startswith(_OURS)}
+    return values
+
+
+@lru_cache(maxsize=1)
+def _defaults() -> dict[str, Any]:
+    """Return the fields that are declared, each with its default (MISSING: it has none)."""
+    return {
+        field.name: field.default if field.default_factory is MISSING else field.default_factory()
+        for field in fields(MachineSpec)
+        if field.name not in _NOT_DECLARED
+    }
+
+
+def plain_of(value: Any) -> Any:
+    """Return a value as JSON has it; a number is the same whether it was read as 2 or as 2.0."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain_of(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain_of(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain_of(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if value is None or isinstance(value, (bool, int, float)) else str(value)
+
+
+def declared_digest(spec: MachineSpec) -> str:
+    """Return what tells one declaration from another."""
+    return f"sha256:{sha256_hex(_text(declaration(spec)).encode())}"
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)  # in ASCII, for a text may hold bytes that are no characters
+
+
+def release_of_spec(spec: MachineSpec) -> Release:
+    """Return the release that a machine with this spec is to run."""
+    config = digest(spec.metadata.get(CONFIG, ""))
+    return Release(spec.source.removeprefix("image:"), config, declared_digest(spec))
+
+
+def release_of_machine(wanted: DesiredMachine) -> Release:
+    """Return the release that a machine of the file is to run."""
+    return Release(wanted.image_id, wanted.config_digest, declared_digest(wanted.spec))
