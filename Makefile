@@ -15,6 +15,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOWEST := .venv-lowest
 PYTEST ?=
+# Two processes run the tests; a file's tests stay together, the longest come first (tests/conftest.py).
+PARALLEL = -n 2 --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup host test-host lint test test-pure test-lowest lock docs demo bench clean
@@ -67,18 +69,18 @@ lint: setup
 	sh scripts/lint-shell.sh $(BIN)/shellcheck
 
 test: setup test-host lint test-lowest
-	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST)
+	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term $(PYTEST)
 
 # No root, no network, no machines: a few seconds.
 test-pure: $(VENV)/.installed
-	$(BIN)/python -m pytest -m pure $(PYTEST)
+	$(BIN)/python -m pytest $(PARALLEL) -m pure $(PYTEST)
 
 # The lower bounds of pyproject.toml are true: mypy sees what a library lacks where no test looks. Not all libraries are
 # called by pure tests: Terraform, gRPC and the metadata server have tests that run them. Kafka's has only machine
 # tests, so its bound is the version that those have.
 test-lowest: host $(LOWEST)/.installed
 	$(LOWEST)/bin/mypy --cache-dir .mypy_cache/lowest
-	$(LOWEST)/bin/python -m pytest -q -m pure
+	$(LOWEST)/bin/python -m pytest $(PARALLEL) -q -m pure
 	$(LOWEST)/bin/python -m pytest -q -m tool tests/local/test_metadata_http.py tests/terraform \
 	  tests/provider/test_protocol.py tests/provider/test_standalone.py
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from stoneware.local.recover import teardown
 from stoneware.process import run
 from tests.bake.conftest import Context
 from tests.bake.faults import Baking, fill, tidy
+from tests.stores import copy_base
 
 pytestmark = pytest.mark.machine
 StartBake = Callable[..., Baking]
@@ -28,26 +27,10 @@ def small_home(machine_home: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         patch.setenv("STONEWARE_POOL_SIZE", "1G")
         store = LocalImageStore.open(home)
     try:
-        _copy_base(LocalImageStore.open(machine_home), store)
+        copy_base(LocalImageStore.open(machine_home), store)
         yield home
     finally:
         teardown(store, remove=True)
-
-
-def _copy_base(source: LocalImageStore, target: LocalImageStore) -> None:
-    """Copy debian:12 as it is: the tree that mmdebstrap made, and the base made of that."""
-    shutil.copy(source.home / "bases/debian-12.json", target.home / "bases")
-    identity = source.base_identity("debian:12")
-    assert identity is not None
-    raw = (source.checkpoint_document(identity) or {})["raw"]
-    for key, parent in ((raw, []), (identity, ["-p", str(source.checkpoint_rootfs(raw))])):
-        copied = target.data / "checkpoints" / key
-        copied.mkdir()
-        shutil.copy(source.data / "checkpoints" / key / "document.json", copied)
-        command = ["btrfs", "send", "-q", *parent, str(source.checkpoint_rootfs(key))]
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as send:
-            subprocess.run(["btrfs", "receive", "-q", str(copied)], stdin=send.stdout, check=True)
-    assert target.base_identity("debian:12") == identity
 
 
 @pytest.fixture
