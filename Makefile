@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 LOWEST := .venv-lowest
 PYTEST ?=
 # Two processes run the tests; a file's tests stay together, the longest come first (tests/conftest.py).
-PARALLEL = -n 2 --dist loadgroup --no-loadscope-reorder
+PARALLEL = -n 2 --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup host test-host lint test test-pure test-lowest lock docs demo bench clean

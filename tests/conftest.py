@@ -7,9 +7,11 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests import stores
 
@@ -27,38 +29,50 @@ SHARING = ("tests/examples/", "tests/docs/", "tests/rollout/test_kafka_rollout.p
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each test its tier, and each file to one of the processes that run tests; what takes long comes first."""
+    """Give each test its tier; what takes long comes first."""
     for item in items:
         if not TIERS & {mark.name for mark in item.iter_markers()}:
             item.add_marker(pytest.mark.pure)
-        file = item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group("sharing" if file.startswith(SHARING) else file))
     items.sort(key=_order)
 
 
 def _order(item: pytest.Item) -> tuple[bool, bool]:
-    sharing = next(item.iter_markers("xdist_group")).args == ("sharing",)
-    return not sharing, item.get_closest_marker("machine") is None
+    return not item.nodeid.startswith(SHARING), item.get_closest_marker("machine") is None
+
+
+class Files(LoadScopeScheduling):
+    """Gives each file to one of the processes that run tests (`-n`), and those that share to the same."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "sharing" if nodeid.startswith(SHARING) else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Files:
+    """Return who decides which process runs what."""
+    return Files(config, log)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have a directory that all processes of a run know: it is this process's, and inherited."""
+    if not hasattr(config, "workerinput"):
+        os.environ[stores.RUN] = tempfile.mkdtemp(prefix="stoneware-tests-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the stores of processes that were ended before they could, as by Ctrl-C."""
+    if not hasattr(config, "workerinput"):
+        stores.remove_left(Path(os.environ[stores.RUN]))
 
 
 @pytest.fixture(scope="session")
-def machine_home(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Path]:
-    """A store with the base debian:12 in it, for all machine tests of a process; everything of it is gone at the end.
+def machine_home(worker_id: str) -> Iterator[Path]:
+    """A store with the base debian:12 in it, for all machine tests of a process; it is gone at the end.
 
     STONEWARE_TEST_HOME names one to keep between runs while developing.
     """
-    from stoneware.local.imagestore import LocalImageStore
-    from stoneware.local.recover import teardown
-
     if os.geteuid() != 0:
         pytest.skip("machines need root")
     kept = os.environ.get("STONEWARE_TEST_HOME")
     own = "" if worker_id == "master" else f"-{worker_id}"
-    home = Path(kept + own if kept else tempfile.mkdtemp(prefix="stoneware-test-", dir="/var/tmp"))
-    store = LocalImageStore.open(home)
-    try:
-        stores.have_base(store, shared=tmp_path_factory.getbasetemp().parent)
+    with stores.store_of_run(Path(kept + own) if kept else None) as home:
         yield home
-    finally:
-        if not kept:
-            teardown(store, remove=True)

@@ -1,24 +1,54 @@
-"""Stores of tests: the base is made once in a run, and copied to every other store."""
+"""Stores of tests: the base is made once in a run and copied to other stores; none is left behind."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import subprocess
-
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from stoneware.files import locked
 from stoneware.local.imagestore import LocalImageStore
+from stoneware.local.recover import teardown
+
+RUN = "STONEWARE_TEST_RUN"  # the directory that all processes of a run of the tests share
+_FIRST = "first"  # there: the store that has the base
 
 
-def have_base(store: LocalImageStore, *, shared: Path) -> None:
-    """Make debian:12, or copy it from the process of the same run that has made it; `shared` is theirs."""
-    first = shared / "first-store"
-    with locked(shared / "base.lock"):
-        if not store.base_identity("debian:12") and first.exists() and Path(first.read_text()).exists():
-            copy_base(LocalImageStore.open(Path(first.read_text())), store)
-        store.ensure_base("debian:12", refresh=False, progress=lambda _: None)
-        first.write_text(str(store.home))
+@contextlib.contextmanager
+def store_of_run(kept: Path | None) -> Iterator[Path]:
+    """Open a store with debian:12 in it; a new one, which is removed afterwards, unless one is to be kept."""
+    run = Path(os.environ[RUN])
+    home = kept or Path(tempfile.mkdtemp(prefix="stoneware-test-", dir="/var/tmp"))
+    mark = run / f"{os.getpid()}.store"
+    if not kept:
+        mark.write_text(str(home))
+    store = LocalImageStore.open(home)
+    try:
+        with locked(run / "base.lock"):
+            _have_base(store, run / _FIRST)
+        yield home
+    finally:
+        if not kept:
+            teardown(store, remove=True)
+            mark.unlink()
+
+
+def _have_base(store: LocalImageStore, first: Path) -> None:
+    if not store.base_identity("debian:12") and first.exists() and (home := Path(first.read_text())).exists():
+        copy_base(LocalImageStore.open(home), store)
+    store.ensure_base("debian:12", refresh=False, progress=lambda _: None)
+    first.write_text(str(store.home))
+
+
+def remove_left(run: Path) -> None:
+    """Remove the stores that processes of a run have left, and the directory of the run."""
+    for mark in run.glob("*.store"):
+        teardown(LocalImageStore.open(Path(mark.read_text())), remove=True)
+    shutil.rmtree(run)
 
 
 def copy_base(source: LocalImageStore, target: LocalImageStore) -> None:

@@ -49,7 +49,7 @@ def bounded_json(text: str | bytes, max_bytes: int = MAX_DOCUMENT, max_depth: in
     if depth_of(raw) > max_depth:
         raise BoundsError(f"is nested deeper than {max_depth} levels")
     try:
-        value = json.loads(raw.decode("utf-8-sig"), parse_constant=_no_constant, parse_float=_finite)
+        value = _DECODER.decode(raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise BoundsError(f"is not UTF-8 (byte {error.start})") from None
     except json.JSONDecodeError as error:
@@ -138,6 +138,9 @@ def _finite(digits: str) -> float:
     if not math.isfinite(value):
         raise BoundsError(f"holds the number {digits[:20]}, which is too large")
     return value
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
 
 
 def read_input(path: Path, max_bytes: int) -> bytes:

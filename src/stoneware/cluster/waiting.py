@@ -12,6 +12,8 @@ from stoneware.platform import FailedCheck, Health, Machine, Phase, Platform
 
 _POLL = 0.02  # seconds between two looks at few machines
 _POLL_EACH = 0.002  # and what each machine adds to it
+_REST = 4  # times as long as the last look took, at least: machines that start need the processors
+_LONGEST = 1.0
 _TEND = 1.0
 _TAIL_BYTES = 16 << 10
 _TAIL_LINES = 12
@@ -120,6 +122,7 @@ class Watch:
     _states: dict[str, _State] = field(default_factory=dict)
     _began: dict[str, float] = field(default_factory=dict)
     _tended: float = 0.0
+    _looked: float = 0.0  # seconds that the last look took
 
     def begin(self, name: str, action: str) -> None:
         """Say that something begins with a machine; what it takes is counted from here."""
@@ -173,12 +176,14 @@ class Watch:
             self._tended = now
             self.platform.tend()
         going = sum(not state.over for state in self._states.values())
-        self.sleep(_POLL + _POLL_EACH * going)
+        self.sleep(min(max(_POLL + _POLL_EACH * going, _REST * self._looked), _LONGEST))
 
     def _look(self) -> None:
+        began = self.clock()
         for state in self._states.values():
             if not state.over:
                 self._step(state)
+        self._looked = self.clock() - began
 
     def _step(self, state: _State) -> None:
         goal = state.goal

@@ -37,6 +37,7 @@ _UNIT_TIMEOUT = 10.0  # seconds for systemd to forget a unit that has ended
 _INIT = "[ ! -x /usr/bin/setpriv ] || exec /usr/bin/setpriv --inh-caps=-all /sbin/init; exec /sbin/init"
 _LEADER_TIMEOUT = 90.0  # seconds for nspawn to set a machine up; 0.1 s on an idle computer
 _POLL, _SLOW_POLL = 0.003, 0.1  # seconds between two looks at first, and when it takes long
+_LOOK = 0.5  # seconds between two looks at its processes where the shim says nothing
 _REPORTS = ("leader", "exit", "error")  # what the shim writes once it knows how a start goes
 
 
@@ -218,8 +219,9 @@ _SIGNALS = (1, 2, 3, 13, 15)  # HUP, INT, QUIT, PIPE, TERM: as a program expects
 def _await_leader(paths: Paths) -> None:
     began = time.monotonic()
     seen, looked = False, 0.0
+    reports = [os.fspath(paths.run / name) for name in _REPORTS]
     while (passed := time.monotonic() - began) < _LEADER_TIMEOUT:
-        if passed > looked + _SLOW_POLL or any((paths.run / name).exists() for name in _REPORTS):
+        if passed > looked + _LOOK or any(map(os.path.exists, reports)):
             looked = passed
             processes = shown_processes(paths)
             if processes.leader is not None:
