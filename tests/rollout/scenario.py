@@ -119,6 +119,8 @@ def make_world(document: Mapping[str, Any], directory: Path) -> World:
         canary=document.get("canary", ()),
         missing=missing,
         how=how,
+        insisted=document.get("insisted", False),
+        everything=document.get("everything", ()),
     )
     return World(document, fleet, Journal(directory / "rollouts.jsonl"), plan)
 

@@ -405,6 +405,8 @@ def make_plan(
     canary: Sequence[str] = (),
     missing: Sequence[str] = (),
     how: How = How.REPLACE,
+    insisted: bool = False,
+    everything: Sequence[str] = (),
 ) -> RolloutPlan:
     """Return the plan that takes all named machines from one release to another."""
     changes = tuple(
@@ -420,7 +422,9 @@ def make_plan(
         )
         for name in names
     )
-    return RolloutPlan("test", changes, {"kafka": policy}, tuple(canary))
+    return RolloutPlan(
+        "test", changes, {"kafka": policy}, tuple(canary), insisted, tuple(everything or names)
+    )
 
 
 def _entry(release: Release) -> dict[str, str]:

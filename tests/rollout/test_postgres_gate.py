@@ -129,3 +129,11 @@ def test_an_ill_server_may_go() -> None:
     views = {"replica-1": _view("replica-1", Health.UNHEALTHY)}
     context = _context("replica-1", {"primary-1": PRIMARY, "replica-1": "down"}, views=views)
     assert PostgresGate().before("replica-1", context).ready
+
+
+def test_the_primary_is_the_leader() -> None:
+    gate = PostgresGate()
+    found = gate.leader(_context("pg-1", {"pg-1": FOLLOWING, "pg-2": PRIMARY}))
+    assert found is not None
+    assert (found.machine, found.words) == ("pg-2", "is the primary")
+    assert gate.leader(_context("pg-1", {"pg-1": PRIMARY, "pg-2": PRIMARY})) is None

@@ -20,7 +20,8 @@ def planned_document(planned: Planned) -> dict[str, Any]:
 
     `{"schema": 1, "cluster", "changes": [{"machine", "service", "how": replace|reload, "before": {"image",
     "image_id", "config"} | null, "after": {the same}, "reasons": […], "gates": […]}…], "canary": […],
-    "blocked": [SENTENCE…], "notes": [SENTENCE…]}`. `image_id` is "" before a bake.
+    "blocked": [SENTENCE…], "notes": [SENTENCE…], "leaders": {MACHINE: WORDS}}`. `image_id` is "" before a
+    bake.
     """
     plan = planned.plan
     return {
@@ -33,6 +34,7 @@ def planned_document(planned: Planned) -> dict[str, Any]:
         "canary": list(plan.canary),
         "blocked": list(planned.blocked),
         "notes": list(planned.notes),
+        "leaders": {leader.machine: leader.words for leader in planned.leaders},
     }
 
 

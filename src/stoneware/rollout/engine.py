@@ -16,6 +16,7 @@ from stoneware.platform import Health
 from stoneware.rollout.control import asked_by
 from stoneware.rollout.fleet import Clock, Control, Fleet
 from stoneware.rollout.gatekeeper import ALL_READY, Answer, Gatekeeper
+from stoneware.rollout.gates.machine import condition
 from stoneware.rollout.journal import Event, Journal
 from stoneware.rollout.model import Direction, How, MachineView
 from stoneware.rollout.state import Mode, Outcome, RolloutState, Stage, advance
@@ -100,12 +101,42 @@ class Engine:
         canary = [name for name in self.state.plan.canary if name in pending]
         forward = self.state.direction is Direction.FORWARD
         if not pending:
-            outcome = Outcome.COMPLETED if forward else Outcome.ROLLED_BACK
-            self._record("ended", outcome=str(outcome), reason=self.state.reason)
+            self._end()
         elif forward and self.state.plan.canary and not canary and not self.state.released:
             self._hold()
         else:
             self._begin(self._candidates(canary if forward and canary else pending))
+
+    def _end(self) -> None:
+        """End the rollout; forward only once all that was done still stands, and all others do."""
+        if self.state.direction is Direction.BACK:
+            self._record("ended", outcome=str(Outcome.ROLLED_BACK), reason=self.state.reason)
+            return
+        limit = max(policy.gate_timeout for policy in self.state.plan.policies.values())
+        answer = self._until(self._all_stand, self.state.finished, limit, interruptible=True)
+        if answer.verdict.ready:
+            self._record("ended", outcome=str(Outcome.COMPLETED), reason=self.state.reason)
+        elif not self._request():
+            self._give_up(answer)
+
+    def _all_stand(self) -> Answer:
+        views = self.fleet.observe()
+        known = {name for name, item in self.state.machines.items() if item.stage is Stage.DONE}
+        for name in sorted((known | self._expected()) - set(self.state.failures)):
+            if name not in views:
+                return Answer("machine", wait(f"{name} is gone"))
+            if not views[name].well:
+                return Answer("machine", wait(f"{name} {condition(views[name])}"))
+        return ALL_READY
+
+    def _expected(self) -> frozenset[str]:
+        """Return the machines that have to be there: not those that this rollout makes for the first time."""
+        new = {
+            change.machine
+            for change in self.state.plan.changes
+            if change.entry_before is None and self.state.machines[change.machine].stage is not Stage.DONE
+        }
+        return frozenset(self.state.plan.machines) - new
 
     def _hold(self) -> None:
         self._record("held", machines=list(self.state.plan.canary), reason="the canary is well")
@@ -261,9 +292,16 @@ class Engine:
             execute=self.execute,
             target=self.state.plan.change(name).release(self.state.direction),
             down=down,
-            unfinished=self.state.pending,
+            unfinished=self._unfinished(),
+            expected=self._expected(),
             returning=self.state.direction is Direction.BACK and name in self.state.failures,
         )
+
+    def _unfinished(self) -> Sequence[str]:
+        """Return what a leader has to wait for; a canary that the user insists on waits for canaries only."""
+        pending, plan = self.state.pending, self.state.plan
+        canary = [name for name in pending if name in plan.canary]
+        return canary if plan.insisted and canary and self.state.direction is Direction.FORWARD else pending
 
     # -- working on a batch --------------------------------------------------------------------------------
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from stoneware.errors import StonewareError
-from stoneware.rollout.verdicts import READY, Gate, GateContext, Verdict, stop, wait
+from stoneware.errors import MachineError, StonewareError
+from stoneware.rollout.verdicts import READY, Gate, GateContext, Leader, Verdict, stop, wait
 
 CHECK_LIMIT = 30.0  # seconds that one question to one gate may take
 
@@ -81,6 +81,27 @@ class Gatekeeper:
             if sorted(wanted) == sorted(ordered):
                 ordered = wanted
         return ordered
+
+    def leader(self, context: GateContext) -> Leader | None:
+        """Return who leads the service, by the first gate that knows; None where none has a leader.
+
+        Raises StonewareError where a gate cannot say.
+        """
+        for gate, settings in self._of(context):
+            ask = getattr(gate, "leader", None)
+            if ask is None:
+                continue
+            try:
+                found = self.call(partial(ask, replace(context, settings=settings)), self.limit)
+            except StonewareError:
+                raise
+            except TimeoutError:
+                raise MachineError(f"the gate {gate.name} did not answer within {self.limit:g} s") from None
+            except Exception as error:  # a gate is a plug-in
+                raise MachineError(f"the gate {gate.name} failed: {type(error).__name__}: {error}") from error
+            if isinstance(found, Leader):
+                return found
+        return None
 
     def _of(self, context: GateContext) -> Sequence[tuple[Gate, Mapping[str, Any]]]:
         return self.gates.get(context.change.service, ())

@@ -78,13 +78,16 @@ class Policy:
 class RolloutPlan:
     """All changes in the order of their services; within a service the order is chosen machine by machine.
 
-    `policies` is by service. `canary` are machines that go first; then the rollout holds.
+    `policies` is by service. `canary` are machines that go first; then the rollout holds. `insisted`: also
+    where one of them leads. `machines` are all that the cluster has to have, also those that do not change.
     """
 
     cluster: str
     changes: tuple[Change, ...]
     policies: Mapping[str, Policy]
     canary: tuple[str, ...] = ()
+    insisted: bool = False
+    machines: tuple[str, ...] = ()
 
     def change(self, machine: str) -> Change:
         """Return a machine's change."""

@@ -16,6 +16,7 @@ from stoneware.errors import InputError
 from stoneware.platform import Health, Machine, Phase
 from stoneware.rollout.floors import is_below, version_of
 from stoneware.rollout.model import Change, How, Policy, RolloutPlan
+from stoneware.rollout.verdicts import Leader
 
 Labels = Callable[[str], Mapping[str, str] | None]  # of an image by its id; None: it is not there
 Entry = Mapping[str, Any]
@@ -26,11 +27,15 @@ _RELOADED = frozenset({Kind.LIVE, Kind.CONFIG, Kind.SECRET})
 
 @dataclass(frozen=True)
 class Planned:
-    """A plan; `blocked` are sentences why it must not be begun, `notes` what it leaves to others."""
+    """A plan; `blocked` are sentences why it must not be begun, `notes` what it leaves to others.
+
+    `leaders` are the machines that lead, as far as gates know: they go last.
+    """
 
     plan: RolloutPlan
     blocked: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    leaders: tuple[Leader, ...] = ()
 
     @property
     def nothing(self) -> bool:
@@ -73,7 +78,9 @@ def plan_rollout(
     ]
     used = {change.service for change in changes}
     own = {service: policies.get(service, Policy()) for service in used}
-    plan = RolloutPlan(desired.name, tuple(changes), own, tuple(dict.fromkeys(canary)))
+    plan = RolloutPlan(
+        desired.name, tuple(changes), own, tuple(dict.fromkeys(canary)), machines=tuple(desired.machines)
+    )
     return Planned(plan, tuple(dict.fromkeys(work.blocked)), tuple(notes))
 
 
@@ -97,7 +104,8 @@ def plan_return(
         for use in sorted(uses)
         if not present.kept(use.secret, use.version)
     ]
-    return replace(planned, blocked=(*planned.blocked, *lost), notes=())
+    plan = replace(planned.plan, machines=tuple(present.entries))
+    return replace(planned, plan=plan, blocked=(*planned.blocked, *lost), notes=())
 
 
 def release_of(entry: Entry) -> Release:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from stoneware.bake.api import Place
@@ -16,6 +17,7 @@ from stoneware.errors import InputError
 from stoneware.rollout.cluster_fleet import read_variables
 from stoneware.rollout.floors import floors_of
 from stoneware.rollout.journal import Event, journal_of, rollout_ids
+from stoneware.rollout.leaders import with_leaders
 from stoneware.rollout.model import Direction, Policy
 from stoneware.rollout.planner import Entry, Planned, Present, plan_return, plan_rollout
 from stoneware.rollout.policies import policies_of
@@ -24,7 +26,12 @@ from stoneware.terraform.runner import managed_addresses
 
 
 def foresee(
-    cluster: Cluster, site: Site, environment: Mapping[str, str], *, canary: Sequence[str] = ()
+    cluster: Cluster,
+    site: Site,
+    environment: Mapping[str, str],
+    *,
+    canary: Sequence[str] = (),
+    insist: bool = False,
 ) -> Planned:
     """Plan a rollout and touch nothing: images that have to be baked first count as unknown."""
     policies = policies_of(cluster)
@@ -34,7 +41,8 @@ def foresee(
     versions = known_versions(site.platform, cluster.name, values)
     catalogue = PlannedCatalogue(site.store, images)
     desired = desire(cluster, catalogue, values, versions, pending=pending_services(images))
-    return plan_rollout(desired, present, policies, canary=canary)
+    planned = plan_rollout(desired, present, policies, canary=canary)
+    return with_leaders(planned, site, insist=insist)
 
 
 def prepare(
@@ -43,6 +51,7 @@ def prepare(
     environment: Mapping[str, str],
     *,
     canary: Sequence[str] = (),
+    insist: bool = False,
     bakes: Displays | None = None,
     verbose: bool = False,
 ) -> Planned:
@@ -54,6 +63,7 @@ def prepare(
     present = present_of(site, cluster.name)
     versions = known_versions(site.platform, cluster.name, values)
     planned = plan_rollout(desire(cluster, site.store, values, versions), present, policies, canary=canary)
+    planned = with_leaders(planned, site, insist=insist)
     if planned.nothing or planned.blocked or NEW not in versions.values():
         return planned
     directory = site.directory(cluster.name)
@@ -61,7 +71,9 @@ def prepare(
     origin = directory.origin()
     directory.keep_origin({**origin, "secrets": sorted(names | set(origin.get("secrets", [])))})
     versions = put_secrets(site.platform, cluster.name, values)
-    return plan_rollout(desire(cluster, site.store, values, versions), present, policies, canary=canary)
+    again = plan_rollout(desire(cluster, site.store, values, versions), present, policies, canary=canary)
+    plan = replace(again.plan, insisted=insist)
+    return replace(again, plan=plan, leaders=planned.leaders, notes=planned.notes)
 
 
 def prepare_return(site: Site, cluster: str, release: str = "") -> Planned:

@@ -60,7 +60,8 @@ class GateContext:
 
     `views` are all machines of the cluster by short name; `down` those that are taken down in the same batch;
     `unfinished` those that this rollout has still to replace; `change` is that of the machine in question and
-    `target` the release it is to have; `returning`: it has failed and goes back.
+    `target` the release it is to have; `returning`: it has failed and goes back. `expected` are all machines
+    that the cluster has to have: one of them without a view is gone.
     `execute` runs a command in a machine: (machine, argv, seconds) to its outcome.
     """
 
@@ -72,13 +73,23 @@ class GateContext:
     down: frozenset[str] = frozenset()
     unfinished: Sequence[str] = ()
     returning: bool = False
+    expected: frozenset[str] = frozenset()
     settings: Mapping[str, Any] = field(default_factory=dict)  # the gate's own, from the file
+
+
+@dataclass(frozen=True)
+class Leader:
+    """The machine that leads, by its short name, and in words what: `leads the metadata quorum`."""
+
+    machine: str
+    words: str
 
 
 class Gate(Protocol):
     """Something that says whether the cluster can do without a machine, and whether a machine is back.
 
-    Gates may throw or hang: whoever asks takes both for `wait`, until the time is over.
+    Gates may throw or hang: whoever asks takes both for `wait`, until the time is over. A gate that knows
+    of a leader has a method more, `leader(context) -> Leader | None`: plans show it, and no canary is one.
     """
 
     name: str

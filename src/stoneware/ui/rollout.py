@@ -16,6 +16,7 @@ from stoneware.rollout.engine import Observer
 from stoneware.rollout.gatekeeper import Answer
 from stoneware.rollout.history import RolloutHistory
 from stoneware.rollout.journal import Event
+from stoneware.rollout.leaders import leader_lines
 from stoneware.rollout.lock import RolloutLock
 from stoneware.rollout.model import Direction, How
 from stoneware.rollout.planner import Planned
@@ -45,6 +46,7 @@ def plan_text(planned: Planned) -> str:
         for change in plan.changes
     ]
     text = table(PLAN_HEADER, rows) if rows else ""
+    text += "".join(f"{line}\n" for line in leader_lines(planned))
     return text + "".join(f"blocked: {completed_quotes(sentence)}\n" for sentence in planned.blocked)
 
 

@@ -49,6 +49,10 @@ def rollout(
         list[str] | None,
         typer.Option("--canary", metavar="MACHINE", help="Begin with this machine, then hold. Repeatable."),
     ] = None,
+    canary_may_lead: Annotated[
+        bool,
+        typer.Option("--canary-may-lead", help="Begin with the canary also where it leads its cluster."),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, nor after the canary.")] = False,
     build: Annotated[
         bool,
@@ -80,7 +84,7 @@ def rollout(
     count = len(cluster.machines)
     if plan:
         clusters.note_origin(cluster, site)
-        planned = foresee(cluster, site, os.environ, canary=canary or ())
+        planned = foresee(cluster, site, os.environ, canary=canary or (), insist=canary_may_lead)
         going = latest(site.directory(cluster.name))
         if going is not None and unfinished(going):
             say(f"the rollout {going.id} has not ended: stoneware rollout status")
@@ -107,6 +111,7 @@ def rollout(
                 site,
                 os.environ,
                 canary=canary or (),
+                insist=canary_may_lead,
                 bakes=(lambda: make_display(progress, sys.stderr)) if build else None,
                 verbose=verbose,
             )

@@ -15,7 +15,7 @@ from stoneware.rollout.gates.availability import (
     partition_faults,
     quorum_fault,
 )
-from stoneware.rollout.verdicts import READY, GateContext, Verdict, wait
+from stoneware.rollout.verdicts import READY, GateContext, Leader, Verdict, wait
 
 _SHOWN = 3  # partitions named in a sentence
 
@@ -82,6 +82,12 @@ class KafkaGate:
         """Put the leader of the metadata quorum last."""
         leader = self._view(context).leader
         return sorted(machines, key=lambda name: _node(name, context) == leader)
+
+    def leader(self, context: GateContext) -> Leader | None:
+        """Return the leader of the metadata quorum, where it is one of these machines."""
+        node = self._view(context).leader
+        found = [name for name in sorted(_brokers(context)) if _node(name, context) == node]
+        return Leader(found[0], "leads the metadata quorum") if found else None
 
 
 def _kafka_python(servers: str) -> AbstractContextManager[Client]:

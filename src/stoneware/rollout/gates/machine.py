@@ -22,8 +22,9 @@ class MachineGate:
             return READY
         for name, view in context.views.items():
             if name != machine and name not in context.down and not view.well:
-                return wait(f"{name} {_condition(view)}")
-        return READY
+                return wait(f"{name} {condition(view)}")
+        gone = sorted(context.expected - set(context.views) - context.down - {machine})
+        return wait(f"{gone[0]} is gone") if gone else READY
 
     def after(self, machine: str, context: GateContext) -> Verdict:
         """Say whether the machine runs what it is to run, and well."""
@@ -31,7 +32,7 @@ class MachineGate:
         if view is None:
             return stop("the machine is gone")
         if view.phase in (Phase.FAILED, Phase.STOPPED, Phase.STOPPING, Phase.DAMAGED):
-            return stop(f"the machine {_condition(view)}")
+            return stop(f"the machine {condition(view)}")
         if (
             context.change.how is How.RELOAD
             and view.phase is Phase.RUNNING
@@ -42,7 +43,7 @@ class MachineGate:
             return stop(_other(view.release, context.target))
         if view.well and view.release == context.target:
             return READY
-        return wait(f"the machine {_condition(view)}")
+        return wait(f"the machine {condition(view)}")
 
     def order(self, machines: Sequence[str], _context: GateContext) -> Sequence[str]:
         """Leave the order as it is."""
@@ -55,7 +56,7 @@ def _other(found: Release | None, target: Release | None) -> str:
     return f"it runs {found} instead of {target}"
 
 
-def _condition(view: MachineView) -> str:
+def condition(view: MachineView) -> str:
     """Return what a machine does, to be put after its name."""
     words = {Phase.FAILED: "has failed", Phase.DAMAGED: "is damaged", Phase.STOPPED: "has stopped"}
     condition = words.get(view.phase, f"is {view.phase}")

@@ -12,7 +12,7 @@ from typing import Any
 
 from stoneware.durations import parse_duration
 from stoneware.errors import InputError, MachineError
-from stoneware.rollout.verdicts import READY, GateContext, Verdict, stop, wait
+from stoneware.rollout.verdicts import READY, GateContext, Leader, Verdict, stop, wait
 
 MAX_LAG = 16 * 1024 * 1024  # bytes: one WAL segment
 _QUERY = """SELECT pg_is_in_recovery(),
@@ -107,6 +107,12 @@ class PostgresGate:
         """Put the primary last."""
         servers = self._servers(context)
         return sorted(machines, key=lambda name: name in servers and not servers[name].replica)
+
+    def leader(self, context: GateContext) -> Leader | None:
+        """Return the primary, where there is one."""
+        servers = self._servers(context)
+        found = [name for name, server in servers.items() if not server.replica]
+        return Leader(found[0], "is the primary") if len(found) == 1 else None
 
     def _servers(self, context: GateContext) -> dict[str, Server]:
         services = context.settings.get("services")
