@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -223,6 +223,10 @@ class Platform(Protocol):
 
     def destroy(self, name: str) -> None:
         """Remove a machine, running or not. Its volumes stay. A missing machine is no error."""
+        ...
+
+    def port_faults(self, ports: Sequence[PortMapping], *, besides: Collection[str] = ()) -> list[str]:
+        """Return why ports cannot be published now, a sentence each; what machines `besides` have is free."""
         ...
 
     def console(self, name: str, offset: int = 0) -> tuple[bytes, int]:

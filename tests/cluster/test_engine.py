@@ -46,6 +46,15 @@ def test_a_cluster_comes_up_in_the_order_of_its_dependencies(bench: EngineBench)
     assert bench.asked == []  # nothing is asked where things are only made
 
 
+def test_ports_are_looked_at_before_anything_is_made(bench: EngineBench) -> None:
+    changes = {"services": {"web": {"ports": ["80"]}}}
+    bench.platform.busy_ports = {8001: "nginx (process 7) listens on it"}
+    with pytest.raises(InputError, match="cannot be published; nothing was made or stopped") as raised:
+        bench.up(changes)
+    assert "web-1: port 8001/tcp of this computer is in use: nginx (process 7)" in raised.value.details
+    assert (bench.machines(), bench.networks(), bench.volumes()) == ([], [], [])
+
+
 def test_up_once_more_has_nothing_to_do(bench: EngineBench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.up()
     monkeypatch.setattr("stoneware.cluster.up.ClusterTerraform", None)  # it is not even started

@@ -11,7 +11,7 @@ import hashlib
 import pickle
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from secrets import token_hex
@@ -62,6 +62,7 @@ class MemoryPlatform:
         self.checkpoints: dict[str, Mapping[str, Any]] = {}
         self.results: dict[tuple[str, str], bytes] = {}
         self.calls: list[str] = []
+        self.busy_ports: dict[int, str] = {}  # of other programs: port to who has it
         self.fail_next_create: StonewareError | None = None
         self.fail_after_create: StonewareError | None = None
         self.while_creating: Callable[[], None] = lambda: None
@@ -210,6 +211,20 @@ class MemoryPlatform:
             for table in (self._machines, self._consoles, self._guest):
                 table.pop(name, None)  # type: ignore[attr-defined]
             self._save()
+
+    def port_faults(self, ports: Sequence[PortMapping], *, besides: Collection[str] = ()) -> list[str]:
+        with self._lock:
+            taken = {
+                port.host_port: machine.name
+                for machine in self._machines.values()
+                if machine.name not in besides and machine.phase is not Phase.STOPPED
+                for port in machine.ports
+            } | self.busy_ports
+        return [
+            f"port {port.host_port}/{port.protocol} of this computer is in use: {taken[port.host_port]}"
+            for port in ports
+            if port.host_port in taken
+        ]
 
     def console(self, name: str, offset: int = 0) -> tuple[bytes, int]:
         with self._lock:

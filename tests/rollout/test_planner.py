@@ -189,3 +189,18 @@ def test_the_highest_floor_holds() -> None:
         Event(4, "r2", "finalizing", {"service": "web", "floor": "9"}),
     ]
     assert floors_of(events) == {"app": "4.10"}
+
+
+def test_ports_that_are_in_use_block_before_anything_is_stopped() -> None:
+    asked: list[tuple[str, int]] = []
+
+    def ports(name: str, wanted: Any) -> list[str]:
+        asked.append((name, len(wanted)))
+        return ["port 8081/tcp of this computer is in use: nginx (process 7) listens on it"]
+
+    present = replace(present_of(there({})), ports=ports)
+    planned = plan_rollout(wanted_of({"services": {"app": {"image": "app:2"}}}), present, {})
+    assert [name for name, _ in asked] == ["shop-app-1", "shop-app-2"]
+    assert planned.blocked[0] == (
+        "app-1: port 8081/tcp of this computer is in use: nginx (process 7) listens on it"
+    )

@@ -24,6 +24,7 @@ from stoneware.cluster.model import (
 )
 from stoneware.cluster.observe import observe
 from stoneware.cluster.plan import address, make_plan, needs_rollout
+from stoneware.cluster.ports import check_ports
 from stoneware.cluster.secrets import NEW, known_versions, put_secrets, read_secrets, used_secrets
 from stoneware.cluster.site import Site
 from stoneware.cluster.tfvars import to_tfvars
@@ -146,6 +147,7 @@ def _decide(
     refused = () if options.recreate else needs_rollout(plan, desired, observed)
     if refused:
         raise RolloutNeeded(refused)
+    check_ports(site.platform, desired, observed, plan)
     if plan.changes:
         reporter.emit(events.PlanMade(plan))
     return observed, plan

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,10 @@ from stoneware.local import (
 from stoneware.local import router as routers
 from stoneware.local.machine_record import Paths
 from stoneware.local.platform_resources import LocalResources
+from stoneware.local.ports import faults
 from stoneware.local.secret_store import SECRETS_ATTRIBUTE, secret_lines
-from stoneware.platform import Machine, MachineSpec, Phase, removal_hint
+from stoneware.local.vanished import end_vanished
+from stoneware.platform import Machine, MachineSpec, Phase, PortMapping, removal_hint
 
 _POLL, _SLOW_POLL = 0.005, 0.1  # seconds between looks of `wait`: at first, and when it takes long
 VOLUMES_ATTRIBUTE = "stoneware-volumes"
@@ -62,6 +64,7 @@ class LocalPlatform(LocalResources):
                 raise InputError(
                     f"the machine name {spec.name!r} is in use", resolution=f"{hint}    # or another --name"
                 )
+            end_vanished(self.store)  # it would go on writing to the disks of this one
             with self.store.keep_networks(spec.networks), self.volumes_of(spec):
                 machine_start.make_directory(self.store, wanted, f"m{secrets.token_hex(4)}")
             try:
@@ -183,6 +186,14 @@ class LocalPlatform(LocalResources):
         entries = sorted((self.store.data / "machines").iterdir())
         found = [machine_record.observe(Paths(entry)) for entry in entries if not entry.name.startswith(".")]
         return [machine for machine in found if machine is not None]
+
+    def port_faults(self, ports: Sequence[PortMapping], *, besides: Collection[str] = ()) -> list[str]:
+        """Return why ports cannot be published now, a sentence each; what machines `besides` have is free."""
+        if not ports:
+            return []
+        names = {machine.id: machine.name for machine in self.machines()}
+        own = {id for id, name in names.items() if name in besides}
+        return faults(ports, routers.published(self.store, own), names)
 
     def wait(
         self, name: str, until: Phase | Callable[[Machine | None], bool], timeout: float

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -21,6 +21,7 @@ from stoneware.platform import PortMapping
 ANY = "0.0.0.0"  # noqa: S104 — the user's word for every address of the host
 _LISTEN = {"tcp": "0A", "udp": "07"}
 _TRIES = 200
+_NO_NAMES: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, order=True)
@@ -161,6 +162,21 @@ class Ports:
         return mine
 
 
+def faults(
+    mappings: Sequence[PortMapping], taken: Sequence[Publication], names: Mapping[str, str]
+) -> list[str]:
+    """Return why ports cannot be published, a sentence each. `names` are those of machines by id."""
+    found = []
+    for mapping in mappings:
+        try:
+            wanted = check(mapping)
+            if wanted.host_port:
+                _refuse_used(wanted, taken, names)
+        except InputError as error:
+            found.append(": ".join(filter(None, [error.brief, error.details])))
+    return found
+
+
 def _conflict(mapping: PortMapping, publications: Iterable[Publication]) -> Publication | None:
     for entry in publications:
         same = (entry.protocol, entry.host_port) == (mapping.protocol, mapping.host_port)
@@ -169,12 +185,15 @@ def _conflict(mapping: PortMapping, publications: Iterable[Publication]) -> Publ
     return None
 
 
-def _refuse_used(mapping: PortMapping, publications: Iterable[Publication]) -> None:
+def _refuse_used(
+    mapping: PortMapping, publications: Iterable[Publication], names: Mapping[str, str] = _NO_NAMES
+) -> None:
     name = f"port {mapping.host_port}/{mapping.protocol} of this computer is in use"
     choice = f"-p 0:{mapping.machine_port}    # takes a free port; or name another one"
     entry = _conflict(mapping, publications)
     if entry is not None:
-        detail = f"machine {entry.id} has it, for its port {entry.machine_port}"
+        machine = names.get(entry.id, entry.id)
+        detail = f"the machine {machine} has it, for its port {entry.machine_port}"
         raise InputError(name, details=detail, resolution=choice)
     for listener in host_sockets(mapping.protocol):
         if listener.port == mapping.host_port and overlap(listener.address, mapping.host_ip):

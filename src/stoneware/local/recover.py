@@ -25,6 +25,7 @@ from stoneware.local.machine_record import Paths
 from stoneware.local.platform import LocalPlatform
 from stoneware.local.store import Store
 from stoneware.local.store_base import NOUNS
+from stoneware.local.vanished import end_vanished
 from stoneware.process import ProcessError
 from stoneware.records import DamagedError
 
@@ -43,6 +44,7 @@ def recover(store: Store) -> list[str]:
     store.sweep_secrets()
     store_quota.keep_reserve(store.home, store.data)
     platform = LocalPlatform(store)
+    told += _end_vanished(store)
     for path in sorted((store.data / "machines").glob("[!.]*")):
         told += _look_after(platform, Paths(path))
     return told
@@ -55,6 +57,13 @@ def _remove_staged(store: Store, path: Path) -> str:
     except (StonewareError, OSError) as error:
         return _untidy("what an interrupted command has left cannot be removed", error)
     return f"removed a half-made {NOUNS.get(path.parent.name, 'entry')} of an interrupted command"
+
+
+def _end_vanished(store: Store) -> list[str]:
+    try:
+        return end_vanished(store)
+    except (StonewareError, OSError) as error:
+        return [_untidy("a machine whose directory is gone could not be ended", error)]
 
 
 def _untidy(brief: str, error: StonewareError | OSError) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -70,6 +70,19 @@ def open_router(store: StorePaths) -> Router | None:
 def is_attached(store: StorePaths, id: str) -> bool:
     """Say whether a machine is attached to the store's router; forks nothing, makes nothing."""
     return bool(id) and Attached(_layout(store).runtime).pin(id) is not None
+
+
+def known_ids(store: StorePaths) -> set[str]:
+    """Return the machines that are attached to the store's router or have published ports; forks nothing."""
+    layout = _layout(store)
+    published = {entry.id for entry in _ports().read() if entry.store == layout.digest}
+    return published | Attached(layout.runtime).ids()
+
+
+def published(store: StorePaths, besides: Collection[str]) -> list[Publication]:
+    """Return all published ports of this computer but those of some machines (ids) of the store."""
+    digest = _layout(store).digest
+    return [entry for entry in _ports().read() if entry.store != digest or entry.id not in besides]
 
 
 def teardown(store: StorePaths) -> None:

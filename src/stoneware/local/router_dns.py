@@ -84,11 +84,15 @@ class Attached:
     def _networks(self, id: str) -> tuple[str, ...]:
         return tuple(whole(self.directory / "networks" / id).get("networks", ()))
 
+    def ids(self) -> set[str]:
+        """Return the ids of all attached machines."""
+        directory = self.directory / "dhcp"
+        names = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+        return {name for name in names if not name.startswith(".")}
+
     def pins(self) -> list[Pin]:
         """Return the addresses and networks of all attached machines."""
-        directory = self.directory / "dhcp"
-        names = [path.name for path in directory.iterdir()] if directory.is_dir() else []
-        found = [self.pin(name) for name in names if not name.startswith(".")]
+        found = [self.pin(name) for name in self.ids()]
         return [pin for pin in found if pin is not None]
 
     def members(self) -> list[Member]:

@@ -13,7 +13,7 @@ from stoneware.cluster.plan import runs_well, state_reasons, waves_of
 from stoneware.cluster.specs import read_spec
 from stoneware.cluster.tfvars import from_tfvars, to_tfvars
 from stoneware.errors import InputError
-from stoneware.platform import Health, Machine, Phase
+from stoneware.platform import Health, Machine, Phase, PortMapping
 from stoneware.rollout.floors import is_below, version_of
 from stoneware.rollout.model import Change, How, Policy, RolloutPlan
 from stoneware.rollout.verdicts import Leader
@@ -52,6 +52,8 @@ class Present:
     labels: Labels
     floors: Mapping[str, str] = field(default_factory=dict)  # by service
     kept: Callable[[str, str], bool] = lambda *_: True  # whether a secret's version has its value still
+    # Why a machine (its name on the platform) could not have these ports, were it made anew.
+    ports: Callable[[str, Sequence[PortMapping]], list[str]] = lambda *_: []
 
     @property
     def entries(self) -> Mapping[str, Entry]:
@@ -186,6 +188,7 @@ class _Work:
                 "the file was edited by hand, and there would be no way back"
             )
         yield from self._disks(wanted, machine)
+        yield from (f"{name}: {fault}" for fault in self.present.ports(wanted.spec.name, wanted.spec.ports))
         floor = self.present.floors.get(wanted.service)
         if floor and wanted.image_id:
             version = version_of(self.present.labels(wanted.image_id) or {})

@@ -74,6 +74,7 @@ def _look(found: clusters.Source, site: Site, scale: Any, *, recreate: bool) -> 
     from stoneware.cluster.images import PlannedCatalogue, pending_services, plan_images
     from stoneware.cluster.observe import observe
     from stoneware.cluster.plan import make_plan, needs_rollout
+    from stoneware.cluster.ports import port_faults
     from stoneware.cluster.secrets import known_versions, read_secrets
     from stoneware.terraform.runner import managed_addresses
 
@@ -89,6 +90,8 @@ def _look(found: clusters.Source, site: Site, scale: Any, *, recreate: bool) -> 
     managed = managed_addresses(site.directory(cluster.name).path)
     observed = observe(site.platform, cluster.name, managed=managed)
     made = make_plan(desired, observed, recreate=recreate)
+    for fault in port_faults(site.platform, desired, observed, made):
+        say(f"warning: {fault}")
     rollout = () if recreate else needs_rollout(made, desired, observed)
     return _Looked(desired, observed, made, rollout, images)
 
