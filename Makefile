@@ -88,6 +88,7 @@ test-lowest: host $(LOWEST)/.installed
 docs: $(VENV)/.installed
 	$(BIN)/python -m stoneware.cli.reference docs/cli.md
 	$(BIN)/python -m stoneware.provider.reference docs/provider.md
+	$(BIN)/python -m stoneware.compose.reference docs/machines-yaml.md
 
 demo: setup
 	sh scripts/demo.sh

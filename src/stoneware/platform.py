@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from stoneware.limits import DEFAULT_LOG_FILES, DEFAULT_LOG_SIZE, DEFAULT_PIDS_LIMIT, Ulimit
+from stoneware.runtime import Process, System
 
 CLUSTER_LABEL = "stoneware.cluster"  # of a machine: the cluster that it belongs to
 _SHOWN = 200  # characters of what a health check says that are shown in one line
@@ -81,15 +82,18 @@ class VolumeMount:
 
 @dataclass(frozen=True, order=True)
 class SecretMount:
-    """A secret, by name, and the file below /run/secrets that a machine has it in.
+    """A secret, by name, and the file that a machine has it in: below /run/secrets, or an absolute path.
 
     `version` is what `put_secret` returned: it tells one value from the next and says nothing about either.
+    `uid` and `gid` own the file.
     """
 
     secret: str
     target: str
     version: str
     mode: int = 0o400
+    uid: int = 0
+    gid: int = 0
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,8 @@ class MachineSpec:
     processes have instead of the engine's own resource limits, `disk` the bytes that its root may take.
     `log_max_file` files of `log_max_size` bytes of its console are kept. `tied` says what becomes of it when
     the process that creates it is gone: nothing, `stop` or `remove`.
-    `restart` is Docker's policy: no, always, unless-stopped, on-failure[:N].
+    `restart` is Docker's policy: no, always, unless-stopped, on-failure[:N]. `process` and `system` are what
+    its service and its system have instead of what the image says.
     """
 
     name: str
@@ -163,6 +168,8 @@ class MachineSpec:
     stop_timeout: float = 10.0  # seconds the services get before the machine is powered off
     image_ref: str = ""  # as the user wrote it
     labels: Mapping[str, str] = field(default_factory=dict)
+    process: Process = field(default_factory=Process)
+    system: System = field(default_factory=System)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from stoneware.cluster.declaration import declaration, declared_digest, release_
 from stoneware.cluster.differences import differences
 from stoneware.limits import Ulimit
 from stoneware.platform import MachineSpec, PortMapping, SecretMount, VolumeMount
+from stoneware.runtime import Process, System
 from tests.cluster.support import machine_of, wanted_of
 
 pytestmark = pytest.mark.pure
@@ -26,6 +27,8 @@ _OTHERS: dict[str, Any] = {
     "ulimits": (Ulimit("nofile", 1, 2),),
     "ports": (PortMapping("0.0.0.0", 9999, 9),),
     "files": {"x": Path("/x")},
+    "process": Process(command=("other",)),
+    "system": System(hosts=("other=10.0.0.1",)),
 }
 _NO_RELEASE = {"files", "image_ref"}
 

@@ -33,6 +33,7 @@ from stoneware.image.references import resolve_image
 from stoneware.launch.plan import RELOAD_LABEL, Images, boot_metadata, mounts_of, stop_timeout_of
 from stoneware.machinefile.recipe import ImageConfig, config_from_document
 from stoneware.platform import MachineSpec, SecretMount, VolumeMount
+from stoneware.runtime import Process
 
 
 def desire(
@@ -138,7 +139,12 @@ class _Work:
             return None
 
     def _check(self, service: Service, definition: MachineDefinition, image: _Image) -> None:
-        given = {use.target: self.secrets.get(use.secret) for use in definition.secrets}
+        # What has an absolute path is a file for programs, and no variable's value.
+        given = {
+            use.target: self.secrets.get(use.secret)
+            for use in definition.secrets
+            if not use.target.startswith("/")
+        }
         problems = check_config(
             image.contract,
             definition.environment,
@@ -183,7 +189,8 @@ class _Work:
 
     def _secret(self, use: SecretUse) -> SecretMount:
         name = secret_name(self.cluster.name, use.secret)
-        return SecretMount(name, use.target, self.versions.get(use.secret, ""), use.mode)
+        version = self.versions.get(use.secret, "")
+        return SecretMount(name, use.target, version, use.mode, use.uid, use.gid)
 
     def _blame(self, name: str, place: str, problems: Iterable[str]) -> None:
         self.failed.add(name)
@@ -266,7 +273,30 @@ def _spec(
         stop_timeout=stop_timeout_of(image.config, service.stop_grace_period),
         image_ref=service.image,
         labels={**definition.labels, **_labels(cluster, definition)},
+        process=_process(service, definition, image),
+        system=service.system,
     )
+
+
+def _process(service: Service, definition: MachineDefinition, image: _Image) -> Process:
+    """Return how the service runs: Docker's rules for `command` and `entrypoint` beside the image's own.
+
+    Raises InputError where nothing is left to run.
+    """
+    if service.command is None and service.entrypoint is None:
+        return service.process
+    entrypoint = image.config.entrypoint if service.entrypoint is None else service.entrypoint
+    # Whoever gives another entrypoint does not mean the arguments of the image's.
+    own = image.config.cmd if service.entrypoint is None else ()
+    words = (*entrypoint, *(own if service.command is None else service.command))
+    if not words and image.id:
+        raise InputError(
+            f"{definition.name}: nothing is left to run",
+            details="command and entrypoint are empty, and so is what the image has of them",
+            resolution="write command: [program, argument]",
+        )
+    same = words == (*image.config.entrypoint, *image.config.cmd)
+    return service.process if same else replace(service.process, command=words)
 
 
 def _labels(cluster: str, machine: MachineDefinition | DesiredMachine) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -15,6 +15,7 @@ from stoneware.errors import InputError
 from stoneware.image.references import short_id
 from stoneware.limits import UNLIMITED
 from stoneware.platform import Machine, MachineSpec, Phase, PortMapping, SecretMount, VolumeMount
+from stoneware.runtime import words_of
 
 _SHOWN = 8  # names in one sentence
 
@@ -132,12 +133,15 @@ def _secrets(new: MachineSpec, old: MachineSpec) -> Iterator[Difference]:
         yield Difference(Kind.SECRET, f"secret {name}", wanted, found, f"secret {name} {word}")
 
 
-def _but_version(use: SecretMount) -> tuple[str, str, int]:
-    return (use.secret, use.target, use.mode)
+def _but_version(use: SecretMount) -> SecretMount:
+    return replace(use, version="")
 
 
 def _secret_words(use: SecretMount | None) -> str:
-    return f"{use.target} {use.mode:04o} version {use.version or 'not known'}" if use else "none"
+    if use is None:
+        return "none"
+    owner = f" {use.uid}:{use.gid}" if use.uid or use.gid else ""
+    return f"{use.target} {use.mode:04o}{owner} version {use.version or 'not known'}"
 
 
 def _metadata(new: MachineSpec, old: MachineSpec) -> Iterator[Difference]:
@@ -232,6 +236,8 @@ _FIELDS: dict[str, tuple[str, Kind, _Words]] = {
         Kind.SPEC,
         lambda spec: {limit.name: f"{limit.soft}:{limit.hard}" for limit in spec.ulimits},
     ),
+    "process": ("service", Kind.SPEC, lambda spec: words_of(spec.process)),
+    "system": ("system", Kind.SPEC, lambda spec: words_of(spec.system)),
     "networks": ("network", Kind.SPEC, lambda spec: dict.fromkeys(spec.networks, "")),
     "names": ("name", Kind.SPEC, lambda spec: dict.fromkeys(spec.names, "")),
     "ports": ("port", Kind.SPEC, lambda spec: {port_words(port): "" for port in spec.ports}),

@@ -167,6 +167,8 @@ _TOLD = {
     "names": ("name ",),
     "ports": ("port ",),
     "ulimits": ("ulimit ",),
+    "process": ("service ",),
+    "system": ("system ",),
 }
 _ADDRESS = re.compile(r'stoneware_(machine|volume|network)\.\w+\[("(?:[^"\\]|\\.)*")\]')
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from stoneware.limits import Ulimit
 from stoneware.platform import MachineSpec, PortMapping, SecretMount, VolumeMount
+from stoneware.runtime import process_of, system_of
 
 
 def read_spec(document: Mapping[str, Any]) -> MachineSpec:
@@ -30,6 +31,8 @@ def read_spec(document: Mapping[str, Any]) -> MachineSpec:
         stop_timeout=float(document["stop_timeout"]),
         image_ref=str(document["image_ref"]),
         labels=dict(document["labels"]),
+        process=process_of(document.get("process")),
+        system=system_of(document.get("system")),
     )
 
 
@@ -45,4 +48,7 @@ def _limits(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _secret(use: Mapping[str, Any]) -> SecretMount:
-    return SecretMount(str(use["secret"]), str(use["target"]), str(use["version"]), int(use["mode"], 8))
+    owner = (int(use.get("uid") or 0), int(use.get("gid") or 0))  # an older Stoneware wrote none
+    return SecretMount(
+        str(use["secret"]), str(use["target"]), str(use["version"]), int(use["mode"], 8), *owner
+    )

@@ -10,12 +10,14 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
+from stoneware.compose import words
 from stoneware.compose.faults import Faults
 from stoneware.compose.model import Place
+from stoneware.compose.mounts import host_fault, is_host_path, parse_mount
 from stoneware.compose.nodes import Node, describe, rebuilt
 from stoneware.compose.templates import TEMPLATE
 from stoneware.errors import StonewareError
-from stoneware.launch.flags import ANY_ADDRESS, parse_port, parse_volume
+from stoneware.launch.flags import ANY_ADDRESS, parse_port
 from stoneware.platform import PortMapping
 
 # Characters of the private use area stand for templates while the text around them is taken apart.
@@ -37,7 +39,7 @@ def canonical(root: Node, faults: Faults) -> Node:
     """Return a document in which every short form of the Compose format has become the long one."""
     sections: Mapping[str, Change] = {
         "services": _service,
-        **dict.fromkeys(("networks", "volumes", "secrets"), _labelled),
+        **dict.fromkeys(("networks", "volumes", "secrets", "configs"), _top),
     }
     return _changed(root, {key: _each(change) for key, change in sections.items()}, faults)
 
@@ -160,19 +162,36 @@ def _long_port(node: Node, port: PortMapping) -> Node:
 
 
 def _volume(node: Node, faults: Faults) -> Iterable[Node]:
+    if isinstance(node.value, dict):
+        return _long_volume(node, faults)
     if not isinstance(node.value, str):
         return [node]
     masked, restore = _mask(node.value)
-    source = "" if masked.startswith("/") else masked.partition(":")[0]
-    mount = _attempt(node, faults, parse_volume, _MARKS.sub("x", masked))
+    mount = _attempt(node, faults, parse_mount, _MARKS.sub("x", masked))
+    if mount is None:
+        return []
+    if mount.host:
+        faults.add(node.place, *host_fault(mount.source, mount.path))
+        return []
+    source = masked[: len(mount.source)]
     if _MARKS.search(masked.removeprefix(source)):
         faults.add(
             node.place, "a template stands in the path of a volume", "Only the volume's name may have one."
         )
-    if mount is None:
-        return []
     long: dict[str, str | int | bool] = {"type": "volume", "target": mount.path, "read_only": mount.read_only}
     return [_entry(node, **({"source": restore(source)} if source else {}), **long)]
+
+
+def _long_volume(node: Node, faults: Faults) -> Iterable[Node]:
+    """Pass on a long form, unless it is of a directory of this computer."""
+    kind, source, target = (node.get(key) for key in ("type", "source", "target"))
+    path = source.text if source else ""
+    if (kind is not None and kind.value == "bind") or (path and is_host_path(path)):
+        faults.add(
+            (source or kind or node).place, *host_fault(path or "a directory", target.text if target else "")
+        )
+        return []
+    return [node]
 
 
 def _mask(text: str) -> tuple[str, Callable[[str], str]]:
@@ -205,7 +224,7 @@ def _secret(node: Node, _faults: Faults) -> Iterable[Node]:
     if isinstance(node.value, str):
         return [_entry(node, source=node.value, target=node.value)]
     source, target, mode = node.get("source"), node.get("target"), node.get("mode")
-    entries = dict(node.mapping)
+    entries = _owned(node)
     keys = dict(node.keys)
     if source is not None and target is None:
         entries["target"] = source
@@ -217,6 +236,24 @@ def _secret(node: Node, _faults: Faults) -> Iterable[Node]:
             mode, mode.text
         )  # 440 and 0440 are one number to YAML 1.2, and not to chmod
     return [rebuilt(node, entries, keys) if entries else node]
+
+
+def _config(node: Node, _faults: Faults) -> Iterable[Node]:
+    if isinstance(node.value, str):
+        return [_entry(node, source=node.value, target=f"/{node.value}")]
+    source, target, mode = node.get("source"), node.get("target"), node.get("mode")
+    entries = _owned(node)
+    keys = dict(node.keys)
+    if source is not None and target is None:
+        entries["target"] = rebuilt(source, f"/{source.text}")
+        keys["target"] = source.place
+    if mode is not None and isinstance(mode.value, int):
+        entries["mode"] = rebuilt(mode, mode.text)
+    return [rebuilt(node, entries, keys) if entries else node]
+
+
+def _owned(node: Node) -> dict[str, Node]:
+    return {key: _text(each) if key in ("uid", "gid") else each for key, each in node.mapping.items()}
 
 
 def _env_file(node: Node, _faults: Faults) -> Iterable[Node]:
@@ -254,6 +291,23 @@ def _labelled(node: Node, faults: Faults) -> Node:
     return _changed(node, {"labels": pairs}, faults)
 
 
+def _top(node: Node, faults: Faults) -> Node:
+    return _labelled(_external(node), faults)
+
+
+def _external(node: Node) -> Node:
+    """Write `external: {name: NAME}`, the form of old files, as `external: true` and `name`."""
+    old = node.get("external")
+    if old is None or not isinstance(old.value, dict):
+        return node
+    entries = {**node.mapping, "external": rebuilt(old, True)}
+    keys = dict(node.keys)
+    if (name := old.get("name")) is not None and "name" not in entries:
+        entries["name"] = name
+        keys["name"] = old.key_place("name")
+    return rebuilt(node, entries, keys)
+
+
 def _attachments(node: Node, faults: Faults) -> Node:
     named = _names()(node, faults)
     return _each(lambda each, _: _changed(each, {"aliases": _items(_word, "aliases")}, faults))(named, faults)
@@ -263,6 +317,7 @@ _IDENTITIES: Mapping[str, Mapping[str, str]] = {  # the entries, and what they a
     "ports": {"host_ip": ANY_ADDRESS, "published": "", "target": "", "protocol": "tcp"},
     "volumes": {"target": ""},
     "secrets": {"target": ""},
+    "configs": {"target": ""},
     "env_file": {"path": ""},
 }
 
@@ -296,6 +351,17 @@ _SERVICE: Mapping[str, Change] = {
     "networks": _attachments,
     "ports": _items(_port, "ports"),
     "secrets": _items(_secret, "secrets"),
+    "configs": _items(_config, "configs"),
+    "command": words.command,
+    "entrypoint": words.command,
+    **dict.fromkeys(("user", "stop_signal", "container_name", "working_dir", "domainname"), words.scalar),
+    **dict.fromkeys(
+        ("cap_add", "cap_drop", "group_add", "security_opt", "dns_search", "dns_opt"), words.texts
+    ),
+    **dict.fromkeys(("profiles", "links"), words.texts),
+    "sysctls": pairs,
+    "tmpfs": words.tmpfs,
+    "extra_hosts": words.hosts,
     "ulimits": _each(_ulimit),
     "logging": lambda node, faults: _changed(node, {"options": pairs}, faults),
     "volumes": _items(_volume, "volumes"),

@@ -28,22 +28,24 @@ from stoneware.compose.files import (
 )
 from stoneware.compose.interpolation import InterpolationError, interpolate
 from stoneware.compose.limits import limits_of
-from stoneware.compose.machines import Replicas
+from stoneware.compose.machines import Replicas, machine_label
 from stoneware.compose.merge import merge, without_resets
 from stoneware.compose.model import Cluster, Condition, Place, Service
 from stoneware.compose.nodes import Node, place_of
 from stoneware.compose.references import Context, References, blame_unknown
 from stoneware.compose.resolved import document_of
+from stoneware.compose.running import check_platform, restart_of, running_of
+from stoneware.compose.screen import screened
 from stoneware.compose.settings import build_of, health_of, rollout_of
 from stoneware.compose.validate import Document, Entry, validate
-from stoneware.compose.values import MOST_REPLICAS, is_host_label
+from stoneware.compose.values import MOST_REPLICAS, is_host_label, is_host_name
 from stoneware.compose.yamlfile import YamlError, build, parse, top_scalar
 from stoneware.errors import InputError
 from stoneware.machinefile.flags import nearest
 
 __all__ = ["find_files", "load_cluster"]
 
-_SERVICE_NAME = "A service's name is part of host names: small letters, digits and '-' between them."
+_SERVICE_NAME = "A service's name is part of host names: letters, digits, and '-', '_' or '.' between them."
 
 
 def load_cluster(
@@ -67,8 +69,7 @@ def load_cluster(
     base = sources[0].path.parent
     variables = _variables(env_files, base, directory, environment, faults)
     root, name = _read(sources, variables, given_name(project_name, variables), faults)
-    if root.get("version"):
-        faults.warn(f"{root.key_place('version')}: the key 'version' is obsolete; leave it out")
+    root = screened(root, faults)
     context = Context(name, base, variables, validate(root, faults), faults, check_secrets)
     return _Loader(context, scale or {}).cluster(tuple(source.path for source in sources))
 
@@ -163,6 +164,8 @@ class _Loader:
 
     def cluster(self, files: tuple[Path, ...]) -> Cluster:
         self._check_scale()
+        self._links, self._linked = self._all_links()
+        self._name_containers()
         made = {name: self._service(name, entry) for name, entry in self._document.services.items()}
         places = {name: self._depends_place(entry) for name, entry in self._document.services.items()}
         order = in_order({name: service.depends_on for name, service in made.items()}, places, self._faults)
@@ -208,8 +211,10 @@ class _Loader:
         environment = environment_of(model, node, context.directory, context.variables, faults)
         self._environments[name] = environment
         deploy = model.deploy or schema.Deploy()
-        count = self._scale.get(name, 1 if deploy.replicas is None else deploy.replicas)
-        replicas = Replicas(context, self._references, entry, name, environment)
+        replicas = Replicas(
+            context, self._references, entry, name, environment, linked=self._links.get(name, ())
+        )
+        count = self._count(name, entry)
         variables = context.variables
         return Service(
             name=name,
@@ -220,24 +225,73 @@ class _Loader:
             healthcheck=health_of(model.healthcheck, place_of(node, ("healthcheck", "test")), faults),
             stop_grace_period=model.stop_grace_period,
             read_only=bool(model.read_only),
-            restart=model.restart or "no",
+            restart=restart_of(model, node, faults),
             **limits_of(model, node, faults),
+            **running_of(model, node, faults),
             update_config=rollout_of(deploy.update_config),
             rollback_config=rollout_of(deploy.rollback_config),
             extensions=entry.extensions,
             place=entry.place,
         )
 
+    def _count(self, name: str, entry: Entry[schema.Service]) -> int:
+        """Return how many machines a service has."""
+        model, deploy = entry.model, entry.model.deploy or schema.Deploy()
+        given = {"scale": model.scale, "deploy.replicas": deploy.replicas}
+        said = {key: value for key, value in given.items() if value is not None}
+        if len(set(said.values())) > 1:
+            place = place_of(entry.node, ("scale",))
+            self._faults.add(place, "scale and deploy.replicas say different things", "Keep one of the two.")
+        if deploy.mode == "global" and any(value != 1 for value in said.values()):
+            place = place_of(entry.node, ("deploy", "mode"))
+            hint = "There is one computer: leave out mode, or the number."
+            self._faults.add(place, "mode: global is one machine on each computer", hint)
+        return self._scale.get(name, next(iter(said.values()), 1))
+
     def _check_service(self, name: str, entry: Entry[schema.Service]) -> None:
-        if not is_host_label(name):
+        if not (is_host_name(name) and is_host_label(machine_label(name))):
             likely = normal_name(name)
             hint = f"{_SERVICE_NAME} For example: {likely}" if likely else _SERVICE_NAME
             self._faults.add(entry.place, f"{name!r} cannot be a service's name", hint)
+        model, node = entry.model, entry.node
+        if model.platform:
+            check_platform([model.platform], node, ("platform",), self._faults)
+        if model.build and model.build.platforms:
+            check_platform(model.build.platforms, node, ("build", "platforms"), self._faults)
         if entry.whole and entry.model.image is None and entry.model.build is None:
             self._faults.add(
                 entry.place,
                 f"services.{name} has neither image nor build",
                 "Write image: NAME:TAG, or build: DIRECTORY.",
+            )
+
+    def _all_links(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+        """Return the names that `links` give services, and the services that each service links to."""
+        names: dict[str, list[str]] = {}
+        linked: dict[str, list[str]] = {}
+        for name, entry in self._document.services.items():
+            for index, text in enumerate(entry.model.links or ()):
+                other, _, alias = text.partition(":")
+                place = place_of(entry.node, ("links", index))
+                if other not in self._document.named["services"]:
+                    named = self._document.named["services"] - {name}
+                    blame_unknown(self._faults, "services", other, named, place)
+                    continue
+                if alias and not is_host_name(alias):
+                    self._faults.add(place, f"{alias!r} is no host name", "Letters, digits, '-' and '_'.")
+                linked.setdefault(name, []).append(other)
+                if alias and alias != other:
+                    names.setdefault(other, []).append(alias)
+        return names, linked
+
+    def _name_containers(self) -> None:
+        """Say once what becomes of `container_name`."""
+        named = [entry for entry in self._document.services.values() if entry.model.container_name]
+        if named:
+            place = place_of(named[0].node, ("container_name",))
+            more = f" (and of {len(named) - 1} more services)" if len(named) > 1 else ""
+            self._faults.warn(
+                f"{place}: container_name{more}: it is a name in DNS; the machine is called SERVICE-SLOT"
             )
 
     def _needs(self, name: str, entry: Entry[schema.Service]) -> dict[str, Condition]:
@@ -252,4 +306,6 @@ class _Loader:
                 blame_unknown(self._faults, "services", other, named - {name}, place)
             else:
                 self._faults.warn(f"{place}: there is no service {other!r}, and none is required")
+        for other in self._linked.get(name, ()):
+            needs.setdefault(other, Condition.STARTED)
         return needs

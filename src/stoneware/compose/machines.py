@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from stoneware.compose import schema
@@ -14,7 +15,7 @@ from stoneware.compose.references import DEFAULT, Context, References
 from stoneware.compose.settings import filled
 from stoneware.compose.templates import Scope, TemplateError, expand
 from stoneware.compose.validate import Entry
-from stoneware.compose.values import is_host_label
+from stoneware.compose.values import is_host_label, is_host_name
 from stoneware.errors import InputError
 from stoneware.launch.flags import ANY_ADDRESS, parse_port, parse_volume
 from stoneware.platform import PortMapping
@@ -36,6 +37,11 @@ class _Port:
     place: Place
 
 
+def machine_label(service: str) -> str:
+    """Return what the machines of a service are called by: its name, as far as host names may have it."""
+    return re.sub(r"[._]+", "-", service.lower()).strip("-")
+
+
 class Replicas:
     """Makes the machines of one service. What no template is in is made once for all of them."""
 
@@ -46,13 +52,17 @@ class Replicas:
         entry: Entry[schema.Service],
         name: str,
         environment: Mapping[str, Setting],
+        *,
+        linked: Sequence[str] = (),
     ) -> None:
+        self._linked = linked  # what other services call it by `links`
         self._context = context
         self._faults = context.faults
         self._references = references
         self._entry = entry
         self._model = entry.model
         self._name = name
+        self._label = machine_label(name)
         deploy = self._model.deploy or schema.Deploy()
         self._labels = {**filled(deploy.labels), **filled(self._model.labels)}
         self._templated = {key: each for key, each in environment.items() if "{{" in each.value}
@@ -67,7 +77,7 @@ class Replicas:
 
     def machines(self, count: int) -> tuple[MachineDefinition, ...]:
         """Return the machines 1 to `count`."""
-        cluster, short = self._context.cluster, f"{self._name}-{max(count, 1)}"
+        cluster, short = self._context.cluster, f"{self._label}-{max(count, 1)}"
         host = f"{short}.{cluster}.internal" if self._model.hostname is None else ""
         for what, name, most in (("machine", f"{cluster}-{short}", 63), ("host", host, _LONGEST_HOST)):
             if len(name) > most:
@@ -83,15 +93,18 @@ class Replicas:
         return place_of(self._entry.node, path)
 
     def _machine(self, slot: int) -> MachineDefinition:
-        short = f"{self._name}-{slot}"
+        short = f"{self._label}-{slot}"
         cluster = self._context.cluster
         full = f"{cluster}-{short}"
         outer = Scope(self._name, slot, short, "", self._labels)
         host = self._host(outer)
         scope = Scope(self._name, slot, short, host, self._labels)
         domain = f"{cluster}.internal"
-        hostname = f"{host}.{domain}"
-        names = (host, short, f"{short}.{domain}", self._name, f"{self._name}.{domain}", *self._aliases)
+        hostname = host if "." in host else f"{host}.{domain}"
+        called = [
+            each for name in dict.fromkeys((self._name, self._label)) for each in (name, f"{name}.{domain}")
+        ]
+        names = (host, short, f"{short}.{domain}", *called, *self._aliases)
         return MachineDefinition(
             name=short,
             full_name=full,
@@ -116,19 +129,23 @@ class Replicas:
             return None
 
     def _host(self, scope: Scope) -> str:
-        if self._model.hostname is None:
+        """Return the host name: its first part, or all of it where it has dots."""
+        if self._model.hostname is None and self._model.domainname is None:
             return scope.name
-        place = self._place("hostname")
-        host = self._expanded(self._model.hostname, scope, place)
-        longest = _LONGEST_HOST - len(f".{self._context.cluster}.internal")
+        place = self._place("hostname" if self._model.hostname else "domainname")
+        given = self._model.hostname or scope.name
+        if self._model.domainname and "." not in given:
+            given = f"{given}.{self._model.domainname}"
+        host = self._expanded(given, scope, place)
         if host is None:
             return scope.name
-        if is_host_label(host) and len(host) <= longest:
+        longest = _LONGEST_HOST - (0 if "." in host else len(f".{self._context.cluster}.internal"))
+        if all(is_host_label(part.lower()) for part in host.split(".")) and len(host) <= longest:
             return host
         self._faults.add(
             place,
             f"{host!r} cannot be a host name",
-            "It has small letters, digits and '-' between them; CLUSTER.internal comes after it, "
+            "It has letters, digits and '-' between them; CLUSTER.internal comes after what has no dot, "
             f"and all of it has at most {_LONGEST_HOST} characters.",
             once=True,
         )
@@ -145,6 +162,8 @@ class Replicas:
         found = []
         for index, each in enumerate(self._model.volumes or ()):
             place = self._place("volumes", index)
+            if each.type != "volume":
+                continue
             try:
                 path = parse_volume(each.target).path
             except InputError as error:
@@ -187,15 +206,33 @@ class Replicas:
         return tuple(found)
 
     def _all_secrets(self) -> tuple[SecretUse, ...]:
+        found = []
         for index, each in enumerate(self._model.secrets or ()):
             self._references.secret(each.source, self._place("secrets", index))
-        return tuple(SecretUse(each.source, each.target, each.mode) for each in self._model.secrets or ())
+            found.append(SecretUse(each.source, each.target, each.mode, each.uid, each.gid))
+        for index, config in enumerate(self._model.configs or ()):
+            key = self._references.config(config.source, self._place("configs", index))
+            found.append(SecretUse(key, config.target, config.mode, config.uid, config.gid))
+        targets = [use.target for use in found]
+        for use in found:
+            if targets.count(use.target) > 1:
+                place = self._place("secrets" if self._model.secrets else "configs")
+                self._faults.add(place, f"two files have the target {use.target!r}", "Give each its own.")
+        return tuple(found)
 
     def _all_networks(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         keys = self._model.networks or {DEFAULT: None}
         names = [self._references.network(key, self._network_place(key)) for key in keys]
         aliases = [alias for each in keys.values() if each for alias in each.aliases]
+        aliases += [*self._own_alias(), *self._linked]
         return tuple(dict.fromkeys(filter(None, names))), tuple(dict.fromkeys(aliases))
+
+    def _own_alias(self) -> list[str]:
+        """Return what `container_name` is here: a name in DNS."""
+        name = self._model.container_name
+        if name is None:
+            return []
+        return [name] if is_host_name(name) and name != self._name else []
 
     def _network_place(self, key: str) -> Place:
         node = self._entry.node.get("networks")

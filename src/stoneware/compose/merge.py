@@ -7,10 +7,18 @@ from stoneware.compose.faults import Faults
 from stoneware.compose.nodes import OVERRIDE, RESET, Node, describe, rebuilt
 
 # Lists of a service whose items have an identity, and what is replaced and not merged.
-_UNIQUE = {"ports", "volumes", "secrets", "env_file", "expose"}
+_UNIQUE = {"ports", "volumes", "secrets", "configs", "env_file", "expose"}
 _REPLACED = {("healthcheck", "test"), ("command",), ("entrypoint",)}
 # Mappings of KEY=VALUE, where a key without a value is a value too.
-_PAIRS = {("environment",), ("labels",), ("deploy", "labels"), ("build", "args"), ("build", "labels")}
+_PAIRS = {
+    ("environment",),
+    ("labels",),
+    ("sysctls",),
+    ("tmpfs",),
+    ("deploy", "labels"),
+    ("build", "args"),
+    ("build", "labels"),
+}
 
 
 def merge(base: Node, other: Node, faults: Faults, path: tuple[str, ...] = ()) -> Node:

@@ -11,6 +11,7 @@ from typing import Any
 from stoneware.config.secrets import Secret
 from stoneware.limits import DEFAULT_LOG_FILES, DEFAULT_LOG_SIZE, DEFAULT_PIDS_LIMIT, Ulimit
 from stoneware.platform import PortMapping
+from stoneware.runtime import Process, System
 
 
 @dataclass(frozen=True, order=True)
@@ -85,21 +86,25 @@ class SecretSource:
     """Where a secret's value comes from: a file (absolute path), or a variable of our environment.
 
     `value` is that of the variable, which may be set by an env file only; a file is read when it is needed.
+    A `config` is no secret: it may be written in the cluster file itself, with neither file nor variable.
     """
 
     name: str
     file: Path | None = None
     variable: str = ""
     value: Secret | None = None
+    config: bool = False
 
 
 @dataclass(frozen=True, order=True)
 class SecretUse:
-    """A secret in one machine: the file `target` below /run/secrets."""
+    """A secret or a config in one machine: the file `target`, below /run/secrets or by its absolute path."""
 
     secret: str  # key of Cluster.secrets
     target: str
     mode: int = 0o400
+    uid: int = 0
+    gid: int = 0
 
 
 @dataclass(frozen=True, order=True)
@@ -176,6 +181,10 @@ class Service:
     disk: int | None = None  # bytes of the root
     log_max_size: int = DEFAULT_LOG_SIZE  # bytes
     log_max_file: int = DEFAULT_LOG_FILES
+    command: tuple[str, ...] | None = None  # None: the image's CMD
+    entrypoint: tuple[str, ...] | None = None  # None: the image's ENTRYPOINT
+    process: Process = field(default_factory=Process)  # its command is not known without the image
+    system: System = field(default_factory=System)
 
 
 @dataclass(frozen=True)

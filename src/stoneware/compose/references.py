@@ -20,6 +20,7 @@ from stoneware.machinefile.flags import nearest
 
 _THING = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 DEFAULT = "default"
+CONFIG_ENDING = ".config"  # of a config's key among the secrets, whose way to machines is its own as well
 
 
 @dataclass(frozen=True)
@@ -115,20 +116,46 @@ class References:
                 key, variable=variable, value=self._secret_value(variable, entry)
             )
 
-    def _secret_file(self, key: str, file: str, entry: Entry[schema.Secret]) -> Path:
+    def config(self, key: str, place: Place) -> str:
+        """Note the use of a config and return the key of its source among the secrets."""
+        found = f"{key}{CONFIG_ENDING}"
+        if found in self.secrets:
+            return found
+        entry = self._document.configs.get(key)
+        if entry is None:
+            self._unknown("configs", key, place)
+            return found
+        self._check_name(f"{self._context.cluster}-{found}", entry.place)
+        model = entry.model
+        if model.file is not None:
+            source = SecretSource(key, file=self._secret_file(key, model.file, entry), config=True)
+        elif model.environment is not None:
+            variable = model.environment
+            value = self._secret_value(variable, entry)
+            source = SecretSource(key, variable=variable, value=value, config=True)
+        else:
+            source = SecretSource(key, value=Secret(model.content or ""), config=True)
+        self.secrets[found] = source
+        return found
+
+    def _secret_file(self, key: str, file: str, entry: Entry[schema.Secret] | Entry[schema.Config]) -> Path:
         path = absolute(file, self._context.directory)
         if self._context.check_secrets and not path.is_file():
             place = place_of(entry.node, ("file",))
-            self._faults.add(place, f"there is no file {file} for the secret {key!r}", "Write the file.")
+            kind = "secret" if isinstance(entry.model, schema.Secret) else "config"
+            self._faults.add(place, f"there is no file {file} for the {kind} {key!r}", "Write the file.")
         return path
 
-    def _secret_value(self, variable: str, entry: Entry[schema.Secret]) -> Secret | None:
+    def _secret_value(
+        self, variable: str, entry: Entry[schema.Secret] | Entry[schema.Config]
+    ) -> Secret | None:
         if variable in self._context.variables:
             return Secret(self._context.variables[variable])
         if self._context.check_secrets:
+            kind = "secret" if isinstance(entry.model, schema.Secret) else "config"
             self._faults.add(
                 place_of(entry.node, ("environment",)),
-                f"the variable {variable} of a secret is not set",
+                f"the variable {variable} of a {kind} is not set",
                 f"export {variable}=…, or write it into .env",
             )
         return None

@@ -11,7 +11,7 @@ import yaml
 from stoneware import limits
 from stoneware.compose import schema
 from stoneware.compose.environment import Setting
-from stoneware.compose.model import Build, Cluster, HealthCheck, Service, UpdateConfig
+from stoneware.compose.model import Build, Cluster, HealthCheck, SecretSource, Service, UpdateConfig
 from stoneware.compose.references import DEFAULT, References
 from stoneware.compose.scalars import resolve
 from stoneware.compose.settings import filled
@@ -88,14 +88,14 @@ def document_of(
         for key, each in references.networks.items()
     }
     volumes = {key: _volume(entry.model) for key, entry in document.volumes.items()}
-    secrets = {
-        key: {"file": str(each.file)} if each.file else {"environment": each.variable}
-        for key, each in cluster.secrets.items()
-    }
+    secrets = {key: _source(each) for key, each in cluster.secrets.items() if not each.config}
+    configs = {each.name: _source(each) for each in cluster.secrets.values() if each.config}
     return {
         "name": cluster.name,
         "services": services,
-        **_without_nothing({"networks": networks, "volumes": volumes, "secrets": secrets}),
+        **_without_nothing(
+            {"networks": networks, "volumes": volumes, "secrets": secrets, "configs": configs}
+        ),
         **cluster.extensions,
     }
 
@@ -106,6 +106,14 @@ def _without_nothing(entries: dict[str, Any]) -> dict[str, Any]:
 
 def _seconds(value: float | None) -> str | None:
     return None if value is None else f"{value:f}".rstrip("0").rstrip(".") + "s"
+
+
+def _source(source: SecretSource) -> dict[str, str]:
+    if source.file:
+        return {"file": str(source.file)}
+    if source.variable:
+        return {"environment": source.variable}
+    return {"content": source.value.reveal() if source.value else ""}
 
 
 def _volume(model: schema.Volume) -> dict[str, Any]:
@@ -120,12 +128,14 @@ def _service(service: Service, model: schema.Service, environment: Mapping[str, 
         "build": _build(service.build) if service.build else None,
         "hostname": model.hostname,
         "environment": {key: each.value for key, each in environment.items()},
-        "volumes": [_plain(each) for each in model.volumes or ()],
+        "volumes": [_plain(each) for each in model.volumes or () if each.type == "volume"],
         "ports": [_plain(each) for each in model.ports or ()],
         "expose": model.expose,
         "networks": _networks(model),
         "depends_on": {key: _plain(each) for key, each in (model.depends_on or {}).items()},
-        "secrets": [_secret(each) for each in model.secrets or ()],
+        "secrets": [_mounted(each) for each in model.secrets or ()],
+        "configs": [_mounted(each) for each in model.configs or ()],
+        **_running(service, model),
         "healthcheck": _health(service.healthcheck) if service.healthcheck else None,
         "stop_grace_period": _seconds(service.stop_grace_period),
         "read_only": service.read_only or None,
@@ -139,7 +149,34 @@ def _service(service: Service, model: schema.Service, environment: Mapping[str, 
         "labels": filled(model.labels),
         "deploy": _deploy(service, model),
     }
-    return {**_without_nothing(entries), **service.extensions}
+    cleared: dict[str, list[str]] = {
+        key: [] for key in ("command", "entrypoint") if getattr(service, key) == ()
+    }
+    return {**_without_nothing(entries), **cleared, **service.extensions}
+
+
+def _running(service: Service, model: schema.Service) -> dict[str, Any]:
+    process, system = service.process, service.system
+    return {
+        "container_name": model.container_name,
+        "domainname": model.domainname,
+        "command": list(service.command or ()),
+        "entrypoint": list(service.entrypoint or ()),
+        "user": process.user or None,
+        "working_dir": process.working_dir or None,
+        "stop_signal": process.stop_signal or None,
+        "group_add": list(process.groups),
+        "cap_drop": [name.upper() for name in process.cap_drop],
+        "cap_add": [name.upper() for name in process.cap_add],
+        "security_opt": ["no-new-privileges:true"] * process.no_new_privileges,
+        "oom_score_adj": process.oom_score_adj or None,
+        "sysctls": dict(system.sysctls),
+        "tmpfs": [f"{path}:{_tmpfs(options)}" for path, options in system.tmpfs],
+        "extra_hosts": list(system.hosts),
+        "dns_search": list(system.dns_search),
+        "dns_opt": list(system.dns_options),
+        "links": model.links,
+    }
 
 
 def _unless(value: int, default: int) -> int | None:
@@ -159,8 +196,14 @@ def _plain(part: schema.Part) -> dict[str, Any]:
     return {key: value for key, value in part.model_dump(exclude_none=True).items() if value != ""}
 
 
-def _secret(mount: schema.SecretMount) -> dict[str, Any]:
-    return {"source": mount.source, "target": mount.target, "mode": f"0{mount.mode:03o}"}
+def _tmpfs(options: str) -> str:
+    """Return mount options so that reading them adds nothing to them."""
+    return options if "noexec" in options.split(",") else f"{options},exec"
+
+
+def _mounted(mount: schema.SecretMount | schema.ConfigMount) -> dict[str, Any]:
+    owner = {"uid": str(mount.uid), "gid": str(mount.gid)} if mount.uid or mount.gid else {}
+    return {"source": mount.source, "target": mount.target, "mode": f"0{mount.mode:03o}", **owner}
 
 
 def _networks(model: schema.Service) -> dict[str, Any]:

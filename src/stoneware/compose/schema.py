@@ -11,27 +11,30 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from stoneware import limits
 from stoneware.compose.values import (
+    Absolute,
     Alias,
     Amount,
+    Badness,
     Cores,
     Count,
     Disk,
     Filled,
     Flag,
     Image,
+    Microseconds,
     Mode,
+    Owner,
     Pids,
     Ratio,
     Replicas,
     Restart,
     Retries,
-    Root,
     Seconds,
     SecretFile,
     Size,
     Text,
+    TmpfsMode,
     expected,
-    log_options,
     wrong,
 )
 
@@ -98,6 +101,7 @@ class Build(Part):
     target: Filled | None = None
     args: Pairs | None = None
     labels: Pairs | None = None
+    platforms: list[Text] | None = None
 
 
 class Dependency(Part):
@@ -165,8 +169,29 @@ class SecretMount(Part):
     source: Filled
     target: SecretFile
     mode: Mode = 0o400
-    uid: Root | None = None
-    gid: Root | None = None
+    uid: Owner = 0
+    gid: Owner = 0
+
+
+class ConfigMount(Part):
+    """One entry of a service's `configs`."""
+
+    source: Filled
+    target: Absolute
+    mode: Mode = 0o444
+    uid: Owner = 0
+    gid: Owner = 0
+
+
+class TmpfsMount(Part):
+    """`tmpfs` of one entry of a service's `volumes`."""
+
+    size: Size | None = None
+    mode: TmpfsMode | None = None
+
+
+class NoVolume(Part):
+    """`volume` of one entry of a service's `volumes`: nothing in it has an effect."""
 
 
 class VolumeMount(Part):
@@ -176,14 +201,24 @@ class VolumeMount(Part):
         str,
         only(
             "volume",
-            bind="A machine sees no directory of its host: COPY it in the Machinefile, or use a volume.",
-            tmpfs="Mount a tmpfs by a unit of the image; /run and /tmp are there already.",
+            "tmpfs",
             image="COPY --from=IMAGE in the Machinefile.",
+            npipe="Machines have no pipes of their host.",
+            cluster="Use a volume: each machine has a disk of its own.",
         ),
     ]
     target: Filled
     source: Filled | None = None
     read_only: Flag = False
+    tmpfs: TmpfsMount | None = None
+    volume: NoVolume | None = None
+
+
+class RestartPolicy(Part):
+    """`deploy.restart_policy`."""
+
+    condition: Annotated[str, only("none", "on-failure", "any")] = "any"
+    max_attempts: Count | None = None
 
 
 class Rollout(Part):
@@ -194,7 +229,16 @@ class Rollout(Part):
     monitor: Seconds = 5.0
     max_failure_ratio: Ratio = 0.0
     failure_action: Annotated[str, only("pause", "continue", "rollback")] = "pause"
-    order: Annotated[str, only("stop-first", "start-first")] = "stop-first"
+    order: Annotated[
+        str,
+        only(
+            "stop-first",
+            **{
+                "start-first": "A name, its address and its disks belong to one machine at a time: "
+                "write stop-first, or leave it out."
+            },
+        ),
+    ] = "stop-first"
 
 
 class Rollback(Rollout):
@@ -221,18 +265,8 @@ class Ulimit(Part):
 class Logging(Part):
     """`logging`."""
 
-    driver: Annotated[
-        str,
-        only(
-            "json-file",
-            "local",
-            **dict.fromkeys(
-                ("none", "syslog", "journald", "gelf", "fluentd", "awslogs", "splunk", "gcplogs"),
-                "A machine's console is kept in files: leave it out, or write local.",
-            ),
-        ),
-    ] = "local"
-    options: Annotated[Pairs, AfterValidator(log_options)] | None = None
+    driver: Filled = "local"
+    options: Pairs | None = None
 
 
 class Storage(Part):
@@ -250,12 +284,23 @@ class Resources(Part):
 class Deploy(Part):
     """`deploy`."""
 
-    mode: Annotated[str, only("replicated")] = "replicated"
+    mode: Annotated[
+        str,
+        only(
+            "replicated",
+            "global",
+            **dict.fromkeys(
+                ("replicated-job", "global-job"),
+                "A machine does not complete: bake it, or do it by: stoneware run IMAGE COMMAND",
+            ),
+        ),
+    ] = "replicated"
     replicas: Replicas | None = None
     labels: Labels | None = None
     update_config: Rollout | None = None
     rollback_config: Rollback | None = None
     resources: Resources | None = None
+    restart_policy: RestartPolicy | None = None
 
 
 class Service(Part):
@@ -284,6 +329,32 @@ class Service(Part):
     restart: Restart | None = None
     labels: Labels | None = None
     deploy: Deploy | None = None
+    command: list[Text] | None = None
+    entrypoint: list[Text] | None = None
+    user: Text | None = None
+    working_dir: Absolute | None = None
+    stop_signal: Filled | None = None
+    container_name: Filled | None = None
+    domainname: Filled | None = None
+    configs: list[ConfigMount] | None = None
+    cap_add: list[Filled] | None = None
+    cap_drop: list[Filled] | None = None
+    security_opt: list[Filled] | None = None
+    group_add: list[Filled] | None = None
+    oom_score_adj: Badness | None = None
+    sysctls: Pairs | None = None
+    tmpfs: dict[str, Text] | None = None
+    shm_size: Size | None = None
+    extra_hosts: list[Text] | None = None
+    dns_search: list[Filled] | None = None
+    dns_opt: list[Filled] | None = None
+    init: Flag | None = None
+    links: list[Filled] | None = None
+    scale: Replicas | None = None
+    profiles: list[Filled] | None = None
+    platform: Filled | None = None
+    cpu_period: Microseconds | None = None
+    cpu_quota: Microseconds | None = None
 
 
 class Network(Part):
@@ -292,6 +363,19 @@ class Network(Part):
     name: Filled | None = None
     external: Flag = False
     labels: Labels | None = None
+    attachable: Flag = True
+    driver: Annotated[
+        str,
+        only(
+            *("bridge", "overlay", "default", ""),
+            host="A machine is on networks of its own: publish its ports.",
+            none="A machine needs its metadata server: give it a network that nobody else is on.",
+            **dict.fromkeys(
+                ("macvlan", "ipvlan"),
+                "Machines are reached by published ports, not on the network of this computer.",
+            ),
+        ),
+    ] = "bridge"
 
 
 class Volume(Part):
@@ -300,6 +384,7 @@ class Volume(Part):
     name: Filled | None = None
     external: Flag = False
     labels: Labels | None = None
+    driver: Annotated[str, only("local", "default", "")] = "local"
 
 
 class Secret(Part):
@@ -315,10 +400,28 @@ class Secret(Part):
         return self
 
 
-SECTIONS: dict[Literal["services", "networks", "volumes", "secrets"], type[Part]] = {
+class Config(Part):
+    """One entry of `configs`."""
+
+    file: Filled | None = None
+    environment: Filled | None = None
+    content: Text | None = None
+
+    @model_validator(mode="after")
+    def _from_one_place(self) -> Self:
+        if [self.file, self.environment, self.content].count(None) != 2:
+            raise wrong(
+                "a config comes from a file, from a variable, or is written here",
+                "Write file:, environment: or content:.",
+            )
+        return self
+
+
+SECTIONS: dict[Literal["services", "networks", "volumes", "secrets", "configs"], type[Part]] = {
     "services": Service,
     "networks": Network,
     "volumes": Volume,
     "secrets": Secret,
+    "configs": Config,
 }
-TOP = ("name", "services", "networks", "volumes", "secrets", "version")
+TOP = ("name", "services", "networks", "volumes", "secrets", "configs", "include", "version")

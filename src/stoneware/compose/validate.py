@@ -12,9 +12,9 @@ from pydantic import ValidationError
 
 from stoneware.compose import schema
 from stoneware.compose.faults import Faults
+from stoneware.compose.keys import alternative
 from stoneware.compose.model import Place
 from stoneware.compose.nodes import Node, describe, place_of, plain, rebuilt
-from stoneware.compose.refused import alternative
 from stoneware.compose.values import HINT
 from stoneware.machinefile.flags import nearest
 
@@ -42,6 +42,7 @@ class Document:
     networks: dict[str, Entry[schema.Network]]
     volumes: dict[str, Entry[schema.Volume]]
     secrets: dict[str, Entry[schema.Secret]]
+    configs: dict[str, Entry[schema.Config]]
     named: dict[str, frozenset[str]]
     extensions: dict[str, Any]
 
@@ -67,6 +68,7 @@ def validate(root: Node, faults: Faults) -> Document:
         _section(root, "networks", schema.Network, faults),
         _section(root, "volumes", schema.Volume, faults),
         _section(root, "secrets", schema.Secret, faults),
+        _section(root, "configs", schema.Config, faults),
         {
             section: frozenset(node.mapping if (node := root.get(section)) else ())
             for section in schema.SECTIONS

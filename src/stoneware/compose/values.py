@@ -15,7 +15,7 @@ from stoneware.durations import parse_duration
 from stoneware.errors import InputError
 from stoneware.image.references import parse_reference
 from stoneware.launch.flags import parse_restart
-from stoneware.limits import UNLIMITED, disk_problem, parse_log_options, parse_size, pids_problem
+from stoneware.limits import UNLIMITED, disk_problem, parse_size, pids_problem
 from stoneware.machinefile.flags import FlagError
 from stoneware.machinefile.values import duration
 
@@ -24,7 +24,8 @@ _TRUE = {"true", "y", "yes", "on"}
 _FALSE = {"false", "n", "no", "off"}
 _IMAGE_ID = re.compile(r"sha256:[0-9a-f]{4,64}")
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+_FILE = re.compile(r"[A-Za-z0-9_.-]{1,127}")
 MOST_REPLICAS = 10_000
 
 
@@ -135,15 +136,6 @@ def _amount(value: Any) -> int:
     return UNLIMITED if value == "unlimited" else _whole(-1, (1 << 63) - 1)(value)
 
 
-def log_options(options: dict[str, str | None]) -> dict[str, str | None]:
-    """Return the options of `logging` as they are, if they are some that machines have."""
-    try:
-        parse_log_options({key: value or "" for key, value in options.items()})
-    except InputError as error:
-        raise wrong(error.brief, "The options are max-size (10m) and max-file (3).") from None
-    return options
-
-
 def _mode(value: Any) -> int:
     text = value if isinstance(value, str) else ""
     if not re.fullmatch(r"0o?[0-7]{3}", text):
@@ -151,8 +143,22 @@ def _mode(value: Any) -> int:
     return int(text.replace("o", ""), 8)
 
 
+def _tmpfs_mode(value: Any) -> str:
+    number = int(value) if isinstance(value, str) and value.isdigit() else value
+    if isinstance(value, str) and re.fullmatch(r"0o?[0-7]{3,4}", value):
+        return value.replace("o", "")
+    if isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= 0o7777:
+        return f"{number:04o}"
+    raise expected("an octal mode such as 1777", value)
+
+
 def _image(value: Any) -> str:
-    if not _IMAGE_ID.fullmatch(_filled(value)):
+    if "@" in _filled(value):
+        raise wrong(
+            f"{value!r} names an image of a registry by its digest, and images are baked here",
+            "Write a Machinefile and build: its directory, or the NAME:TAG of an image that you have baked.",
+        )
+    if not _IMAGE_ID.fullmatch(value):
         try:
             parse_reference(value)
         except InputError as error:
@@ -172,26 +178,38 @@ def _restart(value: Any) -> str:
 
 
 def _file_name(value: Any) -> str:
-    if not _FILE.fullmatch(_filled(value)):
+    parts = _filled(value).removeprefix("/").split("/")
+    if not all(_FILE.fullmatch(part) and part not in (".", "..") for part in parts) or len(value) > 255:
         raise wrong(
-            f"{value!r} is no file below /run/secrets",
-            "Write a name without a directory: letters, digits, '_', '.' and '-'.",
+            f"{value!r} is no file below /run/secrets, and no absolute path",
+            "Write a path of letters, digits, '_', '.', '-' and '/' between them.",
         )
     return str(value)
 
 
 def _alias(value: Any) -> str:
-    if not all(_LABEL.fullmatch(part) for part in _filled(value).split(".")) or len(value) > 253:
-        raise wrong(f"{value!r} is no host name", "Small letters, digits and '-' between them.")
+    if not is_host_name(_filled(value)):
+        raise wrong(f"{value!r} is no host name", "Letters, digits, '-' and '_'.")
     return str(value)
 
 
-def _root(value: Any) -> str:
-    if str(value) != "0":
-        raise wrong(
-            "a secret belongs to root", "Leave uid and gid out; the service's user may read mode 0444."
-        )
-    return "0"
+def _owner(value: Any) -> int:
+    if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,10}", value):
+        raise expected("a number", value, "A user's name means nothing before the machine is there.")
+    return _whole(0, (1 << 32) - 2)(value)
+
+
+def _absolute(value: Any) -> str:
+    if not _filled(value).startswith("/"):
+        raise wrong(f"{value!r} is not an absolute path", f"For example: /srv/{value}")
+    if re.search(r"[\0\n\r\t]", value):
+        raise wrong(f"{value!r} has a line break or a tab")
+    return str(value)
+
+
+def is_host_name(text: str) -> bool:
+    """Say whether a text can be a name in DNS: labels of letters, digits, '-' and '_'."""
+    return len(text) <= 253 and all(_NAME.fullmatch(part) for part in text.split("."))
 
 
 def is_host_label(text: str) -> bool:
@@ -213,8 +231,12 @@ Disk = Annotated[int, BeforeValidator(_disk)]
 Pids = Annotated[int, BeforeValidator(_pids)]
 Amount = Annotated[int, BeforeValidator(_amount)]
 Mode = Annotated[int, BeforeValidator(_mode)]
+TmpfsMode = Annotated[str, BeforeValidator(_tmpfs_mode)]
 Image = Annotated[str, BeforeValidator(_image)]
 Restart = Annotated[str, BeforeValidator(_restart)]
 SecretFile = Annotated[str, BeforeValidator(_file_name)]
 Alias = Annotated[str, BeforeValidator(_alias)]
-Root = Annotated[str, BeforeValidator(_root)]
+Owner = Annotated[int, BeforeValidator(_owner)]
+Absolute = Annotated[str, BeforeValidator(_absolute)]
+Badness = Annotated[int, BeforeValidator(_whole(-1000, 1000))]
+Microseconds = Annotated[int, BeforeValidator(_whole(-1, 1 << 40))]

@@ -30,7 +30,7 @@ _NOT_IN_CONTAINERS = tuple(f"systemd-{n}.service" for n in ("remount-fs", "tmpfi
 # Destination, source in this package, mode.
 _FILES: tuple[tuple[str, str, int], ...] = (
     (f"{_LIB}/lib.sh", "lib.sh", 0o644),
-    *((f"{_LIB}/{name}", name, 0o644) for name in ("secrets.sh", "volumes.sh")),
+    *((f"{_LIB}/{name}", name, 0o644) for name in ("secrets.sh", "system.sh", "volumes.sh")),
     *((f"{_LIB}/{name}.awk", f"{name}.awk", 0o644) for name in ("attributes", "merge", "interpolate")),
     (f"{_LIB}/service-exec", "service-exec", 0o755),
     *(
@@ -39,7 +39,7 @@ _FILES: tuple[tuple[str, str, int], ...] = (
     ),
     *(
         (f"{_UNITS}/stoneware-{n}.service", f"units/stoneware-{n}.service", 0o644)
-        for n in ("boot", "failed@", "fetch", "health", "report", "startup", "watch")
+        for n in ("boot", "command", "failed@", "fetch", "health", "report", "startup", "watch")
     ),
     *((f"{_UNITS}/{n}.d/60-stoneware.conf", "units/no-container.conf", 0o644) for n in _NOT_IN_CONTAINERS),
     *((f"{_UNITS}/{n}.d/50-stoneware.conf", "units/no-credentials.conf", 0o644) for n in _NO_CREDENTIALS),
@@ -50,7 +50,9 @@ _FILES: tuple[tuple[str, str, int], ...] = (
     ("/etc/systemd/journald.conf.d/50-stoneware.conf", "units/journald.conf", 0o644),
 )
 
-_ENABLED = tuple(f"stoneware-{n}.service" for n in ("boot", "health", "report", "startup", "watch"))
+_ENABLED = tuple(
+    f"stoneware-{n}.service" for n in ("boot", "command", "health", "report", "startup", "watch")
+)
 
 # What slows a boot or writes to a machine's disk without anybody having asked for it. Waiting for the
 # network is the boot agent's own work: it comes before network-online.target.

@@ -59,7 +59,7 @@ sw_facts() {
 
 # sw_attributes DIRECTORY: make files of the attributes in DIRECTORY/json, empty ones of what else we ask for.
 sw_attributes() {
-    for sw_name in config secrets volumes mode healthcheck inspect; do : >"$1/stoneware-$sw_name"; done
+    for sw_name in config secrets volumes mode healthcheck inspect process system; do : >"$1/stoneware-$sw_name"; done
     awk -f "$SW_LIB/attributes.awk" -v directory="$1" <"$1/json"
 }
 
@@ -162,6 +162,19 @@ sw_health_override() {
     if [ ! -s "$SW_RUN/healthcheck.argv" ]; then rm -f "$SW_RUN/healthcheck.argv"; fi
 }
 
+# sw_process FILE: take what the attribute stoneware-process in FILE says of the service: assignments in its first
+# line, and in the rest the words of its command, if any.
+sw_process() {
+    rm -f "$SW_RUN/process" "$SW_RUN/service.argv"
+    if [ ! -s "$1" ]; then return 0; fi
+    {
+        IFS= read -r sw_line
+        printf '%s\n' "$sw_line" >"$SW_RUN/process"
+        cat >"$SW_RUN/service.argv"
+    } <"$1"
+    if [ ! -s "$SW_RUN/service.argv" ]; then rm -f "$SW_RUN/service.argv"; fi
+}
+
 # sw_user_of TEXT: resolve the USER of an image as BuildKit does. Sets uid, gid, home, and groups
 # ("init" where the user's own groups apply, else "none"). Fails with a sentence on an unknown name.
 sw_user_of() {
@@ -207,11 +220,29 @@ sw_group_of() {
         }'
 }
 
-# sw_as COMMAND…: replace this shell by COMMAND under the identity that sw_user_of has set.
+# sw_more_groups NAMES: add groups to those that sw_user_of has found. Sets groups to `=NUMBERS`, all of them.
+sw_more_groups() {
+    sw_all=''
+    if [ "$groups" = init ]; then sw_all=$(id -G "$login" | tr ' ' ,); fi
+    for sw_name in $1; do
+        sw_found=$(sw_group_of "$sw_name")
+        if [ -z "$sw_found" ]; then
+            sw_say "there is no group named $sw_name in the machine"
+            return 1
+        fi
+        sw_all=${sw_all:+$sw_all,}$sw_found
+    done
+    groups="=$sw_all"
+}
+
+# sw_as COMMAND…: replace this shell by COMMAND under the identity that sw_user_of has set, within the limits
+# (arguments of setpriv) in $limits.
 sw_as() {
-    if [ "$uid:$gid:$groups" = 0:0:none ]; then exec "$@"; fi
-    if [ "$groups" = init ]; then
-        exec setpriv --reuid="$login" --regid="$gid" --init-groups "$@"
-    fi
-    exec setpriv --reuid="$uid" --regid="$gid" --clear-groups "$@"
+    if [ "$uid:$gid:$groups${limits-}" = 0:0:none ]; then exec "$@"; fi
+    # shellcheck disable=SC2086 # one argument a word
+    case $groups in
+    init) exec setpriv --reuid="$login" --regid="$gid" --init-groups ${limits-} "$@" ;;
+    =*) exec setpriv --reuid="$uid" --regid="$gid" --groups "${groups#=}" ${limits-} "$@" ;;
+    *) exec setpriv --reuid="$uid" --regid="$gid" --clear-groups ${limits-} "$@" ;;
+    esac
 }

@@ -2,14 +2,15 @@
 # The machine's secrets: fetched, held back until the configuration is accepted, then put below
 # /run/secrets. Sourced by the boot agent, after lib.sh; needs its PROBLEMS, TAB and fail.
 #
-# Attribute stoneware-secrets: lines TARGET<TAB>MODE (octal)<TAB>URL<TAB>VERSION. In /run/stoneware/secrets,
-# for root alone: list (lines PATH<TAB>MODE<TAB>TARGET), the fetched files by number until they are in their
-# places, targets (what is below /run/secrets by us). merge.awk reads the list. No value is ever printed.
+# Attribute stoneware-secrets: lines TARGET<TAB>MODE (octal)<TAB>URL<TAB>VERSION<TAB>UID:GID (root's where it is
+# missing); a TARGET is below /run/secrets, or absolute. In /run/stoneware/secrets, for root alone: list (lines
+# PATH<TAB>MODE<TAB>TARGET<TAB>OWNER), the fetched files by number until they are in their places, targets (what
+# is below /run/secrets by us, and the absolute ones). merge.awk reads the list. No value is ever printed.
 SECRETS=$SW_RUN/secrets
 
-# secret_target TARGET: whether it names a file below /run/secrets.
+# secret_target TARGET: whether it names a file below /run/secrets, or one by its absolute path.
 secret_target() {
-    case /$1/ in
+    case /${1#/}/ in
     *//* | */./* | */../*) return 1 ;;
     esac
 }
@@ -21,20 +22,20 @@ fetch_secrets() {
     echo >>"$1"
     file=$1 number=0
     set --
-    while IFS=$TAB read -r target mode url _; do
+    while IFS=$TAB read -r target mode url _ owner; do
         if [ -z "$target" ]; then continue; fi
         if ! secret_target "$target"; then
             echo "the secret $target cannot be a file below /run/secrets" >>"$PROBLEMS"
             continue
         fi
         number=$((number + 1))
-        printf '%s\t%s\t%s\n' "$SECRETS/$number" "$mode" "$target" >>"$SECRETS/list"
+        printf '%s\t%s\t%s\t%s\n' "$SECRETS/$number" "$mode" "$target" "${owner:-0:0}" >>"$SECRETS/list"
         set -- "$@" -o "$SECRETS/$number" "$url"
     done <"$file"
     if [ "$number" -eq 0 ]; then return 0; fi
     codes=$(umask 077 && sw_curl --globoff --max-time 60 --retry 3 --retry-connrefused \
         -w '%{http_code} %{filename_effective}\n' "$@")
-    while IFS=$TAB read -r path _ target; do
+    while IFS=$TAB read -r path _ target _; do
         # An empty secret is a file too, which curl does not make.
         case "
 $codes
@@ -50,21 +51,47 @@ $codes
     done <"$SECRETS/list"
 }
 
+# own PATH MODE OWNER: give a file its mode and owner.
+own() {
+    chmod "$2" "$1" && { [ -n "$SW_ROOT" ] || [ "$3" = 0:0 ] || chown "$3" "$1"; }
+}
+
 # place_secrets: put each file into its place at once, and remove those that are no longer secrets of ours.
+# Absolute ones wait for place_files.
 place_secrets() {
     if [ ! -s "$SECRETS/list" ] && [ ! -e "$SECRETS/targets" ]; then return 0; fi
     places=$SW_ROOT/run/secrets
     : >"$SECRETS/targets.new"
-    while IFS=$TAB read -r path mode target; do
-        place=$places/$target
-        mkdir -p "${place%/*}" && chmod "$mode" "$path" && mv -fT "$path" "$place" ||
-            fail "the secret $target cannot be written to /run/secrets"
+    while IFS=$TAB read -r path mode target owner; do
         printf '%s\n' "$target" >>"$SECRETS/targets.new"
+        case $target in /*) continue ;; esac
+        place=$places/$target
+        mkdir -p "${place%/*}" && own "$path" "$mode" "$owner" && mv -fT "$path" "$place" ||
+            fail "the secret $target cannot be written to /run/secrets"
     done <"$SECRETS/list"
     if [ -r "$SECRETS/targets" ]; then
         while IFS= read -r target; do
-            if ! grep -qxF -e "$target" "$SECRETS/targets.new"; then rm -f "$places/$target"; fi
+            if grep -qxF -e "$target" "$SECRETS/targets.new"; then continue; fi
+            case $target in
+            /*) rm -f "$SW_ROOT$target" ;;
+            *) rm -f "$places/$target" ;;
+            esac
         done <"$SECRETS/targets"
     fi
     mv -f "$SECRETS/targets.new" "$SECRETS/targets"
+}
+
+# place_files: put what has an absolute target into its place, once the disks are mounted that it may be on. Each
+# file is complete beside its place before it is renamed.
+place_files() {
+    if [ ! -s "$SECRETS/list" ]; then return 0; fi
+    while IFS=$TAB read -r path mode target owner; do
+        case $target in /*) ;; *) continue ;; esac
+        place=$SW_ROOT$target
+        if [ -d "$place" ]; then fail "the file $target cannot be written: it is a directory"; fi
+        staged=${place%/*}/.${place##*/}.stoneware
+        mkdir -p "${place%/*}" && cp "$path" "$staged" && own "$staged" "$mode" "$owner" && mv -fT "$staged" "$place" ||
+            fail "the file $target cannot be written"
+        rm -f "$path"
+    done <"$SECRETS/list"
 }

@@ -130,7 +130,7 @@ host_name() {
         esac
     done <"$hosts"
     if [ "$fqdn" = "$host" ]; then fqdn=''; else fqdn="$fqdn "; fi
-    printf '%s%s %s%s # stoneware\n' "$lines" "$1" "$fqdn" "$host" >"$hosts"
+    printf '%s%s %s%s # stoneware\n%s' "$lines" "$1" "$fqdn" "$host" "$more_hosts" >"$hosts"
 }
 
 # The image holds no resolver; the metadata server names it (its own address on Compute Engine).
@@ -142,7 +142,8 @@ resolver() {
     fi
     md hostname
     {
-        case $value in *.*) printf 'search %s\n' "${value#*.}" ;; esac
+        case $more_search$value in *.*) printf 'search %s%s\n' "$more_search" "${value#*.}" ;; esac
+        if [ -n "$more_options" ]; then printf 'options%s\n' "$more_options"; fi
         while IFS=" $TAB," read -r servers || [ -n "$servers" ]; do
             # shellcheck disable=SC2086 # one address per word
             printf 'nameserver %s\n' $servers
@@ -278,6 +279,18 @@ own_keys() {
     fi
 }
 
+# stop_signal: let the service be stopped by the signal that the machine was given instead of the image's.
+stop_signal() {
+    stop_signal='' unit=stoneware-command.service
+    # shellcheck source=/dev/null
+    . "$SW_RUN/process"
+    if [ -z "$stop_signal" ]; then return 0; fi
+    if [ -s "$SW_IMAGE/service" ]; then read -r unit <"$SW_IMAGE/service"; fi
+    mkdir -p "$SW_ROOT/run/systemd/system/$unit.d"
+    printf '[Service]\nKillSignal=%s\n' "$stop_signal" >"$SW_ROOT/run/systemd/system/$unit.d/60-stoneware.conf"
+    if [ -z "$SW_ROOT" ]; then systemctl daemon-reload; fi
+}
+
 # prepare: empty directories to begin with. Only root may look into these; /run/stoneware itself is open.
 prepare() {
     if [ -d "$MD" ]; then rm -rf "$MD" "$NEW"; fi
@@ -308,11 +321,18 @@ main() {
     write_facts
     if [ -n "$again" ]; then
         configure
+        place_files
         sw_digests
         return
     fi
     # `cat` of a missing script would make an empty one: the unit that runs it looks for the file.
     if [ -s "$MD/startup-script" ]; then mv "$MD/startup-script" "$SW_RUN/startup-script"; fi
+    more_hosts='' more_search='' more_options=''
+    if [ -s "$MD/stoneware-system" ]; then
+        # shellcheck source=src/stoneware/guest/system.sh
+        . "$SW_LIB/system.sh"
+        apply_system "$MD/stoneware-system"
+    fi
     host_name "$ip"
     resolver
     own_keys
@@ -323,8 +343,11 @@ main() {
     fi
     if [ "$mode" = command ]; then : >"$SW_RUN/no-service"; fi
     sw_health_override "$MD/stoneware-healthcheck"
+    sw_process "$MD/stoneware-process"
+    if [ -r "$SW_RUN/process" ]; then stop_signal; fi
     configure
     if [ -s "$MD/stoneware-volumes" ]; then mount_volumes "$MD/stoneware-volumes"; fi
+    place_files
     report_configuring
 }
 

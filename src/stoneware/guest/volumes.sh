@@ -45,11 +45,22 @@ fill() {
     fi && mv -T "$1/.init" "$1/data"
 }
 
+# in_memory PATH OPTIONS PLACE: mount a tmpfs on PLACE, to which PATH leads.
+in_memory() {
+    if ! sw_inside "$3" || [ "$inside" != "$3" ]; then fail "the tmpfs for $1 cannot be mounted through a link in a volume"; fi
+    mkdir -p "$place" || fail "the mount point $3 cannot be made"
+    mount -t tmpfs -o "nosuid,nodev${2:+,$2}" tmpfs "$place" || fail "the tmpfs for $1 cannot be mounted"
+}
+
 # volume DEVICE PATH MODE PLACE: mount <volume>/data on PLACE, to which PATH leads; on first use it begins with what the
 # image has there.
 volume() {
     top=$SW_ROOT$1
     place=$SW_ROOT$4
+    if [ "$1" = tmpfs ]; then
+        in_memory "$2" "$3" "$4"
+        return
+    fi
     case $1 in
     /dev/*)
         top=$SW_RUN/disks/${1##*/}
@@ -76,14 +87,15 @@ volume_places() {
     while IFS=$TAB read -r device path mode; do
         if [ -z "$device" ]; then continue; fi
         sw_inside "$path" || fail "the volume for $path cannot be mounted: its links lead nowhere"
-        if own_place "$inside"; then fail "the volume for $path would be at $inside, which is the machine's own"; fi
+        if [ "$device $inside" != 'tmpfs /dev/shm' ] && own_place "$inside"; then fail "the volume for $path would be at $inside, which is the machine's own"; fi
         many=$many.
         printf '%s\t%s\t%s\t%s\n' "$inside" "$device" "$path" "$mode"
     done <"$1" >"$MD/places"
     if [ "${#many}" -gt 1 ]; then sort -o "$MD/places" "$MD/places"; fi
 }
 
-# mount_volumes FILE: lines DEVICE<TAB>PATH<TAB>MODE, the attribute stoneware-volumes.
+# mount_volumes FILE: lines DEVICE<TAB>PATH<TAB>MODE, the attribute stoneware-volumes; of a tmpfs
+# tmpfs<TAB>PATH<TAB>OPTIONS.
 mount_volumes() {
     echo >>"$1"
     : >>"$SW_RUN/volumes-mounted"

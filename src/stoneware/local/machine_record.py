@@ -24,6 +24,7 @@ from stoneware.platform import (
     VolumeMount,
 )
 from stoneware.records import DamagedError, whole
+from stoneware.runtime import document_of, process_of, system_of
 
 CONFIG_ATTRIBUTE = "stoneware-config"
 _ID = re.compile(r"[A-Za-z0-9_-]{1,40}")
@@ -107,6 +108,8 @@ def spec_document(spec: MachineSpec) -> dict[str, Any]:
         "stop_timeout": spec.stop_timeout,
         "image_ref": spec.image_ref,
         "labels": dict(spec.labels),
+        "process": document_of(spec.process),
+        "system": document_of(spec.system),
     }
 
 
@@ -155,6 +158,8 @@ def _read_spec(paths: Paths, path: Path) -> MachineSpec | None:
             "names": tuple(document.get("names", ())),
             "secrets": tuple(SecretMount(**mount) for mount in document.get("secrets", ())),
             "ulimits": tuple(Ulimit(**limit) for limit in document.get("ulimits", ())),
+            "process": process_of(document.get("process")),
+            "system": system_of(document.get("system")),
         }
     )
 

@@ -15,7 +15,7 @@ from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Any
 
-from stoneware import process
+from stoneware import process, runtime
 from stoneware.errors import HostError, InputError, MachineError
 from stoneware.files import read_json, write_json
 from stoneware.guest import builder
@@ -70,6 +70,8 @@ def check_spec(spec: MachineSpec) -> None:
         *(pids_problem(spec.pids_limit), log_problem(spec.log_max_size, spec.log_max_file)),
         disk_problem(spec.disk),
     )
+    for problem in runtime.problems(spec.process, spec.system):
+        raise InputError(f"the machine {spec.name!r} cannot be made like this", details=problem)
     for problem in filter(None, limits):
         raise InputError(f"a limit of the machine {spec.name!r} is out of bounds", details=problem)
     if spec.remove_when_stopped and spec.restart != "no":
@@ -367,9 +369,13 @@ def _escape(path: Path) -> str:
 
 
 def volume_lines(spec: MachineSpec) -> str:
-    """Return the attribute `stoneware-volumes`: lines of device, path and ro or rw."""
+    """Return the attribute `stoneware-volumes`: lines of device, path and ro or rw, by path.
+
+    Of a tmpfs it has `tmpfs`, the path and the mount options.
+    """
     lines = [
-        f"/run/stoneware/volumes/{number}\t{mount.path}\t{'ro' if mount.read_only else 'rw'}"
+        (mount.path, f"/run/stoneware/volumes/{number}\t{mount.path}\t{'ro' if mount.read_only else 'rw'}")
         for number, mount in enumerate(spec.volumes)
     ]
-    return "".join(f"{line}\n" for line in lines)
+    lines += [(path, f"tmpfs\t{path}\t{options}") for path, options in spec.system.tmpfs]
+    return "".join(f"{line}\n" for _, line in sorted(lines))

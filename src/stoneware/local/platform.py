@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from stoneware import runtime
 from stoneware.errors import InputError, MachineError
 from stoneware.files import read_json, write_json
 from stoneware.local import (
@@ -32,6 +33,7 @@ from stoneware.platform import Machine, MachineSpec, Phase, PortMapping, removal
 
 _POLL, _SLOW_POLL = 0.005, 0.1  # seconds between looks of `wait`: at first, and when it takes long
 VOLUMES_ATTRIBUTE = "stoneware-volumes"
+PROCESS_ATTRIBUTE, SYSTEM_ATTRIBUTE = "stoneware-process", "stoneware-system"
 
 
 class LocalPlatform(LocalResources):
@@ -95,6 +97,7 @@ class LocalPlatform(LocalResources):
             networks=spec.networks,
             names=spec.names,
         )
+        self._name_host(paths, spec, router.plan.host_end)
         try:
             published = router.publish(lease, spec.ports)
             ports = [machine_record.port_document(port) for port in published]
@@ -104,6 +107,12 @@ class LocalPlatform(LocalResources):
             machine_stop.kill(paths)
             router.unpublish(state["id"])
             raise
+
+    def _name_host(self, paths: Paths, spec: MachineSpec, address: str) -> None:
+        """Tell a machine the address of this computer where one of its names stands for it."""
+        known = runtime.with_host(spec.system, address)
+        if known != spec.system:
+            self._change_metadata(paths.root, {SYSTEM_ATTRIBUTE: runtime.system_text(known)})
 
     def _observed(self, paths: Paths) -> Machine:
         machine = machine_record.observe(paths)
@@ -359,6 +368,8 @@ def _completed(spec: MachineSpec) -> MachineSpec:
     written = {
         VOLUMES_ATTRIBUTE: machine_start.volume_lines(spec),
         SECRETS_ATTRIBUTE: secret_lines(spec.secrets),
+        PROCESS_ATTRIBUTE: runtime.process_text(spec.process),
+        SYSTEM_ATTRIBUTE: runtime.system_text(spec.system),
     }
     metadata = {**spec.metadata, **{key: text for key, text in written.items() if text}}
     return replace(spec, metadata=metadata, hostname=spec.hostname or spec.name)

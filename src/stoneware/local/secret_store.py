@@ -96,7 +96,7 @@ class SecretStore(StoreBase):
                 )
             if not _is_target(mount.target):
                 raise InputError(
-                    f"{mount.target!r} cannot be a file below /run/secrets",
+                    f"{mount.target!r} cannot be a secret's file",
                     details=f"It is the target of the secret {mount.secret!r}.",
                     resolution="use letters, digits, dots, dashes and underscores, and / for directories",
                 )
@@ -121,12 +121,17 @@ def _row(secret: Secret) -> dict[str, str]:
 
 
 def _is_target(text: str) -> bool:
-    """Say whether a text names a file below a directory."""
-    parts = text.split("/")
+    """Say whether a text names a file below a directory, or is an absolute path."""
+    parts = text.removeprefix("/").split("/")
     return len(text) < 256 and all(_PART.fullmatch(part) and part not in {".", ".."} for part in parts)
 
 
 def secret_lines(mounts: Iterable[SecretMount]) -> str:
-    """Return the attribute `stoneware-secrets`: lines of target, mode, URL and version."""
-    rows = ((item.target, f"{item.mode:04o}", SECRETS_URL + item.secret, item.version) for item in mounts)
-    return "".join("\t".join(row) + "\n" for row in rows)
+    """Return the attribute `stoneware-secrets`: lines of target, mode, URL, version, and owner."""
+    return "".join("\t".join(_line(item)) + "\n" for item in mounts)
+
+
+def _line(item: SecretMount) -> tuple[str, ...]:
+    owner = (f"{item.uid}:{item.gid}",) if item.uid or item.gid else ()
+    version = item.version or "-" * len(owner)  # between tabs nothing would be no field
+    return (item.target, f"{item.mode:04o}", SECRETS_URL + item.secret, version, *owner)

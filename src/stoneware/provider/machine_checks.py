@@ -8,6 +8,7 @@ from typing import Any, TypeGuard
 
 from tf.types import Unknown
 
+from stoneware import runtime
 from stoneware.durations import parse_duration
 from stoneware.errors import InputError
 from stoneware.limits import (
@@ -20,6 +21,7 @@ from stoneware.limits import (
 )
 from stoneware.provider.machine_config import ATTRIBUTE
 from stoneware.provider.machine_state import ENGINE_METADATA
+from stoneware.provider.resource import all_known
 from stoneware.publishing import unpublishable
 
 Problem = tuple[list[Any], str]  # the attribute's path, and the sentence about its value
@@ -39,7 +41,10 @@ _PATTERNS = {
     ),
     "wait_for": (r"|running|healthy", "running or healthy"),
 }
-_TARGET = (r"[A-Za-z0-9_.-]+", "the name of a file")
+_TARGET = (
+    r"/?[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*",
+    "a file below /run/secrets, or an absolute path",
+)
 _MODE = (r"0?[0-7]{3}", "a file mode in octal digits")
 
 
@@ -64,10 +69,28 @@ def problems(config: Mapping[str, Any]) -> Iterator[Problem]:
         path = volume.get("path")
         if isinstance(path, str) and not path.startswith("/"):
             yield ["volumes", (index,), "path"], f"{path!r} is not an absolute path"
+    yield from _secret_problems(config)
+    yield from duration_problems(config.get("timeouts"))
+    yield from _runtime_problems(config)
+
+
+def _secret_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
     for index, secret in enumerate(_items(config.get("secrets"))):
         yield from mismatch(["secrets", (index,), "target"], secret.get("target"), _TARGET)
         yield from mismatch(["secrets", (index,), "mode"], secret.get("mode"), _MODE)
-    yield from duration_problems(config.get("timeouts"))
+        for name in ("uid", "gid"):
+            if _known(secret.get(name)) and float(secret[name]) < 0:
+                yield ["secrets", (index,), name], f"{secret[name]} is less than zero"
+
+
+def _runtime_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
+    process, system = (config.get(name) for name in ("process", "system"))
+    if all_known(process):
+        for text in runtime.problems(runtime.process_of(process), runtime.System()):
+            yield ["process"], text
+    if all_known(system):
+        for text in runtime.problems(runtime.Process(), runtime.system_of(system)):
+            yield ["system"], text
 
 
 def _limit_problems(config: Mapping[str, Any]) -> Iterator[Problem]:

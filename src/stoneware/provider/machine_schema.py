@@ -32,9 +32,31 @@ _PORT_FIELDS = (
 )
 _SECRET_FIELDS = (
     Attribute("secret", String(), "Name of the secret in the store.", required=True),
-    Attribute("target", String(), "Name of the file below `/run/secrets`.", required=True),
+    Attribute("target", String(), "The file below `/run/secrets`, or an absolute path.", required=True),
     Attribute("version", String(), "Version of its value: another one is another secret.", required=True),
     Attribute("mode", String(), 'Mode of the file in octal digits; `"0400"` if left out.', optional=True),
+    Attribute("uid", Number(), "Its owner; root if left out.", optional=True),
+    Attribute("gid", Number(), "Its group; root's if left out.", optional=True),
+)
+_PROCESS_FIELDS = (
+    Attribute("command", List(String()), "All words, those of the ENTRYPOINT too.", optional=True),
+    Attribute("user", String(), "`USER`, `USER:GROUP` or numbers.", optional=True),
+    Attribute("working_dir", String(), "An absolute path.", optional=True),
+    Attribute("stop_signal", String(), "`SIGQUIT` and the like.", optional=True),
+    Attribute("groups", List(String()), "Groups besides the user's own.", optional=True),
+    Attribute("cap_drop", List(String()), "Capabilities it loses: `net_raw`, or `all`.", optional=True),
+    Attribute("cap_add", List(String()), "Capabilities it keeps of those.", optional=True),
+    Attribute("no_new_privileges", Bool(), "Setuid programs gain nothing.", optional=True),
+    Attribute("oom_score_adj", Number(), "0 to 1000.", optional=True),
+)
+_SYSTEM_FIELDS = (
+    Attribute(
+        "sysctls", Map(String()), "Kernel parameters of its own: `net.*` and those of IPC.", optional=True
+    ),
+    Attribute("tmpfs", Map(String()), "Mount options by path: `size=64m,mode=1777`.", optional=True),
+    Attribute("hosts", List(String()), "Lines of `/etc/hosts`: `NAME=ADDRESS`.", optional=True),
+    Attribute("dns_search", List(String()), "Domains in which names are looked for.", optional=True),
+    Attribute("dns_options", List(String()), "Options of `resolv.conf`: `ndots:2`.", optional=True),
 )
 _ULIMIT_FIELDS = (
     Attribute("name", String(), "As Docker calls it: `nofile`, `memlock`, `core`, …", required=True),
@@ -91,12 +113,16 @@ def _changeable() -> list[Attribute]:
 
 
 def _equipment() -> list[Attribute]:
+    about_process = "How its service runs instead of what the image says."
+    about_system = "Settings of its system that are not in the image."
     about_caches = "Ids of directories that outlive builders; the n-th is bound at `/run/stoneware/cache/N`."
     return [
         Attribute("files", Map(String()), "Files for its metadata server: name to path.", **_OPTION),
         ObjectsAttribute("volumes", _VOLUME_FIELDS, description="Volumes it mounts.", **_OPTION),
         ObjectsAttribute("ports", _PORT_FIELDS, description="Ports published here.", **_OPTION),
         Attribute("caches", List(String()), about_caches, **_OPTION),
+        ObjectAttribute("process", _PROCESS_FIELDS, description=about_process, **_OPTION),
+        ObjectAttribute("system", _SYSTEM_FIELDS, description=about_system, **_OPTION),
     ]
 
 

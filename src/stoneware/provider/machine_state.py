@@ -10,11 +10,14 @@ from typing import Any
 from stoneware.limits import UNLIMITED, Ulimit, in_order
 from stoneware.platform import Machine, MachineSpec, Phase, PortMapping, SecretMount, VolumeMount
 from stoneware.provider.machine_config import from_metadata, to_metadata
+from stoneware.runtime import document_of, process_of, system_of
 
 State = Mapping[str, Any]
 
 # Instance attributes that the engine writes itself, out of other parts of the spec or to ask the machine.
-ENGINE_METADATA = frozenset({"stoneware-volumes", "stoneware-secrets", "stoneware-inspect"})
+ENGINE_METADATA = frozenset(
+    f"stoneware-{name}" for name in ("volumes", "secrets", "inspect", "process", "system")
+)
 
 
 def to_spec(state: State) -> MachineSpec:
@@ -38,6 +41,8 @@ def to_spec(state: State) -> MachineSpec:
         stop_timeout=10.0 if state.get("stop_timeout") is None else float(state["stop_timeout"]),
         image_ref=state.get("image_ref") or "",
         labels=dict(state.get("labels") or {}),
+        process=process_of(state.get("process")),
+        system=system_of(state.get("system")),
         **_mounts(state),
     )
 
@@ -77,7 +82,8 @@ def _port(item: State) -> PortMapping:
 
 def _secret(item: State) -> SecretMount:
     mode = int(item.get("mode") or "0400", 8)
-    return SecretMount(item["secret"], item["target"], item["version"], mode)
+    owner = (int(item.get("uid") or 0), int(item.get("gid") or 0))
+    return SecretMount(item["secret"], item["target"], item["version"], mode, *owner)
 
 
 # How each attribute that can be read back looks in the state when the machine has this spec.
@@ -87,13 +93,7 @@ _FROM_SPEC: dict[str, Callable[[MachineSpec], Any]] = {
     "hostname": lambda spec: "" if spec.hostname == spec.name else spec.hostname,
     "networks": lambda spec: list(spec.networks) or None,
     "names": lambda spec: list(spec.names) or None,
-    "secrets": lambda spec: (
-        [
-            {"secret": use.secret, "target": use.target, "version": use.version, "mode": f"{use.mode:04o}"}
-            for use in spec.secrets
-        ]
-        or None
-    ),
+    "secrets": lambda spec: [{**vars(use), "mode": f"{use.mode:04o}"} for use in spec.secrets] or None,
     "volumes": lambda spec: (
         [{"volume": item.volume, "path": item.path, "read_only": item.read_only} for item in spec.volumes]
         or None
@@ -112,6 +112,8 @@ _FROM_SPEC: dict[str, Callable[[MachineSpec], Any]] = {
     "stop_timeout": lambda spec: spec.stop_timeout,
     "labels": lambda spec: dict(spec.labels) or None,
     "image_ref": lambda spec: spec.image_ref,
+    "process": lambda spec: document_of(spec.process),
+    "system": lambda spec: document_of(spec.system),
 }
 
 # What is Terraform's alone, and what the platform cannot tell: the engine keeps copies of the files.

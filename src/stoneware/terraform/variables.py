@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from stoneware.platform import MachineSpec
+from stoneware.platform import MachineSpec, SecretMount
+from stoneware.runtime import document_of
 
 
 def machine(spec: MachineSpec, *, recreate_on: str = "", wait_for: str = "") -> dict[str, Any]:
@@ -18,10 +19,7 @@ def machine(spec: MachineSpec, *, recreate_on: str = "", wait_for: str = "") -> 
         "names": list(spec.names),
         "networks": list(spec.networks),
         "metadata": dict(spec.metadata),
-        "secrets": [
-            {"secret": use.secret, "target": use.target, "version": use.version, "mode": octal(use.mode)}
-            for use in spec.secrets
-        ],
+        "secrets": [_secret(use) for use in spec.secrets],
         "volumes": [
             {"volume": mount.volume, "path": mount.path, "read_only": mount.read_only}
             for mount in spec.volumes
@@ -46,9 +44,22 @@ def machine(spec: MachineSpec, *, recreate_on: str = "", wait_for: str = "") -> 
         "restart": spec.restart,
         "stop_timeout": spec.stop_timeout,
         "labels": dict(spec.labels),
+        "process": document_of(spec.process),
+        "system": document_of(spec.system),
         "recreate_on": recreate_on,
         "running": True,
         "wait_for": wait_for,
+    }
+
+
+def _secret(use: SecretMount) -> dict[str, Any]:
+    return {
+        "secret": use.secret,
+        "target": use.target,
+        "version": use.version,
+        "mode": octal(use.mode),
+        "uid": use.uid,
+        "gid": use.gid,
     }
 
 

@@ -25,6 +25,8 @@ resource "stoneware_machine" "machine" {
   restart      = each.value.restart
   stop_timeout = each.value.stop_timeout
   labels       = each.value.labels
+  process      = each.value.process
+  system       = each.value.system
   recreate_on  = each.value.recreate_on
   running      = each.value.running
   wait_for     = each.value.wait_for

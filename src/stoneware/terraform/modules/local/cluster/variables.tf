@@ -26,9 +26,11 @@ variable "machines" {
     metadata  = optional(map(string), {})  # instance attributes, the runtime config among them
     secrets = optional(list(object({
       secret  = string                   # its name in the store
-      target  = string                   # the file below /run/secrets
+      target  = string                   # the file below /run/secrets, or an absolute path
       version = string                   # tells one value from the next and says nothing about either
       mode    = optional(string, "0400") # octal digits
+      uid     = optional(number, 0)
+      gid     = optional(number, 0)
     })), [])
     volumes = optional(list(object({
       volume    = string
@@ -56,6 +58,24 @@ variable "machines" {
     restart      = optional(string, "no")
     stop_timeout = optional(number, 10) # seconds
     labels       = optional(map(string), {})
+    process = optional(object({ # how its service runs, instead of what the image says
+      command           = optional(list(string), [])
+      user              = optional(string, "")
+      working_dir       = optional(string, "")
+      stop_signal       = optional(string, "")
+      groups            = optional(list(string), [])
+      cap_drop          = optional(list(string), [])
+      cap_add           = optional(list(string), [])
+      no_new_privileges = optional(bool, false)
+      oom_score_adj     = optional(number, 0)
+    }))
+    system = optional(object({ # settings of its system
+      sysctls     = optional(map(string), {})
+      tmpfs       = optional(map(string), {}) # path to mount options
+      hosts       = optional(list(string), []) # NAME=ADDRESS
+      dns_search  = optional(list(string), [])
+      dns_options = optional(list(string), [])
+    }))
     recreate_on  = optional(string, "") # a change of this text makes a new machine
     running      = optional(bool, true)
     wait_for     = optional(string, "") # running or healthy: how far it is waited for
