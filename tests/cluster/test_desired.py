@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -235,3 +236,29 @@ def test_many_replicas_cost_one_run_of_the_program_and_one_read_of_the_image(mon
     assert len(desired.machines) == 302
     assert images.asked == 3
     assert len(runs) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"environment": {"LOG_LEVEL": "info", "BIG": "x" * 1_000_000}}, "BIG has 1000004 bytes"),
+        ({"environment": {"LOG_LEVEL": "info", "BIG": "x" * (131072 - 4)}}, "BIG has 131072 bytes"),
+        (
+            {"environment": {"LOG_LEVEL": "info", **{f"B{one}": "x" * 100_000 for one in range(10)}}},
+            "all variables together have",
+        ),
+        ({"healthcheck": {"test": ["/bin/sh", "-c", "x" * 1_000_000]}}, "the test of the health check has"),
+    ],
+)
+def test_what_no_program_can_be_given_is_refused(changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError) as error:
+        wanted_of({"services": {"app": changes}})
+    assert f"app-1: {told}" in error.value.details
+    assert "xxx" not in error.value.details
+
+
+def test_the_largest_values_that_a_program_can_be_given() -> None:
+    largest = {"LOG_LEVEL": "info", "BIG": "x" * (131072 - 5)}
+    assert wanted_of({"services": {"app": {"environment": largest}}}).machines
+    many = {"LOG_LEVEL": "info", **{f"B{one}": "x" * 100_000 for one in range(8)}}
+    assert wanted_of({"services": {"app": {"environment": many}}}).machines

@@ -7,13 +7,14 @@ field; a rollout's engine compares its digest. A field that `MachineSpec` gets i
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from functools import lru_cache
 from typing import Any
 
-from stoneware.cluster.model import CONFIG, DesiredMachine, Release
+from stoneware.cluster.model import CONFIG, HEALTH_CHECK, DesiredMachine, Release
 from stoneware.config import digest
+from stoneware.config.sizes import word_problem
 from stoneware.files import sha256_hex
 from stoneware.platform import MachineSpec
 from stoneware.provider.machine_state import own_metadata
@@ -22,6 +23,7 @@ from stoneware.provider.machine_state import own_metadata
 _NOT_DECLARED = frozenset({"files", "image_ref"})
 # Their order says nothing. Of fields that are not named here it may, as of the words of a command.
 _UNORDERED = frozenset({"caches", "names", "networks", "ports", "secrets", "ulimits", "volumes"})
+_CALLED = {f"metadata.{HEALTH_CHECK}": "the test of the health check"}
 _OURS = ("stoneware-", "enable-guest-attributes")  # how the attributes begin that a cluster declares
 
 
@@ -63,6 +65,27 @@ def plain_of(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value if value is None or isinstance(value, (bool, int, float)) else str(value)
+
+
+def oversized(spec: MachineSpec) -> Iterator[str]:
+    """Yield what is declared and too large for a machine, as sentences; its config has a check of its own."""
+    declared = {name: value for name, value in declaration(spec).items() if name != "labels"}
+    declared["metadata"] = {key: text for key, text in declared["metadata"].items() if key != CONFIG}
+    for what, text in _texts("", declared):
+        if problem := word_problem(_CALLED.get(what, what), text):
+            yield problem
+
+
+def _texts(what: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Yield every text in plain data, with the names that lead to it."""
+    if isinstance(value, str):
+        yield what, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _texts(f"{what}.{key}" if what else str(key), item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(what, item)
 
 
 def declared_digest(spec: MachineSpec) -> str:

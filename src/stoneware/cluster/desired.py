@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
+from stoneware.cluster.declaration import oversized
 from stoneware.cluster.model import (
     CONFIG,
     HEALTH_CHECK,
@@ -172,6 +173,8 @@ class _Work:
     def _machine(self, service: Service, definition: MachineDefinition, image: _Image) -> DesiredMachine:
         checked, override = _health(service, image.config)
         spec = _spec(self.cluster.name, service, definition, image, override)
+        if self.check and (problems := list(oversized(spec))):
+            self._blame(definition.name, str(definition.place), problems)
         mounts = (self._secret(use) for use in definition.secrets)
         spec = replace(spec, secrets=tuple(sorted(mounts, key=lambda mount: mount.target)))
         return DesiredMachine(

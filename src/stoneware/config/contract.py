@@ -29,6 +29,7 @@ from stoneware.config.schema import (
     violations,
 )
 from stoneware.config.secrets import MASK, Secret, reveal
+from stoneware.config.sizes import environment_problems
 from stoneware.config.values import BUILTINS, effective_values
 from stoneware.errors import InputError
 
@@ -149,7 +150,11 @@ def check_config(
             problem = problems.setdefault(name, _Problem(name))
             problem.reasons = list(dict.fromkeys([*problem.reasons, reason]))
     sources = secret_targets(contract, secrets or {})
-    return [_sentence(problem, contract, everything, sources, advice) for problem in problems.values()]
+    plain = {name: reveal(value) for name, value in everything.items() if name not in from_secrets}
+    return [
+        *(_sentence(problem, contract, everything, sources, advice) for problem in problems.values()),
+        *environment_problems(plain),
+    ]
 
 
 def _secret_faults(values: Mapping[str, Secret | None]) -> Iterable[tuple[str, str]]:

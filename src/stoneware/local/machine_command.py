@@ -36,7 +36,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RESERVED = frozenset(
     ("BASHOPTS", "BASH_VERSINFO", "EUID", "IFS", "OPTIND", "PPID", "PS4", "SHELLOPTS", "UID", "line", "n")
 )
-_LONGEST = 8 << 20  # bytes of arguments and environment; the kernel takes less
+_LONGEST = 1 << 20  # bytes of arguments and environment: what a pipe may hold (fs.pipe-max-size)
 _PIPE = 1 << 16  # bytes that any pipe holds
 _UNIT = "org.freedesktop.systemd1.Unit"
 _SERVICE = "org.freedesktop.systemd1.Service"

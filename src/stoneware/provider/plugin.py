@@ -31,11 +31,11 @@ def serve(provider: Any) -> None:
     import grpc
     from tf.gen import tfplugin_pb2_grpc
 
-    from stoneware.provider.server import Threads
+    from stoneware.provider.server import MESSAGES, Threads
     from stoneware.provider.servicer import Servicer
 
     parent, done = os.getppid(), threading.Event()
-    server = grpc.server(thread_pool=Threads())
+    server = grpc.server(thread_pool=Threads(), options=MESSAGES)
     tfplugin_pb2_grpc.add_ProviderServicer_to_server(Servicer(provider), server)
     _add_plugin_services(server, done)
     with tempfile.TemporaryDirectory(prefix="stoneware-provider-") as directory:

@@ -58,7 +58,7 @@ class ProviderServer:
             (lambda: images) if images is not None else None,
             (lambda: baker) if baker is not None else None,
         )
-        self._server = grpc.server(thread_pool=Threads())
+        self._server = grpc.server(thread_pool=Threads(), options=MESSAGES)
         rpc.add_ProviderServicer_to_server(Servicer(self._provider, self._on_stop), self._server)
         socket.unlink(missing_ok=True)
         self._server.add_insecure_port(f"unix:{socket}")
@@ -75,6 +75,10 @@ class ProviderServer:
         if self._server is not None:
             self._server.stop(grace=None)
             self._server = None
+
+
+# A call has what a resource was, is to be and is declared as: three times the largest configuration and more.
+MESSAGES = [("grpc.max_receive_message_length", 64 << 20)]
 
 
 class Threads(futures.Executor):
