@@ -13,7 +13,7 @@ import stoneware.terraform
 from stoneware.cluster.documents import plan_document
 from stoneware.cluster.model import Action
 from stoneware.cluster.plan import make_plan, needs_rollout
-from stoneware.cluster.tfvars import applied_versions, from_tfvars, to_tfvars
+from stoneware.cluster.tfvars import from_tfvars, to_tfvars
 from stoneware.errors import InputError
 from tests.cluster.support import observation_of, there, wanted_of
 
@@ -48,7 +48,6 @@ def test_what_was_applied_is_read_back_and_needs_nothing():
     assert {name: applied.machines[name] for name in desired.machines} == dict(desired.machines)
     assert applied.depends_on == desired.depends_on
     assert make_plan(applied, observation_of(desired)).changes == ()
-    assert applied_versions(applied) == {"app-token": "v1"}
     assert to_tfvars(applied, None, applied.machines) == to_tfvars(desired, None, desired.machines)
 
 

@@ -169,18 +169,16 @@ def name_of(found: Source, site: Site | None = None) -> str:
 
 
 def desired_of(cluster: Cluster, site: Site) -> Desired:
-    """Return what the file wants of the cluster, with the images there are; for looking, not for making."""
+    """Return what the file wants of the cluster, with the images there are; for looking, not for making.
+
+    Secrets are those of the file as well: one that cannot be read here has no version, so it is not known
+    whether the machines have it.
+    """
     from stoneware.cluster.desired import desire
+    from stoneware.cluster.secrets import declared_versions
 
-    return desire(cluster, site.store, {}, applied_secrets(cluster.name, site), check=False)
-
-
-def applied_secrets(cluster: str, site: Site) -> dict[str, str]:
-    """Return the versions of the secrets that the last `up` gave the machines."""
-    from stoneware.cluster.tfvars import applied_versions
-
-    applied = site.applied(cluster)
-    return {} if applied is None else applied_versions(applied)
+    versions = declared_versions(site.platform, cluster, os.environ)
+    return desire(cluster, site.store, {}, versions, check=False)
 
 
 def confirm_origin(cluster: Cluster, directory: ClusterDirectory, *, yes: bool) -> None:

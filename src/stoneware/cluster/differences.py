@@ -64,6 +64,15 @@ def differences(
     )
 
 
+def unknown_parts(wanted: DesiredMachine) -> Iterator[str]:
+    """Yield what of a machine that is wanted is not known, so that it makes no difference: as sentences."""
+    if not wanted.image_id:
+        yield "its image will be baked"
+    for use in wanted.spec.secrets:
+        if not use.version:
+            yield f"whether the secret {use.secret} has changed is not known: it cannot be read here"
+
+
 def _declared(new: MachineSpec, old: MachineSpec) -> Iterator[Difference]:
     """Yield what differs in everything else that was declared: each field that does has a sentence."""
     after, before = declaration(new), declaration(old)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 
 from stoneware.cluster.desired import secret_name
@@ -11,6 +12,7 @@ from stoneware.config.encoding import to_bytes, to_text
 from stoneware.errors import InputError
 from stoneware.platform import Platform
 
+MOST_SECRET = 1 << 20  # bytes; as systemd's credentials, and twice what Swarm takes
 NEW = "new"  # the version of a value that was not handed to the platform yet
 
 
@@ -36,6 +38,14 @@ def read_secrets(cluster: Cluster, environment: Mapping[str, str]) -> dict[str, 
             details="\n".join(missing),
             resolution="write the file, or export the variable, and run the command again",
         )
+    if large := [key for key, value in values.items() if len(to_bytes(value.reveal())) > MOST_SECRET]:
+        raise InputError(
+            f"the secret {large[0]} is too large"
+            if len(large) == 1
+            else f"{len(large)} secrets are too large",
+            details=f"{', '.join(large)}: a secret has {MOST_SECRET} bytes at most.",
+            resolution="put a large file into the image, encrypted, and its key into the secret",
+        )
     return values
 
 
@@ -46,7 +56,8 @@ class _MissingError(Exception):
 def _read(source: SecretSource, environment: Mapping[str, str]) -> Secret:
     if source.file is not None:
         try:
-            return Secret(to_text(source.file.read_bytes()))
+            with source.file.open("rb") as stream:
+                return Secret(to_text(stream.read(MOST_SECRET + 1)))
         except OSError as error:
             raise _MissingError(f"cannot read {source.file}: {error.strerror}") from None
     if source.value is not None:  # from .env, perhaps
@@ -54,6 +65,18 @@ def _read(source: SecretSource, environment: Mapping[str, str]) -> Secret:
     if source.variable not in environment:
         raise _MissingError(f"the variable {source.variable} is not set")
     return Secret(environment[source.variable])
+
+
+def declared_versions(platform: Platform, cluster: Cluster, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the versions of the secrets as the file has them now, by key, for whoever only looks.
+
+    NEW for values that the platform does not have. A secret that cannot be read here is not among them.
+    """
+    values = {}
+    for key in used_secrets(cluster):
+        with contextlib.suppress(_MissingError):
+            values[key] = _read(cluster.secrets[key], environment)
+    return known_versions(platform, cluster.name, values)
 
 
 def known_versions(platform: Platform, cluster: str, values: Mapping[str, Secret]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stoneware.cluster.differences import differences, port_words
+from stoneware.cluster.differences import differences, port_words, unknown_parts
 from stoneware.cluster.model import LABEL_SERVICE, Desired, DesiredMachine, Observed, ObservedMachine
 from stoneware.cluster.plan import runs_well
 from stoneware.cluster.waiting import check_lines
@@ -97,9 +97,8 @@ def _sync(
     if found is None:
         return False, ("is not there",)
     reasons = tuple(item.reason for item in differences(wanted, found.machine, observed.commits))
-    if not wanted.image_id:
-        return (False if reasons else None), (*reasons, "its image will be baked")
-    return not reasons, reasons
+    unknown = tuple(unknown_parts(wanted))
+    return (False if reasons else None if unknown else True), (*reasons, *unknown)
 
 
 COLUMNS = ("MACHINE", "IMAGE", "COMMIT", "CONFIG", "SYNC", "STATE", "ADDRESS", "PORTS", "AGE")

@@ -92,16 +92,6 @@ def recreate_on(machine: DesiredMachine) -> str:
     return f"sha256:{sha256_hex(canonical_json([machine.config_digest, secrets]))}"
 
 
-def applied_versions(applied: Desired) -> dict[str, str]:
-    """Return the versions of the secrets that were applied last, by key of the file: what `desire` takes."""
-    prefix = f"{applied.name}-"
-    return {
-        use.secret.removeprefix(prefix): use.version
-        for machine in applied.machines.values()
-        for use in machine.spec.secrets
-    }
-
-
 def _document(machine: DesiredMachine, cluster: Desired) -> dict[str, Any]:
     needs = cluster.depends_on.get(machine.service, {})
     return variables.machine(machine.spec, recreate_on=recreate_on(machine)) | {
