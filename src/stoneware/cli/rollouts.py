@@ -153,7 +153,9 @@ def _words(state: RolloutState) -> list[str]:
         kept = f"; failed: {', '.join(state.failures)}" if state.failures else ""
         return [f"{state.id}: completed, {machines}, {duration(lasted(state.started, last))}{kept}"]
     if state.outcome is not None:
-        return [f"{state.id}: {state.outcome}{f': {state.reason}' if state.reason else ''}"]
+        stays = [f"{name} was made by it and has nothing to return to: it stays" for name in state.made]
+        ended = f"{state.id}: {state.outcome}{f': {state.reason}' if state.reason else ''}"
+        return [ended, *(stays if state.outcome is Outcome.ROLLED_BACK else ())]
     if state.mode is Mode.HOLDING:
         return [
             f"{state.id}: holds after the canary {', '.join(state.plan.canary)}",

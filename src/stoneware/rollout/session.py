@@ -84,6 +84,7 @@ class Session:
                 "who": who,
                 "host": host,
                 "command": self.command,
+                "present": sorted(read_variables(self.directory)["machines"]),
                 "plan": plan_document(planned.plan),
             }
             journal.append(Event(time.time(), rollout, "begin", fields))

@@ -77,6 +77,7 @@ class RolloutState:
     finished: tuple[str, ...] = ()
     failures: Mapping[str, str] = field(default_factory=dict)
     released: bool = False  # the canary was found good
+    present: tuple[str, ...] = ()  # all machines of the cluster when it began, as far as the journal says
 
     @cached_property
     def batch(self) -> tuple[str, ...]:
@@ -101,6 +102,20 @@ class RolloutState:
         return tuple(
             sorted(touched, key=lambda name: (name not in self.failures, -place.get(name, len(place))))
         )
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """The machines that it has touched and not returned: what it has left changed so far."""
+        return tuple(
+            name
+            for name, item in self.machines.items()
+            if item.direction is Direction.FORWARD and item.stage is not Stage.PENDING
+        )
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """Those of them that were not there before, and so have nothing to return to."""
+        return tuple(name for name in self.left if self.plan.change(name).entry_before is None)
 
     def _returns(self, change: Change) -> bool:
         progress = self.machines[change.machine]
@@ -149,7 +164,8 @@ def _begin(event: Event) -> RolloutState:
     plan = plan_of(event.fields["plan"])
     machines = {change.machine: Progress(since=event.time) for change in plan.changes}
     who = str(event.fields.get("who", ""))
-    return RolloutState(event.rollout, plan, event.time, who, machines=machines)
+    present = tuple(map(str, event.fields.get("present", ())))
+    return RolloutState(event.rollout, plan, event.time, who, machines=machines, present=present)
 
 
 def advance(state: RolloutState, event: Event) -> RolloutState:

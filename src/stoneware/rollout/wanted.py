@@ -57,7 +57,7 @@ def _telling(events: list[Event]) -> list[RolloutState]:
     telling = []
     for state in states:
         telling.append(state)
-        if state.mode is Mode.ENDED and state.finished:
+        if state.mode is Mode.ENDED and state.left:
             break
     return telling
 

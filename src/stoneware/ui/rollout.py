@@ -203,7 +203,7 @@ class PlainRollout(QuietRollout):
 
     def planned(self, planned: Planned, machines: int) -> None:
         """Write the plan."""
-        self._say([*plan_text(planned).splitlines(), plan_summary(planned, machines)])
+        self._say([*plan_text(planned).splitlines(), plan_summary(planned, machines), *planned.notes])
 
     def event(self, event: Event, state: RolloutState) -> None:
         """Write the event's lines."""

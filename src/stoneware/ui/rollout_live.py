@@ -63,7 +63,7 @@ class RolloutLiveView:
 
     def planned(self, planned: Planned, machines: int) -> None:
         """Print the plan."""
-        for line in [*plan_text(planned).splitlines(), plan_summary(planned, machines)]:
+        for line in [*plan_text(planned).splitlines(), plan_summary(planned, machines), *planned.notes]:
             self._console.print(shown(line), soft_wrap=True)
 
     def event(self, event: Event, state: RolloutState) -> None:

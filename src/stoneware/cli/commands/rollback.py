@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def rollback(
     release: Annotated[
         str,
-        typer.Argument(metavar="RELEASE", help="A rollout, such as r2: how the cluster was after it."),
+        typer.Argument(metavar="RELEASE", help="A rollout, such as r2: how it was after it; r0: before all."),
     ] = "",
     file: clusters.Files = None,
     project_name: clusters.Project = "",
@@ -35,10 +35,12 @@ def rollback(
     """Return a cluster to the release it had: image and config, machine by machine, with their disks.
 
     A rollout that has not ended is returned; otherwise all becomes what it was before the last one, or
-    what it was after RELEASE. It is refused below a point of no return that was finalized.
+    what it was after RELEASE. Where the last one has returned by itself there is nothing to do. It is
+    refused below a point of no return that was finalized.
     """
     from stoneware.rollout.cluster_fleet import read_variables
-    from stoneware.rollout.prepare import prepare_return, unfinished
+    from stoneware.rollout.prepare import unfinished
+    from stoneware.rollout.returning import prepare_return
     from stoneware.rollout.session import latest
     from stoneware.ui.rollout import make_rollout_display
 
@@ -51,6 +53,7 @@ def rollback(
             raise _unfinished(name, going.id)
         _show(prepare_return(site, name, release), json_output=json_output)
         return
+    notes: list[str] = []
     with (
         make_rollout_display(progress, sys.stderr) as display,
         rollouts.session_of(
@@ -60,6 +63,7 @@ def rollback(
 
         def plan_now() -> Planned:
             made = prepare_return(site, name, release)
+            notes[:] = made.notes
             if not made.nothing and not made.blocked:
                 display.planned(made, len(made.plan.changes))
             return made
@@ -67,7 +71,8 @@ def rollback(
         returns = unfinished(going)
         state = session.roll_back() if returns else session.begin(plan_now, kind="rollback")
     if state is None:
-        say(_nothing(name, asked=returns))
+        for line in (_nothing(name, asked=returns), *notes):
+            say(line)
         return
     rollouts.finish(
         state,
@@ -102,5 +107,7 @@ def _show(planned: Planned, *, json_output: bool) -> None:
     else:
         sys.stdout.write(plan_text(planned))
         say(plan_summary(planned, len(planned.plan.changes)))
+        for note in planned.notes:
+            say(note)
     if planned.blocked:
         raise RolloutBlocked(planned.plan.cluster, planned.blocked)
