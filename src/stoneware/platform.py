@@ -100,7 +100,8 @@ class SecretMount:
 class Volume:
     """A persistent disk that exists; `machines` mount it. `created` is in seconds since the epoch.
 
-    `size` is the most that it may take, in bytes, where it was created with one.
+    `size` is the most that it may take, in bytes, where it was created with one. `floor` is the lowest
+    version of an image that may boot on it; any may where it is empty.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Volume:
     labels: Mapping[str, str]
     machines: tuple[str, ...]
     size: int | None = None
+    floor: str = ""
 
 
 @dataclass(frozen=True)
@@ -293,6 +295,13 @@ class Platform(Protocol):
 
     def label_volume(self, name: str, labels: Mapping[str, str]) -> None:
         """Change a volume's labels. Raises InputError where there is no such volume."""
+        ...
+
+    def raise_floor(self, name: str, floor: str) -> None:
+        """Let no image below a version boot on a volume any more, by whatever command; never lowered.
+
+        Raises InputError where there is no such volume.
+        """
         ...
 
     def destroy_volume(self, name: str) -> None:

@@ -61,6 +61,7 @@ class FakeVolume:
     labels: Mapping[str, str] = field(default_factory=dict)
     machines: tuple[str, ...] = ()
     size: int | None = None
+    floor: str = ""
 
 
 class FakeStore:

@@ -19,6 +19,7 @@ from typing import Any
 
 from stoneware.errors import InputError, MachineError, StonewareError
 from stoneware.files import canonical_json
+from stoneware.image.versions import highest
 from stoneware.platform import (
     Health,
     Machine,
@@ -296,6 +297,14 @@ class MemoryPlatform:
             if name not in self._volumes:
                 raise InputError(f"there is no volume {name!r}")
             self._volumes[name] = replace(self._volumes[name], labels=dict(labels))
+
+    def raise_floor(self, name: str, floor: str) -> None:
+        with self._lock:
+            if name not in self._volumes:
+                raise InputError(f"there is no volume {name!r}")
+            found = self._volumes[name]
+            self._volumes[name] = replace(found, floor=highest((found.floor, floor)))
+            self._save()
 
     def destroy_volume(self, name: str) -> None:
         with self._lock:

@@ -12,7 +12,8 @@ from stoneware.machinefile import recipe
 from stoneware.platform import Phase
 from stoneware.rollout.journal import Event, journal_of
 from stoneware.rollout.planner import Planned
-from stoneware.rollout.prepare import foresee, prepare, prepare_return
+from stoneware.rollout.prepare import foresee, prepare
+from stoneware.rollout.returning import prepare_return
 from stoneware.rollout.session import Session
 from stoneware.rollout.state import RolloutState
 from tests.cluster.engine import SECRET, ClusterPlatform, EngineBench

@@ -14,8 +14,9 @@ from stoneware.cluster.declaration import release_of_machine
 from stoneware.cluster.model import Observed
 from stoneware.cluster.tfvars import to_tfvars
 from stoneware.errors import InputError
+from stoneware.image.versions import checked_floor, is_below, version_of
 from stoneware.rollout.documents import planned_document
-from stoneware.rollout.floors import checked_floor, floors_of, is_below, version_of
+from stoneware.rollout.floors import floors_of
 from stoneware.rollout.journal import Event
 from stoneware.rollout.model import Direction, Policy
 from stoneware.rollout.planner import Planned, Present, plan_return, plan_rollout, release_of

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from stoneware.cluster.floors import BelowFloor
 from stoneware.compose.model import FailureAction
 from stoneware.errors import HostError, InputError, MachineError
 from stoneware.rollout.finalize import finalize, foresee_finalize
@@ -15,6 +17,7 @@ from stoneware.rollout.history import history
 from stoneware.rollout.journal import Event
 from stoneware.rollout.lock import RolloutUnfinished, check_unlocked, lock_path, read_lock
 from stoneware.rollout.prepare import prepare
+from stoneware.rollout.returning import prepare_return
 from stoneware.rollout.session import RolloutBlocked, latest
 from stoneware.rollout.state import Mode, Outcome
 from stoneware.rollout.wanted import wanted_images
@@ -252,6 +255,45 @@ def test_rollback_to_what_was_before_and_to_a_release(bench: RolloutBench) -> No
     assert kinds == [*[("rollout", "completed")] * 3, *[("rollback", "completed")] * 2]
 
 
+def test_a_rollback_after_an_automatic_one_does_nothing(bench: RolloutBench) -> None:
+    bench.rollout(app("app:2"))
+    bench.platform.bad_images.add(image_id("4"))
+    state = bench.rollout(app("app:4"))
+    assert state is not None
+    assert state.outcome is Outcome.ROLLED_BACK
+    planned = prepare_return(bench.site, "shop")
+    assert planned.nothing
+    assert planned.notes == (
+        "the last rollout, r2, was rolled back and has left nothing changed; "
+        "to before r1: stoneware rollback r0",
+    )
+    assert bench.rollback() is None
+    assert bench.running()["app-1"] == "2"
+    assert image_id("1") in wanted_images(bench.clusters)
+    bench.rollback("r0")
+    assert bench.running()["app-1"] == "1"
+
+
+def test_replicas_that_came_or_went_since_are_named(bench: RolloutBench) -> None:
+    bench.rollout(app("app:2"))
+    bench.up(app("app:2", replicas=3))
+    planned = prepare_return(bench.site, "shop")
+    assert [change.machine for change in planned.plan.changes] == ["app-1", "app-2"]
+    [note] = planned.notes
+    assert note.startswith("app-3 was added since")
+    assert "app:2" in note
+    bench.up(app("app:2", replicas=1))
+    [note] = prepare_return(bench.site, "shop").notes
+    assert note.startswith("app-2 is not there any more")
+    bench.rollback()
+    assert bench.running() == {"app-1": "1", "db-1": "d", "web-1": "e"}
+
+    made = bench.rollout(app("app:1", replicas=2))  # a replica without a disk: a rollout may make it
+    assert made is not None
+    [note] = prepare_return(bench.site, "shop").notes
+    assert note.startswith("app-2 was added since")
+
+
 def test_all_that_was_declared_comes_back(bench: RolloutBench) -> None:
     def declared() -> list[tuple[object, ...]]:
         specs = [bench.spec(f"shop-app-{slot}") for slot in (1, 2)]
@@ -308,6 +350,38 @@ def test_finalize_and_the_floor(bench: RolloutBench) -> None:
     state = bench.rollback()
     assert state is not None
     assert bench.running()["app-1"] == "3"
+
+
+def test_a_floor_belongs_to_the_disks(bench: RolloutBench) -> None:
+    disk = {"volumes": {"/data": "data"}}
+    bench.up(app("app:1", **disk), recreate=True)
+    bench.rollout(app("app:3", **disk))
+    bench.platform.commands = lambda *_: (0, "")
+    finalize(bench.site, "shop")
+    floors = {volume.name: volume.floor for volume in bench.platform.volumes()}
+    assert (floors["shop-app-1-data"], floors["shop-app-2-data"]) == ("3", "3")
+    assert set(floors.values()) == {"3", ""}
+
+    def refused(file: dict[str, Any], **options: Any) -> None:
+        bench.platform.calls.clear()
+        with pytest.raises(BelowFloor) as told:
+            bench.up(file, **options)
+        assert "app-1 would boot an image without a version on the disk shop-app-1-data" in str(
+            told.value.details
+        )
+        assert bench.platform.calls == []
+
+    refused(app("app:1", **disk), recreate=True)
+    refused(app("app:1", **disk, replicas=1), recreate=True)
+    bench.down()
+    refused(app("app:1", **disk))
+    bench.up(app("app:4", **disk))
+    bench.platform.stop("shop-app-1")
+    refused(app("app:1", **disk))
+    with pytest.raises(RolloutBlocked):
+        bench.rollout(app("app:2", **disk))
+    bench.down(volumes=True)
+    bench.up(app("app:1", **disk))
 
 
 def test_finalize_refuses_where_a_machine_is_not_well(bench: RolloutBench) -> None:

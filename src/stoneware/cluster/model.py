@@ -82,7 +82,7 @@ class Observed:
     """A cluster as it is. `machines` are by short name; `managed` are the addresses in Terraform's state.
 
     `managed` None: the state has not been looked at. `commits` are those of the images that run, by id, as
-    far as they are known.
+    far as they are known. `floors` are the lowest versions that may boot on disks, by name, of any disk.
     """
 
     name: str
@@ -91,6 +91,7 @@ class Observed:
     networks: frozenset[str]
     managed: frozenset[str] | None = None
     commits: Mapping[str, str] = field(default_factory=dict)
+    floors: Mapping[str, str] = field(default_factory=dict)
 
 
 class Action(StrEnum):

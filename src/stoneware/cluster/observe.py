@@ -43,13 +43,15 @@ def observe(
             if nonces is not None:
                 attributes = platform.guest_attributes(machine.name)
                 machines[short] = _with_reports(machine, attributes, nonces.get(short, ""))
+    volumes = platform.volumes()
     return Observed(
         name,
         machines,
-        frozenset(it.name for it in platform.volumes() if it.labels.get(LABEL_CLUSTER) == name),
+        frozenset(it.name for it in volumes if it.labels.get(LABEL_CLUSTER) == name),
         frozenset(it.name for it in platform.networks() if it.labels.get(LABEL_CLUSTER) == name),
         managed,
         _commits(machines, images) if images else {},
+        {it.name: it.floor for it in volumes if it.floor},
     )
 
 
@@ -78,6 +80,7 @@ def to_document(observed: Observed) -> dict[str, Any]:
         "networks": sorted(observed.networks),
         "managed": None if observed.managed is None else sorted(observed.managed),
         "commits": dict(observed.commits),
+        "floors": dict(observed.floors),
     }
 
 
@@ -119,6 +122,7 @@ def from_document(document: Mapping[str, Any]) -> Observed:
             frozenset(map(str, document["networks"])),
             None if managed is None else frozenset(map(str, managed)),
             dict(document["commits"]),
+            dict(document.get("floors", {})),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(

@@ -11,6 +11,7 @@ from stoneware.cluster import events
 from stoneware.cluster.apply import ClusterTerraform, set_damaged_state_aside
 from stoneware.cluster.desired import desire, secret_name
 from stoneware.cluster.directory import ClusterDirectory
+from stoneware.cluster.floors import check_floors
 from stoneware.cluster.lock import cluster_lock
 from stoneware.cluster.model import (
     LABEL_SERVICE,
@@ -144,6 +145,7 @@ def _decide(
     managed = managed_addresses(site.directory(desired.name).path)
     observed = observe(site.platform, desired.name, managed=managed)
     plan = make_plan(desired, observed, recreate=options.recreate)
+    check_floors(plan, desired, observed, lambda image: site.store.manifest(image)["labels"])
     refused = () if options.recreate else needs_rollout(plan, desired, observed)
     if refused:
         raise RolloutNeeded(refused)

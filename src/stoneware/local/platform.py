@@ -86,6 +86,7 @@ class LocalPlatform(LocalResources):
             raise MachineError(
                 f"the machine {paths.name!r} has no spec", resolution=f"stoneware rm {paths.name}"
             )
+        self.check_floors(spec)
         paths.attributes.unlink(missing_ok=True)
         self.limit_disks(paths, spec)
         router = routers.ensure(self.store)

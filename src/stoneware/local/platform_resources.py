@@ -10,6 +10,7 @@ from typing import Any
 
 from stoneware.errors import InputError
 from stoneware.files import read_json, write_json
+from stoneware.image.versions import floor_problem
 from stoneware.local import machine_record, store_quota
 from stoneware.local.machine_record import Paths
 from stoneware.local.secret_store import SECRETS_ATTRIBUTE, secret_lines
@@ -44,6 +45,24 @@ class LocalResources:
     def label_volume(self, name: str, labels: Mapping[str, str]) -> None:
         """Change a volume's labels. Raises InputError where there is no such volume."""
         self.store.label_volume(name, labels)
+
+    def raise_floor(self, name: str, floor: str) -> None:
+        """Let no image below a version boot on a volume any more. Raises InputError where there is none."""
+        self.store.raise_floor(name, floor)
+
+    def check_floors(self, spec: MachineSpec) -> None:
+        """Raise InputError where a machine would boot an image that is too old for what is on its disks."""
+        floors = self.store.floors(mount.volume for mount in spec.volumes if not mount.read_only)
+        kind, _, image = spec.source.partition(":")
+        if not floors or kind != "image":
+            return
+        labels = self.store.manifest(image)["labels"] if image in self.store.image_ids() else {}
+        if problem := floor_problem(spec.name, labels, floors):
+            raise InputError(
+                problem,
+                details="An older image could not read the data, or would damage it.",
+                resolution="use an image of that version or a later one, or mount it read-only (:ro)",
+            )
 
     def destroy_volume(self, name: str) -> None:
         """Remove a volume, its data too; a missing one is no error. Raises InputError while in use."""

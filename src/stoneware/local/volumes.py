@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from stoneware import process
 from stoneware.errors import InputError
 from stoneware.files import read_json, sha256_hex, write_json
+from stoneware.image.versions import highest
 from stoneware.limits import disk_problem
 from stoneware.local import btrfs, store_errors, store_quota
 from stoneware.local.qgroups import Figures
@@ -123,6 +124,20 @@ class VolumeStore(StoreBase):
             document: dict[str, Any] = read_json(path / "document.json") or {}
             write_json(path / "document.json", {**document, "labels": dict(labels)})
 
+    def raise_floor(self, name: str, floor: str) -> None:
+        """Let no image below a version boot on a volume any more. Raises InputError where there is none."""
+        path = self._volume(name)
+        with self.volume_locks([name]), store_errors.clear_errors(self.home):
+            self.volume(name)
+            document: dict[str, Any] = read_json(path / "document.json") or {}
+            raised = highest((str(document.get("floor", "")), floor))
+            write_json(path / "document.json", {**document, "floor": raised})
+
+    def floors(self, names: Iterable[str]) -> dict[str, str]:
+        """Return the floors of volumes, of those that have one."""
+        found = {name: self.find_volume(name) for name in names}
+        return {name: volume.floor for name, volume in found.items() if volume and volume.floor}
+
     def remove_volume(self, name: str, *, missing_ok: bool = False) -> None:
         """Remove a volume and its data. Raises InputError when it is missing or a machine has it."""
         with self.volume_locks([name]):
@@ -182,4 +197,5 @@ def _read(path: Path, users: Mapping[str, list[str]]) -> Volume:
         labels=document.get("labels", {}),
         machines=tuple(users.get(path.name, ())),
         size=document.get("size"),
+        floor=str(document.get("floor", "")),
     )

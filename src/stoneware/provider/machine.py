@@ -73,6 +73,8 @@ class MachineResource(StonewareResource):
         with reported(ctx.diagnostics, self.provider.failures, path=path):
             for text in machine_config.check(spec, images):
                 ctx.diagnostics.add_warning(text, path=["volumes"])
+        with reported(ctx.diagnostics, self.provider.failures, path=["volumes"]):
+            machine_config.check_disks(spec, images, self.platform)
         with reported(ctx.diagnostics, self.provider.failures, path=["wait_for"]):
             if planned.get("wait_for") == "healthy":
                 machine_config.check_wait(spec, images)

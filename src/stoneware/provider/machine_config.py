@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from stoneware.config.encoding import decode, encode
 from stoneware.errors import InputError
+from stoneware.image.versions import floor_problem
 
 if TYPE_CHECKING:
-    from stoneware.platform import MachineSpec
+    from stoneware.platform import MachineSpec, Platform
     from stoneware.provider.images import Images
 
 ATTRIBUTE = "stoneware-config"
@@ -65,6 +66,17 @@ def check(spec: MachineSpec, images: Images) -> list[str]:
         f"the image wants a disk at {path}: without one, its data goes when the machine {spec.name} goes"
         for path in wanting
     ]
+
+
+def check_disks(spec: MachineSpec, images: Images, platform: Platform) -> None:
+    """Raise InputError where the image is below the floor of a disk that the machine is to write to."""
+    image_id = spec.source.removeprefix("image:")
+    disks = {mount.volume: platform.volume(mount.volume) for mount in spec.volumes if not mount.read_only}
+    floors = {name: disk.floor for name, disk in disks.items() if disk and disk.floor}
+    if not floors or image_id not in images.image_ids():
+        return
+    if problem := floor_problem(spec.name, images.manifest(image_id)["labels"], floors):
+        raise InputError(problem, resolution="use an image of that version or a later one")
 
 
 def check_wait(spec: MachineSpec, images: Images) -> None:

@@ -7,17 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stoneware.cluster.lock import cluster_lock
+from stoneware.cluster.model import LABEL_SERVICE
 from stoneware.cluster.site import Site
+from stoneware.cluster.specs import read_spec
 from stoneware.errors import InputError, MachineError
+from stoneware.image.versions import FINALIZE_LABEL, FLOOR_LABEL, checked_floor, version_of
 from stoneware.rollout.cluster_fleet import ClusterFleet, read_variables
-from stoneware.rollout.floors import (
-    FINALIZE_LABEL,
-    FLOOR_LABEL,
-    Finalized,
-    checked_floor,
-    finalized_of,
-    version_of,
-)
+from stoneware.rollout.floors import Finalized, finalized_of
 from stoneware.rollout.journal import Event, journal_of
 from stoneware.rollout.lock import check_unlocked
 from stoneware.rollout.model import MachineView, Policy
@@ -118,9 +114,19 @@ def _pass(site: Site, cluster: str, rollout: str, step: Finalization) -> Finaliz
     }
     journal.append(Event(time.time(), rollout, "finalizing", fields))
     output = _run(site, cluster, step) if step.command else ""
+    if step.floor:  # it belongs to the disks: the journal goes with the cluster, they may stay
+        for volume in _disks(site, cluster, step.service):
+            site.platform.raise_floor(volume, step.floor)
     done = Event(time.time(), rollout, "finalized", {**fields, "output": output[-_KEPT:]})
     journal.append(done)
     return finalized_of([done])[0]
+
+
+def _disks(site: Site, cluster: str, service: str) -> list[str]:
+    """Return the disks that the machines of a service write to."""
+    specs = map(read_spec, read_variables(site.directory(cluster))["machines"].values())
+    own = (spec for spec in specs if spec.labels.get(LABEL_SERVICE) == service)
+    return sorted({mount.volume for spec in own for mount in spec.volumes if not mount.read_only})
 
 
 def _run(site: Site, cluster: str, step: Finalization) -> str:

@@ -8,13 +8,14 @@ from typing import Any
 
 from stoneware.cluster.declaration import release_of_machine, release_of_spec
 from stoneware.cluster.differences import Kind, differences
+from stoneware.cluster.floors import floors_of_disks
 from stoneware.cluster.model import Desired, DesiredMachine, Observed, Release
 from stoneware.cluster.plan import runs_well, state_reasons, waves_of
 from stoneware.cluster.specs import read_spec
 from stoneware.cluster.tfvars import from_tfvars, to_tfvars
 from stoneware.errors import InputError
+from stoneware.image.versions import floor_problem, is_below, version_of, version_words
 from stoneware.platform import Health, Machine, Phase, PortMapping
-from stoneware.rollout.floors import is_below, version_of
 from stoneware.rollout.model import Change, How, Policy, RolloutPlan
 from stoneware.rollout.verdicts import Leader
 
@@ -189,13 +190,16 @@ class _Work:
             )
         yield from self._disks(wanted, machine)
         yield from (f"{name}: {fault}" for fault in self.present.ports(wanted.spec.name, wanted.spec.ports))
-        floor = self.present.floors.get(wanted.service)
-        if floor and wanted.image_id:
-            version = version_of(self.present.labels(wanted.image_id) or {})
-            if is_below(version, floor):
-                what = f"version {version}" if version else "an image without a version"
-                lowest = f"{wanted.service} was finalized: {floor} is the lowest now"
-                yield f"{name} would get {what}, and {lowest}"
+        if wanted.image_id:
+            yield from self._floors(wanted, self.present.labels(wanted.image_id) or {})
+
+    def _floors(self, wanted: DesiredMachine, labels: Mapping[str, str]) -> Iterator[str]:
+        floor, version = self.present.floors.get(wanted.service), version_of(labels)
+        if floor and is_below(version, floor):
+            lowest = f"{wanted.service} was finalized: {floor} is the lowest now"
+            yield f"{wanted.name} would get {version_words(version)}, and {lowest}"
+        elif problem := floor_problem(wanted.name, labels, floors_of_disks(wanted, self.present.observed)):
+            yield problem
 
     def _disks(self, wanted: DesiredMachine, machine: Machine | None) -> Iterator[str]:
         """Yield what would become of disks: a rollout neither makes one nor leaves one behind."""

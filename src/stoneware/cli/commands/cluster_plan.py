@@ -53,6 +53,8 @@ def plan(
     What a changed Machinefile will change is known only once it is baked: its machines are then shown
     as far as they can be.
     """
+    from stoneware.cluster.floors import check_floors
+
     found = clusters.source(file, project_name, env_file, project_directory, scale)
     store = open_store()
     site = clusters.make_site(store, open_platform(store))
@@ -63,6 +65,9 @@ def plan(
         _show(looked)
     if verbose:
         _show_terraform(site, looked)
+    check_floors(
+        looked.plan, looked.desired, looked.observed, lambda image: site.store.manifest(image)["labels"]
+    )
     if detailed_exitcode and (looked.plan.changes or any(one.runs for one in looked.images.values())):
         raise typer.Exit(DIFFERENT)
 

@@ -42,6 +42,7 @@ def _document(store: LocalImageStore, volume: Volume) -> dict[str, Any]:
         "machines": list(volume.machines),
         "labels": dict(volume.labels),
         "size_bytes": figures.limit if figures else volume.size,
+        "rollback_floor": volume.floor,
         "used_bytes": figures.used + figures.held if figures else None,
     }
 
