@@ -32,6 +32,7 @@ def values(terraform: Terraform) -> dict[str, object]:
 
 KILLS: dict[str, Callable[[MemoryPlatform], None]] = {
     "stopped": lambda platform: platform.stop("m1"),
+    "stopping": lambda platform: platform.show("m1", phase=Phase.STOPPING, ports=()),
     "killed": lambda platform: platform.show("m1", phase=Phase.STOPPED, exit_code=137, ports=()),
     "failed": lambda platform: platform.show("m1", phase=Phase.FAILED, exit_code=1, ports=()),
 }

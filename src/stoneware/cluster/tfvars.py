@@ -20,10 +20,8 @@ from stoneware.compose.model import ClusterNetwork, ClusterVolume, Condition
 from stoneware.config import digest
 from stoneware.errors import InputError
 from stoneware.files import canonical_json, sha256_hex
-from stoneware.platform import Phase
+from stoneware.provider.machine_state import runs
 from stoneware.terraform import variables
-
-_DOWN = {Phase.STOPPED, Phase.CREATED}
 
 
 def to_tfvars(
@@ -117,8 +115,7 @@ def _kept(
 def _is_up(name: str, observed: Observed | None) -> bool:
     if observed is None:
         return True
-    machine = observed.machines[name].machine
-    return machine.exit_code is None and machine.phase not in _DOWN
+    return runs(observed.machines[name].machine)
 
 
 def _networks(

@@ -9,7 +9,7 @@ from tf.types import Unknown
 
 from stoneware.durations import parse_duration
 from stoneware.errors import InputError, StonewareError
-from stoneware.platform import Machine, Platform
+from stoneware.platform import Machine, Phase, Platform
 from stoneware.provider import machine_checks, machine_config, machine_schema, machine_state
 from stoneware.provider.machine_wait import PATIENCE, wait_for
 from stoneware.provider.reporting import report, reported
@@ -179,7 +179,7 @@ class MachineResource(StonewareResource):
         with reported(ctx.diagnostics, self.provider.failures):
             name = current["name"]
             machine = self.platform.observe(name)
-            if machine is not None and machine.kind == "machine" and machine_state.runs(machine):
+            if machine is not None and machine.kind == "machine" and _is_alive(machine):
                 self._power_off(name, current)
             self.platform.destroy(name)
             return None
@@ -232,3 +232,7 @@ def _existing(platform: Platform, name: str) -> Machine:
             f"there is no machine {name!r}", resolution="stoneware ps -a    # lists all machines"
         )
     return machine
+
+
+def _is_alive(machine: Machine) -> bool:
+    return machine_state.runs(machine) or machine.phase is Phase.STOPPING

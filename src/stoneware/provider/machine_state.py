@@ -158,8 +158,11 @@ def own_metadata(spec: MachineSpec) -> dict[str, str]:
 
 
 def runs(machine: Machine) -> bool:
-    """Say whether a machine is switched on, in whatever phase."""
-    return machine.exit_code is None and machine.phase not in (Phase.STOPPED, Phase.CREATED)
+    """Say whether a machine is switched on and to stay so, in whatever phase.
+
+    One that is stopping, perhaps for a command that was killed, is to be started where it is wanted.
+    """
+    return machine.exit_code is None and machine.phase not in (Phase.STOPPED, Phase.STOPPING, Phase.CREATED)
 
 
 def observed(machine: Machine) -> dict[str, Any]:
