@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoneware.bake.console import CheckLine, ConsoleReader, NoteLine, OutputLine, StepEnd, WarnLine
+from stoneware.bake.console import CheckLine, ConsoleReader, LeftLine, NoteLine, OutputLine, StepEnd
 
 TOKEN = "0123456789abcdef"
 CONSOLE = (
@@ -17,8 +17,8 @@ CONSOLE = (
     f"{TOKEN} 1 exit 0\r\n"
     "fedcba9876543210 2| another bake\r\n"
     f"{TOKEN} note fetched the bundle\r\n"
-    f"{TOKEN} warn 3 leaves /run/x\r\n"
-    f"{TOKEN} warn x leaves /run/x\r\n"
+    f"{TOKEN} left 3 /run/x\r\n"
+    f"{TOKEN} left x /run/x\r\n"
     f"{TOKEN} check machine-id error pass\r\n"
     f"{TOKEN} check private-keys error fail /etc/key: a private key\r\n"
 )
@@ -28,7 +28,7 @@ EXPECTED = [
     OutputLine(1, "2 exit 3"),
     StepEnd(1, 0),
     NoteLine("fetched the bundle"),
-    WarnLine(3, "leaves /run/x"),
+    LeftLine(3, "/run/x"),
     CheckLine("machine-id", "error", "pass", ""),
     CheckLine("private-keys", "error", "fail", "/etc/key: a private key"),
 ]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from stoneware.bake.events import Note, StepFailed
+from stoneware.bake.passing import left_in_memory
 from stoneware.bake.pulse import Pulse
 from stoneware.errors import BuildError
 from tests.bake.conftest import Context
@@ -130,12 +131,24 @@ def test_a_step_has_the_time_that_it_was_given(context: Context) -> None:
     assert "--step-timeout" in err
 
 
-def test_a_warning_of_a_step_is_told_with_its_line_and_kept_with_its_checkpoint() -> None:
+def test_what_a_step_leaves_in_memory_is_told_with_its_line_and_kept_with_its_checkpoint() -> None:
     platform, told = ScriptedPlatform(), Told()
     platform.at(1, platform.report("running", 1, boot="b"))
-    platform.at(2, platform.say("warn 1 leaves /run/x", "warn 7 of no step", "1 exit 0"))
+    platform.at(2, platform.say("left 1 /run/x /run/y", "left 7 /run/z", "1 exit 0"))
     platform.at(2, platform.report("done", 1, boot="b"))
     driver(platform, told, 1).run_steps(nothing)
     notes = [event for event in told.events if isinstance(event, Note)]
-    assert notes == [Note("Machinefile:2: leaves /run/x", warning=True)]
-    assert platform.checkpoints["key1"]["warnings"] == ["leaves /run/x"]
+    assert [(note.text.partition(" in memory")[0], note.warning) for note in notes] == [
+        ("Machinefile:2: leaves /run/x /run/y", True)
+    ]
+    assert platform.checkpoints["key1"]["left"] == "/run/x /run/y"
+
+
+def test_what_the_text_alone_has_told_is_not_told_again() -> None:
+    told = ["M:2: /var/run/a/b is not part of the image", "M:3: /run/c is not part", "M:2: ", "the end"]
+    assert left_in_memory("M:2", "/run/a", told) is None
+    assert left_in_memory("M:3", "/run/c", told) is None
+    for where, paths in (("M:2", "/run/c"), ("M:3", "/run/cc"), ("M:4", "/run/a /run/c")):
+        note = left_in_memory(where, paths, told)
+        assert note is not None
+        assert f"{where}: leaves {paths} in memory" in note.text

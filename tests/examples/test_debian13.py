@@ -31,6 +31,14 @@ def test_the_example_on_debian_13(program: Program, tmp_path: Path) -> None:
             release = program.run("exec", name, "cat", "/etc/os-release").stdout
             assert "VERSION_CODENAME=trixie" in release
             assert "IMAGE_ID=hello-trixie" in release.replace('"', "")
+            # Its systemd gives services root's name and hands on what capabilities it has inherited itself.
+            main = "/proc/$(systemctl show -P MainPID hello-trixie)"
+            status = program.run("exec", name, "sh", "-c", f"cat {main}/status").stdout
+            assert "CapInh:\t0000000000000000\n" in status
+            environ = program.run("exec", name, "sh", "-c", f"tr '\\0' '\\n' <{main}/environ").stdout.split(
+                "\n"
+            )
+            assert [line for line in environ if line.startswith(("USER=", "LOGNAME=", "SHELL="))] == []
             program.run("stop", name)
             assert program.machine(name)["phase"] == "stopped"
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -22,7 +23,14 @@ from tests.guest.support import GUEST
 pytestmark = pytest.mark.machine
 PROGRAM = Path(sys.executable).parent / "stoneware"
 MACHINEFILE = """\
-FROM debian:12
+FROM debian:12 AS packages
+COPY package.sh /tmp/
+RUN sh /tmp/package.sh packaged && sh /tmp/package.sh chosen && systemctl enable chosen && mkdir /run/left
+RUN ! systemctl is-active packaged chosen
+FROM packages
+COPY --from=packages /tmp/packaged.deb /srv/
+RUN test -e /tmp/package.sh && test -e /tmp/chosen/DEBIAN/postinst && mkdir -p /var/tmp/kept
+RUN ! systemctl is-active packaged chosen && systemctl start packaged && test -e /tmp/packaged-ran
 RUN useradd --create-home app && printf '[Service]\\nExecStart=/bin/sh -c "echo unit says no; exit 4"\\n' \
     >/etc/systemd/system/broken.service
 RUN printf '[Unit]\\nConditionPathExists=/etc/break\\n[Install]\\nWantedBy=multi-user.target\\n' \
@@ -70,6 +78,7 @@ def image(machine_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     context = tmp_path_factory.mktemp("guest")
     (context / "Machinefile").write_text(MACHINEFILE)
     (context / "break.tmpl").write_text("${GREETING}\n")
+    shutil.copy(Path(__file__).parent / "cases/package.sh", context)
     baked = json.loads(program("bake", "-t", "guest-test", "--json", ".", cwd=context))
     yield program, baked["image_id"]
     for machine in json.loads(program("ps", "-a", "--json")):
@@ -104,6 +113,39 @@ def test_a_unit_of_the_image_that_fails_is_the_machines_failure(image: tuple[Pro
     machine = program.wait("guest-test-unit", "failed")
     assert machine["error"].startswith("broken.service failed (exit code 4)")
     assert "unit says no" in machine["error"]
+
+
+def test_only_what_a_step_enabled_starts_beside_the_service(image: tuple[Program, str]) -> None:
+    program, _ = image
+    units = {unit["name"]: unit for unit in json.loads(program("inspect", "guest-test"))["units"]}
+    assert {name: (unit["enabled_by"], unit["starts"]) for name, unit in units.items()} == {
+        "broken.service": ("step", True),
+        "chosen.service": ("step", True),
+        "guest-test.service": ("image", True),
+        "packaged.service": ("package", False),
+    }
+    name = "guest-test-packages"
+    program("run", "-d", "--name", name, "-e", "CODE=stay", "guest-test")
+    program.wait(name, "running")
+    assert program("exec", name, "systemctl", "is-active", "packaged", "chosen").split() == [
+        "inactive",
+        "active",
+    ]
+    program("exec", name, "systemctl", "start", "packaged")
+    assert program("exec", name, "ls", "/srv") == "packaged.deb\n"
+
+
+def test_a_service_that_is_not_roots_has_low_ports_and_no_capabilities(image: tuple[Program, str]) -> None:
+    program, _ = image
+    name = "guest-test-user"
+    program("run", "-d", "--name", name, "-e", "CODE=stay", "guest-test")
+    program.wait(name, "running")
+    listen = "use IO::Socket::INET; IO::Socket::INET->new(LocalPort => 80, Listen => 1) or die $!; print 'ok'"
+    assert program("exec", "-u", "app", name, "perl", "-e", listen) == "ok"
+    show = "cat /proc/$(systemctl show -P MainPID guest-test)/status"
+    status = program("exec", name, "sh", "-c", show)
+    assert "CapInh:\t0000000000000000\n" in status
+    assert "CapInh:\t0000000000000000\n" in program("exec", name, "cat", "/proc/self/status")
 
 
 def _answer(platform: LocalPlatform, name: str, nonce: str, seconds: float = 20) -> list[str]:
@@ -161,3 +203,7 @@ def test_the_image_is_what_was_sealed(image: tuple[Program, str], tmp_path: Path
     assert [line for line in now if line not in set(sealed)] == []
     assert len(now) == len(sealed)
     assert (rootfs / "etc/machine-id").read_bytes() == b""
+    # What keeps packages' services from starting is there for steps only.
+    assert not (rootfs / "usr/sbin/policy-rc.d").exists()
+    assert not (rootfs / "etc/dpkg/dpkg.cfg.d/stoneware-bake").exists()
+    assert [list((rootfs / name).iterdir()) for name in ("tmp", "var/tmp")] == [[], []]

@@ -19,7 +19,7 @@ from stoneware.bake.builder import (
 )
 from stoneware.bake.bundle import BundleWriter
 from stoneware.bake.caches import held_caches
-from stoneware.bake.driver import Driver, warning_of
+from stoneware.bake.driver import Driver
 from stoneware.bake.events import (
     Note,
     Reporter,
@@ -29,6 +29,7 @@ from stoneware.bake.events import (
     TerminalTaken,
 )
 from stoneware.bake.options import OnFailure, SecretSource
+from stoneware.bake.passing import left_in_memory
 from stoneware.bake.plan import HIT, BakePlan, PlannedStage, source_of
 from stoneware.bake.planner import Planner
 from stoneware.bake.scratch import files_root
@@ -121,7 +122,7 @@ class _Build:
                 self._announce(stage)
                 is_target = stage is self._plan.target
                 bundle = self._bundle(stage, secrets, caches, seal=is_target)
-                request = BuilderRequest(stage, bundle, _RESULTS)
+                request = BuilderRequest(stage, bundle, _RESULTS, told=self._plan.recipe.warnings)
                 with running_builder(self._bench, made, request) as builder:
                     self._run_steps(stage, builder.driver)
                     if is_target:
@@ -152,8 +153,9 @@ class _Build:
                 step = planned.step
                 self._reporter.emit(StepCached(stage.name, step.index, total, step.line, step.text))
                 document = self._place.store.checkpoint_document(planned.key) or {}
-                for text in document.get("warnings", ()):
-                    self._reporter.emit(warning_of(planned, str(text)))
+                left = str(document.get("left", ""))
+                if note := left_in_memory(planned.location, left, self._plan.recipe.warnings):
+                    self._reporter.emit(note)
 
     def _bundle(
         self, stage: PlannedStage, secrets: dict[str, Path], caches: dict[str, str], *, seal: bool

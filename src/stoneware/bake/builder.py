@@ -7,7 +7,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -49,6 +49,7 @@ class BuilderRequest:
     bundle: BundleWriter
     results: str = "sealed.tar"
     metadata: Mapping[str, str] = field(default_factory=dict)
+    told: Sequence[str] = ()  # the warnings of the Machinefile's text
 
 
 @contextlib.contextmanager
@@ -166,6 +167,7 @@ def running_builder(
         secrets=request.bundle.secrets,
         last=len(stage.steps),
         step_timeout=bench.step_timeout,
+        told=request.told,
     )
     builder = RunningBuilder(bench, made, name, driver)
     try:

@@ -43,14 +43,14 @@ class NoteLine:
 
 
 @dataclass(frozen=True)
-class WarnLine:
-    """What the agent warns of at the end of a step."""
+class LeftLine:
+    """The paths that a step has left in memory, blanks between them."""
 
     step: int
-    text: str
+    paths: str
 
 
-ConsoleLine = OutputLine | StepEnd | CheckLine | NoteLine | WarnLine
+ConsoleLine = OutputLine | StepEnd | CheckLine | NoteLine | LeftLine
 
 _STEP = re.compile(r"([0-9]{1,6})(?:\| ?(.*)| exit ([0-9]{1,3}))")
 _KEPT = 200  # lines that are not the agent's
@@ -99,9 +99,9 @@ def _parse_word(body: str) -> ConsoleLine | None:
     rest = rest[:_MOST_TEXT]
     if word == "note":
         return NoteLine(rest)
-    step, _, warning = rest.partition(" ")
-    if word == "warn" and re.fullmatch(r"[0-9]{1,6}", step):
-        return WarnLine(int(step), warning)
+    step, _, paths = rest.partition(" ")
+    if word == "left" and re.fullmatch(r"[0-9]{1,6}", step):
+        return LeftLine(int(step), paths)
     if word == "check" and rest.count(" ") >= 2:
         name, severity, outcome, *detail = rest.split(" ", 3)
         if _SEVERITIES.get(name) == severity and outcome in _OUTCOMES:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from stoneware.bake.console import CheckLine, ConsoleReader, NoteLine, OutputLine, StepEnd, WarnLine
+from stoneware.bake.console import CheckLine, ConsoleReader, LeftLine, NoteLine, OutputLine, StepEnd
 from stoneware.bake.events import (
     CheckResult,
     Note,
@@ -18,6 +18,7 @@ from stoneware.bake.events import (
     StepOutput,
     StepStarted,
 )
+from stoneware.bake.passing import left_in_memory
 from stoneware.bake.plan import PlannedStep
 from stoneware.bake.pulse import Pulse
 from stoneware.errors import BuildError, HostError, InputError, MachineError
@@ -65,7 +66,7 @@ class Run:
     seconds: dict[int, float] = field(default_factory=dict)
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL))
     checks: list[CheckLine] = field(default_factory=list)
-    warnings: dict[int, list[str]] = field(default_factory=dict)  # by step
+    left: dict[int, str] = field(default_factory=dict)  # what a step has left in memory
     notes: int = 0
     quiet: bool = False  # sealed, and nothing runs in it that wants to be stopped kindly
 
@@ -85,11 +86,13 @@ class Driver:
         secrets: Mapping[int, tuple[str, ...]] | None = None,
         last: int = 0,
         step_timeout: float | None = None,
+        told: Sequence[str] = (),
         pace: Pace | None = None,
     ) -> None:
         """Follow the builder `name`.
 
         `secrets` are the served names that a step needs; those of the seal stand behind the `last` step.
+        `told` are the warnings of the Machinefile's text.
         """
         self._platform = platform
         self._reporter = reporter
@@ -101,6 +104,7 @@ class Driver:
         self._secrets = secrets or {}
         self._seal_number = last + 1
         self._step_timeout = step_timeout
+        self._told = told
         self._pulse = Pulse(self._pace.silence, self._pace.clock)
         now = self._pace.clock()
         # Whoever creates a machine has just looked after all that it depends on.
@@ -156,8 +160,8 @@ class Driver:
             raise self._step_error(planned, report)
         if self._platform.can_checkpoint:
             document = {**planned.document, "seconds": seconds}
-            if number in self.run.warnings:
-                document["warnings"] = self.run.warnings[number]
+            if number in self.run.left:
+                document["left"] = self.run.left[number]
             try:
                 self._platform.checkpoint(
                     self.run.name, planned.key, document, taken=lambda: self._go(number)
@@ -324,16 +328,14 @@ class Driver:
                 case CheckLine(name, severity, outcome, detail) if len(self.run.checks) < _MOST_CHECKS:
                     self.run.checks.append(line)
                     self._reporter.emit(CheckResult(name, severity, outcome, detail))
-                case WarnLine(step, text) if step in self._steps and self._may_remark():
-                    self.run.warnings.setdefault(step, []).append(text)
-                    self._reporter.emit(warning_of(self._steps[step], text))
-                case NoteLine(text) if self._may_remark():
+                case LeftLine(step, paths) if step in self._steps:
+                    self.run.left[step] = paths
+                    if note := left_in_memory(self._steps[step].location, paths, self._told):
+                        self._reporter.emit(note)
+                case NoteLine(text) if self.run.notes < _MOST_NOTES:
+                    self.run.notes += 1
                     self._reporter.emit(Note(text))
         return bool(data)
-
-    def _may_remark(self) -> bool:
-        self.run.notes += 1
-        return self.run.notes <= _MOST_NOTES
 
     def _step_error(self, planned: PlannedStep, report: BuildReport) -> BuildError:
         step = planned.step
@@ -371,11 +373,6 @@ class Driver:
             resolution=resolution or "bake again with --verbose; stoneware doctor checks this computer",
             location=planned.location if planned else "",
         )
-
-
-def warning_of(planned: PlannedStep, text: str) -> Note:
-    """Return what is to be told of a step, with its line."""
-    return Note(f"{planned.location}: {text}", warning=True)
 
 
 def _not_kept(planned: PlannedStep, error: MachineError) -> BuildError:

@@ -49,6 +49,8 @@ def write_units(directory: Path) -> None:
     for name in _LATER:
         (directory / f"{name}.d").mkdir()
         (directory / f"{name}.d/later.conf").write_bytes(later)
+    (directory / "service.d").mkdir()
+    (directory / "service.d/shared-tmp.conf").write_bytes((_UNITS / "shared-tmp.conf").read_bytes())
     for name in _NEVER:
         (directory / name).symlink_to("/dev/null")
     (directory / f"{_KEEP_TEMPORARY}.d").mkdir()

@@ -42,8 +42,7 @@ tell_of_passing() {
     passing=$now
     names=$(missed | head -n 5 | tr '\n' ' ')
     if [ -z "$names" ]; then return 0; fi
-    console_line "warn $1 leaves ${names% } in memory: no later step and no machine has it." \
-        "For the directory of a service: echo 'd /run/NAME 0755 USER GROUP' >/etc/tmpfiles.d/NAME.conf"
+    console_line "left $1 ${names% }"
 }
 
 # missed: print the topmost new paths that neither tmpfiles.d(5) makes at each boot nor a running service has for
