@@ -144,6 +144,10 @@ RUN --mount=type=cache,target=/root/.store,id=test-cache echo kept >>/root/.stor
 RUN --mount=type=cache,target=/elsewhere,id=test-cache cp /elsewhere/log /log
 RUN --mount=type=bind,source=dir,target=/bound cp /bound/inside /copied
 RUN --mount=type=tmpfs,target=/scratch,size=1m touch /scratch/x
+WORKDIR /work
+RUN --mount=type=tmpfs,target=dir/out/tmp --mount=type=cache,target=dir/out --mount=type=bind \\
+    --mount=type=tmpfs,target=/run \\
+    cp dir/inside /nested && touch dir/out/tmp/x dir/out/y /run/z && ! touch dir/z
 """,
             "dir/inside": "bound\n",
             "token.txt": 'se$cret "value"',
@@ -154,6 +158,8 @@ RUN --mount=type=tmpfs,target=/scratch,size=1m touch /scratch/x
     root = context.rootfs(result)
     assert (root / "log").read_text().splitlines()[-1] == "kept"
     assert (root / "copied").read_text() == "bound\n"
+    assert (root / "nested").read_text() == "bound\n"
+    assert not list((root / "work").iterdir())
     for gone in ("run/secrets", "root/.store", "elsewhere", "bound", "scratch"):
         assert not (root / gone).exists(), gone
     found = run(["grep", "-rlF", 'se$cret "value"', str(root), "--exclude-dir=proc"], check=False)

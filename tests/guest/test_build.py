@@ -276,6 +276,38 @@ def test_mounts_of_run_leave_nothing_behind(bake: Bake, root: Root, metadata: Fa
     assert bake.checks()["build-secrets"] == "pass"
 
 
+def test_mounts_inside_others_come_after_them(bake: Bake, root: Root, metadata: FakeMetadata) -> None:
+    metadata.build_secrets["secret-tok"] = b"s3cret\n"
+    bake.members["seal/secrets"] = b"secret-tok\n"
+    top = root.path
+    (top / "link").symlink_to("src")
+    for number in range(3):
+        bake.members[f"binds/{number}/inside"] = f"bound {number}".encode()
+    rows = [  # the deepest first, by another name of the place, and one that is covered by a later one
+        ("tmpfs", f"{top}/src/a/b", "", "rw"),
+        ("cache", f"{top}/link/a", f"{top.parent}/cache", "rw"),
+        ("secret", f"{top}/src/tok", "secret-tok", "ro"),
+        ("secret", f"{top}/src/a/b/tok", "secret-tok", "ro"),
+        ("bind", f"{top}/src", "binds/0", "ro"),
+        ("bind", f"{top}/src", "binds/1", "ro"),
+        ("bind", f"{top}/src/a/b/c/d", "binds/2", "rw"),
+        ("tmpfs", f"{top}/run", "", "rw"),  # the agent's own directory is below it
+    ]
+    bake.run_step(
+        "cat src/inside src/tok src/a/b/tok src/a/b/c/d/inside; echo; "
+        "echo x >src/a/b/x; echo y >src/a/y; echo z >run/z; "
+        "touch src/w 2>/dev/null || echo read-only; ls run",
+        mounts="".join("\t".join([*row, "", "0", "0", "", ""]) + "\n" for row in rows),
+    )
+    bake.run_step("ls src run/z cover 2>/dev/null; ls run/stoneware/build-agent/cover; true")
+    bake.bake()
+    assert bake.lines(1) == ["bound 1s3cret", "s3cret", "bound 2", "read-only", "stoneware", "z"]
+    assert bake.lines(2) == []
+    assert (top.parent / "cache/y").read_text() == "y\n"
+    assert not list((top.parent / "cache/b").iterdir())
+    assert not (top / "src").exists()
+
+
 def _plants(root: Path) -> dict[str, Any]:
     def put(name: str, content: str, mode: int = 0o644) -> None:
         path = root / name

@@ -21,7 +21,7 @@ CASES = Path(__file__).parent / "cases"
 IGNORED = {"/etc", "/etc/passwd", "/etc/group"}
 PROGRAM = f"""
 . {GUEST}/lib.sh
-. {GUEST}/build/run-step.sh
+. {GUEST}/build/mounts.sh
 . {GUEST}/build/copy-step.sh
 bundle_member() {{ cat "$WORK/$1"; }}
 umask 022

@@ -124,7 +124,11 @@ def _fill(kind: str, options: dict[str, str], workdir: str) -> Mount:
         if not target and "env" not in options:
             target = "/run/secrets/" + posixpath.basename(identity)
     elif kind == "cache":
-        identity = identity or gopath.clean(target)
+        identity = identity or gopath.clean(target or workdir or "/")
+    if (
+        kind != "secret"
+    ):  # which may be a variable only; the others are at the WORKDIR where nothing else is said
+        target = target or workdir or "/"
     absolute = gopath.join("/", workdir, target) if target and not target.startswith("/") else target
     return Mount(
         type=kind,
@@ -160,8 +164,11 @@ def _check(mount: Mount, options: dict[str, str]) -> None:
             raise FlagError(f"{mount.id!r} cannot be the id of a secret", _NAME_HINT)
         if mount.env and not _VARIABLE.fullmatch(mount.env):
             raise FlagError(f"{mount.env!r} is not the name of a variable", "Write env=TOKEN.")
-    elif not mount.target:
-        raise FlagError(f"a {mount.type} mount needs a target", "Write target=/PATH.")
+    if mount.target == "/" and "target" not in options:
+        raise FlagError(
+            f"a {mount.type} mount without a target is at the WORKDIR, and that is / here",
+            "Write target=/PATH, or a WORKDIR before it.",
+        )
     if mount.target == "/":
         raise FlagError("a mount cannot have / as its target", "Mount a directory below it.")
 

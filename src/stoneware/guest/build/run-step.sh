@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# RUN: mounts, identity, a control group of its own, output to the console. Part of the build agent.
+# RUN: secrets, identity, a control group of its own, output to the console. Part of the build agent.
 
 # step_cgroup: print a fresh control group below our own, nothing where none can be made. Everything
 # that a step leaves behind is in it, while services that systemd started for the step are not.
@@ -36,39 +36,6 @@ kill_left_behind() {
 to_console() {
     stdbuf -oL fold -b -w 16384 |
         stdbuf -oL sed "s/\r*\$//; s/.*\r//; /^\x01\$/d; s/\x01\$//; s/^/$1/" >>"$SW_CONSOLE"
-}
-
-# missing_directories PATH: print the missing directories of PATH, the deepest first.
-missing_directories() {
-    missing=$1
-    while [ -n "$missing" ] && [ ! -e "$missing" ] && [ ! -L "$missing" ]; do
-        printf '%s\n' "$missing"
-        missing=${missing%/*}
-    done
-}
-
-# mount_point TARGET KIND: make a missing mount point and note what was made in $WORK/made.
-mount_point() {
-    if [ -e "$1" ]; then return 0; fi
-    if [ "$2" = file ]; then
-        missing_directories "${1%/*}" >"$WORK/made.new"
-        mkdir -p "${1%/*}/" && : >"$1" || return 1
-        printf '%s\n' "$1" | cat - "$WORK/made.new" "$WORK/made" >"$WORK/made.all"
-    else
-        missing_directories "$1" >"$WORK/made.new"
-        mkdir -p "$1" || return 1
-        cat "$WORK/made.new" "$WORK/made" >"$WORK/made.all"
-    fi
-    mv "$WORK/made.all" "$WORK/made"
-}
-
-# Mount points the step's mounts needed go again, with the parents made for them, unless the step put
-# something beside them.
-remove_mount_points() {
-    while IFS= read -r place; do
-        if [ -d "$place" ] && [ ! -L "$place" ]; then rmdir "$place" 2>/dev/null; else rm -f "$place"; fi
-    done <"$WORK/made"
-    : >"$WORK/made"
 }
 
 # fetch_secrets NUMBER NAME…: have the driver serve what step NUMBER needs, and keep it in memory, for that
@@ -167,77 +134,6 @@ drop_secrets() {
     rm -f "$WORK"/secrets/* "$WORK"/secrets/.[!.]*
     if [ -z "$SW_ROOT" ]; then umount "$WORK/secrets"; fi
     rmdir "$WORK/secrets"
-}
-
-# Write to $WORK/mounting the commands that the step's own mount namespace runs before the step, and
-# to $WORK/secret-env the names whose values `run` gets. Fields: see the bundle's layout in agent.py.
-prepare_mounts() {
-    : >"$WORK/mounting"
-    : >"$WORK/secret-env"
-    : >"$WORK/made"
-    if [ ! -s "$1/mounts" ]; then return 0; fi
-    # shellcheck disable=SC2046
-    set -- "$1" "$2" $(awk -F '\t' '$1 == "secret" && $3 != "" && !seen[$3]++ { print $3 }' "$1/mounts")
-    if [ $# -gt 2 ]; then
-        steps_mounts=$1
-        shift
-        fetch_secrets "$@" || return 1
-        set -- "$steps_mounts"
-    fi
-    # Tabs next to each other would count as one for read.
-    tr '\t' '\037' <"$1/mounts" >"$WORK/mounts"
-    mount=0
-    while IFS=$(printf '\037') read -r type target source access m_mode m_uid m_gid variable size <&3; do
-        mount=$((mount + 1))
-        prepare_mount </dev/null || return 1
-    done 3<"$WORK/mounts"
-}
-
-prepare_mount() {
-    at=$(quoted "$target")
-    case $type in
-    tmpfs)
-        mount_point "$target" directory || return 1
-        printf 'mount -t tmpfs -o %s tmpfs %s || exit 1\n' \
-            "$(quoted "mode=${m_mode:-1777}${size:+,size=$size},uid=${m_uid:-0},gid=${m_gid:-0}")" "$at" >>"$WORK/mounting"
-        ;;
-    cache)
-        if [ ! -d "$source" ]; then mkdir -p "$source" || return 1; fi
-        if [ -z "$(ls -A "$source")" ]; then
-            chmod "${m_mode:-0755}" "$source" && chown "${m_uid:-0}:${m_gid:-0}" "$source" || return 1
-        fi
-        mount_point "$target" directory || return 1
-        bind_on "$source"
-        ;;
-    bind)
-        bundle_unpack "$source" || return 1
-        source=$WORK/$source
-        if [ -d "$source" ]; then mount_point "$target" directory; else mount_point "$target" file; fi || return 1
-        bind_on "$source"
-        ;;
-    secret)
-        if [ -z "$source" ]; then return 0; fi
-        value=$WORK/secrets/$mount
-        cp "$WORK/secrets/$source" "$value" || return 1
-        # The step's own user reads it, who need not be root.
-        chmod "${m_mode:-0400}" "$value" && chown "${m_uid:-$uid}:${m_gid:-$gid}" "$value" || return 1
-        if [ -n "$variable" ]; then printf '%s %s\n' "$mount" "$variable" >>"$WORK/secret-env"; fi
-        if [ -n "$target" ]; then
-            mount_point "$target" file || return 1
-            access=ro
-            bind_on "$value"
-        fi
-        ;;
-    *)
-        note "a mount of the unknown type $type"
-        return 1
-        ;;
-    esac
-}
-
-bind_on() {
-    printf 'mount --bind %s %s || exit 1\n' "$(quoted "$1")" "$at" >>"$WORK/mounting"
-    if [ "$access" = ro ]; then printf 'mount -o remount,bind,ro %s || exit 1\n' "$at" >>"$WORK/mounting"; fi
 }
 
 # quoted WORD: print WORD as one word of sh.
