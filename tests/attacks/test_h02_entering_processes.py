@@ -38,7 +38,8 @@ while (! -e "/run/hunted") {
         open my $stat, "<", "/proc/$pid/stat" or next; my $line = <$stat> // ""; close $stat;
         my ($parent) = $line =~ /\) \S (\d+)/;
         next unless defined $parent;
-        print "from outside: $line" if $parent == 0 && $pid != 1;
+        # One that is dead (X) has no parent any more, and nothing to be traced.
+        print "from outside: $line" if $parent == 0 && $pid != 1 && $line !~ /\) X /;
     }
 }
 print "done\n";

@@ -36,10 +36,13 @@ RUN useradd --create-home app && printf '[Service]\\nExecStart=/bin/sh -c "echo 
 RUN printf '[Unit]\\nConditionPathExists=/etc/break\\n[Install]\\nWantedBy=multi-user.target\\n' \
     >>/etc/systemd/system/broken.service && systemctl enable broken.service
 COPY break.tmpl /etc/stoneware/templates/etc/greeting
+RUN ln -s /dev/stdout /var/log/app.log && setpriv --reuid=app --clear-groups sh -c 'echo theirs >/dev/stderr'
 USER app
+RUN echo step >/dev/stdout && echo step >/dev/stderr && echo log >/var/log/app.log
 WORKDIR /home/app
 ENV CODE=0 GREETING=none
-CMD ["sh", "-c", "echo \\"$(id -un) in $PWD is $GREETING\\"; [ $CODE = stay ] && exec sleep 99; exit $CODE"]
+CMD ["sh", "-c", "echo \\"$(id -un) in $PWD is $GREETING\\" >/dev/stdout; echo logged >/var/log/app.log; \
+sh -c 'echo complained >/dev/stderr' 2>&1 | cat >&2; [ $CODE = stay ] && exec sleep 99; exit $CODE"]
 """
 
 
@@ -101,7 +104,27 @@ def test_a_machine_ends_with_its_service_and_its_exit_code(image: tuple[Program,
     )
     machine = program.wait("guest-test-code", "stopped")
     assert "ended with exit code 7" in machine["error"]
-    assert 'app in /home/app is it\'s "me" $HOME' in program("logs", "guest-test-code")
+    for line in ('app in /home/app is it\'s "me" $HOME', "logged", "complained"):
+        assert line in machine["error"]
+        assert line in program("logs", "guest-test-code")
+    said = program(
+        "run", "--rm", "guest-test", "sh", "-c", "echo out >/dev/stdout; echo err >/dev/stderr; id -un"
+    )
+    assert said == "out\napp\n"
+
+
+def test_output_and_input_can_be_opened_by_name_by_any_user(image: tuple[Program, str]) -> None:
+    program, _ = image
+    program("run", "-d", "--wait", "--name", "guest-test-open", "-e", "CODE=stay", "guest-test")
+    script = "echo out >/dev/stdout && echo err >/dev/stderr && echo log >/var/log/app.log"
+    become = ("setpriv", "--reuid=app", "--regid=app", "--clear-groups")
+    for words in (("-u", "app", "guest-test-open"), ("guest-test-open", *become)):
+        assert program("exec", *words, "sh", "-c", script) == "out\nlog\n"
+    service = "$(systemctl show -p MainPID --value guest-test)"
+    look = f"stat -Lc '%F %U' /proc/{service}/fd/1 /proc/{service}/fd/2; journalctl -u guest-test -o cat"
+    shown = program("exec", "guest-test-open", "sh", "-c", look)
+    assert shown.splitlines()[:2] == ["fifo app"] * 2
+    assert "logged" in shown.splitlines()
 
 
 def test_a_unit_of_the_image_that_fails_is_the_machines_failure(image: tuple[Program, str]) -> None:

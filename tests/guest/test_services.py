@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import time
+from pathlib import Path
 
 import pytest
 
@@ -226,6 +229,50 @@ def test_a_process_of_the_image_has_its_user_directory_and_home(root: Root, user
     done = root.run("service-exec", "service")
     assert done.stdout.splitlines() == [identity, f"{root.path}/work dir"], done.stderr
     assert (root.path / "work dir").is_dir()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="changing the user needs root")
+def test_what_a_service_says_is_passed_on_from_a_pipe_of_its_own(root: Root) -> None:
+    root.put("etc/passwd", "root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n")
+    root.put(f"{IMAGE}/process", "user=nobody workdir=/\n")
+    root.put("etc/systemd/system/stoneware-output.service", "")
+    script = "echo 1 >/dev/stdout; echo 2 >/dev/stderr; stat -Lc %F-%U-%a /dev/stdout"
+    script += "; sh -c 'echo 4 >/dev/stdout' | cat"
+    root.put(f"{IMAGE}/service.argv", f'set -- sh -c "{script}"\n')
+    agent = [*root.shell, str(root.path / "usr/lib/stoneware/stoneware-output")]
+    passing = subprocess.Popen(agent, env=root.environment(), stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        for _ in range(2):  # a service that is started again has it as well
+            assert root.run("service-exec", "service").stdout == ""
+        until_gone(root.path / "run/stoneware/output/used")
+        passing.terminate()
+        said, _ = passing.communicate(timeout=20)
+        assert said.decode().split() == ["1", "2", "fifo-nobody-622", "4"] * 2
+        assert passing.returncode == 0
+    finally:
+        finish(passing)
+
+
+def until_gone(path: Path) -> None:
+    deadline = time.monotonic() + 20
+    while path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="changing the user needs root")
+def test_a_health_check_of_another_user_may_open_its_output_by_name(
+    root: Root, metadata: FakeMetadata
+) -> None:
+    root.put("etc/passwd", "root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n")
+    root.put(f"{IMAGE}/process", "user=nobody workdir=/\n")
+    _healthcheck(root, "echo said >/dev/stderr")
+    process = root.start("stoneware-health")
+    try:
+        report = metadata.wait_report("stoneware/health", lambda r: r["status"] == "healthy")
+        assert report["output"] == "said"
+    finally:
+        finish(process)
 
 
 def test_a_command_with_an_equals_sign_is_a_command(root: Root) -> None:

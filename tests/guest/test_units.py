@@ -42,6 +42,10 @@ def test_a_service_is_made_of_entrypoint_and_cmd() -> None:
     unit = files["/etc/systemd/system/hello.service"]
     assert "ExecStart=/usr/lib/stoneware/service-exec service\n" in unit
     assert "KillSignal=SIGQUIT\n" in unit
+    assert "Wants=stoneware-output.service\n" in unit
+    output = files["/etc/systemd/system/stoneware-output.service"]
+    assert "Before=hello.service\n" in output
+    assert "SyslogIdentifier=hello\nLogExtraFields=OBJECT_SYSTEMD_UNIT=hello.service\n" in output
     assert "TimeoutStopSec=120\n" in unit
     words = shlex.split(files[f"{IMAGE}/service.argv"])
     assert words == ["set", "--", "/bin/run it", "--x=it's", "$HOME", "new\nline"]

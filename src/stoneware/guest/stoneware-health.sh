@@ -7,7 +7,7 @@ set -u
 interval=30000 timeout=30000 start_period=0 start_interval=5000 retries=3
 # shellcheck source=/dev/null
 if [ -r "$SW_RUN/healthcheck" ]; then . "$SW_RUN/healthcheck"; else . "$SW_IMAGE/healthcheck"; fi
-OUTPUT=$SW_RUN/health.output
+OUTPUT=$SW_RUN/health/output
 
 # uptime_ms: set `now`.
 uptime_ms() {
@@ -88,6 +88,12 @@ follow() {
 }
 
 told='' failing=0 code=0
-mkdir -p "$SW_RUN"
+# Only root gets there; a check of another user may open its output by name (/dev/stderr).
+if [ ! -d "${OUTPUT%/*}" ]; then
+    mkdir -p "$SW_RUN"
+    mkdir -m 700 "${OUTPUT%/*}"
+fi
+: >"$OUTPUT"
+chmod 622 "$OUTPUT"
 start
 follow

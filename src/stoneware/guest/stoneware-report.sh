@@ -13,7 +13,7 @@ sw_facts
 # lag behind the end of a process.
 last_lines() {
     journalctl --sync 2>/dev/null
-    journalctl "_SYSTEMD_UNIT=$1" --lines=15 --output=cat --no-pager 2>/dev/null | tail -c 2000
+    journalctl "_SYSTEMD_UNIT=$1" + "OBJECT_SYSTEMD_UNIT=$1" _SYSTEMD_UNIT=stoneware-output.service --lines=15 --output=cat --no-pager 2>/dev/null | tail -c 2000
 }
 
 complain() {
@@ -43,6 +43,15 @@ booted() {
     sw_status running ''
 }
 
+# all_said: wait, for a second at most, until all that the service has said is passed on (stoneware-output).
+all_said() {
+    tries=0
+    while [ -e "$SW_RUN/output/used" ] && [ "$tries" -lt 100 ]; do
+        tries=$((tries + 1))
+        sleep 0.01
+    done
+}
+
 # Docker's rule: when the main process ends, the machine ends. Not so when somebody restarts the unit.
 ended() {
     case ${EXIT_CODE-} in
@@ -50,6 +59,7 @@ ended() {
     killed | dumped) code=$((128 + $(signal_number "$EXIT_STATUS"))) ;;
     *) code=1 ;;
     esac
+    all_said
     if [ "$(systemctl is-system-running)" = stopping ]; then
         sw_status stopped '' ",\"exit\":$code"
         return

@@ -12,6 +12,7 @@ from stoneware.errors import InputError
 
 IMAGE_DIRECTORY = "/usr/lib/stoneware/image"
 _UNITS = "/etc/systemd/system"
+_OUTPUT = "stoneware-output.service"
 _STOP_TIMEOUT = "stoneware.stop-timeout"
 _RELOAD = "stoneware.reload"
 _TIMES = ("interval", "timeout", "start_period", "start_interval")
@@ -94,6 +95,7 @@ def image_files(
         files[f"{IMAGE_DIRECTORY}/service"] = f"{unit}\n"
         files[f"{IMAGE_DIRECTORY}/service.argv"] = _argv([*config.entrypoint, *config.cmd])
         files[f"{_UNITS}/{unit}"] = _unit_text(config, unit, f"{name} {version}".strip(), labels)
+        files[f"{_UNITS}/{_OUTPUT}"] = _output_text(unit)
     files[f"{IMAGE_DIRECTORY}/owned"] = _owned([*files, f"{IMAGE_DIRECTORY}/owned"], unit)
     return {path: (0o644, text.encode(errors="surrogateescape")) for path, text in files.items()}
 
@@ -167,11 +169,12 @@ def _unit_text(config: ImageSettings, unit: str, description: str, labels: Mappi
     return f"""\
 [Unit]
 Description={shown}
+Wants={_OUTPUT}
 ConditionPathExists=!/run/stoneware/no-service
 
 [Service]
 Type=exec
-# USER, WORKDIR, ENV and the machine's configuration are applied by service-exec.
+# USER, WORKDIR, ENV and the machine's configuration are applied by service-exec, and its output, a pipe.
 ExecStart=/usr/lib/stoneware/service-exec service
 ExecStopPost=-/usr/lib/stoneware/stoneware-report ended %n
 KillSignal={_signal(config.stop_signal)}
@@ -187,6 +190,31 @@ LogRateLimitIntervalSec=0
 
 [Install]
 WantedBy=multi-user.target
+"""
+
+
+def _output_text(unit: str) -> str:
+    """Return the unit that passes on what the service says, under the service's name in the journal."""
+    return f"""\
+[Unit]
+Description=Pass on what {unit} says
+DefaultDependencies=no
+# Before the service at the start, so after it at the end.
+Before={unit}
+Conflicts=shutdown.target
+Before=shutdown.target
+
+[Service]
+ExecStart=/usr/lib/stoneware/stoneware-output
+KillMode=mixed
+TimeoutStopSec=10
+Restart=always
+RestartSec=0
+StandardOutput=journal+console
+StandardError=journal+console
+SyslogIdentifier={unit.removesuffix(".service")}
+LogExtraFields=OBJECT_SYSTEMD_UNIT={unit}
+LogRateLimitIntervalSec=0
 """
 
 

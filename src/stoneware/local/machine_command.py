@@ -141,7 +141,7 @@ class Command:
 
     # -- how it begins -------------------------------------------------------------------------------------
 
-    def begin(self, line: bytes, stdout: int | None, stderr: int | None, *, feed: bool) -> None:
+    def begin(self, line: bytes, user: User, stdout: int | None, stderr: int | None, *, feed: bool) -> None:
         """Have systemd start it; see `start`. Raises MachineError."""
         self._line = line
         self._unread, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -152,7 +152,8 @@ class Command:
         # The command's own end: ours does not block, and that belongs to the open file.
         reader = os.open(f"/proc/self/fd/{self._unread}", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            os.fchown(reader, self._door.ids.uid, self._door.ids.gid)
+            # The shell that reads the line is root's; whom it becomes may open /dev/stdin anew.
+            os.fchown(reader, self._door.ids.uid + user.uid, self._door.ids.gid + user.gid)
             if not feed:
                 self.end_input()
             self._bus.watch(self._path)
@@ -280,9 +281,10 @@ def start(
         raise
     try:
         for descriptor in {stdout, stderr} - {None}:
-            # Whoever runs the command may open /dev/stdout anew.
+            # Whoever runs the command may open /dev/stdout anew, and so may whom they become.
             os.fchown(descriptor or 0, opened.ids.uid + user.uid, opened.ids.gid + user.gid)
-        command.begin(line, stdout, stderr, feed=feed)
+            os.fchmod(descriptor or 0, 0o622)
+        command.begin(line, user, stdout, stderr, feed=feed)
     except BaseException:
         command.close()
         raise

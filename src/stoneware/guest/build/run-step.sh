@@ -233,11 +233,14 @@ run_in_session() {
     fi
     number=$1
     shift
+    # A step may open its output by name, as /dev/stdout or /dev/stderr: whoever it becomes. Nobody else finds it.
     rm -f "$WORK/output"
-    mkfifo "$WORK/output"
+    mkfifo -m 622 "$WORK/output"
+    if [ "$uid:$gid" != 0:0 ]; then chown "$uid:$gid" "$WORK/output"; fi
     to_console "$SW_TOKEN $number| " <"$WORK/output" &
     filter=$!
     exec 9>"$WORK/output"
+    rm -f "$WORK/output"
     (
         # Only this process and its children enter the step's group.
         if [ -n "$group" ]; then sh -c 'echo $PPID' >"$group/cgroup.procs"; fi
@@ -255,5 +258,4 @@ run_in_session() {
     wait "$filter"
     kill "$guard" 2>/dev/null
     wait "$guard" 2>/dev/null
-    rm -f "$WORK/output"
 }
