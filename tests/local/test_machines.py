@@ -267,7 +267,12 @@ def test_copying_in_and_out(lab: Bench, tmp_path: Path) -> None:
     (tmp_path / "tree/sub/file").write_text("content")
     (tmp_path / "tree/link").symlink_to("sub/file")
     (tmp_path / "a,b&c").write_text("odd")
+    (tmp_path / "over/way").mkdir(parents=True)
+    (tmp_path / "over/way/file").write_text("through")
     lab.boot()
+    assert lab.sh("ln -s /srv /root/way") == 0
+    lab.platform.copy_in(f"{tmp_path}/over/.", lab.name, "/root")
+    assert lab.sh("test -L /root/way && test -f /srv/file") == 0
     for round_number in ("running", "stopped"):
         target = f"/root/{round_number}"
         lab.platform.copy_in(tmp_path / "tree", lab.name, target)

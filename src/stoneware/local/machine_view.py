@@ -87,6 +87,8 @@ class View:
     def write(self, directory: str, arguments: Sequence[str], source: int) -> None:
         """Run tar in a directory of the machine on what comes from a descriptor."""
         if self._running:
+            # In the machine links lead to what is the machine's: `tree/bin/x` over /bin is /usr/bin/x.
+            arguments = [*arguments, "--keep-directory-symlink"]
             with self._inside(directory, arguments, feed=True) as (command, words):
                 inflow = Inflow(source, command.stdin or 0, ended=command.end_input)
                 inflow.start()

@@ -180,7 +180,7 @@ check_failed_units() {
 
 # A step may have removed, masked or made unusable what machines boot with.
 check_boot_agent() {
-    for name in lib.sh interpolate.awk service-exec stoneware-boot stoneware-health stoneware-report; do
+    for name in lib.sh interpolate.awk service-exec stoneware-boot stoneware-health stoneware-output stoneware-report; do
         item=/usr/lib/stoneware/$name
         if [ ! -f "$SW_ROOT$item" ] || [ ! -s "$SW_ROOT$item" ]; then
             echo "$item"

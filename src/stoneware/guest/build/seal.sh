@@ -85,7 +85,7 @@ lay_image_files() {
     fi
     rm -f "$@"
     if grep -q '^seal/root/.' "$WORK/members"; then
-        bundle_bytes | tar -x -p --no-same-owner --no-overwrite-dir --strip-components=2 \
+        bundle_bytes | tar -x -p --no-same-owner --no-overwrite-dir --keep-directory-symlink --strip-components=2 \
             -C "${SW_ROOT:-/}" -f - seal/root || return 1
     fi
     # The image's own service, and what else the driver wants enabled.
