@@ -19,6 +19,7 @@ from stoneware.limits import (
     pids_problem,
     ulimit_problem,
 )
+from stoneware.mount_places import own_place
 from stoneware.provider.machine_config import ATTRIBUTE
 from stoneware.provider.machine_state import ENGINE_METADATA
 from stoneware.provider.resource import all_known
@@ -69,6 +70,8 @@ def problems(config: Mapping[str, Any]) -> Iterator[Problem]:
         path = volume.get("path")
         if isinstance(path, str) and not path.startswith("/"):
             yield ["volumes", (index,), "path"], f"{path!r} is not an absolute path"
+        elif isinstance(path, str) and (own := own_place(path)):
+            yield ["volumes", (index,), "path"], f"{own} is the machine's own: no disk can be mounted there"
     yield from _secret_problems(config)
     yield from duration_problems(config.get("timeouts"))
     yield from _runtime_problems(config)
