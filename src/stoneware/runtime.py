@@ -124,7 +124,7 @@ def problems(process: Process, system: System) -> Iterator[str]:
         if problem := capability_problem(name, adding=name in process.cap_add):
             yield problem
     if not 0 <= process.oom_score_adj <= 1000:
-        yield f"oom_score_adj is 0 to 1000 in a machine, not {process.oom_score_adj}"
+        yield f"it is 0 to 1000 in a machine, not {process.oom_score_adj}"
     if any("\0" in word for word in process.command):
         yield "a word of the command has a NUL byte"
     yield from _system_problems(system)

@@ -80,7 +80,7 @@ class Clusters:
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clusters:
     monkeypatch.delenv("STONEWARE_TERRAFORM", raising=False)
-    for name in ("COMPOSE_PROJECT_NAME", "STONEWARE_PROJECT_NAME", "HI"):
+    for name in ("COMPOSE_PROJECT_NAME", "STONEWARE_PROJECT_NAME", "COMPOSE_PROFILES", "HI"):
         monkeypatch.delenv(name, raising=False)
     return Clusters(tmp_path, monkeypatch)
 
@@ -97,6 +97,28 @@ def test_config_prints_what_is_understood(shop: Clusters) -> None:
     assert shop.run("config", "--images").out == "hello\n"
     assert shop.run("config", "-q").out == ""
     assert "name: other" in shop.run("config", "-p", "other").out
+
+
+def test_services_of_profiles_are_there_when_they_are_asked_for(
+    shop: Clusters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.write("services: {web: {image: hello}, sh: {image: hello, profiles: [tools]}}\n")
+    assert shop.run("config", "--services").out == "web\n"
+    assert shop.run("config", "--services", "--profile", "tools").out == "web\nsh\n"
+    assert shop.run("config", "--services", "--profile", "*").out == "web\nsh\n"
+    monkeypatch.setenv("COMPOSE_PROFILES", "tools")
+    assert shop.run("config", "--services").out == "web\nsh\n"
+    assert shop.run("config", "--services", "--profile", "other").out == "web\n"
+
+
+def test_what_is_ours_in_a_file_is_checked_by_every_command(shop: Clusters) -> None:
+    shop.write("services:\n  web:\n    image: hello\n    x-stoneware: {gates: [kafk]}\n")
+    for words in (["config"], ["plan"], ["up"], ["status"], ["drift"], ["rollout", "--plan"]):
+        result = shop.run(*words)
+        assert result.code == 2
+        assert "machines.yaml:4:27" in result.err
+        assert "there is no gate 'kafk'" in result.err
+        assert "kafka" in result.err
 
 
 def test_a_bad_file_is_refused_with_its_place(shop: Clusters) -> None:

@@ -14,6 +14,7 @@ import yaml
 
 from stoneware.compose.load import load_cluster
 from stoneware.compose.model import Cluster, Place
+from stoneware.rollout.policies import gate_problems
 
 CASES = Path(__file__).parent / "cases"
 ENVIRONMENT = {"SET": "value", "EMPTY": "", "NUMBER": "3", "TOKEN": "s3cr3t"}
@@ -59,6 +60,7 @@ def load(case: Case, directory: Path) -> Cluster:
         env_files=[Path(name) for name in case.env_files],
         project_name=case.project,
         scale=case.scale,
+        check_gates=gate_problems,
     )
 
 

@@ -11,7 +11,7 @@ from stoneware.compose.load import load_cluster
 from stoneware.compose.resolved import to_document, to_yaml
 from tests.compose.support import ENVIRONMENT, Case, as_data, differences, load, read_cases, write
 
-GOOD = read_cases("clusters", "merging", "variables", "running")
+GOOD = read_cases("clusters", "merging", "variables", "running", "joining")
 BAD = read_cases("faults", "conflicts")
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,6 +41,10 @@ Scale = Annotated[
     list[str] | None,
     typer.Option("--scale", metavar="SERVICE=N", help="Another number of replicas. Repeatable."),
 ]
+Profiles = Annotated[
+    list[str] | None,
+    typer.Option("--profile", metavar="NAME", help="Services of this profile too; * for all. Repeatable."),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show what Terraform says as well.")]
 LockTimeout = Annotated[
@@ -61,6 +66,7 @@ class Source:
     project: str = ""
     env_files: tuple[Path, ...] | None = None
     directory: Path | None = None
+    profiles: tuple[str, ...] = ()
 
     @property
     def has_file(self) -> bool:
@@ -82,11 +88,15 @@ def source(
     env_files: Sequence[Path] | None,
     directory: Path | None,
     scale: Sequence[str] | None = None,
+    *,
+    profiles: Sequence[str] | None = None,
 ) -> Source:
     """Return what the common flags say; hints repeat them from now on."""
-    remember(ClusterFlags(tuple(files or ()), project, tuple(env_files or ()), directory, tuple(scale or ())))
+    wanted = tuple(profiles or ())
+    typed = (tuple(files or ()), project, tuple(env_files or ()), directory, tuple(scale or ()), wanted)
+    remember(ClusterFlags(*typed))
     named = [path if directory is None else path.absolute() for path in files or ()]
-    return Source(tuple(named), project, None if env_files is None else tuple(env_files), directory)
+    return Source(tuple(named), project, None if env_files is None else tuple(env_files), directory, wanted)
 
 
 def load(found: Source, scale: Sequence[str] | None = None, *, making: bool = False) -> Cluster:
@@ -103,8 +113,23 @@ def load(found: Source, scale: Sequence[str] | None = None, *, making: bool = Fa
         env_files=found.env_files or (),
         project_name=found.project or None,
         scale=parse_scale(scale or ()),
+        profiles=found.profiles,
         check_secrets=making,
+        check_gates=_gate_problems,
     )
+
+
+def whole(found: Source) -> Source:
+    """Return the same with the services of all profiles, for what is about the cluster as a whole."""
+    return replace(found, profiles=("*",))
+
+
+def _gate_problems(
+    own: Mapping[str, Any], machines: AbstractSet[str]
+) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+    from stoneware.rollout.policies import gate_problems  # with the gates, which few files have
+
+    return gate_problems(own, machines)
 
 
 def parse_scale(texts: Sequence[str]) -> dict[str, int]:
@@ -162,7 +187,7 @@ def name_of(found: Source, site: Site | None = None) -> str:
     """
     if found.project and not found.files:
         return found.project
-    cluster = load(found)
+    cluster = load(whole(found))
     if site is not None:
         check_origin(cluster, site)
     return cluster.name

@@ -85,7 +85,7 @@ def _names(
 ) -> None:
     hosts: dict[str, list[MachineDefinition]] = defaultdict(list)
     for machine in machines:
-        for name in {machine.hostname.partition(".")[0], machine.name}:
+        for name in {_own_name(machine), machine.name}:
             hosts[name].append(machine)
     for name, same in hosts.items():
         if len(same) > 1:
@@ -102,6 +102,12 @@ def _names(
                 f"{name!r} is a service, and the host name of {owner.name}",
                 "A service's name stands for all its machines: rename one of the two.",
             )
+
+
+def _own_name(machine: MachineDefinition) -> str:
+    """Return what a machine is called by its host name: the first part, unless it has a domain of its own."""
+    first, _, domain = machine.hostname.partition(".")
+    return first if domain.endswith(".internal") else machine.hostname
 
 
 def _disks(machines: Sequence[MachineDefinition], nodes: Mapping[str, Node], faults: Faults) -> None:

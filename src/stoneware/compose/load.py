@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import ChainMap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from stoneware.compose.canonical import canonical
 from stoneware.compose.checks import check_cluster, in_order
 from stoneware.compose.dotenv import read_env_file
 from stoneware.compose.environment import Setting, environment_of
+from stoneware.compose.extensions import STONEWARE, GateCheck, check_extensions
 from stoneware.compose.faults import Faults
 from stoneware.compose.files import (
     Source,
@@ -27,11 +28,13 @@ from stoneware.compose.files import (
     read_sources,
 )
 from stoneware.compose.interpolation import InterpolationError, interpolate
+from stoneware.compose.joining import Joiner
 from stoneware.compose.limits import limits_of
 from stoneware.compose.machines import Replicas, machine_label
 from stoneware.compose.merge import merge, without_resets
 from stoneware.compose.model import Cluster, Condition, Place, Service
-from stoneware.compose.nodes import Node, place_of
+from stoneware.compose.nodes import Node, key_place, place_of
+from stoneware.compose.profiles import wanted_profiles, without_inactive
 from stoneware.compose.references import Context, References, blame_unknown
 from stoneware.compose.resolved import document_of
 from stoneware.compose.running import check_platform, restart_of, running_of
@@ -56,22 +59,34 @@ def load_cluster(
     env_files: Sequence[Path] = (),
     project_name: str | None = None,
     scale: Mapping[str, int] | None = None,
+    profiles: Collection[str] = (),
     check_secrets: bool = True,
+    check_gates: GateCheck | None = None,
 ) -> Cluster:
     """Return the cluster that the files (found from `directory` where none are given) say.
 
     `env_files` take the place of `.env` beside the first file; `environment` wins over both. `scale` has
     numbers of replicas by service. Without `check_secrets` files and variables of secrets may be missing, as
-    for a command that makes no machine. Raises InputError: ClusterFileError with every fault of the files.
+    for a command that makes no machine. `profiles` are those whose services are wanted besides, those of the
+    variable COMPOSE_PROFILES where none is given; `check_gates` knows what x-stoneware may say of gates.
+    Raises InputError: ClusterFileError with every fault of the files.
     """
     faults = Faults()
     sources = read_sources(list(files or find_files(directory)), directory)
     base = sources[0].path.parent
     variables = _variables(env_files, base, directory, environment, faults)
-    root, name = _read(sources, variables, given_name(project_name, variables), faults)
-    root = screened(root, faults)
+    where = (base, directory)
+    root, name = _read(sources, where, variables, given_name(project_name, variables), faults)
+    root, inactive = without_inactive(screened(root, faults), wanted_profiles(profiles, variables))
+    if inactive and not root.mapping["services"].value:
+        named = sorted({profile for each in inactive.values() for profile in each})
+        reason = f"all services are there only with a profile: {', '.join(named)}"
+        faults.broken(root.key_place("services"), reason, f"Add --profile {named[0]}.")
+    check_extensions(root, faults)
     context = Context(name, base, variables, validate(root, faults), faults, check_secrets)
-    return _Loader(context, scale or {}).cluster(tuple(source.path for source in sources))
+    return _Loader(context, scale or {}, inactive, check_gates).cluster(
+        tuple(source.path for source in sources)
+    )
 
 
 def _variables(
@@ -87,9 +102,16 @@ def _variables(
 
 
 def _read(
-    sources: Sequence[Source], variables: dict[str, str], name: str, faults: Faults
+    sources: Sequence[Source],
+    where: tuple[Path, Path],
+    variables: dict[str, str],
+    name: str,
+    faults: Faults,
 ) -> tuple[Node, str]:
-    """Return the merged tree in its long forms, and the cluster's name, which expressions may use."""
+    """Return the merged tree in its long forms, and the cluster's name, which expressions may use.
+
+    `where` are the directories that relative paths begin at, and that messages call files from.
+    """
     parsed: list[tuple[Source, list[yaml.Event]]] = []
     for source in sources:
         faults.file(source.shown)
@@ -99,24 +121,43 @@ def _read(
             faults.add(error.place, error.reason)
     name = name or _named(parsed, variables, faults) or directory_name(sources[0].path.parent)
     variables["COMPOSE_PROJECT_NAME"] = name
-    trees: list[Node] = []
+    joiner = Joiner(where[1], faults, functools.partial(_file_tree, faults=faults))
+    root: Node | None = None
     for source, events in parsed:
-        try:
-            documents = build(events, source.shown, _interpolation(variables, faults), faults)
-        except YamlError as error:
-            faults.add(error.place, error.reason)
-            continue
-        if not documents or all(each.value is None for each in documents):
-            faults.add(
-                Place(source.shown, 1, 1), "the file is empty", "Write services: with at least one in it."
-            )
-        trees += [canonical(each, faults) for each in documents if each.value is not None]
-    if not trees:
+        for document in _documents(source, events, variables, faults):
+            tree = joiner.whole(document, source, where[0], variables, root)
+            root = without_resets(tree) if root is None else merge(root, tree, faults)
+    if root is None:
         faults.check()
-    root = without_resets(trees[0])
-    for tree in trees[1:]:
-        root = merge(root, tree, faults)
+    assert root is not None  # noqa: S101 -- without a tree there is a fault
     return root, name
+
+
+def _documents(
+    source: Source, events: list[yaml.Event], variables: Mapping[str, str], faults: Faults
+) -> list[Node]:
+    """Return the documents of a file in their long forms."""
+    try:
+        documents = build(events, source.shown, _interpolation(variables, faults), faults)
+    except YamlError as error:
+        faults.add(error.place, error.reason)
+        return []
+    if not documents or all(each.value is None for each in documents):
+        faults.add(Place(source.shown, 1, 1), "the file is empty", "Write services: with at least one in it.")
+    return [canonical(each, faults) for each in documents if each.value is not None]
+
+
+def _file_tree(source: Source, variables: Mapping[str, str], faults: Faults) -> Node | None:
+    """Return the tree of a file that another one names."""
+    try:
+        events = parse(source.text, source.shown)
+    except YamlError as error:
+        faults.add(error.place, error.reason)
+        return None
+    root: Node | None = None
+    for document in _documents(source, events, variables, faults):
+        root = without_resets(document) if root is None else merge(root, document, faults)
+    return root
 
 
 def _named(
@@ -154,7 +195,15 @@ def _interpolation(variables: Mapping[str, str], faults: Faults) -> Any:
 class _Loader:
     """Makes the cluster of a checked document."""
 
-    def __init__(self, context: Context, scale: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        scale: Mapping[str, int],
+        inactive: Mapping[str, tuple[str, ...]],
+        check_gates: GateCheck | None,
+    ) -> None:
+        self._inactive = inactive
+        self._check_gates = check_gates
         self._context = context
         self._document: Document = context.document
         self._faults = context.faults
@@ -172,6 +221,7 @@ class _Loader:
         services = {name: made[name] for name in order}
         nodes = {name: entry.node for name, entry in self._document.services.items()}
         check_cluster(made, nodes, self._faults)
+        self._gates(made)
         self._faults.check()
         cluster = Cluster(
             name=self._context.cluster,
@@ -186,6 +236,15 @@ class _Loader:
         )
         parts = (self._document, self._environments, self._references)
         return replace(cluster, document=functools.partial(document_of, cluster, *parts))
+
+    def _gates(self, services: Mapping[str, Service]) -> None:
+        """Hold what services say of gates against those there are."""
+        machines = frozenset(machine.name for service in services.values() for machine in service.machines)
+        for entry in self._document.services.values():
+            own = entry.extensions.get(STONEWARE)
+            if self._check_gates and isinstance(own, dict):
+                for path, reason, hint in self._check_gates(own, machines):
+                    self._faults.add(key_place(entry.node, (STONEWARE, *path)), reason, hint)
 
     def _check_scale(self) -> None:
         named = self._document.named["services"]
@@ -273,6 +332,9 @@ class _Loader:
             for index, text in enumerate(entry.model.links or ()):
                 other, _, alias = text.partition(":")
                 place = place_of(entry.node, ("links", index))
+                if other in self._inactive:
+                    self._faults.add(place, *_asleep(other, self._inactive[other]))
+                    continue
                 if other not in self._document.named["services"]:
                     named = self._document.named["services"] - {name}
                     blame_unknown(self._faults, "services", other, named, place)
@@ -302,6 +364,8 @@ class _Loader:
             place = node.key_place(other) if node else entry.place
             if other in named:
                 needs[other] = Condition(dependency.condition)
+            elif other in self._inactive and dependency.required:
+                self._faults.add(place, *_asleep(other, self._inactive[other]))
             elif dependency.required:
                 blame_unknown(self._faults, "services", other, named - {name}, place)
             else:
@@ -309,3 +373,11 @@ class _Loader:
         for other in self._linked.get(name, ()):
             needs.setdefault(other, Condition.STARTED)
         return needs
+
+
+def _asleep(service: str, profiles: tuple[str, ...]) -> tuple[str, str]:
+    """Return why a service that is needed is not there, and how it comes to be there."""
+    return (
+        f"the service {service!r} is there only with the profile {' or '.join(profiles)}",
+        f"Add --profile {profiles[0]}, or write required: false.",
+    )

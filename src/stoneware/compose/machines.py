@@ -55,6 +55,7 @@ class Replicas:
         *,
         linked: Sequence[str] = (),
     ) -> None:
+        self._called: list[str] = []  # of one machine: its host name as it was written
         self._linked = linked  # what other services call it by `links`
         self._context = context
         self._faults = context.faults
@@ -96,6 +97,7 @@ class Replicas:
         short = f"{self._label}-{slot}"
         cluster = self._context.cluster
         full = f"{cluster}-{short}"
+        self._called.clear()
         outer = Scope(self._name, slot, short, "", self._labels)
         host = self._host(outer)
         scope = Scope(self._name, slot, short, host, self._labels)
@@ -104,7 +106,7 @@ class Replicas:
         called = [
             each for name in dict.fromkeys((self._name, self._label)) for each in (name, f"{name}.{domain}")
         ]
-        names = (host, short, f"{short}.{domain}", *called, *self._aliases)
+        names = (host, *self._called, short, f"{short}.{domain}", *called, *self._aliases)
         return MachineDefinition(
             name=short,
             full_name=full,
@@ -139,6 +141,12 @@ class Replicas:
         host = self._expanded(given, scope, place)
         if host is None:
             return scope.name
+        if "_" in host and is_host_name(host):
+            written, host = host, host.replace("_", "-").strip("-")
+            self._called.append(written)
+            self._faults.warn(
+                f"{place}: hostname: {written} becomes {host}, since a host name has no '_'; DNS knows both"
+            )
         longest = _LONGEST_HOST - (0 if "." in host else len(f".{self._context.cluster}.internal"))
         if all(is_host_label(part.lower()) for part in host.split(".")) and len(host) <= longest:
             return host

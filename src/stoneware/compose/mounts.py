@@ -61,7 +61,7 @@ def is_host_path(source: str) -> bool:
 def host_fault(source: str, path: str) -> tuple[str, str]:
     """Return why a path of this computer cannot be mounted, and what to do instead."""
     reason = (
-        f"{source!r} is of this computer, and a machine has disks of its own and sees nothing of its host"
+        f"{source!r} is a path of this computer: a machine has its own disks and sees nothing of its host"
     )
     if source.endswith(_SOCKETS):
         return reason, "Leave it out: there is no container engine whose socket a machine could use."

@@ -80,6 +80,19 @@ def place_of(node: Node, path: Sequence[str | int]) -> Place:
     return place
 
 
+def key_place(node: Node, path: Sequence[str | int]) -> Place:
+    """Return where the last key of a path is written, where it is one; else as `place_of`."""
+    *above, last = path
+    for step in above:
+        found = node.get(step) if isinstance(step, str) else dict(enumerate(node.items)).get(step)
+        if found is None:
+            return node.place
+        node = found
+    if isinstance(last, str) and last in node.keys:
+        return node.keys[last]
+    return place_of(node, (last,))
+
+
 def describe(value: object) -> str:
     """Return what a value is, for a sentence: `the text 'x'`, `a list`."""
     if value is None:

@@ -236,10 +236,12 @@ def restart_of(model: schema.Service, node: Node, faults: Faults) -> str:
         return model.restart or "no"
     attempts = f":{policy.max_attempts}" if policy.max_attempts else ""
     words: Mapping[str, str] = {"none": "no", "on-failure": f"on-failure{attempts}", "any": "always"}
-    said = words[policy.condition]
-    if policy.condition == "any" and policy.max_attempts:
+    said = words.get(policy.condition, policy.condition)
+    if said in ("always", "unless-stopped") and policy.max_attempts:
         place = place_of(node, ("deploy", "restart_policy", "max_attempts"))
-        faults.warn(f"{place}: max_attempts has no effect with condition: any; on-failure counts attempts")
+        faults.warn(
+            f"{place}: max_attempts has no effect with condition: {policy.condition}; on-failure counts"
+        )
     if model.restart is not None and model.restart != said:
         if model.restart in ("always", "unless-stopped") and said == "always":
             return model.restart

@@ -217,7 +217,7 @@ class VolumeMount(Part):
 class RestartPolicy(Part):
     """`deploy.restart_policy`."""
 
-    condition: Annotated[str, only("none", "on-failure", "any")] = "any"
+    condition: Annotated[str, only("none", "no", "on-failure", "any", "always", "unless-stopped")] = "any"
     max_attempts: Count | None = None
 
 
@@ -364,18 +364,23 @@ class Network(Part):
     external: Flag = False
     labels: Labels | None = None
     attachable: Flag = True
-    driver: Annotated[
-        str,
-        only(
-            *("bridge", "overlay", "default", ""),
-            host="A machine is on networks of its own: publish its ports.",
-            none="A machine needs its metadata server: give it a network that nobody else is on.",
-            **dict.fromkeys(
-                ("macvlan", "ipvlan"),
-                "Machines are reached by published ports, not on the network of this computer.",
+    driver: (
+        Annotated[
+            str,
+            only(
+                "bridge",
+                "overlay",
+                "default",
+                host="A machine is on networks of its own: publish its ports.",
+                none="A machine needs its metadata server: give it a network that nobody else is on.",
+                **dict.fromkeys(
+                    ("macvlan", "ipvlan"),
+                    "Machines are reached by published ports, not on the network of this computer.",
+                ),
             ),
-        ),
-    ] = "bridge"
+        ]
+        | None
+    ) = None
 
 
 class Volume(Part):
@@ -384,7 +389,7 @@ class Volume(Part):
     name: Filled | None = None
     external: Flag = False
     labels: Labels | None = None
-    driver: Annotated[str, only("local", "default", "")] = "local"
+    driver: Annotated[str, only("local", "default")] | None = None
 
 
 class Secret(Part):
@@ -415,6 +420,63 @@ class Config(Part):
                 "Write file:, environment: or content:.",
             )
         return self
+
+
+class Stoneware(Part):
+    """`x-stoneware` of a service: how it is rolled out. The gates themselves are checked where they are."""
+
+    gates: list[Any] | None = None
+    gate_timeout: Seconds | None = None
+    finalize_after: Seconds | None = None
+
+
+class Local(Part):
+    """`x-local`: nothing yet."""
+
+
+class GoogleCluster(Part):
+    """`x-google` of a cluster, kept for Compute Engine."""
+
+    project: Filled | None = None
+    region: Filled | None = None
+    zone: Filled | None = None
+    zones: list[Filled] | None = None
+    network: Filled | None = None
+    subnetwork: Filled | None = None
+    service_account: Filled | None = None
+
+
+class GoogleService(Part):
+    """`x-google` of a service."""
+
+    machine_type: Filled | None = None
+    min_cpu_platform: Filled | None = None
+    zone: Filled | None = None
+    zones: list[Filled] | None = None
+    disk_type: Filled | None = None
+    disk_size: Size | None = None
+    network: Filled | None = None
+    subnetwork: Filled | None = None
+    service_account: Filled | None = None
+    scopes: list[Filled] | None = None
+    tags: list[Filled] | None = None
+    spot: Flag | None = None
+
+
+class GoogleVolume(Part):
+    """`x-google` of a volume."""
+
+    disk_type: Filled | None = None
+    disk_size: Size | None = None
+    zone: Filled | None = None
+
+
+class GoogleNetwork(Part):
+    """`x-google` of a network."""
+
+    network: Filled | None = None
+    subnetwork: Filled | None = None
+    region: Filled | None = None
 
 
 SECTIONS: dict[Literal["services", "networks", "volumes", "secrets", "configs"], type[Part]] = {

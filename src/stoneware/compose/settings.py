@@ -10,14 +10,14 @@ from stoneware.compose.faults import Faults
 from stoneware.compose.model import Build, FailureAction, HealthCheck, Place, UpdateConfig
 from stoneware.compose.nodes import Node, place_of
 
-_REMOTE = ("http://", "https://", "git://", "ssh://", "git@", "oci-layout://", "docker-image://")
+REMOTE = ("http://", "https://", "git://", "ssh://", "git@", "oci-layout://", "docker-image://")
 
 
 def build_of(
     model: schema.Build, directory: Path, variables: dict[str, str], node: Node, faults: Faults
 ) -> Build:
     """Return where an image is baked from; arguments without a value have that of our environment."""
-    if model.context.startswith(_REMOTE):
+    if model.context.startswith(REMOTE):
         place = place_of(node, ("build", "context"))
         faults.add(
             place, f"the context {model.context!r} is not a directory", "Clone it and name the directory."

@@ -109,7 +109,7 @@ def _entry(root: Node, section: str, key: str, model: type[P], faults: Faults) -
     try:
         return Entry(model.model_validate(plain(empty)), empty, place, extensions(node))
     except ValidationError as error:
-        _blame(error, root, model, (section, key), faults)
+        blame(error, root, model, (section, key), faults)
         paths = [each["loc"] for each in error.errors(include_url=False)]
     if () in paths:
         return None
@@ -139,13 +139,15 @@ def _without(node: Node, paths: Sequence[Path]) -> Node:
     return rebuilt(node, entries)
 
 
-def _blame(error: ValidationError, root: Node, model: type[schema.Part], base: Path, faults: Faults) -> None:
+def blame(error: ValidationError, root: Node, model: type[schema.Part], base: Path, faults: Faults) -> None:
+    """Note each thing that a model has against what is at a path of a file."""
     for each in error.errors(include_url=False):
         path = (*base, *each["loc"])
         kind, given = each["type"], each["input"]
         if kind == "extra_forbidden":
             owner = _model_at(model, each["loc"][:-1])
-            _unknown(root, path[:-1], str(path[-1]), tuple(owner.model_fields) if owner else (), faults)
+            known = [field.alias or name for name, field in owner.model_fields.items()] if owner else ()
+            _unknown(root, path[:-1], str(path[-1]), known, faults)
             continue
         if kind == "missing":
             path, text = path[:-1], f"{path[-1]} is missing"
@@ -170,7 +172,8 @@ def _unknown(root: Node, path: Path, key: str, known: Sequence[str], faults: Fau
         faults.add(place, f"{where}: machines have no {key!r}", hint)
         return
     similar = nearest(key, known)
-    faults.add(place, f"{where}: there is no {key!r}", f"Did you mean {similar!r}?" if similar else "")
+    hint = f"Did you mean {similar!r}?" if similar else "" if known else f"{path[-1]} has no keys yet."
+    faults.add(place, f"{where}: there is no {key!r}", hint)
 
 
 def dotted(path: Path) -> str:

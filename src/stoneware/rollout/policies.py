@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
 from stoneware.compose.model import Cluster, Service
 from stoneware.durations import parse_duration
-from stoneware.errors import InputError
+from stoneware.errors import HostError, InputError
+from stoneware.machinefile.flags import nearest
 from stoneware.rollout import registry
 from stoneware.rollout.model import GATE_TIMEOUT, Policy
 
@@ -35,6 +37,51 @@ def policies_of(cluster: Cluster) -> dict[str, Policy]:
             location=place,
         )
     return found
+
+
+def gate_problems(
+    own: Mapping[str, Any], machines: AbstractSet[str]
+) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+    """Yield what is wrong with the gates of an `x-stoneware`: where below it, why, and what to write."""
+    gates = own.get("gates")
+    for index, entry in enumerate(gates if isinstance(gates, list) else ()):
+        at: tuple[str | int, ...] = ("gates", index)
+        try:
+            name, settings = _named(entry)
+            checked = registry.settings_of(name, settings)
+        except HostError:
+            continue  # this computer lacks something: a matter for a rollout
+        except InputError as error:
+            yield (*at, *_within(entry, error.brief)), f"{KEY}.gates: {error.brief}", _hint(error)
+            continue
+        where = checked.get("in", "self") if name == "exec" else "self"
+        if where not in {"self", "each", *machines}:
+            near = nearest(where, sorted({"self", "each", *machines}))
+            hint = (
+                f"Did you mean {near!r}?"
+                if near
+                else f"Write self, each, or one of {', '.join(sorted(machines))}."
+            )
+            yield (*at, "in"), f"{KEY}.gates: the cluster has no machine {where!r}", hint
+
+
+def _within(entry: Any, brief: str) -> tuple[str, ...]:
+    """Return the keys below a gate's entry that an error of its settings is about, as far as it names one."""
+    if not isinstance(entry, Mapping) or not entry:
+        return ()
+    named = re.search(r"setting '([^']+)'", brief) or re.search(r"gate's `?(\w+)`?", brief)
+    name = next(iter(entry))
+    inner = entry if "exec" in entry else entry[name]
+    if named is None or not isinstance(inner, Mapping) or named[1] not in inner:
+        return (name,) if isinstance(name, str) else ()
+    return (named[1],) if inner is entry else (name, named[1])
+
+
+def _hint(error: InputError) -> str:
+    unknown = re.fullmatch(r"there is no gate '(.*)'", error.brief)
+    near = nearest(unknown[1], registry.gate_names()) if unknown else ""
+    details = error.details[:1].upper() + error.details[1:].rstrip(".")
+    return f"Did you mean {near!r}?" if near else f"{details}." * bool(details)
 
 
 def policy_of(service: Service) -> Policy:

@@ -32,6 +32,7 @@ class ClusterFlags:
     env_files: tuple[Path, ...] = ()
     directory: Path | None = None
     scale: tuple[str, ...] = ()
+    profiles: tuple[str, ...] = ()
 
     def words(self, command: str) -> list[str]:
         """Return the flags for a command of clusters."""
@@ -39,6 +40,7 @@ class ClusterFlags:
         found += ["-p", self.project] if self.project else []
         found += [word for path in self.env_files for word in ("--env-file", str(path))]
         found += ["--project-directory", str(self.directory)] if self.directory else []
+        found += [word for text in self.profiles for word in ("--profile", text)]
         if command in _SCALED:
             found += [word for text in self.scale for word in ("--scale", text)]
         return found

@@ -17,6 +17,7 @@ def config(
     env_file: clusters.ValueFiles = None,
     project_directory: clusters.Directory = None,
     *,
+    profile: clusters.Profiles = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Check the file, print nothing.")] = False,
     services: Annotated[bool, typer.Option("--services", help="Print the services' names.")] = False,
     volumes: Annotated[bool, typer.Option("--volumes", help="Print the volumes' names.")] = False,
@@ -24,7 +25,9 @@ def config(
     json_output: options.Json = False,
 ) -> None:
     """Print machines.yaml as it is understood: files merged, variables filled in, replicas written out."""
-    cluster = clusters.load(clusters.source(file, project_name, env_file, project_directory))
+    cluster = clusters.load(
+        clusters.source(file, project_name, env_file, project_directory, profiles=profile)
+    )
     for warning in cluster.warnings:
         say(f"warning: {warning}")
     if quiet:

@@ -50,7 +50,7 @@ def down(
     found = clusters.source(file, project_name, env_file, project_directory)
     store = open_store()
     site = clusters.make_site(store, open_platform(store))
-    cluster = None if found.project and not found.files else clusters.load(found)
+    cluster = None if found.project and not found.files else clusters.load(clusters.whole(found))
     name = found.project if cluster is None else cluster.name
     wanted = DownOptions(volumes, timeout, lock_timeout, verbose)
 

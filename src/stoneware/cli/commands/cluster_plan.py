@@ -37,6 +37,7 @@ def plan(
     env_file: clusters.ValueFiles = None,
     project_directory: clusters.Directory = None,
     *,
+    profile: clusters.Profiles = None,
     scale: clusters.Scale = None,
     recreate: Annotated[
         bool, typer.Option("--recreate", help="As up --recreate does it: replace what differs.")
@@ -55,7 +56,7 @@ def plan(
     """
     from stoneware.cluster.floors import check_floors
 
-    found = clusters.source(file, project_name, env_file, project_directory, scale)
+    found = clusters.source(file, project_name, env_file, project_directory, scale, profiles=profile)
     store = open_store()
     site = clusters.make_site(store, open_platform(store))
     looked = _look(found, site, scale or (), recreate=recreate)

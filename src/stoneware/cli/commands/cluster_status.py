@@ -35,6 +35,7 @@ def status(
     env_file: clusters.ValueFiles = None,
     project_directory: clusters.Directory = None,
     *,
+    profile: clusters.Profiles = None,
     watch: Watch = False,
     interval: Interval = 2.0,
     json_output: options.Json = False,
@@ -47,7 +48,7 @@ def status(
     store = open_store()
     site = clusters.make_site(store, open_platform(store))
     name, desired = clusters.name_and_desired(
-        clusters.source(file, project_name, env_file, project_directory), site
+        clusters.source(file, project_name, env_file, project_directory, profiles=profile), site
     )
 
     def look() -> None:
@@ -80,6 +81,7 @@ def drift(
     env_file: clusters.ValueFiles = None,
     project_directory: clusters.Directory = None,
     *,
+    profile: clusters.Profiles = None,
     watch: Watch = False,
     interval: Interval = 10.0,
     timeout: Annotated[
@@ -95,7 +97,7 @@ def drift(
     store = open_store()
     site = clusters.make_site(store, open_platform(store))
     name, desired = clusters.name_and_desired(
-        clusters.source(file, project_name, env_file, project_directory), site
+        clusters.source(file, project_name, env_file, project_directory, profiles=profile), site
     )
     code = 0
 

@@ -25,6 +25,7 @@ def up(
     env_file: clusters.ValueFiles = None,
     project_directory: clusters.Directory = None,
     *,
+    profile: clusters.Profiles = None,
     yes: clusters.Yes = False,
     build: Annotated[
         bool,
@@ -58,7 +59,7 @@ def up(
     from stoneware.rollout.lock import check_unlocked
     from stoneware.ui.cluster import make_cluster_display
 
-    found = clusters.source(file, project_name, env_file, project_directory, scale)
+    found = clusters.source(file, project_name, env_file, project_directory, scale, profiles=profile)
     cluster = clusters.load(found, scale, making=True)
     store = open_store()
     site = clusters.make_site(store, open_platform(store))

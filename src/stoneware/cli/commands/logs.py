@@ -93,7 +93,7 @@ def _cluster_here() -> str:
         raise InputError(
             "which machine?", resolution="stoneware logs MACHINE    # stoneware ps -a lists them"
         )
-    return clusters.load(clusters.Source()).name
+    return clusters.load(clusters.whole(clusters.Source())).name
 
 
 @dataclass(frozen=True)

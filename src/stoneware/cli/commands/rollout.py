@@ -40,6 +40,7 @@ def rollout(
     env_file: clusters.ValueFiles = None,
     project_directory: clusters.Directory = None,
     *,
+    profile: clusters.Profiles = None,
     plan: PlanOnly = False,
     detailed_exitcode: Annotated[
         bool,
@@ -69,7 +70,7 @@ def rollout(
     deploy.update_config says what happens: with failure_action rollback everything returns to what it
     was, and the exit code is 4. A rollout that is paused or was killed goes on with `rollout resume`.
     """
-    found = clusters.source(file, project_name, env_file, project_directory)
+    found = clusters.source(file, project_name, env_file, project_directory, profiles=profile)
     context.obj = found
     if context.invoked_subcommand is not None:
         return

@@ -1,0 +1,75 @@
+"""The `x-…` keys of our own: what they hold is checked as everything else is; all others are yours."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+from pydantic import ValidationError
+
+from stoneware.compose import schema
+from stoneware.compose.faults import Faults
+from stoneware.compose.nodes import Node, describe, plain
+from stoneware.compose.validate import Path, blame, dotted
+
+STONEWARE = "x-stoneware"
+_OWN: Mapping[str, Mapping[tuple[str, ...], type[schema.Part]]] = {
+    STONEWARE: {("services", "*"): schema.Stoneware},
+    "x-google": {
+        (): schema.GoogleCluster,
+        ("services", "*"): schema.GoogleService,
+        ("volumes", "*"): schema.GoogleVolume,
+        ("networks", "*"): schema.GoogleNetwork,
+    },
+    "x-local": dict.fromkeys(((), ("services", "*"), ("volumes", "*"), ("networks", "*")), schema.Local),
+}
+_PAIRS = {"environment", "labels", "args", "sysctls", "options", "driver_opts", "extra_hosts", "tmpfs"}
+_ALIKE = 0.75  # of 1; a name of one's own has something else in it
+# What is wrong below one service's x-stoneware, from what is written there and the names of all machines:
+# where, why, what to write.
+GateCheck = Callable[[Mapping[str, Any], AbstractSet[str]], Iterator[tuple[Path, str, str]]]
+
+
+def check_extensions(root: Node, faults: Faults) -> None:
+    """Note what is wrong below the keys of our own, and what may be one of them that is misspelt."""
+    _walk(root, root, (), faults)
+
+
+def _walk(root: Node, node: Node, path: tuple[str, ...], faults: Faults) -> None:
+    for key, each in node.mapping.items():
+        if key.startswith("x-"):
+            _extension(root, node, path, key, faults)
+        elif key not in _PAIRS or len(path) < 2:
+            _walk(root, each, (*path, key), faults)
+
+
+def _extension(root: Node, node: Node, path: tuple[str, ...], key: str, faults: Faults) -> None:
+    place = node.key_place(key)
+    known = _OWN.get(key)
+    if known is None:
+        similar = difflib.get_close_matches(key.lower(), _OWN, n=1, cutoff=_ALIKE)
+        if similar:
+            faults.warn(f"{place}: {key} is one of yours and has no effect; did you mean {similar[0]!r}?")
+        return
+    model = next((known[it] for it in known if _matches(it, path)), None)
+    if model is None:
+        where = "below a service, volume or network, or at the top" if () in known else "below a service"
+        faults.add(place, f"{dotted((*path, key))}: it has no effect here", f"{key} stands {where}.")
+        return
+    value = node.mapping[key]
+    if value.value is None:
+        return
+    if not isinstance(value.value, dict):
+        shown = describe(plain(value))
+        faults.add(value.place, f"{dotted((*path, key))}: expected a mapping, not {shown}")
+        return
+    try:
+        model.model_validate(plain(value))
+    except ValidationError as error:
+        blame(error, root, model, (*path, key), faults)
+
+
+def _matches(pattern: tuple[str, ...], path: tuple[str, ...]) -> bool:
+    return len(pattern) == len(path) and all(a in ("*", b) for a, b in zip(pattern, path, strict=True))
