@@ -135,7 +135,9 @@ def test_all_failing_replicas_are_told_at_once():
     level = "LOG_LEVEL='loud': must be one of info, debug; "
     level += "write LOG_LEVEL: info under environment: of the service app"
     lines = error.details.splitlines()
-    assert lines[0].startswith("db: there is no image 'dbb:1'; Did you mean db:1 or web:1?; stoneware bake")
+    assert lines[0].startswith(
+        "db: there is no image 'dbb:1', and none is pulled from a registry. Did you mean db:1 or web:1?"
+    )
     assert lines[1:] == [
         f"app-1: {page}",
         f"app-1: {level}",

@@ -14,6 +14,7 @@ from stoneware.local import machine_record
 from stoneware.local.machine_stop import wait_until
 from stoneware.local.recover import recover
 from stoneware.platform import MachineSpec, Phase, VolumeMount
+from stoneware.runtime import Process, System
 from tests.local.engine_lab import Bench
 
 pytestmark = pytest.mark.machine
@@ -45,6 +46,39 @@ def test_life_of_a_machine(lab: Bench) -> None:
     platform.destroy(lab.name)
     assert platform.observe(lab.name) is None
     assert not lab.paths().root.exists()
+
+
+def test_what_a_machine_is_told_besides_its_image(lab: Bench) -> None:
+    script = "cat /proc/self/status >/seen; while [ ! -e /end ]; do sleep 0.05; done; exit 3"
+    process = Process(
+        ("sh", "-c", script),
+        user="0:33",
+        groups=("audio",),
+        cap_drop=("all",),
+        cap_add=("dac_override",),
+        no_new_privileges=True,
+        stop_signal="SIGQUIT",
+    )
+    system = System(
+        sysctls=(("kernel.shmmax", "67108864"), ("net.core.somaxconn", "77")),
+        tmpfs=(("/cache", "size=64k,mode=1770,noexec"), ("/dev/shm", "size=1m,mode=1777")),
+        hosts=("here=host-gateway", "db=10.9.8.7"),
+    )
+    lab.boot(process=process, system=system)
+    seen = dict(line.split(":\t") for line in lab.read("/seen").splitlines() if ":\t" in line)
+    assert (seen["CapEff"], seen["CapBnd"], seen["NoNewPrivs"]) == (*[f"{1 << 1:016x}"] * 2, "1")
+    assert (seen["Gid"].split()[0], seen["Groups"].split()) == ("33", ["29"])
+    checks = (
+        "[ $(cat /proc/sys/kernel/shmmax) = 67108864 ] && [ $(cat /proc/sys/net/core/somaxconn) = 77 ]",
+        "[ $(stat -fc %T /cache) = tmpfs ] && [ $(stat -c %a /cache) = 1770 ]",
+        "! cp /dev/zero /cache 2>/dev/null",
+        "[ $(stat -fc %b /dev/shm) = 256 ]",
+        "[ $(getent hosts db | cut -d' ' -f1) = 10.9.8.7 ] && getent hosts here",
+        "[ $(systemctl show -p KillSignal --value stoneware-command.service) = 3 ]",
+    )
+    assert [lab.sh(check) for check in checks] == [0] * len(checks)
+    lab.sh("touch /end")
+    lab.platform.wait(lab.name, lambda machine: machine is not None and machine.exit_code == 3, 60)
 
 
 def test_root_in_a_machine_is_nobody_here(lab: Bench) -> None:

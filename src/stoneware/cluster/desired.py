@@ -122,7 +122,7 @@ class _Work:
             except InputError as error:
                 self.images[service.image] = None if self.check else _UNBAKED
                 if self.check:
-                    self._blame(service.name, str(service.place), [_sentence(error)])
+                    self._blame(service.name, str(service.place), [_no_image(service, error)])
         return self.images[service.image]
 
     def machine(
@@ -211,6 +211,18 @@ class _Work:
             resolution="correct the file, then: stoneware plan",
             location=self.places[0],
         )
+
+
+def _no_image(service: Service, error: InputError) -> str:
+    """Return what to do about an image that is not there: most names of registries are such."""
+    if not error.brief.startswith("there is no image"):
+        return _sentence(error)
+    near = f" {error.details}" if error.details else ""
+    return (
+        f"{error.brief}, and none is pulled from a registry.{near} Write build: DIRECTORY beside image:, "
+        "with a Machinefile in it (FROM debian:12, RUN apt-get install …), or: "
+        f"stoneware bake -t {service.image} DIRECTORY"
+    )
 
 
 def _sentence(error: InputError) -> str:

@@ -53,6 +53,7 @@ _HOOK = "Let a unit of the image do it, or the service's own start."
 _KEPT_ADDRESS = "Use the service's name: a machine keeps an address, but which one is the platform's choice."
 _ONE_ADDRESS = "It has no effect: a machine has one card, with one address on all of its networks."
 _TERMINAL = "It has no effect: a service has no terminal; for one of yours: stoneware exec -it MACHINE sh"
+_UNRESERVED = "It has no effect: nothing is reserved on this computer."
 _BAKED = "It has no effect: images are baked or imported, and nothing is pulled."
 _UNLABELLED = "It has no effect: what is made of it has no labels here."
 _TABLE = "An x-… key is yours."
@@ -267,9 +268,23 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
     "services.*": _SERVICE,
     "services.*.build": _BUILD,
     "services.*.deploy": _DEPLOY,
+    "services.*.depends_on.*": {
+        "condition": _acts("service_started or service_healthy; a machine does not complete"),
+        "required": _acts("false lets the service be missing"),
+        "restart": _warned(
+            "It has no effect: a machine is not restarted because another one was replaced.", *_FALSE
+        ),
+    },
     "services.*.deploy.resources": {
         "limits": _acts("cpus, memory, pids"),
-        "reservations": _warned("It has no effect: nothing is reserved on this computer."),
+        "reservations": _acts("nothing is reserved, which is said; devices are refused"),
+    },
+    "services.*.deploy.resources.reservations": {
+        "cpus": _warned(_UNRESERVED),
+        "devices": _refused(_NO_DEVICES),
+        "generic_resources": _refused(_NO_DEVICES),
+        "memory": _warned(_UNRESERVED),
+        "pids": _warned(_UNRESERVED),
     },
     "services.*.deploy.restart_policy": {
         "condition": _acts("none, on-failure or any"),
@@ -315,7 +330,10 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
     "networks.*": _NETWORK,
     "volumes.*": {
         "driver": _acts("local: nothing to do; others are refused"),
-        "driver_opts": _refused("Leave it out: a volume is a disk of the machine's own."),
+        "driver_opts": _refused(
+            "Leave it out: a volume is a disk of the machine's own. COPY and configs bring files of this "
+            "computer; a share of the network is mounted by a unit of the image."
+        ),
         "external": _acts("made elsewhere"),
         "labels": _acts("labels of the disks"),
         "name": _acts("the disk's exact name"),

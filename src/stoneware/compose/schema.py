@@ -53,15 +53,6 @@ def only(*words: str, **instead: str) -> Any:
     return BeforeValidator(check)
 
 
-def _no_restart(value: bool) -> bool:
-    if value:
-        raise wrong(
-            "a machine is not restarted because another one was replaced",
-            "Leave it out; let the service connect again.",
-        )
-    return value
-
-
 def _own_labels(labels: Pairs) -> Pairs:
     for key in labels:
         if key.startswith("stoneware."):
@@ -116,7 +107,6 @@ class Dependency(Part):
         ),
     ]
     required: Flag = True
-    restart: Annotated[Flag, AfterValidator(_no_restart)] = False
 
 
 class EnvFile(Part):
@@ -275,10 +265,15 @@ class Storage(Part):
     size: Disk | None = None
 
 
+class Reservations(Part):
+    """`deploy.resources.reservations`: nothing in it has an effect."""
+
+
 class Resources(Part):
     """`deploy.resources`."""
 
     limits: Limits | None = None
+    reservations: Reservations | None = None
 
 
 class Deploy(Part):

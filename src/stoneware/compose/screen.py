@@ -9,6 +9,10 @@ from stoneware.compose.keys import KEYS, Outcome
 from stoneware.compose.model import Place
 from stoneware.compose.nodes import Node, rebuilt
 
+# Where a blank text, as of a variable that is not set, is no value; and where it is one all the same.
+_BLANK = ("services.*", "networks.*", "volumes.*")
+_CLEARED = ("image", "command", "entrypoint")
+
 
 @dataclass
 class _Found:
@@ -65,9 +69,13 @@ def _without(node: Node, path: str, pattern: str, found: dict[tuple[str, str], _
         return node
     entries = dict(node.value)
     for key, rule in KEYS[pattern].items():
-        if key not in entries or rule.outcome is Outcome.ACTS:
+        if key not in entries:
             continue
-        if _said(entries[key]) in rule.harmless or entries[key].value is None:
+        said = _said(entries[key])
+        if rule.outcome is Outcome.ACTS:
+            if said == "" and _is_text(entries[key]) and pattern in _BLANK and key not in _CLEARED:
+                del entries[key]
+        elif said in rule.harmless or entries[key].value in (None, [], {}):
             del entries[key]
         elif rule.outcome is Outcome.WARNED:
             del entries[key]
@@ -81,3 +89,7 @@ def _said(node: Node) -> str | None:
     if isinstance(node.value, dict | list):
         return "" if not node.value else None
     return "" if node.value is None else str(node.value).lower()
+
+
+def _is_text(node: Node) -> bool:
+    return isinstance(node.value, str)
