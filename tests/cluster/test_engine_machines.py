@@ -134,6 +134,37 @@ def test_what_changes_while_machines_run(lab: ClusterLab) -> None:
     lab.run("up")
 
 
+def test_one_image_in_several_roles(lab: ClusterLab) -> None:
+    def write(words: str, text: str) -> None:
+        role = service(
+            command=["sh", "-c", f'echo "$$PWD: {words}" >/role; exec sleep 1000'],
+            working_dir="/srv/role",
+            container_name="the_worker",
+            tmpfs="/cache",
+            extra_hosts={"outside": "host-gateway"},
+            configs=[{"source": "site", "target": "/data/site.conf", "uid": "33"}],
+        )
+        lab.write({"web": service(), "my_worker": role}, configs={"site": {"content": text}})
+
+    write("works", "first\n")
+    lab.run("up")
+    assert lab.sh("my-worker-1", "cat /role /data/site.conf; stat -c %u%a /data/site.conf") == (
+        "/srv/role: works\nfirst\n33444\n"
+    )
+    assert lab.sh("web-1", "cat /role || getent hosts my_worker the_worker | wc -l") == "2\n"
+    assert "the_worker" in lab.sh("web-1", "getent hosts the_worker")
+    assert "outside" in lab.sh("my-worker-1", "getent hosts outside; stat -fc %T /cache | grep -q tmpfs")
+    lab.run("plan", "--detailed-exitcode")
+    lab.run("drift")
+    before = {name: lab.machine(name).id for name in lab.machines()}
+    write("rests", "second\n")
+    planned = lab.run("plan", "--detailed-exitcode", code=5).out
+    assert "service command" in planned
+    lab.run("up", "--recreate", "--yes")
+    assert lab.sh("my-worker-1", "cat /role /data/site.conf") == "/srv/role: rests\nsecond\n"
+    assert lab.machine("web-1").id == before["web-1"]
+
+
 def test_a_machine_that_never_gets_healthy(lab: ClusterLab) -> None:
     lab.write(
         {
