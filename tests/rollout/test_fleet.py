@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from stoneware.cluster.declaration import declared_digest
 from stoneware.cluster.model import Observed, Release
 from stoneware.cluster.observe import observe
 from stoneware.errors import HostError, InputError, MachineError
@@ -42,14 +43,18 @@ def test_machines_as_they_say_themselves(bench: RolloutBench) -> None:
     assert views["web-1"].checked is False
     machine = platform.observe("shop-app-1")
     assert machine is not None
-    assert app.release == Release(image_id("1"), machine.config_digest)
+    declared = declared_digest(machine.spec)
+    assert app.release == app.made == Release(image_id("1"), machine.config_digest, declared)
 
     platform.report("shop-app-1", **{STATUS: json.dumps({"image": image_id("8"), "config": image_id("9")})})
     platform.report("shop-app-2", **{STATUS: "{not json"})
     platform.report("shop-db-1", **{STATUS: "[1, 2]"})
     views = fleet.observe()
-    assert views["app-1"].release == Release(image_id("8"), image_id("9"))
-    assert views["app-2"].release == Release(image_id("1"), views["app-2"].release.config_digest)  # type: ignore[union-attr]
+    assert views["app-1"].release == Release(image_id("8"), image_id("9"), declared)
+    assert views["app-1"].made == app.made
+    assert views["app-2"].release == views["app-2"].made
+    assert views["app-2"].made is not None
+    assert views["app-2"].made.image_id == image_id("1")
     assert views["db-1"].release is not None
 
     platform.show("shop-app-1", phase=Phase.BOOTING)

@@ -281,6 +281,21 @@ def test_canary_finalize_and_the_floor(lab: ClusterLab) -> None:
     write(lab, "cl-tiny:1", 2)
     assert "1.0 is the lowest" in lab.run("rollout", "--plan", code=2).err
 
+    disk, told = next(name for name in lab.volumes() if "web-1" in name), "1.0 is the lowest now"
+    machines = {name: lab.machine(name).id for name in lab.machines()}
+    for words in (["plan"], ["up", "--recreate", "--yes"], ["up", "--recreate", "--yes", "--scale", "web=1"]):
+        assert told in lab.run(*words, code=2).err
+    assert {name: lab.machine(name).id for name in lab.machines()} == machines
+    lab.run("down")
+    assert told in lab.run("up", code=2).err
+    assert lab.machines() == []
+    assert told in lab.run("run", "--rm", "-v", f"{disk}:/data", "cl-tiny:1", "true", code=2).err
+    looked = lab.run("run", "--rm", "-v", f"{disk}:/data:ro", "cl-tiny:1", "cat", "/data/level")
+    assert "up" in looked.out
+    assert json.loads(lab.run("volume", "inspect", disk).out)["rollback_floor"] == "1.0"
+    write(lab, "ro-final:1", 2)
+    lab.run("up")
+
 
 def test_images_that_are_needed_stay(lab: ClusterLab) -> None:
     context = lab.directory / "own"
