@@ -106,7 +106,8 @@ def _show(planned: Planned, *, json_output: bool) -> None:
         print_json(planned_document(planned))
     else:
         sys.stdout.write(plan_text(planned))
-        say(plan_summary(planned, len(planned.plan.changes)))
+        nothing = _nothing(planned.plan.cluster, asked=False)
+        say(nothing if planned.nothing else plan_summary(planned, len(planned.plan.changes)))
         for note in planned.notes:
             say(note)
     if planned.blocked:
