@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,14 @@ def test_rows(journal: Journal) -> None:
     assert "no disk" in second.reason
     assert (third.seconds, third.waited) == (9.0, 4.0)
     assert first.who == "test"
+
+
+def test_a_clock_that_was_set_back_makes_no_time_negative(journal: Journal) -> None:
+    events = [replace(event, time=-event.time) for event in journal.read()]
+    for row in history(events, events[-1].time - 4):
+        assert row.seconds >= 0
+        assert row.waited >= 0
+        assert all(seconds >= 0 for machine in row.machines for seconds in machine.seconds.values())
 
 
 def test_a_journal_with_nothing_in_it() -> None:
