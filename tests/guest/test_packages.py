@@ -175,7 +175,7 @@ def test_what_a_step_leaves_in_memory_is_told(bake: Bake, root: Root) -> None:  
     root.put("usr/lib/tmpfiles.d/db.conf", 'd "/var/run/db" 0755 - -\n')
     (root.path / "dev/shm").mkdir(parents=True)
     bake.run_step("mkdir -p run/app/deep run/db dev/shm && : >run/app/f >dev/shm/x >run/a.pid >run/systemd.x")
-    bake.run_step("mkdir run/systemd run/sudo; echo quiet")
+    bake.run_step("mkdir run/systemd run/sudo run/runit; echo quiet")
     bake.run_step("rm -r run/app; exit 0")
     bake.step("WORKDIR", path="/run/work", user="")
     bake.bake()

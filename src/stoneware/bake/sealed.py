@@ -112,9 +112,10 @@ def told_units(units: Sequence[Mapping[str, Any]]) -> list[str]:
     only_image = all(unit["enabled_by"] == "image" for unit in units)
     lines = [f"a machine starts {', '.join(starting)}"] if starting and not only_image else []
     if held:
+        which = "it" if len(held) == 1 else "one of them"
         lines.append(
             f"a machine does not start {', '.join(held)}: enabled by packages only, and the image has a "
-            f"CMD or ENTRYPOINT. To have it started: RUN systemctl enable {held[0]}"
+            f"CMD or ENTRYPOINT. To have {which} started: RUN systemctl enable {held[0]}"
         )
     return lines
 

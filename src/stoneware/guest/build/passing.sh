@@ -27,7 +27,7 @@ in_memory() {
     own=$SW_ROOT/run
     find "$@" -xdev -mindepth 1 '(' -path "$own/systemd" -o -path "$own/stoneware" -o -path "$own/dbus" \
         -o -path "$own/udev" -o -path "$own/log" -o -path "$own/user" -o -path "$own/host" -o -path "$own/credentials" \
-        -o -path "$own/mount" -o -path "$own/sudo" -o -path "$own/adduser" -o -path "$own/blkid" -o -path "$own/needrestart" ')' -prune -o \
+        -o -path "$own/mount" -o -path "$own/sudo" -o -path "$own/adduser" -o -path "$own/runit" -o -path "$own/blkid" -o -path "$own/needrestart" ')' -prune -o \
         '(' -type d -o -type f -o -type l ')' ! -name '*.pid' ! -name '*.lock' ! -name 'reboot-required*' \
         ! -name 'motd*' ! -name 'utmp' ! -name 'initctl' ! -path "$own/lock" -print 2>/dev/null
 }
@@ -40,9 +40,21 @@ tell_of_passing() {
     printf '%s\n' "$passing" >"$WORK/passing.before"
     printf '%s\n' "$now" >"$WORK/passing.now"
     passing=$now
-    names=$(missed | head -n 5 | tr '\n' ' ')
+    names=$(missed | unused | head -n 5 | tr '\n' ' ')
     if [ -z "$names" ]; then return 0; fi
     console_line "left $1 ${names% }"
+}
+
+# unused: pass on the paths but those of shared memory that a running process has.
+unused() {
+    while IFS= read -r path; do
+        case $path in
+        /dev/shm/*)
+            if [ -z "$SW_ROOT" ] && cat /proc/[0-9]*/maps 2>/dev/null | grep -qF -e "$path"; then continue; fi
+            ;;
+        esac
+        printf '%s\n' "$path"
+    done
 }
 
 # missed: print the topmost new paths that neither tmpfiles.d(5) makes at each boot nor a running service has for
