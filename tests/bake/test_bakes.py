@@ -185,8 +185,30 @@ def test_a_secret_left_in_the_image_fails_the_bake(context: Context) -> None:
 
 
 def test_the_seal_takes_identity_and_residue_away(context: Context) -> None:
-    context.write({"Machinefile": "FROM debian:12\nRUN apt-get update\nRUN apt-get install -y tini\n"})
-    root = context.rootfs(context.bake())
+    context.write(
+        {
+            "Machinefile": """\
+FROM debian:12
+RUN groupadd -r -g 999 redis && useradd -r -g redis -u 999 redis && groupadd -r next
+RUN for id in 101 102 104 997 996 995 994 993 992; do groupadd -g $id g$id && useradd -u $id -g $id u$id; done
+RUN apt-get update
+ENV DEBIAN_FRONTEND=noninteractive
+RUN apt-get install -y --no-install-recommends tini postfix nvme-cli && cat /etc/mailname /etc/nvme/hostid
+RUN hostname >/etc/forgotten
+"""
+        }
+    )
+    out, err = context.run("bake", "-t", context.name, "--progress", "plain", "--json", ".")
+    root = context.rootfs(json.loads(out))
+    found = next(
+        line for line in err.splitlines() if line.startswith("check builder-identity: fail (warning)")
+    )
+    assert "/etc/forgotten" in found
+    assert not (root / "etc/mailname").exists()
+    assert not (root / "etc/nvme/hostid").exists()
+    assert "bake-" not in (root / "etc/postfix/main.cf").read_text()
+    rows = [row.split(":") for row in (root / "etc/group").read_text().splitlines()]
+    assert {row[0]: row[2] for row in rows}["next"] == "998", "the number it gets in a container"
     assert (root / "etc/machine-id").read_text() == ""
     assert not (root / "var/lib/systemd/random-seed").exists()
     assert not (root / "etc/hostname").exists()

@@ -141,6 +141,33 @@ def test_waiting_says_why_it_is_in_vain(
     assert failure.value.resolution == "stoneware logs h1"
 
 
+@pytest.mark.parametrize(
+    ("last", "words"),
+    [
+        ({"phase": Phase.STOPPED, "exit_code": 3}, "seconds only, then it stopped (exit code 3)"),
+        ({"phase": Phase.FAILED}, "seconds only, then it failed"),
+        ({"phase": Phase.BOOTING}, "seconds only, then it was started again"),
+        ({"phase": Phase.RUNNING, "started": 99.0}, "seconds only, then it was started again"),
+    ],
+)
+def test_without_a_health_check_a_service_must_stay_up(
+    platform: FakePlatform, last: dict[str, object], words: str
+) -> None:
+    platform.script = [{"phase": Phase.RUNNING}, {}, last]
+    platform.create(replace(platform.add("x").spec, name="h1"))
+    with pytest.raises(MachineError) as failure:
+        wait_until_up(platform, "h1", timeout=5, settle=2, sleep=no_sleep)
+    assert words in failure.value.brief
+    assert "ready" in failure.value.details
+
+
+def test_a_service_that_stays_up_is_up_after_its_time(platform: FakePlatform) -> None:
+    platform.add("h1", phase=Phase.RUNNING)
+    clock = iter([0.0, 4.0, 5.5, 6.0])  # the time to come up does not count for staying up
+    wait_until_up(platform, "h1", timeout=5, settle=2, clock=lambda: next(clock), sleep=no_sleep)
+    assert next(clock, None) is None
+
+
 def test_waiting_has_an_end(platform: FakePlatform) -> None:
     platform.add("h1", phase=Phase.BOOTING)
     times = iter([0.0, 1.0, 6.0])

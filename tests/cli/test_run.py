@@ -12,9 +12,10 @@ import pytest
 from stoneware.cli.foreground import run_in_foreground
 from stoneware.config import decode
 from stoneware.limits import Ulimit
+from stoneware.machinefile.recipe import ImageConfig
 from stoneware.platform import Health, MachineSpec, Phase
 from tests.cli.conftest import Cli
-from tests.cli.fakes import FakePlatform
+from tests.cli.fakes import FakePlatform, FakeStore
 
 SPEC = MachineSpec("h1", "image:sha256:1")
 
@@ -72,6 +73,18 @@ def test_detached_can_wait_for_health(cli: Cli, platform: FakePlatform, hello: s
     platform.script = [{"phase": Phase.RUNNING}, {"health": Health.STARTING}, {"health": Health.HEALTHY}]
     result = cli("run", "-d", "--wait", "--json", "-e", "GREETING=hi", "hello")
     assert json.loads(result.out)["health"] == "healthy"
+
+
+@pytest.mark.parametrize("words", [("--wait",), ("--wait-for", "5")])
+def test_a_service_that_ends_at_once_was_not_up(
+    cli: Cli, platform: FakePlatform, store: FakeStore, words: tuple[str, ...]
+) -> None:
+    store.add_image("plain", ImageConfig(cmd=("true",)))
+    platform.script = [{"phase": Phase.RUNNING}, {"phase": Phase.STOPPED, "exit_code": 0}]
+    result = cli("run", "-d", *words, "--name", "p1", "plain")
+    assert result.code == 1
+    assert "the machine p1 was up for" in result.err
+    assert "p1" in platform.found
 
 
 def test_waiting_gives_up(cli: Cli, platform: FakePlatform, hello: str) -> None:

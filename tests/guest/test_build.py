@@ -404,6 +404,112 @@ def test_the_seal_takes_identity_and_residue_away(bake: Bake, root: Root) -> Non
     assert set(bake.checks().values()) <= {"pass", "skip"}
 
 
+BUILDER = "bake-0123abcd-0"
+ELDER = "bake-4567cdef-1"  # an earlier builder, whose steps came from a checkpoint
+# What packages write down when they are installed: a file, what is in it, what is left of it (None: nothing).
+IDENTITY = {
+    "var/lib/rabbitmq/.erlang.cookie": ("ABCDEFGHIJKLMNOPQRST", None),
+    "var/lib/ejabberd/.erlang.cookie": ("ABCDEFGHIJKLMNOPQRST", None),
+    f"var/lib/rabbitmq/mnesia/rabbit@{BUILDER}/schema.DAT": ("x", None),
+    f"var/lib/rabbitmq/mnesia/rabbit@{ELDER}.pid": ("1", None),
+    "var/lib/rabbitmq/mnesia/rabbit@localhost/schema.DAT": ("x", "x"),
+    "etc/iscsi/initiatorname.iscsi": (
+        "## x\nInitiatorName=iqn.1993-08.org.debian:01:8c5b7d\n",
+        "GenerateName=yes\n",
+    ),
+    "etc/nvme/hostnqn": ("nqn.2014-08.org.nvmexpress:uuid:1\n", None),
+    "etc/nvme/hostid": ("1\n", None),
+    "var/lib/snmp/snmpd.conf": ("engineBoots 1\noldEngineID 0x80\nlog 1\n", "log 1\n"),
+    "etc/mailname": (f"{ELDER}.internal\n", None),
+    "etc/postfix/main.cf": (
+        f"myhostname = {BUILDER}.internal\nmydestination = $myhostname, {BUILDER}, localhost.localdomain\n",
+        "mydestination = $myhostname, localhost.localdomain\n",
+    ),
+    "etc/exim4/update-exim4.conf.conf": (
+        f"dc_eximconfig_configtype='local'\ndc_other_hostnames='{BUILDER}'\n",
+        "dc_eximconfig_configtype='local'\ndc_other_hostnames=''\n",
+    ),
+    "etc/bind/rndc.key": ("x", None),
+    "var/lib/mysql/auto.cnf": ("[auto]\nserver-uuid=1\n", None),
+}
+
+
+def _built_in(root: Root) -> None:
+    root.put("run/stoneware/md/name", f"{BUILDER}\n")
+    root.put("run/stoneware/md/ip", "172.30.0.12\n")
+    root.put("etc/machine-id", "0123456789abcdef0123456789abcdef\n")
+    root.put("usr/lib/stoneware/image/builders", f"name {ELDER}\nip 172.30.0.99\n")
+
+
+def test_what_packages_make_once_is_taken_out(bake: Bake, root: Root) -> None:
+    _built_in(root)
+    for name, (text, _) in IDENTITY.items():
+        root.put(name, text)
+    bake.bake()
+    left = {name: (root.path / name).read_text() for name in IDENTITY if (root.path / name).exists()}
+    assert left == {name: rest for name, (_, rest) in IDENTITY.items() if rest is not None}
+    assert set(bake.checks().values()) <= {"pass", "skip"}
+    assert not (root.path / "usr/lib/stoneware/image/builders").exists()
+    assert f"{TOKEN} note /etc/nvme/hostid is left out" in bake.console.read_text()
+
+
+@pytest.mark.parametrize(
+    ("check", "name", "text"),
+    [
+        ("erlang-cookie", "var/lib/rabbitmq/.erlang.cookie", "x"),
+        ("rabbitmq-node", f"var/lib/rabbitmq/mnesia/rabbit@{BUILDER}", "x"),
+        ("iscsi-initiator", "etc/iscsi/initiatorname.iscsi", "InitiatorName=iqn.1993-08.org.debian:01:1\n"),
+        ("nvme-host", "etc/nvme/hostnqn", "nqn.1\n"),
+        ("snmp-engine", "var/lib/snmp/snmpd.conf", "oldEngineID 0x80\n"),
+        ("mailname", "etc/mailname", f"{BUILDER}\n"),
+        ("postfix-hostname", "etc/postfix/main.cf", f"myhostname = {BUILDER}\n"),
+        ("service-identity", "var/lib/mysql/auto.cnf", "server-uuid=1\n"),
+    ],
+)
+def test_a_check_that_is_skipped_keeps_what_it_is_about(
+    bake: Bake, root: Root, check: str, name: str, text: str
+) -> None:
+    _built_in(root)
+    root.put(name, text)
+    bake.members["seal/checks.skip"] = f"{check}\n".encode()
+    bake.bake()
+    assert (root.path / name).read_text() == text
+    assert bake.checks()[check] == "skip"
+
+
+def test_what_an_author_chose_is_not_replaced_but_found(bake: Bake, root: Root) -> None:
+    _built_in(root)
+    root.put("etc/iscsi/initiatorname.iscsi", "InitiatorName=iqn.2020-01.org.example:me\n")
+    root.put("var/lib/snmp/snmpd.conf", "usmUser 1 3 0x80 0x1\n")
+    root.put("etc/mailname", "example.org\n")
+    bake.start()
+    bake.wait("failed")
+    found = {name for name, outcome in bake.checks().items() if outcome == "fail"}
+    assert found == {"iscsi-initiator", "snmp-engine"}
+    assert (root.path / "etc/mailname").read_text() == "example.org\n"
+
+
+def test_whoever_the_builders_were_is_found(bake: Bake, root: Root) -> None:
+    _built_in(root)
+    root.put("etc/app.conf", f"node.name={BUILDER}\n")
+    root.put("etc/elder.conf", f"node.name={ELDER}\n")
+    root.put("var/lib/app/state", b"\0\1listen 172.30.0.12:80\0")
+    root.put("var/lib/app/id", "0123456789abcdef0123456789abcdef")
+    root.put(f"var/lib/named/{BUILDER}.db", "x")
+    root.put("etc/other.conf", "listen 172.30.0.120\n")
+    root.put("srv/app", BUILDER)
+    bake.bake()
+    found = re.search(r"check builder-identity warning fail (.*)", bake.console.read_text())
+    assert found is not None
+    assert found[1].split() == [
+        "/etc/app.conf",
+        "/etc/elder.conf",
+        "/var/lib/app/id",
+        "/var/lib/app/state",
+        f"/var/lib/named/{BUILDER}.db",
+    ]
+
+
 def test_certificates_are_trusted_during_the_bake_only(bake: Bake, root: Root, tmp_path: Path) -> None:
     key, certificate = tmp_path / "k", tmp_path / "c"
     request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=proxy"]

@@ -12,7 +12,7 @@ from stoneware.machinefile.recipe import Base, Recipe, ResolvedBase, Stage, Step
 HIT = "HIT"
 RUN = "RUN"
 # Part of every image's key: raise it when the seal makes another image of the same steps.
-SEAL_VERSION = 1
+SEAL_VERSION = 2
 
 
 @dataclass(frozen=True)

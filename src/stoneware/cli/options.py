@@ -37,3 +37,21 @@ Machine = Annotated[
         autocompletion=complete.machines,
     ),
 ]
+
+WaitFor = Annotated[
+    float | None,
+    typer.Option(
+        "--wait-for",
+        metavar="SECONDS",
+        min=0,
+        help="Wait; without a health check, until it has been up for so long. [default: 2.0]",
+    ),
+]
+_SETTLE = 2.0  # seconds after which a service that cannot work has mostly ended
+
+
+def settle_time(*, wait: bool, wait_for: float | None) -> float | None:
+    """Return how many seconds a machine without a health check has to be up, None where nobody waits."""
+    if wait_for is not None:
+        return wait_for
+    return _SETTLE if wait else None

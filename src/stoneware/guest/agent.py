@@ -38,6 +38,7 @@ _PARTS = (
     "build/copy-step.sh",
     "build/seal.sh",
     "build/checks.sh",
+    "build/identity.sh",
     "build/lists.sh",
     "build/agent.sh",
 )

@@ -277,6 +277,27 @@ own_keys() {
     if [ -x /usr/sbin/make-ssl-cert ] && [ ! -e /etc/ssl/private/ssl-cert-snakeoil.key ]; then
         DEBIAN_FRONTEND=noninteractive make-ssl-cert generate-default-snakeoil --force-overwrite >&2
     fi
+    own_names
+}
+
+# What Debian's packages make when they are installed, and the seal took out as well (identity.sh).
+own_names() {
+    if [ -x /usr/sbin/nvme ] && [ ! -s /etc/nvme/hostnqn ]; then
+        read -r value </proc/sys/kernel/random/uuid
+        printf 'nqn.2014-08.org.nvmexpress:uuid:%s\n' "$value" >/etc/nvme/hostnqn
+        printf '%s\n' "$value" >/etc/nvme/hostid
+    fi
+    if [ -x /usr/sbin/sendmail ] && [ ! -e /etc/mailname ]; then
+        md hostname
+        printf '%s\n' "$value" >/etc/mailname
+    fi
+    cookie=/var/lib/rabbitmq/.erlang.cookie
+    if [ -x /usr/sbin/rabbitmq-server ] && [ ! -e "$cookie" ]; then
+        (umask 377 && head -c 42 /dev/urandom | base64 -w 0 >"$cookie") && chown rabbitmq:rabbitmq "$cookie"
+    fi
+    if [ -x /usr/sbin/rndc-confgen ] && [ ! -e /etc/bind/rndc.key ]; then
+        rndc-confgen -a >&2 && chown bind:bind /etc/bind/rndc.key
+    fi
 }
 
 # stop_signal: let the service be stopped by the signal that the machine was given instead of the image's.

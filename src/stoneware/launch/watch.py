@@ -120,28 +120,38 @@ def wait_until_up(
     *,
     timeout: float,
     health: bool = False,
+    settle: float = 0.0,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Machine:
     """Return the machine once it runs (and, with `health`, its health check has passed).
 
+    Without `health` it must go on running for `settle` seconds: a service that ends at once was not up.
     Raises MachineError with the end of its console when it fails, stops, is unhealthy, or `timeout`
     seconds have passed.
     """
     deadline = clock() + timeout
+    running: tuple[float, float | None] | None = None  # since when it runs, and which of its starts that is
     while True:
         machine = platform.observe(name)
         if machine is None:
             raise MachineError(f"the machine {name} is gone", resolution="stoneware ps -a")
+        if running is not None and (machine.phase is not Phase.RUNNING or machine.started != running[1]):
+            raise _ended(platform, machine, clock() - running[0])
         if machine.phase is Phase.FAILED or machine.phase in _OVER:
             raise _not_up(platform, machine, f"the machine {name} failed to start")
         if machine.phase is Phase.RUNNING:
             # An image with a health check is `none` as well, until the first result is reported.
-            if not health or machine.health is Health.HEALTHY:
+            if health and machine.health is Health.HEALTHY:
                 return machine
+            if not health:
+                now = clock()
+                running = running or (now, machine.started)
+                if now - running[0] >= settle:
+                    return machine
             if machine.health is Health.UNHEALTHY:
                 raise _not_up(platform, machine, f"the machine {name} is unhealthy")
-        if clock() >= deadline:
+        if running is None and clock() >= deadline:
             goal = "healthy" if health else "running"
             raise _not_up(platform, machine, f"the machine {name} was not {goal} within {timeout:g} seconds")
         sleep(POLL)
@@ -163,6 +173,14 @@ def console_tail(platform: Platform, name: str, lines: int = _TAIL_LINES) -> str
     data, _ = platform.console(name, platform.console_place(name, lines=lines))
     text = data[-_TAIL_BYTES:].decode(errors="replace").replace("\r", "")
     return "\n".join(text.rstrip("\n").split("\n")[-lines:])
+
+
+def _ended(platform: Platform, machine: Machine, seconds: float) -> MachineError:
+    code = f" (exit code {machine.exit_code})" if machine.exit_code is not None else ""
+    hows = {Phase.FAILED: "failed", Phase.STOPPED: f"stopped{code}", Phase.STOPPING: "stopped"}
+    how = hows.get(machine.phase, "was started again")
+    brief = f"the machine {machine.name} was up for {max(seconds, 0.1):.1f} seconds only, then it {how}"
+    return _not_up(platform, machine, brief)
 
 
 def _not_up(platform: Platform, machine: Machine, brief: str) -> MachineError:

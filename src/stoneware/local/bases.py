@@ -1,7 +1,8 @@
 """The bases that `FROM debian:12` and `FROM debian:13` mean: made once, by mmdebstrap.
 
-What mmdebstrap made is kept as the checkpoint `raw-…`; with the guest files of this Stoneware laid over it,
-it is the checkpoint `base-…`, whose key is the base's identity. New guest files redo only the second part.
+What mmdebstrap made is kept as the checkpoint `raw-…`; with its users out of the way of those of images, and
+the guest files of this Stoneware laid over it, it is the checkpoint `base-…`, whose key is the base's
+identity. New guest files redo only the second part.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 from stoneware.errors import HostError, InputError
 from stoneware.files import canonical_json, sha256_hex, write_json
 from stoneware.local import btrfs, store_errors
+from stoneware.local.base_ids import NUMBERS, move_system_ids
 from stoneware.local.base_sources import host_sources
 from stoneware.local.base_tool import mmdebstrap
 from stoneware.local.requirements import BASE_TOOLS, check
@@ -129,6 +131,7 @@ def _lay_guest_files(store: Store, reference: str, raw: str, identity: str) -> N
     with store.staging(store.data / "checkpoints") as staged:
         root = staged / "rootfs"
         btrfs.snapshot(store.checkpoint_rootfs(raw), root, read_only=False)
+        move_system_ids(root)
         guest.install(root)
         lists.write_file_lists(root)
         raw_document = store.checkpoint_document(raw) or {}
@@ -140,7 +143,7 @@ def _identity(raw: str) -> str:
     from stoneware import guest
     from stoneware.guest import lists
 
-    parts = [raw, guest.digest(), lists.digest(), architecture()]
+    parts = [raw, guest.digest(), lists.digest(), architecture(), NUMBERS]
     return "base-" + sha256_hex(canonical_json(parts))[:40]
 
 

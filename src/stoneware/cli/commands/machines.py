@@ -64,18 +64,23 @@ def stop(machines: options.Names, timeout: Timeout = None) -> None:
 
 def start(
     machines: options.Names,
-    wait_healthy: Annotated[bool, typer.Option("--wait", help="Return once they are healthy.")] = False,
+    wait_healthy: Annotated[
+        bool, typer.Option("--wait", help="Return once they are healthy, or up for --wait-for.")
+    ] = False,
+    wait_for: options.WaitFor = None,
     timeout: Annotated[
         float, typer.Option("--timeout", metavar="SECONDS", min=0, help="Seconds to wait at most.")
     ] = 120.0,
 ) -> None:
     """Start stopped machines."""
+    settle = options.settle_time(wait=wait_healthy, wait_for=wait_for)
     store = open_store()
     platform = open_platform(store)
     for machine in _find_all(platform, machines):
         platform.start(machine.name)
-        if wait_healthy:
-            wait_until_up(platform, machine.name, health=_is_checked(store, machine), timeout=timeout)
+        if settle is not None:
+            checked = _is_checked(store, machine)
+            wait_until_up(platform, machine.name, health=checked, settle=settle, timeout=timeout)
         print_line(machine.name)
 
 

@@ -97,7 +97,10 @@ def run(
             "--stop-timeout", min=0, help="Seconds its services get to stop (else as the image says)."
         ),
     ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="With -d: return once it is healthy.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="With -d: return once it is healthy, or up for --wait-for.")
+    ] = False,
+    wait_for: options.WaitFor = None,
     timeout: Annotated[
         float, typer.Option("--timeout", metavar="SECONDS", min=0, help="Seconds it gets to come up.")
     ] = 120.0,
@@ -154,7 +157,8 @@ def run(
         asked = CommandOptions(words, tty, interactive, user, workdir, ending, timeout)
         raise typer.Exit(run_command(platform, launch, asked))
     if detach:
-        _detached(platform, launch, wait=wait, timeout=timeout, json_output=json_output)
+        settle = options.settle_time(wait=wait, wait_for=wait_for)
+        _detached(platform, launch, settle=settle, timeout=timeout, json_output=json_output)
     else:
         raise typer.Exit(run_in_foreground(platform, launch.spec, sys.stdout.buffer, remove=remove))
 
@@ -173,10 +177,13 @@ def _check_mode(words: tuple[str, ...], *, detach: bool, interactive: bool, tty:
     need_terminal(tty=tty, interactive=interactive)
 
 
-def _detached(platform: Platform, launch: Launch, *, wait: bool, timeout: float, json_output: bool) -> None:
+def _detached(
+    platform: Platform, launch: Launch, *, settle: float | None, timeout: float, json_output: bool
+) -> None:
     machine: Machine = platform.create(launch.spec)
-    if wait:
-        machine = wait_until_up(platform, machine.name, health=launch.has_health_check, timeout=timeout)
+    if settle is not None:
+        checked = launch.has_health_check
+        machine = wait_until_up(platform, machine.name, health=checked, settle=settle, timeout=timeout)
     if json_output:
         print_json(machine_document(machine))
     else:

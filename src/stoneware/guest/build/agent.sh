@@ -302,6 +302,7 @@ build_agent() {
     if ! fetch_bundle; then give_up 0 1 'the bundle cannot be fetched'; fi
     # shellcheck source=/dev/null
     . "$WORK/bundle.env"
+    remember_builder
     checks_table >"$WORK/checks.tsv"
     if ! install_certificates; then give_up 0 1 "the certificates cannot be installed: $(tail -n 1 "$WORK/why")"; fi
     # An early agent is told when the boot is over: units of the image have been held back until then.

@@ -23,6 +23,7 @@ seal() {
     if [ -r "$SW_IMAGE/service" ]; then IFS= read -r service <"$SW_IMAGE/service"; fi
     settle_packages && hold_units || return 1
     name_image
+    drop_service_identity
     drop_identity
     wait "$dropping"
     if [ -n "$cleaning" ]; then wait "$cleaning"; fi
