@@ -18,7 +18,6 @@ from stoneware.guest.install import guest_files, guest_links
 from stoneware.guest.lists import write_file_lists
 from stoneware.guest.units import encode, health_override, image_files, service_unit
 from stoneware.machinefile.recipe import HealthCheck, ImageConfig
-from tests.guest.support import GUEST
 
 IMAGE = "/usr/lib/stoneware/image"
 
@@ -216,6 +215,6 @@ def test_the_agent_fits_into_an_attribute_and_knows_every_check() -> None:
         assert check.severity in ("error", "warning")
         assert check.reason
     assert len({check.name for check in CHECKS}) == len(CHECKS)
-    assert set(re.findall(r"^check_(\w+)\(\)", (GUEST / "build/checks.sh").read_text(), re.M)) == {
+    assert set(re.findall(r"^check_(\w+)\(\)", script, re.M)) == {
         check.name.replace("-", "_") for check in CHECKS
     }

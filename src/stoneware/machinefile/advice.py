@@ -26,12 +26,6 @@ _SECRET_VALUE = re.compile(
 _FAILED_JSON = re.compile(
     r"""\[(?:['"\u2018\u201c]|\s+(['"\u2018\u201c])[^'"\u2018-\u201d]*['"\u2019\u201d]\s*,)"""
 )
-_GONE = re.compile(r"/(?:var/)?run(?:/|$)|/dev/shm(?:/|$)")
-_GONE_IN_SHELL = re.compile(
-    r"(?:\b(?:mkdir|install|touch|cp|mv|ln|tee)\s[^;&|\n<>]*?|>)\s*[\"']?"
-    r"(?<=[\s\"'>,=])(?P<path>/(?:(?:var/)?run|dev/shm)/(?!secrets\b)[^\s;&|<>()\"'`]+)"
-)
-_ONLY_LAST = ("CMD", "ENTRYPOINT", "HEALTHCHECK")
 
 
 def unused_args(layout: Layout, build_args: Mapping[str, str], predefined: Container[str]) -> tuple[str, ...]:
@@ -82,7 +76,7 @@ def _all(layout: Layout, needed: Sequence[int]) -> Iterator[_Found]:
     for stage in stages:
         yield from _repeated(stage)
     for checked in [*layout.arguments, *(each for stage in stages for each in stage.instructions)]:
-        for rule in (_secrets, _maintainer, _failed_json, _gone):
+        for rule in (_secrets, _maintainer, _failed_json):
             yield from rule(checked)
 
 
@@ -160,27 +154,3 @@ def _failed_json(checked: Checked) -> Iterator[_Found]:
             f'Write {source.keyword} ["PROGRAM", "ARGUMENT"]',
             "JSONArgsRecommended",
         )
-
-
-def _gone(checked: Checked) -> Iterator[_Found]:
-    for path in dict.fromkeys(_gone_paths(checked)):
-        yield (
-            checked.source.line,
-            f"{path} is not part of the image: {_top(path)} is empty when a machine starts. A directory "
-            "that a service needs there is made by a line in /etc/tmpfiles.d/NAME.conf: "
-            f"d {path.rstrip('/')} 0755 USER GROUP",
-            "",
-        )
-
-
-def _top(path: str) -> str:
-    return "/".join(path.split("/")[:3]) if path.startswith("/dev") else "/run"
-
-
-def _gone_paths(checked: Checked) -> Iterator[str]:
-    source = checked.source
-    if source.keyword in {"COPY", "ADD", "WORKDIR"} and source.words and _GONE.match(source.words[-1]):
-        yield source.words[-1]
-    elif source.keyword == "RUN" and not source.json:
-        script = "\n".join([*source.words, *(body.content for body in source.heredocs)])
-        yield from (found["path"] for found in _GONE_IN_SHELL.finditer(script))
