@@ -510,6 +510,32 @@ def test_whoever_the_builders_were_is_found(bake: Bake, root: Root) -> None:
     ]
 
 
+def test_what_the_configuration_promises_is_looked_for(bake: Bake, root: Root) -> None:
+    root.put("opt/bin/there", "#!/bin/sh\n", 0o755)
+    root.put("opt/bin/windows", "#!/bin/sh\r\n", 0o755)
+    root.put("opt/bin/pearl", "#! /usr/bin/pearl -w\n", 0o755)
+    root.put("opt/bin/binary", b"\x7fELF\0\0", 0o755)
+    root.put("opt/app/start", "#!/bin/sh\n", 0o644)
+    root.template("opt/app/made.sh", "#!/bin/sh\n", 0o755)
+    root.put("bin/sh", "", 0o755)
+    names = ["there", "binary", "cd", "/opt/app/made.sh", "windows", "pearl", "./start", "/missing", "nginx"]
+    rows = [("user", "joe", "M:1: USER"), ("user", "ann", "M:2: USER"), ("group", "wheel", "M:2: USER")]
+    rows += [("program", name, f"M:{3 + line}: CMD") for line, name in enumerate(names)]
+    bake.members["seal/promises"] = "".join("\t".join(row) + "\n" for row in rows).encode()
+    bake.members["seal/path"] = b"/usr/bin:/opt/bin\n"
+    bake.members["seal/workdir"] = b"/opt/app\n"
+    bake.bake()
+    found = dict(re.findall(r"check (service-\w+) warning fail (.*)", bake.console.read_text()))
+    unknown = "M:2: USER: there is no group wheel. M:2: USER: there is no user ann."
+    assert found["service-user"].strip() == unknown
+    assert found["service-program"].strip() == (
+        "M:10: CMD: there is no /missing in the image. M:11: CMD: there is no program nginx in the image. "
+        "M:7: CMD: the lines of /opt/bin/windows end in CR LF, as on Windows: its interpreter is not found. "
+        "M:8: CMD: the interpreter /usr/bin/pearl of /opt/bin/pearl is not in the image. "
+        "M:9: CMD: /opt/app/start is not executable: COPY --chmod=0755."
+    )
+
+
 def test_certificates_are_trusted_during_the_bake_only(bake: Bake, root: Root, tmp_path: Path) -> None:
     key, certificate = tmp_path / "k", tmp_path / "c"
     request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=proxy"]

@@ -32,6 +32,7 @@ from stoneware.bake.options import OnFailure, SecretSource
 from stoneware.bake.passing import left_in_memory
 from stoneware.bake.plan import HIT, BakePlan, PlannedStage, source_of
 from stoneware.bake.planner import Planner
+from stoneware.bake.promises import promises
 from stoneware.bake.scratch import files_root
 from stoneware.bake.sealed import describe_seal, preload, read_results, told_units
 from stoneware.bake.steps import StepWriter
@@ -202,6 +203,9 @@ class _Build:
         config = stage.stage.config
         files = image_files(config, self._plan.name, version, self._origin.commit)
         bundle.add_seal(files, service_unit(config, self._plan.name), self._planner.options.skip_checks)
+        recipe = self._plan.recipe
+        path = dict(config.env).get("PATH", "")
+        bundle.add_promises(promises(recipe, recipe.filename), path, config.workdir)
 
     def _secrets(self) -> dict[str, Path]:
         """Return the build secrets as files that only root can read, in the bake's directory."""

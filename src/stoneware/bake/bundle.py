@@ -58,6 +58,12 @@ class BundleWriter:
         self._put("seal/enable", f"{service}\n" if service else "")
         self._put("seal/checks.skip", "".join(f"{name}\n" for name in skip_checks))
 
+    def add_promises(self, promises: str, path: str, workdir: str) -> None:
+        """Add what the seal is to find in the image: see `stoneware.bake.promises`."""
+        self._put("seal/promises", promises)
+        self._put("seal/path", f"{path}\n")
+        self._put("seal/workdir", f"{workdir}\n")
+
     def add_secrets_to_look_for(
         self,
         steps: Iterable[RunStep],

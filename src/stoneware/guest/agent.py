@@ -17,6 +17,7 @@ Layout of the bundle (a tar) that it reads:
                          archives/* (tars that are unpacked over dest)
     WORKDIR              path, user
     seal/root/…          laid over / at the seal;  seal/enable: units to enable;  seal/checks.skip: names;
+                         seal/promises, seal/path, seal/workdir: what promises.sh looks for;
                          seal/secrets: the secret with the lines that may be nowhere in the image
 
 `user`, `chown`, `chmod`, `into`, `mounts` may be missing. Members of the bundle have no leading `./`.
@@ -39,6 +40,7 @@ _PARTS = (
     "build/seal.sh",
     "build/checks.sh",
     "build/identity.sh",
+    "build/promises.sh",
     "build/lists.sh",
     "build/agent.sh",
 )

@@ -26,6 +26,7 @@ _SECRET_VALUE = re.compile(
 _FAILED_JSON = re.compile(
     r"""\[(?:['"\u2018\u201c]|\s+(['"\u2018\u201c])[^'"\u2018-\u201d]*['"\u2019\u201d]\s*,)"""
 )
+_ONLY_LAST = ("CMD", "ENTRYPOINT", "HEALTHCHECK")
 
 
 def unused_args(layout: Layout, build_args: Mapping[str, str], predefined: Container[str]) -> tuple[str, ...]:
