@@ -429,6 +429,7 @@ IDENTITY = {
         f"dc_eximconfig_configtype='local'\ndc_other_hostnames='{BUILDER}'\n",
         "dc_eximconfig_configtype='local'\ndc_other_hostnames=''\n",
     ),
+    "etc/aliases.db": (f"\0YP_MASTER_NAME\0{BUILDER}\0", None),
     "etc/bind/rndc.key": ("x", None),
     "var/lib/mysql/auto.cnf": ("[auto]\nserver-uuid=1\n", None),
 }

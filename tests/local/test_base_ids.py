@@ -83,6 +83,14 @@ def test_files_follow_and_keep_their_modes(root: Path) -> None:
     assert (other.stat().st_uid, other.stat().st_gid) == (1000, 100)
 
 
+def test_a_name_has_one_number_in_every_release(root: Path) -> None:
+    (root / "etc/group").write_text(GROUP + "clock:x:996:\nanother:x:995:\n")
+    move_system_ids(root)
+    groups = _ids(root, "group")
+    assert (groups["systemd-journal"], groups["messagebus"]) == ((NUMBERS[0],), (NUMBERS[2],))
+    assert groups["another"] == (NUMBERS[12],), "behind those that are known"
+
+
 def test_once_is_enough(root: Path) -> None:
     move_system_ids(root)
     before = (root / "etc/passwd").read_text()
@@ -93,5 +101,5 @@ def test_once_is_enough(root: Path) -> None:
 def test_more_names_than_numbers_are_an_error(root: Path) -> None:
     more = "".join(f"g{n}:x:{200 + n}:\n" for n in range(len(NUMBERS)))
     (root / "etc/group").write_text(GROUP + more)
-    with pytest.raises(HostError, match="numbers for"):
+    with pytest.raises(HostError, match="than there are numbers for"):
         move_system_ids(root)

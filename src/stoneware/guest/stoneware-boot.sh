@@ -291,6 +291,9 @@ own_names() {
         md hostname
         printf '%s\n' "$value" >/etc/mailname
     fi
+    if [ -x /usr/sbin/postalias ] && [ -e /etc/aliases ] && [ ! -e /etc/aliases.db ]; then
+        postalias /etc/aliases >&2
+    fi
     cookie=/var/lib/rabbitmq/.erlang.cookie
     if [ -x /usr/sbin/rabbitmq-server ] && [ ! -e "$cookie" ]; then
         (umask 377 && head -c 42 /dev/urandom | base64 -w 0 >"$cookie") && chown rabbitmq:rabbitmq "$cookie"

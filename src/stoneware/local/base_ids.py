@@ -13,13 +13,24 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from stoneware.errors import HostError
+from stoneware.files import canonical_json, sha256_hex
 
 # Of the numbers that Debian hands out once for all systems, some that it has given to nobody: no program
 # takes one of these by itself, and hardly an image asks for one.
 NUMBERS = (*range(61, 65), *range(66, 70), 71, 72, 76, 77, 79, *range(86, 89), *range(93, 97))
+# In the order of NUMBERS: a name has one number in every release. Any other name gets one behind these.
+_NAMES = (
+    *("systemd-journal", "systemd-network", "messagebus", "input", "sgx", "clock", "kvm", "render", "netdev"),
+    *("systemd-timesync", "systemd-resolve", "polkitd"),
+)
 _DYNAMIC = range(100, 1000)  # what Debian's tools hand out to system users
 _STATIC = "usr/share/base-passwd"  # passwd.master and group.master: the same on every Debian
 _CAPABILITY = "security.capability"
+
+
+def digest() -> str:
+    """Return what decides the numbers besides the base's own names."""
+    return sha256_hex(canonical_json([NUMBERS, _NAMES]))
 
 
 def move_system_ids(root: Path) -> None:
@@ -30,11 +41,12 @@ def move_system_ids(root: Path) -> None:
     """
     users = _dynamic(root, "passwd")
     groups = _dynamic(root, "group")
-    names = sorted({*users, *groups})
+    others = sorted({*users, *groups} - set(_NAMES))
+    names = [*_NAMES, *others]
     if len(names) > len(NUMBERS):
         raise HostError(
-            f"the base has {len(names)} system users and groups, and there are numbers for {len(NUMBERS)}",
-            details=", ".join(names),
+            f"the base has more system users and groups than there are numbers for ({len(NUMBERS)})",
+            details=", ".join(others),
             resolution="stoneware version    # report this: the packages of Debian have changed",
         )
     number = dict(zip(names, NUMBERS, strict=False))

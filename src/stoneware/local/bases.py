@@ -16,7 +16,8 @@ from typing import Any
 from stoneware.errors import HostError, InputError
 from stoneware.files import canonical_json, sha256_hex, write_json
 from stoneware.local import btrfs, store_errors
-from stoneware.local.base_ids import NUMBERS, move_system_ids
+from stoneware.local.base_ids import digest as ids_digest
+from stoneware.local.base_ids import move_system_ids
 from stoneware.local.base_sources import host_sources
 from stoneware.local.base_tool import mmdebstrap
 from stoneware.local.requirements import BASE_TOOLS, check
@@ -143,7 +144,7 @@ def _identity(raw: str) -> str:
     from stoneware import guest
     from stoneware.guest import lists
 
-    parts = [raw, guest.digest(), lists.digest(), architecture(), NUMBERS]
+    parts = [raw, guest.digest(), lists.digest(), architecture(), ids_digest()]
     return "base-" + sha256_hex(canonical_json(parts))[:40]
 
 

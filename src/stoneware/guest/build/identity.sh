@@ -91,6 +91,10 @@ drop_service_identity() {
     fi
     cut_names postfix-hostname "$SW_ROOT/etc/postfix/main.cf" \
         '/^myhostname *=.*NAME/d; /^mydestination/s/NAME *,* *//g'
+    # It has the name of the computer that made it; the boot agent makes it anew.
+    if grep -qsaF -f "$WORK/builders.names" "$SW_ROOT/etc/aliases.db"; then
+        drop_files postfix-hostname "$SW_ROOT/etc/aliases.db"
+    fi
     cut_names builder-identity "$SW_ROOT/etc/exim4/update-exim4.conf.conf" "/^dc_/s/NAME *[:;]* *//g"
     return 0
 }
