@@ -165,7 +165,7 @@ sw_health_override() {
 # sw_process FILE: take what the attribute stoneware-process in FILE says of the service: assignments in its first
 # line, and in the rest the words of its command, if any.
 sw_process() {
-    rm -f "$SW_RUN/process" "$SW_RUN/service.argv"
+    if [ -e "$SW_RUN/process" ]; then rm -f "$SW_RUN/process" "$SW_RUN/service.argv"; fi
     if [ ! -s "$1" ]; then return 0; fi
     {
         IFS= read -r sw_line
