@@ -192,6 +192,14 @@ def test_up_status_and_down(shop: Clusters) -> None:
     assert lines == ["db-1  | shop-db-1 boots", "web-1 | shop-web-1 boots", "web-2 | shop-web-2 boots"]
     assert shop.run("logs", "web").out.count("\n") == 2
     assert shop.run("logs", "db").out == "shop-db-1 boots\n"
+    assert shop.run("stop", "web", "db-1").out == "shop-web-1\nshop-web-2\nshop-db-1\n"
+    assert {machine.phase for machine in shop.platform.machines()} == {Phase.STOPPED}
+    assert shop.run("start", "-p", "shop", "web").code == 0
+    assert shop.run("restart", "-f", "machines.yaml", "db").out == "shop-db-1\n"
+    unknown = shop.run("stop", "-p", "shop", "cache")
+    assert (unknown.code, "There are: db-1, web-1, web-2." in unknown.err) == (2, True)
+    shop.platform.destroy("shop-web-2")
+    assert "shop: 1 machine up" in shop.run("up", "--restore", "-p", "shop").err
     (shop.directory / "machines.yaml").unlink()
     named = json.loads(shop.run("status", "-p", "shop", "--json").out)
     assert [machine["name"] for machine in named["machines"]] == ["db-1", "web-1", "web-2"]
@@ -221,7 +229,7 @@ def test_questions(shop: Clusters) -> None:
         assert nobody.code == 2
         assert f"was brought up from {shop.directory}/machines.yaml, not from" in nobody.err
         assert shop.run(*words, stdin="n\n").code == 2
-    assert "name it, if it is meant: -p shop" in shop.run("rollback", *other).err
+    assert "name it, if it is meant: -p shop" in shop.run("up", "--restore", *other).err
     assert "warning: the cluster shop was brought up from" in shop.run("status", *other).err
     assert shop.machines() == ["shop-db-1", "shop-web-1"]
     assert shop.run("down", *other, "--yes").code == 0
@@ -256,7 +264,7 @@ def test_a_machine_that_fails(shop: Clusters) -> None:
     assert "web-2: FAILED" in result.err
     assert "no such setting" in result.err
     assert "→ stoneware logs shop-web-2    # then `stoneware up` goes on from here" in result.err
-    again = shop.run("up", "-f", "machines.yaml", "-p", "shop")
+    again = shop.run("up", "--yes", "-f", "machines.yaml", "-p", "shop")
     assert "`stoneware up -f machines.yaml -p shop` goes on" in again.err
 
 

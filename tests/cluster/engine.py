@@ -12,6 +12,7 @@ from stoneware.bake.events import Silent as SilentBake
 from stoneware.cluster import events
 from stoneware.cluster.down import Doomed, DownOptions, DownResult, down
 from stoneware.cluster.model import ClusterPlan
+from stoneware.cluster.restore import restore
 from stoneware.cluster.site import Site
 from stoneware.cluster.up import UpOptions, UpResult, up
 from stoneware.config import digest
@@ -104,6 +105,12 @@ class EngineBench:
             environment={"X": self.secret},
             confirm=self._confirm,
         )
+
+    def restore(self, *names: str) -> UpResult:
+        """Bring back what is down or gone."""
+        self.recorder = Recorder()
+        options = replace(UpOptions(wait_timeout=5), names=names)
+        return restore("shop", self.site, options, reporter=self.recorder, confirm=self._confirm)
 
     def down(self, name: str = "shop", **options: Any) -> DownResult:
         self.recorder = Recorder()

@@ -157,6 +157,42 @@ def test_another_image_needs_a_rollout(bench: EngineBench) -> None:
     assert bench.spec("shop-app-1").source.startswith("image:sha256:2222")
 
 
+def test_what_is_dead_comes_back_while_a_change_waits(bench: EngineBench) -> None:
+    bench.up()
+    change = {"services": {"app": {"image": "app:2"}}}
+    bench.platform.destroy("shop-app-2")
+    bench.platform.destroy("shop-db-1")
+    bench.platform.destroy_volume("shop-db-1-data")
+    with pytest.raises(RolloutNeeded) as raised:
+        bench.up(change)
+    assert raised.value.resolution.splitlines()[0] == (
+        "stoneware up --restore    # app-2, db-1: back as before, without what changed"
+    )
+    result = bench.restore("app-2")  # and what it depends on
+    assert {step.name for step in result.plan.changes} == {"app-2", "db-1", "shop-db-1-data"}
+    assert bench.machines() == ALL
+    assert bench.spec("shop-app-2").source == bench.spec("shop-app-1").source
+    assert bench.restore().plan.changes == ()
+    assert bench.up().plan.changes == ()
+
+
+def test_services_by_name(bench: EngineBench) -> None:
+    bench.up(names=("db",))
+    assert (bench.machines(), bench.up(names=("db-1",)).plan.changes) == (["shop-db-1"], ())
+    bench.up(names=("web",))  # with all that it depends on
+    assert bench.machines() == ALL
+    changes = {"services": {"db": {"environment": {"A": "b"}}, "app": {"environment": {"LOG_LEVEL": "debug"}}}}
+    with pytest.raises(RolloutNeeded, match="app-1, app-2 run well"):
+        bench.up(changes, names=("app",))
+    bench.platform.destroy("shop-app-1")
+    assert [step.name for step in bench.up(changes, names=("app-1",)).plan.changes] == ["app-1"]
+    bench.up(recreate=True)
+    bench.up({"services": {"app": {"replicas": 1}, "web": None}}, names=("app",))
+    assert bench.machines() == [name for name in ALL if name != "shop-app-2"]
+    with pytest.raises(InputError, match="no service and no machine"):
+        bench.up(names=("nope",))
+
+
 def test_an_image_that_reloads_takes_another_config_on(bench: EngineBench) -> None:
     bench.up()
     result = bench.up({"services": {"web": {"environment": {"COLOUR": "blue"}}}})
@@ -222,6 +258,11 @@ def test_damaged_variables_are_written_anew(bench: EngineBench) -> None:
     bench.up()
     (bench.clusters / "shop/machines.auto.tfvars.json").write_text('{"machines": {"app-1": {}}}')
     bench.platform.destroy("shop-web-1")
+    damaged = bench.clusters / "shop/machines.auto.tfvars.json"
+    with pytest.raises(RolloutNeeded):  # so that the rollout it advises does not send back here
+        bench.up({"services": {"app": {"image": "app:2"}}})
+    assert '"app-1"' in damaged.read_text()
+    assert bench.site.applied("shop") is not None
     bench.up({"services": {}}, recreate=True)
     assert bench.machines() == ALL
 

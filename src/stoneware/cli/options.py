@@ -25,6 +25,14 @@ Names = Annotated[
         metavar="MACHINE", help="Names or ids; short names in a cluster.", autocompletion=complete.machines
     ),
 ]
+Services = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="MACHINE",
+        help="Names, ids, or short names and services of a cluster.",
+        autocompletion=complete.machines,
+    ),
+]
 Image = Annotated[
     str,
     typer.Argument(metavar="IMAGE", help="NAME, NAME:TAG, or an id.", autocompletion=complete.images),

@@ -27,6 +27,7 @@ FAILED = 1
 ROLLED_BACK = 4
 DIFFERENT = 5
 INTERRUPTED = 130
+_DOWN = (" is gone", " has stopped")  # what a gate says of machines that do not run
 
 
 def open_site() -> Site:
@@ -161,8 +162,10 @@ def _words(state: RolloutState) -> list[str]:
             f"{state.id}: holds after the canary {', '.join(state.plan.canary)}",
             "stoneware rollout resume    # goes on with the others; `stoneware rollback` returns the canary",
         ]
+    down = any(words in state.reason for words in _DOWN)
     return [
         f"{state.id}: paused: {state.reason}",
+        *(["stoneware up --restore    # brings back what is down or gone, as it was"] if down else []),
         "stoneware rollout resume    # goes on; `stoneware rollback` returns what was changed",
     ]
 

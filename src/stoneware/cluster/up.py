@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from stoneware.cluster.observe import observe
 from stoneware.cluster.plan import address, make_plan, needs_rollout
 from stoneware.cluster.ports import check_ports
 from stoneware.cluster.secrets import NEW, known_versions, put_secrets, read_secrets, used_secrets
+from stoneware.cluster.selection import Selection, limited, limited_plan, part_of, select
 from stoneware.cluster.site import Site
 from stoneware.cluster.tfvars import to_tfvars
 from stoneware.cluster.waiting import Goal, MachinesFailed, Watch
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 COMMAND = "stoneware up"
 _ASKED = (Action.REPLACE, Action.REMOVE)
+_MADE = (Action.CREATE, Action.START, Action.REPLACE)
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class UpOptions:
     wait_timeout: float = 300.0
     lock_timeout: float = 0.0
     verbose: bool = False
+    names: tuple[str, ...] = ()  # services or machines; none: all
 
 
 @dataclass(frozen=True)
@@ -70,12 +73,14 @@ class UpResult:
 class RolloutNeeded(InputError):
     """Machines that run well differ from the file; nothing was done. `steps` say which and why."""
 
-    def __init__(self, steps: tuple[Step, ...]) -> None:
+    def __init__(self, steps: tuple[Step, ...], dead: Sequence[str] = ()) -> None:
         names = ", ".join(step.name for step in steps)
+        back = f"stoneware up --restore    # {', '.join(dead)}: back as before, without what changed\n"
         super().__init__(
             f"{names} run{'s' if len(steps) == 1 else ''} well, and `up` does not replace what runs well",
             details="\n".join(f"{step.name}: {'; '.join(step.reasons)}" for step in steps),
             resolution=(
+                f"{back if dead else ''}"
                 "stoneware rollout    # one by one, each healthy before the next\n"
                 "stoneware up --recreate    # all at once"
             ),
@@ -102,6 +107,8 @@ def up(
     """
     started = time.monotonic()
     directory = site.directory(cluster.name)
+    selection = _selected(options.names, cluster)
+    cluster = part_of(cluster, selection) if selection else cluster
     with cluster_lock(directory.lock_path, COMMAND, timeout=options.lock_timeout):
         set_damaged_state_aside(directory, reporter)
         guard(directory)
@@ -109,7 +116,7 @@ def up(
         baked = _bake(cluster, site, options, bakes)
         versions = known_versions(site.platform, cluster.name, values)
         desired = desire(cluster, site.store, values, versions)
-        observed, plan = _decide(desired, site, options, reporter)
+        observed, plan, desired = _decide(desired, selection, site, options, reporter)
         if any(step.action in _ASKED and step.kind == "machine" for step in plan.changes):
             confirm(plan)
         if plan.changes:
@@ -118,8 +125,9 @@ def up(
             if NEW in versions.values():
                 versions = put_secrets(site.platform, cluster.name, values)
                 desired = desire(cluster, site.store, values, versions)
+                desired = limited(desired, observed, selection) if selection else desired
         try:
-            _Run(site, options, reporter, desired, observed, plan).run()
+            Run(site, options, reporter, desired, observed, plan).run()
         except KeyboardInterrupt:
             reporter.emit(events.Note("interrupted: the next `stoneware up` goes on from here"))
             raise
@@ -136,23 +144,46 @@ def _bake(cluster: Cluster, site: Site, options: UpOptions, bakes: Displays) -> 
     return bake_images(cluster, Place(site.platform, site.store), bakes, verbose=options.verbose)
 
 
+def _selected(names: Sequence[str], cluster: Cluster) -> Selection | None:
+    if not names:
+        return None
+    machines = {
+        name: [machine.name for machine in service.machines] for name, service in cluster.services.items()
+    }
+    return select(names, machines, {name: service.depends_on for name, service in cluster.services.items()})
+
+
 def _decide(
-    desired: Desired, site: Site, options: UpOptions, reporter: events.Reporter
-) -> tuple[Observed, ClusterPlan]:
-    """Return what there is and what is to be done, which is told. Raises RolloutNeeded."""
+    desired: Desired, selection: Selection | None, site: Site, options: UpOptions, reporter: events.Reporter
+) -> tuple[Observed, ClusterPlan, Desired]:
+    """Return what there is, what is to be done, which is told, and what is wanted. Raises RolloutNeeded."""
     for warning in desired.warnings:
         reporter.emit(events.Note(warning, warning=True))
     managed = managed_addresses(site.directory(desired.name).path)
     observed = observe(site.platform, desired.name, managed=managed)
+    desired = limited(desired, observed, selection) if selection else desired
     plan = make_plan(desired, observed, recreate=options.recreate)
+    plan = limited_plan(plan, observed, selection) if selection else plan
     check_floors(plan, desired, observed, lambda image: site.store.manifest(image)["labels"])
     refused = () if options.recreate else needs_rollout(plan, desired, observed)
     if refused:
-        raise RolloutNeeded(refused)
+        Run(site, options, reporter, desired, observed, plan).mend({step.name for step in refused})
+        spared = {step.name for step in refused}
+        raise RolloutNeeded(refused, [name for name in _dead(plan, site) if name not in spared])
     check_ports(site.platform, desired, observed, plan)
     if plan.changes:
         reporter.emit(events.PlanMade(plan))
-    return observed, plan
+    return observed, plan, desired
+
+
+def _dead(plan: ClusterPlan, site: Site) -> list[str]:
+    """Return the machines that are to be made or started and could come back as they were applied last."""
+    try:
+        applied = site.applied(plan.cluster)
+    except (InputError, DamagedError):
+        return []
+    made = {step.name for step in plan.changes if step.action in _MADE and step.kind == "machine"}
+    return sorted(name for name in (applied.machines if applied else {}) if name in made)
 
 
 def _origin(cluster: Cluster, before: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,7 +197,7 @@ def _origin(cluster: Cluster, before: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @dataclass
-class _Run:
+class Run:
     """The effects of one `up`: wave after wave of Terraform, then waiting."""
 
     site: Site
@@ -211,12 +242,17 @@ class _Run:
         known = applied or replace(self.desired, volumes={}, networks={}, machines={})
         return replace(known, machines={**found, **known.machines})
 
-    def _write_anew(self) -> None:
+    def mend(self, besides: Collection[str]) -> None:
+        """Write what is declared where it was damaged; of machines `besides` what is there."""
+        if self._damaged:
+            self._write_anew(besides)
+
+    def _write_anew(self, besides: Collection[str] = ()) -> None:
         """Write what is declared where it was damaged and nothing else is to do."""
         variables = to_tfvars(
             self.desired,
             self.observed,
-            list(self._actions),
+            [name for name in self._actions if name not in besides],
             applied=self._applied,
             keep_volumes=sorted(self.observed.volumes),
         )

@@ -14,7 +14,7 @@ _OVER = (Phase.STOPPED, Phase.DAMAGED)
 
 
 # Labels that machines of a cluster have.
-_CLUSTER, _SERVICE, _SHORT = CLUSTER_LABEL, "stoneware.service", "stoneware.machine"
+CLUSTER, _SERVICE, _SHORT = CLUSTER_LABEL, "stoneware.service", "stoneware.machine"
 
 
 def _nowhere() -> str:
@@ -55,9 +55,9 @@ def labelled(
     """Return the machines of a short name, or of a service; in the preferred cluster where it has some."""
     for label in (_SHORT, _SERVICE):
         hits = [machine for machine in machines if machine.spec.labels.get(label) == name]
-        if len({machine.spec.labels.get(_CLUSTER) for machine in hits}) > 1:
+        if len({machine.spec.labels.get(CLUSTER) for machine in hits}) > 1:
             here = prefer()
-            hits = [machine for machine in hits if machine.spec.labels.get(_CLUSTER) == here] or hits
+            hits = [machine for machine in hits if machine.spec.labels.get(CLUSTER) == here] or hits
         if hits:
             return hits
     return []
@@ -70,7 +70,7 @@ def short_name(machine: Machine) -> str:
 
 def in_cluster(machines: Sequence[Machine], cluster: str) -> list[Machine]:
     """Return the machines of a cluster."""
-    return [machine for machine in machines if machine.spec.labels.get(_CLUSTER) == cluster]
+    return [machine for machine in machines if machine.spec.labels.get(CLUSTER) == cluster]
 
 
 def follow_pieces(

@@ -8,14 +8,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from stoneware.errors import InputError
+from stoneware.errors import InputError, MachineError
 from stoneware.files import read_json, write_json
 from stoneware.image.versions import floor_problem
 from stoneware.local import machine_record, store_quota
 from stoneware.local.machine_record import Paths
 from stoneware.local.secret_store import SECRETS_ATTRIBUTE, secret_lines
 from stoneware.local.store import Store
-from stoneware.platform import MachineSpec, Network, SecretMount, Volume, removal_hint
+from stoneware.platform import CLUSTER_LABEL, MachineSpec, Network, SecretMount, Volume, removal_hint
 
 
 class LocalResources:
@@ -74,6 +74,8 @@ class LocalResources:
         store_quota.keep_reserve(home, data)
         store_quota.limit(home, data, paths.rootfs, spec.disk, store_quota.DISK_VARIABLE)
         for mount in spec.volumes:
+            if self.store.find_volume(mount.volume) is None:
+                raise _lost(spec, mount.volume)
             self.store.limit_volume(mount.volume)
 
     @contextlib.contextmanager
@@ -204,3 +206,16 @@ class LocalResources:
         if coming:
             write_json(directory / "spec.json", {**spec, "secrets": [*old, *coming]}, mode=0o600)
         self._change_metadata(directory, {SECRETS_ATTRIBUTE: secret_lines(secrets) or None})
+
+
+def _lost(spec: MachineSpec, volume: str) -> MachineError:
+    """Return the error for a machine whose volume somebody has removed."""
+    cluster = spec.labels.get(CLUSTER_LABEL)
+    again = f"stoneware volume create {volume} && stoneware start {spec.name}    # with a blank one"
+    if cluster:
+        again = f"stoneware up -p {cluster} --restore    # brings it back, with a blank one"
+    return MachineError(
+        f"the machine {spec.name} cannot start: its volume {volume} is gone",
+        details="Somebody has removed it, with the data on it.",
+        resolution=again,
+    )

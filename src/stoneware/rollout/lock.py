@@ -114,6 +114,13 @@ def remove_lock(directory: ClusterDirectory) -> None:
     lock_path(directory).unlink(missing_ok=True)
 
 
+def check_undriven(directory: ClusterDirectory) -> None:
+    """Raise RolloutUnfinished while somebody drives a rollout: for who brings its machines back."""
+    lock = read_lock(directory)
+    if lock is not None and lock.alive:
+        check_unlocked(directory)
+
+
 def check_unlocked(directory: ClusterDirectory) -> None:
     """Raise RolloutUnfinished while a rollout has not ended: for `up`, `down`, and other rollouts.
 

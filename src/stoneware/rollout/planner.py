@@ -22,6 +22,8 @@ from stoneware.rollout.verdicts import Leader
 Labels = Callable[[str], Mapping[str, str] | None]  # of an image by its id; None: it is not there
 Entry = Mapping[str, Any]
 
+_BACK = "`stoneware up --restore` brings it back as it was, with a blank one"
+_NEW_DISK = "a rollout keeps the disks there are; `stoneware up --recreate` makes new ones"
 _LIVE = frozenset({Kind.LIVE})
 _RELOADED = frozenset({Kind.LIVE, Kind.CONFIG, Kind.SECRET})
 
@@ -214,20 +216,20 @@ class _Work:
         had = {mount.volume: mount.path for mount in machine.spec.volumes} if machine else {}
         for volume, path in uses.items():
             own = self.desired.volumes.get(volume)
-            if volume not in had and not (own and own.external) and volume not in there.volumes:
-                yield f"{name} would need a new, blank disk {volume} at {path}: {_blank(machine)}"
+            if (own and own.external) or volume in there.volumes:
+                continue
+            if machine is None and name not in self.present.entries:
+                yield f"{name} is new, with a new disk {volume} at {path}: `stoneware up {name}` makes both"
+            elif volume in had or machine is None:
+                yield f"{name} has lost its disk {volume} at {path}: {_BACK}"
+            else:
+                yield f"{name} would need a new, blank disk {volume} at {path}: {_NEW_DISK}"
         for volume, path in had.items():
             if volume not in uses:
                 yield (
                     f"{name} has the disk {volume} at {path}, and would not have it any more: "
                     f"give the service a volume at {path}, or an image with VOLUME {path}"
                 )
-
-
-def _blank(machine: Machine | None) -> str:
-    if machine is None:
-        return "bring it up with its present image first: `stoneware up`"
-    return "a rollout keeps the disks there are; `stoneware up --recreate` makes new ones"
 
 
 def _ill(machine: Machine) -> tuple[str, ...]:

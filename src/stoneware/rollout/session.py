@@ -27,11 +27,11 @@ from stoneware.rollout.state import Mode, Outcome, RolloutState, fold, plan_docu
 class RolloutBlocked(InputError):
     """A plan has what a rollout must not do; nothing was done. `sentences` say what."""
 
-    def __init__(self, cluster: str, sentences: Sequence[str]) -> None:
+    def __init__(self, cluster: str, sentences: Sequence[str], command: str = "stoneware rollout") -> None:
         super().__init__(
             f"the cluster {cluster} cannot be rolled out like this",
             details="\n".join(sentences),
-            resolution="stoneware rollout --plan    # shows the whole plan",
+            resolution=f"put that right, then: {command}",
         )
         self.sentences = tuple(sentences)
 
@@ -71,7 +71,7 @@ class Session:
             check_unlocked(self.directory)
             planned = prepare()
             if planned.blocked:
-                raise RolloutBlocked(self.cluster, planned.blocked)
+                raise RolloutBlocked(self.cluster, planned.blocked, self.command)
             if planned.nothing:
                 return None
             registry.gatekeeper(planned.plan.policies)  # before anything is written: they may be missing

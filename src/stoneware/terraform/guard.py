@@ -17,7 +17,7 @@ class PlanRefused(StonewareError):
         super().__init__(
             "refused to apply a plan that would do more than was asked for",
             details="\n".join(violations),
-            resolution="stoneware plan    # shows everything that differs",
+            resolution="stoneware plan -v    # shows everything that differs, and the plan of Terraform",
         )
         self.violations = violations
 

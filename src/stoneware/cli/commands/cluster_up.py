@@ -16,10 +16,14 @@ from stoneware.ui.progress import Style, make_display
 if TYPE_CHECKING:
     from stoneware.cluster.directory import ClusterDirectory
     from stoneware.cluster.model import ClusterPlan
-    from stoneware.cluster.up import UpResult
+    from stoneware.cluster.up import UpOptions, UpResult
 
 
 def up(
+    services: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SERVICE", help="Only these services or machines, and what they depend on."),
+    ] = None,
     file: clusters.Files = None,
     project_name: clusters.Project = "",
     env_file: clusters.ValueFiles = None,
@@ -33,6 +37,10 @@ def up(
     ] = True,
     recreate: Annotated[
         bool, typer.Option("--recreate", help="Replace running machines that differ, all at once.")
+    ] = False,
+    restore: Annotated[
+        bool,
+        typer.Option("--restore", help="Only what is down or gone, as it was before: no change of the file."),
     ] = False,
     scale: clusters.Scale = None,
     wait: Annotated[
@@ -52,7 +60,9 @@ def up(
     """Make the cluster what machines.yaml says, and wait until it is healthy.
 
     Images that are to be built are baked where something changed. Machines that run well are not
-    replaced unless --recreate says so. It asks before machines are replaced or removed.
+    replaced unless --recreate says so. It asks before machines are replaced or removed. With services or
+    machines it is about them, and what they depend on. With --restore machines that are down or gone
+    come back with the release they had; the file is read for the cluster's name only.
     """
     from stoneware.cluster.up import UpOptions
     from stoneware.cluster.up import up as bring_up
@@ -60,10 +70,14 @@ def up(
     from stoneware.ui.cluster import make_cluster_display
 
     found = clusters.source(file, project_name, env_file, project_directory, scale, profiles=profile)
+    wanted = UpOptions(build, recreate, wait, wait_timeout, lock_timeout, verbose, tuple(services or ()))
+    if restore:
+        result = _restore(found, wanted, progress, yes=yes)
+        _finish(result, json_output=json_output, quiet=progress is Style.QUIET)
+        return
     cluster = clusters.load(found, scale, making=True)
     store = open_store()
     site = clusters.make_site(store, open_platform(store))
-    wanted = UpOptions(build, recreate, wait, wait_timeout, lock_timeout, verbose)
 
     def guard(directory: ClusterDirectory) -> None:
         check_unlocked(directory)
@@ -83,6 +97,25 @@ def up(
     _finish(result, json_output=json_output, quiet=progress is Style.QUIET)
 
 
+def _restore(found: clusters.Source, wanted: UpOptions, progress: Style, *, yes: bool) -> UpResult:
+    from stoneware.cluster.restore import restore
+    from stoneware.rollout.lock import check_undriven
+    from stoneware.ui.cluster import make_cluster_display
+
+    store = open_store()
+    site = clusters.make_site(store, open_platform(store))
+    name = clusters.name_of(found, site)
+    with make_cluster_display(progress, sys.stderr) as display:
+        return restore(
+            name,
+            site,
+            wanted,
+            reporter=display,
+            confirm=lambda plan: _confirm(plan, yes=yes),
+            guard=check_undriven,
+        )
+
+
 def _confirm(plan: ClusterPlan, *, yes: bool) -> None:
     from stoneware.ui.cluster import plan_summary
 
@@ -98,7 +131,7 @@ def _finish(result: UpResult, *, json_output: bool, quiet: bool) -> None:
         print_json(_document(result))
     elif not quiet:
         if result.plan.changes:
-            count = len(result.desired.machines)
+            count = sum(map(len, result.plan.waves))
             machines = f"{count} machine{'' if count == 1 else 's'}"
             say(f"{result.desired.name}: {machines} up, {duration(result.seconds)}")
         else:

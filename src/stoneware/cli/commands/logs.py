@@ -12,14 +12,13 @@ import typer
 
 from stoneware.cli import clusters, complete
 from stoneware.cli.context import open_platform
-from stoneware.cli.finding import find_machine
+from stoneware.cli.finding import find_machines
 from stoneware.errors import InputError
 from stoneware.launch.console import Stamper, parse_moment
 from stoneware.launch.watch import (
     follow_consoles,
     follow_pieces,
     in_cluster,
-    labelled,
     short_name,
 )
 from stoneware.platform import Machine, Platform
@@ -78,14 +77,7 @@ def _meant(platform: Platform, names: list[str]) -> list[Machine]:
         if not found:
             raise InputError(f"the cluster {cluster} is not up", resolution="stoneware up    # makes it")
         return found
-    known = platform.machines()
-    meant: dict[str, Machine] = {}
-    for name in names:
-        exact = any(machine.name == name for machine in known)
-        found = [] if exact else labelled(known, name, prefer=clusters.cluster_here)
-        for machine in found or [find_machine(platform, name)]:
-            meant[machine.name] = machine
-    return list(meant.values())
+    return find_machines(platform, names, several=True)
 
 
 def _cluster_here() -> str:

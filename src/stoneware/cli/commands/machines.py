@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stoneware.cli import listing, options
+from stoneware.cli import clusters, listing, options
 from stoneware.cli.context import open_platform, open_store
-from stoneware.cli.finding import find_machine
+from stoneware.cli.finding import find_machine, find_machines
 from stoneware.cli.output import print_json, print_line, print_table
 from stoneware.errors import InputError
 from stoneware.launch.plan import anonymous_volume
@@ -19,6 +22,7 @@ from stoneware.platform import Health, Machine, Phase, Platform
 if TYPE_CHECKING:
     from stoneware.local.imagestore import LocalImageStore
 
+_AT_ONCE = 20  # machines that are stopped at the same time
 _DOWN = (Phase.STOPPED, Phase.CREATED)
 _HEADER = ("NAME", "IMAGE", "PHASE", "HEALTH", "IP", "PORTS", "AGE", "ERROR")
 
@@ -54,16 +58,23 @@ def _is_listed(machine: Machine) -> bool:
     return machine.kind == "machine" and machine.phase not in _DOWN
 
 
-def stop(machines: options.Names, timeout: Timeout = None) -> None:
-    """Stop machines; their disks are kept."""
+def stop(
+    machines: options.Services,
+    timeout: Timeout = None,
+    file: clusters.Files = None,
+    project_name: clusters.Project = "",
+) -> None:
+    """Stop machines, or all of a service; their disks are kept."""
     platform = open_platform()
-    for machine in _find_all(platform, machines):
-        platform.stop(machine.name, timeout=timeout)
-        print_line(machine.name)
+    found = _find_all(platform, machines, file, project_name)
+    _side_by_side(found, lambda name: platform.stop(name, timeout=timeout))
 
 
 def start(
-    machines: options.Names,
+    machines: options.Services,
+    file: clusters.Files = None,
+    project_name: clusters.Project = "",
+    *,
     wait_healthy: Annotated[
         bool, typer.Option("--wait", help="Return once they are healthy, or up for --wait-for.")
     ] = False,
@@ -72,11 +83,11 @@ def start(
         float, typer.Option("--timeout", metavar="SECONDS", min=0, help="Seconds to wait at most.")
     ] = 120.0,
 ) -> None:
-    """Start stopped machines."""
+    """Start stopped machines, or all of a service."""
     settle = options.settle_time(wait=wait_healthy, wait_for=wait_for)
     store = open_store()
     platform = open_platform(store)
-    for machine in _find_all(platform, machines):
+    for machine in _find_all(platform, machines, file, project_name):
         platform.start(machine.name)
         if settle is not None:
             checked = _is_checked(store, machine)
@@ -84,17 +95,22 @@ def start(
         print_line(machine.name)
 
 
-def restart(machines: options.Names, timeout: Timeout = None) -> None:
-    """Stop machines and start them again."""
+def restart(
+    machines: options.Services,
+    timeout: Timeout = None,
+    file: clusters.Files = None,
+    project_name: clusters.Project = "",
+) -> None:
+    """Stop machines and start them again, those of a service one after the other."""
     platform = open_platform()
-    for machine in _find_all(platform, machines):
+    for machine in _find_all(platform, machines, file, project_name):
         platform.stop(machine.name, timeout=timeout)
         platform.start(machine.name)
         print_line(machine.name)
 
 
 def wait(
-    machines: options.Names,
+    machines: options.Services,
     healthy: Annotated[bool, typer.Option("--healthy", help="Wait until they are healthy instead.")] = False,
     timeout: Annotated[
         float, typer.Option("--timeout", metavar="SECONDS", min=0, help="With --healthy: seconds.")
@@ -159,6 +175,22 @@ def rm(
         print_line(machine.name)
 
 
-def _find_all(platform: Platform, names: list[str]) -> list[Machine]:
-    """Find all machines before anything is done to the first."""
-    return [find_machine(platform, name) for name in names]
+def _find_all(
+    platform: Platform, names: list[str], files: list[Path] | None = None, project: str = ""
+) -> list[Machine]:
+    """Find all machines before anything is done to the first; those of one cluster, where it is named."""
+    cluster = clusters.name_of(clusters.source(files, project, None, None)) if files or project else ""
+    return find_machines(platform, names, cluster=cluster)
+
+
+def _side_by_side(machines: list[Machine], work: Callable[[str], None]) -> None:
+    """Do something to all machines at once, and print each as it is done, in order."""
+    if len(machines) == 1:
+        work(machines[0].name)
+        print_line(machines[0].name)
+        return
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        jobs = [(machine.name, pool.submit(work, machine.name)) for machine in machines]
+        for name, job in jobs:
+            job.result()
+            print_line(name)

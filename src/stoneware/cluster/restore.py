@@ -1,0 +1,74 @@
+"""Bringing machines back that are down or gone, as they were applied last: the file's changes wait."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from stoneware.cluster import events
+from stoneware.cluster.apply import set_damaged_state_aside
+from stoneware.cluster.directory import ClusterDirectory
+from stoneware.cluster.lock import cluster_lock
+from stoneware.cluster.model import Action, ClusterPlan, Desired, Observed
+from stoneware.cluster.observe import observe
+from stoneware.cluster.plan import make_plan
+from stoneware.cluster.ports import check_ports
+from stoneware.cluster.selection import Selection, limited, limited_plan, select
+from stoneware.cluster.site import Site
+from stoneware.cluster.up import Run, UpOptions, UpResult
+from stoneware.errors import InputError
+from stoneware.terraform.runner import managed_addresses
+
+COMMAND = "stoneware up --restore"
+
+
+def restore(
+    name: str,
+    site: Site,
+    options: UpOptions,
+    *,
+    reporter: events.Reporter,
+    confirm: Callable[[ClusterPlan], None],
+    guard: Callable[[ClusterDirectory], None] = lambda _: None,
+) -> UpResult:
+    """Make, start or replace the machines of a cluster that do not run, with the release they had.
+
+    What runs well stays as it is, whatever the file says; the file is not read. Otherwise as `up`.
+    """
+    started = time.monotonic()
+    directory = site.directory(name)
+    with cluster_lock(directory.lock_path, COMMAND, timeout=options.lock_timeout):
+        set_damaged_state_aside(directory, reporter)
+        guard(directory)
+        applied = site.applied(name)
+        if applied is None or not applied.machines:
+            raise InputError(f"the cluster {name} is not up", resolution="stoneware up    # makes it")
+        selection = _selected(options, applied)
+        observed = observe(site.platform, name, managed=managed_addresses(directory.path))
+        desired = limited(applied, observed, selection)
+        plan = _plan(desired, observed, selection)
+        check_ports(site.platform, desired, observed, plan)
+        if plan.changes:
+            reporter.emit(events.PlanMade(plan))
+        if any(step.action is Action.REPLACE for step in plan.changes):
+            confirm(plan)
+        Run(site, options, reporter, desired, observed, plan).run()
+        after = observe(site.platform, name)
+    return UpResult(plan, desired, after, (), time.monotonic() - started)
+
+
+def _selected(options: UpOptions, applied: Desired) -> Selection:
+    services: dict[str, list[str]] = {}
+    for machine in applied.machines.values():
+        services.setdefault(machine.service, []).append(machine.name)
+    if not options.names:
+        return Selection(frozenset(applied.machines))
+    return select(options.names, services, applied.depends_on)
+
+
+def _plan(desired: Desired, observed: Observed, selection: Selection) -> ClusterPlan:
+    """Return the plan for what does not run; nobody waits for what stays as it is."""
+    plan = limited_plan(make_plan(desired, observed), observed, selection, restore=True)
+    changed = {step.name for step in plan.changes if step.kind == "machine"}
+    waves = (tuple(name for name in wave if name in changed) for wave in plan.waves)
+    return ClusterPlan(plan.cluster, plan.steps, tuple(wave for wave in waves if wave))

@@ -1,0 +1,93 @@
+"""A part of a cluster: services and machines that were asked for, and what they depend on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from stoneware.cluster.model import Action
+from stoneware.cluster.plan import make_plan, needs_rollout
+from stoneware.cluster.selection import Selection, limited, limited_plan, part_of, select
+from stoneware.errors import InputError
+from stoneware.platform import Phase
+from tests.cluster.support import BASE, cluster_of, observation_of, patched, there, wanted_of
+
+pytestmark = pytest.mark.pure
+SERVICES = {"db": ["db-1"], "app": ["app-1", "app-2"], "web": ["web-1"]}
+NEEDS = {"db": [], "app": ["db"], "web": ["app"]}
+
+
+@pytest.mark.parametrize(
+    ("names", "asked", "needed"),
+    [
+        (["db"], {"db-1"}, set()),
+        (["app"], {"app-1", "app-2"}, {"db-1"}),
+        (["app-2"], {"app-2"}, {"db-1"}),
+        (["web"], {"web-1"}, {"app-1", "app-2", "db-1"}),
+        (["web", "app-1"], {"web-1", "app-1"}, {"app-2", "db-1"}),
+    ],
+)
+def test_what_names_mean(names: list[str], asked: set[str], needed: set[str]) -> None:
+    found = select(names, SERVICES, NEEDS)
+    assert (found.asked, found.needed) == (asked, needed)
+
+
+def test_a_name_that_means_nothing() -> None:
+    with pytest.raises(InputError, match="no service and no machine 'ap'") as raised:
+        select(["ap"], SERVICES, NEEDS)
+    assert raised.value.resolution == "stoneware up app"
+    with pytest.raises(InputError) as raised:
+        select(["zzz"], SERVICES, NEEDS)
+    assert raised.value.resolution == "stoneware config --services"
+
+
+def _plan(
+    names: list[str], file: object = None, seen: object = None, *, restore: bool = False
+) -> dict[str, Action]:
+    selection = select(names, SERVICES, NEEDS)
+    desired, observed = wanted_of(file), there(seen or {})
+    desired = limited(desired, observed, selection)
+    plan = limited_plan(make_plan(desired, observed), observed, selection, restore=restore)
+    assert needs_rollout(plan, desired, observed) == () or not restore
+    assert {name for wave in plan.waves for name in wave} == selection.all
+    return {step.name: step.action for step in plan.changes}
+
+
+def test_only_what_was_asked_for_is_changed() -> None:
+    change = {"services": {"db": {"environment": {"A": "b"}}, "web": {"environment": {"COLOUR": "blue"}}}}
+    assert _plan(["web"], change) == {"web-1": Action.UPDATE}  # db, which runs well, is only needed
+    assert _plan(["db"], change) == {"db-1": Action.REPLACE}
+    assert _plan(["app"], change) == {}
+
+
+def test_what_is_needed_and_down_is_brought_up() -> None:
+    assert _plan(["web"], None, {"machines": {"db-1": None, "app-2": {"phase": "stopped"}}}) == {
+        "db-1": Action.CREATE,
+        "app-2": Action.START,
+    }
+    assert _plan(["app-1"], None, {"machines": {"web-1": None, "app-2": None}}) == {}
+
+
+def test_disks_and_networks_of_others_are_not_made() -> None:
+    selection = select(["web-1"], SERVICES, {})
+    nothing = replace(
+        observation_of(wanted_of()), machines={}, volumes=frozenset(), networks=frozenset({"old"})
+    )
+    desired = limited(wanted_of(), nothing, selection)
+    assert dict(desired.volumes) == {}
+    assert "old" in desired.networks  # what is there stays
+    plan = limited_plan(make_plan(desired, nothing), nothing, selection)
+    assert {step.name for step in plan.changes if step.kind == "volume"} == set()
+
+
+def test_what_is_dead_comes_back_though_it_has_changed() -> None:
+    seen = {"machines": {"app-1": {"phase": str(Phase.FAILED)}, "db-1": {"phase": "stopped"}}}
+    found = _plan(["app"], {"services": {"app": {"image": "app:2"}}}, seen, restore=True)
+    assert found == {"app-1": Action.REPLACE, "db-1": Action.START}
+
+
+def test_a_part_of_the_file() -> None:
+    cluster = cluster_of(patched(BASE, {}))
+    part = part_of(cluster, Selection(frozenset({"app-1"}), frozenset({"db-1"})))
+    assert set(part.services) == {"db", "app"}
