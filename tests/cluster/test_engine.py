@@ -181,7 +181,9 @@ def test_services_by_name(bench: EngineBench) -> None:
     assert (bench.machines(), bench.up(names=("db-1",)).plan.changes) == (["shop-db-1"], ())
     bench.up(names=("web",))  # with all that it depends on
     assert bench.machines() == ALL
-    changes = {"services": {"db": {"environment": {"A": "b"}}, "app": {"environment": {"LOG_LEVEL": "debug"}}}}
+    changes = {
+        "services": {"db": {"environment": {"A": "b"}}, "app": {"environment": {"LOG_LEVEL": "debug"}}}
+    }
     with pytest.raises(RolloutNeeded, match="app-1, app-2 run well"):
         bench.up(changes, names=("app",))
     bench.platform.destroy("shop-app-1")

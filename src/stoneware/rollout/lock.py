@@ -10,6 +10,7 @@ import datetime
 import getpass
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from typing import Any
 from stoneware.cluster.directory import ClusterDirectory
 from stoneware.errors import InputError
 from stoneware.files import read_json, write_json
-from stoneware.rollout.journal import journal_of
+from stoneware.rollout.journal import Event, journal_of
+from stoneware.rollout.state import Mode, fold
 
 LOCK_FILE = "rollout.lock.json"
 
@@ -52,7 +54,7 @@ class RolloutLock:
 class RolloutUnfinished(InputError):
     """A rollout has not ended, so nothing else may change the cluster."""
 
-    def __init__(self, cluster: str, lock: RolloutLock) -> None:
+    def __init__(self, cluster: str, lock: RolloutLock, condition: str = "") -> None:
         if lock.alive:
             words = (
                 "stoneware rollout status    # shows how far it is\n"
@@ -66,7 +68,7 @@ class RolloutUnfinished(InputError):
             )
         super().__init__(
             f"the rollout {lock.rollout} of the cluster {cluster} has not ended",
-            details=f"It was {lock.sentence}.",
+            details=f"It {condition}.\nIt was {lock.sentence}." if condition else f"It was {lock.sentence}.",
             resolution=words,
         )
         self.lock = lock
@@ -130,10 +132,22 @@ def check_unlocked(directory: ClusterDirectory) -> None:
     lock = read_lock(directory)
     if lock is None:
         return
-    names = {event.name for event in journal_of(directory).of(lock.rollout)}
+    events = journal_of(directory).of(lock.rollout)
+    names = {event.name for event in events}
     if "begin" in names and "ended" not in names:
-        raise RolloutUnfinished(directory.name, lock)
+        raise RolloutUnfinished(directory.name, lock, _condition(events))
     remove_lock(directory)
+
+
+def _condition(events: Sequence[Event]) -> str:
+    """Return what a rollout waits for that holds or is paused; nothing where it is under way."""
+    try:
+        state = fold(events)
+    except (KeyError, ValueError):  # damaged: whoever goes on with it says so
+        return ""
+    if state is not None and state.mode is Mode.HOLDING:
+        return f"holds after the canary {', '.join(state.plan.canary)}"
+    return f"is paused: {state.reason}" if state is not None and state.mode is Mode.PAUSED else ""
 
 
 def _boot() -> str:
