@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
+import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -169,16 +172,58 @@ def test_a_machine_that_never_gets_healthy(lab: ClusterLab) -> None:
     lab.write(
         {
             "good": service(),
-            "bad": service(environment={"HEALTH": "never"}),
+            "bad": service(environment={"HEALTH": "never"}, healthcheck={"start_period": "2s"}),
             "last": service(depends_on={"bad": {"condition": "service_healthy"}}),
         }
     )
-    failed = lab.run("up", "--wait-timeout", "4", code=1)
+    failed = lab.run("up", code=1)
+    assert "bad-1 (phase running): is unhealthy" in failed.err
     assert "bad-1" in failed.err
     assert "  | " in failed.err  # the end of its console
     assert "last-1" in failed.err
-    assert "stoneware logs bad-1" in failed.err
+    assert f"stoneware logs {lab.full('bad-1')}" in failed.err
+    assert "with exit code 7:\n    > the sensor is sick\n" in failed.err
     assert lab.machines() == ["bad-1", "good-1"]
+    assert "  > the sensor is sick\n" in lab.run("status").out
+
+
+def test_what_people_remove_by_hand(lab: ClusterLab) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        lab.write({"web": service(2), "one": service(ports=[f"127.0.0.1:{port}:80"])})
+        refused = lab.run("up", code=2)
+        assert "cannot be published; nothing was made or stopped" in refused.err
+        assert f"one-1: port {port}/tcp of this computer is in use: " in refused.err
+        assert (lab.machines(), lab.networks()) == ([], [])
+    lab.run("up")
+    old, disk = lab.machine("one-1"), lab.machine("one-1").spec.volumes[0].volume
+    lab.sh("one-1", "echo kept > /data/file; sync")
+    subprocess.run(["rm", "-rf", lab.home / "data/machines" / lab.full("one-1")], check=True)
+    assert Path(f"/proc/{old.leader}").exists()  # it runs on, with its disk and its port
+    made = lab.run("up")
+    assert f"ended the machine {lab.full('one-1')}, whose directory has been removed" in made.err
+    assert not Path(f"/proc/{old.leader}").exists()
+    assert lab.machine("one-1").ports == old.ports
+    assert lab.sh("one-1", "cat /data/file") == "kept\n"
+
+    # A machine and its disk, while the file has another change: no command sends to one that sends back.
+    lab.run("rm", "-f", lab.full("one-1"))
+    lab.run("volume", "rm", disk)
+    lab.write({"web": service(2, "cl-tiny:2"), "one": service()})
+    assert "stoneware up --restore    # one-1: back as before" in lab.run("up", code=2).err
+    assert "one-1 has lost its disk" in lab.run("rollout", "--plan", code=2).out
+    lab.run("up", "--restore")
+    assert lab.machine("one-1").ports == old.ports  # as it was applied last
+    in_use = lab.run("volume", "rm", disk, code=2).err
+    assert "rm -f" not in in_use
+    assert f"stoneware down -p {lab.name}" in in_use
+    assert lab.run("stop", "web").out.split() == [lab.full("web-1"), lab.full("web-2")]
+    shutil.rmtree(lab.home / "data/volumes" / lab.machine("web-1").spec.volumes[0].volume)
+    gone = lab.run("start", "-p", lab.name, "web", code=1).err
+    assert f"stoneware up -p {lab.name} --restore" in gone
+    lab.run("up", "--restore", "web")
+    assert {lab.machine(name).phase for name in lab.machines()} == {Phase.RUNNING}
+    assert lab.machine("web-1").image == "cl-tiny:1"
 
 
 def test_drift(lab: ClusterLab) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from stoneware.cluster import events
 from stoneware.cluster.apply import set_damaged_state_aside
 from stoneware.cluster.directory import ClusterDirectory
+from stoneware.cluster.floors import check_floors
 from stoneware.cluster.lock import cluster_lock
 from stoneware.cluster.model import Action, ClusterPlan, Desired, Observed
 from stoneware.cluster.observe import observe
@@ -47,6 +48,7 @@ def restore(
         observed = observe(site.platform, name, managed=managed_addresses(directory.path))
         desired = limited(applied, observed, selection)
         plan = _plan(desired, observed, selection)
+        check_floors(plan, desired, observed, lambda image: site.store.manifest(image)["labels"])
         check_ports(site.platform, desired, observed, plan)
         if plan.changes:
             reporter.emit(events.PlanMade(plan))
