@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 
 from stoneware.errors import InputError, MachineError
+from stoneware.platform import Health, Phase
 from stoneware.rollout import leaders
 from stoneware.rollout.documents import planned_document
 from stoneware.rollout.gatekeeper import Gatekeeper
+from stoneware.rollout.gates.availability import KafkaView
 from stoneware.rollout.gates.kafka import KafkaGate
 from stoneware.rollout.gates.machine import MachineGate
 from stoneware.rollout.leaders import with_leaders
+from stoneware.rollout.model import MachineView
 from stoneware.rollout.planner import Planned
-from stoneware.rollout.verdicts import GateContext, Leader
+from stoneware.rollout.verdicts import CommandOutcome, GateContext, Leader
 from stoneware.ui.rollout import plan_text
 from tests.rollout.scenario import NEW, OLD
 from tests.rollout.simulation import make_plan, policy_of
@@ -108,3 +112,21 @@ def test_what_nobody_knows_is_told(monkeypatch: pytest.MonkeyPatch, answer: Exce
 def test_gates_without_a_leader_are_passed_over() -> None:
     assert not hasattr(MachineGate(), "leader")
     assert hasattr(KafkaGate(), "leader")
+
+
+@pytest.mark.parametrize(("node", "leader"), [(2, "kafka-2"), (-1, None), (7, None)])
+def test_the_leader_of_the_quorum_is_the_machine_of_its_node(node: int, leader: str | None) -> None:
+    class Broker:
+        def view(self) -> KafkaView:
+            return KafkaView({}, (), node)
+
+    views = {
+        name: MachineView(name, "kafka", slot, name, Phase.RUNNING, Health.HEALTHY, NEW, checked=True)
+        for slot, name in enumerate(NAMES, 1)
+    }
+    change = make_plan(NAMES, OLD, NEW, policy_of({})).change("kafka-1")
+    context = GateContext(
+        "test", views, change, lambda *_: CommandOutcome(0, ""), settings={"bootstrap": "127.0.0.1:9092"}
+    )
+    found = KafkaGate(lambda _: nullcontext(Broker())).leader(context)
+    assert (found.machine if found else None) == leader
