@@ -15,6 +15,7 @@ from pathlib import Path
 _CLUSTER = ("config", "plan", "up", "rollout", "rollback", "status", "drift", "down")
 _PARTS = ("status", "history", "pause", "abort", "resume", "finalize", "report")  # of rollout
 _SCALED = ("plan", "up")
+_PROFILED = ("config", "plan", "up", "rollout", "status", "drift")
 # Not what has such flags already, and no question for help.
 _COMMAND = re.compile(
     rf"\bstoneware ({'|'.join(_CLUSTER)})\b(?: ({'|'.join(_PARTS)})\b)?"
@@ -40,7 +41,8 @@ class ClusterFlags:
         found += ["-p", self.project] if self.project else []
         found += [word for path in self.env_files for word in ("--env-file", str(path))]
         found += ["--project-directory", str(self.directory)] if self.directory else []
-        found += [word for text in self.profiles for word in ("--profile", text)]
+        if command in _PROFILED:
+            found += [word for text in self.profiles for word in ("--profile", text)]
         if command in _SCALED:
             found += [word for text in self.scale for word in ("--scale", text)]
         return found
@@ -77,6 +79,8 @@ def _with_flags(found: re.Match[str]) -> str:
     flags = shlex.join(_typed.words(name))
     if not flags:
         return found[0]
-    if part and (_typed.env_files or _typed.directory):  # only rollout itself has those flags
+    if part and (
+        _typed.env_files or _typed.directory or _typed.profiles
+    ):  # only rollout itself has those flags
         return f"stoneware {name} {flags} {part}"
     return f"stoneware {name}{f' {part}' if part else ''} {flags}"
