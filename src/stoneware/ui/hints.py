@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,11 +66,6 @@ def completed_quotes(text: str) -> str:
     if _typed == ClusterFlags():
         return text
     return _QUOTED.sub(lambda found: completed(found[0]), text)
-
-
-def command(words: Sequence[str]) -> str:
-    """Return a command line for clusters as the user would type it: `up`, `rollout resume`."""
-    return completed(shlex.join(["stoneware", *words]))
 
 
 def _with_flags(found: re.Match[str]) -> str:
