@@ -59,12 +59,13 @@ def _end(store: Store, id: str, *, unclear: bool) -> str:
 
 
 def _kill(id: str, pids: list[int]) -> None:
-    for pid in pids:
+    began = {pid: start for pid in pids if (start := _start(pid))}
+    for pid in began:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
-    def gone() -> bool:
-        return not any(_processes(id))
+    def gone() -> bool:  # each of them: the machine's first process outlives systemd-nspawn by a moment
+        return not any(machine_record.process_alive(pid, start) for pid, start in began.items())
 
     if not machine_stop.wait_until(gone, _PATIENCE):
         raise MachineError(
@@ -103,6 +104,13 @@ def _is(words: list[str], program: str) -> bool:
 def _parent(pid: int) -> int:
     with contextlib.suppress(OSError):
         return int(Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[1])
+    return 0
+
+
+def _start(pid: int) -> int:
+    """Return when a process began, in clock ticks since the boot; 0 where it is gone."""
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19])
     return 0
 
 
