@@ -378,4 +378,4 @@ def test_the_directory_shows_the_lock_only_while_it_is_held(bench: EngineBench) 
     bench.up()
     assert (bench.clusters / "shop/lock").read_text() == ""
     kept = json.loads((bench.clusters / "shop/cluster.json").read_text())
-    assert kept == {"secrets": ["shop-app-token"]}
+    assert kept == {"file": "/work/machines.yaml", "secrets": ["shop-app-token"]}

@@ -64,6 +64,13 @@ CASES = {
             "pids_limit": 500,
             "ulimits": [{"name": "nofile", "soft": 1024, "hard": 4096}, {"name": "nproc", "soft": 99}],
             "disk": 1 << 30,
+            "process": {
+                "command": ["serve", "--all"],
+                "user": "web",
+                "cap_drop": ["all"],
+                "cap_add": ["chown"],
+            },
+            "system": {"sysctls": {"net.core.somaxconn": "512"}, "hosts": ["db=10.0.0.1"]},
             "log_max_size": 1 << 20,
             "log_max_file": 2,
             "cpus": "0.1",
@@ -97,6 +104,8 @@ CASES = {
             "pids_limit": None,
             "ulimits": [{"name": "nofile", "soft": 1024}],
             "disk": None,
+            "process": None,
+            "system": {"tmpfs": {"/scratch": "size=1m"}, "dns_search": ["example.com"]},
             "log_max_size": None,
             "log_max_file": None,
             "cpus": "0.2",
@@ -468,6 +477,8 @@ def test_sensitive_attributes_and_secrets(core: Core) -> None:
         "target",
         "version",
         "mode",
+        "uid",
+        "gid",
     ]
     data = core.attributes("stoneware_machine", data=True)
     assert {name for name, found in data.items() if found.sensitive} == {"metadata"}
