@@ -18,6 +18,7 @@ from tests import stores
 # A shell starts what runs in its background with SIGINT ignored, and that is inherited: tests that send it
 # to a program would wait for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the same of nohup
 
 # How long an example takes says how busy this computer is.
 hypothesis.settings.register_profile("any-computer", deadline=None)
