@@ -67,7 +67,7 @@ sw_attributes() {
 # leading comma. The members that do not change within a boot come from sw_facts.
 sw_status() {
     sw_write_status "$@"
-    sw_overtake
+    if [ -e "$SW_RUN/deferred" ]; then sw_overtake deferred; fi
     sw_send_status
 }
 
@@ -100,13 +100,13 @@ sw_defer() {
     : >"$SW_RUN/deferred.sent"
 }
 
-# sw_overtake: keep the deferred report of the boot agent from going out after ours.
+# sw_overtake NAME: keep another process's report (`deferred`, the boot agent's; `booted`) from going out after ours.
+# Its process id is in the file NAME by the time NAME.sending is there.
 sw_overtake() {
-    if [ ! -e "$SW_RUN/deferred" ]; then return 0; fi
-    : >"$SW_RUN/deferred.overtaken"
-    if [ ! -e "$SW_RUN/deferred.sending" ]; then return 0; fi
-    read -r sw_reporter <"$SW_RUN/deferred"
-    while [ ! -e "$SW_RUN/deferred.sent" ] && [ -d "/proc/$sw_reporter" ]; do sleep 0.01; done
+    : >"$SW_RUN/$1.overtaken"
+    if [ ! -e "$SW_RUN/$1.sending" ]; then return 0; fi
+    read -r sw_reporter <"$SW_RUN/$1"
+    while [ ! -e "$SW_RUN/$1.sent" ] && [ -d "/proc/$sw_reporter" ]; do sleep 0.01; done
 }
 
 sw_write_status() {

@@ -12,18 +12,18 @@ if [ ! -d "$output" ]; then
     mkdir -m 700 "$output" 2>/dev/null
 fi
 if [ ! -p "$output/pipe" ]; then mkfifo -m 622 "$output/pipe" 2>/dev/null; fi
-ending=''
-trap 'ending=yes' TERM
-while :; do
+ending='' reader=''
+# The reader is ended by whoever comes last: the signal, or we who have just started it.
+trap 'ending=yes; end_unused' TERM
+end_unused() {
+    if [ ! -e "$output/used" ] && [ -n "$reader" ]; then kill "$reader" 2>/dev/null; fi
+}
+while [ -z "$ending" ]; do
     cat "$output/pipe" &
     reader=$!
+    if [ -n "$ending" ]; then end_unused; fi
     # A signal ends the waiting, not the reader.
-    while ! wait "$reader" && [ -d "/proc/$reader" ]; do
-        if [ -n "$ending" ] && [ ! -e "$output/used" ]; then
-            kill "$reader"
-            exit 0
-        fi
-    done
+    while ! wait "$reader" && [ -d "/proc/$reader" ]; do :; done
+    reader=''
     rm -f "$output/used"
-    if [ -n "$ending" ]; then exit 0; fi
 done

@@ -18,6 +18,7 @@ last_lines() {
 
 complain() {
     sw_say "$1"
+    sw_overtake booted
     sw_status failed "$1" "${2-}"
 }
 
@@ -39,8 +40,11 @@ booted() {
         # Each failed unit reports for itself: OnFailure= or, the image's service, ExecStopPost=.
         if systemctl --quiet is-failed "$@"; then return; fi
     fi
-    if [ -e "$SW_RUN/ended" ]; then return; fi
-    sw_status running ''
+    # What has gone wrong meanwhile is said after us, or instead of us.
+    echo $$ >"$SW_RUN/booted"
+    : >"$SW_RUN/booted.sending"
+    if [ ! -e "$SW_RUN/booted.overtaken" ]; then sw_status running ''; fi
+    : >"$SW_RUN/booted.sent"
 }
 
 # all_said: wait, for a second at most, until all that the service has said is passed on (stoneware-output).
@@ -66,8 +70,8 @@ ended() {
     fi
     job=$(systemctl show --property=Job --value "$1")
     if [ "${job:-0}" != 0 ] && [ "${SERVICE_RESULT-}" = success ]; then return; fi
-    : >"$SW_RUN/ended"
     if [ "$code" -eq 0 ]; then
+        sw_overtake booted
         sw_status stopped '' ',"exit":0'
     else
         complain "the service ${1%.service} ended with exit code $code
