@@ -234,8 +234,13 @@ class Platform(Protocol):
         """Remove a machine, running or not. Its volumes stay. A missing machine is no error."""
         ...
 
-    def port_faults(self, ports: Sequence[PortMapping], *, besides: Collection[str] = ()) -> list[str]:
-        """Return why ports cannot be published now, a sentence each; what machines `besides` have is free."""
+    def port_faults(
+        self, wanted: Mapping[str, Sequence[PortMapping]], *, besides: Collection[str] = ()
+    ) -> dict[str, list[str]]:
+        """Return why the ports of machines cannot be published now: by name, a sentence each.
+
+        What the machines `besides` have counts as free.
+        """
         ...
 
     def console(self, name: str, offset: int = 0) -> tuple[bytes, int]:

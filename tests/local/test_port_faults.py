@@ -24,7 +24,7 @@ def test_what_is_in_the_way_of_ports() -> None:
             PortMapping("", 0, 80),  # a free one is taken
             PortMapping("192.0.2.77", 8081, 80),
         ]
-        found = faults(wanted, taken, {"m1": "shop-web-1"})
+        found = faults(wanted, taken, {"m1": "shop-web-1"}.__getitem__)
     assert found[0] == (
         "port 8080/tcp of this computer is in use: the machine shop-web-1 has it, for its port 80"
     )

@@ -213,7 +213,9 @@ class MemoryPlatform:
                 table.pop(name, None)  # type: ignore[attr-defined]
             self._save()
 
-    def port_faults(self, ports: Sequence[PortMapping], *, besides: Collection[str] = ()) -> list[str]:
+    def port_faults(
+        self, wanted: Mapping[str, Sequence[PortMapping]], *, besides: Collection[str] = ()
+    ) -> dict[str, list[str]]:
         with self._lock:
             taken = {
                 port.host_port: machine.name
@@ -221,11 +223,14 @@ class MemoryPlatform:
                 if machine.name not in besides and machine.phase is not Phase.STOPPED
                 for port in machine.ports
             } | self.busy_ports
-        return [
-            f"port {port.host_port}/{port.protocol} of this computer is in use: {taken[port.host_port]}"
-            for port in ports
-            if port.host_port in taken
-        ]
+        return {
+            name: [
+                f"port {port.host_port}/{port.protocol} of this computer is in use: {taken[port.host_port]}"
+                for port in ports
+                if port.host_port in taken
+            ]
+            for name, ports in wanted.items()
+        }
 
     def console(self, name: str, offset: int = 0) -> tuple[bytes, int]:
         with self._lock:

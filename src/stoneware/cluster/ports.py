@@ -18,12 +18,10 @@ def port_faults(platform: Platform, desired: Desired, observed: Observed, plan: 
         for name, action in actions.items()
         if action in _FREED and name in observed.machines
     ]
-    return [
-        f"{name}: {fault}"
-        for name, action in actions.items()
-        if action in _TAKEN and name in desired.machines
-        for fault in platform.port_faults(desired.machines[name].spec.ports, besides=freed)
-    ]
+    taking = [name for name, action in actions.items() if action in _TAKEN and name in desired.machines]
+    specs = {name: desired.machines[name].spec for name in taking}
+    found = platform.port_faults({spec.name: spec.ports for spec in specs.values()}, besides=freed)
+    return [f"{name}: {fault}" for name, spec in specs.items() for fault in found.get(spec.name, ())]
 
 
 def check_ports(platform: Platform, desired: Desired, observed: Observed, plan: ClusterPlan) -> None:

@@ -197,13 +197,19 @@ class LocalPlatform(LocalResources):
         found = [machine_record.observe(Paths(entry)) for entry in entries if not entry.name.startswith(".")]
         return [machine for machine in found if machine is not None]
 
-    def port_faults(self, ports: Sequence[PortMapping], *, besides: Collection[str] = ()) -> list[str]:
-        """Return why ports cannot be published now, a sentence each; what machines `besides` have is free."""
-        if not ports:
-            return []
-        names = {machine.id: machine.name for machine in self.machines()}
-        own = {id for id, name in names.items() if name in besides}
-        return faults(ports, routers.published(self.store, own), names)
+    def port_faults(
+        self, wanted: Mapping[str, Sequence[PortMapping]], *, besides: Collection[str] = ()
+    ) -> dict[str, list[str]]:
+        """Return why the ports of machines cannot be published now; what machines `besides` have is free."""
+        if not any(wanted.values()):
+            return {}
+        own = {machine_record.known_state(self._paths(name))["id"] for name in besides}
+        taken = routers.published(self.store, own)
+        return {name: faults(ports, taken, self._name_of) for name, ports in wanted.items()}
+
+    def _name_of(self, id: str) -> str:
+        """Return the name of a machine by its id; the id where there is none, as in another store."""
+        return next((machine.name for machine in self.machines() if machine.id == id), id)
 
     def wait(
         self, name: str, until: Phase | Callable[[Machine | None], bool], timeout: float

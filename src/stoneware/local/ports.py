@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -21,7 +21,6 @@ from stoneware.platform import PortMapping
 ANY = "0.0.0.0"  # noqa: S104 — the user's word for every address of the host
 _LISTEN = {"tcp": "0A", "udp": "07"}
 _TRIES = 200
-_NO_NAMES: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, order=True)
@@ -163,15 +162,15 @@ class Ports:
 
 
 def faults(
-    mappings: Sequence[PortMapping], taken: Sequence[Publication], names: Mapping[str, str]
+    mappings: Sequence[PortMapping], taken: Sequence[Publication], name_of: Callable[[str], str]
 ) -> list[str]:
-    """Return why ports cannot be published, a sentence each. `names` are those of machines by id."""
+    """Return why ports cannot be published, a sentence each. `name_of` a machine's id is its name."""
     found = []
     for mapping in mappings:
         try:
             wanted = check(mapping)
             if wanted.host_port:
-                _refuse_used(wanted, taken, names)
+                _refuse_used(wanted, taken, name_of)
         except InputError as error:
             found.append(": ".join(filter(None, [error.brief, error.details])))
     return found
@@ -186,14 +185,13 @@ def _conflict(mapping: PortMapping, publications: Iterable[Publication]) -> Publ
 
 
 def _refuse_used(
-    mapping: PortMapping, publications: Iterable[Publication], names: Mapping[str, str] = _NO_NAMES
+    mapping: PortMapping, publications: Iterable[Publication], name_of: Callable[[str], str] = str
 ) -> None:
     name = f"port {mapping.host_port}/{mapping.protocol} of this computer is in use"
     choice = f"-p 0:{mapping.machine_port}    # takes a free port; or name another one"
     entry = _conflict(mapping, publications)
     if entry is not None:
-        machine = names.get(entry.id, entry.id)
-        detail = f"the machine {machine} has it, for its port {entry.machine_port}"
+        detail = f"the machine {name_of(entry.id)} has it, for its port {entry.machine_port}"
         raise InputError(name, details=detail, resolution=choice)
     for listener in host_sockets(mapping.protocol):
         if listener.port == mapping.host_port and overlap(listener.address, mapping.host_ip):

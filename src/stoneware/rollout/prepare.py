@@ -94,7 +94,7 @@ def present_of(site: Site, cluster: str) -> Present:
         labels=labels,
         floors=floors_of(journal_of(directory).read()),
         kept=site.platform.has_secret,
-        ports=lambda name, ports: site.platform.port_faults(ports, besides=[name]),
+        ports=lambda name, ports: site.platform.port_faults({name: ports}, besides=[name]).get(name, []),
     )
 
 
