@@ -29,6 +29,11 @@ TIERS = {"pure", "tool", "machine"}
 SHARING = ("tests/examples/", "tests/docs/", "tests/rollout/test_kafka_rollout.py")
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name cases by no bytes: an archive has the time of its making in it, and each process makes its own."""
+    return argname if isinstance(val, bytes) else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give each test its tier; what takes long comes first."""
     for item in items:
