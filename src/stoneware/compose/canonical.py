@@ -73,7 +73,7 @@ def _entry(node: Node, **values: str | int | bool) -> Node:
 def pairs(node: Node, faults: Faults) -> Node:
     """Return `KEY=VALUE` lists as mappings, and every value of the mapping as text, as it is written."""
     if isinstance(node.value, dict):
-        return rebuilt(node, {key: _text(each) for key, each in node.value.items()})
+        return rebuilt(node, {key: words.as_text(each) for key, each in node.value.items()})
     if not isinstance(node.value, list):
         return node
     entries: dict[str, Node] = {}
@@ -90,10 +90,6 @@ def pairs(node: Node, faults: Faults) -> Node:
 
 def _bare(node: Node) -> object:
     return node.value if not isinstance(node.value, dict | list) else type(node.value)()
-
-
-def _text(node: Node) -> Node:
-    return rebuilt(node, node.text) if isinstance(node.value, int | float) else node
 
 
 def _names(**defaults: str | bool) -> Change:
@@ -253,7 +249,7 @@ def _config(node: Node, _faults: Faults) -> Iterable[Node]:
 
 
 def _owned(node: Node) -> dict[str, Node]:
-    return {key: _text(each) if key in ("uid", "gid") else each for key, each in node.mapping.items()}
+    return {key: words.as_text(each) if key in ("uid", "gid") else each for key, each in node.mapping.items()}
 
 
 def _env_file(node: Node, _faults: Faults) -> Iterable[Node]:
@@ -261,7 +257,7 @@ def _env_file(node: Node, _faults: Faults) -> Iterable[Node]:
 
 
 def _word(node: Node, _faults: Faults) -> Iterable[Node]:
-    return [_text(node)]
+    return [words.as_text(node)]
 
 
 def _test(node: Node, _faults: Faults) -> Node:

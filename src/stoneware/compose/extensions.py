@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from stoneware.compose import schema
 from stoneware.compose.faults import Faults
+from stoneware.compose.keys import matches
 from stoneware.compose.nodes import Node, describe, plain
 from stoneware.compose.validate import Path, blame, dotted
 
@@ -53,7 +54,7 @@ def _extension(root: Node, node: Node, path: tuple[str, ...], key: str, faults: 
         if similar:
             faults.warn(f"{place}: {key} is one of yours and has no effect; did you mean {similar[0]!r}?")
         return
-    model = next((known[it] for it in known if _matches(it, path)), None)
+    model = next((known[it] for it in known if matches(it, path)), None)
     if model is None:
         where = "below a service, volume or network, or at the top" if () in known else "below a service"
         faults.add(place, f"{dotted((*path, key))}: it has no effect here", f"{key} stands {where}.")
@@ -69,7 +70,3 @@ def _extension(root: Node, node: Node, path: tuple[str, ...], key: str, faults: 
         model.model_validate(plain(value))
     except ValidationError as error:
         blame(error, root, model, (*path, key), faults)
-
-
-def _matches(pattern: tuple[str, ...], path: tuple[str, ...]) -> bool:
-    return len(pattern) == len(path) and all(a in ("*", b) for a, b in zip(pattern, path, strict=True))

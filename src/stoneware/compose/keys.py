@@ -6,7 +6,7 @@ reference is made from it (`stoneware.compose.reference`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -349,10 +349,14 @@ def rule_of(path: tuple[str, ...], key: str) -> Key | None:
     `path` is that of the mapping which holds the key, from the file's top.
     """
     for pattern, keys in KEYS.items():
-        parts = tuple(pattern.split(".")) if pattern else ()
-        if len(parts) == len(path) and all(a in ("*", b) for a, b in zip(parts, path, strict=True)):
+        if matches(pattern.split(".") if pattern else (), path):
             return keys.get(key)
     return None
+
+
+def matches(pattern: Sequence[str], path: Sequence[str]) -> bool:
+    """Say whether a path has the steps of a pattern, in which `*` is any step."""
+    return len(pattern) == len(path) and all(a in ("*", b) for a, b in zip(pattern, path, strict=True))
 
 
 def alternative(path: tuple[str, ...], key: str) -> str | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stoneware.compose import schema
 from stoneware.compose.faults import Faults
 from stoneware.compose.model import ClusterNetwork, ClusterVolume, Place, SecretSource
-from stoneware.compose.nodes import place_of
+from stoneware.compose.nodes import Node, place_of
 from stoneware.compose.settings import absolute, filled
 from stoneware.compose.templates import Scope, TemplateError, expand
 from stoneware.compose.validate import Document, Entry
@@ -107,14 +107,7 @@ class References:
             self._unknown("secrets", key, place)
             return
         self._check_name(f"{self._context.cluster}-{key}", entry.place)
-        model = entry.model
-        if model.file is not None:
-            self.secrets[key] = SecretSource(key, file=self._secret_file(key, model.file, entry))
-        else:
-            variable = model.environment or ""
-            self.secrets[key] = SecretSource(
-                key, variable=variable, value=self._secret_value(variable, entry)
-            )
+        self.secrets[key] = self._source(key, entry, "secret")
 
     def config(self, key: str, place: Place) -> str:
         """Note the use of a config and return the key of its source among the secrets."""
@@ -126,35 +119,34 @@ class References:
             self._unknown("configs", key, place)
             return found
         self._check_name(f"{self._context.cluster}-{found}", entry.place)
-        model = entry.model
-        if model.file is not None:
-            source = SecretSource(key, file=self._secret_file(key, model.file, entry), config=True)
-        elif model.environment is not None:
-            variable = model.environment
-            value = self._secret_value(variable, entry)
-            source = SecretSource(key, variable=variable, value=value, config=True)
+        if entry.model.content is not None:
+            self.secrets[found] = SecretSource(key, value=Secret(entry.model.content), config=True)
         else:
-            source = SecretSource(key, value=Secret(model.content or ""), config=True)
-        self.secrets[found] = source
+            self.secrets[found] = replace(self._source(key, entry, "config"), config=True)
         return found
 
-    def _secret_file(self, key: str, file: str, entry: Entry[schema.Secret] | Entry[schema.Config]) -> Path:
+    def _source(
+        self, key: str, entry: Entry[schema.Secret] | Entry[schema.Config], kind: str
+    ) -> SecretSource:
+        """Return the file or the variable that a value comes from; it has to be there."""
+        if entry.model.file is not None:
+            return SecretSource(key, file=self._file(key, entry.model.file, entry.node, kind))
+        variable = entry.model.environment or ""
+        return SecretSource(key, variable=variable, value=self._value(variable, entry.node, kind))
+
+    def _file(self, key: str, file: str, node: Node, kind: str) -> Path:
         path = absolute(file, self._context.directory)
         if self._context.check_secrets and not path.is_file():
-            place = place_of(entry.node, ("file",))
-            kind = "secret" if isinstance(entry.model, schema.Secret) else "config"
+            place = place_of(node, ("file",))
             self._faults.add(place, f"there is no file {file} for the {kind} {key!r}", "Write the file.")
         return path
 
-    def _secret_value(
-        self, variable: str, entry: Entry[schema.Secret] | Entry[schema.Config]
-    ) -> Secret | None:
+    def _value(self, variable: str, node: Node, kind: str) -> Secret | None:
         if variable in self._context.variables:
             return Secret(self._context.variables[variable])
         if self._context.check_secrets:
-            kind = "secret" if isinstance(entry.model, schema.Secret) else "config"
             self._faults.add(
-                place_of(entry.node, ("environment",)),
+                place_of(node, ("environment",)),
                 f"the variable {variable} of a {kind} is not set",
                 f"export {variable}=…, or write it into .env",
             )
