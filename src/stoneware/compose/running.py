@@ -11,20 +11,9 @@ from stoneware.compose import schema
 from stoneware.compose.faults import Faults
 from stoneware.compose.model import Place
 from stoneware.compose.nodes import Node, place_of
+from stoneware.machinefile.inits import is_init
 from stoneware.runtime import ALL, SHM, Process, System
 
-# Programs that are the first process of a system: a machine has its own already.
-INITS = frozenset(
-    (
-        "/sbin/init",
-        "/usr/sbin/init",
-        "/lib/systemd/systemd",
-        "/usr/lib/systemd/systemd",
-        "/bin/systemd",
-        "init",
-        "systemd",
-    )
-)
 # tmpfs mounts that a machine has anyway; what Docker mounts on it by itself is `noexec` as well.
 _THERE = ("/run", "/var/run", "/run/lock", "/var/lock")
 _DOCKER_TMPFS = "noexec"
@@ -51,7 +40,7 @@ def running_of(model: schema.Service, node: Node, faults: Faults) -> dict[str, A
 
 def _command(model: schema.Service, key: str, node: Node, faults: Faults) -> tuple[str, ...] | None:
     words: list[str] | None = getattr(model, key)
-    if words and words[0] in INITS:
+    if words and is_init(words[0]):
         place = place_of(node, (key,))
         faults.warn(f"{place}: {key}: {words[0]} is left out: a machine's first process is systemd")
         return None

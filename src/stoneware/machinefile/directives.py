@@ -1,9 +1,9 @@
-"""The parser directive `# check=…`: which warnings a Machinefile does not want, or wants as errors."""
+"""The parser directives at the top of a Machinefile: `# syntax=…`, `# escape=…` and `# check=…`."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 _DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*$")
@@ -22,14 +22,25 @@ class CheckDirective:
         return bool(rule) and ("all" in self.skip or rule.lower() in self.skip)
 
 
-def check_directive(lines: Sequence[str]) -> CheckDirective:
-    """Return what the directives at the top of a file say; what they do not say is not asked for."""
+def _directives(lines: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield the names, in small letters, and the values of the directives; any other line ends them."""
     for line in lines:
         found = _DIRECTIVE.match(line.strip())
         if found is None or found[1].lower() not in _KNOWN:
-            break
-        if found[1].lower() == "check":
-            settings = dict(part.strip().partition("=")[::2] for part in found[2].split(";"))
+            return
+        yield found[1].lower(), found[2]
+
+
+def escape_directive(lines: Sequence[str]) -> str:
+    r"""Return the escape character that a file chooses: `\` or a backtick."""
+    return next((value for name, value in _directives(lines) if name == "escape"), "\\")
+
+
+def check_directive(lines: Sequence[str]) -> CheckDirective:
+    """Return which warnings a file does not want, or wants as errors."""
+    for name, value in _directives(lines):
+        if name == "check":
+            settings = dict(part.strip().partition("=")[::2] for part in value.split(";"))
             skip = (name.strip().lower() for name in settings.get("skip", "").split(","))
             return CheckDirective(frozenset(filter(None, skip)), settings.get("error", "").lower() == "true")
     return CheckDirective()

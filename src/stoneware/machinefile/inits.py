@@ -24,9 +24,12 @@ _CONTROL = re.compile(r"[;&|\n()`]|\$\(")
 def starts_init(argv: Sequence[str]) -> bool:
     """Say whether a command is systemd, by any of its paths, directly, behind a tini or in a shell."""
     words = _unwrapped(list(argv))
-    if not words or "--user" in words:
-        return False
-    directory, name = posixpath.split(words[0])
+    return bool(words) and "--user" not in words and is_init(words[0])
+
+
+def is_init(program: str) -> bool:
+    """Say whether a program is the first process of a system, by any of its paths."""
+    directory, name = posixpath.split(program)
     return name in _INITS and directory in _DIRECTORIES
 
 

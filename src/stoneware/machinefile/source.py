@@ -14,9 +14,9 @@ from typing import Any
 
 from stoneware.errors import InputError
 from stoneware.machinefile.arrays import mark_arrays, mark_first_array, without_mark
+from stoneware.machinefile.directives import escape_directive
 from stoneware.machinefile.lex import Lexer, LexError
 
-_DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*$")
 _HEREDOC = re.compile(r"(\d*)<<(-?)\s*([^<]*)", re.DOTALL)
 _HEREDOC_INSTRUCTIONS = {"ADD", "COPY", "RUN"}
 MOST_TEXT = 1 << 20  # characters, as BuildKit has it for a line
@@ -118,17 +118,6 @@ def _check_text(bare: Source, text: str) -> None:
                 raise bare.fault(number, f"substitutions are nested deeper than {_DEEPEST} levels")
         if not line.rstrip().endswith(escape):
             depth = 0
-
-
-def escape_directive(lines: Sequence[str]) -> str:
-    r"""Return the escape character the parser directives at the top choose: `\` or a backtick."""
-    for line in lines:
-        found = _DIRECTIVE.match(line.strip())
-        if found is None or found[1].lower() not in {"syntax", "escape", "check"}:
-            break
-        if found[1].lower() == "escape":
-            return found[2]
-    return "\\"
 
 
 def heredoc_word(word: str) -> HeredocWord | None:
