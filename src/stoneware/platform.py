@@ -196,6 +196,17 @@ class Machine:
     spec: MachineSpec
     failed_check: FailedCheck | None = None
 
+    @property
+    def trouble(self) -> str:
+        """Return what is wrong with it: its error, else in one line what its health check says that fails."""
+        return self.error or (self.failed_check.line if self.failed_check else "")
+
+    @property
+    def condition(self) -> list[str]:
+        """Return how it is, for who waits in vain: its error, or phase and health, and its failed check."""
+        said = self.error or f"phase {self.phase}, health {self.health}"
+        return [said, *(self.failed_check.lines if self.failed_check else ())]
+
 
 def removal_hint(machine: Machine) -> str:
     """Return what to type so that a machine goes: one of a cluster goes with it, or would come back."""

@@ -125,7 +125,7 @@ def machine_row(machine: Machine, now: float) -> list[str]:
         machine.ip or "-",
         ", ".join(port_text(port) for port in machine.ports) or "-",
         text.age(now - machine.created),
-        text.one_line(machine.error or (machine.failed_check.line if machine.failed_check else ""), 80),
+        text.one_line(machine.trouble, 80),
     ]
 
 

@@ -184,9 +184,7 @@ def _ended(platform: Platform, machine: Machine, seconds: float) -> MachineError
 
 
 def _not_up(platform: Platform, machine: Machine, brief: str) -> MachineError:
-    state = f"phase {machine.phase}, health {machine.health}"
-    check = machine.failed_check.lines if machine.failed_check is not None else []
-    parts = [machine.error or state, *check, console_tail(platform, machine.name)]
+    parts = [*machine.condition, console_tail(platform, machine.name)]
     return MachineError(
         brief,
         details="\n".join(part for part in parts if part),

@@ -71,10 +71,8 @@ def wait_for(
 def _not_up(platform: Platform, machine: Machine, brief: str) -> MachineError:
     console, _ = platform.console(machine.name, platform.console_place(machine.name, lines=_TAIL_LINES))
     lines = console[-_TAIL_BYTES:].decode(errors="replace").replace("\r", "").rstrip("\n").split("\n")
-    state = f"phase {machine.phase}, health {machine.health}"
-    check = machine.failed_check.lines if machine.failed_check is not None else ()
     return MachineError(
         brief,
-        details="\n".join(part for part in (machine.error or state, *check, *lines[-_TAIL_LINES:]) if part),
+        details="\n".join(part for part in (*machine.condition, *lines[-_TAIL_LINES:]) if part),
         resolution=f"stoneware logs {machine.name}",
     )

@@ -12,7 +12,7 @@ from typing import Any
 from stoneware.cluster import events
 from stoneware.cluster.apply import ClusterTerraform, scratch_copy
 from stoneware.cluster.declaration import release_of_spec
-from stoneware.cluster.directory import VARIABLES_FILE, ClusterDirectory
+from stoneware.cluster.directory import VARIABLES_FILE, ClusterDirectory, not_up
 from stoneware.cluster.model import (
     LABEL_CLUSTER,
     LABEL_MACHINE,
@@ -94,8 +94,7 @@ class ClusterFleet:
             health=machine.health,
             release=self._release(machine, made),
             checked=checked,
-            error=" ".join(machine.error.split())
-            or (machine.failed_check.line if machine.failed_check is not None else ""),
+            error=" ".join(machine.trouble.split()),
             ip=machine.ip,
             ports=machine.ports,
             made=made,
@@ -311,9 +310,7 @@ def read_variables(directory: ClusterDirectory) -> dict[str, Any]:
     try:
         found = directory.variables()
         if found is None or not found["machines"]:
-            raise InputError(
-                f"the cluster {directory.name} is not up", resolution="stoneware up    # makes it"
-            )
+            raise not_up(directory.name)
         for key in ("machines", "volumes", "networks"):
             dict(found[key])
     except (ValueError, KeyError, TypeError) as error:
