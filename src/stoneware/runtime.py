@@ -32,9 +32,8 @@ _OWN_SYSCTL = re.compile(
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*\$?(?::[A-Za-z0-9_][A-Za-z0-9_.-]*)?", re.ASCII)
 _GROUP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
 _SIGNAL = re.compile(r"(?:SIG)?(?:[A-Z]+[0-9]?|RTMIN\+\d{1,2}|RTMAX-\d{1,2})|\d{1,2}", re.ASCII)
-_TMPFS_OPTIONS = re.compile(
-    r"(?:size=\d+[kmg%]?|mode=0?[0-7]{3,4}|uid=\d+|gid=\d+|nr_inodes=\d+[kmg]?|r[ow]|(?:no)?(?:exec|suid|dev|atime))"
-    r"(?:,(?:size=\d+[kmg%]?|mode=0?[0-7]{3,4}|uid=\d+|gid=\d+|nr_inodes=\d+[kmg]?|r[ow]|(?:no)?(?:exec|suid|dev|atime)))*",
+_TMPFS_OPTION = re.compile(
+    r"size=\d+[kmg%]?|mode=0?[0-7]{3,4}|uid=\d+|gid=\d+|nr_inodes=\d+[kmg]?|r[ow]|(?:no)?(?:exec|suid|dev|atime)",
     re.ASCII | re.IGNORECASE,
 )
 _DNS_WORD = re.compile(r"[A-Za-z0-9_.:-]+", re.ASCII)
@@ -175,7 +174,7 @@ def tmpfs_problem(path: str, options: str) -> str:
         return problem
     if path.rstrip("/") != SHM and (own := own_place(path) or ("/" if not path.strip("/") else "")):
         return f"{own} is the machine's own"
-    if options and not _TMPFS_OPTIONS.fullmatch(options):
+    if options and not all(map(_TMPFS_OPTION.fullmatch, options.split(","))):
         return f"{options!r} are no options of a tmpfs: size=64m, mode=1777, uid=, gid=, noexec and the like"
     return ""
 

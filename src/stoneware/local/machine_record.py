@@ -171,12 +171,15 @@ def boot_id() -> str:
 
 def process_alive(pid: int, start: int) -> bool:
     """Say whether a process is the one that began at `start` (clock ticks since boot) and not a zombie."""
-    fields = _stat(pid)
+    fields = process_fields(pid)
     return fields is not None and fields[0] not in ("Z", "X") and int(fields[19]) == start
 
 
-def _stat(pid: int) -> list[str] | None:
-    """Return the fields of /proc/PID/stat after the program's name; its state is the first."""
+def process_fields(pid: int) -> list[str] | None:
+    """Return the fields of /proc/PID/stat after the program's name, None where there is no such process.
+
+    Its state is the first, its parent the second, and the 20th when it began, in clock ticks since the boot.
+    """
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:  # noqa: PTH123 (fast path)
             return stream.read().rpartition(")")[2].split()

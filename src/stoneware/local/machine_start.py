@@ -326,7 +326,7 @@ def nspawn_argv(store: Store, paths: Paths, spec: MachineSpec, machine_id: str) 
         return [*argv, *root, "/bin/sh", "-c", f"{told}exec </dev/console\n{_INIT}"]
     lower = f"--bind-ro={_escape(paths.lower)}:/run/stoneware/lower:idmap,norbind"
     script = (resources.files("stoneware.local") / "rootwrap.sh").read_text()
-    return [*argv, lower, *root, "/bin/sh", "-c", told + script.replace("exec /sbin/init", _INIT)]
+    return [*argv, lower, *root, "/bin/sh", "-c", told + script, "sh", _INIT]
 
 
 def _address_argument(paths: Paths) -> list[str]:

@@ -1,5 +1,5 @@
 # First process of a --read-only machine (sh -c, in the machine's own file system): puts an in-memory
-# overlay over the image and goes on with its init. nspawn's own --volatile=overlay cannot do that with
+# overlay over the image and goes on with $1, which starts its init. nspawn's own --volatile=overlay cannot do that with
 # an id-mapped root.
 set -e
 exec </dev/null >/dev/console 2>&1
@@ -13,4 +13,4 @@ for tree in proc sys dev run tmp; do
 done
 cd $work/root
 pivot_root . mnt
-exec chroot . /bin/sh -c 'umount -l /mnt; mount --make-rshared /; exec /sbin/init' </dev/console
+exec chroot . /bin/sh -c "umount -l /mnt; mount --make-rshared /; $1" </dev/console

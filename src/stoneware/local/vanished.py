@@ -102,16 +102,14 @@ def _is(words: list[str], program: str) -> bool:
 
 
 def _parent(pid: int) -> int:
-    with contextlib.suppress(OSError):
-        return int(Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[1])
-    return 0
+    fields = machine_record.process_fields(pid)
+    return int(fields[1]) if fields else 0
 
 
 def _start(pid: int) -> int:
     """Return when a process began, in clock ticks since the boot; 0 where it is gone."""
-    with contextlib.suppress(OSError):
-        return int(Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19])
-    return 0
+    fields = machine_record.process_fields(pid)
+    return int(fields[19]) if fields else 0
 
 
 def _below(pid: int) -> Iterator[int]:
