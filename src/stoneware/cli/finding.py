@@ -23,13 +23,8 @@ def find_machines(
     A service is all of its machines. With a `cluster` only its machines are meant; `several`: a word may mean
     machines of several clusters.
     """
-    known = platform.machines()
-    prefer: Callable[[], str] = cluster_here
-    if cluster:
-        known = watch.in_cluster(known, cluster)
-        prefer = lambda: cluster  # noqa: E731
-        if not known:
-            raise InputError(f"the cluster {cluster} is not up", resolution="stoneware up    # makes it")
+    known = machines_of(platform, cluster) if cluster else platform.machines()
+    prefer: Callable[[], str] = (lambda: cluster) if cluster else cluster_here
     meant: dict[str, Machine] = {}
     for name in names:
         exact = [machine for machine in known if machine.name == name]
@@ -45,6 +40,16 @@ def find_machines(
         for machine in found or [find_machine(platform, name)]:
             meant[machine.name] = machine
     return list(meant.values())
+
+
+def machines_of(platform: Platform, cluster: str) -> list[Machine]:
+    """Return the machines of a cluster. Raises InputError where it has none."""
+    found = watch.in_cluster(platform.machines(), cluster)
+    if not found:
+        from stoneware.cluster.directory import not_up
+
+        raise not_up(cluster)
+    return found
 
 
 def _check_one_cluster(name: str, found: Sequence[Machine]) -> None:

@@ -10,12 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stoneware.errors import InputError
 from stoneware.files import read_json, write_json
 from stoneware.records import whole
 
 VARIABLES_FILE = "machines.auto.tfvars.json"
 LOCK_FILE = "lock"
 _ORIGIN_FILE = "cluster.json"
+
+
+def not_up(cluster: str) -> InputError:
+    """Return the error for a cluster that has no machines."""
+    return InputError(f"the cluster {cluster} is not up", resolution="stoneware up    # makes it")
 
 
 @dataclass(frozen=True)

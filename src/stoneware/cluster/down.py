@@ -10,7 +10,7 @@ from typing import Any
 
 from stoneware.cluster import events
 from stoneware.cluster.apply import ClusterTerraform, is_volume, key_of, set_damaged_state_aside
-from stoneware.cluster.directory import ClusterDirectory
+from stoneware.cluster.directory import ClusterDirectory, not_up
 from stoneware.cluster.lock import cluster_lock
 from stoneware.cluster.model import Action, Desired, Observed
 from stoneware.cluster.observe import observe
@@ -125,7 +125,7 @@ def _not_up(name: str, kept: Sequence[str]) -> InputError:
             details=f"Its disks are kept: {', '.join(kept)}.",
             resolution="stoneware up    # or, to remove them and the data on them: stoneware down --volumes",
         )
-    return InputError(f"the cluster {name} is not up", resolution="stoneware up    # makes it")
+    return not_up(name)
 
 
 def _doomed(observed: Observed, *, volumes: bool) -> Doomed:

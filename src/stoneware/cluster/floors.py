@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 from stoneware.cluster.model import Action, ClusterPlan, Desired, DesiredMachine, Observed
 from stoneware.errors import InputError
 from stoneware.image.versions import floor_problem
+from stoneware.launch.plan import Images
 
 _BOOTS = frozenset({Action.CREATE, Action.REPLACE, Action.START})
 
@@ -33,9 +32,9 @@ def check_floors(
     plan: ClusterPlan,
     desired: Desired,
     observed: Observed,
-    labels: Callable[[str], Mapping[str, str]],
+    images: Images,
 ) -> None:
-    """Raise BelowFloor where a plan boots an image below the floor of a disk; `labels` are an image's."""
+    """Raise BelowFloor where a plan boots an image below the floor of a disk."""
     if not observed.floors:
         return
     found = []
@@ -43,7 +42,8 @@ def check_floors(
         wanted = desired.machines.get(step.name) if step.kind == "machine" else None
         if wanted is not None and wanted.image_id and step.action in _BOOTS:
             floors = floors_of_disks(wanted, observed)
-            found.append(floor_problem(wanted.name, labels(wanted.image_id) if floors else {}, floors))
+            labels = images.manifest(wanted.image_id)["labels"] if floors else {}
+            found.append(floor_problem(wanted.name, labels, floors))
     sentences = tuple(text for text in found if text)
     if sentences:
         raise BelowFloor(desired.name, sentences)

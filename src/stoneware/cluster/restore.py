@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from stoneware.cluster import events
 from stoneware.cluster.apply import set_damaged_state_aside
-from stoneware.cluster.directory import ClusterDirectory
+from stoneware.cluster.directory import ClusterDirectory, not_up
 from stoneware.cluster.floors import check_floors
 from stoneware.cluster.lock import cluster_lock
 from stoneware.cluster.model import Action, ClusterPlan, Desired, Observed
@@ -17,7 +17,6 @@ from stoneware.cluster.ports import check_ports
 from stoneware.cluster.selection import Selection, limited, limited_plan, select
 from stoneware.cluster.site import Site
 from stoneware.cluster.up import Run, UpOptions, UpResult
-from stoneware.errors import InputError
 from stoneware.terraform.runner import managed_addresses
 
 COMMAND = "stoneware up --restore"
@@ -43,12 +42,12 @@ def restore(
         guard(directory)
         applied = site.applied(name)
         if applied is None or not applied.machines:
-            raise InputError(f"the cluster {name} is not up", resolution="stoneware up    # makes it")
+            raise not_up(name)
         selection = _selected(options, applied)
         observed = observe(site.platform, name, managed=managed_addresses(directory.path))
         desired = limited(applied, observed, selection)
         plan = _plan(desired, observed, selection)
-        check_floors(plan, desired, observed, lambda image: site.store.manifest(image)["labels"])
+        check_floors(plan, desired, observed, site.store)
         check_ports(site.platform, desired, observed, plan)
         if plan.changes:
             reporter.emit(events.PlanMade(plan))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from typing import Any
 
 from stoneware.cluster.desired import secret_name
 from stoneware.compose.model import Cluster, SecretSource
@@ -19,6 +20,12 @@ NEW = "new"  # the version of a value that was not handed to the platform yet
 def used_secrets(cluster: Cluster) -> tuple[str, ...]:
     """Return the keys of the secrets that some machine has, sorted."""
     return tuple(sorted({use.secret for machine in cluster.machines for use in machine.secrets}))
+
+
+def all_secrets(cluster: Cluster, origin: Mapping[str, Any]) -> list[str]:
+    """Return the names of all secrets that were ever put for a cluster, by its origin and by its file now."""
+    now = {secret_name(cluster.name, key) for key in used_secrets(cluster)}
+    return sorted(now | set(origin.get("secrets", [])))
 
 
 def read_secrets(cluster: Cluster, environment: Mapping[str, str]) -> dict[str, Secret]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +10,7 @@ from stoneware.cluster.model import LABEL_CLUSTER, LABEL_SERVICE, Action, Cluste
 from stoneware.cluster.plan import runs_well
 from stoneware.compose.model import Cluster, ClusterNetwork
 from stoneware.errors import InputError
+from stoneware.machinefile.flags import nearest
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,11 @@ def select(
 
 
 def _unknown(name: str, known: Sequence[str]) -> InputError:
-    near = difflib.get_close_matches(name, known, n=1)
+    near = nearest(name, known)
     return InputError(
         f"the cluster has no service and no machine {name!r}",
         details=f"There are: {', '.join(known)}.",
-        resolution=f"stoneware up {near[0]}" if near else "stoneware config --services",
+        resolution=f"stoneware up {near}" if near else "stoneware config --services",
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from stoneware.cluster import events
 from stoneware.cluster.apply import ClusterTerraform, set_damaged_state_aside
-from stoneware.cluster.desired import desire, secret_name
+from stoneware.cluster.desired import desire
 from stoneware.cluster.directory import ClusterDirectory
 from stoneware.cluster.floors import check_floors
 from stoneware.cluster.lock import cluster_lock
@@ -26,7 +26,7 @@ from stoneware.cluster.model import (
 from stoneware.cluster.observe import observe
 from stoneware.cluster.plan import address, make_plan, needs_rollout
 from stoneware.cluster.ports import check_ports
-from stoneware.cluster.secrets import NEW, known_versions, put_secrets, read_secrets, used_secrets
+from stoneware.cluster.secrets import NEW, all_secrets, known_versions, put_secrets, read_secrets
 from stoneware.cluster.selection import Selection, limited, limited_plan, part_of, select
 from stoneware.cluster.site import Site
 from stoneware.cluster.tfvars import to_tfvars
@@ -164,11 +164,11 @@ def _decide(
     desired = limited(desired, observed, selection) if selection else desired
     plan = make_plan(desired, observed, recreate=options.recreate)
     plan = limited_plan(plan, observed, selection) if selection else plan
-    check_floors(plan, desired, observed, lambda image: site.store.manifest(image)["labels"])
+    check_floors(plan, desired, observed, site.store)
     refused = () if options.recreate else needs_rollout(plan, desired, observed)
     if refused:
-        Run(site, options, reporter, desired, observed, plan).mend({step.name for step in refused})
         spared = {step.name for step in refused}
+        Run(site, options, reporter, desired, observed, plan).mend(spared)
         raise RolloutNeeded(refused, [name for name in _dead(plan, site) if name not in spared])
     check_ports(site.platform, desired, observed, plan)
     if plan.changes:
@@ -191,9 +191,8 @@ def _origin(cluster: Cluster, before: Mapping[str, Any]) -> dict[str, Any]:
 
     Those are for `down` to destroy.
     """
-    now = {secret_name(cluster.name, key) for key in used_secrets(cluster)}
-    secrets = sorted(now | set(before.get("secrets", [])))
-    return {**before, "secrets": secrets, **({"file": str(cluster.files[0])} if cluster.files else {})}
+    file = {"file": str(cluster.files[0])} if cluster.files else {}
+    return {**before, "secrets": all_secrets(cluster, before), **file}
 
 
 @dataclass
@@ -223,8 +222,7 @@ class Run:
             ) as terraform:
                 self._waves(terraform)
         else:
-            if self._damaged:
-                self._write_anew()
+            self.mend()
             for wave in self.plan.waves:
                 self._expect(wave)
         if self.options.wait:
@@ -242,13 +240,10 @@ class Run:
         known = applied or replace(self.desired, volumes={}, networks={}, machines={})
         return replace(known, machines={**found, **known.machines})
 
-    def mend(self, besides: Collection[str]) -> None:
-        """Write what is declared where it was damaged; of machines `besides` what is there."""
-        if self._damaged:
-            self._write_anew(besides)
-
-    def _write_anew(self, besides: Collection[str] = ()) -> None:
-        """Write what is declared where it was damaged and nothing else is to do."""
+    def mend(self, besides: Collection[str] = ()) -> None:
+        """Write what is declared where that was damaged; of the machines `besides` what is there."""
+        if not self._damaged:
+            return
         variables = to_tfvars(
             self.desired,
             self.observed,

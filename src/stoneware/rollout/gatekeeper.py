@@ -50,6 +50,14 @@ class Answer:
 ALL_READY = Answer("", READY)
 
 
+class GateFault(MachineError):
+    """A gate that hangs or breaks; what it did is the rest of a sentence about it."""
+
+
+def _ordered(gate: Gate, machines: Sequence[str], context: GateContext) -> list[str]:
+    return list(gate.order(machines, context))
+
+
 @dataclass(frozen=True)
 class Gatekeeper:
     """The gates of each service with their settings. `call` runs a question within a time."""
@@ -75,8 +83,8 @@ class Gatekeeper:
         for gate, settings in self._of(context):
             own = replace(context, settings=settings)
             try:
-                wanted = list(self.call(partial(gate.order, ordered, own), self.limit))
-            except Exception:  # noqa: S112 -- a gate is a plug-in, and `before` asks it again
+                wanted = self._answer(partial(_ordered, gate, ordered, own))
+            except StonewareError:
                 continue
             if sorted(wanted) == sorted(ordered):
                 ordered = wanted
@@ -92,13 +100,9 @@ class Gatekeeper:
             if ask is None:
                 continue
             try:
-                found = self.call(partial(ask, replace(context, settings=settings)), self.limit)
-            except StonewareError:
-                raise
-            except TimeoutError:
-                raise MachineError(f"the gate {gate.name} did not answer within {self.limit:g} s") from None
-            except Exception as error:  # a gate is a plug-in
-                raise MachineError(f"the gate {gate.name} failed: {type(error).__name__}: {error}") from error
+                found = self._answer(partial(ask, replace(context, settings=settings)))
+            except GateFault as fault:
+                raise MachineError(f"the gate {gate.name} {fault.brief}") from fault
             if isinstance(found, Leader):
                 return found
         return None
@@ -116,15 +120,24 @@ class Gatekeeper:
                 return Answer(gate.name, verdict)
         return ALL_READY
 
+    def _answer(self, question: Callable[[], Any]) -> Any:
+        """Return what a gate says. Raises StonewareError, a GateFault for whatever else a gate raises."""
+        try:
+            return self.call(question, self.limit)
+        except StonewareError:
+            raise
+        except TimeoutError:
+            raise GateFault(f"did not answer within {self.limit:g} s") from None
+        except Exception as error:  # a gate is a plug-in
+            raise GateFault(f"failed: {type(error).__name__}: {error}") from error
+
     def _verdict(self, question: Callable[[], Any]) -> Verdict:
         try:
-            verdict = self.call(question, self.limit)
-        except TimeoutError:
-            return wait(f"it did not answer within {self.limit:g} s")
+            verdict = self._answer(question)
+        except GateFault as fault:
+            return wait(f"it {fault.brief}")
         except StonewareError as error:
             return wait(error.brief)
-        except Exception as error:
-            return wait(f"it failed: {type(error).__name__}: {error}")
         if not isinstance(verdict, Verdict):
             return stop(f"it answered {verdict!r}, which is no verdict")
         return verdict

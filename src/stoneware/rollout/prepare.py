@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from stoneware.bake.api import Place
-from stoneware.cluster.desired import desire, secret_name
+from stoneware.cluster.desired import desire
 from stoneware.cluster.images import Displays, PlannedCatalogue, bake_images, pending_services, plan_images
 from stoneware.cluster.observe import observe
-from stoneware.cluster.secrets import NEW, known_versions, put_secrets, read_secrets, used_secrets
+from stoneware.cluster.secrets import NEW, all_secrets, known_versions, put_secrets, read_secrets
 from stoneware.cluster.site import Site
 from stoneware.compose.model import Cluster
 from stoneware.rollout.cluster_fleet import read_variables
@@ -64,9 +64,8 @@ def prepare(
     if planned.nothing or planned.blocked or NEW not in versions.values():
         return planned
     directory = site.directory(cluster.name)
-    names = {secret_name(cluster.name, key) for key in used_secrets(cluster)}
     origin = directory.origin()
-    directory.keep_origin({**origin, "secrets": sorted(names | set(origin.get("secrets", [])))})
+    directory.keep_origin({**origin, "secrets": all_secrets(cluster, origin)})
     versions = put_secrets(site.platform, cluster.name, values)
     again = plan_rollout(desire(cluster, site.store, values, versions), present, policies, canary=canary)
     plan = replace(again.plan, insisted=insist)

@@ -66,9 +66,7 @@ def plan(
         _show(looked)
     if verbose:
         _show_terraform(site, looked)
-    check_floors(
-        looked.plan, looked.desired, looked.observed, lambda image: site.store.manifest(image)["labels"]
-    )
+    check_floors(looked.plan, looked.desired, looked.observed, site.store)
     if detailed_exitcode and (looked.plan.changes or any(one.runs for one in looked.images.values())):
         raise typer.Exit(DIFFERENT)
 

@@ -12,13 +12,12 @@ import typer
 
 from stoneware.cli import clusters, complete
 from stoneware.cli.context import open_platform
-from stoneware.cli.finding import find_machines
+from stoneware.cli.finding import find_machines, machines_of
 from stoneware.errors import InputError
 from stoneware.launch.console import Stamper, parse_moment
 from stoneware.launch.watch import (
     follow_consoles,
     follow_pieces,
-    in_cluster,
     short_name,
 )
 from stoneware.platform import Machine, Platform
@@ -72,11 +71,7 @@ def logs(
 def _meant(platform: Platform, names: list[str]) -> list[Machine]:
     """Return the machines that the words mean, each once. Raises InputError."""
     if not names:
-        cluster = _cluster_here()
-        found = in_cluster(platform.machines(), cluster)
-        if not found:
-            raise InputError(f"the cluster {cluster} is not up", resolution="stoneware up    # makes it")
-        return found
+        return machines_of(platform, _cluster_here())
     return find_machines(platform, names, several=True)
 
 
