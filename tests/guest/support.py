@@ -247,6 +247,16 @@ class Root:
             *(out.decode(errors="surrogateescape") for out in (done.stdout, done.stderr)),
         )
 
+    def run_unshared(self, script: str) -> subprocess.CompletedProcess[str]:
+        """Run lines of sh in a mount namespace of their own."""
+        return subprocess.run(
+            ["unshare", "--mount", "sh", "-c", script],
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
     def start(
         self, script: Path | str, *args: str, env: Mapping[str, str] | None = None
     ) -> subprocess.Popen[bytes]:

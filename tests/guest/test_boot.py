@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import subprocess
 
 import pytest
 
@@ -243,13 +242,7 @@ def test_a_volume_begins_with_what_the_image_has_there_and_keeps_its_data(
     boot = str(root.path / "usr/lib/stoneware/stoneware-boot")
     script = f"{' '.join(root.shell)} {boot} && cat $SW_ROOT/srv/data/* && echo new >$SW_ROOT/srv/data/new"
     for expected in ("image", "new\nimage"):
-        done = subprocess.run(
-            ["unshare", "--mount", "sh", "-c", script],
-            env=root.environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = root.run_unshared(script)
         assert (done.returncode, done.stdout) == (0, expected), done.stderr
     data = root.path / "run/stoneware/volumes/1/data"
     assert sorted(p.name for p in data.iterdir()) == ["new", "seed"]
@@ -263,11 +256,9 @@ def test_a_read_only_volume_cannot_be_written(root: Root, metadata: FakeMetadata
     metadata.set(stoneware_volumes="/run/stoneware/volumes/1\t/srv\tro\n")
     boot = str(root.path / "usr/lib/stoneware/stoneware-boot")
     script = f"{' '.join(root.shell)} {boot} && ! touch $SW_ROOT/srv/x"
-    done = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", script], env=root.environment(), capture_output=True, check=False
-    )
+    done = root.run_unshared(script)
     assert done.returncode == 0
-    assert b"Read-only" in done.stderr
+    assert "Read-only" in done.stderr
 
 
 def test_a_volume_that_is_missing_is_said(root: Root, metadata: FakeMetadata) -> None:

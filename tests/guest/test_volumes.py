@@ -23,13 +23,7 @@ def mount(root: Root, metadata: FakeMetadata, *volumes: tuple[str, str], then: s
     metadata.set(stoneware_volumes="".join(lines))
     boot = f"{' '.join(root.shell)} {root.path}/usr/lib/stoneware/stoneware-boot"
     script = f"{boot} && {boot} && cd $SW_ROOT && {then}"  # a second time nothing is mounted twice
-    done = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", script],
-        env=root.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = root.run_unshared(script)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -118,7 +112,7 @@ def test_a_volume_over_a_file_system_of_the_machines_own_is_empty(root: Root, me
         "mount -t tmpfs -o mode=1777 tmpfs $SW_ROOT/tmp && touch $SW_ROOT/tmp/before"
         f" && {' '.join(root.shell)} {root.path}/usr/lib/stoneware/stoneware-boot && touch $SW_ROOT/tmp/new"
     )
-    done = subprocess.run(["unshare", "--mount", "sh", "-c", script], env=root.environment(), check=False)
+    done = root.run_unshared(script)
     assert done.returncode == 0
     assert [path.name for path in data(root, "a").iterdir()] == ["new"]
     assert data(root, "a").stat().st_mode & 0o7777 == 0o1777

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from stoneware.platform import MachineSpec, SecretMount
+from stoneware.platform import MachineSpec
 from stoneware.runtime import document_of
 
 
@@ -19,7 +19,7 @@ def machine(spec: MachineSpec, *, recreate_on: str = "", wait_for: str = "") -> 
         "names": list(spec.names),
         "networks": list(spec.networks),
         "metadata": dict(spec.metadata),
-        "secrets": [_secret(use) for use in spec.secrets],
+        "secrets": [{**vars(use), "mode": octal(use.mode)} for use in spec.secrets],
         "volumes": [
             {"volume": mount.volume, "path": mount.path, "read_only": mount.read_only}
             for mount in spec.volumes
@@ -49,17 +49,6 @@ def machine(spec: MachineSpec, *, recreate_on: str = "", wait_for: str = "") -> 
         "recreate_on": recreate_on,
         "running": True,
         "wait_for": wait_for,
-    }
-
-
-def _secret(use: SecretMount) -> dict[str, Any]:
-    return {
-        "secret": use.secret,
-        "target": use.target,
-        "version": use.version,
-        "mode": octal(use.mode),
-        "uid": use.uid,
-        "gid": use.gid,
     }
 
 

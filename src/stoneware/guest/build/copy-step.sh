@@ -56,17 +56,23 @@ step_data() {
     fi
 }
 
-# prepared DIRECTORY: what lies in DIRECTORY as a tar with the step's owner and mode; with a list of names on standard
-# input those alone. The owner is put into the tar: chown(1) takes setuid bits and capabilities off files.
+# prepared DIRECTORY: give what lies in DIRECTORY the step's mode, and pack what standard input names.
 prepared() {
     if [ -n "$chmod" ]; then
         # With a zero more chmod(1) takes setgid off directories as well.
         case $chmod in *[!0-7]*) ;; *) chmod=0$chmod ;; esac
         find "$1" -mindepth 1 ! -type l -exec chmod "$chmod" -- '{}' + || return 1
     fi
-    set -- -c --numeric-owner --xattrs --xattrs-include='*' -C "$1" --null --verbatim-files-from -T - -f -
+    packed "$1"
+}
+
+# packed DIRECTORY OPTION…: a tar, with the step's owner, of the names in DIRECTORY that come on standard input, apart by
+# NUL. The owner is put into the tar: chown(1) takes setuid bits and capabilities off files.
+packed() {
+    place=$1
+    shift
     if [ -n "$chown" ]; then set -- "--owner=:${owner%:*}" "--group=:${owner#*:}" "$@"; fi
-    tar "$@"
+    tar -c --numeric-owner --xattrs --xattrs-include='*' "$@" -C "$place" --null --verbatim-files-from -T - -f -
 }
 
 # top DIRECTORY: the names in it, for `prepared`, which takes what is below them too.
@@ -211,11 +217,6 @@ unpack_archive() {
     fi
     mkdir -m 700 "$staged" && extract "$staged" <"$WORK/archive" || return 1
     tr '\n' '\0' <"$WORK/names.lines" >"$WORK/names"
-    archive_with_owner | extract "$target" || return 1
+    packed "$staged" --no-recursion <"$WORK/names" | extract "$target" || return 1
     rm -rf "$staged"
-}
-
-archive_with_owner() {
-    tar -c --no-recursion --numeric-owner --xattrs --xattrs-include='*' "--owner=:${owner%:*}" \
-        "--group=:${owner#*:}" -C "$staged" --null --verbatim-files-from -T "$WORK/names" -f -
 }
