@@ -31,17 +31,13 @@ class ConsoleTimes:
     async def run(self) -> None:
         """Note times until cancelled."""
         loop = asyncio.get_running_loop()
-        told = asyncio.Event()
         with contextlib.suppress(OSError):  # no instance is to be had: then it looks at all, now and then
             self._inotify = Inotify(MODIFY | CREATE | MOVED_TO)
             self._inotify.add(self._machines)
-            loop.add_reader(self._inotify.descriptor, told.set)
         self._look(self._scan())
         bounded = 0.0
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(told.wait(), _LOGS)
-            told.clear()
+            await self._grown(_LOGS)
             changed = self._inotify.read() if self._inotify is not None else set(self._known)
             if self._inotify is None or self._machines in changed:
                 changed |= self._scan()
@@ -50,6 +46,22 @@ class ConsoleTimes:
                 bounded = loop.time()
                 bound_logs(self._logs)
             await asyncio.sleep(_PAUSE)
+
+    async def _grown(self, limit: float) -> None:
+        """Wait until a console has grown, `limit` seconds at most.
+
+        The descriptor is looked at only here: unread, it would wake the loop without end during the pause.
+        """
+        if self._inotify is None:
+            await asyncio.sleep(limit)
+            return
+        loop, told = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(self._inotify.descriptor, told.set)
+        try:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(told.wait(), limit)
+        finally:
+            loop.remove_reader(self._inotify.descriptor)
 
     def _scan(self) -> set[Path]:
         """Watch the machines that have come, forget those that are gone; return the new ones."""
