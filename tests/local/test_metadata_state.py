@@ -82,7 +82,7 @@ def test_a_tree_is_read_again_when_a_document_changed(tmp_path: Path) -> None:
     directory = machine(tmp_path, "h1", "10.0.0.1")
     trees = state.Trees(tmp_path / "project.json")
     first = trees.read(directory)
-    assert trees.read(directory)[1] is first[1]
+    assert trees.read(directory).tree is first.tree
     for index, (name, value) in enumerate(
         [
             ("metadata.json", {"attributes": {"a": "b"}}),
@@ -95,6 +95,6 @@ def test_a_tree_is_read_again_when_a_document_changed(tmp_path: Path) -> None:
         write_json(directory / name, value)
         assert trees.stamps(directory) != before, index
     write_json(tmp_path / "project.json", {"project-id": "p"})
-    facts, _ = trees.read(directory)
+    facts = trees.read(directory).facts
     assert (facts.attributes, facts.guest, facts.project) == ({"a": "b"}, {"a/b": "c"}, {"project-id": "p"})
     assert (facts.network["ip"], facts.spec["memory"]) == ("10.0.0.2", 2**30)

@@ -88,7 +88,9 @@ class Server:
 
     async def __call__(self, request: web.BaseRequest) -> Response:
         """Answer a request (aiohttp's low-level handler)."""
-        path = re.sub(r"/{2,}", "/", request.path)
+        path = request.path
+        if "//" in path:
+            path = re.sub(r"/{2,}", "/", path)
         if "X-Forwarded-For" in request.headers:
             return _error(403, "Forbidden", "Requests with an X-Forwarded-For header are refused.")
         if path in {"/", "/computeMetadata/", "/computeMetadata"} and request.method in {"GET", "HEAD"}:
@@ -127,7 +129,7 @@ class Server:
     async def _metadata(self, request: web.BaseRequest, machine: Path, path: str) -> web.Response:
         parts = tree.split(path.removeprefix(ROOT))
         in_guest = parts[:2] == ("instance", "guest-attributes")
-        if in_guest and not state.guest_attributes_enabled(self._trees.read(machine)[0]):
+        if in_guest and not state.guest_attributes_enabled(self._trees.read(machine).facts):
             return _error(403, "Forbidden", "Guest attributes endpoint access is disabled.")
         if request.method in {"GET", "HEAD"}:
             return await self._get(request, machine, path, parts)
@@ -152,8 +154,8 @@ class Server:
         deadline = None if query.timeout_sec is None else time.monotonic() + query.timeout_sec
         awaited = query.last_etag
         while True:
-            since = self._trees.stamps(machine)
-            node = tree.find(self._trees.read(machine)[1], parts)
+            reading = self._trees.read(machine)
+            node = tree.find(reading.tree, parts)
             if node is None or (path.endswith("/") and isinstance(node, tree.Leaf)):
                 return _not_found(path)
             if isinstance(node, tree.Directory) and not path.endswith("/"):
@@ -166,7 +168,7 @@ class Server:
             if not query.wait_for_change:
                 break
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if not await self._watcher.changed(machine, since, left):
+            if not await self._watcher.changed(machine, reading.stamps, left):
                 break
         return _reply(reply.body, reply.content_type, ETag=reply.etag)
 
@@ -247,7 +249,7 @@ class Server:
     async def _build_secret(self, request: web.BaseRequest, machine: Path, name: str) -> web.StreamResponse:
         if request.method != "GET":
             return _not_allowed("GET")
-        facts = self._trees.read(machine)[0]
+        facts = self._trees.read(machine).facts
         key = request.headers.get(builds.KEY_HEADER, "")
         path = builds.secret_for_step(machine, facts, name, key) if _FILE_NAME.fullmatch(name) else None
         if path is None:
@@ -261,7 +263,7 @@ class Server:
     async def _build_key(self, request: web.BaseRequest, machine: Path) -> web.Response:
         if request.method != "PUT":
             return _not_allowed("PUT")
-        if not builds.is_builder(self._trees.read(machine)[0]):
+        if not builds.is_builder(self._trees.read(machine).facts):
             return self._refused(404, "Not Found", "This machine is no builder.")
         body = await self._limited(request, builds.KEY_LIMIT)
         if body is None:
@@ -273,7 +275,7 @@ class Server:
     async def _result(self, request: web.BaseRequest, machine: Path, name: str) -> web.Response:
         if request.method != "PUT":
             return _not_allowed("PUT")
-        if not (_FILE_NAME.fullmatch(name) and builds.expects_result(self._trees.read(machine)[0], name)):
+        if not (_FILE_NAME.fullmatch(name) and builds.expects_result(self._trees.read(machine).facts, name)):
             return self._refused(404, "Not Found", "No bake waits for this result of this machine.")
         if (request.content_length or 0) > builds.RESULT_LIMIT:
             return self._too_large(f"a result may have {builds.RESULT_LIMIT} bytes")

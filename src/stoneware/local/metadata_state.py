@@ -19,7 +19,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from stoneware.bounded import bounded_json, read_bounded
 from stoneware.local.metadata_tree import Directory, Leaf, Node
@@ -281,7 +281,7 @@ class Peers:
     def find(self, address: str) -> Path | None:
         """Return the directory of the machine that has an address, or None."""
         known = self._known.get(address)
-        if known is None or _stamp(known[0] / "network.json") != known[1]:
+        if known is None or _stamp(f"{known[0]}/network.json") != known[1]:
             self._read()
             known = self._known.get(address)
         return known[0] if known else None
@@ -290,15 +290,15 @@ class Peers:
         self._known = {}
         with contextlib.suppress(OSError):
             for machine in sorted(self._machines.glob("[!.]*")):
-                stamp = _stamp(machine / "network.json")
+                stamp = _stamp(f"{machine}/network.json")
                 if stamp is not None:
                     address = str(read_object(machine / "network.json").get("ip", ""))
                     self._known[address] = (machine, stamp)
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
+def _stamp(path: str) -> tuple[int, int] | None:  # a Path would cost as much again for each request
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116
     except OSError:
         return None
     return status.st_mtime_ns, status.st_ino
@@ -310,8 +310,16 @@ def stamps(machine: Path, project_file: Path) -> tuple[object, ...]:
     All documents are replaced by rename, which the directory's own time shows; the two that change while a
     machine runs are looked at as well, because two renames may fall into one tick of the clock.
     """
-    files = (machine, machine / "metadata.json", machine / "guest-attributes.json", project_file)
-    return tuple(_stamp(path) for path in files)
+    files = (f"{machine}", f"{machine}/metadata.json", f"{machine}/guest-attributes.json", f"{project_file}")
+    return tuple([_stamp(path) for path in files])
+
+
+class Reading(NamedTuple):
+    """What a machine's files said."""
+
+    stamps: tuple[object, ...]  # of the files, from before they were read
+    facts: Facts
+    tree: Directory
 
 
 class Trees:
@@ -319,22 +327,21 @@ class Trees:
 
     def __init__(self, project_file: Path) -> None:
         self._project_file = project_file
-        self._kept: dict[Path, tuple[tuple[object, ...], Facts, Directory]] = {}
+        self._kept: dict[Path, Reading] = {}
 
     def stamps(self, machine: Path) -> tuple[object, ...]:
         """Return the state of the machine's files now."""
         return stamps(machine, self._project_file)
 
-    def read(self, machine: Path) -> tuple[Facts, Directory]:
+    def read(self, machine: Path) -> Reading:
         """Return a machine's facts and tree as its files are now."""
         now = self.stamps(machine)
         kept = self._kept.get(machine)
-        if kept is None or kept[0] != now:
+        if kept is None or kept.stamps != now:
             facts = read_facts(machine, self._project_file)
-            kept = (now, facts, build(facts))
-            self._kept[machine] = kept
+            kept = self._kept[machine] = Reading(now, facts, build(facts))
             self._forget()
-        return kept[1], kept[2]
+        return kept
 
     def _forget(self) -> None:
         for machine in [machine for machine in self._kept if not machine.is_dir()]:

@@ -108,7 +108,8 @@ class Visit(web.RequestHandler):
         self._who: str | None = None  # None: refused
         self._door: asyncio.Transport | None = None
         self._refusal = b""
-        self._clock: asyncio.TimerHandle | None = None
+        self._clock: asyncio.TimerHandle | None = None  # one for all requests: it rings, and is wound again
+        self._end: float | None = None  # until when the head of a request has to be here
         self._busy = False
         self._reading: tuple[web.BaseRequest, asyncio.Timeout, float] | None = None
 
@@ -127,7 +128,8 @@ class Visit(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Count the connection no longer."""
-        self._stop()
+        if self._clock is not None:
+            self._clock.cancel()
         if self._who is not None:
             self._reception.accounts.leave(self._who)
             super().connection_lost(exc)
@@ -137,7 +139,7 @@ class Visit(web.RequestHandler):
         if self._refusal:
             self._dismiss(self._refusal)
             return
-        if not self._busy and self._clock is None:
+        if not self._busy and self._end is None:
             self._wind(HEAD)
         super().data_received(data)
         if self._reading is not None:
@@ -146,16 +148,19 @@ class Visit(web.RequestHandler):
             limit.reschedule(None if request.content.is_eof() else min(now + STALL, end))
 
     def _wind(self, seconds: float) -> None:
-        self._clock = asyncio.get_running_loop().call_later(seconds, self._late)
-
-    def _stop(self) -> None:
-        if self._clock is not None:
-            self._clock.cancel()
-            self._clock = None
+        loop = asyncio.get_running_loop()
+        self._end = loop.time() + seconds
+        if self._clock is None:
+            self._clock = loop.call_at(self._end, self._late)
 
     def _late(self) -> None:
         self._clock = None
-        if not self._busy:
+        if self._end is None:
+            return
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._end:
+            self._clock = loop.call_at(self._end, self._late)
+        elif not self._busy:
             self._dismiss(self._refusal or _TOO_SLOW)
 
     def _dismiss(self, reply: bytes) -> None:
@@ -165,7 +170,7 @@ class Visit(web.RequestHandler):
 
     async def answer(self, request: web.BaseRequest, handler: Handler) -> web.StreamResponse:
         """Have a request answered, within the machine's limits."""
-        self._stop()
+        self._end = None
         self._busy = True
         try:
             who, accounts = self._who or "", self._reception.accounts
