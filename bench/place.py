@@ -51,7 +51,7 @@ class Place:
 
     def base_rootfs(self) -> Path:
         """Return the root file system of the base, made where it is missing."""
-        from stoneware.local.bases import ensure_base
+        from stoneware.platforms.local.bases.bases import ensure_base
 
         store = self.store()
         rootfs: Path = store.checkpoint_rootfs(ensure_base(store, BASE, progress=print))
@@ -59,7 +59,7 @@ class Place:
 
     def store(self) -> Any:
         """Open the store in this process."""
-        from stoneware.local.imagestore import LocalImageStore
+        from stoneware.platforms.local.store.images import LocalImageStore
 
         os.environ.update(self.env)
         return LocalImageStore.open(self.home)
@@ -72,7 +72,7 @@ class Place:
         """Remove the store with everything in it."""
         if not self.home.exists():
             return
-        from stoneware.local.recover import teardown
+        from stoneware.platforms.local.store.recover import teardown
 
         teardown(self.store(), remove=True)
 

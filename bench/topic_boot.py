@@ -9,7 +9,7 @@ from bench.harness import Section, interleave, ratio, timed_rows
 from bench.place import BASE, Place, answer
 
 if TYPE_CHECKING:
-    from stoneware.platform import MachineSpec
+    from stoneware.model.machine import MachineSpec
 
 HEALTHY = "run --wait until healthy"
 ANSWERS = "baked: creation to first answer"
@@ -51,7 +51,7 @@ def measure(place: Place, repeats: int) -> Section:
 
 
 def _base_key(place: Place) -> str:
-    from stoneware.local.bases import ensure_base
+    from stoneware.platforms.local.bases.bases import ensure_base
 
     return ensure_base(place.store(), BASE, progress=print)
 
@@ -73,7 +73,7 @@ def _answers(place: Place) -> float:
 
 
 def _installed(place: Place, base: str) -> float:
-    from stoneware.platform import MachineSpec
+    from stoneware.model.machine import MachineSpec
 
     spec = MachineSpec("bench-boot", f"checkpoint:{base}", metadata={"startup-script": INSTALL})
     return _boot(place, spec, "Welcome to nginx")
@@ -81,7 +81,7 @@ def _installed(place: Place, base: str) -> float:
 
 def _boot(place: Place, spec: MachineSpec, page: str) -> float:
     """Boot a machine and return the seconds from before its creation to its first answer."""
-    from stoneware.local.platform import LocalPlatform
+    from stoneware.platforms.local.platform import LocalPlatform
 
     platform = LocalPlatform(place.store())
     started = time.perf_counter()

@@ -160,7 +160,7 @@ def _desired(directory: Path) -> Any:
 def _observation(directory: Path) -> Any:
     """Return the cluster as it is wanted, except for every tenth machine."""
     from stoneware.cluster.model import Observed, ObservedMachine
-    from stoneware.platform import Health, Machine, Phase
+    from stoneware.model.machine import Health, Machine, Phase
 
     desired = _desired(directory)
     files = {f"/etc/kafka/{name}.properties": letter * 64 for name, letter in (("server", "a"), ("log", "b"))}

@@ -40,9 +40,9 @@ def _ours(place: Place) -> float:
 
 
 def _by_hand() -> float:
-    from stoneware.local.base_sources import host_sources
-    from stoneware.local.base_tool import mmdebstrap
-    from stoneware.local.bases import PACKAGES
+    from stoneware.platforms.local.bases.bases import PACKAGES
+    from stoneware.platforms.local.bases.mmdebstrap import mmdebstrap
+    from stoneware.platforms.local.bases.package_sources import host_sources
 
     with tempfile.TemporaryDirectory(prefix="bench-by-hand-", dir="/var/tmp") as directory:
         root = Path(directory) / "root"

@@ -16,7 +16,7 @@ from bench.harness import ROOT, Section, interleave, ratio, run, timed, timed_ro
 from bench.place import Place, answer
 
 if TYPE_CHECKING:
-    from stoneware.platform import Machine
+    from stoneware.model.machine import Machine
 
 SCRIPT = ROOT / "bench/plain-nspawn.sh"
 NETWORK = os.environ.get("PEER_NETWORK", "198.18.77")  # the script's
@@ -158,7 +158,7 @@ class Cluster:
         return machines
 
     def _machines(self) -> dict[str, Machine]:
-        from stoneware.local.platform import LocalPlatform
+        from stoneware.platforms.local.platform import LocalPlatform
 
         found = LocalPlatform(self.place.store()).machines()
         return {one.name: one for one in found if one.name.startswith(f"{self.name}-")}

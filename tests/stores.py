@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stoneware.files import locked
-from stoneware.local.imagestore import LocalImageStore
-from stoneware.local.recover import teardown
+from stoneware.platforms.local.store.images import LocalImageStore
+from stoneware.platforms.local.store.recover import teardown
 
 RUN = "STONEWARE_TEST_RUN"  # the directory that all processes of a run of the tests share
 _FIRST = "first"  # there: the store that has the base

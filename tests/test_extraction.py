@@ -15,9 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stoneware.bounded import BoundsError
-from stoneware.extraction import Skipped, extract, room, stays_inside
-from stoneware.tarstream import Limits
+from stoneware.untrusted.bounded import BoundsError
+from stoneware.untrusted.extraction import Skipped, extract, room, stays_inside
+from stoneware.untrusted.tarstream import Limits
 
 ROOMY = Limits(total=1 << 24)
 Add = Callable[..., None]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stoneware import removal
+from stoneware.untrusted import removal
 
 DEPTH = 3000
 

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
-from stoneware.bounded import BoundsError, bounded_json, read_bounded
 from stoneware.errors import StonewareError
+from stoneware.untrusted.bounded import BoundsError, bounded_json, read_bounded
 
 LARGEST = 64 << 20  # bytes of a record
 DAMAGED_LABEL = "stoneware.damaged"  # of a volume or network in a list, whose own labels cannot be read

@@ -49,8 +49,8 @@ _PREAMBLE = """
 import json, sys
 from pathlib import Path
 from types import SimpleNamespace
-from stoneware.local import router
-from stoneware.platform import PortMapping
+from stoneware.platforms.local.network import router
+from stoneware.model.resources import PortMapping
 from stoneware.process import run
 home = Path(sys.argv[1])
 store = SimpleNamespace(home=home, data=home / "data")

@@ -10,12 +10,13 @@ import pytest
 
 from stoneware.errors import InputError
 from stoneware.files import locked, sha256_hex, write_json
-from stoneware.local import machine_record
-from stoneware.local.machine_record import Paths, spec_document
-from stoneware.local.platform import LocalPlatform
-from stoneware.local.recover import recover
-from stoneware.local.store import Store
-from stoneware.platform import MachineSpec, Phase, VolumeMount
+from stoneware.model.machine import MachineSpec, Phase
+from stoneware.model.resources import VolumeMount
+from stoneware.platforms.local.machines import record as machine_record
+from stoneware.platforms.local.machines.record import Paths, spec_document
+from stoneware.platforms.local.platform import LocalPlatform
+from stoneware.platforms.local.store.recover import recover
+from stoneware.platforms.local.store.store import Store
 from stoneware.records import DAMAGED_LABEL, DamagedError, read_record
 from stoneware.terraform.statefile import has_state
 

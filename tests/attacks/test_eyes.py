@@ -13,7 +13,6 @@ import yaml
 from rich.console import Console
 
 from stoneware.bake import events as bake_events
-from stoneware.bounded import bounded_json
 from stoneware.cli.output import print_json, print_line, print_table, say
 from stoneware.cli.program import run
 from stoneware.cli.streams import guarded
@@ -24,7 +23,8 @@ from stoneware.ui.cluster_live import ClusterLiveView
 from stoneware.ui.errors import render_error
 from stoneware.ui.live import LiveView
 from stoneware.ui.progress import Display, Style, make_display
-from stoneware.visible import json_text, visible, visible_lines, without_sequences
+from stoneware.untrusted.bounded import bounded_json
+from stoneware.untrusted.visible import json_text, visible, visible_lines, without_sequences
 
 EVIL = {
     "title": "\x1b]0;owned\x07",

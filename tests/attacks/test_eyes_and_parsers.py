@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.bounded import BoundsError, bounded_json, read_bounded
+from stoneware.untrusted.bounded import BoundsError, bounded_json, read_bounded
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.local.recover import teardown
-from stoneware.local.store import Store
-from stoneware.local.store_walls import missing_walls
-from stoneware.platform import VolumeMount
+from stoneware.model.resources import VolumeMount
+from stoneware.platforms.local.store.recover import teardown
+from stoneware.platforms.local.store.store import Store
+from stoneware.platforms.local.store.walls import missing_walls
 from tests.local.engine_lab import Bench
 
 pytestmark = pytest.mark.machine

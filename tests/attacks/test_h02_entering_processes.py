@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.local import machine_command, relay
+from stoneware.platforms.local.machines import command as machine_command
+from stoneware.platforms.local.machines import relay
 from tests.local.engine_lab import Bench
 
 pytestmark = pytest.mark.machine

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from stoneware.errors import MachineError
-from stoneware.local import machine_bus
+from stoneware.platforms.local.machines import bus as machine_bus
 from tests.local.engine_lab import Bench
 
 pytestmark = pytest.mark.machine

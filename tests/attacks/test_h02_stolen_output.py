@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 from stoneware.errors import MachineError
-from stoneware.local import machine_exec, machine_output, relay
+from stoneware.platforms.local.machines import exec as machine_exec
+from stoneware.platforms.local.machines import output as machine_output
+from stoneware.platforms.local.machines import relay
 
 SOON = 10.0  # seconds
 

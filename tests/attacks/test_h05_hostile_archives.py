@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from stoneware.errors import InputError, MachineError
-from stoneware.local.recover import recover
+from stoneware.platforms.local.store.recover import recover
 from tests.local.engine_lab import Bench
 from tests.test_extraction import Archive
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from stoneware.errors import HostError
-from stoneware.local import btrfs, prune
-from stoneware.local.recover import recover
-from stoneware.platform import VolumeMount
+from stoneware.model.resources import VolumeMount
+from stoneware.platforms.local.store import btrfs, prune
+from stoneware.platforms.local.store.recover import recover
 from tests.local.engine_lab import Bench
 
 pytestmark = pytest.mark.machine

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stoneware.errors import MachineError
-from stoneware.local import btrfs
+from stoneware.platforms.local.store import btrfs
 from tests.local.engine_lab import Bench
 
 pytestmark = pytest.mark.machine

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from stoneware import removal
 from stoneware.errors import HostError, InputError
-from stoneware.local import qgroups, store_quota
-from stoneware.local.prune import settle
-from stoneware.local.recover import recover, teardown
-from stoneware.local.store import Store
-from stoneware.platform import Phase, VolumeMount
+from stoneware.model.machine import Phase
+from stoneware.model.resources import VolumeMount
+from stoneware.platforms.local.store import qgroups
+from stoneware.platforms.local.store import quota as store_quota
+from stoneware.platforms.local.store.prune import settle
+from stoneware.platforms.local.store.recover import recover, teardown
+from stoneware.platforms.local.store.store import Store
+from stoneware.untrusted import removal
 from tests.local.engine_lab import Bench
 
 pytestmark = pytest.mark.machine

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from stoneware.errors import HostError
-from stoneware.local import qgroups, store_errors
-from stoneware.local.recover import teardown
-from stoneware.local.store import Store
+from stoneware.platforms.local.store import errors as store_errors
+from stoneware.platforms.local.store import qgroups
+from stoneware.platforms.local.store.recover import teardown
+from stoneware.platforms.local.store.store import Store
 from tests.attacks.test_h08_disk_full import run_stoneware
 from tests.local.engine_lab import Bench
 

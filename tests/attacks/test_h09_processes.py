@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.limits import DEFAULT_PIDS_LIMIT, Ulimit
+from stoneware.model.limits import DEFAULT_PIDS_LIMIT, Ulimit
 from tests.local.engine_lab import Bench
 
 pytestmark = pytest.mark.machine
@@ -54,9 +54,9 @@ def test_a_fork_bomb_ends_at_the_limit_and_nobody_else_notices(lab: Bench) -> No
 
 SHELL = """
 import os, resource, sys
-from stoneware.local.platform import LocalPlatform
-from stoneware.local.store import Store
-from stoneware.platform import MachineSpec
+from stoneware.platforms.local.platform import LocalPlatform
+from stoneware.platforms.local.store.store import Store
+from stoneware.model.machine import MachineSpec
 from pathlib import Path
 for name in ("NOFILE", "NPROC", "CORE", "STACK", "MEMLOCK"):
     number = getattr(resource, f"RLIMIT_{name}")

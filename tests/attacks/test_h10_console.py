@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from stoneware.local import console
-from stoneware.local.console_times import LOG_LIMIT
+from stoneware.platforms.local.machines import console
+from stoneware.platforms.local.metadata.console_times import LOG_LIMIT
 from tests.local.engine_lab import Bench
 
 pytestmark = pytest.mark.machine

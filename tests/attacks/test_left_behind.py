@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.local import recover
+from stoneware.platforms.local.store import recover
 from tests.local.engine_lab import Bench
 
 pytestmark = pytest.mark.machine
@@ -59,9 +59,9 @@ def test_a_machine_whose_shim_was_killed_has_none_either(lab: Bench) -> None:
 OWNER = """
 import sys
 from pathlib import Path
-from stoneware.local.platform import LocalPlatform
-from stoneware.local.store import Store
-from stoneware.platform import MachineSpec
+from stoneware.platforms.local.platform import LocalPlatform
+from stoneware.platforms.local.store.store import Store
+from stoneware.model.machine import MachineSpec
 home, name, source, tied = sys.argv[1:]
 platform = LocalPlatform(Store.open(Path(home)))
 platform.create(MachineSpec(name, source, tied=tied, remove_when_stopped=tied == "remove"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.platform import Health, Phase
+from stoneware.model.machine import Health, Phase
 from tests.local.engine_lab import Bench
 
 pytestmark = pytest.mark.machine

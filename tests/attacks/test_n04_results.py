@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from stoneware.files import write_json
-from stoneware.local.metadata_builds import RESULT_LIMIT
+from stoneware.platforms.local.metadata.builds import RESULT_LIMIT
 from tests.local import test_metadata_http as lab
 from tests.local.test_metadata_http import GUEST, Server, end, make_store, start
 

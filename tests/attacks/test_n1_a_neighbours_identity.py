@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from stoneware.files import write_json
-from stoneware.local import network_namespace, router
+from stoneware.platforms.local.network import namespace as network_namespace
+from stoneware.platforms.local.network import router
 from stoneware.process import run
 from tests.local import router_lab
 from tests.local.router_lab import Fake, Lab, wait_until

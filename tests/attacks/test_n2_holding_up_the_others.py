@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.local import router_servers
+from stoneware.platforms.local.network import servers as router_servers
 from tests.local import router_lab
 from tests.local.router_lab import Fake, Lab, wait_until
 

@@ -14,9 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stoneware.bake.options import BakeOptions
-from stoneware.bake.sealed import describe_seal, preload
-from stoneware.bake.source import find_machinefile
-from stoneware.bounded import BoundsError, read_input, time_limit
+from stoneware.bake.recipe_loading import find_machinefile
+from stoneware.bake.seal_report import describe_seal, preload
 from stoneware.config.envfile import parse_assignments
 from stoneware.config.render import MOST_TEMPLATE, TemplateError, render_template
 from stoneware.config.schema import check_schema, load_schema, violations
@@ -24,13 +23,14 @@ from stoneware.durations import parse_duration
 from stoneware.errors import BuildError, HostError, InputError, StonewareError
 from stoneware.files import write_json
 from stoneware.launch.preview import templates_of
-from stoneware.local.store_pool import parse_size
 from stoneware.machinefile import globs, gopath
 from stoneware.machinefile.ignore import compile_patterns
 from stoneware.machinefile.load import load_recipe
 from stoneware.machinefile.recipe import ImageConfig, ResolvedBase
-from stoneware.rooted_paths import files_inside
+from stoneware.platforms.local.store.pool import parse_size
 from stoneware.terraform import results
+from stoneware.untrusted.bounded import BoundsError, read_input, time_limit
+from stoneware.untrusted.rooted_paths import files_inside
 
 FROM = "FROM debian:12\n"
 

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from stoneware.local.helpers import Helper
-from stoneware.local.machine_record import Paths, read_process
-from stoneware.local.network import store_digest
+from stoneware.platforms.local.host.helpers import Helper
+from stoneware.platforms.local.machines.record import Paths, read_process
+from stoneware.platforms.local.network.addresses import store_digest
 from stoneware.process import run
 
 T = TypeVar("T")

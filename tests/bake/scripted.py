@@ -11,7 +11,7 @@ from stoneware.bake.driver import Driver, Pace
 from stoneware.bake.events import Event
 from stoneware.bake.plan import RUN, PlannedStep
 from stoneware.machinefile.recipe import RunStep
-from stoneware.platform import MachineSpec, Phase
+from stoneware.model.machine import MachineSpec, Phase
 from tests.provider.memory_platform import MemoryPlatform
 
 TOKEN = "0123456789abcdef"

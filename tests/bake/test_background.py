@@ -9,7 +9,7 @@ import pytest
 from stoneware.bake.background import Background
 from stoneware.bake.builder import _Held
 from stoneware.errors import MachineError
-from stoneware.platform import MachineSpec
+from stoneware.model.machine import MachineSpec
 from tests.provider.memory_platform import MemoryPlatform
 
 pytestmark = pytest.mark.pure

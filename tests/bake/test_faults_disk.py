@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from stoneware.files import locked
-from stoneware.local.imagestore import LocalImageStore
-from stoneware.local.recover import teardown
+from stoneware.platforms.local.store.images import LocalImageStore
+from stoneware.platforms.local.store.recover import teardown
 from stoneware.process import run
 from tests.bake.conftest import Context
 from tests.bake.faults import Baking, fill, tidy

@@ -6,7 +6,7 @@ import pytest
 
 from stoneware.bake.events import StepFailed, StepFinished, StepOutput
 from stoneware.errors import BuildError, HostError, MachineError
-from stoneware.platform import Phase
+from stoneware.model.machine import Phase
 from tests.bake.scripted import TOKEN, ScriptedPlatform, Told, driver
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.bake.origin import origin_tags, read_origin
+from stoneware.bake.git_origin import origin_tags, read_origin
 from stoneware.image.manifest import Origin
 from stoneware.process import run
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stoneware.bake.promises import promises
+from stoneware.bake.image_checks import promises
 from stoneware.machinefile.load import load_recipe
 from tests.machinefile.support import resolve
 

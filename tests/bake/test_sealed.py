@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.bake.sealed import TEMPLATES, describe_seal, preload, read_results, told_units
+from stoneware.bake.seal_report import TEMPLATES, describe_seal, preload, read_results, told_units
 from stoneware.config.render import expressions_of, variables_of
 from stoneware.errors import BuildError
 from stoneware.machinefile.recipe import ImageConfig
@@ -46,7 +46,7 @@ def test_what_a_builder_sends_is_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
     for bad in (b"x" * 512, Archive().add("../x", content=b"x").bytes(), archive.bytes()[:700]):
         with pytest.raises(BuildError, match="cannot be read"):
             read_results(bad)
-    monkeypatch.setattr("stoneware.bake.sealed._MOST", 10_000)
+    monkeypatch.setattr("stoneware.bake.seal_report._MOST", 10_000)
     with pytest.raises(BuildError) as caught:
         read_results(Archive().add("x", content=bytes(10_000)).bytes())
     assert "more than" in caught.value.details
@@ -66,7 +66,7 @@ def test_reading_ahead_follows_no_link_out_of_the_root(
     os.mkfifo(root / "own/fifo.conf")
     (root / "own/out.conf").symlink_to(outside / "host.conf")
     read: list[str] = []
-    monkeypatch.setattr("stoneware.bake.sealed.variables_of", lambda text, _: read.append(text))
+    monkeypatch.setattr("stoneware.bake.seal_report.variables_of", lambda text, _: read.append(text))
     for target in (str(outside), "../../../outside", "/own"):
         (root / TEMPLATES.rstrip("/")).symlink_to(target)
         preload(root, expected=False)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from stoneware.bake.events import Note, StepFailed
-from stoneware.bake.passing import left_in_memory
-from stoneware.bake.pulse import Pulse
+from stoneware.bake.lost_files import left_in_memory
+from stoneware.bake.silence import Pulse
 from stoneware.errors import BuildError
 from tests.bake.conftest import Context
 from tests.bake.scripted import ScriptedPlatform, Told, driver

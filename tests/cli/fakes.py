@@ -11,9 +11,10 @@ from typing import Any
 
 from stoneware.errors import InputError
 from stoneware.files import canonical_json, sha256_hex
-from stoneware.local.qgroups import Figures
 from stoneware.machinefile.recipe import HealthCheck, ImageConfig, config_to_document
-from stoneware.platform import Health, Machine, MachineSpec, Phase, PortMapping
+from stoneware.model.machine import Health, Machine, MachineSpec, Phase
+from stoneware.model.resources import PortMapping
+from stoneware.platforms.local.store.qgroups import Figures
 from tests.provider.memory_platform import place_in
 
 NOW = 1_700_000_000.0

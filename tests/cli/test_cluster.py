@@ -15,7 +15,7 @@ from stoneware.cli import clusters, complete, context, program
 from stoneware.errors import InputError
 from stoneware.launch.watch import find_machine
 from stoneware.machinefile.recipe import ImageConfig
-from stoneware.platform import Health, Phase
+from stoneware.model.machine import Health, Phase
 from tests.cli.conftest import Result
 from tests.cli.fakes import FakePlatform, FakeStore
 from tests.cluster.engine import ClusterPlatform

@@ -8,7 +8,7 @@ import pytest
 
 from stoneware.errors import MachineError
 from stoneware.launch.plan import anonymous_volume
-from stoneware.platform import Health, Phase
+from stoneware.model.machine import Health, Phase
 from tests.cli.conftest import Cli
 from tests.cli.fakes import PORT, FakePlatform, FakeStore, FakeVolume
 
@@ -160,7 +160,7 @@ def test_rm(cli: Cli, store: FakeStore, platform: FakePlatform) -> None:
     for name in (volume, "h1-mine"):
         store.create_volume(name)
     machine = platform.add("h1")
-    from stoneware.platform import VolumeMount
+    from stoneware.model.resources import VolumeMount
 
     mounts = (VolumeMount(volume, "/data"), VolumeMount("h1-mine", "/srv"))
     platform.found["h1"] = replace(machine, spec=replace(machine.spec, volumes=mounts))
@@ -334,7 +334,7 @@ def test_render_wants_one_thing(cli: Cli, words: tuple[str, ...]) -> None:
 @pytest.fixture
 def waste(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Let the engine find something unused; what is really removed comes into the list."""
-    from stoneware.local import prune
+    from stoneware.platforms.local.store import prune
 
     removed: list[object] = []
     some = prune.Unused(("h1",), ("sha256:" + "a" * 64,), ("b" * 64,), ())

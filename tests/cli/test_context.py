@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.bake import workspace
+from stoneware.bake import workdir as workspace
 from stoneware.cli import context
-from stoneware.local import recover
-from stoneware.local.imagestore import LocalImageStore
+from stoneware.platforms.local.store import recover
+from stoneware.platforms.local.store.images import LocalImageStore
 
 
 def test_what_killed_commands_left_is_told(

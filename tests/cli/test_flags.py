@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from stoneware import limits
 from stoneware.durations import parse_duration
 from stoneware.errors import InputError
 from stoneware.launch import flags
-from stoneware.platform import PortMapping, VolumeMount
+from stoneware.model import limits
+from stoneware.model.resources import PortMapping, VolumeMount
 
 CASES = Path(__file__).parent / "cases"
 

@@ -19,7 +19,8 @@ from stoneware.launch.watch import (
     wait_until_up,
 )
 from stoneware.machinefile.recipe import ImageConfig
-from stoneware.platform import Health, Phase, PortMapping, VolumeMount
+from stoneware.model.machine import Health, Phase
+from stoneware.model.resources import PortMapping, VolumeMount
 from tests.cli.fakes import HEALTHY, FakePlatform, FakeStore
 
 GREETING = {"GREETING": "hi"}

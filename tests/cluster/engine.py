@@ -16,7 +16,7 @@ from stoneware.cluster.restore import restore
 from stoneware.cluster.site import Site
 from stoneware.cluster.up import UpOptions, UpResult, up
 from stoneware.config import digest
-from stoneware.platform import Health, Machine, MachineSpec, Phase
+from stoneware.model.machine import Health, Machine, MachineSpec, Phase
 from stoneware.terraform.runner import managed_addresses
 from tests.cluster.support import BASE, FakeImages, cluster_of, patched, some_images
 from tests.provider.memory_platform import MemoryPlatform

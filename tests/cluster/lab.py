@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stoneware.local.imagestore import LocalImageStore
-from stoneware.local.platform import LocalPlatform
-from stoneware.platform import Machine
+from stoneware.model.machine import Machine
+from stoneware.platforms.local.platform import LocalPlatform
+from stoneware.platforms.local.store.images import LocalImageStore
 
 MACHINEFILE = """\
 FROM debian:12

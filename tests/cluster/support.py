@@ -29,7 +29,8 @@ from stoneware.compose.model import (
 )
 from stoneware.config.contract import derive_contract
 from stoneware.machinefile import recipe
-from stoneware.platform import Health, Machine, Phase, PortMapping
+from stoneware.model.machine import Health, Machine, Phase
+from stoneware.model.resources import PortMapping
 
 NOW = 1_700_000_000.0
 WRITTEN = {"/etc/app.conf": "a" * 64, "/etc/log.conf": "b" * 64}

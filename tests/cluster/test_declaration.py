@@ -12,9 +12,10 @@ import pytest
 from stoneware.cluster import declaration as module
 from stoneware.cluster.declaration import declaration, declared_digest, release_of_machine, release_of_spec
 from stoneware.cluster.differences import differences
-from stoneware.limits import Ulimit
-from stoneware.platform import MachineSpec, PortMapping, SecretMount, VolumeMount
-from stoneware.runtime import Process, System
+from stoneware.model.limits import Ulimit
+from stoneware.model.machine import MachineSpec
+from stoneware.model.resources import PortMapping, SecretMount, VolumeMount
+from stoneware.model.runtime import Process, System
 from tests.cluster.support import machine_of, wanted_of
 
 pytestmark = pytest.mark.pure

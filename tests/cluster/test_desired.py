@@ -14,7 +14,7 @@ from stoneware.compose.model import ClusterVolume, VolumeUse
 from stoneware.config import Secret, digest
 from stoneware.errors import InputError
 from stoneware.launch.plan import anonymous_volume
-from stoneware.platform import PortMapping, SecretMount, VolumeMount
+from stoneware.model.resources import PortMapping, SecretMount, VolumeMount
 from tests.cluster.support import BASE, VERSIONS, cluster_of, patched, some_images, wanted_of
 
 pytestmark = pytest.mark.pure

@@ -12,7 +12,7 @@ from stoneware.cluster.model import Action
 from stoneware.cluster.up import RolloutNeeded
 from stoneware.cluster.waiting import MachinesFailed
 from stoneware.errors import InputError
-from stoneware.platform import Health, Phase
+from stoneware.model.machine import Health, Phase
 from tests.cluster.engine import SECRET, Declined, EngineBench
 
 pytestmark = pytest.mark.tool

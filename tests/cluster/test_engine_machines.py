@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from stoneware.platform import Phase
+from stoneware.model.machine import Phase
 from stoneware.terraform.runner import managed_addresses
 from tests.cluster.lab import ClusterLab, bake_images, cluster_lab
 
@@ -399,7 +399,7 @@ def test_a_dead_metadata_server_is_replaced_while_machines_boot(lab: ClusterLab)
     while not lab.machines():
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    words = ["-m", "stoneware.local.metadata", "--home", str(lab.home)]
+    words = ["-m", "stoneware.platforms.local.metadata.server", "--home", str(lab.home)]
     killed = 0
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:

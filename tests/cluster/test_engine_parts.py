@@ -21,7 +21,7 @@ from stoneware.cluster.secrets import put_secrets, read_secrets
 from stoneware.cluster.waiting import Goal, MachinesFailed, Watch
 from stoneware.compose.model import Build, SecretSource
 from stoneware.errors import HostError, InputError
-from stoneware.platform import FailedCheck, Health, MachineSpec, Phase
+from stoneware.model.machine import FailedCheck, Health, MachineSpec, Phase
 from tests.cluster.engine import Recorder
 from tests.cluster.support import BASE, cluster_of, observation_of, patched, wanted_of
 from tests.provider.memory_platform import MemoryPlatform

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from stoneware.cluster.observe import from_document, observe, to_document
 from stoneware.errors import InputError
 from stoneware.guest.reports import digests as digests_of
-from stoneware.platform import Machine, Network, Volume
+from stoneware.model.machine import Machine
+from stoneware.model.resources import Network, Volume
 from tests.cluster.support import NOW, observation_of, some_images, wanted_of
 
 pytestmark = pytest.mark.pure

@@ -21,8 +21,9 @@ from stoneware.cluster.plan import address, make_plan, needs_rollout, waves_of
 from stoneware.cluster.status import status, status_rows
 from stoneware.cluster.tfvars import to_tfvars
 from stoneware.compose.model import Condition
-from stoneware.limits import Ulimit
-from stoneware.platform import Phase, PortMapping, SecretMount, VolumeMount
+from stoneware.model.limits import Ulimit
+from stoneware.model.machine import Phase
+from stoneware.model.resources import PortMapping, SecretMount, VolumeMount
 from tests.cluster.support import NOW, VERSIONS, observation_of, there, wanted_of
 
 pytestmark = pytest.mark.pure

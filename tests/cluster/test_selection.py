@@ -10,7 +10,7 @@ from stoneware.cluster.model import Action
 from stoneware.cluster.plan import make_plan, needs_rollout
 from stoneware.cluster.selection import Selection, limited, limited_plan, part_of, select
 from stoneware.errors import InputError
-from stoneware.platform import Phase
+from stoneware.model.machine import Phase
 from tests.cluster.support import BASE, cluster_of, observation_of, patched, there, wanted_of
 
 pytestmark = pytest.mark.pure

@@ -11,7 +11,7 @@ import pytest
 from stoneware.cluster.documents import status_document
 from stoneware.cluster.model import ObservedMachine
 from stoneware.cluster.status import COLUMNS, ill_lines, status, status_rows, summary
-from stoneware.platform import FailedCheck
+from stoneware.model.machine import FailedCheck
 from tests.cluster.support import NOW, observation_of, there, wanted_of
 
 pytestmark = pytest.mark.pure

@@ -80,8 +80,8 @@ def test_commands(page: Path, reader: tuple[Path, dict[str, str]]) -> None:
 @pytest.fixture
 def tidy_home(machine_home: Path) -> Iterator[Path]:
     """Give the store of the machine tests; what a page leaves behind in it is removed."""
-    from stoneware.local.imagestore import LocalImageStore
-    from stoneware.local.platform import LocalPlatform
+    from stoneware.platforms.local.platform import LocalPlatform
+    from stoneware.platforms.local.store.images import LocalImageStore
 
     store = LocalImageStore.open(machine_home)
     platform = LocalPlatform(store)

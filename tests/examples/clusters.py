@@ -44,8 +44,8 @@ class ClusterProgram:
 
     def kill(self, machine: str) -> None:
         """Kill what runs a machine, as a crash of its host would, and wait until it is seen to be gone."""
-        from stoneware.local.imagestore import LocalImageStore
-        from stoneware.local.platform import LocalPlatform
+        from stoneware.platforms.local.platform import LocalPlatform
+        from stoneware.platforms.local.store.images import LocalImageStore
 
         platform = LocalPlatform(LocalImageStore.open(self.program.home))
         running = platform.observe(f"{self.name}-{machine}")
@@ -59,8 +59,8 @@ class ClusterProgram:
 
     def leftovers(self) -> dict[str, list[str]]:
         """Return what there is of the cluster: machines, disks, networks, secrets, its own directory."""
-        from stoneware.local.imagestore import LocalImageStore
-        from stoneware.local.platform import LocalPlatform
+        from stoneware.platforms.local.platform import LocalPlatform
+        from stoneware.platforms.local.store.images import LocalImageStore
 
         platform = LocalPlatform(LocalImageStore.open(self.program.home))
         directory = self.program.home / "clusters" / self.name

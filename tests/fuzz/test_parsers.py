@@ -15,8 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stoneware.bake.sealed import describe_seal
-from stoneware.bounded import BoundsError, bounded_json
+from stoneware.bake.seal_report import describe_seal
 from stoneware.cluster.tfvars import from_tfvars
 from stoneware.compose.dotenv import parse_env
 from stoneware.compose.load import load_cluster
@@ -26,14 +25,15 @@ from stoneware.config.schema import check_schema, load_schema, violations
 from stoneware.durations import parse_duration
 from stoneware.errors import InputError, StonewareError
 from stoneware.image.references import parse_reference
-from stoneware.local.store_pool import parse_size
 from stoneware.machinefile.ignore import read_ignore
 from stoneware.machinefile.load import load_recipe
 from stoneware.machinefile.recipe import ImageConfig, ResolvedBase
+from stoneware.platforms.local.store.pool import parse_size
 from stoneware.records import DamagedError, read_record
 from stoneware.rollout.journal import Journal
 from stoneware.terraform.statefile import managed_addresses, tainted_addresses
-from stoneware.visible import json_text, visible, without_sequences
+from stoneware.untrusted.bounded import BoundsError, bounded_json
+from stoneware.untrusted.visible import json_text, visible, without_sequences
 
 fuzz = settings(
     max_examples=40,

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from stoneware.guest.units import encode, health_override
-from stoneware.local.platform import LocalPlatform
-from stoneware.local.store import Store
-from stoneware.platform import MachineSpec, SecretMount
+from stoneware.model.machine import MachineSpec
+from stoneware.model.resources import SecretMount
+from stoneware.platforms.local.platform import LocalPlatform
+from stoneware.platforms.local.store.store import Store
 from tests.guest.support import GUEST
 
 pytestmark = pytest.mark.machine

@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from stoneware.runtime import Process, System, process_text, system_text
+from stoneware.model.runtime import Process, System, process_text, system_text
 from tests.guest.support import FakeMetadata, Root
 
 pytestmark = pytest.mark.tool

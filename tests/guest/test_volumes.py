@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.mount_places import own_place
+from stoneware.model.mount_places import own_place
 from tests.guest.support import GUEST, SHELLS, FakeMetadata, Root
 
 machines = pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stoneware.local import bases
-from stoneware.local.machine_record import Paths, Processes, shown_processes
-from stoneware.local.platform import LocalPlatform
-from stoneware.local.store import Store
-from stoneware.platform import Machine, MachineSpec, Phase
+from stoneware.model.machine import Machine, MachineSpec, Phase
+from stoneware.platforms.local.bases import bases
+from stoneware.platforms.local.machines.record import Paths, Processes, shown_processes
+from stoneware.platforms.local.platform import LocalPlatform
+from stoneware.platforms.local.store.store import Store
 
 
 class Bench:

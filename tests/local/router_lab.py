@@ -17,7 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.local import router, router_rules, router_setup
+from stoneware.platforms.local.network import router
+from stoneware.platforms.local.network import rules as router_rules
+from stoneware.platforms.local.network import setup as router_setup
 from stoneware.process import run
 
 FLAVOR = "Metadata-Flavor: Google"

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import stoneware
-from stoneware.local import bases, btrfs
-from stoneware.local.store import Store
+from stoneware.platforms.local.bases import bases
+from stoneware.platforms.local.store import btrfs
+from stoneware.platforms.local.store.store import Store
 
 _SCRIPT = Path(__file__).with_name("systemd_host.sh")
 _BOOT = 60.0  # seconds

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stoneware.errors import HostError
-from stoneware.local.base_ids import NUMBERS, move_system_ids
+from stoneware.platforms.local.bases.system_ids import NUMBERS, move_system_ids
 
 pytestmark = [pytest.mark.tool, pytest.mark.skipif(os.geteuid() != 0, reason="owners need root")]
 

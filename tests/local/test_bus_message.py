@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from jeepney import HeaderFields, Message, MessageType
 from jeepney.low_level import Endianness, Header
 
-from stoneware.local.bus_message import ERROR, LARGEST, RETURN, SIGNAL, MalformedError, read, size_of
+from stoneware.platforms.local.machines.bus_message import (
+    ERROR,
+    LARGEST,
+    RETURN,
+    SIGNAL,
+    MalformedError,
+    read,
+    size_of,
+)
 
 
 def message(

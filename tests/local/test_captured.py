@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stoneware.errors import MachineError
-from stoneware.local.captured import put_files
+from stoneware.platforms.local.store.image_files import put_files
 
 pytestmark = [pytest.mark.tool, pytest.mark.skipif(os.geteuid() != 0, reason="owners need root")]
 

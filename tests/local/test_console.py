@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.local import console
-from stoneware.local.console_times import LOG_LIMIT, bound_logs
+from stoneware.platforms.local.machines import console
+from stoneware.platforms.local.metadata.console_times import LOG_LIMIT, bound_logs
 
 
 def write(directory: Path, *pieces: bytes) -> None:
@@ -112,7 +112,7 @@ def test_a_damaged_or_missing_file_of_times_says_nothing(tmp_path: Path) -> None
 
 def keep(directory: Path, text: bytes, size: int, files: int) -> None:
     """Run the shim's own function."""
-    shim = (resources.files("stoneware.local") / "shim.sh").read_text()
+    shim = (resources.files("stoneware.platforms.local.machines") / "shim.sh").read_text()
     function = shim[shim.index("keep_console() {") : shim.index("\n}\n", shim.index("keep_console() {")) + 3]
     settings = f"CONSOLE={directory / 'console.log'} LOG_SIZE={size} LOG_FILES={files}"
     subprocess.run(["sh", "-euc", f"{settings}\n{function}\nkeep_console"], input=text, check=True)

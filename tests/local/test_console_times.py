@@ -6,7 +6,7 @@ import asyncio
 import selectors
 from pathlib import Path
 
-from stoneware.local.console_times import ConsoleTimes
+from stoneware.platforms.local.metadata.console_times import ConsoleTimes
 
 
 class Counting(selectors.EpollSelector):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.local.machine_stop import wait_until
+from stoneware.platforms.local.machines.stop import wait_until
 from tests.local.engine_lab import Bench, bench
 from tests.local.operator_terminal import STONEWARE, OperatorTerminal
 

@@ -10,10 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from stoneware.errors import InputError
-from stoneware.local import router, router_servers, router_setup
-from stoneware.local.machine_stop import wait_until
-from stoneware.local.recover import recover
-from stoneware.platform import Machine, MachineSpec, Phase, SecretMount, VolumeMount
+from stoneware.model.machine import Machine, MachineSpec, Phase
+from stoneware.model.resources import SecretMount, VolumeMount
+from stoneware.platforms.local.machines.stop import wait_until
+from stoneware.platforms.local.network import router
+from stoneware.platforms.local.network import servers as router_servers
+from stoneware.platforms.local.network import setup as router_setup
+from stoneware.platforms.local.store.recover import recover
 from tests.local.engine_lab import Bench
 
 pytestmark = pytest.mark.machine

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from stoneware.errors import InputError, MachineError
-from stoneware.local import machine_record
-from stoneware.local.machine_stop import wait_until
-from stoneware.local.recover import recover
-from stoneware.platform import MachineSpec, Phase, VolumeMount
-from stoneware.runtime import Process, System
+from stoneware.model.machine import MachineSpec, Phase
+from stoneware.model.resources import VolumeMount
+from stoneware.model.runtime import Process, System
+from stoneware.platforms.local.machines import record as machine_record
+from stoneware.platforms.local.machines.stop import wait_until
+from stoneware.platforms.local.store.recover import recover
 from tests.local.engine_lab import Bench
 
 pytestmark = pytest.mark.machine

@@ -87,7 +87,15 @@ class Server:
 
 
 def start(home: Path, listen: str = "127.0.0.1:0", machine: str = "h1") -> Server:
-    argv = [sys.executable, "-m", "stoneware.local.metadata", "--home", str(home), "--listen", listen]
+    argv = [
+        sys.executable,
+        "-m",
+        "stoneware.platforms.local.metadata.server",
+        "--home",
+        str(home),
+        "--listen",
+        listen,
+    ]
     argv += ["--machine", machine] if machine else []
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -224,7 +232,7 @@ def test_machines_are_told_by_their_address(tmp_path: Path) -> None:
 
 def test_an_address_in_use_is_said(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as busy:
-        argv = [sys.executable, "-m", "stoneware.local.metadata", "--home", str(tmp_path)]
+        argv = [sys.executable, "-m", "stoneware.platforms.local.metadata.server", "--home", str(tmp_path)]
         argv += ["--listen", f"127.0.0.1:{busy.getsockname()[1]}"]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert (done.returncode, "Address already in use" in done.stderr) == (1, True)

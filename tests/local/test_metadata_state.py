@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stoneware.files import write_json
-from stoneware.local import metadata_state as state
+from stoneware.platforms.local.metadata import state
 
 
 def machine(tmp_path: Path, name: str, ip: str) -> Path:

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from stoneware.local import metadata_state as state
-from stoneware.local import metadata_tree as tree
+from stoneware.platforms.local.metadata import state, tree
 
 CASES = Path(__file__).parent / "cases"
 FACTS = state.Facts(**json.loads((CASES / "metadata_machine.json").read_text()))

@@ -7,7 +7,7 @@ import logging
 import pytest
 from aiohttp.http_exceptions import BadStatusLine
 
-from stoneware.local.metadata_visits import BURST, CONNECTIONS, RATE, Accounts, Seldom
+from stoneware.platforms.local.metadata.visits import BURST, CONNECTIONS, RATE, Accounts, Seldom
 
 pytestmark = pytest.mark.pure
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from stoneware.files import write_json
-from stoneware.local import metadata_watch
-from stoneware.local.metadata_state import stamps
-from stoneware.local.metadata_watch import Watcher
+from stoneware.platforms.local.metadata import watch as metadata_watch
+from stoneware.platforms.local.metadata.state import stamps
+from stoneware.platforms.local.metadata.watch import Watcher
 
 
 def watcher(tmp_path: Path, *, inotify: bool = True) -> Watcher:

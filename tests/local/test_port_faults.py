@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
-from stoneware.local.ports import Publication, faults
-from stoneware.platform import PortMapping
+from stoneware.model.resources import PortMapping
+from stoneware.platforms.local.network.ports import Publication, faults
 
 pytestmark = pytest.mark.pure
 ANY = "0.0.0.0"

@@ -8,10 +8,10 @@ import pytest
 
 from stoneware.errors import HostError
 from stoneware.files import read_json, write_json
-from stoneware.local import machine_stop
-from stoneware.local.platform import LocalPlatform
-from stoneware.local.recover import recover
-from stoneware.platform import Phase
+from stoneware.model.machine import Phase
+from stoneware.platforms.local.machines import stop as machine_stop
+from stoneware.platforms.local.platform import LocalPlatform
+from stoneware.platforms.local.store.recover import recover
 from tests.local.engine_lab import Bench
 
 pytestmark = pytest.mark.machine

@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 
 from stoneware.errors import HostError, InputError
-from stoneware.local import bases, cgroups, requirements, router_setup, store_pool
-from stoneware.local.base_sources import host_sources
-from stoneware.local.router_layout import Layout
-from stoneware.local.store import Store
-from stoneware.rooted_paths import mode_inside, open_inside
+from stoneware.platforms.local.bases import bases
+from stoneware.platforms.local.bases.package_sources import host_sources
+from stoneware.platforms.local.host import cgroups, requirements
+from stoneware.platforms.local.network import setup as router_setup
+from stoneware.platforms.local.network.layout import Layout
+from stoneware.platforms.local.store import pool as store_pool
+from stoneware.platforms.local.store.store import Store
+from stoneware.untrusted.rooted_paths import mode_inside, open_inside
 
 V1 = "32 31 0:28 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
 V1 += "35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"

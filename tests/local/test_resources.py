@@ -13,12 +13,15 @@ import pytest
 
 from stoneware.errors import InputError
 from stoneware.files import locked, read_json, write_json
-from stoneware.local import machine_record, machine_start, uses
-from stoneware.local.machine_record import Paths
-from stoneware.local.metadata_secrets import secret_for
-from stoneware.local.platform import LocalPlatform
-from stoneware.local.store import Store
-from stoneware.platform import MachineSpec, SecretMount
+from stoneware.model.machine import MachineSpec
+from stoneware.model.resources import SecretMount
+from stoneware.platforms.local.machines import record as machine_record
+from stoneware.platforms.local.machines import start as machine_start
+from stoneware.platforms.local.machines.record import Paths
+from stoneware.platforms.local.metadata.secrets import secret_for
+from stoneware.platforms.local.platform import LocalPlatform
+from stoneware.platforms.local.store import in_use as uses
+from stoneware.platforms.local.store.store import Store
 
 MOUNT = SecretMount("x-key", "key", "v1", 0o440)
 
@@ -271,7 +274,7 @@ def test_a_command_killed_while_it_amends_shows_that_it_is_not_done(
         "v2 of the same": (SecretMount("x-key", "key", "v2"),),
         "one more": (MOUNT, SecretMount("x-other", "other", "v1")),
     }[wanted]
-    monkeypatch.setattr("stoneware.local.platform_resources.write_json", killed_after(writes))
+    monkeypatch.setattr("stoneware.platforms.local.platform_resources.write_json", killed_after(writes))
     try:
         platform.amend("h1", secrets=more)
         done = True

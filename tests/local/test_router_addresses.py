@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from stoneware.files import read_json
-from stoneware.local import network, router
+from stoneware.platforms.local.network import addresses as network
+from stoneware.platforms.local.network import router
 from tests.local import router_lab
 from tests.local.router_lab import Lab
 

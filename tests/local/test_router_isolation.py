@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from stoneware.local import network
-from stoneware.platform import PortMapping
+from stoneware.model.resources import PortMapping
+from stoneware.platforms.local.network import addresses as network
 from stoneware.process import run
 from tests.local import router_lab
 from tests.local.router_lab import Fake, Lab, host_address, tcp, wait_until

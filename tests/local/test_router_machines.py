@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from stoneware.files import read_json, write_json
-from stoneware.local import router, router_servers
+from stoneware.platforms.local.network import router
+from stoneware.platforms.local.network import servers as router_servers
 from stoneware.process import run
 from tests.local import router_lab
 from tests.local.router_lab import FLAVOR, NAME_URL, Lab, wait_until

@@ -15,9 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.local import router, router_servers, router_setup
-from stoneware.local.network import mark_of
-from stoneware.local.router_views import Views, view_key
+from stoneware.platforms.local.network import router
+from stoneware.platforms.local.network import servers as router_servers
+from stoneware.platforms.local.network import setup as router_setup
+from stoneware.platforms.local.network.addresses import mark_of
+from stoneware.platforms.local.network.views import Views, view_key
 from stoneware.process import run
 from tests.local import router_lab
 from tests.local.router_lab import Fake, Lab, wait_until
@@ -249,7 +251,7 @@ def test_a_command_killed_while_it_makes_a_view_leaves_nothing_wrong(lab: Lab, d
     one = broker(lab, "x", 1)
     lab.network("y")
     code = "import sys; from pathlib import Path; from types import SimpleNamespace as N\n"
-    code += "from stoneware.local import router\nhome = Path(sys.argv[1])\n"
+    code += "from stoneware.platforms.local import router\nhome = Path(sys.argv[1])\n"
     code += "store = N(home=home, data=home / 'data')\n"
     code += "gate = router.ensure(store); print('go', flush=True)\n"
     code += "gate.attach(store.data / 'machines' / 'half', id='m0000half', name='half', hostname='half',"

@@ -9,9 +9,13 @@ from pathlib import Path
 import pytest
 
 from stoneware.errors import HostError, InputError
-from stoneware.local import network, ports, router_dns, router_firewall, router_rules
-from stoneware.local.network import Lease, Plan, Route
-from stoneware.platform import PortMapping
+from stoneware.model.resources import PortMapping
+from stoneware.platforms.local.network import addresses as network
+from stoneware.platforms.local.network import dns as router_dns
+from stoneware.platforms.local.network import firewall as router_firewall
+from stoneware.platforms.local.network import ports
+from stoneware.platforms.local.network import rules as router_rules
+from stoneware.platforms.local.network.addresses import Lease, Plan, Route
 
 ROUTES = """\
 Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT

@@ -13,8 +13,9 @@ import pytest
 
 from stoneware.errors import InputError
 from stoneware.files import write_json
-from stoneware.local import metadata_tree, router
-from stoneware.platform import PortMapping
+from stoneware.model.resources import PortMapping
+from stoneware.platforms.local.metadata import tree as metadata_tree
+from stoneware.platforms.local.network import router
 from stoneware.process import run
 from tests.local import router_lab
 from tests.local.router_lab import NAME_URL, Fake, Lab, host_address, tcp, udp, wait_until

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from stoneware.errors import HostError, InputError
-from stoneware.local import btrfs, store_errors
-from stoneware.local.recover import recover, teardown
-from stoneware.local.store import Store
+from stoneware.platforms.local.store import btrfs
+from stoneware.platforms.local.store import errors as store_errors
+from stoneware.platforms.local.store.recover import recover, teardown
+from stoneware.platforms.local.store.store import Store
 from tests.local.engine_lab import Bench
 
 pytestmark = pytest.mark.machine
@@ -134,8 +135,8 @@ def test_a_full_store_says_so(store: Store) -> None:
 
 def test_what_a_killed_command_staged_is_removed(store: Store, root: Path) -> None:
     script = (
-        "import os, sys, time; from pathlib import Path; from stoneware.local import btrfs\n"
-        "from stoneware.local.store import Store\n"
+        "import os, sys, time; from pathlib import Path; from stoneware.platforms.local import btrfs\n"
+        "from stoneware.platforms.local.store.store import Store\n"
         "store = Store.open(Path(sys.argv[1]))\n"
         "with store.staging(store.data / 'checkpoints') as staged:\n"
         "    btrfs.create(staged / 'rootfs'); print('there', flush=True); time.sleep(60)\n"

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from stoneware.local.store import Store
+from stoneware.platforms.local.store.store import Store
 from tests.local.systemd_host import SystemdHost
 
 pytestmark = pytest.mark.machine

@@ -24,7 +24,7 @@ from stoneware.machinefile.load import load_recipe
 from stoneware.machinefile.recipe import CopyStep, Mount
 from stoneware.machinefile.tree import Entry
 from stoneware.process import run, which
-from stoneware.removal import remove_tree
+from stoneware.untrusted.removal import remove_tree
 from tests.machinefile.support import CASES, resolve
 
 SECTIONS = (CASES / "context.txt").read_text().split("\n=== ")[1:]

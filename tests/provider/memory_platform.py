@@ -20,16 +20,8 @@ from typing import Any
 from stoneware.errors import InputError, MachineError, StonewareError
 from stoneware.files import canonical_json
 from stoneware.image.versions import highest
-from stoneware.platform import (
-    Health,
-    Machine,
-    MachineSpec,
-    Network,
-    Phase,
-    PortMapping,
-    SecretMount,
-    Volume,
-)
+from stoneware.model.machine import Health, Machine, MachineSpec, Phase
+from stoneware.model.resources import Network, PortMapping, SecretMount, Volume
 
 
 def place_in(output: bytes, *, lines: int | None, until: float | None = None) -> int:

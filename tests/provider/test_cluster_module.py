@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from stoneware.limits import Ulimit
-from stoneware.platform import MachineSpec, Phase, PortMapping, SecretMount, VolumeMount
+from stoneware.model.limits import Ulimit
+from stoneware.model.machine import MachineSpec, Phase
+from stoneware.model.resources import PortMapping, SecretMount, VolumeMount
 from stoneware.provider.server import ProviderServer
 from stoneware.terraform import variables
 from stoneware.terraform.configuration import (

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stoneware.errors import BuildError
-from stoneware.platform import MachineSpec
+from stoneware.model.machine import MachineSpec
 from stoneware.provider.server import ProviderServer
 from stoneware.terraform.results import TerraformError
 from stoneware.terraform.runner import Terraform

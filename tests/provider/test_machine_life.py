@@ -11,7 +11,7 @@ import pytest
 
 from stoneware.errors import HostError, MachineError
 from stoneware.machinefile.recipe import HealthCheck
-from stoneware.platform import Health, MachineSpec, Phase
+from stoneware.model.machine import Health, MachineSpec, Phase
 from stoneware.provider.server import ProviderServer
 from stoneware.terraform.results import TerraformError
 from stoneware.terraform.runner import Terraform

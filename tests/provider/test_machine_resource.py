@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from stoneware.errors import BuildError, InputError, MachineError
-from stoneware.limits import Ulimit
-from stoneware.platform import MachineSpec, Phase, PortMapping, SecretMount, VolumeMount
+from stoneware.model.limits import Ulimit
+from stoneware.model.machine import MachineSpec, Phase
+from stoneware.model.resources import PortMapping, SecretMount, VolumeMount
 from stoneware.terraform.results import TerraformError
 from stoneware.terraform.runner import Terraform
 

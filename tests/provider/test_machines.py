@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.local.imagestore import LocalImageStore
-from stoneware.local.platform import LocalPlatform
+from stoneware.platforms.local.platform import LocalPlatform
+from stoneware.platforms.local.store.images import LocalImageStore
 from stoneware.terraform.engine import BinaryEngine, Engine, LibraryEngine, Output
 
 pytestmark = [pytest.mark.machine, pytest.mark.timeout(900)]

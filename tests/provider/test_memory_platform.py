@@ -7,7 +7,9 @@ import inspect
 import pytest
 
 from stoneware.errors import InputError, MachineError
-from stoneware.platform import MachineSpec, Phase, Platform, PortMapping
+from stoneware.model.machine import MachineSpec, Phase
+from stoneware.model.resources import PortMapping
+from stoneware.platforms.protocols import Platform
 
 from .memory_platform import MemoryPlatform
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from stoneware.errors import InputError
-from stoneware.platform import MachineSpec, Network, Volume, VolumeMount
+from stoneware.model.machine import MachineSpec
+from stoneware.model.resources import Network, Volume, VolumeMount
 from stoneware.terraform.results import TerraformError
 from stoneware.terraform.runner import Terraform
 

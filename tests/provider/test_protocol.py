@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stoneware.platform import Health, MachineSpec, Phase
+from stoneware.model.machine import Health, MachineSpec, Phase
 from stoneware.provider.server import ProviderServer
 
 from .conftest import IMAGE

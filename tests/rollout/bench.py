@@ -9,7 +9,7 @@ from typing import Any
 
 from stoneware.compose.model import Cluster, FailureAction, UpdateConfig
 from stoneware.machinefile import recipe
-from stoneware.platform import Phase
+from stoneware.model.machine import Phase
 from stoneware.rollout.journal import Event, journal_of
 from stoneware.rollout.planner import Planned
 from stoneware.rollout.prepare import foresee, prepare

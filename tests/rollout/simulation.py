@@ -10,8 +10,9 @@ from typing import Any
 from stoneware.cluster.model import Release
 from stoneware.compose.model import FailureAction, UpdateConfig
 from stoneware.errors import MachineError
-from stoneware.platform import Health, Phase
+from stoneware.model.machine import Health, Phase
 from stoneware.rollout.engine import Engine
+from stoneware.rollout.gate_protocol import READY, CommandOutcome, Gate, GateContext, Verdict, stop
 from stoneware.rollout.gatekeeper import Answer, Gatekeeper
 from stoneware.rollout.gates.availability import KafkaView, Partition, Voter
 from stoneware.rollout.gates.kafka import KafkaGate
@@ -19,7 +20,6 @@ from stoneware.rollout.gates.machine import MachineGate
 from stoneware.rollout.journal import Event, Journal
 from stoneware.rollout.model import Change, How, MachineView, Policy, RolloutPlan
 from stoneware.rollout.state import RolloutState, fold, plan_document
-from stoneware.rollout.verdicts import READY, CommandOutcome, Gate, GateContext, Verdict, stop
 from stoneware.terraform.guard import PlanRefused
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from stoneware.cluster.model import Release
-from stoneware.platform import Health, Phase
+from stoneware.model.machine import Health, Phase
+from stoneware.rollout.gate_protocol import CommandOutcome, GateContext, Kind
 from stoneware.rollout.gates.command import CommandGate, settings_of
 from stoneware.rollout.model import Change, How, MachineView
-from stoneware.rollout.verdicts import CommandOutcome, GateContext, Kind
 
 OLD, NEW = Release("old", "c"), Release("new", "c")
 

@@ -13,7 +13,7 @@ from stoneware.cluster.model import Observed, Release
 from stoneware.cluster.observe import observe
 from stoneware.errors import HostError, InputError, MachineError
 from stoneware.guest.reports import STATUS
-from stoneware.platform import Health, Phase
+from stoneware.model.machine import Health, Phase
 from stoneware.rollout.cluster_fleet import ClusterFleet, read_variables
 from stoneware.terraform.guard import PlanRefused
 from tests.rollout.bench import RolloutBench, image_id

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from stoneware.errors import InputError, MachineError
-from stoneware.platform import Health, Phase
+from stoneware.model.machine import Health, Phase
 from stoneware.rollout import leaders
 from stoneware.rollout.documents import planned_document
+from stoneware.rollout.gate_protocol import CommandOutcome, GateContext, Leader
 from stoneware.rollout.gatekeeper import Gatekeeper
 from stoneware.rollout.gates.availability import KafkaView
 from stoneware.rollout.gates.kafka import KafkaGate
@@ -19,7 +20,6 @@ from stoneware.rollout.gates.machine import MachineGate
 from stoneware.rollout.leaders import with_leaders
 from stoneware.rollout.model import MachineView
 from stoneware.rollout.planner import Planned
-from stoneware.rollout.verdicts import CommandOutcome, GateContext, Leader
 from stoneware.ui.rollout import plan_text
 from tests.rollout.scenario import NEW, OLD
 from tests.rollout.simulation import make_plan, policy_of

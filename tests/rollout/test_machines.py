@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from stoneware.local.helpers import Helper
-from stoneware.platform import Phase
+from stoneware.model.machine import Phase
+from stoneware.platforms.local.host.helpers import Helper
 from tests.cluster.lab import ClusterLab, bake_images, cluster_lab
 
 pytestmark = pytest.mark.machine

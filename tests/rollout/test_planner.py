@@ -16,10 +16,10 @@ from stoneware.cluster.tfvars import to_tfvars
 from stoneware.errors import InputError
 from stoneware.image.versions import checked_floor, is_below, version_of
 from stoneware.rollout.documents import planned_document
-from stoneware.rollout.floors import floors_of
 from stoneware.rollout.journal import Event
 from stoneware.rollout.model import Direction, Policy
 from stoneware.rollout.planner import Planned, Present, plan_return, plan_rollout, release_of
+from stoneware.rollout.rollback_limits import floors_of
 from stoneware.rollout.state import plan_document, plan_of
 from tests.cluster.support import VERSIONS, observation_of, some_images, there, wanted_of
 from tests.cluster.support import patched as merged

@@ -9,10 +9,10 @@ import pytest
 
 from stoneware.cluster.model import Release
 from stoneware.errors import MachineError
-from stoneware.platform import Health, Phase
+from stoneware.model.machine import Health, Phase
+from stoneware.rollout.gate_protocol import CommandOutcome, GateContext, Kind
 from stoneware.rollout.gates.postgres import PostgresGate, Server, parse_lsn, parse_server
 from stoneware.rollout.model import Change, How, MachineView
-from stoneware.rollout.verdicts import CommandOutcome, GateContext, Kind
 
 pytestmark = pytest.mark.pure
 PRIMARY, FOLLOWING, ALONE = "f|0/3000148|0\n", "t|0/3000148|1\n", "t|0/3000100|0\n"

@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
-from stoneware.cluster.floors import BelowFloor
+from stoneware.cluster.rollback_limits import BelowFloor
 from stoneware.compose.model import FailureAction
 from stoneware.errors import HostError, InputError, MachineError
 from stoneware.rollout.finalize import finalize, foresee_finalize
 from stoneware.rollout.history import history
+from stoneware.rollout.image_retention import wanted_images
 from stoneware.rollout.journal import Event
 from stoneware.rollout.lock import RolloutUnfinished, check_unlocked, lock_path, read_lock
 from stoneware.rollout.prepare import prepare
 from stoneware.rollout.returning import prepare_return
 from stoneware.rollout.session import RolloutBlocked, latest
 from stoneware.rollout.state import Mode, Outcome
-from stoneware.rollout.wanted import wanted_images
 from tests.rollout.bench import FAST, RolloutBench, app, image_id
 from tests.rollout.simulation import Killed
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.platform import MachineSpec
+from stoneware.model.machine import MachineSpec
 from stoneware.terraform import variables
 from stoneware.terraform.configuration import (
     CLUSTER_MODULE,

@@ -12,12 +12,12 @@ from rich.console import Console
 from stoneware.bake.events import Note, TerraformOutput
 from stoneware.cluster.model import Release
 from stoneware.compose.model import FailureAction, UpdateConfig
+from stoneware.rollout.gate_protocol import wait
 from stoneware.rollout.gatekeeper import Answer
 from stoneware.rollout.journal import Event
 from stoneware.rollout.model import Change, How, Policy, RolloutPlan
 from stoneware.rollout.planner import Planned
 from stoneware.rollout.state import RolloutState, advance, fold, plan_document
-from stoneware.rollout.verdicts import wait
 from stoneware.ui.progress import Style
 from stoneware.ui.rollout import make_rollout_display, plan_summary, plan_text
 from stoneware.ui.rollout_live import RolloutLiveView

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stoneware.bake.events import Note, Reporter
+from stoneware.bake.git_origin import origin_tags
 from stoneware.bake.memo import Memo
 from stoneware.bake.options import BakeOptions, BakeResult
-from stoneware.bake.origin import origin_tags
 from stoneware.bake.plan import HIT, RUN, BakePlan
 from stoneware.bake.planner import Planner
 from stoneware.files import locked
 from stoneware.image.manifest import Origin
 from stoneware.image.references import DEFAULT_TAG, Reference, default_name, parse_reference
-from stoneware.platform import BAKES, ImageStore, Platform
+from stoneware.platforms.protocols import BAKES, ImageStore, Platform
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _warn(made: BakePlan, reporter: Reporter) -> None:
 def _build(planner: Planner, place: Place, reporter: Reporter) -> tuple[BakePlan, str]:
     """Make what is missing under the image's lock, so that of two equal bakes one builds and one waits."""
     # Everything below here needs Terraform and a builder; a bake that builds nothing never loads it.
-    from stoneware.bake.build import build_image, ensure_bases
+    from stoneware.bake.stages import build_image, ensure_bases
 
     ensure_bases(planner, place, reporter)
     lock = place.store.build_lock_path(f"image-{planner.plan().image.key[:32]}")

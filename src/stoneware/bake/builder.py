@@ -17,10 +17,10 @@ from stoneware.bake.bundle import BundleWriter
 from stoneware.bake.driver import Driver
 from stoneware.bake.events import Note, PhaseFinished, PhaseStarted, Reporter, TerraformOutput
 from stoneware.bake.plan import PlannedStage
-from stoneware.bake.workspace import BUILDER_ADDRESS, builder_directory, terraform_directory
+from stoneware.bake.workdir import BUILDER_ADDRESS, builder_directory, terraform_directory
 from stoneware.errors import HostError, StonewareError
 from stoneware.guest.agent import build_agent_script
-from stoneware.platform import Platform
+from stoneware.platforms.protocols import Platform
 from stoneware.provider.server import ProviderServer
 from stoneware.terraform.configuration import write_configuration
 from stoneware.terraform.runner import Terraform, has_state

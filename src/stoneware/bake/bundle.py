@@ -10,11 +10,11 @@ from pathlib import Path
 
 from stoneware.bake.leaks import leak_patterns
 from stoneware.bake.runscript import mount_lines, run_script
-from stoneware.bake.scratch import SCRATCH_ROOT
+from stoneware.bake.scratch_stages import SCRATCH_ROOT
 from stoneware.errors import InputError
 from stoneware.machinefile.recipe import CopyStep, RunStep, Step, WorkdirStep
 
-# How the names of what only the agent gets begin (stoneware.local.metadata_builds).
+# How the names of what only the agent gets begin (stoneware.platforms.local.metadata.builds).
 FOR_AGENT = "secret-"
 SOUGHT = "secret.sought"
 HOST_CERTIFICATES = Path("/usr/local/share/ca-certificates")
@@ -59,7 +59,7 @@ class BundleWriter:
         self._put("seal/checks.skip", "".join(f"{name}\n" for name in skip_checks))
 
     def add_promises(self, promises: str, path: str, workdir: str) -> None:
-        """Add what the seal is to find in the image: see `stoneware.bake.promises`."""
+        """Add what the seal is to find in the image: see `stoneware.bake.image_checks`."""
         self._put("seal/promises", promises)
         self._put("seal/path", f"{path}\n")
         self._put("seal/workdir", f"{workdir}\n")

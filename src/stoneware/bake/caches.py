@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stoneware.files import locked, sha256_hex
 from stoneware.machinefile.recipe import RunStep, Step
-from stoneware.platform import ImageStore
+from stoneware.platforms.protocols import ImageStore
 
 _STRICTEST = ("shared", "private", "locked")
 

@@ -18,12 +18,13 @@ from stoneware.bake.events import (
     StepOutput,
     StepStarted,
 )
-from stoneware.bake.passing import left_in_memory
+from stoneware.bake.lost_files import left_in_memory
 from stoneware.bake.plan import PlannedStep
-from stoneware.bake.pulse import Pulse
+from stoneware.bake.silence import Pulse
 from stoneware.errors import BuildError, HostError, InputError, MachineError
 from stoneware.guest.reports import ALIVE, BUILD, BuildReport, InvalidReportError, build_report_of
-from stoneware.platform import Phase, Platform
+from stoneware.model.machine import Phase
+from stoneware.platforms.protocols import Platform
 
 TIMED_OUT = 124  # the exit code of a step that took too long, as that of timeout(1)
 _TAIL = 20  # lines of a failed step's output that its error shows

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from stoneware import __version__
-from stoneware.bake.worktree import Asked
+from stoneware.bake.git_worktree import Asked
 
 if TYPE_CHECKING:
     from stoneware.bake.options import BakeResult

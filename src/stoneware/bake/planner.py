@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import Any
 
 from stoneware.bake.downloads import Downloads
+from stoneware.bake.git_origin import read_origin
+from stoneware.bake.git_worktree import Asked
 from stoneware.bake.options import BakeOptions
-from stoneware.bake.origin import read_origin
 from stoneware.bake.plan import (
     HIT,
     RUN,
@@ -21,9 +22,8 @@ from stoneware.bake.plan import (
     scratch_key,
     source_of,
 )
-from stoneware.bake.record import Record
-from stoneware.bake.source import FILENAMES, UNMADE, find_machinefile, read_recipe
-from stoneware.bake.worktree import Asked
+from stoneware.bake.recipe_loading import FILENAMES, UNMADE, find_machinefile, read_recipe
+from stoneware.bake.step_records import Record
 from stoneware.guest.install import digest as guest_digest
 from stoneware.image.manifest import Origin, config_of
 from stoneware.machinefile.context import Source, context_tree, resolve_mount, resolve_sources
@@ -32,7 +32,7 @@ from stoneware.machinefile.ignore import Matcher, ignore_files, load_ignore
 from stoneware.machinefile.keys import StepInputs, describe_inputs, explain, step_key
 from stoneware.machinefile.recipe import CopyStep, ImageConfig, RunStep, Stage, Step
 from stoneware.machinefile.tree import Tree
-from stoneware.platform import ImageStore
+from stoneware.platforms.protocols import ImageStore
 
 
 class Planner:

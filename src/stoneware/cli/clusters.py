@@ -148,7 +148,7 @@ def wanted_images(store: Any) -> dict[str, str]:
     directory = _directory(store)
     if not directory.is_dir():
         return {}
-    from stoneware.rollout.wanted import wanted_images as found
+    from stoneware.rollout.image_retention import wanted_images as found
 
     return found(directory)
 

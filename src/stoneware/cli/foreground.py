@@ -11,7 +11,8 @@ from typing import BinaryIO
 from stoneware.cli.output import say
 from stoneware.errors import InputError
 from stoneware.launch.watch import follow_pieces
-from stoneware.platform import MachineSpec, Platform
+from stoneware.model.machine import MachineSpec
+from stoneware.platforms.protocols import Platform
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from stoneware.image.references import tags_of
 from stoneware.launch.plan import Images
-from stoneware.limits import UNLIMITED
-from stoneware.platform import Machine, MachineSpec, PortMapping
+from stoneware.model.limits import UNLIMITED
+from stoneware.model.machine import Machine, MachineSpec
+from stoneware.model.resources import PortMapping
 from stoneware.records import DamagedError
 from stoneware.ui import text
 

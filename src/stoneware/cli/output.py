@@ -8,7 +8,7 @@ from typing import Any
 
 from stoneware.ui.hints import completed
 from stoneware.ui.text import table
-from stoneware.visible import json_text
+from stoneware.untrusted.visible import json_text
 
 
 def print_json(value: Any) -> None:

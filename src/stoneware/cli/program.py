@@ -113,8 +113,8 @@ def _told(error: StonewareError | OSError | MemoryError | UnicodeEncodeError) ->
 
 def _disk_error(error: OSError) -> StonewareError | None:
     """Return the error of the store's full or failing disk in the engine's words, or None for others."""
-    from stoneware.local.store_base import home_path
-    from stoneware.local.store_errors import explain
+    from stoneware.platforms.local.store.base import home_path
+    from stoneware.platforms.local.store.errors import explain
 
     home = home_path()
     return explain(home, error) if home.is_dir() else None

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from stoneware.errors import StonewareError
-from stoneware.visible import visible_lines
+from stoneware.untrusted.visible import visible_lines
 
 
 class OutputError(StonewareError):

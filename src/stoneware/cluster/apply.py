@@ -14,13 +14,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from stoneware.bounded import bounded_json
 from stoneware.cluster import events
 from stoneware.cluster.directory import ClusterDirectory
 from stoneware.cluster.model import Observed
 from stoneware.cluster.plan import address
 from stoneware.errors import MachineError
-from stoneware.platform import Platform
+from stoneware.platforms.protocols import Platform
 from stoneware.provider.server import ProviderServer
 from stoneware.terraform.configuration import (
     CLUSTER_MODULE,
@@ -32,6 +31,7 @@ from stoneware.terraform.guard import check_plan
 from stoneware.terraform.results import Change, Plan, Progress, TerraformError
 from stoneware.terraform.runner import STATE_FILE, Terraform, has_state, tainted_addresses
 from stoneware.terraform.statefile import LARGEST_STATE, STATE_DEPTH, state_fault
+from stoneware.untrusted.bounded import bounded_json
 
 _LOCK_TIMEOUT = 60.0  # seconds that the Terraform of a killed command may take to end
 _IN_PLACE = {"labels", "metadata", "image_ref", "recreate_on", "timeouts", "wait_for"}

@@ -16,7 +16,7 @@ from stoneware.cluster.model import CONFIG, HEALTH_CHECK, DesiredMachine, Releas
 from stoneware.config import digest
 from stoneware.config.sizes import word_problem
 from stoneware.files import sha256_hex
-from stoneware.platform import MachineSpec
+from stoneware.model.machine import MachineSpec
 from stoneware.provider.machine_state import own_metadata
 
 # `files` are the engine's copies of a builder's; what image a reference stands for is told by `source`.

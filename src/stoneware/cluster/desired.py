@@ -33,8 +33,9 @@ from stoneware.errors import InputError
 from stoneware.image.references import resolve_image
 from stoneware.launch.plan import RELOAD_LABEL, Images, boot_metadata, mounts_of, stop_timeout_of
 from stoneware.machinefile.recipe import ImageConfig, config_from_document
-from stoneware.platform import MachineSpec, SecretMount, VolumeMount
-from stoneware.runtime import Process
+from stoneware.model.machine import MachineSpec
+from stoneware.model.resources import SecretMount, VolumeMount
+from stoneware.model.runtime import Process
 
 
 def desire(

@@ -13,9 +13,10 @@ from stoneware.cluster.model import CONFIG, HEALTH_CHECK, DesiredMachine
 from stoneware.config import decode, digest
 from stoneware.errors import InputError
 from stoneware.image.references import short_id
-from stoneware.limits import UNLIMITED
-from stoneware.platform import Machine, MachineSpec, Phase, PortMapping, SecretMount, VolumeMount
-from stoneware.runtime import words_of
+from stoneware.model.limits import UNLIMITED
+from stoneware.model.machine import Machine, MachineSpec, Phase
+from stoneware.model.resources import PortMapping, SecretMount, VolumeMount
+from stoneware.model.runtime import words_of
 
 _SHOWN = 8  # names in one sentence
 

@@ -16,7 +16,8 @@ from stoneware.cluster.model import Action, Desired, Observed
 from stoneware.cluster.observe import observe
 from stoneware.cluster.site import Site
 from stoneware.errors import InputError
-from stoneware.platform import Phase, Platform
+from stoneware.model.machine import Phase
+from stoneware.platforms.protocols import Platform
 from stoneware.records import DamagedError, whole
 from stoneware.terraform.runner import has_state, managed_addresses
 

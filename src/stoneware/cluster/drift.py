@@ -12,7 +12,7 @@ from typing import Any
 from stoneware.cluster.differences import Kind, differences
 from stoneware.cluster.model import Desired, DesiredMachine, Observed, ObservedMachine
 from stoneware.cluster.plan import address, state_reasons
-from stoneware.platform import Phase
+from stoneware.model.machine import Phase
 from stoneware.terraform.results import Change
 
 

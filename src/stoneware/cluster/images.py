@@ -14,7 +14,7 @@ from stoneware.bake.plan import RUN, BakePlan
 from stoneware.compose.model import Build, Cluster
 from stoneware.errors import InputError
 from stoneware.image.references import parse_reference
-from stoneware.platform import ImageStore
+from stoneware.platforms.protocols import ImageStore
 
 Displays = Callable[[], AbstractContextManager[Reporter]]
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from stoneware.cluster.model import Observed
 from stoneware.errors import InputError
 from stoneware.guest.reports import inspection_of
-from stoneware.platform import Phase, Platform
+from stoneware.model.machine import Phase
+from stoneware.platforms.protocols import Platform
 
 REQUEST = "stoneware-inspect"  # instance attribute: a nonce
 _POLL = 0.05

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from stoneware.bounded import bounded_json, read_bounded
 from stoneware.errors import StonewareError
+from stoneware.untrusted.bounded import bounded_json, read_bounded
 
 _POLL = 0.05
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from stoneware.compose.model import ClusterNetwork, ClusterVolume, Condition
-from stoneware.platform import CLUSTER_LABEL, Machine, MachineSpec
+from stoneware.model.machine import CLUSTER_LABEL, Machine, MachineSpec
 
 LABEL_CLUSTER = CLUSTER_LABEL
 LABEL_SERVICE = "stoneware.service"

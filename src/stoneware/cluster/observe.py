@@ -8,11 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 from stoneware.cluster.model import LABEL_CLUSTER, LABEL_MACHINE, Observed, ObservedMachine
-from stoneware.cluster.specs import read_spec
+from stoneware.cluster.spec_documents import read_spec
 from stoneware.errors import InputError
 from stoneware.guest import reports
 from stoneware.launch.plan import Images
-from stoneware.platform import Health, Machine, Phase, Platform, PortMapping
+from stoneware.model.machine import Health, Machine, Phase
+from stoneware.model.resources import PortMapping
+from stoneware.platforms.protocols import Platform
 from stoneware.records import DamagedError
 from stoneware.terraform import variables
 

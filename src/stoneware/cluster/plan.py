@@ -15,7 +15,7 @@ from stoneware.cluster.model import (
     Step,
 )
 from stoneware.compose.model import ClusterNetwork, ClusterVolume
-from stoneware.platform import Health, Machine, Phase
+from stoneware.model.machine import Health, Machine, Phase
 
 _ALWAYS_LIVE = frozenset({Kind.LIVE})
 _RELOADED = frozenset({Kind.LIVE, Kind.CONFIG, Kind.SECRET})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stoneware.cluster.model import Action, ClusterPlan, Desired, Observed
 from stoneware.errors import InputError
-from stoneware.platform import Platform
+from stoneware.platforms.protocols import Platform
 
 _FREED = (Action.CREATE, Action.REPLACE, Action.START, Action.REMOVE)  # what these have is free by then
 _TAKEN = (Action.CREATE, Action.REPLACE, Action.START)

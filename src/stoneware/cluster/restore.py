@@ -8,12 +8,12 @@ from collections.abc import Callable
 from stoneware.cluster import events
 from stoneware.cluster.apply import set_damaged_state_aside
 from stoneware.cluster.directory import ClusterDirectory, not_up
-from stoneware.cluster.floors import check_floors
 from stoneware.cluster.lock import cluster_lock
 from stoneware.cluster.model import Action, ClusterPlan, Desired, Observed
 from stoneware.cluster.observe import observe
 from stoneware.cluster.plan import make_plan
 from stoneware.cluster.ports import check_ports
+from stoneware.cluster.rollback_limits import check_floors
 from stoneware.cluster.selection import Selection, limited, limited_plan, select
 from stoneware.cluster.site import Site
 from stoneware.cluster.up import Run, UpOptions, UpResult

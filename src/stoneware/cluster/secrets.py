@@ -11,7 +11,7 @@ from stoneware.compose.model import Cluster, SecretSource
 from stoneware.config import Secret
 from stoneware.config.encoding import to_bytes, to_text
 from stoneware.errors import InputError
-from stoneware.platform import Platform
+from stoneware.platforms.protocols import Platform
 
 MOST_SECRET = 1 << 20  # bytes; as systemd's credentials, and twice what Swarm takes
 NEW = "new"  # the version of a value that was not handed to the platform yet

@@ -8,7 +8,7 @@ from pathlib import Path
 from stoneware.cluster.directory import ClusterDirectory
 from stoneware.cluster.model import Desired
 from stoneware.cluster.tfvars import from_tfvars
-from stoneware.platform import ImageStore, Platform
+from stoneware.platforms.protocols import ImageStore, Platform
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from stoneware.cluster.model import LABEL_SERVICE, Desired, DesiredMachine, Obse
 from stoneware.cluster.plan import runs_well
 from stoneware.cluster.waiting import check_lines
 from stoneware.image.references import short_id
-from stoneware.platform import FailedCheck, Health, Phase, PortMapping
+from stoneware.model.machine import FailedCheck, Health, Phase
+from stoneware.model.resources import PortMapping
 
 
 @dataclass(frozen=True)

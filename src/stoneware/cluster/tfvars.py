@@ -15,7 +15,7 @@ from stoneware.cluster.model import (
     DesiredMachine,
     Observed,
 )
-from stoneware.cluster.specs import read_spec
+from stoneware.cluster.spec_documents import read_spec
 from stoneware.compose.model import ClusterNetwork, ClusterVolume, Condition
 from stoneware.config import digest
 from stoneware.errors import InputError

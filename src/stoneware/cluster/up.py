@@ -11,7 +11,6 @@ from stoneware.cluster import events
 from stoneware.cluster.apply import ClusterTerraform, set_damaged_state_aside
 from stoneware.cluster.desired import desire
 from stoneware.cluster.directory import ClusterDirectory
-from stoneware.cluster.floors import check_floors
 from stoneware.cluster.lock import cluster_lock
 from stoneware.cluster.model import (
     LABEL_SERVICE,
@@ -26,6 +25,7 @@ from stoneware.cluster.model import (
 from stoneware.cluster.observe import observe
 from stoneware.cluster.plan import address, make_plan, needs_rollout
 from stoneware.cluster.ports import check_ports
+from stoneware.cluster.rollback_limits import check_floors
 from stoneware.cluster.secrets import NEW, all_secrets, known_versions, put_secrets, read_secrets
 from stoneware.cluster.selection import Selection, limited, limited_plan, part_of, select
 from stoneware.cluster.site import Site

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from stoneware.cluster import events
 from stoneware.errors import InputError, MachineError
-from stoneware.platform import FailedCheck, Health, Machine, Phase, Platform
+from stoneware.model.machine import FailedCheck, Health, Machine, Phase
+from stoneware.platforms.protocols import Platform
 
 _POLL = 0.02  # seconds between two looks at few machines
 _POLL_EACH = 0.002  # and what each machine adds to it

@@ -18,7 +18,7 @@ from stoneware.compose.nodes import Node, describe, rebuilt
 from stoneware.compose.templates import TEMPLATE
 from stoneware.errors import StonewareError
 from stoneware.launch.flags import ANY_ADDRESS, parse_port
-from stoneware.platform import PortMapping
+from stoneware.model.resources import PortMapping
 
 # Characters of the private use area stand for templates while the text around them is taken apart.
 _FIRST_MARK = 0xE000

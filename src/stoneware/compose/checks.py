@@ -10,7 +10,7 @@ from stoneware.compose.faults import Faults
 from stoneware.compose.model import Condition, MachineDefinition, Place, Service
 from stoneware.compose.nodes import Node, place_of
 from stoneware.launch.flags import ANY_ADDRESS
-from stoneware.platform import PortMapping
+from stoneware.model.resources import PortMapping
 
 _Publication = tuple[PortMapping, MachineDefinition]
 

@@ -10,9 +10,9 @@ from collections import ChainMap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from stoneware.bounded import BoundsError, read_input
 from stoneware.compose.interpolation import InterpolationError, interpolate
 from stoneware.errors import InputError
+from stoneware.untrusted.bounded import BoundsError, read_input
 
 _KEY = re.compile(r"(?:export[ \t]+)?(?P<name>[^\s=:#'\"]+)[^\S\n]*(?P<sign>[=:]|(?=\n|\Z|#))[^\S\n]*")
 MOST_BYTES = 16 << 20

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from stoneware.bounded import BoundsError, read_input
 from stoneware.compose.values import is_host_label
 from stoneware.errors import InputError
+from stoneware.untrusted.bounded import BoundsError, read_input
 
 NAMES = ("machines.yaml", "machines.yml", "compose.yaml", "compose.yml")
 _NAME_VARIABLES = ("STONEWARE_PROJECT_NAME", "COMPOSE_PROJECT_NAME")

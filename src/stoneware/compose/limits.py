@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from stoneware import limits
 from stoneware.compose import schema
 from stoneware.compose.faults import Faults
 from stoneware.compose.nodes import Node, place_of
 from stoneware.errors import InputError
+from stoneware.model import limits
 
 _PERIOD = 100_000  # microseconds, as Docker has it
 _DRIVERS = ("json-file", "local")

@@ -37,8 +37,8 @@ from stoneware.compose.nodes import Node, key_place, place_of
 from stoneware.compose.profiles import wanted_profiles, without_inactive
 from stoneware.compose.references import Context, References, blame_unknown
 from stoneware.compose.resolved import document_of
-from stoneware.compose.running import check_platform, restart_of, running_of
 from stoneware.compose.screen import screened
+from stoneware.compose.service_process import check_platform, restart_of, running_of
 from stoneware.compose.settings import build_of, health_of, rollout_of
 from stoneware.compose.validate import Document, Entry, validate
 from stoneware.compose.values import MOST_REPLICAS, is_host_label, is_host_name

@@ -18,7 +18,7 @@ from stoneware.compose.validate import Entry
 from stoneware.compose.values import is_host_label, is_host_name
 from stoneware.errors import InputError
 from stoneware.launch.flags import ANY_ADDRESS, parse_port, parse_volume
-from stoneware.platform import PortMapping
+from stoneware.model.resources import PortMapping
 
 _LONGEST_HOST = 64  # of a whole host name, as the kernel keeps it
 

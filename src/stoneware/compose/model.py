@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from stoneware.config.secrets import Secret
-from stoneware.limits import DEFAULT_LOG_FILES, DEFAULT_LOG_SIZE, DEFAULT_PIDS_LIMIT, Ulimit
-from stoneware.platform import PortMapping
-from stoneware.runtime import Process, System
+from stoneware.model.limits import DEFAULT_LOG_FILES, DEFAULT_LOG_SIZE, DEFAULT_PIDS_LIMIT, Ulimit
+from stoneware.model.resources import PortMapping
+from stoneware.model.runtime import Process, System
 
 
 @dataclass(frozen=True, order=True)

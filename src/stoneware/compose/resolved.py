@@ -8,7 +8,6 @@ from typing import Any
 
 import yaml
 
-from stoneware import limits
 from stoneware.compose import schema
 from stoneware.compose.environment import Setting
 from stoneware.compose.model import Build, Cluster, HealthCheck, SecretSource, Service, UpdateConfig
@@ -16,7 +15,8 @@ from stoneware.compose.references import DEFAULT, References
 from stoneware.compose.scalars import resolve
 from stoneware.compose.settings import filled
 from stoneware.compose.validate import Document
-from stoneware.visible import visible_lines
+from stoneware.model import limits
+from stoneware.untrusted.visible import visible_lines
 
 
 def to_document(cluster: Cluster) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from stoneware import limits
 from stoneware.compose.values import (
     Absolute,
     Alias,
@@ -37,6 +36,7 @@ from stoneware.compose.values import (
     expected,
     wrong,
 )
+from stoneware.model import limits
 
 Pairs = dict[str, Text | None]
 

@@ -15,9 +15,9 @@ from stoneware.durations import parse_duration
 from stoneware.errors import InputError
 from stoneware.image.references import parse_reference
 from stoneware.launch.flags import parse_restart
-from stoneware.limits import UNLIMITED, disk_problem, parse_size, pids_problem
 from stoneware.machinefile.flags import FlagError
 from stoneware.machinefile.values import duration
+from stoneware.model.limits import UNLIMITED, disk_problem, parse_size, pids_problem
 
 HINT = "\n"  # parts the reason of a validator's error from its hint
 _TRUE = {"true", "y", "yes", "on"}

@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from stoneware.bounded import BoundsError, read_input
 from stoneware.config.encoding import check_name
 from stoneware.errors import InputError
 from stoneware.files import encoded
+from stoneware.untrusted.bounded import BoundsError, read_input
 
 _BLANK = re.compile(r"\s")
 MOST_BYTES = 16 << 20

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import stoneware.guest
 from stoneware import process
-from stoneware.bounded import BoundsError, read_input
 from stoneware.config.encoding import encode, to_bytes, to_text, unescape
 from stoneware.config.secrets import Secret
 from stoneware.errors import HostError, InputError
+from stoneware.untrusted.bounded import BoundsError, read_input
 
 # mawk first: it is Debian's, so it is what machines have, and the fastest.
 AWKS: tuple[tuple[str, ...], ...] = (("mawk",), ("gawk",), ("busybox", "awk"), ("awk",))

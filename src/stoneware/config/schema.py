@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from stoneware.bounded import BoundsError, depth_of, time_limit, without_surrogates
 from stoneware.config.schema_words import rule_in_words
 from stoneware.errors import InputError
+from stoneware.untrusted.bounded import BoundsError, depth_of, time_limit, without_surrogates
 
 SCHEMA_PATH = "/etc/stoneware/config.schema.json"
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")

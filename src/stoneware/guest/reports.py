@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stoneware.bounded import BoundsError, bounded_json, without_surrogates
+from stoneware.untrusted.bounded import BoundsError, bounded_json, without_surrogates
 
 STATUS = "stoneware/status"
 HEALTH = "stoneware/health"

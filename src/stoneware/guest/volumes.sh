@@ -24,7 +24,7 @@ open_disk() {
     if command -v resize2fs >/dev/null; then resize2fs "$1" >/dev/null 2>&1; fi
 }
 
-# own_place PATH: whether the machine makes for itself what is there (stoneware.mount_places has the same list).
+# own_place PATH: whether the machine makes for itself what is there (stoneware.model.mount_places has the same list).
 own_place() {
     case $1 in
     / | /run | /proc | /proc/* | /sys | /sys/* | /dev | /dev/*) return 0 ;;

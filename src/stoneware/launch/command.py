@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from stoneware.launch.environment import service_environment
 from stoneware.launch.plan import Launch
 from stoneware.launch.watch import wait_until_up
-from stoneware.platform import Platform
+from stoneware.platforms.protocols import Platform
 
 
 @dataclass(frozen=True)

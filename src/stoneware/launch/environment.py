@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from stoneware.platform import Machine
+from stoneware.model.machine import Machine
 
 
 def service_environment(manifest: Mapping[str, Any], machine: Machine) -> dict[str, str]:

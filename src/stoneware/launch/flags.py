@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Mapping
 
 from stoneware.errors import InputError
-from stoneware.mount_places import own_place
-from stoneware.platform import PortMapping, VolumeMount
-from stoneware.publishing import unpublishable
+from stoneware.model.mount_places import own_place
+from stoneware.model.publishing import unpublishable
+from stoneware.model.resources import PortMapping, VolumeMount
 
 _PORT = re.compile(
     r"(?:(?P<ip>\[[0-9a-fA-F:.]+\]|\d+(?:\.\d+){3}):)?(?:(?P<host>\d+(?:-\d+)?)?:)?(?P<machine>\d+(?:-\d+)?)"

@@ -12,10 +12,11 @@ from stoneware.errors import InputError
 from stoneware.files import sha256_hex
 from stoneware.image.references import Catalogue, resolve_image
 from stoneware.launch.flags import check_name, exposed_port
-from stoneware.limits import DEFAULT_LOG_FILES, DEFAULT_LOG_SIZE, DEFAULT_PIDS_LIMIT, Ulimit
 from stoneware.machinefile.recipe import ImageConfig, config_from_document
-from stoneware.mount_places import needs_no_volume
-from stoneware.platform import MachineSpec, PortMapping, VolumeMount
+from stoneware.model.limits import DEFAULT_LOG_FILES, DEFAULT_LOG_SIZE, DEFAULT_PIDS_LIMIT, Ulimit
+from stoneware.model.machine import MachineSpec
+from stoneware.model.mount_places import needs_no_volume
+from stoneware.model.resources import PortMapping, VolumeMount
 
 RELOAD_LABEL = "stoneware.reload"  # the command that takes a new configuration on while the machine runs
 STOP_TIMEOUT_LABEL = "stoneware.stop-timeout"  # an image's own default of --stop-timeout: `90s`, `5m`

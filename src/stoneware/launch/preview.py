@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from stoneware.bounded import BoundsError
 from stoneware.errors import InputError
 from stoneware.image.references import resolve_image
 from stoneware.launch.plan import Images
-from stoneware.rooted_paths import files_inside
+from stoneware.untrusted.bounded import BoundsError
+from stoneware.untrusted.rooted_paths import files_inside
 
 _MOST = 64 << 20  # bytes of all templates
 TEMPLATES = "etc/stoneware/templates"

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from stoneware.errors import InputError, MachineError
-from stoneware.platform import CLUSTER_LABEL, Health, Machine, Phase, Platform
+from stoneware.model.machine import CLUSTER_LABEL, Health, Machine, Phase
+from stoneware.platforms.protocols import Platform
 
 POLL = 0.02  # seconds between two looks: an observation reads a few small files
 _TAIL_LINES, _TAIL_BYTES = 12, 16 << 10

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from stoneware.errors import HostError, InputError
-from stoneware.extraction import free_room
 from stoneware.machinefile.tree import Entry
 from stoneware.process import which
+from stoneware.untrusted.extraction import free_room
 
 _BLOCK = 512
 _PIECE = 1 << 20

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from stoneware.machinefile import gopath, values
 from stoneware.machinefile.flags import FlagError
 from stoneware.machinefile.lex import Lexer, LexError
+from stoneware.machinefile.parser import HeredocWord, heredoc_word
 from stoneware.machinefile.recipe import CopyStep, Heredoc
-from stoneware.machinefile.source import HeredocWord, heredoc_word
 from stoneware.machinefile.state import Globals, StageState
 from stoneware.machinefile.syntax import Checked
 

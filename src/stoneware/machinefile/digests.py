@@ -10,8 +10,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stoneware.bounded import bounded_json, read_bounded
 from stoneware.files import write_atomic
+from stoneware.untrusted.bounded import bounded_json, read_bounded
 
 _VERSION = 1
 _SETTLING_NS = 2_000_000_000  # a file changed this lately may change again within the clock's grain

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from stoneware.machinefile import gopath, values
 from stoneware.machinefile.copying import copy_step
 from stoneware.machinefile.flags import FlagError
+from stoneware.machinefile.parser import Source
 from stoneware.machinefile.recipe import HealthCheck, WorkdirStep
-from stoneware.machinefile.running import run_step, shell_form
-from stoneware.machinefile.source import Source
+from stoneware.machinefile.run_command import run_step, shell_form
 from stoneware.machinefile.state import Globals, StageState
 from stoneware.machinefile.syntax import Checked, located
-from stoneware.mount_places import needs_no_volume
+from stoneware.model.mount_places import needs_no_volume
 
 _DISK_HINT = "for data that stays name a directory of its own, such as /var/lib/app"
 

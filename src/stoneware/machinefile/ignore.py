@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from stoneware.bounded import BoundsError, read_input
 from stoneware.errors import InputError
 from stoneware.machinefile import gopath
 from stoneware.machinefile.globs import DIRS, NOT_SLASH, Expression, Piece, compiled
+from stoneware.untrusted.bounded import BoundsError, read_input
 
 _GLOB_CHARACTERS = "*[]?^\\"
 

@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from stoneware.bounded import BoundsError, time_limit
 from stoneware.machinefile.gopath import is_space
+from stoneware.untrusted.bounded import BoundsError, time_limit
 
 _DEEPEST = 32  # substitutions within substitutions
 _LONGEST = 1 << 20  # characters of all variables in one text

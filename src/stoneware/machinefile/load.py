@@ -13,8 +13,8 @@ from stoneware.machinefile.evaluate import Context, apply
 from stoneware.machinefile.inits import without_init
 from stoneware.machinefile.lex import Lexer
 from stoneware.machinefile.onbuild import with_triggers
+from stoneware.machinefile.parser import parse_source
 from stoneware.machinefile.recipe import Base, ImageConfig, Recipe, ResolvedBase, Stage
-from stoneware.machinefile.source import parse_source
 from stoneware.machinefile.state import Globals, StageState
 from stoneware.machinefile.syntax import Checked, Layout, lay_out, located
 from stoneware.machinefile.unknown import Reference, unknown

@@ -11,7 +11,7 @@ from stoneware.errors import InputError
 from stoneware.machinefile.flags import FlagError, Flags, nearest, parse_flags
 from stoneware.machinefile.lex import LexError
 from stoneware.machinefile.mounts import RawMount, read_mount
-from stoneware.machinefile.source import Instruction, Source, heredoc_word, parse_source
+from stoneware.machinefile.parser import Instruction, Source, heredoc_word, parse_source
 
 _HEALTH_FLAGS = ("interval", "timeout", "start-period", "start-interval", "retries")
 _TEXT_FLAGS = {

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from stoneware.machinefile import gopath
 from stoneware.machinefile.digests import DigestCache
 from stoneware.machinefile.ignore import Matcher, ParentMatch
-from stoneware.rooted_paths import MAX_DEPTH
+from stoneware.untrusted.rooted_paths import MAX_DEPTH
 
 _MAX_LINKS = 255
 

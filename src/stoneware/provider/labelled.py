@@ -10,7 +10,7 @@ from tf.schema import Attribute, Schema
 from tf.types import Map, String
 
 from stoneware.errors import InputError
-from stoneware.platform import Network, Volume
+from stoneware.model.resources import Network, Volume
 from stoneware.provider.machine_checks import mismatch
 from stoneware.provider.machine_state import timestamp
 from stoneware.provider.reporting import reported

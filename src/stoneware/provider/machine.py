@@ -9,7 +9,8 @@ from tf.types import Unknown
 
 from stoneware.durations import parse_duration
 from stoneware.errors import InputError, StonewareError
-from stoneware.platform import Machine, Phase, Platform
+from stoneware.model.machine import Machine, Phase
+from stoneware.platforms.protocols import Platform
 from stoneware.provider import machine_checks, machine_config, machine_schema, machine_state
 from stoneware.provider.machine_wait import PATIENCE, wait_for
 from stoneware.provider.reporting import report, reported

@@ -8,10 +8,10 @@ from typing import Any, TypeGuard
 
 from tf.types import Unknown
 
-from stoneware import runtime
 from stoneware.durations import parse_duration
 from stoneware.errors import InputError
-from stoneware.limits import (
+from stoneware.model import runtime
+from stoneware.model.limits import (
     DEFAULT_LOG_SIZE,
     Ulimit,
     disk_problem,
@@ -19,11 +19,11 @@ from stoneware.limits import (
     pids_problem,
     ulimit_problem,
 )
-from stoneware.mount_places import own_place
+from stoneware.model.mount_places import own_place
+from stoneware.model.publishing import unpublishable
 from stoneware.provider.machine_config import ATTRIBUTE
 from stoneware.provider.machine_state import ENGINE_METADATA
 from stoneware.provider.resource import all_known
-from stoneware.publishing import unpublishable
 
 Problem = tuple[list[Any], str]  # the attribute's path, and the sentence about its value
 

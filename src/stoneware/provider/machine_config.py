@@ -10,7 +10,8 @@ from stoneware.errors import InputError
 from stoneware.image.versions import floor_problem
 
 if TYPE_CHECKING:
-    from stoneware.platform import MachineSpec, Platform
+    from stoneware.model.machine import MachineSpec
+    from stoneware.platforms.protocols import Platform
     from stoneware.provider.images import Images
 
 ATTRIBUTE = "stoneware-config"

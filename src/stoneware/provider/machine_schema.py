@@ -7,7 +7,7 @@ from typing import Any
 from tf.schema import Attribute, Schema
 from tf.types import Bool, List, Map, Number, String
 
-from stoneware.limits import DEFAULT_LOG_FILES, DEFAULT_LOG_SIZE, DEFAULT_PIDS_LIMIT
+from stoneware.model.limits import DEFAULT_LOG_FILES, DEFAULT_LOG_SIZE, DEFAULT_PIDS_LIMIT
 from stoneware.provider.fields import ObjectAttribute, ObjectsAttribute, Real
 
 VERSION = 2

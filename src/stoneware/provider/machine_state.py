@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from stoneware.limits import UNLIMITED, Ulimit, in_order
-from stoneware.platform import Machine, MachineSpec, Phase, PortMapping, SecretMount, VolumeMount
+from stoneware.model.limits import UNLIMITED, Ulimit, in_order
+from stoneware.model.machine import Machine, MachineSpec, Phase
+from stoneware.model.resources import PortMapping, SecretMount, VolumeMount
+from stoneware.model.runtime import document_of, process_of, system_of
 from stoneware.provider.machine_config import from_metadata, to_metadata
-from stoneware.runtime import document_of, process_of, system_of
 
 State = Mapping[str, Any]
 

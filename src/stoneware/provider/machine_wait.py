@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 
 from stoneware.errors import MachineError
-from stoneware.platform import Health, Machine, Phase, Platform
+from stoneware.model.machine import Health, Machine, Phase
+from stoneware.platforms.protocols import Platform
 
 POLL = 0.05  # seconds between two looks: an observation reads a few small files
 TEND = 1.0  # seconds between two looks at what machines depend on

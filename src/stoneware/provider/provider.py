@@ -11,7 +11,7 @@ from tf.iface import Provider
 from tf.schema import Schema
 
 from stoneware.errors import InputError
-from stoneware.platform import Platform
+from stoneware.platforms.protocols import Platform
 from stoneware.provider.image import ImageDataSource, ImageResource
 from stoneware.provider.images import Baker, Images
 from stoneware.provider.labelled import NetworkResource, VolumeResource

@@ -9,7 +9,7 @@ from tf.iface import DataSource, Resource
 from tf.types import Unknown
 
 if TYPE_CHECKING:
-    from stoneware.platform import Platform
+    from stoneware.platforms.protocols import Platform
     from stoneware.provider.provider import StonewareProvider
 
 State = dict[str, Any]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stoneware.errors import StonewareError
-from stoneware.platform import Platform
+from stoneware.platforms.protocols import Platform
 from stoneware.terraform.runner import SOURCE
 
 if TYPE_CHECKING:

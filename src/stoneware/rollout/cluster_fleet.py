@@ -27,10 +27,11 @@ from stoneware.cluster.site import Site
 from stoneware.errors import HostError, InputError, MachineError, StonewareError
 from stoneware.files import write_json
 from stoneware.guest import reports
-from stoneware.platform import Machine, Phase, Platform
+from stoneware.model.machine import Machine, Phase
+from stoneware.platforms.protocols import Platform
 from stoneware.provider.machine_state import runs
+from stoneware.rollout.gate_protocol import CommandOutcome
 from stoneware.rollout.model import MachineView
-from stoneware.rollout.verdicts import CommandOutcome
 from stoneware.terraform.guard import PlanRefused
 from stoneware.terraform.runner import managed_addresses
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from stoneware.bounded import bounded_json, read_bounded
 from stoneware.cluster.directory import ClusterDirectory
 from stoneware.files import write_json
+from stoneware.untrusted.bounded import bounded_json, read_bounded
 
 REQUEST_FILE = "rollout.request"
 REQUESTS = ("pause", "abort", "rollback")

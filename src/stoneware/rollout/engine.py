@@ -12,15 +12,15 @@ from typing import Any, Protocol
 
 from stoneware.compose.model import FailureAction
 from stoneware.errors import HostError, StonewareError
-from stoneware.platform import Health
+from stoneware.model.machine import Health
 from stoneware.rollout.control import asked_by
 from stoneware.rollout.fleet import Clock, Control, Fleet
+from stoneware.rollout.gate_protocol import CommandOutcome, GateContext, Kind, stop, wait
 from stoneware.rollout.gatekeeper import ALL_READY, Answer, Gatekeeper
 from stoneware.rollout.gates.machine import condition
 from stoneware.rollout.journal import Event, Journal
 from stoneware.rollout.model import Direction, How, MachineView
 from stoneware.rollout.state import Mode, Outcome, RolloutState, Stage, advance
-from stoneware.rollout.verdicts import CommandOutcome, GateContext, Kind, stop, wait
 from stoneware.terraform.guard import PlanRefused
 
 POLL = 0.5  # seconds between two looks at the cluster

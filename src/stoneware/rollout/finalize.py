@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from stoneware.cluster.lock import cluster_lock
 from stoneware.cluster.model import LABEL_SERVICE
 from stoneware.cluster.site import Site
-from stoneware.cluster.specs import read_spec
+from stoneware.cluster.spec_documents import read_spec
 from stoneware.errors import InputError, MachineError
 from stoneware.image.versions import FINALIZE_LABEL, FLOOR_LABEL, checked_floor, version_of
 from stoneware.rollout.cluster_fleet import ClusterFleet, read_variables
-from stoneware.rollout.floors import Finalized, finalized_of
 from stoneware.rollout.journal import Event, journal_of
 from stoneware.rollout.lock import check_unlocked
 from stoneware.rollout.model import MachineView, Policy
 from stoneware.rollout.planner import release_of
 from stoneware.rollout.prepare import image_labels
+from stoneware.rollout.rollback_limits import Finalized, finalized_of
 from stoneware.rollout.session import latest
 from stoneware.rollout.state import Outcome, RolloutState
 

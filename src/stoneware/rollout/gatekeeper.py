@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from stoneware.errors import MachineError, StonewareError
-from stoneware.rollout.verdicts import READY, Gate, GateContext, Leader, Verdict, stop, wait
+from stoneware.rollout.gate_protocol import READY, Gate, GateContext, Leader, Verdict, stop, wait
 
 CHECK_LIMIT = 30.0  # seconds that one question to one gate may take
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stoneware.bounded import bounded_json
 from stoneware.cluster.directory import ClusterDirectory
 from stoneware.errors import HostError
+from stoneware.untrusted.bounded import bounded_json
 
 VERSION = 1
 JOURNAL_FILE = "rollouts.jsonl"

@@ -8,8 +8,8 @@ from stoneware.cluster.site import Site
 from stoneware.errors import InputError, StonewareError
 from stoneware.rollout import registry
 from stoneware.rollout.cluster_fleet import ClusterFleet
+from stoneware.rollout.gate_protocol import GateContext, Leader
 from stoneware.rollout.planner import Planned
-from stoneware.rollout.verdicts import GateContext, Leader
 
 
 def with_leaders(planned: Planned, site: Site, *, insist: bool = False) -> Planned:

@@ -10,7 +10,8 @@ from typing import Any
 
 from stoneware.cluster.model import Release
 from stoneware.compose.model import UpdateConfig
-from stoneware.platform import Health, Phase, PortMapping
+from stoneware.model.machine import Health, Phase
+from stoneware.model.resources import PortMapping
 
 GATE_TIMEOUT = 300.0  # seconds without progress before waiting is given up; Strimzi's operation timeout
 

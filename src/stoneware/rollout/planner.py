@@ -8,16 +8,17 @@ from typing import Any
 
 from stoneware.cluster.declaration import release_of_machine, release_of_spec
 from stoneware.cluster.differences import Kind, differences
-from stoneware.cluster.floors import floors_of_disks
 from stoneware.cluster.model import Desired, DesiredMachine, Observed, Release
 from stoneware.cluster.plan import runs_well, state_reasons, waves_of
-from stoneware.cluster.specs import read_spec
+from stoneware.cluster.rollback_limits import floors_of_disks
+from stoneware.cluster.spec_documents import read_spec
 from stoneware.cluster.tfvars import from_tfvars, to_tfvars
 from stoneware.errors import InputError
 from stoneware.image.versions import floor_problem, is_below, version_of, version_words
-from stoneware.platform import Health, Machine, Phase, PortMapping
+from stoneware.model.machine import Health, Machine, Phase
+from stoneware.model.resources import PortMapping
+from stoneware.rollout.gate_protocol import Leader
 from stoneware.rollout.model import Change, How, Policy, RolloutPlan
-from stoneware.rollout.verdicts import Leader
 
 Labels = Callable[[str], Mapping[str, str] | None]  # of an image by its id; None: it is not there
 Entry = Mapping[str, Any]

@@ -13,11 +13,11 @@ from stoneware.cluster.secrets import NEW, all_secrets, known_versions, put_secr
 from stoneware.cluster.site import Site
 from stoneware.compose.model import Cluster
 from stoneware.rollout.cluster_fleet import read_variables
-from stoneware.rollout.floors import floors_of
 from stoneware.rollout.journal import journal_of
 from stoneware.rollout.leaders import with_leaders
 from stoneware.rollout.planner import Planned, Present, plan_rollout
 from stoneware.rollout.policies import policies_of
+from stoneware.rollout.rollback_limits import floors_of
 from stoneware.rollout.state import Mode, RolloutState
 from stoneware.terraform.runner import managed_addresses
 

@@ -1,8 +1,8 @@
 """The gates there are: those built in, and those of the entry point group `stoneware.gates`.
 
-An entry point names a class without parameters that is a `stoneware.rollout.verdicts.Gate`. Its module may
-have a function `settings_of(document)` that returns the settings of the file, checked and filled in, or
-raises InputError; without one the gate takes no settings.
+An entry point names a class without parameters that is a `stoneware.rollout.gate_protocol.Gate`. Its
+module may have a function `settings_of(document)` that returns the settings of the file, checked and filled
+in, or raises InputError; without one the gate takes no settings.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from stoneware.errors import HostError, InputError
+from stoneware.rollout.gate_protocol import Gate
 from stoneware.rollout.gatekeeper import CHECK_LIMIT, Gatekeeper
 from stoneware.rollout.gates import command
 from stoneware.rollout.gates.machine import MachineGate
 from stoneware.rollout.model import Policy
-from stoneware.rollout.verdicts import Gate
 
 GROUP = "stoneware.gates"
 _BUILT_IN: Mapping[str, Callable[[], Gate]] = {"exec": command.CommandGate}

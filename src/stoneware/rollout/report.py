@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stoneware.bounded import bounded_json, read_input
 from stoneware.config import decode
 from stoneware.rollout.model import RolloutPlan
 from stoneware.rollout.state import Stage
 from stoneware.rollout.timeline import Timeline
-from stoneware.visible import visible_lines
+from stoneware.untrusted.bounded import bounded_json, read_input
+from stoneware.untrusted.visible import visible_lines
 
 TEMPLATE = "report.html.j2"
 _CONFIG = "stoneware-config"

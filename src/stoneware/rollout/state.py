@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from stoneware.cluster.declaration import declared_digest
 from stoneware.cluster.model import Release
-from stoneware.cluster.specs import read_spec
+from stoneware.cluster.spec_documents import read_spec
 from stoneware.rollout.journal import Event
 from stoneware.rollout.model import Change, Direction, RolloutPlan
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stoneware.bounded import BoundsError, bounded_json
 from stoneware.errors import BuildError, HostError, StonewareError
 from stoneware.terraform.statefile import LARGEST_STATE, STATE_DEPTH
+from stoneware.untrusted.bounded import BoundsError, bounded_json
 
 SENSITIVE = "(sensitive value)"
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from stoneware.bounded import bounded_json, read_bounded
 from stoneware.records import fault_of
+from stoneware.untrusted.bounded import bounded_json, read_bounded
 
 STATE_FILE = "terraform.tfstate"
 LARGEST_STATE = 512 << 20  # bytes

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from stoneware.platform import MachineSpec
-from stoneware.runtime import document_of
+from stoneware.model.machine import MachineSpec
+from stoneware.model.runtime import document_of
 
 
 def machine(spec: MachineSpec, *, recreate_on: str = "", wait_for: str = "") -> dict[str, Any]:

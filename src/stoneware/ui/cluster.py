@@ -12,7 +12,7 @@ from stoneware.cluster.model import Action, ClusterPlan
 from stoneware.ui.hints import completed_quotes
 from stoneware.ui.progress import Style, settled
 from stoneware.ui.text import duration, table
-from stoneware.visible import json_text
+from stoneware.untrusted.visible import json_text
 
 PLAN_HEADER = ("ACTION", "KIND", "NAME", "WHY")
 

@@ -14,7 +14,7 @@ from stoneware.cluster import events
 from stoneware.ui.cluster import plan_text, remark_lines, state_text
 from stoneware.ui.terminal import make_console, shown
 from stoneware.ui.text import duration, one_line
-from stoneware.visible import visible, without_sequences
+from stoneware.untrusted.visible import visible, without_sequences
 
 _RESERVED = 3  # lines of the screen that rows must leave free
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stoneware.errors import StonewareError
 from stoneware.ui.hints import completed, completed_quotes
-from stoneware.visible import visible
+from stoneware.untrusted.visible import visible
 
 _RED = "\x1b[1;31m"
 _BOLD = "\x1b[1m"

@@ -14,7 +14,7 @@ from rich.text import Text
 from stoneware.bake import events
 from stoneware.ui.terminal import make_console, shown
 from stoneware.ui.text import duration, one_line
-from stoneware.visible import visible, without_sequences
+from stoneware.untrusted.visible import visible, without_sequences
 
 _OUTPUT_LINES = 6
 _RESERVED = _OUTPUT_LINES + 4  # lines of the screen that rows must leave free

@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self, TextIO
 
 from stoneware.bake import events
 from stoneware.ui.text import duration
-from stoneware.visible import json_text, visible, without_sequences
+from stoneware.untrusted.visible import json_text, visible, without_sequences
 
 
 class Style(StrEnum):

@@ -24,7 +24,7 @@ from stoneware.rollout.state import RolloutState
 from stoneware.ui.hints import completed, completed_quotes
 from stoneware.ui.progress import Style, settled
 from stoneware.ui.text import duration, one_line, table
-from stoneware.visible import json_text
+from stoneware.untrusted.visible import json_text
 
 PLAN_HEADER = ("MACHINE", "HOW", "FROM", "TO", "GATES", "WHY")
 STATUS_HEADER = ("MACHINE", "STATE", "FROM", "TO", "TOOK", "REMARK")

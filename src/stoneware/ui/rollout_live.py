@@ -20,7 +20,7 @@ from stoneware.rollout.state import IN_BATCH, RolloutState, Stage
 from stoneware.ui.rollout import event_lines, plan_summary, plan_text, remark_lines, stage_words
 from stoneware.ui.terminal import make_console, shown
 from stoneware.ui.text import duration
-from stoneware.visible import visible
+from stoneware.untrusted.visible import visible
 
 _RESERVED = 3  # lines of the screen that rows must leave free
 _SCROLLED = ("failed", "rollback", "paused", "held")

@@ -7,7 +7,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.text import Text
 
-from stoneware.visible import visible_lines
+from stoneware.untrusted.visible import visible_lines
 
 
 def make_console(stream: TextIO) -> Console:

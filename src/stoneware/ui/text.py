@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from stoneware.visible import visible
+from stoneware.untrusted.visible import visible
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 _SPANS = (

@@ -109,7 +109,7 @@ def bake(
 def _bake(wanted: BakeOptions, style: Style, *, json_output: bool, quiet: bool) -> None:
     from stoneware.bake import api
     from stoneware.bake.memo import Memo
-    from stoneware.local import store_errors
+    from stoneware.platforms.local.store import errors as store_errors
 
     shown = JSON if json_output else QUIET if quiet else SUMMARY
     store = open_store()

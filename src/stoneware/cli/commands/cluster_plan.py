@@ -54,7 +54,7 @@ def plan(
     What a changed Machinefile will change is known only once it is baked: its machines are then shown
     as far as they can be.
     """
-    from stoneware.cluster.floors import check_floors
+    from stoneware.cluster.rollback_limits import check_floors
 
     found = clusters.source(file, project_name, env_file, project_directory, scale, profiles=profile)
     store = open_store()

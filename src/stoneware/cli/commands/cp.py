@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from stoneware.cli.context import open_platform
-from stoneware.cli.finding import find_machine, need_running
+from stoneware.cli.machine_names import find_machine, need_running
 from stoneware.cli.output import say
 from stoneware.errors import InputError
 

@@ -13,7 +13,7 @@ from stoneware.cli.output import print_json, print_line, print_table
 from stoneware.ui.text import short_id, size
 
 if TYPE_CHECKING:
-    from stoneware.local.store_usage import Item, Room
+    from stoneware.platforms.local.store.usage import Item, Room
 
 app = typer.Typer(
     cls=QuickGroup,
@@ -39,7 +39,7 @@ def df(
     Images and checkpoints share most of what they have, so they are one row. RECLAIMABLE is what removing the
     stopped machines, the volumes without a machine, and the caches would free.
     """
-    from stoneware.local.store_usage import measure
+    from stoneware.platforms.local.store.usage import measure
 
     store = open_store()
     found = measure(open_platform(store), clusters.wanted_images(store))

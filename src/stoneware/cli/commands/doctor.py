@@ -15,7 +15,7 @@ def doctor(json_output: options.Json = False) -> None:
 
     The exit code is 3 where something is missing.
     """
-    from stoneware.local.requirements import findings
+    from stoneware.platforms.local.host.requirements import findings
 
     found = findings()
     missing = [finding for finding in found if finding.problem]

@@ -10,7 +10,7 @@ import typer
 
 from stoneware.cli import options
 from stoneware.cli.context import open_platform, open_store
-from stoneware.cli.finding import find_machine, need_running
+from stoneware.cli.machine_names import find_machine, need_running
 from stoneware.errors import InputError
 from stoneware.launch.environment import service_environment
 from stoneware.launch.flags import parse_values

@@ -11,7 +11,7 @@ from stoneware.cli import clusters, listing, options
 from stoneware.cli.context import open_platform, open_store
 from stoneware.cli.output import print_json, print_line, print_table, say
 from stoneware.errors import InputError
-from stoneware.platform import removal_hint
+from stoneware.model.machine import removal_hint
 from stoneware.ui import text
 
 NoTrunc = Annotated[bool, typer.Option("--no-trunc", help="Do not shorten ids.")]

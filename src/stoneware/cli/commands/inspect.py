@@ -8,7 +8,7 @@ import typer
 
 from stoneware.cli import listing, options
 from stoneware.cli.context import open_platform, open_store
-from stoneware.cli.finding import find_machine
+from stoneware.cli.machine_names import find_machine
 from stoneware.cli.output import print_json
 from stoneware.errors import InputError
 from stoneware.image.references import resolve_image

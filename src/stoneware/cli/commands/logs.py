@@ -12,7 +12,7 @@ import typer
 
 from stoneware.cli import clusters, complete
 from stoneware.cli.context import open_platform
-from stoneware.cli.finding import find_machines, machines_of
+from stoneware.cli.machine_names import find_machines, machines_of
 from stoneware.errors import InputError
 from stoneware.launch.console import Stamper, parse_moment
 from stoneware.launch.watch import (
@@ -20,7 +20,8 @@ from stoneware.launch.watch import (
     follow_pieces,
     short_name,
 )
-from stoneware.platform import Machine, Platform
+from stoneware.model.machine import Machine
+from stoneware.platforms.protocols import Platform
 from stoneware.ui.prefixed import Prefixed
 
 Names = Annotated[

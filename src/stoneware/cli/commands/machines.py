@@ -12,15 +12,16 @@ import typer
 
 from stoneware.cli import clusters, listing, options
 from stoneware.cli.context import open_platform, open_store
-from stoneware.cli.finding import find_machine, find_machines
+from stoneware.cli.machine_names import find_machine, find_machines
 from stoneware.cli.output import print_json, print_line, print_table
 from stoneware.errors import InputError
 from stoneware.launch.plan import anonymous_volume
 from stoneware.launch.watch import wait_until_stopped, wait_until_up
-from stoneware.platform import Health, Machine, Phase, Platform
+from stoneware.model.machine import Health, Machine, Phase
+from stoneware.platforms.protocols import Platform
 
 if TYPE_CHECKING:
-    from stoneware.local.imagestore import LocalImageStore
+    from stoneware.platforms.local.store.images import LocalImageStore
 
 _AT_ONCE = 20  # machines that are stopped at the same time
 _DOWN = (Phase.STOPPED, Phase.CREATED)

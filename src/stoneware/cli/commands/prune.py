@@ -14,8 +14,8 @@ from stoneware.image.references import short_id, tags_of
 from stoneware.ui.text import size
 
 if TYPE_CHECKING:
-    from stoneware.local.imagestore import LocalImageStore
-    from stoneware.local.prune import Unused
+    from stoneware.platforms.local.store.images import LocalImageStore
+    from stoneware.platforms.local.store.prune import Unused
 
 
 def prune(
@@ -33,7 +33,7 @@ def prune(
     are no step of an image, and the caches of RUN. Volumes are kept: see `volume prune`; so are images
     that a cluster is made from, or that its rollout or rollback needs.
     """
-    from stoneware.local import prune as engine
+    from stoneware.platforms.local.store import prune as engine
 
     store = open_store()
     platform = open_platform(store)

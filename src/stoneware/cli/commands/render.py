@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from stoneware.bounded import BoundsError, read_input
 from stoneware.cli import options
 from stoneware.cli.output import print_json, print_line, say
 from stoneware.errors import InputError
-from stoneware.visible import visible, visible_lines
+from stoneware.untrusted.bounded import BoundsError, read_input
+from stoneware.untrusted.visible import visible, visible_lines
 
 
 def render(

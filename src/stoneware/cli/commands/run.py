@@ -25,8 +25,16 @@ from stoneware.launch.flags import (
 )
 from stoneware.launch.plan import Launch, LaunchOptions, plan_launch
 from stoneware.launch.watch import wait_until_up
-from stoneware.limits import in_order, parse_disk, parse_log_options, parse_size, parse_ulimit, pids_limit_of
-from stoneware.platform import Machine, Platform
+from stoneware.model.limits import (
+    in_order,
+    parse_disk,
+    parse_log_options,
+    parse_size,
+    parse_ulimit,
+    pids_limit_of,
+)
+from stoneware.model.machine import Machine
+from stoneware.platforms.protocols import Platform
 
 Words = list[str] | None
 

@@ -8,7 +8,7 @@ import typer
 
 from stoneware.cli import options
 from stoneware.cli.context import open_platform, open_store
-from stoneware.cli.finding import find_machine
+from stoneware.cli.machine_names import find_machine
 from stoneware.cli.output import print_line, say
 from stoneware.config import decode, encode, given_values
 

@@ -14,12 +14,13 @@ from stoneware.cli.output import print_json, print_line, print_table
 from stoneware.cluster.model import LABEL_CLUSTER
 from stoneware.errors import InputError
 from stoneware.launch.flags import parse_values
-from stoneware.limits import parse_size
-from stoneware.platform import Platform, Volume
+from stoneware.model.limits import parse_size
+from stoneware.model.resources import Volume
+from stoneware.platforms.protocols import Platform
 from stoneware.ui.text import size
 
 if TYPE_CHECKING:
-    from stoneware.local.imagestore import LocalImageStore
+    from stoneware.platforms.local.store.images import LocalImageStore
 
 app = typer.Typer(
     cls=QuickGroup,

@@ -8,7 +8,7 @@ from typing import Any
 
 from stoneware.durations import parse_duration
 from stoneware.errors import InputError
-from stoneware.rollout.verdicts import READY, GateContext, Verdict, stop, wait
+from stoneware.rollout.gate_protocol import READY, GateContext, Verdict, stop, wait
 
 TIMEOUT = 30.0  # seconds a command gets unless the file says otherwise
 LONGEST = 3600.0

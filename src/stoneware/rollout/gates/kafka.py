@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from stoneware.errors import HostError, InputError
+from stoneware.rollout.gate_protocol import READY, GateContext, Leader, Verdict, wait
 from stoneware.rollout.gates.availability import (
     CAUGHT_UP_MS,
     KafkaView,
@@ -15,7 +16,6 @@ from stoneware.rollout.gates.availability import (
     partition_faults,
     quorum_fault,
 )
-from stoneware.rollout.verdicts import READY, GateContext, Leader, Verdict, wait
 
 _SHOWN = 3  # partitions named in a sentence
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from stoneware.cluster.model import Release
-from stoneware.platform import Health, Phase
+from stoneware.model.machine import Health, Phase
+from stoneware.rollout.gate_protocol import READY, GateContext, Verdict, stop, wait
 from stoneware.rollout.model import How, MachineView
-from stoneware.rollout.verdicts import READY, GateContext, Verdict, stop, wait
 
 
 class MachineGate:

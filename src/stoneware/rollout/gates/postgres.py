@@ -12,7 +12,7 @@ from typing import Any
 
 from stoneware.durations import parse_duration
 from stoneware.errors import InputError, MachineError
-from stoneware.rollout.verdicts import READY, GateContext, Leader, Verdict, stop, wait
+from stoneware.rollout.gate_protocol import READY, GateContext, Leader, Verdict, stop, wait
 
 MAX_LAG = 16 * 1024 * 1024  # bytes: one WAL segment
 _QUERY = """SELECT pg_is_in_recovery(),

@@ -1,0 +1,304 @@
+"""Building what a plan says is missing: stage after stage in builders, then seal, capture and remember."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stoneware.bake.background import Background
+from stoneware.bake.builder import (
+    BuilderRequest,
+    BuilderTerraform,
+    RunningBuilder,
+    Workbench,
+    phase,
+    running_builder,
+)
+from stoneware.bake.bundle import BundleWriter
+from stoneware.bake.caches import held_caches
+from stoneware.bake.driver import Driver
+from stoneware.bake.events import (
+    Note,
+    Reporter,
+    StageStarted,
+    StepCached,
+    TerminalReturned,
+    TerminalTaken,
+)
+from stoneware.bake.image_checks import promises
+from stoneware.bake.lost_files import left_in_memory
+from stoneware.bake.options import OnFailure, SecretSource
+from stoneware.bake.plan import HIT, BakePlan, PlannedStage, source_of
+from stoneware.bake.planner import Planner
+from stoneware.bake.scratch_stages import files_root
+from stoneware.bake.seal_report import describe_seal, preload, read_results, told_units
+from stoneware.bake.steps import StepWriter
+from stoneware.bake.workdir import builder_directory, workspace
+from stoneware.config.encoding import encode, to_bytes
+from stoneware.config.machine_rules import machine_rules
+from stoneware.errors import InputError
+from stoneware.guest.checks import CHECKS
+from stoneware.guest.units import image_files, service_unit
+from stoneware.image.manifest import ManifestInput, StepRecord, build_manifest
+from stoneware.machinefile.mounts import is_secret_name
+from stoneware.machinefile.recipe import RunStep
+
+if TYPE_CHECKING:
+    from stoneware.bake.api import Place
+
+_RESULTS = "sealed.tar"
+
+
+def ensure_bases(planner: Planner, place: Place, reporter: Reporter) -> None:
+    """Make the known bases that the recipe starts from; with --pull make them anew."""
+    recipe = planner.plan().recipe
+    bases = [(stage.base.kind, stage.base.reference) for stage in recipe.stages]
+    bases += [(image.kind, reference) for reference, image in recipe.images]
+    for reference in dict.fromkeys(reference for kind, reference in bases if kind == "base"):
+        refresh = planner.options.pull
+        if not refresh and place.store.base_identity(reference):
+            continue
+        with phase(reporter, f"base {reference}", f"base {reference}"):
+            place.store.ensure_base(
+                reference, refresh=refresh, progress=lambda text: reporter.emit(Note(text))
+            )
+
+
+def build_image(planner: Planner, made: BakePlan, place: Place, reporter: Reporter) -> str:
+    """Build all that the plan says, capture the image and return its id. Raises BuildError and InputError."""
+    _check_options(planner)
+    with workspace(place.store) as directory:
+        bench = Workbench(
+            place.platform,
+            reporter,
+            directory,
+            verbose=planner.options.verbose,
+            step_timeout=planner.options.step_timeout,
+        )
+        build = _Build(planner, made, place, bench)
+        try:
+            return build.run()
+        finally:
+            done = [step.key for stage in made.stages for step in stage.steps]
+            planner.record.save(made.stages, filter(place.store.has_checkpoint, done))
+
+
+def _check_options(planner: Planner) -> None:
+    known = {check.name for check in CHECKS}
+    for name in planner.options.skip_checks:
+        if name not in known:
+            raise InputError(
+                f"there is no check {name!r}",
+                details=f"The checks are {', '.join(sorted(known))}.",
+                resolution="stoneware bake --list-checks",
+            )
+
+
+class _Build:
+    """One bake that builds."""
+
+    def __init__(self, planner: Planner, made: BakePlan, place: Place, bench: Workbench) -> None:
+        self._planner = planner
+        self._plan = made
+        self._place = place
+        self._bench = bench
+        self._reporter = bench.reporter
+        self._seconds: dict[str, float] = {}
+        self._origin = planner.origin
+
+    def run(self) -> str:
+        """Build each stage; the last one gives the image."""
+        image = ""
+        secrets = self._secrets()
+        for stage in self._plan.builds:
+            steps = [planned.step for planned in stage.to_run]
+            with (
+                held_caches(self._place.store, steps) as caches,
+                BuilderTerraform(self._bench, stage) as made,
+            ):
+                made.prepare()  # it loads while the bundle is made
+                self._announce(stage)
+                is_target = stage is self._plan.target
+                bundle = self._bundle(stage, secrets, caches, seal=is_target)
+                request = BuilderRequest(stage, bundle, _RESULTS, told=self._plan.recipe.warnings)
+                with running_builder(self._bench, made, request) as builder:
+                    self._run_steps(stage, builder.driver)
+                    if is_target:
+                        image = self._seal(builder)
+        return image
+
+    def _run_steps(self, stage: PlannedStage, driver: Driver) -> None:
+        self._preload(stage)
+        taken = driver.run_steps(self._on_failure(driver))
+        self._seconds |= {
+            planned.key: taken[planned.step.index] for planned in stage.to_run if planned.step.index in taken
+        }
+
+    def _preload(self, stage: PlannedStage) -> None:
+        """Prepare for the templates and the schema while the builder boots: it may have them already."""
+        kind, _, key = stage.start.partition(":")
+        store = self._place.store
+        root = store.image_rootfs(key) if kind == "image" else store.checkpoint_rootfs(key)
+        expected = len(stage.to_run) > 1
+        threading.Thread(target=preload, args=(root,), kwargs={"expected": expected}, daemon=True).start()
+
+    def _announce(self, stage: PlannedStage) -> None:
+        total = len(stage.steps)
+        base = "scratch" if stage.stage.base.scratch else stage.stage.base.reference
+        self._reporter.emit(StageStarted(stage.name, base, total, total - len(stage.to_run)))
+        for planned in stage.steps:
+            if planned.action == HIT:
+                step = planned.step
+                self._reporter.emit(StepCached(stage.name, step.index, total, step.line, step.text))
+                document = self._place.store.checkpoint_document(planned.key) or {}
+                left = str(document.get("left", ""))
+                if note := left_in_memory(planned.location, left, self._plan.recipe.warnings):
+                    self._reporter.emit(note)
+
+    def _bundle(
+        self, stage: PlannedStage, secrets: dict[str, Path], caches: dict[str, str], *, seal: bool
+    ) -> BundleWriter:
+        root = builder_directory(self._bench.directory, stage.stage.index) / "bundle"
+        root.mkdir()
+        bundle = BundleWriter(root, cache_names=caches)
+        last = len(stage.steps)
+        first = stage.to_run[0].step.index if stage.to_run else last + 1
+        version = self._origin.commit or self._plan.image.key[:12]
+        bundle.add_certificates()
+        writer = StepWriter(
+            bundle,
+            self._planner.context,
+            self._roots(stage),
+            downloads=self._planner.downloads,
+            secrets=secrets,
+        )
+        for planned in stage.to_run:
+            writer.write(planned.step, planned.location)
+        if seal:
+            self._add_seal(bundle, stage, version)
+            steps = [planned.step for other in self._plan.stages for planned in other.steps]
+            runs = [step for step in steps if isinstance(step, RunStep)]
+            bundle.add_secrets_to_look_for(runs, secrets, self._planner.location, number=last + 1)
+        scratch = stage.stage.base.scratch
+        bundle.write_header(self._plan.name, version, first, last, seal=seal, scratch=scratch)
+        return bundle
+
+    def _roots(self, stage: PlannedStage) -> dict[str, Path]:
+        """Return the root file systems that the stage's steps copy from."""
+        store = self._place.store
+        stages = {other.name: other for other in self._plan.stages}
+        images = dict(self._plan.recipe.images)
+        roots = {}
+        for name in {name for planned in stage.to_run for name in planned.document["stages"]}:
+            source = stages[name].end if name in stages else source_of(images[name])
+            kind, _, key = source.partition(":")
+            root = store.image_rootfs(key) if kind == "image" else store.checkpoint_rootfs(key)
+            roots[name] = files_root(root) if name in stages and stages[name].stage.base.scratch else root
+        return roots
+
+    def _add_seal(self, bundle: BundleWriter, stage: PlannedStage, version: str) -> None:
+        config = stage.stage.config
+        files = image_files(config, self._plan.name, version, self._origin.commit)
+        bundle.add_seal(files, service_unit(config, self._plan.name), self._planner.options.skip_checks)
+        recipe = self._plan.recipe
+        path = dict(config.env).get("PATH", "")
+        bundle.add_promises(promises(recipe, recipe.filename), path, config.workdir)
+
+    def _secrets(self) -> dict[str, Path]:
+        """Return the build secrets as files that only root can read, in the bake's directory."""
+        found = {}
+        for name, source in self._planner.options.secrets.items():
+            if not is_secret_name(name):
+                raise InputError(
+                    f"{name!r} cannot be the id of a secret",
+                    details="It is of letters, digits, dots, dashes and underscores.",
+                    resolution="--secret id=token,src=FILE",
+                )
+            path = self._bench.directory / f"secret-{name}"
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(_secret_value(name, source))
+            found[name] = path
+        return found
+
+    def _on_failure(self, driver: Driver) -> Callable[[], None]:
+        def nothing() -> None:
+            pass
+
+        def shell() -> None:
+            self._reporter.emit(Note("a shell in the broken builder; `exit` ends the bake"))
+            self._reporter.emit(TerminalTaken())
+            self._place.platform.execute(driver.run.name, ["/bin/bash", "-l"], tty=True, interactive=True)
+            self._reporter.emit(TerminalReturned())
+
+        return shell if self._planner.options.on_failure == OnFailure.SHELL else nothing
+
+    def _seal(self, builder: RunningBuilder) -> str:
+        platform, driver = self._place.platform, builder.driver
+        name = driver.run.name
+        at_hand = platform.can_checkpoint  # the builder's root can be written to from here
+        with phase(self._reporter, "seal", "seal: remove identity and residue, check, list"):
+            checks = driver.seal()
+            builder.begin_destroy()
+            timeout = 0 if driver.run.quiet else None
+            # Nothing more is wanted of the machine then.
+            stopping = Background(lambda: platform.stop(name, timeout=timeout)) if at_hand else None
+            files = read_results(platform.read_result(name, _RESULTS))
+            sealed = describe_seal(files, self._plan.target.stage.config, checks)
+            for text in told_units(sealed.units):
+                self._reporter.emit(Note(text))
+            manifest = build_manifest(self._manifest_input(), sealed)
+            env, contract = encode(sealed.contract["env"]), machine_rules(sealed.contract)
+            if not at_hand:
+                driver.finish(manifest, env=env, contract=contract)
+        with phase(self._reporter, "capture", "stop the builder and capture the image"):
+            document = {"key": self._plan.image.key, "size_bytes": sealed.file_bytes}
+            if stopping is None:
+                platform.stop(name, timeout=timeout)
+                return platform.capture(name, manifest, document)
+            stopping.wait()
+            own = {"manifest.json": manifest, "env": to_bytes(env), "contract.tsv": to_bytes(contract)}
+            return platform.capture(name, manifest, document, files=own)
+
+    def _manifest_input(self) -> ManifestInput:
+        steps = [
+            StepRecord(
+                planned.step.index,
+                stage.name,
+                planned.step.line,
+                planned.step.text,
+                planned.key,
+                self._seconds.get(planned.key),
+            )
+            for stage in self._plan.stages
+            for planned in stage.steps
+        ]
+        return ManifestInput(
+            name=self._plan.name,
+            architecture=self._place.store.architecture,
+            stage=self._plan.target.stage,
+            base=self._plan.recipe.root(self._plan.target.stage),
+            origin=self._origin,
+            key=self._plan.image.key,
+            steps=steps,
+        )
+
+
+def _secret_value(name: str, source: SecretSource) -> bytes:
+    if source.path is None:
+        value = os.environ.get(source.variable)
+        if value is None:
+            raise InputError(
+                f"the secret {name!r} comes from the variable {source.variable}, which is not set",
+                resolution=f"export {source.variable}=…",
+            )
+        return value.encode(errors="surrogateescape")
+    try:
+        return source.path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"the secret {name!r} cannot be read", details=str(error), resolution="--secret id=ID,src=FILE"
+        ) from error

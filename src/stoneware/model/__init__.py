@@ -1,0 +1,1 @@
+"""What a machine is and has, as plain data with its rules. It knows no platform."""

@@ -1,0 +1,70 @@
+"""What machines use besides themselves: ports, volumes, secrets, networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, order=True)
+class PortMapping:
+    """A port of the machine published on this computer. `host_port` 0 asks for a free one."""
+
+    host_ip: str
+    host_port: int
+    machine_port: int
+    protocol: str = "tcp"
+
+
+@dataclass(frozen=True, order=True)
+class VolumeMount:
+    """A persistent disk, by name, and where the machine mounts it."""
+
+    volume: str
+    path: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, order=True)
+class SecretMount:
+    """A secret, by name, and the file that a machine has it in: below /run/secrets, or an absolute path.
+
+    `version` is what `put_secret` returned: it tells one value from the next and says nothing about either.
+    `uid` and `gid` own the file.
+    """
+
+    secret: str
+    target: str
+    version: str
+    mode: int = 0o400
+    uid: int = 0
+    gid: int = 0
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A persistent disk that exists; `machines` mount it. `created` is in seconds since the epoch.
+
+    `size` is the most that it may take, in bytes, where it was created with one. `floor` is the lowest
+    version of an image that may boot on it; any may where it is empty.
+    """
+
+    name: str
+    created: float
+    labels: Mapping[str, str]
+    machines: tuple[str, ...]
+    size: int | None = None
+    floor: str = ""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that exists: its machines reach each other, by name too, and no others.
+
+    While it exists a machine's name keeps its address in it, also when the machine is made anew.
+    """
+
+    name: str
+    created: float
+    labels: Mapping[str, str]
+    machines: tuple[str, ...]

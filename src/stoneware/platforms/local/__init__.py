@@ -1,0 +1,1 @@
+"""Machines on this computer: systemd-nspawn on snapshots of a btrfs store."""

@@ -1,0 +1,1 @@
+"""The Debian that images are built FROM, made once by mmdebstrap."""

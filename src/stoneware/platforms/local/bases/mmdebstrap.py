@@ -1,0 +1,100 @@
+"""Running mmdebstrap so that nothing of it survives us."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from stoneware import process
+from stoneware.errors import MachineError
+from stoneware.platforms.local.host.requirements import check
+
+# Kept in the base as /etc/dpkg/dpkg.cfg.d/99mmdebstrap: a step that is killed is done again from its
+# checkpoint, so syncing each unpacked file only costs time. Translations are never read in a machine.
+_DPKG_OPTIONS = ("force-unsafe-io",)
+_APT_OPTIONS = ('Acquire::Languages "none"',)
+
+
+def mmdebstrap(
+    release: str,
+    root: Path,
+    packages: Sequence[str],
+    sources: Sequence[str],
+    progress: Callable[[str], None],
+) -> None:
+    """Install a minimal Debian release with `packages` into an empty directory.
+
+    Raises MachineError with the tool's last lines when it fails.
+    """
+    check(["mmdebstrap", "unshare", "setpriv"])
+    argv = [*_guarded(), *_arguments(release, root, packages, sources)]
+    last: list[str] = []
+    # TMPDIR stays the host's: mmdebstrap works in `root` itself.
+    with tempfile.TemporaryFile() as output:
+        child = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            env=process.tool_environment(_proxies()),
+            text=True,
+            errors="replace",
+        )
+        try:
+            assert child.stderr is not None  # noqa: S101 (it is a pipe)
+            for line in child.stderr:
+                last = [*last[-19:], line.rstrip()]
+                if line.startswith("I: "):
+                    progress(line[3:].rstrip().removesuffix("..."))
+            child.wait()
+        finally:
+            child.kill()
+            child.wait()
+            if child.stderr is not None:
+                child.stderr.close()
+    if child.returncode != 0:
+        raise MachineError(
+            f"mmdebstrap could not make the base {release} (exit code {child.returncode})",
+            details="\n".join(last),
+            resolution="check that this computer's apt works (apt-get update), then run the command again",
+        )
+
+
+def _guarded() -> list[str]:
+    """Return the command prefix that ends mmdebstrap, its children and mounts when this process ends.
+
+    setpriv asks for SIGKILL when the parent dies; unshare passes that on to the first process of a new
+    process id namespace, and with that one the kernel ends all the others.
+    """
+    return [
+        *["setpriv", "--pdeathsig", "KILL", "--"],
+        *["unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--"],
+    ]
+
+
+def _arguments(release: str, root: Path, packages: Sequence[str], sources: Sequence[str]) -> list[str]:
+    options = [f"--dpkgopt={option}" for option in _DPKG_OPTIONS]
+    options += [f"--aptopt={option}" for option in _APT_OPTIONS]
+    include = ",".join(packages)
+    return [
+        *["mmdebstrap", "--mode=root", "--format=directory", "--variant=minbase", f"--include={include}"],
+        *[*options, "--", release, str(root), *sources],
+    ]
+
+
+def _proxies() -> dict[str, str]:
+    """Return this computer's apt proxies as environment variables: used now, not kept in the base."""
+    if shutil.which("apt-config") is None:
+        return {}
+    asked = process.run(["apt-config", "dump", "Acquire::http::Proxy", "Acquire::https::Proxy"], check=False)
+    found: dict[str, str] = {}
+    for line in asked.stdout.splitlines():
+        name, _, value = line.partition(" ")
+        scheme = name.split("::")[1] if name.count("::") == 2 else ""
+        address = value.strip().strip('";')
+        if scheme in ("http", "https") and name.endswith("::Proxy") and address not in ("", "DIRECT"):
+            found[f"{scheme}_proxy"] = address
+    return found

@@ -1,0 +1,174 @@
+"""Helpers: the small servers of a store that outlive the command which started them.
+
+Each has a record `NAME.pid.json` with its process id and start time, so that an id given to another process
+later is never taken for the helper, and a log `NAME.log`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stoneware.errors import HostError
+from stoneware.files import read_json, write_json
+from stoneware.platforms.local.host import process_limits
+from stoneware.process import tool_environment
+
+_LOG_LIMIT = 2**20  # bytes; a longer log is begun anew (by the metadata server too: console_times)
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process that cannot be mistaken for another: `start` is its start time in clock ticks since boot."""
+
+    pid: int
+    start: int
+
+
+def start_time(pid: int) -> int | None:
+    """Return a process's start time in clock ticks since boot, or None when it is gone or a zombie."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return None
+    state, *fields = text.rpartition(")")[2].split()
+    return None if state in {"Z", "X"} else int(fields[18])
+
+
+def alive(process: Process | None) -> bool:
+    """Say whether a process still runs."""
+    return process is not None and start_time(process.pid) == process.start
+
+
+@dataclass(frozen=True)
+class Helper:
+    """One helper of a store, by the directory of its record and its name."""
+
+    directory: Path
+    name: str
+
+    @property
+    def log(self) -> Path:
+        """The file with the helper's output."""
+        return self.directory / f"{self.name}.log"
+
+    @property
+    def record(self) -> Path:
+        """The file that says which process the helper is."""
+        return self.directory / f"{self.name}.pid.json"
+
+    def process(self) -> Process | None:
+        """Return the helper's process when it runs, else None."""
+        try:
+            value = read_json(self.record)
+            process = Process(int(value["pid"]), int(value["start"])) if value else None
+        except (ValueError, KeyError, TypeError):
+            return None
+        return process if alive(process) else None
+
+    def spawn(self, argv: Sequence[str], env: Mapping[str, str] | None = None) -> Process:
+        """Start the helper in a session of its own, its output going to the log. Raises HostError.
+
+        `env` is added to the environment of system tools.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        if self.log.exists() and self.log.stat().st_size > _LOG_LIMIT:
+            self.log.unlink()
+        # The shell ends at once: the helper is nobody's child, and no zombie stays in a long-lived command.
+        script = 'exec 3>&1 >&2; "$@" 3>&- & echo $! >&3'
+        with self.log.open("ab") as log:
+            done = subprocess.run(
+                ["sh", "-c", script, self.name, *process_limits.plain(argv)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=tool_environment(env),
+                cwd="/",
+                start_new_session=True,
+                check=True,
+            )
+        pid = int(done.stdout)
+        start = start_time(pid)
+        if start is None:
+            raise self.failure()
+        process = Process(pid, start)
+        write_json(self.record, {"pid": pid, "start": start})
+        return process
+
+    def stop(self, timeout: float = 3.0) -> None:
+        """End the helper, by force after `timeout` seconds, and forget it. No error when it is gone."""
+        process = self.process()
+        if process is not None:
+            _signal(process, signal.SIGTERM)
+            if not _wait_gone(process, timeout):
+                _signal(process, signal.SIGKILL)
+                _wait_gone(process, timeout)
+        self.record.unlink(missing_ok=True)
+
+    def reload(self) -> None:
+        """Send the helper SIGHUP if it runs."""
+        process = self.process()
+        if process is not None:
+            _signal(process, signal.SIGHUP)
+
+    def failure(self) -> HostError:
+        """Return the error that says how the helper failed: the end of its log."""
+        tail = self.log.read_text(errors="replace").splitlines()[-5:] if self.log.exists() else []
+        return HostError(
+            f"the store's {self.name} does not start",
+            details="\n".join(tail),
+            resolution=f"stoneware doctor    # the whole log is {self.log}",
+        )
+
+
+def end_strays(namespace: int, word: str) -> int:
+    """End the processes of a network namespace (by inode) with `word` in their command line; count them.
+
+    They are helpers whose record was lost, for instance because the command was killed right after it had
+    started them. Programs that happen to run there, machines above all, have another command line.
+    """
+    strays = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            if (entry / "ns" / "net").stat().st_ino != namespace:
+                continue
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        start = start_time(int(entry.name))
+        if start is not None and word.encode() in words:
+            strays.append(Process(int(entry.name), start))
+    for process in strays:
+        _signal(process, signal.SIGKILL)
+        _wait_gone(process, 3.0)
+    return len(strays)
+
+
+def _signal(process: Process, number: int) -> None:
+    try:
+        handle = os.pidfd_open(process.pid)
+    except OSError:
+        return
+    try:
+        if alive(process):
+            signal.pidfd_send_signal(handle, number)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(handle)
+
+
+def _wait_gone(process: Process, timeout: float) -> bool:
+    deadline = time.monotonic() + timeout
+    while alive(process):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.002)
+    return True

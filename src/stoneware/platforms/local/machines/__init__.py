@@ -1,0 +1,1 @@
+"""Machines: started, watched, entered, copied from and to, stopped, removed."""

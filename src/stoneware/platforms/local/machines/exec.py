@@ -1,0 +1,260 @@
+"""Running commands in machines on our own standard streams, as `docker exec` does."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stoneware.errors import HostError, InputError, MachineError
+from stoneware.platforms.local.machines import command as machine_command
+from stoneware.platforms.local.machines import own_terminal, relay
+from stoneware.platforms.local.machines import users as machine_users
+from stoneware.platforms.local.machines.command import Command, User
+from stoneware.platforms.local.machines.door import Door, Terminal
+from stoneware.platforms.local.machines.output import output_of
+from stoneware.platforms.local.machines.record import Paths
+from stoneware.platforms.local.machines.relay import Inflow, Outflow
+
+_MOST_OUTPUT = 1 << 20  # bytes of a command's output that are kept, from its end
+_END_OF_FILE = b"\x04"
+_KEYS: dict[int, bytes] = {
+    signal.SIGINT: b"\x03",
+    signal.SIGQUIT: b"\x1c",
+}  # what a terminal makes these signals of
+_PATIENCE = 3  # interrupts that we pass on before we leave a command alone
+_GRACE = 5.0  # seconds for a command to end once we have to
+
+
+def execute(
+    paths: Paths,
+    argv: Sequence[str],
+    *,
+    tty: bool = False,
+    interactive: bool = False,
+    env: Mapping[str, str] | None = None,
+    user: str = "",
+    workdir: str = "",
+) -> int:
+    """Run a command in a machine on our own standard streams and return its exit code.
+
+    Arguments and environment pass as they are. `user` is Docker's NAME|UID[:GROUP|GID]. With `tty` it has a
+    new terminal of the machine, never ours. As with Docker, a signal's death is 128 + its number. Raises
+    InputError for an unknown user or a `tty` without a terminal, MachineError where nothing can be started.
+    """
+    if not argv:
+        raise InputError("no command to run", resolution="stoneware exec NAME COMMAND …")
+    if tty and interactive and not os.isatty(0):
+        raise InputError("the input is not a terminal", resolution="stoneware exec -i … (without -t)")
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    who = machine_users.resolve(paths, user)
+    words = _Words(tuple(argv), who, _environment(who, env or {}, tty=tty), workdir or "/")
+    run = _on_terminal if tty else _on_pipes
+    return run(paths, words, interactive=interactive)
+
+
+def capture(
+    paths: Paths,
+    argv: Sequence[str],
+    *,
+    timeout: float,
+    user: str = "",
+    env: Mapping[str, str] | None = None,
+) -> tuple[int, str]:
+    """Run a command in a machine and return its exit code and the end of what it said on both its streams.
+
+    One that takes longer than `timeout` seconds is killed, with what it started; its code is then 124.
+    """
+    who = machine_users.resolve(paths, user)
+    environment = _environment(who, env or {}, tty=False)
+    code, said = output_of(paths, argv, timeout=timeout, keep=_MOST_OUTPUT, user=who, env=environment)
+    return code, said.decode(errors="replace")
+
+
+def _environment(who: User, extra: Mapping[str, str], *, tty: bool) -> dict[str, str]:
+    environment = {"PATH": machine_command.PATH, "HOME": who.home, "container": "systemd-nspawn"}
+    if tty:
+        environment["TERM"] = os.environ.get("TERM", "xterm")
+    environment.update(extra)
+    return environment
+
+
+@dataclass(frozen=True)
+class _Words:
+    """What is run: the command's words, its user, environment and directory."""
+
+    argv: tuple[str, ...]
+    user: User
+    env: Mapping[str, str]
+    workdir: str
+
+
+def _on_pipes(paths: Paths, words: _Words, *, interactive: bool) -> int:
+    with contextlib.ExitStack() as stack:
+        pipes = [relay.pipe(), relay.pipe()]
+        flows = [Outflow(pipe[0], _ours(stream)) for pipe, stream in zip(pipes, (1, 2), strict=True)]
+        for flow in flows:
+            stack.callback(flow.finish)
+        try:
+            stdout, stderr = (writer for _, writer in pipes)
+            command = stack.enter_context(
+                _start(paths, words, stdout=stdout, stderr=stderr, feed=interactive)
+            )
+        finally:
+            for _, writer in pipes:
+                os.close(writer)
+        interrupts = itertools.count(1)
+
+        def handle(number: int) -> None:
+            if number == signal.SIGTSTP:
+                command.kill(signal.SIGSTOP)
+                os.kill(os.getpid(), signal.SIGSTOP)
+                command.kill(signal.SIGCONT)
+            elif next(interrupts) >= _PATIENCE:
+                raise KeyboardInterrupt
+            else:
+                command.kill(number)
+
+        for flow in flows:
+            flow.start()
+        taken = (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP)
+        signals = stack.enter_context(_Signals(taken))
+        if interactive and command.stdin is not None:
+            inflow = Inflow(0, command.stdin, ended=command.end_input)
+            stack.callback(inflow.finish)
+            inflow.start()
+        code = _wait(command, signals, handle, last=signal.SIGTERM)
+    _check([flow.error for flow in flows])
+    return code
+
+
+def _on_terminal(paths: Paths, words: _Words, *, interactive: bool) -> int:
+    with contextlib.ExitStack() as stack:
+        door = Door(paths)
+        terminal = stack.enter_context(_terminal(door, words.user))
+        own_terminal.resize(terminal.master)
+        command = stack.enter_context(_start(paths, words, terminal=terminal.path, door=door))
+        raw = stack.enter_context(own_terminal.raw(0)) if interactive else None
+        signals = stack.enter_context(_Signals((*_KEYS, signal.SIGCONT, signal.SIGWINCH)))
+        outflow = Outflow(terminal.master, _ours(1), pty=terminal, failed=lambda: signals.send(signal.SIGHUP))
+        interrupts = itertools.count(1)
+
+        def handle(number: int) -> None:
+            if number in _KEYS:
+                if next(interrupts) >= _PATIENCE:  # its terminal may make no signals of keys
+                    raise KeyboardInterrupt
+                with contextlib.suppress(BlockingIOError):
+                    os.write(terminal.master, _KEYS[number])
+            elif number == signal.SIGHUP:  # nobody sees what it says any more
+                command.kill(signal.SIGHUP)
+            else:
+                if raw is not None and number == signal.SIGCONT:
+                    raw.take()
+                own_terminal.resize(terminal.master)
+
+        stack.callback(outflow.finish)
+        outflow.start()
+        if interactive:
+            inflow = Inflow(0, terminal.master, ended=lambda: signals.send(signal.SIGHUP))
+            stack.callback(inflow.finish)
+            inflow.start()
+        else:
+            os.write(terminal.master, _END_OF_FILE)
+        signals.send(signal.SIGWINCH)  # it may have changed before we listened
+        code = _wait(command, signals, handle, last=signal.SIGHUP)
+    _check([outflow.error])
+    return code
+
+
+def _start(paths: Paths, words: _Words, **options: Any) -> Command:
+    return machine_command.start(
+        paths, words.argv, user=words.user, env=words.env, workdir=words.workdir, **options
+    )
+
+
+@contextlib.contextmanager
+def _terminal(door: Door, user: User) -> Iterator[Terminal]:
+    try:
+        terminal = door.terminal()
+    except BaseException:
+        door.close()
+        raise
+    try:
+        os.fchown(terminal.slave, door.ids.uid + user.uid, -1)
+        yield terminal
+    finally:
+        terminal.close()
+
+
+def _ours(stream: int) -> int | None:
+    """Return one of our standard streams; None where it is closed, and its number may be something else."""
+    return stream if (sys.__stdout__, sys.__stderr__)[stream - 1] is not None else None
+
+
+def _check(errors: Sequence[OSError | None]) -> None:
+    for error in errors:
+        # A reader that has gone is no news: the command has been told, as by a pipe of its own.
+        if error is not None and not isinstance(error, BrokenPipeError):
+            raise HostError("what the command says cannot be written", details=str(error))
+
+
+def _wait(command: Command, signals: _Signals, handle: Callable[[int], None], *, last: signal.Signals) -> int:
+    """Wait for a command's end; a signal that ends us ends it, with `last` first."""
+    try:
+        while (code := command.poll()) is None:
+            command.wait_with([signals.fileno()])
+            for number in signals.taken():
+                handle(number)
+    except KeyboardInterrupt:
+        command.kill(last)
+        # Killed before it had begun, or its machine says nothing any more: we end by the signal all the same.
+        with contextlib.suppress(TimeoutError, MachineError):
+            command.wait(_GRACE)
+        raise
+    return code
+
+
+class _Signals:
+    """Takes signals that are for the command, not for us. In a thread it takes none: those get none."""
+
+    def __init__(self, numbers: Sequence[int]) -> None:
+        self._numbers = numbers
+        self._before: dict[int, Any] = {}
+        self._reader, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+
+    def __enter__(self) -> _Signals:
+        if threading.current_thread() is threading.main_thread():
+            for number in self._numbers:
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, lambda number, _: self.send(number))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        os.close(self._reader)
+        os.close(self._writer)
+
+    def fileno(self) -> int:
+        """Return the descriptor to poll."""
+        return self._reader
+
+    def send(self, number: int) -> None:
+        """Have `taken` return a signal."""
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._writer, bytes([number]))
+
+    def taken(self) -> list[int]:
+        """Return the signals that have come since."""
+        try:
+            return list(os.read(self._reader, 64))
+        except BlockingIOError:
+            return []

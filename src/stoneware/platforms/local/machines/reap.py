@@ -1,0 +1,22 @@
+"""Removing a machine that was started with --rm and has stopped: what its shim runs at its very end."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from stoneware.platforms.local.platform import LocalPlatform
+from stoneware.platforms.local.store.store import Store
+
+
+def main() -> None:
+    """Remove the machine HOME NAME ID if it is still that very one."""
+    home, name, machine_id = sys.argv[1:]
+    platform = LocalPlatform(Store.open(Path(home), create=False))
+    machine = platform.observe(name)
+    if machine is not None and machine.id == machine_id and machine.leader is None:
+        platform.destroy(name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,393 @@
+"""A machine's directory: what is in it, and what state it tells, without forking anything."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from stoneware.files import read_json, sha256_hex
+from stoneware.guest import reports
+from stoneware.model.limits import Ulimit
+from stoneware.model.machine import FailedCheck, Health, Machine, MachineSpec, Phase
+from stoneware.model.resources import PortMapping, SecretMount, VolumeMount
+from stoneware.model.runtime import document_of, process_of, system_of
+from stoneware.records import DamagedError, whole
+from stoneware.untrusted.bounded import read_bounded
+
+CONFIG_ATTRIBUTE = "stoneware-config"
+_ID = re.compile(r"[A-Za-z0-9_-]{1,40}")
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The files of one machine, in HOME/data/machines/NAME.
+
+    ``spec.json`` what is wanted; ``state.json`` its id, times, published ports; ``metadata.json`` its
+    attributes; ``network.json`` its addresses (the router's); ``guest-attributes.json`` what it reported;
+    ``console.log``; ``shim.log`` nspawn's own words; ``rootfs`` subvolume; ``files/`` and ``results/`` what
+    the metadata server serves and takes; ``run/`` process ids and the exit code, written by shim.sh.
+    """
+
+    root: Path
+
+    @property
+    def name(self) -> str:
+        """Return the machine's name."""
+        return self.root.name
+
+    @property
+    def rootfs(self) -> Path:
+        """Return the machine's root file system (a writable subvolume)."""
+        return self.root / "rootfs"
+
+    @property
+    def run(self) -> Path:
+        """Return the directory the shim writes to."""
+        return self.root / "run"
+
+    @property
+    def lower(self) -> Path:
+        """Return where the shim of a read-only machine binds the root a second time."""
+        return self.run / "lower"
+
+    @property
+    def console(self) -> Path:
+        """Return the file with the console's output."""
+        return self.root / "console.log"
+
+    @property
+    def owner(self) -> Path:
+        """Return the file that the process which a machine is tied to holds locked while it lives."""
+        return self.root / "owner"
+
+    @property
+    def attributes(self) -> Path:
+        """Return the file with the machine's reports."""
+        return self.root / "guest-attributes.json"
+
+
+def spec_document(spec: MachineSpec) -> dict[str, Any]:
+    """Return a spec as JSON data. Metadata and files are kept elsewhere and left out."""
+    return {
+        "name": spec.name,
+        "source": spec.source,
+        "kind": spec.kind,
+        "hostname": spec.hostname or spec.name,
+        "volumes": [
+            {"volume": mount.volume, "path": mount.path, "read_only": mount.read_only}
+            for mount in spec.volumes
+        ],
+        "caches": list(spec.caches),
+        "ports": [port_document(port) for port in spec.ports],
+        "networks": list(spec.networks),
+        "names": list(spec.names),
+        "secrets": [asdict(mount) for mount in spec.secrets],
+        "memory": spec.memory,
+        "cpus": spec.cpus,
+        "pids_limit": spec.pids_limit,
+        "ulimits": [asdict(limit) for limit in spec.ulimits],
+        "disk": spec.disk,
+        "log_max_size": spec.log_max_size,
+        "log_max_file": spec.log_max_file,
+        "read_only": spec.read_only,
+        "restart": spec.restart,
+        "remove_when_stopped": spec.remove_when_stopped,
+        "tied": spec.tied,
+        "stop_timeout": spec.stop_timeout,
+        "image_ref": spec.image_ref,
+        "labels": dict(spec.labels),
+        "process": document_of(spec.process),
+        "system": document_of(spec.system),
+    }
+
+
+def port_document(port: PortMapping) -> dict[str, Any]:
+    """Return a port mapping as JSON data."""
+    return {
+        "host_ip": port.host_ip,
+        "host_port": port.host_port,
+        "machine_port": port.machine_port,
+        "protocol": port.protocol,
+    }
+
+
+def read_spec(paths: Paths) -> MachineSpec | None:
+    """Return a machine's spec with its present metadata and files, or None when there is no such machine.
+
+    Raises DamagedError where one of its records is not what we wrote.
+    """
+    path = paths.root / "spec.json"
+    try:
+        return _read_spec(paths, path)
+    except (TypeError, KeyError, ValueError) as error:
+        if isinstance(error, DamagedError):
+            raise
+        raise DamagedError(path, f"is no spec of a machine: {error}") from error
+
+
+def _read_spec(paths: Paths, path: Path) -> MachineSpec | None:
+    document = read_json(path)
+    if document is None:
+        return None
+    metadata: dict[str, Any] = read_json(paths.root / "metadata.json") or {}
+    served: dict[str, Path] = {}
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # the machine may be going just now
+        served = {path.name: path for path in (paths.root / "files").iterdir()}
+    return MachineSpec(
+        **{
+            **document,
+            "metadata": metadata.get("attributes", {}),
+            "files": served,
+            "volumes": tuple(VolumeMount(**mount) for mount in document["volumes"]),
+            "caches": tuple(document["caches"]),
+            "ports": tuple(PortMapping(**port) for port in document["ports"]),
+            # Machines made by an older Stoneware have none of these.
+            "networks": tuple(document.get("networks", ())),
+            "names": tuple(document.get("names", ())),
+            "secrets": tuple(SecretMount(**mount) for mount in document.get("secrets", ())),
+            "ulimits": tuple(Ulimit(**limit) for limit in document.get("ulimits", ())),
+            "process": process_of(document.get("process")),
+            "system": system_of(document.get("system")),
+        }
+    )
+
+
+def boot_id() -> str:
+    """Return the identity of this computer's present boot: process ids mean nothing in another one."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def process_alive(pid: int, start: int) -> bool:
+    """Say whether a process is the one that began at `start` (clock ticks since boot) and not a zombie."""
+    fields = process_fields(pid)
+    return fields is not None and fields[0] not in ("Z", "X") and int(fields[19]) == start
+
+
+def process_fields(pid: int) -> list[str] | None:
+    """Return the fields of /proc/PID/stat after the program's name, None where there is no such process.
+
+    Its state is the first, its parent the second, and the 20th when it began, in clock ticks since the boot.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:  # noqa: PTH123 (fast path)
+            return stream.read().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def read_process(paths: Paths, name: str) -> int | None:
+    """Return the process id in run/NAME while that very process lives, else None."""
+    try:
+        pid, start = map(int, read_bounded(paths.run / name, 4096).split())
+    except (OSError, ValueError):
+        return None
+    return pid if 0 < pid < 1 << 31 and process_alive(pid, start) else None
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The living processes of a machine and, once it has ended, its exit code."""
+
+    shim: int | None
+    nspawn: int | None
+    leader: int | None
+    exit_code: int | None
+    error: str
+
+    @property
+    def alive(self) -> bool:
+        """Say whether anything of the machine runs."""
+        return self.shim is not None or self.nspawn is not None or self.leader is not None
+
+
+def read_processes(paths: Paths, state: Mapping[str, Any]) -> Processes:
+    """Read which processes of a machine live."""
+    if state.get("boot") != boot_id():
+        return Processes(None, None, None, _exit_code(paths), "")
+    return Processes(
+        shim=read_process(paths, "shim"),
+        nspawn=read_process(paths, "nspawn"),
+        leader=read_process(paths, "leader"),
+        exit_code=_exit_code(paths),
+        error=_text(paths.run / "error"),
+    )
+
+
+def _exit_code(paths: Paths) -> int | None:
+    words = _text(paths.run / "exit").split()
+    return int(words[0]) if words and words[0].isdecimal() and len(words[0]) <= 3 else None
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_bounded(path, 1 << 20).decode(errors="replace").strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def guest_attributes(paths: Paths) -> dict[str, str]:
+    """Return what the machine reported since its last start."""
+    return reports.texts(whole(paths.attributes))
+
+
+@dataclass(frozen=True)
+class _Reported:
+    """What a machine says of itself; `fault` says which of its reports is none."""
+
+    status: reports.Status
+    health: Health
+    fault: str = ""
+    failed_check: FailedCheck | None = None
+
+
+def _reported(attributes: Mapping[str, str]) -> _Reported:
+    status, health, faults, failed = reports.Status(), Health.UNHEALTHY, [], None
+    try:
+        status = reports.status_of(attributes)
+    except reports.InvalidReportError as error:
+        faults.append(str(error))
+    try:
+        said = reports.health_of(attributes)
+        health = Health(said.status)
+        if said.failing and health is not Health.HEALTHY:
+            failed = FailedCheck(said.exit_code, said.failing, said.output)
+    except reports.InvalidReportError as error:
+        faults.append(str(error))
+    return _Reported(status, health, "; ".join(faults), failed)
+
+
+def observe(paths: Paths) -> Machine | None:
+    """Return a machine as it is now, or None when there is none.
+
+    One whose records are damaged is there all the same, in the phase `damaged`.
+    """
+    try:
+        return _observe(paths)
+    except DamagedError as error:
+        return _damaged(paths, error)
+
+
+def _observe(paths: Paths) -> Machine | None:
+    spec = read_spec(paths)
+    state = read_json(paths.root / "state.json")
+    if spec is None or state is None:
+        if not paths.root.exists():
+            return None  # just removed
+        raise DamagedError(paths.root / ("spec.json" if spec is None else "state.json"), "is missing")
+    processes = read_processes(paths, state)
+    attributes = guest_attributes(paths) if processes.alive or processes.exit_code is not None else {}
+    reported = _reported(attributes)
+    network: dict[str, Any] = read_json(paths.root / "network.json") or {}
+    phase = _phase(paths, state, processes, attributes, reported)
+    stopped = phase in (Phase.STOPPED, Phase.CREATED)
+    return Machine(
+        name=paths.name,
+        id=state["id"],
+        kind=spec.kind,
+        image_id=spec.source.removeprefix("image:") if spec.source.startswith("image:") else "",
+        image=spec.image_ref,
+        phase=phase,
+        health=reported.health if processes.leader is not None else Health.NONE,
+        ip=str(network.get("ip", "")),
+        ports=tuple(PortMapping(**port) for port in state.get("ports", ())) if not stopped else (),
+        config_digest=reported.status.config or _config_digest(spec),
+        error=_error(phase, processes, reported),
+        created=state["created"],
+        started=state.get("started"),
+        exit_code=_final_code(processes) if not processes.alive and phase is not Phase.CREATED else None,
+        leader=processes.leader,
+        spec=spec,
+        failed_check=reported.failed_check if processes.leader is not None else None,
+    )
+
+
+def _damaged(paths: Paths, error: DamagedError) -> Machine:
+    """Return all that can be said of a machine whose records are damaged."""
+    state, spec = known_state(paths), None
+    with contextlib.suppress(DamagedError):
+        spec = read_spec(paths)
+    return Machine(
+        name=paths.name,
+        id=state["id"],
+        kind=spec.kind if spec else "machine",
+        image_id=spec.source.removeprefix("image:") if spec and spec.source.startswith("image:") else "",
+        image=spec.image_ref if spec else "",
+        phase=Phase.DAMAGED,
+        health=Health.NONE,
+        ip="",
+        ports=(),
+        config_digest="",
+        error=f"{error.path.name} {error.why}; {error.resolution.partition(' #')[0].strip()}",
+        created=state["created"],
+        started=None,
+        exit_code=None,
+        leader=read_process(paths, "leader"),
+        spec=spec or MachineSpec(paths.name, ""),
+    )
+
+
+def known_state(paths: Paths) -> dict[str, Any]:
+    """Return a machine's state, or what can be said where it is damaged: enough to end and remove it."""
+    with contextlib.suppress(DamagedError):
+        state = read_json(paths.root / "state.json")
+        if state is not None:
+            return state
+    try:
+        created = paths.root.stat().st_mtime
+    except OSError:
+        created = 0.0
+    # The router writes the id as well. Processes are told by when they began, so those of another boot of
+    # this computer are not taken for the machine's.
+    found = str(whole(paths.root / "network.json").get("id", ""))
+    id = found if _ID.fullmatch(found) else ""
+    return {"id": id, "created": created, "boot": boot_id(), "attached": bool(id)}
+
+
+def _phase(
+    paths: Paths,
+    state: Mapping[str, Any],
+    processes: Processes,
+    attributes: Mapping[str, str],
+    reported: _Reported,
+) -> Phase:
+    if state.get("started") is None:
+        return Phase.CREATED
+    if not processes.alive:
+        return Phase.FAILED if processes.error else Phase.STOPPED
+    if (paths.run / "stop").exists():
+        return Phase.STOPPING
+    if processes.leader is None:
+        return Phase.BOOTING
+    return _said_phase(attributes, reported)
+
+
+def _said_phase(attributes: Mapping[str, str], reported: _Reported) -> Phase:
+    if reported.fault:
+        return Phase.FAILED
+    if reported.status.phase in ("configuring", "running", "failed"):
+        return Phase(reported.status.phase)
+    return Phase.RUNNING if reports.BUILD in attributes else Phase.BOOTING
+
+
+def _final_code(processes: Processes) -> int:
+    """Return the exit code of a machine that has ended; one whose shim was killed too counts as killed."""
+    return 137 if processes.exit_code is None else processes.exit_code
+
+
+def _error(phase: Phase, processes: Processes, reported: _Reported) -> str:
+    said = reported.fault or reported.status.error
+    return processes.error or (said if phase is not Phase.CREATED else "")
+
+
+def _config_digest(spec: MachineSpec) -> str:
+    text = spec.metadata.get(CONFIG_ATTRIBUTE, "")
+    return f"sha256:{sha256_hex(text.encode('utf-8', 'surrogateescape'))}"
+
+
+def shown_processes(paths: Paths) -> Processes:
+    """Return the processes of a machine that may be half made, or damaged."""
+    return read_processes(paths, known_state(paths))

@@ -1,0 +1,393 @@
+"""Making a machine's directory, and starting the shim that runs it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from importlib import resources
+from ipaddress import IPv4Interface
+from pathlib import Path
+from typing import Any
+
+from stoneware import process
+from stoneware.errors import HostError, InputError, MachineError
+from stoneware.files import read_json, write_json
+from stoneware.guest import builder
+from stoneware.model import runtime
+from stoneware.model.limits import disk_problem, log_problem, pids_problem, ulimit_problem
+from stoneware.model.machine import MachineSpec
+from stoneware.platforms.local.host import cgroups, process_limits
+from stoneware.platforms.local.host import probes as host_probes
+from stoneware.platforms.local.host.requirements import MACHINE_TOOLS, check
+from stoneware.platforms.local.machines import owner
+from stoneware.platforms.local.machines.record import Paths, boot_id, shown_processes, spec_document
+from stoneware.platforms.local.store import btrfs
+from stoneware.platforms.local.store.store import Store
+
+_REAP = "stoneware.platforms.local.machines.reap"
+_NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
+_HOSTNAME = re.compile(rf"{_NAME.pattern}(?:\.{_NAME.pattern})*")
+_DNS_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}")
+_RESTART = re.compile(r"no|always|unless-stopped|on-failure(?::[0-9]{1,9})?")
+_UNITS = "/run/stoneware/units"  # in a builder
+_UNIT_TIMEOUT = 10.0  # seconds for systemd to forget a unit that has ended
+# nspawn starts a machine with inheritable capabilities, which newer systemds hand on to all services. Neither
+# a virtual machine nor a container of Docker has any (CVE-2022-24769).
+_INIT = "[ ! -x /usr/bin/setpriv ] || exec /usr/bin/setpriv --inh-caps=-all /sbin/init; exec /sbin/init"
+_LEADER_TIMEOUT = 90.0  # seconds for nspawn to set a machine up; 0.1 s on an idle computer
+_POLL, _SLOW_POLL = 0.003, 0.1  # seconds between two looks at first, and when it takes long
+_LOOK = 0.5  # seconds between two looks at its processes where the shim says nothing
+_REPORTS = ("leader", "exit", "error")  # what the shim writes once it knows how a start goes
+
+
+def check_spec(spec: MachineSpec) -> None:
+    """Raise InputError for a spec that no computer could run."""
+    if not _NAME.fullmatch(spec.name):
+        raise InputError(
+            f"{spec.name!r} is not a machine name",
+            details="1 to 63 letters, digits and dashes, no dash first or last: it becomes the host name.",
+            resolution="stoneware run --name web-1 …",
+        )
+    if spec.hostname and (len(spec.hostname) > 64 or not _HOSTNAME.fullmatch(spec.hostname)):
+        raise InputError(
+            f"{spec.hostname!r} is not a host name", resolution="stoneware run --hostname web-1 …"
+        )
+    for name in spec.names:
+        if not _DNS_NAME.fullmatch(name):
+            raise InputError(
+                f"{name!r} cannot be a name of the machine {spec.name!r}",
+                details="Letters, digits, dashes, underscores and dots; a letter, digit or underscore first.",
+                resolution="rename the service or the network alias it comes from",
+            )
+    if not _RESTART.fullmatch(spec.restart):
+        raise InputError(
+            f"{spec.restart!r} is not a restart policy",
+            resolution="use no, always, unless-stopped or on-failure[:N]",
+        )
+    limits = (
+        *(ulimit_problem(limit) for limit in spec.ulimits),
+        *(pids_problem(spec.pids_limit), log_problem(spec.log_max_size, spec.log_max_file)),
+        disk_problem(spec.disk),
+    )
+    for problem in runtime.problems(spec.process, spec.system):
+        raise InputError(f"the machine {spec.name!r} cannot be made like this", details=problem)
+    for problem in filter(None, limits):
+        raise InputError(f"a limit of the machine {spec.name!r} is out of bounds", details=problem)
+    if spec.remove_when_stopped and spec.restart != "no":
+        raise InputError("--rm and --restart exclude each other", resolution="leave one of them out")
+
+
+def source_rootfs(store: Store, source: str) -> Path:
+    """Return the root file system a machine boots from. Raises InputError when it is not in the store."""
+    kind, _, name = source.partition(":")
+    if kind == "image":
+        return store.image_rootfs(name)
+    if kind == "checkpoint" and store.has_checkpoint(name):
+        return store.checkpoint_rootfs(name)
+    raise InputError(f"there is nothing to boot from at {source!r}", resolution="stoneware images")
+
+
+def make_directory(store: Store, spec: MachineSpec, machine_id: str) -> Paths:
+    """Make a machine's directory, complete or not at all. The caller holds the machine's lock."""
+    rootfs = source_rootfs(store, spec.source)
+    target = store.data / "machines" / spec.name
+    with store.staging(target.parent) as staged:
+        btrfs.snapshot(rootfs, staged / "rootfs", read_only=False)
+        for name in ("files", "results", "run"):
+            (staged / name).mkdir(mode=0o700)
+        for name, path in spec.files.items():
+            copy_file(path, staged / "files" / name)
+        (staged / "console.log").touch(mode=0o600)
+        state = {"id": machine_id, "created": time.time(), "started": None, "ports": []}
+        write_json(staged / "state.json", state, mode=0o600)
+        write_json(staged / "metadata.json", {"attributes": dict(spec.metadata)}, mode=0o600)
+        write_json(staged / "spec.json", spec_document(spec), mode=0o600)
+        staged.rename(target)
+    return Paths(target)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file; the kernel shares the blocks where both are on one btrfs."""
+    with source.open("rb") as reader, target.open("xb") as writer:
+        os.fchmod(writer.fileno(), 0o600)
+        try:
+            while os.copy_file_range(reader.fileno(), writer.fileno(), 1 << 30):
+                pass
+        except OSError:  # two file systems that the kernel does not copy between
+            reader.seek(0)
+            writer.seek(0)
+            writer.truncate()
+            shutil.copyfileobj(reader, writer, 1 << 20)
+
+
+def launch(store: Store, paths: Paths, spec: MachineSpec, network: tuple[str, str, str] | None) -> None:
+    """Start a machine's shim and return when the machine's first process and network port are there.
+
+    `network` is the router's namespace, its bridge and the machine's MAC address. The caller holds the
+    machine's lock and knows that nothing of it runs. Raises MachineError when it does not come up.
+    """
+    check(MACHINE_TOOLS)
+    host_probes.raise_inotify_limit()
+    state: dict[str, Any] = read_json(paths.root / "state.json") or {}
+    host = cgroups.probe()
+    groups = cgroups.plan(host, state["id"], spec.memory, spec.cpus, spec.pids_limit)
+    process_limits.check(spec.ulimits)
+    cgroups.quicken(host)
+    cgroups.prepare(groups)
+    for stale in ("shim", "nspawn", "leader", "exit", "error", "stop", "down", "cgroup", "orphan"):
+        (paths.run / stale).unlink(missing_ok=True)
+    # Marked as started first: a kill from here on leaves a stopped machine, not one that nobody knows.
+    write_json(paths.root / "state.json", {**state, "started": time.time(), "boot": boot_id()}, mode=0o600)
+    paths.lower.mkdir(exist_ok=True)
+    if spec.kind == "builder" and not _units(paths).exists():
+        builder.write_units(_units(paths))
+    settings = paths.run / "settings"
+    text = _settings(store, paths, spec, machine_id=state["id"], groups=groups, network=network)
+    _write_private(settings, text)
+    shim = Path(str(resources.files("stoneware.platforms.local") / "shim.sh"))
+    argv = ["unshare", "--mount", "--propagation", "slave", "sh", str(shim), str(settings)]
+    argv = process_limits.plain(argv, spec.ulimits, inherits=not groups.prefix)
+    if not (paths.run / "pipe").exists():
+        os.mkfifo(paths.run / "pipe", 0o600)
+    (paths.root / "shim.log").unlink(missing_ok=True)
+    with (paths.root / "shim.log").open("ab") as log:
+        if groups.prefix:
+            _start_unit([*groups.prefix, *_unit_properties(paths, spec), "--", *argv])
+        else:
+            _spawn(["setsid", "--fork", *argv], log.fileno())
+    _await_leader(paths)
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Replace a file that only this start reads: it need not outlast a crash of the computer."""
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as stream:
+        stream.write(text)
+
+
+def _units(paths: Paths) -> Path:
+    """Return the directory of the units that only a builder has."""
+    return paths.root / "units"
+
+
+def _unit_properties(paths: Paths, spec: MachineSpec) -> list[str]:
+    env = process.tool_environment()
+    log = f"append:{paths.root / 'shim.log'}"
+    return [
+        f"--property=StandardOutput={log}",
+        f"--property=StandardError={log}",
+        f"--property=TimeoutStopSec={spec.stop_timeout + 5:g}",
+        *(f"--setenv={name}={env[name]}" for name in ("PATH", "HOME", "LC_ALL") if name in env),
+    ]
+
+
+def _start_unit(argv: Sequence[str]) -> None:
+    """Have systemd start a shim. Raises HostError when it does not."""
+    deadline = time.monotonic() + _UNIT_TIMEOUT
+    while True:
+        done = process.run(argv, check=False)
+        if done.returncode == 0:
+            return
+        # The unit of the machine's last run goes a moment after the machine itself.
+        if "already" not in done.stderr or time.monotonic() > deadline:
+            raise HostError(
+                "systemd does not start the machine",
+                details=done.stderr.strip(),
+                resolution="systemctl status    # then run the command again",
+            )
+        time.sleep(0.01)
+
+
+def _spawn(argv: Sequence[str], log: int) -> None:
+    """Run a command that detaches itself, with its output going to a file."""
+    env = process.tool_environment()
+    path = process.which(argv[0])
+    if path is None:
+        raise HostError(f"the program {argv[0]!r} is not on this computer", resolution="stoneware doctor")
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_DUP2, log, 1),
+        (os.POSIX_SPAWN_DUP2, log, 2),
+    ]
+    pid = os.posix_spawn(path, list(argv), env, file_actions=actions, setsigmask=[], setsigdef=_SIGNALS)
+    os.waitpid(pid, 0)
+
+
+_SIGNALS = (1, 2, 3, 13, 15)  # HUP, INT, QUIT, PIPE, TERM: as a program expects them, whatever Python did
+
+
+def _await_leader(paths: Paths) -> None:
+    began = time.monotonic()
+    seen, looked = False, 0.0
+    reports = [os.fspath(paths.run / name) for name in _REPORTS]
+    while (passed := time.monotonic() - began) < _LEADER_TIMEOUT:
+        if passed > looked + _LOOK or any(map(os.path.exists, reports)):
+            looked = passed
+            processes = shown_processes(paths)
+            if processes.leader is not None:
+                return
+            if processes.exit_code is not None or (seen and not processes.alive):
+                break
+            seen = seen or processes.alive
+        # Twenty machines that are started at once need the processors more than those who wait for them.
+        time.sleep(min(max(_POLL, passed / 20), _SLOW_POLL))
+    processes = shown_processes(paths)
+    if processes.exit_code == 0 and not processes.error:
+        return  # it came up and has powered itself off already
+    raise MachineError(
+        f"the machine {paths.name!r} did not start",
+        details="\n".join(part for part in (processes.error, _tail(paths.root / "shim.log")) if part),
+        resolution="stoneware doctor    # checks what machines need of this computer",
+    )
+
+
+def _tail(path: Path) -> str:
+    with contextlib.suppress(FileNotFoundError):
+        return "\n".join(path.read_text(errors="replace").splitlines()[-15:])
+    return ""
+
+
+def _settings(
+    store: Store,
+    paths: Paths,
+    spec: MachineSpec,
+    *,
+    machine_id: str,
+    groups: cgroups.MachineGroups,
+    network: tuple[str, str, str] | None,
+) -> str:
+    router, bridge, mac = network or ("", "", "")
+    address: dict[str, Any] = {}
+    if spec.kind == "builder" and network:
+        address = read_json(paths.root / "network.json") or {}
+    policy, _, retries = spec.restart.partition(":")
+    reap = ""
+    reaper = shlex.join(
+        [
+            sys.executable,
+            "-m",
+            "stoneware.platforms.local.machines.reap",
+            str(store.home),
+            spec.name,
+            machine_id,
+        ]
+    )
+    if spec.remove_when_stopped:
+        reap = reaper
+    if owner.is_gone(paths.owner):  # somebody else starts it again
+        paths.owner.unlink()
+    values = {
+        "DIR": str(paths.run),
+        "ID": machine_id,
+        "MAC": mac,
+        "ROUTER": router,
+        "BRIDGE": bridge,
+        "ADDRESS": f"{address['ip']}/{address['netmask']}" if address else "",
+        "GATEWAY": address.get("gateway", ""),
+        "MTU": str(address.get("mtu", "")),
+        "CGROUP": groups.kind,
+        "CGROUP_OPTIONS": groups.options,
+        "GROUPS_V1": "\n".join(str(path) for path in groups.v1),
+        "PIDS_V1": str(groups.pids_v1 or ""),
+        "LIMITS": "\n".join(groups.limits),
+        "RESTART": policy,
+        "RETRIES": retries or "0",
+        "STORE": str(store.data),
+        "CONSOLE": str(paths.console),
+        "LOG_SIZE": str(spec.log_max_size),
+        "LOG_FILES": str(spec.log_max_file),
+        "ATTRIBUTES": str(paths.attributes),
+        "REAP": reap,
+        "OWNER": str(paths.owner) if paths.owner.exists() else "",
+        "ORPHAN": reaper if spec.tied == "remove" else "",
+    }
+    lines = [f"{name}={shlex.quote(value)}" for name, value in values.items()]
+    command = shlex.join(nspawn_argv(store, paths, spec, machine_id))
+    # nspawn maps the ids of the root where it is; what is mapped already cannot be bound mapped again.
+    lower = shlex.join(["mount", "--bind", str(paths.rootfs), str(paths.lower)]) if spec.read_only else ":"
+    # What a step leaves in /tmp belongs to its result, so it is on the builder's disk.
+    tmp = "export SYSTEMD_NSPAWN_TMPFS_TMP=0\n" if spec.kind == "builder" else ""
+    return "\n".join([*lines, f"nspawn() {{\n{tmp}{lower} && exec {command}\n}}", ""])
+
+
+def nspawn_argv(store: Store, paths: Paths, spec: MachineSpec, machine_id: str) -> list[str]:
+    """Return the command that runs a machine."""
+    argv = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--console=read-only"]
+    argv += ["--setenv=SYSTEMD_COLORS=0", "--private-users=pick", "--private-users-ownership=map"]
+    argv += ["--resolv-conf=off", "--timezone=off", "--link-journal=no", "--private-network"]
+    argv += [f"--machine={machine_id}", f"--hostname={spec.hostname or spec.name}"]
+    argv += process_limits.nspawn_arguments(spec.ulimits)
+    argv += [f"--uuid={machine_uuid(machine_id, spec.name)}"]
+    if spec.kind == "builder":
+        # A builder that dies is started again from its last checkpoint, so syncing only costs it time.
+        argv.append("--suppress-sync=yes")
+        argv += [f"--setenv={name}={value}" for name, value in builder.environment(_UNITS).items()]
+    else:
+        argv += _address_argument(paths)
+    argv += _bind_arguments(store, paths, spec)
+    root = ["-D", str(paths.rootfs)]
+    told = process_limits.manager_script(spec.ulimits)
+    if not spec.read_only:
+        return [*argv, *root, "/bin/sh", "-c", f"{told}exec </dev/console\n{_INIT}"]
+    lower = f"--bind-ro={_escape(paths.lower)}:/run/stoneware/lower:idmap,norbind"
+    script = (resources.files("stoneware.platforms.local") / "rootwrap.sh").read_text()
+    return [*argv, lower, *root, "/bin/sh", "-c", told + script, "sh", _INIT]
+
+
+def _address_argument(paths: Paths) -> list[str]:
+    """Hand the machine its address, which it has before DHCP could give it (the guest's stoneware-boot)."""
+    network: dict[str, Any] = read_json(paths.root / "network.json") or {}
+    if not network:
+        return []
+    address = IPv4Interface(f"{network['ip']}/{network['netmask']}")
+    return [f"--set-credential=stoneware.network:{address} {network['gateway']} {network['mtu']}"]
+
+
+def machine_uuid(machine_id: str, name: str) -> str:
+    """Return a machine's UUID, the same at each of its starts."""
+    import uuid
+
+    return uuid.uuid5(uuid.NAMESPACE_OID, f"stoneware {machine_id} {name}").hex
+
+
+def _bind_arguments(store: Store, paths: Paths, spec: MachineSpec) -> list[str]:
+    # A volume is always bound writable: its first use fills it. The guest honours `ro`.
+    binds = [
+        (store.volume_path(mount.volume), f"/run/stoneware/volumes/{number}")
+        for number, mount in enumerate(spec.volumes)
+    ]
+    binds += [
+        (store.cache_path(cache), f"/run/stoneware/cache/{number}")
+        for number, cache in enumerate(spec.caches)
+    ]
+    # nspawn makes missing mount points as a user the machine does not know; /run/stoneware is the machine's.
+    is_builder = spec.kind == "builder"
+    own = ["--tmpfs=/run/stoneware:mode=0755"] if binds or spec.read_only or is_builder else []
+    if is_builder:
+        own.append(f"--bind-ro={_escape(_units(paths))}:{_UNITS}:idmap,norbind")
+    return [*own, *(f"--bind={_escape(source)}:{target}:idmap" for source, target in binds)]
+
+
+def _escape(path: Path) -> str:
+    """Return a path as nspawn's bind options take it: colons and backslashes escaped."""
+    return str(path).replace("\\", "\\\\").replace(":", "\\:")
+
+
+def volume_lines(spec: MachineSpec) -> str:
+    """Return the attribute `stoneware-volumes`: lines of device, path and ro or rw, by path.
+
+    Of a tmpfs it has `tmpfs`, the path and the mount options.
+    """
+    lines = [
+        (mount.path, f"/run/stoneware/volumes/{number}\t{mount.path}\t{'ro' if mount.read_only else 'rw'}")
+        for number, mount in enumerate(spec.volumes)
+    ]
+    lines += [(path, f"tmpfs\t{path}\t{options}") for path, options in spec.system.tmpfs]
+    return "".join(f"{line}\n" for _, line in sorted(lines))

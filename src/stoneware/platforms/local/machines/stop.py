@@ -1,0 +1,123 @@
+"""Ending machines: kindly first, hard after a time, never twice the same way."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable
+
+from stoneware.errors import MachineError
+from stoneware.platforms.local.host import cgroups
+from stoneware.platforms.local.machines.record import Paths, Processes, boot_id, known_state, shown_processes
+from stoneware.platforms.local.store.errors import DISK_ERRORS
+
+_POWER_OFF = signal.SIGRTMIN + 4  # systemd(1), SIGNALS: starts poweroff.target
+_POLL, _SLOW_POLL = 0.005, 0.05  # seconds between two looks at first, and when it takes long
+_QUICK_POLL = 0.002  # after a kill
+_KILL_TIMEOUT = 10.0
+
+
+def power_off(paths: Paths, timeout: float) -> None:
+    """Stop a machine: its services get `timeout` seconds, then it is killed. Returns when it is gone."""
+    processes = shown_processes(paths)
+    if not processes.alive:
+        return
+    _note_stop(paths)
+    began = now = time.monotonic()
+    asked_at, asked_whom = 0.0, 0
+    while now < began + timeout:
+        processes = shown_processes(paths)
+        if not processes.alive:
+            return
+        # Asked again while it goes on: the first process of a machine ignores signals until it is set up.
+        if processes.leader and (processes.leader != asked_whom or now - asked_at > 1.0):
+            _send(processes.leader, _POWER_OFF)
+            asked_at, asked_whom = now, processes.leader
+        # Twenty machines that stop at once need the processors more than those who wait for them.
+        time.sleep(min(max(_POLL, (now - began) / 10), _SLOW_POLL))
+        now = time.monotonic()
+    kill(paths)
+
+
+def kill(paths: Paths) -> None:
+    """End a machine at once, and wait until nothing of it is left. Raises MachineError when it stays."""
+    if shown_processes(paths).alive:
+        _note_stop(paths)
+    deadline = time.monotonic() + _KILL_TIMEOUT
+    while True:
+        processes = shown_processes(paths)
+        if not processes.alive:
+            _kill_strays(paths)
+            return
+        _kill_step(processes, patient=time.monotonic() < deadline - _KILL_TIMEOUT + 2.0)
+        if time.monotonic() > deadline:
+            raise MachineError(
+                f"the machine {paths.name!r} cannot be ended",
+                details=f"Its processes {processes.leader}, {processes.nspawn} and {processes.shim} stay.",
+                resolution="see `dmesg`: a process that waits for a dead disk cannot be killed",
+            )
+        time.sleep(_POLL)
+
+
+def end(paths: Paths) -> None:
+    """Kill all that runs in a machine; whatever held it may still be taking it down when this returns."""
+    if has_ended(paths):
+        return
+    if shown_processes(paths).leader is None:
+        kill(paths)  # perhaps it is only on its way to a first process
+        return
+    _note_stop(paths)
+    deadline = time.monotonic() + _KILL_TIMEOUT
+    while leader := shown_processes(paths).leader:
+        if time.monotonic() > deadline:
+            kill(paths)
+        _send(leader, signal.SIGKILL)
+        time.sleep(_QUICK_POLL)
+
+
+def has_ended(paths: Paths) -> bool:
+    """Say whether nothing runs in a machine any more, and nothing will by itself."""
+    processes = shown_processes(paths)
+    return not processes.alive or (processes.leader is None and (paths.run / "stop").exists())
+
+
+def _note_stop(paths: Paths) -> None:
+    """Note that somebody wants the machine to stay down. A full disk must not keep it from stopping."""
+    try:
+        (paths.run / "stop").touch()
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+
+
+def _kill_strays(paths: Paths) -> None:
+    state = known_state(paths)
+    if state["id"] and state.get("boot") == boot_id():
+        cgroups.kill_left(state["id"], cgroups.probe())
+
+
+def _kill_step(processes: Processes, *, patient: bool) -> None:
+    """Kill the machine's first process, with which all others go; the shim then ends by itself."""
+    if processes.leader:
+        _send(processes.leader, signal.SIGKILL)
+    elif processes.nspawn and (processes.shim is None or not patient):
+        _send(processes.nspawn, signal.SIGKILL)
+    elif processes.shim and not patient:
+        _send(processes.shim, signal.SIGKILL)
+
+
+def _send(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def wait_until(done: Callable[[], bool], timeout: float) -> bool:
+    """Poll until `done()` or `timeout` seconds have passed; say which."""
+    deadline = time.monotonic() + timeout
+    while not done():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL)
+    return True

@@ -1,0 +1,137 @@
+"""Machines whose directory somebody has removed while they ran.
+
+Nothing knows of such a machine any more, but it writes to its disks and has its address and ports. The router
+remembers who is attached; whoever has no directory is ended before another one can have what is its.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+from stoneware.errors import MachineError
+from stoneware.platforms.local.host import cgroups
+from stoneware.platforms.local.machines import record as machine_record
+from stoneware.platforms.local.machines import stop as machine_stop
+from stoneware.platforms.local.machines.record import Paths
+from stoneware.platforms.local.network import router as routers
+from stoneware.platforms.local.store.store import Store
+
+_PATIENCE = 10.0  # seconds for killed processes to go
+
+
+def end_vanished(store: Store) -> list[str]:
+    """End the machines that have no directory, take back their ports, and say so, a sentence for each.
+
+    Cheap where there are none: some small files are read. Raises MachineError for one that cannot be ended.
+    """
+    attached = routers.known_ids(store)  # before the directories: those go last
+    if not attached:
+        return []
+    known, unclear = _ids(store)
+    lost = sorted(attached - known)
+    return [sentence for id in lost if (sentence := _end(store, id, unclear=unclear))]
+
+
+def _ids(store: Store) -> tuple[set[str], bool]:
+    """Return the ids of all machines, and whether there are machines whose id is not known."""
+    ids = {
+        machine_record.known_state(Paths(path))["id"]
+        for path in (store.data / "machines").iterdir()
+        if not path.name.startswith(".")
+    }
+    return ids - {""}, "" in ids
+
+
+def _end(store: Store, id: str, *, unclear: bool) -> str:
+    shims, others = _processes(id)
+    name = next(filter(None, (_name(store, pid) for pid in shims)), "")
+    if unclear and (not name or (store.data / "machines" / name).exists()):
+        return ""  # perhaps it is the one whose records are damaged: `rm -f` ends that
+    _kill(id, [*shims, *others])  # the shim first: it would write into the directory of a successor
+    cgroups.kill_left(id, cgroups.probe())
+    router = routers.ensure(store)
+    router.unpublish(id)
+    router.detach(id, name)
+    cgroups.remove_left([id], cgroups.probe())
+    return f"ended the machine {name or id}, whose directory has been removed"
+
+
+def _kill(id: str, pids: list[int]) -> None:
+    began = {pid: start for pid in pids if (start := _start(pid))}
+    for pid in began:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+    def gone() -> bool:  # each of them: the machine's first process outlives systemd-nspawn by a moment
+        return not any(machine_record.process_alive(pid, start) for pid, start in began.items())
+
+    if not machine_stop.wait_until(gone, _PATIENCE):
+        raise MachineError(
+            f"the machine {id}, whose directory has been removed, cannot be ended",
+            details=f"It has the processes {', '.join(map(str, pids))}.",
+            resolution="see `dmesg`: a process that waits for a dead disk cannot be killed",
+        )
+
+
+def _processes(id: str) -> tuple[list[int], list[int]]:
+    """Return the shims of a machine; and its systemd-nspawn with all that it has started.
+
+    systemd-nspawn is known by the word of its command line that names the machine.
+    """
+    wanted = f"--machine={id}"
+    nspawn = [pid for pid in _pids() if wanted in (words := _words(pid)) and _is(words, "systemd-nspawn")]
+    shims = [parent for pid in nspawn if (parent := _parent(pid)) and _settings(parent) is not None]
+    return shims, [*nspawn, *(child for pid in nspawn for child in _below(pid))]
+
+
+def _pids() -> Iterator[int]:
+    return (int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal())
+
+
+def _words(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
+    except OSError:  # it is gone
+        return []
+
+
+def _is(words: list[str], program: str) -> bool:
+    return bool(words) and words[0].rpartition("/")[2] == program
+
+
+def _parent(pid: int) -> int:
+    fields = machine_record.process_fields(pid)
+    return int(fields[1]) if fields else 0
+
+
+def _start(pid: int) -> int:
+    """Return when a process began, in clock ticks since the boot; 0 where it is gone."""
+    fields = machine_record.process_fields(pid)
+    return int(fields[19]) if fields else 0
+
+
+def _below(pid: int) -> Iterator[int]:
+    children = []
+    with contextlib.suppress(OSError):
+        children = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    for child in children:
+        yield child
+        yield from _below(child)
+
+
+def _settings(pid: int) -> Path | None:
+    """Return the settings that a shim was started with, None for another process."""
+    words = _words(pid)
+    return Path(words[-1]) if len(words) > 2 and words[-2].endswith("/shim.sh") else None
+
+
+def _name(store: Store, pid: int) -> str:
+    """Return the name of a shim's machine; nothing where it is another store's."""
+    settings = _settings(pid)
+    if settings is None or settings.parents[2] != store.data / "machines":
+        return ""
+    return settings.parents[1].name

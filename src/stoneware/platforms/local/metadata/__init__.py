@@ -1,0 +1,1 @@
+"""The metadata server: one process per store that answers what machines ask."""

@@ -1,0 +1,274 @@
+"""Who visits the metadata server, and how much of it one machine may take.
+
+A machine is told by its address and by the port its connection came in by: the router marks what comes in by
+a port with the address that belongs to it (`router_rules`), and a connection has its first packet's mark.
+
+Each machine has so many connections, so much work in a time, and so long to ask: what is beyond is refused to
+that machine (503, 429, 408), and the others do not notice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import resource
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from stoneware.platforms.local.network.addresses import mark_of
+
+CONNECTIONS = 128  # of one machine at a time; see also router_rules.CONNECTIONS
+RATE, BURST = 200.0, 2000.0  # units of work: in a second, and at once. A request is one, and more by its size
+_REPORT = 10.0  # units for a request that makes us write
+_UNIT = 8192  # bytes of an answer that are one more
+HEAD = 10.0  # seconds to send the head of a request
+IDLE = 30.0  # seconds without a request on an open connection
+STALL, BODY = 60.0, 600.0  # seconds between two parts of a body, and for all of it
+_WAIT = 1.0  # seconds that whoever is beyond its limits waits for being told so
+_ACCOUNTS = 4096  # more than machines; then those are forgotten that stand as if they had never come
+_DESCRIPTORS = 262_144  # for as many machines as a subnet has, each with all of its connections
+_ERRORS = 10  # errors logged in a minute
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+@dataclass
+class _Account:
+    connections: int = 0
+    units: float = BURST
+    at: float = 0.0
+
+
+@dataclass
+class Accounts:
+    """What each machine has of us, by the address of its port."""
+
+    clock: Callable[[], float] = time.monotonic
+    _accounts: dict[str, _Account] = field(default_factory=dict)
+
+    def enter(self, who: str) -> bool:
+        """Count a connection; return False when it is one too many."""
+        account = self._of(who)
+        if account.connections >= CONNECTIONS:
+            return False
+        account.connections += 1
+        return True
+
+    def leave(self, who: str) -> None:
+        """Take back a connection that `enter` has counted."""
+        self._of(who).connections -= 1
+
+    def charge(self, who: str, units: float) -> bool:
+        """Count work; return False when there has been too much of it lately. What is refused counts too."""
+        account = self._of(who)
+        account.units = max(account.units - units, -BURST)
+        return account.units >= 0
+
+    def _of(self, who: str) -> _Account:
+        now = self.clock()
+        if who not in self._accounts and len(self._accounts) >= _ACCOUNTS:
+            self._forget(now)
+        account = self._accounts.setdefault(who, _Account(at=now))
+        account.units = min(BURST, account.units + (now - account.at) * RATE)
+        account.at = now
+        return account
+
+    def _forget(self, now: float) -> None:
+        for who, account in list(self._accounts.items()):
+            if not account.connections and account.units + (now - account.at) * RATE >= BURST:
+                del self._accounts[who]
+
+
+def _refusal(status: int, reason: str, detail: str) -> bytes:
+    body = f"{detail}\n".encode()
+    head = f"HTTP/1.1 {status} {reason}\r\nMetadata-Flavor: Google\r\nContent-Type: text/plain\r\n"
+    head += f"Retry-After: 1\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    return head.encode() + body
+
+
+_TOO_MANY = _refusal(503, "Service Unavailable", f"A machine may have {CONNECTIONS} connections.")
+_NOT_YOURS = _refusal(403, "Forbidden", "This address does not belong to the port the request came in by.")
+_TOO_SLOW = _refusal(408, "Request Timeout", "The request took too long to arrive.")
+
+
+class Visit(web.RequestHandler):
+    """One connection."""
+
+    def __init__(self, manager: Reception, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._reception = manager
+        self._who: str | None = None  # None: refused
+        self._door: asyncio.Transport | None = None
+        self._refusal = b""
+        self._clock: asyncio.TimerHandle | None = None  # one for all requests: it rings, and is wound again
+        self._end: float | None = None  # until when the head of a request has to be here
+        self._busy = False
+        self._reading: tuple[web.BaseRequest, asyncio.Timeout, float] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Let the connection in, or keep it at the door until it has heard why not."""
+        self._door = cast(asyncio.Transport, transport)
+        who = self._reception.identify(self._door)
+        if who is None:
+            self._refusal = _NOT_YOURS
+        elif not self._reception.accounts.enter(who):
+            self._refusal = _TOO_MANY
+        else:
+            self._who = who
+            super().connection_made(transport)
+        self._wind(_WAIT if self._refusal else HEAD)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Count the connection no longer."""
+        if self._clock is not None:
+            self._clock.cancel()
+        if self._who is not None:
+            self._reception.accounts.leave(self._who)
+            super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what was sent, and notice when it comes too slowly."""
+        if self._refusal:
+            self._dismiss(self._refusal)
+            return
+        if not self._busy and self._end is None:
+            self._wind(HEAD)
+        super().data_received(data)
+        if self._reading is not None:
+            request, limit, end = self._reading
+            now = asyncio.get_running_loop().time()
+            limit.reschedule(None if request.content.is_eof() else min(now + STALL, end))
+
+    def _wind(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._end = loop.time() + seconds
+        if self._clock is None:
+            self._clock = loop.call_at(self._end, self._late)
+
+    def _late(self) -> None:
+        self._clock = None
+        if self._end is None:
+            return
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._end:
+            self._clock = loop.call_at(self._end, self._late)
+        elif not self._busy:
+            self._dismiss(self._refusal or _TOO_SLOW)
+
+    def _dismiss(self, reply: bytes) -> None:
+        if self._door is not None and not self._door.is_closing():
+            self._door.write(reply)
+            self._door.close()
+
+    async def answer(self, request: web.BaseRequest, handler: Handler) -> web.StreamResponse:
+        """Have a request answered, within the machine's limits."""
+        self._end = None
+        self._busy = True
+        try:
+            who, accounts = self._who or "", self._reception.accounts
+            if not accounts.charge(who, _REPORT if request.body_exists else 1.0):
+                await asyncio.sleep(_WAIT)  # whoever asks without end does so a few times a second
+                return self._refuse(429, "This machine asks too much.")
+            response = await self._timed(request, handler)
+            body = response.body if isinstance(response, web.Response) else None
+            accounts.charge(who, len(body) / _UNIT if isinstance(body, bytes) else 0.0)
+            return response
+        finally:
+            self._busy = False
+
+    async def _timed(self, request: web.BaseRequest, handler: Handler) -> web.StreamResponse:
+        if not request.body_exists:
+            return await handler(request)
+        now = asyncio.get_running_loop().time()
+        limit = asyncio.timeout_at(None if request.content.is_eof() else now + STALL)
+        try:
+            async with limit:
+                self._reading = request, limit, now + BODY
+                return await handler(request)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            return self._refuse(408, "The request took too long to arrive.")
+        finally:
+            self._reading = None
+
+    @staticmethod
+    def _refuse(status: int, detail: str) -> web.StreamResponse:
+        headers = {"Metadata-Flavor": "Google", "Retry-After": "1"}
+        response = web.Response(status=status, text=f"{detail}\n", headers=headers)
+        response.force_close()
+        return response
+
+
+class Reception(web.Server):
+    """An HTTP server that knows its visitors. `by_port`: they come through the router, which marks them."""
+
+    def __init__(self, handler: Handler, *, by_port: bool) -> None:
+        # A body that was compressed is refused, not expanded.
+        super().__init__(
+            self._answer, handler_cancellation=True, keepalive_timeout=IDLE, auto_decompress=False
+        )
+        self.accounts = Accounts()
+        self._handler = handler
+        self._by_port = by_port
+
+    def __call__(self) -> Visit:
+        """Return what serves one connection (asyncio's protocol factory)."""
+        return Visit(self, loop=self._loop, **self._kwargs)
+
+    def identify(self, transport: asyncio.BaseTransport) -> str | None:
+        """Return the address of the machine that is at the other end, or None where it is not its own."""
+        peer, own = (transport.get_extra_info(name) for name in ("peername", "sockname"))
+        if not peer or not own:
+            return None
+        address = str(peer[0])
+        if self._by_port and address != own[0]:  # the router's own look whether we answer has no mark
+            mark = transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_MARK)
+            if mark & 0xFFFFFFFF != mark_of(address):
+                return None
+        return address
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        return await cast(Visit, request.protocol).answer(request, self._handler)
+
+
+class Seldom(logging.Filter):
+    """Keeps clients from filling our log: what they send wrong is not logged, other errors a few a minute."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._recent: list[float] = []
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Say whether a record is logged."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            return False
+        now = self._clock()
+        self._recent = [then for then in self._recent if now - then < 60]
+        if len(self._recent) >= _ERRORS:
+            return False
+        self._recent.append(now)
+        return True
+
+
+def raise_descriptor_limit() -> None:
+    """Let this process have a descriptor for every connection of every machine, as far as it may."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _DESCRIPTORS
+    with suppress(OSError, ValueError):
+        most = min(most, int(Path("/proc/sys/fs/nr_open").read_text()))
+    wanted = max(most, hard) if hard != resource.RLIM_INFINITY else most
+    for limit in ((wanted, wanted), (hard, hard)):
+        with suppress(OSError, ValueError):  # a user may not raise its hard limit
+            resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+            return

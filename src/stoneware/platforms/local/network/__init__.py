@@ -1,0 +1,1 @@
+"""Addresses, networks, the router of a store, and published ports."""

@@ -1,0 +1,144 @@
+"""Networks: which machines see each other, and which address each name keeps in them."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from stoneware.errors import InputError
+from stoneware.files import locked, read_json, write_json
+from stoneware.model.resources import Network
+from stoneware.platforms.local.store import errors as store_errors
+from stoneware.platforms.local.store.base import StoreBase
+from stoneware.platforms.local.store.in_use import read_uses
+from stoneware.records import DAMAGED_LABEL, DamagedError, whole
+
+NETWORK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+
+
+class NetworkStore(StoreBase):
+    """The part of the store that keeps networks, each a directory of `data/networks`.
+
+    ``document.json`` its labels and when it was made; ``addresses.json`` machine's name to IP address, which
+    the router fills in as machines come, and which stays until the network goes.
+    """
+
+    @property
+    def _networks(self) -> Path:
+        return self.data / "networks"
+
+    def _network(self, name: str) -> Path:
+        if not NETWORK_NAME.fullmatch(name):
+            raise InputError(
+                f"{name!r} is not a network name",
+                details="1 to 100 letters, digits, dots, dashes and underscores; a letter or a digit first.",
+                resolution="name it as the cluster's other networks: CLUSTER-KEY",
+            )
+        return self._networks / name
+
+    def networks(self) -> list[Network]:
+        """Return all networks, sorted by name."""
+        with contextlib.suppress(FileNotFoundError):
+            paths = sorted(path for path in self._networks.iterdir() if not path.name.startswith("."))
+            users = self.known.uses().networks
+            return [_read_any(path, users) for path in paths]
+        return []
+
+    def find_network(self, name: str) -> Network | None:
+        """Return one network, or None."""
+        path = self._network(name)
+        return _read(path, self.known.uses().networks) if path.is_dir() else None
+
+    def create_network(self, name: str, labels: Mapping[str, str] | None = None) -> Network:
+        """Create a network if there is none of that name, and return it."""
+        path = self._network(name)
+        with self.lock("networks", name), store_errors.clear_errors(self.home):
+            if not path.is_dir():
+                self._networks.mkdir(exist_ok=True)
+                with self.staging(path.parent) as staged:
+                    document = {"created": time.time(), "labels": dict(labels or {})}
+                    write_json(staged / "document.json", document)
+                    staged.rename(path)
+            return _read(path, self.known.uses().networks)
+
+    def label_network(self, name: str, labels: Mapping[str, str]) -> None:
+        """Change a network's labels. Raises InputError where there is no such network."""
+        path = self._network(name)
+        with self.lock("networks", name), store_errors.clear_errors(self.home):
+            network = self.find_network(name)
+            if network is None:
+                raise InputError(f"there is no network {name!r}", resolution="make it first")
+            write_json(path / "document.json", {"created": network.created, "labels": dict(labels)})
+
+    def remove_network(self, name: str) -> None:
+        """Remove a network; a missing one is no error. Raises InputError while it has machines."""
+        path = self._network(name)
+        with self.lock("networks", name):
+            if not path.is_dir():
+                return
+            users = read_uses(self.data / "machines").networks.get(name, [])
+            if users:
+                raise InputError(
+                    f"the network {name!r} has machines",
+                    details=", ".join(users),
+                    resolution=f"stoneware rm -f {' '.join(users)}    # then remove the network",
+                )
+            with self.staging(path.parent) as staged:
+                path.rename(staged / "gone")
+
+    @contextlib.contextmanager
+    def keep_networks(self, names: Iterable[str]) -> Iterator[None]:
+        """Keep networks from being removed meanwhile. Raises InputError where one does not exist."""
+        with contextlib.ExitStack() as stack:
+            for name in sorted(set(names)):
+                path = self._network(name)
+                stack.enter_context(locked(self.lock_path("networks", name), shared=True))
+                if not path.is_dir():
+                    raise InputError(
+                        f"there is no network {name!r}",
+                        details="A machine can only be made on networks that exist.",
+                        resolution="make the network first, or leave it out for the common one",
+                    )
+            yield
+
+
+def _read_any(path: Path, users: Mapping[str, list[str]]) -> Network:
+    """Return a network for a list: one whose record is damaged says so in a label."""
+    try:
+        return _read(path, users)
+    except DamagedError as error:
+        labels = {DAMAGED_LABEL: f"{error.why}; {error.resolution.partition(' #')[0].strip()}"}
+        return Network(path.name, 0.0, labels, tuple(users.get(path.name, ())))
+
+
+def _read(path: Path, users: Mapping[str, list[str]]) -> Network:
+    document: dict[str, Any] = read_json(path / "document.json") or {}
+    return Network(
+        name=path.name,
+        created=document.get("created", 0.0),
+        labels=document.get("labels", {}),
+        machines=tuple(users.get(path.name, ())),
+    )
+
+
+def read_addresses(data: Path) -> dict[str, dict[str, str]]:
+    """Return which address each machine's name keeps, by network."""
+    return {path.parent.name: dict(whole(path)) for path in (data / "networks").glob("[!.]*/addresses.json")}
+
+
+def keep_address(data: Path, network: str, name: str, ip: str) -> None:
+    """Let a machine's name keep an address while a network exists. To be called under the router's lock."""
+    path = data / "networks" / network / "addresses.json"
+    if not path.parent.is_dir():
+        raise InputError(
+            f"the network {network!r} of the machine {name!r} is gone",
+            details="Somebody has removed it from the store's directory.",
+            resolution="stoneware up    # makes a cluster's networks; or: stoneware rm the machine",
+        )
+    known: dict[str, str] = read_json(path) or {}
+    if known.get(name) != ip:
+        write_json(path, {**known, name: ip})

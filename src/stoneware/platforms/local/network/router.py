@@ -1,0 +1,311 @@
+"""The router of a store: a namespace with bridge, DHCP, DNS and metadata server, and a link to the host.
+
+    machines ── vb-ID ── br0 (gateway, 169.254.169.254) ─ up0 ══ sw-XXXXXXXX ── the host ── NAT
+
+`ensure` makes it, or repairs what is missing of it; when all is there it starts no program and takes a few
+milliseconds. Its two servers outlive the command and stay until `teardown`. What is known of it is kept in
+HOME/run/network.json (the subnet, which never changes while it can be had) and under /run (who is attached,
+which ports are published), which ends with the boot as the machines do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any, Protocol
+
+from stoneware.files import locked, read_json, write_json
+from stoneware.model.resources import PortMapping
+from stoneware.platforms.local.network import addresses as network
+from stoneware.platforms.local.network import namespace as network_namespace
+from stoneware.platforms.local.network import networks
+from stoneware.platforms.local.network import rules as router_rules
+from stoneware.platforms.local.network import servers as router_servers
+from stoneware.platforms.local.network import setup as router_setup
+from stoneware.platforms.local.network.addresses import Lease, Plan
+from stoneware.platforms.local.network.dns import Attached, member_names
+from stoneware.platforms.local.network.layout import RUNTIME, Layout
+from stoneware.platforms.local.network.ports import Ports, Publication
+from stoneware.platforms.local.network.rules import Pin
+from stoneware.platforms.local.network.views import Member, View, Views
+from stoneware.process import ProcessError
+
+__all__ = ["Lease", "Router", "ensure", "is_attached", "open_router", "teardown"]
+
+
+class StorePaths(Protocol):
+    """The two paths of a store that the router needs."""
+
+    @property
+    def home(self) -> Path:
+        """The store's directory."""
+
+    @property
+    def data(self) -> Path:
+        """Where its file system is mounted."""
+
+
+def _layout(store: StorePaths) -> Layout:
+    return Layout(store.home, network.store_digest(store.home))
+
+
+def ensure(store: StorePaths) -> Router:
+    """Return the store's router, made or repaired where it is not whole. Raises HostError."""
+    layout = _layout(store)
+    state = router_setup.load(layout)
+    if state is None or not router_setup.whole(layout, state):
+        with _exclusive(layout):
+            state = router_setup.load(layout)
+            if state is None or not router_setup.whole(layout, state):
+                state = router_setup.repair(layout, state)
+    return Router(store, layout, state)
+
+
+def open_router(store: StorePaths) -> Router | None:
+    """Return the store's router as it is, nothing made or repaired; None where it was never made."""
+    layout = _layout(store)
+    state = router_setup.load(layout)
+    return None if state is None else Router(store, layout, state)
+
+
+def is_attached(store: StorePaths, id: str) -> bool:
+    """Say whether a machine is attached to the store's router; forks nothing, makes nothing."""
+    return bool(id) and Attached(_layout(store).runtime).pin(id) is not None
+
+
+def known_ids(store: StorePaths) -> set[str]:
+    """Return the machines that are attached to the store's router or have published ports; forks nothing."""
+    layout = _layout(store)
+    published = {entry.id for entry in _ports().read() if entry.store == layout.digest}
+    return published | Attached(layout.runtime).ids()
+
+
+def published(store: StorePaths, besides: Collection[str]) -> list[Publication]:
+    """Return all published ports of this computer but those of some machines (ids) of the store."""
+    digest = _layout(store).digest
+    return [entry for entry in _ports().read() if entry.store != digest or entry.id not in besides]
+
+
+def teardown(store: StorePaths) -> None:
+    """Remove namespace, link, rules, servers and records of a store. No error where there is nothing."""
+    layout = _layout(store)
+    with _exclusive(layout):
+        router_setup.remove(layout)
+    ports = _ports()
+    with contextlib.suppress(FileNotFoundError), ports.exclusive():
+        ports.write(entry for entry in ports.read() if entry.store != layout.digest)
+    shutil.rmtree(layout.runtime, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _exclusive(layout: Layout) -> Iterator[None]:
+    with locked(layout.run / "router.lock"):
+        yield
+
+
+def _ports() -> Ports:
+    return Ports(RUNTIME, lambda digest: network_namespace.identity(f"sw-{digest}") is not None)
+
+
+@dataclass(frozen=True)
+class Router:
+    """A store's router. Its methods may be called by several commands at once."""
+
+    store: StorePaths
+    layout: Layout
+    state: router_setup.State
+
+    @property
+    def namespace(self) -> str:
+        """The name of the network namespace, `sw-` and 8 hexadecimal digits."""
+        return self.layout.namespace
+
+    @property
+    def subnet(self) -> IPv4Network:
+        """The machines' subnet."""
+        return self.state.plan.subnet
+
+    @property
+    def gateway(self) -> str:
+        """The router's address in the machines' subnet."""
+        return self.state.plan.gateway
+
+    @property
+    def plan(self) -> Plan:
+        """All addresses of the store."""
+        return self.state.plan
+
+    @property
+    def _attached(self) -> Attached:
+        return Attached(self.layout.runtime)
+
+    @property
+    def _views(self) -> Views:
+        return Views(self.layout.runtime)
+
+    def attach(
+        self,
+        machine_dir: Path,
+        *,
+        id: str,
+        name: str,
+        hostname: str,
+        networks: Sequence[str] = (),
+        names: Sequence[str] = (),
+    ) -> Lease:
+        """Give a machine its addresses and let its port `vb-ID` use them; return them.
+
+        A machine keeps the address that its name has on one of its networks, or that its network.json says,
+        while that is in the subnet and nobody else's. Without `networks` it is on the common one.
+        To be called before the port exists, so that there is no moment at which it may use others.
+        """
+        wanted = tuple(sorted(set(networks)))
+        with _exclusive(self.layout):
+            lease = self._lease(machine_dir, id, name, wanted)
+            document = {
+                "id": id,
+                "ip": lease.ip,
+                "mac": lease.mac,
+                "gateway": self.gateway,
+                "netmask": str(self.subnet.netmask),
+                "mtu": self.state.mtu,
+            }
+            path = machine_dir / "network.json"
+            if _read(path) != document:
+                write_json(path, document)
+            self._attached.prepare()
+            pin = Pin(f"vb-{id}", lease.mac, lease.ip, wanted)
+            if wanted:
+                member = Member(id, lease.ip, wanted, member_names(name, hostname, names))
+                self._join(member, pin)
+            else:
+                self._attached.add(id, lease, (name, hostname, *names))
+                self._change(router_rules.admission(pin, None))
+        return lease
+
+    def _lease(self, machine_dir: Path, id: str, name: str, wanted: Sequence[str]) -> Lease:
+        others = (path for path in machine_dir.parent.glob("*/network.json") if path.parent != machine_dir)
+        kept = networks.read_addresses(self.store.data)
+        taken = {str(_read(path).get("ip")) for path in others}
+        taken |= {pin.ip for pin in self._attached.pins() if pin.interface != f"vb-{id}"}
+        taken |= {ip for places in kept.values() for owner, ip in places.items() if owner != name}
+        own = [kept.get(network, {}).get(name, "") for network in wanted]
+        own.append(str(_read(machine_dir / "network.json").get("ip", "")))
+        usable = (ip for ip in own if ip and ip not in taken and IPv4Address(ip) in self.subnet)
+        address = next(usable, None) or network.choose_address(self.subnet, name, taken)
+        for place in wanted:
+            networks.keep_address(self.store.data, place, name, address)
+        return Lease(address, network.mac_of(address))
+
+    def _join(self, member: Member, pin: Pin) -> None:
+        """Attach a machine to its networks, in a view that may have to be made first."""
+        view = self._views.find(member.networks)
+        if view is None:
+            others = [other for other in self._attached.members() if other.id != member.id]
+            view = self._views.make(member.networks, [*others, member])
+            self._attached.add_member(member, pin.mac)
+            self._views.show(member)
+            self._rewrite()
+            self._start(view)
+        else:
+            self._attached.add_member(member, pin.mac)
+            self._views.show(member)
+            self._change(router_rules.admission(pin, view))
+
+    def _start(self, view: View) -> None:
+        server = router_servers.of_view(self.layout, self.plan, view)
+        router_servers.start(self.layout, [server], self.state.namespace[1])
+
+    def detach(self, id: str, name: str) -> None:  # noqa: ARG002 — the name is part of the interface
+        """Take the machine's addresses from its port, and its names from DNS. No error when it has none.
+
+        Its network.json stays with it: the machine gets the same address when it is started again.
+        """
+        with _exclusive(self.layout):
+            pin = self._attached.remove(id)
+            shown = self._views.hide(id)
+            if network_namespace.identity(self.namespace) is None:
+                return
+            used = {other.networks for other in self._attached.pins() if other.networks}
+            if any(self._views.unused(used)):  # also what a killed command has left
+                self._rewrite()
+            elif pin is not None:
+                self._expel(pin)
+            if pin is None:
+                return
+            # Told, since a server may not see by itself that a file has gone.
+            for view in shown:
+                router_servers.resolver(self.layout, view.key).reload()
+            router_servers.dnsmasq(self.layout).reload()
+
+    def _expel(self, pin: Pin) -> None:
+        view = self._views.find(pin.networks) if pin.networks else None
+        if pin.networks and view is None:
+            self._rewrite()
+        else:
+            self._change(router_rules.expulsion(pin, view))
+
+    def _change(self, commands: str) -> None:
+        """Change the rules by a few elements; by all of them where the rules are not what they should be."""
+        try:
+            router_setup.nft_inside(self.layout, commands)
+        except ProcessError:
+            self._rewrite()
+
+    def _rewrite(self) -> None:
+        """Make the views and all rules anew, as the attached machines say."""
+        views = router_setup.renew_views(self.layout)
+        router_setup.nft_inside(
+            self.layout, router_rules.inner_rules(self.plan, self._attached.pins(), views)
+        )
+
+    def publish(self, lease: Lease, ports: Sequence[PortMapping], *, id: str = "") -> tuple[PortMapping, ...]:
+        """Publish ports of an attached machine on this computer, instead of those it had; return them.
+
+        A host port 0 is replaced by a free port. They are reached from this computer (127.0.0.1 as well),
+        from machines and from outside, on `host_ip`. Raises InputError where a port is in use.
+        """
+        owner = id or self._owner(lease)
+        record = _ports()
+        with record.exclusive():
+            before = record.read()
+            others = [entry for entry in before if not self._is(entry, owner)]
+            if not ports and others == before:
+                return ()
+            mine = record.assign(ports, others, self.layout.digest, owner, lease.ip)
+            record.write([*others, *mine])
+            router_setup.forward(self.layout, [*others, *mine])
+        return tuple(
+            PortMapping(entry.host_ip, entry.host_port, entry.machine_port, entry.protocol) for entry in mine
+        )
+
+    def _is(self, entry: Publication, id: str) -> bool:
+        return (entry.store, entry.id) == (self.layout.digest, id)
+
+    def _owner(self, lease: Lease) -> str:
+        for pin in self._attached.pins():
+            if pin.ip == lease.ip:
+                return pin.interface.removeprefix("vb-")
+        return lease.ip
+
+    def unpublish(self, id: str) -> None:
+        """Take back all published ports of a machine. No error when it has none."""
+        record = _ports()
+        with record.exclusive():
+            before = record.read()
+            after = [entry for entry in before if not self._is(entry, id)]
+            if after != before:
+                router_setup.forward(self.layout, after)
+                record.write(after)  # last: what is killed in between is done again
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        value = read_json(path)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

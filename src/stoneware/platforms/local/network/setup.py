@@ -1,0 +1,329 @@
+"""Making, checking, repairing and removing the parts of a router; see `router`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from stoneware.errors import HostError
+from stoneware.files import read_json, write_json
+from stoneware.platforms.local.host.requirements import NETWORK_TOOLS, check
+from stoneware.platforms.local.network import addresses as network
+from stoneware.platforms.local.network import firewall as router_firewall
+from stoneware.platforms.local.network import namespace as network_namespace
+from stoneware.platforms.local.network import rules as router_rules
+from stoneware.platforms.local.network import servers as router_servers
+from stoneware.platforms.local.network.addresses import METADATA_ADDRESS, Plan
+from stoneware.platforms.local.network.dns import Attached
+from stoneware.platforms.local.network.layout import RUNTIME, Layout
+from stoneware.platforms.local.network.ports import Publication
+from stoneware.platforms.local.network.probe import Inside, host_ready, look_inside
+from stoneware.platforms.local.network.rules import Forward, Pin
+from stoneware.platforms.local.network.servers import dnsmasq, metadata, resolver, serves
+from stoneware.platforms.local.network.views import View, Views
+from stoneware.process import ProcessError, run
+
+_INNER_SETTINGS = (
+    "net/ipv6/conf/all/disable_ipv6=1",
+    "net/ipv6/conf/default/disable_ipv6=1",
+    "net/ipv4/ip_forward=1",
+    "net/ipv4/tcp_fwmark_accept=1",  # a server's connection has the mark of the port it came in by
+    "net/bridge/bridge-nf-call-iptables=0",
+    "net/bridge/bridge-nf-call-arptables=0",
+)
+
+
+@dataclass(frozen=True)
+class State:
+    """What HOME/run/network.json says: the router as it was last made."""
+
+    plan: Plan
+    mtu: int
+    namespace: tuple[int, ...]
+    boot: str
+    rules: int
+    code: int  # which metadata server runs
+
+
+def load(layout: Layout) -> State | None:
+    """Return the recorded state, or None where there is none."""
+    try:
+        value = read_json(layout.run / "network.json") or {}
+        return State(
+            Plan(IPv4Network(value["subnet"])),
+            int(value["mtu"]),
+            tuple(value["namespace"]),
+            str(value["boot"]),
+            int(value["rules"]),
+            int(value["code"]),
+        )
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _code() -> int:
+    """Return what changes with the metadata server's code, so that an upgrade restarts it."""
+    return max(path.stat().st_mtime_ns for path in (Path(__file__).parents[1] / "metadata").glob("*.py"))
+
+
+def whole(layout: Layout, state: State) -> bool:
+    """Say whether everything is there, without starting a program."""
+    if (state.rules, state.boot, state.code) != (router_rules.VERSION, _boot(), _code()):
+        return False
+    identity = network_namespace.identity(layout.namespace)
+    if identity is None or tuple(identity) != state.namespace:
+        return False
+    views = [resolver(layout, view.key) for view in Views(layout.runtime).all()]
+    if not all(serves(helper, identity[1]) for helper in (dnsmasq(layout), metadata(layout), *views)):
+        return False
+    if not host_ready(layout.namespace, layout.table, state.plan):
+        return False
+    inside = network_namespace.inside(layout.namespace, look_inside)
+    return inside.whole(state.plan)
+
+
+def repair(layout: Layout, state: State | None) -> State:
+    """Make what is missing, and return the new state. To be called under the router's lock.
+
+    Raises HostError, with what the failing tool said, where this computer cannot have a router.
+    """
+    check(NETWORK_TOOLS)
+    with contextlib.suppress(ProcessError):
+        return _repair(layout, state)
+    try:  # once more: another program that changes links or rules may have come between
+        return _repair(layout, state)
+    except ProcessError as error:
+        raise HostError(
+            "the network of the machines cannot be made",
+            details=error.details,
+            resolution="stoneware doctor    # says what this computer lacks",
+        ) from error
+
+
+def _repair(layout: Layout, state: State | None) -> State:
+    routes = network.host_routes()
+    plan = _plan(layout, state, routes)
+    mtu = network.host_mtu(routes)
+    if state is not None:
+        _retire(layout, state, plan)
+    _namespace(layout, state)
+    attached = Attached(layout.runtime)
+    attached.prepare()
+    _link(layout, plan)
+    views = renew_views(layout)
+    inside: Inside = network_namespace.inside(layout.namespace, look_inside)
+    rules = router_rules.inner_rules(plan, attached.pins(), views, inside.ports)
+    nft_inside(layout, rules, settings=_INNER_SETTINGS)
+    _bridge(layout, plan, inside)
+    pin_ports(layout, attached.pins(), inside.ports)
+    _host(layout, plan, router_servers.upstream()[1])
+    identity = network_namespace.identity(layout.namespace)
+    if identity is None:
+        raise HostError(f"the network namespace {layout.namespace} went away while it was made")
+    servers = [router_servers.of_view(layout, plan, view) for view in views]
+    router_servers.start(layout, [*router_servers.standing(layout, plan, mtu), *servers], identity[1])
+    made = State(plan, mtu, tuple(identity), _boot(), router_rules.VERSION, _code())
+    _save(layout, made)
+    return made
+
+
+def _retire(layout: Layout, state: State, plan: Plan) -> None:
+    """Remove what was made for another subnet or by other code."""
+    if state.plan != plan:
+        remove(layout)
+    if state.rules != router_rules.VERSION:
+        for helper in (dnsmasq(layout), *router_servers.resolvers(layout)):
+            helper.stop()
+    if state.code != _code():
+        metadata(layout).stop()
+
+
+def _save(layout: Layout, state: State) -> None:
+    document = {
+        "subnet": str(state.plan.subnet),
+        "gateway": state.plan.gateway,
+        "mtu": state.mtu,
+        "name": layout.namespace,
+        "namespace": list(state.namespace),
+        "boot": state.boot,
+        "rules": state.rules,
+        "code": state.code,
+    }
+    write_json(layout.run / "network.json", document)
+
+
+def _plan(layout: Layout, state: State | None, routes: list[network.Route]) -> Plan:
+    """Keep the subnet, unless somebody else has it and no machine is attached."""
+    if state is not None:
+        free = network.usable(state.plan.subnet, routes, layout.namespace)
+        if free or Attached(layout.runtime).pins():
+            return state.plan
+    foreign = [route for route in routes if route.interface != layout.namespace]
+    return Plan(network.choose_subnet(layout.digest, foreign))
+
+
+def _namespace(layout: Layout, state: State | None) -> None:
+    """Make the namespace; where only its name is gone, give the living one its name back."""
+    if network_namespace.identity(layout.namespace) is not None:
+        return
+    network_namespace.path(layout.namespace).unlink(missing_ok=True)
+    for helper in (metadata(layout), dnsmasq(layout)):
+        process = helper.process()
+        if process and state and len(state.namespace) == 2 and serves(helper, state.namespace[1]):
+            run(["ip", "netns", "attach", layout.namespace, str(process.pid)])
+            return
+    run(["ip", "netns", "add", layout.namespace])
+
+
+def renew_views(layout: Layout) -> list[View]:
+    """Make the directories of the views in use as the attached machines say; remove all others, and servers.
+
+    Returns the views in use. Their servers are not looked at.
+    """
+    views, members = Views(layout.runtime), Attached(layout.runtime).members()
+    used = {member.networks for member in members}
+    found = [views.make(networks, members) for networks in sorted(used)]
+    names = {resolver(layout, view.key).name for view in found}
+    for helper in router_servers.resolvers(layout):
+        if helper.name not in names:
+            router_servers.end(helper)
+    for key in views.unused(used):
+        views.forget(key)
+    return found
+
+
+def _exists(interface: str) -> bool:
+    return Path(f"/sys/class/net/{interface}").exists()
+
+
+def _ip(commands: Iterable[str], namespace: str = "") -> None:
+    place = ["-n", namespace] if namespace else []
+    run(["ip", *place, "-batch", "-"], stdin="".join(f"{command}\n" for command in commands))
+
+
+def _link(layout: Layout, plan: Plan) -> None:
+    """Join the namespace to the host."""
+    name = layout.namespace
+    inside = network_namespace.inside(name, look_inside)
+    commands = []
+    if not (_exists(name) and "up0" in inside.interfaces):
+        if _exists(name):
+            commands.append(f"link del {name}")
+        elif "up0" in inside.interfaces:
+            _ip(["link del up0"], name)
+        commands.append(f"link add {name} type veth peer name up0 netns {name}")
+    commands += [
+        f"addr replace {plan.host_end}/30 dev {name}",
+        f"link set {name} up",
+        f"route replace {plan.subnet} via {plan.router_end} dev {name} src {plan.host_end}",
+    ]
+    _ip(commands)
+
+
+def _bridge(layout: Layout, plan: Plan, inside: Inside) -> None:
+    """Make the bridge and give it its addresses. It learns from no frame who is where."""
+    commands = ["link set lo up"]
+    if "br0" not in inside.interfaces:
+        # Its own address: else it would change with the bridge's ports, under the machines' ARP caches.
+        card = network.mac_of(plan.gateway)
+        commands.append(f"link add br0 address {card} type bridge stp_state 0 forward_delay 0")
+    commands += [
+        "link set br0 type bridge no_linklocal_learn 1 mcast_snooping 0",
+        f"addr replace {plan.gateway}/{plan.subnet.prefixlen} brd + dev br0",
+        f"addr replace {METADATA_ADDRESS}/32 dev br0",
+        "link set br0 up",
+        f"addr replace {plan.router_end}/30 dev up0",
+        "link set up0 up",
+        f"route replace default via {plan.host_end} dev up0",
+    ]
+    _ip(commands, layout.namespace)
+
+
+def pin_ports(layout: Layout, pins: Iterable[Pin], interfaces: Collection[str]) -> None:
+    """Put the ports that exist into the bridge, each for one card only, as `shim.sh` does with its own."""
+    known = [pin for pin in pins if pin.interface in interfaces]
+    commands = []
+    for name in sorted(interfaces):
+        commands += [
+            f"link set {name} master br0",
+            f"link set {name} type bridge_slave learning off flood off",
+            f"link set {name} up",
+        ]
+    _ip(commands, layout.namespace)
+    entries = "".join(f"fdb replace {pin.mac} dev {pin.interface} master static\n" for pin in known)
+    run(["bridge", "-n", layout.namespace, "-batch", "-"], stdin=entries)
+
+
+def nft_inside(layout: Layout, rules: str, settings: Iterable[str] = ()) -> None:
+    """Apply rules in the namespace, and first sysctl settings `a/b=value` as far as this kernel has them."""
+    script = "".join(
+        f"[ ! -e /proc/sys/{key} ] || echo {value} >/proc/sys/{key}; "
+        for key, _, value in (setting.partition("=") for setting in settings)
+    )
+    enter = ["nsenter", f"--net={network_namespace.path(layout.namespace)}"]
+    argv = [*enter, "sh", "-c", f"{script} exec nft -f -"] if script else [*enter, "nft", "-f", "-"]
+    run(argv, stdin=rules)
+
+
+def _host(layout: Layout, plan: Plan, resolver: str | None) -> None:
+    """Let the host forward, masquerade and publish."""
+    router_firewall.switch_on(RUNTIME)
+    for setting in (
+        f"ipv4/conf/{layout.namespace}/route_localnet",
+        f"ipv6/conf/{layout.namespace}/disable_ipv6",
+    ):
+        path = Path(f"/proc/sys/net/{setting}")
+        if path.exists() and path.read_text().strip() != "1":
+            path.write_text("1")
+    document = read_publications()
+    forwards = _forwards(layout, document)
+    run(
+        ["nft", "-f", "-"],
+        stdin=router_rules.host_rules(layout.table, layout.namespace, plan, resolver, forwards),
+    )
+    router_firewall.open_forwarding(layout.namespace, layout.table)
+
+
+def read_publications() -> list[Publication]:
+    """Return this computer's publications as recorded."""
+    try:
+        document = read_json(RUNTIME / "ports.json") or {}
+        return [Publication(**entry) for entry in document.get("publications", ())]
+    except (ValueError, TypeError):
+        return []
+
+
+def _forwards(layout: Layout, publications: Iterable[Publication]) -> list[Forward]:
+    return [
+        Forward(entry.protocol, entry.host_ip, entry.host_port, entry.ip, entry.machine_port)
+        for entry in publications
+        if entry.store == layout.digest
+    ]
+
+
+def forward(layout: Layout, publications: Iterable[Publication]) -> None:
+    """Make the kernel publish this store's part of `publications`, and nothing else of it."""
+    if network_namespace.identity(layout.namespace) is not None:
+        run(
+            ["nft", "-f", "-"],
+            stdin=router_rules.forward_rules(layout.table, _forwards(layout, publications)),
+        )
+
+
+def remove(layout: Layout) -> None:
+    """Remove all of it; what is not there is no error. The subnet's record stays."""
+    router_servers.end_all(layout)
+    if _exists(layout.namespace):
+        run(["ip", "link", "del", layout.namespace], check=False)
+    if network_namespace.path(layout.namespace).exists():
+        run(["ip", "netns", "del", layout.namespace], check=False)
+    if network_namespace.has_table("ip", layout.table):
+        run(["nft", "delete", "table", "ip", layout.table], check=False)
+        router_firewall.close_forwarding(layout.table)

@@ -1,0 +1,382 @@
+"""The local platform: machines of systemd-nspawn on snapshots of the store."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from stoneware.errors import InputError, MachineError
+from stoneware.files import read_json, write_json
+from stoneware.model import runtime
+from stoneware.model.machine import Machine, MachineSpec, Phase, removal_hint
+from stoneware.model.resources import PortMapping
+from stoneware.platforms.local.host import cgroups
+from stoneware.platforms.local.machines import console, owner
+from stoneware.platforms.local.machines import record as machine_record
+from stoneware.platforms.local.machines import start as machine_start
+from stoneware.platforms.local.machines import stop as machine_stop
+from stoneware.platforms.local.machines.record import Paths
+from stoneware.platforms.local.machines.vanished import end_vanished
+from stoneware.platforms.local.network import router as routers
+from stoneware.platforms.local.network.ports import faults
+from stoneware.platforms.local.platform_resources import LocalResources
+from stoneware.platforms.local.store import errors as store_errors
+from stoneware.platforms.local.store import image_files as captured
+from stoneware.platforms.local.store.secrets import SECRETS_ATTRIBUTE, secret_lines
+
+_POLL, _SLOW_POLL = 0.005, 0.1  # seconds between looks of `wait`: at first, and when it takes long
+VOLUMES_ATTRIBUTE = "stoneware-volumes"
+PROCESS_ATTRIBUTE, SYSTEM_ATTRIBUTE = "stoneware-process", "stoneware-system"
+
+
+class LocalPlatform(LocalResources):
+    """Machines on this computer. Each method takes the machine's lock where it changes something."""
+
+    can_checkpoint = True
+
+    def _paths(self, name: str) -> Paths:
+        return Paths(self.store.data / "machines" / name)
+
+    def _existing(self, name: str) -> Paths:
+        return Paths(self.existing_directory(name))
+
+    # -- life ----------------------------------------------------------------------------------------------
+
+    def create(self, spec: MachineSpec) -> Machine:
+        """Create a machine and start it; it boots on when this returns.
+
+        Raises InputError when its name, a port or a volume is in use, or one of its networks or secrets does
+        not exist; then nothing is left of it.
+        """
+        machine_start.check_spec(spec)
+        self.store.check_secrets(spec.secrets)
+        wanted = _completed(spec)
+        store_errors.check_room(self.store.home, self.store.data)
+        with self.store.lock("machines", spec.name):
+            paths = self._paths(spec.name)
+            if (there := self.observe(spec.name)) is not None or paths.root.exists():
+                hint = removal_hint(there) if there else f"stoneware rm -f {spec.name}"
+                raise InputError(
+                    f"the machine name {spec.name!r} is in use", resolution=f"{hint}    # or another --name"
+                )
+            end_vanished(self.store)  # it would go on writing to the disks of this one
+            with self.store.keep_networks(spec.networks), self.volumes_of(spec):
+                machine_start.make_directory(self.store, wanted, f"m{secrets.token_hex(4)}")
+            try:
+                if spec.tied:
+                    owner.hold(paths.owner)
+                self.start_locked(paths)
+            except BaseException:
+                self.remove_locked(paths)
+                raise
+        return self._observed(paths)
+
+    def start_locked(self, paths: Paths) -> None:
+        """Start a machine that does not run; the caller holds its lock."""
+        spec = machine_record.read_spec(paths)
+        state: dict[str, Any] = read_json(paths.root / "state.json") or {}
+        if spec is None:
+            raise MachineError(
+                f"the machine {paths.name!r} has no spec", resolution=f"stoneware rm {paths.name}"
+            )
+        self.check_floors(spec)
+        paths.attributes.unlink(missing_ok=True)
+        self.limit_disks(paths, spec)
+        router = routers.ensure(self.store)
+        lease = router.attach(
+            paths.root,
+            id=state["id"],
+            name=spec.name,
+            hostname=spec.hostname,
+            networks=spec.networks,
+            names=spec.names,
+        )
+        self._name_host(paths, spec, router.plan.host_end)
+        try:
+            published = router.publish(lease, spec.ports)
+            ports = [machine_record.port_document(port) for port in published]
+            write_json(paths.root / "state.json", {**state, "ports": ports, "attached": True}, mode=0o600)
+            machine_start.launch(self.store, paths, spec, (router.namespace, "br0", lease.mac))
+        except BaseException:
+            machine_stop.kill(paths)
+            router.unpublish(state["id"])
+            raise
+
+    def _name_host(self, paths: Paths, spec: MachineSpec, address: str) -> None:
+        """Tell a machine the address of this computer where one of its names stands for it."""
+        known = runtime.with_host(spec.system, address)
+        if known != spec.system:
+            self._change_metadata(paths.root, {SYSTEM_ATTRIBUTE: runtime.system_text(known)})
+
+    def _observed(self, paths: Paths) -> Machine:
+        machine = machine_record.observe(paths)
+        if machine is None:
+            raise MachineError(
+                f"the machine {paths.name!r} has been removed meanwhile", resolution="stoneware ps -a"
+            )
+        return machine
+
+    def start(self, name: str) -> Machine:
+        """Start a stopped machine; a running one is left alone, one that is stopping is awaited."""
+        paths = self._existing(name)
+        with self.store.lock("machines", name):
+            spec = machine_record.read_spec(paths)
+            read_json(paths.root / "state.json")  # one that runs without its records is not as asked for
+            if spec and (paths.run / "stop").exists():
+                machine_stop.power_off(paths, spec.stop_timeout)  # whoever asked for it is gone
+            if not machine_record.shown_processes(paths).alive:
+                self.start_locked(self._existing(name))
+        return self._observed(paths)
+
+    def stop(self, name: str, *, timeout: float | None = None) -> None:
+        """Power a machine off, hard after `timeout` seconds (default: its own stop_timeout)."""
+        paths = self._existing(name)
+        with self.store.lock("machines", name):
+            spec = machine_record.read_spec(paths)
+            if spec is None:
+                return  # removed since
+            if spec.kind == "builder" and timeout == 0:
+                machine_stop.end(paths)  # the rest goes with it: it can be captured meanwhile
+                return
+            machine_stop.power_off(paths, spec.stop_timeout if timeout is None else timeout)
+            if spec.remove_when_stopped:
+                self.remove_locked(paths)
+            else:
+                self.release(paths)
+
+    def release(self, paths: Paths) -> None:
+        """Take a machine that has stopped off the network; its address stays its own, its names are gone."""
+        state: dict[str, Any] = read_json(paths.root / "state.json") or {}
+        if state.get("attached") or routers.is_attached(self.store, state.get("id", "")):
+            router = routers.ensure(self.store)
+            router.unpublish(state["id"])
+            router.detach(state["id"], paths.name)
+            write_json(paths.root / "state.json", {**state, "attached": False}, mode=0o600)
+
+    def destroy(self, name: str) -> None:
+        """Remove a machine, running or not. Its volumes stay. A missing machine is no error."""
+        paths = self._paths(name)
+        if "/" in name or name.startswith(".") or not paths.root.exists():
+            return
+        with self.store.lock("machines", name):
+            self.remove_locked(paths)
+
+    def remove_locked(self, paths: Paths) -> None:
+        """Remove a machine; the caller holds its lock."""
+        if not paths.root.exists():
+            return
+        machine_stop.end(paths)
+        state = machine_record.known_state(paths)
+        if state["id"]:  # while its shim takes it down
+            router = routers.ensure(self.store)
+            router.unpublish(state["id"])
+            router.detach(state["id"], paths.name)
+        machine_stop.kill(paths)
+        if state["id"]:
+            cgroups.remove_left([state["id"]], cgroups.probe())
+        self.store.discard(paths.root)
+
+    # -- looking -------------------------------------------------------------------------------------------
+
+    def observe(self, name: str) -> Machine | None:
+        """Return the machine of that name as it is now, or None; forks nothing."""
+        if "/" in name or name.startswith(".") or not name:
+            return None
+        return machine_record.observe(self._paths(name))
+
+    def machines(self) -> list[Machine]:
+        """Return all machines, builders among them, sorted by name; forks nothing."""
+        entries = sorted((self.store.data / "machines").iterdir())
+        found = [machine_record.observe(Paths(entry)) for entry in entries if not entry.name.startswith(".")]
+        return [machine for machine in found if machine is not None]
+
+    def port_faults(
+        self, wanted: Mapping[str, Sequence[PortMapping]], *, besides: Collection[str] = ()
+    ) -> dict[str, list[str]]:
+        """Return why the ports of machines cannot be published now; what machines `besides` have is free."""
+        if not any(wanted.values()):
+            return {}
+        own = {machine_record.known_state(self._paths(name))["id"] for name in besides}
+        taken = routers.published(self.store, own)
+        return {name: faults(ports, taken, self._name_of) for name, ports in wanted.items()}
+
+    def _name_of(self, id: str) -> str:
+        """Return the name of a machine by its id; the id where there is none, as in another store."""
+        return next((machine.name for machine in self.machines() if machine.id == id), id)
+
+    def wait(
+        self, name: str, until: Phase | Callable[[Machine | None], bool], timeout: float
+    ) -> Machine | None:
+        """Return the machine as soon as it is in a phase, or a predicate of it holds. Forks nothing.
+
+        Raises MachineError after `timeout` seconds, and at once when a phase is waited for that a failed,
+        stopped or missing machine will not reach.
+        """
+        began = time.monotonic()
+        while True:
+            machine = self.observe(name)
+            if isinstance(until, Phase):
+                if machine is not None and machine.phase is until:
+                    return machine
+                self._check_hope(name, machine, until)
+            elif until(machine):
+                return machine
+            passed = time.monotonic() - began
+            if passed > timeout:
+                shown = machine.phase.value if machine else "gone"
+                raise MachineError(
+                    f"the machine {name!r} is {shown} after {timeout:g} s",
+                    details=machine.error if machine else "",
+                    resolution=f"stoneware logs {name}",
+                )
+            time.sleep(min(max(_POLL, passed / 20), _SLOW_POLL))
+
+    def _check_hope(self, name: str, machine: Machine | None, until: Phase) -> None:
+        final = (Phase.FAILED, Phase.STOPPED, Phase.DAMAGED)
+        if machine is None or (machine.phase in final and until is not Phase.STOPPED):
+            raise MachineError(
+                f"the machine {name!r} is {machine.phase.value if machine else 'gone'}",
+                details=machine.error if machine else "",
+                resolution=f"stoneware logs {name}",
+            )
+
+    def console(self, name: str, offset: int = 0) -> tuple[bytes, int]:
+        """Return a piece of the console's output from a byte offset on, and the offset to go on from."""
+        return console.read(self.existing_directory(name), offset)
+
+    def console_place(
+        self, name: str, *, lines: int | None = None, since: float | None = None, until: float | None = None
+    ) -> int:
+        """Return where in the console the last lines, or those since or until a time, begin or end."""
+        directory = self.existing_directory(name)
+        if lines is not None:
+            return console.last_lines(directory, lines)
+        if since is not None:
+            return console.since(directory, since)
+        return console.span(directory)[0] if until is None else console.until(directory, until)
+
+    def console_times(self, name: str) -> Callable[[int], float | None]:
+        """Return what tells when the byte at an offset of the console came (None: not known)."""
+        return console.Clock(self.existing_directory(name)).at
+
+    def guest_attributes(self, name: str) -> dict[str, str]:
+        """Return what the machine reported: `namespace/key` to value."""
+        return machine_record.guest_attributes(self._existing(name))
+
+    # -- inside --------------------------------------------------------------------------------------------
+
+    def execute(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        tty: bool = False,
+        interactive: bool = False,
+        env: Mapping[str, str] | None = None,
+        user: str = "",
+        workdir: str = "",
+    ) -> int:
+        """Run a command in a running machine on our own standard streams and return its exit code."""
+        from stoneware.platforms.local.machines import (
+            exec as machine_exec,  # with the bus, a sixth of what `ps` would load
+        )
+
+        paths = self._existing(name)
+        return machine_exec.execute(
+            paths, argv, tty=tty, interactive=interactive, env=env, user=user, workdir=workdir
+        )
+
+    def run(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        timeout: float,
+        user: str = "",
+        env: Mapping[str, str] | None = None,
+    ) -> tuple[int, str]:
+        """Run a command in a running machine; return its exit code (124: killed in the end) and output."""
+        from stoneware.platforms.local.machines import exec as machine_exec
+
+        return machine_exec.capture(self._existing(name), argv, timeout=timeout, user=user, env=env)
+
+    def copy_out(self, name: str, path: str, destination: Path) -> list[str]:
+        """Copy a file or directory out of a machine, running or stopped, as `docker cp` does.
+
+        Return sentences about what was left out, such as devices.
+        """
+        from stoneware.platforms.local.machines import copy as machine_copy
+
+        paths = self._existing(name)
+        with contextlib.ExitStack() as stack:
+            if machine_record.shown_processes(paths).leader is None:
+                stack.enter_context(self.store.lock("machines", name))  # it is not to start meanwhile
+            return machine_copy.copy_out(self.store.home, paths, path, destination)
+
+    def copy_in(self, source: str | Path, name: str, path: str) -> None:
+        """Copy a file or directory into a machine, running or stopped, as `docker cp` does."""
+        from stoneware.platforms.local.machines import copy as machine_copy
+
+        paths = self._existing(name)
+        with self.store.lock("machines", name):
+            machine_copy.copy_in(source, paths, path)
+
+    def tend(self) -> None:
+        """Restart the store's servers where they have died; raise HostError when the store is full."""
+        store_errors.check_room(self.store.home, self.store.data)
+        routers.ensure(self.store)
+
+    # -- builders ------------------------------------------------------------------------------------------
+
+    def read_result(self, name: str, result: str) -> bytes:
+        """Return what a builder has uploaded under a name. Raises MachineError where there is nothing."""
+        path = self._existing(name).root / "results" / result
+        try:
+            return path.read_bytes()
+        except FileNotFoundError as error:
+            raise MachineError(f"the machine {name!r} has not uploaded {result}") from error
+
+    def checkpoint(
+        self,
+        name: str,
+        key: str,
+        document: Mapping[str, Any],
+        *,
+        taken: Callable[[], None] | None = None,
+    ) -> None:
+        """Save a builder's root file system under a step key, atomically; the machine goes on running."""
+        self.store.save_checkpoint(key, self._existing(name).rootfs, document, taken=taken)
+
+    def capture(
+        self,
+        name: str,
+        manifest: bytes,
+        document: Mapping[str, Any],
+        *,
+        files: Mapping[str, bytes] | None = None,
+    ) -> str:
+        """Make an image of a stopped builder's root and return its id, `sha256:…` of `manifest`."""
+        paths = self._existing(name)
+        with self.store.lock("machines", name):
+            if not machine_stop.has_ended(paths):
+                raise MachineError(f"the machine {name!r} still runs", resolution=f"stoneware stop {name}")
+            if files:
+                captured.put_files(paths.rootfs, files)
+            return self.store.save_image(paths.rootfs, manifest, document)
+
+
+def _completed(spec: MachineSpec) -> MachineSpec:
+    """Return a spec with its host name and the attributes that the engine itself writes."""
+    written = {
+        VOLUMES_ATTRIBUTE: machine_start.volume_lines(spec),
+        SECRETS_ATTRIBUTE: secret_lines(spec.secrets),
+        PROCESS_ATTRIBUTE: runtime.process_text(spec.process),
+        SYSTEM_ATTRIBUTE: runtime.system_text(spec.system),
+    }
+    metadata = {**spec.metadata, **{key: text for key, text in written.items() if text}}
+    return replace(spec, metadata=metadata, hostname=spec.hostname or spec.name)

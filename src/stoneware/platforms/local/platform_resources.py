@@ -1,0 +1,223 @@
+"""What machines of the local platform have besides themselves: volumes, networks and secrets."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from stoneware.errors import InputError, MachineError
+from stoneware.files import read_json, write_json
+from stoneware.image.versions import floor_problem
+from stoneware.model.machine import CLUSTER_LABEL, MachineSpec, removal_hint
+from stoneware.model.resources import Network, SecretMount, Volume
+from stoneware.platforms.local.machines import record as machine_record
+from stoneware.platforms.local.machines.record import Paths
+from stoneware.platforms.local.store import quota as store_quota
+from stoneware.platforms.local.store.secrets import SECRETS_ATTRIBUTE, secret_lines
+from stoneware.platforms.local.store.store import Store
+
+
+class LocalResources:
+    """The methods of the local platform for volumes, networks and secrets."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    # -- volumes -------------------------------------------------------------------------------------------
+
+    def create_volume(self, name: str, labels: Mapping[str, str], size: int | None = None) -> Volume:
+        """Return the volume of that name, made (blank) where there is none, which may take `size` bytes.
+
+        Without a size it may take what the platform lets volumes take.
+        """
+        self.store.create_volume(name, labels, size)
+        return self.store.volume(name)
+
+    def volume(self, name: str) -> Volume | None:
+        """Return a volume, or None."""
+        return self.store.find_volume(name)
+
+    def volumes(self) -> list[Volume]:
+        """Return all volumes, sorted by name."""
+        return self.store.volumes()
+
+    def label_volume(self, name: str, labels: Mapping[str, str]) -> None:
+        """Change a volume's labels. Raises InputError where there is no such volume."""
+        self.store.label_volume(name, labels)
+
+    def raise_floor(self, name: str, floor: str) -> None:
+        """Let no image below a version boot on a volume any more. Raises InputError where there is none."""
+        self.store.raise_floor(name, floor)
+
+    def check_floors(self, spec: MachineSpec) -> None:
+        """Raise InputError where a machine would boot an image that is too old for what is on its disks."""
+        floors = self.store.floors(mount.volume for mount in spec.volumes if not mount.read_only)
+        kind, _, image = spec.source.partition(":")
+        if not floors or kind != "image":
+            return
+        labels = self.store.manifest(image)["labels"] if image in self.store.image_ids() else {}
+        if problem := floor_problem(spec.name, labels, floors):
+            raise InputError(
+                problem,
+                details="An older image could not read the data, or would damage it.",
+                resolution="use an image of that version or a later one, or mount it read-only (:ro)",
+            )
+
+    def destroy_volume(self, name: str) -> None:
+        """Remove a volume, its data too; a missing one is no error. Raises InputError while in use."""
+        self.store.remove_volume(name, missing_ok=True)
+
+    def limit_disks(self, paths: Paths, spec: MachineSpec) -> None:
+        """Limit what a machine's root, volumes and caches may take, as its spec and they say."""
+        home, data = self.store.home, self.store.data
+        store_quota.keep_reserve(home, data)
+        store_quota.limit(home, data, paths.rootfs, spec.disk, store_quota.DISK_VARIABLE)
+        for mount in spec.volumes:
+            if self.store.find_volume(mount.volume) is None:
+                raise _lost(spec, mount.volume)
+            self.store.limit_volume(mount.volume)
+
+    @contextlib.contextmanager
+    def volumes_of(self, spec: MachineSpec) -> Iterator[None]:
+        """Make the volumes a machine asks for, and keep others from taking them meanwhile."""
+        names = [mount.volume for mount in spec.volumes]
+        if len(set(names)) != len(names):
+            raise InputError("a volume can be mounted once only", resolution="name each -v volume once")
+        # Made for a machine of a cluster, they are the cluster's: `volume prune` leaves them alone.
+        labels = {key: value for key, value in spec.labels.items() if key.startswith("stoneware.")}
+        with self.store.volume_locks(names):
+            for name in names:
+                self.store.create_volume_locked(name, labels)
+                users = self.store.volume_users(name)
+                if users:
+                    raise InputError(
+                        f"the volume {name!r} is in use",
+                        details=f"by the machine {users[0]!r}; a disk belongs to one machine at a time.",
+                        resolution=f"{self._removal_hint(users[0])}    # the volume stays; or another volume",
+                    )
+            yield
+
+    def _removal_hint(self, name: str) -> str:
+        user = machine_record.observe(Paths(self.store.data / "machines" / name))
+        return removal_hint(user) if user is not None else f"stoneware rm -f {name}"
+
+    # -- networks ------------------------------------------------------------------------------------------
+
+    def create_network(self, name: str, labels: Mapping[str, str]) -> Network:
+        """Return the network of that name, made where there is none."""
+        return self.store.create_network(name, labels)
+
+    def network(self, name: str) -> Network | None:
+        """Return a network, or None."""
+        return self.store.find_network(name)
+
+    def networks(self) -> list[Network]:
+        """Return all networks, sorted by name."""
+        return self.store.networks()
+
+    def label_network(self, name: str, labels: Mapping[str, str]) -> None:
+        """Change a network's labels. Raises InputError where there is no such network."""
+        self.store.label_network(name, labels)
+
+    def destroy_network(self, name: str) -> None:
+        """Remove a network. Raises InputError while it has machines; a missing one is no error."""
+        self.store.remove_network(name)
+
+    # -- secrets -------------------------------------------------------------------------------------------
+
+    def put_secret(self, name: str, value: bytes) -> str:
+        """Keep a secret for machines to fetch and return its version, a new one only for another value."""
+        return self.store.put_secret(name, value)
+
+    def secret_version(self, name: str, value: bytes) -> str | None:
+        """Return the version of a secret that has this value, None where it has another or there is none."""
+        return self.store.secret_version(name, value)
+
+    def has_secret(self, name: str, version: str) -> bool:
+        """Say whether the value that a secret had in some version is still kept."""
+        return self.store.has_secret(name, version)
+
+    def destroy_secret(self, name: str) -> None:
+        """Forget a secret; a missing one is no error."""
+        self.store.destroy_secret(name)
+
+    # -- metadata ------------------------------------------------------------------------------------------
+
+    def existing_directory(self, name: str) -> Path:
+        """Return a machine's directory. Raises InputError where there is no machine of that name."""
+        path = self.store.data / "machines" / name
+        if "/" in name or name.startswith(".") or not path.exists():
+            raise InputError(f"there is no machine {name!r}", resolution="stoneware ps -a")
+        return path
+
+    def set_metadata(self, name: str, changes: Mapping[str, str | None]) -> None:
+        """Change instance attributes (None removes one); whoever waits for a change is told."""
+        directory = self.existing_directory(name)
+        with self.store.lock("metadata", name):
+            self._change_metadata(directory, changes)
+
+    @staticmethod
+    def _change_metadata(directory: Path, changes: Mapping[str, str | None]) -> None:
+        document: dict[str, Any] = read_json(directory / "metadata.json") or {}
+        attributes = {**document.get("attributes", {}), **changes}
+        kept = {key: value for key, value in attributes.items() if value is not None}
+        write_json(directory / "metadata.json", {**document, "attributes": kept}, mode=0o600)
+
+    def amend(
+        self,
+        name: str,
+        *,
+        image_ref: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        secrets: tuple[SecretMount, ...] | None = None,
+        stop_timeout: float | None = None,
+    ) -> None:
+        """Change what a machine's spec says (None: as it is); whoever waits for its metadata is told.
+
+        Raises InputError where a secret does not exist.
+        """
+        self.store.check_secrets(secrets or ())
+        values = {
+            "image_ref": image_ref,
+            "labels": None if labels is None else dict(labels),
+            "secrets": None if secrets is None else [asdict(mount) for mount in secrets],
+            "stop_timeout": stop_timeout,
+        }
+        directory = self.existing_directory(name)
+        with self.store.lock("metadata", name):
+            spec: dict[str, Any] = read_json(directory / "spec.json") or {}
+            if secrets is not None:
+                self._announce_secrets(directory, spec, secrets)
+            changes = {key: value for key, value in values.items() if value is not None}
+            write_json(directory / "spec.json", {**spec, **changes}, mode=0o600)
+
+    def _announce_secrets(
+        self, directory: Path, spec: dict[str, Any], secrets: tuple[SecretMount, ...]
+    ) -> None:
+        """Tell a machine of its secrets. Before that it may fetch those that are new to it.
+
+        Those have no version in the spec yet: should this command be killed now, the spec differs from the
+        one that is wanted, and whoever compares the two goes on.
+        """
+        old = list(spec.get("secrets", ()))
+        known = {mount["secret"] for mount in old}
+        coming = [asdict(replace(mount, version="")) for mount in secrets if mount.secret not in known]
+        if coming:
+            write_json(directory / "spec.json", {**spec, "secrets": [*old, *coming]}, mode=0o600)
+        self._change_metadata(directory, {SECRETS_ATTRIBUTE: secret_lines(secrets) or None})
+
+
+def _lost(spec: MachineSpec, volume: str) -> MachineError:
+    """Return the error for a machine whose volume somebody has removed."""
+    cluster = spec.labels.get(CLUSTER_LABEL)
+    again = f"stoneware volume create {volume} && stoneware start {spec.name}    # with a blank one"
+    if cluster:
+        again = f"stoneware up -p {cluster} --restore    # brings it back, with a blank one"
+    return MachineError(
+        f"the machine {spec.name} cannot start: its volume {volume} is gone",
+        details="Somebody has removed it, with the data on it.",
+        resolution=again,
+    )

@@ -1,0 +1,36 @@
+"""The local store as a bake sees it: the store itself and the bases it can make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from stoneware.platforms.local.bases import bases
+from stoneware.platforms.local.store.store import Store
+
+
+class LocalImageStore(Store):
+    """The local implementation of `stoneware.platforms.protocols.ImageStore`."""
+
+    @property
+    def architecture(self) -> str:
+        """Return this computer's architecture as Debian names it."""
+        return bases.architecture()
+
+    def known_bases(self) -> tuple[str, ...]:
+        """Return the bases that can be made here."""
+        return tuple(sorted(bases.KNOWN))
+
+    def base_identity(self, reference: str) -> str | None:
+        """Return the identity of a base that has been made, or None."""
+        return bases.base_identity(self, reference)
+
+    def ensure_base(self, reference: str, *, refresh: bool, progress: Callable[[str], None]) -> str:
+        """Make a base unless it is there; `refresh` makes it anew. Return its identity."""
+        return bases.ensure_base(self, reference, refresh=refresh, progress=progress)
+
+    def records(self) -> Path:
+        """Return the directory of what earlier bakes were made of."""
+        directory = self.home / "records"
+        directory.mkdir(exist_ok=True, mode=0o700)
+        return directory

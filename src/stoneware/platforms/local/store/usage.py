@@ -1,0 +1,186 @@
+"""What has the room in a store: machines, volumes, caches, and what images and checkpoints share."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from stoneware.files import locked
+from stoneware.model.machine import Phase
+from stoneware.platforms.local.platform import LocalPlatform
+from stoneware.platforms.local.store import prune, qgroups
+from stoneware.platforms.local.store import quota as store_quota
+from stoneware.platforms.local.store.store import Store
+
+_RECORDS = qgroups.group(0, 5)  # the file system's first subvolume: records, consoles, bakes' directories
+_ENDED = (Phase.STOPPED, Phase.FAILED, Phase.CREATED)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing in the store. Sizes are in bytes; None where this file system cannot tell.
+
+    An image's size is that of all its files, most of which it shares.
+    """
+
+    name: str
+    active: bool
+    size: int | None
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A kind of things. `size` is what they have on the disk, `reclaimable` what the unused have of it."""
+
+    kind: str
+    total: int
+    active: int
+    size: int | None
+    reclaimable: int | None
+
+
+@dataclass(frozen=True)
+class Room:
+    """The file system: bytes in all, used, free; what guests cannot take of that, and what they still can."""
+
+    total: int
+    used: int
+    free: int
+    reserve: int | None
+    left: int | None
+    host_free: int | None  # on the disk that the pool's sparse file is on
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What `system df` shows."""
+
+    rows: tuple[Row, ...]
+    items: dict[str, tuple[Item, ...]]
+    room: Room
+
+    def to_document(self, *, verbose: bool) -> dict[str, Any]:
+        """Return it as JSON data."""
+        document = {"kinds": [asdict(row) for row in self.rows], "room": asdict(self.room)}
+        if verbose:
+            document["items"] = {kind: [asdict(item) for item in found] for kind, found in self.items.items()}
+        return document
+
+
+def measure(platform: LocalPlatform, wanted: Collection[str] = ()) -> Usage:
+    """Measure a store, by its quota groups: nothing is walked but the directories of bakes."""
+    store = platform.store
+    items = {
+        "images": _images(platform),
+        "machines": _machines(platform),
+        "volumes": _volumes(store),
+        "caches": _caches(store),
+        "leftovers": _leftovers(store),
+    }
+    room = _room(store)
+    unused = prune.unused(platform, wanted=wanted)
+    rows = [
+        _shared(store, items, room, len(unused.images) + len(unused.checkpoints)),
+        *(_row(kind, items[kind]) for kind in ("machines", "volumes", "caches", "leftovers")),
+    ]
+    return Usage(tuple(rows), items, room)
+
+
+def _row(kind: str, items: Iterable[Item]) -> Row:
+    found = list(items)
+    idle = [item for item in found if not item.active]
+    return Row(kind, len(found), len(found) - len(idle), _sum(found), _sum(idle))
+
+
+def _sum(items: Iterable[Item]) -> int | None:
+    sizes = [item.size for item in items]
+    return None if None in sizes else sum(size or 0 for size in sizes)
+
+
+def _shared(store: Store, items: dict[str, tuple[Item, ...]], room: Room, unused: int) -> Row:
+    """Return what images and checkpoints have together: all that nothing else has."""
+    total = len(store.image_ids()) + len(store.checkpoint_keys())
+    records = qgroups.figures(store.data, _RECORDS)
+    others = [_sum(items[kind]) for kind in ("machines", "volumes", "caches")]
+    size = None
+    if store_quota.is_pool(store.home) and records is not None and None not in others:
+        size = max(0, room.used - records.used - sum(other or 0 for other in others))
+    return Row("images and checkpoints", total, total - unused, size, None if unused else 0)
+
+
+def _images(platform: LocalPlatform) -> tuple[Item, ...]:
+    store = platform.store
+    used = {machine.image_id for machine in platform.machines()}
+    sizes = {image: store.image_document(image).get("size_bytes") for image in store.image_ids()}
+    return tuple(Item(image, image in used, size) for image, size in sizes.items())
+
+
+def _machines(platform: LocalPlatform) -> tuple[Item, ...]:
+    return tuple(
+        _measured(platform.store, found.name, found.phase not in _ENDED, f"machines/{found.name}/rootfs")
+        for found in platform.machines()
+    )
+
+
+def _volumes(store: Store) -> tuple[Item, ...]:
+    return tuple(
+        _measured(store, volume.name, bool(volume.machines), f"volumes/{volume.name}/data")
+        for volume in store.volumes()
+    )
+
+
+def _caches(store: Store) -> tuple[Item, ...]:
+    names = sorted(path.name for path in (store.data / "cache").glob("[!.]*"))
+    return tuple(_measured(store, name, False, f"cache/{name}") for name in names)
+
+
+def _measured(store: Store, name: str, active: bool, place: str) -> Item:
+    try:
+        found = store_quota.figures(store.data, store.data / place)
+    except OSError:  # removed meanwhile
+        return Item(name, active, 0)
+    return Item(name, active, found.used + found.held, found.limit) if found else Item(name, active, None)
+
+
+def _leftovers(store: Store) -> tuple[Item, ...]:
+    """Return the directories of bakes, and what could not be removed."""
+    found = []
+    for path in sorted((store.data / "builds").glob("[!.]*")):
+        found.append(Item(path.name, _lives(store, path.name), _walked(path)))
+    found += [Item(f"{path.parent.name}/{path.name}", False, _walked(path)) for path in store.broken()]
+    return tuple(found)
+
+
+def _lives(store: Store, build: str) -> bool:
+    with contextlib.suppress(TimeoutError), locked(store.build_lock_path(build), timeout=0):
+        return False
+    return True
+
+
+def _walked(path: Path) -> int:
+    size = 0
+    for directory, _, names in os.walk(path):
+        for name in names:
+            with contextlib.suppress(OSError):
+                size += (Path(directory) / name).lstat().st_blocks * 512
+    return size
+
+
+def _room(store: Store) -> Room:
+    status = os.statvfs(store.data)
+    pool = store_quota.is_pool(store.home)
+    left = store_quota.guests_left(store.home, store.data)
+    return Room(
+        total=status.f_blocks * status.f_frsize,
+        used=(status.f_blocks - status.f_bfree) * status.f_frsize,
+        free=status.f_bavail * status.f_frsize,
+        reserve=store_quota.reserve(store.data) if left is not None else None,
+        left=left,
+        host_free=shutil.disk_usage(store.home).free if pool else None,
+    )

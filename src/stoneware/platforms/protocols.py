@@ -1,0 +1,297 @@
+"""The protocols of a platform: all that bake, run and rollout ask of the place where machines run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from stoneware.model.machine import Machine, MachineSpec
+from stoneware.model.resources import Network, PortMapping, SecretMount, Volume
+
+BAKES = "bakes"  # the lock (see ImageStore.build_lock_path) that living bakes share, and `prune` takes alone
+
+
+class Platform(Protocol):
+    """A place where machines run. Every method raises StonewareError with what to do next."""
+
+    can_checkpoint: bool
+
+    def create(self, spec: MachineSpec) -> Machine:
+        """Create a machine and start it. Raises InputError when the name or a port is in use."""
+        ...
+
+    def observe(self, name: str) -> Machine | None:
+        """Return the machine of that name as it is now, or None."""
+        ...
+
+    def machines(self) -> list[Machine]:
+        """Return all machines, builders among them, sorted by name."""
+        ...
+
+    def start(self, name: str) -> Machine:
+        """Start a stopped machine; a running one is left alone."""
+        ...
+
+    def stop(self, name: str, *, timeout: float | None = None) -> None:
+        """Power a machine off, hard after `timeout` seconds (default: its own stop_timeout)."""
+        ...
+
+    def destroy(self, name: str) -> None:
+        """Remove a machine, running or not. Its volumes stay. A missing machine is no error."""
+        ...
+
+    def port_faults(
+        self, wanted: Mapping[str, Sequence[PortMapping]], *, besides: Collection[str] = ()
+    ) -> dict[str, list[str]]:
+        """Return why the ports of machines cannot be published now: by name, a sentence each.
+
+        What the machines `besides` have counts as free.
+        """
+        ...
+
+    def console(self, name: str, offset: int = 0) -> tuple[bytes, int]:
+        """Return a piece of the console's output from a byte offset on, and the offset to go on from.
+
+        What is not kept any more is passed over; the end is reached when there is nothing to return.
+        """
+        ...
+
+    def console_place(
+        self, name: str, *, lines: int | None = None, since: float | None = None, until: float | None = None
+    ) -> int:
+        """Return an offset in the console: where its last `lines` lines begin; or where the first line is
+        that came `since` a time (in seconds since the epoch); or the end of what had come `until` a time.
+        Without any of them it is where what is kept begins.
+        """
+        ...
+
+    def console_times(self, name: str) -> Callable[[int], float | None]:
+        """Return what tells when the byte at an offset of the console came (None: not known)."""
+        ...
+
+    def guest_attributes(self, name: str) -> dict[str, str]:
+        """Return what the machine reported: `namespace/key` to value."""
+        ...
+
+    def set_metadata(self, name: str, changes: Mapping[str, str | None]) -> None:
+        """Change instance attributes (None removes one); whoever waits for a change is told."""
+        ...
+
+    def amend(
+        self,
+        name: str,
+        *,
+        image_ref: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        secrets: tuple[SecretMount, ...] | None = None,
+        stop_timeout: float | None = None,
+    ) -> None:
+        """Change what a machine's spec says (None: as it is); whoever waits for its metadata is told."""
+        ...
+
+    def create_volume(self, name: str, labels: Mapping[str, str], size: int | None = None) -> Volume:
+        """Return the volume of that name, made (blank) where there is none, which may take `size` bytes.
+
+        Without a size it may take what the platform lets volumes take.
+        """
+        ...
+
+    def volume(self, name: str) -> Volume | None:
+        """Return a volume, or None."""
+        ...
+
+    def volumes(self) -> list[Volume]:
+        """Return all volumes, sorted by name."""
+        ...
+
+    def label_volume(self, name: str, labels: Mapping[str, str]) -> None:
+        """Change a volume's labels. Raises InputError where there is no such volume."""
+        ...
+
+    def raise_floor(self, name: str, floor: str) -> None:
+        """Let no image below a version boot on a volume any more, by whatever command; never lowered.
+
+        Raises InputError where there is no such volume.
+        """
+        ...
+
+    def destroy_volume(self, name: str) -> None:
+        """Remove a volume, its data too; a missing one is no error. Raises InputError while in use."""
+        ...
+
+    def create_network(self, name: str, labels: Mapping[str, str]) -> Network:
+        """Return the network of that name, made where there is none."""
+        ...
+
+    def network(self, name: str) -> Network | None:
+        """Return a network, or None."""
+        ...
+
+    def networks(self) -> list[Network]:
+        """Return all networks, sorted by name."""
+        ...
+
+    def label_network(self, name: str, labels: Mapping[str, str]) -> None:
+        """Change a network's labels. Raises InputError where there is no such network."""
+        ...
+
+    def destroy_network(self, name: str) -> None:
+        """Remove a network. Raises InputError while it has machines; a missing one is no error."""
+        ...
+
+    def put_secret(self, name: str, value: bytes) -> str:
+        """Keep a secret for machines to fetch and return its version, which is that of this value.
+
+        Machines have the version that their spec names, so former values are kept for a while.
+        """
+        ...
+
+    def secret_version(self, name: str, value: bytes) -> str | None:
+        """Return the version of a secret that has this value, None where none that is kept has it."""
+        ...
+
+    def has_secret(self, name: str, version: str) -> bool:
+        """Say whether the value that a secret had in some version is still kept."""
+        ...
+
+    def destroy_secret(self, name: str) -> None:
+        """Forget a secret; a missing one is no error."""
+        ...
+
+    def execute(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        tty: bool = False,
+        interactive: bool = False,
+        env: Mapping[str, str] | None = None,
+        user: str = "",
+        workdir: str = "",
+    ) -> int:
+        """Run a command in a running machine on our own standard streams and return its exit code."""
+        ...
+
+    def run(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        timeout: float,
+        user: str = "",
+        env: Mapping[str, str] | None = None,
+    ) -> tuple[int, str]:
+        """Run a command in a running machine; return its exit code and what it said on both its streams.
+
+        One that takes longer than `timeout` seconds is killed; its code is then 124, as that of timeout(1).
+        """
+        ...
+
+    def tend(self) -> None:
+        """Restart what machines depend on and has died; for those who wait for a machine, once a second.
+
+        Raises HostError where waiting is in vain: the machines' disk is full.
+        """
+        ...
+
+    def read_result(self, name: str, result: str) -> bytes:
+        """Return what a builder has uploaded under a name. Raises MachineError where there is nothing."""
+        ...
+
+    def checkpoint(
+        self,
+        name: str,
+        key: str,
+        document: Mapping[str, Any],
+        *,
+        taken: Callable[[], None] | None = None,
+    ) -> None:
+        """Save a builder's root file system under a step key, atomically; the machine goes on running.
+
+        `taken` is called once what the builder writes from then on is no part of it.
+        """
+        ...
+
+    def capture(
+        self,
+        name: str,
+        manifest: bytes,
+        document: Mapping[str, Any],
+        *,
+        files: Mapping[str, bytes] | None = None,
+    ) -> str:
+        """Make an image of a stopped builder's root and return its id, `sha256:…` of `manifest`.
+
+        `files` are put into its /usr/lib/stoneware/image first; only where the platform `can_checkpoint`.
+        """
+        ...
+
+
+class ImageStore(Protocol):
+    """Where images, checkpoints and tags are kept; what a bake reads to plan and writes when it is done."""
+
+    @property
+    def architecture(self) -> str:
+        """Return the architecture of the machines as Debian names it: amd64, arm64."""
+        ...
+
+    def base_identity(self, reference: str) -> str | None:
+        """Return the identity of a known base that is in the store, or None where it has to be made first."""
+        ...
+
+    def ensure_base(self, reference: str, *, refresh: bool, progress: Callable[[str], None]) -> str:
+        """Make a base unless it is there, and return its identity, which is its checkpoint's key as well."""
+        ...
+
+    def known_bases(self) -> tuple[str, ...]:
+        """Return the bases that can be made."""
+        ...
+
+    def has_checkpoint(self, key: str) -> bool:
+        """Say whether the root file system after a step is saved."""
+        ...
+
+    def checkpoint_rootfs(self, key: str) -> Path:
+        """Return the saved root file system of a step; read only."""
+        ...
+
+    def checkpoint_document(self, key: str) -> dict[str, Any] | None:
+        """Return what was noted with a checkpoint, or None when it is not there."""
+        ...
+
+    def image_ids(self) -> list[str]:
+        """Return the ids of all images."""
+        ...
+
+    def image_document(self, image_id: str) -> dict[str, Any]:
+        """Return what the store knows of an image besides its manifest."""
+        ...
+
+    def image_rootfs(self, image_id: str) -> Path:
+        """Return an image's root file system; read only."""
+        ...
+
+    def manifest(self, image_id: str) -> dict[str, Any]:
+        """Return an image's manifest."""
+        ...
+
+    def tags(self) -> dict[str, str]:
+        """Return every `NAME:TAG` with the id it stands for."""
+        ...
+
+    def set_tag(self, reference: str, image_id: str) -> None:
+        """Let `NAME:TAG` stand for an image."""
+        ...
+
+    def build_path(self, build_id: str) -> Path:
+        """Return the working directory of one bake (not made yet); left over only by an interrupted bake."""
+        ...
+
+    def build_lock_path(self, build_id: str) -> Path:
+        """Return the flock file that a living bake holds: free means that the bake is gone."""
+        ...
+
+    def records(self) -> Path:
+        """Return the directory of what earlier bakes were made of, for saying what has changed."""
+        ...

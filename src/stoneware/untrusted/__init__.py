@@ -1,0 +1,1 @@
+"""Reading what somebody else made: texts, archives, trees of files. All bounded, and nothing believed."""
