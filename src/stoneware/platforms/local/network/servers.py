@@ -31,6 +31,7 @@ _READY = 15.0  # seconds a server has to answer
 _PROBE = 0.5  # seconds for one answer
 _NAME = "metadata.google.internal"  # what every DNS server of ours knows
 _METADATA = "stoneware.platforms.local.metadata.server"
+_METADATA_MARK = "--by-port"  # among its words also where an older Stoneware has started it
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,10 @@ def upstream() -> tuple[Path | None, str | None]:
 
 def standing(layout: Layout, plan: Plan, mtu: int) -> list[Server]:
     """Return the two servers that every router has."""
-    program = [sys.executable, "-P", "-m", _METADATA, "--home", str(layout.home.resolve()), "--by-port"]
+    program = [sys.executable, "-P", "-m", _METADATA, "--home", str(layout.home.resolve()), _METADATA_MARK]
     attached = Attached(layout.runtime)
     return [
-        Server(metadata(layout), tuple(program), _METADATA, lambda: metadata_answers(_PROBE)),
+        Server(metadata(layout), tuple(program), _METADATA_MARK, lambda: metadata_answers(_PROBE)),
         Server(
             dnsmasq(layout),
             tuple(dnsmasq_command(plan, mtu, layout.runtime, upstream()[0])),
@@ -146,5 +147,5 @@ def end_all(layout: Layout) -> None:
         end(helper)
     identity = network_namespace.identity(layout.namespace)
     if identity is not None:
-        for mark in (_METADATA, "dnsmasq"):
+        for mark in (_METADATA_MARK, "dnsmasq"):
             end_strays(identity[1], mark)
