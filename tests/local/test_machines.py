@@ -16,6 +16,7 @@ from stoneware.model.runtime import Process, System
 from stoneware.platforms.local.machines import record as machine_record
 from stoneware.platforms.local.machines.stop import wait_until
 from stoneware.platforms.local.store.recover import recover
+from stoneware.process_identity import ProcessIdentity
 from tests.local.engine_lab import Bench
 
 pytestmark = pytest.mark.machine
@@ -248,7 +249,7 @@ def test_a_machine_without_shim_and_nspawn_is_still_ended(lab: Bench) -> None:
         os.kill(noted(lab, name)[0], signal.SIGKILL)
     lab.platform.stop(lab.name, timeout=5)
     assert not lab.processes().alive
-    assert not machine_record.process_alive(*leader)
+    assert not ProcessIdentity(*leader).alive
 
 
 def test_a_first_process_that_nobody_has_noted_is_ended_as_well(lab: Bench) -> None:
@@ -257,10 +258,10 @@ def test_a_first_process_that_nobody_has_noted_is_ended_as_well(lab: Bench) -> N
     os.kill(noted(lab, "shim")[0], signal.SIGKILL)
     (lab.paths().run / "leader").unlink()  # the shim was killed before it knew
     os.kill(nspawn[0], signal.SIGKILL)
-    assert wait_until(lambda: not machine_record.process_alive(*nspawn), 10)
-    assert machine_record.process_alive(*leader)
+    assert wait_until(lambda: not ProcessIdentity(*nspawn).alive, 10)
+    assert ProcessIdentity(*leader).alive
     lab.platform.destroy(lab.name)
-    assert wait_until(lambda: not machine_record.process_alive(*leader), 10)
+    assert wait_until(lambda: not ProcessIdentity(*leader).alive, 10)
 
 
 def test_a_machine_that_still_stops_is_started_once_it_has_stopped(lab: Bench) -> None:

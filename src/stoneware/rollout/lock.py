@@ -18,6 +18,7 @@ from typing import Any
 from stoneware.cluster.directory import ClusterDirectory
 from stoneware.errors import InputError
 from stoneware.files import read_json, write_json
+from stoneware.process_identity import boot_id, start_time
 from stoneware.rollout.journal import Event, journal_of
 from stoneware.rollout.state import Mode, fold
 
@@ -41,7 +42,7 @@ class RolloutLock:
         """Say whether the driver lives; of one on another computer nobody knows, so it counts as living."""
         if self.host != platform.node():
             return True
-        return self.boot == _boot() and self.started == _started(self.pid) != 0
+        return self.boot == boot_id() and start_time(self.pid) == self.started
 
     @property
     def sentence(self) -> str:
@@ -106,7 +107,7 @@ def write_lock(directory: ClusterDirectory, rollout: str) -> RolloutLock:
     """Mark a rollout as driven by this process; the caller holds the cluster's lock."""
     who, host = identity()
     now = datetime.datetime.now().astimezone().replace(microsecond=0).isoformat(sep=" ")
-    lock = RolloutLock(rollout, who, host, os.getpid(), now, _started(os.getpid()), _boot())
+    lock = RolloutLock(rollout, who, host, os.getpid(), now, start_time(os.getpid()) or 0, boot_id())
     write_json(lock_path(directory), asdict(lock))
     return lock
 
@@ -148,16 +149,3 @@ def _condition(events: Sequence[Event]) -> str:
     if state is not None and state.mode is Mode.HOLDING:
         return f"holds after the canary {', '.join(state.plan.canary)}"
     return f"is paused: {state.reason}" if state is not None and state.mode is Mode.PAUSED else ""
-
-
-def _boot() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
-def _started(pid: int) -> int:
-    """Return when a process began, in clock ticks since the boot; 0 where there is none, or a zombie."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return 0
-    return 0 if fields[0] in ("Z", "X") else int(fields[19])

@@ -11,38 +11,16 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from stoneware.errors import HostError
 from stoneware.files import read_json, write_json
 from stoneware.platforms.local.host import process_limits
 from stoneware.process import tool_environment
+from stoneware.process_identity import ProcessIdentity, command_line, identify, network_namespace, pids
 
 _LOG_LIMIT = 2**20  # bytes; a longer log is begun anew (by the metadata server too: console_times)
-
-
-@dataclass(frozen=True)
-class Process:
-    """A process that cannot be mistaken for another: `start` is its start time in clock ticks since boot."""
-
-    pid: int
-    start: int
-
-
-def start_time(pid: int) -> int | None:
-    """Return a process's start time in clock ticks since boot, or None when it is gone or a zombie."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except OSError:
-        return None
-    state, *fields = text.rpartition(")")[2].split()
-    return None if state in {"Z", "X"} else int(fields[18])
-
-
-def alive(process: Process | None) -> bool:
-    """Say whether a process still runs."""
-    return process is not None and start_time(process.pid) == process.start
 
 
 @dataclass(frozen=True)
@@ -62,16 +40,16 @@ class Helper:
         """The file that says which process the helper is."""
         return self.directory / f"{self.name}.pid.json"
 
-    def process(self) -> Process | None:
+    def process(self) -> ProcessIdentity | None:
         """Return the helper's process when it runs, else None."""
         try:
             value = read_json(self.record)
-            process = Process(int(value["pid"]), int(value["start"])) if value else None
+            process = ProcessIdentity(int(value["pid"]), int(value["start"])) if value else None
         except (ValueError, KeyError, TypeError):
             return None
-        return process if alive(process) else None
+        return process if process is not None and process.alive else None
 
-    def spawn(self, argv: Sequence[str], env: Mapping[str, str] | None = None) -> Process:
+    def spawn(self, argv: Sequence[str], env: Mapping[str, str] | None = None) -> ProcessIdentity:
         """Start the helper in a session of its own, its output going to the log. Raises HostError.
 
         `env` is added to the environment of system tools.
@@ -92,12 +70,10 @@ class Helper:
                 start_new_session=True,
                 check=True,
             )
-        pid = int(done.stdout)
-        start = start_time(pid)
-        if start is None:
+        process = identify(int(done.stdout))
+        if process is None:
             raise self.failure()
-        process = Process(pid, start)
-        write_json(self.record, {"pid": pid, "start": start})
+        write_json(self.record, asdict(process))
         return process
 
     def stop(self, timeout: float = 3.0) -> None:
@@ -132,32 +108,21 @@ def end_strays(namespace: int, word: str) -> int:
     They are helpers whose record was lost, for instance because the command was killed right after it had
     started them. Programs that happen to run there, machines above all, have another command line.
     """
-    strays = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            if (entry / "ns" / "net").stat().st_ino != namespace:
-                continue
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        start = start_time(int(entry.name))
-        if start is not None and word.encode() in words:
-            strays.append(Process(int(entry.name), start))
+    found = (pid for pid in pids() if network_namespace(pid) == namespace and word in command_line(pid))
+    strays = [process for pid in found if (process := identify(pid))]
     for process in strays:
         _signal(process, signal.SIGKILL)
         _wait_gone(process, 3.0)
     return len(strays)
 
 
-def _signal(process: Process, number: int) -> None:
+def _signal(process: ProcessIdentity, number: int) -> None:
     try:
         handle = os.pidfd_open(process.pid)
     except OSError:
         return
     try:
-        if alive(process):
+        if process.alive:
             signal.pidfd_send_signal(handle, number)
     except ProcessLookupError:
         pass
@@ -165,9 +130,9 @@ def _signal(process: Process, number: int) -> None:
         os.close(handle)
 
 
-def _wait_gone(process: Process, timeout: float) -> bool:
+def _wait_gone(process: ProcessIdentity, timeout: float) -> bool:
     deadline = time.monotonic() + timeout
-    while alive(process):
+    while process.alive:
         if time.monotonic() > deadline:
             return False
         time.sleep(0.002)

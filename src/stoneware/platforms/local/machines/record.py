@@ -15,6 +15,7 @@ from stoneware.model.limits import Ulimit
 from stoneware.model.machine import FailedCheck, Health, Machine, MachineSpec, Phase
 from stoneware.model.resources import PortMapping, SecretMount, VolumeMount
 from stoneware.model.runtime import document_of, process_of, system_of
+from stoneware.process_identity import boot_id, parse_identity
 from stoneware.records import DamagedError, whole
 from stoneware.untrusted.bounded import read_bounded
 
@@ -156,36 +157,10 @@ def _read_spec(paths: Paths, path: Path) -> MachineSpec | None:
     )
 
 
-def boot_id() -> str:
-    """Return the identity of this computer's present boot: process ids mean nothing in another one."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
-def process_alive(pid: int, start: int) -> bool:
-    """Say whether a process is the one that began at `start` (clock ticks since boot) and not a zombie."""
-    fields = process_fields(pid)
-    return fields is not None and fields[0] not in ("Z", "X") and int(fields[19]) == start
-
-
-def process_fields(pid: int) -> list[str] | None:
-    """Return the fields of /proc/PID/stat after the program's name, None where there is no such process.
-
-    Its state is the first, its parent the second, and the 20th when it began, in clock ticks since the boot.
-    """
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:  # noqa: PTH123 (fast path)
-            return stream.read().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-
-
 def read_process(paths: Paths, name: str) -> int | None:
     """Return the process id in run/NAME while that very process lives, else None."""
-    try:
-        pid, start = map(int, read_bounded(paths.run / name, 4096).split())
-    except (OSError, ValueError):
-        return None
-    return pid if 0 < pid < 1 << 31 and process_alive(pid, start) else None
+    process = parse_identity(_text(paths.run / name))
+    return process.pid if process is not None and process.alive else None
 
 
 @dataclass(frozen=True)

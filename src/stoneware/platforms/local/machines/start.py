@@ -26,9 +26,10 @@ from stoneware.platforms.local.host import cgroups, process_limits
 from stoneware.platforms.local.host import probes as host_probes
 from stoneware.platforms.local.host.requirements import MACHINE_TOOLS, check
 from stoneware.platforms.local.machines import owner
-from stoneware.platforms.local.machines.record import Paths, boot_id, shown_processes, spec_document
+from stoneware.platforms.local.machines.record import Paths, shown_processes, spec_document
 from stoneware.platforms.local.store import btrfs
 from stoneware.platforms.local.store.store import Store
+from stoneware.process_identity import boot_id
 
 _REAP = "stoneware.platforms.local.machines.reap"
 _NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")

@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 from stoneware.errors import MachineError
 from stoneware.platforms.local.host import cgroups
-from stoneware.platforms.local.machines.record import Paths, Processes, boot_id, known_state, shown_processes
+from stoneware.platforms.local.machines.record import Paths, Processes, known_state, shown_processes
 from stoneware.platforms.local.store.errors import DISK_ERRORS
+from stoneware.process_identity import boot_id
 
 _POWER_OFF = signal.SIGRTMIN + 4  # systemd(1), SIGNALS: starts poweroff.target
 _POLL, _SLOW_POLL = 0.005, 0.05  # seconds between two looks at first, and when it takes long

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 from stoneware.errors import MachineError
@@ -19,6 +18,7 @@ from stoneware.platforms.local.machines import stop as machine_stop
 from stoneware.platforms.local.machines.record import Paths
 from stoneware.platforms.local.network import router as routers
 from stoneware.platforms.local.store.store import Store
+from stoneware.process_identity import command_line, descendants, identify, parent, pids
 
 _PATIENCE = 10.0  # seconds for killed processes to go
 
@@ -60,19 +60,19 @@ def _end(store: Store, id: str, *, unclear: bool) -> str:
     return f"ended the machine {name or id}, whose directory has been removed"
 
 
-def _kill(id: str, pids: list[int]) -> None:
-    began = {pid: start for pid in pids if (start := _start(pid))}
-    for pid in began:
+def _kill(id: str, found: list[int]) -> None:
+    processes = [process for pid in found if (process := identify(pid))]
+    for process in processes:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(process.pid, signal.SIGKILL)
 
     def gone() -> bool:  # each of them: the machine's first process outlives systemd-nspawn by a moment
-        return not any(machine_record.process_alive(pid, start) for pid, start in began.items())
+        return not any(process.alive for process in processes)
 
     if not machine_stop.wait_until(gone, _PATIENCE):
         raise MachineError(
             f"the machine {id}, whose directory has been removed, cannot be ended",
-            details=f"It has the processes {', '.join(map(str, pids))}.",
+            details=f"It has the processes {', '.join(map(str, found))}.",
             resolution="see `dmesg`: a process that waits for a dead disk cannot be killed",
         )
 
@@ -82,50 +82,18 @@ def _processes(id: str) -> tuple[list[int], list[int]]:
 
     systemd-nspawn is known by the word of its command line that names the machine.
     """
-    wanted = f"--machine={id}"
-    nspawn = [pid for pid in _pids() if wanted in (words := _words(pid)) and _is(words, "systemd-nspawn")]
-    shims = [parent for pid in nspawn if (parent := _parent(pid)) and _settings(parent) is not None]
-    return shims, [*nspawn, *(child for pid in nspawn for child in _below(pid))]
+    nspawn = [pid for pid in pids() if _is_nspawn(command_line(pid), id)]
+    shims = [shim for pid in nspawn if (shim := parent(pid)) and _settings(shim) is not None]
+    return shims, [*nspawn, *(child for pid in nspawn for child in descendants(pid))]
 
 
-def _pids() -> Iterator[int]:
-    return (int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal())
-
-
-def _words(pid: int) -> list[str]:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
-    except OSError:  # it is gone
-        return []
-
-
-def _is(words: list[str], program: str) -> bool:
-    return bool(words) and words[0].rpartition("/")[2] == program
-
-
-def _parent(pid: int) -> int:
-    fields = machine_record.process_fields(pid)
-    return int(fields[1]) if fields else 0
-
-
-def _start(pid: int) -> int:
-    """Return when a process began, in clock ticks since the boot; 0 where it is gone."""
-    fields = machine_record.process_fields(pid)
-    return int(fields[19]) if fields else 0
-
-
-def _below(pid: int) -> Iterator[int]:
-    children = []
-    with contextlib.suppress(OSError):
-        children = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    for child in children:
-        yield child
-        yield from _below(child)
+def _is_nspawn(words: list[str], id: str) -> bool:
+    return bool(words) and words[0].rpartition("/")[2] == "systemd-nspawn" and f"--machine={id}" in words
 
 
 def _settings(pid: int) -> Path | None:
     """Return the settings that a shim was started with, None for another process."""
-    words = _words(pid)
+    words = command_line(pid)
     return Path(words[-1]) if len(words) > 2 and words[-2].endswith("/shim.sh") else None
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from stoneware.errors import InputError
 from stoneware.files import locked, read_json, write_json
 from stoneware.model.resources import PortMapping
+from stoneware.process_identity import socket_owner
 
 ANY = "0.0.0.0"  # noqa: S104 — the user's word for every address of the host
 _LISTEN = {"tcp": "0A", "udp": "07"}
@@ -195,7 +196,7 @@ def _refuse_used(
         raise InputError(name, details=detail, resolution=choice)
     for listener in host_sockets(mapping.protocol):
         if listener.port == mapping.host_port and overlap(listener.address, mapping.host_ip):
-            owner = _owner(listener.inode) or "another program"
+            owner = socket_owner(listener.inode) or "another program"
             raise InputError(name, details=f"{owner} listens on it", resolution=choice)
 
 
@@ -209,17 +210,3 @@ def _free_port(mapping: PortMapping, publications: Sequence[Publication]) -> int
         if _conflict(chosen, publications) is None:
             return port
     raise InputError("no free port on this computer", resolution="stoneware ps    # shows the published ones")
-
-
-def _owner(inode: int) -> str | None:
-    """Return `NAME (process PID)` of the process that has a socket open, or None."""
-    target = f"socket:[{inode}]"
-    for process in Path("/proc").iterdir():
-        if not process.name.isdigit():
-            continue
-        with contextlib.suppress(OSError):
-            for descriptor in (process / "fd").iterdir():
-                with contextlib.suppress(OSError):
-                    if str(descriptor.readlink()) == target:
-                        return f"{(process / 'comm').read_text().strip()} (process {process.name})"
-    return None

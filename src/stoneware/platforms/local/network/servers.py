@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import stoneware
+from stoneware import process_identity
 from stoneware.platforms.local.host import cgroups
 from stoneware.platforms.local.host.helpers import Helper, end_strays
 from stoneware.platforms.local.network import addresses as network
@@ -101,12 +102,7 @@ def of_view(layout: Layout, plan: Plan, view: View) -> Server:
 def serves(helper: Helper, namespace: int) -> bool:
     """Say whether a helper runs, and in the namespace of this inode."""
     process = helper.process()
-    if process is None:
-        return False
-    try:
-        return Path(f"/proc/{process.pid}/ns/net").stat().st_ino == namespace
-    except OSError:
-        return False
+    return process is not None and process_identity.network_namespace(process.pid) == namespace
 
 
 def start(layout: Layout, servers: Iterable[Server], namespace: int) -> None:

@@ -25,6 +25,7 @@ from stoneware.platforms.local.network.rules import Forward, Pin
 from stoneware.platforms.local.network.servers import dnsmasq, metadata, resolver, serves
 from stoneware.platforms.local.network.views import View, Views
 from stoneware.process import ProcessError, run
+from stoneware.process_identity import boot_id
 
 _INNER_SETTINGS = (
     "net/ipv6/conf/all/disable_ipv6=1",
@@ -64,10 +65,6 @@ def load(layout: Layout) -> State | None:
         return None
 
 
-def _boot() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
 def _code() -> int:
     """Return what changes with the metadata server's code, so that an upgrade restarts it."""
     return max(path.stat().st_mtime_ns for path in (Path(__file__).parents[1] / "metadata").glob("*.py"))
@@ -75,7 +72,7 @@ def _code() -> int:
 
 def whole(layout: Layout, state: State) -> bool:
     """Say whether everything is there, without starting a program."""
-    if (state.rules, state.boot, state.code) != (router_rules.VERSION, _boot(), _code()):
+    if (state.rules, state.boot, state.code) != (router_rules.VERSION, boot_id(), _code()):
         return False
     identity = network_namespace.identity(layout.namespace)
     if identity is None or tuple(identity) != state.namespace:
@@ -129,7 +126,7 @@ def _repair(layout: Layout, state: State | None) -> State:
         raise HostError(f"the network namespace {layout.namespace} went away while it was made")
     servers = [router_servers.of_view(layout, plan, view) for view in views]
     router_servers.start(layout, [*router_servers.standing(layout, plan, mtu), *servers], identity[1])
-    made = State(plan, mtu, tuple(identity), _boot(), router_rules.VERSION, _code())
+    made = State(plan, mtu, tuple(identity), boot_id(), router_rules.VERSION, _code())
     _save(layout, made)
     return made
 

@@ -23,6 +23,7 @@ from stoneware.platforms.local.store import walls as store_walls
 from stoneware.platforms.local.store.base import NOUNS
 from stoneware.platforms.local.store.store import Store
 from stoneware.process import ProcessError
+from stoneware.process_identity import boot_id
 from stoneware.records import DamagedError
 from stoneware.untrusted import removal
 
@@ -132,7 +133,7 @@ def _left_over(store: Store, paths: Paths) -> str:
 def _why_ended(store: Store, paths: Paths, state: dict[str, Any], spec: dict[str, Any]) -> str:
     if spec["remove_when_stopped"]:
         return "which has stopped (--rm)"
-    if state.get("boot") != machine_record.boot_id() and _starts_again(paths, spec["restart"]):
+    if state.get("boot") != boot_id() and _starts_again(paths, spec["restart"]):
         return "rebooted"
     # The second: a command was killed while it started the machine again.
     return "attached" if state.get("attached") or routers.is_attached(store, state["id"]) else ""
@@ -155,7 +156,7 @@ def _start_again(platform: LocalPlatform, paths: Paths) -> str:
     except StonewareError as error:
         # Told once, and then by `ps`: a machine that cannot start must not be in the way of every command.
         state: dict[str, Any] = read_json(paths.root / "state.json") or {}
-        write_json(paths.root / "state.json", {**state, "boot": machine_record.boot_id()}, mode=0o600)
+        write_json(paths.root / "state.json", {**state, "boot": boot_id()}, mode=0o600)
         (paths.run / "error").write_text(f"it did not start after a reboot: {error.brief}\n")
         return f"cannot start the machine {paths.name} again after the reboot: {error.brief}"
     return f"started the machine {paths.name} again after the reboot of this computer"
