@@ -10,7 +10,6 @@ from pathlib import Path
 
 from stoneware.bake.events import Note, Reporter
 from stoneware.bake.git_origin import origin_tags
-from stoneware.bake.memo import Memo
 from stoneware.bake.options import BakeOptions, BakeResult
 from stoneware.bake.plan import HIT, RUN, BakePlan
 from stoneware.bake.planner import Planner
@@ -40,8 +39,8 @@ def plan(options: BakeOptions, store: ImageStore) -> BakePlan:
     return Planner(options, store, references_of(options)[0].name, offline=True).plan()
 
 
-def bake(options: BakeOptions, place: Place, reporter: Reporter, *, memo: Memo | None = None) -> BakeResult:
-    """Bake an image and tag it; what decided the bake is kept in `memo`.
+def bake(options: BakeOptions, place: Place, reporter: Reporter) -> BakeResult:
+    """Bake an image and tag it.
 
     Raises InputError for what is wrong with the input, BuildError when a step, the seal or a check fails.
     """
@@ -50,10 +49,7 @@ def bake(options: BakeOptions, place: Place, reporter: Reporter, *, memo: Memo |
     # Whoever removes what nothing uses takes this lock for itself.
     with locked(place.store.build_lock_path(BAKES), shared=True):
         planner = Planner(options, place.store, references[0].name)
-        made, result = _bake(planner, place, reporter, references, started)
-        if memo is not None:
-            memo.keep(planner, made, result)
-        return result
+        return _bake(planner, place, reporter, references, started)
 
 
 def _bake(
@@ -62,7 +58,7 @@ def _bake(
     reporter: Reporter,
     references: tuple[Reference, ...],
     started: float,
-) -> tuple[BakePlan, BakeResult]:
+) -> BakeResult:
     made = planner.plan()
     _warn(made, reporter)
     if made.image.action == RUN or planner.options.pull:  # a fresh base may change all keys
@@ -77,7 +73,7 @@ def _bake(
     tags = _tag(place.store, references, origin, image_id)
     ran = [] if made.image.action == HIT else [step for stage in made.builds for step in stage.to_run]
     total = sum(len(stage.steps) for stage in made.stages)
-    return made, BakeResult(
+    return BakeResult(
         image_id, tags, origin.commit, origin.dirty, total - len(ran), len(ran), time.monotonic() - started
     )
 

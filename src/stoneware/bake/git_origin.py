@@ -13,16 +13,13 @@ _HEAD = "# branch.oid "
 _FIELDS = {"1": 8, "2": 9, "u": 10, "?": 1, "!": 1}
 
 
-def read_origin(
-    context: Path, included: Callable[[str], bool], used: Iterable[str], status: str | None = None
-) -> Origin:
+def read_origin(context: Path, included: Callable[[str], bool], used: Iterable[str]) -> Origin:
     """Return the commit of the checkout that holds `context`; no commit outside Git.
 
     `included` says whether a path (relative to the context) is in the context after the ignore file.
-    Files that Git ignores count as a difference only where a step copies them (`used`). `status` is
-    Git's answer where it has been asked already.
+    Files that Git ignores count as a difference only where a step copies them (`used`).
     """
-    entries = (Asked(str(context)).answer() if status is None else status).split("\0")
+    entries = Asked(str(context)).answer().split("\0")
     heads = [entry.removeprefix(_HEAD) for entry in entries if entry.startswith(_HEAD)]
     if not heads or heads[0] == "(initial)":
         return Origin(None, dirty=False)

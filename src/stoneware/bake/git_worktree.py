@@ -1,4 +1,4 @@
-"""What Git says of a context's checkout, in one process. Imports little: a bake without work starts here."""
+"""What Git says of a context's checkout, in one process."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from stoneware.bake.downloads import Downloads
 from stoneware.bake.git_origin import read_origin
-from stoneware.bake.git_worktree import Asked
 from stoneware.bake.options import BakeOptions
 from stoneware.bake.plan import (
     HIT,
@@ -22,13 +21,13 @@ from stoneware.bake.plan import (
     scratch_key,
     source_of,
 )
-from stoneware.bake.recipe_loading import FILENAMES, UNMADE, find_machinefile, read_recipe
+from stoneware.bake.recipe_loading import UNMADE, find_machinefile, read_recipe
 from stoneware.bake.step_records import Record
 from stoneware.guest.install import digest as guest_digest
 from stoneware.image.manifest import Origin, config_of
 from stoneware.machinefile.context import Source, context_tree, resolve_mount, resolve_sources
 from stoneware.machinefile.digests import DigestCache
-from stoneware.machinefile.ignore import Matcher, ignore_files, load_ignore
+from stoneware.machinefile.ignore import Matcher, load_ignore
 from stoneware.machinefile.keys import StepInputs, describe_inputs, explain, step_key
 from stoneware.machinefile.recipe import CopyStep, ImageConfig, RunStep, Stage, Step
 from stoneware.machinefile.tree import Tree
@@ -53,12 +52,6 @@ class Planner:
         """The context's ignore file."""
         return load_ignore(self.options.context, self.machinefile)
 
-    def looked_for(self) -> list[str]:
-        """Return where a Machinefile and an ignore file may be, there or not."""
-        options = self.options
-        names = [options.file] if options.file else [options.context / name for name in FILENAMES]
-        return [str(path) for path in (*names, *ignore_files(options.context, self.machinefile))]
-
     @cached_property
     def context(self) -> Tree:
         """The build context as a tree."""
@@ -74,15 +67,10 @@ class Planner:
         return f"{self.machinefile}:{line}"
 
     @cached_property
-    def status(self) -> str:
-        """What Git says of the context's checkout."""
-        return Asked(str(self.options.context)).answer()
-
-    @cached_property
     def origin(self) -> Origin:
         """The Git commit of the context, as it was when first asked for: after `plan`."""
         included = lambda path: not self.ignore.matches(path)  # noqa: E731
-        return read_origin(self.options.context, included, self._used, self.status)
+        return read_origin(self.options.context, included, self._used)
 
     def plan(self) -> BakePlan:
         """Return the plan. Raises InputError."""

@@ -6,7 +6,6 @@ import gc
 import os
 import sys
 
-from stoneware.cli.baked import bake_again
 from stoneware.cli.streams import guarded, open_missing
 
 # What a short command allocates in its life. Collections while modules are loaded find nothing.
@@ -27,11 +26,9 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        code = bake_again(sys.argv[1:])
-        if code is None:
-            from stoneware.cli.program import decided, run
+        from stoneware.cli.program import decided, run
 
-            code = decided(run(sys.argv[1:]))
+        code = decided(run(sys.argv[1:]))
     except KeyboardInterrupt:  # before the command had begun
         code = 130
     return code

@@ -13,7 +13,6 @@ import typer
 import typer.main
 from typer.exceptions import TyperException
 
-from stoneware.cli.baked import READER_GONE
 from stoneware.cli.group import HELP_NAMES, LazyGroup
 from stoneware.cli.interrupts import as_interrupts
 from stoneware.cli.streams import OutputError, guarded, styled
@@ -23,6 +22,7 @@ from stoneware.ui.hints import ClusterFlags, remember
 
 PROGRAM = "stoneware"
 COMPLETE_VARIABLE = "_STONEWARE_COMPLETE"
+READER_GONE = 1  # the exit code for a closed pipe: whoever read our output has seen enough
 USAGE = 2
 INTERRUPTED = 130
 

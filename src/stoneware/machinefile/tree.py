@@ -65,8 +65,6 @@ class Tree:
     cache: DigestCache = field(default_factory=DigestCache)
     owners: bool = False
     hashed: bool = True
-    # Of the context: all that was looked at, on this computer, as it was at first; None: it is not there.
-    seen: dict[str, os.stat_result | None] = field(default_factory=dict, repr=False)
 
     def real(self, path: str) -> str:
         """Return the path inside the root with all symbolic links followed inside it; it need not exist.
@@ -96,20 +94,9 @@ class Tree:
     def _link(self, path: str) -> str | None:
         host = self.host(path)
         try:
-            self._see(host)
             return os.readlink(host)  # noqa: PTH115 - pathlib would clean the target
         except OSError:
             return None
-
-    def _see(self, host: str) -> os.stat_result | None:
-        status: os.stat_result | None
-        try:
-            status = os.lstat(host)
-        except (FileNotFoundError, NotADirectoryError):
-            status = None
-        if self.hashed:
-            self.seen.setdefault(host, status)
-        return status
 
     def host(self, path: str) -> str:
         """Return where a path of the tree is on this computer."""
@@ -117,8 +104,9 @@ class Tree:
 
     def stat(self, path: str) -> os.stat_result | None:
         """Return the status of a path that is there and not ignored, without following its last link."""
-        status = self._see(self.host(path))
-        if status is None:
+        try:
+            status = os.lstat(self.host(path))
+        except (FileNotFoundError, NotADirectoryError):
             return None
         if path and self.ignore.patterns and self.ignore.matches(path):
             return status if stat_module.S_ISDIR(status.st_mode) and self._has_children(path) else None
@@ -148,7 +136,6 @@ class Tree:
             raise OSError(
                 errno.ENAMETOOLONG, f"more than {MAX_DEPTH} directories inside each other", host[:200]
             )
-        self._see(host)
         with os.scandir(host) as listing:
             found = sorted(listing, key=lambda entry: os.fsencode(entry.name))
         for entry in found:
@@ -179,8 +166,6 @@ class Tree:
         """Return the entry of one path of the tree, under the name it has in the archive."""
         kind = _KINDS[stat_module.S_IFMT(status.st_mode)]
         host = self.host(path)
-        if self.hashed:
-            self.seen.setdefault(host, status)
         regular = kind == "file"
         return Entry(
             name=name,

@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stoneware.bake.options import BakeOptions, OnFailure, SecretSource
+from stoneware.bake.options import BakeOptions, BakeResult, OnFailure, SecretSource
 from stoneware.cli import options
-from stoneware.cli.baked import COMMANDS, JSON, QUIET, SUMMARY, show
 from stoneware.cli.context import open_platform, open_store
-from stoneware.cli.output import print_json, print_table, say
+from stoneware.cli.output import print_json, print_line, print_table, say
 from stoneware.durations import parse_duration
 from stoneware.errors import InputError
 from stoneware.launch.flags import parse_values
 from stoneware.ui.progress import Style, make_display
-from stoneware.ui.text import one_line
+from stoneware.ui.text import duration, one_line, short_id
 
 if TYPE_CHECKING:
     from stoneware.bake.plan import BakePlan
@@ -108,19 +107,32 @@ def bake(
 
 def _bake(wanted: BakeOptions, style: Style, *, json_output: bool, quiet: bool) -> None:
     from stoneware.bake import api
-    from stoneware.bake.memo import Memo
     from stoneware.platforms.local.store import errors as store_errors
 
-    shown = JSON if json_output else QUIET if quiet else SUMMARY
     store = open_store()
     place = api.Place(open_platform(store), store)
     with (
         store_errors.clear_errors(store.home),
         make_display(style, sys.stderr) as display,
     ):
-        memo = Memo(str(store.home), sys.argv[1:], shown) if {*sys.argv[1:2]} & {*COMMANDS} else None
-        result = api.bake(wanted, place, display, memo=memo)
-    show(result.to_document(), shown)
+        result = api.bake(wanted, place, display)
+    if json_output:
+        print_json(result.to_document())
+    elif quiet:
+        print_line(result.image_id)
+    else:
+        _summary(result)
+
+
+def _summary(result: BakeResult) -> None:
+    commit = "no commit" if result.commit is None else f"commit {result.commit[:7]}"
+    state = ", work tree differs" if result.dirty else ""
+    say(
+        f"image {short_id(result.image_id)} ({commit}{state}): "
+        f"{result.cached} cached, {result.ran} run, {duration(round(result.seconds, 3))}"
+    )
+    for tag in result.tags:
+        print_line(tag)
 
 
 def _plan(wanted: BakeOptions, *, json_output: bool) -> None:
