@@ -223,6 +223,9 @@ class FakePlatform:
         data = self.consoles[name]
         return data[offset:], len(data)
 
+    def tend(self) -> None:
+        """Nothing that machines depend on dies here."""
+
     def console_place(
         self, name: str, *, lines: int | None = None, since: float | None = None, until: float | None = None
     ) -> int:

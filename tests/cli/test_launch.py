@@ -6,13 +6,12 @@ from pathlib import Path
 import pytest
 
 from stoneware.config import decode
-from stoneware.errors import InputError, MachineError
+from stoneware.errors import HostError, InputError, MachineError
 from stoneware.launch.command import CommandOptions, run_command
 from stoneware.launch.flags import parse_port, parse_volume
 from stoneware.launch.plan import LaunchOptions, anonymous_volume, plan_launch
 from stoneware.launch.preview import preview
 from stoneware.launch.watch import (
-    console_tail,
     find_machine,
     follow_pieces,
     wait_until_stopped,
@@ -164,16 +163,42 @@ def test_without_a_health_check_a_service_must_stay_up(
 
 def test_a_service_that_stays_up_is_up_after_its_time(platform: FakePlatform) -> None:
     platform.add("h1", phase=Phase.RUNNING)
-    clock = iter([0.0, 4.0, 5.5, 6.0])  # the time to come up does not count for staying up
-    wait_until_up(platform, "h1", timeout=5, settle=2, clock=lambda: next(clock), sleep=no_sleep)
-    assert next(clock, None) is None
+    now = [4.0]  # the time to come up does not count for staying up
+
+    def sleep(_seconds: float) -> None:
+        now[0] += 0.5
+
+    wait_until_up(platform, "h1", timeout=1, settle=2, clock=lambda: now[0], sleep=sleep)
+    assert now[0] == 6.0
 
 
 def test_waiting_has_an_end(platform: FakePlatform) -> None:
     platform.add("h1", phase=Phase.BOOTING)
-    times = iter([0.0, 1.0, 6.0])
+    now = [0.0]
+
+    def sleep(_seconds: float) -> None:
+        now[0] += 2.5
+
     with pytest.raises(MachineError, match="not running within 5 seconds"):
-        wait_until_up(platform, "h1", timeout=5, clock=lambda: next(times), sleep=no_sleep)
+        wait_until_up(platform, "h1", timeout=5, clock=lambda: now[0], sleep=sleep)
+    assert now[0] == 5.0
+
+
+def test_waiting_ends_where_it_is_in_vain(platform: FakePlatform) -> None:
+    """A full disk is no fault of the machine, which would never come up."""
+    platform.add("h1", phase=Phase.BOOTING)
+    now = [0.0]
+
+    def sleep(_seconds: float) -> None:
+        now[0] += 1.0
+
+    def full() -> None:
+        raise HostError("the disk is full")
+
+    platform.tend = full  # type: ignore[method-assign]
+    with pytest.raises(HostError, match="the disk is full"):
+        wait_until_up(platform, "h1", timeout=5, clock=lambda: now[0], sleep=sleep)
+    assert now[0] == 1.0
 
 
 def test_waiting_notices_a_removed_machine(platform: FakePlatform) -> None:
@@ -202,12 +227,6 @@ def test_following_ends_when_the_machine_is_removed_meanwhile(platform: FakePlat
 
     platform.console = vanish  # type: ignore[method-assign]
     assert list(follow_pieces(platform, "h1", sleep=no_sleep)) == []
-
-
-def test_the_tail_of_a_console(platform: FakePlatform) -> None:
-    platform.add("h1")
-    platform.consoles["h1"] = b"".join(b"%d\r\n" % number for number in range(30))
-    assert console_tail(platform, "h1", 3) == "27\n28\n29"
 
 
 def test_machines_are_found_by_id_as_well(platform: FakePlatform) -> None:

@@ -407,12 +407,13 @@ def test_interrupted_waiting_ends_soon(
     tmp_path: Path, configure: Configure, platform: MemoryPlatform
 ) -> None:
     """Terraform tells the provider to stop; the waiting ends then, long before its own timeout."""
-    from stoneware.provider.machine_wait import Tender, wait_for
+    from stoneware.platforms.waiting import Tender
+    from stoneware.provider.machine_wait import wait_until
 
     platform.create(MachineSpec("m1", IMAGE))
     stopping = threading.Event()
     threading.Timer(0.1, stopping.set).start()
     started = time.monotonic()
     with pytest.raises(MachineError, match="interrupted while the machine m1 was not healthy yet"):
-        wait_for(platform, "m1", "healthy", 600, stopping=stopping, tend=Tender().tend)
+        wait_until(platform, "m1", "healthy", 600, stopping=stopping, tender=Tender())
     assert time.monotonic() - started < 300

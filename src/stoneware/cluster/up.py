@@ -30,10 +30,11 @@ from stoneware.cluster.secrets import NEW, all_secrets, known_versions, put_secr
 from stoneware.cluster.selection import Selection, limited, limited_plan, part_of, select
 from stoneware.cluster.site import Site
 from stoneware.cluster.tfvars import to_tfvars
-from stoneware.cluster.waiting import Goal, MachinesFailed, Watch
+from stoneware.cluster.waiting import Expected, MachinesFailed, Watch
 from stoneware.compose.model import Cluster, Condition
 from stoneware.errors import InputError
 from stoneware.files import write_json
+from stoneware.platforms.waiting import Goal, Level
 from stoneware.provider.machine_state import own_metadata
 from stoneware.records import DamagedError
 from stoneware.terraform.runner import managed_addresses
@@ -345,28 +346,25 @@ class Run:
         for name in wave:
             machine = self.desired.machines[name]
             action = self._actions[name]
-            self._watch.add(
-                Goal(
-                    name,
-                    machine.spec.name,
-                    str(action),
-                    machine.checked,
-                    config_digest=machine.config_digest if action is Action.UPDATE else "",
-                    patient=action is Action.UPDATE,
-                    settled=not self._changes(name),
-                )
+            goal = Goal(
+                machine.spec.name,
+                healthy=machine.checked,
+                config_digest=machine.config_digest if action is Action.UPDATE else "",
+                patient=action is Action.UPDATE,
+                stopping_fails=True,
             )
+            self._watch.add(Expected(name, str(action), goal, settled=not self._changes(name)))
 
     def _wait_for_dependencies(self, wave: Collection[str], left: Collection[Collection[str]]) -> None:
         """Wait for what the machines of a wave depend on, as far as each dependency says."""
-        levels: dict[str, bool] = {}
+        levels: dict[str, Level] = {}
         for name in wave:
             service = self.desired.machines[name].service
             for other, condition in self.desired.depends_on.get(service, {}).items():
                 for machine in self.desired.machines.values():
                     if machine.service == other:
-                        healthy = condition is Condition.HEALTHY
-                        levels[machine.name] = levels.get(machine.name, False) or healthy
+                        level = Level.REACHED if condition is Condition.HEALTHY else Level.RUNNING
+                        levels[machine.name] = max(levels.get(machine.name, level), level)
         try:
             self._watch.until(levels)
         except MachinesFailed as error:

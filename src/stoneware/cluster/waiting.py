@@ -1,39 +1,28 @@
-"""Waiting until machines run, are healthy and have taken their configuration on, several at a time."""
+"""Waiting until a cluster's machines are what they are to become, and telling how that goes."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from stoneware.cluster import events
 from stoneware.errors import InputError, MachineError
 from stoneware.model.machine import FailedCheck, Health, Machine, Phase
 from stoneware.platforms.protocols import Platform
-
-_POLL = 0.02  # seconds between two looks at few machines
-_POLL_EACH = 0.002  # and what each machine adds to it
-_REST = 4  # times as long as the last look took, at least: machines that start need the processors
-_LONGEST = 1.0
-_TEND = 1.0
-_TAIL_BYTES = 16 << 10
-_TAIL_LINES = 12
+from stoneware.platforms.waiting import Fault, Goal, Level, Wait, Waiter, console_tail
 
 
 @dataclass(frozen=True)
-class Goal:
-    """What a machine is to become: running, and healthy where it is `checked`.
+class Expected:
+    """A machine of the cluster by its short name, and what it is to become.
 
-    `config_digest` has to be in use, unless it is empty. A `patient` goal does not give up at `unhealthy`:
-    the machine was that before. A `settled` one is to stay as it is.
+    A `settled` one is to stay as it is.
     """
 
-    name: str  # short
-    machine: str  # on the platform
+    name: str
     action: str
-    checked: bool
-    config_digest: str = ""
-    patient: bool = False
+    goal: Goal
     settled: bool = False
 
 
@@ -94,174 +83,116 @@ def _next(failure: Failure) -> str:
 
 
 @dataclass
-class _State:
-    """One goal on its way. `level` is 0 going, 1 running, 2 there."""
+class _Shown:
+    """What was told of a machine so far. `offset` is where what it says next begins."""
 
-    goal: Goal
+    expected: Expected
     began: float
-    deadline: float
-    level: int = 0
+    offset: int
     seen: tuple[str, str] = ("", "")
     line: str = ""
-    offset: int = 0
     failure: Failure | None = None
 
-    @property
-    def over(self) -> bool:
-        return self.level == 2 or self.failure is not None
 
-
-@dataclass
 class Watch:
-    """The machines that are waited for. `timeout` is what each gets, from when it was added."""
+    """The machines that are waited for. `timeout` (seconds) is what each gets, from when it was added."""
 
-    platform: Platform
-    reporter: events.Reporter
-    timeout: float
-    clock: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
-    _states: dict[str, _State] = field(default_factory=dict)
-    _began: dict[str, float] = field(default_factory=dict)
-    _tended: float = 0.0
-    _looked: float = 0.0  # seconds that the last look took
+    def __init__(
+        self,
+        platform: Platform,
+        reporter: events.Reporter,
+        timeout: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.platform = platform
+        self.reporter = reporter
+        self.timeout = timeout
+        self.clock = clock
+        self._waiter = Waiter(platform, clock, sleep, seen=self._seen)
+        self._shown: dict[str, _Shown] = {}
+        self._began: dict[str, float] = {}
 
     def begin(self, name: str, action: str) -> None:
         """Say that something begins with a machine; what it takes is counted from here."""
         self._began[name] = self.clock()
         self.reporter.emit(events.MachineStarted(name, action))
 
-    def add(self, goal: Goal) -> None:
+    def add(self, expected: Expected) -> None:
         """Wait for one more machine; its time runs from here."""
-        now = self.clock()
-        state = _State(goal, self._began.get(goal.name, now), now + self.timeout)
-        state.offset = self._console_end(goal)
-        self._states[goal.name] = state
+        name = expected.name
+        began = self._began.get(name, self.clock())
+        self._waiter.add(name, expected.goal, self.timeout)
+        self._shown[name] = _Shown(expected, began, self._console_end(expected))
 
-    def _console_end(self, goal: Goal) -> int:
-        if goal.action == "create":
+    def _console_end(self, expected: Expected) -> int:
+        if expected.action == "create":
             return 0
         try:
-            return self.platform.console_place(goal.machine, lines=0)
+            return self.platform.console_place(expected.goal.machine, lines=0)
         except InputError:
             return 0
 
-    def until(self, levels: Mapping[str, bool]) -> None:
-        """Return once each of these machines runs (and where the value is true, is healthy).
-
-        Raises MachinesFailed once all of them are there or failed.
-        """
-        wanted = {name: 2 if healthy else 1 for name, healthy in levels.items() if name in self._states}
-        while True:
-            self._look()
-            states = [self._states[name] for name in wanted]
-            if all(state.over or state.level >= wanted[state.goal.name] for state in states):
-                self.raise_failures(states)
-                return
-            self._pause()
+    def until(self, levels: Mapping[str, Level]) -> None:
+        """Return once each of these machines is there. Raises MachinesFailed once all are there or failed."""
+        self._waiter.until(levels)
+        failures = [self._shown[name].failure for name in levels if name in self._shown]
+        if found := tuple(failure for failure in failures if failure is not None):
+            raise MachinesFailed(found)
 
     def until_all(self) -> None:
         """Return once every machine is there. Raises MachinesFailed."""
-        self.until(dict.fromkeys(self._states, True))
+        self.until(dict.fromkeys(self._shown, Level.REACHED))
 
-    def raise_failures(self, states: Iterable[_State] | None = None) -> None:
-        """Raise MachinesFailed where one has failed."""
-        found = tuple(
-            state.failure for state in (states or self._states.values()) if state.failure is not None
-        )
-        if found:
-            raise MachinesFailed(found)
-
-    def _pause(self) -> None:
-        now = self.clock()
-        if now - self._tended >= _TEND:
-            self._tended = now
-            self.platform.tend()
-        going = sum(not state.over for state in self._states.values())
-        self.sleep(min(max(_POLL + _POLL_EACH * going, _REST * self._looked), _LONGEST))
-
-    def _look(self) -> None:
-        began = self.clock()
-        for state in self._states.values():
-            if not state.over:
-                self._step(state)
-        self._looked = self.clock() - began
-
-    def _step(self, state: _State) -> None:
-        goal = state.goal
-        machine = self.platform.observe(goal.machine)
-        if machine is None:
-            self._fail(state, None, "is gone")
+    def _seen(self, name: str, wait: Wait) -> None:
+        """Tell what was seen of a machine, where that is anything new."""
+        shown = self._shown[name]
+        unchanged = shown.expected.settled and shown.seen == ("", "") and wait.level is Level.REACHED
+        if unchanged and wait.fault is None:
             return
-        if goal.settled and state.seen == ("", "") and level_of(goal, machine) == 2:
-            state.level = 2  # nothing was to be done, and nothing has to be told
-            return
-        self._show(state, machine)
-        fault = _fault(goal, machine)
-        if fault:
-            self._fail(state, machine, fault)
-            return
-        state.level = level_of(goal, machine)
-        if state.level == 2:
-            seconds = self.clock() - state.began
-            reached = "healthy" if goal.checked else "running"
-            self.reporter.emit(events.MachineFinished(goal.name, goal.action, reached, seconds))
-        elif self.clock() >= state.deadline:
-            want = "healthy" if goal.checked else "running"
-            self._fail(state, machine, f"was not {want} within {self.timeout:g} seconds")
+        if wait.machine is not None:
+            self._progress(shown, wait.machine)
+        seconds = self.clock() - shown.began
+        if wait.fault is not None:
+            shown.failure = failure = self._failure(name, wait, wait.fault)
+            self.reporter.emit(events.MachineFailed(name, failure.phase, failure.reason, seconds))
+        elif wait.level is Level.REACHED:
+            action, word = shown.expected.action, wait.goal.word
+            self.reporter.emit(events.MachineFinished(name, action, word, seconds))
 
-    def _show(self, state: _State, machine: Machine) -> None:
-        line = self._last_line(state)
+    def _progress(self, shown: _Shown, machine: Machine) -> None:
+        line = self._last_line(shown)
         if machine.failed_check is not None and machine.health is Health.UNHEALTHY:
             line = machine.failed_check.line
         seen = (str(machine.phase), str(machine.health))
-        if seen != state.seen or line != state.line:
-            state.seen, state.line = seen, line
-            self.reporter.emit(events.MachineProgress(state.goal.name, *seen, line))
+        if seen != shown.seen or line != shown.line:
+            shown.seen, shown.line = seen, line
+            self.reporter.emit(events.MachineProgress(shown.expected.name, *seen, line))
 
-    def _last_line(self, state: _State) -> str:
+    def _last_line(self, shown: _Shown) -> str:
         try:
-            data, state.offset = self.platform.console(state.goal.machine, state.offset)
+            data, shown.offset = self.platform.console(shown.expected.goal.machine, shown.offset)
         except InputError:  # it was removed between two looks
-            return state.line
+            return shown.line
         lines = [text for text in data.decode(errors="replace").splitlines() if text.strip()]
-        return lines[-1].strip() if lines else state.line
+        return lines[-1].strip() if lines else shown.line
 
-    def _fail(self, state: _State, machine: Machine | None, reason: str) -> None:
-        phase = str(machine.phase) if machine is not None else "gone"
-        text = f"{reason}: {machine.error}" if machine is not None and machine.error else reason
-        tail = console_end(self.platform, state.goal.machine)
-        check = machine.failed_check if machine is not None else None
-        state.failure = Failure(state.goal.name, state.goal.machine, phase, text, tail, check)
-        seconds = self.clock() - state.began
-        self.reporter.emit(events.MachineFailed(state.goal.name, phase, text, seconds))
+    def _failure(self, name: str, wait: Wait, fault: Fault) -> Failure:
+        machine = wait.machine
+        reason = self._words(wait, fault)
+        tail = console_tail(self.platform, wait.goal.machine)
+        if machine is None:
+            return Failure(name, wait.goal.machine, "gone", reason, tail)
+        reason = f"{reason}: {machine.error}" if machine.error else reason
+        return Failure(name, wait.goal.machine, str(machine.phase), reason, tail, machine.failed_check)
 
-
-def level_of(goal: Goal, machine: Machine) -> int:
-    """Return 0 while a machine is on its way, 1 once it runs, 2 once it is what it is to become."""
-    if machine.phase is not Phase.RUNNING:
-        return 0
-    if goal.config_digest and machine.config_digest != goal.config_digest:
-        return 0
-    return 1 if goal.checked and machine.health is not Health.HEALTHY else 2
-
-
-def _fault(goal: Goal, machine: Machine) -> str:
-    """Return why a machine will not become what it is to be, or nothing."""
-    if machine.phase in (Phase.FAILED, Phase.DAMAGED):
-        return "failed"
-    if machine.phase in (Phase.STOPPED, Phase.STOPPING):
-        code = f" (exit code {machine.exit_code})" if machine.exit_code is not None else ""
-        return f"has stopped{code}"
-    if machine.phase is Phase.RUNNING and goal.checked and not goal.patient:
-        return "is unhealthy" if machine.health is Health.UNHEALTHY else ""
-    return ""
-
-
-def console_end(platform: Platform, machine: str, lines: int = _TAIL_LINES) -> str:
-    """Return the last lines of a machine's console as text; nothing where it is gone."""
-    try:
-        data, _ = platform.console(machine, platform.console_place(machine, lines=lines))
-    except InputError:
-        return ""
-    text = data[-_TAIL_BYTES:].decode(errors="replace").replace("\r", "")
-    return "\n".join(text.rstrip("\n").split("\n")[-lines:])
+    def _words(self, wait: Wait, fault: Fault) -> str:
+        """Return why a machine is not what it was to become, to be put after its name."""
+        code = wait.machine.exit_code if wait.machine is not None else None
+        words = {
+            Fault.GONE: "is gone",
+            Fault.FAILED: "failed",
+            Fault.STOPPED: f"has stopped{f' (exit code {code})' if code is not None else ''}",
+            Fault.UNHEALTHY: "is unhealthy",
+        }
+        return words.get(fault, f"was not {wait.goal.word} within {self.timeout:g} seconds")

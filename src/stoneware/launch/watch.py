@@ -6,11 +6,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from stoneware.errors import InputError, MachineError
-from stoneware.model.machine import CLUSTER_LABEL, Health, Machine, Phase
+from stoneware.model.machine import CLUSTER_LABEL, Machine, Phase
 from stoneware.platforms.protocols import Platform
+from stoneware.platforms.waiting import POLL, Fault, Goal, Wait, account, wait_for
 
-POLL = 0.02  # seconds between two looks: an observation reads a few small files
-_TAIL_LINES, _TAIL_BYTES = 12, 16 << 10
 _OVER = (Phase.STOPPED, Phase.DAMAGED)
 
 
@@ -129,33 +128,19 @@ def wait_until_up(
 
     Without `health` it must go on running for `settle` seconds: a service that ends at once was not up.
     Raises MachineError with the end of its console when it fails, stops, is unhealthy, or `timeout`
-    seconds have passed.
+    seconds have passed, and HostError where waiting is in vain: the machines' disk is full.
     """
-    deadline = clock() + timeout
-    running: tuple[float, float | None] | None = None  # since when it runs, and which of its starts that is
-    while True:
-        machine = platform.observe(name)
-        if machine is None:
-            raise MachineError(f"the machine {name} is gone", resolution="stoneware ps -a")
-        if running is not None and (machine.phase is not Phase.RUNNING or machine.started != running[1]):
-            raise _ended(platform, machine, clock() - running[0])
-        if machine.phase is Phase.FAILED or machine.phase in _OVER:
-            raise _not_up(platform, machine, f"the machine {name} failed to start")
-        if machine.phase is Phase.RUNNING:
-            # An image with a health check is `none` as well, until the first result is reported.
-            if health and machine.health is Health.HEALTHY:
-                return machine
-            if not health:
-                now = clock()
-                running = running or (now, machine.started)
-                if now - running[0] >= settle:
-                    return machine
-            if machine.health is Health.UNHEALTHY:
-                raise _not_up(platform, machine, f"the machine {name} is unhealthy")
-        if running is None and clock() >= deadline:
-            goal = "healthy" if health else "running"
-            raise _not_up(platform, machine, f"the machine {name} was not {goal} within {timeout:g} seconds")
-        sleep(POLL)
+    goal = Goal(name, healthy=health, settle=0.0 if health else settle)
+    wait = wait_for(platform, goal, timeout, clock=clock, pause=sleep)
+    if wait.machine is None:
+        raise MachineError(f"the machine {name} is gone", resolution="stoneware ps -a")
+    if wait.fault is None:
+        return wait.machine
+    raise MachineError(
+        f"the machine {name} {_fault_words(wait, wait.machine, timeout)}",
+        details=account(platform, wait.machine),
+        resolution=f"stoneware logs {name}",
+    )
 
 
 def wait_until_stopped(platform: Platform, name: str, *, sleep: Callable[[float], None] = time.sleep) -> int:
@@ -169,25 +154,14 @@ def wait_until_stopped(platform: Platform, name: str, *, sleep: Callable[[float]
         sleep(POLL)
 
 
-def console_tail(platform: Platform, name: str, lines: int = _TAIL_LINES) -> str:
-    """Return the last lines of a machine's console as text."""
-    data, _ = platform.console(name, platform.console_place(name, lines=lines))
-    text = data[-_TAIL_BYTES:].decode(errors="replace").replace("\r", "")
-    return "\n".join(text.rstrip("\n").split("\n")[-lines:])
-
-
-def _ended(platform: Platform, machine: Machine, seconds: float) -> MachineError:
-    code = f" (exit code {machine.exit_code})" if machine.exit_code is not None else ""
-    hows = {Phase.FAILED: "failed", Phase.STOPPED: f"stopped{code}", Phase.STOPPING: "stopped"}
-    how = hows.get(machine.phase, "was started again")
-    brief = f"the machine {machine.name} was up for {max(seconds, 0.1):.1f} seconds only, then it {how}"
-    return _not_up(platform, machine, brief)
-
-
-def _not_up(platform: Platform, machine: Machine, brief: str) -> MachineError:
-    parts = [*machine.condition, console_tail(platform, machine.name)]
-    return MachineError(
-        brief,
-        details="\n".join(part for part in parts if part),
-        resolution=f"stoneware logs {machine.name}",
-    )
+def _fault_words(wait: Wait, machine: Machine, timeout: float) -> str:
+    if wait.fault is Fault.ENDED:
+        code = f" (exit code {machine.exit_code})" if machine.exit_code is not None else ""
+        hows = {Phase.FAILED: "failed", Phase.STOPPED: f"stopped{code}", Phase.STOPPING: "stopped"}
+        how = hows.get(machine.phase, "was started again")
+        return f"was up for {max(wait.lasted, 0.1):.1f} seconds only, then it {how}"
+    if wait.fault is Fault.UNHEALTHY:
+        return "is unhealthy"
+    if wait.fault is Fault.LATE:
+        return f"was not {wait.goal.word} within {timeout:g} seconds"
+    return "failed to start"

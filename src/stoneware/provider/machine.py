@@ -12,7 +12,7 @@ from stoneware.errors import InputError, StonewareError
 from stoneware.model.machine import Machine, Phase
 from stoneware.platforms.protocols import Platform
 from stoneware.provider import machine_checks, machine_config, machine_schema, machine_state
-from stoneware.provider.machine_wait import PATIENCE, wait_for
+from stoneware.provider.machine_wait import PATIENCE, wait_until
 from stoneware.provider.reporting import report, reported
 from stoneware.provider.resource import State, StonewareDataSource, StonewareResource, all_known
 
@@ -110,13 +110,13 @@ class MachineResource(StonewareResource):
         elif goal:
             given = (planned.get("timeouts") or {}).get(what)
             timeout = parse_duration(given, what) if given else PATIENCE
-            return wait_for(
+            return wait_until(
                 self.platform,
                 name,
                 goal,
                 timeout,
                 stopping=self.provider.stopping,
-                tend=self.provider.tender.tend,
+                tender=self.provider.tender,
             )
         return self._present(name)
 

@@ -12,11 +12,11 @@ from tf.schema import Schema
 
 from stoneware.errors import InputError
 from stoneware.platforms.protocols import Platform
+from stoneware.platforms.waiting import Tender
 from stoneware.provider.image import ImageDataSource, ImageResource
 from stoneware.provider.images import Baker, Images
 from stoneware.provider.labelled import NetworkResource, VolumeResource
 from stoneware.provider.machine import MachineDataSource, MachineResource
-from stoneware.provider.machine_wait import Tender
 from stoneware.provider.reporting import Failures, reported
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
@@ -29,6 +28,7 @@ from stoneware.files import write_json
 from stoneware.guest import reports
 from stoneware.model.machine import Machine, Phase
 from stoneware.platforms.protocols import Platform
+from stoneware.platforms.waiting import TEND, Tender
 from stoneware.provider.machine_state import runs
 from stoneware.rollout.gate_protocol import CommandOutcome
 from stoneware.rollout.model import MachineView
@@ -36,7 +36,6 @@ from stoneware.terraform.guard import PlanRefused
 from stoneware.terraform.runner import managed_addresses
 
 _AT_ONCE = 20  # machines that are stopped at the same time
-_TEND = 1.0  # seconds between two looks after what machines depend on
 _GUARDED = 3  # times that a change is planned anew because machines came or went
 
 Entries = Mapping[str, Mapping[str, Any]]
@@ -55,7 +54,7 @@ class ClusterFleet:
     verbose: bool = False
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _terraform: ClusterTerraform | None = None
-    _tended: float = 0.0
+    _tender: Tender = field(default_factory=Tender)
     _checked: tuple[tuple[int, int], Mapping[str, bool]] = ((0, 0), field(default_factory=dict))
 
     def __enter__(self) -> ClusterFleet:
@@ -73,7 +72,7 @@ class ClusterFleet:
 
     def observe(self) -> Mapping[str, MachineView]:
         """Return all machines of the cluster by short name, as they say themselves what they run."""
-        self._tend()
+        self._tender.tend(self._platform)
         checked = self._health_checks()
         views = {}
         for machine in self._platform.machines():
@@ -126,12 +125,6 @@ class ClusterFleet:
             self._checked = (stamp, {name: bool(entry.get("checked")) for name, entry in entries.items()})
         return self._checked[1]
 
-    def _tend(self) -> None:
-        now = time.monotonic()
-        if now - self._tended >= _TEND:
-            self._tended = now
-            self._platform.tend()
-
     def execute(self, machine: str, argv: Sequence[str], seconds: float) -> CommandOutcome:
         """Run a command in a machine (short name); one that cannot be run has a code as a shell gives it."""
         try:
@@ -167,9 +160,9 @@ class ClusterFleet:
         """Yield jobs as they end; what machines depend on is looked after meanwhile."""
         left = set(jobs)
         while left:
-            ended, left = wait(left, timeout=_TEND, return_when="FIRST_COMPLETED")
+            ended, left = wait(left, timeout=TEND, return_when="FIRST_COMPLETED")
             yield from ended
-            self._tend()
+            self._tender.tend(self._platform)
 
     # -- changing ------------------------------------------------------------------------------------------
 
