@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from stoneware.cluster import declaration as module
 from stoneware.cluster.declaration import declaration, declared_digest, release_of_machine, release_of_spec
 from stoneware.cluster.differences import differences
+from stoneware.model import field_kinds
 from stoneware.model.limits import Ulimit
 from stoneware.model.machine import MachineSpec
+from stoneware.model.machine_fields import FIELDS, Field
 from stoneware.model.resources import PortMapping, SecretMount, VolumeMount
 from stoneware.model.runtime import Process, System
 from tests.cluster.support import machine_of, wanted_of
@@ -76,21 +77,22 @@ def test_fields_to_come_are_compared_as_well(monkeypatch: pytest.MonkeyPatch) ->
     wanted = wanted_of().machines["app-1"]
     known = {one.name: getattr(wanted.spec, one.name) for one in fields(MachineSpec)}
     before = declared_digest(wanted.spec)
-    monkeypatch.setattr(module, "MachineSpec", Later)
-    module._defaults.cache_clear()
-    try:
-        plain = replace(wanted, spec=Later(**known))
-        assert declared_digest(plain.spec) == before, "what nobody uses changes no release"
-        for more in ({"command": ("a", "b")}, {"command": ()}, {"sysctls": {"net.core.somaxconn": "9"}}):
-            later = replace(wanted, spec=Later(**known, **more))
-            [item] = differences(later, machine_of(plain))
-            assert item.what == next(iter(more))
-            assert release_of_machine(later) != release_of_machine(plain)
-        turned = [replace(wanted, spec=Later(**known, command=words)) for words in (("a", "b"), ("b", "a"))]
-        assert differences(turned[0], machine_of(turned[1]))
-    finally:
-        monkeypatch.undo()
-        module._defaults.cache_clear()
+    words = Field(
+        replace(field_kinds.NAMES, unordered=False, show=repr), "Its words.", name="command", default=None
+    )
+    monkeypatch.setitem(FIELDS, "command", words)
+    monkeypatch.setitem(
+        FIELDS, "sysctls", Field(field_kinds.TEXT_MAP, "Of its kernel.", name="sysctls", default={})
+    )
+    plain = replace(wanted, spec=Later(**known))
+    assert declared_digest(plain.spec) == before, "what nobody uses changes no release"
+    for more in ({"command": ("a", "b")}, {"command": ()}, {"sysctls": {"net.core.somaxconn": "9"}}):
+        later = replace(wanted, spec=Later(**known, **more))
+        [item] = differences(later, machine_of(plain))
+        assert item.what.partition(" ")[0] == next(iter(more))
+        assert release_of_machine(later) != release_of_machine(plain)
+    turned = [replace(wanted, spec=Later(**known, command=words)) for words in (("a", "b"), ("b", "a"))]
+    assert differences(turned[0], machine_of(turned[1]))
 
 
 def test_what_means_the_same_is_the_same() -> None:

@@ -22,6 +22,7 @@ from stoneware.platforms.local.metadata.secrets import secret_for
 from stoneware.platforms.local.platform import LocalPlatform
 from stoneware.platforms.local.store import in_use as uses
 from stoneware.platforms.local.store.store import Store
+from stoneware.records import DamagedError
 
 MOUNT = SecretMount("x-key", "key", "v1", 0o440)
 
@@ -60,6 +61,15 @@ def test_a_spec_of_an_older_version_is_read(platform: LocalPlatform) -> None:
         del document[added]
     write_json(paths.root / "spec.json", document)
     assert machine_record.read_spec(paths) == spec
+
+
+@pytest.mark.parametrize("change", [{"vcpus": 2}, {"hostname": 5}, {"memory": "much"}, {"networks": "front"}])
+def test_a_spec_that_no_version_wrote_is_damaged(platform: LocalPlatform, change: dict[str, Any]) -> None:
+    paths = machine(platform, MachineSpec("h1", "image:sha256:1", hostname="h1"))
+    document = read_json(paths.root / "spec.json")
+    write_json(paths.root / "spec.json", {**document, **change})
+    with pytest.raises(DamagedError, match="is damaged"):
+        machine_record.read_spec(paths)
 
 
 @pytest.mark.parametrize("name", ["", "-a", "a b", "a\nb", "ä", "a/b", "a" * 254])

@@ -21,7 +21,8 @@ from stoneware.errors import InputError, MachineError, StonewareError
 from stoneware.files import canonical_json
 from stoneware.image.versions import highest
 from stoneware.model.machine import Health, Machine, MachineSpec, Phase
-from stoneware.model.resources import Network, PortMapping, SecretMount, Volume
+from stoneware.model.machine_fields import written
+from stoneware.model.resources import Network, PortMapping, Volume
 
 
 def place_in(output: bytes, *, lines: int | None, until: float | None = None) -> int:
@@ -253,17 +254,8 @@ class MemoryPlatform:
             metadata = {key: value for key, value in merged.items() if value is not None}
             self._machines[name] = replace(machine, spec=replace(machine.spec, metadata=metadata))
 
-    def amend(
-        self,
-        name: str,
-        *,
-        image_ref: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        secrets: tuple[SecretMount, ...] | None = None,
-        stop_timeout: float | None = None,
-    ) -> None:
-        given = {"image_ref": image_ref, "labels": labels, "secrets": secrets, "stop_timeout": stop_timeout}
-        changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    def amend(self, name: str, **changes: Any) -> None:
+        written(changes)  # refuses other fields
         with self._lock:
             self.calls.append(f"amend {name} {sorted(changes)}")
             machine = self._get(name)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, asdict, fields, is_dataclass
-from functools import lru_cache
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from stoneware.cluster.model import CONFIG, HEALTH_CHECK, DesiredMachine, Release
@@ -17,12 +16,9 @@ from stoneware.config import digest
 from stoneware.config.sizes import word_problem
 from stoneware.files import sha256_hex
 from stoneware.model.machine import MachineSpec
+from stoneware.model.machine_fields import FIELDS
 from stoneware.provider.machine_state import own_metadata
 
-# `files` are the engine's copies of a builder's; what image a reference stands for is told by `source`.
-_NOT_DECLARED = frozenset({"files", "image_ref"})
-# Their order says nothing. Of fields that are not named here it may, as of the words of a command.
-_UNORDERED = frozenset({"caches", "names", "networks", "ports", "secrets", "ulimits", "volumes"})
 _CALLED = {f"metadata.{HEALTH_CHECK}": "the test of the health check"}
 _OURS = ("stoneware-", "enable-guest-attributes")  # how the attributes begin that a cluster declares
 
@@ -32,26 +28,14 @@ def declaration(spec: MachineSpec) -> dict[str, Any]:
 
     So a field that a later version adds changes nothing of machines that do not use it.
     """
-    values = {
-        name: plain_of(getattr(spec, name))
-        for name, usual in _defaults().items()
-        if getattr(spec, name) != usual
-    }
-    for name in _UNORDERED & set(values):
-        values[name].sort(key=_text)
-    values["hostname"] = spec.hostname or spec.name
+    values = {}
+    for name, field in FIELDS.items():
+        if field.declared and (value := getattr(spec, name)) != field.default:
+            plain = plain_of(value)
+            values[name] = sorted(plain, key=_text) if field.kind.unordered else plain
+    values["hostname"] = FIELDS["hostname"].of(spec)
     values["metadata"] = {key: text for key, text in own_metadata(spec).items() if key.startswith(_OURS)}
     return values
-
-
-@lru_cache(maxsize=1)
-def _defaults() -> dict[str, Any]:
-    """Return the fields that are declared, each with its default (MISSING: it has none)."""
-    return {
-        field.name: field.default if field.default_factory is MISSING else field.default_factory()
-        for field in fields(MachineSpec)
-        if field.name not in _NOT_DECLARED
-    }
 
 
 def plain_of(value: Any) -> Any:

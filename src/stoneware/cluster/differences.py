@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
 
-from stoneware.cluster.declaration import declaration, plain_of
+from stoneware.cluster.declaration import declaration
 from stoneware.cluster.model import CONFIG, HEALTH_CHECK, DesiredMachine
 from stoneware.config import decode, digest
 from stoneware.errors import InputError
 from stoneware.image.references import short_id
-from stoneware.model.limits import UNLIMITED
+from stoneware.model.field_kinds import secret_words
 from stoneware.model.machine import Machine, MachineSpec, Phase
-from stoneware.model.resources import PortMapping, SecretMount, VolumeMount
-from stoneware.model.runtime import words_of
+from stoneware.model.machine_fields import FIELDS, Field
+from stoneware.model.resources import SecretMount
 
 _SHOWN = 8  # names in one sentence
 
@@ -77,11 +75,9 @@ def unknown_parts(wanted: DesiredMachine) -> Iterator[str]:
 def _declared(new: MachineSpec, old: MachineSpec) -> Iterator[Difference]:
     """Yield what differs in everything else that was declared: each field that does has a sentence."""
     after, before = declaration(new), declaration(old)
-    told = ("source", "secrets")
-    names = [*_FIELDS, *(name for name in {**after, **before} if name not in _FIELDS)]
-    for name in names:
-        if name not in told and after.get(name) != before.get(name):
-            yield from _field(name, new, old)
+    for name, field in FIELDS.items():
+        if name not in ("source", "secrets") and after.get(name) != before.get(name):
+            yield from _field(field, new, old)
 
 
 def _image(wanted: DesiredMachine, machine: Machine, commits: Mapping[str, str]) -> Iterator[Difference]:
@@ -148,10 +144,7 @@ def _but_version(use: SecretMount) -> SecretMount:
 
 
 def _secret_words(use: SecretMount | None) -> str:
-    if use is None:
-        return "none"
-    owner = f" {use.uid}:{use.gid}" if use.uid or use.gid else ""
-    return f"{use.target} {use.mode:04o}{owner} version {use.version or 'not known'}"
+    return "none" if use is None else secret_words(use)
 
 
 def _metadata(new: MachineSpec, old: MachineSpec) -> Iterator[Difference]:
@@ -169,24 +162,17 @@ def _check_words(metadata: Mapping[str, str]) -> str:
     return " ".join(metadata[HEALTH_CHECK].split()) if HEALTH_CHECK in metadata else "of the image"
 
 
-def _field(name: str, new: MachineSpec, old: MachineSpec) -> Iterator[Difference]:
-    """Yield the differences of one field, in its own words where it has some, else as it is written."""
-    if name == "metadata":
+def _field(field: Field, new: MachineSpec, old: MachineSpec) -> Iterator[Difference]:
+    """Yield the differences of one field, in its own words."""
+    if field.name == "metadata":
         yield from _metadata(new, old)
         return
-    what, kind, words = _FIELDS.get(name, (name, Kind.SPEC, lambda spec: _as_written(getattr(spec, name))))
-    wanted, found = words(new), words(old)
+    kind = Kind.LIVE if field.in_place else Kind.SPEC
+    what, wanted, found = field.words, field.show(new), field.show(old)
     if isinstance(wanted, str) and isinstance(found, str):
         yield Difference(kind, what, wanted, found, f"{what} {found} → {wanted}")
     elif not isinstance(wanted, str) and not isinstance(found, str):
         yield from _entries(kind, what, wanted, found)
-
-
-def _as_written(value: Any) -> str:
-    """Return the value of a field that has no words of its own."""
-    plain = plain_of(value)
-    shown = plain if isinstance(plain, str) else json.dumps(plain, sort_keys=True, ensure_ascii=False)
-    return shown if shown not in ("", "null", "[]", "{}") else "none"
 
 
 def _entries(
@@ -201,55 +187,3 @@ def _entries(
             text = f"{what} {key}{f' ({words})' if words else ''} {word}"
             states = [("there" if state == "" else state or "none") for state in (one, other)]
             yield Difference(kind, f"{what} {key}", states[0], states[1], text)
-
-
-def port_words(port: PortMapping) -> str:
-    """Return a port mapping as Docker shows it."""
-    where = "" if port.host_ip in ("", "0.0.0.0") else f"{port.host_ip}:"  # noqa: S104  # shown, not bound
-    return f"{where}{port.host_port or '*'}->{port.machine_port}/{port.protocol}"
-
-
-def _mount_words(mount: VolumeMount) -> str:
-    return f"{mount.volume}{' read-only' if mount.read_only else ''}"
-
-
-def _limit(value: float | None, unit: str) -> str:
-    return "no limit" if value is None else f"{value:.15g} {unit}"
-
-
-def _number(value: int) -> int | None:
-    return None if value == UNLIMITED else value
-
-
-_Words = Callable[[MachineSpec], str | Mapping[str, str]]
-# How fields are called and shown, and whether they change in place. One that is missing here is compared as
-# well, and makes a new machine.
-_FIELDS: dict[str, tuple[str, Kind, _Words]] = {
-    "metadata": ("attribute", Kind.SPEC, lambda spec: dict(spec.metadata)),
-    "hostname": ("host name", Kind.SPEC, lambda spec: spec.hostname or spec.name),
-    "memory": ("memory", Kind.SPEC, lambda spec: _limit(spec.memory, "bytes")),
-    "cpus": ("cpus", Kind.SPEC, lambda spec: _limit(spec.cpus, "cores")),
-    "pids_limit": ("pids_limit", Kind.SPEC, lambda spec: _limit(_number(spec.pids_limit), "processes")),
-    "disk": ("disk", Kind.SPEC, lambda spec: _limit(spec.disk, "bytes")),
-    "log_max_size": ("log_max_size", Kind.SPEC, lambda spec: _limit(spec.log_max_size, "bytes")),
-    "log_max_file": ("log_max_file", Kind.SPEC, lambda spec: _limit(spec.log_max_file, "files")),
-    "read_only": ("read_only", Kind.SPEC, lambda spec: "yes" if spec.read_only else "no"),
-    "restart": ("restart", Kind.SPEC, lambda spec: spec.restart),
-    "stop_timeout": ("stop grace period", Kind.LIVE, lambda spec: f"{spec.stop_timeout:g}s"),
-    "volumes": (
-        "volume mount",
-        Kind.SPEC,
-        lambda spec: {mount.path: _mount_words(mount) for mount in spec.volumes},
-    ),
-    "ulimits": (
-        "ulimit",
-        Kind.SPEC,
-        lambda spec: {limit.name: f"{limit.soft}:{limit.hard}" for limit in spec.ulimits},
-    ),
-    "process": ("service", Kind.SPEC, lambda spec: words_of(spec.process)),
-    "system": ("system", Kind.SPEC, lambda spec: words_of(spec.system)),
-    "networks": ("network", Kind.SPEC, lambda spec: dict.fromkeys(spec.networks, "")),
-    "names": ("name", Kind.SPEC, lambda spec: dict.fromkeys(spec.names, "")),
-    "ports": ("port", Kind.SPEC, lambda spec: {port_words(port): "" for port in spec.ports}),
-    "labels": ("label", Kind.LIVE, lambda spec: spec.labels),
-}

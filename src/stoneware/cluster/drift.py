@@ -13,6 +13,7 @@ from stoneware.cluster.differences import Kind, differences
 from stoneware.cluster.model import Desired, DesiredMachine, Observed, ObservedMachine
 from stoneware.cluster.plan import address, state_reasons
 from stoneware.model.machine import Phase
+from stoneware.model.machine_fields import FIELDS
 from stoneware.terraform.results import Change
 
 
@@ -155,20 +156,10 @@ def _resources(desired: Desired, observed: Observed) -> Iterator[DriftItem]:
 _PASSING = {"phase", "health", "ip", "published", "wait_for", "timeouts", "image_id"}
 # What the other sources tell in better words: how their `what` begins.
 _TOLD = {
+    **{name: (field.words,) for name, field in FIELDS.items()},
     "running": ("machine",),
     "source": ("image",),
     "metadata": ("config", "health check", "stoneware-"),
-    "secrets": ("secret ",),
-    "labels": ("label ",),
-    "stop_timeout": ("stop grace period",),
-    "hostname": ("host name",),
-    "volumes": ("volume mount ",),
-    "networks": ("network ",),
-    "names": ("name ",),
-    "ports": ("port ",),
-    "ulimits": ("ulimit ",),
-    "process": ("service ",),
-    "system": ("system ",),
 }
 _ADDRESS = re.compile(r'stoneware_(machine|volume|network)\.\w+\[("(?:[^"\\]|\\.)*")\]')
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 from stoneware.cluster.model import LABEL_CLUSTER, LABEL_MACHINE, Observed, ObservedMachine
-from stoneware.cluster.spec_documents import read_spec
 from stoneware.errors import InputError
 from stoneware.guest import reports
 from stoneware.launch.plan import Images
@@ -133,7 +132,7 @@ def from_document(document: Mapping[str, Any]) -> Observed:
 
 
 def _read_machine(entry: Mapping[str, Any]) -> ObservedMachine:
-    spec = read_spec(entry["spec"])
+    spec = variables.read_machine(entry["spec"])
     machine = Machine(
         name=spec.name,
         kind=spec.kind,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stoneware.cluster.differences import differences, port_words, unknown_parts
+from stoneware.cluster.differences import differences, unknown_parts
 from stoneware.cluster.model import LABEL_SERVICE, Desired, DesiredMachine, Observed, ObservedMachine
 from stoneware.cluster.plan import runs_well
 from stoneware.cluster.waiting import check_lines
 from stoneware.image.references import short_id
+from stoneware.model.field_kinds import port_words
 from stoneware.model.machine import FailedCheck, Health, Phase
 from stoneware.model.resources import PortMapping
 

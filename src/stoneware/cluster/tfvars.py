@@ -15,7 +15,6 @@ from stoneware.cluster.model import (
     DesiredMachine,
     Observed,
 )
-from stoneware.cluster.spec_documents import read_spec
 from stoneware.compose.model import ClusterNetwork, ClusterVolume, Condition
 from stoneware.config import digest
 from stoneware.errors import InputError
@@ -141,7 +140,7 @@ def _volumes(desired: Desired, applied: Desired | None, keep: Collection[str]) -
 
 
 def _read_machine(short: str, entry: Mapping[str, Any]) -> DesiredMachine:
-    spec = read_spec(entry)
+    spec = variables.read_machine(entry)
     image_id = spec.source.removeprefix("image:")
     return DesiredMachine(
         name=short,

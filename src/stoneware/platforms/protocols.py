@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from stoneware.model.machine import Machine, MachineSpec
-from stoneware.model.resources import Network, PortMapping, SecretMount, Volume
+from stoneware.model.resources import Network, PortMapping, Volume
 
 BAKES = "bakes"  # the lock (see ImageStore.build_lock_path) that living bakes share, and `prune` takes alone
 
@@ -78,16 +78,10 @@ class Platform(Protocol):
         """Change instance attributes (None removes one); whoever waits for a change is told."""
         ...
 
-    def amend(
-        self,
-        name: str,
-        *,
-        image_ref: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        secrets: tuple[SecretMount, ...] | None = None,
-        stop_timeout: float | None = None,
-    ) -> None:
-        """Change what a machine's spec says (None: as it is); whoever waits for its metadata is told."""
+    def amend(self, name: str, **changes: Any) -> None:
+        """Change fields of a machine's spec (model.machine_fields.CHANGED_BY_AMENDING); whoever waits for its
+        metadata is told.
+        """
         ...
 
     def create_volume(self, name: str, labels: Mapping[str, str], size: int | None = None) -> Volume:

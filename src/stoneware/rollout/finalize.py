@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from stoneware.cluster.lock import cluster_lock
 from stoneware.cluster.model import LABEL_SERVICE
 from stoneware.cluster.site import Site
-from stoneware.cluster.spec_documents import read_spec
 from stoneware.errors import InputError, MachineError
 from stoneware.image.versions import FINALIZE_LABEL, FLOOR_LABEL, checked_floor, version_of
 from stoneware.rollout.cluster_fleet import ClusterFleet, read_variables
@@ -21,6 +20,7 @@ from stoneware.rollout.prepare import image_labels
 from stoneware.rollout.rollback_limits import Finalized, finalized_of
 from stoneware.rollout.session import latest
 from stoneware.rollout.state import Outcome, RolloutState
+from stoneware.terraform import variables
 
 COMMAND = "stoneware rollout finalize"
 TIMEOUT = 600.0  # seconds the command gets
@@ -124,7 +124,7 @@ def _pass(site: Site, cluster: str, rollout: str, step: Finalization) -> Finaliz
 
 def _disks(site: Site, cluster: str, service: str) -> list[str]:
     """Return the disks that the machines of a service write to."""
-    specs = map(read_spec, read_variables(site.directory(cluster))["machines"].values())
+    specs = map(variables.read_machine, read_variables(site.directory(cluster))["machines"].values())
     own = (spec for spec in specs if spec.labels.get(LABEL_SERVICE) == service)
     return sorted({mount.volume for spec in own for mount in spec.volumes if not mount.read_only})
 

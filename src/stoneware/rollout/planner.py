@@ -11,7 +11,6 @@ from stoneware.cluster.differences import Kind, differences
 from stoneware.cluster.model import Desired, DesiredMachine, Observed, Release
 from stoneware.cluster.plan import runs_well, state_reasons, waves_of
 from stoneware.cluster.rollback_limits import floors_of_disks
-from stoneware.cluster.spec_documents import read_spec
 from stoneware.cluster.tfvars import from_tfvars, to_tfvars
 from stoneware.errors import InputError
 from stoneware.image.versions import floor_problem, is_below, version_of, version_words
@@ -19,6 +18,7 @@ from stoneware.model.machine import Health, Machine, Phase
 from stoneware.model.resources import PortMapping
 from stoneware.rollout.gate_protocol import Leader
 from stoneware.rollout.model import Change, How, Policy, RolloutPlan
+from stoneware.terraform import variables
 
 Labels = Callable[[str], Mapping[str, str] | None]  # of an image by its id; None: it is not there
 Entry = Mapping[str, Any]
@@ -116,7 +116,7 @@ def plan_return(
 
 def release_of(entry: Entry) -> Release:
     """Return the release that an entry of the variables makes."""
-    return release_of_spec(read_spec(entry))
+    return release_of_spec(variables.read_machine(entry))
 
 
 def _check_canary(canary: Sequence[str], changes: Sequence[Change], desired: Desired) -> None:

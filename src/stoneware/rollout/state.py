@@ -12,9 +12,9 @@ from pydantic import TypeAdapter
 
 from stoneware.cluster.declaration import declared_digest
 from stoneware.cluster.model import Release
-from stoneware.cluster.spec_documents import read_spec
 from stoneware.rollout.journal import Event
 from stoneware.rollout.model import Change, Direction, RolloutPlan
+from stoneware.terraform import variables
 
 _PLAN: TypeAdapter[RolloutPlan] = TypeAdapter(RolloutPlan)
 
@@ -149,7 +149,7 @@ def _told_by_entries(change: Change) -> Change:
 def _as_declared(release: Release | None, entry: Mapping[str, Any] | None) -> Release | None:
     if release is None or entry is None or "source" not in entry:
         return release
-    return replace(release, declared=declared_digest(read_spec(entry)))
+    return replace(release, declared=declared_digest(variables.read_machine(entry)))
 
 
 def fold(events: Iterable[Event]) -> RolloutState | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from stoneware.errors import InputError, MachineError
 from stoneware.files import read_json, write_json
 from stoneware.image.versions import floor_problem
 from stoneware.model.machine import CLUSTER_LABEL, MachineSpec, removal_hint
+from stoneware.model.machine_fields import written
 from stoneware.model.resources import Network, SecretMount, Volume
 from stoneware.platforms.local.machines import record as machine_record
 from stoneware.platforms.local.machines.record import Paths
@@ -166,33 +167,20 @@ class LocalResources:
         kept = {key: value for key, value in attributes.items() if value is not None}
         write_json(directory / "metadata.json", {**document, "attributes": kept}, mode=0o600)
 
-    def amend(
-        self,
-        name: str,
-        *,
-        image_ref: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        secrets: tuple[SecretMount, ...] | None = None,
-        stop_timeout: float | None = None,
-    ) -> None:
-        """Change what a machine's spec says (None: as it is); whoever waits for its metadata is told.
+    def amend(self, name: str, **changes: Any) -> None:
+        """Change fields of a machine's spec that change in place; whoever waits for its metadata is told.
 
         Raises InputError where a secret does not exist.
         """
+        document = written(changes)
+        secrets: tuple[SecretMount, ...] | None = changes.get("secrets")
         self.store.check_secrets(secrets or ())
-        values = {
-            "image_ref": image_ref,
-            "labels": None if labels is None else dict(labels),
-            "secrets": None if secrets is None else [asdict(mount) for mount in secrets],
-            "stop_timeout": stop_timeout,
-        }
         directory = self.existing_directory(name)
         with self.store.lock("metadata", name):
             spec: dict[str, Any] = read_json(directory / "spec.json") or {}
             if secrets is not None:
                 self._announce_secrets(directory, spec, secrets)
-            changes = {key: value for key, value in values.items() if value is not None}
-            write_json(directory / "spec.json", {**spec, **changes}, mode=0o600)
+            write_json(directory / "spec.json", {**spec, **document}, mode=0o600)
 
     def _announce_secrets(
         self, directory: Path, spec: dict[str, Any], secrets: tuple[SecretMount, ...]
@@ -204,9 +192,10 @@ class LocalResources:
         """
         old = list(spec.get("secrets", ()))
         known = {mount["secret"] for mount in old}
-        coming = [asdict(replace(mount, version="")) for mount in secrets if mount.secret not in known]
+        coming = tuple(replace(mount, version="") for mount in secrets if mount.secret not in known)
         if coming:
-            write_json(directory / "spec.json", {**spec, "secrets": [*old, *coming]}, mode=0o600)
+            both = [*old, *written({"secrets": coming})["secrets"]]
+            write_json(directory / "spec.json", {**spec, "secrets": both}, mode=0o600)
         self._change_metadata(directory, {SECRETS_ATTRIBUTE: secret_lines(secrets) or None})
 
 

@@ -5,21 +5,22 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stoneware.files import read_json, sha256_hex
 from stoneware.guest import reports
-from stoneware.model.limits import Ulimit
+from stoneware.model import machine_fields
 from stoneware.model.machine import FailedCheck, Health, Machine, MachineSpec, Phase
-from stoneware.model.resources import PortMapping, SecretMount, VolumeMount
-from stoneware.model.runtime import document_of, process_of, system_of
+from stoneware.model.machine_fields import FIELDS
+from stoneware.model.resources import PortMapping
 from stoneware.process_identity import boot_id, parse_identity
 from stoneware.records import DamagedError, whole
 from stoneware.untrusted.bounded import read_bounded
 
 CONFIG_ATTRIBUTE = "stoneware-config"
+_KEPT_ELSEWHERE = ("metadata", "files")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 
@@ -73,47 +74,13 @@ class Paths:
 
 def spec_document(spec: MachineSpec) -> dict[str, Any]:
     """Return a spec as JSON data. Metadata and files are kept elsewhere and left out."""
-    return {
-        "name": spec.name,
-        "source": spec.source,
-        "kind": spec.kind,
-        "hostname": spec.hostname or spec.name,
-        "volumes": [
-            {"volume": mount.volume, "path": mount.path, "read_only": mount.read_only}
-            for mount in spec.volumes
-        ],
-        "caches": list(spec.caches),
-        "ports": [port_document(port) for port in spec.ports],
-        "networks": list(spec.networks),
-        "names": list(spec.names),
-        "secrets": [asdict(mount) for mount in spec.secrets],
-        "memory": spec.memory,
-        "cpus": spec.cpus,
-        "pids_limit": spec.pids_limit,
-        "ulimits": [asdict(limit) for limit in spec.ulimits],
-        "disk": spec.disk,
-        "log_max_size": spec.log_max_size,
-        "log_max_file": spec.log_max_file,
-        "read_only": spec.read_only,
-        "restart": spec.restart,
-        "remove_when_stopped": spec.remove_when_stopped,
-        "tied": spec.tied,
-        "stop_timeout": spec.stop_timeout,
-        "image_ref": spec.image_ref,
-        "labels": dict(spec.labels),
-        "process": document_of(spec.process),
-        "system": document_of(spec.system),
-    }
+    kept_here = (field for name, field in FIELDS.items() if name not in _KEPT_ELSEWHERE)
+    return {field.name: field.kind.write(field.of(spec)) for field in kept_here}
 
 
 def port_document(port: PortMapping) -> dict[str, Any]:
     """Return a port mapping as JSON data."""
-    return {
-        "host_ip": port.host_ip,
-        "host_port": port.host_port,
-        "machine_port": port.machine_port,
-        "protocol": port.protocol,
-    }
+    return dict(vars(port))
 
 
 def read_spec(paths: Paths) -> MachineSpec | None:
@@ -138,23 +105,9 @@ def _read_spec(paths: Paths, path: Path) -> MachineSpec | None:
     served: dict[str, Path] = {}
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # the machine may be going just now
         served = {path.name: path for path in (paths.root / "files").iterdir()}
-    return MachineSpec(
-        **{
-            **document,
-            "metadata": metadata.get("attributes", {}),
-            "files": served,
-            "volumes": tuple(VolumeMount(**mount) for mount in document["volumes"]),
-            "caches": tuple(document["caches"]),
-            "ports": tuple(PortMapping(**port) for port in document["ports"]),
-            # Machines made by an older Stoneware have none of these.
-            "networks": tuple(document.get("networks", ())),
-            "names": tuple(document.get("names", ())),
-            "secrets": tuple(SecretMount(**mount) for mount in document.get("secrets", ())),
-            "ulimits": tuple(Ulimit(**limit) for limit in document.get("ulimits", ())),
-            "process": process_of(document.get("process")),
-            "system": system_of(document.get("system")),
-        }
-    )
+    if unknown := document.keys() - FIELDS.keys():
+        raise ValueError(f"it has {', '.join(sorted(unknown))}, which no machine has")
+    return machine_fields.read_spec({**document, "metadata": metadata.get("attributes", {}), "files": served})
 
 
 def read_process(paths: Paths, name: str) -> int | None:

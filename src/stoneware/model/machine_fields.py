@@ -1,0 +1,299 @@
+"""The table of a machine's fields: what each is called, where it stands, and what a change of it takes.
+
+Records, Terraform's variables, plans, drift, releases and the documentation derive from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields, replace
+from typing import Any
+
+from stoneware.model import field_kinds as kinds
+from stoneware.model.field_kinds import Kind, Shown
+from stoneware.model.machine import MachineSpec
+
+REQUIRED: Any = object()  # the default of a field that has none
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of MachineSpec. `name` and `default` (REQUIRED: it has none) are those of the class."""
+
+    kind: Kind
+    about: str  # a sentence for the documentation
+    called: str = ""  # in plans and drift, where that is not its name
+    in_place: bool = False  # a living machine takes a change on; else a change makes a new machine
+    declared: bool = True  # part of a release
+    in_terraform: bool = True  # an attribute of stoneware_machine, of the same name
+    in_cluster: bool = True  # a variable of the cluster's module; the others are builders' and `run`'s alone
+    always: bool = False  # every version wrote it, so a document without it is damaged
+    key: str = ""  # in machines.yaml, of a service
+    option: str = ""  # of `stoneware run`
+    attribute: str = ""  # the instance attribute that the platform tells the machine the value by
+    name: str = ""
+    default: Any = REQUIRED
+
+    @property
+    def words(self) -> str:
+        """Return what plans and drift call it."""
+        return self.called or self.name
+
+    def of(self, spec: MachineSpec) -> Any:
+        """Return its value in a spec; a machine that is given no host name has its name for one."""
+        value = getattr(spec, self.name)
+        return value or spec.name if self.name == "hostname" else value
+
+    def show(self, spec: MachineSpec) -> Shown:
+        """Return its value in a spec in words."""
+        return self.kind.show(self.of(spec))
+
+
+# In the order in which plans name differences.
+_TABLE: dict[str, Field] = {
+    "name": Field(
+        kinds.TEXT,
+        "Its name, unique in the store.",
+        always=True,
+        option="--name",
+    ),
+    "source": Field(
+        kinds.TEXT,
+        "`image:sha256:…` or `checkpoint:KEY`.",
+        always=True,
+        key="image",
+        option="IMAGE",
+    ),
+    "image_ref": Field(
+        kinds.TEXT,
+        "The image as people call it.",
+        in_place=True,
+        declared=False,  # what image a reference stands for is told by `source`
+        always=True,
+        key="image",
+        option="IMAGE",
+    ),
+    "kind": Field(
+        kinds.TEXT,
+        "`machine` or `builder`.",
+        in_cluster=False,
+    ),
+    "secrets": Field(
+        kinds.SECRETS,
+        "Secrets in the store that it gets as files; their values never pass through Terraform.",
+        called="secret",
+        in_place=True,
+        always=True,
+        key="secrets",
+        attribute="stoneware-secrets",
+    ),
+    "metadata": Field(
+        kinds.TEXT_MAP,
+        "Instance attributes that its metadata server hands out; changed while it runs.",
+        called="attribute",
+        in_place=True,
+        always=True,
+        key="environment, env_file, healthcheck",
+        option="--env, --env-file",
+    ),
+    "hostname": Field(
+        kinds.TEXT,
+        "Its host name; the name if empty.",
+        called="host name",
+        always=True,
+        key="hostname, domainname",
+        option="--hostname",
+    ),
+    "memory": Field(
+        kinds.BYTES,
+        "Memory limit in bytes.",
+        always=True,
+        key="mem_limit",
+        option="--memory",
+    ),
+    "cpus": Field(
+        kinds.CORES,
+        "Limit in cores.",
+        always=True,
+        key="cpus",
+        option="--cpus",
+    ),
+    "pids_limit": Field(
+        kinds.PROCESSES,
+        "Processes and threads at most; {default} unless said, `-1` for any number.",
+        key="pids_limit",
+        option="--pids-limit",
+    ),
+    "disk": Field(
+        kinds.BYTES,
+        "Bytes that its root file system may take.",
+        key="storage_opt",
+        option="--disk",
+    ),
+    "log_max_size": Field(
+        kinds.BYTES,
+        "Bytes of one file of its console; {default} unless said.",
+        key="logging",
+        option="--log-opt",
+    ),
+    "log_max_file": Field(
+        kinds.FILES,
+        "Files of its console that are kept; {default} unless said.",
+        key="logging",
+        option="--log-opt",
+    ),
+    "read_only": Field(
+        kinds.FLAG,
+        "Changes are gone at the next start.",
+        always=True,
+        key="read_only",
+        option="--read-only",
+    ),
+    "restart": Field(
+        kinds.TEXT,
+        "`no`, `always`, `unless-stopped` or `on-failure[:N]`.",
+        always=True,
+        key="restart",
+        option="--restart",
+    ),
+    "stop_timeout": Field(
+        kinds.SECONDS,
+        "Seconds for an orderly stop.",
+        called="stop grace period",
+        in_place=True,
+        always=True,
+        key="stop_grace_period",
+        option="--stop-timeout",
+    ),
+    "volumes": Field(
+        kinds.VOLUMES,
+        "Volumes it mounts.",
+        called="volume mount",
+        always=True,
+        key="volumes",
+        option="--volume",
+        attribute="stoneware-volumes",
+    ),
+    "ulimits": Field(
+        kinds.ULIMITS,
+        "Resource limits of its processes instead of the engine's own.",
+        called="ulimit",
+        key="ulimits",
+        option="--ulimit",
+    ),
+    "process": Field(
+        kinds.PROCESS,
+        "How its service runs instead of what the image says.",
+        called="service",
+        key="command, entrypoint, user, working_dir, stop_signal, group_add, cap_add, cap_drop, "
+        "security_opt, oom_score_adj",
+        attribute="stoneware-process",
+    ),
+    "system": Field(
+        kinds.SYSTEM,
+        "Settings of its system that are not in the image.",
+        key="sysctls, tmpfs, shm_size, extra_hosts, dns_search, dns_opt",
+        attribute="stoneware-system",
+    ),
+    "networks": Field(
+        kinds.NAMES,
+        "Networks it is on; the common one if none.",
+        called="network",
+        always=True,
+        key="networks",
+    ),
+    "names": Field(
+        kinds.NAMES,
+        "What its networks' DNS calls it besides its host name.",
+        called="name",
+        always=True,
+        key="networks.*.aliases, links",
+    ),
+    "ports": Field(
+        kinds.PORTS,
+        "Ports published here.",
+        called="port",
+        always=True,
+        key="ports",
+        option="--publish, --publish-all",
+    ),
+    "labels": Field(
+        kinds.TEXT_MAP,
+        "Labels on the machine.",
+        called="label",
+        in_place=True,
+        always=True,
+        key="labels",
+        option="--label",
+    ),
+    "files": Field(
+        kinds.PATH_MAP,
+        "Files for its metadata server: name to path.",
+        declared=False,
+        in_cluster=False,
+    ),
+    "caches": Field(
+        kinds.NAMES,
+        "Ids of directories that outlive builders; the n-th is bound at `/run/stoneware/cache/N`.",
+        in_cluster=False,
+    ),
+    "remove_when_stopped": Field(
+        kinds.FLAG,
+        "It is removed once it has stopped.",
+        in_terraform=False,
+        in_cluster=False,
+        option="--rm",
+    ),
+    "tied": Field(
+        kinds.TEXT,
+        "What becomes of it when the command that made it is gone: nothing, `stop` or `remove`.",
+        in_terraform=False,
+        in_cluster=False,
+    ),
+}
+
+
+def _complete() -> dict[str, Field]:
+    """Return the table with what the class says of each field. Raises KeyError where one has no entry."""
+    found = {}
+    for one in fields(MachineSpec):
+        default = REQUIRED if one.default is MISSING else one.default
+        if one.default_factory is not MISSING:
+            default = one.default_factory()
+        entry = _TABLE[one.name]
+        about = entry.about.replace("{default}", str(default))
+        found[one.name] = replace(entry, name=one.name, default=default, about=about)
+    return {name: found[name] for name in _TABLE}
+
+
+FIELDS = _complete()
+IN_CLUSTER = tuple(field for field in FIELDS.values() if field.in_cluster)
+# What `amend` of the platform changes. Instance attributes have a way of their own: `set_metadata`.
+CHANGED_BY_AMENDING = tuple(name for name, field in FIELDS.items() if field.in_place and name != "metadata")
+# Instance attributes that the platform writes itself, out of other fields.
+PLATFORM_ATTRIBUTES = frozenset(field.attribute for field in FIELDS.values() if field.attribute)
+
+
+def read_spec(document: Mapping[str, Any], *, strict: bool = False) -> MachineSpec:
+    """Return the spec that a document describes; keys that are no fields are left aside.
+
+    What is missing or None has its default; where `strict`, only what some version did not write may be
+    missing. Raises KeyError for a missing field, TypeError or ValueError for a value that is none of its
+    field.
+    """
+    values = {}
+    for name, field in FIELDS.items():
+        value = document[name] if strict and field.always else document.get(name)
+        if value is not None:
+            values[name] = field.kind.read(value)
+        elif field.default is REQUIRED or (strict and field.always and field.default is not None):
+            raise KeyError(name)
+    return MachineSpec(**values)
+
+
+def written(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return changes of fields as JSON data. Raises ValueError for a field that no living machine changes."""
+    for name in changes:
+        if name not in CHANGED_BY_AMENDING:
+            raise ValueError(f"{name} of a machine does not change in place")
+    return {name: FIELDS[name].kind.write(value) for name, value in changes.items()}
