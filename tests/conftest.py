@@ -53,6 +53,7 @@ class Files(LoadScopeScheduling):
         return "sharing" if nodeid.startswith(SHARING) else nodeid.partition("::")[0]
 
 
+@pytest.hookimpl(optionalhook=True)  # `-p no:xdist` for a debugger
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Files:
     """Return who decides which process runs what."""
     return Files(config, log)

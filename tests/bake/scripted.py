@@ -12,7 +12,7 @@ from stoneware.bake.events import Event
 from stoneware.bake.plan import RUN, PlannedStep
 from stoneware.machinefile.recipe import RunStep
 from stoneware.model.machine import MachineSpec, Phase
-from tests.provider.memory_platform import MemoryPlatform
+from tests.platforms.memory import MemoryPlatform
 
 TOKEN = "0123456789abcdef"
 NAME = "bake-0-0"
@@ -50,7 +50,7 @@ class ScriptedPlatform(MemoryPlatform):
         while self.script and self.script[0][0] <= self.now:
             self.script.pop(0)[1]()
 
-    def tend(self) -> None:
+    def check_helpers(self) -> None:
         self.tended.append(self.now)
         self.on_tend()
 

@@ -10,7 +10,7 @@ from stoneware.bake.background import Background
 from stoneware.bake.builder import _Held
 from stoneware.errors import MachineError
 from stoneware.model.machine import MachineSpec
-from tests.provider.memory_platform import MemoryPlatform
+from tests.platforms.memory import MemoryPlatform
 
 pytestmark = pytest.mark.pure
 

@@ -12,10 +12,11 @@ from typing import Any
 from stoneware.errors import InputError
 from stoneware.files import canonical_json, sha256_hex
 from stoneware.machinefile.recipe import HealthCheck, ImageConfig, config_to_document
+from stoneware.model.capability import Capability
 from stoneware.model.machine import Health, Machine, MachineSpec, Phase
 from stoneware.model.resources import PortMapping
 from stoneware.platforms.local.store.qgroups import Figures
-from tests.provider.memory_platform import place_in
+from tests.platforms.memory import place_in
 
 NOW = 1_700_000_000.0
 
@@ -157,7 +158,8 @@ class Execution:
 class FakePlatform:
     """`script` gives the states a created machine goes through, one per look; the last one stays."""
 
-    can_checkpoint = True
+    name = "memory"
+    capabilities = frozenset(Capability)
 
     def __init__(self) -> None:
         self.found: dict[str, Machine] = {}
@@ -223,7 +225,7 @@ class FakePlatform:
         data = self.consoles[name]
         return data[offset:], len(data)
 
-    def tend(self) -> None:
+    def check_helpers(self) -> None:
         """Nothing that machines depend on dies here."""
 
     def console_place(

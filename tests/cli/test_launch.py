@@ -195,7 +195,7 @@ def test_waiting_ends_where_it_is_in_vain(platform: FakePlatform) -> None:
     def full() -> None:
         raise HostError("the disk is full")
 
-    platform.tend = full  # type: ignore[method-assign]
+    platform.check_helpers = full  # type: ignore[method-assign]
     with pytest.raises(HostError, match="the disk is full"):
         wait_until_up(platform, "h1", timeout=5, clock=lambda: now[0], sleep=sleep)
     assert now[0] == 1.0

@@ -19,7 +19,7 @@ from stoneware.config import digest
 from stoneware.model.machine import Health, Machine, MachineSpec, Phase
 from stoneware.terraform.runner import managed_addresses
 from tests.cluster.support import BASE, FakeImages, cluster_of, patched, some_images
-from tests.provider.memory_platform import MemoryPlatform
+from tests.platforms.memory import MemoryPlatform
 
 SECRET = "correct-horse-battery"
 
@@ -51,7 +51,7 @@ class ClusterPlatform(MemoryPlatform):
         if machine.phase is Phase.RUNNING:
             self.show(name, config_digest=_digest(machine))
 
-    def tend(self) -> None:
+    def check_helpers(self) -> None:
         self.tended += 1
 
 

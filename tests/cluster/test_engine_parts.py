@@ -25,7 +25,7 @@ from stoneware.model.machine import FailedCheck, Health, MachineSpec, Phase
 from stoneware.platforms.waiting import Goal, Level
 from tests.cluster.engine import Recorder
 from tests.cluster.support import BASE, cluster_of, observation_of, patched, wanted_of
-from tests.provider.memory_platform import MemoryPlatform
+from tests.platforms.memory import MemoryPlatform
 
 
 class Clock:
@@ -273,7 +273,7 @@ def test_what_is_well_already_is_not_talked_about() -> None:
 def test_the_platform_is_looked_after_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(timeout=5)
     times = []
-    monkeypatch.setattr(bench.platform, "tend", lambda: times.append(bench.clock.now))
+    monkeypatch.setattr(bench.platform, "check_helpers", lambda: times.append(bench.clock.now))
     bench.add("a")
     with pytest.raises(MachinesFailed):
         bench.watch.until_all()
@@ -366,6 +366,6 @@ def test_a_full_disk_ends_the_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     def full() -> None:
         raise HostError("the store is full")
 
-    monkeypatch.setattr(bench.platform, "tend", full)
+    monkeypatch.setattr(bench.platform, "check_helpers", full)
     with pytest.raises(HostError, match="the store is full"):
         bench.watch.until_all()

@@ -10,9 +10,17 @@ import pytest
 
 from stoneware.errors import HostError
 from stoneware.model.machine import Health, MachineSpec, Phase
-from stoneware.platforms.waiting import Fault, Goal, Level, Tender, Waiter, account, console_tail, wait_for
-
-from ..provider.memory_platform import MemoryPlatform
+from stoneware.platforms.waiting import (
+    Fault,
+    Goal,
+    HelperChecks,
+    Level,
+    Waiter,
+    account,
+    console_tail,
+    wait_for,
+)
+from tests.platforms.memory import MemoryPlatform
 
 
 class Time:
@@ -126,7 +134,7 @@ def test_waiting_in_vain_ends(platform: MemoryPlatform, monkeypatch: pytest.Monk
     def full() -> None:
         raise HostError("the disk is full")
 
-    monkeypatch.setattr(platform, "tend", full)
+    monkeypatch.setattr(platform, "check_helpers", full)
     time = Time()
     with pytest.raises(HostError, match="full"):
         wait_for(platform, Goal("m1"), 600, clock=time, pause=time.pause)
@@ -138,11 +146,11 @@ def test_a_tender_tends_once_a_second_for_all(
 ) -> None:
     times: list[float] = []
     time = Time()
-    monkeypatch.setattr(platform, "tend", lambda: times.append(time.now))
-    tender = Tender(time)
+    monkeypatch.setattr(platform, "check_helpers", lambda: times.append(time.now))
+    helper_checks = HelperChecks(time)
     for now in (0.5, 0.9, 1.0, 1.5, 1.9, 2.0, 2.1):
         time.now = now
-        tender.tend(platform)
+        helper_checks.check(platform)
     assert times == [1.0, 2.0]
 
 

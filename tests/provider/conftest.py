@@ -10,8 +10,7 @@ import pytest
 
 from stoneware.provider.server import ProviderServer
 from stoneware.terraform.runner import Terraform
-
-from .memory_platform import MemoryPlatform
+from tests.platforms.memory import MemoryPlatform
 
 HEAD = """
 terraform {

@@ -16,8 +16,7 @@ from pathlib import Path
 
 from stoneware.provider.server import ProviderServer
 from stoneware.terraform.runner import Terraform
-
-from .memory_platform import MemoryPlatform
+from tests.platforms.memory import MemoryPlatform
 
 
 def main(directory: str, journal: str, fault: str, binary: str = "") -> int:

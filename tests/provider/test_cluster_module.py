@@ -23,9 +23,9 @@ from stoneware.terraform.configuration import (
 from stoneware.terraform.guard import PlanRefused, check_plan
 from stoneware.terraform.results import Progress, TerraformError
 from stoneware.terraform.runner import Terraform, managed_addresses
+from tests.platforms.memory import MemoryPlatform
 
 from .conftest import IMAGE
-from .memory_platform import MemoryPlatform
 
 pytestmark = pytest.mark.tool
 

@@ -12,10 +12,10 @@ from stoneware.model.machine import MachineSpec
 from stoneware.provider.server import ProviderServer
 from stoneware.terraform.results import TerraformError
 from stoneware.terraform.runner import Terraform
+from tests.platforms.memory import MemoryPlatform
 
 from .conftest import Configure
 from .memory_images import MemoryBaker, MemoryImages
-from .memory_platform import MemoryPlatform
 
 pytestmark = pytest.mark.tool
 

@@ -17,8 +17,7 @@ from stoneware.provider.server import ProviderServer
 from stoneware.terraform.configuration import write_configuration
 from stoneware.terraform.results import Applied
 from stoneware.terraform.runner import Terraform, has_state
-
-from .memory_platform import MemoryPlatform
+from tests.platforms.memory import MemoryPlatform
 
 pytestmark = pytest.mark.tool
 

@@ -15,10 +15,10 @@ from stoneware.model.machine import Health, MachineSpec, Phase
 from stoneware.provider.server import ProviderServer
 from stoneware.terraform.results import TerraformError
 from stoneware.terraform.runner import Terraform
+from tests.platforms.memory import MemoryPlatform
 
 from .conftest import IMAGE, Configure
 from .memory_images import MemoryImages
-from .memory_platform import MemoryPlatform
 from .test_machine_resource import ADDRESS, machine
 
 pytestmark = pytest.mark.tool
@@ -233,7 +233,7 @@ def test_who_waits_tends_the_platform(
     def full() -> None:
         raise HostError("the machines' disk is full", resolution="stoneware prune")
 
-    platform.tend = full  # type: ignore[method-assign]
+    platform.check_helpers = full  # type: ignore[method-assign]
     configure(machine(wait_for='"healthy"', timeouts='{ create = "1m" }'))
     with pytest.raises(TerraformError, match="the machines' disk is full") as caught:
         terraform.apply()
@@ -407,7 +407,7 @@ def test_interrupted_waiting_ends_soon(
     tmp_path: Path, configure: Configure, platform: MemoryPlatform
 ) -> None:
     """Terraform tells the provider to stop; the waiting ends then, long before its own timeout."""
-    from stoneware.platforms.waiting import Tender
+    from stoneware.platforms.waiting import HelperChecks
     from stoneware.provider.machine_wait import wait_until
 
     platform.create(MachineSpec("m1", IMAGE))
@@ -415,5 +415,5 @@ def test_interrupted_waiting_ends_soon(
     threading.Timer(0.1, stopping.set).start()
     started = time.monotonic()
     with pytest.raises(MachineError, match="interrupted while the machine m1 was not healthy yet"):
-        wait_until(platform, "m1", "healthy", 600, stopping=stopping, tender=Tender())
+        wait_until(platform, "m1", "healthy", 600, stopping=stopping, helper_checks=HelperChecks())
     assert time.monotonic() - started < 300

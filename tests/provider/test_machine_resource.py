@@ -14,9 +14,9 @@ from stoneware.model.machine import MachineSpec, Phase
 from stoneware.model.resources import PortMapping, SecretMount, VolumeMount
 from stoneware.terraform.results import TerraformError
 from stoneware.terraform.runner import Terraform
+from tests.platforms.memory import MemoryPlatform
 
 from .conftest import IMAGE, Configure
-from .memory_platform import MemoryPlatform
 
 pytestmark = pytest.mark.tool
 

@@ -9,9 +9,9 @@ from stoneware.model.machine import MachineSpec
 from stoneware.model.resources import Network, Volume, VolumeMount
 from stoneware.terraform.results import TerraformError
 from stoneware.terraform.runner import Terraform
+from tests.platforms.memory import MemoryPlatform
 
 from .conftest import IMAGE, Configure
-from .memory_platform import MemoryPlatform
 
 pytestmark = [pytest.mark.tool, pytest.mark.parametrize("kind", ["network", "volume"])]
 
@@ -121,7 +121,7 @@ def test_one_in_use_is_not_destroyed(
     address = write(configure, kind)
     terraform.apply()
     use(platform, kind)
-    with pytest.raises(TerraformError, match=f"the {kind} 'data' is in use") as caught:
+    with pytest.raises(TerraformError, match=f"the {kind} 'data' (is in use|has machines)") as caught:
         terraform.destroy()
     error = caught.value
     assert (error.details, error.resolution) == ("by m1", "stoneware rm -f m1")

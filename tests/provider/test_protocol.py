@@ -12,11 +12,11 @@ import pytest
 
 from stoneware.model.machine import Health, MachineSpec, Phase
 from stoneware.provider.server import ProviderServer
+from tests.platforms.memory import MemoryPlatform
 
 from .conftest import IMAGE
 from .core import NOT_NULL, UNKNOWN, Core, Refused, State, is_unknown
 from .memory_images import MemoryBaker, MemoryImages
-from .memory_platform import MemoryPlatform
 
 pytestmark = pytest.mark.tool
 

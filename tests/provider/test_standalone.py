@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from stoneware.terraform.runner import SOURCE, Terraform, managed_addresses
+from tests.platforms.memory import MemoryPlatform
 
 from .conftest import Configure
-from .memory_platform import MemoryPlatform
 from .test_interrupts import until_gone
 
 pytestmark = pytest.mark.tool
@@ -27,7 +27,7 @@ IN_MEMORY = """
 from pathlib import Path
 from stoneware.provider.plugin import serve
 from stoneware.provider.provider import StonewareProvider
-from tests.provider.memory_platform import MemoryPlatform
+from tests.platforms.memory import MemoryPlatform
 serve(StonewareProvider({source!r}, lambda: MemoryPlatform(Path({journal!r}))))
 """
 
@@ -113,7 +113,7 @@ import sys, threading
 from pathlib import Path
 from stoneware.provider.plugin import serve
 from stoneware.provider.provider import StonewareProvider
-from tests.provider.memory_platform import MemoryPlatform
+from tests.platforms.memory import MemoryPlatform
 platform = MemoryPlatform(Path({journal!r}))
 provider = StonewareProvider({source!r}, lambda: platform)
 def creating():

@@ -20,6 +20,7 @@ from stoneware.bake.plan import PlannedStage
 from stoneware.bake.workdir import BUILDER_ADDRESS, builder_directory, terraform_directory
 from stoneware.errors import HostError, StonewareError
 from stoneware.guest.agent import build_agent_script
+from stoneware.model.capability import Capability
 from stoneware.platforms.protocols import Platform
 from stoneware.provider.server import ProviderServer
 from stoneware.terraform.configuration import write_configuration
@@ -209,7 +210,9 @@ def _configure(bench: Workbench, request: BuilderRequest, name: str, token: str,
                 "stoneware-token": token,
                 "stoneware-bundle": "http://169.254.169.254/stoneware/v1/files/bundle.tar",
                 "stoneware-results": f"http://169.254.169.254/stoneware/v1/results/{request.results}",
-                "stoneware-checkpoints": "TRUE" if bench.platform.can_checkpoint else "FALSE",
+                "stoneware-checkpoints": "TRUE"
+                if Capability.CHECKPOINTS in bench.platform.capabilities
+                else "FALSE",
                 "stoneware-go": "0",
                 "stoneware-serving": "",
                 # Without a step there is no moment later at which to say so.

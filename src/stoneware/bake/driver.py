@@ -23,6 +23,7 @@ from stoneware.bake.plan import PlannedStep
 from stoneware.bake.silence import Pulse
 from stoneware.errors import BuildError, HostError, InputError, MachineError
 from stoneware.guest.reports import ALIVE, BUILD, BuildReport, InvalidReportError, build_report_of
+from stoneware.model.capability import Capability
 from stoneware.model.machine import Phase
 from stoneware.platforms.protocols import Platform
 
@@ -39,7 +40,7 @@ class Pace:
 
     poll: float = 0.005  # between two looks at what the builder reported
     look: float = 0.1  # between two looks at whether it lives
-    tend: float = 1.0  # between two looks at what it depends on
+    check_helpers: float = 1.0  # between two looks at what it depends on
     removal: float = 2.0  # a builder that has ended may take to be gone, if somebody removes it
     boot_limit: float = 120.0  # until the agent must have reported once
     silence: float = 12.0  # without a beat of the builder, which has one every 3 s
@@ -125,7 +126,7 @@ class Driver:
     def seal(self) -> list[CheckLine]:
         """Let the agent seal the machine and return the checks' results. Raises BuildError."""
         self.run.current = 0
-        if not self._platform.can_checkpoint:  # else it was said behind the last step
+        if Capability.CHECKPOINTS not in self._platform.capabilities:  # else it was said behind the last step
             self._platform.set_metadata(self.run.name, {"stoneware-accept": "TRUE"})
         report = self._serve(self._seal_number, lambda r: r.state in ("sealed", "failed"))
         if report.state == "failed":
@@ -159,7 +160,7 @@ class Driver:
             on_failure()
             self._tend()  # a full disk is said rather than what comes of it
             raise self._step_error(planned, report)
-        if self._platform.can_checkpoint:
+        if Capability.CHECKPOINTS in self._platform.capabilities:
             document = {**planned.document, "seconds": seconds}
             if number in self.run.left:
                 document["left"] = self.run.left[number]
@@ -293,13 +294,13 @@ class Driver:
                     raise self._removed()
                 why = machine.error if machine else ""
                 raise self._dead(f"the builder ended before its work was done{self._during()}", why)
-        if now - self.run.tended >= self._pace.tend:
+        if now - self.run.tended >= self._pace.check_helpers:
             self.run.tended = now
             self._tend()
 
     def _tend(self) -> None:
         try:
-            self._platform.tend()
+            self._platform.check_helpers()
         except HostError as error:
             if planned := self._steps.get(self.run.current):
                 error.location = planned.location

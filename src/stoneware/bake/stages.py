@@ -45,6 +45,7 @@ from stoneware.guest.units import image_files, service_unit
 from stoneware.image.manifest import ManifestInput, StepRecord, build_manifest
 from stoneware.machinefile.mounts import is_secret_name
 from stoneware.machinefile.recipe import RunStep
+from stoneware.model.capability import Capability
 
 if TYPE_CHECKING:
     from stoneware.bake.api import Place
@@ -239,7 +240,9 @@ class _Build:
     def _seal(self, builder: RunningBuilder) -> str:
         platform, driver = self._place.platform, builder.driver
         name = driver.run.name
-        at_hand = platform.can_checkpoint  # the builder's root can be written to from here
+        at_hand = (
+            Capability.CHECKPOINTS in platform.capabilities
+        )  # the builder's root can be written to from here
         with phase(self._reporter, "seal", "seal: remove identity and residue, check, list"):
             checks = driver.seal()
             builder.begin_destroy()

@@ -14,7 +14,7 @@ from stoneware.platforms.protocols import Platform
 
 REQUEST = "stoneware-inspect"  # instance attribute: a nonce
 _POLL = 0.05
-_TEND = 1.0
+_CHECK_HELPERS = 1.0
 
 
 def inspect_files(
@@ -45,9 +45,9 @@ def inspect_files(
         for name in [name for name, machine in waiting.items() if _answered(platform, machine, nonces[name])]:
             del waiting[name]
         if waiting:
-            if clock() - tended >= _TEND:
+            if clock() - tended >= _CHECK_HELPERS:
                 tended = clock()
-                platform.tend()
+                platform.check_helpers()
             sleep(_POLL)
     return nonces
 

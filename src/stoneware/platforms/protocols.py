@@ -1,4 +1,8 @@
-"""The protocols of a platform: all that bake, run and rollout ask of the place where machines run."""
+"""The protocols of a platform: all that bake, run and rollout ask of the place where machines run.
+
+A function asks for the smallest that has what it needs. Every method raises StonewareError with what to do
+next.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,15 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from stoneware.model.capability import Capability
 from stoneware.model.machine import Machine, MachineSpec
 from stoneware.model.resources import Network, PortMapping, Volume
 
 BAKES = "bakes"  # the lock (see ImageStore.build_lock_path) that living bakes share, and `prune` takes alone
 
 
-class Platform(Protocol):
-    """A place where machines run. Every method raises StonewareError with what to do next."""
-
-    can_checkpoint: bool
+class Machines(Protocol):
+    """Machines: made, looked at, told, stopped, removed."""
 
     def create(self, spec: MachineSpec) -> Machine:
         """Create a machine and start it. Raises InputError when the name or a port is in use."""
@@ -84,6 +87,53 @@ class Platform(Protocol):
         """
         ...
 
+    def check_helpers(self) -> None:
+        """Restart what machines depend on and has died. Who waits for a machine calls it once a second.
+
+        Raises HostError where waiting is in vain: the machines' disk is full.
+        """
+        ...
+
+
+class Builders(Protocol):
+    """What bake asks of a machine in which an image is built."""
+
+    def read_result(self, name: str, result: str) -> bytes:
+        """Return what a builder has uploaded under a name. Raises MachineError where there is nothing."""
+        ...
+
+    def checkpoint(
+        self,
+        name: str,
+        key: str,
+        document: Mapping[str, Any],
+        *,
+        taken: Callable[[], None] | None = None,
+    ) -> None:
+        """Save a builder's root file system under a step key, atomically; the machine goes on running.
+
+        `taken` is called once what the builder writes from then on is no part of it.
+        """
+        ...
+
+    def capture(
+        self,
+        name: str,
+        manifest: bytes,
+        document: Mapping[str, Any],
+        *,
+        files: Mapping[str, bytes] | None = None,
+    ) -> str:
+        """Make an image of a stopped builder's root and return its id, `sha256:…` of `manifest`.
+
+        `files` are put into its /usr/lib/stoneware/image first, which takes Capability.CHECKPOINTS.
+        """
+        ...
+
+
+class Resources(Protocol):
+    """Volumes and networks, which outlive the machines that use them."""
+
     def create_volume(self, name: str, labels: Mapping[str, str], size: int | None = None) -> Volume:
         """Return the volume of that name, made (blank) where there is none, which may take `size` bytes.
 
@@ -134,6 +184,10 @@ class Platform(Protocol):
         """Remove a network. Raises InputError while it has machines; a missing one is no error."""
         ...
 
+
+class Secrets(Protocol):
+    """Values that machines fetch, and that are shown nowhere."""
+
     def put_secret(self, name: str, value: bytes) -> str:
         """Keep a secret for machines to fetch and return its version, which is that of this value.
 
@@ -152,6 +206,10 @@ class Platform(Protocol):
     def destroy_secret(self, name: str) -> None:
         """Forget a secret; a missing one is no error."""
         ...
+
+
+class Commands(Protocol):
+    """Commands inside machines, where the platform can do Capability.COMMANDS."""
 
     def execute(
         self,
@@ -182,43 +240,29 @@ class Platform(Protocol):
         """
         ...
 
-    def tend(self) -> None:
-        """Restart what machines depend on and has died; for those who wait for a machine, once a second.
+    def copy_out(self, name: str, path: str, destination: Path) -> list[str]:
+        """Copy a file or directory out of a machine, running or stopped, as `docker cp` does.
 
-        Raises HostError where waiting is in vain: the machines' disk is full.
+        Return sentences about what was left out, such as devices.
         """
         ...
 
-    def read_result(self, name: str, result: str) -> bytes:
-        """Return what a builder has uploaded under a name. Raises MachineError where there is nothing."""
+    def copy_in(self, source: str | Path, name: str, path: str) -> None:
+        """Copy a file or directory into a machine, running or stopped, as `docker cp` does."""
         ...
 
-    def checkpoint(
-        self,
-        name: str,
-        key: str,
-        document: Mapping[str, Any],
-        *,
-        taken: Callable[[], None] | None = None,
-    ) -> None:
-        """Save a builder's root file system under a step key, atomically; the machine goes on running.
 
-        `taken` is called once what the builder writes from then on is no part of it.
-        """
+class Platform(Machines, Builders, Resources, Secrets, Commands, Protocol):
+    """A place where machines run: all of it, and what of it can be used."""
+
+    @property
+    def name(self) -> str:
+        """Return what users call it: `local`."""
         ...
 
-    def capture(
-        self,
-        name: str,
-        manifest: bytes,
-        document: Mapping[str, Any],
-        *,
-        files: Mapping[str, bytes] | None = None,
-    ) -> str:
-        """Make an image of a stopped builder's root and return its id, `sha256:…` of `manifest`.
-
-        `files` are put into its /usr/lib/stoneware/image first; only where the platform `can_checkpoint`.
-        """
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """Return what it can do of what not every platform can."""
         ...
 
 

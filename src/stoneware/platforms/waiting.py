@@ -16,7 +16,7 @@ POLL = 0.02  # seconds between two looks at one machine: an observation reads a 
 _POLL_EACH = 0.002  # what each machine that is waited for adds to it
 _REST = 4  # times as long as the last look took, at least: machines that start need the processors
 _LONGEST = 1.0
-TEND = 1.0  # seconds between two looks at what machines depend on
+CHECK_HELPERS = 1.0  # seconds between two looks at what machines depend on
 _TAIL_LINES, _TAIL_BYTES = 12, 16 << 10
 
 
@@ -125,7 +125,7 @@ class Wait:
         return Level.REACHED if now - self._running[0] >= self.goal.settle else Level.RUNNING
 
 
-class Tender:
+class HelperChecks:
     """Looks after what machines depend on, for all who wait, no more often than one of them would."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -133,12 +133,12 @@ class Tender:
         self._lock = threading.Lock()
         self._last = clock()
 
-    def tend(self, platform: Platform) -> None:
+    def check(self, platform: Platform) -> None:
         """Restart what has died, unless that has just been done. Raises HostError: waiting is in vain."""
-        if self._clock() - self._last < TEND or not self._lock.acquire(blocking=False):
+        if self._clock() - self._last < CHECK_HELPERS or not self._lock.acquire(blocking=False):
             return
         try:
-            platform.tend()
+            platform.check_helpers()
             self._last = self._clock()
         finally:
             self._lock.release()
@@ -159,7 +159,7 @@ class Waiter:
     platform: Platform
     clock: Callable[[], float] = time.monotonic
     pause: Callable[[float], bool | None] = time.sleep
-    tender: Tender | None = None
+    helper_checks: HelperChecks | None = None
     seen: Callable[[str, Wait], None] = _nobody
     poll: float = POLL
     waits: dict[str, Wait] = field(default_factory=dict)
@@ -171,7 +171,7 @@ class Waiter:
     def until(self, levels: Mapping[str, Level]) -> None:
         """Return once each of these waits is as far as this, or over. Raises HostError: it is in vain."""
         wanted = {key: level for key, level in levels.items() if key in self.waits}
-        tender = self.tender = self.tender or Tender(self.clock)
+        helper_checks = self.helper_checks = self.helper_checks or HelperChecks(self.clock)
         while True:
             took = self._look()
             if all(self.waits[key].over or self.waits[key].level >= wanted[key] for key in wanted):
@@ -181,7 +181,7 @@ class Waiter:
                 for wait in going:
                     wait.fault = Fault.INTERRUPTED
                 return
-            tender.tend(self.platform)
+            helper_checks.check(self.platform)
 
     def _look(self) -> float:
         """Look at each machine once; return the seconds that it took."""
@@ -200,11 +200,11 @@ def wait_for(
     *,
     clock: Callable[[], float] = time.monotonic,
     pause: Callable[[float], bool | None] = time.sleep,
-    tender: Tender | None = None,
+    helper_checks: HelperChecks | None = None,
     poll: float = POLL,
 ) -> Wait:
     """Wait for one machine, `timeout` seconds at most, and return how that ended."""
-    waiter = Waiter(platform, clock, pause, tender, poll=poll)
+    waiter = Waiter(platform, clock, pause, helper_checks, poll=poll)
     waiter.add(goal.machine, goal, timeout)
     waiter.until({goal.machine: Level.REACHED})
     return waiter.waits[goal.machine]

@@ -116,7 +116,7 @@ class MachineResource(StonewareResource):
                 goal,
                 timeout,
                 stopping=self.provider.stopping,
-                tender=self.provider.tender,
+                helper_checks=self.provider.helper_checks,
             )
         return self._present(name)
 

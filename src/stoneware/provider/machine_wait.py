@@ -7,14 +7,20 @@ import threading
 from stoneware.errors import MachineError
 from stoneware.model.machine import Machine
 from stoneware.platforms.protocols import Platform
-from stoneware.platforms.waiting import Fault, Goal, Tender, account, wait_for
+from stoneware.platforms.waiting import Fault, Goal, HelperChecks, account, wait_for
 
 PATIENCE = 600.0  # seconds, where no timeout is given
 _POLL = 0.05  # seconds between two looks: many machines are waited for side by side
 
 
 def wait_until(
-    platform: Platform, name: str, goal: str, timeout: float, *, stopping: threading.Event, tender: Tender
+    platform: Platform,
+    name: str,
+    goal: str,
+    timeout: float,
+    *,
+    stopping: threading.Event,
+    helper_checks: HelperChecks,
 ) -> Machine:
     """Return the machine once it is `running` or `healthy`.
 
@@ -22,7 +28,7 @@ def wait_until(
     seconds have passed, and when Terraform was interrupted.
     """
     wanted = Goal(name, healthy=goal == "healthy")
-    wait = wait_for(platform, wanted, timeout, pause=stopping.wait, tender=tender, poll=_POLL)
+    wait = wait_for(platform, wanted, timeout, pause=stopping.wait, helper_checks=helper_checks, poll=_POLL)
     if wait.machine is None:
         raise MachineError(f"the machine {name} is gone", resolution="run the same command again")
     if wait.fault is None:

@@ -12,7 +12,7 @@ from tf.schema import Schema
 
 from stoneware.errors import InputError
 from stoneware.platforms.protocols import Platform
-from stoneware.platforms.waiting import Tender
+from stoneware.platforms.waiting import HelperChecks
 from stoneware.provider.image import ImageDataSource, ImageResource
 from stoneware.provider.images import Baker, Images
 from stoneware.provider.labelled import NetworkResource, VolumeResource
@@ -40,7 +40,7 @@ class StonewareProvider(Provider):  # type: ignore[misc]  # the framework has no
         self._open_baker = open_baker
         self.failures = Failures()
         self.stopping = threading.Event()  # set when Terraform was interrupted
-        self.tender = Tender()
+        self.helper_checks = HelperChecks()
 
     @cached_property
     def platform(self) -> Platform:

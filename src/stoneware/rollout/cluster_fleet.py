@@ -28,7 +28,7 @@ from stoneware.files import write_json
 from stoneware.guest import reports
 from stoneware.model.machine import Machine, Phase
 from stoneware.platforms.protocols import Platform
-from stoneware.platforms.waiting import TEND, Tender
+from stoneware.platforms.waiting import CHECK_HELPERS, HelperChecks
 from stoneware.provider.machine_state import runs
 from stoneware.rollout.gate_protocol import CommandOutcome
 from stoneware.rollout.model import MachineView
@@ -54,7 +54,7 @@ class ClusterFleet:
     verbose: bool = False
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _terraform: ClusterTerraform | None = None
-    _tender: Tender = field(default_factory=Tender)
+    _helper_checks: HelperChecks = field(default_factory=HelperChecks)
     _checked: tuple[tuple[int, int], Mapping[str, bool]] = ((0, 0), field(default_factory=dict))
 
     def __enter__(self) -> ClusterFleet:
@@ -72,7 +72,7 @@ class ClusterFleet:
 
     def observe(self) -> Mapping[str, MachineView]:
         """Return all machines of the cluster by short name, as they say themselves what they run."""
-        self._tender.tend(self._platform)
+        self._helper_checks.check(self._platform)
         checked = self._health_checks()
         views = {}
         for machine in self._platform.machines():
@@ -160,9 +160,9 @@ class ClusterFleet:
         """Yield jobs as they end; what machines depend on is looked after meanwhile."""
         left = set(jobs)
         while left:
-            ended, left = wait(left, timeout=TEND, return_when="FIRST_COMPLETED")
+            ended, left = wait(left, timeout=CHECK_HELPERS, return_when="FIRST_COMPLETED")
             yield from ended
-            self._tender.tend(self._platform)
+            self._helper_checks.check(self._platform)
 
     # -- changing ------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from typing import Any
 from stoneware.errors import InputError, MachineError
 from stoneware.files import read_json, write_json
 from stoneware.model import runtime
+from stoneware.model.capability import Capability
 from stoneware.model.machine import Machine, MachineSpec, Phase, removal_hint
 from stoneware.model.resources import PortMapping
 from stoneware.platforms.local.host import cgroups
@@ -37,7 +38,8 @@ PROCESS_ATTRIBUTE, SYSTEM_ATTRIBUTE = "stoneware-process", "stoneware-system"
 class LocalPlatform(LocalResources):
     """Machines on this computer. Each method takes the machine's lock where it changes something."""
 
-    can_checkpoint = True
+    name = "local"
+    capabilities = frozenset(Capability)
 
     def _paths(self, name: str) -> Paths:
         return Paths(self.store.data / "machines" / name)
@@ -326,7 +328,7 @@ class LocalPlatform(LocalResources):
         with self.store.lock("machines", name):
             machine_copy.copy_in(source, paths, path)
 
-    def tend(self) -> None:
+    def check_helpers(self) -> None:
         """Restart the store's servers where they have died; raise HostError when the store is full."""
         store_errors.check_room(self.store.home, self.store.data)
         routers.ensure(self.store)

@@ -20,6 +20,7 @@ from typing import Any
 from stoneware.errors import InputError, MachineError, StonewareError
 from stoneware.files import canonical_json
 from stoneware.image.versions import highest
+from stoneware.model.capability import Capability
 from stoneware.model.machine import Health, Machine, MachineSpec, Phase
 from stoneware.model.machine_fields import written
 from stoneware.model.resources import Network, PortMapping, Volume
@@ -36,7 +37,8 @@ def place_in(output: bytes, *, lines: int | None, until: float | None = None) ->
 class MemoryPlatform:
     """Machines that only exist as records. The attributes at the end of `__init__` make faults happen."""
 
-    can_checkpoint = True
+    name = "memory"
+    capabilities = frozenset(Capability)
 
     def __init__(self, journal: Path | None = None) -> None:
         self._journal = journal
@@ -55,6 +57,7 @@ class MemoryPlatform:
         self.images: dict[str, bytes] = {}
         self.checkpoints: dict[str, Mapping[str, Any]] = {}
         self.results: dict[tuple[str, str], bytes] = {}
+        self.files: dict[tuple[str, str], bytes] = {}  # in machines, by their paths
         self.calls: list[str] = []
         self.busy_ports: dict[int, str] = {}  # of other programs: port to who has it
         self.fail_next_create: StonewareError | None = None
@@ -305,7 +308,7 @@ class MemoryPlatform:
         users = self._users(what, name)
         if users:
             raise InputError(
-                f"the {what[:-1]} {name!r} is in use",
+                f"the {what[:-1]} {name!r} {'has machines' if what == 'networks' else 'is in use'}",
                 details=f"by {', '.join(users)}",
                 resolution=f"stoneware rm -f {users[0]}",
             )
@@ -379,14 +382,28 @@ class MemoryPlatform:
         self.calls.append(f"run {name} {' '.join(argv)}")
         return self.commands(name, argv)
 
-    def tend(self) -> None:
+    def copy_out(self, name: str, path: str, destination: Path) -> list[str]:
+        with self._lock:
+            self._get(name)
+            if (name, path) not in self.files:
+                raise InputError(f"there is no {path} in the machine {name}")
+            into = destination / Path(path).name if destination.is_dir() else destination
+            into.write_bytes(self.files[name, path])
+            return []
+
+    def copy_in(self, source: str | Path, name: str, path: str) -> None:
+        with self._lock:
+            self._get(name)
+            self.files[name, path] = Path(source).read_bytes()
+
+    def check_helpers(self) -> None:
         pass
 
     def read_result(self, name: str, result: str) -> bytes:
         with self._lock:
             self._get(name)
             if (name, result) not in self.results:
-                raise MachineError(f"the machine {name!r} has uploaded no {result}")
+                raise MachineError(f"the machine {name!r} has not uploaded {result}")
             return self.results[name, result]
 
     def checkpoint(
@@ -413,7 +430,7 @@ class MemoryPlatform:
     ) -> str:
         with self._lock:
             if self._get(name).phase is not Phase.STOPPED:
-                raise MachineError(f"the machine {name!r} is still running")
+                raise MachineError(f"the machine {name!r} still runs")
             image_id = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
             self.images[image_id] = manifest
             return image_id

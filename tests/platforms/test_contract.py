@@ -1,0 +1,245 @@
+"""What every platform does: the same tests on machines of this computer and on those in memory.
+
+A platform to come passes them, too: it gets a fixture of its own in `conftest.py`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import pytest
+
+from stoneware.errors import InputError, MachineError, StonewareError
+from stoneware.model.capability import Capability
+from stoneware.model.machine import Machine, MachineSpec, Phase
+from stoneware.model.resources import PortMapping, SecretMount, VolumeMount
+from stoneware.platforms.local.platform import LocalPlatform
+from stoneware.platforms.protocols import Platform
+from tests.platforms.conftest import Place
+from tests.platforms.memory import MemoryPlatform
+
+METHODS = [name for name, _ in inspect.getmembers(Platform, inspect.isfunction) if name[0] != "_"]
+
+
+@pytest.mark.parametrize("platform", [LocalPlatform, MemoryPlatform])
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_has_the_protocols_parameters(name: str, platform: type) -> None:
+    wanted = inspect.signature(getattr(Platform, name)).parameters
+    assert inspect.signature(getattr(platform, name)).parameters == wanted
+
+
+def test_there_are_methods_to_compare() -> None:
+    assert {"create", "capture", "create_volume", "put_secret", "execute", "check_helpers"} <= set(METHODS)
+
+
+# --- machines -------------------------------------------------------------------------------------------
+
+
+def test_life_of_a_machine(place: Place) -> None:
+    platform, name = place.platform, place.name
+    made = place.boot(hostname="host-1", metadata={"a": "1"}, labels={"l": "v"})
+    assert (made.name, made.phase, made.exit_code, made.error) == (name, Phase.RUNNING, None, "")
+    assert (made.spec.hostname, dict(made.spec.labels)) == ("host-1", {"l": "v"})
+    assert name in [machine.name for machine in platform.machines()]
+    assert [m.name for m in platform.machines()] == sorted(m.name for m in platform.machines())
+    platform.stop(name)
+    stopped = place.seen()
+    assert (stopped.phase, stopped.exit_code) == (Phase.STOPPED, 0)
+    platform.stop(name)  # once more is no error
+    again = platform.start(name)
+    assert (again.id, again.ip, again.exit_code) == (made.id, made.ip, None)
+    assert platform.start(name).started == again.started  # a running one is left alone
+    platform.destroy(name)
+    platform.destroy(name)  # a missing one is no error
+    assert platform.observe(name) is None
+
+
+def test_a_name_is_one_machines(place: Place) -> None:
+    place.boot()
+    with pytest.raises(InputError, match=f"name '{place.name}' is in use"):
+        place.platform.create(place.spec())
+
+
+def test_what_is_not_there_is_told(place: Place) -> None:
+    platform, name = place.platform, place.name
+    assert platform.observe(name) is None
+    asked = (
+        lambda: platform.start(name),
+        lambda: platform.stop(name),
+        lambda: platform.console(name),
+        lambda: platform.console_place(name),
+        lambda: platform.guest_attributes(name),
+        lambda: platform.set_metadata(name, {}),
+        lambda: platform.amend(name, image_ref="x"),
+        lambda: platform.run(name, ["true"], timeout=5),
+        lambda: platform.read_result(name, "x"),
+    )
+    for ask in asked:
+        with pytest.raises(InputError, match=f"no machine '{name}'"):
+            ask()
+    for refused in (
+        lambda: platform.label_volume(name, {}),
+        lambda: platform.raise_floor(name, "1"),
+        lambda: platform.label_network(name, {}),
+    ):
+        with pytest.raises(InputError, match=name):
+            refused()
+
+
+def test_metadata_and_what_may_be_amended(place: Place) -> None:
+    platform, name = place.platform, place.name
+    version = place.secret("key", b"value")
+    place.boot(metadata={"a": "1", "b": "2"}, stop_timeout=7.0, image_ref="app:1")
+    platform.set_metadata(name, {"a": None, "b": "3", "c": "4"})
+    changed = dict(place.seen().spec.metadata)
+    assert (changed.get("a"), changed["b"], changed["c"]) == (None, "3", "4")
+    mount = SecretMount(place.secret_name("key"), "/run/secrets/key", version)
+    platform.amend(name, image_ref="app:2", labels={"x": "y"}, secrets=(mount,), stop_timeout=9.0)
+    machine = place.seen()
+    assert (machine.image, dict(machine.spec.labels), machine.spec.stop_timeout) == ("app:2", {"x": "y"}, 9.0)
+    assert machine.spec.secrets == (mount,)
+    platform.amend(name, stop_timeout=3.0)  # the rest stays as it is
+    machine = place.seen()
+    assert (machine.image, machine.spec.secrets, machine.spec.stop_timeout) == ("app:2", (mount,), 3.0)
+    lost = SecretMount(place.secret_name("lost"), "/run/secrets/lost", version)
+    with pytest.raises(InputError, match="no secret"):
+        platform.amend(name, secrets=(lost,))
+
+
+def test_a_console_is_read_from_a_place_on(place: Place) -> None:
+    platform, name = place.platform, place.name
+    place.boot()
+    platform.stop(name)
+    whole, offset = b"", platform.console_place(name)
+    while (piece := platform.console(name, offset))[0]:
+        whole, offset = whole + piece[0], piece[1]
+    assert whole
+    assert platform.console(name, offset) == (b"", offset)
+    place_of_last = platform.console_place(name, lines=1)
+    last = platform.console(name, place_of_last)[0]
+    assert whole.endswith(last)
+    assert last.rstrip(b"\n").count(b"\n") == 0
+    assert platform.console_place(name, lines=0) == offset
+
+
+def test_ports_are_published_and_found_taken(place: Place) -> None:
+    platform = place.platform
+    made = place.boot(ports=(PortMapping("127.0.0.1", 0, 80),))
+    (port,) = made.ports
+    assert (port.host_ip, port.machine_port, port.host_port > 0) == ("127.0.0.1", 80, True)
+    wanted = {"other": [port], "free": []}
+    faults = platform.port_faults(wanted)
+    assert [str(port.host_port) in text for text in faults["other"]] == [True]
+    assert not faults.get("free")
+    assert not platform.port_faults(wanted, besides=[place.name])["other"]
+    with pytest.raises(InputError, match=str(port.host_port)):
+        platform.create(place.spec("2", ports=(port,)))
+    assert platform.observe(f"{place.name}-2") is None  # nothing is left of it
+
+
+# --- resources ------------------------------------------------------------------------------------------
+
+
+def test_volumes_outlive_machines(place: Place) -> None:
+    platform, volume = place.platform, f"{place.name}-v"
+    made = platform.create_volume(volume, {"a": "1"}, 2**26)
+    assert (made.name, made.size, dict(made.labels), made.machines) == (volume, 2**26, {"a": "1"}, ())
+    assert platform.create_volume(volume, {"b": "2"}) == made  # as it is
+    place.boot(volumes=(VolumeMount(volume, "/data"),))
+    in_use = platform.volume(volume)
+    assert in_use is not None
+    assert in_use.machines == (place.name,)
+    with pytest.raises(InputError, match="is in use"):
+        platform.destroy_volume(volume)
+    with pytest.raises(InputError, match="is in use"):
+        platform.create(place.spec("2", volumes=(VolumeMount(volume, "/data"),)))
+    platform.destroy(place.name)
+    platform.label_volume(volume, {"c": "3"})
+    for floor in ("2", "10", "9"):
+        platform.raise_floor(volume, floor)
+    free = platform.volume(volume)
+    assert free is not None
+    assert (free.machines, dict(free.labels), free.floor) == ((), {"c": "3"}, "10")
+    assert volume in [found.name for found in platform.volumes()]
+    platform.destroy_volume(volume)
+    platform.destroy_volume(volume)
+    assert platform.volume(volume) is None
+
+
+def test_networks_stay_while_they_have_machines(place: Place) -> None:
+    platform, network = place.platform, f"{place.name}-n"
+    made = platform.create_network(network, {"a": "1"})
+    assert platform.create_network(network, {"b": "2"}) == made
+    with pytest.raises(InputError, match="network"):
+        platform.create(place.spec("2", networks=(f"{place.name}-none",)))
+    place.boot(networks=(network,))
+    assert platform.network(network) is not None
+    with pytest.raises(InputError, match="has machines"):
+        platform.destroy_network(network)
+    platform.label_network(network, {"c": "3"})
+    platform.destroy(place.name)
+    free = platform.network(network)
+    assert free is not None
+    assert (free.machines, dict(free.labels)) == ((), {"c": "3"})
+    assert network in [found.name for found in platform.networks()]
+    platform.destroy_network(network)
+    platform.destroy_network(network)
+    assert platform.network(network) is None
+
+
+def test_a_secrets_version_tells_its_value(place: Place) -> None:
+    platform, name = place.platform, place.secret_name("s")
+    first, second = place.secret("s", b"one"), place.secret("s", b"two")
+    assert first != second
+    assert place.secret("s", b"two") == second
+    assert platform.secret_version(name, b"two") == second
+    assert platform.secret_version(name, b"three") is None
+    assert platform.has_secret(name, second)
+    assert not platform.has_secret(name, "another")
+    platform.destroy_secret(name)
+    platform.destroy_secret(name)
+    assert not platform.has_secret(name, second)
+    with pytest.raises(InputError, match="no secret"):
+        platform.create(place.spec(secrets=(SecretMount(name, "/run/secrets/s", second),)))
+
+
+# --- builders and commands ------------------------------------------------------------------------------
+
+
+def test_only_a_builder_that_has_ended_becomes_an_image(place: Place) -> None:
+    platform = place.platform
+    place.boot()
+    with pytest.raises(MachineError, match="still runs"):
+        platform.capture(place.name, b"{}", {})
+    with pytest.raises(StonewareError, match="not uploaded"):
+        platform.read_result(place.name, "sealed.tar")
+
+
+def test_a_command_tells_its_exit_code(place: Place) -> None:
+    assert Capability.COMMANDS in place.platform.capabilities
+    place.boot()
+    assert place.platform.run(place.name, ["true"], timeout=30) == (0, "")
+
+
+def test_files_go_in_and_come_out(place: Place, tmp_path: Path) -> None:
+    place.boot()
+    (tmp_path / "sent").write_bytes(b"some\0bytes\n")
+    place.platform.copy_in(tmp_path / "sent", place.name, "/root/sent")
+    assert place.platform.copy_out(place.name, "/root/sent", tmp_path / "back") == []
+    assert (tmp_path / "back").read_bytes() == b"some\0bytes\n"
+    with pytest.raises(StonewareError, match="/root/none"):
+        place.platform.copy_out(place.name, "/root/none", tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_nothing_is_left_of_what_could_not_be_made(place: Place) -> None:
+    def names() -> list[str]:
+        return [machine.name for machine in place.platform.machines()]
+
+    before = names()
+    bad = MachineSpec(place.name, place.source, secrets=(SecretMount("none", "/run/secrets/x", "v"),))
+    with pytest.raises(InputError):
+        place.platform.create(bad)
+    assert names() == before
+    assert isinstance(place.boot(), Machine)
