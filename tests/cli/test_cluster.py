@@ -51,7 +51,7 @@ class Clusters:
         for name in COMMANDS:
             module = importlib.import_module(f"stoneware.cli.commands.{name}")
             monkeypatch.setattr(module, "open_store", lambda: self.store, raising=False)
-            monkeypatch.setattr(module, "open_platform", lambda _=None: self.platform)
+            monkeypatch.setattr(module, "open_platform", lambda _=None: self.platform, raising=False)
         monkeypatch.setattr(context, "open_platform", lambda _=None: self.platform)
         monkeypatch.setattr(context, "open_store", lambda **_: self.store)
         monkeypatch.chdir(self.directory)

@@ -13,6 +13,7 @@ import pytest
 
 from stoneware.cli import clusters, program, rollouts
 from stoneware.compose.model import Cluster, FailureAction
+from stoneware.model.machine import Phase
 from stoneware.rollout.lock import identity
 from tests.rollout.bench import FAST, RolloutBench, app, image_id
 
@@ -51,7 +52,7 @@ def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Typed:
     bench.up()
     made = Typed(bench, monkeypatch)
     monkeypatch.setattr(clusters, "load", made.load)
-    monkeypatch.setattr(rollouts, "open_site", lambda: bench.site)
+    monkeypatch.setattr(clusters, "open_site", lambda: bench.site)
     return made
 
 
@@ -115,12 +116,32 @@ def test_a_rollout_that_goes_back(typed: Typed) -> None:
     assert "r1: rolled back" in err
 
 
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_rollout_that_waits_for_a_machine_that_went_down(typed: Typed, gone: bool) -> None:
+    """It comes back by another command than what the rollout has changed."""
+    platform = typed.bench.platform
+
+    def go_down() -> None:
+        if gone:
+            platform.destroy("shop-db-1")
+        else:
+            platform.show("shop-db-1", phase=Phase.STOPPED, exit_code=0)
+
+    platform.after_creating = go_down
+    typed.bench.own = {"gate_timeout": "1s"}
+    typed.changes = app("app:2")
+    err = typed.run("rollout", code=1)[1]
+    assert f"r1: paused: machine: db-1 {'is gone' if gone else 'has stopped'}" in err
+    assert "stoneware up --restore    # brings back what is down or gone" in err
+
+
 def test_a_rollout_that_pauses(typed: Typed) -> None:
     typed.bench.update = replace(FAST, failure_action=FailureAction.PAUSE)
     typed.bench.platform.bad_images.add(image_id("2"))
     typed.changes = app("app:2")
     _, err = typed.run("rollout", "-p", "shop", "--progress", "quiet", code=1)
     assert "r1: paused: app-1: machine: the machine has failed: the broker cannot start" in err
+    assert "--restore" not in err
     assert "stoneware rollout resume -p shop    # goes on; `stoneware rollback -p shop` returns" in err
     out, _ = typed.run("rollout", "status")
     assert "r1: paused" in out

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stoneware.cli import context
 from stoneware.cli.output import say
 from stoneware.errors import InputError, StonewareError
 from stoneware.ui.hints import ClusterFlags, remember
@@ -157,11 +158,12 @@ def _directory(store: Any) -> Path:
     return Path(store.home) / "clusters"
 
 
-def make_site(store: Any, platform: Any) -> Site:
-    """Return the place where this command's clusters are."""
+def open_site() -> Site:
+    """Open the store and the platform, and return the place where clusters are."""
     from stoneware.cluster.site import Site
 
-    return Site(platform, store, _directory(store))
+    store = context.open_store()
+    return Site(context.open_platform(store), store, _directory(store))
 
 
 def name_and_desired(found: Source, site: Site) -> tuple[str, Desired]:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from stoneware.cli import clusters
-from stoneware.cli.context import open_platform, open_store
 from stoneware.cli.output import print_json, say
 from stoneware.errors import InputError
 from stoneware.ui.progress import Style
@@ -27,13 +26,6 @@ FAILED = 1
 ROLLED_BACK = 4
 DIFFERENT = 5
 INTERRUPTED = 130
-_DOWN = (" is gone", " has stopped")  # what a gate says of machines that do not run
-
-
-def open_site() -> Site:
-    """Return the place where clusters are."""
-    store = open_store()
-    return clusters.make_site(store, open_platform(store))
 
 
 def name_of(context: typer.Context, files: list[Path] | None, project: str, site: Site | None = None) -> str:
@@ -115,7 +107,7 @@ def finish(
         show_document(site, cluster, state.id)
     code = _code(state, returning=returning)
     if code or not quiet:
-        for line in _words(state):
+        for line in _words(state, site, cluster):
             say(line)
     if code:
         raise typer.Exit(code)
@@ -142,7 +134,17 @@ def _code(state: RolloutState, *, returning: bool) -> int:
     return INTERRUPTED if state.reason == "interrupted" else FAILED
 
 
-def _words(state: RolloutState) -> list[str]:
+def _is_down(state: RolloutState, site: Site, cluster: str) -> bool:
+    """Say whether a machine that has to be there is gone or stopped, other than by what the rollout is at."""
+    from stoneware.cluster.observe import observe
+    from stoneware.model.machine import Phase
+
+    there = observe(site.platform, cluster).machines
+    names = state.expected - set(state.batch)
+    return any(name not in there or there[name].machine.phase is Phase.STOPPED for name in names)
+
+
+def _words(state: RolloutState, site: Site, cluster: str) -> list[str]:
     from stoneware.rollout.state import Mode, Outcome
     from stoneware.rollout.timeline import lasted
     from stoneware.ui.text import duration
@@ -162,7 +164,7 @@ def _words(state: RolloutState) -> list[str]:
             f"{state.id}: holds after the canary {', '.join(state.plan.canary)}",
             "stoneware rollout resume    # goes on with the others; `stoneware rollback` returns the canary",
         ]
-    down = any(words in state.reason for words in _DOWN)
+    down = _is_down(state, site, cluster)
     return [
         f"{state.id}: paused: {state.reason}",
         *(["stoneware up --restore    # brings back what is down or gone, as it was"] if down else []),

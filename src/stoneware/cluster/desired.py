@@ -30,7 +30,7 @@ from stoneware.compose.model import (
 from stoneware.config import Secret, builtin_values, digest
 from stoneware.config.contract import Outline, check_config, config_warnings
 from stoneware.errors import InputError
-from stoneware.image.references import resolve_image
+from stoneware.image.references import UnknownImageError, resolve_image
 from stoneware.launch.plan import RELOAD_LABEL, Images, boot_metadata, mounts_of, stop_timeout_of
 from stoneware.machinefile.recipe import ImageConfig, config_from_document
 from stoneware.model.machine import MachineSpec
@@ -216,7 +216,7 @@ class _Work:
 
 def _no_image(service: Service, error: InputError) -> str:
     """Return what to do about an image that is not there: most names of registries are such."""
-    if not error.brief.startswith("there is no image"):
+    if not isinstance(error, UnknownImageError):
         return _sentence(error)
     near = f" {error.details}" if error.details else ""
     return (

@@ -66,8 +66,15 @@ def default_name(directory_name: str) -> str:
     return _suggest_name(directory_name)
 
 
+class UnknownImageError(InputError):
+    """No image has that name or id."""
+
+
 def resolve_image(catalogue: Catalogue, text: str) -> str:
-    """Return the id that `NAME[:TAG]`, an id or its unique prefix stands for. Raises InputError."""
+    """Return the id that `NAME[:TAG]`, an id or its unique prefix stands for.
+
+    Raises InputError, UnknownImageError where there is none.
+    """
     tags = catalogue.tags()
     found = tags.get(text) or tags.get(f"{text}:{DEFAULT_TAG}")
     if found:
@@ -79,7 +86,7 @@ def resolve_image(catalogue: Catalogue, text: str) -> str:
             return hits[0]
         if hits:
             raise InputError(f"the id {text!r} is not unique", details="\n".join(sorted(hits)))
-    raise InputError(
+    raise UnknownImageError(
         f"there is no image {text!r}",
         details=_nearest(text, tags),
         resolution=f"stoneware bake -t {_suggest_name(text.partition(':')[0])} .    # or: stoneware images",

@@ -122,21 +122,12 @@ class Engine:
     def _all_stand(self) -> Answer:
         views = self.fleet.observe()
         known = {name for name, item in self.state.machines.items() if item.stage is Stage.DONE}
-        for name in sorted((known | self._expected()) - set(self.state.failures)):
+        for name in sorted((known | self.state.expected) - set(self.state.failures)):
             if name not in views:
                 return Answer("machine", wait(f"{name} is gone"))
             if not views[name].well:
                 return Answer("machine", wait(f"{name} {condition(views[name])}"))
         return ALL_READY
-
-    def _expected(self) -> frozenset[str]:
-        """Return the machines that have to be there: not those that this rollout makes for the first time."""
-        new = {
-            change.machine
-            for change in self.state.plan.changes
-            if change.entry_before is None and self.state.machines[change.machine].stage is not Stage.DONE
-        }
-        return frozenset(self.state.plan.machines) - new
 
     def _hold(self) -> None:
         self._record("held", machines=list(self.state.plan.canary), reason="the canary is well")
@@ -293,7 +284,7 @@ class Engine:
             target=self.state.plan.change(name).release(self.state.direction),
             down=down,
             unfinished=self._unfinished(),
-            expected=self._expected(),
+            expected=self.state.expected,
             returning=self.state.direction is Direction.BACK and name in self.state.failures,
         )
 

@@ -8,6 +8,8 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from stoneware.cluster.model import Release
+from stoneware.durations import parse_duration
+from stoneware.errors import InputError
 from stoneware.rollout.model import Change, MachineView
 
 
@@ -44,6 +46,24 @@ def wait(reason: str, progress: float | None = None) -> Verdict:
 def stop(reason: str) -> Verdict:
     """Return the verdict that time will not help."""
     return Verdict(Kind.STOP, reason)
+
+
+class SettingError(InputError):
+    """A setting of a gate that makes no sense; `setting` is its key, whose place in the file is told."""
+
+    def __init__(self, brief: str, setting: str, *, details: str = "", resolution: str = "") -> None:
+        super().__init__(brief, details=details, resolution=resolution)
+        self.setting = setting
+
+
+def timeout_setting(gate: str, given: Any) -> float:
+    """Return a gate's setting `timeout` in seconds. Raises SettingError."""
+    try:
+        return parse_duration(str(given), f"the {gate} gate's timeout")
+    except InputError as error:
+        raise SettingError(
+            error.brief, "timeout", details=error.details, resolution=error.resolution
+        ) from error
 
 
 @dataclass(frozen=True)

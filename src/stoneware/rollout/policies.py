@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
@@ -12,6 +11,7 @@ from stoneware.durations import parse_duration
 from stoneware.errors import HostError, InputError
 from stoneware.machinefile.flags import nearest
 from stoneware.rollout import registry
+from stoneware.rollout.gate_protocol import SettingError
 from stoneware.rollout.model import GATE_TIMEOUT, Policy
 
 KEY = "x-stoneware"
@@ -52,7 +52,7 @@ def gate_problems(
         except HostError:
             continue  # this computer lacks something: a matter for a rollout
         except InputError as error:
-            yield (*at, *_within(entry, error.brief)), f"{KEY}.gates: {error.brief}", _hint(error)
+            yield (*at, *_within(entry, error)), f"{KEY}.gates: {error.brief}", _hint(error)
             continue
         where = checked.get("in", "self") if name == "exec" else "self"
         if where not in {"self", "each", *machines}:
@@ -65,21 +65,21 @@ def gate_problems(
             yield (*at, "in"), f"{KEY}.gates: the cluster has no machine {where!r}", hint
 
 
-def _within(entry: Any, brief: str) -> tuple[str, ...]:
+def _within(entry: Any, error: InputError) -> tuple[str, ...]:
     """Return the keys below a gate's entry that an error of its settings is about, as far as it names one."""
     if not isinstance(entry, Mapping) or not entry:
         return ()
-    named = re.search(r"setting '([^']+)'", brief) or re.search(r"gate's `?(\w+)`?", brief)
+    setting = error.setting if isinstance(error, SettingError) else None
     name = next(iter(entry))
     inner = entry if "exec" in entry else entry[name]
-    if named is None or not isinstance(inner, Mapping) or named[1] not in inner:
+    if setting is None or not isinstance(inner, Mapping) or setting not in inner:
         return (name,) if isinstance(name, str) else ()
-    return (named[1],) if inner is entry else (name, named[1])
+    return (setting,) if inner is entry else (name, setting)
 
 
 def _hint(error: InputError) -> str:
-    unknown = re.fullmatch(r"there is no gate '(.*)'", error.brief)
-    near = nearest(unknown[1], registry.gate_names()) if unknown else ""
+    unknown = error.name if isinstance(error, registry.UnknownGateError) else ""
+    near = nearest(unknown, registry.gate_names()) if unknown else ""
     details = error.details[:1].upper() + error.details[1:].rstrip(".")
     return f"Did you mean {near!r}?" if near else f"{details}." * bool(details)
 

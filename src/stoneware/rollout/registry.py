@@ -2,7 +2,7 @@
 
 An entry point names a class without parameters that is a `stoneware.rollout.gate_protocol.Gate`. Its
 module may have a function `settings_of(document)` that returns the settings of the file, checked and filled
-in, or raises InputError; without one the gate takes no settings.
+in, or raises InputError, which a SettingError is; without one the gate takes no settings.
 """
 
 from __future__ import annotations
@@ -22,6 +22,14 @@ from stoneware.rollout.model import Policy
 GROUP = "stoneware.gates"
 _BUILT_IN: Mapping[str, Callable[[], Gate]] = {"exec": command.CommandGate}
 _MARGIN = 5.0  # seconds that asking takes besides the command itself
+
+
+class UnknownGateError(InputError):
+    """There is no gate of that `name`."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no gate {name!r}", details=f"there are: {', '.join(gate_names())}")
+        self.name = name
 
 
 def gate_names() -> tuple[str, ...]:
@@ -58,7 +66,7 @@ def _factory(name: str) -> Callable[[], Gate]:
         return _BUILT_IN[name]
     found = [point for point in entry_points(group=GROUP) if point.name == name]
     if not found:
-        raise InputError(f"there is no gate {name!r}", details=f"there are: {', '.join(gate_names())}")
+        raise UnknownGateError(name)
     return _load(found[0])
 
 

@@ -104,6 +104,16 @@ class RolloutState:
         )
 
     @property
+    def expected(self) -> frozenset[str]:
+        """The machines that have to be there: not those that this rollout makes for the first time."""
+        new = {
+            change.machine
+            for change in self.plan.changes
+            if change.entry_before is None and self.machines[change.machine].stage is not Stage.DONE
+        }
+        return frozenset(self.plan.machines) - new
+
+    @property
     def left(self) -> tuple[str, ...]:
         """The machines that it has touched and not returned: what it has left changed so far."""
         return tuple(

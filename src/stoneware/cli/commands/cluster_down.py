@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stoneware.cli import clusters, options
-from stoneware.cli.context import open_platform, open_store
 from stoneware.cli.output import print_json, say
 from stoneware.ui.progress import Style
 
@@ -48,8 +47,7 @@ def down(
     from stoneware.ui.cluster import make_cluster_display
 
     found = clusters.source(file, project_name, env_file, project_directory)
-    store = open_store()
-    site = clusters.make_site(store, open_platform(store))
+    site = clusters.open_site()
     cluster = None if found.project and not found.files else clusters.load(clusters.whole(found))
     name = found.project if cluster is None else cluster.name
     wanted = DownOptions(volumes, timeout, lock_timeout, verbose)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stoneware.cli import clusters, options
-from stoneware.cli.context import open_platform, open_store
 from stoneware.cli.output import print_json, print_line, say
 
 if TYPE_CHECKING:
@@ -57,8 +56,7 @@ def plan(
     from stoneware.cluster.rollback_limits import check_floors
 
     found = clusters.source(file, project_name, env_file, project_directory, scale, profiles=profile)
-    store = open_store()
-    site = clusters.make_site(store, open_platform(store))
+    site = clusters.open_site()
     looked = _look(found, site, scale or (), recreate=recreate)
     if json_output:
         print_json(_document(looked))

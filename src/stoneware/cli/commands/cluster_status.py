@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stoneware.cli import clusters, options, rollouts
-from stoneware.cli.context import open_platform, open_store
 from stoneware.cli.output import print_json, print_line, print_table, say
 from stoneware.cli.streams import styled
 from stoneware.ui.hints import completed
@@ -45,8 +44,7 @@ def status(
     Image, commit and config of each machine, its phase, health, address and age. With -p NAME alone the
     cluster is shown as it was last brought up, wherever its file is.
     """
-    store = open_store()
-    site = clusters.make_site(store, open_platform(store))
+    site = clusters.open_site()
     name, desired = clusters.name_and_desired(
         clusters.source(file, project_name, env_file, project_directory, profiles=profile), site
     )
@@ -94,8 +92,7 @@ def drift(
     Looked at are the images they booted, their config, the files on them, and Terraform's state. Exits
     with 0 where nothing differs, and with 5 where something does or could not be found out.
     """
-    store = open_store()
-    site = clusters.make_site(store, open_platform(store))
+    site = clusters.open_site()
     name, desired = clusters.name_and_desired(
         clusters.source(file, project_name, env_file, project_directory, profiles=profile), site
     )

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stoneware.cli import clusters, options
-from stoneware.cli.context import open_platform, open_store
 from stoneware.cli.output import print_json, say
 from stoneware.ui.progress import Style, make_display
 
@@ -76,8 +75,7 @@ def up(
         _finish(result, json_output=json_output, quiet=progress is Style.QUIET)
         return
     cluster = clusters.load(found, scale, making=True)
-    store = open_store()
-    site = clusters.make_site(store, open_platform(store))
+    site = clusters.open_site()
 
     def guard(directory: ClusterDirectory) -> None:
         check_unlocked(directory)
@@ -102,8 +100,7 @@ def _restore(found: clusters.Source, wanted: UpOptions, progress: Style, *, yes:
     from stoneware.rollout.lock import check_undriven
     from stoneware.ui.cluster import make_cluster_display
 
-    store = open_store()
-    site = clusters.make_site(store, open_platform(store))
+    site = clusters.open_site()
     name = clusters.name_of(found, site)
     with make_cluster_display(progress, sys.stderr) as display:
         return restore(

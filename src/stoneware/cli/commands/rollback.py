@@ -44,7 +44,7 @@ def rollback(
     from stoneware.rollout.session import latest
     from stoneware.ui.rollout import make_rollout_display
 
-    site = rollouts.open_site()
+    site = clusters.open_site()
     name = clusters.name_of(clusters.source(file, project_name, env_file, project_directory), site)
     read_variables(site.directory(name))  # the cluster is up
     going = latest(site.directory(name))

@@ -81,7 +81,7 @@ def rollout(
     cluster = clusters.load(found, making=True)
     for warning in cluster.warnings:
         say(f"warning: {warning}")
-    site = rollouts.open_site()
+    site = clusters.open_site()
     count = len(cluster.machines)
     if plan:
         clusters.note_origin(cluster, site)
@@ -169,7 +169,7 @@ def status(
     from stoneware.ui.rollout import status_text
 
     name = rollouts.name_of(context, file, project_name)
-    site = rollouts.open_site()
+    site = clusters.open_site()
     row = _row(site, name)
     lock = read_lock(site.directory(name)) if row.ended is None else None
     if json_output:
@@ -192,7 +192,7 @@ def history(
     from stoneware.ui.rollout import history_text
 
     name = rollouts.name_of(context, file, project_name)
-    site = rollouts.open_site()
+    site = clusters.open_site()
     rows = rows_of(journal_of(site.directory(name)).read(), time.time())
     if json_output:
         print_json(history_document(name, rows))
@@ -225,7 +225,7 @@ def abort(
 def _ask(context: typer.Context, files: list[Path] | None, project: str, what: str) -> None:
     from stoneware.ui.rollout import make_rollout_display
 
-    site = rollouts.open_site()
+    site = clusters.open_site()
     name = rollouts.name_of(context, files, project, site)
     display = make_rollout_display(Style.QUIET, sys.stderr)
     with rollouts.session_of(site, name, f"stoneware rollout {what}", display) as session:
@@ -250,7 +250,7 @@ def resume(
     """
     from stoneware.ui.rollout import make_rollout_display
 
-    site = rollouts.open_site()
+    site = clusters.open_site()
     name = rollouts.name_of(context, file, project_name, site)
     with (
         make_rollout_display(progress, sys.stderr) as display,
@@ -288,7 +288,7 @@ def finalize(
     from stoneware.rollout.finalize import finalize as pass_point
     from stoneware.rollout.finalize import foresee_finalize
 
-    site = rollouts.open_site()
+    site = clusters.open_site()
     name = rollouts.name_of(context, file, project_name, site)
     foreseen = foresee_finalize(site, name)
     left = foreseen.open

@@ -45,7 +45,7 @@ def report(
     from stoneware.rollout.timeline import timeline
 
     name = rollouts.name_of(context, file, project_name)
-    site = rollouts.open_site()
+    site = clusters.open_site()
     journal = journal_of(site.directory(name))
     wanted = rollouts.chosen(rollout, rollout_ids(journal.read()), name)
     found = timeline(journal.of(wanted), time.time())

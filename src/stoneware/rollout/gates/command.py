@@ -6,9 +6,16 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from stoneware.durations import parse_duration
 from stoneware.errors import InputError
-from stoneware.rollout.gate_protocol import READY, GateContext, Verdict, stop, wait
+from stoneware.rollout.gate_protocol import (
+    READY,
+    GateContext,
+    SettingError,
+    Verdict,
+    stop,
+    timeout_setting,
+    wait,
+)
 
 TIMEOUT = 30.0  # seconds a command gets unless the file says otherwise
 LONGEST = 3600.0
@@ -82,10 +89,14 @@ def settings_of(document: Mapping[str, Any]) -> Mapping[str, Any]:
     """
     unknown = sorted(set(document) - {"exec", "in", "timeout"})
     if unknown:
-        raise InputError(f"the exec gate has no setting {unknown[0]!r}", details="it has: exec, in, timeout")
+        raise SettingError(
+            f"the exec gate has no setting {unknown[0]!r}", unknown[0], details="it has: exec, in, timeout"
+        )
     where = document.get("in", "self")
     if not isinstance(where, str) or not where:
-        raise InputError(f"the exec gate's `in` is self, each, or a machine such as kafka-1, not {where!r}")
+        raise SettingError(
+            f"the exec gate's `in` is self, each, or a machine such as kafka-1, not {where!r}", "in"
+        )
     return {"command": _command(document.get("exec")), "in": where, "timeout": _timeout(document)}
 
 
@@ -100,8 +111,10 @@ def _command(value: Any) -> list[str]:
 def _timeout(document: Mapping[str, Any]) -> float:
     given = document.get("timeout", TIMEOUT)
     if isinstance(given, bool) or not isinstance(given, str | int | float):
-        raise InputError(f"the exec gate's timeout is a duration such as 30s, not {given!r}")
-    seconds = parse_duration(str(given), "the exec gate's timeout")
+        raise SettingError(f"the exec gate's timeout is a duration such as 30s, not {given!r}", "timeout")
+    seconds = timeout_setting("exec", given)
     if not 0 < seconds <= LONGEST:
-        raise InputError(f"the exec gate's timeout has to be between a moment and an hour, not {given}")
+        raise SettingError(
+            f"the exec gate's timeout has to be between a moment and an hour, not {given}", "timeout"
+        )
     return seconds

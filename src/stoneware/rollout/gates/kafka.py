@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from stoneware.errors import HostError, InputError
-from stoneware.rollout.gate_protocol import READY, GateContext, Leader, Verdict, wait
+from stoneware.rollout.gate_protocol import READY, GateContext, Leader, SettingError, Verdict, wait
 from stoneware.rollout.gates.availability import (
     CAUGHT_UP_MS,
     KafkaView,
@@ -148,8 +148,9 @@ def settings_of(document: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the settings of `- kafka: {…}`. Raises InputError, or HostError without a client."""
     unknown = sorted(set(document) - {"bootstrap", "port", "first_id", "fetch_timeout_ms"})
     if unknown:
-        raise InputError(
+        raise SettingError(
             f"the kafka gate has no setting {unknown[0]!r}",
+            unknown[0],
             details="It has: bootstrap, port, first_id, fetch_timeout_ms.",
         )
     if importlib.util.find_spec("kafka") is None:

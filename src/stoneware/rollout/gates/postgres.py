@@ -11,8 +11,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from stoneware.durations import parse_duration
-from stoneware.errors import InputError, MachineError
-from stoneware.rollout.gate_protocol import READY, GateContext, Leader, Verdict, stop, wait
+from stoneware.errors import MachineError
+from stoneware.rollout.gate_protocol import (
+    READY,
+    GateContext,
+    Leader,
+    SettingError,
+    Verdict,
+    stop,
+    timeout_setting,
+    wait,
+)
 
 MAX_LAG = 16 * 1024 * 1024  # bytes: one WAL segment
 _QUERY = """SELECT pg_is_in_recovery(),
@@ -155,13 +164,14 @@ def settings_of(document: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the settings of `- postgres: {…}`, checked. Raises InputError."""
     unknown = sorted(set(document) - set(_SETTINGS))
     if unknown:
-        raise InputError(
-            f"the postgres gate has no setting {unknown[0]!r}", details=f"It has: {', '.join(_SETTINGS)}."
+        raise SettingError(
+            f"the postgres gate has no setting {unknown[0]!r}",
+            unknown[0],
+            details=f"It has: {', '.join(_SETTINGS)}.",
         )
     for name, value in document.items():
         if not isinstance(value, _SETTINGS[name]) or isinstance(value, bool):
-            raise InputError(f"the postgres gate's {name} cannot be {value!r}")
+            raise SettingError(f"the postgres gate's {name} cannot be {value!r}", name)
     if "timeout" in document:
-        seconds = parse_duration(str(document["timeout"]), "the postgres gate's timeout")
-        return {**document, "timeout": seconds}
+        return {**document, "timeout": timeout_setting("postgres", document["timeout"])}
     return document
