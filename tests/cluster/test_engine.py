@@ -57,7 +57,7 @@ def test_ports_are_looked_at_before_anything_is_made(bench: EngineBench) -> None
 
 def test_up_once_more_has_nothing_to_do(bench: EngineBench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.up()
-    monkeypatch.setattr("stoneware.cluster.up.ClusterTerraform", None)  # it is not even started
+    monkeypatch.setattr("stoneware.cluster.waves.ClusterTerraform", None)  # it is not even started
     result = bench.up()
     assert result.plan.changes == ()
     assert bench.platform.calls == []

@@ -16,7 +16,8 @@ from stoneware.cluster.ports import check_ports
 from stoneware.cluster.rollback_limits import check_floors
 from stoneware.cluster.selection import Selection, limited, limited_plan, select
 from stoneware.cluster.site import Site
-from stoneware.cluster.up import Run, UpOptions, UpResult
+from stoneware.cluster.up import UpOptions, UpResult
+from stoneware.cluster.waves import Waves
 from stoneware.terraform.runner import managed_addresses
 
 COMMAND = "stoneware up --restore"
@@ -53,7 +54,10 @@ def restore(
             reporter.emit(events.PlanMade(plan))
         if any(step.action is Action.REPLACE for step in plan.changes):
             confirm(plan)
-        Run(site, options, reporter, desired, observed, plan).run()
+        waves = Waves(site, reporter, desired, observed, plan, options.wait_timeout, options.verbose)
+        waves.apply()
+        if options.wait:
+            waves.wait()
         after = observe(site.platform, name)
     return UpResult(plan, desired, after, (), time.monotonic() - started)
 

@@ -73,8 +73,10 @@ def _below(services: Collection[str], depends_on: Mapping[str, Iterable[str]]) -
     return found
 
 
-def part_of(cluster: Cluster, selection: Selection) -> Cluster:
-    """Return the file's cluster with only the services that a selection has machines of."""
+def part_of(cluster: Cluster, selection: Selection | None) -> Cluster:
+    """Return the file's cluster with only the services that a selection has machines of; None: all."""
+    if selection is None:
+        return cluster
     services = {
         name: service
         for name, service in cluster.services.items()
@@ -83,11 +85,13 @@ def part_of(cluster: Cluster, selection: Selection) -> Cluster:
     return replace(cluster, services=services)
 
 
-def limited(desired: Desired, observed: Observed, selection: Selection) -> Desired:
-    """Return what is wanted without the disks and networks of machines that were not selected.
+def limited(desired: Desired, observed: Observed, selection: Selection | None) -> Desired:
+    """Return what is wanted without the disks and networks of machines that were not selected; None: all.
 
     Networks that are there stay, whether the file has them or not: they are not this command's business.
     """
+    if selection is None:
+        return desired
     own = {LABEL_CLUSTER: desired.name}
     there = {name: ClusterNetwork(name, labels=own) for name in observed.networks}
     desired = replace(desired, networks={**there, **desired.networks})
@@ -104,12 +108,14 @@ def _only(things: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
 
 
 def limited_plan(
-    plan: ClusterPlan, observed: Observed, selection: Selection, *, restore: bool = False
+    plan: ClusterPlan, observed: Observed, selection: Selection | None, *, restore: bool = False
 ) -> ClusterPlan:
-    """Return a plan's steps for the selected machines; the others are as if they were not there.
+    """Return a plan's steps for the selected machines (None: all); the others are as if they were not there.
 
     A machine that is only needed, and with `restore` any, is left as it is where it runs well.
     """
+    if selection is None:
+        return plan
     steps = [_limited(step, observed, selection, restore=restore) for step in plan.steps]
     waves = (tuple(name for name in wave if name in selection.all) for wave in plan.waves)
     return replace(
