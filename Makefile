@@ -89,6 +89,7 @@ docs: $(VENV)/.installed
 	$(BIN)/python -m stoneware.cli.reference docs/cli.md
 	$(BIN)/python -m stoneware.provider.reference docs/provider.md
 	$(BIN)/python -m stoneware.compose.reference docs/machines-yaml.md
+	$(BIN)/python -m stoneware.model.reference docs/machine.md
 
 demo: setup
 	sh scripts/demo.sh

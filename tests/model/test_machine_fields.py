@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stoneware.compose.keys import KEYS
 from stoneware.model.limits import UNLIMITED, Ulimit
 from stoneware.model.machine import MachineSpec
 from stoneware.model.machine_fields import (
@@ -18,6 +20,7 @@ from stoneware.model.machine_fields import (
     read_spec,
     written,
 )
+from stoneware.model.reference import reference
 from stoneware.model.resources import PortMapping, SecretMount, VolumeMount
 from stoneware.model.runtime import Process, System
 
@@ -149,3 +152,23 @@ def test_values_are_shown_in_words() -> None:
     assert shown["ports"] == {"127.0.0.1:*->80/tcp": "", "53->53/udp": ""}
     assert FIELDS["hostname"].show(MachineSpec("m1", "image:x")) == "m1"
     assert FIELDS["memory"].show(MachineSpec("m1", "image:x")) == "no limit"
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "machine.md"
+
+
+def test_the_page_is_current() -> None:
+    assert PAGE.read_text() == reference(), "run make docs"
+
+
+def test_the_keys_are_those_of_a_service() -> None:
+    services = KEYS["services.*"]
+    named = [key for field in FIELDS.values() for key in field.keys]
+    assert [key for key in named if key not in services or services[key].outcome != "acts"] == []
+
+
+def test_the_options_are_those_of_run() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+    section = page[page.index("## stoneware run\n") :].partition("\n## ")[0]
+    known = {"IMAGE", *re.findall(r"--[a-z-]+", section)}
+    assert [word for field in FIELDS.values() for word in field.options if word not in known] == []

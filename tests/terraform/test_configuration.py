@@ -63,11 +63,31 @@ def test_the_clusters_module_and_what_lifts_its_guard(tmp_path: Path) -> None:
     }
 
 
-def test_the_modules_variables_take_what_is_made_for_them() -> None:
-    text = (MODULES / CLUSTER_MODULE / "variables.tf").read_text()
+def test_the_modules_variables_take_what_is_made_for_them(tmp_path: Path) -> None:
+    write_configuration(tmp_path, CLUSTER_MODULE, {})
+    text = (tmp_path / "variables.tf").read_text()
     declared = text[text.index('variable "machines"') :]
     made = variables.machine(MachineSpec("m1", "image:x"))
     assert sorted(made) == sorted(re.findall(r"^    (\w+) += ", declared, re.MULTILINE))
+    resource = (tmp_path / "machines.tf").read_text()
+    used = re.findall(r"^  (\w+) += each\.value\.(\w+)$", resource, re.MULTILINE)
+    assert sorted(made) == sorted(name for name, _ in used)
+    assert all(name == value for name, value in used)
+
+
+def test_the_types_of_a_machines_fields_are_written(tmp_path: Path) -> None:
+    write_configuration(tmp_path, CLUSTER_MODULE, {})
+    text = (tmp_path / "variables.tf").read_text()
+    lines = [line.partition(" #")[0].split("=", 1) for line in text.splitlines()]
+    types = {line[0].strip(): line[1].strip() for line in lines if len(line) == 2}
+    assert types["name"] == "string"
+    assert types["memory"] == "optional(number)"
+    assert types["stop_timeout"] == "optional(number, 10)"
+    assert types["networks"] == "optional(list(string), [])"
+    assert types["labels"] == "optional(map(string), {})"
+    volume = "object({ volume = string, path = string, read_only = optional(bool, false) })"
+    assert types["volumes"] == f"optional(list({volume}), [])"
+    assert types["process"].startswith("optional(object({ command = optional(list(string), []), user = ")
 
 
 def test_there_is_no_such_module(tmp_path: Path) -> None:

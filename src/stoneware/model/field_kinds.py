@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stoneware.model import field_types as types
+from stoneware.model.field_types import Type
 from stoneware.model.limits import UNLIMITED, Ulimit
 from stoneware.model.resources import PortMapping, SecretMount, VolumeMount
 from stoneware.model.runtime import document_of, process_of, system_of, words_of
@@ -23,12 +25,13 @@ ANY_ADDRESS = "0.0.0.0"  # noqa: S104  # Docker's default for -p; nothing is bou
 class Kind:
     """One kind of value.
 
-    `write` returns a value as JSON data, `to_terraform` as Terraform's variables have it. `read` takes both,
-    and what a configuration of Terraform says where it leaves parts out; it raises KeyError, TypeError or
-    ValueError for anything else. Nobody calls `read` with None, which stands for the field's default. `show`
-    gives the words of a plan. The order of `unordered` entries says nothing.
+    `type` is that of Terraform. `write` returns a value as JSON data, `to_terraform` as Terraform's variables
+    have it. `read` takes both, and what a configuration of Terraform says where it leaves parts out; it
+    raises KeyError, TypeError or ValueError for anything else. Nobody calls `read` with None, which stands
+    for the field's default. `show` gives the words of a plan. The order of `unordered` entries says nothing.
     """
 
+    type: Type
     write: Callable[[Any], Any]
     read: Callable[[Any], Any]
     show: Callable[[Any], Shown]
@@ -121,53 +124,58 @@ def secret_words(use: SecretMount) -> str:
     return f"{use.target} {octal(use.mode)}{owner} version {use.version or 'not known'}"
 
 
-def amount(number: Callable[[Any], float], unit: str) -> Kind:
+def amount(number: Callable[[Any], float], unit: str, type_: Type = types.WHOLE) -> Kind:
     """Return the kind of a number of something; None is no limit."""
 
     def show(value: float | None) -> str:
         return "no limit" if value is None or value == UNLIMITED else f"{value:.15g} {unit}"
 
-    return Kind(_same, number, show)
+    return Kind(type_, _same, number, show)
 
 
-TEXT = Kind(_same, _text, lambda value: value or "none")
-FLAG = Kind(_same, bool, lambda value: "yes" if value else "no")
+TEXT = Kind(types.STRING, _same, _text, lambda value: value or "none")
+FLAG = Kind(types.BOOL, _same, bool, lambda value: "yes" if value else "no")
 BYTES = amount(int, "bytes")
-CORES = amount(float, "cores")
+CORES = amount(float, "cores", types.REAL)
 FILES = amount(int, "files")
 PROCESSES = amount(lambda value: int(value) or UNLIMITED, "processes")  # 0 is Docker's other word for any
-SECONDS = Kind(_same, float, lambda value: f"{value:g}s")
-NAMES = Kind(list, _texts, lambda value: dict.fromkeys(value, ""), unordered=True)
-TEXT_MAP = Kind(_mapping, _mapping, _mapping)
+SECONDS = Kind(types.REAL, _same, float, lambda value: f"{value:g}s")
+NAMES = Kind(types.STRINGS, list, _texts, lambda value: dict.fromkeys(value, ""), unordered=True)
+TEXT_MAP = Kind(types.STRING_MAP, _mapping, _mapping, _mapping)
 PATH_MAP = Kind(
+    types.STRING_MAP,
     lambda value: {name: str(path) for name, path in value.items()},
     lambda value: {name: Path(path) for name, path in value.items()},
     lambda value: {name: str(path) for name, path in value.items()},
 )
 VOLUMES = Kind(
+    types.VOLUMES,
     _write_items,
     _items(lambda item: VolumeMount(**_said(item))),
     lambda value: {it.path: f"{it.volume}{' read-only' if it.read_only else ''}" for it in value},
     unordered=True,
 )
 PORTS = Kind(
+    types.PORTS,
     _write_items,
     _items(_port),
     lambda value: {port_words(port): "" for port in value},
     unordered=True,
 )
 ULIMITS = Kind(
+    types.ULIMITS,
     _write_items,
     _items(_ulimit),
     lambda value: {limit.name: f"{limit.soft}:{limit.hard}" for limit in value},
     unordered=True,
 )
 SECRETS = Kind(
+    types.SECRETS,
     _write_items,
     _items(_secret),
     lambda value: {use.target: secret_words(use) for use in value},
     unordered=True,
     write_terraform=lambda value: [{**vars(use), "mode": octal(use.mode)} for use in value],
 )
-PROCESS = Kind(document_of, process_of, words_of)
-SYSTEM = Kind(document_of, system_of, words_of)
+PROCESS = Kind(types.PROCESS, document_of, process_of, words_of)
+SYSTEM = Kind(types.SYSTEM, document_of, system_of, words_of)

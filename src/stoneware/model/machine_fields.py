@@ -11,9 +11,8 @@ from typing import Any
 
 from stoneware.model import field_kinds as kinds
 from stoneware.model.field_kinds import Kind, Shown
+from stoneware.model.field_types import REQUIRED
 from stoneware.model.machine import MachineSpec
-
-REQUIRED: Any = object()  # the default of a field that has none
 
 
 @dataclass(frozen=True)
@@ -28,8 +27,8 @@ class Field:
     in_terraform: bool = True  # an attribute of stoneware_machine, of the same name
     in_cluster: bool = True  # a variable of the cluster's module; the others are builders' and `run`'s alone
     always: bool = False  # every version wrote it, so a document without it is damaged
-    key: str = ""  # in machines.yaml, of a service
-    option: str = ""  # of `stoneware run`
+    keys: tuple[str, ...] = ()  # of a service in machines.yaml
+    options: tuple[str, ...] = ()  # of `stoneware run`
     attribute: str = ""  # the instance attribute that the platform tells the machine the value by
     name: str = ""
     default: Any = REQUIRED
@@ -55,14 +54,14 @@ _TABLE: dict[str, Field] = {
         kinds.TEXT,
         "Its name, unique in the store.",
         always=True,
-        option="--name",
+        options=("--name",),
     ),
     "source": Field(
         kinds.TEXT,
         "`image:sha256:…` or `checkpoint:KEY`.",
         always=True,
-        key="image",
-        option="IMAGE",
+        keys=("image",),
+        options=("IMAGE",),
     ),
     "image_ref": Field(
         kinds.TEXT,
@@ -70,8 +69,8 @@ _TABLE: dict[str, Field] = {
         in_place=True,
         declared=False,  # what image a reference stands for is told by `source`
         always=True,
-        key="image",
-        option="IMAGE",
+        keys=("image",),
+        options=("IMAGE",),
     ),
     "kind": Field(
         kinds.TEXT,
@@ -84,7 +83,7 @@ _TABLE: dict[str, Field] = {
         called="secret",
         in_place=True,
         always=True,
-        key="secrets",
+        keys=("secrets",),
         attribute="stoneware-secrets",
     ),
     "metadata": Field(
@@ -93,68 +92,68 @@ _TABLE: dict[str, Field] = {
         called="attribute",
         in_place=True,
         always=True,
-        key="environment, env_file, healthcheck",
-        option="--env, --env-file",
+        keys=("environment", "env_file", "healthcheck"),
+        options=("--env", "--env-file"),
     ),
     "hostname": Field(
         kinds.TEXT,
         "Its host name; the name if empty.",
         called="host name",
         always=True,
-        key="hostname, domainname",
-        option="--hostname",
+        keys=("hostname", "domainname"),
+        options=("--hostname",),
     ),
     "memory": Field(
         kinds.BYTES,
         "Memory limit in bytes.",
         always=True,
-        key="mem_limit",
-        option="--memory",
+        keys=("mem_limit",),
+        options=("--memory",),
     ),
     "cpus": Field(
         kinds.CORES,
         "Limit in cores.",
         always=True,
-        key="cpus",
-        option="--cpus",
+        keys=("cpus",),
+        options=("--cpus",),
     ),
     "pids_limit": Field(
         kinds.PROCESSES,
         "Processes and threads at most; {default} unless said, `-1` for any number.",
-        key="pids_limit",
-        option="--pids-limit",
+        keys=("pids_limit",),
+        options=("--pids-limit",),
     ),
     "disk": Field(
         kinds.BYTES,
         "Bytes that its root file system may take.",
-        key="storage_opt",
-        option="--disk",
+        keys=("storage_opt",),
+        options=("--disk",),
     ),
     "log_max_size": Field(
         kinds.BYTES,
         "Bytes of one file of its console; {default} unless said.",
-        key="logging",
-        option="--log-opt",
+        keys=("logging",),
+        options=("--log-opt",),
     ),
     "log_max_file": Field(
         kinds.FILES,
         "Files of its console that are kept; {default} unless said.",
-        key="logging",
-        option="--log-opt",
+        keys=("logging",),
+        options=("--log-opt",),
     ),
     "read_only": Field(
         kinds.FLAG,
         "Changes are gone at the next start.",
         always=True,
-        key="read_only",
-        option="--read-only",
+        keys=("read_only",),
+        options=("--read-only",),
     ),
     "restart": Field(
         kinds.TEXT,
         "`no`, `always`, `unless-stopped` or `on-failure[:N]`.",
         always=True,
-        key="restart",
-        option="--restart",
+        keys=("restart",),
+        options=("--restart",),
     ),
     "stop_timeout": Field(
         kinds.SECONDS,
@@ -162,37 +161,39 @@ _TABLE: dict[str, Field] = {
         called="stop grace period",
         in_place=True,
         always=True,
-        key="stop_grace_period",
-        option="--stop-timeout",
+        keys=("stop_grace_period",),
+        options=("--stop-timeout",),
     ),
     "volumes": Field(
         kinds.VOLUMES,
         "Volumes it mounts.",
         called="volume mount",
         always=True,
-        key="volumes",
-        option="--volume",
+        keys=("volumes",),
+        options=("--volume",),
         attribute="stoneware-volumes",
     ),
     "ulimits": Field(
         kinds.ULIMITS,
         "Resource limits of its processes instead of the engine's own.",
         called="ulimit",
-        key="ulimits",
-        option="--ulimit",
+        keys=("ulimits",),
+        options=("--ulimit",),
     ),
     "process": Field(
         kinds.PROCESS,
         "How its service runs instead of what the image says.",
         called="service",
-        key="command, entrypoint, user, working_dir, stop_signal, group_add, cap_add, cap_drop, "
-        "security_opt, oom_score_adj",
+        keys=(
+            *("command", "entrypoint", "user", "working_dir", "stop_signal", "group_add"),
+            *("cap_add", "cap_drop", "security_opt", "oom_score_adj"),
+        ),
         attribute="stoneware-process",
     ),
     "system": Field(
         kinds.SYSTEM,
         "Settings of its system that are not in the image.",
-        key="sysctls, tmpfs, shm_size, extra_hosts, dns_search, dns_opt",
+        keys=("sysctls", "tmpfs", "shm_size", "extra_hosts", "dns_search", "dns_opt"),
         attribute="stoneware-system",
     ),
     "networks": Field(
@@ -200,22 +201,22 @@ _TABLE: dict[str, Field] = {
         "Networks it is on; the common one if none.",
         called="network",
         always=True,
-        key="networks",
+        keys=("networks",),
     ),
     "names": Field(
         kinds.NAMES,
         "What its networks' DNS calls it besides its host name.",
         called="name",
         always=True,
-        key="networks.*.aliases, links",
+        keys=("networks", "links"),
     ),
     "ports": Field(
         kinds.PORTS,
         "Ports published here.",
         called="port",
         always=True,
-        key="ports",
-        option="--publish, --publish-all",
+        keys=("ports",),
+        options=("--publish", "--publish-all"),
     ),
     "labels": Field(
         kinds.TEXT_MAP,
@@ -223,8 +224,8 @@ _TABLE: dict[str, Field] = {
         called="label",
         in_place=True,
         always=True,
-        key="labels",
-        option="--label",
+        keys=("labels",),
+        options=("--label",),
     ),
     "files": Field(
         kinds.PATH_MAP,
@@ -242,7 +243,7 @@ _TABLE: dict[str, Field] = {
         "It is removed once it has stopped.",
         in_terraform=False,
         in_cluster=False,
-        option="--rm",
+        options=("--rm",),
     ),
     "tied": Field(
         kinds.TEXT,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stoneware.files import write_atomic, write_json
+from stoneware.terraform.module_fields import filled
 
 VARIABLES_FILE = "terraform.tfvars.json"
 CLUSTER_MODULE = "local/cluster"
@@ -25,8 +26,9 @@ def write_configuration(
 ) -> None:
     """Write a module (such as `local/builder`) and its variables into a directory, made if missing.
 
-    The files are copies, so a directory that an older version left can still be destroyed with them. Each is
-    replaced atomically; the variables, which hold what the caller put there, are for their owner's eyes only.
+    The files are copies, with the fields of a machine filled in, so a directory that an older version left
+    can still be destroyed with them. Each is replaced atomically; the variables, which hold what the caller
+    put there, are for their owner's eyes only.
     `overrides` are files of the module's directory `overrides` that are to change it, such as LIFT_VOLUMES;
     those of an earlier call go.
     """
@@ -36,7 +38,7 @@ def write_configuration(
     sources += [MODULES / module / "overrides" / name for name in overrides]
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     for source in sources:
-        write_atomic(directory / source.name, source.read_bytes())
+        write_atomic(directory / source.name, filled(source.read_text(encoding="utf-8")).encode())
     for stale in {path.name for path in directory.glob("*.tf")} - {source.name for source in sources}:
         (directory / stale).unlink()
     write_json(directory / variables_file, dict(tfvars), mode=0o600)
