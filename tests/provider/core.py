@@ -15,9 +15,8 @@ from typing import Any, Self
 
 import grpc
 import msgpack  # type: ignore[import-untyped]
-from tf.gen import tfplugin_pb2 as pb
-from tf.gen import tfplugin_pb2_grpc as rpc
 
+from stoneware.provider.protocol import protocol
 from stoneware.provider.server import ProviderServer
 
 UNKNOWN = msgpack.ExtType(0, b"\x00")
@@ -57,8 +56,7 @@ class Core:
     def __enter__(self) -> Self:
         self._server.serve(self._socket)
         self._channel = grpc.insecure_channel(f"unix:{self._socket}")
-        self._stub = rpc.ProviderStub(self._channel)
-        self.schema = self._stub.GetProviderSchema(pb.GetProviderSchema.Request())
+        self.schema = self._call("GetProviderSchema")
         self._call("ConfigureProvider", config=pack({}))
         return self
 
@@ -68,13 +66,19 @@ class Core:
         self._channel.close()
         self._server.close()
 
+    def _send(self, method: str, **fields: Any) -> Any:
+        [found] = [each for each in protocol().methods if each.name == method]
+        call = self._channel.unary_unary(
+            found.path, found.request.SerializeToString, found.response.FromString
+        )
+        return call(found.request(**fields), timeout=30)
+
     def _call(self, method: str, **fields: Any) -> Any:
-        request = getattr(pb, method).Request(**fields)
-        response = getattr(self._stub, method)(request, timeout=30)
+        response = self._send(method, **fields)
         errors = [
             (found.summary, found.detail, path(found.attribute))
             for found in response.diagnostics
-            if found.severity == pb.Diagnostic.ERROR
+            if found.severity == protocol().message("Diagnostic").ERROR
         ]
         if errors:
             raise Refused(errors)
@@ -158,7 +162,7 @@ class Core:
         return state
 
     def upgrade(self, type_name: str, version: int, old: Mapping[str, Any]) -> State:
-        raw = pb.RawState(json=json.dumps(old).encode())
+        raw = {"json": json.dumps(old).encode()}
         response = self._call("UpgradeResourceState", type_name=type_name, version=version, raw_state=raw)
         state: State = unpack(response.upgraded_state)
         assert set(state) == set(self.attributes(type_name))
@@ -173,7 +177,7 @@ class Core:
         return state
 
     def stop(self) -> None:
-        self._stub.StopProvider(pb.StopProvider.Request(), timeout=30)
+        self._send("StopProvider")
 
 
 def whole(attribute: Any, value: Any) -> Any:
@@ -221,7 +225,7 @@ def path(found: Any) -> str:
 
 
 def pack(value: Any) -> Any:
-    return pb.DynamicValue(msgpack=msgpack.packb(value))
+    return {"msgpack": msgpack.packb(value)}
 
 
 def unpack(value: Any) -> Any:

@@ -28,7 +28,7 @@ from pathlib import Path
 from stoneware.provider.plugin import serve
 from stoneware.provider.provider import StonewareProvider
 from tests.platforms.memory import MemoryPlatform
-serve(StonewareProvider({source!r}, lambda: MemoryPlatform(Path({journal!r}))))
+serve(StonewareProvider(lambda: MemoryPlatform(Path({journal!r}))))
 """
 
 
@@ -52,7 +52,7 @@ def test_terraform_starts_it(
 ) -> None:
     binary = request.getfixturevalue("binary") if engine == "binary" else None
     journal = tmp_path / "journal"
-    program = IN_MEMORY.format(source=SOURCE, journal=str(journal))
+    program = IN_MEMORY.format(journal=str(journal))
     environment = install(tmp_path, ["-c", program])
     configure('resource "stoneware_machine" "m" {\n  name   = "m1"\n  source = IMAGE\n}')
     with Terraform(tmp_path, binary=binary, environment=environment) as terraform:
@@ -115,7 +115,7 @@ from stoneware.provider.plugin import serve
 from stoneware.provider.provider import StonewareProvider
 from tests.platforms.memory import MemoryPlatform
 platform = MemoryPlatform(Path({journal!r}))
-provider = StonewareProvider({source!r}, lambda: platform)
+provider = StonewareProvider(lambda: platform)
 def creating():
     Path({mark!r}).touch()
     provider.stopping.wait()
@@ -129,7 +129,7 @@ def test_a_creation_is_finished_when_terraform_is_interrupted(
 ) -> None:
     """As by Ctrl-C on a terminal, which goes to Terraform and to the provider."""
     journal, mark = tmp_path / "journal", tmp_path / "creating"
-    program = INTERRUPTED.format(source=SOURCE, journal=str(journal), mark=str(mark))
+    program = INTERRUPTED.format(journal=str(journal), mark=str(mark))
     environment = {**os.environ, **install(tmp_path, ["-c", program]), "CHECKPOINT_DISABLE": "1"}
     configure('resource "stoneware_machine" "m" {\n  name   = "m1"\n  source = IMAGE\n}')
     process = subprocess.Popen(
@@ -153,7 +153,7 @@ def test_a_creation_is_finished_when_terraform_is_interrupted(
 
 def test_a_provider_ends_when_terraform_is_killed(tmp_path: Path, configure: Configure, binary: Path) -> None:
     journal, mark = tmp_path / "journal", tmp_path / "creating"
-    program = INTERRUPTED.format(source=SOURCE, journal=str(journal), mark=str(mark))
+    program = INTERRUPTED.format(journal=str(journal), mark=str(mark))
     program = program.replace(".touch()", ".write_text(str(__import__('os').getpid()))")
     environment = {**os.environ, **install(tmp_path, ["-c", program]), "CHECKPOINT_DISABLE": "1"}
     configure('resource "stoneware_machine" "m" {\n  name   = "m1"\n  source = IMAGE\n}')

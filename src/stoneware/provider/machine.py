@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from tf.schema import Schema
-from tf.types import Unknown
-
 from stoneware.durations import parse_duration
 from stoneware.errors import InputError, StonewareError
 from stoneware.model.machine import Machine, Phase
 from stoneware.platforms.protocols import Platform
 from stoneware.provider import machine_checks, machine_config, machine_schema, machine_state
 from stoneware.provider.machine_wait import PATIENCE, wait_until
-from stoneware.provider.reporting import report, reported
+from stoneware.provider.reporting import Diagnostics, report, reported
 from stoneware.provider.resource import State, StonewareDataSource, StonewareResource, all_known
+from stoneware.provider.schema import Schema
+from stoneware.provider.values import Unknown
 
 _AMENDABLE = ("labels", "image_ref", "secrets", "stop_timeout")
 _CHECKED = ("name", "source", "config", "metadata", "secrets", "volumes")  # what a contract has a say in
@@ -23,19 +20,16 @@ _CHECKED = ("name", "source", "config", "metadata", "secrets", "volumes")  # wha
 class MachineResource(StonewareResource):
     """One machine: what can be changed is changed where it stands, the rest makes another one."""
 
-    @classmethod
-    def get_name(cls) -> str:
-        """Return the name without the provider's prefix."""
-        return "machine"
+    type_name = "stoneware_machine"
 
     @classmethod
     def get_schema(cls) -> Schema:
         """Return the attributes."""
         return machine_schema.resource_schema()
 
-    def validate(self, diags: Any, type_name: str, config: State) -> None:
+    def validate(self, diags: Diagnostics, config: State) -> None:
         """Check what the configuration says, as far as it is known."""
-        super().validate(diags, type_name, config)
+        super().validate(diags, config)
         for path, sentence in machine_checks.problems(config):
             diags.add_error(f"Bad value for {path[0]}", sentence, path=path)
 
@@ -51,10 +45,10 @@ class MachineResource(StonewareResource):
         one, other = machine_state.to_spec(current), machine_state.to_spec(known)
         return not machine_state.alike(name, one, other)
 
-    def plan(self, ctx: Any, current: State | None, planned: State) -> State:
+    def plan(self, diags: Diagnostics, current: State | None, planned: State) -> State:
         """Check the config, and say which computed attributes an update in place may change."""
         if all_known(*(planned.get(name) for name in _CHECKED)):
-            self._check(ctx, planned)
+            self._check(diags, planned)
         if current is None:
             return planned
         changed = {name for name in planned if planned[name] != current.get(name)}
@@ -64,31 +58,31 @@ class MachineResource(StonewareResource):
             planned.update(published=Unknown)  # free ports are chosen anew
         return planned
 
-    def _check(self, ctx: Any, planned: State) -> bool:
+    def _check(self, diags: Diagnostics, planned: State) -> bool:
         """Hold what is wanted against what the image says, where there are images."""
         if not self.provider.has_images:
             return True
         images = self.provider.images
         spec = machine_state.to_spec({name: planned.get(name) for name in _CHECKED})
         path = ["metadata" if planned.get("config") is None else "config"]
-        with reported(ctx.diagnostics, self.provider.failures, path=path):
+        with reported(diags, self.provider.failures, path=path):
             for text in machine_config.check(spec, images):
-                ctx.diagnostics.add_warning(text, path=["volumes"])
-        with reported(ctx.diagnostics, self.provider.failures, path=["volumes"]):
+                diags.add_warning(text, path=["volumes"])
+        with reported(diags, self.provider.failures, path=["volumes"]):
             machine_config.check_disks(spec, images, self.platform)
-        with reported(ctx.diagnostics, self.provider.failures, path=["wait_for"]):
+        with reported(diags, self.provider.failures, path=["wait_for"]):
             if planned.get("wait_for") == "healthy":
                 machine_config.check_wait(spec, images)
-        return not ctx.diagnostics.has_errors()
+        return not diags.has_errors()
 
-    def create(self, ctx: Any, planned: State) -> State | None:
+    def create(self, diags: Diagnostics, planned: State) -> State | None:
         """Create and start the machine. One that fails half-way is kept in the state, as tainted."""
-        if not self._check(ctx, planned):
+        if not self._check(diags, planned):
             return None
         spec = machine_state.to_spec(planned)
-        with reported(ctx.diagnostics, self.provider.failures):
+        with reported(diags, self.provider.failures):
             if self.platform.observe(spec.name) is not None:
-                self._name_in_use(ctx, spec.name)
+                self._name_in_use(diags, spec.name)
                 return None
             try:
                 self.platform.create(spec)
@@ -97,7 +91,7 @@ class MachineResource(StonewareResource):
                 raise  # nothing has been done
             except StonewareError as error:
                 self.provider.failures.add(error)
-                report(ctx.diagnostics, error)
+                report(diags, error)
                 rest = self.platform.observe(spec.name)
                 return {**planned, **machine_state.observed(rest)} if rest else None
         return None
@@ -130,25 +124,25 @@ class MachineResource(StonewareResource):
             )
         return machine
 
-    def _name_in_use(self, ctx: Any, name: str) -> None:
+    def _name_in_use(self, diags: Diagnostics, name: str) -> None:
         error = InputError(
             f"the machine name {name!r} is in use",
             details="a machine of that name exists outside of this Terraform state",
             resolution=f"stoneware rm -f {name}    # or: terraform import ADDRESS {name}",
         )
         self.provider.failures.add(error)
-        report(ctx.diagnostics, error, path=["name"])
+        report(diags, error, path=["name"])
 
-    def read(self, ctx: Any, current: State) -> State | None:
+    def read(self, diags: Diagnostics, current: State) -> State | None:
         """Return what the machine is now, or None where it is gone."""
-        with reported(ctx.diagnostics, self.provider.failures):
+        with reported(diags, self.provider.failures):
             machine = self.platform.observe(current["name"])
             return machine_state.from_machine(machine, current) if machine else None
         return current
 
-    def update(self, ctx: Any, current: State, planned: State) -> State:
+    def update(self, diags: Diagnostics, current: State, planned: State) -> State:
         """Change what can be changed of the machine where it stands, and start or stop it."""
-        with reported(ctx.diagnostics, self.provider.failures):
+        with reported(diags, self.provider.failures):
             name = planned["name"]
             self._amend(name, current, planned)
             machine = self._present(name)
@@ -175,9 +169,9 @@ class MachineResource(StonewareResource):
         machine = self.platform.observe(current["name"])
         return machine_state.from_machine(machine, current) if machine else current
 
-    def delete(self, ctx: Any, current: State) -> State | None:
+    def delete(self, diags: Diagnostics, current: State) -> State | None:
         """Remove the machine, stopped in order unless it is a builder; that it is gone already is fine."""
-        with reported(ctx.diagnostics, self.provider.failures):
+        with reported(diags, self.provider.failures):
             name = current["name"]
             machine = self.platform.observe(name)
             if machine is not None and machine.kind == "machine" and _is_alive(machine):
@@ -197,29 +191,26 @@ class MachineResource(StonewareResource):
             if self.platform.observe(name) is not None:
                 raise
 
-    def import_(self, ctx: Any, id: str) -> State | None:  # the framework passes it by name
+    def import_(self, diags: Diagnostics, identity: str) -> State | None:
         """Take over an existing machine by its name."""
-        with reported(ctx.diagnostics, self.provider.failures):
-            return machine_state.from_machine(_existing(self.platform, id))
+        with reported(diags, self.provider.failures):
+            return machine_state.from_machine(_existing(self.platform, identity))
         return None
 
 
 class MachineDataSource(StonewareDataSource):
     """One existing machine, by name."""
 
-    @classmethod
-    def get_name(cls) -> str:
-        """Return the name without the provider's prefix."""
-        return "machine"
+    type_name = "stoneware_machine"
 
     @classmethod
     def get_schema(cls) -> Schema:
         """Return the attributes."""
         return machine_schema.data_schema()
 
-    def read(self, ctx: Any, config: State) -> State | None:
+    def read(self, diags: Diagnostics, config: State) -> State | None:
         """Return the machine, or an error where there is none."""
-        with reported(ctx.diagnostics, self.provider.failures, path=["name"]):
+        with reported(diags, self.provider.failures, path=["name"]):
             platform = self.provider.platform
             machine = _existing(platform, config["name"])
             return machine_state.described(machine, platform.guest_attributes(machine.name))

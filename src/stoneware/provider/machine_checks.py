@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
-from tf.types import Unknown
-
 from stoneware.durations import parse_duration
 from stoneware.errors import InputError
 from stoneware.model import runtime
@@ -24,6 +22,7 @@ from stoneware.model.publishing import unpublishable
 from stoneware.provider.machine_config import ATTRIBUTE
 from stoneware.provider.machine_state import ENGINE_METADATA
 from stoneware.provider.resource import all_known
+from stoneware.provider.values import Unknown
 
 Problem = tuple[list[Any], str]  # the attribute's path, and the sentence about its value
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tf.schema import Attribute, Schema
-from tf.types import Bool, List, Map, Number, String
-
 from stoneware.model.limits import DEFAULT_LOG_FILES, DEFAULT_LOG_SIZE, DEFAULT_PIDS_LIMIT
-from stoneware.provider.fields import ObjectAttribute, ObjectsAttribute, Real
+from stoneware.provider.schema import Attribute, Schema
+from stoneware.provider.values import Bool, List, Map, Number, Object, Objects, String
 
 VERSION = 2
 TEXTS = ("id", "image_id", "ip", "phase", "health")
@@ -105,7 +103,7 @@ def _changeable() -> list[Attribute]:
     return [
         Attribute("config", Map(String()), about_config, optional=True, sensitive=True),
         Attribute("metadata", Map(String()), about_metadata, optional=True, sensitive=True),
-        ObjectsAttribute("secrets", _SECRET_FIELDS, description=about_secrets, optional=True),
+        Attribute("secrets", Objects(_SECRET_FIELDS), about_secrets, optional=True),
         Attribute("labels", Map(String()), "Labels on the machine.", optional=True),
         Attribute("image_ref", String(), "The image as people call it.", default="", **_IN_PLACE),
         Attribute("running", Bool(), "Whether it runs; `false` stops it.", default=True, **_IN_PLACE),
@@ -118,11 +116,11 @@ def _equipment() -> list[Attribute]:
     about_caches = "Ids of directories that outlive builders; the n-th is bound at `/run/stoneware/cache/N`."
     return [
         Attribute("files", Map(String()), "Files for its metadata server: name to path.", **_OPTION),
-        ObjectsAttribute("volumes", _VOLUME_FIELDS, description="Volumes it mounts.", **_OPTION),
-        ObjectsAttribute("ports", _PORT_FIELDS, description="Ports published here.", **_OPTION),
+        Attribute("volumes", Objects(_VOLUME_FIELDS), "Volumes it mounts.", **_OPTION),
+        Attribute("ports", Objects(_PORT_FIELDS), "Ports published here.", **_OPTION),
         Attribute("caches", List(String()), about_caches, **_OPTION),
-        ObjectAttribute("process", _PROCESS_FIELDS, description=about_process, **_OPTION),
-        ObjectAttribute("system", _SYSTEM_FIELDS, description=about_system, **_OPTION),
+        Attribute("process", Object(_PROCESS_FIELDS), about_process, **_OPTION),
+        Attribute("system", Object(_SYSTEM_FIELDS), about_system, **_OPTION),
     ]
 
 
@@ -134,15 +132,15 @@ def _limits() -> list[Attribute]:
     about_restart = "`no`, `always`, `unless-stopped` or `on-failure[:N]`."
     return [
         Attribute("memory", Number(), "Memory limit in bytes.", **_OPTION),
-        Attribute("cpus", Real(), "Limit in cores.", **_OPTION),
+        Attribute("cpus", Number(), "Limit in cores.", **_OPTION),
         Attribute("pids_limit", Number(), about_pids, default=DEFAULT_PIDS_LIMIT, **_DEFAULT),
-        ObjectsAttribute("ulimits", _ULIMIT_FIELDS, description=about_ulimits, **_OPTION),
+        Attribute("ulimits", Objects(_ULIMIT_FIELDS), about_ulimits, **_OPTION),
         Attribute("disk", Number(), "Bytes that its root file system may take.", **_OPTION),
         Attribute("log_max_size", Number(), about_size, default=DEFAULT_LOG_SIZE, **_DEFAULT),
         Attribute("log_max_file", Number(), about_files, default=DEFAULT_LOG_FILES, **_DEFAULT),
         Attribute("read_only", Bool(), "Changes are gone at the next start.", default=False, **_DEFAULT),
         Attribute("restart", String(), about_restart, default="no", **_DEFAULT),
-        Attribute("stop_timeout", Real(), "Seconds for an orderly stop.", default=10, **_IN_PLACE),
+        Attribute("stop_timeout", Number(), "Seconds for an orderly stop.", default=10, **_IN_PLACE),
     ]
 
 
@@ -153,7 +151,7 @@ def _conduct() -> list[Attribute]:
     return [
         Attribute("recreate_on", String(), about_recreate, **_OPTION),
         Attribute("wait_for", String(), about_wait, default="", **_IN_PLACE),
-        ObjectAttribute("timeouts", _TIMEOUT_FIELDS, description=about_timeouts, optional=True),
+        Attribute("timeouts", Object(_TIMEOUT_FIELDS), about_timeouts, optional=True),
     ]
 
 
@@ -194,5 +192,5 @@ def _computed() -> list[Attribute]:
     fields = [Attribute(field.name, field.type, field.description, computed=True) for field in _PORT_FIELDS]
     return [
         *(Attribute(name, String(), about[name], computed=True) for name in TEXTS),
-        ObjectsAttribute("published", fields, description=about_published, computed=True),
+        Attribute("published", Objects(fields), about_published, computed=True),
     ]

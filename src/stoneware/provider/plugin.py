@@ -1,7 +1,6 @@
 """The provider as a process of its own that Terraform starts: the handshake and the server.
 
-The framework's own runner ends the process in the middle of a call when Terraform is interrupted, so that
-what was being made is lost to the state. Here a call that is at work is finished.
+When Terraform is interrupted a call that is at work is finished, so that what is being made is in the state.
 """
 
 from __future__ import annotations
@@ -13,15 +12,19 @@ import os
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stoneware.provider.provider import StonewareProvider
 
 COOKIE = "TF_PLUGIN_MAGIC_COOKIE"
 _CORE_PROTOCOL, _PLUGIN_PROTOCOL = 1, 6
 _LOOK = 1.0  # seconds between two looks whether Terraform still lives
 
 
-def serve(provider: Any) -> None:
+def serve(provider: StonewareProvider) -> None:
     """Serve until Terraform says that it is done, or has died."""
     # In a session of our own, a Ctrl-C at the terminal reaches only Terraform, which tells us in its way.
     with contextlib.suppress(OSError):
@@ -29,14 +32,14 @@ def serve(provider: Any) -> None:
     # Children are started by posix_spawn or vfork, which need none of gRPC's handlers around a fork.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     import grpc
-    from tf.gen import tfplugin_pb2_grpc
 
+    from stoneware.provider.protocol import serve_on
     from stoneware.provider.server import MESSAGES, Threads
     from stoneware.provider.servicer import Servicer
 
     parent, done = os.getppid(), threading.Event()
     server = grpc.server(thread_pool=Threads(), options=MESSAGES)
-    tfplugin_pb2_grpc.add_ProviderServicer_to_server(Servicer(provider), server)
+    serve_on(server, Servicer(provider))
     _add_plugin_services(server, done)
     with tempfile.TemporaryDirectory(prefix="stoneware-provider-") as directory:
         socket = Path(directory, "provider.sock")  # the directory is for its owner only
@@ -55,19 +58,22 @@ def serve(provider: Any) -> None:
 
 def _add_plugin_services(server: Any, done: threading.Event) -> None:
     """Add what Terraform's plugin library wants besides the provider itself."""
-    from tf.gen import grpc_controller_pb2, grpc_controller_pb2_grpc, grpc_stdio_pb2_grpc
+    import grpc
 
-    class Controller(grpc_controller_pb2_grpc.GRPCControllerServicer):  # type: ignore[misc]  # no type hints
-        def Shutdown(self, _request: Any, _context: Any) -> Any:
-            done.set()
-            return grpc_controller_pb2.Empty()
+    def shutdown(_request: bytes, _context: Any) -> bytes:
+        done.set()
+        return b""  # a message without fields
 
-    class Stdio(grpc_stdio_pb2_grpc.GRPCStdioServicer):  # type: ignore[misc]
-        def StreamStdio(self, _request: Any, _context: Any) -> Any:
-            return iter(())  # our outputs are Terraform's log already
+    def stream(_request: bytes, _context: Any) -> Iterator[bytes]:
+        return iter(())  # our outputs are Terraform's log already
 
-    grpc_controller_pb2_grpc.add_GRPCControllerServicer_to_server(Controller(), server)
-    grpc_stdio_pb2_grpc.add_GRPCStdioServicer_to_server(Stdio(), server)
+    services = {
+        "plugin.GRPCController": {"Shutdown": grpc.unary_unary_rpc_method_handler(shutdown)},
+        "plugin.GRPCStdio": {"StreamStdio": grpc.unary_stream_rpc_method_handler(stream)},
+    }
+    server.add_generic_rpc_handlers(
+        tuple(grpc.method_handlers_generic_handler(name, methods) for name, methods in services.items())
+    )
 
 
 def _certificate() -> tuple[bytes, bytes, bytes]:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
-
-from tf.iface import Provider
-from tf.schema import Schema
+from typing import ClassVar
 
 from stoneware.errors import InputError
 from stoneware.platforms.protocols import Platform
@@ -17,24 +14,30 @@ from stoneware.provider.image import ImageDataSource, ImageResource
 from stoneware.provider.images import Baker, Images
 from stoneware.provider.labelled import NetworkResource, VolumeResource
 from stoneware.provider.machine import MachineDataSource, MachineResource
-from stoneware.provider.reporting import Failures, reported
+from stoneware.provider.reporting import Diagnostics, Failures, reported
+from stoneware.provider.resource import StonewareDataSource, StonewareResource
 
 
-class StonewareProvider(Provider):  # type: ignore[misc]  # the framework has no type hints
+class StonewareProvider:
     """All resources and data sources. The platform is opened when a resource first needs it.
 
     Without `open_images` and `open_baker` there are no images: the provider of a bake's own builder, and of
     a cluster, needs none.
     """
 
+    resources: ClassVar[dict[str, type[StonewareResource]]] = {
+        found.type_name: found for found in (ImageResource, MachineResource, NetworkResource, VolumeResource)
+    }
+    data_sources: ClassVar[dict[str, type[StonewareDataSource]]] = {
+        found.type_name: found for found in (ImageDataSource, MachineDataSource)
+    }
+
     def __init__(
         self,
-        source: str,
         open_platform: Callable[[], Platform],
         open_images: Callable[[], Images] | None = None,
         open_baker: Callable[[], Baker] | None = None,
     ) -> None:
-        self._source = source
         self._open_platform = open_platform
         self._open_images = open_images
         self._open_baker = open_baker
@@ -66,33 +69,10 @@ class StonewareProvider(Provider):  # type: ignore[misc]  # the framework has no
             raise _no_images()
         return self._open_baker()
 
-    def get_model_prefix(self) -> str:
-        """Return what all names of resources begin with."""
-        return "stoneware_"
-
-    def full_name(self) -> str:
-        """Return the provider's source address."""
-        return self._source
-
-    def get_provider_schema(self, _diags: Any) -> Schema:
-        """Return the provider's own attributes: none."""
-        return Schema(version=1, attributes=[])
-
-    def validate_config(self, diags: Any, config: Any) -> None:
-        """Accept the empty configuration."""
-
-    def configure_provider(self, diags: Any, _config: Any) -> None:
+    def configure(self, diags: Diagnostics) -> None:
         """Open the platform, so that what is wrong with it is said once and early."""
         with reported(diags, self.failures):
             _ = self.platform
-
-    def get_resources(self) -> list[type]:
-        """Return the resources, one class each."""
-        return [ImageResource, MachineResource, NetworkResource, VolumeResource]
-
-    def get_data_sources(self) -> list[type]:
-        """Return the data sources."""
-        return [ImageDataSource, MachineDataSource]
 
 
 def _no_images() -> InputError:

@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from stoneware import __version__
-from stoneware.provider.fields import ObjectAttribute, ObjectsAttribute
 from stoneware.provider.provider import StonewareProvider
-from stoneware.terraform.runner import SOURCE
+from stoneware.provider.schema import Attribute, Schema
+from stoneware.provider.values import Object, Objects
 
 _HEAD = Path(__file__).with_name("reference_head.md")
 
 
 def reference() -> str:
     """Return the whole page."""
-    provider = StonewareProvider(SOURCE, _closed)
     parts = [_HEAD.read_text().replace("@VERSION@", __version__)]
-    kinds: dict[str, list[Any]] = {
-        "Resource": provider.get_resources(),
-        "Data source": provider.get_data_sources(),
-    }
-    for word, classes in kinds.items():
-        for found in sorted(classes, key=lambda each: str(each.get_name())):
-            name = f"{provider.get_model_prefix()}{found.get_name()}"
-            parts += _section(f"{word} `{name}`", found.get_schema())
+    for name, resource in sorted(StonewareProvider.resources.items()):
+        parts += _section(f"Resource `{name}`", resource.get_schema())
+    for name, source in sorted(StonewareProvider.data_sources.items()):
+        parts += _section(f"Data source `{name}`", source.get_schema())
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _closed() -> Any:
-    raise RuntimeError("a schema needs no platform")
-
-
-def _section(title: str, schema: Any) -> Iterator[str]:
+def _section(title: str, schema: Schema) -> Iterator[str]:
     yield f"## {title}\n\n{schema.description}\n"
     settable = [attribute for attribute in schema.attributes if attribute.required or attribute.optional]
     readable = [attribute for attribute in schema.attributes if attribute not in settable]
@@ -43,18 +32,18 @@ def _section(title: str, schema: Any) -> Iterator[str]:
     yield from _table("read-only", readable)
 
 
-def _table(title: str, attributes: list[Any]) -> Iterator[str]:
+def _table(title: str, attributes: list[Attribute]) -> Iterator[str]:
     rows = "".join(map(_row, attributes))
     yield f"| {title} | type | notes | description |\n|---|---|---|---|\n{rows}"
 
 
-def _row(attribute: Any) -> str:
+def _row(attribute: Attribute) -> str:
     words = _words(attribute)
     text = " ".join([attribute.description, *_fields(attribute)]).replace("|", "\\|")
     return f"| `{attribute.name}` | {_type(attribute)} | {', '.join(words)} | {text} |\n"
 
 
-def _words(attribute: Any) -> Iterator[str]:
+def _words(attribute: Attribute) -> Iterator[str]:
     if attribute.required:
         yield "required"
     if attribute.sensitive:
@@ -63,24 +52,22 @@ def _words(attribute: Any) -> Iterator[str]:
         yield "replaces"
 
 
-def _type(attribute: Any) -> str:
-    if isinstance(attribute, ObjectsAttribute):
-        return "list of objects"
-    if isinstance(attribute, ObjectAttribute):
-        return "object"
-    found = json.loads(attribute.type.tf_type())
-    return found if isinstance(found, str) else " of ".join(_plural(found))
+def _type(attribute: Attribute) -> str:
+    kind = attribute.type
+    if isinstance(kind, Object):
+        return "list of objects" if isinstance(kind, Objects) else "object"
+    return kind.name if isinstance(kind.name, str) else " of ".join(_plural(kind.name))
 
 
 def _plural(parts: list[str]) -> list[str]:
     return [parts[0], f"{parts[1]}s"]
 
 
-def _fields(attribute: Any) -> Iterator[str]:
-    if not isinstance(attribute, ObjectAttribute):
+def _fields(attribute: Attribute) -> Iterator[str]:
+    if not isinstance(attribute.type, Object):
         return
     computed = not (attribute.required or attribute.optional)
-    for field in attribute.fields:
+    for field in attribute.type.fields.values():
         mark = "" if field.optional or computed else " (required)"
         yield f"<br>`{field.name}`{mark}: {field.description}"
 

@@ -5,9 +5,41 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from stoneware.errors import StonewareError
+
+Path = list[Any]  # names of attributes and fields; (key,) and (index,) for what is in a map or a list
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One thing to tell whoever runs Terraform; `path` is the attribute it is about."""
+
+    severity: Literal["ERROR", "WARNING"]
+    summary: str
+    detail: str
+    path: Path | None
+
+
+@dataclass
+class Diagnostics:
+    """What one call has to tell."""
+
+    found: list[Diagnostic] = field(default_factory=list)
+
+    def add_error(self, summary: str, detail: str = "", path: Path | None = None) -> None:
+        """Add an error, which makes the call fail."""
+        self.found.append(Diagnostic("ERROR", summary, detail, path))
+
+    def add_warning(self, summary: str, detail: str = "", path: Path | None = None) -> None:
+        """Add a warning."""
+        self.found.append(Diagnostic("WARNING", summary, detail, path))
+
+    def has_errors(self) -> bool:
+        """Say whether the call fails."""
+        return any(each.severity == "ERROR" for each in self.found)
 
 
 class Failures:
@@ -29,19 +61,19 @@ class Failures:
             return taken
 
 
-def report(diagnostics: Any, error: StonewareError, path: list[Any] | None = None) -> None:
+def report(diags: Diagnostics, error: StonewareError, path: Path | None = None) -> None:
     """Add an error to a call's diagnostics: its brief is the summary, the rest the detail."""
     where = f"{error.location}:" if error.location else ""
     what_next = f"To do next: {error.resolution}" if error.resolution else ""
     detail = "\n".join(part for part in (where, error.details, what_next) if part)
-    diagnostics.add_error(error.brief, detail, path=path)
+    diags.add_error(error.brief, detail, path=path)
 
 
 @contextmanager
-def reported(diagnostics: Any, failures: Failures, path: list[Any] | None = None) -> Iterator[None]:
+def reported(diags: Diagnostics, failures: Failures, path: Path | None = None) -> Iterator[None]:
     """Turn a StonewareError inside the block into a diagnostic and go on after the block."""
     try:
         yield
     except StonewareError as error:
         failures.add(error)
-        report(diagnostics, error, path)
+        report(diags, error, path)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from tf.iface import DataSource, Resource
-from tf.types import Unknown
+from stoneware.provider.reporting import Diagnostics
+from stoneware.provider.schema import Schema
+from stoneware.provider.values import Unknown
 
 if TYPE_CHECKING:
     from stoneware.platforms.protocols import Platform
@@ -15,8 +17,10 @@ if TYPE_CHECKING:
 State = dict[str, Any]
 
 
-class StonewareResource(Resource):  # type: ignore[misc]  # the framework has no type hints
-    """A resource over the provider's platform."""
+class _Described(ABC):
+    """What has attributes. An object of it lives for one call."""
+
+    type_name: ClassVar[str]  # as configurations have it
 
     def __init__(self, provider: StonewareProvider) -> None:
         self.provider = provider
@@ -26,11 +30,60 @@ class StonewareResource(Resource):  # type: ignore[misc]  # the framework has no
         """The platform."""
         return self.provider.platform
 
+    @classmethod
+    @abstractmethod
+    def get_schema(cls) -> Schema:
+        """Return the attributes."""
+
+    def validate(self, diags: Diagnostics, config: State) -> None:
+        """Check what a configuration says, as far as it is known."""
+        for name, attribute in self.get_schema().by_name.items():
+            if config.get(name) is not None and not (attribute.required or attribute.optional):
+                diags.add_error(
+                    f"Field {self.type_name}.{name} is read-only and should not be set", path=[name]
+                )
+
+
+class StonewareResource(_Described):
+    """A resource over the provider's platform.
+
+    Errors go into the diagnostics that each method gets; a state is what Terraform is to keep after the call,
+    None where there is nothing.
+    """
+
+    @abstractmethod
+    def create(self, diags: Diagnostics, planned: State) -> State | None:
+        """Make what was planned."""
+
+    @abstractmethod
+    def read(self, diags: Diagnostics, current: State) -> State | None:
+        """Return the state of what there is now."""
+
+    @abstractmethod
+    def update(self, diags: Diagnostics, current: State, planned: State) -> State | None:
+        """Change in place what was planned to be changed."""
+
+    @abstractmethod
+    def delete(self, diags: Diagnostics, current: State) -> State | None:
+        """Remove it."""
+
+    def import_(self, diags: Diagnostics, _identity: str) -> State | None:
+        """Take over what exists."""
+        diags.add_error(
+            f"{self.type_name} does not support resource import",
+            "Use a data source for what Terraform has not made.",
+        )
+        return None
+
+    def plan(self, _diags: Diagnostics, _current: State | None, planned: State) -> State:
+        """Return the plan as Terraform and the defaults make it, changed where more is known."""
+        return planned
+
     def differs(self, name: str, current: State, planned: State) -> bool:
         """Say whether an immutable attribute, written in another way, means another thing."""
         return bool(current.get(name) != planned.get(name))
 
-    def upgrade(self, _ctx: Any, _version: int, old: Mapping[str, Any]) -> State:
+    def upgrade(self, old: Mapping[str, Any]) -> State:
         """Return a state of an earlier schema with what that lacked."""
         new: State = {}
         for attribute in self.get_schema().attributes:
@@ -39,11 +92,12 @@ class StonewareResource(Resource):  # type: ignore[misc]  # the framework has no
         return new
 
 
-class StonewareDataSource(DataSource):  # type: ignore[misc]
+class StonewareDataSource(_Described):
     """A data source over the provider's platform."""
 
-    def __init__(self, provider: StonewareProvider) -> None:
-        self.provider = provider
+    @abstractmethod
+    def read(self, diags: Diagnostics, config: State) -> State | None:
+        """Return what there is of what the configuration asks for."""
 
 
 def all_known(*values: Any) -> bool:

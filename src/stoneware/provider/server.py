@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class ProviderServer:
     """The provider `stoneware` over an open platform, for `stoneware.terraform.runner.Terraform`.
 
-    The framework and gRPC are loaded when serving starts. `on_stop` is called, in another thread, when
+    gRPC is loaded when serving starts. `on_stop` is called, in another thread, when
     Terraform was interrupted while a call of ours is at work.
     """
 
@@ -46,20 +46,19 @@ class ProviderServer:
         # Children are started by posix_spawn or vfork, which need none of gRPC's handlers around a fork.
         os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
         import grpc
-        from tf.gen import tfplugin_pb2_grpc as rpc
 
+        from stoneware.provider.protocol import serve_on
         from stoneware.provider.provider import StonewareProvider
         from stoneware.provider.servicer import Servicer
 
         images, baker = self._images, self._baker
         self._provider = StonewareProvider(
-            self.source,
             lambda: self._platform,
             (lambda: images) if images is not None else None,
             (lambda: baker) if baker is not None else None,
         )
         self._server = grpc.server(thread_pool=Threads(), options=MESSAGES)
-        rpc.add_ProviderServicer_to_server(Servicer(self._provider, self._on_stop), self._server)
+        serve_on(self._server, Servicer(self._provider, self._on_stop))
         socket.unlink(missing_ok=True)
         self._server.add_insecure_port(f"unix:{socket}")
         socket.chmod(0o600)

@@ -1,127 +1,171 @@
-"""The plugin protocol, with what the `tf` framework leaves out of it."""
+"""Terraform's plugin protocol over our resources: a method for each of its calls.
+
+Each takes the call's request and returns the fields of its response. `protocol.serve_on` puts them on a
+server.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from copy import deepcopy
 from typing import Any
 
-import msgpack  # type: ignore[import-untyped]
-from tf.gen import tfplugin_pb2 as pb
-from tf.iface import PlanContext
-from tf.provider import ProviderServicer
-from tf.types import Unknown
-from tf.utils import Diagnostics, to_dynamic_value
-
+from stoneware.provider.protocol import diagnostic_fields, path_fields, schema_fields, schema_message
 from stoneware.provider.provider import StonewareProvider
+from stoneware.provider.reporting import Diagnostics
 from stoneware.provider.resource import StonewareResource
+from stoneware.provider.schema import Attribute, Schema
+from stoneware.provider.values import Unknown, pack, unpack
+
+Fields = dict[str, Any]
 
 
-class Servicer(ProviderServicer):  # type: ignore[misc]  # the framework has no type hints
-    """The framework's servicer, with plans and upgrades of our own and a say when Terraform wants to stop."""
+class Servicer:
+    """What Terraform calls. `on_stop` is called when Terraform was interrupted."""
 
     def __init__(self, provider: StonewareProvider, on_stop: Callable[[], None] | None = None) -> None:
-        super().__init__(provider)
         self._provider = provider
         self._on_stop = on_stop
+        self._schemas = {name: found.get_schema() for name, found in provider.resources.items()}
+        self._data_schemas = {name: found.get_schema() for name, found in provider.data_sources.items()}
 
-    def PlanResourceChange(self, request: Any, context: Any) -> Any:  # noqa: ARG002
-        """Plan one resource: defaults, what is not known yet, and what makes a new object.
+    def GetProviderSchema(self, _request: Any) -> Fields:
+        """Return all attributes; the provider itself has none."""
+        return {
+            "provider": schema_fields(Schema((), version=1)),
+            "resource_schemas": {name: schema_message(each) for name, each in self._schemas.items()},
+            "data_source_schemas": {name: schema_message(each) for name, each in self._data_schemas.items()},
+        }
 
-        The framework applies defaults to new objects only and does not ask the resource about them. On an
-        update Terraform proposes the old value of a computed attribute, so that without the defaults taking
-        `restart = "always"` out of a configuration would do nothing.
-        """
-        attributes = self._get_res_attrs(request.type_name)
-        config, proposed = _read(request.config), _read(request.proposed_new_state)
-        if proposed is None:
-            return pb.PlanResourceChange.Response(planned_state=to_dynamic_value(None))
-        prior = _decoded(attributes, _read(request.prior_state))
-        for name, attribute in attributes.items():
-            if attribute.default is not Unknown and config.get(name) is None:
-                proposed[name] = attribute.type.encode(attribute.default)
-            elif prior is None and attribute.computed and proposed.get(name) is None:
-                proposed[name] = Unknown
-        diagnostics = Diagnostics()
-        resource: StonewareResource = self.app.new_resource(self._get_res_cls(request.type_name))
-        wanted = _decoded(attributes, proposed) or {}
-        changed = {name for name in attributes if prior is None or prior.get(name) != wanted.get(name)}
-        planned = resource.plan(
-            PlanContext(diagnostics, request.type_name, changed), deepcopy(prior), deepcopy(wanted)
-        )
-        anew = [
-            name
-            for name in sorted(changed)
-            if prior is not None
-            and attributes[name].requires_replace
-            and resource.differs(name, prior, wanted)
-        ]
-        return pb.PlanResourceChange.Response(
-            planned_state=to_dynamic_value(_encoded(attributes, planned, proposed)),
-            requires_replace=[
-                pb.AttributePath(steps=[pb.AttributePath.Step(attribute_name=name)]) for name in anew
-            ],
-            diagnostics=diagnostics.to_pb(),
-        )
+    def ValidateProviderConfig(self, _request: Any) -> Fields:
+        """Accept the empty configuration."""
+        return {}
 
-    def UpgradeResourceState(self, request: Any, context: Any) -> Any:  # noqa: ARG002
-        """Return a state as the present schema has it: of our own version too, in the protocol's types."""
-        attributes = self._get_res_attrs(request.type_name)
-        resource = self.app.new_resource(self._get_res_cls(request.type_name))
-        old = json.loads(request.raw_state.json)
-        new = resource.upgrade(None, request.version, old)
-        encoded = _encoded(attributes, _decoded(attributes, new), None)
-        return pb.UpgradeResourceState.Response(upgraded_state=to_dynamic_value(encoded))
-
-    def ValidateResourceConfig(self, request: Any, context: Any) -> Any:
-        """Check a resource's configuration."""
-        return super().ValidateResourceConfig(_with(request, "config", _read(request.config)), context)
-
-    def ValidateDataResourceConfig(self, request: Any, context: Any) -> Any:
-        """Check a data source's configuration."""
-        return super().ValidateDataResourceConfig(_with(request, "config", _read(request.config)), context)
-
-    def ConfigureProvider(self, request: Any, context: Any) -> Any:
+    def ConfigureProvider(self, _request: Any) -> Fields:
         """Begin a command: one that was interrupted before is over."""
         self._provider.stopping.clear()
-        return super().ConfigureProvider(request, context)
+        diags = Diagnostics()
+        self._provider.configure(diags)
+        return _told(diags)
 
-    def StopProvider(self, request: Any, context: Any) -> Any:
+    def StopProvider(self, _request: Any) -> Fields:
         """Tell whoever is waiting for a machine that Terraform was interrupted."""
         self._provider.stopping.set()
         if self._on_stop is not None:
             self._on_stop()
-        return super().StopProvider(request, context)
+        return {}
+
+    def ValidateResourceConfig(self, request: Any) -> Fields:
+        """Check a resource's configuration."""
+        diags = Diagnostics()
+        resource, schema = self._resource(request)
+        resource.validate(diags, schema.decode(unpack(request.config.msgpack)) or {})
+        return _told(diags)
+
+    def ValidateDataResourceConfig(self, request: Any) -> Fields:
+        """Check a data source's configuration."""
+        diags = Diagnostics()
+        source = self._provider.data_sources[request.type_name](self._provider)
+        schema = self._data_schemas[request.type_name]
+        source.validate(diags, schema.decode(unpack(request.config.msgpack)) or {})
+        return _told(diags)
+
+    def UpgradeResourceState(self, request: Any) -> Fields:
+        """Return a state as the present schema has it: of our own version too, in the protocol's types."""
+        resource, schema = self._resource(request)
+        new = resource.upgrade(json.loads(request.raw_state.json))
+        return {"upgraded_state": _packed(schema.encode(schema.decode(new)))}
+
+    def ReadResource(self, request: Any) -> Fields:
+        """Return the state of what there is now."""
+        diags = Diagnostics()
+        resource, schema = self._resource(request)
+        given = unpack(request.current_state.msgpack)
+        state = resource.read(diags, schema.decode(given) or {})
+        return {"new_state": _packed(schema.encode(state, given)), **_told(diags)}
+
+    def PlanResourceChange(self, request: Any) -> Fields:
+        """Plan one resource: defaults, what is not known yet, and what makes a new object."""
+        resource, schema = self._resource(request)
+        proposed = unpack(request.proposed_new_state.msgpack)
+        if proposed is None:  # a removal
+            return {"planned_state": _packed(None)}
+        prior = schema.decode(unpack(request.prior_state.msgpack))
+        _complete(schema, proposed, unpack(request.config.msgpack), new=prior is None)
+        wanted = schema.decode(proposed) or {}
+        diags = Diagnostics()
+        planned = resource.plan(diags, None if prior is None else dict(prior), dict(wanted))
+        return {
+            "planned_state": _packed(schema.encode(planned, proposed)),
+            "requires_replace": [path_fields([name]) for name in _replacing(resource, prior, wanted)],
+            **_told(diags),
+        }
+
+    def ApplyResourceChange(self, request: Any) -> Fields:
+        """Create, change or remove one resource."""
+        diags = Diagnostics()
+        resource, schema = self._resource(request)
+        given = unpack(request.planned_state.msgpack)
+        prior, planned = schema.decode(unpack(request.prior_state.msgpack)), schema.decode(given)
+        if planned is None:
+            state = resource.delete(diags, prior or {})
+        elif prior is None:
+            state = resource.create(diags, planned)
+        else:
+            state = resource.update(diags, prior, planned)
+        return {"new_state": _packed(schema.encode(state, given)), **_told(diags)}
+
+    def ImportResourceState(self, request: Any) -> Fields:
+        """Take over what exists, by its name."""
+        diags = Diagnostics()
+        resource, schema = self._resource(request)
+        state = resource.import_(diags, request.id)
+        imported = [{"type_name": request.type_name, "state": _packed(schema.encode(state))}]
+        return {"imported_resources": imported if state is not None else [], **_told(diags)}
+
+    def ReadDataSource(self, request: Any) -> Fields:
+        """Return what there is."""
+        diags = Diagnostics()
+        source = self._provider.data_sources[request.type_name](self._provider)
+        schema = self._data_schemas[request.type_name]
+        given = unpack(request.config.msgpack)
+        state = source.read(diags, schema.decode(given) or {})
+        return {"state": _packed(schema.encode(state, given)), **_told(diags)}
+
+    def _resource(self, request: Any) -> tuple[StonewareResource, Schema]:
+        name = request.type_name
+        return self._provider.resources[name](self._provider), self._schemas[name]
 
 
-def _decoded(attributes: Any, state: dict[str, Any] | None) -> dict[str, Any] | None:
-    if state is None:
-        return None
-    return {
-        name: value if value is Unknown else attributes[name].type.decode(value)
-        for name, value in state.items()
-        if name in attributes
-    }
+def _complete(schema: Schema, proposed: Fields, config: Fields, *, new: bool) -> None:
+    """Put defaults, and what will be known after the apply, into what Terraform proposes.
+
+    Of an object that exists Terraform proposes the old value of a computed attribute, so that without the
+    default taking `restart = "always"` out of a configuration would do nothing.
+    """
+    for name, attribute in schema.by_name.items():
+        if attribute.default is not Unknown and config.get(name) is None:
+            proposed[name] = attribute.type.encode(attribute.default)
+        elif new and attribute.computed and proposed.get(name) is None:
+            proposed[name] = Unknown
 
 
-def _encoded(attributes: Any, state: Any, given: dict[str, Any] | None) -> dict[str, Any]:
-    """Return a state in the protocol's types, what was given and still means the same as it came."""
-    encoded = {}
-    for name, attribute in attributes.items():
-        value = state.get(name)
-        same = given is not None and attribute.type.decode(given.get(name)) == value
-        encoded[name] = given.get(name) if given and same else attribute.type.encode(value)
-    return encoded
+def _replacing(resource: StonewareResource, prior: Fields | None, wanted: Fields) -> list[str]:
+    """Return the attributes whose change takes a new object."""
+    if prior is None:
+        return []
+
+    def replaces(attribute: Attribute) -> bool:
+        name = attribute.name
+        changed = attribute.requires_replace and prior.get(name) != wanted.get(name)
+        return changed and resource.differs(name, prior, wanted)
+
+    return sorted(each.name for each in resource.get_schema().attributes if replaces(each))
 
 
-def _read(value: Any) -> Any:
-    """Decode a value. The framework lacks unknown values that have a refinement, such as not-null."""
-    return msgpack.unpackb(value.msgpack, ext_hook=lambda _code, _data: Unknown) if value.msgpack else None
+def _told(diags: Diagnostics) -> Fields:
+    return {"diagnostics": [diagnostic_fields(each) for each in diags.found]}
 
 
-def _with(request: Any, field: str, value: Any) -> Any:
-    changed = type(request)()
-    changed.CopyFrom(request)
-    getattr(changed, field).CopyFrom(to_dynamic_value(value))
-    return changed
+def _packed(value: Fields | None) -> Fields:
+    return {"msgpack": pack(value)}
