@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+Told_contra = TypeVar("Told_contra", contravariant=True)
 
 
 @dataclass(frozen=True)
@@ -135,16 +137,19 @@ Event = (
 )
 
 
-class Reporter(Protocol):
-    """Whoever shows a bake."""
+class EventReporter(Protocol[Told_contra]):
+    """Whoever shows what is done: a bake, or what is done with a cluster."""
 
-    def emit(self, event: Event) -> None:
-        """Show one event; called from one thread at a time."""
+    def emit(self, event: Told_contra, /) -> None:
+        """Show one event; may be called from several threads, one at a time."""
         ...
+
+
+Reporter = EventReporter[Event]
 
 
 class Silent:
     """Shows nothing."""
 
-    def emit(self, event: Event) -> None:
+    def emit(self, event: object) -> None:
         """Drop the event."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
-from stoneware.bake.events import Note, TerraformOutput
+from stoneware.bake.events import EventReporter, Note, Silent, TerraformOutput
 from stoneware.cluster.model import ClusterPlan
 
 __all__ = [
@@ -89,16 +88,4 @@ Event = (
 )
 
 
-class Reporter(Protocol):
-    """Whoever shows what is done with a cluster."""
-
-    def emit(self, event: Event) -> None:
-        """Show one event; may be called from several threads, one at a time."""
-        ...
-
-
-class Silent:
-    """Shows nothing."""
-
-    def emit(self, event: Event) -> None:
-        """Drop the event."""
+Reporter = EventReporter[Event]

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, Self, TextIO
+from typing import Any, Protocol, TextIO
 
 from stoneware.cluster import events
 from stoneware.cluster.model import Action, ClusterPlan
-from stoneware.ui.hints import completed_quotes
-from stoneware.ui.progress import Style, settled
+from stoneware.ui.progress import JsonLines, Lines, Style, choose_display, remark_lines
 from stoneware.ui.text import duration, table
-from stoneware.untrusted.visible import json_text
 
 PLAN_HEADER = ("ACTION", "KIND", "NAME", "WHY")
 
@@ -52,35 +49,7 @@ def plan_summary(plan: ClusterPlan) -> str:
     return ", ".join(parts)
 
 
-class QuietDisplay:
-    """A display that shows nothing."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stream.flush()
-
-    def emit(self, event: events.Event) -> None:
-        """Show nothing."""
-
-
-class JsonDisplay(QuietDisplay):
-    """One JSON object per event and line: `event`, `time` (seconds since the epoch), the event's fields."""
-
-    def emit(self, event: events.Event) -> None:
-        """Write the event."""
-        name = type(event).__name__
-        words = "".join(f"_{sign.lower()}" if sign.isupper() else sign for sign in name).lstrip("_")
-        document = {"event": words, "time": round(time.time(), 3), **dataclasses.asdict(event)}
-        self._stream.write(json_text(document) + "\n")
-        self._stream.flush()
-
-
-class PlainDisplay(QuietDisplay):
+class PlainDisplay(Lines):
     """A line for each thing that happens: `kafka-1  running, starting`."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -89,9 +58,7 @@ class PlainDisplay(QuietDisplay):
 
     def emit(self, event: events.Event) -> None:
         """Write the event's lines."""
-        for line in self._lines(event):
-            self._stream.write(f"{line}\n")
-        self._stream.flush()
+        self.say(self._lines(event))
 
     def _lines(self, event: events.Event) -> list[str]:
         match event:
@@ -105,7 +72,7 @@ class PlainDisplay(QuietDisplay):
                 return [f"{name}: {state} ({duration(seconds)})"]
             case events.MachineFailed(name, _, reason, seconds):
                 return [f"{name}: FAILED: {reason} ({duration(seconds)})"]
-        return remark_lines(event)
+        return other_lines(event)
 
     def _progress(self, name: str, state: str) -> list[str]:
         if self._states.get(name) == state:  # only its console went on
@@ -119,25 +86,20 @@ def state_text(phase: str, health: str) -> str:
     return phase if health in ("none", "") else f"{phase}, {health}"
 
 
-def remark_lines(event: events.Event) -> list[str]:
+def other_lines(event: events.Event) -> list[str]:
     """Return what is said besides the machines, as lines."""
     match event:
         case events.ResourceFinished(kind, name, action):
             return [f"{kind} {name}: {action}"]
-        case events.Note(text, warning):
-            return [completed_quotes(f"warning: {text}" if warning else text)]
-        case events.TerraformOutput(text):
-            return [f"terraform: {text}"]
-    return []
+    return remark_lines(event)
 
 
 def make_cluster_display(style: Style, stream: TextIO) -> ClusterDisplay:
-    """Return the display of a style; `auto` is live on a terminal and plain elsewhere."""
-    style = settled(style, stream)
-    if style is Style.LIVE:
+    """Return the display of what is done with a cluster."""
+
+    def live() -> Callable[[TextIO], ClusterDisplay]:
         from stoneware.ui.cluster_live import ClusterLiveView
 
-        return ClusterLiveView(stream)
-    if style is Style.JSON:
-        return JsonDisplay(stream)
-    return PlainDisplay(stream) if style is Style.PLAIN else QuietDisplay(stream)
+        return ClusterLiveView
+
+    return choose_display(style, stream, live=live, json=JsonLines, plain=PlainDisplay, quiet=Lines)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Self, TextIO
+from typing import TextIO
 
 from rich.console import Group, RenderableType
-from rich.live import Live
 from rich.text import Text
 
 from stoneware.cluster import events
-from stoneware.ui.cluster import plan_text, remark_lines, state_text
-from stoneware.ui.terminal import make_console, shown
+from stoneware.ui.cluster import other_lines, plan_text, state_text
+from stoneware.ui.live_rows import LiveRows, more
+from stoneware.ui.terminal import shown
 from stoneware.ui.text import duration, one_line
 from stoneware.untrusted.visible import visible, without_sequences
-
-_RESERVED = 3  # lines of the screen that rows must leave free
 
 
 @dataclass
@@ -35,36 +33,21 @@ _STYLES = {"running": "bold", "done": "", "failed": "bold red"}
 _MARKS = {"running": "•", "done": "✓", "failed": "✗"}
 
 
-class ClusterLiveView:
-    """Rows that are redrawn ten times a second, from the first machine on; remarks scroll by above them."""
+class ClusterLiveView(LiveRows):
+    """Rows from the first machine on; remarks scroll by above them."""
 
     def __init__(self, stream: TextIO, *, refresh: bool = True) -> None:
-        self._console = make_console(stream)
+        super().__init__(stream, refresh=refresh)
         self._rows: dict[str, _Row] = {}
-        self._began = time.monotonic()
-        self._started = False
-        self._live = Live(
-            console=self._console,
-            get_renderable=self.render,
-            auto_refresh=refresh,
-            refresh_per_second=10,
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._started:
-            self._live.stop()
 
     def emit(self, event: events.Event) -> None:
         """Take an event into the rows, or print it above them."""
         match event:
             case events.PlanMade(plan):
-                self._console.print(shown(plan_text(plan, every=False).rstrip("\n")))
+                self.say(plan_text(plan, every=False).rstrip("\n"))
             case events.MachineStarted(name, action):
                 self._rows[name] = _Row(name, action, time.monotonic())
-                self._show()
+                self.draw()  # not before: a question may come first
             case events.MachineProgress(name, phase, health, line):
                 row = self._row(name)
                 row.state = state_text(phase, health)
@@ -75,19 +58,13 @@ class ClusterLiveView:
                 self._end(name, "failed", reason, seconds)
             case _:
                 style = "yellow" if isinstance(event, events.Note) and event.warning else "dim"
-                for line in remark_lines(event):
-                    self._console.print(shown(line, style))
-
-    def _show(self) -> None:
-        # Not before there is something to draw: a question may come first.
-        if not self._started:
-            self._started = True
-            self._live.start()
+                for line in other_lines(event):
+                    self.say(line, style)
 
     def _row(self, name: str) -> _Row:
         if name not in self._rows:
             self._rows[name] = _Row(name, "", time.monotonic())
-        self._show()
+        self.draw()
         return self._rows[name]
 
     def _end(self, name: str, outcome: str, state: str, seconds: float) -> None:
@@ -97,13 +74,12 @@ class ClusterLiveView:
     def render(self) -> RenderableType:
         """Return the view as it is now: as many rows as fit, those that still go on first."""
         rows = list(self._rows.values())
-        room = max(self._console.height - _RESERVED, 3)
-        chosen = rows if len(rows) <= room else self._most_telling(rows, room)
+        chosen = rows if len(rows) <= self.room else self._most_telling(rows, self.room)
         lines: list[RenderableType] = [self._line(row) for row in chosen]
         if len(chosen) < len(rows):
-            lines.append(shown(f"  … {len(rows) - len(chosen)} more", "dim"))
+            lines.append(more(len(rows) - len(chosen)))
         done = sum(row.outcome != "running" for row in rows)
-        lines.append(shown(f"{done}/{len(rows)} done, {duration(time.monotonic() - self._began)}", "dim"))
+        lines.append(shown(f"{done}/{len(rows)} done, {self.passed()}", "dim"))
         return Group(*lines)
 
     def _most_telling(self, rows: list[_Row], room: int) -> list[_Row]:
@@ -113,15 +89,10 @@ class ClusterLiveView:
 
     def _line(self, row: _Row) -> Text:
         seconds = time.monotonic() - row.began if row.outcome == "running" else row.seconds
-        tail = duration(seconds)
         width = max((len(other.name) for other in self._rows.values()), default=0)
         head = f"{_MARKS[row.outcome]} {row.name.ljust(width)}  {visible(row.state).ljust(17)}"
         console = _printable(row.line) if row.outcome == "running" else ""
-        room = max(self._console.width - len(tail) - 4, 10)
-        body = f"{head}  {one_line(console)}".rstrip()
-        body = body if len(body) <= room else f"{body[: room - 1]}…"
-        gap = " " * max(self._console.width - len(body) - len(tail) - 1, 1)
-        return shown(f"{body}{gap}{tail}", _STYLES[row.outcome], no_wrap=True)
+        return self.row(f"{head}  {one_line(console)}".rstrip(), duration(seconds), _STYLES[row.outcome])
 
 
 def _printable(line: str) -> str:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Self, TextIO
 
 from rich.console import Group, RenderableType
-from rich.live import Live
 from rich.text import Text
 
 from stoneware.bake import events
-from stoneware.ui.terminal import make_console, shown
+from stoneware.ui.live_rows import LiveRows, more
+from stoneware.ui.terminal import shown
 from stoneware.ui.text import duration, one_line
 from stoneware.untrusted.visible import visible, without_sequences
 
@@ -35,30 +35,16 @@ _STYLES = {"running": "bold", "done": "", "cached": "dim", "failed": "bold red"}
 _MARKS = {"running": "•", "done": "✓", "cached": "✓", "failed": "✗"}
 
 
-class LiveView:
-    """Rows that are redrawn ten times a second on a terminal; remarks scroll by above them."""
+class LiveView(LiveRows):
+    """Rows from the beginning on; remarks scroll by above them."""
 
     def __init__(self, stream: TextIO, *, refresh: bool = True) -> None:
-        self._console = make_console(stream)
+        super().__init__(stream, refresh=refresh, reserved=_RESERVED)
         self._rows: dict[tuple[str, int | str], _Row] = {}
-        self._began = time.monotonic()
-        self._refresh = refresh
-        self._live = self._make_live()
-
-    def _make_live(self) -> Live:
-        return Live(
-            console=self._console,
-            get_renderable=self.render,
-            auto_refresh=self._refresh,
-            refresh_per_second=10,
-        )
 
     def __enter__(self) -> Self:
-        self._live.__enter__()
+        self.draw()
         return self
-
-    def __exit__(self, *_: object) -> None:
-        self._live.__exit__(None, None, None)
 
     def emit(self, event: events.Event) -> None:
         """Take an event into the rows, or print it above them."""
@@ -74,12 +60,10 @@ class LiveView:
             case events.StepFailed(stage, index, seconds, _):
                 self._end((stage, index), "failed", seconds)
             case events.TerminalTaken():
-                self._live.stop()
+                self.stop()
             case events.TerminalReturned():
-                # A new view below what was printed meanwhile, instead of drawing over it.
                 self._rows.clear()
-                self._live = self._make_live()
-                self._live.start()
+                self.draw()
             case events.PhaseStarted(name, text):
                 self._begin(("", name), f"[{name}] {text}")
             case events.PhaseFinished(name, seconds):
@@ -90,13 +74,11 @@ class LiveView:
     def _remark(self, event: events.Event) -> None:
         match event:
             case events.CheckResult(name, severity, outcome, detail) if outcome != "pass":
-                self._console.print(shown(f"check {name}: {outcome} ({severity}) {detail}", "yellow"))
+                self.say(f"check {name}: {outcome} ({severity}) {detail}", "yellow")
             case events.Note(text, warning):
-                self._console.print(
-                    shown(f"warning: {text}" if warning else text, "yellow" if warning else "")
-                )
+                self.say(f"warning: {text}" if warning else text, "yellow" if warning else "")
             case events.TerraformOutput(text):
-                self._console.print(shown(f"terraform: {text}", "dim"))
+                self.say(f"terraform: {text}", "dim")
 
     def _begin(self, key: tuple[str, int | str], title: str) -> _Row:
         if key in self._rows:  # the same phase of a later stage: keep the earlier line, under another key
@@ -115,17 +97,16 @@ class LiveView:
     def render(self) -> RenderableType:
         """Return the view as it is now: as many of the last rows as fit on the screen."""
         rows = list(self._rows.values())
-        room = max(self._console.height - _RESERVED, 3)
-        hidden = max(len(rows) - room, 0)
+        hidden = max(len(rows) - self.room, 0)
         lines: list[RenderableType] = []
         if hidden:
-            lines.append(shown(f"  … {hidden} more", "dim"))
+            lines.append(more(hidden))
         for row in rows[hidden:]:
             lines.append(self._line(row))
             if row.state == "running":
                 lines += [_output(text, self._console.width) for text in row.output]
         done = sum(row.state != "running" for row in rows)
-        lines.append(shown(f"{done}/{len(rows)} done, {duration(time.monotonic() - self._began)}", "dim"))
+        lines.append(shown(f"{done}/{len(rows)} done, {self.passed()}", "dim"))
         return Group(*lines)
 
     def _line(self, row: _Row) -> Text:

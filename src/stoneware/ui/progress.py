@@ -6,12 +6,13 @@ import dataclasses
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from enum import StrEnum
-from typing import Any, Protocol, Self, TextIO
+from typing import Any, Protocol, Self, TextIO, TypeVar
 
 from stoneware.bake import events
+from stoneware.ui.hints import completed_quotes
 from stoneware.ui.text import duration
 from stoneware.untrusted.visible import json_text, visible, without_sequences
 
@@ -43,19 +44,24 @@ class Lines:
     def __exit__(self, *_: object) -> None:
         self._stream.flush()
 
-    def emit(self, event: events.Event) -> None:
+    def emit(self, event: Any) -> None:
         """Show nothing: the quiet display."""
+
+    def say(self, lines: Iterable[str]) -> None:
+        """Write lines."""
+        for line in lines:
+            self._stream.write(f"{line}\n")
+        self._stream.flush()
 
 
 class JsonLines(Lines):
     """One JSON object per event and line: `event`, `time` (seconds since the epoch), the event's fields."""
 
-    def emit(self, event: events.Event) -> None:
+    def emit(self, event: Any) -> None:
         """Write the event."""
         document = {"event": _snake(type(event).__name__), "time": round(time.time(), 3)}
         document |= dataclasses.asdict(event)
-        self._stream.write(json_text(document) + "\n")
-        self._stream.flush()
+        self.say([json_text(document)])
 
 
 class PlainLines(Lines):
@@ -68,9 +74,7 @@ class PlainLines(Lines):
 
     def emit(self, event: events.Event) -> None:
         """Write the event's line."""
-        for line in self._lines(event):
-            self._stream.write(visible(line) + "\n")
-        self._stream.flush()
+        self.say(map(visible, self._lines(event)))
 
     def _lines(self, event: events.Event) -> list[str]:
         match event:
@@ -121,6 +125,16 @@ def _remarks(event: events.Event) -> list[str]:
     return []
 
 
+def remark_lines(event: object) -> list[str]:
+    """Return what is said besides the machines of a cluster, as lines."""
+    match event:
+        case events.Note(text, warning):
+            return [completed_quotes(f"warning: {text}" if warning else text)]
+        case events.TerraformOutput(text):
+            return [f"terraform: {text}"]
+    return []
+
+
 def settled(style: Style, stream: TextIO) -> Style:
     """Return what `auto` comes to: live on a terminal and plain elsewhere."""
     if style is not Style.AUTO:
@@ -129,16 +143,38 @@ def settled(style: Style, stream: TextIO) -> Style:
     return Style.LIVE if capable else Style.PLAIN
 
 
-def make_display(style: Style, stream: TextIO) -> Display:
-    """Return the display of a style; `auto` is live on a terminal and plain elsewhere."""
+D = TypeVar("D")
+
+
+def choose_display(
+    style: Style,
+    stream: TextIO,
+    *,
+    live: Callable[[], Callable[[TextIO], D]],
+    json: Callable[[TextIO], D],
+    plain: Callable[[TextIO], D],
+    quiet: Callable[[TextIO], D],
+) -> D:
+    """Return the display of a style; `auto` is live on a terminal and plain elsewhere.
+
+    `live` loads its class, with the library that draws on terminals.
+    """
     style = settled(style, stream)
     if style is Style.LIVE:
+        return live()(stream)
+    kinds = {Style.JSON: json, Style.PLAIN: plain}
+    return kinds.get(style, quiet)(stream)
+
+
+def make_display(style: Style, stream: TextIO) -> Display:
+    """Return the display of a bake."""
+
+    def live() -> Callable[[TextIO], Display]:
         from stoneware.ui.live import LiveView
 
-        return LiveView(stream)
-    if style is Style.JSON:
-        return JsonLines(stream)
-    return PlainLines(stream) if style is Style.PLAIN else Lines(stream)
+        return LiveView
+
+    return choose_display(style, stream, live=live, json=JsonLines, plain=PlainLines, quiet=Lines)
 
 
 def _snake(name: str) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, Self, TextIO
+from typing import Any, Protocol, TextIO
 
 from stoneware.cluster import events as cluster_events
 from stoneware.cluster.model import Release
@@ -22,7 +22,7 @@ from stoneware.rollout.model import Direction, How
 from stoneware.rollout.planner import Planned
 from stoneware.rollout.state import RolloutState
 from stoneware.ui.hints import completed, completed_quotes
-from stoneware.ui.progress import Style, settled
+from stoneware.ui.progress import Lines, Style, choose_display, remark_lines
 from stoneware.ui.text import duration, one_line, table
 from stoneware.untrusted.visible import json_text
 
@@ -158,17 +158,8 @@ class RolloutDisplay(Observer, cluster_events.Reporter, AbstractContextManager[A
         ...
 
 
-class QuietRollout:
+class QuietRollout(Lines):
     """A display that shows nothing."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stream.flush()
 
     def planned(self, planned: Planned, machines: int) -> None:
         """Show nothing."""
@@ -177,9 +168,6 @@ class QuietRollout:
         """Show nothing."""
 
     def waiting(self, machines: Sequence[str], answer: Answer, elapsed: float, limit: float) -> None:
-        """Show nothing."""
-
-    def emit(self, event: cluster_events.Event) -> None:
         """Show nothing."""
 
     @contextlib.contextmanager
@@ -194,8 +182,7 @@ class JsonRollout(QuietRollout):
     def event(self, event: Event, state: RolloutState) -> None:  # noqa: ARG002
         """Write the event."""
         document = {"event": event.name, "time": event.time, "rollout": event.rollout, **event.fields}
-        self._stream.write(json_text(document) + "\n")
-        self._stream.flush()
+        self.say([json_text(document)])
 
 
 class PlainRollout(QuietRollout):
@@ -203,30 +190,15 @@ class PlainRollout(QuietRollout):
 
     def planned(self, planned: Planned, machines: int) -> None:
         """Write the plan."""
-        self._say([*plan_text(planned).splitlines(), plan_summary(planned, machines), *planned.notes])
+        self.say([*plan_text(planned).splitlines(), plan_summary(planned, machines), *planned.notes])
 
     def event(self, event: Event, state: RolloutState) -> None:
         """Write the event's lines."""
-        self._say(event_lines(event, state))
+        self.say(event_lines(event, state))
 
     def emit(self, event: cluster_events.Event) -> None:
         """Write what Terraform says, and remarks."""
-        self._say(remark_lines(event))
-
-    def _say(self, lines: Sequence[str]) -> None:
-        for line in lines:
-            self._stream.write(f"{line}\n")
-        self._stream.flush()
-
-
-def remark_lines(event: cluster_events.Event) -> list[str]:
-    """Return what is said besides the rollout, as lines."""
-    match event:
-        case cluster_events.Note(text, warning):
-            return [completed_quotes(f"warning: {text}" if warning else text)]
-        case cluster_events.TerraformOutput(text):
-            return [f"terraform: {text}"]
-    return []
+        self.say(remark_lines(event))
 
 
 def event_lines(event: Event, state: RolloutState) -> list[str]:
@@ -265,12 +237,11 @@ def stage_words(stage: str, machine: str, state: RolloutState) -> str:
 
 
 def make_rollout_display(style: Style, stream: TextIO) -> RolloutDisplay:
-    """Return the display of a style; `auto` is live on a terminal and plain elsewhere."""
-    style = settled(style, stream)
-    if style is Style.LIVE:
+    """Return the display of a rollout."""
+
+    def live() -> Callable[[TextIO], RolloutDisplay]:
         from stoneware.ui.rollout_live import RolloutLiveView
 
-        return RolloutLiveView(stream)
-    if style is Style.JSON:
-        return JsonRollout(stream)
-    return PlainRollout(stream) if style is Style.PLAIN else QuietRollout(stream)
+        return RolloutLiveView
+
+    return choose_display(style, stream, live=live, json=JsonRollout, plain=PlainRollout, quiet=QuietRollout)

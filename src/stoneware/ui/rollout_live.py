@@ -6,10 +6,9 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self, TextIO
+from typing import TextIO
 
 from rich.console import Group, RenderableType
-from rich.live import Live
 from rich.text import Text
 
 from stoneware.cluster import events as cluster_events
@@ -17,12 +16,13 @@ from stoneware.rollout.gatekeeper import Answer
 from stoneware.rollout.journal import Event
 from stoneware.rollout.planner import Planned
 from stoneware.rollout.state import IN_BATCH, RolloutState, Stage
-from stoneware.ui.rollout import event_lines, plan_summary, plan_text, remark_lines, stage_words
-from stoneware.ui.terminal import make_console, shown
+from stoneware.ui.live_rows import LiveRows, more
+from stoneware.ui.progress import remark_lines
+from stoneware.ui.rollout import event_lines, plan_summary, plan_text, stage_words
+from stoneware.ui.terminal import shown
 from stoneware.ui.text import duration
 from stoneware.untrusted.visible import visible
 
-_RESERVED = 3  # lines of the screen that rows must leave free
 _SCROLLED = ("failed", "rollback", "paused", "held")
 _MARKS = {"pending": "·", "done": "✓", "failed": "✗"}
 _STYLES = {"pending": "dim", "done": "", "failed": "bold red"}
@@ -38,33 +38,20 @@ class _Wait:
     limit: float
 
 
-class RolloutLiveView:
-    """Rows that are redrawn ten times a second, from the first event on; remarks scroll by above them."""
+class RolloutLiveView(LiveRows):
+    """Rows from the first event on; remarks scroll by above them."""
 
     def __init__(self, stream: TextIO, *, refresh: bool = True) -> None:
-        self._console = make_console(stream)
+        super().__init__(stream, refresh=refresh)
         self._state: RolloutState | None = None
         self._began: dict[str, float] = {}
         self._ended: dict[str, float] = {}
         self._wait: _Wait | None = None
-        self._started = False
-        self._live = Live(
-            console=self._console,
-            get_renderable=self.render,
-            auto_refresh=refresh,
-            refresh_per_second=10,
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop()
 
     def planned(self, planned: Planned, machines: int) -> None:
         """Print the plan."""
         for line in [*plan_text(planned).splitlines(), plan_summary(planned, machines), *planned.notes]:
-            self._console.print(shown(line), soft_wrap=True)
+            self.say(line, soft_wrap=True)
 
     def event(self, event: Event, state: RolloutState) -> None:
         """Take an event into the rows; what went wrong is printed above them."""
@@ -73,12 +60,10 @@ class RolloutLiveView:
             self._wait = None
         for name in event.fields.get("machines", ()):
             self._began.setdefault(str(name), time.monotonic())
-        if not self._started:
-            self._started = True
-            self._live.start()
+        self.draw()
         if event.name in _SCROLLED:
             for line in event_lines(event, state):
-                self._console.print(shown(line, "yellow"), soft_wrap=True)
+                self.say(line, "yellow", soft_wrap=True)
 
     def waiting(self, machines: Sequence[str], answer: Answer, elapsed: float, limit: float) -> None:
         """Show what is waited for."""
@@ -88,18 +73,13 @@ class RolloutLiveView:
     def emit(self, event: cluster_events.Event) -> None:
         """Print what Terraform says, and remarks, above the rows."""
         for line in remark_lines(event):
-            self._console.print(shown(line, "dim"), soft_wrap=True)
+            self.say(line, "dim", soft_wrap=True)
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
         """Stop drawing while somebody is asked."""
-        self._stop()
+        self.stop()
         yield
-
-    def _stop(self) -> None:
-        if self._started:
-            self._started = False
-            self._live.stop()
 
     def render(self) -> RenderableType:
         """Return the view as it is now: as many rows as fit, those that are worked on first."""
@@ -107,11 +87,10 @@ class RolloutLiveView:
             return shown("")
         state = self._state
         names = list(state.machines)
-        room = max(self._console.height - _RESERVED, 3)
-        chosen = names if len(names) <= room else self._most_telling(names, room)
+        chosen = names if len(names) <= self.room else self._most_telling(names, self.room)
         lines: list[RenderableType] = [self._line(name, state) for name in chosen]
         if len(chosen) < len(names):
-            lines.append(shown(f"  … {len(names) - len(chosen)} more", "dim"))
+            lines.append(more(len(names) - len(chosen)))
         done = sum(item.stage is Stage.DONE for item in state.machines.values())
         passed = duration(max(time.time() - state.started, 0.0))
         lines.append(shown(f"{state.id} {state.mode}: {done}/{len(names)} done, {passed}", "dim"))
@@ -138,11 +117,7 @@ class RolloutLiveView:
         ):
             clock = f"{self._wait.elapsed:.0f}/{self._wait.limit:.0f}s"
             words = f"{self._wait.words} ({clock})"
-        room = max(self._console.width - len(tail) - 4, 10)
-        body = visible(f"{head}  {words}".rstrip())
-        body = body if len(body) <= room else f"{body[: room - 1]}…"
-        gap = " " * max(self._console.width - len(body) - len(tail) - 1, 1)
-        return shown(f"{body}{gap}{tail}", _STYLES.get(stage, "bold"), no_wrap=True)
+        return self.row(visible(f"{head}  {words}".rstrip()), tail, _STYLES.get(stage, "bold"))
 
     def _timer(self, name: str, stage: Stage) -> str:
         if name not in self._began:
