@@ -336,6 +336,21 @@ def test_down_keeps_the_disks(bench: EngineBench) -> None:
     assert bench.machines() == ALL
 
 
+@pytest.mark.parametrize("volumes", [False, True])
+def test_down_where_somebody_removed_a_disk_and_a_machine(bench: EngineBench, volumes: bool) -> None:
+    """Terraform's state still has them: neither is refused, and no other disk goes with it."""
+    bench.up()
+    gone, *kept = bench.volumes()
+    bench.platform.destroy(next(name for name in ALL if gone.startswith(name)))
+    bench.platform.destroy_volume(gone)
+    result = bench.down(volumes=volumes)
+    assert (bench.machines(), bench.networks()) == ([], [])
+    assert bench.volumes() == ([] if volumes else kept)
+    assert result.kept == (() if volumes else tuple(kept))
+    bench.up()
+    assert bench.machines() == ALL
+
+
 def test_down_with_volumes_leaves_nothing(bench: EngineBench) -> None:
     bench.up()
     disks = bench.volumes()

@@ -123,13 +123,15 @@ class ClusterTerraform:
         again: Collection[str] = (),
         doomed: AbstractSet[str] = frozenset(),
         strict: bool = False,
+        refresh: bool = True,
     ) -> None:
         """Plan the whole configuration, refuse what is not allowed, apply the rest.
 
         `again` are machines to replace whether Terraform sees a reason or not; `doomed` are volumes that the
-        user has said may be destroyed. `strict` refuses harmless changes of others as well.
+        user has said may be destroyed. `strict` refuses harmless changes of others as well. Without `refresh`
+        Terraform asks for no object what it is now.
         """
-        plan = self._guarded(allowed, again, doomed, strict=strict)
+        plan = self._guarded(allowed, again, doomed, strict=strict, refresh=refresh)
         if plan.noop:
             plan.file.unlink(missing_ok=True)
             return
@@ -147,9 +149,15 @@ class ClusterTerraform:
         self._guarded(allowed, again, frozenset(), strict=True).file.unlink(missing_ok=True)
 
     def _guarded(
-        self, allowed: AbstractSet[str], again: Collection[str], doomed: AbstractSet[str], *, strict: bool
+        self,
+        allowed: AbstractSet[str],
+        again: Collection[str],
+        doomed: AbstractSet[str],
+        *,
+        strict: bool,
+        refresh: bool = True,
     ) -> Plan:
-        plan = self._terraform.plan(replace=sorted(again))
+        plan = self._terraform.plan(replace=sorted(again), refresh=refresh)
         spared = tuple(
             change
             for change in plan.changes

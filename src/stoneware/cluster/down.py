@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -92,8 +93,10 @@ def down(
             confirm(doomed)
         for seen in observed.machines:
             reporter.emit(events.MachineStarted(seen, str(Action.REMOVE)))
-        _stop(site.platform, observed, applied, options, reporter)
-        _destroy(site, observed, options, reporter)
+        with _terraform(site, directory, options, reporter) as terraform:
+            _stop(site.platform, observed, applied, options, reporter)
+            if terraform is not None:
+                _destroy(terraform, site, observed, options)
         _sweep(site.platform, name, options, reporter)
         for seen in observed.machines:
             seconds = time.monotonic() - started
@@ -185,17 +188,28 @@ def _depth(service: str, needs: Mapping[str, Mapping[str, Any]], above: Collecti
     return 1 + max((_depth(other, needs, {*above, service}) for other in below), default=-1)
 
 
-def _destroy(site: Site, observed: Observed, options: DownOptions, reporter: events.Reporter) -> None:
-    """Let Terraform remove what it knows: all but the disks, or all."""
-    directory = site.directory(observed.name)
+@contextlib.contextmanager
+def _terraform(
+    site: Site, directory: ClusterDirectory, options: DownOptions, reporter: events.Reporter
+) -> Iterator[ClusterTerraform | None]:
+    """Give Terraform, which loads while the machines stop; None where it knows of nothing."""
     if not has_state(directory.path):
+        yield None
         return
+    with ClusterTerraform(site.platform, directory, reporter, verbose=options.verbose) as terraform:
+        yield terraform
+
+
+def _destroy(terraform: ClusterTerraform, site: Site, observed: Observed, options: DownOptions) -> None:
+    """Let Terraform remove what it knows: all but the disks, or all."""
     managed = observed.managed or frozenset()
     disks = {where for where in managed if is_volume(where)}
     kept = {} if options.volumes else _kept(site, observed.name, disks)
-    with ClusterTerraform(site.platform, directory, reporter, verbose=options.verbose) as terraform:
-        terraform.configure({"networks": {}, "volumes": kept, "machines": {}}, lift_volumes=options.volumes)
-        terraform.apply(managed - disks, doomed=disks if options.volumes else frozenset())
+    # What is to go need not be looked at: removing what is gone already is no error. But a kept disk that
+    # somebody has removed has to be seen, or Terraform would take it for one to destroy.
+    refresh = not options.volumes and len(kept) < len(disks)
+    terraform.configure({"networks": {}, "volumes": kept, "machines": {}}, lift_volumes=options.volumes)
+    terraform.apply(managed - disks, doomed=disks if options.volumes else frozenset(), refresh=refresh)
 
 
 def _kept(site: Site, cluster: str, disks: Collection[str]) -> dict[str, Any]:

@@ -111,10 +111,21 @@ class Terraform:
         if self._runtime != self.directory:
             shutil.rmtree(self._runtime, ignore_errors=True)
 
-    def plan(self, *, destroy: bool = False, refresh_only: bool = False, replace: Sequence[str] = ()) -> Plan:
-        """Compare the configuration with what is, and save what would be done."""
+    def plan(
+        self,
+        *,
+        destroy: bool = False,
+        refresh_only: bool = False,
+        refresh: bool = True,
+        replace: Sequence[str] = (),
+    ) -> Plan:
+        """Compare the configuration with what is, and save what would be done.
+
+        Without `refresh` it is compared with the state alone.
+        """
         file = self.directory / PLAN_FILE
         options = [*(["-destroy"] if destroy else []), *(["-refresh-only"] if refresh_only else [])]
+        options += [] if refresh else ["-refresh=false"]
         options += [f"-replace={address}" for address in replace]
         done = self._command(
             "plan the changes",

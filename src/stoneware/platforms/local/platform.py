@@ -154,11 +154,17 @@ class LocalPlatform(LocalResources):
     def release(self, paths: Paths) -> None:
         """Take a machine that has stopped off the network; its address stays its own, its names are gone."""
         state: dict[str, Any] = read_json(paths.root / "state.json") or {}
-        if state.get("attached") or routers.is_attached(self.store, state.get("id", "")):
-            router = routers.ensure(self.store)
-            router.unpublish(state["id"])
-            router.detach(state["id"], paths.name)
+        if self._detach(state, paths):
             write_json(paths.root / "state.json", {**state, "attached": False}, mode=0o600)
+
+    def _detach(self, state: Mapping[str, Any], paths: Paths) -> bool:
+        """Take a machine off the network; say whether it was on it."""
+        if not state.get("attached") and not routers.is_attached(self.store, state.get("id", "")):
+            return False
+        router = routers.ensure(self.store)
+        router.unpublish(state["id"])
+        router.detach(state["id"], paths.name)
+        return True
 
     def destroy(self, name: str) -> None:
         """Remove a machine, running or not. Its volumes stay. A missing machine is no error."""
@@ -175,9 +181,7 @@ class LocalPlatform(LocalResources):
         machine_stop.end(paths)
         state = machine_record.known_state(paths)
         if state["id"]:  # while its shim takes it down
-            router = routers.ensure(self.store)
-            router.unpublish(state["id"])
-            router.detach(state["id"], paths.name)
+            self._detach(state, paths)
         machine_stop.kill(paths)
         if state["id"]:
             cgroups.remove_left([state["id"]], cgroups.probe())

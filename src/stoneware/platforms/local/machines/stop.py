@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import time
 from collections.abc import Callable
@@ -15,7 +16,8 @@ from stoneware.platforms.local.store.errors import DISK_ERRORS
 from stoneware.process_identity import boot_id
 
 _POWER_OFF = signal.SIGRTMIN + 4  # systemd(1), SIGNALS: starts poweroff.target
-_POLL, _SLOW_POLL = 0.005, 0.05  # seconds between two looks at first, and when it takes long
+_POLL = 0.005  # seconds between two looks
+_SLOW_POLL = 0.25  # where the end of a process ends the pause as well
 _QUICK_POLL = 0.002  # after a kill
 _KILL_TIMEOUT = 10.0
 
@@ -36,8 +38,11 @@ def power_off(paths: Paths, timeout: float) -> None:
         if processes.leader and (processes.leader != asked_whom or now - asked_at > 1.0):
             _send(processes.leader, _POWER_OFF)
             asked_at, asked_whom = now, processes.leader
-        # Twenty machines that stop at once need the processors more than those who wait for them.
-        time.sleep(min(max(_POLL, (now - began) / 10), _SLOW_POLL))
+        if processes.leader is None:
+            time.sleep(_POLL)
+        else:
+            # Twenty machines that stop at once need the processors more than those who wait for them.
+            _await_end(processes, min(_SLOW_POLL, began + timeout - now))
         now = time.monotonic()
     kill(paths)
 
@@ -107,6 +112,23 @@ def _kill_step(processes: Processes, *, patient: bool) -> None:
         _send(processes.nspawn, signal.SIGKILL)
     elif processes.shim and not patient:
         _send(processes.shim, signal.SIGKILL)
+
+
+def _await_end(processes: Processes, seconds: float) -> None:
+    """Sleep until the process that ends last has ended, or for so many seconds."""
+    last = processes.shim or processes.nspawn or processes.leader
+    if last is None:
+        return
+    try:
+        descriptor = os.pidfd_open(last)
+    except ProcessLookupError:
+        return
+    try:
+        ends = select.poll()
+        ends.register(descriptor, select.POLLIN)
+        ends.poll(max(seconds, 0.0) * 1000)
+    finally:
+        os.close(descriptor)
 
 
 def _send(pid: int, number: int) -> None:
