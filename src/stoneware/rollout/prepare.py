@@ -12,6 +12,7 @@ from stoneware.cluster.observe import observe
 from stoneware.cluster.secrets import NEW, all_secrets, known_versions, put_secrets, read_secrets
 from stoneware.cluster.site import Site
 from stoneware.compose.model import Cluster
+from stoneware.config import Secret
 from stoneware.rollout.cluster_fleet import read_variables
 from stoneware.rollout.journal import journal_of
 from stoneware.rollout.leaders import with_leaders
@@ -59,17 +60,22 @@ def prepare(
         bake_images(cluster, Place(site.platform, site.store), bakes, verbose=verbose)
     present = present_of(site, cluster.name)
     versions = known_versions(site.platform, cluster.name, values)
-    planned = plan_rollout(desire(cluster, site.store, values, versions), present, policies, canary=canary)
-    planned = with_leaders(planned, site, insist=insist)
+    desired = desire(cluster, site.store, values, versions)
+    planned = with_leaders(plan_rollout(desired, present, policies, canary=canary), site, insist=insist)
     if planned.nothing or planned.blocked or NEW not in versions.values():
         return planned
+    desired = desire(cluster, site.store, values, _handed_over(cluster, site, values))
+    again = plan_rollout(desired, present, policies, canary=canary)
+    plan = replace(again.plan, insisted=insist)
+    return replace(again, plan=plan, leaders=planned.leaders, notes=planned.notes)
+
+
+def _handed_over(cluster: Cluster, site: Site, values: Mapping[str, Secret]) -> dict[str, str]:
+    """Hand the secrets over and return their versions; `down` knows of them from before that on."""
     directory = site.directory(cluster.name)
     origin = directory.origin()
     directory.keep_origin({**origin, "secrets": all_secrets(cluster, origin)})
-    versions = put_secrets(site.platform, cluster.name, values)
-    again = plan_rollout(desire(cluster, site.store, values, versions), present, policies, canary=canary)
-    plan = replace(again.plan, insisted=insist)
-    return replace(again, plan=plan, leaders=planned.leaders, notes=planned.notes)
+    return put_secrets(site.platform, cluster.name, values)
 
 
 def unfinished(state: RolloutState | None) -> bool:

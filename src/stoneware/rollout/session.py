@@ -61,10 +61,17 @@ class Session:
 
     # -- driving -------------------------------------------------------------------------------------------
 
-    def begin(self, prepare: Callable[[], Planned], *, kind: str = "rollout") -> RolloutState | None:
+    def begin(
+        self,
+        prepare: Callable[[], Planned],
+        *,
+        kind: str = "rollout",
+        told: Callable[[Planned], None] = lambda _: None,
+    ) -> RolloutState | None:
         """Begin the rollout that `prepare` plans and drive it; None where there is nothing to do.
 
-        `prepare` is called while the cluster is locked. Raises RolloutUnfinished, RolloutBlocked.
+        `prepare` is called while the cluster is locked; `told` is of what is going to be done. Raises
+        RolloutUnfinished, RolloutBlocked.
         """
         read_variables(self.directory)  # the cluster is up
         with self._locked():
@@ -74,21 +81,26 @@ class Session:
                 raise RolloutBlocked(self.cluster, planned.blocked, self.command)
             if planned.nothing:
                 return None
-            registry.gatekeeper(planned.plan.policies)  # before anything is written: they may be missing
-            journal = journal_of(self.directory)
-            rollout = f"r{len(rollout_ids(journal.read())) + 1}"
-            who, host = identity()
-            self._mark(rollout)
-            fields = {
-                "kind": kind,
-                "who": who,
-                "host": host,
-                "command": self.command,
-                "present": sorted(read_variables(self.directory)["machines"]),
-                "plan": plan_document(planned.plan),
-            }
-            journal.append(Event(time.time(), rollout, "begin", fields))
-            return self._drive(journal, rollout)
+            told(planned)
+            return self._drive(journal_of(self.directory), self._begin(planned, kind))
+
+    def _begin(self, planned: Planned, kind: str) -> str:
+        """Write that a rollout begins, and what its plan is; return its id."""
+        registry.gatekeeper(planned.plan.policies)  # before anything is written: they may be missing
+        journal = journal_of(self.directory)
+        rollout = f"r{len(rollout_ids(journal.read())) + 1}"
+        who, host = identity()
+        self._mark(rollout)
+        fields = {
+            "kind": kind,
+            "who": who,
+            "host": host,
+            "command": self.command,
+            "present": sorted(read_variables(self.directory)["machines"]),
+            "plan": plan_document(planned.plan),
+        }
+        journal.append(Event(time.time(), rollout, "begin", fields))
+        return rollout
 
     def resume(self) -> RolloutState:
         """Go on with the rollout that has not ended, whatever ended its driver."""

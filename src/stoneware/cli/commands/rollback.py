@@ -62,14 +62,15 @@ def rollback(
     ):
 
         def plan_now() -> Planned:
-            made = prepare_return(site, name, release)
-            notes[:] = made.notes
-            if not made.nothing and not made.blocked:
-                display.planned(made, len(made.plan.changes))
-            return made
+            planned = prepare_return(site, name, release)
+            notes[:] = planned.notes
+            return planned
+
+        def told(planned: Planned) -> None:
+            display.planned(planned, len(planned.plan.changes))
 
         returns = unfinished(going)
-        state = session.roll_back() if returns else session.begin(plan_now, kind="rollback")
+        state = session.roll_back() if returns else session.begin(plan_now, kind="rollback", told=told)
     if state is None:
         for line in (_nothing(name, asked=returns), *notes):
             say(line)

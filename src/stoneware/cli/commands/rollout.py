@@ -105,9 +105,8 @@ def rollout(
             lock_timeout=lock_timeout,
         ) as session,
     ):
-
-        def plan_now() -> Planned:
-            made = prepare(
+        state = session.begin(
+            lambda: prepare(
                 cluster,
                 site,
                 os.environ,
@@ -115,12 +114,9 @@ def rollout(
                 insist=canary_may_lead,
                 bakes=(lambda: make_display(progress, sys.stderr)) if build else None,
                 verbose=verbose,
-            )
-            if not made.nothing and not made.blocked:
-                display.planned(made, count)
-            return made
-
-        state = session.begin(plan_now)
+            ),
+            told=lambda planned: display.planned(planned, count),
+        )
     if state is None:
         if json_output:
             print_json({"schema": 1, "cluster": cluster.name, "rollout": None, "driver": None})
