@@ -11,7 +11,7 @@ from stoneware.machinefile.recipe import ImageConfig, config_to_document
 
 @dataclasses.dataclass
 class FakeStore:
-    """Implements what a plan asks of `stoneware.platforms.protocols.ImageStore`."""
+    """Implements what a plan asks of `stoneware.platforms.protocols.Images`."""
 
     root: Path
     architecture: str = "amd64"

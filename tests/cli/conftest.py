@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stoneware.cli import context, program
-from tests.cli.fakes import HEALTHY, FakePlatform, FakeStore
+from tests.cli.fakes import HEALTHY, FakePlatform, FakeStore, FakeUpkeep
 
 COMMANDS = ["bake", "cp", "execute", "images", "inspect", "logs", "machines", "prune", "run", "volume"]
 
@@ -50,6 +50,7 @@ def cli(store: FakeStore, platform: FakePlatform, monkeypatch: pytest.MonkeyPatc
         module = importlib.import_module(f"stoneware.cli.commands.{name}")
         monkeypatch.setattr(module, "open_store", lambda: store, raising=False)
         monkeypatch.setattr(module, "open_platform", lambda _=None: platform, raising=False)
+        monkeypatch.setattr(module, "open_upkeep", FakeUpkeep, raising=False)
     monkeypatch.setattr(context, "open_store", lambda **_: store)
     monkeypatch.setattr(context, "open_platform", lambda _=None: platform)
 

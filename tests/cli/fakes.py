@@ -5,18 +5,16 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from stoneware.errors import InputError
 from stoneware.files import canonical_json, sha256_hex
 from stoneware.machinefile.recipe import HealthCheck, ImageConfig, config_to_document
-from stoneware.model.capability import Capability
 from stoneware.model.machine import Health, Machine, MachineSpec, Phase
 from stoneware.model.resources import PortMapping
-from stoneware.platforms.local.store.qgroups import Figures
-from tests.platforms.memory import place_in
+from stoneware.platforms.upkeep import Unused, VolumeUsage
+from tests.platforms.memory import MemoryPlatform, place_in
 
 NOW = 1_700_000_000.0
 
@@ -55,23 +53,11 @@ def manifest_of(
     }
 
 
-@dataclass(frozen=True)
-class FakeVolume:
-    name: str
-    path: Path
-    created: float = NOW
-    labels: Mapping[str, str] = field(default_factory=dict)
-    machines: tuple[str, ...] = ()
-    size: int | None = None
-    floor: str = ""
-
-
 class FakeStore:
     def __init__(self, root: Path) -> None:
         self.root = self.home = root
         self.manifests: dict[str, dict[str, Any]] = {}
         self.references: dict[str, str] = {}
-        self.disks: dict[str, FakeVolume] = {}
 
     def add_image(
         self,
@@ -122,31 +108,6 @@ class FakeStore:
         self.manifests.pop(image_id, None)
         self.references = {ref: found for ref, found in self.references.items() if found != image_id}
 
-    def volumes(self) -> list[FakeVolume]:
-        return [self.disks[name] for name in sorted(self.disks)]
-
-    def volume(self, name: str) -> FakeVolume:
-        if name not in self.disks:
-            raise InputError(f"there is no volume {name!r}")
-        return self.disks[name]
-
-    def volume_path(self, name: str) -> Path:
-        return self.volume(name).path
-
-    def volume_figures(self, name: str) -> Figures | None:
-        size = self.volume(name).size
-        return None if size is None else Figures(used=0, held=0, limit=size)
-
-    def create_volume(
-        self, name: str, labels: Mapping[str, str] | None = None, size: int | None = None
-    ) -> Path:
-        self.disks.setdefault(name, FakeVolume(name, self.root / name, labels=labels or {}, size=size))
-        return self.disks[name].path
-
-    def remove_volume(self, name: str) -> None:
-        self.volume(name)
-        del self.disks[name]
-
 
 @dataclass
 class Execution:
@@ -155,19 +116,16 @@ class Execution:
     options: dict[str, Any]
 
 
-class FakePlatform:
+class FakePlatform(MemoryPlatform):
     """`script` gives the states a created machine goes through, one per look; the last one stays."""
 
-    name = "memory"
-    capabilities = frozenset(Capability)
-
     def __init__(self) -> None:
-        self.found: dict[str, Machine] = {}
-        self.consoles: dict[str, bytes] = {}
+        super().__init__()
+        self.found = self._machines
+        self.consoles = self._consoles
         self.timed: list[tuple[float, bytes]] = []  # the pieces of a console, and when they came
         self.scripts: dict[str, Iterator[dict[str, Any]]] = {}
         self.script: list[dict[str, Any]] = [{"phase": Phase.BOOTING}, {"phase": Phase.RUNNING}]
-        self.calls: list[str] = []
         self.executions: list[Execution] = []
         self.code = 0
         self.output = ""
@@ -205,9 +163,6 @@ class FakePlatform:
             self.found[name] = replace(self.found[name], **change)
         return self.found.get(name)
 
-    def machines(self) -> list[Machine]:
-        return [self.found[name] for name in sorted(self.found)]
-
     def start(self, name: str) -> Machine:
         self.calls.append(f"start {name}")
         self.found[name] = replace(self.found[name], phase=Phase.RUNNING)
@@ -224,9 +179,6 @@ class FakePlatform:
     def console(self, name: str, offset: int = 0) -> tuple[bytes, int]:
         data = self.consoles[name]
         return data[offset:], len(data)
-
-    def check_helpers(self) -> None:
-        """Nothing that machines depend on dies here."""
 
     def console_place(
         self, name: str, *, lines: int | None = None, since: float | None = None, until: float | None = None
@@ -263,6 +215,24 @@ class FakePlatform:
 
     def copy_in(self, source: Path, name: str, path: str) -> None:
         self.calls.append(f"copy_in {source} {name} {path} in {Path.cwd().name}")
+
+
+class FakeUpkeep:
+    """Looks after the volumes of a platform in memory, each of which is empty."""
+
+    def __init__(self, platform: FakePlatform) -> None:
+        self._platform = platform
+
+    def unused(self, **_: object) -> Unused:
+        return Unused((), (), (), ())
+
+    def prune(self, what: Unused, **_: object) -> int:
+        raise AssertionError(f"nothing was to be removed, but {what} is")
+
+    def volume_usage(self, name: str) -> VolumeUsage:
+        volume = self._platform.volume(name)
+        assert volume is not None
+        return VolumeUsage(None if volume.size is None else 0, volume.size, f"/volumes/{name}")
 
 
 HEALTHY = ImageConfig(

@@ -9,8 +9,10 @@ import pytest
 from stoneware.errors import MachineError
 from stoneware.launch.plan import anonymous_volume
 from stoneware.model.machine import Health, Phase
+from stoneware.model.resources import VolumeMount
+from stoneware.platforms.upkeep import Unused
 from tests.cli.conftest import Cli
-from tests.cli.fakes import PORT, FakePlatform, FakeStore, FakeVolume
+from tests.cli.fakes import PORT, FakePlatform, FakeStore, FakeUpkeep
 
 
 def test_images_as_a_table(cli: Cli, store: FakeStore, hello: str) -> None:
@@ -155,20 +157,18 @@ def test_wait_prints_exit_codes(cli: Cli, platform: FakePlatform) -> None:
     assert cli("wait", "--healthy", "h2").code == 0
 
 
-def test_rm(cli: Cli, store: FakeStore, platform: FakePlatform) -> None:
+def test_rm(cli: Cli, platform: FakePlatform) -> None:
     volume = anonymous_volume("h1", "/data")
     for name in (volume, "h1-mine"):
-        store.create_volume(name)
+        platform.create_volume(name, {})
     machine = platform.add("h1")
-    from stoneware.model.resources import VolumeMount
-
     mounts = (VolumeMount(volume, "/data"), VolumeMount("h1-mine", "/srv"))
     platform.found["h1"] = replace(machine, spec=replace(machine.spec, volumes=mounts))
     refused = cli("rm", "h1")
     assert refused.code == 2
     assert "stoneware rm -f h1" in refused.err
     assert cli("rm", "-f", "-v", "h1", "gone").out == "h1\n"
-    assert list(store.disks) == ["h1-mine"]
+    assert [volume.name for volume in platform.volumes()] == ["h1-mine"]
     assert cli("rm", "gone").code == 2
 
 
@@ -274,9 +274,10 @@ def test_inspect(cli: Cli, platform: FakePlatform, hello: str) -> None:
     assert "no machine and no image 'nothing'" in result.err
 
 
-def test_volumes(cli: Cli, store: FakeStore) -> None:
+def test_volumes(cli: Cli, platform: FakePlatform) -> None:
     assert cli("volume", "create", "disk", "--label", "a=b").out == "disk\n"
-    store.disks["used"] = FakeVolume("used", Path("/x"), machines=("db",))
+    platform.create_volume("used", {})
+    platform.add("db", spec={"volumes": (VolumeMount("used", "/x"),)})
     assert cli("volume", "ls", "-q").out == "disk\nused\n"
     assert cli("volume", "ls").out.splitlines()[2].split()[:2] == ["used", "db"]
     assert json.loads(cli("volume", "ls", "--json").out)[0]["labels"] == {"a": "b"}
@@ -287,17 +288,17 @@ def test_volumes(cli: Cli, store: FakeStore) -> None:
     assert cli("volume", "rm", "missing").code == 2
     assert cli("volume", "rm", "-f", "missing").code == 0
     assert cli("volume", "prune", "-f").out == "disk\n"
-    assert list(store.disks) == ["used"]
+    assert [volume.name for volume in platform.volumes()] == ["used"]
 
 
-def test_volume_prune_asks(cli: Cli, store: FakeStore) -> None:
-    store.create_volume("disk")
+def test_volume_prune_asks(cli: Cli, platform: FakePlatform) -> None:
+    platform.create_volume("disk", {})
     refused = cli("volume", "prune", stdin="n\n")
     assert refused.code == 2
     assert refused.err.endswith("cancelled, nothing was done\n")
-    assert list(store.disks) == ["disk"]
+    assert [volume.name for volume in platform.volumes()] == ["disk"]
     assert cli("volume", "prune", stdin="y\n").code == 0
-    assert store.disks == {}
+    assert platform.volumes() == []
 
 
 def test_render_an_image(cli: Cli, hello: str) -> None:
@@ -334,16 +335,14 @@ def test_render_wants_one_thing(cli: Cli, words: tuple[str, ...]) -> None:
 @pytest.fixture
 def waste(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Let the engine find something unused; what is really removed comes into the list."""
-    from stoneware.platforms.local.store import prune
-
     removed: list[object] = []
-    some = prune.Unused(("h1",), ("sha256:" + "a" * 64,), ("b" * 64,), ())
+    some = Unused(("h1",), ("sha256:" + "a" * 64,), ("b" * 64,), ())
     monkeypatch.setattr(
-        prune,
+        FakeUpkeep,
         "unused",
-        lambda _, everything, **__: prune.Unused((), (), (), ()) if removed or everything else some,
+        lambda _, everything, **__: Unused((), (), (), ()) if removed or everything else some,
     )
-    monkeypatch.setattr(prune, "prune", lambda _, what, **__: removed.append(what) or 5_000_000)
+    monkeypatch.setattr(FakeUpkeep, "prune", lambda _, what, **__: removed.append(what) or 5_000_000)
     return removed
 
 

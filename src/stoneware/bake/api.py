@@ -16,7 +16,7 @@ from stoneware.bake.planner import Planner
 from stoneware.files import locked
 from stoneware.image.manifest import Origin
 from stoneware.image.references import DEFAULT_TAG, Reference, default_name, parse_reference
-from stoneware.platforms.protocols import BAKES, ImageStore, Platform
+from stoneware.platforms.protocols import BAKES, Images, Platform
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Place:
     """Where a bake happens: a platform to run builders on and a store to keep images in."""
 
     platform: Platform
-    store: ImageStore
+    store: Images
 
 
 def references_of(options: BakeOptions) -> tuple[Reference, ...]:
@@ -34,7 +34,7 @@ def references_of(options: BakeOptions) -> tuple[Reference, ...]:
     return (Reference(default_name(options.context.resolve().name)),)
 
 
-def plan(options: BakeOptions, store: ImageStore) -> BakePlan:
+def plan(options: BakeOptions, store: Images) -> BakePlan:
     """Say what `bake` would do with these options, and why; nothing is touched. Raises InputError."""
     return Planner(options, store, references_of(options)[0].name, offline=True).plan()
 
@@ -110,9 +110,7 @@ def _one_at_a_time(lock: Path, reporter: Reporter) -> Iterator[None]:
         yield
 
 
-def _tag(
-    store: ImageStore, references: Sequence[Reference], origin: Origin, image_id: str
-) -> tuple[str, ...]:
+def _tag(store: Images, references: Sequence[Reference], origin: Origin, image_id: str) -> tuple[str, ...]:
     wanted = tags_of_bake(references, origin)
     known = store.tags()
     for tag in wanted:

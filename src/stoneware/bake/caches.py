@@ -9,13 +9,13 @@ from pathlib import Path
 
 from stoneware.files import locked, sha256_hex
 from stoneware.machinefile.recipe import RunStep, Step
-from stoneware.platforms.protocols import ImageStore
+from stoneware.platforms.protocols import Images
 
 _STRICTEST = ("shared", "private", "locked")
 
 
 @contextlib.contextmanager
-def held_caches(store: ImageStore, steps: Iterable[Step]) -> Iterator[dict[str, str]]:
+def held_caches(store: Images, steps: Iterable[Step]) -> Iterator[dict[str, str]]:
     """Hold the caches that some steps mount, and give by id the name of the one each has.
 
     A `locked` one is waited for until no other bake has it; instead of a `private` one that another bake has
@@ -35,7 +35,7 @@ def _wanted(steps: Iterable[Step]) -> dict[str, str]:
     return wanted
 
 
-def _hold(stack: contextlib.ExitStack, store: ImageStore, id: str, sharing: str) -> str:
+def _hold(stack: contextlib.ExitStack, store: Images, id: str, sharing: str) -> str:
     if sharing != "private":
         stack.enter_context(locked(_lock(store, id), shared=sharing == "shared"))
         return id
@@ -47,5 +47,5 @@ def _hold(stack: contextlib.ExitStack, store: ImageStore, id: str, sharing: str)
     raise AssertionError  # the numbers do not end
 
 
-def _lock(store: ImageStore, name: str) -> Path:
+def _lock(store: Images, name: str) -> Path:
     return store.build_lock_path(f"cache-{sha256_hex(name.encode(errors='surrogateescape'))[:32]}")

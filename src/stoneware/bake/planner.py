@@ -31,13 +31,13 @@ from stoneware.machinefile.ignore import Matcher, load_ignore
 from stoneware.machinefile.keys import StepInputs, describe_inputs, explain, step_key
 from stoneware.machinefile.recipe import CopyStep, ImageConfig, RunStep, Stage, Step
 from stoneware.machinefile.tree import Tree
-from stoneware.platforms.protocols import ImageStore
+from stoneware.platforms.protocols import Images
 
 
 class Planner:
     """Plans one bake; may be asked again after the store has changed."""
 
-    def __init__(self, options: BakeOptions, store: ImageStore, name: str, *, offline: bool = False) -> None:
+    def __init__(self, options: BakeOptions, store: Images, name: str, *, offline: bool = False) -> None:
         """Read nothing yet. `offline` plans with what ADD has downloaded before, without asking again."""
         self.options = options
         self.store = store

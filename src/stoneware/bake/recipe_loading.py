@@ -11,7 +11,7 @@ from stoneware.image.references import resolve_image
 from stoneware.machinefile.load import load_recipe
 from stoneware.machinefile.parser import MOST_TEXT
 from stoneware.machinefile.recipe import Recipe, ResolvedBase
-from stoneware.platforms.protocols import ImageStore
+from stoneware.platforms.protocols import Images
 from stoneware.untrusted.bounded import BoundsError, read_input
 
 FILENAMES = ("Machinefile", "Dockerfile")
@@ -40,7 +40,7 @@ def find_machinefile(options: BakeOptions) -> Path:
     )
 
 
-def read_recipe(options: BakeOptions, store: ImageStore, path: Path) -> Recipe:
+def read_recipe(options: BakeOptions, store: Images, path: Path) -> Recipe:
     """Parse the Machinefile for these options. Raises InputError with file and line."""
     try:
         raw = read_input(path, 4 * MOST_TEXT)
@@ -64,7 +64,7 @@ def read_recipe(options: BakeOptions, store: ImageStore, path: Path) -> Recipe:
     )
 
 
-def resolve_base(store: ImageStore, reference: str) -> ResolvedBase | None:
+def resolve_base(store: Images, reference: str) -> ResolvedBase | None:
     """Return what a FROM reference means to the store, or None where it means nothing."""
     if reference in store.known_bases():
         return ResolvedBase("base", store.base_identity(reference) or UNMADE)
@@ -75,7 +75,7 @@ def resolve_base(store: ImageStore, reference: str) -> ResolvedBase | None:
     return ResolvedBase("image", image_id, config_of(store.manifest(image_id)))
 
 
-def _pinned(store: ImageStore, reference: str) -> str | None:
+def _pinned(store: Images, reference: str) -> str | None:
     """Return the id that `NAME@sha256:ID` pins an image of this store by, where there is that image."""
     name, at, digest = reference.partition("@")
     return digest if at and name and digest in store.image_ids() else None

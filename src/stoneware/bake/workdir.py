@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stoneware.errors import StonewareError
 from stoneware.files import locked
-from stoneware.platforms.protocols import ImageStore, Platform
+from stoneware.platforms.protocols import Images, Platform
 from stoneware.untrusted.removal import remove_tree
 
 BUILDER_ADDRESS = "stoneware_machine.builder"  # in terraform/modules/local/builder
@@ -19,7 +19,7 @@ _LOCK_TIMEOUT = 60.0  # seconds that the Terraform of a killed bake may take to 
 
 
 @contextlib.contextmanager
-def workspace(store: ImageStore) -> Iterator[Path]:
+def workspace(store: Images) -> Iterator[Path]:
     """Make a directory for one bake; its lock says that the bake lives.
 
     At the end it is removed, however the bake ended, unless Terraform could not destroy a builder: then the
@@ -67,7 +67,7 @@ def terraform_directory(builder: Path) -> Path:
     return directory
 
 
-def recover(store: ImageStore, platform: Platform) -> list[str]:
+def recover(store: Images, platform: Platform) -> list[str]:
     """Destroy the builders of bakes that were killed, by Terraform where it knows them; tell what was done.
 
     Cheap where there is nothing to do. What cannot be removed is told as well, and tried again next time.
@@ -77,7 +77,7 @@ def recover(store: ImageStore, platform: Platform) -> list[str]:
     return [sentence for directory in left if (sentence := _recover_one(store, platform, directory))]
 
 
-def _recover_one(store: ImageStore, platform: Platform, directory: Path) -> str:
+def _recover_one(store: Images, platform: Platform, directory: Path) -> str:
     lock = store.build_lock_path(directory.name)
     try:
         with locked(lock, timeout=0):

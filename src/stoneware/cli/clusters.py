@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from stoneware.cluster.model import Desired
     from stoneware.cluster.site import Site
     from stoneware.compose.model import Cluster
+    from stoneware.platforms.protocols import Images
 
 Files = Annotated[
     list[Path] | None,
@@ -144,7 +145,7 @@ def parse_scale(texts: Sequence[str]) -> dict[str, int]:
     return found
 
 
-def wanted_images(store: Any) -> dict[str, str]:
+def wanted_images(store: Images) -> dict[str, str]:
     """Return the ids of images that clusters and their rollouts need, each with the reason."""
     directory = _directory(store)
     if not directory.is_dir():
@@ -154,8 +155,10 @@ def wanted_images(store: Any) -> dict[str, str]:
     return found(directory)
 
 
-def _directory(store: Any) -> Path:
-    return Path(store.home) / "clusters"
+def _directory(store: Images) -> Path:
+    from stoneware.platforms.registry import backend
+
+    return backend().clusters(store)
 
 
 def open_site() -> Site:

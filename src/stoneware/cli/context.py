@@ -1,35 +1,37 @@
-"""Where the commands get the store and the platform from; tests put fakes in their place."""
+"""Where the commands get the images and the platform from; tests put fakes in their place."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from stoneware.cli.output import say
+from stoneware.platforms.registry import backend
 
 if TYPE_CHECKING:
-    from stoneware.platforms.local.platform import LocalPlatform
-    from stoneware.platforms.local.store.images import LocalImageStore
+    from stoneware.platforms.protocols import Images, Platform
+    from stoneware.platforms.upkeep import Upkeep
 
 
-def open_store(*, create: bool = True) -> LocalImageStore:
-    """Open the store of STONEWARE_HOME, making it where there is none and `create` is set."""
-    from stoneware.platforms.local.store.images import LocalImageStore
-
-    store = LocalImageStore.open(create=create)
-    for sentence in store.told:
+def open_store(*, create: bool = True) -> Images:
+    """Open the place where images are kept, making it where there is none and `create` is set."""
+    images, told = backend().open_images(create=create)
+    for sentence in told:
         say(sentence)
-    return store
+    return images
 
 
-def open_platform(store: LocalImageStore | None = None) -> LocalPlatform:
-    """Return the local platform over the store, once what killed commands left there is removed."""
-    from stoneware.bake import workdir as workspace
-    from stoneware.platforms.local.platform import LocalPlatform
-    from stoneware.platforms.local.store.recover import recover
+def open_platform(store: Images | None = None) -> Platform:
+    """Return the platform over the images, once what killed commands left on it is removed."""
+    from stoneware.bake import workdir
 
-    found = store if store is not None else open_store()
-    platform = LocalPlatform(found)
+    images = store if store is not None else open_store()
+    platform = backend().open_platform(images)
     # Builders first, by the Terraform that made them.
-    for sentence in [*workspace.recover(found, platform), *recover(found)]:
+    for sentence in [*workdir.recover(images, platform), *backend().recover(images)]:
         say(sentence)
     return platform
+
+
+def open_upkeep(platform: Platform) -> Upkeep:
+    """Return what looks after a platform."""
+    return backend().open_upkeep(platform)

@@ -104,20 +104,13 @@ def _told(error: StonewareError | OSError | MemoryError | UnicodeEncodeError) ->
         return not_utf8(error)
     if isinstance(error, MemoryError):
         return StonewareError("there is not enough memory", resolution="free -h")
-    if (told := _disk_error(error)) is not None:
+    from stoneware.platforms.registry import backend
+
+    if (told := backend().explained(error)) is not None:
         return told
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
     what = error.strerror or str(error) or type(error).__name__
     return StonewareError(f"{what[:1].lower()}{what[1:]}{': ' if names else ''}{' -> '.join(names)}")
-
-
-def _disk_error(error: OSError) -> StonewareError | None:
-    """Return the error of the store's full or failing disk in the engine's words, or None for others."""
-    from stoneware.platforms.local.store.base import home_path
-    from stoneware.platforms.local.store.errors import explain
-
-    home = home_path()
-    return explain(home, error) if home.is_dir() else None
 
 
 def decided(code: int) -> int:

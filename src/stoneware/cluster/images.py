@@ -14,7 +14,7 @@ from stoneware.bake.plan import RUN, BakePlan
 from stoneware.compose.model import Build, Cluster
 from stoneware.errors import InputError
 from stoneware.image.references import parse_reference
-from stoneware.platforms.protocols import ImageStore
+from stoneware.platforms.protocols import Images
 
 Displays = Callable[[], AbstractContextManager[Reporter]]
 
@@ -46,7 +46,7 @@ class PlannedImage:
 class PlannedCatalogue:
     """The images of a store as they will be named once the bakes with nothing to run have set their tags."""
 
-    def __init__(self, store: ImageStore, planned: Mapping[str, PlannedImage]) -> None:
+    def __init__(self, store: Images, planned: Mapping[str, PlannedImage]) -> None:
         self._store = store
         self._moved = {
             str(parse_reference(one.image)): one.plan.image.image_id
@@ -100,7 +100,7 @@ def _options(build: Build, image: str, *, verbose: bool) -> BakeOptions:
     )
 
 
-def plan_images(cluster: Cluster, store: ImageStore) -> dict[str, PlannedImage]:
+def plan_images(cluster: Cluster, store: Images) -> dict[str, PlannedImage]:
     """Return what a bake would do for each image that the file says how to build; nothing is touched."""
     return {
         image: PlannedImage(image, services, options, api.plan(options, store))

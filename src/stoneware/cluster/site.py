@@ -8,7 +8,7 @@ from pathlib import Path
 from stoneware.cluster.directory import ClusterDirectory
 from stoneware.cluster.model import Desired
 from stoneware.cluster.tfvars import from_tfvars
-from stoneware.platforms.protocols import ImageStore, Platform
+from stoneware.platforms.protocols import Images, Platform
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Site:
     """A platform, its images, and the directory of all clusters."""
 
     platform: Platform
-    store: ImageStore
+    store: Images
     clusters: Path
 
     def directory(self, cluster: str) -> ClusterDirectory:

@@ -14,7 +14,7 @@ from stoneware.model.capability import Capability
 from stoneware.model.machine import Machine, MachineSpec
 from stoneware.model.resources import Network, PortMapping, Volume
 
-BAKES = "bakes"  # the lock (see ImageStore.build_lock_path) that living bakes share, and `prune` takes alone
+BAKES = "bakes"  # the lock (see Images.build_lock_path) that living bakes share, and `prune` takes alone
 
 
 class Machines(Protocol):
@@ -266,7 +266,7 @@ class Platform(Machines, Builders, Resources, Secrets, Commands, Protocol):
         ...
 
 
-class ImageStore(Protocol):
+class Images(Protocol):
     """Where images, checkpoints and tags are kept; what a bake reads to plan and writes when it is done."""
 
     @property
@@ -302,6 +302,14 @@ class ImageStore(Protocol):
         """Return the ids of all images."""
         ...
 
+    def has_image(self, image_id: str) -> bool:
+        """Say whether an image is there."""
+        ...
+
+    def remove_image(self, image_id: str) -> None:
+        """Remove an image and the tags on it; a missing one is no error."""
+        ...
+
     def image_document(self, image_id: str) -> dict[str, Any]:
         """Return what the store knows of an image besides its manifest."""
         ...
@@ -320,6 +328,10 @@ class ImageStore(Protocol):
 
     def set_tag(self, reference: str, image_id: str) -> None:
         """Let `NAME:TAG` stand for an image."""
+        ...
+
+    def remove_tag(self, reference: str) -> None:
+        """Remove a tag; a missing one is no error."""
         ...
 
     def build_path(self, build_id: str) -> Path:

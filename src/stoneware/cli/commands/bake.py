@@ -107,12 +107,12 @@ def bake(
 
 def _bake(wanted: BakeOptions, style: Style, *, json_output: bool, quiet: bool) -> None:
     from stoneware.bake import api
-    from stoneware.platforms.local.store import errors as store_errors
+    from stoneware.platforms.registry import backend
 
     store = open_store()
     place = api.Place(open_platform(store), store)
     with (
-        store_errors.clear_errors(store.home),
+        backend().clear_errors(),
         make_display(style, sys.stderr) as display,
     ):
         result = api.bake(wanted, place, display)

@@ -8,12 +8,12 @@ import typer
 
 from stoneware.cli import clusters, options
 from stoneware.cli.coerce import QuickCommand, QuickGroup
-from stoneware.cli.context import open_platform, open_store
+from stoneware.cli.context import open_platform, open_store, open_upkeep
 from stoneware.cli.output import print_json, print_line, print_table
 from stoneware.ui.text import short_id, size
 
 if TYPE_CHECKING:
-    from stoneware.platforms.local.store.usage import Item, Room
+    from stoneware.platforms.upkeep import Item, Room
 
 app = typer.Typer(
     cls=QuickGroup,
@@ -39,10 +39,8 @@ def df(
     Images and checkpoints share most of what they have, so they are one row. RECLAIMABLE is what removing the
     stopped machines, the volumes without a machine, and the caches would free.
     """
-    from stoneware.platforms.local.store.usage import measure
-
     store = open_store()
-    found = measure(open_platform(store), clusters.wanted_images(store))
+    found = open_upkeep(open_platform(store)).usage(clusters.wanted_images(store))
     if json_output:
         print_json(found.to_document(verbose=verbose))
         return

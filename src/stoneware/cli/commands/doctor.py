@@ -8,6 +8,7 @@ import typer
 
 from stoneware.cli import options
 from stoneware.cli.output import print_json, print_line, print_table
+from stoneware.platforms.registry import backend
 
 
 def doctor(json_output: options.Json = False) -> None:
@@ -15,9 +16,7 @@ def doctor(json_output: options.Json = False) -> None:
 
     The exit code is 3 where something is missing.
     """
-    from stoneware.platforms.local.host.requirements import findings
-
-    found = findings()
+    found = backend().requirements()
     missing = [finding for finding in found if finding.problem]
     if json_output:
         print_json([dataclasses.asdict(finding) | {"ok": not finding.problem} for finding in found])

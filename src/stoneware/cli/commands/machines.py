@@ -21,7 +21,7 @@ from stoneware.model.machine import Health, Machine, Phase
 from stoneware.platforms.protocols import Platform
 
 if TYPE_CHECKING:
-    from stoneware.platforms.local.store.images import LocalImageStore
+    from stoneware.platforms.protocols import Images
 
 _AT_ONCE = 20  # machines that are stopped at the same time
 _DOWN = (Phase.STOPPED, Phase.CREATED)
@@ -130,7 +130,7 @@ def wait(
             print_line(str(wait_until_stopped(platform, machine.name)))
 
 
-def _is_checked(store: LocalImageStore, machine: Machine) -> bool:
+def _is_checked(store: Images, machine: Machine) -> bool:
     """Say whether the machine's image has a health check; without one, running is all to wait for."""
     if machine.health is not Health.NONE:
         return True
@@ -172,7 +172,7 @@ def rm(
         if volumes:
             for mount in machine.spec.volumes:
                 if mount.volume == anonymous_volume(machine.name, mount.path):
-                    store.remove_volume(mount.volume)
+                    platform.destroy_volume(mount.volume)
         print_line(machine.name)
 
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stoneware.cli import clusters, options
-from stoneware.cli.context import open_platform, open_store
+from stoneware.cli.context import open_platform, open_store, open_upkeep
 from stoneware.cli.output import print_json, print_table, say
 from stoneware.image.references import short_id, tags_of
 from stoneware.ui.text import size
 
 if TYPE_CHECKING:
-    from stoneware.platforms.local.store.images import LocalImageStore
-    from stoneware.platforms.local.store.prune import Unused
+    from stoneware.platforms.protocols import Images
+    from stoneware.platforms.upkeep import Unused
 
 
 def prune(
@@ -33,12 +33,10 @@ def prune(
     are no step of an image, and the caches of RUN. Volumes are kept: see `volume prune`; so are images
     that a cluster is made from, or that its rollout or rollback needs.
     """
-    from stoneware.platforms.local.store import prune as engine
-
     store = open_store()
-    platform = open_platform(store)
+    upkeep = open_upkeep(open_platform(store))
     wanted = clusters.wanted_images(store)
-    found = engine.unused(platform, everything=every, wanted=wanted)
+    found = upkeep.unused(everything=every, wanted=wanted)
     if not json_output and not found.empty:
         print_table(("KIND", "ID", "NAMES"), list(_rows(found, store)))
     if found.empty:
@@ -47,7 +45,7 @@ def prune(
         typer.confirm("Remove all of this?", abort=True, err=True)
     freed = None
     if not plan:
-        freed = engine.prune(platform, found, everything=every, wanted=wanted)
+        freed = upkeep.prune(found, everything=every, wanted=wanted)
     if json_output:
         print_json({**vars(found), "freed_bytes": freed})
     elif freed and found.empty:
@@ -56,7 +54,7 @@ def prune(
         say(f"freed {size(freed)}")
 
 
-def _rows(found: Unused, store: LocalImageStore) -> Iterator[list[str]]:
+def _rows(found: Unused, store: Images) -> Iterator[list[str]]:
     tags = store.tags()
     for name in found.machines:
         yield ["machine", name, "-"]

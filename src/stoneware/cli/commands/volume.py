@@ -9,7 +9,7 @@ import typer
 
 from stoneware.cli import options
 from stoneware.cli.coerce import QuickCommand, QuickGroup
-from stoneware.cli.context import open_platform, open_store
+from stoneware.cli.context import open_platform, open_upkeep
 from stoneware.cli.output import print_json, print_line, print_table
 from stoneware.cluster.model import LABEL_CLUSTER
 from stoneware.errors import InputError
@@ -20,7 +20,7 @@ from stoneware.platforms.protocols import Platform
 from stoneware.ui.text import size
 
 if TYPE_CHECKING:
-    from stoneware.platforms.local.store.images import LocalImageStore
+    from stoneware.platforms.upkeep import Upkeep
 
 app = typer.Typer(
     cls=QuickGroup,
@@ -33,18 +33,18 @@ app = typer.Typer(
 Names = Annotated[list[str], typer.Argument(metavar="VOLUME", help="Names.")]
 
 
-def _document(store: LocalImageStore, volume: Volume) -> dict[str, Any]:
-    figures = store.volume_figures(volume.name)
+def _document(upkeep: Upkeep, volume: Volume) -> dict[str, Any]:
+    usage = upkeep.volume_usage(volume.name)
     created = datetime.datetime.fromtimestamp(volume.created, datetime.UTC).replace(microsecond=0)
     return {
         "name": volume.name,
-        "path": str(store.volume_path(volume.name)),
+        "path": usage.path,
         "created": created.isoformat().replace("+00:00", "Z"),
         "machines": list(volume.machines),
         "labels": dict(volume.labels),
-        "size_bytes": figures.limit if figures else volume.size,
+        "size_bytes": usage.limit,
         "rollback_floor": volume.floor,
-        "used_bytes": figures.used + figures.held if figures else None,
+        "used_bytes": usage.used,
     }
 
 
@@ -54,8 +54,9 @@ def ls(
     json_output: options.Json = False,
 ) -> None:
     """List volumes and the machines that have them."""
-    store = open_store()
-    found = [_document(store, volume) for volume in store.volumes()]
+    platform = open_platform()
+    upkeep = open_upkeep(platform)
+    found = [_document(upkeep, volume) for volume in platform.volumes()]
     if json_output:
         print_json(found)
     elif quiet:
@@ -88,7 +89,7 @@ def create(
 ) -> None:
     """Create a volume; --size also changes one that exists."""
     wanted = None if most is None else parse_size(most, f"stoneware volume create --size 10g {name}")
-    open_store().create_volume(name, parse_values(label or (), {}, "--label"), wanted)
+    open_platform().create_volume(name, parse_values(label or (), {}, "--label"), wanted)
     print_line(name)
 
 
@@ -98,16 +99,22 @@ def rm(
     force: Annotated[bool, typer.Option("--force", "-f", help="A missing volume is no error.")] = False,
 ) -> None:
     """Remove volumes and the data on them."""
-    store = open_store()
-    known = {volume.name: volume for volume in store.volumes()}
+    platform = open_platform()
+    known = {volume.name: volume for volume in platform.volumes()}
     for name in names:  # all of them before the first goes
         if name in known and known[name].machines:
-            raise _in_use(known[name], open_platform(store))
+            raise _in_use(known[name], platform)
     for name in names:
-        if name not in known and force:
-            continue
-        store.remove_volume(name)
+        if name not in known:
+            if force:
+                continue
+            raise _missing(name)
+        platform.destroy_volume(name)
         print_line(name)
+
+
+def _missing(name: str) -> InputError:
+    return InputError(f"there is no volume {name!r}", resolution="stoneware volume ls")
 
 
 def _in_use(volume: Volume, platform: Platform) -> InputError:
@@ -136,8 +143,13 @@ def _in_use(volume: Volume, platform: Platform) -> InputError:
 def inspect(names: Names, json_output: options.Json = False) -> None:
     """Show everything about volumes, as JSON."""
     del json_output  # accepted everywhere; this command prints nothing else
-    store = open_store()
-    found = [_document(store, store.volume(name)) for name in names]
+    platform = open_platform()
+    upkeep = open_upkeep(platform)
+    volumes = {name: platform.volume(name) for name in names}
+    for name, volume in volumes.items():
+        if volume is None:
+            raise _missing(name)
+    found = [_document(upkeep, volume) for volume in volumes.values() if volume is not None]
     print_json(found[0] if len(found) == 1 else found)
 
 
@@ -150,11 +162,11 @@ def prune(
     force: Annotated[bool, typer.Option("--force", "-f", help="Do not ask.")] = False,
 ) -> None:
     """Remove the volumes that no machine has, and the data on them; those of clusters stay."""
-    store = open_store()
-    unused = [volume for volume in store.volumes() if not volume.machines]
+    platform = open_platform()
+    unused = [volume for volume in platform.volumes() if not volume.machines]
     doomed = [volume.name for volume in unused if LABEL_CLUSTER not in volume.labels]
     if doomed and not force:
         typer.confirm(f"Remove {', '.join(doomed)} and the data on them?", abort=True, err=True)
     for name in doomed:
-        store.remove_volume(name)
+        platform.destroy_volume(name)
         print_line(name)

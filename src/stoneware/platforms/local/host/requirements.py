@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from stoneware import process
 from stoneware.errors import HostError
 from stoneware.platforms.local.host import probes as host_probes
+from stoneware.platforms.upkeep import Finding
 
 
 @dataclass(frozen=True)
@@ -25,18 +26,6 @@ class Requirement:
     probe: Callable[[], str]
     quick: Callable[[], str]
     version: Callable[[], str] | None = None
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What `doctor` found of one requirement; `problem` is empty when it is fulfilled."""
-
-    name: str
-    kind: str
-    purpose: str
-    get: str
-    version: str
-    problem: str
 
 
 def _tool(

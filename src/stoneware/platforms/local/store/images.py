@@ -10,7 +10,7 @@ from stoneware.platforms.local.store.store import Store
 
 
 class LocalImageStore(Store):
-    """The local implementation of `stoneware.platforms.protocols.ImageStore`."""
+    """The local implementation of `stoneware.platforms.protocols.Images`."""
 
     @property
     def architecture(self) -> str:

@@ -7,7 +7,6 @@ import os
 import subprocess
 import time
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 
 from stoneware import process
 from stoneware.errors import HostError
@@ -19,24 +18,9 @@ from stoneware.platforms.local.store import qgroups
 from stoneware.platforms.local.store import quota as store_quota
 from stoneware.platforms.local.store.store import Store
 from stoneware.platforms.protocols import BAKES
+from stoneware.platforms.upkeep import Unused
 
 _POLL = 0.1  # seconds between two times that the kernel is asked to go on freeing
-
-
-@dataclass(frozen=True)
-class Unused:
-    """What `prune` removes: names and ids by kind."""
-
-    machines: tuple[str, ...]
-    images: tuple[str, ...]
-    checkpoints: tuple[str, ...]
-    caches: tuple[str, ...]
-    remains: tuple[str, ...] = ()  # of things that are gone, which could not be removed at once
-
-    @property
-    def empty(self) -> bool:
-        """Say whether there is nothing to remove."""
-        return not (self.machines or self.images or self.checkpoints or self.caches or self.remains)
 
 
 def unused(platform: LocalPlatform, *, everything: bool = False, wanted: Collection[str] = ()) -> Unused:

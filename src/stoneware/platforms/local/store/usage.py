@@ -6,9 +6,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Collection, Iterable
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from stoneware.files import locked
 from stoneware.model.machine import Phase
@@ -16,61 +14,10 @@ from stoneware.platforms.local.platform import LocalPlatform
 from stoneware.platforms.local.store import prune, qgroups
 from stoneware.platforms.local.store import quota as store_quota
 from stoneware.platforms.local.store.store import Store
+from stoneware.platforms.upkeep import Item, Room, Row, Usage
 
 _RECORDS = qgroups.group(0, 5)  # the file system's first subvolume: records, consoles, bakes' directories
 _ENDED = (Phase.STOPPED, Phase.FAILED, Phase.CREATED)
-
-
-@dataclass(frozen=True)
-class Item:
-    """One thing in the store. Sizes are in bytes; None where this file system cannot tell.
-
-    An image's size is that of all its files, most of which it shares.
-    """
-
-    name: str
-    active: bool
-    size: int | None
-    limit: int | None = None
-
-
-@dataclass(frozen=True)
-class Row:
-    """A kind of things. `size` is what they have on the disk, `reclaimable` what the unused have of it."""
-
-    kind: str
-    total: int
-    active: int
-    size: int | None
-    reclaimable: int | None
-
-
-@dataclass(frozen=True)
-class Room:
-    """The file system: bytes in all, used, free; what guests cannot take of that, and what they still can."""
-
-    total: int
-    used: int
-    free: int
-    reserve: int | None
-    left: int | None
-    host_free: int | None  # on the disk that the pool's sparse file is on
-
-
-@dataclass(frozen=True)
-class Usage:
-    """What `system df` shows."""
-
-    rows: tuple[Row, ...]
-    items: dict[str, tuple[Item, ...]]
-    room: Room
-
-    def to_document(self, *, verbose: bool) -> dict[str, Any]:
-        """Return it as JSON data."""
-        document = {"kinds": [asdict(row) for row in self.rows], "room": asdict(self.room)}
-        if verbose:
-            document["items"] = {kind: [asdict(item) for item in found] for kind, found in self.items.items()}
-        return document
 
 
 def measure(platform: LocalPlatform, wanted: Collection[str] = ()) -> Usage:

@@ -1,0 +1,110 @@
+"""The local platform as the registry opens it: see `stoneware.platforms.registry.Backend`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, cast
+
+from stoneware.errors import StonewareError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stoneware.platforms.local.platform import LocalPlatform
+    from stoneware.platforms.local.store.images import LocalImageStore
+    from stoneware.platforms.protocols import Images, Platform
+    from stoneware.platforms.upkeep import Finding, Unused, Upkeep, Usage, VolumeUsage
+
+
+def open_images(*, create: bool = True) -> tuple[LocalImageStore, list[str]]:
+    """Open the store of STONEWARE_HOME, and return it with what had to be fixed in it."""
+    from stoneware.platforms.local.store.images import LocalImageStore
+
+    store = LocalImageStore.open(create=create)
+    return store, store.told
+
+
+def open_platform(images: Images) -> LocalPlatform:
+    """Return the platform over a store."""
+    from stoneware.platforms.local.platform import LocalPlatform
+
+    return LocalPlatform(cast("LocalImageStore", images))
+
+
+def clusters(images: Images) -> Path:
+    """Return the directory that keeps what Terraform knows of clusters."""
+    return cast("LocalImageStore", images).home / "clusters"
+
+
+def recover(images: Images) -> list[str]:
+    """Remove what killed commands left in a store, and return what was done."""
+    from stoneware.platforms.local.store import recover as recovery
+
+    return recovery.recover(cast("LocalImageStore", images))
+
+
+def open_upkeep(platform: Platform) -> Upkeep:
+    """Return what looks after a store."""
+    return LocalUpkeep(cast("LocalPlatform", platform))
+
+
+def requirements() -> list[Finding]:
+    """Return what this computer must have, and what of it is there."""
+    from stoneware.platforms.local.host.requirements import findings
+
+    return findings()
+
+
+def explained(error: OSError) -> StonewareError | None:
+    """Return the error of the store's full or failing disk in our words, or None for others."""
+    from stoneware.platforms.local.store.base import home_path
+    from stoneware.platforms.local.store.errors import explain
+
+    home = home_path()
+    return explain(home, error) if home.is_dir() else None
+
+
+@contextlib.contextmanager
+def clear_errors() -> Iterator[None]:
+    """Turn a full disk or a failing file system under the store into an error that says what to do."""
+    from stoneware.platforms.local.store import errors
+    from stoneware.platforms.local.store.base import home_path
+
+    with errors.clear_errors(home_path()):
+        yield
+
+
+class LocalUpkeep:
+    """Looks after a store. Its modules are loaded when they are needed."""
+
+    def __init__(self, platform: LocalPlatform) -> None:
+        self._platform = platform
+
+    def unused(self, *, everything: bool, wanted: Collection[str]) -> Unused:
+        """Return what nothing uses."""
+        from stoneware.platforms.local.store import prune
+
+        return prune.unused(self._platform, everything=everything, wanted=wanted)
+
+    def prune(self, what: Unused, *, everything: bool, wanted: Collection[str]) -> int:
+        """Remove what `unused` found, and return how many bytes that freed."""
+        from stoneware.platforms.local.store import prune
+
+        return prune.prune(self._platform, what, everything=everything, wanted=wanted)
+
+    def usage(self, wanted: Collection[str]) -> Usage:
+        """Measure what has the room."""
+        from stoneware.platforms.local.store.usage import measure
+
+        return measure(self._platform, wanted)
+
+    def volume_usage(self, name: str) -> VolumeUsage:
+        """Return what a volume has and may have; its own limit where the file system has no quotas."""
+        from stoneware.platforms.upkeep import VolumeUsage
+
+        store = self._platform.store
+        figures, path = store.volume_figures(name), str(store.volume_path(name))
+        if figures is None:
+            return VolumeUsage(None, store.volume(name).size, path)
+        return VolumeUsage(figures.used + figures.held, figures.limit, path)

@@ -1,0 +1,66 @@
+"""The platforms there are, opened by name. Each is imported when it is asked for, and not before."""
+
+from __future__ import annotations
+
+import importlib
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Protocol, cast
+
+from stoneware.errors import InputError, StonewareError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stoneware.platforms.protocols import Images, Platform
+    from stoneware.platforms.upkeep import Finding, Upkeep
+
+DEFAULT = "local"
+_MODULES = {"local": "stoneware.platforms.local.backend"}
+
+
+class Backend(Protocol):
+    """A platform before it is opened: the module of a platform is one."""
+
+    def open_images(self, *, create: bool = True) -> tuple[Images, list[str]]:
+        """Open the place where images are kept, and return it with sentences for the user.
+
+        It is made where there is none and `create` is set; else InputError is raised.
+        """
+        ...
+
+    def open_platform(self, images: Images) -> Platform:
+        """Return the platform over the images."""
+        ...
+
+    def clusters(self, images: Images) -> Path:
+        """Return the directory on this computer that keeps what Terraform knows of clusters."""
+        ...
+
+    def recover(self, images: Images) -> list[str]:
+        """Remove what killed commands left, and return what was done as sentences for the user."""
+        ...
+
+    def open_upkeep(self, platform: Platform) -> Upkeep:
+        """Return what looks after a platform that is open."""
+        ...
+
+    def requirements(self) -> list[Finding]:
+        """Return what the platform must have, and what of it is there."""
+        ...
+
+    def explained(self, error: OSError) -> StonewareError | None:
+        """Return an error of the system in the platform's words, or None where it is none of its own."""
+        ...
+
+    def clear_errors(self) -> AbstractContextManager[None]:
+        """Turn errors of the system that are the platform's own into errors that say what to do."""
+        ...
+
+
+def backend(name: str = DEFAULT) -> Backend:
+    """Return the platform of a name. Raises InputError where there is none."""
+    module = _MODULES.get(name)
+    if module is None:
+        known = ", ".join(sorted(_MODULES))
+        raise InputError(f"there is no platform {name!r}", resolution=f"platforms: {known}")
+    return cast(Backend, importlib.import_module(module))
