@@ -34,6 +34,7 @@ from stoneware.image.references import UnknownImageError, resolve_image
 from stoneware.launch.plan import RELOAD_LABEL, Images, boot_metadata, mounts_of, stop_timeout_of
 from stoneware.machinefile.recipe import ImageConfig, config_from_document
 from stoneware.model.machine import MachineSpec
+from stoneware.model.machine_fields import passed_on
 from stoneware.model.resources import SecretMount, VolumeMount
 from stoneware.model.runtime import Process
 
@@ -277,15 +278,7 @@ def _spec(
         ports=tuple(sorted(definition.ports)),
         networks=tuple(sorted(definition.networks)),
         names=tuple(sorted(definition.names)),
-        memory=service.memory,
-        cpus=service.cpus,
-        pids_limit=service.pids_limit,
-        ulimits=service.ulimits,
-        disk=service.disk,
-        log_max_size=service.log_max_size,
-        log_max_file=service.log_max_file,
-        read_only=service.read_only,
-        restart=service.restart,
+        **passed_on(service),
         stop_timeout=stop_timeout_of(image.config, service.stop_grace_period),
         image_ref=service.image,
         labels={**definition.labels, **_labels(cluster, definition)},

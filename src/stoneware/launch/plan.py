@@ -15,6 +15,7 @@ from stoneware.launch.flags import check_name, exposed_port
 from stoneware.machinefile.recipe import ImageConfig, config_from_document
 from stoneware.model.limits import DEFAULT_LOG_FILES, DEFAULT_LOG_SIZE, DEFAULT_PIDS_LIMIT, Ulimit
 from stoneware.model.machine import MachineSpec
+from stoneware.model.machine_fields import passed_on
 from stoneware.model.mount_places import needs_no_volume
 from stoneware.model.resources import PortMapping, VolumeMount
 
@@ -104,15 +105,7 @@ def plan_launch(images: Images, options: LaunchOptions) -> Launch:
         metadata=boot_metadata(options.values, "command" if options.command_mode else "run"),
         volumes=volumes,
         ports=_ports(config, options),
-        memory=options.memory,
-        cpus=options.cpus,
-        pids_limit=options.pids_limit,
-        ulimits=options.ulimits,
-        disk=options.disk,
-        log_max_size=options.log_max_size,
-        log_max_file=options.log_max_file,
-        read_only=options.read_only,
-        restart=options.restart,
+        **passed_on(options),
         remove_when_stopped=options.remove,
         tied=options.tied,
         stop_timeout=stop_timeout_of(config, options.stop_timeout),

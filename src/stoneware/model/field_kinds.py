@@ -124,22 +124,22 @@ def secret_words(use: SecretMount) -> str:
     return f"{use.target} {octal(use.mode)}{owner} version {use.version or 'not known'}"
 
 
-def amount(number: Callable[[Any], float], unit: str, type_: Type = types.WHOLE) -> Kind:
+def amount(number: Callable[[Any], float], unit: str) -> Kind:
     """Return the kind of a number of something; None is no limit."""
 
     def show(value: float | None) -> str:
         return "no limit" if value is None or value == UNLIMITED else f"{value:.15g} {unit}"
 
-    return Kind(type_, _same, number, show)
+    return Kind(types.NUMBER, _same, number, show)
 
 
 TEXT = Kind(types.STRING, _same, _text, lambda value: value or "none")
 FLAG = Kind(types.BOOL, _same, bool, lambda value: "yes" if value else "no")
 BYTES = amount(int, "bytes")
-CORES = amount(float, "cores", types.REAL)
+CORES = amount(float, "cores")
 FILES = amount(int, "files")
 PROCESSES = amount(lambda value: int(value) or UNLIMITED, "processes")  # 0 is Docker's other word for any
-SECONDS = Kind(types.REAL, _same, float, lambda value: f"{value:g}s")
+SECONDS = Kind(types.NUMBER, _same, float, lambda value: f"{value:g}s")
 NAMES = Kind(types.STRINGS, list, _texts, lambda value: dict.fromkeys(value, ""), unordered=True)
 TEXT_MAP = Kind(types.STRING_MAP, _mapping, _mapping, _mapping)
 PATH_MAP = Kind(

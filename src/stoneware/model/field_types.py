@@ -10,14 +10,10 @@ REQUIRED: Any = object()  # the default of what has none
 
 @dataclass(frozen=True)
 class Type:
-    """A type: `base` is string, number or bool, or an object's where it has `parts`; `form` one, list or map.
-
-    A number is a whole one unless it is `real`.
-    """
+    """A type: `base` is string, number, bool or object, which has `parts`; `form` is one, list or map."""
 
     base: str
     form: str = "one"
-    real: bool = False
     parts: tuple[Part, ...] = ()
 
 
@@ -31,7 +27,7 @@ class Part:
     default: Any = REQUIRED
 
 
-STRING, WHOLE, REAL, BOOL = Type("string"), Type("number"), Type("number", real=True), Type("bool")
+STRING, NUMBER, BOOL = Type("string"), Type("number"), Type("bool")
 STRINGS, STRING_MAP = Type("string", "list"), Type("string", "map")
 
 
@@ -46,8 +42,8 @@ VOLUMES = objects(
     Part("read_only", BOOL, "Mount it read-only.", False),
 )
 PORTS = objects(
-    Part("machine_port", WHOLE, "Port inside the machine."),
-    Part("host_port", WHOLE, "Port on this computer; left out or 0 for a free one.", 0),
+    Part("machine_port", NUMBER, "Port inside the machine."),
+    Part("host_port", NUMBER, "Port on this computer; left out or 0 for a free one.", 0),
     Part("host_ip", STRING, "Address on this computer; left out for all.", "0.0.0.0"),  # noqa: S104
     Part("protocol", STRING, "`tcp` (default) or `udp`.", "tcp"),
 )
@@ -56,13 +52,13 @@ SECRETS = objects(
     Part("target", STRING, "The file below `/run/secrets`, or an absolute path."),
     Part("version", STRING, "Version of its value: another one is another secret."),
     Part("mode", STRING, 'Mode of the file in octal digits; `"0400"` if left out.', "0400"),
-    Part("uid", WHOLE, "Its owner; root if left out.", 0),
-    Part("gid", WHOLE, "Its group; root's if left out.", 0),
+    Part("uid", NUMBER, "Its owner; root if left out.", 0),
+    Part("gid", NUMBER, "Its group; root's if left out.", 0),
 )
 ULIMITS = objects(
     Part("name", STRING, "As Docker calls it: `nofile`, `memlock`, `core`, …"),
-    Part("soft", WHOLE, "What processes begin with; `-1` for no limit."),
-    Part("hard", WHOLE, "What they may raise it to; as `soft` if left out.", None),
+    Part("soft", NUMBER, "What processes begin with; `-1` for no limit."),
+    Part("hard", NUMBER, "What they may raise it to; as `soft` if left out.", None),
 )
 PROCESS = Type(
     "object",
@@ -75,7 +71,7 @@ PROCESS = Type(
         Part("cap_drop", STRINGS, "Capabilities it loses: `net_raw`, or `all`.", []),
         Part("cap_add", STRINGS, "Capabilities it keeps of those.", []),
         Part("no_new_privileges", BOOL, "Setuid programs gain nothing.", False),
-        Part("oom_score_adj", WHOLE, "0 to 1000.", 0),
+        Part("oom_score_adj", NUMBER, "0 to 1000.", 0),
     ),
 )
 SYSTEM = Type(

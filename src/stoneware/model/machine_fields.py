@@ -29,6 +29,7 @@ class Field:
     always: bool = False  # every version wrote it, so a document without it is damaged
     keys: tuple[str, ...] = ()  # of a service in machines.yaml
     options: tuple[str, ...] = ()  # of `stoneware run`
+    passed_on: bool = False  # flags of `run` and services have it under its name, as the machine gets it
     attribute: str = ""  # the instance attribute that the platform tells the machine the value by
     name: str = ""
     default: Any = REQUIRED
@@ -109,6 +110,7 @@ _TABLE: dict[str, Field] = {
         always=True,
         keys=("mem_limit",),
         options=("--memory",),
+        passed_on=True,
     ),
     "cpus": Field(
         kinds.CORES,
@@ -116,30 +118,35 @@ _TABLE: dict[str, Field] = {
         always=True,
         keys=("cpus",),
         options=("--cpus",),
+        passed_on=True,
     ),
     "pids_limit": Field(
         kinds.PROCESSES,
         "Processes and threads at most; {default} unless said, `-1` for any number.",
         keys=("pids_limit",),
         options=("--pids-limit",),
+        passed_on=True,
     ),
     "disk": Field(
         kinds.BYTES,
         "Bytes that its root file system may take.",
         keys=("storage_opt",),
         options=("--disk",),
+        passed_on=True,
     ),
     "log_max_size": Field(
         kinds.BYTES,
         "Bytes of one file of its console; {default} unless said.",
         keys=("logging",),
         options=("--log-opt",),
+        passed_on=True,
     ),
     "log_max_file": Field(
         kinds.FILES,
         "Files of its console that are kept; {default} unless said.",
         keys=("logging",),
         options=("--log-opt",),
+        passed_on=True,
     ),
     "read_only": Field(
         kinds.FLAG,
@@ -147,6 +154,7 @@ _TABLE: dict[str, Field] = {
         always=True,
         keys=("read_only",),
         options=("--read-only",),
+        passed_on=True,
     ),
     "restart": Field(
         kinds.TEXT,
@@ -154,6 +162,7 @@ _TABLE: dict[str, Field] = {
         always=True,
         keys=("restart",),
         options=("--restart",),
+        passed_on=True,
     ),
     "stop_timeout": Field(
         kinds.SECONDS,
@@ -179,6 +188,7 @@ _TABLE: dict[str, Field] = {
         called="ulimit",
         keys=("ulimits",),
         options=("--ulimit",),
+        passed_on=True,
     ),
     "process": Field(
         kinds.PROCESS,
@@ -290,6 +300,11 @@ def read_spec(document: Mapping[str, Any], *, strict: bool = False) -> MachineSp
         elif field.default is REQUIRED or (strict and field.always and field.default is not None):
             raise KeyError(name)
     return MachineSpec(**values)
+
+
+def passed_on(said: object) -> dict[str, Any]:
+    """Return the fields that the flags of `run`, or a service of a cluster, pass on as they are."""
+    return {name: getattr(said, name) for name, field in FIELDS.items() if field.passed_on}
 
 
 def written(changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from stoneware.durations import parse_duration
 from stoneware.errors import InputError, StonewareError
 from stoneware.model.machine import Machine, Phase
+from stoneware.model.machine_fields import CHANGED_BY_AMENDING
 from stoneware.platforms.protocols import Platform
 from stoneware.provider import machine_checks, machine_config, machine_schema, machine_state
 from stoneware.provider.machine_wait import PATIENCE, wait_until
@@ -13,7 +14,6 @@ from stoneware.provider.resource import State, StonewareDataSource, StonewareRes
 from stoneware.provider.schema import Schema
 from stoneware.provider.values import Unknown
 
-_AMENDABLE = ("labels", "image_ref", "secrets", "stop_timeout")
 _CHECKED = ("name", "source", "config", "metadata", "secrets", "volumes")  # what a contract has a say in
 
 
@@ -158,7 +158,8 @@ class MachineResource(StonewareResource):
         before, after = one.metadata, other.metadata
         changes: dict[str, str | None] = {key: None for key in before if key not in after}
         changes.update({key: value for key, value in after.items() if before.get(key) != value})
-        amended = {key: getattr(other, key) for key in _AMENDABLE if not machine_state.alike(key, one, other)}
+        differ = (key for key in CHANGED_BY_AMENDING if not machine_state.alike(key, one, other))
+        amended = {key: getattr(other, key) for key in differ}
         if amended:
             self.platform.amend(name, **amended)  # secrets first: the configuration may name them
         if changes:

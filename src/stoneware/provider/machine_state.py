@@ -3,119 +3,43 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from stoneware.model.limits import UNLIMITED, Ulimit, in_order
+from stoneware.model.limits import in_order
 from stoneware.model.machine import Machine, MachineSpec, Phase
-from stoneware.model.resources import PortMapping, SecretMount, VolumeMount
-from stoneware.model.runtime import document_of, process_of, system_of
+from stoneware.model.machine_fields import FIELDS, PLATFORM_ATTRIBUTES, Field, read_spec
 from stoneware.provider.machine_config import from_metadata, to_metadata
 
 State = Mapping[str, Any]
 
 # Instance attributes that the engine writes itself, out of other parts of the spec or to ask the machine.
-ENGINE_METADATA = frozenset(
-    f"stoneware-{name}" for name in ("volumes", "secrets", "inspect", "process", "system")
-)
+ENGINE_METADATA = PLATFORM_ATTRIBUTES | {"stoneware-inspect"}
 
 
 def to_spec(state: State) -> MachineSpec:
     """Return the machine that a planned state asks for. All of it must be known."""
-    cpus, memory = state.get("cpus"), state.get("memory")
-    return MachineSpec(
-        name=state["name"],
-        source=state["source"],
-        kind=state.get("kind") or "machine",
-        hostname=state.get("hostname") or "",
-        metadata=to_metadata(state.get("config"), state.get("metadata")),
-        files={name: Path(path) for name, path in (state.get("files") or {}).items()},
-        caches=tuple(state.get("caches") or ()),
-        networks=tuple(state.get("networks") or ()),
-        names=tuple(state.get("names") or ()),
-        memory=None if memory is None else int(memory),
-        cpus=None if cpus is None else float(cpus),
-        **_limits(state),
-        read_only=bool(state.get("read_only")),
-        restart=state.get("restart") or "no",
-        stop_timeout=10.0 if state.get("stop_timeout") is None else float(state["stop_timeout"]),
-        image_ref=state.get("image_ref") or "",
-        labels=dict(state.get("labels") or {}),
-        process=process_of(state.get("process")),
-        system=system_of(state.get("system")),
-        **_mounts(state),
-    )
+    metadata = to_metadata(state.get("config"), state.get("metadata"))
+    spec = read_spec({**state, "metadata": metadata})
+    return replace(spec, ulimits=in_order(spec.ulimits))
 
 
-def _limits(state: State) -> dict[str, Any]:
-    names = ("pids_limit", "disk", "log_max_size", "log_max_file")
-    given = {name: int(state[name]) for name in names if state.get(name) is not None}
-    if given.get("pids_limit") == 0:
-        given["pids_limit"] = UNLIMITED  # Docker's other word for it
-    return {**given, "ulimits": in_order(_ulimit(item) for item in state.get("ulimits") or ())}
+# The attributes that can be read back from a machine as they are.
+_READ_BACK = tuple(
+    field
+    for field in FIELDS.values()
+    if field.in_terraform and field.name not in ("name", "metadata", "files")
+)
 
 
-def _ulimit(item: State) -> Ulimit:
-    soft, hard = item["soft"], item.get("hard")
-    return Ulimit(item["name"], int(soft), int(soft if hard is None else hard))
+def _in_state(field: Field, spec: MachineSpec) -> Any:
+    """Return how an attribute looks in the state when the machine has this spec."""
+    if field.name == "hostname" and spec.hostname == spec.name:
+        return ""
+    value = field.kind.to_terraform(getattr(spec, field.name))
+    return None if value in ([], {}) else value
 
-
-def _mounts(state: State) -> dict[str, Any]:
-    return {
-        "volumes": tuple(
-            VolumeMount(item["volume"], item["path"], bool(item.get("read_only")))
-            for item in state.get("volumes") or ()
-        ),
-        "ports": tuple(_port(item) for item in state.get("ports") or ()),
-        "secrets": tuple(_secret(item) for item in state.get("secrets") or ()),
-    }
-
-
-def _port(item: State) -> PortMapping:
-    return PortMapping(
-        host_ip=item.get("host_ip") or "0.0.0.0",  # noqa: S104  # Docker's default for -p
-        host_port=int(item.get("host_port") or 0),
-        machine_port=int(item["machine_port"]),
-        protocol=item.get("protocol") or "tcp",
-    )
-
-
-def _secret(item: State) -> SecretMount:
-    mode = int(item.get("mode") or "0400", 8)
-    owner = (int(item.get("uid") or 0), int(item.get("gid") or 0))
-    return SecretMount(item["secret"], item["target"], item["version"], mode, *owner)
-
-
-# How each attribute that can be read back looks in the state when the machine has this spec.
-_FROM_SPEC: dict[str, Callable[[MachineSpec], Any]] = {
-    "source": lambda spec: spec.source,
-    "kind": lambda spec: spec.kind,
-    "hostname": lambda spec: "" if spec.hostname == spec.name else spec.hostname,
-    "networks": lambda spec: list(spec.networks) or None,
-    "names": lambda spec: list(spec.names) or None,
-    "secrets": lambda spec: [{**vars(use), "mode": f"{use.mode:04o}"} for use in spec.secrets] or None,
-    "volumes": lambda spec: (
-        [{"volume": item.volume, "path": item.path, "read_only": item.read_only} for item in spec.volumes]
-        or None
-    ),
-    "caches": lambda spec: list(spec.caches) or None,
-    "ports": lambda spec: [_port_state(port) for port in spec.ports] or None,
-    "memory": lambda spec: spec.memory,
-    "cpus": lambda spec: spec.cpus,
-    "pids_limit": lambda spec: spec.pids_limit,
-    "ulimits": lambda spec: [vars(limit) for limit in spec.ulimits] or None,
-    "disk": lambda spec: spec.disk,
-    "log_max_size": lambda spec: spec.log_max_size,
-    "log_max_file": lambda spec: spec.log_max_file,
-    "read_only": lambda spec: spec.read_only,
-    "restart": lambda spec: spec.restart,
-    "stop_timeout": lambda spec: spec.stop_timeout,
-    "labels": lambda spec: dict(spec.labels) or None,
-    "image_ref": lambda spec: spec.image_ref,
-    "process": lambda spec: document_of(spec.process),
-    "system": lambda spec: document_of(spec.system),
-}
 
 # What is Terraform's alone, and what the platform cannot tell: the engine keeps copies of the files.
 _KEPT: dict[str, Any] = {"files": None, "recreate_on": None, "wait_for": "", "timeouts": None}
@@ -131,9 +55,9 @@ def from_machine(machine: Machine, state: State | None = None) -> dict[str, Any]
     for name, default in _KEPT.items():
         new[name] = state.get(name, default) if state else default
     wanted = to_spec(state) if state else None
-    for name, read in _FROM_SPEC.items():
-        same = wanted is not None and alike(name, wanted, machine.spec)
-        new[name] = state.get(name) if state and same else read(machine.spec)
+    for field in _READ_BACK:
+        same = wanted is not None and alike(field.name, wanted, machine.spec)
+        new[field.name] = state.get(field.name) if state and same else _in_state(field, machine.spec)
     new["config"], new["metadata"] = _metadata(machine.spec, wanted, state)
     return {**new, **observed(machine)}
 
@@ -146,11 +70,9 @@ def _metadata(real: MachineSpec, wanted: MachineSpec | None, state: State | None
 
 def alike(name: str, one: MachineSpec, other: MachineSpec) -> bool:
     """Say whether an attribute means the same in two specs."""
-    if name == "hostname":
-        return (one.hostname or one.name) == (other.hostname or other.name)
     if name == "metadata":
         return own_metadata(one) == own_metadata(other)
-    return bool(getattr(one, name) == getattr(other, name))
+    return bool(FIELDS[name].of(one) == FIELDS[name].of(other))
 
 
 def own_metadata(spec: MachineSpec) -> dict[str, str]:
@@ -174,7 +96,7 @@ def observed(machine: Machine) -> dict[str, Any]:
         "ip": machine.ip,
         "phase": str(machine.phase),
         "health": str(machine.health),
-        "published": [_port_state(port) for port in machine.ports],
+        "published": FIELDS["ports"].kind.to_terraform(machine.ports),
     }
 
 
@@ -202,12 +124,3 @@ def timestamp(seconds: float) -> str:
     """Return a time as RFC 3339 has it."""
     moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC).replace(microsecond=0)
     return moment.isoformat().replace("+00:00", "Z")
-
-
-def _port_state(port: PortMapping) -> dict[str, Any]:
-    return {
-        "machine_port": port.machine_port,
-        "host_port": port.host_port,
-        "host_ip": port.host_ip,
-        "protocol": port.protocol,
-    }
