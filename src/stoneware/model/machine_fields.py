@@ -29,6 +29,7 @@ class Field:
     always: bool = False  # every version wrote it, so a document without it is damaged
     keys: tuple[str, ...] = ()  # of a service in machines.yaml
     options: tuple[str, ...] = ()  # of `stoneware run`
+    sensitive: bool = False  # Terraform shows its value nowhere
     passed_on: bool = False  # flags of `run` and services have it under its name, as the machine gets it
     attribute: str = ""  # the instance attribute that the platform tells the machine the value by
     name: str = ""
@@ -91,6 +92,7 @@ _TABLE: dict[str, Field] = {
         kinds.TEXT_MAP,
         "Instance attributes that its metadata server hands out; changed while it runs.",
         called="attribute",
+        sensitive=True,
         in_place=True,
         always=True,
         keys=("environment", "env_file", "healthcheck"),
