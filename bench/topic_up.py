@@ -22,6 +22,7 @@ SCRIPT = ROOT / "bench/plain-nspawn.sh"
 NETWORK = os.environ.get("PEER_NETWORK", "198.18.77")  # the script's
 LIMITS = {3: 5.0, 20: 20.0}  # machines, and the seconds in which they have to be healthy
 NOOP_LIMIT = 1.0
+RATIOS, DOWN_RATIOS = {20: 1.4}, {20: 2.0}  # machines, and how many times the script's time they may take
 FILE = """\
 name: {name}
 services:
@@ -69,7 +70,8 @@ def measure(place: Place, repeats: int) -> Section:
         "Clusters: up, up again, down, against a plain script",
         (
             *timed_rows({name(count): found[name(count)] for count in LIMITS for name in names}, limits),
-            *(ratio(found, _answers(count), _script(count)) for count in LIMITS),
+            *(ratio(found, _answers(count), _script(count), RATIOS.get(count)) for count in LIMITS),
+            *(ratio(found, _down(count), _script_down(count), DOWN_RATIOS.get(count)) for count in LIMITS),
         ),
         (
             "`stoneware up --yes` of hello from a machines.yaml, as a command: Python's start, the checks "
