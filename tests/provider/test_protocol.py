@@ -12,9 +12,11 @@ import pytest
 
 from stoneware.model.machine import Health, MachineSpec, Phase
 from stoneware.provider.server import ProviderServer
+from stoneware.provider.servicer import Servicer
+from stoneware.terraform.runner import Terraform
 from tests.platforms.memory import MemoryPlatform
 
-from .conftest import IMAGE
+from .conftest import IMAGE, Configure
 from .core import NOT_NULL, UNKNOWN, Core, Refused, State, is_unknown
 from .memory_images import MemoryBaker, MemoryImages
 
@@ -491,3 +493,20 @@ def test_everything_is_described(core: Core) -> None:
         for attribute in schema.block.attributes:
             assert attribute.description
             assert all(field.description for field in attribute.nested_type.attributes)
+
+
+def test_terraform_asks_for_the_schema_once(
+    tmp_path: Path, platform: MemoryPlatform, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("STONEWARE_TERRAFORM", raising=False)
+    asked: list[object] = []
+    answer = Servicer.GetProviderSchema
+    monkeypatch.setattr(
+        Servicer, "GetProviderSchema", lambda self, request: (asked.append(self), answer(self, request))[1]
+    )
+    configure('resource "stoneware_network" "n" {\n  name = "n1"\n}')
+    with Terraform(tmp_path, provider=ProviderServer(platform)) as terraform:
+        terraform.apply()
+        terraform.destroy()
+    assert platform.network("n1") is None
+    assert len(asked) == 1

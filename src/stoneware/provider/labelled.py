@@ -17,27 +17,27 @@ from stoneware.provider.values import Map, String
 _WORDS = "letters, digits, dots, dashes and underscores, with a letter or digit first"
 
 
+def _schema(kind: str, description: str) -> Schema:
+    """Return the attributes that all such things have."""
+    about_name = f"Name of the {kind}, unique in the store."
+    return Schema(
+        version=1,
+        description=description,
+        attributes=[
+            Attribute("name", String(), about_name, required=True, requires_replace=True),
+            Attribute("labels", Map(String()), f"Labels on the {kind}.", optional=True),
+            Attribute("id", String(), "Its name.", computed=True),
+            Attribute("created", String(), "When it was made (RFC 3339).", computed=True),
+        ],
+    )
+
+
 class LabelledResource(StonewareResource):
     """A thing that has a name and labels; the labels are changed in place."""
 
     kind: str
     rule: tuple[str, str]
     commands: str  # which show and remove it
-
-    @classmethod
-    def schema_of(cls, description: str) -> Schema:
-        """Return the attributes that all such things have."""
-        about_name = f"Name of the {cls.kind}, unique in the store."
-        return Schema(
-            version=1,
-            description=description,
-            attributes=[
-                Attribute("name", String(), about_name, required=True, requires_replace=True),
-                Attribute("labels", Map(String()), f"Labels on the {cls.kind}.", optional=True),
-                Attribute("id", String(), "Its name.", computed=True),
-                Attribute("created", String(), "When it was made (RFC 3339).", computed=True),
-            ],
-        )
 
     @abstractmethod
     def find(self, name: str) -> Volume | Network | None:
@@ -110,16 +110,13 @@ class VolumeResource(LabelledResource):
 
     type_name = "stoneware_volume"
     kind = "volume"
+    schema = _schema(
+        "volume",
+        "A persistent disk. A machine formats it at its first use, and it outlives machines. Destroying "
+        "it destroys its data: `lifecycle { prevent_destroy = true }` is wise. Import by name.",
+    )
     rule = (r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", f"at most 128 {_WORDS}")
     commands = "stoneware volume ls    # lists all volumes"
-
-    @classmethod
-    def get_schema(cls) -> Schema:
-        """Return the attributes."""
-        return cls.schema_of(
-            "A persistent disk. A machine formats it at its first use, and it outlives machines. Destroying "
-            "it destroys its data: `lifecycle { prevent_destroy = true }` is wise. Import by name."
-        )
 
     def find(self, name: str) -> Volume | None:
         """Return the volume of a name."""
@@ -143,16 +140,13 @@ class NetworkResource(LabelledResource):
 
     type_name = "stoneware_network"
     kind = "network"
+    schema = _schema(
+        "network",
+        "A network: its machines reach each other, by name too, and no others. While it exists, the name "
+        "of a machine keeps its address, also when the machine is made anew. Import by name.",
+    )
     rule = (r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", f"at most 100 {_WORDS}")
     commands = "stoneware ps -a    # shows what runs"
-
-    @classmethod
-    def get_schema(cls) -> Schema:
-        """Return the attributes."""
-        return cls.schema_of(
-            "A network: its machines reach each other, by name too, and no others. While it exists, the name "
-            "of a machine keeps its address, also when the machine is made anew. Import by name."
-        )
 
     def find(self, name: str) -> Network | None:
         """Return the network of a name."""

@@ -11,7 +11,6 @@ from stoneware.provider import machine_checks, machine_config, machine_schema, m
 from stoneware.provider.machine_wait import PATIENCE, wait_until
 from stoneware.provider.reporting import Diagnostics, report, reported
 from stoneware.provider.resource import State, StonewareDataSource, StonewareResource, all_known
-from stoneware.provider.schema import Schema
 from stoneware.provider.values import Unknown
 
 _CHECKED = ("name", "source", "config", "metadata", "secrets", "volumes")  # what a contract has a say in
@@ -21,11 +20,7 @@ class MachineResource(StonewareResource):
     """One machine: what can be changed is changed where it stands, the rest makes another one."""
 
     type_name = "stoneware_machine"
-
-    @classmethod
-    def get_schema(cls) -> Schema:
-        """Return the attributes."""
-        return machine_schema.resource_schema()
+    schema = machine_schema.resource_schema()
 
     def validate(self, diags: Diagnostics, config: State) -> None:
         """Check what the configuration says, as far as it is known."""
@@ -203,11 +198,7 @@ class MachineDataSource(StonewareDataSource):
     """One existing machine, by name."""
 
     type_name = "stoneware_machine"
-
-    @classmethod
-    def get_schema(cls) -> Schema:
-        """Return the attributes."""
-        return machine_schema.data_schema()
+    schema = machine_schema.data_schema()
 
     def read(self, diags: Diagnostics, config: State) -> State | None:
         """Return the machine, or an error where there is none."""

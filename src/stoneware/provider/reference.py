@@ -18,9 +18,9 @@ def reference() -> str:
     """Return the whole page."""
     parts = [_HEAD.read_text().replace("@VERSION@", __version__)]
     for name, resource in sorted(StonewareProvider.resources.items()):
-        parts += _section(f"Resource `{name}`", resource.get_schema())
+        parts += _section(f"Resource `{name}`", resource.schema)
     for name, source in sorted(StonewareProvider.data_sources.items()):
-        parts += _section(f"Data source `{name}`", source.get_schema())
+        parts += _section(f"Data source `{name}`", source.schema)
     return "\n".join(parts).rstrip() + "\n"
 
 

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 State = dict[str, Any]
 
 
-class _Described(ABC):
-    """What has attributes. An object of it lives for one call."""
+class Described(ABC):
+    """A resource or a data source. An object of it lives for one call."""
 
     type_name: ClassVar[str]  # as configurations have it
+    schema: ClassVar[Schema]
 
     def __init__(self, provider: StonewareProvider) -> None:
         self.provider = provider
@@ -30,21 +31,16 @@ class _Described(ABC):
         """The platform."""
         return self.provider.platform
 
-    @classmethod
-    @abstractmethod
-    def get_schema(cls) -> Schema:
-        """Return the attributes."""
-
     def validate(self, diags: Diagnostics, config: State) -> None:
         """Check what a configuration says, as far as it is known."""
-        for name, attribute in self.get_schema().by_name.items():
+        for name, attribute in self.schema.by_name.items():
             if config.get(name) is not None and not (attribute.required or attribute.optional):
                 diags.add_error(
                     f"Field {self.type_name}.{name} is read-only and should not be set", path=[name]
                 )
 
 
-class StonewareResource(_Described):
+class StonewareResource(Described):
     """A resource over the provider's platform.
 
     Errors go into the diagnostics that each method gets; a state is what Terraform is to keep after the call,
@@ -86,13 +82,13 @@ class StonewareResource(_Described):
     def upgrade(self, old: Mapping[str, Any]) -> State:
         """Return a state of an earlier schema with what that lacked."""
         new: State = {}
-        for attribute in self.get_schema().attributes:
+        for attribute in self.schema.attributes:
             default = None if attribute.default is Unknown else attribute.default
             new[attribute.name] = old.get(attribute.name, default)
         return new
 
 
-class StonewareDataSource(_Described):
+class StonewareDataSource(Described):
     """A data source over the provider's platform."""
 
     @abstractmethod

@@ -7,13 +7,13 @@ server.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from stoneware.provider.protocol import diagnostic_fields, path_fields, schema_fields, schema_message
 from stoneware.provider.provider import StonewareProvider
 from stoneware.provider.reporting import Diagnostics
-from stoneware.provider.resource import StonewareResource
+from stoneware.provider.resource import Described, StonewareDataSource, StonewareResource
 from stoneware.provider.schema import Attribute, Schema
 from stoneware.provider.values import Unknown, pack, unpack
 
@@ -26,15 +26,17 @@ class Servicer:
     def __init__(self, provider: StonewareProvider, on_stop: Callable[[], None] | None = None) -> None:
         self._provider = provider
         self._on_stop = on_stop
-        self._schemas = {name: found.get_schema() for name, found in provider.resources.items()}
-        self._data_schemas = {name: found.get_schema() for name, found in provider.data_sources.items()}
 
     def GetProviderSchema(self, _request: Any) -> Fields:
-        """Return all attributes; the provider itself has none."""
+        """Return all attributes; the provider itself has none.
+
+        Terraform may keep them for its next commands: it asks several times in each otherwise.
+        """
         return {
             "provider": schema_fields(Schema((), version=1)),
-            "resource_schemas": {name: schema_message(each) for name, each in self._schemas.items()},
-            "data_source_schemas": {name: schema_message(each) for name, each in self._data_schemas.items()},
+            "server_capabilities": {"get_provider_schema_optional": True},
+            "resource_schemas": _messages(self._provider.resources),
+            "data_source_schemas": _messages(self._provider.data_sources),
         }
 
     def ValidateProviderConfig(self, _request: Any) -> Fields:
@@ -65,8 +67,7 @@ class Servicer:
     def ValidateDataResourceConfig(self, request: Any) -> Fields:
         """Check a data source's configuration."""
         diags = Diagnostics()
-        source = self._provider.data_sources[request.type_name](self._provider)
-        schema = self._data_schemas[request.type_name]
+        source, schema = self._source(request)
         source.validate(diags, schema.decode(unpack(request.config.msgpack)) or {})
         return _told(diags)
 
@@ -126,15 +127,22 @@ class Servicer:
     def ReadDataSource(self, request: Any) -> Fields:
         """Return what there is."""
         diags = Diagnostics()
-        source = self._provider.data_sources[request.type_name](self._provider)
-        schema = self._data_schemas[request.type_name]
+        source, schema = self._source(request)
         given = unpack(request.config.msgpack)
         state = source.read(diags, schema.decode(given) or {})
         return {"state": _packed(schema.encode(state, given)), **_told(diags)}
 
     def _resource(self, request: Any) -> tuple[StonewareResource, Schema]:
-        name = request.type_name
-        return self._provider.resources[name](self._provider), self._schemas[name]
+        resource = self._provider.resources[request.type_name](self._provider)
+        return resource, resource.schema
+
+    def _source(self, request: Any) -> tuple[StonewareDataSource, Schema]:
+        source = self._provider.data_sources[request.type_name](self._provider)
+        return source, source.schema
+
+
+def _messages(classes: Mapping[str, type[Described]]) -> Fields:
+    return {name: schema_message(found.schema) for name, found in classes.items()}
 
 
 def _complete(schema: Schema, proposed: Fields, config: Fields, *, new: bool) -> None:
@@ -160,7 +168,7 @@ def _replacing(resource: StonewareResource, prior: Fields | None, wanted: Fields
         changed = attribute.requires_replace and prior.get(name) != wanted.get(name)
         return changed and resource.differs(name, prior, wanted)
 
-    return sorted(each.name for each in resource.get_schema().attributes if replaces(each))
+    return sorted(each.name for each in resource.schema.attributes if replaces(each))
 
 
 def _told(diags: Diagnostics) -> Fields:
