@@ -79,10 +79,11 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 @contextlib.contextmanager
-def locked(path: Path, *, shared: bool = False, timeout: float | None = None) -> Iterator[None]:
+def locked(path: Path, *, shared: bool = False, timeout: float | None = None) -> Iterator[int]:
     """Hold a flock on `path` (made if missing); raise TimeoutError after `timeout` seconds (None: never).
 
-    The lock ends with the process, so a kill leaves nothing to clean up.
+    The lock ends with the process, so a kill leaves nothing to clean up. Gives the descriptor that has the
+    lock: a process that inherits it keeps the lock for as long as it lives.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -92,7 +93,7 @@ def locked(path: Path, *, shared: bool = False, timeout: float | None = None) ->
         raise DamagedError(path, "is a directory where a lock belongs", resolution=fix) from error
     try:
         _acquire(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, timeout)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 

@@ -169,7 +169,7 @@ def tidy(home: Path) -> bool:
         left[:] = left_over(home)
         return not left
 
-    eventually(clean, 5.0)
+    eventually(clean, 20.0)  # the removal of a finished bake's builder among them
     assert not left, left
     return True
 

@@ -7,10 +7,7 @@ import threading
 import pytest
 
 from stoneware.bake.background import Background
-from stoneware.bake.builder import _Held
 from stoneware.errors import MachineError
-from stoneware.model.machine import MachineSpec
-from tests.platforms.memory import MemoryPlatform
 
 pytestmark = pytest.mark.pure
 
@@ -38,14 +35,3 @@ def test_what_it_raises_is_raised_by_whoever_waits() -> None:
     aside = Background(fail)
     with pytest.raises(MachineError, match="no"):
         aside.wait()
-
-
-def test_terraform_destroys_a_builder_only_when_its_image_is_captured() -> None:
-    platform = MemoryPlatform()
-    platform.create(MachineSpec("b", "checkpoint:base", kind="builder"))
-    held = _Held(platform)
-    aside = Background(lambda: held.destroy("b"))
-    assert held.observe("b") is not None  # everything else goes through
-    held.free.set()
-    aside.wait()
-    assert platform.observe("b") is None

@@ -49,10 +49,10 @@ def cli(store: FakeStore, platform: FakePlatform, monkeypatch: pytest.MonkeyPatc
     for name in COMMANDS:
         module = importlib.import_module(f"stoneware.cli.commands.{name}")
         monkeypatch.setattr(module, "open_store", lambda: store, raising=False)
-        monkeypatch.setattr(module, "open_platform", lambda _=None: platform, raising=False)
+        monkeypatch.setattr(module, "open_platform", lambda _=None, **__: platform, raising=False)
         monkeypatch.setattr(module, "open_upkeep", FakeUpkeep, raising=False)
     monkeypatch.setattr(context, "open_store", lambda **_: store)
-    monkeypatch.setattr(context, "open_platform", lambda _=None: platform)
+    monkeypatch.setattr(context, "open_platform", lambda _=None, **__: platform)
 
     def run(*words: str, stdin: str = "") -> Result:
         out, err = (io.TextIOWrapper(io.BytesIO(), write_through=True) for _ in range(2))

@@ -51,8 +51,8 @@ class Clusters:
         for name in COMMANDS:
             module = importlib.import_module(f"stoneware.cli.commands.{name}")
             monkeypatch.setattr(module, "open_store", lambda: self.store, raising=False)
-            monkeypatch.setattr(module, "open_platform", lambda _=None: self.platform, raising=False)
-        monkeypatch.setattr(context, "open_platform", lambda _=None: self.platform)
+            monkeypatch.setattr(module, "open_platform", lambda _=None, **__: self.platform, raising=False)
+        monkeypatch.setattr(context, "open_platform", lambda _=None, **__: self.platform)
         monkeypatch.setattr(context, "open_store", lambda **_: self.store)
         monkeypatch.chdir(self.directory)
 

@@ -13,7 +13,7 @@ from stoneware.platforms.local.store.images import LocalImageStore
 def test_what_killed_commands_left_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(workspace, "recover", lambda _, __: ["a builder"])
+    monkeypatch.setattr(workspace, "recover", lambda _, __, **___: ["a builder"])
     monkeypatch.setattr(recover, "recover", lambda _: ["a machine"])
     store = LocalImageStore(tmp_path)
     assert context.open_platform(store).store is store

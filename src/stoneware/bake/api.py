@@ -1,4 +1,4 @@
-"""Bake an image: plan, run what has to run, seal, capture, tag."""
+"""Bake an image: plan → bases → boot → steps → seal → capture → tag."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from pathlib import Path
 
 from stoneware.bake.events import Note, Reporter
 from stoneware.bake.git_origin import origin_tags
+from stoneware.bake.known_bases import ensure_bases
 from stoneware.bake.options import BakeOptions, BakeResult
-from stoneware.bake.plan import HIT, RUN, BakePlan
+from stoneware.bake.plan import HIT, BakePlan
 from stoneware.bake.planner import Planner
+from stoneware.bake.workdir import Leave
 from stoneware.files import locked
 from stoneware.image.manifest import Origin
 from stoneware.image.references import DEFAULT_TAG, Reference, default_name, parse_reference
@@ -21,10 +23,14 @@ from stoneware.platforms.protocols import BAKES, Images, Platform
 
 @dataclass(frozen=True)
 class Place:
-    """Where a bake happens: a platform to run builders on and a store to keep images in."""
+    """Where a bake happens: a platform to run builders on and a store to keep images in.
+
+    Without `leave` a bake removes its builder before it returns.
+    """
 
     platform: Platform
     store: Images
+    leave: Leave | None = None
 
 
 def references_of(options: BakeOptions) -> tuple[Reference, ...]:
@@ -49,54 +55,36 @@ def bake(options: BakeOptions, place: Place, reporter: Reporter) -> BakeResult:
     # Whoever removes what nothing uses takes this lock for itself.
     with locked(place.store.build_lock_path(BAKES), shared=True):
         planner = Planner(options, place.store, references[0].name)
-        return _bake(planner, place, reporter, references, started)
+        plan = planner.plan()
+        _warn(plan, reporter)
+        if ensure_bases(plan, options, place.store, reporter):
+            plan = planner.plan()  # the keys of all steps stand on the base's identity
+        if plan.image.action == HIT:
+            image_id = plan.image.image_id or ""
+        else:
+            plan, image_id = _build(planner, plan, place, reporter)
+        origin = _origin(planner, reporter)
+        tags = _tag(place.store, references, origin, image_id)
+    return _result(plan, image_id, tags, origin, time.monotonic() - started)
 
 
-def _bake(
-    planner: Planner,
-    place: Place,
-    reporter: Reporter,
-    references: tuple[Reference, ...],
-    started: float,
-) -> BakeResult:
-    made = planner.plan()
-    _warn(made, reporter)
-    if made.image.action == RUN or planner.options.pull:  # a fresh base may change all keys
-        made, image_id = _build(planner, place, reporter)
-    else:
-        image_id = made.image.image_id or ""
-    origin = planner.origin
-    if origin.commit is None:
-        reporter.emit(
-            Note("the context is not in a Git checkout with a commit: the image gets no commit tag")
-        )
-    tags = _tag(place.store, references, origin, image_id)
-    ran = [] if made.image.action == HIT else [step for stage in made.builds for step in stage.to_run]
-    total = sum(len(stage.steps) for stage in made.stages)
-    return BakeResult(
-        image_id, tags, origin.commit, origin.dirty, total - len(ran), len(ran), time.monotonic() - started
-    )
-
-
-def _warn(made: BakePlan, reporter: Reporter) -> None:
-    for text in made.recipe.warnings:
+def _warn(plan: BakePlan, reporter: Reporter) -> None:
+    for text in plan.recipe.warnings:
         reporter.emit(Note(text, warning=True))
-    for name in made.recipe.unused_args:
+    for name in plan.recipe.unused_args:
         reporter.emit(Note(f"--build-arg {name}: the Machinefile declares no such ARG", warning=True))
 
 
-def _build(planner: Planner, place: Place, reporter: Reporter) -> tuple[BakePlan, str]:
-    """Make what is missing under the image's lock, so that of two equal bakes one builds and one waits."""
-    # Everything below here needs Terraform and a builder; a bake that builds nothing never loads it.
-    from stoneware.bake.stages import build_image, ensure_bases
+def _build(planner: Planner, plan: BakePlan, place: Place, reporter: Reporter) -> tuple[BakePlan, str]:
+    """Build what is missing under the image's lock: of two equal bakes one builds and one waits."""
+    with _one_at_a_time(place.store.build_lock_path(f"image-{plan.image.key[:32]}"), reporter):
+        plan = planner.decide(plan)  # another bake may have made the image meanwhile
+        if plan.image.action == HIT:
+            return plan, plan.image.image_id or ""
+        # Terraform and all that a builder needs; a bake that builds nothing never loads it.
+        from stoneware.bake.building import build_image
 
-    ensure_bases(planner, place, reporter)
-    lock = place.store.build_lock_path(f"image-{planner.plan().image.key[:32]}")
-    with _one_at_a_time(lock, reporter):
-        made = planner.plan()  # anew: another bake may have made the image meanwhile
-        if made.image.action == HIT:
-            return made, made.image.image_id or ""
-        return made, build_image(planner, made, place, reporter)
+        return plan, build_image(planner, plan, place, reporter)
 
 
 @contextlib.contextmanager
@@ -108,6 +96,15 @@ def _one_at_a_time(lock: Path, reporter: Reporter) -> Iterator[None]:
             reporter.emit(Note("another bake of the same image is under way: waiting for it"))
             stack.enter_context(locked(lock))
         yield
+
+
+def _origin(planner: Planner, reporter: Reporter) -> Origin:
+    origin = planner.origin
+    if origin.commit is None:
+        reporter.emit(
+            Note("the context is not in a Git checkout with a commit: the image gets no commit tag")
+        )
+    return origin
 
 
 def _tag(store: Images, references: Sequence[Reference], origin: Origin, image_id: str) -> tuple[str, ...]:
@@ -126,3 +123,11 @@ def tags_of_bake(references: Sequence[Reference], origin: Origin) -> tuple[str, 
         for tag in (reference.tag, DEFAULT_TAG, *origin_tags(origin)):
             wanted[str(Reference(reference.name, tag))] = None
     return tuple(wanted)
+
+
+def _result(
+    plan: BakePlan, image_id: str, tags: tuple[str, ...], origin: Origin, seconds: float
+) -> BakeResult:
+    ran = sum(len(stage.to_run) for stage in plan.builds)
+    total = sum(len(stage.steps) for stage in plan.stages)
+    return BakeResult(image_id, tags, origin.commit, origin.dirty, total - ran, ran, seconds)

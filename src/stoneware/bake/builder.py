@@ -5,17 +5,14 @@ from __future__ import annotations
 import contextlib
 import secrets
 import shutil
-import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
 
-from stoneware.bake.background import Background
 from stoneware.bake.bundle import BundleWriter
 from stoneware.bake.driver import Driver
-from stoneware.bake.events import Note, PhaseFinished, PhaseStarted, Reporter, TerraformOutput
+from stoneware.bake.events import Note, Reporter, TerraformOutput
+from stoneware.bake.phases import phase
 from stoneware.bake.plan import PlannedStage
 from stoneware.bake.workdir import BUILDER_ADDRESS, builder_directory, terraform_directory
 from stoneware.errors import HostError, StonewareError
@@ -51,112 +48,58 @@ class BuilderRequest:
     results: str = "sealed.tar"
     metadata: Mapping[str, str] = field(default_factory=dict)
     told: Sequence[str] = ()  # the warnings of the Machinefile's text
+    left: bool = False  # at the end it stays, stopped, for whoever removes the bake's directory
 
 
 @contextlib.contextmanager
-def phase(reporter: Reporter, name: str, text: str) -> Iterator[None]:
-    """Tell that a phase begins and, unless it fails, that it is over."""
-    started = time.monotonic()
-    reporter.emit(PhaseStarted(name, text))
-    yield
-    reporter.emit(PhaseFinished(name, time.monotonic() - started))
-
-
-class BuilderTerraform:
-    """Terraform on the directory of one stage's builder; use it in a `with` block, so that it ends.
-
-    What Terraform wants to destroy stays until `release`: it then walks its graphs while an image is still
-    being captured.
-    """
-
-    def __init__(self, bench: Workbench, stage: PlannedStage) -> None:
-        self.directory = builder_directory(bench.directory, stage.stage.index)
-        self._held = _Held(bench.platform)
-        say = (lambda line: bench.reporter.emit(TerraformOutput(line))) if bench.verbose else None
-        self.terraform = Terraform(
-            terraform_directory(self.directory),
-            provider=ProviderServer(self._held),
-            verbose=say,
-            environment=_GO,
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
-        self.terraform.close()
-
-    def prepare(self) -> None:
-        """Start loading Terraform, which takes as long as all that comes before its first command."""
-        self.terraform.prepare()
-
-    def release(self) -> None:
-        """Let Terraform destroy what it wants to destroy."""
-        self._held.free.set()
-
-
-class _Held:
-    """The platform as Terraform sees it: nothing is destroyed before it is free."""
-
-    def __init__(self, platform: Platform) -> None:
-        self._platform = platform
-        self.free = threading.Event()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._platform, name)
-
-    def destroy(self, name: str) -> None:
-        """Destroy a machine as soon as that is wanted."""
-        self.free.wait()
-        self._platform.destroy(name)
+def builder_terraform(bench: Workbench, stage: PlannedStage) -> Iterator[Terraform]:
+    """Start loading Terraform on the directory of one stage's builder, and end it."""
+    say = (lambda line: bench.reporter.emit(TerraformOutput(line))) if bench.verbose else None
+    directory = terraform_directory(builder_directory(bench.directory, stage.stage.index))
+    provider = ProviderServer(bench.platform)
+    with Terraform(directory, provider=provider, verbose=say, environment=_GO) as terraform:
+        terraform.prepare()
+        yield terraform
 
 
 class RunningBuilder:
     """A builder that runs, and how it is removed."""
 
-    def __init__(self, bench: Workbench, made: BuilderTerraform, name: str, driver: Driver) -> None:
+    def __init__(self, bench: Workbench, terraform: Terraform, name: str, driver: Driver) -> None:
         self.driver = driver
         self._bench = bench
-        self._made = made
+        self._terraform = terraform
         self._name = name
-        self._destroying: Background | None = None
 
-    def begin_destroy(self) -> None:
-        """Have Terraform begin to destroy the builder, which stays until all that is wanted of it is done."""
-        if not self._bench.verbose:  # else its lines would come between those of the seal
-            self._destroying = Background(self._destroy)
-
-    def finish_destroy(self) -> None:
-        """Have Terraform destroy the builder, and wait until it is gone."""
-        self._made.release()
-        if self._destroying is None:
-            self._destroy()
-        else:
-            self._destroying.wait()
+    def destroy(self) -> None:
+        """Have Terraform destroy the builder."""
+        # An apply that was cut off may have made a machine that is not in the state.
+        unknown = not has_state(self._terraform.directory) and self._bench.platform.observe(self._name)
+        adopt = {BUILDER_ADDRESS: self._name} if unknown else None
+        try:
+            self._terraform.destroy(adopt=adopt)
+        except HostError:  # its process was killed: the next call starts another
+            self._terraform.destroy(adopt=adopt)
 
     def destroy_after_failure(self) -> None:
         """Destroy the builder; whatever hinders that must not hide the first error."""
         try:
-            self.finish_destroy()
+            self.destroy()
         except StonewareError:
             with contextlib.suppress(StonewareError):
                 self._bench.platform.destroy(self._name)
-                shutil.rmtree(self._made.terraform.directory)  # what its state says is no longer so
-
-    def _destroy(self) -> None:
-        _destroy(self._bench, self._made.terraform, self._name)
+                shutil.rmtree(self._terraform.directory)  # what its state says is no longer so
 
 
 @contextlib.contextmanager
 def running_builder(
-    bench: Workbench, made: BuilderTerraform, request: BuilderRequest
+    bench: Workbench, terraform: Terraform, request: BuilderRequest
 ) -> Iterator[RunningBuilder]:
-    """Create a builder with Terraform, give it, and have Terraform destroy it whatever happens."""
+    """Create a builder with Terraform, give it, and have Terraform destroy it unless it is to be left."""
     stage = request.stage
     name = f"{bench.directory.name}-{stage.stage.index}"
     token = secrets.token_hex(8)
-    bundle = made.directory / "bundle.tar"
+    bundle = builder_directory(bench.directory, stage.stage.index) / "bundle.tar"
     numbered = {planned.step.index: planned for planned in stage.to_run}
     driver = Driver(
         bench.platform,
@@ -170,29 +113,20 @@ def running_builder(
         step_timeout=bench.step_timeout,
         told=request.told,
     )
-    builder = RunningBuilder(bench, made, name, driver)
+    builder = RunningBuilder(bench, terraform, name, driver)
     try:
         _configure(bench, request, name, token, bundle)
         request.bundle.pack(bundle)
         with phase(bench.reporter, f"builder-{stage.name}", f"builder {name} from {_short(stage.start)}"):
-            made.terraform.apply()
+            terraform.apply()
         yield builder
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             bench.reporter.emit(Note("interrupted: removing the builder"))
         builder.destroy_after_failure()
         raise
-    builder.finish_destroy()
-
-
-def _destroy(bench: Workbench, terraform: Terraform, name: str) -> None:
-    # An apply that was cut off may have made a machine that is not in the state.
-    unknown = not has_state(terraform.directory) and bench.platform.observe(name) is not None
-    adopt = {BUILDER_ADDRESS: name} if unknown else None
-    try:
-        terraform.destroy(adopt=adopt)
-    except HostError:  # its process was killed: the next call starts another
-        terraform.destroy(adopt=adopt)
+    if not request.left:
+        builder.destroy()
 
 
 def _configure(bench: Workbench, request: BuilderRequest, name: str, token: str, bundle: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from stoneware.bake.leaks import leak_patterns
 from stoneware.bake.runscript import mount_lines, run_script
 from stoneware.bake.scratch_stages import SCRATCH_ROOT
+from stoneware.bake.workdir import SECRET_FILES
 from stoneware.errors import InputError
 from stoneware.machinefile.recipe import CopyStep, RunStep, Step, WorkdirStep
 
@@ -84,7 +85,7 @@ class BundleWriter:
         }
         found = sorted(name for name in names if name)
         if found:
-            patterns = self.root.parent / "secret-patterns"
+            patterns = self.root.parent / f"{SECRET_FILES}patterns"
             values = [secrets[name.removeprefix(FOR_AGENT)].read_bytes() for name in found]
             patterns.write_bytes(b"".join(pattern + b"\n" for pattern in leak_patterns(values)))
             patterns.chmod(0o600)

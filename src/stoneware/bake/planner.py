@@ -35,7 +35,7 @@ from stoneware.platforms.protocols import Images
 
 
 class Planner:
-    """Plans one bake; may be asked again after the store has changed."""
+    """Plans one bake: `plan` computes the keys, `decide` compares them with what the store holds."""
 
     def __init__(self, options: BakeOptions, store: Images, name: str, *, offline: bool = False) -> None:
         """Read nothing yet. `offline` plans with what ADD has downloaded before, without asking again."""
@@ -73,19 +73,25 @@ class Planner:
         return read_origin(self.options.context, included, self._used)
 
     def plan(self) -> BakePlan:
-        """Return the plan. Raises InputError."""
+        """Read the recipe and the context and return the plan. Raises InputError."""
         recipe = read_recipe(self.options, self.store, self.machinefile)
         stages: list[PlannedStage] = []
         keys: dict[str, str] = {name: base.identity for name, base in recipe.images}
         ends: dict[str, str] = {}
         for stage in recipe.stages:
-            planned = self._stage(stage, keys, ends)
+            planned = self._keyed(stage, keys, ends)
             keys[stage.name] = planned.final_key
             ends[stage.name] = planned.end
             stages.append(planned)
         self._cache.save()
-        image = self._image(stages[-1])
-        return BakePlan(recipe, self.name, _settle(stages, image), image)
+        key = image_key(stages[-1].final_key, stages[-1].stage, self.name, guest_digest())
+        return self.decide(BakePlan(recipe, self.name, tuple(stages), PlannedImage(key, RUN, "", None)))
+
+    def decide(self, plan: BakePlan) -> BakePlan:
+        """Return a plan with what is to be done now that the store may have changed; its keys stay."""
+        stages = [replace(stage, steps=self._decided(stage)) for stage in plan.stages]
+        image = self._image(plan.image.key, stages[-1])
+        return replace(plan, stages=_settle(stages, image), image=image)
 
     def inputs(self, step: Step, keys: Mapping[str, str]) -> StepInputs:
         """Return what a step takes from outside the recipe."""
@@ -113,7 +119,7 @@ class Planner:
         stages = tuple((mount.from_stage, keys[mount.from_stage]) for mount in mounts if mount.from_stage)
         return StepInputs(self.store.architecture, sources, stages)
 
-    def _stage(self, stage: Stage, keys: Mapping[str, str], ends: Mapping[str, str]) -> PlannedStage:
+    def _keyed(self, stage: Stage, keys: Mapping[str, str], ends: Mapping[str, str]) -> PlannedStage:
         base = stage.base
         source = ends[base.reference] if base.kind == "stage" else source_of(base)
         parent = source.partition(":")[2]
@@ -126,16 +132,19 @@ class Planner:
             document = describe_inputs(parent, step, inputs)
             steps.append(PlannedStep(step, key, parent, RUN, "", document, self.location(step.line)))
             parent = key
-        return PlannedStage(stage, source, self._decide(stage, steps), needed=False)
+        return PlannedStage(stage, source, tuple(steps), needed=False)
 
-    def _decide(self, stage: Stage, steps: list[PlannedStep]) -> tuple[PlannedStep, ...]:
+    def _decided(self, stage: PlannedStage) -> tuple[PlannedStep, ...]:
         """Walk back to the deepest checkpoint; everything above it is taken from there."""
+        steps = stage.steps
         deepest = 0
         if not self.options.no_cache:
             hits = (n for n in range(len(steps), 0, -1) if self.store.has_checkpoint(steps[n - 1].key))
             deepest = next(hits, 0)
         decided = [replace(step, action=HIT, reason="cached") for step in steps[:deepest]]
-        decided += [replace(step, reason=self._why(stage, step)) for step in steps[deepest:]]
+        decided += [
+            replace(step, action=RUN, reason=self._why(stage.stage, step)) for step in steps[deepest:]
+        ]
         return tuple(decided)
 
     def _why(self, stage: Stage, planned: PlannedStep) -> str:
@@ -148,8 +157,7 @@ class Planner:
             return f"{stage.base.reference}, which the stage is built FROM, changed"
         return "its checkpoint is gone" if reason == "nothing changed" else reason
 
-    def _image(self, target: PlannedStage) -> PlannedImage:
-        key = image_key(target.final_key, target.stage, self.name, guest_digest())
+    def _image(self, key: str, target: PlannedStage) -> PlannedImage:
         found = self._image_of(key)
         if found is not None and not self.options.no_cache:
             return PlannedImage(key, HIT, "an image of these steps and settings is in the store", found)

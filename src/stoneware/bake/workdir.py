@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from stoneware.errors import StonewareError
@@ -15,26 +15,44 @@ from stoneware.untrusted.removal import remove_tree
 BUILDER_ADDRESS = "stoneware_machine.builder"  # in terraform/modules/local/builder
 _TERRAFORM = "terraform"
 _PREFIX = "bake-"
+_BAKED = "baked"  # the file that says that the image is made, and nothing left to do but to remove
+SECRET_FILES = "secret-"  # noqa: S105 - begins the names of files that hold secrets, or what they look like
+# Starts a process that removes what a finished bake has left. It gets the bake's id and the descriptor of the
+# bake's lock, which that process is to hold until it ends.
+Leave = Callable[[str, int], None]
 _LOCK_TIMEOUT = 60.0  # seconds that the Terraform of a killed bake may take to end: its own last resort
 
 
 @contextlib.contextmanager
-def workspace(store: Images) -> Iterator[Path]:
+def workspace(store: Images, leave: Leave | None = None) -> Iterator[Path]:
     """Make a directory for one bake; its lock says that the bake lives.
 
-    At the end it is removed, however the bake ended, unless Terraform could not destroy a builder: then the
-    next command does that.
+    At the end it is removed, however the bake ended, unless there may still be a builder in it. Then the next
+    command does that, or where the bake succeeded the process that `leave` starts, which inherits the lock.
     """
     build_id = f"{_PREFIX}{secrets.token_hex(4)}"
     lock = store.build_lock_path(build_id)
-    with locked(lock):
+    with locked(lock) as descriptor:
         directory = store.build_path(build_id)
         directory.mkdir(mode=0o700)
         try:
             yield directory
-        finally:
+            if leave is not None and _states(directory):
+                _leave_to(leave, directory, descriptor)
+                return
+        except BaseException:
             if not _states(directory):
                 _remove(directory, lock)
+            raise
+        if not _states(directory):
+            _remove(directory, lock)
+
+
+def _leave_to(leave: Leave, directory: Path, lock: int) -> None:
+    for path in (*directory.glob(f"{SECRET_FILES}*"), *directory.glob(f"*/{SECRET_FILES}*")):
+        path.unlink()
+    (directory / _BAKED).touch()
+    leave(directory.name, lock)
 
 
 def _states(directory: Path) -> list[Path]:
@@ -67,24 +85,34 @@ def terraform_directory(builder: Path) -> Path:
     return directory
 
 
-def recover(store: Images, platform: Platform) -> list[str]:
+def remove_leftovers(store: Images, platform: Platform, build_id: str) -> str:
+    """Destroy the builders that a bake has left, then its directory, under its lock; tell what was done."""
+    directory = store.build_path(build_id)
+    done = _destroy_builders(directory, platform)
+    _remove(directory, store.build_lock_path(build_id))
+    return done
+
+
+def recover(store: Images, platform: Platform, *, patience: float = 0) -> list[str]:
     """Destroy the builders of bakes that were killed, by Terraform where it knows them; tell what was done.
 
     Cheap where there is nothing to do. What cannot be removed is told as well, and tried again next time.
+    What a finished bake has left to a process is waited for, `patience` seconds at most.
     """
     parent = store.build_path("any").parent
     left = sorted(parent.glob(f"{_PREFIX}*")) if parent.is_dir() else []
-    return [sentence for directory in left if (sentence := _recover_one(store, platform, directory))]
+    return [said for path in left if (said := _recover_one(store, platform, path, patience))]
 
 
-def _recover_one(store: Images, platform: Platform, directory: Path) -> str:
+def _recover_one(store: Images, platform: Platform, directory: Path, patience: float) -> str:
     lock = store.build_lock_path(directory.name)
+    baked = (directory / _BAKED).exists()
     try:
-        with locked(lock, timeout=0):
+        with locked(lock, timeout=patience if baked else 0):
             if not directory.is_dir():
+                lock.unlink(missing_ok=True)  # taking it has made it
                 return ""
-            done = _destroy_builders(directory, platform)
-            _remove(directory, lock)
+            done = remove_leftovers(store, platform, directory.name)
     except TimeoutError:
         return ""  # it lives
     except (StonewareError, OSError) as error:

@@ -166,7 +166,7 @@ def open_site() -> Site:
     from stoneware.cluster.site import Site
 
     store = context.open_store()
-    return Site(context.open_platform(store), store, _directory(store))
+    return Site(context.open_platform(store), store, _directory(store), context.leave_bake)
 
 
 def name_and_desired(found: Source, site: Site) -> tuple[str, Desired]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from typing import TYPE_CHECKING
 
 from stoneware.cli.output import say
@@ -20,14 +22,38 @@ def open_store(*, create: bool = True) -> Images:
     return images
 
 
-def open_platform(store: Images | None = None) -> Platform:
-    """Return the platform over the images, once what killed commands left on it is removed."""
+_PATIENCE = 20.0  # seconds that the removal of a finished bake's builder may take
+
+
+def leave_bake(build_id: str, lock: int) -> None:
+    """Start a process that removes what a bake has left (see `stoneware.bake.workdir.Leave`)."""
+    import subprocess
+
+    # -P: nothing that lies in the current directory is imported.
+    words = ["-P", "-m", "stoneware.cli.bake_removal", build_id, str(lock)]
+    with contextlib.suppress(OSError):  # no process can be started: the next command does it
+        subprocess.Popen(
+            [sys.executable, *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            pass_fds=(lock,),
+        )
+
+
+def open_platform(store: Images | None = None, *, settled: bool = False) -> Platform:
+    """Return the platform over the images, once what killed commands left on it is removed.
+
+    `settled`: what finished bakes have left to a process is waited for as well, so that nobody sees it.
+    """
     from stoneware.bake import workdir
 
     images = store if store is not None else open_store()
     platform = backend().open_platform(images)
     # Builders first, by the Terraform that made them.
-    for sentence in [*workdir.recover(images, platform), *backend().recover(images)]:
+    patience = _PATIENCE if settled else 0
+    for sentence in [*workdir.recover(images, platform, patience=patience), *backend().recover(images)]:
         say(sentence)
     return platform
 

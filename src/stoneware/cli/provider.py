@@ -90,13 +90,13 @@ def main() -> None:
     from functools import cache
 
     from stoneware.bake.api import Place
-    from stoneware.cli.context import open_platform, open_store
+    from stoneware.cli.context import leave_bake, open_platform, open_store
     from stoneware.provider.plugin import serve
     from stoneware.provider.provider import StonewareProvider
 
     store = cache(open_store)
     platform = cache(lambda: open_platform(store()))
-    serve(StonewareProvider(platform, store, lambda: LocalBaker(Place(platform(), store()))))
+    serve(StonewareProvider(platform, store, lambda: LocalBaker(Place(platform(), store(), leave_bake))))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from stoneware.bake.workdir import Leave
 from stoneware.cluster.directory import ClusterDirectory
 from stoneware.cluster.model import Desired
 from stoneware.cluster.tfvars import from_tfvars
@@ -18,6 +19,7 @@ class Site:
     platform: Platform
     store: Images
     clusters: Path
+    leave: Leave | None = None  # of bakes for clusters
 
     def directory(self, cluster: str) -> ClusterDirectory:
         """Return the directory of one cluster, which may not exist."""

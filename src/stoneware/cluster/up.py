@@ -141,7 +141,7 @@ def _images(cluster: Cluster, site: Site, options: UpOptions, bakes: Displays) -
     from stoneware.bake.api import Place
     from stoneware.cluster.images import bake_images
 
-    return bake_images(cluster, Place(site.platform, site.store), bakes, verbose=options.verbose)
+    return bake_images(cluster, Place(site.platform, site.store, site.leave), bakes, verbose=options.verbose)
 
 
 def _selected(names: Sequence[str], cluster: Cluster) -> Selection | None:

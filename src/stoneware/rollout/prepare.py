@@ -57,7 +57,7 @@ def prepare(
     policies = policies_of(cluster)
     values = read_secrets(cluster, environment)
     if bakes is not None:
-        bake_images(cluster, Place(site.platform, site.store), bakes, verbose=verbose)
+        bake_images(cluster, Place(site.platform, site.store, site.leave), bakes, verbose=verbose)
     present = present_of(site, cluster.name)
     versions = known_versions(site.platform, cluster.name, values)
     desired = desire(cluster, site.store, values, versions)

@@ -11,7 +11,7 @@ import typer
 
 from stoneware.bake.options import BakeOptions, BakeResult, OnFailure, SecretSource
 from stoneware.cli import options
-from stoneware.cli.context import open_platform, open_store
+from stoneware.cli.context import leave_bake, open_platform, open_store
 from stoneware.cli.output import print_json, print_line, print_table, say
 from stoneware.durations import parse_duration
 from stoneware.errors import InputError
@@ -110,7 +110,7 @@ def _bake(wanted: BakeOptions, style: Style, *, json_output: bool, quiet: bool) 
     from stoneware.platforms.registry import backend
 
     store = open_store()
-    place = api.Place(open_platform(store), store)
+    place = api.Place(open_platform(store), store, leave_bake)
     with (
         backend().clear_errors(),
         make_display(style, sys.stderr) as display,

@@ -40,7 +40,7 @@ def df(
     stopped machines, the volumes without a machine, and the caches would free.
     """
     store = open_store()
-    found = open_upkeep(open_platform(store)).usage(clusters.wanted_images(store))
+    found = open_upkeep(open_platform(store, settled=True)).usage(clusters.wanted_images(store))
     if json_output:
         print_json(found.to_document(verbose=verbose))
         return

@@ -43,7 +43,7 @@ def ps(
     json_output: options.Json = False,
 ) -> None:
     """List machines: what they boot from, how far they are and how they feel."""
-    found = [machine for machine in open_platform().machines() if every or _is_listed(machine)]
+    found = [machine for machine in open_platform(settled=every).machines() if every or _is_listed(machine)]
     if json_output:
         print_json([listing.machine_document(machine) for machine in found])
     elif quiet:

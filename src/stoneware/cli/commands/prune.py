@@ -34,7 +34,7 @@ def prune(
     that a cluster is made from, or that its rollout or rollback needs.
     """
     store = open_store()
-    upkeep = open_upkeep(open_platform(store))
+    upkeep = open_upkeep(open_platform(store, settled=True))
     wanted = clusters.wanted_images(store)
     found = upkeep.unused(everything=every, wanted=wanted)
     if not json_output and not found.empty:

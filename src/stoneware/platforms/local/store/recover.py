@@ -185,6 +185,7 @@ def _bake_is_gone(store: Store, machine: str) -> bool:
 def teardown(store: Store, *, remove: bool = False) -> None:
     """End all machines, the network and the mount of a store; with `remove` the store itself as well."""
     machines = store.data / "machines"
+    _await_removals(store)
     with contextlib.suppress(OSError):  # a store whose disk has failed may not even be readable
         for path in sorted(machines.glob("[!.]*")) if machines.is_dir() else ():
             with contextlib.suppress(StonewareError):
@@ -195,6 +196,14 @@ def teardown(store: Store, *, remove: bool = False) -> None:
         store_pool.unmount(store.home)  # once more, for its error
     if remove:
         _remove_home(store)
+
+
+def _await_removals(store: Store) -> None:
+    """Let the processes end that remove the builders of finished bakes: they would mount the store again."""
+    with contextlib.suppress(OSError, TimeoutError):
+        for path in (store.data / "builds").glob("*/baked"):
+            with locked(store.build_lock_path(path.parent.name), timeout=20.0):
+                pass
 
 
 def _unmounted(store: Store) -> bool:

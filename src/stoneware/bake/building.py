@@ -1,20 +1,21 @@
-"""Building what a plan says is missing: stage after stage in builders, then seal, capture and remember."""
+"""Building what a plan says is missing, in builders: boot → steps for each stage, then seal → capture."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stoneware.bake.background import Background
 from stoneware.bake.builder import (
     BuilderRequest,
-    BuilderTerraform,
     RunningBuilder,
     Workbench,
-    phase,
+    builder_terraform,
     running_builder,
 )
 from stoneware.bake.bundle import BundleWriter
@@ -31,12 +32,13 @@ from stoneware.bake.events import (
 from stoneware.bake.image_checks import promises
 from stoneware.bake.lost_files import left_in_memory
 from stoneware.bake.options import OnFailure, SecretSource
+from stoneware.bake.phases import phase
 from stoneware.bake.plan import HIT, BakePlan, PlannedStage, source_of
 from stoneware.bake.planner import Planner
 from stoneware.bake.scratch_stages import files_root
 from stoneware.bake.seal_report import describe_seal, preload, read_results, told_units
 from stoneware.bake.steps import StepWriter
-from stoneware.bake.workdir import builder_directory, workspace
+from stoneware.bake.workdir import SECRET_FILES, builder_directory, workspace
 from stoneware.config.encoding import encode, to_bytes
 from stoneware.config.machine_rules import machine_rules
 from stoneware.errors import InputError
@@ -53,38 +55,30 @@ if TYPE_CHECKING:
 _RESULTS = "sealed.tar"
 
 
-def ensure_bases(planner: Planner, place: Place, reporter: Reporter) -> None:
-    """Make the known bases that the recipe starts from; with --pull make them anew."""
-    recipe = planner.plan().recipe
-    bases = [(stage.base.kind, stage.base.reference) for stage in recipe.stages]
-    bases += [(image.kind, reference) for reference, image in recipe.images]
-    for reference in dict.fromkeys(reference for kind, reference in bases if kind == "base"):
-        refresh = planner.options.pull
-        if not refresh and place.store.base_identity(reference):
-            continue
-        with phase(reporter, f"base {reference}", f"base {reference}"):
-            place.store.ensure_base(
-                reference, refresh=refresh, progress=lambda text: reporter.emit(Note(text))
-            )
-
-
-def build_image(planner: Planner, made: BakePlan, place: Place, reporter: Reporter) -> str:
+def build_image(planner: Planner, plan: BakePlan, place: Place, reporter: Reporter) -> str:
     """Build all that the plan says, capture the image and return its id. Raises BuildError and InputError."""
     _check_options(planner)
-    with workspace(place.store) as directory:
-        bench = Workbench(
-            place.platform,
-            reporter,
-            directory,
-            verbose=planner.options.verbose,
-            step_timeout=planner.options.step_timeout,
-        )
-        build = _Build(planner, made, place, bench)
-        try:
-            return build.run()
-        finally:
-            done = [step.key for stage in made.stages for step in stage.steps]
-            planner.record.save(made.stages, filter(place.store.has_checkpoint, done))
+    image = ""
+    leave = None if planner.options.verbose else place.leave  # what Terraform prints is to be seen
+    with workspace(place.store, leave) as directory, remembered(planner, plan):
+        build = _Build(planner, plan, place, reporter, directory, left=leave is not None)
+        for stage in plan.builds:
+            with build.boot(stage) as builder:
+                build.run_steps(stage, builder.driver)
+                if stage is plan.target:
+                    sealed = build.seal(builder)
+                    image = build.capture(builder, sealed)
+    return image
+
+
+@contextlib.contextmanager
+def remembered(planner: Planner, plan: BakePlan) -> Iterator[None]:
+    """Remember at the end, however it ends, what the steps that are done were made of."""
+    try:
+        yield
+    finally:
+        done = [step.key for stage in plan.stages for step in stage.steps]
+        planner.record.save(plan.stages, filter(planner.store.has_checkpoint, done))
 
 
 def _check_options(planner: Planner) -> None:
@@ -98,40 +92,62 @@ def _check_options(planner: Planner) -> None:
             )
 
 
-class _Build:
-    """One bake that builds."""
+@dataclass(frozen=True)
+class _Sealed:
+    """A sealed builder: what its image is to hold, and how the machine is stopped."""
 
-    def __init__(self, planner: Planner, made: BakePlan, place: Place, bench: Workbench) -> None:
+    manifest: bytes
+    env: str  # the config's defaults
+    contract: str
+    file_bytes: int
+    timeout: float | None  # seconds that its shutdown may take; None: its own
+    stopping: Background | None  # where it is being stopped already
+
+
+class _Build:
+    """One bake that builds: what its steps share."""
+
+    def __init__(
+        self,
+        planner: Planner,
+        plan: BakePlan,
+        place: Place,
+        reporter: Reporter,
+        directory: Path,
+        *,
+        left: bool,
+    ) -> None:
         self._planner = planner
-        self._plan = made
+        self._plan = plan
         self._place = place
-        self._bench = bench
-        self._reporter = bench.reporter
+        self._reporter = reporter
+        self._left = left  # whether the last builder is left to the workspace
+        options = planner.options
+        self._bench = Workbench(
+            place.platform, reporter, directory, verbose=options.verbose, step_timeout=options.step_timeout
+        )
         self._seconds: dict[str, float] = {}
         self._origin = planner.origin
+        self._secrets = self._write_secrets()
 
-    def run(self) -> str:
-        """Build each stage; the last one gives the image."""
-        image = ""
-        secrets = self._secrets()
-        for stage in self._plan.builds:
-            steps = [planned.step for planned in stage.to_run]
-            with (
-                held_caches(self._place.store, steps) as caches,
-                BuilderTerraform(self._bench, stage) as made,
-            ):
-                made.prepare()  # it loads while the bundle is made
-                self._announce(stage)
-                is_target = stage is self._plan.target
-                bundle = self._bundle(stage, secrets, caches, seal=is_target)
-                request = BuilderRequest(stage, bundle, _RESULTS, told=self._plan.recipe.warnings)
-                with running_builder(self._bench, made, request) as builder:
-                    self._run_steps(stage, builder.driver)
-                    if is_target:
-                        image = self._seal(builder)
-        return image
+    @contextlib.contextmanager
+    def boot(self, stage: PlannedStage) -> Iterator[RunningBuilder]:
+        """Boot the builder of a stage; it is removed at the end, or left to the workspace."""
+        steps = [planned.step for planned in stage.to_run]
+        with (
+            held_caches(self._place.store, steps) as caches,
+            builder_terraform(self._bench, stage) as terraform,  # it loads while the bundle is made
+        ):
+            self._announce(stage)
+            is_target = stage is self._plan.target
+            bundle = self._bundle(stage, caches, seal=is_target)
+            told = self._plan.recipe.warnings
+            request = BuilderRequest(stage, bundle, _RESULTS, told=told, left=is_target and self._left)
+            with running_builder(self._bench, terraform, request) as builder:
+                yield builder
 
-    def _run_steps(self, stage: PlannedStage, driver: Driver) -> None:
+    def run_steps(self, stage: PlannedStage, driver: Driver) -> None:
+        """Run the steps of a stage in its builder. Raises BuildError."""
         self._preload(stage)
         taken = driver.run_steps(self._on_failure(driver))
         self._seconds |= {
@@ -159,9 +175,7 @@ class _Build:
                 if note := left_in_memory(planned.location, left, self._plan.recipe.warnings):
                     self._reporter.emit(note)
 
-    def _bundle(
-        self, stage: PlannedStage, secrets: dict[str, Path], caches: dict[str, str], *, seal: bool
-    ) -> BundleWriter:
+    def _bundle(self, stage: PlannedStage, caches: dict[str, str], *, seal: bool) -> BundleWriter:
         root = builder_directory(self._bench.directory, stage.stage.index) / "bundle"
         root.mkdir()
         bundle = BundleWriter(root, cache_names=caches)
@@ -174,7 +188,7 @@ class _Build:
             self._planner.context,
             self._roots(stage),
             downloads=self._planner.downloads,
-            secrets=secrets,
+            secrets=self._secrets,
         )
         for planned in stage.to_run:
             writer.write(planned.step, planned.location)
@@ -182,7 +196,7 @@ class _Build:
             self._add_seal(bundle, stage, version)
             steps = [planned.step for other in self._plan.stages for planned in other.steps]
             runs = [step for step in steps if isinstance(step, RunStep)]
-            bundle.add_secrets_to_look_for(runs, secrets, self._planner.location, number=last + 1)
+            bundle.add_secrets_to_look_for(runs, self._secrets, self._planner.location, number=last + 1)
         scratch = stage.stage.base.scratch
         bundle.write_header(self._plan.name, version, first, last, seal=seal, scratch=scratch)
         return bundle
@@ -208,7 +222,7 @@ class _Build:
         path = dict(config.env).get("PATH", "")
         bundle.add_promises(promises(recipe, recipe.filename), path, config.workdir)
 
-    def _secrets(self) -> dict[str, Path]:
+    def _write_secrets(self) -> dict[str, Path]:
         """Return the build secrets as files that only root can read, in the bake's directory."""
         found = {}
         for name, source in self._planner.options.secrets.items():
@@ -218,7 +232,7 @@ class _Build:
                     details="It is of letters, digits, dots, dashes and underscores.",
                     resolution="--secret id=token,src=FILE",
                 )
-            path = self._bench.directory / f"secret-{name}"
+            path = self._bench.directory / f"{SECRET_FILES}{name}"
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as stream:
                 stream.write(_secret_value(name, source))
@@ -237,17 +251,18 @@ class _Build:
 
         return shell if self._planner.options.on_failure == OnFailure.SHELL else nothing
 
-    def _seal(self, builder: RunningBuilder) -> str:
+    def seal(self, builder: RunningBuilder) -> _Sealed:
+        """Seal the builder: nothing of its identity is left, and the image's manifest is made.
+
+        Raises BuildError where a check fails or the builder's lists cannot be read.
+        """
         platform, driver = self._place.platform, builder.driver
         name = driver.run.name
-        at_hand = (
-            Capability.CHECKPOINTS in platform.capabilities
-        )  # the builder's root can be written to from here
         with phase(self._reporter, "seal", "seal: remove identity and residue, check, list"):
             checks = driver.seal()
-            builder.begin_destroy()
             timeout = 0 if driver.run.quiet else None
-            # Nothing more is wanted of the machine then.
+            # Where its root can be written to from here, nothing more is wanted of the machine.
+            at_hand = Capability.CHECKPOINTS in platform.capabilities
             stopping = Background(lambda: platform.stop(name, timeout=timeout)) if at_hand else None
             files = read_results(platform.read_result(name, _RESULTS))
             sealed = describe_seal(files, self._plan.target.stage.config, checks)
@@ -257,14 +272,23 @@ class _Build:
             env, contract = encode(sealed.contract["env"]), machine_rules(sealed.contract)
             if not at_hand:
                 driver.finish(manifest, env=env, contract=contract)
+        return _Sealed(manifest, env, contract, sealed.file_bytes, timeout, stopping)
+
+    def capture(self, builder: RunningBuilder, sealed: _Sealed) -> str:
+        """Make an image of a sealed builder's root and return its id."""
+        platform, name = self._place.platform, builder.driver.run.name
+        document = {"key": self._plan.image.key, "size_bytes": sealed.file_bytes}
         with phase(self._reporter, "capture", "stop the builder and capture the image"):
-            document = {"key": self._plan.image.key, "size_bytes": sealed.file_bytes}
-            if stopping is None:
-                platform.stop(name, timeout=timeout)
-                return platform.capture(name, manifest, document)
-            stopping.wait()
-            own = {"manifest.json": manifest, "env": to_bytes(env), "contract.tsv": to_bytes(contract)}
-            return platform.capture(name, manifest, document, files=own)
+            if sealed.stopping is None:
+                platform.stop(name, timeout=sealed.timeout)
+                return platform.capture(name, sealed.manifest, document)
+            sealed.stopping.wait()
+            own = {
+                "manifest.json": sealed.manifest,
+                "env": to_bytes(sealed.env),
+                "contract.tsv": to_bytes(sealed.contract),
+            }
+            return platform.capture(name, sealed.manifest, document, files=own)
 
     def _manifest_input(self) -> ManifestInput:
         steps = [
