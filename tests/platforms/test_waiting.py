@@ -152,6 +152,8 @@ def test_a_tender_tends_once_a_second_for_all(
         time.now = now
         helper_checks.check(platform)
     assert times == [1.0, 2.0]
+    HelperChecks(time, at_once=True).check(platform)
+    assert times == [1.0, 2.0, 2.1]
 
 
 def test_the_end_of_a_console(platform: MemoryPlatform) -> None:

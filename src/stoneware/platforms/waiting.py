@@ -126,12 +126,15 @@ class Wait:
 
 
 class HelperChecks:
-    """Looks after what machines depend on, for all who wait, no more often than one of them would."""
+    """Looks after what machines depend on, for all who wait, no more often than one of them would.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    `at_once` it does so the first time that it is asked to, else not within the first second.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, at_once: bool = False) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._last = clock()
+        self._last = clock() - CHECK_HELPERS if at_once else clock()
 
     def check(self, platform: Platform) -> None:
         """Restart what has died, unless that has just been done. Raises HostError: waiting is in vain."""

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from stoneware.cluster import events
@@ -54,7 +55,7 @@ class ClusterFleet:
     verbose: bool = False
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _terraform: ClusterTerraform | None = None
-    _helper_checks: HelperChecks = field(default_factory=HelperChecks)
+    _helper_checks: HelperChecks = field(default_factory=partial(HelperChecks, at_once=True))
     _checked: tuple[tuple[int, int], Mapping[str, bool]] = ((0, 0), field(default_factory=dict))
 
     def __enter__(self) -> ClusterFleet:
