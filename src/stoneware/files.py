@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from stoneware.errors import InputError
 from stoneware.records import DamagedError, read_record
@@ -38,13 +38,18 @@ def write_atomic(path: Path, data: bytes | str, mode: int = 0o644) -> None:
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(raw)
-            stream.flush()
-            os.fchmod(stream.fileno(), mode)
-            os.fsync(stream.fileno())
-        Path(staged).replace(path)
+            put_in_place(stream, Path(staged), path, mode)
     except BaseException:
         Path(staged).unlink(missing_ok=True)
         raise
+
+
+def put_in_place(stream: IO[bytes], staged: Path, path: Path, mode: int) -> None:
+    """Let the file `staged`, just written by `stream`, become `path` once all of it is on the disk."""
+    stream.flush()
+    os.fchmod(stream.fileno(), mode)
+    os.fsync(stream.fileno())
+    staged.replace(path)
 
 
 def encoded(text: str, what: str = "a name or value") -> bytes:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.server
+import socket
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,7 @@ pytestmark = pytest.mark.tool
 
 class Handler(http.server.BaseHTTPRequestHandler):
     content = b"one"
+    missing = 0  # bytes that are announced and not sent
     asked: list[tuple[str, str | None]] = []  # noqa: RUF012 -- one server per test
 
     def do_GET(self) -> None:
@@ -33,7 +36,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             self.send_response(200)
             self.send_header("ETag", etag)
-            self.send_header("Content-Length", str(len(self.content)))
+            self.send_header("Content-Length", str(len(self.content) + self.missing))
             self.end_headers()
             self.wfile.write(self.content)
 
@@ -43,7 +46,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    Handler.content, Handler.asked = b"one", []
+    Handler.content, Handler.missing, Handler.asked = b"one", 0, []
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as made:
         thread = threading.Thread(target=made.serve_forever, args=(0.01,))
         thread.start()
@@ -99,3 +102,55 @@ def test_failures_name_the_url_and_the_line(server: str, tmp_path: Path, path: s
         digests(Downloads(tmp_path / "d"), url)
     assert url in caught.value.brief
     assert caught.value.location == "Machinefile:2"
+
+
+def test_what_breaks_off_is_refused_and_leaves_what_was_there(server: str, tmp_path: Path) -> None:
+    downloads, url = Downloads(tmp_path / "d"), f"{server}/file"
+    digests(downloads, url)
+    Handler.content, Handler.missing = b"two" * 2**20, 7
+    with pytest.raises(InputError, match="cannot download") as caught:
+        digests(downloads, url)
+    assert "7 more" in caught.value.details
+    assert downloads.path(url).read_bytes() == b"one"
+    Handler.missing = 0
+    assert digests(downloads, url) == sha256_hex(Handler.content)
+    assert not list((tmp_path / "d").glob("*.partial"))
+
+
+def test_what_a_killed_bake_has_left_of_a_file_is_replaced(server: str, tmp_path: Path) -> None:
+    downloads, url = Downloads(tmp_path / "d"), f"{server}/file"
+    (tmp_path / "d").mkdir()
+    partial = downloads.path(url).with_suffix(".partial")
+    partial.write_bytes(b"on" * 100)
+    assert digests(downloads, url) == sha256_hex(b"one")
+    assert downloads.path(url).read_bytes() == b"one"
+    assert not partial.exists()
+
+
+def test_a_large_file_is_never_held_in_memory(server: str, tmp_path: Path) -> None:
+    Handler.content = bytes(64 << 20)
+    tracemalloc.start()  # the server's own bytes were there before
+    try:
+        digests(Downloads(tmp_path / "d"), f"{server}/file")
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 16 << 20
+
+
+def test_a_server_that_speaks_no_http_is_an_error_with_the_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=_babble, args=(listener,))
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/file"
+        with pytest.raises(InputError, match="cannot download") as caught:
+            digests(Downloads(tmp_path / "d"), url)
+        thread.join()
+    assert caught.value.location == "Machinefile:2"
+
+
+def _babble(listener: socket.socket) -> None:
+    link, _ = listener.accept()
+    with link:
+        link.recv(1 << 16)
+        link.sendall(b"what?\r\n\r\n")

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stoneware import __version__
 from stoneware.errors import InputError
-from stoneware.files import sha256_hex, write_atomic, write_json
+from stoneware.files import locked, put_in_place, sha256_hex, write_json
 from stoneware.machinefile.context import Source
 from stoneware.machinefile.recipe import CopyStep
 from stoneware.records import whole
 
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
+
+_BLOCK = 1 << 20  # bytes read at once
 _TIMEOUT = 60.0  # seconds without a byte
 _NOT_MODIFIED = 304
 
@@ -43,7 +48,10 @@ class Downloads:
             return str(known["digest"])
         if self.offline:
             return expected
-        digest = self._fetch(url, known, where)
+        self.directory.mkdir(exist_ok=True, mode=0o700)
+        # One bake at a time fetches a URL, so what a killed one has left of it is the next one's to replace.
+        with locked(self.path(url).with_suffix(".lock")):
+            digest = self._fetch(url, self._known(url), where)
         if expected and digest != expected:
             raise InputError(
                 f"the content of {url} is not what --checksum says",
@@ -58,6 +66,7 @@ class Downloads:
         return document if document and self.path(url).exists() else None
 
     def _fetch(self, url: str, known: dict[str, Any] | None, where: str) -> str:
+        import http.client
         import urllib.error
         import urllib.request
 
@@ -71,27 +80,43 @@ class Downloads:
         request = urllib.request.Request(url, headers=headers)  # noqa: S310 -- the parser lets http(s) through only
         try:
             with urllib.request.urlopen(request, timeout=_TIMEOUT) as reply:  # noqa: S310
-                return self._keep(url, reply.read(), reply.headers)
+                return self._keep(url, reply)
         except urllib.error.HTTPError as error:
             error.close()  # it is a reply as well
             if error.code == _NOT_MODIFIED and known:
                 return str(known["digest"])
             raise self._failed(url, f"the server answered {error.code} {error.reason}", where) from error
+        except http.client.HTTPException as error:  # the server has not kept to HTTP, or hung up too early
+            raise self._failed(url, str(error) or type(error).__name__, where) from error
         except OSError as error:
             raise self._failed(url, str(getattr(error, "reason", error)), where) from error
 
-    def _keep(self, url: str, content: bytes, headers: Any) -> str:
-        self.directory.mkdir(exist_ok=True, mode=0o700)
-        digest = sha256_hex(content)
-        write_atomic(self.path(url), content, mode=0o600)
+    def _keep(self, url: str, reply: HTTPResponse) -> str:
+        """Write a reply to the disk as it comes, and return its digest. Raises OSError, HTTPException."""
+        from http.client import IncompleteRead
+
+        digest, staged = hashlib.sha256(), self.path(url).with_suffix(".partial")
+        document = self.path(url).with_suffix(".json")
+        try:
+            with staged.open("wb") as stream:
+                while block := reply.read(_BLOCK):
+                    digest.update(block)
+                    stream.write(block)
+                if reply.length:  # what Content-Length says is missing; a read in blocks does not tell
+                    raise IncompleteRead(b"", reply.length)
+                document.unlink(missing_ok=True)  # it must not be taken for that of the new content
+                put_in_place(stream, staged, self.path(url), 0o600)
+        finally:
+            staged.unlink(missing_ok=True)
+        headers = reply.headers
         note = {
             "url": url,
-            "digest": digest,
+            "digest": digest.hexdigest(),
             "etag": headers.get("ETag"),
             "modified": headers.get("Last-Modified"),
         }
-        write_json(self.path(url).with_suffix(".json"), note)
-        return digest
+        write_json(document, note)
+        return digest.hexdigest()
 
     def _failed(self, url: str, why: str, where: str) -> InputError:
         return InputError(

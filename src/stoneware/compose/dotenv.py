@@ -1,6 +1,7 @@
 """`.env` files and the files of `env_file`, by Compose's rules: quotes, escapes, comments, interpolation.
 
-`docker run --env-file` has other rules (no quotes); those are in `stoneware.config.envfile`.
+`docker run --env-file` has other rules (no quotes); those are in `stoneware.config.envfile`. Not
+python-dotenv: it passes over lines that it cannot parse, and knows no `${NAME:?…}` and `${NAME:+…}`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """The part of the Compose specification that machines have, as pydantic models of its long forms.
 
-Everything else is an error; `refused` knows what to write instead.
+Everything else is an error; `refused` knows what to write instead. Not compose-pydantic or compose-py: those
+are the JSON schema of the whole specification as classes, and know neither the place of a value in its file
+nor which keys mean nothing for a machine.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Which package sources a base is made from: the host's own where they are Debian's archive."""
+"""Which package sources a base is made from: the host's own where they are Debian's archive.
+
+deb822 files are parsed here, not with python-debian: that is GPL-2.0-or-later, and whoever passes Stoneware
+(Apache-2.0) on together with what it needs would have to do so under the GPL.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +89,7 @@ def _deb822_entries(text: str) -> Iterator[dict[str, str]]:
                 fields[key] = f"{fields.get(key, '')} {line.strip()}"
             elif ":" in line:
                 key, value = line.split(":", 1)
-                key = key.lower()
+                key = key.strip().lower()
                 fields[key] = value.strip()
         yield from _deb822_fields(fields)
 

@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from stoneware.platforms.local.machines import console
-from stoneware.platforms.local.metadata.watch import CREATE, MODIFY, MOVED_TO, Inotify
+from stoneware.platforms.local.metadata.inotify import CREATE, MODIFY, MOVED_TO, Inotify
 
 _PAUSE = 0.05  # seconds between two looks
 _LOGS = 2.0  # seconds between two looks at the servers' own logs

@@ -1,4 +1,8 @@
-"""Looking into a network namespace without starting a program: sockets made there, and netfilter's tables."""
+"""Looking into a network namespace without starting a program: sockets made there, and netfilter's tables.
+
+pyroute2 has setns, netlink and nftables too, but its import alone takes 0.3 s and 344 modules, and each `run`
+and `exec` looks here. Python has `os.setns` from 3.12 on; nftables rules are text for `nft`.
+"""
 
 from __future__ import annotations
 
