@@ -11,7 +11,6 @@ from typing import Any
 
 from stoneware.cluster.desired import desire
 from stoneware.cluster.model import Desired, DesiredMachine, Observed, ObservedMachine
-from stoneware.cluster.observe import from_document, to_document
 from stoneware.cluster.plan import address
 from stoneware.compose.model import (
     Cluster,
@@ -31,6 +30,7 @@ from stoneware.config.contract import derive_contract
 from stoneware.machinefile import recipe
 from stoneware.model.machine import Health, Machine, Phase
 from stoneware.model.resources import PortMapping
+from tests.cluster.observation_documents import from_document, to_document
 
 NOW = 1_700_000_000.0
 WRITTEN = {"/etc/app.conf": "a" * 64, "/etc/log.conf": "b" * 64}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoneware.cluster.observe import from_document, observe, to_document
-from stoneware.errors import InputError
+from stoneware.cluster.observe import observe
 from stoneware.guest.reports import digests as digests_of
 from stoneware.model.machine import Machine
 from stoneware.model.resources import Network, Volume
@@ -120,18 +118,3 @@ def test_whatever_a_guest_writes_is_read_without_a_fault(text):
 
 def test_an_endless_report_is_cut():
     assert len(digests_of("".join(f"missing  /{n}\n" for n in range(20_000)))) == 10_000
-
-
-def test_a_recorded_observation_is_the_same():
-    observed = replace(observation_of(wanted_of()), managed=None)
-    document = json.loads(json.dumps(to_document(observed)))
-    assert from_document(document) == observed
-
-
-@pytest.mark.parametrize("broken", [{}, {"machines": 1}, {"machines": {"a": {"spec": {}}}}, {"managed": 3}])
-def test_what_is_no_observation_is_refused(broken):
-    document = {**to_document(observation_of(wanted_of())), **broken}
-    if not broken:
-        document = {}
-    with pytest.raises(InputError, match="no recorded observation"):
-        from_document(document)

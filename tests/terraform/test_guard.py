@@ -39,7 +39,7 @@ def test_a_module_instance_allows_what_is_in_it_and_no_other_instance() -> None:
 
 
 def test_an_object_that_a_failed_replacement_left_may_go_with_its_machine() -> None:
-    old = Change("stoneware_machine.m", "stoneware_machine", ("delete",), deposed="0a1b2c3d")
+    old = Change("stoneware_machine.m", "stoneware_machine", ("delete",))
     check_plan(Plan(Path("p"), (old,)), allowed={"stoneware_machine.m"})
 
 

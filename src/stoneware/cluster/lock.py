@@ -93,7 +93,7 @@ def _sign(descriptor: int, command: str) -> None:
     holder = {
         "command": command,
         "pid": os.getpid(),
-        "user": _user(),
+        "user": current_user(),
         "host": platform.node(),
         "since": now.isoformat(sep=" "),
     }
@@ -101,7 +101,8 @@ def _sign(descriptor: int, command: str) -> None:
     os.pwrite(descriptor, json.dumps(holder).encode() + b"\n", 0)
 
 
-def _user() -> str:
+def current_user() -> str:
+    """Return who runs this command: whoever called sudo, where it was called."""
     try:
         return os.environ.get("SUDO_USER") or getpass.getuser()
     except (KeyError, OSError):  # the user has no entry in the password file

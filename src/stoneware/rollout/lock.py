@@ -7,7 +7,6 @@ process, is held by the driver besides.
 from __future__ import annotations
 
 import datetime
-import getpass
 import os
 import platform
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from stoneware.cluster.directory import ClusterDirectory
+from stoneware.cluster.lock import current_user
 from stoneware.errors import InputError
 from stoneware.files import read_json, write_json
 from stoneware.process_identity import boot_id, start_time
@@ -77,11 +77,7 @@ class RolloutUnfinished(InputError):
 
 def identity() -> tuple[str, str]:
     """Return who runs this command, and on which computer."""
-    try:
-        who = os.environ.get("SUDO_USER") or getpass.getuser()
-    except (KeyError, OSError):  # the user has no entry in the password file
-        who = str(os.getuid())
-    return who, platform.node()
+    return current_user(), platform.node()
 
 
 def lock_path(directory: ClusterDirectory) -> Path:

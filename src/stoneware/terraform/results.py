@@ -50,7 +50,7 @@ class Change:
 
     `actions` are Terraform's: no-op, create, read, update, delete, forget; a replacement has both create and
     delete. `unknown` names the attributes that are known after the apply only, `replace_for` those that force
-    a replacement. `deposed` is the key of an old object that a failed replacement left.
+    a replacement.
     """
 
     address: str
@@ -63,7 +63,6 @@ class Change:
     mode: str = "managed"
     reason: str = ""
     previous_address: str = ""
-    deposed: str = ""
 
     @property
     def noop(self) -> bool:
@@ -311,7 +310,6 @@ def _change(item: Mapping[str, Any]) -> Change:
         mode=item.get("mode", "managed"),
         reason=item.get("action_reason", ""),
         previous_address=item.get("previous_address", ""),
-        deposed=item.get("deposed", ""),
     )
 
 

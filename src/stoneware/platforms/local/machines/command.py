@@ -75,8 +75,6 @@ class Command:
         self._door, self._bus, self._unit = door, bus, unit
         self._path = f"/org/freedesktop/systemd1/unit/{_escaped(unit)}"
         self._code: int | None = None
-        self._main: tuple[int, int] | None = None
-        self._over = ""
         self._losses = 0
         self._line = b""
         self._unread = -1  # the read end of the input: whoever has read the line was started
