@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
 from stoneware.errors import StonewareError
+from stoneware.model import names
 from stoneware.untrusted.bounded import BoundsError, bounded_json, read_bounded
 
 LARGEST = 64 << 20  # bytes of a record
-DAMAGED_LABEL = "stoneware.damaged"  # of a volume or network in a list, whose own labels cannot be read
 
 
 class DamagedError(StonewareError, ValueError):
@@ -33,7 +33,7 @@ class DamagedError(StonewareError, ValueError):
         self.why = why
 
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
+_NAME = re.compile(names.RECORDED.pattern)
 _ADDRESS = re.compile(r"(?:\d{1,3}\.){3}\d{1,3}")
 _IMAGE = re.compile(r"sha256:[0-9a-f]{64}")
 _TEXTS = dict[str, str]

@@ -10,6 +10,7 @@ import pytest
 
 from stoneware.errors import InputError
 from stoneware.files import locked, sha256_hex, write_json
+from stoneware.model.labels import DAMAGED_LABEL
 from stoneware.model.machine import MachineSpec, Phase
 from stoneware.model.resources import VolumeMount
 from stoneware.platforms.local.machines import record as machine_record
@@ -17,7 +18,7 @@ from stoneware.platforms.local.machines.record import Paths, spec_document
 from stoneware.platforms.local.platform import LocalPlatform
 from stoneware.platforms.local.store.recover import recover
 from stoneware.platforms.local.store.store import Store
-from stoneware.records import DAMAGED_LABEL, DamagedError, read_record
+from stoneware.records import DamagedError, read_record
 from stoneware.terraform.statefile import has_state
 
 GARBAGE: dict[str, bytes] = {

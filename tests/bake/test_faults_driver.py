@@ -206,7 +206,7 @@ def test_the_seal_says_whether_the_builder_may_just_be_switched_off(
 
 def test_the_manifest_is_handed_over(platform: ScriptedPlatform, told: Told) -> None:
     platform.at(1, platform.report("finished"))
-    driver(platform, told, 0).finish(b'{"a": 1}', env="A=1\n")
+    driver(platform, told, 0).finish(b'{"a": 1}', env="A=1\n", contract="")
     assert platform.metadata()["stoneware-manifest"] == '{"a": 1}'
     assert platform.metadata()["stoneware-env"] == "A=1\n"
 
@@ -217,7 +217,7 @@ def test_a_builder_that_dies_with_the_manifest_in_hand_is_told(
     platform.at(0.5, platform.report("sealed"))
     platform.at(1, platform.end())
     with pytest.raises(BuildError, match="ended before its work was done"):
-        driver(platform, told, 0).finish(b"{}")
+        driver(platform, told, 0).finish(b"{}", env="", contract="")
 
 
 def test_lines_that_look_like_the_agents_are_harmless(platform: ScriptedPlatform, told: Told) -> None:

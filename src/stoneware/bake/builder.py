@@ -17,7 +17,9 @@ from stoneware.bake.plan import PlannedStage
 from stoneware.bake.workdir import BUILDER_ADDRESS, builder_directory, terraform_directory
 from stoneware.errors import HostError, StonewareError
 from stoneware.guest.agent import build_agent_script
+from stoneware.model import guest_protocol
 from stoneware.model.capability import Capability
+from stoneware.model.guest_protocol import flag, metadata_url
 from stoneware.platforms.protocols import Platform
 from stoneware.provider.server import ProviderServer
 from stoneware.terraform.configuration import write_configuration
@@ -140,19 +142,17 @@ def _configure(bench: Workbench, request: BuilderRequest, name: str, token: str,
             "caches": request.bundle.caches,
             "metadata": {
                 "startup-script": build_agent_script(),
-                "stoneware-mode": "build",
-                "stoneware-token": token,
-                "stoneware-bundle": "http://169.254.169.254/stoneware/v1/files/bundle.tar",
-                "stoneware-results": f"http://169.254.169.254/stoneware/v1/results/{request.results}",
-                "stoneware-checkpoints": "TRUE"
-                if Capability.CHECKPOINTS in bench.platform.capabilities
-                else "FALSE",
-                "stoneware-go": "0",
-                "stoneware-serving": "",
+                guest_protocol.MODE: "build",
+                guest_protocol.TOKEN: token,
+                guest_protocol.BUNDLE: metadata_url(f"{guest_protocol.FILES_PATH}bundle.tar"),
+                guest_protocol.RESULTS: metadata_url(guest_protocol.RESULTS_PATH + request.results),
+                guest_protocol.CHECKPOINTS: flag(Capability.CHECKPOINTS in bench.platform.capabilities),
+                guest_protocol.GO: "0",
+                guest_protocol.SERVING: "",
                 # Without a step there is no moment later at which to say so.
-                "stoneware-accept": "FALSE" if request.stage.to_run else "TRUE",
-                "stoneware-manifest": "",  # there, so that the agent can wait for its change
-                "enable-guest-attributes": "TRUE",
+                guest_protocol.ACCEPT: flag(not request.stage.to_run),
+                guest_protocol.MANIFEST: "",  # there, so that the agent can wait for its change
+                guest_protocol.GUEST_ATTRIBUTES: guest_protocol.TRUE,
                 **request.metadata,
             },
         },

@@ -14,10 +14,8 @@ from stoneware.bake.scratch_stages import SCRATCH_ROOT
 from stoneware.bake.workdir import SECRET_FILES
 from stoneware.errors import InputError
 from stoneware.machinefile.recipe import CopyStep, RunStep, Step, WorkdirStep
+from stoneware.model.guest_protocol import FOR_AGENT, SOUGHT
 
-# How the names of what only the agent gets begin (stoneware.platforms.local.metadata.builds).
-FOR_AGENT = "secret-"
-SOUGHT = "secret.sought"
 HOST_CERTIFICATES = Path("/usr/local/share/ca-certificates")
 
 

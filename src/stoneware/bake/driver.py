@@ -23,6 +23,7 @@ from stoneware.bake.plan import PlannedStep
 from stoneware.bake.silence import Pulse
 from stoneware.errors import BuildError, HostError, InputError, MachineError
 from stoneware.guest.reports import ALIVE, BUILD, BuildReport, InvalidReportError, build_report_of
+from stoneware.model import guest_protocol
 from stoneware.model.capability import Capability
 from stoneware.model.machine import Phase
 from stoneware.platforms.protocols import Platform
@@ -127,7 +128,7 @@ class Driver:
         """Let the agent seal the machine and return the checks' results. Raises BuildError."""
         self.run.current = 0
         if Capability.CHECKPOINTS not in self._platform.capabilities:  # else it was said behind the last step
-            self._platform.set_metadata(self.run.name, {"stoneware-accept": "TRUE"})
+            self._platform.set_metadata(self.run.name, {guest_protocol.ACCEPT: guest_protocol.TRUE})
         report = self._serve(self._seal_number, lambda r: r.state in ("sealed", "failed"))
         if report.state == "failed":
             raise self._seal_error(report)
@@ -135,13 +136,14 @@ class Driver:
         self.run.quiet = report.message == "quiet"
         return self.run.checks
 
-    def finish(self, manifest: bytes, **documents: str) -> None:
-        """Hand the agent the manifest and what else the image is to know; wait until it is in place.
-
-        `documents` are attributes without their prefix: `env` (the config's defaults) and `contract`.
-        """
-        changes = {f"stoneware-{name}": text for name, text in documents.items()}
-        self._platform.set_metadata(self.run.name, {**changes, "stoneware-manifest": manifest.decode()})
+    def finish(self, manifest: bytes, *, env: str, contract: str) -> None:
+        """Hand the agent the manifest, the config's defaults and its contract; wait until it has them."""
+        changes = {
+            guest_protocol.ENV: env,
+            guest_protocol.CONTRACT: contract,
+            guest_protocol.MANIFEST: manifest.decode(),
+        }
+        self._platform.set_metadata(self.run.name, changes)
         report = self._await(lambda r: r.state in ("finished", "failed"))
         if report.state == "failed":
             raise self._seal_error(report)
@@ -178,9 +180,9 @@ class Driver:
 
     def _go(self, number: int) -> None:
         """Let the agent go on behind a step. Behind the last one the builder may hand in its results."""
-        changes = {"stoneware-go": str(number), "stoneware-serving": ""}
+        changes = {guest_protocol.GO: str(number), guest_protocol.SERVING: ""}
         if number == self._seal_number - 1:
-            changes["stoneware-accept"] = "TRUE"
+            changes[guest_protocol.ACCEPT] = guest_protocol.TRUE
         self._platform.set_metadata(self.run.name, changes)
 
     def _begin(self, number: int, planned: PlannedStep) -> None:
@@ -206,7 +208,7 @@ class Driver:
             if wanted(report):
                 return report
             serving = " ".join([str(number), *names])
-            self._platform.set_metadata(self.run.name, {"stoneware-serving": serving})
+            self._platform.set_metadata(self.run.name, {guest_protocol.SERVING: serving})
         return self._await(wanted)
 
     def _await(self, wanted: Callable[[BuildReport], bool]) -> BuildReport:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from stoneware.cli.clusters import cluster_here
 from stoneware.errors import InputError, MachineError
 from stoneware.launch import watch
+from stoneware.model.labels import CLUSTER_LABEL
 from stoneware.model.machine import Machine, Phase
 from stoneware.platforms.protocols import Platform
 
@@ -54,7 +55,7 @@ def machines_of(platform: Platform, cluster: str) -> list[Machine]:
 
 
 def _check_one_cluster(name: str, found: Sequence[Machine]) -> None:
-    if len({machine.spec.labels.get(watch.CLUSTER) for machine in found}) > 1:
+    if len({machine.spec.labels.get(CLUSTER_LABEL) for machine in found}) > 1:
         raise InputError(
             f"{name!r} is in several clusters",
             details=f"There are: {', '.join(machine.name for machine in found)}.",

@@ -11,16 +11,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
-from stoneware.cluster.model import CONFIG, HEALTH_CHECK, DesiredMachine, Release
+from stoneware.cluster.model import DesiredMachine, Release
 from stoneware.config import digest
 from stoneware.config.sizes import word_problem
 from stoneware.files import sha256_hex
+from stoneware.model.guest_protocol import CONFIG, GUEST_ATTRIBUTES, HEALTH_CHECK, OURS
 from stoneware.model.machine import MachineSpec
 from stoneware.model.machine_fields import FIELDS
 from stoneware.provider.machine_state import own_metadata
 
 _CALLED = {f"metadata.{HEALTH_CHECK}": "the test of the health check"}
-_OURS = ("stoneware-", "enable-guest-attributes")  # how the attributes begin that a cluster declares
+_OURS = (OURS, GUEST_ATTRIBUTES)  # how the attributes begin that a cluster declares
 
 
 def declaration(spec: MachineSpec) -> dict[str, Any]:

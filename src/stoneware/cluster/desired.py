@@ -10,8 +10,6 @@ from typing import Any, TypeVar
 
 from stoneware.cluster.declaration import oversized
 from stoneware.cluster.model import (
-    CONFIG,
-    HEALTH_CHECK,
     LABEL_CLUSTER,
     LABEL_MACHINE,
     LABEL_SERVICE,
@@ -31,8 +29,10 @@ from stoneware.config import Secret, builtin_values, digest
 from stoneware.config.contract import Outline, check_config, config_warnings
 from stoneware.errors import InputError
 from stoneware.image.references import UnknownImageError, resolve_image
-from stoneware.launch.plan import RELOAD_LABEL, Images, boot_metadata, mounts_of, stop_timeout_of
+from stoneware.launch.plan import Images, boot_metadata, mounts_of, stop_timeout_of
 from stoneware.machinefile.recipe import ImageConfig, config_from_document
+from stoneware.model import guest_protocol
+from stoneware.model.labels import RELOAD_LABEL
 from stoneware.model.machine import MachineSpec
 from stoneware.model.machine_fields import passed_on
 from stoneware.model.resources import SecretMount, VolumeMount
@@ -187,7 +187,7 @@ class _Work:
             image=service.image,
             image_id=image.id,
             commit=image.commit,
-            config_digest=digest(spec.metadata[CONFIG]),
+            config_digest=digest(spec.metadata[guest_protocol.CONFIG]),
             reloads=bool(dict(image.config.labels).get(RELOAD_LABEL)),
             checked=checked,
         )
@@ -262,12 +262,12 @@ def _spec(
     volumes, _ = mounts_of(definition.full_name, image.config, mounts)
     metadata = {
         **boot_metadata(definition.environment, "run"),
-        "stoneware-cluster": cluster,
-        "stoneware-service": service.name,
-        "stoneware-slot": str(definition.slot),
+        guest_protocol.CLUSTER: cluster,
+        guest_protocol.SERVICE: service.name,
+        guest_protocol.SLOT: str(definition.slot),
     }
     if health:
-        metadata[HEALTH_CHECK] = health
+        metadata[guest_protocol.HEALTH_CHECK] = health
     # What has no order is sorted: Terraform's lists have one, and a file may be tidied without new machines.
     return MachineSpec(
         name=definition.full_name,

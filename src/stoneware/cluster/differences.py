@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from stoneware.cluster.declaration import declaration
-from stoneware.cluster.model import CONFIG, HEALTH_CHECK, DesiredMachine
+from stoneware.cluster.model import DesiredMachine
 from stoneware.config import decode, digest
 from stoneware.errors import InputError
 from stoneware.image.references import short_id
 from stoneware.model.field_kinds import secret_words
+from stoneware.model.guest_protocol import CONFIG, HEALTH_CHECK
 from stoneware.model.machine import Machine, MachineSpec, Phase
 from stoneware.model.machine_fields import FIELDS, Field
 from stoneware.model.resources import SecretMount

@@ -17,6 +17,7 @@ from stoneware.cluster.model import Action, Desired, Observed
 from stoneware.cluster.observe import observe
 from stoneware.cluster.site import Site
 from stoneware.errors import InputError
+from stoneware.model.labels import SERVICE_LABEL
 from stoneware.model.machine import Phase
 from stoneware.platforms.protocols import Platform
 from stoneware.records import DamagedError, whole
@@ -170,9 +171,7 @@ def _stop_one(platform: Platform, machine: str, timeout: float | None) -> None:
 def stop_order(observed: Observed, applied: Desired | None) -> list[list[str]]:
     """Return the machines that are there in groups: a service before those it depends on."""
     needs: Mapping[str, Mapping[str, Any]] = applied.depends_on if applied is not None else {}
-    services = {
-        name: seen.machine.spec.labels.get("stoneware.service", "") for name, seen in _items(observed)
-    }
+    services = {name: seen.machine.spec.labels.get(SERVICE_LABEL, "") for name, seen in _items(observed)}
     depths = {service: _depth(service, needs, frozenset()) for service in set(services.values())}
     levels = sorted(set(depths.values()), reverse=True)
     return [[name for name in services if depths[services[name]] == level] for level in levels]

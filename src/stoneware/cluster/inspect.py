@@ -9,10 +9,10 @@ from collections.abc import Callable
 from stoneware.cluster.model import Observed
 from stoneware.errors import InputError
 from stoneware.guest.reports import inspection_of
+from stoneware.model.guest_protocol import INSPECT
 from stoneware.model.machine import Phase
 from stoneware.platforms.protocols import Platform
 
-REQUEST = "stoneware-inspect"  # instance attribute: a nonce
 _POLL = 0.05
 _CHECK_HELPERS = 1.0
 
@@ -35,7 +35,7 @@ def inspect_files(
         if seen.machine.phase is Phase.RUNNING:
             nonces[name] = secrets.token_hex(8)
             try:
-                platform.set_metadata(seen.machine.name, {REQUEST: nonces[name]})
+                platform.set_metadata(seen.machine.name, {INSPECT: nonces[name]})
             except InputError:  # it is gone since
                 continue
             waiting[name] = seen.machine.name

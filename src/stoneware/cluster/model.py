@@ -7,16 +7,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from stoneware.compose.model import ClusterNetwork, ClusterVolume, Condition
-from stoneware.model.machine import CLUSTER_LABEL, Machine, MachineSpec
+from stoneware.model.labels import CLUSTER_LABEL, MACHINE_LABEL, SERVICE_LABEL, SLOT_LABEL
+from stoneware.model.machine import Machine, MachineSpec
 
 LABEL_CLUSTER = CLUSTER_LABEL
-LABEL_SERVICE = "stoneware.service"
-LABEL_SLOT = "stoneware.slot"
-LABEL_MACHINE = "stoneware.machine"  # the short name
-
-# Instance attributes of a machine: its runtime config, and a health check other than its image's.
-CONFIG = "stoneware-config"
-HEALTH_CHECK = "stoneware-healthcheck"
+LABEL_SERVICE, LABEL_SLOT, LABEL_MACHINE = SERVICE_LABEL, SLOT_LABEL, MACHINE_LABEL
 
 
 @dataclass(frozen=True, order=True)

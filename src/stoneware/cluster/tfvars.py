@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from stoneware.cluster.model import (
-    CONFIG,
     LABEL_CLUSTER,
     LABEL_SERVICE,
     LABEL_SLOT,
@@ -19,6 +18,7 @@ from stoneware.compose.model import ClusterNetwork, ClusterVolume, Condition
 from stoneware.config import digest
 from stoneware.errors import InputError
 from stoneware.files import canonical_json, sha256_hex
+from stoneware.model.guest_protocol import CONFIG
 from stoneware.provider.machine_state import runs
 from stoneware.terraform import variables
 

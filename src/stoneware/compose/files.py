@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from stoneware.compose.values import is_host_label
 from stoneware.errors import InputError
+from stoneware.model import names
 from stoneware.untrusted.bounded import BoundsError, read_input
 
 NAMES = ("machines.yaml", "machines.yml", "compose.yaml", "compose.yml")
@@ -101,7 +101,7 @@ def directory_name(directory: Path) -> str:
 
 def name_fault(name: str) -> str:
     """Return why a cluster cannot have a name, or nothing."""
-    if is_host_label(name):
+    if names.CLUSTER.allows(name):
         return ""
     return f"{name!r} cannot be a cluster's name: small letters, digits and '-' between them, at most 63"
 

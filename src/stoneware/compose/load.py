@@ -41,10 +41,11 @@ from stoneware.compose.screen import screened
 from stoneware.compose.service_process import check_platform, restart_of, running_of
 from stoneware.compose.settings import build_of, health_of, rollout_of
 from stoneware.compose.validate import Document, Entry, validate
-from stoneware.compose.values import MOST_REPLICAS, is_host_label, is_host_name
+from stoneware.compose.values import MOST_REPLICAS
 from stoneware.compose.yamlfile import YamlError, build, parse, top_scalar
 from stoneware.errors import InputError
 from stoneware.machinefile.flags import nearest
+from stoneware.model.names import DNS, LABEL
 
 __all__ = ["find_files", "load_cluster"]
 
@@ -308,7 +309,7 @@ class _Loader:
         return self._scale.get(name, next(iter(said.values()), 1))
 
     def _check_service(self, name: str, entry: Entry[schema.Service]) -> None:
-        if not (is_host_name(name) and is_host_label(machine_label(name))):
+        if not (DNS.allows(name) and LABEL.allows(machine_label(name))):
             likely = normal_name(name)
             hint = f"{_SERVICE_NAME} For example: {likely}" if likely else _SERVICE_NAME
             self._faults.add(entry.place, f"{name!r} cannot be a service's name", hint)
@@ -339,7 +340,7 @@ class _Loader:
                     named = self._document.named["services"] - {name}
                     blame_unknown(self._faults, "services", other, named, place)
                     continue
-                if alias and not is_host_name(alias):
+                if alias and not DNS.allows(alias):
                     self._faults.add(place, f"{alias!r} is no host name", "Letters, digits, '-' and '_'.")
                 linked.setdefault(name, []).append(other)
                 if alias and alias != other:

@@ -15,9 +15,9 @@ from stoneware.compose.references import DEFAULT, Context, References
 from stoneware.compose.settings import filled
 from stoneware.compose.templates import Scope, TemplateError, expand
 from stoneware.compose.validate import Entry
-from stoneware.compose.values import is_host_label, is_host_name
 from stoneware.errors import InputError
 from stoneware.launch.flags import ANY_ADDRESS, parse_port, parse_volume
+from stoneware.model import names
 from stoneware.model.resources import PortMapping
 
 _LONGEST_HOST = 64  # of a whole host name, as the kernel keeps it
@@ -141,14 +141,14 @@ class Replicas:
         host = self._expanded(given, scope, place)
         if host is None:
             return scope.name
-        if "_" in host and is_host_name(host):
+        if "_" in host and names.DNS.allows(host):
             written, host = host, host.replace("_", "-").strip("-")
             self._called.append(written)
             self._faults.warn(
                 f"{place}: hostname: {written} becomes {host}, since a host name has no '_'; DNS knows both"
             )
         longest = _LONGEST_HOST - (0 if "." in host else len(f".{self._context.cluster}.internal"))
-        if all(is_host_label(part.lower()) for part in host.split(".")) and len(host) <= longest:
+        if all(names.LABEL.allows(part.lower()) for part in host.split(".")) and len(host) <= longest:
             return host
         self._faults.add(
             place,
@@ -240,7 +240,7 @@ class Replicas:
         name = self._model.container_name
         if name is None:
             return []
-        return [name] if is_host_name(name) and name != self._name else []
+        return [name] if names.DNS.allows(name) and name != self._name else []
 
     def _network_place(self, key: str) -> Place:
         node = self._entry.node.get("networks")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,8 +16,9 @@ from stoneware.compose.validate import Document, Entry
 from stoneware.config.secrets import Secret
 from stoneware.launch.plan import anonymous_volume
 from stoneware.machinefile.flags import nearest
+from stoneware.model import names
+from stoneware.model.names import NameRule
 
-_THING = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 DEFAULT = "default"
 CONFIG_ENDING = ".config"  # of a config's key among the secrets, whose way to machines is its own as well
 
@@ -57,7 +57,7 @@ class References:
             model = entry.model if entry else schema.Network()
             made = f"{self._context.cluster}-{key}"
             name = model.name or (key if model.external else made)
-            self._check_name(name, place_of(entry.node, ("name",)) if entry else place)
+            self._check_name(names.NETWORK, name, place_of(entry.node, ("name",)) if entry else place)
             self._check_external(entry)
             self.networks[key] = ClusterNetwork(name, model.external, filled(model.labels))
         return self.networks[key].name
@@ -78,7 +78,7 @@ class References:
         else:
             name = f"{machine}-{expand(key, scope)}"
         if name and name not in self.volumes:
-            self._check_name(name, place_of(entry.node, ("name",)) if model.name else place)
+            self._check_name(names.VOLUME, name, place_of(entry.node, ("name",)) if model.name else place)
             self._check_external(entry)
             self.volumes[name] = ClusterVolume(name, model.external, filled(model.labels))
         self.volume_keys.add(key)
@@ -106,7 +106,7 @@ class References:
         if entry is None:
             self._unknown("secrets", key, place)
             return
-        self._check_name(f"{self._context.cluster}-{key}", entry.place)
+        self._check_name(names.SECRET, f"{self._context.cluster}-{key}", entry.place)
         self.secrets[key] = self._source(key, entry, "secret")
 
     def config(self, key: str, place: Place) -> str:
@@ -118,7 +118,7 @@ class References:
         if entry is None:
             self._unknown("configs", key, place)
             return found
-        self._check_name(f"{self._context.cluster}-{found}", entry.place)
+        self._check_name(names.SECRET, f"{self._context.cluster}-{found}", entry.place)
         if entry.model.content is not None:
             self.secrets[found] = SecretSource(key, value=Secret(entry.model.content), config=True)
         else:
@@ -152,12 +152,12 @@ class References:
             )
         return None
 
-    def _check_name(self, name: str, place: Place) -> None:
-        if not _THING.fullmatch(name):
+    def _check_name(self, rule: NameRule, name: str, place: Place) -> None:
+        if not rule.allows(name):
             self._faults.add(
                 place,
                 f"{name!r} cannot be a name",
-                "A name has letters, digits, '_', '.' and '-', at most 100 of them.",
+                f"A name has {rule.words}.",
                 once=True,
             )
 

@@ -17,14 +17,13 @@ from stoneware.image.references import parse_reference
 from stoneware.launch.flags import parse_restart
 from stoneware.machinefile.flags import FlagError
 from stoneware.machinefile.values import duration
+from stoneware.model import names
 from stoneware.model.limits import UNLIMITED, disk_problem, parse_size, pids_problem
 
 HINT = "\n"  # parts the reason of a validator's error from its hint
 _TRUE = {"true", "y", "yes", "on"}
 _FALSE = {"false", "n", "no", "off"}
 _IMAGE_ID = re.compile(r"sha256:[0-9a-f]{4,64}")
-_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _FILE = re.compile(r"[A-Za-z0-9_.-]{1,127}")
 MOST_REPLICAS = 10_000
 
@@ -188,7 +187,7 @@ def _file_name(value: Any) -> str:
 
 
 def _alias(value: Any) -> str:
-    if not is_host_name(_filled(value)):
+    if not names.DNS.allows(_filled(value)):
         raise wrong(f"{value!r} is no host name", "Letters, digits, '-' and '_'.")
     return str(value)
 
@@ -205,16 +204,6 @@ def _absolute(value: Any) -> str:
     if re.search(r"[\0\n\r\t]", value):
         raise wrong(f"{value!r} has a line break or a tab")
     return str(value)
-
-
-def is_host_name(text: str) -> bool:
-    """Say whether a text can be a name in DNS: labels of letters, digits, '-' and '_'."""
-    return len(text) <= 253 and all(_NAME.fullmatch(part) for part in text.split("."))
-
-
-def is_host_label(text: str) -> bool:
-    """Say whether a text is one label of a host name: small letters, digits, '-' between them, at most 63."""
-    return _LABEL.fullmatch(text) is not None
 
 
 Text = Annotated[str, BeforeValidator(_text)]

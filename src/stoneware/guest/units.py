@@ -9,12 +9,11 @@ from typing import Protocol
 
 from stoneware.durations import parse_duration
 from stoneware.errors import InputError
+from stoneware.model.labels import RELOAD_LABEL, STOP_TIMEOUT_LABEL
 
 IMAGE_DIRECTORY = "/usr/lib/stoneware/image"
 _UNITS = "/etc/systemd/system"
 _OUTPUT = "stoneware-output.service"
-_STOP_TIMEOUT = "stoneware.stop-timeout"
-_RELOAD = "stoneware.reload"
 _TIMES = ("interval", "timeout", "start_period", "start_interval")
 _DEFAULT_TIMES = (30.0, 30.0, 0.0, 5.0)
 _DEFAULT_RETRIES = 3
@@ -87,8 +86,8 @@ def image_files(
         "ports": "".join(f"{port}\n" for port in config.ports),
         **_health_files(config.healthcheck),
     }
-    if labels.get(_RELOAD):
-        texts["reload.argv"] = _argv([*config.shell, labels[_RELOAD]])
+    if labels.get(RELOAD_LABEL):
+        texts["reload.argv"] = _argv([*config.shell, labels[RELOAD_LABEL]])
     files = {f"{IMAGE_DIRECTORY}/{key}": text for key, text in texts.items()}
     unit = service_unit(config, name)
     if unit:
@@ -179,7 +178,7 @@ ExecStart=/usr/lib/stoneware/service-exec service
 ExecStopPost=-/usr/lib/stoneware/stoneware-report ended %n
 KillSignal={_signal(config.stop_signal)}
 KillMode=mixed
-TimeoutStopSec={parse_duration(labels.get(_STOP_TIMEOUT, "90"), f"LABEL {_STOP_TIMEOUT}"):g}
+TimeoutStopSec={parse_duration(labels.get(STOP_TIMEOUT_LABEL, "90"), f"LABEL {STOP_TIMEOUT_LABEL}"):g}
 SuccessExitStatus=143
 Restart=no
 TasksMax=infinity

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from stoneware.errors import InputError
-
-FLOOR_LABEL = "stoneware.rollback-floor"
-FINALIZE_LABEL = "stoneware.finalize"
-_VERSION_LABELS = ("stoneware.version", "org.opencontainers.image.version")
+from stoneware.model.labels import FLOOR_LABEL, VERSION_LABELS
 
 
 def version_of(labels: Mapping[str, str]) -> str:
     """Return the version that an image says it has, or nothing."""
-    return next((labels[name].strip() for name in _VERSION_LABELS if labels.get(name)), "")
+    return next((labels[name].strip() for name in VERSION_LABELS if labels.get(name)), "")
 
 
 def version_words(version: str) -> str:

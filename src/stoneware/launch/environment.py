@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from stoneware.model import guest_protocol
 from stoneware.model.machine import Machine
 
 
@@ -12,7 +13,7 @@ def service_environment(manifest: Mapping[str, Any], machine: Machine) -> dict[s
     """Return the environment a machine's service has: ENV, then the runtime config, then what is built in."""
     from stoneware.config import builtin_values, decode, effective_values
 
-    config = decode(machine.spec.metadata.get("stoneware-config", ""))
+    config = decode(machine.spec.metadata.get(guest_protocol.CONFIG, ""))
     commit = str(manifest["commit"] or "")
     builtins = builtin_values(name=machine.name, ip=machine.ip, image=machine.image_id, commit=commit)
     found = effective_values(manifest["contract"]["env"], config, builtins)

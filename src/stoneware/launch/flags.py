@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from stoneware.errors import InputError
+from stoneware.model import names
 from stoneware.model.mount_places import own_place
 from stoneware.model.publishing import unpublishable
 from stoneware.model.resources import PortMapping, VolumeMount
@@ -17,8 +18,6 @@ _PORT = re.compile(
     re.ASCII,
 )
 _MOST_PORTS = 1024  # of one range
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-_VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}")
 _RESTART = re.compile(r"no|always|unless-stopped|on-failure(:\d+)?")
 _VARIABLE = re.compile(r"[^=\0]+")
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104 -- Docker publishes on every address unless told otherwise
@@ -83,8 +82,8 @@ def parse_volume(text: str) -> VolumeMount:
             details="A machine has its own disks and sees no directory of its host.",
             resolution="COPY it in the Machinefile, or: stoneware cp FILE MACHINE:PATH",
         )
-    if name and not _VOLUME_NAME.fullmatch(name):
-        raise _bad_volume(text, "A name has letters, digits, '_', '.' and '-', at most 64 of them.")
+    if name and not names.VOLUME.allows(name):
+        raise _bad_volume(text, f"A name has {names.VOLUME.words}.")
     clean = os.path.normpath(path)
     if not path.startswith("/") or clean == "/" or "\n" in path or "\t" in path:
         raise _bad_volume(text, "The path in the machine is absolute and not '/' itself.")
@@ -111,10 +110,10 @@ def parse_restart(text: str) -> str:
 
 def check_name(name: str) -> str:
     """Return a machine's name, which is its host name as well. Raises InputError."""
-    if not _NAME.fullmatch(name):
+    if not names.MACHINE.allows(name):
         raise InputError(
             f"invalid machine name {name!r}",
-            details="A name has lower-case letters, digits and '-' between them, at most 63 of them.",
+            details=f"A name has {names.MACHINE.words}.",
             resolution="for example: --name web-1",
         )
     return name

@@ -13,14 +13,14 @@ from stoneware.files import sha256_hex
 from stoneware.image.references import Catalogue, resolve_image
 from stoneware.launch.flags import check_name, exposed_port
 from stoneware.machinefile.recipe import ImageConfig, config_from_document
+from stoneware.model import guest_protocol
+from stoneware.model.labels import STOP_TIMEOUT_LABEL
 from stoneware.model.limits import DEFAULT_LOG_FILES, DEFAULT_LOG_SIZE, DEFAULT_PIDS_LIMIT, Ulimit
 from stoneware.model.machine import MachineSpec
 from stoneware.model.machine_fields import passed_on
 from stoneware.model.mount_places import needs_no_volume
 from stoneware.model.resources import PortMapping, VolumeMount
 
-RELOAD_LABEL = "stoneware.reload"  # the command that takes a new configuration on while the machine runs
-STOP_TIMEOUT_LABEL = "stoneware.stop-timeout"  # an image's own default of --stop-timeout: `90s`, `5m`
 DEFAULT_STOP_TIMEOUT = 10.0
 
 
@@ -130,9 +130,9 @@ def boot_metadata(values: Mapping[str, str], mode: str) -> dict[str, str]:
     from stoneware.config import encode
 
     return {
-        "stoneware-config": encode(values),
-        "stoneware-mode": mode,
-        "enable-guest-attributes": "TRUE",
+        guest_protocol.CONFIG: encode(values),
+        guest_protocol.MODE: mode,
+        guest_protocol.GUEST_ATTRIBUTES: guest_protocol.TRUE,
     }
 
 

@@ -6,15 +6,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from stoneware.errors import InputError, MachineError
-from stoneware.model.machine import CLUSTER_LABEL, Machine, Phase
+from stoneware.model.labels import CLUSTER_LABEL, MACHINE_LABEL, SERVICE_LABEL
+from stoneware.model.machine import Machine, Phase
 from stoneware.platforms.protocols import Platform
 from stoneware.platforms.waiting import POLL, Fault, Goal, Wait, account, wait_for
 
 _OVER = (Phase.STOPPED, Phase.DAMAGED)
-
-
-# Labels that machines of a cluster have.
-CLUSTER, _SERVICE, _SHORT = CLUSTER_LABEL, "stoneware.service", "stoneware.machine"
 
 
 def _nowhere() -> str:
@@ -53,11 +50,11 @@ def labelled(
     machines: Sequence[Machine], name: str, *, prefer: Callable[[], str] = _nowhere
 ) -> list[Machine]:
     """Return the machines of a short name, or of a service; in the preferred cluster where it has some."""
-    for label in (_SHORT, _SERVICE):
+    for label in (MACHINE_LABEL, SERVICE_LABEL):
         hits = [machine for machine in machines if machine.spec.labels.get(label) == name]
-        if len({machine.spec.labels.get(CLUSTER) for machine in hits}) > 1:
+        if len({machine.spec.labels.get(CLUSTER_LABEL) for machine in hits}) > 1:
             here = prefer()
-            hits = [machine for machine in hits if machine.spec.labels.get(CLUSTER) == here] or hits
+            hits = [machine for machine in hits if machine.spec.labels.get(CLUSTER_LABEL) == here] or hits
         if hits:
             return hits
     return []
@@ -65,12 +62,12 @@ def labelled(
 
 def short_name(machine: Machine) -> str:
     """Return what a machine is called in its cluster; its name where it is in none."""
-    return machine.spec.labels.get(_SHORT) or machine.name
+    return machine.spec.labels.get(MACHINE_LABEL) or machine.name
 
 
 def in_cluster(machines: Sequence[Machine], cluster: str) -> list[Machine]:
     """Return the machines of a cluster."""
-    return [machine for machine in machines if machine.spec.labels.get(CLUSTER) == cluster]
+    return [machine for machine in machines if machine.spec.labels.get(CLUSTER_LABEL) == cluster]
 
 
 def follow_pieces(

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from stoneware.model.labels import CLUSTER_LABEL
 from stoneware.model.limits import DEFAULT_LOG_FILES, DEFAULT_LOG_SIZE, DEFAULT_PIDS_LIMIT, Ulimit
 from stoneware.model.resources import PortMapping, SecretMount, VolumeMount
 from stoneware.model.runtime import Process, System
 
-CLUSTER_LABEL = "stoneware.cluster"  # of a machine: the cluster that it belongs to
 _SHOWN = 200  # characters of what a health check says that are shown in one line
 
 

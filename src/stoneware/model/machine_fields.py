@@ -10,6 +10,7 @@ from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any
 
 from stoneware.model import field_kinds as kinds
+from stoneware.model import guest_protocol
 from stoneware.model.field_kinds import Kind, Shown
 from stoneware.model.field_types import REQUIRED
 from stoneware.model.machine import MachineSpec
@@ -86,7 +87,7 @@ _TABLE: dict[str, Field] = {
         in_place=True,
         always=True,
         keys=("secrets",),
-        attribute="stoneware-secrets",
+        attribute=guest_protocol.SECRETS,
     ),
     "metadata": Field(
         kinds.TEXT_MAP,
@@ -182,7 +183,7 @@ _TABLE: dict[str, Field] = {
         always=True,
         keys=("volumes",),
         options=("--volume",),
-        attribute="stoneware-volumes",
+        attribute=guest_protocol.VOLUMES,
     ),
     "ulimits": Field(
         kinds.ULIMITS,
@@ -200,13 +201,13 @@ _TABLE: dict[str, Field] = {
             *("command", "entrypoint", "user", "working_dir", "stop_signal", "group_add"),
             *("cap_add", "cap_drop", "security_opt", "oom_score_adj"),
         ),
-        attribute="stoneware-process",
+        attribute=guest_protocol.PROCESS,
     ),
     "system": Field(
         kinds.SYSTEM,
         "Settings of its system that are not in the image.",
         keys=("sysctls", "tmpfs", "shm_size", "extra_hosts", "dns_search", "dns_opt"),
-        attribute="stoneware-system",
+        attribute=guest_protocol.SYSTEM,
     ),
     "networks": Field(
         kinds.NAMES,

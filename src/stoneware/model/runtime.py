@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from stoneware.model import names
 from stoneware.model.mount_places import own_place
 
 HOST_GATEWAY = "host-gateway"  # stands for the address of the computer that a machine runs on
@@ -184,7 +185,7 @@ def host_problem(entry: str) -> str:
     import ipaddress
 
     name, _, address = entry.partition("=")
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}", name):
+    if not names.HOSTS_FILE.allows(name):
         return f"{name!r} is no host name"
     if address == HOST_GATEWAY:
         return ""

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 
 from stoneware.errors import InputError
+from stoneware.model import names
 from stoneware.model.resources import Network, Volume
 from stoneware.provider.machine_checks import mismatch
 from stoneware.provider.machine_state import timestamp
@@ -13,8 +14,6 @@ from stoneware.provider.reporting import Diagnostics, reported
 from stoneware.provider.resource import State, StonewareResource
 from stoneware.provider.schema import Attribute, Schema
 from stoneware.provider.values import Map, String
-
-_WORDS = "letters, digits, dots, dashes and underscores, with a letter or digit first"
 
 
 def _schema(kind: str, description: str) -> Schema:
@@ -115,7 +114,7 @@ class VolumeResource(LabelledResource):
         "A persistent disk. A machine formats it at its first use, and it outlives machines. Destroying "
         "it destroys its data: `lifecycle { prevent_destroy = true }` is wise. Import by name.",
     )
-    rule = (r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", f"at most 128 {_WORDS}")
+    rule = (names.VOLUME.pattern, names.VOLUME.words)
     commands = "stoneware volume ls    # lists all volumes"
 
     def find(self, name: str) -> Volume | None:
@@ -145,7 +144,7 @@ class NetworkResource(LabelledResource):
         "A network: its machines reach each other, by name too, and no others. While it exists, the name "
         "of a machine keeps its address, also when the machine is made anew. Import by name.",
     )
-    rule = (r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", f"at most 100 {_WORDS}")
+    rule = (names.NETWORK.pattern, names.NETWORK.words)
     commands = "stoneware ps -a    # shows what runs"
 
     def find(self, name: str) -> Network | None:

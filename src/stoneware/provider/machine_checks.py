@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 
 from stoneware.durations import parse_duration
 from stoneware.errors import InputError
-from stoneware.model import runtime
+from stoneware.model import names, runtime
 from stoneware.model.limits import (
     DEFAULT_LOG_SIZE,
     Ulimit,
@@ -26,15 +26,11 @@ from stoneware.provider.values import Unknown
 
 Problem = tuple[list[Any], str]  # the attribute's path, and the sentence about its value
 
-_NAME = (
-    r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?",
-    "1 to 63 lower-case letters, digits and dashes, no dash first or last",
-)
 _PATTERNS = {
-    "name": _NAME,
+    "name": (names.MACHINE.pattern, names.MACHINE.words),
     "source": (r"image:sha256:[0-9a-f]{64}|checkpoint:.+", "image:sha256:… or checkpoint:KEY"),
     "kind": (r"machine|builder", "machine or builder"),
-    "hostname": (r"|[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?", "a host name"),
+    "hostname": (f"|{names.HOST.pattern}", f"a host name: {names.HOST.words}"),
     "restart": (
         r"no|always|unless-stopped|on-failure(:\d+)?",
         "no, always, unless-stopped or on-failure[:N]",

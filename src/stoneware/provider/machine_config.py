@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 from stoneware.config.encoding import decode, encode
 from stoneware.errors import InputError
 from stoneware.image.versions import floor_problem
+from stoneware.model import guest_protocol
 
 if TYPE_CHECKING:
     from stoneware.model.machine import MachineSpec
     from stoneware.platforms.protocols import Platform
     from stoneware.provider.images import Images
 
-ATTRIBUTE = "stoneware-config"
-HEALTHCHECK = "stoneware-healthcheck"  # takes the place of the image's
+ATTRIBUTE = guest_protocol.CONFIG
 # What a machine needs besides, to start its service and to report.
-_COMPANIONS = {"stoneware-mode": "run", "enable-guest-attributes": "TRUE"}
+_COMPANIONS = {guest_protocol.MODE: "run", guest_protocol.GUEST_ATTRIBUTES: guest_protocol.TRUE}
 
 
 def to_metadata(config: Mapping[str, str] | None, metadata: Mapping[str, str] | None) -> dict[str, str]:
@@ -51,7 +51,7 @@ def check(spec: MachineSpec, images: Images) -> list[str]:
     Both only where the machine is booted from an image that is there, to run its service.
     """
     image_id = spec.source.removeprefix("image:")
-    if image_id not in images.image_ids() or spec.metadata.get("stoneware-mode") != "run":
+    if image_id not in images.image_ids() or spec.metadata.get(guest_protocol.MODE) != "run":
         return []
     manifest = images.manifest(image_id)
     problems = _problems(spec, image_id, manifest)
@@ -83,7 +83,7 @@ def check_disks(spec: MachineSpec, images: Images, platform: Platform) -> None:
 def check_wait(spec: MachineSpec, images: Images) -> None:
     """Raise InputError where nothing will ever say that the machine is healthy."""
     image_id = spec.source.removeprefix("image:")
-    if image_id not in images.image_ids() or HEALTHCHECK in spec.metadata:
+    if image_id not in images.image_ids() or guest_protocol.HEALTH_CHECK in spec.metadata:
         return
     check = images.manifest(image_id)["config"]["healthcheck"]
     if not (check and check["test"]):

@@ -10,7 +10,8 @@ from stoneware.cluster.lock import cluster_lock
 from stoneware.cluster.model import LABEL_SERVICE
 from stoneware.cluster.site import Site
 from stoneware.errors import InputError, MachineError
-from stoneware.image.versions import FINALIZE_LABEL, FLOOR_LABEL, checked_floor, version_of
+from stoneware.image.versions import checked_floor, version_of
+from stoneware.model.labels import FINALIZE_LABEL, FLOOR_LABEL
 from stoneware.rollout.cluster_fleet import ClusterFleet, read_variables
 from stoneware.rollout.journal import Event, journal_of
 from stoneware.rollout.lock import check_unlocked

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stoneware.config import decode
+from stoneware.model import guest_protocol
 from stoneware.rollout.model import RolloutPlan
 from stoneware.rollout.state import Stage
 from stoneware.rollout.timeline import Timeline
@@ -16,7 +17,6 @@ from stoneware.untrusted.bounded import bounded_json, read_input
 from stoneware.untrusted.visible import visible_lines
 
 TEMPLATE = "report.html.j2"
-_CONFIG = "stoneware-config"
 _MOST_LOAD = 256 << 20  # bytes of a probe's file
 _WIDTH = 1000.0  # of the chart's plane, in its own units
 _STAGES = (Stage.STOPPING, Stage.APPLYING, Stage.WAITING, Stage.MONITORING)
@@ -117,7 +117,7 @@ def config_differences(plan: RolloutPlan) -> Iterable[tuple[str, str, str | None
 
 
 def _config(entry: Mapping[str, Any] | None) -> dict[str, str]:
-    return decode(str((entry or {}).get("metadata", {}).get(_CONFIG, "")))
+    return decode(str((entry or {}).get("metadata", {}).get(guest_protocol.CONFIG, "")))
 
 
 # --- the chart ----------------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ from stoneware.cli.context import open_platform, open_store
 from stoneware.cli.machine_names import find_machine
 from stoneware.cli.output import print_line, say
 from stoneware.config import decode, encode, given_values
+from stoneware.model import guest_protocol
+from stoneware.model.labels import RELOAD_LABEL
 
 
 def update(
@@ -33,7 +35,7 @@ def update(
     store = open_store()
     platform = open_platform(store)
     found = find_machine(platform, machine)
-    values = decode(found.spec.metadata.get("stoneware-config", ""))
+    values = decode(found.spec.metadata.get(guest_protocol.CONFIG, ""))
     values |= given_values(env_file or (), env or ())
     values = {name: value for name, value in values.items() if name not in (unset or ())}
     manifest = store.manifest(found.image_id)
@@ -42,7 +44,7 @@ def update(
     )
     for warning in require_config(manifest["contract"], values, image=found.image, builtins=known):
         say(f"warning: {warning}")
-    platform.set_metadata(found.name, {"stoneware-config": encode(values)})
-    if "stoneware.reload" not in dict(manifest["labels"]):
+    platform.set_metadata(found.name, {guest_protocol.CONFIG: encode(values)})
+    if RELOAD_LABEL not in dict(manifest["labels"]):
         say(f"the image does not reload: stoneware restart {found.name}    # takes it on")
     print_line(found.name)

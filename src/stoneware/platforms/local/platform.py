@@ -12,7 +12,7 @@ from typing import Any
 
 from stoneware.errors import InputError, MachineError
 from stoneware.files import read_json, write_json
-from stoneware.model import runtime
+from stoneware.model import guest_protocol, runtime
 from stoneware.model.capability import Capability
 from stoneware.model.machine import Machine, MachineSpec, Phase, removal_hint
 from stoneware.model.resources import PortMapping
@@ -28,11 +28,9 @@ from stoneware.platforms.local.network.ports import faults
 from stoneware.platforms.local.platform_resources import LocalResources
 from stoneware.platforms.local.store import errors as store_errors
 from stoneware.platforms.local.store import image_files as captured
-from stoneware.platforms.local.store.secrets import SECRETS_ATTRIBUTE, secret_lines
+from stoneware.platforms.local.store.secrets import secret_lines
 
 _POLL, _SLOW_POLL = 0.005, 0.1  # seconds between looks of `wait`: at first, and when it takes long
-VOLUMES_ATTRIBUTE = "stoneware-volumes"
-PROCESS_ATTRIBUTE, SYSTEM_ATTRIBUTE = "stoneware-process", "stoneware-system"
 
 
 class LocalPlatform(LocalResources):
@@ -113,7 +111,7 @@ class LocalPlatform(LocalResources):
         """Tell a machine the address of this computer where one of its names stands for it."""
         known = runtime.with_host(spec.system, address)
         if known != spec.system:
-            self._change_metadata(paths.root, {SYSTEM_ATTRIBUTE: runtime.system_text(known)})
+            self._change_metadata(paths.root, {guest_protocol.SYSTEM: runtime.system_text(known)})
 
     def _observed(self, paths: Paths) -> Machine:
         machine = machine_record.observe(paths)
@@ -379,10 +377,10 @@ class LocalPlatform(LocalResources):
 def _completed(spec: MachineSpec) -> MachineSpec:
     """Return a spec with its host name and the attributes that the engine itself writes."""
     written = {
-        VOLUMES_ATTRIBUTE: machine_start.volume_lines(spec),
-        SECRETS_ATTRIBUTE: secret_lines(spec.secrets),
-        PROCESS_ATTRIBUTE: runtime.process_text(spec.process),
-        SYSTEM_ATTRIBUTE: runtime.system_text(spec.system),
+        guest_protocol.VOLUMES: machine_start.volume_lines(spec),
+        guest_protocol.SECRETS: secret_lines(spec.secrets),
+        guest_protocol.PROCESS: runtime.process_text(spec.process),
+        guest_protocol.SYSTEM: runtime.system_text(spec.system),
     }
     metadata = {**spec.metadata, **{key: text for key, text in written.items() if text}}
     return replace(spec, metadata=metadata, hostname=spec.hostname or spec.name)

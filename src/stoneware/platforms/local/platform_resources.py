@@ -11,13 +11,15 @@ from typing import Any
 from stoneware.errors import InputError, MachineError
 from stoneware.files import read_json, write_json
 from stoneware.image.versions import floor_problem
-from stoneware.model.machine import CLUSTER_LABEL, MachineSpec, removal_hint
+from stoneware.model import guest_protocol
+from stoneware.model.labels import CLUSTER_LABEL
+from stoneware.model.machine import MachineSpec, removal_hint
 from stoneware.model.machine_fields import written
 from stoneware.model.resources import Network, SecretMount, Volume
 from stoneware.platforms.local.machines import record as machine_record
 from stoneware.platforms.local.machines.record import Paths
 from stoneware.platforms.local.store import quota as store_quota
-from stoneware.platforms.local.store.secrets import SECRETS_ATTRIBUTE, secret_lines
+from stoneware.platforms.local.store.secrets import secret_lines
 from stoneware.platforms.local.store.store import Store
 
 
@@ -196,7 +198,7 @@ class LocalResources:
         if coming:
             both = [*old, *written({"secrets": coming})["secrets"]]
             write_json(directory / "spec.json", {**spec, "secrets": both}, mode=0o600)
-        self._change_metadata(directory, {SECRETS_ATTRIBUTE: secret_lines(secrets) or None})
+        self._change_metadata(directory, {guest_protocol.SECRETS: secret_lines(secrets) or None})
 
 
 def _lost(spec: MachineSpec, volume: str) -> MachineError:

@@ -11,7 +11,7 @@ from typing import Any
 
 from stoneware.files import read_json, sha256_hex
 from stoneware.guest import reports
-from stoneware.model import machine_fields
+from stoneware.model import guest_protocol, machine_fields
 from stoneware.model.machine import FailedCheck, Health, Machine, MachineSpec, Phase
 from stoneware.model.machine_fields import FIELDS
 from stoneware.model.resources import PortMapping
@@ -19,7 +19,6 @@ from stoneware.process_identity import boot_id, parse_identity
 from stoneware.records import DamagedError, whole
 from stoneware.untrusted.bounded import read_bounded
 
-CONFIG_ATTRIBUTE = "stoneware-config"
 _KEPT_ELSEWHERE = ("metadata", "files")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
@@ -312,7 +311,7 @@ def _error(phase: Phase, processes: Processes, reported: _Reported) -> str:
 
 
 def _config_digest(spec: MachineSpec) -> str:
-    text = spec.metadata.get(CONFIG_ATTRIBUTE, "")
+    text = spec.metadata.get(guest_protocol.CONFIG, "")
     return f"sha256:{sha256_hex(text.encode('utf-8', 'surrogateescape'))}"
 
 

@@ -19,7 +19,7 @@ from stoneware import process
 from stoneware.errors import HostError, InputError, MachineError
 from stoneware.files import read_json, write_json
 from stoneware.guest import builder
-from stoneware.model import runtime
+from stoneware.model import names, runtime
 from stoneware.model.limits import disk_problem, log_problem, pids_problem, ulimit_problem
 from stoneware.model.machine import MachineSpec
 from stoneware.platforms.local.host import cgroups, process_limits
@@ -32,9 +32,6 @@ from stoneware.platforms.local.store.store import Store
 from stoneware.process_identity import boot_id
 
 _REAP = "stoneware.platforms.local.machines.reap"
-_NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
-_HOSTNAME = re.compile(rf"{_NAME.pattern}(?:\.{_NAME.pattern})*")
-_DNS_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}")
 _RESTART = re.compile(r"no|always|unless-stopped|on-failure(?::[0-9]{1,9})?")
 _UNITS = "/run/stoneware/units"  # in a builder
 _UNIT_TIMEOUT = 10.0  # seconds for systemd to forget a unit that has ended
@@ -49,21 +46,21 @@ _REPORTS = ("leader", "exit", "error")  # what the shim writes once it knows how
 
 def check_spec(spec: MachineSpec) -> None:
     """Raise InputError for a spec that no computer could run."""
-    if not _NAME.fullmatch(spec.name):
+    if not names.MACHINE.allows(spec.name):
         raise InputError(
             f"{spec.name!r} is not a machine name",
-            details="1 to 63 letters, digits and dashes, no dash first or last: it becomes the host name.",
+            details=f"A name has {names.MACHINE.words}: it becomes the host name.",
             resolution="stoneware run --name web-1 …",
         )
-    if spec.hostname and (len(spec.hostname) > 64 or not _HOSTNAME.fullmatch(spec.hostname)):
+    if spec.hostname and not names.HOST.allows(spec.hostname):
         raise InputError(
             f"{spec.hostname!r} is not a host name", resolution="stoneware run --hostname web-1 …"
         )
     for name in spec.names:
-        if not _DNS_NAME.fullmatch(name):
+        if not names.HOSTS_FILE.allows(name):
             raise InputError(
                 f"{name!r} cannot be a name of the machine {spec.name!r}",
-                details="Letters, digits, dashes, underscores and dots; a letter, digit or underscore first.",
+                details=f"A name has {names.HOSTS_FILE.words}.",
                 resolution="rename the service or the network alias it comes from",
             )
     if not _RESTART.fullmatch(spec.restart):
@@ -274,7 +271,7 @@ def _settings(
         [
             sys.executable,
             "-m",
-            "stoneware.platforms.local.machines.reap",
+            _REAP,
             str(store.home),
             spec.name,
             machine_id,

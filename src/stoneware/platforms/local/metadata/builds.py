@@ -14,15 +14,12 @@ import hmac
 import os
 from pathlib import Path
 
+from stoneware.model import guest_protocol as protocol
 from stoneware.platforms.local.metadata.state import Facts
 
-SECRETS = "/stoneware/v1/build-secrets/"
-KEY = "/stoneware/v1/build-key"
 KEY_HEADER = "X-Stoneware-Key"
 KEY_LIMIT = 256  # bytes
-RESULTS = "/stoneware/v1/results/"
 RESULT_LIMIT = 64 * 2**20  # bytes of what a bake's builder hands in
-_SECRET = ("secret-", "secret.")  # how the names of what only the agent gets begin (stoneware.bake.bundle)
 
 
 def is_builder(facts: Facts) -> bool:
@@ -32,7 +29,7 @@ def is_builder(facts: Facts) -> bool:
 
 def is_secret(name: str) -> bool:
     """Say whether one of the files that a machine was given is no file for everybody in it."""
-    return name.startswith(_SECRET)
+    return name.startswith(protocol.OF_AGENT)
 
 
 def take_key(machine: Path, key: bytes) -> bool:
@@ -48,7 +45,7 @@ def take_key(machine: Path, key: bytes) -> bool:
 
 def secret_for_step(machine: Path, facts: Facts, name: str, key: str) -> Path | None:
     """Return the file of a secret where it may be given now to whoever has this key, else None."""
-    step, *names = facts.attributes.get("stoneware-serving", "").split()[:1000] or [""]
+    step, *names = facts.attributes.get(protocol.SERVING, "").split()[:1000] or [""]
     path = machine / "files" / name
     if not (is_builder(facts) and is_secret(name) and name in names and path.is_file()):
         return None
@@ -64,7 +61,7 @@ def secret_for_step(machine: Path, facts: Facts, name: str, key: str) -> Path | 
 
 def note_served(machine: Path, facts: Facts, name: str) -> None:
     """Write down that a step has had a secret: it gets it no more."""
-    step = facts.attributes["stoneware-serving"].split()[0]
+    step = facts.attributes[protocol.SERVING].split()[0]
     with (machine / "served").open("a") as stream:
         stream.write(f"{step} {name}\n")
 
@@ -78,6 +75,6 @@ def _served(machine: Path) -> list[str]:
 
 def expects_result(facts: Facts, name: str) -> bool:
     """Say whether a bake waits for a result of this name from this machine, which is a builder then."""
-    wanted = facts.attributes.get("stoneware-results", "").rpartition("/")[2]
-    waits = facts.attributes.get("stoneware-accept") == "TRUE"
+    wanted = facts.attributes.get(protocol.RESULTS, "").rpartition("/")[2]
+    waits = facts.attributes.get(protocol.ACCEPT) == protocol.TRUE
     return is_builder(facts) and waits and bool(wanted) and name == wanted

@@ -2,7 +2,7 @@
 
 Beyond Compute Engine's paths there are `GET /stoneware/v1/files/NAME`, a file that the machine was given,
 `GET /stoneware/v1/secrets/NAME`, a secret of its own in the version of its spec (the ETag), and for builders
-what `metadata_builds` describes: `GET /stoneware/v1/build-secrets/NAME`, `PUT /stoneware/v1/build-key` and
+what `builds` describes: `GET /stoneware/v1/build-secrets/NAME`, `PUT /stoneware/v1/build-key` and
 `PUT /stoneware/v1/results/NAME`, a file that it hands back. No body may be compressed.
 """
 
@@ -19,13 +19,12 @@ from typing import BinaryIO
 
 from aiohttp import web
 
+from stoneware.model import guest_protocol as protocol
 from stoneware.platforms.local.metadata import builds, state, tree
-from stoneware.platforms.local.metadata.secrets import SECRETS, secret_for
+from stoneware.platforms.local.metadata.secrets import secret_for
 from stoneware.platforms.local.metadata.watch import Watcher
 
-ADDRESS = "169.254.169.254"
 ROOT = "/computeMetadata/v1/"
-FILES = "/stoneware/v1/files/"
 _BLOCK = 2**20
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _HEADERS = {
@@ -116,12 +115,12 @@ class Server:
     async def _route(self, request: web.BaseRequest, machine: Path, path: str) -> Response:
         if path.startswith(ROOT):
             return await self._metadata(request, machine, path)
-        if path.startswith((builds.SECRETS, builds.KEY, builds.RESULTS)):
+        if path.startswith((protocol.BUILD_SECRETS_PATH, protocol.BUILD_KEY_PATH, protocol.RESULTS_PATH)):
             return await self._build(request, machine, path)
-        if path.startswith(FILES):
-            return await self._file(request, machine, path.removeprefix(FILES))
-        if path.startswith(SECRETS):
-            return self._secret(request, machine, path.removeprefix(SECRETS))
+        if path.startswith(protocol.FILES_PATH):
+            return await self._file(request, machine, path.removeprefix(protocol.FILES_PATH))
+        if path.startswith(protocol.SECRETS_PATH):
+            return self._secret(request, machine, path.removeprefix(protocol.SECRETS_PATH))
         return self._redirect(request, path) if path == ROOT.rstrip("/") else _not_found(path)
 
     async def _metadata(self, request: web.BaseRequest, machine: Path, path: str) -> web.Response:
@@ -238,10 +237,10 @@ class Server:
         return _reply(secret.value, "application/octet-stream", ETag=secret.version, Cache_Control="no-store")
 
     async def _build(self, request: web.BaseRequest, machine: Path, path: str) -> Response:
-        if path.startswith(builds.SECRETS):
-            return await self._build_secret(request, machine, path.removeprefix(builds.SECRETS))
-        if path.startswith(builds.RESULTS):
-            return await self._result(request, machine, path.removeprefix(builds.RESULTS))
+        if path.startswith(protocol.BUILD_SECRETS_PATH):
+            return await self._build_secret(request, machine, path.removeprefix(protocol.BUILD_SECRETS_PATH))
+        if path.startswith(protocol.RESULTS_PATH):
+            return await self._result(request, machine, path.removeprefix(protocol.RESULTS_PATH))
         return await self._build_key(request, machine)
 
     async def _build_secret(self, request: web.BaseRequest, machine: Path, name: str) -> web.StreamResponse:

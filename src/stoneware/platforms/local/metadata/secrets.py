@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import base64
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from stoneware.model import names
 from stoneware.platforms.local.metadata.state import read_object
-
-SECRETS = "/stoneware/v1/secrets/"
-SECRETS_URL = f"http://169.254.169.254{SECRETS}"
-SECRET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 
 
 @dataclass(frozen=True)
@@ -42,7 +38,7 @@ def secret_for(machine: Path, directory: Path, name: str) -> Secret | None:
 
     Where that version is not kept any more, the present one.
     """
-    if not SECRET_NAME.fullmatch(name):
+    if not names.SECRET.allows(name):
         return None
     mounts = read_object(machine / "spec.json").get("secrets") or ()
     wanted = [

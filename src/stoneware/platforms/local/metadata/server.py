@@ -17,8 +17,9 @@ from pathlib import Path
 
 from aiohttp import web
 
+from stoneware.model.guest_protocol import METADATA_ADDRESS
 from stoneware.platforms.local.metadata.console_times import ConsoleTimes
-from stoneware.platforms.local.metadata.http import ADDRESS, Server
+from stoneware.platforms.local.metadata.http import Server
 from stoneware.platforms.local.metadata.state import Peers
 from stoneware.platforms.local.metadata.visits import Reception, Seldom, raise_descriptor_limit
 
@@ -59,7 +60,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--home", required=True, help="the store")
     parser.add_argument(
-        "--listen", default=f"{ADDRESS}:80", metavar="ADDRESS:PORT", help="port 0: a free one"
+        "--listen", default=f"{METADATA_ADDRESS}:80", metavar="ADDRESS:PORT", help="port 0: a free one"
     )
     parser.add_argument("--machine", metavar="NAME", help="take every client for this machine (for tests)")
     parser.add_argument("--by-port", action="store_true", help="take only what the router has marked")

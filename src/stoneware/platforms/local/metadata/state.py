@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from stoneware.model.guest_protocol import GUEST_ATTRIBUTES, METADATA_ADDRESS
 from stoneware.platforms.local.metadata.tree import Directory, Leaf, Node
 from stoneware.untrusted.bounded import bounded_json, read_bounded
 
@@ -30,7 +31,6 @@ TOTAL_LIMIT = 512 * 1024  # bytes of all of a machine's guest attributes, names 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _GO_TRUE = frozenset(("1", "t", "T", "true", "True", "TRUE"))  # what agents parse these switches with
 _GO_FALSE = frozenset(("0", "f", "F", "false", "False", "FALSE"))
-ENABLE_GUEST_ATTRIBUTES = "enable-guest-attributes"
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def _number(text: str, below: int) -> int:
 def guest_attributes_enabled(facts: Facts) -> bool:
     """Say whether the machine may use guest attributes: its own setting, else the project's, else yes."""
     for attributes in (facts.attributes, _texts(facts.project.get("attributes"))):
-        value = attributes.get(ENABLE_GUEST_ATTRIBUTES)
+        value = attributes.get(GUEST_ATTRIBUTES)
         if value in _GO_TRUE:
             return True
         if value in _GO_FALSE:
@@ -133,8 +133,8 @@ def _indexed(items: list[Node]) -> Directory:
 def _instance(facts: Facts, project: str, number: int, project_attributes: Mapping[str, str]) -> Directory:
     spec, zone = facts.spec, f"projects/{number}/zones/{ZONE}"
     attributes = dict(facts.attributes)
-    if ENABLE_GUEST_ATTRIBUTES not in attributes and ENABLE_GUEST_ATTRIBUTES not in project_attributes:
-        attributes[ENABLE_GUEST_ATTRIBUTES] = "TRUE"
+    if GUEST_ATTRIBUTES not in attributes and GUEST_ATTRIBUTES not in project_attributes:
+        attributes[GUEST_ATTRIBUTES] = "TRUE"
     return Directory(
         {
             "attributes": _values(attributes),
@@ -209,7 +209,7 @@ def _interface(network: Mapping[str, Any], number: int) -> Node:
     return Directory(
         {
             "access-configs": _indexed([]),
-            "dns-servers": Leaf(("169.254.169.254",)),
+            "dns-servers": Leaf((METADATA_ADDRESS,)),
             "forwarded-ips": _indexed([]),
             "gateway": Leaf(str(network.get("gateway", ""))),
             "ip": Leaf(str(network.get("ip", ""))),

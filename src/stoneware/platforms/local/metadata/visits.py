@@ -1,7 +1,7 @@
 """Who visits the metadata server, and how much of it one machine may take.
 
 A machine is told by its address and by the port its connection came in by: the router marks what comes in by
-a port with the address that belongs to it (`router_rules`), and a connection has its first packet's mark.
+a port with the address that belongs to it (`network.rules`), and a connection has its first packet's mark.
 
 Each machine has so many connections, so much work in a time, and so long to ask: what is beyond is refused to
 that machine (503, 429, 408), and the others do not notice.
@@ -25,7 +25,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from stoneware.platforms.local.network.addresses import mark_of
 
-CONNECTIONS = 128  # of one machine at a time; see also router_rules.CONNECTIONS
+CONNECTIONS = 128  # of one machine at a time; see also network.rules.CONNECTIONS
 RATE, BURST = 200.0, 2000.0  # units of work: in a second, and at once. A request is one, and more by its size
 _REPORT = 10.0  # units for a request that makes us write
 _UNIT = 8192  # bytes of an answer that are one more

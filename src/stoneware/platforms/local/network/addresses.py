@@ -12,7 +12,6 @@ from pathlib import Path
 
 from stoneware.errors import HostError
 
-METADATA_ADDRESS = "169.254.169.254"
 # Each store takes one /21 of these: a /22 for its machines, and of the rest a /30 for its link to the host.
 _RANGES = tuple(IPv4Network(text) for text in ("10.64.0.0/10", "172.16.0.0/12"))
 

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stoneware.files import write_atomic, write_json
+from stoneware.model.guest_protocol import METADATA_ADDRESS
 from stoneware.platforms.local.metadata.state import ZONE
-from stoneware.platforms.local.network.addresses import METADATA_ADDRESS, Lease, Plan
+from stoneware.platforms.local.network.addresses import Lease, Plan
 from stoneware.platforms.local.network.rules import Pin
 from stoneware.platforms.local.network.views import Member
 from stoneware.records import whole

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -11,13 +10,13 @@ from typing import Any
 
 from stoneware.errors import InputError
 from stoneware.files import locked, read_json, write_json
+from stoneware.model import names
+from stoneware.model.labels import DAMAGED_LABEL
 from stoneware.model.resources import Network
 from stoneware.platforms.local.store import errors as store_errors
 from stoneware.platforms.local.store.base import StoreBase
 from stoneware.platforms.local.store.in_use import read_uses
-from stoneware.records import DAMAGED_LABEL, DamagedError, whole
-
-NETWORK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+from stoneware.records import DamagedError, whole
 
 
 class NetworkStore(StoreBase):
@@ -32,10 +31,10 @@ class NetworkStore(StoreBase):
         return self.data / "networks"
 
     def _network(self, name: str) -> Path:
-        if not NETWORK_NAME.fullmatch(name):
+        if not names.NETWORK.allows(name):
             raise InputError(
                 f"{name!r} is not a network name",
-                details="1 to 100 letters, digits, dots, dashes and underscores; a letter or a digit first.",
+                details=f"A name has {names.NETWORK.words}.",
                 resolution="name it as the cluster's other networks: CLUSTER-KEY",
             )
         return self._networks / name

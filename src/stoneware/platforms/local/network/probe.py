@@ -6,10 +6,11 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from stoneware.model.guest_protocol import METADATA_ADDRESS
 from stoneware.platforms.local.network import addresses as network
 from stoneware.platforms.local.network import firewall as router_firewall
 from stoneware.platforms.local.network import namespace as network_namespace
-from stoneware.platforms.local.network.addresses import METADATA_ADDRESS, Plan, Route
+from stoneware.platforms.local.network.addresses import Plan, Route
 from stoneware.platforms.local.network.layout import RUNTIME
 from stoneware.platforms.local.network.rules import INNER
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from stoneware.platforms.local.network.addresses import METADATA_ADDRESS, Plan, mark_of
+from stoneware.model.guest_protocol import METADATA_ADDRESS
+from stoneware.platforms.local.network.addresses import Plan, mark_of
 from stoneware.platforms.local.network.views import View, view_key
 
 VERSION = 5  # raised when the rules change, so that running routers get the new ones

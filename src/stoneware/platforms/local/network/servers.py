@@ -10,11 +10,12 @@ from pathlib import Path
 
 import stoneware
 from stoneware import process_identity
+from stoneware.model.guest_protocol import METADATA_ADDRESS
 from stoneware.platforms.local.host import cgroups
 from stoneware.platforms.local.host.helpers import Helper, end_strays
 from stoneware.platforms.local.network import addresses as network
 from stoneware.platforms.local.network import namespace as network_namespace
-from stoneware.platforms.local.network.addresses import METADATA_ADDRESS, Plan
+from stoneware.platforms.local.network.addresses import Plan
 from stoneware.platforms.local.network.dns import (
     Attached,
     answers,

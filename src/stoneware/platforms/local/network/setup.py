@@ -10,13 +10,14 @@ from pathlib import Path
 
 from stoneware.errors import HostError
 from stoneware.files import read_json, write_json
+from stoneware.model.guest_protocol import METADATA_ADDRESS
 from stoneware.platforms.local.host.requirements import NETWORK_TOOLS, check
 from stoneware.platforms.local.network import addresses as network
 from stoneware.platforms.local.network import firewall as router_firewall
 from stoneware.platforms.local.network import namespace as network_namespace
 from stoneware.platforms.local.network import rules as router_rules
 from stoneware.platforms.local.network import servers as router_servers
-from stoneware.platforms.local.network.addresses import METADATA_ADDRESS, Plan
+from stoneware.platforms.local.network.addresses import Plan
 from stoneware.platforms.local.network.dns import Attached
 from stoneware.platforms.local.network.layout import RUNTIME, Layout
 from stoneware.platforms.local.network.ports import Publication

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from stoneware.files import read_json
+from stoneware.model import names
 from stoneware.records import LARGEST, DamagedError
 from stoneware.untrusted.bounded import read_bounded
 
-_VOLUME = re.compile(rb'"volume": *"([A-Za-z0-9][A-Za-z0-9_.-]{0,127})"')
+_VOLUME = re.compile(f'"volume": *"({names.VOLUME.pattern})"'.encode())
 _SETTLED = 0.1  # seconds; file times are coarse: a directory changed within that may change again unseen
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from stoneware.errors import InputError
 from stoneware.files import write_json
+from stoneware.model import names
+from stoneware.model.guest_protocol import SECRETS_PATH, metadata_url
 from stoneware.model.resources import SecretMount
 from stoneware.platforms.local.metadata.secrets import (
-    SECRET_NAME,
-    SECRETS_URL,
     Secret,
     read_secret,
     secret_file,
@@ -23,7 +23,6 @@ from stoneware.platforms.local.metadata.secrets import (
 from stoneware.platforms.local.store import errors as store_errors
 from stoneware.platforms.local.store.base import StoreBase
 
-SECRETS_ATTRIBUTE = "stoneware-secrets"
 _KEPT = 10  # values of each secret; as many as Vault's key-value store keeps unless told otherwise
 _PART = re.compile(r"[A-Za-z0-9_.-]+")
 
@@ -36,10 +35,10 @@ class SecretStore(StoreBase):
         return self.data / "secrets"
 
     def _secret(self, name: str) -> Path:
-        if not SECRET_NAME.fullmatch(name):
+        if not names.SECRET.allows(name):
             raise InputError(
                 f"{name!r} is not a secret's name",
-                details="Letters, digits, dots, dashes and underscores; it starts with a letter or a digit.",
+                details=f"A name has {names.SECRET.words}.",
                 resolution="rename it where it is declared",
             )
         return secret_file(self._secrets, name)
@@ -140,4 +139,4 @@ def secret_lines(mounts: Iterable[SecretMount]) -> str:
 def _line(item: SecretMount) -> tuple[str, ...]:
     owner = (f"{item.uid}:{item.gid}",) if item.uid or item.gid else ()
     version = item.version or "-" * len(owner)  # between tabs nothing would be no field
-    return (item.target, f"{item.mode:04o}", SECRETS_URL + item.secret, version, *owner)
+    return (item.target, f"{item.mode:04o}", metadata_url(SECRETS_PATH + item.secret), version, *owner)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -13,6 +12,8 @@ from stoneware import process
 from stoneware.errors import InputError
 from stoneware.files import read_json, sha256_hex, write_json
 from stoneware.image.versions import highest
+from stoneware.model import names
+from stoneware.model.labels import DAMAGED_LABEL
 from stoneware.model.limits import disk_problem
 from stoneware.model.resources import Volume
 from stoneware.platforms.local.store import btrfs
@@ -21,9 +22,7 @@ from stoneware.platforms.local.store import quota as store_quota
 from stoneware.platforms.local.store.base import StoreBase
 from stoneware.platforms.local.store.in_use import read_uses
 from stoneware.platforms.local.store.qgroups import Figures
-from stoneware.records import DAMAGED_LABEL, DamagedError
-
-VOLUME_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+from stoneware.records import DamagedError
 
 
 class VolumeStore(StoreBase):
@@ -38,10 +37,10 @@ class VolumeStore(StoreBase):
             yield
 
     def _volume(self, name: str) -> Path:
-        if not VOLUME_NAME.fullmatch(name):
+        if not names.VOLUME.allows(name):
             raise InputError(
                 f"{name!r} is not a volume name",
-                details="Letters, digits, dots, dashes and underscores; it starts with a letter or a digit.",
+                details=f"A name has {names.VOLUME.words}.",
                 resolution="stoneware run -v NAME:/path …",
             )
         return self.data / "volumes" / name

@@ -1,0 +1,62 @@
+"""The words between this computer and a machine: the metadata address, its paths, the instance attributes.
+
+The machine's half is shell (`guest/*.sh`, `guest/build/*.sh`). What machines report, `guest.reports` reads.
+"""
+
+from __future__ import annotations
+
+METADATA_ADDRESS = "169.254.169.254"  # of the metadata server, as on Compute Engine
+METADATA_URL = f"http://{METADATA_ADDRESS}"
+
+# What the metadata server has beyond Compute Engine's paths.
+FILES_PATH = "/stoneware/v1/files/"  # files a machine was given
+SECRETS_PATH = "/stoneware/v1/secrets/"  # a machine's own secrets
+RESULTS_PATH = "/stoneware/v1/results/"  # what a builder hands back
+BUILD_KEY_PATH = "/stoneware/v1/build-key"  # a builder's key, before any step runs
+BUILD_SECRETS_PATH = "/stoneware/v1/build-secrets/"  # secrets of the step that is about to run
+
+# How the names begin of a builder's files that its agent alone gets.
+FOR_AGENT = "secret-"  # … followed by a secret's name
+SOUGHT = "secret.sought"  # what the secrets look like, for the leak check
+OF_AGENT = (FOR_AGENT, "secret.")
+
+# Instance attributes of each machine.
+GUEST_ATTRIBUTES = "enable-guest-attributes"  # Compute Engine's: the machine may report
+OURS = "stoneware-"  # how the others begin
+CONFIG = "stoneware-config"  # the runtime config, canonical KEY=value lines
+MODE = "stoneware-mode"  # `run`, `command` or `build`
+HEALTH_CHECK = "stoneware-healthcheck"  # takes the place of the image's
+VOLUMES = "stoneware-volumes"
+SECRETS = "stoneware-secrets"
+PROCESS = "stoneware-process"
+SYSTEM = "stoneware-system"
+INSPECT = "stoneware-inspect"  # a nonce: the machine answers with the digests of its files
+
+# … of the machines of a cluster.
+CLUSTER = "stoneware-cluster"
+SERVICE = "stoneware-service"
+SLOT = "stoneware-slot"
+
+# … and of builders.
+TOKEN = "stoneware-token"  # noqa: S105 -- begins the agent's lines on the console
+BUNDLE = "stoneware-bundle"
+RESULTS = "stoneware-results"
+CHECKPOINTS = "stoneware-checkpoints"
+GO = "stoneware-go"  # the step whose checkpoint is taken
+SERVING = "stoneware-serving"  # the step whose secrets may be fetched, and their names
+ACCEPT = "stoneware-accept"  # results are taken
+MANIFEST = "stoneware-manifest"  # written into the image, like the two below
+ENV = "stoneware-env"  # the defaults of the config
+CONTRACT = "stoneware-contract"
+
+TRUE, FALSE = "TRUE", "FALSE"
+
+
+def flag(value: bool) -> str:
+    """Return an instance attribute that is true or false."""
+    return TRUE if value else FALSE
+
+
+def metadata_url(path: str) -> str:
+    """Return where a machine finds a path of its metadata server."""
+    return METADATA_URL + path

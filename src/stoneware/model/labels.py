@@ -1,0 +1,18 @@
+"""Labels with a meaning of ours, on machines, volumes, networks and images."""
+
+from __future__ import annotations
+
+# Of machines; the first of a cluster's volumes and networks as well.
+CLUSTER_LABEL = "stoneware.cluster"
+SERVICE_LABEL = "stoneware.service"
+SLOT_LABEL = "stoneware.slot"  # its number in the service
+MACHINE_LABEL = "stoneware.machine"  # its name in the cluster
+
+DAMAGED_LABEL = "stoneware.damaged"  # of a volume or network in a list, whose own labels cannot be read
+
+# Of images.
+RELOAD_LABEL = "stoneware.reload"  # the command that takes a new configuration on while the machine runs
+STOP_TIMEOUT_LABEL = "stoneware.stop-timeout"  # an image's own default of --stop-timeout: `90s`, `5m`
+VERSION_LABELS = ("stoneware.version", "org.opencontainers.image.version")
+FLOOR_LABEL = "stoneware.rollback-floor"
+FINALIZE_LABEL = "stoneware.finalize"  # the command of `rollout finalize`
