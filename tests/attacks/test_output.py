@@ -61,7 +61,7 @@ def test_nobody_reads(place: Path, command: str) -> None:
 
 
 def test_completion_into_a_full_disk(place: Path) -> None:
-    asked = "_STONEWARE_COMPLETE=complete_bash COMP_WORDS='stoneware ' COMP_CWORD=1"
+    asked = "_STONEWARE_COMPLETE=bash_complete COMP_WORDS='stoneware ' COMP_CWORD=1"
     assert "bake" in shell(f"{asked} $STONEWARE", place).stdout
     done = shell(f"{asked} $STONEWARE >/dev/full", place)
     assert "Traceback" not in done.stderr

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import subprocess
@@ -9,10 +10,8 @@ from pathlib import Path
 import pytest
 
 from stoneware import __version__
-from stoneware.cli import catalog, complete, context, group, reference
-from stoneware.errors import HostError
+from stoneware.cli import catalog, group, reference
 from tests.cli.conftest import Cli
-from tests.cli.fakes import FakePlatform
 
 ROOT = Path(__file__).parents[2]
 
@@ -77,44 +76,6 @@ def test_usage_errors(cli: Cli, words: tuple[str, ...], message: str, next_words
     assert "Traceback" not in result.err
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_scripts(cli: Cli, shell: str) -> None:
-    result = cli("completion", shell)
-    assert result.code == 0
-    assert "_STONEWARE_COMPLETE" in result.out
-
-
-def test_the_completion_script_completes() -> None:
-    env = {
-        **os.environ,
-        "_STONEWARE_COMPLETE": "complete_bash",
-        "COMP_WORDS": "stoneware ren",
-        "COMP_CWORD": "1",
-    }
-    argv = [sys.executable, "-c", "from stoneware.cli.main import main; main()"]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=env)
-    assert done.stdout.split() == ["render"]
-    env |= {"COMP_WORDS": "stoneware render --temp", "COMP_CWORD": "2"}
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=env)
-    assert done.stdout.split() == ["--template"]
-
-
-def test_images_and_machines_are_offered(
-    cli: Cli, platform: FakePlatform, hello: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    platform.add("h1")
-    platform.add("other")
-    assert cli("version").code == 0  # the fakes are in place
-    assert complete.machines("h") == ["h1"]
-    assert complete.images("hel") == ["hello:latest"]
-
-    def fail(**_: object) -> None:
-        raise HostError("no root")
-
-    monkeypatch.setattr(context, "open_store", fail)
-    assert complete.images("") == complete.machines("") == []
-
-
 def test_interrupts_are_quiet(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(entry: catalog.Entry) -> None:
         raise KeyboardInterrupt
@@ -174,6 +135,28 @@ print([name for name in {heavy.split()!r} if name in sys.modules], file=sys.stde
 """
     done = start(code=code)
     assert done.stderr == "[]\n"
+
+
+@pytest.mark.parametrize("words", ["version", "--help", "images --help", "exec --help", "bake --help"])
+def test_a_command_starts_with_click_and_no_other_library(words: str) -> None:
+    code = f"""
+import sys
+before = set(sys.modules)
+from stoneware.cli.program import run
+assert run({words.split()!r}) == 0
+libraries = {{name.partition(".")[0] for name in set(sys.modules) - before}} - sys.stdlib_module_names
+print(sorted(libraries), file=sys.stderr)
+"""
+    assert start(code=code).stderr == "['click', 'stoneware']\n"
+
+
+@pytest.mark.parametrize("entry", catalog.COMMANDS, ids=lambda entry: entry.name)
+def test_a_command_takes_what_it_declares(entry: catalog.Entry) -> None:
+    found = group.load(entry)
+    for command in (found, *getattr(found, "commands", {}).values()):
+        taken = inspect.signature(command.callback).parameters.values()
+        names = [parameter.name for parameter in taken if parameter.annotation != "click.Context"]
+        assert names == [param.name for param in command.params]
 
 
 def test_the_reference_page_is_current() -> None:

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 _PACKAGE = "stoneware.cli.commands"
-
-# What follows the first word that is no option belongs to the machine's command: `run IMAGE ls -l`.
-_PASSES_ARGUMENTS = {"allow_interspersed_args": False}
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One command. `target` is `module:attribute` below stoneware.cli.commands: a function or a Typer."""
+    """One command. `target` is `module:command` below stoneware.cli.commands."""
 
     name: str
     target: str
     summary: str
     section: str
     aliases: tuple[str, ...] = ()
-    settings: dict[str, Any] = field(default_factory=dict)
 
     @property
     def module(self) -> str:
@@ -29,7 +24,7 @@ class Entry:
 
     @property
     def attribute(self) -> str:
-        """Return the name of the function or Typer in that module."""
+        """Return the name of the command in that module."""
         return self.target.partition(":")[2]
 
 
@@ -49,22 +44,10 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("tag", "images:tag", "Give an image another name.", _IMAGES),
     Entry("rmi", "images:rmi", "Remove tags, and images that have no tag left.", _IMAGES),
     Entry("prune", "prune:prune", "Remove what nothing uses any more.", _IMAGES),
-    Entry(
-        "run",
-        "run:run",
-        "Boot a machine from an image.",
-        _MACHINES,
-        settings={**_PASSES_ARGUMENTS, "help_option_names": ["--help"]},
-    ),
+    Entry("run", "run:run", "Boot a machine from an image.", _MACHINES),
     Entry("ps", "machines:ps", "List machines.", _MACHINES),
     Entry("logs", "logs:logs", "Show a machine's console.", _MACHINES),
-    Entry(
-        "exec",
-        "execute:execute",
-        "Run a command in a running machine.",
-        _MACHINES,
-        settings=_PASSES_ARGUMENTS,
-    ),
+    Entry("exec", "execute:execute", "Run a command in a running machine.", _MACHINES),
     Entry("cp", "cp:cp", "Copy files between a machine and this computer.", _MACHINES),
     Entry("update", "update:update", "Change the runtime config of a machine.", _MACHINES),
     Entry("stop", "machines:stop", "Stop machines, or all of a service; their disks are kept.", _MACHINES),
@@ -72,11 +55,11 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("restart", "machines:restart", "Stop machines and start them again.", _MACHINES),
     Entry("wait", "machines:wait", "Wait until machines have stopped, or are healthy.", _MACHINES),
     Entry("rm", "machines:rm", "Remove machines; their volumes are kept.", _MACHINES),
-    Entry("volume", "volume:app", "Manage volumes.", _MACHINES),
+    Entry("volume", "volume:volume", "Manage volumes.", _MACHINES),
     Entry("config", "cluster_config:config", "Print machines.yaml as it is understood.", _CLUSTERS),
     Entry("plan", "cluster_plan:plan", "Show what up would do, machine by machine, and why.", _CLUSTERS),
     Entry("up", "cluster_up:up", "Make the cluster what machines.yaml says.", _CLUSTERS),
-    Entry("rollout", "rollout:app", "Replace the machines of a running cluster, one by one.", _CLUSTERS),
+    Entry("rollout", "rollout:rollout", "Replace the machines of a running cluster, one by one.", _CLUSTERS),
     Entry("rollback", "rollback:rollback", "Return a cluster to the release it had.", _CLUSTERS),
     Entry(
         "status",
@@ -86,9 +69,9 @@ COMMANDS: tuple[Entry, ...] = (
     ),
     Entry("drift", "cluster_status:drift", "Compare the machines with what was declared.", _CLUSTERS),
     Entry("down", "cluster_down:down", "Take the cluster down; its volumes are kept.", _CLUSTERS),
-    Entry("system", "disk_usage:app", "Look at the store.", _OTHER),
+    Entry("system", "disk_usage:system", "Look at the store.", _OTHER),
     Entry("doctor", "doctor:doctor", "Say what this computer lacks and how to get it.", _OTHER),
-    Entry("terraform", "terraform:app", "Use Stoneware from configurations of one's own.", _OTHER),
+    Entry("terraform", "terraform:terraform", "Use Stoneware from configurations of one's own.", _OTHER),
     Entry("completion", "system:completion", "Print the completion script of a shell.", _OTHER),
     Entry("version", "system:version", "Print the version.", _OTHER),
 )

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 from stoneware.cli import context
 from stoneware.cli.output import say
@@ -24,41 +24,6 @@ if TYPE_CHECKING:
     from stoneware.compose.model import Cluster
     from stoneware.platforms.protocols import Images
 
-Files = Annotated[
-    list[Path] | None,
-    typer.Option("--file", "-f", metavar="FILE", help="The cluster's file (machines.yaml). Repeatable."),
-]
-Project = Annotated[
-    str, typer.Option("--project-name", "-p", metavar="NAME", help="Another name for the cluster.")
-]
-ValueFiles = Annotated[
-    list[Path] | None,
-    typer.Option("--env-file", metavar="FILE", help="Read variables from it instead of .env. Repeatable."),
-]
-Directory = Annotated[
-    Path | None,
-    typer.Option("--project-directory", metavar="DIR", help="Where relative paths of the file begin."),
-]
-Scale = Annotated[
-    list[str] | None,
-    typer.Option("--scale", metavar="SERVICE=N", help="Another number of replicas. Repeatable."),
-]
-Profiles = Annotated[
-    list[str] | None,
-    typer.Option("--profile", metavar="NAME", help="Services of this profile too; * for all. Repeatable."),
-]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show what Terraform says as well.")]
-LockTimeout = Annotated[
-    float,
-    typer.Option(
-        "--lock-timeout",
-        metavar="SECONDS",
-        min=0,
-        help="Seconds to wait for another command that changes the cluster.",
-    ),
-]
-
 
 @dataclass(frozen=True)
 class Source:
@@ -66,7 +31,7 @@ class Source:
 
     files: tuple[Path, ...] = ()
     project: str = ""
-    env_files: tuple[Path, ...] | None = None
+    env_files: tuple[Path, ...] = ()
     directory: Path | None = None
     profiles: tuple[str, ...] = ()
 
@@ -85,23 +50,21 @@ class Source:
 
 
 def source(
-    files: Sequence[Path] | None,
+    files: tuple[Path, ...],
     project: str,
-    env_files: Sequence[Path] | None,
-    directory: Path | None,
-    scale: Sequence[str] | None = None,
+    env_files: tuple[Path, ...] = (),
+    directory: Path | None = None,
+    scale: tuple[str, ...] = (),
     *,
-    profiles: Sequence[str] | None = None,
+    profiles: tuple[str, ...] = (),
 ) -> Source:
     """Return what the common flags say; hints repeat them from now on."""
-    wanted = tuple(profiles or ())
-    typed = (tuple(files or ()), project, tuple(env_files or ()), directory, tuple(scale or ()), wanted)
-    remember(ClusterFlags(*typed))
-    named = [path if directory is None else path.absolute() for path in files or ()]
-    return Source(tuple(named), project, None if env_files is None else tuple(env_files), directory, wanted)
+    remember(ClusterFlags(files, project, env_files, directory, scale, profiles))
+    named = [path if directory is None else path.absolute() for path in files]
+    return Source(tuple(named), project, env_files, directory, profiles)
 
 
-def load(found: Source, scale: Sequence[str] | None = None, *, making: bool = False) -> Cluster:
+def load(found: Source, scale: Sequence[str] = (), *, making: bool = False) -> Cluster:
     """Read the cluster's files. Raises InputError with the places of all that is wrong.
 
     Only a command that is `making` machines, or says what would be made, needs the secrets to be there.
@@ -112,9 +75,9 @@ def load(found: Source, scale: Sequence[str] | None = None, *, making: bool = Fa
         found.files,
         directory=found.directory or Path.cwd(),
         environment=os.environ,
-        env_files=found.env_files or (),
+        env_files=found.env_files,
         project_name=found.project or None,
-        scale=parse_scale(scale or ()),
+        scale=parse_scale(scale),
         profiles=found.profiles,
         check_secrets=making,
         check_gates=_gate_problems,
@@ -214,7 +177,7 @@ def desired_of(cluster: Cluster, site: Site) -> Desired:
 def confirm_origin(cluster: Cluster, directory: ClusterDirectory, *, yes: bool) -> None:
     """Ask before a cluster is changed that was brought up from another file: it has the same name, perhaps.
 
-    Raises typer.Abort for no, InputError where nobody can be asked.
+    Raises click.Abort for no, InputError where nobody can be asked.
     """
     if not (other := directory.other_file(cluster.files)):
         return
@@ -267,7 +230,7 @@ def cluster_here() -> str:
 
 
 def ask(question: str, *, yes: bool, why: str) -> None:
-    """Ask on the terminal unless `yes`. Raises typer.Abort for no, InputError without a terminal."""
+    """Ask on the terminal unless `yes`. Raises click.Abort for no, InputError without a terminal."""
     if yes:
         return
     if not sys.stdin.isatty():
@@ -276,4 +239,4 @@ def ask(question: str, *, yes: bool, why: str) -> None:
             details="Nobody can be asked: the input is not a terminal. Nothing was done.",
             resolution="add --yes",
         )
-    typer.confirm(question, abort=True, err=True)
+    click.confirm(question, abort=True, err=True)

@@ -1,11 +1,15 @@
-"""What a shell offers when TAB is pressed behind a command: images and machines there are."""
+"""What a shell offers when TAB is pressed behind a command: images and machines there are, or files."""
 
 from __future__ import annotations
 
 import contextlib
+from typing import TYPE_CHECKING
 
 from stoneware.cli import context
 from stoneware.errors import StonewareError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 def images(incomplete: str) -> list[str]:
@@ -24,3 +28,10 @@ def machines(incomplete: str) -> list[str]:
         names = [short_name(machine) for machine in found] + [machine.name for machine in found]
         return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
     return []
+
+
+def files(incomplete: str) -> list[CompletionItem]:
+    """Leave it to the shell, which knows the files."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="file")]

@@ -7,53 +7,21 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
 
-import typer
-import typer.main
-from typer.exceptions import TyperException
+import click
 
-from stoneware.cli.group import HELP_NAMES, LazyGroup
+from stoneware.cli.group import PROGRAM, root
 from stoneware.cli.interrupts import as_interrupts
 from stoneware.cli.streams import OutputError, guarded, styled
 from stoneware.errors import StonewareError
 from stoneware.ui.errors import render_error
 from stoneware.ui.hints import ClusterFlags, remember
+from stoneware.untrusted.visible import visible
 
-PROGRAM = "stoneware"
 COMPLETE_VARIABLE = "_STONEWARE_COMPLETE"
 READER_GONE = 1  # the exit code for a closed pipe: whoever read our output has seen enough
 USAGE = 2
 INTERRUPTED = 130
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        from stoneware import __version__
-
-        typer.echo(f"stoneware {__version__}")
-        raise typer.Exit
-
-
-def root(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
-    ] = False,
-) -> None:
-    """A Docker workflow for virtual machines: bake an image, boot machines from it."""
-
-
-def command() -> Any:
-    """Return the root command."""
-    app = typer.Typer(
-        cls=LazyGroup,
-        add_completion=False,
-        rich_markup_mode=None,
-        no_args_is_help=False,
-        context_settings={"help_option_names": HELP_NAMES},
-    )
-    app.callback(invoke_without_command=False)(root)
-    return typer.main.get_command(app)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -64,18 +32,14 @@ def run(arguments: Sequence[str]) -> int:
 
 def _run(words: list[str]) -> int:
     remember(ClusterFlags())
-    if COMPLETE_VARIABLE in os.environ:
-        prepare_completion()
     try:
         with as_interrupts():
-            code = command().main(
-                words, prog_name=PROGRAM, complete_var=COMPLETE_VARIABLE, standalone_mode=False
-            )
+            code = _complete() if os.environ.get(COMPLETE_VARIABLE) else _call(words)
         sys.stdout.flush()
-    except typer.Abort:  # a question that was answered with no
+    except click.Abort:  # a question that was answered with no
         sys.stderr.write("cancelled, nothing was done\n")
         return USAGE
-    except TyperException as error:
+    except click.ClickException as error:
         return _usage_error(error)
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -83,7 +47,24 @@ def _run(words: list[str]) -> int:
         return READER_GONE
     except (StonewareError, OSError, MemoryError, UnicodeEncodeError) as error:
         return _failed(_told(error))
-    return code if isinstance(code, int) else 0
+    return code
+
+
+def _call(words: list[str]) -> int:
+    """Run the command that the words name; click's own `main` would have ideas about interrupts."""
+    try:
+        with root.make_context(PROGRAM, words) as context:
+            root.invoke(context)
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    return 0
+
+
+def _complete() -> int:
+    """Print what a shell's completion script has asked for."""
+    from click.shell_completion import shell_complete
+
+    return shell_complete(root, {}, PROGRAM, COMPLETE_VARIABLE, os.environ[COMPLETE_VARIABLE])
 
 
 def _failed(error: StonewareError) -> int:
@@ -119,17 +100,15 @@ def decided(code: int) -> int:
     return code
 
 
-def prepare_completion() -> None:
-    """Make typer's completion classes known; it does so itself only with its --install-completion."""
-    from typer.completion import get_completion_inspect_parameters
-
-    get_completion_inspect_parameters()
-
-
-def _usage_error(error: Exception) -> int:
-    message = getattr(error, "format_message", error.__str__)()
-    context = getattr(error, "ctx", None)
+def _usage_error(error: click.ClickException) -> int:
+    context = error.ctx if isinstance(error, click.UsageError) else None
     path = context.command_path if context is not None else PROGRAM
-    shown = StonewareError(message, resolution=f"{path} --help")
-    _failed(shown)
+    _failed(StonewareError(_usage_message(error), resolution=f"{path} --help"))
     return USAGE
+
+
+def _usage_message(error: click.ClickException) -> str:
+    if isinstance(error, click.NoSuchOption):  # worded by each version of click in its own way
+        near = f" (Possible options: {', '.join(sorted(error.possibilities))})" if error.possibilities else ""
+        return f"No such option: {visible(error.option_name)}{near}"
+    return error.format_message()

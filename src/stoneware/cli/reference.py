@@ -6,10 +6,11 @@ import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from stoneware.cli import catalog, group
-from stoneware.cli.program import PROGRAM, command
+import click
+
+from stoneware.cli import catalog
+from stoneware.cli.group import PROGRAM, load, root
 
 _HEAD = """\
 # Command line reference
@@ -44,11 +45,10 @@ an image, `NAME`, `NAME:TAG`, an id, or the beginning of an id.
 
 def reference() -> str:
     """Return the whole page."""
-    root = command()
     context = root.make_context(PROGRAM, [], resilient_parsing=True)
     parts = [_HEAD, *_overview()]
     for entry in catalog.COMMANDS:
-        parts += _command(entry, group.load(entry), context)
+        parts += _command(entry, load(entry), context)
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -61,7 +61,7 @@ def _overview() -> Iterator[str]:
         )
 
 
-def _command(entry: catalog.Entry, found: Any, parent: Any) -> Iterator[str]:
+def _command(entry: catalog.Entry, found: click.Command, parent: click.Context) -> Iterator[str]:
     context = found.make_context(entry.name, [], parent=parent, resilient_parsing=True)
     yield from _section(f"{PROGRAM} {entry.name}", entry.aliases, found, context)
     for name, child in getattr(found, "commands", {}).items():
@@ -69,7 +69,9 @@ def _command(entry: catalog.Entry, found: Any, parent: Any) -> Iterator[str]:
         yield from _section(f"{PROGRAM} {entry.name} {name}", (), child, inner)
 
 
-def _section(title: str, aliases: tuple[str, ...], found: Any, context: Any) -> Iterator[str]:
+def _section(
+    title: str, aliases: tuple[str, ...], found: click.Command, context: click.Context
+) -> Iterator[str]:
     yield f"## {title}\n"
     yield f"    {title} {' '.join(found.collect_usage_pieces(context))}\n"
     yield inspect.cleandoc(found.help or "") + "\n"
@@ -80,16 +82,14 @@ def _section(title: str, aliases: tuple[str, ...], found: Any, context: Any) -> 
         yield "| | |\n|---|---|\n" + "".join(f"| `{name}` | {_cell(text)} |\n" for name, text in rows)
 
 
-def _record(param: Any, context: Any) -> tuple[str, str] | None:
-    if getattr(param, "hidden", False):
-        return None
+def _record(param: click.Parameter, context: click.Context) -> tuple[str, str] | None:
     record = param.get_help_record(context)
     if record is None:
         return None
     name, text = record
     if param.param_type_name == "argument":
         name = name.partition(" <")[0]
-    return name.replace(" <str>", " TEXT").replace("|", "\\|"), text
+    return name.replace("|", "\\|"), text
 
 
 def _cell(text: str) -> str:

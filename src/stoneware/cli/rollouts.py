@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 from stoneware.cli import clusters
 from stoneware.cli.output import print_json, say
@@ -28,15 +28,13 @@ DIFFERENT = 5
 INTERRUPTED = 130
 
 
-def name_of(context: typer.Context, files: list[Path] | None, project: str, site: Site | None = None) -> str:
+def name_of(context: click.Context, files: tuple[Path, ...], project: str, site: Site | None = None) -> str:
     """Return the name of the cluster that is meant: by a subcommand's flags, or by those before it.
 
     With a `site`, for commands that change the cluster: it must have come from that file.
     """
     given: clusters.Source = context.obj or clusters.Source()
-    own = clusters.source(
-        files or list(given.files), project or given.project, given.env_files, given.directory
-    )
+    own = clusters.source(files or given.files, project or given.project, given.env_files, given.directory)
     return clusters.name_of(own, site)
 
 
@@ -72,7 +70,7 @@ def session_of(
         if not sys.stdin.isatty():
             return False
         with display.aside():
-            return typer.confirm(f"{', '.join(machines)}: well. Go on with the others?", err=True)
+            return click.confirm(f"{', '.join(machines)}: well. Go on with the others?", err=True)
 
     try:
         yield Session(
@@ -86,7 +84,7 @@ def session_of(
             verbose=verbose,
             lock_timeout=lock_timeout,
         )
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, click.Abort):
         from stoneware.rollout.prepare import unfinished
         from stoneware.rollout.session import latest
 
@@ -110,7 +108,7 @@ def finish(
         for line in _words(state, site, cluster):
             say(line)
     if code:
-        raise typer.Exit(code)
+        raise click.exceptions.Exit(code)
 
 
 def show_document(site: Site, cluster: str, rollout: str) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from stoneware.bake.options import BakeOptions, BakeResult, OnFailure, SecretSource
 from stoneware.cli import options
 from stoneware.cli.context import leave_bake, open_platform, open_store
 from stoneware.cli.output import print_json, print_line, print_table, say
+from stoneware.cli.parameters import Command, argument, flag, option
 from stoneware.durations import parse_duration
 from stoneware.errors import InputError
 from stoneware.launch.flags import parse_values
@@ -22,54 +23,63 @@ from stoneware.ui.text import duration, one_line, short_id
 if TYPE_CHECKING:
     from stoneware.bake.plan import BakePlan
 
-ListOption = list[str] | None
 
-
+@click.command("bake", cls=Command)
+@argument(
+    "context",
+    metavar="CONTEXT",
+    kind=Path,
+    required=False,
+    default=Path(),
+    help="The directory to copy from.",
+)
+@option("--tag", "-t", metavar="NAME[:TAG]", multiple=True, help="Name the image. Repeatable.")
+@option("--file", "-f", metavar="FILE", kind=Path, help="The Machinefile (default: CONTEXT/Machinefile).")
+@option("--target", metavar="STAGE", default="", help="Bake up to this stage.")
+@option("--build-arg", metavar="KEY[=VALUE]", multiple=True, help="Set an ARG. Repeatable.")
+@option(
+    "--secret",
+    metavar="id=ID[,src=FILE|,env=VAR]",
+    multiple=True,
+    help="A secret for RUN --mount. Repeatable.",
+)
+@option("--label", metavar="KEY=VALUE", multiple=True, help="Label the image. Repeatable.")
+@flag("--no-cache", help="Run every step.")
+@flag("--pull", help="Make the base again, with what is new in it.")
+@flag("--plan", help="Say what would be done and why; do nothing.")
+@option("--skip-check", metavar="NAME", multiple=True, help="Skip a leak check. Repeatable.")
+@flag("--list-checks", help="List the leak checks.")
+@option(
+    "--on-failure",
+    choices=OnFailure,
+    default=OnFailure.STOP,
+    help="When a step fails: stop, or open a shell there.",
+)
+@option("--step-timeout", metavar="DURATION", help="End a step that takes longer, as in 10m.")
+@options.progress
+@flag("--quiet", "-q", help="Print the image's id and nothing else.")
+@flag("--verbose", help="Show what Terraform prints.")
+@options.json_output
 def bake(
-    context: Annotated[Path, typer.Argument(metavar="CONTEXT", help="The directory to copy from.")] = Path(),
+    context: Path,
     *,
-    tag: Annotated[
-        ListOption, typer.Option("--tag", "-t", metavar="NAME[:TAG]", help="Name the image. Repeatable.")
-    ] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option("--file", "-f", metavar="FILE", help="The Machinefile (default: CONTEXT/Machinefile)."),
-    ] = None,
-    target: Annotated[str, typer.Option("--target", metavar="STAGE", help="Bake up to this stage.")] = "",
-    build_arg: Annotated[
-        ListOption, typer.Option("--build-arg", metavar="KEY[=VALUE]", help="Set an ARG. Repeatable.")
-    ] = None,
-    secret: Annotated[
-        ListOption,
-        typer.Option(
-            "--secret", metavar="id=ID[,src=FILE|,env=VAR]", help="A secret for RUN --mount. Repeatable."
-        ),
-    ] = None,
-    label: Annotated[
-        ListOption, typer.Option("--label", metavar="KEY=VALUE", help="Label the image. Repeatable.")
-    ] = None,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every step.")] = False,
-    pull: Annotated[
-        bool, typer.Option("--pull", help="Make the base again, with what is new in it.")
-    ] = False,
-    plan: Annotated[bool, typer.Option("--plan", help="Say what would be done and why; do nothing.")] = False,
-    skip_check: Annotated[
-        ListOption, typer.Option("--skip-check", metavar="NAME", help="Skip a leak check. Repeatable.")
-    ] = None,
-    list_checks: Annotated[bool, typer.Option("--list-checks", help="List the leak checks.")] = False,
-    on_failure: Annotated[
-        OnFailure, typer.Option("--on-failure", help="When a step fails: stop, or open a shell there.")
-    ] = OnFailure.STOP,
-    step_timeout: Annotated[
-        str | None,
-        typer.Option("--step-timeout", metavar="DURATION", help="End a step that takes longer, as in 10m."),
-    ] = None,
-    progress: Annotated[Style, typer.Option("--progress", help="How to show what is done.")] = Style.AUTO,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print the image's id and nothing else.")
-    ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Show what Terraform prints.")] = False,
-    json_output: options.Json = False,
+    tag: tuple[str, ...],
+    file: Path | None,
+    target: str,
+    build_arg: tuple[str, ...],
+    secret: tuple[str, ...],
+    label: tuple[str, ...],
+    no_cache: bool,
+    pull: bool,
+    plan: bool,
+    skip_check: tuple[str, ...],
+    list_checks: bool,
+    on_failure: OnFailure,
+    step_timeout: str | None,
+    progress: Style,
+    quiet: bool,
+    verbose: bool,
+    json_output: bool,
 ) -> None:
     """Bake an image from a Machinefile.
 
@@ -87,14 +97,14 @@ def bake(
     wanted = BakeOptions(
         context=context,
         file=file,
-        tags=tuple(tag or ()),
+        tags=tag,
         target=target or None,
-        build_args=parse_values(build_arg or (), os.environ, "--build-arg"),
-        secrets=dict(parse_secret(text) for text in secret or ()),
-        labels=parse_values(label or (), {}, "--label"),
+        build_args=parse_values(build_arg, os.environ, "--build-arg"),
+        secrets=dict(parse_secret(text) for text in secret),
+        labels=parse_values(label, {}, "--label"),
         no_cache=no_cache,
         pull=pull,
-        skip_checks=tuple(skip_check or ()),
+        skip_checks=skip_check,
         on_failure=on_failure,
         step_timeout=None if step_timeout is None else parse_duration(step_timeout, "--step-timeout"),
         verbose=verbose,

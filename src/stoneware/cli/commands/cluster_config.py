@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from pathlib import Path
 
-import typer
+import click
 
 from stoneware.cli import clusters, options
 from stoneware.cli.output import print_json, print_line, say
+from stoneware.cli.parameters import Command, flag
 
 
+@click.command("config", cls=Command)
+@options.cluster
+@options.profile
+@flag("--quiet", "-q", help="Check the file, print nothing.")
+@flag("--services", help="Print the services' names.")
+@flag("--volumes", help="Print the volumes' names.")
+@flag("--images", help="Print the images' names.")
+@options.json_output
 def config(
-    file: clusters.Files = None,
-    project_name: clusters.Project = "",
-    env_file: clusters.ValueFiles = None,
-    project_directory: clusters.Directory = None,
+    file: tuple[Path, ...],
+    project_name: str,
+    env_file: tuple[Path, ...],
+    project_directory: Path | None,
     *,
-    profile: clusters.Profiles = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Check the file, print nothing.")] = False,
-    services: Annotated[bool, typer.Option("--services", help="Print the services' names.")] = False,
-    volumes: Annotated[bool, typer.Option("--volumes", help="Print the volumes' names.")] = False,
-    images: Annotated[bool, typer.Option("--images", help="Print the images' names.")] = False,
-    json_output: options.Json = False,
+    profile: tuple[str, ...],
+    quiet: bool,
+    services: bool,
+    volumes: bool,
+    images: bool,
+    json_output: bool,
 ) -> None:
     """Print machines.yaml as it is understood: files merged, variables filled in, replicas written out."""
     cluster = clusters.load(

@@ -3,37 +3,44 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from stoneware.cli import clusters, options
 from stoneware.cli.output import print_json, say
+from stoneware.cli.parameters import Command, flag, option
 from stoneware.ui.progress import Style
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from stoneware.cluster.directory import ClusterDirectory
     from stoneware.cluster.down import Doomed
 
 
+@click.command("down", cls=Command)
+@options.cluster
+@flag("--volumes", "-v", help="The volumes and the data on them as well.")
+@options.yes
+@option("--timeout", "-t", metavar="SECONDS", kind=float, low=0, help="Seconds the machines get to stop.")
+@options.lock_timeout
+@options.progress
+@flag("--verbose", help="Show what Terraform says as well.")
+@options.json_output
 def down(
-    file: clusters.Files = None,
-    project_name: clusters.Project = "",
-    env_file: clusters.ValueFiles = None,
-    project_directory: clusters.Directory = None,
+    file: tuple[Path, ...],
+    project_name: str,
+    env_file: tuple[Path, ...],
+    project_directory: Path | None,
     *,
-    volumes: Annotated[
-        bool, typer.Option("--volumes", "-v", help="The volumes and the data on them as well.")
-    ] = False,
-    yes: clusters.Yes = False,
-    timeout: Annotated[
-        float | None,
-        typer.Option("--timeout", "-t", metavar="SECONDS", min=0, help="Seconds the machines get to stop."),
-    ] = None,
-    lock_timeout: clusters.LockTimeout = 0.0,
-    progress: Annotated[Style, typer.Option("--progress", help="How to show what is done.")] = Style.AUTO,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Show what Terraform says as well.")] = False,
-    json_output: options.Json = False,
+    volumes: bool,
+    yes: bool,
+    timeout: float | None,
+    lock_timeout: float,
+    progress: Style,
+    verbose: bool,
+    json_output: bool,
 ) -> None:
     """Take the cluster down; its volumes are kept.
 

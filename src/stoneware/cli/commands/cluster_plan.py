@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 from stoneware.cli import clusters, options
 from stoneware.cli.output import print_json, print_line, say
+from stoneware.cli.parameters import Command, flag
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from stoneware.cluster.images import PlannedImage
     from stoneware.cluster.model import ClusterPlan, Desired, Observed, Step
     from stoneware.cluster.site import Site
@@ -30,23 +33,26 @@ class _Looked:
     images: dict[str, PlannedImage]
 
 
+@click.command("plan", cls=Command)
+@options.cluster
+@options.profile
+@options.scale
+@flag("--recreate", help="As up --recreate does it: replace what differs.")
+@flag("--detailed-exitcode", "--exit-code", help="Exit with 5 where something would be done.")
+@options.verbose
+@options.json_output
 def plan(
-    file: clusters.Files = None,
-    project_name: clusters.Project = "",
-    env_file: clusters.ValueFiles = None,
-    project_directory: clusters.Directory = None,
+    file: tuple[Path, ...],
+    project_name: str,
+    env_file: tuple[Path, ...],
+    project_directory: Path | None,
     *,
-    profile: clusters.Profiles = None,
-    scale: clusters.Scale = None,
-    recreate: Annotated[
-        bool, typer.Option("--recreate", help="As up --recreate does it: replace what differs.")
-    ] = False,
-    detailed_exitcode: Annotated[
-        bool,
-        typer.Option("--detailed-exitcode", "--exit-code", help="Exit with 5 where something would be done."),
-    ] = False,
-    verbose: clusters.Verbose = False,
-    json_output: options.Json = False,
+    profile: tuple[str, ...],
+    scale: tuple[str, ...],
+    recreate: bool,
+    detailed_exitcode: bool,
+    verbose: bool,
+    json_output: bool,
 ) -> None:
     """Show what up would do, machine by machine, and why; touch nothing.
 
@@ -57,7 +63,7 @@ def plan(
 
     found = clusters.source(file, project_name, env_file, project_directory, scale, profiles=profile)
     site = clusters.open_site()
-    looked = _look(found, site, scale or (), recreate=recreate)
+    looked = _look(found, site, scale, recreate=recreate)
     if json_output:
         print_json(_document(looked))
     else:
@@ -66,7 +72,7 @@ def plan(
         _show_terraform(site, looked)
     check_floors(looked.plan, looked.desired, looked.observed, site.store)
     if detailed_exitcode and (looked.plan.changes or any(one.runs for one in looked.images.values())):
-        raise typer.Exit(DIFFERENT)
+        raise click.exceptions.Exit(DIFFERENT)
 
 
 def _look(found: clusters.Source, site: Site, scale: Any, *, recreate: bool) -> _Looked:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from stoneware.cli import clusters, options, rollouts
 from stoneware.cli.output import print_json, print_line, print_table, say
+from stoneware.cli.parameters import Command, F, flag, option
 from stoneware.cli.streams import styled
 from stoneware.ui.hints import completed
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from stoneware.cluster.drift import DriftReport
     from stoneware.cluster.model import Desired
     from stoneware.cluster.site import Site
@@ -22,22 +25,31 @@ if TYPE_CHECKING:
 DIFFERENT = 5
 _CLEAR = "\x1b[H\x1b[2J"
 
-Watch = Annotated[bool, typer.Option("--watch", "-w", help="Look again and again, until Ctrl-C.")]
-Interval = Annotated[
-    float, typer.Option("--interval", metavar="SECONDS", min=0.1, help="With --watch: seconds between looks.")
-]
+
+_watch = flag("--watch", "-w", help="Look again and again, until Ctrl-C.")
 
 
+def _interval(seconds: float) -> Callable[[F], F]:
+    told = "With --watch: seconds between looks."
+    return option("--interval", metavar="SECONDS", kind=float, low=0.1, default=seconds, help=told)
+
+
+@click.command("status", cls=Command)
+@options.cluster
+@options.profile
+@_watch
+@_interval(2.0)
+@options.json_output
 def status(
-    file: clusters.Files = None,
-    project_name: clusters.Project = "",
-    env_file: clusters.ValueFiles = None,
-    project_directory: clusters.Directory = None,
+    file: tuple[Path, ...],
+    project_name: str,
+    env_file: tuple[Path, ...],
+    project_directory: Path | None,
     *,
-    profile: clusters.Profiles = None,
-    watch: Watch = False,
-    interval: Interval = 2.0,
-    json_output: options.Json = False,
+    profile: tuple[str, ...],
+    watch: bool,
+    interval: float,
+    json_output: bool,
 ) -> None:
     """Show what runs where, and whether it is what is wanted.
 
@@ -73,19 +85,26 @@ def _show_status(site: Site, name: str, desired: Desired, *, json_output: bool) 
         print_line(completed(going.sentence))
 
 
+@click.command("drift", cls=Command)
+@options.cluster
+@options.profile
+@_watch
+@_interval(10.0)
+@option(
+    "--timeout", metavar="SECONDS", kind=float, low=0, default=10.0, help="Seconds machines get to answer."
+)
+@options.json_output
 def drift(
-    file: clusters.Files = None,
-    project_name: clusters.Project = "",
-    env_file: clusters.ValueFiles = None,
-    project_directory: clusters.Directory = None,
+    file: tuple[Path, ...],
+    project_name: str,
+    env_file: tuple[Path, ...],
+    project_directory: Path | None,
     *,
-    profile: clusters.Profiles = None,
-    watch: Watch = False,
-    interval: Interval = 10.0,
-    timeout: Annotated[
-        float, typer.Option("--timeout", metavar="SECONDS", min=0, help="Seconds machines get to answer.")
-    ] = 10.0,
-    json_output: options.Json = False,
+    profile: tuple[str, ...],
+    watch: bool,
+    interval: float,
+    timeout: float,
+    json_output: bool,
 ) -> None:
     """Compare the machines with what was declared.
 
@@ -105,7 +124,7 @@ def drift(
         code = 0 if report.in_sync else DIFFERENT
 
     _repeat(look, interval if watch else None, clear=False)
-    raise typer.Exit(code)
+    raise click.exceptions.Exit(code)
 
 
 def _find_drift(site: Site, name: str, desired: Desired, timeout: float) -> DriftReport:

@@ -4,57 +4,70 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 from stoneware.cli import clusters, options
 from stoneware.cli.output import print_json, say
+from stoneware.cli.parameters import Command, argument, flag, option
 from stoneware.ui.progress import Style, make_display
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from stoneware.cluster.directory import ClusterDirectory
     from stoneware.cluster.model import ClusterPlan
     from stoneware.cluster.up import UpOptions, UpResult
 
 
+@click.command("up", cls=Command)
+@argument(
+    "services",
+    metavar="SERVICE",
+    many=True,
+    required=False,
+    help="Only these services or machines, and what they depend on.",
+)
+@options.cluster
+@options.profile
+@options.yes
+@options.build
+@flag("--recreate", help="Replace running machines that differ, all at once.")
+@flag("--restore", help="Only what is down or gone, as it was before: no change of the file.")
+@options.scale
+@flag("--wait/--no-wait", default=True, help="Return once all machines are well, or at once.")
+@option(
+    "--wait-timeout",
+    metavar="SECONDS",
+    kind=float,
+    low=0,
+    default=300.0,
+    help="Seconds each machine gets to become healthy.",
+)
+@options.lock_timeout
+@options.progress
+@options.verbose
+@options.json_output
 def up(
-    services: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="SERVICE", help="Only these services or machines, and what they depend on."),
-    ] = None,
-    file: clusters.Files = None,
-    project_name: clusters.Project = "",
-    env_file: clusters.ValueFiles = None,
-    project_directory: clusters.Directory = None,
+    services: tuple[str, ...],
+    file: tuple[Path, ...],
+    project_name: str,
+    env_file: tuple[Path, ...],
+    project_directory: Path | None,
     *,
-    profile: clusters.Profiles = None,
-    yes: clusters.Yes = False,
-    build: Annotated[
-        bool,
-        typer.Option("--build/--no-build", help="Bake images whose Machinefile or files changed, or do not."),
-    ] = True,
-    recreate: Annotated[
-        bool, typer.Option("--recreate", help="Replace running machines that differ, all at once.")
-    ] = False,
-    restore: Annotated[
-        bool,
-        typer.Option("--restore", help="Only what is down or gone, as it was before: no change of the file."),
-    ] = False,
-    scale: clusters.Scale = None,
-    wait: Annotated[
-        bool, typer.Option("--wait/--no-wait", help="Return once all machines are well, or at once.")
-    ] = True,
-    wait_timeout: Annotated[
-        float,
-        typer.Option(
-            "--wait-timeout", metavar="SECONDS", min=0, help="Seconds each machine gets to become healthy."
-        ),
-    ] = 300.0,
-    lock_timeout: clusters.LockTimeout = 0.0,
-    progress: Annotated[Style, typer.Option("--progress", help="How to show what is done.")] = Style.AUTO,
-    verbose: clusters.Verbose = False,
-    json_output: options.Json = False,
+    profile: tuple[str, ...],
+    yes: bool,
+    build: bool,
+    recreate: bool,
+    restore: bool,
+    scale: tuple[str, ...],
+    wait: bool,
+    wait_timeout: float,
+    lock_timeout: float,
+    progress: Style,
+    verbose: bool,
+    json_output: bool,
 ) -> None:
     """Make the cluster what machines.yaml says, and wait until it is healthy.
 
@@ -69,7 +82,7 @@ def up(
     from stoneware.ui.cluster import make_cluster_display
 
     found = clusters.source(file, project_name, env_file, project_directory, scale, profiles=profile)
-    wanted = UpOptions(build, recreate, wait, wait_timeout, lock_timeout, verbose, tuple(services or ()))
+    wanted = UpOptions(build, recreate, wait, wait_timeout, lock_timeout, verbose, services)
     if restore:
         result = _restore(found, wanted, progress, yes=yes)
         _finish(result, json_output=json_output, quiet=progress is Style.QUIET)

@@ -5,22 +5,22 @@ from __future__ import annotations
 import contextlib
 import sys
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
 from stoneware.cli.context import open_platform
 from stoneware.cli.machine_names import find_machine, need_running
 from stoneware.cli.output import say
+from stoneware.cli.parameters import Command, argument
 from stoneware.errors import InputError
 
 _EXAMPLES = "stoneware cp MACHINE:/etc/hostname .    # or: stoneware cp FILE MACHINE:/tmp/"
 
 
-def cp(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="MACHINE:PATH, a path, or - (a tar).")],
-    destination: Annotated[str, typer.Argument(metavar="DEST", help="A path, MACHINE:PATH, or - (a tar).")],
-) -> None:
+@click.command("cp", cls=Command)
+@argument("source", metavar="SOURCE", help="MACHINE:PATH, a path, or - (a tar).")
+@argument("destination", metavar="DEST", help="A path, MACHINE:PATH, or - (a tar).")
+def cp(source: str, destination: str) -> None:
     """Copy files between a machine and this computer, by Docker's rules for directories.
 
     `-` is a tar archive on standard input or output; the machine has to run for it, and what comes out is
@@ -45,7 +45,7 @@ def cp(
             argv = ["tar", "-C", str(Path(from_path).parent), "-cf", "-", "--", Path(from_path).name or "."]
         else:
             argv = ["tar", "-C", to_path, "-xf", "-"]
-        raise typer.Exit(platform.execute(machine.name, argv, interactive=bool(to_machine)))
+        raise click.exceptions.Exit(platform.execute(machine.name, argv, interactive=bool(to_machine)))
     if from_machine:
         if to_path.endswith("/") and not Path(to_path).is_dir():
             raise InputError(f"there is no directory {to_path}", resolution=f"mkdir -p {to_path}")

@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from stoneware.cli import clusters, options
-from stoneware.cli.coerce import QuickCommand, QuickGroup
 from stoneware.cli.context import open_platform, open_store, open_upkeep
 from stoneware.cli.output import print_json, print_line, print_table
+from stoneware.cli.parameters import Group, flag
 from stoneware.ui.text import short_id, size
 
 if TYPE_CHECKING:
     from stoneware.platforms.upkeep import Item, Room
 
-app = typer.Typer(
-    cls=QuickGroup,
-    add_completion=False,
-    rich_markup_mode=None,
-    help="Look at the store.",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
 
-
-@app.callback()
+@click.group("system", cls=Group)
 def system() -> None:
     """Look at the store."""
 
 
-@app.command(cls=QuickCommand, name="df", help="Show what has the room in the store, and how much is left.")
-def df(
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show each thing, and its limit.")] = False,
-    json_output: options.Json = False,
-) -> None:
+@system.command("df", help="Show what has the room in the store, and how much is left.")
+@flag("--verbose", "-v", help="Show each thing, and its limit.")
+@options.json_output
+def df(verbose: bool, json_output: bool) -> None:
     """Show what has the room in the store, and how much is left.
 
     Images and checkpoints share most of what they have, so they are one row. RECLAIMABLE is what removing the

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 
-import typer
+import click
 
 from stoneware.cli import options
 from stoneware.cli.output import print_json, print_line, print_table
+from stoneware.cli.parameters import Command
 from stoneware.platforms.registry import backend
 
 
-def doctor(json_output: options.Json = False) -> None:
+@click.command("doctor", cls=Command)
+@options.json_output
+def doctor(json_output: bool) -> None:
     """Say what this computer lacks and how to get it.
 
     The exit code is 3 where something is missing.
@@ -34,4 +37,4 @@ def doctor(json_output: options.Json = False) -> None:
         for entry in missing:
             print_line(f"→ {entry.get}    # {entry.name}")
     if missing:
-        raise typer.Exit(3)
+        raise click.exceptions.Exit(3)

@@ -4,32 +4,36 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
 
-import typer
+import click
 
 from stoneware.cli import options
 from stoneware.cli.context import open_platform, open_store
 from stoneware.cli.machine_names import find_machine, need_running
+from stoneware.cli.parameters import Command, argument
 from stoneware.errors import InputError
 from stoneware.launch.environment import service_environment
 from stoneware.launch.flags import parse_values
 
-Tty = Annotated[bool, typer.Option("--tty", "-t", help="Give it a terminal.")]
-Interactive = Annotated[bool, typer.Option("--interactive", "-i", help="Give it our standard input.")]
-User = Annotated[str, typer.Option("--user", "-u", metavar="USER[:GROUP]", help="Run as this user.")]
-Workdir = Annotated[str, typer.Option("--workdir", "-w", metavar="DIR", help="Run in this directory.")]
 
-
+# What follows the machine is the command's: `exec MACHINE ls -l`.
+@click.command("exec", cls=Command, context_settings={"allow_interspersed_args": False})
+@options.machine
+@argument("command", metavar="COMMAND", many=True, help="What to run.")
+@options.tty
+@options.interactive
+@options.env
+@options.user
+@options.workdir
 def execute(
-    machine: options.Machine,
-    command: Annotated[list[str], typer.Argument(metavar="COMMAND", help="What to run.")],
+    machine: str,
+    command: tuple[str, ...],
     *,
-    tty: Tty = False,
-    interactive: Interactive = False,
-    env: options.Environment = None,
-    user: User = "",
-    workdir: Workdir = "",
+    tty: bool,
+    interactive: bool,
+    env: tuple[str, ...],
+    user: str,
+    workdir: str,
 ) -> None:
     """Run a command in a running machine and exit with its code.
 
@@ -48,11 +52,11 @@ def execute(
         command,
         tty=tty,
         interactive=interactive,
-        env={**own, **parse_values(env or (), os.environ)},
+        env={**own, **parse_values(env, os.environ)},
         user=user,
         workdir=workdir,
     )
-    raise typer.Exit(code)
+    raise click.exceptions.Exit(code)
 
 
 def need_terminal(*, tty: bool, interactive: bool) -> None:

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
 
-import typer
+import click
 
 from stoneware.cli import clusters, listing, options
 from stoneware.cli.context import open_platform, open_store
 from stoneware.cli.output import print_json, print_line, print_table, say
+from stoneware.cli.parameters import Command, argument, flag
 from stoneware.errors import InputError
 from stoneware.model.machine import removal_hint
 from stoneware.ui import text
 
-NoTrunc = Annotated[bool, typer.Option("--no-trunc", help="Do not shorten ids.")]
 
-
-def images(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Only images of this name.")] = "",
-    quiet: options.Quiet = False,
-    no_trunc: NoTrunc = False,
-    json_output: options.Json = False,
-) -> None:
+@click.command("images", cls=Command)
+@argument("name", metavar="NAME", required=False, default="", help="Only images of this name.")
+@options.quiet
+@flag("--no-trunc", help="Do not shorten ids.")
+@options.json_output
+def images(name: str, quiet: bool, no_trunc: bool, json_output: bool) -> None:
     """List images, the newest first."""
     store = open_store()
     found = [image for image in listing.all_images(store) if not name or _matches(image, name)]
@@ -43,11 +41,11 @@ def _matches(image: dict[str, object], name: str) -> bool:
     return image["name"] == name or any(name in (ref, ref.rpartition(":")[0]) for ref in refs)
 
 
-def history(
-    image: options.Image,
-    no_trunc: Annotated[bool, typer.Option("--no-trunc", help="Do not shorten instructions.")] = False,
-    json_output: options.Json = False,
-) -> None:
+@click.command("history", cls=Command)
+@options.image
+@flag("--no-trunc", help="Do not shorten instructions.")
+@options.json_output
+def history(image: str, no_trunc: bool, json_output: bool) -> None:
     """Show the instructions an image was baked from, and how long each took."""
     from stoneware.image.references import resolve_image
 
@@ -77,10 +75,10 @@ def history(
     print_table(("LINE", "TOOK", "INSTRUCTION"), rows)
 
 
-def tag(
-    image: options.Image,
-    name: Annotated[str, typer.Argument(metavar="NEWNAME", help="NAME or NAME:TAG.")],
-) -> None:
+@click.command("tag", cls=Command)
+@options.image
+@argument("name", metavar="NEWNAME", help="NAME or NAME:TAG.")
+def tag(image: str, name: str) -> None:
     """Give an image another name; a name that is in use is moved."""
     from stoneware.image.references import parse_reference, resolve_image
 
@@ -88,13 +86,10 @@ def tag(
     store.set_tag(str(parse_reference(name)), resolve_image(store, image))
 
 
-def rmi(
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="Names, or ids.")],
-    force: Annotated[
-        bool,
-        typer.Option("--force", "-f", help="Remove an id with all its tags; a missing image is no error."),
-    ] = False,
-) -> None:
+@click.command("rmi", cls=Command)
+@argument("images", metavar="IMAGE", many=True, help="Names, or ids.")
+@flag("--force", "-f", help="Remove an id with all its tags; a missing image is no error.")
+def rmi(images: tuple[str, ...], force: bool) -> None:
     """Remove tags, and images that have no tag left.
 
     An image that a machine was booted from is kept until that machine is removed; so is one that a

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
 from stoneware.cli.output import print_line, say
+from stoneware.cli.parameters import Command, argument, flag
 from stoneware.errors import InputError
 from stoneware.image.references import default_name
 
@@ -70,10 +70,12 @@ _FILES = {
 }
 
 
-def init(
-    directory: Annotated[Path, typer.Argument(metavar="DIRECTORY", help="Where to write them.")] = Path(),
-    force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite files that are there.")] = False,
-) -> None:
+@click.command("init", cls=Command)
+@argument(
+    "directory", metavar="DIRECTORY", kind=Path, required=False, default=Path(), help="Where to write them."
+)
+@flag("--force", "-f", help="Overwrite files that are there.")
+def init(directory: Path, force: bool) -> None:
     """Write a Machinefile and what goes with it, to start from.
 
     That is a Machinefile, a .machineignore and a template, with comments.

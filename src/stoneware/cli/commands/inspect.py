@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 
 from stoneware.cli import listing, options
 from stoneware.cli.context import open_platform, open_store
 from stoneware.cli.machine_names import find_machine
 from stoneware.cli.output import print_json
+from stoneware.cli.parameters import Command, argument, option
 from stoneware.errors import InputError
 from stoneware.image.references import resolve_image
 
 
-def inspect(
-    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Machines or images.")],
-    kind: Annotated[str, typer.Option("--type", metavar="image|machine", help="Look among these only.")] = "",
-    json_output: options.Json = False,
-) -> None:
+@click.command("inspect", cls=Command)
+@argument("names", metavar="NAME", many=True, help="Machines or images.")
+@option("--type", "kind", metavar="image|machine", default="", help="Look among these only.")
+@options.json_output
+def inspect(names: tuple[str, ...], kind: str, json_output: bool) -> None:
     """Show everything about an image or a machine, as JSON.
 
     Of an image that is its manifest. A name that is both is the machine; --type image asks for the image.
     One name gives one document, several give a list.
     """
     if kind not in ("", "image", "machine"):
-        raise typer.BadParameter("it is image or machine", param_hint="--type")
+        raise click.BadParameter("it is image or machine", param_hint="--type")
     del json_output  # accepted everywhere; this command prints nothing else
     store = open_store()
     found = [_find(store, name, kind) for name in names]

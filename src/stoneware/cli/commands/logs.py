@@ -6,13 +6,13 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
 
-import typer
+import click
 
 from stoneware.cli import clusters, complete
 from stoneware.cli.context import open_platform
 from stoneware.cli.machine_names import find_machines, machines_of
+from stoneware.cli.parameters import Command, argument, flag, option
 from stoneware.errors import InputError
 from stoneware.launch.console import Stamper, parse_moment
 from stoneware.launch.watch import (
@@ -24,30 +24,23 @@ from stoneware.model.machine import Machine
 from stoneware.platforms.protocols import Platform
 from stoneware.ui.prefixed import Prefixed
 
-Names = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="MACHINE",
-        help="Names, ids, or services. None: the whole cluster whose file is here.",
-        autocompletion=complete.machines,
-    ),
-]
 
-
+@click.command("logs", cls=Command)
+@argument(
+    "machines",
+    metavar="MACHINE",
+    many=True,
+    required=False,
+    offers=complete.machines,
+    help="Names, ids, or services. None: the whole cluster whose file is here.",
+)
+@flag("--follow", "-f", help="Go on until the machine stops.")
+@option("--tail", "-n", metavar="LINES|all", default="all", help="Only the last lines.")
+@option("--since", metavar="TIME", default="", help="From a time on: 10m, 2026-01-02T15:04:05Z.")
+@option("--until", metavar="TIME", default="", help="Up to a time: 10m, 2026-01-02T15:04:05Z.")
+@flag("--timestamps", "-t", help="Show when lines came.")
 def logs(
-    machines: Names = None,
-    *,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the machine stops.")] = False,
-    tail: Annotated[
-        str, typer.Option("--tail", "-n", metavar="LINES|all", help="Only the last lines.")
-    ] = "all",
-    since: Annotated[
-        str, typer.Option("--since", metavar="TIME", help="From a time on: 10m, 2026-01-02T15:04:05Z.")
-    ] = "",
-    until: Annotated[
-        str, typer.Option("--until", metavar="TIME", help="Up to a time: 10m, 2026-01-02T15:04:05Z.")
-    ] = "",
-    timestamps: Annotated[bool, typer.Option("--timestamps", "-t", help="Show when lines came.")] = False,
+    machines: tuple[str, ...], *, follow: bool, tail: str, since: str, until: str, timestamps: bool
 ) -> None:
     """Show a machine's console: its boot, its service's output, and why it failed.
 
@@ -62,14 +55,14 @@ def logs(
         timestamps,
     )
     platform = open_platform()
-    found = _meant(platform, machines or [])
+    found = _meant(platform, machines)
     if len(found) == 1:
         _one(platform, found[0].name, wanted, follow=follow and not until)
     else:
         _several(platform, found, wanted, follow=follow and not until)
 
 
-def _meant(platform: Platform, names: list[str]) -> list[Machine]:
+def _meant(platform: Platform, names: tuple[str, ...]) -> list[Machine]:
     """Return the machines that the words mean, each once. Raises InputError."""
     if not names:
         return machines_of(platform, _cluster_here())
@@ -155,7 +148,7 @@ def _line_count(tail: str) -> int | None:
     if tail == "all":
         return None
     if not tail.isdecimal():
-        raise typer.BadParameter(f"{tail!r} is neither a number nor 'all'", param_hint="--tail")
+        raise click.BadParameter(f"{tail!r} is neither a number nor 'all'", param_hint="--tail")
     return int(tail)
 
 

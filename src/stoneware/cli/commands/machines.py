@@ -6,14 +6,15 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from stoneware.cli import clusters, listing, options
 from stoneware.cli.context import open_platform, open_store
 from stoneware.cli.machine_names import find_machine, find_machines
 from stoneware.cli.output import print_json, print_line, print_table
+from stoneware.cli.parameters import Command, flag, option
 from stoneware.errors import InputError
 from stoneware.launch.plan import anonymous_volume
 from stoneware.launch.watch import wait_until_stopped, wait_until_up
@@ -27,21 +28,23 @@ _AT_ONCE = 20  # machines that are stopped at the same time
 _DOWN = (Phase.STOPPED, Phase.CREATED)
 _HEADER = ("NAME", "IMAGE", "PHASE", "HEALTH", "IP", "PORTS", "AGE", "ERROR")
 
-Timeout = Annotated[
-    float | None,
-    typer.Option(
-        "--time", "-t", metavar="SECONDS", min=0, help="Seconds before the machine is powered off hard."
-    ),
-]
+
+_time = option(
+    "--time",
+    "-t",
+    "timeout",
+    metavar="SECONDS",
+    kind=float,
+    low=0,
+    help="Seconds before the machine is powered off hard.",
+)
 
 
-def ps(
-    every: Annotated[
-        bool, typer.Option("--all", "-a", help="Stopped machines and builders as well.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print names only.")] = False,
-    json_output: options.Json = False,
-) -> None:
+@click.command("ps", cls=Command)
+@flag("--all", "-a", "every", help="Stopped machines and builders as well.")
+@flag("--quiet", "-q", help="Print names only.")
+@options.json_output
+def ps(every: bool, quiet: bool, json_output: bool) -> None:
     """List machines: what they boot from, how far they are and how they feel."""
     found = [machine for machine in open_platform(settled=every).machines() if every or _is_listed(machine)]
     if json_output:
@@ -59,30 +62,31 @@ def _is_listed(machine: Machine) -> bool:
     return machine.kind == "machine" and machine.phase not in _DOWN
 
 
-def stop(
-    machines: options.Services,
-    timeout: Timeout = None,
-    file: clusters.Files = None,
-    project_name: clusters.Project = "",
-) -> None:
+@click.command("stop", cls=Command)
+@options.machines_or_services
+@_time
+@options.cluster_file
+def stop(machines: tuple[str, ...], timeout: float | None, file: tuple[Path, ...], project_name: str) -> None:
     """Stop machines, or all of a service; their disks are kept."""
     platform = open_platform()
     found = _find_all(platform, machines, file, project_name)
     _side_by_side(found, lambda name: platform.stop(name, timeout=timeout))
 
 
+@click.command("start", cls=Command)
+@options.machines_or_services
+@options.cluster_file
+@flag("--wait", "wait_healthy", help="Return once they are healthy, or up for --wait-for.")
+@options.wait_for
+@option("--timeout", metavar="SECONDS", kind=float, low=0, default=120.0, help="Seconds to wait at most.")
 def start(
-    machines: options.Services,
-    file: clusters.Files = None,
-    project_name: clusters.Project = "",
+    machines: tuple[str, ...],
+    file: tuple[Path, ...],
+    project_name: str,
     *,
-    wait_healthy: Annotated[
-        bool, typer.Option("--wait", help="Return once they are healthy, or up for --wait-for.")
-    ] = False,
-    wait_for: options.WaitFor = None,
-    timeout: Annotated[
-        float, typer.Option("--timeout", metavar="SECONDS", min=0, help="Seconds to wait at most.")
-    ] = 120.0,
+    wait_healthy: bool,
+    wait_for: float | None,
+    timeout: float,
 ) -> None:
     """Start stopped machines, or all of a service."""
     settle = options.settle_time(wait=wait_healthy, wait_for=wait_for)
@@ -96,11 +100,12 @@ def start(
         print_line(machine.name)
 
 
+@click.command("restart", cls=Command)
+@options.machines_or_services
+@_time
+@options.cluster_file
 def restart(
-    machines: options.Services,
-    timeout: Timeout = None,
-    file: clusters.Files = None,
-    project_name: clusters.Project = "",
+    machines: tuple[str, ...], timeout: float | None, file: tuple[Path, ...], project_name: str
 ) -> None:
     """Stop machines and start them again, those of a service one after the other."""
     platform = open_platform()
@@ -110,13 +115,11 @@ def restart(
         print_line(machine.name)
 
 
-def wait(
-    machines: options.Services,
-    healthy: Annotated[bool, typer.Option("--healthy", help="Wait until they are healthy instead.")] = False,
-    timeout: Annotated[
-        float, typer.Option("--timeout", metavar="SECONDS", min=0, help="With --healthy: seconds.")
-    ] = 120.0,
-) -> None:
+@click.command("wait", cls=Command)
+@options.machines_or_services
+@flag("--healthy", help="Wait until they are healthy instead.")
+@option("--timeout", metavar="SECONDS", kind=float, low=0, default=120.0, help="With --healthy: seconds.")
+def wait(machines: tuple[str, ...], healthy: bool, timeout: float) -> None:
     """Wait until machines have stopped, or are healthy.
 
     Prints the exit code of each machine that has stopped.
@@ -140,15 +143,11 @@ def _is_checked(store: Images, machine: Machine) -> bool:
     return check is not None and bool(check["test"])
 
 
-def rm(
-    machines: options.Names,
-    force: Annotated[
-        bool, typer.Option("--force", "-f", help="Running machines as well; a missing one is no error.")
-    ] = False,
-    volumes: Annotated[
-        bool, typer.Option("--volumes", "-v", help="Their anonymous volumes as well.")
-    ] = False,
-) -> None:
+@click.command("rm", cls=Command)
+@options.machines
+@flag("--force", "-f", help="Running machines as well; a missing one is no error.")
+@flag("--volumes", "-v", help="Their anonymous volumes as well.")
+def rm(machines: tuple[str, ...], force: bool, volumes: bool) -> None:
     """Remove machines; their volumes are kept."""
     store = open_store()
     platform = open_platform(store)
@@ -177,10 +176,10 @@ def rm(
 
 
 def _find_all(
-    platform: Platform, names: list[str], files: list[Path] | None = None, project: str = ""
+    platform: Platform, names: tuple[str, ...], files: tuple[Path, ...] = (), project: str = ""
 ) -> list[Machine]:
     """Find all machines before anything is done to the first; those of one cluster, where it is named."""
-    cluster = clusters.name_of(clusters.source(files, project, None, None)) if files or project else ""
+    cluster = clusters.name_of(clusters.source(files, project)) if files or project else ""
     return find_machines(platform, names, cluster=cluster)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from stoneware.cli import clusters, options
 from stoneware.cli.context import open_platform, open_store, open_upkeep
 from stoneware.cli.output import print_json, print_table, say
+from stoneware.cli.parameters import Command, flag
 from stoneware.image.references import short_id, tags_of
 from stoneware.ui.text import size
 
@@ -18,15 +19,12 @@ if TYPE_CHECKING:
     from stoneware.platforms.upkeep import Unused
 
 
-def prune(
-    every: Annotated[
-        bool,
-        typer.Option("--all", "-a", help="Tagged images that no machine has, and all checkpoints but bases."),
-    ] = False,
-    plan: Annotated[bool, typer.Option("--plan", help="Say what would be removed; remove nothing.")] = False,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Do not ask.")] = False,
-    json_output: options.Json = False,
-) -> None:
+@click.command("prune", cls=Command)
+@flag("--all", "-a", "every", help="Tagged images that no machine has, and all checkpoints but bases.")
+@flag("--plan", help="Say what would be removed; remove nothing.")
+@flag("--force", "-f", help="Do not ask.")
+@options.json_output
+def prune(every: bool, plan: bool, force: bool, json_output: bool) -> None:
     """Remove what nothing uses any more.
 
     That is what interrupted commands left behind, stopped machines, images without a tag, checkpoints that
@@ -42,7 +40,7 @@ def prune(
     if found.empty:
         say("there is nothing to remove")
     elif not plan and not force:
-        typer.confirm("Remove all of this?", abort=True, err=True)
+        click.confirm("Remove all of this?", abort=True, err=True)
     freed = None
     if not plan:
         freed = upkeep.prune(found, everything=every, wanted=wanted)

@@ -4,33 +4,34 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
 from stoneware.cli import options
 from stoneware.cli.output import print_json, print_line, say
+from stoneware.cli.parameters import Command, argument, option
 from stoneware.errors import InputError
 from stoneware.untrusted.bounded import BoundsError, read_input
 from stoneware.untrusted.visible import visible, visible_lines
 
 
+@click.command("render", cls=Command)
+@argument("image", metavar="IMAGE", required=False, default="", help="NAME, NAME:TAG, or an id.")
+@option("--template", metavar="FILE", kind=Path, help="Render this file instead; `-` is standard input.")
+@options.env
+@options.env_file
+@option("--name", metavar="NAME", default="", help="The machine's name in the files.")
+@option("--ip", metavar="ADDRESS", default="", help="The machine's address in the files.")
+@options.json_output
 def render(
-    image: Annotated[str, typer.Argument(metavar="IMAGE", help="NAME, NAME:TAG, or an id.")] = "",
+    image: str,
     *,
-    template: Annotated[
-        Path | None,
-        typer.Option("--template", metavar="FILE", help="Render this file instead; `-` is standard input."),
-    ] = None,
-    env: options.Environment = None,
-    env_file: options.EnvFiles = None,
-    name: Annotated[
-        str, typer.Option("--name", metavar="NAME", help="The machine's name in the files.")
-    ] = "",
-    ip: Annotated[
-        str, typer.Option("--ip", metavar="ADDRESS", help="The machine's address in the files.")
-    ] = "",
-    json_output: options.Json = False,
+    template: Path | None,
+    env: tuple[str, ...],
+    env_file: tuple[Path, ...],
+    name: str,
+    ip: str,
+    json_output: bool,
 ) -> None:
     """Show the final configuration files without booting anything.
 
@@ -38,7 +39,7 @@ def render(
     """
     from stoneware.config import given_values
 
-    values = given_values(env_file or (), env or ())
+    values = given_values(env_file, env)
     if (template is None) == (not image):
         raise InputError(
             "name an image, or a file with --template",
@@ -67,7 +68,7 @@ def _render_file(template: Path, values: dict[str, str], *, json_output: bool) -
         for fault in error.faults:
             say(str(fault))
         say(f"→ {error.resolution}")
-        raise typer.Exit(error.exit_code) from error
+        raise click.exceptions.Exit(error.exit_code) from error
     _show({str(template): rendered}, json_output, alone=True)
 
 

@@ -3,34 +3,48 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from stoneware.cli import clusters, options, rollouts
 from stoneware.cli.output import print_json, say
+from stoneware.cli.parameters import Command, argument, flag
 from stoneware.errors import InputError
 from stoneware.ui.progress import Style
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from stoneware.rollout.planner import Planned
 
 
+@click.command("rollback", cls=Command)
+@argument(
+    "release",
+    metavar="RELEASE",
+    required=False,
+    default="",
+    help="A rollout, such as r2: how it was after it; r0: before all.",
+)
+@options.cluster
+@flag("--plan", help="Say what would be done; do nothing.")
+@options.lock_timeout
+@options.progress
+@options.verbose
+@options.json_output
 def rollback(
-    release: Annotated[
-        str,
-        typer.Argument(metavar="RELEASE", help="A rollout, such as r2: how it was after it; r0: before all."),
-    ] = "",
-    file: clusters.Files = None,
-    project_name: clusters.Project = "",
-    env_file: clusters.ValueFiles = None,
-    project_directory: clusters.Directory = None,
+    release: str,
+    file: tuple[Path, ...],
+    project_name: str,
+    env_file: tuple[Path, ...],
+    project_directory: Path | None,
     *,
-    plan: Annotated[bool, typer.Option("--plan", help="Say what would be done; do nothing.")] = False,
-    lock_timeout: clusters.LockTimeout = 0.0,
-    progress: Annotated[Style, typer.Option("--progress", help="How to show what is done.")] = Style.AUTO,
-    verbose: clusters.Verbose = False,
-    json_output: options.Json = False,
+    plan: bool,
+    lock_timeout: float,
+    progress: Style,
+    verbose: bool,
+    json_output: bool,
 ) -> None:
     """Return a cluster to the release it had: image and config, machine by machine, with their disks.
 

@@ -6,14 +6,14 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from stoneware.cli import clusters, options, rollouts
-from stoneware.cli.coerce import QuickCommand, QuickGroup
 from stoneware.cli.commands.rollout_report import report
 from stoneware.cli.output import print_json, print_line, say
+from stoneware.cli.parameters import Group, flag, option
 from stoneware.ui.progress import Style, make_display
 
 if TYPE_CHECKING:
@@ -21,48 +21,39 @@ if TYPE_CHECKING:
     from stoneware.rollout.history import RolloutHistory
     from stoneware.rollout.planner import Planned
 
-app = typer.Typer(
-    cls=QuickGroup,
-    add_completion=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
 
-Progress = Annotated[Style, typer.Option("--progress", help="How to show what is done.")]
-PlanOnly = Annotated[bool, typer.Option("--plan", help="Say what would be done; do nothing.")]
-
-
-@app.callback(invoke_without_command=True)
+@click.group("rollout", cls=Group, invoke_without_command=True)
+@options.cluster
+@options.profile
+@options.plan
+@flag("--detailed-exitcode", "--exit-code", help="With --plan: exit with 5 for changes.")
+@option("--canary", metavar="MACHINE", multiple=True, help="Begin with this machine, then hold. Repeatable.")
+@flag("--canary-may-lead", help="Begin with the canary also where it leads its cluster.")
+@flag("--yes", "-y", help="Do not ask, nor after the canary.")
+@options.build
+@options.lock_timeout
+@options.progress
+@options.verbose
+@options.json_output
+@click.pass_context
 def rollout(
-    context: typer.Context,
-    file: clusters.Files = None,
-    project_name: clusters.Project = "",
-    env_file: clusters.ValueFiles = None,
-    project_directory: clusters.Directory = None,
+    context: click.Context,
+    file: tuple[Path, ...],
+    project_name: str,
+    env_file: tuple[Path, ...],
+    project_directory: Path | None,
     *,
-    profile: clusters.Profiles = None,
-    plan: PlanOnly = False,
-    detailed_exitcode: Annotated[
-        bool,
-        typer.Option("--detailed-exitcode", "--exit-code", help="With --plan: exit with 5 for changes."),
-    ] = False,
-    canary: Annotated[
-        list[str] | None,
-        typer.Option("--canary", metavar="MACHINE", help="Begin with this machine, then hold. Repeatable."),
-    ] = None,
-    canary_may_lead: Annotated[
-        bool,
-        typer.Option("--canary-may-lead", help="Begin with the canary also where it leads its cluster."),
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, nor after the canary.")] = False,
-    build: Annotated[
-        bool,
-        typer.Option("--build/--no-build", help="Bake images whose Machinefile or files changed, or do not."),
-    ] = True,
-    lock_timeout: clusters.LockTimeout = 0.0,
-    progress: Progress = Style.AUTO,
-    verbose: clusters.Verbose = False,
-    json_output: options.Json = False,
+    profile: tuple[str, ...],
+    plan: bool,
+    detailed_exitcode: bool,
+    canary: tuple[str, ...],
+    canary_may_lead: bool,
+    yes: bool,
+    build: bool,
+    lock_timeout: float,
+    progress: Style,
+    verbose: bool,
+    json_output: bool,
 ) -> None:
     """Replace the machines of a running cluster, one by one, by what machines.yaml says; disks are kept.
 
@@ -85,7 +76,7 @@ def rollout(
     count = len(cluster.machines)
     if plan:
         clusters.note_origin(cluster, site)
-        planned = foresee(cluster, site, os.environ, canary=canary or (), insist=canary_may_lead)
+        planned = foresee(cluster, site, os.environ, canary=canary, insist=canary_may_lead)
         going = latest(site.directory(cluster.name))
         if going is not None and unfinished(going):
             say(f"the rollout {going.id} has not ended: stoneware rollout status")
@@ -110,7 +101,7 @@ def rollout(
                 cluster,
                 site,
                 os.environ,
-                canary=canary or (),
+                canary=canary,
                 insist=canary_may_lead,
                 bakes=(lambda: make_display(progress, sys.stderr)) if build else None,
                 verbose=verbose,
@@ -140,7 +131,7 @@ def _show_plan(planned: Planned, machines: int, *, json_output: bool, detailed: 
     if planned.blocked:
         raise RolloutBlocked(planned.plan.cluster, planned.blocked)
     if detailed and not planned.nothing:
-        raise typer.Exit(rollouts.DIFFERENT)
+        raise click.exceptions.Exit(rollouts.DIFFERENT)
 
 
 def _row(site: Site, cluster: str, rollout_id: str = "") -> RolloutHistory:
@@ -152,13 +143,11 @@ def _row(site: Site, cluster: str, rollout_id: str = "") -> RolloutHistory:
     return rows[rollouts.chosen(rollout_id, list(rows), cluster)]
 
 
-@app.command(cls=QuickCommand, name="status")
-def status(
-    context: typer.Context,
-    file: clusters.Files = None,
-    project_name: clusters.Project = "",
-    json_output: options.Json = False,
-) -> None:
+@rollout.command("status")
+@options.cluster_file
+@options.json_output
+@click.pass_context
+def status(context: click.Context, file: tuple[Path, ...], project_name: str, json_output: bool) -> None:
     """Show how the last rollout is, machine by machine, and what it waits for."""
     from stoneware.rollout.documents import status_document
     from stoneware.rollout.lock import read_lock
@@ -174,13 +163,11 @@ def status(
         sys.stdout.write(status_text(row, lock))
 
 
-@app.command(cls=QuickCommand, name="history")
-def history(
-    context: typer.Context,
-    file: clusters.Files = None,
-    project_name: clusters.Project = "",
-    json_output: options.Json = False,
-) -> None:
+@rollout.command("history")
+@options.cluster_file
+@options.json_output
+@click.pass_context
+def history(context: click.Context, file: tuple[Path, ...], project_name: str, json_output: bool) -> None:
     """List all rollouts of a cluster: who, when, to what, how long, how it ended."""
     from stoneware.rollout.documents import history_document
     from stoneware.rollout.history import history as rows_of
@@ -198,27 +185,23 @@ def history(
         say(f"the cluster {name} had no rollout yet")
 
 
-@app.command(cls=QuickCommand, name="pause")
-def pause(
-    context: typer.Context,
-    file: clusters.Files = None,
-    project_name: clusters.Project = "",
-) -> None:
+@rollout.command("pause")
+@options.cluster_file
+@click.pass_context
+def pause(context: click.Context, file: tuple[Path, ...], project_name: str) -> None:
     """Pause the rollout after the machines it is at; `resume` goes on."""
     _ask(context, file, project_name, "pause")
 
 
-@app.command(cls=QuickCommand, name="abort")
-def abort(
-    context: typer.Context,
-    file: clusters.Files = None,
-    project_name: clusters.Project = "",
-) -> None:
+@rollout.command("abort")
+@options.cluster_file
+@click.pass_context
+def abort(context: click.Context, file: tuple[Path, ...], project_name: str) -> None:
     """End the rollout after the machines it is at, and leave all machines as they are."""
     _ask(context, file, project_name, "abort")
 
 
-def _ask(context: typer.Context, files: list[Path] | None, project: str, what: str) -> None:
+def _ask(context: click.Context, files: tuple[Path, ...], project: str, what: str) -> None:
     from stoneware.ui.rollout import make_rollout_display
 
     site = clusters.open_site()
@@ -228,17 +211,24 @@ def _ask(context: typer.Context, files: list[Path] | None, project: str, what: s
         say(session.pause() if what == "pause" else session.abort())
 
 
-@app.command(cls=QuickCommand, name="resume")
+@rollout.command("resume")
+@options.cluster_file
+@flag("--yes", "-y", help="Go on after the canary without asking.")
+@options.lock_timeout
+@options.progress
+@options.verbose
+@options.json_output
+@click.pass_context
 def resume(
-    context: typer.Context,
-    file: clusters.Files = None,
-    project_name: clusters.Project = "",
+    context: click.Context,
+    file: tuple[Path, ...],
+    project_name: str,
     *,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Go on after the canary without asking.")] = False,
-    lock_timeout: clusters.LockTimeout = 0.0,
-    progress: Progress = Style.AUTO,
-    verbose: clusters.Verbose = False,
-    json_output: options.Json = False,
+    yes: bool,
+    lock_timeout: float,
+    progress: Style,
+    verbose: bool,
+    json_output: bool,
 ) -> None:
     """Go on with a rollout that is paused, holds after its canary, or whose driver was killed.
 
@@ -264,17 +254,24 @@ def resume(
     rollouts.finish(state, site, name, json_output=json_output, quiet=rollouts.quiet(progress))
 
 
-@app.command(cls=QuickCommand, name="finalize")
+@rollout.command("finalize")
+@options.cluster_file
+@flag("--now", help="Do not wait for x-stoneware.finalize_after.")
+@options.plan
+@options.yes
+@options.lock_timeout
+@options.json_output
+@click.pass_context
 def finalize(
-    context: typer.Context,
-    file: clusters.Files = None,
-    project_name: clusters.Project = "",
+    context: click.Context,
+    file: tuple[Path, ...],
+    project_name: str,
     *,
-    now: Annotated[bool, typer.Option("--now", help="Do not wait for x-stoneware.finalize_after.")] = False,
-    plan: PlanOnly = False,
-    yes: clusters.Yes = False,
-    lock_timeout: clusters.LockTimeout = 0.0,
-    json_output: options.Json = False,
+    now: bool,
+    plan: bool,
+    yes: bool,
+    lock_timeout: float,
+    json_output: bool,
 ) -> None:
     """Pass the point of no return: run the images' LABEL stoneware.finalize, once, in one machine.
 
@@ -297,7 +294,7 @@ def finalize(
         return
     if left and not yes and sys.stdin.isatty():
         floors = ", ".join(f"{step.service} below {step.floor}" for step in left if step.floor)
-        typer.confirm(
+        click.confirm(
             f"Finalize? There is no way back{f' for {floors}' if floors else ''}.", abort=True, err=True
         )
     done = pass_point(site, name, now=now, lock_timeout=lock_timeout)
@@ -310,4 +307,4 @@ def finalize(
         say("there is nothing to finalize")
 
 
-app.command(cls=QuickCommand, name="report")(report)
+rollout.add_command(report)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
-from stoneware.cli import clusters, rollouts
+from stoneware.cli import clusters, options, rollouts
 from stoneware.cli.output import print_line
+from stoneware.cli.parameters import Command, argument, option
 from stoneware.errors import InputError
 from stoneware.files import write_atomic
 
@@ -18,22 +19,26 @@ if TYPE_CHECKING:
     from stoneware.rollout.model import RolloutPlan
 
 
+@click.command("report", cls=Command)
+@argument(
+    "rollout",
+    metavar="ROLLOUT",
+    required=False,
+    default="",
+    help="Which one, such as r2; the last one unless named.",
+)
+@options.cluster_file
+@option("--output", "-o", metavar="FILE", kind=Path, help="Where to; default: CLUSTER-ROLLOUT.html here.")
+@option("--probe", metavar="CURVE", kind=Path, help="Draw a load probe's JSON lines below the time line.")
+@click.pass_context
 def report(
-    context: typer.Context,
-    rollout: Annotated[
-        str, typer.Argument(metavar="ROLLOUT", help="Which one, such as r2; the last one unless named.")
-    ] = "",
+    context: click.Context,
+    rollout: str,
     *,
-    file: clusters.Files = None,
-    project_name: clusters.Project = "",
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Where to; default: CLUSTER-ROLLOUT.html here."),
-    ] = None,
-    probe: Annotated[
-        Path | None,
-        typer.Option("--probe", metavar="CURVE", help="Draw a load probe's JSON lines below the time line."),
-    ] = None,
+    file: tuple[Path, ...],
+    project_name: str,
+    output: Path | None,
+    probe: Path | None,
 ) -> None:
     """Write a rollout as one HTML page: the plan, each machine's time line, waits at gates, the load.
 

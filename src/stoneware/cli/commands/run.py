@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import shlex
 import sys
-from typing import Annotated
+from pathlib import Path
 
-import typer
+import click
 
 from stoneware.cli import options
-from stoneware.cli.commands.execute import Interactive, Tty, User, Workdir, need_terminal
+from stoneware.cli.commands.execute import need_terminal
 from stoneware.cli.context import open_platform, open_store
 from stoneware.cli.foreground import run_in_foreground
 from stoneware.cli.listing import machine_document
 from stoneware.cli.output import print_json, print_line, say
+from stoneware.cli.parameters import Command, argument, flag, option
 from stoneware.config import given_values
 from stoneware.errors import InputError
 from stoneware.launch.command import CommandOptions, run_command, split_entrypoint
@@ -36,89 +37,89 @@ from stoneware.model.limits import (
 from stoneware.model.machine import Machine
 from stoneware.platforms.protocols import Platform
 
-Words = list[str] | None
 
-
+# What follows the image is the command's: `run IMAGE ls -l`.
+@click.command("run", cls=Command, context_settings={"allow_interspersed_args": False})
+@options.image
+@argument("command", metavar="COMMAND", many=True, required=False, help="Run this instead of the service.")
+@flag("--detach", "-d", help="Return once the machine is created.")
+@options.interactive
+@options.tty
+@flag("--rm", "remove", help="Remove the machine when it has stopped.")
+@option("--name", metavar="NAME", default="", help="Its name, and its host name.")
+@options.env
+@options.env_file
+@option(
+    "--publish", "-p", metavar="[IP:][HOST:]PORT[/udp]", multiple=True, help="Publish a port. Repeatable."
+)
+@flag("--publish-all", "-P", help="Publish each EXPOSEd port at a free one.")
+@option("--volume", "-v", metavar="NAME:/PATH[:ro]", multiple=True, help="Mount a volume. Repeatable.")
+@option("--hostname", "-h", metavar="NAME", default="", help="Another host name.")
+@option("--restart", metavar="POLICY", default="no", help="no, always, unless-stopped or on-failure[:N].")
+@flag("--read-only", help="What changes on the root is gone at the next start.")
+@option("--memory", "-m", metavar="SIZE", default="", help="Memory at most: 512m.")
+@option("--cpus", metavar="CORES", kind=float, low=0.01, help="Cores at most: 1.5.")
+@option("--pids-limit", metavar="NUMBER", kind=int, help="Processes at most: 4096 unless said; -1 for any.")
+@option(
+    "--ulimit",
+    metavar="NAME=SOFT[:HARD]",
+    multiple=True,
+    help="Limit its processes: nofile=4096. Repeatable.",
+)
+@option("--disk", metavar="SIZE", default="", help="Root file system at most: 10g.")
+@option(
+    "--log-opt",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Console kept: max-size=10m, max-file=3. Repeatable.",
+)
+@option("--label", "-l", metavar="KEY=VALUE", multiple=True, help="Label it. Repeatable.")
+@option(
+    "--stop-timeout",
+    metavar="<float range>",
+    kind=float,
+    low=0,
+    help="Seconds its services get to stop (else as the image says).",
+)
+@flag("--wait", help="With -d: return once it is healthy, or up for --wait-for.")
+@options.wait_for
+@option("--timeout", metavar="SECONDS", kind=float, low=0, default=120.0, help="Seconds it gets to come up.")
+@options.user
+@options.workdir
+@option("--entrypoint", metavar="PROGRAM", help="With COMMAND: another one, or '' for none.")
+@options.json_output
 def run(
-    image: options.Image,
-    command: Annotated[
-        Words, typer.Argument(metavar="COMMAND", help="Run this instead of the service.")
-    ] = None,
+    image: str,
+    command: tuple[str, ...],
     *,
-    detach: Annotated[
-        bool, typer.Option("--detach", "-d", help="Return once the machine is created.")
-    ] = False,
-    interactive: Interactive = False,
-    tty: Tty = False,
-    remove: Annotated[bool, typer.Option("--rm", help="Remove the machine when it has stopped.")] = False,
-    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Its name, and its host name.")] = "",
-    env: options.Environment = None,
-    env_file: options.EnvFiles = None,
-    publish: Annotated[
-        Words,
-        typer.Option("--publish", "-p", metavar="[IP:][HOST:]PORT[/udp]", help="Publish a port. Repeatable."),
-    ] = None,
-    publish_all: Annotated[
-        bool, typer.Option("--publish-all", "-P", help="Publish each EXPOSEd port at a free one.")
-    ] = False,
-    volume: Annotated[
-        Words, typer.Option("--volume", "-v", metavar="NAME:/PATH[:ro]", help="Mount a volume. Repeatable.")
-    ] = None,
-    hostname: Annotated[
-        str, typer.Option("--hostname", "-h", metavar="NAME", help="Another host name.")
-    ] = "",
-    restart: Annotated[
-        str, typer.Option("--restart", metavar="POLICY", help="no, always, unless-stopped or on-failure[:N].")
-    ] = "no",
-    read_only: Annotated[
-        bool, typer.Option("--read-only", help="What changes on the root is gone at the next start.")
-    ] = False,
-    memory: Annotated[str, typer.Option("--memory", "-m", metavar="SIZE", help="Memory at most: 512m.")] = "",
-    cpus: Annotated[
-        float | None, typer.Option("--cpus", metavar="CORES", min=0.01, help="Cores at most: 1.5.")
-    ] = None,
-    pids_limit: Annotated[
-        int | None,
-        typer.Option(
-            "--pids-limit", metavar="NUMBER", help="Processes at most: 4096 unless said; -1 for any."
-        ),
-    ] = None,
-    ulimit: Annotated[
-        Words,
-        typer.Option(
-            "--ulimit", metavar="NAME=SOFT[:HARD]", help="Limit its processes: nofile=4096. Repeatable."
-        ),
-    ] = None,
-    disk: Annotated[str, typer.Option("--disk", metavar="SIZE", help="Root file system at most: 10g.")] = "",
-    log_opt: Annotated[
-        Words,
-        typer.Option(
-            "--log-opt", metavar="KEY=VALUE", help="Console kept: max-size=10m, max-file=3. Repeatable."
-        ),
-    ] = None,
-    label: Annotated[
-        Words, typer.Option("--label", "-l", metavar="KEY=VALUE", help="Label it. Repeatable.")
-    ] = None,
-    stop_timeout: Annotated[
-        float | None,
-        typer.Option(
-            "--stop-timeout", min=0, help="Seconds its services get to stop (else as the image says)."
-        ),
-    ] = None,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="With -d: return once it is healthy, or up for --wait-for.")
-    ] = False,
-    wait_for: options.WaitFor = None,
-    timeout: Annotated[
-        float, typer.Option("--timeout", metavar="SECONDS", min=0, help="Seconds it gets to come up.")
-    ] = 120.0,
-    user: User = "",
-    workdir: Workdir = "",
-    entrypoint: Annotated[
-        str | None,
-        typer.Option("--entrypoint", metavar="PROGRAM", help="With COMMAND: another one, or '' for none."),
-    ] = None,
-    json_output: options.Json = False,
+    detach: bool,
+    interactive: bool,
+    tty: bool,
+    remove: bool,
+    name: str,
+    env: tuple[str, ...],
+    env_file: tuple[Path, ...],
+    publish: tuple[str, ...],
+    publish_all: bool,
+    volume: tuple[str, ...],
+    hostname: str,
+    restart: str,
+    read_only: bool,
+    memory: str,
+    cpus: float | None,
+    pids_limit: int | None,
+    ulimit: tuple[str, ...],
+    disk: str,
+    log_opt: tuple[str, ...],
+    label: tuple[str, ...],
+    stop_timeout: float | None,
+    wait: bool,
+    wait_for: float | None,
+    timeout: float,
+    user: str,
+    workdir: str,
+    entrypoint: str | None,
+    json_output: bool,
 ) -> None:
     """Boot a machine from an image.
 
@@ -126,49 +127,50 @@ def run(
     console is shown until the machine stops, and Ctrl-C stops it. With a COMMAND the machine boots
     without its service, runs the command, stops, and its exit code is ours.
     """
-    words = tuple(command or ())
-    _check_mode(words, detach=detach, interactive=interactive, tty=tty, image=image)
-    values = given_values(env_file or (), env or ())
-    log_max_size, log_max_file = parse_log_options(parse_values(log_opt or (), {}, "--log-opt"))
+    _check_mode(command, detach=detach, interactive=interactive, tty=tty, image=image)
+    values = given_values(env_file, env)
+    log_max_size, log_max_file = parse_log_options(parse_values(log_opt, {}, "--log-opt"))
     wanted = LaunchOptions(
         image=image,
         name=name,
         values=values,
-        ports=tuple(port for text in publish or () for port in parse_port(text)),
+        ports=tuple(port for text in publish for port in parse_port(text)),
         publish_all=publish_all,
-        volumes=tuple(parse_volume(text) for text in volume or ()),
+        volumes=tuple(parse_volume(text) for text in volume),
         hostname=hostname,
         memory=parse_size(memory) if memory else None,
         cpus=cpus,
         pids_limit=pids_limit_of(pids_limit),
-        ulimits=in_order(parse_ulimit(text) for text in ulimit or ()),
+        ulimits=in_order(parse_ulimit(text) for text in ulimit),
         disk=parse_disk(disk) if disk else None,
         log_max_size=log_max_size,
         log_max_file=log_max_file,
         read_only=read_only,
         restart=parse_restart(restart),
         # In the foreground it is this command that removes it, once it has read the exit code.
-        remove=remove and (detach or bool(words)),
+        remove=remove and (detach or bool(command)),
         # Killed, this command can do nothing any more.
-        tied="" if detach else "remove" if remove else "stop" if words else "",
+        tied="" if detach else "remove" if remove else "stop" if command else "",
         stop_timeout=stop_timeout,
-        labels=parse_values(label or (), {}, "--label"),
-        command_mode=bool(words),
+        labels=parse_values(label, {}, "--label"),
+        command_mode=bool(command),
     )
     store = open_store()
     launch = plan_launch(store, wanted)
     for warning in launch.warnings:
         say(f"warning: {warning}")
     platform = open_platform(store)
-    if words:
+    if command:
         ending = None if entrypoint is None else tuple(split_entrypoint(entrypoint))
-        asked = CommandOptions(words, tty, interactive, user, workdir, ending, timeout)
-        raise typer.Exit(run_command(platform, launch, asked))
+        asked = CommandOptions(command, tty, interactive, user, workdir, ending, timeout)
+        raise click.exceptions.Exit(run_command(platform, launch, asked))
     if detach:
         settle = options.settle_time(wait=wait, wait_for=wait_for)
         _detached(platform, launch, settle=settle, timeout=timeout, json_output=json_output)
     else:
-        raise typer.Exit(run_in_foreground(platform, launch.spec, sys.stdout.buffer, remove=remove))
+        raise click.exceptions.Exit(
+            run_in_foreground(platform, launch.spec, sys.stdout.buffer, remove=remove)
+        )
 
 
 def _check_mode(words: tuple[str, ...], *, detach: bool, interactive: bool, tty: bool, image: str) -> None:

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
 
-import typer
+import click
 
 from stoneware import __version__
 from stoneware.cli import options
+from stoneware.cli.parameters import Command, argument
 from stoneware.errors import InputError
 
 _SHELLS = ("bash", "zsh", "fish")
 
 
-def version(json_output: options.Json = False) -> None:
+@click.command("version", cls=Command)
+@options.json_output
+def version(json_output: bool) -> None:
     """Print the version."""
     if json_output:
-        typer.echo(json.dumps({"version": __version__}))
+        click.echo(json.dumps({"version": __version__}))
     else:
-        typer.echo(f"stoneware {__version__}")
+        click.echo(f"stoneware {__version__}")
 
 
-def completion(
-    shell: Annotated[str, typer.Argument(metavar="bash|zsh|fish", help="The shell to print it for.")],
-) -> None:
+@click.command("completion", cls=Command)
+@argument("shell", metavar="bash|zsh|fish", help="The shell to print it for.")
+def completion(shell: str) -> None:
     """Print the completion script of a shell.
 
     For bash: stoneware completion bash > /etc/bash_completion.d/stoneware
@@ -33,10 +35,9 @@ def completion(
         raise InputError(
             f"there is no completion for {shell!r}", resolution=f"stoneware completion {'|'.join(_SHELLS)}"
         )
-    from typer.completion import shell_complete
+    from click.shell_completion import shell_complete
 
-    from stoneware.cli.program import COMPLETE_VARIABLE, PROGRAM, command, prepare_completion
+    from stoneware.cli.group import PROGRAM, root
+    from stoneware.cli.program import COMPLETE_VARIABLE
 
-    prepare_completion()
-    root = command()
-    raise typer.Exit(shell_complete(root, {}, PROGRAM, COMPLETE_VARIABLE, f"source_{shell}"))
+    shell_complete(root, {}, PROGRAM, COMPLETE_VARIABLE, f"{shell}_source")

@@ -7,25 +7,17 @@ import platform
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from stoneware import __version__
 from stoneware.cli import options
-from stoneware.cli.coerce import QuickCommand, QuickGroup
 from stoneware.cli.output import print_json, print_line, say
+from stoneware.cli.parameters import Group, option
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-app = typer.Typer(
-    cls=QuickGroup,
-    add_completion=False,
-    rich_markup_mode=None,
-    help="Use Stoneware from configurations of one's own.",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
 
 # Terraform's names of architectures.
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
@@ -40,27 +32,23 @@ terraform {{
 }}"""
 
 
-@app.callback()
+@click.group("terraform", cls=Group)
 def terraform() -> None:
     """Use Stoneware from configurations of one's own."""
 
 
-@app.command(
-    cls=QuickCommand,
-    name="install",
+@terraform.command(
+    "install",
     help="Put the provider where every Terraform on this computer finds it, and print how to name it.",
 )
-def install(
-    directory: Annotated[
-        Path | None,
-        typer.Option(
-            "--directory",
-            metavar="DIR",
-            help="The file-system mirror (default: ~/.terraform.d/plugins, which Terraform reads by itself).",
-        ),
-    ] = None,
-    json_output: options.Json = False,
-) -> None:
+@option(
+    "--directory",
+    metavar="DIR",
+    kind=Path,
+    help="The file-system mirror (default: ~/.terraform.d/plugins, which Terraform reads by itself).",
+)
+@options.json_output
+def install(directory: Path | None, json_output: bool) -> None:
     """Put the provider where every Terraform on this computer finds it, and print how to name it."""
     from stoneware.terraform.runner import SOURCE
 

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
 
-import typer
+import click
 
 from stoneware.cli import options
 from stoneware.cli.context import open_platform, open_store
 from stoneware.cli.machine_names import find_machine
 from stoneware.cli.output import print_line, say
+from stoneware.cli.parameters import Command, option
 from stoneware.config import decode, encode, given_values
 from stoneware.model import guest_protocol
 from stoneware.model.labels import RELOAD_LABEL
 
 
-def update(
-    machine: options.Machine,
-    *,
-    env: options.Environment = None,
-    env_file: options.EnvFiles = None,
-    unset: Annotated[
-        list[str] | None, typer.Option("--unset", metavar="KEY", help="Take a value away. Repeatable.")
-    ] = None,
-) -> None:
+@click.command("update", cls=Command)
+@options.machine
+@options.env
+@options.env_file
+@option("--unset", metavar="KEY", multiple=True, help="Take a value away. Repeatable.")
+def update(machine: str, *, env: tuple[str, ...], env_file: tuple[Path, ...], unset: tuple[str, ...]) -> None:
     """Change the runtime config of a machine; values that are not named stay.
 
     The result is checked against what the image needs before the machine is told. An image with
@@ -36,8 +34,8 @@ def update(
     platform = open_platform(store)
     found = find_machine(platform, machine)
     values = decode(found.spec.metadata.get(guest_protocol.CONFIG, ""))
-    values |= given_values(env_file or (), env or ())
-    values = {name: value for name, value in values.items() if name not in (unset or ())}
+    values |= given_values(env_file, env)
+    values = {name: value for name, value in values.items() if name not in unset}
     manifest = store.manifest(found.image_id)
     known = builtin_values(
         name=found.name, ip=found.ip, image=found.image_id, commit=str(manifest["commit"] or "")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 from stoneware.cli import options
-from stoneware.cli.coerce import QuickCommand, QuickGroup
 from stoneware.cli.context import open_platform, open_upkeep
 from stoneware.cli.output import print_json, print_line, print_table
+from stoneware.cli.parameters import Group, argument, flag, option
 from stoneware.cluster.model import LABEL_CLUSTER
 from stoneware.errors import InputError
 from stoneware.launch.flags import parse_values
@@ -22,15 +22,10 @@ from stoneware.ui.text import size
 if TYPE_CHECKING:
     from stoneware.platforms.upkeep import Upkeep
 
-app = typer.Typer(
-    cls=QuickGroup,
-    add_completion=False,
-    rich_markup_mode=None,
-    help="Manage volumes: the persistent disks of machines.",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
 
-Names = Annotated[list[str], typer.Argument(metavar="VOLUME", help="Names.")]
+@click.group("volume", cls=Group, help="Manage volumes: the persistent disks of machines.")
+def volume() -> None:
+    """Manage volumes."""
 
 
 def _document(upkeep: Upkeep, volume: Volume) -> dict[str, Any]:
@@ -48,11 +43,10 @@ def _document(upkeep: Upkeep, volume: Volume) -> dict[str, Any]:
     }
 
 
-@app.command(cls=QuickCommand, name="ls", help="List volumes and the machines that have them.")
-def ls(
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print names only.")] = False,
-    json_output: options.Json = False,
-) -> None:
+@volume.command("ls", help="List volumes and the machines that have them.")
+@flag("--quiet", "-q", help="Print names only.")
+@options.json_output
+def ls(quiet: bool, json_output: bool) -> None:
     """List volumes and the machines that have them."""
     platform = open_platform()
     upkeep = open_upkeep(platform)
@@ -76,28 +70,21 @@ def ls(
         print_table(("VOLUME", "MACHINES", "USED", "SIZE", "CREATED"), rows)
 
 
-@app.command(cls=QuickCommand, name="create", help="Create a volume; --size also changes one that exists.")
-def create(
-    name: Annotated[str, typer.Argument(metavar="VOLUME", help="Its name.")],
-    label: Annotated[
-        list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label. Repeatable.")
-    ] = None,
-    most: Annotated[
-        str | None,
-        typer.Option("--size", metavar="SIZE", help="The most it may take; else a quarter of what is free."),
-    ] = None,
-) -> None:
+@volume.command("create", help="Create a volume; --size also changes one that exists.")
+@argument("name", metavar="VOLUME", help="Its name.")
+@option("--label", metavar="KEY=VALUE", multiple=True, help="A label. Repeatable.")
+@option("--size", "most", metavar="SIZE", help="The most it may take; else a quarter of what is free.")
+def create(name: str, label: tuple[str, ...], most: str | None) -> None:
     """Create a volume; --size also changes one that exists."""
     wanted = None if most is None else parse_size(most, f"stoneware volume create --size 10g {name}")
-    open_platform().create_volume(name, parse_values(label or (), {}, "--label"), wanted)
+    open_platform().create_volume(name, parse_values(label, {}, "--label"), wanted)
     print_line(name)
 
 
-@app.command(cls=QuickCommand, name="rm", help="Remove volumes and the data on them.")
-def rm(
-    names: Names,
-    force: Annotated[bool, typer.Option("--force", "-f", help="A missing volume is no error.")] = False,
-) -> None:
+@volume.command("rm", help="Remove volumes and the data on them.")
+@argument("names", metavar="VOLUME", many=True, help="Names.")
+@flag("--force", "-f", help="A missing volume is no error.")
+def rm(names: tuple[str, ...], force: bool) -> None:
     """Remove volumes and the data on them."""
     platform = open_platform()
     known = {volume.name: volume for volume in platform.volumes()}
@@ -139,8 +126,10 @@ def _in_use(volume: Volume, platform: Platform) -> InputError:
     )
 
 
-@app.command(cls=QuickCommand, name="inspect", help="Show everything about volumes, as JSON.")
-def inspect(names: Names, json_output: options.Json = False) -> None:
+@volume.command("inspect", help="Show everything about volumes, as JSON.")
+@argument("names", metavar="VOLUME", many=True, help="Names.")
+@options.json_output
+def inspect(names: tuple[str, ...], json_output: bool) -> None:
     """Show everything about volumes, as JSON."""
     del json_output  # accepted everywhere; this command prints nothing else
     platform = open_platform()
@@ -153,20 +142,17 @@ def inspect(names: Names, json_output: options.Json = False) -> None:
     print_json(found[0] if len(found) == 1 else found)
 
 
-@app.command(
-    cls=QuickCommand,
-    name="prune",
-    help="Remove the volumes that no machine has, and the data on them. Those of clusters stay.",
+@volume.command(
+    "prune", help="Remove the volumes that no machine has, and the data on them. Those of clusters stay."
 )
-def prune(
-    force: Annotated[bool, typer.Option("--force", "-f", help="Do not ask.")] = False,
-) -> None:
+@flag("--force", "-f", help="Do not ask.")
+def prune(force: bool) -> None:
     """Remove the volumes that no machine has, and the data on them; those of clusters stay."""
     platform = open_platform()
     unused = [volume for volume in platform.volumes() if not volume.machines]
     doomed = [volume.name for volume in unused if LABEL_CLUSTER not in volume.labels]
     if doomed and not force:
-        typer.confirm(f"Remove {', '.join(doomed)} and the data on them?", abort=True, err=True)
+        click.confirm(f"Remove {', '.join(doomed)} and the data on them?", abort=True, err=True)
     for name in doomed:
         platform.destroy_volume(name)
         print_line(name)
