@@ -65,9 +65,8 @@ def test_what_tests_and_tools_import_is_declared() -> None:
 
 
 def test_an_import_that_is_not_declared_is_found() -> None:
-    assert "src/stoneware/provider/servicer.py imports msgpack" in undeclared(
-        ["src"], [requirement for requirement in ALL if requirement.name != "msgpack"]
-    )
+    rest = [requirement for requirement in ALL if requirement.name != "msgpack"]
+    assert {text.partition(" ")[2] for text in undeclared(["src"], rest)} == {"imports msgpack"}
 
 
 @pytest.mark.parametrize("lock", ["requirements.lock", "requirements-lowest.lock"])
