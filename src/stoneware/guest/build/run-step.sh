@@ -23,9 +23,8 @@ kill_left_behind() {
         rmdir "$1" 2>/dev/null || { sleep 0.05 && rmdir "$1" 2>/dev/null; }
         return 0
     fi
-    for left in /proc/[0-9]*/stat; do
-        sed 's/^\([0-9]*\) (.*) /\1 /' "$left" 2>/dev/null
-    done | awk -v session="$2" '$5 == session { print $1 }' | while read -r pid; do
+    processes
+    awk -v session="$2" '$4 == session { print $1 }' "$WORK/processes" | while read -r pid; do
         kill -KILL "$pid" 2>/dev/null
     done
 }
@@ -78,11 +77,12 @@ take_key() {
     if [ -n "$SW_ROOT" ]; then return 0; fi
     processes
     running=' '
-    while read -r pid _ start; do running="$running$pid:$start "; done <"$WORK/processes"
+    while read -r pid _ start _; do running="$running$pid:$start "; done <"$WORK/processes"
     units=" $(running_units | tr '\n' ' ') "
 }
 
-# processes: list process, parent and start of all that runs, in $WORK/processes. Names may hold anything.
+# processes: list process, parent, start and session of all that runs, in $WORK/processes. Names may hold anything.
+# No process is started for it: there may be a thousand.
 processes() {
     for stat in /proc/[0-9]*/stat; do
         text=''
@@ -91,7 +91,7 @@ processes() {
         # shellcheck disable=SC2086
         set -- ${text##*) }
         pid=${stat#/proc/}
-        printf '%s %s %s\n' "${pid%/stat}" "$2" "${20}"
+        printf '%s %s %s %s\n' "${pid%/stat}" "$2" "${20}" "$4"
     done >"$WORK/processes" 2>/dev/null
 }
 
