@@ -204,7 +204,7 @@ def test_a_subnet_that_somebody_else_took_is_changed(lab: Lab) -> None:
 @pytest.mark.parametrize("delay", [0.06, 0.09, 0.12, 0.15, 0.2, 0.3])
 def test_a_command_killed_while_it_makes_the_router_leaves_nothing_wrong(lab: Lab, delay: float) -> None:
     code = "import sys; from pathlib import Path; from types import SimpleNamespace as N\n"
-    code += "from stoneware.platforms.local import router; home = Path(sys.argv[1])\n"
+    code += "from stoneware.platforms.local.network import router; home = Path(sys.argv[1])\n"
     code += "router.ensure(N(home=home, data=home / 'data'))"
     child = subprocess.Popen([sys.executable, "-c", code, str(lab.store.home)])
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -220,7 +220,7 @@ def test_a_command_killed_while_it_makes_the_router_leaves_nothing_wrong(lab: La
 def test_a_firewall_that_drops_is_opened_for_the_link_and_closed_again() -> None:
     """In a network namespace of its own: the host's firewall is left alone."""
     code = (
-        "from stoneware.platforms.local import router_firewall as fw; from stoneware.process import run\n"
+        "from stoneware.platforms.local.network import firewall as fw; from stoneware.process import run\n"
         "run(['nft', '-f', '-'], stdin='table ip filter { chain FORWARD {"
         " type filter hook forward priority 0; policy drop; ip saddr 192.0.2.1 accept; }; }')\n"
         "show = lambda: run(['nft', 'list', 'chain', 'ip', 'filter', 'FORWARD']).stdout\n"

@@ -251,7 +251,7 @@ def test_a_command_killed_while_it_makes_a_view_leaves_nothing_wrong(lab: Lab, d
     one = broker(lab, "x", 1)
     lab.network("y")
     code = "import sys; from pathlib import Path; from types import SimpleNamespace as N\n"
-    code += "from stoneware.platforms.local import router\nhome = Path(sys.argv[1])\n"
+    code += "from stoneware.platforms.local.network import router\nhome = Path(sys.argv[1])\n"
     code += "store = N(home=home, data=home / 'data')\n"
     code += "gate = router.ensure(store); print('go', flush=True)\n"
     code += "gate.attach(store.data / 'machines' / 'half', id='m0000half', name='half', hostname='half',"

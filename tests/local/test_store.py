@@ -135,7 +135,7 @@ def test_a_full_store_says_so(store: Store) -> None:
 
 def test_what_a_killed_command_staged_is_removed(store: Store, root: Path) -> None:
     script = (
-        "import os, sys, time; from pathlib import Path; from stoneware.platforms.local import btrfs\n"
+        "import os, sys, time; from pathlib import Path; from stoneware.platforms.local.store import btrfs\n"
         "from stoneware.platforms.local.store.store import Store\n"
         "store = Store.open(Path(sys.argv[1]))\n"
         "with store.staging(store.data / 'checkpoints') as staged:\n"
