@@ -33,7 +33,7 @@ def leave_bake(build_id: str, lock: int) -> None:
     words = ["-P", "-m", "stoneware.cli.bake_removal", build_id, str(lock)]
     with contextlib.suppress(OSError):  # no process can be started: the next command does it
         subprocess.Popen(
-            [sys.executable, *words],
+            [*backend().outliving(f"Stoneware's removal of {build_id}"), sys.executable, *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -36,6 +36,10 @@ class Backend(Protocol):
         """Return the directory on this computer that keeps what Terraform knows of clusters."""
         ...
 
+    def outliving(self, description: str) -> tuple[str, ...]:
+        """Return the prefix of a command that does not end with the unit of systemd that it is started in."""
+        ...
+
     def recover(self, images: Images) -> list[str]:
         """Remove what killed commands left, and return what was done as sentences for the user."""
         ...

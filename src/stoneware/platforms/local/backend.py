@@ -37,6 +37,13 @@ def clusters(images: Images) -> Path:
     return cast("LocalImageStore", images).home / "clusters"
 
 
+def outliving(description: str) -> tuple[str, ...]:
+    """Return the prefix of a command that does not end with the systemd unit it is started from."""
+    from stoneware.platforms.local.host import cgroups
+
+    return cgroups.outlive(cgroups.probe(), description)
+
+
 def recover(images: Images) -> list[str]:
     """Remove what killed commands left in a store, and return what was done."""
     from stoneware.platforms.local.store import recover as recovery
