@@ -7,12 +7,14 @@ import io
 import json
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import yaml
 from rich.console import Console
 
 from stoneware.bake import events as bake_events
+from stoneware.cli.commands import bake as bake_command
 from stoneware.cli.output import print_json, print_line, print_table, say
 from stoneware.cli.program import run
 from stoneware.cli.streams import guarded
@@ -25,6 +27,8 @@ from stoneware.ui.live import LiveView
 from stoneware.ui.progress import Display, Style, make_display
 from stoneware.untrusted.bounded import bounded_json
 from stoneware.untrusted.visible import json_text, visible, visible_lines, without_sequences
+from tests.bake.fake_store import FakeStore
+from tests.platforms.memory import MemoryPlatform
 
 EVIL = {
     "title": "\x1b]0;owned\x07",
@@ -94,7 +98,9 @@ def test_an_error_stays_one_error() -> None:
     assert harmless(coloured.replace("\x1b[1;31m", "").replace("\x1b[1m", "").replace("\x1b[0m", ""))
 
 
-def test_errors_of_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_the_command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(bake_command, "open_store", lambda: FakeStore(tmp_path))  # not this computer's
+    monkeypatch.setattr(bake_command, "open_platform", lambda _store: MemoryPlatform())
     with terminal(monkeypatch) as shown:
         word = ALL.replace("\0", "").replace("\ud800", "")  # what an argument cannot be
         for words in (

@@ -9,13 +9,12 @@ from pathlib import Path
 
 from stoneware.errors import StonewareError
 from stoneware.files import locked
-from stoneware.platforms.protocols import Images, Platform
+from stoneware.platforms.protocols import BAKED, Images, Platform
 from stoneware.untrusted.removal import remove_tree
 
 BUILDER_ADDRESS = "stoneware_machine.builder"  # in terraform/modules/local/builder
 _TERRAFORM = "terraform"
 _PREFIX = "bake-"
-_BAKED = "baked"  # the file that says that the image is made, and nothing left to do but to remove
 SECRET_FILES = "secret-"  # noqa: S105 - begins the names of files that hold secrets, or what they look like
 # Starts a process that removes what a finished bake has left. It gets the bake's id and the descriptor of the
 # bake's lock, which that process is to hold until it ends.
@@ -51,7 +50,7 @@ def workspace(store: Images, leave: Leave | None = None) -> Iterator[Path]:
 def _leave_to(leave: Leave, directory: Path, lock: int) -> None:
     for path in (*directory.glob(f"{SECRET_FILES}*"), *directory.glob(f"*/{SECRET_FILES}*")):
         path.unlink()
-    (directory / _BAKED).touch()
+    (directory / BAKED).touch()
     leave(directory.name, lock)
 
 
@@ -106,7 +105,7 @@ def recover(store: Images, platform: Platform, *, patience: float = 0) -> list[s
 
 def _recover_one(store: Images, platform: Platform, directory: Path, patience: float) -> str:
     lock = store.build_lock_path(directory.name)
-    baked = (directory / _BAKED).exists()
+    baked = (directory / BAKED).exists()
     try:
         with locked(lock, timeout=patience if baked else 0):
             if not directory.is_dir():

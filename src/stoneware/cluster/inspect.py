@@ -12,9 +12,9 @@ from stoneware.guest.reports import inspection_of
 from stoneware.model.guest_protocol import INSPECT
 from stoneware.model.machine import Phase
 from stoneware.platforms.protocols import Platform
+from stoneware.platforms.waiting import HelperChecks
 
 _POLL = 0.05
-_CHECK_HELPERS = 1.0
 
 
 def inspect_files(
@@ -40,14 +40,12 @@ def inspect_files(
                 continue
             waiting[name] = seen.machine.name
     deadline = clock() + timeout
-    tended = clock()
+    helper_checks = HelperChecks(clock)
     while waiting and clock() < deadline:
         for name in [name for name, machine in waiting.items() if _answered(platform, machine, nonces[name])]:
             del waiting[name]
         if waiting:
-            if clock() - tended >= _CHECK_HELPERS:
-                tended = clock()
-                platform.check_helpers()
+            helper_checks.check(platform)
             sleep(_POLL)
     return nonces
 

@@ -14,6 +14,7 @@ from stoneware.model.capability import Capability
 from stoneware.model.machine import Machine, MachineSpec
 from stoneware.model.resources import Network, PortMapping, Volume
 
+BAKED = "baked"  # the file below Images.build_path that says that only what the bake has left is to go
 BAKES = "bakes"  # the lock (see Images.build_lock_path) that living bakes share, and `prune` takes alone
 
 

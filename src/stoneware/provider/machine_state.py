@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from stoneware.model.guest_protocol import INSPECT
 from stoneware.model.limits import in_order
 from stoneware.model.machine import Machine, MachineSpec, Phase
 from stoneware.model.machine_fields import FIELDS, PLATFORM_ATTRIBUTES, Field, read_spec
@@ -15,7 +16,7 @@ from stoneware.provider.machine_config import from_metadata, to_metadata
 State = Mapping[str, Any]
 
 # Instance attributes that the engine writes itself, out of other parts of the spec or to ask the machine.
-ENGINE_METADATA = PLATFORM_ATTRIBUTES | {"stoneware-inspect"}
+ENGINE_METADATA = PLATFORM_ATTRIBUTES | {INSPECT}
 
 
 def to_spec(state: State) -> MachineSpec:

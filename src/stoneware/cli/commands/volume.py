@@ -92,16 +92,18 @@ def rm(names: tuple[str, ...], force: bool) -> None:
         if name in known and known[name].machines:
             raise _in_use(known[name], platform)
     for name in names:
-        if name not in known:
-            if force:
-                continue
-            raise _missing(name)
+        if name not in known and force:
+            continue
+        _existing(platform, name)
         platform.destroy_volume(name)
         print_line(name)
 
 
-def _missing(name: str) -> InputError:
-    return InputError(f"there is no volume {name!r}", resolution="stoneware volume ls")
+def _existing(platform: Platform, name: str) -> Volume:
+    found = platform.volume(name)
+    if found is None:
+        raise InputError(f"there is no volume {name!r}", resolution="stoneware volume ls")
+    return found
 
 
 def _in_use(volume: Volume, platform: Platform) -> InputError:
@@ -134,11 +136,7 @@ def inspect(names: tuple[str, ...], json_output: bool) -> None:
     del json_output  # accepted everywhere; this command prints nothing else
     platform = open_platform()
     upkeep = open_upkeep(platform)
-    volumes = {name: platform.volume(name) for name in names}
-    for name, volume in volumes.items():
-        if volume is None:
-            raise _missing(name)
-    found = [_document(upkeep, volume) for volume in volumes.values() if volume is not None]
+    found = [_document(upkeep, volume) for volume in [_existing(platform, name) for name in names]]
     print_json(found[0] if len(found) == 1 else found)
 
 

@@ -286,9 +286,8 @@ class LocalPlatform(LocalResources):
         workdir: str = "",
     ) -> int:
         """Run a command in a running machine on our own standard streams and return its exit code."""
-        from stoneware.platforms.local.machines import (
-            exec as machine_exec,  # with the bus, a sixth of what `ps` would load
-        )
+        # Not before: with the bus it is a sixth of what `ps` would load.
+        from stoneware.platforms.local.machines import exec as machine_exec
 
         paths = self._existing(name)
         return machine_exec.execute(

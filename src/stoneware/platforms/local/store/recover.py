@@ -22,6 +22,7 @@ from stoneware.platforms.local.store import quota as store_quota
 from stoneware.platforms.local.store import walls as store_walls
 from stoneware.platforms.local.store.base import NOUNS
 from stoneware.platforms.local.store.store import Store
+from stoneware.platforms.protocols import BAKED
 from stoneware.process import ProcessError
 from stoneware.process_identity import boot_id
 from stoneware.records import DamagedError
@@ -201,7 +202,7 @@ def teardown(store: Store, *, remove: bool = False) -> None:
 def _await_removals(store: Store) -> None:
     """Let the processes end that remove the builders of finished bakes: they would mount the store again."""
     with contextlib.suppress(OSError, TimeoutError):
-        for path in (store.data / "builds").glob("*/baked"):
+        for path in (store.data / "builds").glob(f"*/{BAKED}"):
             with locked(store.build_lock_path(path.parent.name), timeout=20.0):
                 pass
 
