@@ -9,14 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from stoneware.cluster.declaration import oversized
-from stoneware.cluster.model import (
-    LABEL_CLUSTER,
-    LABEL_MACHINE,
-    LABEL_SERVICE,
-    LABEL_SLOT,
-    Desired,
-    DesiredMachine,
-)
+from stoneware.cluster.model import Desired, DesiredMachine
 from stoneware.compose.model import (
     Cluster,
     ClusterNetwork,
@@ -32,7 +25,7 @@ from stoneware.image.references import UnknownImageError, resolve_image
 from stoneware.launch.plan import Images, boot_metadata, mounts_of, stop_timeout_of
 from stoneware.machinefile.recipe import ImageConfig, config_from_document
 from stoneware.model import guest_protocol
-from stoneware.model.labels import RELOAD_LABEL
+from stoneware.model.labels import CLUSTER_LABEL, MACHINE_LABEL, RELOAD_LABEL, SERVICE_LABEL, SLOT_LABEL
 from stoneware.model.machine import MachineSpec
 from stoneware.model.machine_fields import passed_on
 from stoneware.model.resources import SecretMount, VolumeMount
@@ -310,10 +303,10 @@ def _process(service: Service, definition: MachineDefinition, image: _Image) -> 
 
 def _labels(cluster: str, machine: MachineDefinition | DesiredMachine) -> dict[str, str]:
     return {
-        LABEL_CLUSTER: cluster,
-        LABEL_SERVICE: machine.service,
-        LABEL_SLOT: str(machine.slot),
-        LABEL_MACHINE: machine.name,
+        CLUSTER_LABEL: cluster,
+        SERVICE_LABEL: machine.service,
+        SLOT_LABEL: str(machine.slot),
+        MACHINE_LABEL: machine.name,
     }
 
 
@@ -354,4 +347,4 @@ _Labelled = TypeVar("_Labelled", ClusterVolume, ClusterNetwork)
 
 
 def _labelled(thing: _Labelled, cluster: Cluster) -> _Labelled:
-    return thing if thing.external else replace(thing, labels={**thing.labels, LABEL_CLUSTER: cluster.name})
+    return thing if thing.external else replace(thing, labels={**thing.labels, CLUSTER_LABEL: cluster.name})

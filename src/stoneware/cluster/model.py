@@ -7,11 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from stoneware.compose.model import ClusterNetwork, ClusterVolume, Condition
-from stoneware.model.labels import CLUSTER_LABEL, MACHINE_LABEL, SERVICE_LABEL, SLOT_LABEL
 from stoneware.model.machine import Machine, MachineSpec
-
-LABEL_CLUSTER = CLUSTER_LABEL
-LABEL_SERVICE, LABEL_SLOT, LABEL_MACHINE = SERVICE_LABEL, SLOT_LABEL, MACHINE_LABEL
 
 
 @dataclass(frozen=True, order=True)

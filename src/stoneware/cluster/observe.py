@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 
-from stoneware.cluster.model import LABEL_CLUSTER, LABEL_MACHINE, Observed, ObservedMachine
+from stoneware.cluster.model import Observed, ObservedMachine
 from stoneware.guest import reports
 from stoneware.launch.plan import Images
+from stoneware.model.labels import CLUSTER_LABEL, MACHINE_LABEL
 from stoneware.model.machine import Machine
 from stoneware.platforms.protocols import Platform
 from stoneware.records import DamagedError
@@ -31,8 +32,8 @@ def observe(
     machines = {}
     for machine in platform.machines():
         labels = machine.spec.labels
-        if labels.get(LABEL_CLUSTER) == name:
-            short = labels.get(LABEL_MACHINE) or machine.name
+        if labels.get(CLUSTER_LABEL) == name:
+            short = labels.get(MACHINE_LABEL) or machine.name
             machines[short] = ObservedMachine(machine)
             if nonces is not None:
                 attributes = platform.guest_attributes(machine.name)
@@ -41,8 +42,8 @@ def observe(
     return Observed(
         name,
         machines,
-        frozenset(it.name for it in volumes if it.labels.get(LABEL_CLUSTER) == name),
-        frozenset(it.name for it in platform.networks() if it.labels.get(LABEL_CLUSTER) == name),
+        frozenset(it.name for it in volumes if it.labels.get(CLUSTER_LABEL) == name),
+        frozenset(it.name for it in platform.networks() if it.labels.get(CLUSTER_LABEL) == name),
         managed,
         _commits(machines, images) if images else {},
         {it.name: it.floor for it in volumes if it.floor},

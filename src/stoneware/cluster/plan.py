@@ -5,16 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from stoneware.cluster.differences import Kind, differences
-from stoneware.cluster.model import (
-    LABEL_SERVICE,
-    Action,
-    ClusterPlan,
-    Desired,
-    DesiredMachine,
-    Observed,
-    Step,
-)
+from stoneware.cluster.model import Action, ClusterPlan, Desired, DesiredMachine, Observed, Step
 from stoneware.compose.model import ClusterNetwork, ClusterVolume
+from stoneware.model.labels import SERVICE_LABEL
 from stoneware.model.machine import Health, Machine, Phase
 
 _ALWAYS_LIVE = frozenset({Kind.LIVE})
@@ -139,7 +132,7 @@ def _removals(desired: Desired, observed: Observed) -> Iterator[Step]:
         wanted[machine.service] = wanted.get(machine.service, 0) + 1
     for name in observed.machines:
         if name not in desired.machines:
-            service = observed.machines[name].machine.spec.labels.get(LABEL_SERVICE, "")
+            service = observed.machines[name].machine.spec.labels.get(SERVICE_LABEL, "")
             reason = f"service {service} is gone from the file"
             if service in desired.depends_on:
                 count = wanted.get(service, 0)

@@ -6,11 +6,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from stoneware.cluster.model import LABEL_CLUSTER, LABEL_SERVICE, Action, ClusterPlan, Desired, Observed, Step
+from stoneware.cluster.model import Action, ClusterPlan, Desired, Observed, Step
 from stoneware.cluster.plan import runs_well
 from stoneware.compose.model import Cluster, ClusterNetwork
 from stoneware.errors import InputError
 from stoneware.machinefile.flags import nearest
+from stoneware.model.labels import CLUSTER_LABEL, SERVICE_LABEL
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def limited(desired: Desired, observed: Observed, selection: Selection | None) -
     """
     if selection is None:
         return desired
-    own = {LABEL_CLUSTER: desired.name}
+    own = {CLUSTER_LABEL: desired.name}
     there = {name: ClusterNetwork(name, labels=own) for name in observed.networks}
     desired = replace(desired, networks={**there, **desired.networks})
     specs = [machine.spec for name, machine in desired.machines.items() if name in selection.all]
@@ -130,7 +131,7 @@ def _limited(step: Step, observed: Observed, selection: Selection, *, restore: b
         return None if step.action is Action.REMOVE else step
     found = observed.machines.get(step.name)
     if step.action is Action.REMOVE:
-        service = found.machine.spec.labels.get(LABEL_SERVICE, "") if found else ""
+        service = found.machine.spec.labels.get(SERVICE_LABEL, "") if found else ""
         return step if service in selection.services and not restore else None
     if step.name not in selection.all:
         return None

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stoneware.cluster.differences import differences, unknown_parts
-from stoneware.cluster.model import LABEL_SERVICE, Desired, DesiredMachine, Observed, ObservedMachine
+from stoneware.cluster.model import Desired, DesiredMachine, Observed, ObservedMachine
 from stoneware.cluster.plan import runs_well
 from stoneware.cluster.waiting import check_lines
 from stoneware.image.references import short_id
 from stoneware.model.field_kinds import port_words
+from stoneware.model.labels import SERVICE_LABEL
 from stoneware.model.machine import FailedCheck, Health, Phase
 from stoneware.model.resources import PortMapping
 
@@ -67,7 +68,7 @@ def _status(name: str, desired: Desired | None, observed: Observed, now: float) 
     commits = {**observed.commits, **({wanted.image_id: wanted.commit} if wanted else {})}
     return MachineStatus(
         name=name,
-        service=wanted.service if wanted else labels.get(LABEL_SERVICE, ""),
+        service=wanted.service if wanted else labels.get(SERVICE_LABEL, ""),
         image_wanted=wanted.image if wanted else "",
         image_id_wanted=wanted.image_id if wanted else "",
         commit_wanted=wanted.commit if wanted else "",

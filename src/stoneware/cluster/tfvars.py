@@ -6,19 +6,13 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from stoneware.cluster.model import (
-    LABEL_CLUSTER,
-    LABEL_SERVICE,
-    LABEL_SLOT,
-    Desired,
-    DesiredMachine,
-    Observed,
-)
+from stoneware.cluster.model import Desired, DesiredMachine, Observed
 from stoneware.compose.model import ClusterNetwork, ClusterVolume, Condition
 from stoneware.config import digest
 from stoneware.errors import InputError
 from stoneware.files import canonical_json, sha256_hex
 from stoneware.model.guest_protocol import CONFIG
+from stoneware.model.labels import CLUSTER_LABEL, SERVICE_LABEL, SLOT_LABEL
 from stoneware.provider.machine_state import runs
 from stoneware.terraform import variables
 
@@ -130,7 +124,7 @@ def _networks(
 
 
 def _volumes(desired: Desired, applied: Desired | None, keep: Collection[str]) -> dict[str, dict[str, Any]]:
-    own = {LABEL_CLUSTER: desired.name}
+    own = {CLUSTER_LABEL: desired.name}
     volumes = {
         **{name: ClusterVolume(name, labels=own) for name in keep},
         **(applied.volumes if applied else {}),
@@ -144,8 +138,8 @@ def _read_machine(short: str, entry: Mapping[str, Any]) -> DesiredMachine:
     image_id = spec.source.removeprefix("image:")
     return DesiredMachine(
         name=short,
-        service=spec.labels[LABEL_SERVICE],
-        slot=int(spec.labels[LABEL_SLOT]),
+        service=spec.labels[SERVICE_LABEL],
+        slot=int(spec.labels[SLOT_LABEL]),
         spec=replace(spec, hostname=spec.hostname or spec.name),
         image=spec.image_ref,
         image_id=image_id,
@@ -158,7 +152,7 @@ def _read_machine(short: str, entry: Mapping[str, Any]) -> DesiredMachine:
 
 def _read_depends_on(machines: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Condition]]:
     return {
-        entry["labels"][LABEL_SERVICE]: {
+        entry["labels"][SERVICE_LABEL]: {
             service: Condition(text) for service, text in entry.get("depends_on", {}).items()
         }
         for entry in machines.values()

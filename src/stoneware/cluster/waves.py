@@ -9,15 +9,7 @@ from typing import Any
 
 from stoneware.cluster import events
 from stoneware.cluster.apply import ClusterTerraform
-from stoneware.cluster.model import (
-    LABEL_SERVICE,
-    LABEL_SLOT,
-    Action,
-    ClusterPlan,
-    Desired,
-    DesiredMachine,
-    Observed,
-)
+from stoneware.cluster.model import Action, ClusterPlan, Desired, DesiredMachine, Observed
 from stoneware.cluster.plan import address
 from stoneware.cluster.site import Site
 from stoneware.cluster.tfvars import to_tfvars
@@ -25,6 +17,7 @@ from stoneware.cluster.waiting import Expected, MachinesFailed, Watch
 from stoneware.compose.model import Condition
 from stoneware.errors import InputError
 from stoneware.files import write_json
+from stoneware.model.labels import SERVICE_LABEL, SLOT_LABEL
 from stoneware.platforms.waiting import Goal, Level
 from stoneware.provider.machine_state import own_metadata
 from stoneware.records import DamagedError
@@ -98,8 +91,8 @@ class Waves:
         wanted = self.desired.machines.get(name)
         return DesiredMachine(
             name=name,
-            service=labels.get(LABEL_SERVICE, ""),
-            slot=int(labels.get(LABEL_SLOT) or 0),
+            service=labels.get(SERVICE_LABEL, ""),
+            slot=int(labels.get(SLOT_LABEL) or 0),
             spec=replace(machine.spec, metadata=own_metadata(machine.spec)),
             image=machine.image,
             image_id=machine.image_id,

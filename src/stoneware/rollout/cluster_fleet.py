@@ -13,20 +13,14 @@ from stoneware.cluster import events
 from stoneware.cluster.apply import ClusterTerraform, scratch_copy
 from stoneware.cluster.declaration import release_of_spec
 from stoneware.cluster.directory import VARIABLES_FILE, ClusterDirectory, not_up
-from stoneware.cluster.model import (
-    LABEL_CLUSTER,
-    LABEL_MACHINE,
-    LABEL_SERVICE,
-    LABEL_SLOT,
-    Observed,
-    Release,
-)
+from stoneware.cluster.model import Observed, Release
 from stoneware.cluster.observe import observe
 from stoneware.cluster.plan import address
 from stoneware.cluster.site import Site
 from stoneware.errors import HostError, InputError, MachineError, StonewareError
 from stoneware.files import write_json
 from stoneware.guest import reports
+from stoneware.model.labels import CLUSTER_LABEL, MACHINE_LABEL, SERVICE_LABEL, SLOT_LABEL
 from stoneware.model.machine import Machine, Phase
 from stoneware.platforms.protocols import Platform
 from stoneware.platforms.waiting import CHECK_HELPERS, HelperChecks
@@ -78,17 +72,17 @@ class ClusterFleet:
         views = {}
         for machine in self._platform.machines():
             labels = machine.spec.labels
-            if labels.get(LABEL_CLUSTER) == self.cluster:
-                name = labels.get(LABEL_MACHINE) or machine.name
+            if labels.get(CLUSTER_LABEL) == self.cluster:
+                name = labels.get(MACHINE_LABEL) or machine.name
                 views[name] = self._view(name, machine, checked=checked.get(name, False))
         return views
 
     def _view(self, name: str, machine: Machine, *, checked: bool) -> MachineView:
-        slot = machine.spec.labels.get(LABEL_SLOT, "")
+        slot = machine.spec.labels.get(SLOT_LABEL, "")
         made = release_of_spec(machine.spec)
         return MachineView(
             name=name,
-            service=machine.spec.labels.get(LABEL_SERVICE, ""),
+            service=machine.spec.labels.get(SERVICE_LABEL, ""),
             slot=int(slot) if slot.isdecimal() else 0,
             id=machine.id,
             phase=machine.phase,

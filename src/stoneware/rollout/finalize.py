@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stoneware.cluster.lock import cluster_lock
-from stoneware.cluster.model import LABEL_SERVICE
 from stoneware.cluster.site import Site
 from stoneware.errors import InputError, MachineError
 from stoneware.image.versions import checked_floor, version_of
-from stoneware.model.labels import FINALIZE_LABEL, FLOOR_LABEL
+from stoneware.model.labels import FINALIZE_LABEL, FLOOR_LABEL, SERVICE_LABEL
 from stoneware.rollout.cluster_fleet import ClusterFleet, read_variables
 from stoneware.rollout.journal import Event, journal_of
 from stoneware.rollout.lock import check_unlocked
@@ -126,7 +125,7 @@ def _pass(site: Site, cluster: str, rollout: str, step: Finalization) -> Finaliz
 def _disks(site: Site, cluster: str, service: str) -> list[str]:
     """Return the disks that the machines of a service write to."""
     specs = map(variables.read_machine, read_variables(site.directory(cluster))["machines"].values())
-    own = (spec for spec in specs if spec.labels.get(LABEL_SERVICE) == service)
+    own = (spec for spec in specs if spec.labels.get(SERVICE_LABEL) == service)
     return sorted({mount.volume for spec in own for mount in spec.volumes if not mount.read_only})
 
 

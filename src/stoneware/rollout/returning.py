@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from stoneware.cluster.model import LABEL_SERVICE
 from stoneware.cluster.site import Site
 from stoneware.errors import InputError
+from stoneware.model.labels import SERVICE_LABEL
 from stoneware.rollout.journal import Event, journal_of, rollout_ids
 from stoneware.rollout.model import Policy
 from stoneware.rollout.planner import Entry, Planned, plan_return
@@ -83,7 +83,7 @@ def _staying(
         f"{name} was added since, so it has nothing to return to: it stays as it is "
         f"({entry.get('image_ref') or entry['source']})"
         for name, entry in entries.items()
-        if name not in known and name not in targets and entry["labels"].get(LABEL_SERVICE) in services
+        if name not in known and name not in targets and entry["labels"].get(SERVICE_LABEL) in services
     ] + [f"{name} is not there any more, and stays away" for name in sorted(gone)]
 
 

@@ -11,9 +11,9 @@ from stoneware.cli import options
 from stoneware.cli.context import open_platform, open_upkeep
 from stoneware.cli.output import print_json, print_line, print_table
 from stoneware.cli.parameters import Group, argument, flag, option
-from stoneware.cluster.model import LABEL_CLUSTER
 from stoneware.errors import InputError
 from stoneware.launch.flags import parse_values
+from stoneware.model.labels import CLUSTER_LABEL
 from stoneware.model.limits import parse_size
 from stoneware.model.resources import Volume
 from stoneware.platforms.protocols import Platform
@@ -110,7 +110,7 @@ def _in_use(volume: Volume, platform: Platform) -> InputError:
     """Return why a volume stays, and how it can go: that of a cluster with its cluster, or not at all."""
     machines = ", ".join(volume.machines)
     users = [platform.observe(name) for name in volume.machines]
-    clusters = [user.spec.labels.get(LABEL_CLUSTER, "") for user in users if user is not None]
+    clusters = [user.spec.labels.get(CLUSTER_LABEL, "") for user in users if user is not None]
     cluster = next(filter(None, clusters), "")
     if not cluster:
         return InputError(
@@ -148,7 +148,7 @@ def prune(force: bool) -> None:
     """Remove the volumes that no machine has, and the data on them; those of clusters stay."""
     platform = open_platform()
     unused = [volume for volume in platform.volumes() if not volume.machines]
-    doomed = [volume.name for volume in unused if LABEL_CLUSTER not in volume.labels]
+    doomed = [volume.name for volume in unused if CLUSTER_LABEL not in volume.labels]
     if doomed and not force:
         click.confirm(f"Remove {', '.join(doomed)} and the data on them?", abort=True, err=True)
     for name in doomed:
