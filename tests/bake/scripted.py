@@ -38,7 +38,7 @@ class ScriptedPlatform(MemoryPlatform):
         super().__init__()
         self.now = 0.0
         self.script: list[tuple[float, Callable[[], None]]] = []
-        self.tended: list[float] = []
+        self.helpers_checked: list[float] = []
         self.on_tend: Callable[[], None] = lambda: None
         self.create(MachineSpec(NAME, "checkpoint:base", kind="builder"))
 
@@ -51,7 +51,7 @@ class ScriptedPlatform(MemoryPlatform):
             self.script.pop(0)[1]()
 
     def check_helpers(self) -> None:
-        self.tended.append(self.now)
+        self.helpers_checked.append(self.now)
         self.on_tend()
 
     def console(self, name: str, offset: int = 0) -> tuple[bytes, int]:

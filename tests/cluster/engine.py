@@ -10,7 +10,7 @@ from typing import Any
 
 from stoneware.bake.events import Silent as SilentBake
 from stoneware.cluster import events
-from stoneware.cluster.down import Doomed, DownOptions, DownResult, down
+from stoneware.cluster.down import DownOptions, DownResult, Removal, down
 from stoneware.cluster.model import ClusterPlan
 from stoneware.cluster.restore import restore
 from stoneware.cluster.site import Site
@@ -32,7 +32,7 @@ class ClusterPlatform(MemoryPlatform):
         self.checked = ("app",)  # services whose image has a health check
         self.sick: set[str] = set()  # machines that never get healthy
         self.broken: set[str] = set()  # machines whose boot fails
-        self.tended = 0
+        self.helpers_checked = 0
 
     def boot(self, name: str) -> None:
         machine = self._get(name)
@@ -52,7 +52,7 @@ class ClusterPlatform(MemoryPlatform):
             self.show(name, config_digest=_digest(machine))
 
     def check_helpers(self) -> None:
-        self.tended += 1
+        self.helpers_checked += 1
 
 
 def _digest(machine: Machine) -> str:
@@ -85,7 +85,7 @@ class EngineBench:
     images: FakeImages = field(default_factory=some_images)
     answer: bool = True
     secret: str = SECRET
-    asked: list[ClusterPlan | Doomed] = field(default_factory=list)
+    asked: list[ClusterPlan | Removal] = field(default_factory=list)
     recorder: Recorder = field(default_factory=Recorder)
 
     @property
@@ -117,7 +117,7 @@ class EngineBench:
         self.platform.calls.clear()
         return down(name, self.site, DownOptions(**options), reporter=self.recorder, confirm=self._confirm)
 
-    def _confirm(self, what: ClusterPlan | Doomed) -> None:
+    def _confirm(self, what: ClusterPlan | Removal) -> None:
         self.asked.append(what)
         if not self.answer:
             raise Declined

@@ -10,7 +10,7 @@ import pytest
 
 from stoneware.cluster.documents import status_document
 from stoneware.cluster.model import ObservedMachine
-from stoneware.cluster.status import COLUMNS, ill_lines, status, status_rows, summary
+from stoneware.cluster.status import COLUMNS, status, status_rows, summary, unhealthy_lines
 from stoneware.model.machine import FailedCheck
 from tests.cluster.support import NOW, observation_of, there, wanted_of
 
@@ -33,7 +33,7 @@ def test_differences_are_told_as_the_plan_tells_them():
     machine = next(it for it in status(desired, observation_of(wanted_of()), NOW) if it.name == "web-1")
     assert machine.differences == ("configuration: COLOUR changed", "memory no limit → 1 bytes")
     assert machine.in_sync is False
-    assert machine.well
+    assert machine.healthy
 
 
 def test_the_document():
@@ -90,7 +90,7 @@ def test_what_machines_say_that_are_not_well():
         ill, machines={**ill.machines, "web-1": ObservedMachine(replace(machine, failed_check=check))}
     )
     found = status(wanted_of(), ill, NOW)
-    assert ill_lines(found) == [
+    assert unhealthy_lines(found) == [
         "",
         "web-1 is running (unhealthy):",
         "  its health check failed 3 times in a row, with exit code 22:",

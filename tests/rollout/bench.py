@@ -12,7 +12,7 @@ from stoneware.machinefile import recipe
 from stoneware.model.machine import Phase
 from stoneware.rollout.journal import Event, journal_of
 from stoneware.rollout.planner import Planned
-from stoneware.rollout.prepare import foresee, prepare
+from stoneware.rollout.prepare import prepare, preview
 from stoneware.rollout.returning import prepare_return
 from stoneware.rollout.session import Session
 from stoneware.rollout.state import RolloutState
@@ -91,8 +91,8 @@ class RolloutBench(EngineBench):
         self.observer = Recorder(kill_after)
         return Session(self.site, "shop", "stoneware rollout", self.observer, ask=lambda _: self.yes)
 
-    def foresee(self, changes: Mapping[str, Any] | None = None, **options: Any) -> Planned:
-        return foresee(self.file(changes), self.site, self.environment, **options)
+    def preview(self, changes: Mapping[str, Any] | None = None, **options: Any) -> Planned:
+        return preview(self.file(changes), self.site, self.environment, **options)
 
     def rollout(
         self,

@@ -86,7 +86,7 @@ class SimMachine:
             release=release if said else None,
             checked=True,
             error=error,
-            made=self.release,
+            created_from=self.release,
         )
 
     def _state(self, now: float) -> tuple[Phase, Health, str]:
@@ -206,7 +206,7 @@ class SimFleet:
         self.most_down = max(self.most_down, len(ours))
         if self.kafka is None:
             return
-        nodes = {views[name].slot for name in ours if views[name].well}
+        nodes = {views[name].slot for name in ours if views[name].healthy}
         view = self.kafka_view()
         for partition in view.partitions:
             least, alive = partition.min_isr or 0, set(partition.isr)
@@ -214,7 +214,7 @@ class SimFleet:
             if possible and len(alive) >= least > len(alive - nodes):
                 self.faults.append(f"{partition.name} fell below {least} because of {sorted(nodes)}")
         voters = set(view.voters)
-        live = {views[name].slot for name in views if views[name].well} & voters
+        live = {views[name].slot for name in views if views[name].healthy} & voters
         majority = len(voters) // 2 + 1
         if len(voters) > 2 and len(live) >= majority > len(live - nodes):
             self.faults.append(f"the quorum was lost because of {sorted(nodes)}")
@@ -250,15 +250,15 @@ class SimFleet:
         assert self.kafka is not None
         now, kafka = self.clock.now, self.kafka
         views = {machine.slot: machine.view(now) for machine in self.machines.values()}
-        well = {slot for slot, view in views.items() if view.well}
+        healthy = {slot for slot, view in views.items() if view.healthy}
         synced = {
             machine.slot
             for machine in self.machines.values()
-            if machine.slot in well
+            if machine.slot in healthy
             and (machine.serial == 0 or now >= machine.started + machine.behaviour.healthy + kafka.catch_up)
         }
-        if kafka.leader not in well and well & set(kafka.voters):
-            kafka.leader = min(well & set(kafka.voters))
+        if kafka.leader not in healthy and healthy & set(kafka.voters):
+            kafka.leader = min(healthy & set(kafka.voters))
         partitions = tuple(
             Partition(
                 item.topic,
@@ -272,8 +272,8 @@ class SimFleet:
         )
         stamp = int(now * 1000)
         voters = {node: Voter(node, self._caught_up(node, stamp, synced), 1000) for node in kafka.voters}
-        leader = -1 if kafka.no_leader or not well else kafka.leader
-        return KafkaView({slot: slot not in well for slot in views}, partitions, leader, voters)
+        leader = -1 if kafka.no_leader or not healthy else kafka.leader
+        return KafkaView({slot: slot not in healthy for slot in views}, partitions, leader, voters)
 
     def _caught_up(self, node: int, stamp: int, synced: set[int]) -> int:
         assert self.kafka is not None

@@ -39,22 +39,22 @@ def test_machines_as_they_say_themselves(bench: RolloutBench) -> None:
     views = fleet.observe()
     assert list(views) == ["app-1", "app-2", "db-1", "web-1"]
     app = views["app-1"]
-    assert (app.service, app.slot, app.checked, app.well) == ("app", 1, True, True)
+    assert (app.service, app.slot, app.checked, app.healthy) == ("app", 1, True, True)
     assert views["web-1"].checked is False
     machine = platform.observe("shop-app-1")
     assert machine is not None
     declared = declared_digest(machine.spec)
-    assert app.release == app.made == Release(image_id("1"), machine.config_digest, declared)
+    assert app.release == app.created_from == Release(image_id("1"), machine.config_digest, declared)
 
     platform.report("shop-app-1", **{STATUS: json.dumps({"image": image_id("8"), "config": image_id("9")})})
     platform.report("shop-app-2", **{STATUS: "{not json"})
     platform.report("shop-db-1", **{STATUS: "[1, 2]"})
     views = fleet.observe()
     assert views["app-1"].release == Release(image_id("8"), image_id("9"), declared)
-    assert views["app-1"].made == app.made
-    assert views["app-2"].release == views["app-2"].made
-    assert views["app-2"].made is not None
-    assert views["app-2"].made.image_id == image_id("1")
+    assert views["app-1"].created_from == app.created_from
+    assert views["app-2"].release == views["app-2"].created_from
+    assert views["app-2"].created_from is not None
+    assert views["app-2"].created_from.image_id == image_id("1")
     assert views["db-1"].release is not None
 
     platform.show("shop-app-1", phase=Phase.BOOTING)
@@ -64,7 +64,7 @@ def test_machines_as_they_say_themselves(bench: RolloutBench) -> None:
     assert views["app-1"].release is None
     assert views["app-2"].error == "no disk"
     assert "web-1" not in views
-    assert platform.tended > 0
+    assert platform.helpers_checked > 0
 
 
 def test_stopping_what_is_up(bench: RolloutBench) -> None:
@@ -149,7 +149,7 @@ def test_a_machine_that_cannot_be_made(bench: RolloutBench) -> None:
         with pytest.raises(HostError):
             fleet.change({"app-1": entries["app-1"]})
         fleet.change({"app-1": entries["app-1"]})
-    assert fleet.observe()["app-1"].well
+    assert fleet.observe()["app-1"].healthy
 
 
 def test_a_disk_that_is_gone_is_not_made(bench: RolloutBench) -> None:

@@ -12,7 +12,7 @@ import pytest
 from stoneware.cluster.rollback_limits import BelowFloor
 from stoneware.compose.model import FailureAction
 from stoneware.errors import HostError, InputError, MachineError
-from stoneware.rollout.finalize import finalize, foresee_finalize
+from stoneware.rollout.finalize import finalize, preview_finalize
 from stoneware.rollout.history import history
 from stoneware.rollout.image_retention import wanted_images
 from stoneware.rollout.journal import Event
@@ -52,7 +52,7 @@ def test_machines_are_replaced_one_by_one(bench: RolloutBench) -> None:
     assert same == {"shop-db-1", "shop-web-1"}
     assert not lock_path(bench.site.directory("shop")).exists()
     assert bench.rollout(app("app:2")) is None
-    assert bench.foresee(app("app:2")).nothing
+    assert bench.preview(app("app:2")).nothing
     assert bench.variables()["machines"]["app-1"]["source"] == f"image:{image_id('2')}"
 
 
@@ -75,7 +75,7 @@ def test_a_failing_image_goes_back(bench: RolloutBench) -> None:
     assert bench.running()["app-1"] == "1"
     assert bench.variables()["machines"]["app-1"]["source"] == f"image:{image_id('1')}"
     assert not lock_path(bench.site.directory("shop")).exists()
-    assert bench.foresee().nothing
+    assert bench.preview().nothing
     [row] = history(bench.journal(), 0.0)
     assert (row.outcome, row.machines[0].result, row.machines[1].result) == (
         "rolled back",
@@ -100,7 +100,7 @@ def test_a_kill_at_any_line_is_resumed(bench: RolloutBench) -> None:
             state = bench.session().resume()
             assert state.outcome is Outcome.COMPLETED, line
             assert set(bench.running().values()) == {wanted[-1], "d", "e"}
-            assert bench.foresee(app(wanted)).nothing
+            assert bench.preview(app(wanted)).nothing
     pytest.fail("it never ended")
 
 
@@ -112,7 +112,7 @@ def test_a_killed_rollout_is_returned(bench: RolloutBench) -> None:
     assert state is not None
     assert state.outcome is Outcome.ROLLED_BACK
     assert bench.running()["app-1"] == bench.running()["app-2"] == "1"
-    assert bench.foresee().nothing
+    assert bench.preview().nothing
 
 
 def test_nothing_else_changes_a_cluster_meanwhile(bench: RolloutBench) -> None:
@@ -248,7 +248,7 @@ def test_rollback_to_what_was_before_and_to_a_release(bench: RolloutBench) -> No
     assert "debug" in bench.spec("shop-app-1").metadata["stoneware-config"]
     bench.rollback("r1")
     assert "info" in bench.spec("shop-app-1").metadata["stoneware-config"]
-    assert bench.foresee(app("app:2")).nothing
+    assert bench.preview(app("app:2")).nothing
     with pytest.raises(InputError) as told:
         bench.rollback("r9")
     assert "r1" in told.value.details
@@ -320,12 +320,12 @@ def test_all_that_was_declared_comes_back(bench: RolloutBench) -> None:
     assert bench.variables()["machines"]["app-1"]["secrets"] == versions
     bench.rollback()  # a rollout as well, so it can be returned from
     assert declared() == after
-    assert bench.foresee(wanted).nothing
+    assert bench.preview(wanted).nothing
 
 
 def test_finalize_and_the_floor(bench: RolloutBench) -> None:
     with pytest.raises(InputError):
-        foresee_finalize(bench.site, "shop")
+        preview_finalize(bench.site, "shop")
     bench.own = {"finalize_after": "1h"}
     bench.rollout(app("app:3"))
     with pytest.raises(InputError) as early:
@@ -397,9 +397,9 @@ def test_a_new_disk_is_refused(bench: RolloutBench) -> None:
     with pytest.raises(RolloutBlocked) as told:
         bench.rollout(app("app:5"))
     assert "/var/lib/new" in told.value.details
-    planned = bench.foresee({"services": {"app": {"replicas": 3}}})
+    planned = bench.preview({"services": {"app": {"replicas": 3}}})
     assert planned.blocked == ()  # it has no disk, so a rollout may make it
-    db = bench.foresee({"services": {"db": {"image": "app:2", "environment": {"NODE_ID": "1"}}}})
+    db = bench.preview({"services": {"db": {"image": "app:2", "environment": {"NODE_ID": "1"}}}})
     assert any("would not have it any more" in text for text in db.blocked)
 
 

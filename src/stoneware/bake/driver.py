@@ -58,7 +58,7 @@ class Run:
     name: str
     offset: int = 0
     looked: float = 0.0
-    tended: float = 0.0
+    helpers_checked: float = 0.0
     boot: str = ""  # the start of the agent whose reports these are
     current: int = 0  # the step that is wanted now; 0 outside of all
     begun: int = 0  # the last step that has been told of
@@ -111,7 +111,7 @@ class Driver:
         self._pulse = Pulse(self._pace.silence, self._pace.clock)
         now = self._pace.clock()
         # Whoever creates a machine has just looked after all that it depends on.
-        self.run = Run(token, name, looked=now, tended=now)
+        self.run = Run(token, name, looked=now, helpers_checked=now)
 
     def run_steps(self, on_failure: Callable[[], None]) -> dict[int, float]:
         """Follow the agent through all steps and return how long each took, in seconds.
@@ -160,7 +160,7 @@ class Driver:
         if report.state == "failed":
             self._reporter.emit(StepFailed(self._stage, number, seconds, report.exit_code))
             on_failure()
-            self._tend()  # a full disk is said rather than what comes of it
+            self._check_helpers()  # a full disk is said rather than what comes of it
             raise self._step_error(planned, report)
         if Capability.CHECKPOINTS in self._platform.capabilities:
             document = {**planned.document, "seconds": seconds}
@@ -291,16 +291,16 @@ class Driver:
             self.run.looked = now
             machine = self._platform.observe(self.run.name)
             if machine is None or machine.phase in (Phase.STOPPED, Phase.FAILED, Phase.DAMAGED):
-                self._tend()  # a full disk is said rather than what comes of it
+                self._check_helpers()  # a full disk is said rather than what comes of it
                 if self._is_being_removed():
                     raise self._removed()
                 why = machine.error if machine else ""
                 raise self._dead(f"the builder ended before its work was done{self._during()}", why)
-        if now - self.run.tended >= self._pace.check_helpers:
-            self.run.tended = now
-            self._tend()
+        if now - self.run.helpers_checked >= self._pace.check_helpers:
+            self.run.helpers_checked = now
+            self._check_helpers()
 
-    def _tend(self) -> None:
+    def _check_helpers(self) -> None:
         try:
             self._platform.check_helpers()
         except HostError as error:
@@ -354,7 +354,7 @@ class Driver:
         )
 
     def _seal_error(self, report: BuildReport) -> BuildError:
-        self._tend()
+        self._check_helpers()
         self._drain(lambda: True)
         failed = [c for c in self.run.checks if c.outcome == "fail" and c.severity == "error"]
         if not failed:

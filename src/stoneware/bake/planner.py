@@ -21,7 +21,7 @@ from stoneware.bake.plan import (
     scratch_key,
     source_of,
 )
-from stoneware.bake.recipe_loading import UNMADE, find_machinefile, read_recipe
+from stoneware.bake.recipe_loading import NOT_BUILT, find_machinefile, read_recipe
 from stoneware.bake.step_records import Record
 from stoneware.guest.install import digest as guest_digest
 from stoneware.image.manifest import Origin, config_of
@@ -123,7 +123,7 @@ class Planner:
         base = stage.base
         source = ends[base.reference] if base.kind == "stage" else source_of(base)
         parent = source.partition(":")[2]
-        if base.scratch and base.kind != "stage" and parent != UNMADE:
+        if base.scratch and base.kind != "stage" and parent != NOT_BUILT:
             parent = scratch_key(parent)
         steps: list[PlannedStep] = []
         for step in stage.steps:
@@ -150,7 +150,7 @@ class Planner:
     def _why(self, stage: Stage, planned: PlannedStep) -> str:
         if self.options.no_cache:
             return "--no-cache"
-        if planned.parent_key == UNMADE:
+        if planned.parent_key == NOT_BUILT:
             return f"the base {stage.base.reference} has still to be made"
         reason = explain(self.record.step(stage.name, planned.step.index), planned.document)
         if reason == "the step before it changed" and planned.step.index == 1:

@@ -16,7 +16,7 @@ from stoneware.untrusted.bounded import BoundsError, read_input
 
 FILENAMES = ("Machinefile", "Dockerfile")
 # Stands for a base that has still to be made; no checkpoint has a key made from it.
-UNMADE = "not-made-yet"
+NOT_BUILT = "not-built-yet"
 
 
 def find_machinefile(options: BakeOptions) -> Path:
@@ -67,7 +67,7 @@ def read_recipe(options: BakeOptions, store: Images, path: Path) -> Recipe:
 def resolve_base(store: Images, reference: str) -> ResolvedBase | None:
     """Return what a FROM reference means to the store, or None where it means nothing."""
     if reference in store.known_bases():
-        return ResolvedBase("base", store.base_identity(reference) or UNMADE)
+        return ResolvedBase("base", store.base_identity(reference) or NOT_BUILT)
     try:
         image_id = _pinned(store, reference) or resolve_image(store, reference)
     except InputError:

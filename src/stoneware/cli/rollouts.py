@@ -154,7 +154,7 @@ def _words(state: RolloutState, site: Site, cluster: str) -> list[str]:
         kept = f"; failed: {', '.join(state.failures)}" if state.failures else ""
         return [f"{state.id}: completed, {machines}, {duration(lasted(state.started, last))}{kept}"]
     if state.outcome is not None:
-        stays = [f"{name} was made by it and has nothing to return to: it stays" for name in state.made]
+        stays = [f"{name} was created by it and has nothing to return to: it stays" for name in state.created]
         ended = f"{state.id}: {state.outcome}{f': {state.reason}' if state.reason else ''}"
         return [ended, *(stays if state.outcome is Outcome.ROLLED_BACK else ())]
     if state.mode is Mode.HOLDING:

@@ -121,17 +121,17 @@ class ClusterTerraform:
         allowed: AbstractSet[str],
         *,
         again: Collection[str] = (),
-        doomed: AbstractSet[str] = frozenset(),
+        to_destroy: AbstractSet[str] = frozenset(),
         strict: bool = False,
         refresh: bool = True,
     ) -> None:
         """Plan the whole configuration, refuse what is not allowed, apply the rest.
 
-        `again` are machines to replace whether Terraform sees a reason or not; `doomed` are volumes that the
-        user has said may be destroyed. `strict` refuses harmless changes of others as well. Without `refresh`
+        `again` are machines to replace whether Terraform sees a reason or not; `to_destroy` are volumes that
+        the user allows to be destroyed. `strict` refuses harmless changes of others too. Without `refresh`
         Terraform asks for no object what it is now.
         """
-        plan = self._guarded(allowed, again, doomed, strict=strict, refresh=refresh)
+        plan = self._guarded(allowed, again, to_destroy, strict=strict, refresh=refresh)
         if plan.noop:
             plan.file.unlink(missing_ok=True)
             return
@@ -152,7 +152,7 @@ class ClusterTerraform:
         self,
         allowed: AbstractSet[str],
         again: Collection[str],
-        doomed: AbstractSet[str],
+        to_destroy: AbstractSet[str],
         *,
         strict: bool,
         refresh: bool = True,
@@ -161,7 +161,7 @@ class ClusterTerraform:
         spared = tuple(
             change
             for change in plan.changes
-            if change.address not in doomed and (strict or not _harmless(change))
+            if change.address not in to_destroy and (strict or not _harmless(change))
         )
         check_plan(replace(plan, changes=spared), allowed=allowed | tainted_addresses(self._directory.path))
         return plan

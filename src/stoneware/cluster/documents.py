@@ -71,7 +71,7 @@ def status_document(cluster: str, machines: Sequence[MachineStatus]) -> dict[str
         "schema": SCHEMA,
         "cluster": cluster,
         "in_sync": False if False in known else None if None in known else True,
-        "well": all(machine.well for machine in machines),
+        "well": all(machine.healthy for machine in machines),
         "machines": [_status(machine) for machine in machines],
     }
 
@@ -97,7 +97,7 @@ def _status(machine: MachineStatus) -> dict[str, Any]:
         "differences": list(machine.differences),
         "phase": None if machine.phase is None else str(machine.phase),
         "health": str(machine.health),
-        "well": machine.well,
+        "well": machine.healthy,
         "ip": machine.ip,
         "ports": [dict(vars(port)) for port in machine.ports],
         "age": None if machine.age is None else round(machine.age, 1),

@@ -50,7 +50,7 @@ class DownResult:
 
 
 @dataclass(frozen=True)
-class Doomed:
+class Removal:
     """What `down` is about to remove, and the disks that stay."""
 
     machines: tuple[str, ...]
@@ -70,7 +70,7 @@ def down(
     options: DownOptions,
     *,
     reporter: events.Reporter,
-    confirm: Callable[[Doomed], None],
+    confirm: Callable[[Removal], None],
     guard: Callable[[ClusterDirectory], None] = lambda _: None,
 ) -> DownResult:
     """Remove a cluster's machines and networks, and with `volumes` its disks.
@@ -85,13 +85,13 @@ def down(
         guard(directory)
         observed = observe(site.platform, name, managed=managed_addresses(directory.path))
         applied = _applied_last(site, name)
-        doomed = _doomed(observed, volumes=options.volumes)
-        if doomed.nothing and not observed.managed and not directory.exists():
-            raise _not_up(name, doomed.kept)
-        if doomed.nothing and not doomed.volumes and doomed.kept and not _has_machines(observed):
-            raise _not_up(name, doomed.kept)
-        if doomed.volumes:
-            confirm(doomed)
+        removal = _removal(observed, volumes=options.volumes)
+        if removal.nothing and not observed.managed and not directory.exists():
+            raise _not_up(name, removal.kept)
+        if removal.nothing and not removal.volumes and removal.kept and not _has_machines(observed):
+            raise _not_up(name, removal.kept)
+        if removal.volumes:
+            confirm(removal)
         for seen in observed.machines:
             reporter.emit(events.MachineStarted(seen, str(Action.REMOVE)))
         with _terraform(site, directory, options, reporter) as terraform:
@@ -107,7 +107,7 @@ def down(
         if not has_state(directory.path):
             directory.remove()
     return DownResult(
-        name, doomed.machines, doomed.networks, doomed.volumes, doomed.kept, time.monotonic() - started
+        name, removal.machines, removal.networks, removal.volumes, removal.kept, time.monotonic() - started
     )
 
 
@@ -133,9 +133,9 @@ def _not_up(name: str, kept: Sequence[str]) -> InputError:
     return not_up(name)
 
 
-def _doomed(observed: Observed, *, volumes: bool) -> Doomed:
+def _removal(observed: Observed, *, volumes: bool) -> Removal:
     disks = tuple(sorted(observed.volumes))
-    return Doomed(
+    return Removal(
         tuple(observed.machines),
         tuple(sorted(observed.networks)),
         disks if volumes else (),
@@ -208,7 +208,7 @@ def _destroy(terraform: ClusterTerraform, site: Site, observed: Observed, option
     # somebody has removed has to be seen, or Terraform would take it for one to destroy.
     refresh = not options.volumes and len(kept) < len(disks)
     terraform.configure({"networks": {}, "volumes": kept, "machines": {}}, lift_volumes=options.volumes)
-    terraform.apply(managed - disks, doomed=disks if options.volumes else frozenset(), refresh=refresh)
+    terraform.apply(managed - disks, to_destroy=disks if options.volumes else frozenset(), refresh=refresh)
 
 
 def _kept(site: Site, cluster: str, disks: Collection[str]) -> dict[str, Any]:

@@ -34,8 +34,8 @@ def make_plan(desired: Desired, observed: Observed, *, recreate: bool = False) -
     """
     waves = waves_of(desired)
     steps = [
-        *_made("network", desired.networks, observed.networks, observed),
-        *_made("volume", desired.volumes, observed.volumes, observed),
+        *_resources("network", desired.networks, observed.networks, observed),
+        *_resources("volume", desired.volumes, observed.volumes, observed),
         *_kept(desired, observed),
         *_removals(desired, observed),
         *(_step(desired.machines[name], observed, recreate) for wave in waves for name in wave),
@@ -55,11 +55,11 @@ def needs_rollout(plan: ClusterPlan, desired: Desired, observed: Observed) -> tu
         if step.kind == "machine"
         and step.action is Action.REPLACE
         and step.name in desired.machines
-        and runs_well(observed.machines[step.name].machine)
+        and is_healthy(observed.machines[step.name].machine)
     )
 
 
-def runs_well(machine: Machine) -> bool:
+def is_healthy(machine: Machine) -> bool:
     """Say whether a machine is up and, where it has a health check, healthy."""
     return machine.phase is Phase.RUNNING and machine.health in (Health.NONE, Health.HEALTHY)
 
@@ -98,7 +98,7 @@ def _levels(depends_on: Mapping[str, Iterable[str]]) -> dict[str, int]:
     return levels
 
 
-def _made(
+def _resources(
     kind: str, wanted: Mapping[str, ClusterVolume | ClusterNetwork], there: frozenset[str], observed: Observed
 ) -> Iterator[Step]:
     """Yield the steps of the networks or volumes that are wanted; those made elsewhere are left alone."""

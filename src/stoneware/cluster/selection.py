@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from stoneware.cluster.model import Action, ClusterPlan, Desired, Observed, Step
-from stoneware.cluster.plan import runs_well
+from stoneware.cluster.plan import is_healthy
 from stoneware.compose.model import Cluster, ClusterNetwork
 from stoneware.errors import InputError
 from stoneware.machinefile.flags import nearest
@@ -136,6 +136,6 @@ def _limited(step: Step, observed: Observed, selection: Selection, *, restore: b
     if step.name not in selection.all:
         return None
     spared = restore or step.name in selection.needed
-    if spared and found is not None and runs_well(found.machine) and step.action is not Action.ADOPT:
+    if spared and found is not None and is_healthy(found.machine) and step.action is not Action.ADOPT:
         return replace(step, action=Action.NONE, reasons=())
     return step

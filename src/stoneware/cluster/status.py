@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from stoneware.cluster.differences import differences, unknown_parts
 from stoneware.cluster.model import Desired, DesiredMachine, Observed, ObservedMachine
-from stoneware.cluster.plan import runs_well
+from stoneware.cluster.plan import is_healthy
 from stoneware.cluster.waiting import check_lines
 from stoneware.image.references import short_id
 from stoneware.model.field_kinds import port_words
@@ -45,7 +45,7 @@ class MachineStatus:
     age: float | None
     exit_code: int | None
     error: str
-    well: bool = False  # it is up and, where it has a health check, healthy
+    healthy: bool = False  # it is up and, where it has a health check, healthy
     failed_check: FailedCheck | None = None
 
 
@@ -87,7 +87,7 @@ def _status(name: str, desired: Desired | None, observed: Observed, now: float) 
         age=max(now - machine.created, 0.0) if machine else None,
         exit_code=machine.exit_code if machine else None,
         error=machine.error if machine else "",
-        well=machine is not None and runs_well(machine),
+        healthy=machine is not None and is_healthy(machine),
         failed_check=machine.failed_check if machine else None,
     )
 
@@ -126,13 +126,13 @@ def status_rows(machines: Sequence[MachineStatus]) -> list[tuple[str, ...]]:
     ]
 
 
-def ill_lines(machines: Sequence[MachineStatus]) -> list[str]:
+def unhealthy_lines(machines: Sequence[MachineStatus]) -> list[str]:
     """Return what machines say that are not well: their error, or the output of their health check."""
     lines = []
     for machine in machines:
         said = check_lines(machine.failed_check)
         said += [f"  {line}" for line in machine.error.splitlines() if line.strip()]
-        if said and not machine.well:
+        if said and not machine.healthy:
             state = state_words(machine.phase, machine.health, machine.exit_code)
             lines += ["", f"{machine.name} is {state}:", *said]
     return lines
@@ -163,9 +163,9 @@ def short_age(seconds: float) -> str:
 
 def summary(machines: Sequence[MachineStatus]) -> str:
     """Return one sentence about all machines: `3 machines: 2 well, 1 not; 1 differs from what is wanted`."""
-    well = sum(machine.well for machine in machines)
+    healthy = sum(machine.healthy for machine in machines)
     count = len(machines)
-    text = f"{count} machine{'s' * (count != 1)}: {well} well, {count - well} not"
+    text = f"{count} machine{'s' * (count != 1)}: {healthy} well, {count - healthy} not"
     different = sum(machine.in_sync is False for machine in machines)
     unknown = sum(machine.in_sync is None for machine in machines)
     text += f"; {different} differ{'s' * (different == 1)} from what is wanted" if different else ""

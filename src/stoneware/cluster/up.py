@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 COMMAND = "stoneware up"
 _ASKED = (Action.REPLACE, Action.REMOVE)
-_MADE = (Action.CREATE, Action.START, Action.REPLACE)
+_COMES_UP = (Action.CREATE, Action.START, Action.REPLACE)
 
 
 @dataclass(frozen=True)
@@ -200,8 +200,8 @@ def _dead(plan: ClusterPlan, site: Site) -> list[str]:
         applied = site.applied(plan.cluster)
     except (InputError, DamagedError):
         return []
-    made = {step.name for step in plan.changes if step.action in _MADE and step.kind == "machine"}
-    return sorted(name for name in (applied.machines if applied else {}) if name in made)
+    restarted = {step.name for step in plan.changes if step.action in _COMES_UP and step.kind == "machine"}
+    return sorted(name for name in (applied.machines if applied else {}) if name in restarted)
 
 
 def _origin(cluster: Cluster, before: Mapping[str, Any]) -> dict[str, Any]:

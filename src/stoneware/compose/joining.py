@@ -57,8 +57,8 @@ class Joiner:
         services = tree.get("services")
         if services is not None and isinstance(services.value, dict):
             extended = {name: self._service(name, tree, file, known, ()) for name in services.value}
-            made = {name: node for name, node in extended.items() if node is not None}
-            tree = rebuilt(tree, {**tree.mapping, "services": rebuilt(services, made)})
+            whole = {name: node for name, node in extended.items() if node is not None}
+            tree = rebuilt(tree, {**tree.mapping, "services": rebuilt(services, whole)})
         include = tree.get("include")
         if include is None:
             return tree

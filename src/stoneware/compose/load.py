@@ -216,13 +216,13 @@ class _Loader:
         self._check_scale()
         self._links, self._linked = self._all_links()
         self._name_containers()
-        made = {name: self._service(name, entry) for name, entry in self._document.services.items()}
+        built = {name: self._service(name, entry) for name, entry in self._document.services.items()}
         places = {name: self._depends_place(entry) for name, entry in self._document.services.items()}
-        order = in_order({name: service.depends_on for name, service in made.items()}, places, self._faults)
-        services = {name: made[name] for name in order}
+        order = in_order({name: service.depends_on for name, service in built.items()}, places, self._faults)
+        services = {name: built[name] for name in order}
         nodes = {name: entry.node for name, entry in self._document.services.items()}
-        check_cluster(made, nodes, self._faults)
-        self._gates(made)
+        check_cluster(built, nodes, self._faults)
+        self._gates(built)
         self._faults.check()
         cluster = Cluster(
             name=self._context.cluster,

@@ -55,8 +55,8 @@ class References:
                 self._unknown("networks", key, place)
                 return ""
             model = entry.model if entry else schema.Network()
-            made = f"{self._context.cluster}-{key}"
-            name = model.name or (key if model.external else made)
+            own_name = f"{self._context.cluster}-{key}"
+            name = model.name or (key if model.external else own_name)
             self._check_name(names.NETWORK, name, place_of(entry.node, ("name",)) if entry else place)
             self._check_external(entry)
             self.networks[key] = ClusterNetwork(name, model.external, filled(model.labels))

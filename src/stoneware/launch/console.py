@@ -46,13 +46,13 @@ class Stamper:
 
     def feed(self, data: bytes, end: int) -> bytes:
         """Return a piece that ends at the offset `end` with times; lines of an unknown time have none."""
-        made, start, began = [], 0, end - len(data)
+        stamped, start, began = [], 0, end - len(data)
         while start < len(data):
             behind = data.find(b"\n", start) + 1 or len(data)
             moment = self._clock(began + start) if self._fresh else None
             if moment is not None:
-                made.append(f"{timestamp(moment)} ".encode())
-            made.append(data[start:behind])
+                stamped.append(f"{timestamp(moment)} ".encode())
+            stamped.append(data[start:behind])
             self._fresh = data[behind - 1] == 10
             start = behind
-        return b"".join(made)
+        return b"".join(stamped)

@@ -88,7 +88,7 @@ def plan_launch(images: Images, options: LaunchOptions) -> Launch:
     from stoneware.config import builtin_values
     from stoneware.config.contract import check_config, require_config
 
-    name = check_name(options.name or _made_up_name(str(manifest["name"])))
+    name = check_name(options.name or _generated_name(str(manifest["name"])))
     commit = str(manifest["commit"] or "")
     known = builtin_values(name=name, image=image_id, commit=commit)
     contract = manifest["contract"]
@@ -120,7 +120,7 @@ def anonymous_volume(machine: str, path: str) -> str:
     return f"{machine}-{sha256_hex(path.encode())[:8]}"
 
 
-def _made_up_name(image_name: str) -> str:
+def _generated_name(image_name: str) -> str:
     stem = image_name.rpartition("/")[2].replace(".", "-").replace("_", "-").strip("-")[:50]
     return f"{stem}-{secrets.token_hex(2)}"
 

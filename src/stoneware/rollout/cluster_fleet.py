@@ -79,7 +79,7 @@ class ClusterFleet:
 
     def _view(self, name: str, machine: Machine, *, checked: bool) -> MachineView:
         slot = machine.spec.labels.get(SLOT_LABEL, "")
-        made = release_of_spec(machine.spec)
+        declared = release_of_spec(machine.spec)
         return MachineView(
             name=name,
             service=machine.spec.labels.get(SERVICE_LABEL, ""),
@@ -87,15 +87,15 @@ class ClusterFleet:
             id=machine.id,
             phase=machine.phase,
             health=machine.health,
-            release=self._release(machine, made),
+            release=self._release(machine, declared),
             checked=checked,
             error=" ".join(machine.trouble.split()),
             ip=machine.ip,
             ports=machine.ports,
-            made=made,
+            created_from=declared,
         )
 
-    def _release(self, machine: Machine, made: Release) -> Release | None:
+    def _release(self, machine: Machine, declared: Release) -> Release | None:
         """Return what a machine reports to run; of one that runs and says nothing, what it was given."""
         if machine.phase is not Phase.RUNNING:
             return None
@@ -104,7 +104,9 @@ class ClusterFleet:
         except (reports.InvalidReportError, InputError):  # garbage, or it was removed between two looks
             said = reports.Status()
         return replace(
-            made, image_id=said.image or machine.image_id, config_digest=said.config or machine.config_digest
+            declared,
+            image_id=said.image or machine.image_id,
+            config_digest=said.config or machine.config_digest,
         )
 
     def _health_checks(self) -> Mapping[str, bool]:
@@ -144,14 +146,14 @@ class ClusterFleet:
             return
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             jobs = [pool.submit(self._stop_one, machine.name) for machine in running]
-            for job in self._tended_results(jobs):
+            for job in self._ended_jobs(jobs):
                 job.result()
 
     def _stop_one(self, name: str) -> None:
         if self._platform.observe(name) is not None:
             self._platform.stop(name)
 
-    def _tended_results(self, jobs: Sequence[Future[None]]) -> Iterator[Future[None]]:
+    def _ended_jobs(self, jobs: Sequence[Future[None]]) -> Iterator[Future[None]]:
         """Yield jobs as they end; what machines depend on is looked after meanwhile."""
         left = set(jobs)
         while left:
@@ -241,13 +243,13 @@ class ClusterFleet:
 
     def _open(self) -> ClusterTerraform:
         if self._terraform is None:
-            made = ClusterTerraform(
+            terraform = ClusterTerraform(
                 self._platform,
                 self.site.directory(self.cluster),
                 self.reporter,
                 verbose=self.verbose,
             )
-            self._terraform = self._stack.enter_context(made)
+            self._terraform = self._stack.enter_context(terraform)
         return self._terraform
 
     def prepare(self) -> None:
@@ -305,7 +307,7 @@ def read_variables(directory: ClusterDirectory) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{directory.variables_path} cannot be read: {error}",
-            details="It says what the machines were made from.",
+            details="It records what the machines were created from.",
             resolution="stoneware up    # writes it anew",
         ) from error
     return found

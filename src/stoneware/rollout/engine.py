@@ -125,7 +125,7 @@ class Engine:
         for name in sorted((known | self.state.expected) - set(self.state.failures)):
             if name not in views:
                 return Answer("machine", wait(f"{name} is gone"))
-            if not views[name].well:
+            if not views[name].healthy:
                 return Answer("machine", wait(f"{name} {condition(views[name])}"))
         return ALL_READY
 
@@ -163,14 +163,14 @@ class Engine:
     def _start(self, names: Sequence[str]) -> None:
         """Write that work on machines begins; those that a try before has made only have to come round."""
         views = self.fleet.observe()
-        if made := [name for name in names if self._made(name, views)]:
-            self._record("waiting", machines=made)
+        if already := [name for name in names if self._is_replaced(name, views)]:
+            self._record("waiting", machines=already)
             return
         ids = {name: views[name].id for name in names if name in views}
         replaced = any(self.state.plan.change(name).how is How.REPLACE for name in names)
         self._record("stopping" if replaced else "applying", machines=list(names), ids=ids)
 
-    def _made(self, name: str, views: Mapping[str, MachineView]) -> bool:
+    def _is_replaced(self, name: str, views: Mapping[str, MachineView]) -> bool:
         """Say whether a machine is the one that an earlier try has made, and may be well by now or soon.
 
         After `resume`: a broker that took longer than its time limit must not be started all over. It has to
@@ -180,7 +180,7 @@ class Engine:
         if view is None or not before or view.id == before:
             return False
         target = self.state.plan.change(name).release(self.state.direction)
-        if view.made != target or view.release not in (None, target):
+        if view.created_from != target or view.release not in (None, target):
             return False
         return view.alive and view.health is not Health.UNHEALTHY
 
@@ -209,9 +209,9 @@ class Engine:
             for name, item in self.state.machines.items()
             if item.stage is Stage.DONE and item.direction is Direction.FORWARD
         ]
-        ill = [name for name in new if name not in views or not views[name].well]
-        if ill and self.state.direction is Direction.FORWARD:
-            self._fail(ill, reason)
+        unhealthy = [name for name in new if name not in views or not views[name].healthy]
+        if unhealthy and self.state.direction is Direction.FORWARD:
+            self._fail(unhealthy, reason)
         else:
             self._record("paused", reason=reason)
 
@@ -262,10 +262,10 @@ class Engine:
 
     def _ordered(self, candidates: Sequence[str], views: Mapping[str, MachineView]) -> list[str]:
         ordered = self.gates.order(candidates, self._context(candidates[0], views))
-        return sorted(ordered, key=lambda name: name in views and views[name].well)
+        return sorted(ordered, key=lambda name: name in views and views[name].healthy)
 
     def _may_go(self, name: str, views: Mapping[str, MachineView], down: frozenset[str]) -> Answer:
-        if name not in views or not views[name].alive or self._made(name, views):
+        if name not in views or not views[name].alive or self._is_replaced(name, views):
             return ALL_READY  # it is down already, or need not go down
         context = self._context(name, views, down)
         answer = self.gates.before(name, context)

@@ -41,7 +41,7 @@ class Finalization:
 
 
 @dataclass(frozen=True)
-class Foreseen:
+class FinalizePreview:
     """What finalizing would do, for which rollout; `due` is when it may be (seconds since the epoch)."""
 
     rollout: str
@@ -54,7 +54,7 @@ class Foreseen:
         return tuple(step for step in self.steps if step.done is None)
 
 
-def foresee_finalize(site: Site, cluster: str) -> Foreseen:
+def preview_finalize(site: Site, cluster: str) -> FinalizePreview:
     """Return what finalizing would do.
 
     Raises InputError unless the last rollout was completed and every machine is well on its image.
@@ -78,7 +78,7 @@ def foresee_finalize(site: Site, cluster: str) -> Foreseen:
         found = done.get((service, image))
         steps.append(Finalization(service, image, version_of(labels), floor, command, machine, found))
     ended = max(event.time for event in events if event.rollout == state.id and event.name == "ended")
-    return Foreseen(state.id, tuple(steps), ended + max(waits))
+    return FinalizePreview(state.id, tuple(steps), ended + max(waits))
 
 
 def finalize(site: Site, cluster: str, *, now: bool = False, lock_timeout: float = 0.0) -> list[Finalized]:
@@ -91,15 +91,15 @@ def finalize(site: Site, cluster: str, *, now: bool = False, lock_timeout: float
     read_variables(directory)  # the cluster is up: else locking it would make its directory
     with cluster_lock(directory.lock_path, COMMAND, timeout=lock_timeout):
         check_unlocked(directory)
-        foreseen = foresee_finalize(site, cluster)
-        early = foreseen.due - time.time()
-        if foreseen.open and early > 0 and not now:
+        preview = preview_finalize(site, cluster)
+        early = preview.due - time.time()
+        if preview.open and early > 0 and not now:
             raise InputError(
-                f"it is too early to finalize {foreseen.rollout}: {early / 3600:.1f} hours to go",
+                f"it is too early to finalize {preview.rollout}: {early / 3600:.1f} hours to go",
                 details="The file asks to wait with x-stoneware.finalize_after.",
                 resolution=f"{COMMAND} --now    # does not wait",
             )
-        return [_pass(site, cluster, foreseen.rollout, step) for step in foreseen.open]
+        return [_pass(site, cluster, preview.rollout, step) for step in preview.open]
 
 
 def _pass(site: Site, cluster: str, rollout: str, step: Finalization) -> Finalized:
@@ -160,7 +160,7 @@ def _images(views: Mapping[str, MachineView], declared: Mapping[str, str]) -> di
     images: dict[str, str] = {}
     for name, image in declared.items():
         view = views.get(name)
-        if view is None or not view.well or view.release is None or view.release.image_id != image:
+        if view is None or not view.healthy or view.release is None or view.release.image_id != image:
             raise InputError(
                 f"{name} is not well on the image of the last rollout, so nothing may be finalized",
                 details=view.error if view else "It is not there.",

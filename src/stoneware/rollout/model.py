@@ -122,10 +122,10 @@ class MachineView:
     error: str = ""  # in one line, or what its health check that fails says
     ip: str = ""
     ports: tuple[PortMapping, ...] = ()
-    made: Release | None = None
+    created_from: Release | None = None
 
     @property
-    def well(self) -> bool:
+    def healthy(self) -> bool:
         """Say whether it runs and is healthy, as far as its image can tell."""
         return self.phase is Phase.RUNNING and self.health in (
             (Health.HEALTHY,) if self.checked else (Health.NONE, Health.HEALTHY)

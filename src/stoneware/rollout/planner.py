@@ -9,7 +9,7 @@ from typing import Any
 from stoneware.cluster.declaration import release_of_machine, release_of_spec
 from stoneware.cluster.differences import Kind, differences
 from stoneware.cluster.model import Desired, DesiredMachine, Observed, Release
-from stoneware.cluster.plan import runs_well, state_reasons, waves_of
+from stoneware.cluster.plan import is_healthy, state_reasons, waves_of
 from stoneware.cluster.rollback_limits import floors_of_disks
 from stoneware.cluster.tfvars import from_tfvars, to_tfvars
 from stoneware.errors import InputError
@@ -174,12 +174,12 @@ class _Work:
             return How.REPLACE, ("is not there",)
         different = differences(wanted, machine, self.present.observed.commits)
         baked = () if wanted.image_id else ("its image will be baked",)
-        state = _ill(machine)
+        state = _state_reasons(machine)
         if state and not different and not baked:
             state = tuple(f"{text}, and already has the new release" for text in state)
         reasons = (*(item.reason for item in different), *baked, *state)
         live = _RELOADED if wanted.reloads else _LIVE
-        in_place = {item.kind for item in different} <= live and runs_well(machine) and not baked
+        in_place = {item.kind for item in different} <= live and is_healthy(machine) and not baked
         return (How.RELOAD if in_place else How.REPLACE), reasons
 
     def _faults(self, wanted: DesiredMachine, machine: Machine | None, before: Entry | None) -> Iterator[str]:
@@ -233,7 +233,7 @@ class _Work:
                 )
 
 
-def _ill(machine: Machine) -> tuple[str, ...]:
+def _state_reasons(machine: Machine) -> tuple[str, ...]:
     if machine.phase is Phase.RUNNING and machine.health is Health.UNHEALTHY:
         return ("is unhealthy",)
     return state_reasons(machine)

@@ -23,7 +23,7 @@ from stoneware.rollout.state import Mode, RolloutState
 from stoneware.terraform.runner import managed_addresses
 
 
-def foresee(
+def preview(
     cluster: Cluster,
     site: Site,
     environment: Mapping[str, str],

@@ -123,7 +123,7 @@ class RolloutState:
         )
 
     @property
-    def made(self) -> tuple[str, ...]:
+    def created(self) -> tuple[str, ...]:
         """Those of them that were not there before, and so have nothing to return to."""
         return tuple(name for name in self.left if self.plan.change(name).entry_before is None)
 

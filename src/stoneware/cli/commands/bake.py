@@ -148,9 +148,9 @@ def _summary(result: BakeResult) -> None:
 def _plan(wanted: BakeOptions, *, json_output: bool) -> None:
     from stoneware.bake import api
 
-    made = api.plan(wanted, open_store())
+    bake_plan = api.plan(wanted, open_store())
     if json_output:
-        print_json(made.to_document())
+        print_json(bake_plan.to_document())
         return
     rows = [
         [
@@ -160,21 +160,21 @@ def _plan(wanted: BakeOptions, *, json_output: bool) -> None:
             one_line(planned.step.text, 60),
             planned.reason,
         ]
-        for stage in made.stages
+        for stage in bake_plan.stages
         for planned in stage.steps
     ]
-    rows.append([made.image.action, "image", "-", made.name, made.image.reason])
+    rows.append([bake_plan.image.action, "image", "-", bake_plan.name, bake_plan.image.reason])
     print_table(("ACTION", "STEP", "LINE", "INSTRUCTION", "REASON"), rows)
-    _plan_summary(made)
+    _plan_summary(bake_plan)
 
 
-def _plan_summary(made: BakePlan) -> None:
-    steps = [planned for stage in made.stages for planned in stage.steps]
+def _plan_summary(bake_plan: BakePlan) -> None:
+    steps = [planned for stage in bake_plan.stages for planned in stage.steps]
     run = sum(planned.action == "RUN" for planned in steps)
-    if made.image.action == "HIT":
+    if bake_plan.image.action == "HIT":
         say("nothing to bake: the image is there, tags would be set")
     else:
-        builders = f"{len(made.builds)} builder{'' if len(made.builds) == 1 else 's'}"
+        builders = f"{len(bake_plan.builds)} builder{'' if len(bake_plan.builds) == 1 else 's'}"
         say(f"{run} of {len(steps)} steps would run, {builders} would be created")
 
 

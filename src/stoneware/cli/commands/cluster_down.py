@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stoneware.cluster.directory import ClusterDirectory
-    from stoneware.cluster.down import Doomed
+    from stoneware.cluster.down import Removal
 
 
 @click.command("down", cls=Command)
@@ -70,7 +70,7 @@ def down(
             site,
             wanted,
             reporter=display,
-            confirm=lambda doomed: _confirm(doomed, yes=yes),
+            confirm=lambda removal: _confirm(removal, yes=yes),
             guard=guard,
         )
     if json_output:
@@ -80,8 +80,8 @@ def down(
         say(f"{name} is down{kept}")
 
 
-def _confirm(doomed: Doomed, *, yes: bool) -> None:
-    names = ", ".join(doomed.volumes)
+def _confirm(removal: Removal, *, yes: bool) -> None:
+    names = ", ".join(removal.volumes)
     clusters.ask(
         f"Remove {names} and the data on them?",
         yes=yes,

@@ -97,11 +97,11 @@ def _look(found: clusters.Source, site: Site, scale: Any, *, recreate: bool) -> 
         say(f"warning: {warning}")
     managed = managed_addresses(site.directory(cluster.name).path)
     observed = observe(site.platform, cluster.name, managed=managed)
-    made = make_plan(desired, observed, recreate=recreate)
-    for fault in port_faults(site.platform, desired, observed, made):
+    cluster_plan = make_plan(desired, observed, recreate=recreate)
+    for fault in port_faults(site.platform, desired, observed, cluster_plan):
         say(f"warning: {fault}")
-    rollout = () if recreate else needs_rollout(made, desired, observed)
-    return _Looked(desired, observed, made, rollout, images)
+    rollout = () if recreate else needs_rollout(cluster_plan, desired, observed)
+    return _Looked(desired, observed, cluster_plan, rollout, images)
 
 
 def _document(looked: _Looked) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def status(
 def _show_status(site: Site, name: str, desired: Desired, *, json_output: bool) -> None:
     from stoneware.cluster.documents import status_document
     from stoneware.cluster.observe import observe
-    from stoneware.cluster.status import COLUMNS, ill_lines, status_rows
+    from stoneware.cluster.status import COLUMNS, status_rows, unhealthy_lines
     from stoneware.cluster.status import status as status_of
 
     machines = status_of(desired, observe(site.platform, name), time.time())
@@ -79,7 +79,7 @@ def _show_status(site: Site, name: str, desired: Desired, *, json_output: bool) 
         print_json({**status_document(name, machines), "rollout": going.document if going else None})
         return
     print_table(COLUMNS, status_rows(machines))
-    for line in ill_lines(machines):
+    for line in unhealthy_lines(machines):
         print_line(line)
     if going:
         print_line(completed(going.sentence))

@@ -110,26 +110,26 @@ def rmi(images: tuple[str, ...], force: bool) -> None:
             raise
         own = tags_of(tags, image_id)
         by_tag = image in own or f"{image}:latest" in own
-        doomed = [str(parse_reference(image))] if by_tag else own
+        removed = [str(parse_reference(image))] if by_tag else own
         if not by_tag and len(own) > 1 and not force:
             raise InputError(
                 f"the image {image} has several tags",
                 details="\n".join(own),
                 resolution=f"stoneware rmi -f {image}    # removes all of them",
             )
-        if set(own) <= set(doomed) and image_id in used:
+        if set(own) <= set(removed) and image_id in used:
             raise InputError(
                 f"the image {image} is used by the machine {used[image_id].name}",
                 resolution=f"{removal_hint(used[image_id])}    # then rmi again",
             )
-        if set(own) <= set(doomed) and image_id in wanted:
+        if set(own) <= set(removed) and image_id in wanted:
             raise InputError(
                 f"the image {image} is needed: {wanted[image_id]}",
                 resolution="stoneware down    # of that cluster, or another rollout of it; then rmi again",
             )
-        for ref in doomed:
+        for ref in removed:
             store.remove_tag(ref)
             say(f"untagged {ref}")
-        if set(own) <= set(doomed):
+        if set(own) <= set(removed):
             store.remove_image(image_id)
             say(f"removed {image_id}")

@@ -65,7 +65,7 @@ def rollout(
     context.obj = found
     if context.invoked_subcommand is not None:
         return
-    from stoneware.rollout.prepare import foresee, prepare, unfinished
+    from stoneware.rollout.prepare import prepare, preview, unfinished
     from stoneware.rollout.session import latest
     from stoneware.ui.rollout import make_rollout_display
 
@@ -76,7 +76,7 @@ def rollout(
     count = len(cluster.machines)
     if plan:
         clusters.note_origin(cluster, site)
-        planned = foresee(cluster, site, os.environ, canary=canary, insist=canary_may_lead)
+        planned = preview(cluster, site, os.environ, canary=canary, insist=canary_may_lead)
         going = latest(site.directory(cluster.name))
         if going is not None and unfinished(going):
             say(f"the rollout {going.id} has not ended: stoneware rollout status")
@@ -279,16 +279,16 @@ def finalize(
     goes back below the images' LABEL stoneware.rollback-floor.
     """
     from stoneware.rollout.finalize import finalize as pass_point
-    from stoneware.rollout.finalize import foresee_finalize
+    from stoneware.rollout.finalize import preview_finalize
 
     site = clusters.open_site()
     name = rollouts.name_of(context, file, project_name, site)
-    foreseen = foresee_finalize(site, name)
-    left = foreseen.open
+    preview = preview_finalize(site, name)
+    left = preview.open
     if plan:
         if json_output:
-            print_json([dict(vars(step)) | {"done": step.done is not None} for step in foreseen.steps])
-        for step in () if json_output else foreseen.steps:
+            print_json([dict(vars(step)) | {"done": step.done is not None} for step in preview.steps])
+        for step in () if json_output else preview.steps:
             state = "finalized already" if step.done else f"to run in {step.machine}: {step.command or '-'}"
             print_line(f"{step.service} {step.version or step.image} floor {step.floor or '-'}: {state}")
         return

@@ -148,9 +148,9 @@ def prune(force: bool) -> None:
     """Remove the volumes that no machine has, and the data on them; those of clusters stay."""
     platform = open_platform()
     unused = [volume for volume in platform.volumes() if not volume.machines]
-    doomed = [volume.name for volume in unused if CLUSTER_LABEL not in volume.labels]
-    if doomed and not force:
-        click.confirm(f"Remove {', '.join(doomed)} and the data on them?", abort=True, err=True)
-    for name in doomed:
+    removable = [volume.name for volume in unused if CLUSTER_LABEL not in volume.labels]
+    if removable and not force:
+        click.confirm(f"Remove {', '.join(removable)} and the data on them?", abort=True, err=True)
+    for name in removable:
         platform.destroy_volume(name)
         print_line(name)

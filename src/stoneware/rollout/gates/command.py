@@ -36,7 +36,7 @@ class CommandGate:
 
     def before(self, machine: str, context: GateContext) -> Verdict:
         """Ask whether the machine may go down; one that is ill, or goes back, is not asked about itself."""
-        skipped = context.returning or not context.views[machine].well
+        skipped = context.returning or not context.views[machine].healthy
         names = [name for name in _targets(machine, context) if not (skipped and name == machine)]
         return self._ask("before", machine, names, context)
 

@@ -47,9 +47,9 @@ class KafkaGate:
         """Wait until the cluster can do without the broker."""
         view = self._view(context)
         node, down = _node(machine, context), [_node(name, context) for name in context.down]
-        well = context.views[machine].well
+        healthy = context.views[machine].healthy
         faults = [
-            *(_missing(view, context, besides=[node, *down]) if well else ()),
+            *(_missing(view, context, besides=[node, *down]) if healthy else ()),
             *filter(None, [quorum_fault(view, node, down, _within(context))]),
         ]
         if faults:
@@ -58,7 +58,7 @@ class KafkaGate:
         if blocked:
             return wait(_several(blocked), progress=-float(len(blocked)))
         others = set(context.unfinished) - context.down - {machine}
-        if well and node == view.leader and others & _brokers(context):
+        if healthy and node == view.leader and others & _brokers(context):
             return wait("it leads the metadata quorum, so it goes last")
         return READY
 

@@ -18,10 +18,10 @@ class MachineGate:
 
     def before(self, machine: str, context: GateContext) -> Verdict:
         """Wait for the other machines, unless this one is ill: then less is lost by it than by them."""
-        if not context.views[machine].well:
+        if not context.views[machine].healthy:
             return READY
         for name, view in context.views.items():
-            if name != machine and name not in context.down and not view.well:
+            if name != machine and name not in context.down and not view.healthy:
                 return wait(f"{name} {condition(view)}")
         gone = sorted(context.expected - set(context.views) - context.down - {machine})
         return wait(f"{gone[0]} is gone") if gone else READY
@@ -41,7 +41,7 @@ class MachineGate:
             return wait("the machine has not taken its new configuration on yet")
         if view.phase is Phase.RUNNING and view.release not in (None, context.target):
             return stop(_other(view.release, context.target))
-        if view.well and view.release == context.target:
+        if view.healthy and view.release == context.target:
             return READY
         return wait(f"the machine {condition(view)}")
 

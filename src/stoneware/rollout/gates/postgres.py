@@ -75,7 +75,7 @@ class PostgresGate:
 
     def before(self, machine: str, context: GateContext) -> Verdict:
         """Wait until the others can go on without the server."""
-        if not context.views[machine].well:
+        if not context.views[machine].healthy:
             return READY
         servers = self._servers(context)
         primaries = [name for name, server in servers.items() if not server.replica]

@@ -79,7 +79,7 @@ def ensure_base(store: Store, reference: str, *, refresh: bool = False, progress
     except TimeoutError:
         progress(f"waiting for another command that makes {reference}")
     with store.lock("bases", lock_name):
-        fresh = _made_at(store, reference) >= asked
+        fresh = _created_at(store, reference) >= asked
         return _make(store, reference, refresh and not fresh, progress)
 
 
@@ -178,7 +178,7 @@ def _raw_key(store: Store, reference: str) -> str | None:
     return key if store.has_checkpoint(key) else None
 
 
-def _made_at(store: Store, reference: str) -> float:
+def _created_at(store: Store, reference: str) -> float:
     return float(_read_pointer(store, reference).get("made", 0.0))
 
 

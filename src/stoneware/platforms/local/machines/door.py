@@ -133,29 +133,31 @@ class Door:
 
     def _connect(self, path: str, timeout: float) -> socket.socket:
         deadline = time.monotonic() + timeout
-        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        connection = socket.socket(
+            socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        )
         try:
             while True:
                 with contextlib.suppress(FileNotFoundError, ConnectionRefusedError, BlockingIOError):
-                    self._try_to_connect(made, path)
-                    return made
+                    self._try_to_connect(connection, path)
+                    return connection
                 self._check(running=self.alive())
                 self._check_time(deadline)
                 time.sleep(_POLL)
         except BaseException:
-            made.close()
+            connection.close()
             raise
 
     def _check_time(self, deadline: float) -> None:
         if time.monotonic() > deadline:
             raise no_bus(self.machine)
 
-    def _try_to_connect(self, made: socket.socket, path: str) -> None:
+    def _try_to_connect(self, connection: socket.socket, path: str) -> None:
         with self._opened(path, os.O_PATH) as found:
             if not stat.S_ISSOCK(os.fstat(found).st_mode):
                 raise silent(self.machine)
             with _as_user(self.ids.uid):  # whom the other side sees, and all that we are in this moment
-                made.connect(f"/proc/self/fd/{found}")
+                connection.connect(f"/proc/self/fd/{found}")
 
     def terminal(self) -> Terminal:
         """Make a pty in the machine's own devpts; our end of it is known to nobody inside."""

@@ -41,8 +41,8 @@ class Attached:
         for name in ("dhcp", "dns", "networks"):
             path = self.directory / name
             path.mkdir(parents=True, exist_ok=True)
-            for made in (path, self.directory, self.directory.parent):
-                made.chmod(0o711 if made == self.directory.parent else 0o755)
+            for created in (path, self.directory, self.directory.parent):
+                created.chmod(0o711 if created == self.directory.parent else 0o755)
 
     def add(self, id: str, lease: Lease, names: Sequence[str]) -> None:
         """Record a machine of the common network: dnsmasq sees the new files by itself.

@@ -127,9 +127,9 @@ def _repair(layout: Layout, state: State | None) -> State:
         raise HostError(f"the network namespace {layout.namespace} went away while it was made")
     servers = [router_servers.of_view(layout, plan, view) for view in views]
     router_servers.start(layout, [*router_servers.standing(layout, plan, mtu), *servers], identity[1])
-    made = State(plan, mtu, tuple(identity), boot_id(), router_rules.VERSION, _code())
-    _save(layout, made)
-    return made
+    state = State(plan, mtu, tuple(identity), boot_id(), router_rules.VERSION, _code())
+    _save(layout, state)
+    return state
 
 
 def _retire(layout: Layout, state: State, plan: Plan) -> None:

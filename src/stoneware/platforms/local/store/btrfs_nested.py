@@ -115,14 +115,14 @@ def settle(rootfs: Path) -> None:
     """
     descriptor = os.open(rootfs, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        full = [number for number in nested_numbers(descriptor) if not _made_plain(descriptor, number)]
+        full = [number for number in nested_numbers(descriptor) if not _turned_plain(descriptor, number)]
         if full:
             raise _not_snapshot([_path(descriptor, number) for number in full[:_SHOWN]], len(full))
     finally:
         os.close(descriptor)
 
 
-def _made_plain(somewhere: int, number: int) -> bool:
+def _turned_plain(somewhere: int, number: int) -> bool:
     """Replace an empty subvolume by a directory; say whether there is none any more."""
     try:
         with _by_number(somewhere, number, _TOP) as inner:
@@ -138,13 +138,13 @@ def _replace(somewhere: int, found: Nested, status: os.stat_result) -> None:
     with _by_number(somewhere, found.parent, found.directory) as directory:
         os.rmdir(found.name, dir_fd=directory)  # refuses where something is in it
         os.mkdir(found.name, 0o700, dir_fd=directory)
-        made = os.open(found.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
+        created = os.open(found.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
         try:
-            os.fchown(made, status.st_uid, status.st_gid)
-            os.fchmod(made, status.st_mode & 0o7777)
-            os.utime(made, ns=(status.st_atime_ns, status.st_mtime_ns))
+            os.fchown(created, status.st_uid, status.st_gid)
+            os.fchmod(created, status.st_mode & 0o7777)
+            os.utime(created, ns=(status.st_atime_ns, status.st_mtime_ns))
         finally:
-            os.close(made)
+            os.close(created)
 
 
 def _path(somewhere: int, number: int) -> str:

@@ -172,13 +172,13 @@ class VolumeStore(StoreBase):
         if btrfs.is_subvolume(path):
             return
         with self.staging(path.parent) as staged:
-            made = staged / "cache"
-            btrfs.create(made)
-            store_quota.limit(self.home, self.data, made, None, store_quota.VOLUME_VARIABLE)
+            created = staged / "cache"
+            btrfs.create(created)
+            store_quota.limit(self.home, self.data, created, None, store_quota.VOLUME_VARIABLE)
             if path.exists():
-                process.run(["cp", "-a", "--reflink=auto", f"{path}/.", made])
+                process.run(["cp", "-a", "--reflink=auto", f"{path}/.", created])
                 path.rename(staged / "plain")
-            made.rename(path)
+            created.rename(path)
 
 
 def _read_any(path: Path, users: Mapping[str, list[str]]) -> Volume:
