@@ -23,6 +23,7 @@
 # shellcheck disable=SC2154,SC2015 # they come from SETTINGS; in `a && b || c`, c is meant for either failing
 set -u
 settings=$1
+cd / || exit 255 # where the command was given is no place of ours: we outlive it, and run programs
 umask 022
 own=
 # shellcheck source=/dev/null

@@ -267,7 +267,7 @@ def _settings(
         address = read_json(paths.root / "network.json") or {}
     policy, _, retries = spec.restart.partition(":")
     reap = ""
-    reaper = shlex.join([sys.executable, "-m", _REAP, str(store.home), spec.name, machine_id])
+    reaper = shlex.join([sys.executable, "-P", "-m", _REAP, str(store.home), spec.name, machine_id])
     if spec.remove_when_stopped:
         reap = reaper
     if owner.is_gone(paths.owner):  # somebody else starts it again
