@@ -6,6 +6,7 @@
 #   make lint         ruff, mypy, import contracts, shellcheck
 #   make test-pure    the tests that need no root, no network and no machines
 #   make test-lowest  those again, and more, with the oldest libraries that pyproject.toml allows
+#   make coverage     which part of the code the tests without machines run
 #   make lock         the lock files, after a change of the dependencies
 #   make bench        measure, and write bench/RESULTS.md
 
@@ -15,11 +16,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOWEST := .venv-lowest
 PYTEST ?=
-# Two processes run the tests; a file's tests stay together, the longest come first (tests/conftest.py).
-PARALLEL = -n 2 --no-loadscope-reorder
+# Processes that run tests; a file's tests stay together, the longest come first (tests/conftest.py). Tests of machines
+# wait for half of their time, so there is one process more than the two processors that they are made for.
+PARALLEL = -n $(1) --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup host test-host lint test test-pure test-lowest lock docs demo bench clean
+.PHONY: help setup host test-host lint test lint-and-lowest test-all test-pure test-lowest coverage lock docs demo bench clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -68,21 +70,36 @@ lint: setup
 	$(BIN)/lint-imports
 	sh scripts/lint-shell.sh $(BIN)/shellcheck
 
-test: setup test-host lint test-lowest
-	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term $(PYTEST)
+# What only computes fills the time in which tests of machines wait, and gives way to them.
+test: setup test-host $(LOWEST)/.installed
+	@$(MAKE) --no-print-directory --jobs=2 lint-and-lowest test-all
+
+# Said at the end, so that it does not come in between what the tests say.
+lint-and-lowest:
+	@mkdir -p build
+	@nice -n 10 $(MAKE) --no-print-directory --jobs=1 lint test-lowest >build/lint-and-lowest.log 2>&1; code=$$?; \
+	  cat build/lint-and-lowest.log; exit $$code
+
+test-all: $(VENV)/.installed
+	$(BIN)/python -m pytest $(call PARALLEL,3) $(PYTEST)
 
 # No root, no network, no machines: a few seconds.
 test-pure: $(VENV)/.installed
-	$(BIN)/python -m pytest $(PARALLEL) -m pure $(PYTEST)
+	$(BIN)/python -m pytest $(call PARALLEL,2) -m pure $(PYTEST)
 
 # The lower bounds of pyproject.toml are true: mypy sees what a library lacks where no test looks. Not all libraries are
 # called by pure tests: Terraform, gRPC and the metadata server have tests that run them. Kafka's has only machine
 # tests, so its bound is the version that those have.
 test-lowest: host $(LOWEST)/.installed
 	$(LOWEST)/bin/mypy --cache-dir .mypy_cache/lowest
-	$(LOWEST)/bin/python -m pytest $(PARALLEL) -q -m pure
+	$(LOWEST)/bin/python -m pytest $(call PARALLEL,2) -q -m pure
 	$(LOWEST)/bin/python -m pytest -q -m tool tests/local/test_metadata_http.py tests/terraform \
 	  tests/provider/test_protocol.py tests/provider/test_standalone.py
+
+# The figures are of these tests alone: tracing makes Python three times slower, and machine tests run it in processes of
+# their own.
+coverage: $(VENV)/.installed
+	$(BIN)/python -m pytest $(call PARALLEL,2) -q -m 'not machine' --cov --cov-report=term $(PYTEST)
 
 # The generated pages.
 docs: $(VENV)/.installed

@@ -25,8 +25,13 @@ hypothesis.settings.register_profile("any-computer", deadline=None)
 hypothesis.settings.load_profile("any-computer")
 
 TIERS = {"pure", "tool", "machine"}
-# Suites whose machines publish the same ports of the host, and use the same large images.
-SHARING = ("tests/examples/", "tests/docs/", "tests/rollout/test_kafka_rollout.py")
+# Suites whose machines publish the same ports of the host, and use the same large images; the longest first.
+SHARING = {
+    "tests/rollout/test_kafka_rollout.py": "kafka",
+    "tests/examples/test_kafka": "kafka",
+    "tests/examples/": "examples",
+    "tests/docs/": "examples",
+}
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
@@ -42,15 +47,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=_order)
 
 
-def _order(item: pytest.Item) -> tuple[bool, bool]:
-    return not item.nodeid.startswith(SHARING), item.get_closest_marker("machine") is None
+def _sharing(nodeid: str) -> str:
+    return next((name for prefix, name in SHARING.items() if nodeid.startswith(prefix)), "")
+
+
+def _order(item: pytest.Item) -> tuple[int, bool]:
+    place = ["kafka", "examples", ""].index(_sharing(item.nodeid))
+    return place, item.get_closest_marker("machine") is None
 
 
 class Files(LoadScopeScheduling):
     """Gives each file to one of the processes that run tests (`-n`), and those that share to the same."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "sharing" if nodeid.startswith(SHARING) else nodeid.partition("::")[0]
+        return _sharing(nodeid) or nodeid.partition("::")[0]
 
 
 @pytest.hookimpl(optionalhook=True)  # `-p no:xdist` for a debugger
@@ -72,7 +82,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def machine_home(worker_id: str) -> Iterator[Path]:
+def machine_home() -> Iterator[Path]:
     """A store with the base debian:12 in it, for all machine tests of a process; it is gone at the end.
 
     STONEWARE_TEST_HOME names one to keep between runs while developing.
@@ -80,6 +90,6 @@ def machine_home(worker_id: str) -> Iterator[Path]:
     if os.geteuid() != 0:
         pytest.skip("machines need root")
     kept = os.environ.get("STONEWARE_TEST_HOME")
-    own = "" if worker_id == "master" else f"-{worker_id}"
+    own = f"-{worker}" if (worker := os.environ.get("PYTEST_XDIST_WORKER")) else ""
     with stores.store_of_run(Path(kept + own) if kept else None) as home:
         yield home

@@ -42,8 +42,8 @@ class ScriptedPlatform(MemoryPlatform):
         self.on_tend: Callable[[], None] = lambda: None
         self.create(MachineSpec(NAME, "checkpoint:base", kind="builder"))
 
-    def pace(self, boot_limit: float) -> Pace:
-        return Pace(poll=0.01, removal=0.0, boot_limit=boot_limit, clock=lambda: self.now, sleep=self.sleep)
+    def pace(self, boot_limit: float, poll: float = 0.01) -> Pace:
+        return Pace(poll=poll, removal=0.0, boot_limit=boot_limit, clock=lambda: self.now, sleep=self.sleep)
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -108,9 +108,11 @@ def driver(
     steps: int,
     boot_limit: float = 120.0,
     step_timeout: float | None = None,
+    *,
+    poll: float = 0.01,
 ) -> Driver:
     numbered = {index: planned(index) for index in range(1, steps + 1)}
-    pace = platform.pace(boot_limit)
+    pace = platform.pace(boot_limit, poll)
     return Driver(
         platform,
         told,

@@ -44,7 +44,7 @@ def test_a_step_may_say_nothing_as_long_as_its_builder_beats() -> None:
     for second in range(3, 3600, 3):
         platform.at(second, platform.beat(second))
     platform.at(3600, platform.say("1 exit 0"), platform.report("done", 1, boot="b"))
-    assert driver(platform, told, 1).run_steps(nothing)[1] > 3500
+    assert driver(platform, told, 1, poll=0.5).run_steps(nothing)[1] > 3500
 
 
 def test_a_builder_that_starts_anew_is_told() -> None:

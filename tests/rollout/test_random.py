@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stoneware.rollout.state import Mode, Outcome
+from tests.rollout.conftest import MEMORY
 from tests.rollout.scenario import make_world
 
 pytestmark = pytest.mark.pure
@@ -61,7 +62,7 @@ _MANY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthC
 @_MANY
 @given(_WORLDS, _KILLS)
 def test_no_partition_and_no_quorum_is_lost_because_of_us(document: dict[str, Any], kills: list[int]) -> None:
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as directory:
         world = make_world(document, Path(directory))
         for kill in kills:
             world.run(kill_after=kill)
@@ -77,7 +78,7 @@ def test_no_partition_and_no_quorum_is_lost_because_of_us(document: dict[str, An
 @_MANY
 @given(_WORLDS.filter(lambda world: not world["events"]), _KILLS)
 def test_kills_change_nothing_about_the_end(document: dict[str, Any], kills: list[int]) -> None:
-    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as one, tempfile.TemporaryDirectory(dir=MEMORY) as other:
         if "crashes_after" in document["releases"]["new"] or "unhealthy_after" in document["releases"]["new"]:
             return  # a race with the monitor time, which a kill begins anew
         undisturbed, killed = make_world(document, Path(one)), make_world(document, Path(other))

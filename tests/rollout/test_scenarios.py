@@ -16,8 +16,8 @@ CASES = dict(scenarios())
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_scenario_comes_to_its_end(name: str, tmp_path: Path) -> None:
-    world = make_world(CASES[name], tmp_path)
+def test_a_scenario_comes_to_its_end(name: str, in_memory: Path) -> None:
+    world = make_world(CASES[name], in_memory)
     state, observer = world.run()
     check(world, state, observer)
 
@@ -28,11 +28,11 @@ def _resumable(document: Mapping[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if _resumable(CASES[name])])
-def test_a_kill_at_any_line_of_the_journal_changes_nothing(name: str, tmp_path: Path) -> None:
-    whole = make_world(CASES[name], tmp_path)
+def test_a_kill_at_any_line_of_the_journal_changes_nothing(name: str, in_memory: Path) -> None:
+    whole = make_world(CASES[name], in_memory)
     wanted, observer = whole.run()
     for line in range(1, len(observer.events) + 1):
-        directory = tmp_path / str(line)
+        directory = in_memory / str(line)
         directory.mkdir()
         world = make_world(CASES[name], directory)
         state, _ = world.run(kill_after=line)
@@ -54,7 +54,3 @@ def _machines(world: Any) -> dict[str, tuple[str, bool]]:
         name: (machine.release.image_id, machine.stopped is None)
         for name, machine in world.fleet.machines.items()
     }
-
-
-def test_there_are_enough_scenarios() -> None:
-    assert len(CASES) >= 60
