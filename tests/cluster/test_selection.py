@@ -6,12 +6,23 @@ from dataclasses import replace
 
 import pytest
 
+from stoneware.cluster.desired import desire
 from stoneware.cluster.model import Action
 from stoneware.cluster.plan import make_plan, needs_rollout
 from stoneware.cluster.selection import Selection, limited, limited_plan, part_of, select
+from stoneware.cluster.tfvars import to_tfvars
 from stoneware.errors import InputError
 from stoneware.model.machine import Phase
-from tests.cluster.support import BASE, cluster_of, observation_of, patched, there, wanted_of
+from tests.cluster.support import (
+    BASE,
+    VERSIONS,
+    cluster_of,
+    observation_of,
+    patched,
+    some_images,
+    there,
+    wanted_of,
+)
 
 pytestmark = pytest.mark.pure
 SERVICES = {"db": ["db-1"], "app": ["app-1", "app-2"], "web": ["web-1"]}
@@ -79,6 +90,18 @@ def test_disks_and_networks_of_others_are_not_made() -> None:
     assert "old" in desired.networks  # what is there stays
     plan = limited_plan(make_plan(desired, nothing), nothing, selection)
     assert {step.name for step in plan.changes if step.kind == "volume"} == set()
+
+
+def test_disks_of_others_stay_as_they_were_applied() -> None:
+    selection = select(["web"], SERVICES, {})
+    applied, observed = wanted_of(), there({})
+    part = part_of(cluster_of(BASE), selection)
+    desired = limited(desire(part, some_images(), {}, VERSIONS), observed, selection)
+    plan = limited_plan(make_plan(desired, observed), observed, selection)
+    assert [step.name for step in plan.steps if step.kind == "volume"] == []
+    variables = to_tfvars(desired, observed, [], applied=applied, keep_volumes=sorted(observed.volumes))
+    labels = {name: entry["labels"] for name, entry in variables["volumes"].items()}
+    assert labels == {name: dict(volume.labels) for name, volume in applied.volumes.items()} != {}
 
 
 def test_what_is_dead_comes_back_though_it_has_changed() -> None:

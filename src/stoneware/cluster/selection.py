@@ -89,7 +89,8 @@ def part_of(cluster: Cluster, selection: Selection | None) -> Cluster:
 def limited(desired: Desired, observed: Observed, selection: Selection | None) -> Desired:
     """Return what is wanted without the disks and networks of machines that were not selected; None: all.
 
-    Networks that are there stay, whether the file has them or not: they are not this command's business.
+    Networks that are there stay, whether the file has them or not: they are not this command's business. So
+    do disks, as they were applied last; here it is not known whose they are.
     """
     if selection is None:
         return desired
@@ -97,7 +98,7 @@ def limited(desired: Desired, observed: Observed, selection: Selection | None) -
     there = {name: ClusterNetwork(name, labels=own) for name in observed.networks}
     desired = replace(desired, networks={**there, **desired.networks})
     specs = [machine.spec for name, machine in desired.machines.items() if name in selection.all]
-    volumes = {mount.volume for spec in specs for mount in spec.volumes} | observed.volumes
+    volumes = {mount.volume for spec in specs for mount in spec.volumes}
     networks = {name for spec in specs for name in spec.networks} | observed.networks
     return replace(
         desired, volumes=_only(desired.volumes, volumes), networks=_only(desired.networks, networks)
@@ -128,7 +129,8 @@ def limited_plan(
 
 def _limited(step: Step, observed: Observed, selection: Selection, *, restore: bool) -> Step | None:
     if step.kind != "machine":
-        return None if step.action is Action.REMOVE else step
+        another = step.action is Action.NONE and step.reasons  # a disk of a machine that was not selected
+        return None if step.action is Action.REMOVE or another else step
     found = observed.machines.get(step.name)
     if step.action is Action.REMOVE:
         service = found.machine.spec.labels.get(SERVICE_LABEL, "") if found else ""
