@@ -90,11 +90,11 @@ def whole(found: Source) -> Source:
 
 
 def _gate_problems(
-    own: Mapping[str, Any], machines: AbstractSet[str]
+    own: Mapping[str, Any], machines: AbstractSet[str], services: AbstractSet[str]
 ) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
     from stoneware.rollout.policies import gate_problems  # with the gates, which few files have
 
-    return gate_problems(own, machines)
+    return gate_problems(own, machines, services)
 
 
 def parse_scale(texts: Sequence[str]) -> dict[str, int]:

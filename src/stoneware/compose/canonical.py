@@ -14,7 +14,7 @@ from stoneware.compose import words
 from stoneware.compose.faults import Faults
 from stoneware.compose.model import Place
 from stoneware.compose.mounts import host_fault, is_host_path, parse_mount
-from stoneware.compose.nodes import Node, describe, rebuilt
+from stoneware.compose.nodes import Node, describe, plain, rebuilt
 from stoneware.compose.templates import TEMPLATE
 from stoneware.errors import StonewareError
 from stoneware.launch.flags import ANY_ADDRESS, parse_port
@@ -83,6 +83,8 @@ def pairs(node: Node, faults: Faults) -> Node:
             faults.add(item.place, f"expected KEY=VALUE, not {describe(_bare(item))}")
             continue
         key, equals, value = item.text.partition("=")
+        if key in entries and entries[key].text != value:
+            faults.warn(f"{item.place}: {key} is there twice; the last one counts")
         entries[key] = Node(value if equals else None, item.place, value)
         keys[key] = item.place
     return rebuilt(node, dict(entries), keys)
@@ -120,7 +122,9 @@ def _items(change: Callable[[Node, Faults], Iterable[Node]], kind: str) -> Chang
         )
         if items is None:
             return node
-        return unique(rebuilt(node, [long for item in items for long in change(item, faults)]), kind)
+        long = [each for item in items for each in change(item, faults)]
+        _twice(long, kind, faults)
+        return unique(rebuilt(node, long), kind)
 
     return every
 
@@ -325,6 +329,16 @@ def _identity(node: Node, kind: str) -> str:
     entries = node.value
     known = _IDENTITIES.get(kind, {})
     return "\0".join(entries[key].text if key in entries else default for key, default in known.items())
+
+
+def _twice(items: Iterable[Node], kind: str, faults: Faults) -> None:
+    """Warn of items of one list that take each other's place and are not the same."""
+    seen: dict[str, Node] = {}
+    for item in items:
+        other = seen.setdefault(_identity(item, kind), item)
+        if isinstance(item.value, dict) and plain(other) != plain(item):
+            what = (item.get("target") or item.get("path") or item).text
+            faults.warn(f"{item.place}: {kind}: {what} is there twice; the last one counts")
 
 
 def unique(node: Node, kind: str) -> Node:

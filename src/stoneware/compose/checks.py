@@ -90,6 +90,14 @@ def _names(
     for name, same in hosts.items():
         if len(same) > 1:
             names = [machine.name for machine in same]
+            if len(set(names)) == 1:
+                of = _listed([repr(machine.service) for machine in same])
+                faults.add(
+                    same[-1].place,
+                    f"the services {of} each have a machine called {name}",
+                    "'_' and '.' become '-', and letters small: rename one of them.",
+                )
+                continue
             faults.add(
                 _place(same[-1], nodes, "hostname"),
                 f"the host name {name!r} is that of {_listed(names)}",

@@ -28,9 +28,9 @@ _OWN: Mapping[str, Mapping[tuple[str, ...], type[schema.Part]]] = {
 }
 _PAIRS = {"environment", "labels", "args", "sysctls", "options", "driver_opts", "extra_hosts", "tmpfs"}
 _ALIKE = 0.75  # of 1; a name of one's own has something else in it
-# What is wrong below one service's x-stoneware, from what is written there and the names of all machines:
-# where, why, what to write.
-GateCheck = Callable[[Mapping[str, Any], AbstractSet[str]], Iterator[tuple[Path, str, str]]]
+# What is wrong with the gates of one service's x-stoneware, from what is written there, the names of all
+# machines and those of all services: where, why, what to write.
+GateCheck = Callable[[Mapping[str, Any], AbstractSet[str], AbstractSet[str]], Iterator[tuple[Path, str, str]]]
 
 
 def check_extensions(root: Node, faults: Faults) -> None:

@@ -64,7 +64,8 @@ class Joiner:
             return tree
         tree = rebuilt(tree, {key: each for key, each in tree.mapping.items() if key != "include"})
         if not isinstance(include.value, list):
-            self._faults.add(include.place, "include: expected a list of files")
+            shown = f"include: [{include.text}]" if isinstance(include.value, str) else "include: [FILE]"
+            self._faults.add(include.place, "include: expected a list of files", f"Write {shown}.")
             return tree
         for item in include.items:
             part = self._included(item, file)

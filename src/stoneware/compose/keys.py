@@ -252,6 +252,7 @@ _MOUNTED_FILE = {
     "target": _acts("its path"),
     "uid": _acts("its owner, as a number"),
 }
+OWN = ("x-stoneware", "x-google", "x-local")  # the extensions that mean something here
 # By path, `*` for any key or index.
 KEYS: Mapping[str, Mapping[str, Key]] = {
     "": {
@@ -291,6 +292,29 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
         "delay": _warned("It has no effect: a machine is started again at once, and more and more slowly."),
         "max_attempts": _acts("as on-failure:N"),
         "window": _warned("It has no effect: an attempt has failed once the machine has ended."),
+    },
+    "services.*.env_file.*": {
+        "format": _acts("raw: Docker's own format"),
+        "path": _acts("the file"),
+        "required": _acts("false lets the file be missing"),
+    },
+    "services.*.healthcheck": {
+        "disable": _acts("true: no health check"),
+        "interval": _acts("the time between two checks"),
+        "retries": _acts("how many failures make it unhealthy"),
+        "start_interval": _acts("the time between two checks while it starts"),
+        "start_period": _acts("how long failures do not count"),
+        "test": _acts("a text for the shell, CMD, CMD-SHELL or NONE; without it the image's"),
+        "timeout": _acts("how long one check may take"),
+    },
+    "services.*.ports.*": {
+        "app_protocol": _warned("It has no effect: a port passes on what comes, whatever it speaks."),
+        "host_ip": _acts("the address of this computer; all unless said"),
+        "mode": _acts("host or ingress: nothing to do, there is one computer"),
+        "name": _warned("It has no effect: a port is called by its number."),
+        "protocol": _acts("tcp or udp"),
+        "published": _acts("the port of this computer; a free one unless said"),
+        "target": _acts("the machine's port"),
     },
     "services.*.networks.*": {
         "aliases": _acts("further names in DNS"),
@@ -357,6 +381,15 @@ def rule_of(path: tuple[str, ...], key: str) -> Key | None:
 def matches(pattern: Sequence[str], path: Sequence[str]) -> bool:
     """Say whether a path has the steps of a pattern, in which `*` is any step."""
     return len(pattern) == len(path) and all(a in ("*", b) for a, b in zip(pattern, path, strict=True))
+
+
+def below_which(path: tuple[str, ...], key: str) -> str:
+    """Return the key of a mapping below which another key stands that was written beside it; else nothing."""
+    for pattern, keys in KEYS.items():
+        *above, last = pattern.split(".")
+        if len(above) >= 2 and last != "*" and key in keys and matches(above, path):
+            return last
+    return ""
 
 
 def alternative(path: tuple[str, ...], key: str) -> str | None:

@@ -40,7 +40,7 @@ from stoneware.compose.resolved import document_of
 from stoneware.compose.screen import screened
 from stoneware.compose.service_process import check_platform, restart_of, running_of
 from stoneware.compose.settings import build_of, health_of, rollout_of
-from stoneware.compose.validate import Document, Entry, validate
+from stoneware.compose.validate import Document, Entry, dotted, validate
 from stoneware.compose.values import MOST_REPLICAS
 from stoneware.compose.yamlfile import YamlError, build, parse, top_scalar
 from stoneware.errors import InputError
@@ -49,6 +49,7 @@ from stoneware.model.names import DNS, LABEL
 
 __all__ = ["find_files", "load_cluster"]
 
+_NAME_IN_DNS = "It has letters, digits, '-', '_' and '.'."
 _SERVICE_NAME = "A service's name is part of host names: letters, digits, and '-', '_' or '.' between them."
 
 
@@ -241,11 +242,13 @@ class _Loader:
     def _gates(self, services: Mapping[str, Service]) -> None:
         """Hold what services say of gates against those there are."""
         machines = frozenset(machine.name for service in services.values() for machine in service.machines)
-        for entry in self._document.services.values():
+        for name, entry in self._document.services.items():
             own = entry.extensions.get(STONEWARE)
             if self._check_gates and isinstance(own, dict):
-                for path, reason, hint in self._check_gates(own, machines):
-                    self._faults.add(key_place(entry.node, (STONEWARE, *path)), reason, hint)
+                for path, reason, hint in self._check_gates(own, machines, frozenset(services)):
+                    where = dotted(("services", name, STONEWARE, "gates"))
+                    place = key_place(entry.node, (STONEWARE, *path))
+                    self._faults.add(place, f"{where}: {reason}", hint)
 
     def _check_scale(self) -> None:
         named = self._document.named["services"]
@@ -341,7 +344,7 @@ class _Loader:
                     blame_unknown(self._faults, "services", other, named, place)
                     continue
                 if alias and not DNS.allows(alias):
-                    self._faults.add(place, f"{alias!r} is no host name", "Letters, digits, '-' and '_'.")
+                    self._faults.add(place, f"{alias!r} is no host name", _NAME_IN_DNS)
                 linked.setdefault(name, []).append(other)
                 if alias and alias != other:
                     names.setdefault(other, []).append(alias)
@@ -350,6 +353,15 @@ class _Loader:
     def _name_containers(self) -> None:
         """Say once what becomes of `container_name`."""
         named = [entry for entry in self._document.services.values() if entry.model.container_name]
+        owners: dict[str, str] = {}
+        for service, entry in self._document.services.items():
+            name, place = entry.model.container_name, place_of(entry.node, ("container_name",))
+            if name is None:
+                continue
+            if not DNS.allows(name):
+                self._faults.add(place, f"container_name: {name!r} is no host name", _NAME_IN_DNS)
+            elif (owner := owners.setdefault(name, service)) != service:
+                self._faults.add(place, f"container_name: {name!r} is that of {owner}", "Rename one of them.")
         if named:
             place = place_of(named[0].node, ("container_name",))
             more = f" (and of {len(named) - 1} more services)" if len(named) > 1 else ""

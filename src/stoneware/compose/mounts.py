@@ -39,6 +39,12 @@ def parse_mount(text: str) -> Mount:
     host = bool(head) or (len(parts) > 1 and is_host_path(source))
     if len(parts) == 2 and path in {"ro", "rw"} and source.startswith("/"):
         source, path, modes, host = "", source, path, bool(head)  # Docker takes it for a path and its mode
+    if source and not host and not path.startswith("/"):
+        raise InputError(
+            f"invalid volume {text!r}",
+            details=f"The path in the machine, {path!r}, is not absolute.",
+            resolution="for example: data:/var/lib/data",
+        )
     given = [mode for mode in modes.split(",") if mode and mode not in _SHARED]
     unknown = [mode for mode in given if mode not in ("ro", "rw")]
     if unknown:

@@ -19,6 +19,7 @@ from stoneware.compose.values import (
     Cores,
     Count,
     Disk,
+    Exposed,
     Filled,
     Flag,
     Image,
@@ -29,7 +30,6 @@ from stoneware.compose.values import (
     Ratio,
     Replicas,
     Restart,
-    Retries,
     Seconds,
     SecretFile,
     Size,
@@ -119,15 +119,23 @@ class EnvFile(Part):
     format: Annotated[str, only("raw")] | None = None
 
 
+def _or_none(number: Any) -> Any:
+    return number or None
+
+
+# Nothing and zero are the image's, as with Docker.
+OwnSeconds = Annotated[Seconds | None, AfterValidator(_or_none)]
+
+
 class Health(Part):
     """`healthcheck`."""
 
     test: list[Text] | None = None
-    interval: Seconds | None = None
-    timeout: Seconds | None = None
-    start_period: Seconds | None = None
-    start_interval: Seconds | None = None
-    retries: Retries | None = None
+    interval: OwnSeconds = None
+    timeout: OwnSeconds = None
+    start_period: OwnSeconds = None
+    start_interval: OwnSeconds = None
+    retries: Annotated[Count | None, AfterValidator(_or_none)] = None
     disable: Flag = False
 
 
@@ -151,8 +159,6 @@ class Port(Part):
     host_ip: Text = ""
     protocol: Annotated[str, only("tcp", "udp")] = "tcp"
     mode: Annotated[str, only("host", "ingress")] = "host"
-    name: Text | None = None
-    app_protocol: Text | None = None
 
 
 class SecretMount(Part):
@@ -310,7 +316,7 @@ class Service(Part):
     env_file: list[EnvFile] | None = None
     volumes: list[VolumeMount] | None = None
     ports: list[Port] | None = None
-    expose: list[Text] | None = None
+    expose: list[Exposed] | None = None
     depends_on: dict[str, Dependency] | None = None
     secrets: list[SecretMount] | None = None
     networks: dict[str, Attachment | None] | None = None

@@ -10,7 +10,9 @@ from stoneware.compose import schema
 from stoneware.compose.faults import Faults
 from stoneware.compose.model import Place
 from stoneware.compose.nodes import Node, place_of
+from stoneware.machinefile.flags import FlagError
 from stoneware.machinefile.inits import is_init
+from stoneware.machinefile.values import check_signal
 from stoneware.model import runtime
 from stoneware.model.runtime import ALL, SHM, Process, System
 
@@ -57,6 +59,12 @@ def _process(model: schema.Service, node: Node, faults: Faults) -> Process:
     drop = _capabilities(model.cap_drop or (), "cap_drop", node, faults)
     add = _capabilities(model.cap_add or (), "cap_add", node, faults)
     signal = (model.stop_signal or "").upper()
+    if signal:
+        try:
+            check_signal(signal)
+        except FlagError as error:
+            _blamed(str(error), node, ("stop_signal",), faults, error.hint)
+            signal = ""
     given = {
         "user": model.user or "",
         "stop_signal": signal
@@ -172,6 +180,10 @@ def _tmpfs(model: schema.Service, node: Node, faults: Faults) -> tuple[tuple[str
             wanted[mount.target] = (_options(",".join(words), _DOCKER_TMPFS), place_of(node, at), at)
     if model.shm_size:
         wanted[SHM] = (f"size={model.shm_size},mode=1777", place_of(node, ("shm_size",)), ("shm_size",))
+    disks = {mount.target.rstrip("/") for mount in model.volumes or () if mount.type == "volume"}
+    for path, (_, place, where) in wanted.items():
+        if path.rstrip("/") in disks:
+            faults.add(place, f"{where[0]}: a volume is mounted at {path} already", "Keep one of the two.")
     found: dict[str, str] = {}
     for path, (options, place, where) in wanted.items():
         plain = path.rstrip("/") or "/"

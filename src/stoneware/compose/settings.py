@@ -52,12 +52,17 @@ def health_of(model: schema.Health | None, place: Place, faults: Faults) -> Heal
     argv: tuple[str, ...] = ()
     if kind == "CMD" and len(test) > 1:
         argv = tuple(test[1:])
-    elif kind == "CMD-SHELL" and len(test) == 2:
-        argv = ("/bin/sh", "-c", test[1])
+    elif kind == "CMD-SHELL" and len(test) > 1:
+        argv = ("/bin/sh", "-c", *test[1:])
+        if len(test) > 2:
+            faults.warn(
+                f"{place}: healthcheck.test: the shell runs {test[1]!r} only: the rest is its $0, $1, …; "
+                'write one text, or ["CMD", "program", "argument"]'
+            )
     elif test and test != ["NONE"]:
         faults.add(
             place,
-            f"a health check's test begins with CMD, CMD-SHELL or NONE, and this with {kind!r}",
+            f"a health check's test is CMD or CMD-SHELL with a command, or NONE, and this is {list(test)}",
             'Write ["CMD", "program", "argument"], or one text for the shell.',
         )
     return HealthCheck(

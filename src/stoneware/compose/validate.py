@@ -12,13 +12,15 @@ from pydantic import ValidationError
 
 from stoneware.compose import schema
 from stoneware.compose.faults import Faults
-from stoneware.compose.keys import alternative
+from stoneware.compose.keys import OWN, alternative, below_which
 from stoneware.compose.model import Place
 from stoneware.compose.nodes import Node, describe, place_of, plain, rebuilt
 from stoneware.compose.values import HINT
 from stoneware.machinefile.flags import nearest
 
 _SHAPES = {"model_type": "a mapping", "dict_type": "a mapping", "list_type": "a list"}
+_FEW = 12  # keys that are worth to be listed
+_LISTED = {"args", "depends_on", "environment", "labels", "networks", "options", "sysctls"}
 P = TypeVar("P", bound=schema.Part)
 Path = tuple[str | int, ...]
 
@@ -152,7 +154,8 @@ def blame(error: ValidationError, root: Node, model: type[schema.Part], base: Pa
         if kind == "missing":
             path, text = path[:-1], f"{path[-1]} is missing"
         elif kind in _SHAPES:
-            text = f"expected {_SHAPES[kind]}, not {describe(given)}"
+            either = "a list or " if kind == "dict_type" and path[-1] in _LISTED else ""
+            text = f"expected {either}{_SHAPES[kind]}, not {describe(given)}"
         else:
             text = each["msg"]
         reason, _, hint = text.partition(HINT)
@@ -171,9 +174,21 @@ def _unknown(root: Node, path: Path, key: str, known: Sequence[str], faults: Fau
     if hint is not None:
         faults.add(place, f"{where}: machines have no {key!r}", hint)
         return
-    similar = nearest(key, known)
-    hint = f"Did you mean {similar!r}?" if similar else "" if known else f"{path[-1]} has no keys yet."
-    faults.add(place, f"{where}: there is no {key!r}", hint)
+    faults.add(place, f"{where}: there is no {key!r}", _instead(root, path, key, known))
+
+
+def _instead(root: Node, path: Path, key: str, known: Sequence[str]) -> str:
+    """Return what a key that is not known may be meant for."""
+    own = nearest(key.lower().replace("_", "-"), OWN) if key[:1] in "xX" else ""
+    if below := below_which(tuple(map(str, path)), key):
+        return f"It stands below {below}."
+    if similar := own or nearest(key, known):
+        return f"Did you mean {similar!r}?"
+    if not path and "services" not in root.mapping and isinstance(root.mapping[key].value, dict):
+        return "Is it a service? Services stand below services:"
+    if not known:
+        return f"{path[-1]} has no keys yet."
+    return f"It has: {', '.join(known)}." if path and len(known) <= _FEW else ""
 
 
 def dotted(path: Path) -> str:

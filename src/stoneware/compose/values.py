@@ -11,7 +11,7 @@ from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
 from stoneware.compose.nodes import describe
-from stoneware.durations import parse_duration
+from stoneware.durations import LONGEST, parse_duration
 from stoneware.errors import InputError
 from stoneware.image.references import parse_reference
 from stoneware.launch.flags import parse_restart
@@ -24,6 +24,8 @@ HINT = "\n"  # parts the reason of a validator's error from its hint
 _TRUE = {"true", "y", "yes", "on"}
 _FALSE = {"false", "n", "no", "off"}
 _IMAGE_ID = re.compile(r"sha256:[0-9a-f]{4,64}")
+_DAYS = re.compile(r"\A(?:([0-9]{1,5})w)?(?:([0-9]{1,5})d)?(.*)", re.DOTALL)
+_EXPOSED = re.compile(r"[0-9]{1,5}(?:-[0-9]{1,5})?(?:/[a-z]+)?")
 _FILE = re.compile(r"[A-Za-z0-9_.-]{1,127}")
 MOST_REPLICAS = 10_000
 
@@ -85,7 +87,8 @@ def _number(low: float, high: float) -> Callable[[Any], float]:
             raise expected("a number", value)
         if not low <= number <= high:
             end = "" if math.isinf(high) else f" to {high:g}"
-            raise wrong(f"expected a number from {low:g}{end}, not {number:g}")
+            hint = "Without a limit: leave it out." if number == 0 else ""
+            raise wrong(f"expected a number from {low:g}{end}, not {number:g}", hint)
         return float(number)
 
     return check
@@ -94,15 +97,22 @@ def _number(low: float, high: float) -> Callable[[Any], float]:
 def _seconds(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise expected("a duration such as 1m30s", value)
-    text = str(value)
+    weeks, days, rest = _DAYS.findall(str(value))[0]
+    whole = 86400.0 * (7 * int(weeks or 0) + int(days or 0))
+    try:
+        seconds = whole + (0.0 if whole and not rest else _less_than_days(rest))
+    except FlagError:
+        raise expected("a duration such as 1m30s", value) from None
+    if seconds > LONGEST:
+        raise wrong(f"the duration {str(value)[:40]!r} is too long", "A year is the most: 8760h.")
+    return seconds
+
+
+def _less_than_days(text: str) -> float:
     try:
         return parse_duration(text, "this")
     except InputError:
-        pass
-    try:
         return duration(text, "", 0.0)
-    except FlagError:
-        raise expected("a duration such as 1m30s", value) from None
 
 
 def _bytes(value: Any) -> int:
@@ -113,7 +123,7 @@ def _bytes(value: Any) -> int:
     except InputError:
         raise expected("a size such as 512m", value) from None
     if size <= 0:
-        raise expected("a size such as 512m", value)
+        raise expected("a size such as 512m", value, "Without a limit: leave it out." if size == 0 else "")
     return size
 
 
@@ -192,6 +202,12 @@ def _alias(value: Any) -> str:
     return str(value)
 
 
+def _exposed(value: Any) -> str:
+    if not _EXPOSED.fullmatch(_filled(value)):
+        raise expected("a port such as 80, 80/udp or 8000-8010", value)
+    return str(value)
+
+
 def _owner(value: Any) -> int:
     if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,10}", value):
         raise expected("a number", value, "A user's name means nothing before the machine is there.")
@@ -207,11 +223,11 @@ def _absolute(value: Any) -> str:
 
 
 Text = Annotated[str, BeforeValidator(_text)]
+Exposed = Annotated[str, BeforeValidator(_exposed)]
 Filled = Annotated[str, BeforeValidator(_filled)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Replicas = Annotated[int, BeforeValidator(_whole(0, MOST_REPLICAS))]
 Count = Annotated[int, BeforeValidator(_whole(0, 1_000_000))]
-Retries = Annotated[int, BeforeValidator(_whole(1, 1_000_000))]
 Ratio = Annotated[float, BeforeValidator(_number(0, 1))]
 Cores = Annotated[float, BeforeValidator(_number(0.01, math.inf))]
 Seconds = Annotated[float, BeforeValidator(_seconds)]

@@ -40,7 +40,7 @@ def policies_of(cluster: Cluster) -> dict[str, Policy]:
 
 
 def gate_problems(
-    own: Mapping[str, Any], machines: AbstractSet[str]
+    own: Mapping[str, Any], machines: AbstractSet[str], services: AbstractSet[str]
 ) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
     """Yield what is wrong with the gates of an `x-stoneware`: where below it, why, and what to write."""
     gates = own.get("gates")
@@ -52,8 +52,13 @@ def gate_problems(
         except HostError:
             continue  # this computer lacks something: a matter for a rollout
         except InputError as error:
-            yield (*at, *_within(entry, error)), f"{KEY}.gates: {error.brief}", _hint(error)
+            yield (*at, *_within(entry, error)), error.brief, _hint(error)
             continue
+        for service in checked.get("services", ()) if name == "postgres" else ():
+            if service not in services:
+                near = nearest(service, services)
+                hint = f"Did you mean {near!r}?" if near else f"There are {', '.join(sorted(services))}."
+                yield (*at, name, "services"), f"the cluster has no service {service!r}", hint
         where = checked.get("in", "self") if name == "exec" else "self"
         if where not in {"self", "each", *machines}:
             near = nearest(where, sorted({"self", "each", *machines}))
@@ -62,7 +67,7 @@ def gate_problems(
                 if near
                 else f"Write self, each, or one of {', '.join(sorted(machines))}."
             )
-            yield (*at, "in"), f"{KEY}.gates: the cluster has no machine {where!r}", hint
+            yield (*at, "in"), f"the cluster has no machine {where!r}", hint
 
 
 def _within(entry: Any, error: InputError) -> tuple[str, ...]:
@@ -145,7 +150,10 @@ def _named(entry: Any) -> tuple[str, Mapping[str, Any]]:
     if isinstance(entry, str):
         return entry, {}
     if not isinstance(entry, Mapping) or not entry or not all(isinstance(key, str) for key in entry):
-        raise InputError(f"{KEY}.gates has an entry that is no gate: {entry!r}")
+        raise InputError(
+            f"an entry of {KEY}.gates is no gate: {entry!r}",
+            details="a gate is a name, or a mapping: exec: [program, argument]",
+        )
     if "exec" in entry:
         return "exec", entry
     if len(entry) > 1:

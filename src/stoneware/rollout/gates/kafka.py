@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -18,6 +19,8 @@ from stoneware.rollout.gates.availability import (
 )
 
 _SHOWN = 3  # partitions named in a sentence
+_NUMBERS = {"port": (1, 65535), "first_id": (0, (1 << 31) - 1), "fetch_timeout_ms": (1, 3_600_000)}
+_SERVER = re.compile(r"[^\s:/]+:[0-9]{1,5}|\[[0-9a-fA-F:]+\]:[0-9]{1,5}")
 
 
 class Client(Protocol):
@@ -145,17 +148,36 @@ def _several(faults: Sequence[str]) -> str:
 
 
 def settings_of(document: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the settings of `- kafka: {…}`. Raises InputError, or HostError without a client."""
-    unknown = sorted(set(document) - {"bootstrap", "port", "first_id", "fetch_timeout_ms"})
+    """Return the settings of `- kafka: {…}`, checked. Raises InputError, or HostError without a client."""
+    unknown = sorted(set(document) - {"bootstrap", *_NUMBERS})
     if unknown:
         raise SettingError(
             f"the kafka gate has no setting {unknown[0]!r}",
             unknown[0],
-            details="It has: bootstrap, port, first_id, fetch_timeout_ms.",
+            details=f"It has: {', '.join(['bootstrap', *_NUMBERS])}.",
         )
+    numbers = {name: _number(name, document[name]) for name in _NUMBERS if name in document}
+    _check_servers(document.get("bootstrap") or [])
     if importlib.util.find_spec("kafka") is None:
         raise HostError(
             "the kafka gate needs the Python package kafka-python",
             resolution="pip install 'stoneware[kafka]'",
         )
-    return document
+    return {**document, **numbers}
+
+
+def _number(name: str, value: Any) -> int:
+    low, high = _NUMBERS[name]
+    number = int(value) if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value) else value
+    if isinstance(number, bool) or not isinstance(number, int) or not low <= number <= high:
+        raise SettingError(f"the kafka gate's {name} is a number from {low} to {high}, not {value!r}", name)
+    return number
+
+
+def _check_servers(given: Any) -> None:
+    servers = given.split(",") if isinstance(given, str) else given
+    right = isinstance(servers, list) and all(
+        isinstance(server, str) and _SERVER.fullmatch(server.strip()) for server in servers
+    )
+    if not right:
+        raise SettingError(f"the kafka gate's bootstrap is HOST:PORT, or several, not {given!r}", "bootstrap")
