@@ -44,12 +44,13 @@ def main(context: str, tag: str, argument: str) -> None:
     from stoneware.bake import api
     from stoneware.bake.events import Silent
     from stoneware.bake.options import BakeOptions
+    from stoneware.bake.place import Place
     from stoneware.cli.context import open_platform, open_store
 
     terraform, ours = Stopwatch(), Stopwatch()
     loading = _load(terraform)
     store: Any = open_store()
-    place = api.Place(open_platform(store), store)
+    place = Place(open_platform(store), store)
     within = _within(terraform, ours)
     for name in ("create", "observe", "stop", "destroy"):
         setattr(place.platform, name, within(getattr(place.platform, name)))

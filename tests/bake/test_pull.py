@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stoneware.bake.api import Place, bake
+from stoneware.bake.api import bake
 from stoneware.bake.events import Silent
 from stoneware.bake.options import BakeOptions
+from stoneware.bake.place import Place
 from stoneware.bake.planner import Planner
 from tests.bake.fake_store import FakeStore
 

@@ -7,8 +7,9 @@ from typing import Any
 import msgpack  # type: ignore[import-untyped]
 import pytest
 
-from stoneware.provider.schema import Attribute, Schema
+from stoneware.provider.schema import Schema
 from stoneware.provider.values import (
+    Attribute,
     Bool,
     List,
     Map,

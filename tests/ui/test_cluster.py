@@ -7,8 +7,9 @@ from rich.console import Console
 
 from stoneware.cluster import events
 from stoneware.cluster.model import Action, ClusterPlan, Step
-from stoneware.ui.cluster import make_cluster_display, plan_summary, plan_text
+from stoneware.ui.cluster import plan_summary, plan_text
 from stoneware.ui.cluster_live import ClusterLiveView
+from stoneware.ui.displays import make_cluster_display
 from stoneware.ui.prefixed import Prefixed
 from stoneware.ui.progress import Style
 

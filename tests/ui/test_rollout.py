@@ -18,8 +18,9 @@ from stoneware.rollout.journal import Event
 from stoneware.rollout.model import Change, How, Policy, RolloutPlan
 from stoneware.rollout.planner import Planned
 from stoneware.rollout.state import RolloutState, advance, fold, plan_document
+from stoneware.ui.displays import make_rollout_display
 from stoneware.ui.progress import Style
-from stoneware.ui.rollout import make_rollout_display, plan_summary, plan_text
+from stoneware.ui.rollout import plan_summary, plan_text
 from stoneware.ui.rollout_live import RolloutLiveView
 
 OLD, NEW = (

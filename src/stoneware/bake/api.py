@@ -5,32 +5,19 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from stoneware.bake.events import Note, Reporter
 from stoneware.bake.git_origin import origin_tags
 from stoneware.bake.known_bases import ensure_bases
 from stoneware.bake.options import BakeOptions, BakeResult
+from stoneware.bake.place import Place
 from stoneware.bake.plan import HIT, BakePlan
 from stoneware.bake.planner import Planner
-from stoneware.bake.workdir import Leave
 from stoneware.files import locked
 from stoneware.image.manifest import Origin
 from stoneware.image.references import DEFAULT_TAG, Reference, default_name, parse_reference
-from stoneware.platforms.protocols import BAKES, Images, Platform
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a bake happens: a platform to run builders on and a store to keep images in.
-
-    Without `leave` a bake removes its builder before it returns.
-    """
-
-    platform: Platform
-    store: Images
-    leave: Leave | None = None
+from stoneware.platforms.protocols import BAKES, Images
 
 
 def references_of(options: BakeOptions) -> tuple[Reference, ...]:

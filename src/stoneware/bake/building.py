@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from stoneware.bake.background import Background
 from stoneware.bake.builder import (
@@ -33,6 +32,7 @@ from stoneware.bake.image_checks import promises
 from stoneware.bake.lost_files import left_in_memory
 from stoneware.bake.options import OnFailure, SecretSource
 from stoneware.bake.phases import phase
+from stoneware.bake.place import Place
 from stoneware.bake.plan import HIT, BakePlan, PlannedStage, source_of
 from stoneware.bake.planner import Planner
 from stoneware.bake.scratch_stages import files_root
@@ -48,9 +48,6 @@ from stoneware.image.manifest import ManifestInput, StepRecord, build_manifest
 from stoneware.machinefile.mounts import is_secret_name
 from stoneware.machinefile.recipe import RunStep
 from stoneware.model.capability import Capability
-
-if TYPE_CHECKING:
-    from stoneware.bake.api import Place
 
 _RESULTS = "sealed.tar"
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from stoneware.provider.plugin import COOKIE
 
 if TYPE_CHECKING:
-    from stoneware.bake.api import Place
     from stoneware.bake.events import Event
     from stoneware.bake.options import BakeOptions
+    from stoneware.bake.place import Place
     from stoneware.provider.images import Baked, BakeRequest
 
 
@@ -89,7 +89,7 @@ def main() -> None:
 
     from functools import cache
 
-    from stoneware.bake.api import Place
+    from stoneware.bake.place import Place
     from stoneware.cli.context import leave_bake, open_platform, open_store
     from stoneware.provider.plugin import serve
     from stoneware.provider.provider import StonewareProvider

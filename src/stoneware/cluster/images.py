@@ -10,6 +10,7 @@ from typing import Any
 from stoneware.bake import api
 from stoneware.bake.events import Reporter
 from stoneware.bake.options import BakeOptions
+from stoneware.bake.place import Place
 from stoneware.bake.plan import RUN, BakePlan
 from stoneware.compose.model import Build, Cluster
 from stoneware.errors import InputError
@@ -113,9 +114,7 @@ def pending_services(planned: Mapping[str, PlannedImage]) -> frozenset[str]:
     return frozenset(service for one in planned.values() if one.runs for service in one.services)
 
 
-def bake_images(
-    cluster: Cluster, place: api.Place, displays: Displays, *, verbose: bool = False
-) -> list[str]:
+def bake_images(cluster: Cluster, place: Place, displays: Displays, *, verbose: bool = False) -> list[str]:
     """Bake what the file says how to build; one whose steps are all cached gets its tags only.
 
     Return the images in which steps ran.

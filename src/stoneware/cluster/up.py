@@ -138,7 +138,7 @@ def up(
 def _images(cluster: Cluster, site: Site, options: UpOptions, bakes: Displays) -> list[str]:
     if not options.bake or all(service.build is None for service in cluster.services.values()):
         return []
-    from stoneware.bake.api import Place
+    from stoneware.bake.place import Place
     from stoneware.cluster.images import bake_images
 
     return bake_images(cluster, Place(site.platform, site.store, site.leave), bakes, verbose=options.verbose)

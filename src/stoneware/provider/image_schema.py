@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from stoneware.provider.schema import Attribute, Schema
-from stoneware.provider.values import Bool, List, Map, String
+from stoneware.provider.schema import Schema
+from stoneware.provider.values import Attribute, Bool, List, Map, String
 
 
 def resource_schema() -> Schema:

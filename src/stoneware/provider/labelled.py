@@ -12,8 +12,8 @@ from stoneware.provider.machine_checks import mismatch
 from stoneware.provider.machine_state import timestamp
 from stoneware.provider.reporting import Diagnostics, reported
 from stoneware.provider.resource import State, StonewareResource
-from stoneware.provider.schema import Attribute, Schema
-from stoneware.provider.values import Map, String
+from stoneware.provider.schema import Schema
+from stoneware.provider.values import Attribute, Map, String
 
 
 def _schema(kind: str, description: str) -> Schema:

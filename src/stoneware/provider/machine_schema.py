@@ -7,8 +7,19 @@ from typing import Any
 from stoneware.model import field_types
 from stoneware.model.field_types import REQUIRED
 from stoneware.model.machine_fields import FIELDS, Field
-from stoneware.provider.schema import Attribute, Schema
-from stoneware.provider.values import Bool, List, Map, Number, Object, Objects, String, Type, Unknown
+from stoneware.provider.schema import Schema
+from stoneware.provider.values import (
+    Attribute,
+    Bool,
+    List,
+    Map,
+    Number,
+    Object,
+    Objects,
+    String,
+    Type,
+    Unknown,
+)
 
 VERSION = 2
 TEXTS = ("id", "image_id", "ip", "phase", "health")

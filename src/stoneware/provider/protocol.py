@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from stoneware.provider.proto_file import Method, ProtoFile
 from stoneware.provider.reporting import Diagnostic
-from stoneware.provider.schema import Attribute, Schema
-from stoneware.provider.values import Object
-
-if TYPE_CHECKING:
-    from stoneware.provider.servicer import Servicer
+from stoneware.provider.schema import Schema
+from stoneware.provider.values import Attribute, Object
 
 Fields = dict[str, Any]
 
@@ -24,8 +21,11 @@ def protocol() -> ProtoFile:
     return ProtoFile(Path(__file__).with_name("tfplugin6.proto"))
 
 
-def serve_on(server: Any, servicer: Servicer) -> None:
-    """Add all methods to a server that has not been started. A call to any other is unimplemented."""
+def serve_on(server: Any, servicer: object) -> None:
+    """Add a servicer's methods, which have the protocol's names, to a server that has not been started.
+
+    A call to any other is unimplemented.
+    """
     import grpc
 
     handlers = {each.name: _handler(each, getattr(servicer, each.name)) for each in protocol().methods}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from stoneware import __version__
 from stoneware.provider.provider import StonewareProvider
-from stoneware.provider.schema import Attribute, Schema
-from stoneware.provider.values import Object, Objects
+from stoneware.provider.schema import Schema
+from stoneware.provider.values import Attribute, Object, Objects
 
 _HEAD = Path(__file__).with_name("reference_head.md")
 

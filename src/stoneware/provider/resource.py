@@ -12,7 +12,7 @@ from stoneware.provider.values import Unknown
 
 if TYPE_CHECKING:
     from stoneware.platforms.protocols import Platform
-    from stoneware.provider.provider import StonewareProvider
+    from stoneware.provider.context import ProviderContext
 
 State = dict[str, Any]
 
@@ -23,7 +23,7 @@ class Described(ABC):
     type_name: ClassVar[str]  # as configurations have it
     schema: ClassVar[Schema]
 
-    def __init__(self, provider: StonewareProvider) -> None:
+    def __init__(self, provider: ProviderContext) -> None:
         self.provider = provider
 
     @property

@@ -7,26 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from stoneware.provider.values import Type, Unknown
-
-
-@dataclass(frozen=True)
-class Attribute:
-    """One attribute, or a field of an object; `description` is Markdown.
-
-    What is neither required nor optional is computed by us alone. `default` (Unknown: none) is planned where
-    a configuration leaves the attribute out. `requires_replace`: another value takes another object.
-    """
-
-    name: str
-    type: Type
-    description: str
-    required: bool = False
-    optional: bool = False
-    computed: bool = False
-    sensitive: bool = False
-    requires_replace: bool = False
-    default: Any = Unknown
+from stoneware.provider.values import Attribute
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from stoneware.provider.protocol import diagnostic_fields, path_fields, schema_f
 from stoneware.provider.provider import StonewareProvider
 from stoneware.provider.reporting import Diagnostics
 from stoneware.provider.resource import Described, StonewareDataSource, StonewareResource
-from stoneware.provider.schema import Attribute, Schema
-from stoneware.provider.values import Unknown, pack, unpack
+from stoneware.provider.schema import Schema
+from stoneware.provider.values import Attribute, Unknown, pack, unpack
 
 Fields = dict[str, Any]
 

@@ -7,14 +7,12 @@ Null is None both ways. `Unknown` may stand for any value, also within a list, a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgpack  # type: ignore[import-untyped]
-
-if TYPE_CHECKING:
-    from stoneware.provider.schema import Attribute
 
 
 class _Marker(Enum):
@@ -99,6 +97,25 @@ class Map(Type):
     def decode(self, value: Any) -> Any:
         """Return each value as Python has it."""
         return _of_each(self.element.decode, value)
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One attribute, or a field of an object; `description` is Markdown.
+
+    What is neither required nor optional is computed by us alone. `default` (Unknown: none) is planned where
+    a configuration leaves the attribute out. `requires_replace`: another value takes another object.
+    """
+
+    name: str
+    type: Type
+    description: str
+    required: bool = False
+    optional: bool = False
+    computed: bool = False
+    sensitive: bool = False
+    requires_replace: bool = False
+    default: Any = Unknown
 
 
 class Object(Type):

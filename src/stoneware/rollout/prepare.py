@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from stoneware.bake.api import Place
+from stoneware.bake.place import Place
 from stoneware.cluster.desired import desire
 from stoneware.cluster.images import Displays, PlannedCatalogue, bake_images, pending_services, plan_images
 from stoneware.cluster.observe import observe

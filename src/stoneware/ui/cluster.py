@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TextIO
 
 from stoneware.cluster import events
 from stoneware.cluster.model import Action, ClusterPlan
-from stoneware.ui.progress import JsonLines, Lines, Style, choose_display, remark_lines
+from stoneware.ui.progress import Lines, remark_lines
 from stoneware.ui.text import duration, table
 
 PLAN_HEADER = ("ACTION", "KIND", "NAME", "WHY")
@@ -92,14 +91,3 @@ def other_lines(event: events.Event) -> list[str]:
         case events.ResourceFinished(kind, name, action):
             return [f"{kind} {name}: {action}"]
     return remark_lines(event)
-
-
-def make_cluster_display(style: Style, stream: TextIO) -> ClusterDisplay:
-    """Return the display of what is done with a cluster."""
-
-    def live() -> Callable[[TextIO], ClusterDisplay]:
-        from stoneware.ui.cluster_live import ClusterLiveView
-
-        return ClusterLiveView
-
-    return choose_display(style, stream, live=live, json=JsonLines, plain=PlainDisplay, quiet=Lines)

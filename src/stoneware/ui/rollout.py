@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol
 
 from stoneware.cluster import events as cluster_events
 from stoneware.cluster.model import Release
@@ -22,7 +22,7 @@ from stoneware.rollout.model import Direction, How
 from stoneware.rollout.planner import Planned
 from stoneware.rollout.state import RolloutState
 from stoneware.ui.hints import completed, completed_quotes
-from stoneware.ui.progress import Lines, Style, choose_display, remark_lines
+from stoneware.ui.progress import Lines, remark_lines
 from stoneware.ui.text import duration, one_line, table
 from stoneware.untrusted.visible import json_text
 
@@ -234,14 +234,3 @@ def stage_words(stage: str, machine: str, state: RolloutState) -> str:
         "failed": "failed",
     }.get(stage, stage)
     return f"{words}, on the way back" if back and stage not in ("done", "failed") else words
-
-
-def make_rollout_display(style: Style, stream: TextIO) -> RolloutDisplay:
-    """Return the display of a rollout."""
-
-    def live() -> Callable[[TextIO], RolloutDisplay]:
-        from stoneware.ui.rollout_live import RolloutLiveView
-
-        return RolloutLiveView
-
-    return choose_display(style, stream, live=live, json=JsonRollout, plain=PlainRollout, quiet=QuietRollout)

@@ -117,10 +117,11 @@ def bake(
 
 def _bake(wanted: BakeOptions, style: Style, *, json_output: bool, quiet: bool) -> None:
     from stoneware.bake import api
+    from stoneware.bake.place import Place
     from stoneware.platforms.registry import backend
 
     store = open_store()
-    place = api.Place(open_platform(store), store, leave_bake)
+    place = Place(open_platform(store), store, leave_bake)
     with (
         backend().clear_errors(),
         make_display(style, sys.stderr) as display,

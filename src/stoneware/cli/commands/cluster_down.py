@@ -51,7 +51,7 @@ def down(
     from stoneware.cluster.down import DownOptions
     from stoneware.cluster.down import down as take_down
     from stoneware.rollout.lock import check_unlocked
-    from stoneware.ui.cluster import make_cluster_display
+    from stoneware.ui.displays import make_cluster_display
 
     found = clusters.source(file, project_name, env_file, project_directory)
     site = clusters.open_site()

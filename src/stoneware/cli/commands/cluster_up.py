@@ -79,7 +79,7 @@ def up(
     from stoneware.cluster.up import UpOptions
     from stoneware.cluster.up import up as bring_up
     from stoneware.rollout.lock import check_unlocked
-    from stoneware.ui.cluster import make_cluster_display
+    from stoneware.ui.displays import make_cluster_display
 
     found = clusters.source(file, project_name, env_file, project_directory, scale, profiles=profile)
     wanted = UpOptions(build, recreate, wait, wait_timeout, lock_timeout, verbose, services)
@@ -111,7 +111,7 @@ def up(
 def _restore(found: clusters.Source, wanted: UpOptions, progress: Style, *, yes: bool) -> UpResult:
     from stoneware.cluster.restore import restore
     from stoneware.rollout.lock import check_undriven
-    from stoneware.ui.cluster import make_cluster_display
+    from stoneware.ui.displays import make_cluster_display
 
     site = clusters.open_site()
     name = clusters.name_of(found, site)

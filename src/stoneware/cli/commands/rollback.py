@@ -56,7 +56,7 @@ def rollback(
     from stoneware.rollout.prepare import unfinished
     from stoneware.rollout.returning import prepare_return
     from stoneware.rollout.session import latest
-    from stoneware.ui.rollout import make_rollout_display
+    from stoneware.ui.displays import make_rollout_display
 
     site = clusters.open_site()
     name = clusters.name_of(clusters.source(file, project_name, env_file, project_directory), site)

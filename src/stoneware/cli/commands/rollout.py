@@ -67,7 +67,7 @@ def rollout(
         return
     from stoneware.rollout.prepare import prepare, preview, unfinished
     from stoneware.rollout.session import latest
-    from stoneware.ui.rollout import make_rollout_display
+    from stoneware.ui.displays import make_rollout_display
 
     cluster = clusters.load(found, making=True)
     for warning in cluster.warnings:
@@ -202,7 +202,7 @@ def abort(context: click.Context, file: tuple[Path, ...], project_name: str) -> 
 
 
 def _ask(context: click.Context, files: tuple[Path, ...], project: str, what: str) -> None:
-    from stoneware.ui.rollout import make_rollout_display
+    from stoneware.ui.displays import make_rollout_display
 
     site = clusters.open_site()
     name = rollouts.name_of(context, files, project, site)
@@ -234,7 +234,7 @@ def resume(
 
     Machines that failed are tried once more. Nothing needs to be said: the journal has all of it.
     """
-    from stoneware.ui.rollout import make_rollout_display
+    from stoneware.ui.displays import make_rollout_display
 
     site = clusters.open_site()
     name = rollouts.name_of(context, file, project_name, site)

@@ -13,14 +13,14 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+from stoneware.platforms.local.store import btrfs_nested
+from stoneware.platforms.local.store.btrfs_ioctl import destroy, vol_args
 from stoneware.untrusted import removal
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _SUBVOL_CREATE = 0x5000940E  # _IOW(0x94, 14, struct btrfs_ioctl_vol_args)
-_SNAP_DESTROY = 0x5000940F  # _IOW(0x94, 15, struct btrfs_ioctl_vol_args)
 _SNAP_CREATE_V2 = 0x50009417  # _IOW(0x94, 23, struct btrfs_ioctl_vol_args_v2)
 _SUBVOL_GETFLAGS = 0x80089419  # _IOR(0x94, 25, __u64)
-_SUBVOL_SETFLAGS = 0x4008941A  # _IOW(0x94, 26, __u64)
 _FS_INFO = 0x8400941F  # _IOR(0x94, 31, struct btrfs_ioctl_fs_info_args)
 _RDONLY = 1 << 1  # BTRFS_SUBVOL_RDONLY
 _FIRST_FREE_OBJECTID = 256  # the inode number of every subvolume's root
@@ -33,11 +33,6 @@ def _opened(path: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _vol_args(name: str | bytes) -> bytearray:
-    """Return a struct btrfs_ioctl_vol_args: __s64 fd, char name[4088]."""
-    return bytearray(struct.pack("<q4088s", 0, os.fsencode(name)))  # ioctl takes 1 KiB at most of bytes
 
 
 def on_btrfs(path: Path) -> bool:
@@ -64,7 +59,7 @@ def is_subvolume(path: Path) -> bool:
 def create(path: Path) -> None:
     """Create an empty subvolume."""
     with _opened(path.parent) as parent:
-        fcntl.ioctl(parent, _SUBVOL_CREATE, _vol_args(path.name))
+        fcntl.ioctl(parent, _SUBVOL_CREATE, vol_args(path.name))
 
 
 def snapshot(source: Path, target: Path, *, read_only: bool) -> None:
@@ -99,24 +94,12 @@ def delete_at(parent: int, name: str) -> None:
         # ENOTEMPTY (EBUSY on some kernels) is what a subvolume with subvolumes inside answers.
         if error.errno not in (errno.ENOTEMPTY, errno.EBUSY, errno.EROFS):
             raise
-        from stoneware.platforms.local.store import btrfs_nested
-
         descriptor = os.open(name, _OPEN, dir_fd=parent)
         try:
             btrfs_nested.delete_all(descriptor)
         finally:
             os.close(descriptor)
         destroy(parent, name)
-
-
-def destroy(parent: int, name: str | bytes) -> None:
-    """Delete a subvolume in which there are no others. Raises OSError (ENOTEMPTY)."""
-    fcntl.ioctl(parent, _SNAP_DESTROY, _vol_args(name))
-
-
-def make_writable(descriptor: int) -> None:
-    """Take the read-only flag off a subvolume: nothing in it could be removed otherwise."""
-    fcntl.ioctl(descriptor, _SUBVOL_SETFLAGS, bytes(8))
 
 
 def remove_tree(path: Path) -> None:

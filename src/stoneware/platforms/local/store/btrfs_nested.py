@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from stoneware.errors import MachineError
-from stoneware.platforms.local.store import btrfs
+from stoneware.platforms.local.store.btrfs_ioctl import destroy, make_writable
 
 _INO_LOOKUP = 0xD0009412  # _IOWR(0x94, 18, struct btrfs_ioctl_ino_lookup_args)
 _GET_SUBVOL_INFO = 0x81F8943C  # _IOR(0x94, 60, struct btrfs_ioctl_get_subvol_info_args)
@@ -102,9 +102,9 @@ def delete_all(descriptor: int) -> None:
 
 def _delete(somewhere: int, found: Nested) -> None:
     with _by_number(somewhere, found.parent, _TOP) as parent:
-        btrfs.make_writable(parent)
+        make_writable(parent)
     with _by_number(somewhere, found.parent, found.directory) as directory:
-        btrfs.destroy(directory, found.name)
+        destroy(directory, found.name)
 
 
 def settle(rootfs: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from stoneware.errors import HostError, StonewareError
 from stoneware.platforms.local.machines import stop as machine_stop
@@ -17,13 +16,10 @@ from stoneware.platforms.local.store import quota as store_quota
 from stoneware.platforms.local.store import walls as store_walls
 from stoneware.process import ProcessError
 
-if TYPE_CHECKING:
-    from stoneware.platforms.local.store.store import Store
-
 _TIMEOUT = 20.0  # seconds for the machines' mounts to go
 
 
-def revive(store: Store) -> list[str]:
+def revive(store: routers.StorePaths) -> list[str]:
     """Mount a read-only store anew and return sentences about it.
 
     Its machines cannot write a byte any more, so those that run are ended. Raises HostError where there is
