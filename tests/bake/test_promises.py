@@ -23,6 +23,14 @@ CASES = {
     ],
     'SHELL ["/bin/bash", "-c"]\nCMD (a; b)': ["program /bin/bash Machinefile:3: CMD"],
     'CMD ["one"]\nCMD ["two"]': ["program two Machinefile:3: CMD"],
+    'ENTRYPOINT ["a", "/tmp/a.sh"]\nCMD ["/run/a.conf", "/tmp", "/run/a.pid", "/o/tmp/x", "/run/s.sock"]': [
+        "program a Machinefile:2: ENTRYPOINT", "passing /tmp/a.sh Machinefile:2: ENTRYPOINT",
+        "passing /run/a.conf Machinefile:3: CMD",
+    ],
+    "HEALTHCHECK CMD test -e /tmp/up/x && /var/tmp/check.": [
+        "program /bin/sh Machinefile:2: HEALTHCHECK", "program test Machinefile:2: HEALTHCHECK",
+        "passing /tmp/up/x Machinefile:2: HEALTHCHECK", "passing /var/tmp/check Machinefile:2: HEALTHCHECK",
+    ],
     'CMD ["a"] AS x': ["program /bin/sh Machinefile:2: CMD"],
 }  # fmt: skip
 

@@ -134,21 +134,21 @@ def test_a_step_has_the_time_that_it_was_given(context: Context) -> None:
 def test_what_a_step_leaves_in_memory_is_told_with_its_line_and_kept_with_its_checkpoint() -> None:
     platform, told = ScriptedPlatform(), Told()
     platform.at(1, platform.report("running", 1, boot="b"))
-    platform.at(2, platform.say("left 1 /run/x /run/y", "left 7 /run/z", "1 exit 0"))
+    platform.at(2, platform.say("left 1 /run/x /run/y /run/z/", "left 7 /run/z", "1 exit 0"))
     platform.at(2, platform.report("done", 1, boot="b"))
     driver(platform, told, 1).run_steps(nothing)
     notes = [event for event in told.events if isinstance(event, Note)]
     assert [(note.text.partition(" in memory")[0], note.warning) for note in notes] == [
-        ("Machinefile:2: leaves /run/x /run/y", True)
+        ("Machinefile:2: leaves /run/x /run/y", True),
+        ("Machinefile:2: leaves /run/z", False),
     ]
-    assert platform.checkpoints["key1"]["left"] == "/run/x /run/y"
+    assert platform.checkpoints["key1"]["left"] == "/run/x /run/y /run/z/"
 
 
 def test_what_the_text_alone_has_told_is_not_told_again() -> None:
     told = ["M:2: /var/run/a/b is not part of the image", "M:3: /run/c is not part", "M:2: ", "the end"]
-    assert left_in_memory("M:2", "/run/a", told) is None
-    assert left_in_memory("M:3", "/run/c", told) is None
+    assert left_in_memory("M:2", "/run/a /run/a/", told) == []
+    assert left_in_memory("M:3", "/run/c", told) == []
     for where, paths in (("M:2", "/run/c"), ("M:3", "/run/cc"), ("M:4", "/run/a /run/c")):
-        note = left_in_memory(where, paths, told)
-        assert note is not None
+        (note,) = left_in_memory(where, paths, told)
         assert f"{where}: leaves {paths} in memory" in note.text

@@ -519,9 +519,12 @@ def test_what_the_configuration_promises_is_looked_for(bake: Bake, root: Root) -
     root.put("opt/app/start", "#!/bin/sh\n", 0o644)
     root.template("opt/app/made.sh", "#!/bin/sh\n", 0o755)
     root.put("bin/sh", "", 0o755)
-    names = ["there", "binary", "cd", "/opt/app/made.sh", "windows", "pearl", "./start", "/missing", "nginx"]
+    names = ["there", "binary", "cd", "/opt/app/made.sh", "windows", "./start", "pearl", "/missing", "nginx"]
     rows = [("user", "joe", "M:1: USER"), ("user", "ann", "M:2: USER"), ("group", "wheel", "M:2: USER")]
     rows += [("program", name, f"M:{3 + line}: CMD") for line, name in enumerate(names)]
+    root.put("tmp/start.sh", "#!/bin/sh\n", 0o755)
+    rows += [(kind, "/tmp/start.sh", "M:20: CMD") for kind in ("program", "passing")]
+    rows += [("passing", "/tmp/made/later", "M:21: CMD")]
     bake.members["seal/promises"] = "".join("\t".join(row) + "\n" for row in rows).encode()
     bake.members["seal/path"] = b"/usr/bin:/opt/bin\n"
     bake.members["seal/workdir"] = b"/opt/app\n"
@@ -531,9 +534,11 @@ def test_what_the_configuration_promises_is_looked_for(bake: Bake, root: Root) -
     assert found["service-user"].strip() == unknown
     assert found["service-program"].strip() == (
         "M:10: CMD: there is no /missing in the image. M:11: CMD: there is no program nginx in the image. "
+        "M:20: CMD: /tmp/start.sh is in no machine: /tmp, /var/tmp and /run are empty when it starts. "
+        "Put it elsewhere, such as /opt. "
         "M:7: CMD: the lines of /opt/bin/windows end in CR LF, as on Windows: its interpreter is not found. "
-        "M:8: CMD: the interpreter /usr/bin/pearl of /opt/bin/pearl is not in the image. "
-        "M:9: CMD: /opt/app/start is not executable: COPY --chmod=0755."
+        "M:8: CMD: /opt/app/start is not executable: COPY --chmod=0755. "
+        "and 1 more"
     )
 
 

@@ -176,12 +176,25 @@ def test_what_a_step_leaves_in_memory_is_told(bake: Bake, root: Root) -> None:  
     (root.path / "dev/shm").mkdir(parents=True)
     bake.run_step("mkdir -p run/app/deep run/db dev/shm && : >run/app/f >dev/shm/x >run/a.pid >run/systemd.x")
     bake.run_step("mkdir run/systemd run/sudo run/runit; echo quiet")
-    bake.run_step("rm -r run/app; exit 0")
+    bake.run_step("rm -r run/app; mkdir -m 2750 'run/o k' run/kept; exit 0")
     bake.step("WORKDIR", path="/run/work", user="")
+    bake.run_step("rmdir run/db; chmod 1777 run/work; : >run/kept/f")
+    bake.members["seal/workdir"] = b"/tmp/a/b\n"
+    bake.step("WORKDIR", path="/tmp/a/b", user="")
     bake.bake()
     text = bake.console.read_text()
     left = [line.partition(" left ")[2].split() for line in text.splitlines() if " left " in line]
     assert [[number, *sorted(paths)] for number, *paths in left] == [
-        ["1", "/dev/shm/x", "/run/app", "/run/systemd.x"],
-        ["4", "/run/work"],
+        ["1", "/dev/shm/x", "/run/app/", "/run/app/f", "/run/systemd.x"],
+        ["3", "/run/kept/", "/run/o", "k"],
+        ["4", "/run/work/"],
+        ["5", "/run/kept/f"],
+    ]
+    rules = (root.path / "usr/lib/tmpfiles.d/00-stoneware-steps.conf").read_text().splitlines()
+    own = f"{os.getuid()} {os.getgid()}"
+    assert rules == [
+        f'd "/run/kept" 2750 {own}',
+        f'd "/run/work" 1777 {own}',
+        f'd "/tmp/a" 755 {own}',
+        f'd "/tmp/a/b" 755 {own}',
     ]

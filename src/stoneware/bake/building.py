@@ -169,7 +169,7 @@ class _Build:
                 self._reporter.emit(StepCached(stage.name, step.index, total, step.line, step.text))
                 document = self._place.store.checkpoint_document(planned.key) or {}
                 left = str(document.get("left", ""))
-                if note := left_in_memory(planned.location, left, self._plan.recipe.warnings):
+                for note in left_in_memory(planned.location, left, self._plan.recipe.warnings):
                     self._reporter.emit(note)
 
     def _bundle(self, stage: PlannedStage, caches: dict[str, str], *, seal: bool) -> BundleWriter:

@@ -100,6 +100,7 @@ class BundleWriter:
                 self._put(f"{place}/kind", "RUN\n")
                 self._put(f"{place}/run", run_script(step))
                 self._put(f"{place}/user", step.user)
+                self._put(f"{place}/workdir", step.workdir)
                 if step.network == "none":
                     self._put(f"{place}/network", "none\n")
             case CopyStep():

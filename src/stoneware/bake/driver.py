@@ -334,7 +334,7 @@ class Driver:
                     self._reporter.emit(CheckResult(name, severity, outcome, detail))
                 case LeftLine(step, paths) if step in self._steps:
                     self.run.left[step] = paths
-                    if note := left_in_memory(self._steps[step].location, paths, self._told):
+                    for note in left_in_memory(self._steps[step].location, paths, self._told):
                         self._reporter.emit(note)
                 case NoteLine(text) if self.run.notes < _MOST_NOTES:
                     self.run.notes += 1

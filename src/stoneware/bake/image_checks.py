@@ -14,9 +14,16 @@ from stoneware.machinefile.recipe import ImageConfig, Recipe, Stage
 # The program a shell's command begins with; nothing where a shell has to be asked for it.
 _FIRST = re.compile(r"(?:exec\s+)?(?:[A-Za-z_]\w*=[^\s$`'\"]*\s+)*([A-Za-z0-9_./+-]+)(?=[\s;&|)]|$)")
 
+# A path where nothing is kept.
+_PASSING = re.compile(r"(?<![\w./~-])/(?:tmp|var/tmp|run|var/run|dev/shm)/[\w./+@-]+")
+_OWN_TO_MAKE = (".pid", ".sock", ".socket", ".lock")
+
 
 def promises(recipe: Recipe, filename: str) -> str:
-    """Return a line per promise for the seal: kind (user, group, program), name and place, tabs between."""
+    """Return a line per promise for the seal: kind, name and place, tabs between.
+
+    The kinds are user, group, program, and passing: a file that may be where nothing is kept.
+    """
     config = recipe.target.config
     lines = []
     user, _, group = config.user.partition(":")
@@ -24,10 +31,16 @@ def promises(recipe: Recipe, filename: str) -> str:
         if name and not name.isdecimal():
             lines.append((kind, name, _place(recipe, ("USER",), filename)))
     # The first word of ENTRYPOINT is the program; without one it is that of CMD.
-    service = (config.entrypoint, ("ENTRYPOINT",)) if config.entrypoint else (config.cmd, ("CMD",))
-    for argv, keywords in (service, (_health(config), ("HEALTHCHECK",))):
-        place = _place(recipe, keywords, filename)
-        lines += [("program", name, place) for name in dict.fromkeys(_programs(argv, config))]
+    arguments = ("CMD",) if config.entrypoint else ()
+    for argv, keyword in (
+        (config.entrypoint, "ENTRYPOINT"),
+        (config.cmd, "CMD"),
+        (_health(config), "HEALTHCHECK"),
+    ):
+        place = _place(recipe, (keyword,), filename)
+        if keyword not in arguments:
+            lines += [("program", name, place) for name in dict.fromkeys(_programs(argv, config))]
+        lines += [("passing", name, place) for name in dict.fromkeys(_passing(argv))]
     return "".join("\t".join(line) + "\n" for line in lines if _printable(line))
 
 
@@ -44,6 +57,12 @@ def _programs(argv: Sequence[str], config: ImageConfig) -> Iterator[str]:
         found = _FIRST.match(argv[-1].strip())
         if found is not None:
             yield found[1]
+
+
+def _passing(argv: Sequence[str]) -> Iterator[str]:
+    for found in _PASSING.findall("\n".join(argv)):
+        if not found.endswith(_OWN_TO_MAKE):
+            yield found.rstrip("./")
 
 
 def _place(recipe: Recipe, keywords: Sequence[str], filename: str) -> str:

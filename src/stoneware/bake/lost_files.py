@@ -7,20 +7,34 @@ from collections.abc import Sequence
 from stoneware.bake.events import Note
 
 
-def left_in_memory(location: str, paths: str, told: Sequence[str]) -> Note | None:
-    """Return the warning about paths, blanks between them, that the step at `location` has left in memory.
+def left_in_memory(location: str, paths: str, told: Sequence[str]) -> list[Note]:
+    """Return what to say of the paths, blanks between them, that the step at `location` has left in memory.
 
-    `told` are the warnings that the Machinefile's text alone has given; what they name is not told twice.
+    What ends in / is a directory that is made again at each start; the rest is gone then. `told` are the
+    warnings that the Machinefile's text alone has given; what they name is not told twice.
     """
     known = [text.removeprefix(f"{location}: ") for text in told if text.startswith(f"{location}: ")]
     named = [
         words[0].replace("/var/run/", "/run/").rstrip("/") + "/" for text in known if (words := text.split())
     ]
-    left = [path for path in paths.split() if not any(name.startswith(f"{path}/") for name in named)]
-    if not left:
-        return None
-    return Note(
-        f"{location}: leaves {' '.join(left)} in memory: no later step and no machine has it. For the "
-        "directory of a service: echo 'd /run/NAME 0755 USER GROUP' >/etc/tmpfiles.d/NAME.conf",
-        warning=True,
-    )
+    left = [
+        path for path in paths.split() if not any(name.startswith(f"{path.rstrip('/')}/") for name in named)
+    ]
+    notes = []
+    if lost := [path for path in left if not path.endswith("/")]:
+        notes.append(
+            Note(
+                f"{location}: leaves {' '.join(lost)} in memory: no later step and no machine has it. For a "
+                "file that a service needs there: echo 'C /run/NAME 0644 USER GROUP - /usr/share/NAME' "
+                ">/etc/tmpfiles.d/NAME.conf",
+                warning=True,
+            )
+        )
+    if remade := [path.rstrip("/") for path in left if path.endswith("/")]:
+        notes.append(
+            Note(
+                f"{location}: leaves {' '.join(remade)} in memory: made again at each start, empty, with "
+                "the owner and mode it has now"
+            )
+        )
+    return notes

@@ -7,11 +7,11 @@ Layout of the bundle (a tar) that it reads:
                          FILES_ROOT=/DIRECTORY of a stage FROM scratch: its steps copy into that directory
     ca/*.crt             certificates that are trusted until the seal
     steps/0007/kind      RUN, COPY or WORKDIR;  steps/0007/title: one line for the log
-    RUN                  run (sh, with `exec env -i …` at the beginning of a line), user, network (none),
-                         mounts: in any order, lines of type, target, source, ro|rw, mode, uid, gid, variable,
-                         size with tabs between; the source of a bind is a path in the bundle, of a secret its
-                         name as it is served (empty: not given), of a cache a directory in the machine; a
-                         secret without uid and gid belongs to the step's user
+    RUN                  run (sh, with `exec env -i …` at the beginning of a line), user, workdir, network
+                         (none), mounts: in any order, lines of type, target, source, ro|rw, mode, uid, gid,
+                         variable, size with tabs between; the source of a bind is a path in the bundle, of a
+                         secret its name as it is served (empty: not given), of a cache a directory in the
+                         machine; a secret without uid and gid belongs to the step's user
     COPY                 dest, chown, chmod, link, into (dir, or auto: a single regular file), data.tar (or
                          the directory tree/) with the names in it, directories and others, apart by NUL;
                          archives/* (tars that are unpacked over dest)

@@ -15,7 +15,6 @@ SCANNED_SIZE=1048576 # bytes; larger files are not searched for keys
 scan() {
     newline='
 '
-    tab=$(printf '\t')
     scanned=$(date +%s)
     # Most files are below these two: several processes share the work.
     set --

@@ -1,5 +1,8 @@
 # shellcheck shell=sh
-# What a step leaves where nothing is kept: /run and /dev/shm are in memory. Part of the build agent.
+# What a step leaves where nothing is kept: /run and /dev/shm are in memory. Its directories below /run are made
+# again at each start, as tmpfiles.d(5) does it; the rest is told. Part of the build agent.
+
+REMADE=/usr/lib/tmpfiles.d/00-stoneware-steps.conf # before the packages' own: what a step wants of a directory counts
 
 # begin_steps: what is to be done once, after the boot and before the first step.
 begin_steps() {
@@ -32,17 +35,75 @@ in_memory() {
         ! -name 'motd*' ! -name 'utmp' ! -name 'initctl' ! -path "$own/lock" -print 2>/dev/null
 }
 
-# tell_of_passing NUMBER: say on the console what a step has left there that no later step will find.
+# tell_of_passing NUMBER: say on the console what a step has left there. What ends in / is made again.
 tell_of_passing() {
     if [ "$code" -ne 0 ]; then return 0; fi
     now=$(in_memory)
-    if [ "$now" = "$passing" ]; then return 0; fi
+    if [ "$now" = "$passing" ] && [ ! -e "$SW_ROOT$REMADE" ]; then return 0; fi
     printf '%s\n' "$passing" >"$WORK/passing.before"
     printf '%s\n' "$now" >"$WORK/passing.now"
     passing=$now
-    names=$(missed | unused | head -n 5 | tr '\n' ' ')
+    missed | unused | sort_passing
+    remake <"$WORK/passing.directories"
+    names=$({
+        topmost '' <"$WORK/passing.lost"
+        topmost / <"$WORK/passing.directories"
+    } | head -n 5 | tr '\n' ' ')
     if [ -z "$names" ]; then return 0; fi
     console_line "left $1 ${names% }"
+}
+
+# sort_passing: write the paths that come in to passing.directories where they can be made again, else to passing.lost.
+sort_passing() {
+    : >"$WORK/passing.directories"
+    : >"$WORK/passing.lost"
+    while IFS= read -r path; do
+        kind=lost
+        if [ -d "$SW_ROOT$path" ] && [ ! -L "$SW_ROOT$path" ]; then
+            case $path in /dev/shm/* | *[!A-Za-z0-9._/@:+-]*) ;; *) kind=directories ;; esac
+        fi
+        printf '%s\n' "$path" >>"$WORK/passing.$kind"
+    done
+}
+
+# topmost END: print the paths that come in, with END behind each, but those that are inside another one.
+topmost() {
+    top=''
+    while IFS= read -r path; do
+        case $path in "$top"/*) if [ -n "$top" ]; then continue; fi ;; esac
+        top=$path
+        printf '%s\n' "$path$1"
+    done
+}
+
+# remake: have each start make the directories that come in, and those of earlier steps that are still there, with
+# the owner and mode that they have now.
+remake() {
+    {
+        if [ -e "$SW_ROOT$REMADE" ]; then sed -n 's/^d "\([^"]*\)" .*/\1/p' "$SW_ROOT$REMADE"; fi
+        cat
+    } | sort -u | while IFS= read -r path; do
+        if [ -d "$SW_ROOT$path" ] && [ ! -L "$SW_ROOT$path" ]; then
+            stat -c "d \"$path\" %a %u %g" -- "$SW_ROOT$path"
+        fi
+    done >"$WORK/passing.remade"
+    if [ ! -s "$WORK/passing.remade" ]; then
+        rm -f "$SW_ROOT$REMADE"
+    elif ! cmp -s "$WORK/passing.remade" "$SW_ROOT$REMADE"; then
+        mkdir -p "$SW_ROOT${REMADE%/*}"
+        cp "$WORK/passing.remade" "$SW_ROOT$REMADE"
+    fi
+}
+
+# keep_workdir: the same for a WORKDIR of the image in /tmp or /var/tmp, which the seal is about to empty.
+keep_workdir() {
+    from=''
+    IFS= read -r from 2>/dev/null <"$WORK/seal/workdir" || :
+    case $from in *[!A-Za-z0-9._/@:+-]*) return 0 ;; /tmp/?* | /var/tmp/?*) ;; *) return 0 ;; esac
+    while [ "${from##*/}" != tmp ]; do
+        printf '%s\n' "$from"
+        from=${from%/*}
+    done | remake
 }
 
 # unused: pass on the paths but those of shared memory that a running process has.
@@ -57,8 +118,8 @@ unused() {
     done
 }
 
-# missed: print the topmost new paths that neither tmpfiles.d(5) makes at each boot nor a running service has for
-# itself (RuntimeDirectory=).
+# missed: print the new paths that neither tmpfiles.d(5) makes at each boot nor a running service has for itself
+# (RuntimeDirectory=).
 missed() {
     if [ -z "$SW_ROOT" ]; then
         systemctl show '*.service' --property=ActiveState,RuntimeDirectory
@@ -88,8 +149,7 @@ missed() {
         {
             path = substr($0, length(root) + 1)
             if ($0 in old || path in made) next
-            for (up = path; up != ""; sub(/\/[^\/]*$/, "", up)) if (up in owned || up in told) next
-            told[path] = 1
+            for (up = path; up != ""; sub(/\/[^\/]*$/, "", up)) if (up in owned) next
             print path
         }' "$WORK/passing.now"
 }

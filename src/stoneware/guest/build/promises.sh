@@ -3,6 +3,8 @@
 # line of the Machinefile, tabs between; seal/path is the PATH of the service, seal/workdir its directory. Part of
 # the build agent.
 
+tab=$(printf '\t')
+
 # promised KIND COMMAND: run COMMAND NAME PLACE for each promise of a kind.
 promised() {
     if [ ! -s "$WORK/seal/promises" ]; then return 0; fi
@@ -32,7 +34,19 @@ named_in() {
     return 1
 }
 
+# remember_passing: before the seal empties /tmp: which files there, or in /run, the image's configuration names.
+remember_passing() {
+    promised passing passing_file >"$WORK/passing.promised"
+}
+
+passing_file() {
+    if [ ! -f "$SW_ROOT$1" ]; then return 0; fi
+    printf '%s: %s is in no machine: /tmp, /var/tmp and /run are empty when it starts. Put it elsewhere, such as /opt.\n' \
+        "$2" "$1"
+}
+
 check_service_program() {
+    cat "$WORK/passing.promised"
     IFS= read -r search 2>/dev/null <"$WORK/seal/path" || :
     IFS= read -r from 2>/dev/null <"$WORK/seal/workdir" || :
     promised program missing_program
@@ -61,6 +75,7 @@ missing_program() {
     esac
     if [ -e "$SW_ROOT/etc/stoneware/templates$3" ]; then return 0; fi # written at boot
     if [ ! -f "$SW_ROOT$3" ]; then
+        if grep -qF -e ": $3 " "$WORK/passing.promised"; then return 0; fi # told of already
         printf '%s: there is no %s in the image.\n' "$2" "$3"
     elif [ ! -x "$SW_ROOT$3" ]; then
         printf '%s: %s is not executable: COPY --chmod=0755.\n' "$2" "$3"

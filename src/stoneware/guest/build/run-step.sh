@@ -187,6 +187,14 @@ run_step() {
     sw_user_of "$user" 2>"$WORK/why" || { step_line "$2" "$(cat "$WORK/why")"; return 0; }
     HOME=$home
     export HOME
+    # As BuildKit does: an earlier step may have removed it.
+    if [ -s "$1/workdir" ]; then
+        IFS= read -r place <"$1/workdir" || :
+        if [ ! -d "$SW_ROOT$place" ] && ! mkdir -p "$SW_ROOT$place" 2>"$WORK/why"; then
+            step_line "$2" "$(cat "$WORK/why")"
+            return 0
+        fi
+    fi
     network=''
     if [ -s "$1/network" ]; then IFS= read -r network <"$1/network" || :; fi
     if ! prepare_mounts "$1" "$2" >"$WORK/why" 2>&1; then

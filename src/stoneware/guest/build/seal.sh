@@ -10,6 +10,8 @@ seal() {
         cleaning=$!
     fi
     mkdir -p "$SW_IMAGE"
+    keep_workdir
+    remember_passing
     # Three independent things at once: most of their time is the start of small programs.
     {
         drop_certificates
