@@ -16,7 +16,7 @@ BAKE: tuple[events.Event, ...] = (
     events.PhaseFinished("builder", 0.5),
     events.StepCached("web", 1, 3, 2, "RUN apt-get update"),
     events.StepStarted("web", 2, 3, 3, "RUN make", "the step before it ran"),
-    events.StepOutput("web", 2, "compiling"),
+    events.StepOutput("web", 2, "compiling\ta\x7f"),
     events.StepFinished("web", 2, 62.5),
     events.StepStarted("web", 3, 3, 4, "RUN false", "never run"),
     events.StepFailed("web", 3, 0.25, 1),
@@ -34,7 +34,7 @@ PLAIN = """\
 #2 CACHED
 #3 [web 2/3] RUN make
 #3 because the step before it ran
-#3 1.000 compiling
+#3 1.000 compiling\ta\\x7f
 #3 DONE 1m02s
 #4 [web 3/3] RUN false
 #4 because never run
@@ -79,7 +79,7 @@ def test_json_lines_hold_every_event() -> None:
     assert len(lines) == len(BAKE)
     assert {"event", "time", "stage", "base", "total", "cached"} == set(lines[0])
     assert lines[5] | {"time": 0} == {
-        "event": "step_output", "time": 0, "stage": "web", "index": 2, "text": "compiling",
+        "event": "step_output", "time": 0, "stage": "web", "index": 2, "text": "compiling\ta\x7f",
     }  # fmt: skip
 
 

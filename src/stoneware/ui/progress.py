@@ -74,7 +74,7 @@ class PlainLines(Lines):
 
     def emit(self, event: events.Event) -> None:
         """Write the event's line."""
-        self.say(map(visible, self._lines(event)))
+        self.say(visible(line, keep="\t") for line in self._lines(event))
 
     def _lines(self, event: events.Event) -> list[str]:
         match event:
