@@ -10,6 +10,9 @@ from stoneware.cluster.model import Observed, ObservedMachine
 from stoneware.model.machine import Health, Machine, Phase
 from stoneware.model.resources import PortMapping
 from stoneware.terraform import variables
+from tests.platforms.memory import MemoryPlatform
+
+RESOURCES = MemoryPlatform().infrastructure
 
 
 def to_document(observed: Observed) -> dict[str, Any]:
@@ -19,7 +22,7 @@ def to_document(observed: Observed) -> dict[str, Any]:
         "machines": {name: _machine_document(found) for name, found in observed.machines.items()},
         "volumes": sorted(observed.volumes),
         "networks": sorted(observed.networks),
-        "managed": None if observed.managed is None else sorted(observed.managed),
+        "managed": None if observed.managed is None else sorted(map(RESOURCES.address, observed.managed)),
         "commits": dict(observed.commits),
         "floors": dict(observed.floors),
     }
@@ -60,7 +63,7 @@ def from_document(document: Mapping[str, Any]) -> Observed:
         {str(name): _read_machine(entry) for name, entry in document["machines"].items()},
         frozenset(map(str, document["volumes"])),
         frozenset(map(str, document["networks"])),
-        None if managed is None else frozenset(map(str, managed)),
+        None if managed is None else frozenset(map(RESOURCES.subject, managed)),
         dict(document["commits"]),
         dict(document.get("floors", {})),
     )

@@ -11,7 +11,6 @@ from typing import Any
 
 from stoneware.cluster.desired import desire
 from stoneware.cluster.model import Desired, DesiredMachine, Observed, ObservedMachine
-from stoneware.cluster.plan import address
 from stoneware.compose.model import (
     Cluster,
     ClusterNetwork,
@@ -30,6 +29,7 @@ from stoneware.config.contract import derive_contract
 from stoneware.machinefile import recipe
 from stoneware.model.machine import Health, Machine, Phase
 from stoneware.model.resources import PortMapping
+from stoneware.platforms.infrastructure import Kind, Subject
 from tests.cluster.observation_documents import from_document, to_document
 
 NOW = 1_700_000_000.0
@@ -216,10 +216,10 @@ def wanted_of(changes: Mapping[str, Any] | None = None, **options: Any) -> Desir
 
 def observation_of(desired: Desired, *, managed: bool = True) -> Observed:
     """Return a cluster that is exactly as it is wanted, healthy, with its files as they were written."""
-    addresses = [
-        *(address("machine", name) for name in desired.machines),
-        *(address("volume", name) for name, volume in desired.volumes.items() if not volume.external),
-        *(address("network", name) for name, network in desired.networks.items() if not network.external),
+    managed_subjects = [
+        *(Subject(Kind.MACHINE, name) for name in desired.machines),
+        *(Subject(Kind.VOLUME, name) for name, volume in desired.volumes.items() if not volume.external),
+        *(Subject(Kind.NETWORK, name) for name, network in desired.networks.items() if not network.external),
     ]
     return Observed(
         desired.name,
@@ -229,7 +229,7 @@ def observation_of(desired: Desired, *, managed: bool = True) -> Observed:
         },
         frozenset(name for name, volume in desired.volumes.items() if not volume.external),
         frozenset(name for name, network in desired.networks.items() if not network.external),
-        frozenset(addresses) if managed else None,
+        frozenset(managed_subjects) if managed else None,
         {machine.image_id: machine.commit for machine in desired.machines.values()},
     )
 

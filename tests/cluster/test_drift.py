@@ -12,6 +12,7 @@ from stoneware.cluster.documents import drift_document
 from stoneware.cluster.drift import Source, find_drift
 from stoneware.cluster.model import ObservedMachine
 from stoneware.terraform.results import Change
+from tests.cluster.observation_documents import RESOURCES
 from tests.cluster.support import VERSIONS, observation_of, there, wanted_of
 
 pytestmark = pytest.mark.pure
@@ -39,7 +40,7 @@ def test_what_differs_and_what_is_not_known(case):
         pending=frozenset(case.get("pending", ())),
     )
     refresh = changes_of(case["refresh"]) if "refresh" in case else None
-    report = find_drift(desired, there(case.get("there", {})), refresh)
+    report = find_drift(desired, there(case.get("there", {})), refresh, RESOURCES)
     items = [
         f"{item.source} {item.machine} {item.what}: {item.wanted}, not {item.found}" for item in report.items
     ]
@@ -58,7 +59,7 @@ def test_what_was_not_asked_is_never_in_sync():
     desired = wanted_of()
     observed = observation_of(desired)
     silent = {name: ObservedMachine(found.machine) for name, found in observed.machines.items()}
-    report = find_drift(desired, replace(observed, machines=silent), None)
+    report = find_drift(desired, replace(observed, machines=silent), None, RESOURCES)
     assert not report.items
     assert {item.machine for item in report.unknown} == set(desired.machines)
     assert {item.source for item in report.unknown} == {Source.FILE}
@@ -67,7 +68,7 @@ def test_what_was_not_asked_is_never_in_sync():
 
 def test_values_of_the_configuration_are_not_in_a_report():
     desired = wanted_of({"services": {"web": {"environment": {"COLOUR": "hush-hush"}}}})
-    report = find_drift(desired, observation_of(wanted_of()), None)
+    report = find_drift(desired, observation_of(wanted_of()), None, RESOURCES)
     assert len(report.items) == 1
     assert "hush" not in json.dumps(drift_document(report))
 
@@ -77,5 +78,5 @@ def test_long_attributes_are_cut():
         'stoneware_machine.machine["web-1"]', "stoneware_machine", ("update",), {"x": "a"}, {"x": "b" * 999}
     )
     desired = wanted_of()
-    (item,) = find_drift(desired, observation_of(desired), [change]).items
+    (item,) = find_drift(desired, observation_of(desired), [change], RESOURCES).items
     assert (item.wanted, len(item.found), item.found[-1]) == ("a", 200, "…")

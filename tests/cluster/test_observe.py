@@ -13,6 +13,7 @@ from stoneware.cluster.observe import observe
 from stoneware.guest.reports import digests as digests_of
 from stoneware.model.machine import Machine
 from stoneware.model.resources import Network, Volume
+from stoneware.platforms.infrastructure import Kind, Subject
 from tests.cluster.support import NOW, observation_of, some_images, wanted_of
 
 pytestmark = pytest.mark.pure
@@ -48,11 +49,11 @@ def platform_of(reports: dict[str, dict[str, str]] | None = None) -> Any:
 
 
 def test_what_carries_the_label_is_observed():
-    platform = platform_of()
-    observed = observe(platform, "shop", managed=frozenset({"x"}))
+    platform, known = platform_of(), frozenset({Subject(Kind.MACHINE, "app-1")})
+    observed = observe(platform, "shop", managed=known)
     assert list(observed.machines) == ["db-1", "app-1", "app-2", "web-1"]
     assert (observed.volumes, observed.networks) == ({"shop-data"}, {"shop-default"})
-    assert observed.managed == {"x"}
+    assert observed.managed == known
     assert platform.asked == []
     assert observe(platform, "nothing").machines == {}
 

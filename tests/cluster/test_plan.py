@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 from stoneware.cluster.documents import plan_document
 from stoneware.cluster.drift import find_drift
 from stoneware.cluster.model import Action, Desired, Observed, ObservedMachine
-from stoneware.cluster.plan import address, make_plan, needs_rollout, waves_of
+from stoneware.cluster.plan import make_plan, needs_rollout, waves_of
 from stoneware.cluster.status import status, status_rows
 from stoneware.cluster.tfvars import to_tfvars
 from stoneware.compose.model import Condition
 from stoneware.model.limits import Ulimit
 from stoneware.model.machine import Phase
 from stoneware.model.resources import PortMapping, SecretMount, VolumeMount
+from tests.cluster.observation_documents import RESOURCES
 from tests.cluster.support import NOW, VERSIONS, observation_of, there, wanted_of
 
 pytestmark = pytest.mark.pure
@@ -93,10 +94,6 @@ def test_a_long_chain_has_as_many_waves_as_links():
     machines = {name: replace(template, name=name, service=name) for name in services}
     found = waves_of(Desired("x", machines, {services[0]: {}, **needs}, {}, {}))
     assert [wave[0] for wave in found] == services
-
-
-def test_addresses_are_quoted_as_terraform_does():
-    assert address("machine", "kafka-1") == 'stoneware_machine.machine["kafka-1"]'
 
 
 # Each makes a machine differ from what is wanted of it.
@@ -228,7 +225,7 @@ def test_the_work_grows_with_the_machines_and_no_faster():
             plan_document(make_plan(desired, observed), desired)
             to_tfvars(desired, observed, list(desired.machines), applied=desired)
             status_rows(status(desired, observed, NOW))
-            find_drift(desired, observed, ())
+            find_drift(desired, observed, (), RESOURCES)
         finally:
             sys.setprofile(None)
         return count

@@ -17,6 +17,7 @@ from stoneware.cluster.status import status
 from stoneware.compose.model import Cluster, SecretSource
 from stoneware.errors import InputError
 from tests.cluster.engine import ClusterPlatform
+from tests.cluster.observation_documents import RESOURCES
 from tests.cluster.support import BASE, NOW, cluster_of, observation_of, some_images
 
 pytestmark = pytest.mark.pure
@@ -47,7 +48,7 @@ def sync_of(desired: Desired, there: Desired) -> dict[str, bool | None]:
 def test_a_secret_that_is_as_it_was(site: Site, token: Path) -> None:
     there = desired_of(cluster_with(token), site)
     assert sync_of(there, there) == dict.fromkeys(("db-1", "app-1", "app-2", "web-1"), True)
-    assert find_drift(there, observation_of(there), ()).in_sync
+    assert find_drift(there, observation_of(there), (), RESOURCES).in_sync
 
 
 def test_a_secret_whose_file_has_changed(site: Site, token: Path) -> None:
@@ -55,7 +56,7 @@ def test_a_secret_whose_file_has_changed(site: Site, token: Path) -> None:
     token.write_text("another-battery")
     desired = desired_of(cluster_with(token), site)
     assert sync_of(desired, there) == {"db-1": True, "app-1": False, "app-2": False, "web-1": True}
-    report = find_drift(desired, observation_of(there), ())
+    report = find_drift(desired, observation_of(there), (), RESOURCES)
     assert [(item.machine, item.what) for item in report.items] == [
         ("app-1", "secret shop-app-token"),
         ("app-2", "secret shop-app-token"),
@@ -69,7 +70,7 @@ def test_a_secret_that_cannot_be_read_is_not_in_sync(site: Site, token: Path) ->
     token.unlink()
     desired = desired_of(cluster_with(token), site)
     assert sync_of(desired, there) == {"db-1": True, "app-1": None, "app-2": None, "web-1": True}
-    report = find_drift(desired, observation_of(there), ())
+    report = find_drift(desired, observation_of(there), (), RESOURCES)
     assert [one.machine for one in report.unknown] == ["app-1", "app-2"]
     [one] = [one for one in status(desired, observation_of(there), NOW) if one.name == "app-1"]
     assert "shop-app-token" in one.differences[0]

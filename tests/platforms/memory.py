@@ -24,6 +24,7 @@ from stoneware.model.capability import Capability
 from stoneware.model.machine import Health, Machine, MachineSpec, Phase
 from stoneware.model.machine_fields import written
 from stoneware.model.resources import Network, PortMapping, Volume
+from stoneware.provider.infrastructure import StonewareInfrastructure
 
 
 def place_in(output: bytes, *, lines: int | None, until: float | None = None) -> int:
@@ -65,6 +66,10 @@ class MemoryPlatform:
         self.while_creating: Callable[[], None] = lambda: None
         self.after_creating: Callable[[], None] = lambda: None
         self.commands: Callable[[str, Sequence[str]], tuple[int, str]] = lambda *_: (0, "")
+
+    @property
+    def infrastructure(self) -> StonewareInfrastructure:
+        return StonewareInfrastructure(self)
 
     def _save(self) -> None:
         if self._journal is not None:

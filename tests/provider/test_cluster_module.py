@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
+from stoneware.cluster.directory import VARIABLES_FILE
 from stoneware.model.limits import Ulimit
 from stoneware.model.machine import MachineSpec, Phase
 from stoneware.model.resources import PortMapping, SecretMount, VolumeMount
+from stoneware.provider.infrastructure import CLUSTER_MODULE, StonewareInfrastructure
 from stoneware.provider.server import ProviderServer
 from stoneware.terraform import variables
 from stoneware.terraform.configuration import (
-    CLUSTER_MODULE,
-    CLUSTER_VARIABLES_FILE,
     LIFT_VOLUMES,
     write_configuration,
 )
@@ -28,6 +28,7 @@ from tests.platforms.memory import MemoryPlatform
 from .conftest import IMAGE
 
 pytestmark = pytest.mark.tool
+DISKS = StonewareInfrastructure.disk_types
 
 
 @pytest.fixture(params=["library", "binary"])
@@ -75,7 +76,7 @@ def write(directory: Path, machines: dict[str, Any], *, volumes: int = 3, lift: 
         directory,
         CLUSTER_MODULE,
         tfvars,
-        variables_file=CLUSTER_VARIABLES_FILE,
+        variables_file=VARIABLES_FILE,
         overrides=[LIFT_VOLUMES] if lift else [],
     )
 
@@ -116,7 +117,7 @@ def test_a_clusters_whole_life(terraform: Terraform, platform: MemoryPlatform) -
     platform.show("c-kafka-3", phase=Phase.STOPPED, exit_code=137, ports=())
     plan = terraform.plan()
     assert [change.address for change in plan.changes if not change.noop] == [address(3)]
-    check_plan(plan, allowed={address(3)})
+    check_plan(plan, allowed={address(3)}, disk_types=DISKS)
     terraform.apply(plan)
     assert terraform.plan().noop
 
@@ -124,9 +125,9 @@ def test_a_clusters_whole_life(terraform: Terraform, platform: MemoryPlatform) -
     disk = platform.volume("c-kafka-1-data")
     write(directory, {**machines(1, source=IMAGE.replace("ab", "cd")), **machines(2, 3)})
     plan = terraform.plan()
-    check_plan(plan, allowed={address(1)})
+    check_plan(plan, allowed={address(1)}, disk_types=DISKS)
     with pytest.raises(PlanRefused):
-        check_plan(plan, allowed={address(2)})
+        check_plan(plan, allowed={address(2)}, disk_types=DISKS)
     terraform.apply(plan)
     assert platform.volume("c-kafka-1-data") == disk
     write(directory, machines(1, 2, 3))

@@ -13,6 +13,7 @@ from typing import IO
 
 import pytest
 
+from stoneware.provider.infrastructure import BUILDER_MODULE
 from stoneware.provider.server import ProviderServer
 from stoneware.terraform.configuration import write_configuration
 from stoneware.terraform.results import Applied
@@ -30,7 +31,7 @@ class Driver:
     def __init__(self, root: Path, fault: str, binary: Path | None) -> None:
         self.directory = root / "terraform"
         self.journal = root / "journal"
-        write_configuration(self.directory, "local/builder", {"name": "b1", "boot_source": "checkpoint:abc"})
+        write_configuration(self.directory, BUILDER_MODULE, {"name": "b1", "boot_source": "checkpoint:abc"})
         command = [sys.executable, "-m", "tests.provider.driver", self.directory, self.journal, fault]
         self.process = subprocess.Popen(
             [*map(str, command), *([str(binary)] if binary else [])],

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from stoneware.model.machine import MachineSpec
+from stoneware.provider.infrastructure import BUILDER_MODULE, CLUSTER_MODULE
 from stoneware.terraform import variables
 from stoneware.terraform.configuration import (
-    CLUSTER_MODULE,
-    CLUSTER_VARIABLES_FILE,
     LIFT_VOLUMES,
     MODULES,
     write_configuration,
@@ -22,7 +21,7 @@ from stoneware.terraform.configuration import (
 def test_the_builders_module_and_its_variables(tmp_path: Path) -> None:
     directory = tmp_path / "builds" / "b1" / "terraform"
     tfvars = {"name": "b1", "boot_source": "checkpoint:abc", "metadata": {"k": 'a"${x}\n%{y}'}}
-    write_configuration(directory, "local/builder", tfvars)
+    write_configuration(directory, BUILDER_MODULE, tfvars)
     assert {path.name for path in directory.iterdir()} == {
         "main.tf",
         "variables.tf",
@@ -36,10 +35,10 @@ def test_the_builders_module_and_its_variables(tmp_path: Path) -> None:
 
 
 def test_writing_again_replaces_everything_and_keeps_the_state(tmp_path: Path) -> None:
-    write_configuration(tmp_path, "local/builder", {"name": "old"})
+    write_configuration(tmp_path, BUILDER_MODULE, {"name": "old"})
     (tmp_path / "terraform.tfstate").write_text("{}")
     (tmp_path / "gone.tf").write_text("# of an older version\n")
-    write_configuration(tmp_path, "local/builder", {"name": "new"})
+    write_configuration(tmp_path, BUILDER_MODULE, {"name": "new"})
     assert "new" in (tmp_path / "terraform.tfvars.json").read_text()
     assert not (tmp_path / "gone.tf").exists()
     assert (tmp_path / "terraform.tfstate").exists()
@@ -47,7 +46,7 @@ def test_writing_again_replaces_everything_and_keeps_the_state(tmp_path: Path) -
 
 def test_the_clusters_module_and_what_lifts_its_guard(tmp_path: Path) -> None:
     tfvars = {"volumes": {"data": {"labels": {}}}}
-    options = {"variables_file": CLUSTER_VARIABLES_FILE}
+    options = {"variables_file": "machines.auto.tfvars.json"}
     write_configuration(tmp_path, CLUSTER_MODULE, tfvars, overrides=[LIFT_VOLUMES], **options)
     assert "prevent_destroy = false" in (tmp_path / LIFT_VOLUMES).read_text()
     assert json.loads((tmp_path / "machines.auto.tfvars.json").read_text()) == tfvars
@@ -92,7 +91,7 @@ def test_the_types_of_a_machines_fields_are_written(tmp_path: Path) -> None:
 
 def test_there_is_no_such_module(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="local/nothing"):
-        write_configuration(tmp_path, "local/nothing", {})
+        write_configuration(tmp_path, MODULES / "local/nothing", {})
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from stoneware.terraform.guard import PlanRefused, check_plan
 from stoneware.terraform.results import Change, Plan, parse_plan
 
+DISKS = frozenset({"stoneware_volume", "google_compute_disk"})
 CASES = json.loads((Path(__file__).parent / "cases" / "plans.json").read_text())
 
 
@@ -22,35 +23,35 @@ def plan_of(document: dict[str, Any]) -> Plan:
 def test_recorded_plans(case: dict[str, Any]) -> None:
     plan = plan_of(case["plan"])
     if not case["violations"]:
-        check_plan(plan, allowed=set(case["allowed"]))
+        check_plan(plan, allowed=set(case["allowed"]), disk_types=DISKS)
         return
     with pytest.raises(PlanRefused) as caught:
-        check_plan(plan, allowed=set(case["allowed"]))
+        check_plan(plan, allowed=set(case["allowed"]), disk_types=DISKS)
     assert list(caught.value.violations) == case["violations"]
     assert caught.value.details == "\n".join(case["violations"])
 
 
 def test_a_module_instance_allows_what_is_in_it_and_no_other_instance() -> None:
     inside = Change('module.m["a"].stoneware_machine.m', "stoneware_machine", ("create",))
-    check_plan(Plan(Path("p"), (inside,)), allowed={'module.m["a"]'})
+    check_plan(Plan(Path("p"), (inside,)), allowed={'module.m["a"]'}, disk_types=DISKS)
     for other in ('module.m["a2"]', 'module.m["a', "module.mm", "stoneware_machine.m"):
         with pytest.raises(PlanRefused):
-            check_plan(Plan(Path("p"), (inside,)), allowed={other})
+            check_plan(Plan(Path("p"), (inside,)), allowed={other}, disk_types=DISKS)
 
 
 def test_an_object_that_a_failed_replacement_left_may_go_with_its_machine() -> None:
     old = Change("stoneware_machine.m", "stoneware_machine", ("delete",))
-    check_plan(Plan(Path("p"), (old,)), allowed={"stoneware_machine.m"})
+    check_plan(Plan(Path("p"), (old,)), allowed={"stoneware_machine.m"}, disk_types=DISKS)
 
 
-@pytest.mark.parametrize("type_", ["stoneware_volume", "google_compute_disk", "google_compute_region_disk"])
+@pytest.mark.parametrize("type_", sorted(DISKS))
 def test_no_kind_of_volume_is_ever_destroyed(type_: str) -> None:
     gone = Change(f"{type_}.v", type_, ("delete",))
     with pytest.raises(PlanRefused, match="more than was asked"):
-        check_plan(Plan(Path("p"), (gone,)), allowed={gone.address})
+        check_plan(Plan(Path("p"), (gone,)), allowed={gone.address}, disk_types=DISKS)
 
 
 def test_an_incomplete_plan_is_refused() -> None:
     with pytest.raises(PlanRefused) as caught:
-        check_plan(Plan(Path("p"), (), complete=False), allowed=set())
+        check_plan(Plan(Path("p"), (), complete=False), allowed=set(), disk_types=DISKS)
     assert caught.value.violations == ("the plan is incomplete: Terraform could not foresee every change",)

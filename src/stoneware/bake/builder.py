@@ -25,7 +25,6 @@ from stoneware.provider.server import ProviderServer
 from stoneware.terraform.configuration import write_configuration
 from stoneware.terraform.runner import Terraform, has_state
 
-MODULE = "local/builder"
 # Terraform's process lives as long as one builder: collecting garbage is a tenth of what it costs.
 _GO = {"GOGC": "off", "GOMEMLIMIT": "512MiB"}
 
@@ -134,7 +133,7 @@ def running_builder(
 def _configure(bench: Workbench, request: BuilderRequest, name: str, token: str, bundle: Path) -> None:
     write_configuration(
         terraform_directory(bundle.parent),
-        MODULE,
+        bench.platform.infrastructure.builder_module,
         {
             "name": name,
             "boot_source": request.stage.start,

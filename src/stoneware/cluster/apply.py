@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import tempfile
 import time
@@ -15,18 +14,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from stoneware.cluster import events
-from stoneware.cluster.directory import ClusterDirectory
+from stoneware.cluster.directory import VARIABLES_FILE, ClusterDirectory
 from stoneware.cluster.model import Observed
-from stoneware.cluster.plan import address
 from stoneware.errors import MachineError
+from stoneware.platforms.infrastructure import Infrastructure, Kind, Subject
 from stoneware.platforms.protocols import Platform
-from stoneware.provider.server import ProviderServer
-from stoneware.terraform.configuration import (
-    CLUSTER_MODULE,
-    CLUSTER_VARIABLES_FILE,
-    LIFT_VOLUMES,
-    write_configuration,
-)
+from stoneware.terraform.configuration import LIFT_VOLUMES, write_configuration
 from stoneware.terraform.guard import check_plan
 from stoneware.terraform.results import Change, Plan, Progress, TerraformError
 from stoneware.terraform.runner import STATE_FILE, Terraform, has_state, tainted_addresses
@@ -34,27 +27,9 @@ from stoneware.terraform.statefile import LARGEST_STATE, STATE_DEPTH, state_faul
 from stoneware.untrusted.bounded import bounded_json
 
 _LOCK_TIMEOUT = 60.0  # seconds that the Terraform of a killed command may take to end
-_IN_PLACE = {"labels", "metadata", "image_ref", "recreate_on", "timeouts", "wait_for"}
 _READS = 20  # of a state that is being written
-_MACHINES = "stoneware_machine.machine["
-_VOLUMES = "stoneware_volume.volume["
 _DOING = {"create": "creating", "delete": "removing", "update": "updating"}
 _DONE = {"create": "created", "delete": "removed", "update": "changed"}
-
-
-def key_of(text: str) -> str:
-    """Return the name in an address: `stoneware_volume.volume["data"]` is `data`."""
-    return str(json.loads(text[text.index("[") + 1 : -1]))
-
-
-def is_volume(text: str) -> bool:
-    """Say whether an address is that of a disk."""
-    return text.startswith(_VOLUMES)
-
-
-def machine_of(text: str) -> str:
-    """Return the short name of the machine at an address, or nothing where it is no machine."""
-    return key_of(text) if text.startswith(_MACHINES) else ""
 
 
 class ClusterTerraform:
@@ -71,10 +46,11 @@ class ClusterTerraform:
     ) -> None:
         self._directory = directory
         self._reporter = reporter
+        self._infrastructure = platform.infrastructure
         say = (lambda line: reporter.emit(events.TerraformOutput(line))) if verbose else None
         self._terraform = Terraform(
             directory.path,
-            provider=ProviderServer(platform),
+            provider=self._infrastructure.provider(),
             verbose=say,
             parallelism=parallelism,
             lock_timeout=_LOCK_TIMEOUT,
@@ -93,35 +69,40 @@ class ClusterTerraform:
         """Write the module and the variables of the next plan; `lift_volumes` lets it destroy disks."""
         write_configuration(
             self._directory.path,
-            CLUSTER_MODULE,
-            variables,
-            variables_file=CLUSTER_VARIABLES_FILE,
+            self._infrastructure.cluster_module,
+            self._infrastructure.variables(variables),
+            variables_file=VARIABLES_FILE,
             overrides=[LIFT_VOLUMES] if lift_volumes else [],
         )
 
-    def adopt(self, variables: Mapping[str, Any], observed: Observed) -> tuple[str, ...]:
+    def adopt(self, variables: Mapping[str, Any], observed: Observed) -> frozenset[Subject]:
         """Import what the variables name, what exists, and what the state lacks: a kill came in between.
 
-        Return the addresses.
+        Return what was imported.
         """
-        found = [("network", name, name) for name in variables["networks"] if name in observed.networks]
-        found += [("volume", name, name) for name in variables["volumes"] if name in observed.volumes]
-        found += [
-            ("machine", name, observed.machines[name].machine.name)
-            for name in variables["machines"]
-            if name in observed.machines
+        found = [
+            *((Kind.NETWORK, name, name) for name in variables["networks"] if name in observed.networks),
+            *((Kind.VOLUME, name, name) for name in variables["volumes"] if name in observed.volumes),
+            *(
+                (Kind.MACHINE, name, observed.machines[name].machine.name)
+                for name in variables["machines"]
+                if name in observed.machines
+            ),
         ]
-        adopted = self._terraform.adopt({address(kind, key): identity for kind, key, identity in found})
+        ids: dict[str, str] = {}
+        for kind, key, name in found:
+            ids |= self._infrastructure.imports(Subject(kind, key), name)
+        adopted = self._terraform.adopt(ids)
         for place in adopted:
             self._reporter.emit(events.Note(f"took {place} into Terraform's state, which lacked it"))
-        return adopted
+        return frozenset(map(self._infrastructure.subject, adopted))
 
     def apply(
         self,
-        allowed: AbstractSet[str],
+        allowed: AbstractSet[Subject],
         *,
         again: Collection[str] = (),
-        to_destroy: AbstractSet[str] = frozenset(),
+        to_destroy: AbstractSet[Subject] = frozenset(),
         strict: bool = False,
         refresh: bool = True,
     ) -> None:
@@ -138,32 +119,41 @@ class ClusterTerraform:
         try:
             self._terraform.apply(plan, progress=self._progress)
         except TerraformError as error:
-            for name in machines_of(error):
+            for name in machines_of(error, self._infrastructure):
                 self._reporter.emit(events.MachineFailed(name, "", error.brief, 0.0))
-            raise _explained(error) from error
+            raise _explained(error, self._infrastructure) from error
         for change in plan.changes:
             self._tell(change)
 
-    def check(self, allowed: AbstractSet[str], *, again: Collection[str] = ()) -> None:
+    def check(self, allowed: AbstractSet[Subject], *, again: Collection[str] = ()) -> None:
         """Raise PlanRefused where an apply would do more than is allowed; nothing is done either way."""
         self._guarded(allowed, again, frozenset(), strict=True).file.unlink(missing_ok=True)
 
     def _guarded(
         self,
-        allowed: AbstractSet[str],
+        allowed: AbstractSet[Subject],
         again: Collection[str],
-        to_destroy: AbstractSet[str],
+        to_destroy: AbstractSet[Subject],
         *,
         strict: bool,
         refresh: bool = True,
     ) -> Plan:
-        plan = self._terraform.plan(replace=sorted(again), refresh=refresh)
+        infrastructure = self._infrastructure
+        replaced = sorted(infrastructure.address(Subject(Kind.MACHINE, name)) for name in again)
+        plan = self._terraform.plan(replace=replaced, refresh=refresh)
         spared = tuple(
             change
             for change in plan.changes
-            if change.address not in to_destroy and (strict or not _harmless(change))
+            if infrastructure.subject(change.address) not in to_destroy
+            and (strict or not _harmless(change, infrastructure.harmless_attributes))
         )
-        check_plan(replace(plan, changes=spared), allowed=allowed | tainted_addresses(self._directory.path))
+        places = {place for change in spared for place in (change.address, change.previous_address) if place}
+        own = {place for place in places if infrastructure.subject(place) in allowed}
+        check_plan(
+            replace(plan, changes=spared),
+            allowed=own | tainted_addresses(self._directory.path),
+            disk_types=infrastructure.disk_types,
+        )
         return plan
 
     def refresh(self) -> tuple[Change, ...]:
@@ -182,16 +172,20 @@ class ClusterTerraform:
 
     def _progress(self, progress: Progress) -> None:
         """Show a machine that is being made, changed or removed; what comes after is watched by others."""
-        name = machine_of(progress.address)
-        if name and progress.status in ("started", "going") and progress.action in _DOING:
-            self._reporter.emit(events.MachineProgress(name, _DOING[progress.action], ""))
+        subject = self._infrastructure.subject(progress.address)
+        if (
+            subject.kind is Kind.MACHINE
+            and progress.status in ("started", "going")
+            and progress.action in _DOING
+        ):
+            self._reporter.emit(events.MachineProgress(subject.name, _DOING[progress.action], ""))
 
     def _tell(self, change: Change) -> None:
-        if change.noop or machine_of(change.address):
+        subject = self._infrastructure.subject(change.address)
+        if change.noop or subject.kind not in (Kind.VOLUME, Kind.NETWORK):
             return
         words = [_DONE[action] for action in change.actions if action in _DONE]
-        kind = change.type.removeprefix("stoneware_")
-        self._reporter.emit(events.ResourceFinished(kind, key_of(change.address), " and ".join(words)))
+        self._reporter.emit(events.ResourceFinished(str(subject.kind), subject.name, " and ".join(words)))
 
 
 @contextlib.contextmanager
@@ -253,7 +247,7 @@ def refreshed(platform: Platform, directory: ClusterDirectory) -> tuple[Change, 
             return terraform.refresh()
 
 
-def _harmless(change: Change) -> bool:
+def _harmless(change: Change, attributes: AbstractSet[str]) -> bool:
     """Say whether a change only puts right, in place, what no machine is made anew or started for.
 
     Labels that the file has others of, attributes that somebody added by hand, what an import could not know.
@@ -262,17 +256,18 @@ def _harmless(change: Change) -> bool:
         return False
     before, after = change.before or {}, change.after or {}
     names = {name for name in {**before, **after} if (before.get(name) or None) != (after.get(name) or None)}
-    return names <= _IN_PLACE | set(change.unknown)
+    return names <= attributes | set(change.unknown)
 
 
-def machines_of(error: TerraformError) -> list[str]:
+def machines_of(error: TerraformError, infrastructure: Infrastructure) -> list[str]:
     """Return the machines that an error is about, by their short names."""
-    return sorted({machine_of(found.address) for found in error.diagnostics} - {""})
+    subjects = {infrastructure.subject(found.address) for found in error.diagnostics}
+    return sorted(subject.name for subject in subjects if subject.kind is Kind.MACHINE)
 
 
-def _explained(error: TerraformError) -> MachineError | TerraformError:
+def _explained(error: TerraformError, infrastructure: Infrastructure) -> MachineError | TerraformError:
     """Return the error with the machines it is about in front, where it is about machines."""
-    names = machines_of(error)
+    names = machines_of(error, infrastructure)
     if not names:
         return error
     explained = MachineError(

@@ -17,8 +17,7 @@ from stoneware.config.sizes import word_problem
 from stoneware.files import sha256_hex
 from stoneware.model.guest_protocol import CONFIG, GUEST_ATTRIBUTES, HEALTH_CHECK, OURS
 from stoneware.model.machine import MachineSpec
-from stoneware.model.machine_fields import FIELDS
-from stoneware.provider.machine_state import own_metadata
+from stoneware.model.machine_fields import FIELDS, own_metadata
 
 _CALLED = {f"metadata.{HEALTH_CHECK}": "the test of the health check"}
 _OURS = (OURS, GUEST_ATTRIBUTES)  # how the attributes begin that a cluster declares

@@ -10,18 +10,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from stoneware.cluster import events
-from stoneware.cluster.apply import ClusterTerraform, is_volume, key_of, set_damaged_state_aside
+from stoneware.cluster.apply import ClusterTerraform, set_damaged_state_aside
 from stoneware.cluster.directory import ClusterDirectory, not_up
 from stoneware.cluster.lock import cluster_lock
 from stoneware.cluster.model import Action, Desired, Observed
-from stoneware.cluster.observe import observe
+from stoneware.cluster.observe import managed_in, observe
 from stoneware.cluster.site import Site
 from stoneware.errors import InputError
 from stoneware.model.labels import SERVICE_LABEL
 from stoneware.model.machine import Phase
+from stoneware.platforms.infrastructure import Kind, Subject
 from stoneware.platforms.protocols import Platform
 from stoneware.records import DamagedError, whole
-from stoneware.terraform.runner import has_state, managed_addresses
+from stoneware.terraform.runner import has_state
 
 COMMAND = "stoneware down"
 _AT_ONCE = 20  # machines that are stopped at the same time
@@ -83,7 +84,8 @@ def down(
     with cluster_lock(directory.lock_path, COMMAND, timeout=options.lock_timeout):
         set_damaged_state_aside(directory, reporter)
         guard(directory)
-        observed = observe(site.platform, name, managed=managed_addresses(directory.path))
+        managed = managed_in(directory.path, site.platform.infrastructure, parts=True)
+        observed = observe(site.platform, name, managed=managed)
         applied = _applied_last(site, name)
         removal = _removal(observed, volumes=options.volumes)
         if removal.nothing and not observed.managed and not directory.exists():
@@ -120,7 +122,7 @@ def _applied_last(site: Site, name: str) -> Desired | None:
 
 def _has_machines(observed: Observed) -> bool:
     """Say whether Terraform's state, or the platform, has more of the cluster than disks."""
-    return bool(observed.machines) or any(not is_volume(where) for where in observed.managed or ())
+    return bool(observed.machines) or any(it.kind is not Kind.VOLUME for it in observed.managed or ())
 
 
 def _not_up(name: str, kept: Sequence[str]) -> InputError:
@@ -202,7 +204,7 @@ def _terraform(
 def _destroy(terraform: ClusterTerraform, site: Site, observed: Observed, options: DownOptions) -> None:
     """Let Terraform remove what it knows: all but the disks, or all."""
     managed = observed.managed or frozenset()
-    disks = {where for where in managed if is_volume(where)}
+    disks = {subject for subject in managed if subject.kind is Kind.VOLUME}
     kept = {} if options.volumes else _kept(site, observed.name, disks)
     # What is to go need not be looked at: removing what is gone already is no error. But a kept disk that
     # somebody has removed has to be seen, or Terraform would take it for one to destroy.
@@ -211,12 +213,11 @@ def _destroy(terraform: ClusterTerraform, site: Site, observed: Observed, option
     terraform.apply(managed - disks, to_destroy=disks if options.volumes else frozenset(), refresh=refresh)
 
 
-def _kept(site: Site, cluster: str, disks: Collection[str]) -> dict[str, Any]:
+def _kept(site: Site, cluster: str, disks: Collection[Subject]) -> dict[str, Any]:
     """Return the variables of the disks in the state that exist: Terraform must not drop or make one."""
     applied = whole(site.directory(cluster).variables_path).get("volumes", {})
     kept = {}
-    for where in sorted(disks):
-        name = key_of(where)
+    for name in sorted(disk.name for disk in disks):
         volume = site.platform.volume(name)
         if volume is not None:
             kept[name] = applied.get(name) or {"labels": dict(volume.labels)}

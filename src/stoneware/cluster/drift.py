@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,9 +10,10 @@ from typing import Any
 
 from stoneware.cluster.differences import Kind, differences
 from stoneware.cluster.model import Desired, DesiredMachine, Observed, ObservedMachine
-from stoneware.cluster.plan import address, state_reasons
+from stoneware.cluster.plan import state_reasons
 from stoneware.model.machine import Phase
-from stoneware.model.machine_fields import FIELDS
+from stoneware.platforms.infrastructure import Infrastructure, Subject
+from stoneware.platforms.infrastructure import Kind as Part
 from stoneware.terraform.results import Change
 
 
@@ -64,7 +64,9 @@ class DriftReport:
         return not self.items and not self.unknown
 
 
-def find_drift(desired: Desired, observed: Observed, refresh: Sequence[Change] | None) -> DriftReport:
+def find_drift(
+    desired: Desired, observed: Observed, refresh: Sequence[Change] | None, infrastructure: Infrastructure
+) -> DriftReport:
     """Compare what was declared with what is.
 
     `refresh` is what Terraform's refresh found changed behind its back (`Plan.drift`); None: it was not run.
@@ -77,7 +79,7 @@ def find_drift(desired: Desired, observed: Observed, refresh: Sequence[Change] |
     found += _added(desired, observed)
     found += _resources(desired, observed)
     known = {(item.machine, item.what) for item in found if isinstance(item, DriftItem)}
-    found += _refreshed(refresh or (), known)
+    found += _refreshed(refresh or (), known, infrastructure)
     items = dict.fromkeys(item for item in found if isinstance(item, DriftItem))
     unknown = dict.fromkeys(item for item in found if isinstance(item, Unknown))
     machines = len({*desired.machines, *observed.machines})
@@ -109,7 +111,7 @@ def _machine(
             yield Unknown(name, Source.CONFIG, f"the version of the secret {use.secret} is not known")
     for item in differences(wanted, found.machine, observed.commits):
         yield DriftItem(_SOURCES.get(item.kind, Source.TERRAFORM), name, item.what, item.wanted, item.found)
-    if observed.managed is not None and address("machine", name) not in observed.managed:
+    if observed.managed is not None and Subject(Part.MACHINE, name) not in observed.managed:
         yield DriftItem(Source.TERRAFORM, name, "state", "in Terraform's state", "not in it")
     yield from _files(name, found)
 
@@ -148,49 +150,40 @@ def _resources(desired: Desired, observed: Observed) -> Iterator[DriftItem]:
         yield DriftItem(Source.TERRAFORM, name, "network", _UNWANTED, _THERE)
     if observed.managed is not None:
         for name in sorted(observed.volumes - set(desired.volumes)):
-            if address("volume", name) not in observed.managed:
+            if Subject(Part.VOLUME, name) not in observed.managed:
                 yield DriftItem(Source.TERRAFORM, name, "volume", _UNWANTED, _THERE)
 
 
-# Attributes that change by themselves.
-_PASSING = {"phase", "health", "ip", "published", "wait_for", "timeouts", "image_id"}
-# What the other sources tell in better words: how their `what` begins.
-_TOLD = {
-    **{name: (field.words,) for name, field in FIELDS.items()},
-    "running": ("machine",),
-    "source": ("image",),
-    "metadata": ("config", "health check", "stoneware-"),
-}
-_ADDRESS = re.compile(r'stoneware_(machine|volume|network)\.\w+\[("(?:[^"\\]|\\.)*")\]')
-
-
-def _refreshed(changes: Iterable[Change], known: set[tuple[str, str]]) -> Iterator[DriftItem]:
+def _refreshed(
+    changes: Iterable[Change], known: set[tuple[str, str]], infrastructure: Infrastructure
+) -> Iterator[DriftItem]:
     told: dict[str, list[str]] = {}
     for name, what in known:
         told.setdefault(name, []).append(what)
     for change in changes:
-        match = _ADDRESS.fullmatch(change.address)
-        if match is None or change.noop:
+        subject = infrastructure.subject(change.address)
+        if subject.kind is Part.OTHER or change.noop:
             continue
-        kind, name = match[1], str(json.loads(match[2]))
+        kind, name = str(subject.kind), subject.name
         if change.deletes and not change.replaces:
             if (name, kind) not in known:
                 yield DriftItem(Source.TERRAFORM, name, kind, _THERE, _MISSING)
             continue
-        for attribute, before, after in _attributes(change.before or {}, change.after or {}):
-            words = (attribute, *_TOLD.get(attribute, ()))
+        for attribute, before, after in _attributes(change.before or {}, change.after or {}, infrastructure):
+            words = infrastructure.told_as(attribute)
             if not any(what.startswith(words) for what in told.get(name, ())):
                 yield DriftItem(Source.TERRAFORM, name, attribute, before, after)
 
 
-def _attributes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+def _attributes(
+    before: Mapping[str, Any], after: Mapping[str, Any], infrastructure: Infrastructure
+) -> list[tuple[str, str, str]]:
     """Return what differs. Where nothing does that is shown, it is what is masked: the metadata."""
     names = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
     if not names and "metadata" in before:
         return [("metadata", "as applied", "changed")]
-    return [
-        (name, _words(before.get(name)), _words(after.get(name))) for name in names if name not in _PASSING
-    ]
+    lasting = [name for name in names if name not in infrastructure.passing_attributes]
+    return [(name, _words(before.get(name)), _words(after.get(name))) for name in lasting]
 
 
 def _words(value: Any) -> str:

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from stoneware.compose.model import ClusterNetwork, ClusterVolume, Condition
 from stoneware.model.machine import Machine, MachineSpec
+from stoneware.platforms.infrastructure import Subject
 
 
 @dataclass(frozen=True, order=True)
@@ -70,7 +71,7 @@ class ObservedMachine:
 
 @dataclass(frozen=True)
 class Observed:
-    """A cluster as it is. `machines` are by short name; `managed` are the addresses in Terraform's state.
+    """A cluster as it is. `machines` are by short name; `managed` is what Terraform's state knows.
 
     `managed` None: the state has not been looked at. `commits` are those of the images that run, by id, as
     far as they are known. `floors` are the lowest versions that may boot on disks, by name, of any disk.
@@ -80,7 +81,7 @@ class Observed:
     machines: Mapping[str, ObservedMachine]
     volumes: frozenset[str]
     networks: frozenset[str]
-    managed: frozenset[str] | None = None
+    managed: frozenset[Subject] | None = None
     commits: Mapping[str, str] = field(default_factory=dict)
     floors: Mapping[str, str] = field(default_factory=dict)
 

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from pathlib import Path
 
 from stoneware.cluster.model import Observed, ObservedMachine
 from stoneware.guest import reports
 from stoneware.launch.plan import Images
 from stoneware.model.labels import CLUSTER_LABEL, MACHINE_LABEL
 from stoneware.model.machine import Machine
+from stoneware.platforms.infrastructure import Infrastructure, Subject
 from stoneware.platforms.protocols import Platform
 from stoneware.records import DamagedError
+from stoneware.terraform.statefile import managed_addresses
 
 
 def observe(
     platform: Platform,
     name: str,
     *,
-    managed: frozenset[str] | None = None,
+    managed: frozenset[Subject] | None = None,
     nonces: Mapping[str, str] | None = None,
     images: Images | None = None,
 ) -> Observed:
     """Return the machines, volumes and networks that carry the cluster's label.
 
-    `managed` are the addresses in Terraform's state. The machines' reports of their files are read only where
-    `nonces` is given (it may be empty): by short name, the nonce each machine was asked with; an inspection
+    `managed` is what managed_in returns. The machines' reports of their files are read only where `nonces`
+    is given (it may be empty): by short name, the nonce each machine was asked with; an inspection
     with another nonce is an old one, and the machine counts as not having answered. With `images` the commits
     of the images that run are looked up.
     """
@@ -48,6 +51,15 @@ def observe(
         _commits(machines, images) if images else {},
         {it.name: it.floor for it in volumes if it.floor},
     )
+
+
+def managed_in(directory: Path, infrastructure: Infrastructure, *, parts: bool = False) -> frozenset[Subject]:
+    """Return what the Terraform state in a cluster's directory knows.
+
+    What the state has `parts` of, and not itself, is in it only where that is asked for.
+    """
+    subjects = {address: infrastructure.subject(address) for address in managed_addresses(directory)}
+    return frozenset(it for address, it in subjects.items() if parts or infrastructure.address(it) == address)
 
 
 def _commits(machines: Mapping[str, ObservedMachine], images: Images) -> dict[str, str]:

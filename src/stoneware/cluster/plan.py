@@ -9,6 +9,8 @@ from stoneware.cluster.model import Action, ClusterPlan, Desired, DesiredMachine
 from stoneware.compose.model import ClusterNetwork, ClusterVolume
 from stoneware.model.labels import SERVICE_LABEL
 from stoneware.model.machine import Health, Machine, Phase
+from stoneware.platforms.infrastructure import Kind as Part
+from stoneware.platforms.infrastructure import Subject
 
 _ALWAYS_LIVE = frozenset({Kind.LIVE})
 _RELOADED = frozenset({Kind.LIVE, Kind.CONFIG, Kind.SECRET})
@@ -64,11 +66,6 @@ def is_healthy(machine: Machine) -> bool:
     return machine.phase is Phase.RUNNING and machine.health in (Health.NONE, Health.HEALTHY)
 
 
-def address(kind: str, name: str) -> str:
-    """Return the address in Terraform's state of a machine (short name), volume or network."""
-    return f'stoneware_{kind}.{kind}["{name}"]'
-
-
 def waves_of(desired: Desired) -> tuple[tuple[str, ...], ...]:
     """Group the machines by the longest chain of dependencies that their service has below it."""
     levels = _levels(desired.depends_on)
@@ -105,7 +102,7 @@ def _resources(
     for name, thing in wanted.items():
         if thing.external:
             continue
-        lost = observed.managed is not None and address(kind, name) in observed.managed
+        lost = observed.managed is not None and Subject(Part(kind), name) in observed.managed
         if name not in there:
             gone = "is gone, with its data: a blank one takes its place"
             yield Step(kind, name, Action.CREATE, (gone if lost and kind == "volume" else _THERE,))
@@ -141,7 +138,7 @@ def _removals(desired: Desired, observed: Observed) -> Iterator[Step]:
 
 
 def _unmanaged(name: str, observed: Observed) -> tuple[str, ...]:
-    known = observed.managed is None or address("machine", name) in observed.managed
+    known = observed.managed is None or Subject(Part.MACHINE, name) in observed.managed
     return () if known else (_UNMANAGED,)
 
 

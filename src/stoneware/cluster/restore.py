@@ -10,7 +10,7 @@ from stoneware.cluster.apply import set_damaged_state_aside
 from stoneware.cluster.directory import ClusterDirectory, not_up
 from stoneware.cluster.lock import cluster_lock
 from stoneware.cluster.model import Action, ClusterPlan, Desired, Observed
-from stoneware.cluster.observe import observe
+from stoneware.cluster.observe import managed_in, observe
 from stoneware.cluster.plan import make_plan
 from stoneware.cluster.ports import check_ports
 from stoneware.cluster.rollback_limits import check_floors
@@ -18,7 +18,6 @@ from stoneware.cluster.selection import Selection, limited, limited_plan, select
 from stoneware.cluster.site import Site
 from stoneware.cluster.up import UpOptions, UpResult
 from stoneware.cluster.waves import Waves
-from stoneware.terraform.runner import managed_addresses
 
 COMMAND = "stoneware up --restore"
 
@@ -45,7 +44,8 @@ def restore(
         if applied is None or not applied.machines:
             raise not_up(name)
         selection = _selected(options, applied)
-        observed = observe(site.platform, name, managed=managed_addresses(directory.path))
+        managed = managed_in(directory.path, site.platform.infrastructure)
+        observed = observe(site.platform, name, managed=managed)
         desired = limited(applied, observed, selection)
         plan = _plan(desired, observed, selection)
         check_floors(plan, desired, observed, site.store)

@@ -1,4 +1,4 @@
-"""The variables of the Terraform module local/cluster: written for an apply, read back as last applied."""
+"""What is declared of a cluster, as its module's variables: written for an apply, read as last applied."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stoneware.errors import InputError
 from stoneware.files import canonical_json, sha256_hex
 from stoneware.model.guest_protocol import CONFIG
 from stoneware.model.labels import CLUSTER_LABEL, SERVICE_LABEL, SLOT_LABEL
-from stoneware.provider.machine_state import runs
+from stoneware.model.machine import runs
 from stoneware.terraform import variables
 
 

@@ -20,7 +20,7 @@ from stoneware.cluster.model import (
     Observed,
     Step,
 )
-from stoneware.cluster.observe import observe
+from stoneware.cluster.observe import managed_in, observe
 from stoneware.cluster.plan import make_plan, needs_rollout
 from stoneware.cluster.ports import check_ports
 from stoneware.cluster.rollback_limits import check_floors
@@ -31,7 +31,6 @@ from stoneware.cluster.waves import Waves
 from stoneware.compose.model import Cluster
 from stoneware.errors import InputError
 from stoneware.records import DamagedError
-from stoneware.terraform.runner import managed_addresses
 
 if TYPE_CHECKING:
     from stoneware.cluster.images import Displays
@@ -112,7 +111,8 @@ def up(
         baked = _images(cluster, site, options, bakes)
         versions = known_versions(site.platform, cluster.name, values)
         desired = _desired(cluster, site, values, versions, reporter)
-        observed = observe(site.platform, cluster.name, managed=managed_addresses(directory.path))
+        managed = managed_in(directory.path, site.platform.infrastructure)
+        observed = observe(site.platform, cluster.name, managed=managed)
         desired = limited(desired, observed, selection)
         plan = make_plan(desired, observed, recreate=options.recreate)
         plan = limited_plan(plan, observed, selection)

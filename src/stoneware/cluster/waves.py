@@ -10,7 +10,6 @@ from typing import Any
 from stoneware.cluster import events
 from stoneware.cluster.apply import ClusterTerraform
 from stoneware.cluster.model import Action, ClusterPlan, Desired, DesiredMachine, Observed
-from stoneware.cluster.plan import address
 from stoneware.cluster.site import Site
 from stoneware.cluster.tfvars import to_tfvars
 from stoneware.cluster.waiting import Expected, MachinesFailed, Watch
@@ -18,8 +17,9 @@ from stoneware.compose.model import Condition
 from stoneware.errors import InputError
 from stoneware.files import write_json
 from stoneware.model.labels import SERVICE_LABEL, SLOT_LABEL
+from stoneware.model.machine_fields import own_metadata
+from stoneware.platforms.infrastructure import Kind, Subject
 from stoneware.platforms.waiting import Goal, Level
-from stoneware.provider.machine_state import own_metadata
 from stoneware.records import DamagedError
 
 
@@ -119,7 +119,7 @@ class Waves:
             self._apply(terraform, removed, done)
         managed = self.observed.managed or frozenset()
         for step in self._others:
-            if step.action is Action.REMOVE and address(step.kind, step.name) not in managed:
+            if step.action is Action.REMOVE and Subject(Kind(step.kind), step.name) not in managed:
                 self.site.platform.destroy_network(step.name)
 
     def _changes(self, name: str) -> bool:
@@ -131,7 +131,7 @@ class Waves:
     def _remove_unmanaged(self) -> None:
         """Remove machines that nothing wants and Terraform does not know: they cannot be imported."""
         managed = self.observed.managed or frozenset()
-        gone = [name for name in self._with(Action.REMOVE) if address("machine", name) not in managed]
+        gone = [name for name in self._with(Action.REMOVE) if Subject(Kind.MACHINE, name) not in managed]
         for name in gone:
             machine = self.observed.machines[name].machine.name
             self._watch.begin(name, str(Action.REMOVE))
@@ -149,12 +149,12 @@ class Waves:
         variables["volumes"] = self._present(variables["volumes"])
         terraform.configure(variables)
         adopted = terraform.adopt(variables, self.observed)
-        allowed = {address(step.kind, step.name) for step in self._others}
-        allowed |= {address("machine", name) for name in names} | set(adopted)
+        allowed = {Subject(Kind(step.kind), step.name) for step in self._others}
+        allowed |= {Subject(Kind.MACHINE, name) for name in names} | set(adopted)
         started = time.monotonic()
         for name in names:
             self._watch.begin(name, str(self._actions[name]))
-        again = [address("machine", name) for name in names if self._actions[name] is Action.REPLACE]
+        again = [name for name in names if self._actions[name] is Action.REPLACE]
         terraform.apply(allowed, again=again)
         for name in names:
             if self._actions[name] is Action.REMOVE:

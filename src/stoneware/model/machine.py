@@ -149,3 +149,11 @@ def removal_hint(machine: Machine) -> str:
     if cluster:
         return f"stoneware down -p {cluster}"
     return f"stoneware rm -f {machine.name}"
+
+
+def runs(machine: Machine) -> bool:
+    """Say whether a machine is switched on and to stay so, in whatever phase.
+
+    One that is stopping, perhaps for a command that was killed, is to be started where it is wanted.
+    """
+    return machine.exit_code is None and machine.phase not in (Phase.STOPPED, Phase.STOPPING, Phase.CREATED)

@@ -316,3 +316,12 @@ def written(changes: Mapping[str, Any]) -> dict[str, Any]:
         if name not in CHANGED_BY_AMENDING:
             raise ValueError(f"{name} of a machine does not change in place")
     return {name: FIELDS[name].kind.write(value) for name, value in changes.items()}
+
+
+# Instance attributes that the engine writes itself, out of other parts of the spec or to ask the machine.
+ENGINE_METADATA = PLATFORM_ATTRIBUTES | {guest_protocol.INSPECT}
+
+
+def own_metadata(spec: MachineSpec) -> dict[str, str]:
+    """Return the instance attributes that are not the engine's."""
+    return {key: value for key, value in spec.metadata.items() if key not in ENGINE_METADATA}

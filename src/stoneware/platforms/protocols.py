@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from stoneware.model.capability import Capability
 from stoneware.model.machine import Machine, MachineSpec
 from stoneware.model.resources import Network, PortMapping, Volume
+from stoneware.platforms.infrastructure import Infrastructure
 
 BAKED = "baked"  # the file below Images.build_path that says that only what the bake has left is to go
 BAKES = "bakes"  # the lock (see Images.build_lock_path) that living bakes share, and `prune` takes alone
@@ -264,6 +265,11 @@ class Platform(Machines, Builders, Resources, Secrets, Commands, Protocol):
     @property
     def capabilities(self) -> frozenset[Capability]:
         """Return what it can do of what not every platform can."""
+        ...
+
+    @property
+    def infrastructure(self) -> Infrastructure:
+        """Return how its machines, disks and networks are written for Terraform."""
         ...
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stoneware.durations import parse_duration
 from stoneware.errors import InputError, StonewareError
-from stoneware.model.machine import Machine, Phase
+from stoneware.model.machine import Machine, Phase, runs
 from stoneware.model.machine_fields import CHANGED_BY_AMENDING
 from stoneware.platforms.protocols import Platform
 from stoneware.provider import machine_checks, machine_config, machine_schema, machine_state
@@ -141,7 +141,7 @@ class MachineResource(StonewareResource):
             name = planned["name"]
             self._amend(name, current, planned)
             machine = self._present(name)
-            if machine_state.runs(machine) != planned["running"]:
+            if runs(machine) != planned["running"]:
                 if planned["running"]:
                     self.platform.start(name)
                 machine = self._settle(planned, "update")
@@ -219,4 +219,4 @@ def _existing(platform: Platform, name: str) -> Machine:
 
 
 def _is_alive(machine: Machine) -> bool:
-    return machine_state.runs(machine) or machine.phase is Phase.STOPPING
+    return runs(machine) or machine.phase is Phase.STOPPING

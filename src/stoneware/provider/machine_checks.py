@@ -17,10 +17,10 @@ from stoneware.model.limits import (
     pids_problem,
     ulimit_problem,
 )
+from stoneware.model.machine_fields import ENGINE_METADATA
 from stoneware.model.mount_places import own_place
 from stoneware.model.publishing import unpublishable
 from stoneware.provider.machine_config import ATTRIBUTE
-from stoneware.provider.machine_state import ENGINE_METADATA
 from stoneware.provider.resource import all_known
 from stoneware.provider.values import Unknown
 

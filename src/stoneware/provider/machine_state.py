@@ -7,16 +7,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from stoneware.model.guest_protocol import INSPECT
 from stoneware.model.limits import in_order
-from stoneware.model.machine import Machine, MachineSpec, Phase
-from stoneware.model.machine_fields import FIELDS, PLATFORM_ATTRIBUTES, Field, read_spec
+from stoneware.model.machine import Machine, MachineSpec, runs
+from stoneware.model.machine_fields import FIELDS, Field, own_metadata, read_spec
 from stoneware.provider.machine_config import from_metadata, to_metadata
 
 State = Mapping[str, Any]
-
-# Instance attributes that the engine writes itself, out of other parts of the spec or to ask the machine.
-ENGINE_METADATA = PLATFORM_ATTRIBUTES | {INSPECT}
 
 
 def to_spec(state: State) -> MachineSpec:
@@ -74,19 +70,6 @@ def alike(name: str, one: MachineSpec, other: MachineSpec) -> bool:
     if name == "metadata":
         return own_metadata(one) == own_metadata(other)
     return bool(FIELDS[name].of(one) == FIELDS[name].of(other))
-
-
-def own_metadata(spec: MachineSpec) -> dict[str, str]:
-    """Return the instance attributes that are not the engine's."""
-    return {key: value for key, value in spec.metadata.items() if key not in ENGINE_METADATA}
-
-
-def runs(machine: Machine) -> bool:
-    """Say whether a machine is switched on and to stay so, in whatever phase.
-
-    One that is stopping, perhaps for a command that was killed, is to be started where it is wanted.
-    """
-    return machine.exit_code is None and machine.phase not in (Phase.STOPPED, Phase.STOPPING, Phase.CREATED)
 
 
 def observed(machine: Machine) -> dict[str, Any]:

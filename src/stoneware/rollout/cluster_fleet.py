@@ -14,21 +14,19 @@ from stoneware.cluster.apply import ClusterTerraform, scratch_copy
 from stoneware.cluster.declaration import release_of_spec
 from stoneware.cluster.directory import VARIABLES_FILE, ClusterDirectory, not_up
 from stoneware.cluster.model import Observed, Release
-from stoneware.cluster.observe import observe
-from stoneware.cluster.plan import address
+from stoneware.cluster.observe import managed_in, observe
 from stoneware.cluster.site import Site
 from stoneware.errors import HostError, InputError, MachineError, StonewareError
 from stoneware.files import write_json
 from stoneware.guest import reports
 from stoneware.model.labels import CLUSTER_LABEL, MACHINE_LABEL, SERVICE_LABEL, SLOT_LABEL
-from stoneware.model.machine import Machine, Phase
+from stoneware.model.machine import Machine, Phase, runs
+from stoneware.platforms.infrastructure import Kind, Subject
 from stoneware.platforms.protocols import Platform
 from stoneware.platforms.waiting import CHECK_HELPERS, HelperChecks
-from stoneware.provider.machine_state import runs
 from stoneware.rollout.gate_protocol import CommandOutcome
 from stoneware.rollout.model import MachineView
 from stoneware.terraform.guard import PlanRefused
-from stoneware.terraform.runner import managed_addresses
 
 _AT_ONCE = 20  # machines that are stopped at the same time
 _GUARDED = 3  # times that a change is planned anew because machines came or went
@@ -174,7 +172,7 @@ class ClusterFleet:
             def look(there: Observed) -> None:
                 present = _present(declared, entries, there)
                 terraform.configure(present)
-                terraform.check(_addresses(entries) | self._lacking(present, there))
+                terraform.check(_subjects(entries) | self._lacking(present, there))
 
             try:
                 self._guarded(look)
@@ -196,14 +194,15 @@ class ClusterFleet:
         work(there)
 
     def _observed(self) -> Observed:
-        return observe(self._platform, self.cluster, managed=self._managed())
+        managed = managed_in(self.site.directory(self.cluster).path, self._platform.infrastructure)
+        return observe(self._platform, self.cluster, managed=managed)
 
-    def _lacking(self, present: Mapping[str, Any], there: Observed) -> set[str]:
+    def _lacking(self, present: Mapping[str, Any], there: Observed) -> set[Subject]:
         """Return what exists and Terraform's state lacks: the change imports it first."""
         known = {
-            *(address("machine", name) for name in present["machines"] if name in there.machines),
-            *(address("volume", name) for name in present["volumes"] if name in there.volumes),
-            *(address("network", name) for name in present["networks"] if name in there.networks),
+            *(Subject(Kind.MACHINE, name) for name in present["machines"] if name in there.machines),
+            *(Subject(Kind.VOLUME, name) for name in present["volumes"] if name in there.volumes),
+            *(Subject(Kind.NETWORK, name) for name in present["networks"] if name in there.networks),
         }
         return known - (there.managed or frozenset())
 
@@ -223,8 +222,8 @@ class ClusterFleet:
             terraform.configure(present)
             terraform.adopt(present, there)
             standing = _standing(there)
-            again = [address("machine", name) for name in entries if standing.get(name) is False]
-            terraform.apply(_addresses(entries), again=again, strict=True)
+            again = [name for name in entries if standing.get(name) is False]
+            terraform.apply(_subjects(entries), again=again, strict=True)
 
         try:
             self._guarded(work)
@@ -237,9 +236,6 @@ class ClusterFleet:
                 raise HostError(error.brief, details=error.details, resolution=error.resolution) from error
             raise MachineError(error.brief, details=error.details, resolution=error.resolution) from error
         self._write(declared)  # with the others that are down, or gone, as they are to be
-
-    def _managed(self) -> frozenset[str]:
-        return managed_addresses(self.site.directory(self.cluster).path)
 
     def _open(self) -> ClusterTerraform:
         if self._terraform is None:
@@ -268,8 +264,8 @@ def _declared(before: Mapping[str, Any], entries: Entries) -> dict[str, Any]:
     return {**before, "machines": {**before["machines"], **changed}}
 
 
-def _addresses(entries: Entries) -> set[str]:
-    return {address("machine", name) for name in entries}
+def _subjects(entries: Entries) -> set[Subject]:
+    return {Subject(Kind.MACHINE, name) for name in entries}
 
 
 def _present(declared: Mapping[str, Any], changed: Entries, observed: Observed) -> dict[str, Any]:

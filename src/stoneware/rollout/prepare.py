@@ -8,7 +8,7 @@ from dataclasses import replace
 from stoneware.bake.place import Place
 from stoneware.cluster.desired import desire
 from stoneware.cluster.images import Displays, PlannedCatalogue, bake_images, pending_services, plan_images
-from stoneware.cluster.observe import observe
+from stoneware.cluster.observe import managed_in, observe
 from stoneware.cluster.secrets import NEW, all_secrets, known_versions, put_secrets, read_secrets
 from stoneware.cluster.site import Site
 from stoneware.compose.model import Cluster
@@ -20,7 +20,6 @@ from stoneware.rollout.planner import Planned, Present, plan_rollout
 from stoneware.rollout.policies import policies_of
 from stoneware.rollout.rollback_limits import floors_of
 from stoneware.rollout.state import Mode, RolloutState
-from stoneware.terraform.runner import managed_addresses
 
 
 def preview(
@@ -87,7 +86,7 @@ def present_of(site: Site, cluster: str) -> Present:
     """Return what there is of a cluster. Raises InputError for one that is not up."""
     directory = site.directory(cluster)
     variables = read_variables(directory)
-    managed = managed_addresses(directory.path)
+    managed = managed_in(directory.path, site.platform.infrastructure)
     images = set(site.store.image_ids())
 
     def labels(image: str) -> Mapping[str, str] | None:

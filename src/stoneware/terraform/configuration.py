@@ -10,21 +10,19 @@ from stoneware.files import write_atomic, write_json
 from stoneware.terraform.module_fields import filled
 
 VARIABLES_FILE = "terraform.tfvars.json"
-CLUSTER_MODULE = "local/cluster"
-CLUSTER_VARIABLES_FILE = "machines.auto.tfvars.json"
-LIFT_VOLUMES = "volumes_override.tf"  # of the cluster's module: lets volumes be destroyed
+LIFT_VOLUMES = "volumes_override.tf"  # of modules for clusters: lets volumes be destroyed
 MODULES = Path(__file__).parent / "modules"
 
 
 def write_configuration(
     directory: Path,
-    module: str,
+    module: Path,
     tfvars: Mapping[str, Any],
     *,
     variables_file: str = VARIABLES_FILE,
     overrides: Sequence[str] = (),
 ) -> None:
-    """Write a module (such as `local/builder`) and its variables into a directory, made if missing.
+    """Write a module's files and its variables into a directory, made if missing.
 
     The files are copies, with the fields of a machine filled in, so a directory that an older version left
     can still be destroyed with them. Each is replaced atomically; the variables, which hold what the caller
@@ -32,10 +30,10 @@ def write_configuration(
     `overrides` are files of the module's directory `overrides` that are to change it, such as LIFT_VOLUMES;
     those of an earlier call go.
     """
-    sources = sorted((MODULES / module).glob("*.tf"))
+    sources = sorted(module.glob("*.tf"))
     if not sources:
-        raise ValueError(f"there is no Terraform module {module!r}")
-    sources += [MODULES / module / "overrides" / name for name in overrides]
+        raise ValueError(f"there is no Terraform module in {module}")
+    sources += [module / "overrides" / name for name in overrides]
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     for source in sources:
         write_atomic(directory / source.name, filled(source.read_text(encoding="utf-8")).encode())

@@ -7,8 +7,6 @@ from collections.abc import Set as AbstractSet
 from stoneware.errors import StonewareError
 from stoneware.terraform.results import Change, Plan
 
-VOLUME_TYPES = frozenset({"stoneware_volume", "google_compute_disk", "google_compute_region_disk"})
-
 
 class PlanRefused(StonewareError):
     """A plan would do more than it may; nothing has been done. `violations` are sentences."""
@@ -22,27 +20,31 @@ class PlanRefused(StonewareError):
         self.violations = violations
 
 
-def check_plan(plan: Plan, *, allowed: AbstractSet[str]) -> None:
+def check_plan(plan: Plan, *, allowed: AbstractSet[str], disk_types: AbstractSet[str]) -> None:
     """Raise PlanRefused unless a plan changes only `allowed` addresses and destroys no volume.
+
+    `disk_types` are the resource types of volumes.
 
     An address allows what is below it: `module.kafka["kafka-1"]` allows all resources of that module
     instance. Reads and no-ops are always allowed; destroying a volume never is.
     """
-    violations = [sentence for change in plan.changes for sentence in _violations(change, allowed)]
+    violations = [
+        sentence for change in plan.changes for sentence in _violations(change, allowed, disk_types)
+    ]
     if not plan.complete:
         violations.append("the plan is incomplete: Terraform could not foresee every change")
     if violations:
         raise PlanRefused(tuple(violations))
 
 
-def _violations(change: Change, allowed: AbstractSet[str]) -> list[str]:
+def _violations(change: Change, allowed: AbstractSet[str], disk_types: AbstractSet[str]) -> list[str]:
     if change.noop:
         return []
     found = []
     for address in filter(None, (change.address, change.previous_address)):
         if not _covered(address, allowed):
             found.append(f"{address} would be {_verb(change)}")
-    if change.type in VOLUME_TYPES and change.deletes:
+    if change.type in disk_types and change.deletes:
         found.append(f"{change.address} is a volume, and its data would be lost")
     return found
 

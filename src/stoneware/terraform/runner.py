@@ -16,9 +16,10 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
-from stoneware.errors import HostError, StonewareError
+from stoneware.errors import HostError
+from stoneware.platforms.infrastructure import Provider
 from stoneware.process import tool_environment
 from stoneware.terraform import results
 from stoneware.terraform.engine import BinaryEngine, Engine, LibraryEngine, Output
@@ -35,24 +36,6 @@ _SOCKET_PATH_LIMIT = 100  # sun_path holds 108 bytes
 OnProgress = Callable[[Progress], None]
 
 
-class InProcessProvider(Protocol):
-    """A Terraform provider that this process serves."""
-
-    source: str  # its address in `required_providers`
-
-    def serve(self, socket: Path) -> None:
-        """Listen on a unix socket and return; serving goes on in threads."""
-        ...
-
-    def take_failures(self) -> list[StonewareError]:
-        """Return and forget the errors that were handed to Terraform as diagnostics since the last call."""
-        ...
-
-    def close(self) -> None:
-        """Stop serving. Does not wait for a call that is still at work."""
-        ...
-
-
 class Terraform:
     """Terraform on one directory; use it in a `with` block, so that its worker ends.
 
@@ -66,7 +49,7 @@ class Terraform:
         self,
         directory: Path,
         *,
-        provider: InProcessProvider | None = None,
+        provider: Provider | None = None,
         verbose: Callable[[str], None] | None = None,
         binary: Path | None = None,
         environment: Mapping[str, str] | None = None,

@@ -80,11 +80,10 @@ def _look(found: clusters.Source, site: Site, scale: Any, *, recreate: bool) -> 
 
     from stoneware.cluster.desired import desire
     from stoneware.cluster.images import PlannedCatalogue, pending_services, plan_images
-    from stoneware.cluster.observe import observe
+    from stoneware.cluster.observe import managed_in, observe
     from stoneware.cluster.plan import make_plan, needs_rollout
     from stoneware.cluster.ports import port_faults
     from stoneware.cluster.secrets import known_versions, read_secrets
-    from stoneware.terraform.runner import managed_addresses
 
     cluster = clusters.load(found, scale, making=True)
     clusters.note_origin(cluster, site)
@@ -95,7 +94,7 @@ def _look(found: clusters.Source, site: Site, scale: Any, *, recreate: bool) -> 
     desired = desire(cluster, catalogue, values, versions, pending=pending_services(images))
     for warning in desired.warnings:
         say(f"warning: {warning}")
-    managed = managed_addresses(site.directory(cluster.name).path)
+    managed = managed_in(site.directory(cluster.name).path, site.platform.infrastructure)
     observed = observe(site.platform, cluster.name, managed=managed)
     cluster_plan = make_plan(desired, observed, recreate=recreate)
     for fault in port_faults(site.platform, desired, observed, cluster_plan):

@@ -131,14 +131,14 @@ def _find_drift(site: Site, name: str, desired: Desired, timeout: float) -> Drif
     from stoneware.cluster.apply import refreshed
     from stoneware.cluster.drift import find_drift
     from stoneware.cluster.inspect import inspect_files
-    from stoneware.cluster.observe import observe
-    from stoneware.terraform.runner import managed_addresses
+    from stoneware.cluster.observe import managed_in, observe
 
-    managed = managed_addresses(site.directory(name).path)
+    infrastructure = site.platform.infrastructure
+    managed = managed_in(site.directory(name).path, infrastructure)
     nonces = inspect_files(site.platform, observe(site.platform, name), timeout=timeout)
     refresh = refreshed(site.platform, site.directory(name))
     observed = observe(site.platform, name, managed=managed, nonces=nonces)
-    return find_drift(desired, observed, refresh)
+    return find_drift(desired, observed, refresh, infrastructure)
 
 
 def _show_drift(report: DriftReport, *, json_output: bool) -> None:

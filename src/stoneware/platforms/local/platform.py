@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stoneware.errors import InputError, MachineError
 from stoneware.files import read_json, write_json
@@ -30,6 +30,9 @@ from stoneware.platforms.local.store import errors as store_errors
 from stoneware.platforms.local.store import image_files as captured
 from stoneware.platforms.local.store.secrets import secret_lines
 
+if TYPE_CHECKING:
+    from stoneware.provider.infrastructure import StonewareInfrastructure
+
 _POLL, _SLOW_POLL = 0.005, 0.1  # seconds between looks of `wait`: at first, and when it takes long
 
 
@@ -38,6 +41,13 @@ class LocalPlatform(LocalResources):
 
     name = "local"
     capabilities = frozenset(Capability)
+
+    @property
+    def infrastructure(self) -> StonewareInfrastructure:
+        """Return the resources of our own provider, over this platform."""
+        from stoneware.provider.infrastructure import StonewareInfrastructure
+
+        return StonewareInfrastructure(self)
 
     def _paths(self, name: str) -> Paths:
         return Paths(self.store.data / "machines" / name)

@@ -1,0 +1,116 @@
+"""How a platform's machines, disks and networks are written for Terraform.
+
+Plans, the guard, drift and applies know subjects, such as the machine `kafka-1`. Which resources those are,
+and what their attributes are called, the platform knows alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+from stoneware.errors import StonewareError
+
+
+class Kind(StrEnum):
+    """What a resource is a part of."""
+
+    MACHINE = "machine"  # of a cluster
+    VOLUME = "volume"
+    NETWORK = "network"
+    BUILDER = "builder"
+    OTHER = ""  # what a module needs besides
+
+
+@dataclass(frozen=True, order=True)
+class Subject:
+    """One machine, by its short name; one volume or network, by its name on the platform; the builder of a
+    directory, whose name is empty; or another resource, by its address.
+    """
+
+    kind: Kind
+    name: str
+
+
+class Provider(Protocol):
+    """A Terraform provider that this process serves."""
+
+    source: str  # its address in `required_providers`
+
+    def serve(self, socket: Path) -> None:
+        """Listen on a unix socket and return; serving goes on in threads."""
+        ...
+
+    def take_failures(self) -> list[StonewareError]:
+        """Return and forget the errors that were handed to Terraform as diagnostics since the last call."""
+        ...
+
+    def close(self) -> None:
+        """Stop serving. Does not wait for a call that is still at work."""
+        ...
+
+
+class Infrastructure(Protocol):
+    """A platform's modules and resource types."""
+
+    @property
+    def cluster_module(self) -> Path:
+        """Return the directory of the module for clusters.
+
+        Its variables are `machines`, `volumes` and `networks` (see `stoneware.cluster.tfvars`). It forbids
+        that volumes are destroyed, and overrides/volumes_override.tf lifts that.
+        """
+        ...
+
+    @property
+    def builder_module(self) -> Path:
+        """Return the directory of the module for one builder."""
+        ...
+
+    def provider(self) -> Provider | None:
+        """Return a provider for Terraform to use that this process serves, or None where it is a program."""
+        ...
+
+    def variables(self, declared: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the cluster module's variables: what is declared, and what this platform adds to it.
+
+        The file of the variables is what was declared last, too, so nothing is left out or renamed.
+        """
+        ...
+
+    def address(self, subject: Subject) -> str:
+        """Return the address of the resource that a subject is itself."""
+        ...
+
+    def subject(self, address: str) -> Subject:
+        """Return whose resource is at an address, be it that of the thing itself or of a part of it."""
+        ...
+
+    def imports(self, subject: Subject, name: str) -> dict[str, str]:
+        """Return the addresses of all resources of a subject that exists, with the ids to import them by.
+
+        `name` is the one that it has on the platform.
+        """
+        ...
+
+    @property
+    def disk_types(self) -> frozenset[str]:
+        """Return the resource types of disks whose data would be lost: no plan may destroy one."""
+        ...
+
+    @property
+    def harmless_attributes(self) -> frozenset[str]:
+        """Return the attributes whose change in place neither makes a machine again nor starts one."""
+        ...
+
+    @property
+    def passing_attributes(self) -> frozenset[str]:
+        """Return the attributes that change by themselves: no drift."""
+        ...
+
+    def told_as(self, attribute: str) -> tuple[str, ...]:
+        """Return how what drift tells of a machine from other sources begins where it is this attribute."""
+        ...

@@ -1,0 +1,76 @@
+"""Machines, disks and networks as resources of our own provider, over any platform that is open.
+
+See `stoneware.platforms.infrastructure.Infrastructure` for what each part is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from stoneware.model.machine_fields import FIELDS
+from stoneware.platforms.infrastructure import Kind, Subject
+from stoneware.platforms.protocols import Platform
+from stoneware.provider.server import ProviderServer
+from stoneware.terraform.configuration import MODULES
+
+BUILDER_MODULE = MODULES / "local/builder"
+CLUSTER_MODULE = MODULES / "local/cluster"
+_BUILDER = "stoneware_machine.builder"
+_ADDRESS = re.compile(r'stoneware_(machine|volume|network)\.\1\[("(?:[^"\\]|\\.)*")\]')
+_TOLD = {
+    **{name: (field.words,) for name, field in FIELDS.items()},
+    "running": ("machine",),
+    "source": ("image",),
+    "metadata": ("config", "health check", "stoneware-"),
+}
+
+
+class StonewareInfrastructure:
+    """The modules in `terraform/modules/local` and the resource types of the provider."""
+
+    cluster_module = CLUSTER_MODULE
+    builder_module = BUILDER_MODULE
+    disk_types = frozenset({"stoneware_volume"})
+    harmless_attributes = frozenset(
+        {"labels", "metadata", "image_ref", "recreate_on", "timeouts", "wait_for"}
+    )
+    passing_attributes = frozenset({"phase", "health", "ip", "published", "wait_for", "timeouts", "image_id"})
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+
+    def provider(self) -> ProviderServer:
+        """Return our provider, over the platform."""
+        return ProviderServer(self._platform)
+
+    def variables(self, declared: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what is declared as it is: the module has a variable for each field of a machine."""
+        return dict(declared)
+
+    def address(self, subject: Subject) -> str:
+        """Return the one resource of a subject."""
+        if subject.kind is Kind.BUILDER:
+            return _BUILDER
+        if subject.kind is Kind.OTHER:
+            return subject.name
+        return f'stoneware_{subject.kind}.{subject.kind}["{subject.name}"]'
+
+    def subject(self, address: str) -> Subject:
+        """Return whose resource is at an address."""
+        if address == _BUILDER:
+            return Subject(Kind.BUILDER, "")
+        match = _ADDRESS.fullmatch(address)
+        if match is None:
+            return Subject(Kind.OTHER, address)
+        return Subject(Kind(match[1]), str(json.loads(match[2])))
+
+    def imports(self, subject: Subject, name: str) -> dict[str, str]:
+        """Return the resource of a subject; its id for an import is its name."""
+        return {self.address(subject): name}
+
+    def told_as(self, attribute: str) -> tuple[str, ...]:
+        """Return how what drift tells from other sources begins where it is this attribute."""
+        return (attribute, *_TOLD.get(attribute, ()))
