@@ -68,13 +68,13 @@ def _load(terraform: Stopwatch) -> float:
     from stoneware.terraform.runner import Terraform
 
     loading = time.perf_counter() - started
-    from stoneware.bake import builder
+    from stoneware.terraform import builders
 
     terraform.seconds += loading
     for name in ("prepare", "plan", "apply", "destroy", "state", "close"):
         setattr(Terraform, name, terraform.wrap(getattr(Terraform, name)))
     ProviderServer.serve = terraform.wrap(ProviderServer.serve)  # type: ignore[method-assign]
-    builder.write_configuration = terraform.wrap(builder.write_configuration)  # type: ignore[attr-defined]
+    builders.write_configuration = terraform.wrap(builders.write_configuration)  # type: ignore[attr-defined]
     return loading
 
 

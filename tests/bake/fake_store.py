@@ -32,9 +32,6 @@ class FakeStore:
     def has_checkpoint(self, key: str) -> bool:
         return key in self.checkpoints
 
-    def checkpoint_rootfs(self, key: str) -> Path:
-        return self.root / "checkpoints" / key
-
     def checkpoint_document(self, key: str) -> dict[str, Any] | None:
         return {} if key in self.checkpoints else None
 
@@ -45,8 +42,8 @@ class FakeStore:
         found: dict[str, Any] = self.images[image_id]["document"]
         return found
 
-    def image_rootfs(self, image_id: str) -> Path:
-        return self.root / "images" / image_id
+    def stage_source(self, source: str) -> Path:
+        return self.root / source
 
     def manifest(self, image_id: str) -> dict[str, Any]:
         found: dict[str, Any] = self.images[image_id]["manifest"]

@@ -12,7 +12,7 @@ from stoneware.bake.events import Event
 from stoneware.bake.plan import RUN, PlannedStep
 from stoneware.machinefile.recipe import RunStep
 from stoneware.model.machine import MachineSpec, Phase
-from tests.platforms.memory import MemoryPlatform
+from tests.platforms.memory import MemoryBuilder, MemoryPlatform
 
 TOKEN = "0123456789abcdef"
 NAME = "bake-0-0"
@@ -114,9 +114,8 @@ def driver(
     numbered = {index: planned(index) for index in range(1, steps + 1)}
     pace = platform.pace(boot_limit, poll)
     return Driver(
-        platform,
+        MemoryBuilder(platform, NAME),
         told,
-        name=NAME,
         token=TOKEN,
         stage="0",
         steps=numbered,

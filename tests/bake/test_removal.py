@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.bake.workdir import recover, terraform_directory, workspace
+from stoneware.bake.workdir import recover, workspace
 from stoneware.files import locked
 from stoneware.model.machine import MachineSpec
 from stoneware.platforms.protocols import Images
@@ -20,7 +20,6 @@ from tests.bake.faults import Baking, eventually, tidy
 from tests.platforms.memory import MemoryPlatform
 
 StartBake = Callable[..., Baking]
-WORKS = ".terraform.tfstate.lock.info"  # Terraform works on its state, or was killed there
 
 
 class Left:
@@ -44,43 +43,49 @@ def store(tmp_path: Path) -> Images:
     return FakeStore(tmp_path)  # type: ignore[return-value]
 
 
-def begin(directory: Path) -> None:
-    """Lay down what a bake has that has made a builder."""
+@pytest.fixture
+def platform() -> MemoryPlatform:
+    return MemoryPlatform()
+
+
+def begin(directory: Path, platform: MemoryPlatform) -> None:
+    """Do what a bake does that makes a builder."""
     (directory / "secret-token").write_text("hidden")
     (directory / "stage-0").mkdir()
     (directory / "stage-0/secret-patterns").write_text("hidden")
-    (terraform_directory(directory / "stage-0") / WORKS).touch()
+    platform.create(MachineSpec(f"{directory.name}-0", "checkpoint:base", kind="builder"))
 
 
-def test_a_finished_bake_hands_its_lock_over_and_keeps_no_secret(store: Images) -> None:
+def test_a_finished_bake_hands_its_lock_over_and_keeps_no_secret(
+    store: Images, platform: MemoryPlatform
+) -> None:
     left = Left()
-    with workspace(store, left) as directory:
-        begin(directory)
+    with workspace(store, platform, left) as directory:
+        begin(directory, platform)
     assert left.builds == [directory.name]
     assert not list(directory.rglob("secret-*"))
-    platform = MemoryPlatform()
-    platform.create(MachineSpec(f"{directory.name}-0", "checkpoint:base", kind="builder"))
     with pytest.raises(TimeoutError), locked(store.build_lock_path(directory.name), timeout=0):
         pass
     assert recover(store, platform) == []  # somebody does it
     assert recover(store, platform, patience=0.05) == []
     assert directory.is_dir()
     left.end()
-    (directory / "stage-0/terraform" / WORKS).unlink()
     [said] = recover(store, platform)
     assert said == f"removed what the interrupted bake {directory.name} had left: its builder is destroyed"
     assert not directory.exists()
     assert platform.machines() == []
 
 
-def test_a_bake_that_failed_leaves_its_builder_to_the_next_command(store: Images) -> None:
+def test_a_bake_that_failed_leaves_its_builder_to_the_next_command(
+    store: Images, platform: MemoryPlatform
+) -> None:
     left = Left()
     places = []
 
     def bake() -> None:
-        with workspace(store, left) as directory:
+        with workspace(store, platform, left) as directory:
             places.append(directory)
-            begin(directory)
+            begin(directory, platform)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -92,9 +97,9 @@ def test_a_bake_that_failed_leaves_its_builder_to_the_next_command(store: Images
         pass
 
 
-def test_nothing_is_left_where_there_is_no_builder(store: Images) -> None:
+def test_nothing_is_left_where_there_is_no_builder(store: Images, platform: MemoryPlatform) -> None:
     left = Left()
-    with workspace(store, left) as directory:
+    with workspace(store, platform, left) as directory:
         (directory / "stage-0").mkdir()
     assert left.builds == []
     assert not directory.exists()

@@ -93,6 +93,9 @@ class FakeStore:
     def image_document(self, image_id: str) -> dict[str, Any]:
         return {"size_bytes": 212_000_000}
 
+    def stage_source(self, source: str) -> Path:
+        return self.image_rootfs(source.removeprefix("image:"))
+
     def image_rootfs(self, image_id: str) -> Path:
         path = self.root / image_id.removeprefix("sha256:")
         path.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from stoneware.files import sha256_hex
 from stoneware.model.machine import Machine, MachineSpec, Phase
 from stoneware.platforms.local.bases import bases
 from stoneware.platforms.local.platform import LocalPlatform
@@ -24,6 +25,7 @@ class Place:
         self.platform = platform
         self.source = source
         self.name = f"c-{secrets.token_hex(4)}"
+        self.key = secrets.token_hex(32)  # of a checkpoint, and the text of an image's manifest
         self._kept: list[str] = []
 
     def spec(self, more: str = "", **options: Any) -> MachineSpec:
@@ -77,3 +79,5 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
         yield there
     finally:
         there.remove()
+        store.remove_checkpoint(there.key)
+        store.remove_image(f"sha256:{sha256_hex(there.key.encode())}")

@@ -24,6 +24,7 @@ from stoneware.model.capability import Capability
 from stoneware.model.machine import Health, Machine, MachineSpec, Phase
 from stoneware.model.machine_fields import written
 from stoneware.model.resources import Network, PortMapping, Volume
+from stoneware.provider.builders import MachineBuilder, remove_builders
 from stoneware.provider.infrastructure import StonewareInfrastructure
 
 
@@ -70,6 +71,19 @@ class MemoryPlatform:
     @property
     def infrastructure(self) -> StonewareInfrastructure:
         return StonewareInfrastructure(self)
+
+    def prepare_builder(
+        self, name: str, directory: Path, output: Callable[[str], None] | None = None
+    ) -> MemoryBuilder:
+        return MemoryBuilder(self, name)
+
+    def has_builders(self, bake: Path) -> bool:
+        return any(
+            one.kind == "builder" and one.name.startswith(f"{bake.name}-") for one in self._machines.values()
+        )
+
+    def remove_builders(self, bake: Path) -> bool:
+        return remove_builders(self, bake)
 
     def _save(self) -> None:
         if self._journal is not None:
@@ -439,6 +453,17 @@ class MemoryPlatform:
             image_id = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
             self.images[image_id] = manifest
             return image_id
+
+
+class MemoryBuilder(MachineBuilder):
+    """A builder that is made and removed without Terraform."""
+
+    def boot(self, source: str, metadata: Mapping[str, str], caches: Sequence[str] = ()) -> None:
+        options: dict[str, Any] = {"metadata": metadata, "files": self.files, "caches": tuple(caches)}
+        self.platform.create(MachineSpec(self.name, source, kind="builder", **options))
+
+    def release(self, *, failed: bool = False) -> None:
+        self.platform.destroy(self.name)
 
 
 def _secrets(spec: MachineSpec) -> dict[str, str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from stoneware.errors import InputError, MachineError, StonewareError
+from stoneware.files import sha256_hex
 from stoneware.model.capability import Capability
 from stoneware.model.machine import Machine, MachineSpec, Phase
 from stoneware.model.resources import PortMapping, SecretMount, VolumeMount
@@ -30,7 +31,9 @@ def test_every_method_has_the_protocols_parameters(name: str, platform: type) ->
 
 
 def test_there_are_methods_to_compare() -> None:
-    assert {"create", "capture", "create_volume", "put_secret", "execute", "check_helpers"} <= set(METHODS)
+    assert {"create", "prepare_builder", "create_volume", "put_secret", "execute", "check_helpers"} <= set(
+        METHODS
+    )
 
 
 # --- machines -------------------------------------------------------------------------------------------
@@ -73,7 +76,6 @@ def test_what_is_not_there_is_told(place: Place) -> None:
         lambda: platform.set_metadata(name, {}),
         lambda: platform.amend(name, image_ref="x"),
         lambda: platform.run(name, ["true"], timeout=5),
-        lambda: platform.read_result(name, "x"),
     )
     for ask in asked:
         with pytest.raises(InputError, match=f"no machine '{name}'"):
@@ -207,13 +209,54 @@ def test_a_secrets_version_tells_its_value(place: Place) -> None:
 # --- builders and commands ------------------------------------------------------------------------------
 
 
-def test_only_a_builder_that_has_ended_becomes_an_image(place: Place) -> None:
-    platform = place.platform
+def test_life_of_a_builder(place: Place, tmp_path: Path) -> None:
+    bake, platform = tmp_path / place.name, place.platform
+    directory = bake / "stage-0"
+    directory.mkdir(parents=True)
+    (directory / "bundle").write_bytes(b"bundle")
+    with platform.prepare_builder(f"{place.name}-0", directory) as builder:
+        assert (builder.name, builder.observe()) == (f"{place.name}-0", None)
+        assert not platform.has_builders(bake)
+        assert builder.publish(directory / "bundle", {}) != builder.results_address("sealed.tar")
+        builder.boot(place.source, {"a": "1", "b": "2"})
+        made = builder.observe()
+        assert made is not None
+        assert (made.kind, made.spec.source, platform.has_builders(bake)) == ("builder", place.source, True)
+        builder.tell({"a": None, "b": "3"})
+        told = platform.observe(builder.name)
+        assert told is not None
+        assert ("a" in told.spec.metadata, told.spec.metadata["b"]) == (False, "3")
+        assert isinstance(builder.reports(), dict)
+        assert builder.console(0)[1] >= 0
+        with pytest.raises(MachineError, match="still runs"):
+            builder.capture(b"{}", {})
+        with pytest.raises(MachineError, match="not uploaded"):
+            builder.result("sealed.tar")
+        taken: list[bool] = []
+        builder.save_step(place.key, {"n": 1}, taken=lambda: taken.append(True))
+        builder.stop(0)
+        image = builder.capture(place.key.encode(), {}, files={"manifest.json": place.key.encode()})
+        assert (taken, image) == ([True], f"sha256:{sha256_hex(place.key.encode())}")
+        builder.release()
+        builder.release(failed=True)  # one that is gone is no error
+        assert builder.observe() is None
+        assert not platform.has_builders(bake)
+    with pytest.raises(InputError, match=builder.name):
+        builder.reports()
+
+
+def test_what_a_killed_bake_has_left_is_removed(place: Place, tmp_path: Path) -> None:
+    bake, platform = tmp_path / place.name, place.platform
+    (bake / "stage-0").mkdir(parents=True)
+    (bake / "bundle").write_bytes(b"bundle")
+    with platform.prepare_builder(f"{place.name}-0", bake / "stage-0") as builder:
+        builder.publish(bake / "bundle", {})
+        builder.boot(place.source, {})
     place.boot()
-    with pytest.raises(MachineError, match="still runs"):
-        platform.capture(place.name, b"{}", {})
-    with pytest.raises(StonewareError, match="not uploaded"):
-        platform.read_result(place.name, "sealed.tar")
+    assert platform.remove_builders(bake)
+    assert not platform.remove_builders(bake)
+    assert (builder.observe(), platform.has_builders(bake)) == (None, False)
+    assert platform.observe(place.name) is not None  # of machines that are no builders nothing is removed
 
 
 def test_a_command_tells_its_exit_code(place: Place) -> None:

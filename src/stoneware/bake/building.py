@@ -12,9 +12,8 @@ from pathlib import Path
 from stoneware.bake.background import Background
 from stoneware.bake.builder import (
     BuilderRequest,
-    RunningBuilder,
     Workbench,
-    builder_terraform,
+    prepared_builder,
     running_builder,
 )
 from stoneware.bake.bundle import BundleWriter
@@ -48,6 +47,7 @@ from stoneware.image.manifest import ManifestInput, StepRecord, build_manifest
 from stoneware.machinefile.mounts import is_secret_name
 from stoneware.machinefile.recipe import RunStep
 from stoneware.model.capability import Capability
+from stoneware.platforms.builders import Builder
 
 _RESULTS = "sealed.tar"
 
@@ -57,14 +57,14 @@ def build_image(planner: Planner, plan: BakePlan, place: Place, reporter: Report
     _check_options(planner)
     image = ""
     leave = None if planner.options.verbose else place.leave  # what Terraform prints is to be seen
-    with workspace(place.store, leave) as directory, remembered(planner, plan):
+    with workspace(place.store, place.platform, leave) as directory, remembered(planner, plan):
         build = _Build(planner, plan, place, reporter, directory, left=leave is not None)
         for stage in plan.builds:
-            with build.boot(stage) as builder:
-                build.run_steps(stage, builder.driver)
+            with build.boot(stage) as driver:
+                build.run_steps(stage, driver)
                 if stage is plan.target:
-                    sealed = build.seal(builder)
-                    image = build.capture(builder, sealed)
+                    sealed = build.seal(driver)
+                    image = build.capture(driver.builder, sealed)
     return image
 
 
@@ -128,20 +128,20 @@ class _Build:
         self._secrets = self._write_secrets()
 
     @contextlib.contextmanager
-    def boot(self, stage: PlannedStage) -> Iterator[RunningBuilder]:
+    def boot(self, stage: PlannedStage) -> Iterator[Driver]:
         """Boot the builder of a stage; it is removed at the end, or left to the workspace."""
         steps = [planned.step for planned in stage.to_run]
         with (
             held_caches(self._place.store, steps) as caches,
-            builder_terraform(self._bench, stage) as terraform,  # it loads while the bundle is made
+            prepared_builder(self._bench, stage) as builder,  # Terraform loads while the bundle is made
         ):
             self._announce(stage)
             is_target = stage is self._plan.target
             bundle = self._bundle(stage, caches, seal=is_target)
             told = self._plan.recipe.warnings
             request = BuilderRequest(stage, bundle, _RESULTS, told=told, left=is_target and self._left)
-            with running_builder(self._bench, terraform, request) as builder:
-                yield builder
+            with running_builder(self._bench, builder, request) as driver:
+                yield driver
 
     def run_steps(self, stage: PlannedStage, driver: Driver) -> None:
         """Run the steps of a stage in its builder. Raises BuildError."""
@@ -153,9 +153,9 @@ class _Build:
 
     def _preload(self, stage: PlannedStage) -> None:
         """Prepare for the templates and the schema while the builder boots: it may have them already."""
-        kind, _, key = stage.start.partition(":")
-        store = self._place.store
-        root = store.image_rootfs(key) if kind == "image" else store.checkpoint_rootfs(key)
+        if Capability.LOCAL_FILES not in self._place.platform.capabilities:
+            return
+        root = self._place.store.stage_source(stage.start)
         expected = len(stage.to_run) > 1
         threading.Thread(target=preload, args=(root,), kwargs={"expected": expected}, daemon=True).start()
 
@@ -199,15 +199,14 @@ class _Build:
         return bundle
 
     def _roots(self, stage: PlannedStage) -> dict[str, Path]:
-        """Return the root file systems that the stage's steps copy from."""
+        """Return the directories that the stage's steps copy from."""
         store = self._place.store
         stages = {other.name: other for other in self._plan.stages}
         images = dict(self._plan.recipe.images)
         roots = {}
         for name in {name for planned in stage.to_run for name in planned.document["stages"]}:
             source = stages[name].end if name in stages else source_of(images[name])
-            kind, _, key = source.partition(":")
-            root = store.image_rootfs(key) if kind == "image" else store.checkpoint_rootfs(key)
+            root = store.stage_source(source)
             roots[name] = files_root(root) if name in stages and stages[name].stage.base.scratch else root
         return roots
 
@@ -243,25 +242,24 @@ class _Build:
         def shell() -> None:
             self._reporter.emit(Note("a shell in the broken builder; `exit` ends the bake"))
             self._reporter.emit(TerminalTaken())
-            self._place.platform.execute(driver.run.name, ["/bin/bash", "-l"], tty=True, interactive=True)
+            self._place.platform.execute(driver.builder.name, ["/bin/bash", "-l"], tty=True, interactive=True)
             self._reporter.emit(TerminalReturned())
 
         return shell if self._planner.options.on_failure == OnFailure.SHELL else nothing
 
-    def seal(self, builder: RunningBuilder) -> _Sealed:
+    def seal(self, driver: Driver) -> _Sealed:
         """Seal the builder: nothing of its identity is left, and the image's manifest is made.
 
         Raises BuildError where a check fails or the builder's lists cannot be read.
         """
-        platform, driver = self._place.platform, builder.driver
-        name = driver.run.name
+        builder = driver.builder
         with phase(self._reporter, "seal", "seal: remove identity and residue, check, list"):
             checks = driver.seal()
             timeout = 0 if driver.run.quiet else None
             # Where its root can be written to from here, nothing more is wanted of the machine.
-            at_hand = Capability.CHECKPOINTS in platform.capabilities
-            stopping = Background(lambda: platform.stop(name, timeout=timeout)) if at_hand else None
-            files = read_results(platform.read_result(name, _RESULTS))
+            at_hand = self._bench.checkpoints
+            stopping = Background(lambda: builder.stop(timeout)) if at_hand else None
+            files = read_results(builder.result(_RESULTS))
             sealed = describe_seal(files, self._plan.target.stage.config, checks)
             for text in told_units(sealed.units):
                 self._reporter.emit(Note(text))
@@ -271,21 +269,20 @@ class _Build:
                 driver.finish(manifest, env=env, contract=contract)
         return _Sealed(manifest, env, contract, sealed.file_bytes, timeout, stopping)
 
-    def capture(self, builder: RunningBuilder, sealed: _Sealed) -> str:
+    def capture(self, builder: Builder, sealed: _Sealed) -> str:
         """Make an image of a sealed builder's root and return its id."""
-        platform, name = self._place.platform, builder.driver.run.name
         document = {"key": self._plan.image.key, "size_bytes": sealed.file_bytes}
         with phase(self._reporter, "capture", "stop the builder and capture the image"):
             if sealed.stopping is None:
-                platform.stop(name, timeout=sealed.timeout)
-                return platform.capture(name, sealed.manifest, document)
+                builder.stop(sealed.timeout)
+                return builder.capture(sealed.manifest, document)
             sealed.stopping.wait()
             own = {
                 "manifest.json": sealed.manifest,
                 "env": to_bytes(sealed.env),
                 "contract.tsv": to_bytes(sealed.contract),
             }
-            return platform.capture(name, sealed.manifest, document, files=own)
+            return builder.capture(sealed.manifest, document, files=own)
 
     def _manifest_input(self) -> ManifestInput:
         steps = [

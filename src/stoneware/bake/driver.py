@@ -24,9 +24,9 @@ from stoneware.bake.silence import Pulse
 from stoneware.errors import BuildError, HostError, InputError, MachineError
 from stoneware.guest.reports import ALIVE, BUILD, BuildReport, InvalidReportError, build_report_of
 from stoneware.model import guest_protocol
-from stoneware.model.capability import Capability
 from stoneware.model.machine import Phase
-from stoneware.platforms.protocols import Platform
+from stoneware.platforms.builders import Builder
+from stoneware.platforms.waiting import HelperChecks
 
 TIMED_OUT = 124  # the exit code of a step that took too long, as that of timeout(1)
 _TAIL = 20  # lines of a failed step's output that its error shows
@@ -41,7 +41,6 @@ class Pace:
 
     poll: float = 0.005  # between two looks at what the builder reported
     look: float = 0.1  # between two looks at whether it lives
-    check_helpers: float = 1.0  # between two looks at what it depends on
     removal: float = 2.0  # a builder that has ended may take to be gone, if somebody removes it
     boot_limit: float = 120.0  # until the agent must have reported once
     silence: float = 12.0  # without a beat of the builder, which has one every 3 s
@@ -55,10 +54,8 @@ class Run:
     """The run state of one builder."""
 
     token: str
-    name: str
     offset: int = 0
     looked: float = 0.0
-    helpers_checked: float = 0.0
     boot: str = ""  # the start of the agent whose reports these are
     current: int = 0  # the step that is wanted now; 0 outside of all
     begun: int = 0  # the last step that has been told of
@@ -79,10 +76,9 @@ class Driver:
 
     def __init__(
         self,
-        platform: Platform,
+        builder: Builder,
         reporter: Reporter,
         *,
-        name: str,
         token: str,
         stage: str,
         steps: Mapping[int, PlannedStep],
@@ -90,14 +86,16 @@ class Driver:
         last: int = 0,
         step_timeout: float | None = None,
         told: Sequence[str] = (),
+        checkpoints: bool = True,
         pace: Pace | None = None,
     ) -> None:
-        """Follow the builder `name`.
+        """Follow a builder, which is saved after each step where `checkpoints` says so.
 
         `secrets` are the served names that a step needs; those of the seal stand behind the `last` step.
         `told` are the warnings of the Machinefile's text.
         """
-        self._platform = platform
+        self.builder = builder
+        self._checkpoints = checkpoints
         self._reporter = reporter
         self._stage = stage
         self._steps = steps
@@ -109,9 +107,9 @@ class Driver:
         self._step_timeout = step_timeout
         self._told = told
         self._pulse = Pulse(self._pace.silence, self._pace.clock)
-        now = self._pace.clock()
         # Whoever creates a machine has just looked after all that it depends on.
-        self.run = Run(token, name, looked=now, helpers_checked=now)
+        self._helper_checks = HelperChecks(self._pace.clock)
+        self.run = Run(token, looked=self._pace.clock())
 
     def run_steps(self, on_failure: Callable[[], None]) -> dict[int, float]:
         """Follow the agent through all steps and return how long each took, in seconds.
@@ -127,8 +125,8 @@ class Driver:
     def seal(self) -> list[CheckLine]:
         """Let the agent seal the machine and return the checks' results. Raises BuildError."""
         self.run.current = 0
-        if Capability.CHECKPOINTS not in self._platform.capabilities:  # else it was said behind the last step
-            self._platform.set_metadata(self.run.name, {guest_protocol.ACCEPT: guest_protocol.TRUE})
+        if not self._checkpoints:  # else it was said behind the last step
+            self.builder.tell({guest_protocol.ACCEPT: guest_protocol.TRUE})
         report = self._serve(self._seal_number, lambda r: r.state in ("sealed", "failed"))
         if report.state == "failed":
             raise self._seal_error(report)
@@ -143,7 +141,7 @@ class Driver:
             guest_protocol.CONTRACT: contract,
             guest_protocol.MANIFEST: manifest.decode(),
         }
-        self._platform.set_metadata(self.run.name, changes)
+        self.builder.tell(changes)
         report = self._await(lambda r: r.state in ("finished", "failed"))
         if report.state == "failed":
             raise self._seal_error(report)
@@ -160,16 +158,14 @@ class Driver:
         if report.state == "failed":
             self._reporter.emit(StepFailed(self._stage, number, seconds, report.exit_code))
             on_failure()
-            self._check_helpers()  # a full disk is said rather than what comes of it
+            self._check_helpers()
             raise self._step_error(planned, report)
-        if Capability.CHECKPOINTS in self._platform.capabilities:
+        if self._checkpoints:
             document = {**planned.document, "seconds": seconds}
             if number in self.run.left:
                 document["left"] = self.run.left[number]
             try:
-                self._platform.checkpoint(
-                    self.run.name, planned.key, document, taken=lambda: self._go(number)
-                )
+                self.builder.save_step(planned.key, document, taken=lambda: self._go(number))
             except MachineError as error:
                 self._reporter.emit(StepFailed(self._stage, number, seconds, 1))
                 on_failure()
@@ -183,7 +179,7 @@ class Driver:
         changes = {guest_protocol.GO: str(number), guest_protocol.SERVING: ""}
         if number == self._seal_number - 1:
             changes[guest_protocol.ACCEPT] = guest_protocol.TRUE
-        self._platform.set_metadata(self.run.name, changes)
+        self.builder.tell(changes)
 
     def _begin(self, number: int, planned: PlannedStep) -> None:
         self.run.begun = number
@@ -208,7 +204,7 @@ class Driver:
             if wanted(report):
                 return report
             serving = " ".join([str(number), *names])
-            self._platform.set_metadata(self.run.name, {guest_protocol.SERVING: serving})
+            self.builder.tell({guest_protocol.SERVING: serving})
         return self._await(wanted)
 
     def _await(self, wanted: Callable[[BuildReport], bool]) -> BuildReport:
@@ -252,7 +248,7 @@ class Driver:
     def _report(self) -> BuildReport | None:
         """Return the agent's last report. Whatever else lies in its place counts as no report."""
         with self._present():
-            reports = self._platform.guest_attributes(self.run.name)
+            reports = self.builder.reports()
         self._pulse.heard(reports.get(BUILD), reports.get(ALIVE))
         try:
             return build_report_of(reports, self.run.token)
@@ -265,21 +261,21 @@ class Driver:
         try:
             yield
         except InputError as error:
-            if self._platform.observe(self.run.name) is not None:
+            if self.builder.observe() is not None:
                 raise
             raise self._removed() from error
 
     def _removed(self) -> BuildError:
         return BuildError(
             "the builder was removed before its work was done",
-            details=f"somebody removed the machine {self.run.name}",
+            details=f"somebody removed the machine {self.builder.name}",
             resolution="bake again: the steps that were done are kept",
         )
 
     def _is_being_removed(self) -> bool:
         """Say whether a stopped builder goes away: whoever removes a machine ends it first."""
         deadline = self._pace.clock() + self._pace.removal
-        while self._platform.observe(self.run.name) is not None:
+        while self.builder.observe() is not None:
             if self._pace.clock() >= deadline:
                 return False
             self._pace.sleep(self._pace.poll)
@@ -289,20 +285,26 @@ class Driver:
         now = self._pace.clock()
         if now - self.run.looked >= self._pace.look:
             self.run.looked = now
-            machine = self._platform.observe(self.run.name)
+            machine = self.builder.observe()
             if machine is None or machine.phase in (Phase.STOPPED, Phase.FAILED, Phase.DAMAGED):
-                self._check_helpers()  # a full disk is said rather than what comes of it
+                self._check_helpers()
                 if self._is_being_removed():
                     raise self._removed()
                 why = machine.error if machine else ""
                 raise self._dead(f"the builder ended before its work was done{self._during()}", why)
-        if now - self.run.helpers_checked >= self._pace.check_helpers:
-            self.run.helpers_checked = now
-            self._check_helpers()
+        with self._located():
+            self._helper_checks.check(self.builder)
 
     def _check_helpers(self) -> None:
+        """Say that the disk is full, where it is, rather than what comes of that."""
+        with self._located():
+            self.builder.check_helpers()
+
+    @contextlib.contextmanager
+    def _located(self) -> Iterator[None]:
+        """Add to an error of the host what the builder was at."""
         try:
-            self._platform.check_helpers()
+            yield
         except HostError as error:
             if planned := self._steps.get(self.run.current):
                 error.location = planned.location
@@ -320,7 +322,7 @@ class Driver:
 
     def _read_console(self) -> bool:
         with self._present():
-            data, self.run.offset = self._platform.console(self.run.name, self.run.offset)
+            data, self.run.offset = self.builder.console(self.run.offset)
         for line in self._console.feed(data) if data else ():
             match line:
                 case OutputLine(step, _) if step in self._steps and step > self.run.begun:

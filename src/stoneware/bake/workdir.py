@@ -12,18 +12,15 @@ from stoneware.files import locked
 from stoneware.platforms.protocols import BAKED, Images, Platform
 from stoneware.untrusted.removal import remove_tree
 
-BUILDER_ADDRESS = "stoneware_machine.builder"  # in terraform/modules/local/builder
-_TERRAFORM = "terraform"
 _PREFIX = "bake-"
 SECRET_FILES = "secret-"  # noqa: S105 - begins the names of files that hold secrets, or what they look like
 # Starts a process that removes what a finished bake has left. It gets the bake's id and the descriptor of the
 # bake's lock, which that process is to hold until it ends.
 Leave = Callable[[str, int], None]
-_LOCK_TIMEOUT = 60.0  # seconds that the Terraform of a killed bake may take to end: its own last resort
 
 
 @contextlib.contextmanager
-def workspace(store: Images, leave: Leave | None = None) -> Iterator[Path]:
+def workspace(store: Images, platform: Platform, leave: Leave | None = None) -> Iterator[Path]:
     """Make a directory for one bake; its lock says that the bake lives.
 
     At the end it is removed, however the bake ended, unless there may still be a builder in it. Then the next
@@ -36,14 +33,14 @@ def workspace(store: Images, leave: Leave | None = None) -> Iterator[Path]:
         directory.mkdir(mode=0o700)
         try:
             yield directory
-            if leave is not None and _states(directory):
+            if leave is not None and platform.has_builders(directory):
                 _leave_to(leave, directory, descriptor)
                 return
         except BaseException:
-            if not _states(directory):
+            if not platform.has_builders(directory):
                 _remove(directory, lock)
             raise
-        if not _states(directory):
+        if not platform.has_builders(directory):
             _remove(directory, lock)
 
 
@@ -52,17 +49,6 @@ def _leave_to(leave: Leave, directory: Path, lock: int) -> None:
         path.unlink()
     (directory / BAKED).touch()
     leave(directory.name, lock)
-
-
-def _states(directory: Path) -> list[Path]:
-    """Return the Terraform directories of a bake that still know of a builder, or might."""
-    from stoneware.terraform.runner import has_state
-
-    return [
-        state
-        for state in sorted(directory.glob(f"*/{_TERRAFORM}"))
-        if has_state(state) or (state / ".terraform.tfstate.lock.info").exists()
-    ]
 
 
 def _remove(directory: Path, lock: Path) -> None:
@@ -77,23 +63,16 @@ def builder_directory(bake: Path, stage: int) -> Path:
     return directory
 
 
-def terraform_directory(builder: Path) -> Path:
-    """Return (and make) where a builder's Terraform configuration and state are."""
-    directory = builder / _TERRAFORM
-    directory.mkdir(exist_ok=True)
-    return directory
-
-
 def remove_leftovers(store: Images, platform: Platform, build_id: str) -> str:
     """Destroy the builders that a bake has left, then its directory, under its lock; tell what was done."""
     directory = store.build_path(build_id)
-    done = _destroy_builders(directory, platform)
+    done = ": its builder is destroyed" if platform.remove_builders(directory) else ""
     _remove(directory, store.build_lock_path(build_id))
     return done
 
 
 def recover(store: Images, platform: Platform, *, patience: float = 0) -> list[str]:
-    """Destroy the builders of bakes that were killed, by Terraform where it knows them; tell what was done.
+    """Destroy the builders of bakes that were killed; tell what was done.
 
     Cheap where there is nothing to do. What cannot be removed is told as well, and tried again next time.
     What a finished bake has left to a process is waited for, `patience` seconds at most.
@@ -118,24 +97,3 @@ def _recover_one(store: Images, platform: Platform, directory: Path, patience: f
         said = error.brief if isinstance(error, StonewareError) else str(error)
         return f"cannot remove what the interrupted bake {directory.name} has left: {said}"
     return f"removed what the interrupted bake {directory.name} had left{done}"
-
-
-def _destroy_builders(directory: Path, platform: Platform) -> str:
-    done = ""
-    for state in _states(directory):
-        from stoneware.provider.server import ProviderServer
-        from stoneware.terraform.runner import Terraform
-
-        provider = ProviderServer(platform)
-        with (
-            contextlib.suppress(StonewareError),  # a damaged state, a full disk: the platform itself does it
-            Terraform(state, provider=provider, lock_timeout=_LOCK_TIMEOUT) as terraform,
-        ):
-            if terraform.destroy().removed:
-                done = ": its builder is destroyed"
-    for machine in platform.machines():
-        # Terraform may have been killed before it wrote the machine down.
-        if machine.kind == "builder" and machine.name.startswith(f"{directory.name}-"):
-            platform.destroy(machine.name)
-            done = ": its builder is destroyed"
-    return done

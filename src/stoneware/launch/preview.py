@@ -19,8 +19,8 @@ TEMPLATES = "etc/stoneware/templates"
 class ImageFiles(Images, Protocol):
     """What a preview needs of a store."""
 
-    def image_rootfs(self, image_id: str) -> Path:
-        """Return an image's root file system."""
+    def stage_source(self, source: str) -> Path:
+        """Return the directory of an image's files."""
         ...
 
 
@@ -43,7 +43,7 @@ def preview(
     everything = effective_values(contract["env"], values, builtins)
     return {
         path: render_template(content, everything, filename=f"/{TEMPLATES}{path}")
-        for path, content in templates_of(store.image_rootfs(image_id))
+        for path, content in templates_of(store.stage_source(f"image:{image_id}"))
     }
 
 

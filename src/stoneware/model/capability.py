@@ -14,6 +14,8 @@ class Capability(StrEnum):
     CHECKPOINTS = "saving a builder after each step"
     COMMANDS = "running commands inside machines"
     PUBLISHED_PORTS = "publishing ports of machines on this computer"
+    LOCAL_FILES = "reading the files of images on this computer"
+    CACHES = "directories that outlive builders, for RUN --mount=type=cache"
     MACHINE_LIMITS = "limits of a machine's processors, memory and processes"
 
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from stoneware.model.capability import Capability
 from stoneware.model.machine import Machine, MachineSpec
 from stoneware.model.resources import Network, PortMapping, Volume
+from stoneware.platforms.builders import Builders
 from stoneware.platforms.infrastructure import Infrastructure
 
 BAKED = "baked"  # the file below Images.build_path that says that only what the bake has left is to go
@@ -93,42 +94,6 @@ class Machines(Protocol):
         """Restart what machines depend on and has died. Who waits for a machine calls it once a second.
 
         Raises HostError where waiting is in vain: the machines' disk is full.
-        """
-        ...
-
-
-class Builders(Protocol):
-    """What bake asks of a machine in which an image is built."""
-
-    def read_result(self, name: str, result: str) -> bytes:
-        """Return what a builder has uploaded under a name. Raises MachineError where there is nothing."""
-        ...
-
-    def checkpoint(
-        self,
-        name: str,
-        key: str,
-        document: Mapping[str, Any],
-        *,
-        taken: Callable[[], None] | None = None,
-    ) -> None:
-        """Save a builder's root file system under a step key, atomically; the machine goes on running.
-
-        `taken` is called once what the builder writes from then on is no part of it.
-        """
-        ...
-
-    def capture(
-        self,
-        name: str,
-        manifest: bytes,
-        document: Mapping[str, Any],
-        *,
-        files: Mapping[str, bytes] | None = None,
-    ) -> str:
-        """Make an image of a stopped builder's root and return its id, `sha256:…` of `manifest`.
-
-        `files` are put into its /usr/lib/stoneware/image first, which takes Capability.CHECKPOINTS.
         """
         ...
 
@@ -297,10 +262,6 @@ class Images(Protocol):
         """Say whether the root file system after a step is saved."""
         ...
 
-    def checkpoint_rootfs(self, key: str) -> Path:
-        """Return the saved root file system of a step; read only."""
-        ...
-
     def checkpoint_document(self, key: str) -> dict[str, Any] | None:
         """Return what was noted with a checkpoint, or None when it is not there."""
         ...
@@ -321,8 +282,11 @@ class Images(Protocol):
         """Return what the store knows of an image besides its manifest."""
         ...
 
-    def image_rootfs(self, image_id: str) -> Path:
-        """Return an image's root file system; read only."""
+    def stage_source(self, source: str) -> Path:
+        """Return a directory of this computer that has what a source leaves, for COPY --from; read only.
+
+        `source` is `checkpoint:KEY` or `image:ID`. Without Capability.LOCAL_FILES that takes a transfer.
+        """
         ...
 
     def manifest(self, image_id: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum, auto
+from typing import Protocol
 
 from stoneware.errors import InputError
 from stoneware.model.machine import Health, Machine, Phase
@@ -125,6 +126,14 @@ class Wait:
         return Level.REACHED if now - self._running[0] >= self.goal.settle else Level.RUNNING
 
 
+class Helped(Protocol):
+    """A platform, or a builder of one."""
+
+    def check_helpers(self) -> None:
+        """Restart what machines depend on and has died. Raises HostError where waiting is in vain."""
+        ...
+
+
 class HelperChecks:
     """Looks after what machines depend on, for all who wait, no more often than one of them would.
 
@@ -136,7 +145,7 @@ class HelperChecks:
         self._lock = threading.Lock()
         self._last = clock() - CHECK_HELPERS if at_once else clock()
 
-    def check(self, platform: Platform) -> None:
+    def check(self, platform: Helped) -> None:
         """Restart what has died, unless that has just been done. Raises HostError: waiting is in vain."""
         if self._clock() - self._last < CHECK_HELPERS or not self._lock.acquire(blocking=False):
             return

@@ -31,6 +31,7 @@ from stoneware.platforms.local.store import image_files as captured
 from stoneware.platforms.local.store.secrets import secret_lines
 
 if TYPE_CHECKING:
+    from stoneware.provider.builders import StonewareBuilder
     from stoneware.provider.infrastructure import StonewareInfrastructure
 
 _POLL, _SLOW_POLL = 0.005, 0.1  # seconds between looks of `wait`: at first, and when it takes long
@@ -345,6 +346,26 @@ class LocalPlatform(LocalResources):
         routers.ensure(self.store)
 
     # -- builders ------------------------------------------------------------------------------------------
+
+    def prepare_builder(
+        self, name: str, directory: Path, output: Callable[[str], None] | None = None
+    ) -> StonewareBuilder:
+        """Give a builder that Terraform will make; Terraform begins to load."""
+        from stoneware.provider.builders import StonewareBuilder
+
+        return StonewareBuilder(self, name, directory, output)
+
+    def has_builders(self, bake: Path) -> bool:
+        """Say whether a bake has a builder that is not removed, or may have one."""
+        from stoneware.terraform.builders import states_in
+
+        return bool(states_in(bake))
+
+    def remove_builders(self, bake: Path) -> bool:
+        """Remove the builders that a bake has left, and say whether there was one."""
+        from stoneware.provider.builders import remove_builders
+
+        return remove_builders(self, bake)
 
     def read_result(self, name: str, result: str) -> bytes:
         """Return what a builder has uploaded under a name. Raises MachineError where there is nothing."""

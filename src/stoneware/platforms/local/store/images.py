@@ -29,6 +29,11 @@ class LocalImageStore(Store):
         """Make a base unless it is there; `refresh` makes it anew. Return its identity."""
         return bases.ensure_base(self, reference, refresh=refresh, progress=progress)
 
+    def stage_source(self, source: str) -> Path:
+        """Return the root file system of a checkpoint or an image."""
+        kind, _, key = source.partition(":")
+        return self.image_rootfs(key) if kind == "image" else self.checkpoint_rootfs(key)
+
     def records(self) -> Path:
         """Return the directory of what earlier bakes were made of."""
         directory = self.home / "records"
