@@ -104,3 +104,14 @@ def test_known_images_are_named_when_a_base_is_unknown() -> None:
     with pytest.raises(InputError) as caught:
         load_recipe("FROM kafke\n", resolve_base=resolve, known=("debian:12", "kafka"))
     assert "Did you mean kafka?" in caught.value.resolution
+
+
+def test_the_line_ends_of_windows_are_told_where_they_stay() -> None:
+    text = "FROM debian:12\nRUN a\\\n b\nRUN <<EOF\necho a\nEOF\nCOPY <<A /a\na\nA\n"
+    said = {}
+    for ends in ("\n", "\r\n"):
+        recipe = load_recipe(text.replace("\n", ends), filename="M", resolve_base=resolve)
+        said[ends] = [
+            warning.partition(" of the here-document end in CR LF")[0] for warning in recipe.warnings
+        ]
+    assert said == {"\n": [], "\r\n": ["M:4: the lines", "M:7: the lines"]}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
 from stoneware.machinefile.directives import check_directive
-from stoneware.machinefile.state import PROXIES
+from stoneware.machinefile.state import PROXIES, Hollow
 from stoneware.machinefile.syntax import Checked, Layout, RawStage
 
 # BuildKit's own build arguments, which no ARG has to declare.
@@ -50,14 +50,15 @@ def unused_args(layout: Layout, build_args: Mapping[str, str], predefined: Conta
     )
 
 
-def warnings(layout: Layout, needed: Sequence[int]) -> tuple[str, ...]:
+def warnings(layout: Layout, needed: Sequence[int], hollow: Iterable[Hollow] = ()) -> tuple[str, ...]:
     """Return sentences with their place; about instructions only in the stages that are needed.
 
-    Those that BuildKit has a check for end in its name. Raises InputError where there is one of them and the
-    file says `# check=error=true`.
+    `hollow` are the variables that are expanded and that nothing sets. Warnings that BuildKit has a check for
+    end in its name. Raises InputError where there is one of them and the file says `# check=error=true`.
     """
     asked = check_directive(layout.source.lines)
-    found = [each for each in _all(layout, needed) if not asked.skips(each[2])]
+    everything = [*_all(layout, needed), *_undefined(layout, hollow)]
+    found = [each for each in everything if not asked.skips(each[2])]
     texts = tuple(
         f"{layout.source.filename}:{line}: {text}{f' ({rule})' if rule else ''}" for line, text, rule in found
     )
@@ -77,7 +78,7 @@ def _all(layout: Layout, needed: Sequence[int]) -> Iterator[_Found]:
     for stage in stages:
         yield from _repeated(stage)
     for checked in [*layout.arguments, *(each for stage in stages for each in stage.instructions)]:
-        for rule in (_secrets, _maintainer, _failed_json):
+        for rule in (_secrets, _maintainer, _failed_json, _windows_lines):
             yield from rule(checked)
 
 
@@ -107,6 +108,26 @@ def _repeated(stage: RawStage) -> Iterator[_Found]:
             lines[keyword] = line
 
 
+def _undefined(layout: Layout, hollow: Iterable[Hollow]) -> Iterator[_Found]:
+    outside = {word.partition("=")[0] for checked in layout.arguments for word in checked.source.words}
+    with_text = {
+        checked.source.line
+        for stage in layout.stages
+        for checked in stage.instructions
+        if any(body.expand for body in checked.source.heredocs)
+    }
+    for each in dict.fromkeys(hollow):
+        if each.name in outside or each.name.startswith(("TARGET", "BUILD")):
+            hint = f"; to have its value, write ARG {each.name} in this stage"
+        elif each.near:
+            hint = f"; did you mean ${each.near}?"
+        elif each.line in with_text:
+            hint = f"; for the text itself write \\${each.name}, or the delimiter in quotes"
+        else:
+            hint = ""
+        yield each.line, f"${each.name} is empty: no ARG or ENV above sets it{hint}", "UndefinedVar"
+
+
 def _secrets(checked: Checked) -> Iterator[_Found]:
     source = checked.source
     for name, value in _named_values(checked):
@@ -115,10 +136,11 @@ def _secrets(checked: Checked) -> Iterator[_Found]:
         if source.keyword != "ARG" and not value.strip("\"'"):
             continue
         if by_name or (source.keyword != "LABEL" and _SECRET_VALUE.search(value)):
+            service = f", or for the service `run -e {name}=…` and secrets" if source.keyword == "ENV" else ""
             yield (
                 source.line,
                 f"{source.keyword} {name} would be kept in the image's history; "
-                f"use RUN --mount=type=secret,id={name.lower()}",
+                f"use RUN --mount=type=secret,id={name.lower()}{service}",
                 "SecretsUsedInArgOrEnv",
             )
 
@@ -154,4 +176,14 @@ def _failed_json(checked: Checked) -> Iterator[_Found]:
             f"{source.keyword} {text} is taken for a shell command, not for the exec form: {why}. "
             f'Write {source.keyword} ["PROGRAM", "ARGUMENT"]',
             "JSONArgsRecommended",
+        )
+
+
+def _windows_lines(checked: Checked) -> Iterator[_Found]:
+    if any("\r\n" in body.content for body in checked.source.heredocs):
+        yield (
+            checked.source.line,
+            "the lines of the here-document end in CR LF, as on Windows, and stay so: to a shell the CR is "
+            "part of each last word. Save the file with line ends of Unix",
+            "",
         )

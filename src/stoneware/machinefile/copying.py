@@ -66,7 +66,11 @@ def _heredocs(state: StageState, checked: Checked) -> tuple[Heredoc, ...]:
         body = bodies.get(opened.name)
         text = body.text if body else ""
         found.append(
-            Heredoc(opened.name, _RAW.word(text, state.scope) if opened.expand else text, opened.expand)
+            Heredoc(
+                opened.name,
+                _RAW.word(text, state.scope, state.unset) if opened.expand else text,
+                opened.expand,
+            )
         )
     return tuple(found)
 

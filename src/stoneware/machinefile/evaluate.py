@@ -32,6 +32,7 @@ def apply(state: StageState, checked: Checked, context: Context) -> None:
     line = checked.source.line
     with located(context.source, line):
         _HANDLERS[checked.source.keyword](state, checked, context)
+    state.note_unset(line)
     state.history.append((line, _history_text(state, checked)))
 
 
@@ -63,6 +64,7 @@ def _label(state: StageState, checked: Checked, context: Context) -> None:
 def _arg(state: StageState, checked: Checked, context: Context) -> None:
     for word in checked.source.words:
         name, equals, default = word.partition("=")
+        state.declared.add(name)
         if name in context.globals.build_args:
             state.set_arg(name, context.globals.build_args[name])
         elif equals:
@@ -170,7 +172,7 @@ def _volume(state: StageState, checked: Checked, context: Context) -> None:
 def _expose(state: StageState, checked: Checked, context: Context) -> None:
     ports = dict.fromkeys(state.config.ports)
     for word in checked.source.words:
-        for text in context.globals.lexer.words(word, state.scope):
+        for text in context.globals.lexer.words(word, state.scope, state.unset):
             ports.update(dict.fromkeys(values.ports(text)))
     state.config = replace(state.config, ports=tuple(ports))
 

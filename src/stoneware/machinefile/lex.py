@@ -36,12 +36,15 @@ class Lexer:
     skip_unset: bool = False
 
     def word(self, text: str, env: Mapping[str, str], unset: set[str] | None = None) -> str:
-        """Return a word with quotes removed and variables replaced; names not in `env` go to `unset`."""
+        """Return a word with quotes removed and variables replaced.
+
+        Names that are not in `env`, and that no `-`, `+` or `?` says what to do about, go to `unset`.
+        """
         return _Scan(self, text, env, unset).run()[0]
 
-    def words(self, text: str, env: Mapping[str, str]) -> list[str]:
-        """Return the words a text is split into after its variables are replaced."""
-        return _Scan(self, text, env, None).run()[1]
+    def words(self, text: str, env: Mapping[str, str], unset: set[str] | None = None) -> list[str]:
+        """Return the words a text is split into after its variables are replaced as in `word`."""
+        return _Scan(self, text, env, unset).run()[1]
 
 
 class _Words:
@@ -236,7 +239,7 @@ class _Scan:
         if operator not in {"+", "-", "?", "#", "%"} or (len(spelled) == 2 and operator in "#%"):
             raise LexError(f"unsupported modifier ({spelled}) in substitution")
         word = self.argument("}", raw_escapes=operator in "#%")
-        value = self.get(name)
+        value = self.get(name) if operator in "#%" else self.env.get(name)
         if value is None and self.lexer.skip_unset:
             return f"${{{name}{spelled}{word}}}"
         if operator in "#%":

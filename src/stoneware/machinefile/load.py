@@ -69,7 +69,7 @@ def load_recipe(
         filename=filename,
         stages=(*stages[:-1], final),
         warnings=(
-            *warnings(layout, plan.order),
+            *warnings(layout, plan.order, (each for state in load.states.values() for each in state.hollow)),
             *(text for state in load.states.values() for text in state.warnings),
             *load.notes,
         ),

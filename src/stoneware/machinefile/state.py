@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from stoneware.machinefile.flags import nearest
 from stoneware.machinefile.lex import Lexer
 from stoneware.machinefile.recipe import HealthCheck, ImageConfig, Step
 
@@ -32,6 +33,15 @@ class Globals:
         return found
 
 
+@dataclass(frozen=True)
+class Hollow:
+    """A variable that the instruction at `line` expands and that nothing sets; `near` is one that is set."""
+
+    line: int
+    name: str
+    near: str
+
+
 @dataclass
 class StageState:
     """The one mutable object of a stage: its variables in scope, its configuration, and its steps so far.
@@ -48,6 +58,9 @@ class StageState:
     steps: list[Step] = field(default_factory=list)
     history: list[tuple[int, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    declared: set[str] = field(default_factory=set)  # by ARG, with a value or without
+    unset: set[str] = field(default_factory=set)  # what the instruction at hand expands and nothing sets
+    hollow: list[Hollow] = field(default_factory=list)
 
     @classmethod
     def start(cls, name: str, config: ImageConfig, parent: StageState | None = None) -> StageState:
@@ -58,12 +71,21 @@ class StageState:
             env = dict(config.env)
         scope = {**(parent.scope if parent else {}), **env}
         args = {name for name in (parent.args if parent else ()) if name not in env}
-        return cls(name, scope, args, config, parent.shell_check if parent else None)
+        declared = set(parent.declared) if parent else set()
+        return cls(name, scope, args, config, parent.shell_check if parent else None, declared=declared)
 
     def expand(self, lexer: Lexer) -> Callable[[str], str]:
         """Return the function that expands one word with the variables in scope now."""
         scope = dict(self.scope)
-        return lambda word: lexer.word(word, scope)
+        return lambda word: lexer.word(word, scope, self.unset)
+
+    def note_unset(self, line: int) -> None:
+        """Keep what the instruction at a line has expanded and nothing sets."""
+        self.hollow += (
+            Hollow(line, name, nearest(name, (*self.scope, *self.declared)))
+            for name in sorted(self.unset - self.declared)
+        )
+        self.unset.clear()
 
     def set_env(self, pairs: list[tuple[str, str]]) -> None:
         """Set environment variables of the image and of the following steps."""
