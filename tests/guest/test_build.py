@@ -431,6 +431,7 @@ IDENTITY = {
     ),
     "etc/aliases.db": (f"\0YP_MASTER_NAME\0{BUILDER}\0", None),
     "etc/bind/rndc.key": ("x", None),
+    "etc/munge/munge.key": ("x", None),
     "var/lib/mysql/auto.cnf": ("[auto]\nserver-uuid=1\n", None),
 }
 
@@ -644,6 +645,7 @@ def test_the_units_of_builders_are_laid_out(tmp_path: Path) -> None:
         assert "ConditionPathExists=/run/stoneware/booted" in later
     startup = (tmp_path / "units/stoneware-startup.service").read_text()
     assert "Environment=SW_BOOTED=/run/stoneware/booted" in startup
+    assert "SystemCallFilter=~fsync:0 fdatasync:0 sync:0" in startup
 
 
 def test_a_bundle_that_is_missing_is_said(bake: Bake, metadata: FakeMetadata) -> None:

@@ -301,6 +301,9 @@ own_names() {
     if [ -x /usr/sbin/rndc-confgen ] && [ ! -e /etc/bind/rndc.key ]; then
         rndc-confgen -a >&2 && chown bind:bind /etc/bind/rndc.key
     fi
+    if [ -x /usr/sbin/mungekey ] && [ ! -e /etc/munge/munge.key ]; then
+        mungekey --create >&2 && chown munge:munge /etc/munge/munge.key
+    fi
 }
 
 # stop_signal: let the service be stopped by the signal that the machine was given instead of the image's.

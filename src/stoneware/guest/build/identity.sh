@@ -4,10 +4,10 @@
 # itself. A check that is skipped keeps what it is about. Part of the build agent.
 
 # Files that are nothing but one machine's identity and that their programs make anew where they are missing.
-# bind's key is made by the boot agent.
-OWN_FILES='/etc/bind/rndc.key /etc/docker/key.json /etc/openvswitch/system-id.conf /opt/consul/data/node-id
-/var/lib/NetworkManager/secret_key /var/lib/consul/node-id /var/lib/docker/engine-id /var/lib/libuuid/clock.txt
-/var/lib/mysql/auto.cnf /var/lib/zerotier-one/identity.public /var/lib/zerotier-one/identity.secret'
+# The keys of bind and munge are made by the boot agent.
+OWN_FILES='/etc/bind/rndc.key /etc/docker/key.json /etc/munge/munge.key /etc/openvswitch/system-id.conf
+/opt/consul/data/node-id /var/lib/NetworkManager/secret_key /var/lib/consul/node-id /var/lib/docker/engine-id
+/var/lib/libuuid/clock.txt /var/lib/mysql/auto.cnf /var/lib/zerotier-one/identity.public /var/lib/zerotier-one/identity.secret'
 DEBIANS_INITIATOR='^InitiatorName=iqn\.1993-08\.org\.debian:01:'
 
 # remember_builder: who this builder is goes into its root, and so into the checkpoints: what steps have written

@@ -315,8 +315,6 @@ def nspawn_argv(store: Store, paths: Paths, spec: MachineSpec, machine_id: str) 
     argv += process_limits.nspawn_arguments(spec.ulimits)
     argv += [f"--uuid={machine_uuid(machine_id, spec.name)}"]
     if spec.kind == "builder":
-        # A builder that dies is started again from its last checkpoint, so syncing only costs it time.
-        argv.append("--suppress-sync=yes")
         argv += [f"--setenv={name}={value}" for name, value in builder.environment(_UNITS).items()]
     else:
         argv += _address_argument(paths)
