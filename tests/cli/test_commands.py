@@ -114,7 +114,7 @@ def test_ps_shows_why_a_machine_failed(cli: Cli, platform: FakePlatform) -> None
     platform.add("h1", phase=Phase.FAILED, error="GREETING is not set\n(templates)")
     header, row = cli("ps").out.splitlines()
     assert header.endswith("ERROR")
-    assert row.endswith("GREETING is not set (templates)")
+    assert row.endswith("GREETING is not set; (templates)")
 
 
 def test_ps_as_json(cli: Cli, platform: FakePlatform) -> None:

@@ -99,7 +99,7 @@ class EngineBench:
         return up(
             cluster_of(patched(BASE, changes or {})),
             self.site,
-            replace(UpOptions(wait_timeout=5), **options),
+            replace(UpOptions(wait_timeout=5, settle=0), **options),
             reporter=self.recorder,
             bakes=lambda: contextlib.nullcontext(SilentBake()),
             environment={"X": self.secret},
@@ -109,7 +109,7 @@ class EngineBench:
     def restore(self, *names: str) -> UpResult:
         """Bring back what is down or gone."""
         self.recorder = Recorder()
-        options = replace(UpOptions(wait_timeout=5), names=names)
+        options = replace(UpOptions(wait_timeout=5, settle=0), names=names)
         return restore("shop", self.site, options, reporter=self.recorder, confirm=self._confirm)
 
     def down(self, name: str = "shop", **options: Any) -> DownResult:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.cluster import events
+from stoneware.cluster import events, waves
 from stoneware.cluster.model import Action
 from stoneware.cluster.up import RolloutNeeded
 from stoneware.cluster.waiting import MachinesFailed
@@ -128,6 +128,24 @@ def test_service_started_does_not_wait_for_health(bench: EngineBench) -> None:
         bench.up(wait_timeout=0.3)  # web depends on app: service_started
     assert [failure.name for failure in raised.value.failures] == ["app-2"]
     assert "shop-web-1" in bench.machines()
+
+
+def test_only_what_begins_and_has_no_health_check_has_to_settle(bench: EngineBench) -> None:
+    def settled() -> set[str]:
+        return {name for name, seconds in waits.items() if seconds}
+
+    waits: dict[str, float] = {}
+    watch = waves.Watch.add
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            waves.Watch, "add", lambda own, it: (waits.update({it.name: it.goal.settle}), watch(own, it))[1]
+        )
+        bench.up(settle=0.01)
+        assert settled() == {"db-1", "web-1"}  # app has a health check
+        waits.clear()
+        bench.platform.show("shop-web-1", phase=Phase.STOPPED)
+        bench.up(settle=0.01)
+        assert settled() == {"web-1"}  # the other runs
 
 
 def test_no_wait_does_not_wait(bench: EngineBench) -> None:

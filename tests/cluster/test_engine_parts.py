@@ -205,6 +205,42 @@ def test_what_will_not_come_up_is_not_waited_for(observed: dict[str, Any], reaso
     assert [event.name for event in bench.recorder.of(events.MachineFinished)] == ["b"]  # it was waited for
 
 
+@pytest.mark.parametrize(
+    ("seconds", "observed", "reason"),
+    [
+        (
+            2,
+            {"phase": Phase.STOPPED, "exit_code": 0},
+            "was up for 1.0 seconds only, then it stopped (exit code 0)",
+        ),
+        (
+            2,
+            {"phase": Phase.FAILED, "error": "it ended with exit code 7\nno such mode\n"},
+            "was up for 1.0 seconds only, then it failed: it ended with exit code 7",
+        ),
+        (2, {"started": 200.0}, "was up for 1.0 seconds only, then it was started again"),
+        (4, {"phase": Phase.STOPPED, "exit_code": 0}, ""),
+    ],
+)
+def test_without_a_health_check_it_has_to_be_up_for_a_moment(
+    seconds: float, observed: dict[str, Any], reason: str
+) -> None:
+    bench = Bench()
+    bench.add("a", checked=False, settle=2.0)
+    bench.later(1, "a", phase=Phase.RUNNING)
+    bench.later(seconds, "a", **observed)
+    bench.watch.until({"a": Level.RUNNING})
+    assert round(bench.clock.now - 100) == 1  # enough for those that need it to be started
+    if not reason:
+        bench.watch.until_all()
+        assert round(bench.clock.now - 100) == 3
+        return
+    with pytest.raises(MachinesFailed) as raised:
+        bench.watch.until_all()
+    assert raised.value.brief == f"the machine a {reason}"
+    assert ("\n  > no such mode\n" in raised.value.details) is ("exit code 7" in reason)
+
+
 def test_what_an_unhealthy_machines_check_says_is_told_with_a_hint_that_is_no_loop() -> None:
     bench = Bench()
     bench.add("db-1")

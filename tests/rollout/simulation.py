@@ -56,6 +56,7 @@ class Behaviour:
     crashes_after: float | None = None
     unhealthy_after: float | None = None
     stuck: bool = False  # a change leaves the old machine where it is
+    checked: bool = True  # it has a health check
     wrong_release: bool = False  # it reports something else than it was made from
 
 
@@ -84,7 +85,7 @@ class SimMachine:
             phase=phase,
             health=health,
             release=release if said else None,
-            checked=True,
+            checked=self.behaviour.checked,
             error=error,
             created_from=self.release,
         )

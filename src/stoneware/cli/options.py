@@ -99,7 +99,6 @@ wait_for = option(
     low=0,
     help="Wait; without a health check, until it has been up for so long. [default: 2.0]",
 )
-_SETTLE = 2.0  # seconds after which a service that cannot work has mostly ended
 
 
 def cluster_file(function: F) -> F:
@@ -132,4 +131,6 @@ def settle_time(*, wait: bool, wait_for: float | None) -> float | None:
     """Return how many seconds a machine without a health check has to be up, None where nobody waits."""
     if wait_for is not None:
         return wait_for
-    return _SETTLE if wait else None
+    from stoneware.platforms.waiting import SETTLE  # not for commands that wait for nothing
+
+    return SETTLE if wait else None

@@ -54,7 +54,9 @@ def restore(
             reporter.emit(events.PlanMade(plan))
         if any(step.action is Action.REPLACE for step in plan.changes):
             confirm(plan)
-        waves = Waves(site, reporter, desired, observed, plan, options.wait_timeout, options.verbose)
+        waves = Waves(
+            site, reporter, desired, observed, plan, options.wait_timeout, options.verbose, options.settle
+        )
         waves.apply()
         if options.wait:
             waves.wait()

@@ -30,6 +30,7 @@ from stoneware.cluster.site import Site
 from stoneware.cluster.waves import Waves
 from stoneware.compose.model import Cluster
 from stoneware.errors import InputError
+from stoneware.platforms.waiting import SETTLE
 from stoneware.records import DamagedError
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class UpOptions:
     lock_timeout: float = 0.0
     verbose: bool = False
     names: tuple[str, ...] = ()  # services or machines; none: all
+    settle: float = SETTLE  # how long a machine without a health check has to be up
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,9 @@ def up(
         desired = limited(desired, observed, selection)
         plan = make_plan(desired, observed, recreate=options.recreate)
         plan = limited_plan(plan, observed, selection)
-        waves = Waves(site, reporter, desired, observed, plan, options.wait_timeout, options.verbose)
+        waves = Waves(
+            site, reporter, desired, observed, plan, options.wait_timeout, options.verbose, options.settle
+        )
         _check(waves, recreate=options.recreate)
         _ask(plan, confirm)
         if plan.changes:

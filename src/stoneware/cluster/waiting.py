@@ -28,7 +28,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Failure:
-    """A machine that did not get there. `console` is the end of its console."""
+    """A machine that did not get there. `said` is what its service wrote, `console` the console's end."""
 
     name: str
     machine: str
@@ -36,6 +36,7 @@ class Failure:
     reason: str
     console: str
     check: FailedCheck | None = None
+    said: tuple[str, ...] = ()
 
 
 class MachinesFailed(MachineError):
@@ -59,6 +60,7 @@ class MachinesFailed(MachineError):
 
 def _told(failure: Failure) -> str:
     lines = [f"{failure.name} (phase {failure.phase}): {failure.reason}"]
+    lines += [f"  > {line}" for line in failure.said]
     lines += check_lines(failure.check)
     return "\n".join([*lines, *(f"  | {line}" for line in failure.console.splitlines())])
 
@@ -183,8 +185,10 @@ class Watch:
         tail = console_tail(self.platform, wait.goal.machine)
         if machine is None:
             return Failure(name, wait.goal.machine, "gone", reason, tail)
-        reason = f"{reason}: {machine.error}" if machine.error else reason
-        return Failure(name, wait.goal.machine, str(machine.phase), reason, tail, machine.failed_check)
+        first, *said = machine.error.strip().splitlines() or [""]
+        reason = f"{reason}: {first}" if first else reason
+        phase = str(machine.phase)
+        return Failure(name, wait.goal.machine, phase, reason, tail, machine.failed_check, tuple(said))
 
     def _words(self, wait: Wait, fault: Fault) -> str:
         """Return why a machine is not what it was to become, to be put after its name."""
@@ -192,6 +196,7 @@ class Watch:
         words = {
             Fault.GONE: "is gone",
             Fault.FAILED: "failed",
+            Fault.ENDED: wait.ended,
             Fault.STOPPED: f"has stopped{f' (exit code {code})' if code is not None else ''}",
             Fault.UNHEALTHY: "is unhealthy",
         }

@@ -19,13 +19,16 @@ from stoneware.files import write_json
 from stoneware.model.labels import SERVICE_LABEL, SLOT_LABEL
 from stoneware.model.machine_fields import own_metadata
 from stoneware.platforms.infrastructure import Kind, Subject
-from stoneware.platforms.waiting import Goal, Level
+from stoneware.platforms.waiting import SETTLE, Goal, Level
 from stoneware.records import DamagedError
 
 
 @dataclass
 class Waves:
-    """What one `up` does. `wait_timeout` (seconds) is for each machine."""
+    """What one `up` does. `wait_timeout` (seconds) is for each machine.
+
+    One without a health check that is made or started has to be up for `settle` seconds.
+    """
 
     site: Site
     reporter: events.Reporter
@@ -34,6 +37,7 @@ class Waves:
     plan: ClusterPlan
     wait_timeout: float
     verbose: bool = False
+    settle: float = SETTLE
 
     def __post_init__(self) -> None:
         self._watch = Watch(self.site.platform, self.reporter, self.wait_timeout)
@@ -176,9 +180,11 @@ class Waves:
         for name in wave:
             machine = self.desired.machines[name]
             action = self._actions[name]
+            begins = self._changes(name) and action is not Action.UPDATE
             goal = Goal(
                 machine.spec.name,
                 healthy=machine.checked,
+                settle=self.settle if begins and not machine.checked else 0.0,
                 config_digest=machine.config_digest if action is Action.UPDATE else "",
                 patient=action is Action.UPDATE,
                 stopping_fails=True,

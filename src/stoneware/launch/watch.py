@@ -134,7 +134,7 @@ def wait_until_up(
     if wait.fault is None:
         return wait.machine
     raise MachineError(
-        f"the machine {name} {_fault_words(wait, wait.machine, timeout)}",
+        f"the machine {name} {_fault_words(wait, timeout)}",
         details=account(platform, wait.machine),
         resolution=f"stoneware logs {name}",
     )
@@ -151,12 +151,9 @@ def wait_until_stopped(platform: Platform, name: str, *, sleep: Callable[[float]
         sleep(POLL)
 
 
-def _fault_words(wait: Wait, machine: Machine, timeout: float) -> str:
+def _fault_words(wait: Wait, timeout: float) -> str:
     if wait.fault is Fault.ENDED:
-        code = f" (exit code {machine.exit_code})" if machine.exit_code is not None else ""
-        hows = {Phase.FAILED: "failed", Phase.STOPPED: f"stopped{code}", Phase.STOPPING: "stopped"}
-        how = hows.get(machine.phase, "was started again")
-        return f"was up for {max(wait.lasted, 0.1):.1f} seconds only, then it {how}"
+        return wait.ended
     if wait.fault is Fault.UNHEALTHY:
         return "is unhealthy"
     if wait.fault is Fault.LATE:

@@ -133,8 +133,9 @@ class Machine:
 
     @property
     def trouble(self) -> str:
-        """Return what is wrong with it: its error, else in one line what its health check says that fails."""
-        return self.error or (self.failed_check.line if self.failed_check else "")
+        """Return in one line what is wrong with it: its error, else what its health check says that fails."""
+        error = "; ".join(" ".join(line.split()) for line in self.error.splitlines() if line.strip())
+        return error or (self.failed_check.line if self.failed_check else "")
 
     @property
     def condition(self) -> list[str]:

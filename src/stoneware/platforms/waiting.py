@@ -17,6 +17,7 @@ POLL = 0.02  # seconds between two looks at one machine: an observation reads a 
 _POLL_EACH = 0.002  # what each machine that is waited for adds to it
 _REST = 4  # times as long as the last look took, at least: machines that start need the processors
 _LONGEST = 1.0
+SETTLE = 2.0  # seconds after which a service that cannot work has mostly ended
 CHECK_HELPERS = 1.0  # seconds between two looks at what machines depend on
 _TAIL_LINES, _TAIL_BYTES = 12, 16 << 10
 
@@ -85,6 +86,15 @@ class Wait:
     machine: Machine | None = None
     lasted: float = 0.0  # seconds that a machine which has to settle has run by now
     _running: tuple[float, float | None] | None = None  # since when, and which of its starts that is
+
+    @property
+    def ended(self) -> str:
+        """What became of a machine that ended before it had settled, to be put after its name."""
+        code = self.machine.exit_code if self.machine else None
+        shown = f" (exit code {code})" if code is not None else ""
+        hows = {Phase.FAILED: "failed", Phase.STOPPED: f"stopped{shown}", Phase.STOPPING: "stopped"}
+        how = hows.get(self.machine.phase, "was started again") if self.machine else "was gone"
+        return f"was up for {max(self.lasted, 0.1):.1f} seconds only, then it {how}"
 
     @property
     def over(self) -> bool:

@@ -87,7 +87,7 @@ class ClusterFleet:
             health=machine.health,
             release=self._release(machine, declared),
             checked=checked,
-            error=" ".join(machine.trouble.split()),
+            error=machine.trouble,
             ip=machine.ip,
             ports=machine.ports,
             created_from=declared,

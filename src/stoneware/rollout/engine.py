@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from stoneware.compose.model import FailureAction
 from stoneware.errors import HostError, StonewareError
 from stoneware.model.machine import Health
+from stoneware.platforms.waiting import SETTLE
 from stoneware.rollout.control import asked_by
 from stoneware.rollout.fleet import Clock, Control, Fleet
 from stoneware.rollout.gate_protocol import CommandOutcome, GateContext, Kind, stop, wait
@@ -362,7 +363,7 @@ class Engine:
     def _monitor(self, names: Sequence[str]) -> None:
         """Watch machines until they have been well for the whole of the monitor time without a break."""
         policy = self.state.plan.policy(names[0])
-        monitor = policy.config(self.state.direction).monitor
+        monitor = self._monitored(names)
         well_since = [self.clock.ran()]
 
         def look() -> Answer:
@@ -381,6 +382,13 @@ class Engine:
             self._record("done", machines=list(names))
         else:
             self._fail([self._culprit or names[0]], f"{answer.gate}: {answer.verdict.reason}")
+
+    def _monitored(self, names: Sequence[str]) -> float:
+        """Return how long machines are watched: without a health check at least until they have settled."""
+        views = self.fleet.observe()
+        unchecked = any(not view.checked for name, view in views.items() if name in names)
+        monitor = self.state.plan.policy(names[0]).config(self.state.direction).monitor
+        return max(monitor, SETTLE if unchecked else 0.0)
 
     # -- waiting -------------------------------------------------------------------------------------------
 

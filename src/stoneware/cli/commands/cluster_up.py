@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     default=300.0,
     help="Seconds each machine gets to become healthy.",
 )
+@options.wait_for
 @options.lock_timeout
 @options.progress
 @options.verbose
@@ -64,6 +65,7 @@ def up(
     scale: tuple[str, ...],
     wait: bool,
     wait_timeout: float,
+    wait_for: float | None,
     lock_timeout: float,
     progress: Style,
     verbose: bool,
@@ -82,7 +84,16 @@ def up(
     from stoneware.ui.displays import make_cluster_display
 
     found = clusters.source(file, project_name, env_file, project_directory, scale, profiles=profile)
-    wanted = UpOptions(build, recreate, wait, wait_timeout, lock_timeout, verbose, services)
+    wanted = UpOptions(
+        build,
+        recreate,
+        wait or wait_for is not None,
+        wait_timeout,
+        lock_timeout,
+        verbose,
+        services,
+        options.settle_time(wait=True, wait_for=wait_for) or 0.0,
+    )
     if restore:
         result = _restore(found, wanted, progress, yes=yes)
         _finish(result, json_output=json_output, quiet=progress is Style.QUIET)
