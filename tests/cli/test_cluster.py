@@ -229,7 +229,8 @@ def test_questions(shop: Clusters) -> None:
         assert nobody.code == 2
         assert f"was brought up from {shop.directory}/machines.yaml, not from" in nobody.err
         assert shop.run(*words, stdin="n\n").code == 2
-    assert "name it, if it is meant: -p shop" in shop.run("up", "--restore", *other).err
+    for words in (["up", "--restore"], ["stop", "web"], ["restart", "db"], ["start", "web"]):
+        assert "name it, if it is meant: -p shop" in shop.run(*words, *other).err
     assert "warning: the cluster shop was brought up from" in shop.run("status", *other).err
     assert shop.machines() == ["shop-db-1", "shop-web-1"]
     assert shop.run("down", *other, "--yes").code == 0

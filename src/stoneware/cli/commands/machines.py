@@ -178,8 +178,12 @@ def rm(machines: tuple[str, ...], force: bool, volumes: bool) -> None:
 def _find_all(
     platform: Platform, names: tuple[str, ...], files: tuple[Path, ...] = (), project: str = ""
 ) -> list[Machine]:
-    """Find all machines before anything is done to the first; those of one cluster, where it is named."""
-    cluster = clusters.name_of(clusters.source(files, project)) if files or project else ""
+    """Find all machines before anything is done to the first; those of one cluster, where it is named.
+
+    Raises InputError where the file that names it is not the one it was brought up from.
+    """
+    named = clusters.source(files, project) if files or project else None
+    cluster = clusters.name_of(named, clusters.open_site()) if named else ""
     return find_machines(platform, names, cluster=cluster)
 
 
