@@ -37,6 +37,7 @@ class ScriptedPlatform(MemoryPlatform):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
+        self.looks = [0.0]  # after each sleep
         self.script: list[tuple[float, Callable[[], None]]] = []
         self.helpers_checked: list[float] = []
         self.on_tend: Callable[[], None] = lambda: None
@@ -47,6 +48,7 @@ class ScriptedPlatform(MemoryPlatform):
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
+        self.looks.append(self.now)
         while self.script and self.script[0][0] <= self.now:
             self.script.pop(0)[1]()
 

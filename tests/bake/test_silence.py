@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from pathlib import Path
 
@@ -45,6 +46,23 @@ def test_a_step_may_say_nothing_as_long_as_its_builder_beats() -> None:
         platform.at(second, platform.beat(second))
     platform.at(3600, platform.say("1 exit 0"), platform.report("done", 1, boot="b"))
     assert driver(platform, told, 1, poll=0.5).run_steps(nothing)[1] > 3500
+
+
+def test_a_builder_that_says_nothing_is_asked_less_often_until_it_does() -> None:
+    platform, told = ScriptedPlatform(), Told()
+    platform.at(1, platform.report("running", 1, boot="b"))
+    for second in range(3, 60, 3):
+        platform.at(second, platform.beat(second))
+    platform.at(50, platform.say("1| a word"))
+    platform.at(60, platform.say("1 exit 0"), platform.report("done", 1, boot="b"))
+    driver(platform, told, 1).run_steps(nothing)
+    naps = [later - earlier for earlier, later in itertools.pairwise(platform.looks)]
+    assert sum(naps) == pytest.approx(60, abs=0.1)
+    assert max(naps) == pytest.approx(0.05)
+    short = [when for when, nap in zip(platform.looks, naps, strict=False) if nap < 0.011]
+    assert any(1 <= when < 1.5 for when in short)
+    assert not any(5 < when < 50 for when in short), "its beats are no news"
+    assert any(50 <= when < 50.5 for when in short), "what it says is"
 
 
 def test_a_builder_that_starts_anew_is_told() -> None:

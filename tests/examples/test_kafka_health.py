@@ -54,7 +54,7 @@ class Broker:
         self._answers = answers
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
-        self._thread = threading.Thread(target=self._serve)
+        self._thread = threading.Thread(target=self._serve, daemon=True)  # it waits where nobody comes
         self._thread.start()
 
     def _serve(self) -> None:

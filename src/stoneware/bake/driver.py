@@ -39,7 +39,8 @@ _MOST_CHECKS = 100
 class Pace:
     """How a driver waits; all times are in seconds."""
 
-    poll: float = 0.005  # between two looks at what the builder reported
+    poll: float = 0.005  # between two looks at what the builder reported, at least
+    longest_poll: float = 0.05  # at most, while the builder says nothing
     look: float = 0.1  # between two looks at whether it lives
     removal: float = 2.0  # a builder that has ended may take to be gone, if somebody removes it
     boot_limit: float = 120.0  # until the agent must have reported once
@@ -56,6 +57,8 @@ class Run:
     token: str
     offset: int = 0
     looked: float = 0.0
+    heard: float = 0.0  # when the builder last said or reported something
+    report: BuildReport | None = None
     boot: str = ""  # the start of the agent whose reports these are
     current: int = 0  # the step that is wanted now; 0 outside of all
     begun: int = 0  # the last step that has been told of
@@ -109,7 +112,8 @@ class Driver:
         self._pulse = Pulse(self._pace.silence, self._pace.clock)
         # Whoever creates a machine has just looked after all that it depends on.
         self._helper_checks = HelperChecks(self._pace.clock)
-        self.run = Run(token, looked=self._pace.clock())
+        now = self._pace.clock()
+        self.run = Run(token, looked=now, heard=now)
 
     def run_steps(self, on_failure: Callable[[], None]) -> dict[int, float]:
         """Follow the agent through all steps and return how long each took, in seconds.
@@ -213,14 +217,23 @@ class Driver:
             report = self._report()
             if report is not None and wanted(report):
                 return report
-            self._read_console()
+            said = self._read_console()
             if report is None and self._pace.clock() > deadline:
                 raise self._dead(
                     f"the builder did not report within {self._pace.boot_limit:g} s of its start"
                 )
             self._check_alive()
             self._check_agent(report)
-            self._pace.sleep(self._pace.poll)
+            self._pause(said or report != self.run.report)
+            self.run.report = report
+
+    def _pause(self, heard: bool) -> None:
+        """Wait until the next look: for a fiftieth of the time in which the builder said nothing."""
+        now = self._pace.clock()
+        if heard:
+            self.run.heard = now
+        silent = (now - self.run.heard) / 50
+        self._pace.sleep(min(max(self._pace.poll, silent), max(self._pace.poll, self._pace.longest_poll)))
 
     def _check_agent(self, report: BuildReport | None) -> None:
         """End a bake whose agent is gone, cannot be heard or began anew, and a step that takes too long."""
