@@ -57,10 +57,12 @@ class Load:
         )
         self.pass_more()
 
-    def pass_more(self, records: int = 300) -> None:
-        """Wait until more records have been acknowledged."""
-        wanted = self._acked() + records
-        wait_until(lambda: self._acked() >= wanted or self._ended(), f"{records} more records acknowledged")
+    def pass_more(self) -> None:
+        """Wait until as many more records have been acknowledged as are sent in a second."""
+        wanted = self._acked() + int(self.rate)
+        wait_until(
+            lambda: self._acked() >= wanted or self._ended(), f"{self.rate:g} more records acknowledged"
+        )
         assert not self._ended(), "the probe ended by itself"
 
     def _acked(self) -> int:

@@ -71,7 +71,7 @@ def _roll(cluster: KafkaCluster, turn: int, line: int, found: Found, directory: 
         driver = cluster.drive("rollout", version=version)
         event = driver.kill_at(line)
         code, said = (cluster.drive("rollout", "resume", version=version) if event else driver).finish()
-        running.pass_more(int(RATE))
+        running.pass_more()
         report = running.stop()
     found.reports.append(report)
     found.killed.append(f"{event.name}" if event else "not at all")

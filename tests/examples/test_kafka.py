@@ -1,9 +1,14 @@
-"""The Kafka example: messages outlive the machine, and a disk is never formatted twice or used by another."""
+"""The Kafka example: messages outlive the machine, and a disk is never formatted twice or used by another.
+
+One disk serves all tests, in the order they are written in.
+"""
 
 from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,11 +28,13 @@ TOPIC = "events"
 MOUNT = ("-v", "kafka-test:/var/lib/kafka")
 
 
-@pytest.fixture
-def kafka(program: Program) -> Program:
-    program.bake("kafka", KAFKA)
-    program.volumes.append("kafka-test")
-    return program
+@pytest.fixture(scope="module")
+def kafka(machine_home: Path) -> Iterator[Program]:
+    made = Program(machine_home)
+    made.bake("kafka", KAFKA)
+    made.volumes.append("kafka-test")
+    yield made
+    made.remove()
 
 
 def produce(address: str, values: list[bytes]) -> list[int]:
@@ -67,11 +74,12 @@ def identity(program: Program, name: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
 
 
-def boot(program: Program, name: str) -> dict[str, Any]:
-    return program.boot(name, *MOUNT, "-e", f"CLUSTER_ID={CLUSTER}", "-e", "KAFKA_HEAP=256m", "kafka")
+def boot(program: Program, name: str, *words: str) -> dict[str, Any]:
+    return program.boot(name, *MOUNT, "-e", f"CLUSTER_ID={CLUSTER}", "-e", "KAFKA_HEAP=256m", *words, "kafka")
 
 
 def test_messages_outlive_the_machine(kafka: Program) -> None:
+    """Clients elsewhere connect to what the second advertises: this computer's own address and port."""
     old = [b"message %d" % number for number in range(500)]
     first = boot(kafka, "kafka-first")
     assert produce(f"{first['ip']}:9092", old) == list(range(500))
@@ -79,47 +87,18 @@ def test_messages_outlive_the_machine(kafka: Program) -> None:
     kafka.run("stop", "kafka-first")
     kafka.run("rm", "kafka-first")
 
-    second = boot(kafka, "kafka-second")
+    port = free_port()
+    advertised = ("-e", "ADVERTISED_HOST=127.0.0.1", "-e", f"ADVERTISED_PORT={port}")
+    boot(kafka, "kafka-second", "-p", f"127.0.0.1:{port}:9092", *advertised)
 
     assert identity(kafka, "kafka-second") == disk
     assert disk["cluster.id"] == CLUSTER
-    address = f"{second['ip']}:9092"
+    address = f"127.0.0.1:{port}"
     assert consume(address, 500) == old
     assert produce(address, [b"new"]) == [500]
     log = kafka.run("exec", "kafka-second", "journalctl", "--no-pager", "-o", "cat", "-u", "kafka").stdout
     assert "formatting" not in log
     assert re.search(r"Skipping recovery of 1 logs .* since clean shutdown file was found", log)
-
-
-def test_the_disk_of_another_cluster_is_refused_and_stays_as_it_is(kafka: Program) -> None:
-    boot(kafka, "kafka-ours")
-    disk = identity(kafka, "kafka-ours")
-    kafka.run("stop", "kafka-ours")
-    kafka.run("rm", "kafka-ours")
-    kafka.machines.append("kafka-other")
-
-    words = ["run", "-d", "--wait", "--name", "kafka-other", *MOUNT, "-e", f"CLUSTER_ID={OTHER_CLUSTER}"]
-    done = kafka.run(*words, "kafka", check=False)
-
-    assert done.returncode == 1
-    assert f"belongs to cluster '{CLUSTER}', and CLUSTER_ID says '{OTHER_CLUSTER}'" in done.stderr
-    assert f"belongs to cluster '{CLUSTER}'" in kafka.machine("kafka-other")["error"]
-    kafka.run("rm", "-f", "kafka-other")
-    boot(kafka, "kafka-again")
-    assert identity(kafka, "kafka-again") == disk
-
-
-def test_the_broker_is_reached_through_a_published_port(kafka: Program) -> None:
-    """Clients elsewhere connect to what the broker advertises: here this computer's own address and port."""
-    port = free_port()
-    kafka.boot(
-        "kafka-published",
-        *["-p", f"127.0.0.1:{port}:9092", "-e", f"CLUSTER_ID={CLUSTER}", "-e", "KAFKA_HEAP=256m"],
-        *["-e", "ADVERTISED_HOST=127.0.0.1", "-e", f"ADVERTISED_PORT={port}", "kafka"],
-    )
-
-    assert produce(f"127.0.0.1:{port}", [b"one", b"two"]) == [0, 1]
-    assert consume(f"127.0.0.1:{port}", 2) == [b"one", b"two"]
 
 
 def free_port() -> int:
@@ -132,11 +111,26 @@ def free_port() -> int:
 
 
 def test_nothing_of_the_first_stages_is_in_the_image(kafka: Program) -> None:
-    boot(kafka, "kafka-content")
-
     found = kafka.run(
-        "exec", "kafka-content", "sh", "-c", "ls -d /usr/bin/mvn /usr/bin/javac /src /root/.m2 || :"
+        "exec", "kafka-second", "sh", "-c", "ls -d /usr/bin/mvn /usr/bin/javac /src /root/.m2 || :"
     )
     assert found.stdout == ""
-    owner = kafka.run("exec", "kafka-content", "stat", "-c", "%U:%G", "/var/lib/kafka")
+    owner = kafka.run("exec", "kafka-second", "stat", "-c", "%U:%G", "/var/lib/kafka")
     assert owner.stdout.strip() == "kafka:kafka"
+
+
+def test_the_disk_of_another_cluster_is_refused_and_stays_as_it_is(kafka: Program) -> None:
+    disk = identity(kafka, "kafka-second")
+    kafka.run("stop", "kafka-second")
+    kafka.run("rm", "kafka-second")
+    kafka.machines.append("kafka-other")
+
+    words = ["run", "-d", "--wait", "--name", "kafka-other", *MOUNT, "-e", f"CLUSTER_ID={OTHER_CLUSTER}"]
+    done = kafka.run(*words, "kafka", check=False)
+
+    assert done.returncode == 1
+    assert f"belongs to cluster '{CLUSTER}', and CLUSTER_ID says '{OTHER_CLUSTER}'" in done.stderr
+    assert f"belongs to cluster '{CLUSTER}'" in kafka.machine("kafka-other")["error"]
+    kafka.run("rm", "-f", "kafka-other")
+    boot(kafka, "kafka-again")
+    assert identity(kafka, "kafka-again") == disk
