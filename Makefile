@@ -7,6 +7,7 @@
 #   make test-pure    the tests that need no root, no network and no machines
 #   make test-lowest  those again, and more, with the oldest libraries that pyproject.toml allows
 #   make coverage     which part of the code the tests without machines run
+#   make test-mutants  change the code here and there, and say which changes no test notices
 #   make lock         the lock files, after a change of the dependencies
 #   make bench        measure, and write bench/RESULTS.md
 
@@ -21,7 +22,7 @@ PYTEST ?=
 PARALLEL = -n $(1) --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup host test-host lint test lint-and-lowest test-all test-pure test-lowest coverage lock docs demo bench clean
+.PHONY: help setup host test-host lint test lint-and-lowest test-all test-pure test-lowest test-mutants coverage lock docs demo bench clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -89,10 +90,11 @@ test-pure: $(VENV)/.installed
 
 # The lower bounds of pyproject.toml are true: mypy sees what a library lacks where no test looks. Not all libraries are
 # called by pure tests: Terraform, gRPC and the metadata server have tests that run them. Kafka's has only machine
-# tests, so its bound is the version that those have.
+# tests, so its bound is the version that those have. The simulated rollouts call no library, and take long.
 test-lowest: host $(LOWEST)/.installed
 	$(LOWEST)/bin/mypy --cache-dir .mypy_cache/lowest
-	$(LOWEST)/bin/python -m pytest $(call PARALLEL,2) -q -m pure
+	$(LOWEST)/bin/python -m pytest $(call PARALLEL,2) -q -m pure \
+	  --ignore=tests/rollout/test_scenarios.py --ignore=tests/rollout/test_random.py
 	$(LOWEST)/bin/python -m pytest -q -m tool tests/local/test_metadata_http.py tests/terraform \
 	  tests/provider/test_protocol.py tests/provider/test_standalone.py
 
@@ -100,6 +102,10 @@ test-lowest: host $(LOWEST)/.installed
 # their own.
 coverage: $(VENV)/.installed
 	$(BIN)/python -m pytest $(call PARALLEL,2) -q -m 'not machine' --cov --cov-report=term $(PYTEST)
+
+# Changes that no test notices, in the modules that differ from main: MUTANTS='--count 50 src/stoneware/launch/watch.py'
+test-mutants: $(VENV)/.installed
+	$(BIN)/python scripts/mutants.py $(MUTANTS)
 
 # The generated pages.
 docs: $(VENV)/.installed

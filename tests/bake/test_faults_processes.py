@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,10 +29,8 @@ def test_a_builder_that_is_killed_fails_the_bake_clearly(
     waiting(context, seconds=60)
     baking = start_bake()
     baking.at("step_output", text="running")
-    killed = time.monotonic()
     os.kill(builder_process(baking.builder(), victim), signal.SIGKILL)
     assert baking.end() == 1
-    assert time.monotonic() - killed < 10
     assert "the builder ended before its work was done during step" in baking.said
     assert "→ bake again" in baking.said
     assert tidy(context.home)

@@ -8,11 +8,13 @@ import pytest
 from stoneware.config import decode
 from stoneware.errors import HostError, InputError, MachineError
 from stoneware.launch.command import CommandOptions, run_command
+from stoneware.launch.environment import service_environment
 from stoneware.launch.flags import parse_port, parse_volume
 from stoneware.launch.plan import LaunchOptions, anonymous_volume, plan_launch
 from stoneware.launch.preview import preview
 from stoneware.launch.watch import (
     find_machine,
+    follow_consoles,
     follow_pieces,
     wait_until_stopped,
     wait_until_up,
@@ -229,6 +231,39 @@ def test_following_ends_when_the_machine_is_removed_meanwhile(platform: FakePlat
     assert list(follow_pieces(platform, "h1", sleep=no_sleep)) == []
 
 
+def test_consoles_of_several_machines_are_followed_until_all_have_stopped(platform: FakePlatform) -> None:
+    """Each from its own offset; one that stops is read to its end, one that is removed is left out."""
+    for name, console in {"h1": b"old\none\n", "h2": b"two\n", "h3": b"three\n"}.items():
+        platform.add(name)
+        platform.consoles[name] = console
+    rounds: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        rounds.append(seconds)
+        if len(rounds) == 1:
+            platform.destroy("h3")
+            platform.consoles["h1"] += b"last\n"
+            platform.show("h1", phase=Phase.STOPPED, exit_code=0)
+        if len(rounds) == 3:
+            assert [name for name, _, _ in seen] == ["h1", "h2", "h3", "h1"]
+            platform.consoles["h2"] += b"more\n"
+        if len(rounds) == 4:
+            platform.show("h2", phase=Phase.DAMAGED)
+
+    seen: list[tuple[str, bytes, int]] = []
+    for piece in follow_consoles(platform, {"h1": 4, "h2": 0, "h3": 0}, sleep=sleep):
+        seen.append(piece)
+    assert seen == [
+        ("h1", b"one\n", 8),
+        ("h2", b"two\n", 4),
+        ("h3", b"three\n", 6),
+        ("h1", b"last\n", 13),
+        ("h2", b"more\n", 9),
+    ]
+    assert len(rounds) == 5
+    assert all(seconds > 0 for seconds in rounds)
+
+
 def test_machines_are_found_by_id_as_well(platform: FakePlatform) -> None:
     platform.add("h1", id="m1234567")
     platform.add("h2", id="m1299999")
@@ -305,3 +340,15 @@ def test_a_preview_never_follows_a_link_out_of_the_image(store: FakeStore, tmp_p
 
 def test_the_configuration_is_what_the_image_says(store: FakeStore, hello: str) -> None:
     assert plan_launch(store, LaunchOptions("hello", "h1", GREETING)).config == HEALTHY
+
+
+@pytest.mark.parametrize(("commit", "shown"), [("c" * 40, "c" * 40), (None, "")])
+def test_an_image_of_no_commit_has_an_empty_one(
+    store: FakeStore, platform: FakePlatform, commit: str | None, shown: str
+) -> None:
+    """In what the contract is asked, in what a preview renders, and in what the service has."""
+    image_id = store.add_image("known", HEALTHY, {"/etc/motd": b"<$STONEWARE_COMMIT>"}, commit=commit)
+    machine = platform.add("h1", image_id=image_id)
+    assert preview(store, "known", {}) == {"/etc/motd": f"<{shown}>".encode()}
+    assert service_environment(store.manifest(image_id), machine)["STONEWARE_COMMIT"] == shown
+    assert plan_launch(store, LaunchOptions("known", "h1")).spec.source == f"image:{image_id}"

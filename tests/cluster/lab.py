@@ -22,7 +22,7 @@ FROM debian:12
 COPY templates/ /etc/stoneware/templates/
 COPY schema.json /etc/stoneware/config.schema.json
 VOLUME /data
-HEALTHCHECK --interval=200ms --start-interval=100ms --timeout=5s --retries=3 --start-period=10s \\
+HEALTHCHECK --interval=500ms --start-interval=100ms --timeout=5s --retries=3 --start-period=10s \\
   CMD test ! -e /run/sick && test "$HEALTH" != never || { echo the sensor is sick; exit 7; }
 CMD ["sleep", "infinity"]
 """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 
 import pytest
 
@@ -118,18 +117,15 @@ BIG = dict(big_templates())
 
 
 @every_awk
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", BIG)
 def test_time_is_linear(awk, name, tmp_path):
-    """mawk needs about 0.2 s for these."""
+    """mawk needs about 0.2 s for these, and for what grows with the square of their size minutes."""
     values = {f"V{i}": f"value {i}\n".encode() for i in range(10_000)} | {"BIG": b"a\nb\\" * 100_000}
-    started = time.monotonic()
     got = interpolate(awk, BIG[name].encode(), values=values, directory=tmp_path)
-    seconds = time.monotonic() - started
     assert got.code == (2 if name == "unclosed" else 0)
     if name == "lines":
         assert got.out == oracle.render(BIG[name].encode(), values)[0]
-    # Other work on the computer may slow this down; a quadratic step would still take far longer.
-    assert seconds < (20.0 if awk[0] == "busybox" else 8.0)
 
 
 MANY = {

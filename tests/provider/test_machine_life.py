@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -413,7 +412,5 @@ def test_interrupted_waiting_ends_soon(
     platform.create(MachineSpec("m1", IMAGE))
     stopping = threading.Event()
     threading.Timer(0.1, stopping.set).start()
-    started = time.monotonic()
     with pytest.raises(MachineError, match="interrupted while the machine m1 was not healthy yet"):
         wait_until(platform, "m1", "healthy", 600, stopping=stopping, helper_checks=HelperChecks())
-    assert time.monotonic() - started < 300

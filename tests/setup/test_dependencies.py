@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 import tomllib
 from collections.abc import Iterable
@@ -28,18 +29,24 @@ HOLDERS = metadata.packages_distributions()
 OURS = {"stoneware", "tests", "bench"}
 
 
+@functools.cache
+def imports_of(file: Path) -> frozenset[str]:
+    """Return the modules that a file imports, by the first part of their names."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            names.add(node.module)
+    return frozenset(name.split(".")[0] for name in names)
+
+
 def imported(files: Iterable[Path]) -> dict[str, Path]:
     """Return the outside modules that files import, each with a file that does."""
     found: dict[str, Path] = {}
     for file in files:
-        for node in ast.walk(ast.parse(file.read_bytes())):
-            names = []
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
-                names = [node.module]
-            for name in names:
-                found[name.split(".")[0]] = file
+        for name in imports_of(file):
+            found[name] = file
     return {name: file for name, file in found.items() if name not in sys.stdlib_module_names | OURS}
 
 

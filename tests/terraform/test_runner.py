@@ -353,14 +353,3 @@ def test_loading_the_runner_loads_nothing_slow() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
-
-
-def test_a_bakes_share_of_terraform_is_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Catch a change that loads something slow; bench/ has the real figures."""
-    monkeypatch.delenv("STONEWARE_TERRAFORM", raising=False)
-    write(tmp_path, CONFIGURATION % "one")
-    started = time.monotonic()
-    with Terraform(tmp_path) as terraform:
-        terraform.apply()
-        terraform.destroy()
-    assert time.monotonic() - started < 3
