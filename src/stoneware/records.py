@@ -85,10 +85,10 @@ _REMEDIES = (
     ("machines/*/*", "stoneware rm -f {name}    # its volumes stay"),
     ("images/*/manifest.json", "stoneware rmi -f {name:.12}    # then bake it again"),
     ("volumes/*/*", "rm {path}    # its labels are lost, its data stays"),
-    ("networks/*/*", "rm {path}    # its labels or addresses are lost; `stoneware up` writes them anew"),
+    ("networks/*/*", "rm {path}    # its labels or addresses are lost; `stoneware up` writes them again"),
     ("tags/*/*", "rm {path}    # then tag the image again: stoneware images"),
     ("secrets/*", "rm {path}    # then stoneware up, which puts the secret again"),
-    ("clusters/*/*", "stoneware up    # in the directory of the cluster's file: writes it anew"),
+    ("clusters/*/*", "stoneware up    # in the directory of the cluster's file: writes the file again"),
 )
 
 

@@ -57,7 +57,7 @@ def test_a_full_disk_below_is_told_and_the_next_command_goes_on(
         (disk / "somebody-elses").unlink()
         done = run_stoneware(lab, "volume", "ls", "-q")
         assert (done.returncode, done.stdout) == (0, "kept\n"), done.stderr
-        assert "mounted it anew" in done.stderr
+        assert "mounted it again" in done.stderr
         assert run_stoneware(lab, "volume", "create", "v").returncode == 0
     finally:
         (disk / "somebody-elses").unlink(missing_ok=True)

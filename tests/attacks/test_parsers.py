@@ -225,7 +225,7 @@ def test_input_that_never_ends(tmp_path: Path) -> None:
     with pytest.raises(BoundsError):
         read_input(Path("/dev/zero"), 1 << 20)
     os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(BoundsError, match="nobody writes"):
+    with pytest.raises(BoundsError, match="no process writes"):
         read_input(tmp_path / "fifo", 10)
 
 

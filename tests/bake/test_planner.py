@@ -78,7 +78,7 @@ def test_nothing_is_there_at_first(bench: Bench) -> None:
 
 def test_the_base_has_still_to_be_made(bench: Bench) -> None:
     bench.store.identity = None
-    assert told(bench.plan(TWO))[0][3] == "the base debian:12 has still to be made"
+    assert told(bench.plan(TWO))[0][3] == "the base debian:12 is not built yet"
 
 
 def test_all_is_there(bench: Bench) -> None:
@@ -149,7 +149,7 @@ def test_a_stage_is_only_built_for_a_step_that_runs(bench: Bench) -> None:
     bench.store.checkpoints -= {step.key for stage in first.stages[:2] for step in stage.steps}
     made = bench.plan(STAGES.replace("RUN finish", "RUN finish better"))
     assert [stage.name for stage in made.builds] == ["3"], "the copy from jars is in a checkpoint"
-    assert told(made)[0] == ("tools", 1, "HIT", "not needed: later checkpoints hold what it made")
+    assert told(made)[0] == ("tools", 1, "HIT", "not needed: later checkpoints contain its result")
     again = bench.plan(STAGES.replace("RUN prepare", "RUN prepare better"))
     assert [stage.name for stage in again.builds] == ["tools", "jars", "3"], "now it has to be copied again"
 

@@ -33,7 +33,7 @@ def test_silence_ends_the_bake_within_15_seconds() -> None:
     for second in range(3, 40, 3):
         platform.at(second, platform.beat(second))
     error = ends(platform, told)
-    assert error.brief == "the builder has gone silent during step 1 of stage '0'"
+    assert error.brief == "the builder sends no reports during step 1 of stage '0'"
     assert "last words" in error.details
     assert 39 < platform.now < 39 + 15
 
@@ -68,7 +68,7 @@ def test_a_builder_that_starts_anew_is_told() -> None:
     platform, told = ScriptedPlatform(), Told()
     platform.at(1, platform.report("running", 1, boot="b"))
     platform.at(5, platform.report("running", 1, boot="c"))
-    assert ends(platform, told).brief == "the builder started anew during step 1 of stage '0'"
+    assert ends(platform, told).brief == "the builder restarted during step 1 of stage '0'"
 
 
 def test_a_step_that_takes_too_long_is_ended() -> None:

@@ -242,7 +242,7 @@ def test_what_runs_well_is_for_a_rollout(shop: Clusters, monkeypatch: pytest.Mon
     shop.run("up")
     monkeypatch.setenv("HI", "servus")
     planned = shop.run("plan")
-    assert "up does not replace what runs well (web-1, web-2)" in planned.err
+    assert "up does not replace healthy machines (web-1, web-2)" in planned.err
     result = shop.run("up")
     assert result.code == 2
     assert "GREETING" in result.err or "config" in result.err

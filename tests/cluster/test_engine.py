@@ -49,7 +49,7 @@ def test_a_cluster_comes_up_in_the_order_of_its_dependencies(bench: EngineBench)
 def test_ports_are_looked_at_before_anything_is_made(bench: EngineBench) -> None:
     changes = {"services": {"web": {"ports": ["80"]}}}
     bench.platform.busy_ports = {8001: "nginx (process 7) listens on it"}
-    with pytest.raises(InputError, match="cannot be published; nothing was made or stopped") as raised:
+    with pytest.raises(InputError, match="cannot be published; no machine was created or stopped") as raised:
         bench.up(changes)
     assert "web-1: port 8001/tcp of this computer is in use: nginx (process 7)" in raised.value.details
     assert (bench.machines(), bench.networks(), bench.volumes()) == ([], [], [])
@@ -202,7 +202,7 @@ def test_services_by_name(bench: EngineBench) -> None:
     changes = {
         "services": {"db": {"environment": {"A": "b"}}, "app": {"environment": {"LOG_LEVEL": "debug"}}}
     }
-    with pytest.raises(RolloutNeeded, match="app-1, app-2 run well"):
+    with pytest.raises(RolloutNeeded, match="app-1, app-2 are healthy"):
         bench.up(changes, names=("app",))
     bench.platform.destroy("shop-app-1")
     assert [step.name for step in bench.up(changes, names=("app-1",)).plan.changes] == ["app-1"]

@@ -199,7 +199,7 @@ def test_what_people_remove_by_hand(lab: ClusterLab) -> None:
         port = server.getsockname()[1]
         lab.write({"web": service(2), "one": service(ports=[f"127.0.0.1:{port}:80"])})
         refused = lab.run("up", code=2)
-        assert "cannot be published; nothing was made or stopped" in refused.err
+        assert "cannot be published; no machine was created or stopped" in refused.err
         assert f"one-1: port {port}/tcp of this computer is in use: " in refused.err
         assert (lab.machines(), lab.networks()) == ([], [])
     lab.run("up")

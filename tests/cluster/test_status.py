@@ -70,7 +70,7 @@ def test_the_document():
         True,
         3600.0,
     )
-    assert machines["web-1"]["differences"] == ["nobody declares it"]
+    assert machines["web-1"]["differences"] == ["no file declares this machine"]
     assert machines["web-1"]["wanted"]["image"] == ""
 
 

@@ -152,7 +152,7 @@ def test_what_a_killed_command_staged_is_removed(store: Store, root: Path) -> No
     maker.send_signal(signal.SIGKILL)
     maker.wait()
     maker.stdout.close()
-    assert recover(store) == ["removed a half-made checkpoint of an interrupted command"]
+    assert recover(store) == ["removed an incomplete checkpoint of an interrupted command"]
     assert list((store.data / "checkpoints").iterdir()) == []
 
 

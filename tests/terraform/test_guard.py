@@ -54,4 +54,4 @@ def test_no_kind_of_volume_is_ever_destroyed(type_: str) -> None:
 def test_an_incomplete_plan_is_refused() -> None:
     with pytest.raises(PlanRefused) as caught:
         check_plan(Plan(Path("p"), (), complete=False), allowed=set(), disk_types=DISKS)
-    assert caught.value.violations == ("the plan is incomplete: Terraform could not foresee every change",)
+    assert caught.value.violations == ("the plan is incomplete: Terraform could not predict every change",)

@@ -55,7 +55,7 @@ STORY = (
     machines("waiting", "kafka-3"),
     machines("monitoring", "kafka-3"),
     machines("done", "kafka-3"),
-    machines("held", "kafka-3", reason="the canary is well"),
+    machines("held", "kafka-3", reason="the canary is healthy"),
     Event(101.0, "r1", "resumed", {"who": "me"}),
     machines("failed", "kafka-2", reason="kafka-2: machine: is unhealthy", action="rollback"),
     machines("stopping", "kafka-2"),
@@ -68,10 +68,10 @@ kafka-3: waits for kafka: t-0 has no leader
 kafka-3: stopping
 kafka-3: replacing
 kafka-2: taking the new configuration on
-kafka-3: waiting until it is well
-kafka-3: well, watched
+kafka-3: waiting until it is healthy
+kafka-3: healthy, watched
 kafka-3: done
-kafka-3: the canary is well
+kafka-3: the canary is healthy
 FAILED: kafka-2: machine: is unhealthy
 going back
 kafka-2: stopping, on the way back
@@ -145,7 +145,7 @@ def test_the_live_view() -> None:
         view.planned(Planned(PLAN), 3)
         for event, state in told()[:5]:
             view.event(event, state)
-        assert "waiting until it is well" in rendered(view)
+        assert "waiting until it is healthy" in rendered(view)
         view.waiting(["kafka-3"], Answer("kafka", wait("3 is \x1b[1mout")), 12, 300)
         text = rendered(view)
         assert r"kafka: 3 is \x1b[1mout (12/300s)" in text

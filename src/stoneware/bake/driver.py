@@ -236,14 +236,15 @@ class Driver:
         self._pace.sleep(min(max(self._pace.poll, silent), max(self._pace.poll, self._pace.longest_poll)))
 
     def _check_agent(self, report: BuildReport | None) -> None:
-        """End a bake whose agent is gone, cannot be heard or began anew, and a step that takes too long."""
+        """End a bake whose agent is gone, sends nothing or restarted, and a step that takes too long."""
         if report is not None and report.boot != self.run.boot:
             if self.run.boot:
-                raise self._dead(f"the builder started anew{self._during()}")
+                raise self._dead(f"the builder restarted{self._during()}")
             self.run.boot = report.boot
         if self.run.boot and self._pulse.silent():
-            why = f"its agent said nothing for {self._pace.silence:g} s: it was ended, or its network is gone"
-            raise self._dead(f"the builder has gone silent{self._during()}", why)
+            limit = self._pace.silence
+            why = f"its agent sent no report for {limit:g} s: the agent was ended, or the network is gone"
+            raise self._dead(f"the builder sends no reports{self._during()}", why)
         if self._step_timeout is not None and self.run.begun and self.run.begun == self.run.current:
             seconds = self._pace.clock() - self.run.started
             if seconds > self._step_timeout:
@@ -251,7 +252,7 @@ class Driver:
                 raise self._dead(
                     f"step {self.run.current} of stage {self._stage!r} took longer than "
                     f"{self._step_timeout:g} s",
-                    resolution="mend the step, or give it more time: --step-timeout",
+                    resolution="fix the step, or give it more time: --step-timeout",
                 )
 
     def _during(self) -> str:
@@ -363,7 +364,7 @@ class Driver:
         return BuildError(
             f"step {step.index} of stage {step.stage!r} failed with exit code {report.exit_code}",
             details="\n".join(filter(None, [f"  {step.line} | {step.text}", said, tail])),
-            resolution="mend the step and bake again: the steps before it are kept. "
+            resolution="fix the step and bake again: the steps before this one are kept. "
             "To look around in the broken builder: stoneware bake --on-failure shell …",
             location=planned.location,
         )

@@ -151,7 +151,7 @@ class Planner:
         if self.options.no_cache:
             return "--no-cache"
         if planned.parent_key == NOT_BUILT:
-            return f"the base {stage.base.reference} has still to be made"
+            return f"the base {stage.base.reference} is not built yet"
         reason = explain(self.record.step(stage.name, planned.step.index), planned.document)
         if reason == "the step before it changed" and planned.step.index == 1:
             return f"{stage.base.reference}, which the stage is built FROM, changed"
@@ -213,7 +213,7 @@ def _stages_of(document: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _unwanted(stage: PlannedStage) -> tuple[PlannedStep, ...]:
-    reason = "not needed: later checkpoints hold what it made"
+    reason = "not needed: later checkpoints contain its result"
     return tuple(
         step if step.action == HIT else replace(step, action=HIT, reason=reason) for step in stage.steps
     )

@@ -236,7 +236,7 @@ def ask(question: str, *, yes: bool, why: str) -> None:
     if not sys.stdin.isatty():
         raise InputError(
             why,
-            details="Nobody can be asked: the input is not a terminal. Nothing was done.",
+            details="The question cannot be asked: the input is not a terminal. Nothing was done.",
             resolution="add --yes",
         )
     click.confirm(question, abort=True, err=True)

@@ -10,7 +10,7 @@ from stoneware.cli.parameters import F, argument, flag, option
 
 json_output = flag("--json", "json_output", help="Print JSON.")
 quiet = flag("--quiet", "-q", help="Print ids only.")
-verbose = flag("--verbose", "-v", help="Show what Terraform says as well.")
+verbose = flag("--verbose", "-v", help="Show the output of Terraform, too.")
 yes = flag("--yes", "-y", help="Do not ask.")
 plan = flag("--plan", help="Say what would be done; do nothing.")
 

@@ -70,7 +70,9 @@ def session_of(
         if not sys.stdin.isatty():
             return False
         with display.aside():
-            return click.confirm(f"{', '.join(machines)}: well. Go on with the others?", err=True)
+            return click.confirm(
+                f"{', '.join(machines)}: healthy. Continue with the other machines?", err=True
+            )
 
     try:
         yield Session(
@@ -154,7 +156,10 @@ def _words(state: RolloutState, site: Site, cluster: str) -> list[str]:
         kept = f"; failed: {', '.join(state.failures)}" if state.failures else ""
         return [f"{state.id}: completed, {machines}, {duration(lasted(state.started, last))}{kept}"]
     if state.outcome is not None:
-        stays = [f"{name} was created by it and has nothing to return to: it stays" for name in state.created]
+        stays = [
+            f"{name} was created by this rollout and has no earlier release: the machine stays"
+            for name in state.created
+        ]
         ended = f"{state.id}: {state.outcome}{f': {state.reason}' if state.reason else ''}"
         return [ended, *(stays if state.outcome is Outcome.ROLLED_BACK else ())]
     if state.mode is Mode.HOLDING:

@@ -214,7 +214,7 @@ def _no_image(service: Service, error: InputError) -> str:
         return _sentence(error)
     near = f" {error.details}" if error.details else ""
     return (
-        f"{error.brief}, and none is pulled from a registry.{near} Write build: DIRECTORY beside image:, "
+        f"{error.brief}, and none is pulled from a registry.{near} Write build: DIRECTORY next to image:, "
         "with a Machinefile in it (FROM debian:12, RUN apt-get install …), or: "
         f"stoneware bake -t {service.image} DIRECTORY"
     )

@@ -59,7 +59,7 @@ class ClusterDirectory:
         return read_json(self.path / _ORIGIN_FILE) or {}
 
     def known_origin(self) -> dict[str, Any]:
-        """Return the same, and nothing where it is damaged: for who writes it anew, or ends the cluster."""
+        """Return the same, or nothing where it is damaged: for callers that write the file again."""
         return whole(self.path / _ORIGIN_FILE)
 
     def keep_origin(self, origin: dict[str, Any]) -> None:

@@ -50,7 +50,7 @@ def make_plan(desired: Desired, observed: Observed, *, recreate: bool = False) -
 
 
 def needs_rollout(plan: ClusterPlan, desired: Desired, observed: Observed) -> tuple[Step, ...]:
-    """Return the replacements of machines that run well now, which `up` refuses without --recreate."""
+    """Return the replacements of healthy machines, which `up` refuses without --recreate."""
     return tuple(
         step
         for step in plan.steps
@@ -173,5 +173,5 @@ def state_reasons(machine: Machine) -> tuple[str, ...]:
     if phase is Phase.STOPPED:
         how = f"killed (exit code {code})" if code == 137 else f"exit code {code}"
         return (f"stopped: {how}" if code else "stopped",)
-    words = {Phase.CREATED: "was made, but never started", Phase.STOPPING: "is stopping"}
+    words = {Phase.CREATED: "was created, but never started", Phase.STOPPING: "is stopping"}
     return (words[phase],) if phase in words else ()

@@ -29,7 +29,7 @@ def check_ports(platform: Platform, desired: Desired, observed: Observed, plan: 
     if faults := port_faults(platform, desired, observed, plan):
         count = "a port" if len(faults) == 1 else f"{len(faults)} ports"
         raise InputError(
-            f"{count} of this computer cannot be published; nothing was made or stopped",
+            f"{count} of this computer cannot be published; no machine was created or stopped",
             details="\n".join(faults),
             resolution=(
                 "free them, or write other ones under ports: (0 takes a free one), then: stoneware up"

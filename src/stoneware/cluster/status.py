@@ -96,7 +96,7 @@ def _sync(
     wanted: DesiredMachine | None, declared: bool, found: ObservedMachine | None, observed: Observed
 ) -> tuple[bool | None, tuple[str, ...]]:
     if wanted is None:
-        return (False, ("nobody declares it",)) if declared else (None, ())
+        return (False, ("no file declares this machine",)) if declared else (None, ())
     if found is None:
         return False, ("is not there",)
     reasons = tuple(item.reason for item in differences(wanted, found.machine, observed.commits))
@@ -162,10 +162,10 @@ def short_age(seconds: float) -> str:
 
 
 def summary(machines: Sequence[MachineStatus]) -> str:
-    """Return one sentence about all machines: `3 machines: 2 well, 1 not; 1 differs from what is wanted`."""
+    """Return one sentence about all machines: `3 machines: 2 healthy, 1 not; 1 differs from …`."""
     healthy = sum(machine.healthy for machine in machines)
     count = len(machines)
-    text = f"{count} machine{'s' * (count != 1)}: {healthy} well, {count - healthy} not"
+    text = f"{count} machine{'s' * (count != 1)}: {healthy} healthy, {count - healthy} not"
     different = sum(machine.in_sync is False for machine in machines)
     unknown = sum(machine.in_sync is None for machine in machines)
     text += f"; {different} differ{'s' * (different == 1)} from what is wanted" if different else ""

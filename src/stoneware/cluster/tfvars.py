@@ -69,7 +69,7 @@ def from_tfvars(name: str, tfvars: Mapping[str, Any]) -> Desired:
         raise InputError(
             f"what was applied last to the cluster {name} cannot be read",
             details=f"{type(error).__name__}: {error}",
-            resolution="stoneware up    # writes it anew",
+            resolution="stoneware up    # writes the file again",
         ) from error
 
 

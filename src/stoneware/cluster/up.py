@@ -68,13 +68,14 @@ class UpResult:
 
 
 class RolloutNeeded(InputError):
-    """Machines that run well differ from the file; nothing was done. `steps` say which and why."""
+    """Healthy machines differ from the file; nothing was done. `steps` say which and why."""
 
     def __init__(self, steps: tuple[Step, ...], dead: Sequence[str] = ()) -> None:
         names = ", ".join(step.name for step in steps)
         back = f"stoneware up --restore    # {', '.join(dead)}: back as before, without what changed\n"
         super().__init__(
-            f"{names} run{'s' if len(steps) == 1 else ''} well, and `up` does not replace what runs well",
+            f"{names} {'is' if len(steps) == 1 else 'are'} healthy, "
+            "and `up` does not replace healthy machines",
             details="\n".join(f"{step.name}: {'; '.join(step.reasons)}" for step in steps),
             resolution=(
                 f"{back if dead else ''}"
@@ -96,7 +97,7 @@ def up(
     confirm: Callable[[ClusterPlan], None],
     guard: Callable[[ClusterDirectory], None] = lambda _: None,
 ) -> UpResult:
-    """Make the cluster what its file says and wait until it is well.
+    """Make the cluster what its file says and wait until its machines are healthy.
 
     `confirm` is asked before machines are replaced or removed, and raises where the answer is no; `guard`
     raises where something else has to end first. Raises InputError where nothing was done, MachinesFailed

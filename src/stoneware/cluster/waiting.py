@@ -49,7 +49,7 @@ class MachinesFailed(MachineError):
             if len(failures) == 1
             else f"{len(failures)} machines did not come up: {', '.join(one.name for one in failures)}"
         )
-        left = f"Not made, since they depend on it: {', '.join(waiting)}." if waiting else ""
+        left = f"Not created, because they depend on it: {', '.join(waiting)}." if waiting else ""
         super().__init__(
             brief,
             details="\n".join(filter(None, [*map(_told, failures), left])),
@@ -74,7 +74,7 @@ def check_lines(check: FailedCheck | None) -> list[str]:
 
 
 def _next(failure: Failure) -> str:
-    """Return what to type. `up` waits again, but makes nothing anew that neither failed nor differs."""
+    """Return what to type. `up` waits again, but recreates nothing that neither failed nor differs."""
     name = failure.machine
     if failure.check is None or failure.phase != Phase.RUNNING:
         return f"stoneware logs {name}    # then `stoneware up` goes on from here"

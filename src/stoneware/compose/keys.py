@@ -55,14 +55,14 @@ _ONE_ADDRESS = "It has no effect: a machine has one card, with one address on al
 _TERMINAL = "It has no effect: a service has no terminal; for one of yours: stoneware exec -it MACHINE sh"
 _UNRESERVED = "It has no effect: nothing is reserved on this computer."
 _BAKED = "It has no effect: images are baked or imported, and nothing is pulled."
-_UNLABELLED = "It has no effect: what is made of it has no labels here."
+_UNLABELLED = "It has no effect: it has no labels here."
 _TABLE = "An x-… key is yours."
 _EXTERNAL = "Use file or environment: its value comes from here, not from a swarm."
 
 _SERVICE = {
     "annotations": _warned("It has no effect: use labels."),
     "attach": _warned(
-        "It has no effect: up returns once all is well; then: stoneware logs -f", *_FALSE, "true"
+        "It has no effect: up returns when all machines are healthy; then: stoneware logs -f", *_FALSE, "true"
     ),
     "blkio_config": _warned(_WEIGHT),
     "build": _acts("the image is baked from it"),
@@ -85,7 +85,7 @@ _SERVICE = {
     "cpus": _acts("a limit, in cores"),
     "cpuset": _warned("It has no effect: a machine runs on any core; cpus is a limit."),
     "credential_spec": _refused("Use secrets."),
-    "depends_on": _acts("the order in which machines are made"),
+    "depends_on": _acts("the order in which machines are created"),
     "deploy": _acts("see below"),
     "develop": _warned("It has no effect: after a change: stoneware up, or stoneware rollout"),
     "device_cgroup_rules": _refused(_NO_DEVICES),
@@ -165,7 +165,7 @@ _SERVICE = {
     "ulimits": _acts("resource limits"),
     "use_api_socket": _refused("There is no Docker daemon."),
     "user": _acts("instead of the image's USER"),
-    "userns_mode": _refused("Leave it out: root in a machine is nobody on its host.", ""),
+    "userns_mode": _refused("Leave it out: root in a machine is an unprivileged user on the host.", ""),
     "uts": _refused(_ONE_SYSTEM, ""),
     "volumes": _acts(
         "disks, and with type tmpfs file systems in memory; directories of this computer: refused"
@@ -192,9 +192,7 @@ _BUILD = {
     "no_cache_filter": _warned("It has no effect: for once: stoneware bake --no-cache"),
     "platforms": _acts("has to be this computer's architecture"),
     "privileged": _warned("It has no effect: steps run as root of a whole machine.", *_FALSE),
-    "provenance": _warned(
-        "It has no effect: every image has a manifest that says what it was made of.", *_FALSE
-    ),
+    "provenance": _warned("It has no effect: every image has a manifest that names its sources.", *_FALSE),
     "pull": _warned("It has no effect: for a newer base: stoneware bake --pull", *_FALSE),
     "sbom": _warned("It has no effect: every image has a list of its packages.", *_FALSE),
     "secrets": _refused("Bake it by itself: stoneware bake --secret"),
@@ -214,8 +212,8 @@ _DEPLOY = {
     "replicas": _acts("how many machines"),
     "resources": _acts("limits; of reservations is said that nothing is reserved"),
     "restart_policy": _acts("condition and max_attempts, as restart"),
-    "rollback_config": _acts("how a rollout goes back"),
-    "update_config": _acts("how a rollout goes"),
+    "rollback_config": _acts("how a rollout returns"),
+    "update_config": _acts("how a rollout proceeds"),
 }
 _NETWORK = {
     "attachable": _acts("nothing to do: any machine may be on it"),
@@ -223,7 +221,7 @@ _NETWORK = {
     "driver_opts": _warned("It has no effect: networks are the platform's."),
     "enable_ipv4": _warned("It has no effect: machines have IPv4.", "true", "yes", ""),
     "enable_ipv6": _warned("It has no effect: machines have IPv4 only.", *_FALSE),
-    "external": _acts("made elsewhere"),
+    "external": _acts("created elsewhere"),
     "internal": _refused(
         "Leave it out: its machines would reach the outside all the same. "
         "What is not published is not reached from there.",
@@ -358,7 +356,7 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
             "Leave it out: a volume is a disk of the machine's own. COPY and configs bring files of this "
             "computer; a share of the network is mounted by a unit of the image."
         ),
-        "external": _acts("made elsewhere"),
+        "external": _acts("created elsewhere"),
         "labels": _acts("labels of the disks"),
         "name": _acts("the disk's exact name"),
     },

@@ -375,7 +375,7 @@ class Network(Part):
                 "overlay",
                 "default",
                 host="A machine is on networks of its own: publish its ports.",
-                none="A machine needs its metadata server: give it a network that nobody else is on.",
+                none="A machine needs its metadata server: give it a network that no other machine is on.",
                 **dict.fromkeys(
                     ("macvlan", "ipvlan"),
                     "Machines are reached by published ports, not on the network of this computer.",

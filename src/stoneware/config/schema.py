@@ -283,7 +283,7 @@ def violations(schema: Schema, values: Mapping[str, str]) -> dict[str, list[str]
         raise InputError(
             f"the image's config schema cannot be used with these values: it {reason}",
             details=f"Patterns of {SCHEMA_PATH} such as (a+)+ take for ever on some texts.",
-            resolution="change the schema, and bake the image anew",
+            resolution="change the schema, and bake the image again",
         ) from None
     return found
 

@@ -89,7 +89,9 @@ def _zstd() -> list[str]:
 
 def _torn(path: str, why: str) -> InputError:
     return InputError(
-        f"the archive {Path(path).name} cannot be read", details=why, resolution="fetch or make it anew"
+        f"the archive {Path(path).name} cannot be read",
+        details=why,
+        resolution="download or create the archive again",
     )
 
 

@@ -164,7 +164,7 @@ def _builder_of_files(load: _Load, wanted: Reference) -> Reference:
     if _is_scratch(load, target):
         raise load.layout.source.fault(
             load.layout.stages[root].line,
-            "a machine cannot be made from scratch: it needs an init system",
+            "a machine cannot be built from scratch: it needs an init system",
             "Write FROM debian:12 (or debian:13): minimal, with systemd and nothing you would remove. "
             "Only stages that others copy from may begin with FROM scratch.",
         )
@@ -208,7 +208,7 @@ def _resolve(load: _Load, wanted: Reference) -> tuple[str, ResolvedBase]:
         if named.notes:
             load.notes[
                 f"{load.layout.source.filename}:{wanted.line}: {wanted.text} is Stoneware's own "
-                f"{named.reference}, made on this computer: {'; '.join(named.notes)}"
+                f"{named.reference}, built on this computer: {'; '.join(named.notes)}"
             ] = None
         return named.reference, resolved
     later = [stage for stage in load.layout.stages if stage.name == wanted.text.lower()]

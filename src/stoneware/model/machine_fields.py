@@ -260,7 +260,7 @@ _TABLE: dict[str, Field] = {
     ),
     "tied": Field(
         kinds.TEXT,
-        "What becomes of it when the command that made it is gone: nothing, `stop` or `remove`.",
+        "What happens to the machine when the command that created it ends: nothing, `stop` or `remove`.",
         in_terraform=False,
         in_cluster=False,
     ),

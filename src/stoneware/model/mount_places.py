@@ -27,4 +27,4 @@ def own_place(path: str) -> str:
 def needs_no_volume(path: str) -> str:
     """Return why a VOLUME there is left out, or nothing: the places above, and `/tmp`."""
     own = own_place(path) or ("/tmp" if os.path.normpath(path) == "/tmp" else "")  # noqa: S108
-    return f"{own} is the machine's own, and made anew at every start" if own else ""
+    return f"{own} belongs to the machine, which creates it at every start" if own else ""

@@ -15,8 +15,8 @@ This page is generated from the table of a machine's fields (`make docs`); a tes
 Each field has the same name in Terraform and in the records of the store. The keys are those of a service in
 [machines.yaml](machines-yaml.md), the options those of [`stoneware run`](cli.md#stoneware-run). Stoneware
 itself sets the fields that have neither, most of them for builders. A machine that runs takes a change in
-place on; any other change makes a new machine, with the same name and disks. In a cluster another
-configuration or another value of a secret makes a new machine as well, unless the image reloads (see
+place on; any other change creates a new machine, with the same name and disks. In a cluster another
+configuration or another value of a secret also creates a new machine, unless the image reloads (see
 [Runtime config](runtime-config.md)).
 
 | field | what it is | machines.yaml | `stoneware run` | a change |

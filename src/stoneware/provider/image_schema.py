@@ -29,7 +29,7 @@ def data_schema() -> Schema:
 
 
 def _inputs() -> list[Attribute]:
-    about_triggers = "Any values; when they change, every step runs anew, as with `bake --no-cache`."
+    about_triggers = "Any values; when they change, every step runs again, as with `bake --no-cache`."
     about_secrets = "Files with secrets for `RUN --mount=type=secret`: id to path. Never their values."
     about_context = 'The directory to copy from; begin with `"${path.module}/"`.'
     return [

@@ -26,7 +26,7 @@ def _schema(kind: str, description: str) -> Schema:
             Attribute("name", String(), about_name, required=True, requires_replace=True),
             Attribute("labels", Map(String()), f"Labels on the {kind}.", optional=True),
             Attribute("id", String(), "Its name.", computed=True),
-            Attribute("created", String(), "When it was made (RFC 3339).", computed=True),
+            Attribute("created", String(), "When it was created (RFC 3339).", computed=True),
         ],
     )
 
@@ -142,7 +142,7 @@ class NetworkResource(LabelledResource):
     schema = _schema(
         "network",
         "A network: its machines reach each other, by name too, and no others. While it exists, the name "
-        "of a machine keeps its address, also when the machine is made anew. Import by name.",
+        "of a machine keeps its address, also when the machine is recreated. Import by name.",
     )
     rule = (names.NETWORK.pattern, names.NETWORK.words)
     commands = "stoneware ps -a    # shows what runs"

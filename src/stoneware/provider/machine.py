@@ -115,7 +115,7 @@ class MachineResource(StonewareResource):
             raise InputError(
                 f"the machine {name!r} is gone",
                 details="it was removed while Terraform was at work",
-                resolution="run the same command again: it will be created anew",
+                resolution="run the same command again: the machine will be recreated",
             )
         return machine
 

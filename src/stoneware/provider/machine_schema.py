@@ -105,7 +105,7 @@ def data_schema() -> Schema:
     about_metadata = "Instance attributes that its metadata server hands out."
     about_guest = "What the machine reported about itself, by `namespace/key`."
     return Schema(
-        description="A machine that exists, made by Terraform or not.",
+        description="A machine that exists, created by Terraform or not.",
         attributes=[
             Attribute("name", String(), "Its name.", required=True),
             *_computed(),
@@ -120,7 +120,7 @@ def data_schema() -> Schema:
             Attribute("config_digest", String(), "Digest of the config it took on.", computed=True),
             Attribute("running", Bool(), "Whether it runs.", computed=True),
             Attribute("error", String(), "What is wrong with it; empty if nothing.", computed=True),
-            Attribute("created", String(), "When it was made (RFC 3339).", computed=True),
+            Attribute("created", String(), "When it was created (RFC 3339).", computed=True),
         ],
     )
 

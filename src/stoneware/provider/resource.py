@@ -67,7 +67,7 @@ class StonewareResource(Described):
         """Take over what exists."""
         diags.add_error(
             f"{self.type_name} does not support resource import",
-            "Use a data source for what Terraform has not made.",
+            "Use a data source for what Terraform has not created.",
         )
         return None
 

@@ -304,6 +304,6 @@ def read_variables(directory: ClusterDirectory) -> dict[str, Any]:
         raise InputError(
             f"{directory.variables_path} cannot be read: {error}",
             details="It records what the machines were created from.",
-            resolution="stoneware up    # writes it anew",
+            resolution="stoneware up    # writes the file again",
         ) from error
     return found

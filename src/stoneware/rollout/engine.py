@@ -131,7 +131,7 @@ class Engine:
         return ALL_READY
 
     def _hold(self) -> None:
-        self._record("held", machines=list(self.state.plan.canary), reason="the canary is well")
+        self._record("held", machines=list(self.state.plan.canary), reason="the canary is healthy")
         if self.control.confirm_canary(self.state.plan.canary):
             self._record("resumed", who="")
 
@@ -322,7 +322,7 @@ class Engine:
         except HostError:
             raise  # this computer's fault, not the release's: whoever resumes tries it again
         except StonewareError as error:
-            self._fail(names, f"it could not be made: {error.brief}")
+            self._fail(names, f"it could not be created: {error.brief}")
         else:
             self._record("waiting", machines=list(names))
 
@@ -375,7 +375,7 @@ class Engine:
             lasted = now - well_since[0]
             if lasted >= monitor:
                 return ALL_READY
-            return Answer("monitor", wait(f"well for {lasted:.0f} of {monitor:g} s", lasted))
+            return Answer("monitor", wait(f"healthy for {lasted:.0f} of {monitor:g} s", lasted))
 
         answer = self._until(look, names, policy.gate_timeout + monitor)
         if answer.verdict.ready:

@@ -57,7 +57,7 @@ class FinalizePreview:
 def preview_finalize(site: Site, cluster: str) -> FinalizePreview:
     """Return what finalizing would do.
 
-    Raises InputError unless the last rollout was completed and every machine is well on its image.
+    Raises InputError unless the last rollout was completed and every machine is healthy on its image.
     """
     directory = site.directory(cluster)
     entries = read_variables(directory)["machines"]
@@ -156,13 +156,13 @@ def _completed(state: RolloutState | None, cluster: str) -> RolloutState:
 
 
 def _images(views: Mapping[str, MachineView], declared: Mapping[str, str]) -> dict[str, str]:
-    """Return the image of each service. Raises InputError unless all its machines run it, and well."""
+    """Return the image of each service. Raises InputError unless all its machines run it and are healthy."""
     images: dict[str, str] = {}
     for name, image in declared.items():
         view = views.get(name)
         if view is None or not view.healthy or view.release is None or view.release.image_id != image:
             raise InputError(
-                f"{name} is not well on the image of the last rollout, so nothing may be finalized",
+                f"{name} is not healthy on the image of the last rollout, so nothing may be finalized",
                 details=view.error if view else "It is not there.",
                 resolution="stoneware status",
             )

@@ -32,7 +32,7 @@ def _of_cluster(directory: ClusterDirectory) -> Iterator[tuple[str, str]]:
     try:
         applied = (directory.variables() or {"machines": {}})["machines"]
         for entry in applied.values():
-            yield _image(entry["source"]), f"the machines of the cluster {directory.name} are made from it"
+            yield _image(entry["source"]), f"the machines of the cluster {directory.name} run it"
     except (ValueError, KeyError, TypeError, AttributeError):
         pass  # damaged variables: `up` writes them anew, and the machines keep their images themselves
     try:

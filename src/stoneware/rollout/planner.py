@@ -185,10 +185,10 @@ class _Work:
     def _faults(self, wanted: DesiredMachine, machine: Machine | None, before: Entry | None) -> Iterator[str]:
         name = wanted.name
         if machine is not None and before is None:
-            yield f"{name} is not among the machines of the last `stoneware up`, so nobody knows what it was"
+            yield f"{name} is not in the last `stoneware up`: its earlier release is unknown"
         elif machine is not None and before is not None and before["source"] != machine.spec.source:
             yield (
-                f"{name} was not made from the image that machines.auto.tfvars.json has for it: "
+                f"{name} was not created from the image that machines.auto.tfvars.json has for it: "
                 "the file was edited by hand, and there would be no way back"
             )
         yield from self._disks(wanted, machine)

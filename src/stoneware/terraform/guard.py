@@ -32,7 +32,7 @@ def check_plan(plan: Plan, *, allowed: AbstractSet[str], disk_types: AbstractSet
         sentence for change in plan.changes for sentence in _violations(change, allowed, disk_types)
     ]
     if not plan.complete:
-        violations.append("the plan is incomplete: Terraform could not foresee every change")
+        violations.append("the plan is incomplete: Terraform could not predict every change")
     if violations:
         raise PlanRefused(tuple(violations))
 

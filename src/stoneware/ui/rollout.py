@@ -228,8 +228,8 @@ def stage_words(stage: str, machine: str, state: RolloutState) -> str:
         "pending": "to come",
         "stopping": "stopping",
         "applying": "taking the new configuration on" if reloads else "replacing",
-        "waiting": "waiting until it is well",
-        "monitoring": "well, watched",
+        "waiting": "waiting until it is healthy",
+        "monitoring": "healthy, watched",
         "done": "returned" if back else "done",
         "failed": "failed",
     }.get(stage, stage)

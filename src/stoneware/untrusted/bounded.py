@@ -168,7 +168,7 @@ def _await_writer(descriptor: int) -> None:
     waiting = select.poll()
     waiting.register(descriptor, select.POLLIN)
     if not waiting.poll(WRITER_PATIENCE * 1000):
-        raise BoundsError("is a FIFO that nobody writes to")
+        raise BoundsError("is a FIFO that no process writes to")
 
 
 def _read_stream(descriptor: int, max_bytes: int) -> bytes:

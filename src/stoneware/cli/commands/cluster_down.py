@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 @click.command("down", cls=Command)
 @options.cluster
-@flag("--volumes", "-v", help="The volumes and the data on them as well.")
+@flag("--volumes", "-v", help="Remove the volumes and their data, too.")
 @options.yes
 @option("--timeout", "-t", metavar="SECONDS", kind=float, low=0, help="Seconds the machines get to stop.")
 @options.lock_timeout
 @options.progress
-@flag("--verbose", help="Show what Terraform says as well.")
+@flag("--verbose", help="Show the output of Terraform, too.")
 @options.json_output
 def down(
     file: tuple[Path, ...],

@@ -123,7 +123,7 @@ def _show(looked: _Looked) -> None:
     say(plan_summary(looked.plan))
     if looked.rollout:
         names = ", ".join(step.name for step in looked.rollout)
-        say(f"up does not replace what runs well ({names}): stoneware rollout, or stoneware up --recreate")
+        say(f"up does not replace healthy machines ({names}): stoneware rollout, or stoneware up --recreate")
 
 
 def _show_terraform(site: Site, looked: _Looked) -> None:

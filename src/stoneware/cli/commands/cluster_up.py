@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @flag("--recreate", help="Replace running machines that differ, all at once.")
 @flag("--restore", help="Only what is down or gone, as it was before: no change of the file.")
 @options.scale
-@flag("--wait/--no-wait", default=True, help="Return once all machines are well, or at once.")
+@flag("--wait/--no-wait", default=True, help="Wait until all machines are healthy, or return at once.")
 @option(
     "--wait-timeout",
     metavar="SECONDS",
@@ -73,7 +73,7 @@ def up(
 ) -> None:
     """Make the cluster what machines.yaml says, and wait until it is healthy.
 
-    Images that are to be built are baked where something changed. Machines that run well are not
+    Images with `build` are baked where something changed. Healthy machines that differ are not
     replaced unless --recreate says so. It asks before machines are replaced or removed. With services or
     machines it is about them, and what they depend on. With --restore machines that are down or gone
     come back with the release they had; the file is read for the cluster's name only.

@@ -41,7 +41,7 @@ _time = option(
 
 
 @click.command("ps", cls=Command)
-@flag("--all", "-a", "every", help="Stopped machines and builders as well.")
+@flag("--all", "-a", "every", help="Show stopped machines and builders, too.")
 @flag("--quiet", "-q", help="Print names only.")
 @options.json_output
 def ps(every: bool, quiet: bool, json_output: bool) -> None:
@@ -145,8 +145,8 @@ def _is_checked(store: Images, machine: Machine) -> bool:
 
 @click.command("rm", cls=Command)
 @options.machines
-@flag("--force", "-f", help="Running machines as well; a missing one is no error.")
-@flag("--volumes", "-v", help="Their anonymous volumes as well.")
+@flag("--force", "-f", help="Remove running machines, too; a missing machine is no error.")
+@flag("--volumes", "-v", help="Remove their anonymous volumes, too.")
 def rm(machines: tuple[str, ...], force: bool, volumes: bool) -> None:
     """Remove machines; their volumes are kept."""
     store = open_store()

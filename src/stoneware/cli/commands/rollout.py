@@ -275,7 +275,7 @@ def finalize(
 ) -> None:
     """Pass the point of no return: run the images' LABEL stoneware.finalize, once, in one machine.
 
-    Only after the last rollout was completed and while every machine is well. From then on no machine
+    Only after the last rollout was completed and while every machine is healthy. From then on no machine
     goes back below the images' LABEL stoneware.rollback-floor.
     """
     from stoneware.rollout.finalize import finalize as pass_point

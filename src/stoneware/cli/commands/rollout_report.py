@@ -42,7 +42,7 @@ def report(
 ) -> None:
     """Write a rollout as one HTML page: the plan, each machine's time line, waits at gates, the load.
 
-    The page needs nothing else, and prints well. A probe's lines have `time` (seconds since the epoch),
+    The page needs no other file, and can be printed. A probe's lines have `time` (seconds since the epoch),
     `acked` and `latency_ms`, one for each second.
     """
     from stoneware.rollout.journal import journal_of, rollout_ids

@@ -12,12 +12,12 @@ from stoneware.rollout.model import How, MachineView
 
 
 class MachineGate:
-    """Before: all other machines are well. After: this one runs the right release and is well."""
+    """Before: all other machines are healthy. After: this one runs the right release and is healthy."""
 
     name = "machine"
 
     def before(self, machine: str, context: GateContext) -> Verdict:
-        """Wait for the other machines, unless this one is ill: then less is lost by it than by them."""
+        """Wait for the other machines, unless this one is unhealthy: then it is the one to replace first."""
         if not context.views[machine].healthy:
             return READY
         for name, view in context.views.items():
@@ -27,7 +27,7 @@ class MachineGate:
         return wait(f"{gone[0]} is gone") if gone else READY
 
     def after(self, machine: str, context: GateContext) -> Verdict:
-        """Say whether the machine runs what it is to run, and well."""
+        """Say whether the machine runs what it is to run, and is healthy."""
         view = context.views.get(machine)
         if view is None:
             return stop("the machine is gone")
@@ -52,7 +52,7 @@ class MachineGate:
 
 def _other(found: Release | None, target: Release | None) -> str:
     if found and target and replace(found, declared=target.declared) == target:
-        return "something else was declared for it than it was made from"
+        return "its declaration differs from what it was created from"
     return f"it runs {found} instead of {target}"
 
 

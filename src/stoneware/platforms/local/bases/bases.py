@@ -112,7 +112,7 @@ def _make_raw(store: Store, reference: str, progress: Progress) -> str:
         write_json(
             _pointer(store, reference), {"raw": key, "made": time.time(), "wanted": _wanted(reference)}
         )
-    progress(f"made {reference} in {time.monotonic() - started:.0f} s")
+    progress(f"built {reference} in {time.monotonic() - started:.0f} s")
     return key
 
 

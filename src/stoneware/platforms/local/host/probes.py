@@ -140,7 +140,7 @@ def limits() -> str:
     with contextlib.suppress(OSError):  # not a btrfs, or not there yet
         mode = qgroups.mode(data)
     if mode == qgroups.CLASSIC or (not mode and not _at_least(6, 7)):
-        return "single limits only (Linux 6.7 has simple quotas: limits of all together as well)"
+        return "single limits only (Linux 6.7 has simple quotas: limits of all volumes together, too)"
     if not mode and (data / "machines").is_dir():
         return f"none (btrfs quota enable --simple {data})"
     return "simple quotas"

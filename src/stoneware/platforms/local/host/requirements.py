@@ -72,7 +72,7 @@ TABLE: tuple[Requirement, ...] = (
     ),
     _kernel(
         "user namespaces",
-        "root in a machine being nobody on this computer",
+        "root in a machine being an unprivileged user on this computer",
         "sysctl -w user.max_user_namespaces=10000",
         host_probes.user_namespaces,
         host_probes.user_namespaces,

@@ -232,7 +232,7 @@ def no_bus(machine: str) -> MachineError:
     return MachineError(
         f"the machine {machine!r} has no system bus that answers",
         details="Its own systemd starts commands, and is asked over D-Bus: images need the package dbus.",
-        resolution=f"stoneware restart {machine}    # or bake its image anew, with dbus",
+        resolution=f"stoneware restart {machine}    # or bake its image again, with dbus",
     )
 
 

@@ -74,7 +74,7 @@ def check_spec(spec: MachineSpec) -> None:
         disk_problem(spec.disk),
     )
     for problem in runtime.problems(spec.process, spec.system):
-        raise InputError(f"the machine {spec.name!r} cannot be made like this", details=problem)
+        raise InputError(f"the machine {spec.name!r} cannot be created like this", details=problem)
     for problem in filter(None, limits):
         raise InputError(f"a limit of the machine {spec.name!r} is out of bounds", details=problem)
     if spec.remove_when_stopped and spec.restart != "no":

@@ -99,7 +99,7 @@ class NetworkStore(StoreBase):
                 if not path.is_dir():
                     raise InputError(
                         f"there is no network {name!r}",
-                        details="A machine can only be made on networks that exist.",
+                        details="A machine can only be created on networks that exist.",
                         resolution="make the network first, or leave it out for the common one",
                     )
             yield

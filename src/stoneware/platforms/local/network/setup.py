@@ -99,7 +99,7 @@ def repair(layout: Layout, state: State | None) -> State:
         return _repair(layout, state)
     except ProcessError as error:
         raise HostError(
-            "the network of the machines cannot be made",
+            "the network of the machines cannot be created",
             details=error.details,
             resolution="stoneware doctor    # says what this computer lacks",
         ) from error
@@ -124,7 +124,7 @@ def _repair(layout: Layout, state: State | None) -> State:
     _host(layout, plan, router_servers.upstream()[1])
     identity = network_namespace.identity(layout.namespace)
     if identity is None:
-        raise HostError(f"the network namespace {layout.namespace} went away while it was made")
+        raise HostError(f"the network namespace {layout.namespace} was removed while it was being created")
     servers = [router_servers.of_view(layout, plan, view) for view in views]
     router_servers.start(layout, [*router_servers.standing(layout, plan, mtu), *servers], identity[1])
     state = State(plan, mtu, tuple(identity), boot_id(), router_rules.VERSION, _code())

@@ -95,7 +95,7 @@ def read_only(home: Path, why: str = "") -> HostError:
     return HostError(
         f"the store in {home} is read-only",
         details="\n".join(line for line in lines if line),
-        resolution=f"df -h {home}    # make room there and run the command again: it mounts the store anew",
+        resolution=f"df -h {home}    # make room there and run the command again: it mounts the store again",
     )
 
 

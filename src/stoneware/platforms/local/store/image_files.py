@@ -30,7 +30,7 @@ def put_files(rootfs: Path, files: Mapping[str, bytes]) -> None:
                     stream.write(content)
     except (NotADirectoryError, FileNotFoundError, IsADirectoryError) as error:
         raise MachineError(
-            f"/{'/'.join(DIRECTORY)} of the builder is not the directory that the seal has made",
+            f"/{'/'.join(DIRECTORY)} of the builder is not the directory that the seal has created",
             details=str(error),
             resolution="find the step of the Machinefile that moves it, and bake again",
         ) from error

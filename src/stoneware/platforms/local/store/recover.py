@@ -55,7 +55,7 @@ def _remove_staged(store: Store, path: Path) -> str:
             store.remove_remains(path)
     except (StonewareError, OSError) as error:
         return _untidy("what an interrupted command has left cannot be removed", error)
-    return f"removed a half-made {NOUNS.get(path.parent.name, 'entry')} of an interrupted command"
+    return f"removed an incomplete {NOUNS.get(path.parent.name, 'entry')} of an interrupted command"
 
 
 def _end_vanished(store: Store) -> list[str]:
@@ -77,7 +77,7 @@ def _look_after(platform: LocalPlatform, paths: Paths) -> list[str]:
         with store_errors.clear_errors(platform.store.home):
             return _recover_machine(platform, paths)
     except (StonewareError, OSError) as error:
-        return [_untidy(f"the machine {paths.name} could not be looked after", error)]
+        return [_untidy(f"the machine {paths.name} could not be checked", error)]
 
 
 def _recover_machine(platform: LocalPlatform, paths: Paths) -> list[str]:

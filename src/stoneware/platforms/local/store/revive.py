@@ -44,14 +44,14 @@ def revive(store: routers.StorePaths) -> list[str]:
     # What still goes down in other mount namespaces keeps the failed file system a moment longer.
     if not machine_stop.wait_until(lambda: _mounted(home, data), _TIMEOUT):
         raise HostError(
-            f"the store in {home} is read-only, and something keeps it from being mounted anew",
+            f"the store in {home} is read-only, and something keeps it from being mounted again",
             details="Its failed file system lives on in the mount namespace of another program, such as a "
             "machine of another store.",
             resolution="end such machines, or reboot, then run the command again",
         )
     if store_errors.is_read_only(data):
-        raise store_errors.read_only(home, "It stays so when it is mounted anew.")
-    told = [f"the store in {home} had become read-only, as its disk was full: mounted it anew"]
+        raise store_errors.read_only(home, "Mounting the store again does not help.")
+    told = [f"the store in {home} had become read-only, as its disk was full: mounted it again"]
     if ended:
         told.append(f"ended what could not write any more: stoneware start {' '.join(ended)}")
     return told

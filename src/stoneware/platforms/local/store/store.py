@@ -113,7 +113,7 @@ class Store(VolumeStore, NetworkStore, SecretStore):
         raise HostError(
             f"the store in {self.home} has version {found[:40]!r}; this Stoneware knows version {VERSION}",
             details="Nothing in it has been touched.",
-            resolution=f"use the Stoneware that made it, or STONEWARE_HOME={self.home}-{VERSION}",
+            resolution=f"use the Stoneware that created it, or STONEWARE_HOME={self.home}-{VERSION}",
         )
 
     def _make(self) -> None:
