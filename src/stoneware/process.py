@@ -80,7 +80,7 @@ def run(
     except FileNotFoundError as error:
         raise HostError(
             f"the program {words[0]!r} is not on this computer",
-            resolution="stoneware doctor    # says what is missing and how to get it",
+            resolution="stoneware doctor    # shows what is missing and how to install that",
         ) from error
     text = subprocess.CompletedProcess(
         words,

@@ -293,7 +293,7 @@ def test_what_a_terraform_says(line: str, tmp_path: Path) -> None:
     "text", ["{", "[]", "[" * 9_000, '{"resource_changes": [1]}', '{"resource_changes": 1}']
 )
 def test_a_plan_that_is_none(text: str, tmp_path: Path) -> None:
-    with pytest.raises(HostError, match="not understood"), results.understood("its plan"):
+    with pytest.raises(HostError, match="cannot be read"), results.understood("its plan"):
         results.parse_plan(results.document(text), tmp_path)
 
 

@@ -264,9 +264,9 @@ def test_a_machine_that_fails(shop: Clusters) -> None:
     assert result.code == 1
     assert "web-2: FAILED" in result.err
     assert "no such setting" in result.err
-    assert "→ stoneware logs shop-web-2    # then `stoneware up` goes on from here" in result.err
+    assert "→ stoneware logs shop-web-2    # then `stoneware up` continues from here" in result.err
     again = shop.run("up", "--yes", "-f", "machines.yaml", "-p", "shop")
-    assert "`stoneware up -f machines.yaml -p shop` goes on" in again.err
+    assert "`stoneware up -f machines.yaml -p shop` continues" in again.err
 
 
 @pytest.mark.tool

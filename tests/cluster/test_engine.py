@@ -314,7 +314,7 @@ def test_an_import_that_was_cut_off(bench: EngineBench, monkeypatch: pytest.Monk
         cut.setattr("stoneware.cluster.apply.ClusterTerraform.apply", killed)
         with pytest.raises(KeyboardInterrupt):
             bench.up()
-    assert "goes on from here" in bench.recorder.of(events.Note)[-1].text
+    assert "continues from here" in bench.recorder.of(events.Note)[-1].text
     assert bench.up().plan.changes == ()  # all is in the state, though not all that an apply adds to it
     bench.up({"services": {"web": {"replicas": 2}}})
     assert creations(bench) == ["shop-web-2"]

@@ -262,7 +262,7 @@ def test_what_an_unhealthy_machines_check_says_is_told_with_a_hint_that_is_no_lo
 
 def test_a_check_that_says_nothing() -> None:
     assert FailedCheck(1, 1, " \n").lines == [
-        "its health check failed once, with exit code 1, and said nothing"
+        "its health check failed once, with exit code 1, without output"
     ]
     assert FailedCheck(1, 2, "").line == "its health check failed with exit code 1"
     assert len(FailedCheck(1, 2, "x" * 5000).line) < 300

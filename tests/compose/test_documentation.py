@@ -11,6 +11,7 @@ from stoneware.compose import schema
 from stoneware.compose.keys import KEYS, Outcome
 from stoneware.compose.load import load_cluster
 from stoneware.compose.reference import with_table
+from stoneware.compose.schema_parts import Part
 from tests.docs.blocks import blocks_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "machines-yaml.md"
@@ -30,7 +31,7 @@ def test_there_are_blocks() -> None:
     assert len(BLOCKS) > 5
 
 
-def models(model: type[schema.Part]) -> set[type[schema.Part]]:
+def models(model: type[Part]) -> set[type[Part]]:
     """Return a model and those inside it."""
     text = " ".join(str(field.annotation) for field in model.model_fields.values())
     names = set(re.findall(r"stoneware\.compose\.schema\.(\w+)", text))

@@ -225,7 +225,7 @@ class _Build:
             if not is_secret_name(name):
                 raise InputError(
                     f"{name!r} cannot be the id of a secret",
-                    details="It is of letters, digits, dots, dashes and underscores.",
+                    details="It has letters, digits, dots, dashes and underscores.",
                     resolution="--secret id=token,src=FILE",
                 )
             path = self._bench.directory / f"{SECRET_FILES}{name}"

@@ -54,7 +54,7 @@ class Downloads:
             digest = self._fetch(url, self._known(url), where)
         if expected and digest != expected:
             raise InputError(
-                f"the content of {url} is not what --checksum says",
+                f"the content of {url} does not match --checksum",
                 details=f"expected sha256:{expected}\nfound    sha256:{digest}",
                 resolution="check where the file comes from before you change the checksum",
                 location=where,

@@ -365,7 +365,7 @@ class Driver:
             f"step {step.index} of stage {step.stage!r} failed with exit code {report.exit_code}",
             details="\n".join(filter(None, [f"  {step.line} | {step.text}", said, tail])),
             resolution="fix the step and bake again: the steps before this one are kept. "
-            "To look around in the broken builder: stoneware bake --on-failure shell …",
+            "To open a shell in the failed builder: stoneware bake --on-failure shell …",
             location=planned.location,
         )
 

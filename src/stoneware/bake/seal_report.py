@@ -98,7 +98,7 @@ def _units(table: str) -> Iterator[dict[str, Any]]:
     for line in table.splitlines():
         name, *rest = line.split("\t")
         if len(rest) != 2 or rest[0] not in _ENABLED_BY or rest[1] not in ("yes", "no"):
-            raise _strange("services.tsv", "has a line that says nothing of a unit")
+            raise _strange("services.tsv", "has a line that names no unit")
         yield {"name": name, "enabled_by": rest[0], "starts": rest[1] == "yes"}
 
 

@@ -95,5 +95,5 @@ def _recover_one(store: Images, platform: Platform, directory: Path, patience: f
         return ""  # it lives
     except (StonewareError, OSError) as error:
         said = error.brief if isinstance(error, StonewareError) else str(error)
-        return f"cannot remove what the interrupted bake {directory.name} has left: {said}"
+        return f"cannot remove what the interrupted bake {directory.name} left behind: {said}"
     return f"removed what the interrupted bake {directory.name} had left{done}"

@@ -182,7 +182,7 @@ def confirm_origin(cluster: Cluster, directory: ClusterDirectory, *, yes: bool) 
     if not (other := directory.other_file(cluster.files)):
         return
     why = _other_words(cluster, other)
-    ask(f"{why}. Go on with this cluster?", yes=yes, why=why)
+    ask(f"{why}. Continue with this cluster?", yes=yes, why=why)
     directory.keep_origin({**directory.known_origin(), "file": str(cluster.files[0])})
 
 

@@ -91,7 +91,7 @@ def session_of(
         from stoneware.rollout.session import latest
 
         begun = unfinished(latest(site.directory(cluster)))
-        words = "`stoneware rollout resume` goes on, `stoneware rollback` returns what was changed"
+        words = "`stoneware rollout resume` continues, `stoneware rollback` returns what was changed"
         say(f"interrupted: {words if begun else 'no rollout is under way'}")
         raise
 
@@ -165,13 +165,14 @@ def _words(state: RolloutState, site: Site, cluster: str) -> list[str]:
     if state.mode is Mode.HOLDING:
         return [
             f"{state.id}: holds after the canary {', '.join(state.plan.canary)}",
-            "stoneware rollout resume    # goes on with the others; `stoneware rollback` returns the canary",
+            "stoneware rollout resume    # continues with the others; "
+            "`stoneware rollback` returns the canary",
         ]
     down = _is_down(state, site, cluster)
     return [
         f"{state.id}: paused: {state.reason}",
         *(["stoneware up --restore    # brings back what is down or gone, as it was"] if down else []),
-        "stoneware rollout resume    # goes on; `stoneware rollback` returns what was changed",
+        "stoneware rollout resume    # continues; `stoneware rollback` returns what was changed",
     ]
 
 
@@ -210,14 +211,14 @@ def going_on(site: Site, cluster: str) -> GoingOn | None:
 def _going_words(state: RolloutState, *, alive: bool) -> str:
     from stoneware.rollout.state import Mode
 
-    ways = "`stoneware rollout resume` goes on, `stoneware rollback` returns what was changed"
+    ways = "`stoneware rollout resume` continues, `stoneware rollback` returns what was changed"
     if state.mode is Mode.HOLDING:
         canary = ", ".join(state.plan.canary)
-        return f"holds after the canary {canary}: {'it asks whether to go on' if alive else ways}"
+        return f"holds after the canary {canary}: {'it asks whether to continue' if alive else ways}"
     if state.mode is Mode.PAUSED:
         return f"is paused: {state.reason}: {ways}"
     if alive:
-        return "is under way: `stoneware rollout status` shows how far it is"
+        return "is under way: `stoneware rollout status` shows its progress"
     return f"was interrupted: {ways}"
 
 

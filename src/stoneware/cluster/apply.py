@@ -274,7 +274,7 @@ def _explained(error: TerraformError, infrastructure: Infrastructure) -> Machine
         f"{', '.join(names)}: {error.brief}" if len(names) == 1 else error.brief,
         details=error.details,
         resolution=error.resolution
-        or f"stoneware logs {names[0]}    # then `stoneware up` goes on from here",
+        or f"stoneware logs {names[0]}    # then `stoneware up` continues from here",
     )
     explained.exit_code = error.exit_code
     return explained

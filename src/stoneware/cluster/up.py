@@ -195,7 +195,7 @@ def _told_of_interrupts(reporter: events.Reporter) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        reporter.emit(events.Note("interrupted: the next `stoneware up` goes on from here"))
+        reporter.emit(events.Note("interrupted: the next `stoneware up` continues from here"))
         raise
 
 

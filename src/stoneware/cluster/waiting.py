@@ -77,9 +77,9 @@ def _next(failure: Failure) -> str:
     """Return what to type. `up` waits again, but recreates nothing that neither failed nor differs."""
     name = failure.machine
     if failure.check is None or failure.phase != Phase.RUNNING:
-        return f"stoneware logs {name}    # then `stoneware up` goes on from here"
+        return f"stoneware logs {name}    # then `stoneware up` continues from here"
     return (
-        f"stoneware logs {name}    # or look around in it: stoneware exec -it {name} sh\n"
+        f"stoneware logs {name}    # or open a shell in the machine: stoneware exec -it {name} sh\n"
         f"stoneware up    # once the file or the image is right; if they are: stoneware restart {name}"
     )
 

@@ -176,7 +176,7 @@ def _volume(node: Node, faults: Faults) -> Iterable[Node]:
     source = masked[: len(mount.source)]
     if _MARKS.search(masked.removeprefix(source)):
         faults.add(
-            node.place, "a template stands in the path of a volume", "Only the volume's name may have one."
+            node.place, "a template is in the path of a volume", "Only the volume's name may have one."
         )
     long: dict[str, str | int | bool] = {"type": "volume", "target": mount.path, "read_only": mount.read_only}
     return [_entry(node, **({"source": restore(source)} if source else {}), **long)]

@@ -108,7 +108,7 @@ def _names(
             faults.add(
                 _place(owner, nodes, "hostname"),
                 f"{name!r} is a service, and the host name of {owner.name}",
-                "A service's name stands for all its machines: rename one of the two.",
+                "A service's name is the name of all its machines: rename one of the two.",
             )
 
 

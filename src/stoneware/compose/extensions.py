@@ -9,22 +9,30 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from stoneware.compose import schema
+from stoneware.compose.extension_schema import (
+    GoogleCluster,
+    GoogleNetwork,
+    GoogleService,
+    GoogleVolume,
+    Local,
+    Stoneware,
+)
 from stoneware.compose.faults import Faults
 from stoneware.compose.keys import matches
 from stoneware.compose.nodes import Node, describe, plain
+from stoneware.compose.schema_parts import Part
 from stoneware.compose.validate import Path, blame, dotted
 
 STONEWARE = "x-stoneware"
-_OWN: Mapping[str, Mapping[tuple[str, ...], type[schema.Part]]] = {
-    STONEWARE: {("services", "*"): schema.Stoneware},
+_OWN: Mapping[str, Mapping[tuple[str, ...], type[Part]]] = {
+    STONEWARE: {("services", "*"): Stoneware},
     "x-google": {
-        (): schema.GoogleCluster,
-        ("services", "*"): schema.GoogleService,
-        ("volumes", "*"): schema.GoogleVolume,
-        ("networks", "*"): schema.GoogleNetwork,
+        (): GoogleCluster,
+        ("services", "*"): GoogleService,
+        ("volumes", "*"): GoogleVolume,
+        ("networks", "*"): GoogleNetwork,
     },
-    "x-local": dict.fromkeys(((), ("services", "*"), ("volumes", "*"), ("networks", "*")), schema.Local),
+    "x-local": dict.fromkeys(((), ("services", "*"), ("volumes", "*"), ("networks", "*")), Local),
 }
 _PAIRS = {"environment", "labels", "args", "sysctls", "options", "driver_opts", "extra_hosts", "tmpfs"}
 _ALIKE = 0.75  # of 1; a name of one's own has something else in it
@@ -52,12 +60,12 @@ def _extension(root: Node, node: Node, path: tuple[str, ...], key: str, faults: 
     if known is None:
         similar = difflib.get_close_matches(key.lower(), _OWN, n=1, cutoff=_ALIKE)
         if similar:
-            faults.warn(f"{place}: {key} is one of yours and has no effect; did you mean {similar[0]!r}?")
+            faults.warn(f"{place}: {key} is an extension key without effect; did you mean {similar[0]!r}?")
         return
     model = next((known[it] for it in known if matches(it, path)), None)
     if model is None:
         where = "below a service, volume or network, or at the top" if () in known else "below a service"
-        faults.add(place, f"{dotted((*path, key))}: it has no effect here", f"{key} stands {where}.")
+        faults.add(place, f"{dotted((*path, key))}: it has no effect here", f"{key} belongs {where}.")
         return
     value = node.mapping[key]
     if value.value is None:

@@ -78,7 +78,7 @@ class Faults:
         """Note a variable that is taken as blank; the first use of it is enough."""
         if name not in self._unset:
             self._unset.add(name)
-            self.warn(f"{place}: the variable {name} is not set; it is taken as blank")
+            self.warn(f"{place}: the variable {name} is not set; a blank string is used")
 
     def check(self) -> None:
         """Raise ClusterFileError with all that was found, if anything was."""

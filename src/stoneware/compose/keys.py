@@ -48,15 +48,15 @@ _NO_DEVICES = "Machines have no devices of their host."
 _ONE_SYSTEM = "Leave it out: a machine is one whole system, with all of that its own."
 _WEIGHT = "It has no effect: machines share this computer evenly; mem_limit and cpus are limits."
 _REAL_TIME = "Leave it out: machines have no real-time share of the processor; cpus is a limit."
-_WINDOWS = "It is Windows's: use cpus."
+_WINDOWS = "This key is for Windows: use cpus."
 _HOOK = "Let a unit of the image do it, or the service's own start."
 _KEPT_ADDRESS = "Use the service's name: a machine keeps an address, but which one is the platform's choice."
 _ONE_ADDRESS = "It has no effect: a machine has one card, with one address on all of its networks."
 _TERMINAL = "It has no effect: a service has no terminal; for one of yours: stoneware exec -it MACHINE sh"
 _UNRESERVED = "It has no effect: nothing is reserved on this computer."
 _BAKED = "It has no effect: images are baked or imported, and nothing is pulled."
-_UNLABELLED = "It has no effect: it has no labels here."
-_TABLE = "An x-… key is yours."
+_UNLABELLED = "It has no effect: Stoneware keeps no labels of these."
+_TABLE = "A key x-… is free for your own use."
 _EXTERNAL = "Use file or environment: its value comes from here, not from a swarm."
 
 _SERVICE = {
@@ -74,11 +74,11 @@ _SERVICE = {
     "cgroup_parent": _warned("It has no effect: each machine has a control group of its own."),
     "command": _acts("instead of the image's CMD; a text is cut into words, no shell reads it"),
     "configs": _acts("files that are written before the services start"),
-    "container_name": _acts("a name in DNS; the machine itself is called SERVICE-SLOT, which is said"),
+    "container_name": _acts("a name in DNS; the machine itself is called SERVICE-SLOT, which is reported"),
     "cpu_count": _refused(_WINDOWS),
     "cpu_percent": _refused(_WINDOWS),
     "cpu_period": _acts("with cpu_quota: cpus is the quotient"),
-    "cpu_quota": _acts("with cpu_period (100000 unless said): cpus is the quotient"),
+    "cpu_quota": _acts("with cpu_period (100000 by default): cpus is the quotient"),
     "cpu_rt_period": _refused(_REAL_TIME),
     "cpu_rt_runtime": _refused(_REAL_TIME),
     "cpu_shares": _warned(_WEIGHT),
@@ -151,7 +151,9 @@ _SERVICE = {
     "runtime": _refused("Leave it out: there is one way that machines run.", "runc", ""),
     "scale": _acts("as deploy.replicas"),
     "secrets": _acts("files for root, or for whom uid and gid say"),
-    "security_opt": _acts("no-new-privileges; of the others is said that a machine's own walls hold"),
+    "security_opt": _acts(
+        "no-new-privileges; for the others a warning says that a machine's own isolation applies"
+    ),
     "shm_size": _acts("the size of /dev/shm"),
     "stdin_open": _warned(_TERMINAL, *_FALSE),
     "stop_grace_period": _acts("how long the services get to stop"),
@@ -179,7 +181,7 @@ _BUILD = {
     "cache_from": _warned("It has no effect: steps are always cached in the store."),
     "cache_to": _warned("It has no effect: steps are always cached in the store."),
     "context": _acts("a directory"),
-    "dockerfile": _acts("Machinefile unless said"),
+    "dockerfile": _acts("Machinefile by default"),
     "dockerfile_inline": _refused("Write the Machinefile as a file."),
     "entitlements": _refused("Steps run as root of a whole machine, and get no more."),
     "extra_hosts": _refused("Write /etc/hosts in a step that needs it."),
@@ -204,13 +206,13 @@ _BUILD = {
 }
 _DEPLOY = {
     "endpoint_mode": _warned(
-        "It has no effect: a service's name stands for the addresses of all its machines.", "dnsrr", ""
+        "It has no effect: a service's name resolves to the addresses of all its machines.", "dnsrr", ""
     ),
     "labels": _acts("labels of the machines"),
     "mode": _acts("replicated; global is one machine, for there is one computer; jobs are refused"),
     "placement": _warned("It has no effect here: all machines are on this computer."),
     "replicas": _acts("how many machines"),
-    "resources": _acts("limits; of reservations is said that nothing is reserved"),
+    "resources": _acts("limits; for reservations a warning says that nothing is reserved"),
     "restart_policy": _acts("condition and max_attempts, as restart"),
     "rollback_config": _acts("how a rollout returns"),
     "update_config": _acts("how a rollout proceeds"),
@@ -234,13 +236,13 @@ _NETWORK = {
 _SOURCE = {
     "driver": _refused("Use file or environment."),
     "driver_opts": _refused("Use file or environment."),
-    "environment": _acts("a variable of yours"),
+    "environment": _acts("a variable of your own"),
     "external": _refused(_EXTERNAL, *_FALSE),
     "file": _acts("a file"),
     "labels": _warned(_UNLABELLED),
-    "name": _warned("It has no effect: it is called CLUSTER-KEY."),
+    "name": _warned("It has no effect: the name is CLUSTER-KEY."),
     "template_driver": _refused(
-        "Put the file below /etc/stoneware/templates in the image: it is filled in at boot."
+        "Put the file below /etc/stoneware/templates in the image: the machine renders the file at boot."
     ),
 }
 _MOUNTED_FILE = {
@@ -261,7 +263,7 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
         "networks": _acts("see networks"),
         "secrets": _acts("see secrets"),
         "services": _acts("see services"),
-        "version": _warned("It is obsolete, as in Compose: leave it out."),
+        "version": _warned("This key is obsolete, as in Compose: leave it out."),
         "volumes": _acts("see volumes"),
     },
     "services.*": _SERVICE,
@@ -276,7 +278,7 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
     },
     "services.*.deploy.resources": {
         "limits": _acts("cpus, memory, pids"),
-        "reservations": _acts("nothing is reserved, which is said; devices are refused"),
+        "reservations": _acts("nothing is reserved, with a warning; devices are refused"),
     },
     "services.*.deploy.resources.reservations": {
         "cpus": _warned(_UNRESERVED),
@@ -344,8 +346,10 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
         "subpath": _refused("A machine mounts all of a disk: link to the directory in the image."),
     },
     "services.*.logging": {
-        "driver": _acts("json-file and local; of others is said that the console is kept here all the same"),
-        "options": _acts("max-size and max-file; of others is said that they have no effect"),
+        "driver": _acts(
+            "json-file and local; for others a warning says that the console is kept here anyway"
+        ),
+        "options": _acts("max-size and max-file; for others a warning says that they have no effect"),
     },
     "services.*.secrets.*": _MOUNTED_FILE,
     "services.*.configs.*": _MOUNTED_FILE,

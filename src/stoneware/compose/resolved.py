@@ -13,6 +13,7 @@ from stoneware.compose.environment import Setting
 from stoneware.compose.model import Build, Cluster, HealthCheck, SecretSource, Service, UpdateConfig
 from stoneware.compose.references import DEFAULT, References
 from stoneware.compose.scalars import resolve
+from stoneware.compose.schema_parts import Part
 from stoneware.compose.settings import filled
 from stoneware.compose.validate import Document
 from stoneware.model import limits
@@ -192,7 +193,7 @@ def _logging(service: Service) -> dict[str, Any]:
     return {"options": given} if given else {}
 
 
-def _plain(part: schema.Part) -> dict[str, Any]:
+def _plain(part: Part) -> dict[str, Any]:
     return {key: value for key, value in part.model_dump(exclude_none=True).items() if value != ""}
 
 

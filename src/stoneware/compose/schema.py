@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from stoneware.compose.schema_parts import Labels, Pairs, Part, only
 from stoneware.compose.values import (
     Absolute,
     Alias,
@@ -40,50 +41,12 @@ from stoneware.compose.values import (
 )
 from stoneware.model import limits
 
-Pairs = dict[str, Text | None]
-
-
-def only(*words: str, **instead: str) -> Any:
-    """Return a validator for one of some words; `instead` has hints for words that are refused."""
-
-    def check(value: Any) -> str:
-        if isinstance(value, str) and value in words:
-            return value
-        known = " or ".join(words)
-        raise expected(known, value, instead.get(value, "") if isinstance(value, str) else "")
-
-    return BeforeValidator(check)
-
-
-def _own_labels(labels: Pairs) -> Pairs:
-    for key in labels:
-        if key.startswith("stoneware."):
-            raise wrong(f"the label {key!r} is one of Stoneware's own", "Give it another name.")
-    return labels
-
 
 def _ulimits(given: dict[str, Ulimit]) -> dict[str, Ulimit]:
     for name, limit in given.items():
         if problem := limits.ulimit_problem(limits.Ulimit(name, limit.soft, limit.hard)):
             raise wrong(f"{name}: {problem.rstrip('.')}", "for example: nofile: {soft: 1024, hard: 4096}")
     return given
-
-
-Labels = Annotated[Pairs, AfterValidator(_own_labels)]
-
-
-class Part(BaseModel):
-    """A mapping of the file: known keys, extensions (`x-…`), and nothing else."""
-
-    # Deferred: each model is built inside those that hold it, and not a second time by itself.
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_extensions(cls, data: Any) -> Any:
-        if isinstance(data, dict):
-            return {key: value for key, value in data.items() if not key.startswith("x-")}
-        return data
 
 
 class Build(Part):
@@ -423,63 +386,6 @@ class Config(Part):
                 "Write file:, environment: or content:.",
             )
         return self
-
-
-class Stoneware(Part):
-    """`x-stoneware` of a service: how it is rolled out. The gates themselves are checked where they are."""
-
-    gates: list[Any] | None = None
-    gate_timeout: Seconds | None = None
-    finalize_after: Seconds | None = None
-
-
-class Local(Part):
-    """`x-local`: nothing yet."""
-
-
-class GoogleCluster(Part):
-    """`x-google` of a cluster, kept for Compute Engine."""
-
-    project: Filled | None = None
-    region: Filled | None = None
-    zone: Filled | None = None
-    zones: list[Filled] | None = None
-    network: Filled | None = None
-    subnetwork: Filled | None = None
-    service_account: Filled | None = None
-
-
-class GoogleService(Part):
-    """`x-google` of a service."""
-
-    machine_type: Filled | None = None
-    min_cpu_platform: Filled | None = None
-    zone: Filled | None = None
-    zones: list[Filled] | None = None
-    disk_type: Filled | None = None
-    disk_size: Size | None = None
-    network: Filled | None = None
-    subnetwork: Filled | None = None
-    service_account: Filled | None = None
-    scopes: list[Filled] | None = None
-    tags: list[Filled] | None = None
-    spot: Flag | None = None
-
-
-class GoogleVolume(Part):
-    """`x-google` of a volume."""
-
-    disk_type: Filled | None = None
-    disk_size: Size | None = None
-    zone: Filled | None = None
-
-
-class GoogleNetwork(Part):
-    """`x-google` of a network."""
-
-    network: Filled | None = None
-    subnetwork: Filled | None = None
-    region: Filled | None = None
 
 
 SECTIONS: dict[Literal["services", "networks", "volumes", "secrets", "configs"], type[Part]] = {

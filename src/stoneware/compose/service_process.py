@@ -247,6 +247,6 @@ def restart_of(model: schema.Service, node: Node, faults: Faults) -> str:
         if model.restart in ("always", "unless-stopped") and said == "always":
             return model.restart
         place = place_of(node, ("restart",))
-        faults.warn(f"{place}: restart: {model.restart} wins over deploy.restart_policy, which says {said}")
+        faults.warn(f"{place}: restart: {model.restart} wins over deploy.restart_policy, which has {said}")
         return model.restart
     return said

@@ -9,6 +9,7 @@ from stoneware.compose import schema
 from stoneware.compose.faults import Faults
 from stoneware.compose.model import Build, FailureAction, HealthCheck, Place, UpdateConfig
 from stoneware.compose.nodes import Node, place_of
+from stoneware.compose.schema_parts import Pairs
 
 REMOTE = ("http://", "https://", "git://", "ssh://", "git@", "oci-layout://", "docker-image://")
 
@@ -38,7 +39,7 @@ def absolute(path: str, directory: Path) -> Path:
     return Path(os.path.normpath(directory / Path(path).expanduser()))
 
 
-def filled(pairs: schema.Pairs | None) -> dict[str, str]:
+def filled(pairs: Pairs | None) -> dict[str, str]:
     """Return labels, those without a value as empty ones."""
     return {key: value or "" for key, value in (pairs or {}).items()}
 

@@ -81,7 +81,7 @@ def _expression(body: str) -> tuple[bool, str]:
 
 def _value(expression: str, scope: Scope) -> str:
     if expression == ".Node.Hostname" and not scope.host:
-        raise TemplateError("{{.Node.Hostname}} stands in the host name itself", "Write {{.Task.Name}}.")
+        raise TemplateError("{{.Node.Hostname}} is in the host name itself", "Write {{.Task.Name}}.")
     values = {
         ".Service.Name": scope.service,
         ".Task.Slot": str(scope.slot),

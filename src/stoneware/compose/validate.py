@@ -15,13 +15,14 @@ from stoneware.compose.faults import Faults
 from stoneware.compose.keys import OWN, alternative, below_which
 from stoneware.compose.model import Place
 from stoneware.compose.nodes import Node, describe, place_of, plain, rebuilt
+from stoneware.compose.schema_parts import Part
 from stoneware.compose.values import HINT
 from stoneware.machinefile.flags import nearest
 
 _SHAPES = {"model_type": "a mapping", "dict_type": "a mapping", "list_type": "a list"}
 _FEW = 12  # keys that are worth to be listed
 _LISTED = {"args", "depends_on", "environment", "labels", "networks", "options", "sysctls"}
-P = TypeVar("P", bound=schema.Part)
+P = TypeVar("P", bound=Part)
 Path = tuple[str | int, ...]
 
 
@@ -141,7 +142,7 @@ def _without(node: Node, paths: Sequence[Path]) -> Node:
     return rebuilt(node, entries)
 
 
-def blame(error: ValidationError, root: Node, model: type[schema.Part], base: Path, faults: Faults) -> None:
+def blame(error: ValidationError, root: Node, model: type[Part], base: Path, faults: Faults) -> None:
     """Note each thing that a model has against what is at a path of a file."""
     for each in error.errors(include_url=False):
         path = (*base, *each["loc"])
@@ -196,18 +197,18 @@ def dotted(path: Path) -> str:
     return ".".join(step for step in path if isinstance(step, str))
 
 
-def _model_at(model: type[schema.Part], path: Path) -> type[schema.Part] | None:
+def _model_at(model: type[Part], path: Path) -> type[Part] | None:
     """Return the model of what is at a path below a model."""
     annotation: Any = model
     for step in path:
         annotation = _required(annotation)
-        if isinstance(annotation, type) and issubclass(annotation, schema.Part):
+        if isinstance(annotation, type) and issubclass(annotation, Part):
             found = annotation.model_fields.get(str(step))
             annotation = found.annotation if found else None
         else:
             annotation = (typing.get_args(annotation) or (None,))[-1]  # of a list's items, a dict's values
     annotation = _required(annotation)
-    return annotation if isinstance(annotation, type) and issubclass(annotation, schema.Part) else None
+    return annotation if isinstance(annotation, type) and issubclass(annotation, Part) else None
 
 
 def _required(annotation: Any) -> Any:

@@ -24,7 +24,7 @@ _TEXT_TAGS = {"!", f"{_TAGS}str"}
 _PLAIN_TAGS = {f"{_TAGS}{name}" for name in ("int", "float", "bool", "null", "map", "seq")}
 _SPELLINGS = {
     "while scanning for the next token: found character '\\t' that cannot start any token": (
-        "a tab stands where spaces have to be"
+        "a tab is where spaces have to be"
     ),
 }
 

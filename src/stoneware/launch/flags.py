@@ -54,7 +54,7 @@ def _range(text: str, ports: str) -> list[int]:
     first, _, last = ports.partition("-")
     low, high = int(first), int(last or first)
     if high > 65535 or low > high:
-        raise _bad_port(text, "A port is 0 to 65535, and a range goes up.")
+        raise _bad_port(text, "A port is 0 to 65535, and the end of a range is not below its start.")
     return list(range(low, high + 1))
 
 

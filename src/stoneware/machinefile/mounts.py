@@ -22,7 +22,7 @@ _KEYS = (
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(?:([kmgtp])(?:i?b)?|b)?", re.IGNORECASE)
 _UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _SECRET_NAME = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,100}")
-_NAME_HINT = "It is of letters, digits, dots, dashes and underscores, for example id=token."
+_NAME_HINT = "It has letters, digits, dots, dashes and underscores, for example id=token."
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # which types take an option that not all of them take
 _ONLY = {

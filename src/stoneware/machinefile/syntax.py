@@ -101,8 +101,8 @@ def lay_out(source: Source) -> Layout:
         else:
             raise source.fault(
                 instruction.line,
-                f"{instruction.keyword} stands before the first FROM",
-                "Begin with FROM debian:12; only ARG may stand before it.",
+                f"{instruction.keyword} is before the first FROM",
+                "Begin with FROM debian:12; only ARG may be before FROM.",
             )
     _close(stages, content)
     if not stages:

@@ -41,7 +41,7 @@ def _advice(wanted: Reference, close: str, known: list[str], stages: list[str]) 
     more = ", …" if len(known) > _SHOWN else ""
     there = f"Known are {', '.join(known[:_SHOWN])}{more}"
     if not wanted.expression and stages:
-        there = f"The stages are {', '.join(stages)}; known besides are {', '.join(known[:_SHOWN])}{more}"
+        there = f"The stages are {', '.join(stages)}; other known names are {', '.join(known[:_SHOWN])}{more}"
     listed = f"{there}; `stoneware images` lists the images baked here."
     if is_debian(wanted.text):
         return f"The releases of Debian that Stoneware makes are 12 (bookworm) and 13 (trixie). {listed}"

@@ -67,7 +67,7 @@ PROCESS = Type(
         Part("user", STRING, "`USER`, `USER:GROUP` or numbers.", ""),
         Part("working_dir", STRING, "An absolute path.", ""),
         Part("stop_signal", STRING, "`SIGQUIT` and the like.", ""),
-        Part("groups", STRINGS, "Groups besides the user's own.", []),
+        Part("groups", STRINGS, "Groups in addition to the user's own.", []),
         Part("cap_drop", STRINGS, "Capabilities it loses: `net_raw`, or `all`.", []),
         Part("cap_add", STRINGS, "Capabilities it keeps of those.", []),
         Part("no_new_privileges", BOOL, "Setuid programs gain nothing.", False),

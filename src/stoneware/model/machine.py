@@ -56,7 +56,7 @@ class FailedCheck:
         """Return how often and how it failed, and below it all that it said."""
         times = "once" if self.times == 1 else f"{self.times} times in a row"
         said = [text.rstrip() for text in self.output.splitlines() if text.strip()]
-        end = ":" if said else ", and said nothing"
+        end = ":" if said else ", without output"
         return [f"its health check failed {times}, with exit code {self.exit_code}{end}", *said]
 
 

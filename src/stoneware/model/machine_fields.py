@@ -125,7 +125,7 @@ _TABLE: dict[str, Field] = {
     ),
     "pids_limit": Field(
         kinds.PROCESSES,
-        "Processes and threads at most; {default} unless said, `-1` for any number.",
+        "Processes and threads at most; {default} by default, `-1` for any number.",
         keys=("pids_limit",),
         options=("--pids-limit",),
         passed_on=True,
@@ -139,14 +139,14 @@ _TABLE: dict[str, Field] = {
     ),
     "log_max_size": Field(
         kinds.BYTES,
-        "Bytes of one file of its console; {default} unless said.",
+        "Bytes of one file of its console; {default} by default.",
         keys=("logging",),
         options=("--log-opt",),
         passed_on=True,
     ),
     "log_max_file": Field(
         kinds.FILES,
-        "Files of its console that are kept; {default} unless said.",
+        "Files of its console that are kept; {default} by default.",
         keys=("logging",),
         options=("--log-opt",),
         passed_on=True,
@@ -195,7 +195,7 @@ _TABLE: dict[str, Field] = {
     ),
     "process": Field(
         kinds.PROCESS,
-        "How its service runs instead of what the image says.",
+        "How its service runs, instead of how the image declares.",
         called="service",
         keys=(
             *("command", "entrypoint", "user", "working_dir", "stop_signal", "group_add"),
@@ -218,7 +218,7 @@ _TABLE: dict[str, Field] = {
     ),
     "names": Field(
         kinds.NAMES,
-        "What its networks' DNS calls it besides its host name.",
+        "Names of the machine in its networks' DNS, in addition to its host name.",
         called="name",
         always=True,
         keys=("networks", "links"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from stoneware.model.machine_fields import FIELDS, Field
 
 _HEAD = """\
-# What is said of a machine
+# Fields of a machine
 
 This page is generated from the table of a machine's fields (`make docs`); a test keeps it current.
 

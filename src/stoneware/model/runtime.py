@@ -142,7 +142,7 @@ def _system_problems(system: System) -> Iterator[str]:
             yield problem
     for word in (*system.dns_search, *system.dns_options):
         if not _DNS_WORD.fullmatch(word):
-            yield f"{word!r} cannot stand in resolv.conf"
+            yield f"{word!r} cannot be in resolv.conf"
 
 
 def path_problem(path: str) -> str:

@@ -62,7 +62,7 @@ def _criteria() -> list[Attribute]:
         Attribute("name", String(), "Its name, without a tag.", required=True),
         Attribute("tag", String(), "Its tag; `latest` if nothing else is asked for.", optional=True),
         Attribute("commit", String(), about_commit, optional=True, computed=True),
-        Attribute("newest", Bool(), "`true` for the one baked last, whatever its tags.", optional=True),
+        Attribute("newest", Bool(), "`true` for the image baked last, with any tags.", optional=True),
     ]
 
 

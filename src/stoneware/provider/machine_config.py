@@ -64,7 +64,7 @@ def check(spec: MachineSpec, images: Images) -> list[str]:
     mounted = {mount.path for mount in spec.volumes}
     wanting = [path for path in manifest["config"]["volumes"] if path not in mounted]
     return [
-        f"the image wants a disk at {path}: without one, its data goes when the machine {spec.name} goes"
+        f"the image wants a disk at {path}: without one, its data is removed with the machine {spec.name}"
         for path in wanting
     ]
 

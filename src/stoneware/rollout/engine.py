@@ -348,7 +348,7 @@ class Engine:
         for name in names:
             answer = self.gates.after(name, self._context(name, views))
             if answer.verdict.ready and self._untouched(name, views):
-                answer = Answer("change", stop("it is still the machine that was there before"))
+                answer = Answer("change", stop("it was not replaced"))
             if not answer.verdict.ready:
                 self._culprit = name
                 return answer

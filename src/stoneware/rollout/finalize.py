@@ -163,7 +163,7 @@ def _images(views: Mapping[str, MachineView], declared: Mapping[str, str]) -> di
         if view is None or not view.healthy or view.release is None or view.release.image_id != image:
             raise InputError(
                 f"{name} is not healthy on the image of the last rollout, so nothing may be finalized",
-                details=view.error if view else "It is not there.",
+                details=view.error if view else "The machine does not exist.",
                 resolution="stoneware status",
             )
         if images.setdefault(view.service, image) != image:

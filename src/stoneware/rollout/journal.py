@@ -82,7 +82,7 @@ class Journal:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise HostError(
                 f"the journal has a line that cannot be read: {error}",
-                details="It is appended to only, so somebody has edited it, or the disk is failing.",
+                details="Stoneware only appends to it, so the file was edited, or the disk is failing.",
                 resolution=f"look at it: less +{number} {self.path}",
                 location=f"{self.path}:{number}",
             ) from error

@@ -56,7 +56,7 @@ def _check(planned: Planned) -> None:
         same = [one for one in others if changes[one].service == changes[name].service]
         if good := (same or others)[:1]:
             raise InputError(
-                f"{name} {led[name].words}, so it goes last and is no canary",
+                f"{name} {led[name].words}, so the rollout takes it last and not as the canary",
                 details="Taken down first, it makes the others find a new leader, perhaps several times.",
                 resolution=(
                     f"stoneware rollout --canary {good[0]}\n"

@@ -58,12 +58,12 @@ class RolloutUnfinished(InputError):
     def __init__(self, cluster: str, lock: RolloutLock, condition: str = "") -> None:
         if lock.alive:
             words = (
-                "stoneware rollout status    # shows how far it is\n"
-                "stoneware rollout pause     # stops it after the machine it is at; abort ends it there"
+                "stoneware rollout status    # shows its progress\n"
+                "stoneware rollout pause     # pauses after the current machine; abort ends the rollout there"
             )
         else:
             words = (
-                "stoneware rollout resume    # goes on where it was\n"
+                "stoneware rollout resume    # continues where it was\n"
                 "stoneware rollback          # returns what it has changed\n"
                 "stoneware rollout abort     # leaves the machines as they are"
             )
@@ -94,7 +94,7 @@ def read_lock(directory: ClusterDirectory) -> RolloutLock | None:
     except (ValueError, TypeError) as error:
         raise InputError(
             f"{path} cannot be read: {error}",
-            details="It says who rolls the cluster out.",
+            details="The file says which driver rolls the cluster out.",
             resolution=f"stoneware rollout history    # and once nothing is under way: rm {path}",
         ) from error
 

@@ -80,7 +80,7 @@ def _staying(
     known = _known(undone[0])
     gone = [name for name in targets if name not in entries]
     return [
-        f"{name} was added since, so it has nothing to return to: it stays as it is "
+        f"{name} was added since, so there is no earlier release: the machine stays as it is "
         f"({entry.get('image_ref') or entry['source']})"
         for name, entry in entries.items()
         if name not in known and name not in targets and entry["labels"].get(SERVICE_LABEL) in services

@@ -193,7 +193,7 @@ class Session:
             )
         put_request(self.directory, lock.rollout, request, identity()[0])
         return (
-            f"asked process {lock.pid} on {lock.host} to {request} {lock.rollout} after the machines it is at"
+            f"asked process {lock.pid} on {lock.host} to {request} {lock.rollout} after its current machines"
         )
 
     # -- what there is -------------------------------------------------------------------------------------

@@ -218,7 +218,7 @@ def understood(what: str) -> Iterator[None]:
         yield
     except (BoundsError, LookupError, TypeError, AttributeError, ValueError) as error:
         raise HostError(
-            f"what Terraform says about {what} is not understood",
+            f"the output of Terraform about {what} cannot be read",
             details=f"{type(error).__name__}: {error}",
             resolution="unset STONEWARE_TERRAFORM    # uses the Terraform that comes with stoneware",
         ) from error
@@ -228,7 +228,7 @@ def document(text: str) -> dict[str, Any]:
     """Return the document of a `show -json`. Raises BoundsError where it is none."""
     found = bounded_json(text, LARGEST_STATE, STATE_DEPTH)
     if not isinstance(found, dict):
-        raise BoundsError("it is no object")
+        raise BoundsError("not an object")
     return found
 
 

@@ -50,7 +50,7 @@ def _instances(directory: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def state_fault(state: Any) -> str:
     """Return why a value is no state of Terraform's, as far as we read it; nothing where it is one."""
     if not isinstance(state, dict):
-        return "it is no object"
+        return "not an object"
     instance = {"index_key?": str | int | None, "status?": str}
     resource = {"mode": str, "type": str, "name": str, "module?": str, "instances?": [instance]}
     return fault_of(state, {"resources?": [resource]}) if state.get("resources") else ""

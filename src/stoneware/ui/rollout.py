@@ -105,7 +105,7 @@ def status_text(row: RolloutHistory, lock: RolloutLock | None) -> str:
 def _condition(row: RolloutHistory, lock: RolloutLock | None) -> str:
     """Return how a rollout is in words: one that runs without its driver does not run."""
     if row.outcome == "running" and lock is not None and not lock.alive:
-        words = "`stoneware rollout resume` goes on, `stoneware rollback` returns what it has changed"
+        words = "`stoneware rollout resume` continues, `stoneware rollback` returns what it has changed"
         return completed(f"interrupted; {words}")
     return f"{row.outcome}: {row.reason}" if row.reason else row.outcome
 

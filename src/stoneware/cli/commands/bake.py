@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 )
 @option("--step-timeout", metavar="DURATION", help="End a step that takes longer, as in 10m.")
 @options.progress
-@flag("--quiet", "-q", help="Print the image's id and nothing else.")
+@flag("--quiet", "-q", help="Print only the id of the image.")
 @flag("--verbose", help="Show what Terraform prints.")
 @options.json_output
 def bake(

@@ -133,7 +133,7 @@ def _show_terraform(site: Site, looked: _Looked) -> None:
     from stoneware.cluster.tfvars import to_tfvars
 
     if any(not machine.image_id for machine in looked.desired.machines.values()):
-        say("Terraform's plan needs the images: it is shown once they are baked")
+        say("Terraform's plan needs the images: the plan is shown when they are baked")
         return
     name = looked.desired.name
     variables = to_tfvars(

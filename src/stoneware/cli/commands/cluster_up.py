@@ -141,7 +141,9 @@ def _confirm(plan: ClusterPlan, *, yes: bool) -> None:
     from stoneware.ui.cluster import plan_summary
 
     summary = plan_summary(plan)
-    clusters.ask(f"{summary}. Go on?", yes=yes, why=f"this would change machines that are there: {summary}")
+    clusters.ask(
+        f"{summary}. Continue?", yes=yes, why=f"this would change machines that are there: {summary}"
+    )
 
 
 def _finish(result: UpResult, *, json_output: bool, quiet: bool) -> None:

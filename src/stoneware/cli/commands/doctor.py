@@ -15,7 +15,7 @@ from stoneware.platforms.registry import backend
 @click.command("doctor", cls=Command)
 @options.json_output
 def doctor(json_output: bool) -> None:
-    """Say what this computer lacks and how to get it.
+    """Show what this computer lacks and how to install that.
 
     The exit code is 3 where something is missing.
     """

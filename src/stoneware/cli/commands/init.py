@@ -76,7 +76,7 @@ _FILES = {
 )
 @flag("--force", "-f", help="Overwrite files that are there.")
 def init(directory: Path, force: bool) -> None:
-    """Write a Machinefile and what goes with it, to start from.
+    """Write a Machinefile and the files next to it, as a start.
 
     That is a Machinefile, a .machineignore and a template, with comments.
     """

@@ -34,7 +34,7 @@ from stoneware.ui.prefixed import Prefixed
     offers=complete.machines,
     help="Names, ids, or services. None: the whole cluster whose file is here.",
 )
-@flag("--follow", "-f", help="Go on until the machine stops.")
+@flag("--follow", "-f", help="Follow the console until the machine stops.")
 @option("--tail", "-n", metavar="LINES|all", default="all", help="Only the last lines.")
 @option("--since", metavar="TIME", default="", help="From a time on: 10m, 2026-01-02T15:04:05Z.")
 @option("--until", metavar="TIME", default="", help="Up to a time: 10m, 2026-01-02T15:04:05Z.")

@@ -213,7 +213,7 @@ def _ask(context: click.Context, files: tuple[Path, ...], project: str, what: st
 
 @rollout.command("resume")
 @options.cluster_file
-@flag("--yes", "-y", help="Go on after the canary without asking.")
+@flag("--yes", "-y", help="Continue after the canary without asking.")
 @options.lock_timeout
 @options.progress
 @options.verbose

@@ -59,7 +59,9 @@ from stoneware.platforms.protocols import Platform
 @flag("--read-only", help="What changes on the root is gone at the next start.")
 @option("--memory", "-m", metavar="SIZE", default="", help="Memory at most: 512m.")
 @option("--cpus", metavar="CORES", kind=float, low=0.01, help="Cores at most: 1.5.")
-@option("--pids-limit", metavar="NUMBER", kind=int, help="Processes at most: 4096 unless said; -1 for any.")
+@option(
+    "--pids-limit", metavar="NUMBER", kind=int, help="Processes at most: 4096 by default; -1 for any number."
+)
 @option(
     "--ulimit",
     metavar="NAME=SOFT[:HARD]",
@@ -79,7 +81,7 @@ from stoneware.platforms.protocols import Platform
     metavar="<float range>",
     kind=float,
     low=0,
-    help="Seconds its services get to stop (else as the image says).",
+    help="Seconds its services get to stop (default: as the image declares).",
 )
 @flag("--wait", help="With -d: return once it is healthy, or up for --wait-for.")
 @options.wait_for

@@ -128,7 +128,7 @@ class LocalPlatform(LocalResources):
         machine = machine_record.observe(paths)
         if machine is None:
             raise MachineError(
-                f"the machine {paths.name!r} has been removed meanwhile", resolution="stoneware ps -a"
+                f"the machine {paths.name!r} was removed in the meantime", resolution="stoneware ps -a"
             )
         return machine
 

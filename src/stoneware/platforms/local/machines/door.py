@@ -223,7 +223,7 @@ def silent(machine: str) -> MachineError:
     return MachineError(
         f"systemd in the machine {machine!r} does not answer",
         details="Commands are started by the machine's own first process.",
-        resolution=f"stoneware restart {machine}    # what it says: stoneware logs {machine}",
+        resolution=f"stoneware restart {machine}    # its console: stoneware logs {machine}",
     )
 
 

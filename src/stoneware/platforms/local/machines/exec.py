@@ -203,7 +203,7 @@ def _check(errors: Sequence[OSError | None]) -> None:
     for error in errors:
         # A reader that has gone is no news: the command has been told, as by a pipe of its own.
         if error is not None and not isinstance(error, BrokenPipeError):
-            raise HostError("what the command says cannot be written", details=str(error))
+            raise HostError("the output of the command cannot be written", details=str(error))
 
 
 def _wait(command: Command, signals: _Signals, handle: Callable[[int], None], *, last: signal.Signals) -> int:

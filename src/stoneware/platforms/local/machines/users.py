@@ -64,7 +64,7 @@ def resolve(paths: Paths, text: str) -> User:
     found = _ANSWER.fullmatch(answer)
     if found is None:
         raise MachineError(
-            f"the machine {paths.name!r} does not tell who {text!r} is",
+            f"the machine {paths.name!r} does not answer who {text!r} is",
             resolution=f"stoneware exec {paths.name} cat /etc/passwd",
         )
     groups = () if found[3] == "-" else tuple(dict.fromkeys(int(number) for number in found[3].split(",")))

@@ -45,7 +45,7 @@ class View:
         _, said = output_of(self._paths, argv, timeout=_TIMEOUT, keep=64, env=_ENVIRONMENT, errors=False)
         answer = said.decode(errors="replace").strip()
         if answer not in ("d", "f", "-"):
-            raise failed(f"The machine does not tell what {path} is.")
+            raise failed(f"The machine does not answer what {path} is.")
         return answer
 
     @contextlib.contextmanager

@@ -101,7 +101,7 @@ def repair(layout: Layout, state: State | None) -> State:
         raise HostError(
             "the network of the machines cannot be created",
             details=error.details,
-            resolution="stoneware doctor    # says what this computer lacks",
+            resolution="stoneware doctor    # shows what this computer lacks",
         ) from error
 
 

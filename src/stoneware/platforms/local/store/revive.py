@@ -38,8 +38,8 @@ def revive(store: routers.StorePaths) -> list[str]:
         routers.teardown(store)
     if not machine_stop.wait_until(lambda: _unmounted(home, data), _TIMEOUT):
         raise HostError(
-            f"the store in {home} is read-only, and something holds it",
-            resolution=f"fuser -vm {data}    # says what; end it, then run the command again",
+            f"the store in {home} is read-only, and a program still uses it",
+            resolution=f"fuser -vm {data}    # shows which; end that program, then run the command again",
         )
     # What still goes down in other mount namespaces keeps the failed file system a moment longer.
     if not machine_stop.wait_until(lambda: _mounted(home, data), _TIMEOUT):

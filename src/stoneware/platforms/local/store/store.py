@@ -81,7 +81,7 @@ class Store(VolumeStore, NetworkStore, SecretStore):
             if not create:
                 raise HostError(
                     f"there is no store in {store.home}",
-                    resolution="stoneware bake …    # makes one; STONEWARE_HOME says where",
+                    resolution="stoneware bake …    # creates one; STONEWARE_HOME sets its directory",
                 )
             store._make()
         store_pool.mount(store.home)
