@@ -1,7 +1,7 @@
 """The engine: takes a rollout from where its journal is to its end, one decision after the other.
 
-Every decision is in the journal before it is acted on, and every act may be repeated. So whoever runs the
-engine over the same journal again goes on where the last one was, however that ended.
+Every decision is in the journal before it is acted on, and every act may be repeated. So the
+next engine over the same journal continues where the last one was, however that ended.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any, Protocol
 
 from stoneware.compose.model import FailureAction
 from stoneware.errors import HostError, StonewareError
-from stoneware.model.machine import Health
 from stoneware.platforms.waiting import SETTLE
+from stoneware.rollout.chooser import Chooser
 from stoneware.rollout.control import asked_by
 from stoneware.rollout.fleet import Clock, Control, Fleet
-from stoneware.rollout.gate_protocol import CommandOutcome, GateContext, Kind, stop, wait
+from stoneware.rollout.gate_protocol import CommandOutcome, Kind, stop, wait
 from stoneware.rollout.gatekeeper import ALL_READY, Answer, Gatekeeper
 from stoneware.rollout.gates.machine import condition
 from stoneware.rollout.journal import Event, Journal
@@ -28,7 +28,7 @@ POLL = 0.5  # seconds between two looks at the cluster
 
 
 class Observer(Protocol):
-    """Whoever shows a rollout while it runs."""
+    """Shows a rollout while it runs."""
 
     def event(self, event: Event, state: RolloutState) -> None:
         """Show a line of the journal, just written."""
@@ -56,13 +56,17 @@ class Engine:
     _done: dict[str, float] = field(default_factory=dict)  # when this process saw a machine done
 
     def run(self) -> RolloutState:
-        """Go on until the rollout has ended, is paused or holds; return its state then."""
+        """Continue until the rollout has ended, is paused or holds; return its state then."""
         while self.state.mode is Mode.RUNNING:
             if self.state.batch:
                 self._work(self.state.batch)
             elif not self._obey():
                 self._next()
         return self.state
+
+    @property
+    def _chooser(self) -> Chooser:
+        return Chooser(self.state, self.gates, self.execute)
 
     # -- the journal ---------------------------------------------------------------------------------------
 
@@ -106,7 +110,7 @@ class Engine:
         elif forward and self.state.plan.canary and not canary and not self.state.released:
             self._hold()
         else:
-            self._begin(self._candidates(canary if forward and canary else pending))
+            self._begin(self._chooser.candidates(canary if forward and canary else pending))
 
     def _end(self) -> None:
         """End the rollout; forward only once all that was done still stands, and all others do."""
@@ -135,22 +139,13 @@ class Engine:
         if self.control.confirm_canary(self.state.plan.canary):
             self._record("resumed", who="")
 
-    def _candidates(self, names: Sequence[str]) -> list[list[str]]:
-        """Return the machines that may be next, by service; on the way back, failed ones first."""
-        if self.state.direction is Direction.BACK:
-            names = [name for name in names if name in self.state.failures] or names
-        services: dict[str, list[str]] = {}
-        for name in names:
-            services.setdefault(self.state.plan.change(name).service, []).append(name)
-        return list(services.values())
-
     def _begin(self, services: Sequence[Sequence[str]]) -> None:
         policy = self.state.plan.policy(services[0][0])
         self._pass(policy.config(self.state.direction).delay)
         chosen: list[str] = []
 
         def look() -> Answer:
-            answer, chosen[:] = self._choose(services)
+            answer, chosen[:] = self._chooser.choose(services, self.fleet.observe())
             return answer
 
         answer = self._until(look, services[0], policy.gate_timeout, interruptible=True)
@@ -162,28 +157,14 @@ class Engine:
             self._give_up(answer)
 
     def _start(self, names: Sequence[str]) -> None:
-        """Write that work on machines begins; those that a try before has made only have to come round."""
+        """Record that work on machines begins; those that an earlier attempt replaced are only waited for."""
         views = self.fleet.observe()
-        if already := [name for name in names if self._is_replaced(name, views)]:
+        if already := [name for name in names if self._chooser.is_replaced(name, views)]:
             self._record("waiting", machines=already)
             return
         ids = {name: views[name].id for name in names if name in views}
         replaced = any(self.state.plan.change(name).how is How.REPLACE for name in names)
         self._record("stopping" if replaced else "applying", machines=list(names), ids=ids)
-
-    def _is_replaced(self, name: str, views: Mapping[str, MachineView]) -> bool:
-        """Say whether a machine is the one that an earlier try has made, and may be well by now or soon.
-
-        After `resume`: a broker that took longer than its time limit must not be started all over. It has to
-        be made from all that is declared for it now: one that was made on the way there has not come back.
-        """
-        view, before = views.get(name), self.state.machines[name].previous_id
-        if view is None or not before or view.id == before:
-            return False
-        target = self.state.plan.change(name).release(self.state.direction)
-        if view.created_from != target or view.release not in (None, target):
-            return False
-        return view.alive and view.health is not Health.UNHEALTHY
 
     def _refused(self, names: Sequence[str]) -> bool:
         """Pause where Terraform would touch more than these machines: before any of them is stopped."""
@@ -202,7 +183,7 @@ class Engine:
         self._record("paused", reason=f"{refused.brief}: {'; '.join(refused.violations)}")
 
     def _give_up(self, answer: Answer) -> None:
-        """Stop taking machines down: it is the release's fault where a machine that has it is ill by now."""
+        """Replace no more machines: the release has failed where a machine that has it is unhealthy."""
         reason = f"{answer.gate}: {answer.verdict.reason}"
         views = self.fleet.observe()
         new = [
@@ -223,7 +204,7 @@ class Engine:
             self.clock.sleep(min(self.poll, until - self.clock.ran()))
 
     def _due(self, name: str, delay: float) -> float:
-        """Return when the delay after a machine is over, by the clock that nobody sets."""
+        """Return when the delay after a machine is over, by the clock that cannot be set."""
         progress, now = self.state.machines[name], self.clock.ran()
         if progress.stage is not Stage.DONE:
             return now
@@ -231,69 +212,6 @@ class Engine:
             return self._done[name] + delay
         # It was done by another process: the journal has only the time of day, which may have been set since.
         return now + min(max(progress.since + delay - self.clock.time(), 0.0), delay)
-
-    def _choose(self, services: Sequence[Sequence[str]]) -> tuple[Answer, list[str]]:
-        """Return machines of one service that may go down now, or why the very first may not."""
-        views = self.fleet.observe()
-        refused: Answer | None = None
-        for names in services:
-            answer, chosen = self._choose_of(names, views)
-            if chosen:
-                return ALL_READY, chosen
-            refused = refused or answer
-        return refused or ALL_READY, []
-
-    def _choose_of(
-        self, names: Sequence[str], views: Mapping[str, MachineView]
-    ) -> tuple[Answer | None, list[str]]:
-        """Return as many machines of a service as its policy lets go down together."""
-        config = self.state.plan.policy(names[0]).config(self.state.direction)
-        room = config.parallelism or len(names)
-        chosen: list[str] = []
-        refused: Answer | None = None
-        for name in self._ordered(names, views):
-            answer = self._may_go(name, views, frozenset(chosen))
-            if answer.verdict.ready:
-                chosen.append(name)
-            else:
-                refused = refused or answer
-            if len(chosen) == room:
-                break
-        return refused, chosen
-
-    def _ordered(self, candidates: Sequence[str], views: Mapping[str, MachineView]) -> list[str]:
-        ordered = self.gates.order(candidates, self._context(candidates[0], views))
-        return sorted(ordered, key=lambda name: name in views and views[name].healthy)
-
-    def _may_go(self, name: str, views: Mapping[str, MachineView], down: frozenset[str]) -> Answer:
-        if name not in views or not views[name].alive or self._is_replaced(name, views):
-            return ALL_READY  # it is down already, or need not go down
-        context = self._context(name, views, down)
-        answer = self.gates.before(name, context)
-        if context.returning and answer.verdict.kind is Kind.STOP:
-            return ALL_READY  # whatever says that it failed must not keep it from going back
-        return answer
-
-    def _context(
-        self, name: str, views: Mapping[str, MachineView], down: frozenset[str] = frozenset()
-    ) -> GateContext:
-        return GateContext(
-            cluster=self.state.plan.cluster,
-            views=views,
-            change=self.state.plan.change(name),
-            execute=self.execute,
-            target=self.state.plan.change(name).release(self.state.direction),
-            down=down,
-            unfinished=self._unfinished(),
-            expected=self.state.expected,
-            returning=self.state.direction is Direction.BACK and name in self.state.failures,
-        )
-
-    def _unfinished(self) -> Sequence[str]:
-        """Return what a leader has to wait for; a canary that the user insists on waits for canaries only."""
-        pending, plan = self.state.pending, self.state.plan
-        canary = [name for name in pending if name in plan.canary]
-        return canary if plan.insisted and canary and self.state.direction is Direction.FORWARD else pending
 
     # -- working on a batch --------------------------------------------------------------------------------
 
@@ -320,7 +238,7 @@ class Engine:
         except PlanRefused as refused:
             self._pause_refused(refused)
         except HostError:
-            raise  # this computer's fault, not the release's: whoever resumes tries it again
+            raise  # a fault of this computer, not of the release: `resume` tries again
         except StonewareError as error:
             self._fail(names, f"it could not be created: {error.brief}")
         else:
@@ -346,7 +264,7 @@ class Engine:
     def _all_back(self, names: Sequence[str]) -> Answer:
         views = self.fleet.observe()
         for name in names:
-            answer = self.gates.after(name, self._context(name, views))
+            answer = self.gates.after(name, self._chooser.context(name, views))
             if answer.verdict.ready and self._untouched(name, views):
                 answer = Answer("change", stop("it was not replaced"))
             if not answer.verdict.ready:
@@ -361,18 +279,18 @@ class Engine:
         return views[name].id == self.state.machines[name].previous_id
 
     def _monitor(self, names: Sequence[str]) -> None:
-        """Watch machines until they have been well for the whole of the monitor time without a break."""
+        """Watch machines until they have been healthy for the whole of the monitor time without a break."""
         policy = self.state.plan.policy(names[0])
         monitor = self._monitored(names)
-        well_since = [self.clock.ran()]
+        healthy_since = [self.clock.ran()]
 
         def look() -> Answer:
             answer = self._all_back(names)
             now = self.clock.ran()
             if not answer.verdict.ready:
-                well_since[0] = now
+                healthy_since[0] = now
                 return answer
-            lasted = now - well_since[0]
+            lasted = now - healthy_since[0]
             if lasted >= monitor:
                 return ALL_READY
             return Answer("monitor", wait(f"healthy for {lasted:.0f} of {monitor:g} s", lasted))
@@ -425,7 +343,7 @@ class Engine:
         self._record("failed", machines=list(names), reason=shown, action=str(self._reaction(names)))
 
     def _reaction(self, names: Sequence[str]) -> FailureAction:
-        """Return what follows from a failure: on the way back, nothing but asking a human or going on."""
+        """Return what follows from a failure: on the way back, only a pause or going on with the others."""
         config = self.state.plan.policy(names[0]).config(self.state.direction)
         if config.failure_action is FailureAction.CONTINUE:
             return FailureAction.CONTINUE
