@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +14,9 @@ from stoneware.cli.parameters import Command, argument, flag
 from stoneware.errors import InputError
 from stoneware.model.machine import removal_hint
 from stoneware.ui import text
+
+if TYPE_CHECKING:
+    from stoneware.platforms.protocols import Images
 
 
 @click.command("images", cls=Command)
@@ -95,34 +99,17 @@ def rmi(images: tuple[str, ...], force: bool) -> None:
     An image that a machine was booted from is kept until that machine is removed; so is one that a
     cluster is made from, or that its rollout or rollback needs.
     """
-    from stoneware.image.references import parse_reference, resolve_image, tags_of
-
     store = open_store()
     used = {machine.image_id: machine for machine in open_platform(store).machines()}
     wanted = clusters.wanted_images(store)
     for image in images:
-        tags = store.tags()
-        try:
-            image_id = resolve_image(store, image)
-        except InputError:
-            if force:
-                continue
-            raise
-        own = tags_of(tags, image_id)
-        by_tag = image in own or f"{image}:latest" in own
-        removed = [str(parse_reference(image))] if by_tag else own
-        if not by_tag and len(own) > 1 and not force:
-            raise InputError(
-                f"the image {image} has several tags",
-                details="\n".join(own),
-                resolution=f"stoneware rmi -f {image}    # removes all of them",
-            )
-        if set(own) <= set(removed) and image_id in used:
+        removed, image_id = _removal(store, image, force=force)
+        if image_id and image_id in used:
             raise InputError(
                 f"the image {image} is used by the machine {used[image_id].name}",
                 resolution=f"{removal_hint(used[image_id])}    # then rmi again",
             )
-        if set(own) <= set(removed) and image_id in wanted:
+        if image_id and image_id in wanted:
             raise InputError(
                 f"the image {image} is needed: {wanted[image_id]}",
                 resolution="stoneware down    # of that cluster, or another rollout of it; then rmi again",
@@ -130,6 +117,28 @@ def rmi(images: tuple[str, ...], force: bool) -> None:
         for ref in removed:
             store.remove_tag(ref)
             say(f"untagged {ref}")
-        if set(own) <= set(removed):
+        if image_id:
             store.remove_image(image_id)
             say(f"removed {image_id}")
+
+
+def _removal(store: Images, image: str, *, force: bool) -> tuple[list[str], str]:
+    """Return the tags to remove, and the image's id where it has no tag left then. Raises InputError."""
+    from stoneware.image.references import parse_reference, resolve_image, tags_of
+
+    try:
+        image_id = resolve_image(store, image)
+    except InputError:
+        if force:
+            return [], ""
+        raise
+    own = tags_of(store.tags(), image_id)
+    by_tag = image in own or f"{image}:latest" in own
+    if not by_tag and len(own) > 1 and not force:
+        raise InputError(
+            f"the image {image} has several tags",
+            details="\n".join(own),
+            resolution=f"stoneware rmi -f {image}    # removes all of them",
+        )
+    removed = [str(parse_reference(image))] if by_tag else list(own)
+    return removed, image_id if set(own) <= set(removed) else ""

@@ -16,7 +16,9 @@ from stoneware.ui.progress import Style
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from stoneware.cluster.site import Site
     from stoneware.rollout.planner import Planned
+    from stoneware.rollout.state import RolloutState
 
 
 @click.command("rollback", cls=Command)
@@ -56,7 +58,6 @@ def rollback(
     from stoneware.rollout.prepare import unfinished
     from stoneware.rollout.returning import prepare_return
     from stoneware.rollout.session import latest
-    from stoneware.ui.displays import make_rollout_display
 
     site = clusters.open_site()
     name = clusters.name_of(clusters.source(file, project_name, env_file, project_directory), site)
@@ -67,7 +68,39 @@ def rollback(
             raise _unfinished(name, going.id)
         _show(prepare_return(site, name, release), json_output=json_output)
         return
+    returns = unfinished(going)
+    state, notes = _return(
+        site, name, release, progress, returns=returns, verbose=verbose, lock_timeout=lock_timeout
+    )
+    if state is None:
+        for line in (_nothing(name, asked=returns), *notes):
+            say(line)
+        return
+    quiet = rollouts.quiet(progress)
+    rollouts.finish(state, site, name, json_output=json_output, quiet=quiet, returning=returns)
+
+
+def _return(
+    site: Site,
+    name: str,
+    release: str,
+    progress: Style,
+    *,
+    returns: bool,
+    verbose: bool,
+    lock_timeout: float,
+) -> tuple[RolloutState | None, list[str]]:
+    """Return the rollout that has not ended where `returns`, else roll back to `release`; also the notes."""
+    from stoneware.rollout.returning import prepare_return
+    from stoneware.ui.displays import make_rollout_display
+
     notes: list[str] = []
+
+    def plan_now() -> Planned:
+        planned = prepare_return(site, name, release)
+        notes[:] = planned.notes
+        return planned
+
     with (
         make_rollout_display(progress, sys.stderr) as display,
         rollouts.session_of(
@@ -75,28 +108,11 @@ def rollback(
         ) as session,
     ):
 
-        def plan_now() -> Planned:
-            planned = prepare_return(site, name, release)
-            notes[:] = planned.notes
-            return planned
-
         def told(planned: Planned) -> None:
             display.planned(planned, len(planned.plan.changes))
 
-        returns = unfinished(going)
         state = session.roll_back() if returns else session.begin(plan_now, kind="rollback", told=told)
-    if state is None:
-        for line in (_nothing(name, asked=returns), *notes):
-            say(line)
-        return
-    rollouts.finish(
-        state,
-        site,
-        name,
-        json_output=json_output,
-        quiet=rollouts.quiet(progress),
-        returning=returns,
-    )
+    return state, notes
 
 
 def _nothing(cluster: str, *, asked: bool) -> str:

@@ -1,10 +1,11 @@
-"""rollout: replace a running cluster machine by machine; and what there is to ask and tell of it."""
+"""rollout: replace a running cluster machine by machine; pause, abort, resume, history, finalize."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,10 @@ from stoneware.ui.progress import Style, make_display
 
 if TYPE_CHECKING:
     from stoneware.cluster.site import Site
+    from stoneware.compose.model import Cluster
     from stoneware.rollout.history import RolloutHistory
     from stoneware.rollout.planner import Planned
+    from stoneware.rollout.state import RolloutState
 
 
 @click.group("rollout", cls=Group, invoke_without_command=True)
@@ -59,61 +62,86 @@ def rollout(
 
     Before a machine goes down, and until it is back, the gates of its service are asked. Where one fails,
     deploy.update_config says what happens: with failure_action rollback everything returns to what it
-    was, and the exit code is 4. A rollout that is paused or was killed goes on with `rollout resume`.
+    was, and the exit code is 4. A rollout that is paused or was killed continues with `rollout resume`.
     """
     found = clusters.source(file, project_name, env_file, project_directory, profiles=profile)
     context.obj = found
     if context.invoked_subcommand is not None:
         return
-    from stoneware.rollout.prepare import prepare, preview, unfinished
-    from stoneware.rollout.session import latest
-    from stoneware.ui.displays import make_rollout_display
-
     cluster = clusters.load(found, making=True)
     for warning in cluster.warnings:
         say(f"warning: {warning}")
     site = clusters.open_site()
-    count = len(cluster.machines)
     if plan:
-        clusters.note_origin(cluster, site)
-        planned = preview(cluster, site, os.environ, canary=canary, insist=canary_may_lead)
-        going = latest(site.directory(cluster.name))
-        if going is not None and unfinished(going):
-            say(f"the rollout {going.id} has not ended: stoneware rollout status")
-        _show_plan(planned, count, json_output=json_output, detailed=detailed_exitcode)
+        planned = _preview(cluster, site, canary, insist=canary_may_lead)
+        _show_plan(planned, len(cluster.machines), json_output=json_output, detailed=detailed_exitcode)
         return
-
     clusters.confirm_origin(cluster, site.directory(cluster.name), yes=yes)
+    wanted = _Wanted(canary, canary_may_lead, yes, build, verbose, lock_timeout, progress)
+    state = _roll(cluster, site, wanted)
+    if state is None:
+        if json_output:
+            print_json({"schema": 1, "cluster": cluster.name, "rollout": None, "driver": None})
+        count = len(cluster.machines)
+        say(f"nothing to do: {count} machine{'' if count == 1 else 's'} as declared")
+        return
+    rollouts.finish(state, site, cluster.name, json_output=json_output, quiet=rollouts.quiet(progress))
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """The options that a rollout itself has."""
+
+    canary: tuple[str, ...]
+    canary_may_lead: bool
+    yes: bool
+    build: bool
+    verbose: bool
+    lock_timeout: float
+    progress: Style
+
+
+def _preview(cluster: Cluster, site: Site, canary: tuple[str, ...], *, insist: bool) -> Planned:
+    from stoneware.rollout.prepare import preview, unfinished
+    from stoneware.rollout.session import latest
+
+    clusters.note_origin(cluster, site)
+    planned = preview(cluster, site, os.environ, canary=canary, insist=insist)
+    going = latest(site.directory(cluster.name))
+    if going is not None and unfinished(going):
+        say(f"the rollout {going.id} has not ended: stoneware rollout status")
+    return planned
+
+
+def _roll(cluster: Cluster, site: Site, wanted: _Wanted) -> RolloutState | None:
+    """Plan the rollout under its lock and drive it; None where there is nothing to do."""
+    from stoneware.rollout.prepare import prepare
+    from stoneware.ui.displays import make_rollout_display
+
+    def plan() -> Planned:
+        return prepare(
+            cluster,
+            site,
+            os.environ,
+            canary=wanted.canary,
+            insist=wanted.canary_may_lead,
+            bakes=(lambda: make_display(wanted.progress, sys.stderr)) if wanted.build else None,
+            verbose=wanted.verbose,
+        )
+
     with (
-        make_rollout_display(progress, sys.stderr) as display,
+        make_rollout_display(wanted.progress, sys.stderr) as display,
         rollouts.session_of(
             site,
             cluster.name,
             "stoneware rollout",
             display,
-            yes=yes,
-            verbose=verbose,
-            lock_timeout=lock_timeout,
+            yes=wanted.yes,
+            verbose=wanted.verbose,
+            lock_timeout=wanted.lock_timeout,
         ) as session,
     ):
-        state = session.begin(
-            lambda: prepare(
-                cluster,
-                site,
-                os.environ,
-                canary=canary,
-                insist=canary_may_lead,
-                bakes=(lambda: make_display(progress, sys.stderr)) if build else None,
-                verbose=verbose,
-            ),
-            told=lambda planned: display.planned(planned, count),
-        )
-    if state is None:
-        if json_output:
-            print_json({"schema": 1, "cluster": cluster.name, "rollout": None, "driver": None})
-        say(f"nothing to do: {count} machine{'' if count == 1 else 's'} as declared")
-        return
-    rollouts.finish(state, site, cluster.name, json_output=json_output, quiet=rollouts.quiet(progress))
+        return session.begin(plan, told=lambda planned: display.planned(planned, len(cluster.machines)))
 
 
 def _show_plan(planned: Planned, machines: int, *, json_output: bool, detailed: bool) -> None:
@@ -189,7 +217,7 @@ def history(context: click.Context, file: tuple[Path, ...], project_name: str, j
 @options.cluster_file
 @click.pass_context
 def pause(context: click.Context, file: tuple[Path, ...], project_name: str) -> None:
-    """Pause the rollout after the machines it is at; `resume` goes on."""
+    """Pause the rollout after its current machines; `resume` continues."""
     _ask(context, file, project_name, "pause")
 
 
