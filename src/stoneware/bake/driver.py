@@ -153,6 +153,7 @@ class Driver:
     def _follow_step(self, number: int, on_failure: Callable[[], None]) -> None:
         planned = self._steps[number]
         self.run.current = number
+        # A fast step may be done before its start was seen.
         report = self._await(lambda r: r.step >= number or r.state == "failed")
         self._begin(number, planned)
         if not (report.state in ("done", "failed") and report.step == number):
@@ -165,6 +166,7 @@ class Driver:
             self._check_helpers()
             raise self._step_error(planned, report)
         if self._checkpoints:
+            # The time is kept for plans to come; it is no part of the key.
             document = {**planned.document, "seconds": seconds}
             if number in self.run.left:
                 document["left"] = self.run.left[number]
@@ -208,6 +210,7 @@ class Driver:
             if wanted(report):
                 return report
             serving = " ".join([str(number), *names])
+            # Only now is the secret served: no step before this one can have asked for it.
             self.builder.tell({guest_protocol.SERVING: serving})
         return self._await(wanted)
 
@@ -218,6 +221,7 @@ class Driver:
             if report is not None and wanted(report):
                 return report
             said = self._read_console()
+            # The limit is for the first report only: a step itself may take as long as it does.
             if report is None and self._pace.clock() > deadline:
                 raise self._dead(
                     f"the builder did not report within {self._pace.boot_limit:g} s of its start"
@@ -321,6 +325,7 @@ class Driver:
             yield
         except HostError as error:
             if planned := self._steps.get(self.run.current):
+                # The host's fault hits this step: its line of the Machinefile says how far the bake came.
                 error.location = planned.location
                 error.details = "\n".join(filter(None, [error.details, f"while {planned.step.text}"]))
             raise
@@ -345,6 +350,7 @@ class Driver:
                     self._output(line)
                 case StepEnd(step, _):
                     self.run.ended.add(step)
+                # Bounded, since what prints these lines is a builder, which may print anything.
                 case CheckLine(name, severity, outcome, detail) if len(self.run.checks) < _MOST_CHECKS:
                     self.run.checks.append(line)
                     self._reporter.emit(CheckResult(name, severity, outcome, detail))

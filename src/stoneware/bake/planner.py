@@ -76,6 +76,7 @@ class Planner:
         """Read the recipe and the context and return the plan. Raises InputError."""
         recipe = read_recipe(self.options, self.store, self.machinefile)
         stages: list[PlannedStage] = []
+        # COPY --from=IMAGE counts like a stage: its key is the image's own identity.
         keys: dict[str, str] = {name: base.identity for name, base in recipe.images}
         ends: dict[str, str] = {}
         for stage in recipe.stages:
@@ -97,6 +98,7 @@ class Planner:
         """Return what a step takes from outside the recipe."""
         architecture = self.store.architecture
         if isinstance(step, CopyStep):
+            # The stage's key covers what is copied, so its files need no hashing here.
             if step.from_stage:
                 return StepInputs(architecture, stages=((step.from_stage, keys[step.from_stage]),))
             sources = resolve_sources(step, self.context, location=self.location(step.line))
@@ -109,6 +111,7 @@ class Planner:
         return StepInputs(architecture)
 
     def _mount_inputs(self, step: RunStep, keys: Mapping[str, str]) -> StepInputs:
+        # Secrets and tmpfs are not in the key, as in BuildKit: another value is no other result.
         mounts = [mount for mount in step.mounts if mount.type in ("bind", "cache")]
         sources = tuple(
             resolve_mount(mount, self.context, location=self.location(step.line))
@@ -139,6 +142,7 @@ class Planner:
         steps = stage.steps
         deepest = 0
         if not self.options.no_cache:
+            # From the end, for only the deepest checkpoint is booted; the ones before it may be pruned.
             hits = (n for n in range(len(steps), 0, -1) if self.store.has_checkpoint(steps[n - 1].key))
             deepest = next(hits, 0)
         decided = [replace(step, action=HIT, reason="cached") for step in steps[:deepest]]
@@ -153,6 +157,7 @@ class Planner:
         if planned.parent_key == NOT_BUILT:
             return f"the base {stage.base.reference} is not built yet"
         reason = explain(self.record.step(stage.name, planned.step.index), planned.document)
+        # The first step has no step before it: what changed is its base.
         if reason == "the step before it changed" and planned.step.index == 1:
             return f"{stage.base.reference}, which the stage is built FROM, changed"
         return "its checkpoint is gone" if reason == "nothing changed" else reason
@@ -203,6 +208,7 @@ def _settle(stages: list[PlannedStage], image: PlannedImage) -> tuple[PlannedSta
 
 def _wants(stage: PlannedStage) -> set[str]:
     wanted = {name for planned in stage.to_run for name in _stages_of(planned.document)}
+    # With a checkpoint of its own to start from, the stage below it is not needed.
     if stage.stage.base.kind == "stage" and len(stage.to_run) == len(stage.steps):
         wanted.add(stage.stage.base.reference)
     return wanted

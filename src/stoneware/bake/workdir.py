@@ -86,6 +86,7 @@ def _recover_one(store: Images, platform: Platform, directory: Path, patience: f
     lock = store.build_lock_path(directory.name)
     baked = (directory / BAKED).exists()
     try:
+        # A bake that still builds is not waited for: it may take hours.
         with locked(lock, timeout=patience if baked else 0):
             if not directory.is_dir():
                 lock.unlink(missing_ok=True)  # taking it has made it

@@ -59,7 +59,9 @@ def source(
     profiles: tuple[str, ...] = (),
 ) -> Source:
     """Return what the common flags say; hints repeat them from now on."""
+    # Before the files are read: hints of their errors have the flags as well.
     remember(ClusterFlags(files, project, env_files, directory, scale, profiles))
+    # Compose resolves -f against the current directory, also with --project-directory.
     named = [path if directory is None else path.absolute() for path in files]
     return Source(tuple(named), project, env_files, directory, profiles)
 
@@ -141,6 +143,7 @@ def name_and_desired(found: Source, site: Site) -> tuple[str, Desired]:
         applied = site.applied(found.project)
         if applied is not None:
             return found.project, applied
+        # Without a file to read, the name itself is what is wrong.
         if not found.has_file:
             raise unknown_cluster(found.project, site)
     cluster = load(found)

@@ -49,6 +49,7 @@ def _follow(platform: Platform, name: str, output: BinaryIO) -> int:
     offset = 0
     code = 0
     try:
+        # The offset is used after a signal, to print what the machine says while it stops.
         for chunk, offset in follow_pieces(platform, name):  # noqa: B007
             _write(output, chunk)
     except _Stopped as stop:
@@ -58,6 +59,7 @@ def _follow(platform: Platform, name: str, output: BinaryIO) -> int:
         with contextlib.suppress(InputError):  # removed by somebody else
             _write(output, platform.console(name, offset)[0])
     machine = platform.observe(name)
+    # A machine that is gone was removed by another command: its exit code is not known.
     return code or (machine.exit_code or 0 if machine is not None else 0)
 
 
@@ -66,10 +68,12 @@ def _stop(platform: Platform, name: str) -> None:
         platform.stop(name)
     except _Stopped:
         say(f"powering {name} off")
+        # A second signal: the wait for a graceful shutdown is over.
         platform.stop(name, timeout=0)
 
 
 def _write(output: BinaryIO, data: bytes) -> None:
+    # A console ends lines with CR LF, as a terminal wants; a pipe or a file does not.
     output.write(data.replace(b"\r\n", b"\n"))
     output.flush()
 

@@ -89,6 +89,7 @@ def _told(error: StonewareError | OSError | MemoryError | UnicodeEncodeError) ->
 
     if (told := backend().explained(error)) is not None:
         return told
+    # Renames and links have two names, and either may be the one that is wrong.
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
     what = error.strerror or str(error) or type(error).__name__
     return StonewareError(f"{what[:1].lower()}{what[1:]}{': ' if names else ''}{' -> '.join(names)}")
@@ -96,6 +97,7 @@ def _told(error: StonewareError | OSError | MemoryError | UnicodeEncodeError) ->
 
 def decided(code: int) -> int:
     """Return the exit code, and let no Ctrl-C change it while the interpreter ends."""
+    # Python joins threads and flushes streams at its end; an interrupt there prints a traceback.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     return code
 

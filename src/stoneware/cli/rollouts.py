@@ -40,6 +40,7 @@ def name_of(context: click.Context, files: tuple[Path, ...], project: str, site:
 
 def chosen(rollout: str, known: Sequence[str], cluster: str) -> str:
     """Return the id of the rollout that is meant, the last one by default. Raises InputError."""
+    # `3` is taken for `r3`, which plans and messages call it.
     wanted = rollout if rollout.startswith("r") or not rollout else f"r{rollout}"
     if known and (not wanted or wanted in known):
         return wanted or known[-1]
@@ -129,6 +130,7 @@ def show_document(site: Site, cluster: str, rollout: str) -> None:
 
 def _code(state: RolloutState, *, returning: bool) -> int:
     if state.outcome is not None:
+        # Going back by itself is a failed rollout (exit code 4); going back when asked is a success.
         codes = {"completed": 0, "rolled back": 0 if returning else ROLLED_BACK}
         return codes.get(str(state.outcome), FAILED)
     return INTERRUPTED if state.reason == "interrupted" else FAILED
@@ -140,6 +142,7 @@ def _is_down(state: RolloutState, site: Site, cluster: str) -> bool:
     from stoneware.model.machine import Phase
 
     there = observe(site.platform, cluster).machines
+    # Machines of the batch may be down because the rollout was paused between stop and apply.
     names = state.expected - set(state.batch)
     return any(name not in there or there[name].machine.phase is Phase.STOPPED for name in names)
 

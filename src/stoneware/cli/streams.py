@@ -65,6 +65,7 @@ class Guarded:
             if not self._quiet:
                 raise
         except OSError as error:
+            # A non-blocking terminal or pipe that is full for the moment: nothing is wrong with it.
             if error.errno == errno.EAGAIN:
                 raise
             discard(self._stream)
@@ -128,6 +129,7 @@ def open_missing() -> None:
 def guarded() -> Iterator[None]:
     """Make standard output and error safe while a command runs."""
     before = sys.stdout, sys.stderr
+    # Wrapped already: once more would escape everything twice.
     if isinstance(before[0], Shown):
         yield
         return

@@ -113,6 +113,7 @@ class ClusterTerraform:
         Terraform asks for no object what it is now.
         """
         plan = self._guarded(allowed, again, to_destroy, strict=strict, refresh=refresh)
+        # No reason to start an apply: it would take the state's lock and write the state again.
         if plan.noop:
             plan.file.unlink(missing_ok=True)
             return
@@ -122,6 +123,7 @@ class ClusterTerraform:
             for name in machines_of(error, self._infrastructure):
                 self._reporter.emit(events.MachineFailed(name, "", error.brief, 0.0))
             raise _explained(error, self._infrastructure) from error
+        # Machines are not among these: the watch of their start shows them.
         for change in plan.changes:
             self._tell(change)
 
@@ -194,6 +196,7 @@ def scratch_copy(directory: ClusterDirectory) -> Iterator[ClusterDirectory]:
     with tempfile.TemporaryDirectory(prefix="stoneware-look-") as scratch:
         copy = ClusterDirectory(Path(scratch) / directory.name)
         copy.path.mkdir(mode=0o700)
+        # Not the `.terraform` directory and not the lock: the copy gets its own.
         for path in [*directory.path.glob("*.tf"), directory.variables_path]:
             with contextlib.suppress(FileNotFoundError):
                 shutil.copy2(path, copy.path / path.name)
@@ -233,6 +236,7 @@ def set_damaged_state_aside(directory: ClusterDirectory, reporter: events.Report
     try:
         _check_state(_whole_state(path) or b"{}")
     except ValueError:
+        # Kept, not removed: an operator may want to repair what Stoneware cannot read.
         aside = path.with_name(f"{STATE_FILE}.damaged")
         path.replace(aside)
         reporter.emit(events.Note(f"Terraform's state is damaged; it is kept as {aside}", warning=True))
@@ -255,6 +259,7 @@ def _harmless(change: Change, attributes: AbstractSet[str]) -> bool:
     if change.actions != ("update",):
         return False
     before, after = change.before or {}, change.after or {}
+    # Terraform has null where an import has an empty string, map or list: these count as equal.
     names = {name for name in {**before, **after} if (before.get(name) or None) != (after.get(name) or None)}
     return names <= attributes | set(change.unknown)
 

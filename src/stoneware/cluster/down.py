@@ -104,6 +104,7 @@ def down(
         for seen in observed.machines:
             seconds = time.monotonic() - started
             reporter.emit(events.MachineFinished(seen, str(Action.REMOVE), "removed", seconds))
+        # Last: a machine that runs may fetch its secrets until it is gone.
         for secret in directory.known_origin().get("secrets", []):
             site.platform.destroy_secret(secret)
         if not has_state(directory.path):

@@ -65,6 +65,7 @@ def _try(path: Path) -> int | None:
     """Return a descriptor that holds the lock, or None while somebody else has it."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
+        # Not inherited by Terraform: its worker must not keep the lock when this process is killed.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except FileNotFoundError:  # the directory was removed between the two
         return None
@@ -124,6 +125,7 @@ def _empty(path: Path, descriptor: int) -> None:
     if not _is_at(path, descriptor):
         return
     if [entry.name for entry in path.parent.iterdir()] == [path.name]:
+        # Only the holder of the lock removes it, so no other command has it open and locked.
         path.unlink()
         with contextlib.suppress(OSError):
             path.parent.rmdir()

@@ -63,6 +63,7 @@ def managed_in(directory: Path, infrastructure: Infrastructure, *, parts: bool =
 
 
 def _commits(machines: Mapping[str, ObservedMachine], images: Images) -> dict[str, str]:
+    # An image may be removed while machines of it run: they have no commit then.
     there = set(images.image_ids())
     used = {found.machine.image_id for found in machines.values()}
     found = {}

@@ -102,6 +102,7 @@ def _resources(
     for name, thing in wanted.items():
         if thing.external:
             continue
+        # In the state but not on the platform: somebody removed the disk behind Terraform's back.
         lost = observed.managed is not None and Subject(Part(kind), name) in observed.managed
         if name not in there:
             gone = "is gone, with its data: a blank one takes its place"
@@ -154,6 +155,7 @@ def _step(wanted: DesiredMachine, observed: Observed, recreate: bool) -> Step:
     reasons = (*(item.reason for item in different), *baked, *state, *unmanaged)
     kinds = {item.kind for item in different}
     live = _RELOADED if wanted.reloads and not recreate else _ALWAYS_LIVE
+    # An image without an id is still to be baked, so whether it differs is not known: replaced.
     if machine.phase in (Phase.FAILED, Phase.DAMAGED) or baked or not kinds <= live:
         action = Action.REPLACE
     elif kinds:
@@ -171,6 +173,7 @@ def state_reasons(machine: Machine) -> tuple[str, ...]:
     if phase in (Phase.FAILED, Phase.DAMAGED):
         return (f"failed: {' '.join(machine.error.split()) or 'it does not say why'}",)
     if phase is Phase.STOPPED:
+        # 137 is 128 + SIGKILL, the exit code that shells and Docker report for it.
         how = f"killed (exit code {code})" if code == 137 else f"exit code {code}"
         return (f"stopped: {how}" if code else "stopped",)
     words = {Phase.CREATED: "was created, but never started", Phase.STOPPING: "is stopping"}

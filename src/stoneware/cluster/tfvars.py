@@ -46,6 +46,7 @@ def to_tfvars(
         if name in there:
             documents[name] = _document(there[name], desired)
         elif name in kept and applied is not None:
+            # A machine that is down stays down: this apply is not about it.
             documents[name] = _document(kept[name], applied) | {"running": _is_up(name, observed)}
     return {
         "networks": _networks(desired, applied, kept.values()),
@@ -77,6 +78,7 @@ def recreate_on(machine: DesiredMachine) -> str:
     """Return the text whose change makes a new machine: its configuration and secrets, unless it reloads."""
     if machine.reloads:
         return ""
+    # Not the secret's value: this text is in Terraform's state.
     secrets = [(use.secret, use.target, use.version, use.mode) for use in machine.spec.secrets]
     if not secrets:
         return machine.config_digest
@@ -140,6 +142,7 @@ def _read_machine(short: str, entry: Mapping[str, Any]) -> DesiredMachine:
         name=short,
         service=spec.labels[SERVICE_LABEL],
         slot=int(spec.labels[SLOT_LABEL]),
+        # Terraform's variables omit a host name that is the machine's own name.
         spec=replace(spec, hostname=spec.hostname or spec.name),
         image=spec.image_ref,
         image_id=image_id,

@@ -114,6 +114,7 @@ def up(
         baked = _images(cluster, site, options, bakes)
         versions = known_versions(site.platform, cluster.name, values)
         desired = _desired(cluster, site, values, versions, reporter)
+        # After the bakes, which take minutes: the plan compares with what runs now.
         managed = managed_in(directory.path, site.platform.infrastructure)
         observed = observe(site.platform, cluster.name, managed=managed)
         desired = limited(desired, observed, selection)
@@ -129,6 +130,7 @@ def up(
             directory.keep_origin(_origin(cluster, directory.known_origin()))
             if NEW in versions.values():
                 versions = put_secrets(site.platform, cluster.name, values)
+                # The versions of new secrets are known only now; they are part of what a machine is given.
                 waves.desired = desired = limited(
                     desire(cluster, site.store, values, versions), observed, selection
                 )
@@ -143,6 +145,7 @@ def up(
 def _images(cluster: Cluster, site: Site, options: UpOptions, bakes: Displays) -> list[str]:
     if not options.bake or all(service.build is None for service in cluster.services.values()):
         return []
+    # An `up` without bakes does not import the bake, which is slow to import.
     from stoneware.bake.place import Place
     from stoneware.cluster.images import bake_images
 

@@ -48,6 +48,7 @@ class Waves:
 
     def apply(self) -> None:
         """Do what the plan says, wave by wave; of the last wave it is not known yet whether it came up."""
+        # Without changes Terraform is not loaded: that would be most of the time of such an `up`.
         if not self.plan.changes:
             self.write_declared()
             for wave in self.plan.waves:
@@ -108,6 +109,7 @@ class Waves:
 
     def _waves(self, terraform: ClusterTerraform) -> None:
         self._remove_unmanaged()
+        # Machines to adopt are in every apply: the import needs their entries in the variables.
         removed = self._with(Action.REMOVE)
         done = [*removed, *self._with(Action.ADOPT)]
         first = bool(done or self._others)  # what belongs to no wave goes with the first apply
@@ -123,6 +125,7 @@ class Waves:
             self._apply(terraform, removed, done)
         managed = self.observed.managed or frozenset()
         for step in self._others:
+            # Networks that a kill left out of Terraform's state: no apply removes those.
             if step.action is Action.REMOVE and Subject(Kind(step.kind), step.name) not in managed:
                 self.site.platform.destroy_network(step.name)
 
@@ -150,6 +153,7 @@ class Waves:
             applied=self._applied,
             keep_volumes=sorted(self.observed.volumes),
         )
+        # A disk stays in the variables of each wave, since Terraform destroys what they lack.
         variables["volumes"] = self._present(variables["volumes"])
         terraform.configure(variables)
         adopted = terraform.adopt(variables, self.observed)
@@ -158,6 +162,7 @@ class Waves:
         started = time.monotonic()
         for name in names:
             self._watch.begin(name, str(self._actions[name]))
+        # Terraform sees no reason to replace a machine that has failed: its declaration is as before.
         again = [name for name in names if self._actions[name] is Action.REPLACE]
         terraform.apply(allowed, again=again)
         for name in names:
@@ -183,6 +188,7 @@ class Waves:
             begins = self._changes(name) and action is not Action.UPDATE
             goal = Goal(
                 machine.spec.name,
+                # Without a health check, a machine that runs is all that can be waited for.
                 healthy=machine.checked,
                 settle=self.settle if begins and not machine.checked else 0.0,
                 config_digest=machine.config_digest if action is Action.UPDATE else "",
@@ -200,6 +206,7 @@ class Waves:
                 for machine in self.desired.machines.values():
                     if machine.service == other:
                         level = Level.REACHED if condition is Condition.HEALTHY else Level.RUNNING
+                        # Services of one wave may wait for it with different conditions: the stricter counts.
                         levels[machine.name] = max(levels.get(machine.name, level), level)
         try:
             self._watch.until(levels)

@@ -126,6 +126,7 @@ class Joiner:
             if there is None:
                 return None
             part, place = there
+            # Paths of the other file are relative to it, and the service moves into ours.
             found = self._service(service.value, part, place, None, trail)
             found = None if found is None else _rebased_service(found, place.base)
             named = self._names(part)
@@ -208,6 +209,7 @@ class Joiner:
             [] if node is None else [each for each in (node.items or [node]) if isinstance(each.value, str)]
         )
         paths = [(absolute(each.text, file.base), each.place) for each in named]
+        # As for a project of its own, unless `env_file` names others.
         if node is None and (base / ".env").is_file():
             paths = [(base / ".env", Place(str(base / ".env"), 1, 1))]
         for path, place in paths:
@@ -229,6 +231,7 @@ class Joiner:
             keys.setdefault(section, part.key_place(section))
             merged, places = dict(ours.mapping), dict(ours.keys)
             for name, node in theirs.value.items():
+                # The same file may be included twice by different ways: equal entries are no conflict.
                 if name in merged and plain(merged[name]) != plain(node):
                     self._faults.add(
                         ours.key_place(name),
@@ -263,6 +266,7 @@ def _rebased_service(service: Node, base: Path) -> Node:
         return service
     entries = dict(service.value)
     if (build := entries.get("build")) is not None and isinstance(build.value, dict):
+        # The context is `.` by default: of the included file's directory, not of ours.
         if "context" not in build.value:
             here = Node(".", build.place, ".")
             build = rebuilt(build, {"context": here, **build.value}, {"context": build.place, **build.keys})

@@ -66,6 +66,7 @@ class Replicas:
         self._label = machine_label(name)
         deploy = self._model.deploy or schema.Deploy()
         self._labels = {**filled(deploy.labels), **filled(self._model.labels)}
+        # Most services have no template: their machines share one environment.
         self._templated = {key: each for key, each in environment.items() if "{{" in each.value}
         self._fixed = {key: each.value for key, each in environment.items()}
         self._mounts = self._all_mounts()
@@ -80,6 +81,7 @@ class Replicas:
         """Return the machines 1 to `count`."""
         cluster, short = self._context.cluster, f"{self._label}-{max(count, 1)}"
         host = f"{short}.{cluster}.internal" if self._model.hostname is None else ""
+        # Of the last replica only: its number is the longest.
         for what, name, most in (("machine", f"{cluster}-{short}", 63), ("host", host, _LONGEST_HOST)):
             if len(name) > most:
                 self._faults.add(
@@ -98,6 +100,7 @@ class Replicas:
         cluster = self._context.cluster
         full = f"{cluster}-{short}"
         self._called.clear()
+        # A host name cannot have {{.Node.Hostname}}: that is what it becomes.
         outer = Scope(self._name, slot, short, "", self._labels)
         host = self._host(outer)
         scope = Scope(self._name, slot, short, host, self._labels)

@@ -112,10 +112,12 @@ class _Builder:
     def _node(self, event: yaml.Event) -> Node:
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event)
+        # The size below an anchor is counted for each alias: aliases of aliases grow exponentially.
         before = self._size
         self._count(1, event)
         anchor = getattr(event, "anchor", None)
         if anchor:
+            # None while its node is being built: an alias to it in there would be endless.
             self._anchors[anchor] = None
         node = self._scalar(event) if isinstance(event, yaml.ScalarEvent) else self._collection(event)
         if anchor:
@@ -165,6 +167,7 @@ class _Builder:
             else:
                 node.mapping[key] = value
                 node.keys[key] = place
+        # After the mapping's own keys, which win over merged ones wherever `<<` is.
         for other in inherited:
             for key, value in other.mapping.items():
                 if key not in node.mapping:
@@ -176,6 +179,7 @@ class _Builder:
         if isinstance(event, yaml.ScalarEvent):
             if _UNUSABLE.search(event.value):
                 raise YamlError(self._place(event), "the key has half a character (a surrogate)")
+            # YAML has numbers and booleans as keys; Compose wants text, so `80:` is an error.
             value = resolve(event.value) if event.implicit[0] else event.value
             if event.anchor:
                 self._anchors[event.anchor] = (Node(value, self._place(event), event.value), 1)

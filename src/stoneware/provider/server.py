@@ -59,7 +59,9 @@ class ProviderServer:
         )
         self._server = grpc.server(thread_pool=Threads(), options=MESSAGES)
         serve_on(self._server, Servicer(self._provider, self._on_stop))
+        # gRPC does not listen on a path that exists, which a killed command leaves.
         socket.unlink(missing_ok=True)
+        # Without TLS: the socket's mode keeps other users out.
         self._server.add_insecure_port(f"unix:{socket}")
         socket.chmod(0o600)
         self._server.start()

@@ -45,6 +45,7 @@ class Servicer:
 
     def ConfigureProvider(self, _request: Any) -> Fields:
         """Begin a command: one that was interrupted before is over."""
+        # A provider that is attached serves many commands one after the other.
         self._provider.stopping.clear()
         diags = Diagnostics()
         self._provider.configure(diags)
@@ -108,6 +109,7 @@ class Servicer:
         resource, schema = self._resource(request)
         given = unpack(request.planned_state.msgpack)
         prior, planned = schema.decode(unpack(request.prior_state.msgpack)), schema.decode(given)
+        # Terraform has one call for three: no planned state removes, no prior state creates.
         if planned is None:
             state = resource.delete(diags, prior or {})
         elif prior is None:

@@ -60,6 +60,7 @@ class Number(Type):
         """Return an int as it is and everything else as decimal text."""
         if value is None or value is Unknown:
             return value
+        # As text, 0.1 stays 0.1: as a double Terraform would compare 0.1000000000000000055 with it.
         return int(value) if float(value).is_integer() else str(Decimal(str(value)))
 
     def decode(self, value: Any) -> Any:
@@ -178,5 +179,6 @@ def unpack(data: bytes) -> Any:
 
 def _extension(value: Any) -> Any:
     if value is Unknown:
+        # Extension type 0 is the protocol's mark of an unknown value, whatever its data.
         return msgpack.ExtType(0, b"\0")
     raise TypeError(f"Terraform has no value like {value!r}")

@@ -114,6 +114,7 @@ class ClusterFleet:
             status = path.stat()
         except FileNotFoundError:
             return {}
+        # Looked at twice a second while the rollout waits, and read only where it was replaced.
         stamp = (status.st_ino, status.st_mtime_ns)
         if self._checked[0] != stamp:
             entries = self._variables()["machines"]
@@ -126,6 +127,7 @@ class ClusterFleet:
             code, output = self._platform.run(self._name_of(machine), argv, timeout=seconds)
         except InputError as error:
             return CommandOutcome(1, error.brief)
+        # 124 is what timeout(1) ends with, and the platform's `run` alike.
         return CommandOutcome(code, output if code != 124 else f"{output}\nit took more than {seconds:g} s")
 
     def _name_of(self, short: str) -> str:
@@ -221,6 +223,7 @@ class ClusterFleet:
             present = _present(declared, entries, there)
             terraform.configure(present)
             terraform.adopt(present, there)
+            # Only those that do not run: `apply` replaces a machine that runs where its entry differs.
             standing = _standing(there)
             again = [name for name in entries if standing.get(name) is False]
             terraform.apply(_subjects(entries), again=again, strict=True)
@@ -228,6 +231,7 @@ class ClusterFleet:
         try:
             self._guarded(work)
         except PlanRefused as refused:
+            # The refused change must not be applied by the next `up`, which reads these variables.
             self._write(before)
             raise _told(refused) from refused
         except StonewareError as error:
@@ -299,6 +303,7 @@ def read_variables(directory: ClusterDirectory) -> dict[str, Any]:
         if found is None or not found["machines"]:
             raise not_up(directory.name)
         for key in ("machines", "volumes", "networks"):
+            # Edited by hand, an entry may be anything: a list here would raise far from this place.
             dict(found[key])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(

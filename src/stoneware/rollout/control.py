@@ -61,7 +61,9 @@ class FileControl:
             return ""
         except ValueError:
             document = {}
+        # Taken once, damaged or not: a request that cannot be read would be read for ever.
         path.unlink(missing_ok=True)
+        # A request for an earlier rollout, whose driver was killed before it looked.
         if not isinstance(document, dict) or document.get("rollout") != self.rollout:
             return ""
         asked = str(document.get("request", ""))

@@ -40,6 +40,7 @@ class RolloutLock:
     @property
     def alive(self) -> bool:
         """Say whether the driver lives; of one on another computer nobody knows, so it counts as living."""
+        # The store may be on a disk that two computers share one after the other.
         if self.host != platform.node():
             return True
         return self.boot == boot_id() and start_time(self.pid) == self.started
@@ -131,6 +132,7 @@ def check_unlocked(directory: ClusterDirectory) -> None:
         return
     events = journal_of(directory).of(lock.rollout)
     names = {event.name for event in events}
+    # The journal decides, not the mark: it is on the disk before a mark is removed.
     if "begin" in names and "ended" not in names:
         raise RolloutUnfinished(directory.name, lock, _condition(events))
     remove_lock(directory)

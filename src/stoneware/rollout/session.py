@@ -76,6 +76,7 @@ class Session:
         read_variables(self.directory)  # the cluster is up
         with self._locked():
             check_unlocked(self.directory)
+            # Planned under the lock: what a plan was made of cannot change before the rollout begins.
             planned = prepare()
             if planned.blocked:
                 raise RolloutBlocked(self.cluster, planned.blocked, self.command)
@@ -96,6 +97,7 @@ class Session:
             "who": who,
             "host": host,
             "command": self.command,
+            # A machine that is added later by hand is not one that this rollout has to wait for.
             "present": sorted(read_variables(self.directory)["machines"]),
             "plan": plan_document(planned.plan),
         }
@@ -151,6 +153,7 @@ class Session:
                 state, fleet, journal, keeper, ProcessClock(), control, self.observer, fleet.execute
             )
             state = engine.run()
+        # A request that came after the last decision is not one for the next rollout.
         control.forget()
         if state.mode is Mode.ENDED:
             remove_lock(self.directory)
@@ -174,6 +177,7 @@ class Session:
                 if request == "pause" and state.mode is not Mode.RUNNING:
                     return f"the rollout {state.id} is {state.mode} already"
                 journal_of(self.directory).append(Event(time.time(), state.id, name, fields))
+                # After the line of the journal: the next command removes a mark that a kill leaves.
                 if request == "abort":
                     remove_lock(self.directory)
                 return self._halted(state, request)

@@ -62,6 +62,7 @@ class LiveView(LiveRows):
             case events.TerminalTaken():
                 self.stop()
             case events.TerminalReturned():
+                # A shell in the builder has scrolled the rows away: they begin again below it.
                 self._rows.clear()
                 self.draw()
             case events.PhaseStarted(name, text):

@@ -70,6 +70,7 @@ class LiveRows:
         """Return a line with a text at its left, cut where it is too long, and one at its right."""
         room = max(self._console.width - len(tail) - 4, 10)
         body = body if len(body) <= room else f"{body[: room - 1]}…"
+        # One column is left free: a line that fills the last one wraps on some terminals.
         gap = " " * max(self._console.width - len(body) - len(tail) - 1, 1)
         return shown(f"{body}{gap}{tail}", style, no_wrap=True)
 

@@ -139,6 +139,7 @@ def settled(style: Style, stream: TextIO) -> Style:
     """Return what `auto` comes to: live on a terminal and plain elsewhere."""
     if style is not Style.AUTO:
         return style
+    # TERM=dumb, as in editors' shells, cannot move the cursor.
     capable = stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
     return Style.LIVE if capable else Style.PLAIN
 
