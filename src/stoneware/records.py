@@ -115,7 +115,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
 
 
 def _remember(path: Path, raw: bytes) -> None:
-    """Keep what a sound record holds: whoever waits for machines reads the same again and again."""
+    """Keep what a sound record holds: commands that wait for machines read the same again and again."""
     if (
         len(raw) > _REMEMBERED_BYTES or not raw.isascii() or b"\\u" in raw
     ):  # json.loads would take it otherwise

@@ -39,7 +39,7 @@ def bake(options: BakeOptions, place: Place, reporter: Reporter) -> BakeResult:
     """
     started = time.monotonic()
     references = references_of(options)
-    # Whoever removes what nothing uses takes this lock for itself.
+    # `prune`, which removes what nothing uses, takes this lock exclusively.
     with locked(place.store.build_lock_path(BAKES), shared=True):
         planner = Planner(options, place.store, references[0].name)
         plan = planner.plan()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Background:
-    """A call in a thread of its own; what it raises is raised by whoever waits for it."""
+    """A call in a thread of its own; what it raises is raised in the thread that waits for it."""
 
     def __init__(self, work: Callable[[], None]) -> None:
         self._work = work

@@ -47,7 +47,7 @@ class BuilderRequest:
     results: str = "sealed.tar"
     metadata: Mapping[str, str] = field(default_factory=dict)
     told: Sequence[str] = ()  # the warnings of the Machinefile's text
-    left: bool = False  # at the end it stays, stopped, for whoever removes the bake's directory
+    left: bool = False  # at the end it stays, stopped, until the bake's directory is removed
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ HOST_CERTIFICATES = Path("/usr/local/share/ca-certificates")
 
 @dataclass
 class BundleWriter:
-    """Lays a bundle out in a directory; `files` are served to its agent beside it, `caches` in order."""
+    """Lays a bundle out in a directory; `files` are served to its agent next to it, `caches` in order."""
 
     root: Path
     files: dict[str, Path] = field(default_factory=dict)

@@ -110,7 +110,7 @@ class Driver:
         self._step_timeout = step_timeout
         self._told = told
         self._pulse = Pulse(self._pace.silence, self._pace.clock)
-        # Whoever creates a machine has just looked after all that it depends on.
+        # To create the machine, the platform has just checked all its helpers.
         self._helper_checks = HelperChecks(self._pace.clock)
         now = self._pace.clock()
         self.run = Run(token, looked=now, heard=now)
@@ -291,7 +291,7 @@ class Driver:
         )
 
     def _is_being_removed(self) -> bool:
-        """Say whether a stopped builder goes away: whoever removes a machine ends it first."""
+        """Say whether a stopped builder is being removed: a removal stops the machine first."""
         deadline = self._pace.clock() + self._pace.removal
         while self.builder.observe() is not None:
             if self._pace.clock() >= deadline:

@@ -138,7 +138,7 @@ Event = (
 
 
 class EventReporter(Protocol[Told_contra]):
-    """Whoever shows what is done: a bake, or what is done with a cluster."""
+    """Shows the events of a bake, or of a command about a cluster."""
 
     def emit(self, event: Told_contra, /) -> None:
         """Show one event; may be called from several threads, one at a time."""

@@ -195,7 +195,7 @@ def _paths(sources: Iterable[Source]) -> Iterable[str]:
 
 
 def _settle(stages: list[PlannedStage], image: PlannedImage) -> tuple[PlannedStage, ...]:
-    """Mark which stages anything that runs wants; what nobody wants is not built, checkpoint or not."""
+    """Mark which stages anything that runs wants; a stage that none wants is not built."""
     wanted: set[str] = set()
     settled: list[PlannedStage] = []
     for number, stage in enumerate(reversed(stages)):

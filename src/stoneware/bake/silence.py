@@ -8,7 +8,7 @@ _GAP = 1.0  # seconds between two looks that say that the one who looks has been
 
 
 class Pulse:
-    """Counts the time since a builder was heard last; time in which nobody listened does not count."""
+    """Counts the time since a builder was heard last; time in which the driver did not run does not count."""
 
     def __init__(self, limit: float, clock: Callable[[], float]) -> None:
         """Begin to listen. `limit` is the silence in seconds that is too long."""

@@ -64,7 +64,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry(
         "status",
         "cluster_status:status",
-        "Show the machines, and whether each is what machines.yaml declares.",
+        "Show the machines, and whether each is as declared.",
         _CLUSTERS,
     ),
     Entry("drift", "cluster_status:drift", "Compare the machines with what was declared.", _CLUSTERS),

@@ -180,7 +180,7 @@ def desired_of(cluster: Cluster, site: Site) -> Desired:
 def confirm_origin(cluster: Cluster, directory: ClusterDirectory, *, yes: bool) -> None:
     """Ask before a cluster is changed that was brought up from another file: it has the same name, perhaps.
 
-    Raises click.Abort for no, InputError where nobody can be asked.
+    Raises click.Abort for no, InputError without a terminal.
     """
     if not (other := directory.other_file(cluster.files)):
         return

@@ -45,7 +45,7 @@ def leave_bake(build_id: str, lock: int) -> None:
 def open_platform(store: Images | None = None, *, settled: bool = False) -> Platform:
     """Return the platform over the images, once what killed commands left on it is removed.
 
-    `settled`: what finished bakes have left to a process is waited for as well, so that nobody sees it.
+    `settled`: what finished bakes have left to a process is waited for as well, so that no list shows it.
     """
     from stoneware.bake import workdir
 

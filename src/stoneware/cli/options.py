@@ -128,7 +128,7 @@ def _all_of(*declared: Callable[[F], F]) -> Callable[[F], F]:
 
 
 def settle_time(*, wait: bool, wait_for: float | None) -> float | None:
-    """Return how many seconds a machine without a health check has to be up, None where nobody waits."""
+    """Return how many seconds a machine without a health check has to be up, None for no waiting."""
     if wait_for is not None:
         return wait_for
     from stoneware.platforms.waiting import SETTLE  # not for commands that wait for nothing

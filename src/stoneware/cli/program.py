@@ -19,7 +19,7 @@ from stoneware.ui.hints import ClusterFlags, remember
 from stoneware.untrusted.visible import visible
 
 COMPLETE_VARIABLE = "_STONEWARE_COMPLETE"
-READER_GONE = 1  # the exit code for a closed pipe: whoever read our output has seen enough
+READER_GONE = 1  # the exit code for a closed pipe: the reader of our output has seen enough
 USAGE = 2
 INTERRUPTED = 130
 

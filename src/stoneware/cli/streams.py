@@ -25,7 +25,7 @@ class OutputError(StonewareError):
 class Guarded:
     """A stream whose faults are ours to tell: a closed pipe is BrokenPipeError, all else OutputError.
 
-    With `quiet`, for standard error, they are told nobody: there is nowhere left to tell them.
+    With `quiet`, for standard error, they are dropped: there is no stream left for them.
     """
 
     def __init__(self, stream: Any, *, quiet: bool, faults: list[str] | None = None) -> None:
@@ -58,7 +58,7 @@ class Guarded:
     def _told(self) -> Iterator[None]:
         try:
             yield
-            if self._faults and not self._quiet:  # whoever wrote before may have kept it to themselves
+            if self._faults and not self._quiet:  # the library that wrote before may have caught it
                 raise OutputError(f"the output cannot be written: {self._faults[0]}")
         except BrokenPipeError:
             discard(self._stream)

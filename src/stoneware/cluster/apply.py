@@ -252,7 +252,7 @@ def refreshed(platform: Platform, directory: ClusterDirectory) -> tuple[Change, 
 
 
 def _harmless(change: Change, attributes: AbstractSet[str]) -> bool:
-    """Say whether a change only puts right, in place, what no machine is made anew or started for.
+    """Say whether a change only puts right, in place, what no machine is recreated or started for.
 
     Labels that the file has others of, attributes that somebody added by hand, what an import could not know.
     """

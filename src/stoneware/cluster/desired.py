@@ -281,14 +281,14 @@ def _spec(
 
 
 def _process(service: Service, definition: MachineDefinition, image: _Image) -> Process:
-    """Return how the service runs: Docker's rules for `command` and `entrypoint` beside the image's own.
+    """Return how the service runs: Docker's rules for `command` and `entrypoint` next to the image's own.
 
     Raises InputError where nothing is left to run.
     """
     if service.command is None and service.entrypoint is None:
         return service.process
     entrypoint = image.config.entrypoint if service.entrypoint is None else service.entrypoint
-    # Whoever gives another entrypoint does not mean the arguments of the image's.
+    # The image's CMD are arguments of the image's own entrypoint, not of another one.
     own = image.config.cmd if service.entrypoint is None else ()
     words = (*entrypoint, *(own if service.command is None else service.command))
     if not words and image.id:

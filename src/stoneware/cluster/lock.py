@@ -103,7 +103,7 @@ def _sign(descriptor: int, command: str) -> None:
 
 
 def current_user() -> str:
-    """Return who runs this command: whoever called sudo, where it was called."""
+    """Return who runs this command; under sudo, the user who called it."""
     try:
         return os.environ.get("SUDO_USER") or getpass.getuser()
     except (KeyError, OSError):  # the user has no entry in the password file

@@ -33,7 +33,7 @@ def restore(
 ) -> UpResult:
     """Make, start or replace the machines of a cluster that do not run, with the release they had.
 
-    What runs well stays as it is, whatever the file says; the file is not read. Otherwise as `up`.
+    Healthy machines stay as they are, also where the file differs: it is not read. Otherwise as `up`.
     """
     started = time.monotonic()
     directory = site.directory(name)
@@ -74,7 +74,7 @@ def _selected(options: UpOptions, applied: Desired) -> Selection:
 
 
 def _plan(desired: Desired, observed: Observed, selection: Selection) -> ClusterPlan:
-    """Return the plan for what does not run; nobody waits for what stays as it is."""
+    """Return the plan for what does not run; what stays as it is, is not waited for."""
     plan = limited_plan(make_plan(desired, observed), observed, selection, restore=True)
     changed = {step.name for step in plan.changes if step.kind == "machine"}
     waves = (tuple(name for name in wave if name in changed) for wave in plan.waves)

@@ -75,7 +75,7 @@ def _read(source: SecretSource, environment: Mapping[str, str]) -> Secret:
 
 
 def declared_versions(platform: Platform, cluster: Cluster, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the versions of the secrets as the file has them now, by key, for whoever only looks.
+    """Return the versions of the secrets as the file has them now, by key, for commands that only look.
 
     NEW for values that the platform does not have. A secret that cannot be read here is not among them.
     """

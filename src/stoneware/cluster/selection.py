@@ -114,7 +114,7 @@ def limited_plan(
 ) -> ClusterPlan:
     """Return a plan's steps for the selected machines (None: all); the others are as if they were not there.
 
-    A machine that is only needed, and with `restore` any, is left as it is where it runs well.
+    A machine that is only needed, and with `restore` any, is left as it is where it is healthy.
     """
     if selection is None:
         return plan

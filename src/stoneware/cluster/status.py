@@ -20,7 +20,7 @@ from stoneware.model.resources import PortMapping
 class MachineStatus:
     """One machine: what it is to run, what it runs, and how it is.
 
-    Empty strings stand for what is not known: nothing is `wanted` of a machine that nobody declares, nothing
+    Empty strings stand for what is not known: nothing is `wanted` of an undeclared machine, nothing
     is running where `phase` is None. `in_sync` is None where wanted or running is not known; whether the
     machine is up has no part in it. `age` is in seconds since the machine was made.
     """

@@ -68,7 +68,7 @@ class Waves:
         """Return what was applied last; machines it does not name are taken as they are observed."""
         try:
             applied = self.site.applied(self.desired.name)
-        except (InputError, DamagedError) as error:  # it is written anew
+        except (InputError, DamagedError) as error:  # it is written again
             self._damaged = True
             self.reporter.emit(events.Note(error.brief, warning=True))
             applied = None
@@ -171,7 +171,7 @@ class Waves:
                 self.reporter.emit(events.MachineFinished(name, str(Action.REMOVE), "removed", seconds))
 
     def _present(self, volumes: Mapping[str, Any]) -> dict[str, Any]:
-        """Leave out disks that nothing wants and somebody has removed: Terraform would make them anew."""
+        """Leave out disks that nothing wants and somebody has removed: Terraform would create them again."""
         wanted = {mount.volume for one in self.desired.machines.values() for mount in one.spec.volumes}
         wanted |= self.observed.volumes
         return {

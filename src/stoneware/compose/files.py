@@ -89,7 +89,7 @@ def given_name(project_name: str | None, variables: Mapping[str, str]) -> str:
 
 
 def directory_name(directory: Path) -> str:
-    """Return the name of a cluster that nobody named: its directory's. Raises InputError."""
+    """Return the name of a cluster without a given name: its directory's. Raises InputError."""
     name = normal_name(directory.name)
     if not name:
         raise InputError(

@@ -67,7 +67,7 @@ def load_cluster(
 ) -> Cluster:
     """Return the cluster that the files (found from `directory` where none are given) say.
 
-    `env_files` take the place of `.env` beside the first file; `environment` wins over both. `scale` has
+    `env_files` take the place of `.env` next to the first file; `environment` wins over both. `scale` has
     numbers of replicas by service. Without `check_secrets` files and variables of secrets may be missing, as
     for a command that makes no machine. `profiles` are those whose services are wanted besides, those of the
     variable COMPOSE_PROFILES where none is given; `check_gates` knows what x-stoneware may say of gates.

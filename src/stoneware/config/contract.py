@@ -126,7 +126,7 @@ def check_config(
     target below /run/secrets; None where the value is not known here, which counts as a good one. Built-ins
     that are not known yet get stand-ins. An empty list means that the machine's templates will render.
     `advice` says how to give a variable, from its name, an example and whether it is a secret. `rendered`
-    remembers what has rendered with this contract, for whoever checks the configs of many machines.
+    remembers what has rendered with this contract, for callers that check the configs of many machines.
     """
     from_secrets = secret_values(contract, secrets or {})
     unknown = {name for name, value in from_secrets.items() if value is None}

@@ -72,7 +72,7 @@ _MASKED = (
     # Records of logins in /var, written at every start and stop.
     "systemd-update-utmp.service",
     "systemd-update-utmp-runlevel.service",
-    # It ends the time in which nobody may log in; there is none (tmpfiles.d).
+    # It ends the time in which logins are refused; there is none (tmpfiles.d).
     "systemd-user-sessions.service",
 )
 

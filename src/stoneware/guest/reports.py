@@ -27,7 +27,7 @@ MOST_KEYS = 64
 MOST_LINES = 10_000
 MOST_PATH = 4096
 MOST_STEPS = 1_000_000
-MOST_CHECKS = 1 << 53  # a machine may be ill for years
+MOST_CHECKS = 1 << 53  # a machine may be unhealthy for years
 
 PHASES = ("configuring", "running", "failed", "stopped")
 HEALTHS = ("none", "starting", "healthy", "unhealthy")

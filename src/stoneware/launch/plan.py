@@ -116,7 +116,7 @@ def plan_launch(images: Images, options: LaunchOptions) -> Launch:
 
 
 def anonymous_volume(machine: str, path: str) -> str:
-    """Return the name of the volume that a machine gets for a path nobody named a volume for."""
+    """Return the name of the volume that a machine gets for a path without a named volume."""
     return f"{machine}-{sha256_hex(path.encode())[:8]}"
 
 

@@ -194,7 +194,7 @@ def read_ignore(text: str, filename: str) -> Matcher:
 def ignore_files(context: Path, machinefile: Path | None = None) -> Iterator[Path]:
     """Yield where the ignore file of a context may be, what counts most first.
 
-    In this order: `<Machinefile>.machineignore` beside the Machinefile, `.machineignore` in the context,
+    In this order: `<Machinefile>.machineignore` next to the Machinefile, `.machineignore` in the context,
     `<Machinefile>.dockerignore`, `.dockerignore`.
     """
     for suffix in (".machineignore", ".dockerignore"):

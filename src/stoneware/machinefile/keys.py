@@ -10,7 +10,7 @@ from stoneware.files import canonical_json, sha256_hex
 from stoneware.machinefile.context import Source
 from stoneware.machinefile.recipe import CopyStep, Heredoc, Mount, RunStep, Step, WorkdirStep
 
-# Raise this when a builder does something else for the same step: all checkpoints are then made anew.
+# Raise this when a builder does something else for the same step: all checkpoints are then built again.
 STEP_CODE_VERSION = 3
 # Steps with more files than this keep shortened digests in their document.
 _MANY_FILES = 2000

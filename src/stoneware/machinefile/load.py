@@ -117,7 +117,7 @@ def _stage(load: _Load, index: int) -> Stage:
     raw = load.layout.stages[index]
     name = load.plan.names[index]
     base, state = _start(load, index)
-    # What the base has for whoever builds FROM it is among the instructions by now.
+    # The base's ONBUILD instructions are among the stage's own by now.
     state.config = replace(state.config, onbuild=())
     load.states[index] = state
     state.history.append((raw.line, raw.text))

@@ -1,4 +1,4 @@
-"""ONBUILD: the instructions that a base brings for whoever builds FROM it."""
+"""ONBUILD: the instructions of a base, which run in the builds FROM it."""
 
 from __future__ import annotations
 

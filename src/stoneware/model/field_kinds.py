@@ -27,7 +27,7 @@ class Kind:
 
     `type` is that of Terraform. `write` returns a value as JSON data, `to_terraform` as Terraform's variables
     have it. `read` takes both, and what a configuration of Terraform says where it leaves parts out; it
-    raises KeyError, TypeError or ValueError for anything else. Nobody calls `read` with None, which stands
+    raises KeyError, TypeError or ValueError for anything else. `read` is never called with None, which stands
     for the field's default. `show` gives the words of a plan. The order of `unordered` entries says nothing.
     """
 

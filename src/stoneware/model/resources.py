@@ -61,7 +61,7 @@ class Volume:
 class Network:
     """A network that exists: its machines reach each other, by name too, and no others.
 
-    While it exists a machine's name keeps its address in it, also when the machine is made anew.
+    While it exists a machine's name keeps its address in it, also when the machine is recreated.
     """
 
     name: str

@@ -81,12 +81,12 @@ class Machines(Protocol):
         ...
 
     def set_metadata(self, name: str, changes: Mapping[str, str | None]) -> None:
-        """Change instance attributes (None removes one); whoever waits for a change is told."""
+        """Change instance attributes (None removes one); those who wait for a change are told."""
         ...
 
     def amend(self, name: str, **changes: Any) -> None:
-        """Change fields of a machine's spec (model.machine_fields.CHANGED_BY_AMENDING); whoever waits for its
-        metadata is told.
+        """Change fields of a machine's spec (model.machine_fields.CHANGED_BY_AMENDING); those who wait for
+        its metadata are told.
         """
         ...
 

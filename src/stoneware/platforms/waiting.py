@@ -39,7 +39,7 @@ class Fault(Enum):
     ENDED = auto()  # it ran, but not for as long as it had to
     UNHEALTHY = auto()
     LATE = auto()
-    INTERRUPTED = auto()  # nobody waits any more
+    INTERRUPTED = auto()  # no waiting any more
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def _nobody(_key: str, _wait: Wait) -> None:
 class Waiter:
     """Machines that are waited for, by a key of the caller's.
 
-    `pause` waits for a number of seconds and returns true where nobody wants to wait any more. `seen` is told
+    `pause` waits for a number of seconds and returns true to end the waiting. `seen` is told
     of each look at a machine, until its wait is over.
     """
 

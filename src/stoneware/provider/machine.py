@@ -50,7 +50,7 @@ class MachineResource(StonewareResource):
         if changed:
             planned.update(phase=Unknown, health=Unknown)
         if "running" in changed:
-            planned.update(published=Unknown)  # free ports are chosen anew
+            planned.update(published=Unknown)  # free ports are chosen again
         return planned
 
     def _check(self, diags: Diagnostics, planned: State) -> bool:

@@ -15,7 +15,7 @@ Path = list[Any]  # names of attributes and fields; (key,) and (index,) for what
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """One thing to tell whoever runs Terraform; `path` is the attribute it is about."""
+    """One message for the user of Terraform; `path` is the attribute it is about."""
 
     severity: Literal["ERROR", "WARNING"]
     summary: str
@@ -43,7 +43,7 @@ class Diagnostics:
 
 
 class Failures:
-    """The errors handed to Terraform, kept so that whoever runs it can raise them again as they were."""
+    """The errors handed to Terraform, kept so that its caller can raise them again as they were."""
 
     def __init__(self) -> None:
         self._errors: list[StonewareError] = []

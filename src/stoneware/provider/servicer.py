@@ -52,7 +52,7 @@ class Servicer:
         return _told(diags)
 
     def StopProvider(self, _request: Any) -> Fields:
-        """Tell whoever is waiting for a machine that Terraform was interrupted."""
+        """Tell the threads that wait for machines that Terraform was interrupted."""
         self._provider.stopping.set()
         if self._on_stop is not None:
             self._on_stop()

@@ -13,12 +13,12 @@ _GAP = 5.0  # seconds without one: it, or the computer, was suspended
 class ProcessClock:
     """The time of day for the journal; for limits, the time that this process has run.
 
-    Nobody sets the latter. A process that was stopped, or whose computer slept, has seen nothing of its
-    cluster meanwhile, so that time is nobody's failure.
+    It cannot be set. A process that was stopped, or whose computer slept, has seen nothing of its
+    cluster meanwhile, so that time counts for no limit.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        """Begin to count; `now` is a clock that nobody sets, in seconds."""
+        """Begin to count; `now` is a clock that cannot be set, in seconds."""
         self._now = now
         self._lock = threading.Lock()
         self._ran = 0.0

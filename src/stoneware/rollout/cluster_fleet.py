@@ -29,7 +29,7 @@ from stoneware.rollout.model import MachineView
 from stoneware.terraform.guard import PlanRefused
 
 _AT_ONCE = 20  # machines that are stopped at the same time
-_GUARDED = 3  # times that a change is planned anew because machines came or went
+_GUARDED = 3  # times that a change is planned again because machines came or went
 
 Entries = Mapping[str, Mapping[str, Any]]
 
@@ -38,7 +38,7 @@ Entries = Mapping[str, Mapping[str, Any]]
 class ClusterFleet:
     """The machines of one cluster; in a `with` block, so that Terraform's worker ends.
 
-    Whoever uses it holds the cluster's lock. `reporter` gets what Terraform says where `verbose` is set.
+    Its user holds the cluster's lock. `reporter` gets what Terraform says where `verbose` is set.
     """
 
     site: Site
@@ -211,7 +211,7 @@ class ClusterFleet:
     def change(self, entries: Entries) -> None:
         """Make machines as their entries say, by a plan of the whole configuration that the guard lets pass.
 
-        Machines that are down are made anew, whether Terraform sees a reason or not. Those of others that are
+        Machines that are down are recreated, whether Terraform sees a reason or not. Those of others that are
         down, or gone, stay as they are. Raises PlanRefused with the variables as they were, MachineError
         where a machine could not be made.
         """

@@ -75,7 +75,7 @@ class FileControl:
         return self._asker
 
     def forget(self) -> None:
-        """Drop a request that nobody has taken."""
+        """Drop a request that was not taken."""
         request_path(self.directory).unlink(missing_ok=True)
 
     def confirm_canary(self, machines: Sequence[str]) -> bool:

@@ -62,7 +62,7 @@ class Control(Protocol):
         ...
 
     def asker(self) -> str:
-        """Return who asked for what `request` has returned last; empty where nobody knows."""
+        """Return who asked for what `request` has returned last; empty where unknown."""
         ...
 
     def confirm_canary(self, machines: Sequence[str]) -> bool:

@@ -108,7 +108,7 @@ class Leader:
 class Gate(Protocol):
     """Something that says whether the cluster can do without a machine, and whether a machine is back.
 
-    Gates may throw or hang: whoever asks takes both for `wait`, until the time is over. A gate that knows
+    Gates may raise or hang: the gatekeeper takes both for `wait`, until the time is over. A gate that knows
     of a leader has a method more, `leader(context) -> Leader | None`: plans show it, and no canary is one.
     """
 
@@ -123,5 +123,5 @@ class Gate(Protocol):
         ...
 
     def order(self, machines: Sequence[str], context: GateContext) -> Sequence[str]:
-        """Return the machines in the order they should go, asked anew for each (a leader goes last)."""
+        """Return the machines in the order they should go, asked again for each (a leader goes last)."""
         ...

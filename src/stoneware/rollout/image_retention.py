@@ -34,7 +34,7 @@ def _of_cluster(directory: ClusterDirectory) -> Iterator[tuple[str, str]]:
         for entry in applied.values():
             yield _image(entry["source"]), f"the machines of the cluster {directory.name} run it"
     except (ValueError, KeyError, TypeError, AttributeError):
-        pass  # damaged variables: `up` writes them anew, and the machines keep their images themselves
+        pass  # damaged variables: `up` writes them again, and the machines keep their images themselves
     try:
         events = journal_of(directory).read()
     except StonewareError:

@@ -39,7 +39,7 @@ class RolloutLock:
 
     @property
     def alive(self) -> bool:
-        """Say whether the driver lives; of one on another computer nobody knows, so it counts as living."""
+        """Say whether the driver lives; on another computer that is unknown, and it counts as living."""
         # The store may be on a disk that two computers share one after the other.
         if self.host != platform.node():
             return True
@@ -125,7 +125,7 @@ def check_unlocked(directory: ClusterDirectory) -> None:
     """Raise RolloutUnfinished while a rollout has not ended: for `up`, `down`, and other rollouts.
 
     The caller holds the cluster's lock, so a mark that a kill left before the first line of the journal, or
-    after the last one, has nobody behind it and is removed.
+    after the last one, has no driver and is removed.
     """
     lock = read_lock(directory)
     if lock is None:
@@ -142,7 +142,7 @@ def _condition(events: Sequence[Event]) -> str:
     """Return what a rollout waits for that holds or is paused; nothing where it is under way."""
     try:
         state = fold(events)
-    except (KeyError, ValueError):  # damaged: whoever goes on with it says so
+    except (KeyError, ValueError):  # damaged: the command that continues it says so
         return ""
     if state is not None and state.mode is Mode.HOLDING:
         return f"holds after the canary {', '.join(state.plan.canary)}"

@@ -56,7 +56,7 @@ class Present:
     labels: Labels
     floors: Mapping[str, str] = field(default_factory=dict)  # by service
     kept: Callable[[str, str], bool] = lambda *_: True  # whether a secret's version has its value still
-    # Why a machine (its name on the platform) could not have these ports, were it made anew.
+    # Why a machine (its name on the platform) could not have these ports, if recreated.
     ports: Callable[[str, Sequence[PortMapping]], list[str]] = lambda *_: []
 
     @property

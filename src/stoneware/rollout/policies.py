@@ -146,7 +146,7 @@ def _gates(value: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _named(entry: Any) -> tuple[str, Mapping[str, Any]]:
-    """Return the name of a gate and its settings: `kafka`, `kafka: {…}`, or `exec: …` with keys beside it."""
+    """Return the name of a gate and its settings: `kafka`, `kafka: {…}`, or `exec: …` and more keys."""
     if isinstance(entry, str):
         return entry, {}
     if not isinstance(entry, Mapping) or not entry or not all(isinstance(key, str) for key in entry):

@@ -71,7 +71,7 @@ class Change:
 
     @property
     def replaces(self) -> bool:
-        """The object would be deleted and made anew."""
+        """The object would be deleted and created again."""
         return {"create", "delete"} <= set(self.actions)
 
     @property

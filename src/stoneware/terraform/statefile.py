@@ -26,7 +26,7 @@ def managed_addresses(directory: Path) -> frozenset[str]:
 
 
 def tainted_addresses(directory: Path) -> frozenset[str]:
-    """Return the addresses of resources whose creation failed: the next apply makes them anew."""
+    """Return the addresses of resources whose creation failed: the next apply recreates them."""
     return frozenset(
         address for address, instance in _instances(directory) if instance.get("status") == "tainted"
     )

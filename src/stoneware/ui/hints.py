@@ -1,6 +1,6 @@
 """Hints name the cluster that the command was about: with the flags the user gave it, `-f` and `-p` first.
 
-Whoever writes a hint writes `stoneware up`. What was typed is known to the command line alone, which
+Hints are written as `stoneware up`. What was typed is known to the command line alone, which
 remembers it here; the flags are put in where a message is shown, so no hint can lack them.
 """
 

@@ -147,7 +147,7 @@ def read_input(path: Path, max_bytes: int) -> bytes:
     """Return what a file of the user holds, a pipe of the shell's (`<(…)`) included.
 
     Raises OSError where it cannot be read and BoundsError for more than `max_bytes` bytes, and for a FIFO
-    that nobody opens to write to within a moment.
+    that no process opens to write to within a moment.
     """
     if "\0" in str(path):
         raise BoundsError("has a NUL byte in its name")

@@ -1,7 +1,7 @@
 """Unpacking a hostile tar archive: nothing outside the directory that is given, and nothing but plain things.
 
 Regular files, directories, and links that stay inside are made; devices, FIFOs and links that lead out are
-left out and told. Whoever runs this owns all of it. Of the modes, reading, writing and executing are kept:
+left out and told. This process's user owns all of it. Of the modes, reading, writing and executing are kept:
 no setuid, setgid or sticky bit; of the rest, the times of modification. Extended attributes are not read.
 
 Every directory is opened by its parent's descriptor without following links, so that an archive cannot go
@@ -56,7 +56,7 @@ def free_room(descriptor: int) -> int:
 
 
 def extract(stream: Stream, directory: int, limits: Limits) -> Skipped:
-    """Unpack an archive into an open, empty directory that nobody else writes to; return what was left out.
+    """Unpack an archive into an open, empty directory that only we write to; return what was left out.
 
     Raises BoundsError, whose text completes “the archive …”, and OSError; the directory is half filled then.
     """

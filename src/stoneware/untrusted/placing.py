@@ -1,4 +1,4 @@
-"""Putting what was unpacked beside its place into that place, by renaming: each file whole or not at all."""
+"""Putting what was unpacked next to its place into that place, by renaming: each file whole or not at all."""
 
 from __future__ import annotations
 

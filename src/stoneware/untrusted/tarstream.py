@@ -20,7 +20,7 @@ from stoneware.untrusted.rooted_paths import MAX_DEPTH
 _BLOCK = 512
 _CHUNK = 1 << 20
 _LONGEST_NAME = 255  # bytes, of one part of a path
-_ENTRY_COST = 4096  # bytes that an entry counts beside its content: what it takes on a disk
+_ENTRY_COST = 4096  # bytes that an entry counts in addition to its content: what it takes on a disk
 _PADDING = (
     1 << 20
 )  # bytes after the end of an archive that are read, for a writer that fills up its last record
@@ -57,7 +57,7 @@ class Stream(Protocol):
 
 @dataclass(frozen=True)
 class Limits:
-    """What an archive may ask of us. `total` is in bytes, with 4096 for each entry beside its content."""
+    """What an archive may ask of us. `total` is in bytes, with 4096 for each entry added to its content."""
 
     total: int
     entries: int = 2_000_000

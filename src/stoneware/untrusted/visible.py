@@ -1,4 +1,4 @@
-"""Text made safe to look at: what a terminal would obey, or nobody would see, is spelt out.
+"""Text made safe to look at: what a terminal would obey, or what is invisible, is spelt out.
 
 Names, labels, messages and console lines come from files and machines of others. A terminal obeys what is in
 them: it renames its window, clears itself, types. So everything that is shown passes through here.

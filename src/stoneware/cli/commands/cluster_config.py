@@ -33,7 +33,7 @@ def config(
     images: bool,
     json_output: bool,
 ) -> None:
-    """Print machines.yaml as it is understood: files merged, variables filled in, replicas written out."""
+    """Print machines.yaml as Stoneware reads it: files merged, variables filled in, replicas written out."""
     cluster = clusters.load(
         clusters.source(file, project_name, env_file, project_directory, profiles=profile)
     )

@@ -51,7 +51,7 @@ def status(
     interval: float,
     json_output: bool,
 ) -> None:
-    """Show the machines, and whether each is what machines.yaml declares.
+    """Show the machines, and whether each is as declared.
 
     Image, commit and config of each machine, its phase, health, address and age. With -p NAME alone the
     cluster is shown as it was last brought up, wherever its file is.

@@ -71,7 +71,7 @@ def up(
     verbose: bool,
     json_output: bool,
 ) -> None:
-    """Make the cluster what machines.yaml says, and wait until it is healthy.
+    """Change the cluster to what machines.yaml declares, and wait until it is healthy.
 
     Images with `build` are baked where something changed. Healthy machines that differ are not
     replaced unless --recreate says so. It asks before machines are replaced or removed. With services or

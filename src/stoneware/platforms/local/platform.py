@@ -139,7 +139,7 @@ class LocalPlatform(LocalResources):
             spec = machine_record.read_spec(paths)
             read_json(paths.root / "state.json")  # one that runs without its records is not as asked for
             if spec and (paths.run / "stop").exists():
-                machine_stop.power_off(paths, spec.stop_timeout)  # whoever asked for it is gone
+                machine_stop.power_off(paths, spec.stop_timeout)  # the command that asked for it is gone
             if not machine_record.shown_processes(paths).alive:
                 self.start_locked(self._existing(name))
         return self._observed(paths)

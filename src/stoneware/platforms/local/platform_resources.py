@@ -157,7 +157,7 @@ class LocalResources:
         return path
 
     def set_metadata(self, name: str, changes: Mapping[str, str | None]) -> None:
-        """Change instance attributes (None removes one); whoever waits for a change is told."""
+        """Change instance attributes (None removes one); those who wait for a change are told."""
         directory = self.existing_directory(name)
         with self.store.lock("metadata", name):
             self._change_metadata(directory, changes)
@@ -170,7 +170,7 @@ class LocalResources:
         write_json(directory / "metadata.json", {**document, "attributes": kept}, mode=0o600)
 
     def amend(self, name: str, **changes: Any) -> None:
-        """Change fields of a machine's spec that change in place; whoever waits for its metadata is told.
+        """Change fields of a machine's spec that change in place; those who wait for its metadata are told.
 
         Raises InputError where a secret does not exist.
         """
@@ -190,7 +190,7 @@ class LocalResources:
         """Tell a machine of its secrets. Before that it may fetch those that are new to it.
 
         Those have no version in the spec yet: should this command be killed now, the spec differs from the
-        one that is wanted, and whoever compares the two goes on.
+        one that is wanted, and a caller that compares the two continues.
         """
         old = list(spec.get("secrets", ()))
         known = {mount["secret"] for mount in old}

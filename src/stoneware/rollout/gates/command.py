@@ -35,7 +35,7 @@ class CommandGate:
     name = "exec"
 
     def before(self, machine: str, context: GateContext) -> Verdict:
-        """Ask whether the machine may go down; one that is ill, or goes back, is not asked about itself."""
+        """Ask whether the machine may go down; not itself where it is unhealthy or returns."""
         skipped = context.returning or not context.views[machine].healthy
         names = [name for name in _targets(machine, context) if not (skipped and name == machine)]
         return self._ask("before", machine, names, context)
@@ -83,7 +83,7 @@ def _last_line(output: str) -> str:
 
 
 def settings_of(document: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the settings of `- exec: [argv…] | "text for the shell"`, `in:` and `timeout:` beside it.
+    """Return the settings of `- exec: [argv…] | "text for the shell"`, `in:` and `timeout:` next to it.
 
     Raises InputError where they make no sense.
     """

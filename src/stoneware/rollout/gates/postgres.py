@@ -1,4 +1,4 @@
-"""The gate of PostgreSQL with streaming replication: replicas first, the primary last, nobody far behind.
+"""The gate of PostgreSQL with streaming replication: replicas first, the primary last, no replica far behind.
 
 It asks psql inside the machines. Which server is the primary may change at any time: nothing is remembered.
 """

@@ -167,7 +167,7 @@ def _pointer(store: Store, reference: str) -> Path:
 
 
 def _read_pointer(store: Store, reference: str) -> dict[str, Any]:
-    return whole(_pointer(store, reference))  # a base whose record is damaged is made anew
+    return whole(_pointer(store, reference))  # a base whose record is damaged is built again
 
 
 def _raw_key(store: Store, reference: str) -> str | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from stoneware.errors import HostError
 from stoneware.files import canonical_json, sha256_hex
 
-# Of the numbers that Debian hands out once for all systems, some that it has given to nobody: no program
+# Of the numbers that Debian hands out once for all systems, some that it has not given away: no program
 # takes one of these by itself, and hardly an image asks for one.
 NUMBERS = (*range(61, 65), *range(66, 70), 71, 72, 76, 77, 79, *range(86, 89), *range(93, 97))
 # In the order of NUMBERS: a name has one number in every release. Any other name gets one behind these.

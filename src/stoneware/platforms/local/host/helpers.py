@@ -20,7 +20,7 @@ from stoneware.platforms.local.host import process_limits
 from stoneware.process import tool_environment
 from stoneware.process_identity import ProcessIdentity, command_line, identify, network_namespace, pids
 
-_LOG_LIMIT = 2**20  # bytes; a longer log is begun anew (by the metadata server too: console_times)
+_LOG_LIMIT = 2**20  # bytes; a longer log is begun again (by the metadata server too: console_times)
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Helper:
         self.directory.mkdir(parents=True, exist_ok=True)
         if self.log.exists() and self.log.stat().st_size > _LOG_LIMIT:
             self.log.unlink()
-        # The shell ends at once: the helper is nobody's child, and no zombie stays in a long-lived command.
+        # The shell ends at once: init adopts the helper, so no zombie stays in a long-lived command.
         script = 'exec 3>&1 >&2; "$@" 3>&- & echo $! >&3'
         with self.log.open("ab") as log:
             done = subprocess.run(

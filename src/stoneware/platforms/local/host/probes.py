@@ -1,4 +1,4 @@
-"""Looks at this computer: each returns an empty string when all is well, else what is wrong."""
+"""Looks at this computer: each returns an empty string where nothing is wrong, else what is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LEAST_FREE = 2 << 30  # bytes; a base, a builder and an image fit
 
 
 def nothing() -> str:
-    """Say that all is well: what cannot be seen without forking is left to `doctor`."""
+    """Return no fault: what cannot be seen without forking is left to `doctor`."""
     return ""
 
 

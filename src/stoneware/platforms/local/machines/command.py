@@ -67,7 +67,7 @@ ROOT = User(0, 0, (), "/root")
 class Command:
     """A command that runs in a machine. For one thread.
 
-    `stdin` is the write end of its input, not blocking, where it has one; whoever fills it ends it with
+    `stdin` is the write end of its input, not blocking, where it has one; the writer ends it with
     `end_input`.
     """
 
@@ -77,7 +77,7 @@ class Command:
         self._code: int | None = None
         self._losses = 0
         self._line = b""
-        self._unread = -1  # the read end of the input: whoever has read the line was started
+        self._unread = -1  # the read end of the input: the command that has read the line was started
         self.stdin: int | None = None
 
     def __enter__(self) -> Command:
@@ -119,7 +119,7 @@ class Command:
     def wait(self, timeout: float | None = None) -> int:
         """Return its exit code once it has ended; 128 and the number of the signal that it died of.
 
-        Raises TimeoutError after `timeout` seconds, MachineError where it never ran, or nobody knows.
+        Raises TimeoutError after `timeout` seconds, MachineError where it never ran, or that is not known.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while self._code is None:
@@ -150,7 +150,7 @@ class Command:
         # The command's own end: ours does not block, and that belongs to the open file.
         reader = os.open(f"/proc/self/fd/{self._unread}", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            # The shell that reads the line is root's; whom it becomes may open /dev/stdin anew.
+            # The shell that reads the line is root's; the user it becomes may open /dev/stdin again.
             os.fchown(reader, self._door.ids.uid + user.uid, self._door.ids.gid + user.gid)
             if not feed:
                 self.end_input()
@@ -203,7 +203,7 @@ class Command:
         self._code = _MACHINE_GONE
 
     def _never_ran(self) -> bool:
-        """Say whether nobody has read the line that is first in the input."""
+        """Say whether the line is unread that is first in the input."""
         try:
             return os.read(self._unread, len(self._line)) == self._line
         except BlockingIOError:
@@ -228,7 +228,7 @@ class Command:
                 self._look()
 
     def _reconnect(self) -> bool | None:
-        """Say whether systemd knows the command, None where nobody answers."""
+        """Say whether systemd knows the command, None where systemd does not answer."""
         self._bus.close()
         try:
             self._bus = Bus(self._door)
@@ -279,7 +279,7 @@ def start(
         raise
     try:
         for descriptor in {stdout, stderr} - {None}:
-            # Whoever runs the command may open /dev/stdout anew, and so may whom they become.
+            # The user of the command may open /dev/stdout again, and so may the user it becomes.
             os.fchown(descriptor or 0, opened.ids.uid + user.uid, opened.ids.gid + user.gid)
             os.fchmod(descriptor or 0, 0o622)
         command.begin(line, user, stdout, stderr, feed=feed)

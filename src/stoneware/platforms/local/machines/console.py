@@ -76,7 +76,7 @@ def read(directory: Path, offset: int, limit: int = _PIECE) -> tuple[bytes, int]
                     stream.seek(start - part.base)
                     data = stream.read(limit)
             except FileNotFoundError:
-                break  # look anew
+                break  # look again
             if data or following is None:
                 return data, start + len(data)
         else:
@@ -227,7 +227,7 @@ class Clock:
         place = bisect_right(self._known, offset, key=lambda pair: pair[0])
         if place < len(self._known):
             return self._known[place][1]
-        with contextlib.suppress(OSError, IndexError):  # nobody noted it: not later than the last of all
+        with contextlib.suppress(OSError, IndexError):  # not noted: not later than the last of all
             return parts(self._directory)[-1].path.stat().st_mtime
         return None
 

@@ -37,7 +37,7 @@ def copy_out(home: Path, paths: Paths, path: str, destination: Path) -> list[str
     """Copy a file or directory of a machine to this computer; return sentences about what was left out.
 
     An existing directory as destination takes it under its own name; `PATH/.` means a directory's content.
-    `home` is the store's. What comes is unpacked as `stoneware.untrusted.extraction` says, beside its place,
+    `home` is the store's. What comes is unpacked as `stoneware.untrusted.extraction` says, next to its place,
     and then renamed into it: before that, nothing has changed. Raises InputError and MachineError.
     """
     view = View(paths)
@@ -53,7 +53,7 @@ def copy_out(home: Path, paths: Paths, path: str, destination: Path) -> list[str
         raise InputError(f"there is no directory {target.parent}", resolution=f"mkdir -p {target.parent}")
     if kind == "d" and target.exists() and not target.is_dir():
         raise InputError(f"{target} is not a directory", resolution="copy a directory to a directory")
-    # Unpacked beside its place: a kill leaves no half file under the name that was asked for.
+    # Unpacked next to its place: a kill leaves no half file under the name that was asked for.
     with staging(home, target.parent) as staged:
         if kind == "d":
             skipped = _unpack(view, str(source), ["."], staged, "content")

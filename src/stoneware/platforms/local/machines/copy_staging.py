@@ -1,6 +1,6 @@
-"""Directories in which files that come out of machines are unpacked, beside the place where they are wanted.
+"""Directories in which files that come out of machines are unpacked, next to the place where they are wanted.
 
-Only beside it can they be renamed into it. A record in the store, locked by whoever unpacks, says where each
+From there they can be renamed. A record in the store, locked by the process that unpacks, says where each
 one is, so that the next command removes what a killed one has left.
 """
 
@@ -22,7 +22,7 @@ _BEGINNING = 60.0  # seconds
 
 @contextlib.contextmanager
 def staging(home: Path, parent: Path) -> Iterator[int]:
-    """Give an open directory, new in `parent`, that nobody else can enter; at its end it is gone."""
+    """Give an open directory, new in `parent`, that no other user can enter; at its end it is gone."""
     token = secrets.token_hex(8)
     record = home / "copies" / token
     above = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -160,7 +160,7 @@ class Door:
                 connection.connect(f"/proc/self/fd/{found}")
 
     def terminal(self) -> Terminal:
-        """Make a pty in the machine's own devpts; our end of it is known to nobody inside."""
+        """Make a pty in the machine's own devpts; no process inside knows our end of it."""
         return self._bounded(self._terminal, _TIMEOUT)
 
     def _terminal(self) -> Terminal:

@@ -153,7 +153,7 @@ def _on_terminal(paths: Paths, words: _Words, *, interactive: bool) -> int:
                     raise KeyboardInterrupt
                 with contextlib.suppress(BlockingIOError):
                     os.write(terminal.master, _KEYS[number])
-            elif number == signal.SIGHUP:  # nobody sees what it says any more
+            elif number == signal.SIGHUP:  # its output is not read any more
                 command.kill(signal.SIGHUP)
             else:
                 if raw is not None and number == signal.SIGCONT:

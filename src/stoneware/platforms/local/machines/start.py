@@ -140,7 +140,7 @@ def launch(store: Store, paths: Paths, spec: MachineSpec, network: tuple[str, st
     cgroups.prepare(groups)
     for stale in ("shim", "nspawn", "leader", "exit", "error", "stop", "down", "cgroup", "orphan"):
         (paths.run / stale).unlink(missing_ok=True)
-    # Marked as started first: a kill from here on leaves a stopped machine, not one that nobody knows.
+    # Marked as started first: a kill from here on leaves a stopped machine, not an unknown one.
     write_json(paths.root / "state.json", {**state, "started": time.time(), "boot": boot_id()}, mode=0o600)
     paths.lower.mkdir(exist_ok=True)
     if spec.kind == "builder" and not _units(paths).exists():

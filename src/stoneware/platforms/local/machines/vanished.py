@@ -1,7 +1,7 @@
 """Machines whose directory somebody has removed while they ran.
 
 Nothing knows of such a machine any more, but it writes to its disks and has its address and ports. The router
-remembers who is attached; whoever has no directory is ended before another one can have what is its.
+remembers who is attached; a machine without a directory is ended before another one gets what it has.
 """
 
 from __future__ import annotations

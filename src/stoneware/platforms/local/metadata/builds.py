@@ -1,8 +1,8 @@
 """What only builders may ask of the metadata server: the secrets of a step, and to hand in the results.
 
 A bake's secrets are never among the files that a machine gets. The agent names a key before any step runs
-(`build-key`, the first one counts); a secret goes to whoever knows it, while the driver says that the step
-which mounts it is about to run (attribute `stoneware-serving`: the step, then names), and once. Results are
+(`build-key`, the first one counts); a secret goes once to a process that knows it, while the driver says that
+the step which mounts it is about to run (attribute `stoneware-serving`: the step, then names). Results are
 taken under the one name that the bake expects, while it waits for them (`stoneware-accept`), one at a time.
 """
 
@@ -44,7 +44,7 @@ def take_key(machine: Path, key: bytes) -> bool:
 
 
 def secret_for_step(machine: Path, facts: Facts, name: str, key: str) -> Path | None:
-    """Return the file of a secret where it may be given now to whoever has this key, else None."""
+    """Return the file of a secret where it may be given now for this key, else None."""
     step, *names = facts.attributes.get(protocol.SERVING, "").split()[:1000] or [""]
     path = machine / "files" / name
     if not (is_builder(facts) and is_secret(name) and name in names and path.is_file()):

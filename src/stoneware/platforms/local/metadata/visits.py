@@ -32,7 +32,7 @@ _UNIT = 8192  # bytes of an answer that are one more
 HEAD = 10.0  # seconds to send the head of a request
 IDLE = 30.0  # seconds without a request on an open connection
 STALL, BODY = 60.0, 600.0  # seconds between two parts of a body, and for all of it
-_WAIT = 1.0  # seconds that whoever is beyond its limits waits for being told so
+_WAIT = 1.0  # seconds that a client beyond its limits waits for that answer
 _ACCOUNTS = 4096  # more than machines; then those are forgotten that stand as if they had never come
 _DESCRIPTORS = 262_144  # for as many machines as a subnet has, each with all of its connections
 _ERRORS = 10  # errors logged in a minute
@@ -175,7 +175,7 @@ class Visit(web.RequestHandler):
         try:
             who, accounts = self._who or "", self._reception.accounts
             if not accounts.charge(who, _REPORT if request.body_exists else 1.0):
-                await asyncio.sleep(_WAIT)  # whoever asks without end does so a few times a second
+                await asyncio.sleep(_WAIT)  # a client that asks without end does so a few times a second
                 return self._refuse(429, "This machine asks too much.")
             response = await self._timed(request, handler)
             body = response.body if isinstance(response, web.Response) else None

@@ -86,7 +86,7 @@ def choose_subnet(digest: str, routes: Sequence[Route], taken: Iterable[IPv4Netw
 
 
 def usable(subnet: IPv4Network, routes: Sequence[Route], own_interface: str) -> bool:
-    """Say whether a store can go on with its subnet: nobody else has a route as narrow that overlaps it."""
+    """Say whether a store can go on with its subnet: no other route as narrow overlaps it."""
     block = subnet.supernet(new_prefix=21)
     others = [route.network for route in routes if route.interface != own_interface]
     return not any(network.prefixlen >= 16 and block.overlaps(network) for network in others)

@@ -1,9 +1,9 @@
 """What the host forwards: switching that on without opening it, and getting through firewalls that are shut.
 
 A computer that forwards nothing becomes a router between all of its links when forwarding is switched on.
-Where we do that, what nobody lets through is dropped from then on, as Docker does it: by the policy of the
-chain FORWARD that iptables, Docker, libvirt and others put their rules into. Whoever has switched forwarding
-on before, rules over it: then nothing is changed.
+Where we do that, what no rule lets through is dropped from then on, as Docker does it: by the policy of the
+chain FORWARD that iptables, Docker, libvirt and others put their rules into. Where forwarding
+was on before, the operator decides: then nothing is changed.
 
 An accept in our own table cannot overrule a drop in another's, so two rules with our mark go into each
 chain that drops by policy (that one, Docker's, ufw's), where nftables shows it. Where the firewall is not
@@ -35,7 +35,7 @@ add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; 
 def switch_on(runtime: Path) -> None:
     """Let the host forward; where it did not before, only what a rule lets through. Raises ProcessError.
 
-    `runtime` is the directory under /run that all stores share. Whoever opens the chain again, keeps it open.
+    `runtime` is the directory under /run that all stores share. A chain that is opened by hand stays open.
     """
     with locked(runtime / "forwarding.lock"):
         if _SWITCH.read_text().strip() != "1":

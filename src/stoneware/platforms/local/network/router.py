@@ -160,7 +160,7 @@ class Router:
         """Give a machine its addresses and let its port `vb-ID` use them; return them.
 
         A machine keeps the address that its name has on one of its networks, or that its network.json says,
-        while that is in the subnet and nobody else's. Without `networks` it is on the common one.
+        while that is in the subnet and no other machine's. Without `networks` it is on the common one.
         To be called before the port exists, so that there is no moment at which it may use others.
         """
         wanted = tuple(sorted(set(networks)))
@@ -257,7 +257,7 @@ class Router:
             self._rewrite()
 
     def _rewrite(self) -> None:
-        """Make the views and all rules anew, as the attached machines say."""
+        """Write the views and all rules again, as the attached machines say."""
         views = router_setup.renew_views(self.layout)
         router_setup.nft_inside(
             self.layout, router_rules.inner_rules(self.plan, self._attached.pins(), views)

@@ -31,7 +31,7 @@ _MACHINE = """
 
 # Inside, before the bridge: each port has a chain of its own (`port_rules`), made and gone with the port.
 # What comes in by it is looked at here first; some frames (to a bridge's group addresses) the bridge's rules
-# never see. The table is changed, not made anew: the ports' chains stay.
+# never see. The table is changed, not replaced: the ports' chains stay.
 _INGRESS = """
 table netdev stoneware {
   set ports { type ifname . ether_addr . ipv4_addr; }
@@ -97,7 +97,7 @@ _PINS += """  }
 }
 """
 
-# Inside: of the router itself machines reach metadata, DNS (that of their view), DHCP and echo; nobody else
+# Inside: of the router itself machines reach metadata, DNS (that of their view), DHCP and echo; no one else
 # reaches anything. The router carries nothing from one machine to another: the bridge alone does. What comes
 # from an address must have come in by its port, and through the bridge. One machine gets so many connections,
 # and so many questions a second, that the others' are still answered.

@@ -126,7 +126,7 @@ class Views:
         shutil.rmtree(self._views / key, ignore_errors=True)
 
     def unused(self, used: set[tuple[str, ...]]) -> Iterator[str]:
-        """Yield the keys of the directories of other views than these, half-made ones too."""
+        """Yield the keys of the directories of other views than these, incomplete ones too."""
         keys = {view_key(networks) for networks in used}
         for path in sorted(self._views.glob("*")):
             if path.name not in keys:

@@ -71,7 +71,7 @@ class StoreBase:
 
     @contextlib.contextmanager
     def staging(self, parent: Path) -> Iterator[Path]:
-        """Give a new directory beside its final place; what is not renamed away is removed at the end."""
+        """Give a new directory next to its final place; what is not renamed away is removed at the end."""
         token = secrets.token_hex(8)
         lock = self.lock_path("staged", token)
         with store_errors.clear_errors(self.home), locked(lock):

@@ -86,7 +86,7 @@ def full(home: Path, why: str = "") -> StoreFull:
 
 
 def read_only(home: Path, why: str = "") -> HostError:
-    """Return the error for a store that the kernel lets nobody write to any more."""
+    """Return the error for a store that the kernel lets no process write to any more."""
     lines = (
         why,
         "btrfs does this when it cannot write: mostly the disk under its sparse file is full.",

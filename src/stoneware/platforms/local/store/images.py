@@ -26,7 +26,7 @@ class LocalImageStore(Store):
         return bases.base_identity(self, reference)
 
     def ensure_base(self, reference: str, *, refresh: bool, progress: Callable[[str], None]) -> str:
-        """Make a base unless it is there; `refresh` makes it anew. Return its identity."""
+        """Make a base unless it is there; `refresh` builds it again. Return its identity."""
         return bases.ensure_base(self, reference, refresh=refresh, progress=progress)
 
     def stage_source(self, source: str) -> Path:

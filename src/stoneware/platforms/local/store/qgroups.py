@@ -146,7 +146,7 @@ def subvolume_id(path: Path) -> int:
 
 
 def subvolume_exists(path: Path, number: int) -> bool:
-    """Say whether there is a subvolume of that number and nobody has deleted it."""
+    """Say whether there is a subvolume of that number that is not deleted."""
     try:
         _ask(path, _INO_LOOKUP, struct.pack("<QQ4080s", number, _FIRST_FREE_OBJECTID, b""))
     except FileNotFoundError:

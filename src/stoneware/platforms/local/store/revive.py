@@ -1,4 +1,4 @@
-"""A store that btrfs has made read-only, back to life: mounted anew, with nothing running on it."""
+"""A store that btrfs has made read-only, back to life: mounted again, with nothing running on it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TIMEOUT = 20.0  # seconds for the machines' mounts to go
 
 
 def revive(store: routers.StorePaths) -> list[str]:
-    """Mount a read-only store anew and return sentences about it.
+    """Mount a read-only store again and return sentences about it.
 
     Its machines cannot write a byte any more, so those that run are ended. Raises HostError where there is
     still no room on the disk, or something of the computer's holds the store.
@@ -34,7 +34,7 @@ def revive(store: routers.StorePaths) -> list[str]:
             if shown_processes(Paths(path)).alive:
                 ended.append(path.name)
                 machine_stop.kill(Paths(path))
-    with contextlib.suppress(StonewareError, OSError):  # it cannot write either; it is made anew
+    with contextlib.suppress(StonewareError, OSError):  # it cannot write either; it is recreated
         routers.teardown(store)
     if not machine_stop.wait_until(lambda: _unmounted(home, data), _TIMEOUT):
         raise HostError(

@@ -52,8 +52,8 @@ class Store(VolumeStore, NetworkStore, SecretStore):
         locks/                  flock files, never removed while they may be held
         run/                    state of running processes; meaningless after a reboot
 
-    Everything is made as `.staged-…` beside its final place, synced, and renamed, so a kill at any instant
-    leaves the old state or the new one. Whoever makes a staged directory holds `locks/staged/…`: one whose
+    Everything is made as `.staged-…` next to its final place, synced, and renamed, so a kill at any instant
+    leaves the old state or the new one. The maker of a staged directory holds `locks/staged/…`: one whose
     lock is free is a leftover, and `recover` removes it. One object (a checkpoint, an image, a machine, a
     volume, a network, a secret) is changed only under its own lock `locks/KIND/NAME.lock`; a network's
     addresses under the router's. Readers take no locks.
@@ -61,7 +61,7 @@ class Store(VolumeStore, NetworkStore, SecretStore):
 
     def __init__(self, home: Path) -> None:
         super().__init__(home)
-        self.told: list[str] = []  # what `open` had to mend, as sentences for the user
+        self.told: list[str] = []  # what `open` had to repair, as sentences for the user
 
     @classmethod
     def open(cls, home: Path | None = None, *, create: bool = True) -> Self:
@@ -306,7 +306,7 @@ class Store(VolumeStore, NetworkStore, SecretStore):
         return found
 
     def check_tags(self) -> None:
-        """Raise DamagedError where a tag's record is damaged: then nobody knows which image is tagged."""
+        """Raise DamagedError where a tag's record is damaged: then it is unknown which image is tagged."""
         for path in (self.home / "tags").glob("*/[!.]*.json"):
             read_json(path)
 

@@ -1,7 +1,7 @@
 """The walls between the store and the other users of this computer.
 
 A setuid program or a device node that a machine leaves in its root, in a volume or in an image is owned by
-this computer's user of the same number: by root. So nobody but root may reach it (the store and HOME have
+this computer's user of the same number: by root. So only root may reach it (the store and HOME have
 mode 0700), and it may do nothing even then (the store is mounted `nosuid,nodev`). Machines have a
 mount of their own without `nosuid` (shim.sh), where their own root's programs work and only for them.
 """
