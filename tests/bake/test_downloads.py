@@ -84,7 +84,7 @@ def test_a_checksum_makes_asking_unnecessary(server: str, tmp_path: Path) -> Non
 
 
 def test_another_content_than_the_checksum_says_is_refused(server: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="not what --checksum says") as caught:
+    with pytest.raises(InputError, match="does not match --checksum") as caught:
         digests(Downloads(tmp_path / "d"), f"{server}/file", f"sha256:{'0' * 64}")
     assert caught.value.location == "Machinefile:2"
     assert sha256_hex(b"one") in caught.value.details

@@ -361,7 +361,7 @@ def test_config_is_held_against_the_images_contract(
         configure(machine(config='{ GREETING = "hi" }').replace("IMAGE", source))
         plan = terraform.plan()
         assert [warning.summary for warning in plan.warnings] == [
-            "the image wants a disk at /data: without one, its data goes when the machine m1 goes"
+            "the image wants a disk at /data: without one, its data is removed with the machine m1"
         ]
         terraform.apply(plan)
         secrets = '[{ secret = "c-token", target = "GREETING", version = "1" }]'

@@ -142,7 +142,7 @@ def test_a_rollout_that_pauses(typed: Typed) -> None:
     _, err = typed.run("rollout", "-p", "shop", "--progress", "quiet", code=1)
     assert "r1: paused: app-1: machine: the machine has failed: the broker cannot start" in err
     assert "--restore" not in err
-    assert "stoneware rollout resume -p shop    # goes on; `stoneware rollback -p shop` returns" in err
+    assert "stoneware rollout resume -p shop    # continues; `stoneware rollback -p shop` returns" in err
     out, _ = typed.run("rollout", "status")
     assert "r1: paused" in out
     assert "drives it" in out
