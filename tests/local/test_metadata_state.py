@@ -63,7 +63,7 @@ def test_good_names(name: str) -> None:
 
 
 def test_machines_are_told_by_address_as_they_come_and_go(tmp_path: Path) -> None:
-    peers = state.Peers(tmp_path / "machines")
+    peers = state.MachinesByAddress(tmp_path / "machines")
     assert peers.find("10.0.0.1") is None
     first = machine(tmp_path, "h1", "10.0.0.1")
     assert peers.find("10.0.0.1") == first

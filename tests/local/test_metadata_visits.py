@@ -7,7 +7,7 @@ import logging
 import pytest
 from aiohttp.http_exceptions import BadStatusLine
 
-from stoneware.platforms.local.metadata.visits import BURST, CONNECTIONS, RATE, Accounts, Seldom
+from stoneware.platforms.local.metadata.visits import BURST, CONNECTIONS, RATE, Accounts, RareMessages
 
 pytestmark = pytest.mark.pure
 
@@ -56,7 +56,7 @@ def test_who_owes_nothing_is_forgotten_when_there_are_many() -> None:
 
 def test_clients_do_not_fill_the_log() -> None:
     clock = Clock()
-    seldom = Seldom(clock)
+    seldom = RareMessages(clock)
 
     def logged(error: Exception) -> bool:
         exc_info = (type(error), error, None)

@@ -169,14 +169,14 @@ def test_a_canary_nobody_can_be_asked_about(typed: Typed) -> None:
     typed.changes = app("app:2")
     _, err = typed.run("rollout", "--canary", "app-1", code=1)
     assert "holds after the canary app-1" in err
-    going = rollouts.going_on(typed.bench.site, "shop")
+    going = rollouts.unfinished_rollout(typed.bench.site, "shop")
     assert going is not None
     assert going.document["state"] == "holding"
     assert going.sentence.startswith("rollout r1 by ")
     assert "holds after the canary app-1: " in going.sentence
     assert "aborted" in typed.run("rollout", "abort")[1]
     assert f"r1: aborted: asked for by {identity()[0]}" in typed.run("rollout", "status")[0]
-    assert rollouts.going_on(typed.bench.site, "shop") is None
+    assert rollouts.unfinished_rollout(typed.bench.site, "shop") is None
     typed.changes = app("app:4")
     _, err = typed.run("rollout", "--canary", "app-2", "--yes")
     assert "r2: completed" in err

@@ -180,14 +180,14 @@ def _words(state: RolloutState, site: Site, cluster: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class GoingOn:
-    """A rollout that has not ended, for those who look at the cluster."""
+class UnfinishedRollout:
+    """A rollout that has not ended, as `status` shows it."""
 
     document: dict[str, Any]
     sentence: str
 
 
-def going_on(site: Site, cluster: str) -> GoingOn | None:
+def unfinished_rollout(site: Site, cluster: str) -> UnfinishedRollout | None:
     """Return the rollout of a cluster that has not ended, None where all have."""
     from stoneware.rollout.lock import lock_path, read_lock
 
@@ -208,10 +208,12 @@ def going_on(site: Site, cluster: str) -> GoingOn | None:
         "who": state.who,
         "driver_alive": alive,
     }
-    return GoingOn(document, f"rollout {state.id} by {state.who} {_going_words(state, alive=alive)}")
+    return UnfinishedRollout(
+        document, f"rollout {state.id} by {state.who} {_unfinished_words(state, alive=alive)}"
+    )
 
 
-def _going_words(state: RolloutState, *, alive: bool) -> str:
+def _unfinished_words(state: RolloutState, *, alive: bool) -> str:
     from stoneware.rollout.state import Mode
 
     ways = "`stoneware rollout resume` continues, `stoneware rollback` returns what was changed"

@@ -22,7 +22,7 @@ class OutputError(StonewareError):
     """Standard output takes nothing any more: its disk is full, or its device is gone."""
 
 
-class Guarded:
+class GuardedStream:
     """A stream whose faults are ours to tell: a closed pipe is BrokenPipeError, all else OutputError.
 
     With `quiet`, for standard error, they are dropped: there is no stream left for them.
@@ -74,18 +74,18 @@ class Guarded:
                 raise OutputError(f"the output cannot be written: {self._faults[0]}") from error
 
 
-class Shown(Guarded):
+class VisibleStream(GuardedStream):
     """A text stream on which everything is visible; `styled` is the same without that."""
 
     @property
     def buffer(self) -> Any:
         """Return the stream of bytes below."""
-        return Guarded(self._stream.buffer, quiet=self._quiet, faults=self._faults)
+        return GuardedStream(self._stream.buffer, quiet=self._quiet, faults=self._faults)
 
     @property
-    def styled(self) -> Guarded:
+    def styled(self) -> GuardedStream:
         """Return the stream for text with colours and cursor movements of our own."""
-        return Guarded(self._stream, quiet=self._quiet, faults=self._faults)
+        return GuardedStream(self._stream, quiet=self._quiet, faults=self._faults)
 
     def write(self, data: str) -> int:
         """Write text, with everything in it made visible."""
@@ -130,13 +130,13 @@ def guarded() -> Iterator[None]:
     """Make standard output and error safe while a command runs."""
     before = sys.stdout, sys.stderr
     # Wrapped already: once more would escape everything twice.
-    if isinstance(before[0], Shown):
+    if isinstance(before[0], VisibleStream):
         yield
         return
     for stream in before:
         if hasattr(stream, "reconfigure"):  # a locale without our arrows, names that are no UTF-8
             stream.reconfigure(errors="backslashreplace")
-    sys.stdout, sys.stderr = Shown(before[0], quiet=False), Shown(before[1], quiet=True)
+    sys.stdout, sys.stderr = VisibleStream(before[0], quiet=False), VisibleStream(before[1], quiet=True)
     try:
         yield
     finally:

@@ -74,7 +74,7 @@ def _show_status(site: Site, name: str, desired: Desired, *, json_output: bool) 
     from stoneware.cluster.status import status as status_of
 
     machines = status_of(desired, observe(site.platform, name), time.time())
-    going = rollouts.going_on(site, name)
+    going = rollouts.unfinished_rollout(site, name)
     if json_output:
         print_json({**status_document(name, machines), "rollout": going.document if going else None})
         return

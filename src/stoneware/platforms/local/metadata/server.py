@@ -20,8 +20,8 @@ from aiohttp import web
 from stoneware.model.guest_protocol import METADATA_ADDRESS
 from stoneware.platforms.local.metadata.console_times import ConsoleTimes
 from stoneware.platforms.local.metadata.http import Server
-from stoneware.platforms.local.metadata.state import Peers
-from stoneware.platforms.local.metadata.visits import Reception, Seldom, raise_descriptor_limit
+from stoneware.platforms.local.metadata.state import MachinesByAddress
+from stoneware.platforms.local.metadata.visits import LimitedServer, RareMessages, raise_descriptor_limit
 
 _BACKLOG = 4096
 _ALIVE = {
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         only = machines / options.machine
         server = Server(home / "project.json", lambda _address: only if only.is_dir() else None, secrets)
     else:
-        server = Server(home / "project.json", Peers(machines).find, secrets)
+        server = Server(home / "project.json", MachinesByAddress(machines).find, secrets)
     host, _, port = options.listen.rpartition(":")
     try:
         listener = listen(host, int(port))
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"cannot listen on {options.listen}: {error.strerror}\n")
         return 1
     raise_descriptor_limit()
-    logging.getLogger("aiohttp.server").addFilter(Seldom())
+    logging.getLogger("aiohttp.server").addFilter(RareMessages())
     times = ConsoleTimes(machines, home / "run")
     asyncio.run(_serve(server, listener, times, by_port=options.by_port))
     return 0
@@ -84,7 +84,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 async def _serve(server: Server, listener: socket.socket, times: ConsoleTimes, *, by_port: bool) -> None:
-    runner = web.ServerRunner(Reception(server, by_port=by_port), shutdown_timeout=0.1)
+    runner = web.ServerRunner(LimitedServer(server, by_port=by_port), shutdown_timeout=0.1)
     await runner.setup()
     await web.SockSite(runner, listener, backlog=_BACKLOG).start()
     host, port = listener.getsockname()

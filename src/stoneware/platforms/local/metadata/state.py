@@ -271,8 +271,8 @@ def set_guest_attribute(machine: Path, name: str, value: str | None) -> bool:
 # --- which machine is it ------------------------------------------------------------------------------
 
 
-class Peers:
-    """Tells the machine by its address, from HOME/data/machines/*/network.json."""
+class MachinesByAddress:
+    """Finds a machine by its address, from HOME/data/machines/*/network.json."""
 
     def __init__(self, machines: Path) -> None:
         self._machines = machines

@@ -1,10 +1,10 @@
-"""Who visits the metadata server, and how much of it one machine may take.
+"""The clients of the metadata server: which machine each is, and the limits of one machine.
 
-A machine is told by its address and by the port its connection came in by: the router marks what comes in by
-a port with the address that belongs to it (`network.rules`), and a connection has its first packet's mark.
+A machine is identified by its address and by the port its connection came in by: the router marks what comes
+in by a port with the address that belongs to it (`network.rules`); a connection has its first packet's mark.
 
 Each machine has so many connections, so much work in a time, and so long to ask: what is beyond is refused to
-that machine (503, 429, 408), and the others do not notice.
+that machine (503, 429, 408), and the others are served as before.
 """
 
 from __future__ import annotations
@@ -99,81 +99,81 @@ _NOT_YOURS = _refusal(403, "Forbidden", "This address does not belong to the por
 _TOO_SLOW = _refusal(408, "Request Timeout", "The request took too long to arrive.")
 
 
-class Visit(web.RequestHandler):
+class Connection(web.RequestHandler):
     """One connection."""
 
-    def __init__(self, manager: Reception, **options: Any) -> None:
+    def __init__(self, manager: LimitedServer, **options: Any) -> None:
         super().__init__(manager, **options)
-        self._reception = manager
+        self._limited_server = manager
         self._who: str | None = None  # None: refused
-        self._door: asyncio.Transport | None = None
+        self._peer_transport: asyncio.Transport | None = None
         self._refusal = b""
-        self._clock: asyncio.TimerHandle | None = None  # one for all requests: it rings, and is wound again
+        self._timer: asyncio.TimerHandle | None = None  # one for all requests, set again for each
         self._end: float | None = None  # until when the head of a request has to be here
         self._busy = False
         self._reading: tuple[web.BaseRequest, asyncio.Timeout, float] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Let the connection in, or keep it at the door until it has heard why not."""
-        self._door = cast(asyncio.Transport, transport)
-        who = self._reception.identify(self._door)
+        """Accept the connection, or keep it open until the refusal is sent."""
+        self._peer_transport = cast(asyncio.Transport, transport)
+        who = self._limited_server.identify(self._peer_transport)
         if who is None:
             self._refusal = _NOT_YOURS
-        elif not self._reception.accounts.enter(who):
+        elif not self._limited_server.accounts.enter(who):
             self._refusal = _TOO_MANY
         else:
             self._who = who
             super().connection_made(transport)
-        self._wind(_WAIT if self._refusal else HEAD)
+        self._set_timer(_WAIT if self._refusal else HEAD)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Count the connection no longer."""
-        if self._clock is not None:
-            self._clock.cancel()
+        """Stop counting the connection."""
+        if self._timer is not None:
+            self._timer.cancel()
         if self._who is not None:
-            self._reception.accounts.leave(self._who)
+            self._limited_server.accounts.leave(self._who)
             super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take what was sent, and notice when it comes too slowly."""
         if self._refusal:
-            self._dismiss(self._refusal)
+            self._refuse_and_close(self._refusal)
             return
         if not self._busy and self._end is None:
-            self._wind(HEAD)
+            self._set_timer(HEAD)
         super().data_received(data)
         if self._reading is not None:
             request, limit, end = self._reading
             now = asyncio.get_running_loop().time()
             limit.reschedule(None if request.content.is_eof() else min(now + STALL, end))
 
-    def _wind(self, seconds: float) -> None:
+    def _set_timer(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         self._end = loop.time() + seconds
-        if self._clock is None:
-            self._clock = loop.call_at(self._end, self._late)
+        if self._timer is None:
+            self._timer = loop.call_at(self._end, self._on_timer)
 
-    def _late(self) -> None:
-        self._clock = None
+    def _on_timer(self) -> None:
+        self._timer = None
         if self._end is None:
             return
         loop = asyncio.get_running_loop()
         if loop.time() < self._end:
-            self._clock = loop.call_at(self._end, self._late)
+            self._timer = loop.call_at(self._end, self._on_timer)
         elif not self._busy:
-            self._dismiss(self._refusal or _TOO_SLOW)
+            self._refuse_and_close(self._refusal or _TOO_SLOW)
 
-    def _dismiss(self, reply: bytes) -> None:
-        if self._door is not None and not self._door.is_closing():
-            self._door.write(reply)
-            self._door.close()
+    def _refuse_and_close(self, reply: bytes) -> None:
+        if self._peer_transport is not None and not self._peer_transport.is_closing():
+            self._peer_transport.write(reply)
+            self._peer_transport.close()
 
     async def answer(self, request: web.BaseRequest, handler: Handler) -> web.StreamResponse:
         """Have a request answered, within the machine's limits."""
         self._end = None
         self._busy = True
         try:
-            who, accounts = self._who or "", self._reception.accounts
+            who, accounts = self._who or "", self._limited_server.accounts
             if not accounts.charge(who, _REPORT if request.body_exists else 1.0):
                 await asyncio.sleep(_WAIT)  # a client that asks without end does so a few times a second
                 return self._refuse(429, "This machine asks too much.")
@@ -208,8 +208,8 @@ class Visit(web.RequestHandler):
         return response
 
 
-class Reception(web.Server):
-    """An HTTP server that knows its visitors. `by_port`: they come through the router, which marks them."""
+class LimitedServer(web.Server):
+    """An HTTP server with limits for each machine. `by_port`: the router marks each connection's machine."""
 
     def __init__(self, handler: Handler, *, by_port: bool) -> None:
         # A body that was compressed is refused, not expanded.
@@ -220,9 +220,9 @@ class Reception(web.Server):
         self._handler = handler
         self._by_port = by_port
 
-    def __call__(self) -> Visit:
+    def __call__(self) -> Connection:
         """Return what serves one connection (asyncio's protocol factory)."""
-        return Visit(self, loop=self._loop, **self._kwargs)
+        return Connection(self, loop=self._loop, **self._kwargs)
 
     def identify(self, transport: asyncio.BaseTransport) -> str | None:
         """Return the address of the machine that is at the other end, or None where it is not its own."""
@@ -237,10 +237,10 @@ class Reception(web.Server):
         return address
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        return await cast(Visit, request.protocol).answer(request, self._handler)
+        return await cast(Connection, request.protocol).answer(request, self._handler)
 
 
-class Seldom(logging.Filter):
+class RareMessages(logging.Filter):
     """Keeps clients from filling our log: what they send wrong is not logged, other errors a few a minute."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
