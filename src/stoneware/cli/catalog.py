@@ -71,7 +71,9 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("down", "cluster_down:down", "Take the cluster down; its volumes are kept.", _CLUSTERS),
     Entry("system", "disk_usage:system", "Look at the store.", _OTHER),
     Entry("doctor", "doctor:doctor", "Show what this computer lacks and how to install that.", _OTHER),
-    Entry("terraform", "terraform:terraform", "Use Stoneware from configurations of one's own.", _OTHER),
+    Entry(
+        "terraform", "terraform:terraform", "Use Stoneware from your own Terraform configurations.", _OTHER
+    ),
     Entry("completion", "system:completion", "Print the completion script of a shell.", _OTHER),
     Entry("version", "system:version", "Print the version.", _OTHER),
 )

@@ -12,10 +12,14 @@ json_output = flag("--json", "json_output", help="Print JSON.")
 quiet = flag("--quiet", "-q", help="Print ids only.")
 verbose = flag("--verbose", "-v", help="Show the output of Terraform, too.")
 yes = flag("--yes", "-y", help="Do not ask.")
-plan = flag("--plan", help="Say what would be done; do nothing.")
+plan = flag("--plan", help="Show the plan; change nothing.")
 
 env = option(
-    "--env", "-e", metavar="KEY[=VALUE]", multiple=True, help="Set a value; KEY alone takes ours. Repeatable."
+    "--env",
+    "-e",
+    metavar="KEY[=VALUE]",
+    multiple=True,
+    help="Set a value; KEY alone: from the environment. Repeatable.",
 )
 env_file = option(
     "--env-file",
@@ -25,8 +29,8 @@ env_file = option(
     help="Read values from a file, as Docker does. Repeatable.",
 )
 
-tty = flag("--tty", "-t", help="Give it a terminal.")
-interactive = flag("--interactive", "-i", help="Give it our standard input.")
+tty = flag("--tty", "-t", help="Allocate a terminal.")
+interactive = flag("--interactive", "-i", help="Pass standard input to the command.")
 user = option("--user", "-u", metavar="USER[:GROUP]", default="", help="Run as this user.")
 workdir = option("--workdir", "-w", metavar="DIR", default="", help="Run in this directory.")
 
@@ -73,7 +77,7 @@ _variables = option(
 _project_directory = option(
     "--project-directory", metavar="DIR", kind=Path, help="Where relative paths of the file begin."
 )
-scale = option("--scale", metavar="SERVICE=N", multiple=True, help="Another number of replicas. Repeatable.")
+scale = option("--scale", metavar="SERVICE=N", multiple=True, help="Set the number of replicas. Repeatable.")
 profile = option(
     "--profile",
     metavar="NAME",

@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 )
 @option("--label", metavar="KEY=VALUE", multiple=True, help="Label the image. Repeatable.")
 @flag("--no-cache", help="Run every step.")
-@flag("--pull", help="Make the base again, with what is new in it.")
-@flag("--plan", help="Say what would be done and why; do nothing.")
+@flag("--pull", help="Build the base again, with its updates.")
+@flag("--plan", help="Show the plan with its reasons; change nothing.")
 @option("--skip-check", metavar="NAME", multiple=True, help="Skip a leak check. Repeatable.")
 @flag("--list-checks", help="List the leak checks.")
 @option(

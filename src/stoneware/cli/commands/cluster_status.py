@@ -26,7 +26,7 @@ DIFFERENT = 5
 _CLEAR = "\x1b[H\x1b[2J"
 
 
-_watch = flag("--watch", "-w", help="Look again and again, until Ctrl-C.")
+_watch = flag("--watch", "-w", help="Repeat until Ctrl-C.")
 
 
 def _interval(seconds: float) -> Callable[[F], F]:
@@ -108,8 +108,8 @@ def drift(
 ) -> None:
     """Compare the machines with what was declared.
 
-    Looked at are the images they booted, their config, the files on them, and Terraform's state. Exits
-    with 0 where nothing differs, and with 5 where something does or could not be found out.
+    The comparison covers the images they booted, their config, the files on them, and Terraform's state.
+    Exits with 0 where nothing differs, and with 5 where something differs or is not known.
     """
     site = clusters.open_site()
     name, desired = clusters.name_and_desired(

@@ -21,11 +21,11 @@ def system() -> None:
     """Look at the store."""
 
 
-@system.command("df", help="Show what has the room in the store, and how much is left.")
+@system.command("df", help="Show what uses the space of the store, and how much is free.")
 @flag("--verbose", "-v", help="Show each thing, and its limit.")
 @options.json_output
 def df(verbose: bool, json_output: bool) -> None:
-    """Show what has the room in the store, and how much is left.
+    """Show what uses the space of the store, and how much is free.
 
     Images and checkpoints share most of what they have, so they are one row. RECLAIMABLE is what removing the
     stopped machines, the volumes without a machine, and the caches would free.

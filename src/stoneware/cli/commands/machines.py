@@ -45,7 +45,7 @@ _time = option(
 @flag("--quiet", "-q", help="Print names only.")
 @options.json_output
 def ps(every: bool, quiet: bool, json_output: bool) -> None:
-    """List machines: what they boot from, how far they are and how they feel."""
+    """List machines, with their image, phase and health."""
     found = [machine for machine in open_platform(settled=every).machines() if every or _is_listed(machine)]
     if json_output:
         print_json([listing.machine_document(machine) for machine in found])

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.command("prune", cls=Command)
 @flag("--all", "-a", "every", help="Tagged images that no machine has, and all checkpoints but bases.")
-@flag("--plan", help="Say what would be removed; remove nothing.")
+@flag("--plan", help="Show the plan; remove nothing.")
 @flag("--force", "-f", help="Do not ask.")
 @options.json_output
 def prune(every: bool, plan: bool, force: bool, json_output: bool) -> None:

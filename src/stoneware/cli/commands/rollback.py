@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     help="A rollout, such as r2: how it was after it; r0: before all.",
 )
 @options.cluster
-@flag("--plan", help="Say what would be done; do nothing.")
+@flag("--plan", help="Show the plan; change nothing.")
 @options.lock_timeout
 @options.progress
 @options.verbose

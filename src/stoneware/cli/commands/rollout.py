@@ -58,7 +58,7 @@ def rollout(
     verbose: bool,
     json_output: bool,
 ) -> None:
-    """Replace the machines of a running cluster, one by one, by what machines.yaml says; disks are kept.
+    """Replace the machines of a running cluster, one by one, by what machines.yaml declares; disks are kept.
 
     Before a machine goes down, and until it is back, the gates of its service are asked. Where one fails,
     deploy.update_config says what happens: with failure_action rollback everything returns to what it
@@ -225,7 +225,7 @@ def pause(context: click.Context, file: tuple[Path, ...], project_name: str) -> 
 @options.cluster_file
 @click.pass_context
 def abort(context: click.Context, file: tuple[Path, ...], project_name: str) -> None:
-    """End the rollout after the machines it is at, and leave all machines as they are."""
+    """End the rollout after its current machines, and leave all machines as they are."""
     _ask(context, file, project_name, "abort")
 
 
@@ -258,9 +258,9 @@ def resume(
     verbose: bool,
     json_output: bool,
 ) -> None:
-    """Go on with a rollout that is paused, holds after its canary, or whose driver was killed.
+    """Continue a rollout that is paused, holds after its canary, or whose driver was killed.
 
-    Machines that failed are tried once more. Nothing needs to be said: the journal has all of it.
+    Machines that failed are tried once more. No options are needed: the journal has the plan.
     """
     from stoneware.ui.displays import make_rollout_display
 

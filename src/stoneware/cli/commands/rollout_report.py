@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     help="Which one, such as r2; the last one unless named.",
 )
 @options.cluster_file
-@option("--output", "-o", metavar="FILE", kind=Path, help="Where to; default: CLUSTER-ROLLOUT.html here.")
+@option("--output", "-o", metavar="FILE", kind=Path, help="The file; default: CLUSTER-ROLLOUT.html here.")
 @option("--probe", metavar="CURVE", kind=Path, help="Draw a load probe's JSON lines below the time line.")
 @click.pass_context
 def report(

@@ -56,7 +56,7 @@ from stoneware.platforms.protocols import Platform
 @option("--volume", "-v", metavar="NAME:/PATH[:ro]", multiple=True, help="Mount a volume. Repeatable.")
 @option("--hostname", "-h", metavar="NAME", default="", help="Another host name.")
 @option("--restart", metavar="POLICY", default="no", help="no, always, unless-stopped or on-failure[:N].")
-@flag("--read-only", help="What changes on the root is gone at the next start.")
+@flag("--read-only", help="Discard changes of the root at the next start.")
 @option("--memory", "-m", metavar="SIZE", default="", help="Memory at most: 512m.")
 @option("--cpus", metavar="CORES", kind=float, low=0.01, help="Cores at most: 1.5.")
 @option(
@@ -125,7 +125,7 @@ def run(
 ) -> None:
     """Boot a machine from an image.
 
-    The values given are checked against what the image needs before anything is made. Without -d the
+    The values given are checked against what the image needs before anything is created. Without -d the
     console is shown until the machine stops, and Ctrl-C stops it. With a COMMAND the machine boots
     without its service, runs the command, stops, and its exit code is ours.
     """

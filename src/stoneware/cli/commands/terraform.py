@@ -34,7 +34,7 @@ terraform {{
 
 @click.group("terraform", cls=Group)
 def terraform() -> None:
-    """Use Stoneware from configurations of one's own."""
+    """Use Stoneware from your own Terraform configurations."""
 
 
 @terraform.command(

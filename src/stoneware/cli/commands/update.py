@@ -20,12 +20,12 @@ from stoneware.model.labels import RELOAD_LABEL
 @options.machine
 @options.env
 @options.env_file
-@option("--unset", metavar="KEY", multiple=True, help="Take a value away. Repeatable.")
+@option("--unset", metavar="KEY", multiple=True, help="Remove a value. Repeatable.")
 def update(machine: str, *, env: tuple[str, ...], env_file: tuple[Path, ...], unset: tuple[str, ...]) -> None:
     """Change the runtime config of a machine; values that are not named stay.
 
     The result is checked against what the image needs before the machine is told. An image with
-    LABEL stoneware.reload takes it on at once, others at their next start.
+    LABEL stoneware.reload applies it at once, others at their next start.
     """
     from stoneware.config import builtin_values
     from stoneware.config.contract import require_config
