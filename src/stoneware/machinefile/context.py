@@ -71,6 +71,7 @@ def resolve_sources(step: CopyStep, tree: Tree, *, location: str = "") -> tuple[
 
 def resolve_mount(mount: Mount, tree: Tree, *, location: str = "") -> Source:
     """Return what a bind mount shows: the file or directory its source names."""
+    # A mount has COPY's rules for its source, so the errors are worded from a COPY of it.
     step = CopyStep(0, "", 0, "", sources=(mount.source or "/",), from_stage=mount.from_stage)
     fault = _Fault(tree, step, mount.source or "/", location)
     fault.check_inside()
@@ -86,6 +87,7 @@ def _plain(fault: _Fault, excludes: Matcher) -> Iterator[Source]:
     if not pattern:
         yield from _named(fault, relative(text), excludes)
         return
+    # Only the part before the first wildcard goes through links, as in BuildKit.
     real = tree.real(relative(base))
     status = tree.stat(real)
     if status is None:
@@ -101,6 +103,7 @@ def _matches(tree: Tree, base: str, pattern: str) -> Iterator[str]:
     prefix = f"{base}/" if base else ""
     depth = pattern.count("/")
     for path, _ in tree.children(base):
+        # What is below a match comes with that match.
         if inside and path.startswith(inside):
             continue
         below = path[len(prefix) :]

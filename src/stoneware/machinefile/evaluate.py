@@ -50,6 +50,7 @@ def _pairs(state: StageState, checked: Checked, context: Context) -> list[tuple[
     """Expand NAME=VALUE pairs, all with the values from before the instruction."""
     expand = state.expand(context.globals.lexer)
     words = checked.source.words
+    # One ENV with several pairs: the second does not see the first, as in Docker.
     pairs = [(expand(name), expand(value)) for name, value in zip(words[::2], words[1::2], strict=True)]
     if checked.source.keyword == "ENV" and not all(name for name, _ in pairs):
         raise FlagError("ENV names can not be blank", "The variable in the name is empty.")
@@ -64,6 +65,7 @@ def _label(state: StageState, checked: Checked, context: Context) -> None:
 def _arg(state: StageState, checked: Checked, context: Context) -> None:
     for word in checked.source.words:
         name, equals, default = word.partition("=")
+        # --build-arg wins over the default, and only where the stage declares the ARG.
         state.declared.add(name)
         if name in context.globals.build_args:
             state.set_arg(name, context.globals.build_args[name])
@@ -87,6 +89,7 @@ def _workdir(state: StageState, checked: Checked, context: Context) -> None:
         path = gopath.join("/", state.config.workdir, path)
     path = gopath.clean(path)
     state.config = replace(state.config, workdir=path)
+    # The root exists in every base: no step, so no checkpoint of its own.
     if path != "/":
         state.steps.append(
             WorkdirStep(
@@ -148,6 +151,7 @@ def _retries(text: str) -> int:
         raise FlagError(
             f"--retries must be a number that is not negative, not {text!r}", "Write --retries=3."
         )
+    # Docker takes 0 for the default, too.
     return int(text) or 3
 
 
@@ -172,6 +176,7 @@ def _volume(state: StageState, checked: Checked, context: Context) -> None:
 def _expose(state: StageState, checked: Checked, context: Context) -> None:
     ports = dict.fromkeys(state.config.ports)
     for word in checked.source.words:
+        # One variable may expand to several ports: EXPOSE $PORTS.
         for text in context.globals.lexer.words(word, state.scope, state.unset):
             ports.update(dict.fromkeys(values.ports(text)))
     state.config = replace(state.config, ports=tuple(ports))

@@ -77,6 +77,7 @@ class Matcher:
     def culprit(self, path: str) -> Pattern | None:
         """Return the pattern because of which a path is matched: the last one that says so."""
         parts = path.split("/")
+        # A pattern that matches a directory matches all that is in it.
         prefixes = ["/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
         if not self.matches(path):
             return None

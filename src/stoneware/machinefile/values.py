@@ -30,6 +30,7 @@ def duration(text: str, name: str, default: float) -> float:
     seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
     if seconds == 0:
         return default
+    # Docker's own bound: its health checks count in milliseconds.
     if seconds < 0.001:
         raise FlagError(f"--{name} cannot be less than 1ms", f"Write, for example, --{name}=1s.")
     return float(seconds)
@@ -103,6 +104,7 @@ def check_platform(text: str, architecture: str) -> None:
     system, _, rest = text.partition("/")
     machine = rest.partition("/")[0]
     if not rest:
+        # One word may be either: `linux`, or an architecture such as `arm64`.
         system, machine = ("linux", system) if system != "linux" else ("linux", architecture)
     if system.lower() != "linux" or _ARCHITECTURES.get(machine.lower(), machine.lower()) != architecture:
         raise FlagError(

@@ -65,6 +65,7 @@ class ImageResource(StonewareResource):
         anew = current is not None and current.get("triggers") != planned.get("triggers")
         with reported(diags, self.provider.failures):
             request = _request(planned, no_cache=anew)
+            # The plan promised this image: Terraform refuses another result of the apply as a bug of ours.
             if planned["image_id"] is not Unknown:
                 self._check_plan(request, current, planned)
             baked = self.provider.baker.bake(request)
@@ -88,6 +89,7 @@ class ImageResource(StonewareResource):
         images = self.provider.images
         own = tags_of(images.tags(), current["image_id"])
         for tag in tags:
+            # A tag that was moved to another image since is not ours to remove.
             if tag in own:
                 images.remove_tag(tag)
 
@@ -178,5 +180,6 @@ def _dropped(current: State, baked: Baked) -> list[str]:
 
 def _of_commit(reference: str, baked: Baked) -> bool:
     name, _, tag = reference.rpartition(":")
+    # Commit tags of another name belong to another image, even where they look the same.
     names = {other.rpartition(":")[0] for other in baked.tags}
     return name in names and _COMMIT_TAG.fullmatch(tag) is not None

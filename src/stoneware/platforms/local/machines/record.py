@@ -103,6 +103,7 @@ def _read_spec(paths: Paths, path: Path) -> MachineSpec | None:
     metadata: dict[str, Any] = read_json(paths.root / "metadata.json") or {}
     served: dict[str, Path] = {}
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # the machine may be going just now
+        # By name only: the files are copies, and where they came from does not matter any more.
         served = {path.name: path for path in (paths.root / "files").iterdir()}
     if unknown := document.keys() - FIELDS.keys():
         raise ValueError(f"it has {', '.join(sorted(unknown))}, which no machine has")
@@ -133,6 +134,7 @@ class Processes:
 
 def read_processes(paths: Paths, state: Mapping[str, Any]) -> Processes:
     """Read which processes of a machine live."""
+    # After a reboot the ids in run/ are those of other processes.
     if state.get("boot") != boot_id():
         return Processes(None, None, None, _exit_code(paths), "")
     return Processes(

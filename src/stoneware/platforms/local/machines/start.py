@@ -97,6 +97,7 @@ def make_directory(store: Store, spec: MachineSpec, machine_id: str) -> Paths:
     target = store.data / "machines" / spec.name
     with store.staging(target.parent) as staged:
         btrfs.snapshot(rootfs, staged / "rootfs", read_only=False)
+        # Root's alone: secrets of a bake and process ids are in there.
         for name in ("files", "results", "run"):
             (staged / name).mkdir(mode=0o700)
         for name, path in spec.files.items():
@@ -138,6 +139,7 @@ def launch(store: Store, paths: Paths, spec: MachineSpec, network: tuple[str, st
     process_limits.check(spec.ulimits)
     cgroups.quicken(host)
     cgroups.prepare(groups)
+    # What the last run left would be taken for reports of this one.
     for stale in ("shim", "nspawn", "leader", "exit", "error", "stop", "down", "cgroup", "orphan"):
         (paths.run / stale).unlink(missing_ok=True)
     # Marked as started first: a kill from here on leaves a stopped machine, not an unknown one.
@@ -149,6 +151,7 @@ def launch(store: Store, paths: Paths, spec: MachineSpec, network: tuple[str, st
     text = _settings(store, paths, spec, machine_id=state["id"], groups=groups, network=network)
     _write_private(settings, text)
     shim = Path(str(resources.files("stoneware.platforms.local.machines") / "shim.sh"))
+    # The shim's mounts go with it, and mounts of the host still reach it.
     argv = ["unshare", "--mount", "--propagation", "slave", "sh", str(shim), str(settings)]
     argv = process_limits.plain(argv, spec.ulimits, inherits=not groups.prefix)
     if not (paths.run / "pipe").exists():
@@ -231,6 +234,7 @@ def _await_leader(paths: Paths) -> None:
             processes = shown_processes(paths)
             if processes.leader is not None:
                 return
+            # The shim may not be there yet at the first look: only its end counts, not its absence.
             if processes.exit_code is not None or (seen and not processes.alive):
                 break
             seen = seen or processes.alive
@@ -265,6 +269,7 @@ def _settings(
     address: dict[str, Any] = {}
     if spec.kind == "builder" and network:
         address = read_json(paths.root / "network.json") or {}
+    # `on-failure:3` is a policy with a number of retries.
     policy, _, retries = spec.restart.partition(":")
     reap = ""
     reaper = shlex.join([sys.executable, "-P", "-m", _REAP, str(store.home), spec.name, machine_id])

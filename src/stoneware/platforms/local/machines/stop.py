@@ -108,6 +108,7 @@ def _kill_step(processes: Processes, *, patient: bool) -> None:
     """Kill the machine's first process, with which all others go; the shim then ends by itself."""
     if processes.leader:
         _send(processes.leader, signal.SIGKILL)
+    # Not before: the shim writes the exit code, which it gets from nspawn.
     elif processes.nspawn and (processes.shim is None or not patient):
         _send(processes.nspawn, signal.SIGKILL)
     elif processes.shim and not patient:
@@ -120,6 +121,7 @@ def _await_end(processes: Processes, seconds: float) -> None:
     if last is None:
         return
     try:
+        # No polling: the kernel wakes us, and a number that was given away again is no danger.
         descriptor = os.pidfd_open(last)
     except ProcessLookupError:
         return
