@@ -100,6 +100,7 @@ class _Reader:
             raise ValueError(f"not a variable: {text[at : self._line_end(at)]!r}")
         name = key["name"]
         if not key["sign"]:
+            # `NAME` alone takes the value of the environment; without one it does not exist.
             if name in self._scope:
                 self.found[name] = self._scope[name]
             return self._line_end(key.end())
@@ -107,6 +108,7 @@ class _Reader:
             return self._quoted(key.end(), name)
         end = self._line_end(key.end())
         raw = text[key.end() : end]
+        # `KEY= # text` is blank, and `KEY=#text` is a value, as in Compose.
         comment = raw.startswith("#") and text[key.end() - 1].isspace()
         self.found[name] = self._expand("" if comment else raw.partition(" #")[0].rstrip())
         return end

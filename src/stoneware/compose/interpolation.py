@@ -70,6 +70,7 @@ class _Text:
             return self._plain(name), end + 1
         value = self._values.get(name)
         there = bool(value) if operator.startswith(":") else value is not None
+        # The alternative is expanded only where it is used: it may have required variables.
         if operator.endswith("+"):
             return self.expand(found.end(), end) if there else "", end + 1
         if there:

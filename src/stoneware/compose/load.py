@@ -122,6 +122,7 @@ def _read(
         except YamlError as error:
             faults.add(error.place, error.reason)
     name = name or _named(parsed, variables, faults) or directory_name(sources[0].path.parent)
+    # Before the files are interpolated: expressions may use it, as in Compose.
     variables["COMPOSE_PROJECT_NAME"] = name
     joiner = Joiner(where[1], faults, functools.partial(_file_tree, faults=faults))
     root: Node | None = None
@@ -166,6 +167,7 @@ def _named(
     parsed: Sequence[tuple[Source, list[yaml.Event]]], variables: Mapping[str, str], faults: Faults
 ) -> str:
     """Return what the last file that has `name:` says."""
+    # The last file wins, so the first hit from the end is the name.
     for source, events in reversed(parsed):
         found = top_scalar(events, "name", source.shown)
         if found is None:
@@ -219,6 +221,7 @@ class _Loader:
         self._name_containers()
         built = {name: self._service(name, entry) for name, entry in self._document.services.items()}
         places = {name: self._depends_place(entry) for name, entry in self._document.services.items()}
+        # Services after those they depend on, for every command that goes through them.
         order = in_order({name: service.depends_on for name, service in built.items()}, places, self._faults)
         services = {name: built[name] for name in order}
         nodes = {name: entry.node for name, entry in self._document.services.items()}
@@ -384,6 +387,7 @@ class _Loader:
             else:
                 self._faults.warn(f"{place}: there is no service {other!r}, and none is required")
         for other in self._linked.get(name, ()):
+            # `links` implies an order; a condition in depends_on is the stronger word.
             needs.setdefault(other, Condition.STARTED)
         return needs
 

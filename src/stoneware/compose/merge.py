@@ -26,6 +26,7 @@ def merge(base: Node, other: Node, faults: Faults, path: tuple[str, ...] = ()) -
 
     `!reset` removes what the base has, `!override` takes its place, and nothing (null) leaves it.
     """
+    # Compose replaces some lists (command, entrypoint, test) as a whole.
     if other.directive == OVERRIDE or (path[2:] in _REPLACED and path[0] == "services"):
         return other
     if other.value is None or base.value is None:
@@ -62,6 +63,7 @@ def _mappings(base: Node, other: Node, faults: Faults, path: tuple[str, ...]) ->
             keys.pop(key, None)
             continue
         known = merged.get(key)
+        # Pairs such as labels: the later file's value replaces, and there is nothing to merge.
         merged[key] = value if known is None or paired else merge(known, value, faults, (*path, key))
         if merged[key] is not known:
             keys[key] = other.key_place(key)

@@ -87,6 +87,7 @@ def _note(needs: dict[str, list[str]], path: str, expression: Expression) -> Non
 def _entry(
     name: str, uses: list[tuple[str, Variable]], defaults: Mapping[str, str], schema: Schema
 ) -> dict[str, Any]:
+    # A default makes any use safe, so a variable that has one is never required.
     wanted = any(use.required for _, use in uses) or name in schema.get("required", ())
     entry: dict[str, Any] = {
         "required": wanted and name not in defaults and name not in BUILTINS,
@@ -136,6 +137,7 @@ def check_config(
     }
     everything = effective_values(contract["env"], values, {**BUILTINS, **(builtins or {})})
     problems: dict[str, _Problem] = {}
+    # Whether templates render depends on which variables are empty, and not on their values.
     outline = frozenset((name, bool(value)) for name, value in everything.items())
     faults = [] if outline in (rendered or ()) else _template_faults(contract, everything)
     if rendered is not None and not faults:
@@ -146,6 +148,7 @@ def check_config(
         problem.reasons = list(dict.fromkeys([*problem.reasons, *reasons]))
         problem.where = list(dict.fromkeys([*problem.where, *places]))
     for name, reason in [*_secret_faults(from_secrets), *_schema_faults(contract, values, everything)]:
+        # A secret whose value is not known here is masked: the schema would judge the mask.
         if name not in unknown:
             problem = problems.setdefault(name, _Problem(name))
             problem.reasons = list(dict.fromkeys([*problem.reasons, reason]))
@@ -174,6 +177,7 @@ def _template_faults(contract: Contract, values: Mapping[str, str | Secret]) -> 
     owner: list[tuple[Mapping[str, Any], int]] = []
     lines: list[str] = []
     for need in contract["needs"]:
+        # All expressions in one text, so that awk runs once; `owner` maps its lines back to templates.
         lines.append(need["text"])
         owner += [(need, offset) for offset in range(need["text"].count("\n") + 1)]
     try:
@@ -290,6 +294,7 @@ def config_warnings(contract: Contract, given: Iterable[str], secrets: Iterable[
 
 
 def _nearest(name: str, contract: Contract) -> str:
+    # `port` for `PORT` is the most frequent slip.
     known = {entry.upper(): entry for entry in contract["variables"] if entry != name}
     close = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.75)
     return f" (did you mean {known[close[0]]}?)" if close else ""

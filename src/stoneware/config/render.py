@@ -154,6 +154,7 @@ def interpolate(
     with tempfile.TemporaryDirectory(prefix="stoneware-", dir=_plain_directory()) as directory:
         if values:
             stored = Path(directory, "values")
+            # In a file, not in arguments or the environment: other users can read those of a process.
             stored.write_bytes(to_bytes(encode(values)))
             argv += ["-v", f"values={stored}"]
         try:
@@ -163,6 +164,7 @@ def interpolate(
     if done.returncode == 0:
         return to_bytes(done.stdout)
     faults = _faults(done.stderr, name)
+    # 2 is the program's own code for faults; all else is awk that broke.
     if done.returncode != 2 or not faults:
         raise process.ProcessError(argv, done.returncode, done.stderr)
     raise TemplateError(faults)

@@ -53,6 +53,7 @@ def check_schema(schema: Any, location: str = SCHEMA_PATH) -> None:
     if faults := list(_unbounded(schema)):
         raise _bad("\n".join(faults[:20]), location)
     kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
+    # The formats of the meta-schema count too: a pattern that is no regular expression is found here.
     meta = kind(kind.META_SCHEMA, format_checker=kind.FORMAT_CHECKER)
     reasons = [
         f"{_pointer(error.absolute_path)}: {error.message}"
@@ -251,8 +252,10 @@ def coerce(rule: Mapping[str, Any], text: str) -> Any:
         for choice in choices:
             if not isinstance(choice, str) and as_text(choice) == text:
                 return choice
+        # A rule such as `minimum` without a type means a number.
         types = {"number"} if _NUMERIC & set(rule) else {"string"}
     if types & {"integer", "number"} and _INTEGER.fullmatch(text):
+        # Python takes quadratic time for the digits of an integer.
         return int(text) if len(text) < 300 else text
     if "number" in types and _NUMBER.fullmatch(text):
         return float(text)
