@@ -1,4 +1,4 @@
-"""One thing that is done while others go on."""
+"""A call that runs in a thread while its caller does other work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a bake tells while it runs. A reporter shows the events; nothing else in a bake prints."""
+"""The events of a bake. A reporter shows the events; nothing else in a bake prints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Making the bases that a plan stands on."""
+"""Builds the bases that a plan needs and the store lacks."""
 
 from __future__ import annotations
 

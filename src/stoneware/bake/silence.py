@@ -1,4 +1,4 @@
-"""Noticing that a builder has gone silent."""
+"""Notices that a builder has sent nothing for too long."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the making and unmaking of a cluster tells while it goes on."""
+"""The events of commands that change a cluster. A display shows them; nothing else there prints."""
 
 from __future__ import annotations
 

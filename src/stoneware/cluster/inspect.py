@@ -1,4 +1,4 @@
-"""Asking the machines of a cluster what their files are like now."""
+"""Asking the machines of a cluster for the digests of their files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The floors of disks against the images that a cluster's machines are to boot."""
+"""The rollback floors of disks against the images that a cluster's machines are to boot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where clusters are made: a platform, its images, and the directory that keeps what Terraform knows."""
+"""Where clusters are kept: a platform, its images, and the directory that keeps what Terraform knows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Making a cluster what its file says: what is missing is created, in the order of its dependencies."""
+"""Changing a cluster to what its file declares, in the order of its dependencies."""
 
 from __future__ import annotations
 

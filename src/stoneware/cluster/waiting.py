@@ -1,4 +1,4 @@
-"""Waiting until a cluster's machines are what they are to become, and telling how that goes."""
+"""Waiting until a cluster's machines are what they are to become, and reporting the progress."""
 
 from __future__ import annotations
 

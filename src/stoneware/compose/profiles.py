@@ -1,4 +1,4 @@
-"""`profiles`: services that are there only when somebody asks for them."""
+"""`profiles`: services that exist only when their profile is asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the making of a cluster is shown: plain lines, JSON lines, nothing, or the live view on a terminal."""
+"""How a change of a cluster is shown: plain lines, JSON lines, nothing, or the live view on a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""config: the cluster's file as it is understood."""
+"""config: the cluster's file as Stoneware reads it."""
 
 from __future__ import annotations
 

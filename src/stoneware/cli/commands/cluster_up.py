@@ -1,4 +1,4 @@
-"""up: make a cluster what its file says."""
+"""up: change a cluster to what its file declares."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""system df: what has the room in the store."""
+"""system df: what uses the space of the store."""
 
 from __future__ import annotations
 

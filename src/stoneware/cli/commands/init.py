@@ -1,4 +1,4 @@
-"""init: a Machinefile and what goes with it, to start from."""
+"""init: a Machinefile and the files next to it, as a start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What has the room in a store: machines, volumes, caches, and what images and checkpoints share."""
+"""What uses the space of a store: machines, volumes, caches, and what images and checkpoints share."""
 
 from __future__ import annotations
 
