@@ -386,7 +386,7 @@ def matches(pattern: Sequence[str], path: Sequence[str]) -> bool:
 
 
 def below_which(path: tuple[str, ...], key: str) -> str:
-    """Return the key of a mapping below which another key stands that was written beside it; else nothing."""
+    """Return the key of a mapping that has to be the parent of a key written next to it; else nothing."""
     for pattern, keys in KEYS.items():
         *above, last = pattern.split(".")
         if len(above) >= 2 and last != "*" and key in keys and matches(above, path):
