@@ -297,10 +297,11 @@ def test_a_command_may_replace_entrypoint_user_and_directory(
     store: FakeStore, platform: FakePlatform, hello: str
 ) -> None:
     launch = plan_launch(store, LaunchOptions("hello", "h1", GREETING, command_mode=True))
-    asked = CommandOptions(("id",), user="root", workdir="/", entrypoint=(), tty=True, interactive=True)
+    asked = CommandOptions(("id",), user="root", workdir="/new/a", entrypoint=(), tty=True, interactive=True)
     run_command(platform, launch, asked)
-    done = platform.executions[0]
-    assert done.argv == ("id",)
+    made, done = platform.executions
+    assert made.argv == ("mkdir", "-p", "--", "/new/a")
+    assert (done.argv, done.options["workdir"]) == (("id",), "/new/a")
     assert done.options["user"] == "root"
     assert done.options["tty"]
     assert platform.calls[-1] == "stop h1 None"

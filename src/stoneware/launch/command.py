@@ -39,6 +39,8 @@ def run_command(platform: Platform, launch: Launch, options: CommandOptions) -> 
     platform.create(launch.spec)
     try:
         machine = wait_until_up(platform, name, timeout=options.timeout)
+        if options.workdir not in {"", "/"}:  # `docker run -w` makes it too, `docker exec -w` does not
+            platform.run(name, ("mkdir", "-p", "--", options.workdir), timeout=10.0)
         return platform.execute(
             name,
             command_line(launch, options),
