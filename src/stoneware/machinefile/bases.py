@@ -23,6 +23,8 @@ _REGISTRIES = {
 # What a Debian package brings of the programs that official images are made for.
 _PACKAGES = {
     "buildpack-deps": "build-essential",
+    "caddy": "caddy",
+    "eclipse-mosquitto": "mosquitto",
     "eclipse-temurin": "openjdk-17-jre-headless",
     "gcc": "build-essential",
     "golang": "golang-go",
@@ -37,12 +39,23 @@ _PACKAGES = {
     "openjdk": "openjdk-17-jre-headless",
     "perl": "perl",
     "php": "php-cli",
+    "prometheus": "prometheus",
     "postgres": "postgresql",
     "python": "python3 python3-pip python3-venv",
     "rabbitmq": "rabbitmq-server",
     "redis": "redis-server",
     "ruby": "ruby",
     "rust": "rustc cargo",
+    "squid": "squid",
+    "tomcat": "tomcat10",
+    "varnish": "varnish",
+}
+_OTHER_SYSTEMS = {
+    "alpine": "Write FROM debian:12, and apt-get update && apt-get install -y for apk add.",
+    "centos": "Write FROM debian:12, and apt-get update && apt-get install -y for yum install.",
+    "fedora": "Write FROM debian:12, and apt-get update && apt-get install -y for dnf install.",
+    "rockylinux": "Write FROM debian:12, and apt-get update && apt-get install -y for dnf install.",
+    "ubuntu": "Write FROM debian:12 or debian:13: most of Ubuntu's packages have the same names there.",
 }
 
 
@@ -101,4 +114,6 @@ def registry_hint(reference: str) -> str:
     package = _PACKAGES.get(program)
     if package:
         return f"Write FROM debian:12 and RUN apt-get update && apt-get install -y {package}."
+    if program in _OTHER_SYSTEMS:
+        return _OTHER_SYSTEMS[program]
     return "Write FROM debian:12 and install in RUN steps what that image brings."
