@@ -21,6 +21,9 @@ PYTEST ?=
 # wait for half of their time, so there is one process more than the two processors that they are made for.
 PARALLEL = -n $(1) --no-loadscope-reorder
 
+# Tests run thousands of commands, and each would compile the program's modules anew: half of its time.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup host test-host lint test lint-and-lowest test-all test-pure test-lowest test-mutants coverage lock docs demo bench clean
 
@@ -78,7 +81,7 @@ test: setup test-host $(LOWEST)/.installed
 # Said at the end, so that it does not come in between what the tests say.
 lint-and-lowest:
 	@mkdir -p build
-	@nice -n 10 $(MAKE) --no-print-directory --jobs=1 lint test-lowest >build/lint-and-lowest.log 2>&1; code=$$?; \
+	@nice -n 5 $(MAKE) --no-print-directory lint test-lowest >build/lint-and-lowest.log 2>&1; code=$$?; \
 	  cat build/lint-and-lowest.log; exit $$code
 
 test-all: $(VENV)/.installed

@@ -31,6 +31,7 @@ SHARING = {
     "tests/examples/test_kafka": "kafka",
     "tests/examples/": "examples",
     "tests/docs/": "examples",
+    "tests/provider/test_machines.py": "examples",
 }
 
 

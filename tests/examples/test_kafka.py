@@ -17,6 +17,7 @@ from .conftest import EXAMPLES, Program
 
 pytestmark = [
     pytest.mark.machine,
+    pytest.mark.timeout(900),
     # kafka-python reads its schemas by functions that Python 3.11 deprecates and 3.13 took back.
     pytest.mark.filterwarnings("ignore:(read|open)_(text|binary) is deprecated:DeprecationWarning"),
 ]
