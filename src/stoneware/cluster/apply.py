@@ -147,7 +147,7 @@ class ClusterTerraform:
             change
             for change in plan.changes
             if infrastructure.subject(change.address) not in to_destroy
-            and (strict or not _harmless(change, infrastructure.harmless_attributes))
+            and not _harmless(change, infrastructure, strict=strict)
         )
         places = {place for change in spared for place in (change.address, change.previous_address) if place}
         own = {place for place in places if infrastructure.subject(place) in allowed}
@@ -251,17 +251,25 @@ def refreshed(platform: Platform, directory: ClusterDirectory) -> tuple[Change, 
             return terraform.refresh()
 
 
-def _harmless(change: Change, attributes: AbstractSet[str]) -> bool:
+def _harmless(change: Change, infrastructure: Infrastructure, *, strict: bool) -> bool:
     """Say whether a change only puts right, in place, what no machine is recreated or started for.
 
     Labels that the file has others of, attributes that somebody added by hand, what an import could not know.
+    Where `strict`, only a change of words: what the state of an earlier version could not say.
     """
     if change.actions != ("update",):
         return False
+    subject = infrastructure.subject(change.address)
     before, after = change.before or {}, change.after or {}
-    # Terraform has null where an import has an empty string, map or list: these count as equal.
-    names = {name for name in {**before, **after} if (before.get(name) or None) != (after.get(name) or None)}
-    return names <= attributes | set(change.unknown)
+    changed = {
+        name
+        for name in change.changed
+        # Alike in the plan and changed all the same: masked, as sensitive values are.
+        if before.get(name) == after.get(name)
+        or not infrastructure.same_value(subject, name, before.get(name), after.get(name))
+    }
+    harmless = frozenset() if strict else infrastructure.harmless_attributes
+    return changed <= harmless | set(change.unknown)
 
 
 def machines_of(error: TerraformError, infrastructure: Infrastructure) -> list[str]:

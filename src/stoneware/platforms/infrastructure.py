@@ -89,6 +89,13 @@ class Infrastructure(Protocol):
         """Return whose resource is at an address, be it that of the thing itself or of a part of it."""
         ...
 
+    def same_value(self, subject: Subject, attribute: str, one: object, other: object) -> bool:
+        """Say whether two values of an attribute of a subject's resource mean the same.
+
+        What an earlier version left out of its state means the default that it has since.
+        """
+        ...
+
     def imports(self, subject: Subject, name: str) -> dict[str, str]:
         """Return the addresses of all resources of a subject that exists, with the ids to import them by.
 

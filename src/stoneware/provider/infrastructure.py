@@ -13,6 +13,7 @@ from typing import Any
 from stoneware.model.machine_fields import FIELDS
 from stoneware.platforms.infrastructure import Kind, Subject
 from stoneware.platforms.protocols import Platform
+from stoneware.provider import machine_state
 from stoneware.provider.server import ProviderServer
 from stoneware.terraform.configuration import MODULES
 
@@ -66,6 +67,12 @@ class StonewareInfrastructure:
         if match is None:
             return Subject(Kind.OTHER, address)
         return Subject(Kind(match[1]), str(json.loads(match[2])))
+
+    def same_value(self, subject: Subject, attribute: str, one: object, other: object) -> bool:
+        """Say whether two values of an attribute mean the same."""
+        if subject.kind is Kind.MACHINE:
+            return machine_state.same_value(attribute, one, other)
+        return (one or None) == (other or None)
 
     def imports(self, subject: Subject, name: str) -> dict[str, str]:
         """Return the resource of a subject; its id for an import is its name."""

@@ -72,6 +72,18 @@ def alike(name: str, one: MachineSpec, other: MachineSpec) -> bool:
     return bool(FIELDS[name].of(one) == FIELDS[name].of(other))
 
 
+def same_value(name: str, one: Any, other: Any) -> bool:
+    """Say whether two values of an attribute mean the same.
+
+    What one of them lacks has its default: a state of an earlier version has no parts that came later.
+    """
+    field = FIELDS.get(name)
+    if field is None or one is None or other is None:
+        return (one or None) == (other or None)
+    before, after = field.kind.read(one), field.kind.read(other)
+    return bool(before == after)
+
+
 def observed(machine: Machine) -> dict[str, Any]:
     """Return the computed attributes."""
     return {

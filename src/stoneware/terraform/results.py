@@ -49,8 +49,8 @@ class Change:
     """What a plan would do to one resource. `before` and `after` are its attributes, or None.
 
     `actions` are Terraform's: no-op, create, read, update, delete, forget; a replacement has both create and
-    delete. `unknown` names the attributes that are known after the apply only, `replace_for` those that force
-    a replacement.
+    delete. `changed` names the attributes that differ, `unknown` those that are known after the apply only,
+    `replace_for` those that force a replacement. Sensitive values are masked.
     """
 
     address: str
@@ -58,6 +58,7 @@ class Change:
     actions: tuple[str, ...]
     before: Mapping[str, Any] | None = None
     after: Mapping[str, Any] | None = None
+    changed: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
     replace_for: tuple[str, ...] = ()
     mode: str = "managed"
@@ -299,12 +300,16 @@ def parse_plan(document: Mapping[str, Any], file: Path, warnings: tuple[Diagnost
 def _change(item: Mapping[str, Any]) -> Change:
     change = item["change"]
     unknown = change.get("after_unknown") or {}
+    before, after = change.get("before") or {}, change.get("after") or {}
+    # Terraform has null where an import has an empty string, map or list: these count as equal.
+    differ = {name for name in {**before, **after} if (before.get(name) or None) != (after.get(name) or None)}
     return Change(
         address=item["address"],
         type=item["type"],
         actions=tuple(change["actions"]),
         before=masked(change.get("before"), change.get("before_sensitive")),
         after=masked(change.get("after"), change.get("after_sensitive")),
+        changed=tuple(sorted(differ)),
         unknown=tuple(sorted(name for name, value in unknown.items() if _any_true(value))),
         replace_for=tuple(".".join(map(str, path)) for path in change.get("replace_paths", [])),
         mode=item.get("mode", "managed"),
