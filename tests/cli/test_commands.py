@@ -261,6 +261,26 @@ def test_cp_refuses(cli: Cli, platform: FakePlatform, words: tuple[str, str]) ->
     assert platform.calls == []
 
 
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        (("exec", "h1", "true"), ""),
+        (("cp", "h1:/etc/hostname", "."), ""),
+        (("run", "hello", "-e", "GREETING=hi", "true"), "COMMAND"),
+        (("run", "-d", "-p", "80:80", "-e", "GREETING=hi", "hello"), "--publish"),
+    ],
+)
+def test_what_the_platform_cannot_do_is_refused_before_anything(
+    cli: Cli, platform: FakePlatform, hello: str, words: tuple[str, ...], place: str
+) -> None:
+    platform.add("h1")
+    platform.capabilities = frozenset()  # type: ignore[misc]
+    result = cli(*words)
+    assert (result.code, platform.calls, platform.executions) == (2, [], [])
+    assert "cannot do this" in result.err
+    assert place in result.err
+
+
 def test_inspect(cli: Cli, platform: FakePlatform, hello: str) -> None:
     platform.add("hello")
     assert json.loads(cli("inspect", "hello").out)["phase"] == "running"

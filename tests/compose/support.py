@@ -70,7 +70,7 @@ def as_data(value: Any, directory: Path | None = None) -> Any:
         return {
             each.name: as_data(getattr(value, each.name), directory)
             for each in dataclasses.fields(value)
-            if each.name not in ("place", "document")
+            if each.compare and each.name != "place"
         }
     if isinstance(value, Mapping):
         return {key: as_data(each, directory) for key, each in value.items()}

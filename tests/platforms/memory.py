@@ -68,6 +68,9 @@ class MemoryPlatform:
         self.after_creating: Callable[[], None] = lambda: None
         self.commands: Callable[[str, Sequence[str]], tuple[int, str]] = lambda *_: (0, "")
 
+    def instead_of(self, capability: Capability) -> str:
+        return "ask the neighbour" if capability is Capability.COMMANDS else ""
+
     @property
     def infrastructure(self) -> StonewareInfrastructure:
         return StonewareInfrastructure(self)

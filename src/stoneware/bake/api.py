@@ -10,6 +10,7 @@ from pathlib import Path
 from stoneware.bake.events import Note, Reporter
 from stoneware.bake.git_origin import origin_tags
 from stoneware.bake.known_bases import ensure_bases
+from stoneware.bake.needs import needs_of
 from stoneware.bake.options import BakeOptions, BakeResult
 from stoneware.bake.place import Place
 from stoneware.bake.plan import HIT, BakePlan
@@ -17,6 +18,7 @@ from stoneware.bake.planner import Planner
 from stoneware.files import locked
 from stoneware.image.manifest import Origin
 from stoneware.image.references import DEFAULT_TAG, Reference, default_name, parse_reference
+from stoneware.model.capability import require
 from stoneware.platforms.protocols import BAKES, Images
 
 
@@ -43,6 +45,7 @@ def bake(options: BakeOptions, place: Place, reporter: Reporter) -> BakeResult:
     with locked(place.store.build_lock_path(BAKES), shared=True):
         planner = Planner(options, place.store, references[0].name)
         plan = planner.plan()
+        require(place.platform, needs_of(plan, options, planner.machinefile.name))
         _warn(plan, reporter)
         if ensure_bases(plan, options, place.store, reporter):
             plan = planner.plan()  # the keys of all steps stand on the base's identity

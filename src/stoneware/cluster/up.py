@@ -20,6 +20,7 @@ from stoneware.cluster.model import (
     Observed,
     Step,
 )
+from stoneware.cluster.needs import needs_of
 from stoneware.cluster.observe import managed_in, observe
 from stoneware.cluster.plan import make_plan, needs_rollout
 from stoneware.cluster.ports import check_ports
@@ -30,6 +31,7 @@ from stoneware.cluster.site import Site
 from stoneware.cluster.waves import Waves
 from stoneware.compose.model import Cluster
 from stoneware.errors import InputError
+from stoneware.model.capability import require
 from stoneware.platforms.waiting import SETTLE
 from stoneware.records import DamagedError
 
@@ -106,6 +108,7 @@ def up(
     started = time.monotonic()
     selection = _selected(options.names, cluster)
     cluster = part_of(cluster, selection)
+    require(site.platform, needs_of(cluster))
     directory = site.directory(cluster.name)
     with cluster_lock(directory.lock_path, COMMAND, timeout=options.lock_timeout):
         set_damaged_state_aside(directory, reporter)

@@ -298,6 +298,7 @@ class _Loader:
             rollback_config=rollout_of(deploy.rollback_config),
             extensions=entry.extensions,
             place=entry.place,
+            at=functools.partial(place_of, node),
         )
 
     def _count(self, name: str, entry: Entry[schema.Service]) -> int:

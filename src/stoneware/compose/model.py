@@ -176,6 +176,8 @@ class Service:
     rollback_config: UpdateConfig
     extensions: Mapping[str, Any]  # `x-…` keys
     place: Place
+    # Returns where the value below some keys is written, or what would hold it.
+    at: Callable[[tuple[str, ...]], Place] | None = field(default=None, compare=False, repr=False)
     pids_limit: int = DEFAULT_PIDS_LIMIT
     ulimits: tuple[Ulimit, ...] = ()
     disk: int | None = None  # bytes of the root
@@ -185,6 +187,10 @@ class Service:
     entrypoint: tuple[str, ...] | None = None  # None: the image's ENTRYPOINT
     process: Process = field(default_factory=Process)  # its command is not known without the image
     system: System = field(default_factory=System)
+
+    def where(self, *keys: str) -> str:
+        """Return `file:line:column` of what is below some keys, or of the service where nothing is."""
+        return str(self.at(keys) if self.at else self.place)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 from stoneware.errors import InputError
 
@@ -12,29 +14,55 @@ class Capability(StrEnum):
     """One thing that a platform may be able to do. The text says it to people."""
 
     CHECKPOINTS = "saving a builder after each step"
+    STAGES = "handing files of one stage of a Machinefile to another"
+    CACHES = "directories that outlive builders"
     COMMANDS = "running commands inside machines"
     PUBLISHED_PORTS = "publishing ports of machines on this computer"
     LOCAL_FILES = "reading the files of images on this computer"
-    CACHES = "directories that outlive builders, for RUN --mount=type=cache"
     MACHINE_LIMITS = "limits of a machine's processors, memory and processes"
 
 
-def require(
-    capabilities: Collection[Capability],
-    needed: Capability,
-    *,
-    platform: str,
-    location: str = "",
-    instead: str = "",
-) -> None:
-    """Raise InputError where a platform cannot do what is asked for.
+class Able(Protocol):
+    """What is asked of a platform about what it can do."""
 
-    `location` is the place in the user's file; `instead` is what to type or write in its place.
+    @property
+    def name(self) -> str:
+        """Return what users call it."""
+        ...
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """Return what it can do of what not every platform can."""
+        ...
+
+    def instead_of(self, capability: Capability) -> str:
+        """Return what to type or write where it cannot do something; nothing where there is no such way."""
+        ...
+
+
+@dataclass(frozen=True)
+class Need:
+    """Something that a user asks for and that takes a capability.
+
+    `place` is where: `FILE:LINE:COLUMN`, or the option. `instead` is what to type or write in its place,
+    where the platform has no word on that.
     """
-    if needed not in capabilities:
-        raise InputError(
-            f"the platform {platform} has no {needed.name.lower().replace('_', ' ')}",
-            details=f"It cannot do this: {needed}.",
-            resolution=instead,
-            location=location,
-        )
+
+    capability: Capability
+    place: str = ""
+    instead: str = ""
+
+
+def require(platform: Able, needs: Iterable[Need]) -> None:
+    """Raise one InputError with all that is asked for and that a platform cannot do, and where."""
+    lacking = [need for need in needs if need.capability not in platform.capabilities]
+    if not lacking:
+        return
+    first = lacking[0]
+    rows = [f"{need.place}: {need.capability}" if need.place else str(need.capability) for need in lacking]
+    raise InputError(
+        f"the platform {platform.name} cannot do this: {first.capability}",
+        details="\n".join(dict.fromkeys(rows)) if len(lacking) > 1 else "",
+        resolution=platform.instead_of(first.capability) or first.instead,
+        location=first.place,
+    )

@@ -232,6 +232,10 @@ class Platform(Machines, Builders, Resources, Secrets, Commands, Protocol):
         """Return what it can do of what not every platform can."""
         ...
 
+    def instead_of(self, capability: Capability) -> str:
+        """Return what to type or write where it cannot do something; nothing where there is no such way."""
+        ...
+
     @property
     def infrastructure(self) -> Infrastructure:
         """Return how its machines, disks and networks are written for Terraform."""

@@ -10,6 +10,7 @@ from stoneware.cluster.lock import cluster_lock
 from stoneware.cluster.site import Site
 from stoneware.errors import InputError, MachineError
 from stoneware.image.versions import checked_floor, version_of
+from stoneware.model.capability import Capability, Need, require
 from stoneware.model.labels import FINALIZE_LABEL, FLOOR_LABEL, SERVICE_LABEL
 from stoneware.rollout.cluster_fleet import ClusterFleet, read_variables
 from stoneware.rollout.journal import Event, journal_of
@@ -99,6 +100,8 @@ def finalize(site: Site, cluster: str, *, now: bool = False, lock_timeout: float
                 details="The file asks to wait with x-stoneware.finalize_after.",
                 resolution=f"{COMMAND} --now    # does not wait",
             )
+        if any(step.command for step in preview.open):
+            require(site.platform, [Need(Capability.COMMANDS)])
         return [_pass(site, cluster, preview.rollout, step) for step in preview.open]
 
 

@@ -110,6 +110,7 @@ class Gate(Protocol):
 
     Gates may raise or hang: the gatekeeper takes both for `wait`, until the time is over. A gate that knows
     of a leader has a method more, `leader(context) -> Leader | None`: plans show it, and no canary is one.
+    One that runs commands inside machines says so, by `runs_commands = True`: not every platform can.
     """
 
     name: str

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from stoneware.bake.place import Place
 from stoneware.cluster.desired import desire
 from stoneware.cluster.images import Displays, PlannedCatalogue, bake_images, pending_services, plan_images
+from stoneware.cluster.needs import needs_of
 from stoneware.cluster.observe import managed_in, observe
 from stoneware.cluster.secrets import NEW, all_secrets, known_versions, put_secrets, read_secrets
 from stoneware.cluster.site import Site
 from stoneware.compose.model import Cluster
 from stoneware.config import Secret
+from stoneware.model.capability import Capability, Need, require
 from stoneware.rollout.cluster_fleet import read_variables
 from stoneware.rollout.journal import journal_of
 from stoneware.rollout.leaders import with_leaders
+from stoneware.rollout.model import Policy
 from stoneware.rollout.planner import Planned, Present, plan_rollout
-from stoneware.rollout.policies import policies_of
+from stoneware.rollout.policies import KEY, policies_of
+from stoneware.rollout.registry import runs_commands
 from stoneware.rollout.rollback_limits import floors_of
 from stoneware.rollout.state import Mode, RolloutState
 
@@ -32,6 +36,7 @@ def preview(
 ) -> Planned:
     """Plan a rollout and touch nothing: images that have to be baked first count as unknown."""
     policies = policies_of(cluster)
+    require(site.platform, _needs(cluster, policies))
     present = present_of(site, cluster.name)
     values = read_secrets(cluster, environment)
     images = plan_images(cluster, site.store)
@@ -54,6 +59,7 @@ def prepare(
 ) -> Planned:
     """Bake what has to be baked (unless `bakes` is None), hand the secrets over, and plan the rollout."""
     policies = policies_of(cluster)
+    require(site.platform, _needs(cluster, policies))
     values = read_secrets(cluster, environment)
     if bakes is not None:
         bake_images(cluster, Place(site.platform, site.store, site.leave), bakes, verbose=verbose)
@@ -67,6 +73,17 @@ def prepare(
     again = plan_rollout(desired, present, policies, canary=canary)
     plan = replace(again.plan, insisted=insist)
     return replace(again, plan=plan, leaders=planned.leaders, notes=planned.notes)
+
+
+def _needs(cluster: Cluster, policies: Mapping[str, Policy]) -> Iterator[Need]:
+    """Yield what the machines take, and what the gates do."""
+    yield from needs_of(cluster)
+    for name, policy in policies.items():
+        for gate in policy.gates:
+            [kind] = gate
+            if runs_commands(kind):
+                place = cluster.services[name].where(KEY, "gates")
+                yield Need(Capability.COMMANDS, place, f"leave the gate {kind} out")
 
 
 def _handed_over(cluster: Cluster, site: Site, values: Mapping[str, Secret]) -> dict[str, str]:

@@ -37,6 +37,11 @@ def gate_names() -> tuple[str, ...]:
     return tuple(sorted({*_BUILT_IN, *(point.name for point in entry_points(group=GROUP))}))
 
 
+def runs_commands(name: str) -> bool:
+    """Say whether a gate runs commands inside machines, as its class says."""
+    return bool(getattr(_factory(name), "runs_commands", False))
+
+
 def settings_of(name: str, document: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the checked settings of a gate. Raises InputError for an unknown gate or setting."""
     check = getattr(sys.modules[_factory(name).__module__], "settings_of", None)

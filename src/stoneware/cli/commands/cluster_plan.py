@@ -80,13 +80,16 @@ def _look(found: clusters.Source, site: Site, scale: Any, *, recreate: bool) -> 
 
     from stoneware.cluster.desired import desire
     from stoneware.cluster.images import PlannedCatalogue, pending_services, plan_images
+    from stoneware.cluster.needs import needs_of
     from stoneware.cluster.observe import managed_in, observe
     from stoneware.cluster.plan import make_plan, needs_rollout
     from stoneware.cluster.ports import port_faults
     from stoneware.cluster.secrets import known_versions, read_secrets
+    from stoneware.model.capability import require
 
     cluster = clusters.load(found, scale, making=True)
     clusters.note_origin(cluster, site)
+    require(site.platform, needs_of(cluster))
     values = read_secrets(cluster, os.environ)
     images = plan_images(cluster, site.store)
     catalogue = PlannedCatalogue(site.store, images)

@@ -13,6 +13,7 @@ from stoneware.cli.machine_names import find_machine, need_running
 from stoneware.cli.output import say
 from stoneware.cli.parameters import Command, argument
 from stoneware.errors import InputError
+from stoneware.model.capability import Capability, Need, require
 
 _EXAMPLES = "stoneware cp MACHINE:/etc/hostname .    # or: stoneware cp FILE MACHINE:/tmp/"
 
@@ -36,6 +37,7 @@ def cp(source: str, destination: str) -> None:
     if bool(from_machine) == bool(to_machine):
         raise InputError("one side is in a machine, the other is not", resolution=_EXAMPLES)
     platform = open_platform()
+    require(platform, [Need(Capability.COMMANDS)])
     machine = find_machine(platform, from_machine or to_machine)
     if "-" in (from_path, to_path):
         need_running(machine)

@@ -14,6 +14,7 @@ from stoneware.cli.parameters import Command, argument
 from stoneware.errors import InputError
 from stoneware.launch.environment import service_environment
 from stoneware.launch.flags import parse_values
+from stoneware.model.capability import Capability, Need, require
 
 
 # What follows the machine is the command's: `exec MACHINE ls -l`.
@@ -42,6 +43,7 @@ def execute(
     need_terminal(tty=tty, interactive=interactive)
     store = open_store()
     platform = open_platform(store)
+    require(platform, [Need(Capability.COMMANDS)])
     found = find_machine(platform, machine)
     need_running(found)
     # A builder has no image yet.

@@ -24,8 +24,10 @@ from stoneware.launch.flags import (
     parse_values,
     parse_volume,
 )
+from stoneware.launch.needs import needs_of
 from stoneware.launch.plan import Launch, LaunchOptions, plan_launch
 from stoneware.launch.watch import wait_until_up
+from stoneware.model.capability import require
 from stoneware.model.limits import (
     in_order,
     parse_disk,
@@ -162,6 +164,7 @@ def run(
     for warning in launch.warnings:
         say(f"warning: {warning}")
     platform = open_platform(store)
+    require(platform, needs_of(launch.spec, command=bool(command)))
     if command:
         ending = None if entrypoint is None else tuple(split_entrypoint(entrypoint))
         asked = CommandOptions(command, tty, interactive, user, workdir, ending, timeout)

@@ -43,6 +43,10 @@ class LocalPlatform(LocalResources):
     name = "local"
     capabilities = frozenset(Capability)
 
+    def instead_of(self, capability: Capability) -> str:  # noqa: ARG002 - there is nothing it cannot do
+        """Return nothing: this platform can do all."""
+        return ""
+
     @property
     def infrastructure(self) -> StonewareInfrastructure:
         """Return the resources of our own provider, over this platform."""

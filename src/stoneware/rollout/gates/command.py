@@ -33,6 +33,7 @@ class CommandGate:
     """
 
     name = "exec"
+    runs_commands = True
 
     def before(self, machine: str, context: GateContext) -> Verdict:
         """Ask whether the machine may go down; not itself where it is unhealthy or returns."""

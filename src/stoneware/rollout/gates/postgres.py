@@ -72,6 +72,7 @@ class PostgresGate:
     """
 
     name = "postgres"
+    runs_commands = True
 
     def before(self, machine: str, context: GateContext) -> Verdict:
         """Wait until the others can go on without the server."""

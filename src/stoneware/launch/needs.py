@@ -1,0 +1,24 @@
+"""What the flags of `run` ask of a platform that not every one can do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stoneware.model.capability import Capability, Need
+from stoneware.model.limits import DEFAULT_PIDS_LIMIT
+from stoneware.model.machine import MachineSpec
+
+
+def needs_of(spec: MachineSpec, *, command: bool) -> Iterator[Need]:
+    """Yield what a machine takes, and a command in it, by the options that ask for it."""
+    if spec.ports:
+        yield Need(Capability.PUBLISHED_PORTS, "--publish", "leave -p and -P out")
+    given = {
+        "--memory": spec.memory is not None,
+        "--cpus": spec.cpus is not None,
+        "--pids-limit": spec.pids_limit != DEFAULT_PIDS_LIMIT,
+    }
+    for flag in (flag for flag, wanted in given.items() if wanted):
+        yield Need(Capability.MACHINE_LIMITS, flag, f"leave {flag} out")
+    if command:
+        yield Need(Capability.COMMANDS, "COMMAND", "leave the command out: the image's service starts")
