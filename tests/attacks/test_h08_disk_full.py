@@ -20,6 +20,7 @@ from stoneware.platforms.local.store.recover import recover, teardown
 from stoneware.platforms.local.store.store import Store
 from stoneware.untrusted import removal
 from tests.local.engine_lab import Bench
+from tests.platforms.awaiting import awaited
 
 pytestmark = pytest.mark.machine
 
@@ -103,7 +104,7 @@ def test_guests_cannot_take_the_reserve_and_records_go_on(small: Bench) -> None:
     small.platform.set_metadata(small.name, {"stoneware-config": "A=b\n"})
     small.platform.stop(small.name)
     small.platform.start(small.name)
-    small.platform.wait(small.name, Phase.RUNNING, 60)
+    awaited(small.platform, small.name, Phase.RUNNING, 60)
     small.platform.destroy(small.name)
     for name in volumes:
         small.store.remove_volume(name)

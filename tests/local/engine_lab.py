@@ -13,6 +13,7 @@ from stoneware.platforms.local.bases import bases
 from stoneware.platforms.local.machines.record import Paths, Processes, shown_processes
 from stoneware.platforms.local.platform import LocalPlatform
 from stoneware.platforms.local.store.store import Store
+from tests.platforms.awaiting import awaited
 
 
 class Bench:
@@ -34,7 +35,7 @@ class Bench:
         return machine
 
     def booted(self, name: str = "") -> None:
-        self.platform.wait(name or self.name, Phase.RUNNING, 60)
+        awaited(self.platform, name or self.name, Phase.RUNNING, 60)
 
     def paths(self, name: str = "") -> Paths:
         return Paths(self.store.data / "machines" / (name or self.name))

@@ -18,6 +18,7 @@ from stoneware.platforms.local.network import servers as router_servers
 from stoneware.platforms.local.network import setup as router_setup
 from stoneware.platforms.local.store.recover import recover
 from tests.local.engine_lab import Bench
+from tests.platforms.awaiting import awaited
 
 pytestmark = pytest.mark.machine
 
@@ -92,7 +93,7 @@ def test_a_machine_that_was_killed_is_not_named_after_the_next_command(lab: Benc
     one, two = made(lab, broker(lab, 1), broker(lab, 2))
     assert two.leader is not None
     os.kill(two.leader, signal.SIGKILL)
-    lab.platform.wait(two.name, Phase.STOPPED, 20)
+    awaited(lab.platform, two.name, Phase.STOPPED, 20)
     recover(lab.store)
     assert not resolves(lab, one.name, "kafka-2")
     assert resolves(lab, one.name, "kafka-1")

@@ -17,6 +17,7 @@ from stoneware.platforms.local.machines.stop import wait_until
 from stoneware.platforms.local.store.recover import recover
 from stoneware.process_identity import ProcessIdentity
 from tests.local.engine_lab import Bench
+from tests.platforms.awaiting import awaited
 
 pytestmark = pytest.mark.machine
 
@@ -79,7 +80,7 @@ def test_what_a_machine_is_told_besides_its_image(lab: Bench) -> None:
     )
     assert [lab.sh(check) for check in checks] == [0] * len(checks)
     lab.sh("touch /end")
-    lab.platform.wait(lab.name, lambda machine: machine is not None and machine.exit_code == 3, 60)
+    awaited(lab.platform, lab.name, lambda machine: machine is not None and machine.exit_code == 3, 60)
 
 
 def test_root_in_a_machine_is_nobody_here(lab: Bench) -> None:
@@ -196,7 +197,7 @@ def test_memory_is_limited(lab: Bench) -> None:
 def test_a_machine_that_reboots_comes_back(lab: Bench) -> None:
     leader = lab.boot().leader
     lab.sh("systemctl reboot")
-    back = lab.platform.wait(lab.name, lambda m: m is not None and m.leader not in (None, leader), 20)
+    back = awaited(lab.platform, lab.name, lambda m: m is not None and m.leader not in (None, leader), 20)
     assert back is not None
     lab.booted()
 
@@ -204,11 +205,11 @@ def test_a_machine_that_reboots_comes_back(lab: Bench) -> None:
 def test_restart_policy_and_its_limit(lab: Bench) -> None:
     leaders = [lab.boot(restart="on-failure:1").leader]
     os.kill(leaders[0] or 0, signal.SIGKILL)
-    back = lab.platform.wait(lab.name, lambda m: m is not None and m.leader not in (None, *leaders), 20)
+    back = awaited(lab.platform, lab.name, lambda m: m is not None and m.leader not in (None, *leaders), 20)
     assert back is not None
     lab.booted()
     os.kill(back.leader or 0, signal.SIGKILL)
-    over = lab.platform.wait(lab.name, Phase.STOPPED, 20)
+    over = awaited(lab.platform, lab.name, Phase.STOPPED, 20)
     assert over is not None
     assert over.exit_code == 137
 
@@ -222,13 +223,13 @@ def test_a_stop_ends_the_restarts(lab: Bench) -> None:
 def test_removed_when_stopped(lab: Bench) -> None:
     lab.boot(remove_when_stopped=True)
     lab.sh("systemctl poweroff")
-    assert lab.platform.wait(lab.name, lambda machine: machine is None, 20) is None
+    assert awaited(lab.platform, lab.name, lambda machine: machine is None, 20) is None
 
 
 def test_a_killed_nspawn_is_seen_and_survived(lab: Bench) -> None:
     lab.boot()
     os.kill(lab.processes().nspawn or 0, signal.SIGKILL)
-    over = lab.platform.wait(lab.name, Phase.STOPPED, 10)
+    over = awaited(lab.platform, lab.name, Phase.STOPPED, 10)
     assert over is not None
     assert over.exit_code == 137
     lab.platform.start(lab.name)
@@ -284,14 +285,6 @@ def test_looking_forks_nothing(lab: Bench, monkeypatch: pytest.MonkeyPatch) -> N
     assert lab.platform.observe(lab.name) is not None
     lab.platform.machines()
     assert recover(lab.store) is not None
-
-
-def test_waiting_has_a_deadline(lab: Bench) -> None:
-    lab.platform.create(lab.spec())
-    with pytest.raises(MachineError, match=r"after 0\.2 s"):
-        lab.platform.wait(lab.name, lambda _: False, 0.2)
-    with pytest.raises(MachineError, match="gone"):
-        lab.platform.wait("nobody", Phase.RUNNING, 5)
 
 
 def test_copying_in_and_out(lab: Bench, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +14,7 @@ from stoneware.platforms.local.bases import bases
 from stoneware.platforms.local.platform import LocalPlatform
 from stoneware.platforms.local.store.store import Store
 from stoneware.platforms.protocols import Platform
+from tests.platforms.awaiting import awaited
 from tests.platforms.memory import MemoryPlatform
 
 
@@ -39,12 +39,8 @@ class Place:
     def boot(self, **options: Any) -> Machine:
         """Create the test's machine and wait until it runs."""
         self.platform.create(self.spec(**options))
-        deadline = time.monotonic() + 60
-        while (machine := self.seen()).phase is not Phase.RUNNING:
-            assert machine.phase in (Phase.CREATED, Phase.BOOTING, Phase.CONFIGURING), machine.condition
-            assert time.monotonic() < deadline, machine.condition
-            time.sleep(0.01)
-        return machine
+        awaited(self.platform, self.name, Phase.RUNNING)
+        return self.seen()
 
     def secret_name(self, name: str) -> str:
         return f"{self.name}-{name}"

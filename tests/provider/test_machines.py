@@ -18,6 +18,7 @@ import pytest
 from stoneware.platforms.local.platform import LocalPlatform
 from stoneware.platforms.local.store.images import LocalImageStore
 from stoneware.terraform.engine import BinaryEngine, Engine, LibraryEngine, Output
+from tests.platforms.awaiting import awaited
 
 pytestmark = [pytest.mark.machine, pytest.mark.timeout(900)]
 
@@ -92,7 +93,7 @@ def test_the_example(run: Run, platform: LocalPlatform) -> None:
     # Killed behind Terraform's back, it is started again; it is the same machine.
     assert made.leader is not None
     os.kill(made.leader, signal.SIGKILL)
-    platform.wait(MACHINE, lambda machine: machine is not None and machine.exit_code is not None, 30)
+    awaited(platform, MACHINE, lambda machine: machine is not None and machine.exit_code is not None, 30)
     shown = run("plan", "-detailed-exitcode", "-no-color", code=2).stdout
     assert "stoneware_machine.hello will be updated in-place" in shown
     assert re.search(r"running += false -> true", shown)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from stoneware.errors import InputError, MachineError
 from stoneware.files import read_json, write_json
 from stoneware.model import guest_protocol, runtime
 from stoneware.model.capability import Capability
-from stoneware.model.machine import Machine, MachineSpec, Phase, removal_hint
+from stoneware.model.machine import Machine, MachineSpec, removal_hint
 from stoneware.model.resources import PortMapping
 from stoneware.platforms.local.host import cgroups
 from stoneware.platforms.local.machines import console, owner
@@ -33,8 +32,6 @@ from stoneware.platforms.local.store.secrets import secret_lines
 if TYPE_CHECKING:
     from stoneware.provider.builders import StonewareBuilder
     from stoneware.provider.infrastructure import StonewareInfrastructure
-
-_POLL, _SLOW_POLL = 0.005, 0.1  # seconds between looks of `wait`: at first, and when it takes long
 
 
 class LocalPlatform(LocalResources):
@@ -227,42 +224,6 @@ class LocalPlatform(LocalResources):
     def _name_of(self, id: str) -> str:
         """Return the name of a machine by its id; the id where there is none, as in another store."""
         return next((machine.name for machine in self.machines() if machine.id == id), id)
-
-    def wait(
-        self, name: str, until: Phase | Callable[[Machine | None], bool], timeout: float
-    ) -> Machine | None:
-        """Return the machine as soon as it is in a phase, or a predicate of it holds. Forks nothing.
-
-        Raises MachineError after `timeout` seconds, and at once when a phase is waited for that a failed,
-        stopped or missing machine will not reach.
-        """
-        began = time.monotonic()
-        while True:
-            machine = self.observe(name)
-            if isinstance(until, Phase):
-                if machine is not None and machine.phase is until:
-                    return machine
-                self._check_hope(name, machine, until)
-            elif until(machine):
-                return machine
-            passed = time.monotonic() - began
-            if passed > timeout:
-                shown = machine.phase.value if machine else "gone"
-                raise MachineError(
-                    f"the machine {name!r} is {shown} after {timeout:g} s",
-                    details=machine.error if machine else "",
-                    resolution=f"stoneware logs {name}",
-                )
-            time.sleep(min(max(_POLL, passed / 20), _SLOW_POLL))
-
-    def _check_hope(self, name: str, machine: Machine | None, until: Phase) -> None:
-        final = (Phase.FAILED, Phase.STOPPED, Phase.DAMAGED)
-        if machine is None or (machine.phase in final and until is not Phase.STOPPED):
-            raise MachineError(
-                f"the machine {name!r} is {machine.phase.value if machine else 'gone'}",
-                details=machine.error if machine else "",
-                resolution=f"stoneware logs {name}",
-            )
 
     def console(self, name: str, offset: int = 0) -> tuple[bytes, int]:
         """Return a piece of the console's output from a byte offset on, and the offset to go on from."""
