@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from stoneware.errors import InputError
+from stoneware.errors import InputError, MachineError
 from stoneware.files import locked, sha256_hex, write_json
 from stoneware.model.labels import DAMAGED_LABEL
 from stoneware.model.machine import MachineSpec, Phase
 from stoneware.model.resources import VolumeMount
+from stoneware.platforms.local.machines import console
 from stoneware.platforms.local.machines import record as machine_record
 from stoneware.platforms.local.machines.record import Paths, spec_document
 from stoneware.platforms.local.platform import LocalPlatform
 from stoneware.platforms.local.store.recover import recover
 from stoneware.platforms.local.store.store import Store
+from stoneware.process_identity import boot_id
 from stoneware.records import DamagedError, read_record
 from stoneware.terraform.statefile import has_state
 
@@ -115,6 +120,28 @@ def test_start_of_a_damaged_machine_that_runs(store: Store) -> None:
     assert machine_record.shown_processes(paths).alive
     with pytest.raises(DamagedError, match=r"state\.json"):
         platform.start("bad")
+
+
+@pytest.mark.parametrize("damage", ["torn", "directory", "fifo"])
+@pytest.mark.parametrize("record", ["state.json", "spec.json", "metadata.json"])
+def test_a_damaged_machine_that_runs_is_stopped(store: Store, record: str, damage: str) -> None:
+    paths = Paths(store.data / "machines" / "bad")
+    child = subprocess.Popen(["sleep", "600"], stdin=subprocess.DEVNULL)
+    ended = threading.Thread(target=child.wait, daemon=True)  # or it would stay as a zombie
+    try:
+        began = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[19]
+        (paths.run / "leader").write_text(f"{child.pid} {began}\n")
+        state = {"id": "m-bad", "created": 1.0, "started": 2.0, "boot": boot_id()}
+        write_json(paths.root / "state.json", state)
+        ended.start()
+        DAMAGES[damage](paths.root / record)
+        with pytest.raises(MachineError, match="has stopped, but its record") as raised:
+            LocalPlatform(store).stop("bad", timeout=0.1)
+        assert raised.value.resolution.startswith("stoneware rm -f bad")
+        ended.join(30)
+        assert child.returncode in (-signal.SIGRTMIN - 4, -signal.SIGKILL)
+    finally:
+        child.kill()
 
 
 @pytest.mark.parametrize("record", ["state.json", "spec.json"])
@@ -217,3 +244,13 @@ def test_the_version_of_a_store(store: Store, data: bytes, monkeypatch: pytest.M
     (store.home / "version").write_bytes(data)
     with pytest.raises(HostError, match="version"):
         Store.open(store.home)
+
+
+@pytest.mark.parametrize("name", [console.FILE, console.TIMES])
+@pytest.mark.parametrize("damage", ["directory", "fifo", "loop", "device", "binary"])
+def test_a_console_that_is_no_file_is_not_waited_for(name: str, damage: str, tmp_path: Path) -> None:
+    (tmp_path / console.FILE).write_bytes(b"one\ntwo\n")
+    DAMAGES[damage](tmp_path / name)
+    assert console.last_lines(tmp_path, 1) <= console.span(tmp_path)[1]
+    assert console.since(tmp_path, 0.0) <= console.span(tmp_path)[1]
+    assert name == console.FILE or console.read(tmp_path, 0)[0] == b"one\ntwo\n"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,9 @@ from hypothesis import strategies as st
 from stoneware.bake.options import BakeOptions
 from stoneware.bake.recipe_loading import find_machinefile
 from stoneware.bake.seal_report import describe_seal, preload
+from stoneware.cli.commands.bake import parse_secret
+from stoneware.cluster.secrets import read_secrets
+from stoneware.compose.load import load_cluster
 from stoneware.config.envfile import parse_assignments
 from stoneware.config.render import MOST_TEMPLATE, TemplateError, render_template
 from stoneware.config.schema import check_schema, load_schema, violations
@@ -33,6 +38,20 @@ from stoneware.untrusted.bounded import BoundsError, read_input, time_limit
 from stoneware.untrusted.rooted_paths import files_inside
 
 FROM = "FROM debian:12\n"
+# Python refuses to read numbers of thousands of digits with an error of its own.
+NUMBERS = (
+    "EXPOSE MANY",
+    "EXPOSE 1-MANY",
+    "STOPSIGNAL MANY",
+    "STOPSIGNAL RTMIN+MANY",
+    "HEALTHCHECK --interval=MANYs CMD x",
+    "COPY --chmod=7MANY a /",
+    "COPY --chown=MANY a /",
+    "COPY --chown=a:MANY a /",
+    "RUN --mount=type=cache,target=/x,uid=MANY x",
+    "RUN --mount=type=secret,id=x,mode=7MANY x",
+    "RUN --mount=type=tmpfs,target=/x,size=MANYt x",
+)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +71,7 @@ FROM = "FROM debian:12\n"
         FROM + "ONBUILD " * 2_000 + "RUN x",
         FROM + "\0",
         "",
+        *(FROM + text.replace("MANY", "9" * 5_000) for text in NUMBERS),
     ],
     ids=lambda text: repr(text[:30]),
 )
@@ -311,3 +331,54 @@ def test_cluster_files_end_in_words(tmp_path: Path, text: str) -> None:
     (tmp_path / "machines.yaml").write_text(text)
     with pytest.raises(StonewareError):
         load_cluster(None, directory=tmp_path, environment={})
+
+
+KINDS: dict[str, Callable[[Path], object]] = {
+    "a FIFO": os.mkfifo,
+    "a directory": Path.mkdir,
+    "a character device": lambda path: path.symlink_to("/dev/zero"),
+    "there is no file": lambda path: path.symlink_to("/nowhere/at/all"),
+    "cannot read": lambda path: path.symlink_to(path),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_secret_that_is_no_file_says_what_it_is(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    KINDS[kind](path)
+    with pytest.raises(InputError, match=kind):
+        parse_secret(f"id=token,src={path}")
+    if "no file" not in kind:
+        with pytest.raises(InputError, match=kind):
+            find_machinefile(BakeOptions(tmp_path, file=path))
+    used = {
+        "services": {"web": {"image": "x", "secrets": ["token"]}},
+        "secrets": {"token": {"file": "token"}},
+    }
+    (tmp_path / "machines.yaml").write_text(json.dumps({"name": "c", **used}))
+    with pytest.raises(InputError, match=kind):
+        load_cluster(None, directory=tmp_path, environment={})
+    cluster = load_cluster(
+        None, directory=tmp_path, environment={}, check_secrets=False
+    )  # as for a command that only looks
+    with pytest.raises(InputError, match="token is missing") as raised:
+        read_secrets(cluster, {})
+    assert kind in raised.value.details
+
+
+@pytest.mark.parametrize("owner", ["a:b:c", "::", "4294967295", "0:4294967295", "a:\x07b"])
+def test_owners_that_are_none(owner: str) -> None:
+    with pytest.raises(InputError, match="invalid chown parameter"):
+        load_recipe(
+            f"{FROM}ENV A='{owner}'\nCOPY --chown=$A a /\n", resolve_base=lambda _: ResolvedBase("base", "x")
+        )
+
+
+@pytest.mark.parametrize("name", ["PATH", "HOME", "IFS", "ENV", "BASH_ENV", "LD_PRELOAD", "LD_LIBRARY_PATH"])
+def test_variables_that_a_secret_cannot_be(name: str) -> None:
+    with pytest.raises(InputError, match=f"cannot be the variable {name}") as raised:
+        load_recipe(
+            f"{FROM}RUN --mount=type=secret,id=a,env={name} x\n",
+            resolve_base=lambda _: ResolvedBase("base", "x"),
+        )
+    assert raised.value.location.endswith(":2")

@@ -293,7 +293,9 @@ class MemoryPlatform:
 
     def create_volume(self, name: str, labels: Mapping[str, str], size: int | None = None) -> Volume:
         with self._lock:
-            self._volumes.setdefault(name, Volume(name, time.time(), dict(labels), (), size))
+            made = self._volumes.setdefault(name, Volume(name, time.time(), dict(labels), (), size))
+            if size is not None:
+                self._volumes[name] = replace(made, size=size)
             self._save()
             return self._volumes[name]
 

@@ -27,6 +27,7 @@ from stoneware.bake.events import (
     TerminalReturned,
     TerminalTaken,
 )
+from stoneware.bake.failure_shell import open_shell
 from stoneware.bake.image_checks import promises
 from stoneware.bake.lost_files import left_in_memory
 from stoneware.bake.options import OnFailure, SecretSource
@@ -45,9 +46,10 @@ from stoneware.guest.checks import CHECKS
 from stoneware.guest.units import image_files, service_unit
 from stoneware.image.manifest import ManifestInput, StepRecord, build_manifest
 from stoneware.machinefile.mounts import is_secret_name
-from stoneware.machinefile.recipe import RunStep
+from stoneware.machinefile.recipe import RunStep, Step
 from stoneware.model.capability import Capability
 from stoneware.platforms.builders import Builder
+from stoneware.untrusted.bounded import BoundsError, read_bounded
 
 _RESULTS = "sealed.tar"
 
@@ -235,14 +237,14 @@ class _Build:
             found[name] = path
         return found
 
-    def _on_failure(self, driver: Driver) -> Callable[[], None]:
-        def nothing() -> None:
+    def _on_failure(self, driver: Driver) -> Callable[[Step], None]:
+        def nothing(_step: Step) -> None:
             pass
 
-        def shell() -> None:
+        def shell(step: Step) -> None:
             self._reporter.emit(Note("a shell in the broken builder; `exit` ends the bake"))
             self._reporter.emit(TerminalTaken())
-            self._place.platform.execute(driver.builder.name, ["/bin/bash", "-l"], tty=True, interactive=True)
+            open_shell(self._place.platform, driver.builder.name, step)
             self._reporter.emit(TerminalReturned())
 
         return shell if self._planner.options.on_failure == OnFailure.SHELL else nothing
@@ -318,8 +320,10 @@ def _secret_value(name: str, source: SecretSource) -> bytes:
             )
         return value.encode(errors="surrogateescape")
     try:
-        return source.path.read_bytes()
-    except OSError as error:
+        return read_bounded(source.path)
+    except (OSError, BoundsError) as error:
         raise InputError(
-            f"the secret {name!r} cannot be read", details=str(error), resolution="--secret id=ID,src=FILE"
+            f"the secret {name!r} cannot be read",
+            details=f"{source.path} {error}" if isinstance(error, BoundsError) else str(error),
+            resolution="--secret id=ID,src=FILE",
         ) from error

@@ -23,6 +23,7 @@ from stoneware.bake.plan import PlannedStep
 from stoneware.bake.silence import Pulse
 from stoneware.errors import BuildError, HostError, InputError, MachineError
 from stoneware.guest.reports import ALIVE, BUILD, BuildReport, InvalidReportError, build_report_of
+from stoneware.machinefile.recipe import Step
 from stoneware.model import guest_protocol
 from stoneware.model.machine import Phase
 from stoneware.platforms.builders import Builder
@@ -115,10 +116,10 @@ class Driver:
         now = self._pace.clock()
         self.run = Run(token, looked=now, heard=now)
 
-    def run_steps(self, on_failure: Callable[[], None]) -> dict[int, float]:
+    def run_steps(self, on_failure: Callable[[Step], None]) -> dict[int, float]:
         """Follow the agent through all steps and return how long each took, in seconds.
 
-        `on_failure` is called while the broken builder still runs.
+        `on_failure` is called with the step that failed while the broken builder still runs.
         Raises BuildError for a failed step and for a builder that died or never reported.
         """
         self._await(lambda _: True)
@@ -150,7 +151,7 @@ class Driver:
         if report.state == "failed":
             raise self._seal_error(report)
 
-    def _follow_step(self, number: int, on_failure: Callable[[], None]) -> None:
+    def _follow_step(self, number: int, on_failure: Callable[[Step], None]) -> None:
         planned = self._steps[number]
         self.run.current = number
         # A fast step may be done before its start was seen.
@@ -162,7 +163,7 @@ class Driver:
         seconds = self._pace.clock() - self.run.started
         if report.state == "failed":
             self._reporter.emit(StepFailed(self._stage, number, seconds, report.exit_code))
-            on_failure()
+            on_failure(planned.step)
             self._check_helpers()
             raise self._step_error(planned, report)
         if self._checkpoints:
@@ -174,7 +175,7 @@ class Driver:
                 self.builder.save_step(planned.key, document, taken=lambda: self._go(number))
             except MachineError as error:
                 self._reporter.emit(StepFailed(self._stage, number, seconds, 1))
-                on_failure()
+                on_failure(planned.step)
                 raise _not_kept(planned, error) from error
         self.run.seconds[number] = seconds
         self._reporter.emit(StepFinished(self._stage, number, seconds))

@@ -12,7 +12,7 @@ from stoneware.machinefile.load import load_recipe
 from stoneware.machinefile.parser import MOST_TEXT
 from stoneware.machinefile.recipe import Recipe, ResolvedBase
 from stoneware.platforms.protocols import Images
-from stoneware.untrusted.bounded import BoundsError, read_input
+from stoneware.untrusted.bounded import BoundsError, read_input, why_no_file
 
 FILENAMES = ("Machinefile", "Dockerfile")
 # Stands for a base that has still to be made; no checkpoint has a key made from it.
@@ -27,9 +27,9 @@ def find_machinefile(options: BakeOptions) -> Path:
             resolution="stoneware bake -t NAME DIRECTORY",
         )
     if options.file is not None:
-        if options.file.is_file():
-            return options.file
-        raise InputError(f"there is no file {str(options.file)!r}", resolution="stoneware bake -f FILE …")
+        if why := why_no_file(options.file, repr(str(options.file))):
+            raise InputError(why, resolution="stoneware bake -f FILE …")
+        return options.file
     for name in FILENAMES:
         path = options.context / name
         if path.is_file():

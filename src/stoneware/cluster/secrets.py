@@ -12,6 +12,7 @@ from stoneware.config import Secret
 from stoneware.config.encoding import to_bytes, to_text
 from stoneware.errors import InputError
 from stoneware.platforms.protocols import Platform
+from stoneware.untrusted.bounded import why_no_file
 
 MOST_SECRET = 1 << 20  # bytes; as systemd's credentials, and twice what Swarm takes
 NEW = "new"  # the version of a value that was not handed to the platform yet
@@ -62,6 +63,8 @@ class _MissingError(Exception):
 
 def _read(source: SecretSource, environment: Mapping[str, str]) -> Secret:
     if source.file is not None:
+        if why := why_no_file(source.file):  # a FIFO would be waited for
+            raise _MissingError(why)
         try:
             with source.file.open("rb") as stream:
                 return Secret(to_text(stream.read(MOST_SECRET + 1)))

@@ -18,6 +18,7 @@ from stoneware.launch.plan import anonymous_volume
 from stoneware.machinefile.flags import nearest
 from stoneware.model import names
 from stoneware.model.names import NameRule
+from stoneware.untrusted.bounded import why_no_file
 
 DEFAULT = "default"
 CONFIG_ENDING = ".config"  # of a config's key among the secrets, whose way to machines is its own as well
@@ -136,9 +137,8 @@ class References:
 
     def _file(self, key: str, file: str, node: Node, kind: str) -> Path:
         path = absolute(file, self._context.directory)
-        if self._context.check_secrets and not path.is_file():
-            place = place_of(node, ("file",))
-            self._faults.add(place, f"there is no file {file} for the {kind} {key!r}", "Write the file.")
+        if self._context.check_secrets and (why := why_no_file(path, file)):
+            self._faults.add(place_of(node, ("file",)), f"the {kind} {key!r}: {why}", "Write the file.")
         return path
 
     def _value(self, variable: str, node: Node, kind: str) -> Secret | None:

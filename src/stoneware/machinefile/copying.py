@@ -116,6 +116,8 @@ def _check(step: CopyStep) -> None:
             )
         if is_url(source) and not step.add:
             raise FlagError(f"source can't be a URL for COPY: {source}", "Use ADD, with --checksum=sha256:….")
+    if step.chown:
+        values.check_owner(step.chown)
     if step.chmod:
         values.check_mode(step.chmod)
     if step.checksum:

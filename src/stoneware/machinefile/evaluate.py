@@ -15,6 +15,7 @@ from stoneware.machinefile.state import Globals, StageState
 from stoneware.machinefile.syntax import Checked, located
 from stoneware.model.mount_places import needs_no_volume
 
+_MOST_RETRIES = 1_000_000
 _DISK_HINT = "for data that stays name a directory of its own, such as /var/lib/app"
 
 
@@ -152,7 +153,7 @@ def _retries(text: str) -> int:
             f"--retries must be a number that is not negative, not {text!r}", "Write --retries=3."
         )
     # Docker takes 0 for the default, too.
-    return int(text) or 3
+    return values.bounded_number(text, _MOST_RETRIES) or 3
 
 
 def _volume(state: StageState, checked: Checked, context: Context) -> None:

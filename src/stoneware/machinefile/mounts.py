@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from stoneware.machinefile import gopath
 from stoneware.machinefile.flags import FlagError, nearest
 from stoneware.machinefile.recipe import Mount
+from stoneware.machinefile.values import bounded_number
 
 _TYPES = ("bind", "cache", "secret", "tmpfs")
 _SHARING = ("shared", "private", "locked")
@@ -23,6 +24,8 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(?:([kmgtp])(?:i?b)?|b)?", re.IGNORECASE)
 _UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _SECRET_NAME = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,100}")
 _NAME_HINT = "It has letters, digits, dots, dashes and underscores, for example id=token."
+# What a shell, the loader and programs start with; some of them print what they cannot use.
+_NEEDED = {"PATH", "HOME", "IFS", "ENV", "BASH_ENV", "SHELLOPTS", "BASHOPTS"}
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # which types take an option that not all of them take
 _ONLY = {
@@ -164,6 +167,11 @@ def _check(mount: Mount, options: dict[str, str]) -> None:
             raise FlagError(f"{mount.id!r} cannot be the id of a secret", _NAME_HINT)
         if mount.env and not _VARIABLE.fullmatch(mount.env):
             raise FlagError(f"{mount.env!r} is not the name of a variable", "Write env=TOKEN.")
+        if mount.env in _NEEDED or mount.env.startswith("LD_"):
+            raise FlagError(
+                f"a secret cannot be the variable {mount.env}: programs that start with it fail, or show it",
+                "Write env=TOKEN, and have the command use $TOKEN.",
+            )
     if mount.target == "/" and "target" not in options:
         raise FlagError(
             f"a {mount.type} mount without a target is at the WORKDIR, and that is / here",
@@ -209,15 +217,17 @@ def _owner(kind: str, options: dict[str, str], key: str) -> int | None:
 
 def _number(options: dict[str, str], key: str) -> int:
     value = options.get(key, "0")
-    if re.fullmatch(r"\d+", value, re.ASCII) is None or int(value) >= 2**32:
+    if not 0 <= bounded_number(value, 2**32) < 2**32:
         raise FlagError(f"invalid value {value} for {key}", "Write a number; names are not known here.")
-    return int(value)
+    return bounded_number(value, 2**32)
 
 
 def _size(value: str) -> int:
     found = _SIZE.fullmatch(value)
-    if found is None:
+    size = float(found[1]) * 1024 ** _UNITS[(found[2] or "").lower()] if found else 0.0
+    if found is None or size >= 2**63:
+        why = "" if found is None else " is more than there is anywhere"
         raise FlagError(
-            f"invalid value for size: {value}", "Write a number with a unit, for example size=512m."
+            f"invalid value for size: {value[:40]}{why}", "Write a number with a unit, for example size=512m."
         )
-    return int(float(found[1]) * 1024 ** _UNITS[(found[2] or "").lower()])
+    return int(size)

@@ -10,9 +10,11 @@ from stoneware.machinefile.flags import FlagError
 
 _DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_LONGEST = 2**63 / 1e9  # what Go's durations can say
 _SYMBOLIC_MODE = re.compile(r"[ugoa]*([-+=]([rwxXst]*|[ugo]))+(,[ugoa]*([-+=]([rwxXst]*|[ugo]))+)*")
 _ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armv8": "arm64", "i386": "386"}
 _CHECKSUM_DIGITS = {"sha256": 64, "sha384": 96, "sha512": 128}
+_MOST_ID = 2**32 - 2
 _OTHER_SIGNALS = {"CLD": "CHLD", "POLL": "IO", "IOT": "ABRT", "UNUSED": "SYS", "STKFLT": "STKFLT"}
 
 
@@ -28,6 +30,8 @@ def duration(text: str, name: str, default: float) -> float:
             f"invalid duration for --{name}: {text}", f"Write a number with a unit: --{name}=30s."
         )
     seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if seconds > _LONGEST:
+        raise FlagError(f"--{name} is longer than 292 years", f"Write, for example, --{name}=1h.")
     if seconds == 0:
         return default
     # Docker's own bound: its health checks count in milliseconds.
@@ -49,16 +53,43 @@ def ports(text: str) -> list[str]:
     numbers = [first, last or first]
     if raw.endswith("-") or not all(re.fullmatch(r"\d+", number, re.ASCII) for number in numbers):
         raise FlagError(f"invalid port: {text!r}", hint)
-    low, high = int(numbers[0]), int(numbers[1])
+    low, high = (bounded_number(number, 65536) for number in numbers)
     if high > 65535 or low > high:
         raise FlagError(f"invalid port: {text!r} is not within 0-65535 in rising order", hint)
     return [f"{number}/{protocol}" for number in range(low, high + 1)]
 
 
+def bounded_number(digits: str, most: int) -> int:
+    """Return the number that decimal digits say, or `most` where it is more; -1 where they are none.
+
+    Python itself refuses to read thousands of digits.
+    """
+    if not (digits.isascii() and digits.isdecimal()):
+        return -1
+    significant = digits.lstrip("0")
+    return most if len(significant) > len(str(most)) else min(int(significant or "0"), most)
+
+
+def check_owner(text: str) -> None:
+    """Raise FlagError unless a text has the form of a --chown: USER or USER:GROUP, names or numbers.
+
+    Who is unknown counts as 0, as in BuildKit.
+    """
+    hint = "Write --chown=USER or --chown=USER:GROUP."
+    parts = text.split(":")
+    if len(parts) > 2:
+        raise FlagError(f"invalid chown parameter: '{text}' has more than a user and a group", hint)
+    for part in parts:
+        if bounded_number(part, _MOST_ID + 1) > _MOST_ID:
+            raise FlagError(f"invalid chown parameter: '{text}' has a number above {_MOST_ID}", hint)
+        if any(char.isspace() or not char.isprintable() for char in part):
+            raise FlagError(f"invalid chown parameter: {text!r} has a blank or a control character", hint)
+
+
 def check_signal(text: str) -> None:
     """Raise FlagError unless a text is a signal's number or name."""
     if re.fullmatch(r"[+-]?\d+", text, re.ASCII):
-        if 0 < int(text[:10]) <= signal.SIGRTMAX:
+        if 0 < bounded_number(text.removeprefix("+"), signal.SIGRTMAX + 1) <= signal.SIGRTMAX:
             return
     elif _signal_name(text.upper().removeprefix("SIG")):
         return
@@ -68,7 +99,7 @@ def check_signal(text: str) -> None:
 def _signal_name(name: str) -> bool:
     realtime = re.fullmatch(r"RT(?:MIN(?:\+(\d+))?|MAX(?:-(\d+))?)", name)
     if realtime:
-        return int(realtime[1] or realtime[2] or 0) <= 15
+        return bounded_number(realtime[1] or realtime[2] or "0", 16) <= 15
     return name in _OTHER_SIGNALS or f"SIG{name}" in signal.Signals.__members__
 
 

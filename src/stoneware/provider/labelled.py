@@ -1,23 +1,23 @@
-"""`stoneware_network` and `stoneware_volume`: a name, labels, and nothing else to choose."""
+"""`stoneware_network` and `stoneware_volume`: a name, labels, the size of a volume."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
 
 from stoneware.errors import InputError
 from stoneware.model import names
+from stoneware.model.limits import disk_problem
 from stoneware.model.resources import Network, Volume
 from stoneware.provider.machine_checks import mismatch
 from stoneware.provider.machine_state import timestamp
 from stoneware.provider.reporting import Diagnostics, reported
 from stoneware.provider.resource import State, StonewareResource
 from stoneware.provider.schema import Schema
-from stoneware.provider.values import Attribute, Map, String
+from stoneware.provider.values import Attribute, Map, Number, String, Unknown
 
 
-def _schema(kind: str, description: str) -> Schema:
-    """Return the attributes that all such things have."""
+def _schema(kind: str, description: str, *own: Attribute) -> Schema:
+    """Return the attributes that all such things have, and `own` ones of this kind."""
     about_name = f"Name of the {kind}, unique in the store."
     return Schema(
         version=1,
@@ -25,6 +25,7 @@ def _schema(kind: str, description: str) -> Schema:
         attributes=[
             Attribute("name", String(), about_name, required=True, requires_replace=True),
             Attribute("labels", Map(String()), f"Labels on the {kind}.", optional=True),
+            *own,
             Attribute("id", String(), "Its name.", computed=True),
             Attribute("created", String(), "When it was created (RFC 3339).", computed=True),
         ],
@@ -32,7 +33,7 @@ def _schema(kind: str, description: str) -> Schema:
 
 
 class LabelledResource(StonewareResource):
-    """A thing that has a name and labels; the labels are changed in place."""
+    """A thing that has a name and labels; all but the name is changed in place."""
 
     kind: str
     rule: tuple[str, str]
@@ -43,12 +44,18 @@ class LabelledResource(StonewareResource):
         """Return the thing of a name."""
 
     @abstractmethod
-    def make(self, name: str, labels: Mapping[str, str]) -> Volume | Network:
+    def make(self, planned: State) -> Volume | Network:
         """Make the thing."""
 
     @abstractmethod
-    def label(self, name: str, labels: Mapping[str, str]) -> None:
-        """Change its labels."""
+    def change(self, current: State, planned: State) -> None:
+        """Change its labels, and what else it has that can be."""
+
+    def state(self, found: Volume | Network, written: State) -> State:
+        """Return what Terraform keeps of the thing; `written` is what it knew."""
+        same = dict(written.get("labels") or {}) == dict(found.labels)
+        labels = written.get("labels") if same else dict(found.labels) or None
+        return {"name": found.name, "labels": labels, "id": found.name, "created": timestamp(found.created)}
 
     @abstractmethod
     def remove(self, name: str) -> None:
@@ -70,20 +77,20 @@ class LabelledResource(StonewareResource):
                     details=f"a {self.kind} of that name exists outside of this Terraform state",
                     resolution=f"terraform import ADDRESS {name}    # or: another name",
                 )
-            return _state(self.make(name, planned.get("labels") or {}), planned)
+            return self.state(self.make(planned), planned)
         return None
 
     def read(self, diags: Diagnostics, current: State) -> State | None:
         """Return it as it is, or None where it is gone."""
         with reported(diags, self.provider.failures):
             found = self.find(current["name"])
-            return _state(found, current) if found else None
+            return self.state(found, current) if found else None
         return current
 
     def update(self, diags: Diagnostics, current: State, planned: State) -> State:
-        """Change the labels."""
+        """Change it in place."""
         with reported(diags, self.provider.failures):
-            self.label(planned["name"], planned.get("labels") or {})
+            self.change(current, planned)
             return planned
         return current
 
@@ -100,7 +107,7 @@ class LabelledResource(StonewareResource):
             found = self.find(identity)
             if found is None:
                 raise InputError(f"there is no {self.kind} {identity!r}", resolution=self.commands)
-            return _state(found, {})
+            return self.state(found, {})
         return None
 
 
@@ -113,6 +120,13 @@ class VolumeResource(LabelledResource):
         "volume",
         "A persistent disk. A machine formats it at its first use, and it outlives machines. Destroying "
         "it destroys its data: `lifecycle { prevent_destroy = true }` is wise. Import by name.",
+        Attribute(
+            "size",
+            Number(),
+            "The most bytes that it may take. Without it a new volume may take a quarter of what is free, "
+            "and one that has a size keeps it.",
+            optional=True,
+        ),
     )
     rule = (names.VOLUME.pattern, names.VOLUME.words)
     commands = "stoneware volume ls    # lists all volumes"
@@ -121,13 +135,33 @@ class VolumeResource(LabelledResource):
         """Return the volume of a name."""
         return self.platform.volume(name)
 
-    def make(self, name: str, labels: Mapping[str, str]) -> Volume:
-        """Make the volume."""
-        return self.platform.create_volume(name, labels)
+    def validate(self, diags: Diagnostics, config: State) -> None:
+        """Check the name and the size."""
+        super().validate(diags, config)
+        size = config.get("size")
+        if size is None or size is Unknown:
+            return
+        whole = isinstance(size, int) or float(size).is_integer()
+        problem = disk_problem(int(size)) if whole else f"{size} is no number of bytes"
+        if problem:
+            diags.add_error("Bad value for size", problem, path=["size"])
 
-    def label(self, name: str, labels: Mapping[str, str]) -> None:
-        """Change the volume's labels."""
-        self.platform.label_volume(name, labels)
+    def make(self, planned: State) -> Volume:
+        """Make the volume."""
+        return self.platform.create_volume(planned["name"], planned.get("labels") or {}, _size(planned))
+
+    def change(self, current: State, planned: State) -> None:
+        """Change the volume's labels and its size."""
+        size = _size(planned)
+        if size is not None and size != _size(current):
+            self.platform.create_volume(planned["name"], {}, size)  # one that is there gets the size alone
+        self.platform.label_volume(planned["name"], planned.get("labels") or {})
+
+    def state(self, found: Volume | Network, written: State) -> State:
+        """Return what Terraform keeps: the size where the configuration has one, or nobody has said yet."""
+        told = "size" not in written or written["size"] is not None
+        size = found.size if told and isinstance(found, Volume) else None
+        return {**super().state(found, written), "size": size}
 
     def remove(self, name: str) -> None:
         """Remove the volume and its data."""
@@ -151,20 +185,19 @@ class NetworkResource(LabelledResource):
         """Return the network of a name."""
         return self.platform.network(name)
 
-    def make(self, name: str, labels: Mapping[str, str]) -> Network:
+    def make(self, planned: State) -> Network:
         """Make the network."""
-        return self.platform.create_network(name, labels)
+        return self.platform.create_network(planned["name"], planned.get("labels") or {})
 
-    def label(self, name: str, labels: Mapping[str, str]) -> None:
+    def change(self, _current: State, planned: State) -> None:
         """Change the network's labels."""
-        self.platform.label_network(name, labels)
+        self.platform.label_network(planned["name"], planned.get("labels") or {})
 
     def remove(self, name: str) -> None:
         """Remove the network."""
         self.platform.destroy_network(name)
 
 
-def _state(found: Volume | Network, written: State) -> State:
-    same = dict(written.get("labels") or {}) == dict(found.labels)
-    labels = written.get("labels") if same else dict(found.labels) or None
-    return {"name": found.name, "labels": labels, "id": found.name, "created": timestamp(found.created)}
+def _size(state: State) -> int | None:
+    size = state.get("size")
+    return None if size is None else int(size)

@@ -129,6 +129,18 @@ def kind_of(mode: int) -> str:
     return _KINDS.get(stat.S_IFMT(mode), "of an unknown kind")
 
 
+def why_no_file(path: Path, shown: str = "") -> str:
+    """Say why a path is not that of a regular file, as a sentence about `shown`; nothing where it is one."""
+    named = shown or str(path)
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return f"there is no file {named}"
+    except (OSError, ValueError) as error:  # a NUL byte in its name
+        return f"cannot read {named}: {getattr(error, 'strerror', None) or error}"
+    return "" if stat.S_ISREG(mode) else f"{named} is {kind_of(mode)}, not a regular file"
+
+
 def _no_constant(word: str) -> Any:
     raise BoundsError(f"holds {word}, which is no JSON number")
 

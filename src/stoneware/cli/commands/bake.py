@@ -19,6 +19,7 @@ from stoneware.errors import InputError
 from stoneware.launch.flags import parse_values
 from stoneware.ui.progress import Style, make_display
 from stoneware.ui.text import duration, one_line, short_id
+from stoneware.untrusted.bounded import why_no_file
 
 if TYPE_CHECKING:
     from stoneware.bake.plan import BakePlan
@@ -208,8 +209,8 @@ def parse_secret(text: str) -> tuple[str, SecretSource]:
         path, variable = ("", name) if name in os.environ else (name, "")
     if variable:
         return name, _from_variable(name, variable)
-    if not Path(path).is_file():
-        raise InputError(f"the secret {name!r} has no file {path!r}", resolution="--secret id=ID,src=FILE")
+    if why := why_no_file(Path(path), repr(path)):
+        raise InputError(f"the secret {name!r}: {why}", resolution="--secret id=ID,src=FILE")
     return name, SecretSource(path=Path(path))
 
 

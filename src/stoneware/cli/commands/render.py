@@ -11,7 +11,7 @@ from stoneware.cli import options
 from stoneware.cli.output import print_json, print_line, say
 from stoneware.cli.parameters import Command, argument, option
 from stoneware.errors import InputError
-from stoneware.untrusted.bounded import BoundsError, read_input
+from stoneware.untrusted.bounded import BoundsError, read_input, why_no_file
 from stoneware.untrusted.visible import visible, visible_lines
 
 
@@ -60,7 +60,7 @@ def _render_file(template: Path, values: dict[str, str], *, json_output: bool) -
     elif template.exists() and not template.is_dir():
         content = _content(template)
     else:
-        raise InputError(f"there is no file {template}")
+        raise InputError(why_no_file(template))
     try:
         rendered = render_template(content, values, filename=str(template))
     except TemplateError as error:

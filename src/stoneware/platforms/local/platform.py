@@ -28,6 +28,7 @@ from stoneware.platforms.local.platform_resources import LocalResources
 from stoneware.platforms.local.store import errors as store_errors
 from stoneware.platforms.local.store import image_files as captured
 from stoneware.platforms.local.store.secrets import secret_lines
+from stoneware.records import DamagedError
 
 if TYPE_CHECKING:
     from stoneware.provider.builders import StonewareBuilder
@@ -149,9 +150,12 @@ class LocalPlatform(LocalResources):
         """Power a machine off, hard after `timeout` seconds (default: its own stop_timeout)."""
         paths = self._existing(name)
         with self.store.lock("machines", name):
-            spec = machine_record.read_spec(paths)
-            if spec is None:
+            if not paths.root.exists():
                 return  # removed since
+            try:
+                spec = machine_record.whole_spec(paths)
+            except DamagedError as damage:
+                raise self._stop_damaged(paths, damage, timeout) from damage
             if spec.kind == "builder" and timeout == 0:
                 machine_stop.end(paths)  # the rest goes with it: it can be captured meanwhile
                 return
@@ -160,6 +164,17 @@ class LocalPlatform(LocalResources):
                 self.remove_locked(paths)
             else:
                 self.release(paths)
+
+    def _stop_damaged(self, paths: Paths, damage: DamagedError, timeout: float | None) -> MachineError:
+        """Power off a machine whose records are damaged; return what is left to say about it."""
+        machine_stop.power_off(paths, MachineSpec.stop_timeout if timeout is None else timeout)
+        state = machine_record.known_state(paths)
+        if routers.is_attached(self.store, state["id"]):
+            self._detach(state, paths)
+        return MachineError(
+            f"the machine {paths.name!r} has stopped, but its record {damage.path.name} {damage.why}",
+            resolution=damage.resolution,
+        )
 
     def release(self, paths: Paths) -> None:
         """Take a machine that has stopped off the network; its address stays its own, its names are gone."""

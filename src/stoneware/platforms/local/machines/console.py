@@ -14,10 +14,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from stoneware.untrusted.bounded import BoundsError, read_bounded
+
 PAIR = struct.Struct("<Qd")
 FILE = "console.log"
 TIMES = "console.times"
 _BLOCK = 64 << 10
+_MOST_TIMES = 1 << 22  # bytes; the writer keeps a sixteenth
 _PIECE = 16 << 20  # bytes of one read at most
 
 
@@ -35,7 +38,7 @@ def parts(directory: Path) -> list[Part]:
     with os.scandir(directory) as entries:
         for entry in entries:
             base = base_of(entry.name)
-            if base is not None:
+            if base is not None and entry.is_file(follow_symlinks=False):
                 found.append(Part(base, Path(entry.path)))
     return sorted(found, key=lambda part: part.base)
 
@@ -120,9 +123,9 @@ def _exactly(directory: Path, start: int, end: int) -> bytes:
 def times(directory: Path) -> list[tuple[int, float]]:
     """Return pairs of bytes and seconds since the epoch, in order: so many bytes were there by then."""
     try:
-        data = (directory / TIMES).read_bytes()
-    except FileNotFoundError:
-        return []
+        data = read_bounded(directory / TIMES, _MOST_TIMES)
+    except (OSError, BoundsError):
+        return []  # a file that somebody damaged says nothing
     return list(PAIR.iter_unpack(data[: len(data) - len(data) % PAIR.size]))
 
 

@@ -96,6 +96,14 @@ def read_spec(paths: Paths) -> MachineSpec | None:
         raise DamagedError(path, f"is no spec of a machine: {error}") from error
 
 
+def whole_spec(paths: Paths) -> MachineSpec:
+    """Return the spec of a machine that is there. Raises DamagedError, also where a record is missing."""
+    spec, state = read_spec(paths), read_json(paths.root / "state.json")
+    if spec is None or state is None:
+        raise DamagedError(paths.root / ("spec.json" if spec is None else "state.json"), "is missing")
+    return spec
+
+
 def _read_spec(paths: Paths, path: Path) -> MachineSpec | None:
     document = read_json(path)
     if document is None:
