@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import selectors
 import shlex
 import shutil
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from stoneware.errors import HostError, StonewareError
 
@@ -27,6 +30,9 @@ _KEEP = (
 )
 
 
+MOST_OUTPUT = 64 << 20  # bytes, on both streams together; the longest lists of any tool have a tenth
+
+
 class ProcessError(StonewareError):
     """A program ended with an error; `returncode` and `stderr` say how."""
 
@@ -38,6 +44,17 @@ class ProcessError(StonewareError):
         self.argv = list(argv)
         self.returncode = returncode
         self.stderr = stderr
+
+
+class OutputError(HostError):
+    """A program says more than anything that it is asked for; it was ended."""
+
+    def __init__(self, argv: Any, most: int) -> None:
+        super().__init__(
+            f"{Path(argv[0]).name} says more than {most >> 20} MiB, and was ended",
+            details=f"$ {shlex.join(argv)}",
+            resolution="stoneware doctor    # then look at what the program says by itself",
+        )
 
 
 def tool_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -57,40 +74,94 @@ def run(
     cwd: Path | None = None,
     check: bool = True,
     timeout: float | None = None,
+    most: int = MOST_OUTPUT,
 ) -> subprocess.CompletedProcess[str]:
     """Run a program to its end with its output captured as text.
 
-    `env` is added to `tool_environment()`; `timeout` is in seconds. Undecodable output is kept by
-    surrogate escapes. Raises `HostError` where the program is missing and `ProcessError` where it
-    fails and `check` is set.
+    `env` is added to `tool_environment()`; `timeout` is in seconds, `most` in bytes of what it may say.
+    Undecodable output is kept by surrogate escapes. Raises `HostError` where the program is missing,
+    `OutputError` where it says more, and `ProcessError` where it fails and `check` is set.
     """
     words = [str(word) for word in argv]
     data = stdin.encode() if isinstance(stdin, str) else stdin
     try:
-        done = subprocess.run(
+        child = subprocess.Popen(
             words,
-            input=data,
-            stdin=subprocess.DEVNULL if data is None else None,
-            capture_output=True,
+            stdin=subprocess.DEVNULL if data is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env=tool_environment(env),
             cwd=cwd,
-            timeout=timeout,
-            check=False,
         )
     except FileNotFoundError as error:
         raise HostError(
             f"the program {words[0]!r} is not on this computer",
             resolution="stoneware doctor    # shows what is missing and how to install that",
         ) from error
+    with child:
+        try:
+            deadline = None if timeout is None else time.monotonic() + timeout
+            stdout, stderr = _exchange(child, data, deadline, most)
+            child.wait(_left(deadline))
+        except BaseException:
+            child.kill()
+            raise
     text = subprocess.CompletedProcess(
         words,
-        done.returncode,
-        done.stdout.decode(errors="surrogateescape"),
-        done.stderr.decode(errors="surrogateescape"),
+        child.returncode,
+        stdout.decode(errors="surrogateescape"),
+        stderr.decode(errors="surrogateescape"),
     )
-    if check and done.returncode != 0:
-        raise ProcessError(words, done.returncode, text.stderr or text.stdout)
+    if check and child.returncode != 0:
+        raise ProcessError(words, child.returncode, text.stderr or text.stdout)
     return text
+
+
+def _exchange(
+    child: subprocess.Popen[bytes], data: bytes | None, deadline: float | None, most: int
+) -> tuple[bytes, bytes]:
+    """Give a program its input and return what it says, as it says it: nothing may fill our memory."""
+    said: dict[Any, bytearray] = {child.stdout: bytearray(), child.stderr: bytearray()}
+    left = memoryview(data or b"")
+    with selectors.DefaultSelector() as streams:
+        for output in said:
+            streams.register(output, selectors.EVENT_READ)
+        if child.stdin is not None:
+            os.set_blocking(child.stdin.fileno(), False)
+            streams.register(child.stdin, selectors.EVENT_WRITE)
+        while streams.get_map():
+            ready = streams.select(_left(deadline))
+            if _left(deadline) == 0:
+                raise subprocess.TimeoutExpired(child.args, 0.0)
+            for key, events in ready:
+                stream: Any = key.fileobj
+                if events & selectors.EVENT_WRITE:
+                    left = _fed(stream.fileno(), left)
+                    ended = not left
+                else:
+                    part = os.read(stream.fileno(), 1 << 16)
+                    said[stream] += part
+                    ended = not part
+                if ended:
+                    streams.unregister(stream)
+                    stream.close()
+            if sum(map(len, said.values())) > most:
+                raise OutputError(child.args, most)
+    return bytes(said[child.stdout]), bytes(said[child.stderr])
+
+
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+
+def _fed(descriptor: int, left: memoryview) -> memoryview:
+    """Write what there is room for and return the rest; nothing where nobody reads it any more."""
+    try:
+        return left[os.write(descriptor, left) :]
+    except BlockingIOError:
+        return left
+    except BrokenPipeError:
+        return left[:0]
 
 
 def which(program: str) -> Path | None:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,34 @@ def test_a_schema_whose_pattern_takes_for_ever(monkeypatch: pytest.MonkeyPatch) 
     check_schema(schema)
     with pytest.raises(InputError, match="takes longer"):
         violations(schema, {"A": "a" * 60 + "!"})
+
+
+def in_a_thread(work: Callable[[], object]) -> object:
+    with ThreadPoolExecutor(1) as pool:  # as in Terraform's provider
+        return pool.submit(work).result()
+
+
+def test_a_schema_whose_pattern_takes_for_ever_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    schema = {"properties": {"A": {"type": "string", "pattern": "^(a+)+$"}}, "required": ["B"]}
+    assert in_a_thread(lambda: violations(schema, {"A": "b"})) == violations(schema, {"A": "b"})
+    monkeypatch.setattr("stoneware.config.schema._PATIENCE", 0.2)
+    with pytest.raises(InputError, match="takes longer"):
+        in_a_thread(lambda: violations(schema, {"A": "a" * 60 + "!"}))
+    monkeypatch.setattr("stoneware.config.schema._PATIENCE", 5.0)
+    assert in_a_thread(lambda: violations(schema, {"A": "a", "B": "x"})) == {}  # a new process does
+
+
+def test_a_substitution_that_takes_for_ever_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = f"{FROM}ENV A={'a' * 200}\nENV B=${{A%b{'*a' * 40}}}\n"
+    quick = f"{FROM}ENV A=abc\nENV B=${{A%c}} C=${{A//b/x}} D=${{A##*b}}\n"
+
+    def env(text: str) -> object:
+        return load_recipe(text, resolve_base=lambda _: ResolvedBase("base", "x")).target.config.env
+
+    assert in_a_thread(lambda: env(quick)) == env(quick)
+    monkeypatch.setattr("stoneware.machinefile.lex._PATIENCE", 0.2)
+    with pytest.raises(InputError, match="takes longer"):
+        in_a_thread(lambda: env(slow))
 
 
 def test_the_time_limit_leaves_other_timers() -> None:

@@ -161,6 +161,10 @@ def interpolate(
             done = process.run(argv, stdin=text, env={"LC_ALL": "C"}, check=False, timeout=_PATIENCE)
         except subprocess.TimeoutExpired:
             raise TemplateError([Fault(name, 0, f"takes longer than {_PATIENCE:g} seconds")]) from None
+        except process.OutputError:
+            raise TemplateError(
+                [Fault(name, 0, f"becomes more than {process.MOST_OUTPUT >> 20} MiB")]
+            ) from None
     if done.returncode == 0:
         return to_bytes(done.stdout)
     faults = _faults(done.stderr, name)

@@ -9,7 +9,8 @@ from typing import Any
 
 from stoneware.config.schema_words import rule_in_words
 from stoneware.errors import InputError
-from stoneware.untrusted.bounded import BoundsError, depth_of, time_limit, without_surrogates
+from stoneware.untrusted import apart
+from stoneware.untrusted.bounded import BoundsError, depth_of, without_surrogates
 
 SCHEMA_PATH = "/etc/stoneware/config.schema.json"
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
@@ -269,25 +270,38 @@ def violations(schema: Schema, values: Mapping[str, str]) -> dict[str, list[str]
 
     Missing variables are reported as the rule `required`. Values of secrets do not appear.
     """
+    # Without patterns nothing takes long, and the threads of Terraform's provider need no other process.
+    patterns = any(key in ("pattern", "patternProperties", "format") for key, _ in _keywords(schema))
+    try:
+        if not patterns:
+            return broken_rules(schema, values)
+        found: dict[str, list[str]] = apart.call(
+            "stoneware.config.schema:broken_rules", schema, dict(values), seconds=_PATIENCE
+        )
+    except BoundsError as error:  # an image of an older Stoneware
+        raise InputError(
+            f"the image's config schema cannot be used with these values: it {error}",
+            details=f"Patterns of {SCHEMA_PATH} such as (a+)+ take for ever on some texts.",
+            resolution="change the schema, and bake the image again",
+        ) from None
+    return found
+
+
+def broken_rules(schema: Schema, values: Mapping[str, str]) -> dict[str, list[str]]:
+    """Do what `violations` does, without a limit of time. Raises BoundsError where no answer can be found."""
     import jsonschema.validators
 
     kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
     data = {name: coerce(rule_of(schema, name), text) for name, text in values.items()}
     found: dict[str, list[str]] = {}
     try:
-        with time_limit(_PATIENCE):
-            for error in kind(schema, format_checker=kind.FORMAT_CHECKER).iter_errors(data):
-                for name, words in _blame(error, schema):
-                    rules = found.setdefault(name, [])
-                    if words not in rules:
-                        rules.append(words)
-    except (BoundsError, ArithmeticError, RecursionError) as error:  # an image of an older Stoneware
-        reason = str(error) if isinstance(error, BoundsError) else "cannot be held against them"
-        raise InputError(
-            f"the image's config schema cannot be used with these values: it {reason}",
-            details=f"Patterns of {SCHEMA_PATH} such as (a+)+ take for ever on some texts.",
-            resolution="change the schema, and bake the image again",
-        ) from None
+        for error in kind(schema, format_checker=kind.FORMAT_CHECKER).iter_errors(data):
+            for name, words in _blame(error, schema):
+                rules = found.setdefault(name, [])
+                if words not in rules:
+                    rules.append(words)
+    except (ArithmeticError, RecursionError):
+        raise BoundsError("cannot be held against them") from None
     return found
 
 

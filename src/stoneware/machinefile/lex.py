@@ -6,13 +6,13 @@ mean what they mean to Docker.
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from stoneware.machinefile.gopath import is_space
-from stoneware.untrusted.bounded import BoundsError, time_limit
+from stoneware.untrusted import apart
+from stoneware.untrusted.bounded import BoundsError
 
 _DEEPEST = 32  # substitutions within substitutions
 _LONGEST = 1 << 20  # characters of all variables in one text
@@ -272,23 +272,25 @@ class _Scan:
         value = self.get(name)
         if value is None and self.lexer.skip_unset:
             return f"${{{name}/{pattern}/{replacement}}}"
-        compiled = _pattern(pattern, greedy=True)
-        if every:
-            with _patience():
-                return _replace_all(compiled, replacement, value or "")
-        text = value or ""
-        with _patience():
-            found = compiled.search(text)
-        return text if found is None else text[: found.start()] + replacement + text[found.end() :]
+        _pattern(pattern, greedy=True)
+        return _patiently("replaced", pattern, replacement, value or "", every)
 
 
-@contextlib.contextmanager
-def _patience() -> Iterator[None]:
+def _patiently(function: str, *arguments: str | bool) -> str:
+    """Return what a function of this module says. Raises LexError where that takes too long."""
     try:
-        with time_limit(_PATIENCE):
-            yield
+        return str(apart.call(f"{__name__}:{function}", *arguments, seconds=_PATIENCE))
     except BoundsError as error:
         raise LexError(f"matching the pattern of the substitution {error}") from None
+
+
+def replaced(pattern: str, replacement: str, text: str, every: bool) -> str:
+    """Return a text with what fits a shell pattern replaced: the first such place, or every one."""
+    compiled = _pattern(pattern, greedy=True)
+    if every:
+        return _replace_all(compiled, replacement, text)
+    found = compiled.search(text)
+    return text if found is None else text[: found.start()] + replacement + text[found.end() :]
 
 
 def _pattern(pattern: str, *, greedy: bool) -> re.Pattern[str]:
@@ -339,11 +341,12 @@ def _trim(operator: str, word: str, value: str) -> str:
     """Remove a prefix (`#`) or suffix (`%`): the shortest match, or the longest where it is doubled."""
     greedy = word.startswith(operator)
     word = word[1:] if greedy else word
-    with _patience():
-        return _trimmed(operator, word, value, greedy=greedy)
+    _pattern(word if operator == "#" else _reverse_pattern(word), greedy=greedy)
+    return _patiently("trimmed", operator, word, value, greedy)
 
 
-def _trimmed(operator: str, word: str, value: str, *, greedy: bool) -> str:
+def trimmed(operator: str, word: str, value: str, greedy: bool) -> str:
+    """Return a value without the prefix or suffix that fits a shell pattern: the longest one if `greedy`."""
     if operator == "#":
         found = _pattern(word, greedy=greedy).match(value)
         return value if found is None else value[found.end() :]

@@ -14,7 +14,6 @@ import re
 import select
 import signal
 import stat
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -203,11 +202,9 @@ def _read_stream(descriptor: int, max_bytes: int) -> bytes:
 def time_limit(seconds: float) -> Iterator[None]:
     """Raise BoundsError when what is done takes longer: for patterns of others, which may take for ever.
 
-    Python's own matching is interrupted by it. It holds in the main thread only; elsewhere there is no limit.
+    Python's own matching is interrupted by it. Only the main thread can be: others call what may take long
+    through `untrusted.apart`.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def over(_number: int, _frame: FrameType | None) -> None:
         raise BoundsError(f"takes longer than {seconds:g} seconds")

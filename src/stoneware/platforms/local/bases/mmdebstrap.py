@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from stoneware import process
@@ -16,6 +17,7 @@ from stoneware.platforms.local.host.requirements import check
 # checkpoint, so syncing each unpacked file only costs time. Translations are never read in a machine.
 _DPKG_OPTIONS = ("force-unsafe-io",)
 _APT_OPTIONS = ('Acquire::Languages "none"',)
+_LONGEST_LINE = 1 << 16  # characters of its output
 
 
 def mmdebstrap(
@@ -45,7 +47,7 @@ def mmdebstrap(
         )
         try:
             assert child.stderr is not None  # noqa: S101 (it is a pipe)
-            for line in child.stderr:
+            for line in iter(partial(child.stderr.readline, _LONGEST_LINE), ""):
                 last = [*last[-19:], line.rstrip()]
                 if line.startswith("I: "):
                     progress(line[3:].rstrip().removesuffix("..."))

@@ -26,6 +26,7 @@ from stoneware.untrusted.tarstream import TornError
 _WRITE = ("--create", "--file=-", "--numeric-owner", "--xattrs")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _BUFFER = 1 << 20
+_WORDS = 1 << 14  # bytes of what tar complains that are shown
 _READ = ("--extract", "--file=-", "--numeric-owner", "--preserve-permissions", "--xattrs")
 
 
@@ -195,4 +196,4 @@ def _pack(archive: Sequence[str], view: View, directory: str) -> None:
                 view.write(directory, _READ, ours.stdout.fileno())
         if ours.returncode:
             errors.seek(0)
-            raise failed(errors.read().decode(errors="replace").strip())
+            raise failed(errors.read(_WORDS).decode(errors="replace").strip())

@@ -99,17 +99,19 @@ class View:
                     inflow.finish()
             _check(code, words.said())
             return
-        with self._beside(directory) as place:
+        with tempfile.TemporaryFile() as words_file, self._beside(directory) as place:
             done = subprocess.run(
                 ["tar", "-C", f"/proc/self/fd/{place}", *arguments],
                 pass_fds=[place],
                 stdin=source,
-                capture_output=True,
+                stdout=subprocess.DEVNULL,
+                stderr=words_file,
                 env=process.tool_environment(),
                 cwd="/",
                 check=False,
             )
-        _check(done.returncode, done.stderr)
+            words_file.seek(0)
+            _check(done.returncode, words_file.read(_WORDS))
 
     @contextlib.contextmanager
     def _beside(self, directory: str) -> Iterator[int]:
