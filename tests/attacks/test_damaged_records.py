@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.errors import InputError, MachineError
+from stoneware.cluster.apply import scratch_copy
+from stoneware.cluster.directory import ClusterDirectory
+from stoneware.errors import HostError, InputError, MachineError
 from stoneware.files import locked, sha256_hex, write_json
 from stoneware.model.labels import DAMAGED_LABEL
 from stoneware.model.machine import MachineSpec, Phase
@@ -24,6 +26,7 @@ from stoneware.platforms.local.store.recover import recover
 from stoneware.platforms.local.store.store import Store
 from stoneware.process_identity import boot_id
 from stoneware.records import DamagedError, read_record
+from stoneware.rollout.journal import JOURNAL_FILE, Journal
 from stoneware.terraform.statefile import has_state
 
 GARBAGE: dict[str, bytes] = {
@@ -254,3 +257,20 @@ def test_a_console_that_is_no_file_is_not_waited_for(name: str, damage: str, tmp
     assert console.last_lines(tmp_path, 1) <= console.span(tmp_path)[1]
     assert console.since(tmp_path, 0.0) <= console.span(tmp_path)[1]
     assert name == console.FILE or console.read(tmp_path, 0)[0] == b"one\ntwo\n"
+
+
+@pytest.mark.parametrize("damage", ["directory", "fifo", "device"])
+@pytest.mark.parametrize("name", ["main.tf", "machines.auto.tfvars.json", "terraform.tfstate"])
+def test_files_of_a_cluster_that_are_none(name: str, damage: str, tmp_path: Path) -> None:
+    DAMAGES[damage](tmp_path / name)
+    with pytest.raises(DamagedError, match=name), scratch_copy(ClusterDirectory(tmp_path)):
+        pass
+
+
+@pytest.mark.parametrize("damage", ["directory", "fifo", "device"])
+def test_a_journal_that_is_no_file(damage: str, tmp_path: Path) -> None:
+    journal = Journal(tmp_path / JOURNAL_FILE)
+    DAMAGES[damage](journal.path)
+    with pytest.raises(HostError, match="not a regular file") as raised:
+        journal.read()
+    assert raised.value.resolution.startswith("mv ")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -19,12 +18,13 @@ from stoneware.cluster.model import Observed
 from stoneware.errors import MachineError
 from stoneware.platforms.infrastructure import Infrastructure, Kind, Subject
 from stoneware.platforms.protocols import Platform
+from stoneware.records import DamagedError
 from stoneware.terraform.configuration import LIFT_VOLUMES, write_configuration
 from stoneware.terraform.guard import check_plan
 from stoneware.terraform.results import Change, Plan, Progress, TerraformError
 from stoneware.terraform.runner import STATE_FILE, Terraform, has_state, tainted_addresses
 from stoneware.terraform.statefile import LARGEST_STATE, STATE_DEPTH, state_fault
-from stoneware.untrusted.bounded import bounded_json
+from stoneware.untrusted.bounded import BoundsError, bounded_json, read_bounded
 
 _LOCK_TIMEOUT = 60.0  # seconds that the Terraform of a killed command may take to end
 _READS = 20  # of a state that is being written
@@ -199,7 +199,7 @@ def scratch_copy(directory: ClusterDirectory) -> Iterator[ClusterDirectory]:
         # Not the `.terraform` directory and not the lock: the copy gets its own.
         for path in [*directory.path.glob("*.tf"), directory.variables_path]:
             with contextlib.suppress(FileNotFoundError):
-                shutil.copy2(path, copy.path / path.name)
+                (copy.path / path.name).write_bytes(_read(path))
         state = _whole_state(directory.path / STATE_FILE)
         if state:
             (copy.path / STATE_FILE).write_bytes(state)
@@ -208,17 +208,25 @@ def scratch_copy(directory: ClusterDirectory) -> Iterator[ClusterDirectory]:
 
 def _whole_state(path: Path) -> bytes:
     """Return Terraform's state, which Terraform does not write in one go; nothing where there is none."""
+    text = b""
     for _ in range(_READS):
         try:
-            text = path.read_bytes()
-            _check_state(text)
+            text = _read(path)
         except FileNotFoundError:
             return b""
-        except ValueError:  # it is being written
-            time.sleep(0.05)
-        else:
+        with contextlib.suppress(ValueError):
+            _check_state(text)
             return text
-    return path.read_bytes()  # damaged: Terraform says how
+        time.sleep(0.05)  # it is being written
+    return text  # damaged: Terraform says how
+
+
+def _read(path: Path) -> bytes:
+    """Return what a file of a cluster's directory holds. Raises DamagedError."""
+    try:
+        return read_bounded(path, LARGEST_STATE)
+    except BoundsError as error:
+        raise DamagedError(path, str(error)) from None
 
 
 def _check_state(text: bytes) -> None:

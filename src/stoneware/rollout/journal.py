@@ -15,9 +15,10 @@ from typing import Any
 
 from stoneware.cluster.directory import ClusterDirectory
 from stoneware.errors import HostError
-from stoneware.untrusted.bounded import bounded_json
+from stoneware.untrusted.bounded import BoundsError, bounded_json, read_bounded
 
 VERSION = 1
+_LARGEST = 256 << 20  # bytes; a rollout of a hundred machines has a tenth of one MiB
 JOURNAL_FILE = "rollouts.jsonl"
 
 
@@ -70,9 +71,15 @@ class Journal:
     def read(self) -> list[Event]:
         """Return all events. Raises HostError where a line other than a torn last one cannot be read."""
         try:
-            raw = self.path.read_bytes()
+            raw = read_bounded(self.path, _LARGEST)
         except FileNotFoundError:
             return []
+        except BoundsError as error:
+            raise HostError(
+                f"the journal {error}",
+                details=str(self.path),
+                resolution=f"mv {self.path} {self.path}.damaged    # the history ends, nothing else does",
+            ) from None
         whole, _, _ = raw.rpartition(b"\n")
         return [self._parse(number, line) for number, line in enumerate(whole.splitlines(), 1) if line]
 
