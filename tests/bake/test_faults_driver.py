@@ -20,7 +20,7 @@ def told() -> Told:
     return Told()
 
 
-def nothing() -> None:
+def nothing(*_: object) -> None:
     pass
 
 
@@ -76,7 +76,7 @@ def test_a_failed_step_is_told_with_its_last_lines(platform: ScriptedPlatform, t
     platform.at(2.5, platform.say("1| the last word", "1 exit 7"))  # the console lags behind
     shells: list[float] = []
     with pytest.raises(BuildError) as caught:
-        driver(platform, told, 1).run_steps(lambda: shells.append(platform.now))
+        driver(platform, told, 1).run_steps(lambda _step: shells.append(platform.now))
     assert "failed with exit code 7" in caught.value.brief
     assert caught.value.location == "Machinefile:2"
     assert caught.value.details.splitlines()[-1].strip() == "the last word"

@@ -15,7 +15,7 @@ from tests.bake.conftest import Context
 from tests.bake.scripted import ScriptedPlatform, Told, driver
 
 
-def nothing() -> None:
+def nothing(*_: object) -> None:
     pass
 
 
