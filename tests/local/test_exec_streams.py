@@ -90,10 +90,13 @@ def test_a_signal_ends_the_command_too(booted: Bench, number: signal.Signals) ->
     argv = [*STONEWARE, "exec", booted.name, "sh", "-c", "echo begun; sleep 1003; echo not reached"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, env=environment(booted)) as program:
         assert program.stdout is not None
-        assert program.stdout.readline() == b"begun\n"
-        program.send_signal(number)
-        assert program.wait(30) == 130
-        assert program.stdout.read() == b""
+        try:
+            assert program.stdout.readline() == b"begun\n"
+            program.send_signal(number)
+            assert program.wait(30) == 130
+            assert program.stdout.read() == b""
+        finally:
+            program.kill()  # or one that goes on would be waited for
     look = (
         "for p in /proc/[0-9]*/cmdline; do tr '\\0' ' ' <$p; echo; done 2>/dev/null | grep -qx 'sleep 1003 '"
     )
