@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import pickle
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +20,7 @@ LIMIT = 3.0  # seconds, for the largest
 GROWTH = 2.0  # how much more a machine may cost among 1,000 than among 100; squares would make it ten
 COMMANDS = ("plan", "status", "drift")
 KAFKA = ROOT / "examples/kafka"
+OBSERVATION = "observation.pickle"
 IMAGE = "sha256:" + "5" * 64
 NOW = 1_700_000_000.0
 
@@ -88,11 +91,7 @@ def measure(_place: Place, repeats: int) -> Section:
             return seconds
 
         samples = interleave(
-            {
-                _name(command, size): lambda _, command=command, size=size: case(command, size)
-                for command in COMMANDS
-                for size in SIZES
-            },
+            {_name(command, size): _turn(case, command, size) for command in COMMANDS for size in SIZES},
             max(repeats, 5),
             warm=1,
         )
@@ -112,6 +111,10 @@ def measure(_place: Place, repeats: int) -> Section:
     )
 
 
+def _turn(case: Callable[[str, int], float], command: str, size: int) -> Callable[[int], float]:
+    return lambda _: case(command, size)
+
+
 def _name(command: str, size: int) -> str:
     return f"{command} of {size:,} machines"
 
@@ -123,7 +126,6 @@ def _growth(command: str, seconds: dict[str, float]) -> Row:
 
 def _prepare(directory: Path, size: int) -> None:
     """Write the file, the image's manifest and the observation."""
-    from stoneware.cluster.observe import to_document
     from stoneware.config.contract import derive_contract
     from stoneware.machinefile.recipe import HealthCheck, ImageConfig, config_to_document
 
@@ -144,8 +146,7 @@ def _prepare(directory: Path, size: int) -> None:
         "contract": derive_contract(templates, {}, schema),
     }
     (directory / f"{IMAGE[7:]}.json").write_text(json.dumps(manifest))
-    observed = _observation(directory)
-    (directory / "observation.json").write_text(json.dumps(to_document(observed)))
+    (directory / OBSERVATION).write_bytes(pickle.dumps(_observation(directory)))
 
 
 def _desired(directory: Path) -> Any:
@@ -189,12 +190,11 @@ def child(command: str, directory: Path) -> int:
     """Do what one command does, from the files; return how many machines it saw."""
     from stoneware.cluster.documents import drift_document, plan_document, status_document
     from stoneware.cluster.drift import find_drift
-    from stoneware.cluster.observe import from_document
     from stoneware.cluster.plan import make_plan, needs_rollout
     from stoneware.cluster.status import status, status_rows
 
     desired = _desired(directory)
-    observed = from_document(json.loads((directory / "observation.json").read_bytes()))
+    observed = pickle.loads((directory / OBSERVATION).read_bytes())  # noqa: S301
     if command == "plan":
         made = make_plan(desired, observed)
         document = plan_document(made, desired, rollout=needs_rollout(made, desired, observed))
@@ -203,9 +203,13 @@ def child(command: str, directory: Path) -> int:
     elif command == "status":
         machines = status(desired, observed, NOW)
         document = status_document(desired.name, machines)
-        count, differing = len(status_rows(machines)), sum(not machine.well for machine in machines)
+        count, differing = len(status_rows(machines)), sum(not machine.healthy for machine in machines)
     else:
-        document = drift_document(find_drift(desired, observed, ()))
+        from stoneware.provider.infrastructure import StonewareInfrastructure
+
+        no_platform: Any = None  # nothing is asked of it
+        infrastructure = StonewareInfrastructure(no_platform)
+        document = drift_document(find_drift(desired, observed, (), infrastructure))
         count, differing = document["machines"], len(document["items"])
     if not differing and count > 30:
         raise SystemExit("nothing differs, though every tenth machine does")

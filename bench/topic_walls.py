@@ -67,7 +67,7 @@ class Side:
         ) as child:
             assert child.stdout is not None
             size = 0
-            while block := child.stdout.read1(1 << 20):
+            while block := os.read(child.stdout.fileno(), 1 << 20):
                 size += len(block)
         assert (size, child.returncode) == (STREAM, 0)
         return time.perf_counter() - started
