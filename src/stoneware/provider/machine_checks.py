@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
@@ -46,6 +47,10 @@ _MODE = (r"0?[0-7]{3}", "a file mode in octal digits")
 
 def problems(config: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield what is wrong with a configuration, values that are not known yet left aside."""
+    too_large = list(_too_large(config, []))
+    if too_large:  # the other checks count with the numbers
+        yield from too_large
+        return
     for name, rule in _PATTERNS.items():
         yield from mismatch([name], config.get(name), rule)
     for key in sorted(ENGINE_METADATA & set(_keys(config.get("metadata")))):
@@ -70,6 +75,17 @@ def problems(config: Mapping[str, Any]) -> Iterator[Problem]:
     yield from _secret_problems(config)
     yield from duration_problems(config.get("timeouts"))
     yield from _runtime_problems(config)
+
+
+def _too_large(value: Any, path: list[Any]) -> Iterator[Problem]:
+    if isinstance(value, float) and not math.isfinite(value):
+        yield path, "the number is too large"
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _too_large(item, [*path, name])
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _too_large(item, [*path, (index,)])
 
 
 def _secret_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
