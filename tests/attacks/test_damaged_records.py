@@ -22,6 +22,7 @@ from stoneware.platforms.local.machines import console
 from stoneware.platforms.local.machines import record as machine_record
 from stoneware.platforms.local.machines.record import Paths, spec_document
 from stoneware.platforms.local.platform import LocalPlatform
+from stoneware.platforms.local.store import prune
 from stoneware.platforms.local.store.recover import recover
 from stoneware.platforms.local.store.store import Store
 from stoneware.process_identity import boot_id
@@ -186,6 +187,7 @@ def test_tags(store: Store, damage: str) -> None:
         store.tagged("web:bad")
     with pytest.raises(DamagedError):  # prune would take its image for untagged
         store.check_tags()
+    assert prune.unused_images(LocalPlatform(store)) == 0
 
 
 @each_damage

@@ -19,6 +19,7 @@ from stoneware.platforms.local.store import quota as store_quota
 from stoneware.platforms.local.store.store import Store
 from stoneware.platforms.protocols import BAKES
 from stoneware.platforms.upkeep import Unused
+from stoneware.records import DamagedError
 
 _POLL = 0.1  # seconds between two times that the kernel is asked to go on freeing
 
@@ -31,6 +32,15 @@ def unused(platform: LocalPlatform, *, everything: bool = False, wanted: Collect
     bake runs, images, checkpoints and caches are left alone: it may be about to use them.
     """
     return _unused(platform, baking=_bake_runs(platform.store), everything=everything, wanted=wanted)
+
+
+def unused_images(platform: LocalPlatform, *, wanted: Collection[str] = ()) -> int:
+    """Return how many images and checkpoints nothing uses; none where a tag is damaged."""
+    try:
+        found = unused(platform, wanted=wanted)
+    except DamagedError:  # which image it is of is unknown, and so no image is removed
+        return 0
+    return len(found.images) + len(found.checkpoints)
 
 
 def _unused(platform: LocalPlatform, *, baking: bool, everything: bool, wanted: Collection[str]) -> Unused:

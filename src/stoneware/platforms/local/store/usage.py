@@ -31,9 +31,8 @@ def measure(platform: LocalPlatform, wanted: Collection[str] = ()) -> Usage:
         "leftovers": _leftovers(store),
     }
     room = _room(store)
-    unused = prune.unused(platform, wanted=wanted)
     rows = [
-        _shared(store, items, room, len(unused.images) + len(unused.checkpoints)),
+        _shared(store, items, room, prune.unused_images(platform, wanted=wanted)),
         *(_row(kind, items[kind]) for kind in ("machines", "volumes", "caches", "leftovers")),
     ]
     return Usage(tuple(rows), items, room)
