@@ -13,7 +13,7 @@ import pytest
 
 from stoneware.cli import clusters, complete, context, program
 from stoneware.errors import InputError
-from stoneware.launch.watch import find_machine
+from stoneware.launch.machine_search import find_machine
 from stoneware.machinefile.recipe import ImageConfig
 from stoneware.model.machine import Health, Phase
 from tests.cli.conftest import Result

@@ -10,10 +10,10 @@ from stoneware.errors import HostError, InputError, MachineError
 from stoneware.launch.command import CommandOptions, run_command
 from stoneware.launch.environment import service_environment
 from stoneware.launch.flags import parse_port, parse_volume
+from stoneware.launch.machine_search import find_machine
 from stoneware.launch.plan import LaunchOptions, anonymous_volume, plan_launch
 from stoneware.launch.preview import preview
 from stoneware.launch.watch import (
-    find_machine,
     follow_consoles,
     follow_pieces,
     wait_until_stopped,

@@ -21,7 +21,7 @@ def images(incomplete: str) -> list[str]:
 
 def machines(incomplete: str) -> list[str]:
     """Return the names of machines that begin so: the short ones within clusters first."""
-    from stoneware.launch.watch import short_name
+    from stoneware.launch.machine_search import short_name
 
     with contextlib.suppress(StonewareError):
         found = context.open_platform(context.open_store(create=False)).machines()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from stoneware.cli.clusters import cluster_here
 from stoneware.errors import InputError, MachineError
-from stoneware.launch import watch
+from stoneware.launch import machine_search
 from stoneware.model.labels import CLUSTER_LABEL
 from stoneware.model.machine import Machine, Phase
 from stoneware.platforms.protocols import Platform
@@ -14,7 +14,7 @@ from stoneware.platforms.protocols import Platform
 
 def find_machine(platform: Platform, name: str) -> Machine:
     """Return the machine of a name, an id, or a short name; of several the one of the cluster here."""
-    return watch.find_machine(platform, name, prefer=cluster_here)
+    return machine_search.find_machine(platform, name, prefer=cluster_here)
 
 
 def find_machines(
@@ -30,11 +30,11 @@ def find_machines(
     meant: dict[str, Machine] = {}
     for name in names:
         exact = [machine for machine in known if machine.name == name]
-        found = exact or watch.labelled(known, name, prefer=prefer)
+        found = exact or machine_search.labelled(known, name, prefer=prefer)
         if found and not exact and not several:
             _check_one_cluster(name, found)
         if not found and cluster:
-            there = ", ".join(watch.short_name(machine) for machine in known)
+            there = ", ".join(machine_search.short_name(machine) for machine in known)
             raise InputError(
                 f"the cluster {cluster} has no machine and no service {name!r}",
                 details=f"There are: {there}.",
@@ -46,7 +46,7 @@ def find_machines(
 
 def machines_of(platform: Platform, cluster: str) -> list[Machine]:
     """Return the machines of a cluster. Raises InputError where it has none."""
-    found = watch.in_cluster(platform.machines(), cluster)
+    found = machine_search.in_cluster(platform.machines(), cluster)
     if not found:
         from stoneware.cluster.directory import not_up
 

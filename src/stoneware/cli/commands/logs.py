@@ -15,11 +15,8 @@ from stoneware.cli.machine_names import find_machines, machines_of
 from stoneware.cli.parameters import Command, argument, flag, option
 from stoneware.errors import InputError
 from stoneware.launch.console import Stamper, parse_moment
-from stoneware.launch.watch import (
-    follow_consoles,
-    follow_pieces,
-    short_name,
-)
+from stoneware.launch.machine_search import short_name
+from stoneware.launch.watch import follow_consoles, follow_pieces
 from stoneware.model.machine import Machine
 from stoneware.platforms.protocols import Platform
 from stoneware.ui.prefixed import Prefixed

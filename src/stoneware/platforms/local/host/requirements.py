@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from stoneware import process
 from stoneware.errors import HostError
 from stoneware.platforms.local.host import probes as host_probes
-from stoneware.platforms.upkeep import Finding
+
+if TYPE_CHECKING:
+    from stoneware.platforms.upkeep import Finding
 
 
 @dataclass(frozen=True)
@@ -202,6 +205,8 @@ def _merge(commands: list[str]) -> list[str]:
 
 def findings() -> list[Finding]:
     """Return what this computer has and lacks, in the table's order: what `doctor` shows."""
+    from stoneware.platforms.upkeep import Finding  # all other commands do without
+
     found = []
     for entry in TABLE:
         problem = entry.probe()
