@@ -63,18 +63,18 @@ def path_without(directory: Path, program: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("program", "base", "get"),
+    ("program", "flags", "get"),
     [
-        ("mmdebstrap", "debian:13", "apt-get install -y mmdebstrap"),
-        ("systemd-nspawn", "debian:12", "apt-get install -y systemd-container"),
+        ("mmdebstrap", ["--pull"], "apt-get install -y mmdebstrap"),
+        ("systemd-nspawn", [], "apt-get install -y systemd-container"),
     ],
 )
 def test_a_missing_program_is_told_with_how_to_get_it(
-    context: Context, tmp_path: Path, program: str, base: str, get: str
+    context: Context, tmp_path: Path, program: str, flags: list[str], get: str
 ) -> None:
-    context.write({"Machinefile": f"FROM {base}\nENV RUN={context.stamp}\nRUN true\n"})
+    context.write({"Machinefile": f"FROM debian:12\nENV RUN={context.stamp}\nRUN true\n"})
     env = {"PATH": path_without(tmp_path / "bin", program)}
-    _, err = context.run("bake", "-t", context.name, ".", code=3, env=env)
+    _, err = context.run("bake", *flags, "-t", context.name, ".", code=3, env=env)
     assert f"this computer lacks {program}" in err
     assert next_to_type(err) == get
     assert tidy(context.home)

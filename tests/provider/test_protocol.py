@@ -44,8 +44,8 @@ CASES = {
         lambda platform, _images, state: platform.destroy_network(state["name"]),
     ),
     "stoneware_volume": Case(
-        {"name": "v1", "labels": {"a": "b"}},
-        {"labels": None},
+        {"name": "v1", "labels": {"a": "b"}, "size": 1 << 30},
+        {"labels": None, "size": 1 << 31},
         {"name": "v2"},
         lambda platform, _images, state: platform.destroy_volume(state["name"]),
     ),

@@ -62,7 +62,7 @@ def test_machines_as_they_say_themselves(bench: RolloutBench) -> None:
     platform.destroy("shop-web-1")
     views = fleet.observe()
     assert views["app-1"].release is None
-    assert views["app-2"].error == "no disk"
+    assert views["app-2"].error == "no; disk"
     assert "web-1" not in views
     assert platform.helpers_checked > 0
 
