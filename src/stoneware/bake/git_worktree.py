@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import time
 from pathlib import Path
 
 from stoneware.errors import InputError
+from stoneware.untrusted.bounded import parts_until
 
 # The monitor is a program the checkout could name.
 _GIT = ("git", "-c", "core.fsmonitor=false", "-C")
@@ -79,17 +79,14 @@ class Asked:
 
 def _read(descriptor: int, deadline: float) -> bytes:
     data = bytearray()
-    waiting = select.poll()
-    waiting.register(descriptor, select.POLLIN)
-    while True:
-        if not waiting.poll(max(0.0, deadline - time.monotonic()) * 1000):
-            raise _no_answer(f"does not answer within {_PATIENCE:g} seconds")
-        part = os.read(descriptor, 1 << 16)
-        if not part:
-            return bytes(data)
-        data += part
-        if len(data) > _MOST_ANSWER:
-            raise _no_answer(f"says more than {_MOST_ANSWER >> 20} MiB")
+    try:
+        for part in parts_until(descriptor, deadline):
+            data += part
+            if len(data) > _MOST_ANSWER:
+                raise _no_answer(f"says more than {_MOST_ANSWER >> 20} MiB")
+    except TimeoutError:
+        raise _no_answer(f"does not answer within {_PATIENCE:g} seconds") from None
+    return bytes(data)
 
 
 def _no_answer(what: str) -> InputError:

@@ -10,14 +10,13 @@ import contextlib
 import importlib
 import json
 import os
-import select
 import signal
 import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from stoneware.untrusted.bounded import BoundsError, time_limit
+from stoneware.untrusted.bounded import BoundsError, parts_until, time_limit
 
 if TYPE_CHECKING:
     import subprocess
@@ -112,16 +111,14 @@ class _Child:
 def _line(descriptor: int, deadline: float) -> bytes | None:
     """Return a line without its end, less where the writer has ended, None where the time is over."""
     data = bytearray()
-    waiting = select.poll()
-    waiting.register(descriptor, select.POLLIN)
-    while not data.endswith(b"\n"):
-        if not waiting.poll(max(0.0, deadline - time.monotonic()) * 1000):
-            return None
-        part = os.read(descriptor, 1 << 16)
-        if not part:
-            return b""
-        data += part
-    return bytes(data)
+    try:
+        for part in parts_until(descriptor, deadline):
+            data += part
+            if data.endswith(b"\n"):
+                return bytes(data)
+    except TimeoutError:
+        return None
+    return b""
 
 
 def _serve() -> None:

@@ -198,6 +198,22 @@ def _read_stream(descriptor: int, max_bytes: int) -> bytes:
     raise BoundsError(f"is larger than {max_bytes} bytes")
 
 
+def parts_until(descriptor: int, deadline: float) -> Iterator[bytes]:
+    """Yield what comes through a pipe, as it comes, until its writers have ended.
+
+    Raises TimeoutError where the deadline (`time.monotonic`) passes while nothing comes.
+    """
+    waiting = select.poll()
+    waiting.register(descriptor, select.POLLIN)
+    while True:
+        if not waiting.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            raise TimeoutError
+        part = os.read(descriptor, 1 << 16)
+        if not part:
+            return
+        yield part
+
+
 @contextlib.contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
     """Raise BoundsError when what is done takes longer: for patterns of others, which may take for ever.
