@@ -90,7 +90,7 @@ class Infrastructure(Protocol):
         ...
 
     def same_value(self, subject: Subject, attribute: str, one: object, other: object) -> bool:
-        """Say whether two values of an attribute of a subject's resource mean the same.
+        """Say whether two values of an attribute of a subject's resource that differ mean the same.
 
         What an earlier version left out of its state means the default that it has since.
         """

@@ -69,10 +69,8 @@ class StonewareInfrastructure:
         return Subject(Kind(match[1]), str(json.loads(match[2])))
 
     def same_value(self, subject: Subject, attribute: str, one: object, other: object) -> bool:
-        """Say whether two values of an attribute mean the same."""
-        if subject.kind is Kind.MACHINE:
-            return machine_state.same_value(attribute, one, other)
-        return (one or None) == (other or None)
+        """Say whether two values of an attribute that differ mean the same."""
+        return subject.kind is Kind.MACHINE and machine_state.same_value(attribute, one, other)
 
     def imports(self, subject: Subject, name: str) -> dict[str, str]:
         """Return the resource of a subject; its id for an import is its name."""

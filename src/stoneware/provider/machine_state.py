@@ -73,15 +73,14 @@ def alike(name: str, one: MachineSpec, other: MachineSpec) -> bool:
 
 
 def same_value(name: str, one: Any, other: Any) -> bool:
-    """Say whether two values of an attribute mean the same.
+    """Say whether two values of an attribute that differ mean the same.
 
     What one of them lacks has its default: a state of an earlier version has no parts that came later.
     """
     field = FIELDS.get(name)
     if field is None or one is None or other is None:
-        return (one or None) == (other or None)
-    before, after = field.kind.read(one), field.kind.read(other)
-    return bool(before == after)
+        return False
+    return bool(field.kind.read(one) == field.kind.read(other))
 
 
 def observed(machine: Machine) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Which package sources a base is made from: the host's own where they are Debian's archive.
 
-deb822 files are parsed here, not with python-debian: that is GPL-2.0-or-later, and who passes Stoneware
+deb822 files are parsed here, not with python-debian: that is GPL-2.0-or-later, and one who passes Stoneware
 (Apache-2.0) on together with what it needs would have to do so under the GPL.
 """
 
