@@ -112,11 +112,12 @@ def driver(
     step_timeout: float | None = None,
     *,
     poll: float = 0.01,
+    builder: MemoryBuilder | None = None,
 ) -> Driver:
     numbered = {index: planned(index) for index in range(1, steps + 1)}
     pace = platform.pace(boot_limit, poll)
     return Driver(
-        MemoryBuilder(platform, NAME),
+        builder or MemoryBuilder(platform, NAME),
         told,
         token=TOKEN,
         stage="0",

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from stoneware.bake.events import Note, StepFailed
 from stoneware.bake.lost_files import left_in_memory
-from stoneware.bake.silence import Pulse
+from stoneware.bake.silence import HEARD, Pulse
 from stoneware.errors import BuildError
 from tests.bake.conftest import Context
-from tests.bake.scripted import ScriptedPlatform, Told, driver
+from tests.bake.scripted import NAME, ScriptedPlatform, Told, driver
+from tests.platforms.memory import MemoryBuilder
 
 
 def nothing(*_: object) -> None:
@@ -36,6 +38,23 @@ def test_silence_ends_the_bake_within_15_seconds() -> None:
     assert error.brief == "the builder sends no reports during step 1 of stage '0'"
     assert "last words" in error.details
     assert 39 < platform.now < 39 + 15
+
+
+def test_what_is_held_up_by_the_disk_is_no_silence() -> None:
+    platform, told = ScriptedPlatform(), Told()
+    platform.at(1, platform.report("running", 1, boot="b"))
+    platform.at(90, platform.say("1 exit 0"), platform.report("done", 1, boot="b"))
+    stalls = []
+
+    class SlowDisk(MemoryBuilder):
+        def tell(self, changes: Mapping[str, str]) -> None:
+            if HEARD in changes:  # is written as soon as what the builder sent is
+                stalls.append(platform.now)
+                platform.beat(len(stalls))()
+            super().tell(changes)
+
+    driver(platform, told, 1, builder=SlowDisk(platform, NAME)).run_steps(nothing)
+    assert len(stalls) == 7, "one each 12 s"
 
 
 def test_a_step_may_say_nothing_as_long_as_its_builder_beats() -> None:

@@ -279,6 +279,9 @@ def finish(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         os.killpg(process.pid, 9)
     process.wait(timeout=10)
+    for stream in (process.stdout, process.stderr):
+        if stream:
+            stream.close()
 
 
 def tar_of(entries: list[dict[str, Any]]) -> bytes:

@@ -20,7 +20,7 @@ from stoneware.bake.events import (
 )
 from stoneware.bake.lost_files import left_in_memory
 from stoneware.bake.plan import PlannedStep
-from stoneware.bake.silence import Pulse
+from stoneware.bake.silence import HEARD, Pulse
 from stoneware.errors import BuildError, HostError, InputError, MachineError
 from stoneware.guest.reports import ALIVE, BUILD, BuildReport, InvalidReportError, build_report_of
 from stoneware.machinefile.recipe import Step
@@ -45,7 +45,7 @@ class Pace:
     look: float = 0.1  # between two looks at whether it lives
     removal: float = 2.0  # a builder that has ended may take to be gone, if somebody removes it
     boot_limit: float = 120.0  # until the agent must have reported once
-    silence: float = 12.0  # without a beat of the builder, which has one every 3 s
+    silence: float = 12.0  # without a beat of the builder, which has one every 2 s
     drain_limit: float = 5.0  # the console may say nothing while it lags behind the agent's report
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
@@ -246,7 +246,7 @@ class Driver:
             if self.run.boot:
                 raise self._dead(f"the builder restarted{self._during()}")
             self.run.boot = report.boot
-        if self.run.boot and self._pulse.silent():
+        if self.run.boot and self._fallen_silent():
             limit = self._pace.silence
             why = f"its agent sent no report for {limit:g} s: the agent was ended, or the network is gone"
             raise self._dead(f"the builder sends no reports{self._during()}", why)
@@ -259,6 +259,16 @@ class Driver:
                     f"{self._step_timeout:g} s",
                     resolution="fix the step, or give it more time: --step-timeout",
                 )
+
+    def _fallen_silent(self) -> bool:
+        """Say whether the builder is silent although its reports could be taken.
+
+        They are written where we write what we tell it: a disk that is held up holds up both.
+        """
+        if self._pulse.silent():
+            self.builder.tell({HEARD: f"{self._pace.clock():.3f}"})
+            self._report()
+        return self._pulse.silent()
 
     def _during(self) -> str:
         """Return where in the bake we are, for what ends it there."""

@@ -13,10 +13,11 @@ if [ ! -d "$output" ]; then
 fi
 if [ ! -p "$output/pipe" ]; then mkfifo -m 622 "$output/pipe" 2>/dev/null; fi
 ending='' reader=''
-# The reader is ended by whoever comes last: the signal, or we who have just started it.
+# The reader is ended by whoever comes last: the signal, or we who have just started it. It only waits for one who opens
+# the pipe, and another signal would be lost while it is our copy still: our trap is in that, cat not yet.
 trap 'ending=yes; end_unused' TERM
 end_unused() {
-    if [ ! -e "$output/used" ] && [ -n "$reader" ]; then kill "$reader" 2>/dev/null; fi
+    if [ ! -e "$output/used" ] && [ -n "$reader" ]; then kill -KILL "$reader" 2>/dev/null; fi
 }
 while [ -z "$ending" ]; do
     cat "$output/pipe" &

@@ -273,10 +273,10 @@ take_documents() {
     done
 }
 
-# beat: say every three seconds that the builder lives and has its network, as long as the agent does.
+# beat: say every two seconds that the builder lives and has its network, as long as the agent does.
 beat() {
     beats=0
-    while sleep 3 && kill -0 "$1"; do
+    while sleep 2 && kill -0 "$1"; do
         beats=$((beats + 1))
         sw_curl --max-time 5 -o /dev/null -X PUT --data-binary "$beats" "$SW_V1/instance/guest-attributes/stoneware/alive"
     done
