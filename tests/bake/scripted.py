@@ -10,7 +10,7 @@ from typing import Any
 from stoneware.bake.driver import Driver, Pace
 from stoneware.bake.events import Event
 from stoneware.bake.plan import RUN, PlannedStep
-from stoneware.machinefile.recipe import RunStep
+from stoneware.machinefile.recipe import Mount, RunStep
 from stoneware.model.machine import MachineSpec, Phase
 from tests.platforms.memory import MemoryBuilder, MemoryPlatform
 
@@ -98,8 +98,8 @@ class ScriptedPlatform(MemoryPlatform):
         return self._get(NAME).spec.metadata
 
 
-def planned(index: int) -> PlannedStep:
-    step = RunStep(index=index, stage="0", line=index + 1, text=f"RUN step {index}")
+def planned(index: int, mounts: tuple[Mount, ...] = ()) -> PlannedStep:
+    step = RunStep(index=index, stage="0", line=index + 1, text=f"RUN step {index}", mounts=mounts)
     where = f"Machinefile:{index + 1}"
     return PlannedStep(step, f"key{index}", "", RUN, "not built yet", {"n": index}, where)
 
@@ -113,8 +113,11 @@ def driver(
     *,
     poll: float = 0.01,
     builder: MemoryBuilder | None = None,
+    mounts: tuple[Mount, ...] = (),
+    secrets: Mapping[int, tuple[str, ...]] | None = None,
 ) -> Driver:
-    numbered = {index: planned(index) for index in range(1, steps + 1)}
+    """Return the driver of a builder with so many RUN steps; `mounts` are those of each."""
+    numbered = {index: planned(index, mounts) for index in range(1, steps + 1)}
     pace = platform.pace(boot_limit, poll)
     return Driver(
         builder or MemoryBuilder(platform, NAME),
@@ -122,6 +125,7 @@ def driver(
         token=TOKEN,
         stage="0",
         steps=numbered,
+        secrets=secrets,
         last=steps,
         step_timeout=step_timeout,
         pace=pace,

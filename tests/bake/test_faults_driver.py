@@ -6,6 +6,7 @@ import pytest
 
 from stoneware.bake.events import StepFailed, StepFinished, StepOutput
 from stoneware.errors import BuildError, HostError, MachineError
+from stoneware.machinefile.recipe import Mount
 from stoneware.model.machine import Phase
 from tests.bake.scripted import TOKEN, ScriptedPlatform, Told, driver
 
@@ -85,6 +86,21 @@ def test_a_failed_step_is_told_with_its_last_lines(platform: ScriptedPlatform, t
     assert len(shells) == 1
     assert [event.exit_code for event in told.events if isinstance(event, StepFailed)] == [7]
     assert platform.checkpoints == {}
+
+
+def test_a_failed_step_names_the_optional_secrets_it_ran_without(
+    platform: ScriptedPlatform, told: Told
+) -> None:
+    mounts = tuple(Mount("secret", f"/run/secrets/{name}", id=name) for name in ("npmrc", "token", "npmrc"))
+    platform.at(1, platform.report("running", 1), platform.report("secrets", 1))
+    platform.at(2, platform.say("1| no credentials", "1 exit 1"), platform.report("failed", 1, exit=1))
+    bake = driver(platform, told, 1, mounts=mounts, secrets={1: ("secret-token",)})
+    with pytest.raises(BuildError) as caught:
+        bake.run_steps(nothing)
+    assert caught.value.resolution.splitlines()[0].startswith("stoneware bake --secret id=npmrc,src=FILE")
+    assert caught.value.resolution.count("--secret") == 1
+    assert "without the secret 'npmrc', which was not given" in caught.value.details
+    assert "token" not in caught.value.details
 
 
 def test_a_console_that_goes_on_is_read_to_its_end(platform: ScriptedPlatform, told: Told) -> None:

@@ -21,6 +21,7 @@ from stoneware.bake.events import (
 from stoneware.bake.lost_files import left_in_memory
 from stoneware.bake.plan import PlannedStep
 from stoneware.bake.silence import HEARD, Pulse
+from stoneware.bake.step_errors import step_error
 from stoneware.errors import BuildError, HostError, InputError, MachineError
 from stoneware.guest.reports import ALIVE, BUILD, BuildReport, InvalidReportError, build_report_of
 from stoneware.machinefile.recipe import Step
@@ -165,7 +166,7 @@ class Driver:
             self._reporter.emit(StepFailed(self._stage, number, seconds, report.exit_code))
             on_failure(planned.step)
             self._check_helpers()
-            raise self._step_error(planned, report)
+            raise step_error(planned, report, self.run.tail, self._secrets.get(number, ()))
         if self._checkpoints:
             # The time is kept for plans to come; it is no part of the key.
             document = {**planned.document, "seconds": seconds}
@@ -373,18 +374,6 @@ class Driver:
                     self.run.notes += 1
                     self._reporter.emit(Note(text))
         return bool(data)
-
-    def _step_error(self, planned: PlannedStep, report: BuildReport) -> BuildError:
-        step = planned.step
-        tail = "\n".join(f"  {line}" for line in self.run.tail)
-        said = report.message
-        return BuildError(
-            f"step {step.index} of stage {step.stage!r} failed with exit code {report.exit_code}",
-            details="\n".join(filter(None, [f"  {step.line} | {step.text}", said, tail])),
-            resolution="fix the step and bake again: the steps before this one are kept. "
-            "To open a shell in the failed builder: stoneware bake --on-failure shell …",
-            location=planned.location,
-        )
 
     def _seal_error(self, report: BuildReport) -> BuildError:
         self._check_helpers()

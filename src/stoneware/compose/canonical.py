@@ -267,8 +267,7 @@ def _word(node: Node, _faults: Faults) -> Iterable[Node]:
 def _test(node: Node, _faults: Faults) -> Node:
     if not isinstance(node.value, str):
         return node
-    shell = [] if node.value == "NONE" else [Node("CMD-SHELL", node.place, "CMD-SHELL")]
-    return rebuilt(node, [*shell, node])
+    return rebuilt(node, [Node("CMD-SHELL", node.place, "CMD-SHELL"), node])
 
 
 def _health(node: Node, faults: Faults) -> Node:

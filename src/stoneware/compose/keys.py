@@ -304,7 +304,7 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
         "retries": _acts("how many failures make it unhealthy"),
         "start_interval": _acts("the time between two checks while it starts"),
         "start_period": _acts("how long failures do not count"),
-        "test": _acts("a text for the shell, CMD, CMD-SHELL or NONE; without it the image's"),
+        "test": _acts("a text for the shell, [CMD, …], [CMD-SHELL, text] or [NONE]; without it the image's"),
         "timeout": _acts("how long one check may take"),
     },
     "services.*.ports.*": {

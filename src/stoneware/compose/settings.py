@@ -55,6 +55,11 @@ def health_of(model: schema.Health | None, place: Place, faults: Faults) -> Heal
         argv = tuple(test[1:])
     elif kind == "CMD-SHELL" and len(test) > 1:
         argv = ("/bin/sh", "-c", *test[1:])
+        if test[1].strip().upper() == "NONE":
+            faults.warn(
+                f"{place}: healthcheck.test: as in Compose, a text is for the shell, which runs a program "
+                f'{test[1].strip()!r}: write ["NONE"], or disable: true, for no health check'
+            )
         if len(test) > 2:
             faults.warn(
                 f"{place}: healthcheck.test: the shell runs {test[1]!r} only: the rest is its $0, $1, …; "

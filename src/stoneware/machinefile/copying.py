@@ -14,6 +14,7 @@ from stoneware.machinefile.recipe import CopyStep, Heredoc
 from stoneware.machinefile.state import Globals, StageState
 from stoneware.machinefile.syntax import Checked
 
+UNNAMED = "__unnamed__"  # as BuildKit calls it: in a directory that the destination does not show to be one
 _RAW = Lexer(skip_quotes=True)  # here-documents know no quotes, and their escape is always the backslash
 
 
@@ -116,6 +117,11 @@ def _check(step: CopyStep) -> None:
             )
         if is_url(source) and not step.add:
             raise FlagError(f"source can't be a URL for COPY: {source}", "Use ADD, with --checksum=sha256:….")
+        if is_url(source) and step.destination.endswith("/") and url_filename(source) == UNNAMED:
+            raise FlagError(
+                f"cannot determine a file name from the URL: {source}",
+                f"Say what the file is to be called: ADD {source} {step.destination}NAME",
+            )
     if step.chown:
         values.check_owner(step.chown)
     if step.chmod:
@@ -131,9 +137,9 @@ def _check(step: CopyStep) -> None:
 
 
 def url_filename(url: str) -> str:
-    """Return the name a downloaded file gets in a directory (`__unnamed__` where the URL has none)."""
+    """Return the name a downloaded file gets in a directory (UNNAMED where the URL has none)."""
     base = posixpath.basename(urlsplit(url).path.rstrip("/"))
-    return base if base not in {"", ".", "/"} else "__unnamed__"
+    return base if base not in {"", ".", "/"} else UNNAMED
 
 
 def _text(step: CopyStep) -> str:

@@ -1,0 +1,43 @@
+"""The error of a step that failed: its line, its last output, and what it may have lacked."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from stoneware.bake.plan import PlannedStep
+from stoneware.errors import BuildError
+from stoneware.guest.reports import BuildReport
+from stoneware.machinefile.recipe import RunStep, Step
+from stoneware.model.guest_protocol import FOR_AGENT
+
+
+def step_error(
+    planned: PlannedStep, report: BuildReport, tail: Iterable[str], served: Collection[str]
+) -> BuildError:
+    """Return the error of a failed step.
+
+    `tail` is the end of its output, `served` the names by which its secrets were served.
+    """
+    step = planned.step
+    missing = secrets_not_given(step, served)
+    output = "\n".join(f"  {line}" for line in tail)
+    lacked = [f"  the step ran without the secret {name!r}, which was not given" for name in missing]
+    again = [f"stoneware bake --secret id={name},src=FILE …    # gives it to the step" for name in missing]
+    rest = (
+        "fix the step and bake again: the steps before this one are kept. "
+        "To open a shell in the failed builder: stoneware bake --on-failure shell …"
+    )
+    return BuildError(
+        f"step {step.index} of stage {step.stage!r} failed with exit code {report.exit_code}",
+        details="\n".join(filter(None, [f"  {step.line} | {step.text}", *lacked, report.message, output])),
+        resolution="\n".join([*again, rest]),
+        location=planned.location,
+    )
+
+
+def secrets_not_given(step: Step, served: Collection[str]) -> list[str]:
+    """Return the ids of a step's optional secrets that the bake was not given."""
+    if not isinstance(step, RunStep):
+        return []
+    ids = dict.fromkeys(mount.id for mount in step.mounts if mount.type == "secret")
+    return [name for name in ids if f"{FOR_AGENT}{name}" not in served]
