@@ -15,6 +15,7 @@ from stoneware.compose.faults import Faults
 from stoneware.compose.model import Place
 from stoneware.compose.mounts import host_fault, is_host_path, parse_mount
 from stoneware.compose.nodes import Node, describe, plain, rebuilt
+from stoneware.compose.port_ranges import is_spread
 from stoneware.compose.templates import TEMPLATE
 from stoneware.errors import StonewareError
 from stoneware.launch.flags import ANY_ADDRESS, parse_port
@@ -133,7 +134,7 @@ def _port(node: Node, faults: Faults) -> Iterable[Node]:
     if not isinstance(node.value, str | int) or isinstance(node.value, bool):
         return [node]
     masked, restore = _mask(node.text)
-    if not _MARKS.search(masked):
+    if not _MARKS.search(masked) and not is_spread(node.text):
         return [_long_port(node, port) for port in _attempt(node, faults, parse_port, node.text) or ()]
     match = _PORT.fullmatch(masked)
     if match is None:

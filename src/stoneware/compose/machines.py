@@ -11,6 +11,7 @@ from stoneware.compose.canonical import sentence
 from stoneware.compose.environment import Setting
 from stoneware.compose.model import MachineDefinition, Place, SecretUse, VolumeUse
 from stoneware.compose.nodes import place_of
+from stoneware.compose.port_ranges import is_spread, port_of
 from stoneware.compose.references import DEFAULT, Context, References
 from stoneware.compose.settings import filled
 from stoneware.compose.templates import Scope, TemplateError, expand
@@ -35,6 +36,11 @@ class _Mount:
 class _Port:
     text: str
     place: Place
+
+    @property
+    def varies(self) -> bool:
+        """Whether each machine has another one."""
+        return "{{" in self.text or is_spread(self.text)
 
 
 def machine_label(service: str) -> str:
@@ -73,7 +79,7 @@ class Replicas:
         self._ports = [
             _Port(_port_text(each), self._place("ports", n)) for n, each in enumerate(self._model.ports or ())
         ]
-        self._fixed_ports = [self._parsed(port, port.text) for port in self._ports if "{{" not in port.text]
+        self._fixed_ports = [self._parsed(port, port.text) for port in self._ports if not port.varies]
         self._secrets = self._all_secrets()
         self._networks, self._aliases = self._all_networks()
 
@@ -198,9 +204,9 @@ class Replicas:
             found.append(VolumeUse(volume, mount.path, mount.read_only))
         return tuple(found)
 
-    def _parsed(self, port: _Port, text: str) -> tuple[PortMapping, ...]:
+    def _parsed(self, port: _Port, text: str, slot: int = 1) -> tuple[PortMapping, ...]:
         try:
-            return parse_port(text)
+            return parse_port(port_of(text, slot))
         except InputError as error:
             self._faults.add(port.place, sentence(error), once=True)
             return ()
@@ -209,9 +215,9 @@ class Replicas:
         fixed = iter(self._fixed_ports)
         found: list[PortMapping] = []
         for port in self._ports:
-            if "{{" in port.text:
+            if port.varies:
                 text = self._expanded(port.text, scope, port.place)
-                found += self._parsed(port, text) if text is not None else ()
+                found += self._parsed(port, text, scope.slot) if text is not None else ()
             else:
                 found += next(fixed)
         return tuple(found)

@@ -38,6 +38,8 @@ def parse_port(text: str) -> tuple[PortMapping, ...]:
     if len(machine) > _MOST_PORTS:
         raise _bad_port(text, f"A range has at most {_MOST_PORTS} ports: each is a rule of the firewall.")
     host = _range(text, match["host"]) if match["host"] else [0] * len(machine)
+    if len(host) != len(machine) == 1:
+        raise _bad_port(text, "One port of the machine is published at one: without HOST at a free one.")
     if len(host) != len(machine):
         raise _bad_port(text, "The two ranges differ in length.")
     if 0 in machine:

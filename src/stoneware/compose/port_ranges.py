@@ -1,0 +1,36 @@
+"""A range of this computer's ports for one port of the machines (`8000-8002:80`): a port for each replica."""
+
+from __future__ import annotations
+
+import re
+
+from stoneware.errors import InputError
+
+_SPREAD = re.compile(
+    r"(?P<ip>(?:\[[^\]]*\]|[\d.]+):)?(?P<low>\d{1,5})-(?P<high>\d{1,5}):(?P<rest>\d+(?:/\w+)?)", re.ASCII
+)
+
+
+def is_spread(text: str) -> bool:
+    """Return whether a mapping gives one port of the machines a range of this computer's."""
+    return _SPREAD.fullmatch(text) is not None
+
+
+def port_of(text: str, slot: int) -> str:
+    """Return the mapping of the machine `slot` (from 1): the range's port of that number in its place.
+
+    Any other mapping is returned as it is. Raises InputError where the range has too few ports.
+    """
+    match = _SPREAD.fullmatch(text)
+    if match is None:
+        return text
+    low, high = int(match["low"]), int(match["high"])
+    why = ""
+    if low > high:
+        why = "The end of a range is not below its start."
+    elif slot > high - low + 1:
+        has = high - low + 1
+        why = f"Each machine takes a port of the range, which has {has}, and there are more machines."
+    if why:
+        raise InputError(f"invalid port mapping {text!r}", details=why)
+    return f"{match['ip'] or ''}{low + slot - 1}:{match['rest']}"
