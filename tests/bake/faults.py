@@ -22,7 +22,7 @@ from stoneware.process import run
 T = TypeVar("T")
 Event = dict[str, Any]
 Start = Callable[..., "subprocess.Popen[str]"]
-LIMIT = 60.0  # seconds that anything here may take
+LIMIT = 150.0  # seconds that anything here may take
 
 
 class Baking:

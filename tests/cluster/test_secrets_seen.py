@@ -18,7 +18,7 @@ from stoneware.compose.model import Cluster, SecretSource
 from stoneware.errors import InputError
 from tests.cluster.engine import ClusterPlatform
 from tests.cluster.observation_documents import RESOURCES
-from tests.cluster.support import BASE, NOW, cluster_of, observation_of, some_images
+from tests.cluster.support import BASE, NOW, cluster_of, observation_of, patched, some_images
 
 pytestmark = pytest.mark.pure
 
@@ -83,3 +83,15 @@ def test_a_secret_that_is_too_large_is_refused_before_anything_is_done(site: Sit
     with pytest.raises(InputError, match="the secret app-token is too large") as told:
         read_secrets(cluster_with(token), {})
     assert "xxx" not in str(told.value.details)
+
+
+def test_a_config_is_called_one_where_it_is_too_large_or_missing(tmp_path: Path) -> None:
+    big = tmp_path / "big"
+    cluster = cluster_of(patched(BASE, {"services": {"app": {"secrets": ["app.config"]}}}))
+    cluster = replace(cluster, secrets={"app.config": SecretSource("app.config", file=big)})
+    with pytest.raises(InputError, match="the config app is missing"):
+        read_secrets(cluster, {})
+    big.write_bytes(b"x" * ((1 << 20) + 1))
+    with pytest.raises(InputError, match="the config app is too large") as told:
+        read_secrets(cluster, {})
+    assert "COPY" in told.value.resolution

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from stoneware.cluster.desired import secret_name
 from stoneware.compose.model import Cluster, SecretSource
+from stoneware.compose.references import CONFIG_ENDING
 from stoneware.config import Secret
 from stoneware.config.encoding import to_bytes, to_text
 from stoneware.errors import InputError
@@ -32,29 +33,45 @@ def all_secrets(cluster: Cluster, origin: Mapping[str, Any]) -> list[str]:
 def read_secrets(cluster: Cluster, environment: Mapping[str, str]) -> dict[str, Secret]:
     """Return the values of the secrets that machines have. Raises InputError with all that are missing."""
     values: dict[str, Secret] = {}
-    missing = []
+    missing: dict[str, str] = {}
     for key in used_secrets(cluster):
         try:
             values[key] = _read(cluster.secrets[key], environment)
         except _MissingError as error:
-            missing.append(f"{key}: {error}")
+            missing[key] = str(error)
     if missing:
         raise InputError(
-            f"the secret {missing[0].partition(':')[0]} is missing"
+            f"the {_shown(next(iter(missing)))} is missing"
             if len(missing) == 1
-            else f"{len(missing)} secrets are missing",
-            details="\n".join(missing),
+            else f"{len(missing)} {_kinds(missing)} are missing",
+            details="\n".join(f"{_shown(key)}: {why}" for key, why in missing.items()),
             resolution="write the file, or export the variable, and run the command again",
         )
     if large := [key for key, value in values.items() if len(to_bytes(value.reveal())) > MOST_SECRET]:
-        raise InputError(
-            f"the secret {large[0]} is too large"
-            if len(large) == 1
-            else f"{len(large)} secrets are too large",
-            details=f"{', '.join(large)}: a secret has {MOST_SECRET} bytes at most.",
-            resolution="put a large file into the image, encrypted, and its key into the secret",
-        )
+        raise _too_large(large)
     return values
+
+
+def _shown(key: str) -> str:
+    """Return what a user calls a secret or, by its key among them, a config."""
+    return f"config {name}" if (name := key.removesuffix(CONFIG_ENDING)) != key else f"secret {key}"
+
+
+def _kinds(keys: Collection[str]) -> str:
+    kinds = {_shown(key).partition(" ")[0] for key in keys}
+    return " and ".join(f"{kind}s" for kind in sorted(kinds, reverse=True))
+
+
+def _too_large(keys: Sequence[str]) -> InputError:
+    named = [_shown(key) for key in keys]
+    several = f"{len(keys)} {_kinds(keys)}"
+    return InputError(
+        f"the {named[0]} is too large" if len(named) == 1 else f"{several} are too large",
+        details=f"{', '.join(named)}: {MOST_SECRET} bytes are the most.",
+        resolution="COPY a large file into the image, and keep in the config what differs between machines"
+        if all(key.endswith(CONFIG_ENDING) for key in keys)
+        else "put a large file into the image, encrypted, and its key into the secret",
+    )
 
 
 class _MissingError(Exception):
