@@ -88,9 +88,12 @@ def test_a_secret_that_is_too_large_is_refused_before_anything_is_done(site: Sit
 def test_a_config_is_called_one_where_it_is_too_large_or_missing(tmp_path: Path) -> None:
     big = tmp_path / "big"
     cluster = cluster_of(patched(BASE, {"services": {"app": {"secrets": ["app.config"]}}}))
-    cluster = replace(cluster, secrets={"app.config": SecretSource("app.config", file=big)})
+    cluster = replace(cluster, secrets={"app.config": SecretSource("app", file=big, config=True)})
     with pytest.raises(InputError, match="the config app is missing"):
         read_secrets(cluster, {})
+    named_like_it = replace(cluster, secrets={"app.config": SecretSource("app.config", file=big)})
+    with pytest.raises(InputError, match=r"the secret app\.config is missing"):
+        read_secrets(named_like_it, {})
     big.write_bytes(b"x" * ((1 << 20) + 1))
     with pytest.raises(InputError, match="the config app is too large") as told:
         read_secrets(cluster, {})

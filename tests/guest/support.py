@@ -278,10 +278,8 @@ def finish(process: subprocess.Popen[bytes]) -> None:
     """End a process started by `Root.start` with all its children."""
     if process.poll() is None:
         os.killpg(process.pid, 9)
-    process.wait(timeout=10)
-    for stream in (process.stdout, process.stderr):
-        if stream:
-            stream.close()
+    with process:  # closes its pipes
+        process.wait(timeout=10)
 
 
 def tar_of(entries: list[dict[str, Any]]) -> bytes:

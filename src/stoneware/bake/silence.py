@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-HEARD = "stoneware-heard"  # the attribute that is written before a builder counts as silent; no agent reads
+HEARD = "stoneware-heard"  # the attribute that is written before a builder counts as silent
 _GAP = 1.0  # seconds between two looks that say that the one who looks has been held up itself
 
 

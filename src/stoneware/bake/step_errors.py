@@ -19,7 +19,7 @@ def step_error(
     `tail` is the end of its output, `served` the names by which its secrets were served.
     """
     step = planned.step
-    missing = secrets_not_given(step, served)
+    missing = _secrets_not_given(step, served)
     output = "\n".join(f"  {line}" for line in tail)
     lacked = [f"  the step ran without the secret {name!r}, which was not given" for name in missing]
     again = [f"stoneware bake --secret id={name},src=FILE …    # gives it to the step" for name in missing]
@@ -35,7 +35,7 @@ def step_error(
     )
 
 
-def secrets_not_given(step: Step, served: Collection[str]) -> list[str]:
+def _secrets_not_given(step: Step, served: Collection[str]) -> list[str]:
     """Return the ids of a step's optional secrets that the bake was not given."""
     if not isinstance(step, RunStep):
         return []

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stoneware.cluster.desired import secret_name
 from stoneware.compose.model import Cluster, SecretSource
-from stoneware.compose.references import CONFIG_ENDING
 from stoneware.config import Secret
 from stoneware.config.encoding import to_bytes, to_text
 from stoneware.errors import InputError
@@ -33,43 +32,48 @@ def all_secrets(cluster: Cluster, origin: Mapping[str, Any]) -> list[str]:
 def read_secrets(cluster: Cluster, environment: Mapping[str, str]) -> dict[str, Secret]:
     """Return the values of the secrets that machines have. Raises InputError with all that are missing."""
     values: dict[str, Secret] = {}
-    missing: dict[str, str] = {}
+    missing: list[SecretSource] = []
+    reasons = []
     for key in used_secrets(cluster):
+        source = cluster.secrets[key]
         try:
-            values[key] = _read(cluster.secrets[key], environment)
+            values[key] = _read(source, environment)
         except _MissingError as error:
-            missing[key] = str(error)
+            missing.append(source)
+            reasons.append(f"{_shown(source)}: {error}")
     if missing:
         raise InputError(
-            f"the {_shown(next(iter(missing)))} is missing"
-            if len(missing) == 1
-            else f"{len(missing)} {_kinds(missing)} are missing",
-            details="\n".join(f"{_shown(key)}: {why}" for key, why in missing.items()),
+            f"{_subject(missing)} missing",
+            details="\n".join(reasons),
             resolution="write the file, or export the variable, and run the command again",
         )
     if large := [key for key, value in values.items() if len(to_bytes(value.reveal())) > MOST_SECRET]:
-        raise _too_large(large)
+        raise _too_large([cluster.secrets[key] for key in large])
     return values
 
 
-def _shown(key: str) -> str:
-    """Return what a user calls a secret or, by its key among them, a config."""
-    return f"config {name}" if (name := key.removesuffix(CONFIG_ENDING)) != key else f"secret {key}"
+def _shown(source: SecretSource) -> str:
+    return f"{_kind(source)} {source.name}"
 
 
-def _kinds(keys: Collection[str]) -> str:
-    kinds = {_shown(key).partition(" ")[0] for key in keys}
-    return " and ".join(f"{kind}s" for kind in sorted(kinds, reverse=True))
+def _kind(source: SecretSource) -> str:
+    return "config" if source.config else "secret"
 
 
-def _too_large(keys: Sequence[str]) -> InputError:
-    named = [_shown(key) for key in keys]
-    several = f"{len(keys)} {_kinds(keys)}"
+def _subject(sources: Sequence[SecretSource]) -> str:
+    """Return the subject and the verb of a sentence about secrets and configs."""
+    if len(sources) == 1:
+        return f"the {_shown(sources[0])} is"
+    kinds = sorted({f"{_kind(source)}s" for source in sources}, reverse=True)
+    return f"{len(sources)} {' and '.join(kinds)} are"
+
+
+def _too_large(sources: Sequence[SecretSource]) -> InputError:
     return InputError(
-        f"the {named[0]} is too large" if len(named) == 1 else f"{several} are too large",
-        details=f"{', '.join(named)}: {MOST_SECRET} bytes are the most.",
+        f"{_subject(sources)} too large",
+        details=f"{', '.join(map(_shown, sources))}: {MOST_SECRET} bytes are the most.",
         resolution="COPY a large file into the image, and keep in the config what differs between machines"
-        if all(key.endswith(CONFIG_ENDING) for key in keys)
+        if all(source.config for source in sources)
         else "put a large file into the image, encrypted, and its key into the secret",
     )
 

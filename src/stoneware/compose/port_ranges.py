@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from stoneware.errors import InputError
+from stoneware.launch.flags import bad_port
 
 _SPREAD = re.compile(
     r"(?P<ip>(?:\[[^\]]*\]|[\d.]+):)?(?P<low>\d{1,5})-(?P<high>\d{1,5}):(?P<rest>\d+(?:/\w+)?)", re.ASCII
@@ -24,13 +24,10 @@ def port_of(text: str, slot: int) -> str:
     match = _SPREAD.fullmatch(text)
     if match is None:
         return text
-    low, high = int(match["low"]), int(match["high"])
-    why = ""
-    if low > high:
-        why = "The end of a range is not below its start."
-    elif slot > high - low + 1:
-        has = high - low + 1
-        why = f"Each machine takes a port of the range, which has {has}, and there are more machines."
-    if why:
-        raise InputError(f"invalid port mapping {text!r}", details=why)
-    return f"{match['ip'] or ''}{low + slot - 1}:{match['rest']}"
+    ports = range(int(match["low"]), int(match["high"]) + 1)
+    if not ports:
+        raise bad_port(text, "The end of a range is not below its start.")
+    if slot > len(ports):
+        few = f"Each machine takes a port of the range, which has {len(ports)}, and there are more machines."
+        raise bad_port(text, few)
+    return f"{match['ip'] or ''}{ports[slot - 1]}:{match['rest']}"

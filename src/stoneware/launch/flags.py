@@ -30,23 +30,23 @@ def parse_port(text: str) -> tuple[PortMapping, ...]:
     """
     match = _PORT.fullmatch(text)
     if match is None:
-        raise _bad_port(text, "The form is [IP:][HOST:]MACHINE[/tcp|udp].")
+        raise bad_port(text, "The form is [IP:][HOST:]MACHINE[/tcp|udp].")
     protocol = (match["protocol"] or "tcp").lower()
     if protocol not in ("tcp", "udp"):
-        raise _bad_port(text, f"There is no protocol {protocol!r}: tcp and udp are.")
+        raise bad_port(text, f"There is no protocol {protocol!r}: tcp and udp are.")
     machine = _range(text, match["machine"])
     if len(machine) > _MOST_PORTS:
-        raise _bad_port(text, f"A range has at most {_MOST_PORTS} ports: each is a rule of the firewall.")
+        raise bad_port(text, f"A range has at most {_MOST_PORTS} ports: each is a rule of the firewall.")
     host = _range(text, match["host"]) if match["host"] else [0] * len(machine)
-    if len(host) != len(machine) == 1:
-        raise _bad_port(text, "One port of the machine is published at one: without HOST at a free one.")
     if len(host) != len(machine):
-        raise _bad_port(text, "The two ranges differ in length.")
+        if len(machine) == 1:
+            raise bad_port(text, "One port of the machine is published at one: without HOST at a free one.")
+        raise bad_port(text, "The two ranges differ in length.")
     if 0 in machine:
-        raise _bad_port(text, "A machine's port is 1 to 65535.")
+        raise bad_port(text, "A machine's port is 1 to 65535.")
     address = (match["ip"] or ANY_ADDRESS).strip("[]")
     if why := unpublishable(address):
-        raise _bad_port(text, why)
+        raise bad_port(text, why)
     return tuple(
         PortMapping(address, ours, theirs, protocol) for ours, theirs in zip(host, machine, strict=True)
     )
@@ -56,11 +56,12 @@ def _range(text: str, ports: str) -> list[int]:
     first, _, last = ports.partition("-")
     low, high = int(first), int(last or first)
     if high > 65535 or low > high:
-        raise _bad_port(text, "A port is 0 to 65535, and the end of a range is not below its start.")
+        raise bad_port(text, "A port is 0 to 65535, and the end of a range is not below its start.")
     return list(range(low, high + 1))
 
 
-def _bad_port(text: str, why: str) -> InputError:
+def bad_port(text: str, why: str) -> InputError:
+    """Return the error about a port mapping; `why` is a sentence."""
     return InputError(f"invalid port mapping {text!r}", details=why, resolution="for example: -p 8080:80")
 
 

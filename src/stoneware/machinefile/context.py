@@ -20,6 +20,8 @@ from stoneware.machinefile.ignore import Matcher, ParentMatch, compile_patterns
 from stoneware.machinefile.recipe import CopyStep, Heredoc, Mount
 from stoneware.machinefile.tree import Entry, Tree, content_digest, relative
 
+_UNNAMED = "__unnamed__"  # as BuildKit calls it: in a directory that the destination does not show to be one
+
 
 @dataclass(frozen=True)
 class Source:
@@ -54,7 +56,7 @@ def resolve_sources(step: CopyStep, tree: Tree, *, location: str = "") -> tuple[
     excludes = compile_patterns(step.excludes, location.partition(":")[0])
     for text in step.sources:
         if is_url(text):
-            found.append(Source(text, "url", url_filename(text), (), ""))
+            found.append(Source(text, "url", url_filename(text) or _UNNAMED, (), ""))
             continue
         fault = _Fault(tree, step, text, location)
         fault.check_inside()

@@ -14,7 +14,6 @@ from stoneware.machinefile.recipe import CopyStep, Heredoc
 from stoneware.machinefile.state import Globals, StageState
 from stoneware.machinefile.syntax import Checked
 
-UNNAMED = "__unnamed__"  # as BuildKit calls it: in a directory that the destination does not show to be one
 _RAW = Lexer(skip_quotes=True)  # here-documents know no quotes, and their escape is always the backslash
 
 
@@ -117,7 +116,7 @@ def _check(step: CopyStep) -> None:
             )
         if is_url(source) and not step.add:
             raise FlagError(f"source can't be a URL for COPY: {source}", "Use ADD, with --checksum=sha256:….")
-        if is_url(source) and step.destination.endswith("/") and url_filename(source) == UNNAMED:
+        if is_url(source) and step.destination.endswith("/") and not url_filename(source):
             raise FlagError(
                 f"cannot determine a file name from the URL: {source}",
                 f"Say what the file is to be called: ADD {source} {step.destination}NAME",
@@ -137,9 +136,9 @@ def _check(step: CopyStep) -> None:
 
 
 def url_filename(url: str) -> str:
-    """Return the name a downloaded file gets in a directory (UNNAMED where the URL has none)."""
+    """Return the name a downloaded file gets in a directory or nothing where the URL has none."""
     base = posixpath.basename(urlsplit(url).path.rstrip("/"))
-    return base if base not in {"", ".", "/"} else UNNAMED
+    return base if base not in {".", "/"} else ""
 
 
 def _text(step: CopyStep) -> str:
