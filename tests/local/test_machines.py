@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -14,7 +15,8 @@ from stoneware.model.resources import VolumeMount
 from stoneware.model.runtime import Process, System
 from stoneware.platforms.local.machines import record as machine_record
 from stoneware.platforms.local.machines.stop import wait_until
-from stoneware.platforms.local.store.recover import recover
+from stoneware.platforms.local.store.recover import recover, teardown
+from stoneware.platforms.local.store.store import Store
 from stoneware.process_identity import ProcessIdentity
 from tests.local.engine_lab import Bench
 from tests.platforms.awaiting import awaited
@@ -324,6 +326,28 @@ def test_a_link_in_a_stopped_machine_does_not_lead_out(lab: Bench, tmp_path: Pat
     with pytest.raises(InputError):
         lab.platform.copy_in(tmp_path / "file", lab.name, "/out/file")
     assert list(secret.iterdir()) == []
+
+
+def test_a_machine_keeps_no_mount_of_another_store(lab: Bench, tmp_path: Path) -> None:
+    other = Store.open(tmp_path / "a store")
+    try:
+        lab.boot()
+        mine = Path("/proc/self/ns/mnt").stat().st_ino
+        assert wait_until(lambda: _holders(other.data) == {mine}, 5), _holders(other.data)
+        assert _holders(lab.store.data) > {mine}
+    finally:
+        teardown(other, remove=True)
+
+
+def _holders(data: Path) -> set[int]:
+    """Return the mount namespaces of processes that have a store mounted."""
+    found = set()
+    place = str(data).replace(" ", "\\040")
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f" {place} " in (process / "mountinfo").read_text(errors="replace"):
+                found.add((process / "ns/mnt").stat().st_ino)
+    return found
 
 
 def test_spec_survives_its_document() -> None:

@@ -245,10 +245,15 @@ run_in_session() {
     rm -f "$WORK/output"
     mkfifo -m 622 "$WORK/output"
     if [ "$uid:$gid" != 0:0 ]; then chown "$uid:$gid" "$WORK/output"; fi
-    to_console "$SW_TOKEN $number| " <"$WORK/output" &
-    filter=$!
-    exec 9>"$WORK/output"
+    # Opened for both first, so that neither open waits for the other end: busybox gives up one that a child's end
+    # interrupts, and the agent with it.
+    exec 7<>"$WORK/output"
+    exec 8<"$WORK/output" 9>"$WORK/output"
+    exec 7>&-
     rm -f "$WORK/output"
+    to_console "$SW_TOKEN $number| " <&8 8<&- 9>&- &
+    filter=$!
+    exec 8<&-
     (
         # Only this process and its children enter the step's group.
         if [ -n "$group" ]; then sh -c 'echo $PPID' >"$group/cgroup.procs"; fi

@@ -315,6 +315,17 @@ finish() {
     exit 0
 }
 
+# Our copies of other stores' mounts would keep their file systems alive after they are unmounted on the computer,
+# wherever its own mounts are not shared with ours.
+let_go() {
+    while read -r _ _ _ _ place _ rest; do
+        case "$place $rest" in */data\ *\ btrfs\ *) ;; *) continue ;; esac
+        place=$(printf '%b.' "$(printf %s "$place" | sed 's/\\/\\0/g')") # it writes a blank as \040
+        place=${place%.}
+        [ "$place" = "$STORE" ] || [ ! -e "${place%/data}/pool.btrfs" ] || umount -l "$place"
+    done </proc/self/mountinfo
+}
+
 leader=
 down=
 trap go_down TERM
@@ -326,6 +337,7 @@ mount -t tmpfs -o mode=0755 tmpfs /run/systemd/nspawn ||
     fail "/run/systemd/nspawn cannot be mounted"
 # On the computer the store is nosuid. Here, where this machine alone looks, its setuid programs are its own.
 mount -o bind,suid,nodev "$STORE" "$STORE" || fail "$STORE cannot be mounted"
+let_go 7>&- &
 [ -z "$OWNER" ] || {
     watch_owner 7>&- &
     watcher=$!

@@ -120,11 +120,23 @@ def _mount_here(home: Path, command: list[str]) -> None:
     try:
         process.run(command)
     except process.ProcessError as error:
+        # Mounted nowhere here: a failed file system that is still in use cannot be mounted a second time.
+        if process.run(["losetup", "-j", home / "pool.btrfs"], check=False).stdout:
+            raise held_elsewhere(home) from error
         raise HostError(
             f"the store's file system {home}/pool.btrfs cannot be mounted",
             details=error.details,
             resolution="stoneware doctor    # checks btrfs and loop devices",
         ) from error
+
+
+def held_elsewhere(home: Path) -> HostError:
+    """Return the error for a store whose failed file system another program still has mounted."""
+    return HostError(
+        f"the store in {home} is read-only, and something keeps it from being mounted again",
+        details="Its failed file system lives on in the mount namespace of another program.",
+        resolution=f"grep -l {home}/data /proc/[0-9]*/mountinfo    # end those, then run it again",
+    )
 
 
 def unmount(home: Path) -> None:

@@ -43,12 +43,7 @@ def revive(store: routers.StorePaths) -> list[str]:
         )
     # What still goes down in other mount namespaces keeps the failed file system a moment longer.
     if not machine_stop.wait_until(lambda: _mounted(home, data), _TIMEOUT):
-        raise HostError(
-            f"the store in {home} is read-only, and something keeps it from being mounted again",
-            details="Its failed file system lives on in the mount namespace of another program, such as a "
-            "machine of another store.",
-            resolution="end such machines, or reboot, then run the command again",
-        )
+        raise store_pool.held_elsewhere(home)
     if store_errors.is_read_only(data):
         raise store_errors.read_only(home, "Mounting the store again does not help.")
     told = [f"the store in {home} had become read-only, as its disk was full: mounted it again"]
