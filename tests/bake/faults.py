@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from stoneware.platforms.local.host.helpers import Helper
 from stoneware.platforms.local.machines.record import Paths, read_process
-from stoneware.platforms.local.network.addresses import store_digest
+from stoneware.platforms.local.network.layout import store_digest
 from stoneware.process import run
 
 T = TypeVar("T")

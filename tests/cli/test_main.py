@@ -137,6 +137,18 @@ print([name for name in {heavy.split()!r} if name in sys.modules], file=sys.stde
     assert done.stderr == "[]\n"
 
 
+def test_looking_at_machines_loads_no_router() -> None:
+    done = start(
+        code="""
+import sys
+import stoneware.platforms.local.platform, stoneware.platforms.local.store.recover
+room = "stoneware.platforms.local."
+print([it for it in (room + "network.router", room + "metadata.state", "ctypes") if it in sys.modules])
+"""
+    )
+    assert done.stdout == "[]\n", done.stderr
+
+
 @pytest.mark.parametrize("words", ["version", "--help", "images --help", "exec --help", "bake --help"])
 def test_a_command_starts_with_click_and_no_other_library(words: str) -> None:
     code = f"""

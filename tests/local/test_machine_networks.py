@@ -16,6 +16,7 @@ from stoneware.platforms.local.machines.stop import wait_until
 from stoneware.platforms.local.network import router
 from stoneware.platforms.local.network import servers as router_servers
 from stoneware.platforms.local.network import setup as router_setup
+from stoneware.platforms.local.network.known import is_attached
 from stoneware.platforms.local.store.recover import recover
 from tests.local.engine_lab import Bench
 from tests.platforms.awaiting import awaited
@@ -112,9 +113,9 @@ def test_a_start_that_was_killed_half_way_is_undone(lab: Bench, cluster: str) ->
         networks=two.spec.networks,
         names=two.spec.names,
     )
-    assert router.is_attached(lab.store, two.id)
+    assert is_attached(lab.store, two.id)
     recover(lab.store)
-    assert not router.is_attached(lab.store, two.id)
+    assert not is_attached(lab.store, two.id)
     assert not resolves(lab, one.name, "kafka-2")
     assert lab.platform.start(two.name).ip == two.ip
 

@@ -19,6 +19,7 @@ from stoneware.platforms.local.network import namespace as network_namespace
 from stoneware.platforms.local.network import router
 from stoneware.platforms.local.network import servers as router_servers
 from stoneware.platforms.local.network import setup as router_setup
+from stoneware.platforms.local.network.layout import is_up
 from stoneware.process import run
 from tests.local import router_lab
 from tests.local.router_lab import Lab, tcp, wait_until
@@ -148,7 +149,7 @@ def test_teardown_leaves_nothing_and_may_be_repeated(lab: Lab) -> None:
     helpers = [router_servers.metadata(gate.layout).process(), router_servers.dnsmasq(gate.layout).process()]
     fake.end()
     router.teardown(lab.store)
-    assert network_namespace.identity(gate.namespace) is None
+    assert not is_up(gate.layout.digest)
     assert not Path(f"/sys/class/net/{gate.namespace}").exists()
     assert not network_namespace.has_table("ip", gate.layout.table)
     assert not gate.layout.runtime.exists()

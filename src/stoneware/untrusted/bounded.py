@@ -97,6 +97,15 @@ def read_bounded(path: Path, max_bytes: int = MAX_DOCUMENT) -> bytes:
         os.close(descriptor)
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """Return a file's JSON object, or an empty one where the file is missing, too large or torn."""
+    try:
+        value = bounded_json(read_bounded(path))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
 def read_descriptor(descriptor: int, max_bytes: int) -> bytes:
     """Return what an open regular file holds. Raises BoundsError as `read_bounded` does."""
     status = os.fstat(descriptor)

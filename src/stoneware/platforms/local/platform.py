@@ -22,8 +22,7 @@ from stoneware.platforms.local.machines import start as machine_start
 from stoneware.platforms.local.machines import stop as machine_stop
 from stoneware.platforms.local.machines.record import Paths
 from stoneware.platforms.local.machines.vanished import end_vanished
-from stoneware.platforms.local.network import router as routers
-from stoneware.platforms.local.network.ports import faults
+from stoneware.platforms.local.network.known import is_attached
 from stoneware.platforms.local.platform_resources import LocalResources
 from stoneware.platforms.local.store import errors as store_errors
 from stoneware.platforms.local.store import image_files as captured
@@ -31,6 +30,7 @@ from stoneware.platforms.local.store.secrets import secret_lines
 from stoneware.records import DamagedError
 
 if TYPE_CHECKING:
+    from stoneware.platforms.local.network.router import Router
     from stoneware.provider.builders import StonewareBuilder
     from stoneware.provider.infrastructure import StonewareInfrastructure
 
@@ -100,7 +100,7 @@ class LocalPlatform(LocalResources):
         self.check_floors(spec)
         paths.attributes.unlink(missing_ok=True)
         self.limit_disks(paths, spec)
-        router = routers.ensure(self.store)
+        router = self._router()
         lease = router.attach(
             paths.root,
             id=state["id"],
@@ -169,7 +169,7 @@ class LocalPlatform(LocalResources):
         """Power off a machine whose records are damaged; return what is left to say about it."""
         machine_stop.power_off(paths, MachineSpec.stop_timeout if timeout is None else timeout)
         state = machine_record.known_state(paths)
-        if routers.is_attached(self.store, state["id"]):
+        if is_attached(self.store, state["id"]):
             self._detach(state, paths)
         return MachineError(
             f"the machine {paths.name!r} has stopped, but its record {damage.path.name} {damage.why}",
@@ -182,11 +182,17 @@ class LocalPlatform(LocalResources):
         if self._detach(state, paths):
             write_json(paths.root / "state.json", {**state, "attached": False}, mode=0o600)
 
+    def _router(self) -> Router:
+        """Return the store's router, whole. Commands that only look at machines do not load it."""
+        from stoneware.platforms.local.network import router
+
+        return router.ensure(self.store)
+
     def _detach(self, state: Mapping[str, Any], paths: Paths) -> bool:
         """Take a machine off the network; say whether it was on it."""
-        if not state.get("attached") and not routers.is_attached(self.store, state.get("id", "")):
+        if not state.get("attached") and not is_attached(self.store, state.get("id", "")):
             return False
-        router = routers.ensure(self.store)
+        router = self._router()
         router.unpublish(state["id"])
         router.detach(state["id"], paths.name)
         return True
@@ -232,8 +238,11 @@ class LocalPlatform(LocalResources):
         """Return why the ports of machines cannot be published now; what machines `besides` have is free."""
         if not any(wanted.values()):
             return {}
+        from stoneware.platforms.local.network.ports import faults
+        from stoneware.platforms.local.network.router import published
+
         own = {machine_record.known_state(self._paths(name))["id"] for name in besides}
-        taken = routers.published(self.store, own)
+        taken = published(self.store, own)
         return {name: faults(ports, taken, self._name_of) for name, ports in wanted.items()}
 
     def _name_of(self, id: str) -> str:
@@ -323,7 +332,7 @@ class LocalPlatform(LocalResources):
     def check_helpers(self) -> None:
         """Restart the store's servers where they have died; raise HostError when the store is full."""
         store_errors.check_room(self.store.home, self.store.data)
-        routers.ensure(self.store)
+        self._router()
 
     # -- builders ------------------------------------------------------------------------------------------
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import shutil
 from pathlib import Path
 
@@ -27,10 +26,10 @@ def _file_system(name: str) -> str:
     """Say whether the kernel has a file system, built in, loaded or as a module that mount will load."""
     if name in Path("/proc/filesystems").read_text().split():
         return ""
-    modules = Path("/lib/modules") / platform.release() / "modules.dep"
+    modules = Path("/lib/modules") / os.uname().release / "modules.dep"
     if modules.exists() and f"/{name}.ko" in modules.read_text():
         return ""
-    return f"this kernel ({platform.release()}) has no {name}"
+    return f"this kernel ({os.uname().release}) has no {name}"
 
 
 def btrfs() -> str:
@@ -60,11 +59,11 @@ def user_namespaces() -> str:
 
 def idmapped_mounts() -> str:
     """Look for a kernel with id-mapped mounts of btrfs: 5.15 and newer."""
-    return "" if _at_least(5, 15) else f"this kernel ({platform.release()}) is older than 5.15"
+    return "" if _at_least(5, 15) else f"this kernel ({os.uname().release}) is older than 5.15"
 
 
 def _at_least(*wanted: int) -> bool:
-    numbers = platform.release().split("-")[0].split(".")
+    numbers = os.uname().release.split("-")[0].split(".")
     return tuple(int(part) for part in numbers[:2] if part.isdigit()) >= wanted
 
 

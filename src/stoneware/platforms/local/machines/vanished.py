@@ -16,7 +16,7 @@ from stoneware.platforms.local.host import cgroups
 from stoneware.platforms.local.machines import record as machine_record
 from stoneware.platforms.local.machines import stop as machine_stop
 from stoneware.platforms.local.machines.record import Paths
-from stoneware.platforms.local.network import router as routers
+from stoneware.platforms.local.network import known as known_machines
 from stoneware.platforms.local.store.store import Store
 from stoneware.process_identity import command_line, descendants, identify, parent, pids
 
@@ -28,7 +28,7 @@ def end_vanished(store: Store) -> list[str]:
 
     Cheap where there are none: some small files are read. Raises MachineError for one that cannot be ended.
     """
-    attached = routers.known_ids(store)  # before the directories: those go last
+    attached = known_machines.known_ids(store)  # before the directories: those go last
     if not attached:
         return []
     known, unclear = _ids(store)
@@ -53,6 +53,8 @@ def _end(store: Store, id: str, *, unclear: bool) -> str:
         return ""  # perhaps it is the one whose records are damaged: `rm -f` ends that
     _kill(id, [*shims, *others])  # the shim first: it would write into the directory of a successor
     cgroups.kill_left(id, cgroups.probe())
+    from stoneware.platforms.local.network import router as routers
+
     router = routers.ensure(store)
     router.unpublish(id)
     router.detach(id, name)

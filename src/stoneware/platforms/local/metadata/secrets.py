@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stoneware.model import names
-from stoneware.platforms.local.metadata.state import read_object
+from stoneware.untrusted.bounded import read_object
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from stoneware.model.guest_protocol import GUEST_ATTRIBUTES, METADATA_ADDRESS
 from stoneware.platforms.local.metadata.tree import Directory, Leaf, Node
-from stoneware.untrusted.bounded import bounded_json, read_bounded
+from stoneware.untrusted.bounded import read_object
 
 ZONE = "local"
 VALUE_LIMIT = 32 * 1024  # bytes of one guest attribute
@@ -47,15 +47,6 @@ class Facts:
 
 class LimitError(Exception):
     """A guest attribute is larger than the server keeps (HTTP 413)."""
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """Return a JSON object, or an empty one where the file is missing or torn."""
-    try:
-        value = bounded_json(read_bounded(path))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def read_facts(machine: Path, project_file: Path) -> Facts:

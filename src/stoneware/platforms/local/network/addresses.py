@@ -59,11 +59,6 @@ class Plan:
         return str(self.link[2])
 
 
-def store_digest(home: Path) -> str:
-    """Return the 8 hexadecimal digits that tell the stores of one computer apart."""
-    return hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:8]
-
-
 def choose_subnet(digest: str, routes: Sequence[Route], taken: Iterable[IPv4Network] = ()) -> IPv4Network:
     """Return a /22 for a store that overlaps no route of the host (and, where all do, no narrow one).
 

@@ -18,6 +18,7 @@ from stoneware.files import write_atomic, write_json
 from stoneware.model.guest_protocol import METADATA_ADDRESS
 from stoneware.platforms.local.metadata.state import ZONE
 from stoneware.platforms.local.network.addresses import Lease, Plan
+from stoneware.platforms.local.network.known import attached_ids
 from stoneware.platforms.local.network.rules import Pin
 from stoneware.platforms.local.network.views import Member
 from stoneware.records import whole
@@ -85,15 +86,9 @@ class Attached:
     def _networks(self, id: str) -> tuple[str, ...]:
         return tuple(whole(self.directory / "networks" / id).get("networks", ()))
 
-    def ids(self) -> set[str]:
-        """Return the ids of all attached machines."""
-        directory = self.directory / "dhcp"
-        names = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
-        return {name for name in names if not name.startswith(".")}
-
     def pins(self) -> list[Pin]:
         """Return the addresses and networks of all attached machines."""
-        found = [self.pin(name) for name in self.ids()]
+        found = [self.pin(name) for name in attached_ids(self.directory)]
         return [pin for pin in found if pin is not None]
 
     def members(self) -> list[Member]:

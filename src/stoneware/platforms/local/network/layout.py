@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 RUNTIME = Path("/run/stoneware")
+NAMESPACES = Path("/run/netns")
+
+
+class StorePaths(Protocol):
+    """The two paths of a store that the router needs."""
+
+    @property
+    def home(self) -> Path:
+        """The store's directory."""
+
+    @property
+    def data(self) -> Path:
+        """Where its file system is mounted."""
 
 
 @dataclass(frozen=True)
@@ -34,3 +49,28 @@ class Layout:
     def runtime(self) -> Path:
         """What ends with the boot."""
         return RUNTIME / self.digest
+
+
+def store_digest(home: Path) -> str:
+    """Return the 8 hexadecimal digits that tell the stores of one computer apart."""
+    return hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:8]
+
+
+def layout_of(store: StorePaths) -> Layout:
+    """Return the names of a store's router."""
+    return Layout(store.home, store_digest(store.home))
+
+
+def namespace_identity(name: str) -> list[int] | None:
+    """Return what tells a named namespace from all others until the next boot, or None where it is gone."""
+    try:
+        status = (NAMESPACES / name).stat()
+        mounted = status.st_dev != NAMESPACES.stat().st_dev
+    except OSError:
+        return None
+    return [status.st_dev, status.st_ino] if mounted else None
+
+
+def is_up(digest: str) -> bool:
+    """Say whether the namespace of a store's router is there."""
+    return namespace_identity(f"sw-{digest}") is not None

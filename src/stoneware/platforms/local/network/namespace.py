@@ -15,9 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from stoneware.platforms.local.network.layout import NAMESPACES
+
 T = TypeVar("T")
 
-NAMESPACES = Path("/run/netns")
 _CLONE_NEWNET = 0x40000000
 _NETLINK_NETFILTER = 12
 _NFT_MSG_GETTABLE = (10 << 8) | 1
@@ -30,16 +31,6 @@ _FAMILIES = {"ip": 2, "netdev": 5, "bridge": 7}
 def path(name: str) -> Path:
     """Return the file that holds a named namespace."""
     return NAMESPACES / name
-
-
-def identity(name: str) -> list[int] | None:
-    """Return what tells a named namespace from all others until the next boot, or None where it is gone."""
-    try:
-        status = path(name).stat()
-        mounted = status.st_dev != NAMESPACES.stat().st_dev
-    except OSError:
-        return None
-    return [status.st_dev, status.st_ino] if mounted else None
 
 
 def inside(name: str, action: Callable[[], T]) -> T:

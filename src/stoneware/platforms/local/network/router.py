@@ -16,46 +16,29 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from stoneware.files import locked, read_json, write_json
 from stoneware.model.resources import PortMapping
 from stoneware.platforms.local.network import addresses as network
-from stoneware.platforms.local.network import namespace as network_namespace
 from stoneware.platforms.local.network import networks
 from stoneware.platforms.local.network import rules as router_rules
 from stoneware.platforms.local.network import servers as router_servers
 from stoneware.platforms.local.network import setup as router_setup
 from stoneware.platforms.local.network.addresses import Lease, Plan
 from stoneware.platforms.local.network.dns import Attached, member_names
-from stoneware.platforms.local.network.layout import RUNTIME, Layout
+from stoneware.platforms.local.network.layout import RUNTIME, Layout, StorePaths, is_up, layout_of
 from stoneware.platforms.local.network.ports import Ports, Publication
 from stoneware.platforms.local.network.rules import Pin
 from stoneware.platforms.local.network.views import Member, View, Views
 from stoneware.process import ProcessError
 
-__all__ = ["Lease", "Router", "ensure", "is_attached", "open_router", "teardown"]
-
-
-class StorePaths(Protocol):
-    """The two paths of a store that the router needs."""
-
-    @property
-    def home(self) -> Path:
-        """The store's directory."""
-
-    @property
-    def data(self) -> Path:
-        """Where its file system is mounted."""
-
-
-def _layout(store: StorePaths) -> Layout:
-    return Layout(store.home, network.store_digest(store.home))
+__all__ = ["Lease", "Router", "ensure", "open_router", "teardown"]
 
 
 def ensure(store: StorePaths) -> Router:
     """Return the store's router, made or repaired where it is not whole. Raises HostError."""
-    layout = _layout(store)
+    layout = layout_of(store)
     state = router_setup.load(layout)
     if state is None or not router_setup.whole(layout, state):
         with _exclusive(layout):
@@ -67,32 +50,20 @@ def ensure(store: StorePaths) -> Router:
 
 def open_router(store: StorePaths) -> Router | None:
     """Return the store's router as it is, nothing made or repaired; None where it was never made."""
-    layout = _layout(store)
+    layout = layout_of(store)
     state = router_setup.load(layout)
     return None if state is None else Router(store, layout, state)
 
 
-def is_attached(store: StorePaths, id: str) -> bool:
-    """Say whether a machine is attached to the store's router; forks nothing, makes nothing."""
-    return bool(id) and Attached(_layout(store).runtime).pin(id) is not None
-
-
-def known_ids(store: StorePaths) -> set[str]:
-    """Return the machines that are attached to the store's router or have published ports; forks nothing."""
-    layout = _layout(store)
-    published = {entry.id for entry in _ports().read() if entry.store == layout.digest}
-    return published | Attached(layout.runtime).ids()
-
-
 def published(store: StorePaths, besides: Collection[str]) -> list[Publication]:
     """Return all published ports of this computer but those of some machines (ids) of the store."""
-    digest = _layout(store).digest
+    digest = layout_of(store).digest
     return [entry for entry in _ports().read() if entry.store != digest or entry.id not in besides]
 
 
 def teardown(store: StorePaths) -> None:
     """Remove namespace, link, rules, servers and records of a store. No error where there is nothing."""
-    layout = _layout(store)
+    layout = layout_of(store)
     with _exclusive(layout):
         router_setup.remove(layout)
     ports = _ports()
@@ -108,7 +79,7 @@ def _exclusive(layout: Layout) -> Iterator[None]:
 
 
 def _ports() -> Ports:
-    return Ports(RUNTIME, lambda digest: network_namespace.identity(f"sw-{digest}") is not None)
+    return Ports(RUNTIME, is_up)
 
 
 @dataclass(frozen=True)
@@ -228,7 +199,7 @@ class Router:
         with _exclusive(self.layout):
             pin = self._attached.remove(id)
             shown = self._views.hide(id)
-            if network_namespace.identity(self.namespace) is None:
+            if not is_up(self.layout.digest):
                 return
             used = {other.networks for other in self._attached.pins() if other.networks}
             if any(self._views.unused(used)):  # also what a killed command has left

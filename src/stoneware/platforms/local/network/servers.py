@@ -23,7 +23,7 @@ from stoneware.platforms.local.network.dns import (
     hosts_option,
     view_command,
 )
-from stoneware.platforms.local.network.layout import Layout
+from stoneware.platforms.local.network.layout import Layout, namespace_identity
 from stoneware.platforms.local.network.probe import metadata_answers
 from stoneware.platforms.local.network.views import View, Views
 
@@ -142,7 +142,7 @@ def end_all(layout: Layout) -> None:
     """End all servers of a store, also those whose record was lost."""
     for helper in (metadata(layout), dnsmasq(layout), *resolvers(layout)):
         end(helper)
-    identity = network_namespace.identity(layout.namespace)
+    identity = namespace_identity(layout.namespace)
     if identity is not None:
         for mark in (_METADATA_MARK, "dnsmasq"):
             end_strays(identity[1], mark)

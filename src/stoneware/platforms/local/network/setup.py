@@ -19,7 +19,7 @@ from stoneware.platforms.local.network import rules as router_rules
 from stoneware.platforms.local.network import servers as router_servers
 from stoneware.platforms.local.network.addresses import Plan
 from stoneware.platforms.local.network.dns import Attached
-from stoneware.platforms.local.network.layout import RUNTIME, Layout
+from stoneware.platforms.local.network.layout import RUNTIME, Layout, namespace_identity
 from stoneware.platforms.local.network.ports import Publication
 from stoneware.platforms.local.network.probe import Inside, host_ready, look_inside
 from stoneware.platforms.local.network.rules import Forward, Pin
@@ -75,7 +75,7 @@ def whole(layout: Layout, state: State) -> bool:
     """Say whether everything is there, without starting a program."""
     if (state.rules, state.boot, state.code) != (router_rules.VERSION, boot_id(), _code()):
         return False
-    identity = network_namespace.identity(layout.namespace)
+    identity = namespace_identity(layout.namespace)
     if identity is None or tuple(identity) != state.namespace:
         return False
     views = [resolver(layout, view.key) for view in Views(layout.runtime).all()]
@@ -122,7 +122,7 @@ def _repair(layout: Layout, state: State | None) -> State:
     _bridge(layout, plan, inside)
     pin_ports(layout, attached.pins(), inside.ports)
     _host(layout, plan, router_servers.upstream()[1])
-    identity = network_namespace.identity(layout.namespace)
+    identity = namespace_identity(layout.namespace)
     if identity is None:
         raise HostError(f"the network namespace {layout.namespace} was removed while it was being created")
     servers = [router_servers.of_view(layout, plan, view) for view in views]
@@ -169,7 +169,7 @@ def _plan(layout: Layout, state: State | None, routes: list[network.Route]) -> P
 
 def _namespace(layout: Layout, state: State | None) -> None:
     """Make the namespace; where only its name is gone, give the living one its name back."""
-    if network_namespace.identity(layout.namespace) is not None:
+    if namespace_identity(layout.namespace) is not None:
         return
     network_namespace.path(layout.namespace).unlink(missing_ok=True)
     for helper in (metadata(layout), dnsmasq(layout)):
@@ -308,7 +308,7 @@ def _forwards(layout: Layout, publications: Iterable[Publication]) -> list[Forwa
 
 def forward(layout: Layout, publications: Iterable[Publication]) -> None:
     """Make the kernel publish this store's part of `publications`, and nothing else of it."""
-    if network_namespace.identity(layout.namespace) is not None:
+    if namespace_identity(layout.namespace) is not None:
         run(
             ["nft", "-f", "-"],
             stdin=router_rules.forward_rules(layout.table, _forwards(layout, publications)),

@@ -13,7 +13,7 @@ from stoneware.platforms.local.machines import record as machine_record
 from stoneware.platforms.local.machines import stop as machine_stop
 from stoneware.platforms.local.machines.record import Paths
 from stoneware.platforms.local.machines.vanished import end_vanished
-from stoneware.platforms.local.network import router as routers
+from stoneware.platforms.local.network.known import is_attached
 from stoneware.platforms.local.platform import LocalPlatform
 from stoneware.platforms.local.store import btrfs
 from stoneware.platforms.local.store import errors as store_errors
@@ -137,7 +137,7 @@ def _why_ended(store: Store, paths: Paths, state: dict[str, Any], spec: dict[str
     if state.get("boot") != boot_id() and _starts_again(paths, spec["restart"]):
         return "rebooted"
     # The second: a command was killed while it started the machine again.
-    return "attached" if state.get("attached") or routers.is_attached(store, state["id"]) else ""
+    return "attached" if state.get("attached") or is_attached(store, state["id"]) else ""
 
 
 def _starts_again(paths: Paths, restart: str) -> bool:
@@ -185,6 +185,8 @@ def _bake_is_gone(store: Store, machine: str) -> bool:
 
 def teardown(store: Store, *, remove: bool = False) -> None:
     """End all machines, the network and the mount of a store; with `remove` the store itself as well."""
+    from stoneware.platforms.local.network import router as routers
+
     machines = store.data / "machines"
     _await_removals(store)
     with contextlib.suppress(OSError):  # a store whose disk has failed may not even be readable

@@ -10,6 +10,7 @@ from stoneware.errors import HostError, StonewareError
 from stoneware.platforms.local.machines import stop as machine_stop
 from stoneware.platforms.local.machines.record import Paths, shown_processes
 from stoneware.platforms.local.network import router as routers
+from stoneware.platforms.local.network.layout import StorePaths
 from stoneware.platforms.local.store import errors as store_errors
 from stoneware.platforms.local.store import pool as store_pool
 from stoneware.platforms.local.store import quota as store_quota
@@ -19,7 +20,7 @@ from stoneware.process import ProcessError
 _TIMEOUT = 20.0  # seconds for the machines' mounts to go
 
 
-def revive(store: routers.StorePaths) -> list[str]:
+def revive(store: StorePaths) -> list[str]:
     """Mount a read-only store again and return sentences about it.
 
     Its machines cannot write a byte any more, so those that run are ended. Raises HostError where there is
