@@ -246,8 +246,11 @@ boot() { # run the machine once; its exit code is in $code
     done
     # A signal ends the waiting, not the machine.
     while wait "$child"; code=$?; [ -d "/proc/$child" ]; do :; done
-    # Where there was no machine to have it, its port is still here.
-    [ -n "$born" ] || [ -z "$port" ] || ip -n "$ROUTER" link del "vb-$ID" 2>/dev/null
+    # Where there was no machine to have it, its port is still here, or on its way.
+    [ -n "$born" ] || [ -z "$port" ] || {
+        wait "$port"
+        ip -n "$ROUTER" link del "vb-$ID" 2>/dev/null
+    }
     # nspawn says 1 when its machine is killed; Docker's 128 + 9 tells it from a machine that failed.
     if [ "$code" -eq 1 ]; then
         last=
