@@ -248,7 +248,8 @@ run_in_session() {
     # Opened for both first, so that neither open waits for the other end: busybox gives up one that a child's end
     # interrupts, and the agent with it.
     exec 7<>"$WORK/output"
-    exec 8<"$WORK/output" 9>"$WORK/output"
+    exec 8<"$WORK/output"
+    exec 9>"$WORK/output"
     exec 7>&-
     rm -f "$WORK/output"
     to_console "$SW_TOKEN $number| " <&8 8<&- 9>&- &
