@@ -25,6 +25,7 @@ def to_document(observed: Observed) -> dict[str, Any]:
         "managed": None if observed.managed is None else sorted(map(RESOURCES.address, observed.managed)),
         "commits": dict(observed.commits),
         "floors": dict(observed.floors),
+        "internal": sorted(observed.internal),
     }
 
 
@@ -66,6 +67,7 @@ def from_document(document: Mapping[str, Any]) -> Observed:
         None if managed is None else frozenset(map(RESOURCES.subject, managed)),
         dict(document["commits"]),
         dict(document.get("floors", {})),
+        frozenset(map(str, document.get("internal", ()))),
     )
 
 

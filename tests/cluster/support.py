@@ -231,6 +231,7 @@ def observation_of(desired: Desired, *, managed: bool = True) -> Observed:
         frozenset(name for name, network in desired.networks.items() if not network.external),
         frozenset(managed_subjects) if managed else None,
         {machine.image_id: machine.commit for machine in desired.machines.values()},
+        internal=frozenset(name for name, network in desired.networks.items() if network.internal),
     )
 
 

@@ -323,7 +323,7 @@ def test_an_import_that_was_cut_off(bench: EngineBench, monkeypatch: pytest.Monk
 def test_attributes_and_labels_by_hand_are_in_nobodys_way(bench: EngineBench) -> None:
     bench.up()
     bench.platform.set_metadata("shop-db-1", {"somebody": "was here"})
-    bench.platform.label_network("shop-default", {"stoneware.cluster": "shop", "more": "x"})
+    bench.platform.change_network("shop-default", {"stoneware.cluster": "shop", "more": "x"})
     bench.up({"services": {"web": {"replicas": 2}}})
     assert creations(bench) == ["shop-web-2"]
     assert "somebody" not in bench.spec("shop-db-1").metadata

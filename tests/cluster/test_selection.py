@@ -83,11 +83,15 @@ def test_what_is_needed_and_down_is_brought_up() -> None:
 def test_disks_and_networks_of_others_are_not_made() -> None:
     selection = select(["web-1"], SERVICES, {})
     nothing = replace(
-        observation_of(wanted_of()), machines={}, volumes=frozenset(), networks=frozenset({"old"})
+        observation_of(wanted_of()),
+        machines={},
+        volumes=frozenset(),
+        networks=frozenset({"old"}),
+        internal=frozenset({"old"}),
     )
     desired = limited(wanted_of(), nothing, selection)
     assert dict(desired.volumes) == {}
-    assert "old" in desired.networks  # what is there stays
+    assert desired.networks["old"].internal  # what is there stays as it is
     plan = limited_plan(make_plan(desired, nothing), nothing, selection)
     assert {step.name for step in plan.changes if step.kind == "volume"} == set()
 

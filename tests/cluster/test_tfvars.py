@@ -112,6 +112,16 @@ def test_a_network_stays_while_a_kept_machine_is_on_it():
     assert set(late["networks"]) == {"shop-default"}
 
 
+def test_whether_a_network_is_internal_is_kept():
+    inner = {"networks": {"shop-default": {"internal": True}}}
+    tfvars = to_tfvars(wanted_of(inner), None, {"db-1"})
+    assert tfvars["networks"]["shop-default"]["internal"] is True
+    assert from_tfvars("shop", tfvars).networks["shop-default"].internal
+    plain = to_tfvars(wanted_of(), None, {"db-1"})
+    assert set(plain["networks"]["shop-default"]) == {"labels"}  # as earlier versions wrote it
+    assert not from_tfvars("shop", plain).networks["shop-default"].internal
+
+
 @pytest.mark.parametrize("broken", [{}, {"machines": {"a": {}}}, {"machines": {"a": 3}}, {"machines": []}])
 def test_damaged_variables_are_refused(broken):
     tfvars = {**to_tfvars(wanted_of(), None, ()), **broken} if broken else {}

@@ -87,14 +87,28 @@ def test_networks_are_made_once_and_removed(platform: LocalPlatform) -> None:
     assert platform.create_network("x-default", {"other": "1"}) == made
     assert platform.network("x-default") == made
     assert dict(made.labels) == {"stoneware.cluster": "x"}
-    platform.label_network("x-default", {"a": "b"})
-    assert [(found.name, dict(found.labels)) for found in platform.networks()] == [("x-default", {"a": "b"})]
+    platform.change_network("x-default", {"a": "b"}, internal=True)
+    found = platform.network("x-default")
+    assert found is not None
+    assert (dict(found.labels), found.created, found.internal) == ({"a": "b"}, made.created, True)
+    assert platform.networks() == [found]
     platform.destroy_network("x-default")
     platform.destroy_network("x-default")
     assert platform.network("x-default") is None
     assert platform.networks() == []
     with pytest.raises(InputError, match="there is no network"):
-        platform.label_network("x-default", {})
+        platform.change_network("x-default", {})
+
+
+def test_a_network_of_an_earlier_version_is_not_internal(platform: LocalPlatform) -> None:
+    platform.create_network("n", {}, internal=True)
+    record = platform.store.data / "networks/n/document.json"
+    document = json.loads(record.read_text())
+    assert document.pop("internal") is True
+    record.write_text(json.dumps(document))
+    found = platform.network("n")
+    assert found is not None
+    assert not found.internal
 
 
 @pytest.mark.parametrize("name", ["", ".hidden", "../x", "a/b", "a b", "-a", "a" * 101, "a;b", 'a"b'])

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from stoneware.files import write_json
 from stoneware.model.resources import PortMapping
 from stoneware.platforms.local.network import addresses as network
 from stoneware.process import run
@@ -22,6 +23,7 @@ pytestmark = [
 ]
 
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 3).recv(99)"
+DNS = "169.254.169.254"
 # Two on a network, one on another, one on both, two on none.
 PLACES = {
     "a1": ("a",),
@@ -190,3 +192,45 @@ def test_a_router_with_older_rules_is_repaired_with_its_machines(lab: Lab) -> No
     assert old.ask() == "old"
     assert pings(fakes["c1"], old.lease.ip)
     assert not pings(fakes["a1"], old.lease.ip)
+
+
+def test_an_internal_network_has_no_way_out(lab: Lab) -> None:
+    """Names, metadata and neighbours are reached; what is outside is once the network is like others."""
+    make_internal(lab, "a")
+    inner, friend, both = people(lab, "a1", "a2", "both").values()
+    outside = host_address(lab)
+    inner.serve("tcp", 80)
+    (port,) = lab.router.publish(inner.lease, [PortMapping("", 0, 80)])
+
+    def is_apart() -> bool:
+        # At once, as without a route, and not after a time.
+        done = inner.sh(sys.executable, "-c", CONNECT, outside, "1", check=False)
+        return "Network is unreachable" in done.stderr
+
+    assert is_apart()
+    assert not pings(inner, outside)
+    assert pings(both, outside)  # it is on another network as well
+    for neighbour in (friend, both):
+        assert pings(inner, neighbour.lease.ip)
+        assert pings(neighbour, inner.lease.ip)
+    assert inner.ask() == "a1"
+    assert friend.lease.ip in inner.sh("busybox", "nslookup", "-type=a", "a2", DNS).stdout
+    assert "REFUSED" in inner.sh("busybox", "nslookup", "-type=a", "example.org", DNS, check=False).stdout
+    assert tcp(inner.lease.ip, 80)  # from this computer itself
+    with pytest.raises(OSError, match="refused"):
+        tcp("127.0.0.1", port.host_port)
+
+    make_internal(lab, "a", internal=False)
+    lab.router.renew()
+    assert pings(inner, outside)
+    assert tcp("127.0.0.1", port.host_port)
+    assert friend.lease.ip in inner.sh("busybox", "nslookup", "-type=a", "a2", DNS).stdout
+
+    make_internal(lab, "a")  # and the command is killed: the next one sees that the rules do not know
+    assert lab.router
+    assert is_apart()
+
+
+def make_internal(lab: Lab, name: str, *, internal: bool = True) -> None:
+    lab.network(name)
+    write_json(lab.store.data / "networks" / name / "document.json", {"internal": internal})

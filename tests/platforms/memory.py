@@ -337,9 +337,9 @@ class MemoryPlatform:
                 resolution=f"stoneware rm -f {users[0]}",
             )
 
-    def create_network(self, name: str, labels: Mapping[str, str]) -> Network:
+    def create_network(self, name: str, labels: Mapping[str, str], *, internal: bool = False) -> Network:
         with self._lock:
-            self._networks.setdefault(name, Network(name, time.time(), dict(labels), ()))
+            self._networks.setdefault(name, Network(name, time.time(), dict(labels), (), internal))
             self._save()
             return self._networks[name]
 
@@ -352,11 +352,11 @@ class MemoryPlatform:
         with self._lock:
             return [found for name in sorted(self._networks) if (found := self.network(name))]
 
-    def label_network(self, name: str, labels: Mapping[str, str]) -> None:
+    def change_network(self, name: str, labels: Mapping[str, str], *, internal: bool = False) -> None:
         with self._lock:
             if name not in self._networks:
                 raise InputError(f"there is no network {name!r}")
-            self._networks[name] = replace(self._networks[name], labels=dict(labels))
+            self._networks[name] = replace(self._networks[name], labels=dict(labels), internal=internal)
 
     def destroy_network(self, name: str) -> None:
         with self._lock:

@@ -83,7 +83,7 @@ def test_what_is_not_there_is_told(place: Place) -> None:
     for refused in (
         lambda: platform.label_volume(name, {}),
         lambda: platform.raise_floor(name, "1"),
-        lambda: platform.label_network(name, {}),
+        lambda: platform.change_network(name, {}),
     ):
         with pytest.raises(InputError, match=name):
             refused()
@@ -179,11 +179,11 @@ def test_networks_stay_while_they_have_machines(place: Place) -> None:
     assert platform.network(network) is not None
     with pytest.raises(InputError, match="has machines"):
         platform.destroy_network(network)
-    platform.label_network(network, {"c": "3"})
+    platform.change_network(network, {"c": "3"}, internal=True)
     platform.destroy(place.name)
     free = platform.network(network)
     assert free is not None
-    assert (free.machines, dict(free.labels)) == ((), {"c": "3"})
+    assert (free.machines, dict(free.labels), free.internal) == ((), {"c": "3"}, True)
     assert network in [found.name for found in platform.networks()]
     platform.destroy_network(network)
     platform.destroy_network(network)

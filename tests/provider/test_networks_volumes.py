@@ -101,7 +101,7 @@ def test_changes_behind_its_back(
 ) -> None:
     write(configure, kind, 'labels = { "a" = "b" }')
     terraform.apply()
-    (platform.label_volume if kind == "volume" else platform.label_network)("data", {"a": "evil"})
+    (platform.label_volume if kind == "volume" else platform.change_network)("data", {"a": "evil"})
     [change] = terraform.plan().changes
     assert change.actions == ("update",)
     terraform.apply()

@@ -146,6 +146,9 @@ def _resources(desired: Desired, observed: Observed) -> Iterator[DriftItem]:
     for name, network in desired.networks.items():
         if not network.external and name not in observed.networks:
             yield DriftItem(Source.TERRAFORM, name, "network", _THERE, _MISSING)
+        elif not network.external and network.internal != (name in observed.internal):
+            words = [_words(value) for value in (network.internal, not network.internal)]
+            yield DriftItem(Source.TERRAFORM, name, "internal", *words)
     for name in sorted(observed.networks - set(desired.networks)):
         yield DriftItem(Source.TERRAFORM, name, "network", _UNWANTED, _THERE)
     if observed.managed is not None:

@@ -75,6 +75,7 @@ class Observed:
 
     `managed` None: the state has not been looked at. `commits` are those of the images that run, by id, as
     far as they are known. `floors` are the lowest versions that may boot on disks, by name, of any disk.
+    `internal` are those of the networks that are.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Observed:
     managed: frozenset[Subject] | None = None
     commits: Mapping[str, str] = field(default_factory=dict)
     floors: Mapping[str, str] = field(default_factory=dict)
+    internal: frozenset[str] = frozenset()
 
 
 class Action(StrEnum):

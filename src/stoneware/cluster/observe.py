@@ -42,14 +42,16 @@ def observe(
                 attributes = platform.guest_attributes(machine.name)
                 machines[short] = _with_reports(machine, attributes, nonces.get(short, ""))
     volumes = platform.volumes()
+    networks = [it for it in platform.networks() if it.labels.get(CLUSTER_LABEL) == name]
     return Observed(
         name,
         machines,
         frozenset(it.name for it in volumes if it.labels.get(CLUSTER_LABEL) == name),
-        frozenset(it.name for it in platform.networks() if it.labels.get(CLUSTER_LABEL) == name),
+        frozenset(it.name for it in networks),
         managed,
         _commits(machines, images) if images else {},
         {it.name: it.floor for it in volumes if it.floor},
+        frozenset(it.name for it in networks if it.internal),
     )
 
 

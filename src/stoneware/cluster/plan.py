@@ -25,7 +25,8 @@ def make_plan(desired: Desired, observed: Observed, *, recreate: bool = False) -
     period, the health check; configuration and secrets where the image takes them on while it runs): update.
     Any other difference: replace. Equal but not in Terraform's state: adopt (import). A service that is gone
     from the file: remove. Volumes are created, never removed: those that nothing wants any more have a step
-    with nothing to do that says so. Networks of the cluster are created and removed.
+    with nothing to do that says so. Networks of the cluster are created and removed;
+    whether one is internal changes in place.
 
     Terraform does not see every reason to replace (that a machine failed, that its configuration is not in
     force): ask it for each replacement by address (`-replace`).
@@ -108,9 +109,20 @@ def _resources(
             gone = "is gone, with its data: a blank one takes its place"
             yield Step(kind, name, Action.CREATE, (gone if lost and kind == "volume" else _THERE,))
         elif observed.managed is not None and not lost:
-            yield Step(kind, name, Action.ADOPT, (_UNMANAGED,))
+            yield Step(kind, name, Action.ADOPT, (*_changed(thing, observed), _UNMANAGED))
+        elif changed := _changed(thing, observed):
+            yield Step(kind, name, Action.UPDATE, changed)
         else:
             yield Step(kind, name, Action.NONE, ())
+
+
+def _changed(thing: ClusterVolume | ClusterNetwork, observed: Observed) -> tuple[str, ...]:
+    """Say what of a network that is there changes in place."""
+    if not isinstance(thing, ClusterNetwork) or thing.internal == (thing.name in observed.internal):
+        return ()
+    if thing.internal:
+        return ("becomes internal: its machines reach nothing outside, and are not reached from there",)
+    return ("is internal no more: its machines reach what is outside",)
 
 
 def _kept(desired: Desired, observed: Observed) -> Iterator[Step]:

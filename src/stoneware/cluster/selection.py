@@ -95,7 +95,10 @@ def limited(desired: Desired, observed: Observed, selection: Selection | None) -
     if selection is None:
         return desired
     own = {CLUSTER_LABEL: desired.name}
-    there = {name: ClusterNetwork(name, labels=own) for name in observed.networks}
+    there = {
+        name: ClusterNetwork(name, labels=own, internal=name in observed.internal)
+        for name in observed.networks
+    }
     desired = replace(desired, networks={**there, **desired.networks})
     specs = [machine.spec for name, machine in desired.machines.items() if name in selection.all]
     volumes = {mount.volume for spec in specs for mount in spec.volumes}

@@ -31,10 +31,10 @@ def to_tfvars(
     `applied` last (from_tfvars); where `observed` is given, those that are missing are left out and those
     that do not run stay stopped, so that an early wave does not make or start machines of a later one.
 
-    `{"networks": {NAME: {"labels"}}, "volumes": {NAME: {"labels"}}, "machines": {SHORT: {…}}}`; a machine is
-    what `terraform.variables.machine` returns, and commit, reloads, checked and depends_on (service to
-    condition), which Terraform drops. External volumes and networks are not in it. Networks are those of
-    `desired` and those that kept machines are on; volumes are those of `desired`, of `applied` and
+    `{"networks": {NAME: {"labels", "internal"}}, "volumes": {NAME: {"labels"}}, "machines": {SHORT: {…}}}`; a
+    machine is what `terraform.variables.machine` returns, and commit, reloads, checked and depends_on
+    (service to condition), which Terraform drops. External volumes and networks are not in it. Networks are
+    those of `desired` and those that kept machines are on; volumes are those of `desired`, of `applied` and
     `keep_volumes`: no apply ever drops a disk.
     """
     chosen = set(machines)
@@ -64,7 +64,7 @@ def from_tfvars(name: str, tfvars: Mapping[str, Any]) -> Desired:
             dict(sorted(machines.items(), key=lambda item: (item[1].service, item[1].slot))),
             _read_depends_on(tfvars["machines"]),
             {key: ClusterVolume(key, labels=dict(it["labels"])) for key, it in tfvars["volumes"].items()},
-            {key: ClusterNetwork(key, labels=dict(it["labels"])) for key, it in tfvars["networks"].items()},
+            {key: _read_network(key, entry) for key, entry in tfvars["networks"].items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
@@ -119,7 +119,7 @@ def _networks(
     networks = {**(applied.networks if applied else {}), **desired.networks}
     used = {network for machine in kept for network in machine.spec.networks} | set(desired.networks)
     return {
-        name: variables.labelled(network.labels)
+        name: variables.network(network.labels, internal=network.internal)
         for name, network in networks.items()
         if name in used and not network.external
     }
@@ -133,6 +133,10 @@ def _volumes(desired: Desired, applied: Desired | None, keep: Collection[str]) -
         **desired.volumes,
     }
     return {name: variables.labelled(it.labels) for name, it in volumes.items() if not it.external}
+
+
+def _read_network(name: str, entry: Mapping[str, Any]) -> ClusterNetwork:
+    return ClusterNetwork(name, labels=dict(entry["labels"]), internal=bool(entry.get("internal")))
 
 
 def _read_machine(short: str, entry: Mapping[str, Any]) -> DesiredMachine:

@@ -224,11 +224,7 @@ _NETWORK = {
     "enable_ipv4": _warned("It has no effect: machines have IPv4.", "true", "yes", ""),
     "enable_ipv6": _warned("It has no effect: machines have IPv4 only.", *_FALSE),
     "external": _acts("created elsewhere"),
-    "internal": _refused(
-        "Leave it out: its machines would reach the outside all the same. "
-        "What is not published is not reached from there.",
-        *_FALSE,
-    ),
+    "internal": _acts("no way out of it, and no published port leads into it"),
     "ipam": _warned("It has no effect: addresses are the platform's; use the names of services."),
     "labels": _acts("labels of the network"),
     "name": _acts("its name"),

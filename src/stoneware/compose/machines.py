@@ -82,6 +82,7 @@ class Replicas:
         self._fixed_ports = [self._parsed(port, port.text) for port in self._ports if not port.varies]
         self._secrets = self._all_secrets()
         self._networks, self._aliases = self._all_networks()
+        self._sealed = self._is_sealed()
 
     def machines(self, count: int) -> tuple[MachineDefinition, ...]:
         """Return the machines 1 to `count`."""
@@ -211,6 +212,18 @@ class Replicas:
             self._faults.add(port.place, sentence(error), once=True)
             return ()
 
+    def _is_sealed(self) -> bool:
+        """Say whether all of its networks are internal, and warn of ports, which nobody could reach."""
+        known = {each.name: each for each in self._references.networks.values()}
+        if not self._networks or not all(known[name].internal for name in self._networks):
+            return False
+        if self._ports:
+            self._faults.warn(
+                f"{self._place('ports')}: the ports of {self._name} are not published: it is on internal "
+                "networks only; put it on another network as well, or leave out ports"
+            )
+        return True
+
     def _published(self, scope: Scope) -> tuple[PortMapping, ...]:
         fixed = iter(self._fixed_ports)
         found: list[PortMapping] = []
@@ -220,7 +233,7 @@ class Replicas:
                 found += self._parsed(port, text, scope.slot) if text is not None else ()
             else:
                 found += next(fixed)
-        return tuple(found)
+        return () if self._sealed else tuple(found)
 
     def _all_secrets(self) -> tuple[SecretUse, ...]:
         found = []

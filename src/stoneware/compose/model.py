@@ -127,11 +127,15 @@ class ClusterVolume:
 
 @dataclass(frozen=True)
 class ClusterNetwork:
-    """A network of the cluster. An `external` one is neither made nor removed by it."""
+    """A network of the cluster. An `external` one is neither made nor removed by it.
+
+    Machines that are on `internal` ones only reach nothing outside of them.
+    """
 
     name: str  # on the platform
     external: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
+    internal: bool = False
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ class References:
             name = model.name or (key if model.external else own_name)
             self._check_name(names.NETWORK, name, place_of(entry.node, ("name",)) if entry else place)
             self._check_external(entry)
-            self.networks[key] = ClusterNetwork(name, model.external, filled(model.labels))
+            self.networks[key] = ClusterNetwork(name, model.external, filled(model.labels), model.internal)
         return self.networks[key].name
 
     def volume(self, source: str, scope: Scope, machine: str, place: Place) -> str:
@@ -162,11 +162,20 @@ class References:
             )
 
     def _check_external(self, entry: Entry[schema.Network] | Entry[schema.Volume] | None) -> None:
-        if entry and entry.model.external and entry.model.labels:
+        if entry is None or not entry.model.external:
+            return
+        if entry.model.labels:
             self._faults.add(
                 place_of(entry.node, ("labels",)),
                 "what is external gets no labels here",
                 "Leave out labels, or external.",
+                once=True,
+            )
+        if isinstance(entry.model, schema.Network) and entry.model.internal:
+            self._faults.add(
+                place_of(entry.node, ("internal",)),
+                "whether an external network is internal is said where it is made",
+                "Leave out internal, or external.",
                 once=True,
             )
 

@@ -84,7 +84,12 @@ def document_of(
     }
     networks = {
         key: _without_nothing(
-            {"name": each.name, "external": each.external or None, "labels": dict(each.labels)}
+            {
+                "name": each.name,
+                "external": each.external or None,
+                "internal": each.internal or None,
+                "labels": dict(each.labels),
+            }
         )
         for key, each in references.networks.items()
     }

@@ -329,6 +329,7 @@ class Network(Part):
     name: Filled | None = None
     external: Flag = False
     labels: Labels | None = None
+    internal: Flag = False
     attachable: Flag = True
     driver: (
         Annotated[

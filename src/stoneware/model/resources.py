@@ -61,10 +61,12 @@ class Volume:
 class Network:
     """A network that exists: its machines reach each other, by name too, and no others.
 
-    While it exists a machine's name keeps its address in it, also when the machine is recreated.
+    While it exists a machine's name keeps its address in it, also when the machine is recreated. A machine
+    that is on `internal` networks only reaches nothing else, and is reached from this computer alone.
     """
 
     name: str
     created: float
     labels: Mapping[str, str]
     machines: tuple[str, ...]
+    internal: bool = False

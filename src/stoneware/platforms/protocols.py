@@ -131,7 +131,7 @@ class Resources(Protocol):
         """Remove a volume, its data too; a missing one is no error. Raises InputError while in use."""
         ...
 
-    def create_network(self, name: str, labels: Mapping[str, str]) -> Network:
+    def create_network(self, name: str, labels: Mapping[str, str], *, internal: bool = False) -> Network:
         """Return the network of that name, made where there is none."""
         ...
 
@@ -143,8 +143,11 @@ class Resources(Protocol):
         """Return all networks, sorted by name."""
         ...
 
-    def label_network(self, name: str, labels: Mapping[str, str]) -> None:
-        """Change a network's labels. Raises InputError where there is no such network."""
+    def change_network(self, name: str, labels: Mapping[str, str], *, internal: bool = False) -> None:
+        """Change a network's labels, and whether it is internal, which holds for its machines at once.
+
+        Raises InputError where there is no such network.
+        """
         ...
 
     def destroy_network(self, name: str) -> None:

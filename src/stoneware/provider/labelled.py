@@ -13,7 +13,7 @@ from stoneware.provider.machine_state import timestamp
 from stoneware.provider.reporting import Diagnostics, reported
 from stoneware.provider.resource import State, StonewareResource
 from stoneware.provider.schema import Schema
-from stoneware.provider.values import Attribute, Map, Number, String, Unknown
+from stoneware.provider.values import Attribute, Bool, Map, Number, String, Unknown
 
 
 def _schema(kind: str, description: str, *own: Attribute) -> Schema:
@@ -177,6 +177,13 @@ class NetworkResource(LabelledResource):
         "network",
         "A network: its machines reach each other, by name too, and no others. While it exists, the name "
         "of a machine keeps its address, also when the machine is recreated. Import by name.",
+        Attribute(
+            "internal",
+            Bool(),
+            "Whether machines that are on internal networks only reach nothing outside of these, and no "
+            "published port leads to them. Changed in place.",
+            optional=True,
+        ),
     )
     rule = (names.NETWORK.pattern, names.NETWORK.words)
     commands = "stoneware ps -a    # shows what runs"
@@ -187,11 +194,19 @@ class NetworkResource(LabelledResource):
 
     def make(self, planned: State) -> Network:
         """Make the network."""
-        return self.platform.create_network(planned["name"], planned.get("labels") or {})
+        labels, internal = planned.get("labels") or {}, planned.get("internal") is True
+        return self.platform.create_network(planned["name"], labels, internal=internal)
 
     def change(self, _current: State, planned: State) -> None:
-        """Change the network's labels."""
-        self.platform.label_network(planned["name"], planned.get("labels") or {})
+        """Change the network's labels, and whether it is internal."""
+        labels, internal = planned.get("labels") or {}, planned.get("internal") is True
+        self.platform.change_network(planned["name"], labels, internal=internal)
+
+    def state(self, found: Volume | Network, written: State) -> State:
+        """Return what Terraform keeps: of a network that is not internal false where that was written."""
+        internal = isinstance(found, Network) and found.internal
+        said = True if internal else False if written.get("internal") is not None else None
+        return {**super().state(found, written), "internal": said}
 
     def remove(self, name: str) -> None:
         """Remove the network."""

@@ -24,6 +24,11 @@ def read_machine(document: Mapping[str, Any]) -> MachineSpec:
     return read_spec(document, strict=True)
 
 
+def network(labels: Mapping[str, str], *, internal: bool) -> dict[str, Any]:
+    """Return one value of the variable `networks`."""
+    return labelled(labels) | ({"internal": True} if internal else {})
+
+
 def labelled(labels: Mapping[str, str]) -> dict[str, Any]:
     """Return one value of the variables `networks` and `volumes`."""
     return {"labels": dict(labels)}

@@ -109,9 +109,9 @@ class LocalResources:
 
     # -- networks ------------------------------------------------------------------------------------------
 
-    def create_network(self, name: str, labels: Mapping[str, str]) -> Network:
+    def create_network(self, name: str, labels: Mapping[str, str], *, internal: bool = False) -> Network:
         """Return the network of that name, made where there is none."""
-        return self.store.create_network(name, labels)
+        return self.store.create_network(name, labels, internal=internal)
 
     def network(self, name: str) -> Network | None:
         """Return a network, or None."""
@@ -121,9 +121,19 @@ class LocalResources:
         """Return all networks, sorted by name."""
         return self.store.networks()
 
-    def label_network(self, name: str, labels: Mapping[str, str]) -> None:
-        """Change a network's labels. Raises InputError where there is no such network."""
-        self.store.label_network(name, labels)
+    def change_network(self, name: str, labels: Mapping[str, str], *, internal: bool = False) -> None:
+        """Change a network's labels, and whether it is internal, which holds for its machines at once.
+
+        Raises InputError where there is no such network.
+        """
+        before = self.store.find_network(name)
+        self.store.change_network(name, labels, internal=internal)
+        if before is not None and before.internal != internal:
+            from stoneware.platforms.local.network import router
+
+            found = router.open_router(self.store)
+            if found is not None:
+                found.renew()
 
     def destroy_network(self, name: str) -> None:
         """Remove a network. Raises InputError while it has machines; a missing one is no error."""

@@ -20,7 +20,7 @@ from stoneware.platforms.local.metadata.state import ZONE
 from stoneware.platforms.local.network.addresses import Lease, Plan
 from stoneware.platforms.local.network.known import attached_ids
 from stoneware.platforms.local.network.rules import Pin
-from stoneware.platforms.local.network.views import Member
+from stoneware.platforms.local.network.views import Member, View
 from stoneware.records import whole
 
 DOMAIN = f"{ZONE}.c.stoneware.internal"
@@ -131,9 +131,10 @@ def dnsmasq_command(plan: Plan, mtu: int, attached: Path, upstream: Path | None)
     ]
 
 
-def view_command(plan: Plan, port: int, hosts: Path, upstream: Path | None) -> list[str]:
+def view_command(plan: Plan, view: View, hosts: Path, upstream: Path | None) -> list[str]:
     """Return the command line of a view's DNS server, on a port of the metadata server's address."""
-    return [*_resolver(plan, hosts, upstream), f"--port={port}", f"--listen-address={METADATA_ADDRESS}"]
+    own = [f"--port={view.port}", f"--listen-address={METADATA_ADDRESS}"]
+    return [*_resolver(plan, hosts, upstream, sealed=view.sealed), *own]
 
 
 def hosts_option(directory: Path) -> str:
@@ -141,9 +142,11 @@ def hosts_option(directory: Path) -> str:
     return f"--hostsdir={directory}"
 
 
-def _resolver(plan: Plan, hosts: Path, upstream: Path | None) -> list[str]:
+def _resolver(plan: Plan, hosts: Path, upstream: Path | None, *, sealed: bool = False) -> list[str]:
     servers = ["--no-resolv", f"--server={plan.host_end}"]
-    if upstream is not None:
+    if sealed:  # a question is a way out as well: other names are refused
+        servers = ["--no-resolv"]
+    elif upstream is not None:
         servers = [f"--resolv-file={upstream}"]
     return [
         "dnsmasq",

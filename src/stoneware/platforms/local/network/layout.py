@@ -41,6 +41,11 @@ class Layout:
         return f"stoneware-{self.digest}"
 
     @property
+    def data(self) -> Path:
+        """Where the store's file system is mounted."""
+        return self.home / "data"
+
+    @property
     def run(self) -> Path:
         """Records and logs of the helpers."""
         return self.home / "run"

@@ -22,8 +22,8 @@ from stoneware.records import DamagedError, whole
 class NetworkStore(StoreBase):
     """The part of the store that keeps networks, each a directory of `data/networks`.
 
-    ``document.json`` its labels and when it was made; ``addresses.json`` machine's name to IP address, which
-    the router fills in as machines come, and which stays until the network goes.
+    ``document.json`` its labels, when it was made, and whether it is internal; ``addresses.json`` machine's
+    name to IP address, which the router fills in as machines come, and which stays until the network goes.
     """
 
     @property
@@ -52,26 +52,27 @@ class NetworkStore(StoreBase):
         path = self._network(name)
         return _read(path, self.known.uses().networks) if path.is_dir() else None
 
-    def create_network(self, name: str, labels: Mapping[str, str] | None = None) -> Network:
+    def create_network(
+        self, name: str, labels: Mapping[str, str] | None = None, *, internal: bool = False
+    ) -> Network:
         """Create a network if there is none of that name, and return it."""
         path = self._network(name)
         with self.lock("networks", name), store_errors.clear_errors(self.home):
             if not path.is_dir():
                 self._networks.mkdir(exist_ok=True)
                 with self.staging(path.parent) as staged:
-                    document = {"created": time.time(), "labels": dict(labels or {})}
-                    write_json(staged / "document.json", document)
+                    write_json(staged / "document.json", _document(time.time(), labels or {}, internal))
                     staged.rename(path)
             return _read(path, self.known.uses().networks)
 
-    def label_network(self, name: str, labels: Mapping[str, str]) -> None:
-        """Change a network's labels. Raises InputError where there is no such network."""
+    def change_network(self, name: str, labels: Mapping[str, str], *, internal: bool) -> None:
+        """Change a network. Raises InputError where there is none. The router is to be told."""
         path = self._network(name)
         with self.lock("networks", name), store_errors.clear_errors(self.home):
             network = self.find_network(name)
             if network is None:
                 raise InputError(f"there is no network {name!r}", resolution="make it first")
-            write_json(path / "document.json", {"created": network.created, "labels": dict(labels)})
+            write_json(path / "document.json", _document(network.created, labels, internal))
 
     def remove_network(self, name: str) -> None:
         """Remove a network; a missing one is no error. Raises InputError while it has machines."""
@@ -105,6 +106,10 @@ class NetworkStore(StoreBase):
             yield
 
 
+def _document(created: float, labels: Mapping[str, str], internal: bool) -> dict[str, Any]:
+    return {"created": created, "labels": dict(labels), "internal": internal}
+
+
 def _read_any(path: Path, users: Mapping[str, list[str]]) -> Network:
     """Return a network for a list: one whose record is damaged says so in a label."""
     try:
@@ -121,7 +126,14 @@ def _read(path: Path, users: Mapping[str, list[str]]) -> Network:
         created=document.get("created", 0.0),
         labels=document.get("labels", {}),
         machines=tuple(users.get(path.name, ())),
+        internal=document.get("internal") is True,  # networks of an earlier version do not say
     )
+
+
+def are_internal(data: Path, names: Iterable[str]) -> bool:
+    """Say whether there are networks of these names and all are internal: no way out but for neighbours."""
+    documents = [read_json(data / "networks" / name / "document.json") or {} for name in names]
+    return bool(documents) and all(document.get("internal") is True for document in documents)
 
 
 def read_addresses(data: Path) -> dict[str, dict[str, str]]:

@@ -177,7 +177,8 @@ class Router:
         view = self._views.find(member.networks)
         if view is None:
             others = [other for other in self._attached.members() if other.id != member.id]
-            view = self._views.make(member.networks, [*others, member])
+            sealed = router_setup.is_sealed(self.layout, member.networks)
+            view = self._views.make(member.networks, [*others, member], sealed=sealed)
             self._attached.add_member(member, pin.mac)
             self._views.show(member)
             self._rewrite()
@@ -227,12 +228,24 @@ class Router:
         except ProcessError:
             self._rewrite()
 
-    def _rewrite(self) -> None:
-        """Write the views and all rules again, as the attached machines say."""
+    def renew(self) -> None:
+        """Let the machines reach what their networks, one of which has changed, let them reach now."""
+        with _exclusive(self.layout):
+            if not is_up(self.layout.digest):
+                return
+            for view in self._rewrite():
+                self._start(view)
+        record = _ports()
+        with record.exclusive():
+            router_setup.forward(self.layout, record.read())
+
+    def _rewrite(self) -> list[View]:
+        """Write the views and all rules again, as the attached machines say; return the views."""
         views = router_setup.renew_views(self.layout)
         router_setup.nft_inside(
             self.layout, router_rules.inner_rules(self.plan, self._attached.pins(), views)
         )
+        return views
 
     def publish(self, lease: Lease, ports: Sequence[PortMapping], *, id: str = "") -> tuple[PortMapping, ...]:
         """Publish ports of an attached machine on this computer, instead of those it had; return them.

@@ -9,7 +9,7 @@ from stoneware.model.guest_protocol import METADATA_ADDRESS
 from stoneware.platforms.local.network.addresses import Plan, mark_of
 from stoneware.platforms.local.network.views import View, view_key
 
-VERSION = 5  # raised when the rules change, so that running routers get the new ones
+VERSION = 6  # raised when the rules change, so that running routers get the new ones
 INNER = "stoneware"  # the tables' name inside the router namespace
 CONNECTIONS = 192  # a machine's with the metadata server; its own limit, which it explains, is lower
 
@@ -100,7 +100,8 @@ _PINS += """  }
 # Inside: of the router itself machines reach metadata, DNS (that of their view), DHCP and echo; no one else
 # reaches anything. The router carries nothing from one machine to another: the bridge alone does. What comes
 # from an address must have come in by its port, and through the bridge. One machine gets so many connections,
-# and so many questions a second, that the others' are still answered.
+# and so many questions a second, that the others' are still answered. What a sealed machine sends outside is
+# refused, as without a route; only this computer itself opens connections to it, and gets its answers.
 _ROUTER = """
 add table ip stoneware
 delete table ip stoneware
@@ -113,6 +114,8 @@ table ip stoneware {{
   set asking {{ type mark; size 4096; flags dynamic; }}
   set leasing {{ type mark; size 4096; flags dynamic; }}
   set calling {{ type mark; size 4096; flags dynamic; }}
+  set sealed {{ type mark; }}
+  set apart {{ type ipv4_addr; }}
   chain guard {{
     type filter hook prerouting priority -300; policy accept;
     iifname "vb-*" drop
@@ -149,6 +152,9 @@ add @visits {{ meta mark ct count over {connections} }} reject with tcp reset
   chain forward {{
     type filter hook forward priority 0; policy accept;
     iifname "br0" oifname "br0" reject with icmp type admin-prohibited
+    iifname "br0" meta mark @sealed ct direction reply accept
+    iifname "br0" meta mark @sealed reject with icmp type net-unreachable
+    iifname "up0" ip saddr != {host_end} ip daddr @apart drop
     iifname "br0" ct state new add @flows {{ meta mark ct count over 8192 }} drop
     tcp flags syn tcp option maxseg size set rt mtu
   }}
@@ -232,7 +238,9 @@ def inner_rules(
     """
     views = sorted(views)
     rules = _INGRESS + _PINS
-    rules += _ROUTER.format(metadata=METADATA_ADDRESS, gateway=plan.gateway, connections=CONNECTIONS)
+    rules += _ROUTER.format(
+        metadata=METADATA_ADDRESS, gateway=plan.gateway, connections=CONNECTIONS, host_end=plan.host_end
+    )
     for network in sorted({network for view in views for network in view.networks}):
         rules += f"add set bridge {INNER} {_set(network)} {{ type ifname; }}\n"
     for view in views:
@@ -272,7 +280,7 @@ def _chain(networks: tuple[str, ...]) -> str:
 
 def _elements(verb: str, pins: Iterable[Pin], views: Iterable[View]) -> str:
     """Return the commands that add or delete what the sets and maps have of machines."""
-    ports = {view.networks: view.port for view in views}
+    known = {view.networks: view for view in views}
     found: dict[str, list[str]] = {}  # what is in which set or map
     for pin in sorted(pins):
         name = f'"{pin.interface}"'
@@ -288,8 +296,12 @@ def _elements(verb: str, pins: Iterable[Pin], views: Iterable[View]) -> str:
         found.setdefault(f"bridge {INNER} views", []).append(f"{name} : jump {_chain(pin.networks)}")
         found.setdefault(f"ip {INNER} origins", []).append(f"{mark_of(pin.ip)} . {pin.ip}")
         if pin.networks:
-            place = f"{mark_of(pin.ip)} : {METADATA_ADDRESS} . {ports[pin.networks]}"
+            view = known[pin.networks]
+            place = f"{mark_of(pin.ip)} : {METADATA_ADDRESS} . {view.port}"
             found.setdefault(f"ip {INNER} resolvers", []).append(place)
+            if view.sealed:
+                found.setdefault(f"ip {INNER} sealed", []).append(str(mark_of(pin.ip)))
+                found.setdefault(f"ip {INNER} apart", []).append(pin.ip)
     return "".join(f"{verb} element {place} {{ {', '.join(items)} }}\n" for place, items in found.items())
 
 

@@ -94,7 +94,7 @@ def of_view(layout: Layout, plan: Plan, view: View) -> Server:
     hosts = Views(layout.runtime).hosts(view.key)
     return Server(
         resolver(layout, view.key),
-        tuple(view_command(plan, view.port, hosts, upstream()[0])),
+        tuple(view_command(plan, view, hosts, upstream()[0])),
         hosts_option(hosts),
         lambda: answers(METADATA_ADDRESS, _NAME, _PROBE, port=view.port),
     )

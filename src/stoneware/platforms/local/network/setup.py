@@ -20,6 +20,7 @@ from stoneware.platforms.local.network import servers as router_servers
 from stoneware.platforms.local.network.addresses import Plan
 from stoneware.platforms.local.network.dns import Attached
 from stoneware.platforms.local.network.layout import RUNTIME, Layout, namespace_identity
+from stoneware.platforms.local.network.networks import are_internal
 from stoneware.platforms.local.network.ports import Publication
 from stoneware.platforms.local.network.probe import Inside, host_ready, look_inside
 from stoneware.platforms.local.network.rules import Forward, Pin
@@ -78,8 +79,12 @@ def whole(layout: Layout, state: State) -> bool:
     identity = namespace_identity(layout.namespace)
     if identity is None or tuple(identity) != state.namespace:
         return False
-    views = [resolver(layout, view.key) for view in Views(layout.runtime).all()]
-    if not all(serves(helper, identity[1]) for helper in (dnsmasq(layout), metadata(layout), *views)):
+    views = Views(layout.runtime).all()
+    # A command was killed after it had changed a network, and before the rules knew.
+    if any(view.sealed != is_sealed(layout, view.networks) for view in views):
+        return False
+    servers = [resolver(layout, view.key) for view in views]
+    if not all(serves(helper, identity[1]) for helper in (dnsmasq(layout), metadata(layout), *servers)):
         return False
     if not host_ready(layout.namespace, layout.table, state.plan):
         return False
@@ -180,14 +185,25 @@ def _namespace(layout: Layout, state: State | None) -> None:
     run(["ip", "netns", "add", layout.namespace])
 
 
+def is_sealed(layout: Layout, networks: Iterable[str]) -> bool:
+    """Say whether machines on these networks have no way out."""
+    return are_internal(layout.data, networks)
+
+
 def renew_views(layout: Layout) -> list[View]:
     """Make the directories of the views in use as the attached machines say; remove all others, and servers.
 
-    Returns the views in use. Their servers are not looked at.
+    Returns the views in use. Their servers are not looked at; one that ran for other rules is ended.
     """
     views, members = Views(layout.runtime), Attached(layout.runtime).members()
     used = {member.networks for member in members}
-    found = [views.make(networks, members) for networks in sorted(used)]
+    found = []
+    for networks in sorted(used):
+        before = views.find(networks)
+        view = views.make(networks, members, sealed=is_sealed(layout, networks))
+        if before and before.sealed != view.sealed:
+            router_servers.end(resolver(layout, view.key))
+        found.append(view)
     names = {resolver(layout, view.key).name for view in found}
     for helper in router_servers.resolvers(layout):
         if helper.name not in names:
@@ -299,10 +315,14 @@ def read_publications() -> list[Publication]:
 
 
 def _forwards(layout: Layout, publications: Iterable[Publication]) -> list[Forward]:
+    """Return this store's published ports, without those of machines that are not reached from outside."""
+    sealed = {view.networks for view in Views(layout.runtime).all() if view.sealed}
+    pins = Attached(layout.runtime).pins() if sealed else ()
+    apart = {pin.ip for pin in pins if pin.networks in sealed}
     return [
         Forward(entry.protocol, entry.host_ip, entry.host_port, entry.ip, entry.machine_port)
         for entry in publications
-        if entry.store == layout.digest
+        if entry.store == layout.digest and entry.ip not in apart
     ]
 
 

@@ -4,9 +4,12 @@ Machines reach each other, and know each other's names, iff they share a network
 that attached machines are on there is a *view*: a chain of the bridge's rules, and a small DNS server on a
 port of its own, to which the router sends the questions of the view's machines. Its directory is the record:
 
-    /run/stoneware/STORE/views/KEY/view.json   {"networks": […], "port": …}; made last, removed first
+    /run/stoneware/STORE/views/KEY/view.json   {"networks", "port", "sealed"}; made last, removed first
     /run/stoneware/STORE/views/KEY/hosts/ID    address and names of a machine that shares a network with it
     /run/stoneware/STORE/networks/ID           {"networks": […], "names": […]} of a machine on networks
+
+A view all of whose networks are internal is *sealed*: its machines reach nothing outside of them, and its
+DNS server asks no other.
 
 Machines without networks are in the common view, which the DHCP server serves. A machine that has been
 stopped is in none: its names do not resolve, as those of a stopped container do not. To be changed under the
@@ -29,10 +32,11 @@ _FIRST_PORT, _PORTS = 10000, 10000  # dnsmasq's own questions go out from other 
 
 @dataclass(frozen=True, order=True)
 class View:
-    """A set of networks, sorted, and the port its DNS server listens on."""
+    """A set of networks, sorted, the port its DNS server listens on, and whether there is no way out."""
 
     networks: tuple[str, ...]
     port: int
+    sealed: bool = False
 
     @property
     def key(self) -> str:
@@ -82,9 +86,13 @@ class Views:
         """Return the view of a set of networks, or None."""
         return _read_view(self._views / view_key(networks) / "view.json")
 
-    def make(self, networks: tuple[str, ...], members: Iterable[Member]) -> View:
-        """Return the view of a set of networks with these hosts in it, made where there is none."""
-        view = self.find(networks) or View(networks, self._free_port(view_key(networks)))
+    def make(self, networks: tuple[str, ...], members: Iterable[Member], *, sealed: bool = False) -> View:
+        """Return the view of a set of networks with these hosts in it, made where there is none.
+
+        The server of a view that was not `sealed` before, or was, is to be started again.
+        """
+        known = self.find(networks)
+        view = View(networks, known.port if known else self._free_port(view_key(networks)), sealed)
         hosts = self.hosts(view.key)
         hosts.mkdir(parents=True, exist_ok=True)
         for path in (self._views, hosts.parent, hosts):
@@ -95,7 +103,8 @@ class Views:
                 path.unlink()
         for id, line in seen.items():
             _put(hosts / id, line)
-        write_json(hosts.parent / "view.json", {"networks": list(networks), "port": view.port})
+        document = {"networks": list(networks), "port": view.port, "sealed": sealed}
+        write_json(hosts.parent / "view.json", document)
         return view
 
     def _free_port(self, key: str) -> int:
@@ -145,6 +154,6 @@ def _put(path: Path, text: str) -> None:
 def _read_view(path: Path) -> View | None:
     try:
         document: dict[str, Any] = read_json(path) or {}
-        return View(tuple(document["networks"]), int(document["port"]))
+        return View(tuple(document["networks"]), int(document["port"]), document.get("sealed") is True)
     except (ValueError, KeyError, TypeError):
         return None

@@ -4,6 +4,7 @@
 resource "stoneware_network" "network" {
   for_each = var.networks
 
-  name   = each.key
-  labels = each.value.labels
+  name     = each.key
+  labels   = each.value.labels
+  internal = each.value.internal
 }

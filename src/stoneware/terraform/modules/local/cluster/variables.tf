@@ -1,7 +1,8 @@
 variable "networks" {
   description = "Networks of this cluster, by name. Those made elsewhere are named by machines only."
   type = map(object({
-    labels = optional(map(string), {})
+    labels   = optional(map(string), {})
+    internal = optional(bool) # left out: no
   }))
   default = {}
 }
