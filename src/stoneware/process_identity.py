@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from stoneware.dataclass import dataclass
 
 _DEAD = ("Z", "X")  # proc_pid_stat(5): a zombie, and what is dead
 _LARGEST = 1 << 31  # process ids are below

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from stoneware.bake.bundle import BundleWriter
@@ -14,6 +14,7 @@ from stoneware.bake.events import Note, Reporter, TerraformOutput
 from stoneware.bake.phases import phase
 from stoneware.bake.plan import PlannedStage
 from stoneware.bake.workdir import builder_directory
+from stoneware.dataclass import dataclass
 from stoneware.guest.agent import build_agent_script
 from stoneware.model import guest_protocol
 from stoneware.model.capability import Capability

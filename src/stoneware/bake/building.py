@@ -6,7 +6,6 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from stoneware.bake.background import Background
@@ -41,6 +40,7 @@ from stoneware.bake.steps import StepWriter
 from stoneware.bake.workdir import SECRET_FILES, builder_directory, workspace
 from stoneware.config.encoding import encode, to_bytes
 from stoneware.config.machine_rules import machine_rules
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.guest.checks import CHECKS
 from stoneware.guest.units import image_files, service_unit

@@ -5,13 +5,14 @@ from __future__ import annotations
 import shlex
 import tarfile
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from stoneware.bake.leaks import leak_patterns
 from stoneware.bake.runscript import mount_lines, run_script
 from stoneware.bake.scratch_stages import SCRATCH_ROOT
 from stoneware.bake.workdir import SECRET_FILES
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.machinefile.recipe import CopyStep, RunStep, Step, WorkdirStep
 from stoneware.model.guest_protocol import FOR_AGENT, SOUGHT

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from dataclasses import dataclass
 
+from stoneware.dataclass import dataclass
 from stoneware.guest.checks import CHECKS
 
 

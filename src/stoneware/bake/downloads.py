@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stoneware import __version__
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.files import locked, put_in_place, sha256_hex, write_json
 from stoneware.machinefile.context import Source

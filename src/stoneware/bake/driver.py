@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from stoneware.bake.console import CheckLine, ConsoleReader, LeftLine, NoteLine, OutputLine, StepEnd
 from stoneware.bake.events import (
@@ -22,6 +22,7 @@ from stoneware.bake.lost_files import left_in_memory
 from stoneware.bake.plan import PlannedStep
 from stoneware.bake.silence import HEARD, Pulse
 from stoneware.bake.step_errors import step_error
+from stoneware.dataclass import dataclass
 from stoneware.errors import BuildError, HostError, InputError, MachineError
 from stoneware.guest.reports import ALIVE, BUILD, BuildReport, InvalidReportError, build_report_of
 from stoneware.machinefile.recipe import Step

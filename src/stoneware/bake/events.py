@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol, TypeVar
+
+from stoneware.dataclass import dataclass
 
 Told_contra = TypeVar("Told_contra", contravariant=True)
 

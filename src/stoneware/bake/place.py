@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from stoneware.bake.workdir import Leave
+from stoneware.dataclass import dataclass
 from stoneware.platforms.protocols import Images, Platform
 
 

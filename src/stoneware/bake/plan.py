@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from stoneware.dataclass import dataclass
 from stoneware.files import canonical_json, sha256_hex
 from stoneware.machinefile.recipe import Base, Recipe, ResolvedBase, Stage, Step, config_to_document
 

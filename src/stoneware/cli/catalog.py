@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from stoneware.dataclass import dataclass
 
 _PACKAGE = "stoneware.cli.commands"
 

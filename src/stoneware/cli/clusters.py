@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ import click
 
 from stoneware.cli import context
 from stoneware.cli.output import say
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError, StonewareError
 from stoneware.ui.hints import ClusterFlags, remember
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import click
 
 from stoneware.cli import clusters
 from stoneware.cli.output import print_json, say
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.ui.progress import Style
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ from stoneware.compose.model import (
 )
 from stoneware.config import Secret, builtin_values, digest
 from stoneware.config.contract import Outline, check_config, config_warnings
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.image.references import UnknownImageError, resolve_image
 from stoneware.launch.plan import Images, boot_metadata, mounts_of, stop_timeout_of

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 
 from stoneware.cluster.declaration import declaration
 from stoneware.cluster.model import DesiredMachine
 from stoneware.config import decode, digest
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.image.references import short_id
 from stoneware.model.field_kinds import secret_words

@@ -6,10 +6,10 @@ import contextlib
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.files import read_json, write_json
 from stoneware.records import whole

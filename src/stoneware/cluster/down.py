@@ -6,7 +6,6 @@ import contextlib
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 from stoneware.cluster import events
@@ -16,6 +15,7 @@ from stoneware.cluster.lock import cluster_lock
 from stoneware.cluster.model import Action, Desired, Observed
 from stoneware.cluster.observe import managed_in, observe
 from stoneware.cluster.site import Site
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.model.labels import SERVICE_LABEL
 from stoneware.model.machine import Phase

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from stoneware.cluster.differences import Kind, differences
 from stoneware.cluster.model import Desired, DesiredMachine, Observed, ObservedMachine
 from stoneware.cluster.plan import state_reasons
+from stoneware.dataclass import dataclass
 from stoneware.model.machine import Phase
 from stoneware.platforms.infrastructure import Infrastructure, Subject
 from stoneware.platforms.infrastructure import Kind as Part

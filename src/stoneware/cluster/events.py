@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from stoneware.bake.events import EventReporter, Note, Silent, TerraformOutput
 from stoneware.cluster.model import ClusterPlan
+from stoneware.dataclass import dataclass
 
 __all__ = [
     "Event",

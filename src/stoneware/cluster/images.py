@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any
 
 from stoneware.bake import api
@@ -13,6 +12,7 @@ from stoneware.bake.options import BakeOptions
 from stoneware.bake.place import Place
 from stoneware.bake.plan import RUN, BakePlan
 from stoneware.compose.model import Build, Cluster
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.image.references import parse_reference
 from stoneware.platforms.protocols import Images

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from stoneware.compose.model import ClusterNetwork, ClusterVolume, Condition
+from stoneware.dataclass import dataclass
 from stoneware.model.machine import Machine, MachineSpec
 from stoneware.platforms.infrastructure import Subject
 

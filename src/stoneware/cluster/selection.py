@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from stoneware.cluster.model import Action, ClusterPlan, Desired, Observed, Step
 from stoneware.cluster.plan import is_healthy
 from stoneware.compose.model import Cluster, ClusterNetwork
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.machinefile.flags import nearest
 from stoneware.model.labels import CLUSTER_LABEL, SERVICE_LABEL

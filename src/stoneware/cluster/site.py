@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from stoneware.bake.workdir import Leave
 from stoneware.cluster.directory import ClusterDirectory
 from stoneware.cluster.model import Desired
 from stoneware.cluster.tfvars import from_tfvars
+from stoneware.dataclass import dataclass
 from stoneware.platforms.protocols import Images, Platform
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from stoneware.cluster.differences import differences, unknown_parts
 from stoneware.cluster.model import Desired, DesiredMachine, Observed, ObservedMachine
 from stoneware.cluster.plan import is_healthy
 from stoneware.cluster.waiting import check_lines
+from stoneware.dataclass import dataclass
 from stoneware.image.references import short_id
 from stoneware.model.field_kinds import port_words
 from stoneware.model.labels import SERVICE_LABEL

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stoneware.cluster import events
@@ -30,6 +29,7 @@ from stoneware.cluster.selection import Selection, limited, limited_plan, part_o
 from stoneware.cluster.site import Site
 from stoneware.cluster.waves import Waves
 from stoneware.compose.model import Cluster
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.model.capability import require
 from stoneware.platforms.waiting import SETTLE

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from stoneware.cluster import events
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError, MachineError
 from stoneware.model.machine import FailedCheck, Health, Machine, Phase
 from stoneware.platforms.protocols import Platform

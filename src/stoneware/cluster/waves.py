@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from stoneware.cluster import events
@@ -14,6 +14,7 @@ from stoneware.cluster.site import Site
 from stoneware.cluster.tfvars import to_tfvars
 from stoneware.cluster.waiting import Expected, MachinesFailed, Watch
 from stoneware.compose.model import Condition
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.files import write_json
 from stoneware.model.labels import SERVICE_LABEL, SLOT_LABEL

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from stoneware.compose.faults import Faults
 from stoneware.compose.model import Condition, MachineDefinition, Place, Service
 from stoneware.compose.nodes import Node, place_of
+from stoneware.dataclass import dataclass
 from stoneware.launch.flags import ANY_ADDRESS
 from stoneware.model.resources import PortMapping
 

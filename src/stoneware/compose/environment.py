@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections import ChainMap
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from stoneware.compose import schema
@@ -17,6 +16,7 @@ from stoneware.compose.nodes import Node, place_of
 from stoneware.compose.settings import absolute
 from stoneware.config import parse_env_file
 from stoneware.config.encoding import check_name
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from stoneware.compose.model import Place
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 
 _CHECK = "stoneware config --quiet"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.model import names
 from stoneware.untrusted.bounded import BoundsError, read_input

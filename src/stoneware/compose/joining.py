@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections import ChainMap
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from stoneware.compose import schema
@@ -17,6 +17,7 @@ from stoneware.compose.merge import merge, without_resets
 from stoneware.compose.model import Place
 from stoneware.compose.nodes import Node, plain, rebuilt
 from stoneware.compose.settings import REMOTE, absolute
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.machinefile.flags import nearest
 

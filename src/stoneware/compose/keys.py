@@ -7,8 +7,9 @@ reference is made from it (`stoneware.compose.reference`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+
+from stoneware.dataclass import dataclass
 
 
 class Outcome(StrEnum):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from stoneware.compose import schema
 from stoneware.compose.canonical import sentence
@@ -16,6 +15,7 @@ from stoneware.compose.references import DEFAULT, Context, References
 from stoneware.compose.settings import filled
 from stoneware.compose.templates import Scope, TemplateError, expand
 from stoneware.compose.validate import Entry
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.launch.flags import ANY_ADDRESS, parse_port, parse_volume
 from stoneware.model import names

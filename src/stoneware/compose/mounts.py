@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.launch.flags import parse_volume
 

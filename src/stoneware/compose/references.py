@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from stoneware.compose import schema
@@ -14,6 +14,7 @@ from stoneware.compose.settings import absolute, filled
 from stoneware.compose.templates import Scope, TemplateError, expand
 from stoneware.compose.validate import Document, Entry
 from stoneware.config.secrets import Secret
+from stoneware.dataclass import dataclass
 from stoneware.launch.plan import anonymous_volume
 from stoneware.machinefile.flags import nearest
 from stoneware.model import names

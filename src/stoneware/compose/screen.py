@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from stoneware.compose.faults import Faults
 from stoneware.compose.keys import KEYS, Outcome
 from stoneware.compose.model import Place
 from stoneware.compose.nodes import Node, rebuilt
+from stoneware.dataclass import dataclass
 
 # Where a blank text, as of a variable that is not set, is no value; and where it is one all the same.
 _BLANK = ("services.*", "networks.*", "volumes.*")

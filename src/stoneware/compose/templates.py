@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from stoneware.dataclass import dataclass
 from stoneware.machinefile.flags import nearest
 
 TEMPLATE = re.compile(r"\{\{(?P<body>(?:\"(?:[^\"\\\n]|\\.)*\"|`[^`]*`|[^}\"`]|\}(?!\}))*)\}\}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
@@ -17,6 +17,7 @@ from stoneware.compose.model import Place
 from stoneware.compose.nodes import Node, describe, place_of, plain, rebuilt
 from stoneware.compose.schema_parts import Part
 from stoneware.compose.values import HINT
+from stoneware.dataclass import dataclass
 from stoneware.machinefile.flags import nearest
 
 _SHAPES = {"model_type": "a mapping", "dict_type": "a mapping", "list_type": "a list"}

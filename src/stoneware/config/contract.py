@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from stoneware.config.encoding import to_bytes
@@ -31,6 +31,7 @@ from stoneware.config.schema import (
 from stoneware.config.secrets import MASK, Secret, reveal
 from stoneware.config.sizes import environment_problems
 from stoneware.config.values import BUILTINS, effective_values
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 
 Contract = dict[str, Any]

@@ -6,13 +6,13 @@ import functools
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import stoneware.guest
 from stoneware import process
 from stoneware.config.encoding import encode, to_bytes, to_text, unescape
 from stoneware.config.secrets import Secret
+from stoneware.dataclass import dataclass
 from stoneware.errors import HostError, InputError
 from stoneware.untrusted.bounded import BoundsError, read_input
 

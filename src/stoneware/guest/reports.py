@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from stoneware.dataclass import dataclass
 from stoneware.untrusted.bounded import BoundsError, bounded_json, without_surrogates
 
 STATUS = "stoneware/status"

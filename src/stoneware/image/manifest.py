@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from stoneware import __version__
+from stoneware.dataclass import dataclass
 from stoneware.files import canonical_json
 from stoneware.machinefile.recipe import Base, ImageConfig, Stage, config_from_document, config_to_document
 

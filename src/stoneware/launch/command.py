@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from stoneware.dataclass import dataclass
 from stoneware.launch.environment import service_environment
 from stoneware.launch.plan import Launch
 from stoneware.launch.watch import wait_until_up

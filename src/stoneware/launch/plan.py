@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
+from stoneware.dataclass import dataclass
 from stoneware.durations import parse_duration
 from stoneware.errors import InputError
 from stoneware.files import sha256_hex

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from stoneware.dataclass import dataclass
 
 _RELEASES = {"bookworm": "12", "trixie": "13", "oldstable": "12", "stable": "13", "latest": "13"}
 _MOVING = {"stable", "oldstable", "latest"}  # names whose meaning changes with each release of Debian

@@ -6,9 +6,9 @@ import os
 import posixpath
 import stat as stat_module
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.files import sha256_hex
 from stoneware.machinefile import gopath

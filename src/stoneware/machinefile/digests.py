@@ -7,9 +7,10 @@ import json
 import os
 import stat as stat_module
 import time
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from stoneware.dataclass import dataclass
 from stoneware.files import write_atomic
 from stoneware.untrusted.bounded import bounded_json, read_bounded
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from stoneware.dataclass import dataclass
 from stoneware.machinefile import gopath, values
 from stoneware.machinefile.copying import copy_step
 from stoneware.machinefile.flags import FlagError

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from stoneware.dataclass import dataclass
 
 _MOST_REPEATS = 2  # wildcards that `re` may try: at most (length of a path)² steps
 _MOST_STEPS = 1 << 14  # remembered

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.machinefile import values
 from stoneware.machinefile.flags import FlagError, nearest

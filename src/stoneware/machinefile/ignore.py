@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.machinefile import gopath
 from stoneware.machinefile.globs import DIRS, NOT_SLASH, Expression, Piece, compiled

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
+from stoneware.dataclass import dataclass
 from stoneware.files import canonical_json, sha256_hex
 from stoneware.machinefile.context import Source
 from stoneware.machinefile.recipe import CopyStep, Heredoc, Mount, RunStep, Step, WorkdirStep

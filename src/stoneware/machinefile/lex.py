@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
+from stoneware.dataclass import dataclass
 from stoneware.machinefile.gopath import is_space
 from stoneware.untrusted import apart
 from stoneware.untrusted.bounded import BoundsError

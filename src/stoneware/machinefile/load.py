@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.machinefile import graph, values
 from stoneware.machinefile.advice import unused_args, warnings

@@ -6,8 +6,8 @@ import csv
 import posixpath
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from stoneware.dataclass import dataclass
 from stoneware.machinefile import gopath
 from stoneware.machinefile.flags import FlagError, nearest
 from stoneware.machinefile.recipe import Mount

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.machinefile.arrays import mark_arrays, mark_first_array, without_mark
 from stoneware.machinefile.directives import escape_directive

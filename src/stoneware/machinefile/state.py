@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from stoneware.dataclass import dataclass
 from stoneware.machinefile.flags import nearest
 from stoneware.machinefile.lex import Lexer
 from stoneware.machinefile.recipe import HealthCheck, ImageConfig, Step

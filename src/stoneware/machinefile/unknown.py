@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.machinefile.bases import is_debian, registry_hint, split_reference
 from stoneware.machinefile.flags import nearest

@@ -7,10 +7,10 @@ file modes, which people write in octal digits there.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stoneware.dataclass import dataclass
 from stoneware.model import field_types as types
 from stoneware.model.field_types import Type
 from stoneware.model.limits import UNLIMITED, Ulimit

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from stoneware.dataclass import dataclass
 
 REQUIRED: Any = object()  # the default of what has none
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 
 UNLIMITED = -1

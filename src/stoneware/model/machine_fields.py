@@ -6,9 +6,10 @@ Records, Terraform's variables, plans, drift, releases and the documentation der
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, fields, replace
 from typing import Any
 
+from stoneware.dataclass import dataclass
 from stoneware.model import field_kinds as kinds
 from stoneware.model import guest_protocol
 from stoneware.model.field_kinds import Kind, Shown

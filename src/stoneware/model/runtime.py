@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
+from stoneware.dataclass import dataclass
 from stoneware.model import names
 from stoneware.model.mount_places import own_place
 

@@ -7,11 +7,11 @@ and what their attributes are called, the platform knows alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
+from stoneware.dataclass import dataclass
 from stoneware.errors import StonewareError
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Protocol
+
+from stoneware.dataclass import dataclass
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum, IntEnum, auto
 from typing import Protocol
 
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.model.machine import Health, Machine, Phase
 from stoneware.platforms.protocols import Platform

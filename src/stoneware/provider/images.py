@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Protocol
 
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.files import canonical_json
 from stoneware.image.references import DEFAULT_TAG, Catalogue, parse_reference, tags_of

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+from stoneware.dataclass import dataclass
 
 _TOKEN = re.compile(r"\s+|//[^\n]*|([\w.]+|\"[^\"]*\"|[{}()<>=;,])")
 _SCALARS = {

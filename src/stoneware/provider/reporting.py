@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
+from stoneware.dataclass import dataclass
 from stoneware.errors import StonewareError
 
 Path = list[Any]  # names of attributes and fields; (key,) and (index,) for what is in a map or a list

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from stoneware.dataclass import dataclass
 from stoneware.provider.values import Attribute
 
 

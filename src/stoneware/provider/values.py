@@ -7,12 +7,13 @@ Null is None both ways. `Unknown` may stand for any value, also within a list, a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
 from typing import Any, Final
 
 import msgpack  # type: ignore[import-untyped]
+
+from stoneware.dataclass import dataclass
 
 
 class _Marker(Enum):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
+from stoneware.dataclass import dataclass
 from stoneware.model.machine import Health
 from stoneware.rollout.gate_protocol import CommandOutcome, GateContext, Kind
 from stoneware.rollout.gatekeeper import ALL_READY, Answer, Gatekeeper

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from stoneware.cluster.directory import VARIABLES_FILE, ClusterDirectory, not_up
 from stoneware.cluster.model import Observed, Release
 from stoneware.cluster.observe import managed_in, observe
 from stoneware.cluster.site import Site
+from stoneware.dataclass import dataclass
 from stoneware.errors import HostError, InputError, MachineError, StonewareError
 from stoneware.files import write_json
 from stoneware.guest import reports

@@ -6,11 +6,12 @@ import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from types import FrameType
 
 from stoneware.cluster.directory import ClusterDirectory
+from stoneware.dataclass import dataclass
 from stoneware.files import write_json
 from stoneware.untrusted.bounded import bounded_json, read_bounded
 

@@ -7,10 +7,11 @@ next engine over the same journal continues where the last one was, however that
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
 from stoneware.compose.model import FailureAction
+from stoneware.dataclass import dataclass
 from stoneware.errors import HostError, StonewareError
 from stoneware.platforms.waiting import SETTLE
 from stoneware.rollout.chooser import Chooser

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from stoneware.cluster.lock import cluster_lock
 from stoneware.cluster.site import Site
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError, MachineError
 from stoneware.image.versions import checked_floor, version_of
 from stoneware.model.capability import Capability, Need, require

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any, Protocol
 
 from stoneware.cluster.model import Release
+from stoneware.dataclass import dataclass
 from stoneware.durations import parse_duration
 from stoneware.errors import InputError
 from stoneware.rollout.model import Change, MachineView

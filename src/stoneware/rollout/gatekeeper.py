@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from stoneware.dataclass import dataclass
 from stoneware.errors import MachineError, StonewareError
 from stoneware.rollout.gate_protocol import READY, Gate, GateContext, Leader, Verdict, stop, wait
 

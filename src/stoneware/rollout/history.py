@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from stoneware.cluster.model import Release
+from stoneware.dataclass import dataclass
 from stoneware.rollout.journal import Event, rollout_ids
 from stoneware.rollout.state import Mode, RolloutState, Stage
 from stoneware.rollout.timeline import GateWait, Timeline, lasted, timeline

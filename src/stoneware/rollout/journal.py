@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from stoneware.cluster.directory import ClusterDirectory
+from stoneware.dataclass import dataclass
 from stoneware.errors import HostError
 from stoneware.untrusted.bounded import BoundsError, bounded_json, read_bounded
 

@@ -10,12 +10,13 @@ import datetime
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from stoneware.cluster.directory import ClusterDirectory
 from stoneware.cluster.lock import current_user
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.files import read_json, write_json
 from stoneware.process_identity import boot_id, start_time

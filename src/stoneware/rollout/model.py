@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
 from stoneware.cluster.model import Release
 from stoneware.compose.model import UpdateConfig
+from stoneware.dataclass import dataclass
 from stoneware.model.machine import Health, Phase
 from stoneware.model.resources import PortMapping
 

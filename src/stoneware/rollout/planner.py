@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from stoneware.cluster.declaration import release_of_machine, release_of_spec
@@ -12,6 +12,7 @@ from stoneware.cluster.model import Desired, DesiredMachine, Observed, Release
 from stoneware.cluster.plan import is_healthy, state_reasons, waves_of
 from stoneware.cluster.rollback_limits import floors_of_disks
 from stoneware.cluster.tfvars import from_tfvars, to_tfvars
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.image.versions import floor_problem, is_below, version_of, version_words
 from stoneware.model.machine import Health, Machine, Phase

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stoneware.config import decode
+from stoneware.dataclass import dataclass
 from stoneware.model import guest_protocol
 from stoneware.rollout.model import RolloutPlan
 from stoneware.rollout.state import Stage

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from stoneware.dataclass import dataclass
 from stoneware.image.versions import highest
 from stoneware.rollout.journal import Event
 

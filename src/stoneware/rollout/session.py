@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from stoneware.cluster.directory import ClusterDirectory
 from stoneware.cluster.events import Reporter, Silent
 from stoneware.cluster.lock import ClusterBusy, cluster_lock
 from stoneware.cluster.site import Site
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.rollout import registry
 from stoneware.rollout.clock import ProcessClock

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from stoneware.cluster.declaration import declared_digest
 from stoneware.cluster.model import Release
+from stoneware.dataclass import dataclass
 from stoneware.rollout.journal import Event
 from stoneware.rollout.model import Change, Direction, RolloutPlan
 from stoneware.terraform import variables

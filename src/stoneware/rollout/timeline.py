@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from stoneware.dataclass import dataclass
 from stoneware.rollout.journal import Event
 from stoneware.rollout.model import Direction
 from stoneware.rollout.state import Mode, RolloutState, Stage, advance, fold

@@ -14,10 +14,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol, TypeVar
 
+from stoneware.dataclass import dataclass
 from stoneware.errors import HostError
 from stoneware.terraform import worker
 

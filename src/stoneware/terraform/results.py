@@ -8,10 +8,11 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
+from stoneware.dataclass import dataclass
 from stoneware.errors import BuildError, HostError, StonewareError
 from stoneware.terraform.statefile import LARGEST_STATE, STATE_DEPTH
 from stoneware.untrusted.bounded import BoundsError, bounded_json

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TextIO
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from stoneware.cluster import events
+from stoneware.dataclass import dataclass
 from stoneware.ui.cluster import other_lines, plan_text, state_text
 from stoneware.ui.live_rows import LiveRows, more
 from stoneware.ui.terminal import shown

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
+
+from stoneware.dataclass import dataclass
 
 _CLUSTER = ("config", "plan", "up", "rollout", "rollback", "status", "drift", "down")
 _PARTS = ("status", "history", "pause", "abort", "resume", "finalize", "report")  # of rollout

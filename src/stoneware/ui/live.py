@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Self, TextIO
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from stoneware.bake import events
+from stoneware.dataclass import dataclass
 from stoneware.ui.live_rows import LiveRows, more
 from stoneware.ui.terminal import shown
 from stoneware.ui.text import duration, one_line

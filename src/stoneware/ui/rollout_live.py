@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TextIO
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from stoneware.cluster import events as cluster_events
+from stoneware.dataclass import dataclass
 from stoneware.rollout.gatekeeper import Answer
 from stoneware.rollout.journal import Event
 from stoneware.rollout.planner import Planned

@@ -14,8 +14,9 @@ import contextlib
 import errno
 import os
 import stat
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from stoneware.dataclass import dataclass
 from stoneware.untrusted.bounded import BoundsError
 from stoneware.untrusted.rooted_paths import Parts, is_directory_at, mode_at
 from stoneware.untrusted.tarstream import Limits, Member, Stream, TarReader, parts_of

@@ -11,9 +11,9 @@ import os
 import re
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
+from stoneware.dataclass import dataclass
 from stoneware.untrusted.bounded import BoundsError
 from stoneware.untrusted.rooted_paths import MAX_DEPTH
 

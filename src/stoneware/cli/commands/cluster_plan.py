@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +10,7 @@ import click
 from stoneware.cli import clusters, options
 from stoneware.cli.output import print_json, print_line, say
 from stoneware.cli.parameters import Command, flag
+from stoneware.dataclass import dataclass
 
 if TYPE_CHECKING:
     from pathlib import Path

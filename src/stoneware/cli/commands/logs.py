@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import click
 
@@ -13,6 +12,7 @@ from stoneware.cli import clusters, complete
 from stoneware.cli.context import open_platform
 from stoneware.cli.machine_names import find_machines, machines_of
 from stoneware.cli.parameters import Command, argument, flag, option
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.launch.console import Stamper, parse_moment
 from stoneware.launch.machine_search import short_name

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from stoneware.cli import clusters, options, rollouts
 from stoneware.cli.commands.rollout_report import report
 from stoneware.cli.output import print_json, print_line, say
 from stoneware.cli.parameters import Group, flag, option
+from stoneware.dataclass import dataclass
 from stoneware.ui.progress import Style, make_display
 
 if TYPE_CHECKING:

@@ -7,7 +7,9 @@ partition that cannot be helped by waiting does not block, one that could become
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from stoneware.dataclass import dataclass
 
 CAUGHT_UP_MS = 2000  # controller.quorum.fetch.timeout.ms
 

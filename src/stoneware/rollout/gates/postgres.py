@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from stoneware.dataclass import dataclass
 from stoneware.durations import parse_duration
 from stoneware.errors import MachineError
 from stoneware.rollout.gate_protocol import (

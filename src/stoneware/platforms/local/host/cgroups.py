@@ -7,10 +7,11 @@ import os
 import signal
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from stoneware import process
+from stoneware.dataclass import dataclass
 from stoneware.errors import HostError, InputError
 from stoneware.model.limits import DEFAULT_PIDS_LIMIT, UNLIMITED
 

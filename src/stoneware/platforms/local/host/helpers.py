@@ -11,9 +11,10 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
+from stoneware.dataclass import dataclass
 from stoneware.errors import HostError
 from stoneware.files import read_json, write_json
 from stoneware.platforms.local.host import process_limits

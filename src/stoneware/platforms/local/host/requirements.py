@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stoneware import process
+from stoneware.dataclass import dataclass
 from stoneware.errors import HostError
 from stoneware.platforms.local.host import probes as host_probes
 

@@ -6,7 +6,8 @@ jeepney writes our messages; its reader trusts what it reads (an array of empty 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+
+from stoneware.dataclass import dataclass
 
 LARGEST = 1 << 16  # bytes; the answers that are waited for have a few hundred
 RETURN, ERROR, SIGNAL = 2, 3, 4

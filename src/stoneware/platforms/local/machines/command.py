@@ -19,9 +19,9 @@ import signal
 import stat
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError, MachineError
 from stoneware.platforms.local.machines.bus import PROPERTIES, TIMEOUT, Bus, LostError, RefusedError
 from stoneware.platforms.local.machines.door import Door, silent

@@ -11,9 +11,9 @@ import os
 import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from stoneware.dataclass import dataclass
 from stoneware.untrusted.bounded import BoundsError, read_bounded
 
 PAIR = struct.Struct("<Qd")

@@ -18,9 +18,9 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TypeVar
 
+from stoneware.dataclass import dataclass
 from stoneware.errors import MachineError
 from stoneware.platforms.local.machines.record import Paths, shown_processes
 

@@ -9,9 +9,9 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from stoneware.dataclass import dataclass
 from stoneware.errors import HostError, InputError, MachineError
 from stoneware.platforms.local.machines import command as machine_command
 from stoneware.platforms.local.machines import own_terminal, relay

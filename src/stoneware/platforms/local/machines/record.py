@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stoneware.dataclass import dataclass
 from stoneware.files import read_json, sha256_hex
 from stoneware.guest import reports
 from stoneware.model import guest_protocol, machine_fields

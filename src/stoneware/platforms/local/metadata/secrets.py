@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
 from pathlib import Path
 
+from stoneware.dataclass import dataclass
 from stoneware.model import names
 from stoneware.untrusted.bounded import read_object
 

@@ -17,10 +17,11 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from stoneware.dataclass import dataclass
 from stoneware.model.guest_protocol import GUEST_ATTRIBUTES, METADATA_ADDRESS
 from stoneware.platforms.local.metadata.tree import Directory, Leaf, Node
 from stoneware.untrusted.bounded import read_object

@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from stoneware.dataclass import dataclass
 
 TEXT = "application/text"
 JSON = "application/json"

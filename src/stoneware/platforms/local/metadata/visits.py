@@ -16,13 +16,14 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from stoneware.dataclass import dataclass
 from stoneware.platforms.local.network.addresses import mark_of
 
 CONNECTIONS = 128  # of one machine at a time; see also network.rules.CONNECTIONS

@@ -6,10 +6,10 @@ import hashlib
 import socket
 import struct
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
+from stoneware.dataclass import dataclass
 from stoneware.errors import HostError
 
 # Each store takes one /21 of these: a /22 for its machines, and of the rest a /30 for its link to the host.

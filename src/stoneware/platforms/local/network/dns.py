@@ -11,9 +11,9 @@ import pwd
 import socket
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from stoneware.dataclass import dataclass
 from stoneware.files import write_atomic, write_json
 from stoneware.model.guest_protocol import METADATA_ADDRESS
 from stoneware.platforms.local.metadata.state import ZONE

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from stoneware.dataclass import dataclass
 
 RUNTIME = Path("/run/stoneware")
 NAMESPACES = Path("/run/netns")

@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.files import locked, read_json, write_json
 from stoneware.model.resources import PortMapping

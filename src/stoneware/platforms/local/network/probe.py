@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
 from pathlib import Path
 
+from stoneware.dataclass import dataclass
 from stoneware.model.guest_protocol import METADATA_ADDRESS
 from stoneware.platforms.local.network import addresses as network
 from stoneware.platforms.local.network import firewall as router_firewall

@@ -13,11 +13,11 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
+from stoneware.dataclass import dataclass
 from stoneware.files import locked, read_json, write_json
 from stoneware.model.resources import PortMapping
 from stoneware.platforms.local.network import addresses as network

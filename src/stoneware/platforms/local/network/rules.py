@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from stoneware.dataclass import dataclass
 from stoneware.model.guest_protocol import METADATA_ADDRESS
 from stoneware.platforms.local.network.addresses import Plan, mark_of
 from stoneware.platforms.local.network.views import View, view_key

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import stoneware
 from stoneware import process_identity
+from stoneware.dataclass import dataclass
 from stoneware.model.guest_protocol import METADATA_ADDRESS
 from stoneware.platforms.local.host import cgroups
 from stoneware.platforms.local.host.helpers import Helper, end_strays

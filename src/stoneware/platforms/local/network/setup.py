@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 
+from stoneware.dataclass import dataclass
 from stoneware.errors import HostError
 from stoneware.files import read_json, write_json
 from stoneware.model.guest_protocol import METADATA_ADDRESS

@@ -21,10 +21,10 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stoneware.dataclass import dataclass
 from stoneware.files import read_json, write_atomic, write_json
 
 _FIRST_PORT, _PORTS = 10000, 10000  # dnsmasq's own questions go out from other ports: see router_dns

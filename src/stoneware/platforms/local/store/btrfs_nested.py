@@ -13,10 +13,10 @@ import fcntl
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stoneware.dataclass import dataclass
 from stoneware.errors import MachineError
 from stoneware.platforms.local.store.btrfs_ioctl import destroy, make_writable
 

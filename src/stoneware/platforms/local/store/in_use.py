@@ -6,10 +6,11 @@ import contextlib
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
+from stoneware.dataclass import dataclass
 from stoneware.files import read_json
 from stoneware.model import names
 from stoneware.records import LARGEST, DamagedError

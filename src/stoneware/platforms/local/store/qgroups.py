@@ -14,8 +14,9 @@ import functools
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from stoneware.dataclass import dataclass
 
 SIMPLE, CLASSIC = "squota", "qgroup"  # as sysfs calls the two modes
 _QUOTA_CTL = 0xC0109428  # _IOWR(0x94, 40, struct btrfs_ioctl_quota_ctl_args)
