@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 
 from stoneware.cluster.declaration import declaration, declared_digest, release_of_machine, release_of_spec
 from stoneware.cluster.differences import differences
+from stoneware.dataclass import dataclass
 from stoneware.model import field_kinds
 from stoneware.model.limits import Ulimit
 from stoneware.model.machine import MachineSpec
