@@ -34,6 +34,7 @@ class Bake:
         self.members: dict[str, bytes] = {}
         self.count = 0
         self.files_root = ""
+        self.agent = build_agent_script()
         self.process: subprocess.Popen[bytes] | None = None
         metadata.set(
             stoneware_token=TOKEN,
@@ -68,7 +69,7 @@ class Bake:
                 archive.addfile(member, io.BytesIO(data))
         self.metadata.files["bundle.tar"] = stream.getvalue()
         self.console.write_bytes(b"")
-        self.root.put("usr/lib/stoneware/agent", build_agent_script())
+        self.root.put("usr/lib/stoneware/agent", self.agent)
         self.process = self.root.start("agent")
 
     def wait(self, state: str, seconds: float = 30) -> dict[str, Any]:
@@ -181,6 +182,16 @@ def test_a_failing_step_is_reported_and_the_agent_waits_for_abort(bake: Bake, me
     assert bake.process.poll() is None
     metadata.set(stoneware_go="abort")
     assert bake.process.wait(timeout=10) == 0
+
+
+def test_the_output_of_a_step_ends_with_it(bake: Bake) -> None:
+    bake.run_step("echo out")
+    patient = bake.agent.replace("(sleep 3 && kill", "(sleep 60 && kill")  # longer than the test waits
+    assert patient != bake.agent
+    bake.agent = patient
+    bake.start()
+    bake.metadata.wait_report("stoneware/build", lambda r: r["state"] == "done")
+    assert bake.lines(1) == ["out"]
 
 
 def test_with_checkpoints_each_step_waits_for_the_driver(

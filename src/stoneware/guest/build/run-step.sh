@@ -252,7 +252,11 @@ run_in_session() {
     exec 9>"$WORK/output"
     exec 7>&-
     rm -f "$WORK/output"
-    to_console "$SW_TOKEN $number| " <&8 8<&- 9>&- &
+    # By exec: a redirection of the function alone would keep a copy of the writing end, and the reader no end.
+    (
+        exec <&8 8<&- 9>&-
+        to_console "$SW_TOKEN $number| "
+    ) &
     filter=$!
     exec 8<&-
     (
