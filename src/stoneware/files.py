@@ -28,6 +28,12 @@ def sha256_hex(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def look_at(path: Path) -> str:
+    """Return the command that shows why a file cannot be read: itself, or the directory that lacks it."""
+    place = next(place for place in (path, *path.absolute().parents, Path("/")) if os.path.lexists(place))
+    return shlex.join(["ls", "-ld" if place == path else "-la", str(place)])
+
+
 def write_atomic(path: Path, data: bytes | str, mode: int = 0o644) -> None:
     """Replace a file's content by stage, fsync and rename. The directory must exist.
 

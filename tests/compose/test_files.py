@@ -31,7 +31,18 @@ def load(directory: Path, **options: object) -> Cluster:
         (("compose.yml", "compose.yaml", "machines.yml", "machines.yaml"), ["machines.yaml"]),
         (("compose.yml", "compose.yaml", "machines.yml"), ["machines.yml"]),
         (("compose.yml", "compose.yaml"), ["compose.yaml"]),
-        (("compose.yml",), ["compose.yml"]),
+        (("compose.yml", "docker-compose.yml"), ["compose.yml"]),
+        (("docker-compose.yaml", "docker-compose.yml"), ["docker-compose.yml"]),
+        (("docker-compose.yaml",), ["docker-compose.yaml"]),
+        (
+            ("docker-compose.yml", "docker-compose.override.yml"),
+            ["docker-compose.yml", "docker-compose.override.yml"],
+        ),
+        (("compose.yaml", "docker-compose.override.yml"), ["compose.yaml", "docker-compose.override.yml"]),
+        (
+            ("docker-compose.yml", "docker-compose.override.yml", "compose.override.yaml"),
+            ["docker-compose.yml", "compose.override.yaml"],
+        ),
         (("compose.yaml", "compose.override.yaml"), ["compose.yaml", "compose.override.yaml"]),
         (("compose.yaml", "compose.override.yml"), ["compose.yaml", "compose.override.yml"]),
         (("machines.yaml", "compose.override.yaml"), ["machines.yaml"]),
@@ -52,6 +63,30 @@ def test_directories_above_are_looked_into(tmp_path: Path) -> None:
     (below / "machines.yaml").mkdir()  # a directory is no file
     assert find_files(below) == [tmp_path / "compose.yaml", tmp_path / "compose.override.yaml"]
     assert load(below).directory == tmp_path
+
+
+def test_compose_file_names_them(tmp_path: Path) -> None:
+    write(tmp_path, "compose.yaml", "one.yaml", "two.yaml")
+    (tmp_path / ".env").write_text("COMPOSE_FILE=one.yaml:$MORE\nMORE=no.yaml\n")
+    one, two = tmp_path / "one.yaml", tmp_path / "two.yaml"
+    assert find_files(tmp_path, {"MORE": "two.yaml"}) == [one, two]
+    assert find_files(tmp_path, {"COMPOSE_FILE": "two.yaml"}) == [two]
+    assert find_files(tmp_path, {"COMPOSE_FILE": "two.yaml;one.yaml", "COMPOSE_PATH_SEPARATOR": ";"}) == [
+        two,
+        one,
+    ]
+    (tmp_path / "other.env").write_text("COMPOSE_FILE=two.yaml\n")
+    assert find_files(tmp_path, {}, [Path("other.env")]) == [two]
+    assert find_files(tmp_path, {"COMPOSE_FILE": ""}) == [tmp_path / "compose.yaml"]
+    write(tmp_path, "machines.yaml")
+    assert find_files(tmp_path, {"COMPOSE_FILE": "two.yaml"}) == [tmp_path / "machines.yaml"]
+
+
+def test_a_file_that_is_missing_is_told_with_what_shows_it(tmp_path: Path) -> None:
+    (tmp_path / "my files").mkdir()
+    with pytest.raises(InputError) as caught:
+        load_cluster([Path("my files/a.yaml")], directory=tmp_path, environment={})
+    assert caught.value.resolution == f"ls -la '{tmp_path}/my files'"
 
 
 def test_no_file(tmp_path: Path) -> None:

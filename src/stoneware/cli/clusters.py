@@ -44,7 +44,7 @@ class Source:
         if self.files:
             return True
         try:
-            find_files(self.directory or Path.cwd())
+            find_files(self.directory or Path.cwd(), os.environ, self.env_files)
         except InputError:
             return False
         return True

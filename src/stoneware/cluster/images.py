@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -101,12 +102,23 @@ def _options(build: Build, image: str, *, verbose: bool) -> BakeOptions:
     )
 
 
+@contextlib.contextmanager
+def _told(services: tuple[str, ...]) -> Iterator[None]:
+    """Say in an error about a Machinefile whose it is: most are called alike."""
+    try:
+        yield
+    except InputError as error:
+        error.brief = f"{', '.join(services)}: {error.brief}"
+        raise
+
+
 def plan_images(cluster: Cluster, store: Images) -> dict[str, PlannedImage]:
     """Return what a bake would do for each image that the file says how to build; nothing is touched."""
-    return {
-        image: PlannedImage(image, services, options, api.plan(options, store))
-        for image, (options, services) in bakes_of(cluster).items()
-    }
+    found = {}
+    for image, (options, services) in bakes_of(cluster).items():
+        with _told(services):
+            found[image] = PlannedImage(image, services, options, api.plan(options, store))
+    return found
 
 
 def pending_services(planned: Mapping[str, PlannedImage]) -> frozenset[str]:
@@ -120,8 +132,8 @@ def bake_images(cluster: Cluster, place: Place, displays: Displays, *, verbose: 
     Return the images in which steps ran.
     """
     changed = []
-    for image, (options, _) in bakes_of(cluster, verbose=verbose).items():
-        with displays() as display:
+    for image, (options, services) in bakes_of(cluster, verbose=verbose).items():
+        with _told(services), displays() as display:
             if api.bake(options, place, display).ran:
                 changed.append(image)
     return changed

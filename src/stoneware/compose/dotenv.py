@@ -13,6 +13,7 @@ from pathlib import Path
 
 from stoneware.compose.interpolation import InterpolationError, interpolate
 from stoneware.errors import InputError
+from stoneware.files import look_at
 from stoneware.untrusted.bounded import BoundsError, read_input
 
 _KEY = re.compile(r"(?:export[ \t]+)?(?P<name>[^\s=:#'\"]+)[^\S\n]*(?P<sign>[=:]|(?=\n|\Z|#))[^\S\n]*")
@@ -50,7 +51,7 @@ def read_env_file(
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(
-            f"cannot read the env file {shown}", details=reason, resolution=f"ls -l {path}"
+            f"cannot read the env file {shown}", details=reason, resolution=look_at(path)
         ) from error
     except UnicodeDecodeError as error:
         raise InputError(f"the env file {shown} is not UTF-8", details=str(error)) from error

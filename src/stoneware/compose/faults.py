@@ -8,7 +8,7 @@ from stoneware.compose.model import Place
 from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 
-_CHECK = "stoneware config --quiet"
+_CHECK = "correct the file, then: stoneware config --quiet"
 
 
 @dataclass(frozen=True)

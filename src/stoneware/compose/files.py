@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections import ChainMap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from stoneware.compose.dotenv import read_env_file
 from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
+from stoneware.files import look_at
 from stoneware.model import names
 from stoneware.untrusted.bounded import BoundsError, read_input
 
-NAMES = ("machines.yaml", "machines.yml", "compose.yaml", "compose.yml")
+_COMPOSE = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")  # as Compose looks
+_OWN = ("machines.yaml", "machines.yml")
+NAMES = (*_OWN, *_COMPOSE)
+_FILES, _SEPARATOR = "COMPOSE_FILE", "COMPOSE_PATH_SEPARATOR"
 _NAME_VARIABLES = ("STONEWARE_PROJECT_NAME", "COMPOSE_PROJECT_NAME")
 _EXAMPLE = """\
 write machines.yaml, for example:
@@ -32,23 +38,44 @@ class Source:
     text: str
 
 
-def find_files(directory: Path) -> list[Path]:
+def find_files(
+    directory: Path, environment: Mapping[str, str] | None = None, env_files: Sequence[Path] = ()
+) -> list[Path]:
     """Return the cluster file of a directory or of the nearest above it, and its override file if any.
 
-    Raises InputError where there is none.
+    Where the directory has no file of our own name, those that the variable COMPOSE_FILE names, which may be
+    in `.env` or the `env_files`. Raises InputError where there is none.
     """
     directory = Path(os.path.abspath(directory))  # noqa: PTH100 -- what a link is called is what people know
+    own = any((directory / name).is_file() for name in _OWN)
+    if not own and (named := _named(directory, environment or {}, env_files)):
+        return named
     for place in (directory, *directory.parents):
         for name in NAMES:
             found = place / name
             if found.is_file():
-                others = (found.with_name(f"{found.stem}.override.{end}") for end in ("yaml", "yml"))
+                others = (place / other for other in _overrides(name))
                 return [found, *[other for other in others if other.is_file()][:1]]
     raise InputError(
         "there is no machines.yaml here, nor in a directory above",
         details=f"Looked in {directory} for {', '.join(NAMES)}.",
         resolution=_EXAMPLE,
     )
+
+
+def _named(directory: Path, environment: Mapping[str, str], env_files: Sequence[Path]) -> list[Path]:
+    found: dict[str, str] = {}
+    for path in env_files or [path for path in (directory / ".env",) if path.is_file()]:
+        found |= read_env_file(directory / path, ChainMap(dict(environment), found), lambda _: None)
+    variables = {**found, **environment}
+    parts = variables.get(_FILES, "").split(variables.get(_SEPARATOR) or os.pathsep)
+    return [directory / part for part in parts if part]
+
+
+def _overrides(name: str) -> list[str]:
+    """Return what a file's override may be called; any of Compose's names goes with any other of them."""
+    stems = ("compose", "docker-compose") if name in _COMPOSE else ("machines",)
+    return [f"{stem}.override.{end}" for stem in stems for end in ("yml", "yaml")]
 
 
 def read_sources(files: list[Path], directory: Path) -> list[Source]:
@@ -67,7 +94,7 @@ def _read(directory: Path, path: Path) -> Source:
         raise InputError(f"{shown} {error}", location=shown) from error
     except OSError as error:
         raise InputError(
-            f"cannot read {shown}", details=error.strerror or str(error), resolution=f"ls -l {full}"
+            f"cannot read {shown}", details=error.strerror or str(error), resolution=look_at(full)
         ) from error
     except UnicodeDecodeError as error:
         raise InputError(

@@ -74,7 +74,7 @@ def load_cluster(
     Raises InputError: ClusterFileError with every fault of the files.
     """
     faults = Faults()
-    sources = read_sources(list(files or find_files(directory)), directory)
+    sources = read_sources(list(files or find_files(directory, environment, env_files)), directory)
     base = sources[0].path.parent
     variables = _variables(env_files, base, directory, environment, faults)
     where = (base, directory)

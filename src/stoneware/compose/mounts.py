@@ -16,7 +16,8 @@ _SHARED = {
 }
 _SOCKETS = ("/docker.sock", "/containerd.sock", "/podman.sock")
 _CLOCK = ("/etc/localtime", "/etc/timezone")
-_KERNEL = ("/proc", "/sys", "/dev", "/lib/modules", "/run/udev", "/")
+_KERNEL = ("/proc", "/sys", "/dev", "/lib/modules", "/run", "/var/run", "/run/udev", "")
+_ENGINES = ("/var/lib/docker/", "/var/lib/containerd/", "/var/lib/containers/")
 
 
 @dataclass(frozen=True)
@@ -69,19 +70,25 @@ def host_fault(source: str, path: str) -> tuple[str, str]:
     reason = (
         f"{source!r} is a path of this computer: a machine has its own disks and sees nothing of its host"
     )
-    if source.endswith(_SOCKETS):
+    plain = source.rstrip("/")
+    if plain.endswith(_SOCKETS):
         return reason, "Leave it out: there is no container engine whose socket a machine could use."
-    if source in _CLOCK:
+    if f"{plain}/".startswith(_ENGINES):
+        return reason, "Leave it out: there is no container engine whose files a machine could read."
+    if plain in _CLOCK:
         return reason, "Leave it out; the time zone is set in the Machinefile: ENV TZ=Europe/Berlin."
-    if source in _KERNEL or source.startswith(("/dev/", "/proc/", "/sys/")):
+    if plain in _KERNEL or plain.startswith(("/dev/", "/proc/", "/sys/")):
         return reason, "Leave it out: a machine has its own."
-    name = re.sub(r"[^a-z0-9]+", "-", source.rpartition("/")[2].lower()).strip("-") or "data"
     where = path or "/PATH"
-    here = source.removeprefix("./") if source.startswith("./") else source.rpartition("/")[2] or "FILE"
-    ways = [
-        f"In the Machinefile: COPY {here or '.'} {where}",
-        f"or, one file: configs: [{{source: {name}, target: {where}}}], and at the top level "
-        f"configs: {{{name}: {{file: {source}}}}}",
-        f"what the machine itself writes belongs on a disk: {name}:{where}",
-    ]
+    last = plain.rpartition("/")[2]
+    name = re.sub(r"[^a-z0-9]+", "-", last.lower()).strip("-") or "data"
+    here = source.removeprefix("./") if source.startswith("./") else last
+    around = last in (".", "..")
+    ways = [f"In the Machinefile: COPY {'.' if around else here} {where}"]
+    if not around and plain == source and not where.endswith("/"):  # else it is a directory
+        ways.append(
+            f"or, one file: configs: [{{source: {name}, target: {where}}}], and at the top level "
+            f"configs: {{{name}: {{file: {source}}}}}"
+        )
+    ways.append(f"what the machine itself writes belongs on a disk: {name}:{where}")
     return reason, "; ".join(ways) + "."

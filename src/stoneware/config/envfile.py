@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stoneware.config.encoding import check_name
 from stoneware.errors import InputError
-from stoneware.files import encoded
+from stoneware.files import encoded, look_at
 from stoneware.untrusted.bounded import BoundsError, read_input
 
 _BLANK = re.compile(r"\s")
@@ -32,7 +32,7 @@ def parse_env_file(path: Path, environ: Mapping[str, str] | None = None) -> dict
         raise InputError(
             f"cannot read the env file {path}",
             details=error.strerror or str(error),
-            resolution=f"ls -l {path}",
+            resolution=look_at(path),
         ) from error
     values: dict[str, str] = {}
     faults: list[tuple[int, str]] = []

@@ -14,6 +14,7 @@ from stoneware.config.encoding import encode, to_bytes, to_text, unescape
 from stoneware.config.secrets import Secret
 from stoneware.dataclass import dataclass
 from stoneware.errors import HostError, InputError
+from stoneware.files import look_at
 from stoneware.untrusted.bounded import BoundsError, read_input
 
 # mawk first: it is Debian's, so it is what machines have, and the fastest.
@@ -92,7 +93,7 @@ def render_file(path: Path, values: Mapping[str, str | Secret]) -> bytes:
         raise InputError(
             f"cannot read the template {path}",
             details=error.strerror or str(error),
-            resolution=f"ls -l {path}",
+            resolution=look_at(path),
             location=str(path),
         ) from error
     return render_template(text, values, filename=str(path))

@@ -1,0 +1,26 @@
+"""The images that a cluster's file says how to bake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stoneware.cluster.images import plan_images
+from stoneware.compose.load import load_cluster
+from stoneware.errors import InputError
+from tests.bake.fake_store import FakeStore
+
+FILE = "services: {web: {build: web}, db: {build: db, image: both}, spare: {build: db, image: both}}"
+
+
+def test_an_error_in_a_machinefile_says_whose_it_is(tmp_path: Path) -> None:
+    for name, base in (("web", "debian:12"), ("db", "nosuch:1")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "Dockerfile").write_text(f"FROM {base}\n")
+    (tmp_path / "compose.yaml").write_text(FILE)
+    cluster = load_cluster(None, directory=tmp_path, environment={})
+    with pytest.raises(InputError) as caught:
+        plan_images(cluster, FakeStore(tmp_path))
+    assert caught.value.brief == "db, spare: unknown base or image: nosuch:1"
+    assert caught.value.location == "Dockerfile:1"
