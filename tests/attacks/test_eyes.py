@@ -139,7 +139,8 @@ def bake_views(stream: io.StringIO) -> list[Display]:
 
 BAKE = [
     bake_events.StepStarted("web", 1, 2, "k", ALL, ALL),
-    *(bake_events.StepOutput("web", 1, text) for text in (*EVIL.values(), DIGITS)),
+    *(bake_events.StepOutput("web", 1, [text]) for text in (*EVIL.values(), DIGITS)),
+    bake_events.StepOutput("web", 1, [*EVIL.values(), DIGITS]),
     bake_events.CheckResult("x", "warn", "fail", ALL),
     bake_events.Note(ALL, warning=True),
     bake_events.TerraformOutput(ALL),

@@ -43,7 +43,7 @@ def test_each_step_is_checkpointed_before_the_next(platform: ScriptedPlatform, t
     assert platform.checkpoints["key1"]["n"] == 1
     assert platform.metadata()["stoneware-go"] == "2"
     output = [event for event in told.events if isinstance(event, StepOutput)]
-    assert [(event.index, event.text) for event in output] == [(1, "hello"), (2, "there")]
+    assert [(event.index, event.texts) for event in output] == [(1, ["hello"]), (2, ["there"])]
     assert told.names().index("StepFinished") > told.names().index("StepOutput")
 
 

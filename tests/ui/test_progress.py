@@ -16,7 +16,7 @@ BAKE: tuple[events.Event, ...] = (
     events.PhaseFinished("builder", 0.5),
     events.StepCached("web", 1, 3, 2, "RUN apt-get update"),
     events.StepStarted("web", 2, 3, 3, "RUN make", "the step before it ran"),
-    events.StepOutput("web", 2, "compiling\ta\x7f"),
+    events.StepOutput("web", 2, ["compiling\ta\x7f", "more", "\x1b[1mdone"]),
     events.StepFinished("web", 2, 62.5),
     events.StepStarted("web", 3, 3, 4, "RUN false", "never run"),
     events.StepFailed("web", 3, 0.25, 1),
@@ -35,6 +35,8 @@ PLAIN = """\
 #3 [web 2/3] RUN make
 #3 because the step before it ran
 #3 1.000 compiling\ta\\x7f
+#3 1.000 more
+#3 1.000 done
 #3 DONE 1m02s
 #4 [web 3/3] RUN false
 #4 because never run
@@ -76,7 +78,7 @@ def test_json_lines_hold_every_event() -> None:
     stream = io.StringIO()
     show(JsonLines(stream))
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
-    assert len(lines) == len(BAKE)
+    assert len(lines) == len(BAKE) + 2, "one for each line of output"
     assert {"event", "time", "stage", "base", "total", "cached"} == set(lines[0])
     assert lines[5] | {"time": 0} == {
         "event": "step_output", "time": 0, "stage": "web", "index": 2, "text": "compiling\ta\x7f",
@@ -126,7 +128,7 @@ def test_the_live_view_shows_rows_and_the_end_of_the_output(monkeypatch: pytest.
     for event in BAKE[:6]:
         view.emit(event)
     for number in range(20):
-        view.emit(events.StepOutput("web", 2, f"\x1b[31mline {number}\x1b[0m\x1b[2K\x07"))
+        view.emit(events.StepOutput("web", 2, [f"\x1b[31mline {number}\x1b[0m\x1b[2K\x07"]))
     lines = drawn(view)
     assert lines[0].startswith("✓ [builder] boot a machine")
     assert lines[0].endswith("0.5s")
@@ -145,7 +147,7 @@ def test_the_live_view_fits_on_the_screen(monkeypatch: pytest.MonkeyPatch) -> No
         view.emit(events.StepCached("web", number, 41, number, "RUN a very long instruction " * 5))
     view.emit(events.StepStarted("web", 41, 41, 41, "RUN last", "never run"))
     for _ in range(9):
-        view.emit(events.StepOutput("web", 41, "x" * 200))
+        view.emit(events.StepOutput("web", 41, ["x" * 200]))
     lines = drawn(view)
     assert len(lines) <= 16
     assert max(map(len, lines)) <= 40

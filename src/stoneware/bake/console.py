@@ -10,11 +10,11 @@ from stoneware.guest.checks import CHECKS
 
 
 @dataclass(frozen=True)
-class OutputLine:
-    """A line that a step printed."""
+class OutputLines:
+    """Lines that a step printed, one after the other."""
 
     step: int
-    text: str
+    texts: list[str]
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,10 @@ class LeftLine:
     paths: str
 
 
-ConsoleLine = OutputLine | StepEnd | CheckLine | NoteLine | LeftLine
+ConsoleLine = OutputLines | StepEnd | CheckLine | NoteLine | LeftLine
 
-_STEP = re.compile(r"([0-9]{1,6})(?:\| ?(.*)| exit ([0-9]{1,3}))")
+_END = re.compile(r"([0-9]{1,6}) exit ([0-9]{1,3})")
+_AT_ONCE = 1000  # lines of output that are passed on together
 _KEPT = 200  # lines that are not the agent's
 _LONGEST = 64 * 1024  # bytes of a line: four times what the agent lets through
 _MOST_TEXT = 2000  # characters of what an agent remarks or a check has found
@@ -77,21 +78,33 @@ class ConsoleReader:
             return []
         *whole, rest = [self._rest + first, *more]
         self._rest = rest[:_LONGEST]
-        lines = (self._parse(raw[:_LONGEST].decode(errors="replace").rstrip("\r")) for raw in whole)
-        return [line for line in lines if line is not None]
+        lines: list[ConsoleLine] = []
+        last: OutputLines | None = None
+        for raw in whole:
+            line = self._parse(raw[:_LONGEST].decode(errors="replace").rstrip("\r"))
+            if isinstance(line, tuple):  # a step may print millions of lines
+                step, text = line
+                if last is None or last.step != step or len(last.texts) == _AT_ONCE:
+                    last = OutputLines(step, [])
+                    lines.append(last)
+                last.texts.append(text)
+            elif line is not None:
+                last = None
+                lines.append(line)
+        return lines
 
-    def _parse(self, text: str) -> ConsoleLine | None:
+    def _parse(self, text: str) -> ConsoleLine | tuple[int, str] | None:
+        """Return what a line says; of a line of output its step and its text."""
         at = text.find(self._mark)
         if at < 0:
             self.other.append(text)
             return None
         body = text[at + len(self._mark) :]
-        step = _STEP.fullmatch(body)
-        if step and step[3] is not None:
-            return StepEnd(int(step[1]), int(step[3]))
-        if step:
-            return OutputLine(int(step[1]), step[2] or "")
-        return _parse_word(body)
+        number, bar, said = body.partition("|")
+        if bar and len(number) <= 6 and number.isascii() and number.isdigit():
+            return int(number), said.removeprefix(" ")
+        end = _END.fullmatch(body)
+        return StepEnd(int(end[1]), int(end[2])) if end else _parse_word(body)
 
 
 def _parse_word(body: str) -> ConsoleLine | None:

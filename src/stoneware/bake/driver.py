@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field
+from operator import itemgetter
 
-from stoneware.bake.console import CheckLine, ConsoleReader, LeftLine, NoteLine, OutputLine, StepEnd
+from stoneware.bake.console import CheckLine, ConsoleReader, LeftLine, NoteLine, OutputLines, StepEnd
 from stoneware.bake.events import (
     CheckResult,
     Note,
@@ -65,8 +67,8 @@ class Run:
     boot: str = ""  # the start of the agent whose reports these are
     current: int = 0  # the step that is wanted now; 0 outside of all
     begun: int = 0  # the last step that has been told of
-    # what a step has said before it was
-    early: deque[OutputLine] = field(default_factory=lambda: deque(maxlen=_MOST_EARLY))
+    # what a step has said before it was: its number and a line
+    early: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=_MOST_EARLY))
     started: float = 0.0
     ended: set[int] = field(default_factory=set)
     seconds: dict[int, float] = field(default_factory=dict)
@@ -198,12 +200,13 @@ class Driver:
         self._reporter.emit(
             StepStarted(self._stage, number, self._total, step.line, step.text, planned.reason)
         )
-        while self.run.early:
-            self._output(self.run.early.popleft())
+        for which, early in itertools.groupby(self.run.early, itemgetter(0)):
+            self._output(which, [text for _, text in early])
+        self.run.early.clear()
 
-    def _output(self, line: OutputLine) -> None:
-        self.run.tail.append(line.text)
-        self._reporter.emit(StepOutput(self._stage, line.step, line.text))
+    def _output(self, number: int, texts: Sequence[str]) -> None:
+        self.run.tail.extend(texts)
+        self._reporter.emit(StepOutput(self._stage, number, texts))
 
     def _serve(self, number: int, wanted: Callable[[BuildReport], bool]) -> BuildReport:
         """Await a report; on the way let the builder fetch, once, what secrets the step has."""
@@ -357,10 +360,11 @@ class Driver:
             data, self.run.offset = self.builder.console(self.run.offset)
         for line in self._console.feed(data) if data else ():
             match line:
-                case OutputLine(step, _) if step in self._steps and step > self.run.begun:
-                    self.run.early.append(line)  # the agent's report is still on its way
-                case OutputLine():
-                    self._output(line)
+                case OutputLines(step, texts) if step in self._steps and step > self.run.begun:
+                    # The agent's report is still on its way.
+                    self.run.early.extend((step, text) for text in texts)
+                case OutputLines(step, texts):
+                    self._output(step, texts)
                 case StepEnd(step, _):
                     self.run.ended.add(step)
                 # Bounded, since what prints these lines is a builder, which may print anything.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 from stoneware.dataclass import dataclass
@@ -44,11 +45,11 @@ class StepStarted:
 
 @dataclass(frozen=True)
 class StepOutput:
-    """One line of a step's output, without its line end."""
+    """Lines of a step's output, without their line ends."""
 
     stage: str
     index: int
-    text: str
+    texts: Sequence[str]
 
 
 @dataclass(frozen=True)

@@ -54,8 +54,8 @@ class LiveView(LiveRows):
                 self._begin((stage, index), f"[{stage} {index}/{total}] {text}").state = "cached"
             case events.StepStarted(stage, index, total, _, text, _):
                 self._begin((stage, index), f"[{stage} {index}/{total}] {text}")
-            case events.StepOutput(stage, index, text):
-                self._row((stage, index)).output.append(text)
+            case events.StepOutput(stage, index, texts):
+                self._row((stage, index)).output.extend(texts)
             case events.StepFinished(stage, index, seconds):
                 self._end((stage, index), "done", seconds)
             case events.StepFailed(stage, index, seconds, _):

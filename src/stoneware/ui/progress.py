@@ -14,7 +14,7 @@ from typing import Any, Protocol, Self, TextIO, TypeVar
 from stoneware.bake import events
 from stoneware.ui.hints import completed_quotes
 from stoneware.ui.text import duration
-from stoneware.untrusted.visible import json_text, visible, without_sequences
+from stoneware.untrusted.visible import LINES, is_visible, json_text, visible, without_sequences
 
 
 class Style(StrEnum):
@@ -49,8 +49,7 @@ class Lines:
 
     def say(self, lines: Iterable[str]) -> None:
         """Write lines."""
-        for line in lines:
-            self._stream.write(f"{line}\n")
+        self._stream.write("".join(f"{line}\n" for line in lines))
         self._stream.flush()
 
 
@@ -59,9 +58,14 @@ class JsonLines(Lines):
 
     def emit(self, event: Any) -> None:
         """Write the event."""
-        document = {"event": _snake(type(event).__name__), "time": round(time.time(), 3)}
+        document: dict[str, Any] = {"event": _snake(type(event).__name__), "time": round(time.time(), 3)}
         document |= dataclasses.asdict(event)
-        self.say([json_text(document)])
+        if not isinstance(event, events.StepOutput):
+            self.say([json_text(document)])
+            return
+        texts = document.pop("texts")  # an object for each line
+        begin = json_text(document)[:-1]
+        self.say(f'{begin}, "text": {json_text(text)}}}' for text in texts)
 
 
 class PlainLines(Lines):
@@ -73,8 +77,19 @@ class PlainLines(Lines):
         self._began: dict[int, float] = {}
 
     def emit(self, event: events.Event) -> None:
-        """Write the event's line."""
-        self.say(visible(line, keep="\t") for line in self._lines(event))
+        """Write the event's lines."""
+        if isinstance(event, events.StepOutput):
+            self._output(event)
+        else:
+            self.say(visible(line, keep="\t") for line in self._lines(event))
+
+    def _output(self, event: events.StepOutput) -> None:
+        number = self._number((event.stage, event.index))
+        begin = f"#{number} {self._clock() - self._began[number]:.3f} "
+        texts = event.texts
+        if not is_visible("\n".join(texts), LINES):
+            texts = [visible(without_sequences(text), keep="\t") for text in texts]
+        self.say(begin + text for text in texts)
 
     def _lines(self, event: events.Event) -> list[str]:
         match event:
@@ -92,9 +107,6 @@ class PlainLines(Lines):
 
     def _going_on(self, event: events.Event) -> list[str]:
         match event:
-            case events.StepOutput(stage, index, text):
-                number = self._number((stage, index))
-                return [f"#{number} {self._clock() - self._began[number]:.3f} {without_sequences(text)}"]
             case events.StepFinished(stage, index, seconds):
                 return [f"#{self._number((stage, index))} DONE {duration(seconds)}"]
             case events.StepFailed(stage, index, seconds, code):

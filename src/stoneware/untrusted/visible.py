@@ -30,12 +30,16 @@ def visible(text: str, keep: str = "") -> str:
     That is all of Unicode's control, format, surrogate and unassigned characters, line separators, and
     letters without width; not those in `keep`. A byte that was no UTF-8 is shown as that byte.
     """
-    plain = text
-    for sign in keep:
-        plain = plain.replace(sign, "")
-    if plain.isprintable() and (plain.isascii() or _INVISIBLE.isdisjoint(plain)):
+    if is_visible(text, keep):
         return text
     return "".join(sign if sign in keep or _is_seen(sign) else _spelt(sign) for sign in text)
+
+
+def is_visible(text: str, keep: str = "") -> bool:
+    """Say whether a terminal shows everything in a text as itself; what is in `keep` counts as shown."""
+    for sign in keep:
+        text = text.replace(sign, "")
+    return text.isprintable() and (text.isascii() or _INVISIBLE.isdisjoint(text))
 
 
 def visible_lines(text: str) -> str:
@@ -51,8 +55,7 @@ def without_sequences(line: str) -> str:
 def json_text(value: Any, *, indent: int | None = None) -> str:
     """Return JSON that is safe to look at and always UTF-8: the same characters, spelt as JSON does."""
     text = json.dumps(without_surrogates(value), indent=indent, ensure_ascii=False)
-    plain = text.replace("\n", "")  # only between values: within them it is spelt out already
-    if plain.isprintable() and (plain.isascii() or _INVISIBLE.isdisjoint(plain)):
+    if is_visible(text, "\n"):  # only between values: within them it is spelt out already
         return text
     return "".join(sign if sign == "\n" or _is_seen(sign) else json.dumps(sign)[1:-1] for sign in text)
 
