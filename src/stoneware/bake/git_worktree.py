@@ -8,6 +8,7 @@ import signal
 import time
 from pathlib import Path
 
+from stoneware.descriptors import closing
 from stoneware.errors import InputError
 from stoneware.untrusted.bounded import parts_until
 
@@ -45,6 +46,7 @@ class Asked:
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_DUP2, to, 1),
             (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+            *closing(),
         ]
         owner = _other_owner(context)
         argv = [*(_as(*owner) if owner else ()), *_GIT, context, *words]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from stoneware import process
+from stoneware.descriptors import closing
 from stoneware.errors import HostError, InputError, MachineError
 from stoneware.files import read_json, write_json
 from stoneware.guest import builder
@@ -216,6 +217,7 @@ def _spawn(argv: Sequence[str], log: int) -> None:
         (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
         (os.POSIX_SPAWN_DUP2, log, 1),
         (os.POSIX_SPAWN_DUP2, log, 2),
+        *closing(),
     ]
     pid = os.posix_spawn(path, list(argv), env, file_actions=actions, setsigmask=[], setsigdef=_SIGNALS)
     os.waitpid(pid, 0)
