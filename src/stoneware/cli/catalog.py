@@ -74,6 +74,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry(
         "terraform", "terraform:terraform", "Use Stoneware from your own Terraform configurations.", _OTHER
     ),
+    Entry("emulate", "emulate:emulate", "Serve a cloud's API on this computer.", _OTHER),
     Entry("completion", "system:completion", "Print the completion script of a shell.", _OTHER),
     Entry("version", "system:version", "Print the version.", _OTHER),
 )

@@ -32,6 +32,10 @@ class Backend(Protocol):
         """Return the platform over the images."""
         ...
 
+    def home(self) -> Path:
+        """Return the directory on this computer that the platform keeps its things in; it may be missing."""
+        ...
+
     def clusters(self, images: Images) -> Path:
         """Return the directory on this computer that keeps what Terraform knows of clusters."""
         ...

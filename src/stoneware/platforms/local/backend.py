@@ -32,6 +32,13 @@ def open_platform(images: Images) -> LocalPlatform:
     return LocalPlatform(cast("LocalImageStore", images))
 
 
+def home() -> Path:
+    """Return the store's directory: STONEWARE_HOME, else /var/lib/stoneware."""
+    from stoneware.platforms.local.store.base import home_path
+
+    return home_path()
+
+
 def clusters(images: Images) -> Path:
     """Return the directory that keeps what Terraform knows of clusters."""
     return cast("LocalImageStore", images).home / "clusters"

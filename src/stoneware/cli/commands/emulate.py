@@ -1,0 +1,119 @@
+"""emulate google: the Compute Engine API on this computer."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from stoneware.cli import options
+from stoneware.cli.output import print_json, print_line, say
+from stoneware.cli.parameters import Group, flag, option
+from stoneware.errors import InputError
+from stoneware.platforms.registry import backend
+
+if TYPE_CHECKING:
+    import socket
+
+    from stoneware.emulator.service import Service
+
+_PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
+_REGION, _ZONE = "us-central1", "us-central1-a"
+_PYTHON = 'client_options={{"api_endpoint": "{}"}}, credentials=AnonymousCredentials()'
+
+
+@click.group("emulate", cls=Group)
+def emulate() -> None:
+    """Serve a cloud's API on this computer."""
+
+
+@emulate.command("google")
+@option(
+    "--port",
+    metavar="PORT",
+    kind=int,
+    low=0,
+    default=8089,
+    help="Listen there on 127.0.0.1; 0: any free port.",
+)
+@option(
+    "--project",
+    metavar="NAME",
+    multiple=True,
+    help="Have this project; the first is in what is printed. Repeatable. [default: stoneware-local]",
+)
+@option(
+    "--state",
+    metavar="DIR",
+    kind=Path,
+    help="Keep the resources there (default: emulator in the store's directory).",
+)
+@flag("--log", help="Print each request and the status of its reply.")
+@options.json_output
+def google(port: int, project: tuple[str, ...], state: Path | None, log: bool, json_output: bool) -> None:
+    """Serve the Compute Engine API on this computer, until Ctrl-C.
+
+    Networks, firewalls, addresses, disks, images and snapshots are served as records; instances are not yet.
+    What is printed goes into the environment of Terraform, gcloud and Python programs.
+    """
+    projects = project or ("stoneware-local",)
+    for name in projects:
+        if not _PROJECT.fullmatch(name):
+            raise InputError(
+                f"{name!r} is no name of a project",
+                details="It has 6 to 30 lowercase letters, digits and -, and begins with a letter.",
+                resolution="stoneware emulate google --project my-project",
+            )
+    from stoneware.emulator import discovery, server, store
+    from stoneware.emulator.service import Service
+
+    document = discovery.load()
+    with store.opened(state or backend().home() / "emulator") as records, server.listen(port) as sock:
+        service = Service(document, records)
+        service.operations.forget_old()
+        for name in projects:
+            service.add_project(name)
+        _serve(service, sock, projects[0], log=log, json_output=json_output)
+
+
+def _serve(service: Service, sock: socket.socket, project: str, *, log: bool, json_output: bool) -> None:
+    import asyncio
+
+    from stoneware.emulator import server
+
+    endpoint = f"http://{server.HOST}:{sock.getsockname()[1]}"
+    show = _print_json if json_output else _print_lines
+    asyncio.run(server.serve(service, sock, lambda: show(endpoint, project), say if log else None))
+
+
+def environment(endpoint: str, project: str) -> dict[str, str]:
+    """Return the variables that point Terraform's google provider and gcloud at an endpoint."""
+    compute = f"{endpoint}/compute/v1/"
+    return {
+        "GOOGLE_CLOUD_PROJECT": project,
+        "GOOGLE_PROJECT": project,
+        "GOOGLE_REGION": _REGION,
+        "GOOGLE_ZONE": _ZONE,
+        "GOOGLE_OAUTH_ACCESS_TOKEN": "emulator",
+        "GOOGLE_COMPUTE_CUSTOM_ENDPOINT": compute,
+        "CLOUDSDK_CORE_PROJECT": project,
+        "CLOUDSDK_COMPUTE_REGION": _REGION,
+        "CLOUDSDK_COMPUTE_ZONE": _ZONE,
+        "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true",
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": compute,
+    }
+
+
+def _print_lines(endpoint: str, project: str) -> None:
+    for name, value in environment(endpoint, project).items():
+        print_line(f"export {name}={shlex.quote(value)}")
+    print_line(f"# Python: {_PYTHON.format(endpoint)}")
+    say(f"serving the Compute Engine API at {endpoint}; Ctrl-C ends it")
+
+
+def _print_json(endpoint: str, project: str) -> None:
+    print_json({"endpoint": endpoint, "environment": environment(endpoint, project)})
+    say(f"serving the Compute Engine API at {endpoint}; Ctrl-C ends it")

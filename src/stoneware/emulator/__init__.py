@@ -1,0 +1,1 @@
+"""The Compute Engine API on this computer: routes and checks from Google's discovery document."""

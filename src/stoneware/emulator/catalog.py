@@ -1,0 +1,71 @@
+"""Regions, zones, machine types and disk types of the emulated cloud: a part of Google's, as data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stoneware.emulator.values import LINK
+
+#: Region: its zones, and the range an auto mode network has there.
+REGIONS: dict[str, tuple[tuple[str, ...], str]] = {
+    "us-central1": (("a", "b", "c", "f"), "10.128.0.0/20"),
+    "europe-west1": (("b", "c", "d"), "10.132.0.0/20"),
+    "us-west1": (("a", "b", "c"), "10.138.0.0/20"),
+    "asia-east1": (("a", "b", "c"), "10.140.0.0/20"),
+    "us-east1": (("b", "c", "d"), "10.142.0.0/20"),
+}
+ZONES = {f"{region}-{letter}": region for region, (letters, _) in REGIONS.items() for letter in letters}
+#: Machine type: processors and MiB of memory.
+MACHINE_TYPES = {
+    "e2-micro": (2, 1024),
+    "e2-small": (2, 2048),
+    "e2-medium": (2, 4096),
+    "e2-standard-2": (2, 8192),
+    "e2-standard-4": (4, 16384),
+    "e2-standard-8": (8, 32768),
+    "n2-standard-2": (2, 8192),
+    "n2-standard-4": (4, 16384),
+    "n2-standard-8": (8, 32768),
+}
+DISK_TYPES = ("pd-standard", "pd-balanced", "pd-ssd", "pd-extreme", "hyperdisk-balanced")
+
+
+def listed(collection: str, project: str, zone: str | None = None) -> list[dict[str, Any]]:
+    """Return the look-up resources of a collection, as `machineTypes` of a zone."""
+    place = f"projects/{project}/zones/{zone}" if zone else f"projects/{project}"
+    if collection == "regions":
+        return [_region(project, name) for name in REGIONS]
+    if collection == "zones":
+        return [_zone(project, name, region) for name, region in ZONES.items()]
+    if collection == "machineTypes":
+        shapes = {
+            name: {"guestCpus": cpus, "memoryMb": memory} for name, (cpus, memory) in MACHINE_TYPES.items()
+        }
+        shapes = {
+            name: shape | {"isSharedCpu": shape["guestCpus"] * 4096 > shape["memoryMb"]}
+            for name, shape in shapes.items()
+        }
+    else:
+        shapes = {name: {} for name in DISK_TYPES}
+    return [
+        _entry(f"{place}/{collection}/{name}", collection) | {"zone": zone} | more
+        for name, more in shapes.items()
+    ]
+
+
+def _entry(key: str, collection: str) -> dict[str, Any]:
+    return {
+        "kind": f"compute#{collection.removesuffix('s')}",
+        "name": key.rsplit("/", 1)[1],
+        "selfLink": LINK + key,
+    }
+
+
+def _region(project: str, name: str) -> dict[str, Any]:
+    zones = [f"{LINK}projects/{project}/zones/{zone}" for zone, region in ZONES.items() if region == name]
+    return _entry(f"projects/{project}/regions/{name}", "regions") | {"status": "UP", "zones": zones}
+
+
+def _zone(project: str, name: str, region: str) -> dict[str, Any]:
+    link = f"{LINK}projects/{project}/regions/{region}"
+    return _entry(f"projects/{project}/zones/{name}", "zones") | {"status": "UP", "region": link}

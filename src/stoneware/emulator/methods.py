@@ -1,0 +1,93 @@
+"""Which function serves which method, and what all calls go through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from stoneware.emulator import actions, catalog, errors, lookups, resources
+from stoneware.emulator.discovery import Method
+from stoneware.emulator.kinds import KINDS
+from stoneware.emulator.service import Call, Service
+from stoneware.emulator.store import Record
+
+Handler = Callable[[Service, Call], Record]
+NO_MACHINES = "no local machines stand behind instances yet"
+_LOOKUPS = ("regions", "zones", "machineTypes", "diskTypes")
+_OPERATIONS = ("globalOperations", "regionOperations", "zoneOperations")
+
+_RESOURCE: dict[str, Handler] = {
+    "aggregatedList": resources.aggregated,
+    "delete": resources.delete,
+    "get": resources.get,
+    "insert": resources.insert,
+    "list": resources.listed,
+    "setLabels": resources.set_labels,
+    "testIamPermissions": resources.test_permissions,
+}
+_LOOKUP: dict[str, Handler] = {
+    "aggregatedList": lookups.aggregated,
+    "get": lookups.get,
+    "list": lookups.listed,
+}
+_OPERATION: dict[str, Handler] = {
+    "aggregatedList": lookups.all_operations,
+    "delete": lookups.remove_operation,
+    "get": lookups.operation,
+    "list": lookups.operations,
+    "wait": lookups.operation,  # once it is done: see answer
+}
+_SPECIAL: dict[str, Handler] = {
+    "compute.disks.createSnapshot": actions.create_snapshot,
+    "compute.disks.resize": actions.resize,
+    "compute.firewalls.update": resources.update,
+    "compute.imageFamilyViews.get": actions.family_view,
+    "compute.images.deprecate": actions.deprecate,
+    "compute.images.getFromFamily": actions.family,
+    "compute.networks.switchToCustomMode": actions.switch_to_custom,
+    "compute.projects.get": actions.project,
+    "compute.projects.setCommonInstanceMetadata": actions.common_metadata,
+    "compute.subnetworks.expandIpCidrRange": actions.expand_range,
+    "compute.subnetworks.setPrivateIpGoogleAccess": actions.set_private_access,
+}
+
+
+def handler(method: Method) -> Handler | None:
+    """Return what serves a method, None for one that is not served."""
+    if special := _SPECIAL.get(method.id):
+        return special
+    if kind := KINDS.get(method.collection):
+        return resources.patch if method.verb == "patch" and kind.patchable else _RESOURCE.get(method.verb)
+    if method.collection in _LOOKUPS:
+        return _LOOKUP.get(method.verb)
+    if method.collection in _OPERATIONS:
+        return _OPERATION.get(method.verb)
+    return None
+
+
+async def answer(service: Service, call: Call) -> Record:
+    """Return the reply to a call. Raises ApiError, 501 for a method that is not served.
+
+    What a call changes is kept whole, with its operation, or not at all; a request that is repeated with its
+    id gets the operation that the first one started.
+    """
+    serve = handler(call.method)
+    if serve is None:
+        why = NO_MACHINES if "instance" in call.method.collection.lower() else "it has no implementation"
+        raise errors.not_implemented(call.method.id, why)
+    project = f"projects/{call.project}"
+    if service.store.get(project) is None:
+        raise errors.not_found(project)
+    _check_scope(call)
+    if call.method.collection in _OPERATIONS and call.method.verb == "wait":
+        await service.operations.wait(call.key("operations"))
+    if call.request and (before := service.operations.repeated(call.parent, call.request)):
+        return before
+    with service.store.transaction():
+        return serve(service, call)
+
+
+def _check_scope(call: Call) -> None:
+    for name, known in (("zone", catalog.ZONES), ("region", catalog.REGIONS)):
+        of_itself = call.method.collection == f"{name}s"
+        if not of_itself and name in call.query and call.query[name] not in known:
+            raise errors.invalid(name, call.query[name], f"Unknown {name}.")

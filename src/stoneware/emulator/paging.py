@@ -1,0 +1,53 @@
+"""Filter, order and pages of a list."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Any
+
+from stoneware.emulator import errors, filters
+
+LARGEST = 500  # items of a page
+
+
+def page(items: list[dict[str, Any]], query: Mapping[str, Any]) -> tuple[list[dict[str, Any]], str | None]:
+    """Return one page and the token of the next, None after the last. Raises ApiError (400).
+
+    The token names the last item given: one that is deleted between two pages moves none of the others.
+    """
+    if query.get("filter"):
+        keep = filters.parse(query["filter"])
+        items = [item for item in items if keep(item)]
+    order = query.get("orderBy", "name")
+    if order not in ("name", "creationTimestamp desc"):
+        raise errors.invalid("orderBy", order, "Must be name or creationTimestamp desc.")
+    newest = order != "name"
+    keyed = sorted(((_key(item, newest), item) for item in items), key=lambda pair: pair[0], reverse=newest)
+    if query.get("pageToken"):
+        after = _read(query["pageToken"])
+        keyed = [pair for pair in keyed if (pair[0] < after if newest else pair[0] > after)]
+    size = query.get("maxResults", LARGEST) or LARGEST
+    if size > LARGEST:
+        raise errors.invalid("maxResults", size, f"Must be from 0 to {LARGEST}.")
+    shown = keyed[:size]
+    more = len(keyed) > size
+    return [item for _, item in shown], _token(shown[-1][0]) if more else None
+
+
+def _key(item: Mapping[str, Any], newest: bool) -> str:
+    name = str(item.get("name", item.get("id", "")))
+    when = str(item.get("creationTimestamp", item.get("insertTime", "")))
+    return f"{when if newest else ''}\n{name}\n{item.get('selfLink', '')}"
+
+
+def _token(key: str) -> str:
+    return base64.urlsafe_b64encode(key.encode()).decode()
+
+
+def _read(token: str) -> str:
+    try:
+        return base64.urlsafe_b64decode(token.encode()).decode()
+    except (binascii.Error, UnicodeError) as error:
+        raise errors.invalid("pageToken", token, "The page token is invalid.") from error

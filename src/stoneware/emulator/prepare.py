@@ -1,0 +1,211 @@
+"""What the API fills into a new resource, and what it refuses, per type."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from typing import Any
+
+from stoneware.emulator import catalog, errors
+from stoneware.emulator.store import Record, Store
+from stoneware.emulator.values import LINK, reference
+
+AUTOMATIC = "x-automatic"  # of a subnetwork that an auto mode network brought
+_EXTERNAL = ipaddress.IPv4Network("203.0.113.0/24")  # for documentation (RFC 5737): it reaches no machine
+
+
+class Place:
+    """Where a resource is made: the store, the project, and the scope as `zones/us-central1-a`."""
+
+    def __init__(self, store: Store, project: str, scope: str) -> None:
+        self.store = store
+        self.project = project
+        self.scope = scope
+
+    def find(self, text: str, collection: str, scope: str | None = None) -> tuple[str, Record]:
+        """Return key and record of what a reference names. Raises ApiError (400, 404)."""
+        key = reference(text, self.project, collection, scope or self.scope)
+        record = self.store.get(key)
+        if record is None:
+            raise errors.not_found(key)
+        return key, record
+
+
+def family(store: Store, project: str, name: str) -> Record:
+    """Return the newest image of a family that is ready and not deprecated. Raises ApiError (404)."""
+    images = [
+        record
+        for _, record in store.under(f"projects/{project}/global/images")
+        if record.get("family") == name and record.get("deprecated", {}).get("state", "ACTIVE") == "ACTIVE"
+    ]
+    if not images:
+        raise errors.not_found(f"projects/{project}/global/images/family/{name}")
+    return max(images, key=lambda image: (image["creationTimestamp"], image["name"]))
+
+
+def _image(place: Place, text: str) -> tuple[str, Record]:
+    key = reference(text, place.project, "images", "global")
+    parts = key.split("/")
+    if "family" in parts or "imageFamilyViews" in parts:
+        record = family(place.store, parts[1], parts[-1])
+        return f"projects/{parts[1]}/global/images/{record['name']}", record
+    key, record = place.find(text, "images", "global")
+    if record.get("deprecated", {}).get("state") in ("OBSOLETE", "DELETED"):
+        raise errors.invalid("resource.sourceImage", text, "The image is obsolete or deleted.")
+    return key, record
+
+
+def disk(place: Place, new: Record, query: Mapping[str, Any]) -> None:
+    """Fill a disk: size and source from its image or snapshot."""
+    least = 0
+    if text := new.get("sourceImage") or query.get("sourceImage"):
+        key, image = _image(place, text)
+        new |= {"sourceImage": LINK + key, "sourceImageId": image["id"]}
+        least = int(image["diskSizeGb"])
+    elif text := new.get("sourceSnapshot"):
+        key, snapshot = place.find(text, "snapshots", "global")
+        new |= {"sourceSnapshot": LINK + key, "sourceSnapshotId": snapshot["id"]}
+        least = int(snapshot["diskSizeGb"])
+    size = int(new.get("sizeGb", least or 500))
+    if size < max(least, 1):
+        raise errors.invalid("resource.sizeGb", size, f"Must be at least {max(least, 1)}.")
+    kind = reference(new.get("type", "pd-standard"), place.project, "diskTypes", place.scope)
+    if kind.rsplit("/", 1)[1] not in catalog.DISK_TYPES:
+        raise errors.not_found(kind)
+    new |= {"sizeGb": str(size), "type": LINK + kind, "status": "READY", "physicalBlockSizeBytes": "4096"}
+
+
+def image(place: Place, new: Record, query: Mapping[str, Any]) -> None:
+    """Fill an image made of a disk, an image or a snapshot."""
+    if new.get("rawDisk", {}).get("source"):
+        raise errors.not_implemented(
+            "compute.images.insert with rawDisk", "objects of storage are not served yet"
+        )
+    given = [name for name in ("sourceDisk", "sourceImage", "sourceSnapshot") if new.get(name)]
+    if len(given) != 1:
+        raise errors.invalid("resource", new["name"], "Exactly one source of the image must be given.")
+    if given == ["sourceDisk"]:
+        key, source = place.find(new["sourceDisk"], "disks")
+        if source.get("users") and not query.get("forceCreate"):
+            raise errors.in_use(key, source["users"][0].removeprefix(LINK))
+        size = source["sizeGb"]
+    elif given == ["sourceImage"]:
+        key, source = _image(place, new["sourceImage"])
+        size = source["diskSizeGb"]
+    else:
+        key, source = place.find(new["sourceSnapshot"], "snapshots", "global")
+        size = source["diskSizeGb"]
+    new |= {given[0]: LINK + key, f"{given[0]}Id": source["id"], "diskSizeGb": size}
+    new |= {"status": "READY", "sourceType": "RAW"}
+
+
+def snapshot(place: Place, new: Record, _query: Mapping[str, Any]) -> None:
+    """Fill a snapshot of a disk."""
+    if not new.get("sourceDisk"):
+        raise errors.required("resource.sourceDisk")
+    key, source = place.find(new["sourceDisk"], "disks")
+    new |= {
+        "sourceDisk": LINK + key,
+        "sourceDiskId": source["id"],
+        "diskSizeGb": source["sizeGb"],
+        "status": "READY",
+    }
+
+
+def network(_place: Place, new: Record, _query: Mapping[str, Any]) -> None:
+    """Fill a network."""
+    if new.get("IPv4Range"):
+        raise errors.invalid("resource.IPv4Range", new["IPv4Range"], "Legacy networks cannot be created.")
+    new.setdefault("autoCreateSubnetworks", True)
+    new.setdefault("routingConfig", {"routingMode": "REGIONAL"})
+    new.setdefault("mtu", 1460)
+    new.setdefault("networkFirewallPolicyEnforcementOrder", "AFTER_CLASSIC_FIREWALL")
+
+
+def subnetwork(place: Place, new: Record, _query: Mapping[str, Any]) -> None:
+    """Fill a subnetwork; its range may overlap with no other of its network."""
+    for field in ("network", "ipCidrRange"):
+        if not new.get(field):
+            raise errors.required(f"resource.{field}")
+    key, _ = place.find(new["network"], "networks", "global")
+    new["network"] = LINK + key
+    within = cidr(new["ipCidrRange"], "resource.ipCidrRange")
+    check_range(place.store, new["network"], within)
+    new |= {"gatewayAddress": str(within[1]), "purpose": new.get("purpose", "PRIVATE")}
+    new |= {"stackType": new.get("stackType", "IPV4_ONLY")}
+    new.setdefault("privateIpGoogleAccess", False)
+
+
+def cidr(text: str | None, field: str) -> ipaddress.IPv4Network:
+    """Return a range of a subnetwork, /29 at the smallest. Raises ApiError (400)."""
+    if not text:
+        raise errors.required(field)
+    try:
+        found = ipaddress.IPv4Network(text)
+    except ValueError as error:
+        raise errors.invalid(field, text, f"{error}.") from error
+    if found.prefixlen > 29:
+        raise errors.invalid(field, text, "A subnetwork has at least 8 addresses.")
+    return found
+
+
+def check_range(store: Store, network: str, wanted: ipaddress.IPv4Network, but: str = "") -> None:
+    """Refuse a range that overlaps with another subnetwork's than `but`, a key. Raises ApiError (400)."""
+    for key, other in store.matching("projects/", "subnetworks"):
+        taken = key != but and other["network"] == network
+        if taken and wanted.overlaps(ipaddress.IPv4Network(other["ipCidrRange"])):
+            why = f"Invalid IPCidrRange: {wanted} conflicts with existing subnetwork '{other['name']}'."
+            raise errors.invalid("resource.ipCidrRange", wanted, why)
+
+
+def firewall(place: Place, new: Record, _query: Mapping[str, Any]) -> None:
+    """Fill a firewall rule."""
+    if bool(new.get("allowed")) == bool(new.get("denied")):
+        raise errors.invalid("resource", new["name"], "Exactly one of allowed and denied must be given.")
+    if any(not rule.get("IPProtocol") for rule in new.get("allowed", []) + new.get("denied", [])):
+        raise errors.required("resource.IPProtocol")
+    key, _ = place.find(new.get("network", "default"), "networks", "global")
+    new["network"] = LINK + key
+    for field, value in {
+        "priority": 1000,
+        "direction": "INGRESS",
+        "disabled": False,
+        "logConfig": {"enable": False},
+    }.items():
+        new.setdefault(field, value)
+    sources = ("sourceRanges", "sourceTags", "sourceServiceAccounts")
+    if new["direction"] == "INGRESS" and not any(new.get(field) for field in sources):
+        new["sourceRanges"] = ["0.0.0.0/0"]
+
+
+def address(place: Place, new: Record, _query: Mapping[str, Any]) -> None:
+    """Fill an address: the one asked for if it is free, else the first free one of its range."""
+    new.setdefault("addressType", "EXTERNAL")
+    if new["addressType"] == "INTERNAL":
+        key, subnet = place.find(new.get("subnetwork", "default"), "subnetworks")
+        within = ipaddress.IPv4Network(subnet["ipCidrRange"])
+        new |= {"subnetwork": LINK + key, "purpose": new.get("purpose", "GCE_ENDPOINT")}
+        network = subnet["network"]
+    else:
+        within = _EXTERNAL
+        new.setdefault("networkTier", "PREMIUM")
+        network = None
+    taken = set()
+    for _, other in place.store.everywhere(place.project, "addresses"):
+        if (other["addressType"] == "INTERNAL") == bool(network) and other.get("x-network") == network:
+            taken.add(other["address"])
+    new |= {"address": _free(within, new.get("address"), taken), "status": "RESERVED", "x-network": network}
+
+
+def _free(within: ipaddress.IPv4Network, wanted: str | None, taken: set[str]) -> str:
+    usable = (str(within[at]) for at in range(2, within.num_addresses - 2))
+    if wanted is None:
+        found = next((one for one in usable if one not in taken), None)
+        if found is None:
+            raise errors.ApiError(400, "invalid", f"IP space of '{within}' is exhausted.")
+        return found
+    if wanted not in usable:
+        raise errors.invalid("resource.address", wanted, f"The address is not usable in {within}.")
+    if wanted in taken:
+        raise errors.invalid("resource.address", wanted, "Specified IP address is already reserved.")
+    return wanted

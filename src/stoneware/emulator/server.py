@@ -1,0 +1,135 @@
+"""The API over HTTP on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+
+from stoneware.emulator import errors, methods, validate
+from stoneware.emulator.routes import Router
+from stoneware.emulator.service import Call, Service
+from stoneware.errors import InputError
+
+HOST = "127.0.0.1"
+_LARGEST = 4 << 20  # bytes of a request: 512 KiB of metadata, each byte escaped, has room
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_GRACE = 0.5  # seconds that a reply under way has at the end; a wait for an operation is cut off
+Log = Callable[[str], None]
+
+
+def listen(port: int) -> socket.socket:
+    """Return a socket that listens on loopback; port 0 is any free one. Raises InputError where it cannot."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((HOST, port))
+        sock.listen(128)
+    except (OSError, OverflowError) as error:
+        sock.close()
+        why = error.strerror if isinstance(error, OSError) else "a port is a number up to 65535"
+        raise InputError(
+            f"the emulator cannot listen on {HOST}:{port}",
+            details=f"{why}.",
+            resolution="stoneware emulate google --port 0    # any free port",
+        ) from error
+    return sock
+
+
+async def serve(
+    service: Service, sock: socket.socket, ready: Callable[[], None], log: Log | None = None
+) -> None:
+    """Serve the API on a socket until SIGINT, SIGTERM or SIGHUP. `ready` is called once it is served.
+
+    What is done for a request is whole at any end.
+    """
+    ended = asyncio.Event()
+    runner = web.AppRunner(application(service, log), shutdown_timeout=_GRACE, handle_signals=False)
+    await runner.setup()
+    loop = asyncio.get_running_loop()
+    taken = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    try:
+        await web.SockSite(runner, sock).start()
+        for number in taken:
+            loop.add_signal_handler(number, ended.set)
+        ready()
+        await ended.wait()
+    finally:
+        with contextlib.ExitStack() as last:
+            for number in taken:
+                last.callback(loop.remove_signal_handler, number)
+            await runner.cleanup()
+
+
+def application(service: Service, log: Log | None = None) -> web.Application:
+    """Return the application that serves the API below the discovery document's base path."""
+    router = Router(service.document.methods.values())
+
+    async def answered(request: web.Request) -> web.StreamResponse:
+        response = await _respond(service, router, request)
+        if log is not None:
+            log(f"{request.method} {request.path_qs} {response.status}")
+        return response
+
+    app = web.Application(client_max_size=_LARGEST)
+    app.router.add_route("*", "/{path:.*}", answered)
+    return app
+
+
+async def _respond(service: Service, router: Router, request: web.Request) -> web.Response:
+    try:
+        reply = await _answer(service, router, request)
+    except errors.ApiError as error:
+        return web.json_response(error.body(), status=error.status)
+    except web.HTTPRequestEntityTooLarge:
+        large = errors.ApiError(413, "uploadTooLarge", f"A request has {_LARGEST} bytes at most.")
+        return web.json_response(large.body(), status=large.status)
+    return web.json_response(reply)
+
+
+async def _answer(service: Service, router: Router, request: web.Request) -> dict[str, Any]:
+    _refuse_pages(request)
+    base = service.document.base
+    path = request.rel_url.raw_path
+    found = router.find(request.method, path.removeprefix(base)) if path.startswith(base) else None
+    if found is None:
+        raise errors.ApiError(
+            404, "notFound", f"The URL {path} is no method of the Compute Engine API ({request.method})"
+        )
+    method, names = found
+    query = validate.parameters(method, {**request.query, **names})
+    if not method.request:
+        return await methods.answer(service, Call(method, query))
+    raw = await _json(request)
+    body = validate.body(service.document, method.request, raw)
+    return await methods.answer(service, Call(method, query, body, validate.cleared(raw)))
+
+
+def _refuse_pages(request: web.Request) -> None:
+    """Refuse what a web page of a browser on this computer sends: the emulator asks for no password."""
+    host = (request.host or "").rsplit(":", 1)[0]
+    if "Origin" in request.headers or host not in (HOST, "localhost"):
+        raise errors.ApiError(
+            403, "forbidden", "The emulator answers programs on this computer, no web pages."
+        )
+
+
+async def _json(request: web.Request) -> Any:
+    raw = await request.read()
+    try:
+        value = json.loads(raw, parse_constant=_no_number) if raw.strip() else {}
+        if b"\\u" in raw:  # half a character can be spelt, and cannot be written
+            json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise errors.ApiError(400, "parseError", f"Invalid JSON payload received. {error}") from error
+    return value
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no number of JSON")

@@ -1,0 +1,157 @@
+"""What all methods are made of: a call, and the service that keeps resources and operations."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import field
+from typing import Any
+
+from stoneware.dataclass import dataclass
+from stoneware.emulator import catalog, checks, errors, prepare, values
+from stoneware.emulator.discovery import Document, Method
+from stoneware.emulator.kinds import KINDS
+from stoneware.emulator.operations import Operations
+from stoneware.emulator.store import Record, Store
+
+SCOPES = ("zone", "region")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request: its method, its parameters with their types, its checked body.
+
+    `cleared`: the fields that the body sets to null.
+    """
+
+    method: Method
+    query: Mapping[str, Any]
+    body: Record = field(default_factory=dict)
+    cleared: frozenset[str] = frozenset()
+
+    @property
+    def project(self) -> str:
+        """The project's name."""
+        return str(self.query["project"])
+
+    @property
+    def scope(self) -> str:
+        """The scope below the project, as `zones/us-central1-a`."""
+        return next((f"{name}s/{self.query[name]}" for name in SCOPES if name in self.query), "global")
+
+    @property
+    def parent(self) -> str:
+        """The key of the scope, as `projects/p/global`."""
+        return f"projects/{self.project}/{self.scope}"
+
+    @property
+    def path(self) -> str:
+        """The path of the request, as `projects/p/zones`."""
+        parts = self.method.path.split("/")
+        return "/".join(str(self.query[part[1:-1]]) if part[0] == "{" else part for part in parts)
+
+    def key(self, collection: str) -> str:
+        """The key of the resource that the path names last."""
+        name = self.method.path.split("{")[-1].split("}")[0]
+        return f"{self.parent}/{collection}/{self.query[name]}"
+
+    @property
+    def request(self) -> str | None:
+        """The caller's id of the request, by which a repeated one is known. Raises ApiError (400)."""
+        text = self.query.get("requestId")
+        if not text:
+            return None
+        try:
+            known = uuid.UUID(text)
+        except ValueError:
+            known = uuid.UUID(int=0)
+        if not known.int:
+            raise errors.invalid("requestId", text, "Must be a UUID other than zero.")
+        return str(known)
+
+
+class Service:
+    """The resources of a store, how they are made and changed."""
+
+    def __init__(
+        self, document: Document, store: Store, delay: float = 0.1, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.document = document
+        self.store = store
+        self.clock = clock
+        self.operations = Operations(store, delay, clock)
+
+    def add_project(self, project: str) -> None:
+        """Make a project with its default network, unless it is there."""
+        key = f"projects/{project}"
+        if self.store.get(key) is not None:
+            return
+        record = self._new(key, "Project", {"name": project})
+        record["commonInstanceMetadata"] = {"kind": "compute#metadata", "fingerprint": values.fingerprint([])}
+        network = f"{key}/global/networks/default"
+        place = prepare.Place(self.store, project, "global")
+        with self.store.transaction():
+            self.create(place, "networks", network, {"name": "default", "autoCreateSubnetworks": True}, {})
+            self.store.put(key, record)
+
+    def _new(self, key: str, schema: str, content: Record) -> Record:
+        head = {"kind": f"compute#{schema[0].lower()}{schema[1:]}", "id": values.new_id()}
+        head |= {"creationTimestamp": values.timestamp(self.clock()), "selfLink": values.LINK + key}
+        return content | head
+
+    def create(
+        self, place: prepare.Place, collection: str, key: str, content: Record, query: Mapping[str, Any]
+    ) -> Record:
+        """Make a resource, and what comes with it, and return its record. Raises ApiError."""
+        if self.store.get(key) is not None:
+            raise errors.exists(key)
+        kind = KINDS[collection]
+        checks.labels(content.get("labels", {}))
+        kind.prepare(place, content, query)
+        schema = kind.singular.capitalize()
+        record = self._new(key, schema, content)
+        scope, _, name = place.scope.partition("/")
+        if name:
+            record[scope[:-1]] = f"{values.LINK}projects/{place.project}/{place.scope}"
+        if "labelFingerprint" in self.document.schemas[schema]["properties"]:
+            record["labelFingerprint"] = values.fingerprint(record.get("labels"))
+        with self.store.transaction():
+            self.keep(collection, key, record)
+            if collection == "networks" and content["autoCreateSubnetworks"]:
+                self._auto_subnetworks(place, content["name"])
+        return record
+
+    def _auto_subnetworks(self, place: prepare.Place, network: str) -> None:
+        for region, (_, cidr) in catalog.REGIONS.items():
+            within = prepare.Place(self.store, place.project, f"regions/{region}")
+            key = f"projects/{place.project}/regions/{region}/subnetworks/{network}"
+            content = {"name": network, "network": f"global/networks/{network}", "ipCidrRange": cidr}
+            self.create(within, "subnetworks", key, content | {prepare.AUTOMATIC: True}, {})
+
+    def keep(self, collection: str, key: str, record: Record) -> None:
+        """Write a record, with the fingerprint of its content where its type has one."""
+        properties = self.document.schemas[KINDS[collection].singular.capitalize()]["properties"]
+        if "fingerprint" in properties:
+            record["fingerprint"] = values.fingerprint({**record, "fingerprint": None})
+        self.store.put(key, record)
+
+    def existing(self, key: str) -> Record:
+        """Return a record. Raises ApiError (404)."""
+        record = self.store.get(key)
+        if record is None:
+            raise errors.not_found(key)
+        return record
+
+    def started(
+        self, call: Call, kind: str, key: str, record: Record, failure: errors.ApiError | None = None
+    ) -> Record:
+        """Return the operation of a call on a resource, which is done or has failed already."""
+        return self.operations.start(
+            call.parent, kind, key, record["id"], request=call.request, failure=failure
+        )
+
+
+def shown(record: Record) -> Record:
+    """Return a record without what is kept for the emulator's own use."""
+    return {name: value for name, value in record.items() if not name.startswith("x-") and value is not None}
