@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from stoneware.bake.events import StepFailed, StepFinished, StepOutput
 from stoneware.errors import BuildError, HostError, MachineError
 from stoneware.machinefile.recipe import Mount
 from stoneware.model.machine import Phase
-from tests.bake.scripted import TOKEN, ScriptedPlatform, Told, driver
+from tests.bake.scripted import NAME, TOKEN, ScriptedPlatform, Told, driver
+from tests.platforms.memory import MemoryBuilder
 
 
 @pytest.fixture
@@ -141,6 +144,20 @@ def test_a_builder_that_is_removed_is_told(platform: ScriptedPlatform, told: Tol
     platform.at(1, platform.report("running", 1))
     platform.at(2, platform.vanish())
     assert fails(platform, told).brief == "the builder was removed before its work was done"
+
+
+def test_a_builder_that_is_removed_before_it_is_told_to_go_on_is_told(
+    platform: ScriptedPlatform, told: Told
+) -> None:
+    class Removed(MemoryBuilder):
+        def tell(self, changes: Mapping[str, str | None]) -> None:
+            platform.vanish()()
+            super().tell(changes)
+
+    platform.at(1, platform.say("1 exit 0"), platform.report("done", 1, boot="b"))
+    with pytest.raises(BuildError) as caught:
+        driver(platform, told, 1, builder=Removed(platform, NAME)).run_steps(lambda _: None)
+    assert caught.value.brief == "the builder was removed before its work was done"
 
 
 def test_a_builder_that_never_reports_is_given_up(platform: ScriptedPlatform, told: Told) -> None:

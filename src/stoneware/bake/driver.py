@@ -135,7 +135,7 @@ class Driver:
         """Let the agent seal the machine and return the checks' results. Raises BuildError."""
         self.run.current = 0
         if not self._checkpoints:  # else it was said behind the last step
-            self.builder.tell({guest_protocol.ACCEPT: guest_protocol.TRUE})
+            self._tell({guest_protocol.ACCEPT: guest_protocol.TRUE})
         report = self._serve(self._seal_number, lambda r: r.state in ("sealed", "failed"))
         if report.state == "failed":
             raise self._seal_error(report)
@@ -150,7 +150,7 @@ class Driver:
             guest_protocol.CONTRACT: contract,
             guest_protocol.MANIFEST: manifest.decode(),
         }
-        self.builder.tell(changes)
+        self._tell(changes)
         report = self._await(lambda r: r.state in ("finished", "failed"))
         if report.state == "failed":
             raise self._seal_error(report)
@@ -190,7 +190,7 @@ class Driver:
         changes = {guest_protocol.GO: str(number), guest_protocol.SERVING: ""}
         if number == self._seal_number - 1:
             changes[guest_protocol.ACCEPT] = guest_protocol.TRUE
-        self.builder.tell(changes)
+        self._tell(changes)
 
     def _begin(self, number: int, planned: PlannedStep) -> None:
         self.run.begun = number
@@ -217,7 +217,7 @@ class Driver:
                 return report
             serving = " ".join([str(number), *names])
             # Only now is the secret served: no step before this one can have asked for it.
-            self.builder.tell({guest_protocol.SERVING: serving})
+            self._tell({guest_protocol.SERVING: serving})
         return self._await(wanted)
 
     def _await(self, wanted: Callable[[BuildReport], bool]) -> BuildReport:
@@ -271,7 +271,7 @@ class Driver:
         They are written where we write what we tell it: a disk that is held up holds up both.
         """
         if self._pulse.silent():
-            self.builder.tell({HEARD: f"{self._pace.clock():.3f}"})
+            self._tell({HEARD: f"{self._pace.clock():.3f}"})
             self._report()
         return self._pulse.silent()
 
@@ -288,6 +288,10 @@ class Driver:
             return build_report_of(reports, self.run.token)
         except InvalidReportError:
             return None
+
+    def _tell(self, changes: Mapping[str, str]) -> None:
+        with self._present():
+            self.builder.tell(changes)
 
     @contextlib.contextmanager
     def _present(self) -> Iterator[None]:
