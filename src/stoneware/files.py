@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import shlex
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +38,8 @@ def write_atomic(path: Path, data: bytes | str, mode: int = 0o644) -> None:
 
     Raises InputError for text with bytes that are no UTF-8, as arguments of a command may have them.
     """
+    import tempfile
+
     raw = encoded(data) if isinstance(data, str) else data
     handle, staged = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:

@@ -149,6 +149,19 @@ print([it for it in (room + "network.router", room + "metadata.state", "ctypes")
     assert done.stdout == "[]\n", done.stderr
 
 
+def test_a_bake_without_work_loads_nothing_that_steps_need() -> None:
+    done = start(
+        code="""
+import sys
+import stoneware.cli.commands.bake, stoneware.bake.api
+import stoneware.platforms.local.platform, stoneware.platforms.local.store.images
+late = ("tempfile", "random", "socket", "tarfile", "csv", "importlib.resources")
+print([it for it in late if it in sys.modules])
+"""
+    )
+    assert done.stdout == "[]\n", done.stderr
+
+
 @pytest.mark.parametrize("words", ["version", "--help", "images --help", "exec --help", "bake --help"])
 def test_a_command_starts_with_click_and_no_other_library(words: str) -> None:
     code = f"""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,6 +25,8 @@ def workspace(store: Images, platform: Platform, leave: Leave | None = None) -> 
     At the end it is removed, however the bake ended, unless there may still be a builder in it. Then the next
     command does that, or where the bake succeeded the process that `leave` starts, which inherits the lock.
     """
+    import secrets
+
     build_id = f"{_PREFIX}{secrets.token_hex(4)}"
     lock = store.build_lock_path(build_id)
     with locked(lock) as descriptor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import tempfile
 from pathlib import Path
 
 from stoneware.files import sha256_hex
@@ -24,6 +23,8 @@ def write_file_lists(rootfs: Path) -> None:
 
     A seal then reads and searches only what has changed since: snapshots keep inodes and change times.
     """
+    import tempfile
+
     with tempfile.TemporaryDirectory(prefix="stoneware-") as work:
         run(["sh", "-c", _SCRIPT, "sh", *_PARTS, work], env={"SW_ROOT": str(rootfs)})
 

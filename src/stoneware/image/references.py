@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from typing import Protocol
@@ -94,6 +93,8 @@ def resolve_image(catalogue: Catalogue, text: str) -> str:
 
 
 def _nearest(text: str, tags: Iterable[str]) -> str:
+    import difflib
+
     near = difflib.get_close_matches(text, sorted(tags), n=3)
     return f"Did you mean {' or '.join(near)}?" if near else ""
 

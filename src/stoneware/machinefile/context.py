@@ -12,7 +12,6 @@ from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.files import sha256_hex
 from stoneware.machinefile import gopath
-from stoneware.machinefile.archives import is_archive
 from stoneware.machinefile.copying import is_url, url_filename
 from stoneware.machinefile.digests import DigestCache
 from stoneware.machinefile.flags import nearest
@@ -131,8 +130,14 @@ def _named(fault: _Fault, path: str, excludes: Matcher) -> Iterator[Source]:
         return
     entry = tree.entry(posixpath.basename(path), real, status)
     unpack = step.add if step.unpack is None else step.unpack
-    kind = "archive" if unpack and entry.kind == "file" and is_archive(entry.path) else "file"
+    kind = "archive" if unpack and entry.kind == "file" and _is_archive(entry.path) else "file"
     yield Source(text, kind, entry.name, (entry,), content_digest((entry,)), path)
+
+
+def _is_archive(path: str) -> bool:
+    from stoneware.machinefile.archives import is_archive
+
+    return is_archive(path)
 
 
 def _inside(tree: Tree, directory: str, excludes: Matcher) -> Iterator[Entry]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import field
 
@@ -32,6 +31,8 @@ class Flags:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return the known word closest to a mistyped one, or an empty string."""
+    import difflib
+
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return found[0] if found else ""
 

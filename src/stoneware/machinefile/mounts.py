@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import posixpath
 import re
 from collections.abc import Callable
@@ -58,6 +57,8 @@ class RawMount:
 
 def read_mount(text: str) -> RawMount:
     """Split the text of one mount into options. Raises FlagError for what no mount knows."""
+    import csv
+
     try:
         fields = next(csv.reader([text], strict=True), [])
     except csv.Error as error:

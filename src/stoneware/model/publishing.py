@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import socket
-
 _GROUPS = 224  # the first number of multicast addresses; what is above is reserved
 
 
 def unpublishable(address: str) -> str:
     """Say why no computer can publish a port on an address; nothing where one may."""
+    import socket
+
     try:
         raw = socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
     except OSError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -66,6 +65,8 @@ class LocalPlatform(LocalResources):
         Raises InputError when its name, a port or a volume is in use, or one of its networks or secrets does
         not exist; then nothing is left of it.
         """
+        import secrets
+
         machine_start.check_spec(spec)
         self.store.check_secrets(spec.secrets)
         wanted = _completed(spec)

@@ -15,7 +15,6 @@ from typing import Any
 
 from stoneware.errors import HostError, InputError
 from stoneware.files import canonical_json, sha256_hex, write_json
-from stoneware.platforms.local.bases.mmdebstrap import mmdebstrap
 from stoneware.platforms.local.bases.package_sources import host_sources
 from stoneware.platforms.local.bases.system_ids import digest as ids_digest
 from stoneware.platforms.local.bases.system_ids import move_system_ids
@@ -95,6 +94,8 @@ def _make(store: Store, reference: str, refresh: bool, progress: Progress) -> st
 
 
 def _make_raw(store: Store, reference: str, progress: Progress) -> str:
+    from stoneware.platforms.local.bases.mmdebstrap import mmdebstrap
+
     check(BASE_TOOLS)
     release = release_of(reference)
     progress(f"making {reference} with mmdebstrap (once; {len(PACKAGES)} packages and what they need)")

@@ -10,7 +10,6 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from importlib import resources
 from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Any
@@ -151,7 +150,7 @@ def launch(store: Store, paths: Paths, spec: MachineSpec, network: tuple[str, st
     settings = paths.run / "settings"
     text = _settings(store, paths, spec, machine_id=state["id"], groups=groups, network=network)
     _write_private(settings, text)
-    shim = Path(str(resources.files("stoneware.platforms.local.machines") / "shim.sh"))
+    shim = Path(__file__).with_name("shim.sh")
     # The shim's mounts go with it, and mounts of the host still reach it.
     argv = ["unshare", "--mount", "--propagation", "slave", "sh", str(shim), str(settings)]
     argv = process_limits.plain(argv, spec.ulimits, inherits=not groups.prefix)
@@ -331,7 +330,7 @@ def nspawn_argv(store: Store, paths: Paths, spec: MachineSpec, machine_id: str) 
     if not spec.read_only:
         return [*argv, *root, "/bin/sh", "-c", f"{told}exec </dev/console\n{_INIT}"]
     lower = f"--bind-ro={_escape(paths.lower)}:/run/stoneware/lower:idmap,norbind"
-    script = (resources.files("stoneware.platforms.local.machines") / "rootwrap.sh").read_text()
+    script = Path(__file__).with_name("rootwrap.sh").read_text()
     return [*argv, lower, *root, "/bin/sh", "-c", told + script, "sh", _INIT]
 
 

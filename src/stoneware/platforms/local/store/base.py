@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,6 +71,8 @@ class StoreBase:
     @contextlib.contextmanager
     def staging(self, parent: Path) -> Iterator[Path]:
         """Give a new directory next to its final place; what is not renamed away is removed at the end."""
+        import secrets
+
         token = secrets.token_hex(8)
         lock = self.lock_path("staged", token)
         with store_errors.clear_errors(self.home), locked(lock):

@@ -6,7 +6,6 @@ import base64
 import contextlib
 import hmac
 import re
-import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -53,6 +52,8 @@ class SecretStore(StoreBase):
             self._secrets.mkdir(exist_ok=True, mode=0o700)
             self._sweep(name)
             kept = read_secret(self._secrets, name)
+            import secrets
+
             present = _having(kept, value) or Secret(secrets.token_hex(8), value)
             if [present] != kept[:1]:
                 former = [secret for secret in kept if secret.version != present.version]
