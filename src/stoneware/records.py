@@ -79,8 +79,7 @@ _SHAPES: tuple[tuple[str, Any], ...] = (
     ("clusters/*/machines.auto.tfvars.json", {"machines": dict, "networks": dict, "volumes": dict}),
     ("clusters/*/cluster.json", {"secrets?": [str]}),
 )
-_REMEMBERED, _REMEMBERED_BYTES = 4096, 16 << 10
-_sound: dict[Path, bytes] = {}  # what the records held that were read last
+_REMEMBERED, _LARGEST_REMEMBERED = 32 << 20, 1 << 20  # bytes: of all records, of one
 _REMEDIES = (
     ("machines/*/*", "stoneware rm -f {name}    # its volumes stay"),
     ("images/*/manifest.json", "stoneware rmi -f {name:.12}    # then bake it again"),
@@ -97,7 +96,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
     raw = read_raw(path)
     if raw is None:
         return None
-    if _sound.get(path) == raw:
+    if _sound.has(path, raw):
         checked: dict[str, Any] = json.loads(raw)
         return checked
     try:
@@ -110,19 +109,33 @@ def read_record(path: Path) -> dict[str, Any] | None:
     fault = fault_of(found, shape) if shape is not None else ""
     if fault:
         raise DamagedError(path, fault)
-    _remember(path, raw)
+    # json.loads would take lone surrogates otherwise.
+    if len(raw) <= _LARGEST_REMEMBERED and b"\\ud" not in raw and b"\\uD" not in raw:
+        _sound.keep(path, raw)
     return found
 
 
-def _remember(path: Path, raw: bytes) -> None:
-    """Keep what a sound record holds: commands that wait for machines read the same again and again."""
-    if (
-        len(raw) > _REMEMBERED_BYTES or not raw.isascii() or b"\\u" in raw
-    ):  # json.loads would take it otherwise
-        return
-    if len(_sound) >= _REMEMBERED:
-        _sound.clear()
-    _sound[path] = raw
+class _Sound:
+    """What sound records held: commands that wait for machines read the same again and again."""
+
+    def __init__(self) -> None:
+        self._held: dict[Path, bytes] = {}
+        self._size = 0
+
+    def has(self, path: Path, raw: bytes) -> bool:
+        """Say whether a record that holds this has been found sound."""
+        return self._held.get(path) == raw
+
+    def keep(self, path: Path, raw: bytes) -> None:
+        """Remember a record, and forget all others where they are too many."""
+        self._size += len(raw) - len(self._held.get(path, b""))
+        if self._size > _REMEMBERED:
+            self._held.clear()
+            self._size = len(raw)
+        self._held[path] = raw
+
+
+_sound = _Sound()
 
 
 def read_raw(path: Path) -> bytes | None:

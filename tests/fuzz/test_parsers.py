@@ -247,6 +247,7 @@ def test_records(data: bytes) -> None:
         else:
             assert found is not None
             assert isinstance(found["id"], str)
+            assert read_record(path) == found, "read again, it is not checked again"
 
 
 MACHINE = {
