@@ -79,6 +79,8 @@ def test_nothing_is_there_at_first(bench: Bench) -> None:
 def test_the_base_has_still_to_be_made(bench: Bench) -> None:
     bench.store.identity = None
     assert told(bench.plan(TWO))[0][3] == "the base debian:12 is not built yet"
+    staged = "FROM debian:12 AS base\nENV A=1\nFROM base\nRUN true\n"
+    assert told(bench.plan(staged)) == [("1", 1, "RUN", "the base of base is not built yet")]
 
 
 def test_all_is_there(bench: Bench) -> None:

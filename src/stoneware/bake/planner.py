@@ -155,7 +155,8 @@ class Planner:
         if self.options.no_cache:
             return "--no-cache"
         if planned.parent_key == NOT_BUILT:
-            return f"the base {stage.base.reference} is not built yet"
+            whose = "of " if stage.base.kind == "stage" else ""
+            return f"the base {whose}{stage.base.reference} is not built yet"
         reason = explain(self.record.step(stage.name, planned.step.index), planned.document)
         # The first step has no step before it: what changed is its base.
         if reason == "the step before it changed" and planned.step.index == 1:

@@ -119,6 +119,8 @@ def _undefined(layout: Layout, hollow: Iterable[Hollow]) -> Iterator[_Found]:
     for each in dict.fromkeys(hollow):
         if each.name in outside or each.name.startswith(("TARGET", "BUILD")):
             hint = f"; to have its value, write ARG {each.name} in this stage"
+        elif each.near == each.name:
+            hint = "; what an instruction sets counts from the next one on"
         elif each.near:
             hint = f"; did you mean ${each.near}?"
         elif each.line in with_text:
