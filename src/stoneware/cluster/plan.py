@@ -109,16 +109,18 @@ def _resources(
             gone = "is gone, with its data: a blank one takes its place"
             yield Step(kind, name, Action.CREATE, (gone if lost and kind == "volume" else _THERE,))
         elif observed.managed is not None and not lost:
-            yield Step(kind, name, Action.ADOPT, (*_changed(thing, observed), _UNMANAGED))
-        elif changed := _changed(thing, observed):
+            yield Step(kind, name, Action.ADOPT, (*network_changes(thing, observed), _UNMANAGED))
+        elif changed := network_changes(thing, observed):
             yield Step(kind, name, Action.UPDATE, changed)
         else:
             yield Step(kind, name, Action.NONE, ())
 
 
-def _changed(thing: ClusterVolume | ClusterNetwork, observed: Observed) -> tuple[str, ...]:
-    """Say what of a network that is there changes in place."""
-    if not isinstance(thing, ClusterNetwork) or thing.internal == (thing.name in observed.internal):
+def network_changes(thing: ClusterVolume | ClusterNetwork, observed: Observed) -> tuple[str, ...]:
+    """Say what of a network that is there changes in place; what is made elsewhere does not."""
+    if not isinstance(thing, ClusterNetwork) or thing.external:
+        return ()
+    if thing.internal == (thing.name in observed.internal):
         return ()
     if thing.internal:
         return ("becomes internal: its machines reach nothing outside, and are not reached from there",)

@@ -9,7 +9,7 @@ from typing import Any
 from stoneware.cluster.declaration import release_of_machine, release_of_spec
 from stoneware.cluster.differences import Kind, differences
 from stoneware.cluster.model import Desired, DesiredMachine, Observed, Release
-from stoneware.cluster.plan import is_healthy, state_reasons, waves_of
+from stoneware.cluster.plan import is_healthy, network_changes, state_reasons, waves_of
 from stoneware.cluster.rollback_limits import floors_of_disks
 from stoneware.cluster.tfvars import from_tfvars, to_tfvars
 from stoneware.dataclass import dataclass
@@ -82,6 +82,12 @@ def plan_rollout(
         f"{name} is not wanted any more: `stoneware up` removes it"
         for name in present.observed.machines
         if name not in desired.machines
+    ]
+    notes += [
+        f"the network {name} {'becomes internal' if network.internal else 'is internal no more'} "
+        "by `stoneware up` only"
+        for name, network in desired.networks.items()
+        if name in present.observed.networks and network_changes(network, present.observed)
     ]
     used = {change.service for change in changes}
     own = {service: policies.get(service, Policy()) for service in used}
