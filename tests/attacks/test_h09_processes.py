@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -53,7 +54,7 @@ def test_a_fork_bomb_ends_at_the_limit_and_nobody_else_notices(lab: Bench) -> No
 
 
 SHELL = """
-import os, resource, sys
+import os, resource, signal, sys
 from stoneware.platforms.local.platform import LocalPlatform
 from stoneware.platforms.local.store.store import Store
 from stoneware.model.machine import MachineSpec
@@ -65,6 +66,9 @@ for name in ("NOFILE", "NPROC", "CORE", "STACK", "MEMLOCK"):
 os.umask(0o077)
 os.nice(7)
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+for number in (signal.SIGTERM, signal.SIGUSR1):
+    signal.signal(number, signal.SIG_IGN)
+Path("/proc/self/oom_score_adj").write_text("500")
 LocalPlatform(Store.open(Path(sys.argv[1]))).create(MachineSpec(sys.argv[2], sys.argv[3]))
 """
 
@@ -75,7 +79,8 @@ def limits(pid: int) -> dict[str, tuple[str, str]]:
 
 
 def test_limits_are_the_machines_own_not_those_of_the_shell(lab: Bench) -> None:
-    words = [sys.executable, "-c", SHELL, str(lab.home), lab.name, f"checkpoint:{lab.base}"]
+    words = ["chrt", "--fifo", "10", "ionice", "-c3", "setarch", "-R"]
+    words += [sys.executable, "-c", SHELL, str(lab.home), lab.name, f"checkpoint:{lab.base}"]
     subprocess.run(words, check=True)
     lab.booted()
     script = "ulimit -n; ulimit -s; ulimit -p; ulimit -l; umask; nice; nproc"
@@ -85,6 +90,17 @@ def test_limits_are_the_machines_own_not_those_of_the_shell(lab: Bench) -> None:
     assert int(processes) > 5000
     assert int(locked) > 4
     assert int(processors) == len(os.sched_getaffinity(0))
+    for pid in filter(None, (lab.processes().leader, lab.processes().shim)):
+        process = Path(f"/proc/{pid}")
+        assert os.sched_getscheduler(pid) == os.SCHED_OTHER
+        assert (process / "oom_score_adj").read_text() == "0\n"
+        assert (process / "personality").read_text() == "00000000\n"
+        said = subprocess.run(["ionice", "-p", str(pid)], capture_output=True, text=True, check=True)
+        assert said.stdout == "none: prio 0\n"
+    ignored = re.search(r"SigIgn:\t(\w+)", Path(f"/proc/{lab.processes().shim}/status").read_text())
+    assert ignored is not None
+    # Those that have names: glibc has two more of its own.
+    assert int(ignored[1], 16) & ((1 << 31) - 1) == 0
 
 
 def test_a_limit_that_was_asked_for_reaches_the_services(lab: Bench) -> None:

@@ -76,6 +76,17 @@ def test_usage_errors(cli: Cli, words: tuple[str, ...], message: str, next_words
     assert "Traceback" not in result.err
 
 
+def test_programs_fail_also_where_the_caller_ignores_the_ends_of_children() -> None:
+    code = """
+import signal, subprocess
+from stoneware.cli import main, program
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+program.run = lambda words: subprocess.run(["false"]).returncode
+main.main()
+"""
+    assert start(code=code).returncode == 1
+
+
 def test_interrupts_are_quiet(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(entry: catalog.Entry) -> None:
         raise KeyboardInterrupt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 
 from stoneware.cli.streams import guarded, open_missing
@@ -18,6 +19,8 @@ def main() -> None:
     # Looking for pydantic's plugins means reading what every installed package says of itself.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     open_missing()
+    # Where the caller ignores the ends of children, none has an exit code, and all count as successful.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with guarded():
         code = _run()
     gc.freeze()  # the end of the process frees everything at once

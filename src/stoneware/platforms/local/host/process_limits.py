@@ -1,10 +1,11 @@
-"""The limits and priorities that machines and helpers start with, whatever our shell has."""
+"""The limits, priorities and signals that machines and helpers start with, whatever our shell has."""
 
 from __future__ import annotations
 
 import os
 import resource
 import shlex
+import signal
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def _numbers() -> dict[str, int]:
 
 def _may_raise() -> bool:
     """Say whether we have CAP_SYS_RESOURCE, which root in a container may lack."""
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in _text("/proc/self/status").splitlines():
         if line.startswith("CapEff:"):
             return bool(int(line.split()[1], 16) >> 24 & 1)
     return False
@@ -117,8 +118,8 @@ def manager_script(limits: Iterable[Ulimit]) -> str:
 def plain(argv: Sequence[str], limits: Iterable[Ulimit] = (), *, inherits: bool = True) -> list[str]:
     """Return a command that runs another with the limits of its own, not those of our shell.
 
-    With `limits` those of a machine can be reached from there. It `inherits` our priority and processors as
-    well, which are put right too, unless systemd starts it.
+    With `limits` those of a machine can be reached from there. It `inherits` our priorities, processors,
+    ignored signals and personality as well, which are put right too, unless systemd starts it.
     """
     wanted = defaults()
     for limit in limits:
@@ -129,18 +130,36 @@ def plain(argv: Sequence[str], limits: Iterable[Ulimit] = (), *, inherits: bool 
         f"--{name}={_word(soft, 'unlimited')}:{_word(hard, 'unlimited')}"
         for name, (soft, hard) in _within_reach(wanted).items()
     ]
-    return [*(_priorities() if inherits else ()), "prlimit", *flags, *argv]
+    return [*(_resets() if inherits else ()), "prlimit", *flags, *argv]
 
 
-def _priorities() -> list[str]:
-    words: list[str] = []
-    nice = os.getpriority(os.PRIO_PROCESS, 0)
-    if nice:
+def _resets() -> list[str]:
+    """Return the words of programs that put right what children inherit, for the command behind them."""
+    words = ["ionice", "-t", "-c", "0"]  # no look: it would take longer than this does
+    if _ignored_signals():
+        words += ["env", "--default-signal"]
+    if _text("/proc/self/oom_score_adj") not in ("", "0"):
+        # Not by choom, which gives up where the kernel does not allow it.
+        words += ["sh", "-c", 'echo 0 2>/dev/null >/proc/self/oom_score_adj; exec "$@"', "sh"]
+    if os.sched_getscheduler(0) != os.SCHED_OTHER:
+        words += ["chrt", "--other", "0"]
+    if nice := os.getpriority(os.PRIO_PROCESS, 0):
         words += ["nice", "-n", str(-nice)]
     processors = os.cpu_count() or 1
     if len(os.sched_getaffinity(0)) < processors:  # what is not ours at all the kernel leaves out
         words += ["taskset", "-c", f"0-{processors - 1}"]
+    if int(_text("/proc/self/personality") or "0", 16):  # such as addresses that are not random
+        words += ["setarch", os.uname().machine]
     return words
+
+
+def _ignored_signals() -> bool:
+    """Say whether a child would ignore signals that programs expect to get; Python itself ignores two."""
+    for line in _text("/proc/self/status").splitlines():
+        if line.startswith("SigIgn:"):
+            own = 1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1
+            return bool(int(line.split()[1], 16) & ~own)
+    return False
 
 
 def _higher(one: int, other: int) -> int:
@@ -153,6 +172,13 @@ def _lower(one: int, other: int) -> int:
 
 def _word(value: int, unlimited: str) -> str:
     return unlimited if value == UNLIMITED else str(value)
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:  # a kernel without it
+        return ""
 
 
 def _number(setting: str, otherwise: int) -> int:

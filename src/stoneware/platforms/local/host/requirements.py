@@ -123,6 +123,7 @@ TABLE: tuple[Requirement, ...] = (
     _tool("setsid", "util-linux", "machines that outlive the command"),
     _tool("setpriv", "util-linux", "making bases"),
     _tool("prlimit", "util-linux", "machines' limits being their own"),
+    _tool("ionice", "util-linux", "machines' priorities being their own"),
     _tool("flock", "util-linux", "machines that end with their command"),
     _tool("stdbuf", "coreutils", "keeping machines' consoles"),
     _tool("mount", "mount", "the store"),
@@ -166,7 +167,7 @@ TABLE: tuple[Requirement, ...] = (
 
 MACHINE_TOOLS = (
     *("root", "user namespaces", "idmapped mounts", "cgroup2", "systemd-nspawn", "ip", "unshare", "setsid"),
-    *("nsenter", "bridge", "nft", "prlimit", "flock", "stdbuf"),
+    *("nsenter", "bridge", "nft", "prlimit", "ionice", "flock", "stdbuf"),
 )
 STORE_TOOLS = ("root", "btrfs", "mkfs.btrfs", "mount", "disk space")
 BASE_TOOLS = ("root", "mmdebstrap", "unshare", "setpriv")

@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -222,7 +223,7 @@ def _spawn(argv: Sequence[str], log: int) -> None:
     os.waitpid(pid, 0)
 
 
-_SIGNALS = (1, 2, 3, 13, 15)  # HUP, INT, QUIT, PIPE, TERM: as a program expects them, whatever Python did
+_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}  # as a program expects them
 
 
 def _await_leader(paths: Paths) -> None:
