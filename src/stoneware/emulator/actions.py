@@ -23,7 +23,7 @@ def deprecate(service: Service, call: Call) -> Record:
     if call.body:
         record["deprecated"] = call.body
     service.store.put(key, record)
-    return service.started(call, "deprecate", key, record)
+    return service.started(call, "deprecate", key, record["id"])
 
 
 def family(service: Service, call: Call) -> Record:
@@ -45,7 +45,7 @@ def resize(service: Service, call: Call) -> Record:
         raise errors.invalid("sizeGb", size, f"Must be larger than the {record['sizeGb']} GB it has.")
     record["sizeGb"] = str(size)
     service.store.put(key, record)
-    return service.started(call, "resizeDisk", key, record)
+    return service.started(call, "resizeDisk", key, record["id"])
 
 
 def create_snapshot(service: Service, call: Call) -> Record:
@@ -57,7 +57,7 @@ def create_snapshot(service: Service, call: Call) -> Record:
     place = prepare.Place(service.store, call.project, "global")
     made = f"projects/{call.project}/global/snapshots/{call.body['name']}"
     service.create(place, "snapshots", made, call.body | {"sourceDisk": key}, call.query)
-    return service.started(call, "createSnapshot", key, record)
+    return service.started(call, "createSnapshot", key, record["id"])
 
 
 def switch_to_custom(service: Service, call: Call) -> Record:
@@ -71,7 +71,7 @@ def switch_to_custom(service: Service, call: Call) -> Record:
     for one, subnetwork in subnetworks(service, key):
         subnetwork.pop(prepare.AUTOMATIC, None)
         service.store.put(one, subnetwork)
-    return service.started(call, "switchToCustomMode", key, record)
+    return service.started(call, "switchToCustomMode", key, record["id"])
 
 
 def expand_range(service: Service, call: Call) -> Record:
@@ -85,7 +85,7 @@ def expand_range(service: Service, call: Call) -> Record:
     prepare.check_range(service.store, record["network"], wanted, but=key)
     record |= {"ipCidrRange": str(wanted), "gatewayAddress": str(wanted[1])}
     service.keep("subnetworks", key, record)
-    return service.started(call, "expandIpCidrRange", key, record)
+    return service.started(call, "expandIpCidrRange", key, record["id"])
 
 
 def set_private_access(service: Service, call: Call) -> Record:
@@ -94,7 +94,7 @@ def set_private_access(service: Service, call: Call) -> Record:
     record = service.existing(key)
     record["privateIpGoogleAccess"] = call.body.get("privateIpGoogleAccess", False)
     service.keep("subnetworks", key, record)
-    return service.started(call, "setPrivateIpGoogleAccess", key, record)
+    return service.started(call, "setPrivateIpGoogleAccess", key, record["id"])
 
 
 def project(service: Service, call: Call) -> Record:
@@ -118,4 +118,4 @@ def common_metadata(service: Service, call: Call) -> Record:
         "fingerprint": values.fingerprint(items),
     }
     service.store.put(key, record)
-    return service.started(call, "setMetadata", key, record)
+    return service.started(call, "setMetadata", key, record["id"])

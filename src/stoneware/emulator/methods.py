@@ -70,6 +70,8 @@ async def answer(service: Service, call: Call) -> Record:
     What a call changes is kept whole, with its operation, or not at all; a request that is repeated with its
     id gets the operation that the first one started.
     """
+    if (refusal := service.faults.refusal()) is not None:
+        raise refusal
     serve = handler(call.method)
     if serve is None:
         why = NO_MACHINES if "instance" in call.method.collection.lower() else "it has no implementation"

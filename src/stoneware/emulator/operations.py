@@ -37,10 +37,12 @@ class Operations:
         *,
         request: str | None = None,
         failure: errors.ApiError | None = None,
+        slower: float = 0.0,
     ) -> Record:
         """Record an operation on `target`, a key, and return it. `scope` is as `projects/p/zones/z`.
 
-        `request`: the caller's id of the request. With `failure` it ends with that error.
+        `request`: the caller's id of the request. With `failure` it ends with that error. It takes `slower`
+        seconds longer than others.
         """
         now = self.clock()
         name = f"operation-{int(now * 1000)}-{values.new_id()}"
@@ -55,7 +57,7 @@ class Operations:
             "startTime": values.timestamp(now),
             "user": "emulator@localhost",
             "selfLink": f"{values.LINK}{scope}/operations/{name}",
-            _DUE: now + self.delay,
+            _DUE: now + self.delay + slower,
         }
         place = scope.split("/")[2]
         if place != "global":

@@ -39,9 +39,12 @@ def insert(service: Service, call: Call) -> Record:
         raise errors.required("resource.name")
     collection = call.method.collection
     key = f"{call.parent}/{collection}/{call.body['name']}"
+    if (failure := service.faults.of_insert(call.parent, collection)) is not None:
+        service.absent(key)
+        return service.started(call, "insert", key, values.new_id(), failure)
     place = prepare.Place(service.store, call.project, call.scope)
     record = service.create(place, collection, key, dict(call.body), call.query)
-    return service.started(call, "insert", key, record)
+    return service.started(call, "insert", key, record["id"])
 
 
 def delete(service: Service, call: Call) -> Record:
@@ -51,7 +54,7 @@ def delete(service: Service, call: Call) -> Record:
     record = service.existing(key)
     if (refusal := _refusal(service, collection, key, record)) is not None:
         if KINDS[collection].fails_late:
-            return service.started(call, "delete", key, record, refusal)
+            return service.started(call, "delete", key, record["id"], refusal)
         raise refusal
     if collection == "networks":
         for subnetwork, _ in subnetworks(service, key):
@@ -59,7 +62,7 @@ def delete(service: Service, call: Call) -> Record:
     if collection == "images":
         _forget_image(service, key)
     service.store.remove(key)
-    return service.started(call, "delete", key, record)
+    return service.started(call, "delete", key, record["id"])
 
 
 def _refusal(service: Service, collection: str, key: str, record: Record) -> errors.ApiError | None:
@@ -120,7 +123,7 @@ def _changed(service: Service, call: Call, key: str, record: Record) -> Record:
     if check := KINDS[collection].checked:
         check(prepare.Place(service.store, call.project, call.scope), record, call.query)
     service.keep(collection, key, record)
-    return service.started(call, call.method.verb, key, record)
+    return service.started(call, call.method.verb, key, record["id"])
 
 
 def _same(given: Any, have: Any) -> bool:
@@ -140,7 +143,7 @@ def set_labels(service: Service, call: Call) -> Record:
     checks.labels(labels)
     record |= {"labels": labels, "labelFingerprint": values.fingerprint(labels)}
     service.store.put(key, record)
-    return service.started(call, "setLabels", key, record)
+    return service.started(call, "setLabels", key, record["id"])
 
 
 def test_permissions(service: Service, call: Call) -> Record:

@@ -9,10 +9,11 @@ import signal
 import socket
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import parse_qsl
 
 from aiohttp import web
 
-from stoneware.emulator import errors, methods, validate
+from stoneware.emulator import batch, errors, methods, validate
 from stoneware.emulator.routes import Router
 from stoneware.emulator.service import Call, Service
 from stoneware.errors import InputError
@@ -21,6 +22,7 @@ HOST = "127.0.0.1"
 _LARGEST = 4 << 20  # bytes of a request: 512 KiB of metadata, each byte escaped, has room
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _GRACE = 0.5  # seconds that a reply under way has at the end; a wait for an operation is cut off
+_BATCH = "/batch"
 Log = Callable[[str], None]
 
 
@@ -69,46 +71,73 @@ async def serve(
 
 def application(service: Service, log: Log | None = None) -> web.Application:
     """Return the application that serves the API below the discovery document's base path."""
-    router = Router(service.document.methods.values())
-
-    async def answered(request: web.Request) -> web.StreamResponse:
-        response = await _respond(service, router, request)
-        if log is not None:
-            log(f"{request.method} {request.path_qs} {response.status}")
-        return response
-
+    front = _Front(service, log)
     app = web.Application(client_max_size=_LARGEST)
-    app.router.add_route("*", "/{path:.*}", answered)
+    app.router.add_route("*", "/{path:.*}", front.respond)
     return app
 
 
-async def _respond(service: Service, router: Router, request: web.Request) -> web.Response:
-    try:
-        reply = await _answer(service, router, request)
-    except errors.ApiError as error:
-        return web.json_response(error.body(), status=error.status)
-    except web.HTTPRequestEntityTooLarge:
-        large = errors.ApiError(413, "uploadTooLarge", f"A request has {_LARGEST} bytes at most.")
-        return web.json_response(large.body(), status=large.status)
-    return web.json_response(reply)
+class _Front:
+    """Turns requests of HTTP into calls, and what comes of them into replies."""
 
+    def __init__(self, service: Service, log: Log | None) -> None:
+        self._service = service
+        self._router = Router(service.document.methods.values())
+        self._log = log
 
-async def _answer(service: Service, router: Router, request: web.Request) -> dict[str, Any]:
-    _refuse_pages(request)
-    base = service.document.base
-    path = request.rel_url.raw_path
-    found = router.find(request.method, path.removeprefix(base)) if path.startswith(base) else None
-    if found is None:
-        raise errors.ApiError(
-            404, "notFound", f"The URL {path} is no method of the Compute Engine API ({request.method})"
-        )
-    method, names = found
-    query = validate.parameters(method, {**request.query, **names})
-    if not method.request:
-        return await methods.answer(service, Call(method, query))
-    raw = await _json(request)
-    body = validate.body(service.document, method.request, raw)
-    return await methods.answer(service, Call(method, query, body, validate.cleared(raw)))
+    async def respond(self, request: web.Request) -> web.StreamResponse:
+        """Answer a request, or a batch of them. A reply that is lost is aborted once all is done."""
+        try:
+            _refuse_pages(request)
+            raw = await request.read()
+            if request.path.startswith(_BATCH):
+                response = await self._batch(request.headers.get("Content-Type", ""), raw)
+            else:
+                status, document = await self._one(request.method, request.raw_path, raw)
+                response = web.json_response(document, status=status)
+        except errors.ApiError as error:
+            response = web.json_response(error.body(), status=error.status)
+        except web.HTTPRequestEntityTooLarge:
+            large = errors.ApiError(413, "uploadTooLarge", f"A request has {_LARGEST} bytes at most.")
+            response = web.json_response(large.body(), status=large.status)
+        if request.method != "GET" and self._service.faults.loses_reply() and request.transport is not None:
+            self._note(f"{request.method} {request.raw_path} lost its reply")
+            request.transport.abort()
+        return response
+
+    async def _batch(self, content_type: str, raw: bytes) -> web.Response:
+        parts = batch.read(content_type, raw)
+        replies = [(part, *await self._one(part.http, part.target, part.body)) for part in parts]
+        kind, body = batch.written(replies)
+        return web.Response(body=body, headers={"Content-Type": kind})
+
+    async def _one(self, http: str, target: str, raw: bytes) -> tuple[int, dict[str, Any]]:
+        try:
+            status, document = 200, await self._answer(http, target, raw)
+        except errors.ApiError as error:
+            status, document = error.status, error.body()
+        self._note(f"{http} {target} {status}")
+        return status, document
+
+    async def _answer(self, http: str, target: str, raw: bytes) -> dict[str, Any]:
+        path, _, query = target.partition("?")
+        base = self._service.document.base
+        found = self._router.find(http, path.removeprefix(base)) if path.startswith(base) else None
+        if found is None:
+            raise errors.ApiError(
+                404, "notFound", f"The URL {path} is no method of the Compute Engine API ({http})"
+            )
+        method, names = found
+        given = validate.parameters(method, {**dict(parse_qsl(query, keep_blank_values=True)), **names})
+        if not method.request:
+            return await methods.answer(self._service, Call(method, given))
+        value = _json(raw)
+        body = validate.body(self._service.document, method.request, value)
+        return await methods.answer(self._service, Call(method, given, body, validate.cleared(value)))
+
+    def _note(self, line: str) -> None:
+        if self._log is not None:
+            self._log(line)
 
 
 def _refuse_pages(request: web.Request) -> None:
@@ -120,8 +149,7 @@ def _refuse_pages(request: web.Request) -> None:
         )
 
 
-async def _json(request: web.Request) -> Any:
-    raw = await request.read()
+def _json(raw: bytes) -> Any:
     try:
         value = json.loads(raw, parse_constant=_no_number) if raw.strip() else {}
         if b"\\u" in raw:  # half a character can be spelt, and cannot be written

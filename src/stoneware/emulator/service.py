@@ -11,6 +11,7 @@ from typing import Any
 from stoneware.dataclass import dataclass
 from stoneware.emulator import catalog, checks, errors, prepare, values
 from stoneware.emulator.discovery import Document, Method
+from stoneware.emulator.faults import Faults
 from stoneware.emulator.kinds import KINDS
 from stoneware.emulator.operations import Operations
 from stoneware.emulator.store import Record, Store
@@ -75,8 +76,14 @@ class Service:
     """The resources of a store, how they are made and changed."""
 
     def __init__(
-        self, document: Document, store: Store, delay: float = 0.1, clock: Callable[[], float] = time.time
+        self,
+        document: Document,
+        store: Store,
+        delay: float = 0.1,
+        clock: Callable[[], float] = time.time,
+        faults: Faults | None = None,
     ) -> None:
+        self.faults = faults or Faults()
         self.document = document
         self.store = store
         self.clock = clock
@@ -104,8 +111,7 @@ class Service:
         self, place: prepare.Place, collection: str, key: str, content: Record, query: Mapping[str, Any]
     ) -> Record:
         """Make a resource, and what comes with it, and return its record. Raises ApiError."""
-        if self.store.get(key) is not None:
-            raise errors.exists(key)
+        self.absent(key)
         kind = KINDS[collection]
         checks.labels(content.get("labels", {}))
         kind.prepare(place, content, query)
@@ -143,12 +149,18 @@ class Service:
             raise errors.not_found(key)
         return record
 
+    def absent(self, key: str) -> None:
+        """Raise ApiError (409) where there is a resource of this key."""
+        if self.store.get(key) is not None:
+            raise errors.exists(key)
+
     def started(
-        self, call: Call, kind: str, key: str, record: Record, failure: errors.ApiError | None = None
+        self, call: Call, kind: str, key: str, number: str, failure: errors.ApiError | None = None
     ) -> Record:
-        """Return the operation of a call on a resource, which is done or has failed already."""
+        """Return the operation of a call on a resource with an id, which is done or has failed already."""
+        slower = self.faults.slowness()
         return self.operations.start(
-            call.parent, kind, key, record["id"], request=call.request, failure=failure
+            call.parent, kind, key, number, request=call.request, failure=failure, slower=slower
         )
 
 

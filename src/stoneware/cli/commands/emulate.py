@@ -51,9 +51,32 @@ def emulate() -> None:
     kind=Path,
     help="Keep the resources there (default: emulator in the store's directory).",
 )
+@option(
+    "--fault",
+    metavar="NAME[:CHANCE]",
+    multiple=True,
+    help="Let it go wrong: quota, stockout, slow-operation, lost-reply, 429, 500, 502, 503. Repeatable.",
+)
+@option(
+    "--operation-time",
+    metavar="SECONDS",
+    kind=float,
+    low=0,
+    default=0.1,
+    help="Seconds that an operation takes.",
+)
 @flag("--log", help="Print each request and the status of its reply.")
 @options.json_output
-def google(port: int, project: tuple[str, ...], state: Path | None, log: bool, json_output: bool) -> None:
+def google(
+    *,
+    port: int,
+    project: tuple[str, ...],
+    state: Path | None,
+    fault: tuple[str, ...],
+    operation_time: float,
+    log: bool,
+    json_output: bool,
+) -> None:
     """Serve the Compute Engine API on this computer, until Ctrl-C.
 
     Networks, firewalls, addresses, disks, images and snapshots are served as records; instances are not yet.
@@ -67,12 +90,13 @@ def google(port: int, project: tuple[str, ...], state: Path | None, log: bool, j
                 details="It has 6 to 30 lowercase letters, digits and -, and begins with a letter.",
                 resolution="stoneware emulate google --project my-project",
             )
-    from stoneware.emulator import discovery, server, store
+    from stoneware.emulator import discovery, faults, server, store
     from stoneware.emulator.service import Service
 
+    wanted = faults.Faults([faults.parse(text) for text in fault])
     document = discovery.load()
     with store.opened(state or backend().home() / "emulator") as records, server.listen(port) as sock:
-        service = Service(document, records)
+        service = Service(document, records, delay=operation_time, faults=wanted)
         service.operations.forget_old()
         for name in projects:
             service.add_project(name)
