@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.cluster.images import plan_images
+from stoneware.bake.options import SecretSource
+from stoneware.cluster.images import bakes_of, plan_images
 from stoneware.compose.load import load_cluster
+from stoneware.config.secrets import Secret
 from stoneware.errors import InputError
 from tests.bake.fake_store import FakeStore
 
@@ -24,3 +26,18 @@ def test_an_error_in_a_machinefile_says_whose_it_is(tmp_path: Path) -> None:
         plan_images(cluster, FakeStore(tmp_path))
     assert caught.value.brief == "db, spare: unknown base or image: nosuch:1"
     assert caught.value.location == "Dockerfile:1"
+
+
+def test_a_bake_gets_the_secrets_of_its_service(tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").write_text(
+        "services: {web: {build: {context: ., secrets: [one, {source: two, target: id}]}}}\n"
+        "secrets: {one: {file: one}, two: {environment: TWO}}\n"
+    )
+    (tmp_path / "one").write_text("1")
+    (tmp_path / ".env").write_text("TWO=2\n")
+    cluster = load_cluster(None, directory=tmp_path, environment={}, project_name="demo")
+    options, _ = bakes_of(cluster)["demo-web"]
+    assert options.secrets == {
+        "one": SecretSource(path=tmp_path / "one"),
+        "id": SecretSource(variable="TWO", value=Secret("2")),
+    }

@@ -312,7 +312,8 @@ class _Build:
 
 def _secret_value(name: str, source: SecretSource) -> bytes:
     if source.path is None:
-        value = os.environ.get(source.variable)
+        known = source.value
+        value = os.environ.get(source.variable) if known is None else known.reveal()
         if value is None:
             raise InputError(
                 f"the secret {name!r} comes from the variable {source.variable}, which is not set",

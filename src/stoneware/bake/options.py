@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stoneware.dataclass import dataclass
+
+if TYPE_CHECKING:
+    from stoneware.config.secrets import Secret
 
 
 class OnFailure(StrEnum):
@@ -20,10 +23,14 @@ class OnFailure(StrEnum):
 
 @dataclass(frozen=True)
 class SecretSource:
-    """Where a build secret's value comes from: a file, or a variable of our own environment."""
+    """Where a build secret's value comes from: a file, or a variable of our own environment.
+
+    `value` is the variable's where it is known already: an env file may have it alone.
+    """
 
     path: Path | None = None
     variable: str = ""
+    value: Secret | None = None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from stoneware.bake import api
 from stoneware.bake.events import Reporter
-from stoneware.bake.options import BakeOptions
+from stoneware.bake.options import BakeOptions, SecretSource
 from stoneware.bake.place import Place
 from stoneware.bake.plan import RUN, BakePlan
 from stoneware.compose.model import Build, Cluster
@@ -97,6 +97,10 @@ def _options(build: Build, image: str, *, verbose: bool) -> BakeOptions:
         tags=(image,),
         target=build.target,
         build_args=dict(build.args),
+        secrets={
+            id: SecretSource(path=each.file, variable=each.variable, value=each.value)
+            for id, each in build.secrets.items()
+        },
         labels=dict(build.labels),
         verbose=verbose,
     )

@@ -278,7 +278,8 @@ def _health(node: Node, faults: Faults) -> Node:
 def _build(node: Node, faults: Faults) -> Node:
     if isinstance(node.value, str):
         return _entry(node, context=node.value)
-    return _changed(node, {"args": pairs, "labels": pairs}, faults)
+    secrets = _items(_secret, "secrets")
+    return _changed(node, {"args": pairs, "labels": pairs, "secrets": secrets}, faults)
 
 
 def _ulimit(node: Node, _faults: Faults) -> Node:

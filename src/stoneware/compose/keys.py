@@ -198,9 +198,9 @@ _BUILD = {
     "provenance": _warned("It has no effect: every image has a manifest that names its sources.", *_FALSE),
     "pull": _warned("It has no effect: for a newer base: stoneware bake --pull", *_FALSE),
     "sbom": _warned("It has no effect: every image has a list of its packages.", *_FALSE),
-    "secrets": _refused("Bake it by itself: stoneware bake --secret"),
+    "secrets": _acts("for steps that mount them: RUN --mount=type=secret,id=TARGET"),
     "shm_size": _warned("It has no effect: a builder has half of the memory for it."),
-    "ssh": _refused("Bake it by itself: stoneware bake --secret"),
+    "ssh": _refused("Give the key as one of its secrets: RUN --mount=type=secret,id=KEY."),
     "tags": _warned("It has no effect: image is the name, and the Git commit the tag."),
     "target": _acts("the stage"),
     "ulimits": _warned("It has no effect: a builder has the engine's own limits."),
@@ -349,6 +349,11 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
         "options": _acts("max-size and max-file; for others a warning says that they have no effect"),
     },
     "services.*.secrets.*": _MOUNTED_FILE,
+    "services.*.build.secrets.*": {
+        **dict.fromkeys(("gid", "mode", "uid"), _warned("It has no effect: the step's mount says it.")),
+        "source": _acts("which one"),
+        "target": _acts("its id in the Machinefile; source unless said"),
+    },
     "services.*.configs.*": _MOUNTED_FILE,
     "networks.*": _NETWORK,
     "volumes.*": {

@@ -32,7 +32,7 @@ from stoneware.compose.joining import Joiner
 from stoneware.compose.limits import limits_of
 from stoneware.compose.machines import Replicas, machine_label
 from stoneware.compose.merge import merge, without_resets
-from stoneware.compose.model import Cluster, Condition, Place, Service
+from stoneware.compose.model import Build, Cluster, Condition, Place, Service
 from stoneware.compose.nodes import Node, key_place, place_of
 from stoneware.compose.profiles import wanted_profiles, without_inactive
 from stoneware.compose.references import Context, References, blame_unknown
@@ -270,6 +270,11 @@ class _Loader:
     def _depends_place(self, entry: Entry[schema.Service]) -> Place:
         return place_of(entry.node, ("depends_on",))
 
+    def _build(self, model: schema.Build, node: Node) -> Build:
+        context = self._context
+        found = build_of(model, context.directory, context.variables, node, self._faults)
+        return replace(found, secrets=self._references.build_secrets(model, node))
+
     def _service(self, name: str, entry: Entry[schema.Service]) -> Service:
         model, node, faults = entry.model, entry.node, self._faults
         self._check_service(name, entry)
@@ -281,11 +286,10 @@ class _Loader:
             context, self._references, entry, name, environment, linked=self._links.get(name, ())
         )
         count = self._count(name, entry)
-        variables = context.variables
         return Service(
             name=name,
             image=model.image or f"{context.cluster}-{name}",
-            build=build_of(model.build, context.directory, variables, node, faults) if model.build else None,
+            build=self._build(model.build, node) if model.build else None,
             machines=replicas.machines(count),
             depends_on=self._needs(name, entry),
             healthcheck=health_of(model.healthcheck, place_of(node, ("healthcheck", "test")), faults),

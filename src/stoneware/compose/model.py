@@ -45,13 +45,17 @@ class FailureAction(StrEnum):
 
 @dataclass(frozen=True)
 class Build:
-    """Where a service's image is baked from. `context` is absolute; `dockerfile` None: its Machinefile."""
+    """Where a service's image is baked from. `context` is absolute; `dockerfile` None: its Machinefile.
+
+    `secrets` are by the id that its steps know.
+    """
 
     context: Path
     dockerfile: Path | None = None
     target: str | None = None
     args: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, SecretSource] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

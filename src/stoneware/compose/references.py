@@ -17,6 +17,7 @@ from stoneware.config.secrets import Secret
 from stoneware.dataclass import dataclass
 from stoneware.launch.plan import anonymous_volume
 from stoneware.machinefile.flags import nearest
+from stoneware.machinefile.mounts import is_secret_name
 from stoneware.model import names
 from stoneware.model.names import NameRule
 from stoneware.untrusted.bounded import why_no_file
@@ -110,6 +111,22 @@ class References:
             return
         self._check_name(names.SECRET, f"{self._context.cluster}-{key}", entry.place)
         self.secrets[key] = self._source(key, entry, "secret")
+
+    def build_secrets(self, model: schema.Build, node: Node) -> dict[str, SecretSource]:
+        """Return the secrets that an image is baked with, by the id that its steps know."""
+        found = {}
+        for index, each in enumerate(model.secrets or ()):
+            place = place_of(node, ("build", "secrets", index))
+            self.secret(each.source, place)
+            if not is_secret_name(each.target):
+                self._faults.add(
+                    place,
+                    f"{each.target!r} cannot be the id of a secret",
+                    "It has letters, digits, dots, dashes and underscores.",
+                )
+            elif each.source in self.secrets:
+                found[each.target] = self.secrets[each.source]
+        return found
 
     def config(self, key: str, place: Place) -> str:
         """Note the use of a config and return the key of its source among the secrets."""

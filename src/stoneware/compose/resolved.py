@@ -228,6 +228,7 @@ def _build(build: Build) -> dict[str, Any]:
             "target": build.target,
             "args": dict(build.args),
             "labels": dict(build.labels),
+            "secrets": [{"source": each.name, "target": id} for id, each in build.secrets.items()],
         }
     )
 

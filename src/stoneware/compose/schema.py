@@ -49,6 +49,13 @@ def _ulimits(given: dict[str, Ulimit]) -> dict[str, Ulimit]:
     return given
 
 
+class BuildSecret(Part):
+    """One entry of `build.secrets`: `target` is the id that steps know."""
+
+    source: Filled
+    target: Filled
+
+
 class Build(Part):
     """`build`."""
 
@@ -58,6 +65,7 @@ class Build(Part):
     args: Pairs | None = None
     labels: Pairs | None = None
     platforms: list[Text] | None = None
+    secrets: list[BuildSecret] | None = None
 
 
 class Dependency(Part):
