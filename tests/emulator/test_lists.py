@@ -57,3 +57,10 @@ def test_pages_give_each_item_once_in_order_even_when_one_is_deleted_between() -
     assert ([one["name"] for one in rest], end) == (["n2", "n3", "n4"], None)
     newest, _ = paging.page(items, {"orderBy": "creationTimestamp desc"})
     assert [one["name"] for one in newest] == ["n0", "n1", "n2", "n3", "n4"]
+
+
+def test_an_expression_that_takes_for_ever_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paging, "PATIENCE", 0.05)
+    with pytest.raises(errors.ApiError, match="takes longer than") as caught:
+        paging.page([{"name": "a" * 60}], {"filter": 'name eq "(a+)+b"'})
+    assert caught.value.status == 400

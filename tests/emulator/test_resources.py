@@ -180,6 +180,38 @@ def test_labels_are_those_of_the_api(api: Api, labels: dict[str, str], status: i
 
 
 @pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"allowed": [{}]}, "IPProtocol"),
+        ({"allowed": [{"IPProtocol": "tpc"}]}, "IPProtocol"),
+        ({"allowed": [{"IPProtocol": "256"}]}, "IPProtocol"),
+        ({"allowed": [{"IPProtocol": "icmp", "ports": ["1"]}]}, "has no ports"),
+        ({"allowed": [{"IPProtocol": "tcp", "ports": ["http"]}]}, "ports"),
+        ({"allowed": [{"IPProtocol": "tcp", "ports": ["90-80"]}]}, "ports"),
+        ({"allowed": [{"IPProtocol": "tcp", "ports": ["65536"]}]}, "ports"),
+        ({"sourceRanges": ["10.0.0.0/33"]}, "sourceRanges"),
+        ({"direction": "EGRESS", "destinationRanges": ["all"]}, "destinationRanges"),
+        ({"priority": 65536}, "priority"),
+        ({"denied": [{"IPProtocol": "tcp"}]}, "Exactly one"),
+    ],
+)
+def test_a_wrong_firewall_rule_is_refused_when_it_is_made_and_when_it_is_changed(
+    api: Api, network: None, changed: dict[str, Any], said: str
+) -> None:
+    assert said in refused(api, 400, "firewalls.insert", RULE | changed)
+    api("firewalls.insert", RULE)
+    assert said in refused(api, 400, "firewalls.patch", changed, firewall="f")
+    assert said in refused(api, 400, "firewalls.update", RULE | changed, firewall="f")
+
+
+def test_rules_as_google_takes_them(api: Api, network: None) -> None:
+    allowed = [{"IPProtocol": "TCP", "ports": ["22", "80-90"]}, {"IPProtocol": "50"}, {"IPProtocol": "icmp"}]
+    ranges = ["10.0.0.0/8", "192.0.2.7", "2001:db8::/32"]
+    api("firewalls.insert", RULE | {"allowed": allowed, "sourceRanges": ranges})
+    assert api("firewalls.get", firewall="f")["allowed"] == allowed
+
+
+@pytest.mark.parametrize(
     "items",
     [
         [{"value": "x"}],

@@ -1,7 +1,9 @@
-"""Labels and metadata as the API takes them."""
+"""Labels, metadata and firewall rules as the API takes them."""
 
 from __future__ import annotations
 
+import ipaddress
+import re
 import unicodedata
 from collections.abc import Mapping
 
@@ -9,6 +11,9 @@ from stoneware.emulator import errors
 from stoneware.emulator.store import Record
 
 _LABEL_CATEGORIES = frozenset({"Ll", "Lo", "Nd", "No", "Nl"})
+_PORTS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
+_PROTOCOLS = ("tcp", "udp", "icmp", "esp", "ah", "sctp", "ipip", "all")
+_WITH_PORTS = ("tcp", "udp", "sctp", "6", "17", "132", "all")
 _METADATA_VALUE = 262_144  # bytes
 _METADATA_ALL = 512 << 10  # bytes of keys and values
 
@@ -51,3 +56,40 @@ def metadata(items: list[Record]) -> None:
         size += len(key) + len(value)
     if size > _METADATA_ALL:
         raise errors.invalid("metadata", size, f"Keys and values have {_METADATA_ALL} bytes at most.")
+
+
+def firewall(rule: Record) -> None:
+    """Refuse a firewall rule whose protocols, ports, ranges or priority are none. Raises ApiError (400)."""
+    for one in rule.get("allowed", []) + rule.get("denied", []):
+        _protocol(one.get("IPProtocol", ""), one.get("ports", []))
+    for field in ("sourceRanges", "destinationRanges"):
+        for text in rule.get(field, []):
+            _range(f"resource.{field}", text)
+    priority = rule.get("priority", 1000)
+    if not 0 <= priority <= 65535:
+        raise errors.invalid("resource.priority", priority, "Must be from 0 to 65535.")
+
+
+def _protocol(name: str, ports: list[str]) -> None:
+    if not name:
+        raise errors.required("resource.IPProtocol")
+    number = name.isascii() and name.isdigit() and int(name) < 256
+    if not number and name.lower() not in _PROTOCOLS:
+        raise errors.invalid(
+            "resource.IPProtocol", name, f"Must be {', '.join(_PROTOCOLS)} or a number to 255."
+        )
+    if ports and name.lower() not in _WITH_PORTS:
+        raise errors.invalid("resource.ports", ports[0], f"The protocol {name} has no ports.")
+    for text in ports:
+        found = _PORTS.fullmatch(text)
+        if not found or not int(found[1]) <= int(found[2] or found[1]) <= 65535:
+            raise errors.invalid(
+                "resource.ports", text, "Must be a port or a range of ports, as 22 or 80-90."
+            )
+
+
+def _range(field: str, text: str) -> None:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError as error:
+        raise errors.invalid(field, text, "Must be a range of addresses, as 10.0.0.0/8.") from error

@@ -13,6 +13,7 @@ Predicate = Callable[[dict[str, Any]], bool]
 _TOKEN = re.compile(
     r"""\s*(?:(\()|(\))|(!=|<=|>=|=|<|>|:)|("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|([^\s()=<>!:"']+))"""
 )
+_DEEPEST = 50  # brackets and NOTs around each other
 _SYMBOLS = ("=", "!=", "<", ">", "<=", ">=", ":")
 
 
@@ -29,6 +30,7 @@ class _Reader:
     def __init__(self, text: str) -> None:
         self.text = text
         self.tokens: list[str] = []
+        self.depth = 0
         at = 0
         while at < len(text.rstrip()):
             found = _TOKEN.match(text, at)
@@ -65,6 +67,15 @@ class _Reader:
         return lambda item: any(term(item) for term in terms)
 
     def term(self) -> Predicate:
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            raise self.error()
+        try:
+            return self.deeper()
+        finally:
+            self.depth -= 1
+
+    def deeper(self) -> Predicate:
         if self.peek() in ("NOT", "-"):
             self.take()
             inner = self.term()

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
+import threading
 from collections.abc import Mapping
 from typing import Any
 
 from stoneware.emulator import errors, filters
+from stoneware.untrusted.bounded import BoundsError, time_limit
 
 LARGEST = 500  # items of a page
+PATIENCE = 5.0  # seconds that a filter may take
 
 
 def page(items: list[dict[str, Any]], query: Mapping[str, Any]) -> tuple[list[dict[str, Any]], str | None]:
@@ -18,8 +22,7 @@ def page(items: list[dict[str, Any]], query: Mapping[str, Any]) -> tuple[list[di
     The token names the last item given: one that is deleted between two pages moves none of the others.
     """
     if query.get("filter"):
-        keep = filters.parse(query["filter"])
-        items = [item for item in items if keep(item)]
+        items = _kept(items, query["filter"])
     order = query.get("orderBy", "name")
     if order not in ("name", "creationTimestamp desc"):
         raise errors.invalid("orderBy", order, "Must be name or creationTimestamp desc.")
@@ -34,6 +37,17 @@ def page(items: list[dict[str, Any]], query: Mapping[str, Any]) -> tuple[list[di
     shown = keyed[:size]
     more = len(keyed) > size
     return [item for _, item in shown], _token(shown[-1][0]) if more else None
+
+
+def _kept(items: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
+    keep = filters.parse(text)
+    # Python's expressions can take for ever, RE2's cannot. Only the main thread, the server's, is stopped.
+    main = threading.current_thread() is threading.main_thread()
+    try:
+        with time_limit(PATIENCE) if main else contextlib.nullcontext():
+            return [item for item in items if keep(item)]
+    except BoundsError as error:
+        raise errors.invalid("filter", text, f"The filter {error}.") from error
 
 
 def _key(item: Mapping[str, Any], newest: bool) -> str:

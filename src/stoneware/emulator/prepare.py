@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
-from stoneware.emulator import catalog, errors
+from stoneware.emulator import catalog, checks, errors
 from stoneware.emulator.store import Record, Store
 from stoneware.emulator.values import LINK, reference
 
@@ -162,8 +162,7 @@ def firewall(place: Place, new: Record, _query: Mapping[str, Any]) -> None:
     """Fill a firewall rule."""
     if bool(new.get("allowed")) == bool(new.get("denied")):
         raise errors.invalid("resource", new["name"], "Exactly one of allowed and denied must be given.")
-    if any(not rule.get("IPProtocol") for rule in new.get("allowed", []) + new.get("denied", [])):
-        raise errors.required("resource.IPProtocol")
+    checks.firewall(new)
     key, _ = place.find(new.get("network", "default"), "networks", "global")
     new["network"] = LINK + key
     for field, value in {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import signal
 import socket
 from collections.abc import Callable
@@ -17,9 +16,11 @@ from stoneware.emulator import batch, errors, methods, validate
 from stoneware.emulator.routes import Router
 from stoneware.emulator.service import Call, Service
 from stoneware.errors import InputError
+from stoneware.untrusted.bounded import BoundsError, bounded_json
 
 HOST = "127.0.0.1"
 _LARGEST = 4 << 20  # bytes of a request: 512 KiB of metadata, each byte escaped, has room
+_DEEPEST = 100  # brackets around each other
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _GRACE = 0.5  # seconds that a reply under way has at the end; a wait for an operation is cut off
 _BATCH = "/batch"
@@ -151,13 +152,6 @@ def _refuse_pages(request: web.Request) -> None:
 
 def _json(raw: bytes) -> Any:
     try:
-        value = json.loads(raw, parse_constant=_no_number) if raw.strip() else {}
-        if b"\\u" in raw:  # half a character can be spelt, and cannot be written
-            json.dumps(value, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
-        raise errors.ApiError(400, "parseError", f"Invalid JSON payload received. {error}") from error
-    return value
-
-
-def _no_number(word: str) -> None:
-    raise ValueError(f"{word} is no number of JSON")
+        return bounded_json(raw, _LARGEST, _DEEPEST) if raw.strip() else {}
+    except BoundsError as error:
+        raise errors.ApiError(400, "parseError", f"Invalid JSON payload received. It {error}.") from error
