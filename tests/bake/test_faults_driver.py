@@ -101,6 +101,7 @@ def test_a_failed_step_names_the_optional_secrets_it_ran_without(
     with pytest.raises(BuildError) as caught:
         bake.run_steps(nothing)
     assert caught.value.resolution.splitlines()[0].startswith("stoneware bake --secret id=npmrc,src=FILE")
+    assert caught.value.resolution.splitlines()[0].endswith("build: {secrets: [npmrc]}")
     assert caught.value.resolution.count("--secret") == 1
     assert "without the secret 'npmrc', which was not given" in caught.value.details
     assert "token" not in caught.value.details

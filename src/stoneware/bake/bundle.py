@@ -166,7 +166,8 @@ class BundleWriter:
             raise InputError(
                 f"the step needs the secret {secret!r}",
                 details=step.text,
-                resolution=f"--secret id={secret},src=FILE    # or: --secret id={secret},env=VARIABLE",
+                resolution=f"--secret id={secret},src=FILE    # or: --secret id={secret},env=VARIABLE; "
+                f"for a service of a cluster: build: {{secrets: [{secret}]}}",
                 location=where,
             )
         return ""

@@ -22,7 +22,11 @@ def step_error(
     missing = _secrets_not_given(step, served)
     output = "\n".join(f"  {line}" for line in tail)
     lacked = [f"  the step ran without the secret {name!r}, which was not given" for name in missing]
-    again = [f"stoneware bake --secret id={name},src=FILE …    # gives it to the step" for name in missing]
+    again = [
+        f"stoneware bake --secret id={name},src=FILE …    # gives it to the step; "
+        f"for a service of a cluster: build: {{secrets: [{name}]}}"
+        for name in missing
+    ]
     rest = (
         "fix the step and bake again: the steps before this one are kept. "
         "To open a shell in the failed builder: stoneware bake --on-failure shell …"
