@@ -7,6 +7,7 @@ shell script) writes too. psutil gives seconds since the epoch, and those change
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,7 @@ class ProcessIdentity:
         return start_time(self.pid) == self.start
 
 
+@functools.cache
 def boot_id() -> str:
     """Return the identity of this computer's present boot: process ids mean nothing in another one."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

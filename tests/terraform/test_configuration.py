@@ -44,6 +44,22 @@ def test_writing_again_replaces_everything_and_keeps_the_state(tmp_path: Path) -
     assert (tmp_path / "terraform.tfstate").exists()
 
 
+def test_only_what_differs_is_written_again(tmp_path: Path) -> None:
+    write_configuration(tmp_path, CLUSTER_MODULE, {})
+    texts = {path: path.read_text() for path in tmp_path.glob("*.tf")}
+    before = {path: path.stat().st_ino for path in texts}
+    changed, cut, link, *_ = sorted(texts)
+    changed.write_text("# of an older version\n")
+    cut.write_text(texts[cut][:-1])
+    link.rename(tmp_path / "elsewhere")
+    link.symlink_to(tmp_path / "elsewhere")
+    write_configuration(tmp_path, CLUSTER_MODULE, {})
+    assert {path: path.read_text() for path in texts} == texts
+    assert not link.is_symlink()
+    written = {path for path, inode in before.items() if path.stat().st_ino != inode}
+    assert written == {changed, cut, link}
+
+
 def test_the_clusters_module_and_what_lifts_its_guard(tmp_path: Path) -> None:
     tfvars = {"volumes": {"data": {"labels": {}}}}
     options = {"variables_file": "machines.auto.tfvars.json"}

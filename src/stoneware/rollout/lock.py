@@ -12,7 +12,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stoneware.cluster.directory import ClusterDirectory
 from stoneware.cluster.lock import current_user
@@ -20,8 +20,9 @@ from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.files import read_json, write_json
 from stoneware.process_identity import boot_id, start_time
-from stoneware.rollout.journal import Event, journal_of
-from stoneware.rollout.state import Mode, fold
+
+if TYPE_CHECKING:
+    from stoneware.rollout.journal import Event
 
 LOCK_FILE = "rollout.lock.json"
 
@@ -131,6 +132,8 @@ def check_unlocked(directory: ClusterDirectory) -> None:
     lock = read_lock(directory)
     if lock is None:
         return
+    from stoneware.rollout.journal import journal_of
+
     events = journal_of(directory).of(lock.rollout)
     names = {event.name for event in events}
     # The journal decides, not the mark: it is on the disk before a mark is removed.
@@ -141,6 +144,9 @@ def check_unlocked(directory: ClusterDirectory) -> None:
 
 def _condition(events: Sequence[Event]) -> str:
     """Return what a rollout waits for that holds or is paused; nothing where it is under way."""
+    # `up` and `down` mostly find no mark: what reads plans would be a tenth of their start.
+    from stoneware.rollout.state import Mode, fold
+
     try:
         state = fold(events)
     except (KeyError, ValueError):  # damaged: the command that continues it says so

@@ -8,6 +8,7 @@ from typing import Any
 
 from stoneware.files import write_atomic, write_json
 from stoneware.terraform.module_fields import filled
+from stoneware.untrusted.bounded import BoundsError, read_bounded
 
 VARIABLES_FILE = "terraform.tfvars.json"
 LIFT_VOLUMES = "volumes_override.tf"  # of modules for clusters: lets volumes be destroyed
@@ -25,8 +26,8 @@ def write_configuration(
     """Write a module's files and its variables into a directory, made if missing.
 
     The files are copies, with the fields of a machine filled in, so a directory that an older version left
-    can still be destroyed with them. Each is replaced atomically; the variables, which hold what the caller
-    put there, are for their owner's eyes only.
+    can still be destroyed with them. Each that differs is replaced atomically; the variables, which hold what
+    the caller put there, are for their owner's eyes only.
     `overrides` are files of the module's directory `overrides` that are to change it, such as LIFT_VOLUMES;
     those of an earlier call go.
     """
@@ -36,7 +37,17 @@ def write_configuration(
     sources += [module / "overrides" / name for name in overrides]
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     for source in sources:
-        write_atomic(directory / source.name, filled(source.read_text(encoding="utf-8")).encode())
+        text = filled(source.read_text(encoding="utf-8")).encode()
+        if not _holds(directory / source.name, text):
+            write_atomic(directory / source.name, text)
     for stale in {path.name for path in directory.glob("*.tf")} - {source.name for source in sources}:
         (directory / stale).unlink()
     write_json(directory / variables_file, dict(tfvars), mode=0o600)
+
+
+def _holds(path: Path, text: bytes) -> bool:
+    """Say whether a file holds this already: each that is written is a wait for the disk."""
+    try:
+        return not path.is_symlink() and read_bounded(path, len(text)) == text
+    except (OSError, BoundsError):
+        return False
