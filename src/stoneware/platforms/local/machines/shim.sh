@@ -321,6 +321,7 @@ finish() {
 # Our copies of other stores' mounts would keep their file systems alive after they are unmounted on the computer,
 # wherever its own mounts are not shared with ours.
 let_go() {
+    set --
     while read -r _ _ _ _ place _ rest; do
         case "$place $rest" in */data\ *\ btrfs\ *) ;; *) continue ;; esac
         case $place in
@@ -329,8 +330,9 @@ let_go() {
                 place=${place%.}
                 ;;
         esac
-        [ "$place" = "$STORE" ] || [ ! -e "${place%/data}/pool.btrfs" ] || umount -l "$place"
+        [ "$place" = "$STORE" ] || [ ! -e "${place%/data}/pool.btrfs" ] || set -- "$@" "$place"
     done </proc/self/mountinfo
+    [ $# -eq 0 ] || umount -l "$@"
 }
 
 leader=
