@@ -116,33 +116,42 @@ def up(
         values = read_secrets(cluster, environment)
         baked = _images(cluster, site, options, bakes)
         versions = known_versions(site.platform, cluster.name, values)
-        desired = _desired(cluster, site, values, versions, reporter)
         # After the bakes, which take minutes: the plan compares with what runs now.
-        managed = managed_in(directory.path, site.platform.infrastructure)
-        observed = observe(site.platform, cluster.name, managed=managed)
-        desired = limited(desired, observed, selection)
-        plan = make_plan(desired, observed, recreate=options.recreate)
-        plan = limited_plan(plan, observed, selection)
-        waves = Waves(
-            site, reporter, desired, observed, plan, options.wait_timeout, options.verbose, options.settle
-        )
+        desired = _desired(cluster, site, values, versions, reporter)
+        waves = _planned(desired, selection, site, options, reporter)
         _check(waves, recreate=options.recreate)
-        _ask(plan, confirm)
-        if plan.changes:
+        _ask(waves.plan, confirm)
+        if waves.plan.changes:
             # Not before: what is refused, or declined, changes nothing of what running machines have.
             directory.keep_origin(_origin(cluster, directory.known_origin()))
             if NEW in versions.values():
                 versions = put_secrets(site.platform, cluster.name, values)
                 # The versions of new secrets are known only now; they are part of what a machine is given.
-                waves.desired = desired = limited(
-                    desire(cluster, site.store, values, versions), observed, selection
-                )
+                desired = desire(cluster, site.store, values, versions)
+                waves.desired = limited(desired, waves.observed, selection)
         with _told_of_interrupts(reporter):
             waves.apply()
             if options.wait:
                 waves.wait()
         after = observe(site.platform, cluster.name)
-    return UpResult(plan, desired, after, tuple(baked), time.monotonic() - started)
+    return UpResult(waves.plan, waves.desired, after, tuple(baked), time.monotonic() - started)
+
+
+def _planned(
+    desired: Desired,
+    selection: Selection | None,
+    site: Site,
+    options: UpOptions,
+    reporter: events.Reporter,
+) -> Waves:
+    """Compare what is wanted with what is there, and return what is to be done about it."""
+    managed = managed_in(site.directory(desired.name).path, site.platform.infrastructure)
+    observed = observe(site.platform, desired.name, managed=managed)
+    desired = limited(desired, observed, selection)
+    plan = limited_plan(make_plan(desired, observed, recreate=options.recreate), observed, selection)
+    return Waves(
+        site, reporter, desired, observed, plan, options.wait_timeout, options.verbose, options.settle
+    )
 
 
 def _images(cluster: Cluster, site: Site, options: UpOptions, bakes: Displays) -> list[str]:
