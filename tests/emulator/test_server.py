@@ -100,6 +100,15 @@ def test_a_name_that_no_project_has_is_refused(
     assert not (tmp_path / "s").exists()
 
 
+def test_a_missing_package_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "googleapiclient.discovery_cache.documents", None)
+    assert program.run(["emulate", "google", "--state", str(tmp_path / "s")]) == 3
+    assert "pip install 'stoneware[emulator]'" in capsys.readouterr().err
+    assert not (tmp_path / "s").exists()
+
+
 def start(*words: str, home: Path) -> subprocess.Popen[str]:
     main = "from stoneware.cli.main import main; main()"
     return subprocess.Popen(

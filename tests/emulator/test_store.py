@@ -89,11 +89,24 @@ def test_one_emulator_has_the_state(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_have_it_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(HostError, match="cannot keep its state"), opened(tmp_path / "file"):
-        pass
+    for place in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/none")):
+        with pytest.raises(HostError, match="cannot keep its state"), opened(place):
+            pass
     (tmp_path / FILE).write_text("this is not a database, " * 100)
     with pytest.raises(DamagedError), opened(tmp_path):
         pass
+    (tmp_path / FILE).unlink()
+    (tmp_path / FILE).mkdir()
+    with pytest.raises(DamagedError), opened(tmp_path):
+        pass
+    (tmp_path / FILE).rmdir()
+    with sqlite3.connect(tmp_path / FILE) as edited:
+        edited.execute("CREATE TABLE records (key TEXT PRIMARY KEY, record TEXT)")
+        edited.execute("INSERT INTO records VALUES ('projects/p', '{')")
+    edited.close()
+    with pytest.raises(DamagedError, match="damaged") as caught, opened(tmp_path):
+        pass
+    assert caught.value.resolution.startswith(f"rm -r {tmp_path / FILE}")
     (tmp_path / FILE).unlink()
     with sqlite3.connect(tmp_path / FILE) as later:
         later.execute("PRAGMA user_version = 7")

@@ -8,7 +8,7 @@ from importlib import resources
 from typing import Any
 
 from stoneware.dataclass import dataclass
-from stoneware.errors import InputError
+from stoneware.errors import HostError
 
 Schema = Mapping[str, Any]
 
@@ -46,12 +46,12 @@ class Document:
 
 
 def load() -> Document:
-    """Read the document of the installed google-api-python-client. Raises InputError where it is not."""
+    """Read the document of the installed google-api-python-client. Raises HostError where it is not."""
     try:
         package = resources.files("googleapiclient.discovery_cache.documents")
         raw = (package / "compute.v1.json").read_bytes()
     except (ModuleNotFoundError, FileNotFoundError) as error:
-        raise InputError(
+        raise HostError(
             "the emulator needs Google's discovery document of Compute Engine",
             resolution="pip install 'stoneware[emulator]'",
         ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import shlex
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,14 +29,17 @@ class Store:
     """
 
     def __init__(self, root: Path) -> None:
-        self._database = sqlite3.connect(root / FILE, check_same_thread=False)
+        try:
+            self._database = sqlite3.connect(root / FILE, check_same_thread=False)
+        except sqlite3.Error as error:
+            raise _damaged(root / FILE, error) from error
         self._records: dict[str, Record] = {}
         self._before: dict[str, Record | None] | None = None  # in a transaction: what it has changed
         try:
             self._read()
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.Error, ValueError) as error:
             self.close()
-            raise DamagedError(root / FILE, f"is no state of the emulator: {error}") from error
+            raise _damaged(root / FILE, error) from error
         except BaseException:
             self.close()
             raise
@@ -132,6 +136,11 @@ class Store:
                 yield key, copy.deepcopy(record)
 
 
+def _damaged(path: Path, error: Exception) -> DamagedError:
+    fix = f"rm -r {shlex.quote(str(path))}    # forgets the emulated resources"
+    return DamagedError(path, f"is no state of the emulator: {error}", resolution=fix)
+
+
 @contextlib.contextmanager
 def opened(root: Path) -> Iterator[Store]:
     """Open the state below a directory, made where it is missing, for one emulator.
@@ -147,10 +156,10 @@ def opened(root: Path) -> Iterator[Store]:
             f"another emulator keeps its state in {root}",
             resolution="stoneware emulate google --state /another/directory",
         ) from error
-    except (PermissionError, NotADirectoryError, FileExistsError) as error:
+    except OSError as error:
         raise HostError(
             f"the emulator cannot keep its state in {root}",
-            details=f"{error.filename}: {error.strerror}",
+            details=f"{error.filename or root}: {error.strerror}.",
             resolution="stoneware emulate google --state /another/directory",
         ) from error
     with held:
