@@ -19,6 +19,8 @@ from stoneware.platforms.local.machines import record as machine_record
 from stoneware.platforms.local.machines import start as machine_start
 from stoneware.platforms.local.machines.record import Paths
 from stoneware.platforms.local.metadata.secrets import secret_for
+from stoneware.platforms.local.network.layout import layout_of
+from stoneware.platforms.local.network.setup import is_sealed
 from stoneware.platforms.local.platform import LocalPlatform
 from stoneware.platforms.local.store import in_use as uses
 from stoneware.platforms.local.store.store import Store
@@ -109,6 +111,22 @@ def test_a_network_of_an_earlier_version_is_not_internal(platform: LocalPlatform
     found = platform.network("n")
     assert found is not None
     assert not found.internal
+
+
+def test_machines_have_no_way_out_where_all_of_their_networks_are_internal(platform: LocalPlatform) -> None:
+    layout = layout_of(platform.store)
+    for name, internal in (("a", True), ("b", True), ("c", False), ("d", False)):
+        platform.create_network(name, {}, internal=internal)
+    (platform.store.data / "networks/d/document.json").write_text('{"internal": "yes"}')
+    for networks, sealed in (
+        ("a", True),
+        ("ab", True),
+        ("ac", False),
+        ("c", False),
+        ("", False),
+        ("ad", True),
+    ):
+        assert is_sealed(layout, tuple(networks)) is sealed, networks
 
 
 @pytest.mark.parametrize("name", ["", ".hidden", "../x", "a/b", "a b", "-a", "a" * 101, "a;b", 'a"b'])

@@ -28,6 +28,7 @@ from stoneware.platforms.local.network.servers import dnsmasq, metadata, resolve
 from stoneware.platforms.local.network.views import View, Views
 from stoneware.process import ProcessError, run
 from stoneware.process_identity import boot_id
+from stoneware.records import DamagedError
 
 _INNER_SETTINGS = (
     "net/ipv6/conf/all/disable_ipv6=1",
@@ -185,9 +186,17 @@ def _namespace(layout: Layout, state: State | None) -> None:
     run(["ip", "netns", "add", layout.namespace])
 
 
-def is_sealed(layout: Layout, networks: Iterable[str]) -> bool:
-    """Say whether machines on these networks have no way out."""
-    return are_internal(layout.data, networks)
+def is_sealed(layout: Layout, networks: tuple[str, ...]) -> bool:
+    """Say whether machines on these networks have no way out.
+
+    Where the record of one is damaged that is as the rules have it, which know of no way out at first: other
+    machines are not to wait until somebody has repaired it.
+    """
+    try:
+        return are_internal(layout.data, networks)
+    except DamagedError:
+        known = Views(layout.runtime).find(networks)
+        return known is None or known.sealed
 
 
 def renew_views(layout: Layout) -> list[View]:
