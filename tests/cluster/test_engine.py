@@ -329,6 +329,17 @@ def test_attributes_and_labels_by_hand_are_in_nobodys_way(bench: EngineBench) ->
     assert "somebody" not in bench.spec("shop-db-1").metadata
 
 
+def test_a_network_becomes_internal_in_place(bench: EngineBench) -> None:
+    bench.up()
+    for internal in (True, False):
+        bench.up({"networks": {"shop-default": {"internal": internal}}})
+        assert creations(bench) == []
+        network = bench.platform.network("shop-default")
+        assert network is not None
+        assert network.internal is internal
+        assert bench.up({"networks": {"shop-default": {"internal": internal}}}).plan.changes == ()
+
+
 def test_terraforms_error_names_the_machine(bench: EngineBench) -> None:
     bench.platform.fail_next_create = InputError("port 8001 is in use", resolution="free it")
     with pytest.raises(Exception, match="db-1: port 8001 is in use") as raised:
