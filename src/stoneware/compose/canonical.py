@@ -114,14 +114,15 @@ def _names(**defaults: str | bool) -> Change:
     return change
 
 
-def _items(change: Callable[[Node, Faults], Iterable[Node]], kind: str) -> Change:
-    """Return what changes a list item by item, and keeps the last item of each identity."""
+def _items(change: Callable[[Node, Faults], Iterable[Node]], kind: str, *, single: bool = False) -> Change:
+    """Return what changes a list item by item, and keeps the last item of each identity.
+
+    A `single` text may stand for a list of one.
+    """
 
     def every(node: Node, faults: Faults) -> Node:
-        items = (
-            node.value if isinstance(node.value, list) else [node] if isinstance(node.value, str) else None
-        )
-        if items is None:
+        items = [node] if single and isinstance(node.value, str) else node.value
+        if not isinstance(items, list):
             return node
         long = [each for item in items for each in change(item, faults)]
         _twice(long, kind, faults)
@@ -354,7 +355,7 @@ _SERVICE: Mapping[str, Change] = {
     "build": _build,
     "depends_on": _names(condition="service_started"),
     "deploy": _labelled,
-    "env_file": _items(_env_file, "env_file"),
+    "env_file": _items(_env_file, "env_file", single=True),
     "environment": pairs,
     "expose": _items(_word, "expose"),
     "healthcheck": _health,
@@ -366,10 +367,10 @@ _SERVICE: Mapping[str, Change] = {
     "command": words.command,
     "entrypoint": words.command,
     **dict.fromkeys(("user", "stop_signal", "container_name", "working_dir", "domainname"), words.scalar),
+    "dns_search": words.texts,
     **dict.fromkeys(
-        ("cap_add", "cap_drop", "group_add", "security_opt", "dns_search", "dns_opt"), words.texts
+        ("cap_add", "cap_drop", "group_add", "security_opt", "dns_opt", "profiles", "links"), words.listed
     ),
-    **dict.fromkeys(("profiles", "links"), words.texts),
     "sysctls": pairs,
     "tmpfs": words.tmpfs,
     "extra_hosts": words.hosts,

@@ -22,6 +22,11 @@ def texts(node: Node, _faults: Faults) -> Node:
     return rebuilt(node, [as_text(each) for each in items])
 
 
+def listed(node: Node, faults: Faults) -> Node:
+    """Return a list of texts; one value alone is none, as in Compose."""
+    return texts(node, faults) if isinstance(node.value, list) else node
+
+
 def scalar(node: Node, _faults: Faults) -> Node:
     """Return a number as the text that it is written as."""
     return as_text(node)
