@@ -196,6 +196,7 @@ class LocalPlatform(LocalResources):
         router = self._router()
         router.unpublish(state["id"])
         router.detach(state["id"], paths.name)
+        router.remove_port(state["id"])
         return True
 
     def destroy(self, name: str) -> None:

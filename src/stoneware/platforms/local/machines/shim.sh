@@ -246,11 +246,6 @@ boot() { # run the machine once; its exit code is in $code
     done
     # A signal ends the waiting, not the machine.
     while wait "$child"; code=$?; [ -d "/proc/$child" ]; do :; done
-    # Where there was no machine to have it, its port is still here, or on its way.
-    [ -n "$born" ] || [ -z "$port" ] || {
-        wait "$port"
-        ip -n "$ROUTER" link del "vb-$ID" 2>/dev/null
-    }
     # nspawn says 1 when its machine is killed; Docker's 128 + 9 tells it from a machine that failed.
     if [ "$code" -eq 1 ]; then
         last=
@@ -263,7 +258,15 @@ boot() { # run the machine once; its exit code is in $code
     if [ -n "$born" ] && [ -d "/proc/$leader" ] && [ "$(start_time "$leader")" = "$born" ]; then
         kill -KILL "$leader"
     fi
+    # The kernel removes the port with its machine, but not while connections that were left there are closing, nor
+    # where there was no machine to have it.
+    [ -z "$port" ] || {
+        wait "$port"
+        ip -n "$ROUTER" link del "vb-$ID" 2>/dev/null &
+        port=$!
+    }
     while wait "$keeper"; [ -d "/proc/$keeper" ]; do :; done # all of the console is in its file
+    [ -z "$port" ] || wait "$port"
 }
 
 again() { # say whether the policy starts the machine again

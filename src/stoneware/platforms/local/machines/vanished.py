@@ -58,6 +58,7 @@ def _end(store: Store, id: str, *, unclear: bool) -> str:
     router = routers.ensure(store)
     router.unpublish(id)
     router.detach(id, name)
+    router.remove_port(id)
     cgroups.remove_left([id], cgroups.probe())
     return f"ended the machine {name or id}, whose directory has been removed"
 

@@ -43,12 +43,17 @@ class Inside:
         )
 
 
+def interfaces_here() -> frozenset[str]:
+    """Return the interfaces in the network namespace of the calling thread."""
+    lines = Path("/proc/thread-self/net/dev").read_text().splitlines()[2:]
+    return frozenset(line.partition(":")[0].strip() for line in lines)
+
+
 def look_inside() -> Inside:
     """Look at the network namespace of the calling thread."""
     proc = Path("/proc/thread-self/net")
-    lines = (proc / "dev").read_text().splitlines()[2:]
     return Inside(
-        interfaces=frozenset(line.partition(":")[0].strip() for line in lines),
+        interfaces=interfaces_here(),
         routes=tuple(network.parse_routes((proc / "route").read_text())),
         addresses=(proc / "fib_trie").read_text(),
         forwarding=Path("/proc/sys/net/ipv4/ip_forward").read_text().strip() == "1",

@@ -214,6 +214,10 @@ class Router:
                 router_servers.resolver(self.layout, view.key).reload()
             router_servers.dnsmasq(self.layout).reload()
 
+    def remove_port(self, id: str) -> None:
+        """Remove what is left of the port of a machine that has ended."""
+        router_setup.remove_port(self.layout, id)
+
     def _expel(self, pin: Pin) -> None:
         view = self._views.find(pin.networks) if pin.networks else None
         if pin.networks and view is None:

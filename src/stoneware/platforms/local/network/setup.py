@@ -19,10 +19,10 @@ from stoneware.platforms.local.network import rules as router_rules
 from stoneware.platforms.local.network import servers as router_servers
 from stoneware.platforms.local.network.addresses import Plan
 from stoneware.platforms.local.network.dns import Attached
-from stoneware.platforms.local.network.layout import RUNTIME, Layout, namespace_identity
+from stoneware.platforms.local.network.layout import RUNTIME, Layout, is_up, namespace_identity
 from stoneware.platforms.local.network.networks import are_internal
 from stoneware.platforms.local.network.ports import Publication
-from stoneware.platforms.local.network.probe import Inside, host_ready, look_inside
+from stoneware.platforms.local.network.probe import Inside, host_ready, interfaces_here, look_inside
 from stoneware.platforms.local.network.rules import Forward, Pin
 from stoneware.platforms.local.network.servers import dnsmasq, metadata, resolver, serves
 from stoneware.platforms.local.network.views import View, Views
@@ -220,6 +220,14 @@ def renew_views(layout: Layout) -> list[View]:
     for key in views.unused(used):
         views.forget(key)
     return found
+
+
+def remove_port(layout: Layout, id: str) -> None:
+    """Remove the port of a machine that has ended, which connections that it left open can keep."""
+    port = f"vb-{id}"
+    if is_up(layout.digest) and port in network_namespace.inside(layout.namespace, interfaces_here):
+        with contextlib.suppress(ProcessError):  # gone meanwhile
+            _ip([f"link del {port}"], layout.namespace)
 
 
 def _exists(interface: str) -> bool:
