@@ -38,8 +38,8 @@ class Case:
 SECRETS = [{"secret": "c-token", "target": "token", "version": "v1"}]
 CASES = {
     "stoneware_network": Case(
-        {"name": "n1", "labels": {"a": "b"}},
-        {"labels": {"a": "c", "d": "e"}},
+        {"name": "n1", "labels": {"a": "b"}, "internal": True},
+        {"labels": {"a": "c", "d": "e"}, "internal": None},
         {"name": "n2"},
         lambda platform, _images, state: platform.destroy_network(state["name"]),
     ),
