@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -109,8 +110,15 @@ class SystemdHost:
         source = Path(stoneware.__file__).parents[1]
         setting = f"set -eu; export PYTHONDONTWRITEBYTECODE=1 PYTHONPATH={source}"
         command = f"stoneware='{sys.executable} -m stoneware.cli.main'\nstoneware() {{ $stoneware \"$@\"; }}"
-        whole = f"{setting}\n{command}\n{script}"
-        return self._enter("systemd-run", "--quiet", "--wait", "--pipe", "--collect", "sh", "-c", whole)
+        # Its own exit code: systemd calls a unit failed where it does not see all that was left in it end, as
+        # can be with control groups of version 1.
+        code = f"/run/{secrets.token_hex(4)}.code"
+        whole = f"trap 'echo $? >{code}' EXIT\n{setting}\n{command}\n{script}"
+        done = self._enter("systemd-run", "--quiet", "--wait", "--pipe", "--collect", "sh", "-c", whole)
+        said = self._enter("cat", code).stdout
+        return subprocess.CompletedProcess(
+            done.args, int(said) if said else done.returncode, done.stdout, done.stderr
+        )
 
     def shut_down(self, timeout: float = 60.0) -> float:
         """Power the host off and return how many seconds that took."""
