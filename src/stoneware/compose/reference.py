@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from stoneware.compose.keys import KEYS, Key
+from stoneware.generated import with_part
 
 _BEGIN = "<!-- the table of keys, made by `make docs` from the code: -->\n"
 _END = "<!-- its end -->\n"
@@ -34,11 +35,7 @@ def _words(rule: Key) -> str:
 
 def with_table(page: str) -> str:
     """Return a page with the table in the place of the one it has. Raises ValueError where it has none."""
-    head, found, rest = page.partition(_BEGIN)
-    _, ended, tail = rest.partition(_END)
-    if not (found and ended):
-        raise ValueError(f"the page has no place for the table: {_BEGIN.strip()}")
-    return f"{head}{_BEGIN}\n{table()}\n{_END}{tail}"
+    return with_part(page, _BEGIN, _END, table())
 
 
 if __name__ == "__main__":

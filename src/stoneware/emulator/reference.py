@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stoneware.emulator.discovery import Document, load
 from stoneware.emulator.methods import handler
+from stoneware.generated import with_part
 
 _BEGIN = "<!-- the table of methods, made by `make docs` from the code: -->\n"
 _END = "<!-- its end -->\n"
@@ -28,11 +29,7 @@ def table(document: Document) -> str:
 
 def with_table(page: str, made: str) -> str:
     """Return a page with the table in the place of the one it has. Raises ValueError where it has none."""
-    head, found, rest = page.partition(_BEGIN)
-    _, ended, tail = rest.partition(_END)
-    if not (found and ended):
-        raise ValueError(f"the page has no place for the table: {_BEGIN.strip()}")
-    return f"{head}{_BEGIN}\n{made}\n{_END}{tail}"
+    return with_part(page, _BEGIN, _END, made)
 
 
 if __name__ == "__main__":

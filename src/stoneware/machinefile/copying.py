@@ -136,7 +136,7 @@ def _check(step: CopyStep) -> None:
 
 
 def url_filename(url: str) -> str:
-    """Return the name a downloaded file gets in a directory or nothing where the URL has none."""
+    """Return the name a downloaded file gets in a directory, or nothing where the URL has none."""
     base = posixpath.basename(urlsplit(url).path.rstrip("/"))
     return base if base not in {".", "/"} else ""
 

@@ -193,10 +193,7 @@ class LocalPlatform(LocalResources):
         """Take a machine off the network; say whether it was on it."""
         if not state.get("attached") and not is_attached(self.store, state.get("id", "")):
             return False
-        router = self._router()
-        router.unpublish(state["id"])
-        router.detach(state["id"], paths.name)
-        router.remove_port(state["id"])
+        self._router().release(state["id"], paths.name)
         return True
 
     def destroy(self, name: str) -> None:

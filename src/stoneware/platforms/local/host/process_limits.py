@@ -61,10 +61,7 @@ def _numbers() -> dict[str, int]:
 
 def _may_raise() -> bool:
     """Say whether we have CAP_SYS_RESOURCE, which root in a container may lack."""
-    for line in _text("/proc/self/status").splitlines():
-        if line.startswith("CapEff:"):
-            return bool(int(line.split()[1], 16) >> 24 & 1)
-    return False
+    return bool(_own_bits("CapEff") >> 24 & 1)
 
 
 def most_open_files() -> int:
@@ -155,11 +152,8 @@ def _resets() -> list[str]:
 
 def _ignored_signals() -> bool:
     """Say whether a child would ignore signals that programs expect to get; Python itself ignores two."""
-    for line in _text("/proc/self/status").splitlines():
-        if line.startswith("SigIgn:"):
-            own = 1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1
-            return bool(int(line.split()[1], 16) & ~own)
-    return False
+    pythons = 1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1
+    return bool(_own_bits("SigIgn") & ~pythons)
 
 
 def _higher(one: int, other: int) -> int:
@@ -172,6 +166,14 @@ def _lower(one: int, other: int) -> int:
 
 def _word(value: int, unlimited: str) -> str:
     return unlimited if value == UNLIMITED else str(value)
+
+
+def _own_bits(name: str) -> int:
+    """Return a set of bits that the kernel tells of this process; none where it does not."""
+    for line in _text("/proc/self/status").splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1], 16)
+    return 0
 
 
 def _text(path: str) -> str:

@@ -55,10 +55,7 @@ def _end(store: Store, id: str, *, unclear: bool) -> str:
     cgroups.kill_left(id, cgroups.probe())
     from stoneware.platforms.local.network import router as routers
 
-    router = routers.ensure(store)
-    router.unpublish(id)
-    router.detach(id, name)
-    router.remove_port(id)
+    routers.ensure(store).release(id, name)
     cgroups.remove_left([id], cgroups.probe())
     return f"ended the machine {name or id}, whose directory has been removed"
 

@@ -214,8 +214,10 @@ class Router:
                 router_servers.resolver(self.layout, view.key).reload()
             router_servers.dnsmasq(self.layout).reload()
 
-    def remove_port(self, id: str) -> None:
-        """Remove what is left of the port of a machine that has ended."""
+    def release(self, id: str, name: str) -> None:
+        """Take a machine that has ended off the network, with what it published and its port."""
+        self.unpublish(id)
+        self.detach(id, name)
         router_setup.remove_port(self.layout, id)
 
     def _expel(self, pin: Pin) -> None:
