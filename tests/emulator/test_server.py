@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from stoneware.cli import program
-from stoneware.emulator import discovery, reference, server
+from stoneware.emulator import apis, reference, server
+from stoneware.emulator.service import Service
 from stoneware.errors import InputError
 
 PATH = "/compute/v1/projects/proj-1"
@@ -76,8 +77,8 @@ def test_every_reply_is_the_apis(endpoint: str, case: Case) -> None:
         assert reply["error"]["errors"][0]["reason"] == case.reason
 
 
-def test_the_table_of_methods_is_current(document: discovery.Document) -> None:
-    assert reference.with_table(PAGE.read_text(), reference.table(document)) == PAGE.read_text()
+def test_the_tables_of_methods_are_current(service: Service) -> None:
+    assert reference.with_tables(PAGE.read_text(), reference.tables(apis.of(service))) == PAGE.read_text()
 
 
 @pytest.mark.tool

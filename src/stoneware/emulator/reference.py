@@ -1,37 +1,49 @@
-"""The table of methods in a page: `python -m stoneware.emulator.reference docs/emulator.md`."""
+"""The tables of methods in a page: `python -m stoneware.emulator.reference docs/emulator.md`."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
-from stoneware.emulator.discovery import Document, load
-from stoneware.emulator.methods import handler
+from stoneware.emulator import apis
+from stoneware.emulator.apis import Api
+from stoneware.emulator.discovery import load
+from stoneware.emulator.service import Service
+from stoneware.emulator.store import Store
 from stoneware.generated import with_part
 
-_BEGIN = "<!-- the table of methods, made by `make docs` from the code: -->\n"
+_BEGIN = "<!-- the tables of methods, made by `make docs` from the code: -->\n"
 _END = "<!-- its end -->\n"
 
 
-def table(document: Document) -> str:
-    """Return the table of the collections that have a method that is served: which are, which are not."""
-    served: dict[str, list[str]] = {}
-    refused: dict[str, list[str]] = {}
-    for method in document.methods.values():
-        into = refused if handler(method) is None else served
-        into.setdefault(method.collection, []).append(f"`{method.verb}`")
+def tables(some: Iterable[Api]) -> str:
+    """Return a section for each API: of the collections that are served in part, which methods are."""
+    return "\n".join(_section(api) for api in some)
+
+
+def _section(api: Api) -> str:
+    served: dict[str, set[str]] = {}
+    refused: dict[str, set[str]] = {}
+    for method in api.document.methods.values():
+        into = served if api.serves(method) else refused
+        into.setdefault(method.collection, set()).add(f"`{method.verb}`")
     rows = [
-        f"| `{name}` | {', '.join(sorted(verbs))} | {', '.join(sorted(refused.get(name, [])))} |\n"
+        f"| `{name}` | {', '.join(sorted(verbs))} | {', '.join(sorted(refused.get(name, set()) - verbs))} |\n"
         for name, verbs in sorted(served.items())
     ]
-    return "| collection | served | 501 |\n|---|---|---|\n" + "".join(rows)
+    head = f"### {api.document.title}\n\n| collection | served | 501 |\n|---|---|---|\n"
+    return head + "".join(rows)
 
 
-def with_table(page: str, made: str) -> str:
-    """Return a page with the table in the place of the one it has. Raises ValueError where it has none."""
+def with_tables(page: str, made: str) -> str:
+    """Return a page with the tables in the place of those it has. Raises ValueError where it has none."""
     return with_part(page, _BEGIN, _END, made)
 
 
 if __name__ == "__main__":
     page = Path(sys.argv[1])
-    page.write_text(with_table(page.read_text(), table(load())))
+    with tempfile.TemporaryDirectory() as place, contextlib.closing(Store(Path(place))) as store:
+        page.write_text(with_tables(page.read_text(), tables(apis.of(Service(load(), store)))))

@@ -1,4 +1,4 @@
-"""The API over HTTP on loopback."""
+"""The APIs over HTTP on loopback."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import signal
 import socket
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qs
 
 from aiohttp import web
 
-from stoneware.emulator import batch, errors, methods, validate
+from stoneware.emulator import apis, batch, errors, validate
 from stoneware.emulator.routes import Router
 from stoneware.emulator.service import Call, Service
 from stoneware.errors import InputError
@@ -71,7 +71,7 @@ async def serve(
 
 
 def application(service: Service, log: Log | None = None) -> web.Application:
-    """Return the application that serves the API below the discovery document's base path."""
+    """Return the application that serves the APIs below their discovery documents' base paths."""
     front = _Front(service, log)
     app = web.Application(client_max_size=_LARGEST)
     app.router.add_route("*", "/{path:.*}", front.respond)
@@ -83,7 +83,8 @@ class _Front:
 
     def __init__(self, service: Service, log: Log | None) -> None:
         self._service = service
-        self._router = Router(service.document.methods.values())
+        self._apis = {api.document.name: api for api in apis.of(service)}
+        self._router = Router(api.document for api in self._apis.values())
         self._log = log
 
     async def respond(self, request: web.Request) -> web.StreamResponse:
@@ -122,19 +123,18 @@ class _Front:
 
     async def _answer(self, http: str, target: str, raw: bytes) -> dict[str, Any]:
         path, _, query = target.partition("?")
-        base = self._service.document.base
-        found = self._router.find(http, path.removeprefix(base)) if path.startswith(base) else None
+        found = self._router.find(http, path)
         if found is None:
-            raise errors.ApiError(
-                404, "notFound", f"The URL {path} is no method of the Compute Engine API ({http})"
-            )
-        method, names = found
-        given = validate.parameters(method, {**dict(parse_qsl(query, keep_blank_values=True)), **names})
+            titles = " or ".join(api.document.title for api in self._apis.values())
+            raise errors.ApiError(404, "notFound", f"The URL {path} is no method of the {titles} ({http})")
+        method, document = found.method, found.document
+        given = validate.parameters(method, {**parse_qs(query, keep_blank_values=True), **found.names})
+        answer = self._apis[document.name].answer
         if not method.request:
-            return await methods.answer(self._service, Call(method, given))
+            return await answer(Call(method, given))
         value = _json(raw)
-        body = validate.body(self._service.document, method.request, value)
-        return await methods.answer(self._service, Call(method, given, body, validate.cleared(value)))
+        body = validate.body(document, method.request, value)
+        return await answer(Call(method, given, body, validate.cleared(value)))
 
     def _note(self, line: str) -> None:
         if self._log is not None:

@@ -13,12 +13,17 @@ _WHOLE = re.compile(r"-?[0-9]{1,20}")
 _TRUTH = {"true": True, "false": False, "1": True, "0": False}
 
 
-def parameters(method: Method, given: Mapping[str, str]) -> dict[str, Any]:
-    """Return path and query parameters with their types, others left out. Raises ApiError (400)."""
+def parameters(method: Method, given: Mapping[str, str | list[str]]) -> dict[str, Any]:
+    """Return path and query parameters with their types, others left out. Raises ApiError (400).
+
+    Of one that is given several times the last counts, unless it is a list.
+    """
     values: dict[str, Any] = {}
     for name, spec in method.parameters.items():
         if name in given:
-            values[name] = _parameter(name, spec, given[name])
+            texts = [text] if isinstance(text := given[name], str) else text
+            each = [_parameter(name, spec, text) for text in texts]
+            values[name] = each if spec.get("repeated") else each[-1]
         elif spec.get("required"):
             raise errors.required(name)
         elif "default" in spec:
