@@ -28,6 +28,22 @@ def test_an_error_in_a_machinefile_says_whose_it_is(tmp_path: Path) -> None:
     assert caught.value.location == "Dockerfile:1"
 
 
+def test_a_machinefile_in_the_clusters_file_is_baked_like_one_of_its_own(tmp_path: Path) -> None:
+    text = "services: {web: {build: {dockerfile_inline: %s}}}"
+    (tmp_path / "file").write_text("content")
+    (tmp_path / "compose.yaml").write_text(text % '"FROM debian:12\\nCOPY file /\\n"')
+    cluster = load_cluster(None, directory=tmp_path, environment={}, project_name="demo")
+    (planned,) = plan_images(cluster, FakeStore(tmp_path)).values()
+    assert [step.step.text for step in planned.plan.stages[-1].steps] == ["COPY file /"]
+
+    (tmp_path / "compose.yaml").write_text(text % '"FROM debian:12\\nCOPY nosuch /\\n"')
+    cluster = load_cluster(None, directory=tmp_path, environment={}, project_name="demo")
+    with pytest.raises(InputError) as caught:
+        plan_images(cluster, FakeStore(tmp_path))
+    assert caught.value.brief == "web: the source nosuch is not in the build context"
+    assert caught.value.location == "compose.yaml: dockerfile_inline:2"
+
+
 def test_a_bake_gets_the_secrets_of_its_service(tmp_path: Path) -> None:
     (tmp_path / "compose.yaml").write_text(
         "services: {web: {build: {context: ., secrets: [one, {source: two, target: id}]}}}\n"

@@ -103,6 +103,19 @@ def test_started_by_hand_it_says_what_it_is() -> None:
     assert "stoneware terraform install" in done.stderr
 
 
+def test_programs_fail_also_where_terraform_was_told_to_ignore_the_ends_of_children() -> None:
+    code = """
+import signal, subprocess, sys
+from stoneware.cli import provider
+from stoneware.provider import plugin
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+plugin.serve = lambda _: sys.exit(subprocess.run(["false"]).returncode)
+provider.main()
+"""
+    environment = {**os.environ, "TF_PLUGIN_MAGIC_COOKIE": "set"}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 1
+
+
 def test_the_package_installs_it() -> None:
     scripts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["scripts"]
     assert scripts["terraform-provider-stoneware"] == "stoneware.cli.provider:main"

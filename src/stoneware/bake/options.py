@@ -35,10 +35,14 @@ class SecretSource:
 
 @dataclass(frozen=True)
 class BakeOptions:
-    """A bake as it was asked for. `file` defaults to the context's Machinefile (or Dockerfile)."""
+    """A bake as it was asked for. `file` defaults to the context's Machinefile (or Dockerfile).
+
+    `text` is a Machinefile that has no file of its own; `file` is then what errors call it.
+    """
 
     context: Path
     file: Path | None = None
+    text: str | None = None
     tags: tuple[str, ...] = ()  # NAME or NAME:TAG; none: the name of the context's directory
     target: str | None = None
     build_args: Mapping[str, str] = field(default_factory=dict)

@@ -27,7 +27,7 @@ def find_machinefile(options: BakeOptions) -> Path:
             resolution="stoneware bake -t NAME DIRECTORY",
         )
     if options.file is not None:
-        if why := why_no_file(options.file, repr(str(options.file))):
+        if options.text is None and (why := why_no_file(options.file, repr(str(options.file)))):
             raise InputError(why, resolution="stoneware bake -f FILE …")
         return options.file
     for name in FILENAMES:
@@ -42,18 +42,8 @@ def find_machinefile(options: BakeOptions) -> Path:
 
 def read_recipe(options: BakeOptions, store: Images, path: Path) -> Recipe:
     """Parse the Machinefile for these options. Raises InputError with file and line."""
-    try:
-        raw = read_input(path, 4 * MOST_TEXT)
-        text = raw.decode().replace("\r\n", "\n")
-    except BoundsError as error:
-        raise InputError(f"the Machinefile {error}", location=str(path)) from error
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise InputError(
-            "the Machinefile is not UTF-8 text", details=str(error), location=f"{path}:{line}"
-        ) from error
     return load_recipe(
-        text,
+        _read(path) if options.text is None else options.text,
         filename=path.name,
         build_args=options.build_args,
         target=options.target,
@@ -62,6 +52,19 @@ def read_recipe(options: BakeOptions, store: Images, path: Path) -> Recipe:
         architecture=store.architecture,
         resolve_base=lambda reference: resolve_base(store, reference),
     )
+
+
+def _read(path: Path) -> str:
+    try:
+        raw = read_input(path, 4 * MOST_TEXT)
+        return raw.decode().replace("\r\n", "\n")
+    except BoundsError as error:
+        raise InputError(f"the Machinefile {error}", location=str(path)) from error
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise InputError(
+            "the Machinefile is not UTF-8 text", details=str(error), location=f"{path}:{line}"
+        ) from error
 
 
 def resolve_base(store: Images, reference: str) -> ResolvedBase | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -86,6 +87,7 @@ def main() -> None:
             "    stoneware terraform install\n"
         )
         raise SystemExit(2)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # as `stoneware.cli.main` does
 
     from functools import cache
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 from stoneware.bake import api
@@ -93,7 +94,8 @@ def bakes_of(cluster: Cluster, *, verbose: bool = False) -> dict[str, tuple[Bake
 def _options(build: Build, image: str, *, verbose: bool) -> BakeOptions:
     return BakeOptions(
         context=build.context,
-        file=build.dockerfile,
+        file=Path(f"{build.inline.file}: dockerfile_inline") if build.inline else build.dockerfile,
+        text=build.inline.text if build.inline else None,
         tags=(image,),
         target=build.target,
         build_args=dict(build.args),

@@ -183,7 +183,7 @@ _BUILD = {
     "cache_to": _warned("It has no effect: steps are always cached in the store."),
     "context": _acts("a directory"),
     "dockerfile": _acts("Machinefile by default"),
-    "dockerfile_inline": _refused("Write the Machinefile as a file."),
+    "dockerfile_inline": _acts("the Machinefile itself, instead of a file"),
     "entitlements": _refused("Steps run as root of a whole machine, and get no more."),
     "extra_hosts": _refused("Write /etc/hosts in a step that needs it."),
     "isolation": _refused(_ONE_SYSTEM, "default", ""),

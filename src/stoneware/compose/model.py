@@ -44,14 +44,23 @@ class FailureAction(StrEnum):
 
 
 @dataclass(frozen=True)
+class Inline:
+    """A Machinefile that a cluster's file has; `file` is that one's name as it was given."""
+
+    text: str
+    file: str = field(compare=False)
+
+
+@dataclass(frozen=True)
 class Build:
     """Where a service's image is baked from. `context` is absolute; `dockerfile` None: its Machinefile.
 
-    `secrets` are by the id that its steps know.
+    `inline` is the Machinefile itself. `secrets` are by the id that its steps know.
     """
 
     context: Path
     dockerfile: Path | None = None
+    inline: Inline | None = None
     target: str | None = None
     args: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)

@@ -225,6 +225,7 @@ def _build(build: Build) -> dict[str, Any]:
         {
             "context": str(build.context),
             "dockerfile": str(build.dockerfile) if build.dockerfile else None,
+            "dockerfile_inline": build.inline.text if build.inline else None,
             "target": build.target,
             "args": dict(build.args),
             "labels": dict(build.labels),

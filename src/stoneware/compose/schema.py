@@ -61,6 +61,7 @@ class Build(Part):
 
     context: Filled = "."
     dockerfile: Filled | None = None
+    dockerfile_inline: Filled | None = None
     target: Filled | None = None
     args: Pairs | None = None
     labels: Pairs | None = None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stoneware.compose import schema
 from stoneware.compose.faults import Faults
-from stoneware.compose.model import Build, FailureAction, HealthCheck, Place, UpdateConfig
+from stoneware.compose.model import Build, FailureAction, HealthCheck, Inline, Place, UpdateConfig
 from stoneware.compose.nodes import Node, place_of
 from stoneware.compose.schema_parts import Pairs
 
@@ -28,10 +28,22 @@ def build_of(
     return Build(
         context=context,
         dockerfile=absolute(model.dockerfile, context) if model.dockerfile else None,
+        inline=_inline(model, node, faults),
         target=model.target,
         args={key: value for key, value in given.items() if value is not None},
         labels=filled(model.labels),
     )
+
+
+def _inline(model: schema.Build, node: Node, faults: Faults) -> Inline | None:
+    if model.dockerfile_inline is None:
+        return None
+    place = place_of(node, ("build", "dockerfile_inline"))
+    if model.dockerfile:
+        faults.add(
+            place, "dockerfile_inline is the Machinefile, and so is dockerfile", "Leave one of them out."
+        )
+    return Inline(model.dockerfile_inline, place.file)
 
 
 def absolute(path: str, directory: Path) -> Path:
