@@ -1,4 +1,4 @@
-"""Calls that may never end, in a process that can be ended: for threads, where no signal interrupts them.
+"""Calls that may never end, in a process of their own: for threads, where no signal interrupts them.
 
 Python's pattern matching holds the interpreter while it runs, and only the main thread is interrupted by a
 signal. Called elsewhere, as in the threads of Terraform's provider, one pattern would stop the whole process.
@@ -21,13 +21,14 @@ from stoneware.untrusted.bounded import BoundsError, parts_until, time_limit
 if TYPE_CHECKING:
     import subprocess
 
-_START = 60.0  # seconds for a new process to have imported what it is to call, on a busy computer
+_BUSY = 60.0  # seconds that a busy computer may need for what is done in no time
 
 
 def call(function: str, *arguments: Any, seconds: float) -> Any:
     """Return what `module:name` says to arguments, all of them JSON data.
 
-    Raises BoundsError where it takes longer than `seconds`, or raises an error other than BoundsError itself.
+    Raises BoundsError where it takes longer than `seconds` of the processor's time, or raises an error other
+    than BoundsError itself.
     """
     if threading.current_thread() is threading.main_thread():
         with time_limit(seconds):
@@ -55,9 +56,9 @@ class _Child:
         """Return its answer to one request. Raises BoundsError, and ends it, where there is none in time."""
         try:
             if request[0] not in self._known:
-                self._exchange([request[0]], _START)
+                self._exchange([_BUSY, request[0]], _BUSY)
                 self._known.add(request[0])
-            return self._exchange(request, seconds)
+            return self._exchange([seconds, *request], seconds + _BUSY)  # it keeps to its time by itself
         except BaseException:
             self._end()
             raise
@@ -124,10 +125,11 @@ def _line(descriptor: int, deadline: float) -> bytes | None:
 def _serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for line in sys.stdin.buffer:
-        function, *arguments = json.loads(line)
+        seconds, function, *arguments = json.loads(line)
         try:
-            value = _named(function)
-            answer = {"value": value(*arguments) if arguments else None}
+            # Without arguments it is only to be imported, whatever time that takes.
+            value = call(function, *arguments, seconds=seconds) if arguments else _named(function)
+            answer = {"value": value if arguments else None}
         except BoundsError as error:
             answer = {"error": str(error)}
         except Exception as error:

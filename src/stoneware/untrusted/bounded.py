@@ -228,20 +228,20 @@ def parts_until(descriptor: int, deadline: float) -> Iterator[bytes]:
 def time_limit(seconds: float) -> Iterator[None]:
     """Raise BoundsError when what is done takes longer: for patterns of others, which may take for ever.
 
-    Python's own matching is interrupted by it. Only the main thread can be: others call what may take long
-    through `untrusted.apart`.
+    It is the processor's time that counts: on a busy computer all takes long. Python's own matching is
+    interrupted. Only the main thread can be: others call what may take long through `untrusted.apart`.
     """
 
     def over(_number: int, _frame: FrameType | None) -> None:
         raise BoundsError(f"takes longer than {seconds:g} seconds")
 
-    began = time.monotonic()
-    before = signal.signal(signal.SIGALRM, over)
-    rest, interval = signal.setitimer(signal.ITIMER_REAL, seconds)
+    began = time.process_time()
+    before = signal.signal(signal.SIGPROF, over)
+    rest, interval = signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
         if rest:
-            signal.setitimer(signal.ITIMER_REAL, max(rest - (time.monotonic() - began), 0.001), interval)
+            signal.setitimer(signal.ITIMER_PROF, max(rest - (time.process_time() - began), 0.001), interval)
