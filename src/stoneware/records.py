@@ -35,6 +35,7 @@ class DamagedError(StonewareError, ValueError):
 
 _NAME = re.compile(names.RECORDED.pattern)
 _ADDRESS = re.compile(r"(?:\d{1,3}\.){3}\d{1,3}")
+_RANGE = re.compile(rf"{_ADDRESS.pattern}/\d{{1,2}}")
 _IMAGE = re.compile(r"sha256:[0-9a-f]{64}")
 _TEXTS = dict[str, str]
 _PORT = {"host_ip": str, "host_port": int, "machine_port": int, "protocol": str}
@@ -62,6 +63,7 @@ _SHAPES: tuple[tuple[str, Any], ...] = (
             "kind": str,
             "volumes": [{"volume": _NAME, "path": str, "read_only?": bool}],
             "networks?": [_NAME],
+            "addresses?": types.GenericAlias(dict, (str, _ADDRESS)),
             "ports": [_PORT],
             "restart": str,
             "remove_when_stopped": bool,
@@ -71,7 +73,7 @@ _SHAPES: tuple[tuple[str, Any], ...] = (
     ("machines/*/metadata.json", {"attributes?": _TEXTS}),
     ("machines/*/network.json", {"ip?": _ADDRESS, "mac?": str, "id?": str}),
     ("volumes/*/document.json", _LABELLED),
-    ("networks/*/document.json", {**_LABELLED, "internal?": bool}),
+    ("networks/*/document.json", {**_LABELLED, "internal?": bool, "subnets?": [_RANGE]}),
     ("networks/*/addresses.json", types.GenericAlias(dict, (str, _ADDRESS))),
     ("images/*/document.json", {"size_bytes?": int | None}),
     ("tags/*/*.json", {"image": _IMAGE}),

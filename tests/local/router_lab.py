@@ -11,17 +11,20 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import IPv4Interface
 from pathlib import Path
 
 import pytest
 
+from stoneware.files import read_json
 from stoneware.platforms.local.network import router
 from stoneware.platforms.local.network import rules as router_rules
 from stoneware.platforms.local.network import setup as router_setup
 from stoneware.process import run
 
+NOWHERE = IPv4Interface("0.0.0.0")  # of what takes no address
 FLAVOR = "Metadata-Flavor: Google"
 NAME_URL = "http://169.254.169.254/computeMetadata/v1/instance/name"
 
@@ -76,6 +79,7 @@ class Fake:
     namespace: str
     id: str
     lease: router.Lease
+    place: IPv4Interface = NOWHERE
     children: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def sh(self, *argv: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -99,10 +103,8 @@ class Fake:
     def address(self, *, dhcp: Path | None = None) -> str:
         """Take the address: by hand, or by DHCP with a script in a directory; return what DHCP said."""
         if dhcp is None:
-            self.sh("ip", "addr", "add", f"{self.lease.ip}/22", "dev", "host0")
-            gateway = self.lease.ip.rsplit(".", 2)[0]
-            third = int(self.lease.ip.split(".")[2]) & ~3
-            self.sh("ip", "route", "replace", "default", "via", f"{gateway}.{third}.1")
+            self.sh("ip", "addr", "add", str(self.place), "dev", "host0")
+            self.sh("ip", "route", "replace", "default", "via", str(self.place.network[1]))
             return ""
         script = dhcp / "lease.sh"
         script.write_text(LEASE_SCRIPT)
@@ -140,16 +142,28 @@ class Lab:
             (self.store.data / "networks" / name).mkdir(parents=True, exist_ok=True)
 
     def machine(
-        self, name: str, hostname: str = "", networks: Sequence[str] = (), names: Sequence[str] = ()
+        self,
+        name: str,
+        hostname: str = "",
+        networks: Sequence[str] = (),
+        names: Sequence[str] = (),
+        addresses: Mapping[str, str] | None = None,
     ) -> Fake:
         """Attach a machine, as the engine does, with its port in the bridge but no address yet."""
         gate = self.router
         id = f"m{os.urandom(4).hex()}"
         self.network(*networks)
         lease = gate.attach(
-            self.directory(name), id=id, name=name, hostname=hostname or name, networks=networks, names=names
+            self.directory(name),
+            id=id,
+            name=name,
+            hostname=hostname or name,
+            networks=networks,
+            names=names,
+            addresses=addresses,
         )
-        fake = Fake(f"swt-{id}", id, lease)
+        document = read_json(self.directory(name) / "network.json")
+        fake = Fake(f"swt-{id}", id, lease, IPv4Interface(f"{lease.ip}/{document['netmask']}"))
         self.fakes.append(fake)
         run(["ip", "netns", "add", fake.namespace])
         port = f"link add vb-{id} type veth peer name host0 address {lease.mac} netns {fake.namespace}"

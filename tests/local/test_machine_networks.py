@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import IPv4Network
 
 import pytest
 
@@ -88,6 +90,36 @@ def test_brokers_know_each_other_and_keep_their_addresses(lab: Bench, cluster: s
     found = lab.platform.network(cluster)
     assert found is not None
     assert found.machines == tuple(f"{cluster}-kafka-{slot}" for slot in (1, 2, 3))
+
+
+def test_machines_of_one_network_in_two_ranges(lab: Bench, cluster: str) -> None:
+    first, second = (f"198.19.{int(lab.name[-2:], 16)}.{at}/28" for at in (224, 240))
+    low, high = (str(IPv4Network(area)[5]) for area in (first, second))
+    lab.platform.change_network(cluster, {}, subnets=(first, second))
+    one, two, alone = made(
+        lab,
+        broker(lab, 1, addresses={cluster: low}),
+        broker(lab, 2, addresses={cluster: high}),
+        lab.spec(),
+    )
+    assert (one.ip, two.ip) == (low, high)
+    look = 'timeout 5 bash -c ": <>/dev/tcp/$0/111" 2>&1 | grep -q refused'  # nothing listens there
+    for machine, peer, there in (
+        (one, two, True),
+        (two, one, True),
+        (alone, one, False),
+        (alone, two, False),
+    ):
+        assert (lab.platform.execute(machine.name, ["sh", "-c", look, peer.ip]) == 0) is there
+    assert resolves(lab, two.name, "kafka-1")
+    for ip in (low, high):
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((ip, 111), 5)
+    with pytest.raises(InputError, match="cannot lose the subnet"):
+        lab.platform.change_network(cluster, {}, subnets=(first,))
+    with pytest.raises(InputError, match="cannot have the address"):
+        lab.platform.create(broker(lab, 3, addresses={cluster: high}))
+    assert lab.platform.observe(f"{lab.name}-kafka-3") is None
 
 
 def test_a_machine_that_was_killed_is_not_named_after_the_next_command(lab: Bench, cluster: str) -> None:

@@ -37,6 +37,7 @@ FULL = MachineSpec(
     ports=(PortMapping("127.0.0.1", 0, 80), PortMapping("0.0.0.0", 53, 53, "udp")),
     networks=("b", "a"),
     names=("app",),
+    addresses={"a": "10.5.0.5"},
     secrets=(SecretMount("s", "t", "v1", 0, 3, 4), SecretMount("s", "/u", "v1")),
     memory=1 << 30,
     cpus=1.5,

@@ -337,9 +337,12 @@ class MemoryPlatform:
                 resolution=f"stoneware rm -f {users[0]}",
             )
 
-    def create_network(self, name: str, labels: Mapping[str, str], *, internal: bool = False) -> Network:
+    def create_network(
+        self, name: str, labels: Mapping[str, str], *, internal: bool = False, subnets: Sequence[str] = ()
+    ) -> Network:
         with self._lock:
-            self._networks.setdefault(name, Network(name, time.time(), dict(labels), (), internal))
+            made = Network(name, time.time(), dict(labels), (), internal, tuple(subnets))
+            self._networks.setdefault(name, made)
             self._save()
             return self._networks[name]
 
@@ -352,11 +355,15 @@ class MemoryPlatform:
         with self._lock:
             return [found for name in sorted(self._networks) if (found := self.network(name))]
 
-    def change_network(self, name: str, labels: Mapping[str, str], *, internal: bool = False) -> None:
+    def change_network(
+        self, name: str, labels: Mapping[str, str], *, internal: bool = False, subnets: Sequence[str] = ()
+    ) -> None:
         with self._lock:
             if name not in self._networks:
                 raise InputError(f"there is no network {name!r}")
-            self._networks[name] = replace(self._networks[name], labels=dict(labels), internal=internal)
+            self._networks[name] = replace(
+                self._networks[name], labels=dict(labels), internal=internal, subnets=tuple(subnets)
+            )
 
     def destroy_network(self, name: str) -> None:
         with self._lock:

@@ -67,6 +67,8 @@ class MachineSpec:
 
     `networks` are names of networks; none is the common one, where machines know each other's host names.
     `names` are what its networks' DNS calls it besides its host name. `hostname` may have a domain.
+    `addresses` is the IPv4 address that it asks for, by network with subnets of its own; it has one card, so
+    where there are several they are the same.
 
     `source` is what it boots from: `image:sha256:…` or `checkpoint:KEY`. `metadata` are the instance
     attributes the metadata server hands out. `files` are served to this machine only, by name, at
@@ -91,6 +93,7 @@ class MachineSpec:
     ports: tuple[PortMapping, ...] = ()
     networks: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    addresses: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[SecretMount, ...] = ()
     memory: int | None = None
     cpus: float | None = None

@@ -224,6 +224,12 @@ _TABLE: dict[str, Field] = {
         always=True,
         keys=("networks", "links"),
     ),
+    "addresses": Field(
+        kinds.TEXT_MAP,
+        "The IPv4 address it asks for, by the network whose subnets have it; chosen by the platform if none.",
+        called="address",
+        keys=("networks",),
+    ),
     "ports": Field(
         kinds.PORTS,
         "Ports published here.",

@@ -64,6 +64,8 @@ class Network:
 
     While it exists a machine's name keeps its address in it, also when the machine is recreated. A machine
     that is on `internal` networks only reaches nothing else, and is reached from this computer alone.
+    `subnets` are the ranges of addresses (`10.5.0.0/16`) that its machines have theirs of; none where these
+    are the platform's to choose. In each range the first address is the gateway's.
     """
 
     name: str
@@ -71,3 +73,4 @@ class Network:
     labels: Mapping[str, str]
     machines: tuple[str, ...]
     internal: bool = False
+    subnets: tuple[str, ...] = ()

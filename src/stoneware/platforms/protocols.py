@@ -131,8 +131,13 @@ class Resources(Protocol):
         """Remove a volume, its data too; a missing one is no error. Raises InputError while in use."""
         ...
 
-    def create_network(self, name: str, labels: Mapping[str, str], *, internal: bool = False) -> Network:
-        """Return the network of that name, made where there is none."""
+    def create_network(
+        self, name: str, labels: Mapping[str, str], *, internal: bool = False, subnets: Sequence[str] = ()
+    ) -> Network:
+        """Return the network of that name, made where there is none.
+
+        Raises InputError where it cannot have these subnets.
+        """
         ...
 
     def network(self, name: str) -> Network | None:
@@ -143,10 +148,13 @@ class Resources(Protocol):
         """Return all networks, sorted by name."""
         ...
 
-    def change_network(self, name: str, labels: Mapping[str, str], *, internal: bool = False) -> None:
-        """Change a network's labels, and whether it is internal, which holds for its machines at once.
+    def change_network(
+        self, name: str, labels: Mapping[str, str], *, internal: bool = False, subnets: Sequence[str] = ()
+    ) -> None:
+        """Change a network's labels, its subnets, and whether it is internal, which holds at once.
 
-        Raises InputError where there is no such network.
+        Raises InputError where there is no such network, where it cannot have these subnets, and where a
+        machine has an address in one that it would lose.
         """
         ...
 

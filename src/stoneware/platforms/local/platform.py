@@ -109,6 +109,7 @@ class LocalPlatform(LocalResources):
             hostname=spec.hostname,
             networks=spec.networks,
             names=spec.names,
+            addresses=spec.addresses,
         )
         self._name_host(paths, spec, router.plan.host_end)
         try:

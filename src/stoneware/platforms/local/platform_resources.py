@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from stoneware.model.machine_fields import written
 from stoneware.model.resources import Network, SecretMount, Volume
 from stoneware.platforms.local.machines import record as machine_record
 from stoneware.platforms.local.machines.record import Paths
+from stoneware.platforms.local.network.layout import is_up, layout_of
 from stoneware.platforms.local.store import quota as store_quota
 from stoneware.platforms.local.store.secrets import secret_lines
 from stoneware.platforms.local.store.store import Store
@@ -109,9 +110,14 @@ class LocalResources:
 
     # -- networks ------------------------------------------------------------------------------------------
 
-    def create_network(self, name: str, labels: Mapping[str, str], *, internal: bool = False) -> Network:
-        """Return the network of that name, made where there is none."""
-        return self.store.create_network(name, labels, internal=internal)
+    def create_network(
+        self, name: str, labels: Mapping[str, str], *, internal: bool = False, subnets: Sequence[str] = ()
+    ) -> Network:
+        """Return the network of that name, made where there is none.
+
+        Raises InputError where it cannot have these subnets.
+        """
+        return self.store.create_network(name, labels, internal=internal, subnets=subnets)
 
     def network(self, name: str) -> Network | None:
         """Return a network, or None."""
@@ -121,14 +127,21 @@ class LocalResources:
         """Return all networks, sorted by name."""
         return self.store.networks()
 
-    def change_network(self, name: str, labels: Mapping[str, str], *, internal: bool = False) -> None:
-        """Change a network's labels, and whether it is internal, which holds for its machines at once.
+    def change_network(
+        self, name: str, labels: Mapping[str, str], *, internal: bool = False, subnets: Sequence[str] = ()
+    ) -> None:
+        """Change a network's labels, its subnets, and whether it is internal, which holds at once.
 
-        Raises InputError where there is no such network.
+        Raises InputError where there is no such network, where it cannot have these subnets, and where a
+        machine has an address in one that it would lose.
         """
         before = self.store.find_network(name)
-        self.store.change_network(name, labels, internal=internal)
-        if before is not None and before.internal != internal:
+        self.store.change_network(name, labels, internal=internal, subnets=subnets)
+        if before is None:
+            return
+        if before.subnets != tuple(subnets):
+            self._mend_router()
+        if before.internal != internal:
             from stoneware.platforms.local.network import router
 
             found = router.open_router(self.store)
@@ -137,7 +150,17 @@ class LocalResources:
 
     def destroy_network(self, name: str) -> None:
         """Remove a network. Raises InputError while it has machines; a missing one is no error."""
+        before = self.store.find_network(name)
         self.store.remove_network(name)
+        if before is not None and before.subnets:
+            self._mend_router()
+
+    def _mend_router(self) -> None:
+        """Let the router, where there is one, have the ranges that the networks' records name."""
+        from stoneware.platforms.local.network import router
+
+        if is_up(layout_of(self.store).digest):
+            router.ensure(self.store)
 
     # -- secrets -------------------------------------------------------------------------------------------
 

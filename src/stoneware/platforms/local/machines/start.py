@@ -23,6 +23,7 @@ from stoneware.guest import builder
 from stoneware.model import names, runtime
 from stoneware.model.limits import disk_problem, log_problem, pids_problem, ulimit_problem
 from stoneware.model.machine import MachineSpec
+from stoneware.model.subnets import addresses_problem
 from stoneware.platforms.local.host import cgroups, process_limits
 from stoneware.platforms.local.host import probes as host_probes
 from stoneware.platforms.local.host.requirements import MACHINE_TOOLS, check
@@ -74,7 +75,11 @@ def check_spec(spec: MachineSpec) -> None:
         *(pids_problem(spec.pids_limit), log_problem(spec.log_max_size, spec.log_max_file)),
         disk_problem(spec.disk),
     )
-    for problem in runtime.problems(spec.process, spec.system):
+    unlike = (
+        *runtime.problems(spec.process, spec.system),
+        addresses_problem(spec.addresses.items(), spec.networks),
+    )
+    for problem in filter(None, unlike):
         raise InputError(f"the machine {spec.name!r} cannot be created like this", details=problem)
     for problem in filter(None, limits):
         raise InputError(f"a limit of the machine {spec.name!r} is out of bounds", details=problem)

@@ -34,14 +34,37 @@ class Route:
 
 @dataclass(frozen=True)
 class Plan:
-    """The addresses of a store: the machines' subnet, the gateway in it, and both ends of the link."""
+    """The addresses of a store: its subnet, the gateway in it, and both ends of the link.
+
+    `ranges` are those that networks have of their own, sorted; machines of other networks are in `subnet`.
+    """
 
     subnet: IPv4Network
+    ranges: tuple[IPv4Network, ...] = ()
 
     @property
     def gateway(self) -> str:
-        """The router's address in the machines' subnet."""
+        """The router's address in the store's subnet."""
         return str(self.subnet[1])
+
+    @property
+    def places(self) -> tuple[IPv4Network, ...]:
+        """All that machines have addresses of: the store's subnet first, then the ranges."""
+        return (self.subnet, *self.ranges)
+
+    @property
+    def gateways(self) -> tuple[str, ...]:
+        """The router's addresses, one in each place."""
+        return tuple(str(place[1]) for place in self.places)
+
+    def place_of(self, address: str) -> IPv4Network:
+        """Return where an address is; the store's subnet if nowhere else."""
+        return next((area for area in self.ranges if IPv4Address(address) in area), self.subnet)
+
+    @property
+    def block(self) -> IPv4Network:
+        """The store's own /21: its subnet and its link."""
+        return self.subnet.supernet(new_prefix=21)
 
     @property
     def link(self) -> IPv4Network:
@@ -62,13 +85,14 @@ class Plan:
 def choose_subnet(digest: str, routes: Sequence[Route], taken: Iterable[IPv4Network] = ()) -> IPv4Network:
     """Return a /22 for a store that overlaps no route of the host (and, where all do, no narrow one).
 
-    The same store tries the same order each time. `taken` are the subnets of other stores. Raises HostError.
+    The same store tries the same order each time. `taken` are the ranges of its networks. Raises HostError.
     """
     blocks = [block for area in _RANGES for block in area.subnets(new_prefix=21)]
     first = int(digest, 16) % _RANGES[0].num_addresses // 2**11
     ordered = blocks[first : 2**11] + blocks[:first] + blocks[2**11 :]
-    busy = [route.network for route in routes if route.network.prefixlen > 0] + list(taken)
-    narrow = [network for network in busy if network.prefixlen >= 16]
+    never = list(taken)
+    busy = [route.network for route in routes if route.network.prefixlen > 0] + never
+    narrow = [network for network in busy if network.prefixlen >= 16] + never
     for obstacles in (busy, narrow):
         for block in ordered:
             if not any(block.overlaps(network) for network in obstacles):
@@ -82,9 +106,20 @@ def choose_subnet(digest: str, routes: Sequence[Route], taken: Iterable[IPv4Netw
 
 def usable(subnet: IPv4Network, routes: Sequence[Route], own_interface: str) -> bool:
     """Say whether a store can go on with its subnet: no other route as narrow overlaps it."""
-    block = subnet.supernet(new_prefix=21)
-    others = [route.network for route in routes if route.interface != own_interface]
-    return not any(network.prefixlen >= 16 and block.overlaps(network) for network in others)
+    return in_the_way(Plan(subnet).block, routes, own_interface) is None
+
+
+def in_the_way(area: IPv4Network, routes: Iterable[Route], own_interface: str) -> Route | None:
+    """Return a route of others that overlaps an area and is as narrow, or narrow at all; None without one.
+
+    A wider one stays in force around the area, as the kernel takes the narrowest.
+    """
+    narrow = min(16, area.prefixlen)
+    for route in routes:
+        foreign = route.interface != own_interface and 0 < route.network.prefixlen >= narrow
+        if foreign and area.overlaps(route.network):
+            return route
+    return None
 
 
 def parse_routes(text: str) -> list[Route]:
@@ -118,19 +153,27 @@ def host_mtu(routes: Sequence[Route]) -> int:
     return 1500
 
 
-def choose_address(subnet: IPv4Network, name: str, taken: Collection[str]) -> str:
+def choose_address(
+    subnet: IPv4Network, name: str, taken: Collection[str], ranges: Sequence[IPv4Network] = ()
+) -> str:
     """Return the first free address of the subnet, from a place on that the machine's name gives.
 
-    Raises HostError when the subnet is full.
+    Where there are `ranges` it is of those instead, of the first that has a free one. Raises HostError when
+    all is in use.
     """
-    usable_count = subnet.num_addresses - 3  # all but network, gateway and broadcast
-    first = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) % usable_count
-    for step in range(usable_count):
-        address = str(subnet[2 + (first + step) % usable_count])
-        if address not in taken:
-            return address
+    total = 0
+    for area in ranges or (subnet,):
+        # All but network, gateway and broadcast; in a range also the one before that, as on Compute Engine.
+        usable_count = area.num_addresses - (4 if ranges else 3)
+        total += usable_count
+        first = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) % usable_count
+        for step in range(usable_count):
+            address = str(area[2 + (first + step) % usable_count])
+            if address not in taken:
+                return address
+    places = ", ".join(map(str, ranges or (subnet,)))
     raise HostError(
-        f"all {usable_count} addresses of {subnet} are in use",
+        f"all {total} addresses of {places} are in use",
         resolution="stoneware rm MACHINE    # frees its address; on a network, when that is removed",
     )
 

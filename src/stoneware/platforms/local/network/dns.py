@@ -125,10 +125,22 @@ def dnsmasq_command(plan: Plan, mtu: int, attached: Path, upstream: Path | None)
         f"--dhcp-range={plan.subnet.network_address},static,{plan.subnet.netmask},infinite",
         f"--dhcp-hostsdir={attached / 'dhcp'}",
         f"--dhcp-option=option:router,{plan.gateway}",
+        *_range_options(plan),
         f"--dhcp-option=option:dns-server,{METADATA_ADDRESS}",
         f"--dhcp-option=option:mtu,{mtu}",
         f"--dhcp-option=option:domain-search,{DOMAIN}",
     ]
+
+
+def _range_options(plan: Plan) -> list[str]:
+    """Return what DHCP says in the ranges of networks; an option with a tag is taken before one without."""
+    found = []
+    for number, area in enumerate(plan.ranges):
+        found += [
+            f"--dhcp-range=set:range{number},{area.network_address},static,{area.netmask},infinite",
+            f"--dhcp-option=tag:range{number},option:router,{area[1]}",
+        ]
+    return found
 
 
 def view_command(plan: Plan, view: View, hosts: Path, upstream: Path | None) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from stoneware.files import locked, read_json, write_json
 from stoneware.model import names
 from stoneware.model.labels import DAMAGED_LABEL
 from stoneware.model.resources import Network
+from stoneware.platforms.local.network.layout import layout_of
 from stoneware.platforms.local.store import errors as store_errors
 from stoneware.platforms.local.store.base import StoreBase
 from stoneware.platforms.local.store.in_use import read_uses
@@ -22,8 +23,9 @@ from stoneware.records import DamagedError, whole
 class NetworkStore(StoreBase):
     """The part of the store that keeps networks, each a directory of `data/networks`.
 
-    ``document.json`` its labels, when it was made, and whether it is internal; ``addresses.json`` machine's
-    name to IP address, which the router fills in as machines come, and which stays until the network goes.
+    ``document.json`` its labels, when it was made, whether it is internal, and its subnets;
+    ``addresses.json`` machine's name to IP address, which the router fills in as machines come, and which
+    stays until the network goes.
     """
 
     @property
@@ -53,26 +55,58 @@ class NetworkStore(StoreBase):
         return _read(path, self.known.uses().networks) if path.is_dir() else None
 
     def create_network(
-        self, name: str, labels: Mapping[str, str] | None = None, *, internal: bool = False
+        self,
+        name: str,
+        labels: Mapping[str, str] | None = None,
+        *,
+        internal: bool = False,
+        subnets: Sequence[str] = (),
     ) -> Network:
-        """Create a network if there is none of that name, and return it."""
+        """Create a network if there is none of that name, and return it.
+
+        Raises InputError where it cannot have these subnets.
+        """
         path = self._network(name)
         with self.lock("networks", name), store_errors.clear_errors(self.home):
             if not path.is_dir():
                 self._networks.mkdir(exist_ok=True)
-                with self.staging(path.parent) as staged:
-                    write_json(staged / "document.json", _document(time.time(), labels or {}, internal))
+                with self.staging(path.parent) as staged, self._ranges(name, subnets):
+                    document = _document(time.time(), labels or {}, internal, subnets)
+                    write_json(staged / "document.json", document)
                     staged.rename(path)
             return _read(path, self.known.uses().networks)
 
-    def change_network(self, name: str, labels: Mapping[str, str], *, internal: bool) -> None:
+    def change_network(
+        self, name: str, labels: Mapping[str, str], *, internal: bool, subnets: Sequence[str] = ()
+    ) -> None:
         """Change a network. Raises InputError where there is none. The router is to be told."""
         path = self._network(name)
         with self.lock("networks", name), store_errors.clear_errors(self.home):
             network = self.find_network(name)
             if network is None:
                 raise InputError(f"there is no network {name!r}", resolution="make it first")
-            write_json(path / "document.json", _document(network.created, labels, internal))
+            document = _document(network.created, labels, internal, subnets)
+            if network.subnets == tuple(subnets):
+                write_json(path / "document.json", document)
+                return
+            with self._ranges(name, subnets):
+                write_json(path / "document.json", document)
+
+    @contextlib.contextmanager
+    def _ranges(self, name: str, subnets: Sequence[str]) -> Iterator[None]:
+        """Hold the router's lock where a network can have these subnets. Raises InputError where it cannot.
+
+        No other network gets a range meanwhile, and no machine an address.
+        """
+        if not subnets and not (self._networks / name).is_dir():
+            yield
+            return
+        from stoneware.platforms.local.network import state
+
+        layout = layout_of(self)
+        with locked(layout.run / "router.lock"):
+            state.check_ranges(layout, name, subnets)
+            yield
 
     def remove_network(self, name: str) -> None:
         """Remove a network; a missing one is no error. Raises InputError while it has machines."""
@@ -106,8 +140,11 @@ class NetworkStore(StoreBase):
             yield
 
 
-def _document(created: float, labels: Mapping[str, str], internal: bool) -> dict[str, Any]:
-    return {"created": created, "labels": dict(labels), "internal": internal}
+def _document(
+    created: float, labels: Mapping[str, str], internal: bool, subnets: Sequence[str]
+) -> dict[str, Any]:
+    document = {"created": created, "labels": dict(labels), "internal": internal}
+    return document | ({"subnets": list(subnets)} if subnets else {})
 
 
 def _read_any(path: Path, users: Mapping[str, list[str]]) -> Network:
@@ -127,6 +164,7 @@ def _read(path: Path, users: Mapping[str, list[str]]) -> Network:
         labels=document.get("labels", {}),
         machines=tuple(users.get(path.name, ())),
         internal=document.get("internal") is True,  # networks of an earlier version do not say
+        subnets=tuple(document.get("subnets", ())),
     )
 
 
@@ -139,6 +177,15 @@ def are_internal(data: Path, names: Iterable[str]) -> bool:
 def read_addresses(data: Path) -> dict[str, dict[str, str]]:
     """Return which address each machine's name keeps, by network."""
     return {path.parent.name: dict(whole(path)) for path in (data / "networks").glob("[!.]*/addresses.json")}
+
+
+def free_address(data: Path, ip: str, *, but: str) -> None:
+    """Let no name but one keep an address. To be called under the router's lock."""
+    for path in (data / "networks").glob("[!.]*/addresses.json"):
+        known = whole(path)
+        left = {name: address for name, address in known.items() if address != ip or name == but}
+        if left != known:
+            write_json(path, left)
 
 
 def keep_address(data: Path, network: str, name: str, ip: str) -> None:

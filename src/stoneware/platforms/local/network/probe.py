@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 
 from stoneware.dataclass import dataclass
@@ -33,11 +34,11 @@ class Inside:
     def whole(self, plan: Plan) -> bool:
         """Say whether the bridge, its addresses, the way out and the rules are there."""
         ways = {(str(route.network), route.interface) for route in self.routes}
-        needed = {(str(plan.subnet), "br0"), ("0.0.0.0/0", "up0")}
+        needed = {*((str(place), "br0") for place in plan.places), ("0.0.0.0/0", "up0")}
         return (
             needed <= ways
             and f"|-- {METADATA_ADDRESS}\n" in self.addresses
-            and f"|-- {plan.gateway}\n" in self.addresses
+            and all(f"|-- {gateway}\n" in self.addresses for gateway in plan.gateways)
             and self.forwarding
             and self.tables
         )
@@ -61,19 +62,17 @@ def look_inside() -> Inside:
     )
 
 
-def host_ready(link: str, table: str, plan: Plan) -> bool:
-    """Say whether the host forwards for a store: link, route, settings and rules."""
+def host_ready(link: str, table: str, plan: Plan, routes: Iterable[Route]) -> bool:
+    """Say whether the host forwards for a store: link, routes, settings and rules."""
     settings = (Path("/proc/sys/net/ipv4/ip_forward"), Path(f"/proc/sys/net/ipv4/conf/{link}/route_localnet"))
     try:
         if any(path.read_text().strip() != "1" for path in settings):
             return False
     except OSError:
         return False
-    ways = {(str(route.network), route.interface) for route in network.host_routes()}
+    ways = {route.network for route in routes if route.interface == link}
     return (
-        (str(plan.subnet), link) in ways
-        and network_namespace.has_table("ip", table)
-        and router_firewall.shut(RUNTIME)
+        ways >= {*plan.places} and network_namespace.has_table("ip", table) and router_firewall.shut(RUNTIME)
     )
 
 

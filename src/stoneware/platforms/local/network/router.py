@@ -12,16 +12,19 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
 from stoneware.dataclass import dataclass
+from stoneware.errors import InputError
 from stoneware.files import locked, read_json, write_json
 from stoneware.model.resources import PortMapping
+from stoneware.model.subnets import is_for_machines
 from stoneware.platforms.local.network import addresses as network
 from stoneware.platforms.local.network import networks
+from stoneware.platforms.local.network import ranges as network_ranges
 from stoneware.platforms.local.network import rules as router_rules
 from stoneware.platforms.local.network import servers as router_servers
 from stoneware.platforms.local.network import setup as router_setup
@@ -29,7 +32,9 @@ from stoneware.platforms.local.network.addresses import Lease, Plan
 from stoneware.platforms.local.network.dns import Attached, member_names
 from stoneware.platforms.local.network.layout import RUNTIME, Layout, StorePaths, is_up, layout_of
 from stoneware.platforms.local.network.ports import Ports, Publication
+from stoneware.platforms.local.network.ranges import machine_addresses
 from stoneware.platforms.local.network.rules import Pin
+from stoneware.platforms.local.network.state import State, load
 from stoneware.platforms.local.network.views import Member, View, Views
 from stoneware.process import ProcessError
 
@@ -39,10 +44,10 @@ __all__ = ["Lease", "Router", "ensure", "open_router", "teardown"]
 def ensure(store: StorePaths) -> Router:
     """Return the store's router, made or repaired where it is not whole. Raises HostError."""
     layout = layout_of(store)
-    state = router_setup.load(layout)
+    state = load(layout)
     if state is None or not router_setup.whole(layout, state):
         with _exclusive(layout):
-            state = router_setup.load(layout)
+            state = load(layout)
             if state is None or not router_setup.whole(layout, state):
                 state = router_setup.repair(layout, state)
     return Router(store, layout, state)
@@ -51,7 +56,7 @@ def ensure(store: StorePaths) -> Router:
 def open_router(store: StorePaths) -> Router | None:
     """Return the store's router as it is, nothing made or repaired; None where it was never made."""
     layout = layout_of(store)
-    state = router_setup.load(layout)
+    state = load(layout)
     return None if state is None else Router(store, layout, state)
 
 
@@ -88,7 +93,7 @@ class Router:
 
     store: StorePaths
     layout: Layout
-    state: router_setup.State
+    state: State
 
     @property
     def namespace(self) -> str:
@@ -127,22 +132,26 @@ class Router:
         hostname: str,
         networks: Sequence[str] = (),
         names: Sequence[str] = (),
+        addresses: Mapping[str, str] | None = None,
     ) -> Lease:
         """Give a machine its addresses and let its port `vb-ID` use them; return them.
 
-        A machine keeps the address that its name has on one of its networks, or that its network.json says,
-        while that is in the subnet and no other machine's. Without `networks` it is on the common one.
+        A machine has the address that it asks for (`addresses`, by network). Else it keeps the one that its
+        name has on one of its networks, or that its network.json says, while no other machine has that and it
+        is in a range of its networks, or in the store's subnet where none has ranges. Without `networks` it
+        is on the common one. Raises InputError for an address that it cannot have.
         To be called before the port exists, so that there is no moment at which it may use others.
         """
         wanted = tuple(sorted(set(networks)))
         with _exclusive(self.layout):
-            lease = self._lease(machine_dir, id, name, wanted)
+            lease = self._lease(machine_dir, id, name, wanted, addresses or {})
+            place = self.plan.place_of(lease.ip)
             document = {
                 "id": id,
                 "ip": lease.ip,
                 "mac": lease.mac,
-                "gateway": self.gateway,
-                "netmask": str(self.subnet.netmask),
+                "gateway": str(place[1]),
+                "netmask": str(place.netmask),
                 "mtu": self.state.mtu,
             }
             path = machine_dir / "network.json"
@@ -158,19 +167,42 @@ class Router:
                 self._change(router_rules.admission(pin, None))
         return lease
 
-    def _lease(self, machine_dir: Path, id: str, name: str, wanted: Sequence[str]) -> Lease:
-        others = (path for path in machine_dir.parent.glob("*/network.json") if path.parent != machine_dir)
+    def _lease(
+        self, machine_dir: Path, id: str, name: str, wanted: Sequence[str], addresses: Mapping[str, str]
+    ) -> Lease:
+        data = self.store.data
+        pools = network_ranges.pools(data, wanted, self.state.ranges)
+        ranges = tuple(area for place in wanted for area in pools.get(place, ()))
+        used = {pin.ip: "" for pin in self._attached.pins() if pin.interface != f"vb-{id}"}
+        used |= {ip: owner for owner, ip in machine_addresses(data).items() if owner != machine_dir.name}
+        address = network_ranges.asked(name, addresses, pools)
+        if address is None:
+            address = self._choice(machine_dir, name, wanted, ranges, set(used))
+        elif address in used:
+            raise _in_use(name, address, used[address])
+        else:  # a machine that is gone may have had it
+            networks.free_address(data, address, but=name)
+        for place in wanted:
+            networks.keep_address(data, place, name, address)
+        return Lease(address, network.mac_of(address))
+
+    def _choice(
+        self,
+        machine_dir: Path,
+        name: str,
+        wanted: Sequence[str],
+        ranges: Sequence[IPv4Network],
+        taken: set[str],
+    ) -> str:
+        """Return the address of a machine that asks for none."""
         kept = networks.read_addresses(self.store.data)
-        taken = {str(_read(path).get("ip")) for path in others}
-        taken |= {pin.ip for pin in self._attached.pins() if pin.interface != f"vb-{id}"}
         taken |= {ip for places in kept.values() for owner, ip in places.items() if owner != name}
         own = [kept.get(network, {}).get(name, "") for network in wanted]
         own.append(str(_read(machine_dir / "network.json").get("ip", "")))
-        usable = (ip for ip in own if ip and ip not in taken and IPv4Address(ip) in self.subnet)
-        address = next(usable, None) or network.choose_address(self.subnet, name, taken)
-        for place in wanted:
-            networks.keep_address(self.store.data, place, name, address)
-        return Lease(address, network.mac_of(address))
+        for ip in own:
+            if ip and ip not in taken and _is_among(IPv4Address(ip), ranges, self.subnet):
+                return ip
+        return network.choose_address(self.subnet, name, taken, ranges)
 
     def _join(self, member: Member, pin: Pin) -> None:
         """Attach a machine to its networks, in a view that may have to be made first."""
@@ -291,6 +323,21 @@ class Router:
             if after != before:
                 router_setup.forward(self.layout, after)
                 record.write(after)  # last: what is killed in between is done again
+
+
+def _is_among(address: IPv4Address, ranges: Sequence[IPv4Network], subnet: IPv4Network) -> bool:
+    """Say whether a machine may have an address: in one of the ranges, or where there are none the subnet."""
+    if not ranges:
+        return address in subnet
+    return any(address in area and is_for_machines(address, area) for area in ranges)
+
+
+def _in_use(name: str, address: str, owner: str) -> InputError:
+    return InputError(
+        f"the machine {name!r} cannot have the address {address}",
+        details=f"{f'The machine {owner}' if owner else 'Another machine'} has it.",
+        resolution="choose another address, or none",
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from stoneware.model.guest_protocol import METADATA_ADDRESS
 from stoneware.platforms.local.network.addresses import Plan, mark_of
 from stoneware.platforms.local.network.views import View, view_key
 
-VERSION = 6  # raised when the rules change, so that running routers get the new ones
+VERSION = 7  # raised when the rules change, so that running routers get the new ones
 INNER = "stoneware"  # the tables' name inside the router namespace
 CONNECTIONS = 192  # a machine's with the metadata server; its own limit, which it explains, is lower
 
@@ -98,10 +98,13 @@ _PINS += """  }
 """
 
 # Inside: of the router itself machines reach metadata, DNS (that of their view), DHCP and echo; no one else
-# reaches anything. The router carries nothing from one machine to another: the bridge alone does. What comes
-# from an address must have come in by its port, and through the bridge. One machine gets so many connections,
-# and so many questions a second, that the others' are still answered. What a sealed machine sends outside is
-# refused, as without a route; only this computer itself opens connections to it, and gets its answers.
+# reaches anything. From one machine to another the router carries only what must leave one range of
+# addresses for another, by the same rule as the bridge: the sender's view has a chain with a line for each
+# network, and a set for each network says which addresses are on it. All else is the bridge's alone. What
+# comes from an address must have come in by its port, and through the bridge. One machine gets so many
+# connections, and so many questions a second, that the others' are still answered. What a sealed machine
+# sends outside is refused, as without a route; only this computer itself opens connections to it, and gets
+# its answers.
 _ROUTER = """
 add table ip stoneware
 delete table ip stoneware
@@ -116,6 +119,7 @@ table ip stoneware {{
   set calling {{ type mark; size 4096; flags dynamic; }}
   set sealed {{ type mark; }}
   set apart {{ type ipv4_addr; }}
+  map views {{ type mark : verdict; }}
   chain guard {{
     type filter hook prerouting priority -300; policy accept;
     iifname "vb-*" drop
@@ -131,7 +135,7 @@ update @calling {{ meta mark limit rate over 300/second burst 1000 packets }} dr
   }}
   chain prerouting {{
     type nat hook prerouting priority -100; policy accept;
-    iifname "br0" ip daddr {{ {metadata}, {gateway} }} meta l4proto {{ tcp, udp }} th dport 53 \
+    iifname "br0" ip daddr {{ {metadata}, {gateways} }} meta l4proto {{ tcp, udp }} th dport 53 \
 dnat ip to meta mark map @resolvers
   }}
   chain input {{
@@ -149,9 +153,14 @@ add @visits {{ meta mark ct count over {connections} }} reject with tcp reset
     iifname "br0" udp dport 67 accept
     iifname "br0" reject
   }}
+  chain neighbours {{
+    ct state new add @flows {{ meta mark ct count over 8192 }} drop
+    meta mark vmap @views
+    reject with icmp type admin-prohibited
+  }}
   chain forward {{
     type filter hook forward priority 0; policy accept;
-    iifname "br0" oifname "br0" reject with icmp type admin-prohibited
+    iifname "br0" oifname "br0" jump neighbours
     iifname "br0" meta mark @sealed ct direction reply accept
     iifname "br0" meta mark @sealed reject with icmp type net-unreachable
     iifname "up0" ip saddr != {host_end} ip daddr @apart drop
@@ -176,8 +185,8 @@ table ip {table} {{
     iifname != "lo" ip daddr 127.0.0.0/8 drop
     iifname != "lo" ip saddr 127.0.0.0/8 drop
     iifname "{link}" ip daddr 169.254.0.0/16 drop
-    iifname "{link}" ip daddr {subnet} drop
-    iifname != "{link}" ip saddr {subnet} drop
+    iifname "{link}" ip daddr {{ {places} }} drop
+    iifname != "{link}" ip saddr {{ {places} }} drop
   }}
   chain prerouting {{
     type nat hook prerouting priority -100; policy accept;
@@ -201,8 +210,8 @@ table ip {table} {{
   chain postrouting {{
     type nat hook postrouting priority 100; policy accept;
     oifname "{link}" ip saddr 127.0.0.0/8 masquerade
-    oifname "{link}" ip saddr {subnet} masquerade
-    oifname != "{link}" ip saddr {{ {subnet}, {ends} }} masquerade
+    oifname "{link}" ip saddr {{ {places} }} masquerade
+    oifname != "{link}" ip saddr {{ {places}, {ends} }} masquerade
   }}
 }}
 """
@@ -239,14 +248,20 @@ def inner_rules(
     views = sorted(views)
     rules = _INGRESS + _PINS
     rules += _ROUTER.format(
-        metadata=METADATA_ADDRESS, gateway=plan.gateway, connections=CONNECTIONS, host_end=plan.host_end
+        metadata=METADATA_ADDRESS,
+        gateways=", ".join(plan.gateways),
+        connections=CONNECTIONS,
+        host_end=plan.host_end,
     )
     for network in sorted({network for view in views for network in view.networks}):
         rules += f"add set bridge {INNER} {_set(network)} {{ type ifname; }}\n"
+        rules += f"add set ip {INNER} {_set(network)} {{ type ipv4_addr; }}\n"
     for view in views:
-        rules += f"add chain bridge {INNER} {_chain(view.networks)}\n"
+        chain = _chain(view.networks)
+        rules += f"add chain bridge {INNER} {chain}\nadd chain ip {INNER} {chain}\n"
         for network in view.networks:
-            rules += f"add rule bridge {INNER} {_chain(view.networks)} oifname @{_set(network)} accept\n"
+            rules += f"add rule bridge {INNER} {chain} oifname @{_set(network)} accept\n"
+            rules += f"add rule ip {INNER} {chain} ip daddr @{_set(network)} accept\n"
     rules += "".join(port_rules(interface) for interface in sorted(interfaces))
     return rules + _elements("add", pins, views)
 
@@ -295,7 +310,11 @@ def _elements(verb: str, pins: Iterable[Pin], views: Iterable[View]) -> str:
         found.setdefault(f"bridge {INNER} marks", []).append(f"{name} : {mark_of(pin.ip)}")
         found.setdefault(f"bridge {INNER} views", []).append(f"{name} : jump {_chain(pin.networks)}")
         found.setdefault(f"ip {INNER} origins", []).append(f"{mark_of(pin.ip)} . {pin.ip}")
+        for network in pin.networks:
+            found.setdefault(f"ip {INNER} {_set(network)}", []).append(pin.ip)
         if pin.networks:
+            verdict = f"{mark_of(pin.ip)} : jump {_chain(pin.networks)}"
+            found.setdefault(f"ip {INNER} views", []).append(verdict)
             view = known[pin.networks]
             place = f"{mark_of(pin.ip)} : {METADATA_ADDRESS} . {view.port}"
             found.setdefault(f"ip {INNER} resolvers", []).append(place)
@@ -314,7 +333,8 @@ def host_rules(table: str, link: str, plan: Plan, resolver: str | None, forwards
     if resolver:
         match = f'iifname "{link}" ip saddr {plan.router_end} ip daddr {plan.host_end}'
         redirect = f"{match} meta l4proto {{ tcp, udp }} th dport 53 dnat ip to {resolver}"
-    text = _HOST.format(table=table, link=link, subnet=plan.subnet, ends=plan.link, resolver=redirect)
+    places = ", ".join(map(str, plan.places))
+    text = _HOST.format(table=table, link=link, places=places, ends=plan.link, resolver=redirect)
     return text + forward_rules(table, forwards)
 
 

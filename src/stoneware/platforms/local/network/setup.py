@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterable
-from ipaddress import IPv4Network
 from pathlib import Path
 
-from stoneware.dataclass import dataclass
 from stoneware.errors import HostError
-from stoneware.files import read_json, write_json
+from stoneware.files import read_json
 from stoneware.model.guest_protocol import METADATA_ADDRESS
 from stoneware.platforms.local.host.requirements import NETWORK_TOOLS, check
 from stoneware.platforms.local.network import addresses as network
 from stoneware.platforms.local.network import firewall as router_firewall
 from stoneware.platforms.local.network import namespace as network_namespace
+from stoneware.platforms.local.network import ranges as network_ranges
 from stoneware.platforms.local.network import rules as router_rules
 from stoneware.platforms.local.network import servers as router_servers
 from stoneware.platforms.local.network.addresses import Plan
@@ -25,6 +24,7 @@ from stoneware.platforms.local.network.ports import Publication
 from stoneware.platforms.local.network.probe import Inside, host_ready, interfaces_here, look_inside
 from stoneware.platforms.local.network.rules import Forward, Pin
 from stoneware.platforms.local.network.servers import dnsmasq, metadata, resolver, serves
+from stoneware.platforms.local.network.state import State, ranges_in_force, save
 from stoneware.platforms.local.network.views import View, Views
 from stoneware.process import ProcessError, run
 from stoneware.process_identity import boot_id
@@ -40,34 +40,6 @@ _INNER_SETTINGS = (
 )
 
 
-@dataclass(frozen=True)
-class State:
-    """What HOME/run/network.json says: the router as it was last made."""
-
-    plan: Plan
-    mtu: int
-    namespace: tuple[int, ...]
-    boot: str
-    rules: int
-    code: int  # which metadata server runs
-
-
-def load(layout: Layout) -> State | None:
-    """Return the recorded state, or None where there is none."""
-    try:
-        value = read_json(layout.run / "network.json") or {}
-        return State(
-            Plan(IPv4Network(value["subnet"])),
-            int(value["mtu"]),
-            tuple(value["namespace"]),
-            str(value["boot"]),
-            int(value["rules"]),
-            int(value["code"]),
-        )
-    except (ValueError, TypeError, KeyError):
-        return None
-
-
 def _code() -> int:
     """Return what changes with the metadata server's code, so that an upgrade restarts it."""
     return max(path.stat().st_mtime_ns for path in (Path(__file__).parents[1] / "metadata").glob("*.py"))
@@ -81,13 +53,17 @@ def whole(layout: Layout, state: State) -> bool:
     if identity is None or tuple(identity) != state.namespace:
         return False
     views = Views(layout.runtime).all()
-    # A command was killed after it had changed a network, and before the rules knew.
-    if any(view.sealed != is_sealed(layout, view.networks) for view in views):
+    # A command was killed after it had changed a network and before the rules knew, or a range is taken.
+    routes = network.host_routes()
+    if (
+        any(view.sealed != is_sealed(layout, view.networks) for view in views)
+        or ranges_in_force(layout, state, state.plan, routes) != state.ranges
+    ):
         return False
     servers = [resolver(layout, view.key) for view in views]
     if not all(serves(helper, identity[1]) for helper in (dnsmasq(layout), metadata(layout), *servers)):
         return False
-    if not host_ready(layout.namespace, layout.table, state.plan):
+    if not host_ready(layout.namespace, layout.table, state.plan, routes):
         return False
     inside = network_namespace.inside(layout.namespace, look_inside)
     return inside.whole(state.plan)
@@ -114,6 +90,8 @@ def repair(layout: Layout, state: State | None) -> State:
 def _repair(layout: Layout, state: State | None) -> State:
     routes = network.host_routes()
     plan = _plan(layout, state, routes)
+    ranges = ranges_in_force(layout, state, plan, routes)
+    plan = Plan(plan.subnet, network_ranges.flat(ranges))
     mtu = network.host_mtu(routes)
     if state is not None:
         _retire(layout, state, plan)
@@ -133,34 +111,22 @@ def _repair(layout: Layout, state: State | None) -> State:
         raise HostError(f"the network namespace {layout.namespace} was removed while it was being created")
     servers = [router_servers.of_view(layout, plan, view) for view in views]
     router_servers.start(layout, [*router_servers.standing(layout, plan, mtu), *servers], identity[1])
-    state = State(plan, mtu, tuple(identity), boot_id(), router_rules.VERSION, _code())
-    _save(layout, state)
+    state = State(plan, mtu, tuple(identity), boot_id(), router_rules.VERSION, _code(), ranges)
+    save(layout, state)
     return state
 
 
 def _retire(layout: Layout, state: State, plan: Plan) -> None:
     """Remove what was made for another subnet or by other code."""
-    if state.plan != plan:
+    if state.plan.subnet != plan.subnet:
         remove(layout)
+    if state.plan.ranges != plan.ranges:
+        dnsmasq(layout).stop()  # it learns the places that it serves when it starts
     if state.rules != router_rules.VERSION:
         for helper in (dnsmasq(layout), *router_servers.resolvers(layout)):
             helper.stop()
     if state.code != _code():
         metadata(layout).stop()
-
-
-def _save(layout: Layout, state: State) -> None:
-    document = {
-        "subnet": str(state.plan.subnet),
-        "gateway": state.plan.gateway,
-        "mtu": state.mtu,
-        "name": layout.namespace,
-        "namespace": list(state.namespace),
-        "boot": state.boot,
-        "rules": state.rules,
-        "code": state.code,
-    }
-    write_json(layout.run / "network.json", document)
 
 
 def _plan(layout: Layout, state: State | None, routes: list[network.Route]) -> Plan:
@@ -170,7 +136,8 @@ def _plan(layout: Layout, state: State | None, routes: list[network.Route]) -> P
         if free or Attached(layout.runtime).pins():
             return state.plan
     foreign = [route for route in routes if route.interface != layout.namespace]
-    return Plan(network.choose_subnet(layout.digest, foreign))
+    taken = network_ranges.flat(network_ranges.recorded(layout.data, state.ranges if state else {}))
+    return Plan(network.choose_subnet(layout.digest, foreign, taken))
 
 
 def _namespace(layout: Layout, state: State | None) -> None:
@@ -240,7 +207,7 @@ def _ip(commands: Iterable[str], namespace: str = "") -> None:
 
 
 def _link(layout: Layout, plan: Plan) -> None:
-    """Join the namespace to the host."""
+    """Join the namespace to the host, whose ways to ranges that are gone are taken away."""
     name = layout.namespace
     inside = network_namespace.inside(name, look_inside)
     commands = []
@@ -253,8 +220,12 @@ def _link(layout: Layout, plan: Plan) -> None:
     commands += [
         f"addr replace {plan.host_end}/30 dev {name}",
         f"link set {name} up",
-        f"route replace {plan.subnet} via {plan.router_end} dev {name} src {plan.host_end}",
     ]
+    commands += [
+        f"route replace {place} via {plan.router_end} dev {name} src {plan.host_end}" for place in plan.places
+    ]
+    known = {route.network for route in network.host_routes() if route.interface == name}
+    commands += [f"route del {place} dev {name}" for place in sorted(known - {plan.link, *plan.places})]
     _ip(commands)
 
 
@@ -267,14 +238,16 @@ def _bridge(layout: Layout, plan: Plan, inside: Inside) -> None:
         commands.append(f"link add br0 address {card} type bridge stp_state 0 forward_delay 0")
     commands += [
         "link set br0 type bridge no_linklocal_learn 1 mcast_snooping 0",
-        f"addr replace {plan.gateway}/{plan.subnet.prefixlen} brd + dev br0",
+        *(f"addr replace {place[1]}/{place.prefixlen} brd + dev br0" for place in plan.places),
         f"addr replace {METADATA_ADDRESS}/32 dev br0",
         "link set br0 up",
         f"addr replace {plan.router_end}/30 dev up0",
         "link set up0 up",
         f"route replace default via {plan.host_end} dev up0",
     ]
-    _ip(commands, layout.namespace)
+    # First, since a range that became larger can have the same gateway.
+    gone = sorted({route.network for route in inside.routes if route.interface == "br0"} - {*plan.places})
+    _ip([*(f"addr del {place[1]}/{place.prefixlen} dev br0" for place in gone), *commands], layout.namespace)
 
 
 def pin_ports(layout: Layout, pins: Iterable[Pin], interfaces: Collection[str]) -> None:
