@@ -91,14 +91,20 @@ class Fake:
         return done.stdout if done.returncode == 0 else f"curl failed: {done.returncode}"
 
     def serve(self, kind: str, port: int) -> None:
+        self.start(ANSWER, kind, str(port))
+
+    def start(self, code: str, *words: str, wait: bool = True) -> subprocess.Popen[str]:
+        """Start a Python program that ends with the machine; it says when it is `ready`, if we are to wait."""
         child = subprocess.Popen(
-            ["nsenter", f"--net=/run/netns/{self.namespace}", sys.executable, "-c", ANSWER, kind, str(port)],
+            ["nsenter", f"--net=/run/netns/{self.namespace}", sys.executable, "-c", code, *words],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert child.stdout is not None
-        assert child.stdout.readline() == "ready\n"
         self.children.append(child)
+        assert child.stdout is not None
+        assert not wait or child.stdout.readline() == "ready\n"
+        return child
 
     def address(self, *, dhcp: Path | None = None) -> str:
         """Take the address: by hand, or by DHCP with a script in a directory; return what DHCP said."""
@@ -115,9 +121,7 @@ class Fake:
     def end(self) -> None:
         for child in self.children:
             child.kill()
-            child.wait()
-            assert child.stdout is not None
-            child.stdout.close()
+            child.communicate()
         run(["ip", "netns", "del", self.namespace], check=False)
 
 

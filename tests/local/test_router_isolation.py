@@ -231,6 +231,49 @@ def test_an_internal_network_has_no_way_out(lab: Lab) -> None:
     assert is_apart()
 
 
+ECHO = """
+import socket
+server = socket.create_server(("", 81))
+print("ready", flush=True)
+link, _ = server.accept()
+while data := link.recv(99):
+    link.sendall(data)
+"""
+TALK = """
+import socket, sys
+link = socket.create_connection((sys.argv[1], int(sys.argv[2])), 3)
+link.settimeout(1)
+for line in sys.stdin:
+    link.sendall(line.encode())
+    try:
+        print(link.recv(99).decode().strip(), flush=True)
+    except TimeoutError:
+        print("silence", flush=True)
+"""
+
+
+def test_a_connection_ends_with_what_published_it(lab: Lab) -> None:
+    """One that a machine of another network has opened, through the host, while that was allowed."""
+    inner, stranger = people(lab, "a1", "c1").values()
+    inner.start(ECHO)
+    (port,) = lab.router.publish(inner.lease, [PortMapping("", 0, 81)])
+    talk = stranger.start(TALK, host_address(lab), str(port.host_port), wait=False)
+
+    def answer(text: str) -> str:
+        assert talk.stdin
+        assert talk.stdout
+        talk.stdin.write(f"{text}\n")
+        talk.stdin.flush()
+        return talk.stdout.readline().strip()
+
+    assert answer("one") == "one"
+    lab.router.publish(inner.lease, [PortMapping("", port.host_port, 81), PortMapping("", 0, 82)])
+    assert answer("two") == "two"
+    make_internal(lab, "a")
+    lab.router.renew()
+    assert answer("three") == "silence"
+
+
 def make_internal(lab: Lab, name: str, *, internal: bool = True) -> None:
     lab.network(name)
     write_json(lab.store.data / "networks" / name / "document.json", {"internal": internal})

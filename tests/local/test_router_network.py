@@ -211,7 +211,7 @@ def test_the_record_forgets_stores_that_are_down(tmp_path: Path) -> None:
 # --- rules, DNS records, firewalls ---------------------------------------------------------
 
 
-def test_forwards_go_into_the_map_of_their_address() -> None:
+def test_forwards_go_into_the_map_of_their_address_and_what_they_lead_to_into_a_set() -> None:
     forwards = [
         router_rules.Forward("udp", "0.0.0.0", 53, "10.0.0.2", 5353),
         router_rules.Forward("tcp", "127.0.0.1", 8080, "10.0.0.2", 80),
@@ -220,6 +220,9 @@ def test_forwards_go_into_the_map_of_their_address() -> None:
     assert lines == [
         "flush map ip stoneware-x anywhere",
         "flush map ip stoneware-x bound",
+        "flush set ip stoneware-x published",
+        "add element ip stoneware-x published { tcp . 10.0.0.2 . 80 }",
+        "add element ip stoneware-x published { udp . 10.0.0.2 . 5353 }",
         "add element ip stoneware-x bound { tcp . 127.0.0.1 . 8080 : 10.0.0.2 . 80 }",
         "add element ip stoneware-x anywhere { udp . 53 : 10.0.0.2 . 5353 }",
     ]

@@ -173,13 +173,15 @@ add @visits {{ meta mark ct count over {connections} }} reject with tcp reset
 # On the host: NAT for machines, published ports, and no way from outside to the host's loopback addresses:
 # route_localnet on the link would open them to machines, and a port published on one to whoever is on one
 # network with the host, for its address is translated before the kernel could find it odd. Only this computer
-# itself reaches machines by their addresses; others, machines of other stores too, by published ports.
+# itself reaches machines by their addresses; others, machines of other stores too, by published ports, and only
+# as long as these are: a connection ends with its publication.
 _HOST = """
 add table ip {table}
 delete table ip {table}
 table ip {table} {{
   map anywhere {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}
   map bound {{ type inet_proto . ipv4_addr . inet_service : ipv4_addr . inet_service; }}
+  set published {{ type inet_proto . ipv4_addr . inet_service; }}
   chain guard {{
     type filter hook prerouting priority -300; policy accept;
     iifname != "lo" ip daddr 127.0.0.0/8 drop
@@ -203,6 +205,8 @@ table ip {table} {{
     type filter hook forward priority 0; policy accept;
     iifname "{link}" tcp flags syn tcp option maxseg size set rt mtu
     oifname "{link}" tcp flags syn tcp option maxseg size set rt mtu
+    oifname "{link}" ct status dnat ct direction original meta l4proto {{ tcp, udp }} \
+meta l4proto . ip daddr . th dport != @published drop
     oifname "{link}" ct state established,related accept
     oifname "{link}" ct status dnat accept
     oifname "{link}" drop
@@ -340,8 +344,11 @@ def host_rules(table: str, link: str, plan: Plan, resolver: str | None, forwards
 
 def forward_rules(table: str, forwards: Iterable[Forward]) -> str:
     """Return the commands that make `forwards` the only published ports of a store."""
-    text = f"flush map ip {table} anywhere\nflush map ip {table} bound\n"
-    for forward in sorted(forwards):
+    text = f"flush map ip {table} anywhere\nflush map ip {table} bound\nflush set ip {table} published\n"
+    forwards = sorted(forwards)
+    for place in sorted({(forward.protocol, forward.ip, forward.port) for forward in forwards}):
+        text += f"add element ip {table} published {{ {' . '.join(map(str, place))} }}\n"
+    for forward in forwards:
         if forward.host_ip == "0.0.0.0":  # noqa: S104 — every address of the host is meant
             name, key = "anywhere", f"{forward.protocol} . {forward.host_port}"
         else:
