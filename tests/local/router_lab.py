@@ -94,7 +94,7 @@ class Fake:
         self.start(ANSWER, kind, str(port))
 
     def start(self, code: str, *words: str, wait: bool = True) -> subprocess.Popen[str]:
-        """Start a Python program that ends with the machine; it says when it is `ready`, if we are to wait."""
+        """Start a Python program that ends with the machine; with `wait` it says when it is `ready`."""
         child = subprocess.Popen(
             ["nsenter", f"--net=/run/netns/{self.namespace}", sys.executable, "-c", code, *words],
             stdin=subprocess.PIPE,

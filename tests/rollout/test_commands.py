@@ -14,7 +14,7 @@ import pytest
 from stoneware.cli import clusters, program, rollouts
 from stoneware.compose.model import Cluster, FailureAction
 from stoneware.model.machine import Phase
-from stoneware.rollout.lock import identity
+from stoneware.rollout.lock import identity, lock_path
 from tests.rollout.bench import FAST, RolloutBench, app, image_id
 
 pytestmark = pytest.mark.tool
@@ -41,6 +41,11 @@ class Typed:
         texts = [stream.buffer.getvalue().decode() for stream in (out, err)]  # type: ignore[attr-defined]
         assert found == code, texts
         return texts[0], texts[1]
+
+    def end_driver(self) -> None:
+        """As if the command that drove the rollout had been another process, which has ended since."""
+        path = lock_path(self.bench.site.directory("shop"))
+        path.write_text(json.dumps({**json.loads(path.read_text()), "started": 5}))
 
 
 @pytest.fixture
@@ -174,6 +179,12 @@ def test_a_canary_nobody_can_be_asked_about(typed: Typed) -> None:
     assert going.document["state"] == "holding"
     assert going.sentence.startswith("rollout r1 by ")
     assert "holds after the canary app-1: " in going.sentence
+    typed.end_driver()
+    out, _ = typed.run("rollout", "status")
+    assert "r1: holding: the canary is healthy; `stoneware rollout resume` continues" in out
+    err = typed.run("up", "--yes", code=2)[1]
+    assert "It holds after the canary app-1." in err
+    assert "is gone" not in out + err, "it has ended in order"
     assert "aborted" in typed.run("rollout", "abort")[1]
     assert f"r1: aborted: asked for by {identity()[0]}" in typed.run("rollout", "status")[0]
     assert rollouts.unfinished_rollout(typed.bench.site, "shop") is None

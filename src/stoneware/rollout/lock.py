@@ -72,7 +72,8 @@ class RolloutUnfinished(InputError):
             )
         super().__init__(
             f"the rollout {lock.rollout} of the cluster {cluster} has not ended",
-            details=f"It {condition}.\nIt was {lock.sentence}." if condition else f"It was {lock.sentence}.",
+            # Where it waits for a word, its driver has ended in order.
+            details=f"It {condition}." if condition and not lock.alive else f"It was {lock.sentence}.",
             resolution=words,
         )
         self.lock = lock

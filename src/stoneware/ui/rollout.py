@@ -86,7 +86,7 @@ def status_text(row: RolloutHistory, lock: RolloutLock | None) -> str:
     lines.append(
         f"{row.kind} by {row.who} on {row.host}, begun {clock(row.started)}, {duration(row.seconds)}"
     )
-    if lock is not None:
+    if lock is not None and (lock.alive or row.outcome == "running"):
         lines.append(lock.sentence)
     rows = [
         [
@@ -104,10 +104,11 @@ def status_text(row: RolloutHistory, lock: RolloutLock | None) -> str:
 
 def _condition(row: RolloutHistory, lock: RolloutLock | None) -> str:
     """Return how a rollout is in words: one that runs without its driver does not run."""
-    if row.outcome == "running" and lock is not None and not lock.alive:
-        words = "`stoneware rollout resume` continues, `stoneware rollback` returns what it has changed"
-        return completed(f"interrupted; {words}")
-    return f"{row.outcome}: {row.reason}" if row.reason else row.outcome
+    outcome = f"{row.outcome}: {row.reason}" if row.reason else row.outcome
+    if lock is None or lock.alive:
+        return outcome
+    words = "`stoneware rollout resume` continues, `stoneware rollback` returns what it has changed"
+    return completed(f"{'interrupted' if row.outcome == 'running' else outcome}; {words}")
 
 
 def _wait_of(row: RolloutHistory, machine: str) -> str:

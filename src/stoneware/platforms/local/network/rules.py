@@ -173,8 +173,8 @@ add @visits {{ meta mark ct count over {connections} }} reject with tcp reset
 # On the host: NAT for machines, published ports, and no way from outside to the host's loopback addresses:
 # route_localnet on the link would open them to machines, and a port published on one to whoever is on one
 # network with the host, for its address is translated before the kernel could find it odd. Only this computer
-# itself reaches machines by their addresses; others, machines of other stores too, by published ports, and only
-# as long as these are: a connection ends with its publication.
+# itself reaches machines by their addresses; others, machines of other stores too, by published ports. A
+# connection ends with its publication.
 _HOST = """
 add table ip {table}
 delete table ip {table}
