@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,10 +67,15 @@ def parent(pid: int) -> int | None:
 def _stat(pid: int) -> list[str] | None:
     """Return the fields of /proc/PID/stat after the program's name, which may hold blanks and parentheses."""
     try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:  # noqa: PTH123 (fast path)
-            return stream.read().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
+        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
         return None
+    try:
+        return os.read(descriptor, 4096).decode(errors="replace").rpartition(")")[2].split()
+    except ProcessLookupError:
+        return None
+    finally:
+        os.close(descriptor)
 
 
 def pids() -> Iterator[int]:

@@ -86,7 +86,7 @@ def without_surrogates(value: Any) -> Any:
     return value
 
 
-def read_bounded(path: Path, max_bytes: int = MAX_DOCUMENT) -> bytes:
+def read_bounded(path: Path | str, max_bytes: int = MAX_DOCUMENT) -> bytes:
     """Return a regular file's content; links are followed, a FIFO or a device is never waited for.
 
     Raises BoundsError for anything but a regular file and for more than `max_bytes` bytes, OSError otherwise.

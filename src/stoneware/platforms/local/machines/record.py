@@ -120,7 +120,8 @@ def _read_spec(paths: Paths, path: Path) -> MachineSpec | None:
 
 def read_process(paths: Paths, name: str) -> int | None:
     """Return the process id in run/NAME while that very process lives, else None."""
-    process = parse_identity(_text(paths.run / name))
+    # No paths are put together here: those who wait for machines come by many times a second.
+    process = parse_identity(_text(f"{paths.root}/run/{name}"))
     return process.pid if process is not None and process.alive else None
 
 
@@ -150,16 +151,16 @@ def read_processes(paths: Paths, state: Mapping[str, Any]) -> Processes:
         nspawn=read_process(paths, "nspawn"),
         leader=read_process(paths, "leader"),
         exit_code=_exit_code(paths),
-        error=_text(paths.run / "error"),
+        error=_text(f"{paths.root}/run/error"),
     )
 
 
 def _exit_code(paths: Paths) -> int | None:
-    words = _text(paths.run / "exit").split()
+    words = _text(f"{paths.root}/run/exit").split()
     return int(words[0]) if words and words[0].isdecimal() and len(words[0]) <= 3 else None
 
 
-def _text(path: Path) -> str:
+def _text(path: str) -> str:
     try:
         return read_bounded(path, 1 << 20).decode(errors="replace").strip()
     except (OSError, ValueError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shlex
@@ -17,7 +16,7 @@ from typing import Any
 
 from stoneware import process
 from stoneware.descriptors import closing
-from stoneware.errors import HostError, InputError, MachineError
+from stoneware.errors import HostError, InputError
 from stoneware.files import read_json, write_json
 from stoneware.guest import builder
 from stoneware.model import names, runtime
@@ -28,7 +27,8 @@ from stoneware.platforms.local.host import cgroups, process_limits
 from stoneware.platforms.local.host import probes as host_probes
 from stoneware.platforms.local.host.requirements import MACHINE_TOOLS, check
 from stoneware.platforms.local.machines import owner
-from stoneware.platforms.local.machines.record import Paths, shown_processes, spec_document
+from stoneware.platforms.local.machines.first_process import await_leader
+from stoneware.platforms.local.machines.record import Paths, spec_document
 from stoneware.platforms.local.store import btrfs
 from stoneware.platforms.local.store.store import Store
 from stoneware.process_identity import boot_id
@@ -40,10 +40,6 @@ _UNIT_TIMEOUT = 10.0  # seconds for systemd to forget a unit that has ended
 # nspawn starts a machine with inheritable capabilities, which newer systemds hand on to all services. Neither
 # a virtual machine nor a container of Docker has any (CVE-2022-24769).
 _INIT = "[ ! -x /usr/bin/setpriv ] || exec /usr/bin/setpriv --inh-caps=-all /sbin/init; exec /sbin/init"
-_LEADER_TIMEOUT = 90.0  # seconds for nspawn to set a machine up; 0.1 s on an idle computer
-_POLL, _SLOW_POLL = 0.003, 0.1  # seconds between two looks at first, and when it takes long
-_LOOK = 0.5  # seconds between two looks at its processes where the shim says nothing
-_REPORTS = ("leader", "exit", "error")  # what the shim writes once it knows how a start goes
 
 
 def check_spec(spec: MachineSpec) -> None:
@@ -168,7 +164,7 @@ def launch(store: Store, paths: Paths, spec: MachineSpec, network: tuple[str, st
             _start_unit([*groups.prefix, *_unit_properties(paths, spec), "--", *argv])
         else:
             _spawn(["setsid", "--fork", *argv], log.fileno())
-    _await_leader(paths)
+    await_leader(paths)
 
 
 def _write_private(path: Path, text: str) -> None:
@@ -231,38 +227,6 @@ def _spawn(argv: Sequence[str], log: int) -> None:
 _SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}  # as a program expects them
 
 
-def _await_leader(paths: Paths) -> None:
-    began = time.monotonic()
-    seen, looked = False, 0.0
-    reports = [os.fspath(paths.run / name) for name in _REPORTS]
-    while (passed := time.monotonic() - began) < _LEADER_TIMEOUT:
-        if passed > looked + _LOOK or any(map(os.path.exists, reports)):
-            looked = passed
-            processes = shown_processes(paths)
-            if processes.leader is not None:
-                return
-            # The shim may not be there yet at the first look: only its end counts, not its absence.
-            if processes.exit_code is not None or (seen and not processes.alive):
-                break
-            seen = seen or processes.alive
-        # Twenty machines that are started at once need the processors more than those who wait for them.
-        time.sleep(min(max(_POLL, passed / 20), _SLOW_POLL))
-    processes = shown_processes(paths)
-    if processes.exit_code == 0 and not processes.error:
-        return  # it came up and has powered itself off already
-    raise MachineError(
-        f"the machine {paths.name!r} did not start",
-        details="\n".join(part for part in (processes.error, _tail(paths.root / "shim.log")) if part),
-        resolution="stoneware doctor    # checks what machines need of this computer",
-    )
-
-
-def _tail(path: Path) -> str:
-    with contextlib.suppress(FileNotFoundError):
-        return "\n".join(path.read_text(errors="replace").splitlines()[-15:])
-    return ""
-
-
 def _settings(
     store: Store,
     paths: Paths,
@@ -272,27 +236,13 @@ def _settings(
     groups: cgroups.MachineGroups,
     network: tuple[str, str, str] | None,
 ) -> str:
-    router, bridge, mac = network or ("", "", "")
-    address: dict[str, Any] = {}
-    if spec.kind == "builder" and network:
-        address = read_json(paths.root / "network.json") or {}
+    """Return the text of the file that tells a shim what to run, and how: see shim.sh."""
     # `on-failure:3` is a policy with a number of retries.
     policy, _, retries = spec.restart.partition(":")
-    reap = ""
-    reaper = shlex.join([sys.executable, "-P", "-m", _REAP, str(store.home), spec.name, machine_id])
-    if spec.remove_when_stopped:
-        reap = reaper
-    if owner.is_gone(paths.owner):  # somebody else starts it again
-        paths.owner.unlink()
     values = {
         "DIR": str(paths.run),
         "ID": machine_id,
-        "MAC": mac,
-        "ROUTER": router,
-        "BRIDGE": bridge,
-        "ADDRESS": f"{address['ip']}/{address['netmask']}" if address else "",
-        "GATEWAY": address.get("gateway", ""),
-        "MTU": str(address.get("mtu", "")),
+        **_network_settings(paths, spec, network),
         "CGROUP": groups.kind,
         "CGROUP_OPTIONS": groups.options,
         "GROUPS_V1": "\n".join(str(path) for path in groups.v1),
@@ -305,9 +255,7 @@ def _settings(
         "LOG_SIZE": str(spec.log_max_size),
         "LOG_FILES": str(spec.log_max_file),
         "ATTRIBUTES": str(paths.attributes),
-        "REAP": reap,
-        "OWNER": str(paths.owner) if paths.owner.exists() else "",
-        "ORPHAN": reaper if spec.tied == "remove" else "",
+        **_removal_settings(store, paths, spec, machine_id),
     }
     lines = [f"{name}={shlex.quote(value)}" for name, value in values.items()]
     command = shlex.join(nspawn_argv(store, paths, spec, machine_id))
@@ -316,6 +264,35 @@ def _settings(
     # What a step leaves in /tmp belongs to its result, so it is on the builder's disk.
     tmp = "export SYSTEMD_NSPAWN_TMPFS_TMP=0\n" if spec.kind == "builder" else ""
     return "\n".join([*lines, f"nspawn() {{\n{tmp}{lower} && exec {command}\n}}", ""])
+
+
+def _network_settings(
+    paths: Paths, spec: MachineSpec, network: tuple[str, str, str] | None
+) -> dict[str, str]:
+    router, bridge, mac = network or ("", "", "")
+    address: dict[str, Any] = {}
+    if spec.kind == "builder" and network:
+        address = read_json(paths.root / "network.json") or {}
+    return {
+        "MAC": mac,
+        "ROUTER": router,
+        "BRIDGE": bridge,
+        "ADDRESS": f"{address['ip']}/{address['netmask']}" if address else "",
+        "GATEWAY": address.get("gateway", ""),
+        "MTU": str(address.get("mtu", "")),
+    }
+
+
+def _removal_settings(store: Store, paths: Paths, spec: MachineSpec, machine_id: str) -> dict[str, str]:
+    """Say what removes a machine that ends, and whose end is the machine's."""
+    reaper = shlex.join([sys.executable, "-P", "-m", _REAP, str(store.home), spec.name, machine_id])
+    if owner.is_gone(paths.owner):  # somebody else starts it again
+        paths.owner.unlink()
+    return {
+        "REAP": reaper if spec.remove_when_stopped else "",
+        "OWNER": str(paths.owner) if paths.owner.exists() else "",
+        "ORPHAN": reaper if spec.tied == "remove" else "",
+    }
 
 
 def nspawn_argv(store: Store, paths: Paths, spec: MachineSpec, machine_id: str) -> list[str]:

@@ -17,8 +17,8 @@ from stoneware.process_identity import boot_id
 
 _POWER_OFF = signal.SIGRTMIN + 4  # systemd(1), SIGNALS: starts poweroff.target
 _POLL = 0.005  # seconds between two looks
-_SLOW_POLL = 0.25  # where the end of a process ends the pause as well
-_QUICK_POLL = 0.002  # after a kill
+_COMING_POLL = 0.02  # where there may be a first process soon
+_SLOW_POLL = 0.25  # where nothing is to be done before a process has ended, which ends the pause as well
 _KILL_TIMEOUT = 10.0
 
 
@@ -38,11 +38,9 @@ def power_off(paths: Paths, timeout: float) -> None:
         if processes.leader and (processes.leader != asked_whom or now - asked_at > 1.0):
             _send(processes.leader, _POWER_OFF)
             asked_at, asked_whom = now, processes.leader
-        if processes.leader is None:
-            time.sleep(_POLL)
-        else:
-            # Twenty machines that stop at once need the processors more than those who wait for them.
-            _await_end(processes, min(_SLOW_POLL, began + timeout - now))
+        # Twenty machines that stop at once need the processors more than those who wait for them.
+        pause = _SLOW_POLL if asked_whom else _COMING_POLL
+        _await_end(processes, min(pause, began + timeout - now))
         now = time.monotonic()
     kill(paths)
 
@@ -64,7 +62,7 @@ def kill(paths: Paths) -> None:
                 details=f"Its processes {processes.leader}, {processes.nspawn} and {processes.shim} stay.",
                 resolution="see `dmesg`: a process that waits for a dead disk cannot be killed",
             )
-        time.sleep(_POLL)
+        _await_end(processes, _COMING_POLL)
 
 
 def end(paths: Paths) -> None:
@@ -80,7 +78,7 @@ def end(paths: Paths) -> None:
         if time.monotonic() > deadline:
             kill(paths)
         _send(leader, signal.SIGKILL)
-        time.sleep(_QUICK_POLL)
+        _await_process(leader, _COMING_POLL)
 
 
 def has_ended(paths: Paths) -> bool:
@@ -118,11 +116,15 @@ def _kill_step(processes: Processes, *, patient: bool) -> None:
 def _await_end(processes: Processes, seconds: float) -> None:
     """Sleep until the process that ends last has ended, or for so many seconds."""
     last = processes.shim or processes.nspawn or processes.leader
-    if last is None:
-        return
+    if last is not None:
+        _await_process(last, seconds)
+
+
+def _await_process(pid: int, seconds: float) -> None:
+    """Sleep until a process has ended, or for so many seconds."""
     try:
         # No polling: the kernel wakes us, and a number that was given away again is no danger.
-        descriptor = os.pidfd_open(last)
+        descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
         return
     try:

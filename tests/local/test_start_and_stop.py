@@ -1,0 +1,103 @@
+"""Waiting for the first process of a machine and for its end, by what the kernel tells."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from stoneware.platforms.local.machines import first_process, stop
+from stoneware.platforms.local.machines.record import Paths, Processes, shown_processes
+from stoneware.process_identity import boot_id, identify
+
+
+class Machine:
+    """A machine's directory, with processes of ours in the parts of its shim and its first process."""
+
+    def __init__(self, root: Path) -> None:
+        self.paths = Paths(root / "web")
+        self.paths.run.mkdir(parents=True)
+        state = {"id": "m1", "created": 1.0, "started": 2.0, "ports": [], "boot": boot_id()}
+        (self.paths.root / "state.json").write_text(json.dumps(state))
+        self.looks = 0
+        self.children: list[subprocess.Popen[bytes]] = []
+
+    def play(self, part: str, script: str) -> subprocess.Popen[bytes]:
+        child = subprocess.Popen(["sh", "-c", script])
+        self.children.append(child)
+        self.note(part, child.pid)
+        return child
+
+    def note(self, part: str, pid: int) -> None:
+        known = identify(pid)
+        assert known is not None
+        (self.paths.run / part).write_text(f"{known.pid} {known.start}\n")
+
+    def look(self, paths: Paths) -> Processes:
+        self.looks += 1
+        return shown_processes(paths)
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    made = Machine(tmp_path)
+    monkeypatch.setattr(stop, "shown_processes", made.look)
+    monkeypatch.setattr(first_process, "shown_processes", made.look)
+    yield made
+    for child in made.children:
+        child.kill()
+        child.wait()
+
+
+def _later(seconds: float, action: Callable[[], object]) -> None:
+    timer = threading.Timer(seconds, action)
+    timer.daemon = True
+    timer.start()
+
+
+def test_a_shim_that_takes_its_machine_down_is_waited_for_without_looking(machine: Machine) -> None:
+    leader = machine.play("leader", "exec sleep 30")
+    machine.play("shim", f"while [ -d /proc/{leader.pid} ]; do sleep 0.02; done; exec sleep 0.5")
+    threading.Thread(target=leader.wait, daemon=True).start()  # as init does
+    stop.power_off(machine.paths, timeout=10)
+    assert leader.wait() == -stop._POWER_OFF
+    assert not shown_processes(machine.paths).alive
+    assert machine.looks <= 8  # a look every 5 ms would be a hundred
+
+
+def test_a_killed_machine_is_waited_for_without_looking(machine: Machine) -> None:
+    leader = machine.play("leader", "exec sleep 30")
+    shim = machine.play("shim", f"while [ -d /proc/{leader.pid} ]; do sleep 0.02; done; exec sleep 0.3")
+    threading.Thread(target=leader.wait, daemon=True).start()
+    stop.kill(machine.paths)
+    assert leader.wait() == -signal.SIGKILL
+    assert shim.wait() == 0
+    assert machine.looks <= 25  # a look every 5 ms would be sixty
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_the_first_process_is_seen_when_the_shim_tells(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, *, told: bool
+) -> None:
+    if not told:  # all of the computer's inotify instances are in use
+
+        def none() -> None:
+            raise OSError(24, "Too many open files")
+
+        monkeypatch.setattr(first_process, "Inotify", none)
+    shim = machine.play("shim", "exec sleep 30")
+    _later(0.3, lambda: machine.note("leader", shim.pid))
+    first_process.await_leader(machine.paths)
+    assert machine.looks <= 3
+
+
+def test_a_report_before_the_wait_is_seen_at_once(machine: Machine) -> None:
+    shim = machine.play("shim", "exec sleep 30")
+    machine.note("leader", shim.pid)
+    first_process.await_leader(machine.paths)
+    assert machine.looks == 1
