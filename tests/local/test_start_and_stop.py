@@ -13,6 +13,7 @@ import pytest
 
 from stoneware.platforms.local.machines import first_process, stop
 from stoneware.platforms.local.machines.record import Paths, Processes, shown_processes
+from stoneware.platforms.local.metadata import inotify
 from stoneware.process_identity import boot_id, identify
 
 
@@ -89,7 +90,7 @@ def test_the_first_process_is_seen_when_the_shim_tells(
         def none() -> None:
             raise OSError(24, "Too many open files")
 
-        monkeypatch.setattr(first_process, "Inotify", none)
+        monkeypatch.setattr(inotify, "Inotify", none)
     shim = machine.play("shim", "exec sleep 30")
     _later(0.3, lambda: machine.note("leader", shim.pid))
     first_process.await_leader(machine.paths)

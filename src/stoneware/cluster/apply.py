@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -27,6 +28,8 @@ from stoneware.terraform.statefile import LARGEST_STATE, STATE_DEPTH, state_faul
 from stoneware.untrusted.bounded import BoundsError, bounded_json, read_bounded
 
 _LOCK_TIMEOUT = 60.0  # seconds that the Terraform of a killed command may take to end
+_CREATED_EACH = 2  # machines created at the same time, for each processor
+_MOST_AT_ONCE = 10  # Terraform's own number
 _READS = 20  # of a state that is being written
 _DOING = {"create": "creating", "delete": "removing", "update": "updating"}
 _DONE = {"create": "created", "delete": "removed", "update": "changed"}
@@ -42,7 +45,6 @@ class ClusterTerraform:
         reporter: events.Reporter,
         *,
         verbose: bool = False,
-        parallelism: int = 10,
     ) -> None:
         self._directory = directory
         self._reporter = reporter
@@ -52,7 +54,6 @@ class ClusterTerraform:
             directory.path,
             provider=self._infrastructure.provider(),
             verbose=say,
-            parallelism=parallelism,
             lock_timeout=_LOCK_TIMEOUT,
         )
 
@@ -118,7 +119,7 @@ class ClusterTerraform:
             plan.file.unlink(missing_ok=True)
             return
         try:
-            self._terraform.apply(plan, progress=self._progress)
+            self._terraform.apply(plan, progress=self._progress, parallelism=_at_once(plan))
         except TerraformError as error:
             for name in machines_of(error, self._infrastructure):
                 self._reporter.emit(events.MachineFailed(name, "", error.brief, 0.0))
@@ -188,6 +189,16 @@ class ClusterTerraform:
             return
         words = [_DONE[action] for action in change.actions if action in _DONE]
         self._reporter.emit(events.ResourceFinished(str(subject.kind), subject.name, " and ".join(words)))
+
+
+def _at_once(plan: Plan) -> int | None:
+    """Return how many objects an apply works on at the same time; None for Terraform's own number.
+
+    A machine that is created keeps a processor busy: more of them only hold each other up. One that is
+    replaced or removed is stopped first, and most of that is waiting.
+    """
+    creates = all(change.noop or change.actions == ("create",) for change in plan.changes)
+    return min(_CREATED_EACH * len(os.sched_getaffinity(0)), _MOST_AT_ONCE) if creates else None
 
 
 @contextlib.contextmanager

@@ -35,7 +35,7 @@ _FILES: tuple[tuple[str, str, int], ...] = (
     (f"{_LIB}/service-exec", "service-exec", 0o755),
     *(
         (f"{_LIB}/stoneware-{n}", f"stoneware-{n}.sh", 0o755)
-        for n in ("boot", "health", "output", "report", "startup", "watch")
+        for n in ("boot", "health", "output", "report", "startup", "tell", "watch")
     ),
     *(
         (f"{_UNITS}/stoneware-{n}.service", f"units/stoneware-{n}.service", 0o644)

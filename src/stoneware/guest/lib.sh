@@ -50,6 +50,22 @@ sw_put() {
         "$SW_V1/instance/guest-attributes/$1"
 }
 
+# sw_report NAME FILE [NAME FILE]…: report guest attributes stoneware/NAME, in that order. Not for the build agent, whose
+# machine may have had its files changed by a step.
+sw_report() {
+    sw_words=$#
+    while [ "$sw_words" -gt 0 ]; do
+        set -- "$@" "stoneware/$1" "$2"
+        shift 2
+        sw_words=$((sw_words - 2))
+    done
+    if command -v bash >/dev/null && bash -p "$SW_LIB/stoneware-tell" "$SW_MDS" "$@" 2>/dev/null; then return; fi
+    while [ $# -gt 0 ]; do
+        sw_put "$1" "$2"
+        shift 2
+    done
+}
+
 # sw_facts: set commit, image, config and boot_id from what the boot script has left in /run.
 sw_facts() {
     image='' commit='' config='' boot_id=''
@@ -74,14 +90,12 @@ sw_status() {
 # sw_send_status: report the status, and before the first one of a boot the digests of the rendered files.
 sw_send_status() {
     if [ -e "$SW_RUN/reported" ] || [ ! -e "$SW_RUN/rendered" ]; then
-        sw_put stoneware/status "$SW_RUN/status.json"
+        sw_report status "$SW_RUN/status.json"
         return
     fi
     sw_digests
     : >"$SW_RUN/reported"
-    set -- --max-time 10 --retry 2 --retry-connrefused -o /dev/null -X PUT --data-binary
-    sw_curl "$@" "@$SW_RUN/rendered" "$SW_V1/instance/guest-attributes/stoneware/files" \
-        --next "$@" "@$SW_RUN/status.json" "$SW_V1/instance/guest-attributes/stoneware/status"
+    sw_report files "$SW_RUN/rendered" status "$SW_RUN/status.json"
 }
 
 # sw_digests: digest what the boot agent has rendered, from its own copies, under the names in the machine.
@@ -94,7 +108,7 @@ sw_digests() {
 # sw_defer: report the status after a while, unless there is a later one by then. Each side says what it is
 # about to do before it looks at the other, so they never both report, or never both don't.
 sw_defer() {
-    sleep 0.3
+    sleep 1
     : >"$SW_RUN/deferred.sending"
     if [ ! -e "$SW_RUN/deferred.overtaken" ]; then sw_send_status; fi
     : >"$SW_RUN/deferred.sent"
@@ -106,7 +120,11 @@ sw_overtake() {
     : >"$SW_RUN/$1.overtaken"
     if [ ! -e "$SW_RUN/$1.sending" ]; then return 0; fi
     read -r sw_reporter <"$SW_RUN/$1"
-    while [ ! -e "$SW_RUN/$1.sent" ] && [ -d "/proc/$sw_reporter" ]; do sleep 0.01; done
+    sw_pauses='0.01 0.02 0.03 0.05 0.1'
+    while [ ! -e "$SW_RUN/$1.sent" ] && [ -d "/proc/$sw_reporter" ]; do
+        sleep "${sw_pauses%% *}"
+        sw_pauses=${sw_pauses#* } # the last one stays
+    done
 }
 
 sw_write_status() {

@@ -72,10 +72,11 @@ static_address() {
     credential=/run/host/credentials/stoneware.network
     if [ -n "$SW_ROOT" ] || [ ! -r "$credential" ]; then return 0; fi
     read -r address gateway mtu <"$credential"
-    tries=0
-    while [ ! -e /sys/class/net/host0 ] && [ "$tries" -lt 250 ]; do
+    tries=0 pauses='0.01 0.02 0.02 0.03 0.05 0.05 0.1'
+    while [ ! -e /sys/class/net/host0 ] && [ "$tries" -lt 55 ]; do # 5 s
         tries=$((tries + 1))
-        sleep 0.02
+        sleep "${pauses%% *}"
+        pauses=${pauses#* } # the last one stays
     done
     ip -batch - <<END || sw_say "the address $address cannot be set"
 link set host0 mtu ${mtu:-1500} up

@@ -42,7 +42,7 @@ tell() {
     if [ -s "$OUTPUT" ]; then said=$(sw_json_string "$(tail -c 1024 "$OUTPUT" | tr -d '\000')"); fi
     printf '{"status":"%s","exit":%d,"failing":%d,"output":%s}\n' "$1" "$code" "$failing" "$said" \
         >"$SW_RUN/health.json"
-    sw_put stoneware/health "$SW_RUN/health.json"
+    sw_report health "$SW_RUN/health.json"
 }
 
 # Until the first success the machine is starting, for as long as Docker would wait: the start period
@@ -89,11 +89,9 @@ follow() {
 
 told='' failing=0 code=0
 # Only root gets there; a check of another user may open its output by name (/dev/stderr).
-if [ ! -d "${OUTPUT%/*}" ]; then
-    mkdir -p "$SW_RUN"
-    mkdir -m 700 "${OUTPUT%/*}"
-fi
-: >"$OUTPUT"
-chmod 622 "$OUTPUT"
+# shellcheck disable=SC2174 # of a directory that is missing above it, the mode is as ever
+if [ ! -d "${OUTPUT%/*}" ]; then mkdir -p -m 700 "${OUTPUT%/*}"; fi
+if [ -e "$OUTPUT" ]; then rm -f "$OUTPUT"; fi
+(umask 044 && : >"$OUTPUT")
 start
 follow

@@ -7,10 +7,8 @@
 set -u
 output=${SW_ROOT-}/run/stoneware/output
 # Only root gets there: the pipe may be written by whoever has it as an open file.
-if [ ! -d "$output" ]; then
-    mkdir -p "${output%/*}"
-    mkdir -m 700 "$output" 2>/dev/null
-fi
+# shellcheck disable=SC2174 # of a directory that is missing above it, the mode is as ever
+if [ ! -d "$output" ]; then mkdir -p -m 700 "$output" 2>/dev/null; fi
 if [ ! -p "$output/pipe" ]; then mkfifo -m 622 "$output/pipe" 2>/dev/null; fi
 ending='' reader=''
 # The reader is ended by whoever comes last: the signal, or we who have just started it. It only waits for one who opens

@@ -35,8 +35,8 @@ $(last_lines "$1")" ",\"exit\":$code"
 
 booted() {
     if [ -s "$SW_IMAGE/units" ]; then
-        # shellcheck disable=SC2046
-        set -- $(cat "$SW_IMAGE/units")
+        set --
+        while read -r unit; do set -- "$@" "$unit"; done <"$SW_IMAGE/units"
         # Each failed unit reports for itself: OnFailure= or, the image's service, ExecStopPost=.
         if systemctl --quiet is-failed "$@"; then return; fi
     fi

@@ -29,9 +29,9 @@ wait_for_change() {
 # report_again: what was to be reported while the metadata server was away.
 report_again() {
     for report in status health; do
-        if [ -s "$SW_RUN/$report.json" ]; then sw_put "stoneware/$report" "$SW_RUN/$report.json"; fi
+        if [ -s "$SW_RUN/$report.json" ]; then sw_report "$report" "$SW_RUN/$report.json"; fi
     done
-    if [ -s "$SW_RUN/rendered" ]; then sw_put stoneware/files "$SW_RUN/rendered"; fi
+    if [ -s "$SW_RUN/rendered" ]; then sw_report files "$SW_RUN/rendered"; fi
 }
 
 # read_attributes: set `digest` to that of the configuration, `versions` to that of the list of secrets, `check` to
@@ -75,7 +75,7 @@ inspect() {
         printf '%s\n' "$nonce"
         sort -k 2 "$NOW/digests"
     } >"$SW_RUN/inspection"
-    sw_put stoneware/inspection "$SW_RUN/inspection"
+    sw_report inspection "$SW_RUN/inspection"
 }
 
 # take_health_check: the metadata has another health check than the one that runs.
@@ -83,7 +83,7 @@ take_health_check() {
     sw_health_override "$NOW/stoneware-healthcheck"
     if [ -e "$SW_RUN/no-healthcheck" ]; then
         printf '{"status":"none","exit":0,"failing":0,"output":""}\n' >"$SW_RUN/health.json"
-        sw_put stoneware/health "$SW_RUN/health.json"
+        sw_report health "$SW_RUN/health.json"
     fi
     if [ -z "$SW_ROOT" ]; then systemctl restart --no-block stoneware-health.service; fi
 }
@@ -98,7 +98,7 @@ reload() {
     sw_facts
     if output=$("$SW_LIB/service-exec" reload 2>&1 </dev/null); then
         sw_status running ''
-        sw_put stoneware/files "$SW_RUN/rendered"
+        sw_report files "$SW_RUN/rendered"
     else
         sw_status running "the reload command failed: $(printf '%s' "$output" | tail -c 1000)"
     fi

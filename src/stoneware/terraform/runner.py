@@ -122,12 +122,22 @@ class Terraform:
         with results.understood("its plan"):
             return results.parse_plan(results.document(shown.stdout), file, warnings)
 
-    def apply(self, plan: Plan | None = None, *, progress: OnProgress | None = None) -> Applied:
-        """Do what a plan says, or plan and do it in one go; `progress` is told of each resource."""
+    def apply(
+        self,
+        plan: Plan | None = None,
+        *,
+        progress: OnProgress | None = None,
+        parallelism: int | None = None,
+    ) -> Applied:
+        """Do what a plan says, or plan and do it in one go; `progress` is told of each resource.
+
+        `parallelism` takes the place of the one that all commands have.
+        """
         if plan is None and self._verbose:
             plan = self.plan()  # so that the plan is shown as Terraform shows it
         target = [str(plan.file)] if plan else ["-auto-approve"]
-        argv = ["apply", "-json", *self._common, *self._locking, *self._parallelism, *target]
+        at_once = self._parallelism if parallelism is None else (f"-parallelism={parallelism}",)
+        argv = ["apply", "-json", *self._common, *self._locking, *at_once, *target]
         try:
             done = self._command("apply the changes", argv, progress=progress)
         finally:

@@ -8,10 +8,13 @@ import select
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stoneware.errors import MachineError
 from stoneware.platforms.local.machines.record import Paths, shown_processes
-from stoneware.platforms.local.metadata.inotify import Inotify
+
+if TYPE_CHECKING:
+    from stoneware.platforms.local.metadata.inotify import Inotify
 
 _TIMEOUT = 90.0  # seconds for nspawn to set a machine up; 0.1 s on an idle computer
 _LOOK = 0.5  # seconds between two looks at its processes where the shim says nothing
@@ -55,8 +58,10 @@ def _watched(run: Path) -> Iterator[Pause]:
     Twenty machines that are started at once need the processors more than those who wait for them, so the
     kernel tells, unless it has no inotify instance to give.
     """
+    from stoneware.platforms.local.metadata import inotify as kernel  # with ctypes: not where nothing starts
+
     try:
-        inotify = Inotify()
+        inotify = kernel.Inotify()
     except OSError:
         yield lambda: _poll(run)
         return

@@ -37,11 +37,24 @@ note() { # note FILE TEXT: the same for one line, in one write; an empty file co
     printf '%s\n' "$2" >"$DIR/$1"
 }
 
-start_time() { # start_time PID: field 22 of /proc/PID/stat, which tells a reused process id apart
+start_time() { # start_time PID: set `start` to field 22 of /proc/PID/stat, which tells a reused process id apart
+    start=
     { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
     # shellcheck disable=SC2086
     set -- ${stat##*) }
-    echo "${20}"
+    start=${20}
+}
+
+is_born() { # is_born PID START: that very process is there. `start` stays: a trap may come while somebody reads it
+    known=$start
+    start_time "$1"
+    found=$start start=$known
+    [ "$found" = "$2" ]
+}
+
+uptime_hundredths() { # set `now`
+    read -r now _ </proc/uptime
+    now=$((${now%.*} * 100 + 1${now#*.} - 100))
 }
 
 fail() {
@@ -114,8 +127,8 @@ leave_groups() {
 
 find_leader() { # the child of nspawn that has a network namespace of its own is the machine's PID 1
     leader=
-    # Usually 0.1 s; with many machines that start at once seconds, and each look is a process that holds them up.
-    pauses="0.01 0.01 0.01 0.01 0.02 0.02 0.02 0.03 0.03 0.05 0.05 0.08 0.1 0.1 0.15 0.2"
+    uptime_hundredths
+    since=$now
     while [ -d "/proc/$child" ]; do
         children=
         { read -r children <"/proc/$child/task/$child/children"; } 2>/dev/null
@@ -125,8 +138,16 @@ find_leader() { # the child of nspawn that has a network namespace of its own is
                 return 0
             fi
         done
-        sleep "${pauses%% *}"
-        pauses=${pauses#* } # the last one stays
+        # Usually 0.1 s; with many machines that start at once seconds, and each look is a process that holds them
+        # up. So the longer it takes, the longer is the pause.
+        uptime_hundredths
+        pause=$(((now - since) / 3))
+        case $pause in
+            [0-1]) sleep 0.01 ;;
+            [2-9]) sleep "0.0$pause" ;;
+            1?) sleep "0.$pause" ;;
+            *) sleep 0.2 ;;
+        esac
     done
     return 1
 }
@@ -186,7 +207,7 @@ keep_console() {
     [ "$file" = "$CONSOLE" ] || base=$(printf '%s' "${file##*.}" | sed 's/^0*//')
     while :; do
         size=0
-        [ ! -e "$file" ] || size=$(stat -c %s "$file") || return
+        [ ! -s "$file" ] || size=$(stat -c %s "$file") || return
         if [ "$size" -ge "$LOG_SIZE" ]; then
             base=$((base + size))
             file=$CONSOLE.$(printf '%016d' "$base")
@@ -229,10 +250,12 @@ boot() { # run the machine once; its exit code is in $code
     keeper=$!
     enter_and_run </dev/null >"$DIR/pipe" &
     child=$!
-    note nspawn "$child $(start_time $child)"
+    start_time "$child"
+    note nspawn "$child $start"
     born=
     while find_leader; do
-        born=$(start_time "$leader")
+        start_time "$leader"
+        born=$start
         if plug_in; then
             note leader "$leader $born"
             [ -z "$down" ] || go_down
@@ -255,7 +278,7 @@ boot() { # run the machine once; its exit code is in $code
         esac
     fi
     # nspawn can be killed; what it started must not go on without it.
-    if [ -n "$born" ] && [ -d "/proc/$leader" ] && [ "$(start_time "$leader")" = "$born" ]; then
+    if [ -n "$born" ] && is_born "$leader" "$born"; then
         kill -KILL "$leader"
     fi
     # The kernel removes the port with its machine, but not while connections that were left there are closing, nor
@@ -302,7 +325,7 @@ pause() { # Docker's: 0.1 s, doubled up to a minute, from the start again after 
 go_down() { # the computer is shut down, or somebody stops the service that we are: power the machine off
     down=1
     put down 1
-    [ -z "$leader" ] || [ "$(start_time "$leader")" != "$born" ] || kill -38 "$leader" # SIGRTMIN+4
+    [ -z "$leader" ] || ! is_born "$leader" "$born" || kill -38 "$leader" # SIGRTMIN+4
 }
 
 watch_owner() { # end with our owner. $$ is the shim itself, also in the background
@@ -338,11 +361,12 @@ let_go() {
     [ $# -eq 0 ] || umount -l "$@"
 }
 
-leader=
+leader='' start=''
 down=
 trap go_down TERM
 watcher=
-note shim "$$ $(start_time $$)"
+start_time $$
+note shim "$$ $start"
 enter_groups
 # nspawn cleans this up only when it is on a disk of its own.
 mount -t tmpfs -o mode=0755 tmpfs /run/systemd/nspawn ||
