@@ -63,9 +63,9 @@ $(LOWEST)/.packages: requirements-lowest.lock scripts/setup-venv.sh
 COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --extra dev --universal --python-version 3.11 \
   --no-header --no-emit-index-url
 
-# Google's client wants a protobuf newer than the oldest that we allow, so it is not in the lock of the oldest libraries.
+# Google's clients want a protobuf newer than the oldest that we allow, so they are not in the lock of the oldest libraries.
 lock: $(VENV)/.packages
-	$(COMPILE) $(LOCK) --extra emulator -o requirements.lock pyproject.toml
+	$(COMPILE) $(LOCK) --extra emulator --group clients -o requirements.lock pyproject.toml
 	$(COMPILE) $(LOCK) --resolution lowest-direct -o requirements-lowest.lock pyproject.toml
 
 lint: setup

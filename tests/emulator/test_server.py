@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from stoneware.cli import program
-from stoneware.emulator import apis, reference, server
+from stoneware.emulator import reference, server
+from stoneware.emulator.cloud import Cloud
 from stoneware.emulator.service import Service
 from stoneware.errors import InputError
 
@@ -78,7 +79,7 @@ def test_every_reply_is_the_apis(endpoint: str, case: Case) -> None:
 
 
 def test_the_tables_of_methods_are_current(service: Service) -> None:
-    assert reference.with_tables(PAGE.read_text(), reference.tables(apis.of(service))) == PAGE.read_text()
+    assert reference.with_tables(PAGE.read_text(), reference.tables(Cloud(service).apis)) == PAGE.read_text()
 
 
 @pytest.mark.tool

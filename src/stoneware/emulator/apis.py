@@ -1,43 +1,44 @@
-"""The APIs that one emulator serves, each with its discovery document."""
+"""What all APIs of an emulator have in common, and the ones of Compute Engine's kind of service."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 
-from stoneware.dataclass import dataclass
-from stoneware.emulator import methods
+from stoneware.emulator import discovery, errors, methods
 from stoneware.emulator.discovery import Document, Method
+from stoneware.emulator.faults import Faults
 from stoneware.emulator.service import Call, Service
-from stoneware.emulator.store import Record
+from stoneware.emulator.store import Record, Store
+
+Handler = Callable[[Call], Record]
 
 
-class Api(Protocol):
-    """One API: its methods and schemas, which of them it serves, and how it answers."""
+class Api(ABC):
+    """One API: its discovery document, which of its methods it serves, and how it answers."""
 
-    @property
-    def document(self) -> Document:
-        """Its discovery document."""
-        ...
+    def __init__(self, document: Document) -> None:
+        self.document = document
 
+    @abstractmethod
     def serves(self, method: Method) -> bool:
-        """Say whether a method of its document is served."""
-        ...
+        """Say whether a method of the document is served."""
 
+    @abstractmethod
     async def answer(self, call: Call) -> Record:
         """Return the reply to a call. Raises ApiError, 501 for a method that is not served."""
-        ...
+
+    def refusal(self, error: errors.ApiError) -> Record:
+        """Return an error as the API words it."""
+        return error.body()
 
 
-@dataclass(frozen=True)
-class Compute:
+class Compute(Api):
     """Compute Engine."""
 
-    service: Service
-
-    @property
-    def document(self) -> Document:
-        """Its discovery document."""
-        return self.service.document
+    def __init__(self, service: Service) -> None:
+        super().__init__(service.document)
+        self._service = service
 
     def serves(self, method: Method) -> bool:
         """Say whether a method is served."""
@@ -45,9 +46,37 @@ class Compute:
 
     async def answer(self, call: Call) -> Record:
         """Return the reply to a call. Raises ApiError."""
-        return await methods.answer(self.service, call)
+        return await methods.answer(self._service, call)
 
 
-def of(service: Service) -> list[Api]:
-    """Return all APIs of an emulator whose store and faults are those of `service`."""
-    return [Compute(service)]
+class Functions(Api):
+    """An API with a function for each method that is served, by its id."""
+
+    def __init__(self, name: str, service: Service, handlers: Mapping[str, Handler]) -> None:
+        super().__init__(discovery.load(name))
+        self._service = service
+        self._handlers = handlers
+
+    @property
+    def faults(self) -> Faults:
+        """What goes wrong on demand."""
+        return self._service.faults
+
+    @property
+    def store(self) -> Store:
+        """The records of the emulator."""
+        return self._service.store
+
+    def serves(self, method: Method) -> bool:
+        """Say whether a method is served."""
+        return method.id in self._handlers
+
+    async def answer(self, call: Call) -> Record:
+        """Return the reply to a call; what it changes is kept whole or not at all. Raises ApiError."""
+        if (refusal := self.faults.refusal()) is not None:
+            raise refusal
+        serve = self._handlers.get(call.method.id)
+        if serve is None:
+            raise errors.not_implemented(call.method.id, "it has no implementation")
+        with self.store.transaction():
+            return serve(call)

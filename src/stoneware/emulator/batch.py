@@ -6,6 +6,7 @@ import email.message
 import email.parser
 import email.policy
 import json
+import re
 import secrets
 from collections.abc import Iterable, Iterator
 from http import HTTPStatus
@@ -16,6 +17,8 @@ from stoneware.emulator import errors
 
 MOST = 1000  # requests of a batch, as Google's
 _KIND = "application/http"
+# A client may name the server again in each part.
+_HERE = re.compile(r"^https?://(?:127\.0\.0\.1|localhost|[a-z]+\.googleapis\.com)(?::\d+)?(?=/)")
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ def _part(part: email.message.MIMEPart) -> Part:
         raise errors.ApiError(400, "badRequest", f"A part of a batch is {_KIND}.")
     head, _, body = payload.replace(b"\r\n", b"\n").partition(b"\n\n")
     words = head.split(b"\n")[0].decode(errors="replace").split(" ")
+    if len(words) > 1:
+        words[1] = _HERE.sub("", words[1])
     if len(words) < 2 or not words[1].startswith("/"):
         raise errors.ApiError(400, "badRequest", "A part of a batch begins with a verb and a path.")
     return Part(str(part.get("Content-ID", "")), words[0], words[1], body)
@@ -58,7 +63,7 @@ def written(replies: Iterable[tuple[Part, int, Any]]) -> tuple[str, bytes]:
 
 
 def _lines(boundary: str, part: Part, status: int, document: Any) -> Iterator[str]:
-    text = json.dumps(document)
+    text = "" if document is None else json.dumps(document)
     yield from (f"--{boundary}", f"Content-Type: {_KIND}")
     if part.content_id.startswith("<"):
         yield f"Content-ID: <response-{part.content_id[1:]}"

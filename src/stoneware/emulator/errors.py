@@ -3,25 +3,51 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
 _KINDS = {"addresses": "address"}  # the singulars that an s less does not give
 
+#: gRPC's words for an HTTP status, or for a reason where one status has several.
+_STATUSES: dict[int | str, str] = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    409: "ABORTED",
+    413: "INVALID_ARGUMENT",
+    429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
+    501: "UNIMPLEMENTED",
+    502: "UNAVAILABLE",
+    503: "UNAVAILABLE",
+    "alreadyExists": "ALREADY_EXISTS",
+    "failedPrecondition": "FAILED_PRECONDITION",
+}
+
 
 class ApiError(Exception):
-    """A request that the API refuses: an HTTP status, Google's reason word and a message."""
+    """A request that the API refuses: an HTTP status, Google's reason word, a message, headers."""
 
-    def __init__(self, status: int, reason: str, message: str) -> None:
+    def __init__(
+        self, status: int, reason: str, message: str, *, headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.reason = reason
         self.message = message
+        self.headers = headers or {}
 
     def body(self) -> dict[str, Any]:
         """Return the JSON body that Google's clients read."""
         entry = {"message": self.message, "domain": "global", "reason": self.reason}
         return {"error": {"code": self.status, "message": self.message, "errors": [entry]}}
+
+    def rpc_body(self) -> dict[str, Any]:
+        """Return the JSON body of the APIs that speak gRPC as well, with gRPC's word for the status."""
+        status = _STATUSES.get(self.reason) or _STATUSES.get(self.status, "UNKNOWN")
+        return {"error": {"code": self.status, "message": self.message, "status": status}}
 
     def within_operation(self) -> dict[str, Any]:
         """Return the fields of an operation that ended with this error.

@@ -8,8 +8,8 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from stoneware.emulator import apis
 from stoneware.emulator.apis import Api
+from stoneware.emulator.cloud import Cloud
 from stoneware.emulator.discovery import load
 from stoneware.emulator.service import Service
 from stoneware.emulator.store import Store
@@ -46,4 +46,4 @@ def with_tables(page: str, made: str) -> str:
 if __name__ == "__main__":
     page = Path(sys.argv[1])
     with tempfile.TemporaryDirectory() as place, contextlib.closing(Store(Path(place))) as store:
-        page.write_text(with_tables(page.read_text(), tables(apis.of(Service(load(), store)))))
+        page.write_text(with_tables(page.read_text(), tables(Cloud(Service(load(), store)).apis)))

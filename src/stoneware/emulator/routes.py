@@ -69,7 +69,7 @@ class Router:
             node = node.variable
             if action := segment.partition("}")[2]:
                 node = node.actions.setdefault(action, _Node())
-        verbs = ("POST", "PUT") if target.media == "upload" else (target.method.http,)
+        verbs = ("POST", "PUT", "DELETE") if target.media == "upload" else (target.method.http,)
         for verb in verbs:
             node.targets[verb] = target
 

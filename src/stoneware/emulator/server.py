@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
 from aiohttp import web
 
-from stoneware.emulator import apis, batch, errors, validate
-from stoneware.emulator.routes import Router
+from stoneware.emulator import batch, errors, validate
+from stoneware.emulator.cloud import Cloud
+from stoneware.emulator.routes import Found, Router
 from stoneware.emulator.service import Call, Service
 from stoneware.errors import InputError
 from stoneware.untrusted.bounded import BoundsError, bounded_json
@@ -53,7 +55,7 @@ async def serve(
     What is done for a request is whole at any end.
     """
     ended = asyncio.Event()
-    runner = web.AppRunner(application(service, log), shutdown_timeout=_GRACE, handle_signals=False)
+    runner = prepared(service, log)
     await runner.setup()
     loop = asyncio.get_running_loop()
     taken = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
@@ -70,12 +72,13 @@ async def serve(
             await runner.cleanup()
 
 
-def application(service: Service, log: Log | None = None) -> web.Application:
-    """Return the application that serves the APIs below their discovery documents' base paths."""
+def prepared(service: Service, log: Log | None = None) -> web.AppRunner:
+    """Return what serves the APIs below their discovery documents' base paths."""
     front = _Front(service, log)
     app = web.Application(client_max_size=_LARGEST)
     app.router.add_route("*", "/{path:.*}", front.respond)
-    return app
+    # Contents of objects are kept as they come.
+    return web.AppRunner(app, shutdown_timeout=_GRACE, handle_signals=False, auto_decompress=False)
 
 
 class _Front:
@@ -83,7 +86,9 @@ class _Front:
 
     def __init__(self, service: Service, log: Log | None) -> None:
         self._service = service
-        self._apis = {api.document.name: api for api in apis.of(service)}
+        cloud = Cloud(service)
+        self._storage = cloud.storage
+        self._apis = {api.document.name: api for api in cloud.apis}
         self._router = Router(api.document for api in self._apis.values())
         self._log = log
 
@@ -91,54 +96,107 @@ class _Front:
         """Answer a request, or a batch of them. A reply that is lost is aborted once all is done."""
         try:
             _refuse_pages(request)
-            raw = await request.read()
-            if request.path.startswith(_BATCH):
-                response = await self._batch(request.headers.get("Content-Type", ""), raw)
-            else:
-                status, document = await self._one(request.method, request.raw_path, raw)
-                response = web.json_response(document, status=status)
+            response = await self._reply(request)
         except errors.ApiError as error:
-            response = web.json_response(error.body(), status=error.status)
+            response = _response(error.status, error.body())
         except web.HTTPRequestEntityTooLarge:
             large = errors.ApiError(413, "uploadTooLarge", f"A request has {_LARGEST} bytes at most.")
-            response = web.json_response(large.body(), status=large.status)
+            response = _response(large.status, large.body())
         if request.method != "GET" and self._service.faults.loses_reply() and request.transport is not None:
             self._note(f"{request.method} {request.raw_path} lost its reply")
             request.transport.abort()
         return response
 
-    async def _batch(self, content_type: str, raw: bytes) -> web.Response:
+    async def _reply(self, request: web.Request) -> web.StreamResponse:
+        base = f"{request.scheme}://{request.host}"
+        if request.method == "POST" and request.path.startswith(_BATCH):
+            return await self._batch(request.headers.get("Content-Type", ""), await _body(request), base)
+        path, _, query = request.raw_path.partition("?")
+        found = self._router.find(request.method, path)
+        if found is not None and _transfers(found, request):
+            given = _given(found, query)
+            return await self._transfer(Call(found.method, given, base=base), request)
+        if found is None and request.method in ("GET", "HEAD"):
+            call = self._storage.public(path, base)
+            if call is not None:
+                return await self._transfer(call, request)
+        return _response(*await self._one(request.method, request.raw_path, await _body(request), base))
+
+    async def _transfer(self, call: Call, request: web.Request) -> web.StreamResponse:
+        try:
+            response = await self._storage.transfer(call, request)
+        except errors.ApiError as error:
+            response = _response(error.status, error.body(), error.headers)
+        self._note(f"{request.method} {request.raw_path} {response.status}")
+        return response
+
+    async def _batch(self, content_type: str, raw: bytes, base: str) -> web.Response:
         parts = batch.read(content_type, raw)
-        replies = [(part, *await self._one(part.http, part.target, part.body)) for part in parts]
+        replies = [(part, *await self._one(part.http, part.target, part.body, base)) for part in parts]
         kind, body = batch.written(replies)
         return web.Response(body=body, headers={"Content-Type": kind})
 
-    async def _one(self, http: str, target: str, raw: bytes) -> tuple[int, dict[str, Any]]:
-        try:
-            status, document = 200, await self._answer(http, target, raw)
-        except errors.ApiError as error:
-            status, document = error.status, error.body()
-        self._note(f"{http} {target} {status}")
-        return status, document
-
-    async def _answer(self, http: str, target: str, raw: bytes) -> dict[str, Any]:
+    async def _one(self, http: str, target: str, raw: bytes, base: str) -> tuple[int, Any]:
+        """Return the status of a reply and its document, None for one without."""
         path, _, query = target.partition("?")
         found = self._router.find(http, path)
-        if found is None:
-            titles = " or ".join(api.document.title for api in self._apis.values())
-            raise errors.ApiError(404, "notFound", f"The URL {path} is no method of the {titles} ({http})")
-        method, document = found.method, found.document
-        given = validate.parameters(method, {**parse_qs(query, keep_blank_values=True), **found.names})
-        answer = self._apis[document.name].answer
-        if not method.request:
-            return await answer(Call(method, given))
-        value = _json(raw)
-        body = validate.body(document, method.request, value)
-        return await answer(Call(method, given, body, validate.cleared(value)))
+        status, document = 404, _unknown(http, path).body()
+        if found is not None:
+            api = self._apis[found.document.name]
+            try:
+                document = await api.answer(_call(found, query, raw, base))
+                status = 200 if found.method.response else 204
+            except errors.ApiError as error:
+                status, document = error.status, api.refusal(error)
+        self._note(f"{http} {target} {status}")
+        return status, document if status not in (204, 304) else None
 
     def _note(self, line: str) -> None:
         if self._log is not None:
             self._log(line)
+
+
+def _unknown(http: str, path: str) -> errors.ApiError:
+    return errors.ApiError(404, "notFound", f"The URL {path} is no method of an API that is served ({http})")
+
+
+def _transfers(found: Found, request: web.Request) -> bool:
+    """Say whether a body of a request or its reply is contents, not a document."""
+    return bool(found.media) or (found.method.downloads and request.query.get("alt") == "media")
+
+
+def _given(found: Found, query: str) -> dict[str, Any]:
+    return validate.parameters(found.method, {**parse_qs(query, keep_blank_values=True), **found.names})
+
+
+def _call(found: Found, query: str, raw: bytes, base: str) -> Call:
+    given = _given(found, query)
+    if not found.method.request:
+        return Call(found.method, given, base=base)
+    value = _json(raw)
+    body = validate.body(found.document, found.method.request, value)
+    return Call(found.method, given, body, validate.cleared(value), validate.nulls(value), base)
+
+
+def _response(status: int, document: Any, headers: Mapping[str, str] | None = None) -> web.Response:
+    if document is None or status == 304:
+        return web.Response(status=status, headers=headers)
+    return web.json_response(document, status=status, headers=headers)
+
+
+async def _body(request: web.Request) -> bytes:
+    """Return a request's body, unpacked. Raises ApiError (400), HTTPRequestEntityTooLarge."""
+    raw = await request.read()
+    if request.headers.get("Content-Encoding") != "gzip":
+        return raw
+    try:
+        unpacker = zlib.decompressobj(wbits=31)
+        plain = unpacker.decompress(raw, _LARGEST)
+    except zlib.error as error:
+        raise errors.ApiError(400, "parseError", "The body is not what its Content-Encoding says.") from error
+    if unpacker.unconsumed_tail:
+        raise web.HTTPRequestEntityTooLarge(_LARGEST, _LARGEST + 1)
+    return plain
 
 
 def _refuse_pages(request: web.Request) -> None:

@@ -23,13 +23,16 @@ SCOPES = ("zone", "region")
 class Call:
     """One request: its method, its parameters with their types, its checked body.
 
-    `cleared`: the fields that the body sets to null.
+    `cleared`: the fields that the body sets to null; `nulls`: those at any depth, each within what it is in.
+    `base`: the server as the client calls it, as `http://127.0.0.1:8089`.
     """
 
     method: Method
     query: Mapping[str, Any]
     body: Record = field(default_factory=dict)
     cleared: frozenset[str] = frozenset()
+    nulls: Mapping[str, Any] = field(default_factory=dict)
+    base: str = ""
 
     @property
     def project(self) -> str:

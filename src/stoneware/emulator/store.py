@@ -7,7 +7,7 @@ import copy
 import json
 import shlex
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,14 @@ class Store:
     """
 
     def __init__(self, root: Path) -> None:
+        self.root = root
         try:
             self._database = sqlite3.connect(root / FILE, check_same_thread=False)
         except sqlite3.Error as error:
             raise _damaged(root / FILE, error) from error
         self._records: dict[str, Record] = {}
         self._before: dict[str, Record | None] | None = None  # in a transaction: what it has changed
+        self._later: list[Callable[[], None]] = []  # in a transaction: what is done once it is kept
         try:
             self._read()
         except (sqlite3.Error, ValueError) as error:
@@ -70,6 +72,7 @@ class Store:
             yield self._before
             return
         before = self._before = {}
+        later = self._later = []
         try:
             yield before
             self._write(before)
@@ -79,6 +82,15 @@ class Store:
             raise
         finally:
             self._before = None
+        for action in later:
+            action()
+
+    def afterwards(self, action: Callable[[], None]) -> None:
+        """Do something once the transaction around is kept, now where there is none; never if it is not."""
+        if self._before is None:
+            action()
+        else:
+            self._later.append(action)
 
     def _write(self, changed: dict[str, Record | None]) -> None:
         try:
@@ -123,6 +135,12 @@ class Store:
         depth = prefix.count("/") + 1
         for key, record in list(self._records.items()):
             if key.startswith(f"{prefix}/") and key.count("/") == depth:
+                yield key, copy.deepcopy(record)
+
+    def beginning(self, prefix: str) -> Iterator[tuple[str, Record]]:
+        """Give all records whose keys begin with `prefix`, with their keys."""
+        for key, record in list(self._records.items()):
+            if key.startswith(prefix):
                 yield key, copy.deepcopy(record)
 
     def everywhere(self, project: str, collection: str) -> Iterator[tuple[str, Record]]:

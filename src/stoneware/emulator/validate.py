@@ -38,6 +38,8 @@ def _parameter(name: str, spec: Schema, text: str) -> Any:
         return _TRUTH[text.lower()]
     if spec["type"] == "integer":
         return _bounded(name, spec, text)
+    if spec.get("format") in ("int64", "uint64"):
+        return str(_bounded(name, spec, text))
     if "pattern" in spec and not re.fullmatch(spec["pattern"], text):
         raise errors.invalid(name, text, f"Must be a match of regex '{spec['pattern']}'")
     return text
@@ -70,6 +72,14 @@ def cleared(value: Any) -> frozenset[str]:
         if isinstance(value, dict)
         else frozenset()
     )
+
+
+def nulls(value: Any) -> dict[str, Any]:
+    """Return what a request body sets to null at any depth, nothing else: `{"labels": {"gone": None}}`."""
+    if not isinstance(value, dict):
+        return {}
+    found = {name: None if item is None else nulls(item) for name, item in value.items()}
+    return {name: item for name, item in found.items() if item is None or item}
 
 
 def _object(document: Document, schema: Schema, value: dict[str, Any], where: str) -> dict[str, Any]:

@@ -77,9 +77,10 @@ def google(
     log: bool,
     json_output: bool,
 ) -> None:
-    """Serve the Compute Engine API on this computer, until Ctrl-C.
+    """Serve the Compute Engine and Cloud Storage APIs on this computer, until Ctrl-C.
 
     Networks, firewalls, addresses, disks, images and snapshots are served as records; instances are not yet.
+    Objects of buckets have contents.
     What is printed goes into the environment of Terraform, gcloud and Python programs.
     """
     projects = project or ("stoneware-local",)
@@ -115,7 +116,7 @@ def _serve(service: Service, sock: socket.socket, project: str, *, log: bool, js
 
 def environment(endpoint: str, project: str) -> dict[str, str]:
     """Return the variables that point Terraform's google provider and gcloud at an endpoint."""
-    compute = f"{endpoint}/compute/v1/"
+    compute, storage = f"{endpoint}/compute/v1/", f"{endpoint}/storage/v1/"
     return {
         "GOOGLE_CLOUD_PROJECT": project,
         "GOOGLE_PROJECT": project,
@@ -123,11 +124,14 @@ def environment(endpoint: str, project: str) -> dict[str, str]:
         "GOOGLE_ZONE": _ZONE,
         "GOOGLE_OAUTH_ACCESS_TOKEN": "emulator",
         "GOOGLE_COMPUTE_CUSTOM_ENDPOINT": compute,
+        "GOOGLE_STORAGE_CUSTOM_ENDPOINT": storage,
+        "STORAGE_EMULATOR_HOST": endpoint,
         "CLOUDSDK_CORE_PROJECT": project,
         "CLOUDSDK_COMPUTE_REGION": _REGION,
         "CLOUDSDK_COMPUTE_ZONE": _ZONE,
         "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true",
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": compute,
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": storage,
     }
 
 

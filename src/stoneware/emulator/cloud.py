@@ -1,0 +1,15 @@
+"""All APIs of one emulator."""
+
+from __future__ import annotations
+
+from stoneware.emulator.apis import Api, Compute
+from stoneware.emulator.service import Service
+from stoneware.emulator.storage.api import Storage
+
+
+class Cloud:
+    """The APIs of an emulator whose records and faults are those of `service`."""
+
+    def __init__(self, service: Service) -> None:
+        self.storage = Storage(service)
+        self.apis: list[Api] = [Compute(service), self.storage]

@@ -1,0 +1,191 @@
+"""Uploads in several requests: what has arrived is kept, whatever ends the connection or the emulator.
+
+How much has arrived is the size of the session's file, to the last whole part of 256 KiB.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlencode
+
+from aiohttp import web
+
+from stoneware.dataclass import dataclass
+from stoneware.emulator import errors
+from stoneware.emulator.discovery import Document
+from stoneware.emulator.service import Call
+from stoneware.emulator.storage import conditions, contents, uploads
+from stoneware.emulator.storage.records import Records
+from stoneware.emulator.store import Record
+
+KEPT_SECONDS = 7 * 86400.0  # as Google keeps a session
+_MOST = 10_000  # sessions at a time
+_UNIT = 256 << 10  # bytes; what is kept of a part that is not the last is whole ones of these
+_DOCUMENT = 1 << 20
+_CHUNK = 1 << 20
+_BYTES = re.compile(r"bytes (?:(\d{1,14})-(\d{1,14})|\*)/(?:(\d{1,14})|\*)")
+
+
+@dataclass(frozen=True)
+class _Span:
+    """What a request says of its bytes: from `start` (None: it has none), before `end`, of `total`."""
+
+    start: int | None
+    end: int
+    total: int | None
+
+
+class Sessions:
+    """The uploads under way of a store."""
+
+    def __init__(self, records: Records, document: Document) -> None:
+        self._records = records
+        self._document = document
+        self._writers: dict[str, object] = {}  # the request that writes a session, the newest one
+
+    def forget_old(self) -> None:
+        """Remove the sessions that were begun a week ago."""
+        before = self._records.clock() - KEPT_SECONDS
+        for key, record in self._records.store.under("uploads"):
+            if record["begun"] < before:
+                self._forget(key.removeprefix("uploads/"))
+
+    def _forget(self, name: str) -> None:
+        self._records.store.remove(f"uploads/{name}")
+        self._records.contents.upload(name).unlink(missing_ok=True)
+
+    async def begin(self, call: Call, request: web.Request) -> web.Response:
+        """Begin an upload; the reply says where its bytes go."""
+        raw = await request.content.read(_DOCUMENT + 1)
+        while len(raw) <= _DOCUMENT and (more := await request.content.read(_DOCUMENT)):
+            raw += more
+        fields = uploads.with_query(call, uploads.described(self._document, raw))
+        if kind := request.headers.get("X-Upload-Content-Type"):
+            fields.setdefault("contentType", kind)
+        size = request.headers.get("X-Upload-Content-Length")
+        if size is not None:
+            uploads.too_large(_number("X-Upload-Content-Length", size))
+        where = uploads.named(call, fields)
+        conditions.check(call.query, self._records.live(*where))
+        if sum(1 for _ in self._records.store.under("uploads")) >= _MOST:
+            raise errors.ApiError(429, "rateLimitExceeded", f"There are {_MOST} uploads under way.")
+        name = contents.new_name()
+        record = {"begun": self._records.clock(), "fields": fields, "query": dict(call.query), "total": size}
+        with contents.kept():
+            self._records.contents.upload(name).touch(mode=0o600)
+        self._records.store.put(f"uploads/{name}", record)
+        query = urlencode({"uploadType": "resumable", "name": where[1], "upload_id": name})
+        headers = {"Location": f"{call.base}{request.path}?{query}", "X-GUploader-UploadID": name}
+        return web.Response(headers=headers)
+
+    def cancel(self, name: str) -> web.Response:
+        """End an upload; nothing is made of it."""
+        self._session(name)
+        self._writers.pop(name, None)
+        self._forget(name)
+        return web.Response(status=499, reason="Client Closed Request")
+
+    def _session(self, name: str) -> Record:
+        record = self._records.store.get(f"uploads/{name}")
+        if record is None:
+            raise errors.ApiError(404, "notFound", "There is no such upload; it may be over, or cancelled.")
+        return record
+
+    async def go_on(self, name: str, call: Call, request: web.Request) -> web.Response:
+        """Take more bytes of an upload, or say how many there are. The last ones make the object."""
+        record = self._session(name)
+        if "made" in record:
+            return web.json_response(record["made"])
+        span = _span(request.headers)
+        total = span.total if span.total is not None else record["total"] and int(record["total"])
+        path = self._records.contents.upload(name)
+        writer = self._writers[name] = object()
+        try:
+            if span.start is not None:
+                await self._append(name, writer, span, request)
+            complete = (
+                total is not None
+                and path.stat().st_size == total
+                and (span.total is not None or span.start is None)
+            )
+            if not complete:
+                return self._incomplete(path, total, request)
+            return await self._complete(name, writer, call, request)
+        except FileNotFoundError as error:  # it was cancelled meanwhile
+            raise errors.ApiError(404, "notFound", "There is no such upload any more.") from error
+        finally:
+            if self._writers.get(name) is writer:
+                del self._writers[name]
+
+    async def _append(self, name: str, writer: object, span: _Span, request: web.Request) -> None:
+        path = self._records.contents.upload(name)
+        uploads.too_large(span.end)
+        have = path.stat().st_size // _UNIT * _UNIT
+        if span.start is None or span.start > have:
+            return  # the client is told how much there is, and goes on from there
+        skip = have - span.start
+        with contents.kept(), path.open("r+b") as stream:
+            stream.truncate(have)
+            stream.seek(have)
+            async for chunk in request.content.iter_chunked(_CHUNK):
+                if self._writers.get(name) is not writer:
+                    raise errors.unavailable("Another request writes this upload.")
+                stream.write(chunk[skip:])
+                skip = max(skip - len(chunk), 0)
+                if stream.tell() > span.end:
+                    stream.truncate(have)
+                    raise errors.ApiError(400, "badRequest", "The body is larger than its Content-Range.")
+
+    def _incomplete(self, path: Path, total: int | None, request: web.Request) -> web.Response:
+        size = path.stat().st_size
+        if total is not None and size > total:
+            raise errors.ApiError(400, "invalid", f"The upload has {size} bytes, and {total} were to come.")
+        have = size // _UNIT * _UNIT
+        os.truncate(path, have)
+        headers = {"Range": f"bytes=0-{have - 1}"} if have else {}
+        if request.headers.get("X-Guploader-No-308") == "yes":
+            return web.Response(headers=headers | {"X-Http-Status-Code-Override": "308"})
+        return web.Response(status=308, reason="Resume Incomplete", headers=headers)
+
+    async def _complete(self, name: str, writer: object, call: Call, request: web.Request) -> web.Response:
+        path = self._records.contents.upload(name)
+        summary = await asyncio.to_thread(contents.summary, path)
+        if self._writers.get(name) is not writer:
+            raise errors.unavailable("Another request writes this upload.")
+        record = self._session(name)
+        claimed = uploads.claims(record["fields"], request.headers)
+        begun = Call(call.method, record["query"], base=call.base)
+        with self._records.store.transaction():
+            made = uploads.made(self._records, begun, path, record["fields"], (summary, claimed))
+            # A client whose reply was lost asks again.
+            self._records.store.put(f"uploads/{name}", record | {"made": made})
+        path.unlink(missing_ok=True)
+        return web.json_response(made)
+
+
+def _number(name: str, text: str) -> int:
+    if not re.fullmatch(r"\d{1,14}", text):
+        raise errors.ApiError(400, "badRequest", f"The header {name} is a number of bytes.")
+    return int(text)
+
+
+def _span(headers: Mapping[str, str]) -> _Span:
+    text = headers.get("Content-Range")
+    if text is None:
+        length = _number("Content-Length", headers.get("Content-Length", ""))
+        return _Span(0, length, length)
+    found = _BYTES.fullmatch(text.strip())
+    if found is None:
+        raise errors.ApiError(
+            400, "badRequest", f"Content-Range is bytes FIRST-LAST/TOTAL, not {text[:100]!r}."
+        )
+    first, last, total = (None if group is None else int(group) for group in found.groups())
+    if first is None or last is None:
+        return _Span(None, 0, total)
+    if last < first or (total is not None and last >= total):
+        raise errors.ApiError(400, "badRequest", f"There is no such Content-Range: {text!r}.")
+    return _Span(first, last + 1, total)
