@@ -239,6 +239,19 @@ def test_a_step_for_an_unknown_user_fails_with_a_sentence(bake: Bake) -> None:
     assert bake.lines(1) == ["stoneware: there is no user named ghost in the machine"]
 
 
+def test_each_step_has_the_builders_name_servers(bake: Bake, root: Root) -> None:
+    """As in Docker, also after COPY rootfs/ /, or a package that puts a link there."""
+    root.put("etc/resolv.conf", "nameserver 192.0.2.1\n")
+    bake.run_step("echo foreign >etc/resolv.conf; cat etc/resolv.conf")
+    bake.run_step("cat etc/resolv.conf; ln -sf ../run/resolved/stub.conf etc/resolv.conf")
+    bake.run_step("cat etc/resolv.conf; mkdir -p run/resolved; echo started >run/resolved/stub.conf")
+    bake.run_step("cat etc/resolv.conf")
+    bake.bake()
+    ours = "nameserver 192.0.2.1"
+    assert [bake.lines(step) for step in (1, 2, 3, 4)] == [["foreign"], [ours], [ours], [ours]]
+    assert str((root.path / "etc/resolv.conf").readlink()) == "../run/resolved/stub.conf"
+
+
 @pytest.mark.parametrize(
     ("user", "identity"),
     [("", "0 0"), ("joe:staff", "1000 50"), ("1234", "1234 0"), ("1234:staff", "1234 50"), ("0:7", "0 7")],

@@ -34,6 +34,7 @@ _PARTS = (
     "build/certificates.sh",
     "build/services.sh",
     "build/passing.sh",
+    "build/resolver.sh",
     "build/mounts.sh",
     "build/run-step.sh",
     "build/copy-step.sh",

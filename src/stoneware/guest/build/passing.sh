@@ -16,6 +16,7 @@ begin_steps() {
         done
     fi
     begin_packages
+    remember_resolver
     passing=$(in_memory)
 }
 

@@ -210,7 +210,9 @@ run_step() {
         } >"$WORK/start"
         chmod 755 "$WORK"
         guard_packages
+        guard_resolver
         run_in_session "$2"
+        unguard_resolver
         unguard_packages
     fi
     stepped=yes
