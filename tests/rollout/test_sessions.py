@@ -343,6 +343,7 @@ def test_finalize_and_the_floor(bench: RolloutBench) -> None:
     with pytest.raises(RolloutBlocked) as told:
         bench.rollback()
     assert "3 is the lowest" in told.value.details
+    assert told.value.resolution.startswith("use an image of that version or a later one")
     with pytest.raises(RolloutBlocked):
         bench.rollout(app("app:2"))
     state = bench.rollout(app("app:4"))

@@ -7,6 +7,7 @@ from stoneware.errors import InputError
 from stoneware.image.versions import floor_problem
 from stoneware.launch.plan import Images
 
+OLDER_IMAGE = "use an image of that version or a later one; older ones cannot read the data"
 _BOOTS = frozenset({Action.CREATE, Action.REPLACE, Action.START})
 
 
@@ -17,7 +18,7 @@ class BelowFloor(InputError):
         super().__init__(
             f"the cluster {cluster} cannot be brought up like this",
             details="\n".join(sentences),
-            resolution="use an image of that version or a later one; older ones cannot read the data",
+            resolution=OLDER_IMAGE,
         )
         self.sentences = sentences
 

@@ -57,7 +57,7 @@ def _check(planned: Planned) -> None:
         if good := (same or others)[:1]:
             raise InputError(
                 f"{name} {led[name].words}, so the rollout takes it last and not as the canary",
-                details="Taken down first, it makes the others find a new leader, perhaps several times.",
+                details="While it is down what it leads stands still or finds another: once, if it is last.",
                 resolution=(
                     f"stoneware rollout --canary {good[0]}\n"
                     f"stoneware rollout --canary {name} --canary-may-lead    # all the same"

@@ -34,13 +34,15 @@ _RELOADED = frozenset({Kind.LIVE, Kind.CONFIG, Kind.SECRET})
 class Planned:
     """A plan; `blocked` are sentences why it must not be begun, `notes` what it leaves to others.
 
-    `leaders` are the machines that lead, as far as gates know: they go last.
+    `leaders` are the machines that lead, as far as gates know: they go last. `too_old`: nothing blocks
+    but images below what was finalized.
     """
 
     plan: RolloutPlan
     blocked: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     leaders: tuple[Leader, ...] = ()
+    too_old: bool = False
 
     @property
     def nothing(self) -> bool:
@@ -94,7 +96,8 @@ def plan_rollout(
     plan = RolloutPlan(
         desired.name, tuple(changes), own, tuple(dict.fromkeys(canary)), machines=tuple(desired.machines)
     )
-    return Planned(plan, tuple(dict.fromkeys(work.blocked)), tuple(notes))
+    blocked = tuple(dict.fromkeys(work.blocked))
+    return Planned(plan, blocked, tuple(notes), too_old=bool(blocked) and set(blocked) <= set(work.too_old))
 
 
 def plan_return(
@@ -118,7 +121,8 @@ def plan_return(
         if not present.kept(use.secret, use.version)
     ]
     plan = replace(planned.plan, machines=tuple(present.entries))
-    return replace(planned, plan=plan, blocked=(*planned.blocked, *lost), notes=())
+    too_old = planned.too_old and not lost
+    return replace(planned, plan=plan, blocked=(*planned.blocked, *lost), notes=(), too_old=too_old)
 
 
 def release_of(entry: Entry) -> Release:
@@ -150,6 +154,7 @@ class _Work:
     desired: Desired
     present: Present
     blocked: list[str] = field(default_factory=list)
+    too_old: list[str] = field(default_factory=list)  # those of them that only another image puts right
     _entries: dict[str, Entry] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -201,7 +206,9 @@ class _Work:
         yield from self._disks(wanted, machine)
         yield from (f"{name}: {fault}" for fault in self.present.ports(wanted.spec.name, wanted.spec.ports))
         if wanted.image_id:
-            yield from self._floors(wanted, self.present.labels(wanted.image_id) or {})
+            old = list(self._floors(wanted, self.present.labels(wanted.image_id) or {}))
+            self.too_old += old
+            yield from old
 
     def _floors(self, wanted: DesiredMachine, labels: Mapping[str, str]) -> Iterator[str]:
         floor, version = self.present.floors.get(wanted.service), version_of(labels)

@@ -10,6 +10,7 @@ from dataclasses import field
 from stoneware.cluster.directory import ClusterDirectory
 from stoneware.cluster.events import Reporter, Silent
 from stoneware.cluster.lock import ClusterBusy, cluster_lock
+from stoneware.cluster.rollback_limits import OLDER_IMAGE
 from stoneware.cluster.site import Site
 from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
@@ -28,13 +29,13 @@ from stoneware.rollout.state import Mode, Outcome, RolloutState, fold, plan_docu
 class RolloutBlocked(InputError):
     """A plan has what a rollout must not do; nothing was done. `sentences` say what."""
 
-    def __init__(self, cluster: str, sentences: Sequence[str], command: str = "stoneware rollout") -> None:
+    def __init__(self, planned: Planned, command: str = "stoneware rollout") -> None:
         super().__init__(
-            f"the cluster {cluster} cannot be rolled out like this",
-            details="\n".join(sentences),
-            resolution=f"put that right, then: {command}",
+            f"the cluster {planned.plan.cluster} cannot be rolled out like this",
+            details="\n".join(planned.blocked),
+            resolution=OLDER_IMAGE if planned.too_old else f"put that right, then: {command}",
         )
-        self.sentences = tuple(sentences)
+        self.sentences = planned.blocked
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Session:
             # Planned under the lock: what a plan was made of cannot change before the rollout begins.
             planned = prepare()
             if planned.blocked:
-                raise RolloutBlocked(self.cluster, planned.blocked, self.command)
+                raise RolloutBlocked(planned, self.command)
             if planned.nothing:
                 return None
             told(planned)

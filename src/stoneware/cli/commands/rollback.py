@@ -142,4 +142,4 @@ def _show(planned: Planned, *, json_output: bool) -> None:
         for note in planned.notes:
             say(note)
     if planned.blocked:
-        raise RolloutBlocked(planned.plan.cluster, planned.blocked, "stoneware rollback")
+        raise RolloutBlocked(planned, "stoneware rollback")

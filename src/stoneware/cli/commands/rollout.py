@@ -157,7 +157,7 @@ def _show_plan(planned: Planned, machines: int, *, json_output: bool, detailed: 
         for note in planned.notes:
             say(note)
     if planned.blocked:
-        raise RolloutBlocked(planned.plan.cluster, planned.blocked)
+        raise RolloutBlocked(planned)
     if detailed and not planned.nothing:
         raise click.exceptions.Exit(rollouts.DIFFERENT)
 
