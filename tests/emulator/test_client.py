@@ -65,7 +65,7 @@ def test_what_is_missing_wrong_held_or_not_served_is_refused_as_the_api_does(cli
     assert _refused(client.disks().list(project="proj-1", zone="nowhere")) == 400
     assert _refused(client.projects().get(project="other")) == 404
     assert _refused(client.networks().delete(**G, network="none")) == 404
-    assert _refused(client.instances().list(**Z)) == 501
+    assert _refused(client.instances().suspend(**Z, instance="none")) == 501
     rule = {
         "name": "f",
         "network": "global/networks/default",

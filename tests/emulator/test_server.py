@@ -63,7 +63,7 @@ class Case(NamedTuple):
         Case("POST", f"{PATH}/global/networks", b"\xff", {}, 400, "parseError"),
         Case("POST", f"{PATH}/global/networks", b" " * (5 << 20), {}, 413, "uploadTooLarge"),
         Case("POST", f"{PATH}/global/networks", b"{}", {}, 400, "required"),
-        Case("GET", f"{PATH}/zones/us-central1-a/instances", b"", {}, 501, "notImplemented"),
+        Case("POST", f"{PATH}/zones/us-central1-a/instances/i/suspend", b"", {}, 501, "notImplemented"),
         Case("GET", f"{PATH}/global/networks?filter=(", b"", {}, 400, "invalid"),
         Case("GET", f"{PATH}/global/networks?filter={'(' * 6000}", b"", {}, 400, "invalid"),
         Case("GET", f"{PATH}/global/networks?filter={'NOT+' * 1500}a=b", b"", {}, 400, "invalid"),

@@ -174,7 +174,17 @@ def test_a_builder_is_not_configured_and_gets_its_script(root: Root, metadata: F
 
 def test_the_startup_script_chooses_its_interpreter(root: Root) -> None:
     root.put("run/stoneware/startup-script", "#! /usr/bin/awk -f\nBEGIN { print 6 * 7 }\n")
-    assert root.run("stoneware-startup").stdout == "42\n"
+    said = "startup-script: 42\nstartup-script exit status 0\n"
+    assert root.run("stoneware-startup").stdout == said
+    assert (root.path.parent / "console").read_text() == said  # what the serial port shows
+
+
+def test_the_runner_of_the_startup_script_ends_well_whatever_the_script_does(root: Root) -> None:
+    root.put("run/stoneware/startup-script", "echo begun\necho wrong >&2\nexit 7\n")
+    done = root.run("stoneware-startup")
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1] == "startup-script exit status 7"
+    assert set(done.stdout.splitlines()[:2]) == {"startup-script: begun", "startup-script: wrong"}
 
 
 def test_a_command_machine_does_not_start_the_service(root: Root, metadata: FakeMetadata) -> None:

@@ -104,6 +104,21 @@ def test_what_cannot_be_mounted_is_said(
 
 @pytest.mark.tool
 @machines
+def test_a_directory_at_the_place_of_a_disk_stands_for_it(root: Root, metadata: FakeMetadata) -> None:
+    disk = root.path / "dev/disk/by-id/google-data"
+    disk.mkdir(parents=True)
+    root.put("srv/seed", "image\n")
+    metadata.set(stoneware_volumes="/dev/disk/by-id/google-data\t/srv\trw\n")
+    shell = " ".join(root.shell)
+    done = root.run_unshared(
+        f"{shell} {root.path}/usr/lib/stoneware/stoneware-boot && cat {root.path}/srv/seed"
+    )
+    assert (done.returncode, done.stdout) == (0, "image\n"), done.stderr
+    assert (disk / "data/seed").read_text() == "image\n"
+
+
+@pytest.mark.tool
+@machines
 def test_a_volume_over_a_file_system_of_the_machines_own_is_empty(root: Root, metadata: FakeMetadata) -> None:
     (root.path / "tmp").chmod(0o1777)
     (root.path / "run/stoneware/volumes/a").mkdir(parents=True)

@@ -50,6 +50,7 @@ FULL = MachineSpec(
     restart="on-failure:3",
     remove_when_stopped=True,
     tied="stop",
+    identity={"instance/zone": '"projects/1/zones/z"'},
     stop_timeout=3.5,
     image_ref="app:1",
     labels={"l": "1"},
@@ -132,7 +133,7 @@ def test_what_a_configuration_leaves_out_is_filled_in() -> None:
 
 
 def test_only_what_changes_in_place_is_amended() -> None:
-    assert set(CHANGED_BY_AMENDING) == {"image_ref", "secrets", "labels", "stop_timeout"}
+    assert set(CHANGED_BY_AMENDING) == {"identity", "image_ref", "secrets", "labels", "stop_timeout"}
     assert written({"stop_timeout": 5.0, "labels": {"a": "b"}}) == {"stop_timeout": 5.0, "labels": {"a": "b"}}
     with pytest.raises(ValueError, match="memory"):
         written({"memory": 1})

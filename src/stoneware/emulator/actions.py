@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from stoneware.emulator import checks, errors, prepare, values
+from stoneware.emulator import checks, contents, errors, prepare, values
 from stoneware.emulator.resources import subnetworks
 from stoneware.emulator.service import Call, Service, shown
 from stoneware.emulator.store import Record
@@ -57,7 +57,7 @@ def create_snapshot(service: Service, call: Call) -> Record:
     place = prepare.Place(service.store, call.project, "global")
     made = f"projects/{call.project}/global/snapshots/{call.body['name']}"
     service.create(place, "snapshots", made, call.body | {"sourceDisk": key}, call.query)
-    return service.started(call, "createSnapshot", key, record["id"])
+    return contents.capture(service, call, "createSnapshot", made, (key, record["id"]))
 
 
 def switch_to_custom(service: Service, call: Call) -> Record:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from stoneware.emulator.values import LINK
@@ -27,7 +28,36 @@ MACHINE_TYPES = {
     "n2-standard-4": (4, 16384),
     "n2-standard-8": (8, 32768),
 }
+_CUSTOM = re.compile(r"(?:[a-z0-9]+-)?custom-(\d{1,3})-(\d{3,7})(?:-ext)?")
 DISK_TYPES = ("pd-standard", "pd-balanced", "pd-ssd", "pd-extreme", "hyperdisk-balanced")
+
+
+PUBLIC = "debian-cloud"  # the project whose images everybody can use
+#: Family of Debian's images: the base of Stoneware that is the same release.
+PUBLIC_IMAGES = {"debian-12": "debian:12", "debian-13": "debian:13"}
+
+
+def public_image(family: str, base: str) -> dict[str, Any]:
+    """Return the newest image of a family of Debian's, which stands for a base of this computer."""
+    return {
+        "name": f"{family}-stoneware",
+        "family": family,
+        "description": f"Stoneware's {base}, in the place of Debian's own image",
+        "diskSizeGb": "10",
+        "architecture": "X86_64",
+        "guestOsFeatures": [
+            {"type": name} for name in ("UEFI_COMPATIBLE", "VIRTIO_SCSI_MULTIQUEUE", "GVNIC")
+        ],
+        "licenses": [f"{LINK}projects/{PUBLIC}/global/licenses/{family}"],
+        "x-base": base,
+    }
+
+
+def shape(name: str) -> tuple[int, int] | None:
+    """Return processors and MiB of memory of a machine type, a custom one too; None for no machine type."""
+    if custom := _CUSTOM.fullmatch(name):
+        return int(custom[1]), int(custom[2])
+    return MACHINE_TYPES.get(name)
 
 
 def listed(collection: str, project: str, zone: str | None = None) -> list[dict[str, Any]]:

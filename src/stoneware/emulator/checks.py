@@ -11,6 +11,8 @@ from stoneware.emulator import errors
 from stoneware.emulator.store import Record
 
 _LABEL_CATEGORIES = frozenset({"Ll", "Lo", "Nd", "No", "Nl"})
+_TAG = re.compile(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?")
+_EMAIL = re.compile(r"[A-Za-z0-9._+-]{1,120}@[A-Za-z0-9.-]{1,120}")
 _PORTS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
 _PROTOCOLS = ("tcp", "udp", "icmp", "esp", "ah", "sctp", "ipip", "all")
 _WITH_PORTS = ("tcp", "udp", "sctp", "6", "17", "132", "all")
@@ -56,6 +58,26 @@ def metadata(items: list[Record]) -> None:
         size += len(key) + len(value)
     if size > _METADATA_ALL:
         raise errors.invalid("metadata", size, f"Keys and values have {_METADATA_ALL} bytes at most.")
+
+
+def tags(items: list[str]) -> None:
+    """Refuse network tags that the API does not take. Raises ApiError (400)."""
+    if len(items) > 64 or len(set(items)) != len(items):
+        raise errors.invalid("resource.tags", len(items), "There may be 64 different tags at most.")
+    for item in items:
+        if not _TAG.fullmatch(item):
+            raise errors.invalid("resource.tags.items", item, f"Must be a match of regex '{_TAG.pattern}'")
+
+
+def is_email(text: str) -> bool:
+    """Say whether a text may be the e-mail address of a service account."""
+    return _EMAIL.fullmatch(text) is not None
+
+
+def ready(key: str, instance: Record) -> None:
+    """Refuse an instance that is being started or stopped. Raises ApiError (400)."""
+    if instance["status"] not in ("RUNNING", "TERMINATED"):
+        raise errors.ApiError(400, "resourceNotReady", f"The resource '{key}' is not ready")
 
 
 def firewall(rule: Record) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from stoneware.dataclass import dataclass
-from stoneware.emulator import prepare
+from stoneware.emulator import instance_fill, prepare
 from stoneware.emulator.store import Record
 
 Prepare = Callable[[prepare.Place, Record, Mapping[str, Any]], None]
@@ -57,10 +57,11 @@ KINDS = {
     "disks": Kind("disk", prepare.disk),
     "firewalls": Kind("firewall", prepare.firewall, patchable=frozenset(_RULE), checked=prepare.firewall),
     "images": Kind("image", prepare.image, patchable=frozenset({"deprecated", "description", "family"})),
+    "instances": Kind("instance", instance_fill.instance),
     "networks": Kind(
         "network",
         prepare.network,
-        holds=(("subnetworks", "network"), ("firewalls", "network")),
+        holds=(("subnetworks", "network"), ("firewalls", "network"), ("instances", "x-network")),
         fails_late=True,
         patchable=frozenset(_NETWORK),
     ),
@@ -68,7 +69,7 @@ KINDS = {
     "subnetworks": Kind(
         "subnetwork",
         prepare.subnetwork,
-        holds=(("addresses", "subnetwork"),),
+        holds=(("addresses", "subnetwork"), ("instances", "x-subnetwork")),
         patchable=frozenset(_SUBNETWORK),
     ),
 }

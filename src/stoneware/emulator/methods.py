@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from stoneware.emulator import actions, catalog, errors, lookups, resources
+from stoneware.emulator import (
+    actions,
+    catalog,
+    errors,
+    guest,
+    instance_changes,
+    instance_disks,
+    instances,
+    lookups,
+    resources,
+)
 from stoneware.emulator.discovery import Method
 from stoneware.emulator.kinds import KINDS
 from stoneware.emulator.service import Call, Service
 from stoneware.emulator.store import Record
 
 Handler = Callable[[Service, Call], Record]
-NO_MACHINES = "no local machines stand behind instances yet"
 _LOOKUPS = ("regions", "zones", "machineTypes", "diskTypes")
 _OPERATIONS = ("globalOperations", "regionOperations", "zoneOperations")
 
@@ -36,6 +45,19 @@ _OPERATION: dict[str, Handler] = {
     "list": lookups.operations,
     "wait": lookups.operation,  # once it is done: see answer
 }
+_INSTANCE: dict[str, Handler] = {
+    "attachDisk": instance_disks.attach,
+    "delete": instances.delete,
+    "detachDisk": instance_disks.detach,
+    "getGuestAttributes": guest.guest_attributes,
+    "getSerialPortOutput": guest.serial_port,
+    "insert": instances.insert,
+    "reset": instances.reset,
+    "setDiskAutoDelete": instance_disks.set_auto_delete,
+    "start": instances.start,
+    "stop": instances.stop,
+    **instance_changes.HANDLERS,
+}
 _SPECIAL: dict[str, Handler] = {
     "compute.disks.createSnapshot": actions.create_snapshot,
     "compute.disks.resize": actions.resize,
@@ -45,7 +67,7 @@ _SPECIAL: dict[str, Handler] = {
     "compute.images.getFromFamily": actions.family,
     "compute.networks.switchToCustomMode": actions.switch_to_custom,
     "compute.projects.get": actions.project,
-    "compute.projects.setCommonInstanceMetadata": actions.common_metadata,
+    "compute.projects.setCommonInstanceMetadata": instance_changes.common_metadata,
     "compute.subnetworks.expandIpCidrRange": actions.expand_range,
     "compute.subnetworks.setPrivateIpGoogleAccess": actions.set_private_access,
 }
@@ -55,6 +77,8 @@ def handler(method: Method) -> Handler | None:
     """Return what serves a method, None for one that is not served."""
     if special := _SPECIAL.get(method.id):
         return special
+    if method.collection == "instances" and (own := _INSTANCE.get(method.verb)):
+        return own
     if kind := KINDS.get(method.collection):
         return resources.patch if method.verb == "patch" and kind.patchable else _RESOURCE.get(method.verb)
     if method.collection in _LOOKUPS:
@@ -74,11 +98,12 @@ async def answer(service: Service, call: Call) -> Record:
         raise refusal
     serve = handler(call.method)
     if serve is None:
-        why = NO_MACHINES if "instance" in call.method.collection.lower() else "it has no implementation"
-        raise errors.not_implemented(call.method.id, why)
+        raise errors.not_implemented(call.method.id, "it has no implementation")
     project = f"projects/{call.project}"
     if service.store.get(project) is None:
         raise errors.not_found(project)
+    if call.project == catalog.PUBLIC and call.method.http != "GET":
+        raise errors.ApiError(403, "forbidden", f"The images of {catalog.PUBLIC} are there to be used only.")
     _check_scope(call)
     if call.method.collection in _OPERATIONS and call.method.verb == "wait":
         await service.operations.wait(call.key("operations"))

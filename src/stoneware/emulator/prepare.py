@@ -11,7 +11,7 @@ from stoneware.emulator.store import Record, Store
 from stoneware.emulator.values import LINK, reference
 
 AUTOMATIC = "x-automatic"  # of a subnetwork that an auto mode network brought
-_EXTERNAL = ipaddress.IPv4Network("203.0.113.0/24")  # for documentation (RFC 5737): it reaches no machine
+EXTERNAL = ipaddress.IPv4Network("203.0.113.0/24")  # for documentation (RFC 5737): it reaches no machine
 
 
 class Place:
@@ -60,11 +60,11 @@ def disk(place: Place, new: Record, query: Mapping[str, Any]) -> None:
     least = 0
     if text := new.get("sourceImage") or query.get("sourceImage"):
         key, image = _image(place, text)
-        new |= {"sourceImage": LINK + key, "sourceImageId": image["id"]}
+        new |= {"sourceImage": LINK + key, "sourceImageId": image["id"]} | contents_of(image)
         least = int(image["diskSizeGb"])
     elif text := new.get("sourceSnapshot"):
         key, snapshot = place.find(text, "snapshots", "global")
-        new |= {"sourceSnapshot": LINK + key, "sourceSnapshotId": snapshot["id"]}
+        new |= {"sourceSnapshot": LINK + key, "sourceSnapshotId": snapshot["id"]} | contents_of(snapshot)
         least = int(snapshot["diskSizeGb"])
     size = int(new.get("sizeGb", least or 500))
     if size < max(least, 1):
@@ -81,13 +81,16 @@ def image(place: Place, new: Record, query: Mapping[str, Any]) -> None:
         raise errors.not_implemented(
             "compute.images.insert with rawDisk", "objects of storage are not served yet"
         )
+    if "x-base" in new:
+        new |= {"status": "READY", "sourceType": "RAW"}
+        return
     given = [name for name in ("sourceDisk", "sourceImage", "sourceSnapshot") if new.get(name)]
     if len(given) != 1:
         raise errors.invalid("resource", new["name"], "Exactly one source of the image must be given.")
     if given == ["sourceDisk"]:
         key, source = place.find(new["sourceDisk"], "disks")
-        if source.get("users") and not query.get("forceCreate"):
-            raise errors.in_use(key, source["users"][0].removeprefix(LINK))
+        if (user := running_user(place.store, source)) and not query.get("forceCreate"):
+            raise errors.in_use(key, user)
         size = source["sizeGb"]
     elif given == ["sourceImage"]:
         key, source = _image(place, new["sourceImage"])
@@ -96,7 +99,20 @@ def image(place: Place, new: Record, query: Mapping[str, Any]) -> None:
         key, source = place.find(new["sourceSnapshot"], "snapshots", "global")
         size = source["diskSizeGb"]
     new |= {given[0]: LINK + key, f"{given[0]}Id": source["id"], "diskSizeGb": size}
-    new |= {"status": "READY", "sourceType": "RAW"}
+    new |= {"status": "READY", "sourceType": "RAW"} | contents_of(source)
+
+
+def running_user(store: Store, disk: Record) -> str | None:
+    """Return the key of an instance that has a disk and is not stopped, None where there is none."""
+    for link in disk.get("users", []):
+        if (store.get(link.removeprefix(LINK)) or {}).get("status") != "TERMINATED":
+            return str(link.removeprefix(LINK))
+    return None
+
+
+def contents_of(source: Record) -> Record:
+    """Return the fields that say what is in a disk, an image or a snapshot, for one that is made of it."""
+    return {name: source[name] for name in ("x-base", "x-contents") if name in source}
 
 
 def snapshot(place: Place, new: Record, _query: Mapping[str, Any]) -> None:
@@ -109,7 +125,7 @@ def snapshot(place: Place, new: Record, _query: Mapping[str, Any]) -> None:
         "sourceDiskId": source["id"],
         "diskSizeGb": source["sizeGb"],
         "status": "READY",
-    }
+    } | contents_of(source)
 
 
 def network(_place: Place, new: Record, _query: Mapping[str, Any]) -> None:
@@ -186,17 +202,31 @@ def address(place: Place, new: Record, _query: Mapping[str, Any]) -> None:
         new |= {"subnetwork": LINK + key, "purpose": new.get("purpose", "GCE_ENDPOINT")}
         network = subnet["network"]
     else:
-        within = _EXTERNAL
+        within = EXTERNAL
         new.setdefault("networkTier", "PREMIUM")
         network = None
+    taken = taken_addresses(place, network)
+    new |= {"address": free_address(within, new.get("address"), taken)}
+    new |= {"status": "RESERVED", "x-network": network}
+
+
+def taken_addresses(place: Place, network: str | None) -> set[str]:
+    """Return the addresses of a project that are reserved or used, inside a network or (None) external."""
     taken = set()
     for _, other in place.store.everywhere(place.project, "addresses"):
         if (other["addressType"] == "INTERNAL") == bool(network) and other.get("x-network") == network:
             taken.add(other["address"])
-    new |= {"address": _free(within, new.get("address"), taken), "status": "RESERVED", "x-network": network}
+    for _, instance in place.store.everywhere(place.project, "instances"):
+        for interface in instance["networkInterfaces"]:
+            if interface["network"] == network:
+                taken.add(interface["networkIP"])
+            elif network is None:
+                taken |= {config["natIP"] for config in interface.get("accessConfigs", [])}
+    return taken
 
 
-def _free(within: ipaddress.IPv4Network, wanted: str | None, taken: set[str]) -> str:
+def free_address(within: ipaddress.IPv4Network, wanted: str | None, taken: set[str]) -> str:
+    """Return the address that is wanted, or the first free one of a range. Raises ApiError (400)."""
     usable = (str(within[at]) for at in range(2, within.num_addresses - 2))
     if wanted is None:
         found = next((one for one in usable if one not in taken), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stoneware.emulator import catalog, checks, errors, paging, prepare, values
+from stoneware.emulator import catalog, checks, contents, errors, paging, prepare, values
 from stoneware.emulator.kinds import KINDS
 from stoneware.emulator.service import Call, Service, shown
 from stoneware.emulator.store import Record
@@ -44,6 +44,8 @@ def insert(service: Service, call: Call) -> Record:
         return service.started(call, "insert", key, values.new_id(), failure)
     place = prepare.Place(service.store, call.project, call.scope)
     record = service.create(place, collection, key, dict(call.body), call.query)
+    if collection in ("images", "snapshots"):
+        return contents.capture(service, call, "insert", key, (key, record["id"]))
     return service.started(call, "insert", key, record["id"])
 
 
@@ -62,6 +64,7 @@ def delete(service: Service, call: Call) -> Record:
     if collection == "images":
         _forget_image(service, key)
     service.store.remove(key)
+    contents.release(service, key, record)
     return service.started(call, "delete", key, record["id"])
 
 

@@ -13,11 +13,11 @@ from urllib.parse import parse_qs
 
 from aiohttp import web
 
-from stoneware.emulator import batch, errors, validate
+from stoneware.emulator import batch, errors, instance_work, validate
 from stoneware.emulator.cloud import Cloud
 from stoneware.emulator.routes import Found, Router
 from stoneware.emulator.service import Call, Service
-from stoneware.errors import InputError
+from stoneware.errors import InputError, StonewareError
 from stoneware.untrusted.bounded import BoundsError, bounded_json
 
 HOST = "127.0.0.1"
@@ -25,6 +25,7 @@ _LARGEST = 4 << 20  # bytes of a request: 512 KiB of metadata, each byte escaped
 _DEEPEST = 100  # brackets around each other
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _GRACE = 0.5  # seconds that a reply under way has at the end; a wait for an operation is cut off
+_LOOK = 1.0  # seconds between two looks at the machines
 _BATCH = "/batch"
 Log = Callable[[str], None]
 
@@ -63,13 +64,25 @@ async def serve(
         await web.SockSite(runner, sock).start()
         for number in taken:
             loop.add_signal_handler(number, ended.set)
+        looking = asyncio.create_task(_look(service))
         ready()
         await ended.wait()
+        looking.cancel()
     finally:
         with contextlib.ExitStack() as last:
             for number in taken:
                 last.callback(loop.remove_signal_handler, number)
             await runner.cleanup()
+
+
+async def _look(service: Service) -> None:
+    """See once a second to machines that have ended by themselves."""
+    while True:
+        await asyncio.sleep(_LOOK)
+        try:
+            await asyncio.to_thread(instance_work.look, service)
+        except StonewareError:  # the store is full or busy: the next look sees more
+            continue
 
 
 def prepared(service: Service, log: Log | None = None) -> web.AppRunner:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -12,9 +13,11 @@ from stoneware.dataclass import dataclass
 from stoneware.emulator import catalog, checks, errors, prepare, values
 from stoneware.emulator.discovery import Document, Method
 from stoneware.emulator.faults import Faults
+from stoneware.emulator.jobs import Job, Jobs
 from stoneware.emulator.kinds import KINDS
 from stoneware.emulator.operations import Operations
 from stoneware.emulator.store import Record, Store
+from stoneware.platforms.instances import Computers
 
 SCOPES = ("zone", "region")
 
@@ -82,15 +85,41 @@ class Service:
         self,
         document: Document,
         store: Store,
+        *,
         delay: float = 0.1,
         clock: Callable[[], float] = time.time,
         faults: Faults | None = None,
+        open_computers: Callable[[], Computers] | None = None,
     ) -> None:
         self.faults = faults or Faults()
+        self._open_computers = open_computers
+        self._computers: Computers | None = None
+        self._opening = threading.Lock()
+        self.jobs = Jobs()
         self.document = document
         self.store = store
         self.clock = clock
         self.operations = Operations(store, delay, clock)
+
+    @property
+    def computers(self) -> Computers | None:
+        """What stands behind instances, opened by the first that asks; None where this serves records only.
+
+        Raises StonewareError where this computer can have no machines.
+        """
+        with self._opening:
+            if self._computers is None and self._open_computers is not None:
+                self._computers = self._open_computers()
+            return self._computers
+
+    @property
+    def opened(self) -> Computers | None:
+        """What stands behind instances, if something has asked for it."""
+        return self._computers
+
+    def begin(self, job: Job) -> None:
+        """Begin a job once what asks for it is written."""
+        self.store.afterwards(lambda: self.jobs.add(job))
 
     def add_project(self, project: str) -> None:
         """Make a project with its default network, unless it is there."""
@@ -104,6 +133,16 @@ class Service:
         with self.store.transaction():
             self.create(place, "networks", network, {"name": "default", "autoCreateSubnetworks": True}, {})
             self.store.put(key, record)
+
+    def add_public_images(self) -> None:
+        """Have the images of Debian's public project, unless they are there."""
+        self.add_project(catalog.PUBLIC)
+        place = prepare.Place(self.store, catalog.PUBLIC, "global")
+        for family, base in catalog.PUBLIC_IMAGES.items():
+            key = f"projects/{catalog.PUBLIC}/global/images/{family}-stoneware"
+            if self.store.get(key) is None:
+                with self.store.transaction():
+                    self.create(place, "images", key, catalog.public_image(family, base), {})
 
     def _new(self, key: str, schema: str, content: Record) -> Record:
         head = {"kind": f"compute#{schema[0].lower()}{schema[1:]}", "id": values.new_id()}
@@ -158,12 +197,26 @@ class Service:
             raise errors.exists(key)
 
     def started(
-        self, call: Call, kind: str, key: str, number: str, failure: errors.ApiError | None = None
+        self,
+        call: Call,
+        kind: str,
+        key: str,
+        number: str,
+        failure: errors.ApiError | None = None,
+        *,
+        working: bool = False,
     ) -> Record:
-        """Return the operation of a call on a resource with an id, which is done or has failed already."""
+        """Return the operation of a call on a resource with an id.
+
+        It is done or has failed already, unless it is `working`: then a job ends it.
+        """
         slower = self.faults.slowness()
         return self.operations.start(
-            call.parent, kind, key, number, request=call.request, failure=failure, slower=slower
+            *(call.parent, kind, key, number),
+            request=call.request,
+            failure=failure,
+            slower=slower,
+            working=working,
         )
 
 

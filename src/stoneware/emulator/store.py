@@ -7,6 +7,7 @@ import copy
 import json
 import shlex
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ class Store:
     """All records of one state directory, kept in memory and written through.
 
     A key is the resource's path from `projects/` on. Each change, and all changes of one transaction, are in
-    the file whole or not at all, whatever ends the process.
+    the file whole or not at all, whatever ends the process. One thread at a time is in a transaction.
     """
 
     def __init__(self, root: Path) -> None:
@@ -35,6 +36,7 @@ class Store:
         except sqlite3.Error as error:
             raise _damaged(root / FILE, error) from error
         self._records: dict[str, Record] = {}
+        self._lock = threading.RLock()  # of who is in a transaction
         self._before: dict[str, Record | None] | None = None  # in a transaction: what it has changed
         self._later: list[Callable[[], None]] = []  # in a transaction: what is done once it is kept
         try:
@@ -68,29 +70,31 @@ class Store:
 
         Gives what the changed records were before.
         """
-        if self._before is not None:  # part of the one around it
-            yield self._before
-            return
-        before = self._before = {}
-        later = self._later = []
-        try:
-            yield before
-            self._write(before)
-        except BaseException:
-            for key, record in before.items():
-                self._set(key, record)
-            raise
-        finally:
-            self._before = None
+        with self._lock:
+            if self._before is not None:  # part of the one around it
+                yield self._before
+                return
+            before = self._before = {}
+            later = self._later = []
+            try:
+                yield before
+                self._write(before)
+            except BaseException:
+                for key, record in before.items():
+                    self._set(key, record)
+                raise
+            finally:
+                self._before = None
         for action in later:
             action()
 
     def afterwards(self, action: Callable[[], None]) -> None:
         """Do something once the transaction around is kept, now where there is none; never if it is not."""
-        if self._before is None:
-            action()
-        else:
-            self._later.append(action)
+        with self._lock:
+            if self._before is not None:
+                self._later.append(action)
+                return
+        action()
 
     def _write(self, changed: dict[str, Record | None]) -> None:
         try:

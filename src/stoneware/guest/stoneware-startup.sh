@@ -19,4 +19,12 @@ case $first in
     ;;
 *) interpreter=/bin/sh argument='' ;;
 esac
-exec "$interpreter" ${argument:+"$argument"} "$script"
+# The steps of a bake are told apart on the console by the build agent itself.
+if [ -e "${SW_ROOT-}/run/stoneware/build" ]; then exec "$interpreter" ${argument:+"$argument"} "$script"; fi
+# As Google's runner: the unit ends well however the script ended.
+ended=${SW_ROOT-}/run/stoneware/startup-exit
+{
+    { "$interpreter" ${argument:+"$argument"} "$script" 2>&1 && echo 0 >"$ended" || echo $? >"$ended"; } |
+        sed -u 's/^/startup-script: /'
+    echo "startup-script exit status $(cat "$ended")"
+} | tee "${SW_CONSOLE:-/dev/console}"

@@ -63,8 +63,11 @@ volume() {
     fi
     case $1 in
     /dev/*)
-        top=$SW_RUN/disks/${1##*/}
-        open_disk "$1" "$top"
+        # In a container a directory stands for the disk.
+        if [ ! -d "$top" ]; then
+            top=$SW_RUN/disks/${1##*/}
+            open_disk "$1" "$top"
+        fi
         ;;
     esac
     if [ ! -d "$top" ]; then fail "the volume for $2 is not there ($1)"; fi

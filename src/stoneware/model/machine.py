@@ -79,7 +79,9 @@ class MachineSpec:
     `log_max_file` files of `log_max_size` bytes of its console are kept. `tied` says what becomes of it when
     the process that creates it is gone: nothing, `stop` or `remove`.
     `restart` is Docker's policy: no, always, unless-stopped, on-failure[:N]. `process` and `system` are what
-    its service and its system have instead of what the image says.
+    its service and its system have instead of what the image says. `identity` is what its metadata server
+    says of it instead of what it says of machines of this computer: paths below `/computeMetadata/v1/`, as
+    `instance/zone`, to values as JSON.
     """
 
     name: str
@@ -111,6 +113,7 @@ class MachineSpec:
     labels: Mapping[str, str] = field(default_factory=dict)
     process: Process = field(default_factory=Process)
     system: System = field(default_factory=System)
+    identity: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

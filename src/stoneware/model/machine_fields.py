@@ -265,6 +265,14 @@ _TABLE: dict[str, Field] = {
         in_cluster=False,
         options=("--rm",),
     ),
+    "identity": Field(
+        kinds.TEXT_MAP,
+        "What its metadata server says of it instead: paths to values as JSON.",
+        in_place=True,
+        declared=False,
+        in_terraform=False,
+        in_cluster=False,
+    ),
     "tied": Field(
         kinds.TEXT,
         "What happens to the machine when the command that created it ends: nothing, `stop` or `remove`.",

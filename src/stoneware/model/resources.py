@@ -17,9 +17,15 @@ class PortMapping:
     protocol: str = "tcp"
 
 
+DISKS = "/dev/disk/by-id/google-"  # how the places begin at which Compute Engine's machines find their disks
+
+
 @dataclass(frozen=True, order=True)
 class VolumeMount:
-    """A persistent disk, by name, and where the machine mounts it."""
+    """A persistent disk, by name, and where the machine mounts it.
+
+    A path that begins as DISKS is the disk's own place, and the machine is told nothing to mount.
+    """
 
     volume: str
     path: str

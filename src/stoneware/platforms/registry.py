@@ -11,6 +11,7 @@ from stoneware.errors import InputError, StonewareError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from stoneware.platforms.instances import Computers
     from stoneware.platforms.protocols import Images, Platform
     from stoneware.platforms.upkeep import Finding, Upkeep
 
@@ -50,6 +51,10 @@ class Backend(Protocol):
 
     def open_upkeep(self, platform: Platform) -> Upkeep:
         """Return what looks after a platform that is open."""
+        ...
+
+    def open_instances(self, images: Images, state: Path) -> Computers:
+        """Return the machines behind the instances of an emulated cloud, whose records are in `state`."""
         ...
 
     def requirements(self) -> list[Finding]:

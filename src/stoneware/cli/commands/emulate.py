@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stoneware.cli import options
+from stoneware.cli.context import open_store
 from stoneware.cli.output import print_json, print_line, say
 from stoneware.cli.parameters import Group, flag, option
 from stoneware.errors import InputError
@@ -79,8 +80,8 @@ def google(
 ) -> None:
     """Serve the Compute Engine and Cloud Storage APIs on this computer, until Ctrl-C.
 
-    Networks, firewalls, addresses, disks, images and snapshots are served as records; instances are not yet.
-    Objects of buckets have contents.
+    An instance is a machine of this computer; networks, firewalls and addresses are records. Objects of
+    buckets have contents.
     What is printed goes into the environment of Terraform, gcloud and Python programs.
     """
     projects = project or ("stoneware-local",)
@@ -91,16 +92,24 @@ def google(
                 details="It has 6 to 30 lowercase letters, digits and -, and begins with a letter.",
                 resolution="stoneware emulate google --project my-project",
             )
-    from stoneware.emulator import discovery, faults, server, store
+    from stoneware.emulator import discovery, faults, instance_work, server, store
     from stoneware.emulator.service import Service
 
     wanted = faults.Faults([faults.parse(text) for text in fault])
     document = discovery.load()
-    with store.opened(state or backend().home() / "emulator") as records, server.listen(port) as sock:
-        service = Service(document, records, delay=operation_time, faults=wanted)
+    root = state or backend().home() / "emulator"
+    with store.opened(root) as records, server.listen(port) as sock:
+        service = Service(
+            *(document, records),
+            delay=operation_time,
+            faults=wanted,
+            open_computers=lambda: backend().open_instances(open_store(), root),
+        )
         service.operations.forget_old()
+        service.add_public_images()
         for name in projects:
             service.add_project(name)
+        instance_work.resume(service)
         _serve(service, sock, projects[0], log=log, json_output=json_output)
 
 

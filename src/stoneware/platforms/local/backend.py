@@ -11,6 +11,7 @@ from stoneware.errors import StonewareError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from stoneware.platforms.local.instances import LocalInstances
     from stoneware.platforms.local.platform import LocalPlatform
     from stoneware.platforms.local.store.images import LocalImageStore
     from stoneware.platforms.protocols import Images, Platform
@@ -61,6 +62,13 @@ def recover(images: Images) -> list[str]:
 def open_upkeep(platform: Platform) -> Upkeep:
     """Return what looks after a store."""
     return LocalUpkeep(cast("LocalPlatform", platform))
+
+
+def open_instances(images: Images, state: Path) -> LocalInstances:
+    """Return the machines that stand behind the instances of an emulated cloud."""
+    from stoneware.platforms.local.instances import LocalInstances
+
+    return LocalInstances(cast("LocalImageStore", images), state)
 
 
 def requirements() -> list[Finding]:

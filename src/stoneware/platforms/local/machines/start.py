@@ -22,6 +22,7 @@ from stoneware.guest import builder
 from stoneware.model import names, runtime
 from stoneware.model.limits import disk_problem, log_problem, pids_problem, ulimit_problem
 from stoneware.model.machine import MachineSpec
+from stoneware.model.resources import DISKS, VolumeMount
 from stoneware.model.subnets import addresses_problem
 from stoneware.platforms.local.host import cgroups, process_limits
 from stoneware.platforms.local.host import probes as host_probes
@@ -336,7 +337,10 @@ def machine_uuid(machine_id: str, name: str) -> str:
 def _bind_arguments(store: Store, paths: Paths, spec: MachineSpec) -> list[str]:
     # A volume is always bound writable: its first use fills it. The guest honours `ro`.
     binds = [
-        (store.volume_path(mount.volume), f"/run/stoneware/volumes/{number}")
+        (
+            store.volume_path(mount.volume),
+            mount.path if _is_disk(mount) else f"/run/stoneware/volumes/{number}",
+        )
         for number, mount in enumerate(spec.volumes)
     ]
     binds += [
@@ -349,6 +353,11 @@ def _bind_arguments(store: Store, paths: Paths, spec: MachineSpec) -> list[str]:
     if is_builder:
         own.append(f"--bind-ro={_escape(_units(paths))}:{_UNITS}:idmap,norbind")
     return [*own, *(f"--bind={_escape(source)}:{target}:idmap" for source, target in binds)]
+
+
+def _is_disk(mount: VolumeMount) -> bool:
+    """Say whether a volume is at Compute Engine's place of a disk, which the machine mounts itself."""
+    return mount.path.startswith(DISKS)
 
 
 def _escape(path: Path) -> str:
@@ -364,6 +373,7 @@ def volume_lines(spec: MachineSpec) -> str:
     lines = [
         (mount.path, f"/run/stoneware/volumes/{number}\t{mount.path}\t{'ro' if mount.read_only else 'rw'}")
         for number, mount in enumerate(spec.volumes)
+        if not _is_disk(mount)
     ]
     lines += [(path, f"tmpfs\t{path}\t{options}") for path, options in spec.system.tmpfs]
     return "".join(f"{line}\n" for _, line in sorted(lines))

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 from stoneware.dataclass import dataclass
 from stoneware.model.guest_protocol import GUEST_ATTRIBUTES, METADATA_ADDRESS
+from stoneware.platforms.local.metadata.identity import attributes_of, overlaid
 from stoneware.platforms.local.metadata.tree import Directory, Leaf, Node
 from stoneware.untrusted.bounded import read_object
 
@@ -44,6 +45,11 @@ class Facts:
     network: Mapping[str, Any] = field(default_factory=dict)
     guest: Mapping[str, str] = field(default_factory=dict)
     project: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """What an instance of a cloud is told of itself; nothing for other machines."""
+        return _texts(self.spec.get("identity"))
 
 
 class LimitError(Exception):
@@ -84,18 +90,26 @@ def _number(text: str, below: int) -> int:
 
 
 def guest_attributes_enabled(facts: Facts) -> bool:
-    """Say whether the machine may use guest attributes: its own setting, else the project's, else yes."""
-    for attributes in (facts.attributes, _texts(facts.project.get("attributes"))):
+    """Say whether the machine may use guest attributes: its own setting, else the project's.
+
+    Without one it may, but for an instance of a cloud, where they are off.
+    """
+    project = attributes_of(facts.identity) if facts.identity else facts.project.get("attributes")
+    for attributes in (facts.attributes, _texts(project)):
         value = attributes.get(GUEST_ATTRIBUTES)
         if value in _GO_TRUE:
             return True
         if value in _GO_FALSE:
             return False
-    return True
+    return not facts.identity
 
 
 def build(facts: Facts) -> Directory:
     """Return the tree below /computeMetadata/v1/ of a machine."""
+    return overlaid(_own(facts), facts.identity)
+
+
+def _own(facts: Facts) -> Directory:
     project, number = project_names(facts.project)
     project_attributes = _texts(facts.project.get("attributes"))
     return Directory(
@@ -125,7 +139,8 @@ def _indexed(items: list[Node]) -> Directory:
 def _instance(facts: Facts, project: str, number: int, project_attributes: Mapping[str, str]) -> Directory:
     spec, zone = facts.spec, f"projects/{number}/zones/{ZONE}"
     attributes = dict(facts.attributes)
-    if GUEST_ATTRIBUTES not in attributes and GUEST_ATTRIBUTES not in project_attributes:
+    told = GUEST_ATTRIBUTES in attributes or GUEST_ATTRIBUTES in project_attributes
+    if not told and not facts.identity:
         attributes[GUEST_ATTRIBUTES] = "TRUE"
     return Directory(
         {

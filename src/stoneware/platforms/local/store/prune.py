@@ -13,6 +13,7 @@ from stoneware.errors import HostError
 from stoneware.files import locked
 from stoneware.model.machine import Machine, Phase
 from stoneware.platforms.local.bases import bases
+from stoneware.platforms.local.instances import CONTENTS, abandoned
 from stoneware.platforms.local.platform import LocalPlatform
 from stoneware.platforms.local.store import qgroups
 from stoneware.platforms.local.store import quota as store_quota
@@ -92,7 +93,12 @@ def _unused_checkpoints(store: Store, images: Iterable[str]) -> list[str]:
         manifest = store.manifest(image)  # a damaged one stops us: whose steps are unknown
         needed |= {str(step.get("key", "")) for step in manifest.get("steps", ())}
         needed.add(str((manifest.get("base") or {}).get("identity", "")))
-    return [key for key in store.checkpoint_keys() if key not in needed]
+    return [key for key in store.checkpoint_keys() if key not in needed and not _is_disk(store, key)]
+
+
+def _is_disk(store: Store, key: str) -> bool:
+    """Say whether a checkpoint is what is in a disk of an emulated cloud, whose state is still there."""
+    return key.startswith(CONTENTS) and not abandoned(store, key)
 
 
 def prune(

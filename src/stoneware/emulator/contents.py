@@ -1,0 +1,117 @@
+"""What is in disks, images and snapshots: an image of Google's, what a machine left, or nothing yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from stoneware.emulator import errors
+from stoneware.emulator.jobs import Job
+from stoneware.emulator.machine_spec import disk_name, machine_name
+from stoneware.emulator.prepare import running_user
+from stoneware.emulator.service import Call, Service
+from stoneware.emulator.store import Record
+from stoneware.emulator.values import LINK, new_id
+from stoneware.platforms.instances import CONTENTS, Computers
+
+_KEPT = "x-contents"  # the key of what a machine left
+_BASE = "x-base"  # the base that an image of Google's stands for
+_COLLECTIONS = ("disks", "images", "snapshots")
+
+
+def new_key() -> str:
+    """Return a key under which contents can be kept."""
+    return CONTENTS + new_id()
+
+
+def is_blank(disk: Record) -> bool:
+    """Say whether a disk was made of nothing; it then is a volume of its own."""
+    return _KEPT not in disk and _BASE not in disk
+
+
+def source(computers: Computers, disk: Record) -> str:
+    """Return the key of what is in a disk, made where an image of Google's is missing here."""
+    if kept := disk.get(_KEPT):
+        return str(kept)
+    return computers.base(disk[_BASE], lambda _: None)
+
+
+def put(service: Service, disk: str, contents: str) -> None:
+    """Note what a machine has left in a disk, a key; what was in it before is forgotten if nothing has it."""
+    record = service.store.get(disk)
+    if record is not None:
+        before = dict(record)
+        record[_KEPT] = contents
+        service.store.put(disk, record)
+        release(service, disk, before)
+
+
+def release(service: Service, key: str, gone: Record) -> None:
+    """Forget what was in a disk, image or snapshot that is gone, once no other has it."""
+    computers = service.opened
+    if computers is None:
+        return
+    if "sizeGb" in gone and is_blank(gone):
+        _later(service, key, lambda: computers.remove_disk(disk_name(gone)))
+    elif (kept := gone.get(_KEPT)) and kept not in used(service):
+        _later(service, key, lambda: computers.forget(kept))
+
+
+def _later(service: Service, key: str, work: Callable[[], None]) -> None:
+    service.begin(Job(key, work, lambda _: None))
+
+
+def used(service: Service) -> frozenset[str]:
+    """Return all keys of contents that something has."""
+    return frozenset(
+        record[_KEPT]
+        for collection in _COLLECTIONS
+        for _, record in service.store.matching("projects/", collection)
+        if _KEPT in record
+    )
+
+
+def forget_unused(service: Service) -> None:
+    """Forget what nothing has: a kill may have come between the record and the contents."""
+    if (computers := service.opened) is not None:
+        for key in computers.kept() - used(service):
+            computers.forget(key)
+
+
+def capture(service: Service, call: Call, kind: str, key: str, target: tuple[str, str]) -> Record:
+    """Return the operation that makes a new image or snapshot, `key`, whole.
+
+    Where a machine runs on the source disk, what is on it now is kept first. `target`: key and id of what
+    the operation is about.
+    """
+    record = service.existing(key)
+    disk = (record.get("sourceDisk") or "").removeprefix(LINK)
+    holder = running_user(service.store, service.store.get(disk) or {}) if disk else None
+    computers = service.opened
+    if holder is None or computers is None or not _boots(service, holder, disk):
+        return service.started(call, kind, *target)
+    ready = record["status"]
+    service.store.put(key, record | {"status": "PENDING" if "images" in key else "CREATING"})
+    operation = service.started(call, kind, *target, working=True)
+    name, contents = machine_name(holder), new_key()
+
+    def ended(failure: errors.ApiError | None) -> None:
+        with service.store.transaction():
+            made = service.store.get(key)
+            if failure is None and made is not None:
+                service.store.put(key, made | {_KEPT: contents, "status": ready})
+            elif made is not None:
+                service.store.remove(key)
+            service.operations.finish(operation_key(call, operation), failure)
+
+    service.begin(Job(holder, lambda: computers.keep(name, contents), ended))
+    return operation
+
+
+def _boots(service: Service, instance: str, disk: str) -> bool:
+    record = service.store.get(instance) or {}
+    return bool(record.get("disks")) and record["disks"][0]["source"] == LINK + disk
+
+
+def operation_key(call: Call, operation: Record) -> str:
+    """Return the key of an operation that a call has started."""
+    return f"{call.parent}/operations/{operation['name']}"

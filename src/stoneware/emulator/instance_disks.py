@@ -1,0 +1,167 @@
+"""The disks of instances: made with them, attached and detached."""
+
+from __future__ import annotations
+
+import re
+
+from stoneware.emulator import checks, contents, errors, prepare
+from stoneware.emulator.service import Call, Service
+from stoneware.emulator.store import Record
+from stoneware.emulator.values import LINK
+
+_DEVICE = re.compile(r"[a-z0-9](?:[-_a-zA-Z0-9.]{0,61}[a-zA-Z0-9])?")
+_PASSED_ON = {"diskType": "type", "diskSizeGb": "sizeGb"}
+_OF_DISK = ("description", "labels", "sourceImage", "sourceSnapshot", "licenses", "provisionedIops")
+
+
+def resolve(service: Service, place: prepare.Place, new: Record) -> None:
+    """Make the disks that a new instance asks for, and let it name all of them. Raises ApiError."""
+    given = new.get("disks") or []
+    if not given:
+        raise errors.required("resource.disks")
+    new["disks"] = []
+    for at, disk in enumerate(given):
+        if bool(disk.get("boot")) != (at == 0):
+            raise errors.invalid("resource.disks", at, "The first disk, and no other, must be a boot disk.")
+        new["disks"].append(attached(service, place, new, disk))
+    boot = service.existing(new["disks"][0]["source"].removeprefix(LINK))
+    if contents.is_blank(boot):
+        raise errors.invalid("resource.disks[0]", boot["name"], "A boot disk needs an image or a snapshot.")
+    new["x-image"] = boot.get("sourceImage", "").removeprefix(LINK)
+
+
+def attached(service: Service, place: prepare.Place, instance: Record, disk: Record) -> Record:
+    """Return a disk as an instance has it, checked; made where it is asked for. Raises ApiError."""
+    at = len(instance["disks"])
+    if disk.get("type", "PERSISTENT") != "PERSISTENT":
+        raise errors.not_implemented("instances with local SSDs", "they have persistent disks here")
+    device = disk.get("deviceName") or f"persistent-disk-{at}"
+    if not _DEVICE.fullmatch(device) or any(other["deviceName"] == device for other in instance["disks"]):
+        raise errors.invalid(f"resource.disks[{at}].deviceName", device, "Must be a name, and the only such.")
+    if bool(disk.get("source")) == bool(disk.get("initializeParams")):
+        raise errors.invalid(
+            f"resource.disks[{at}]", device, "Exactly one of source, initializeParams is given."
+        )
+    key, record = (
+        _made(service, place, instance, disk) if disk.get("initializeParams") else _found(place, disk)
+    )
+    if at and not contents.is_blank(record):
+        raise errors.not_implemented(
+            "a data disk made of an image or snapshot", "such a disk can only boot here"
+        )
+    found = {"kind": "compute#attachedDisk", "type": "PERSISTENT", "source": LINK + key, "index": at}
+    found |= {
+        "mode": disk.get("mode", "READ_WRITE"),
+        "deviceName": device,
+        "boot": at == 0,
+        "interface": "SCSI",
+    }
+    found |= {"autoDelete": disk.get("autoDelete", False), "diskSizeGb": record["sizeGb"]}
+    return found | {
+        name: record[name] for name in ("licenses", "guestOsFeatures", "architecture") if name in record
+    }
+
+
+def _made(service: Service, place: prepare.Place, instance: Record, disk: Record) -> tuple[str, Record]:
+    given = disk["initializeParams"]
+    at = len(instance["disks"])
+    name = given.get("diskName") or (f"{instance['name']}-{at}" if at else instance["name"])
+    content = {"name": name, "guestOsFeatures": disk.get("guestOsFeatures")}
+    content |= {field: given.get(field) for field in _OF_DISK}
+    content |= {field: given.get(mine) or disk.get(mine) for mine, field in _PASSED_ON.items()}
+    key = f"projects/{place.project}/{place.scope}/disks/{name}"
+    content = {field: value for field, value in content.items() if value}
+    return key, service.create(place, "disks", key, content, {})
+
+
+def _found(place: prepare.Place, disk: Record) -> tuple[str, Record]:
+    key, record = place.find(disk["source"], "disks")
+    if record.get("users"):
+        raise errors.in_use(key, record["users"][0].removeprefix(LINK))
+    return key, record
+
+
+def hold(service: Service, key: str, instance: Record) -> None:
+    """Note at its disks and addresses that an instance has them."""
+    for disk in instance["disks"]:
+        _users(service, disk["source"].removeprefix(LINK), [LINK + key])
+    for one in _addresses(service, key, instance):
+        _users(service, one, [LINK + key], status="IN_USE")
+
+
+def let_go(service: Service, key: str, instance: Record) -> None:
+    """Take an instance that is gone from its disks and addresses."""
+    for disk in instance["disks"]:
+        _users(service, disk["source"].removeprefix(LINK), [])
+    for one in _addresses(service, key, instance):
+        _users(service, one, [], status="RESERVED")
+
+
+def _users(service: Service, key: str, users: list[str], status: str = "") -> None:
+    record = service.store.get(key)
+    if record is None:
+        return
+    record.pop("users", None)
+    record |= ({"users": users} if users else {}) | ({"status": status} if status else {})
+    service.store.put(key, record)
+
+
+def _addresses(service: Service, key: str, instance: Record) -> list[str]:
+    interface = instance["networkInterfaces"][0]
+    used = {interface["networkIP"], *(one["natIP"] for one in interface.get("accessConfigs", []))}
+    networks = (None, interface["network"])
+    found = service.store.everywhere(key.split("/")[1], "addresses")
+    return [one for one, record in found if record["address"] in used and record["x-network"] in networks]
+
+
+def attach(service: Service, call: Call) -> Record:
+    """Attach a disk to a stopped instance."""
+    key, record = stopped(service, call, "a disk is attached")
+    place = prepare.Place(service.store, call.project, call.scope)
+    record["disks"].append(attached(service, place, record, call.body))
+    service.keep("instances", key, record)
+    hold(service, key, record)
+    return service.started(call, "attachDisk", key, record["id"])
+
+
+def detach(service: Service, call: Call) -> Record:
+    """Detach a disk from a stopped instance, not that which it boots from."""
+    key, record = stopped(service, call, "a disk is detached")
+    disk = _of_device(record, call.query["deviceName"])
+    if disk["boot"]:
+        raise errors.not_implemented("detaching a boot disk", "delete the instance, with autoDelete off")
+    record["disks"].remove(disk)
+    for at, other in enumerate(record["disks"]):
+        other["index"] = at
+    service.keep("instances", key, record)
+    _users(service, disk["source"].removeprefix(LINK), [])
+    return service.started(call, "detachDisk", key, record["id"])
+
+
+def set_auto_delete(service: Service, call: Call) -> Record:
+    """Say whether a disk goes with its instance."""
+    key = call.key("instances")
+    record = service.existing(key)
+    _of_device(record, call.query["deviceName"])["autoDelete"] = call.query["autoDelete"]
+    service.keep("instances", key, record)
+    return service.started(call, "setDiskAutoDelete", key, record["id"])
+
+
+def _of_device(instance: Record, device: str) -> Record:
+    disks: list[Record] = instance["disks"]
+    for disk in disks:
+        if disk["deviceName"] == device:
+            return disk
+    raise errors.invalid("deviceName", device, "No attached disk found with this device name.")
+
+
+def stopped(service: Service, call: Call, what: str) -> tuple[str, Record]:
+    """Return key and record of the instance of a call, which must be stopped. Raises ApiError (400)."""
+    key = call.key("instances")
+    record = service.existing(key)
+    if record["status"] != "TERMINATED":
+        checks.ready(key, record)
+        raise errors.ApiError(
+            400, "unsupportedOperation", f"The instance must be stopped here before {what}: {record['name']}"
+        )
+    return key, record

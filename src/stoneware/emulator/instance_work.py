@@ -1,0 +1,203 @@
+"""What is done with the machines of instances while operations run.
+
+Each piece of work may be done again: a kill at any moment leaves it to the next emulator (`resume`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from stoneware.emulator import contents, instance_disks, values
+from stoneware.emulator.errors import ApiError
+from stoneware.emulator.jobs import Job
+from stoneware.emulator.machine_spec import disk_key, disk_name, machine_name, spec
+from stoneware.emulator.service import Service
+from stoneware.emulator.store import Record
+from stoneware.emulator.values import LINK
+from stoneware.platforms.instances import Computers
+
+_GRACE = 90.0  # seconds that services get at a stop, as on Compute Engine
+SAVE = "x-save"  # the key under which a machine that stops leaves what is on its root
+_RESTARTED = ApiError(500, "internalError", "The emulator ended before this was done.")
+
+
+def _add(
+    service: Service,
+    key: str,
+    operation: str,
+    work: Callable[[Computers, Record], object],
+    ended: Callable[[Record, ApiError | None], None],
+) -> None:
+    """Do something with the machine of an instance, then note in the store how that ended."""
+    computers = service.computers
+
+    def run() -> None:
+        if computers is not None and (record := service.store.get(key)) is not None:
+            work(computers, record)
+
+    def finish(failure: ApiError | None) -> None:
+        with service.store.transaction():
+            if (record := service.store.get(key)) is not None:
+                ended(record, failure)
+            if operation:
+                service.operations.finish(operation, failure)
+
+    service.begin(Job(key, run, finish))
+
+
+def boot(service: Service, key: str, operation: str) -> None:
+    """Start the machine of an instance. A new instance whose machine does not start is removed."""
+
+    def ended(record: Record, failure: ApiError | None) -> None:
+        if failure is None:
+            _running(service, key, record)
+        elif "lastStartTimestamp" in record:
+            _terminated(service, key, record)
+        else:
+            _undo(service, key, record)
+
+    _add(service, key, operation, lambda computers, record: _start(service, computers, key, record), ended)
+
+
+def _start(service: Service, computers: Computers, key: str, record: Record) -> None:
+    own, *others = [service.store.get(disk_key(disk)) or {} for disk in record["disks"]]
+    for disk in others:
+        computers.make_disk(disk_name(disk), int(disk["sizeGb"]) << 30)
+    computers.boot(spec(service.store, key, record, contents.source(computers, own)))
+
+
+def restart(service: Service, key: str, operation: str) -> None:
+    """Switch a machine off and on."""
+
+    def work(computers: Computers, record: Record) -> None:
+        if computers.power_off(machine_name(key), record[SAVE], timeout=0):
+            with service.store.transaction():
+                contents.put(service, disk_key(record["disks"][0]), record[SAVE])
+        _start(service, computers, key, record)
+
+    def ended(record: Record, failure: ApiError | None) -> None:
+        record.pop(SAVE, None)
+        (_running if failure is None else _terminated)(service, key, record)
+
+    _add(service, key, operation, work, ended)
+
+
+def halt(service: Service, key: str, operation: str, *, timeout: float = _GRACE) -> None:
+    """Stop a machine and keep what it leaves on its boot disk; no operation: it has ended by itself."""
+    kept: list[bool] = []
+
+    def work(computers: Computers, record: Record) -> None:
+        kept.append(computers.power_off(machine_name(key), record[SAVE], timeout=timeout))
+
+    def ended(record: Record, failure: ApiError | None) -> None:
+        if failure is not None:
+            service.keep("instances", key, record | {"status": "RUNNING"})
+            return
+        save = record.pop(SAVE)
+        if any(kept):
+            contents.put(service, disk_key(record["disks"][0]), save)
+        _terminated(service, key, record)
+
+    _add(service, key, operation, work, ended)
+
+
+def halt_at_once(service: Service, key: str, operation: str) -> None:
+    """Do the same without time for services to end."""
+    halt(service, key, operation, timeout=0)
+
+
+def remove(service: Service, key: str, operation: str, *, at_once: bool = False) -> None:
+    """Stop a machine and forget its instance, with the disks that go with it."""
+    kept: list[bool] = []
+
+    def work(computers: Computers, record: Record) -> None:
+        timeout = 0.0 if at_once else _GRACE
+        kept.append(computers.power_off(machine_name(key), record.get(SAVE, ""), timeout=timeout))
+
+    def ended(record: Record, failure: ApiError | None) -> None:
+        if failure is not None:
+            service.keep("instances", key, record | {"status": "RUNNING"})
+            return
+        if any(kept):
+            contents.put(service, disk_key(record["disks"][0]), record[SAVE])
+        _forget(service, key, record, [disk for disk in record["disks"] if disk["autoDelete"]])
+
+    _add(service, key, operation, work, ended)
+
+
+def _undo(service: Service, key: str, record: Record) -> None:
+    """Remove an instance that never ran, with the disks that were made for it."""
+    made = record.get("x-made", [])
+    _forget(service, key, record, [disk for disk in record["disks"] if disk["source"] in made])
+
+
+def _forget(service: Service, key: str, record: Record, disks: list[Record]) -> None:
+    instance_disks.let_go(service, key, record)
+    service.store.remove(key)
+    for disk in disks:
+        if (gone := service.store.get(disk_key(disk))) is not None:
+            service.store.remove(disk_key(disk))
+            contents.release(service, disk_key(disk), gone)
+
+
+def _running(service: Service, key: str, record: Record) -> None:
+    now = values.timestamp(service.clock())
+    service.keep("instances", key, record | {"status": "RUNNING", "lastStartTimestamp": now})
+
+
+def _terminated(service: Service, key: str, record: Record) -> None:
+    now = values.timestamp(service.clock())
+    service.keep("instances", key, record | {"status": "TERMINATED", "lastStopTimestamp": now})
+
+
+def look(service: Service) -> None:
+    """See which machines have ended by themselves; their instances are stopped."""
+    computers = service.opened
+    if computers is None:
+        return
+    running = computers.running()
+    for key, record in service.store.matching("projects/", "instances"):
+        ended = record["status"] == "RUNNING" and machine_name(key) not in running
+        if ended and not service.jobs.busy(key):
+            _ended(service, key)
+    if running:
+        computers.check_helpers()
+
+
+def _ended(service: Service, key: str) -> None:
+    with service.store.transaction():
+        record = service.store.get(key)
+        if record is not None and record["status"] == "RUNNING":
+            service.keep("instances", key, record | {"status": "STOPPING", SAVE: contents.new_key()})
+            halt(service, key, "")
+
+
+_AGAIN: dict[str, Callable[[Service, str, str], None]] = {
+    "insert": boot,
+    "start": boot,
+    "stop": halt,
+    "reset": restart,
+    "delete": remove,
+}
+
+
+def resume(service: Service) -> None:
+    """Go on with what was under way when the last emulator ended, and forget contents that nothing has."""
+    needed = contents.used(service) or any(service.store.matching("projects/", "instances"))
+    computers = service.computers if needed else None
+    with service.store.transaction():
+        resumed = set()
+        for operation in service.operations.working():
+            record = service.existing(operation)
+            key = record["targetLink"].removeprefix(LINK)
+            again = _AGAIN.get(record["operationType"]) if "/instances/" in key else None
+            if again is not None and computers is not None and service.store.get(key) is not None:
+                again(service, key, operation)
+                resumed.add(key)
+            else:
+                service.operations.finish(operation, _RESTARTED)
+        if computers is not None:
+            for key, record in service.store.matching("projects/", "instances"):
+                if record["status"] == "STOPPING" and key not in resumed:
+                    halt(service, key, "")
+    contents.forget_unused(service)

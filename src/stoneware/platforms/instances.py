@@ -1,0 +1,72 @@
+"""What stands behind the instances of an emulated cloud: machines, and the contents of disks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from stoneware.model.machine import MachineSpec
+
+CONTENTS = "disk-"  # how keys of contents begin, followed by a number
+
+
+class Computers(Protocol):
+    """Asked from several threads, for one machine by one at a time. Each raises StonewareError."""
+
+    def base(self, reference: str, progress: Callable[[str], None]) -> str:
+        """Return the key of the contents of a public image, as `debian:12`; made where they are missing."""
+        ...
+
+    def boot(self, spec: MachineSpec) -> None:
+        """Let a machine run that is as a spec says; one of that name that is there goes on."""
+        ...
+
+    def power_off(self, name: str, contents: str, *, timeout: float) -> bool:
+        """Stop a machine, keep what is on its root under a key (empty: do not), and remove it.
+
+        May be done again after a kill: what is kept already stays as it is. Return whether it is kept.
+        """
+        ...
+
+    def keep(self, name: str, contents: str) -> None:
+        """Keep what is on the root of a machine now under a key."""
+        ...
+
+    def forget(self, contents: str) -> None:
+        """Forget what was kept; what was not is no error."""
+        ...
+
+    def kept(self) -> frozenset[str]:
+        """Return all keys of contents of this emulator."""
+        ...
+
+    def running(self) -> frozenset[str]:
+        """Return the names of the machines that run."""
+        ...
+
+    def check_helpers(self) -> None:
+        """Restart what machines depend on and has died."""
+        ...
+
+    def console(self, name: str, start: int, limit: int) -> tuple[bytes, int, int]:
+        """Return at most `limit` bytes of a console from a place on, and the places where they begin and end.
+
+        A negative place is so many bytes before the end. What is not kept any more is passed over.
+        """
+        ...
+
+    def reports(self, name: str) -> dict[str, str]:
+        """Return the guest attributes of a machine: `namespace/key` to value; none of one that is gone."""
+        ...
+
+    def tell(self, name: str, changes: Mapping[str, str | None], identity: Mapping[str, str]) -> None:
+        """Change a machine's attributes (None removes one), and what its metadata server says of it."""
+        ...
+
+    def make_disk(self, name: str, size: int) -> None:
+        """Make a blank disk of so many bytes, or let the one of that name have as many."""
+        ...
+
+    def remove_disk(self, name: str) -> None:
+        """Remove a disk that no machine has."""
+        ...

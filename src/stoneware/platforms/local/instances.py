@@ -1,0 +1,118 @@
+"""Machines and contents of disks for a cloud that is emulated here: see `stoneware.platforms.instances`.
+
+What is in a disk that no machine has is kept as a checkpoint, whose key begins as CONTENTS; `prune` leaves it
+alone while the emulator's state is there.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from stoneware.errors import InputError
+from stoneware.model.machine import MachineSpec, runs
+from stoneware.platforms.local.machines import console
+from stoneware.platforms.local.platform import LocalPlatform
+from stoneware.platforms.local.store.images import LocalImageStore
+from stoneware.platforms.local.store.store import Store
+
+CONTENTS = "disk-"
+
+
+class LocalInstances:
+    """The machines of one emulator, over a store. `state` is the directory of the emulator's own records."""
+
+    def __init__(self, store: LocalImageStore, state: Path) -> None:
+        self._store = store
+        self._platform = LocalPlatform(store)
+        self._document = {"state": str(state.absolute())}
+        self._bases = threading.Lock()
+
+    def base(self, reference: str, progress: Callable[[str], None]) -> str:
+        """Return the key of a base's contents, made where it is missing."""
+        with self._bases:
+            return self._store.ensure_base(reference, refresh=False, progress=progress)
+
+    def boot(self, spec: MachineSpec) -> None:
+        """Let a machine run that is as a spec says; one of that name that is there goes on."""
+        if self._platform.observe(spec.name) is None:
+            self._platform.create(spec)
+        else:
+            self._platform.start(spec.name)
+
+    def power_off(self, name: str, contents: str, *, timeout: float) -> bool:
+        """Stop a machine, keep what is on its root as `contents` (nothing: do not), and remove it.
+
+        May be done again after a kill: what is kept already stays as it is. Return whether it is kept.
+        """
+        if self._platform.observe(name) is not None:
+            self._platform.stop(name, timeout=timeout)
+            if contents and not self._store.has_checkpoint(contents):
+                self.keep(name, contents)
+            self._platform.destroy(name)
+        return bool(contents) and self._store.has_checkpoint(contents)
+
+    def keep(self, name: str, contents: str) -> None:
+        """Keep what is on the root of a machine now."""
+        self._platform.checkpoint(name, contents, self._document)
+
+    def forget(self, contents: str) -> None:
+        """Forget contents that were kept; none are no error."""
+        self._store.remove_checkpoint(contents)
+
+    def kept(self) -> frozenset[str]:
+        """Return all contents that are kept for this emulator."""
+        return frozenset(
+            key
+            for key in self._store.checkpoint_keys()
+            if key.startswith(CONTENTS) and self._store.checkpoint_document(key) == self._document
+        )
+
+    def running(self) -> frozenset[str]:
+        """Return the names of the machines that run."""
+        return frozenset(machine.name for machine in self._platform.machines() if runs(machine))
+
+    def check_helpers(self) -> None:
+        """Restart what machines depend on and has died."""
+        self._platform.check_helpers()
+
+    def console(self, name: str, start: int, limit: int) -> tuple[bytes, int, int]:
+        """Return at most `limit` bytes of a console from a place on, and the places where they begin and end.
+
+        A negative place is so many bytes before the end. What is not kept any more is passed over.
+        """
+        directory = self._platform.existing_directory(name)
+        first, end = console.span(directory)
+        place = end + start if start < 0 else start
+        at = max(place, first, end - limit)
+        data, after = console.read(directory, at, limit)
+        return data, after - len(data), after
+
+    def reports(self, name: str) -> dict[str, str]:
+        """Return what the machine reported: `namespace/key` to value; nothing of one that is gone."""
+        try:
+            return self._platform.guest_attributes(name)
+        except InputError:
+            return {}
+
+    def tell(self, name: str, changes: Mapping[str, str | None], identity: Mapping[str, str]) -> None:
+        """Change a machine's attributes and identity."""
+        if self._platform.observe(name) is not None:
+            self._platform.amend(name, identity=dict(identity))
+            self._platform.set_metadata(name, changes)
+
+    def make_disk(self, name: str, size: int) -> None:
+        """Make a blank disk of so many bytes, or let the one of that name have as many."""
+        self._platform.create_volume(name, self._document, size)
+
+    def remove_disk(self, name: str) -> None:
+        """Remove a disk that no machine has."""
+        self._platform.destroy_volume(name)
+
+
+def abandoned(store: Store, key: str) -> bool:
+    """Say whether contents belong to an emulator whose state is gone."""
+    document: Mapping[str, Any] = store.checkpoint_document(key) or {}
+    return not Path(str(document.get("state", ""))).is_dir()

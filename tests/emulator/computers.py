@@ -1,0 +1,77 @@
+"""Machines in memory: what stands behind instances in the tests of the API itself."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from stoneware.errors import HostError
+from stoneware.model.machine import MachineSpec
+
+
+@dataclass
+class Computers:
+    """Implements `stoneware.platforms.instances.Computers`. `broken`: names of machines that do not start."""
+
+    machines: dict[str, MachineSpec] = field(default_factory=dict)
+    contents: dict[str, str] = field(default_factory=dict)  # key to the name of the machine that left it
+    disks: dict[str, int] = field(default_factory=dict)
+    attributes: dict[str, dict[str, str]] = field(default_factory=dict)
+    consoles: dict[str, bytes] = field(default_factory=dict)
+    broken: set[str] = field(default_factory=set)
+    gate: threading.Event = field(default_factory=threading.Event)  # what stops machines waits for it
+
+    def __post_init__(self) -> None:
+        self.gate.set()
+
+    def base(self, reference: str, progress: Callable[[str], None]) -> str:
+        progress(f"making {reference}")
+        return f"base-{reference}"
+
+    def boot(self, spec: MachineSpec) -> None:
+        if spec.hostname in self.broken:
+            raise HostError("the machine does not start", details="no room")
+        self.machines[spec.name] = spec
+
+    def power_off(self, name: str, contents: str, *, timeout: float) -> bool:
+        assert timeout >= 0
+        assert self.gate.wait(30)
+        if self.machines.pop(name, None) is not None and contents:
+            self.contents[contents] = name
+        return contents in self.contents
+
+    def keep(self, name: str, contents: str) -> None:
+        self.contents[contents] = name
+
+    def forget(self, contents: str) -> None:
+        self.contents.pop(contents, None)
+
+    def kept(self) -> frozenset[str]:
+        return frozenset(self.contents)
+
+    def running(self) -> frozenset[str]:
+        return frozenset(self.machines)
+
+    def check_helpers(self) -> None:
+        pass
+
+    def console(self, name: str, start: int, limit: int) -> tuple[bytes, int, int]:
+        text = self.consoles.get(name, b"")
+        at = max(len(text) + start if start < 0 else start, len(text) - limit, 0)
+        return text[at:], at, max(at, len(text))
+
+    def reports(self, name: str) -> dict[str, str]:
+        return self.attributes.get(name, {})
+
+    def tell(self, name: str, changes: Mapping[str, str | None], identity: Mapping[str, str]) -> None:
+        spec = self.machines[name]
+        kept = {key: value for key, value in ({**spec.metadata, **changes}).items() if value is not None}
+        object.__setattr__(spec, "metadata", kept)
+        object.__setattr__(spec, "identity", dict(identity))
+
+    def make_disk(self, name: str, size: int) -> None:
+        self.disks[name] = size
+
+    def remove_disk(self, name: str) -> None:
+        self.disks.pop(name, None)
