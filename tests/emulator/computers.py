@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from stoneware.errors import HostError
@@ -16,6 +16,7 @@ class Computers:
 
     machines: dict[str, MachineSpec] = field(default_factory=dict)
     contents: dict[str, str] = field(default_factory=dict)  # key to the name of the machine that left it
+    networks: dict[str, list[str]] = field(default_factory=dict)
     disks: dict[str, int] = field(default_factory=dict)
     attributes: dict[str, dict[str, str]] = field(default_factory=dict)
     consoles: dict[str, bytes] = field(default_factory=dict)
@@ -69,6 +70,12 @@ class Computers:
         kept = {key: value for key, value in ({**spec.metadata, **changes}).items() if value is not None}
         object.__setattr__(spec, "metadata", kept)
         object.__setattr__(spec, "identity", dict(identity))
+
+    def make_network(self, name: str, subnets: Sequence[str]) -> None:
+        self.networks[name] = sorted(subnets)
+
+    def remove_network(self, name: str) -> None:
+        self.networks.pop(name, None)
 
     def make_disk(self, name: str, size: int) -> None:
         self.disks[name] = size

@@ -99,6 +99,9 @@ def test_an_instance_is_a_machine_that_knows_what_it_is(api: Api, computers: Com
     assert shown["disks"][0]["source"] == f"{LINK}/zones/{ZONE}/disks/k1"
     assert not [name for name in json.dumps(shown).split('"') if name.startswith("x-")]
     spec = computers.machines[MACHINE]
+    (network,) = spec.networks
+    assert spec.addresses == {network: "10.128.0.2"}
+    assert computers.networks == {network: ["10.128.0.0/20"]}
     assert (spec.source, spec.hostname, spec.memory, spec.disk) == (
         "checkpoint:base-debian:12",
         "k1",
@@ -110,9 +113,7 @@ def test_an_instance_is_a_machine_that_knows_what_it_is(api: Api, computers: Com
     assert said["instance/hostname"] == f"k1.{ZONE}.c.{PROJECT}.internal"
     assert said["instance/id"] == int(shown["id"])
     assert said["instance/tags"] == ["kafka"]
-    assert (
-        said["instance/network-interfaces/0/ip"] == shown["networkInterfaces"][0]["networkIP"] == "10.128.0.2"
-    )
+    assert shown["networkInterfaces"][0]["networkIP"] == "10.128.0.2"
     account = said["instance/service-accounts"]["default"]
     assert account["email"] == shown["serviceAccounts"][0]["email"]
     assert json.loads(account["token"])["token_type"] == "Bearer"
@@ -348,12 +349,30 @@ def test_a_repeated_request_makes_one_instance(api: Api, computers: Computers) -
     assert list(computers.machines) == [MACHINE]
 
 
-def test_a_protected_instance_and_a_used_network_stay(api: Api) -> None:
+def test_a_protected_instance_and_a_used_network_stay(api: Api, computers: Computers) -> None:
     did(api, "instances.insert", body(deletionProtection=True))
     assert refusal(api, "instances.delete", instance="k1").status == 400
     did(api, "instances.setDeletionProtection", resource="k1", deletionProtection="false")
     assert "error" in finished(api, "networks.delete", network="default", **{"global": ""})
     did(api, "instances.delete", instance="k1")
+    did(api, "networks.delete", network="default", **{"global": ""})
+    assert not computers.networks
+
+
+def test_instances_of_one_network_have_addresses_in_its_subnetworks(api: Api, computers: Computers) -> None:
+    did(api, "networks.insert", {"name": "vpc", "autoCreateSubnetworks": False}, **{"global": ""})
+    for name, region, within in (("a", REGION, "10.9.0.0/24"), ("b", "us-east1", "10.9.1.0/24")):
+        subnet = {"name": name, "network": "global/networks/vpc", "ipCidrRange": within}
+        did(api, "subnetworks.insert", subnet, region=region, **{"global": ""})
+    did(api, "instances.insert", body(networkInterfaces=[{"subnetwork": f"regions/{REGION}/subnetworks/a"}]))
+    zone = "us-east1-b"
+    other = body("k2", machineType=f"zones/{zone}/machineTypes/e2-small")
+    other["networkInterfaces"] = [{"subnetwork": "regions/us-east1/subnetworks/b"}]
+    operation = api("instances.insert", other, zone=zone)
+    assert api("zoneOperations.wait", zone=zone, operation=operation["name"])["status"] == "DONE"
+    addresses = {next(iter(spec.addresses.values())) for spec in computers.machines.values()}
+    assert addresses == {"10.9.0.2", "10.9.1.2"}
+    assert list(computers.networks.values()) == [["10.9.0.0/24", "10.9.1.0/24"]]
 
 
 def test_a_public_image_cannot_be_changed(api: Api) -> None:

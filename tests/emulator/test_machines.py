@@ -109,6 +109,9 @@ def cloud(machine_home: Path, tmp_path: Path) -> Iterator[Cloud]:
         for volume in store.volumes():
             if volume.labels.get("state") == str(state):
                 store.remove_volume(volume.name)
+        for network in platform.networks():
+            if network.labels.get("state") == str(state):
+                platform.destroy_network(network.name)
         for key in store.checkpoint_keys():
             if key.startswith(CONTENTS):
                 store.remove_checkpoint(key)
@@ -137,6 +140,10 @@ def test_instances_run_stop_become_images_and_outlive_the_emulator(cloud: Cloud)
     assert "startup-script: disk: blank" in said
     asked = instances.getGuestAttributes(**Z, instance="k1", variableKey="test/state").execute()
     assert asked["variableValue"] == "k1"
+    platform = LocalPlatform(LocalImageStore.open(cloud.home))
+    (address,) = {machine.ip for machine in platform.machines() if machine.spec.hostname == "k1"}
+    shown = instances.get(**Z, instance="k1").execute()["networkInterfaces"][0]
+    assert shown["networkIP"] == address == "10.128.0.2"
 
     cloud.do(instances.stop(**Z, instance="k1"))
     assert cloud.status("k1") == "TERMINATED"
@@ -160,7 +167,6 @@ def test_instances_run_stop_become_images_and_outlive_the_emulator(cloud: Cloud)
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
-    platform = LocalPlatform(LocalImageStore.open(cloud.home))
     unused = prune.unused(platform, everything=True)
     assert not [key for key in unused.checkpoints if key.startswith(CONTENTS)]  # disks and images are in use
 
@@ -172,8 +178,10 @@ def test_instances_run_stop_become_images_and_outlive_the_emulator(cloud: Cloud)
         cloud.do(instances.delete(**Z, instance=name))
     cloud.do(cloud.client.images().delete(**G, image="i"))
     cloud.do(cloud.client.disks().delete(**Z, disk="data"))
+    cloud.do(cloud.client.networks().delete(**G, network="default"))
     cloud.end(signal.SIGTERM)
     assert cloud.process.returncode == 0
     assert not [machine for machine in platform.machines() if machine.spec.labels.get("stoneware.emulator")]
     assert not [key for key in platform.store.checkpoint_keys() if key.startswith(CONTENTS)]
     assert not [volume for volume in platform.volumes() if volume.name.startswith("disk-")]
+    assert not [network for network in platform.networks() if network.labels.get("state")]

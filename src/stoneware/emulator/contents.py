@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from stoneware.emulator import errors
 from stoneware.emulator.jobs import Job
-from stoneware.emulator.machine_spec import disk_name, machine_name
+from stoneware.emulator.machine_spec import disk_name, machine_name, network_name
 from stoneware.emulator.prepare import running_user
 from stoneware.emulator.service import Call, Service
 from stoneware.emulator.store import Record
@@ -46,11 +46,13 @@ def put(service: Service, disk: str, contents: str) -> None:
 
 
 def release(service: Service, key: str, gone: Record) -> None:
-    """Forget what was in a disk, image or snapshot that is gone, once no other has it."""
+    """Remove what this computer had for a resource that is gone: contents, once no other disk has them."""
     computers = service.opened
     if computers is None:
         return
-    if "sizeGb" in gone and is_blank(gone):
+    if gone["kind"] == "compute#network":
+        _later(service, key, lambda: computers.remove_network(network_name(gone)))
+    elif "sizeGb" in gone and is_blank(gone):
         _later(service, key, lambda: computers.remove_disk(disk_name(gone)))
     elif (kept := gone.get(_KEPT)) and kept not in used(service):
         _later(service, key, lambda: computers.forget(kept))

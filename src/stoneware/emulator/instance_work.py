@@ -10,7 +10,7 @@ from collections.abc import Callable
 from stoneware.emulator import contents, instance_disks, values
 from stoneware.emulator.errors import ApiError
 from stoneware.emulator.jobs import Job
-from stoneware.emulator.machine_spec import disk_key, disk_name, machine_name, spec
+from stoneware.emulator.machine_spec import disk_key, disk_name, machine_name, network_name, spec
 from stoneware.emulator.service import Service
 from stoneware.emulator.store import Record
 from stoneware.emulator.values import LINK
@@ -63,7 +63,19 @@ def _start(service: Service, computers: Computers, key: str, record: Record) -> 
     own, *others = [service.store.get(disk_key(disk)) or {} for disk in record["disks"]]
     for disk in others:
         computers.make_disk(disk_name(disk), int(disk["sizeGb"]) << 30)
+    _network(service, computers, record)
     computers.boot(spec(service.store, key, record, contents.source(computers, own)))
+
+
+def _network(service: Service, computers: Computers, record: Record) -> None:
+    """Have the network of an instance on this computer, with the ranges that instances have addresses in."""
+    link = record["x-network"]
+    with service.networking:
+        found = service.store.matching("projects/", "instances")
+        here = {other["x-subnetwork"] for _, other in found if other["x-network"] == link}
+        records = [service.store.get(subnet.removeprefix(LINK)) or {} for subnet in sorted(here)]
+        network = service.store.get(link.removeprefix(LINK)) or {}
+        computers.make_network(network_name(network), [one["ipCidrRange"] for one in records])
 
 
 def restart(service: Service, key: str, operation: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import json
 import os
 from collections.abc import Mapping
@@ -17,7 +16,6 @@ from stoneware.model.resources import DISKS, VolumeMount
 
 LABEL = "stoneware.emulator"  # of a machine behind an instance: the instance's key
 _LONGEST = 55  # characters of a name that are kept before the digits that make it unique
-_METADATA = "169.254.169.254"
 
 
 def machine_name(key: str) -> str:
@@ -36,6 +34,11 @@ def disk_name(disk: Record) -> str:
     return f"disk-{disk['id']}"
 
 
+def network_name(network: Record) -> str:
+    """Return the name of the network of this computer behind one of the cloud's."""
+    return f"{network['name']}-{network['id'][-8:]}"
+
+
 def project_number(project: str) -> int:
     """Return the number of a project, always the same for its name."""
     return 10**11 + int.from_bytes(hashlib.sha256(project.encode()).digest()[:8]) % 10**11
@@ -52,12 +55,16 @@ def spec(store: Store, key: str, instance: Record, source: str) -> MachineSpec:
     cpus, memory = catalog.shape(instance["machineType"].rsplit("/", 1)[1]) or (1, 1024)
     boot, *others = instance["disks"]
     domains = (f"{name}.{zone}.c.{project}.internal", f"{name}.c.{project}.internal")
+    interface = instance["networkInterfaces"][0]
+    network = network_name(store.get(interface["network"].removeprefix(LINK)) or {})
     size = int((store.get(boot["source"].removeprefix(LINK)) or {}).get("sizeGb", 10))
     return MachineSpec(
         name=machine_name(key),
         source=f"checkpoint:{source}",
         hostname=name,
         names=(name, *domains),
+        networks=(network,),
+        addresses={network: interface["networkIP"]},
         metadata=items(instance["metadata"]),
         volumes=tuple(_mount(store, disk) for disk in others),
         memory=memory << 20,
@@ -99,7 +106,7 @@ def identity(store: Store, key: str, instance: Record) -> dict[str, str]:
         "instance/service-accounts": _accounts(instance.get("serviceAccounts", [])),
         "instance/tags": instance["tags"].get("items", []),
         "instance/zone": f"projects/{number}/zones/{zone}",
-        **_interface(store, instance["networkInterfaces"][0], number),
+        **_interface(instance["networkInterfaces"][0], number),
     }
     return {path: json.dumps(value) for path, value in said.items()}
 
@@ -134,9 +141,7 @@ def _accounts(accounts: list[Record]) -> dict[str, Any]:
     return found
 
 
-def _interface(store: Store, interface: Record, number: int) -> dict[str, Any]:
-    subnet = store.get(interface["subnetwork"].removeprefix(LINK)) or {}
-    within = ipaddress.IPv4Network(subnet.get("ipCidrRange", "10.0.0.0/8"))
+def _interface(interface: Record, number: int) -> dict[str, Any]:
     path = "instance/network-interfaces/0/"
     configs = [
         {"external-ip": one.get("natIP", ""), "type": "ONE_TO_ONE_NAT"}
@@ -144,8 +149,5 @@ def _interface(store: Store, interface: Record, number: int) -> dict[str, Any]:
     ]
     return {
         f"{path}access-configs": configs,
-        f"{path}ip": interface["networkIP"],
-        f"{path}gateway": str(within[1]),
         f"{path}network": f"projects/{number}/networks/{interface['network'].rsplit('/', 1)[1]}",
-        f"{path}subnetmask": str(within.netmask),
     }

@@ -95,6 +95,7 @@ class Service:
         self._open_computers = open_computers
         self._computers: Computers | None = None
         self._opening = threading.Lock()
+        self.networking = threading.Lock()  # of who says which ranges a network has on this computer
         self.jobs = Jobs()
         self.document = document
         self.store = store

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from stoneware.model.machine import MachineSpec
@@ -61,6 +61,14 @@ class Computers(Protocol):
 
     def tell(self, name: str, changes: Mapping[str, str | None], identity: Mapping[str, str]) -> None:
         """Change a machine's attributes (None removes one), and what its metadata server says of it."""
+        ...
+
+    def make_network(self, name: str, subnets: Sequence[str]) -> None:
+        """Have a network whose machines have their addresses in these ranges."""
+        ...
+
+    def remove_network(self, name: str) -> None:
+        """Remove a network that no machine is on; a missing one is no error."""
         ...
 
     def make_disk(self, name: str, size: int) -> None:

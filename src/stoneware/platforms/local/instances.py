@@ -7,7 +7,7 @@ alone while the emulator's state is there.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,16 @@ class LocalInstances:
         if self._platform.observe(name) is not None:
             self._platform.amend(name, identity=dict(identity))
             self._platform.set_metadata(name, changes)
+
+    def make_network(self, name: str, subnets: Sequence[str]) -> None:
+        """Have a network whose machines have their addresses in these ranges."""
+        made = self._platform.create_network(name, self._document, subnets=subnets)
+        if set(made.subnets) != set(subnets):
+            self._platform.change_network(name, self._document, subnets=subnets)
+
+    def remove_network(self, name: str) -> None:
+        """Remove a network that no machine is on; a missing one is no error."""
+        self._platform.destroy_network(name)
 
     def make_disk(self, name: str, size: int) -> None:
         """Make a blank disk of so many bytes, or let the one of that name have as many."""
