@@ -68,6 +68,7 @@ def from_document(document: Mapping[str, Any]) -> Observed:
         dict(document["commits"]),
         dict(document.get("floors", {})),
         frozenset(map(str, document.get("internal", ()))),
+        {name: tuple(subnets) for name, subnets in document.get("subnets", {}).items()},
     )
 
 

@@ -146,7 +146,8 @@ def cluster_of(document: Mapping[str, Any], name: str = "shop") -> Cluster:
     volumes = {use.volume: ClusterVolume(use.volume) for machine in machines for use in machine.volumes}
     volumes |= {key: ClusterVolume(key, **entry) for key, entry in document["volumes"].items()}
     networks = {f"{name}-default": ClusterNetwork(f"{name}-default")}
-    networks |= {key: ClusterNetwork(key, **entry) for key, entry in document["networks"].items()}
+    for key, entry in document["networks"].items():
+        networks[key] = ClusterNetwork(key, **{**entry, "subnets": tuple(entry.get("subnets", ()))})
     keys = {use.secret for machine in machines for use in machine.secrets}
     return Cluster(
         name=name,
@@ -202,6 +203,7 @@ def _machine(cluster: str, service: str, slot: int, entry: Mapping[str, Any]) ->
         ),
         ports=tuple(PortMapping("0.0.0.0", 8000 + slot, int(port)) for port in entry.get("ports", ())),
         networks=tuple(entry.get("networks", (f"{cluster}-default",))),
+        addresses=entry.get("addresses", {}),
         secrets=tuple(SecretUse(key, key) for key in entry.get("secrets", ())),
         labels=entry.get("labels", {}),
         place=Place("machines.yaml", 3, 3),
@@ -232,6 +234,7 @@ def observation_of(desired: Desired, *, managed: bool = True) -> Observed:
         frozenset(managed_subjects) if managed else None,
         {machine.image_id: machine.commit for machine in desired.machines.values()},
         internal=frozenset(name for name, network in desired.networks.items() if network.internal),
+        subnets={name: network.subnets for name, network in desired.networks.items() if network.subnets},
     )
 
 

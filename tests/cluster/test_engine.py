@@ -340,6 +340,32 @@ def test_a_network_becomes_internal_in_place(bench: EngineBench) -> None:
         assert bench.up({"networks": {"shop-default": {"internal": internal}}}).plan.changes == ()
 
 
+def test_a_networks_subnets_change_in_place_and_with_its_machines(bench: EngineBench) -> None:
+    def file(subnet: str, address: str | None = None) -> dict[str, object]:
+        own = {"addresses": {"shop-default": address}} if address else {}
+        return {"networks": {"shop-default": {"subnets": [subnet]}}, "services": {"db": own}}
+
+    def there() -> tuple[list[str], str]:
+        network, machine = bench.platform.network("shop-default"), bench.platform.observe("shop-db-1")
+        assert network is not None
+        assert machine is not None
+        return list(network.subnets), machine.ip
+
+    bench.up()
+    before = there()[1]
+    bench.up(file("10.5.0.0/24"))
+    assert creations(bench) == []
+    assert there() == (["10.5.0.0/24"], before)
+    with pytest.raises(RolloutNeeded):
+        bench.up(file("10.5.0.0/24", "10.5.0.5"))
+    # The second time another subnet instead: it is there before the machine, and the old one goes after it.
+    for subnet, address in (("10.5.0.0/24", "10.5.0.5"), ("10.6.0.0/24", "10.6.0.5")):
+        bench.up(file(subnet, address), recreate=True)
+        assert creations(bench) == ["shop-db-1"]
+        assert there() == ([subnet], address)
+        assert bench.up(file(subnet, address)).plan.changes == ()
+
+
 def test_terraforms_error_names_the_machine(bench: EngineBench) -> None:
     bench.platform.fail_next_create = InputError("port 8001 is in use", resolution="free it")
     with pytest.raises(Exception, match="db-1: port 8001 is in use") as raised:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -166,7 +167,7 @@ class MemoryPlatform:
             image=spec.image_ref,
             phase=Phase.RUNNING,
             health=Health.NONE,
-            ip=f"10.0.0.{self._made + 1}",
+            ip=next(iter(spec.addresses.values()), f"10.0.0.{self._made + 1}"),
             ports=ports,
             config_digest=f"sha256:{hashlib.sha256(canonical_json(dict(spec.metadata))).hexdigest()}",
             error="",
@@ -361,6 +362,10 @@ class MemoryPlatform:
         with self._lock:
             if name not in self._networks:
                 raise InputError(f"there is no network {name!r}")
+            for lost in set(self._networks[name].subnets) - set(subnets):
+                for machine in self._machines.values():
+                    if IPv4Address(machine.ip) in IPv4Network(lost):
+                        raise InputError(f"the network {name!r} cannot lose the subnet {lost}")
             self._networks[name] = replace(
                 self._networks[name], labels=dict(labels), internal=internal, subnets=tuple(subnets)
             )

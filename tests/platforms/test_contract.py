@@ -180,7 +180,19 @@ def test_networks_stay_while_they_have_machines(place: Place) -> None:
     with pytest.raises(InputError, match="has machines"):
         platform.destroy_network(network)
     platform.change_network(network, {"c": "3"}, internal=True)
+    platform.change_network(
+        network, {"c": "3"}, internal=True, subnets=("198.18.250.0/28", "198.18.251.0/28")
+    )
+    there = platform.network(network)
+    assert there is not None
+    assert there.subnets == ("198.18.250.0/28", "198.18.251.0/28")
+    asking = place.spec("2", networks=(network,), addresses={network: "198.18.251.5"})
+    assert platform.create(asking).ip == "198.18.251.5"
+    with pytest.raises(InputError, match="cannot lose the subnet"):
+        platform.change_network(network, {"c": "3"}, internal=True, subnets=("198.18.250.0/28",))
+    platform.destroy(asking.name)
     platform.destroy(place.name)
+    platform.change_network(network, {"c": "3"}, internal=True)
     free = platform.network(network)
     assert free is not None
     assert (free.machines, dict(free.labels), free.internal) == ((), {"c": "3"}, True)

@@ -38,8 +38,8 @@ class Case:
 SECRETS = [{"secret": "c-token", "target": "token", "version": "v1"}]
 CASES = {
     "stoneware_network": Case(
-        {"name": "n1", "labels": {"a": "b"}, "internal": True},
-        {"labels": {"a": "c", "d": "e"}, "internal": None},
+        {"name": "n1", "labels": {"a": "b"}, "internal": True, "subnets": ["10.5.0.0/24"]},
+        {"labels": {"a": "c", "d": "e"}, "internal": None, "subnets": ["10.6.0.0/24", "10.5.0.0/24"]},
         {"name": "n2"},
         lambda platform, _images, state: platform.destroy_network(state["name"]),
     ),
@@ -98,6 +98,7 @@ CASES = {
             "hostname": None,
             "networks": ["back"],
             "names": [],
+            "addresses": {"back": "10.5.0.5"},
             "files": {"f": "/tmp/f"},
             "volumes": [{"volume": "v1", "path": "/data", "read_only": True}],
             "ports": [{"machine_port": 80}],

@@ -272,6 +272,7 @@ def _spec(
         ports=tuple(sorted(definition.ports)),
         networks=tuple(sorted(definition.networks)),
         names=tuple(sorted(definition.names)),
+        addresses=definition.addresses,
         **passed_on(service),
         stop_timeout=stop_timeout_of(image.config, service.stop_grace_period),
         image_ref=service.image,

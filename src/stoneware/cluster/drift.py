@@ -144,11 +144,17 @@ def _resources(desired: Desired, observed: Observed) -> Iterator[DriftItem]:
         if not volume.external and name not in observed.volumes:
             yield DriftItem(Source.TERRAFORM, name, "volume", _THERE, _MISSING)
     for name, network in desired.networks.items():
-        if not network.external and name not in observed.networks:
+        if network.external:
+            continue
+        if name not in observed.networks:
             yield DriftItem(Source.TERRAFORM, name, "network", _THERE, _MISSING)
-        elif not network.external and network.internal != (name in observed.internal):
+            continue
+        if network.internal != (name in observed.internal):
             words = [_words(value) for value in (network.internal, not network.internal)]
             yield DriftItem(Source.TERRAFORM, name, "internal", *words)
+        if network.subnets != (found := observed.subnets.get(name, ())):
+            words = [", ".join(subnets) or "none" for subnets in (network.subnets, found)]
+            yield DriftItem(Source.TERRAFORM, name, "subnets", *words)
     for name in sorted(observed.networks - set(desired.networks)):
         yield DriftItem(Source.TERRAFORM, name, "network", _UNWANTED, _THERE)
     if observed.managed is not None:

@@ -76,7 +76,7 @@ class Observed:
 
     `managed` None: the state has not been looked at. `commits` are those of the images that run, by id, as
     far as they are known. `floors` are the lowest versions that may boot on disks, by name, of any disk.
-    `internal` are those of the networks that are.
+    `internal` are those of the networks that are; `subnets` what those have that have any.
     """
 
     name: str
@@ -87,6 +87,7 @@ class Observed:
     commits: Mapping[str, str] = field(default_factory=dict)
     floors: Mapping[str, str] = field(default_factory=dict)
     internal: frozenset[str] = frozenset()
+    subnets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Action(StrEnum):

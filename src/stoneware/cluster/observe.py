@@ -52,6 +52,7 @@ def observe(
         _commits(machines, images) if images else {},
         {it.name: it.floor for it in volumes if it.floor},
         frozenset(it.name for it in networks if it.internal),
+        {it.name: it.subnets for it in networks if it.subnets},
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from stoneware.cluster import subnets
 from stoneware.cluster.differences import Kind, differences
 from stoneware.cluster.model import Action, ClusterPlan, Desired, DesiredMachine, Observed, Step
 from stoneware.compose.model import ClusterNetwork, ClusterVolume
@@ -26,7 +27,7 @@ def make_plan(desired: Desired, observed: Observed, *, recreate: bool = False) -
     Any other difference: replace. Equal but not in Terraform's state: adopt (import). A service that is gone
     from the file: remove. Volumes are created, never removed: those that nothing wants any more have a step
     with nothing to do that says so. Networks of the cluster are created and removed;
-    whether one is internal changes in place.
+    whether one is internal changes in place, and so do its subnets.
 
     Terraform does not see every reason to replace (that a machine failed, that its configuration is not in
     force): ask it for each replacement by address (`-replace`).
@@ -41,7 +42,7 @@ def make_plan(desired: Desired, observed: Observed, *, recreate: bool = False) -
         *_resources("volume", desired.volumes, observed.volumes, observed),
         *_kept(desired, observed),
         *_removals(desired, observed),
-        *(_step(desired.machines[name], observed, recreate) for wave in waves for name in wave),
+        *(_step(desired.machines[name], desired, observed, recreate) for wave in waves for name in wave),
         *(
             Step("network", name, Action.REMOVE, ("is gone from the file",))
             for name in sorted(observed.networks - set(desired.networks))
@@ -120,11 +121,14 @@ def network_changes(thing: ClusterVolume | ClusterNetwork, observed: Observed) -
     """Say what of a network that is there changes in place; what is made elsewhere does not."""
     if not isinstance(thing, ClusterNetwork) or thing.external:
         return ()
-    if thing.internal == (thing.name in observed.internal):
-        return ()
-    if thing.internal:
-        return ("becomes internal: its machines reach nothing outside, and are not reached from there",)
-    return ("is internal no more: its machines reach what is outside",)
+    found = []
+    if thing.internal != (thing.name in observed.internal):
+        found.append(
+            "becomes internal: its machines reach nothing outside, and are not reached from there"
+            if thing.internal
+            else "is internal no more: its machines reach what is outside"
+        )
+    return (*found, *subnets.changes(thing.subnets, observed.subnets.get(thing.name, ())))
 
 
 def _kept(desired: Desired, observed: Observed) -> Iterator[Step]:
@@ -157,7 +161,7 @@ def _unmanaged(name: str, observed: Observed) -> tuple[str, ...]:
     return () if known else (_UNMANAGED,)
 
 
-def _step(wanted: DesiredMachine, observed: Observed, recreate: bool) -> Step:
+def _step(wanted: DesiredMachine, desired: Desired, observed: Observed, recreate: bool) -> Step:
     found = observed.machines.get(wanted.name)
     baked = ("its image will be baked",) if not wanted.image_id else ()
     if found is None:
@@ -166,11 +170,18 @@ def _step(wanted: DesiredMachine, observed: Observed, recreate: bool) -> Step:
     different = differences(wanted, machine, observed.commits)
     state = state_reasons(machine)
     unmanaged = _unmanaged(wanted.name, observed)
-    reasons = (*(item.reason for item in different), *baked, *state, *unmanaged)
+    stranded = subnets.stranded(wanted, machine, desired, observed)
+    reasons = (
+        *(item.reason for item in different),
+        *((stranded,) if stranded else ()),
+        *baked,
+        *state,
+        *unmanaged,
+    )
     kinds = {item.kind for item in different}
     live = _RELOADED if wanted.reloads and not recreate else _ALWAYS_LIVE
     # An image without an id is still to be baked, so whether it differs is not known: replaced.
-    if machine.phase in (Phase.FAILED, Phase.DAMAGED) or baked or not kinds <= live:
+    if machine.phase in (Phase.FAILED, Phase.DAMAGED) or baked or stranded or not kinds <= live:
         action = Action.REPLACE
     elif kinds:
         action = Action.UPDATE

@@ -97,7 +97,7 @@ def limited(desired: Desired, observed: Observed, selection: Selection | None) -
         return desired
     own = {CLUSTER_LABEL: desired.name}
     there = {
-        name: ClusterNetwork(name, labels=own, internal=name in observed.internal)
+        name: ClusterNetwork(name, False, own, name in observed.internal, observed.subnets.get(name, ()))
         for name in observed.networks
     }
     desired = replace(desired, networks={**there, **desired.networks})

@@ -31,11 +31,11 @@ def to_tfvars(
     `applied` last (from_tfvars); where `observed` is given, those that are missing are left out and those
     that do not run stay stopped, so that an early wave does not make or start machines of a later one.
 
-    `{"networks": {NAME: {"labels", "internal"}}, "volumes": {NAME: {"labels"}}, "machines": {SHORT: {…}}}`; a
-    machine is what `terraform.variables.machine` returns, and commit, reloads, checked and depends_on
-    (service to condition), which Terraform drops. External volumes and networks are not in it. Networks are
-    those of `desired` and those that kept machines are on; volumes are those of `desired`, of `applied` and
-    `keep_volumes`: no apply ever drops a disk.
+    `{"networks": {NAME: {"labels", "internal", "subnets"}}, "volumes": {NAME: {"labels"}},
+    "machines": {SHORT: {…}}}`; a machine is what `terraform.variables.machine` returns, and commit, reloads,
+    checked and depends_on (service to condition), which Terraform drops. External volumes and networks are
+    not in it. Networks are those of `desired` and those that kept machines are on; volumes are those of
+    `desired`, of `applied` and `keep_volumes`: no apply ever drops a disk.
     """
     chosen = set(machines)
     there = {name: entry for name, entry in desired.machines.items() if name in chosen}
@@ -119,7 +119,7 @@ def _networks(
     networks = {**(applied.networks if applied else {}), **desired.networks}
     used = {network for machine in kept for network in machine.spec.networks} | set(desired.networks)
     return {
-        name: variables.network(network.labels, internal=network.internal)
+        name: variables.network(network.labels, internal=network.internal, subnets=network.subnets)
         for name, network in networks.items()
         if name in used and not network.external
     }
@@ -136,7 +136,12 @@ def _volumes(desired: Desired, applied: Desired | None, keep: Collection[str]) -
 
 
 def _read_network(name: str, entry: Mapping[str, Any]) -> ClusterNetwork:
-    return ClusterNetwork(name, labels=dict(entry["labels"]), internal=bool(entry.get("internal")))
+    return ClusterNetwork(
+        name,
+        labels=dict(entry["labels"]),
+        internal=bool(entry.get("internal")),
+        subnets=tuple(entry.get("subnets") or ()),
+    )
 
 
 def _read_machine(short: str, entry: Mapping[str, Any]) -> DesiredMachine:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from stoneware.cluster import events
+from stoneware.cluster import events, subnets
 from stoneware.cluster.apply import ClusterTerraform
 from stoneware.cluster.model import Action, ClusterPlan, Desired, DesiredMachine, Observed
 from stoneware.cluster.site import Site
@@ -44,6 +44,8 @@ class Waves:
         self._watch = Watch(self.site.platform, self.reporter, self.wait_timeout)
         self._actions = {step.name: step.action for step in self.plan.steps if step.kind == "machine"}
         self._others = [step for step in self.plan.changes if step.kind != "machine"]
+        replaced = [name for name in self._actions if name in self.observed.machines and self._goes(name)]
+        self._leaving = subnets.leaving(self.desired, self.observed, replaced)
         self._damaged = False
         self._applied = self._applied_last()
 
@@ -124,11 +126,17 @@ class Waves:
             self._expect(wave)
         if first:  # the last machine is gone from the file
             self._apply(terraform, removed, done)
+        if self._leaving:
+            self._leaving = {}
+            self._apply(terraform, (), done)
         managed = self.observed.managed or frozenset()
         for step in self._others:
             # Networks that a kill left out of Terraform's state: no apply removes those.
             if step.action is Action.REMOVE and Subject(Kind(step.kind), step.name) not in managed:
                 self.site.platform.destroy_network(step.name)
+
+    def _goes(self, name: str) -> bool:
+        return self._actions[name] in (Action.REPLACE, Action.REMOVE)
 
     def _changes(self, name: str) -> bool:
         return self._actions[name] not in (Action.NONE, Action.ADOPT)
@@ -147,8 +155,9 @@ class Waves:
             self.site.platform.destroy(machine)
 
     def _apply(self, terraform: ClusterTerraform, names: Collection[str], done: Collection[str]) -> None:
+        # A network loses a subnet when no machine is in it any more.
         variables = to_tfvars(
-            self.desired,
+            subnets.with_subnets(self.desired, self._leaving) if self._leaving else self.desired,
             self.observed,
             done,
             applied=self._applied,

@@ -321,6 +321,7 @@ _IDENTITIES: Mapping[str, Mapping[str, str]] = {  # the entries, and what they a
     "secrets": {"target": ""},
     "configs": {"target": ""},
     "env_file": {"path": ""},
+    "config": {"subnet": ""},  # of ipam
 }
 
 

@@ -51,7 +51,7 @@ _WEIGHT = "It has no effect: machines share this computer evenly; mem_limit and 
 _REAL_TIME = "Leave it out: machines have no real-time share of the processor; cpus is a limit."
 _WINDOWS = "This key is for Windows: use cpus."
 _HOOK = "Let a unit of the image do it, or the service's own start."
-_KEPT_ADDRESS = "Use the service's name: a machine keeps an address, but which one is the platform's choice."
+_ONE_CARD = "A machine has one address: write ipv4_address, or use the service's name."
 _ONE_ADDRESS = "It has no effect: a machine has one card, with one address on all of its networks."
 _TERMINAL = "It has no effect: a service has no terminal; for one of yours: stoneware exec -it MACHINE sh"
 _UNRESERVED = "It has no effect: nothing is reserved on this computer."
@@ -226,7 +226,7 @@ _NETWORK = {
     "enable_ipv6": _warned("It has no effect: machines have IPv4 only.", *_FALSE),
     "external": _acts("created elsewhere"),
     "internal": _acts("no way out of it, and no published port leads into it"),
-    "ipam": _warned("It has no effect: addresses are the platform's; use the names of services."),
+    "ipam": _acts("config with subnets: the ranges that its machines have their addresses of"),
     "labels": _acts("labels of the network"),
     "name": _acts("its name"),
 }
@@ -318,9 +318,9 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
         "driver_opts": _warned(_ONE_ADDRESS),
         "gw_priority": _warned(_ONE_ADDRESS),
         "interface_name": _warned(_ONE_ADDRESS),
-        "ipv4_address": _refused(_KEPT_ADDRESS),
-        "ipv6_address": _refused(_KEPT_ADDRESS),
-        "link_local_ips": _refused(_KEPT_ADDRESS),
+        "ipv4_address": _acts("its address, in a subnet of the network: 10.5.0.5, or 10.5.0.1{{.Task.Slot}}"),
+        "ipv6_address": _refused("Machines have IPv4 only: write ipv4_address, or use the service's name."),
+        "link_local_ips": _refused(_ONE_CARD),
         "mac_address": _SERVICE["mac_address"],
         "priority": _warned(_ONE_ADDRESS),
     },
@@ -356,6 +356,17 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
     },
     "services.*.configs.*": _MOUNTED_FILE,
     "networks.*": _NETWORK,
+    "networks.*.ipam": {
+        "config": _acts("subnets; two for machines that are to be in different ranges"),
+        "driver": _warned("It has no effect: addresses are the platform's.", "default", ""),
+        "options": _warned("It has no effect: addresses are the platform's."),
+    },
+    "networks.*.ipam.config.*": {
+        "aux_addresses": _warned("It has no effect: a machine that is to have an address says ipv4_address."),
+        "gateway": _acts("the first address of the subnet; others are refused"),
+        "ip_range": _warned("It has no effect: addresses are chosen from the whole subnet."),
+        "subnet": _acts("private, /29 at the smallest; one of IPv6 is warned about"),
+    },
     "volumes.*": {
         "driver": _acts("local: nothing to do; others are refused"),
         "driver_opts": _refused(

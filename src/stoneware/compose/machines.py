@@ -11,7 +11,7 @@ from stoneware.compose.environment import Setting
 from stoneware.compose.model import MachineDefinition, Place, SecretUse, VolumeUse
 from stoneware.compose.nodes import place_of
 from stoneware.compose.port_ranges import is_spread, port_of
-from stoneware.compose.references import DEFAULT, Context, References
+from stoneware.compose.references import DEFAULT, Context, References, clause
 from stoneware.compose.settings import filled
 from stoneware.compose.templates import Scope, TemplateError, expand
 from stoneware.compose.validate import Entry
@@ -20,6 +20,7 @@ from stoneware.errors import InputError
 from stoneware.launch.flags import ANY_ADDRESS, parse_port, parse_volume
 from stoneware.model import names
 from stoneware.model.resources import PortMapping
+from stoneware.model.subnets import addresses_problem
 
 _LONGEST_HOST = 64  # of a whole host name, as the kernel keeps it
 
@@ -128,6 +129,7 @@ class Replicas:
             volumes=self._volumes(scope, full),
             ports=self._published(scope),
             networks=self._networks,
+            addresses=self._addresses(scope),
             secrets=self._secrets,
             labels=self._labels,
             place=self._entry.place,
@@ -256,6 +258,31 @@ class Replicas:
         aliases = [alias for each in keys.values() if each for alias in each.aliases]
         aliases += [*self._own_alias(), *self._linked]
         return tuple(dict.fromkeys(filter(None, names))), tuple(dict.fromkeys(aliases))
+
+    def _addresses(self, scope: Scope) -> Mapping[str, str]:
+        """Return the address that a machine asks for, by the name of the network."""
+        found: dict[str, str] = {}
+        for key, each in (self._model.networks or {}).items():
+            if each is None or each.ipv4_address is None or not (network := self._known(key)):
+                continue
+            place = self._place("networks", key, "ipv4_address")
+            address = self._expanded(each.ipv4_address, scope, place)
+            if address is None:
+                continue
+            found[network] = address
+            fault = self._references.address(key, address, scope.name)
+            if fault is None and (problem := addresses_problem(found.items(), self._networks)):
+                fault = problem, "Leave out all but one ipv4_address."
+            if fault is not None:
+                reason, hint = fault
+                if scope.slot > 1 and "{{" not in each.ipv4_address:
+                    hint = "Write an address for each replica, as 10.5.0.1{{.Task.Slot}}; or leave it out."
+                self._faults.add(place, f"{scope.name}: {clause(reason)}", hint, once=True)
+        return found
+
+    def _known(self, key: str) -> str:
+        """Return the name on the platform of a network that was found to be there; else nothing."""
+        return self._references.networks[key].name if key in self._references.networks else ""
 
     def _own_alias(self) -> list[str]:
         """Return what `container_name` is here: a name in DNS."""

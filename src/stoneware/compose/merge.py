@@ -39,6 +39,7 @@ def merge(base: Node, other: Node, faults: Faults, path: tuple[str, ...] = ()) -
         listed = path[:1] == ("services",) and (
             path[2:] in {(each,) for each in _UNIQUE} or kind == "aliases"
         )
+        listed = listed or (path[:1] == ("networks",) and path[2:] == ("ipam", "config"))
         return unique(joined, kind) if listed else joined
     if isinstance(base.value, dict | list) or isinstance(other.value, dict | list):
         faults.add(

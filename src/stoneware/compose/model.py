@@ -143,13 +143,15 @@ class ClusterVolume:
 class ClusterNetwork:
     """A network of the cluster. An `external` one is neither made nor removed by it.
 
-    Machines that are on `internal` ones only reach nothing outside of them.
+    Machines that are on `internal` ones only reach nothing outside of them. `subnets` are ranges of addresses
+    of its own, if it has any.
     """
 
     name: str  # on the platform
     external: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
     internal: bool = False
+    subnets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,7 @@ class MachineDefinition:
     volumes: tuple[VolumeUse, ...]  # those the file names; the image's VOLUMEs are not known here
     ports: tuple[PortMapping, ...]
     networks: tuple[str, ...]  # names on the platform
+    addresses: Mapping[str, str]  # what it asks for, by network
     secrets: tuple[SecretUse, ...]
     labels: Mapping[str, str]
     place: Place

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from ipaddress import IPv4Network
 from pathlib import Path
 
 from stoneware.compose import schema
@@ -20,10 +21,14 @@ from stoneware.machinefile.flags import nearest
 from stoneware.machinefile.mounts import is_secret_name
 from stoneware.model import names
 from stoneware.model.names import NameRule
+from stoneware.model.subnets import address_problem, gateway, ranges_problem
 from stoneware.untrusted.bounded import why_no_file
 
 DEFAULT = "default"
 CONFIG_ENDING = ".config"  # of a config's key among the secrets, whose way to machines is its own as well
+
+
+_EXAMPLE = "ipam: {config: [{subnet: 10.5.0.0/16}]}"
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class References:
         self._document = context.document
         self._faults = context.faults
         self.networks: dict[str, ClusterNetwork] = {}  # by key in the file
+        self._asked: dict[tuple[str, str], str] = {}  # which machine asks for an address on a network
         self.volumes: dict[str, ClusterVolume] = {}  # by name on the platform
         self.volume_keys: set[str] = set()
         self.secrets: dict[str, SecretSource] = {}
@@ -62,8 +68,53 @@ class References:
             name = model.name or (key if model.external else own_name)
             self._check_name(names.NETWORK, name, place_of(entry.node, ("name",)) if entry else place)
             self._check_external(entry)
-            self.networks[key] = ClusterNetwork(name, model.external, filled(model.labels), model.internal)
+            subnets = self._subnets(key, entry) if entry else ()
+            labels = filled(model.labels)
+            self.networks[key] = ClusterNetwork(name, model.external, labels, model.internal, subnets)
         return self.networks[key].name
+
+    def _subnets(self, key: str, entry: Entry[schema.Network]) -> tuple[str, ...]:
+        """Return the ranges of a network's own; what cannot be one is a fault."""
+        found: list[str] = []
+        for index, each in enumerate((entry.model.ipam and entry.model.ipam.config) or ()):
+            place = place_of(entry.node, ("ipam", "config", index, "subnet"))
+            if ":" in each.subnet:
+                why = "has no effect: machines have IPv4 only"
+                self._faults.warn(f"{place}: networks.{key}: the subnet {each.subnet} {why}")
+                continue
+            problem = ranges_problem([*found, each.subnet]) or self._overlap(each.subnet)
+            if problem:
+                self._faults.add(place, f"networks.{key}: {clause(problem)}", f"for example: {_EXAMPLE}")
+                continue
+            first = gateway(IPv4Network(each.subnet))
+            if each.gateway not in (None, first):
+                self._faults.add(
+                    place_of(entry.node, ("ipam", "config", index, "gateway")),
+                    f"networks.{key}: the gateway of {each.subnet} is {first}, the first address, "
+                    f"and not {each.gateway}",
+                    f"Leave out gateway, or write {first}.",
+                )
+            found.append(each.subnet)
+        return tuple(found)
+
+    def _overlap(self, subnet: str) -> str | None:
+        """Say which other network of the file has a range that overlaps one."""
+        for key, network in self.networks.items():
+            for other in network.subnets:
+                if IPv4Network(subnet).overlaps(IPv4Network(other)):
+                    return f"{subnet} overlaps {other} of the network {key}."
+        return None
+
+    def address(self, key: str, address: str, machine: str) -> tuple[str, str] | None:
+        """Say why a machine cannot have an address on a network of the file, and what to do; None: it can."""
+        network = self.networks[key]
+        hint = "Choose another address, or leave out ipv4_address."
+        if not network.external:  # where it is made it has its subnets
+            ranges = [IPv4Network(each) for each in network.subnets]
+            if problem := address_problem(address, ranges):
+                return problem, hint if ranges else f"Give networks.{key} a subnet: {_EXAMPLE}"
+        other = self._asked.setdefault((network.name, address), machine)
+        return None if other == machine else (f"{other} asks for {address} as well.", hint)
 
     def volume(self, source: str, scope: Scope, machine: str, place: Place) -> str:
         """Return the name of a machine's volume on the platform; nothing where there is none.
@@ -196,11 +247,23 @@ class References:
                 "Leave out internal, or external.",
                 once=True,
             )
+        if isinstance(entry.model, schema.Network) and entry.model.ipam and entry.model.ipam.config:
+            self._faults.add(
+                place_of(entry.node, ("ipam",)),
+                "the subnets of an external network are said where it is made",
+                "Leave out ipam, or external.",
+                once=True,
+            )
 
     def _unknown(self, section: str, key: str, place: Place) -> None:
         named: Mapping[str, frozenset[str]] = self._document.named
         if key not in named[section]:
             blame_unknown(self._faults, section, key, named[section], place)
+
+
+def clause(sentence: str) -> str:
+    """Return a sentence as it stands behind a colon."""
+    return sentence[:1].lower() + sentence[1:].removesuffix(".")
 
 
 def blame_unknown(faults: Faults, section: str, key: str, named: frozenset[str], place: Place) -> None:

@@ -88,6 +88,7 @@ def document_of(
                 "name": each.name,
                 "external": each.external or None,
                 "internal": each.internal or None,
+                "ipam": {"config": [{"subnet": it} for it in each.subnets]} if each.subnets else None,
                 "labels": dict(each.labels),
             }
         )
@@ -215,7 +216,9 @@ def _mounted(mount: schema.SecretMount | schema.ConfigMount) -> dict[str, Any]:
 def _networks(model: schema.Service) -> dict[str, Any]:
     attached = model.networks or {DEFAULT: None}
     return {
-        key: {"aliases": list(each.aliases)} if each and each.aliases else None
+        key: _without_nothing({"aliases": list(each.aliases), "ipv4_address": each.ipv4_address}) or None
+        if each
+        else None
         for key, each in attached.items()
     }
 

@@ -115,6 +115,7 @@ class Attachment(Part):
     """A network of a service."""
 
     aliases: list[Alias] = Field(default_factory=list)
+    ipv4_address: Filled | None = None
 
 
 def _port_text(value: Any) -> str:
@@ -332,6 +333,19 @@ class Service(Part):
     cpu_quota: Microseconds | None = None
 
 
+class Subnet(Part):
+    """One entry of `ipam.config`."""
+
+    subnet: Filled
+    gateway: Filled | None = None
+
+
+class Ipam(Part):
+    """`ipam` of a network."""
+
+    config: list[Subnet] | None = None
+
+
 class Network(Part):
     """One entry of `networks`."""
 
@@ -340,6 +354,7 @@ class Network(Part):
     labels: Labels | None = None
     internal: Flag = False
     attachable: Flag = True
+    ipam: Ipam | None = None
     driver: (
         Annotated[
             str,

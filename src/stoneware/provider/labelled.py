@@ -8,12 +8,13 @@ from stoneware.errors import InputError
 from stoneware.model import names
 from stoneware.model.limits import disk_problem
 from stoneware.model.resources import Network, Volume
+from stoneware.model.subnets import ranges_problem
 from stoneware.provider.machine_checks import mismatch
 from stoneware.provider.machine_state import timestamp
 from stoneware.provider.reporting import Diagnostics, reported
 from stoneware.provider.resource import State, StonewareResource
 from stoneware.provider.schema import Schema
-from stoneware.provider.values import Attribute, Bool, Map, Number, String, Unknown
+from stoneware.provider.values import Attribute, Bool, List, Map, Number, String, Unknown
 
 
 def _schema(kind: str, description: str, *own: Attribute) -> Schema:
@@ -184,9 +185,25 @@ class NetworkResource(LabelledResource):
             "published port leads to them. Changed in place.",
             optional=True,
         ),
+        Attribute(
+            "subnets",
+            List(String()),
+            "Ranges of IPv4 addresses, as `10.5.0.0/16`, that its machines have theirs of; the first address "
+            "of each is the gateway's. Changed in place; one in which a machine has its address stays.",
+            optional=True,
+        ),
     )
     rule = (names.NETWORK.pattern, names.NETWORK.words)
     commands = "stoneware ps -a    # shows what runs"
+
+    def validate(self, diags: Diagnostics, config: State) -> None:
+        """Check the name and the subnets."""
+        super().validate(diags, config)
+        subnets = config.get("subnets") or ()
+        if subnets is Unknown or any(each is Unknown or each is None for each in subnets):
+            return
+        if problem := ranges_problem(subnets):
+            diags.add_error("Bad value for subnets", problem, path=["subnets"])
 
     def find(self, name: str) -> Network | None:
         """Return the network of a name."""
@@ -195,18 +212,22 @@ class NetworkResource(LabelledResource):
     def make(self, planned: State) -> Network:
         """Make the network."""
         labels, internal = planned.get("labels") or {}, planned.get("internal") is True
-        return self.platform.create_network(planned["name"], labels, internal=internal)
+        subnets = planned.get("subnets") or ()
+        return self.platform.create_network(planned["name"], labels, internal=internal, subnets=subnets)
 
     def change(self, _current: State, planned: State) -> None:
-        """Change the network's labels, and whether it is internal."""
+        """Change the network's labels, its subnets, and whether it is internal."""
         labels, internal = planned.get("labels") or {}, planned.get("internal") is True
-        self.platform.change_network(planned["name"], labels, internal=internal)
+        subnets = planned.get("subnets") or ()
+        self.platform.change_network(planned["name"], labels, internal=internal, subnets=subnets)
 
     def state(self, found: Volume | Network, written: State) -> State:
-        """Return what Terraform keeps: of a network that is not internal false where that was written."""
+        """Return what Terraform keeps: where there is nothing to say, what was written of that."""
         internal = isinstance(found, Network) and found.internal
         said = True if internal else False if written.get("internal") is not None else None
-        return {**super().state(found, written), "internal": said}
+        subnets = list(found.subnets) if isinstance(found, Network) else []
+        ranges = subnets or ([] if written.get("subnets") is not None else None)
+        return {**super().state(found, written), "internal": said, "subnets": ranges}
 
     def remove(self, name: str) -> None:
         """Remove the network."""

@@ -11,6 +11,7 @@ from stoneware.cluster.differences import Kind, differences
 from stoneware.cluster.model import Desired, DesiredMachine, Observed, Release
 from stoneware.cluster.plan import is_healthy, network_changes, state_reasons, waves_of
 from stoneware.cluster.rollback_limits import floors_of_disks
+from stoneware.cluster.subnets import missing
 from stoneware.cluster.tfvars import from_tfvars, to_tfvars
 from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
@@ -86,10 +87,10 @@ def plan_rollout(
         if name not in desired.machines
     ]
     notes += [
-        f"the network {name} {'becomes internal' if network.internal else 'is internal no more'} "
-        "by `stoneware up` only"
+        f"by `stoneware up` only: the network {name} {change}"
         for name, network in desired.networks.items()
-        if name in present.observed.networks and network_changes(network, present.observed)
+        if name in present.observed.networks
+        for change in network_changes(network, present.observed)
     ]
     used = {change.service for change in changes}
     own = {service: policies.get(service, Policy()) for service in used}
@@ -225,6 +226,11 @@ class _Work:
             known = self.desired.networks.get(network)
             if known and not known.external and network not in there.networks:
                 yield f"{name} needs the network {network}, which is not there: `stoneware up` makes it"
+        for address in missing(wanted, self.desired, there):
+            yield (
+                f"{name} needs the address {address}, whose subnet is not there: "
+                "`stoneware up` with the subnet alone first, or `stoneware up --recreate`"
+            )
         if not wanted.image_id:
             return  # what its image wants is not known yet
         uses = {mount.volume: mount.path for mount in wanted.spec.volumes}

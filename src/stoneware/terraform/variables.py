@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stoneware.model.machine import MachineSpec
@@ -24,9 +24,10 @@ def read_machine(document: Mapping[str, Any]) -> MachineSpec:
     return read_spec(document, strict=True)
 
 
-def network(labels: Mapping[str, str], *, internal: bool) -> dict[str, Any]:
+def network(labels: Mapping[str, str], *, internal: bool, subnets: Sequence[str] = ()) -> dict[str, Any]:
     """Return one value of the variable `networks`."""
-    return labelled(labels) | ({"internal": True} if internal else {})
+    said: dict[str, Any] = {"internal": True} if internal else {}
+    return labelled(labels) | said | ({"subnets": list(subnets)} if subnets else {})
 
 
 def labelled(labels: Mapping[str, str]) -> dict[str, Any]:

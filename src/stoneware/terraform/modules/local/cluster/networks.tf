@@ -7,4 +7,5 @@ resource "stoneware_network" "network" {
   name     = each.key
   labels   = each.value.labels
   internal = each.value.internal
+  subnets  = each.value.subnets
 }

@@ -3,6 +3,7 @@ variable "networks" {
   type = map(object({
     labels   = optional(map(string), {})
     internal = optional(bool) # left out: no
+    subnets  = optional(list(string))
   }))
   default = {}
 }
