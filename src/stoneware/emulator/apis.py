@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from typing import Any
 
-from stoneware.emulator import discovery, errors, methods
+from stoneware.emulator import errors, methods
 from stoneware.emulator.discovery import Document, Method
 from stoneware.emulator.faults import Faults
 from stoneware.emulator.service import Call, Service
 from stoneware.emulator.store import Record, Store
+from stoneware.untrusted.bounded import BoundsError, bounded_json
 
 Handler = Callable[[Call], Record]
+LARGEST = 4 << 20  # bytes of a document: 512 KiB of metadata, each byte escaped, has room
+_DEEPEST = 100  # brackets around each other
 
 
 class Api(ABC):
@@ -28,9 +32,22 @@ class Api(ABC):
     async def answer(self, call: Call) -> Record:
         """Return the reply to a call. Raises ApiError, 501 for a method that is not served."""
 
+    def body(self, raw: bytes, content_type: str) -> Any:
+        """Return the value that a request's body of a type stands for. Raises ApiError (400)."""
+        del content_type  # some are forms, these are JSON
+        return document(raw)
+
     def refusal(self, error: errors.ApiError) -> Record:
         """Return an error as the API words it."""
         return error.body()
+
+
+def document(raw: bytes) -> Any:
+    """Return the value of a body that is JSON; none is an empty object. Raises ApiError (400)."""
+    try:
+        return bounded_json(raw, LARGEST, _DEEPEST) if raw.strip() else {}
+    except BoundsError as error:
+        raise errors.ApiError(400, "parseError", f"Invalid JSON payload received. It {error}.") from error
 
 
 class Compute(Api):
@@ -52,8 +69,8 @@ class Compute(Api):
 class Functions(Api):
     """An API with a function for each method that is served, by its id."""
 
-    def __init__(self, name: str, service: Service, handlers: Mapping[str, Handler]) -> None:
-        super().__init__(discovery.load(name))
+    def __init__(self, described: Document, service: Service, handlers: Mapping[str, Handler]) -> None:
+        super().__init__(described)
         self._service = service
         self._handlers = handlers
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from stoneware.emulator.apis import Api, Compute
+from stoneware.emulator.secret_manager.api import SecretManager
 from stoneware.emulator.service import Service
 from stoneware.emulator.storage.api import Storage
+from stoneware.emulator.tokens.api import endpoints
+from stoneware.emulator.tokens.records import Tokens
 
 
 class Cloud:
@@ -12,4 +15,6 @@ class Cloud:
 
     def __init__(self, service: Service) -> None:
         self.storage = Storage(service)
-        self.apis: list[Api] = [Compute(service), self.storage]
+        self.tokens = Tokens(service.store, service.clock)
+        issuing = endpoints(service, self.tokens)
+        self.apis: list[Api] = [Compute(service), self.storage, SecretManager(service), *issuing]

@@ -22,7 +22,7 @@ def page(items: list[dict[str, Any]], query: Mapping[str, Any]) -> tuple[list[di
     The token names the last item given: one that is deleted between two pages moves none of the others.
     """
     if query.get("filter"):
-        items = _kept(items, query["filter"])
+        items = kept(items, query["filter"])
     order = query.get("orderBy", "name")
     if order not in ("name", "creationTimestamp desc"):
         raise errors.invalid("orderBy", order, "Must be name or creationTimestamp desc.")
@@ -39,7 +39,8 @@ def page(items: list[dict[str, Any]], query: Mapping[str, Any]) -> tuple[list[di
     return [item for _, item in shown], _token(shown[-1][0]) if more else None
 
 
-def _kept(items: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
+def kept(items: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
+    """Return the items that a filter keeps. Raises ApiError (400)."""
     keep = filters.parse(text)
     # Python's expressions can take for ever, RE2's cannot. Only the main thread, the server's, is stopped.
     main = threading.current_thread() is threading.main_thread()

@@ -13,16 +13,15 @@ from urllib.parse import parse_qs
 
 from aiohttp import web
 
+from stoneware.dataclass import dataclass
 from stoneware.emulator import batch, errors, instance_work, validate
+from stoneware.emulator.apis import LARGEST, Api
 from stoneware.emulator.cloud import Cloud
 from stoneware.emulator.routes import Found, Router
 from stoneware.emulator.service import Call, Service
 from stoneware.errors import InputError, StonewareError
-from stoneware.untrusted.bounded import BoundsError, bounded_json
 
 HOST = "127.0.0.1"
-_LARGEST = 4 << 20  # bytes of a request: 512 KiB of metadata, each byte escaped, has room
-_DEEPEST = 100  # brackets around each other
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _GRACE = 0.5  # seconds that a reply under way has at the end; a wait for an operation is cut off
 _LOOK = 1.0  # seconds between two looks at the machines
@@ -88,10 +87,22 @@ async def _look(service: Service) -> None:
 def prepared(service: Service, log: Log | None = None) -> web.AppRunner:
     """Return what serves the APIs below their discovery documents' base paths."""
     front = _Front(service, log)
-    app = web.Application(client_max_size=_LARGEST)
+    app = web.Application(client_max_size=LARGEST)
     app.router.add_route("*", "/{path:.*}", front.respond)
     # Contents of objects are kept as they come.
     return web.AppRunner(app, shutdown_timeout=_GRACE, handle_signals=False, auto_decompress=False)
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """A request for a document: its verb, its path and query, its body and what type that has."""
+
+    http: str
+    target: str
+    raw: bytes
+    kind: str
+    base: str
+    bearer: str
 
 
 class _Front:
@@ -101,6 +112,7 @@ class _Front:
         self._service = service
         cloud = Cloud(service)
         self._storage = cloud.storage
+        self._tokens = cloud.tokens
         self._apis = {api.document.name: api for api in cloud.apis}
         self._router = Router(api.document for api in self._apis.values())
         self._log = log
@@ -111,9 +123,9 @@ class _Front:
             _refuse_pages(request)
             response = await self._reply(request)
         except errors.ApiError as error:
-            response = _response(error.status, error.body())
+            response = _response(error.status, error.body(), error.headers)
         except web.HTTPRequestEntityTooLarge:
-            large = errors.ApiError(413, "uploadTooLarge", f"A request has {_LARGEST} bytes at most.")
+            large = errors.ApiError(413, "uploadTooLarge", f"A request has {LARGEST} bytes at most.")
             response = _response(large.status, large.body())
         if request.method != "GET" and self._service.faults.loses_reply() and request.transport is not None:
             self._note(f"{request.method} {request.raw_path} lost its reply")
@@ -121,9 +133,10 @@ class _Front:
         return response
 
     async def _reply(self, request: web.Request) -> web.StreamResponse:
-        base = f"{request.scheme}://{request.host}"
+        base, bearer = f"{request.scheme}://{request.host}", _bearer(request.headers)
+        self._tokens.check(bearer)
         if request.method == "POST" and request.path.startswith(_BATCH):
-            return await self._batch(request.headers.get("Content-Type", ""), await _body(request), base)
+            return await self._batch(await _sent(request, base, bearer))
         path, _, query = request.raw_path.partition("?")
         found = self._router.find(request.method, path)
         if found is not None and _transfers(found, request):
@@ -133,7 +146,7 @@ class _Front:
             call = self._storage.public(path, base)
             if call is not None:
                 return await self._transfer(call, request)
-        return _response(*await self._one(request.method, request.raw_path, await _body(request), base))
+        return _response(*await self._one(await _sent(request, base, bearer)))
 
     async def _transfer(self, call: Call, request: web.Request) -> web.StreamResponse:
         try:
@@ -143,25 +156,26 @@ class _Front:
         self._note(f"{request.method} {request.raw_path} {response.status}")
         return response
 
-    async def _batch(self, content_type: str, raw: bytes, base: str) -> web.Response:
-        parts = batch.read(content_type, raw)
-        replies = [(part, *await self._one(part.http, part.target, part.body, base)) for part in parts]
+    async def _batch(self, whole: _Sent) -> web.Response:
+        parts = batch.read(whole.kind, whole.raw)
+        each = [_Sent(part.http, part.target, part.body, "", whole.base, whole.bearer) for part in parts]
+        replies = [(part, *await self._one(one)) for part, one in zip(parts, each, strict=True)]
         kind, body = batch.written(replies)
         return web.Response(body=body, headers={"Content-Type": kind})
 
-    async def _one(self, http: str, target: str, raw: bytes, base: str) -> tuple[int, Any]:
+    async def _one(self, sent: _Sent) -> tuple[int, Any]:
         """Return the status of a reply and its document, None for one without."""
-        path, _, query = target.partition("?")
-        found = self._router.find(http, path)
-        status, document = 404, _unknown(http, path).body()
+        path, _, query = sent.target.partition("?")
+        found = self._router.find(sent.http, path)
+        status, document = 404, _unknown(sent.http, path).body()
         if found is not None:
             api = self._apis[found.document.name]
             try:
-                document = await api.answer(_call(found, query, raw, base))
+                document = await api.answer(_call(api, found, query, sent))
                 status = 200 if found.method.response else 204
             except errors.ApiError as error:
                 status, document = error.status, api.refusal(error)
-        self._note(f"{http} {target} {status}")
+        self._note(f"{sent.http} {sent.target} {status}")
         return status, document if status not in (204, 304) else None
 
     def _note(self, line: str) -> None:
@@ -182,13 +196,24 @@ def _given(found: Found, query: str) -> dict[str, Any]:
     return validate.parameters(found.method, {**parse_qs(query, keep_blank_values=True), **found.names})
 
 
-def _call(found: Found, query: str, raw: bytes, base: str) -> Call:
+def _call(api: Api, found: Found, query: str, sent: _Sent) -> Call:
     given = _given(found, query)
     if not found.method.request:
-        return Call(found.method, given, base=base)
-    value = _json(raw)
+        return Call(found.method, given, base=sent.base, bearer=sent.bearer)
+    value = api.body(sent.raw, sent.kind)
     body = validate.body(found.document, found.method.request, value)
-    return Call(found.method, given, body, validate.cleared(value), validate.nulls(value), base)
+    cleared, nulls = validate.cleared(value), validate.nulls(value)
+    return Call(found.method, given, body, cleared, nulls, sent.base, sent.bearer)
+
+
+def _bearer(headers: Mapping[str, str]) -> str:
+    kind, _, token = headers.get("Authorization", "").partition(" ")
+    return token.strip() if kind.lower() == "bearer" else ""
+
+
+async def _sent(request: web.Request, base: str, bearer: str) -> _Sent:
+    raw, kind = await _body(request), request.headers.get("Content-Type", "")
+    return _Sent(request.method, request.raw_path, raw, kind, base, bearer)
 
 
 def _response(status: int, document: Any, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -204,11 +229,11 @@ async def _body(request: web.Request) -> bytes:
         return raw
     try:
         unpacker = zlib.decompressobj(wbits=31)
-        plain = unpacker.decompress(raw, _LARGEST)
+        plain = unpacker.decompress(raw, LARGEST)
     except zlib.error as error:
         raise errors.ApiError(400, "parseError", "The body is not what its Content-Encoding says.") from error
     if unpacker.unconsumed_tail:
-        raise web.HTTPRequestEntityTooLarge(_LARGEST, _LARGEST + 1)
+        raise web.HTTPRequestEntityTooLarge(LARGEST, LARGEST + 1)
     return plain
 
 
@@ -219,10 +244,3 @@ def _refuse_pages(request: web.Request) -> None:
         raise errors.ApiError(
             403, "forbidden", "The emulator answers programs on this computer, no web pages."
         )
-
-
-def _json(raw: bytes) -> Any:
-    try:
-        return bounded_json(raw, _LARGEST, _DEEPEST) if raw.strip() else {}
-    except BoundsError as error:
-        raise errors.ApiError(400, "parseError", f"Invalid JSON payload received. It {error}.") from error

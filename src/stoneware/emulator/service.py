@@ -27,7 +27,7 @@ class Call:
     """One request: its method, its parameters with their types, its checked body.
 
     `cleared`: the fields that the body sets to null; `nulls`: those at any depth, each within what it is in.
-    `base`: the server as the client calls it, as `http://127.0.0.1:8089`.
+    `base`: the server as the client calls it, as `http://127.0.0.1:8089`. `bearer`: the client's token.
     """
 
     method: Method
@@ -36,6 +36,7 @@ class Call:
     cleared: frozenset[str] = frozenset()
     nulls: Mapping[str, Any] = field(default_factory=dict)
     base: str = ""
+    bearer: str = ""
 
     @property
     def project(self) -> str:

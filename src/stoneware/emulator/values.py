@@ -26,6 +26,11 @@ def timestamp(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
+def zulu(seconds: float) -> str:
+    """Return seconds since 1970 as RFC 3339 with milliseconds and Z, as the APIs but Compute Engine's do."""
+    return timestamp(seconds).replace("+00:00", "Z")
+
+
 def fingerprint(content: Any) -> str:
     """Return eight bytes of a digest in URL-safe base64; for nothing, the value that Google gives."""
     if not content:

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from stoneware.emulator.service import Service
 
 _PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
-_REGION, _ZONE = "us-central1", "us-central1-a"
-_PYTHON = 'client_options={{"api_endpoint": "{}"}}, credentials=AnonymousCredentials()'
+_PYTHON = 'client_options={{"api_endpoint": "{}"}}, transport="rest"'
 
 
 @click.group("emulate", cls=Group)
@@ -78,10 +77,10 @@ def google(
     log: bool,
     json_output: bool,
 ) -> None:
-    """Serve the Compute Engine and Cloud Storage APIs on this computer, until Ctrl-C.
+    """Serve Compute Engine, Cloud Storage, Secret Manager and tokens on this computer, until Ctrl-C.
 
     An instance is a machine of this computer; networks, firewalls and addresses are records. Objects of
-    buckets have contents.
+    buckets and versions of secrets have contents.
     What is printed goes into the environment of Terraform, gcloud and Python programs.
     """
     projects = project or ("stoneware-local",)
@@ -116,41 +115,23 @@ def google(
 def _serve(service: Service, sock: socket.socket, project: str, *, log: bool, json_output: bool) -> None:
     import asyncio
 
-    from stoneware.emulator import server
+    from stoneware.emulator import environment, server
+    from stoneware.emulator.tokens import key
 
     endpoint = f"http://{server.HOST}:{sock.getsockname()[1]}"
+    credentials = key.write(service.store.root, endpoint, project)
+    variables = environment.variables(endpoint, project, credentials.absolute())
     show = _print_json if json_output else _print_lines
-    asyncio.run(server.serve(service, sock, lambda: show(endpoint, project), say if log else None))
+    asyncio.run(server.serve(service, sock, lambda: show(endpoint, variables), say if log else None))
 
 
-def environment(endpoint: str, project: str) -> dict[str, str]:
-    """Return the variables that point Terraform's google provider and gcloud at an endpoint."""
-    compute, storage = f"{endpoint}/compute/v1/", f"{endpoint}/storage/v1/"
-    return {
-        "GOOGLE_CLOUD_PROJECT": project,
-        "GOOGLE_PROJECT": project,
-        "GOOGLE_REGION": _REGION,
-        "GOOGLE_ZONE": _ZONE,
-        "GOOGLE_OAUTH_ACCESS_TOKEN": "emulator",
-        "GOOGLE_COMPUTE_CUSTOM_ENDPOINT": compute,
-        "GOOGLE_STORAGE_CUSTOM_ENDPOINT": storage,
-        "STORAGE_EMULATOR_HOST": endpoint,
-        "CLOUDSDK_CORE_PROJECT": project,
-        "CLOUDSDK_COMPUTE_REGION": _REGION,
-        "CLOUDSDK_COMPUTE_ZONE": _ZONE,
-        "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true",
-        "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": compute,
-        "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": storage,
-    }
-
-
-def _print_lines(endpoint: str, project: str) -> None:
-    for name, value in environment(endpoint, project).items():
+def _print_lines(endpoint: str, variables: dict[str, str]) -> None:
+    for name, value in variables.items():
         print_line(f"export {name}={shlex.quote(value)}")
     print_line(f"# Python: {_PYTHON.format(endpoint)}")
     say(f"serving the Compute Engine API at {endpoint}; Ctrl-C ends it")
 
 
-def _print_json(endpoint: str, project: str) -> None:
-    print_json({"endpoint": endpoint, "environment": environment(endpoint, project)})
+def _print_json(endpoint: str, variables: dict[str, str]) -> None:
+    print_json({"endpoint": endpoint, "environment": variables})
     say(f"serving the Compute Engine API at {endpoint}; Ctrl-C ends it")

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from stoneware.emulator import errors, validate
+from stoneware.emulator import discovery, errors, validate
 from stoneware.emulator.apis import Functions
 from stoneware.emulator.service import Call, Service
 from stoneware.emulator.storage import buckets, downloads, objects, uploads
@@ -49,7 +49,7 @@ class Storage(Functions):
     def __init__(self, service: Service) -> None:
         records = Records(service.store, Contents(service.store.root), service.clock)
         handlers = {f"storage.{name}": partial(serve, records) for name, serve in _FUNCTIONS.items()}
-        super().__init__("storage.v1", service, handlers)
+        super().__init__(discovery.load("storage.v1"), service, handlers)
         self.records = records
         self._sessions = Sessions(records, self.document)
         self._sessions.forget_old()

@@ -6,11 +6,10 @@ import base64
 import re
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from stoneware.emulator import errors
+from stoneware.emulator import errors, values
 from stoneware.emulator.service import shown
 from stoneware.emulator.storage.contents import Contents, Summary
 from stoneware.emulator.store import Record, Store
@@ -46,8 +45,7 @@ class Records:
 
     def now(self) -> str:
         """Return this moment as the API writes it."""
-        when = datetime.fromtimestamp(self.clock(), UTC)
-        return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return values.zulu(self.clock())
 
     def generation(self) -> str:
         """Return a number that is larger than all before, by the clock in microseconds."""

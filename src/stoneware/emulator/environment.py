@@ -1,0 +1,37 @@
+"""The variables that point Google's clients at an emulator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_REGION, _ZONE = "us-central1", "us-central1-a"
+
+
+def variables(endpoint: str, project: str, credentials: Path) -> dict[str, str]:
+    """Return the variables that Terraform's google provider, gcloud and the Python clients read.
+
+    `credentials`: the key's file of a service account whose tokens the emulator issues.
+    """
+    compute, storage = f"{endpoint}/compute/v1/", f"{endpoint}/storage/v1/"
+    return {
+        "GOOGLE_APPLICATION_CREDENTIALS": str(credentials),
+        "GOOGLE_CLOUD_PROJECT": project,
+        "GOOGLE_PROJECT": project,
+        "GOOGLE_REGION": _REGION,
+        "GOOGLE_ZONE": _ZONE,
+        "GOOGLE_OAUTH_ACCESS_TOKEN": "emulator",
+        "GOOGLE_COMPUTE_CUSTOM_ENDPOINT": compute,
+        "GOOGLE_STORAGE_CUSTOM_ENDPOINT": storage,
+        "GOOGLE_SECRET_MANAGER_CUSTOM_ENDPOINT": f"{endpoint}/v1/",
+        "GOOGLE_IAM_CREDENTIALS_CUSTOM_ENDPOINT": f"{endpoint}/v1/",
+        "STORAGE_EMULATOR_HOST": endpoint,
+        "CLOUDSDK_CORE_PROJECT": project,
+        "CLOUDSDK_COMPUTE_REGION": _REGION,
+        "CLOUDSDK_COMPUTE_ZONE": _ZONE,
+        "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true",
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": compute,
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": storage,
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER": f"{endpoint}/",
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS": f"{endpoint}/",
+        "CLOUDSDK_AUTH_TOKEN_HOST": f"{endpoint}/token",
+    }

@@ -1,0 +1,55 @@
+"""The tokens that were issued, by their digests."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+
+from stoneware.emulator.errors import ApiError
+from stoneware.emulator.store import Record, Store
+from stoneware.files import sha256_hex
+
+LIFETIME = 3600  # seconds, unless the client asks for less or more
+ANYBODY = "emulator@localhost"  # whom the tokens are of that were not issued here
+_MOST = 10_000  # that are known at a time
+
+
+class Tokens:
+    """The tokens of a store. `clock`: seconds since 1970."""
+
+    def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
+        self.store = store
+        self.clock = clock
+
+    def issue(self, who: str, scopes: str, lifetime: int = LIFETIME) -> str:
+        """Return a new token of somebody, for scopes between blanks."""
+        token = f"ya29.{secrets.token_urlsafe(48)}"
+        expires = self.clock() + lifetime
+        with self.store.transaction():
+            known = sorted((record["expires"], key) for key, record in self.store.under("tokens"))
+            for _, key in known[: max(len(known) - _MOST + 1, 0)]:
+                self.store.remove(key)
+            self.store.put(_key(token), {"email": who, "scope": scopes, "expires": expires})
+        return token
+
+    def known(self, token: str) -> Record | None:
+        """Return what a token is for, None for one that was not issued here."""
+        return self.store.get(_key(token))
+
+    def check(self, token: str) -> None:
+        """Raise ApiError (401) for a token that was issued here and has expired; any other is accepted."""
+        record = self.known(token) if token else None
+        if record is not None and record["expires"] <= self.clock():
+            raise ApiError(
+                401,
+                "authError",
+                "Request had invalid authentication credentials: the access token has expired.",
+                headers={
+                    "WWW-Authenticate": 'Bearer realm="https://accounts.google.com/", error="invalid_token"'
+                },
+            )
+
+
+def _key(token: str) -> str:
+    return f"tokens/{sha256_hex(token.encode(errors='replace'))}"
