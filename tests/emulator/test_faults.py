@@ -103,7 +103,7 @@ def test_what_is_no_fault_is_refused(text: str, tmp_path: Path, capsys: pytest.C
     with pytest.raises(InputError, match="is no fault"):
         faults.parse(text)
     assert program.run(["emulate", "google", "--state", str(tmp_path), "--fault", text]) == 2
-    assert "quota, stockout, slow-operation, lost-reply, 429" in capsys.readouterr().err
+    assert "quota, stockout, preempt, slow-operation, lost-reply, 429" in capsys.readouterr().err
 
 
 def test_chances_are_numbers() -> None:

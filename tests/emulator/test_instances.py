@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stoneware.emulator import discovery, instance_work
+from stoneware.emulator import discovery, faults, instance_work
 from stoneware.emulator.errors import ApiError
 from stoneware.emulator.machine_spec import machine_name
 from stoneware.emulator.service import Service
@@ -67,9 +67,13 @@ def finished(api: Api, method: str, given: dict[str, Any] | None = None, /, **qu
     scope = next((name for name in ("zone", "region") if name in operation), "global")
     where = {scope: operation[scope].rsplit("/", 1)[1]} if scope != "global" else {}
     ended = api(f"{scope}Operations.wait", operation=operation["name"], **where)
-    while not api.service.jobs.idle():  # what is forgotten after the operation's end
-        time.sleep(0.001)
+    settle(api.service)  # what is forgotten after the operation's end
     return ended
+
+
+def settle(service: Service) -> None:
+    while not service.jobs.idle():
+        time.sleep(0.001)
 
 
 def instance(api: Api, name: str = "k1") -> dict[str, Any]:
@@ -257,9 +261,41 @@ def test_a_machine_that_ends_by_itself_stops_its_instance(
     assert instance(api)["status"] == "RUNNING"
     computers.machines.clear()
     instance_work.look(service)
-    while service.jobs.busy(KEY):
-        instance_work.look(service)
+    settle(service)
     assert instance(api)["status"] == "TERMINATED"
+
+
+@pytest.mark.parametrize("action", ["STOP", "DELETE"])
+def test_an_instance_ends_when_its_time_is_over(
+    api: Api, service: Service, computers: Computers, action: str
+) -> None:
+    limits = {"maxRunDuration": {"seconds": "60"}, "instanceTerminationAction": action}
+    did(api, "instances.insert", body(scheduling=limits))
+    now = service.clock()
+    service.clock = lambda: now + 59
+    instance_work.look(service)
+    assert instance(api)["status"] == "RUNNING"
+    service.clock = lambda: now + 120
+    instance_work.look(service)
+    settle(service)
+    left = api("instances.list", zone=ZONE).get("items", [])
+    assert [one["status"] for one in left] == (["TERMINATED"] if action == "STOP" else [])
+    assert not computers.machines
+
+
+def test_only_instances_that_may_be_are_preempted(
+    document: discovery.Document, store: Store, computers: Computers
+) -> None:
+    wanted = faults.Faults([faults.parse("preempt")])
+    service = Service(document, store, delay=0, faults=wanted, open_computers=lambda: computers)
+    service.add_project(PROJECT)
+    service.add_public_images()
+    api = Api(service)
+    did(api, "instances.insert", body())
+    did(api, "instances.insert", body("spot", scheduling={"provisioningModel": "SPOT"}))
+    instance_work.look(service)
+    settle(service)
+    assert (instance(api)["status"], instance(api, "spot")["status"]) == ("RUNNING", "TERMINATED")
 
 
 def test_an_emulator_goes_on_with_what_the_last_one_began(
@@ -379,3 +415,21 @@ def test_a_public_image_cannot_be_changed(api: Api) -> None:
     with pytest.raises(ApiError) as caught:
         api("images.delete", project="debian-cloud", image="debian-12-stoneware")
     assert caught.value.status == 403
+
+
+def test_what_a_machine_left_outlives_a_kill_between_its_end_and_its_record(
+    document: discovery.Document, store: Store, api: Api, computers: Computers
+) -> None:
+    did(api, "instances.insert", body())
+    computers.gate.clear()
+    computers.machines.clear()
+    instance_work.look(api.service)  # ended by itself; its contents are about to be kept
+    key = store.get(KEY)
+    assert key is not None
+    after = Computers(contents={key["x-save"]: MACHINE})  # they are; then the emulator was killed
+    again = opened(document, store, after)
+    instance_work.resume(again)
+    settle(again)
+    did(Api(again), "instances.start", instance="k1")
+    assert after.machines[MACHINE].source == f"checkpoint:{key['x-save']}"
+    computers.gate.set()

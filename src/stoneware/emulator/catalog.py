@@ -16,17 +16,30 @@ REGIONS: dict[str, tuple[tuple[str, ...], str]] = {
     "us-east1": (("b", "c", "d"), "10.142.0.0/20"),
 }
 ZONES = {f"{region}-{letter}": region for region, (letters, _) in REGIONS.items() for letter in letters}
+#: Family of machine types: GiB of memory for each processor, and the numbers of processors.
+_FAMILIES: dict[str, tuple[float, tuple[int, ...]]] = {
+    "e2-standard": (4, (2, 4, 8, 16, 32)),
+    "e2-highmem": (8, (2, 4, 8, 16)),
+    "e2-highcpu": (1, (2, 4, 8, 16, 32)),
+    "n1-standard": (3.75, (1, 2, 4, 8, 16, 32, 64, 96)),
+    "n1-highmem": (6.5, (2, 4, 8, 16, 32, 64, 96)),
+    "n2-standard": (4, (2, 4, 8, 16, 32, 48, 64, 80)),
+    "n2-highmem": (8, (2, 4, 8, 16, 32, 48, 64, 80)),
+    "n2d-standard": (4, (2, 4, 8, 16, 32, 48, 64, 80)),
+    "c3-standard": (4, (4, 8, 22, 44, 88)),
+    "t2d-standard": (4, (1, 2, 4, 8, 16, 32, 48, 60)),
+}
 #: Machine type: processors and MiB of memory.
 MACHINE_TYPES = {
     "e2-micro": (2, 1024),
     "e2-small": (2, 2048),
     "e2-medium": (2, 4096),
-    "e2-standard-2": (2, 8192),
-    "e2-standard-4": (4, 16384),
-    "e2-standard-8": (8, 32768),
-    "n2-standard-2": (2, 8192),
-    "n2-standard-4": (4, 16384),
-    "n2-standard-8": (8, 32768),
+    "f1-micro": (1, 614),
+    "g1-small": (1, 1740),
+} | {
+    f"{family}-{count}": (count, int(count * memory * 1024))
+    for family, (memory, counts) in _FAMILIES.items()
+    for count in counts
 }
 _CUSTOM = re.compile(r"(?:[a-z0-9]+-)?custom-(\d{1,3})-(\d{3,7})(?:-ext)?")
 DISK_TYPES = ("pd-standard", "pd-balanced", "pd-ssd", "pd-extreme", "hyperdisk-balanced")

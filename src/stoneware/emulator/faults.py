@@ -17,12 +17,13 @@ _STATUSES = {
     "502": ApiError(502, "backendError", "Bad gateway (a fault that was asked for)."),
     "503": ApiError(503, "backendError", "Service unavailable (a fault that was asked for)."),
 }
-NAMES = ("quota", "stockout", "slow-operation", "lost-reply", *_STATUSES)
+NAMES = ("quota", "stockout", "preempt", "slow-operation", "lost-reply", *_STATUSES)
 _METRICS = {
     "addresses": "STATIC_ADDRESSES",
     "disks": "DISKS_TOTAL_GB",
     "firewalls": "FIREWALLS",
     "images": "IMAGES",
+    "instances": "INSTANCES",
     "networks": "NETWORKS",
     "snapshots": "SNAPSHOTS",
     "subnetworks": "SUBNETWORKS",
@@ -62,6 +63,10 @@ class Faults:
     def refusal(self) -> ApiError | None:
         """Return the error that a request gets before anything is done."""
         return next((error for name, error in _STATUSES.items() if self._happens(name)), None)
+
+    def preempts(self) -> bool:
+        """Say whether an instance that may be preempted is, in this second."""
+        return self._happens("preempt")
 
     def of_insert(self, parent: str, collection: str) -> ApiError | None:
         """Return the error that the operation of an insert ends with. `parent`: as `projects/p/zones/z`."""

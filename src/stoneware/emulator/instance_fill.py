@@ -69,13 +69,18 @@ def scheduling(given: Mapping[str, Any]) -> Record:
     return found
 
 
+def default_account(project: str) -> str:
+    """Return the service account that instances of a project have where none is named."""
+    return f"{project_number(project)}-compute@developer.gserviceaccount.com"
+
+
 def accounts(project: str, given: list[Record]) -> list[Record]:
     """Return the service accounts of an instance, one at most. Raises ApiError (400)."""
     if len(given) > 1:
         raise errors.invalid(
             "resource.serviceAccounts", len(given), "There may be 1 service account at most."
         )
-    own = f"{project_number(project)}-compute@developer.gserviceaccount.com"
+    own = default_account(project)
     found = []
     for account in given:
         email = account.get("email") or "default"

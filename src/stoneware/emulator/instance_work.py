@@ -6,6 +6,7 @@ Each piece of work may be done again: a kill at any moment leaves it to the next
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 
 from stoneware.emulator import contents, instance_disks, values
 from stoneware.emulator.errors import ApiError
@@ -163,25 +164,44 @@ def _terminated(service: Service, key: str, record: Record) -> None:
 
 
 def look(service: Service) -> None:
-    """See which machines have ended by themselves; their instances are stopped."""
+    """See which machines have ended by themselves, and which have to: preempted, or out of time."""
     computers = service.opened
     if computers is None:
         return
     running = computers.running()
     for key, record in service.store.matching("projects/", "instances"):
-        ended = record["status"] == "RUNNING" and machine_name(key) not in running
-        if ended and not service.jobs.busy(key):
-            _ended(service, key)
+        if record["status"] != "RUNNING" or service.jobs.busy(key):
+            continue
+        if machine_name(key) not in running or _preempted(service, record) or _is_over(service, record):
+            _end(service, key)
     if running:
         computers.check_helpers()
 
 
-def _ended(service: Service, key: str) -> None:
+def _preempted(service: Service, record: Record) -> bool:
+    return bool(record["scheduling"]["preemptible"]) and service.faults.preempts()
+
+
+def _is_over(service: Service, record: Record) -> bool:
+    """Say whether an instance has run for as long as its scheduling lets it."""
+    limit = record["scheduling"].get("maxRunDuration", {}).get("seconds")
+    began = datetime.fromisoformat(record["lastStartTimestamp"]).timestamp()
+    return limit is not None and service.clock() > began + int(limit)
+
+
+def _end(service: Service, key: str) -> None:
+    """Stop an instance that nobody stops, or delete it where its scheduling says so."""
     with service.store.transaction():
         record = service.store.get(key)
-        if record is not None and record["status"] == "RUNNING":
-            service.keep("instances", key, record | {"status": "STOPPING", SAVE: contents.new_key()})
-            halt(service, key, "")
+        if record is None or record["status"] != "RUNNING":
+            return
+        service.keep("instances", key, record | {"status": "STOPPING", SAVE: contents.new_key()})
+        _end_work(service, key, record)
+
+
+def _end_work(service: Service, key: str, record: Record) -> None:
+    deletes = record["scheduling"].get("instanceTerminationAction") == "DELETE"
+    (remove if deletes else halt)(service, key, "")
 
 
 _AGAIN: dict[str, Callable[[Service, str, str], None]] = {
@@ -211,5 +231,5 @@ def resume(service: Service) -> None:
         if computers is not None:
             for key, record in service.store.matching("projects/", "instances"):
                 if record["status"] == "STOPPING" and key not in resumed:
-                    halt(service, key, "")
+                    _end_work(service, key, record)
     contents.forget_unused(service)

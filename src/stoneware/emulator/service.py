@@ -13,6 +13,7 @@ from stoneware.dataclass import dataclass
 from stoneware.emulator import catalog, checks, errors, prepare, values
 from stoneware.emulator.discovery import Document, Method
 from stoneware.emulator.faults import Faults
+from stoneware.emulator.instance_fill import default_account
 from stoneware.emulator.jobs import Job, Jobs
 from stoneware.emulator.kinds import KINDS
 from stoneware.emulator.operations import Operations
@@ -129,6 +130,7 @@ class Service:
         if self.store.get(key) is not None:
             return
         record = self._new(key, "Project", {"name": project})
+        record["defaultServiceAccount"] = default_account(project)
         record["commonInstanceMetadata"] = {"kind": "compute#metadata", "fingerprint": values.fingerprint([])}
         network = f"{key}/global/networks/default"
         place = prepare.Place(self.store, project, "global")

@@ -55,7 +55,7 @@ def emulate() -> None:
     "--fault",
     metavar="NAME[:CHANCE]",
     multiple=True,
-    help="Let it go wrong: quota, stockout, slow-operation, lost-reply, 429, 500, 502, 503. Repeatable.",
+    help="Let it go wrong: quota, stockout, preempt, slow-operation, lost-reply, 429, 500, 502, 503.",
 )
 @option(
     "--operation-time",
