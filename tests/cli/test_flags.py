@@ -92,3 +92,12 @@ def test_a_value_needs_a_key() -> None:
 def test_exposed_ports_ask_for_a_free_one() -> None:
     assert flags.exposed_port("53/udp") == PortMapping("0.0.0.0", 0, 53, "udp")
     assert flags.exposed_port("80") == PortMapping("0.0.0.0", 0, 80, "tcp")
+
+
+def test_less_than_a_machine_can_boot_with() -> None:
+    assert limits.parse_memory("16m") == limits.SMALLEST_MEMORY
+    with pytest.raises(InputError, match=r"50 bytes of memory are too few for a machine: 16m is the least"):
+        limits.parse_memory("50")
+    assert not limits.cpus_problem(0.01)
+    for cores in (0.001, float("nan"), -1.0):
+        assert "too little" in limits.cpus_problem(cores)

@@ -57,6 +57,10 @@ _TERMINAL = "It has no effect: a service has no terminal; for one of yours: ston
 _UNRESERVED = "It has no effect: nothing is reserved on this computer."
 _BAKED = "It has no effect: images are baked or imported, and nothing is pulled."
 _UNLABELLED = "It has no effect: Stoneware keeps no labels of these."
+_MORE_CONTEXTS = (
+    "Let context be a directory above all of them, and name the dockerfile; what another image has: "
+    "COPY --from=NAME:TAG."
+)
 _TABLE = "A key x-… is free for your own use."
 _EXTERNAL = "Use file or environment: its value comes from here, not from a swarm."
 
@@ -177,7 +181,7 @@ _SERVICE = {
     "working_dir": _acts("instead of the image's WORKDIR"),
 }
 _BUILD = {
-    "additional_contexts": _refused("Use FROM NAME:TAG AS stage and COPY --from=stage."),
+    "additional_contexts": _refused(_MORE_CONTEXTS),
     "args": _acts("build arguments"),
     "cache_from": _warned("It has no effect: steps are always cached in the store."),
     "cache_to": _warned("It has no effect: steps are always cached in the store."),

@@ -24,6 +24,7 @@ from stoneware.compose.values import (
     Filled,
     Flag,
     Image,
+    Memory,
     Microseconds,
     Mode,
     Owner,
@@ -222,7 +223,7 @@ class Limits(Part):
     """`deploy.resources.limits`."""
 
     cpus: Cores | None = None
-    memory: Size | None = None
+    memory: Memory | None = None
     pids: Pids | None = None
 
 
@@ -296,7 +297,7 @@ class Service(Part):
     stop_grace_period: Seconds | None = None
     healthcheck: Health | None = None
     read_only: Flag | None = None
-    mem_limit: Size | None = None
+    mem_limit: Memory | None = None
     cpus: Cores | None = None
     pids_limit: Pids | None = None
     ulimits: Annotated[dict[str, Ulimit], AfterValidator(_ulimits)] | None = None

@@ -18,7 +18,7 @@ from stoneware.launch.flags import parse_restart
 from stoneware.machinefile.flags import FlagError
 from stoneware.machinefile.values import duration
 from stoneware.model import names
-from stoneware.model.limits import UNLIMITED, disk_problem, parse_size, pids_problem
+from stoneware.model.limits import UNLIMITED, disk_problem, memory_problem, parse_size, pids_problem
 
 HINT = "\n"  # parts the reason of a validator's error from its hint
 _TRUE = {"true", "y", "yes", "on"}
@@ -124,6 +124,13 @@ def _bytes(value: Any) -> int:
         raise expected("a size such as 512m", value) from None
     if size <= 0:
         raise expected("a size such as 512m", value, "Without a limit: leave it out." if size == 0 else "")
+    return size
+
+
+def _memory(value: Any) -> int:
+    size = _bytes(value)
+    if problem := memory_problem(size):
+        raise wrong(problem)
     return size
 
 
@@ -233,6 +240,7 @@ Cores = Annotated[float, BeforeValidator(_number(0.01, math.inf))]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 Size = Annotated[int, BeforeValidator(_bytes)]
 Disk = Annotated[int, BeforeValidator(_disk)]
+Memory = Annotated[int, BeforeValidator(_memory)]
 Pids = Annotated[int, BeforeValidator(_pids)]
 Amount = Annotated[int, BeforeValidator(_amount)]
 Mode = Annotated[int, BeforeValidator(_mode)]

@@ -16,6 +16,8 @@ DEFAULT_LOG_FILES = 3
 SMALLEST_LOG_SIZE = 1 << 10
 MOST_LOG_FILES = 1000
 SMALLEST_DISK = 64 << 20  # bytes
+SMALLEST_MEMORY = 16 << 20  # bytes
+SMALLEST_SHARE = 0.01  # cores
 LOG_OPTIONS = ("max-size", "max-file")
 # Docker's names, which are those of setrlimit(2) in small letters.
 ULIMITS = (
@@ -144,4 +146,26 @@ def disk_problem(size: int | None) -> str:
     """Say what is wrong with the size of a machine's root; nothing if it is right."""
     if size is not None and size < SMALLEST_DISK:
         return f"a disk of {size} bytes is too small for a machine: {SMALLEST_DISK >> 20}m is the least"
+    return ""
+
+
+def parse_memory(text: str) -> int:
+    """Return the bytes of memory that a machine may use. Raises InputError."""
+    size = parse_size(text)
+    if problem := memory_problem(size):
+        raise InputError(problem, resolution="for example: --memory 256m")
+    return size
+
+
+def memory_problem(size: int | None) -> str:
+    """Say what is wrong with the memory that a machine may use, in bytes; nothing if it is right."""
+    if size is not None and size < SMALLEST_MEMORY:
+        return f"{size} bytes of memory are too few for a machine: {SMALLEST_MEMORY >> 20}m is the least"
+    return ""
+
+
+def cpus_problem(cores: float | None) -> str:
+    """Say what is wrong with the cores that a machine may use; nothing if it is right."""
+    if cores is not None and not cores >= SMALLEST_SHARE:
+        return f"{cores:g} of a processor is too little for a machine: {SMALLEST_SHARE:g} is the least"
     return ""

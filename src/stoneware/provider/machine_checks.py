@@ -13,8 +13,10 @@ from stoneware.model import names, runtime
 from stoneware.model.limits import (
     DEFAULT_LOG_SIZE,
     Ulimit,
+    cpus_problem,
     disk_problem,
     log_problem,
+    memory_problem,
     pids_problem,
     ulimit_problem,
 )
@@ -59,10 +61,9 @@ def problems(config: Mapping[str, Any]) -> Iterator[Problem]:
         yield ["metadata", (ATTRIBUTE,)], f"{ATTRIBUTE} is what `config` becomes"
     for name in _keys(config.get("config")):
         yield from _config_problems(name, config["config"][name])
-    for name in ("memory", "cpus", "stop_timeout"):
-        value = config.get(name)
-        if _known(value) and float(value) <= 0:
-            yield [name], f"{value} is not more than zero"
+    timeout = config.get("stop_timeout")
+    if _known(timeout) and float(timeout) <= 0:
+        yield ["stop_timeout"], f"{timeout} is not more than zero"
     yield from _limit_problems(config)
     for index, port in enumerate(_items(config.get("ports"))):
         yield from _port_problems(["ports", (index,)], port)
@@ -112,6 +113,8 @@ def _limit_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
     found = {
         "pids_limit": pids_problem(int(pids)) if _known(pids) else "",
         "disk": disk_problem(int(config["disk"])) if _known(config.get("disk")) else "",
+        "memory": memory_problem(int(config["memory"])) if _known(config.get("memory")) else "",
+        "cpus": cpus_problem(float(config["cpus"])) if _known(config.get("cpus")) else "",
         "log_max_size": log_problem(int(size), 1) if _known(size) else "",
         "log_max_file": log_problem(DEFAULT_LOG_SIZE, int(files)) if _known(files) else "",
     }

@@ -32,7 +32,7 @@ from stoneware.model.limits import (
     in_order,
     parse_disk,
     parse_log_options,
-    parse_size,
+    parse_memory,
     parse_ulimit,
     pids_limit_of,
 )
@@ -142,7 +142,7 @@ def run(
         publish_all=publish_all,
         volumes=tuple(parse_volume(text) for text in volume),
         hostname=hostname,
-        memory=parse_size(memory) if memory else None,
+        memory=parse_memory(memory) if memory else None,
         cpus=cpus,
         pids_limit=pids_limit_of(pids_limit),
         ulimits=in_order(parse_ulimit(text) for text in ulimit),

@@ -12,12 +12,11 @@ from pathlib import Path
 
 from stoneware import process
 from stoneware.dataclass import dataclass
-from stoneware.errors import HostError, InputError
+from stoneware.errors import HostError
 from stoneware.model.limits import DEFAULT_PIDS_LIMIT, UNLIMITED
 
 MACHINE = "machine"  # the group below a machine's own that its shim and what that starts are not in
 CPU_PERIOD = 100_000  # microseconds; the kernel's own default
-SMALLEST_MEMORY = 16 << 20
 _LEAVING, _POLL = 1.0, 0.005  # seconds for killed processes to leave their groups, and between two looks
 _UNIFIED = Path("/sys/fs/cgroup")
 _CONTROLLERS = _UNIFIED / "cgroup.controllers"
@@ -86,9 +85,8 @@ def plan(
     """Say how a machine gets its groups and limits.
 
     `pids` is -1 for any number; the default holds where this computer can count processes at all.
-    Raises InputError or HostError for limits it cannot have.
+    Raises HostError for limits it cannot have.
     """
-    _check_limits(memory, cpus)
     asked = pids if pids not in (UNLIMITED, DEFAULT_PIDS_LIMIT) else None
     _check_controllers(host, {"memory": memory, "cpu": cpus, "pids": asked})
     if not host.unified:
@@ -99,16 +97,6 @@ def plan(
     if host.systemd:
         return MachineGroups("unit", prefix=_unit(machine_id, memory, cpus), limits=count)
     return MachineGroups("v2", limits=(*_unified_limits(memory, cpus), *count))
-
-
-def _check_limits(memory: int | None, cpus: float | None) -> None:
-    if memory is not None and memory < SMALLEST_MEMORY:
-        raise InputError(
-            f"{memory} bytes of memory are too few for a machine",
-            resolution="stoneware run --memory 256m …    # 16m is the least",
-        )
-    if cpus is not None and cpus < 0.01:
-        raise InputError(f"--cpus {cpus} is too little", resolution="stoneware run --cpus 0.5 …")
 
 
 def _check_controllers(host: HostGroups, limits: Mapping[str, float | None]) -> None:

@@ -20,7 +20,14 @@ from stoneware.errors import HostError, InputError
 from stoneware.files import read_json, write_json
 from stoneware.guest import builder
 from stoneware.model import names, runtime
-from stoneware.model.limits import disk_problem, log_problem, pids_problem, ulimit_problem
+from stoneware.model.limits import (
+    cpus_problem,
+    disk_problem,
+    log_problem,
+    memory_problem,
+    pids_problem,
+    ulimit_problem,
+)
 from stoneware.model.machine import MachineSpec
 from stoneware.model.resources import DISKS, VolumeMount
 from stoneware.model.subnets import addresses_problem
@@ -70,7 +77,7 @@ def check_spec(spec: MachineSpec) -> None:
     limits = (
         *(ulimit_problem(limit) for limit in spec.ulimits),
         *(pids_problem(spec.pids_limit), log_problem(spec.log_max_size, spec.log_max_file)),
-        disk_problem(spec.disk),
+        *(disk_problem(spec.disk), memory_problem(spec.memory), cpus_problem(spec.cpus)),
     )
     unlike = (
         *runtime.problems(spec.process, spec.system),
