@@ -21,6 +21,7 @@ from stoneware.platforms.local.network.state import check_ranges
 from stoneware.process import run
 from tests.local import router_lab
 from tests.local.router_lab import Fake, Lab, tcp
+from tests.local.test_router_isolation import WAYS, heard, pings, send
 
 make_lab, lab = router_lab.make_lab, router_lab.lab  # the fixtures
 pytestmark = [
@@ -49,13 +50,13 @@ def refused(why: str, action: Callable[[], object]) -> None:
     assert why in caught.value.details
 
 
-def pings(fake: Fake, address: str) -> bool:
-    return fake.sh("busybox", "ping", "-c", "1", "-W", "1", address, check=False).returncode == 0
-
-
 def connects(fake: Fake, address: str) -> str:
     done = fake.sh(sys.executable, "-c", CONNECT, address, check=False)
     return done.stdout.strip() or done.stderr.splitlines()[-1]
+
+
+def _killed(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def ways(lab: Lab) -> set[str]:
@@ -119,8 +120,29 @@ def test_two_ranges_of_one_network_and_another_network(lab: Lab, tmp_path: Path)
     refused("The machine one has it", lambda: lab.machine("three", networks=["a"], addresses={"a": low}))
 
 
-def test_ranges_are_mended_changed_and_removed(lab: Lab) -> None:
+def test_no_datagram_gets_around_from_range_to_range(lab: Lab) -> None:
+    """What thieves send never arrives, by whatever way; what a friend in another range sends then does."""
     first, second, third = areas(lab)
+    give(lab, "a", first, second)
+    give(lab, "c", third)
+    victim = lab.machine("victim", networks=["a"])
+    friend = lab.machine("friend", networks=["a"], addresses={"a": str(IPv4Network(second)[9])})
+    thieves = [lab.machine(way.__name__, networks=["c"]) for way in WAYS]
+    for fake in (victim, friend, *thieves):
+        fake.address()
+    victim.serve("udp", 7000)
+    for way, thief in zip(WAYS, thieves, strict=True):
+        way(thief, victim, str(thief.place.network[1]))
+        send(thief, ("", victim.lease.ip))
+        thief.sh("ip", "addr", "add", f"{friend.lease.ip}/32", "dev", "host0")
+        send(thief, (friend.lease.ip, victim.lease.ip), ("", victim.lease.ip))
+    assert not pings(thieves[0], victim.lease.ip)
+    send(friend, ("", victim.lease.ip), ("", victim.lease.ip))
+    assert heard(victim, 2) == [friend.lease.ip] * 2
+
+
+def test_ranges_are_mended_and_changed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, _ = areas(lab)
     give(lab, "a", first)
     low = str(IPv4Network(first)[5])
     one = lab.machine("one", networks=["a"], addresses={"a": low})
@@ -140,15 +162,40 @@ def test_ranges_are_mended_changed_and_removed(lab: Lab) -> None:
     # A network gains a range in place; the next command finds what a killed one has recorded.
     give(lab, "a", first, second)
     assert not router_setup.whole(gate.layout, gate.state)
+    with monkeypatch.context() as patch:  # and is killed itself before it has noted what it did
+        patch.setattr(router_setup, "save", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            assert lab.router
+    assert not router_setup.whole(gate.layout, gate.state)
     two = lab.machine("two", networks=["a"], addresses={"a": str(IPv4Network(second)[9])})
     two.address()
     assert pings(one, two.lease.ip)
     assert {first, second} < ways(lab)
+    # A command that opened the router before that knows them as well.
+    late = str(IPv4Network(second)[10])
+    place = lab.directory("late")
+    assert (
+        gate.attach(place, id="m0", name="late", hostname="late", networks=["a"], addresses={"a": late}).ip
+        == late
+    )
+    assert read_json(place / "network.json")["gateway"] == str(IPv4Network(second)[1])
+    gate.detach("m0", "late")
+    shutil.rmtree(place)
     refused(f"The machine one has the address {low}", lambda: give(lab, "a", second))
     refused("of the network a", lambda: give(lab, "b", second))
     refused("the store's own addresses", lambda: give(lab, "b", str(gate.subnet)))
 
-    # A record that is damaged leaves its machines, and stops nobody else.
+
+def test_a_damaged_record_stops_no_other_and_a_network_that_is_gone_leaves_nothing(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = areas(lab)
+    give(lab, "a", first, second)
+    low = str(IPv4Network(first)[5])
+    one = lab.machine("one", networks=["a"], addresses={"a": low})
+    two = lab.machine("two", networks=["a"], addresses={"a": str(IPv4Network(second)[9])})
+    one.address()
+    two.address()
     record = lab.store.data / "networks" / "a" / "document.json"
     record.write_text('{"subnets": "all"}')
     other = lab.machine("other", networks=["c"])
@@ -166,6 +213,10 @@ def test_ranges_are_mended_changed_and_removed(lab: Lab) -> None:
         lab.router.detach(fake.id, name)
         shutil.rmtree(lab.directory(name))
     shutil.rmtree(record.parent)
+    with monkeypatch.context() as patch:
+        patch.setattr(router_setup, "save", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            assert lab.router
     assert ranges.flat(router.ensure(lab.store).state.ranges) == ()
     assert not {first, second, third} & ways(lab)
-    assert first not in run([*inside, "route", "show"]).stdout
+    assert first not in run(["ip", "-n", lab.router.namespace, "route", "show"]).stdout

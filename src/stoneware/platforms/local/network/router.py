@@ -116,6 +116,11 @@ class Router:
         return self.state.plan
 
     @property
+    def _now(self) -> State:
+        """What is in force now: another command may have changed a network since. For holders of the lock."""
+        return load(self.layout) or self.state
+
+    @property
     def _attached(self) -> Attached:
         return Attached(self.layout.runtime)
 
@@ -145,7 +150,7 @@ class Router:
         wanted = tuple(sorted(set(networks)))
         with _exclusive(self.layout):
             lease = self._lease(machine_dir, id, name, wanted, addresses or {})
-            place = self.plan.place_of(lease.ip)
+            place = self._now.plan.place_of(lease.ip)
             document = {
                 "id": id,
                 "ip": lease.ip,
@@ -171,7 +176,7 @@ class Router:
         self, machine_dir: Path, id: str, name: str, wanted: Sequence[str], addresses: Mapping[str, str]
     ) -> Lease:
         data = self.store.data
-        pools = network_ranges.pools(data, wanted, self.state.ranges)
+        pools = network_ranges.pools(data, wanted, self._now.ranges)
         ranges = tuple(area for place in wanted for area in pools.get(place, ()))
         used = {pin.ip: "" for pin in self._attached.pins() if pin.interface != f"vb-{id}"}
         used |= {ip: owner for owner, ip in machine_addresses(data).items() if owner != machine_dir.name}
@@ -281,7 +286,7 @@ class Router:
         """Write the views and all rules again, as the attached machines say; return the views."""
         views = router_setup.renew_views(self.layout)
         router_setup.nft_inside(
-            self.layout, router_rules.inner_rules(self.plan, self._attached.pins(), views)
+            self.layout, router_rules.inner_rules(self._now.plan, self._attached.pins(), views)
         )
         return views
 
