@@ -20,6 +20,7 @@ from stoneware.platforms.local.network import router
 from stoneware.platforms.local.network import servers as router_servers
 from stoneware.platforms.local.network import setup as router_setup
 from stoneware.platforms.local.network.layout import is_up
+from stoneware.platforms.local.network.state import State, load
 from stoneware.process import run
 from tests.local import router_lab
 from tests.local.router_lab import Lab, tcp, wait_until
@@ -110,8 +111,8 @@ DAMAGES: dict[str, Callable[[router.Router], None]] = {
 }
 
 
-def recorded(gate: router.Router) -> router_setup.State:
-    state = router_setup.load(gate.layout)
+def recorded(gate: router.Router) -> State:
+    state = load(gate.layout)
     assert state is not None
     return state
 
