@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stoneware.cluster import events, waves
+from stoneware.cluster.apply import ClusterTerraform
 from stoneware.cluster.model import Action
 from stoneware.cluster.up import RolloutNeeded
 from stoneware.cluster.waiting import MachinesFailed
-from stoneware.errors import InputError
+from stoneware.errors import InputError, MachineError
 from stoneware.model.machine import Health, Phase
+from stoneware.terraform.results import Plan
 from tests.cluster.engine import SECRET, Declined, EngineBench
 
 pytestmark = pytest.mark.tool
@@ -389,6 +393,48 @@ def test_down_keeps_the_disks(bench: EngineBench) -> None:
         bench.down()
     bench.up()
     assert bench.machines() == ALL
+
+
+def test_terraform_plans_while_the_machines_of_a_down_stop(
+    bench: EngineBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.up()
+    planned, plan, stop = threading.Event(), ClusterTerraform.plan, bench.platform.stop
+
+    def plans(self: ClusterTerraform, *args: Any, **options: Any) -> Plan:
+        found = plan(self, *args, **options)
+        planned.set()
+        return found
+
+    def stops(name: str, *, timeout: float | None = None) -> None:
+        assert planned.wait(30)
+        stop(name, timeout=timeout)
+
+    monkeypatch.setattr(ClusterTerraform, "plan", plans)
+    monkeypatch.setattr(bench.platform, "stop", stops)
+    bench.down()
+    assert bench.machines() == []
+
+
+def test_a_down_that_ends_while_it_stops_leaves_what_is_declared(
+    bench: EngineBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.up()
+    directory = bench.clusters / "shop"
+    before = {path.name: path.read_bytes() for path in directory.iterdir()}
+
+    def fails(name: str, **_: Any) -> None:
+        raise MachineError(f"{name} does not stop")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.platform, "stop", fails)
+        with pytest.raises(MachineError, match="does not stop"):
+            bench.down()
+    assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
+    bench.down()
+    stops = [call.split()[1] for call in bench.platform.calls if call.startswith("stop ")]
+    assert (stops[0], stops[-1]) == ("shop-web-1", "shop-db-1")
+    assert not list(directory.glob("left*")) + list(directory.glob("*.tfplan"))
 
 
 @pytest.mark.parametrize("volumes", [False, True])

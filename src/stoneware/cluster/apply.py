@@ -58,7 +58,7 @@ class ClusterTerraform:
         )
 
     def __enter__(self) -> Self:
-        self._terraform.prepare()
+        self._terraform.load()  # the provider is loaded by whoever gives the first command
         return self
 
     def __exit__(
@@ -66,13 +66,19 @@ class ClusterTerraform:
     ) -> None:
         self._terraform.close()
 
-    def configure(self, variables: Mapping[str, Any], *, lift_volumes: bool = False) -> None:
+    def configure(
+        self,
+        variables: Mapping[str, Any],
+        *,
+        lift_volumes: bool = False,
+        variables_file: str = VARIABLES_FILE,
+    ) -> None:
         """Write the module and the variables of the next plan; `lift_volumes` lets it destroy disks."""
         write_configuration(
             self._directory.path,
             self._infrastructure.cluster_module,
             self._infrastructure.variables(variables),
-            variables_file=VARIABLES_FILE,
+            variables_file=variables_file,
             overrides=[LIFT_VOLUMES] if lift_volumes else [],
         )
 
@@ -103,17 +109,13 @@ class ClusterTerraform:
         allowed: AbstractSet[Subject],
         *,
         again: Collection[str] = (),
-        to_destroy: AbstractSet[Subject] = frozenset(),
         strict: bool = False,
-        refresh: bool = True,
     ) -> None:
-        """Plan the whole configuration, refuse what is not allowed, apply the rest.
+        """Plan the whole configuration, refuse what is not allowed, apply the rest."""
+        self.carry_out(self.plan(allowed, again=again, strict=strict))
 
-        `again` are machines to replace whether Terraform sees a reason or not; `to_destroy` are volumes that
-        the user allows to be destroyed. `strict` refuses harmless changes of others too. Without `refresh`
-        Terraform asks for no object what it is now.
-        """
-        plan = self._guarded(allowed, again, to_destroy, strict=strict, refresh=refresh)
+    def carry_out(self, plan: Plan) -> None:
+        """Do what a plan says."""
         # No reason to start an apply: it would take the state's lock and write the state again.
         if plan.noop:
             plan.file.unlink(missing_ok=True)
@@ -130,20 +132,29 @@ class ClusterTerraform:
 
     def check(self, allowed: AbstractSet[Subject], *, again: Collection[str] = ()) -> None:
         """Raise PlanRefused where an apply would do more than is allowed; nothing is done either way."""
-        self._guarded(allowed, again, frozenset(), strict=True).file.unlink(missing_ok=True)
+        self.plan(allowed, again=again, strict=True).file.unlink(missing_ok=True)
 
-    def _guarded(
+    def plan(
         self,
         allowed: AbstractSet[Subject],
-        again: Collection[str],
-        to_destroy: AbstractSet[Subject],
         *,
-        strict: bool,
+        again: Collection[str] = (),
+        to_destroy: AbstractSet[Subject] = frozenset(),
+        strict: bool = False,
         refresh: bool = True,
+        variables_file: str = "",
     ) -> Plan:
+        """Plan the whole configuration; raise PlanRefused where more would be done than is allowed.
+
+        `again` are machines to replace whether Terraform sees a reason or not; `to_destroy` are volumes that
+        the user allows to be destroyed. `strict` refuses harmless changes of others too. Without `refresh`
+        Terraform asks for no object what it is now. The variables of a file take the place of those that
+        are declared.
+        """
         infrastructure = self._infrastructure
         replaced = sorted(infrastructure.address(Subject(Kind.MACHINE, name)) for name in again)
-        plan = self._terraform.plan(replace=replaced, refresh=refresh)
+        variables = self._directory.path / variables_file if variables_file else None
+        plan = self._terraform.plan(replace=replaced, refresh=refresh, variables=variables)
         spared = tuple(
             change
             for change in plan.changes

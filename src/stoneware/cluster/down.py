@@ -22,9 +22,11 @@ from stoneware.model.machine import Phase
 from stoneware.platforms.infrastructure import Kind, Subject
 from stoneware.platforms.protocols import Platform
 from stoneware.records import DamagedError, whole
+from stoneware.terraform.results import Plan
 from stoneware.terraform.runner import has_state
 
 COMMAND = "stoneware down"
+_LEFT_FILE = "left.tfvars.json"  # the variables for Terraform's plan: what is left of the cluster
 _AT_ONCE = 20  # machines that are stopped at the same time
 
 
@@ -96,10 +98,12 @@ def down(
             confirm(removal)
         for seen in observed.machines:
             reporter.emit(events.MachineStarted(seen, str(Action.REMOVE)))
-        with _terraform(site, directory, options, reporter) as terraform:
+        with (
+            _terraform(site, directory, options, reporter) as terraform,
+            _planning(terraform, site, observed, options) as destroy,
+        ):
             _stop(site.platform, observed, applied, options, reporter)
-            if terraform is not None:
-                _destroy(terraform, site, observed, options)
+            destroy()
         _sweep(site.platform, name, options, reporter)
         for seen in observed.machines:
             seconds = time.monotonic() - started
@@ -202,16 +206,61 @@ def _terraform(
         yield terraform
 
 
-def _destroy(terraform: ClusterTerraform, site: Site, observed: Observed, options: DownOptions) -> None:
-    """Let Terraform remove what it knows: all but the disks, or all."""
-    managed = observed.managed or frozenset()
-    disks = {subject for subject in managed if subject.kind is Kind.VOLUME}
-    kept = {} if options.volumes else _kept(site, observed.name, disks)
-    # What is to go need not be looked at: removing what is gone already is no error. But a kept disk that
-    # somebody has removed has to be seen, or Terraform would take it for one to destroy.
-    refresh = not options.volumes and len(kept) < len(disks)
-    terraform.configure({"networks": {}, "volumes": kept, "machines": {}}, lift_volumes=options.volumes)
-    terraform.apply(managed - disks, to_destroy=disks if options.volumes else frozenset(), refresh=refresh)
+@contextlib.contextmanager
+def _planning(
+    terraform: ClusterTerraform | None, site: Site, observed: Observed, options: DownOptions
+) -> Iterator[Callable[[], None]]:
+    """Let Terraform plan while the machines stop, and give what then removes all that it knows.
+
+    What is declared stays until all have stopped: after a kill the next `down` stops the others by that.
+    """
+    if terraform is None:
+        yield lambda: None
+        return
+    going = _Going(terraform, site, observed, volumes=options.volumes)
+    # Its plan is shown where that was asked for, and disks are unlocked last.
+    if options.verbose or options.volumes:
+        yield lambda: going.carry_out(going.plan())
+        (site.directory(observed.name).path / _LEFT_FILE).unlink(missing_ok=True)
+        return
+    with ThreadPoolExecutor(1) as pool:
+        plan = pool.submit(going.plan)
+        try:
+            yield lambda: going.carry_out(plan.result())
+        finally:
+            if plan.exception() is None:
+                plan.result().file.unlink(missing_ok=True)
+            (site.directory(observed.name).path / _LEFT_FILE).unlink(missing_ok=True)
+
+
+class _Going:
+    """What Terraform is to remove: all that it knows but the disks, or all."""
+
+    def __init__(self, terraform: ClusterTerraform, site: Site, observed: Observed, *, volumes: bool) -> None:
+        self._terraform = terraform
+        self._volumes = volumes
+        self._managed = observed.managed or frozenset()
+        self._disks = {subject for subject in self._managed if subject.kind is Kind.VOLUME}
+        kept = {} if volumes else _kept(site, observed.name, self._disks)
+        self._left = {"networks": {}, "volumes": kept, "machines": {}}
+
+    def plan(self) -> Plan:
+        """Return Terraform's plan. Raises PlanRefused where it would remove anything else."""
+        self._terraform.configure(self._left, lift_volumes=self._volumes, variables_file=_LEFT_FILE)
+        # What is to go need not be looked at: removing what is gone already is no error. But a kept disk that
+        # somebody has removed has to be seen, or Terraform would take it for one to destroy.
+        refresh = not self._volumes and len(self._left["volumes"]) < len(self._disks)
+        return self._terraform.plan(
+            self._managed - self._disks,
+            to_destroy=self._disks if self._volumes else frozenset(),
+            refresh=refresh,
+            variables_file=_LEFT_FILE,
+        )
+
+    def carry_out(self, plan: Plan) -> None:
+        """Declare what is left, and remove the rest."""
+        self._terraform.configure(self._left, lift_volumes=self._volumes)
+        self._terraform.carry_out(plan)
 
 
 def _kept(site: Site, cluster: str, disks: Collection[Subject]) -> dict[str, Any]:

@@ -24,5 +24,5 @@ while [ -z "$ending" ]; do
     # A signal ends the waiting, not the reader.
     while ! wait "$reader" && [ -d "/proc/$reader" ]; do :; done
     reader=''
-    rm -f "$output/used"
+    if [ -e "$output/used" ]; then rm -f "$output/used"; fi
 done

@@ -76,9 +76,13 @@ class Terraform:
     ) -> None:
         self.close()
 
-    def prepare(self) -> None:
-        """Start loading Terraform and the provider ahead of the first command."""
+    def load(self) -> None:
+        """Start loading Terraform, which does so in a process of its own."""
         self._engine.prepare(self._environment)
+
+    def prepare(self) -> None:
+        """Start loading Terraform and load the provider ahead of the first command."""
+        self.load()
         if self._provider and not self._serving:
             self._runtime.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._serving = True
@@ -101,15 +105,18 @@ class Terraform:
         refresh_only: bool = False,
         refresh: bool = True,
         replace: Sequence[str] = (),
+        variables: Path | None = None,
     ) -> Plan:
         """Compare the configuration with what is, and save what would be done.
 
-        Without `refresh` it is compared with the state alone.
+        Without `refresh` it is compared with the state alone. A file of `variables` takes the place of those
+        of the configuration.
         """
         file = self.directory / PLAN_FILE
         options = [*(["-destroy"] if destroy else []), *(["-refresh-only"] if refresh_only else [])]
         options += [] if refresh else ["-refresh=false"]
         options += [f"-replace={address}" for address in replace]
+        options += [f"-var-file={variables}"] if variables else []
         done = self._command(
             "plan the changes",
             ["plan", "-json", f"-out={file}", *self._common, *self._locking, *self._parallelism, *options],

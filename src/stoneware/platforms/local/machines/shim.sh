@@ -118,11 +118,14 @@ leave_groups() {
     case $CGROUP in
         v1 | v1-unit) umount -l /sys/fs/cgroup ;; # it covers those of version 1
     esac
+    left=
     for group in $GROUPS_V1; do
         echo $$ >"${group%/stoneware/*}/cgroup.procs"
-        case $PIDS_V1 in "$group"/*) rmdir "$PIDS_V1" ;; esac
-        rmdir "$group"
+        case $PIDS_V1 in "$group"/*) left="$left $PIDS_V1" ;; esac
+        left="$left $group"
     done 2>/dev/null
+    # shellcheck disable=SC2086 # a list
+    [ -z "$left" ] || rmdir $left 2>/dev/null
 }
 
 find_leader() { # the child of nspawn that has a network namespace of its own is the machine's PID 1
