@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.guest.support import FakeMetadata, Root
+from tests.guest.support import FakeMetadata, Root, finish
 
 pytestmark = pytest.mark.tool
 _REPORT = '. "$SW_ROOT/usr/lib/stoneware/lib.sh"\nsw_report status "$SW_RUN/one" files "$SW_RUN/two"\n'
@@ -65,4 +65,51 @@ def test_what_the_environment_has_for_bash_is_not_run(
     _run(root, curls, BASH_ENV=str(evil))
     assert len(metadata.reports) == 2
     assert not (root.path / "ran").exists()
+    assert not curls.exists()
+
+
+def test_a_boot_asks_without_curl_byte_for_byte(root: Root, metadata: FakeMetadata, curls: Path) -> None:
+    text = 'A="\u00e4\u2028"\n\n\\n\ttab'
+    metadata.set(stoneware_config=text, startup_script="#!/bin/sh\n")
+    path = f"{root.path / 'bin'}:{os.environ['PATH']}"
+    done = root.run("stoneware-boot", "--fetch", env={"PATH": path, "CURLS": str(curls)})
+    assert (done.returncode, done.stderr) == (0, "")
+    found = root.path / "run/stoneware/md"
+    assert (found / "stoneware-config").read_text() == text
+    assert (found / "startup-script").read_text() == "#!/bin/sh\n"
+    assert [(found / name).read_text() for name in ("name", "ip", "hostname")] == [
+        "m1",
+        "10.0.0.7",
+        "m1.zone.c.project.internal",
+    ]
+    assert len((found / "etag").read_text()) == 17
+    assert not curls.exists()
+
+
+@pytest.mark.parametrize("what", ["too large", "refused at first"])
+def test_what_bash_does_not_get_curl_asks_for(
+    root: Root, metadata: FakeMetadata, curls: Path, what: str
+) -> None:
+    text = "A=" + "x" * (1 << 20 if what == "too large" else 1)
+    metadata.set(stoneware_config=text)
+    metadata.refuse = 0 if what == "too large" else 1
+    path = f"{root.path / 'bin'}:{os.environ['PATH']}"
+    done = root.run("stoneware-boot", "--fetch", env={"PATH": path, "CURLS": str(curls)})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (root.path / "run/stoneware/md/stoneware-config").read_text() == text
+    assert curls.read_text() == "curl\n"
+
+
+def test_the_watch_waits_without_curl(root: Root, metadata: FakeMetadata, curls: Path) -> None:
+    metadata.set(stoneware_config="A=1\n")
+    env = {"PATH": f"{root.path / 'bin'}:{os.environ['PATH']}", "CURLS": str(curls)}
+    root.run("stoneware-boot", env=env)
+    process = root.start("stoneware-watch", env=env)
+    try:
+        metadata.set(stoneware_inspect="n1")
+        assert metadata.wait_text("stoneware/inspection", lambda text: text.startswith("n1\n"))
+        metadata.set(stoneware_inspect="n2")
+        assert metadata.wait_text("stoneware/inspection", lambda text: text.startswith("n2\n"))
+    finally:
+        finish(process)
     assert not curls.exists()

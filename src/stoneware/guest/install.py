@@ -35,7 +35,7 @@ _FILES: tuple[tuple[str, str, int], ...] = (
     (f"{_LIB}/service-exec", "service-exec", 0o755),
     *(
         (f"{_LIB}/stoneware-{n}", f"stoneware-{n}.sh", 0o755)
-        for n in ("boot", "health", "output", "report", "startup", "tell", "watch")
+        for n in ("ask", "boot", "health", "output", "report", "startup", "tell", "watch")
     ),
     *(
         (f"{_UNITS}/stoneware-{n}.service", f"units/stoneware-{n}.service", 0o644)
@@ -44,6 +44,7 @@ _FILES: tuple[tuple[str, str, int], ...] = (
     *((f"{_UNITS}/{n}.d/60-stoneware.conf", "units/no-container.conf", 0o644) for n in _NOT_IN_CONTAINERS),
     *((f"{_UNITS}/{n}.d/50-stoneware.conf", "units/no-credentials.conf", 0o644) for n in _NO_CREDENTIALS),
     *((f"{_UNITS}/systemd-networkd.{n}.d/50-stoneware.conf", "units/dhcp.conf", 0o644) for n in _KINDS),
+    ("/usr/lib/systemd/system-generators/stoneware-generator", "stoneware-generator.sh", 0o755),
     ("/usr/lib/sysctl.d/50-stoneware.conf", "units/sysctl.conf", 0o644),
     ("/etc/systemd/network/50-stoneware.network", "units/50-stoneware.network", 0o644),
     ("/etc/systemd/system.conf.d/50-stoneware.conf", "units/system.conf", 0o644),
@@ -89,6 +90,8 @@ _GENERATORS = (
     "system-update",
     "veritysetup",
 )
+# Those that stoneware-generator runs, where there is something for them to do.
+_SELDOM = ("cryptsetup", "fstab", "rc-local", "sysv")
 
 
 def guest_files() -> dict[str, tuple[int, bytes]]:
@@ -103,7 +106,7 @@ def guest_links() -> dict[str, str]:
     links |= {f"{_ETC_UNITS}/{unit}": "/dev/null" for unit in _MASKED}
     links |= {f"{wants}/{unit}": "/dev/null" for unit in _ON_DEMAND}
     generators = "/etc/systemd/system-generators"
-    links |= {f"{generators}/systemd-{name}-generator": "/dev/null" for name in _GENERATORS}
+    links |= {f"{generators}/systemd-{name}-generator": "/dev/null" for name in (*_GENERATORS, *_SELDOM)}
     links["/etc/tmpfiles.d/systemd-nologin.conf"] = "/dev/null"
     links[f"{_ETC_UNITS}/default.target"] = f"{_UNITS}/multi-user.target"
     links[f"{wants}/systemd-networkd.service"] = f"{_UNITS}/systemd-networkd.service"

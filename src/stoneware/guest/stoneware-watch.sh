@@ -9,21 +9,32 @@ set -u
 # wait_for_change: until some attribute changes; all of them are in $NOW then. Waiting on the one key would end at
 # once where it is missing.
 wait_for_change() {
-    if got=$(sw_curl --max-time 330 -o "$NOW/json" -w '%{http_code} %header{etag}' \
-        "$SW_V1/instance/attributes/?recursive=true&wait_for_change=true&timeout_sec=$patience&last_etag=$etag"); then
-        case $got in
-        200*)
-            etag=${got#200 }
+    change="attributes/?recursive=true&wait_for_change=true&timeout_sec=$patience&last_etag=$etag"
+    if got=$(wait_quickly || wait_by_curl); then
+        read -r code _ tag <<END
+$got
+END
+        if [ "$code" = 200 ]; then
+            etag=$tag
             if [ -n "$lost" ]; then report_again; fi
             lost=''
             sw_attributes "$NOW"
             return
-            ;;
-        esac
+        fi
     fi
     lost=yes
     sleep 1
     return 1
+}
+
+# wait_quickly, wait_by_curl: print `CODE FILE ETAG`.
+wait_quickly() {
+    command -v bash >/dev/null && bash -p "$SW_LIB/stoneware-ask" "$SW_MDS" 330 "$change" "$NOW/json" 2>/dev/null
+}
+
+wait_by_curl() {
+    sw_curl --max-time 330 -o "$NOW/json" -w '%{http_code} %{filename_effective} %header{etag}' \
+        "$SW_V1/instance/$change"
 }
 
 # report_again: what was to be reported while the metadata server was away.

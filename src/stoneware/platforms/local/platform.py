@@ -113,7 +113,7 @@ class LocalPlatform(LocalResources):
         )
         self._name_host(paths, spec, router.plan.host_end)
         try:
-            published = router.publish(lease, spec.ports)
+            published = router.publish(lease, spec.ports, id=state["id"])
             ports = [machine_record.port_document(port) for port in published]
             write_json(paths.root / "state.json", {**state, "ports": ports, "attached": True}, mode=0o600)
             machine_start.launch(self.store, paths, spec, (router.namespace, "br0", lease.mac))

@@ -148,8 +148,8 @@ find_leader() { # the child of nspawn that has a network namespace of its own is
         case $pause in
             [0-1]) sleep 0.01 ;;
             [2-9]) sleep "0.0$pause" ;;
-            1?) sleep "0.$pause" ;;
-            *) sleep 0.2 ;;
+            [1-4]?) sleep "0.$pause" ;;
+            *) sleep 0.5 ;;
         esac
     done
     return 1
