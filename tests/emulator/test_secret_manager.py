@@ -137,7 +137,7 @@ def test_a_secret_is_gone_with_its_versions_and_when_it_expires(
     with refused(404):
         ask("secrets.versions.access", name=f"{P}/secrets/a/versions/1")
     ask("secrets.delete", name=f"{P}/secrets/b")
-    assert list(service.store.beginning(f"{P}/secrets")) == []
+    assert list(service.store.matching(P, "secrets")) == []
 
 
 def test_secrets_are_listed_in_pages_the_newest_first(ask: Ask, clock: list[float]) -> None:

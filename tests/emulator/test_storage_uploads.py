@@ -6,6 +6,7 @@ import http.client
 import json
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from stoneware.emulator import discovery, faults
 from stoneware.emulator.cloud import Cloud
 from stoneware.emulator.service import Service
+from stoneware.emulator.storage import contents, sessions
 from stoneware.emulator.store import Store
 from tests.emulator.conftest import PROJECT
 from tests.emulator.test_server import start
@@ -140,8 +142,9 @@ def test_a_session_goes_on_where_a_broken_connection_and_a_killed_emulator_left_
         wire.connection.endheaders()
         wire.connection.send(b"x" * (UNIT * 2 + 100))
         other = Wire(endpoint)  # while the first one is under way
+        deadline = time.monotonic() + 20
         while other.put(session, b"", "*/*") != (308, f"bytes=0-{UNIT * 2 - 1}"):
-            pass
+            assert time.monotonic() < deadline
         kill(first)
         wire.connection.close()
         other.connection.close()
@@ -326,3 +329,33 @@ def test_generations_grow_whatever_the_clock_does(tmp_path: Path, document: disc
     store.put("b/x", {"generation": str(first + 9)})
     assert int(Cloud(Service(document, store, clock=lambda: now[0])).storage.records.generation()) > first + 9
     store.close()
+
+
+def test_sessions_that_are_over_make_room_for_others(
+    wire: Wire, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "_MOST", 2)
+    assert wire("PUT", wire.session("over"), b"x")[0] == 200
+    wire.session("a")
+    wire.session("b")
+    assert wire("POST", f"{UPLOAD}?uploadType=resumable", {"name": "c"})[0] == 429
+    assert len(service.store.keys("uploads")) == 2
+
+
+def test_a_page_of_many_objects_is_read_and_no_more(wire: Wire, service: Service) -> None:
+    records = Cloud(service).storage.records
+    summary = contents.Summary(0, "", "")
+    with service.store.transaction():
+        for number in range(1500):
+            records.write(("some-bucket", f"{number // 100:02}/{number:04}"), {}, "none", summary)
+    shown: list[str] = []
+    token = ""
+    while True:
+        page = json.loads(wire("GET", f"{OBJECTS}?pageToken={token}&prefix=0")[2])
+        shown += [item["name"] for item in page["items"]]
+        if not (token := page.get("nextPageToken", "")):
+            break
+        assert len(page["items"]) == 1000
+    assert shown == [f"{number // 100:02}/{number:04}" for number in range(1000)]
+    top = json.loads(wire("GET", f"{OBJECTS}?delimiter=/&maxResults=10")[2])
+    assert (top["prefixes"], "items" in top) == ([f"{number:02}/" for number in range(10)], False)

@@ -36,6 +36,7 @@ class Store:
         except sqlite3.Error as error:
             raise _damaged(root / FILE, error) from error
         self._records: dict[str, Record] = {}
+        self._below: dict[str, dict[str, None]] = {}  # the keys directly below a collection, in order
         self._lock = threading.RLock()  # of who is in a transaction
         self._before: dict[str, Record | None] | None = None  # in a transaction: what it has changed
         self._later: list[Callable[[], None]] = []  # in a transaction: what is done once it is kept
@@ -58,7 +59,7 @@ class Store:
         self._database.execute("CREATE TABLE IF NOT EXISTS records (key TEXT PRIMARY KEY, record TEXT)")
         self._database.execute(f"PRAGMA user_version = {_VERSION}")
         for key, text in self._database.execute("SELECT key, record FROM records ORDER BY key"):
-            self._records[key] = json.loads(text)
+            self._set(key, json.loads(text))
 
     def close(self) -> None:
         """Let go of the file."""
@@ -112,10 +113,13 @@ class Store:
             self._database.execute("INSERT OR REPLACE INTO records VALUES (?, ?)", row)
 
     def _set(self, key: str, record: Record | None) -> None:
+        place = key.rpartition("/")[0]
         if record is None:
             self._records.pop(key, None)
+            self._below.get(place, {}).pop(key, None)
         else:
             self._records[key] = record
+            self._below.setdefault(place, {})[key] = None
 
     def get(self, key: str) -> Record | None:
         """Return a copy of a record, None where there is none."""
@@ -136,16 +140,17 @@ class Store:
 
     def under(self, prefix: str) -> Iterator[tuple[str, Record]]:
         """Give the records directly below a collection, as `projects/p/zones/z/disks`, with their keys."""
-        depth = prefix.count("/") + 1
-        for key, record in list(self._records.items()):
-            if key.startswith(f"{prefix}/") and key.count("/") == depth:
-                yield key, copy.deepcopy(record)
+        for key in self.keys(prefix):
+            yield key, copy.deepcopy(self._records[key])
 
-    def beginning(self, prefix: str) -> Iterator[tuple[str, Record]]:
-        """Give all records whose keys begin with `prefix`, with their keys."""
-        for key, record in list(self._records.items()):
-            if key.startswith(prefix):
-                yield key, copy.deepcopy(record)
+    def keys(self, prefix: str) -> list[str]:
+        """Return the keys directly below a collection."""
+        return list(self._below.get(prefix, ()))
+
+    def field(self, name: str, beginning: str) -> set[Any]:
+        """Return the values that a field has in all records whose keys begin so."""
+        some = (record for key, record in self._records.items() if key.startswith(beginning))
+        return {record[name] for record in some if name in record}
 
     def everywhere(self, project: str, collection: str) -> Iterator[tuple[str, Record]]:
         """Give the records of a collection in all zones, regions and globally, with their keys."""

@@ -13,7 +13,7 @@ from stoneware.emulator.apis import Functions
 from stoneware.emulator.service import Call, Service
 from stoneware.emulator.storage import buckets, downloads, objects, uploads
 from stoneware.emulator.storage.contents import Contents
-from stoneware.emulator.storage.records import Records
+from stoneware.emulator.storage.records import Records, bucket_key
 from stoneware.emulator.storage.sessions import Sessions
 from stoneware.emulator.store import Record
 
@@ -79,7 +79,7 @@ class Storage(Functions):
     def public(self, path: str, base: str) -> Call | None:
         """Return the call that a path of the XML API, `/BUCKET/OBJECT`, stands for; only reads are served."""
         bucket, _, name = path.removeprefix("/").partition("/")
-        if not bucket or not name:
+        if not name or self.records.store.get(bucket_key(unquote(bucket))) is None:
             return None
         method = self.document.methods["storage.objects.get"]
         names = {"bucket": unquote(bucket), "object": unquote(name)}

@@ -84,8 +84,7 @@ def get(records: Records, call: Call) -> Record:
 
 def listed(records: Records, call: Call) -> Record:
     """Return a page of a project's buckets."""
-    found = [record for _, record in records.store.under("b") if record[PROJECT] == call.query["project"]]
-    return listing.buckets(found, call.query, call.base)
+    return listing.buckets(records, call.query["project"], call.query, call.base)
 
 
 def patch(records: Records, call: Call) -> Record:
@@ -121,7 +120,7 @@ def delete(records: Records, call: Call) -> Record:
     """Remove a bucket that is empty."""
     record = records.bucket(call.query["bucket"])
     conditions.check(call.query, record)
-    if next(records.objects(record["name"], versions=True), None) is not None:
+    if records.places(record["name"], versions=True):
         raise errors.ApiError(409, "conflict", "The bucket you tried to delete is not empty.")
     records.store.remove(bucket_key(record["name"]))
     return {}

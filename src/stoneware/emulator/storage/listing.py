@@ -9,72 +9,79 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from stoneware.emulator import errors
-from stoneware.emulator.storage.records import show
+from stoneware.emulator.storage.records import PROJECT, Place, Records, show
 from stoneware.emulator.store import Record
 
 LARGEST = 1000  # entries of a page
-_LAST = 1 << 63  # comes after the generations of one name
-Place = tuple[str, int]
-Entry = tuple[Place, Record | None]  # None: the place's name is a prefix
+_PREFIX = 1 << 63  # comes after the generations of one name
+Entry = tuple[Place, str | None]  # a place and the key of its record; none: the place's name is a prefix
 
 
-def objects(records: Iterable[Record], query: Mapping[str, Any], base: str) -> Record:
+def objects(records: Records, bucket: str, query: Mapping[str, Any], base: str) -> Record:
     """Return a page of a bucket's objects as the API shows it. Raises ApiError (400, 501)."""
     for name in ("matchGlob", "softDeleted", "filter"):
         if query.get(name):
             raise errors.not_implemented(
                 f"The parameter {name} of storage.objects.list", "lists are by prefix and delimiter"
             )
-    entries = _collapsed(_wanted(records, query), query)
-    page, token = _page(entries, query)
+    places = records.places(bucket, query.get("versions", False))
+    page, token = _page(_collapsed(_wanted(places, query), query), query)
     reply: Record = {"kind": "storage#objects"}
-    if prefixes := [place[0] for place, record in page if record is None]:
+    if prefixes := [place[0] for place, key in page if key is None]:
         reply["prefixes"] = prefixes
-    if items := [show(record, base) for _, record in page if record is not None]:
+    if items := _shown(records, page, base):
         reply["items"] = items
     return reply | token
 
 
-def buckets(records: Iterable[Record], query: Mapping[str, Any], base: str) -> Record:
-    """Return a page of buckets as the API shows it. Raises ApiError (400)."""
-    prefix = query.get("prefix", "")
-    named = [record for record in records if record["name"].startswith(prefix)]
-    entries: list[Entry] = [((record["name"], 0), record) for record in named]
-    page, token = _page(sorted(entries, key=_place), query)
-    items = [show(record, base) for _, record in page if record is not None]
+def buckets(records: Records, project: str, query: Mapping[str, Any], base: str) -> Record:
+    """Return a page of a project's buckets as the API shows it. Raises ApiError (400)."""
+    entries: list[Entry] = [
+        ((record["name"], 0), key)
+        for key, record in records.store.under("b")
+        if record[PROJECT] == project and record["name"].startswith(query.get("prefix", ""))
+    ]
+    page, token = _page(sorted(entries), query)
+    items = _shown(records, page, base)
     return {"kind": "storage#buckets"} | ({"items": items} if items else {}) | token
+
+
+def _shown(records: Records, page: Iterable[Entry], base: str) -> list[Record]:
+    found = [records.store.get(key) for _, key in page if key is not None]
+    return [show(record, base) for record in found if record is not None]
 
 
 def _place(entry: Entry) -> Place:
     return entry[0]
 
 
-def _wanted(records: Iterable[Record], query: Mapping[str, Any]) -> list[Entry]:
+def _wanted(places: Mapping[Place, str], query: Mapping[str, Any]) -> list[Entry]:
     prefix, start, end = (query.get(name, "") for name in ("prefix", "startOffset", "endOffset"))
-    found: list[Entry] = [
-        ((record["name"], int(record["generation"])), record)
-        for record in records
-        if record["name"].startswith(prefix) and record["name"] >= start and (not end or record["name"] < end)
+    found = [
+        (place, key)
+        for place, key in places.items()
+        if place[0].startswith(prefix) and place[0] >= start and (not end or place[0] < end)
     ]
-    return sorted(found, key=_place)
+    return sorted(found)
 
 
-def _collapsed(entries: Iterable[Entry], query: Mapping[str, Any]) -> list[Entry]:
+def _collapsed(entries: list[Entry], query: Mapping[str, Any]) -> list[Entry]:
     """Put one prefix in the place of all names that have the delimiter after the prefix asked for."""
     delimiter, skip = query.get("delimiter", ""), len(query.get("prefix", ""))
     if not delimiter:
-        return list(entries)
+        return entries
     trailing = query.get("includeTrailingDelimiter", False)
-    kept: dict[Place, Record | None] = {}
-    for (name, generation), record in entries:
+    kept: dict[Place, str | None] = {}
+    for place, key in entries:
+        name = place[0]
         at = name.find(delimiter, skip)
         if at < 0:
-            kept[name, generation] = record
+            kept[place] = key
             continue
         prefix = name[: at + len(delimiter)]
         if trailing and name == prefix:
-            kept[name, generation] = record
-        kept[prefix, _LAST] = None
+            kept[place] = key
+        kept[prefix, _PREFIX] = None
     return sorted(kept.items(), key=_place)
 
 

@@ -48,8 +48,7 @@ def listed(records: Records, call: Call) -> Record:
     """Return a page of the objects of a bucket."""
     bucket = call.query["bucket"]
     records.bucket(bucket)
-    some = records.objects(bucket, call.query.get("versions", False))
-    return listing.objects(some, call.query, call.base)
+    return listing.objects(records, bucket, call.query, call.base)
 
 
 def patch(records: Records, call: Call) -> Record:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import base64
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from stoneware.emulator import errors, values
 from stoneware.emulator.service import shown
 from stoneware.emulator.storage.contents import Contents, Summary
 from stoneware.emulator.store import Record, Store
 
+Place = tuple[str, int]
+LIVE = 1 << 62  # after the generations of the versions that are not
 CONTENT = "x-content"  # of an object: the name of its contents
 PROJECT = "x-project"  # of a bucket
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
@@ -24,6 +27,7 @@ FIELDS = frozenset(
     {*_HEADERS, "contexts", "customTime", "eventBasedHold", "metadata", "storageClass", "temporaryHold"}
 )
 _METADATA = 8 << 10  # bytes of an object's own keys and values
+_unquoted = lru_cache(maxsize=1 << 16)(unquote)  # a list asks for the names of all objects, page by page
 _CONTROLS = re.compile("[\x00-\x1f\x7f]")
 
 
@@ -34,14 +38,9 @@ class Records:
         self.store = store
         self.contents = contents
         self.clock = clock
-        self._latest = 0  # the largest generation
-        names = set()
-        for _, record in store.beginning("b/"):
-            self._latest = max(self._latest, int(record["generation"]))
-            if CONTENT in record:
-                names.add(record[CONTENT])
-        uploads = {key.removeprefix("uploads/") for key, _ in store.under("uploads")}
-        contents.sweep(names, uploads)
+        self._latest = max(map(int, store.field("generation", "b/")), default=0)
+        uploads = {key.removeprefix("uploads/") for key in store.keys("uploads")}
+        contents.sweep(store.field(CONTENT, "b/"), uploads)
 
     def now(self) -> str:
         """Return this moment as the API writes it."""
@@ -73,11 +72,18 @@ class Records:
             raise errors.ApiError(404, "notFound", f"No such object: {bucket}/{name}")
         return record
 
-    def objects(self, bucket: str, versions: bool) -> Iterator[Record]:
-        """Give the records of a bucket's objects; with `versions` those as well that are no longer live."""
-        for place in ("o", "v") if versions else ("o",):
-            for _, record in self.store.under(f"{bucket_key(bucket)}/{place}"):
-                yield record
+    def places(self, bucket: str, versions: bool) -> dict[Place, str]:
+        """Return the keys of a bucket's objects by name and generation, which is LIVE of those that are live.
+
+        With `versions` those as well that are not.
+        """
+        inside = bucket_key(bucket)
+        found = {(_unquoted(key.rpartition("/")[2]), LIVE): key for key in self.store.keys(f"{inside}/o")}
+        if versions:
+            for key in self.store.keys(f"{inside}/v"):
+                name, _, generation = key.rpartition("/")[2].rpartition("@")
+                found[_unquoted(name), int(generation)] = key
+        return found
 
     def write(
         self, where: tuple[str, str], fields: Record, content: str, summary: Summary, parts: int = 0

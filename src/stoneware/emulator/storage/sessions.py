@@ -6,7 +6,6 @@ How much has arrived is the size of the session's file, to the last whole part o
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +22,7 @@ from stoneware.emulator.storage.records import Records
 from stoneware.emulator.store import Record
 
 KEPT_SECONDS = 7 * 86400.0  # as Google keeps a session
-_MOST = 10_000  # sessions at a time
+_MOST = 1000  # sessions at a time
 _UNIT = 256 << 10  # bytes; what is kept of a part that is not the last is whole ones of these
 _DOCUMENT = 1 << 20
 _CHUNK = 1 << 20
@@ -58,6 +57,16 @@ class Sessions:
         self._records.store.remove(f"uploads/{name}")
         self._records.contents.upload(name).unlink(missing_ok=True)
 
+    def _make_room(self) -> None:
+        """Forget the sessions that are over, if there are many. Raises ApiError (429) if none of them is."""
+        if len(self._records.store.keys("uploads")) < _MOST:
+            return
+        over = [key for key, record in self._records.store.under("uploads") if "made" in record]
+        if not over:
+            raise errors.ApiError(429, "rateLimitExceeded", f"There are {_MOST} uploads under way.")
+        for key in over:
+            self._records.store.remove(key)
+
     async def begin(self, call: Call, request: web.Request) -> web.Response:
         """Begin an upload; the reply says where its bytes go."""
         raw = await request.content.read(_DOCUMENT + 1)
@@ -71,8 +80,7 @@ class Sessions:
             uploads.too_large(_number("X-Upload-Content-Length", size))
         where = uploads.named(call, fields)
         conditions.check(call.query, self._records.live(*where))
-        if sum(1 for _ in self._records.store.under("uploads")) >= _MOST:
-            raise errors.ApiError(429, "rateLimitExceeded", f"There are {_MOST} uploads under way.")
+        self._make_room()
         name = contents.new_name()
         record = {"begun": self._records.clock(), "fields": fields, "query": dict(call.query), "total": size}
         with contents.kept():
@@ -103,17 +111,15 @@ class Sessions:
         span = _span(request.headers)
         total = span.total if span.total is not None else record["total"] and int(record["total"])
         path = self._records.contents.upload(name)
-        writer = self._writers[name] = object()
+        writer = object()
         try:
-            if span.start is not None:
+            if span.start is not None:  # from now on; a request that only asks stops no other
+                self._writers[name] = writer
                 await self._append(name, writer, span, request)
-            complete = (
-                total is not None
-                and path.stat().st_size == total
-                and (span.total is not None or span.start is None)
-            )
-            if not complete:
+            asks_or_ends = span.total is not None or span.start is None
+            if total is None or path.stat().st_size != total or not asks_or_ends:
                 return self._incomplete(path, total, request)
+            self._writers[name] = writer
             return await self._complete(name, writer, call, request)
         except FileNotFoundError as error:  # it was cancelled meanwhile
             raise errors.ApiError(404, "notFound", "There is no such upload any more.") from error
@@ -145,7 +151,6 @@ class Sessions:
         if total is not None and size > total:
             raise errors.ApiError(400, "invalid", f"The upload has {size} bytes, and {total} were to come.")
         have = size // _UNIT * _UNIT
-        os.truncate(path, have)
         headers = {"Range": f"bytes=0-{have - 1}"} if have else {}
         if request.headers.get("X-Guploader-No-308") == "yes":
             return web.Response(headers=headers | {"X-Http-Status-Code-Override": "308"})

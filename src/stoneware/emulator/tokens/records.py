@@ -12,7 +12,7 @@ from stoneware.files import sha256_hex
 
 LIFETIME = 3600  # seconds, unless the client asks for less or more
 ANYBODY = "emulator@localhost"  # whom the tokens are of that were not issued here
-_MOST = 10_000  # that are known at a time
+_MOST = 10_000  # that are known at a time; any other is accepted
 
 
 class Tokens:
@@ -27,11 +27,16 @@ class Tokens:
         token = f"ya29.{secrets.token_urlsafe(48)}"
         expires = self.clock() + lifetime
         with self.store.transaction():
-            known = sorted((record["expires"], key) for key, record in self.store.under("tokens"))
-            for _, key in known[: max(len(known) - _MOST + 1, 0)]:
-                self.store.remove(key)
+            if len(self.store.keys("tokens")) >= _MOST:
+                self._make_room()
             self.store.put(_key(token), {"email": who, "scope": scopes, "expires": expires})
         return token
+
+    def _make_room(self) -> None:
+        """Forget the half of all tokens that expires first."""
+        known = sorted((record["expires"], key) for key, record in self.store.under("tokens"))
+        for _, key in known[: len(known) // 2]:
+            self.store.remove(key)
 
     def known(self, token: str) -> Record | None:
         """Return what a token is for, None for one that was not issued here."""
