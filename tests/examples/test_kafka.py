@@ -120,6 +120,11 @@ def test_nothing_of_the_first_stages_is_in_the_image(kafka: Program) -> None:
     assert owner.stdout.strip() == "kafka:kafka"
 
 
+def test_a_broker_takes_its_classes_from_the_archive(kafka: Program) -> None:
+    users = "grep -ls /opt/kafka/classes.jsa /proc/[0-9]*/maps"
+    assert kafka.run("exec", "kafka-second", "sh", "-c", users).stdout.startswith("/proc/")
+
+
 def test_the_disk_of_another_cluster_is_refused_and_stays_as_it_is(kafka: Program) -> None:
     disk = identity(kafka, "kafka-second")
     kafka.run("stop", "kafka-second")
