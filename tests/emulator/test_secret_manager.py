@@ -150,6 +150,8 @@ def test_secrets_are_listed_in_pages_the_newest_first(ask: Ask, clock: list[floa
     assert ([one["name"][-2:] for one in rest["secrets"]], "nextPageToken" in rest) == (["s0"], False)
     assert len(ask("secrets.list", parent=P, filter="labels.n=1")["secrets"]) == 1
     assert ask("secrets.list", parent=P, filter="name:none") == {"totalSize": 0}
+    with refused(400, "pageSize"):
+        ask("secrets.list", parent=P, pageSize="-1")
 
 
 def test_a_region_has_secrets_of_its_own(ask: Ask) -> None:

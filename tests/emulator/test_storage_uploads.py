@@ -278,6 +278,12 @@ def test_a_name_that_no_object_has_is_refused(wire: Wire, name: str) -> None:
         (f"POST /storage/v1/b?project={PROJECT}", {"name": "google-bucket"}, {}, 400),
         (f"POST /storage/v1/b?project={PROJECT}", {"name": "bucket", "location": "moon"}, {}, 400),
         ("POST /storage/v1/b?project=other", {"name": "bucket"}, {}, 400),
+        (f"POST {UPLOAD}?uploadType=media&name=%FF", b"x", {}, 400),
+        ("GET /some-bucket/%ED%A0%80", b"", {}, 400),
+        (f"POST {UPLOAD}?uploadType=media&name=o", b"x", {"Content-Type": "t\xe9xt/x"}, 400),
+        (f"POST {UPLOAD}?uploadType=resumable", {"name": "o", "storageClass": "A\r\nB: c"}, {}, 400),
+        (f"POST /storage/v1/b?project={PROJECT}", {"name": "bucket", "storageClass": "none"}, {}, 400),
+        (f"GET {OBJECTS}?maxResults=-1", b"", {}, 400),
         ("POST /storage/v1/b", {"name": "bucket"}, {}, 400),
         ("POST /upload/storage/v1/b/none/o?uploadType=media&name=o", b"x", {}, 404),
         (f"POST {UPLOAD}?uploadType=other&name=o", b"x", {}, 400),
@@ -305,6 +311,36 @@ def test_what_is_refused(
 ) -> None:
     code, _, reply = wire(*request_line.split(" "), body, headers)
     assert (code, json.loads(reply)["error"]["code"]) == (status, status)
+
+
+def test_what_is_patched_away_has_its_default_again(wire: Wire) -> None:
+    wire("POST", f"{UPLOAD}?uploadType=media&name=o", b"x", {"Content-Type": "text/plain"})
+    gone = {"contentType": None, "storageClass": None, "metadata": None}
+    assert wire("PATCH", f"{OBJECTS}/o", gone)[0] == 200
+    headers = wire("GET", "/some-bucket/o")[1]
+    assert (headers["Content-Type"], headers["X-Goog-Storage-Class"]) == (
+        "application/octet-stream",
+        "STANDARD",
+    )
+    for path in ("copyTo", "rewriteTo"):
+        assert wire("POST", f"{OBJECTS}/o/{path}/b/some-bucket/o/p", {"metadata": {"a": "b"}})[0] == 200
+    gone = {
+        "storageClass": None,
+        "location": None,
+        "iamConfiguration": None,
+        "versioning": None,
+        "name": None,
+    }
+    assert wire("PATCH", "/storage/v1/b/some-bucket", gone)[0] == 200
+    bucket = json.loads(wire("GET", "/storage/v1/b/some-bucket")[2])
+    assert (bucket["storageClass"], bucket["location"], bucket["name"]) == ("STANDARD", "US", "some-bucket")
+    assert wire("POST", f"{UPLOAD}?uploadType=media&name=q", b"x")[0] == 200
+
+
+def test_an_object_has_its_buckets_class_unless_it_says_another(wire: Wire) -> None:
+    wire("PATCH", "/storage/v1/b/some-bucket", {"storageClass": "NEARLINE"})
+    assert wire("PUT", wire.session("o"), b"x")[0] == 200
+    assert wire("GET", "/some-bucket/o")[1]["X-Goog-Storage-Class"] == "NEARLINE"
 
 
 def test_faults_are_of_uploads_and_downloads_too(wire: Wire, service: Service) -> None:

@@ -9,7 +9,7 @@ import socket
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote_to_bytes
 
 from aiohttp import web
 
@@ -137,7 +137,7 @@ class _Front:
         self._tokens.check(bearer)
         if request.method == "POST" and request.path.startswith(_BATCH):
             return await self._batch(await _sent(request, base, bearer))
-        path, _, query = request.raw_path.partition("?")
+        path, query = _parts(request.raw_path)
         found = self._router.find(request.method, path)
         if found is not None and _transfers(found, request):
             given = _given(found, query)
@@ -165,7 +165,7 @@ class _Front:
 
     async def _one(self, sent: _Sent) -> tuple[int, Any]:
         """Return the status of a reply and its document, None for one without."""
-        path, _, query = sent.target.partition("?")
+        path, query = _parts(sent.target)
         found = self._router.find(sent.http, path)
         status, document = 404, _unknown(sent.http, path).body()
         if found is not None:
@@ -185,6 +185,16 @@ class _Front:
 
 def _unknown(http: str, path: str) -> errors.ApiError:
     return errors.ApiError(404, "notFound", f"The URL {path} is no method of an API that is served ({http})")
+
+
+def _parts(target: str) -> tuple[str, str]:
+    """Return the path and query of a request. Raises ApiError (400) for names that are not UTF-8."""
+    try:
+        unquote_to_bytes(target).decode()
+    except UnicodeError as error:
+        raise errors.ApiError(400, "badRequest", "The URL is not UTF-8.") from error
+    path, _, query = target.partition("?")
+    return path, query
 
 
 def _transfers(found: Found, request: web.Request) -> bool:

@@ -49,8 +49,10 @@ def _bounded(name: str, spec: Schema, text: str) -> int:
     if not _WHOLE.fullmatch(text):
         raise errors.invalid(name, text, "Must be a whole number.")
     number = int(text)
-    if number < int(spec.get("minimum", number)) or number > int(spec.get("maximum", number)):
-        raise errors.invalid(name, text, f"Must be from {spec.get('minimum')} to {spec.get('maximum')}.")
+    least, most = int(spec.get("minimum", number)), int(spec.get("maximum", number))
+    if number < least or number > most:
+        why = f"{least} at least" if number < least else f"{most} at most"
+        raise errors.invalid(name, text, f"Must be {why}.")
     return number
 
 

@@ -110,6 +110,8 @@ def page(call: Call, items: list[Record], field: str) -> Record:
         after = call.query["pageToken"]
         keyed = [pair for pair in keyed if pair[0] < after]
     size = call.query.get("pageSize") or len(keyed)
+    if size < 0:
+        raise wrong("pageSize is 0 at least.")
     reply: Record = {"totalSize": len(items)}
     if size < len(keyed):
         reply["nextPageToken"] = keyed[size - 1][0]

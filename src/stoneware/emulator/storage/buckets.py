@@ -9,7 +9,14 @@ from stoneware.emulator import catalog, errors, values
 from stoneware.emulator.service import Call
 from stoneware.emulator.storage import conditions, listing
 from stoneware.emulator.storage.merging import merged
-from stoneware.emulator.storage.records import PROJECT, Records, bucket_key, check_bucket_name, show
+from stoneware.emulator.storage.records import (
+    PROJECT,
+    Records,
+    bucket_key,
+    check_bucket_name,
+    check_class,
+    show,
+)
 from stoneware.emulator.store import Record
 
 _POLICY = "x-policy"
@@ -69,7 +76,9 @@ def _location_type(location: str) -> str:
 
 
 def _complete(record: Record) -> None:
-    """Say of the access to a bucket what the API says of each."""
+    """Say of a bucket what the API says of each: its class, and who has access."""
+    record.setdefault("storageClass", "STANDARD")
+    check_class(record)
     access = {"publicAccessPrevention": "inherited"} | record.get("iamConfiguration", {})
     uniform = {"enabled": False} | access.get("uniformBucketLevelAccess", {})
     record["iamConfiguration"] = access | {"uniformBucketLevelAccess": uniform, "bucketPolicyOnly": uniform}
@@ -110,7 +119,6 @@ def _changed(records: Records, call: Call, change: Any) -> Record:
     record["location"] = str(record.get("location", before["location"])).upper()
     if record["location"] != before["location"]:
         raise errors.invalid("location", record["location"], "The location of a bucket cannot be changed.")
-    record.setdefault("storageClass", "STANDARD")
     _complete(record)
     records.update(bucket_key(record["name"]), record)
     return show(record, call.base)

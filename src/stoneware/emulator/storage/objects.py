@@ -76,6 +76,7 @@ def _given(call: Call) -> Record:
 def _changed(records: Records, call: Call, change: Callable[[Record], Record]) -> Record:
     before = found(records, call.query)
     record = change(before)
+    record.setdefault("storageClass", before["storageClass"])
     check_fields(record)
     records.update(key_of(before), record)
     return show(record, call.base)
@@ -118,7 +119,11 @@ def _copied(records: Records, call: Call) -> Record:
     bucket, name = query["destinationBucket"], check_object_name(query["destinationObject"])
     conditions.check(query, records.live(bucket, name))
     given = _given(call)
-    same = {"contentType": source["contentType"]} if given else {field: source.get(field) for field in FIELDS}
+    same = (
+        {"contentType": source.get("contentType")}
+        if given
+        else {field: source.get(field) for field in FIELDS}
+    )
     return _written(records, (bucket, name), same | given, source)
 
 

@@ -28,7 +28,11 @@ FIELDS = frozenset(
 )
 _METADATA = 8 << 10  # bytes of an object's own keys and values
 _unquoted = lru_cache(maxsize=1 << 16)(unquote)  # a list asks for the names of all objects, page by page
-_CONTROLS = re.compile("[\x00-\x1f\x7f]")
+_CONTROLS = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+_CLASSES = (
+    *("STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE"),
+    *("REGIONAL", "MULTI_REGIONAL", "DURABLE_REDUCED_AVAILABILITY"),
+)
 
 
 class Records:
@@ -226,11 +230,18 @@ def check_object_name(name: str | None) -> str:
     return name
 
 
+def check_class(record: Record) -> None:
+    """Raise ApiError (400) for a storage class that is none."""
+    if record.get("storageClass", "STANDARD") not in _CLASSES:
+        raise errors.invalid("storageClass", record["storageClass"], f"Must be one of {', '.join(_CLASSES)}.")
+
+
 def check_fields(record: Record) -> None:
     """Raise ApiError (400) for what a client says of an object and no reply can carry."""
     for field in _HEADERS:
         if _CONTROLS.search(str(record.get(field, ""))):
-            raise errors.invalid(field, "…", "It has control characters.")
+            raise errors.invalid(field, "…", "It has control characters, or is not UTF-8.")
+    check_class(record)
     metadata: dict[str, Any] = record.get("metadata") or {}
     for key, value in metadata.items():
         if not isinstance(value, str):
