@@ -16,6 +16,7 @@ from bench import (
     topic_cluster,
     topic_cold,
     topic_fleet,
+    topic_processor,
     topic_rollout,
     topic_start,
     topic_terraform,
@@ -36,7 +37,9 @@ TOPICS: dict[str, Callable[[Place, int], Section]] = {
     "up": topic_up.measure,
     "rollout": topic_rollout.measure,
     "cold": topic_cold.measure,
-    "walls": topic_walls.measure,  # only where BENCH_BEFORE names what to compare with
+    # Only where BENCH_BEFORE names what to compare with.
+    "walls": topic_walls.measure,
+    "processor": topic_processor.measure,
 }
 
 
@@ -66,7 +69,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _every_topic() -> list[str]:
-    return [topic for topic in TOPICS if topic != "walls" or os.environ.get("BENCH_BEFORE")]
+    return [
+        topic for topic in TOPICS if topic not in ("walls", "processor") or os.environ.get("BENCH_BEFORE")
+    ]
 
 
 def _write_report(measured: Section) -> None:

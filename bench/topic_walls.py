@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -84,24 +84,44 @@ class Side:
 
 def measure(place: Place, repeats: int) -> Section:
     """Measure both programs in turn. BENCH_BEFORE is the other commit's `stoneware`."""
-    other = shutil.which(os.environ.get("BENCH_BEFORE", ""))
-    if other is None:
-        raise SystemExit("bench: BENCH_BEFORE=/another/checkout/.venv/bin/stoneware is what to compare with")
+    other = other_program()
     with TemporaryDirectory(prefix="stoneware-bench-") as directory:
-        sides = {
-            NOW: Side(NOW, PROGRAM, place.home, Path(directory)),
-            BEFORE: Side(
-                BEFORE, Path(other), place.home.with_name(f"{place.home.name}-before"), Path(directory)
-            ),
-        }
+        sides = sides_of(place, other, Path(directory))
         try:
             for side in sides.values():
                 side.prepare()
             samples = interleave(_cases(sides), repeats, warm=1)
         finally:
-            for side in sides.values():
-                side.remove()
+            remove_sides(sides)
     return Section("walls", "What the walls cost", (*timed_rows(samples), *_ratios(samples)), _notes(other))
+
+
+def other_program() -> Path:
+    """Return the program of another commit that this tree's is compared with."""
+    other = shutil.which(os.environ.get("BENCH_BEFORE", ""))
+    if other is None:
+        raise SystemExit("bench: BENCH_BEFORE=/another/checkout/.venv/bin/stoneware is what to compare with")
+    return Path(other)
+
+
+def sides_of(place: Place, other: Path, directory: Path) -> dict[str, Side]:
+    """Return both programs, with the files of their clusters in a directory."""
+    before = place.home.with_name(f"{place.home.name}-before")
+    return {
+        NOW: Side(NOW, PROGRAM, place.home, directory),
+        BEFORE: Side(BEFORE, other, before, directory),
+    }
+
+
+def remove_sides(sides: Mapping[str, Side]) -> None:
+    """Remove what both programs may have left."""
+    for side in sides.values():
+        side.remove()
+
+
+def commit_of(other: Path) -> str:
+    """Return the commit that a checkout's program is of, with its subject."""
+    return harness.run(["git", "-C", other.parents[2], "log", "-1", "--format=%h %s"]).strip()
 
 
 def _cases(sides: dict[str, Side]) -> dict[str, Callable[[int], float]]:
@@ -119,10 +139,9 @@ def _ratios(samples: dict[str, list[float]]) -> list[Row]:
     return [ratio(samples, f"{case}, {NOW}", f"{case}, {BEFORE}", limits[case]) for case in CASES]
 
 
-def _notes(other: str) -> tuple[str, ...]:
-    commit = harness.run(["git", "-C", Path(other).parents[2], "log", "-1", "--format=%h %s"]).strip()
+def _notes(other: Path) -> tuple[str, ...]:
     return (
-        f"Before: {commit}, its own program and store, in turn with this tree's.",
+        f"Before: {commit_of(other)}, its own program and store, in turn with this tree's.",
         "`exec 1 GiB`: zeros from the machine through a pipe, read by the benchmark.",
         f"Metadata request: the mean of {REQUESTS} over one connection, as curl in the machine measures it.",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
@@ -58,6 +57,8 @@ def _extension(root: Node, node: Node, path: tuple[str, ...], key: str, faults: 
     place = node.key_place(key)
     known = _OWN.get(key)
     if known is None:
+        import difflib  # for a mistake only
+
         similar = difflib.get_close_matches(key.lower(), _OWN, n=1, cutoff=_ALIKE)
         if similar:
             faults.warn(f"{place}: {key} is an extension key without effect; did you mean {similar[0]!r}?")

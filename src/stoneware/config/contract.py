@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field
 from typing import Any
@@ -297,6 +296,8 @@ def config_warnings(contract: Contract, given: Iterable[str], secrets: Iterable[
 def _nearest(name: str, contract: Contract) -> str:
     # `port` for `PORT` is the most frequent slip.
     known = {entry.upper(): entry for entry in contract["variables"] if entry != name}
+    import difflib  # for a mistake only
+
     close = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.75)
     return f" (did you mean {known[close[0]]}?)" if close else ""
 
