@@ -53,7 +53,7 @@ def test_life_of_a_machine(lab: Bench) -> None:
 
 
 def test_what_a_machine_is_told_besides_its_image(lab: Bench) -> None:
-    script = "cat /proc/self/status >/seen; while [ ! -e /end ]; do sleep 0.05; done; exit 3"
+    script = "cat /proc/self/status >/see; mv /see /seen; while [ ! -e /end ]; do sleep 0.05; done; exit 3"
     process = Process(
         ("sh", "-c", script),
         user="0:33",
@@ -69,6 +69,8 @@ def test_what_a_machine_is_told_besides_its_image(lab: Bench) -> None:
         hosts=("here=host-gateway", "db=10.9.8.7"),
     )
     lab.boot(process=process, system=system)
+    # The machine runs as soon as its service was started, which may be before this command has begun.
+    assert lab.sh("while [ ! -e /seen ]; do sleep 0.05; done") == 0
     seen = dict(line.split(":\t") for line in lab.read("/seen").splitlines() if ":\t" in line)
     assert (seen["CapEff"], seen["CapBnd"], seen["NoNewPrivs"]) == (*[f"{1 << 1:016x}"] * 2, "1")
     assert (seen["Gid"].split()[0], seen["Groups"].split()) == ("33", ["29"])
