@@ -26,13 +26,17 @@ def wanted(*subnets: str, **addresses: str) -> Desired:
     return wanted_of({"networks": {NETWORK: {"subnets": list(subnets)}}, "services": services})
 
 
-def seen(before: Desired) -> Observed:
-    """Return the observation of a cluster that is as it was wanted, addresses too."""
+def seen(before: Desired, **ips: str) -> Observed:
+    """Return the observation of a cluster that is as it was wanted, addresses too; `ips` of services else."""
     observed = observation_of(before)
     machines = {
         name: replace(
             found,
-            machine=replace(found.machine, ip=found.machine.spec.addresses.get(NETWORK) or found.machine.ip),
+            machine=replace(
+                found.machine,
+                ip=found.machine.spec.addresses.get(NETWORK)
+                or ips.get(name.removesuffix("-1"), found.machine.ip),
+            ),
         )
         for name, found in observed.machines.items()
     }
@@ -87,17 +91,20 @@ def test_a_machine_with_another_address_is_made_again() -> None:
 
 
 def test_a_machine_in_a_subnet_that_goes_is_made_again_and_the_subnet_goes_last() -> None:
-    before, after = wanted(FIRST, db="10.5.0.5"), wanted(SECOND)
-    observed = seen(before)
+    after = wanted(SECOND)
+    observed = seen(wanted(FIRST), db="10.5.0.5")
     said = steps(after, observed)
     assert said[0].startswith(f"{NETWORK}: update config: gains the subnet {SECOND}")
     assert said[0].endswith(f"loses the subnet {FIRST}")
-    assert f"its address 10.5.0.5 is in the subnet {FIRST}, which the network {NETWORK} loses" in said[1]
+    why = f"its address 10.5.0.5 is in the subnet {FIRST}, which the network {NETWORK} loses"
+    assert said[1:] == [f"db-1: replace: {why}"]
+    asked = steps(wanted(SECOND, db="10.6.0.5"), seen(wanted(FIRST, db="10.5.0.5")))
+    assert asked[1:] == [f"db-1: replace: address {NETWORK}: 10.5.0.5 → 10.6.0.5"]
     gone = leaving(after, observed, ["db-1"])
     assert with_subnets(after, gone).networks[NETWORK].subnets == (SECOND, FIRST)
     assert leaving(after, observed, ["web-1"]) == {}
     # One that becomes larger is changed at once, and its machines stay.
-    larger = wanted("10.5.0.0/16", db="10.5.0.5")
+    larger = wanted("10.5.0.0/16")
     assert [text.partition(":")[0] for text in steps(larger, observed)] == [NETWORK]
     assert leaving(larger, observed, ["db-1"]) == {}
 

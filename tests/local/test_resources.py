@@ -113,6 +113,33 @@ def test_a_network_of_an_earlier_version_is_not_internal(platform: LocalPlatform
     assert not found.internal
 
 
+def test_a_networks_subnets_are_recorded_and_changed(platform: LocalPlatform) -> None:
+    """Without a router: the next command that needs one makes it with them."""
+    first, second, third = (f"198.19.255.{at}/28" for at in (0, 16, 32))
+    assert platform.create_network("a", {}, subnets=[first, second]).subnets == (first, second)
+    assert platform.create_network("a", {}, subnets=[third]).subnets == (first, second)
+    for subnets in ([second], ["198.19.255.0/24"], ["8.8.8.0/24"], [third, third], ["many"]):
+        with pytest.raises(InputError, match="'b' cannot have the subnets"):
+            platform.create_network("b", {}, subnets=subnets)
+    assert [network.name for network in platform.networks()] == ["a"]
+    assert platform.create_network("b", {}).subnets == ()
+    with pytest.raises(InputError, match="'b' cannot have the subnets"):
+        platform.change_network("b", {}, subnets=[first])
+    directory = platform.store.data / "machines" / "h1"
+    directory.mkdir(parents=True)
+    write_json(directory / "network.json", {"ip": "198.19.255.18"})
+    with pytest.raises(InputError, match="cannot lose the subnet"):
+        platform.change_network("a", {}, subnets=[first])
+    platform.change_network("a", {}, subnets=[second, third])
+    platform.change_network("b", {"c": "d"}, subnets=[first])
+    assert [(network.subnets, dict(network.labels)) for network in platform.networks()] == [
+        ((second, third), {}),
+        ((first,), {"c": "d"}),
+    ]
+    platform.destroy_network("a")
+    assert platform.create_network("c", {}, subnets=[third]).subnets == (third,)
+
+
 def test_machines_have_no_way_out_where_all_of_their_networks_are_internal(platform: LocalPlatform) -> None:
     layout = layout_of(platform.store)
     for name, internal in (("a", True), ("b", True), ("c", False), ("d", False)):

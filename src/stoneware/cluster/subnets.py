@@ -27,7 +27,12 @@ def _words(subnets: Sequence[str]) -> str:
 
 
 def stranded(wanted: DesiredMachine, machine: Machine, desired: Desired, observed: Observed) -> str:
-    """Say which subnet with its address a network of a machine loses; nothing where it stays."""
+    """Say which subnet with its address a network of a machine loses; nothing where it stays.
+
+    Nor where it asks for another address, and so is made again anyway.
+    """
+    if wanted.spec.addresses != machine.spec.addresses:
+        return ""
     for network in wanted.spec.networks:
         for area in _lost(network, desired, observed):
             if machine.ip and IPv4Address(machine.ip) in area:

@@ -104,7 +104,7 @@ class NetworkStore(StoreBase):
         from stoneware.platforms.local.network import state
 
         layout = layout_of(self)
-        with locked(layout.run / "router.lock"):
+        with state.exclusive(layout):
             state.check_ranges(layout, name, subnets)
             yield
 

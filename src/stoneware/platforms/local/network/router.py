@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
 from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
-from stoneware.files import locked, read_json, write_json
+from stoneware.files import read_json, write_json
 from stoneware.model.resources import PortMapping
 from stoneware.model.subnets import is_for_machines
 from stoneware.platforms.local.network import addresses as network
@@ -34,7 +34,7 @@ from stoneware.platforms.local.network.layout import RUNTIME, Layout, StorePaths
 from stoneware.platforms.local.network.ports import Ports, Publication
 from stoneware.platforms.local.network.ranges import machine_addresses
 from stoneware.platforms.local.network.rules import Pin
-from stoneware.platforms.local.network.state import State, load
+from stoneware.platforms.local.network.state import State, exclusive, load
 from stoneware.platforms.local.network.views import Member, View, Views
 from stoneware.process import ProcessError
 
@@ -46,7 +46,7 @@ def ensure(store: StorePaths) -> Router:
     layout = layout_of(store)
     state = load(layout)
     if state is None or not router_setup.whole(layout, state):
-        with _exclusive(layout):
+        with exclusive(layout):
             state = load(layout)
             if state is None or not router_setup.whole(layout, state):
                 state = router_setup.repair(layout, state)
@@ -69,18 +69,12 @@ def published(store: StorePaths, besides: Collection[str]) -> list[Publication]:
 def teardown(store: StorePaths) -> None:
     """Remove namespace, link, rules, servers and records of a store. No error where there is nothing."""
     layout = layout_of(store)
-    with _exclusive(layout):
+    with exclusive(layout):
         router_setup.remove(layout)
     ports = _ports()
     with contextlib.suppress(FileNotFoundError), ports.exclusive():
         ports.write(entry for entry in ports.read() if entry.store != layout.digest)
     shutil.rmtree(layout.runtime, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _exclusive(layout: Layout) -> Iterator[None]:
-    with locked(layout.run / "router.lock"):
-        yield
 
 
 def _ports() -> Ports:
@@ -148,7 +142,7 @@ class Router:
         To be called before the port exists, so that there is no moment at which it may use others.
         """
         wanted = tuple(sorted(set(networks)))
-        with _exclusive(self.layout):
+        with exclusive(self.layout):
             lease = self._lease(machine_dir, id, name, wanted, addresses or {})
             place = self._now.plan.place_of(lease.ip)
             document = {
@@ -234,7 +228,7 @@ class Router:
 
         Its network.json stays with it: the machine gets the same address when it is started again.
         """
-        with _exclusive(self.layout):
+        with exclusive(self.layout):
             pin = self._attached.remove(id)
             shown = self._views.hide(id)
             if not is_up(self.layout.digest):
@@ -273,7 +267,7 @@ class Router:
 
     def renew(self) -> None:
         """Let the machines reach what their networks, one of which has changed, let them reach now."""
-        with _exclusive(self.layout):
+        with exclusive(self.layout):
             if not is_up(self.layout.digest):
                 return
             for view in self._rewrite():

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Network
 
 from stoneware.dataclass import dataclass
-from stoneware.files import read_json, write_json
+from stoneware.files import locked, read_json, write_json
 from stoneware.platforms.local.network import addresses as network
 from stoneware.platforms.local.network import ranges as network_ranges
 from stoneware.platforms.local.network.addresses import Plan
@@ -26,6 +27,13 @@ class State:
     rules: int
     code: int  # which metadata server runs
     ranges: Ranges  # those of `plan`, by network
+
+
+@contextlib.contextmanager
+def exclusive(layout: Layout) -> Iterator[None]:
+    """Hold the router's lock: no other command changes the router, an address or a network's ranges."""
+    with locked(layout.run / "router.lock"):
+        yield
 
 
 def load(layout: Layout) -> State | None:
