@@ -24,7 +24,6 @@ from stoneware.platforms.local.network import rules as router_rules
 from stoneware.platforms.local.network import setup as router_setup
 from stoneware.process import run
 
-NOWHERE = IPv4Interface("0.0.0.0")  # of what takes no address
 FLAVOR = "Metadata-Flavor: Google"
 NAME_URL = "http://169.254.169.254/computeMetadata/v1/instance/name"
 
@@ -79,8 +78,13 @@ class Fake:
     namespace: str
     id: str
     lease: router.Lease
-    place: IPv4Interface = NOWHERE
+    netmask: str = "255.255.252.0"  # of the store's subnet
     children: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    @property
+    def place(self) -> IPv4Interface:
+        """Its address, and the subnet or range that this is of."""
+        return IPv4Interface(f"{self.lease.ip}/{self.netmask}")
 
     def sh(self, *argv: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return run(["nsenter", f"--net=/run/netns/{self.namespace}", *argv], check=check, timeout=30)
@@ -167,7 +171,7 @@ class Lab:
             addresses=addresses,
         )
         document = read_json(self.directory(name) / "network.json")
-        fake = Fake(f"swt-{id}", id, lease, IPv4Interface(f"{lease.ip}/{document['netmask']}"))
+        fake = Fake(f"swt-{id}", id, lease, str(document["netmask"]))
         self.fakes.append(fake)
         run(["ip", "netns", "add", fake.namespace])
         port = f"link add vb-{id} type veth peer name host0 address {lease.mac} netns {fake.namespace}"
