@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from importlib import resources
@@ -22,9 +20,9 @@ from stoneware.platforms.local.instances import CONTENTS
 from stoneware.platforms.local.platform import LocalPlatform
 from stoneware.platforms.local.store import prune
 from stoneware.platforms.local.store.images import LocalImageStore
+from tests.emulator.test_server import start
 
 pytestmark = pytest.mark.machine
-MAIN = "from stoneware.cli.main import main; main()"
 DEBIAN = "projects/debian-cloud/global/images/family/debian-12"
 Z = {"project": "proj-1", "zone": "us-central1-a"}
 G = {"project": "proj-1"}
@@ -47,36 +45,31 @@ class Cloud:
     def __init__(self, home: Path, state: Path) -> None:
         self.home = home
         self.state = state
-        self.start()
+        self.opened = contextlib.ExitStack()
 
     def start(self) -> None:
         words = ["--port", "0", "--project", "proj-1", "--operation-time", "0", "--json"]
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", MAIN, "emulate", "google", *words, "--state", str(self.state)],
-            env={**os.environ, "STONEWARE_HOME": str(self.home)},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        emulator = start(*words, "--state", str(self.state), home=self.home)
+        self.process = self.opened.enter_context(emulator)
         assert self.process.stdout is not None
         endpoint = json.loads("".join(iter(self.process.stdout.readline, "}\n")) + "}")["endpoint"]
-        self.http = build_http()
+        http = build_http()
+        self.opened.callback(http.close)
         package = resources.files("googleapiclient.discovery_cache.documents")
         raw = json.loads((package / "compute.v1.json").read_bytes())
-        self.client = build_from_document(raw | {"rootUrl": f"{endpoint}/"}, http=self.http)
+        self.client = build_from_document(raw | {"rootUrl": f"{endpoint}/"}, http=http)
 
     def end(self, number: int) -> None:
         self.process.send_signal(number)
         self.process.wait(60)
-        self.http.close()
-        if self.process.stdout is not None:
-            self.process.stdout.close()
 
     def do(self, request: Any) -> None:
         """Send a request and wait for its operation, which must end well."""
         operation = request.execute()
-        zonal = "zone" in operation
-        waiting = self.client.zoneOperations() if zonal else self.client.globalOperations()
-        ended = waiting.wait(**(Z if zonal else G), operation=operation["name"]).execute()
+        scope = next((name for name in ("zone", "region") if name in operation), "global")
+        waiting = getattr(self.client, f"{scope}Operations")()
+        where = {scope: operation[scope].rsplit("/", 1)[1]} if scope != "global" else {}
+        ended = waiting.wait(**G, **where, operation=operation["name"]).execute()
         assert (ended["status"], ended.get("error")) == ("DONE", None)
 
     def status(self, name: str) -> str:
@@ -100,9 +93,10 @@ def cloud(machine_home: Path, tmp_path: Path) -> Iterator[Cloud]:
     state = tmp_path / "state"
     made = Cloud(machine_home, state)
     try:
+        made.start()
         yield made
     finally:
-        made.end(signal.SIGKILL)
+        made.opened.close()
         for machine in platform.machines():
             if machine.spec.labels.get("stoneware.emulator"):
                 platform.destroy(machine.name)
@@ -123,7 +117,7 @@ def body(name: str, image: str, *disks: dict[str, Any]) -> dict[str, Any]:
         "name": name,
         "machineType": f"zones/{Z['zone']}/machineTypes/e2-small",
         "disks": [{"boot": True, "autoDelete": True, "initializeParams": {"sourceImage": image}}, *disks],
-        "networkInterfaces": [{"network": "global/networks/default"}],
+        "networkInterfaces": [{"subnetwork": "regions/us-central1/subnetworks/s"}],
         "metadata": {"items": [{"key": key, "value": value} for key, value in items.items()]},
     }
 
@@ -132,6 +126,7 @@ def test_instances_run_stop_become_images_and_outlive_the_emulator(cloud: Cloud)
     api = cloud.client
     instances = api.instances()
     data = {"source": f"zones/{Z['zone']}/disks/data", "deviceName": "data"}
+    make_network(cloud)
     cloud.do(api.disks().insert(**Z, body={"name": "data", "sizeGb": "1"}))
     cloud.do(instances.insert(**Z, body=body("k1", DEBIAN, data)))
     said = cloud.serial("k1", "exit status 0")
@@ -143,7 +138,7 @@ def test_instances_run_stop_become_images_and_outlive_the_emulator(cloud: Cloud)
     platform = LocalPlatform(LocalImageStore.open(cloud.home))
     (address,) = {machine.ip for machine in platform.machines() if machine.spec.hostname == "k1"}
     shown = instances.get(**Z, instance="k1").execute()["networkInterfaces"][0]
-    assert shown["networkIP"] == address == "10.128.0.2"
+    assert shown["networkIP"] == address == "10.211.78.2"
 
     cloud.do(instances.stop(**Z, instance="k1"))
     assert cloud.status("k1") == "TERMINATED"
@@ -178,9 +173,21 @@ def test_instances_run_stop_become_images_and_outlive_the_emulator(cloud: Cloud)
         cloud.do(instances.delete(**Z, instance=name))
     cloud.do(cloud.client.images().delete(**G, image="i"))
     cloud.do(cloud.client.disks().delete(**Z, disk="data"))
-    cloud.do(cloud.client.networks().delete(**G, network="default"))
+    cloud.do(cloud.client.subnetworks().delete(**G, region="us-central1", subnetwork="s"))
+    cloud.do(cloud.client.networks().delete(**G, network="n"))
     cloud.end(signal.SIGTERM)
     assert cloud.process.returncode == 0
+    assert_nothing_is_left(platform)
+
+
+def make_network(cloud: Cloud) -> None:
+    # No range of an auto mode network: an emulator of the user's may have that on this computer.
+    cloud.do(cloud.client.networks().insert(**G, body={"name": "n", "autoCreateSubnetworks": False}))
+    subnet = {"name": "s", "network": "global/networks/n", "ipCidrRange": "10.211.78.0/29"}
+    cloud.do(cloud.client.subnetworks().insert(**G, region="us-central1", body=subnet))
+
+
+def assert_nothing_is_left(platform: LocalPlatform) -> None:
     assert not [machine for machine in platform.machines() if machine.spec.labels.get("stoneware.emulator")]
     assert not [key for key in platform.store.checkpoint_keys() if key.startswith(CONTENTS)]
     assert not [volume for volume in platform.volumes() if volume.name.startswith("disk-")]

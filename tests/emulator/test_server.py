@@ -8,6 +8,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -111,9 +113,11 @@ def test_a_missing_package_is_named(
     assert not (tmp_path / "s").exists()
 
 
-def start(*words: str, home: Path) -> subprocess.Popen[str]:
+@contextmanager
+def start(*words: str, home: Path) -> Iterator[subprocess.Popen[str]]:
+    """Start an emulator, which is killed at the end if it runs then, also where the test fails."""
     main = "from stoneware.cli.main import main; main()"
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-c", main, "emulate", "google", *words],
         env={**os.environ, "STONEWARE_HOME": str(home)},
         stdin=subprocess.DEVNULL,
@@ -122,6 +126,11 @@ def start(*words: str, home: Path) -> subprocess.Popen[str]:
         text=True,
         restore_signals=True,
     )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def end(process: subprocess.Popen[str], number: int) -> tuple[str, str, int]:

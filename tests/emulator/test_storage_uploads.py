@@ -120,17 +120,18 @@ def test_a_range_that_is_none_is_refused(wire: Wire, where: str, content: bytes)
 
 
 def test_a_session_goes_on_where_a_broken_connection_and_a_killed_emulator_left_it(tmp_path: Path) -> None:
-    def emulator() -> tuple[subprocess.Popen[str], str]:
-        process = start("--port", "0", "--project", PROJECT, home=tmp_path)
+    words = ("--port", "0", "--project", PROJECT)
+
+    def endpoint_of(process: subprocess.Popen[str]) -> str:
         assert process.stderr is not None
-        return process, process.stderr.readline().split()[6].rstrip(";")
+        return process.stderr.readline().split()[6].rstrip(";")
 
     def kill(process: subprocess.Popen[str]) -> None:
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=30)
 
-    first, endpoint = emulator()
-    with first:
+    with start(*words, home=tmp_path) as first:
+        endpoint = endpoint_of(first)
         wire = Wire(endpoint)
         wire("POST", f"/storage/v1/b?project={PROJECT}", {"name": "some-bucket"})
         assert wire("POST", f"{UPLOAD}?uploadType=media&name=kept", b"kept")[0] == 200
@@ -150,9 +151,8 @@ def test_a_session_goes_on_where_a_broken_connection_and_a_killed_emulator_left_
         other.connection.close()
     objects = tmp_path / "emulator" / "objects"
     (objects / "half").write_text("what a kill has left")
-    second, endpoint = emulator()
-    with second:
-        wire = Wire(endpoint)
+    with start(*words, home=tmp_path) as second:
+        wire = Wire(endpoint_of(second))
         assert not (objects / "half").exists()
         assert wire.put(session, b"", "*/*") == (308, f"bytes=0-{UNIT * 2 - 1}")
         assert wire.put(session, b"y" * UNIT * 2, f"{UNIT * 2}-{UNIT * 4 - 1}/{UNIT * 4}")[0] == 200
