@@ -5,6 +5,7 @@ It is that of the command and of the machines; a noisy computer changes it far l
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from functools import partial
@@ -36,11 +37,11 @@ def measure(place: Place, repeats: int) -> Section:
                 _up(name): partial(_cluster, side, found, _down(name)) for name, side in sides.items()
             }
             cases[_up("script")] = partial(_script, peer, found, _down("script"))
-            samples = interleave(cases, repeats, warm=1)
+            samples = interleave(cases, repeats)
         finally:
             peer.remove()
             remove_sides(sides)
-    samples |= {name: values[1:] for name, values in found.items()}
+    samples |= found
     pairs = [(NOW, BEFORE), (NOW, "script"), (BEFORE, "script")]
     return Section(
         "processor",
@@ -82,10 +83,13 @@ class _Account:
         return int((self.path / "cpuacct.usage").read_text()) / 1e9
 
     def remove(self) -> None:
-        """Remove the group, with nothing in it but what outlives all machines."""
-        for pid in (self.path / "cgroup.procs").read_text().split():
-            (_ACCOUNTS / "cgroup.procs").write_text(pid)
-        self.path.rmdir()
+        """Remove the group; what outlives all machines leaves it, and what that starts meanwhile."""
+        while self.path.exists():
+            for pid in (self.path / "cgroup.procs").read_text().split():
+                with contextlib.suppress(ProcessLookupError):
+                    (_ACCOUNTS / "cgroup.procs").write_text(pid)
+            with contextlib.suppress(OSError):
+                self.path.rmdir()
 
 
 def _cluster(side: Side, found: dict[str, list[float]], down: str, _turn: int) -> float:
