@@ -66,7 +66,7 @@ up() { [ "$(nsenter -t "$(leader)" -a -- systemctl is-system-running)" = running
 
 boot() {
     unshare --mount sh "$here/tests/local/systemd_host.sh" "$name" "$root" "$work" v2 \
-        --bind=/dev/btrfs-control --bind=/dev/loop-control </dev/null >>"$work/console.log" 2>&1 &
+        --bind=/dev/btrfs-control --bind=/dev/loop-control --bind=/sys/fs/btrfs </dev/null >>"$work/console.log" 2>&1 &
     host=$!
     wait_for 60 up
     ip link add "$name" type veth peer name eth0 netns "$(leader)"

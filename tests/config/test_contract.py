@@ -138,7 +138,7 @@ def test_builtin_values():
     ("text", "location", "details"),
     [
         (b"{", ":1", "not JSON"),
-        (b'{\n"a": 1,\n}', ":3", "line 3: not JSON"),
+        (b'{\n"a": 1,\nx}', ":3", "line 3: not JSON"),
         (b"\xff", "", "not UTF-8"),
         (b"[]", "", "the top level is not an object"),
         (b'{"type": "array"}', "", "/type: runtime config is an object"),

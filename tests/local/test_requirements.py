@@ -12,10 +12,11 @@ import pytest
 from stoneware.errors import HostError, InputError
 from stoneware.platforms.local.bases import bases
 from stoneware.platforms.local.bases.package_sources import host_sources
-from stoneware.platforms.local.host import cgroups, requirements
+from stoneware.platforms.local.host import cgroups, probes, requirements
 from stoneware.platforms.local.network import setup as router_setup
 from stoneware.platforms.local.network.layout import Layout
 from stoneware.platforms.local.store import pool as store_pool
+from stoneware.platforms.local.store import qgroups, quota
 from stoneware.platforms.local.store.store import Store
 from stoneware.untrusted.rooted_paths import mode_inside, open_inside
 
@@ -164,3 +165,14 @@ def test_paths_never_leave_the_root(tmp_path: Path) -> None:
     kinds = [stat.S_IFMT(mode_inside(root, path)) for path in ("absolute", "up/passwd", "torn", "loop")]
     assert kinds == [stat.S_IFDIR, stat.S_IFREG, stat.S_IFLNK, stat.S_IFLNK]
     assert [mode_inside(root, path) for path in ("../x", "none", "etc/passwd/x", "x" * 5000)] == [0] * 4
+
+
+def test_where_quotas_are_not_shown_no_command_switches_them_on_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pool.btrfs").touch()
+    (tmp_path / "data/machines").mkdir(parents=True)
+    monkeypatch.setattr(qgroups, "_SYSFS", tmp_path / "none")
+    monkeypatch.setenv("STONEWARE_HOME", str(tmp_path))
+    assert quota.prepare(tmp_path, tmp_path / "data") == ""
+    assert "does not show /sys/fs/btrfs" in probes.limits()

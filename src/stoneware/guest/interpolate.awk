@@ -334,10 +334,16 @@ function encoded(text) {
 }
 
 function printable(text) {
-    gsub(/\n/, "\\n", text)
-    gsub(/\r/, "\\r", text)
-    gsub(/\t/, "\\t", text)
-    return text
+    return spelt(spelt(spelt(text, "\n", "\\n"), "\r", "\\r"), "\t", "\\t")
+}
+
+# Write a sign in another way. What gsub makes of a backslash in what it puts in, each awk says for itself.
+function spelt(text, sign, word,    parts, n, k, result) {
+    n = split(text, parts, sign)
+    if (n < 2) return text
+    result = parts[1]
+    for (k = 2; k <= n; k++) result = result word parts[k]
+    return result
 }
 
 function finish(    k) {

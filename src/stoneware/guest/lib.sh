@@ -38,9 +38,15 @@ sw_text() {
 
 # sw_json_string TEXT: print TEXT, its first 8 KiB, as a JSON string. Control characters become blanks.
 sw_json_string() {
+    # What gsub makes of a backslash in what it puts in differs, but for \\& (POSIX).
     printf '%s\n' "$1" | head -c 8192 | sw_text | awk '
-        { gsub(/\\/, "\\\\"); gsub(/"/, "\\\""); gsub(/\t/, "\\t"); gsub(/[\001-\037\177]/, " ")
-          printf "%s%s", (NR > 1 ? "\\n" : "\""), $0 }
+        { gsub(/[\\"]/, "\\\\&")
+          split("", parts)
+          n = split($0, parts, "\t")
+          line = parts[1]
+          for (k = 2; k <= n; k++) line = line "\\t" parts[k]
+          gsub(/[\001-\037\177]/, " ", line)
+          printf "%s%s", (NR > 1 ? "\\n" : "\""), line }
         END { print "\"" }'
 }
 

@@ -94,11 +94,18 @@ function take(name, path,    line, text, lines) {
     }
     while ((getline line <path) > 0) {
         gsub(/\\/, "&&", line)
-        gsub(/\r/, "\\r", line)
-        text = lines++ ? text "\\n" line : line
+        text = (lines++ ? text "\\n" : "") without_returns(line)
     }
     close(path)
     seen[name] = text
+}
+
+# A carriage return is \r. What gsub makes of a backslash in what it puts in, each awk says for itself.
+function without_returns(line,    parts, n, k, result) {
+    n = split(line, parts, "\r")
+    result = n ? parts[1] : ""
+    for (k = 2; k <= n; k++) result = result "\\r" parts[k]
+    return result
 }
 
 function check(    i, f, name) {

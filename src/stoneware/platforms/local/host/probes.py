@@ -135,6 +135,8 @@ def limits() -> str:
     from stoneware.platforms.local.store.base import home_path
 
     data = home_path() / "data"
+    if not qgroups.visible() and (data / "machines").is_dir():
+        return "none (this system does not show /sys/fs/btrfs, as some containers do not)"
     mode = ""
     with contextlib.suppress(OSError):  # not a btrfs, or not there yet
         mode = qgroups.mode(data)

@@ -58,6 +58,11 @@ def file_system_id(path: Path) -> str:
     return "-".join((raw[:8], raw[8:12], raw[12:16], raw[16:20], raw[20:]))
 
 
+def visible() -> bool:
+    """Say whether this system shows what it knows of quotas; in some containers it does not."""
+    return _SYSFS.is_dir()
+
+
 def _directory(path: Path) -> Path:
     return _directory_of(path, path.stat().st_dev)
 

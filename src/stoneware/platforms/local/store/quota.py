@@ -42,9 +42,15 @@ def is_pool(home: Path) -> bool:
 def prepare(home: Path, data: Path) -> str:
     """Switch quotas on in a store that has none; return a sentence where it held something already.
 
-    Quick where they are on. A kill at any instant leaves a store that the next command prepares.
+    Quick where they are on. A kill at any instant leaves a store that the next command prepares. Where quotas
+    cannot be seen nothing is done: it would be done again by each command.
     """
-    if not is_pool(home) or _reserved(data) is not None or qgroups.mode(data) == CLASSIC:
+    if (
+        not is_pool(home)
+        or not qgroups.visible()
+        or _reserved(data) is not None
+        or qgroups.mode(data) == CLASSIC
+    ):
         return ""
     with locked(home / "locks" / "pool.lock"):
         if _reserved(data) is not None:
@@ -77,8 +83,12 @@ def limit(home: Path, data: Path, subvolume: Path, size: int | None, variable: s
         if size is not None:
             raise HostError(
                 f"disks and volumes cannot have a size in {home}",
-                details="The file system it is on has no quotas.",
-                resolution=f"btrfs quota enable --simple {data}    # needs Linux 6.7 and btrfs-progs 6.7",
+                details="The file system it is on has no quotas."
+                if qgroups.visible()
+                else "This system does not show /sys/fs/btrfs, which tells what quotas there are.",
+                resolution=f"btrfs quota enable --simple {data}    # needs Linux 6.7 and btrfs-progs 6.7"
+                if qgroups.visible()
+                else "run it where /sys/fs/btrfs is there; or leave the size out",
             )
         return
     number = qgroups.subvolume_id(subvolume)
