@@ -28,7 +28,11 @@ ALL = [*RUNTIME, *(requirement for extra in EXTRAS.values() for requirement in e
 # In one lock only: what an extra wants that excludes the oldest version of another library.
 NEWEST_ONLY = EXTRAS["emulator"]
 # Which packages hold a module; what is in one lock only is not installed from the other.
-HOLDERS = {"googleapiclient": ["google-api-python-client"], **metadata.packages_distributions()}
+HOLDERS = {
+    "googleapiclient": ["google-api-python-client"],
+    "google_crc32c": ["google-crc32c"],
+    **metadata.packages_distributions(),
+}
 OURS = {"stoneware", "tests", "bench"}
 
 
