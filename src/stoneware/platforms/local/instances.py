@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from stoneware.errors import InputError
 from stoneware.model.machine import MachineSpec, runs
+from stoneware.platforms.local.host import cgroups
 from stoneware.platforms.local.machines import console
 from stoneware.platforms.local.platform import LocalPlatform
 from stoneware.platforms.local.store.images import LocalImageStore
@@ -36,9 +38,14 @@ class LocalInstances:
             return self._store.ensure_base(reference, refresh=False, progress=progress)
 
     def boot(self, spec: MachineSpec) -> None:
-        """Let a machine run that is as a spec says; one of that name that is there goes on."""
+        """Let a machine run that is as a spec says; one of that name that is there goes on.
+
+        A computer that cannot limit memory or processors has machines without these limits.
+        """
         if self._platform.observe(spec.name) is None:
-            self._platform.create(spec)
+            there = cgroups.controllers(cgroups.probe())
+            memory = spec.memory if "memory" in there else None
+            self._platform.create(replace(spec, memory=memory, cpus=spec.cpus if "cpu" in there else None))
         else:
             self._platform.start(spec.name)
 

@@ -99,8 +99,13 @@ def plan(
     return MachineGroups("v2", limits=(*_unified_limits(memory, cpus), *count))
 
 
+def controllers(host: HostGroups) -> frozenset[str]:
+    """Return what this computer can limit machines in: `memory`, `cpu`, `pids`."""
+    return frozenset(host.controllers if host.unified else (name for name, _ in host.v1))
+
+
 def _check_controllers(host: HostGroups, limits: Mapping[str, float | None]) -> None:
-    there = host.controllers if host.unified else {name for name, _ in host.v1}
+    there = controllers(host)
     for name, wanted in limits.items():
         if wanted is not None and name not in there:
             where = _CONTROLLERS if host.unified else "/proc/self/mountinfo"
