@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -30,8 +31,11 @@ def computers() -> Computers:
 
 
 @pytest.fixture
-def service(document: discovery.Document, store: Store, computers: Computers) -> Service:
-    return opened(document, store, computers)
+def service(document: discovery.Document, store: Store, computers: Computers) -> Iterator[Service]:
+    made = opened(document, store, computers)
+    yield made
+    computers.gate.set()
+    made.jobs.close()  # before the store is closed
 
 
 def opened(document: discovery.Document, store: Store, computers: Computers) -> Service:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,6 +13,7 @@ from stoneware.emulator.errors import ApiError
 from stoneware.errors import StonewareError
 
 _THREADS = 16  # machines that are started or stopped at once
+_POLL = 0.02  # seconds between two looks whether all is done
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,10 @@ class Jobs:
                 return
 
     def close(self) -> None:
-        """Wait for the jobs that are under way; those that have not begun are done at the next start."""
-        self._pool.shutdown(cancel_futures=True)
+        """Wait for all jobs, and for those that they begin. To be called before the store is closed."""
+        while not self.idle():
+            time.sleep(_POLL)
+        self._pool.shutdown()
 
 
 def _do(job: Job) -> None:
@@ -77,4 +82,5 @@ def _do(job: Job) -> None:
         failure = ApiError(500, "internalError", " ".join(f"{error} {error.details or ''}".split()))
     except OSError as error:
         failure = ApiError(500, "internalError", f"{error}")
-    job.ended(failure)
+    with contextlib.suppress(ApiError):  # the state cannot be written now: the next emulator does it again
+        job.ended(failure)

@@ -109,7 +109,10 @@ def google(
         for name in projects:
             service.add_project(name)
         instance_work.resume(service)
-        _serve(service, sock, projects[0], log=log, json_output=json_output)
+        try:
+            _serve(service, sock, projects[0], log=log, json_output=json_output)
+        finally:
+            service.jobs.close()
 
 
 def _serve(service: Service, sock: socket.socket, project: str, *, log: bool, json_output: bool) -> None:
