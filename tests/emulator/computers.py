@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from stoneware.errors import HostError
@@ -26,8 +26,7 @@ class Computers:
     def __post_init__(self) -> None:
         self.gate.set()
 
-    def base(self, reference: str, progress: Callable[[str], None]) -> str:
-        progress(f"making {reference}")
+    def base(self, reference: str) -> str:
         return f"base-{reference}"
 
     def boot(self, spec: MachineSpec) -> None:

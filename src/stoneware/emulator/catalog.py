@@ -43,8 +43,6 @@ MACHINE_TYPES = {
 }
 _CUSTOM = re.compile(r"(?:[a-z0-9]+-)?custom-(\d{1,3})-(\d{3,7})(?:-ext)?")
 DISK_TYPES = ("pd-standard", "pd-balanced", "pd-ssd", "pd-extreme", "hyperdisk-balanced")
-
-
 PUBLIC = "debian-cloud"  # the project whose images everybody can use
 #: Family of Debian's images: the base of Stoneware that is the same release.
 PUBLIC_IMAGES = {"debian-12": "debian:12", "debian-13": "debian:13"}

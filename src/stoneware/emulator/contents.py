@@ -7,14 +7,12 @@ from collections.abc import Callable
 from stoneware.emulator import errors
 from stoneware.emulator.jobs import Job
 from stoneware.emulator.machine_spec import disk_name, machine_name, network_name
-from stoneware.emulator.prepare import running_user
+from stoneware.emulator.prepare import BASE, KEPT, running_user
 from stoneware.emulator.service import Call, Service
 from stoneware.emulator.store import Record
 from stoneware.emulator.values import LINK, new_id
 from stoneware.platforms.instances import CONTENTS, Computers
 
-_KEPT = "x-contents"  # the key of what a machine left
-_BASE = "x-base"  # the base that an image of Google's stands for
 _COLLECTIONS = ("disks", "images", "snapshots")
 
 
@@ -25,14 +23,14 @@ def new_key() -> str:
 
 def is_blank(disk: Record) -> bool:
     """Say whether a disk was made of nothing; it then is a volume of its own."""
-    return _KEPT not in disk and _BASE not in disk
+    return KEPT not in disk and BASE not in disk
 
 
 def source(computers: Computers, disk: Record) -> str:
     """Return the key of what is in a disk, made where an image of Google's is missing here."""
-    if kept := disk.get(_KEPT):
+    if kept := disk.get(KEPT):
         return str(kept)
-    return computers.base(disk[_BASE], lambda _: None)
+    return computers.base(disk[BASE])
 
 
 def put(service: Service, disk: str, contents: str) -> None:
@@ -40,7 +38,7 @@ def put(service: Service, disk: str, contents: str) -> None:
     record = service.store.get(disk)
     if record is not None:
         before = dict(record)
-        record[_KEPT] = contents
+        record[KEPT] = contents
         service.store.put(disk, record)
         release(service, disk, before)
 
@@ -54,7 +52,7 @@ def release(service: Service, key: str, gone: Record) -> None:
         _later(service, key, lambda: computers.remove_network(network_name(gone)))
     elif "sizeGb" in gone and is_blank(gone):
         _later(service, key, lambda: computers.remove_disk(disk_name(gone)))
-    elif (kept := gone.get(_KEPT)) and kept not in used(service):
+    elif (kept := gone.get(KEPT)) and kept not in used(service):
         _later(service, key, lambda: computers.forget(kept))
 
 
@@ -65,10 +63,10 @@ def _later(service: Service, key: str, work: Callable[[], None]) -> None:
 def used(service: Service) -> frozenset[str]:
     """Return all keys of contents that something has."""
     return frozenset(
-        record[_KEPT]
+        record[KEPT]
         for collection in _COLLECTIONS
         for _, record in service.store.matching("projects/", collection)
-        if _KEPT in record
+        if KEPT in record
     )
 
 
@@ -92,7 +90,7 @@ def capture(service: Service, call: Call, kind: str, key: str, target: tuple[str
     if holder is None or computers is None or not _boots(service, holder, disk):
         return service.started(call, kind, *target)
     ready = record["status"]
-    service.store.put(key, record | {"status": "PENDING" if "images" in key else "CREATING"})
+    service.store.put(key, record | {"status": "PENDING" if "/images/" in key else "CREATING"})
     operation = service.started(call, kind, *target, working=True)
     name, contents = machine_name(holder), new_key()
 
@@ -100,10 +98,10 @@ def capture(service: Service, call: Call, kind: str, key: str, target: tuple[str
         with service.store.transaction():
             made = service.store.get(key)
             if failure is None and made is not None:
-                service.store.put(key, made | {_KEPT: contents, "status": ready})
+                service.store.put(key, made | {KEPT: contents, "status": ready})
             elif made is not None:
                 service.store.remove(key)
-            service.operations.finish(operation_key(call, operation), failure)
+            service.operations.finish(call.operation(operation), failure)
 
     service.begin(Job(holder, lambda: computers.keep(name, contents), ended))
     return operation
@@ -112,8 +110,3 @@ def capture(service: Service, call: Call, kind: str, key: str, target: tuple[str
 def _boots(service: Service, instance: str, disk: str) -> bool:
     record = service.store.get(instance) or {}
     return bool(record.get("disks")) and record["disks"][0]["source"] == LINK + disk
-
-
-def operation_key(call: Call, operation: Record) -> str:
-    """Return the key of an operation that a call has started."""
-    return f"{call.parent}/operations/{operation['name']}"

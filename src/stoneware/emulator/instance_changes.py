@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from stoneware.emulator import actions, contents, errors, instance_fill, prepare, resources, values
+from stoneware.emulator import actions, errors, instance_fill, prepare, resources, values
 from stoneware.emulator.errors import ApiError
 from stoneware.emulator.instance_disks import hold, let_go, stopped
 from stoneware.emulator.jobs import Job
@@ -51,7 +51,7 @@ def _told(service: Service, call: Call, kind: str, change: Record, of: str = "")
     if record["status"] != "RUNNING" or service.opened is None:
         return service.started(call, kind, key, record["id"])
     operation = service.started(call, kind, key, record["id"], working=True)
-    _tell(service, key, before, contents.operation_key(call, operation))
+    _tell(service, key, before, call.operation(operation))
     return operation
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from stoneware.emulator import checks, contents, errors, prepare
+from stoneware.emulator.machine_spec import disk_key
 from stoneware.emulator.service import Call, Service
 from stoneware.emulator.store import Record
 from stoneware.emulator.values import LINK
@@ -24,7 +25,7 @@ def resolve(service: Service, place: prepare.Place, new: Record) -> None:
         if bool(disk.get("boot")) != (at == 0):
             raise errors.invalid("resource.disks", at, "The first disk, and no other, must be a boot disk.")
         new["disks"].append(attached(service, place, new, disk))
-    boot = service.existing(new["disks"][0]["source"].removeprefix(LINK))
+    boot = service.existing(disk_key(new["disks"][0]))
     if contents.is_blank(boot):
         raise errors.invalid("resource.disks[0]", boot["name"], "A boot disk needs an image or a snapshot.")
     new["x-image"] = boot.get("sourceImage", "").removeprefix(LINK)
@@ -84,7 +85,7 @@ def _found(place: prepare.Place, disk: Record) -> tuple[str, Record]:
 def hold(service: Service, key: str, instance: Record) -> None:
     """Note at its disks and addresses that an instance has them."""
     for disk in instance["disks"]:
-        _users(service, disk["source"].removeprefix(LINK), [LINK + key])
+        _users(service, disk_key(disk), [LINK + key])
     for one in _addresses(service, key, instance):
         _users(service, one, [LINK + key], status="IN_USE")
 
@@ -92,7 +93,7 @@ def hold(service: Service, key: str, instance: Record) -> None:
 def let_go(service: Service, key: str, instance: Record) -> None:
     """Take an instance that is gone from its disks and addresses."""
     for disk in instance["disks"]:
-        _users(service, disk["source"].removeprefix(LINK), [])
+        _users(service, disk_key(disk), [])
     for one in _addresses(service, key, instance):
         _users(service, one, [], status="RESERVED")
 
@@ -134,7 +135,7 @@ def detach(service: Service, call: Call) -> Record:
     for at, other in enumerate(record["disks"]):
         other["index"] = at
     service.keep("instances", key, record)
-    _users(service, disk["source"].removeprefix(LINK), [])
+    _users(service, disk_key(disk), [])
     return service.started(call, "detachDisk", key, record["id"])
 
 

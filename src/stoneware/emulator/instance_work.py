@@ -79,13 +79,19 @@ def _network(service: Service, computers: Computers, record: Record) -> None:
         computers.make_network(network_name(network), [one["ipCidrRange"] for one in records])
 
 
+def _power_off(service: Service, computers: Computers, key: str, record: Record, *, timeout: float) -> None:
+    """Stop a machine, and note what it leaves on its boot disk where that is kept."""
+    save = record.get(SAVE, "")
+    if computers.power_off(machine_name(key), save, timeout=timeout):
+        with service.store.transaction():
+            contents.put(service, disk_key(record["disks"][0]), save)
+
+
 def restart(service: Service, key: str, operation: str) -> None:
     """Switch a machine off and on."""
 
     def work(computers: Computers, record: Record) -> None:
-        if computers.power_off(machine_name(key), record[SAVE], timeout=0):
-            with service.store.transaction():
-                contents.put(service, disk_key(record["disks"][0]), record[SAVE])
+        _power_off(service, computers, key, record, timeout=0)
         _start(service, computers, key, record)
 
     def ended(record: Record, failure: ApiError | None) -> None:
@@ -97,18 +103,15 @@ def restart(service: Service, key: str, operation: str) -> None:
 
 def halt(service: Service, key: str, operation: str, *, timeout: float = _GRACE) -> None:
     """Stop a machine and keep what it leaves on its boot disk; no operation: it has ended by itself."""
-    kept: list[bool] = []
 
     def work(computers: Computers, record: Record) -> None:
-        kept.append(computers.power_off(machine_name(key), record[SAVE], timeout=timeout))
+        _power_off(service, computers, key, record, timeout=timeout)
 
     def ended(record: Record, failure: ApiError | None) -> None:
         if failure is not None:
             service.keep("instances", key, record | {"status": "RUNNING"})
             return
-        save = record.pop(SAVE)
-        if any(kept):
-            contents.put(service, disk_key(record["disks"][0]), save)
+        del record[SAVE]
         _terminated(service, key, record)
 
     _add(service, key, operation, work, ended)
@@ -121,18 +124,14 @@ def halt_at_once(service: Service, key: str, operation: str) -> None:
 
 def remove(service: Service, key: str, operation: str, *, at_once: bool = False) -> None:
     """Stop a machine and forget its instance, with the disks that go with it."""
-    kept: list[bool] = []
 
     def work(computers: Computers, record: Record) -> None:
-        timeout = 0.0 if at_once else _GRACE
-        kept.append(computers.power_off(machine_name(key), record.get(SAVE, ""), timeout=timeout))
+        _power_off(service, computers, key, record, timeout=0 if at_once else _GRACE)
 
     def ended(record: Record, failure: ApiError | None) -> None:
         if failure is not None:
             service.keep("instances", key, record | {"status": "RUNNING"})
             return
-        if any(kept):
-            contents.put(service, disk_key(record["disks"][0]), record[SAVE])
         _forget(service, key, record, [disk for disk in record["disks"] if disk["autoDelete"]])
 
     _add(service, key, operation, work, ended)
@@ -185,8 +184,10 @@ def _preempted(service: Service, record: Record) -> bool:
 def _is_over(service: Service, record: Record) -> bool:
     """Say whether an instance has run for as long as its scheduling lets it."""
     limit = record["scheduling"].get("maxRunDuration", {}).get("seconds")
+    if limit is None:
+        return False
     began = datetime.fromisoformat(record["lastStartTimestamp"]).timestamp()
-    return limit is not None and service.clock() > began + int(limit)
+    return service.clock() > began + int(limit)
 
 
 def _end(service: Service, key: str) -> None:

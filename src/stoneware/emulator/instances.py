@@ -34,7 +34,7 @@ def insert(service: Service, call: Call) -> Record:
     record = service.create(place, "instances", key, content, call.query)
     instance_disks.hold(service, key, record)
     operation = service.started(call, "insert", key, record["id"], working=True)
-    instance_work.boot(service, key, contents.operation_key(call, operation))
+    instance_work.boot(service, key, call.operation(operation))
     return operation
 
 
@@ -82,7 +82,7 @@ def _switch(service: Service, call: Call, of: str, begin: Callable[[Service, str
         record[instance_work.SAVE] = contents.new_key()
     service.keep("instances", key, record)
     operation = service.started(call, kind, key, record["id"], working=True)
-    begin(service, key, contents.operation_key(call, operation))
+    begin(service, key, call.operation(operation))
     return operation
 
 
@@ -99,5 +99,5 @@ def delete(service: Service, call: Call) -> Record:
     service.keep("instances", key, record)
     operation = service.started(call, "delete", key, record["id"], working=True)
     at_once = bool(call.query.get("noGracefulShutdown"))
-    instance_work.remove(service, key, contents.operation_key(call, operation), at_once=at_once)
+    instance_work.remove(service, key, call.operation(operation), at_once=at_once)
     return operation

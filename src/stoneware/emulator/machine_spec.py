@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -57,7 +58,7 @@ def spec(store: Store, key: str, instance: Record, source: str) -> MachineSpec:
     domains = (f"{name}.{zone}.c.{project}.internal", f"{name}.c.{project}.internal")
     interface = instance["networkInterfaces"][0]
     network = network_name(store.get(interface["network"].removeprefix(LINK)) or {})
-    size = int((store.get(boot["source"].removeprefix(LINK)) or {}).get("sizeGb", 10))
+    size = int((store.get(disk_key(boot)) or {}).get("sizeGb", 10))
     return MachineSpec(
         name=machine_name(key),
         source=f"checkpoint:{source}",
@@ -78,7 +79,7 @@ def spec(store: Store, key: str, instance: Record, source: str) -> MachineSpec:
 
 
 def _mount(store: Store, disk: Record) -> VolumeMount:
-    record = store.get(disk["source"].removeprefix(LINK)) or {}
+    record = store.get(disk_key(disk)) or {}
     return VolumeMount(
         disk_name(record), f"{DISKS}{disk['deviceName']}", read_only=disk["mode"] == "READ_ONLY"
     )
@@ -112,7 +113,7 @@ def identity(store: Store, key: str, instance: Record) -> dict[str, str]:
 
 
 def _disk(store: Store, at: int, disk: Record) -> dict[str, Any]:
-    kind = (store.get(disk["source"].removeprefix(LINK)) or {}).get("type", "pd-standard").rsplit("/", 1)[-1]
+    kind = (store.get(disk_key(disk)) or {}).get("type", "pd-standard").rsplit("/", 1)[-1]
     return {
         "device-name": disk["deviceName"],
         "index": at,
@@ -133,8 +134,11 @@ def _scheduling(scheduling: Mapping[str, Any]) -> dict[str, str]:
 def _accounts(accounts: list[Record]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for account in accounts:
-        token = hashlib.sha256(f"{account['email']} {os.urandom(16).hex()}".encode()).hexdigest()
-        reply = {"access_token": f"ya29.{token}", "expires_in": 3599, "token_type": "Bearer"}
+        reply = {
+            "access_token": f"ya29.{secrets.token_urlsafe(48)}",
+            "expires_in": 3599,
+            "token_type": "Bearer",
+        }
         one = {"aliases": ["default"], "email": account["email"], "scopes": account.get("scopes", [])}
         one["token"] = json.dumps(reply, separators=(",", ":"))
         found |= {"default": one, account["email"]: one}

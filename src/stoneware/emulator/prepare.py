@@ -10,6 +10,8 @@ from stoneware.emulator import catalog, checks, errors
 from stoneware.emulator.store import Record, Store
 from stoneware.emulator.values import LINK, reference
 
+BASE = "x-base"  # of what stands for an image of Google's: the base that it is
+KEPT = "x-contents"  # of what a machine left: the key under which that is kept
 AUTOMATIC = "x-automatic"  # of a subnetwork that an auto mode network brought
 EXTERNAL = ipaddress.IPv4Network("203.0.113.0/24")  # for documentation (RFC 5737): it reaches no machine
 
@@ -81,7 +83,7 @@ def image(place: Place, new: Record, query: Mapping[str, Any]) -> None:
         raise errors.not_implemented(
             "compute.images.insert with rawDisk", "objects of storage are not served yet"
         )
-    if "x-base" in new:
+    if BASE in new:
         new |= {"status": "READY", "sourceType": "RAW"}
         return
     given = [name for name in ("sourceDisk", "sourceImage", "sourceSnapshot") if new.get(name)]
@@ -112,7 +114,7 @@ def running_user(store: Store, disk: Record) -> str | None:
 
 def contents_of(source: Record) -> Record:
     """Return the fields that say what is in a disk, an image or a snapshot, for one that is made of it."""
-    return {name: source[name] for name in ("x-base", "x-contents") if name in source}
+    return {name: source[name] for name in (BASE, KEPT) if name in source}
 
 
 def snapshot(place: Place, new: Record, _query: Mapping[str, Any]) -> None:

@@ -65,6 +65,10 @@ class Call:
         name = self.method.path.split("{")[-1].split("}")[0]
         return f"{self.parent}/{collection}/{self.query[name]}"
 
+    def operation(self, started: Record) -> str:
+        """The key of an operation that this call has started."""
+        return f"{self.parent}/operations/{started['name']}"
+
     @property
     def request(self) -> str | None:
         """The caller's id of the request, by which a repeated one is known. Raises ApiError (400)."""

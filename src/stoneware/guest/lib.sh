@@ -41,7 +41,6 @@ sw_json_string() {
     # What gsub makes of a backslash in what it puts in differs, but for \\& (POSIX).
     printf '%s\n' "$1" | head -c 8192 | sw_text | awk '
         { gsub(/[\\"]/, "\\\\&")
-          split("", parts)
           n = split($0, parts, "\t")
           line = parts[1]
           for (k = 2; k <= n; k++) line = line "\\t" parts[k]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from stoneware.model.machine import MachineSpec
@@ -13,7 +13,7 @@ CONTENTS = "disk-"  # how keys of contents begin, followed by a number
 class Computers(Protocol):
     """Asked from several threads, for one machine by one at a time. Each raises StonewareError."""
 
-    def base(self, reference: str, progress: Callable[[str], None]) -> str:
+    def base(self, reference: str) -> str:
         """Return the key of the contents of a public image, as `debian:12`; made where they are missing."""
         ...
 

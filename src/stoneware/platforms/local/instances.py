@@ -7,7 +7,7 @@ alone while the emulator's state is there.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,10 @@ class LocalInstances:
         self._document = {"state": str(state.absolute())}
         self._bases = threading.Lock()
 
-    def base(self, reference: str, progress: Callable[[str], None]) -> str:
+    def base(self, reference: str) -> str:
         """Return the key of a base's contents, made where it is missing."""
         with self._bases:
-            return self._store.ensure_base(reference, refresh=False, progress=progress)
+            return self._store.ensure_base(reference, refresh=False, progress=lambda _: None)
 
     def boot(self, spec: MachineSpec) -> None:
         """Let a machine run that is as a spec says; one of that name that is there goes on.

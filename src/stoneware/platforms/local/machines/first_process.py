@@ -18,10 +18,8 @@ if TYPE_CHECKING:
 
 _TIMEOUT = 90.0  # seconds for nspawn to set a machine up; 0.1 s on an idle computer
 _LOOK = 0.5  # seconds between two looks at its processes where the shim says nothing
-_POLL, _SLOW_POLL = (
-    0.003,
-    0.1,
-)  # seconds between two looks at first, and later, where the kernel tells nothing
+# Seconds between two looks where the kernel tells nothing, at first and later.
+_POLL, _SLOW_POLL = 0.003, 0.1
 _REPORTS = ("leader", "exit", "error")  # what the shim writes once it knows how a start goes
 
 Pause = Callable[[], None]
