@@ -187,9 +187,10 @@ def test_the_highest_floor_holds() -> None:
         Event(1, "r1", "finalized", {"service": "app", "floor": "4.10", "image": "a"}),
         Event(2, "r2", "finalized", {"service": "app", "floor": "4.9", "image": "b"}),
         Event(3, "r2", "finalized", {"service": "db", "floor": "", "image": "c"}),
-        Event(4, "r2", "finalizing", {"service": "web", "floor": "9"}),
+        Event(4, "r2", "finalizing", {"service": "web", "floor": "9"}),  # killed, or failed
+        Event(5, "r2", "finalizing", {"service": "db", "floor": ""}),
     ]
-    assert floors_of(events) == {"app": "4.10"}
+    assert floors_of(events) == {"app": "4.10", "web": "9"}
 
 
 def test_ports_that_are_in_use_block_before_anything_is_stopped() -> None:

@@ -116,10 +116,11 @@ def _pass(site: Site, cluster: str, rollout: str, step: Finalization) -> Finaliz
         "machine": step.machine,
     }
     journal.append(Event(time.time(), rollout, "finalizing", fields))
-    output = _run(site, cluster, step) if step.command else ""
+    # The floor comes first: whatever ends the command, or us, what it has written may be unreadable below it.
     if step.floor:  # it belongs to the disks: the journal goes with the cluster, they may stay
         for volume in _disks(site, cluster, step.service):
             site.platform.raise_floor(volume, step.floor)
+    output = _run(site, cluster, step) if step.command else ""
     done = Event(time.time(), rollout, "finalized", {**fields, "output": output[-_KEPT:]})
     journal.append(done)
     return finalized_of([done])[0]
@@ -136,10 +137,11 @@ def _run(site: Site, cluster: str, step: Finalization) -> str:
     with ClusterFleet(site, cluster) as fleet:
         outcome = fleet.execute(step.machine, ["/bin/sh", "-c", step.command], TIMEOUT)
     if outcome.code != 0:
+        lowest = f"{step.floor} is the lowest version from now on, for what it may have done."
         raise MachineError(
             f"{step.service} was not finalized: the command ended with exit code {outcome.code} "
             f"in {step.machine}",
-            details=f"{step.command}\n{outcome.output[-_KEPT:].rstrip()}",
+            details=f"{step.command}\n{outcome.output[-_KEPT:].rstrip()}" + f"\n{lowest}" * bool(step.floor),
             resolution=f"{COMMAND}    # tries it again",
         )
     return outcome.output
