@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from stoneware.cli import clusters, program, rollouts
+from stoneware.cli.commands import machines
 from stoneware.compose.model import Cluster, FailureAction
 from stoneware.model.machine import Phase
 from stoneware.rollout.lock import identity, lock_path
@@ -58,6 +59,7 @@ def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Typed:
     made = Typed(bench, monkeypatch)
     monkeypatch.setattr(clusters, "load", made.load)
     monkeypatch.setattr(clusters, "open_site", lambda: bench.site)
+    monkeypatch.setattr(machines, "open_platform", lambda *_, **__: bench.platform)
     return made
 
 
@@ -185,6 +187,11 @@ def test_a_canary_nobody_can_be_asked_about(typed: Typed) -> None:
     err = typed.run("up", "--yes", code=2)[1]
     assert "It holds after the canary app-1." in err
     assert "is gone" not in out + err, "it has ended in order"
+    assert typed.run("restart", "shop-app-2")[1] == (
+        "warning: the cluster shop has a rollout that has not ended: rollout r1 by "
+        f"{identity()[0]} holds after the canary app-1: `stoneware rollout resume` continues, "
+        "`stoneware rollback` returns what was changed\n"
+    )
     assert "aborted" in typed.run("rollout", "abort")[1]
     assert f"r1: aborted: asked for by {identity()[0]}" in typed.run("rollout", "status")[0]
     assert rollouts.unfinished_rollout(typed.bench.site, "shop") is None

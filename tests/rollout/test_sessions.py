@@ -334,7 +334,10 @@ def test_finalize_and_the_floor(bench: RolloutBench) -> None:
     bench.platform.commands = lambda *_: (7, "not yet")
     with pytest.raises(MachineError) as failed:
         finalize(bench.site, "shop", now=True)
-    assert failed.value.details == "raise\nnot yet\n3 is the lowest version from now on, for what it may have done."
+    assert (
+        failed.value.details
+        == "raise\nnot yet\n3 is the lowest version from now on, for what it may have done."
+    )
     with pytest.raises(RolloutBlocked):  # the command may have written something before it failed
         bench.rollback()
     bench.platform.commands = lambda *_: (0, "raised")

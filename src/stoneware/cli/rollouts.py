@@ -14,10 +14,12 @@ from stoneware.cli import clusters
 from stoneware.cli.output import print_json, say
 from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
+from stoneware.model.labels import CLUSTER_LABEL
 from stoneware.ui.progress import Style
 
 if TYPE_CHECKING:
     from stoneware.cluster.site import Site
+    from stoneware.model.machine import Machine
     from stoneware.rollout.session import Session
     from stoneware.rollout.state import RolloutState
     from stoneware.ui.rollout import RolloutDisplay
@@ -211,6 +213,16 @@ def unfinished_rollout(site: Site, cluster: str) -> UnfinishedRollout | None:
     return UnfinishedRollout(
         document, f"rollout {state.id} by {state.who} {_unfinished_words(state, alive=alive)}"
     )
+
+
+def warn_unfinished(machines: Sequence[Machine]) -> None:
+    """Say which clusters of these machines have a rollout that has not ended: it counts on their state."""
+    names = {machine.spec.labels.get(CLUSTER_LABEL, "") for machine in machines} - {""}
+    site = clusters.open_site() if names else None
+    for name in sorted(names):
+        going = unfinished_rollout(site, name) if site else None
+        if going:
+            say(f"warning: the cluster {name} has a rollout that has not ended: {going.sentence}")
 
 
 def _unfinished_words(state: RolloutState, *, alive: bool) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stoneware.cli import clusters, listing, options
+from stoneware.cli import clusters, listing, options, rollouts
 from stoneware.cli.context import open_platform, open_store
 from stoneware.cli.machine_names import find_machine, find_machines
 from stoneware.cli.output import print_json, print_line, print_table
@@ -70,6 +70,7 @@ def stop(machines: tuple[str, ...], timeout: float | None, file: tuple[Path, ...
     """Stop machines, or all of a service; their disks are kept."""
     platform = open_platform()
     found = _find_all(platform, machines, file, project_name)
+    rollouts.warn_unfinished(found)
     _side_by_side(found, lambda name: platform.stop(name, timeout=timeout))
 
 
@@ -109,7 +110,9 @@ def restart(
 ) -> None:
     """Stop machines and start them again, those of a service one after the other."""
     platform = open_platform()
-    for machine in _find_all(platform, machines, file, project_name):
+    found = _find_all(platform, machines, file, project_name)
+    rollouts.warn_unfinished(found)
+    for machine in found:
         platform.stop(machine.name, timeout=timeout)
         platform.start(machine.name)
         print_line(machine.name)
@@ -167,6 +170,7 @@ def rm(machines: tuple[str, ...], force: bool, volumes: bool) -> None:
                 if machine.phase is Phase.DAMAGED
                 else f"stoneware stop {machine.name}    # or: {forced}",
             )
+        rollouts.warn_unfinished([machine])
         platform.destroy(machine.name)
         if volumes:
             for mount in machine.spec.volumes:
