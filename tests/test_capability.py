@@ -54,7 +54,7 @@ COPY --from=build /a /a
 
 def without(*lacking: Capability) -> MemoryPlatform:
     platform = MemoryPlatform()
-    platform.capabilities = frozenset(Capability) - set(lacking)  # type: ignore[misc]
+    platform.capabilities = frozenset(Capability) - set(lacking)
     return platform
 
 
@@ -121,7 +121,7 @@ def test_a_bake_boots_nothing_that_the_platform_cannot_do(
     (tmp_path / "context").mkdir()
     (tmp_path / "context/Machinefile").write_text(MACHINEFILE)
     platform = without(lacking)
-    at: Any = Place(platform, FakeStore(tmp_path))  # type: ignore[arg-type]
+    at: Any = Place(platform, FakeStore(tmp_path))
     wanted = BakeOptions(tmp_path / "context", tags=("app",), **options)
     refused(lambda: api.bake(wanted, at, Silent()), place, lacking)
     assert platform.calls == []

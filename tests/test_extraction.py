@@ -185,8 +185,8 @@ def test_sizes_that_do_not_fit(top: Path) -> None:
     _resize(huge, b"\xff" * 11 + b"\xfe")
     assert "negative" in refused(bytes(huge), top)
     assert "more than" in refused(Archive().add("x", pax_headers={"size": "9" * 18}).bytes(), top)
-    for size in ("-1", "1e9", "0x10", "9" * 30):
-        assert "no number" in refused(Archive().add("x", pax_headers={"size": size}).bytes(), top)
+    for text in ("-1", "1e9", "0x10", "9" * 30):
+        assert "no number" in refused(Archive().add("x", pax_headers={"size": text}).bytes(), top)
 
 
 def _resize(block: bytearray, field: bytes) -> None:
@@ -287,6 +287,7 @@ _names = st.lists(
     st.sampled_from(["a", "b", "c", "..", ".", "", "/", "\udcff", "é", "x" * 256]), min_size=0, max_size=5
 ).map("/".join)
 _kinds = st.sampled_from([bytes([kind]) for kind in b"0012334567xgLKSDZ\0"])
+_Entry = tuple[str, bytes, bytes, str, int, dict[str, str]]
 _entries = st.lists(
     st.tuples(
         _names,
@@ -306,7 +307,7 @@ _entries = st.lists(
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(entries=_entries, form=st.sampled_from([tarfile.PAX_FORMAT, tarfile.GNU_FORMAT]), noise=st.data())
-def test_random_archives_never_write_outside(entries: list[tuple], form: int, noise: st.DataObject) -> None:
+def test_random_archives_never_write_outside(entries: list[_Entry], form: int, noise: st.DataObject) -> None:
     archive = Archive(form)
     for name, kind, content, target, mode, headers in entries:
         fields = {"pax_headers": headers} if form == tarfile.PAX_FORMAT else {}

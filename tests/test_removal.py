@@ -98,7 +98,7 @@ def test_what_is_on_another_device_is_for_the_caller(top: Path, monkeypatch: pyt
             return found
         return os.stat_result([*found[:2], 4711, *found[3:]])
 
-    monkeypatch.setattr(removal.os, "fstat", elsewhere)
+    monkeypatch.setattr(os, "fstat", elsewhere)
     with pytest.raises(OSError, match="mounted"):
         removal.remove_tree(top)
     assert (inside / "kept").exists()

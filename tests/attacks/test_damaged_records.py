@@ -45,12 +45,12 @@ GARBAGE: dict[str, bytes] = {
     "large": b'{"created": 1e999, "id": "x"}',
     "surrogate": b'{"id": "\\ud800", "created": 1, "labels": {"a": 1}, "attributes": 1, "ip": "\\udfff"}',
 }
-Damage = Callable[[Path], None]
+Damage = Callable[[Path], object]
 
 
 def damages() -> dict[str, Damage]:
     def written(data: bytes) -> Damage:
-        return lambda path: path.write_bytes(data) and None
+        return lambda path: path.write_bytes(data)
 
     def replaced(make: Callable[[Path], object]) -> Damage:
         def damage(path: Path) -> None:

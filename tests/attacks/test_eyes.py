@@ -137,8 +137,8 @@ def bake_views(stream: io.StringIO) -> list[Display]:
     return [make_display(style, stream) for style in (Style.PLAIN, Style.JSON, Style.LIVE)]
 
 
-BAKE = [
-    bake_events.StepStarted("web", 1, 2, "k", ALL, ALL),
+BAKE: list[bake_events.Event] = [
+    bake_events.StepStarted("web", 1, 2, 3, ALL, ALL),
     *(bake_events.StepOutput("web", 1, [text]) for text in (*EVIL.values(), DIGITS)),
     bake_events.StepOutput("web", 1, [*EVIL.values(), DIGITS]),
     bake_events.CheckResult("x", "warn", "fail", ALL),

@@ -55,10 +55,10 @@ def test_a_setuid_program_is_root_in_its_machine_and_nothing_outside(
     left = "/run/stoneware/volumes/0/who /usr/local/bin/who"
     made = f"chmod 755 / /srv; cp {left}; set -- {left}; chown root:root $*; chmod 4755 $*"
     assert lab.sh(made) == 0
-    for program in left.split():
+    for path in left.split():
         # Inside it works, as sudo and ping have to.
-        inside = f'[ "$(setpriv --reuid={_USER} --regid={_USER} --clear-groups {program})" = 0 ]'
-        assert lab.sh(f"chmod 711 /run/stoneware/volumes; {inside}") == 0, program
+        inside = f'[ "$(setpriv --reuid={_USER} --regid={_USER} --clear-groups {path})" = 0 ]'
+        assert lab.sh(f"chmod 711 /run/stoneware/volumes; {inside}") == 0, path
     if not read_only:
         lab.platform.checkpoint(lab.name, lab.name, {})
     kept = lab.store.checkpoint_rootfs(lab.name) / "usr/local/bin/who"

@@ -123,7 +123,7 @@ def test_whatever_answers_a_command_ends_in_an_error(
         lab.platform.run(lab.name, ["true"], timeout=5)
     assert "package dbus" in caught.value.details
     for trap in (os.mkfifo, Path.touch, Path.mkdir, lambda path: path.symlink_to(tmp_path / "ours")):
-        trap(place)  # type: ignore[operator]
+        trap(place)
         with pytest.raises(MachineError):
             lab.platform.run(lab.name, ["true"], timeout=5)
         place.rmdir() if place.is_dir() else place.unlink()

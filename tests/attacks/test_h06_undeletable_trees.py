@@ -14,6 +14,7 @@ from stoneware.errors import HostError
 from stoneware.model.resources import VolumeMount
 from stoneware.platforms.local.store import btrfs, prune
 from stoneware.platforms.local.store.recover import recover
+from stoneware.platforms.upkeep import Unused
 from tests.local.engine_lab import Bench
 
 pytestmark = pytest.mark.machine
@@ -60,7 +61,7 @@ def test_a_root_and_a_volume_that_no_path_reaches(lab: Bench) -> None:
 def test_a_cache_that_no_path_reaches(lab: Bench) -> None:
     cache = lab.store.cache_path(lab.name)
     dig_here(cache, 3000)
-    what = prune.Unused(machines=(), images=(), checkpoints=(), caches=(cache.name,))
+    what = Unused(machines=(), images=(), checkpoints=(), caches=(cache.name,))
     prune.prune(lab.platform, what)
     assert not cache.exists()
 
@@ -90,7 +91,7 @@ def test_what_cannot_be_removed_is_in_nobodys_way(lab: Bench) -> None:
         what = prune.unused(lab.platform)
         assert what.remains == (f"machines/.broken-{lab.name}",)
         assert not what.empty
-        left = prune.Unused((), (), (), (), remains=what.remains)
+        left = Unused((), (), (), (), remains=what.remains)
         with pytest.raises(HostError, match="cannot be removed"):
             prune.prune(lab.platform, left)
         lab.boot()  # commands about others go on

@@ -28,11 +28,13 @@ def server(tmp_path: Path) -> Iterator[Server]:
     end(made)
 
 
-def builder(server: Server, *, waits: bool = True, kind: str = "builder", **more: str) -> None:
+def builder(server: Server, *, waits: bool = True, kind: str = "builder", serving: str = "") -> None:
+    """`serving`: the step that runs, and the secrets that it may fetch."""
     write_json(server.machine / "spec.json", {"kind": kind})
     results = "http://169.254.169.254/stoneware/v1/results/sealed.tar"
     accept = "TRUE" if waits else "FALSE"
-    server.attributes(**{"stoneware-results": results, "stoneware-accept": accept, **more})
+    attributes = {"stoneware-results": results, "stoneware-accept": accept}
+    server.attributes(**attributes, **({"stoneware-serving": serving} if serving else {}))
 
 
 def test_only_the_builder_of_a_bake_that_waits_hands_in_what_is_expected(server: Server) -> None:
@@ -92,7 +94,7 @@ def test_one_result_comes_in_at_a_time(server: Server) -> None:
 
 def test_a_step_without_the_key_gets_no_secret_of_its_bake(server: Server) -> None:
     (server.machine / "files/secret-tok").write_bytes(b"value")
-    builder(server, **{"stoneware-serving": "3 secret-tok"})
+    builder(server, serving="3 secret-tok")
     secret = "/stoneware/v1/build-secrets/secret-tok"
     assert server.ask("/stoneware/v1/files/secret-tok")[0] == 404
     assert server.ask(secret)[0] == 404
@@ -102,12 +104,12 @@ def test_a_step_without_the_key_gets_no_secret_of_its_bake(server: Server) -> No
     with_key = {**FLAVOR, "X-Stoneware-Key": "k1"}
     for headers in (FLAVOR, {**FLAVOR, "X-Stoneware-Key": ""}, {**FLAVOR, "X-Stoneware-Key": "k2"}):
         assert server.ask(secret, headers=headers)[0] == 404
-    builder(server, **{"stoneware-serving": "2 secret-other"})
+    builder(server, serving="2 secret-other")
     assert server.ask(secret, headers=with_key)[0] == 404
-    builder(server, **{"stoneware-serving": "3 secret-tok"})
+    builder(server, serving="3 secret-tok")
     assert server.ask(secret, headers=with_key)[:2] == (200, b"value")
     assert server.ask(secret, headers=with_key)[0] == 404, "once"
-    builder(server, **{"stoneware-serving": "4 secret-tok"})
+    builder(server, serving="4 secret-tok")
     assert server.ask(secret, headers=with_key)[:2] == (200, b"value")
-    builder(server, kind="machine", **{"stoneware-serving": "5 secret-tok"})
+    builder(server, kind="machine", serving="5 secret-tok")
     assert server.ask(secret, headers=with_key)[0] == 404

@@ -13,6 +13,7 @@ import pytest
 from stoneware.files import write_json
 from stoneware.platforms.local.network import namespace as network_namespace
 from stoneware.platforms.local.network import router
+from stoneware.platforms.local.network.layout import NAMESPACES
 from stoneware.process import run
 from tests.local import router_lab
 from tests.local.router_lab import Fake, Lab, wait_until
@@ -253,7 +254,7 @@ def test_the_engines_ports_are_like_that(machine_home: Path) -> None:
 
 
 def _router_of(id: str) -> str:
-    for path in sorted(network_namespace.NAMESPACES.iterdir()):
+    for path in sorted(NAMESPACES.iterdir()):
         found = run(["ip", "-n", path.name, "link", "show", f"vb-{id}"], check=False)
         if found.returncode == 0:
             return path.name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from stoneware.machinefile.recipe import ImageConfig, config_to_document
 
 @dataclasses.dataclass
 class FakeStore:
-    """Implements what a plan asks of `stoneware.platforms.protocols.Images`."""
+    """Implements `stoneware.platforms.protocols.Images`."""
 
     root: Path
     architecture: str = "amd64"
@@ -23,10 +24,10 @@ class FakeStore:
     def known_bases(self) -> tuple[str, ...]:
         return ("debian:12", "debian:13")
 
-    def base_identity(self, _reference: str) -> str | None:
+    def base_identity(self, reference: str) -> str | None:
         return self.identity
 
-    def ensure_base(self, _reference: str, **_: object) -> str:
+    def ensure_base(self, reference: str, *, refresh: bool, progress: Callable[[str], None]) -> str:
         raise AssertionError("a plan makes nothing")
 
     def has_checkpoint(self, key: str) -> bool:
@@ -37,6 +38,13 @@ class FakeStore:
 
     def image_ids(self) -> list[str]:
         return list(self.images)
+
+    def has_image(self, image_id: str) -> bool:
+        return image_id in self.images
+
+    def remove_image(self, image_id: str) -> None:
+        self.images.pop(image_id, None)
+        self.names = {tag: of for tag, of in self.names.items() if of != image_id}
 
     def image_document(self, image_id: str) -> dict[str, Any]:
         found: dict[str, Any] = self.images[image_id]["document"]
@@ -54,6 +62,9 @@ class FakeStore:
 
     def set_tag(self, reference: str, image_id: str) -> None:
         self.names[reference] = image_id
+
+    def remove_tag(self, reference: str) -> None:
+        self.names.pop(reference, None)
 
     def build_path(self, build_id: str) -> Path:
         return self.root / "builds" / build_id

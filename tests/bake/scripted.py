@@ -66,7 +66,7 @@ class ScriptedPlatform(MemoryPlatform):
         self.script += [(time, action) for action in actions]
         self.script.sort(key=lambda entry: entry[0])
 
-    def report(self, state: str, step: int = 1, **more: Any) -> Callable[[], None]:
+    def step_report(self, state: str, step: int = 1, **more: Any) -> Callable[[], None]:
         value = {"token": TOKEN, "step": step, "state": state, "exit": 0, "message": "", **more}
         return self.raw_report(json.dumps(value))
 

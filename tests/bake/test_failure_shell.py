@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,8 @@ from stoneware.bake.failure_shell import open_shell
 from stoneware.errors import InputError
 from stoneware.machinefile.recipe import CopyStep, RunStep
 
-WHERE = {"index": 1, "stage": "a", "line": 2, "text": "x"}
+RUN = RunStep(index=1, stage="a", line=2, text="x")
+COPY = CopyStep(index=1, stage="a", line=2, text="x")
 
 
 class Asked:
@@ -27,7 +29,7 @@ class Asked:
 
 def test_it_is_the_steps() -> None:
     asked = Asked()
-    step = RunStep(**WHERE, env=(("A", "b"),), unkeyed_env=(("P", "q"),), user="app:web", workdir="/srv/app")
+    step = replace(RUN, env=(("A", "b"),), unkeyed_env=(("P", "q"),), user="app:web", workdir="/srv/app")
     open_shell(asked, "b1", step)  # type: ignore[arg-type]
     [call] = asked.calls
     assert (call["user"], call["env"], call["argv"][-1]) == ("app:web", {"A": "b", "P": "q"}, "/srv/app")
@@ -37,11 +39,11 @@ def test_it_is_the_steps() -> None:
 
 def test_root_has_it_where_there_is_no_such_user() -> None:
     asked = Asked(strict=True)
-    open_shell(asked, "b1", RunStep(**WHERE, user="nobody", workdir="/x"))  # type: ignore[arg-type]
+    open_shell(asked, "b1", replace(RUN, user="nobody", workdir="/x"))  # type: ignore[arg-type]
     assert [call.get("user", "") for call in asked.calls] == ["nobody", ""]
 
 
-@pytest.mark.parametrize("step", [CopyStep(**WHERE), RunStep(**WHERE)])
+@pytest.mark.parametrize("step", [COPY, RUN])
 def test_other_steps_have_root_in_the_top_directory(step: CopyStep | RunStep) -> None:
     asked = Asked()
     open_shell(asked, "b1", step)  # type: ignore[arg-type]

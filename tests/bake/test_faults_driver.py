@@ -28,18 +28,18 @@ def nothing(*_: object) -> None:
     pass
 
 
-def fails(platform: ScriptedPlatform, told: Told, steps: int = 1, **pace: float) -> BuildError:
+def fails(platform: ScriptedPlatform, told: Told, steps: int = 1, *, boot_limit: float = 120.0) -> BuildError:
     with pytest.raises(BuildError) as caught:
-        driver(platform, told, steps, **pace).run_steps(nothing)
+        driver(platform, told, steps, boot_limit).run_steps(nothing)
     assert caught.value.resolution
     return caught.value
 
 
 def test_each_step_is_checkpointed_before_the_next(platform: ScriptedPlatform, told: Told) -> None:
-    platform.at(1, platform.report("running", 1), platform.say("1 start RUN", "1| hello"))
-    platform.at(3, platform.say("1 exit 0"), platform.report("done", 1))
-    platform.at(4, platform.report("running", 2), platform.say("2| there"))
-    platform.at(6, platform.say("2 exit 0"), platform.report("done", 2))
+    platform.at(1, platform.step_report("running", 1), platform.say("1 start RUN", "1| hello"))
+    platform.at(3, platform.say("1 exit 0"), platform.step_report("done", 1))
+    platform.at(4, platform.step_report("running", 2), platform.say("2| there"))
+    platform.at(6, platform.say("2 exit 0"), platform.step_report("done", 2))
     seconds = driver(platform, told, 2).run_steps(nothing)
     assert seconds == {1: pytest.approx(2, abs=0.1), 2: pytest.approx(2, abs=0.1)}
     assert list(platform.checkpoints) == ["key1", "key2"]
@@ -51,7 +51,7 @@ def test_each_step_is_checkpointed_before_the_next(platform: ScriptedPlatform, t
 
 
 def test_what_a_builder_depends_on_is_tended_while_it_works(platform: ScriptedPlatform, told: Told) -> None:
-    platform.at(10, platform.report("done", 1), platform.say("1 exit 0"))
+    platform.at(10, platform.step_report("done", 1), platform.say("1 exit 0"))
     driver(platform, told, 1).run_steps(nothing)
     gaps = [
         later - before
@@ -67,7 +67,7 @@ def test_a_full_disk_ends_the_wait(platform: ScriptedPlatform, told: Told) -> No
             raise HostError("the store is full", resolution="stoneware prune")
 
     platform.on_tend = full
-    platform.at(1, platform.report("running", 1))
+    platform.at(1, platform.step_report("running", 1))
     with pytest.raises(HostError, match="the store is full"):
         driver(platform, told, 1).run_steps(nothing)
     assert platform.now < 8
@@ -75,8 +75,8 @@ def test_a_full_disk_ends_the_wait(platform: ScriptedPlatform, told: Told) -> No
 
 def test_a_failed_step_is_told_with_its_last_lines(platform: ScriptedPlatform, told: Told) -> None:
     lines = [f"1| line {number}" for number in range(50)]
-    platform.at(1, platform.report("running", 1))
-    platform.at(2, platform.report("failed", 1, exit=7), platform.say(*lines))
+    platform.at(1, platform.step_report("running", 1))
+    platform.at(2, platform.step_report("failed", 1, exit=7), platform.say(*lines))
     platform.at(2.5, platform.say("1| the last word", "1 exit 7"))  # the console lags behind
     shells: list[float] = []
     with pytest.raises(BuildError) as caught:
@@ -95,8 +95,8 @@ def test_a_failed_step_names_the_optional_secrets_it_ran_without(
     platform: ScriptedPlatform, told: Told
 ) -> None:
     mounts = tuple(Mount("secret", f"/run/secrets/{name}", id=name) for name in ("npmrc", "token", "npmrc"))
-    platform.at(1, platform.report("running", 1), platform.report("secrets", 1))
-    platform.at(2, platform.say("1| no credentials", "1 exit 1"), platform.report("failed", 1, exit=1))
+    platform.at(1, platform.step_report("running", 1), platform.step_report("secrets", 1))
+    platform.at(2, platform.say("1| no credentials", "1 exit 1"), platform.step_report("failed", 1, exit=1))
     bake = driver(platform, told, 1, mounts=mounts, secrets={1: ("secret-token",)})
     with pytest.raises(BuildError) as caught:
         bake.run_steps(nothing)
@@ -108,7 +108,7 @@ def test_a_failed_step_names_the_optional_secrets_it_ran_without(
 
 
 def test_a_console_that_goes_on_is_read_to_its_end(platform: ScriptedPlatform, told: Told) -> None:
-    platform.at(1, platform.report("done", 1))
+    platform.at(1, platform.step_report("done", 1))
     for second in range(2, 22):  # far behind, but it says something every second
         platform.at(second, platform.say(f"1| {second}"))
     platform.at(22, platform.say("1 exit 0"))
@@ -117,7 +117,7 @@ def test_a_console_that_goes_on_is_read_to_its_end(platform: ScriptedPlatform, t
 
 
 def test_a_lost_console_does_not_hold_the_bake(platform: ScriptedPlatform, told: Told) -> None:
-    platform.at(1, platform.report("done", 1))
+    platform.at(1, platform.step_report("done", 1))
     driver(platform, told, 1).run_steps(nothing)
     assert platform.now < 10
     assert [event.index for event in told.events if isinstance(event, StepFinished)] == [1]
@@ -126,7 +126,7 @@ def test_a_lost_console_does_not_hold_the_bake(platform: ScriptedPlatform, told:
 @pytest.mark.parametrize("report", ["running", None])
 def test_a_builder_that_dies_is_told(platform: ScriptedPlatform, told: Told, report: str | None) -> None:
     if report:
-        platform.at(1, platform.report(report))
+        platform.at(1, platform.step_report(report))
     platform.at(2, platform.say("a last cry", mark=""), platform.end(error="killed"))
     error = fails(platform, told)
     assert error.brief.startswith("the builder ended before its work was done")
@@ -142,7 +142,7 @@ def test_a_builder_that_fails_to_boot_is_told(platform: ScriptedPlatform, told: 
 
 
 def test_a_builder_that_is_removed_is_told(platform: ScriptedPlatform, told: Told) -> None:
-    platform.at(1, platform.report("running", 1))
+    platform.at(1, platform.step_report("running", 1))
     platform.at(2, platform.vanish())
     assert fails(platform, told).brief == "the builder was removed before its work was done"
 
@@ -155,7 +155,7 @@ def test_a_builder_that_is_removed_before_it_is_told_to_go_on_is_told(
             platform.vanish()()
             super().tell(changes)
 
-    platform.at(1, platform.say("1 exit 0"), platform.report("done", 1, boot="b"))
+    platform.at(1, platform.say("1 exit 0"), platform.step_report("done", 1, boot="b"))
     with pytest.raises(BuildError) as caught:
         driver(platform, told, 1, builder=Removed(platform, NAME)).run_steps(lambda _: None)
     assert caught.value.brief == "the builder was removed before its work was done"
@@ -171,8 +171,8 @@ def test_a_builder_that_never_reports_is_given_up(platform: ScriptedPlatform, to
 
 
 def test_the_boot_limit_ends_with_the_first_report(platform: ScriptedPlatform, told: Told) -> None:
-    platform.at(29, platform.report("running", 1))
-    platform.at(500, platform.report("done", 1), platform.say("1 exit 0"))
+    platform.at(29, platform.step_report("running", 1))
+    platform.at(500, platform.step_report("done", 1), platform.say("1 exit 0"))
     driver(platform, told, 1, boot_limit=30.0).run_steps(nothing)
 
 
@@ -198,10 +198,10 @@ def test_reports_that_are_not_the_agents_count_as_none(
 
 
 def test_checks_that_fail_are_named_with_what_they_found(platform: ScriptedPlatform, told: Told) -> None:
-    platform.at(1, platform.report("sealing"))
+    platform.at(1, platform.step_report("sealing"))
     platform.at(
         2,
-        platform.report("failed", message="the image did not pass its checks"),
+        platform.step_report("failed", message="the image did not pass its checks"),
         platform.say(
             "check machine-id error pass",
             "check ssh-host-keys error fail /etc/ssh/key",
@@ -216,15 +216,15 @@ def test_checks_that_fail_are_named_with_what_they_found(platform: ScriptedPlatf
 
 
 def test_a_seal_that_fails_otherwise_says_why(platform: ScriptedPlatform, told: Told) -> None:
-    platform.at(1, platform.report("failed", message="the lists failed: no space left on device"))
+    platform.at(1, platform.step_report("failed", message="the lists failed: no space left on device"))
     with pytest.raises(BuildError, match="no space left on device"):
         driver(platform, told, 0).seal()
 
 
 def test_what_a_step_says_before_it_is_reported_is_kept(platform: ScriptedPlatform, told: Told) -> None:
     platform.at(1, platform.say("1| early"))
-    platform.at(2, platform.report("running", 1))
-    platform.at(3, platform.say("1| late", "1 exit 7"), platform.report("failed", 1))
+    platform.at(2, platform.step_report("running", 1))
+    platform.at(3, platform.say("1| late", "1 exit 7"), platform.step_report("failed", 1))
     with pytest.raises(BuildError) as caught:
         driver(platform, told, 1).run_steps(nothing)
     assert told.names()[:3] == ["StepStarted", "StepOutput", "StepOutput"]
@@ -235,14 +235,14 @@ def test_what_a_step_says_before_it_is_reported_is_kept(platform: ScriptedPlatfo
 def test_the_seal_says_whether_the_builder_may_just_be_switched_off(
     platform: ScriptedPlatform, told: Told, said: str
 ) -> None:
-    platform.at(1, platform.report("sealed", message=said))
+    platform.at(1, platform.step_report("sealed", message=said))
     sealed = driver(platform, told, 0)
     sealed.seal()
     assert sealed.run.quiet == (said == "quiet")
 
 
 def test_the_manifest_is_handed_over(platform: ScriptedPlatform, told: Told) -> None:
-    platform.at(1, platform.report("finished"))
+    platform.at(1, platform.step_report("finished"))
     driver(platform, told, 0).finish(b'{"a": 1}', env="A=1\n", contract="")
     assert platform.metadata()["stoneware-manifest"] == '{"a": 1}'
     assert platform.metadata()["stoneware-env"] == "A=1\n"
@@ -251,17 +251,17 @@ def test_the_manifest_is_handed_over(platform: ScriptedPlatform, told: Told) -> 
 def test_a_builder_that_dies_with_the_manifest_in_hand_is_told(
     platform: ScriptedPlatform, told: Told
 ) -> None:
-    platform.at(0.5, platform.report("sealed"))
+    platform.at(0.5, platform.step_report("sealed"))
     platform.at(1, platform.end())
     with pytest.raises(BuildError, match="ended before its work was done"):
         driver(platform, told, 0).finish(b"{}", env="", contract="")
 
 
 def test_lines_that_look_like_the_agents_are_harmless(platform: ScriptedPlatform, told: Told) -> None:
-    platform.at(1, platform.report("running", 1))
+    platform.at(1, platform.step_report("running", 1))
     odd = ["check", "check a", "check a b", "exit", "x| y", "99999999999999999999| far", "", "note"]
     platform.at(2, platform.say(*odd), platform.say("\x00\x1b[2J\x07binary", mark=""))
-    platform.at(3, platform.say("1 exit 0"), platform.report("done", 1))
+    platform.at(3, platform.say("1 exit 0"), platform.step_report("done", 1))
     driver(platform, told, 1).run_steps(nothing)
     assert list(platform.checkpoints) == ["key1"]
 
@@ -275,8 +275,8 @@ def test_a_step_that_cannot_be_kept_is_named(
         raise MachineError("there is a btrfs subvolume in it", details="/srv/x", resolution="undo it")
 
     monkeypatch.setattr(platform, "checkpoint", refuse)
-    platform.at(1, platform.report("running", 1))
-    platform.at(2, platform.say("1 exit 0"), platform.report("done", 1))
+    platform.at(1, platform.step_report("running", 1))
+    platform.at(2, platform.say("1 exit 0"), platform.step_report("done", 1))
     error = fails(platform, told)
     assert error.brief == "step 1 of stage '0' cannot be kept: there is a btrfs subvolume in it"
     assert error.details == "  2 | RUN step 1\n/srv/x"

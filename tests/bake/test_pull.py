@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from stoneware.bake.api import bake
@@ -15,8 +16,8 @@ TEXT = "FROM debian:12 AS a\nRUN one\nFROM debian:12\nCOPY --from=a /one /\n"
 
 
 class PullingStore(FakeStore):
-    def ensure_base(self, reference: str, **options: object) -> str:
-        self.names[f"pulled:{len(self.names)}"] = f"{reference} {options['refresh']}"
+    def ensure_base(self, reference: str, *, refresh: bool, progress: Callable[[str], None]) -> str:
+        self.names[f"pulled:{len(self.names)}"] = f"{reference} {refresh}"
         return "base-1"
 
 

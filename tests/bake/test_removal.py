@@ -40,7 +40,7 @@ class Left:
 @pytest.fixture
 def store(tmp_path: Path) -> Images:
     (tmp_path / "builds").mkdir()
-    return FakeStore(tmp_path)  # type: ignore[return-value]
+    return FakeStore(tmp_path)
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ def test_reading_ahead_follows_no_link_out_of_the_root(
     (root / "own/own.conf").write_text("${OWN}")
     os.mkfifo(root / "own/fifo.conf")
     (root / "own/out.conf").symlink_to(outside / "host.conf")
-    read: list[str] = []
+    read: list[bytes] = []
     monkeypatch.setattr("stoneware.bake.seal_report.variables_of", lambda text, _: read.append(text))
     for target in (str(outside), "../../../outside", "/own"):
         (root / TEMPLATES.rstrip("/")).symlink_to(target)

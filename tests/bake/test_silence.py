@@ -21,9 +21,9 @@ def nothing(*_: object) -> None:
     pass
 
 
-def ends(platform: ScriptedPlatform, told: Told, steps: int = 1, **options: float) -> BuildError:
+def ends(platform: ScriptedPlatform, told: Told, *, step_timeout: float | None = None) -> BuildError:
     with pytest.raises(BuildError) as caught:
-        driver(platform, told, steps, **options).run_steps(nothing)
+        driver(platform, told, 1, step_timeout=step_timeout).run_steps(nothing)
     assert caught.value.location == "Machinefile:2"
     assert "RUN step 1" in caught.value.details
     return caught.value
@@ -31,7 +31,7 @@ def ends(platform: ScriptedPlatform, told: Told, steps: int = 1, **options: floa
 
 def test_silence_ends_the_bake_within_15_seconds() -> None:
     platform, told = ScriptedPlatform(), Told()
-    platform.at(1, platform.report("running", 1, boot="b"), platform.say("last words", mark=""))
+    platform.at(1, platform.step_report("running", 1, boot="b"), platform.say("last words", mark=""))
     for second in range(3, 40, 3):
         platform.at(second, platform.beat(second))
     error = ends(platform, told)
@@ -42,12 +42,12 @@ def test_silence_ends_the_bake_within_15_seconds() -> None:
 
 def test_what_is_held_up_by_the_disk_is_no_silence() -> None:
     platform, told = ScriptedPlatform(), Told()
-    platform.at(1, platform.report("running", 1, boot="b"))
-    platform.at(90, platform.say("1 exit 0"), platform.report("done", 1, boot="b"))
+    platform.at(1, platform.step_report("running", 1, boot="b"))
+    platform.at(90, platform.say("1 exit 0"), platform.step_report("done", 1, boot="b"))
     stalls = []
 
     class SlowDisk(MemoryBuilder):
-        def tell(self, changes: Mapping[str, str]) -> None:
+        def tell(self, changes: Mapping[str, str | None]) -> None:
             if HEARD in changes:  # is written as soon as what the builder sent is
                 stalls.append(platform.now)
                 platform.beat(len(stalls))()
@@ -59,20 +59,20 @@ def test_what_is_held_up_by_the_disk_is_no_silence() -> None:
 
 def test_a_step_may_say_nothing_as_long_as_its_builder_beats() -> None:
     platform, told = ScriptedPlatform(), Told()
-    platform.at(1, platform.report("running", 1, boot="b"))
+    platform.at(1, platform.step_report("running", 1, boot="b"))
     for second in range(3, 3600, 3):
         platform.at(second, platform.beat(second))
-    platform.at(3600, platform.say("1 exit 0"), platform.report("done", 1, boot="b"))
+    platform.at(3600, platform.say("1 exit 0"), platform.step_report("done", 1, boot="b"))
     assert driver(platform, told, 1, poll=0.5).run_steps(nothing)[1] > 3500
 
 
 def test_a_builder_that_says_nothing_is_asked_less_often_until_it_does() -> None:
     platform, told = ScriptedPlatform(), Told()
-    platform.at(1, platform.report("running", 1, boot="b"))
+    platform.at(1, platform.step_report("running", 1, boot="b"))
     for second in range(3, 60, 3):
         platform.at(second, platform.beat(second))
     platform.at(50, platform.say("1| a word"))
-    platform.at(60, platform.say("1 exit 0"), platform.report("done", 1, boot="b"))
+    platform.at(60, platform.say("1 exit 0"), platform.step_report("done", 1, boot="b"))
     driver(platform, told, 1).run_steps(nothing)
     naps = [later - earlier for earlier, later in itertools.pairwise(platform.looks)]
     assert sum(naps) == pytest.approx(60, abs=0.1)
@@ -85,14 +85,14 @@ def test_a_builder_that_says_nothing_is_asked_less_often_until_it_does() -> None
 
 def test_a_builder_that_starts_anew_is_told() -> None:
     platform, told = ScriptedPlatform(), Told()
-    platform.at(1, platform.report("running", 1, boot="b"))
-    platform.at(5, platform.report("running", 1, boot="c"))
+    platform.at(1, platform.step_report("running", 1, boot="b"))
+    platform.at(5, platform.step_report("running", 1, boot="c"))
     assert ends(platform, told).brief == "the builder restarted during step 1 of stage '0'"
 
 
 def test_a_step_that_takes_too_long_is_ended() -> None:
     platform, told = ScriptedPlatform(), Told()
-    platform.at(1, platform.report("running", 1, boot="b"))
+    platform.at(1, platform.step_report("running", 1, boot="b"))
     for second in range(3, 300, 3):
         platform.at(second, platform.beat(second))
     error = ends(platform, told, step_timeout=30.0)
@@ -186,9 +186,9 @@ def test_a_step_has_the_time_that_it_was_given(context: Context) -> None:
 
 def test_what_a_step_leaves_in_memory_is_told_with_its_line_and_kept_with_its_checkpoint() -> None:
     platform, told = ScriptedPlatform(), Told()
-    platform.at(1, platform.report("running", 1, boot="b"))
+    platform.at(1, platform.step_report("running", 1, boot="b"))
     platform.at(2, platform.say("left 1 /run/x /run/y /run/z/", "left 7 /run/z", "1 exit 0"))
-    platform.at(2, platform.report("done", 1, boot="b"))
+    platform.at(2, platform.step_report("done", 1, boot="b"))
     driver(platform, told, 1).run_steps(nothing)
     notes = [event for event in told.events if isinstance(event, Note)]
     assert [(note.text.partition(" in memory")[0], note.warning) for note in notes] == [

@@ -61,7 +61,7 @@ def cli(store: FakeStore, platform: FakePlatform, monkeypatch: pytest.MonkeyPatc
             streams.setattr(sys, "stderr", err)
             streams.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
             code = program.run(words)
-        texts = [stream.buffer.getvalue().decode() for stream in (out, err)]  # type: ignore[attr-defined]
+        texts = [stream.buffer.getvalue().decode() for stream in (out, err)]
         return Result(code, *texts)
 
     return run

@@ -216,7 +216,7 @@ class FakePlatform(MemoryPlatform):
         self.calls.append(f"copy_out {name} {path} {destination}")
         return ["left out dev/sda"]
 
-    def copy_in(self, source: Path, name: str, path: str) -> None:
+    def copy_in(self, source: str | Path, name: str, path: str) -> None:
         self.calls.append(f"copy_in {source} {name} {path} in {Path.cwd().name}")
 
 

@@ -42,7 +42,7 @@ class Clusters:
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.platform = ClusterPlatform()
         self.store = FakeStore(root / "store")
-        self.store.home = root / "home"  # type: ignore[attr-defined]
+        self.store.home = root / "home"
         self.store.add_image("hello", ImageConfig(), {"/etc/motd": b"${GREETING:-hello}\n"})
         self.directory = root / "work"
         self.directory.mkdir()
@@ -70,7 +70,7 @@ class Clusters:
             streams.setattr(sys, "stderr", err)
             streams.setattr(sys, "stdin", given)
             code = program.run(words)
-        texts = [stream.buffer.getvalue().decode() for stream in (out, err)]  # type: ignore[attr-defined]
+        texts = [stream.buffer.getvalue().decode() for stream in (out, err)]
         return Result(code, *texts)
 
     def machines(self) -> list[str]:
@@ -155,7 +155,7 @@ def test_plan_touches_nothing(shop: Clusters) -> None:
     document = json.loads(shop.run("plan", "--json", "--scale", "web=1").out)
     assert [step["name"] for step in document["steps"] if step["kind"] == "machine"] == ["db-1", "web-1"]
     assert document["images"] == []
-    assert not (shop.store.home / "clusters").exists()  # type: ignore[attr-defined]
+    assert not (shop.store.home / "clusters").exists()
 
 
 @pytest.mark.parametrize("text", ["web", "web=", "web=many", "=3"])
@@ -254,7 +254,7 @@ def test_plan_shows_terraforms_own(shop: Clusters) -> None:
     result = shop.run("plan", "-v")
     assert result.code == 0, result.err
     assert 'stoneware_machine.machine["web-2"] will be created' in result.err
-    assert not (shop.store.home / "clusters").exists()  # type: ignore[attr-defined]
+    assert not (shop.store.home / "clusters").exists()
 
 
 @pytest.mark.tool
@@ -319,7 +319,7 @@ def two() -> FakePlatform:
     ],
 )
 def test_what_a_name_means(two: FakePlatform, name: str, here: str, found: str) -> None:
-    assert find_machine(two, name, prefer=lambda: here).name == found  # type: ignore[arg-type]
+    assert find_machine(two, name, prefer=lambda: here).name == found
 
 
 @pytest.mark.parametrize(
@@ -333,7 +333,7 @@ def test_what_a_name_means(two: FakePlatform, name: str, here: str, found: str) 
 )
 def test_names_that_are_not_one_machine(two: FakePlatform, name: str, here: str, words: list[str]) -> None:
     with pytest.raises(InputError) as raised:
-        find_machine(two, name, prefer=lambda: here)  # type: ignore[arg-type]
+        find_machine(two, name, prefer=lambda: here)
     text = f"{raised.value.brief} {raised.value.details}"
     assert all(word in text for word in words)
 
@@ -342,7 +342,7 @@ def test_the_file_is_read_only_where_it_decides(two: FakePlatform) -> None:
     def never() -> Any:
         raise AssertionError
 
-    assert find_machine(two, "only-1", prefer=never).name == "shop-only-1"  # type: ignore[arg-type]
+    assert find_machine(two, "only-1", prefer=never).name == "shop-only-1"
 
 
 def test_secrets_have_to_be_there_only_where_machines_are_made(shop: Clusters) -> None:

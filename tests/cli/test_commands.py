@@ -274,7 +274,7 @@ def test_what_the_platform_cannot_do_is_refused_before_anything(
     cli: Cli, platform: FakePlatform, hello: str, words: tuple[str, ...], place: str
 ) -> None:
     platform.add("h1")
-    platform.capabilities = frozenset()  # type: ignore[misc]
+    platform.capabilities = frozenset()
     result = cli(*words)
     assert (result.code, platform.calls, platform.executions) == (2, [], [])
     assert "cannot do this" in result.err
@@ -362,7 +362,12 @@ def waste(monkeypatch: pytest.MonkeyPatch) -> list[object]:
         "unused",
         lambda _, everything, **__: Unused((), (), (), ()) if removed or everything else some,
     )
-    monkeypatch.setattr(FakeUpkeep, "prune", lambda _, what, **__: removed.append(what) or 5_000_000)
+
+    def prune(_: FakeUpkeep, what: object, **__: object) -> int:
+        removed.append(what)
+        return 5_000_000
+
+    monkeypatch.setattr(FakeUpkeep, "prune", prune)
     return removed
 
 

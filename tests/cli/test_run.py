@@ -13,7 +13,7 @@ from stoneware.cli.foreground import run_in_foreground
 from stoneware.config import decode
 from stoneware.machinefile.recipe import ImageConfig
 from stoneware.model.limits import Ulimit
-from stoneware.model.machine import Health, MachineSpec, Phase
+from stoneware.model.machine import Health, Machine, MachineSpec, Phase
 from tests.cli.conftest import Cli
 from tests.cli.fakes import FakePlatform, FakeStore
 
@@ -62,7 +62,12 @@ def test_what_ends_with_its_command(
 ) -> None:
     specs: list[MachineSpec] = []
     create = platform.create
-    platform.create = lambda spec: (specs.append(spec), create(spec))[1]  # type: ignore[method-assign]
+
+    def noted(spec: MachineSpec) -> Machine:
+        specs.append(spec)
+        return create(spec)
+
+    platform.create = noted  # type: ignore[method-assign]
     flags = [word for word in words if word != "true"]
     platform.script = [{"phase": Phase.RUNNING}, {"phase": Phase.STOPPED}]
     cli(*flags, "--name", "h1", "-e", "GREETING=hi", "hello", *(["true"] if "true" in words else []))

@@ -232,7 +232,12 @@ def test_many_replicas_cost_one_run_of_the_program_and_one_read_of_the_image(mon
     images = some_images.__wrapped__()
     runs = []
     real = process.run
-    monkeypatch.setattr(process, "run", lambda argv, **options: (runs.append(argv), real(argv, **options))[1])
+
+    def counted(argv, **options):
+        runs.append(argv)
+        return real(argv, **options)
+
+    monkeypatch.setattr(process, "run", counted)
     cluster = cluster_of(patched(BASE, {"services": {"app": {"replicas": 300}}}))
     desired = desire(cluster, images, {}, VERSIONS)
     assert len(desired.machines) == 302

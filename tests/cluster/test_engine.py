@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from stoneware.cluster import events, waves
+from stoneware.cluster import events
 from stoneware.cluster.apply import ClusterTerraform
 from stoneware.cluster.model import Action
 from stoneware.cluster.up import RolloutNeeded
-from stoneware.cluster.waiting import MachinesFailed
+from stoneware.cluster.waiting import MachinesFailed, Watch
 from stoneware.errors import InputError, MachineError
 from stoneware.model.machine import Health, Phase
 from stoneware.terraform.results import Plan
@@ -139,10 +139,10 @@ def test_only_what_begins_and_has_no_health_check_has_to_settle(bench: EngineBen
         return {name for name, seconds in waits.items() if seconds}
 
     waits: dict[str, float] = {}
-    watch = waves.Watch.add
+    watch = Watch.add
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            waves.Watch, "add", lambda own, it: (waits.update({it.name: it.goal.settle}), watch(own, it))[1]
+            Watch, "add", lambda own, it: (waits.update({it.name: it.goal.settle}), watch(own, it))[1]
         )
         bench.up(settle=0.01)
         assert settled() == {"db-1", "web-1"}  # app has a health check

@@ -95,8 +95,9 @@ def test_the_life_of_a_cluster(lab: ClusterLab) -> None:
 
 def test_what_changes_while_machines_run(lab: ClusterLab) -> None:
     def write(image: str, greeting: str) -> None:
-        values = {"environment": {"GREETING": greeting}}
-        lab.write({"fix": service(image=image, **values), "live": service(image="cl-reload:1", **values)})
+        images = {"fix": image, "live": "cl-reload:1"}
+        environment = {"GREETING": greeting}
+        lab.write({name: service(image=of, environment=environment) for name, of in images.items()})
 
     write("cl-tiny:1", "one")
     lab.run("up")

@@ -52,7 +52,8 @@ def test_what_carries_the_label_is_observed():
     platform, known = platform_of(), frozenset({Subject(Kind.MACHINE, "app-1")})
     observed = observe(platform, "shop", managed=known)
     assert list(observed.machines) == ["db-1", "app-1", "app-2", "web-1"]
-    assert (observed.volumes, observed.networks) == ({"shop-data"}, {"shop-default"})
+    assert observed.volumes == {"shop-data"}
+    assert observed.networks == {"shop-default"}
     assert observed.managed == known
     assert platform.asked == []
     assert observe(platform, "nothing").machines == {}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -41,7 +43,8 @@ NEEDS = {"db": [], "app": ["db"], "web": ["app"]}
 )
 def test_what_names_mean(names: list[str], asked: set[str], needed: set[str]) -> None:
     found = select(names, SERVICES, NEEDS)
-    assert (found.asked, found.needed) == (asked, needed)
+    assert found.asked == asked
+    assert found.needed == needed
 
 
 def test_a_name_that_means_nothing() -> None:
@@ -54,7 +57,11 @@ def test_a_name_that_means_nothing() -> None:
 
 
 def _plan(
-    names: list[str], file: object = None, seen: object = None, *, restore: bool = False
+    names: list[str],
+    file: Mapping[str, Any] | None = None,
+    seen: Mapping[str, Any] | None = None,
+    *,
+    restore: bool = False,
 ) -> dict[str, Action]:
     selection = select(names, SERVICES, NEEDS)
     desired, observed = wanted_of(file), there(seen or {})

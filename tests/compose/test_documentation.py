@@ -12,16 +12,17 @@ from stoneware.compose.keys import KEYS, Outcome
 from stoneware.compose.load import load_cluster
 from stoneware.compose.reference import with_table
 from stoneware.compose.schema_parts import Part
-from tests.docs.blocks import blocks_of
+from tests.docs.blocks import Block, blocks_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "machines-yaml.md"
 # Done before there is a schema to look at: files are read and put together.
+SECTIONS: dict[str, type[Part]] = dict(schema.SECTIONS.items())
 UNDONE = {"services.*": {"extends"}}
 BLOCKS = [block for block in blocks_of(PAGE) if block.language == "yaml"]
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: f"line {block.line}")
-def test_every_file_of_the_page_loads(block: object, tmp_path: Path) -> None:
+def test_every_file_of_the_page_loads(block: Block, tmp_path: Path) -> None:
     (tmp_path / "machines.yaml").write_text(block.text)
     cluster = load_cluster(None, directory=tmp_path, environment={"HOME": "/root"}, project_name="demo")
     assert cluster.machines
@@ -38,12 +39,12 @@ def models(model: type[Part]) -> set[type[Part]]:
     return {model}.union(*(models(getattr(schema, name)) for name in names))
 
 
-@pytest.mark.parametrize("section", schema.SECTIONS)
+@pytest.mark.parametrize("section", SECTIONS)
 def test_the_page_knows_every_key(section: str) -> None:
     page = PAGE.read_text()
     # what Compose has for others and means nothing here
     silent = {"mode", "name", "app_protocol", "restart", "resources", "limits", "type"}
-    keys = {key for model in models(schema.SECTIONS[section]) for key in model.model_fields} - silent
+    keys = {key for model in models(SECTIONS[section]) for key in model.model_fields} - silent
     assert [key for key in sorted(keys) if not re.search(rf"`[^`\n]*\b{key}\b[^`\n]*`", page)] == []
 
 
@@ -54,7 +55,7 @@ def test_the_table_of_keys_is_current() -> None:
 
 @pytest.mark.parametrize("pattern", [pattern for pattern in KEYS if pattern])
 def test_the_table_says_of_each_key_what_the_schema_does(pattern: str) -> None:
-    model: object = schema.SECTIONS[pattern.partition(".")[0]]
+    model = SECTIONS[pattern.partition(".")[0]]
     for step in pattern.split(".")[2:]:
         if step != "*":
             names = re.findall(r"schema\.(\w+)", str(model.model_fields[step].annotation))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,23 @@ def write(directory: Path, *names: str) -> None:
         (directory / name).write_text(TEXT)
 
 
-def load(directory: Path, **options: object) -> Cluster:
-    return load_cluster(None, directory=directory, environment={}, **options)
+def load(
+    directory: Path,
+    *,
+    env_files: Sequence[Path] = (),
+    project_name: str | None = None,
+    scale: Mapping[str, int] | None = None,
+    check_secrets: bool = True,
+) -> Cluster:
+    return load_cluster(
+        None,
+        directory=directory,
+        environment={},
+        env_files=env_files,
+        project_name=project_name,
+        scale=scale,
+        check_secrets=check_secrets,
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -37,7 +38,7 @@ def expand(text: str, values: dict[str, str]) -> tuple[str | None, list[str]]:
 
 
 @pytest.mark.parametrize("case", CASES["cases"], ids=lambda case: case["name"])
-def test_cases(case: dict[str, object]) -> None:
+def test_cases(case: dict[str, Any]) -> None:
     values = {**CASES["values"], **case.get("values", {})}
     result, unset = expand(case["template"], values)
     kinds = {fault[1] for fault in case.get("faults", [])}

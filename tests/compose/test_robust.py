@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -88,7 +89,7 @@ wild = st.one_of(
 @given(document=wild)
 @example(document={"services": {"web": {"image": "x", "ports": [{"target": {}}]}}})
 @example(document={"services": {"web": {"deploy": {"resources": {"limits": None}}, "secrets": [None]}}})
-def test_any_value_anywhere(tmp_path: Path, document: object) -> None:
+def test_any_value_anywhere(tmp_path: Path, document: Any) -> None:
     check_any(tmp_path, to_yaml(document))
 
 

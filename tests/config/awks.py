@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -51,9 +52,18 @@ def encoded(values: Mapping[str, bytes]) -> bytes:
     return b"".join(lines)
 
 
-def interpolate(awk, template: bytes, *, values=None, mode="render", directory=None) -> Outcome:
+def interpolate(
+    awk: Sequence[str],
+    template: bytes,
+    *,
+    values: Mapping[str, bytes] | None = None,
+    mode: str = "render",
+    directory: Path | None = None,
+) -> Outcome:
+    """Run the program; it reads its values from a file in `directory`."""
     argv = [*awk, "-f", str(program()), "-v", "name=t", "-v", f"mode={mode}"]
     if values is not None:
+        assert directory is not None
         (directory / "values").write_bytes(encoded(values))
         argv += ["-v", f"values={directory / 'values'}"]
     done = subprocess.run(

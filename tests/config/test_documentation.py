@@ -50,6 +50,7 @@ def test_there_are_examples():
 @pytest.mark.tool
 def test_the_schema_of_the_page():
     text = re.search(r"```json\n(.*?)```", PAGE, re.DOTALL)
+    assert text is not None
     contract = derive_contract({}, {}, load_schema(text[1].encode()))
     assert contract["env"] == {"PORT": "80"}
     assert check_config(contract, {"HOST": "a.b", "MODE": "fast"}) == []

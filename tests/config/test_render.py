@@ -15,7 +15,7 @@ EVERY_BYTE = bytes(byte for byte in range(1, 256) if byte != ord("$"))
 @pytest.mark.parametrize("awk", PRESENT.values(), ids=list(PRESENT))
 def test_bytes_come_through(awk):
     template = EVERY_BYTE + b"$A" + EVERY_BYTE
-    values = {"A": EVERY_BYTE.decode("utf-8", "surrogateescape"), "B": Secret("x")}
+    values: dict[str, str | Secret] = {"A": EVERY_BYTE.decode("utf-8", "surrogateescape"), "B": Secret("x")}
     assert rendering.interpolate(template, values=values, name="t", awk=awk) == EVERY_BYTE * 3
     assert rendering.interpolate(b"", name="t", awk=awk) == b""
 

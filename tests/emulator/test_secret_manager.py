@@ -23,7 +23,7 @@ from stoneware.emulator.service import Call, Service
 from tests.emulator.conftest import PROJECT
 
 P = f"projects/{PROJECT}"
-AUTOMATIC = {"replication": {"automatic": {}}}
+AUTOMATIC: dict[str, Any] = {"replication": {"automatic": {}}}
 Ask = Callable[..., dict[str, Any]]
 
 

@@ -27,10 +27,10 @@ pytestmark = [
 @pytest.fixture
 def storage(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     from google.auth.credentials import AnonymousCredentials
-    from google.cloud import storage as library
+    from google.cloud.storage import Client
 
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", endpoint)
-    client = library.Client(project=PROJECT, credentials=AnonymousCredentials())
+    client = Client(project=PROJECT, credentials=AnonymousCredentials())
     yield client
     client.close()
 

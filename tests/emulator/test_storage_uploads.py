@@ -309,7 +309,8 @@ def test_a_name_that_no_object_has_is_refused(wire: Wire, name: str) -> None:
 def test_what_is_refused(
     wire: Wire, request_line: str, body: Any, headers: dict[str, str], status: int
 ) -> None:
-    code, _, reply = wire(*request_line.split(" "), body, headers)
+    verb, path = request_line.split(" ")
+    code, _, reply = wire(verb, path, body, headers)
     assert (code, json.loads(reply)["error"]["code"]) == (status, status)
 
 

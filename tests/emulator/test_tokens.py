@@ -88,7 +88,8 @@ def test_the_printed_environment_is_all_that_a_client_needs(
     endpoint: str, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import google.auth
-    from google.cloud import secretmanager, storage
+    from google.cloud import secretmanager
+    from google.cloud.storage import Client
 
     root = service.store.root
     first = key.write(root, "http://127.0.0.1:1", PROJECT)
@@ -107,7 +108,7 @@ def test_the_printed_environment_is_all_that_a_client_needs(
     )
     assert list(client.list_secrets(parent=f"projects/{PROJECT}")) == []
     client.transport.close()
-    objects = storage.Client()
+    objects = Client()
     objects.create_bucket("some-bucket").blob("o").upload_from_string("x")
     objects.close()
     credentials.write_text("[")

@@ -339,13 +339,17 @@ def _plants(root: Path) -> dict[str, Any]:
         path.write_text(content)
         path.chmod(mode)
 
+    def put_two_kernels() -> None:
+        put("boot/vmlinuz-1", "x")
+        put("boot/vmlinuz-2", "x")
+
     return {
         "private-keys": lambda: put("srv/k.pem", "x\n-----BEGIN RSA PRIVATE KEY-----\nMII\n"),
         "cloud-tokens": lambda: put("srv/env", "AWS=AKIAIOSFODNN7EXAMPLE\n"),
         "build-secrets": lambda: put("srv/copy", "the value is hunter2hunter2, yes\n"),
         "world-writable": lambda: put("usr/local/w", "x", 0o666),
         "setuid": lambda: put("usr/local/s", "x", 0o4755),
-        "one-kernel": lambda: (put("boot/vmlinuz-1", "x"), put("boot/vmlinuz-2", "x")),
+        "one-kernel": put_two_kernels,
     }
 
 

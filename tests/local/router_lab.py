@@ -18,11 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.files import read_json
 from stoneware.platforms.local.network import router
 from stoneware.platforms.local.network import rules as router_rules
 from stoneware.platforms.local.network import setup as router_setup
 from stoneware.process import run
+from tests.documents import document_in
 
 FLAVOR = "Metadata-Flavor: Google"
 NAME_URL = "http://169.254.169.254/computeMetadata/v1/instance/name"
@@ -170,7 +170,7 @@ class Lab:
             names=names,
             addresses=addresses,
         )
-        document = read_json(self.directory(name) / "network.json")
+        document = document_in(self.directory(name) / "network.json")
         fake = Fake(f"swt-{id}", id, lease, str(document["netmask"]))
         self.fakes.append(fake)
         run(["ip", "netns", "add", fake.namespace])

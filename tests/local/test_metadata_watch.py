@@ -38,7 +38,7 @@ def test_a_change_wakes_all_waiters(tmp_path: Path, machine: Path, inotify: bool
         subject = watcher(tmp_path, inotify=inotify)
         since = stamps(machine, tmp_path / "project.json")
         waits = [subject.changed(machine, since, 60) for _ in range(3)]
-        *woken, _ = await asyncio.gather(*waits, change(machine / name, {"a": 1}))
+        woken, _ = await asyncio.gather(asyncio.gather(*waits), change(machine / name, {"a": 1}))
         return woken
 
     assert asyncio.run(scenario()) == [True] * 3

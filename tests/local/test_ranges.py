@@ -19,6 +19,7 @@ from stoneware.platforms.local.network.networks import free_address
 from stoneware.platforms.local.network.rules import Pin
 from stoneware.platforms.local.network.state import State, load, save
 from stoneware.platforms.local.network.views import View
+from tests.documents import document_in
 
 pytestmark = pytest.mark.pure
 OWN = "sw-0123abcd"
@@ -150,7 +151,7 @@ def test_a_state_comes_back_with_its_ranges(tmp_path: Path) -> None:
     layout.run.mkdir()
     save(layout, state)
     assert load(layout) == state
-    document = read_json(layout.run / "network.json")
+    document = document_in(layout.run / "network.json")
     del document["ranges"]  # an earlier version
     write_json(layout.run / "network.json", document)
     before = load(layout)

@@ -25,6 +25,7 @@ from stoneware.platforms.local.platform import LocalPlatform
 from stoneware.platforms.local.store import in_use as uses
 from stoneware.platforms.local.store.store import Store
 from stoneware.records import DamagedError
+from tests.documents import document_in
 
 MOUNT = SecretMount("x-key", "key", "v1", 0o440)
 
@@ -58,7 +59,7 @@ def test_a_spec_keeps_networks_names_and_secrets(platform: LocalPlatform) -> Non
 def test_a_spec_of_an_older_version_is_read(platform: LocalPlatform) -> None:
     spec = MachineSpec("h1", "image:sha256:1", hostname="h1")
     paths = machine(platform, spec)
-    document = read_json(paths.root / "spec.json")
+    document = document_in(paths.root / "spec.json")
     for added in ("networks", "names", "secrets"):
         del document[added]
     write_json(paths.root / "spec.json", document)
@@ -68,7 +69,7 @@ def test_a_spec_of_an_older_version_is_read(platform: LocalPlatform) -> None:
 @pytest.mark.parametrize("change", [{"vcpus": 2}, {"hostname": 5}, {"memory": "much"}, {"networks": "front"}])
 def test_a_spec_that_no_version_wrote_is_damaged(platform: LocalPlatform, change: dict[str, Any]) -> None:
     paths = machine(platform, MachineSpec("h1", "image:sha256:1", hostname="h1"))
-    document = read_json(paths.root / "spec.json")
+    document = document_in(paths.root / "spec.json")
     write_json(paths.root / "spec.json", {**document, **change})
     with pytest.raises(DamagedError, match="is damaged"):
         machine_record.read_spec(paths)
@@ -262,7 +263,7 @@ def test_a_secret_that_a_machine_cannot_have(
     paths = machine(platform, MachineSpec("h2", "image:x"))
     with pytest.raises(InputError, match=message):
         platform.amend("h2", secrets=tuple(mounts))
-    assert read_json(paths.root / "spec.json")["secrets"] == []
+    assert document_in(paths.root / "spec.json")["secrets"] == []
 
 
 def test_a_machine_has_the_version_of_its_spec(platform: LocalPlatform) -> None:
@@ -301,7 +302,7 @@ def test_a_secret_shows_its_value_nowhere(platform: LocalPlatform) -> None:
 
 
 def lines(paths: Paths) -> str:
-    attributes: Mapping[str, str] = read_json(paths.root / "metadata.json")["attributes"]
+    attributes: Mapping[str, str] = document_in(paths.root / "metadata.json")["attributes"]
     return attributes.get("stoneware-secrets", "")
 
 

@@ -11,6 +11,7 @@ import pytest
 from stoneware.files import read_json
 from stoneware.platforms.local.network import addresses as network
 from stoneware.platforms.local.network import router
+from tests.documents import document_in
 from tests.local import router_lab
 from tests.local.router_lab import Lab
 
@@ -31,7 +32,7 @@ def attach(lab: Lab, name: str, *networks: str) -> router.Lease:
 
 def destroy(lab: Lab, name: str) -> None:
     directory = lab.directory(name)
-    lab.router.detach(read_json(directory / "network.json")["id"], name)
+    lab.router.detach(document_in(directory / "network.json")["id"], name)
     shutil.rmtree(directory)
 
 
@@ -97,5 +98,5 @@ def test_of_several_addresses_the_first_network_that_has_one_decides(lab: Lab) -
     destroy(lab, name)
     assert attach(lab, name, "m", "n") == in_m
     assert [
-        read_json(Path(lab.store.data, "networks", place, "addresses.json"))[name] for place in ("m", "n")
+        document_in(Path(lab.store.data, "networks", place, "addresses.json"))[name] for place in ("m", "n")
     ] == [in_m.ip] * 2

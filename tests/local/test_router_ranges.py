@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from stoneware.errors import InputError
-from stoneware.files import read_json, write_json
+from stoneware.files import write_json
 from stoneware.model.resources import PortMapping
 from stoneware.platforms.local.network import addresses as network
 from stoneware.platforms.local.network import ranges, router
 from stoneware.platforms.local.network import setup as router_setup
 from stoneware.platforms.local.network.state import check_ranges
 from stoneware.process import run
+from tests.documents import document_in
 from tests.local import router_lab
 from tests.local.router_lab import Fake, Lab, tcp
 from tests.local.test_router_isolation import WAYS, heard, pings, send
@@ -80,7 +81,7 @@ def test_two_ranges_of_one_network_and_another_network(lab: Lab, tmp_path: Path)
     assert said.startswith(f"ip={high} router={gateway} dns=169.254.169.254")
     for fake in (one, both, plain, apart, none):
         fake.address()
-    document = read_json(lab.directory("one") / "network.json")
+    document = document_in(lab.directory("one") / "network.json")
     assert [document[key] for key in ("ip", "gateway", "netmask")] == [
         low,
         str(IPv4Network(first)[1]),
@@ -178,7 +179,7 @@ def test_ranges_are_mended_and_changed(lab: Lab, monkeypatch: pytest.MonkeyPatch
         gate.attach(place, id="m0", name="late", hostname="late", networks=["a"], addresses={"a": late}).ip
         == late
     )
-    assert read_json(place / "network.json")["gateway"] == str(IPv4Network(second)[1])
+    assert document_in(place / "network.json")["gateway"] == str(IPv4Network(second)[1])
     gate.detach("m0", "late")
     shutil.rmtree(place)
     refused(f"The machine one has the address {low}", lambda: give(lab, "a", second))

@@ -10,6 +10,7 @@ import lzma
 import os
 import tarfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -95,12 +96,17 @@ def test_digest_is_of_content_modes_names_and_links_but_not_times(tmp_path: Path
     seen = [digests(tmp_path)]
     os.utime(tmp_path / "a", (1, 1))
     assert digests(tmp_path) == seen[0]
-    changes = [
+
+    def turn_link() -> None:
+        (tmp_path / "l").unlink()
+        (tmp_path / "l").symlink_to("b")
+
+    changes: list[Callable[[], object]] = [
         lambda: (tmp_path / "a").write_text("other"),
         lambda: (tmp_path / "a").chmod(0o600),
         lambda: (tmp_path / "d").chmod(0o700),
         lambda: (tmp_path / "a").rename(tmp_path / "b"),
-        lambda: ((tmp_path / "l").unlink(), (tmp_path / "l").symlink_to("b")),
+        turn_link,
         (tmp_path / "empty").mkdir,
     ]
     for change in changes:

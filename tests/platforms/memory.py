@@ -229,7 +229,7 @@ class MemoryPlatform:
         with self._lock:
             self.calls.append(f"destroy {name}")
             for table in (self._machines, self._consoles, self._guest):
-                table.pop(name, None)  # type: ignore[attr-defined]
+                table.pop(name, None)
             self._save()
 
     def port_faults(

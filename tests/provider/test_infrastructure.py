@@ -9,6 +9,7 @@ import pytest
 from stoneware.cluster.observe import managed_in
 from stoneware.files import write_json
 from stoneware.platforms.infrastructure import Kind, Subject
+from stoneware.provider.infrastructure import StonewareInfrastructure
 from tests.platforms.memory import MemoryPlatform
 
 RESOURCES = MemoryPlatform().infrastructure
@@ -41,7 +42,7 @@ def test_what_people_add_is_nobodys(address: str) -> None:
 
 
 def test_a_part_alone_does_not_make_a_thing_known(tmp_path: Path) -> None:
-    class WithAddresses(type(RESOURCES)):  # type: ignore[misc]  # each machine has a fixed address as well
+    class WithAddresses(StonewareInfrastructure):  # each machine has a fixed address as well
         def subject(self, address: str) -> Subject:
             return super().subject(address.replace("fixed_address.machine", "stoneware_machine.machine"))
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -67,10 +67,11 @@ class Driver:
             return terraform.destroy(adopt=adopt)
 
 
+Drive = Callable[[str], Driver]
+
+
 @pytest.fixture(params=["library", "binary"])
-def drive(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[object]:
+def drive(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Drive]:
     monkeypatch.delenv("STONEWARE_TERRAFORM", raising=False)
     binary = request.getfixturevalue("binary") if request.param == "binary" else None
     started: list[Driver] = []
@@ -97,7 +98,7 @@ def until_gone(pid: int, seconds: float = 10) -> bool:
     return not pid
 
 
-def test_ctrl_c_lets_terraform_write_its_state(drive: type[Driver]) -> None:
+def test_ctrl_c_lets_terraform_write_its_state(drive: Drive) -> None:
     driver = drive("waits")
     driver.expect("creating")
     driver.interrupt()
@@ -110,7 +111,7 @@ def test_ctrl_c_lets_terraform_write_its_state(drive: type[Driver]) -> None:
     assert not has_state(driver.directory)
 
 
-def test_a_second_ctrl_c_ends_at_once(drive: type[Driver]) -> None:
+def test_a_second_ctrl_c_ends_at_once(drive: Drive) -> None:
     driver = drive("hangs")
     driver.expect("creating")
     driver.interrupt()
@@ -125,7 +126,7 @@ def test_a_second_ctrl_c_ends_at_once(drive: type[Driver]) -> None:
 
 @pytest.mark.parametrize("delay", [0.0, 0.02, 0.05, 0.08, 0.12, 0.2])
 def test_ctrl_c_at_any_time_leaves_no_machine_that_the_state_does_not_know(
-    drive: type[Driver], delay: float
+    drive: Drive, delay: float
 ) -> None:
     driver = drive("applied")
     time.sleep(delay)  # the moment of the fault, not a wait for a state
@@ -145,7 +146,7 @@ def test_ctrl_c_at_any_time_leaves_no_machine_that_the_state_does_not_know(
     [("hangs", "creating", 0, False), ("made", "created", 1, False), ("applied", "applied", 1, True)],
 )
 def test_a_killed_command_leaves_nothing_that_cannot_be_destroyed(
-    drive: type[Driver], fault: str, word: str, exists: int, known: bool
+    drive: Drive, fault: str, word: str, exists: int, known: bool
 ) -> None:
     driver = drive(fault)
     driver.expect(word)

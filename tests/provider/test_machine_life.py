@@ -10,7 +10,7 @@ import pytest
 
 from stoneware.errors import HostError, MachineError
 from stoneware.machinefile.recipe import HealthCheck
-from stoneware.model.machine import Health, MachineSpec, Phase
+from stoneware.model.machine import Health, Machine, MachineSpec, Phase
 from stoneware.provider.server import ProviderServer
 from stoneware.terraform.results import TerraformError
 from stoneware.terraform.runner import Terraform
@@ -137,7 +137,7 @@ class Boot:
     def begin(self, name: str) -> None:
         self.platform.show(name, phase=Phase.BOOTING)
 
-    def observe(self, name: str) -> object:
+    def observe(self, name: str) -> Machine | None:
         machine = self._observe(name)
         if machine is not None and self.left:
             phase, health = self.left.pop(0)
@@ -192,7 +192,7 @@ def test_one_that_does_not_come_up_is_told_and_tainted(
     resource = terraform.state().get(ADDRESS)
     assert resource is not None
     assert resource.tainted
-    platform.boot = lambda _name: platform.show("m1", phase=Phase.RUNNING, health=Health.HEALTHY)  # type: ignore[method-assign]
+    platform.boot = lambda name: platform.show(name, phase=Phase.RUNNING, health=Health.HEALTHY)  # type: ignore[method-assign]
     done = terraform.apply()
     assert (done.added, done.removed) == (1, 1)
     assert terraform.plan().noop
@@ -264,7 +264,11 @@ def test_machines_are_made_at_the_same_time(
     terraform: Terraform, configure: Configure, platform: MemoryPlatform
 ) -> None:
     together = threading.Barrier(10, timeout=20)  # broken unless ten creations are under way at once
-    platform.while_creating = lambda: together.wait() and None
+
+    def meet() -> None:
+        together.wait()
+
+    platform.while_creating = meet
     configure(
         """
         resource "stoneware_machine" "m" {

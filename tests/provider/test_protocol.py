@@ -329,7 +329,7 @@ def test_a_name_in_use_is_refused(core: Core, given: Given, type_name: str) -> N
     assert where == "name"
 
 
-REFUSED = {
+REFUSED: dict[str, dict[str, Any]] = {
     "ports.1.machine_port": {"ports": [{"machine_port": 80}, {"machine_port": 0}]},
     "volumes.0.path": {"volumes": [{"volume": "v", "path": "data"}]},
     "secrets.0.mode": {"secrets": [{**SECRETS[0], "mode": "999"}]},
@@ -438,7 +438,11 @@ def test_a_context_that_changes_in_the_last_moment(core: Core, given: Given, tmp
 
 def test_terraforms_wish_to_stop_ends_the_waiting(core: Core, platform: MemoryPlatform) -> None:
     waiting = threading.Event()
-    platform.boot = lambda _name: waiting.set()  # type: ignore[method-assign]
+
+    def boot(name: str) -> None:
+        waiting.set()
+
+    platform.boot = boot  # type: ignore[method-assign]
     given = {"name": "m1", "source": IMAGE, "wait_for": "healthy"}
     errors: list[Refused] = []
 
@@ -502,9 +506,12 @@ def test_terraform_asks_for_the_schema_once(
     monkeypatch.delenv("STONEWARE_TERRAFORM", raising=False)
     asked: list[object] = []
     answer = Servicer.GetProviderSchema
-    monkeypatch.setattr(
-        Servicer, "GetProviderSchema", lambda self, request: (asked.append(self), answer(self, request))[1]
-    )
+
+    def noted(servicer: Servicer, request: Any) -> Any:
+        asked.append(servicer)
+        return answer(servicer, request)
+
+    monkeypatch.setattr(Servicer, "GetProviderSchema", noted)
     configure('resource "stoneware_network" "n" {\n  name = "n1"\n}')
     with Terraform(tmp_path, provider=ProviderServer(platform)) as terraform:
         terraform.apply()

@@ -10,13 +10,13 @@ from typing import Any
 import yaml
 
 from stoneware.cluster.model import Release
+from stoneware.rollout.gates.availability import Partition
 from stoneware.rollout.journal import Event, Journal
 from stoneware.rollout.model import How, RolloutPlan
 from stoneware.rollout.state import Mode, RolloutState, fold
 from tests.rollout.simulation import (
     Behaviour,
     Killed,
-    Partition,
     Recorder,
     ScriptedGate,
     SimClock,
@@ -92,8 +92,8 @@ def make_world(document: Mapping[str, Any], directory: Path) -> World:
     for slot, name in enumerate(names, 1):
         image = running.get(name, "old")
         if image != "missing":
-            how = behaviours.get(image, Behaviour())
-            machines[name] = SimMachine(name, slot, Release(image, "c1"), how, 0, clock.now - 1000)
+            behaviour = behaviours.get(image, Behaviour())
+            machines[name] = SimMachine(name, slot, Release(image, "c1"), behaviour, 0, clock.now - 1000)
             if name in document.get("stopped", ()):
                 machines[name].stopped = clock.now - 500
     fleet = SimFleet(

@@ -39,7 +39,7 @@ class Typed:
             patch.setattr(sys, "stderr", err)
             patch.setattr(sys, "stdin", io.StringIO())
             found = program.run(words)
-        texts = [stream.buffer.getvalue().decode() for stream in (out, err)]  # type: ignore[attr-defined]
+        texts = [stream.buffer.getvalue().decode() for stream in (out, err)]
         assert found == code, texts
         return texts[0], texts[1]
 

@@ -10,7 +10,7 @@ import pytest
 
 from stoneware.errors import InputError, MachineError
 from stoneware.model.machine import Health, Phase
-from stoneware.rollout import leaders
+from stoneware.rollout import leaders, registry
 from stoneware.rollout.documents import planned_document
 from stoneware.rollout.gate_protocol import CommandOutcome, GateContext, Leader
 from stoneware.rollout.gatekeeper import Gatekeeper
@@ -62,7 +62,7 @@ def _led(
 ) -> Planned:
     gate = LedGate(answer)
     monkeypatch.setattr(leaders, "ClusterFleet", NoFleet)
-    monkeypatch.setattr(leaders.registry, "gatekeeper", lambda _: Gatekeeper({"kafka": [(gate, {})]}))
+    monkeypatch.setattr(registry, "gatekeeper", lambda _: Gatekeeper({"kafka": [(gate, {})]}))
     policy = policy_of({})
     plan = make_plan(names, OLD, NEW, policy.__class__(gates=({"kafka": {}},)), canary=canary)
     return with_leaders(Planned(plan), None, insist=insist)  # type: ignore[arg-type]

@@ -28,7 +28,7 @@ class Package:
 
 def locked(lock: Path) -> dict[str, Requirement]:
     """Return the packages of a lock file that are for this Python, by name."""
-    found = {}
+    found: dict[str, Requirement] = {}
     for line in lock.read_text().splitlines():
         if not line or line[0] in " #":
             continue

@@ -26,10 +26,11 @@ def configured_index() -> dict[str, str]:
 @pytest.mark.parametrize("python", ["3.11", "3.13"])
 def test_wheels_for_each_debian(lock: str, python: str, tmp_path: Path) -> None:
     uv = Path(sys.executable).with_name("uv")
-    command = [uv, "pip", "install", "--dry-run", "--no-deps", "--only-binary", ":all:", "--require-hashes"]
+    command = [str(uv), "pip", "install", "--dry-run", "--no-deps"]
+    locked = ["--only-binary", ":all:", "--require-hashes", "-r", str(ROOT / lock)]
     platform = ["--python-version", python, "--python-platform", "x86_64-manylinux_2_36"]
     done = subprocess.run(
-        [*command, *platform, "--target", tmp_path / "none", "-r", ROOT / lock],
+        [*command, *locked, *platform, "--target", str(tmp_path / "none")],
         env={**os.environ, "UV_SYSTEM_CERTS": "1", **configured_index()},
         stdin=subprocess.DEVNULL,
         capture_output=True,

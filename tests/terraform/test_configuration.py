@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,7 +62,7 @@ def test_only_what_differs_is_written_again(tmp_path: Path) -> None:
 
 
 def test_the_clusters_module_and_what_lifts_its_guard(tmp_path: Path) -> None:
-    tfvars = {"volumes": {"data": {"labels": {}}}}
+    tfvars: dict[str, Any] = {"volumes": {"data": {"labels": {}}}}
     options = {"variables_file": "machines.auto.tfvars.json"}
     write_configuration(tmp_path, CLUSTER_MODULE, tfvars, overrides=[LIFT_VOLUMES], **options)
     assert "prevent_destroy = false" in (tmp_path / LIFT_VOLUMES).read_text()
