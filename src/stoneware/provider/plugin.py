@@ -25,7 +25,14 @@ _LOOK = 1.0  # seconds between two looks whether Terraform still lives
 
 
 def serve(provider: StonewareProvider) -> None:
-    """Serve until Terraform says that it is done, or has died."""
+    """Serve the provider until Terraform says that it is done, or has died."""
+    from stoneware.provider.servicer import Servicer
+
+    serve_calls(Servicer(provider))
+
+
+def serve_calls(servicer: object) -> None:
+    """Serve whatever has a method for each of the protocol's calls."""
     # In a session of our own, a Ctrl-C at the terminal reaches only Terraform, which tells us in its way.
     with contextlib.suppress(OSError):
         os.setsid()
@@ -35,11 +42,10 @@ def serve(provider: StonewareProvider) -> None:
 
     from stoneware.provider.protocol import serve_on
     from stoneware.provider.server import MESSAGES, Threads
-    from stoneware.provider.servicer import Servicer
 
     parent, done = os.getppid(), threading.Event()
     server = grpc.server(thread_pool=Threads(), options=MESSAGES)
-    serve_on(server, Servicer(provider))
+    serve_on(server, servicer)
     _add_plugin_services(server, done)
     with tempfile.TemporaryDirectory(prefix="stoneware-provider-") as directory:
         socket = Path(directory, "provider.sock")  # the directory is for its owner only

@@ -1,0 +1,129 @@
+"""An emulator in a thread of the test's own: what it was asked, and what is in it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from stoneware.emulator import discovery, faults
+from stoneware.emulator.server import prepared
+from stoneware.emulator.service import Service
+from stoneware.emulator.store import Store
+from tests.emulator.computers import Computers
+
+PROJECT = "proj-1"
+REGION = "us-central1"
+ZONE = f"{REGION}-a"
+BASE = f"/compute/v1/projects/{PROJECT}"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request: `POST zones/us-central1-a/instances`, as the project has it, and its body."""
+
+    line: str
+    body: Any = None
+
+    @property
+    def verb(self) -> str:
+        return self.line.split(" ")[0]
+
+
+@dataclass
+class Cloud:
+    """An emulator that is served. `asked` are the requests since it was last emptied, without operations."""
+
+    endpoint: str
+    service: Service
+    computers: Computers
+    asked: list[Request] = field(default_factory=list)
+
+    def take(self) -> list[Request]:
+        """Return what was asked, and forget it."""
+        taken, self.asked[:] = list(self.asked), []
+        return taken
+
+    def changes(self) -> list[Request]:
+        """Return what was asked that changes something, and forget all."""
+        return [each for each in self.take() if each.verb != "GET"]
+
+    def of(self, collection: str) -> dict[str, Any]:
+        """Return the records of a collection by their names."""
+        found = self.service.store.matching("projects/", collection)
+        return {
+            key.rsplit("/", 1)[1]: record for key, record in found if key.startswith(f"projects/{PROJECT}/")
+        }
+
+    def fail(self, *names: str) -> None:
+        """Let faults happen from now on: none, or those of `stoneware emulate google --fault`."""
+        self.service.faults = faults.Faults(map(faults.parse, names))
+
+
+@contextmanager
+def served(directory: Path, *, delay: float = 0.05) -> Iterator[Cloud]:
+    """Serve an emulator whose instances are machines in memory."""
+    directory.mkdir()
+    store, computers = Store(directory), Computers()
+    service = Service(discovery.load(), store, delay=delay, open_computers=lambda: computers)
+    service.add_project(PROJECT)
+    service.add_public_images()
+    cloud = Cloud("", service, computers)
+    with _running(service, cloud) as port:
+        cloud.endpoint = f"http://127.0.0.1:{port}"
+        yield cloud
+    service.jobs.close()
+    store.close()
+
+
+@contextmanager
+def _running(service: Service, cloud: Cloud) -> Iterator[int]:
+    loop = asyncio.new_event_loop()
+    runner = prepared(service)
+    runner.app.middlewares.append(_recorder(cloud))
+
+    async def start() -> int:
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        return int(runner.addresses[0][1])
+
+    port = loop.run_until_complete(start())
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    yield port
+    asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+def _recorder(cloud: Cloud) -> Any:
+    @web.middleware
+    async def record(request: web.Request, handler: Any) -> web.StreamResponse:
+        path = (
+            request.path_qs.removeprefix(BASE)
+            .lstrip("/")
+            .replace("?alt=json&", "?")
+            .removesuffix("?alt=json")
+        )
+        if "/operations/" not in path:
+            body = None
+            if request.content_type == "application/json" and request.can_read_body:
+                body = json.loads(await request.read())  # contents of objects are streams
+            cloud.asked.append(Request(f"{request.method} {path}", body))
+        response: web.StreamResponse = await handler(request)
+        return response
+
+    return record
+
+
+def lines(requests: Sequence[Request]) -> list[str]:
+    """Return the requests without their bodies."""
+    return [each.line for each in requests]

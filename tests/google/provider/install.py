@@ -1,0 +1,80 @@
+"""Where Terraform finds hashicorp/google in tests: the stand-in, or a real provider where one is named."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import sys
+from pathlib import Path
+
+from tests.google.provider.schema import SOURCE
+
+REAL = "STONEWARE_GOOGLE_PROVIDER"  # the path of a real provider's binary
+VERSION = "7.46.0"
+HEAD = """\
+terraform {
+  required_providers {
+    google = {
+      source  = "hashicorp/google"
+      version = "~> 7.0"
+    }
+  }
+}
+
+provider "google" {
+  project                         = "proj-1"
+  region                          = "us-central1"
+  zone                            = "us-central1-a"
+  access_token                    = "fake"
+  universe_domain                 = "fake.invalid"
+  compute_custom_endpoint         = "ENDPOINT/compute/v1/"
+  storage_custom_endpoint         = "ENDPOINT/storage/v1/"
+  secret_manager_custom_endpoint  = "ENDPOINT/v1/"
+  poll_interval                   = "20ms"
+  add_terraform_attribution_label = false
+  batching {
+    enable_batching = false
+  }
+}
+
+"""
+_REPOSITORY = Path(__file__).parents[3]
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+def installed(directory: Path, *, override: bool = True) -> dict[str, str]:
+    """Make a mirror with the provider below a directory, and return the variables that point Terraform at it.
+
+    `terraform init` finds it there. With the override Terraform starts it without `init` too, and warns of
+    that in each command.
+    """
+    machine = platform.machine()
+    target = f"linux_{_ARCHITECTURES.get(machine, machine)}"
+    mirror = directory / "providers"
+    program = mirror / SOURCE / VERSION / target / f"terraform-provider-google_v{VERSION}"
+    program.parent.mkdir(parents=True)
+    _put(program)
+    overrides = f"  dev_overrides {{\n    {json.dumps(SOURCE)} = {json.dumps(str(program.parent))}\n  }}\n"
+    settings = directory / "terraform.rc"
+    settings.write_text(
+        f"provider_installation {{\n{overrides if override else ''}"
+        f"  filesystem_mirror {{\n    path = {json.dumps(str(mirror))}\n  }}\n}}\n"
+    )
+    return {"TF_CLI_CONFIG_FILE": str(settings), "HOME": str(directory)}
+
+
+def _put(program: Path) -> None:
+    if real := os.environ.get(REAL):
+        program.symlink_to(Path(real).resolve(strict=True))
+        return
+    # Terraform starts it in the directory of the configuration, whose relative paths stay right.
+    command = shlex.join([sys.executable, "-P", "-m", "tests.google.provider.run"])
+    program.write_text(f"#!/bin/sh\nPYTHONPATH={shlex.quote(str(_REPOSITORY))} exec {command}\n")
+    program.chmod(0o755)
+
+
+def configuration(endpoint: str) -> str:
+    """Return the head of a configuration whose provider works with an emulator, without an account."""
+    return HEAD.replace("ENDPOINT", endpoint)
