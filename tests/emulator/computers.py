@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from stoneware.errors import HostError
@@ -21,6 +22,7 @@ class Computers:
     attributes: dict[str, dict[str, str]] = field(default_factory=dict)
     consoles: dict[str, bytes] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
+    enter: Callable[[str, socket.socket], None] | None = None
     gate: threading.Event = field(default_factory=threading.Event)  # what stops machines waits for it
 
     def __post_init__(self) -> None:
@@ -81,3 +83,9 @@ class Computers:
 
     def remove_disk(self, name: str) -> None:
         self.disks.pop(name, None)
+
+    def open_endpoint(self, enter: Callable[[str, socket.socket], None]) -> None:
+        self.enter = enter
+
+    def close_endpoint(self) -> None:
+        self.enter = None

@@ -14,6 +14,7 @@ from googleapiclient.discovery import build_from_document
 from googleapiclient.http import build_http
 
 from stoneware.emulator import discovery, methods, validate
+from stoneware.emulator.front import Front
 from stoneware.emulator.server import prepared
 from stoneware.emulator.service import Call, Service
 from stoneware.emulator.store import Store
@@ -64,7 +65,7 @@ def api(service: Service) -> Api:
 def endpoint(service: Service) -> Iterator[str]:
     """Serve the service from a thread of its own."""
     loop = asyncio.new_event_loop()
-    runner = prepared(service)
+    runner = prepared(Front(service))
 
     async def start() -> int:
         await runner.setup()

@@ -90,7 +90,9 @@ def refusal(api: Api, method: str, given: dict[str, Any] | None = None, /, **que
     return caught.value
 
 
-def test_an_instance_is_a_machine_that_knows_what_it_is(api: Api, computers: Computers) -> None:
+def test_an_instance_is_a_machine_that_knows_what_it_is(
+    api: Api, computers: Computers, service: Service
+) -> None:
     did(
         api,
         "instances.insert",
@@ -124,7 +126,10 @@ def test_an_instance_is_a_machine_that_knows_what_it_is(api: Api, computers: Com
     assert shown["networkInterfaces"][0]["networkIP"] == "10.128.0.2"
     account = said["instance/service-accounts"]["default"]
     assert account["email"] == shown["serviceAccounts"][0]["email"]
-    assert json.loads(account["token"])["token_type"] == "Bearer"
+    token = service.tokens.known(account["token"]["access_token"])
+    assert token is not None
+    assert (token["email"], token["instance"]) == (account["email"], KEY)
+    assert token["expires"] == account["token"]["expires"] > time.time() + 3000
 
 
 def test_a_stopped_instance_boots_from_what_it_left(api: Api, computers: Computers) -> None:

@@ -144,6 +144,31 @@ def test_protocol(shared: Server, case: dict[str, Any]) -> None:
         assert len(headers["ETag"]) == 16
 
 
+def test_a_token_says_how_long_it_is_good_and_ends(server: Server) -> None:
+    def account(expires: float) -> None:
+        one = {"aliases": ["default"], "email": "a@b.example", "scopes": []}
+        one |= {"token": {"access_token": "ya29.x", "expires": expires}}
+        accounts = {"default": one, "a@b.example": one}
+        write_json(
+            server.machine / "spec.json", {"identity": {"instance/service-accounts": json.dumps(accounts)}}
+        )
+
+    path = f"{V1}instance/service-accounts/"
+    assert server.ask(f"{path}default/token")[0] == 404
+    account(time.time() + 600)
+    for name in ("default", "a@b.example"):
+        status, body, headers = server.ask(f"{path}{name}/token?scopes=x")
+        assert (status, headers["Content-Type"]) == (200, "application/json")
+        found = json.loads(body)
+        assert (found["access_token"], found["token_type"]) == ("ya29.x", "Bearer")
+        assert 590 < found["expires_in"] <= 600
+    assert b"ya29" not in server.ask(f"{path}?recursive=true")[1]
+    assert server.ask(f"{path}default/")[1] == b"aliases\nemail\nscopes\ntoken\n"
+    account(time.time() - 1)
+    status, _, headers = server.ask(f"{path}default/token")
+    assert (status, headers["Retry-After"]) == (503, "1")
+
+
 def test_reports_and_results_are_files_of_the_machine(server: Server) -> None:
     assert server.ask(f"{GUEST}stoneware/status", "PUT", b"{}")[0] == 200
     assert json.loads((server.machine / "guest-attributes.json").read_text()) == {"stoneware/status": "{}"}

@@ -7,7 +7,6 @@ from stoneware.emulator.secret_manager.api import SecretManager
 from stoneware.emulator.service import Service
 from stoneware.emulator.storage.api import Storage
 from stoneware.emulator.tokens.api import endpoints
-from stoneware.emulator.tokens.records import Tokens
 
 
 class Cloud:
@@ -15,6 +14,6 @@ class Cloud:
 
     def __init__(self, service: Service) -> None:
         self.storage = Storage(service)
-        self.tokens = Tokens(service.store, service.clock)
+        self.tokens = service.tokens
         issuing = endpoints(service, self.tokens)
         self.apis: list[Api] = [Compute(service), self.storage, SecretManager(service), *issuing]

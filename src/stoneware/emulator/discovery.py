@@ -19,6 +19,7 @@ class Method:
 
     `template`: the path again, as the parameters are named: `{+name}` stands for several segments of `path`.
     `uploads`: the templates below the server's root that take contents. `downloads`: gives contents as well.
+    `scopes`: one of them is what a token must have.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Method:
     response: str | None
     uploads: tuple[str, ...] = ()
     downloads: bool = False
+    scopes: tuple[str, ...] = ()
 
     @property
     def collection(self) -> str:
@@ -90,6 +92,7 @@ def _methods(node: Mapping[str, Any]) -> Iterator[Method]:
             raw.get("response", {}).get("$ref"),
             tuple(protocol["path"] for protocol in uploads.values()),
             raw.get("supportsMediaDownload", False),
+            tuple(raw.get("scopes", ())),
         )
     for child in node.get("resources", {}).values():
         yield from _methods(child)

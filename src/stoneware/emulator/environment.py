@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from stoneware.model.guest_protocol import GUEST_ENDPOINT
+
 _REGION, _ZONE = "us-central1", "us-central1-a"
 
 
@@ -34,4 +36,5 @@ def variables(endpoint: str, project: str, credentials: Path) -> dict[str, str]:
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER": f"{endpoint}/",
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS": f"{endpoint}/",
         "CLOUDSDK_AUTH_TOKEN_HOST": f"{endpoint}/token",
+        "STONEWARE_GOOGLE_GUEST_ENDPOINT": GUEST_ENDPOINT,  # the same for each emulator, and after each start
     }

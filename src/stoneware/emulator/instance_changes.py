@@ -8,8 +8,8 @@ from typing import Any
 from stoneware.emulator import actions, errors, instance_fill, prepare, resources, values
 from stoneware.emulator.errors import ApiError
 from stoneware.emulator.instance_disks import hold, let_go, stopped
-from stoneware.emulator.jobs import Job
-from stoneware.emulator.machine_spec import identity, items, machine_name
+from stoneware.emulator.instance_work import tell
+from stoneware.emulator.machine_spec import items
 from stoneware.emulator.service import Call, Service
 from stoneware.emulator.store import Record
 
@@ -51,32 +51,15 @@ def _told(service: Service, call: Call, kind: str, change: Record, of: str = "")
     if record["status"] != "RUNNING" or service.opened is None:
         return service.started(call, kind, key, record["id"])
     operation = service.started(call, kind, key, record["id"], working=True)
-    _tell(service, key, before, call.operation(operation))
+    tell(service, key, before, call.operation(operation))
     return operation
-
-
-def _tell(service: Service, key: str, before: dict[str, str], operation: str = "") -> None:
-    computers = service.opened
-
-    def run() -> None:
-        now = service.store.get(key)
-        if computers is not None and now is not None and now["status"] == "RUNNING":
-            after = items(now["metadata"])
-            gone: dict[str, str | None] = dict.fromkeys(before.keys() - after.keys())
-            computers.tell(machine_name(key), gone | after, identity(service.store, key, now))
-
-    def ended(failure: ApiError | None) -> None:
-        with service.store.transaction():
-            service.operations.finish(operation, failure)
-
-    service.begin(Job(key, run, ended))
 
 
 def common_metadata(service: Service, call: Call) -> Record:
     """Replace the metadata that all instances of a project see; the running machines are told."""
     operation = actions.common_metadata(service, call)
     for key, record in service.store.everywhere(call.project, "instances"):
-        _tell(service, key, items(record["metadata"]))
+        tell(service, key, items(record["metadata"]))
     return operation
 
 

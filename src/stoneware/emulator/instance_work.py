@@ -11,7 +11,15 @@ from datetime import datetime
 from stoneware.emulator import contents, instance_disks, values
 from stoneware.emulator.errors import ApiError
 from stoneware.emulator.jobs import Job
-from stoneware.emulator.machine_spec import disk_key, disk_name, machine_name, network_name, spec
+from stoneware.emulator.machine_spec import (
+    disk_key,
+    disk_name,
+    identity,
+    items,
+    machine_name,
+    network_name,
+    spec,
+)
 from stoneware.emulator.service import Service
 from stoneware.emulator.store import Record
 from stoneware.emulator.values import LINK
@@ -65,7 +73,8 @@ def _start(service: Service, computers: Computers, key: str, record: Record) -> 
     for disk in others:
         computers.make_disk(disk_name(disk), int(disk["sizeGb"]) << 30)
     _network(service, computers, record)
-    computers.boot(spec(service.store, key, record, contents.source(computers, own)))
+    source = contents.source(computers, own)
+    computers.boot(spec(service.store, key, record, source, service.instance_tokens.of(key, record)))
 
 
 def _network(service: Service, computers: Computers, record: Record) -> None:
@@ -137,6 +146,26 @@ def remove(service: Service, key: str, operation: str, *, at_once: bool = False)
     _add(service, key, operation, work, ended)
 
 
+def tell(service: Service, key: str, before: dict[str, str], operation: str = "") -> None:
+    """Tell a machine that runs what its instance is now. `before`: the metadata that it had."""
+    computers = service.opened
+
+    def run() -> None:
+        now = service.store.get(key)
+        if computers is not None and now is not None and now["status"] == "RUNNING":
+            after = items(now["metadata"])
+            gone: dict[str, str | None] = dict.fromkeys(before.keys() - after.keys())
+            said = identity(service.store, key, now, service.instance_tokens.of(key, now))
+            computers.tell(machine_name(key), gone | after, said)
+
+    def ended(failure: ApiError | None) -> None:
+        if operation:
+            with service.store.transaction():
+                service.operations.finish(operation, failure)
+
+    service.begin(Job(key, run, ended))
+
+
 def _undo(service: Service, key: str, record: Record) -> None:
     """Remove an instance that never ran, with the disks that were made for it."""
     made = record.get("x-made", [])
@@ -144,6 +173,7 @@ def _undo(service: Service, key: str, record: Record) -> None:
 
 
 def _forget(service: Service, key: str, record: Record, disks: list[Record]) -> None:
+    service.instance_tokens.revoke(key)
     instance_disks.let_go(service, key, record)
     service.store.remove(key)
     for disk in disks:
@@ -158,6 +188,7 @@ def _running(service: Service, key: str, record: Record) -> None:
 
 
 def _terminated(service: Service, key: str, record: Record) -> None:
+    service.instance_tokens.revoke(key)
     now = values.timestamp(service.clock())
     service.keep("instances", key, record | {"status": "TERMINATED", "lastStopTimestamp": now})
 
@@ -173,6 +204,8 @@ def look(service: Service) -> None:
             continue
         if machine_name(key) not in running or _preempted(service, record) or _is_over(service, record):
             _end(service, key)
+        elif record.get("serviceAccounts") and service.instance_tokens.is_old(key):
+            tell(service, key, items(record["metadata"]))
     if running:
         computers.check_helpers()
 

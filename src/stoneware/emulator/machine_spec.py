@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,8 +49,14 @@ def items(metadata: Mapping[str, Any]) -> dict[str, str]:
     return {item["key"]: item.get("value", "") for item in metadata.get("items", [])}
 
 
-def spec(store: Store, key: str, instance: Record, source: str) -> MachineSpec:
-    """Return the spec of the machine behind an instance. `source`: key of its boot disk's contents."""
+Token = Mapping[str, Any] | None
+
+
+def spec(store: Store, key: str, instance: Record, source: str, token: Token) -> MachineSpec:
+    """Return the spec of the machine behind an instance. `source`: key of its boot disk's contents.
+
+    `token`: its service account's (`access_token`), and until when (`expires`).
+    """
     name, project, zone = instance["name"], key.split("/")[1], key.split("/")[3]
     cpus, memory = catalog.shape(instance["machineType"].rsplit("/", 1)[1]) or (1, 1024)
     boot, *others = instance["disks"]
@@ -74,7 +79,7 @@ def spec(store: Store, key: str, instance: Record, source: str) -> MachineSpec:
         stop_timeout=90.0,
         image_ref=instance.get("x-image", ""),
         labels={LABEL: key},
-        identity=identity(store, key, instance),
+        identity=identity(store, key, instance, token),
     )
 
 
@@ -85,7 +90,7 @@ def _mount(store: Store, disk: Record) -> VolumeMount:
     )
 
 
-def identity(store: Store, key: str, instance: Record) -> dict[str, str]:
+def identity(store: Store, key: str, instance: Record, token: Token) -> dict[str, str]:
     """Return what an instance's metadata server says of it, by path, as JSON."""
     project, zone = key.split("/")[1], key.split("/")[3]
     number = project_number(project)
@@ -104,7 +109,7 @@ def identity(store: Store, key: str, instance: Record) -> dict[str, str]:
         "instance/name": instance["name"],
         "instance/preempted": "FALSE",
         "instance/scheduling": _scheduling(instance["scheduling"]),
-        "instance/service-accounts": _accounts(instance.get("serviceAccounts", [])),
+        "instance/service-accounts": _accounts(instance.get("serviceAccounts", []), token),
         "instance/tags": instance["tags"].get("items", []),
         "instance/zone": f"projects/{number}/zones/{zone}",
         **_interface(instance["networkInterfaces"][0], number),
@@ -131,16 +136,12 @@ def _scheduling(scheduling: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _accounts(accounts: list[Record]) -> dict[str, Any]:
+def _accounts(accounts: list[Record], token: Token) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for account in accounts:
-        reply = {
-            "access_token": f"ya29.{secrets.token_urlsafe(48)}",
-            "expires_in": 3599,
-            "token_type": "Bearer",
-        }
         one = {"aliases": ["default"], "email": account["email"], "scopes": account.get("scopes", [])}
-        one["token"] = json.dumps(reply, separators=(",", ":"))
+        if token:
+            one["token"] = dict(token)
         found |= {"default": one, account["email"]: one}
     return found
 

@@ -18,6 +18,8 @@ from stoneware.emulator.jobs import Job, Jobs
 from stoneware.emulator.kinds import KINDS
 from stoneware.emulator.operations import Operations
 from stoneware.emulator.store import Record, Store
+from stoneware.emulator.tokens.instances import InstanceTokens
+from stoneware.emulator.tokens.records import Tokens
 from stoneware.platforms.instances import Computers
 
 SCOPES = ("zone", "region")
@@ -29,6 +31,7 @@ class Call:
 
     `cleared`: the fields that the body sets to null; `nulls`: those at any depth, each within what it is in.
     `base`: the server as the client calls it, as `http://127.0.0.1:8089`. `bearer`: the client's token.
+    `guest`: the machine of an instance that asks; a program of this computer has none.
     """
 
     method: Method
@@ -38,6 +41,7 @@ class Call:
     nulls: Mapping[str, Any] = field(default_factory=dict)
     base: str = ""
     bearer: str = ""
+    guest: str = ""
 
     @property
     def project(self) -> str:
@@ -107,6 +111,9 @@ class Service:
         self.store = store
         self.clock = clock
         self.operations = Operations(store, delay, clock)
+        self.tokens = Tokens(store, clock)
+        self.instance_tokens = InstanceTokens(self.tokens)
+        self._when_opened: list[Callable[[Computers], None]] = []
 
     @property
     def computers(self) -> Computers | None:
@@ -117,7 +124,16 @@ class Service:
         with self._opening:
             if self._computers is None and self._open_computers is not None:
                 self._computers = self._open_computers()
+                for action in self._when_opened:
+                    action(self._computers)
             return self._computers
+
+    def when_opened(self, action: Callable[[Computers], None]) -> None:
+        """Do something with what stands behind instances, now or as soon as it is opened."""
+        with self._opening:
+            self._when_opened.append(action)
+            if self._computers is not None:
+                action(self._computers)
 
     @property
     def opened(self) -> Computers | None:

@@ -147,6 +147,10 @@ class Store:
         """Return the keys directly below a collection."""
         return list(self._below.get(prefix, ()))
 
+    def count(self, prefix: str) -> int:
+        """Return how many records are directly below a collection."""
+        return len(self._below.get(prefix, ()))
+
     def field(self, name: str, beginning: str) -> set[Any]:
         """Return the values that a field has in all records whose keys begin so."""
         some = (record for key, record in self._records.items() if key.startswith(beginning))

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 METADATA_ADDRESS = "169.254.169.254"  # of the metadata server, as on Compute Engine
 METADATA_URL = f"http://{METADATA_ADDRESS}"
+GUEST_PORT = 8089  # of the same address: where instances of an emulated cloud find its storage and secrets
+GUEST_ENDPOINT = f"http://{METADATA_ADDRESS}:{GUEST_PORT}"
 
 # What the metadata server has beyond Compute Engine's paths.
 FILES_PATH = "/stoneware/v1/files/"  # files a machine was given

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import socket
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from stoneware.model.machine import MachineSpec
@@ -46,6 +47,17 @@ class Computers(Protocol):
 
     def check_helpers(self) -> None:
         """Restart what machines depend on and has died."""
+        ...
+
+    def open_endpoint(self, enter: Callable[[str, socket.socket], None]) -> None:
+        """From now on hand over each connection that a machine opens to `GUEST_ENDPOINT`, with its name.
+
+        `enter` is called in a thread of the platform's, and has to close the connection.
+        """
+        ...
+
+    def close_endpoint(self) -> None:
+        """Let no machine in any more."""
         ...
 
     def console(self, name: str, start: int, limit: int) -> tuple[bytes, int, int]:

@@ -118,10 +118,10 @@ def google(
 def _serve(service: Service, sock: socket.socket, project: str, *, log: bool, json_output: bool) -> None:
     import asyncio
 
-    from stoneware.emulator import environment, server
+    from stoneware.emulator import environment, front, server
     from stoneware.emulator.tokens import key
 
-    endpoint = f"http://{server.HOST}:{sock.getsockname()[1]}"
+    endpoint = f"http://{front.HOST}:{sock.getsockname()[1]}"
     credentials = key.write(service.store.root, endpoint, project)
     variables = environment.variables(endpoint, project, credentials.absolute())
     show = _print_json if json_output else _print_lines

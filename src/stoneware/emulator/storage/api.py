@@ -65,7 +65,7 @@ class Storage(Functions):
             return await downloads.send(self.records, record, request)
         if session := request.query.get("upload_id"):
             if request.method == "DELETE":
-                return self._sessions.cancel(session)
+                return self._sessions.cancel(session, call.guest)
             return await self._sessions.go_on(session, call, request)
         kind = request.query.get("uploadType")
         if kind == "resumable":

@@ -23,6 +23,7 @@ from stoneware.emulator.store import Record
 
 KEPT_SECONDS = 7 * 86400.0  # as Google keeps a session
 _MOST = 1000  # sessions at a time
+_OF_A_MACHINE, _OF_MACHINES = 50, 500  # of these, begun by one of the machines of instances, and by all
 _UNIT = 256 << 10  # bytes; what is kept of a part that is not the last is whole ones of these
 _DOCUMENT = 1 << 20
 _CHUNK = 1 << 20
@@ -57,6 +58,14 @@ class Sessions:
         self._records.store.remove(f"uploads/{name}")
         self._records.contents.upload(name).unlink(missing_ok=True)
 
+    def _check_guests(self, guest: str) -> None:
+        """Raise ApiError (429) where this machine, or all of them, have too many uploads under way."""
+        owners = [
+            record.get("guest") for _, record in self._records.store.under("uploads") if "made" not in record
+        ]
+        if owners.count(guest) >= _OF_A_MACHINE or sum(map(bool, owners)) >= _OF_MACHINES:
+            raise errors.ApiError(429, "rateLimitExceeded", "Instances have too many uploads under way.")
+
     def _make_room(self) -> None:
         """Forget the sessions that are over, if there are many. Raises ApiError (429) if none of them is."""
         if len(self._records.store.keys("uploads")) < _MOST:
@@ -80,9 +89,12 @@ class Sessions:
             uploads.too_large(_number("X-Upload-Content-Length", size))
         where = uploads.named(call, fields)
         conditions.check(call.query, self._records.live(*where))
+        if call.guest:
+            self._check_guests(call.guest)
         self._make_room()
         name = contents.new_name()
         record = {"begun": self._records.clock(), "fields": fields, "query": dict(call.query), "total": size}
+        record |= {"guest": call.guest} if call.guest else {}
         with contents.kept():
             self._records.contents.upload(name).touch(mode=0o600)
         self._records.store.put(f"uploads/{name}", record)
@@ -90,22 +102,22 @@ class Sessions:
         headers = {"Location": f"{call.base}{request.path}?{query}", "X-GUploader-UploadID": name}
         return web.Response(headers=headers)
 
-    def cancel(self, name: str) -> web.Response:
-        """End an upload; nothing is made of it."""
-        self._session(name)
+    def cancel(self, name: str, guest: str) -> web.Response:
+        """End an upload; nothing is made of it. `guest`: the machine that asks, if it is one."""
+        self._session(name, guest)
         self._writers.pop(name, None)
         self._forget(name)
         return web.Response(status=499, reason="Client Closed Request")
 
-    def _session(self, name: str) -> Record:
+    def _session(self, name: str, guest: str) -> Record:
         record = self._records.store.get(f"uploads/{name}")
-        if record is None:
+        if record is None or (guest and record.get("guest") != guest):
             raise errors.ApiError(404, "notFound", "There is no such upload; it may be over, or cancelled.")
         return record
 
     async def go_on(self, name: str, call: Call, request: web.Request) -> web.Response:
         """Take more bytes of an upload, or say how many there are. The last ones make the object."""
-        record = self._session(name)
+        record = self._session(name, call.guest)
         if "made" in record:
             return web.json_response(record["made"])
         span = _span(request.headers)
@@ -161,7 +173,7 @@ class Sessions:
         summary = await asyncio.to_thread(contents.summary, path)
         if self._writers.get(name) is not writer:
             raise errors.unavailable("Another request writes this upload.")
-        record = self._session(name)
+        record = self._session(name, call.guest)
         claimed = uploads.claims(record["fields"], request.headers)
         begun = Call(call.method, record["query"], base=call.base)
         with self._records.store.transaction():

@@ -22,14 +22,15 @@ class Tokens:
         self.store = store
         self.clock = clock
 
-    def issue(self, who: str, scopes: str, lifetime: int = LIFETIME) -> str:
-        """Return a new token of somebody, for scopes between blanks."""
+    def issue(self, who: str, scopes: str, lifetime: int = LIFETIME, *, instance: str = "") -> str:
+        """Return a new token of somebody, for scopes between blanks; of an instance, if its key is given."""
         token = f"ya29.{secrets.token_urlsafe(48)}"
         expires = self.clock() + lifetime
         with self.store.transaction():
-            if len(self.store.keys("tokens")) >= _MOST:
+            if self.store.count("tokens") >= _MOST:
                 self._make_room()
-            self.store.put(_key(token), {"email": who, "scope": scopes, "expires": expires})
+            record = {"email": who, "scope": scopes, "expires": expires}
+            self.store.put(_key(token), record | ({"instance": instance} if instance else {}))
         return token
 
     def _make_room(self) -> None:
@@ -37,6 +38,12 @@ class Tokens:
         known = sorted((record["expires"], key) for key, record in self.store.under("tokens"))
         for _, key in known[: len(known) // 2]:
             self.store.remove(key)
+
+    def forget(self, token: str) -> None:
+        """Forget a token, if it is known."""
+        with self.store.transaction():
+            if self.store.get(_key(token)) is not None:
+                self.store.remove(_key(token))
 
     def known(self, token: str) -> Record | None:
         """Return what a token is for, None for one that was not issued here."""

@@ -6,8 +6,9 @@ alone while the emulator's state is there.
 
 from __future__ import annotations
 
+import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from stoneware.errors import InputError
 from stoneware.model.machine import MachineSpec, runs
 from stoneware.platforms.local.host import cgroups
 from stoneware.platforms.local.machines import console
+from stoneware.platforms.local.metadata.handover import STATE_LABEL, Entrance, place
+from stoneware.platforms.local.network.layout import layout_of
 from stoneware.platforms.local.platform import LocalPlatform
 from stoneware.platforms.local.store.images import LocalImageStore
 from stoneware.platforms.local.store.store import Store
@@ -31,6 +34,7 @@ class LocalInstances:
         self._platform = LocalPlatform(store)
         self._document = {"state": str(state.absolute())}
         self._bases = threading.Lock()
+        self._entrance: Entrance | None = None
 
     def base(self, reference: str) -> str:
         """Return the key of a base's contents, made where it is missing."""
@@ -44,8 +48,12 @@ class LocalInstances:
         """
         if self._platform.observe(spec.name) is None:
             there = cgroups.controllers(cgroups.probe())
-            memory = spec.memory if "memory" in there else None
-            self._platform.create(replace(spec, memory=memory, cpus=spec.cpus if "cpu" in there else None))
+            memory, cpus = (
+                (spec.memory if "memory" in there else None),
+                (spec.cpus if "cpu" in there else None),
+            )
+            labels = {**spec.labels, STATE_LABEL: self._document["state"]}
+            self._platform.create(replace(spec, memory=memory, cpus=cpus, labels=labels))
         else:
             self._platform.start(spec.name)
 
@@ -84,6 +92,17 @@ class LocalInstances:
     def check_helpers(self) -> None:
         """Restart what machines depend on and has died."""
         self._platform.check_helpers()
+        if self._entrance is not None:
+            self._entrance.renew()
+
+    def open_endpoint(self, enter: Callable[[str, socket.socket], None]) -> None:
+        """From now on hand over each connection that a machine opens to the endpoint, with its name."""
+        self._entrance = Entrance(place(layout_of(self._store).runtime, self._document["state"]), enter)
+
+    def close_endpoint(self) -> None:
+        """Let no machine in any more."""
+        if self._entrance is not None:
+            self._entrance.close()
 
     def console(self, name: str, start: int, limit: int) -> tuple[bytes, int, int]:
         """Return at most `limit` bytes of a console from a place on, and the places where they begin and end.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import html
+import json
 import os
 import re
 import time
@@ -52,6 +53,15 @@ def _error(status: int, title: str, detail: str, **headers: str) -> web.Response
 
 def _not_found(path: str) -> web.Response:
     return _error(404, "Not Found", f"The requested URL {path} was not found on this server.")
+
+
+def _token(text: object, expires: float) -> web.Response:
+    """Return an access token, with the whole seconds that it has left."""
+    left = int(expires - time.time())
+    if left <= 0:  # who issues them is away
+        return _error(503, "Service Unavailable", "There is no token now.", Retry_After="1")
+    body = {"access_token": text, "expires_in": left, "token_type": "Bearer"}
+    return _reply(json.dumps(body, separators=(",", ":")).encode(), tree.JSON)
 
 
 def _not_allowed(allowed: str) -> web.Response:
@@ -157,6 +167,8 @@ class Server:
                 return _not_found(path)
             if isinstance(node, tree.Directory) and not path.endswith("/"):
                 return self._redirect(request, path)
+            if isinstance(node, tree.Leaf) and node.expires is not None:
+                return _token(node.value, node.expires)
             reply = tree.render(node, query)
             if awaited is None:
                 awaited = reply.etag

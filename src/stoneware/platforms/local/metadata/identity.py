@@ -1,7 +1,8 @@
 """What a machine's metadata server says of it instead of what it says of machines of this computer.
 
 `MachineSpec.identity` has paths of the tree and values as JSON. Texts, numbers and lists of texts are values,
-objects are directories, lists of objects are numbered directories.
+objects are directories, lists of objects are numbered directories. A `token` has `access_token`, and
+`expires` in seconds since 1970.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from stoneware.platforms.local.metadata.tree import Directory, Leaf, Node, split
 PROJECT_ATTRIBUTES = "project/attributes"
 _JSON_BY_DEFAULT = "instance/tags"  # the one list that is JSON unless text is asked for
 _OWN_KEYS = (PROJECT_ATTRIBUTES, "instance/service-accounts")  # their keys are not spelt otherwise in JSON
-_HIDDEN = "token"  # left out of recursive replies
+_TOKEN = "token"  # noqa: S105 -- the name of the one that is left out of recursive replies
 
 
 def overlaid(tree: Directory, identity: Mapping[str, str]) -> Directory:
@@ -45,13 +46,17 @@ def _placed(directory: Directory, parts: tuple[str, ...], node: Node) -> Directo
 
 def _node(value: Any, *, json_default: bool = False) -> Node:
     if isinstance(value, Mapping):
-        children = {
-            name: replace(made, hidden=True) if name == _HIDDEN and isinstance(made, Leaf) else made
-            for name, made in ((name, _node(item)) for name, item in value.items())
-        }
-        return Directory(children)
+        return Directory(
+            {name: _token(item) if name == _TOKEN else _node(item) for name, item in value.items()}
+        )
     if isinstance(value, list):
         if value and all(isinstance(item, Mapping) for item in value):
             return Directory({str(at): _node(item) for at, item in enumerate(value)}, indexed=True)
         return Leaf(tuple(str(item) for item in value), json_default=json_default)
     return Leaf(value if isinstance(value, int) and not isinstance(value, bool) else str(value))
+
+
+def _token(value: Any) -> Leaf:
+    if isinstance(value, Mapping):
+        return Leaf(str(value["access_token"]), hidden=True, expires=float(value["expires"]))
+    return Leaf(str(value), hidden=True)

@@ -12,16 +12,18 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from aiohttp import web
 
-from stoneware.model.guest_protocol import METADATA_ADDRESS
+from stoneware.model.guest_protocol import GUEST_PORT, METADATA_ADDRESS
 from stoneware.platforms.local.metadata.console_times import ConsoleTimes
+from stoneware.platforms.local.metadata.handover import Handover
 from stoneware.platforms.local.metadata.http import Server
 from stoneware.platforms.local.metadata.state import MachinesByAddress
 from stoneware.platforms.local.metadata.visits import LimitedServer, RareMessages, raise_descriptor_limit
+from stoneware.platforms.local.network.layout import RUNTIME, store_digest
 
 _BACKLOG = 4096
 _ALIVE = {
@@ -36,21 +38,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     home = Path(options.home)
     machines, secrets = home / "data" / "machines", home / "data" / "secrets"
+    only = machines / (options.machine or "")
+    find: Callable[[str], Path | None] = MachinesByAddress(machines).find
     if options.machine:
-        only = machines / options.machine
-        server = Server(home / "project.json", lambda _address: only if only.is_dir() else None, secrets)
-    else:
-        server = Server(home / "project.json", MachinesByAddress(machines).find, secrets)
-    host, _, port = options.listen.rpartition(":")
+        find = lambda _address: only if only.is_dir() else None  # noqa: E731
+    server = Server(home / "project.json", find, secrets)
     try:
-        listener = listen(host, int(port))
+        listener, endpoint = _listeners(options.listen, options.endpoint)
     except OSError as error:
         sys.stderr.write(f"cannot listen on {options.listen}: {error.strerror}\n")
         return 1
     raise_descriptor_limit()
     logging.getLogger("aiohttp.server").addFilter(RareMessages())
     times = ConsoleTimes(machines, home / "run")
-    asyncio.run(_serve(server, listener, times, by_port=options.by_port))
+    handover = Handover(endpoint, find, RUNTIME / store_digest(home), by_port=options.by_port)
+    asyncio.run(_serve(server, listener, times, handover, by_port=options.by_port))
     return 0
 
 
@@ -62,9 +64,22 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--listen", default=f"{METADATA_ADDRESS}:80", metavar="ADDRESS:PORT", help="port 0: a free one"
     )
+    parser.add_argument("--endpoint", metavar="ADDRESS:PORT", help="that of instances; default: its address")
     parser.add_argument("--machine", metavar="NAME", help="take every client for this machine (for tests)")
     parser.add_argument("--by-port", action="store_true", help="take only what the router has marked")
     return parser.parse_args(arguments)
+
+
+def _listeners(metadata: str, endpoint: str | None) -> tuple[socket.socket, socket.socket]:
+    host, _, port = metadata.rpartition(":")
+    beside = f"{host}:{GUEST_PORT if host == METADATA_ADDRESS else 0}"
+    first = listen(host, int(port))
+    try:
+        host, _, port = (endpoint or beside).rpartition(":")
+        return first, listen(host, int(port))
+    except OSError:
+        first.close()
+        raise
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -83,10 +98,13 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def _serve(server: Server, listener: socket.socket, times: ConsoleTimes, *, by_port: bool) -> None:
+async def _serve(
+    server: Server, listener: socket.socket, times: ConsoleTimes, handover: Handover, *, by_port: bool
+) -> None:
     runner = web.ServerRunner(LimitedServer(server, by_port=by_port), shutdown_timeout=0.1)
     await runner.setup()
     await web.SockSite(runner, listener, backlog=_BACKLOG).start()
+    handover.start()
     host, port = listener.getsockname()
     sys.stdout.write(f"listening on {host}:{port}\n")
     sys.stdout.flush()

@@ -29,12 +29,14 @@ class Leaf:
     """One value: a text, a number (bare in JSON) or a list of texts.
 
     `json_default` is for the one list (`instance/tags`) that is JSON unless text is asked for; `hidden`
-    leaves are served at their path but left out of recursive replies.
+    leaves are served at their path but left out of recursive replies. One that `expires` (seconds since 1970)
+    is an access token.
     """
 
     value: str | int | tuple[str, ...]
     json_default: bool = False
     hidden: bool = False
+    expires: float | None = None
 
 
 @dataclass(frozen=True)

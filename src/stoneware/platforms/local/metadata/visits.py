@@ -209,6 +209,18 @@ class Connection(web.RequestHandler):
         return response
 
 
+def address_of(
+    link: socket.socket, peer: tuple[Any, ...], own: tuple[Any, ...], *, by_port: bool
+) -> str | None:
+    """Return the address of the machine at the other end of a connection, None where it is not its own."""
+    address = str(peer[0])
+    if by_port and address != own[0]:  # the router's own look whether we answer has no mark
+        mark = link.getsockopt(socket.SOL_SOCKET, socket.SO_MARK)
+        if mark & 0xFFFFFFFF != mark_of(address):
+            return None
+    return address
+
+
 class LimitedServer(web.Server):
     """An HTTP server with limits for each machine. `by_port`: the router marks each connection's machine."""
 
@@ -227,15 +239,8 @@ class LimitedServer(web.Server):
 
     def identify(self, transport: asyncio.BaseTransport) -> str | None:
         """Return the address of the machine that is at the other end, or None where it is not its own."""
-        peer, own = (transport.get_extra_info(name) for name in ("peername", "sockname"))
-        if not peer or not own:
-            return None
-        address = str(peer[0])
-        if self._by_port and address != own[0]:  # the router's own look whether we answer has no mark
-            mark = transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_MARK)
-            if mark & 0xFFFFFFFF != mark_of(address):
-                return None
-        return address
+        peer, own, link = (transport.get_extra_info(name) for name in ("peername", "sockname", "socket"))
+        return address_of(link, peer, own, by_port=self._by_port) if peer and own else None
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         return await cast(Connection, request.protocol).answer(request, self._handler)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from stoneware.dataclass import dataclass
-from stoneware.model.guest_protocol import METADATA_ADDRESS
+from stoneware.model.guest_protocol import GUEST_PORT, METADATA_ADDRESS
 from stoneware.platforms.local.network.addresses import Plan, mark_of
 from stoneware.platforms.local.network.views import View, view_key
 
-VERSION = 7  # raised when the rules change, so that running routers get the new ones
+VERSION = 8  # raised when the rules change, so that running routers get the new ones
 INNER = "stoneware"  # the tables' name inside the router namespace
 CONNECTIONS = 192  # a machine's with the metadata server; its own limit, which it explains, is lower
+ENDPOINTS = 64  # a machine's with the emulator that has it; so is the emulator's
 
 # What a machine may send, told by its port: IPv4 and ARP, untagged, from the card and the address of the
 # port, never to a bridge's own group addresses, nor as a DHCP server, nor to one in another card's name (the
@@ -97,12 +98,12 @@ _PINS += """  }
 }
 """
 
-# Inside: of the router itself machines reach metadata, DNS (that of their view), DHCP and echo; no one else
-# reaches anything. From one machine to another the router carries only what must leave one range of
-# addresses for another, by the same rule as the bridge: the sender's view has a chain with a line for each
-# network, and a set for each network says which addresses are on it. All else is the bridge's alone. What
-# comes from an address must have come in by its port, and through the bridge. One machine gets so many
-# connections, and so many questions a second, that the others' are still answered. What a sealed machine
+# Inside: of the router itself machines reach metadata, the endpoint for instances, DNS (that of their view),
+# DHCP and echo; no one else reaches anything. From one machine to another the router carries only what must
+# leave one range of addresses for another, by the same rule as the bridge: the sender's view has a chain with
+# a line for each network, and a set for each network says which addresses are on it. All else is the bridge's
+# alone. What comes from an address must have come in by its port, and through the bridge. One machine gets so
+# many connections, and so many questions a second, that the others' are still answered. What a sealed machine
 # sends outside is refused, as without a route; only this computer itself opens connections to it, and gets
 # its answers.
 _ROUTER = """
@@ -112,6 +113,7 @@ table ip stoneware {{
   map resolvers {{ type mark : ipv4_addr . inet_service; }}
   set origins {{ type mark . ipv4_addr; }}
   set visits {{ type mark; size 4096; flags dynamic; }}
+  set endpoints {{ type mark; size 4096; flags dynamic; }}
   set streams {{ type mark; size 4096; flags dynamic; }}
   set flows {{ type mark; size 4096; flags dynamic; }}
   set asking {{ type mark; size 4096; flags dynamic; }}
@@ -146,6 +148,9 @@ dnat ip to meta mark map @resolvers
     iifname "br0" ip daddr {metadata} tcp dport 80 \
 add @visits {{ meta mark ct count over {connections} }} reject with tcp reset
     iifname "br0" ip daddr {metadata} tcp dport 80 accept
+    iifname "br0" ip daddr {metadata} tcp dport {guest_port} \
+add @endpoints {{ meta mark ct count over {endpoints} }} reject with tcp reset
+    iifname "br0" ip daddr {metadata} tcp dport {guest_port} accept
     iifname "br0" meta l4proto tcp add @streams {{ meta mark ct count over 4 }} reject with tcp reset
     iifname "br0" meta l4proto udp add @flows {{ meta mark ct count over 8192 }} drop
     iifname "br0" ct status dnat accept
@@ -255,6 +260,8 @@ def inner_rules(
         metadata=METADATA_ADDRESS,
         gateways=", ".join(plan.gateways),
         connections=CONNECTIONS,
+        guest_port=GUEST_PORT,
+        endpoints=ENDPOINTS,
         host_end=plan.host_end,
     )
     for network in sorted({network for view in views for network in view.networks}):
