@@ -175,7 +175,8 @@ def desired_of(cluster: Cluster, site: Site) -> Desired:
     from stoneware.cluster.secrets import declared_versions
 
     versions = declared_versions(site.platform, cluster, os.environ)
-    return desire(cluster, site.store, {}, versions, check=False)
+    own = site.platform.infrastructure.extension
+    return desire(cluster, site.store, {}, versions, check=False, extension=own)
 
 
 def confirm_origin(cluster: Cluster, directory: ClusterDirectory, *, yes: bool) -> None:

@@ -162,6 +162,9 @@ class ClusterTerraform:
             and not _harmless(change, infrastructure, strict=strict)
         )
         places = {place for change in spared for place in (change.address, change.previous_address) if place}
+        # The address of a machine goes with it, but no rollout takes one away.
+        addresses = () if strict else (it.name for it in allowed if it.kind is Kind.MACHINE)
+        allowed = allowed | {Subject(Kind.ADDRESS, name) for name in addresses}
         own = {place for place in places if infrastructure.subject(place) in allowed}
         check_plan(
             replace(plan, changes=spared),
@@ -287,9 +290,12 @@ def _harmless(change: Change, infrastructure: Infrastructure, *, strict: bool) -
     Labels that the file has others of, attributes that somebody added by hand, what an import could not know.
     Where `strict`, only a change of words: what the state of an earlier version could not say.
     """
+    subject = infrastructure.subject(change.address)
+    # Machines of later waves have their addresses first, so that all others know them.
+    if subject.kind is Kind.ADDRESS and change.actions == ("create",):
+        return True
     if change.actions != ("update",):
         return False
-    subject = infrastructure.subject(change.address)
     before, after = change.before or {}, change.after or {}
     changed = {
         name

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from stoneware.cluster.declaration import oversized
 from stoneware.cluster.model import Desired, DesiredMachine
+from stoneware.compose.extras import extras_of, live_extras_of, zones_of
 from stoneware.compose.model import (
     Cluster,
     ClusterNetwork,
@@ -41,18 +42,20 @@ def desire(
     *,
     pending: AbstractSet[str] = frozenset(),
     check: bool = True,
+    extension: str = "",
 ) -> Desired:
     """Resolve the images, hold every replica's config against its contract, return the machines wanted.
 
     Touches nothing. `secrets` (by key of the file) are checked against the schemas and never shown; those
     that are not given are taken for good ones. `versions` are what `put_secret` returned for them: one that
     is missing here (nothing was put yet) counts as unchanged in a plan. `pending` are services whose image
-    has to be baked first: their machines have no source, and their config is not checked.
+    has to be baked first: their machines have no source, and their config is not checked. `extension` is the
+    `x-…` key of the platform (`Infrastructure.extension`); what others say has no effect.
 
     Raises one InputError with every unknown image and every unmet contract, machine by machine. Without
     `check` contracts are not looked at, and an unknown image counts as pending: for `status` and `drift`.
     """
-    work = _Work(cluster, images, secrets, versions, pending, check)
+    work = _Work(cluster, images, secrets, versions, pending, check, extension)
     machines = {}
     for service in cluster.services.values():
         image = work.image_of(service)
@@ -66,7 +69,7 @@ def desire(
         cluster.name,
         machines,
         {service.name: dict(service.depends_on) for service in cluster.services.values()},
-        _volumes(cluster, machines.values()),
+        _volumes(cluster, machines.values(), extension),
         {name: _labelled(network, cluster) for name, network in cluster.networks.items()},
         tuple(dict.fromkeys([*cluster.warnings, *work.warnings])),
     )
@@ -101,6 +104,7 @@ class _Work:
     versions: Mapping[str, str]
     pending: AbstractSet[str]
     check: bool
+    extension: str
     problems: list[str] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
     failed: set[str] = field(default_factory=set)
@@ -169,6 +173,9 @@ class _Work:
     def _machine(self, service: Service, definition: MachineDefinition, image: _Image) -> DesiredMachine:
         checked, override = _health(service, image.config)
         spec = _spec(self.cluster.name, service, definition, image, override)
+        own = (self.cluster.extensions, service.extensions)
+        extras, live = extras_of(self.extension, *own), live_extras_of(self.extension, *own)
+        spec = replace(spec, extras=extras, live_extras=live)
         if self.check and (problems := list(oversized(spec))):
             self._blame(definition.name, str(definition.place), problems)
         mounts = (self._secret(use) for use in definition.secrets)
@@ -184,6 +191,7 @@ class _Work:
             config_digest=digest(spec.metadata[guest_protocol.CONFIG]),
             reloads=bool(dict(image.config.labels).get(RELOAD_LABEL)),
             checked=checked,
+            zones=zones_of(self.extension, *own),
         )
 
     def _secret(self, use: SecretUse) -> SecretMount:
@@ -332,9 +340,16 @@ def _health(service: Service, config: ImageConfig) -> tuple[bool, str]:
     )
 
 
-def _volumes(cluster: Cluster, machines: Iterable[DesiredMachine]) -> dict[str, ClusterVolume]:
+def _volumes(
+    cluster: Cluster, machines: Iterable[DesiredMachine], extension: str
+) -> dict[str, ClusterVolume]:
     """Return the disks: those of the file, and those for paths that only the images declare."""
-    volumes = {name: _labelled(volume, cluster) for name, volume in cluster.volumes.items()}
+    volumes = {
+        name: replace(
+            _labelled(volume, cluster), extensions={}, extras=extras_of(extension, volume.extensions)
+        )
+        for name, volume in cluster.volumes.items()
+    }
     for machine in machines:
         labels = _labels(cluster.name, machine)
         for mount in machine.spec.volumes:

@@ -43,6 +43,7 @@ class DesiredMachine:
     config_digest: str
     reloads: bool  # the image takes a new configuration on while it runs
     checked: bool  # it has a health check
+    zones: tuple[str, ...] = ()  # of the platform, where it may be; any if there are none
 
 
 @dataclass(frozen=True)

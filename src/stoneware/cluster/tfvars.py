@@ -31,11 +31,12 @@ def to_tfvars(
     `applied` last (from_tfvars); where `observed` is given, those that are missing are left out and those
     that do not run stay stopped, so that an early wave does not make or start machines of a later one.
 
-    `{"networks": {NAME: {"labels", "internal", "subnets"}}, "volumes": {NAME: {"labels"}},
-    "machines": {SHORT: {…}}}`; a machine is what `terraform.variables.machine` returns, and commit, reloads,
-    checked and depends_on (service to condition), which Terraform drops. External volumes and networks are
-    not in it. Networks are those of `desired` and those that kept machines are on; volumes are those of
-    `desired`, of `applied` and `keep_volumes`: no apply ever drops a disk.
+    `{"networks": {NAME: {"labels", "internal", "subnets"}}, "volumes": {NAME: {"labels", "extras"}},
+    "machines": {SHORT: {…}}, "hosts": {SHORT: {…}}}`; a machine is what `terraform.variables.machine`
+    returns, and commit, reloads, checked, zones and depends_on (service to condition), which Terraform drops.
+    `hosts` are all machines of the cluster, be they there or not: what `terraform.variables.host` returns.
+    External volumes and networks are not in it. Networks are those of `desired` and those that kept machines
+    are on; volumes are those of `desired`, of `applied` and `keep_volumes`: no apply ever drops a disk.
     """
     chosen = set(machines)
     there = {name: entry for name, entry in desired.machines.items() if name in chosen}
@@ -48,10 +49,12 @@ def to_tfvars(
         elif name in kept and applied is not None:
             # A machine that is down stays down: this apply is not about it.
             documents[name] = _document(kept[name], applied) | {"running": _is_up(name, observed)}
+    members = {**kept, **{name: entry for name, entry in desired.machines.items() if name not in kept}}
     return {
         "networks": _networks(desired, applied, kept.values()),
         "volumes": _volumes(desired, applied, keep_volumes),
         "machines": documents,
+        "hosts": {name: variables.host(it.spec, it.slot, it.zones) for name, it in sorted(members.items())},
     }
 
 
@@ -63,7 +66,7 @@ def from_tfvars(name: str, tfvars: Mapping[str, Any]) -> Desired:
             name,
             dict(sorted(machines.items(), key=lambda item: (item[1].service, item[1].slot))),
             _read_depends_on(tfvars["machines"]),
-            {key: ClusterVolume(key, labels=dict(it["labels"])) for key, it in tfvars["volumes"].items()},
+            {key: _read_volume(key, entry) for key, entry in tfvars["volumes"].items()},
             {key: _read_network(key, entry) for key, entry in tfvars["networks"].items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -91,6 +94,7 @@ def _document(machine: DesiredMachine, cluster: Desired) -> dict[str, Any]:
         "commit": machine.commit,
         "reloads": machine.reloads,
         "checked": machine.checked,
+        "zones": list(machine.zones),
         "depends_on": {service: str(condition) for service, condition in needs.items()},
     }
 
@@ -132,7 +136,7 @@ def _volumes(desired: Desired, applied: Desired | None, keep: Collection[str]) -
         **(applied.volumes if applied else {}),
         **desired.volumes,
     }
-    return {name: variables.labelled(it.labels) for name, it in volumes.items() if not it.external}
+    return {name: variables.volume(it.labels, it.extras) for name, it in volumes.items() if not it.external}
 
 
 def _read_network(name: str, entry: Mapping[str, Any]) -> ClusterNetwork:
@@ -142,6 +146,10 @@ def _read_network(name: str, entry: Mapping[str, Any]) -> ClusterNetwork:
         internal=bool(entry.get("internal")),
         subnets=tuple(entry.get("subnets") or ()),
     )
+
+
+def _read_volume(name: str, entry: Mapping[str, Any]) -> ClusterVolume:
+    return ClusterVolume(name, labels=dict(entry["labels"]), extras=dict(entry.get("extras") or {}))
 
 
 def _read_machine(short: str, entry: Mapping[str, Any]) -> DesiredMachine:
@@ -159,6 +167,7 @@ def _read_machine(short: str, entry: Mapping[str, Any]) -> DesiredMachine:
         config_digest=digest(spec.metadata.get(CONFIG, "")),
         reloads=bool(entry.get("reloads")),
         checked=bool(entry.get("checked")),
+        zones=tuple(map(str, entry.get("zones") or ())),
     )
 
 

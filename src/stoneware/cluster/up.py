@@ -127,7 +127,8 @@ def up(
             if NEW in versions.values():
                 versions = put_secrets(site.platform, cluster.name, values)
                 # The versions of new secrets are known only now; they are part of what a machine is given.
-                desired = desire(cluster, site.store, values, versions)
+                own = site.platform.infrastructure.extension
+                desired = desire(cluster, site.store, values, versions, extension=own)
                 waves.desired = limited(desired, waves.observed, selection)
         with _told_of_interrupts(reporter):
             waves.apply()
@@ -180,7 +181,8 @@ def _desired(
     versions: Mapping[str, str],
     reporter: events.Reporter,
 ) -> Desired:
-    desired = desire(cluster, site.store, values, versions)
+    own = site.platform.infrastructure.extension
+    desired = desire(cluster, site.store, values, versions, extension=own)
     for warning in desired.warnings:
         reporter.emit(events.Note(warning, warning=True))
     return desired

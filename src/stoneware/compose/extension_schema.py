@@ -2,10 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Any
+import ipaddress
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
 
 from stoneware.compose.schema_parts import Part
-from stoneware.compose.values import Filled, Flag, Seconds, Size
+from stoneware.compose.values import Filled, Flag, Seconds, Size, wrong
+
+
+def _like(pattern: str, what: str, example: str) -> AfterValidator:
+    """Return a validator for a text of Compute Engine's; `example` is one that is right."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise wrong(f"{value!r} is not {what}", f"For example: {example}.")
+        return value
+
+    return AfterValidator(check)
+
+
+def _range(value: str) -> str:
+    try:
+        ipaddress.IPv4Network(value)
+    except ValueError:
+        raise wrong(f"{value!r} is not a range of addresses", "For example: 10.0.0.0/8.") from None
+    return value
+
+
+Zone = Annotated[Filled, _like(r"[a-z]+-[a-z]+[0-9]+-[a-z]", "a zone", "europe-west1-b")]
+Region = Annotated[Filled, _like(r"[a-z]+-[a-z]+[0-9]+", "a region", "europe-west1")]
+MachineType = Annotated[Filled, _like(r"[a-z][a-z0-9-]{0,62}", "a machine type", "e2-standard-2")]
+DiskType = Annotated[Filled, _like(r"[a-z][a-z0-9-]{0,62}", "a disk type", "pd-balanced or pd-ssd")]
+Account = Annotated[
+    Filled, _like(r"[^@\s]+@[a-z0-9.-]+", "a service account", "kafka@my-project.iam.gserviceaccount.com")
+]
+Scope = Annotated[
+    Filled, _like(r"[A-Za-z][A-Za-z0-9:/._-]*", "a scope", "https://www.googleapis.com/auth/cloud-platform")
+]
+Tag = Annotated[Filled, _like(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?", "a network tag", "kafka-clients")]
+Place = Annotated[Filled, _like(r"[A-Za-z0-9./:_-]+", "the name of a network", "default")]
+Ranges = list[Annotated[Filled, AfterValidator(_range)]]
 
 
 class Stoneware(Part):
@@ -21,45 +59,55 @@ class Local(Part):
 
 
 class GoogleCluster(Part):
-    """`x-google` of a cluster, kept for Compute Engine."""
+    """`x-google` of a cluster: for all of its services, unless they say otherwise."""
 
     project: Filled | None = None
-    region: Filled | None = None
-    zone: Filled | None = None
-    zones: list[Filled] | None = None
-    network: Filled | None = None
-    subnetwork: Filled | None = None
-    service_account: Filled | None = None
+    region: Region | None = None
+    zone: Zone | None = None
+    zones: list[Zone] | None = None
+    machine_type: MachineType | None = None
+    disk_type: DiskType | None = None
+    network: Place | None = None
+    subnetwork: Place | None = None
+    service_account: Account | None = None
+    scopes: list[Scope] | None = None
+    tags: list[Tag] | None = None
+    external_ip: Flag | None = None
+    deletion_protection: Flag | None = None
+    source_ranges: Ranges | None = None
 
 
 class GoogleService(Part):
-    """`x-google` of a service."""
+    """`x-google` of a service. `disk_type` and `disk_size` are those of the disk that it boots from."""
 
-    machine_type: Filled | None = None
+    machine_type: MachineType | None = None
     min_cpu_platform: Filled | None = None
-    zone: Filled | None = None
-    zones: list[Filled] | None = None
-    disk_type: Filled | None = None
+    zone: Zone | None = None
+    zones: list[Zone] | None = None
+    disk_type: DiskType | None = None
     disk_size: Size | None = None
-    network: Filled | None = None
-    subnetwork: Filled | None = None
-    service_account: Filled | None = None
-    scopes: list[Filled] | None = None
-    tags: list[Filled] | None = None
+    network: Place | None = None
+    subnetwork: Place | None = None
+    service_account: Account | None = None
+    scopes: list[Scope] | None = None
+    tags: list[Tag] | None = None
     spot: Flag | None = None
+    external_ip: Flag | None = None
+    deletion_protection: Flag | None = None
+    source_ranges: Ranges | None = None
 
 
 class GoogleVolume(Part):
     """`x-google` of a volume."""
 
-    disk_type: Filled | None = None
+    disk_type: DiskType | None = None
     disk_size: Size | None = None
-    zone: Filled | None = None
+    zone: Zone | None = None
 
 
 class GoogleNetwork(Part):
-    """`x-google` of a network."""
+    """`x-google` of a network: machines of the cluster are in one network of the VPC."""
 
-    network: Filled | None = None
-    subnetwork: Filled | None = None
-    region: Filled | None = None
+    network: Place | None = None
+    subnetwork: Place | None = None
+    region: Region | None = None

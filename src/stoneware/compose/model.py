@@ -137,6 +137,8 @@ class ClusterVolume:
     name: str  # on the platform
     external: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
+    extensions: Mapping[str, Any] = field(default_factory=dict)  # `x-…` keys
+    extras: Mapping[str, str] = field(default_factory=dict)  # what of these only its platform has
 
 
 @dataclass(frozen=True)

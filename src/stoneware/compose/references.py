@@ -134,7 +134,7 @@ class References:
         if name and name not in self.volumes:
             self._check_name(names.VOLUME, name, place_of(entry.node, ("name",)) if model.name else place)
             self._check_external(entry)
-            self.volumes[name] = ClusterVolume(name, model.external, filled(model.labels))
+            self.volumes[name] = ClusterVolume(name, model.external, filled(model.labels), entry.extensions)
         self.volume_keys.add(key)
         return name
 

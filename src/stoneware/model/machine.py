@@ -81,7 +81,8 @@ class MachineSpec:
     `restart` is Docker's policy: no, always, unless-stopped, on-failure[:N]. `process` and `system` are what
     its service and its system have instead of what the image says. `identity` is what its metadata server
     says of it instead of what it says of machines of this computer: paths below `/computeMetadata/v1/`, as
-    `instance/zone`, to values as JSON.
+    `instance/zone`, to values as JSON. `extras` are what only its platform has, as that calls
+    it; `live_extras` what of that a living machine takes on.
     """
 
     name: str
@@ -114,6 +115,8 @@ class MachineSpec:
     process: Process = field(default_factory=Process)
     system: System = field(default_factory=System)
     identity: Mapping[str, str] = field(default_factory=dict)
+    extras: Mapping[str, str] = field(default_factory=dict)
+    live_extras: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -247,6 +247,19 @@ _TABLE: dict[str, Field] = {
         keys=("labels",),
         options=("--label",),
     ),
+    "extras": Field(
+        kinds.TEXT_MAP,
+        "What only its platform has, such as a machine type of Compute Engine.",
+        called="platform's",
+        keys=("x-google",),
+    ),
+    "live_extras": Field(
+        kinds.TEXT_MAP,
+        "What of that changes while it runs, such as who reaches its ports.",
+        called="platform's",
+        in_place=True,
+        keys=("x-google",),
+    ),
     "files": Field(
         kinds.PATH_MAP,
         "Files for its metadata server: name to path.",

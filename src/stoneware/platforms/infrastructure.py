@@ -21,14 +21,15 @@ class Kind(StrEnum):
     MACHINE = "machine"  # of a cluster
     VOLUME = "volume"
     NETWORK = "network"
+    ADDRESS = "address"  # of a machine, where that is apart from it: it outlives the machine
     BUILDER = "builder"
     OTHER = ""  # what a module needs besides
 
 
 @dataclass(frozen=True, order=True)
 class Subject:
-    """One machine, by its short name; one volume or network, by its name on the platform; the builder of a
-    directory, whose name is empty; or another resource, by its address.
+    """One machine, or its address, by its short name; one volume or network, by its name on the platform; the
+    builder of a directory, whose name is empty; or another resource, by its address.
     """
 
     kind: Kind
@@ -57,11 +58,16 @@ class Infrastructure(Protocol):
     """A platform's modules and resource types."""
 
     @property
+    def extension(self) -> str:
+        """Return the `x-…` key of machines.yaml that says what only this platform has."""
+        ...
+
+    @property
     def cluster_module(self) -> Path:
         """Return the directory of the module for clusters.
 
-        Its variables are `machines`, `volumes` and `networks` (see `stoneware.cluster.tfvars`). It forbids
-        that volumes are destroyed, and overrides/volumes_override.tf lifts that.
+        Its variables are `machines`, `volumes`, `networks` and `hosts` (see `stoneware.cluster.tfvars`). It
+        forbids that volumes are destroyed, and overrides/volumes_override.tf lifts that.
         """
         ...
 

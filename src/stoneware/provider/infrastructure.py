@@ -32,6 +32,7 @@ _TOLD = {
 class StonewareInfrastructure:
     """The modules in `terraform/modules/local` and the resource types of the provider."""
 
+    extension = "x-local"
     cluster_module = CLUSTER_MODULE
     builder_module = BUILDER_MODULE
     disk_types = frozenset({"stoneware_volume"})

@@ -27,6 +27,7 @@ from stoneware.platforms.protocols import Platform
 from stoneware.platforms.waiting import CHECK_HELPERS, HelperChecks
 from stoneware.rollout.gate_protocol import CommandOutcome
 from stoneware.rollout.model import MachineView
+from stoneware.terraform import variables
 from stoneware.terraform.guard import PlanRefused
 
 _AT_ONCE = 20  # machines that are stopped at the same time
@@ -266,7 +267,8 @@ class ClusterFleet:
 
 def _declared(before: Mapping[str, Any], entries: Entries) -> dict[str, Any]:
     changed = {name: {**entry, "running": True} for name, entry in entries.items()}
-    return {**before, "machines": {**before["machines"], **changed}}
+    hosts = {**before.get("hosts", {}), **{name: variables.host_of(entry) for name, entry in changed.items()}}
+    return {**before, "machines": {**before["machines"], **changed}, "hosts": dict(sorted(hosts.items()))}
 
 
 def _subjects(entries: Entries) -> set[Subject]:

@@ -42,7 +42,9 @@ def preview(
     images = plan_images(cluster, site.store)
     versions = known_versions(site.platform, cluster.name, values)
     catalogue = PlannedCatalogue(site.store, images)
-    desired = desire(cluster, catalogue, values, versions, pending=pending_services(images))
+    pending = pending_services(images)
+    own = site.platform.infrastructure.extension
+    desired = desire(cluster, catalogue, values, versions, pending=pending, extension=own)
     planned = plan_rollout(desired, present, policies, canary=canary)
     return with_leaders(planned, site, insist=insist)
 
@@ -65,11 +67,12 @@ def prepare(
         bake_images(cluster, Place(site.platform, site.store, site.leave), bakes, verbose=verbose)
     present = present_of(site, cluster.name)
     versions = known_versions(site.platform, cluster.name, values)
-    desired = desire(cluster, site.store, values, versions)
+    own = site.platform.infrastructure.extension
+    desired = desire(cluster, site.store, values, versions, extension=own)
     planned = with_leaders(plan_rollout(desired, present, policies, canary=canary), site, insist=insist)
     if planned.nothing or planned.blocked or NEW not in versions.values():
         return planned
-    desired = desire(cluster, site.store, values, _handed_over(cluster, site, values))
+    desired = desire(cluster, site.store, values, _handed_over(cluster, site, values), extension=own)
     again = plan_rollout(desired, present, policies, canary=canary)
     plan = replace(again.plan, insisted=insist)
     return replace(again, plan=plan, leaders=planned.leaders, notes=planned.notes)

@@ -94,7 +94,9 @@ def _look(found: clusters.Source, site: Site, scale: Any, *, recreate: bool) -> 
     images = plan_images(cluster, site.store)
     catalogue = PlannedCatalogue(site.store, images)
     versions = known_versions(site.platform, cluster.name, values)
-    desired = desire(cluster, catalogue, values, versions, pending=pending_services(images))
+    pending = pending_services(images)
+    own = site.platform.infrastructure.extension
+    desired = desire(cluster, catalogue, values, versions, pending=pending, extension=own)
     for warning in desired.warnings:
         say(f"warning: {warning}")
     managed = managed_in(site.directory(cluster.name).path, site.platform.infrastructure)

@@ -11,8 +11,9 @@ from typing import Any
 from stoneware.dataclass import dataclass
 from stoneware.files import read_json, sha256_hex
 from stoneware.guest import reports
+from stoneware.guest.reported import Reported, reported
 from stoneware.model import guest_protocol, machine_fields
-from stoneware.model.machine import FailedCheck, Health, Machine, MachineSpec, Phase
+from stoneware.model.machine import Health, Machine, MachineSpec, Phase
 from stoneware.model.machine_fields import FIELDS
 from stoneware.model.resources import PortMapping
 from stoneware.process_identity import boot_id, parse_identity
@@ -172,32 +173,6 @@ def guest_attributes(paths: Paths) -> dict[str, str]:
     return reports.texts(whole(paths.attributes))
 
 
-@dataclass(frozen=True)
-class _Reported:
-    """What a machine says of itself; `fault` says which of its reports is none."""
-
-    status: reports.Status
-    health: Health
-    fault: str = ""
-    failed_check: FailedCheck | None = None
-
-
-def _reported(attributes: Mapping[str, str]) -> _Reported:
-    status, health, faults, failed = reports.Status(), Health.UNHEALTHY, [], None
-    try:
-        status = reports.status_of(attributes)
-    except reports.InvalidReportError as error:
-        faults.append(str(error))
-    try:
-        said = reports.health_of(attributes)
-        health = Health(said.status)
-        if said.failing and health is not Health.HEALTHY:
-            failed = FailedCheck(said.exit_code, said.failing, said.output)
-    except reports.InvalidReportError as error:
-        faults.append(str(error))
-    return _Reported(status, health, "; ".join(faults), failed)
-
-
 def observe(paths: Paths) -> Machine | None:
     """Return a machine as it is now, or None when there is none.
 
@@ -218,9 +193,9 @@ def _observe(paths: Paths) -> Machine | None:
         raise DamagedError(paths.root / ("spec.json" if spec is None else "state.json"), "is missing")
     processes = read_processes(paths, state)
     attributes = guest_attributes(paths) if processes.alive or processes.exit_code is not None else {}
-    reported = _reported(attributes)
+    said = reported(attributes)
     network: dict[str, Any] = read_json(paths.root / "network.json") or {}
-    phase = _phase(paths, state, processes, attributes, reported)
+    phase = _phase(paths, state, processes, said)
     stopped = phase in (Phase.STOPPED, Phase.CREATED)
     return Machine(
         name=paths.name,
@@ -229,17 +204,17 @@ def _observe(paths: Paths) -> Machine | None:
         image_id=spec.source.removeprefix("image:") if spec.source.startswith("image:") else "",
         image=spec.image_ref,
         phase=phase,
-        health=reported.health if processes.leader is not None else Health.NONE,
+        health=said.health if processes.leader is not None else Health.NONE,
         ip=str(network.get("ip", "")),
         ports=tuple(PortMapping(**port) for port in state.get("ports", ())) if not stopped else (),
-        config_digest=reported.status.config or _config_digest(spec),
-        error=_error(phase, processes, reported),
+        config_digest=said.status.config or _config_digest(spec),
+        error=_error(phase, processes, said),
         created=state["created"],
         started=state.get("started"),
         exit_code=_final_code(processes) if not processes.alive and phase is not Phase.CREATED else None,
         leader=processes.leader,
         spec=spec,
-        failed_check=reported.failed_check if processes.leader is not None else None,
+        failed_check=said.failed_check if processes.leader is not None else None,
     )
 
 
@@ -289,8 +264,7 @@ def _phase(
     paths: Paths,
     state: Mapping[str, Any],
     processes: Processes,
-    attributes: Mapping[str, str],
-    reported: _Reported,
+    said: Reported,
 ) -> Phase:
     if state.get("started") is None:
         return Phase.CREATED
@@ -300,15 +274,7 @@ def _phase(
         return Phase.STOPPING
     if processes.leader is None:
         return Phase.BOOTING
-    return _said_phase(attributes, reported)
-
-
-def _said_phase(attributes: Mapping[str, str], reported: _Reported) -> Phase:
-    if reported.fault:
-        return Phase.FAILED
-    if reported.status.phase in ("configuring", "running", "failed"):
-        return Phase(reported.status.phase)
-    return Phase.RUNNING if reports.BUILD in attributes else Phase.BOOTING
+    return said.phase
 
 
 def _final_code(processes: Processes) -> int:
@@ -316,9 +282,8 @@ def _final_code(processes: Processes) -> int:
     return 137 if processes.exit_code is None else processes.exit_code
 
 
-def _error(phase: Phase, processes: Processes, reported: _Reported) -> str:
-    said = reported.fault or reported.status.error
-    return processes.error or (said if phase is not Phase.CREATED else "")
+def _error(phase: Phase, processes: Processes, said: Reported) -> str:
+    return processes.error or (said.error if phase is not Phase.CREATED else "")
 
 
 def _config_digest(spec: MachineSpec) -> str:

@@ -19,7 +19,7 @@ from stoneware.descriptors import closing
 from stoneware.errors import HostError, InputError
 from stoneware.files import read_json, write_json
 from stoneware.guest import builder
-from stoneware.model import names, runtime
+from stoneware.model import guest_lines, names, runtime
 from stoneware.model.limits import (
     cpus_problem,
     disk_problem,
@@ -29,7 +29,6 @@ from stoneware.model.limits import (
     ulimit_problem,
 )
 from stoneware.model.machine import MachineSpec
-from stoneware.model.resources import DISKS, VolumeMount
 from stoneware.model.subnets import addresses_problem
 from stoneware.platforms.local.host import cgroups, process_limits
 from stoneware.platforms.local.host import probes as host_probes
@@ -346,7 +345,7 @@ def _bind_arguments(store: Store, paths: Paths, spec: MachineSpec) -> list[str]:
     binds = [
         (
             store.volume_path(mount.volume),
-            mount.path if _is_disk(mount) else f"/run/stoneware/volumes/{number}",
+            mount.path if guest_lines.is_disk(mount) else f"/run/stoneware/volumes/{number}",
         )
         for number, mount in enumerate(spec.volumes)
     ]
@@ -362,25 +361,11 @@ def _bind_arguments(store: Store, paths: Paths, spec: MachineSpec) -> list[str]:
     return [*own, *(f"--bind={_escape(source)}:{target}:idmap" for source, target in binds)]
 
 
-def _is_disk(mount: VolumeMount) -> bool:
-    """Say whether a volume is at Compute Engine's place of a disk, which the machine mounts itself."""
-    return mount.path.startswith(DISKS)
-
-
 def _escape(path: Path) -> str:
     """Return a path as nspawn's bind options take it: colons and backslashes escaped."""
     return str(path).replace("\\", "\\\\").replace(":", "\\:")
 
 
 def volume_lines(spec: MachineSpec) -> str:
-    """Return the attribute `stoneware-volumes`: lines of device, path and ro or rw, by path.
-
-    Of a tmpfs it has `tmpfs`, the path and the mount options.
-    """
-    lines = [
-        (mount.path, f"/run/stoneware/volumes/{number}\t{mount.path}\t{'ro' if mount.read_only else 'rw'}")
-        for number, mount in enumerate(spec.volumes)
-        if not _is_disk(mount)
-    ]
-    lines += [(path, f"tmpfs\t{path}\t{options}") for path, options in spec.system.tmpfs]
-    return "".join(f"{line}\n" for _, line in sorted(lines))
+    """Return the attribute `stoneware-volumes` of a machine here, where directories stand for disks."""
+    return guest_lines.volume_lines(spec, lambda number, _: f"/run/stoneware/volumes/{number}")

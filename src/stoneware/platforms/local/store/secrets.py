@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stoneware.errors import InputError
 from stoneware.files import write_json
-from stoneware.model import names
+from stoneware.model import guest_lines, names
 from stoneware.model.guest_protocol import SECRETS_PATH, metadata_url
 from stoneware.model.resources import SecretMount
 from stoneware.platforms.local.metadata.secrets import (
@@ -133,11 +133,5 @@ def _is_target(text: str) -> bool:
 
 
 def secret_lines(mounts: Iterable[SecretMount]) -> str:
-    """Return the attribute `stoneware-secrets`: lines of target, mode, URL, version, and owner."""
-    return "".join("\t".join(_line(item)) + "\n" for item in mounts)
-
-
-def _line(item: SecretMount) -> tuple[str, ...]:
-    owner = (f"{item.uid}:{item.gid}",) if item.uid or item.gid else ()
-    version = item.version or "-" * len(owner)  # between tabs nothing would be no field
-    return (item.target, f"{item.mode:04o}", metadata_url(SECRETS_PATH + item.secret), version, *owner)
+    """Return the attribute `stoneware-secrets` of a machine here, whose metadata server has its secrets."""
+    return guest_lines.secret_lines(mounts, lambda item: metadata_url(SECRETS_PATH + item.secret))

@@ -16,6 +16,12 @@ variable "volumes" {
   default = {}
 }
 
+variable "hosts" {
+  description = "All machines of the cluster, also those that are not there; the networks here know their names."
+  type        = any
+  default     = {}
+}
+
 variable "machines" {
   description = "The machines, by their short name. What `stoneware.terraform.variables.machine` returns."
   type = map(object({
