@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -124,10 +125,19 @@ def parse_yaml(text: str) -> None:
     assert list(yaml.parse(text))  # events only: Compose has tags of its own
 
 
+def parse_toml(text: str) -> None:
+    """Read a stoneware.toml: the settings that it shows are right."""
+    from stoneware.platforms.google.settings import read_settings
+    from stoneware.platforms.project_file import ProjectFile
+
+    read_settings(ProjectFile(Path("stoneware.toml"), text, tomllib.loads(text)), {})
+
+
 PARSERS: dict[str, Callable[[str], object]] = {
     "dockerfile": parse_dockerfile,
     "json": json.loads,
     "sh": parse_shell,
+    "toml": parse_toml,
     "yaml": parse_yaml,
 }
 UNCHECKED = {"", "text", "console", "terraform", "hcl", "nginx", "properties", "python", "abnf"}

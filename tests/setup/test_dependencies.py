@@ -26,11 +26,12 @@ EXTRAS = {
 }
 ALL = [*RUNTIME, *(requirement for extra in EXTRAS.values() for requirement in extra)]
 # In one lock only: what an extra wants that excludes the oldest version of another library.
-NEWEST_ONLY = EXTRAS["emulator"]
+NEWEST_ONLY = [*EXTRAS["emulator"], *EXTRAS["google"]]
 # Which packages hold a module; what is in one lock only is not installed from the other.
 HOLDERS = {
     "googleapiclient": ["google-api-python-client"],
     "google_crc32c": ["google-crc32c"],
+    "requests": ["requests"],
     **metadata.packages_distributions(),
 }
 OURS = {"stoneware", "tests", "bench"}

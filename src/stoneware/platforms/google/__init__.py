@@ -1,0 +1,1 @@
+"""Machines on Compute Engine, made by Terraform with hashicorp/google."""

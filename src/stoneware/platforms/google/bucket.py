@@ -1,0 +1,198 @@
+"""The bucket: documents that several people write, each only if it is as they read it; and files."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stoneware.dataclass import dataclass
+from stoneware.errors import StonewareError
+from stoneware.files import canonical_json
+from stoneware.platforms.google import errors
+from stoneware.platforms.google.api import Api
+from stoneware.untrusted.bounded import BoundsError, bounded_json
+
+if TYPE_CHECKING:
+    from google.cloud import storage
+
+LARGEST = 64 << 20  # bytes of a document
+NEW = 0  # the generation of an object that is not there
+_CHUNK = 16 << 20  # bytes of a large file that are sent at once
+
+
+@dataclass(frozen=True)
+class Held:
+    """What an object holds, and its generation, which another value will not have."""
+
+    data: bytes
+    generation: int
+
+
+class Bucket:
+    """Objects of one bucket. All methods raise StonewareError."""
+
+    def __init__(self, api: Api, name: str = "") -> None:
+        self.name = name or api.settings.bucket
+        self._api = api
+        self._client: storage.Client | None = None
+
+    def url(self, name: str) -> str:
+        """Return an object's address as machines have it."""
+        return f"gs://{self.name}/{name}"
+
+    def read(self, name: str) -> Held | None:
+        """Return what an object holds, or None where there is none."""
+        with self._clear(f"read {self.url(name)}"):
+            blob = self._blob(name)
+            try:
+                data = self._data(blob)
+            except self._not_found():
+                return None
+            return Held(data, int(blob.generation or NEW))
+
+    def write(
+        self, name: str, data: bytes, *, generation: int | None = None, kind: str = "application/json"
+    ) -> int:
+        """Write an object and return its generation.
+
+        `generation` is the one that it has to have now, NEW: none. Raises ChangedError where it has another.
+        """
+        with self._clear(f"write {self.url(name)}"):
+            blob = self._blob(name)
+            blob.upload_from_string(
+                data, content_type=kind, if_generation_match=generation, checksum="crc32c"
+            )
+            return int(blob.generation or NEW)
+
+    def remove(self, name: str, *, generation: int | None = None) -> bool:
+        """Remove an object, and say whether it was there. Raises ChangedError as `write` does."""
+        with self._clear(f"remove {self.url(name)}"):
+            try:
+                self._blob(name).delete(if_generation_match=generation)
+            except self._not_found():
+                return False
+            return True
+
+    def names(self, prefix: str) -> list[str]:
+        """Return the names of all objects that begin so, sorted."""
+        with self._clear(f"list {self.url(prefix)}"):
+            listed = self._opened().list_blobs(self.name, prefix=prefix, fields="items(name),nextPageToken")
+            return sorted(str(blob.name) for blob in listed)
+
+    def has(self, name: str) -> bool:
+        """Say whether there is an object of that name."""
+        with self._clear(f"look for {self.url(name)}"):
+            return bool(self._blob(name).exists())
+
+    def upload(self, name: str, path: Path, *, kind: str = "application/octet-stream") -> None:
+        """Write a file's content into an object, in pieces where it is large."""
+        with self._clear(f"upload {self.url(name)}"):
+            self._blob(name, _CHUNK).upload_from_filename(str(path), content_type=kind, checksum="crc32c")
+
+    def download(self, name: str, path: Path) -> bool:
+        """Write an object's content into a file, and say whether it was there."""
+        with self._clear(f"download {self.url(name)}"):
+            try:
+                self._blob(name, _CHUNK).download_to_filename(str(path), checksum="crc32c")
+            except self._not_found():
+                path.unlink(missing_ok=True)
+                return False
+            return True
+
+    # -- JSON documents ------------------------------------------------------------------------------------
+
+    def document(self, name: str) -> tuple[dict[str, Any] | None, int]:
+        """Return an object's JSON document and its generation; None and NEW where there is none."""
+        held = self.read(name)
+        if held is None:
+            return None, NEW
+        try:
+            found = bounded_json(held.data, LARGEST)
+        except BoundsError as error:
+            raise self._damaged(name, str(error)) from None
+        if not isinstance(found, dict):
+            raise self._damaged(name, "holds no object")
+        return found, held.generation
+
+    def put_document(self, name: str, document: dict[str, Any], *, generation: int | None = None) -> int:
+        """Write a JSON document; see `write`."""
+        return self.write(name, canonical_json(document), generation=generation)
+
+    def _damaged(self, name: str, why: str) -> StonewareError:
+        return errors.CloudError(
+            f"the document {self.url(name)} is damaged",
+            details=f"It {why}.",
+            resolution=f"gcloud storage ls -a {self.url(name)}    # the versions that the bucket keeps",
+        )
+
+    # -- the client ----------------------------------------------------------------------------------------
+
+    def _blob(self, name: str, chunk: int | None = None) -> storage.Blob:
+        return self._opened().bucket(self.name).blob(name, chunk_size=chunk)
+
+    def _opened(self) -> storage.Client:
+        if self._client is None:
+            try:
+                from google.cloud import storage
+            except ImportError as error:
+                raise errors.missing_extra(error) from None
+            endpoint = self._api.settings.endpoint
+            self._client = storage.Client(
+                project=self._api.settings.project,
+                credentials=self._api.credentials("open the bucket"),
+                client_options={"api_endpoint": endpoint} if endpoint else None,
+            )
+        return self._client
+
+    @staticmethod
+    def _data(blob: storage.Blob) -> bytes:
+        from google.api_core.exceptions import RequestRangeNotSatisfiable
+
+        try:
+            return bytes(blob.download_as_bytes(start=0, end=LARGEST))
+        except RequestRangeNotSatisfiable:  # an empty object has no first byte
+            blob.reload()
+            return b""
+
+    @staticmethod
+    def _not_found() -> type[Exception]:
+        from google.api_core.exceptions import NotFound
+
+        return NotFound
+
+    @contextlib.contextmanager
+    def _clear(self, what: str) -> Iterator[None]:
+        """Turn the errors of Google's client into ours."""
+        self._opened()
+        import requests
+        from google.api_core import exceptions
+        from google.auth.exceptions import GoogleAuthError, TransportError
+        from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
+
+        project = self._api.settings.project
+        try:
+            yield
+        except exceptions.GoogleAPICallError as error:
+            raise self._translated(what, error.code, error.response, str(error.message)) from None
+        except InvalidResponse as error:
+            raise self._translated(what, error.response.status_code, error.response, str(error)) from None
+        except exceptions.RetryError as error:
+            raise errors.unreachable(what, f"the bucket of {project}", error) from None
+        except (TransportError, requests.RequestException) as error:
+            raise errors.unreachable(what, "Cloud Storage", error) from None
+        except GoogleAuthError as error:
+            raise errors.no_credentials(what, error) from None
+        except DataCorruption as error:
+            raise errors.CloudError(
+                f"cannot {what}: its checksum is wrong", details=str(error), resolution="try again"
+            ) from None
+
+    def _translated(self, what: str, status: Any, response: Any, message: str) -> StonewareError:
+        try:
+            document = json.loads(response.content)
+        except (AttributeError, ValueError, TypeError):
+            document = {"error": {"message": message}}
+        return errors.of_response(what, int(status or 0), document, self._api.settings.project)

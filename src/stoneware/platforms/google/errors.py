@@ -1,0 +1,203 @@
+"""Errors of Google's APIs as ours: what could not be done, what Google said, what to type next."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from stoneware.errors import HostError, InputError, StonewareError
+from stoneware.untrusted.visible import LINES, visible
+
+_NAME = r"[a-z]+\.[a-zA-Z]+\.[a-zA-Z]+"
+_PERMISSION = re.compile(rf"\b({_NAME})\b(?=['\"]? (?:permission|access|denied))|'({_NAME})'")
+_SERVICE = re.compile(r"\b([a-z]+\.googleapis\.com)\b")
+_LONGEST = 2000  # characters of what a server says
+_DISABLED = {"accessnotconfigured", "servicedisabled"}
+_STOCKOUT = {"zoneresourcepoolexhausted", "zoneresourcepoolexhaustedwithdetails"}
+_QUOTA = {"quotaexceeded", "quota"}
+_LIMITED = {"ratelimitexceeded", "userratelimitexceeded"}
+_NOT_FOUND = {"resourcenotfound", "notfound"}
+_EXISTS = {"resourcealreadyexists", "alreadyexists"}
+
+
+class CloudError(StonewareError):
+    """Google refused something. `status` is that of HTTP (0: none), `reason` Google's word for it."""
+
+    def __init__(self, brief: str, *, status: int = 0, reason: str = "", **more: str) -> None:
+        super().__init__(brief, **more)
+        self.status = status
+        self.reason = reason
+
+
+class MissingError(CloudError):
+    """Something is not there."""
+
+
+class TakenError(CloudError):
+    """Something of that name is there already."""
+
+
+class ChangedError(CloudError):
+    """Something is no longer as it was when it was read: somebody else has changed it."""
+
+
+class StockoutError(CloudError):
+    """A zone has no room for a machine now; another may."""
+
+
+class QuotaError(CloudError):
+    """The project may not have more."""
+
+
+class AccessError(CloudError, HostError):
+    """There are no credentials, a permission is missing, or an API is not enabled."""
+
+    exit_code = HostError.exit_code
+
+
+class UnreachableError(CloudError, HostError):
+    """Google's servers, or the emulator, cannot be reached."""
+
+    exit_code = HostError.exit_code
+
+
+_KINDS: tuple[tuple[set[int], set[str], type[CloudError], str, str], ...] = (
+    (
+        set(),
+        _STOCKOUT,
+        StockoutError,
+        ": the zone has no room for it now",
+        "try again later, or name other zones or another machine_type in stoneware.toml",
+    ),
+    (
+        set(),
+        _QUOTA,
+        QuotaError,
+        ": the quota of the project is used up",
+        "gcloud compute project-info describe --project {project}    # its quotas",
+    ),
+    ({404}, _NOT_FOUND, MissingError, ": it is not there", "stoneware doctor --platform google"),
+    ({409}, _EXISTS, TakenError, ": there is one already", "take another name, or remove what has it"),
+    ({412}, set(), ChangedError, ": somebody else has changed it meanwhile", "try again"),
+    (
+        {429, 500, 502, 503, 504},
+        _LIMITED,
+        CloudError,
+        ": Google's servers are busy",
+        "try again later: https://status.cloud.google.com",
+    ),
+)
+
+
+def missing_extra(error: ImportError) -> InputError:
+    """Return the error for Google's libraries that are not installed."""
+    return InputError(
+        "the platform google needs libraries that are not installed",
+        details=f"There is no module {error.name}.",
+        resolution="pip install 'stoneware[google]'",
+    )
+
+
+def of_response(what: str, status: int, document: object, project: str) -> StonewareError:
+    """Return the error for a reply that is none of success; `what` is the verb and what it was about."""
+    said = document.get("error") if isinstance(document, Mapping) else None
+    fault = said if isinstance(said, Mapping) else {}
+    message = str(fault.get("message") or (said if isinstance(said, str) else "") or f"HTTP status {status}")
+    reasons = [*_reasons(fault.get("errors"), "reason"), *_reasons(fault.get("details"), "reason")]
+    return translated(what, status, reasons, message, project)
+
+
+def of_operation(what: str, operation: Mapping[str, Any], project: str) -> StonewareError | None:
+    """Return the error of an operation that has failed, in whichever of the two shapes, or None."""
+    fault = operation.get("error")
+    faults = fault.get("errors") if isinstance(fault, Mapping) else None
+    status = operation.get("httpErrorStatusCode")
+    if fault is None and status is None:
+        return None
+    reasons = _reasons(faults, "code")
+    messages = _reasons(faults, "message") or [str(operation.get("httpErrorMessage") or "it gave no reason")]
+    code = int(status) if isinstance(status, int | str) and str(status).isdigit() else 0
+    return translated(what, code, reasons, "\n".join(messages), project)
+
+
+def translated(what: str, status: int, reasons: Sequence[str], message: str, project: str) -> StonewareError:
+    """Return the error for what Google said. `reasons` are its words for it, of whichever API."""
+    known = {reason.lower().replace("_", "") for reason in reasons}
+    reason = reasons[0] if reasons else ""
+    text = visible(message, LINES)[:_LONGEST]
+    if known & _DISABLED:
+        return _disabled(what, status, reason, text, project)
+    if status == 401:
+        return no_credentials(what, text)
+    if status == 403 and not known & (_QUOTA | _LIMITED):
+        return _denied(what, reason, text, project)
+    kind, why, resolution = _kind(status, known)
+    return kind(
+        f"cannot {what}{why}",
+        status=status,
+        reason=reason,
+        details=text,
+        resolution=resolution.format(project=shlex.quote(project)),
+    )
+
+
+def _kind(status: int, known: set[str]) -> tuple[type[CloudError], str, str]:
+    """Return an error's class, what its first line says besides, and what to type next."""
+    for statuses, reasons, kind, why, resolution in _KINDS:
+        if status in statuses or known & reasons:
+            return kind, why, resolution
+    return CloudError, "", "stoneware doctor --platform google"
+
+
+def no_credentials(what: str, why: object) -> StonewareError:
+    """Return the error for credentials that are not there or are not taken."""
+    return AccessError(
+        f"cannot {what}: Google does not know who asks",
+        status=401,
+        details=visible(str(why), LINES)[:_LONGEST],
+        resolution="gcloud auth application-default login",
+    )
+
+
+def unreachable(what: str, where: str, why: object) -> StonewareError:
+    """Return the error for a server that does not answer."""
+    return UnreachableError(
+        f"cannot {what}: {where} does not answer",
+        details=visible(str(why), LINES)[:_LONGEST],
+        resolution="stoneware doctor --platform google",
+    )
+
+
+def _disabled(what: str, status: int, reason: str, text: str, project: str) -> AccessError:
+    found = _SERVICE.search(text)
+    service = found[1] if found else "compute.googleapis.com"
+    return AccessError(
+        f"cannot {what}: the API {service} is not enabled in the project {project}",
+        status=status,
+        reason=reason,
+        details=text,
+        resolution=f"gcloud services enable {service} --project {shlex.quote(project)}",
+    )
+
+
+def _denied(what: str, reason: str, text: str, project: str) -> AccessError:
+    found = _PERMISSION.search(text)
+    permission = (found[1] or found[2]) if found else ""
+    why = f"the permission {permission} is missing" if permission else "Google forbids it"
+    return AccessError(
+        f"cannot {what}: {why}",
+        status=403,
+        reason=reason,
+        details=text,
+        resolution=f"gcloud projects get-iam-policy {shlex.quote(project)}    # who may do what",
+    )
+
+
+def _reasons(listed: object, key: str) -> list[str]:
+    """Return the texts below a key of each of a list's objects, whatever else a server put there."""
+    found = (
+        [item.get(key) for item in listed if isinstance(item, Mapping)] if isinstance(listed, list) else []
+    )
+    return [text for text in found if isinstance(text, str) and text]

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stoneware.errors import InputError
+from stoneware.platforms.google import settings
+from stoneware.platforms.google.settings import Settings
+from stoneware.platforms.project_file import find_project_file
+
+WHOLE = """\
+platform = "google"
+
+[google]
+project = "proj-1"
+region = "europe-west1"
+zones = ["europe-west1-b", "europe-west1-c"]
+network = "projects/shared-1/global/networks/main"
+subnetwork = "machines"
+bucket = "proj-1-stoneware"
+machine_type = "n2-standard-4"
+service_account = "bake@proj-1.iam.gserviceaccount.com"
+external_ip = true
+kms_key = "projects/p/locations/l/keyRings/r/cryptoKeys/k"
+labels = { team = "data" }
+"""
+LEAST = {
+    "STONEWARE_GOOGLE_PROJECT": "proj-1",
+    "STONEWARE_GOOGLE_REGION": "us-central1",
+    "STONEWARE_GOOGLE_BUCKET": "things",
+}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "stoneware.toml"
+    path.write_text(WHOLE)
+    return path
+
+
+def test_all_keys_are_read_from_a_file_above(file: Path) -> None:
+    below = file.parent / "a/b"
+    below.mkdir(parents=True)
+    found = settings.load(below, {})
+    assert found == Settings(
+        project="proj-1",
+        region="europe-west1",
+        zones=("europe-west1-b", "europe-west1-c"),
+        network="projects/shared-1/global/networks/main",
+        subnetwork="machines",
+        bucket="proj-1-stoneware",
+        machine_type="n2-standard-4",
+        service_account="bake@proj-1.iam.gserviceaccount.com",
+        external_ip=True,
+        kms_key="projects/p/locations/l/keyRings/r/cryptoKeys/k",
+        labels={"team": "data"},
+    )
+    assert find_project_file(below, ("local", "google")).platform == "google"
+
+
+def test_variables_come_before_the_file(file: Path) -> None:
+    given = {
+        "STONEWARE_GOOGLE_ZONES": "europe-west1-d, europe-west1-b",
+        "STONEWARE_GOOGLE_EXTERNAL_IP": "false",
+        "STONEWARE_GOOGLE_LABELS": "team=web,cost=low",
+        "STONEWARE_GOOGLE_ENDPOINT": "http://127.0.0.1:8089/",
+        "STONEWARE_GOOGLE_PROVIDER": "/some/provider",
+        "STONEWARE_GOOGLE_BUCKET": "",
+        "GOOGLE_CLOUD_PROJECT": "other-1",
+    }
+    found = settings.load(file.parent, given)
+    assert found.zones == ("europe-west1-d", "europe-west1-b")
+    assert found.external_ip is False
+    assert found.labels == {"team": "web", "cost": "low"}
+    assert found.endpoint == "http://127.0.0.1:8089"
+    assert (found.bucket, found.project) == ("proj-1-stoneware", "proj-1")
+
+
+def test_variables_are_enough(tmp_path: Path) -> None:
+    assert settings.load(tmp_path, LEAST) == Settings("proj-1", "us-central1", "things")
+
+
+def test_the_usual_variable_of_the_project_is_read(tmp_path: Path) -> None:
+    given = {**LEAST, "STONEWARE_GOOGLE_PROJECT": "", "GOOGLE_CLOUD_PROJECT": "proj-2"}
+    assert settings.load(tmp_path, given).project == "proj-2"
+
+
+def test_settings_come_back_from_a_document(file: Path) -> None:
+    found = settings.load(file.parent, {})
+    assert settings.from_document(found.to_document()) == found
+
+
+@pytest.mark.parametrize("key", ["project", "region", "bucket"])
+def test_what_is_needed_and_missing_is_named(tmp_path: Path, key: str) -> None:
+    given = {name: value for name, value in LEAST.items() if not name.endswith(key.upper())}
+    with pytest.raises(InputError, match=f"needs a {key}") as caught:
+        settings.load(tmp_path, given)
+    assert f"STONEWARE_GOOGLE_{key.upper()}" in caught.value.details
+    assert f"{key} = " in caught.value.resolution
+
+
+@pytest.mark.parametrize(
+    ("line", "text", "words"),
+    [
+        (4, 'project = "Proj"', "6 to 30"),
+        (4, "project = 7", "6 to 30"),
+        (5, 'region = "europe"', "a region"),
+        (6, 'zones = "europe-west1-b"', "a list of zones"),
+        (6, "zones = []", "a list of zones"),
+        (6, 'zones = ["us-east1-b"]', "not in the region"),
+        (9, 'bucket = "gs://things"', "without gs://"),
+        (12, 'external_ip = "yes"', "true or false"),
+        (14, 'labels = { Team = "data" }', "lowercase letters"),
+        (14, "labels = { team = 3 }", "lowercase letters"),
+        (14, 'colour = "red"', "has no key 'colour'"),
+        (14, "labels = ", "is not TOML"),
+    ],
+)
+def test_wrong_settings_are_told_with_their_place(file: Path, line: int, text: str, words: str) -> None:
+    lines = WHOLE.splitlines()
+    lines[line - 1] = text
+    file.write_text("\n".join(lines) + "\n")
+    with pytest.raises(InputError) as caught:
+        settings.load(file.parent, {})
+    assert words in caught.value.brief
+    assert caught.value.location == f"{file}:{line}"
+    assert caught.value.resolution
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("STONEWARE_GOOGLE_EXTERNAL_IP", "maybe"),
+        ("STONEWARE_GOOGLE_LABELS", "team"),
+        ("STONEWARE_GOOGLE_ZONES", ","),
+        ("STONEWARE_GOOGLE_ENDPOINT", "127.0.0.1:8089"),
+        ("STONEWARE_GOOGLE_MACHINE", "e2-small"),
+    ],
+)
+def test_wrong_variables_are_told(tmp_path: Path, name: str, value: str) -> None:
+    with pytest.raises(InputError) as caught:
+        settings.load(tmp_path, LEAST | {name: value})
+    assert name in f"{caught.value.location} {caught.value.brief}"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("platform = 3\n", 1, "platform"),
+        ('\ngoogle = "x"\n', 2, "no table"),
+        ("\n\n[gogle]\n", 3, "no key 'gogle'"),
+        ('plattform = "google"\n', 1, "no key 'plattform'"),
+        ("[google\n", 1, "not TOML"),
+        ('[google]\nproject = "\n', 2, "not TOML"),
+    ],
+)
+def test_a_wrong_file_is_told_with_its_place(tmp_path: Path, text: str, line: int, words: str) -> None:
+    path = tmp_path / "stoneware.toml"
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        find_project_file(tmp_path, ("local", "google"))
+    assert words in caught.value.brief
+    assert caught.value.location == f"{path}:{line}"
+
+
+def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+    (tmp_path / "stoneware.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="not UTF-8"):
+        find_project_file(tmp_path)
