@@ -65,7 +65,7 @@ def api(service: Service) -> Api:
 def endpoint(service: Service) -> Iterator[str]:
     """Serve the service from a thread of its own."""
     loop = asyncio.new_event_loop()
-    runner = prepared(Front(service))
+    runner = prepared(Front(service, None))
 
     async def start() -> int:
         await runner.setup()

@@ -14,6 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from stoneware.emulator import discovery, faults
+from stoneware.emulator.front import Front
 from stoneware.emulator.server import prepared
 from stoneware.emulator.service import Service
 from stoneware.emulator.store import Store
@@ -86,7 +87,7 @@ def served(directory: Path, *, delay: float = 0.05) -> Iterator[Cloud]:
 @contextmanager
 def _running(service: Service, cloud: Cloud) -> Iterator[int]:
     loop = asyncio.new_event_loop()
-    runner = prepared(service)
+    runner = prepared(Front(service, None))
     runner.app.middlewares.append(_recorder(cloud))
 
     async def start() -> int:

@@ -146,7 +146,7 @@ def test_protocol(shared: Server, case: dict[str, Any]) -> None:
 
 def test_a_token_says_how_long_it_is_good_and_ends(server: Server) -> None:
     def account(expires: float) -> None:
-        one = {"aliases": ["default"], "email": "a@b.example", "scopes": []}
+        one: dict[str, Any] = {"aliases": ["default"], "email": "a@b.example", "scopes": []}
         one |= {"token": {"access_token": "ya29.x", "expires": expires}}
         accounts = {"default": one, "a@b.example": one}
         write_json(
