@@ -36,7 +36,7 @@ setup: host $(VENV)/.installed
 host:
 	@sh scripts/setup-host.sh
 
-# What tests need besides: a browser, to look at the reports in, and a compiler.
+# What tests need besides: a browser, to look at the reports in, chattr, and a compiler.
 test-host:
 	@sh scripts/setup-host.sh --tests
 

@@ -3,7 +3,7 @@
 #
 #   setup-host.sh [--tests]
 #
-# --tests: what only tests need as well: a browser to look at the reports in, and a compiler for the programs
+# --tests: what only tests need as well: a browser to look at the reports in, chattr, and a compiler for the programs
 # of attackers.
 set -eu
 
@@ -11,7 +11,7 @@ set -eu
 # and what making the virtual environment needs.
 packages="btrfs-progs busybox bzip2 ca-certificates curl dnsmasq-base gawk iproute2 mawk mmdebstrap nftables
   openssl systemd-container util-linux xz-utils zstd python3-venv"
-[ "${1:-}" != --tests ] || packages="$packages chromium gcc libc6-dev"
+[ "${1:-}" != --tests ] || packages="$packages chromium e2fsprogs gcc libc6-dev"
 
 missing=
 for package in $packages; do

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from stoneware.model.limits import DEFAULT_PIDS_LIMIT, Ulimit
-from tests.local.engine_lab import Bench
+from tests.local.engine_lab import Bench, need_controllers
 
 pytestmark = pytest.mark.machine
 
@@ -39,6 +39,7 @@ def pids_max(leader: int) -> str:
 
 
 def test_a_fork_bomb_ends_at_the_limit_and_nobody_else_notices(lab: Bench) -> None:
+    need_controllers("pids")
     lab.boot()
     other = f"{lab.name}-other"
     lab.platform.create(lab.spec(name=other, pids_limit=200, kind="builder"))

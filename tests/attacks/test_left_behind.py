@@ -27,7 +27,8 @@ def until(done: Callable[[], bool], what: str, seconds: float = 40) -> None:
 
 def groups(machine_id: str) -> list[Path]:
     """Return the control groups of a machine, in whatever hierarchy the host has."""
-    return [*Path("/sys/fs/cgroup").glob(f"**/stoneware/{machine_id}")]
+    names = (f"**/stoneware/{machine_id}", f"**/stoneware-{machine_id}.service")
+    return [path for name in names for path in Path("/sys/fs/cgroup").glob(name)]
 
 
 def test_a_machine_that_is_gone_has_no_control_groups(lab: Bench) -> None:

@@ -8,12 +8,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from stoneware.model.machine import Machine, MachineSpec, Phase
 from stoneware.platforms.local.bases import bases
+from stoneware.platforms.local.host import cgroups
 from stoneware.platforms.local.machines.record import Paths, Processes, shown_processes
 from stoneware.platforms.local.platform import LocalPlatform
 from stoneware.platforms.local.store.store import Store
 from tests.platforms.awaiting import awaited
+
+
+def need_controllers(*names: str) -> None:
+    """Skip a test of limits on a host that cannot set them, as in a container without the controllers."""
+    missing = set(names) - cgroups.controllers(cgroups.probe())
+    if missing:
+        pytest.skip(f"this computer has no control groups for {', '.join(sorted(missing))}")
 
 
 class Bench:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from stoneware.errors import HostError, InputError
+from stoneware.platforms.local.machines.stop import wait_until
 from stoneware.platforms.local.store import btrfs
 from stoneware.platforms.local.store import errors as store_errors
 from stoneware.platforms.local.store.recover import recover, teardown
@@ -171,9 +172,14 @@ def test_a_command_killed_while_it_makes_a_machine(lab: Bench, delay: float) -> 
     maker.kill()
     maker.wait()
     maker.stdout.close()
-    recover(lab.store)
+
+    def settled() -> bool:
+        recover(lab.store)
+        machine = lab.platform.observe(lab.name)
+        return machine is None or machine.started is not None
+
+    # A program that it had just forked may hold its locks until it has begun.
+    assert wait_until(settled, 5)
     assert [path.name for path in (lab.store.data / "machines").glob(".staged-*")] == []
-    machine = lab.platform.observe(lab.name)
-    assert machine is None or machine.started is not None
     lab.platform.destroy(lab.name)
     lab.boot()

@@ -191,6 +191,7 @@ def _unit_properties(paths: Paths, spec: MachineSpec) -> list[str]:
     env = process.tool_environment()
     log = f"append:{paths.root / 'shim.log'}"
     return [
+        "--property=IgnoreSIGPIPE=no",  # as in systemd's services by default, it would be in the machine too
         f"--property=StandardOutput={log}",
         f"--property=StandardError={log}",
         f"--property=TimeoutStopSec={spec.stop_timeout + 5:g}",
