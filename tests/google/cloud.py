@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,13 @@ class Cloud:
             key.rsplit("/", 1)[1]: record for key, record in found if key.startswith(f"projects/{PROJECT}/")
         }
 
+    def delete(self, path: str) -> None:
+        """Delete what a path below the project names, behind Terraform's back."""
+        connection = HTTPConnection(self.endpoint.removeprefix("http://"), timeout=10)
+        connection.request("DELETE", f"{BASE}/{path}")
+        assert connection.getresponse().status == 200
+        connection.close()
+
     def fail(self, *names: str) -> None:
         """Let faults happen from now on: none, or those of `stoneware emulate google --fault`."""
         self.service.faults = faults.Faults(map(faults.parse, names))
@@ -108,17 +116,13 @@ def _running(service: Service, cloud: Cloud) -> Iterator[int]:
 def _recorder(cloud: Cloud) -> Any:
     @web.middleware
     async def record(request: web.Request, handler: Any) -> web.StreamResponse:
-        path = (
-            request.path_qs.removeprefix(BASE)
-            .lstrip("/")
-            .replace("?alt=json&", "?")
-            .removesuffix("?alt=json")
-        )
+        path = request.raw_path.removeprefix(f"{BASE}/").removesuffix("?alt=json")
         if "/operations/" not in path:
             body = None
             if request.content_type == "application/json" and request.can_read_body:
                 body = json.loads(await request.read())  # contents of objects are streams
-            cloud.asked.append(Request(f"{request.method} {path}", body))
+            line = f"{request.method} {path}".replace("?alt=json&", "?")
+            cloud.asked.append(Request(line, body))
         response: web.StreamResponse = await handler(request)
         return response
 

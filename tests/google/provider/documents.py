@@ -81,7 +81,8 @@ def read(block: Block, table: Table, document: Document, before: Values) -> Valu
         entry, old = of(table, name), known(before.get(name))
         value = old if entry.path is None else entry.kind.read(_take(document, entry.within(name)))
         if value is None and entry.default is not None and entry.path is not None:
-            value = entry.default  # what is false is left out of replies
+            # What is false is left out of replies.
+            value = False if isinstance(entry.default, bool) else entry.default
         nothing = empty(value) and empty(old) and not attribute.computed and entry.default is None
         values[name] = old if nothing else value
     for name, nested in block.blocks.items():

@@ -47,7 +47,7 @@ INTERFACE = {
     "access_config": Field("accessConfigs", fields={"nat_ip": Field("natIP")}),
 }
 SCHEDULING = {
-    "automatic_restart": Field(default=True),
+    "automatic_restart": Field(default=True, always=True),
     "preemptible": Field(replaces=True, default=False),
     "provisioning_model": NEW,
     "max_run_duration": Field(

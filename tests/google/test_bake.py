@@ -1,0 +1,190 @@
+"""What a bake makes: networks, a bucket with objects, a secret, a builder, an image; and what goes wrong."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stoneware.emulator.machine_spec import machine_name
+from stoneware.terraform.runner import tainted_addresses
+from tests.google.applied import Applied, opened, refused, what
+from tests.google.cloud import PROJECT, REGION, ZONE, lines
+
+pytestmark = pytest.mark.tool
+
+TEXT = Path(__file__).with_name("bake.tf").read_text()
+BUCKET, IN_BUCKET = "proj-1-bakes", "/storage/v1/b/proj-1-bakes"
+BUILDER = "google_compute_instance.builder[0]"
+LINK = f"https://www.googleapis.com/compute/v1/projects/{PROJECT}"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, google_provider: dict[str, str]) -> Iterator[Applied]:
+    with opened(tmp_path_factory.mktemp("bake"), TEXT, google_provider) as applied:
+        (applied.terraform.directory / "bundle.tar").write_bytes(b"\x00\xff" * 5000)
+        yield applied
+
+
+@pytest.fixture
+def bake(made: Applied) -> Applied:
+    made.reset()
+    return made
+
+
+def gone(bake: Applied) -> None:
+    """Destroy everything, and the builder's boot disk, which nobody knows then."""
+    bake.terraform.destroy()
+    if "builder" in bake.cloud.of("disks"):
+        bake.cloud.delete(f"zones/{ZONE}/disks/builder")
+
+
+def test_all_is_made_and_nothing_is_left_to_do(made: Applied) -> None:
+    made.vary()
+    applied = made.terraform.apply()
+    asked = lines(made.cloud.take())
+    assert what(made.terraform.plan()) == {}
+    assert applied.outputs["image"] == f"{LINK}/global/images/kafka-abc-1"
+    assert (
+        applied.outputs["md5"]
+        == base64.b64encode(hashlib.md5(b"hello", usedforsecurity=False).digest()).decode()
+    )
+    query = "name=texts%2Fcontext&prettyPrint=false&uploadType=multipart"
+    at = asked.index(f"POST /upload{IN_BUCKET}/o?{query}")
+    assert "GET /storage/v1/b/proj-1-bakes/o/texts%2Fcontext" in asked[at:]
+    assert f"POST /storage/v1/b?project={PROJECT}" in asked
+    assert asked.count(f"GET {IN_BUCKET}") == 2
+    assert "POST /v1/projects/proj-1/secrets?secretId=password" in asked
+    boot = made.cloud.of("disks")["builder"]
+    assert boot["type"].endswith("/pd-balanced")
+    instance = made.cloud.of("instances")["builder"]
+    assert instance["scheduling"]["maxRunDuration"] == {"seconds": "3600"}
+    [account] = instance["serviceAccounts"]
+    assert {scope.rsplit("/", 1)[1] for scope in account["scopes"]} == {
+        "devstorage.read_only",
+        "logging.write",
+    }
+
+
+def test_an_object_of_other_bytes_is_another(bake: Applied) -> None:
+    plan = bake.change(content="other")
+    assert what(plan) == {"google_storage_bucket_object.text": ("delete", "create")}
+    bake.apply(plan)
+    bundle = bake.terraform.directory / "bundle.tar"
+    before = bundle.read_bytes()
+    bundle.write_bytes(b"\x00other")
+    try:
+        plan = bake.change()
+        assert what(plan)["google_storage_bucket_object.file"] == ("delete", "create")
+        bake.apply(plan)
+    finally:
+        bundle.write_bytes(before)
+
+
+def test_labels_ranges_and_rules_are_changed_in_place(bake: Applied) -> None:
+    labels = {"commit": "def", "dirty": "true"}
+    plan = bake.change(labels=labels, ports=["22", "80"], private=True, range="10.9.0.0/20")
+    assert set(what(plan).values()) == {("update",)}
+    asked = {each.line: each.body for each in bake.apply(plan) if each.verb != "GET"}
+    gone(bake)  # a range does not get smaller
+    assert asked["POST global/images/kafka-abc-1/setLabels"]["labels"] == labels
+    assert asked["PATCH /v1/projects/proj-1/secrets/password?updateMask=labels"] == {"labels": labels}
+    assert asked[f"PATCH {IN_BUCKET}"]["labels"] == labels
+    subnet = f"POST regions/{REGION}/subnetworks/bakes"
+    assert asked[f"{subnet}/expandIpCidrRange"] == {"ipCidrRange": "10.9.0.0/20"}
+    assert asked[f"{subnet}/setPrivateIpGoogleAccess"] == {"privateIpGoogleAccess": True}
+    assert asked["PATCH global/firewalls/bakes"]["allowed"] == [{"IPProtocol": "tcp", "ports": ["22", "80"]}]
+
+
+def test_guest_attributes_are_read(bake: Applied) -> None:
+    name = machine_name(f"projects/{PROJECT}/zones/{ZONE}/instances/builder")
+    bake.cloud.computers.attributes[name] = {"stoneware/status": "done"}
+    try:
+        assert bake.terraform.apply().outputs["said"] == ["done"]
+    finally:
+        bake.cloud.computers.attributes.clear()
+
+
+def test_a_builder_goes_and_leaves_its_boot_disk(bake: Applied) -> None:
+    plan = bake.change(builder=False)
+    assert what(plan) == {BUILDER: ("delete",)}
+    assert [line for line in lines(bake.apply(plan)) if not line.startswith("GET ")] == [
+        f"DELETE zones/{ZONE}/instances/builder"
+    ]
+    assert "builder" in bake.cloud.of("disks")
+    try:
+        with refused() as said:
+            bake.terraform.apply(bake.change())
+    finally:
+        bake.cloud.delete(f"zones/{ZONE}/disks/builder")
+    assert "alreadyExists" in said[0]
+
+
+@contextmanager
+def ending_at_once(bake: Applied) -> Iterator[None]:
+    """Let instances that are made be over before anybody looks."""
+    service = bake.cloud.service
+    keep = service.keep
+
+    def kept(collection: str, key: str, record: dict[str, Any]) -> None:
+        over = {"status": "TERMINATED"} if record.get("status") == "RUNNING" else {}
+        keep(collection, key, record | over)
+
+    service.keep = kept  # type: ignore[method-assign]
+    yield
+    service.keep = keep  # type: ignore[method-assign]
+
+
+def test_a_builder_that_never_runs_is_tainted(bake: Applied) -> None:
+    bake.vary(builder=False)
+    bake.terraform.apply()
+    bake.cloud.delete(f"zones/{ZONE}/disks/builder")
+    main = bake.terraform.directory / "main.tf"
+    text = main.read_text()
+    block = 'desired_status = "RUNNING"\n  timeouts {\n    update = "200ms"\n  }\n'
+    main.write_text(text.replace('desired_status = "RUNNING"\n', block))
+    bake.vary()
+    try:
+        with ending_at_once(bake), refused() as said:
+            bake.terraform.apply()
+        assert said[0].startswith(
+            "Error waiting for status: timeout while waiting for state to become 'RUNNING'"
+        )
+        assert tainted_addresses(bake.terraform.directory) == {BUILDER}
+    finally:
+        main.write_text(text)
+        gone(bake)
+
+
+def test_a_busy_server_is_asked_again(bake: Applied) -> None:
+    bake.cloud.fail("503:0.2")
+    assert what(bake.terraform.plan()) == {}
+
+
+def test_a_refusal_is_told_as_the_provider_tells_it(bake: Applied) -> None:
+    place = bake.terraform.directory / "more.tf"
+    place.write_text('resource "google_compute_disk" "again" {\n  name = "root"\n}\n')
+    try:
+        with refused() as said:
+            bake.terraform.apply()
+    finally:
+        place.unlink()
+    [text] = said
+    assert text.startswith("Error creating Disk: googleapi: Error 409: The resource 'projects/")
+    assert text.endswith("already exists, alreadyExists")
+
+
+def test_nothing_is_left(bake: Applied) -> None:
+    gone(bake)
+    asked = lines(bake.cloud.take())
+    at = asked.index(f"GET {IN_BUCKET}/anywhereCaches/")
+    assert asked[at + 1] == f"GET {IN_BUCKET}/o?versions=true"
+    assert f"DELETE {IN_BUCKET}" in asked[at:]
+    assert set(bake.cloud.of("networks")) == {"default"}
+    for collection in ("disks", "firewalls", "images", "instances"):
+        assert bake.cloud.of(collection) == {}
