@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 
+import pytest
 from rich.console import Console
 
 from stoneware.cluster import events
@@ -106,6 +107,21 @@ def test_the_live_view_draws_nothing_before_the_first_machine() -> None:
     with ClusterLiveView(stream, refresh=False) as view:
         view.emit(events.PlanMade(PLAN))
     assert "done" not in stream.getvalue()
+    assert "web-1" in stream.getvalue()
+    assert "db-1" not in stream.getvalue()  # as declared
+
+
+@pytest.mark.parametrize(
+    "event",
+    [events.MachineStarted("web-1", "create"), events.MachineProgress("web-1", "booting", "")],
+    ids=["started", "known by its progress"],
+)
+def test_the_live_view_draws_from_the_first_machine_on(event: events.Event) -> None:
+    stream = io.StringIO()
+    with ClusterLiveView(stream, refresh=False) as view:
+        view.emit(event)
+    assert "• web-1" in stream.getvalue()
+    assert "0/1 done" in stream.getvalue()
 
 
 def test_more_machines_than_lines() -> None:

@@ -88,34 +88,59 @@ def down(
         guard(directory)
         managed = managed_in(directory.path, site.platform.infrastructure, parts=True)
         observed = observe(site.platform, name, managed=managed)
-        applied = _applied_last(site, name)
         removal = _removal(observed, volumes=options.volumes)
-        if removal.nothing and not observed.managed and not directory.exists():
-            raise _not_up(name, removal.kept)
-        if removal.nothing and not removal.volumes and removal.kept and not _has_machines(observed):
-            raise _not_up(name, removal.kept)
+        _check_up(removal, observed, directory)
         if removal.volumes:
             confirm(removal)
-        for seen in observed.machines:
-            reporter.emit(events.MachineStarted(seen, str(Action.REMOVE)))
-        with (
-            _terraform(site, directory, options, reporter) as terraform,
-            _planning(terraform, site, observed, options) as destroy,
-        ):
-            _stop(site.platform, observed, applied, options, reporter)
-            destroy()
-        _sweep(site.platform, name, options, reporter)
-        for seen in observed.machines:
-            seconds = time.monotonic() - started
-            reporter.emit(events.MachineFinished(seen, str(Action.REMOVE), "removed", seconds))
-        # Last: a machine that runs may fetch its secrets until it is gone.
-        for secret in directory.known_origin().get("secrets", []):
-            site.platform.destroy_secret(secret)
-        if not has_state(directory.path):
-            directory.remove()
+        with _told_of_removals(observed, reporter, started):
+            _stop_and_destroy(observed, site, options, reporter)
+            _sweep(site.platform, name, options, reporter)
+        _forget(directory, site.platform)
     return DownResult(
         name, removal.machines, removal.networks, removal.volumes, removal.kept, time.monotonic() - started
     )
+
+
+def _check_up(removal: Removal, observed: Observed, directory: ClusterDirectory) -> None:
+    """Raise InputError where there is nothing to take down: no cluster at all, or only disks that stay."""
+    unknown = not observed.managed and not directory.exists()
+    only_disks = bool(removal.kept) and not _has_machines(observed)
+    if removal.nothing and (unknown or only_disks):
+        raise _not_up(observed.name, removal.kept)
+
+
+@contextlib.contextmanager
+def _told_of_removals(observed: Observed, reporter: events.Reporter, started: float) -> Iterator[None]:
+    for seen in observed.machines:
+        reporter.emit(events.MachineStarted(seen, str(Action.REMOVE)))
+    yield
+    for seen in observed.machines:
+        seconds = time.monotonic() - started
+        reporter.emit(events.MachineFinished(seen, str(Action.REMOVE), "removed", seconds))
+
+
+def _stop_and_destroy(
+    observed: Observed, site: Site, options: DownOptions, reporter: events.Reporter
+) -> None:
+    """Stop the machines, in their order, and have Terraform remove all that it knows."""
+    applied = _applied_last(site, observed.name)
+    with (
+        _terraform(site, site.directory(observed.name), options, reporter) as terraform,
+        _planning(terraform, site, observed, options) as destroy,
+    ):
+        _stop(site.platform, observed, applied, options, reporter)
+        destroy()
+
+
+def _forget(directory: ClusterDirectory, platform: Platform) -> None:
+    """Destroy the secrets, and remove the directory where Terraform knows of nothing any more.
+
+    Last: a machine that runs may fetch its secrets until it is gone.
+    """
+    for secret in directory.known_origin().get("secrets", []):
+        platform.destroy_secret(secret)
+    if not has_state(directory.path):
+        directory.remove()
 
 
 def _applied_last(site: Site, name: str) -> Desired | None:
@@ -219,18 +244,24 @@ def _planning(
         return
     going = _Going(terraform, site, observed, volumes=options.volumes)
     # Its plan is shown where that was asked for, and disks are unlocked last.
-    if options.verbose or options.volumes:
-        yield lambda: going.carry_out(going.plan())
+    planned = contextlib.nullcontext(going.plan) if options.verbose or options.volumes else _meanwhile(going)
+    try:
+        with planned as plan:
+            yield lambda: going.carry_out(plan())
+    finally:
         (site.directory(observed.name).path / _LEFT_FILE).unlink(missing_ok=True)
-        return
+
+
+@contextlib.contextmanager
+def _meanwhile(going: _Going) -> Iterator[Callable[[], Plan]]:
+    """Let Terraform plan in a thread, and give what waits for its plan; its file is gone at the end."""
     with ThreadPoolExecutor(1) as pool:
         plan = pool.submit(going.plan)
         try:
-            yield lambda: going.carry_out(plan.result())
+            yield plan.result
         finally:
             if plan.exception() is None:
                 plan.result().file.unlink(missing_ok=True)
-            (site.directory(observed.name).path / _LEFT_FILE).unlink(missing_ok=True)
 
 
 class _Going:

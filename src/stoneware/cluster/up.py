@@ -117,7 +117,8 @@ def up(
         baked = _images(cluster, site, options, bakes)
         versions = known_versions(site.platform, cluster.name, values)
         # After the bakes, which take minutes: the plan compares with what runs now.
-        desired = _desired(cluster, site, values, versions, reporter)
+        desired = _desired(cluster, site, values, versions)
+        _warn(desired, reporter)
         waves = _planned(desired, selection, site, options, reporter)
         _check(waves, recreate=options.recreate)
         _ask(waves.plan, confirm)
@@ -125,11 +126,9 @@ def up(
             # Not before: what is refused, or declined, changes nothing of what running machines have.
             directory.keep_origin(_origin(cluster, directory.known_origin()))
             if NEW in versions.values():
-                versions = put_secrets(site.platform, cluster.name, values)
+                put = put_secrets(site.platform, cluster.name, values)
                 # The versions of new secrets are known only now; they are part of what a machine is given.
-                own = site.platform.infrastructure.extension
-                desired = desire(cluster, site.store, values, versions, extension=own)
-                waves.desired = limited(desired, waves.observed, selection)
+                waves.desired = limited(_desired(cluster, site, values, put), waves.observed, selection)
         with _told_of_interrupts(reporter):
             waves.apply()
             if options.wait:
@@ -175,17 +174,14 @@ def _selected(names: Sequence[str], cluster: Cluster) -> Selection | None:
 
 
 def _desired(
-    cluster: Cluster,
-    site: Site,
-    values: Mapping[str, Secret],
-    versions: Mapping[str, str],
-    reporter: events.Reporter,
+    cluster: Cluster, site: Site, values: Mapping[str, Secret], versions: Mapping[str, str]
 ) -> Desired:
-    own = site.platform.infrastructure.extension
-    desired = desire(cluster, site.store, values, versions, extension=own)
+    return desire(cluster, site.store, values, versions, extension=site.platform.infrastructure.extension)
+
+
+def _warn(desired: Desired, reporter: events.Reporter) -> None:
     for warning in desired.warnings:
         reporter.emit(events.Note(warning, warning=True))
-    return desired
 
 
 def _check(waves: Waves, *, recreate: bool) -> None:

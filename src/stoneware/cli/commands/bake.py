@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,7 @@ from stoneware.cli import options
 from stoneware.cli.context import leave_bake, open_platform, open_store
 from stoneware.cli.output import print_json, print_line, print_table, say
 from stoneware.cli.parameters import Command, argument, flag, option
+from stoneware.dataclass import dataclass
 from stoneware.durations import parse_duration
 from stoneware.errors import InputError
 from stoneware.launch.flags import parse_values
@@ -23,6 +24,30 @@ from stoneware.untrusted.bounded import why_no_file
 
 if TYPE_CHECKING:
     from stoneware.bake.plan import BakePlan
+
+
+@dataclass(frozen=True)
+class Flags:
+    """What the command was given, by the names of its options."""
+
+    context: Path
+    tag: tuple[str, ...]
+    file: Path | None
+    target: str
+    build_arg: tuple[str, ...]
+    secret: tuple[str, ...]
+    label: tuple[str, ...]
+    no_cache: bool
+    pull: bool
+    plan: bool
+    skip_check: tuple[str, ...]
+    list_checks: bool
+    on_failure: OnFailure
+    step_timeout: str | None
+    progress: Style
+    quiet: bool
+    verbose: bool
+    json_output: bool
 
 
 @click.command("bake", cls=Command)
@@ -61,62 +86,53 @@ if TYPE_CHECKING:
 @flag("--quiet", "-q", help="Print only the id of the image.")
 @flag("--verbose", help="Show what Terraform prints.")
 @options.json_output
-def bake(
-    context: Path,
-    *,
-    tag: tuple[str, ...],
-    file: Path | None,
-    target: str,
-    build_arg: tuple[str, ...],
-    secret: tuple[str, ...],
-    label: tuple[str, ...],
-    no_cache: bool,
-    pull: bool,
-    plan: bool,
-    skip_check: tuple[str, ...],
-    list_checks: bool,
-    on_failure: OnFailure,
-    step_timeout: str | None,
-    progress: Style,
-    quiet: bool,
-    verbose: bool,
-    json_output: bool,
-) -> None:
+def bake(**given: Any) -> None:
     """Bake an image from a Machinefile.
 
     Boots a builder, runs the steps that are not cached, captures the image and tags it with the Git
     commit and `latest`.
     """
-    if list_checks:
-        _list_checks(json_output=json_output)
+    flags = Flags(**given)
+    if flags.list_checks:
+        _list_checks(json_output=flags.json_output)
         return
-    if on_failure is OnFailure.SHELL and not sys.stdin.isatty():
+    _check_terminal(flags)
+    wanted = _bake_options(flags)
+    if flags.plan:
+        _plan(wanted, json_output=flags.json_output)
+    else:
+        _finish(_bake(wanted, Style.QUIET if flags.quiet else flags.progress), flags)
+
+
+def _check_terminal(flags: Flags) -> None:
+    if flags.on_failure is OnFailure.SHELL and not sys.stdin.isatty():
         raise InputError(
             "--on-failure shell needs a terminal",
             resolution="leave it out, or run this command in a terminal",
         )
-    wanted = BakeOptions(
-        context=context,
-        file=file,
-        tags=tag,
-        target=target or None,
-        build_args=parse_values(build_arg, os.environ, "--build-arg"),
-        secrets=dict(parse_secret(text) for text in secret),
-        labels=parse_values(label, {}, "--label"),
-        no_cache=no_cache,
-        pull=pull,
-        skip_checks=skip_check,
-        on_failure=on_failure,
-        step_timeout=None if step_timeout is None else parse_duration(step_timeout, "--step-timeout"),
-        verbose=verbose,
+
+
+def _bake_options(flags: Flags) -> BakeOptions:
+    """Return the bake that is asked for. Raises InputError where a value cannot be read."""
+    limit = flags.step_timeout
+    return BakeOptions(
+        context=flags.context,
+        file=flags.file,
+        tags=flags.tag,
+        target=flags.target or None,
+        build_args=parse_values(flags.build_arg, os.environ, "--build-arg"),
+        secrets=dict(parse_secret(text) for text in flags.secret),
+        labels=parse_values(flags.label, {}, "--label"),
+        no_cache=flags.no_cache,
+        pull=flags.pull,
+        skip_checks=flags.skip_check,
+        on_failure=flags.on_failure,
+        step_timeout=None if limit is None else parse_duration(limit, "--step-timeout"),
+        verbose=flags.verbose,
     )
-    if plan:
-        _plan(wanted, json_output=json_output)
-    else:
-        _bake(wanted, Style.QUIET if quiet else progress, json_output=json_output, quiet=quiet)
 
 
-def _bake(wanted: BakeOptions, style: Style, *, json_output: bool, quiet: bool) -> None:
+def _bake(wanted: BakeOptions, style: Style) -> BakeResult:
     from stoneware.bake import api
     from stoneware.bake.place import Place
     from stoneware.platforms.registry import backend
@@ -127,10 +143,13 @@ def _bake(wanted: BakeOptions, style: Style, *, json_output: bool, quiet: bool) 
         backend().clear_errors(),
         make_display(style, sys.stderr) as display,
     ):
-        result = api.bake(wanted, place, display)
-    if json_output:
+        return api.bake(wanted, place, display)
+
+
+def _finish(result: BakeResult, flags: Flags) -> None:
+    if flags.json_output:
         print_json(result.to_document())
-    elif quiet:
+    elif flags.quiet:
         print_line(result.image_id)
     else:
         _summary(result)

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stoneware.cluster.directory import ClusterDirectory
-    from stoneware.cluster.down import Removal
+    from stoneware.cluster.down import DownOptions, DownResult, Removal
+    from stoneware.cluster.site import Site
+    from stoneware.compose.model import Cluster
 
 
 @click.command("down", cls=Command)
@@ -49,15 +51,22 @@ def down(
     the volumes.
     """
     from stoneware.cluster.down import DownOptions
-    from stoneware.cluster.down import down as take_down
-    from stoneware.rollout.lock import check_unlocked
-    from stoneware.ui.displays import make_cluster_display
 
     found = clusters.source(file, project_name, env_file, project_directory)
     site = clusters.open_site()
     cluster = None if found.project and not found.files else clusters.load(clusters.whole(found))
     name = found.project if cluster is None else cluster.name
     wanted = DownOptions(volumes, timeout, lock_timeout, verbose)
+    result = _down(name, cluster, site, wanted, progress, yes=yes)
+    _finish(result, json_output=json_output, quiet=progress is Style.QUIET)
+
+
+def _down(
+    name: str, cluster: Cluster | None, site: Site, wanted: DownOptions, progress: Style, *, yes: bool
+) -> DownResult:
+    from stoneware.cluster.down import down
+    from stoneware.rollout.lock import check_unlocked
+    from stoneware.ui.displays import make_cluster_display
 
     def guard(directory: ClusterDirectory) -> None:
         check_unlocked(directory)
@@ -65,7 +74,7 @@ def down(
             clusters.confirm_origin(cluster, directory, yes=yes)
 
     with make_cluster_display(progress, sys.stderr) as display:
-        result = take_down(
+        return down(
             name,
             site,
             wanted,
@@ -73,11 +82,14 @@ def down(
             confirm=lambda removal: _confirm(removal, yes=yes),
             guard=guard,
         )
+
+
+def _finish(result: DownResult, *, json_output: bool, quiet: bool) -> None:
     if json_output:
         print_json({**vars(result), "seconds": round(result.seconds, 3)})
-    elif progress is not Style.QUIET:
+    elif not quiet:
         kept = f"; kept: {', '.join(result.kept)}" if result.kept else ""
-        say(f"{name} is down{kept}")
+        say(f"{result.cluster} is down{kept}")
 
 
 def _confirm(removal: Removal, *, yes: bool) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from stoneware.cluster.directory import ClusterDirectory
     from stoneware.cluster.model import ClusterPlan
     from stoneware.cluster.up import UpOptions, UpResult
+    from stoneware.compose.model import Cluster
 
 
 @click.command("up", cls=Command)
@@ -79,9 +80,6 @@ def up(
     come back with the release they had; the file is read for the cluster's name only.
     """
     from stoneware.cluster.up import UpOptions
-    from stoneware.cluster.up import up as bring_up
-    from stoneware.rollout.lock import check_unlocked
-    from stoneware.ui.displays import make_cluster_display
 
     found = clusters.source(file, project_name, env_file, project_directory, scale, profiles=profile)
     wanted = UpOptions(
@@ -96,9 +94,16 @@ def up(
     )
     if restore:
         result = _restore(found, wanted, progress, yes=yes)
-        _finish(result, json_output=json_output, quiet=progress is Style.QUIET)
-        return
-    cluster = clusters.load(found, scale, making=True)
+    else:
+        result = _up(clusters.load(found, scale, making=True), wanted, progress, yes=yes)
+    _finish(result, json_output=json_output, quiet=progress is Style.QUIET)
+
+
+def _up(cluster: Cluster, wanted: UpOptions, progress: Style, *, yes: bool) -> UpResult:
+    from stoneware.cluster.up import up
+    from stoneware.rollout.lock import check_unlocked
+    from stoneware.ui.displays import make_cluster_display
+
     site = clusters.open_site()
 
     def guard(directory: ClusterDirectory) -> None:
@@ -106,7 +111,7 @@ def up(
         clusters.confirm_origin(cluster, directory, yes=yes)
 
     with make_cluster_display(progress, sys.stderr) as display:
-        result = bring_up(
+        return up(
             cluster,
             site,
             wanted,
@@ -116,7 +121,6 @@ def up(
             confirm=lambda plan: _confirm(plan, yes=yes),
             guard=guard,
         )
-    _finish(result, json_output=json_output, quiet=progress is Style.QUIET)
 
 
 def _restore(found: clusters.Source, wanted: UpOptions, progress: Style, *, yes: bool) -> UpResult:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,6 +17,7 @@ from stoneware.cli.listing import machine_document
 from stoneware.cli.output import print_json, print_line, say
 from stoneware.cli.parameters import Command, argument, flag, option
 from stoneware.config import given_values
+from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.launch.command import CommandOptions, run_command, split_entrypoint
 from stoneware.launch.flags import (
@@ -37,7 +39,43 @@ from stoneware.model.limits import (
     pids_limit_of,
 )
 from stoneware.model.machine import Machine
-from stoneware.platforms.protocols import Platform
+from stoneware.platforms.protocols import Images, Platform
+
+
+@dataclass(frozen=True)
+class Flags:
+    """What the command was given, by the names of its options."""
+
+    image: str
+    command: tuple[str, ...]
+    detach: bool
+    interactive: bool
+    tty: bool
+    remove: bool
+    name: str
+    env: tuple[str, ...]
+    env_file: tuple[Path, ...]
+    publish: tuple[str, ...]
+    publish_all: bool
+    volume: tuple[str, ...]
+    hostname: str
+    restart: str
+    read_only: bool
+    memory: str
+    cpus: float | None
+    pids_limit: int | None
+    ulimit: tuple[str, ...]
+    disk: str
+    log_opt: tuple[str, ...]
+    label: tuple[str, ...]
+    stop_timeout: float | None
+    wait: bool
+    wait_for: float | None
+    timeout: float
+    user: str
+    workdir: str
+    entrypoint: str | None
+    json_output: bool
 
 
 # What follows the image is the command's: `run IMAGE ls -l`.
@@ -92,114 +130,106 @@ from stoneware.platforms.protocols import Platform
 @options.workdir
 @option("--entrypoint", metavar="PROGRAM", help="With COMMAND: another one, or '' for none.")
 @options.json_output
-def run(
-    image: str,
-    command: tuple[str, ...],
-    *,
-    detach: bool,
-    interactive: bool,
-    tty: bool,
-    remove: bool,
-    name: str,
-    env: tuple[str, ...],
-    env_file: tuple[Path, ...],
-    publish: tuple[str, ...],
-    publish_all: bool,
-    volume: tuple[str, ...],
-    hostname: str,
-    restart: str,
-    read_only: bool,
-    memory: str,
-    cpus: float | None,
-    pids_limit: int | None,
-    ulimit: tuple[str, ...],
-    disk: str,
-    log_opt: tuple[str, ...],
-    label: tuple[str, ...],
-    stop_timeout: float | None,
-    wait: bool,
-    wait_for: float | None,
-    timeout: float,
-    user: str,
-    workdir: str,
-    entrypoint: str | None,
-    json_output: bool,
-) -> None:
+def run(**given: Any) -> None:
     """Boot a machine from an image.
 
     The values given are checked against what the image needs before anything is created. Without -d the
     console is shown until the machine stops, and Ctrl-C stops it. With a COMMAND the machine boots
     without its service, runs the command, stops, and its exit code is ours.
     """
-    _check_mode(command, detach=detach, interactive=interactive, tty=tty, image=image)
-    values = given_values(env_file, env)
-    log_max_size, log_max_file = parse_log_options(parse_values(log_opt, {}, "--log-opt"))
-    wanted = LaunchOptions(
-        image=image,
-        name=name,
-        values=values,
-        ports=tuple(port for text in publish for port in parse_port(text)),
-        publish_all=publish_all,
-        volumes=tuple(parse_volume(text) for text in volume),
-        hostname=hostname,
-        memory=parse_memory(memory) if memory else None,
-        cpus=cpus,
-        pids_limit=pids_limit_of(pids_limit),
-        ulimits=in_order(parse_ulimit(text) for text in ulimit),
-        disk=parse_disk(disk) if disk else None,
-        log_max_size=log_max_size,
-        log_max_file=log_max_file,
-        read_only=read_only,
-        restart=parse_restart(restart),
-        # In the foreground it is this command that removes it, once it has read the exit code.
-        remove=remove and (detach or bool(command)),
-        # Killed, this command can do nothing any more.
-        tied="" if detach else "remove" if remove else "stop" if command else "",
-        stop_timeout=stop_timeout,
-        labels=parse_values(label, {}, "--label"),
-        command_mode=bool(command),
-    )
+    flags = Flags(**given)
+    _check_mode(flags)
+    wanted = _launch_options(flags)
     store = open_store()
-    launch = plan_launch(store, wanted)
-    for warning in launch.warnings:
-        say(f"warning: {warning}")
+    launch = _planned(store, wanted)
     platform = open_platform(store)
-    require(platform, needs_of(launch.spec, command=bool(command)))
-    if command:
-        ending = None if entrypoint is None else tuple(split_entrypoint(entrypoint))
-        asked = CommandOptions(command, tty, interactive, user, workdir, ending, timeout)
-        raise click.exceptions.Exit(run_command(platform, launch, asked))
-    if detach:
-        settle = options.settle_time(wait=wait, wait_for=wait_for)
-        _detached(platform, launch, settle=settle, timeout=timeout, json_output=json_output)
+    require(platform, needs_of(launch.spec, command=bool(flags.command)))
+    if flags.detach:
+        _start(platform, launch, flags)
     else:
-        raise click.exceptions.Exit(
-            run_in_foreground(platform, launch.spec, sys.stdout.buffer, remove=remove)
-        )
+        raise click.exceptions.Exit(_until_it_stops(platform, launch, flags))
 
 
-def _check_mode(words: tuple[str, ...], *, detach: bool, interactive: bool, tty: bool, image: str) -> None:
-    if words and detach:
+def _check_mode(flags: Flags) -> None:
+    image, words = flags.image, flags.command
+    if words and flags.detach:
         raise InputError(
             "a command runs in the foreground, a detached machine runs its image's service",
             resolution=f"stoneware run -d {image}    # or: stoneware run --rm {image} {shlex.join(words)}",
         )
-    if (interactive or tty) and not words:
+    if (flags.interactive or flags.tty) and not words:
         raise InputError(
             "-i and -t need a command to talk to",
             resolution=f"stoneware run --rm -it {image} bash",
         )
-    need_terminal(tty=tty, interactive=interactive)
+    need_terminal(tty=flags.tty, interactive=flags.interactive)
 
 
-def _detached(
-    platform: Platform, launch: Launch, *, settle: float | None, timeout: float, json_output: bool
-) -> None:
+def _launch_options(flags: Flags) -> LaunchOptions:
+    """Return the launch that is asked for. Raises InputError where a value cannot be read."""
+    values = given_values(flags.env_file, flags.env)
+    log_max_size, log_max_file = parse_log_options(parse_values(flags.log_opt, {}, "--log-opt"))
+    return LaunchOptions(
+        image=flags.image,
+        name=flags.name,
+        values=values,
+        ports=tuple(port for text in flags.publish for port in parse_port(text)),
+        publish_all=flags.publish_all,
+        volumes=tuple(parse_volume(text) for text in flags.volume),
+        hostname=flags.hostname,
+        memory=parse_memory(flags.memory) if flags.memory else None,
+        cpus=flags.cpus,
+        pids_limit=pids_limit_of(flags.pids_limit),
+        ulimits=in_order(parse_ulimit(text) for text in flags.ulimit),
+        disk=parse_disk(flags.disk) if flags.disk else None,
+        log_max_size=log_max_size,
+        log_max_file=log_max_file,
+        read_only=flags.read_only,
+        restart=parse_restart(flags.restart),
+        # In the foreground it is this command that removes it, once it has read the exit code.
+        remove=flags.remove and (flags.detach or bool(flags.command)),
+        tied=_tied(flags),
+        stop_timeout=flags.stop_timeout,
+        labels=parse_values(flags.label, {}, "--label"),
+        command_mode=bool(flags.command),
+    )
+
+
+def _tied(flags: Flags) -> str:
+    """Return what becomes of the machine when this command is killed, and can do nothing any more."""
+    if flags.detach:
+        return ""
+    if flags.remove:
+        return "remove"
+    return "stop" if flags.command else ""
+
+
+def _planned(store: Images, wanted: LaunchOptions) -> Launch:
+    launch = plan_launch(store, wanted)
+    for warning in launch.warnings:
+        say(f"warning: {warning}")
+    return launch
+
+
+def _until_it_stops(platform: Platform, launch: Launch, flags: Flags) -> int:
+    """Run the machine in the foreground, or a command in it, and return the exit code that is ours."""
+    if not flags.command:
+        return run_in_foreground(platform, launch.spec, sys.stdout.buffer, remove=flags.remove)
+    entrypoint = None if flags.entrypoint is None else tuple(split_entrypoint(flags.entrypoint))
+    asked = CommandOptions(
+        flags.command, flags.tty, flags.interactive, flags.user, flags.workdir, entrypoint, flags.timeout
+    )
+    return run_command(platform, launch, asked)
+
+
+def _start(platform: Platform, launch: Launch, flags: Flags) -> None:
+    """Start the machine and return; with --wait once it is up."""
+    settle = options.settle_time(wait=flags.wait, wait_for=flags.wait_for)
     machine: Machine = platform.create(launch.spec)
     if settle is not None:
         checked = launch.has_health_check
-        machine = wait_until_up(platform, machine.name, health=checked, settle=settle, timeout=timeout)
-    if json_output:
+        machine = wait_until_up(platform, machine.name, health=checked, settle=settle, timeout=flags.timeout)
+    if flags.json_output:
         print_json(machine_document(machine))
     else:
         print_line(machine.name)
