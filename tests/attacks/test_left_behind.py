@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from stoneware.model.machine import Machine
 from stoneware.platforms.local.store import recover
 from tests.local.engine_lab import Bench
 
@@ -106,3 +107,27 @@ def test_a_machine_that_is_to_stay_is_stopped_and_can_be_started(lab: Bench) -> 
     lab.booted()
     assert recover.recover(lab.store) == []  # nobody's any more: it runs until it is stopped
     assert lab.processes().leader is not None
+
+
+def test_only_the_machine_that_has_stopped_is_removed_not_the_next_one_of_its_name(lab: Bench) -> None:
+    machine = lab.boot()
+    lab.platform.stop(lab.name)
+    looks: list[str] = []
+
+    def is_done(seen: Machine) -> bool:
+        looks.append(seen.id)
+        with pytest.raises(TimeoutError), lab.store.lock("machines", lab.name, timeout=0):
+            pass  # else it could become another one between the look and the removal
+        return False
+
+    lab.platform.destroy_if(lab.name, is_done)
+    reap(lab, "m00000000")  # what the shim of an earlier one runs
+    assert looks == [machine.id]
+    assert lab.platform.observe(lab.name) is not None
+    reap(lab, machine.id)
+    assert lab.platform.observe(lab.name) is None
+
+
+def reap(lab: Bench, machine_id: str) -> None:
+    words = [sys.executable, "-m", "stoneware.platforms.local.machines.reap", str(lab.home)]
+    subprocess.run([*words, lab.name, machine_id], check=True)

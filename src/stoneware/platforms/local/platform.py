@@ -205,6 +205,18 @@ class LocalPlatform(LocalResources):
         with self.store.lock("machines", name):
             self.remove_locked(paths)
 
+    def destroy_if(self, name: str, condition: Callable[[Machine], bool]) -> None:
+        """Remove a machine if it is as `condition` says when nobody else can change it any more.
+
+        What was seen of a name before may be true of another machine by now, which got the name since.
+        """
+        paths = self._paths(name)
+        if paths.root.exists():
+            with self.store.lock("machines", name):
+                machine = self.observe(name)
+                if machine is not None and condition(machine):
+                    self.remove_locked(paths)
+
     def remove_locked(self, paths: Paths) -> None:
         """Remove a machine; the caller holds its lock."""
         if not paths.root.exists():

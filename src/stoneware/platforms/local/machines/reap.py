@@ -13,9 +13,7 @@ def main() -> None:
     """Remove the machine HOME NAME ID if it is still that very one."""
     home, name, machine_id = sys.argv[1:]
     platform = LocalPlatform(Store.open(Path(home), create=False))
-    machine = platform.observe(name)
-    if machine is not None and machine.id == machine_id and machine.leader is None:
-        platform.destroy(name)
+    platform.destroy_if(name, lambda machine: machine.id == machine_id and machine.leader is None)
 
 
 if __name__ == "__main__":

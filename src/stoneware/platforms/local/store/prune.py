@@ -111,9 +111,7 @@ def prune(
     store = platform.store
     before = _free(store)
     for name in what.machines:
-        machine = platform.observe(name)
-        if machine is not None and _is_done(machine):
-            platform.destroy(name)
+        platform.destroy_if(name, _is_done)
     faults: list[HostError] = []
     with _between_bakes(store) as free:
         if free:
