@@ -161,7 +161,8 @@ class Bucket:
     def _not_found() -> type[Exception]:
         from google.api_core.exceptions import NotFound
 
-        return NotFound
+        found: type[Exception] = NotFound  # Any, where the library is not there
+        return found
 
     @contextlib.contextmanager
     def _clear(self, what: str) -> Iterator[None]:
