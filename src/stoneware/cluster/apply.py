@@ -53,6 +53,7 @@ class ClusterTerraform:
         self._terraform = Terraform(
             directory.path,
             provider=self._infrastructure.provider(),
+            environment=self._infrastructure.environment(),
             verbose=say,
             lock_timeout=_LOCK_TIMEOUT,
         )

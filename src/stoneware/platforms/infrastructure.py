@@ -80,6 +80,10 @@ class Infrastructure(Protocol):
         """Return a provider for Terraform to use that this process serves, or None where it is a program."""
         ...
 
+    def environment(self) -> Mapping[str, str]:
+        """Return the variables that Terraform has besides, for a provider that is a program."""
+        ...
+
     def variables(self, declared: Mapping[str, Any]) -> dict[str, Any]:
         """Return the cluster module's variables: what is declared, and what this platform adds to it.
 

@@ -48,6 +48,10 @@ class StonewareInfrastructure:
         """Return our provider, over the platform."""
         return ProviderServer(self._platform)
 
+    def environment(self) -> dict[str, str]:
+        """Return nothing: the provider is served from this process."""
+        return {}
+
     def variables(self, declared: Mapping[str, Any]) -> dict[str, Any]:
         """Return what is declared as it is: the module has a variable for each field of a machine."""
         return dict(declared)

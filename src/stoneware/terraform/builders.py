@@ -31,7 +31,10 @@ class BuilderTerraform:
         self._directory = directory / _DIRECTORY
         self._directory.mkdir(exist_ok=True)
         self._terraform = Terraform(
-            self._directory, provider=infrastructure.provider(), verbose=output, environment=_GO
+            self._directory,
+            provider=infrastructure.provider(),
+            verbose=output,
+            environment={**_GO, **infrastructure.environment()},
         )
         self._terraform.prepare()
 
@@ -73,7 +76,12 @@ def destroy_states(bake: Path, infrastructure: Infrastructure) -> bool:
     for state in states_in(bake):
         with (
             contextlib.suppress(StonewareError),  # a damaged state, a full disk: the platform itself does it
-            Terraform(state, provider=infrastructure.provider(), lock_timeout=_LOCK_TIMEOUT) as terraform,
+            Terraform(
+                state,
+                provider=infrastructure.provider(),
+                environment=infrastructure.environment(),
+                lock_timeout=_LOCK_TIMEOUT,
+            ) as terraform,
         ):
             removed = bool(terraform.destroy().removed) or removed
     return removed

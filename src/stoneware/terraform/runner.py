@@ -2,8 +2,8 @@
 
 The directory holds the configuration and Terraform's own state, `terraform.tfstate`, which Terraform locks.
 It is kept until everything in it is destroyed, so whatever an interrupted command created can be destroyed
-later by `Terraform(directory, …).destroy()`. No `init` is needed: our provider is served from this process
-over a unix socket, and the configurations have no child modules and no remote state.
+later by `Terraform(directory, …).destroy()`. No `init` is needed for our provider, which is served from this
+process over a unix socket; one that is a program Terraform fetches when a command finds that it is missing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from stoneware.errors import HostError
+from stoneware.errors import HostError, StonewareError
 from stoneware.platforms.infrastructure import Provider
 from stoneware.process import tool_environment
 from stoneware.terraform import results
@@ -195,19 +195,25 @@ class Terraform:
     def _command(
         self, what: str, argv: Sequence[str], *, quiet: bool = False, progress: OnProgress | None = None
     ) -> Output:
-        with self._busy:
-            self.prepare()
-            done = self._engine.run(
-                [f"-chdir={self.directory}", *argv],
-                self._environment,
-                _listener(None if quiet else self._verbose, progress),
-            )
-            failures = self._provider.take_failures() if self._provider else []
+        listener = _listener(None if quiet else self._verbose, progress)
+        done, failures = self._run(argv, listener)
+        if done.code != 0 and not self._provider and _uninstalled(done):
+            # Only now: a provider that is there, or that the user's configuration names, needs none.
+            done, _ = self._run(["init", *self._common], listener)
+            done, failures = (done, []) if done.code else self._run(argv, listener)
         if done.code != 0:
             found = results.diagnostics(done.stdout, done.stderr)
             cause = failures[0] if len(failures) == 1 else None
             raise TerraformError(what, found, tuple(failures)) from cause
         return done
+
+    def _run(
+        self, argv: Sequence[str], listener: Callable[[str], None] | None
+    ) -> tuple[Output, list[StonewareError]]:
+        with self._busy:
+            self.prepare()
+            done = self._engine.run([f"-chdir={self.directory}", *argv], self._environment, listener)
+            return done, self._provider.take_failures() if self._provider else []
 
     def _make_environment(self, extra: Mapping[str, str]) -> dict[str, str]:
         ours = {
@@ -221,6 +227,12 @@ class Terraform:
         if self._provider:
             ours["TF_REATTACH_PROVIDERS"] = _reattach(self._provider.source, self._runtime / _SOCKET)
         return tool_environment({**ours, **extra})
+
+
+def _uninstalled(done: Output) -> bool:
+    """Say whether a command failed because the provider, or the state's place, is not set up yet."""
+    said = results.diagnostics(done.stdout, done.stderr)
+    return any("terraform init" in f"{it.summary}\n{it.detail}" for it in said if it.severity == "error")
 
 
 def _listener(

@@ -1,0 +1,85 @@
+"""What an instance is made of: what machines.yaml says below x-google, else the settings, else defaults."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from stoneware.dataclass import dataclass
+from stoneware.errors import InputError
+from stoneware.model.limits import parse_size
+from stoneware.platforms.google.settings import Settings
+
+_GIB = 1 << 30
+_SMALLEST = 10  # GB of a disk
+_DISK_TYPE = "pd-balanced"
+_SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """An instance's part of Google Cloud. Sizes are in Google's GB; None: as large as the image."""
+
+    machine_type: str
+    min_cpu_platform: str | None
+    boot_size: int | None
+    boot_type: str
+    network: str
+    subnetwork: str | None
+    external_ip: bool
+    service_account: str | None
+    scopes: tuple[str, ...]
+    spot: bool
+    deletion_protection: bool
+    source_ranges: tuple[str, ...]
+    tags: tuple[str, ...]
+
+
+def hardware_of(extras: Mapping[str, str], settings: Settings, disk: int | None = None) -> Hardware:
+    """Return what an instance is made of. `disk` is the most that its root may take, in bytes.
+
+    Raises InputError where the file is for another project or region than the settings are.
+    """
+    for key, ours in (("project", settings.project), ("region", settings.region)):
+        if extras.get(key, ours) != ours:
+            raise InputError(
+                f"x-google says the {key} {extras[key]}, but the settings say {ours}",
+                details="A cluster is in one project and one region, those that Stoneware's settings name.",
+                resolution=f"STONEWARE_GOOGLE_{key.upper()}={extras[key]} stoneware …    # or no {key}:",
+            )
+    size = extras.get("disk_size")
+    network = extras.get("network", settings.network)
+    return Hardware(
+        machine_type=extras.get("machine_type", settings.machine_type),
+        min_cpu_platform=extras.get("min_cpu_platform"),
+        boot_size=gigabytes(parse_size(size)) if size else gigabytes(disk) if disk else None,
+        boot_type=extras.get("disk_type", _DISK_TYPE),
+        network=network,
+        subnetwork=extras.get("subnetwork") or settings.subnetwork or None,
+        external_ip=_flag(extras, "external_ip", default=settings.external_ip),
+        service_account=extras.get("service_account") or settings.service_account or None,
+        scopes=_words(extras, "scopes") or _SCOPES,
+        spot=_flag(extras, "spot"),
+        deletion_protection=_flag(extras, "deletion_protection"),
+        source_ranges=_words(extras, "source_ranges"),
+        tags=_words(extras, "tags"),
+    )
+
+
+def disk_of(extras: Mapping[str, str], there: int = 0) -> tuple[str, int]:
+    """Return a data disk's type and its size in GB; one that is there (of so many GB) never shrinks."""
+    size = extras.get("disk_size")
+    return extras.get("disk_type", _DISK_TYPE), max(gigabytes(parse_size(size)) if size else _SMALLEST, there)
+
+
+def gigabytes(size: int) -> int:
+    """Return bytes in GB, rounded up: what a disk has at least."""
+    return max(math.ceil(size / _GIB), _SMALLEST)
+
+
+def _words(extras: Mapping[str, str], key: str) -> tuple[str, ...]:
+    return tuple(word for word in extras.get(key, "").split(",") if word)
+
+
+def _flag(extras: Mapping[str, str], key: str, *, default: bool = False) -> bool:
+    return extras[key] == "true" if key in extras else default

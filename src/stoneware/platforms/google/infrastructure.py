@@ -1,0 +1,260 @@
+"""How machines, disks and networks are written for hashicorp/google.
+
+See `stoneware.platforms.infrastructure.Infrastructure` for what each part is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from stoneware.model.guest_protocol import INSPECT
+from stoneware.model.machine_fields import FIELDS
+from stoneware.platforms.google import instance, names
+from stoneware.platforms.google.hardware import disk_of
+from stoneware.platforms.google.placing import Placing, There
+from stoneware.platforms.google.settings import Settings
+from stoneware.platforms.infrastructure import Kind, Subject
+from stoneware.terraform.configuration import MODULES
+from stoneware.terraform.variables import read_machine
+
+CLUSTER_MODULE = MODULES / "google/cluster"
+BUILDER_MODULE = MODULES / "google/builder"
+_BUILDER = "google_compute_instance.builder"
+_BUILDER_NAMES = re.compile(r"\w+\.(?:builder|bundle)(?:\[.*\])?")
+_ITSELF = {
+    Kind.MACHINE: "google_compute_instance.machine",
+    Kind.VOLUME: "google_compute_disk.volume",
+    Kind.NETWORK: "google_compute_firewall.network",
+    Kind.ADDRESS: "google_compute_address.machine",
+}
+_PARTS = {"google_compute_firewall.ports": Kind.MACHINE, "terraform_data.release": Kind.MACHINE}
+_KINDS = {resource: kind for kind, resource in _ITSELF.items()} | _PARTS
+_ADDRESS = re.compile(r'([a-z_]+\.[a-z]+)\[("(?:[^"\\]|\\.)*")\]')
+_TOLD = {
+    "boot_disk": ("image",),
+    "metadata": ("config", "health check", "secret", "stoneware-", *(it.words for it in FIELDS.values())),
+    "labels": ("label",),
+    "desired_status": ("machine",),
+    "current_status": ("machine",),
+    "attached_disk": ("volume mount",),
+    "hostname": ("host name",),
+    "tags": ("network",),
+    "machine_type": ("platform's",),
+}
+# Attributes that Google fills in, or changes by itself.
+_PASSING = frozenset(
+    {
+        *("id", "instance_id", "disk_id", "self_link", "creation_timestamp", "cpu_platform"),
+        *("metadata_fingerprint", "tags_fingerprint", "label_fingerprint", "effective_labels"),
+        *("terraform_labels", "users", "last_attach_timestamp", "last_detach_timestamp"),
+        *("source_image_id", "source_disk_id", "source_snapshot_id", "physical_block_size_bytes"),
+        *("timeouts", "output", "generated_id", "licenses", "allow_stopping_for_update", "deletion_policy"),
+    }
+)
+_HARMLESS = frozenset(
+    {
+        *("metadata", "labels", "effective_labels", "terraform_labels", "tags", "description"),
+        *("allow_stopping_for_update", "deletion_policy", "deletion_protection", "timeouts"),
+    }
+)
+
+
+class Inventory(Protocol):
+    """What the infrastructure asks of the platform."""
+
+    @property
+    def settings(self) -> Settings:
+        """Return where machines are made."""
+        ...
+
+    def there(self) -> There:
+        """Return where instances and disks are."""
+        ...
+
+    def zones(self) -> tuple[str, ...]:
+        """Return the zones that new machines may be in."""
+        ...
+
+    def image_link(self, source: str) -> str:
+        """Return the link of the image that a source stands for: `image:sha256:…`."""
+        ...
+
+    def environment(self) -> Mapping[str, str]:
+        """Return the variables for Terraform."""
+        ...
+
+    def has(self, path: str) -> bool:
+        """Say whether there is something at a path below the project."""
+        ...
+
+
+class GoogleInfrastructure:
+    """The modules in `terraform/modules/google` and the resource types of hashicorp/google."""
+
+    extension = "x-google"
+    cluster_module = CLUSTER_MODULE
+    builder_module = BUILDER_MODULE
+    disk_types = frozenset({"google_compute_disk"})
+    harmless_attributes = _HARMLESS
+    passing_attributes = _PASSING
+
+    def __init__(self, inventory: Callable[[], Inventory]) -> None:
+        self._inventory = inventory
+
+    def provider(self) -> None:
+        """Return nothing: hashicorp/google is a program that Terraform starts."""
+
+    def environment(self) -> Mapping[str, str]:
+        """Return the variables with which Terraform finds the provider, and that finds Google."""
+        return self._inventory().environment()
+
+    # -- variables -----------------------------------------------------------------------------------------
+
+    def variables(self, declared: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what is declared, with what Compute Engine has to know of each machine, disk and network."""
+        inventory = self._inventory()
+        settings = inventory.settings
+        empty = not (declared["machines"] or declared["volumes"])
+        there = There() if empty else inventory.there()
+        placing = Placing(there, () if empty else inventory.zones(), declared)
+        return {
+            **declared,
+            "google": _place(settings),
+            "networks": {
+                name: {**entry, "rule": names.cloud_name(name)}
+                for name, entry in declared["networks"].items()
+            },
+            "volumes": {
+                name: {**entry, "disk": _disk(name, entry, placing)}
+                for name, entry in declared["volumes"].items()
+            },
+            "hosts": {short: _host(entry) for short, entry in (declared.get("hosts") or {}).items()},
+            "machines": {
+                short: {**entry, "instance": _instance(short, entry, placing, inventory)}
+                for short, entry in declared["machines"].items()
+            },
+        }
+
+    # -- addresses -----------------------------------------------------------------------------------------
+
+    def address(self, subject: Subject) -> str:
+        """Return the resource that a subject is itself: the instance, the disk, the rule, the address."""
+        if subject.kind is Kind.BUILDER:
+            return _BUILDER
+        if subject.kind is Kind.OTHER:
+            return subject.name
+        return f"{_ITSELF[subject.kind]}[{_quoted(subject.name)}]"
+
+    def subject(self, address: str) -> Subject:
+        """Return whose resource is at an address."""
+        if _BUILDER_NAMES.fullmatch(address):
+            return Subject(Kind.BUILDER, "")
+        match = _ADDRESS.fullmatch(address)
+        kind = _KINDS.get(match[1]) if match else None
+        if match is None or kind is None:
+            return Subject(Kind.OTHER, address)
+        return Subject(kind, _unquoted(match[2]))
+
+    def imports(self, subject: Subject, name: str) -> dict[str, str]:
+        """Return all resources of a subject that exist, with the ids to import them by."""
+        inventory = self._inventory()
+        project = f"projects/{inventory.settings.project}"
+        called = names.cloud_name(name)
+        if subject.kind is Kind.BUILDER:
+            zone = inventory.there().instances.get(called)
+            return {_BUILDER: f"{project}/zones/{zone}/instances/{called}"} if zone else {}
+        if subject.kind is Kind.MACHINE:
+            return self._machine_imports(subject, name, inventory)
+        if subject.kind is Kind.VOLUME:
+            zone = inventory.there().disks.get(called)
+            return {self.address(subject): f"{project}/zones/{zone}/disks/{called}"} if zone else {}
+        if subject.kind is Kind.NETWORK:
+            return {self.address(subject): f"{project}/global/firewalls/{called}"}
+        return {}
+
+    def _machine_imports(self, subject: Subject, name: str, inventory: Inventory) -> dict[str, str]:
+        settings, called = inventory.settings, names.cloud_name(name)
+        rule = names.cloud_name(f"{name}-ports")
+        zone = inventory.there().instances.get(called)
+        quoted = _quoted(subject.name)
+        paths = {
+            self.address(subject): f"zones/{zone}/instances/{called}" if zone else "",
+            self.address(
+                Subject(Kind.ADDRESS, subject.name)
+            ): f"regions/{settings.region}/addresses/{called}",
+            f"google_compute_firewall.ports[{quoted}]": f"global/firewalls/{rule}",
+        }
+        project = f"projects/{settings.project}"
+        return {
+            address: f"{project}/{path}" for address, path in paths.items() if path and inventory.has(path)
+        }
+
+    # -- values --------------------------------------------------------------------------------------------
+
+    def same_value(self, subject: Subject, attribute: str, one: object, other: object) -> bool:
+        """Say whether two values of an attribute that differ mean the same."""
+        if attribute == "metadata" and isinstance(one, Mapping) and isinstance(other, Mapping):
+            return _asked_for_nothing(one) == _asked_for_nothing(other)
+        return subject.kind is Kind.MACHINE and attribute in _PASSING
+
+    def told_as(self, attribute: str) -> tuple[str, ...]:
+        """Return how what drift tells from other sources begins where it is this attribute."""
+        return (attribute, *_TOLD.get(attribute, ()))
+
+
+def _place(settings: Settings) -> dict[str, Any]:
+    return {
+        "project": settings.project,
+        "region": settings.region,
+        "network": settings.network,
+        "subnetwork": settings.subnetwork or None,
+        "labels": dict(settings.labels),
+    }
+
+
+def _disk(name: str, entry: Mapping[str, Any], placing: Placing) -> dict[str, Any]:
+    kind, size = disk_of(entry.get("extras") or {}, placing.size(name))
+    labels = {**names.cloud_labels(entry.get("labels") or {}), names.MARK: "volume"}
+    return {
+        "name": names.cloud_name(name),
+        "zone": placing.volume(name, entry),
+        "type": kind,
+        "size": size,
+        "labels": labels,
+    }
+
+
+def _host(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a host with the name of its address, and all names that others know it by, its own first."""
+    full = str(entry["hostname"])
+    known = dict.fromkeys([full, full.partition(".")[0], *entry["names"], str(entry["name"])])
+    return {
+        **entry,
+        "address": names.cloud_name(str(entry["name"])),
+        "names": [name for name in known if name],
+    }
+
+
+def _instance(short: str, entry: Mapping[str, Any], placing: Placing, inventory: Inventory) -> dict[str, Any]:
+    spec = read_machine(entry)
+    # An image that is gone from the catalogue is not looked for while the machine goes on running it.
+    image = placing.image(spec.name, spec.source) or inventory.image_link(spec.source)
+    made = instance.instance_of(spec, inventory.settings, zone=placing.machine(short), image=image)
+    return {**made, "replace_on": instance.replaced_on(spec, str(entry.get("recreate_on") or ""))}
+
+
+def _asked_for_nothing(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return attributes without the question that drift asks of a machine's files."""
+    return {key: value for key, value in metadata.items() if key != INSPECT}
+
+
+def _quoted(name: str) -> str:
+    """Return a key as Terraform writes it, whose templates begin with ${ and %{."""
+    return json.dumps(name, ensure_ascii=False).replace("${", "$${").replace("%{", "%%{")
+
+
+def _unquoted(text: str) -> str:
+    return str(json.loads(text.replace("$${", "${").replace("%%{", "%{")))

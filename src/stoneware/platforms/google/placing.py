@@ -1,0 +1,106 @@
+"""Where machines and disks are, and where new ones go: a machine stays where it is, and with its disks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import field
+from typing import Any
+
+from stoneware.dataclass import dataclass
+from stoneware.model.labels import MACHINE_LABEL, SLOT_LABEL
+from stoneware.platforms.google import names
+from stoneware.platforms.google.instance import read_spec, zone_of
+
+
+@dataclass(frozen=True)
+class There:
+    """What there is. By the names that Google has: zones of instances and disks, sizes of disks in GB.
+
+    `images` are the links of the images that instances boot from, by their names and their sources.
+    """
+
+    instances: Mapping[str, str] = field(default_factory=dict)
+    disks: Mapping[str, str] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    images: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+
+def seen(instances: Iterable[Mapping[str, Any]], disks: Iterable[Mapping[str, Any]]) -> There:
+    """Return what lists of instances and of disks (boot disks among them) tell."""
+    by_name = {str(disk["name"]): disk for disk in disks}
+    zones, images = {}, {}
+    for one in instances:
+        name = str(one["name"])
+        zones[name] = zone_of(one)
+        boot = _boot_disk(one, by_name)
+        if boot.get("sourceImage") and (source := _source(one)):
+            images[name, source] = str(boot["sourceImage"])
+    return There(
+        zones,
+        {name: zone_of(disk) for name, disk in by_name.items()},
+        {name: int(disk.get("sizeGb") or 0) for name, disk in by_name.items()},
+        images,
+    )
+
+
+def _boot_disk(one: Mapping[str, Any], disks: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    for attached in one.get("disks") or ():
+        if attached.get("boot"):
+            found = disks.get(str(attached.get("source", "")).rsplit("/", 1)[-1], {})
+            return found if zone_of(found) == zone_of(one) else {}
+    return {}
+
+
+def _source(one: Mapping[str, Any]) -> str:
+    try:
+        spec = read_spec(one)
+    except ValueError:
+        return ""
+    return spec.source if spec else ""
+
+
+class Placing:
+    """The zones of a cluster's machines and disks. `zones` are those of the settings, or of the region."""
+
+    def __init__(self, there: There, zones: Sequence[str], declared: Mapping[str, Any]) -> None:
+        self._there = there
+        self._zones = zones
+        self._hosts: Mapping[str, Any] = declared.get("hosts") or {}
+        self._machines: Mapping[str, Any] = declared["machines"]
+        self._mounts = {
+            mount["volume"]: short
+            for short, entry in self._machines.items()
+            for mount in entry.get("volumes") or ()
+        }
+
+    def machine(self, short: str) -> str:
+        """Return the zone of a machine: that of its disks, of the instance, else by its slot."""
+        entry = self._machines.get(short) or {}
+        for mount in entry.get("volumes") or ():
+            if zone := self._there.disks.get(names.cloud_name(mount["volume"])):
+                return zone
+        host = self._hosts.get(short) or {}
+        full = str(entry.get("name") or host.get("name") or short)
+        if zone := self._there.instances.get(names.cloud_name(full)):
+            return zone
+        wanted = entry.get("zones") or host.get("zones") or self._zones
+        labels = entry.get("labels") or {}
+        slot = int(host.get("slot") or labels.get(SLOT_LABEL) or 1)
+        return str(wanted[(slot - 1) % len(wanted)])
+
+    def volume(self, name: str, entry: Mapping[str, Any]) -> str:
+        """Return the zone of a disk: where it is, else where its machine is, or will be."""
+        if zone := self._there.disks.get(names.cloud_name(name)):
+            return zone
+        extras = entry.get("extras") or {}
+        labels = entry.get("labels") or {}
+        short = self._mounts.get(name) or labels.get(MACHINE_LABEL)
+        return self.machine(short) if short else str(extras.get("zone") or self._zones[0])
+
+    def size(self, name: str) -> int:
+        """Return how many GB a disk has now, 0 where it is not there."""
+        return self._there.sizes.get(names.cloud_name(name), 0)
+
+    def image(self, full: str, source: str) -> str:
+        """Return the link of the image that a machine boots from now, where that is what it is to."""
+        return self._there.images.get((names.cloud_name(full), source), "")

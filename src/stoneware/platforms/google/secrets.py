@@ -1,0 +1,125 @@
+"""Secrets in Secret Manager: versions are pinned, and values are in no state, metadata, argument or log."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hmac
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from stoneware.errors import InputError
+from stoneware.model import names as rules
+from stoneware.model.resources import SecretMount
+from stoneware.platforms.google import errors, names
+from stoneware.platforms.google.api import Api, last
+
+_KEPT = 10  # values of each secret: machines that are not replaced yet, or that return, have theirs
+_SERVICE = "secretmanager"
+_PAGE = 100
+
+
+class GoogleSecrets:
+    """The secrets of a project. A version is the number that Secret Manager gives it."""
+
+    def __init__(self, api: Api) -> None:
+        self.api = api
+
+    def put_secret(self, name: str, value: bytes) -> str:
+        """Keep a secret and return its version; the version of a value that is there already is that."""
+        known = self.secret_version(name, value)
+        if known is not None:
+            return known
+        what = f"put the secret {name}"
+        payload = {"payload": {"data": base64.b64encode(value).decode()}}
+        try:
+            made = self._ask("POST", f"{_path(name)}:addVersion", what, payload)
+        except errors.MissingError:
+            self._make(name, what)
+            made = self._ask("POST", f"{_path(name)}:addVersion", what, payload)
+        self._drop_old(name)
+        return last(made["name"])
+
+    def _make(self, name: str, what: str) -> None:
+        body = {
+            "replication": {"automatic": {}},
+            "labels": {**self.api.settings.labels, names.MARK: "secret"},
+        }
+        query = {"secretId": names.secret_id(name)}
+        with contextlib.suppress(errors.TakenError):  # somebody else was as quick
+            self.api.request(_SERVICE, "POST", "secrets", what, query=query, body=body)
+
+    def secret_version(self, name: str, value: bytes) -> str | None:
+        """Return the version of a secret that has this value, None where none that is kept has it."""
+        _check(name)
+        for version in self._versions(name):
+            if hmac.compare_digest(self._value(name, version), value):
+                return version
+        return None
+
+    def has_secret(self, name: str, version: str) -> bool:
+        """Say whether the value that a secret had in some version is still kept."""
+        _check(name)
+        if not version.isdecimal():
+            return False
+        what = f"look at the secret {name}"
+        found = self.api.find(_SERVICE, f"{_path(name)}/versions/{version}", what)
+        return found is not None and found.get("state", "ENABLED") == "ENABLED"
+
+    def destroy_secret(self, name: str) -> None:
+        """Forget a secret; a missing one is no error."""
+        with contextlib.suppress(errors.MissingError):
+            self._ask("DELETE", _path(name), f"remove the secret {name}")
+
+    def check_secrets(self, mounts: Iterable[SecretMount]) -> None:
+        """Raise InputError where a secret does not exist."""
+        for name in sorted({mount.secret for mount in mounts}):
+            if self.api.find(_SERVICE, _path(name), f"look at the secret {name}") is None:
+                raise InputError(
+                    f"there is no secret {name!r}",
+                    resolution="stoneware up    # puts a cluster's secrets before it makes machines",
+                )
+
+    def _versions(self, name: str) -> list[str]:
+        """Return the versions of a secret that have a value, the newest first."""
+        try:
+            return list(self._listed(name))
+        except errors.MissingError:
+            return []
+
+    def _listed(self, name: str) -> Iterator[str]:
+        token = ""
+        while True:
+            query: dict[str, Any] = {"pageSize": _PAGE} | ({"pageToken": token} if token else {})
+            page = self.api.get(_SERVICE, f"{_path(name)}/versions", f"look at the secret {name}", **query)
+            for found in page.get("versions") or ():
+                if found.get("state", "ENABLED") == "ENABLED":
+                    yield last(found["name"])
+            token = str(page.get("nextPageToken") or "")
+            if not token:
+                return
+
+    def _value(self, name: str, version: str) -> bytes:
+        path = f"{_path(name)}/versions/{version}:access"
+        found = self.api.get(_SERVICE, path, f"read the secret {name}")
+        return base64.b64decode(str((found.get("payload") or {}).get("data") or ""))
+
+    def _drop_old(self, name: str) -> None:
+        for version in self._versions(name)[_KEPT:]:
+            self._ask("POST", f"{_path(name)}/versions/{version}:destroy", f"forget old values of {name}", {})
+
+    def _ask(self, method: str, path: str, what: str, body: Any = None) -> dict[str, Any]:
+        return self.api.request(_SERVICE, method, path, what, body=body)
+
+
+def _path(name: str) -> str:
+    return f"secrets/{names.secret_id(name)}"
+
+
+def _check(name: str) -> None:
+    if not rules.SECRET.allows(name):
+        raise InputError(
+            f"{name!r} is not a secret's name",
+            details=f"A name has {rules.SECRET.words}.",
+            resolution="rename it where it is declared",
+        )

@@ -1,0 +1,11 @@
+output "machines" {
+  description = "Each machine's name, id, zone and address, by its short name."
+  value = {
+    for key, machine in google_compute_instance.machine : key => {
+      name = machine.name
+      id   = machine.instance_id
+      zone = machine.zone
+      ip   = machine.network_interface[0].network_ip
+    }
+  }
+}
