@@ -180,17 +180,14 @@ class GoogleInfrastructure:
         rule = names.cloud_name(f"{name}-ports")
         zone = inventory.there().instances.get(called)
         quoted = _quoted(subject.name)
+        address = self.address(Subject(Kind.ADDRESS, subject.name))
         paths = {
+            address: f"regions/{settings.region}/addresses/{called}",
             self.address(subject): f"zones/{zone}/instances/{called}" if zone else "",
-            self.address(
-                Subject(Kind.ADDRESS, subject.name)
-            ): f"regions/{settings.region}/addresses/{called}",
             f"google_compute_firewall.ports[{quoted}]": f"global/firewalls/{rule}",
         }
         project = f"projects/{settings.project}"
-        return {
-            address: f"{project}/{path}" for address, path in paths.items() if path and inventory.has(path)
-        }
+        return {place: f"{project}/{path}" for place, path in paths.items() if path and inventory.has(path)}
 
     # -- values --------------------------------------------------------------------------------------------
 

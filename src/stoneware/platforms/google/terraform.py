@@ -11,9 +11,7 @@ from stoneware.errors import InputError
 from stoneware.files import write_atomic
 from stoneware.platforms.google.settings import Settings
 
-PROVIDER = (
-    "STONEWARE_GOOGLE_PROVIDER"  # the path of a provider's program, instead of the registry's
-)
+PROVIDER = "STONEWARE_GOOGLE_PROVIDER"  # the path of a provider's program, instead of the registry's
 # What finds credentials, the network, and providers: as the user has it.
 _PASSED = (
     *("HOME", "GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CREDENTIALS", "GOOGLE_OAUTH_ACCESS_TOKEN"),

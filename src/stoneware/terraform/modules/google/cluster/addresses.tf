@@ -27,7 +27,8 @@ locals {
   hosts = {
     for circle in local.circles : circle => join("", [
       for key, host in local.members :
-      "${google_compute_address.machine[key].address}\t${join(" ", host.names)}\n"
+      # `try` is for imports, which look at this before all addresses are in the state.
+      "${try(google_compute_address.machine[key].address, "")}\t${join(" ", host.names)}\n"
       if circle == join(",", sort(host.networks)) || length(setintersection(split(",", circle), host.networks)) > 0
     ])
   }

@@ -50,7 +50,7 @@ resource "google_compute_instance" "machine" {
   network_interface {
     network    = each.value.instance.subnetwork == null ? each.value.instance.network : null
     subnetwork = each.value.instance.subnetwork
-    network_ip = google_compute_address.machine[each.key].address
+    network_ip = try(google_compute_address.machine[each.key].address, null)
 
     dynamic "access_config" {
       for_each = each.value.instance.external_ip ? [1] : []

@@ -1,5 +1,5 @@
 # A cluster of machines on Compute Engine. Stoneware writes its variables from machines.yaml; as a module it is for
-# your own configurations, too: see docs/google-module.md.
+# your own configurations, too: see docs/google.md.
 #
 # The provider is configured by its environment: credentials, and for an emulator the endpoints.
 

@@ -1,0 +1,43 @@
+"""What is there of a project, asked of Compute Engine: for the variables and the imports of Terraform."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from stoneware.platforms.google.api import Api
+from stoneware.platforms.google.placing import There, seen
+from stoneware.platforms.google.settings import Settings
+from stoneware.platforms.google.terraform import terraform_environment
+
+
+class GoogleInventory:
+    """See `stoneware.platforms.google.infrastructure.Inventory`. `home` is on this computer."""
+
+    def __init__(self, api: Api, image_link: Callable[[str], str], home: Path) -> None:
+        self._api = api
+        self._home = home
+        self.image_link = image_link
+
+    @property
+    def settings(self) -> Settings:
+        """Return where machines are made."""
+        return self._api.settings
+
+    def there(self) -> There:
+        """Return where instances and disks are: two lists."""
+        instances = list(self._api.items("compute", "aggregated/instances", "list the machines"))
+        disks = list(self._api.items("compute", "aggregated/disks", "list the disks"))
+        return seen(instances, disks)
+
+    def zones(self) -> tuple[str, ...]:
+        """Return the zones that new machines may be in."""
+        return self._api.zones()
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables for Terraform."""
+        return terraform_environment(self.settings, self._home)
+
+    def has(self, path: str) -> bool:
+        """Say whether there is something at a path below the project."""
+        return self._api.find("compute", path, "look at what there is") is not None
