@@ -245,7 +245,7 @@ def test_a_machine_that_the_state_lost_is_taken_back_as_it_is(site: Site) -> Non
 
 @pytest_tool
 def test_disks_go_only_with_the_override(site: Site) -> None:
-    nothing = {"machines": {}, "networks": {}, "volumes": {}, "hosts": {}}
+    nothing: dict[str, Any] = {"machines": {}, "networks": {}, "volumes": {}, "hosts": {}}
     with pytest.raises(TerraformError, match="prevent_destroy"):
         site.plan(nothing)
     kept = {**nothing, "volumes": declared(*map(spec, (1, 2, 3)))["volumes"]}

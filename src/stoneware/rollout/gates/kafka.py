@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from stoneware.errors import HostError, InputError
+from stoneware.model.field_kinds import ANY_ADDRESS
 from stoneware.rollout.gate_protocol import READY, GateContext, Leader, SettingError, Verdict, wait
 from stoneware.rollout.gates.availability import (
     CAUGHT_UP_MS,
@@ -18,6 +19,7 @@ from stoneware.rollout.gates.availability import (
     quorum_fault,
 )
 
+_HERE, _ANY = "127.0.0.1", ("", ANY_ADDRESS)  # where a port is reached that is published on all addresses
 _SHOWN = 3  # partitions named in a sentence
 _NUMBERS = {"port": (1, 65535), "first_id": (0, (1 << 31) - 1), "fetch_timeout_ms": (1, 3_600_000)}
 _SERVER = re.compile(r"[^\s:/]+:[0-9]{1,5}|\[[0-9a-fA-F:]+\]:[0-9]{1,5}")
@@ -109,7 +111,7 @@ def bootstrap(context: GateContext) -> str:
         return str(given) if isinstance(given, str) else ",".join(map(str, given))
     wanted = int(context.settings.get("port", 9092))
     found = [
-        f"127.0.0.1:{port.host_port}"
+        f"{_HERE if port.host_ip in _ANY else port.host_ip}:{port.host_port}"
         for name in sorted(_brokers(context))
         for port in context.views[name].ports
         if port.machine_port == wanted
