@@ -28,6 +28,31 @@ variable "device" {
   default = "data"
 }
 
+variable "boot_size" {
+  type    = number
+  default = 12
+}
+
+variable "external" {
+  type    = bool
+  default = true
+}
+
+variable "forward" {
+  type    = bool
+  default = false
+}
+
+variable "account" {
+  type    = string
+  default = null
+}
+
+variable "keep_boot" {
+  type    = bool
+  default = false
+}
+
 locals {
   nodes = { k1 = "10.128.0.11", k2 = "10.128.0.12", k3 = "10.128.0.13" }
 }
@@ -73,10 +98,15 @@ resource "google_compute_instance" "node" {
   labels                    = var.labels
   tags                      = var.tags
 
+  can_ip_forward = var.forward
+  description    = var.forward ? "forwards" : null
+
   boot_disk {
+    auto_delete = !var.keep_boot
     initialize_params {
-      image = lookup(var.image, each.key, "projects/debian-cloud/global/images/debian-12-stoneware")
-      size  = 12
+      image  = lookup(var.image, each.key, "projects/debian-cloud/global/images/debian-12-stoneware")
+      size   = var.boot_size
+      labels = var.labels
     }
   }
 
@@ -88,7 +118,10 @@ resource "google_compute_instance" "node" {
   network_interface {
     subnetwork = "default"
     network_ip = google_compute_address.node[each.key].address
-    access_config {}
+    dynamic "access_config" {
+      for_each = var.external ? [1] : []
+      content {}
+    }
   }
 
   scheduling {
@@ -97,6 +130,7 @@ resource "google_compute_instance" "node" {
   }
 
   service_account {
+    email  = var.account
     scopes = ["cloud-platform"]
   }
 }

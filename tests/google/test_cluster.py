@@ -87,7 +87,11 @@ def test_the_bodies_are_those_of_the_provider(cluster: Applied) -> None:
         {
             "autoDelete": True,
             "boot": True,
-            "initializeParams": {"diskSizeGb": "12", "sourceImage": f"{PUBLIC}/debian-12-stoneware"},
+            "initializeParams": {
+                "diskSizeGb": "12",
+                "labels": {"cluster": "kafka"},
+                "sourceImage": f"{PUBLIC}/debian-12-stoneware",
+            },
             "mode": "READ_WRITE",
         },
         {"deviceName": "data", "mode": "READ_WRITE", "source": f"{P}/{IN_ZONE}/disks/k1-data"},
@@ -170,6 +174,7 @@ def test_labels_and_tags_are_changed_in_place(cluster: Applied) -> None:
         f"POST {K1}/setLabels",
         f"GET {K1}",
     ]
+    assert f"POST {IN_ZONE}/disks/k1/setLabels" in lines(asked)
     changed = {each.line.removeprefix("POST "): each.body for each in asked if each.verb == "POST"}
     assert changed[f"{K1}/setTags"]["items"] == ["kafka", "web"]
     for place in (K1, f"{IN_ZONE}/disks/k1-data", f"{IN_REGION}/addresses/k1"):
@@ -177,6 +182,30 @@ def test_labels_and_tags_are_changed_in_place(cluster: Applied) -> None:
         assert (body["labels"], bool(body["labelFingerprint"])) == ({"cluster": "kafka", "env": "test"}, True)
     plan = cluster.change(tags=["web", "kafka"], labels={"env": "test", "cluster": "kafka"})
     assert plan.noop  # the order says nothing
+
+
+def test_all_else_that_changes_in_place(cluster: Applied) -> None:
+    plan = cluster.change(boot_size=14, external=False, forward=True, keep_boot=True)
+    assert set(what(plan).values()) == {("update",)}
+    asked = [line for line in lines(cluster.apply(plan)) if "k1" in line and not line.startswith("GET ")]
+    assert asked[:3] == [
+        f"POST {K1}/deleteAccessConfig?accessConfig=external-nat&networkInterface=nic0",
+        f"POST {K1}/setDiskAutoDelete?autoDelete=false&deviceName=persistent-disk-0",
+        f"POST {IN_ZONE}/disks/k1/resize",
+    ]
+    assert set(asked[3:]) == {f"PUT {K1}"}
+    assert cluster.cloud.of("instances")["k1"]["description"] == "forwards"
+    plan = cluster.change(boot_size=14, forward=True, account="kafka@proj-1.iam.gserviceaccount.com")
+    asked = [line for line in lines(cluster.apply(plan)) if "k1" in line and not line.startswith("GET ")]
+    assert asked == [
+        f"POST {K1}/addAccessConfig?networkInterface=nic0",
+        f"POST {K1}/setDiskAutoDelete?autoDelete=true&deviceName=persistent-disk-0",
+        f"POST {K1}/stop",
+        f"POST {K1}/setServiceAccount",
+        f"POST {K1}/start",
+    ]
+    plan = cluster.change(forward=True, account="kafka@proj-1.iam.gserviceaccount.com")
+    assert set(what(plan).values()) == {("delete", "create")}  # a boot disk does not shrink
 
 
 def test_a_stopped_instance_is_started_again(cluster: Applied) -> None:

@@ -237,7 +237,7 @@ class AttachedDisk(Resource):
         "instance": Field(kind=Name("instances", "zones"), replaces=True, sent=False),
         "device_name": NEW,
         "mode": Field(replaces=True, default="READ_WRITE"),
-        "interface": NEW,
+        "interface": Field(replaces=True, default="SCSI"),
         "zone": Field(kind=Where("zones"), replaces=True, sent=False),
     }
 

@@ -48,7 +48,8 @@ _PLAIN = Field()
 
 def of(table: Table, name: str) -> Field:
     """Return the entry of an attribute or block."""
-    return LOCAL if name in ("id", "timeouts", "project", *LABELS) else table.get(name, _PLAIN)
+    otherwise = LOCAL if name in ("id", "timeouts", "project", *LABELS) else _PLAIN
+    return table.get(name, otherwise)
 
 
 def empty(value: Any) -> bool:

@@ -24,6 +24,7 @@ STOP_IT = (
 
 BOOT = {
     "auto_delete": Field(default=True),
+    "kms_key_self_link": Field("diskEncryptionKey.kmsKeyName", replaces=True),
     "device_name": NEW,
     "mode": Field(replaces=True, default="READ_WRITE"),
     "source": Field(kind=DISK, replaces=True),
@@ -143,6 +144,10 @@ def _machine_type(instance: Any, old: Values, new: Values) -> None:
     instance.act(new, "setMachineType", {"machineType": kind})
 
 
+def _platform(instance: Any, old: Values, new: Values) -> None:
+    instance.act(new, "setMinCpuPlatform", {"minCpuPlatform": new["min_cpu_platform"]})
+
+
 def _account(instance: Any, old: Values, new: Values) -> None:
     found = instance.body(new).get("serviceAccounts") or [{"email": "", "scopes": []}]
     instance.act(new, "setServiceAccount", found[0])
@@ -202,6 +207,7 @@ class Instance(Resource):
         Change("can_ip_forward", _whole),
         Change("description", _whole),
         Change("desired_status", _status),
+        Change("min_cpu_platform", _platform, stopped=True),
         Change("machine_type", _machine_type, stopped=True),
         Change("service_account", _account, stopped=True),
     )

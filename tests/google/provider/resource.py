@@ -154,6 +154,7 @@ class Resource:
             (known(values.get(name)) or getattr(self.client.settings, name)).rsplit("/", 1)[-1]
             for name in ("project", "region", "zone")
         )
+        region = region or zone.rpartition("-")[0]
         return Place(project, region, zone, lambda text: images.resolve(self.client, project, text))
 
     def path(self, values: Values, of: str = "") -> str:
