@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from stoneware.errors import HostError
+from stoneware.model.ingress import Ingress
 from stoneware.model.machine import MachineSpec
 
 
@@ -22,6 +23,7 @@ class Computers:
     attributes: dict[str, dict[str, str]] = field(default_factory=dict)
     consoles: dict[str, bytes] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
+    guards: dict[str, Ingress] = field(default_factory=dict)
     enter: Callable[[str, socket.socket], None] | None = None
     gate: threading.Event = field(default_factory=threading.Event)  # what stops machines waits for it
 
@@ -71,6 +73,9 @@ class Computers:
         kept = {key: value for key, value in ({**spec.metadata, **changes}).items() if value is not None}
         object.__setattr__(spec, "metadata", kept)
         object.__setattr__(spec, "identity", dict(identity))
+
+    def guard(self, name: str, rules: Ingress) -> None:
+        self.guards[name] = rules
 
     def make_network(self, name: str, subnets: Sequence[str]) -> None:
         self.networks[name] = sorted(subnets)

@@ -400,6 +400,9 @@ def test_a_protected_instance_and_a_used_network_stay(api: Api, computers: Compu
     did(api, "instances.setDeletionProtection", resource="k1", deletionProtection="false")
     assert "error" in finished(api, "networks.delete", network="default", **{"global": ""})
     did(api, "instances.delete", instance="k1")
+    assert "error" in finished(api, "networks.delete", network="default", **{"global": ""})
+    for rule in api("firewalls.list")["items"]:
+        did(api, "firewalls.delete", firewall=rule["name"], **{"global": ""})
     did(api, "networks.delete", network="default", **{"global": ""})
     assert not computers.networks
 

@@ -52,12 +52,12 @@ class Cloud:
         emulator = start(*words, "--state", str(self.state), home=self.home)
         self.process = self.opened.enter_context(emulator)
         assert self.process.stdout is not None
-        endpoint = json.loads("".join(iter(self.process.stdout.readline, "}\n")) + "}")["endpoint"]
+        self.endpoint = json.loads("".join(iter(self.process.stdout.readline, "}\n")) + "}")["endpoint"]
         http = build_http()
         self.opened.callback(http.close)
         package = resources.files("googleapiclient.discovery_cache.documents")
         raw = json.loads((package / "compute.v1.json").read_bytes())
-        self.client = build_from_document(raw | {"rootUrl": f"{endpoint}/"}, http=http)
+        self.client = build_from_document(raw | {"rootUrl": f"{self.endpoint}/"}, http=http)
 
     def end(self, number: int) -> None:
         self.process.send_signal(number)
@@ -75,12 +75,16 @@ class Cloud:
     def status(self, name: str) -> str:
         return str(self.client.instances().get(**Z, instance=name).execute()["status"])
 
-    def serial(self, name: str, word: str) -> str:
-        """Return what an instance wrote, once a word is in it."""
+    @property
+    def platform(self) -> LocalPlatform:
+        return LocalPlatform(LocalImageStore.open(self.home))
+
+    def serial(self, name: str, word: str, after: str = "") -> str:
+        """Return what an instance wrote, once a word is in it, or behind another one."""
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             said = str(self.client.instances().getSerialPortOutput(**Z, instance=name).execute()["contents"])
-            if word in said:
+            if after in said and word in (said.rpartition(after)[2] if after else said):
                 return said
             time.sleep(0.05)
         raise AssertionError(said)

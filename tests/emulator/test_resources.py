@@ -56,6 +56,11 @@ def test_the_operation_of_a_network_in_use_fails(api: Api, network: None) -> Non
     refused(api, 404, "networks.get", network="n")
 
 
+def forget_rules(api: Api) -> None:
+    for rule in api("firewalls.list")["items"]:
+        api("firewalls.delete", firewall=rule["name"])
+
+
 def test_an_auto_mode_network_goes_with_its_subnetworks_unless_an_address_is_in_one(api: Api) -> None:
     links = api("networks.get", network="default")["subnetworks"]
     assert len(links) == len(catalog.REGIONS)
@@ -64,12 +69,15 @@ def test_an_auto_mode_network_goes_with_its_subnetworks_unless_an_address_is_in_
     api("addresses.insert", {"name": "a", "addressType": "INTERNAL"}, region=REGION)
     assert failure(api("networks.delete", network="default"))[1] == USED
     api("addresses.delete", region=REGION, address="a")
+    assert failure(api("networks.delete", network="default"))[1] == USED  # its firewall rules
+    forget_rules(api)
     assert "error" not in api("networks.delete", network="default")
     assert "items" not in api("subnetworks.list", region=REGION)
 
 
 def test_a_network_in_custom_mode_gives_its_subnetworks_away_one_by_one(api: Api) -> None:
     api("networks.switchToCustomMode", network="default")
+    forget_rules(api)
     assert failure(api("networks.delete", network="default"))[1] == USED
     for region in catalog.REGIONS:
         api("subnetworks.delete", region=region, subnetwork="default")
@@ -190,7 +198,7 @@ def test_labels_are_those_of_the_api(api: Api, labels: dict[str, str], status: i
         ({"allowed": [{"IPProtocol": "tcp", "ports": ["90-80"]}]}, "ports"),
         ({"allowed": [{"IPProtocol": "tcp", "ports": ["65536"]}]}, "ports"),
         ({"sourceRanges": ["10.0.0.0/33"]}, "sourceRanges"),
-        ({"direction": "EGRESS", "destinationRanges": ["all"]}, "destinationRanges"),
+        ({"destinationRanges": ["all"]}, "destinationRanges"),
         ({"priority": 65536}, "priority"),
         ({"denied": [{"IPProtocol": "tcp"}]}, "Exactly one"),
     ],
@@ -202,6 +210,21 @@ def test_a_wrong_firewall_rule_is_refused_when_it_is_made_and_when_it_is_changed
     api("firewalls.insert", RULE)
     assert said in refused(api, 400, "firewalls.patch", changed, firewall="f")
     assert said in refused(api, 400, "firewalls.update", RULE | changed, firewall="f")
+
+
+def test_rules_on_what_leaves_an_instance_are_refused(api: Api, network: None) -> None:
+    changed = {"direction": "EGRESS", "destinationRanges": ["10.0.0.0/8"]}
+    assert "EGRESS" in refused(api, 501, "firewalls.insert", RULE | changed)
+    api("firewalls.insert", RULE)
+    assert "EGRESS" in refused(api, 501, "firewalls.patch", changed, firewall="f")
+
+
+def test_the_network_default_has_googles_rules(api: Api) -> None:
+    rules = {rule["name"]: rule for rule in api("firewalls.list")["items"]}
+    assert sorted(rules) == [f"default-allow-{name}" for name in ("icmp", "internal", "rdp", "ssh")]
+    assert {rule["priority"] for rule in rules.values()} == {65534}
+    assert rules["default-allow-internal"]["sourceRanges"] == ["10.128.0.0/9"]
+    assert rules["default-allow-ssh"]["allowed"] == [{"IPProtocol": "tcp", "ports": ["22"]}]
 
 
 def test_rules_as_google_takes_them(api: Api, network: None) -> None:

@@ -29,7 +29,7 @@ UNHEARD = {
     "METADATA_URL",
 }
 # Machines are given whole addresses of these.
-GIVEN = {"FILES_PATH", "SECRETS_PATH", "RESULTS_PATH"}
+GIVEN = {"FILES_PATH", "SECRETS_PATH", "RESULTS_PATH", "GUEST_ENDPOINT"}
 
 
 @pytest.mark.parametrize("name", sorted(WORDS.keys() - UNHEARD - GIVEN))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from stoneware.compose.keys import KEYS
+from stoneware.model.ingress import IngressRule
 from stoneware.model.limits import UNLIMITED, Ulimit
 from stoneware.model.machine import MachineSpec
 from stoneware.model.machine_fields import (
@@ -51,6 +52,10 @@ FULL = MachineSpec(
     remove_when_stopped=True,
     tied="stop",
     identity={"instance/zone": '"projects/1/zones/z"'},
+    ingress=(
+        IngressRule(True, ("10.0.0.0/8",), "tcp", ((22, 22), (80, 90))),
+        IngressRule(False, ("0.0.0.0/0",)),
+    ),
     extras={"machine_type": "e2-small"},
     live_extras={"tags": "a"},
     stop_timeout=3.5,
@@ -136,7 +141,7 @@ def test_what_a_configuration_leaves_out_is_filled_in() -> None:
 
 def test_only_what_changes_in_place_is_amended() -> None:
     assert set(CHANGED_BY_AMENDING) == {
-        *("identity", "image_ref", "labels", "live_extras", "secrets", "stop_timeout")
+        *("identity", "image_ref", "ingress", "labels", "live_extras", "secrets", "stop_timeout")
     }
     assert written({"stop_timeout": 5.0, "labels": {"a": "b"}}) == {"stop_timeout": 5.0, "labels": {"a": "b"}}
     with pytest.raises(ValueError, match="memory"):
@@ -156,6 +161,9 @@ def test_values_are_shown_in_words() -> None:
     assert shown["read_only"] == "yes"
     assert shown["volumes"] == {"/v": "v read-only", "/a": "a"}
     assert shown["ports"] == {"127.0.0.1:*->80/tcp": "", "53->53/udp": ""}
+    said = {"0": "allow tcp 22,80-90 from 10.0.0.0/8", "1": "deny all from 0.0.0.0/0"}
+    assert shown["ingress"] == said
+    assert FIELDS["ingress"].show(MachineSpec("m1", "image:x")) == "whatever its networks let through"
     assert FIELDS["hostname"].show(MachineSpec("m1", "image:x")) == "m1"
     assert FIELDS["memory"].show(MachineSpec("m1", "image:x")) == "no limit"
 

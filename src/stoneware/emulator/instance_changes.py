@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from stoneware.emulator import actions, errors, instance_fill, prepare, resources, values
+from stoneware.emulator import actions, errors, firewalls, instance_fill, prepare, resources, values
 from stoneware.emulator.errors import ApiError
 from stoneware.emulator.instance_disks import hold, let_go, stopped
 from stoneware.emulator.instance_work import tell
@@ -48,6 +48,8 @@ def _told(service: Service, call: Call, kind: str, change: Record, of: str = "")
         )
     before = items(record["metadata"])
     service.keep("instances", key, record | change)
+    if of == "tags":
+        firewalls.tell(service, record["x-network"])
     if record["status"] != "RUNNING" or service.opened is None:
         return service.started(call, kind, key, record["id"])
     operation = service.started(call, kind, key, record["id"], working=True)
@@ -79,6 +81,7 @@ def set_service_account(service: Service, call: Call) -> Record:
     if found := instance_fill.accounts(call.project, given):
         record["serviceAccounts"] = found
     service.keep("instances", key, record)
+    firewalls.tell(service, record["x-network"])
     return service.started(call, "setServiceAccount", key, record["id"])
 
 

@@ -6,9 +6,10 @@ Each piece of work may be done again: a kill at any moment leaves it to the next
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
-from stoneware.emulator import contents, instance_disks, values
+from stoneware.emulator import contents, firewalls, instance_disks, values
 from stoneware.emulator.errors import ApiError
 from stoneware.emulator.jobs import Job
 from stoneware.emulator.machine_spec import (
@@ -74,7 +75,10 @@ def _start(service: Service, computers: Computers, key: str, record: Record) -> 
         computers.make_disk(disk_name(disk), int(disk["sizeGb"]) << 30)
     _network(service, computers, record)
     source = contents.source(computers, own)
-    computers.boot(spec(service.store, key, record, source, service.instance_tokens.of(key, record)))
+    wanted = spec(service.store, key, record, source, service.instance_tokens.of(key, record))
+    rules = firewalls.ingress(service.store, key, record)
+    computers.boot(replace(wanted, ingress=rules))
+    service.guarded[key] = rules
 
 
 def _network(service: Service, computers: Computers, record: Record) -> None:
@@ -174,6 +178,8 @@ def _undo(service: Service, key: str, record: Record) -> None:
 
 def _forget(service: Service, key: str, record: Record, disks: list[Record]) -> None:
     service.instance_tokens.revoke(key)
+    service.guarded.pop(key, None)
+    firewalls.tell(service, record["x-network"])
     instance_disks.let_go(service, key, record)
     service.store.remove(key)
     for disk in disks:
@@ -185,10 +191,12 @@ def _forget(service: Service, key: str, record: Record, disks: list[Record]) -> 
 def _running(service: Service, key: str, record: Record) -> None:
     now = values.timestamp(service.clock())
     service.keep("instances", key, record | {"status": "RUNNING", "lastStartTimestamp": now})
+    firewalls.tell(service, record["x-network"])
 
 
 def _terminated(service: Service, key: str, record: Record) -> None:
     service.instance_tokens.revoke(key)
+    service.guarded.pop(key, None)
     now = values.timestamp(service.clock())
     service.keep("instances", key, record | {"status": "TERMINATED", "lastStopTimestamp": now})
 
@@ -206,6 +214,8 @@ def look(service: Service) -> None:
             _end(service, key)
         elif record.get("serviceAccounts") and service.instance_tokens.is_old(key):
             tell(service, key, items(record["metadata"]))
+        elif key not in service.guarded:
+            firewalls.tell(service, record["x-network"])
     if running:
         computers.check_helpers()
 

@@ -15,6 +15,20 @@ KEPT = "x-contents"  # of what a machine left: the key under which that is kept
 AUTOMATIC = "x-automatic"  # of a subnetwork that an auto mode network brought
 EXTERNAL = ipaddress.IPv4Network("203.0.113.0/24")  # for documentation (RFC 5737): it reaches no machine
 
+_DEFAULT_PRIORITY = 65534
+_ICMP = {"IPProtocol": "icmp"}
+_ANY_PORT = ["0-65535"]
+#: The rules that the network `default` of a project begins with: their sources, and what they allow.
+_DEFAULT_RULES: dict[str, tuple[str, list[Record]]] = {
+    "default-allow-icmp": ("0.0.0.0/0", [_ICMP]),
+    "default-allow-internal": (
+        "10.128.0.0/9",
+        [{"IPProtocol": "tcp", "ports": _ANY_PORT}, {"IPProtocol": "udp", "ports": _ANY_PORT}, _ICMP],
+    ),
+    "default-allow-rdp": ("0.0.0.0/0", [{"IPProtocol": "tcp", "ports": ["3389"]}]),
+    "default-allow-ssh": ("0.0.0.0/0", [{"IPProtocol": "tcp", "ports": ["22"]}]),
+}
+
 
 class Place:
     """Where a resource is made: the store, the project, and the scope as `zones/us-central1-a`."""
@@ -176,10 +190,21 @@ def check_range(store: Store, network: str, wanted: ipaddress.IPv4Network, but: 
             raise errors.invalid("resource.ipCidrRange", wanted, why)
 
 
+def default_rules(network: str) -> list[tuple[str, Record]]:
+    """Return the names and contents of the firewall rules of a project's network `default`."""
+    said: Record = {"network": network, "priority": _DEFAULT_PRIORITY}
+    return [
+        (name, said | {"name": name, "sourceRanges": [source], "allowed": allowed})
+        for name, (source, allowed) in _DEFAULT_RULES.items()
+    ]
+
+
 def firewall(place: Place, new: Record, _query: Mapping[str, Any]) -> None:
     """Fill a firewall rule."""
     if bool(new.get("allowed")) == bool(new.get("denied")):
         raise errors.invalid("resource", new["name"], "Exactly one of allowed and denied must be given.")
+    if new.get("direction") == "EGRESS":
+        raise errors.not_implemented("a firewall rule for EGRESS", "instances may send anything")
     checks.firewall(new)
     key, _ = place.find(new.get("network", "default"), "networks", "global")
     new["network"] = LINK + key

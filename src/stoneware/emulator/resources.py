@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stoneware.emulator import catalog, checks, contents, errors, paging, prepare, values
+from stoneware.emulator import catalog, checks, contents, errors, firewalls, paging, prepare, values
 from stoneware.emulator.kinds import KINDS
 from stoneware.emulator.service import Call, Service, shown
 from stoneware.emulator.store import Record
@@ -44,6 +44,7 @@ def insert(service: Service, call: Call) -> Record:
         return service.started(call, "insert", key, values.new_id(), failure)
     place = prepare.Place(service.store, call.project, call.scope)
     record = service.create(place, collection, key, dict(call.body), call.query)
+    _tell_firewalls(service, collection, record)
     if collection in ("images", "snapshots"):
         return contents.capture(service, call, "insert", key, (key, record["id"]))
     return service.started(call, "insert", key, record["id"])
@@ -64,6 +65,7 @@ def delete(service: Service, call: Call) -> Record:
     if collection == "images":
         _forget_image(service, key)
     service.store.remove(key)
+    _tell_firewalls(service, collection, record)
     contents.release(service, key, record)
     return service.started(call, "delete", key, record["id"])
 
@@ -126,7 +128,13 @@ def _changed(service: Service, call: Call, key: str, record: Record) -> Record:
     if check := KINDS[collection].checked:
         check(prepare.Place(service.store, call.project, call.scope), record, call.query)
     service.keep(collection, key, record)
+    _tell_firewalls(service, collection, record)
     return service.started(call, call.method.verb, key, record["id"])
+
+
+def _tell_firewalls(service: Service, collection: str, record: Record) -> None:
+    if collection == "firewalls":
+        firewalls.tell(service, record["network"])
 
 
 def _same(given: Any, have: Any) -> bool:

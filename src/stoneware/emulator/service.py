@@ -20,6 +20,7 @@ from stoneware.emulator.operations import Operations
 from stoneware.emulator.store import Record, Store
 from stoneware.emulator.tokens.instances import InstanceTokens
 from stoneware.emulator.tokens.records import Tokens
+from stoneware.model.ingress import Ingress
 from stoneware.platforms.instances import Computers
 
 SCOPES = ("zone", "region")
@@ -113,6 +114,7 @@ class Service:
         self.operations = Operations(store, delay, clock)
         self.tokens = Tokens(store, clock)
         self.instance_tokens = InstanceTokens(self.tokens)
+        self.guarded: dict[str, Ingress] = {}  # by instance: what its machine has been told to let in
         self._when_opened: list[Callable[[Computers], None]] = []
 
     @property
@@ -156,6 +158,8 @@ class Service:
         place = prepare.Place(self.store, project, "global")
         with self.store.transaction():
             self.create(place, "networks", network, {"name": "default", "autoCreateSubnetworks": True}, {})
+            for name, content in prepare.default_rules(network):
+                self.create(place, "firewalls", f"{key}/global/firewalls/{name}", content, {})
             self.store.put(key, record)
 
     def add_public_images(self) -> None:

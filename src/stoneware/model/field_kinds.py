@@ -12,6 +12,7 @@ from typing import Any
 
 from stoneware.dataclass import dataclass
 from stoneware.model import field_types as types
+from stoneware.model import ingress
 from stoneware.model.field_types import Type
 from stoneware.model.limits import UNLIMITED, Ulimit
 from stoneware.model.resources import PortMapping, SecretMount, VolumeMount
@@ -179,3 +180,4 @@ SECRETS = Kind(
 )
 PROCESS = Kind(types.PROCESS, document_of, process_of, words_of)
 SYSTEM = Kind(types.SYSTEM, document_of, system_of, words_of)
+INGRESS = Kind(types.STRINGS, ingress.document_of, ingress.ingress_of, ingress.words_of)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from stoneware.dataclass import dataclass
+from stoneware.model.ingress import Ingress
 from stoneware.model.labels import CLUSTER_LABEL
 from stoneware.model.limits import DEFAULT_LOG_FILES, DEFAULT_LOG_SIZE, DEFAULT_PIDS_LIMIT, Ulimit
 from stoneware.model.resources import PortMapping, SecretMount, VolumeMount
@@ -82,7 +83,8 @@ class MachineSpec:
     its service and its system have instead of what the image says. `identity` is what its metadata server
     says of it instead of what it says of machines of this computer: paths below `/computeMetadata/v1/`, as
     `instance/zone`, to values as JSON. `extras` are what only its platform has, as that calls
-    it; `live_extras` what of that a living machine takes on.
+    it; `live_extras` what of that a living machine takes on. `ingress` are rules on what comes in to it; None
+    is whatever its networks let through.
     """
 
     name: str
@@ -115,6 +117,7 @@ class MachineSpec:
     process: Process = field(default_factory=Process)
     system: System = field(default_factory=System)
     identity: Mapping[str, str] = field(default_factory=dict)
+    ingress: Ingress | None = None
     extras: Mapping[str, str] = field(default_factory=dict)
     live_extras: Mapping[str, str] = field(default_factory=dict)
 

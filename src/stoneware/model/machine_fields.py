@@ -286,6 +286,14 @@ _TABLE: dict[str, Field] = {
         in_terraform=False,
         in_cluster=False,
     ),
+    "ingress": Field(
+        kinds.INGRESS,
+        "Rules on what comes in to it; whatever its networks let through if none.",
+        in_place=True,
+        declared=False,
+        in_terraform=False,
+        in_cluster=False,
+    ),
     "tied": Field(
         kinds.TEXT,
         "What happens to the machine when the command that created it ends: nothing, `stop` or `remove`.",

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from stoneware.model.ingress import Ingress
 from stoneware.model.machine import MachineSpec
 
 CONTENTS = "disk-"  # how keys of contents begin, followed by a number
@@ -73,6 +74,10 @@ class Computers(Protocol):
 
     def tell(self, name: str, changes: Mapping[str, str | None], identity: Mapping[str, str]) -> None:
         """Change a machine's attributes (None removes one), and what its metadata server says of it."""
+        ...
+
+    def guard(self, name: str, rules: Ingress) -> None:
+        """Let in to a machine what the rules say, from now on; connections that are open stay so."""
         ...
 
     def make_network(self, name: str, subnets: Sequence[str]) -> None:

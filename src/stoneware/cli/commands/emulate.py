@@ -79,8 +79,8 @@ def google(
 ) -> None:
     """Serve Compute Engine, Cloud Storage, Secret Manager and tokens on this computer, until Ctrl-C.
 
-    An instance is a machine of this computer; networks, firewalls and addresses are records. Objects of
-    buckets and versions of secrets have contents.
+    An instance is a machine of this computer, and firewall rules act on it; networks and addresses are
+    records. Objects of buckets and versions of secrets have contents.
     What is printed goes into the environment of Terraform, gcloud and Python programs.
     """
     projects = project or ("stoneware-local",)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from stoneware.errors import InputError
+from stoneware.model.ingress import Ingress
 from stoneware.model.machine import MachineSpec, runs
 from stoneware.platforms.local.host import cgroups
 from stoneware.platforms.local.machines import console
@@ -55,6 +56,7 @@ class LocalInstances:
             labels = {**spec.labels, STATE_LABEL: self._document["state"]}
             self._platform.create(replace(spec, memory=memory, cpus=cpus, labels=labels))
         else:
+            self._platform.amend(spec.name, ingress=spec.ingress)
             self._platform.start(spec.name)
 
     def power_off(self, name: str, contents: str, *, timeout: float) -> bool:
@@ -128,6 +130,11 @@ class LocalInstances:
         if self._platform.observe(name) is not None:
             self._platform.amend(name, identity=dict(identity))
             self._platform.set_metadata(name, changes)
+
+    def guard(self, name: str, rules: Ingress) -> None:
+        """Let in to a machine what the rules say, from now on."""
+        if self._platform.observe(name) is not None:
+            self._platform.amend(name, ingress=rules)
 
     def make_network(self, name: str, subnets: Sequence[str]) -> None:
         """Have a network whose machines have their addresses in these ranges."""

@@ -216,6 +216,16 @@ class LocalResources:
             if secrets is not None:
                 self._announce_secrets(directory, spec, secrets)
             write_json(directory / "spec.json", {**spec, **document}, mode=0o600)
+        if "ingress" in changes:
+            self._guard(directory)
+
+    def _guard(self, directory: Path) -> None:
+        """Have the router let in to a machine what its spec says now; it does so too when one starts."""
+        from stoneware.platforms.local.network import router
+
+        found, state = router.open_router(self.store), read_json(directory / "state.json") or {}
+        if found is not None and state.get("id"):
+            found.guard(directory, str(state["id"]))
 
     def _announce_secrets(
         self, directory: Path, spec: dict[str, Any], secrets: tuple[SecretMount, ...]

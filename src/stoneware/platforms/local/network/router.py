@@ -30,6 +30,7 @@ from stoneware.platforms.local.network import servers as router_servers
 from stoneware.platforms.local.network import setup as router_setup
 from stoneware.platforms.local.network.addresses import Lease, Plan
 from stoneware.platforms.local.network.dns import Attached, member_names
+from stoneware.platforms.local.network.guards import Guards, guard_of, guarding, unguarding
 from stoneware.platforms.local.network.layout import RUNTIME, Layout, StorePaths, is_up, layout_of
 from stoneware.platforms.local.network.ports import Ports, Publication
 from stoneware.platforms.local.network.ranges import machine_addresses
@@ -122,6 +123,10 @@ class Router:
     def _views(self) -> Views:
         return Views(self.layout.runtime)
 
+    @property
+    def _guards(self) -> Guards:
+        return Guards(self.layout.runtime)
+
     def attach(
         self,
         machine_dir: Path,
@@ -158,12 +163,13 @@ class Router:
                 write_json(path, document)
             self._attached.prepare()
             pin = Pin(f"vb-{id}", lease.mac, lease.ip, wanted)
+            self._guards.keep(id, guard_of(machine_dir))
             if wanted:
                 member = Member(id, lease.ip, wanted, member_names(name, hostname, names))
                 self._join(member, pin)
             else:
                 self._attached.add(id, lease, (name, hostname, *names))
-                self._change(router_rules.admission(pin, None))
+                self._change(self._guarding(pin) + router_rules.admission(pin, None))
         return lease
 
     def _lease(
@@ -217,7 +223,24 @@ class Router:
         else:
             self._attached.add_member(member, pin.mac)
             self._views.show(member)
-            self._change(router_rules.admission(pin, view))
+            self._change(self._guarding(pin) + router_rules.admission(pin, view))
+
+    def _guarding(self, pin: Pin) -> str:
+        rules = self._guards.of(pin.interface.removeprefix("vb-"))
+        return "" if rules is None else guarding(pin, rules)
+
+    def guard(self, machine_dir: Path, id: str) -> None:
+        """Let in to a machine, if it is attached, what the rules of its spec say now."""
+        with exclusive(self.layout):
+            pin = self._attached.pin(id)
+            if pin is None or not is_up(self.layout.digest):
+                return
+            had, rules = self._guards.of(id), guard_of(machine_dir)
+            self._guards.keep(id, rules)
+            if rules is not None:
+                self._change(guarding(pin, rules))
+            elif had is not None:
+                self._change(unguarding(pin))
 
     def _start(self, view: View) -> None:
         server = router_servers.of_view(self.layout, self.plan, view)
@@ -231,13 +254,15 @@ class Router:
         with exclusive(self.layout):
             pin = self._attached.remove(id)
             shown = self._views.hide(id)
+            rules = self._guards.of(id)
+            self._guards.keep(id, None)
             if not is_up(self.layout.digest):
                 return
             used = {other.networks for other in self._attached.pins() if other.networks}
             if any(self._views.unused(used)):  # also what a killed command has left
                 self._rewrite()
             elif pin is not None:
-                self._expel(pin)
+                self._expel(pin, "" if rules is None else unguarding(pin))
             if pin is None:
                 return
             # Told, since a server may not see by itself that a file has gone.
@@ -251,12 +276,12 @@ class Router:
         self.detach(id, name)
         router_setup.remove_port(self.layout, id)
 
-    def _expel(self, pin: Pin) -> None:
+    def _expel(self, pin: Pin, unguarded: str) -> None:
         view = self._views.find(pin.networks) if pin.networks else None
         if pin.networks and view is None:
             self._rewrite()
         else:
-            self._change(router_rules.expulsion(pin, view))
+            self._change(router_rules.expulsion(pin, view) + unguarded)
 
     def _change(self, commands: str) -> None:
         """Change the rules by a few elements; by all of them where the rules are not what they should be."""
@@ -279,9 +304,9 @@ class Router:
     def _rewrite(self) -> list[View]:
         """Write the views and all rules again, as the attached machines say; return the views."""
         views = router_setup.renew_views(self.layout)
-        router_setup.nft_inside(
-            self.layout, router_rules.inner_rules(self._now.plan, self._attached.pins(), views)
-        )
+        pins = self._attached.pins()
+        rules = router_rules.inner_rules(self._now.plan, pins, views) + self._guards.commands(pins)
+        router_setup.nft_inside(self.layout, rules)
         return views
 
     def publish(self, lease: Lease, ports: Sequence[PortMapping], *, id: str = "") -> tuple[PortMapping, ...]:

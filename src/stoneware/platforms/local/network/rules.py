@@ -9,7 +9,7 @@ from stoneware.model.guest_protocol import GUEST_PORT, METADATA_ADDRESS
 from stoneware.platforms.local.network.addresses import Plan, mark_of
 from stoneware.platforms.local.network.views import View, view_key
 
-VERSION = 8  # raised when the rules change, so that running routers get the new ones
+VERSION = 9  # raised when the rules change, so that running routers get the new ones
 INNER = "stoneware"  # the tables' name inside the router namespace
 CONNECTIONS = 192  # a machine's with the metadata server; its own limit, which it explains, is lower
 ENDPOINTS = 64  # a machine's with the emulator that has it; so is the emulator's
@@ -52,7 +52,8 @@ _INGRESS += _MACHINE + "  }\n}\n"
 # Inside, in the bridge: the same once more, and what comes in by a port bears its mark from here on (the
 # port's address, as a number): the servers tell by it who asks. From one port to another, broadcasts
 # included, goes only what the chain of the sender's view lets through: it has a line for each network of the
-# view, and a set for each network says which ports are on it. By a port leaves only what is for its card and
+# view, and a set for each network says which ports are on it; before that what the rules of a machine with
+# rules of its own do not let in is dropped (`guards`). By a port leaves only what is for its card and
 # address, or for all.
 _PINS = """
 add table bridge stoneware
@@ -65,11 +66,15 @@ table bridge stoneware {
   map marks { type ifname : mark; }
   set common { type ifname; }
   map views { type ifname : verdict; }
+  map guards { type ifname : verdict; }
+  map talkers { type ifname : verdict; }
   chain view-common {
     oifname @common accept
   }
   chain forward {
     type filter hook forward priority 0; policy drop;
+    ether type ip iifname vmap @talkers
+    ether type ip oifname vmap @guards
     iifname vmap @views
   }
   chain prerouting {
@@ -122,6 +127,7 @@ table ip stoneware {{
   set sealed {{ type mark; }}
   set apart {{ type ipv4_addr; }}
   map views {{ type mark : verdict; }}
+  map guards {{ type ipv4_addr : verdict; }}
   chain guard {{
     type filter hook prerouting priority -300; policy accept;
     iifname "vb-*" drop
@@ -165,6 +171,7 @@ add @endpoints {{ meta mark ct count over {endpoints} }} reject with tcp reset
   }}
   chain forward {{
     type filter hook forward priority 0; policy accept;
+    oifname "br0" ct state new ip daddr vmap @guards
     iifname "br0" oifname "br0" jump neighbours
     iifname "br0" meta mark @sealed ct direction reply accept
     iifname "br0" meta mark @sealed reject with icmp type net-unreachable

@@ -18,6 +18,7 @@ from stoneware.platforms.local.network import rules as router_rules
 from stoneware.platforms.local.network import servers as router_servers
 from stoneware.platforms.local.network.addresses import Plan
 from stoneware.platforms.local.network.dns import Attached
+from stoneware.platforms.local.network.guards import Guards
 from stoneware.platforms.local.network.layout import RUNTIME, Layout, is_up, namespace_identity
 from stoneware.platforms.local.network.networks import are_internal
 from stoneware.platforms.local.network.ports import Publication
@@ -102,6 +103,7 @@ def _repair(layout: Layout, state: State | None) -> State:
     views = renew_views(layout)
     inside: Inside = network_namespace.inside(layout.namespace, look_inside)
     rules = router_rules.inner_rules(plan, attached.pins(), views, inside.ports)
+    rules += Guards(layout.runtime).commands(attached.pins())
     nft_inside(layout, rules, settings=_INNER_SETTINGS)
     _bridge(layout, plan, inside)
     pin_ports(layout, attached.pins(), inside.ports)
