@@ -39,6 +39,7 @@ class FakeMetadata:
         }
         self.files: dict[str, bytes] = {}
         self.secrets: dict[str, bytes] = {}
+        self.versions: dict[str, tuple[int, bytes]] = {}  # of Secret Manager: status and reply, by path
         self.build_secrets: dict[str, bytes] = {}
         self.key = b""
         self.results: dict[str, bytes] = {}
@@ -115,8 +116,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         path, _, query = self.path.partition("?")
         wants = dict(part.partition("=")[::2] for part in query.split("&") if part)
         server = self.metadata
-        if self.headers.get("Metadata-Flavor") != "Google":
-            return self.answer(403)
+        if path.endswith(":access") or self.headers.get("Metadata-Flavor") != "Google":
+            return self.answer(*self._foreign(path))
         with server.changed:
             if server.refuse > 0:
                 server.refuse -= 1
@@ -132,6 +133,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             content = server.secrets.get(path.rpartition("/")[2])
             return self.answer(404, b"no such secret") if content is None else self.answer(200, content)
         return self._value(path.removeprefix("/computeMetadata/v1/instance/"), wants)
+
+    def _foreign(self, path: str) -> tuple[int, bytes]:
+        """Answer as Secret Manager does, which does not get the headers of the metadata server."""
+        known = self.headers.get("Authorization") == "Bearer ya29.tok-en_1"
+        if not path.endswith(":access") or self.headers.get("Metadata-Flavor"):
+            return 403, b""
+        return self.metadata.versions.get(path, (404, b"")) if known else (401, b"")
 
     def _value(self, path: str, wants: Mapping[str, str]) -> None:
         server = self.metadata

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import time
 
 import pytest
 
@@ -160,6 +161,40 @@ def test_host_name_and_resolver(root: Root, metadata: FakeMetadata) -> None:
     assert (root.path / "etc/resolv.conf").read_text() == (
         "search zone.c.project.internal\nnameserver 169.254.169.254\n"
     )
+
+
+HOSTS = "10.0.0.8\tkafka-2.shop.internal kafka-2 kafka\n10.0.0.9\tkafka-3\n"
+
+
+def test_machines_of_a_cluster_know_each_other(root: Root, metadata: FakeMetadata) -> None:
+    bad = "10.0.0.1\tx;reboot\n$(id)\tx\n10.0.0.2 y\n\t\n10.0.0.3\t a\n"
+    metadata.set(stoneware_hosts=HOSTS + bad)
+    first = "127.0.0.1 localhost\n10.0.0.7 m1.zone.c.project.internal m1 # stoneware\n"
+    block = (
+        "10.0.0.8 kafka-2.shop.internal kafka-2 kafka # stoneware-hosts\n10.0.0.9 kafka-3 # stoneware-hosts\n"
+    )
+    for _ in range(2):
+        assert root.run("stoneware-boot").returncode == 0
+        lines = (root.path / "etc/hosts").read_text()
+        assert sorted(lines.splitlines()) == sorted((first + block).splitlines())
+    metadata.set(stoneware_hosts=None)
+    assert root.run("stoneware-boot").returncode == 0
+    assert (root.path / "etc/hosts").read_text() == first
+
+
+def test_a_machine_that_runs_learns_of_others(root: Root, metadata: FakeMetadata) -> None:
+    assert root.run("stoneware-boot").returncode == 0
+    process = root.start("stoneware-watch")
+    hosts = root.path / "etc/hosts"
+    try:
+        for text, there in ((HOSTS, True), (None, False)):
+            metadata.set(stoneware_hosts=text)
+            deadline = time.monotonic() + 20
+            while ("kafka-3" in hosts.read_text()) != there:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+    finally:
+        finish(process)
 
 
 def test_a_builder_is_not_configured_and_gets_its_script(root: Root, metadata: FakeMetadata) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import stat
 from pathlib import Path
@@ -216,3 +218,82 @@ def test_a_mode_for_others_lets_the_user_of_the_image_read_it(root: Root, metada
     assert root.run("stoneware-boot", "--again").returncode == 0
     done = root.run("service-exec", "command", "cat", str(root.path / "run/secrets/open"))
     assert done.returncode != 0
+
+
+TOKEN = '{"access_token":"ya29.tok-en_1","expires_in":3599,"token_type":"Bearer"}'
+AT = "/v1/projects/p/secrets/key/versions"
+
+
+def _of_cloud(metadata: FakeMetadata, **replies: tuple[int, str]) -> None:
+    """Give the machine secrets of Secret Manager: target to status and reply."""
+    lines = []
+    for number, (target, (status, reply)) in enumerate(replies.items(), 1):
+        metadata.versions[f"{AT}/{number}:access"] = (status, reply.encode())
+        lines.append(f"{target}\t400\t{metadata.url}{AT}/{number}:access\t{number}\n")
+    metadata.values["service-accounts/default/token"] = TOKEN
+    metadata.set(stoneware_secrets="".join(lines))
+
+
+def _payload(value: bytes) -> str:
+    data = base64.b64encode(value).decode()
+    return json.dumps({"name": "x", "payload": {"data": data, "dataCrc32c": "1"}}, indent=2)
+
+
+def test_secrets_of_secret_manager_are_fetched_with_the_machines_own_token(
+    root: Root, metadata: FakeMetadata
+) -> None:
+    value = bytes(range(256)) * 3
+    root.put(CONTRACT, "plain\tsecret\n")
+    root.template("etc/app", "$plain")
+    _of_cloud(
+        metadata, bytes=(200, _payload(value)), empty=(200, '{"payload":{}}'), plain=(200, _payload(b"v1"))
+    )
+    done = root.run("stoneware-boot")
+    assert (done.returncode, done.stderr) == (0, "")
+    files = root.path / "run/secrets"
+    assert {path.name: path.read_bytes() for path in files.iterdir()} == {
+        "bytes": value,
+        "empty": b"",
+        "plain": b"v1",
+    }
+    assert (root.path / "etc/app").read_text() == "v1"
+    left = list((root.path / "run/stoneware/secrets").iterdir())
+    assert not [path for path in left if b"ya29" in path.read_bytes()]
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (
+            403,
+            "may not be read by the machine's service account: it needs roles/secretmanager.secretAccessor",
+        ),
+        (404, "the secret key is not there"),
+        (500, "cannot be fetched (HTTP status 500)"),
+    ],
+)
+def test_what_secret_manager_refuses_is_said(
+    root: Root, metadata: FakeMetadata, status: int, said: str
+) -> None:
+    _of_cloud(metadata, key=(status, "{}"))
+    done = root.run("stoneware-boot", env={"SW_SECRET_TRIES": "0", "SW_SECRET_RETRIES": "0"})
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert not (root.path / "run/secrets").exists()
+
+
+def test_a_machine_without_a_service_account_is_told(root: Root, metadata: FakeMetadata) -> None:
+    _of_cloud(metadata, key=(200, _payload(b"v")))
+    del metadata.values["service-accounts/default/token"]
+    done = root.run("stoneware-boot")
+    assert "the machine has no service account" in done.stderr
+
+
+def test_secrets_come_from_both_places(root: Root, metadata: FakeMetadata) -> None:
+    metadata.mount(("local", b"here"))
+    own = metadata.attributes["stoneware-secrets"]
+    _of_cloud(metadata, cloud=(200, _payload(b"there")))
+    metadata.set(stoneware_secrets=own + metadata.attributes["stoneware-secrets"])
+    assert root.run("stoneware-boot").returncode == 0
+    assert (root.path / "run/secrets/local").read_bytes() == b"here"
+    assert (root.path / "run/secrets/cloud").read_bytes() == b"there"

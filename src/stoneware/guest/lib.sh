@@ -80,8 +80,25 @@ sw_facts() {
 
 # sw_attributes DIRECTORY: make files of the attributes in DIRECTORY/json, empty ones of what else we ask for.
 sw_attributes() {
-    for sw_name in config secrets volumes mode healthcheck inspect process system; do : >"$1/stoneware-$sw_name"; done
+    for sw_name in config secrets volumes mode healthcheck hosts inspect process system; do : >"$1/stoneware-$sw_name"; done
     awk -f "$SW_LIB/attributes.awk" -v directory="$1" <"$1/json"
+}
+
+# sw_hosts FILE: let /etc/hosts have what the attribute stoneware-hosts in FILE says, lines ADDRESS<TAB>NAMES, in the place of
+# what an earlier one said. What could be no such line is left out.
+sw_hosts() {
+    sw_file=$SW_ROOT/etc/hosts
+    if [ ! -s "$1" ] && ! grep -q '# stoneware-hosts$' "$sw_file" 2>/dev/null; then return 0; fi
+    {
+        if [ -r "$sw_file" ]; then grep -v '# stoneware-hosts$' "$sw_file"; fi
+        awk -F '\t' 'NF == 2 && $1 ~ /^[0-9.]+$/ && $2 ~ /^[A-Za-z0-9_][A-Za-z0-9_. -]*$/ {
+            print $1, $2, "# stoneware-hosts" }' "$1"
+    } >"$sw_file.stoneware"
+    if cmp -s "$sw_file.stoneware" "$sw_file"; then
+        rm -f "$sw_file.stoneware"
+    else
+        mv -f "$sw_file.stoneware" "$sw_file"
+    fi
 }
 
 # sw_status PHASE ERROR [EXTRA]: write and report stoneware/status; EXTRA is JSON members with a

@@ -21,6 +21,7 @@ fetch_secrets() {
     if [ ! -s "$1" ]; then return 0; fi
     echo >>"$1"
     file=$1 number=0
+    : >"$SECRETS/versions"
     set --
     while IFS=$TAB read -r target mode url _ owner; do
         if [ -z "$target" ]; then continue; fi
@@ -30,12 +31,18 @@ fetch_secrets() {
         fi
         number=$((number + 1))
         printf '%s\t%s\t%s\t%s\n' "$SECRETS/$number" "$mode" "$target" "${owner:-0:0}" >>"$SECRETS/list"
-        set -- "$@" -o "$SECRETS/$number" "$url"
+        case $url in
+        *:access) printf '%s\t%s\t%s\n' "$SECRETS/$number" "$url" "$target" >>"$SECRETS/versions" ;;
+        *) set -- "$@" -o "$SECRETS/$number" "$url" ;;
+        esac
     done <"$file"
-    if [ "$number" -eq 0 ]; then return 0; fi
+    if [ -s "$SECRETS/versions" ]; then fetch_versions; fi
+    rm -f "$SECRETS/versions"
+    if [ $# -eq 0 ]; then return 0; fi
     codes=$(umask 077 && sw_curl --globoff --max-time 60 --retry 3 --retry-connrefused \
         -w '%{http_code} %{filename_effective}\n' "$@")
     while IFS=$TAB read -r path _ target _; do
+        case " $* " in *" $path "*) ;; *) continue ;; esac
         # An empty secret is a file too, which curl does not make.
         case "
 $codes
@@ -49,6 +56,45 @@ $codes
         *) echo "the secret $target cannot be fetched from the metadata server" >>"$PROBLEMS" ;;
         esac
     done <"$SECRETS/list"
+}
+
+# fetch_versions: fetch what is in Secret Manager, with the machine's own token, which is in no argument.
+fetch_versions() {
+    token=$(sw_curl --max-time 20 --retry 3 "$SW_V1/instance/service-accounts/default/token" |
+        sed -n 's/.*"access_token" *: *"\([^"\\]*\)".*/\1/p')
+    if [ -z "$token" ]; then
+        echo 'the secrets cannot be fetched: the machine has no service account' >>"$PROBLEMS"
+        return
+    fi
+    (umask 077 && printf 'header = "Authorization: Bearer %s"\n' "$token" >"$SECRETS/curl")
+    while IFS=$TAB read -r path url target; do
+        fetch_version "$path" "$url" </dev/null
+        case $code in
+        200) (umask 077 && secret_data <"$SECRETS/reply" >"$path") ;;
+        403) echo "the secret $target may not be read by the machine's service account: it needs roles/secretmanager.secretAccessor" >>"$PROBLEMS" ;;
+        400 | 404) echo "the secret $target is not there: $url" >>"$PROBLEMS" ;;
+        *) echo "the secret $target cannot be fetched (HTTP status $code): $url" >>"$PROBLEMS" ;;
+        esac
+        rm -f "$SECRETS/reply"
+    done <"$SECRETS/versions"
+    rm -f "$SECRETS/curl"
+}
+
+# fetch_version PATH URL: set `code`. A right that was just given takes a while to be known everywhere.
+fetch_version() {
+    tries=0
+    while :; do
+        code=$(umask 077 && curl -q --silent --globoff --connect-timeout 10 --max-time 60 \
+            --retry "${SW_SECRET_RETRIES:-3}" --retry-connrefused --config "$SECRETS/curl" -o "$SECRETS/reply" -w '%{http_code}' "$2")
+        tries=$((tries + 1))
+        if [ "$code" != 403 ] || [ "$tries" -gt "${SW_SECRET_TRIES:-12}" ]; then return; fi
+        sleep 5
+    done
+}
+
+# secret_data: print the value out of a reply of Secret Manager.
+secret_data() {
+    tr -d '\n' | sed -n 's/.*"data" *: *"\([A-Za-z0-9+\/=_-]*\)".*/\1/p' | tr '_-' '/+' | base64 -d
 }
 
 # own PATH MODE OWNER: give a file its mode and owner.

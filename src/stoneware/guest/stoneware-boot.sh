@@ -374,6 +374,7 @@ main() {
         apply_system "$MD/stoneware-system"
     fi
     host_name "$ip"
+    sw_hosts "$MD/stoneware-hosts"
     resolver
     own_keys
     if [ "$mode" = build ]; then

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Keep watching the machine's metadata. Where the image has a reload command (LABEL stoneware.reload) a
 # change of the configuration or of a secret is rendered and the command run; else the report says that a
-# restart is needed for it. A new value of stoneware-inspect asks for the digests of the rendered files.
+# restart is needed for it. The names of the cluster's other machines are kept in /etc/hosts. A new value of stoneware-inspect asks for the digests of the rendered files.
 set -u
 # shellcheck source=src/stoneware/guest/lib.sh
 . "${SW_ROOT-}/usr/lib/stoneware/lib.sh"
@@ -127,6 +127,7 @@ inspect "$SW_RUN/md"
 while :; do
     if ! wait_for_change; then continue; fi
     inspect "$NOW"
+    sw_hosts "$NOW/stoneware-hosts"
     read_attributes
     if [ "$check" != "$checked" ]; then
         checked=$check
