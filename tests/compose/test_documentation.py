@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
 from stoneware.compose import schema
-from stoneware.compose.keys import KEYS, Outcome
+from stoneware.compose.key_rules import Outcome
+from stoneware.compose.keys import KEYS
 from stoneware.compose.load import load_cluster
 from stoneware.compose.reference import with_table
 from stoneware.compose.schema_parts import Part
@@ -34,9 +36,14 @@ def test_there_are_blocks() -> None:
 
 def models(model: type[Part]) -> set[type[Part]]:
     """Return a model and those inside it."""
-    text = " ".join(str(field.annotation) for field in model.model_fields.values())
-    names = set(re.findall(r"stoneware\.compose\.schema\.(\w+)", text))
-    return {model}.union(*(models(getattr(schema, name)) for name in names))
+    inner = (found for field in model.model_fields.values() for found in models_in(field.annotation))
+    return {model}.union(*(models(each) for each in inner))
+
+
+def models_in(annotation: object) -> list[type[Part]]:
+    """Return the models that a field's type names."""
+    names = re.findall(r"stoneware\.compose\.(schema\w*)\.(\w+)", str(annotation))
+    return [getattr(sys.modules[f"stoneware.compose.{module}"], name) for module, name in names]
 
 
 @pytest.mark.parametrize("section", SECTIONS)
@@ -58,8 +65,7 @@ def test_the_table_says_of_each_key_what_the_schema_does(pattern: str) -> None:
     model = SECTIONS[pattern.partition(".")[0]]
     for step in pattern.split(".")[2:]:
         if step != "*":
-            names = re.findall(r"schema\.(\w+)", str(model.model_fields[step].annotation))
-            model = getattr(schema, names[0])
+            model = models_in(model.model_fields[step].annotation)[0]
     acts = {key for key, rule in KEYS[pattern].items() if rule.outcome is Outcome.ACTS}
     assert set(model.model_fields) - acts == set()
     assert acts - set(model.model_fields) <= UNDONE.get(pattern, set())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from stoneware.compose.keys import KEYS, Key
+from stoneware.compose.key_rules import Key
+from stoneware.compose.keys import KEYS
 from stoneware.generated import with_part
 
 _BEGIN = "<!-- the table of keys, made by `make docs` from the code: -->\n"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from stoneware.compose import schema
+from stoneware.compose import schema, schema_resources
 from stoneware.compose.faults import Faults
 from stoneware.compose.model import ClusterNetwork, ClusterVolume, Place, SecretSource
 from stoneware.compose.nodes import Node, place_of
@@ -63,7 +63,7 @@ class References:
             if entry is None and (key != DEFAULT or DEFAULT in self._document.named["networks"]):
                 self._unknown("networks", key, place)
                 return ""
-            model = entry.model if entry else schema.Network()
+            model = entry.model if entry else schema_resources.Network()
             own_name = f"{self._context.cluster}-{key}"
             name = model.name or (key if model.external else own_name)
             self._check_name(names.NETWORK, name, place_of(entry.node, ("name",)) if entry else place)
@@ -73,7 +73,7 @@ class References:
             self.networks[key] = ClusterNetwork(name, model.external, labels, model.internal, subnets)
         return self.networks[key].name
 
-    def _subnets(self, key: str, entry: Entry[schema.Network]) -> tuple[str, ...]:
+    def _subnets(self, key: str, entry: Entry[schema_resources.Network]) -> tuple[str, ...]:
         """Return the ranges of a network's own; what cannot be one is a fault."""
         found: list[str] = []
         for index, each in enumerate((entry.model.ipam and entry.model.ipam.config) or ()):
@@ -138,7 +138,7 @@ class References:
         self.volume_keys.add(key)
         return name
 
-    def _exact(self, text: str, scope: Scope, entry: Entry[schema.Volume]) -> str:
+    def _exact(self, text: str, scope: Scope, entry: Entry[schema_resources.Volume]) -> str:
         try:
             return expand(text, scope)
         except TemplateError as error:
@@ -196,7 +196,7 @@ class References:
         return found
 
     def _source(
-        self, key: str, entry: Entry[schema.Secret] | Entry[schema.Config], kind: str
+        self, key: str, entry: Entry[schema_resources.Secret] | Entry[schema_resources.Config], kind: str
     ) -> SecretSource:
         """Return the file or the variable that a value comes from; it has to be there."""
         if entry.model.file is not None:
@@ -230,7 +230,9 @@ class References:
                 once=True,
             )
 
-    def _check_external(self, entry: Entry[schema.Network] | Entry[schema.Volume] | None) -> None:
+    def _check_external(
+        self, entry: Entry[schema_resources.Network] | Entry[schema_resources.Volume] | None
+    ) -> None:
         if entry is None or not entry.model.external:
             return
         if entry.model.labels:
@@ -240,14 +242,14 @@ class References:
                 "Leave out labels, or external.",
                 once=True,
             )
-        if isinstance(entry.model, schema.Network) and entry.model.internal:
+        if isinstance(entry.model, schema_resources.Network) and entry.model.internal:
             self._faults.add(
                 place_of(entry.node, ("internal",)),
                 "whether an external network is internal is said where it is made",
                 "Leave out internal, or external.",
                 once=True,
             )
-        if isinstance(entry.model, schema.Network) and entry.model.ipam and entry.model.ipam.config:
+        if isinstance(entry.model, schema_resources.Network) and entry.model.ipam and entry.model.ipam.config:
             self._faults.add(
                 place_of(entry.node, ("ipam",)),
                 "the subnets of an external network are said where it is made",

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from stoneware.compose import schema
+from stoneware.compose import schema, schema_resources
 from stoneware.compose.environment import Setting
 from stoneware.compose.model import Build, Cluster, HealthCheck, SecretSource, Service, UpdateConfig
 from stoneware.compose.references import DEFAULT, References
@@ -123,7 +123,7 @@ def _source(source: SecretSource) -> dict[str, str]:
     return {"content": source.value.reveal() if source.value else ""}
 
 
-def _volume(model: schema.Volume) -> dict[str, Any]:
+def _volume(model: schema_resources.Volume) -> dict[str, Any]:
     return _without_nothing(
         {"name": model.name, "external": model.external or None, "labels": filled(model.labels)}
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import field
 
 from stoneware.compose.faults import Faults
-from stoneware.compose.keys import KEYS, Outcome
+from stoneware.compose.key_rules import Outcome
+from stoneware.compose.keys import KEYS
 from stoneware.compose.model import Place
 from stoneware.compose.nodes import Node, rebuilt
 from stoneware.dataclass import dataclass

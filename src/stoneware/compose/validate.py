@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
-from stoneware.compose import schema
+from stoneware.compose import schema, schema_resources
 from stoneware.compose.faults import Faults
 from stoneware.compose.keys import OWN, alternative, below_which
 from stoneware.compose.model import Place
@@ -43,10 +43,10 @@ class Document:
     """The valid entries of a file. `named` are the keys of each section, valid or not."""
 
     services: dict[str, Entry[schema.Service]]
-    networks: dict[str, Entry[schema.Network]]
-    volumes: dict[str, Entry[schema.Volume]]
-    secrets: dict[str, Entry[schema.Secret]]
-    configs: dict[str, Entry[schema.Config]]
+    networks: dict[str, Entry[schema_resources.Network]]
+    volumes: dict[str, Entry[schema_resources.Volume]]
+    secrets: dict[str, Entry[schema_resources.Secret]]
+    configs: dict[str, Entry[schema_resources.Config]]
     named: dict[str, frozenset[str]]
     extensions: dict[str, Any]
 
@@ -69,10 +69,10 @@ def validate(root: Node, faults: Faults) -> Document:
         )
     return Document(
         _section(root, "services", schema.Service, faults),
-        _section(root, "networks", schema.Network, faults),
-        _section(root, "volumes", schema.Volume, faults),
-        _section(root, "secrets", schema.Secret, faults),
-        _section(root, "configs", schema.Config, faults),
+        _section(root, "networks", schema_resources.Network, faults),
+        _section(root, "volumes", schema_resources.Volume, faults),
+        _section(root, "secrets", schema_resources.Secret, faults),
+        _section(root, "configs", schema_resources.Config, faults),
         {
             section: frozenset(node.mapping if (node := root.get(section)) else ())
             for section in schema.SECTIONS

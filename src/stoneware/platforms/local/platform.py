@@ -22,9 +22,8 @@ from stoneware.platforms.local.machines import stop as machine_stop
 from stoneware.platforms.local.machines.record import Paths
 from stoneware.platforms.local.machines.vanished import end_vanished
 from stoneware.platforms.local.network.known import is_attached
-from stoneware.platforms.local.platform_resources import LocalResources
+from stoneware.platforms.local.platform_builders import LocalBuilders
 from stoneware.platforms.local.store import errors as store_errors
-from stoneware.platforms.local.store import image_files as captured
 from stoneware.platforms.local.store.secrets import secret_lines
 from stoneware.records import DamagedError
 
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from stoneware.provider.infrastructure import StonewareInfrastructure
 
 
-class LocalPlatform(LocalResources):
+class LocalPlatform(LocalBuilders):
     """Machines on this computer. Each method takes the machine's lock where it changes something."""
 
     name = "local"
@@ -367,42 +366,6 @@ class LocalPlatform(LocalResources):
         from stoneware.provider.builders import remove_builders
 
         return remove_builders(self, bake)
-
-    def read_result(self, name: str, result: str) -> bytes:
-        """Return what a builder has uploaded under a name. Raises MachineError where there is nothing."""
-        path = self._existing(name).root / "results" / result
-        try:
-            return path.read_bytes()
-        except FileNotFoundError as error:
-            raise MachineError(f"the machine {name!r} has not uploaded {result}") from error
-
-    def checkpoint(
-        self,
-        name: str,
-        key: str,
-        document: Mapping[str, Any],
-        *,
-        taken: Callable[[], None] | None = None,
-    ) -> None:
-        """Save a builder's root file system under a step key, atomically; the machine goes on running."""
-        self.store.save_checkpoint(key, self._existing(name).rootfs, document, taken=taken)
-
-    def capture(
-        self,
-        name: str,
-        manifest: bytes,
-        document: Mapping[str, Any],
-        *,
-        files: Mapping[str, bytes] | None = None,
-    ) -> str:
-        """Make an image of a stopped builder's root and return its id, `sha256:…` of `manifest`."""
-        paths = self._existing(name)
-        with self.store.lock("machines", name):
-            if not machine_stop.has_ended(paths):
-                raise MachineError(f"the machine {name!r} still runs", resolution=f"stoneware stop {name}")
-            if files:
-                captured.put_files(paths.rootfs, files)
-            return self.store.save_image(paths.rootfs, manifest, document)
 
 
 def _completed(spec: MachineSpec) -> MachineSpec:

@@ -1,0 +1,52 @@
+"""What is taken from builders of the local platform: results, checkpoints, captures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from stoneware.errors import MachineError
+from stoneware.platforms.local.machines import stop as machine_stop
+from stoneware.platforms.local.machines.record import Paths
+from stoneware.platforms.local.platform_resources import LocalResources
+from stoneware.platforms.local.store import image_files as captured
+
+
+class LocalBuilders(LocalResources):
+    """The methods of the local platform for what builders make."""
+
+    def read_result(self, name: str, result: str) -> bytes:
+        """Return what a builder has uploaded under a name. Raises MachineError where there is nothing."""
+        path = self.existing_directory(name) / "results" / result
+        try:
+            return path.read_bytes()
+        except FileNotFoundError as error:
+            raise MachineError(f"the machine {name!r} has not uploaded {result}") from error
+
+    def checkpoint(
+        self,
+        name: str,
+        key: str,
+        document: Mapping[str, Any],
+        *,
+        taken: Callable[[], None] | None = None,
+    ) -> None:
+        """Save a builder's root file system under a step key, atomically; the machine goes on running."""
+        self.store.save_checkpoint(key, Paths(self.existing_directory(name)).rootfs, document, taken=taken)
+
+    def capture(
+        self,
+        name: str,
+        manifest: bytes,
+        document: Mapping[str, Any],
+        *,
+        files: Mapping[str, bytes] | None = None,
+    ) -> str:
+        """Make an image of a stopped builder's root and return its id, `sha256:…` of `manifest`."""
+        paths = Paths(self.existing_directory(name))
+        with self.store.lock("machines", name):
+            if not machine_stop.has_ended(paths):
+                raise MachineError(f"the machine {name!r} still runs", resolution=f"stoneware stop {name}")
+            if files:
+                captured.put_files(paths.rootfs, files)
+            return self.store.save_image(paths.rootfs, manifest, document)
