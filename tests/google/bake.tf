@@ -150,3 +150,14 @@ output "said" {
 output "md5" {
   value = google_storage_bucket_object.text.md5hash
 }
+
+resource "google_secret_manager_secret_version" "v" {
+  secret      = google_secret_manager_secret.s.id
+  secret_data = var.content
+}
+
+resource "google_storage_bucket_object" "large" {
+  bucket = google_storage_bucket.b.name
+  name   = "large"
+  source = "large"
+}

@@ -28,6 +28,7 @@ LINK = f"https://www.googleapis.com/compute/v1/projects/{PROJECT}"
 def made(tmp_path_factory: pytest.TempPathFactory, google_provider: dict[str, str]) -> Iterator[Applied]:
     with opened(tmp_path_factory.mktemp("bake"), TEXT, google_provider) as applied:
         (applied.terraform.directory / "bundle.tar").write_bytes(b"\x00\xff" * 5000)
+        (applied.terraform.directory / "large").write_bytes(b"0123456789abcdef" * ((17 << 20) // 16))
         yield applied
 
 
@@ -60,6 +61,8 @@ def test_all_is_made_and_nothing_is_left_to_do(made: Applied) -> None:
     assert f"POST /storage/v1/b?project={PROJECT}" in asked
     assert asked.count(f"GET {IN_BUCKET}") == 2
     assert "POST /v1/projects/proj-1/secrets?secretId=password" in asked
+    uploads = [line for line in asked if "name=large" in line]
+    assert len(uploads) == 3  # the session, 16 MiB, the rest
     boot = made.cloud.of("disks")["builder"]
     assert boot["type"].endswith("/pd-balanced")
     instance = made.cloud.of("instances")["builder"]
@@ -73,8 +76,18 @@ def test_all_is_made_and_nothing_is_left_to_do(made: Applied) -> None:
 
 def test_an_object_of_other_bytes_is_another(bake: Applied) -> None:
     plan = bake.change(content="other")
-    assert what(plan) == {"google_storage_bucket_object.text": ("delete", "create")}
-    bake.apply(plan)
+    again = ("delete", "create")
+    assert what(plan) == {
+        "google_secret_manager_secret_version.v": again,
+        "google_storage_bucket_object.text": again,
+    }
+    asked = [line for line in lines(bake.apply(plan)) if "/secrets/" in line]
+    secret = "/v1/projects/proj-1/secrets/password"
+    assert [line for line in asked if not line.startswith("GET ")] == [
+        f"POST {secret}/versions/1:destroy",
+        f"POST {secret}:addVersion",
+        f"POST {secret}/versions/2:enable",
+    ]
     bundle = bake.terraform.directory / "bundle.tar"
     before = bundle.read_bytes()
     bundle.write_bytes(b"\x00other")

@@ -31,6 +31,7 @@ class Reply:
     """What came back."""
 
     status: int
+    headers: Mapping[str, str]
     body: bytes
 
     @property
@@ -84,7 +85,7 @@ class Client:
         try:
             connection.request(method, f"{parts.path}?{parts.query}", body, sent)
             answer = connection.getresponse()
-            return Reply(answer.status, answer.read())
+            return Reply(answer.status, dict(answer.getheaders()), answer.read())
         except (OSError, http.client.HTTPException) as error:
             raise ApiError(None, f'{method.title()} "{url}": {str(error) or "EOF"}') from error
         finally:
