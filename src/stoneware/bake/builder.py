@@ -107,6 +107,7 @@ def _metadata(
         guest_protocol.BUNDLE: bundle,
         guest_protocol.RESULTS: builder.results_address(request.results),
         guest_protocol.CHECKPOINTS: flag(bench.checkpoints),
+        guest_protocol.BEAT: f"{builder.beat:g}",
         guest_protocol.GO: "0",
         guest_protocol.SERVING: "",
         # Without a step there is no moment later at which to say so.

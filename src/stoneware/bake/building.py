@@ -140,6 +140,8 @@ class _Build:
             self._announce(stage)
             is_target = stage is self._plan.target
             bundle = self._bundle(stage, caches, seal=is_target)
+            if builder.lacks_guest(stage.start):
+                bundle.add_guest()
             told = self._plan.recipe.warnings
             request = BuilderRequest(stage, bundle, _RESULTS, told=told, left=is_target and self._left)
             with running_builder(self._bench, builder, request) as driver:

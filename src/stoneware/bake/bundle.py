@@ -14,6 +14,7 @@ from stoneware.bake.scratch_stages import SCRATCH_ROOT
 from stoneware.bake.workdir import SECRET_FILES
 from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
+from stoneware.guest.install import cloud_files, cloud_links, write_tree
 from stoneware.machinefile.recipe import CopyStep, RunStep, Step, WorkdirStep
 from stoneware.model.guest_protocol import FOR_AGENT, SOUGHT
 
@@ -47,6 +48,10 @@ class BundleWriter:
         """Add the certificates this computer trusts besides its distribution's."""
         for certificate in sorted(directory.rglob("*.crt")) if directory.is_dir() else ():
             self._put(f"ca/{certificate.name}", certificate.read_bytes())
+
+    def add_guest(self) -> None:
+        """Add Stoneware's own programs, for a builder whose image lacks them."""
+        write_tree(self.root / "guest", cloud_files(), cloud_links())
 
     def add_seal(
         self, files: Mapping[str, tuple[int, bytes]], service: str, skip_checks: Iterable[str]

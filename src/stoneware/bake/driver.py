@@ -49,10 +49,15 @@ class Pace:
     look: float = 0.1  # between two looks at whether it lives
     removal: float = 2.0  # a builder that has ended may take to be gone, if somebody removes it
     boot_limit: float = 120.0  # until the agent must have reported once
-    silence: float = 12.0  # without a beat of the builder, which has one every 2 s
+    silence: float = 12.0  # without a beat of the builder, which has one every 2 s (see pace_of)
     drain_limit: float = 5.0  # the console may say nothing while it lags behind the agent's report
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+
+
+def pace_of(builder: Builder) -> Pace:
+    """Return how to wait for a builder: six of its beats for a sign of life, sixty for the first."""
+    return Pace(silence=6 * builder.beat, boot_limit=60 * builder.beat)
 
 
 @dataclass
@@ -109,7 +114,7 @@ class Driver:
         self._steps = steps
         self._total = max(steps, default=0)
         self._console = ConsoleReader(token)
-        self._pace = pace or Pace()
+        self._pace = pace or pace_of(builder)
         self._secrets = secrets or {}
         self._seal_number = last + 1
         self._step_timeout = step_timeout
@@ -161,11 +166,13 @@ class Driver:
         # A fast step may be done before its start was seen.
         report = self._await(lambda r: r.step >= number or r.state == "failed")
         self._begin(number, planned)
-        if not (report.state in ("done", "failed") and report.step == number):
-            report = self._serve(number, lambda r: r.step == number and r.state in ("done", "failed"))
+        if not _is_over(report, number):
+            report = self._serve(number, lambda r: _is_over(r, number))
+        if report.state == "failed" and report.step < number:
+            raise self._dead(f"the builder cannot begin: {report.message}")
         self._drain(lambda: number in self.run.ended)
         seconds = self._pace.clock() - self.run.started
-        if report.state == "failed":
+        if _has_failed(report, number):
             self._reporter.emit(StepFailed(self._stage, number, seconds, report.exit_code))
             on_failure(planned.step)
             self._check_helpers()
@@ -408,6 +415,18 @@ class Driver:
             resolution=resolution or "bake again with --verbose; stoneware doctor checks this computer",
             location=planned.location if planned else "",
         )
+
+
+def _is_over(report: BuildReport, number: int) -> bool:
+    """Say whether a step has ended. An agent that waits for no go may be further on already."""
+    if report.state == "failed" or report.step != number:
+        return report.state == "failed" or report.step > number
+    return report.state not in ("running", "secrets")
+
+
+def _has_failed(report: BuildReport, number: int) -> bool:
+    """Say whether it is this step that failed: of what comes after the last one there is a message."""
+    return report.state == "failed" and report.step == number and not report.message
 
 
 def _not_kept(planned: PlannedStep, error: MachineError) -> BuildError:

@@ -33,5 +33,7 @@ def _needs_of_step(planned: PlannedStep, stages: set[str]) -> Iterator[Need]:
     step = planned.step
     if isinstance(step, RunStep) and any(mount.type == "cache" for mount in step.mounts):
         yield Need(Capability.CACHES, planned.location, "leave --mount=type=cache out")
+    if isinstance(step, RunStep) and any(mount.type == "secret" for mount in step.mounts):
+        yield Need(Capability.STEP_SECRETS, planned.location, "leave --mount=type=secret out")
     if stages & set(planned.document["stages"]):
         yield Need(Capability.STAGES, planned.location, "write the steps of both stages into one")

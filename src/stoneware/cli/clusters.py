@@ -122,9 +122,7 @@ def wanted_images(store: Images) -> dict[str, str]:
 
 
 def _directory(store: Images) -> Path:
-    from stoneware.platforms.registry import backend
-
-    return backend().clusters(store)
+    return context.backend().clusters(store)
 
 
 def open_site() -> Site:

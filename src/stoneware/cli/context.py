@@ -4,14 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from stoneware.cli.output import say
-from stoneware.platforms.registry import backend
+from stoneware.platforms import registry
 
 if TYPE_CHECKING:
     from stoneware.platforms.protocols import Images, Platform
+    from stoneware.platforms.registry import Backend
     from stoneware.platforms.upkeep import Upkeep
+
+
+_CHOSEN = "stoneware.platform"  # in a command's click context
+
+
+def choose(name: str | None, directory: Path = Path()) -> None:
+    """Let this command use a platform: the one named, else that of its directory."""
+    click.get_current_context().meta[_CHOSEN] = (name or registry.chosen(directory), directory)
+
+
+def _choice() -> tuple[str, Path]:
+    command = click.get_current_context(silent=True)
+    found: tuple[str, Path] | None = command.meta.get(_CHOSEN) if command is not None else None
+    return found or (registry.chosen(Path()), Path())
+
+
+def backend() -> Backend:
+    """Return the platform that this command uses, before it is opened."""
+    return registry.backend(*_choice())
 
 
 def open_store(*, create: bool = True) -> Images:
@@ -30,7 +53,8 @@ def leave_bake(build_id: str, lock: int) -> None:
     import subprocess
 
     # -P: nothing that lies in the current directory is imported.
-    words = ["-P", "-m", "stoneware.cli.bake_removal", build_id, str(lock)]
+    name, directory = _choice()
+    words = ["-P", "-m", "stoneware.cli.bake_removal", build_id, str(lock), name, str(directory.absolute())]
     with contextlib.suppress(OSError):  # no process can be started: the next command does it
         subprocess.Popen(
             [*backend().outliving(f"Stoneware's removal of {build_id}"), sys.executable, *words],

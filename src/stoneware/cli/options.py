@@ -29,6 +29,12 @@ env_file = option(
     help="Read values from a file, as Docker does. Repeatable.",
 )
 
+platform = option(
+    "--platform",
+    metavar="NAME",
+    help="Where: local or google. [default: that of stoneware.toml, else local]",
+)
+
 tty = flag("--tty", "-t", help="Allocate a terminal.")
 interactive = flag("--interactive", "-i", help="Pass standard input to the command.")
 user = option("--user", "-u", metavar="USER[:GROUP]", default="", help="Run as this user.")

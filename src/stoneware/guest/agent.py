@@ -6,6 +6,7 @@ Layout of the bundle (a tar) that it reads:
                          SECRETS=yes where there are any: the agent begins with a key that no step knows;
                          FILES_ROOT=/DIRECTORY of a stage FROM scratch: its steps copy into that directory
     ca/*.crt             certificates that are trusted until the seal
+    guest/…              Stoneware's own programs, laid over / before all else, where the image lacks them
     steps/0007/kind      RUN, COPY or WORKDIR;  steps/0007/title: one line for the log
     RUN                  run (sh, with `exec env -i …` at the beginning of a line), user, workdir, network
                          (none), mounts: in any order, lines of type, target, source, ro|rw, mode, uid, gid,

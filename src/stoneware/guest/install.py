@@ -115,6 +115,24 @@ def guest_links() -> dict[str, str]:
     return links
 
 
+def cloud_files() -> dict[str, tuple[int, bytes]]:
+    """Return what a virtual machine of a cloud needs of us: our programs and units.
+
+    How it gets on the network, what it starts besides and how it logs is its own image's.
+    """
+    return {
+        path: found
+        for path, found in guest_files().items()
+        if path.startswith((f"{_LIB}/", f"{_UNITS}/stoneware-"))
+    }
+
+
+def cloud_links() -> dict[str, str]:
+    """Return the links of such a machine: which of our units start."""
+    wants = f"{_ETC_UNITS}/multi-user.target.wants"
+    return {f"{wants}/{unit}": f"{_UNITS}/{unit}" for unit in _ENABLED}
+
+
 @functools.cache
 def digest() -> str:
     """Return a digest of all that `install` puts into a machine, as 64 hexadecimal digits."""

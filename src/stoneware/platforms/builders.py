@@ -18,6 +18,15 @@ class Builder(Protocol):
         """Return its name as a machine."""
         ...
 
+    @property
+    def beat(self) -> float:
+        """Return how many seconds there are between its agent's signs of life."""
+        ...
+
+    def lacks_guest(self, source: str) -> bool:
+        """Say whether what is at a source lacks Stoneware's programs: then the bundle has to bring them."""
+        ...
+
     def publish(self, bundle: Path, files: Mapping[str, Path]) -> str:
         """Bring the bundle to where the builder can fetch it, and return its address there.
 

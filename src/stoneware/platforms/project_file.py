@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import tomllib
 from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
@@ -60,6 +59,8 @@ def find_project_file(start: Path, tables: tuple[str, ...] = ()) -> ProjectFile:
 
 
 def _read(path: Path, tables: tuple[str, ...]) -> ProjectFile:
+    import tomllib  # most directories have no such file
+
     try:
         text = read_input(path, _LARGEST).decode("utf-8-sig")
         values = tomllib.loads(text)

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import importlib
+import os
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from stoneware.errors import InputError, StonewareError
+from stoneware.platforms.project_file import find_project_file
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from stoneware.platforms.instances import Computers
     from stoneware.platforms.protocols import Images, Platform
     from stoneware.platforms.upkeep import Finding, Upkeep
 
 DEFAULT = "local"
-_MODULES = {"local": "stoneware.platforms.local.backend"}
+VARIABLE = "STONEWARE_PLATFORM"
+_MODULES = {"local": "stoneware.platforms.local.backend", "google": "stoneware.platforms.google.backend"}
+NAMES = tuple(_MODULES)
 
 
 class Backend(Protocol):
-    """A platform before it is opened: the module of a platform is one."""
+    """A platform before it is opened: what `opened(DIRECTORY)` of a platform's module returns."""
 
     def open_images(self, *, create: bool = True) -> tuple[Images, list[str]]:
         """Open the place where images are kept, and return it with sentences for the user.
@@ -70,10 +73,15 @@ class Backend(Protocol):
         ...
 
 
-def backend(name: str = DEFAULT) -> Backend:
-    """Return the platform of a name. Raises InputError where there is none."""
+def chosen(directory: Path) -> str:
+    """Return the platform that a directory's commands use: STONEWARE_PLATFORM's, else stoneware.toml's."""
+    return os.environ.get(VARIABLE) or find_project_file(directory, NAMES).platform or DEFAULT
+
+
+def backend(name: str = DEFAULT, directory: Path = Path()) -> Backend:
+    """Return the platform of a name, set up for a directory. Raises InputError where there is none."""
     module = _MODULES.get(name)
     if module is None:
         known = ", ".join(sorted(_MODULES))
         raise InputError(f"there is no platform {name!r}", resolution=f"platforms: {known}")
-    return cast(Backend, importlib.import_module(module))
+    return cast(Backend, importlib.import_module(module).opened(directory))

@@ -52,6 +52,8 @@ class BuilderMachines(Machines, Protocol):
 class MachineBuilder:
     """A builder of such a platform, by its name. How it is made and removed is a subclass's."""
 
+    beat = 2.0
+
     def __init__(self, platform: BuilderMachines, name: str) -> None:
         self.name = name
         self.platform = platform
@@ -69,6 +71,10 @@ class MachineBuilder:
         """Let the metadata server have the bundle and the files."""
         self.files = {_BUNDLE: bundle, **files}
         return metadata_url(f"{guest_protocol.FILES_PATH}{_BUNDLE}")
+
+    def lacks_guest(self, source: str) -> bool:  # noqa: ARG002 - all have them
+        """Say no: bases and images of this computer have Stoneware's programs."""
+        return False
 
     def results_address(self, result: str) -> str:
         """Return the address of the metadata server for a result."""

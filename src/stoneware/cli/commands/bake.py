@@ -11,7 +11,7 @@ import click
 
 from stoneware.bake.options import BakeOptions, BakeResult, OnFailure, SecretSource
 from stoneware.cli import options
-from stoneware.cli.context import leave_bake, open_platform, open_store
+from stoneware.cli.context import backend, choose, leave_bake, open_platform, open_store
 from stoneware.cli.output import print_json, print_line, print_table, say
 from stoneware.cli.parameters import Command, argument, flag, option
 from stoneware.dataclass import dataclass
@@ -44,6 +44,7 @@ class Flags:
     list_checks: bool
     on_failure: OnFailure
     step_timeout: str | None
+    platform: str | None
     progress: Style
     quiet: bool
     verbose: bool
@@ -82,6 +83,7 @@ class Flags:
     help="When a step fails: stop, or open a shell there.",
 )
 @option("--step-timeout", metavar="DURATION", help="End a step that takes longer, as in 10m.")
+@options.platform
 @options.progress
 @flag("--quiet", "-q", help="Print only the id of the image.")
 @flag("--verbose", help="Show what Terraform prints.")
@@ -93,6 +95,7 @@ def bake(**given: Any) -> None:
     commit and `latest`.
     """
     flags = Flags(**given)
+    choose(flags.platform, flags.context)
     if flags.list_checks:
         _list_checks(json_output=flags.json_output)
         return
@@ -135,7 +138,6 @@ def _bake_options(flags: Flags) -> BakeOptions:
 def _bake(wanted: BakeOptions, style: Style) -> BakeResult:
     from stoneware.bake import api
     from stoneware.bake.place import Place
-    from stoneware.platforms.registry import backend
 
     store = open_store()
     place = Place(open_platform(store), store, leave_bake)

@@ -7,18 +7,21 @@ import dataclasses
 import click
 
 from stoneware.cli import options
+from stoneware.cli.context import backend, choose
 from stoneware.cli.output import print_json, print_line, print_table
 from stoneware.cli.parameters import Command
-from stoneware.platforms.registry import backend
 
 
 @click.command("doctor", cls=Command)
+@options.platform
 @options.json_output
-def doctor(json_output: bool) -> None:
+def doctor(*, platform: str | None, json_output: bool) -> None:
     """Show what this computer lacks and how to install that.
 
-    The exit code is 3 where something is missing.
+    With --platform google it is the project that is looked at: credentials, APIs, the bucket. The exit code
+    is 3 where something is missing.
     """
+    choose(platform)
     found = backend().requirements()
     missing = [finding for finding in found if finding.problem]
     if json_output:

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 import click
 
 from stoneware.cli import options
-from stoneware.cli.context import open_store
 from stoneware.cli.output import print_json, print_line, say
 from stoneware.cli.parameters import Group, flag, option
 from stoneware.errors import InputError
-from stoneware.platforms.registry import backend
+from stoneware.platforms import registry
 
 if TYPE_CHECKING:
     import socket
 
     from stoneware.emulator.service import Service
+    from stoneware.platforms.instances import Computers
 
 _PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
 _PYTHON = 'client_options={{"api_endpoint": "{}"}}, transport="rest"'
@@ -96,13 +96,13 @@ def google(
 
     wanted = faults.Faults([faults.parse(text) for text in fault])
     document = discovery.load()
-    root = state or backend().home() / "emulator"
+    root = state or _computer().home() / "emulator"
     with store.opened(root) as records, server.listen(port) as sock:
         service = Service(
             *(document, records),
             delay=operation_time,
             faults=wanted,
-            open_computers=lambda: backend().open_instances(open_store(), root),
+            open_computers=lambda: _instances(root),
         )
         service.operations.forget_old()
         service.add_public_images()
@@ -113,6 +113,18 @@ def google(
             _serve(service, sock, projects[0], log=log, json_output=json_output)
         finally:
             service.jobs.close()
+
+
+def _computer() -> registry.Backend:
+    """Return this computer's own platform, whichever a stoneware.toml names."""
+    return registry.backend(registry.DEFAULT)
+
+
+def _instances(state: Path) -> Computers:
+    images, told = _computer().open_images()
+    for sentence in told:
+        say(sentence)
+    return _computer().open_instances(images, state)
 
 
 def _serve(service: Service, sock: socket.socket, project: str, *, log: bool, json_output: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stoneware.cli import clusters, listing, options
-from stoneware.cli.context import open_platform, open_store
+from stoneware.cli.context import choose, open_platform, open_store
 from stoneware.cli.output import print_json, print_line, print_table, say
 from stoneware.cli.parameters import Command, argument, flag
 from stoneware.errors import InputError
@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 @argument("name", metavar="NAME", required=False, default="", help="Only images of this name.")
 @options.quiet
 @flag("--no-trunc", help="Do not shorten ids.")
+@options.platform
 @options.json_output
-def images(name: str, quiet: bool, no_trunc: bool, json_output: bool) -> None:
+def images(name: str, quiet: bool, no_trunc: bool, platform: str | None, json_output: bool) -> None:
     """List images, the newest first."""
+    choose(platform)
     store = open_store()
     found = [image for image in listing.all_images(store) if not name or _matches(image, name)]
     if json_output:
@@ -48,11 +50,13 @@ def _matches(image: dict[str, object], name: str) -> bool:
 @click.command("history", cls=Command)
 @options.image
 @flag("--no-trunc", help="Do not shorten instructions.")
+@options.platform
 @options.json_output
-def history(image: str, no_trunc: bool, json_output: bool) -> None:
+def history(image: str, no_trunc: bool, platform: str | None, json_output: bool) -> None:
     """Show the instructions an image was baked from, and how long each took."""
     from stoneware.image.references import resolve_image
 
+    choose(platform)
     store = open_store()
     manifest = store.manifest(resolve_image(store, image))
     taken = {(step["line"], step["stage"]): step for step in manifest["steps"]}
@@ -82,10 +86,12 @@ def history(image: str, no_trunc: bool, json_output: bool) -> None:
 @click.command("tag", cls=Command)
 @options.image
 @argument("name", metavar="NEWNAME", help="NAME or NAME:TAG.")
-def tag(image: str, name: str) -> None:
+@options.platform
+def tag(image: str, name: str, platform: str | None) -> None:
     """Give an image another name; a name that is in use is moved."""
     from stoneware.image.references import parse_reference, resolve_image
 
+    choose(platform)
     store = open_store()
     store.set_tag(str(parse_reference(name)), resolve_image(store, image))
 
@@ -93,12 +99,14 @@ def tag(image: str, name: str) -> None:
 @click.command("rmi", cls=Command)
 @argument("images", metavar="IMAGE", many=True, help="Names, or ids.")
 @flag("--force", "-f", help="Remove an id with all its tags; a missing image is no error.")
-def rmi(images: tuple[str, ...], force: bool) -> None:
+@options.platform
+def rmi(images: tuple[str, ...], force: bool, platform: str | None) -> None:
     """Remove tags, and images that have no tag left.
 
     An image that a machine was booted from is kept until that machine is removed; so is one that a
     cluster is made from, or that its rollout or rollback needs.
     """
+    choose(platform)
     store = open_store()
     used = {machine.image_id: machine for machine in open_platform(store).machines()}
     wanted = clusters.wanted_images(store)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from stoneware.cli import listing, options
-from stoneware.cli.context import open_platform, open_store
+from stoneware.cli.context import choose, open_platform, open_store
 from stoneware.cli.machine_names import find_machine
 from stoneware.cli.output import print_json
 from stoneware.cli.parameters import Command, argument, option
@@ -18,8 +18,9 @@ from stoneware.image.references import resolve_image
 @click.command("inspect", cls=Command)
 @argument("names", metavar="NAME", many=True, help="Machines or images.")
 @option("--type", "kind", metavar="image|machine", default="", help="Look among these only.")
+@options.platform
 @options.json_output
-def inspect(names: tuple[str, ...], kind: str, json_output: bool) -> None:
+def inspect(names: tuple[str, ...], kind: str, platform: str | None, json_output: bool) -> None:
     """Show everything about an image or a machine, as JSON.
 
     Of an image that is its manifest. A name that is both is the machine; --type image asks for the image.
@@ -27,6 +28,7 @@ def inspect(names: tuple[str, ...], kind: str, json_output: bool) -> None:
     """
     if kind not in ("", "image", "machine"):
         raise click.BadParameter("it is image or machine", param_hint="--type")
+    choose(platform)
     del json_output  # accepted everywhere; this command prints nothing else
     store = open_store()
     found = [_find(store, name, kind) for name in names]

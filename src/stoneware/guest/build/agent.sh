@@ -273,13 +273,24 @@ take_documents() {
     done
 }
 
-# beat: say every two seconds that the builder lives and has its network, as long as the agent does.
+# beat PID SECONDS: say every so often that the builder lives and has its network, as long as the agent does.
 beat() {
     beats=0
-    while sleep 2 && kill -0 "$1"; do
+    while sleep "$2" && kill -0 "$1"; do
         beats=$((beats + 1))
         sw_curl --max-time 5 -o /dev/null -X PUT --data-binary "$beats" "$SW_V1/instance/guest-attributes/stoneware/alive"
     done
+}
+
+# install_guest: put our programs into a machine whose image lacks them, and list what is enabled without us.
+install_guest() {
+    if [ ! -d "$WORK/guest" ]; then return 0; fi
+    cp -a "$WORK/guest/." "$SW_ROOT/" || return 1
+    {
+        find "$SW_ROOT/etc/systemd/system" -path '*.wants/*' -o -path '*.requires/*' | sed 's|.*/||'
+        find "$SW_ROOT/etc/rc3.d" -name 'S*' 2>/dev/null | sed 's|.*/S..||; s|$|.service|'
+    } | sort -u >"$SW_LIB/base-units"
+    if [ -z "$SW_ROOT" ]; then systemctl daemon-reload; fi
 }
 
 build_agent() {
@@ -296,12 +307,15 @@ build_agent() {
     BUNDLE=$value
     value_of stoneware-checkpoints
     checkpoints=$value
+    value_of stoneware-beat
+    seconds=${value:-2}
     if [ -z "$SW_TOKEN" ] || [ -z "$BUNDLE" ]; then exit 1; fi
     PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-    beat "$$" </dev/null >/dev/null 2>&1 &
+    beat "$$" "$seconds" </dev/null >/dev/null 2>&1 &
     if ! fetch_bundle; then give_up 0 1 'the bundle cannot be fetched'; fi
     # shellcheck source=/dev/null
     . "$WORK/bundle.env"
+    if ! install_guest >"$WORK/why" 2>&1; then give_up 0 1 "Stoneware cannot be installed: $(tail -n 1 "$WORK/why")"; fi
     remember_builder
     checks_table >"$WORK/checks.tsv"
     if ! install_certificates; then give_up 0 1 "the certificates cannot be installed: $(tail -n 1 "$WORK/why")"; fi

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,14 +54,21 @@ class Bucket:
             return Held(data, int(blob.generation or NEW))
 
     def write(
-        self, name: str, data: bytes, *, generation: int | None = None, kind: str = "application/json"
+        self,
+        name: str,
+        data: bytes,
+        *,
+        generation: int | None = None,
+        kind: str = "application/json",
+        metadata: Mapping[str, str] | None = None,
     ) -> int:
-        """Write an object and return its generation.
+        """Write an object and return its generation; `metadata` is what `listed` tells of it.
 
         `generation` is the one that it has to have now, NEW: none. Raises ChangedError where it has another.
         """
         with self._clear(f"write {self.url(name)}"):
             blob = self._blob(name)
+            blob.metadata = dict(metadata) if metadata else None
             blob.upload_from_string(
                 data, content_type=kind, if_generation_match=generation, checksum="crc32c"
             )
@@ -81,6 +88,13 @@ class Bucket:
         with self._clear(f"list {self.url(prefix)}"):
             listed = self._opened().list_blobs(self.name, prefix=prefix, fields="items(name),nextPageToken")
             return sorted(str(blob.name) for blob in listed)
+
+    def listed(self, prefix: str) -> dict[str, dict[str, str]]:
+        """Return the metadata of all objects whose names begin so, by their names."""
+        with self._clear(f"list {self.url(prefix)}"):
+            fields = "items(name,metadata),nextPageToken"
+            found = self._opened().list_blobs(self.name, prefix=prefix, fields=fields)
+            return {str(blob.name): dict(blob.metadata or {}) for blob in found}
 
     def has(self, name: str) -> bool:
         """Say whether there is an object of that name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, cast
 
@@ -15,7 +16,13 @@ if TYPE_CHECKING:
     from stoneware.platforms.local.platform import LocalPlatform
     from stoneware.platforms.local.store.images import LocalImageStore
     from stoneware.platforms.protocols import Images, Platform
+    from stoneware.platforms.registry import Backend
     from stoneware.platforms.upkeep import Finding, Unused, Upkeep, Usage, VolumeUsage
+
+
+def opened(directory: Path) -> Backend:  # noqa: ARG001 - a store is of the computer, not of a directory
+    """Return this module: see `stoneware.platforms.registry.Backend`."""
+    return cast("Backend", sys.modules[__name__])
 
 
 def open_images(*, create: bool = True) -> tuple[LocalImageStore, list[str]]:

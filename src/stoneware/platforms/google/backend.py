@@ -1,0 +1,129 @@
+"""The platform google as the registry opens it: see `stoneware.platforms.registry.Backend`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Collection, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from stoneware.errors import InputError, StonewareError
+
+if TYPE_CHECKING:
+    from stoneware.platforms.google.images import GoogleImages
+    from stoneware.platforms.google.platform import GooglePlatform
+    from stoneware.platforms.google.settings import Settings
+    from stoneware.platforms.instances import Computers
+    from stoneware.platforms.protocols import Images, Platform
+    from stoneware.platforms.upkeep import Finding, Unused, Upkeep, Usage, VolumeUsage
+
+
+def opened(start: Path) -> GoogleBackend:
+    """Return the platform as the stoneware.toml of a directory says."""
+    return GoogleBackend(start)
+
+
+class GoogleBackend:
+    """The platform before it is opened; its settings are read when they are needed."""
+
+    def __init__(self, start: Path) -> None:
+        self._start = start
+
+    @cached_property
+    def settings(self) -> Settings:
+        """Return the settings. Raises InputError."""
+        from stoneware.platforms.google import settings
+
+        return settings.load(self._start)
+
+    def open_images(self, *, create: bool = True) -> tuple[GoogleImages, list[str]]:  # noqa: ARG002 - it is there
+        """Open the images of the project; nothing is asked of Google yet."""
+        from stoneware.platforms.google.api import Api
+        from stoneware.platforms.google.bucket import Bucket
+        from stoneware.platforms.google.images import GoogleImages
+
+        api = Api(self.settings)
+        return GoogleImages(api, Bucket(api), self.home()), []
+
+    def open_platform(self, images: Images) -> GooglePlatform:
+        """Return the platform over the images."""
+        from stoneware.platforms.google.platform import GooglePlatform
+
+        return GooglePlatform(cast("GoogleImages", images))
+
+    def home(self) -> Path:
+        """Return the directory of this computer's own bakes, one for each project."""
+        home = os.environ.get("STONEWARE_HOME")
+        state = os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()
+        place = Path(home) if home else Path(state) / "stoneware"
+        return place.absolute() / "google" / self.settings.project.replace(":", "_")
+
+    def clusters(self, images: Images) -> Path:
+        """Return the directory of what Terraform knows of clusters."""
+        return cast("GoogleImages", images).home / "clusters"
+
+    def outliving(self, description: str) -> tuple[str, ...]:  # noqa: ARG002 - it needs no unit of systemd
+        """Return nothing to put before a command."""
+        return ()
+
+    def recover(self, images: Images) -> list[str]:  # noqa: ARG002 - what bakes leave, bake recovers
+        """Return nothing: commands leave nothing here but bakes."""
+        return []
+
+    def open_upkeep(self, platform: Platform) -> Upkeep:  # noqa: ARG002 - nothing is looked after yet
+        """Return what refuses to look after the project."""
+        return NoUpkeep()
+
+    def open_instances(self, images: Images, state: Path) -> Computers:
+        """Refuse: instances of an emulator are machines of this computer."""
+        raise InputError(
+            "machines behind an emulator are of this computer",
+            details=f"{state}, {type(images).__name__}",
+            resolution="unset STONEWARE_PLATFORM",
+        )
+
+    def requirements(self) -> list[Finding]:
+        """Return what the project must have, and what of it is there."""
+        from stoneware.platforms.google.api import Api
+        from stoneware.platforms.google.doctor import findings
+
+        return findings(Api(self.settings))
+
+    def explained(self, error: OSError) -> StonewareError | None:  # noqa: ARG002 - no file system of its own
+        """Return nothing: the platform has no file system."""
+        return None
+
+    @contextlib.contextmanager
+    def clear_errors(self) -> Iterator[None]:
+        """Let all errors pass: the platform has no file system."""
+        yield
+
+
+class NoUpkeep:
+    """Says of each question about room that it is Google's to answer."""
+
+    def unused(self, *, everything: bool, wanted: Collection[str]) -> Unused:
+        """Refuse."""
+        raise _not_here("prune", f"all: {everything}, images in use: {len(wanted)}")
+
+    def prune(self, what: Unused, *, everything: bool, wanted: Collection[str]) -> int:
+        """Refuse."""
+        raise _not_here("prune", f"{len(what.images)} images, all: {everything}, in use: {len(wanted)}")
+
+    def usage(self, wanted: Collection[str]) -> Usage:
+        """Refuse."""
+        raise _not_here("system df", f"images in use: {len(wanted)}")
+
+    def volume_usage(self, name: str) -> VolumeUsage:
+        """Refuse."""
+        raise _not_here("volume inspect --size", name)
+
+
+def _not_here(command: str, details: str) -> InputError:
+    return InputError(
+        f"`stoneware {command}` is not there for the platform google",
+        details=details,
+        resolution="stoneware images --platform google, then rmi; gcloud compute disks list",
+    )

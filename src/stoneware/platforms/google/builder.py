@@ -1,0 +1,246 @@
+"""Builders on Compute Engine: Terraform makes the instances; bundles and results are in the bucket."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from stoneware.errors import InputError, MachineError, StonewareError
+from stoneware.model import guest_protocol
+from stoneware.model.machine import Machine
+from stoneware.platforms.google import labels
+from stoneware.platforms.google.builder_instance import Instance, Seldom, machine
+from stoneware.platforms.google.images import GoogleImages
+from stoneware.platforms.google.infrastructure import GoogleInfrastructure
+from stoneware.platforms.google.names import MARK
+from stoneware.terraform.builders import BuilderTerraform, destroy_states
+from stoneware.terraform.results import TerraformError
+
+_BUNDLE = "bundle.tar"
+# How Google says that a zone has no room: Terraform has the words without their code.
+_STOCKOUT = "does not have enough resources available"
+_CLOUD_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+# The words between a driver and the metadata server of this computer: no builder of Google's asks for them.
+_NOT_TOLD = {guest_protocol.ACCEPT, guest_protocol.SERVING, guest_protocol.GO}
+_LARGEST = 262144  # bytes of a metadata value
+# Seconds: Google wants no more than ten reads or writes of guest attributes in a minute.
+_RHYTHM = {"beat": 12.0, "reports": 6.0, "console": 2.0, "look": 6.0}
+_EMULATED = {"beat": 2.0, "reports": 0.1, "console": 0.1, "look": 0.5}
+
+
+class GoogleBuilder:
+    """One builder; in a `with` block. See `stoneware.platforms.builders.Builder`."""
+
+    def __init__(
+        self,
+        images: GoogleImages,
+        infrastructure: GoogleInfrastructure,
+        name: str,
+        directory: Path,
+        output: Callable[[str], None] | None = None,
+    ) -> None:
+        self.name = name
+        self._images = images
+        self._api = images.api
+        self._bake = directory.parent.name
+        self._zone = directory / "zone"
+        self._terraform = BuilderTerraform(infrastructure, directory, output)
+        rhythm = _EMULATED if self._api.settings.endpoint else _RHYTHM
+        self.beat = rhythm["beat"]
+        self._offset = 0
+        self._reports = Seldom(lambda: self._instance().reports(), rhythm["reports"])
+        self._record = Seldom(lambda: self._instance().record(), rhythm["look"])
+        self._console = Seldom(lambda: self._instance().console(self._offset), rhythm["console"])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._terraform.close()
+
+    # -- before it is there --------------------------------------------------------------------------------
+
+    def lacks_guest(self, source: str) -> bool:
+        """Say that a public image lacks our programs; an image of ours has them."""
+        return source.startswith("checkpoint:")
+
+    def publish(self, bundle: Path, files: Mapping[str, Path]) -> str:
+        """Upload the bundle. Files for the agent alone, which are secrets, have no place here."""
+        if files:
+            raise InputError(
+                "the platform google cannot hand secrets to the steps of a bake",
+                details=", ".join(sorted(files)),
+                resolution="take --secret and RUN --mount=type=secret out",
+            )
+        self._images.bucket.upload(self._object(_BUNDLE), bundle)
+        return self._images.bucket.url(self._object(_BUNDLE))
+
+    def results_address(self, result: str) -> str:
+        """Return the object that the builder uploads a result to."""
+        return self._images.bucket.url(self._object(result))
+
+    def _object(self, name: str) -> str:
+        return f"{_objects(self._bake)}{self.name}/{name}"
+
+    def boot(self, source: str, metadata: Mapping[str, str], caches: Sequence[str] = ()) -> None:
+        """Have Terraform make the builder, in the first zone that has room for it."""
+        if caches:
+            raise InputError(
+                "the platform google has no caches for RUN --mount=type=cache", details=", ".join(caches)
+            )
+        image = self._images.source_image(source)
+        zones = self._api.zones()
+        for zone in zones:
+            self._zone.write_text(zone)
+            try:
+                self._terraform.apply(self._variables(zone, image, metadata))
+            except TerraformError as error:
+                if zone == zones[-1] or _STOCKOUT not in f"{error.brief}\n{error.details}":
+                    raise _located(error, zones[: zones.index(zone) + 1]) from None
+            else:
+                return
+
+    def _variables(self, zone: str, image: str, metadata: Mapping[str, str]) -> dict[str, Any]:
+        settings = self._api.settings
+        told = {key: value for key, value in metadata.items() if key not in _NOT_TOLD}
+        if settings.endpoint:
+            told[guest_protocol.STORAGE] = settings.guest_endpoint or guest_protocol.GUEST_ENDPOINT
+        return {
+            "name": self.name,
+            "project": settings.project,
+            "zone": zone,
+            "poll_interval": "100ms" if settings.endpoint else "2s",
+            "image": image,
+            "machine_type": settings.machine_type,
+            "metadata": told,
+            "labels": {**settings.labels, MARK: "builder", labels.BAKE: self._bake},
+            "network": settings.network,
+            "subnetwork": settings.subnetwork or None,
+            "external_ip": settings.external_ip,
+            "service_account": settings.service_account or "default",
+            "kms_key": settings.kms_key or None,
+            **({"scopes": [_CLOUD_SCOPE]} if settings.service_account else {}),
+        }
+
+    # -- while it runs -------------------------------------------------------------------------------------
+
+    def _instance(self) -> Instance:
+        zone = self._zone.read_text() if self._zone.exists() else self._api.zones()[0]
+        return Instance(self._api, zone, self.name)
+
+    def observe(self) -> Machine | None:
+        """Return the machine as it was a moment ago, or None where it is gone."""
+        record = self._record()
+        return machine(record) if record is not None else None
+
+    def console(self, offset: int = 0) -> tuple[bytes, int]:
+        """Return a piece of the serial port's output; nothing before it may be asked again."""
+        self._offset = offset
+        return self._console() if self._console.due() else (b"", offset)
+
+    def reports(self) -> dict[str, str]:
+        """Return its guest attributes as they were a moment ago."""
+        return self._reports()
+
+    def tell(self, changes: Mapping[str, str | None]) -> None:
+        """Change its attributes, those that a builder of Google's asks for."""
+        told = {key: value for key, value in changes.items() if key not in _NOT_TOLD}
+        for key, value in told.items():
+            if len((value or "").encode()) > _LARGEST:
+                raise MachineError(
+                    f"{key} is larger than what an instance can be told ({_LARGEST} bytes)",
+                    resolution="install fewer packages: the image's manifest lists them",
+                )
+        if told:
+            self._instance().tell(told)
+
+    def check_helpers(self) -> None:
+        """Nothing of this computer is needed by a builder of Google's."""
+
+    def result(self, result: str) -> bytes:
+        """Return what it has uploaded under a name."""
+        held = self._images.bucket.read(self._object(result))
+        if held is None:
+            raise MachineError(f"the builder {self.name} has not uploaded {result}")
+        return held.data
+
+    def save_step(
+        self,
+        key: str,
+        document: Mapping[str, Any],  # noqa: ARG002 - as below
+        *,
+        taken: Callable[[], None] | None = None,  # noqa: ARG002 - it is refused
+    ) -> None:
+        """Refuse: there are no checkpoints."""
+        raise InputError("the platform google has no checkpoints", details=key)
+
+    # -- at its end ----------------------------------------------------------------------------------------
+
+    def stop(self, timeout: float | None = None) -> None:  # noqa: ARG002 - Google gives it 90 seconds
+        """Stop the instance."""
+        self._instance().stop()
+
+    def capture(
+        self, manifest: bytes, document: Mapping[str, Any], *, files: Mapping[str, bytes] | None = None
+    ) -> str:
+        """Make an image of its boot disk and return the id."""
+        if files:
+            raise InputError("the platform google cannot write into a disk", details=", ".join(sorted(files)))
+        record = self._instance().record()
+        if record is None:
+            raise MachineError(f"the builder {self.name} is gone", resolution="bake again")
+        boot = next(disk for disk in record["disks"] if disk.get("boot"))
+        disk = str(boot["source"]).partition("/projects/")[2]
+        return self._images.save(f"projects/{disk}", manifest, document)
+
+    def release(self, *, failed: bool = False) -> None:
+        """Have Terraform destroy the builder, and remove its objects."""
+        try:
+            self._terraform.destroy(self.name, lambda: self._instance().record() is not None)
+            remove_objects(self._images, self._bake, self.name)
+        except StonewareError:
+            if not failed:
+                raise
+            with contextlib.suppress(StonewareError):
+                self._instance().delete()
+                self._terraform.forget()
+                remove_objects(self._images, self._bake, self.name)
+
+
+def remove_objects(images: GoogleImages, bake: str, builder: str = "") -> None:
+    """Remove the objects of a bake's builders, or of one of them."""
+    for name in images.bucket.names(f"{_objects(bake)}{builder}"):
+        images.bucket.remove(name)
+
+
+def remove_builders(images: GoogleImages, infrastructure: GoogleInfrastructure, bake: Path) -> bool:
+    """Remove the builders that a bake has left, by the Terraform that made them where it knows them."""
+    removed = destroy_states(bake, infrastructure)
+    for instance in left_instances(images, bake.name):
+        removed = instance.delete() or removed
+    remove_objects(images, bake.name)
+    return removed
+
+
+def left_instances(images: GoogleImages, bake: str = "*") -> list[Instance]:
+    """Return the builders that there are of a bake, or of all."""
+    sign = ":" if bake == "*" else "="
+    wanted = f"labels.{labels.BAKE}{sign}{bake}"
+    found = images.api.items("compute", "aggregated/instances", "list the builders", filter=wanted)
+    return [
+        Instance(images.api, str(record["zone"]).rsplit("/", 1)[-1], str(record["name"])) for record in found
+    ]
+
+
+def _objects(bake: str) -> str:
+    return f"bakes/{bake}/"
+
+
+def _located(error: TerraformError, tried: Sequence[str]) -> TerraformError:
+    error.details = "\n".join(filter(None, [error.details, f"zones that were tried: {', '.join(tried)}"]))
+    return error

@@ -1,0 +1,135 @@
+"""What the platform google needs of a project: found or missing, with the command that fixes it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+
+from stoneware.errors import StonewareError
+from stoneware.platforms.google.api import Api
+from stoneware.platforms.google.bucket import Bucket
+from stoneware.platforms.upkeep import Finding
+
+_PROBE = "doctor/probe"
+# What a bake asks for; Google says which of them who asks has.
+PERMISSIONS = (
+    "compute.disks.create",
+    "compute.disks.list",
+    "compute.globalOperations.get",
+    "compute.images.create",
+    "compute.images.delete",
+    "compute.images.list",
+    "compute.images.useReadOnly",
+    "compute.instances.create",
+    "compute.instances.delete",
+    "compute.instances.get",
+    "compute.instances.getGuestAttributes",
+    "compute.instances.getSerialPortOutput",
+    "compute.instances.list",
+    "compute.instances.setLabels",
+    "compute.instances.setMetadata",
+    "compute.instances.stop",
+    "compute.regions.get",
+    "compute.subnetworks.use",
+    "compute.zoneOperations.get",
+)
+Check = Callable[[], str]
+
+
+def findings(api: Api) -> list[Finding]:
+    """Ask Google for each thing that is needed; what depends on one that is missing is asked all the same."""
+    settings = api.settings
+    project, bucket = shlex.quote(settings.project), settings.bucket
+    location = f"--project {project} --location {settings.region} --uniform-bucket-level-access"
+    checks: list[tuple[str, str, str, str, Check]] = [
+        (
+            "credentials",
+            "account",
+            "asking Google's APIs",
+            "gcloud auth application-default login",
+            lambda: _credentials(api),
+        ),
+        (
+            "compute.googleapis.com",
+            "API",
+            "builders and images",
+            f"gcloud services enable compute.googleapis.com --project {project}",
+            lambda: _region(api),
+        ),
+        (
+            f"gs://{bucket}",
+            "bucket",
+            "manifests, tags, bundles",
+            f"gcloud storage buckets create gs://{bucket} {location}",
+            lambda: _bucket(api),
+        ),
+        (
+            f"network {settings.subnetwork or settings.network}",
+            "network",
+            "builders",
+            f"gcloud compute networks list --project {project}",
+            lambda: _network(api),
+        ),
+    ]
+    found = [_finding(*check) for check in checks]
+    return found if settings.endpoint else [*found, _permissions(api)]
+
+
+def _finding(name: str, kind: str, purpose: str, get: str, check: Check) -> Finding:
+    try:
+        version, problem, fix = check(), "", get
+    except StonewareError as error:
+        said = error.details.splitlines()
+        version, problem = "", f"{error.brief}: {said[0]}" if said else error.brief
+        fix = error.resolution if error.resolution.startswith("gcloud ") else get
+    return Finding(name, kind, purpose, fix, version, problem)
+
+
+def _credentials(api: Api) -> str:
+    found = api.credentials("find credentials")
+    return str(getattr(found, "service_account_email", "") or type(found).__name__)
+
+
+def _region(api: Api) -> str:
+    zones = api.zones()
+    region = api.get("compute", f"regions/{api.settings.region}", f"read the region {api.settings.region}")
+    return f"{region.get('name')}: {len(zones)} zones"
+
+
+def _bucket(api: Api) -> str:
+    """Write, read and remove an object, and say where the bucket is."""
+    bucket = Bucket(api)
+    bucket.write(_PROBE, b"{}")
+    bucket.read(_PROBE)
+    bucket.remove(_PROBE)
+    place = api.get("storage", f"/b/{bucket.name}", f"read the bucket {bucket.name}").get("location")
+    return str(place).lower()
+
+
+def _network(api: Api) -> str:
+    settings = api.settings
+    name = settings.subnetwork or settings.network
+    path = (
+        f"regions/{settings.region}/subnetworks/{name}" if settings.subnetwork else f"global/networks/{name}"
+    )
+    api.get("compute", f"/{name}" if name.startswith("projects/") else path, f"read the network {name}")
+    return "public addresses" if settings.external_ip else "no public addresses: packages come by Cloud NAT"
+
+
+def _permissions(api: Api) -> Finding:
+    project = api.settings.project
+    get = f"gcloud projects get-iam-policy {shlex.quote(project)}"
+
+    def check() -> str:
+        body = {"permissions": list(PERMISSIONS)}
+        path = f"/projects/{project}:testIamPermissions"
+        reply = api.request(
+            "cloudresourcemanager", "POST", path, "ask for permissions", body=body, repeat=True
+        )
+        has = set(reply.get("permissions") or ())
+        lacking = [name for name in PERMISSIONS if name not in has]
+        if lacking:
+            raise StonewareError("permissions are missing", details=", ".join(lacking))
+        return f"{len(PERMISSIONS)} permissions"
+
+    return _finding("permissions", "IAM", "baking", get, check)

@@ -1,0 +1,330 @@
+"""Images on Compute Engine. Their manifests and tags are objects in the bucket: nothing needs who baked them.
+
+    manifests/ID.json   an image's manifest; the SHA-256 of its bytes is the id
+    tags/NAME:TAG       the id that a tag stands for, also as the object's metadata, which lists have
+    bases/NAME.json     the exact public image that a base stands for until it is refreshed
+
+The Compute Engine image has what a plan asks for in its labels: one list answers for all of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from stoneware.dataclass import dataclass
+from stoneware.errors import InputError
+from stoneware.files import sha256_hex
+from stoneware.platforms.google import errors, labels
+from stoneware.platforms.google.api import Api, last
+from stoneware.platforms.google.bucket import LARGEST, Bucket
+from stoneware.platforms.google.settings import Settings
+from stoneware.untrusted.bounded import BoundsError, bounded_json
+
+BASES = {"debian:12": "debian-12", "debian:13": "debian-13"}  # to families of Debian's own project
+_PUBLIC = "debian-cloud"
+_ARM = ("t2a-", "c4a-", "n4a-", "a4x-")  # how machine types with ARM processors begin
+_FRESH = 2.0  # seconds for which a list is believed
+_ID = "sha256:"
+_LINK = "https://www.googleapis.com/compute/v1/"  # how the API itself writes references
+
+
+@dataclass(frozen=True)
+class CloudImage:
+    """One of our images as Compute Engine has it."""
+
+    id: str  # ours
+    name: str  # theirs
+    key: str
+    size_bytes: int | None
+
+
+class GoogleImages:
+    """Implements `stoneware.platforms.protocols.Images`. `home`: of what is of this computer."""
+
+    def __init__(self, api: Api, bucket: Bucket, home: Path) -> None:
+        self.api = api
+        self.bucket = bucket
+        self.home = home
+        self._listed: tuple[float, dict[str, CloudImage]] | None = None
+        self._manifests: dict[str, dict[str, Any]] = {}
+        self._bases: dict[str, str | None] = {}
+
+    @property
+    def settings(self) -> Settings:
+        """Return where all of this is."""
+        return self.api.settings
+
+    @property
+    def architecture(self) -> str:
+        """Return the architecture of the machines, which the machine type says."""
+        return "arm64" if self.settings.machine_type.startswith(_ARM) else "amd64"
+
+    # -- bases ---------------------------------------------------------------------------------------------
+
+    def known_bases(self) -> tuple[str, ...]:
+        """Return the bases that there are: Debian's public images."""
+        return tuple(sorted(BASES))
+
+    def base_identity(self, reference: str) -> str | None:
+        """Return the image that a base stands for, `PROJECT/NAME/NUMBER`, or None where none is taken."""
+        if reference not in self._bases:
+            document, _ = self.bucket.document(_base(reference))
+            found = (document or {}).get("image")
+            self._bases[reference] = found if isinstance(found, str) and found.count("/") == 2 else None
+        return self._bases[reference]
+
+    def ensure_base(self, reference: str, *, refresh: bool, progress: Callable[[str], None]) -> str:
+        """Take Debian's newest image for a base, unless one is taken already, and return its identity."""
+        known = self.base_identity(reference)
+        if known is not None and not refresh:
+            return known
+        family = BASES.get(reference)
+        if family is None:
+            raise InputError(
+                f"there is no base {reference}", resolution=f"bases: {', '.join(self.known_bases())}"
+            )
+        if self.architecture == "arm64":
+            family += "-arm64"
+        path = f"/projects/{_PUBLIC}/global/images/family/{family}"
+        image = self.api.get("compute", path, f"find the newest image of {family}")
+        identity = f"{_PUBLIC}/{image.get('name')}/{image.get('id')}"
+        progress(f"{reference} is the image {image.get('name')} of {_PUBLIC}")
+        try:
+            _, generation = self.bucket.document(_base(reference))
+            self.bucket.put_document(_base(reference), {"image": identity}, generation=generation)
+        except errors.ChangedError:  # somebody else was first: all take the same
+            self._bases.pop(reference, None)
+            return self.base_identity(reference) or identity
+        self._bases[reference] = identity
+        return identity
+
+    # -- checkpoints: there are none -----------------------------------------------------------------------
+
+    def has_checkpoint(self, key: str) -> bool:  # noqa: ARG002 - a platform without checkpoints
+        """Say that no step is saved."""
+        return False
+
+    def checkpoint_document(self, key: str) -> dict[str, Any] | None:  # noqa: ARG002 - as above
+        """Return nothing: no step is saved."""
+        return None
+
+    def stage_source(self, source: str) -> Path:
+        """Refuse: files of images are not on this computer."""
+        raise InputError(
+            "the platform google cannot read the files of an image on this computer",
+            details=source,
+            resolution="bake it with --platform local",
+        )
+
+    def source_image(self, source: str) -> str:
+        """Return the link of the Compute Engine image of a machine's source."""
+        kind, _, key = source.partition(":")
+        if kind == "checkpoint":
+            project, name, _ = key.split("/")
+        else:
+            project, name = self.settings.project, self.cloud_image(key).name
+        return f"{_LINK}projects/{project}/global/images/{name}"
+
+    # -- images --------------------------------------------------------------------------------------------
+
+    def image_ids(self) -> list[str]:
+        """Return the ids of all images that can be booted."""
+        return sorted(self._images())
+
+    def has_image(self, image_id: str) -> bool:
+        """Say whether an image is there."""
+        return image_id in self._images()
+
+    def cloud_image(self, image_id: str) -> CloudImage:
+        """Return an image as Compute Engine has it. Raises InputError where it is not there."""
+        found = self._images().get(image_id)
+        if found is None:
+            raise InputError(f"there is no image {image_id}", resolution="stoneware images --platform google")
+        return found
+
+    def image_document(self, image_id: str) -> dict[str, Any]:
+        """Return what is known of an image besides its manifest."""
+        found = self.cloud_image(image_id)
+        return {"key": found.key, "size_bytes": found.size_bytes, "name": found.name}
+
+    def manifest(self, image_id: str) -> dict[str, Any]:
+        """Return an image's manifest. What is in the bucket has to be what the id says."""
+        if image_id not in self._manifests:
+            held = self.bucket.read(_manifest(image_id))
+            if held is None:
+                raise InputError(
+                    f"the image {image_id} has no manifest in {self.bucket.url('')}",
+                    resolution=f"stoneware rmi --platform google {image_id.removeprefix(_ID)[:12]}",
+                )
+            self._manifests[image_id] = _checked(self.bucket.url(_manifest(image_id)), image_id, held.data)
+        return dict(self._manifests[image_id])
+
+    def remove_image(self, image_id: str) -> None:
+        """Remove an image and the tags on it. Raises InputError while a disk is made of it."""
+        found = self._images().get(image_id)
+        if found is not None:
+            self._check_unused(found)
+        for reference, target in self.tags().items():
+            if target == image_id:
+                self.remove_tag(reference)
+        if found is not None:
+            what = f"remove the image {found.name}"
+            with contextlib.suppress(errors.MissingError):
+                self.api.operate("DELETE", f"global/images/{found.name}", what)
+        self.bucket.remove(_manifest(image_id))
+        self.forget_list()
+
+    def _check_unused(self, image: CloudImage) -> None:
+        """Refuse to remove what Terraform would then make a living machine's disk anew of."""
+        disks = self.api.items("compute", "aggregated/disks", "list the disks")
+        users = sorted(str(disk.get("name")) for disk in disks if last(disk.get("sourceImage")) == image.name)
+        if users:
+            raise InputError(
+                f"the image {image.name} is in use",
+                details=f"These disks are made of it: {', '.join(users[:10])}.",
+                resolution="remove the machines, or roll them to another image",
+            )
+
+    def save(self, disk: str, manifest: bytes, document: Mapping[str, Any]) -> str:
+        """Make an image of a disk that no machine writes to, and return its id, `sha256:…` of `manifest`."""
+        image_id = _ID + sha256_hex(manifest)
+        self.bucket.write(_manifest(image_id), manifest)
+        told = bounded_json(manifest, LARGEST)
+        self._insert(str(told["name"]), disk, image_id, told, document)
+        self.forget_list()
+        return image_id
+
+    def _insert(
+        self, name: str, disk: str, image_id: str, manifest: Mapping[str, Any], document: Mapping[str, Any]
+    ) -> str:
+        commit = manifest.get("commit")
+        key = str(document.get("key", ""))
+        for number in range(1, 100):
+            cloud = labels.image_name(name, commit, key, number)
+            body: dict[str, Any] = {
+                "name": cloud,
+                "family": labels.of_name(name),
+                "description": f"{name}, baked by Stoneware: {image_id}",
+                "sourceDisk": disk,
+                "storageLocations": [self.settings.region],
+                "labels": dict(self.settings.labels) | _labels(name, image_id, manifest, document),
+            }
+            if self.settings.kms_key:
+                body["imageEncryptionKey"] = {"kmsKeyName": self.settings.kms_key}
+            try:
+                self.api.operate("POST", "global/images", f"make the image {cloud}", body)
+            except errors.TakenError:
+                continue  # of the same steps, baked again with --no-cache
+            return cloud
+        raise errors.TakenError(
+            f"there are a hundred images {labels.image_name(name, commit, key)}",
+            resolution="stoneware rmi --platform google",
+        )
+
+    def _images(self) -> dict[str, CloudImage]:
+        now = time.monotonic()
+        if self._listed is None or now - self._listed[0] > _FRESH:
+            listed = self.api.items(
+                "compute", "global/images", "list the images", filter=f"labels.{labels.IMAGE}:*"
+            )
+            found = {image.id: image for image in _read(listed)}
+            self._listed = (now, found)
+        return self._listed[1]
+
+    def forget_list(self) -> None:
+        """Ask again next time."""
+        self._listed = None
+
+    # -- tags ----------------------------------------------------------------------------------------------
+
+    def tags(self) -> dict[str, str]:
+        """Return every `NAME:TAG` with the id it stands for."""
+        listed = self.bucket.listed("tags/").items()
+        found = {name.removeprefix("tags/"): told.get("image", "") for name, told in listed}
+        return {name: image for name, image in found.items() if image.startswith(_ID) and ":" in name}
+
+    def set_tag(self, reference: str, image_id: str) -> None:
+        """Let `NAME:TAG` stand for an image."""
+        self.bucket.write(
+            f"tags/{reference}", f"{image_id}\n".encode(), kind="text/plain", metadata={"image": image_id}
+        )
+
+    def remove_tag(self, reference: str) -> None:
+        """Remove a tag; a missing one is no error."""
+        self.bucket.remove(f"tags/{reference}")
+
+    # -- this computer -------------------------------------------------------------------------------------
+
+    def build_path(self, build_id: str) -> Path:
+        """Return the working directory of one bake of this computer (not made yet)."""
+        return _made(self.home / "builds") / build_id
+
+    def build_lock_path(self, build_id: str) -> Path:
+        """Return the flock file that a living bake of this computer holds."""
+        return _made(self.home / "locks") / build_id
+
+    def records(self) -> Path:
+        """Return the directory of what earlier bakes of this computer were made of."""
+        return _made(self.home / "records")
+
+
+def _made(directory: Path) -> Path:
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return directory
+
+
+def _base(reference: str) -> str:
+    return f"bases/{labels.of_name(reference)}.json"
+
+
+def _manifest(image_id: str) -> str:
+    return f"manifests/{image_id.removeprefix(_ID)}.json"
+
+
+def _labels(
+    name: str, image_id: str, manifest: Mapping[str, Any], document: Mapping[str, Any]
+) -> dict[str, str]:
+    key, size, commit = str(document.get("key", "")), document.get("size_bytes"), manifest.get("commit")
+    told = {
+        labels.IMAGE: labels.of_digest(image_id),
+        labels.KEY: labels.of_digest(key),
+        labels.NAME: labels.of_text(name),
+        labels.DIRTY: "true" if manifest.get("dirty") else "false",
+    }
+    told |= {labels.COMMIT: str(commit)} if commit else {}
+    return told | ({labels.SIZE: str(size)} if size is not None else {})
+
+
+def _read(listed: Iterator[dict[str, Any]]) -> Iterator[CloudImage]:
+    """Yield those of a list that are ours and can be booted. Others may have written what is in it."""
+    for image in listed:
+        told = image.get("labels")
+        told = told if isinstance(told, dict) else {}
+        digest = labels.to_digest(str(told.get(labels.IMAGE, "")))
+        if digest is None or image.get("status") not in ("READY", None):
+            continue
+        size = str(told.get(labels.SIZE, ""))
+        yield CloudImage(
+            id=_ID + digest,
+            name=str(image.get("name")),
+            key=labels.to_digest(str(told.get(labels.KEY, ""))) or "",
+            size_bytes=int(size) if size.isascii() and size.isdigit() else None,
+        )
+
+
+def _checked(url: str, image_id: str, data: bytes) -> dict[str, Any]:
+    try:
+        found = bounded_json(data, LARGEST)
+    except BoundsError as error:
+        raise errors.CloudError(f"the manifest {url} is damaged", details=f"It {error}.") from None
+    if _ID + sha256_hex(data) != image_id or not isinstance(found, dict):
+        raise errors.CloudError(
+            f"the manifest {url} is damaged",
+            details="It is not the one that the image was made with: its SHA-256 differs.",
+            resolution=f"gcloud storage ls -a {url}    # the versions that the bucket keeps",
+        )
+    return found

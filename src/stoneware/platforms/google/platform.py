@@ -1,0 +1,61 @@
+"""The platform google: machines, images and builders on Compute Engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from stoneware.model.capability import Capability
+from stoneware.platforms.google.builder import GoogleBuilder, remove_builders
+from stoneware.platforms.google.images import GoogleImages
+from stoneware.platforms.google.infrastructure import GoogleInfrastructure
+from stoneware.platforms.google.inventory import GoogleInventory
+from stoneware.platforms.google.machines import GoogleMachines
+from stoneware.platforms.google.no_commands import NoCommands
+from stoneware.terraform.builders import states_in
+
+_INSTEAD = {
+    Capability.COMMANDS: "gcloud compute ssh MACHINE --tunnel-through-iap",
+    Capability.CHECKPOINTS: "bake it with --platform local",
+    Capability.PUBLISHED_PORTS: "reach machines by their addresses, in their network",
+    Capability.LOCAL_FILES: "bake it with --platform local",
+    Capability.STEP_SECRETS: "fetch it with the builder's own token, or bake it with --platform local",
+    Capability.STAGES: "bake the first stage as an image of its own, and write FROM with its name",
+}
+
+
+class GooglePlatform(GoogleMachines, NoCommands):
+    """All of a project. Files and commands inside machines are what it cannot do."""
+
+    name = "google"
+    capabilities: frozenset[Capability] = frozenset({Capability.MACHINE_LIMITS})
+
+    def __init__(self, images: GoogleImages) -> None:
+        super().__init__(images.api, images.source_image)
+        self.images = images
+        self._inventory = GoogleInventory(images.api, images.source_image, images.home)
+
+    def instead_of(self, capability: Capability) -> str:
+        """Return what to type or write where it cannot do something."""
+        return _INSTEAD.get(capability, "")
+
+    @property
+    def infrastructure(self) -> GoogleInfrastructure:
+        """Return the resources of hashicorp/google."""
+        return GoogleInfrastructure(lambda: self._inventory)
+
+    # -- builders ------------------------------------------------------------------------------------------
+
+    def prepare_builder(
+        self, name: str, directory: Path, output: Callable[[str], None] | None = None
+    ) -> GoogleBuilder:
+        """Give a builder that Terraform will make; Terraform begins to load."""
+        return GoogleBuilder(self.images, self.infrastructure, name, directory, output)
+
+    def has_builders(self, bake: Path) -> bool:
+        """Say whether a bake has a builder that is not removed, or may have one."""
+        return bool(states_in(bake))
+
+    def remove_builders(self, bake: Path) -> bool:
+        """Remove the builders that a bake has left, and say whether there was one."""
+        return remove_builders(self.images, self.infrastructure, bake)

@@ -1,0 +1,225 @@
+"""`bake --platform google` against the emulator: real Terraform, a real machine, an image that boots."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stoneware.platforms.google.api import Api
+from stoneware.platforms.google.bucket import Bucket
+from stoneware.platforms.google.settings import Settings
+from stoneware.platforms.local.instances import CONTENTS
+from stoneware.platforms.local.platform import LocalPlatform
+from stoneware.platforms.local.store.images import LocalImageStore
+from tests.emulator.test_server import start
+
+pytestmark = [pytest.mark.machine, pytest.mark.filterwarnings("ignore::DeprecationWarning:google")]
+PROJECT, ZONE, REGION = "proj-1", "us-central1-a", "regions/us-central1"
+SETTINGS = f"""\
+platform = "google"
+
+[google]
+project = "{PROJECT}"
+region = "us-central1"
+zones = ["{ZONE}"]
+bucket = "things"
+subnetwork = "bakes"
+labels = {{ team = "data" }}
+"""
+MACHINEFILE = """\
+FROM debian:12
+COPY word.txt /etc/word.txt
+RUN echo "$(cat /etc/word.txt) and more" >/etc/words.txt && systemctl is-system-running --wait || true
+HEALTHCHECK CMD test -s /etc/words.txt
+CMD ["/bin/sleep", "infinity"]
+"""
+FAILING = MACHINEFILE + "RUN echo here it breaks && exit 7\n"
+SHOWN = """\
+#!/bin/sh
+at=http://169.254.169.254/computeMetadata/v1/instance/guest-attributes
+curl -sf -H Metadata-Flavor:Google -X PUT --data-binary @/etc/words.txt "$at/test/words"
+"""
+
+
+@dataclass
+class Project:
+    """A directory with a Machinefile, and the emulated project that it is baked in."""
+
+    directory: Path
+    environment: dict[str, str]
+    api: Api
+
+    def stoneware(self, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "stoneware.cli.main", *words],
+            cwd=self.directory,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        assert done.returncode == code, f"{done.stdout}\n{done.stderr}"
+        return done
+
+    def names(self, collection: str) -> list[str]:
+        found = self.api.items("compute", f"aggregated/{collection}", f"list {collection}")
+        return sorted(str(each["name"]) for each in found)
+
+    def settle(self) -> None:
+        """Wait until the process that removes a finished bake's builder has done so."""
+        deadline = time.monotonic() + 60
+        while self.names("instances") or self.names("disks") or Bucket(self.api).names("bakes/"):
+            assert time.monotonic() < deadline, self.names("instances")
+            time.sleep(0.5)
+
+
+@pytest.fixture
+def project(machine_home: Path, tmp_path: Path, google_provider: dict[str, str]) -> Iterator[Project]:
+    state = tmp_path / "emulator"
+    words = ["--port", "0", "--project", PROJECT, "--operation-time", "0.05", "--json", "--state", str(state)]
+    with contextlib.ExitStack() as stack:
+        emulator = stack.enter_context(start(*words, home=machine_home))
+        assert emulator.stdout is not None
+        endpoint = json.loads("".join(iter(emulator.stdout.readline, "}\n")) + "}")["endpoint"]
+        directory = tmp_path / "context"
+        directory.mkdir()
+        (directory / "stoneware.toml").write_text(SETTINGS)
+        (directory / "Machinefile").write_text(MACHINEFILE)
+        (directory / "word.txt").write_text("one")
+        (directory / ".machineignore").write_text("stoneware.toml\n")
+        (program,) = Path(google_provider["HOME"]).rglob("terraform-provider-google_v*")
+        environment = {name: text for name, text in os.environ.items() if not name.startswith("STONEWARE_")}
+        environment |= {
+            "STONEWARE_HOME": str(tmp_path / "home"),
+            "STONEWARE_GOOGLE_ENDPOINT": endpoint,
+            "STONEWARE_GOOGLE_PROVIDER": str(program),
+        }
+        api = Api(Settings(PROJECT, "us-central1", "things", (ZONE,), endpoint=endpoint))
+        body = {"name": "things", "location": "us-central1"}
+        api.request("storage", "POST", "/b", "make the bucket", query={"project": PROJECT}, body=body)
+        _make_network(api)
+        stack.callback(_tidy, machine_home, state)
+        yield Project(directory, environment, api)
+
+
+def _make_network(api: Api) -> None:
+    """Make a network of a range of its own: this computer may have other emulators."""
+    body = {"name": "bakes", "autoCreateSubnetworks": False}
+    api.operate("POST", "global/networks", "make the network", body)
+    subnet = {"name": "bakes", "ipCidrRange": "10.213.7.0/24", "network": "global/networks/bakes"}
+    api.operate("POST", f"{REGION}/subnetworks", "make the subnetwork", subnet)
+
+
+def _tidy(home: Path, state: Path) -> None:
+    """Remove the emulator's machines, networks and contents of disks from the store."""
+    store = LocalImageStore.open(home)
+    platform = LocalPlatform(store)
+    for machine in platform.machines():
+        if machine.spec.labels.get("stoneware.emulator"):
+            platform.destroy(machine.name)
+    for network in platform.networks():
+        if network.labels.get("state") == str(state):
+            platform.destroy_network(network.name)
+    for key in store.checkpoint_keys():
+        if key.startswith(CONTENTS):
+            store.remove_checkpoint(key)
+
+
+def _git(directory: Path) -> str:
+    for words in (
+        ["init", "-q"],
+        ["add", "."],
+        ["-c", "user.name=n", "-c", "user.email=e@x", "commit", "-qm", "first"],
+    ):
+        subprocess.run(["git", *words], cwd=directory, check=True)
+    done = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=directory, check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+def _words_of(project: Project, image: str) -> str:
+    """Boot an instance from an image, and return what its startup script found there."""
+    body: dict[str, Any] = {
+        "name": "shown",
+        "machineType": f"zones/{ZONE}/machineTypes/e2-small",
+        "disks": [{"boot": True, "autoDelete": True, "initializeParams": {"sourceImage": image}}],
+        "networkInterfaces": [{"subnetwork": f"{REGION}/subnetworks/bakes"}],
+        "metadata": {
+            "items": [
+                {"key": "startup-script", "value": SHOWN},
+                {"key": "enable-guest-attributes", "value": "TRUE"},
+            ]
+        },
+    }
+    path = f"zones/{ZONE}/instances"
+    project.api.operate("POST", path, "make the instance shown", body)
+    deadline = time.monotonic() + 60
+    while True:
+        query = {"queryPath": "test/words"}
+        found = project.api.find("compute", f"{path}/shown/getGuestAttributes", "read its words", **query)
+        if found:
+            break
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    project.api.operate("DELETE", f"{path}/shown", "remove the instance shown")
+    return str(found["queryValue"]["items"][0]["value"])
+
+
+def test_an_image_is_baked_once_tagged_and_boots(project: Project) -> None:
+    commit = _git(project.directory)
+    baked = json.loads(project.stoneware("bake", "-t", "team/words", "--json", ".").stdout)
+    assert baked["commit"] == commit
+    (image,) = project.api.items("compute", "global/images", "list the images")
+    assert image["name"].startswith(f"team-words-{commit[:7]}-")
+    assert (image["family"], image["labels"]["team"]) == ("team-words", "data")
+    assert image["labels"]["stoneware-commit"] == commit
+    project.settle()
+    assert sorted(Bucket(project.api).names("tags/")) == [
+        f"tags/team/words:{tag}" for tag in sorted((commit, commit[:7], "latest"))
+    ]
+
+    again = json.loads(project.stoneware("bake", "-t", "team/words", "--json", ".").stdout)
+    assert again["image_id"] == baked["image_id"]
+    assert again["ran"] == 0
+    assert project.names("instances") == []
+    (row,) = json.loads(project.stoneware("images", "--json").stdout)
+    assert row["id"] == baked["image_id"]
+    assert "RUN echo" in project.stoneware("history", "team/words").stdout
+    assert json.loads(project.stoneware("inspect", "team/words").stdout)["commit"] == commit
+
+    assert _words_of(project, f"global/images/{image['name']}") == "one and more\n"
+    project.stoneware("tag", "team/words", "other:1")
+    project.stoneware("rmi", "-f", baked["image_id"].removeprefix("sha256:")[:12])
+    assert Bucket(project.api).names("") == ["bases/debian-12.json"]
+
+
+def test_an_image_stands_on_one_of_the_projects(project: Project) -> None:
+    project.stoneware("bake", "-t", "below", ".")
+    (project.directory / "Machinefile").write_text("FROM below\nRUN echo above >>/etc/words.txt\n")
+    project.stoneware("bake", "-t", "above", ".")
+    project.settle()
+    (image,) = project.api.items("compute", "global/images", "list", filter='family = "above"')
+    assert _words_of(project, f"global/images/{image['name']}") == "one and more\nabove\n"
+
+
+def test_a_failed_step_is_told_and_leaves_nothing(project: Project) -> None:
+    (project.directory / "Machinefile").write_text(FAILING)
+    failed = project.stoneware("bake", "-t", "words", ".", code=1)
+    assert "here it breaks" in failed.stderr
+    assert "Machinefile:6" in failed.stderr
+    assert project.names("instances") == []
+    assert project.names("disks") == []
+    assert Bucket(project.api).names("bakes/") == []
+    assert list(project.api.items("compute", "global/images", "list the images")) == []

@@ -1,0 +1,177 @@
+"""Builders of the platform google: Terraform and the emulator are real, the machines are in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stoneware.emulator.machine_spec import machine_name
+from stoneware.errors import InputError, MachineError
+from stoneware.files import canonical_json
+from stoneware.model import guest_protocol
+from stoneware.model.machine import Phase
+from stoneware.platforms.google.api import Api
+from stoneware.platforms.google.bucket import Bucket
+from stoneware.platforms.google.builder import left_instances
+from stoneware.platforms.google.images import GoogleImages
+from stoneware.platforms.google.platform import GooglePlatform
+from stoneware.terraform.results import TerraformError
+from tests.google.cloud import PROJECT, Cloud
+from tests.google.clusters import SETTINGS
+
+pytestmark = [pytest.mark.tool, pytest.mark.filterwarnings("ignore::DeprecationWarning:google")]
+NAME = "bake-1234abcd-0"
+METADATA = {"startup-script": "#!/bin/sh\n", guest_protocol.TOKEN: "t", guest_protocol.ACCEPT: "FALSE"}
+DOCUMENT = {"key": "ab" * 32, "size_bytes": 7}
+
+
+@pytest.fixture
+def platform(
+    cloud: Cloud, tmp_path: Path, google_provider: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> GooglePlatform:
+    (program,) = Path(google_provider["HOME"]).rglob("terraform-provider-google_v*")
+    monkeypatch.setenv("STONEWARE_GOOGLE_PROVIDER", str(program))
+    api = Api(replace(SETTINGS, endpoint=cloud.endpoint, bucket="things", labels={"team": "data"}))
+    body = {"name": "things", "location": "us-central1"}
+    api.request("storage", "POST", "/b", "make the bucket", query={"project": PROJECT}, body=body)
+    return GooglePlatform(GoogleImages(api, Bucket(api), tmp_path / "home"))
+
+
+@pytest.fixture
+def bake(platform: GooglePlatform) -> Iterator[Path]:
+    made = platform.images.build_path("bake-1234abcd")
+    (made / "stage-0").mkdir(parents=True)
+    (made / "bundle.tar").write_bytes(b"bundle")
+    yield made
+    platform.remove_builders(made)
+
+
+def _source(platform: GooglePlatform) -> str:
+    return f"checkpoint:{platform.images.ensure_base('debian:12', refresh=False, progress=lambda _: None)}"
+
+
+def _behind(zone: str = "us-central1-a") -> str:
+    return machine_name(f"projects/{PROJECT}/zones/{zone}/instances/{NAME}")
+
+
+def test_a_builder_from_its_bundle_to_its_image(platform: GooglePlatform, bake: Path, cloud: Cloud) -> None:
+    bucket = platform.images.bucket
+    with platform.prepare_builder(NAME, bake / "stage-0") as builder:
+        assert (
+            builder.publish(bake / "bundle.tar", {}) == f"gs://things/bakes/bake-1234abcd/{NAME}/bundle.tar"
+        )
+        assert builder.results_address("r") == f"gs://things/bakes/bake-1234abcd/{NAME}/r"
+        source = _source(platform)
+        assert builder.lacks_guest(source)
+        assert not builder.lacks_guest("image:sha256:x")
+        builder.boot(source, METADATA)
+        assert platform.has_builders(bake)
+        seen = builder.observe()
+        assert seen is not None
+        assert (seen.kind, seen.phase) == ("builder", Phase.RUNNING)
+        record = cloud.of("instances")[NAME]
+        assert record["labels"] == {
+            "goog-terraform-provisioned": "true",
+            "stoneware": "builder",
+            "stoneware-bake": "bake-1234abcd",
+            "team": "data",
+        }
+        assert record["scheduling"]["maxRunDuration"]["seconds"] == "28800"
+        assert record["scheduling"]["instanceTerminationAction"] == "DELETE"
+        assert "accessConfigs" not in record["networkInterfaces"][0]
+
+        assert builder.reports() == {}
+        cloud.computers.attributes[_behind()] = {"stoneware/build": "x", "other/y": "z"}
+        cloud.computers.consoles[_behind()] = b"first\n"
+        assert builder.console(0) == (b"first\n", 6)
+        builder.tell({guest_protocol.MANIFEST: "m", guest_protocol.ACCEPT: "TRUE"})
+        told = cloud.computers.machines[_behind()].metadata
+        assert told[guest_protocol.MANIFEST] == "m"
+        assert guest_protocol.ACCEPT not in told
+        assert told[guest_protocol.STORAGE] == guest_protocol.GUEST_ENDPOINT
+
+        with pytest.raises(MachineError, match="has not uploaded r"):
+            builder.result("r")
+        bucket.write(f"bakes/bake-1234abcd/{NAME}/r", b"result")
+        assert builder.result("r") == b"result"
+
+        builder.stop()
+        image = builder.capture(canonical_json({"name": "words", "commit": None}), DOCUMENT)
+        assert platform.images.image_ids() == [image]
+        assert "words-abababab" in cloud.of("images")
+        builder.release()
+    assert not platform.has_builders(bake)
+    assert cloud.of("instances") == {}
+    assert cloud.of("disks") == {}
+    assert bucket.names("bakes/") == []
+
+
+def test_the_next_zone_is_tried_where_one_has_no_room(
+    platform: GooglePlatform, bake: Path, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud.fail("stockout")
+    with platform.prepare_builder(NAME, bake / "stage-0") as builder:
+        with pytest.raises(TerraformError) as caught:
+            builder.boot(_source(platform), METADATA)
+        assert "us-central1-a, us-central1-b" in caught.value.details
+        cloud.fail()
+        builder.boot(_source(platform), METADATA)
+        builder.release()
+    assert cloud.of("instances") == {}
+
+
+def test_what_a_killed_bake_left_is_removed(platform: GooglePlatform, bake: Path, cloud: Cloud) -> None:
+    with platform.prepare_builder(NAME, bake / "stage-0") as builder:
+        builder.publish(bake / "bundle.tar", {})
+        builder.boot(_source(platform), METADATA)
+    assert [each.name for each in left_instances(platform.images)] == [NAME]
+    assert platform.remove_builders(bake)
+    assert cloud.of("instances") == {}
+    assert platform.images.bucket.names("bakes/") == []
+
+
+def test_a_builder_that_terraform_forgot_is_removed(
+    platform: GooglePlatform, bake: Path, cloud: Cloud
+) -> None:
+    with platform.prepare_builder(NAME, bake / "stage-0") as builder:
+        builder.boot(_source(platform), METADATA)
+    (bake / "stage-0/terraform/terraform.tfstate").unlink()
+    assert not platform.has_builders(bake)
+    assert platform.remove_builders(bake)
+    assert cloud.of("instances") == {}
+
+
+def test_a_builder_that_is_gone_is_told(platform: GooglePlatform, bake: Path) -> None:
+    with platform.prepare_builder(NAME, bake / "stage-0") as builder:
+        assert builder.observe() is None
+        assert builder.reports() == {}
+        for asked in (builder.console, builder.stop, lambda: builder.tell({"a": "b"})):
+            with pytest.raises(InputError, match=f"there is no instance {NAME}"):
+                asked()
+        builder.release(failed=True)
+
+
+def test_what_it_cannot_do_is_refused(platform: GooglePlatform, bake: Path) -> None:
+    with platform.prepare_builder(NAME, bake / "stage-0") as builder:
+        for asked in (
+            lambda: builder.publish(bake / "bundle.tar", {"secret-x": bake / "bundle.tar"}),
+            lambda: builder.boot("checkpoint:a/b/c", {}, ["cache"]),
+            lambda: builder.save_step("k", {}),
+            lambda: builder.capture(b"{}", {}, files={"a": b""}),
+        ):
+            with pytest.raises(InputError, match="the platform google"):
+                asked()
+        with pytest.raises(MachineError, match="larger than"):
+            builder.tell({guest_protocol.MANIFEST: "m" * 300_000})
+    for refused in (
+        lambda: platform.execute("m", ["true"]),
+        lambda: platform.run("m", ["true"], timeout=1),
+        lambda: platform.copy_out("m", "/a", bake),
+        lambda: platform.copy_in(bake, "m", "/a"),
+    ):
+        with pytest.raises(InputError, match="the platform google") as caught:
+            refused()
+        assert "tunnel-through-iap" in caught.value.resolution
