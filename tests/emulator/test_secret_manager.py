@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import os
 import re
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ from stoneware.emulator.cloud import Cloud
 from stoneware.emulator.errors import ApiError
 from stoneware.emulator.secret_manager.api import SecretManager
 from stoneware.emulator.service import Call, Service
+from tests import programs
 from tests.emulator.conftest import PROJECT
 
 P = f"projects/{PROJECT}"
@@ -258,26 +256,12 @@ def test_googles_client_keeps_reads_and_destroys_a_secret(client: Any) -> None:
 
 
 @pytest.mark.tool
-@pytest.mark.skipif(shutil.which("gcloud") is None, reason="no gcloud on this computer")
+@programs.needs_gcloud
 def test_gcloud_makes_and_reads_a_secret(endpoint: str, tmp_path: Path) -> None:
-    environment = {
-        **os.environ,
-        "CLOUDSDK_CONFIG": str(tmp_path / "config"),
-        "CLOUDSDK_CORE_PROJECT": PROJECT,
-        "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true",
-        "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER": f"{endpoint}/",
-    }
+    environment = programs.gcloud_environment(tmp_path, PROJECT, secretmanager=f"{endpoint}/")
     for words, text, shown in (
         (["create", "s", "--data-file=-"], "hello", ""),
         (["versions", "access", "latest", "--secret=s"], "", "hello"),
     ):
-        done = subprocess.run(
-            ["gcloud", "secrets", *words],
-            env=environment,
-            input=text,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert (done.returncode, done.stdout) == (0, shown), done.stderr
+        done = programs.run("gcloud", "secrets", *words, environment=environment, stdin=text)
+        assert done.stdout == shown

@@ -6,8 +6,6 @@ import gzip
 import http.client
 import json
 import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from stoneware.emulator.service import Service
+from tests import programs
 from tests.emulator.conftest import PROJECT
 
 pytestmark = [
@@ -225,9 +224,7 @@ resource "terraform_data" "x" {
 def test_terraform_keeps_its_state_in_a_bucket_and_locks_it(
     bucket: Any, endpoint: str, tmp_path: Path, by: str
 ) -> None:
-    found = shutil.which("terraform") or shutil.which("tofu")
-    if found is None:
-        pytest.skip("no terraform or tofu executable on this computer")
+    binary = programs.terraform_or_skip()
     (tmp_path / "main.tf").write_text(BACKEND)
     environment = {**os.environ, "TF_DATA_DIR": str(tmp_path / "data"), "GOOGLE_OAUTH_ACCESS_TOKEN": "any"}
     environment.pop("STORAGE_EMULATOR_HOST")
@@ -238,16 +235,7 @@ def test_terraform_keeps_its_state_in_a_bucket_and_locks_it(
         options = [f"-backend-config=storage_custom_endpoint={endpoint}/storage/v1/"]
 
     def terraform(*words: str, code: int = 0) -> str:
-        done = subprocess.run(
-            [found, *words],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == code, done.stdout + done.stderr
+        done = programs.run(binary, *words, directory=tmp_path, environment=environment, code=code)
         return done.stdout + done.stderr
 
     terraform("init", "-input=false", "-no-color", *options)
@@ -261,28 +249,13 @@ def test_terraform_keeps_its_state_in_a_bucket_and_locks_it(
     terraform("plan", "-no-color", "-detailed-exitcode")
 
 
-@pytest.mark.skipif(shutil.which("gcloud") is None, reason="no gcloud on this computer")
+@programs.needs_gcloud
 def test_gcloud_copies_shows_and_removes(bucket: Any, endpoint: str, tmp_path: Path) -> None:
-    environment = {
-        **os.environ,
-        "CLOUDSDK_CONFIG": str(tmp_path / "config"),
-        "CLOUDSDK_CORE_PROJECT": PROJECT,
-        "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
-        "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true",
-        "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": f"{endpoint}/storage/v1/",
-    }
+    environment = programs.gcloud_environment(tmp_path, PROJECT, storage=f"{endpoint}/storage/v1/")
     (tmp_path / "file").write_text("hi\n")
 
     def gcloud(*words: str, code: int = 0) -> str:
-        done = subprocess.run(
-            ["gcloud", "storage", *words],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == code, done.stdout + done.stderr
+        done = programs.run("gcloud", "storage", *words, environment=environment, code=code)
         return done.stdout + done.stderr
 
     gcloud("cp", str(tmp_path / "file"), "gs://some-bucket/d/file", "--if-generation-match=0")

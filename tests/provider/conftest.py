@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from stoneware.provider.server import ProviderServer
 from stoneware.terraform.runner import Terraform
+from tests import programs
 from tests.platforms.memory import MemoryPlatform
 
 HEAD = """
@@ -57,7 +57,4 @@ def terraform(
 
 @pytest.fixture
 def binary() -> Path:
-    found = shutil.which("terraform") or shutil.which("tofu")
-    if found is None:
-        pytest.skip("no terraform or tofu executable on this computer")
-    return Path(found)
+    return programs.terraform_or_skip()

@@ -18,6 +18,7 @@ import pytest
 from stoneware.platforms.local.platform import LocalPlatform
 from stoneware.platforms.local.store.images import LocalImageStore
 from stoneware.terraform.engine import BinaryEngine, Engine, LibraryEngine, Output
+from tests import programs
 from tests.platforms.awaiting import awaited
 
 pytestmark = [pytest.mark.machine, pytest.mark.timeout(900)]
@@ -32,8 +33,8 @@ Run = Callable[..., Output]
 @pytest.fixture
 def engine() -> Iterator[Engine]:
     """Return the Terraform found on this computer, else the embedded one in a process of its own."""
-    found = shutil.which("terraform") or shutil.which("tofu")
-    chosen: Engine = BinaryEngine(Path(found)) if found else LibraryEngine()
+    found = programs.terraform()
+    chosen: Engine = BinaryEngine(found) if found else LibraryEngine()
     yield chosen
     chosen.close()
 

@@ -10,7 +10,7 @@ import pytest
 
 from stoneware.cluster.model import Release
 from stoneware.model.machine import Health, Phase
-from stoneware.rollout.gate_protocol import CommandOutcome, GateContext, Kind
+from stoneware.rollout.gate_protocol import CommandOutcome, GateContext, Kind, SettingError
 from stoneware.rollout.gates.command import CommandGate, settings_of
 from stoneware.rollout.model import Change, How, MachineView
 
@@ -98,6 +98,19 @@ def test_a_machine_that_does_not_run_is_waited_for() -> None:
     assert verdict.kind is Kind.WAIT
     assert "db-1 does not run" in verdict.reason
     assert machines.calls == []
+
+
+@pytest.mark.parametrize("timeout", [True, None, ["30s"], {}])
+def test_a_timeout_that_is_no_duration(timeout: object) -> None:
+    with pytest.raises(SettingError, match="is a duration such as 30s"):
+        settings_of({"exec": "check", "timeout": timeout})
+
+
+def test_the_longest_timeout_is_an_hour() -> None:
+    assert settings_of({"exec": "check", "timeout": 3600})["timeout"] == 3600
+    for timeout in (0, 3601):
+        with pytest.raises(SettingError, match="between a moment and an hour"):
+            settings_of({"exec": "check", "timeout": timeout})
 
 
 def test_the_order_is_left_as_it_is() -> None:

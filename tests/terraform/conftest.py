@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from stoneware.terraform.runner import Terraform
+from tests import programs
 
 Open = Callable[..., Terraform]
 
@@ -20,9 +20,6 @@ def open_terraform(
 ) -> Iterator[Open]:
     """Return a function that opens Terraform on `tmp_path`, closed at the end of the test."""
     monkeypatch.delenv("STONEWARE_TERRAFORM", raising=False)
-    found = shutil.which("terraform") or shutil.which("tofu")
-    if request.param == "binary" and found is None:
-        pytest.skip("no terraform or tofu executable on this computer")
-    binary = Path(found) if found and request.param == "binary" else None
+    binary = programs.terraform_or_skip() if request.param == "binary" else None
     with ExitStack() as opened:
         yield lambda **options: opened.enter_context(Terraform(tmp_path, binary=binary, **options))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from stoneware.dataclass import dataclass
 from stoneware.errors import HostError
+from stoneware.model.subnets import gateway
 
 # Each store takes one /21 of these: a /22 for its machines, and of the rest a /30 for its link to the host.
 _RANGES = tuple(IPv4Network(text) for text in ("10.64.0.0/10", "172.16.0.0/12"))
@@ -45,7 +46,7 @@ class Plan:
     @property
     def gateway(self) -> str:
         """The router's address in the store's subnet."""
-        return str(self.subnet[1])
+        return gateway(self.subnet)
 
     @property
     def places(self) -> tuple[IPv4Network, ...]:
@@ -55,7 +56,7 @@ class Plan:
     @property
     def gateways(self) -> tuple[str, ...]:
         """The router's addresses, one in each place."""
-        return tuple(str(place[1]) for place in self.places)
+        return tuple(gateway(place) for place in self.places)
 
     def place_of(self, address: str) -> IPv4Network:
         """Return where an address is; the store's subnet if nowhere else."""

@@ -21,7 +21,7 @@ from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.files import read_json, write_json
 from stoneware.model.resources import PortMapping
-from stoneware.model.subnets import is_for_machines
+from stoneware.model.subnets import gateway, is_for_machines
 from stoneware.platforms.local.network import addresses as network
 from stoneware.platforms.local.network import networks
 from stoneware.platforms.local.network import ranges as network_ranges
@@ -154,7 +154,7 @@ class Router:
                 "id": id,
                 "ip": lease.ip,
                 "mac": lease.mac,
-                "gateway": str(place[1]),
+                "gateway": gateway(place),
                 "netmask": str(place.netmask),
                 "mtu": self.state.mtu,
             }
