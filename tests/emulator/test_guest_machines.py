@@ -209,6 +209,40 @@ def test_firewall_rules_act_on_machines_that_run(cloud: Cloud) -> None:
     forget_network(cloud)
 
 
+def test_scripts_come_from_buckets_and_run_at_the_end(cloud: Cloud) -> None:
+    instances = cloud.client.instances()
+    make_network(cloud)
+    ask(cloud, "POST", "/storage/v1/b?project=proj-1", {"name": "bucket"})
+    for name, script in {
+        "start": "echo from the bucket on $(hostname); echo kept >/root/kept",
+        "stop": "echo ended >>/root/kept; sleep 2; echo slept >>/root/kept",
+    }.items():
+        path = f"/upload/storage/v1/b/bucket/o?uploadType=media&name=scripts/{name}"
+        ask(cloud, "POST", path, f"#!/bin/bash\n{script}\n".encode())
+    made = body(
+        "k1", "devstorage.read_only", script="cat /root/kept", startup_script_url="gs://bucket/scripts/start"
+    )
+    cloud.do(instances.insert(**Z, body=made))
+    said = cloud.serial("k1", "startup-script-url exit status 0")
+    assert "startup-script exit status 1" in said
+    assert "startup-script-url: from the bucket on k1" in said
+    metadata = instances.get(**Z, instance="k1").execute()["metadata"]
+    items = [item for item in metadata["items"] if item["key"] != "startup-script-url"]
+    items.append(
+        {"key": "shutdown-script-url", "value": "https://storage.googleapis.com/bucket/scripts/stop"}
+    )
+    cloud.do(instances.setMetadata(**Z, instance="k1", body=metadata | {"items": items}))
+    time.sleep(2)  # the machine has noticed
+    cloud.do(instances.stop(**Z, instance="k1"))
+    cloud.do(instances.start(**Z, instance="k1"))
+    said = cloud.serial("k1", "startup-script exit status 0")
+    assert "startup-script: kept" in said
+    assert "startup-script: ended" in said
+    assert "startup-script: slept" in said
+    cloud.do(instances.delete(**Z, instance="k1", noGracefulShutdown=True))
+    forget_network(cloud)
+
+
 def fingerprint(cloud: Cloud, name: str) -> dict[str, Any]:
     found = cloud.client.firewalls().get(project="proj-1", firewall=name).execute()
     return {field: found[field] for field in ("fingerprint",) if field in found}

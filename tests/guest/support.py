@@ -41,6 +41,8 @@ class FakeMetadata:
         self.secrets: dict[str, bytes] = {}
         self.versions: dict[str, tuple[int, bytes]] = {}  # of Secret Manager: status and reply, by path
         self.build_secrets: dict[str, bytes] = {}
+        self.objects: dict[str, bytes] = {}  # what is there for who has the token, by path
+        self.pages: dict[str, bytes] = {}  # … and for all
         self.key = b""
         self.results: dict[str, bytes] = {}
         self.reports: list[tuple[str, str]] = []
@@ -113,6 +115,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        bearer = self.headers.get("Authorization") == "Bearer ya29.token"
+        content = self.metadata.pages.get(path) or (self.metadata.objects.get(path) if bearer else None)
+        if content is not None:
+            self.answer(200, content)
+        else:
+            self._get()
+
+    def _get(self) -> None:
         path, _, query = self.path.partition("?")
         wants = dict(part.partition("=")[::2] for part in query.split("&") if part)
         server = self.metadata

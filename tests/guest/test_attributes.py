@@ -15,14 +15,16 @@ from tests.config.awks import every_awk
 from tests.guest.support import GUEST
 
 pytestmark = pytest.mark.tool
-NAMES = st.sampled_from(["stoneware-config", "stoneware-mode", "startup-script", "other", "stoneware-../x"])
+NAMES = st.sampled_from(
+    ["stoneware-config", "stoneware-mode", "startup-script", "shutdown-script-url", "other", "stoneware-../x"]
+)
 PIECES = st.sampled_from(
     ['"', "\\", "\\\\", "\n", "\r", "\t", "\b\f", "\x01", "/", "ż", "🐢", "é\x7f", "u0041", '":"', "{},"]
 )
 TEXTS = st.lists(PIECES | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))).map(
     "".join
 )
-TAKEN = {"stoneware-config", "stoneware-mode", "startup-script"}
+TAKEN = {"stoneware-config", "stoneware-mode", "startup-script", "shutdown-script-url"}
 
 
 def read(awk: list[str], document: str) -> dict[str, bytes]:

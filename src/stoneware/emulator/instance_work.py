@@ -27,6 +27,7 @@ from stoneware.emulator.values import LINK
 from stoneware.platforms.instances import Computers
 
 _GRACE = 90.0  # seconds that services get at a stop, as on Compute Engine
+_SPOT_GRACE = 30.0  # … where the instance may be preempted
 SAVE = "x-save"  # the key under which a machine that stops leaves what is on its root
 _RESTARTED = ApiError(500, "internalError", "The emulator ended before this was done.")
 
@@ -94,6 +95,8 @@ def _network(service: Service, computers: Computers, record: Record) -> None:
 
 def _power_off(service: Service, computers: Computers, key: str, record: Record, *, timeout: float) -> None:
     """Stop a machine, and note what it leaves on its boot disk where that is kept."""
+    if record["scheduling"]["preemptible"]:
+        timeout = min(timeout, _SPOT_GRACE)
     save = record.get(SAVE, "")
     if computers.power_off(machine_name(key), save, timeout=timeout):
         with service.store.transaction():

@@ -1,6 +1,6 @@
 # Write a machine's attributes into files, byte for byte: the JSON of attributes/?recursive=true, an object of
 # texts, on standard input.
-#   -v directory=DIR   where NAME is written for each attribute named stoneware-… or startup-script
+#   -v directory=DIR   where NAME is written for each attribute named stoneware-…, and for the scripts
 # The text is cut at its quotes: odd pieces are outside of strings. No string is put together that can be long.
 { text = NR > 1 ? text "\n" $0 : $0 }
 
@@ -10,7 +10,7 @@ END {
         key = piece[i]
         while (escapes(piece[i]) && i < pieces) key = key "\"" piece[++i]
         if (piece[++i] !~ /^[ \t\r\n]*:[ \t\r\n]*$/) continue # its value is no text
-        file = key ~ /^(stoneware-[a-z0-9-]+|startup-script)$/ ? directory "/" key : ""
+        file = key ~ /^(stoneware-[a-z0-9-]+|(startup|shutdown)-script(-url)?)$/ ? directory "/" key : ""
         if (file != "") printf "" >file
         do {
             more = escapes(piece[++i])

@@ -39,7 +39,7 @@ _FILES: tuple[tuple[str, str, int], ...] = (
     ),
     *(
         (f"{_UNITS}/stoneware-{n}.service", f"units/stoneware-{n}.service", 0o644)
-        for n in ("boot", "command", "failed@", "fetch", "health", "report", "startup", "watch")
+        for n in ("boot", "command", "failed@", "fetch", "health", "report", "shutdown", "startup", "watch")
     ),
     *((f"{_UNITS}/{n}.d/60-stoneware.conf", "units/no-container.conf", 0o644) for n in _NOT_IN_CONTAINERS),
     *((f"{_UNITS}/{n}.d/50-stoneware.conf", "units/no-credentials.conf", 0o644) for n in _NO_CREDENTIALS),
@@ -52,7 +52,7 @@ _FILES: tuple[tuple[str, str, int], ...] = (
 )
 
 _ENABLED = tuple(
-    f"stoneware-{n}.service" for n in ("boot", "command", "health", "report", "startup", "watch")
+    f"stoneware-{n}.service" for n in ("boot", "command", "health", "report", "shutdown", "startup", "watch")
 )
 
 # What slows a boot or writes to a machine's disk without anybody having asked for it. Waiting for the

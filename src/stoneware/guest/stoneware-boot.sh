@@ -365,8 +365,10 @@ main() {
         sw_digests
         return
     fi
-    # `cat` of a missing script would make an empty one: the unit that runs it looks for the file.
-    if [ -s "$MD/startup-script" ]; then mv "$MD/startup-script" "$SW_RUN/startup-script"; fi
+    # The units that run them look for the files.
+    for script in startup-script startup-script-url shutdown-script shutdown-script-url; do
+        if [ -s "$MD/$script" ]; then mv "$MD/$script" "$SW_RUN/$script"; fi
+    done
     more_hosts='' more_search='' more_options=''
     if [ -s "$MD/stoneware-system" ]; then
         # shellcheck source=src/stoneware/guest/system.sh

@@ -99,6 +99,14 @@ take_health_check() {
     if [ -z "$SW_ROOT" ]; then systemctl restart --no-block stoneware-health.service; fi
 }
 
+# take_shutdown_script: one that came after the boot is run at the end as well; the runner asks for it again then.
+take_shutdown_script() {
+    if [ -e "$SW_RUN/shutdown-script" ] || [ -e "$SW_RUN/shutdown-script-url" ]; then return 0; fi
+    if [ ! -s "$NOW/shutdown-script" ] && [ ! -s "$NOW/shutdown-script-url" ]; then return 0; fi
+    : >"$SW_RUN/shutdown-script"
+    if [ -z "$SW_ROOT" ]; then systemctl start --no-block stoneware-shutdown.service; fi
+}
+
 is_running() {
     grep -q '"phase":"running"' "$SW_RUN/status.json" 2>/dev/null
 }
@@ -128,6 +136,7 @@ while :; do
     if ! wait_for_change; then continue; fi
     inspect "$NOW"
     sw_hosts "$NOW/stoneware-hosts"
+    take_shutdown_script
     read_attributes
     if [ "$check" != "$checked" ]; then
         checked=$check
