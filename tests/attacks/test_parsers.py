@@ -27,11 +27,13 @@ from stoneware.config.schema import check_schema, load_schema, violations
 from stoneware.durations import parse_duration
 from stoneware.errors import BuildError, HostError, InputError, StonewareError
 from stoneware.files import write_json
+from stoneware.launch.flags import parse_port
 from stoneware.launch.preview import templates_of
 from stoneware.machinefile import globs, gopath
 from stoneware.machinefile.ignore import compile_patterns
 from stoneware.machinefile.load import load_recipe
 from stoneware.machinefile.recipe import ImageConfig, ResolvedBase
+from stoneware.model import limits
 from stoneware.platforms.local.store.pool import parse_size
 from stoneware.terraform import results
 from stoneware.untrusted.bounded import BoundsError, read_input, time_limit
@@ -270,8 +272,13 @@ def test_links_out_of_an_image_are_not_followed(tree: Path) -> None:
 def test_durations_and_sizes(text: str) -> None:
     with pytest.raises(InputError):
         parse_duration(text, "x")
+    for parse in (parse_size, limits.parse_size, limits.parse_ulimit, parse_port):
+        with pytest.raises(InputError):
+            parse(text)
     with pytest.raises(InputError):
-        parse_size(text)
+        limits.parse_ulimit(f"nofile={text}")
+    with pytest.raises(InputError):
+        parse_port(f"80:{text}")
 
 
 def test_input_that_never_ends(tmp_path: Path) -> None:

@@ -62,7 +62,9 @@ def test_restart_policies(text: str) -> None:
     assert flags.parse_restart(text) == text
 
 
-@pytest.mark.parametrize("text", ["", "yes", "on-failure:", "on-failure:x", "always:3"])
+@pytest.mark.parametrize(
+    "text", ["", "yes", "on-failure:", "on-failure:x", "always:3", "on-failure:٣", f"on-failure:{'9' * 20}"]
+)
 def test_wrong_restart_policies(text: str) -> None:
     with pytest.raises(InputError):
         flags.parse_restart(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -71,7 +72,7 @@ def load_cluster(
     if inactive and not root.mapping["services"].value:
         named = sorted({profile for each in inactive.values() for profile in each})
         reason = f"all services are there only with a profile: {', '.join(named)}"
-        faults.broken(root.key_place("services"), reason, f"Add --profile {named[0]}.")
+        faults.broken(root.key_place("services"), reason, f"Add --profile {shlex.quote(named[0])}.")
     check_extensions(root, faults)
     context = Context(name, base, variables, validate(root, faults), faults, check_secrets)
     return _Loader(context, scale or {}, inactive, check_gates).cluster(
@@ -284,5 +285,5 @@ def _asleep(service: str, profiles: tuple[str, ...]) -> tuple[str, str]:
     """Return why a service that is needed is not there, and how it comes to be there."""
     return (
         f"the service {service!r} is there only with the profile {' or '.join(profiles)}",
-        f"Add --profile {profiles[0]}, or write required: false.",
+        f"Add --profile {shlex.quote(profiles[0])}, or write required: false.",
     )

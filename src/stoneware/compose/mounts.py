@@ -46,9 +46,9 @@ def parse_mount(text: str) -> Mount:
             details=f"The path in the machine, {path!r}, is not absolute.",
             resolution="for example: data:/var/lib/data",
         )
-    given = [mode for mode in modes.split(",") if mode and mode not in _SHARED]
+    given = [mode for mode in modes.split(",") if mode not in _SHARED] if len(parts) > 2 or modes else []
     unknown = [mode for mode in given if mode not in ("ro", "rw")]
-    if unknown:
+    if unknown and not host:
         raise InputError(
             f"invalid volume {text!r}",
             details=f"There is no mode {unknown[0]!r}: ro and rw are.",
@@ -80,7 +80,7 @@ def host_fault(source: str, path: str) -> tuple[str, str]:
     if plain in _KERNEL or plain.startswith(("/dev/", "/proc/", "/sys/")):
         return reason, "Leave it out: a machine has its own."
     where = path or "/PATH"
-    last = plain.rpartition("/")[2]
+    last = "." if plain == "~" else plain.rpartition("/")[2]
     name = re.sub(r"[^a-z0-9]+", "-", last.lower()).strip("-") or "data"
     here = source.removeprefix("./") if source.startswith("./") else last
     around = last in (".", "..")

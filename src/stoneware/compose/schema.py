@@ -25,6 +25,7 @@ from stoneware.compose.values import (
     Filled,
     Flag,
     Image,
+    MachineFile,
     Memory,
     Microseconds,
     Mode,
@@ -150,7 +151,7 @@ class ConfigMount(Part):
     """One entry of a service's `configs`."""
 
     source: Filled
-    target: Absolute
+    target: MachineFile
     mode: Mode = 0o444
     uid: Owner = 0
     gid: Owner = 0

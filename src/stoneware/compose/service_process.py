@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -19,6 +20,8 @@ from stoneware.model.runtime import ALL, SHM, Process, System
 # tmpfs mounts that a machine has anyway; what Docker mounts on it by itself is `noexec` as well.
 _THERE = ("/run", "/var/run", "/run/lock", "/var/lock")
 _DOCKER_TMPFS = "noexec"
+_YES, _NO = ("", "1", "t", "true"), ("0", "f", "false")  # as Docker's ParseBool
+_NAMED = {"kernel.hostname": "hostname", "kernel.domainname": "domainname"}
 _ARCHITECTURES = {
     "amd64": "amd64",
     "x86_64": "amd64",
@@ -115,7 +118,15 @@ def _security(model: schema.Service, node: Node, faults: Faults) -> bool:
     for index, text in enumerate(model.security_opt or ()):
         name, _, value = text.replace("=", ":", 1).partition(":")
         if name.strip() == "no-new-privileges":
-            without = value.strip().lower() in ("", "true")
+            without = value.strip().lower() in _YES
+            if not without and value.strip().lower() not in _NO:
+                _blamed(
+                    f"no-new-privileges is true or false, not {value!r}",
+                    node,
+                    ("security_opt", index),
+                    faults,
+                    "no-new-privileges:true",
+                )
         elif name in ("seccomp", "apparmor", "label", "systempaths", "writable-cgroups", "credentialspec"):
             place = place_of(node, ("security_opt", index))
             faults.warn(
@@ -137,9 +148,17 @@ def _system(model: schema.Service, node: Node, faults: Faults) -> System:
         sysctls=_sysctls(model, node, faults),
         tmpfs=_tmpfs(model, node, faults),
         hosts=_checked("extra_hosts", model.extra_hosts or (), node, faults),
-        dns_search=tuple(word for word in model.dns_search or () if word != "."),
-        dns_options=tuple(model.dns_opt or ()),
+        dns_search=_resolved("dns_search", [w for w in model.dns_search or () if w != "."], node, faults),
+        dns_options=_resolved("dns_opt", model.dns_opt or (), node, faults),
     )
+
+
+def _resolved(key: str, given: Iterable[str], node: Node, faults: Faults) -> tuple[str, ...]:
+    words = tuple(given)
+    for word in words:
+        for problem in runtime.problems(Process(), System(dns_options=(word,))):
+            _blamed(problem, node, (key,), faults, "One word for each entry of the list.")
+    return words
 
 
 def _checked(key: str, given: Iterable[str], node: Node, faults: Faults) -> tuple[str, ...]:
@@ -157,7 +176,9 @@ def _sysctls(model: schema.Service, node: Node, faults: Faults) -> tuple[tuple[s
         if value is None or not value.strip():
             _blamed(f"{name} has no value", node, path, faults)
             continue
-        hint = f"Set it there for all machines: sysctl -w {name}={value}"
+        hint = f"Set it there for all machines: sysctl -w {name}={shlex.quote(value)}"
+        if name in _NAMED:
+            hint = f"Write {_NAMED[name]}: {value}"
         if not _blamed(runtime.sysctl_problem(name, value), node, path, faults, hint):
             found[name] = value.strip()
     return tuple(sorted(found.items()))
@@ -210,7 +231,10 @@ def check_platform(given: Iterable[str], node: Node, path: tuple[str | int, ...]
     """Note a fault where a service, or no platform of an image, is for this computer."""
     here = _ARCHITECTURES.get(platform.machine(), platform.machine())
     wanted = list(given)
-    if any(_architecture(text, here) == here for text in wanted):
+    others = [text for text in wanted if _architecture(text, here) != here]
+    if len(others) < len(wanted):
+        for text in others:
+            faults.warn(f"{place_of(node, path)}: {text} is left out: images are for this computer ({here})")
         return
     for text in wanted[:1]:
         faults.add(

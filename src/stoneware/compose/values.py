@@ -16,9 +16,11 @@ from stoneware.errors import InputError
 from stoneware.image.references import parse_reference
 from stoneware.launch.flags import parse_restart
 from stoneware.machinefile.flags import FlagError
+from stoneware.machinefile.gopath import clean
 from stoneware.machinefile.values import duration
 from stoneware.model import names
 from stoneware.model.limits import UNLIMITED, disk_problem, memory_problem, parse_size, pids_problem
+from stoneware.model.mount_places import own_place
 
 HINT = "\n"  # parts the reason of a validator's error from its hint
 _TRUE = {"true", "y", "yes", "on"}
@@ -27,6 +29,8 @@ _IMAGE_ID = re.compile(r"sha256:[0-9a-f]{4,64}")
 _DAYS = re.compile(r"\A(?:([0-9]{1,5})w)?(?:([0-9]{1,5})d)?(.*)", re.DOTALL)
 _EXPOSED = re.compile(r"[0-9]{1,5}(?:-[0-9]{1,5})?(?:/[a-z]+)?")
 _FILE = re.compile(r"[A-Za-z0-9_.-]{1,127}")
+_BAKED_HERE = "Write a Machinefile and build: its directory, or the NAME:TAG of an image that you have baked."
+_LONGEST_PATH = 1024  # characters of a file's path in a machine
 MOST_REPLICAS = 10_000
 
 
@@ -155,14 +159,17 @@ def _amount(value: Any) -> int:
 def _mode(value: Any) -> int:
     text = value if isinstance(value, str) else ""
     if not re.fullmatch(r"0o?[0-7]{3}", text):
-        raise expected("an octal mode such as 0440", value, "A mode begins with a zero.")
+        hint = "A mode begins with a zero."
+        if re.fullmatch(r"0o?[0-7]{4}", text):
+            hint = "These files have no setuid, setgid or sticky bit."
+        raise expected("an octal mode such as 0440", value, hint)
     return int(text.replace("o", ""), 8)
 
 
 def _tmpfs_mode(value: Any) -> str:
-    number = int(value) if isinstance(value, str) and value.isdigit() else value
     if isinstance(value, str) and re.fullmatch(r"0o?[0-7]{3,4}", value):
         return value.replace("o", "")
+    number = int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,4}", value) else value
     if isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= 0o7777:
         return f"{number:04o}"
     raise expected("an octal mode such as 1777", value)
@@ -172,9 +179,11 @@ def _image(value: Any) -> str:
     if "@" in _filled(value):
         raise wrong(
             f"{value!r} names an image of a registry by its digest, and images are baked here",
-            "Write a Machinefile and build: its directory, or the NAME:TAG of an image that you have baked.",
+            _BAKED_HERE,
         )
     if not _IMAGE_ID.fullmatch(value):
+        if re.match(r"[^/]+:[0-9]+/", value):
+            raise wrong(f"{value!r} is of a registry, and images are baked here", _BAKED_HERE)
         try:
             parse_reference(value)
         except InputError as error:
@@ -193,14 +202,27 @@ def _restart(value: Any) -> str:
         raise wrong(error.brief, error.resolution) from None
 
 
-def _file_name(value: Any) -> str:
-    parts = _filled(value).removeprefix("/").split("/")
+def _secret_file(value: Any) -> str:
+    if _filled(value).startswith("/"):
+        return _file(value)
+    parts = value.split("/")
     if not all(_FILE.fullmatch(part) and part not in (".", "..") for part in parts) or len(value) > 255:
         raise wrong(
             f"{value!r} is no file below /run/secrets, and no absolute path",
             "Write a path of letters, digits, '_', '.', '-' and '/' between them.",
         )
     return str(value)
+
+
+def _file(value: Any) -> str:
+    """Return the path of a file that a machine is given."""
+    path = _absolute(value)
+    if path.endswith("/") or len(path) > _LONGEST_PATH:
+        raise wrong(f"{value!r} is no path of a file", "For example: /etc/app.conf")
+    path = clean(path)
+    if own := own_place(path) if not path.startswith("/run/secrets/") else "":
+        raise wrong(f"{own} belongs to the machine, which creates it at every start", "Write another path.")
+    return path
 
 
 def _alias(value: Any) -> str:
@@ -247,7 +269,8 @@ Mode = Annotated[int, BeforeValidator(_mode)]
 TmpfsMode = Annotated[str, BeforeValidator(_tmpfs_mode)]
 Image = Annotated[str, BeforeValidator(_image)]
 Restart = Annotated[str, BeforeValidator(_restart)]
-SecretFile = Annotated[str, BeforeValidator(_file_name)]
+SecretFile = Annotated[str, BeforeValidator(_secret_file)]
+MachineFile = Annotated[str, BeforeValidator(_file)]
 Alias = Annotated[str, BeforeValidator(_alias)]
 Owner = Annotated[int, BeforeValidator(_owner)]
 Absolute = Annotated[str, BeforeValidator(_absolute)]

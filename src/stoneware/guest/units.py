@@ -7,12 +7,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from stoneware.durations import parse_duration
+from stoneware.durations import in_seconds, parse_duration
 from stoneware.errors import InputError
 from stoneware.model.labels import RELOAD_LABEL, STOP_TIMEOUT_LABEL
 
 IMAGE_DIRECTORY = "/usr/lib/stoneware/image"
 _UNITS = "/etc/systemd/system"
+_STOP_LABEL = f"LABEL {STOP_TIMEOUT_LABEL}"
 _OUTPUT = "stoneware-output.service"
 _TIMES = ("interval", "timeout", "start_period", "start_interval")
 _DEFAULT_TIMES = (30.0, 30.0, 0.0, 5.0)
@@ -178,7 +179,7 @@ ExecStart=/usr/lib/stoneware/service-exec service
 ExecStopPost=-/usr/lib/stoneware/stoneware-report ended %n
 KillSignal={_signal(config.stop_signal)}
 KillMode=mixed
-TimeoutStopSec={parse_duration(labels.get(STOP_TIMEOUT_LABEL, "90"), f"LABEL {STOP_TIMEOUT_LABEL}"):g}
+TimeoutStopSec={in_seconds(parse_duration(labels.get(STOP_TIMEOUT_LABEL, "90"), _STOP_LABEL))}
 SuccessExitStatus=143
 Restart=no
 TasksMax=infinity

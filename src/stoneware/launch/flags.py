@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Mapping
 
 from stoneware.errors import InputError
 from stoneware.model import names
-from stoneware.model.mount_places import own_place
+from stoneware.model.mount_places import own_place, plain_path
 from stoneware.model.publishing import unpublishable
 from stoneware.model.resources import PortMapping, VolumeMount
 
@@ -18,7 +17,7 @@ _PORT = re.compile(
     re.ASCII,
 )
 _MOST_PORTS = 1024  # of one range
-_RESTART = re.compile(r"no|always|unless-stopped|on-failure(:\d+)?")
+_RESTART = re.compile(r"no|always|unless-stopped|on-failure(:[0-9]{1,9})?")
 _VARIABLE = re.compile(r"[^=\0]+")
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104 -- Docker publishes on every address unless told otherwise
 
@@ -54,7 +53,7 @@ def parse_port(text: str) -> tuple[PortMapping, ...]:
 
 def _range(text: str, ports: str) -> list[int]:
     first, _, last = ports.partition("-")
-    low, high = int(first), int(last or first)
+    low, high = (int(digits.lstrip("0")[:6] or "0") for digits in (first, last or first))
     if high > 65535 or low > high:
         raise bad_port(text, "A port is 0 to 65535, and the end of a range is not below its start.")
     return list(range(low, high + 1))
@@ -87,7 +86,7 @@ def parse_volume(text: str) -> VolumeMount:
         )
     if name and not names.VOLUME.allows(name):
         raise _bad_volume(text, f"A name has {names.VOLUME.words}.")
-    clean = os.path.normpath(path)
+    clean = plain_path(path)
     if not path.startswith("/") or clean == "/" or "\n" in path or "\t" in path:
         raise _bad_volume(text, "The path in the machine is absolute and not '/' itself.")
     if own := own_place(clean):

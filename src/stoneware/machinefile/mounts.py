@@ -19,7 +19,7 @@ _KEYS = (
     *("type", "from", "source", "target", "readonly", "readwrite", "id", "sharing", "required", "size"),
     *("mode", "uid", "gid", "env"),
 )
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(?:([kmgtp])(?:i?b)?|b)?", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(?:([kmgtp])(?:i?b)?|b)?", re.IGNORECASE)
 _UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _SECRET_NAME = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,100}")
 _NAME_HINT = "It has letters, digits, dots, dashes and underscores, for example id=token."

@@ -25,9 +25,10 @@ ULIMITS = (
     *("rtprio", "rttime", "sigpending", "stack"),
 )
 _LARGEST = (1 << 63) - 1
-_ULIMIT = re.compile(r"(?P<name>[a-z]+)=(?P<soft>-1|unlimited|\d+)(?::(?P<hard>-1|unlimited|\d+))?")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmgt]?)(?:i?b)?", re.IGNORECASE)
-_FACTORS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+_AMOUNT = r"-1|unlimited|[0-9]{1,30}"
+_ULIMIT = re.compile(rf"(?P<name>[a-z]+)=(?P<soft>{_AMOUNT})(?::(?P<hard>{_AMOUNT}))?")
+_SIZE = re.compile(r"([0-9]{1,30}(?:\.[0-9]{0,30})?|\.[0-9]{1,30})\s*([bkmgtp]?)(?:i?b)?", re.IGNORECASE)
+_FACTORS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4, "p": 1024**5}
 
 
 @dataclass(frozen=True, order=True)

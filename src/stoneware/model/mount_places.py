@@ -13,9 +13,15 @@ _WHOLE = (
 _ALIASES = {"/var/run": "/run", "/var/lock": "/run/lock"}  # as Debian has them
 
 
+def plain_path(path: str) -> str:
+    """Return a path without `.`, `..` and needless slashes; unlike normpath, one of two at its start."""
+    clean = os.path.normpath(path)
+    return clean[1:] if clean.startswith("//") else clean
+
+
 def own_place(path: str) -> str:
     """Return what a machine has of its own at an absolute path (`/dev`, for `/dev/shm`), or nothing."""
-    clean = os.path.normpath(path)
+    clean = plain_path(path)
     for alias, real in _ALIASES.items():
         if clean == alias or clean.startswith(f"{alias}/"):
             clean = real + clean.removeprefix(alias)
@@ -26,5 +32,5 @@ def own_place(path: str) -> str:
 
 def needs_no_volume(path: str) -> str:
     """Return why a VOLUME there is left out, or nothing: the places above, and `/tmp`."""
-    own = own_place(path) or ("/tmp" if os.path.normpath(path) == "/tmp" else "")  # noqa: S108
+    own = own_place(path) or ("/tmp" if plain_path(path) == "/tmp" else "")  # noqa: S108
     return f"{own} belongs to the machine, which creates it at every start" if own else ""

@@ -26,6 +26,7 @@ FOREIGN_CAPABILITIES = (
     *("wake_alarm", "block_suspend", "audit_read", "perfmon", "bpf", "checkpoint_restore"),
 )
 ALL = "all"
+MOST_ID = (1 << 31) - 1  # as Docker has it, too
 # Kernel parameters that each machine has for itself; all others are the whole computer's.
 _OWN_SYSCTL = re.compile(
     r"net\.[\w./*-]+|kernel\.(?:msgmax|msgmnb|msgmni|sem|shmall|shmmax|shmmni|shm_rmid_forced)|fs\.mqueue\.\w+",
@@ -114,6 +115,8 @@ def problems(process: Process, system: System) -> Iterator[str]:
     """Yield what no machine could be told, each as a sentence without its full stop."""
     if process.user and not _USER.fullmatch(process.user):
         yield f"{process.user!r} is no user: USER, USER:GROUP or numbers"
+    elif any(part.isdecimal() and int(part[:20]) > MOST_ID for part in process.user.split(":")):
+        yield f"{process.user!r} has a number above {MOST_ID}, the last user and group that there can be"
     if process.working_dir and (problem := path_problem(process.working_dir)):
         yield problem
     if process.stop_signal and not _SIGNAL.fullmatch(process.stop_signal.upper()):

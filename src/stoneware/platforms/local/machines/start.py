@@ -16,6 +16,7 @@ from typing import Any
 
 from stoneware import process
 from stoneware.descriptors import closing
+from stoneware.durations import in_seconds
 from stoneware.errors import HostError, InputError
 from stoneware.files import read_json, write_json
 from stoneware.guest import builder
@@ -194,7 +195,7 @@ def _unit_properties(paths: Paths, spec: MachineSpec) -> list[str]:
         "--property=IgnoreSIGPIPE=no",  # as in systemd's services by default, it would be in the machine too
         f"--property=StandardOutput={log}",
         f"--property=StandardError={log}",
-        f"--property=TimeoutStopSec={spec.stop_timeout + 5:g}",
+        f"--property=TimeoutStopSec={in_seconds(spec.stop_timeout + 5)}",
         *(f"--setenv={name}={env[name]}" for name in ("PATH", "HOME", "LC_ALL") if name in env),
     ]
 

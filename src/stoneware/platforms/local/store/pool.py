@@ -42,7 +42,7 @@ def usable(home: Path) -> Iterator[None]:
 
 def parse_size(text: str) -> int:
     """Return a size such as `20G` or `1.5T` in bytes. Raises InputError."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     if match is None:
         raise InputError(f"{text!r} is not a size", resolution="STONEWARE_POOL_SIZE=20G stoneware …")
     size = float(match[1]) * _UNITS[match[2].upper()]
