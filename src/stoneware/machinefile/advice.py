@@ -169,14 +169,15 @@ def _failed_json(checked: Checked) -> Iterator[_Found]:
     source = checked.source
     if source.json or source.keyword not in {"RUN", "CMD", "ENTRYPOINT", "HEALTHCHECK"}:
         return
-    words = source.words[1:] if source.keyword == "HEALTHCHECK" else source.words
-    text = " ".join(words).strip()
+    checking = source.keyword == "HEALTHCHECK"
+    keyword = "HEALTHCHECK CMD" if checking else source.keyword
+    text = " ".join(source.words[1:] if checking else source.words).strip()
     if _FAILED_JSON.match(text):
         why = "its quotes must be double ones" if "'" in text.replace('"', "") else "it is not valid JSON"
         yield (
             source.line,
-            f"{source.keyword} {text} is taken for a shell command, not for the exec form: {why}. "
-            f'Write {source.keyword} ["PROGRAM", "ARGUMENT"]',
+            f"{keyword} {text} is taken for a shell command, not for the exec form: {why}. "
+            f'Write {keyword} ["PROGRAM", "ARGUMENT"]',
             "JSONArgsRecommended",
         )
 
