@@ -10,7 +10,7 @@ from stoneware.errors import MachineError
 from stoneware.launch.plan import anonymous_volume
 from stoneware.model.machine import Health, Phase
 from stoneware.model.resources import VolumeMount
-from stoneware.platforms.upkeep import Unused
+from stoneware.platforms.upkeep import Item, Room, Row, Unused, Usage
 from tests.cli.conftest import Cli
 from tests.cli.fakes import PORT, FakePlatform, FakeStore, FakeUpkeep
 
@@ -309,6 +309,39 @@ def test_volumes(cli: Cli, platform: FakePlatform) -> None:
     assert cli("volume", "rm", "-f", "missing").code == 0
     assert cli("volume", "prune", "-f").out == "disk\n"
     assert [volume.name for volume in platform.volumes()] == ["used"]
+
+
+def test_what_uses_the_space(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    mib = 1 << 20
+    room = Room(100 * mib, 60 * mib, 40 * mib, 8 * mib, 30 * mib, 500 * mib)
+    rows = (Row("images and checkpoints", 5, 2, 30 * mib, None), Row("volumes", 2, 1, 20 * mib, 5 * mib))
+    items = {"volumes": (Item("db\x1b[2J", True, 15 * mib, 64 * mib), Item("old", False, 5 * mib)), "caches": ()}
+    usages = [Usage(rows, items, room), Usage(rows, items, replace(room, reserve=None, left=None))]
+    monkeypatch.setattr(FakeUpkeep, "usage", lambda *_: usages[0], raising=False)
+    shown = cli("system", "df")
+    assert (shown.code, shown.err) == (0, "")
+    header, images, volumes, *rest = shown.out.splitlines()
+    assert header.split() == ["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"]
+    assert images.split() == ["Images", "and", "checkpoints", "5", "2", "31.5MB", "-"]
+    assert volumes.split() == ["Volumes", "2", "1", "21MB", "5.24MB"]
+    assert rest[1:] == [
+        "store: 105MB, 62.9MB used, 41.9MB free",
+        "of that machines, volumes and caches may take 31.5MB; 8.39MB are kept for the store's own records",
+        "the disk that it is on: 524MB free",
+    ]
+    verbose = cli("system", "df", "-v").out.splitlines()
+    assert [line.split() for line in verbose[-3:]] == [
+        ["VOLUMES", "ACTIVE", "SIZE", "LIMIT"],
+        ["db\\x1b[2J", "yes", "15.7MB", "67.1MB"],
+        ["old", "no", "5.24MB", "-"],
+    ]
+    document = json.loads(cli("system", "df", "--json").out)
+    assert document["room"]["left"] == 30 * mib
+    assert [row["kind"] for row in document["kinds"]] == ["images and checkpoints", "volumes"]
+    assert "items" not in document
+    assert json.loads(cli("system", "df", "--json", "-v").out)["items"]["volumes"][1]["name"] == "old"
+    usages.reverse()
+    assert "nothing is kept back" in cli("system", "df").out
 
 
 def test_volume_prune_asks(cli: Cli, platform: FakePlatform) -> None:

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from stoneware.errors import HostError, InputError
+from stoneware.model.limits import SMALLEST_DISK
 from stoneware.platforms.local.machines.stop import wait_until
-from stoneware.platforms.local.store import btrfs
+from stoneware.platforms.local.platform import LocalPlatform
+from stoneware.platforms.local.store import btrfs, qgroups, quota, usage
 from stoneware.platforms.local.store import errors as store_errors
 from stoneware.platforms.local.store.recover import recover, teardown
 from stoneware.platforms.local.store.store import Store
@@ -120,6 +122,40 @@ def test_volumes(store: Store) -> None:
         store.remove_volume("v1")
     with pytest.raises(InputError, match="not a volume name"):
         store.create_volume("../x")
+
+
+def test_what_uses_the_space_is_measured(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is what `system df` shows. Without quotas only the whole file system can be."""
+    monkeypatch.setenv(quota.VOLUME_VARIABLE, "96m")
+    data = store.create_volume("v1")
+    store.create_volume("v2", size=SMALLEST_DISK)
+    (data / "x").write_bytes(os.urandom(8 << 20))
+    left = store.data / "builds/left-behind"
+    left.mkdir()
+    (left / "bundle").write_bytes(os.urandom(1 << 20))
+    os.sync()
+    found = usage.measure(LocalPlatform(store))
+    volumes = {item.name: item for item in found.items["volumes"]}
+    if qgroups.mode(store.data):
+        assert (volumes["v1"].limit, volumes["v2"].limit) == (96 << 20, SMALLEST_DISK)
+        assert 8 << 20 <= (volumes["v1"].size or 0) < 9 << 20
+    assert not volumes["v1"].active
+    rows = {row.kind: row for row in found.rows}
+    assert (rows["volumes"].total, rows["volumes"].active) == (2, 0)
+    assert rows["volumes"].reclaimable == rows["volumes"].size
+    assert rows["leftovers"].total == 1
+    assert 1 << 20 <= (rows["leftovers"].size or 0) < 2 << 20
+    assert 9 << 20 <= found.room.used < found.room.total <= 1 << 30
+    assert found.room.host_free is not None
+
+
+@pytest.mark.parametrize("text", ["63m", "lots", "-1"])
+def test_a_default_that_no_volume_can_have(store: Store, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv(quota.VOLUME_VARIABLE, text)
+    with pytest.raises(InputError) as caught:
+        store.create_volume("v1")
+    assert f"{quota.VOLUME_VARIABLE}=20g" in caught.value.resolution
+    assert store.volumes() == []
 
 
 def test_a_subvolume_with_subvolumes_inside_is_deleted(store: Store, root: Path) -> None:
