@@ -19,15 +19,18 @@ from stoneware.bake.seal_report import describe_seal
 from stoneware.cluster.tfvars import from_tfvars
 from stoneware.compose.dotenv import parse_env
 from stoneware.compose.load import load_cluster
+from stoneware.compose.mounts import parse_mount
 from stoneware.config.encoding import decode
 from stoneware.config.envfile import parse_assignments, parse_env_file
 from stoneware.config.schema import check_schema, load_schema, violations
 from stoneware.durations import parse_duration
 from stoneware.errors import InputError, StonewareError
 from stoneware.image.references import parse_reference
+from stoneware.launch import flags
 from stoneware.machinefile.ignore import read_ignore
 from stoneware.machinefile.load import load_recipe
 from stoneware.machinefile.recipe import ImageConfig, ResolvedBase
+from stoneware.model import limits
 from stoneware.platforms.local.store.pool import parse_size
 from stoneware.records import DamagedError, read_record
 from stoneware.rollout.journal import Journal
@@ -308,13 +311,23 @@ def test_runtime_config(text: str) -> None:
     tolerant(decode, text)
 
 
-@pytest.mark.parametrize("valid", ["1h30m", "1.5T", "name/x:tag"])
+@pytest.mark.parametrize(
+    "valid",
+    ["1h30m", "1.5T", "name/x:tag", "127.0.0.1:80-81:80-81/udp", "data:/x:ro", "nofile=1:2", "on-failure:3"],
+)
 @fuzz
 @given(data=st.data())
 def test_words(valid: str, data: st.DataObject) -> None:
-    word = data.draw(mutated(valid) | TEXT)
+    word = data.draw(mutated(valid) | TEXT | st.integers().map(lambda number: valid + str(number) * 300))
     tolerant(parse_duration, word, "x")
     tolerant(parse_size, word)
+    tolerant(limits.parse_size, word)
+    tolerant(limits.parse_ulimit, word)
+    tolerant(limits.parse_log_options, {"max-size": word, "max-file": word})
+    tolerant(flags.parse_port, word)
+    tolerant(flags.parse_volume, word)
+    tolerant(flags.parse_restart, word)
+    tolerant(parse_mount, word)
     tolerant(parse_reference, word)
 
 

@@ -31,3 +31,24 @@ def test_a_number_that_is_too_large_is_refused_with_its_place(
 
 def test_numbers_that_fit_are_not_refused() -> None:
     assert list(problems({"disk": 1 << 40, "stop_timeout": 2.5, "cpus": 0.5})) == []
+
+
+@pytest.mark.parametrize(
+    ("target", "good"),
+    [
+        ("a/b.key", True),
+        ("/etc/app/the tôken", True),
+        ("/etc/a:b@c+d", True),
+        ("the tôken", False),
+        ("../x", False),
+        ("/etc/../x", False),
+        ("/etc/.", False),
+        ("/etc/", False),
+        ("//etc/x", False),
+        ("/", False),
+        ("/etc/a\tb", False),
+        ("/etc/a\nb", False),
+    ],
+)
+def test_the_path_of_a_file_that_a_machine_is_given(target: str, good: bool) -> None:
+    assert (not list(problems({"secrets": [{"target": target}]}))) == good

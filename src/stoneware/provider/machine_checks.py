@@ -35,13 +35,13 @@ _PATTERNS = {
     "kind": (r"machine|builder", "machine or builder"),
     "hostname": (f"|{names.HOST.pattern}", f"a host name: {names.HOST.words}"),
     "restart": (
-        r"no|always|unless-stopped|on-failure(:\d+)?",
+        r"no|always|unless-stopped|on-failure(:[0-9]{1,9})?",
         "no, always, unless-stopped or on-failure[:N]",
     ),
     "wait_for": (r"|running|healthy", "running or healthy"),
 }
 _TARGET = (
-    r"/?[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*",
+    r"(?!(?:.*/)?\.\.?(?:/|\Z))(?:[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)*|(?:/[^/\x00-\x1f\x7f]+)+)",
     "a file below /run/secrets, or an absolute path",
 )
 _MODE = (r"0?[0-7]{3}", "a file mode in octal digits")
