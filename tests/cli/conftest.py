@@ -11,7 +11,19 @@ import pytest
 from stoneware.cli import context, program
 from tests.cli.fakes import HEALTHY, FakePlatform, FakeStore, FakeUpkeep
 
-COMMANDS = ["bake", "cp", "disk_usage", "execute", "images", "inspect", "logs", "machines", "prune", "run", "volume"]
+COMMANDS = [
+    "bake",
+    "cp",
+    "disk_usage",
+    "execute",
+    "images",
+    "inspect",
+    "logs",
+    "machines",
+    "prune",
+    "run",
+    "volume",
+]
 
 
 @dataclass

@@ -315,7 +315,10 @@ def test_what_uses_the_space(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     mib = 1 << 20
     room = Room(100 * mib, 60 * mib, 40 * mib, 8 * mib, 30 * mib, 500 * mib)
     rows = (Row("images and checkpoints", 5, 2, 30 * mib, None), Row("volumes", 2, 1, 20 * mib, 5 * mib))
-    items = {"volumes": (Item("db\x1b[2J", True, 15 * mib, 64 * mib), Item("old", False, 5 * mib)), "caches": ()}
+    items = {
+        "volumes": (Item("db\x1b[2J", True, 15 * mib, 64 * mib), Item("old", False, 5 * mib)),
+        "caches": (),
+    }
     usages = [Usage(rows, items, room), Usage(rows, items, replace(room, reserve=None, left=None))]
     monkeypatch.setattr(FakeUpkeep, "usage", lambda *_: usages[0], raising=False)
     shown = cli("system", "df")

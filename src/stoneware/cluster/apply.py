@@ -28,6 +28,8 @@ from stoneware.terraform.statefile import LARGEST_STATE, STATE_DEPTH, state_faul
 from stoneware.untrusted.bounded import BoundsError, bounded_json, read_bounded
 
 _LOCK_TIMEOUT = 60.0  # seconds that the Terraform of a killed command may take to end
+_NEXT = "To do next: "  # how our provider tells it
+_CONSOLE = "stoneware logs {}    # then `stoneware up` continues from here"
 _CREATED_EACH = 2  # machines created at the same time, for each processor
 _MOST_AT_ONCE = 10  # Terraform's own number
 _READS = 20  # of a state that is being written
@@ -320,11 +322,13 @@ def _explained(error: TerraformError, infrastructure: Infrastructure) -> Machine
     names = machines_of(error, infrastructure)
     if not names:
         return error
+    # What says itself what to do was refused: there is no machine whose console could tell more.
+    refused = _NEXT in error.details
+    further = "stoneware up    # once that is done" if refused else _CONSOLE.format(names[0])
     explained = MachineError(
         f"{', '.join(names)}: {error.brief}" if len(names) == 1 else error.brief,
         details=error.details,
-        resolution=error.resolution
-        or f"stoneware logs {names[0]}    # then `stoneware up` continues from here",
+        resolution=error.resolution or further,
     )
     explained.exit_code = error.exit_code
     return explained

@@ -19,6 +19,7 @@ from stoneware.machinefile.flags import FlagError
 from stoneware.machinefile.gopath import clean
 from stoneware.machinefile.values import duration
 from stoneware.model import names
+from stoneware.model.file_places import place_problem
 from stoneware.model.limits import UNLIMITED, disk_problem, memory_problem, parse_size, pids_problem
 from stoneware.model.mount_places import own_place
 
@@ -28,9 +29,7 @@ _FALSE = {"false", "n", "no", "off"}
 _IMAGE_ID = re.compile(r"sha256:[0-9a-f]{4,64}")
 _DAYS = re.compile(r"\A(?:([0-9]{1,5})w)?(?:([0-9]{1,5})d)?(.*)", re.DOTALL)
 _EXPOSED = re.compile(r"[0-9]{1,5}(?:-[0-9]{1,5})?(?:/[a-z]+)?")
-_FILE = re.compile(r"[A-Za-z0-9_.-]{1,127}")
 _BAKED_HERE = "Write a Machinefile and build: its directory, or the NAME:TAG of an image that you have baked."
-_LONGEST_PATH = 1024  # characters of a file's path in a machine
 MOST_REPLICAS = 10_000
 
 
@@ -205,21 +204,16 @@ def _restart(value: Any) -> str:
 def _secret_file(value: Any) -> str:
     if _filled(value).startswith("/"):
         return _file(value)
-    parts = value.split("/")
-    if not all(_FILE.fullmatch(part) and part not in (".", "..") for part in parts) or len(value) > 255:
-        raise wrong(
-            f"{value!r} is no file below /run/secrets, and no absolute path",
-            "Write a path of letters, digits, '_', '.', '-' and '/' between them.",
-        )
+    if problem := place_problem(value):
+        raise wrong(problem, "Write a path of letters, digits, '_', '.', '-' and '/' between them.")
     return str(value)
 
 
 def _file(value: Any) -> str:
     """Return the path of a file that a machine is given."""
-    path = _absolute(value)
-    if path.endswith("/") or len(path) > _LONGEST_PATH:
-        raise wrong(f"{value!r} is no path of a file", "For example: /etc/app.conf")
-    path = clean(path)
+    path = str(value) if _absolute(value).endswith("/") else clean(value)
+    if problem := place_problem(path):
+        raise wrong(problem, "For example: /etc/app.conf")
     if own := own_place(path) if not path.startswith("/run/secrets/") else "":
         raise wrong(f"{own} belongs to the machine, which creates it at every start", "Write another path.")
     return path

@@ -10,6 +10,7 @@ from typing import Any, TypeGuard
 from stoneware.durations import parse_duration
 from stoneware.errors import InputError
 from stoneware.model import names, runtime
+from stoneware.model.file_places import place_problem
 from stoneware.model.limits import (
     DEFAULT_LOG_SIZE,
     Ulimit,
@@ -40,10 +41,6 @@ _PATTERNS = {
     ),
     "wait_for": (r"|running|healthy", "running or healthy"),
 }
-_TARGET = (
-    r"(?!(?:.*/)?\.\.?(?:/|\Z))(?:[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)*|(?:/[^/\x00-\x1f\x7f]+)+)",
-    "a file below /run/secrets, or an absolute path",
-)
 _MODE = (r"0?[0-7]{3}", "a file mode in octal digits")
 
 
@@ -91,7 +88,9 @@ def _too_large(value: Any, path: list[Any]) -> Iterator[Problem]:
 
 def _secret_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
     for index, secret in enumerate(_items(config.get("secrets"))):
-        yield from mismatch(["secrets", (index,), "target"], secret.get("target"), _TARGET)
+        target = secret.get("target")
+        if isinstance(target, str) and (problem := place_problem(target)):
+            yield ["secrets", (index,), "target"], problem
         yield from mismatch(["secrets", (index,), "mode"], secret.get("mode"), _MODE)
         for name in ("uid", "gid"):
             if _known(secret.get(name)) and float(secret[name]) < 0:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import contextlib
 import hmac
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from stoneware.errors import InputError
 from stoneware.files import write_json
 from stoneware.model import guest_lines, names
+from stoneware.model.file_places import place_problem
 from stoneware.model.guest_protocol import SECRETS_PATH, metadata_url
 from stoneware.model.resources import SecretMount
 from stoneware.platforms.local.metadata.secrets import (
@@ -23,7 +23,6 @@ from stoneware.platforms.local.store import errors as store_errors
 from stoneware.platforms.local.store.base import StoreBase
 
 _KEPT = 10  # values of each secret; as many as Vault's key-value store keeps unless told otherwise
-_PART = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 class SecretStore(StoreBase):
@@ -100,11 +99,11 @@ class SecretStore(StoreBase):
                     f"there is no secret {mount.secret!r}",
                     resolution="stoneware up    # puts a cluster's secrets before it makes machines",
                 )
-            if not _is_target(mount.target):
+            if problem := place_problem(mount.target):
                 raise InputError(
-                    f"{mount.target!r} cannot be a secret's file",
+                    problem,
                     details=f"It is the target of the secret {mount.secret!r}.",
-                    resolution="use letters, digits, dots, dashes and underscores, and / for directories",
+                    resolution="for example: key, certs/key, or /etc/app/key",
                 )
             if not 0 <= mount.mode <= 0o777:
                 raise InputError(
@@ -124,12 +123,6 @@ def _having(kept: Iterable[Secret], value: bytes) -> Secret | None:
 
 def _row(secret: Secret) -> dict[str, str]:
     return {"version": secret.version, "value": base64.b64encode(secret.value).decode()}
-
-
-def _is_target(text: str) -> bool:
-    """Say whether a text names a file below a directory, or is an absolute path."""
-    parts = text.removeprefix("/").split("/")
-    return len(text) < 256 and all(_PART.fullmatch(part) and part not in {".", ".."} for part in parts)
 
 
 def secret_lines(mounts: Iterable[SecretMount]) -> str:
