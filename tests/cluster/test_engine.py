@@ -15,7 +15,7 @@ from stoneware.cluster.model import Action
 from stoneware.cluster.up import RolloutNeeded
 from stoneware.cluster.waiting import MachinesFailed, Watch
 from stoneware.errors import InputError, MachineError
-from stoneware.model.machine import Health, Phase
+from stoneware.model.machine import Health, Machine, MachineSpec, Phase
 from stoneware.terraform.results import Plan
 from tests.cluster.engine import SECRET, Declined, EngineBench
 
@@ -377,6 +377,23 @@ def test_terraforms_error_names_the_machine(bench: EngineBench) -> None:
     assert raised.value.resolution == "free it"  # type: ignore[attr-defined]
     bench.up()
     assert bench.machines() == ALL
+
+
+def test_several_refusals_do_not_lead_to_consoles_that_are_not_there(
+    bench: EngineBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = bench.platform.create
+
+    def refusing(spec: MachineSpec) -> Machine:
+        if "app" in spec.name:
+            raise InputError(f"no room for {spec.name}", resolution="make room")
+        return create(spec)
+
+    monkeypatch.setattr(bench.platform, "create", refusing)
+    with pytest.raises(MachineError) as raised:
+        bench.up()
+    assert raised.value.details.count("To do next: make room") == 2
+    assert raised.value.resolution == "stoneware up    # once that is done"
 
 
 def test_down_keeps_the_disks(bench: EngineBench) -> None:

@@ -176,3 +176,24 @@ def test_where_quotas_are_not_shown_no_command_switches_them_on_again(
     monkeypatch.setenv("STONEWARE_HOME", str(tmp_path))
     assert quota.prepare(tmp_path, tmp_path / "data") == ""
     assert "does not show /sys/fs/btrfs" in probes.limits()
+
+
+def test_what_keeps_machines_apart_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`doctor` says where this computer lacks a wall, of docs/security.md."""
+    names = {each.name for each in requirements.TABLE}
+    assert {"store walls", "limits", "process limits", "nftables for ports", "user namespaces"} <= names
+    monkeypatch.setenv("STONEWARE_HOME", str(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    tmp_path.chmod(0o755)
+    assert probes.store_walls() == "", "there is no store yet"
+    (tmp_path / "version").write_text("1\n")
+    assert f"{tmp_path} has mode 0755" in probes.store_walls()
+    tmp_path.chmod(0o700)
+    assert probes.store_walls() == ""
+    for unified, controllers, words in (
+        (True, "cpu pids", "pids controller"),
+        (True, "cpu", "none (this kernel"),
+    ):
+        host = cgroups.HostGroups(unified, systemd=False, v1=(), controllers=frozenset(controllers.split()))
+        monkeypatch.setattr(cgroups, "probe", lambda host=host: host)
+        assert probes.process_limits().startswith(words)
