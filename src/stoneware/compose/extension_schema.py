@@ -11,6 +11,8 @@ from pydantic import AfterValidator
 from stoneware.compose.schema_parts import Part
 from stoneware.compose.values import Filled, Flag, Seconds, Size, wrong
 
+_SMALLEST = 1 << 30  # bytes: Compute Engine counts in GiB
+
 
 def _like(pattern: str, what: str, example: str) -> AfterValidator:
     """Return a validator for a text of Compute Engine's; `example` is one that is right."""
@@ -31,6 +33,12 @@ def _range(value: str) -> str:
     return value
 
 
+def _whole_disk(value: int) -> int:
+    if value < _SMALLEST:
+        raise wrong(f"a disk of {value} bytes is too small for Compute Engine", "For example: 10g.")
+    return value
+
+
 Zone = Annotated[Filled, _like(r"[a-z]+-[a-z]+[0-9]+-[a-z]", "a zone", "europe-west1-b")]
 Region = Annotated[Filled, _like(r"[a-z]+-[a-z]+[0-9]+", "a region", "europe-west1")]
 MachineType = Annotated[Filled, _like(r"[a-z][a-z0-9-]{0,62}", "a machine type", "e2-standard-2")]
@@ -43,6 +51,7 @@ Scope = Annotated[
 ]
 Tag = Annotated[Filled, _like(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?", "a network tag", "kafka-clients")]
 Place = Annotated[Filled, _like(r"[A-Za-z0-9./:_-]+", "the name of a network", "default")]
+DiskSize = Annotated[Size, AfterValidator(_whole_disk)]
 Ranges = list[Annotated[Filled, AfterValidator(_range)]]
 
 
@@ -85,7 +94,7 @@ class GoogleService(Part):
     zone: Zone | None = None
     zones: list[Zone] | None = None
     disk_type: DiskType | None = None
-    disk_size: Size | None = None
+    disk_size: DiskSize | None = None
     network: Place | None = None
     subnetwork: Place | None = None
     service_account: Account | None = None
@@ -101,7 +110,7 @@ class GoogleVolume(Part):
     """`x-google` of a volume."""
 
     disk_type: DiskType | None = None
-    disk_size: Size | None = None
+    disk_size: DiskSize | None = None
     zone: Zone | None = None
 
 

@@ -171,7 +171,10 @@ _DEPLOY = {
     ),
     "labels": acts("labels of the machines"),
     "mode": acts("replicated; global is one machine, for there is one computer; jobs are refused"),
-    "placement": warned("It has no effect here: all machines are on this computer."),
+    "placement": warned(
+        "It has no effect: here all machines are on this computer, "
+        "on Compute Engine x-google.zones says where."
+    ),
     "replicas": acts("how many machines"),
     "resources": acts("limits; for reservations a warning says that nothing is reserved"),
     "restart_policy": acts("condition and max_attempts, as restart"),
