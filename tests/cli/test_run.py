@@ -14,6 +14,7 @@ from stoneware.config import decode
 from stoneware.machinefile.recipe import ImageConfig
 from stoneware.model.limits import Ulimit
 from stoneware.model.machine import Health, Machine, MachineSpec, Phase
+from stoneware.model.runtime import Process
 from tests.cli.conftest import Cli
 from tests.cli.fakes import FakePlatform, FakeStore
 
@@ -90,6 +91,50 @@ def test_a_service_that_ends_at_once_was_not_up(
     assert result.code == 1
     assert "the machine p1 was up for" in result.err
     assert "p1" in platform.found
+
+
+def test_the_service_runs_as_it_is_told(cli: Cli, platform: FakePlatform, hello: str) -> None:
+    flags = ["-u", "app:staff", "-w", "/srv/app", "--entrypoint", "/bin/other"]
+    assert cli("run", "-d", "--name", "h1", *flags, "-e", "GREETING=hi", "hello").code == 0
+    assert platform.found["h1"].spec.process == Process(("/bin/other",), "app:staff", "/srv/app")
+    done = cli("run", "--name", "h2", *flags, "-e", "GREETING=hi", "hello", "true")
+    assert done.code == 0, done.err
+    assert platform.found["h2"].spec.process == Process(), "the command has it"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("-d", "-u", "a b", "hello"), "'a b' is no user"),
+        (("-u", "99999999999", "hello", "id"), "has a number above"),
+        (("-w", "rel", "hello", "pwd"), "'rel' is not an absolute path"),
+        (("-d", "--entrypoint", "", "hello"), "nothing to run but a COMMAND"),
+        (("--wait", "hello"), "--wait is of a detached machine"),
+        (("--wait-for", "5", "hello", "true"), "--wait-for is of a detached machine"),
+        (("--json", "hello"), "--json is of a detached machine"),
+        (("-d", "--log-opt", "max-size", "hello"), "invalid size ''"),
+        (("-d", "-l", "stoneware.cluster=shop", "hello"), "one of Stoneware's own"),
+        (("-d", "-l", "=x", "hello"), "invalid --label"),
+        *(
+            (("-d", "--cpus", word, "hello"), "is not a number")
+            for word in ("nan", "1e400", "inf", "\u0665", "1_0")
+        ),
+    ],
+)
+def test_what_is_asked_for_acts_or_is_refused(
+    cli: Cli, platform: FakePlatform, hello: str, words: tuple[str, ...], said: str
+) -> None:
+    refused = cli("run", "-e", "GREETING=hi", *words)
+    assert refused.code == 2
+    assert said in refused.err
+    assert "\n→ " in refused.err
+    assert platform.found == {}
+
+
+def test_a_label_without_a_value_is_an_empty_one(cli: Cli, platform: FakePlatform, hello: str) -> None:
+    assert cli("run", "-d", "--name", "h1", "-l", "tier", "-e", "GREETING=hi", "hello").code == 0
+    assert platform.found["h1"].spec.labels == {"tier": ""}
+    assert "one of Stoneware's own" in cli("volume", "create", "v1", "--label", "stoneware.cluster=x").err
 
 
 def test_waiting_gives_up(cli: Cli, platform: FakePlatform, hello: str) -> None:

@@ -5,6 +5,8 @@ What click has worded in different ways from version to version is said here, so
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable
 from enum import Enum
 from typing import Any, TypeVar
@@ -14,6 +16,8 @@ import click
 from stoneware.cli import complete
 from stoneware.untrusted.visible import visible
 
+# As a number is written; float() takes other scripts' digits, 1_0 and nan as well.
+_NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?")
 F = TypeVar("F", bound=Callable[..., Any])
 Offers = Callable[[str], list[Any]]  # what may follow the beginning of a word
 
@@ -209,7 +213,10 @@ def _number(kind: Callable[[Any], float], low: float | None) -> Callable[[Any], 
         try:
             number = kind(word)
         except ValueError:
-            raise click.BadParameter(f"{word!r} is not a number") from None
+            number = math.nan
+        plain = not isinstance(word, str) or _NUMBER.fullmatch(word)
+        if not plain or not math.isfinite(number):
+            raise click.BadParameter(f"{word!r} is not a number")
         if low is not None and number < low:
             raise click.BadParameter(f"{word} is out of range: at least {low}")
         return number

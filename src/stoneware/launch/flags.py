@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from stoneware.errors import InputError
 from stoneware.model import names
+from stoneware.model.labels import OWN_LABELS
 from stoneware.model.mount_places import own_place, plain_path
 from stoneware.model.publishing import unpublishable
 from stoneware.model.resources import PortMapping, VolumeMount
@@ -136,3 +137,14 @@ def parse_values(words: Iterable[str], environment: Mapping[str, str], option: s
         elif key in environment:
             values[key] = environment[key]
     return values
+
+
+def parse_labels(words: Iterable[str]) -> dict[str, str]:
+    """Parse `--label KEY[=VALUE]` words. Raises InputError for an empty key and for a label of our own."""
+    labels = parse_values((word if "=" in word else f"{word}=" for word in words), {}, "--label")
+    for key in labels:
+        if key.startswith(OWN_LABELS):
+            raise InputError(
+                f"the label {key!r} is one of Stoneware's own", resolution="for example: --label tier=front"
+            )
+    return labels

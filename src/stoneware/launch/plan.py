@@ -21,6 +21,7 @@ from stoneware.model.machine import MachineSpec
 from stoneware.model.machine_fields import passed_on
 from stoneware.model.mount_places import needs_no_volume
 from stoneware.model.resources import PortMapping, VolumeMount
+from stoneware.model.runtime import Process
 
 DEFAULT_STOP_TIMEOUT = 10.0
 
@@ -58,6 +59,7 @@ class LaunchOptions:
     stop_timeout: float | None = None  # seconds; None: what the image says, else ten
     labels: Mapping[str, str] = field(default_factory=dict)
     command_mode: bool = False
+    process: Process = field(default_factory=Process)
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ def plan_launch(images: Images, options: LaunchOptions) -> Launch:
         stop_timeout=stop_timeout_of(config, options.stop_timeout),
         image_ref=options.image,
         labels=dict(options.labels),
+        process=options.process,
     )
     return Launch(spec, image_id, config, manifest, anonymous, tuple(warnings))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+OWN_LABELS = "stoneware."  # what those begin with that nobody else sets on machines and disks
 # Of machines; the first of a cluster's volumes and networks as well.
 CLUSTER_LABEL = "stoneware.cluster"
 SERVICE_LABEL = "stoneware.service"

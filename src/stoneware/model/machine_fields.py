@@ -202,6 +202,7 @@ _TABLE: dict[str, Field] = {
             *("command", "entrypoint", "user", "working_dir", "stop_signal", "group_add"),
             *("cap_add", "cap_drop", "security_opt", "oom_score_adj"),
         ),
+        options=("--user", "--workdir", "--entrypoint"),
         attribute=guest_protocol.PROCESS,
     ),
     "system": Field(

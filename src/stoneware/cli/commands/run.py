@@ -21,6 +21,7 @@ from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.launch.command import CommandOptions, run_command, split_entrypoint
 from stoneware.launch.flags import (
+    parse_labels,
     parse_port,
     parse_restart,
     parse_values,
@@ -39,6 +40,7 @@ from stoneware.model.limits import (
     pids_limit_of,
 )
 from stoneware.model.machine import Machine
+from stoneware.model.runtime import Process, System, problems
 from stoneware.platforms.protocols import Images, Platform
 
 
@@ -157,6 +159,13 @@ def _check_mode(flags: Flags) -> None:
             "a command runs in the foreground, a detached machine runs its image's service",
             resolution=f"stoneware run -d {image}    # or: stoneware run --rm {image} {shlex.join(words)}",
         )
+    waits = {"--wait": flags.wait, "--wait-for": flags.wait_for is not None, "--json": flags.json_output}
+    for flag_name, given in waits.items():
+        if given and not flags.detach:
+            raise InputError(
+                f"{flag_name} is of a detached machine: without -d its console is shown until it stops",
+                resolution=f"stoneware run -d {flag_name} … {image}",
+            )
     if (flags.interactive or flags.tty) and not words:
         raise InputError(
             "-i and -t need a command to talk to",
@@ -168,7 +177,9 @@ def _check_mode(flags: Flags) -> None:
 def _launch_options(flags: Flags) -> LaunchOptions:
     """Return the launch that is asked for. Raises InputError where a value cannot be read."""
     values = given_values(flags.env_file, flags.env)
-    log_max_size, log_max_file = parse_log_options(parse_values(flags.log_opt, {}, "--log-opt"))
+    log_max_size, log_max_file = parse_log_options(
+        parse_values((word if "=" in word else f"{word}=" for word in flags.log_opt), {}, "--log-opt")
+    )
     return LaunchOptions(
         image=flags.image,
         name=flags.name,
@@ -190,9 +201,27 @@ def _launch_options(flags: Flags) -> LaunchOptions:
         remove=flags.remove and (flags.detach or bool(flags.command)),
         tied=_tied(flags),
         stop_timeout=flags.stop_timeout,
-        labels=parse_values(flags.label, {}, "--label"),
+        labels=parse_labels(flags.label),
         command_mode=bool(flags.command),
+        process=_process(flags),
     )
+
+
+def _process(flags: Flags) -> Process:
+    """Return how the image's service is to run; a COMMAND in its place is told by `run_command`.
+
+    Raises InputError for what no machine could be told.
+    """
+    words = () if flags.entrypoint is None else tuple(split_entrypoint(flags.entrypoint))
+    if flags.entrypoint == "" and not flags.command:
+        raise InputError(
+            "without an entrypoint there is nothing to run but a COMMAND",
+            resolution=f"stoneware run --rm --entrypoint '' {flags.image} COMMAND",
+        )
+    process = Process(command=words, user=flags.user, working_dir=flags.workdir)
+    for problem in problems(process, System()):
+        raise InputError(problem, resolution="for example: -u app:staff, -w /srv/app")
+    return Process() if flags.command else process
 
 
 def _tied(flags: Flags) -> str:

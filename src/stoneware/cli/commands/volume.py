@@ -12,7 +12,7 @@ from stoneware.cli.context import open_platform, open_upkeep
 from stoneware.cli.output import print_json, print_line, print_table
 from stoneware.cli.parameters import Group, argument, flag, option
 from stoneware.errors import InputError
-from stoneware.launch.flags import parse_values
+from stoneware.launch.flags import parse_labels
 from stoneware.model.labels import CLUSTER_LABEL
 from stoneware.model.limits import parse_size
 from stoneware.model.resources import Volume
@@ -77,7 +77,7 @@ def ls(quiet: bool, json_output: bool) -> None:
 def create(name: str, label: tuple[str, ...], most: str | None) -> None:
     """Create a volume; --size also changes one that exists."""
     wanted = None if most is None else parse_size(most, f"stoneware volume create --size 10g {name}")
-    open_platform().create_volume(name, parse_values(label, {}, "--label"), wanted)
+    open_platform().create_volume(name, parse_labels(label), wanted)
     print_line(name)
 
 
