@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from stoneware.bake.driver import Driver, Pace
+from stoneware.bake.driver import Driver
 from stoneware.bake.events import Event
+from stoneware.bake.pace import Pace
 from stoneware.bake.plan import RUN, PlannedStep
 from stoneware.machinefile.recipe import Mount, RunStep
 from stoneware.model.machine import MachineSpec, Phase

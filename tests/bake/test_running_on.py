@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from stoneware.bake.driver import Driver, pace_of
+from stoneware.bake.driver import Driver
 from stoneware.bake.events import StepFailed, StepFinished, StepOutput
+from stoneware.bake.pace import pace_of
 from stoneware.errors import BuildError
 from tests.bake.scripted import NAME, TOKEN, ScriptedPlatform, Told, planned
 from tests.platforms.memory import MemoryBuilder

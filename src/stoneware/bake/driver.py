@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field
@@ -21,9 +20,10 @@ from stoneware.bake.events import (
     StepStarted,
 )
 from stoneware.bake.lost_files import left_in_memory
+from stoneware.bake.pace import Pace, pace_of
 from stoneware.bake.plan import PlannedStep
 from stoneware.bake.silence import HEARD, Pulse
-from stoneware.bake.step_errors import step_error
+from stoneware.bake.step_errors import checks_error, not_kept_error, removed_error, step_error
 from stoneware.dataclass import dataclass
 from stoneware.errors import BuildError, HostError, InputError, MachineError
 from stoneware.guest.reports import ALIVE, BUILD, BuildReport, InvalidReportError, build_report_of
@@ -38,26 +38,6 @@ _TAIL = 20  # lines of a failed step's output that its error shows
 _MOST_EARLY = 10_000  # lines of a step that are kept until its agent's report comes
 _MOST_NOTES = 200
 _MOST_CHECKS = 100
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How a driver waits; all times are in seconds."""
-
-    poll: float = 0.005  # between two looks at what the builder reported, at least
-    longest_poll: float = 0.05  # at most, while the builder says nothing
-    look: float = 0.1  # between two looks at whether it lives
-    removal: float = 2.0  # a builder that has ended may take to be gone, if somebody removes it
-    boot_limit: float = 120.0  # until the agent must have reported once
-    silence: float = 12.0  # without a beat of the builder, which has one every 2 s (see pace_of)
-    drain_limit: float = 5.0  # the console may say nothing while it lags behind the agent's report
-    clock: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
-
-
-def pace_of(builder: Builder) -> Pace:
-    """Return how to wait for a builder: six of its beats for a sign of life, sixty for the first."""
-    return Pace(silence=6 * builder.beat, boot_limit=60 * builder.beat)
 
 
 @dataclass
@@ -187,7 +167,7 @@ class Driver:
             except MachineError as error:
                 self._reporter.emit(StepFailed(self._stage, number, seconds, 1))
                 on_failure(planned.step)
-                raise _not_kept(planned, error) from error
+                raise not_kept_error(planned, error) from error
         self.run.seconds[number] = seconds
         self._reporter.emit(StepFinished(self._stage, number, seconds))
         self.run.current = 0
@@ -308,14 +288,7 @@ class Driver:
         except InputError as error:
             if self.builder.observe() is not None:
                 raise
-            raise self._removed() from error
-
-    def _removed(self) -> BuildError:
-        return BuildError(
-            "the builder was removed before its work was done",
-            details=f"somebody removed the machine {self.builder.name}",
-            resolution="bake again: the steps that were done are kept",
-        )
+            raise removed_error(self.builder.name) from error
 
     def _is_being_removed(self) -> bool:
         """Say whether a stopped builder is being removed: a removal stops the machine first."""
@@ -334,7 +307,7 @@ class Driver:
             if machine is None or machine.phase in (Phase.STOPPED, Phase.FAILED, Phase.DAMAGED):
                 self._check_helpers()
                 if self._is_being_removed():
-                    raise self._removed()
+                    raise removed_error(self.builder.name)
                 why = machine.error if machine else ""
                 raise self._dead(f"the builder ended before its work was done{self._during()}", why)
         with self._located():
@@ -397,12 +370,7 @@ class Driver:
         failed = [c for c in self.run.checks if c.outcome == "fail" and c.severity == "error"]
         if not failed:
             return self._dead(f"sealing the image failed: {report.message}")
-        return BuildError(
-            f"the image did not pass {len(failed)} of its checks: {', '.join(c.name for c in failed)}",
-            details="\n".join(f"  {c.name}: {c.detail}" for c in failed),
-            resolution="remove what was found (a machine has no layers: a later step may do it), "
-            "or --skip-check NAME; stoneware bake --list-checks says what each is for",
-        )
+        return checks_error(failed)
 
     def _dead(self, brief: str, why: str = "", resolution: str = "") -> BuildError:
         planned = self._steps.get(self.run.current)
@@ -427,13 +395,3 @@ def _is_over(report: BuildReport, number: int) -> bool:
 def _has_failed(report: BuildReport, number: int) -> bool:
     """Say whether it is this step that failed: of what comes after the last one there is a message."""
     return report.state == "failed" and report.step == number and not report.message
-
-
-def _not_kept(planned: PlannedStep, error: MachineError) -> BuildError:
-    step = planned.step
-    return BuildError(
-        f"step {step.index} of stage {step.stage!r} cannot be kept: {error.brief}",
-        details=f"  {step.line} | {step.text}\n{error.details}",
-        resolution=error.resolution,
-        location=planned.location,
-    )

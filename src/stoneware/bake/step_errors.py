@@ -1,11 +1,12 @@
-"""The error of a step that failed: its line, its last output, and what it may have lacked."""
+"""What went wrong with a builder's work: a step, the checks of the image, the builder itself."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
+from stoneware.bake.console import CheckLine
 from stoneware.bake.plan import PlannedStep
-from stoneware.errors import BuildError
+from stoneware.errors import BuildError, MachineError
 from stoneware.guest.reports import BuildReport
 from stoneware.machinefile.recipe import RunStep, Step
 from stoneware.model.guest_protocol import FOR_AGENT
@@ -36,6 +37,36 @@ def step_error(
         details="\n".join(filter(None, [f"  {step.line} | {step.text}", *lacked, report.message, output])),
         resolution="\n".join([*again, rest]),
         location=planned.location,
+    )
+
+
+def not_kept_error(planned: PlannedStep, error: MachineError) -> BuildError:
+    """Return the error of a step that succeeded and whose checkpoint could not be taken."""
+    step = planned.step
+    return BuildError(
+        f"step {step.index} of stage {step.stage!r} cannot be kept: {error.brief}",
+        details=f"  {step.line} | {step.text}\n{error.details}",
+        resolution=error.resolution,
+        location=planned.location,
+    )
+
+
+def checks_error(failed: Sequence[CheckLine]) -> BuildError:
+    """Return the error of an image that did not pass its checks."""
+    return BuildError(
+        f"the image did not pass {len(failed)} of its checks: {', '.join(check.name for check in failed)}",
+        details="\n".join(f"  {check.name}: {check.detail}" for check in failed),
+        resolution="remove what was found (a machine has no layers: a later step may do it), "
+        "or --skip-check NAME; stoneware bake --list-checks says what each is for",
+    )
+
+
+def removed_error(builder: str) -> BuildError:
+    """Return the error of a builder that somebody has removed."""
+    return BuildError(
+        "the builder was removed before its work was done",
+        details=f"somebody removed the machine {builder}",
+        resolution="bake again: the steps that were done are kept",
     )
 
 
