@@ -385,6 +385,24 @@ def test_a_machine_has_so_many_connections(service: Service, api: Api, computers
     run(service, scenario)
 
 
+def test_machines_leave_connections_for_programs(
+    service: Service, api: Api, computers: Computers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guest_connections, "_descriptors", lambda: 4)
+    instance(api, computers, "k1", READ)
+
+    async def scenario(at: Endpoint) -> None:
+        opened = [await at.connect(machine) for machine in (MACHINE, SECOND)]
+        await asyncio.sleep(0.05)
+        reader, writer = await at.connect("another")
+        assert await asyncio.wait_for(reader.read(), 20) == b""
+        for _, other in [*opened, (reader, writer)]:
+            other.close()
+            await other.wait_closed()
+
+    run(service, scenario)
+
+
 def test_connections_that_stall_are_ended(
     service: Service, api: Api, computers: Computers, monkeypatch: pytest.MonkeyPatch
 ) -> None:

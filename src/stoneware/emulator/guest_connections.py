@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import resource
 import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -15,6 +17,7 @@ CONNECTIONS = 32  # of one machine at a time
 IDLE = 30.0  # seconds to send the head of a request, or the next one
 STALL = 60.0  # seconds in which a body, or its reader, must go on
 LONGEST = 6 * 3600.0  # seconds of a connection
+_DESCRIPTORS = 65_536  # that this process has, where it may
 _LOOK = 5.0  # seconds between two looks at all of them
 _DOCUMENT = 1 << 20  # bytes of a body that is no contents
 
@@ -76,6 +79,16 @@ class _Connection(web.RequestHandler):
         return waiting and now - self._moved > STALL
 
 
+def _descriptors() -> int:
+    """Return how many descriptors this process may have, from now on as many as it ever may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
+    if wanted > soft:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return max(soft, wanted)
+
+
 class Guests(web.Server):
     """Serves machines. `answer` gets each request with the name of the machine that it comes from."""
 
@@ -86,6 +99,7 @@ class Guests(web.Server):
         self._open: set[_Connection] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
+        self._most = _descriptors() // 2  # the others are for programs
 
     def now(self) -> float:
         """Return the time that limits are counted in."""
@@ -116,7 +130,7 @@ class Guests(web.Server):
 
     def _begin(self, machine: str, link: socket.socket) -> None:
         have = Counter(one.machine for one in self._open)[machine]
-        if self._closed or have >= CONNECTIONS:
+        if self._closed or have >= CONNECTIONS or len(self._open) >= self._most:
             link.close()
             return
         link.setblocking(False)

@@ -25,6 +25,7 @@ _BACKLOG = 1024
 _AT_ONCE = 64  # connections accepted before others are served
 _PAUSE = 1.0  # seconds without accepting where there are no descriptors left
 _REFUSED = 1.0  # seconds that a refused client has to ask
+_KNOWN = 4096  # machines whose labels are known, more than there can be
 _NAME = 256  # bytes of a machine's name, and more
 
 Enter = Callable[[str, socket.socket], None]
@@ -56,6 +57,7 @@ class Handover:
         self._find = find
         self._runtime = runtime
         self._by_port = by_port
+        self._states: dict[Path, tuple[tuple[int, int], str | None]] = {}  # with the spec's stamp
 
     def start(self) -> None:
         """Begin to accept, in the running loop."""
@@ -84,14 +86,27 @@ class Handover:
             machine = self._find(address) if address else None
             if machine is None:
                 return _NOT_YOURS
-            labels = read_object(machine / "spec.json").get("labels")
-            state = labels.get(STATE_LABEL) if isinstance(labels, dict) else None
-            if not isinstance(state, str):
+            state = self._state(machine)
+            if state is None:
                 return _NO_INSTANCE
             _hand(place(self._runtime, state), machine.name, connection)
         except OSError:
             return _AWAY
         return b""
+
+    def _state(self, machine: Path) -> str | None:
+        """Return the emulator's directory that a machine's label names; a spec that stays is read once."""
+        path = machine / "spec.json"
+        status = path.stat()
+        stamp = (status.st_mtime_ns, status.st_ino)
+        known = self._states.get(machine)
+        if known is None or known[0] != stamp:
+            if len(self._states) >= _KNOWN:
+                self._states.clear()
+            labels = read_object(path).get("labels")
+            said = labels.get(STATE_LABEL) if isinstance(labels, dict) else None
+            known = self._states[machine] = (stamp, said if isinstance(said, str) else None)
+        return known[1]
 
 
 def _hand(path: Path, name: str, connection: socket.socket) -> None:
