@@ -15,6 +15,7 @@ from stoneware.model.machine_fields import FIELDS
 from stoneware.platforms.google import instance, names
 from stoneware.platforms.google.hardware import disk_of
 from stoneware.platforms.google.placing import Placing, There
+from stoneware.platforms.google.resources import network_description
 from stoneware.platforms.google.settings import Settings
 from stoneware.platforms.infrastructure import Kind, Subject
 from stoneware.terraform.configuration import MODULES
@@ -124,8 +125,7 @@ class GoogleInfrastructure:
             **declared,
             "google": _place(settings),
             "networks": {
-                name: {**entry, "rule": names.cloud_name(name)}
-                for name, entry in declared["networks"].items()
+                name: {**entry, **_rule(name, entry)} for name, entry in declared["networks"].items()
             },
             "volumes": {
                 name: {**entry, "disk": _disk(name, entry, placing)}
@@ -210,6 +210,11 @@ def _place(settings: Settings) -> dict[str, Any]:
         "subnetwork": settings.subnetwork or None,
         "labels": dict(settings.labels),
     }
+
+
+def _rule(name: str, entry: Mapping[str, Any]) -> dict[str, str]:
+    labels = entry.get("labels") or {}
+    return {"rule": names.cloud_name(name), "description": network_description(name, labels)}
 
 
 def _disk(name: str, entry: Mapping[str, Any], placing: Placing) -> dict[str, Any]:

@@ -7,7 +7,7 @@ resource "google_compute_firewall" "network" {
   project     = var.google.project
   network     = var.google.network
   name        = each.value.rule
-  description = "Stoneware network ${each.key}: its machines reach each other"
+  description = coalesce(each.value.description, "Stoneware network ${each.key}")
   source_tags = [each.value.rule]
   target_tags = [each.value.rule]
 

@@ -12,7 +12,8 @@ variable "google" {
 variable "networks" {
   description = "Networks of this cluster, by name; `rule` is the name of the firewall rule, and the tag of its machines."
   type = map(object({
-    rule = string
+    rule        = string
+    description = optional(string) # a rule has no labels: Stoneware finds its own by this
   }))
   default = {}
 }

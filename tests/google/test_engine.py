@@ -1,0 +1,199 @@
+"""`up`, drift, a change of a rollout, and `down` on Compute Engine: real Terraform against the emulator.
+
+The machines behind the instances are in memory, and report what the boot agent of a machine reports.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stoneware.cluster import events
+from stoneware.cluster.apply import refreshed
+from stoneware.cluster.down import DownResult
+from stoneware.cluster.drift import find_drift
+from stoneware.cluster.model import Action, Desired
+from stoneware.cluster.observe import managed_in, observe
+from stoneware.cluster.tfvars import to_tfvars
+from stoneware.cluster.up import RolloutNeeded
+from stoneware.config import digest
+from stoneware.model.capability import Capability
+from stoneware.model.machine import Health, MachineSpec, Phase
+from stoneware.platforms.google.api import Api
+from stoneware.platforms.google.infrastructure import GoogleInfrastructure
+from stoneware.platforms.google.inventory import GoogleInventory
+from stoneware.platforms.google.machines import GoogleMachines
+from stoneware.rollout.cluster_fleet import ClusterFleet
+from stoneware.terraform.guard import PlanRefused
+from tests.cluster.engine import EngineBench
+from tests.cluster.support import wanted_of
+from tests.google.cloud import Cloud, served
+from tests.google.clusters import IMAGES, SETTINGS
+
+pytestmark = pytest.mark.tool
+ALL = ["shop-app-1", "shop-app-2", "shop-db-1", "shop-web-1"]
+V2 = {"services": {"app": {"image": "app:2"}}}
+
+
+def _link(source: str) -> str:
+    return f"{IMAGES}/debian-1{'3' if source.endswith('2') else '2'}-stoneware"
+
+
+class Platform(GoogleMachines):
+    """The machines of a project, with the variables that Terraform needs in this test."""
+
+    name = "google"
+    capabilities = frozenset(Capability)
+
+    def __init__(self, cloud: Cloud, home: Path, environment: Mapping[str, str]) -> None:
+        super().__init__(Api(replace(SETTINGS, endpoint=cloud.endpoint)), _link)
+        self._inventory = Inventory(self.api, home, environment)
+        self.calls: list[str] = []
+        self.infrastructure = GoogleInfrastructure(lambda: self._inventory)
+
+
+class Inventory(GoogleInventory):
+    def __init__(self, api: Api, home: Path, environment: Mapping[str, str]) -> None:
+        super().__init__(api, _link, home)
+        self._more = environment
+
+    def environment(self) -> dict[str, str]:
+        return {**super().environment(), **self._more}
+
+
+def _reports(cloud: Cloud) -> None:
+    """Let the machines behind instances report as soon as they boot, and when they are told something."""
+    computers = cloud.computers
+    boot, tell = computers.boot, computers.tell
+
+    def say(name: str) -> None:
+        spec: MachineSpec = computers.machines[name]
+        document = json.loads(spec.metadata["stoneware-spec"])
+        status = {"phase": "running", "image": document["source"].removeprefix("image:")}
+        status["config"] = digest(spec.metadata.get("stoneware-config", ""))
+        health = "healthy" if spec.metadata.get("stoneware-service") == "app" else "none"
+        computers.attributes[name] = {
+            "stoneware/status": json.dumps(status),
+            "stoneware/health": json.dumps({"status": health}),
+        }
+
+    def booted(spec: MachineSpec) -> None:
+        boot(spec)
+        say(spec.name)
+
+    def told(name: str, changes: Mapping[str, str | None], identity: Mapping[str, str]) -> None:
+        tell(name, changes, identity)
+        say(name)
+
+    computers.boot, computers.tell = booted, told  # type: ignore[method-assign]
+
+
+@pytest.fixture
+def cloud(tmp_path: Path) -> Iterator[Cloud]:
+    with served(tmp_path / "emulator", delay=0.01) as made:
+        _reports(made)
+        yield made
+
+
+@pytest.fixture
+def bench(
+    cloud: Cloud, tmp_path: Path, google_provider: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> EngineBench:
+    monkeypatch.delenv("STONEWARE_TERRAFORM", raising=False)
+    platform: Any = Platform(cloud, tmp_path / "home", google_provider)
+    return EngineBench(tmp_path / "clusters", platform=platform)
+
+
+def _wanted(bench: EngineBench, changes: Mapping[str, Any] | None = None) -> Desired:
+    version = bench.platform.secret_version("shop-app-token", bench.secret.encode())
+    return wanted_of(changes, versions={"app-token": version}, extension="x-google")
+
+
+def test_the_life_of_a_cluster(bench: EngineBench, cloud: Cloud) -> None:
+    result = bench.up(wait_timeout=60)
+    assert bench.machines() == ALL
+    assert {step.action for step in result.plan.steps} == {Action.CREATE}
+    platform = bench.platform
+    assert {machine.phase for machine in platform.machines()} == {Phase.RUNNING}
+    assert [machine.health for machine in platform.machines()][:2] == [Health.HEALTHY] * 2
+    assert (bench.networks(), len(bench.volumes())) == (["shop-default"], 2)
+    assert set(cloud.of("addresses")) == set(ALL)
+
+    cloud.take()
+    again = bench.up(wait_timeout=60)
+    assert again.plan.changes == ()
+    assert cloud.changes() == []  # nothing is changed where nothing differs
+
+    desired = _wanted(bench)
+    directory = bench.site.directory("shop")
+    managed = managed_in(directory.path, platform.infrastructure)
+    observed = observe(platform, "shop", managed=managed)
+    changes = refreshed(bench.site.platform, directory)
+    report = find_drift(desired, observed, changes, platform.infrastructure)
+    assert report.items == ()
+
+    with pytest.raises(RolloutNeeded, match="app-1, app-2 are healthy"):
+        bench.up(V2)
+    _rolled(bench, cloud)
+
+    gone: DownResult = bench.down()
+    assert set(gone.machines) == {"app-1", "app-2", "db-1", "web-1"}
+    assert bench.machines() == []
+    assert not cloud.of("addresses")
+    assert not [name for name in cloud.of("firewalls") if name.startswith("shop")]
+    assert len(gone.kept) == 2
+    back = bench.up(V2, wait_timeout=60)
+    assert {step.action for step in back.plan.steps if step.kind == "machine"} == {Action.CREATE}
+    assert len(bench.volumes()) == 2
+    bench.down(volumes=True)
+    assert (bench.volumes(), dict(cloud.of("instances")), dict(cloud.of("disks"))) == ([], {}, {})
+    assert not platform.has_secret("shop-app-token", "1")
+
+
+def _rolled(bench: EngineBench, cloud: Cloud) -> None:
+    """Bring one machine to another image, as a rollout does, and refuse what would do more."""
+    before = {name: one["id"] for name, one in cloud.of("instances").items()}
+    wanted = _wanted(bench, V2)
+    entries = to_tfvars(wanted, None, wanted.machines)["machines"]
+    with ClusterFleet(bench.site, "shop") as fleet:
+        change = {"app-1": entries["app-1"]}
+        fleet.check(change)
+        cloud.take()
+        fleet.change(change)
+        asked = [each.line for each in cloud.changes()]
+        assert asked[0] == "DELETE zones/us-central1-a/instances/shop-app-1"
+        assert [line for line in asked if "shop-app-1" not in line] == ["POST zones/us-central1-a/instances"]
+        after = {name: one["id"] for name, one in cloud.of("instances").items()}
+        assert {name for name in after if after[name] != before[name]} == {"shop-app-1"}
+        views = fleet.observe()
+        release = views["app-1"].release
+        assert release is not None
+        assert release.image_id == f"sha256:{'2' * 64}"
+        assert views["app-2"].healthy
+        # A boot disk that does not say its image any more makes Terraform replace every live machine.
+        for key, disk in cloud.service.store.matching("projects/", "disks"):
+            if "sourceImage" in disk and "shop-db-1" in key:
+                cloud.service.store.put(key, {name: it for name, it in disk.items() if name != "sourceImage"})
+        with pytest.raises(PlanRefused) as refused:
+            fleet.change({"app-2": entries["app-2"]})
+        assert 'google_compute_instance.machine["db-1"] would be replaced' in refused.value.details
+        assert {name: one["id"] for name, one in cloud.of("instances").items()} == after
+    for key, disk in cloud.service.store.matching("projects/", "disks"):
+        if key.endswith("/shop-db-1"):
+            cloud.service.store.put(key, {**disk, "sourceImage": _link("image:d")})
+
+
+def test_machines_that_terraform_lost_are_taken_back(bench: EngineBench, cloud: Cloud) -> None:
+    bench.up(wait_timeout=60)
+    before = {name: one["id"] for name, one in cloud.of("instances").items()}
+    (bench.clusters / "shop" / "terraform.tfstate").unlink()
+    result = bench.up(wait_timeout=60)
+    assert {step.action for step in result.plan.steps} == {Action.ADOPT}
+    assert {name: one["id"] for name, one in cloud.of("instances").items()} == before
+    assert not [it for it in bench.recorder.of(events.Note) if it.warning]
+    assert len(bench.managed()) == 4 * 3 + 1 + 2  # instance, address and release; the network; two disks
