@@ -96,6 +96,26 @@ def test_up_makes_nothing_that_the_platform_cannot_do(
     assert (platform.calls, (tmp_path / "clusters").exists()) == ([], False)
 
 
+def test_networks_and_systems_of_a_kind_are_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "machines.yaml").write_text(
+        "name: shop\n"
+        "services:\n"
+        "  db:\n"
+        "    image: db:1\n"
+        "    read_only: true\n"
+        "    ulimits: {nofile: 99}\n"
+        "    networks: [back]\n"
+        "networks: {back: {internal: true}}\n"
+    )
+    needs = list(needs_of(load_cluster((), directory=tmp_path, environment={})))
+    assert [(need.capability, need.place.rpartition("/")[2]) for need in needs] == [
+        (Capability.READ_ONLY, "machines.yaml:5:16"),
+        (Capability.READ_ONLY, "machines.yaml:6:14"),
+        (Capability.OWN_NETWORKS, "machines.yaml"),
+    ]
+    assert all(need.instead for need in needs)
+
+
 def test_a_rollout_needs_what_its_gates_do(cluster: Cluster, tmp_path: Path) -> None:
     site: Any = Site(without(Capability.COMMANDS), some_images(), tmp_path / "clusters")  # type: ignore[arg-type]
     error = refused(lambda: preview(cluster, site, {}), "machines.yaml:12:14", Capability.COMMANDS)

@@ -17,6 +17,17 @@ def needs_of(cluster: Cluster) -> Iterator[Need]:
         if any(machine.ports for machine in service.machines):
             yield Need(Capability.PUBLISHED_PORTS, service.where("ports"), "leave ports: out")
         yield from _limits(service)
+        yield from _system(service)
+    # Networks made elsewhere are what they are.
+    if any(it.internal or it.subnets for it in cluster.networks.values() if not it.external):
+        place = str(cluster.files[0]) if cluster.files else ""
+        yield Need(Capability.OWN_NETWORKS, place, "leave internal: and ipam: of networks: out")
+
+
+def _system(service: Service) -> Iterator[Need]:
+    for key, wanted in (("read_only", service.read_only), ("ulimits", bool(service.ulimits))):
+        if wanted:
+            yield Need(Capability.READ_ONLY, service.where(key), f"leave {key}: out")
 
 
 def _limits(service: Service) -> Iterator[Need]:

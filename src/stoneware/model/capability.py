@@ -21,6 +21,8 @@ class Capability(StrEnum):
     PUBLISHED_PORTS = "publishing ports of machines on this computer"
     LOCAL_FILES = "reading the files of images on this computer"
     MACHINE_LIMITS = "limits of a machine's processors, memory and processes"
+    READ_ONLY = "machines whose changes are gone at the next start, and resource limits of their processes"
+    OWN_NETWORKS = "networks that are internal, or have ranges of addresses of their own"
 
 
 class Able(Protocol):

@@ -17,7 +17,7 @@ from stoneware.terraform.builders import states_in
 _INSTEAD = {
     Capability.COMMANDS: "gcloud compute ssh MACHINE --tunnel-through-iap",
     Capability.CHECKPOINTS: "bake it with --platform local",
-    Capability.PUBLISHED_PORTS: "reach machines by their addresses, in their network",
+    Capability.OWN_NETWORKS: "machines are in the network of the settings: leave internal: and ipam: out",
     Capability.LOCAL_FILES: "bake it with --platform local",
     Capability.STEP_SECRETS: "fetch it with the builder's own token, or bake it with --platform local",
     Capability.STAGES: "bake the first stage as an image of its own, and write FROM with its name",
@@ -28,7 +28,10 @@ class GooglePlatform(GoogleMachines, NoCommands):
     """All of a project. Files and commands inside machines are what it cannot do."""
 
     name = "google"
-    capabilities: frozenset[Capability] = frozenset({Capability.MACHINE_LIMITS})
+    capabilities: frozenset[Capability] = frozenset(
+        # A machine's ports are at its own address, its processors and memory those of its machine type.
+        {Capability.MACHINE_LIMITS, Capability.PUBLISHED_PORTS}
+    )
 
     def __init__(self, images: GoogleImages) -> None:
         super().__init__(images.api, images.source_image)
