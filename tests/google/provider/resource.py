@@ -135,9 +135,9 @@ class Resource:
     def import_(self, text: str) -> Values:
         """Return what exists, by its path or the last parts of it. Raises ApiError."""
         names = [*re.findall(r"{(\w+)}", self.collection), self.named]
-        parts = text.split("/")
-        if len(parts) == len(names) * 2:
-            parts = parts[1::2]
+        path = re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", f"{self.collection}/{{{self.named}}}")
+        whole = re.fullmatch(path, text)
+        parts = list(whole.groupdict().values()) if whole else text.split("/")
         settings = self.client.settings
         values: Values = {name: getattr(settings, name, "") for name in names[:-1]}
         values |= dict(zip(names[-len(parts) :], parts, strict=False))

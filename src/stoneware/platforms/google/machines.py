@@ -19,9 +19,7 @@ from stoneware.platforms.google.api import Api
 from stoneware.platforms.google.resources import GoogleResources
 
 _AT_ONCE = 32  # machines whose guest attributes are asked for at the same time
-_FRESH = (
-    2.0  # seconds that guest attributes are not asked for again: Google takes ten questions a minute well
-)
+_FRESH = 6.0  # seconds that guest attributes are not asked for again: Google takes ten questions a minute
 _TRIES = 5  # to change what somebody else changes as well
 _MOST_REPORTS = 1000  # guest attributes of one machine
 _OURS = "stoneware"  # how the namespaces of guest attributes begin that are read
