@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from stoneware.errors import InputError, MachineError
 from stoneware.files import canonical_json
 from stoneware.model import guest_protocol
 from stoneware.model.machine import Phase
+from stoneware.platforms.google import doctor
 from stoneware.platforms.google.api import Api
 from stoneware.platforms.google.bucket import Bucket
 from stoneware.platforms.google.builder import left_instances
@@ -24,7 +26,30 @@ from tests.google.clusters import SETTINGS
 
 pytestmark = [pytest.mark.tool, pytest.mark.filterwarnings("ignore::DeprecationWarning:google")]
 NAME = "bake-1234abcd-0"
-METADATA = {"startup-script": "#!/bin/sh\n", guest_protocol.TOKEN: "t", guest_protocol.ACCEPT: "FALSE"}
+METADATA = {
+    "startup-script": "#!/bin/sh\n",
+    guest_protocol.TOKEN: "t",
+    guest_protocol.GO: "0",
+    guest_protocol.ACCEPT: "FALSE",
+}
+# All that a bake with one builder changes on Google Cloud but for its tags. Operations are not in it.
+_INSTANCE = f"zones/us-central1-a/instances/{NAME}"
+_UPLOAD = "POST /upload/storage/v1/b/things/o"
+_DELETE = f"DELETE /storage/v1/b/things/o/bakes%2Fbake-1234abcd%2F{NAME}%2F"
+CHANGED = [
+    _UPLOAD,  # the bundle
+    _UPLOAD,  # the base that all computers take
+    "POST zones/us-central1-a/instances",
+    f"POST {_INSTANCE}/setMetadata",
+    _UPLOAD,  # the result, here by the test
+    f"POST {_INSTANCE}/stop",
+    _UPLOAD,  # the manifest
+    "POST global/images",
+    f"DELETE {_INSTANCE}",
+    f"{_DELETE}bundle.tar",
+    f"{_DELETE}r",
+]
+MOST = 40  # requests of all kinds, here with a few questions about the builder's state
 DOCUMENT = {"key": "ab" * 32, "size_bytes": 7}
 
 
@@ -59,6 +84,7 @@ def _behind(zone: str = "us-central1-a") -> str:
 
 def test_a_builder_from_its_bundle_to_its_image(platform: GooglePlatform, bake: Path, cloud: Cloud) -> None:
     bucket = platform.images.bucket
+    cloud.take()
     with platform.prepare_builder(NAME, bake / "stage-0") as builder:
         assert (
             builder.publish(bake / "bundle.tar", {}) == f"gs://things/bakes/bake-1234abcd/{NAME}/bundle.tar"
@@ -91,6 +117,7 @@ def test_a_builder_from_its_bundle_to_its_image(platform: GooglePlatform, bake: 
         told = cloud.computers.machines[_behind()].metadata
         assert told[guest_protocol.MANIFEST] == "m"
         assert guest_protocol.ACCEPT not in told
+        assert told[guest_protocol.GO] == "0"  # the agent looks for it while it fetches the bundle
         assert told[guest_protocol.STORAGE] == guest_protocol.GUEST_ENDPOINT
 
         with pytest.raises(MachineError, match="has not uploaded r"):
@@ -103,6 +130,10 @@ def test_a_builder_from_its_bundle_to_its_image(platform: GooglePlatform, bake: 
         assert platform.images.image_ids() == [image]
         assert "words-abababab" in cloud.of("images")
         builder.release()
+    asked = cloud.take()
+    changed = [re.sub(r"\?.*", "", each.line) for each in asked if each.verb != "GET"]
+    assert changed == CHANGED
+    assert len(asked) <= MOST, [each.line for each in asked]
     assert not platform.has_builders(bake)
     assert cloud.of("instances") == {}
     assert cloud.of("disks") == {}
@@ -128,6 +159,7 @@ def test_what_a_killed_bake_left_is_removed(platform: GooglePlatform, bake: Path
         builder.publish(bake / "bundle.tar", {})
         builder.boot(_source(platform), METADATA)
     assert [each.name for each in left_instances(platform.images)] == [NAME]
+    assert NAME in doctor.findings(platform.images.api)[-1].version
     assert platform.remove_builders(bake)
     assert cloud.of("instances") == {}
     assert platform.images.bucket.names("bakes/") == []

@@ -30,7 +30,8 @@ def make_bucket(api: Api) -> None:
 def test_a_project_that_has_all_is_told_so(api: Api) -> None:
     make_bucket(api)
     found = doctor.findings(api)
-    assert [finding.problem for finding in found] == [""] * 4
+    assert [finding.problem for finding in found] == [""] * 5
+    assert found[-1].version == "none left"
     assert [finding.version for finding in found][1:3] == ["us-central1: 2 zones", "us-central1"]
     assert Bucket(api).names("") == []
 

@@ -15,6 +15,7 @@ from stoneware.files import sha256_hex
 from stoneware.model.capability import Capability
 from stoneware.model.machine import Machine, MachineSpec, Phase
 from stoneware.model.resources import PortMapping, SecretMount, VolumeMount
+from stoneware.platforms.google.platform import GooglePlatform
 from stoneware.platforms.local.platform import LocalPlatform
 from stoneware.platforms.protocols import Platform
 from tests.platforms.conftest import Place
@@ -23,7 +24,7 @@ from tests.platforms.memory import MemoryPlatform
 METHODS = [name for name, _ in inspect.getmembers(Platform, inspect.isfunction) if name[0] != "_"]
 
 
-@pytest.mark.parametrize("platform", [LocalPlatform, MemoryPlatform])
+@pytest.mark.parametrize("platform", [LocalPlatform, MemoryPlatform, GooglePlatform])
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_has_the_protocols_parameters(name: str, platform: type) -> None:
     wanted = inspect.signature(getattr(Platform, name)).parameters

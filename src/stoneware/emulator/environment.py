@@ -36,5 +36,6 @@ def variables(endpoint: str, project: str, credentials: Path) -> dict[str, str]:
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER": f"{endpoint}/",
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS": f"{endpoint}/",
         "CLOUDSDK_AUTH_TOKEN_HOST": f"{endpoint}/token",
+        "STONEWARE_GOOGLE_ENDPOINT": endpoint,  # for the platform google
         "STONEWARE_GOOGLE_GUEST_ENDPOINT": GUEST_ENDPOINT,  # the same for each emulator, and after each start
     }

@@ -290,7 +290,10 @@ install_guest() {
         find "$SW_ROOT/etc/systemd/system" -path '*.wants/*' -o -path '*.requires/*' | sed 's|.*/||'
         find "$SW_ROOT/etc/rc3.d" -name 'S*' 2>/dev/null | sed 's|.*/S..||; s|$|.service|'
     } | sort -u >"$SW_LIB/base-units"
-    if [ -z "$SW_ROOT" ]; then systemctl daemon-reload; fi
+    if [ -n "$SW_ROOT" ]; then return 0; fi
+    systemctl daemon-reload
+    # Debian's cloud images update themselves soon after a boot, and steps would find dpkg's lock taken.
+    systemctl stop apt-daily.timer apt-daily-upgrade.timer apt-daily.service apt-daily-upgrade.service 2>/dev/null || :
 }
 
 build_agent() {

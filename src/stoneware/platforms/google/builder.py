@@ -24,7 +24,8 @@ _BUNDLE = "bundle.tar"
 _STOCKOUT = "does not have enough resources available"
 _CLOUD_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 # The words between a driver and the metadata server of this computer: no builder of Google's asks for them.
-_NOT_TOLD = {guest_protocol.ACCEPT, guest_protocol.SERVING, guest_protocol.GO}
+_NOT_ASKED = {guest_protocol.ACCEPT, guest_protocol.SERVING}
+_NOT_TOLD = _NOT_ASKED | {guest_protocol.GO}
 _LARGEST = 262144  # bytes of a metadata value
 # Seconds: Google wants no more than ten reads or writes of guest attributes in a minute.
 _RHYTHM = {"beat": 12.0, "reports": 6.0, "console": 2.0, "look": 6.0}
@@ -107,7 +108,7 @@ class GoogleBuilder:
 
     def _variables(self, zone: str, image: str, metadata: Mapping[str, str]) -> dict[str, Any]:
         settings = self._api.settings
-        told = {key: value for key, value in metadata.items() if key not in _NOT_TOLD}
+        told = {key: value for key, value in metadata.items() if key not in _NOT_ASKED}
         if settings.endpoint:
             told[guest_protocol.STORAGE] = settings.guest_endpoint or guest_protocol.GUEST_ENDPOINT
         return {

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable
 
 from stoneware.errors import StonewareError
+from stoneware.platforms.google import labels
 from stoneware.platforms.google.api import Api
 from stoneware.platforms.google.bucket import Bucket
 from stoneware.platforms.upkeep import Finding
@@ -72,6 +73,7 @@ def findings(api: Api) -> list[Finding]:
         ),
     ]
     found = [_finding(*check) for check in checks]
+    found.append(_builders(api))
     return found if settings.endpoint else [*found, _permissions(api)]
 
 
@@ -114,6 +116,19 @@ def _network(api: Api) -> str:
     )
     api.get("compute", f"/{name}" if name.startswith("projects/") else path, f"read the network {name}")
     return "public addresses" if settings.external_ip else "no public addresses: packages come by Cloud NAT"
+
+
+def _builders(api: Api) -> Finding:
+    """Say which builders there are: each costs money until its bake ends, or for eight hours at most."""
+
+    def check() -> str:
+        what = "list the builders"
+        listed = api.items("compute", "aggregated/instances", what, filter=f"labels.{labels.BAKE}:*")
+        names = sorted(str(record.get("name")) for record in listed)
+        return f"of bakes under way, or of killed ones: {', '.join(names)}" if names else "none left"
+
+    get = f"gcloud compute instances list --project {shlex.quote(api.settings.project)}"
+    return _finding("builders", "instances", "bakes", get, check)
 
 
 def _permissions(api: Api) -> Finding:
