@@ -47,6 +47,7 @@ class Cloud:
     service: Service
     computers: Computers
     asked: list[Request] = field(default_factory=list)
+    given: set[str] = field(default_factory=set)  # the keys of what a project has from its beginning
 
     def take(self) -> list[Request]:
         """Return what was asked, and forget it."""
@@ -58,11 +59,9 @@ class Cloud:
         return [each for each in self.take() if each.verb != "GET"]
 
     def of(self, collection: str) -> dict[str, Any]:
-        """Return the records of a collection by their names."""
-        found = self.service.store.matching("projects/", collection)
-        return {
-            key.rsplit("/", 1)[1]: record for key, record in found if key.startswith(f"projects/{PROJECT}/")
-        }
+        """Return the records that were made in a collection, by their names."""
+        found = self.service.store.everywhere(PROJECT, collection)
+        return {key.rsplit("/", 1)[1]: record for key, record in found if key not in self.given}
 
     def delete(self, path: str) -> None:
         """Delete what a path below the project names, behind Terraform's back."""
@@ -85,6 +84,8 @@ def served(directory: Path, *, delay: float = 0.05) -> Iterator[Cloud]:
     service.add_project(PROJECT)
     service.add_public_images()
     cloud = Cloud("", service, computers)
+    for collection in ("firewalls", "networks", "subnetworks"):
+        cloud.given.update(key for key, _ in store.everywhere(PROJECT, collection))
     with _running(service, cloud) as port:
         cloud.endpoint = f"http://127.0.0.1:{port}"
         yield cloud
