@@ -130,7 +130,9 @@ class Flags:
 @option("--timeout", metavar="SECONDS", kind=float, low=0, default=120.0, help="Seconds it gets to come up.")
 @options.user
 @options.workdir
-@option("--entrypoint", metavar="PROGRAM", help="With COMMAND: another one, or '' for none.")
+@option(
+    "--entrypoint", metavar="PROGRAM", help="Another one, without the image's CMD; with COMMAND '' for none."
+)
 @options.json_output
 def run(**given: Any) -> None:
     """Boot a machine from an image.
