@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -223,3 +224,43 @@ def test_a_failed_step_is_told_and_leaves_nothing(project: Project) -> None:
     assert project.names("disks") == []
     assert Bucket(project.api).names("bakes/") == []
     assert list(project.api.items("compute", "global/images", "list the images")) == []
+
+
+def _started(project: Project) -> subprocess.Popen[str]:
+    """Start a bake, and return once its builder runs a step."""
+    (project.directory / "Machinefile").write_text(f"{MACHINEFILE}RUN echo it sleeps && sleep 600\n")
+    started = subprocess.Popen(
+        [sys.executable, "-m", "stoneware.cli.main", "bake", "-t", "words", "--progress", "plain", "."],
+        cwd=project.directory,
+        env=project.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert started.stderr is not None
+    assert any("it sleeps" in line and "RUN" not in line for line in started.stderr), "it ended too early"
+    return started
+
+
+def test_the_next_command_removes_what_a_killed_bake_left(project: Project) -> None:
+    with _started(project) as killed:
+        killed.kill()
+    assert len(project.names("instances")) == 1
+    assert len(Bucket(project.api).names("bakes/")) == 1
+    (project.directory / "Machinefile").write_text(MACHINEFILE)
+    done = project.stoneware("bake", "-t", "words", "--json", ".")
+    assert "its builder is destroyed" in done.stderr
+    project.settle()
+    assert list((Path(project.environment["STONEWARE_HOME"]) / f"google/{PROJECT}/builds").iterdir()) == []
+
+
+def test_an_interrupted_bake_removes_its_builder(project: Project) -> None:
+    with _started(project) as interrupted:
+        interrupted.send_signal(signal.SIGINT)
+        assert interrupted.stderr is not None
+        said = interrupted.stderr.read()
+    assert interrupted.returncode == 130, said
+    assert project.names("instances") == []
+    assert project.names("disks") == []
+    assert Bucket(project.api).names("bakes/") == []
