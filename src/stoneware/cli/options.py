@@ -29,11 +29,18 @@ env_file = option(
     help="Read values from a file, as Docker does. Repeatable.",
 )
 
-platform = option(
-    "--platform",
-    metavar="NAME",
-    help="Where: local or google. [default: that of stoneware.toml, else local]",
-)
+_PLATFORM = "Where: local or google. [default: that of stoneware.toml, else local]"
+platform = option("--platform", metavar="NAME", help=_PLATFORM)
+
+
+def _choose(name: str) -> None:
+    from stoneware.cli import context
+
+    context.choose(name)
+
+
+# For commands that need not know it: from here on theirs is that platform.
+on_platform = option("--platform", metavar="NAME", help=_PLATFORM, then=_choose)
 
 tty = flag("--tty", "-t", help="Allocate a terminal.")
 interactive = flag("--interactive", "-i", help="Pass standard input to the command.")
@@ -113,12 +120,12 @@ wait_for = option(
 
 def cluster_file(function: F) -> F:
     """Declare what names a cluster: `file` and `project_name`."""
-    return _all_of(_file, _project_name)(function)
+    return _all_of(_file, _project_name, on_platform)(function)
 
 
 def cluster(function: F) -> F:
     """Declare all that says which cluster is meant: besides those `env_file` and `project_directory`."""
-    return _all_of(_file, _project_name, _variables, _project_directory)(function)
+    return _all_of(_file, _project_name, _variables, _project_directory, on_platform)(function)
 
 
 def progress(function: F) -> F:

@@ -31,10 +31,12 @@ def option(
     low: float | None = None,
     default: Any = None,
     multiple: bool = False,
+    then: Callable[[Any], None] | None = None,
 ) -> Callable[[F], F]:
     """Declare an option with a value of a `kind`, or one of `choices`; a number may be `low` at least.
 
-    The function gets `default` where it is not given; where it may be `multiple`, a tuple.
+    The function gets `default` where it is not given; where it may be `multiple`, a tuple. With `then`, which
+    is called with the value where it is given, the function does not get it.
     """
     offers: Offers = complete.files
     if choices is not None:
@@ -52,7 +54,17 @@ def option(
         multiple=multiple,
         show_default=False,
         shell_complete=lambda _context, _param, incomplete: offers(incomplete),
+        expose_value=then is None,
+        callback=_calling(then) if then else None,
     )
+
+
+def _calling(then: Callable[[Any], None]) -> Callable[[click.Context, click.Parameter, Any], None]:
+    def callback(_context: click.Context, _parameter: click.Parameter, value: Any) -> None:
+        if value is not None:
+            then(value)
+
+    return callback
 
 
 def flag(*names: str, help: str, default: bool = False) -> Callable[[F], F]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import click
 
-from stoneware.cli import clusters, complete
+from stoneware.cli import clusters, complete, options
 from stoneware.cli.context import open_platform
 from stoneware.cli.machine_names import find_machines, machines_of
 from stoneware.cli.parameters import Command, argument, flag, option
@@ -31,6 +31,7 @@ from stoneware.ui.prefixed import Prefixed
     offers=complete.machines,
     help="Names, ids, or services. None: the whole cluster whose file is here.",
 )
+@options.on_platform
 @flag("--follow", "-f", help="Follow the console until the machine stops.")
 @option("--tail", "-n", metavar="LINES|all", default="all", help="Only the last lines.")
 @option("--since", metavar="TIME", default="", help="From a time on: 10m, 2026-01-02T15:04:05Z.")

@@ -43,6 +43,7 @@ _time = option(
 @click.command("ps", cls=Command)
 @flag("--all", "-a", "every", help="Show stopped machines and builders, too.")
 @flag("--quiet", "-q", help="Print names only.")
+@options.on_platform
 @options.json_output
 def ps(every: bool, quiet: bool, json_output: bool) -> None:
     """List machines, with their image, phase and health."""
