@@ -10,6 +10,7 @@ import pytest
 
 from stoneware.emulator.machine_spec import machine_name
 from stoneware.errors import InputError
+from stoneware.model.guest_protocol import GUEST_ENDPOINT
 from stoneware.model.machine import Health, Phase
 from stoneware.model.resources import PortMapping, SecretMount, VolumeMount
 from stoneware.platforms.google import errors, instance
@@ -285,7 +286,7 @@ def test_a_machine_is_told_one_version_of_a_secret_and_no_value(
     mounts = (SecretMount("key", "token", version, 0o400, 7, 8),)
     platform.create(spec(1, secrets=mounts, networks=()))
     items = instance.metadata_of(cloud.of("instances")["shop-kafka-1"])
-    address = f"{cloud.endpoint}/v1/projects/{PROJECT}/secrets/key/versions/1:access"
+    address = f"{GUEST_ENDPOINT}/v1/projects/{PROJECT}/secrets/key/versions/1:access"
     assert items["stoneware-secrets"] == f"token\t0400\t{address}\t1\t7:8\n"
     assert not [text for text in items.values() if "hush" in text]
     machine = platform.observe("shop-kafka-1")

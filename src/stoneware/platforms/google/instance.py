@@ -129,7 +129,8 @@ def written(spec: MachineSpec, settings: Settings) -> dict[str, str]:
 
 def secret_address(mount: SecretMount, settings: Settings) -> str:
     """Return where a machine fetches a secret, with its own token: one version of it, never the latest."""
-    base = settings.guest_endpoint or settings.endpoint or _SECRETS
+    emulated = settings.guest_endpoint or (guest_protocol.GUEST_ENDPOINT if settings.endpoint else "")
+    base = emulated or _SECRETS
     secret = f"projects/{settings.project}/secrets/{names.secret_id(mount.secret)}"
     return f"{base}/v1/{secret}/versions/{mount.version or 'none'}:access"
 
