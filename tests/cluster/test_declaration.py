@@ -33,7 +33,7 @@ _OTHERS: dict[str, Any] = {
     "process": Process(command=("other",)),
     "system": System(hosts=("other=10.0.0.1",)),
 }
-_NO_RELEASE = {"files", "identity", "image_ref"}  # those that nobody declares
+_NO_RELEASE = {"files", "identity", "image_ref", "ingress"}  # those that nobody declares
 
 
 def _other(name: str, value: Any) -> Any:
