@@ -35,6 +35,11 @@ SHARING = {
 }
 
 
+def pytest_runtest_teardown() -> None:
+    """Take SIGINT again: a command that a test has run in this process ignores it from its end on."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Name cases by no bytes: an archive has the time of its making in it, and each process makes its own."""
     return argname if isinstance(val, bytes) else None

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.emulator.test_machines import DEBIAN, Cloud, Z, assert_nothing_is_left, cloud, make_network
+from tests.emulator.test_machines import DEBIAN, SUBNET, Cloud, Z, assert_nothing_is_left, cloud, make_network
 from tests.emulator.test_machines import body as plain
 
 pytestmark = pytest.mark.machine
@@ -177,7 +177,7 @@ def test_firewall_rules_act_on_machines_that_run(cloud: Cloud) -> None:
     reaches(cloud, "other", "db:-/-")
     reaches(cloud, "db", "web:-/-")
 
-    deny = {"name": "no", "network": "global/networks/n", "priority": 10, "sourceRanges": ["10.211.78.0/29"]}
+    deny = {"name": "no", "network": "global/networks/n", "priority": 10, "sourceRanges": [f"{SUBNET}.0/29"]}
     cloud.do(firewalls.insert(**here, body=deny | {"denied": [{"IPProtocol": "all"}], "targetTags": ["db"]}))
     reaches(cloud, "web", "db:-/-")
     cloud.do(firewalls.patch(**here, firewall="no", body={"disabled": True, **fingerprint(cloud, "no")}))
@@ -276,7 +276,7 @@ def test_googles_python_client_makes_a_machine(cloud: Cloud) -> None:
     did(instances.insert_unary(project="proj-1", zone=Z["zone"], instance_resource=resource))
     (found,) = instances.list(project="proj-1", zone=Z["zone"])
     assert (found.name, found.status) == ("k1", "RUNNING")
-    assert found.network_interfaces[0].network_i_p == "10.211.78.2"
+    assert found.network_interfaces[0].network_i_p == f"{SUBNET}.2"
     cloud.serial("k1", "startup-script exit status 0")
     asked = compute.GetGuestAttributesInstanceRequest(
         project="proj-1", zone=Z["zone"], instance="k1", query_path="test/"

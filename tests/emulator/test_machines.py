@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from stoneware.platforms.local.store.images import LocalImageStore
 from tests.emulator.test_server import start
 
 pytestmark = pytest.mark.machine
+# Workers test at the same time, and no two networks of a computer have the same addresses.
+SUBNET = f"10.211.{78 + int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0')[2:])}"
 DEBIAN = "projects/debian-cloud/global/images/family/debian-12"
 Z = {"project": "proj-1", "zone": "us-central1-a"}
 G = {"project": "proj-1"}
@@ -142,7 +145,7 @@ def test_instances_run_stop_become_images_and_outlive_the_emulator(cloud: Cloud)
     platform = LocalPlatform(LocalImageStore.open(cloud.home))
     (address,) = {machine.ip for machine in platform.machines() if machine.spec.hostname == "k1"}
     shown = instances.get(**Z, instance="k1").execute()["networkInterfaces"][0]
-    assert shown["networkIP"] == address == "10.211.78.2"
+    assert shown["networkIP"] == address == f"{SUBNET}.2"
 
     cloud.do(instances.stop(**Z, instance="k1"))
     assert cloud.status("k1") == "TERMINATED"
@@ -187,7 +190,7 @@ def test_instances_run_stop_become_images_and_outlive_the_emulator(cloud: Cloud)
 def make_network(cloud: Cloud) -> None:
     # No range of an auto mode network: an emulator of the user's may have that on this computer.
     cloud.do(cloud.client.networks().insert(**G, body={"name": "n", "autoCreateSubnetworks": False}))
-    subnet = {"name": "s", "network": "global/networks/n", "ipCidrRange": "10.211.78.0/29"}
+    subnet = {"name": "s", "network": "global/networks/n", "ipCidrRange": f"{SUBNET}.0/29"}
     cloud.do(cloud.client.subnetworks().insert(**G, region="us-central1", body=subnet))
 
 
