@@ -223,23 +223,32 @@ def _wait(command: Command, signals: _Signals, handle: Callable[[int], None], *,
 
 
 class _Signals:
-    """Takes signals that are for the command, not for us. In a thread it takes none: those get none."""
+    """Takes signals that are for the command, not for us. In a thread it takes none: those get none.
+
+    Python's handlers run between two instructions: of a signal that comes just before a wait begins they
+    would know when that ends. So the interpreter itself writes each to a pipe, which the wait is for as well.
+    """
 
     def __init__(self, numbers: Sequence[int]) -> None:
         self._numbers = numbers
         self._before: dict[int, Any] = {}
+        self._sent: set[int] = set()
+        self._wakeup = -1
         self._reader, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def __enter__(self) -> _Signals:
         if threading.current_thread() is threading.main_thread():
+            self._wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
             for number in self._numbers:
                 if signal.getsignal(number) is not signal.SIG_IGN:
-                    self._before[number] = signal.signal(number, lambda number, _: self.send(number))
+                    self._before[number] = signal.signal(number, lambda _number, _frame: None)
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if threading.current_thread() is threading.main_thread():
+            signal.set_wakeup_fd(self._wakeup)
         os.close(self._reader)
         os.close(self._writer)
 
@@ -249,12 +258,14 @@ class _Signals:
 
     def send(self, number: int) -> None:
         """Have `taken` return a signal."""
+        self._sent.add(number)
         with contextlib.suppress(BlockingIOError):
             os.write(self._writer, bytes([number]))
 
     def taken(self) -> list[int]:
         """Return the signals that have come since."""
         try:
-            return list(os.read(self._reader, 64))
+            come = os.read(self._reader, 64)
         except BlockingIOError:
             return []
+        return [number for number in come if number in self._before or number in self._sent]
