@@ -218,10 +218,11 @@ def unfinished_rollout(site: Site, cluster: str) -> UnfinishedRollout | None:
 def warn_unfinished(machines: Sequence[Machine]) -> None:
     """Say which clusters of these machines have a rollout that has not ended: it counts on their state."""
     names = {machine.spec.labels.get(CLUSTER_LABEL, "") for machine in machines} - {""}
-    site = clusters.open_site() if names else None
+    if not names:
+        return
+    site = clusters.open_site()
     for name in sorted(names):
-        going = unfinished_rollout(site, name) if site else None
-        if going:
+        if going := unfinished_rollout(site, name):
             say(f"warning: the cluster {name} has a rollout that has not ended: {going.sentence}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -12,6 +11,7 @@ from stoneware.errors import InputError
 from stoneware.model.machine import Health, Machine, MachineSpec, Phase
 from stoneware.platforms.google import errors, labels
 from stoneware.platforms.google.api import Api, last
+from stoneware.platforms.google.instance import items_of, metadata_of
 
 _PHASES = {
     "PROVISIONING": Phase.CREATED,
@@ -71,22 +71,20 @@ class Instance:
 
     def tell(self, changes: Mapping[str, str | None]) -> None:
         """Change its attributes (None removes one); again where somebody else changes them as well."""
-        for attempt in range(_ATTEMPTS):
+
+        def attempt() -> None:
             record = self.record()
             if record is None:
                 raise self._gone()
-            metadata = record.get("metadata") or {}
-            values = {item["key"]: item.get("value", "") for item in metadata.get("items", [])}
+            values = metadata_of(record)
             wanted = {key: value for key, value in {**values, **changes}.items() if value is not None}
             if wanted == values:
                 return
-            body = {
-                "fingerprint": metadata.get("fingerprint", ""),
-                "items": [{"key": key, "value": value} for key, value in sorted(wanted.items())],
-            }
-            with contextlib.suppress(*([] if attempt == _ATTEMPTS - 1 else [errors.ChangedError])):
-                self._api.operate("POST", f"{self.path}/setMetadata", f"tell {self.name} something", body)
-                return
+            fingerprint = (record.get("metadata") or {}).get("fingerprint", "")
+            body = {"fingerprint": fingerprint, "items": items_of(wanted)}
+            self._api.operate("POST", f"{self.path}/setMetadata", f"tell {self.name} something", body)
+
+        errors.until_unchanged(attempt, _ATTEMPTS)
 
     def stop(self) -> None:
         """Stop it, and wait until it has stopped."""

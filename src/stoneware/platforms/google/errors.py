@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from stoneware.errors import HostError, InputError, StonewareError
@@ -41,6 +41,21 @@ class TakenError(CloudError):
 
 class ChangedError(CloudError):
     """Something is no longer as it was when it was read: somebody else has changed it."""
+
+
+def until_unchanged(attempt: Callable[[], None], tries: int = 5) -> None:
+    """Read something and write it changed; again where somebody else has changed it in between.
+
+    Raises ChangedError where that was so each time.
+    """
+    for left in reversed(range(tries)):
+        try:
+            attempt()
+        except ChangedError:
+            if not left:
+                raise
+        else:
+            return
 
 
 class StockoutError(CloudError):

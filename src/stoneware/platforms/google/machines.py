@@ -20,7 +20,6 @@ from stoneware.platforms.google.resources import GoogleResources
 
 _AT_ONCE = 32  # machines whose guest attributes are asked for at the same time
 _FRESH = 6.0  # seconds that guest attributes are not asked for again: Google takes ten questions a minute
-_TRIES = 5  # to change what somebody else changes as well
 _MOST_REPORTS = 1000  # guest attributes of one machine
 _OURS = "stoneware"  # how the namespaces of guest attributes begin that are read
 
@@ -274,8 +273,8 @@ class GoogleMachines(GoogleResources):
 
     def _change(self, name: str, change: Callable[[Mapping[str, Any]], dict[str, str]]) -> None:
         """Change a machine's attributes; again where somebody else has changed them meanwhile."""
-        what = f"change the attributes of {name}"
-        for left in reversed(range(_TRIES)):
+
+        def attempt() -> None:
             found = self._existing(name)
             before, after = instance.metadata_of(found), change(found)
             if before == after:
@@ -283,28 +282,20 @@ class GoogleMachines(GoogleResources):
             fingerprint = (found.get("metadata") or {}).get("fingerprint")
             body = {"fingerprint": fingerprint, "items": instance.items_of(after)}
             path = f"zones/{instance.zone_of(found)}/instances/{found['name']}/setMetadata"
-            try:
-                self.api.operate("POST", path, what, body)
-            except errors.ChangedError:
-                if not left:
-                    raise
-            else:
-                return
+            self.api.operate("POST", path, f"change the attributes of {name}", body)
+
+        errors.until_unchanged(attempt)
 
     def _set_labels(self, name: str, labels: Mapping[str, str]) -> None:
-        for left in reversed(range(_TRIES)):
+        def attempt() -> None:
             found = self._existing(name)
             spec = replace(self._spec_of(name, found), labels=labels)
             wanted = {**self.api.settings.labels, **instance.labels_of(spec)}
             body = {"labels": wanted, "labelFingerprint": found.get("labelFingerprint")}
             path = f"zones/{instance.zone_of(found)}/instances/{found['name']}/setLabels"
-            try:
-                self.api.operate("POST", path, f"change the labels of {name}", body)
-            except errors.ChangedError:
-                if not left:
-                    raise
-            else:
-                return
+            self.api.operate("POST", path, f"change the labels of {name}", body)
+
+        errors.until_unchanged(attempt)
 
     def check_helpers(self) -> None:
         """Do nothing: machines depend on nothing that we run."""

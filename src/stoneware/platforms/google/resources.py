@@ -26,7 +26,6 @@ from stoneware.untrusted.bounded import BoundsError, bounded_json
 VOLUME = "Stoneware volume "  # how the description of a disk begins, then the volume's name
 NETWORK = "Stoneware network "  # how that of a rule begins, then its name, a blank and its labels
 _MOST_DESCRIPTION = 2000  # characters
-_TRIES = 5
 _GIB = 1 << 30
 
 
@@ -104,20 +103,16 @@ class GoogleResources(GoogleSecrets):
         self._label(name, raised)
 
     def _label(self, name: str, change: Any) -> None:
-        for left in reversed(range(_TRIES)):
+        def attempt() -> None:
             disk = self._existing_disk(name)
             wanted = change(disk.get("labels") or {})
             if wanted == (disk.get("labels") or {}):
                 return
             body = {"labels": wanted, "labelFingerprint": disk.get("labelFingerprint")}
             path = f"zones/{zone_of(disk)}/disks/{disk['name']}/setLabels"
-            try:
-                self.api.operate("POST", path, f"change the labels of the volume {name}", body)
-            except errors.ChangedError:
-                if not left:
-                    raise
-            else:
-                return
+            self.api.operate("POST", path, f"change the labels of the volume {name}", body)
+
+        errors.until_unchanged(attempt)
 
     def destroy_volume(self, name: str) -> None:
         """Remove a volume, its data too; a missing one is no error. Raises InputError while in use."""
