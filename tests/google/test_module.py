@@ -45,6 +45,7 @@ class Site:
             CLUSTER_MODULE,
             self.infrastructure.variables(wanted),
             variables_file="machines.auto.tfvars.json",
+            root=self.infrastructure.root(),
             overrides=[LIFT_VOLUMES] if lift else [],
         )
         return self.terraform.plan()

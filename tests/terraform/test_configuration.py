@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,18 @@ def test_writing_again_replaces_everything_and_keeps_the_state(tmp_path: Path) -
     assert (tmp_path / "terraform.tfstate").exists()
 
 
+def test_what_only_the_root_can_say_stands_next_to_the_module(tmp_path: Path) -> None:
+    root = {"provider": {"google": {"poll_interval": "2s"}}}
+    write_configuration(tmp_path, CLUSTER_MODULE, {}, root=root)
+    written = tmp_path / "root.tf.json"
+    assert json.loads(written.read_text()) == root
+    before = written.stat().st_ino
+    write_configuration(tmp_path, CLUSTER_MODULE, {}, root=root)
+    assert written.stat().st_ino == before
+    write_configuration(tmp_path, CLUSTER_MODULE, {})
+    assert not written.exists()
+
+
 def test_only_what_differs_is_written_again(tmp_path: Path) -> None:
     write_configuration(tmp_path, CLUSTER_MODULE, {})
     texts = {path: path.read_text() for path in tmp_path.glob("*.tf")}
@@ -63,11 +76,13 @@ def test_only_what_differs_is_written_again(tmp_path: Path) -> None:
 
 def test_the_clusters_module_and_what_lifts_its_guard(tmp_path: Path) -> None:
     tfvars: dict[str, Any] = {"volumes": {"data": {"labels": {}}}}
-    options = {"variables_file": "machines.auto.tfvars.json"}
-    write_configuration(tmp_path, CLUSTER_MODULE, tfvars, overrides=[LIFT_VOLUMES], **options)
+    write = partial(
+        write_configuration, tmp_path, CLUSTER_MODULE, tfvars, variables_file="machines.auto.tfvars.json"
+    )
+    write(overrides=[LIFT_VOLUMES])
     assert "prevent_destroy = false" in (tmp_path / LIFT_VOLUMES).read_text()
     assert json.loads((tmp_path / "machines.auto.tfvars.json").read_text()) == tfvars
-    write_configuration(tmp_path, CLUSTER_MODULE, tfvars, **options)
+    write()
     assert {path.name for path in tmp_path.iterdir()} == {
         "main.tf",
         "networks.tf",

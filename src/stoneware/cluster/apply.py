@@ -82,6 +82,7 @@ class ClusterTerraform:
             self._infrastructure.cluster_module,
             self._infrastructure.variables(variables),
             variables_file=variables_file,
+            root=self._infrastructure.root(),
             overrides=[LIFT_VOLUMES] if lift_volumes else [],
         )
 

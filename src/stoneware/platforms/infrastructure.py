@@ -84,6 +84,14 @@ class Infrastructure(Protocol):
         """Return the variables that Terraform has besides, for a provider that is a program."""
         ...
 
+    def root(self) -> Mapping[str, Any]:
+        """Return what only the root of a cluster's configuration can say, as Terraform's JSON.
+
+        The module says nothing of it, so that other configurations can use the module: settings of the
+        provider, for instance.
+        """
+        ...
+
     def variables(self, declared: Mapping[str, Any]) -> dict[str, Any]:
         """Return the cluster module's variables: what is declared, and what this platform adds to it.
 

@@ -52,6 +52,10 @@ class StonewareInfrastructure:
         """Return nothing: the provider is served from this process."""
         return {}
 
+    def root(self) -> dict[str, Any]:
+        """Return nothing: the provider that this process serves needs no settings."""
+        return {}
+
     def variables(self, declared: Mapping[str, Any]) -> dict[str, Any]:
         """Return what is declared as it is: the module has a variable for each field of a machine."""
         return dict(declared)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from stoneware.files import write_atomic, write_json
 from stoneware.terraform.module_fields import filled
 from stoneware.untrusted.bounded import BoundsError, read_bounded
 
+ROOT_FILE = "root.tf.json"
 VARIABLES_FILE = "terraform.tfvars.json"
 LIFT_VOLUMES = "volumes_override.tf"  # of modules for clusters: lets volumes be destroyed
 MODULES = Path(__file__).parent / "modules"
@@ -21,6 +23,7 @@ def write_configuration(
     tfvars: Mapping[str, Any],
     *,
     variables_file: str = VARIABLES_FILE,
+    root: Mapping[str, Any] | None = None,
     overrides: Sequence[str] = (),
 ) -> None:
     """Write a module's files and its variables into a directory, made if missing.
@@ -28,6 +31,7 @@ def write_configuration(
     The files are copies, with the fields of a machine filled in, so a directory that an older version left
     can still be destroyed with them. Each that differs is replaced atomically; the variables, which hold what
     the caller put there, are for their owner's eyes only.
+    `root` is what only the root of a configuration can say, as Terraform's JSON.
     `overrides` are files of the module's directory `overrides` that are to change it, such as LIFT_VOLUMES;
     those of an earlier call go.
     """
@@ -42,7 +46,17 @@ def write_configuration(
             write_atomic(directory / source.name, text)
     for stale in {path.name for path in directory.glob("*.tf")} - {source.name for source in sources}:
         (directory / stale).unlink()
+    _write_root(directory / ROOT_FILE, root or {})
     write_json(directory / variables_file, dict(tfvars), mode=0o600)
+
+
+def _write_root(path: Path, root: Mapping[str, Any]) -> None:
+    if not root:
+        path.unlink(missing_ok=True)
+        return
+    text = f"{json.dumps(root, indent=2, sort_keys=True)}\n".encode()
+    if not _holds(path, text):
+        write_atomic(path, text)
 
 
 def _holds(path: Path, text: bytes) -> bool:

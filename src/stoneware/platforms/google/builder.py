@@ -16,6 +16,7 @@ from stoneware.platforms.google.builder_instance import Instance, Seldom, machin
 from stoneware.platforms.google.images import GoogleImages
 from stoneware.platforms.google.infrastructure import GoogleInfrastructure
 from stoneware.platforms.google.names import MARK
+from stoneware.platforms.google.terraform import poll_interval
 from stoneware.terraform.builders import BuilderTerraform, destroy_states
 from stoneware.terraform.results import TerraformError
 
@@ -115,7 +116,7 @@ class GoogleBuilder:
             "name": self.name,
             "project": settings.project,
             "zone": zone,
-            "poll_interval": "100ms" if settings.endpoint else "2s",
+            "poll_interval": poll_interval(settings),
             "image": image,
             "machine_type": settings.machine_type,
             "metadata": told,

@@ -17,6 +17,7 @@ from stoneware.platforms.google.hardware import disk_of
 from stoneware.platforms.google.placing import Placing, There
 from stoneware.platforms.google.resources import network_description
 from stoneware.platforms.google.settings import Settings
+from stoneware.platforms.google.terraform import poll_interval
 from stoneware.platforms.infrastructure import Kind, Subject
 from stoneware.terraform.configuration import MODULES
 from stoneware.terraform.variables import read_machine
@@ -111,6 +112,10 @@ class GoogleInfrastructure:
     def environment(self) -> Mapping[str, str]:
         """Return the variables with which Terraform finds the provider, and that finds Google."""
         return self._inventory().environment()
+
+    def root(self) -> Mapping[str, Any]:
+        """Return how often the provider looks whether an operation is done; its own default is 10 seconds."""
+        return {"provider": {"google": {"poll_interval": poll_interval(self._inventory().settings)}}}
 
     # -- variables -----------------------------------------------------------------------------------------
 

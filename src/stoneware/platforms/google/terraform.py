@@ -26,6 +26,11 @@ _ENDPOINTS = {
 }
 
 
+def poll_interval(settings: Settings) -> str:
+    """Return how often the provider is to look whether an operation is done; its own default is 10 s."""
+    return "100ms" if settings.endpoint else "2s"
+
+
 def terraform_environment(
     settings: Settings, home: Path, environment: Mapping[str, str] | None = None
 ) -> dict[str, str]:
