@@ -66,7 +66,7 @@ def test_a_shim_that_takes_its_machine_down_is_waited_for_without_looking(machin
     machine.play("shim", f"while [ -d /proc/{leader.pid} ]; do sleep 0.02; done; exec sleep 0.5")
     threading.Thread(target=leader.wait, daemon=True).start()  # as init does
     stop.power_off(machine.paths, timeout=10)
-    assert leader.wait() == -stop._POWER_OFF
+    assert leader.wait() == -(signal.SIGRTMIN + 4)  # systemd(1)
     assert not shown_processes(machine.paths).alive
     assert machine.looks <= 8  # a look every 5 ms would be a hundred
 

@@ -18,6 +18,7 @@ from stoneware.model.machine_fields import written
 from stoneware.model.resources import Network, SecretMount, Volume
 from stoneware.platforms.local.machines import record as machine_record
 from stoneware.platforms.local.machines.record import Paths
+from stoneware.platforms.local.machines.runner import runner_of
 from stoneware.platforms.local.network.layout import is_up, layout_of
 from stoneware.platforms.local.store import quota as store_quota
 from stoneware.platforms.local.store.secrets import secret_lines
@@ -78,7 +79,7 @@ class LocalResources:
         """Limit what a machine's root, volumes and caches may take, as its spec and they say."""
         home, data = self.store.home, self.store.data
         store_quota.keep_reserve(home, data)
-        store_quota.limit(home, data, paths.rootfs, spec.disk, store_quota.DISK_VARIABLE)
+        runner_of(paths).limit_disk(self.store, paths, spec)
         for mount in spec.volumes:
             if self.store.find_volume(mount.volume) is None:
                 raise _lost(spec, mount.volume)

@@ -166,7 +166,7 @@ TABLE: tuple[Requirement, ...] = (
 )
 
 MACHINE_TOOLS = (
-    *("root", "user namespaces", "idmapped mounts", "cgroup2", "systemd-nspawn", "ip", "unshare", "setsid"),
+    *("root", "user namespaces", "idmapped mounts", "cgroup2", "ip", "unshare", "setsid"),
     *("nsenter", "bridge", "nft", "prlimit", "ionice", "flock", "stdbuf"),
 )
 STORE_TOOLS = ("root", "btrfs", "mkfs.btrfs", "mount", "disk space")

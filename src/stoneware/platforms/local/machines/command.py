@@ -1,4 +1,4 @@
-"""Starting commands in running machines: the one way in, for exec, cp, gates and shells.
+"""Starting commands in running machines of systemd-nspawn: see `inside`.
 
 The machine's own first process starts a command as a transient unit. So the command has the machine's
 namespaces, control group, bounding set and system call filter, and nothing of ours but pipes that we made, or
@@ -16,18 +16,16 @@ import os
 import re
 import secrets
 import signal
-import stat
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from stoneware.dataclass import dataclass
 from stoneware.errors import InputError, MachineError
 from stoneware.platforms.local.machines.bus import PROPERTIES, TIMEOUT, Bus, LostError, RefusedError
 from stoneware.platforms.local.machines.door import Door, silent
 from stoneware.platforms.local.machines.record import Paths
+from stoneware.platforms.local.machines.runner import ROOT, User
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SHELL = ("/usr/bin/env", "-i", "/bin/sh", "-c", 'IFS= read -r line && eval "$line"', "sh")
 # In the machine: go to the directory, then become the command. $1 is the directory.
 _CHANGE_DIRECTORY = 'cd -- "$1" || exit 126; shift; exec "$@"'
@@ -49,19 +47,6 @@ _LOSSES = 20  # connections that may be lost before we give up
 _POLL = 0.05  # seconds between two tries to connect again
 _GOING_DOWN = 10.0  # seconds that a machine may take to end once its systemd has forgotten a command
 _STOP = 5_000_000  # microseconds that a command gets when the machine is switched off
-
-
-@dataclass(frozen=True)
-class User:
-    """Who a command runs as, by numbers; `groups` are the supplementary ones."""
-
-    uid: int
-    gid: int
-    groups: tuple[int, ...]
-    home: str
-
-
-ROOT = User(0, 0, (), "/root")
 
 
 class Command:
@@ -265,9 +250,6 @@ def start(
 
     Raises MachineError where the machine does not run or its systemd does not start the command.
     """
-    for descriptor in (stdout, stderr):
-        if descriptor is not None and not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
-            raise ValueError("only pipes are handed into machines")
     line = _line(argv, user, env or {}, workdir, terminal=terminal, feed=feed)
     if len(line) > _LONGEST:
         raise InputError("the command and its environment are too long", resolution="pass them as a file")

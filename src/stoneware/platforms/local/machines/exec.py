@@ -8,19 +8,17 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from stoneware.dataclass import dataclass
 from stoneware.errors import HostError, InputError, MachineError
-from stoneware.platforms.local.machines import command as machine_command
-from stoneware.platforms.local.machines import own_terminal, relay
+from stoneware.platforms.local.machines import inside, own_terminal, relay
 from stoneware.platforms.local.machines import users as machine_users
-from stoneware.platforms.local.machines.command import Command, User
-from stoneware.platforms.local.machines.door import Door, Terminal
 from stoneware.platforms.local.machines.output import output_of
 from stoneware.platforms.local.machines.record import Paths
 from stoneware.platforms.local.machines.relay import Inflow, Outflow
+from stoneware.platforms.local.machines.runner import PATH, Command, User, runner_of
 
 _MOST_OUTPUT = 1 << 20  # bytes of a command's output that are kept, from its end
 _END_OF_FILE = b"\x04"
@@ -80,7 +78,7 @@ def capture(
 
 
 def _environment(who: User, extra: Mapping[str, str], *, tty: bool) -> dict[str, str]:
-    environment = {"PATH": machine_command.PATH, "HOME": who.home, "container": "systemd-nspawn"}
+    environment = {"PATH": PATH, "HOME": who.home, "container": "systemd-nspawn"}
     if tty:
         environment["TERM"] = os.environ.get("TERM", "xterm")
     environment.update(extra)
@@ -106,7 +104,16 @@ def _on_pipes(paths: Paths, words: _Words, *, interactive: bool) -> int:
         try:
             stdout, stderr = (writer for _, writer in pipes)
             command = stack.enter_context(
-                _start(paths, words, stdout=stdout, stderr=stderr, feed=interactive)
+                inside.start(
+                    paths,
+                    words.argv,
+                    stdout=stdout,
+                    stderr=stderr,
+                    feed=interactive,
+                    user=words.user,
+                    env=words.env,
+                    workdir=words.workdir,
+                )
             )
         finally:
             for _, writer in pipes:
@@ -138,10 +145,16 @@ def _on_pipes(paths: Paths, words: _Words, *, interactive: bool) -> int:
 
 def _on_terminal(paths: Paths, words: _Words, *, interactive: bool) -> int:
     with contextlib.ExitStack() as stack:
-        door = Door(paths)
-        terminal = stack.enter_context(_terminal(door, words.user))
-        own_terminal.resize(terminal.master)
-        command = stack.enter_context(_start(paths, words, terminal=terminal.path, door=door))
+        command, terminal = stack.enter_context(
+            runner_of(paths).on_terminal(
+                paths,
+                words.argv,
+                resize=own_terminal.resize,
+                user=words.user,
+                env=words.env,
+                workdir=words.workdir,
+            )
+        )
         raw = stack.enter_context(own_terminal.raw(0)) if interactive else None
         signals = stack.enter_context(_Signals((*_KEYS, signal.SIGCONT, signal.SIGWINCH)))
         outflow = Outflow(terminal.master, _ours(1), pty=terminal, failed=lambda: signals.send(signal.SIGHUP))
@@ -172,26 +185,6 @@ def _on_terminal(paths: Paths, words: _Words, *, interactive: bool) -> int:
         code = _wait(command, signals, handle, last=signal.SIGHUP)
     _check([outflow.error])
     return code
-
-
-def _start(paths: Paths, words: _Words, **options: Any) -> Command:
-    return machine_command.start(
-        paths, words.argv, user=words.user, env=words.env, workdir=words.workdir, **options
-    )
-
-
-@contextlib.contextmanager
-def _terminal(door: Door, user: User) -> Iterator[Terminal]:
-    try:
-        terminal = door.terminal()
-    except BaseException:
-        door.close()
-        raise
-    try:
-        os.fchown(terminal.slave, door.ids.uid + user.uid, -1)
-        yield terminal
-    finally:
-        terminal.close()
 
 
 def _ours(stream: int) -> int | None:

@@ -7,10 +7,10 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 
-from stoneware.platforms.local.machines import command as machine_command
-from stoneware.platforms.local.machines.command import ROOT, Command, User
+from stoneware.platforms.local.machines import inside
 from stoneware.platforms.local.machines.record import Paths
 from stoneware.platforms.local.machines.relay import waiting
+from stoneware.platforms.local.machines.runner import ROOT, Command, User
 
 TIMED_OUT = 124  # as timeout(1) says it
 _CHUNK = 1 << 16
@@ -30,14 +30,14 @@ def output_of(
     """Run a command in a machine; return its exit code and the last `keep` bytes of its output.
 
     With `errors` that is both of its streams. One that takes longer than `timeout` seconds is killed, with
-    all that it started; its code is then 124. Raises MachineError as `machine_command.start` does.
+    all that it started; its code is then 124. Raises MachineError as `inside.start` does.
     """
     reader, writer = os.pipe2(os.O_CLOEXEC)
     os.set_blocking(reader, False)  # the machine can open the pipe as well, and read what we were told of
     try:
         try:
             stderr = writer if errors else None
-            command = machine_command.start(paths, argv, stdout=writer, stderr=stderr, user=user, env=env)
+            command = inside.start(paths, argv, stdout=writer, stderr=stderr, user=user, env=env)
         finally:
             os.close(writer)
         with command:

@@ -30,8 +30,9 @@ class Paths:
 
     ``spec.json`` what is wanted; ``state.json`` its id, times, published ports; ``metadata.json`` its
     attributes; ``network.json`` its addresses (the router's); ``guest-attributes.json`` what it reported;
-    ``console.log``; ``shim.log`` nspawn's own words; ``rootfs`` subvolume; ``files/`` and ``results/`` what
-    the metadata server serves and takes; ``run/`` process ids and the exit code, written by shim.sh.
+    ``console.log``; ``shim.log`` its runner's own words; ``rootfs`` or ``disk`` subvolume; ``files/`` and
+    ``results/`` what the metadata server serves and takes; ``run/`` process ids and the exit code, written by
+    shim.sh.
     """
 
     root: Path
@@ -45,6 +46,11 @@ class Paths:
     def rootfs(self) -> Path:
         """Return the machine's root file system (a writable subvolume)."""
         return self.root / "rootfs"
+
+    @property
+    def disk(self) -> Path:
+        """Return the directory of a virtual machine's disks."""
+        return self.root / "disk"
 
     @property
     def run(self) -> Path:

@@ -16,7 +16,7 @@ import termios
 import threading
 from collections.abc import Callable
 
-from stoneware.platforms.local.machines.door import Terminal
+from stoneware.platforms.local.machines.runner import Terminal
 
 _CHUNK = 1 << 20  # bytes
 _SPARE = 1 << 20  # bytes that a pty may still say when its command has ended

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Runs one machine: systemd-nspawn in a mount namespace of its own, its network port, its restarts.
+# Runs one machine: its runner (systemd-nspawn, QEMU) in a mount namespace of its own, its port, its restarts.
 # It outlives the command that started it. Started as `unshare --mount sh shim.sh SETTINGS`.
 #
-# SETTINGS is a file of shell assignments (written by machine_start.py):
+# SETTINGS is a file of shell assignments (written by start.py):
 #   DIR          the machine's run directory: leader, shim, exit and error are written here
 #   ID MAC ROUTER BRIDGE   machine id, its MAC, the router's network namespace and bridge
 #   ADDRESS GATEWAY MTU    of a machine that does not ask for them itself, or empty
@@ -19,8 +19,13 @@
 #   REAP         command to run at the very end, or empty
 #   OWNER        file that the process holds locked whose end is ours too, or empty
 #   ORPHAN       REAP, where that process has gone before us
-#   nspawn ()    a function that execs systemd-nspawn
-# shellcheck disable=SC2154,SC2015 # they come from SETTINGS; in `a && b || c`, c is meant for either failing
+#   RUNNER       file with the part of this script that only machines of one runner have (nspawn.sh, qemu.sh):
+#                LINK: how the port vb-ID is made, in words of ip(8); ready: called before each run;
+#                find_leader: set `leader` to the machine's first process, or fail once $child has ended;
+#                plug_in: bring the port and that process together; power_off: ask it to end;
+#                ended: put right what $code says
+#   run ()       a function that execs the runner
+# shellcheck disable=SC2154,SC2015,SC2329 # they come from SETTINGS, RUNNER calls some; in `a && b || c`, c is meant for either failing
 set -u
 settings=$1
 cd / || exit 255 # where the command was given is no place of ours: we outlive it, and run programs
@@ -128,38 +133,10 @@ leave_groups() {
     [ -z "$left" ] || rmdir $left 2>/dev/null
 }
 
-find_leader() { # the child of nspawn that has a network namespace of its own is the machine's PID 1
-    leader=
-    uptime_hundredths
-    since=$now
-    while [ -d "/proc/$child" ]; do
-        children=
-        { read -r children <"/proc/$child/task/$child/children"; } 2>/dev/null
-        for pid in $children; do
-            if [ -e "/proc/$pid/ns/net" ] && ! [ "/proc/$pid/ns/net" -ef /proc/self/ns/net ]; then
-                leader=$pid
-                return 0
-            fi
-        done
-        # Usually 0.1 s; with many machines that start at once seconds, and each look is a process that holds them
-        # up. So the longer it takes, the longer is the pause.
-        uptime_hundredths
-        pause=$(((now - since) / 3))
-        case $pause in
-            [0-1]) sleep 0.01 ;;
-            [2-9]) sleep "0.0$pause" ;;
-            [1-4]?) sleep "0.$pause" ;;
-            *) sleep 0.5 ;;
-        esac
-    done
-    return 1
-}
-
-# The port knows its card from the start: it learns nothing, and gets nothing that is not for it. Its far end
-# waits in the router's namespace, shut, until there is a machine to have it.
+# The port knows its card from the start: it learns nothing, and gets nothing that is not for it.
 try_port() {
     ip -n "$ROUTER" -batch - <<END || return 1
-link add vb-$ID type veth peer name vp-$ID address $MAC
+$LINK
 link set vb-$ID master $BRIDGE
 link set vb-$ID type bridge_slave learning off flood off
 END
@@ -178,25 +155,6 @@ make_port() {
     try_port 2>/dev/null && return 0
     ip -n "$ROUTER" link del "vb-$ID" 2>/dev/null # left by the boot before
     try_port
-}
-
-hand_over() { # give the machine its port's far end; from here on frames go
-    ip -n "$ROUTER" -batch - <<END
-link set vp-$ID netns $leader name host0
-link set vb-$ID up
-END
-}
-
-plug_in() { # give the machine the port that was made while systemd-nspawn began, at once
-    [ -n "$ROUTER" ] || return 0
-    # Made again where another process that was taken for the machine's first has had it, and is gone.
-    { wait "$port" && hand_over 2>/dev/null; } || { make_port && hand_over; } || return 1
-    [ -n "$ADDRESS" ] || return 0
-    nsenter --net="/proc/$leader/ns/net" ip -batch - <<END
-link set host0 mtu $MTU up
-address add $ADDRESS dev host0
-route add default via $GATEWAY
-END
 }
 
 # Keep what comes on standard input in files of LOG_SIZE bytes: CONSOLE, then CONSOLE.N, which begins at byte N
@@ -237,7 +195,7 @@ enter_and_run() {
     [ -z "$PIDS_V1" ] || echo 0 >&7 || exit 1
     exec 7>&-
     echo 0 >"$own/machine/cgroup.procs"
-    nspawn
+    run
 }
 
 boot() { # run the machine once; its exit code is in $code
@@ -251,6 +209,7 @@ boot() { # run the machine once; its exit code is in $code
     }
     keep_console <"$DIR/pipe" 7>&- &
     keeper=$!
+    ready
     enter_and_run </dev/null >"$DIR/pipe" &
     child=$!
     start_time "$child"
@@ -272,15 +231,8 @@ boot() { # run the machine once; its exit code is in $code
     done
     # A signal ends the waiting, not the machine.
     while wait "$child"; code=$?; [ -d "/proc/$child" ]; do :; done
-    # nspawn says 1 when its machine is killed; Docker's 128 + 9 tells it from a machine that failed.
-    if [ "$code" -eq 1 ]; then
-        last=
-        while IFS= read -r line; do last=$line; done <"$DIR/../shim.log"
-        case $last in
-            *"terminated by signal KILL.") code=137 ;;
-        esac
-    fi
-    # nspawn can be killed; what it started must not go on without it.
+    ended
+    # The runner can be killed; what it started must not go on without it.
     if [ -n "$born" ] && is_born "$leader" "$born"; then
         kill -KILL "$leader"
     fi
@@ -328,7 +280,7 @@ pause() { # Docker's: 0.1 s, doubled up to a minute, from the start again after 
 go_down() { # the computer is shut down, or somebody stops the service that we are: power the machine off
     down=1
     put down 1
-    [ -z "$leader" ] || ! is_born "$leader" "$born" || kill -38 "$leader" # SIGRTMIN+4
+    [ -z "$leader" ] || ! is_born "$leader" "$born" || power_off
 }
 
 watch_owner() { # end with our owner. $$ is the shim itself, also in the background
@@ -364,6 +316,8 @@ let_go() {
     [ $# -eq 0 ] || umount -l "$@"
 }
 
+# shellcheck source=/dev/null
+. "$RUNNER"
 leader='' start=''
 down=
 trap go_down TERM

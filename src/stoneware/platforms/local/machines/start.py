@@ -10,7 +10,6 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from stoneware.descriptors import closing
 from stoneware.durations import in_seconds
 from stoneware.errors import HostError, InputError
 from stoneware.files import read_json, write_json
-from stoneware.guest import builder
 from stoneware.model import guest_lines, names, runtime
 from stoneware.model.limits import (
     cpus_problem,
@@ -37,17 +35,13 @@ from stoneware.platforms.local.host.requirements import MACHINE_TOOLS, check
 from stoneware.platforms.local.machines import owner
 from stoneware.platforms.local.machines.first_process import await_leader
 from stoneware.platforms.local.machines.record import Paths, spec_document
-from stoneware.platforms.local.store import btrfs
+from stoneware.platforms.local.machines.runner import runner_for
 from stoneware.platforms.local.store.store import Store
 from stoneware.process_identity import boot_id
 
 _REAP = "stoneware.platforms.local.machines.reap"
 _RESTART = re.compile(r"no|always|unless-stopped|on-failure(?::[0-9]{1,9})?")
-_UNITS = "/run/stoneware/units"  # in a builder
 _UNIT_TIMEOUT = 10.0  # seconds for systemd to forget a unit that has ended
-# nspawn starts a machine with inheritable capabilities, which newer systemds hand on to all services. Neither
-# a virtual machine nor a container of Docker has any (CVE-2022-24769).
-_INIT = "[ ! -x /usr/bin/setpriv ] || exec /usr/bin/setpriv --inh-caps=-all /sbin/init; exec /sbin/init"
 
 
 def check_spec(spec: MachineSpec) -> None:
@@ -87,26 +81,17 @@ def check_spec(spec: MachineSpec) -> None:
         raise InputError(f"the machine {spec.name!r} cannot be created like this", details=problem)
     for problem in filter(None, limits):
         raise InputError(f"a limit of the machine {spec.name!r} is out of bounds", details=problem)
+    runner_for(spec).check(spec)
     if spec.remove_when_stopped and spec.restart != "no":
         raise InputError("--rm and --restart exclude each other", resolution="leave one of them out")
 
 
-def source_rootfs(store: Store, source: str) -> Path:
-    """Return the root file system a machine boots from. Raises InputError when it is not in the store."""
-    kind, _, name = source.partition(":")
-    if kind == "image":
-        return store.image_rootfs(name)
-    if kind == "checkpoint" and store.has_checkpoint(name):
-        return store.checkpoint_rootfs(name)
-    raise InputError(f"there is nothing to boot from at {source!r}", resolution="stoneware images")
-
-
 def make_directory(store: Store, spec: MachineSpec, machine_id: str) -> Paths:
     """Make a machine's directory, complete or not at all. The caller holds the machine's lock."""
-    rootfs = source_rootfs(store, spec.source)
+    runner = runner_for(spec)
     target = store.data / "machines" / spec.name
     with store.staging(target.parent) as staged:
-        btrfs.snapshot(rootfs, staged / "rootfs", read_only=False)
+        runner.furnish(store, spec, staged)
         # Root's alone: secrets of a bake and process ids are in there.
         for name in ("files", "results", "run"):
             (staged / name).mkdir(mode=0o700)
@@ -141,7 +126,8 @@ def launch(store: Store, paths: Paths, spec: MachineSpec, network: tuple[str, st
     `network` is the router's namespace, its bridge and the machine's MAC address. The caller holds the
     machine's lock and knows that nothing of it runs. Raises MachineError when it does not come up.
     """
-    check(MACHINE_TOOLS)
+    runner = runner_for(spec)
+    check((*MACHINE_TOOLS, *runner.tools))
     host_probes.raise_inotify_limit()
     state: dict[str, Any] = read_json(paths.root / "state.json") or {}
     host = cgroups.probe()
@@ -154,9 +140,7 @@ def launch(store: Store, paths: Paths, spec: MachineSpec, network: tuple[str, st
         (paths.run / stale).unlink(missing_ok=True)
     # Marked as started first: a kill from here on leaves a stopped machine, not an unknown one.
     write_json(paths.root / "state.json", {**state, "started": time.time(), "boot": boot_id()}, mode=0o600)
-    paths.lower.mkdir(exist_ok=True)
-    if spec.kind == "builder" and not _units(paths).exists():
-        builder.write_units(_units(paths))
+    runner.prepare(store, paths, spec)
     settings = paths.run / "settings"
     text = _settings(store, paths, spec, machine_id=state["id"], groups=groups, network=network)
     _write_private(settings, text)
@@ -181,11 +165,6 @@ def _write_private(path: Path, text: str) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as stream:
         stream.write(text)
-
-
-def _units(paths: Paths) -> Path:
-    """Return the directory of the units that only a builder has."""
-    return paths.root / "units"
 
 
 def _unit_properties(paths: Paths, spec: MachineSpec) -> list[str]:
@@ -246,6 +225,7 @@ def _settings(
     network: tuple[str, str, str] | None,
 ) -> str:
     """Return the text of the file that tells a shim what to run, and how: see shim.sh."""
+    runner = runner_for(spec)
     # `on-failure:3` is a policy with a number of retries.
     policy, _, retries = spec.restart.partition(":")
     values = {
@@ -266,13 +246,9 @@ def _settings(
         "ATTRIBUTES": str(paths.attributes),
         **_removal_settings(store, paths, spec, machine_id),
     }
+    values["RUNNER"] = str(Path(__file__).with_name(runner.script))
     lines = [f"{name}={shlex.quote(value)}" for name, value in values.items()]
-    command = shlex.join(nspawn_argv(store, paths, spec, machine_id))
-    # nspawn maps the ids of the root where it is; what is mapped already cannot be bound mapped again.
-    lower = shlex.join(["mount", "--bind", str(paths.rootfs), str(paths.lower)]) if spec.read_only else ":"
-    # What a step leaves in /tmp belongs to its result, so it is on the builder's disk.
-    tmp = "export SYSTEMD_NSPAWN_TMPFS_TMP=0\n" if spec.kind == "builder" else ""
-    return "\n".join([*lines, f"nspawn() {{\n{tmp}{lower} && exec {command}\n}}", ""])
+    return "\n".join([*lines, runner.settings(store, paths, spec, machine_id), ""])
 
 
 def _network_settings(
@@ -302,70 +278,6 @@ def _removal_settings(store: Store, paths: Paths, spec: MachineSpec, machine_id:
         "OWNER": str(paths.owner) if paths.owner.exists() else "",
         "ORPHAN": reaper if spec.tied == "remove" else "",
     }
-
-
-def nspawn_argv(store: Store, paths: Paths, spec: MachineSpec, machine_id: str) -> list[str]:
-    """Return the command that runs a machine."""
-    argv = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--console=read-only"]
-    argv += ["--setenv=SYSTEMD_COLORS=0", "--private-users=pick", "--private-users-ownership=map"]
-    argv += ["--resolv-conf=off", "--timezone=off", "--link-journal=no", "--private-network"]
-    argv += [f"--machine={machine_id}", f"--hostname={spec.hostname or spec.name}"]
-    argv += process_limits.nspawn_arguments(spec.ulimits)
-    argv += [f"--uuid={machine_uuid(machine_id, spec.name)}"]
-    if spec.kind == "builder":
-        argv += [f"--setenv={name}={value}" for name, value in builder.environment(_UNITS).items()]
-    else:
-        argv += _address_argument(paths)
-    argv += _bind_arguments(store, paths, spec)
-    root = ["-D", str(paths.rootfs)]
-    told = process_limits.manager_script(spec.ulimits)
-    if not spec.read_only:
-        return [*argv, *root, "/bin/sh", "-c", f"{told}exec </dev/console\n{_INIT}"]
-    lower = f"--bind-ro={_escape(paths.lower)}:/run/stoneware/lower:idmap,norbind"
-    script = Path(__file__).with_name("rootwrap.sh").read_text()
-    return [*argv, lower, *root, "/bin/sh", "-c", told + script, "sh", _INIT]
-
-
-def _address_argument(paths: Paths) -> list[str]:
-    """Hand the machine its address, which it has before DHCP could give it (the guest's stoneware-boot)."""
-    network: dict[str, Any] = read_json(paths.root / "network.json") or {}
-    if not network:
-        return []
-    address = IPv4Interface(f"{network['ip']}/{network['netmask']}")
-    return [f"--set-credential=stoneware.network:{address} {network['gateway']} {network['mtu']}"]
-
-
-def machine_uuid(machine_id: str, name: str) -> str:
-    """Return a machine's UUID, the same at each of its starts."""
-    import uuid
-
-    return uuid.uuid5(uuid.NAMESPACE_OID, f"stoneware {machine_id} {name}").hex
-
-
-def _bind_arguments(store: Store, paths: Paths, spec: MachineSpec) -> list[str]:
-    # A volume is always bound writable: its first use fills it. The guest honours `ro`.
-    binds = [
-        (
-            store.volume_path(mount.volume),
-            mount.path if guest_lines.is_disk(mount) else f"/run/stoneware/volumes/{number}",
-        )
-        for number, mount in enumerate(spec.volumes)
-    ]
-    binds += [
-        (store.cache_path(cache), f"/run/stoneware/cache/{number}")
-        for number, cache in enumerate(spec.caches)
-    ]
-    # nspawn makes missing mount points as a user the machine does not know; /run/stoneware is the machine's.
-    is_builder = spec.kind == "builder"
-    own = ["--tmpfs=/run/stoneware:mode=0755"] if binds or spec.read_only or is_builder else []
-    if is_builder:
-        own.append(f"--bind-ro={_escape(_units(paths))}:{_UNITS}:idmap,norbind")
-    return [*own, *(f"--bind={_escape(source)}:{target}:idmap" for source, target in binds)]
-
-
-def _escape(path: Path) -> str:
-    """Return a path as nspawn's bind options take it: colons and backslashes escaped."""
-    return str(path).replace("\\", "\\\\").replace(":", "\\:")
 
 
 def volume_lines(spec: MachineSpec) -> str:

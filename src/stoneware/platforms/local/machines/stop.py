@@ -12,10 +12,10 @@ from collections.abc import Callable
 from stoneware.errors import MachineError
 from stoneware.platforms.local.host import cgroups
 from stoneware.platforms.local.machines.record import Paths, Processes, known_state, shown_processes
+from stoneware.platforms.local.machines.runner import runner_of
 from stoneware.platforms.local.store.errors import DISK_ERRORS
 from stoneware.process_identity import boot_id
 
-_POWER_OFF = signal.SIGRTMIN + 4  # systemd(1), SIGNALS: starts poweroff.target
 _POLL = 0.005  # seconds between two looks
 _COMING_POLL = 0.02  # where there may be a first process soon
 _SLOW_POLL = 0.25  # where nothing is to be done before a process has ended, which ends the pause as well
@@ -28,6 +28,7 @@ def power_off(paths: Paths, timeout: float) -> None:
     if not processes.alive:
         return
     _note_stop(paths)
+    runner = runner_of(paths)
     began = now = time.monotonic()
     asked_at, asked_whom = 0.0, 0
     while now < began + timeout:
@@ -36,7 +37,7 @@ def power_off(paths: Paths, timeout: float) -> None:
             return
         # Asked again while it goes on: the first process of a machine ignores signals until it is set up.
         if processes.leader and (processes.leader != asked_whom or now - asked_at > 1.0):
-            _send(processes.leader, _POWER_OFF)
+            runner.power_off(paths, processes.leader)
             asked_at, asked_whom = now, processes.leader
         # Twenty machines that stop at once need the processors more than those who wait for them.
         pause = _SLOW_POLL if asked_whom else _COMING_POLL

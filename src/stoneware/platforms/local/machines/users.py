@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from stoneware.errors import InputError, MachineError
-from stoneware.platforms.local.machines.command import PATH, ROOT, User
 from stoneware.platforms.local.machines.output import output_of
 from stoneware.platforms.local.machines.record import Paths
+from stoneware.platforms.local.machines.runner import PATH, ROOT, User
 
 _TIMEOUT = 20.0  # seconds
 _MOST = 1 << 16  # bytes of an answer

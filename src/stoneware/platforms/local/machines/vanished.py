@@ -16,6 +16,7 @@ from stoneware.platforms.local.host import cgroups
 from stoneware.platforms.local.machines import record as machine_record
 from stoneware.platforms.local.machines import stop as machine_stop
 from stoneware.platforms.local.machines.record import Paths
+from stoneware.platforms.local.machines.runner import runners
 from stoneware.platforms.local.network import known as known_machines
 from stoneware.platforms.local.store.store import Store
 from stoneware.process_identity import command_line, descendants, identify, parent, pids
@@ -78,17 +79,11 @@ def _kill(id: str, found: list[int]) -> None:
 
 
 def _processes(id: str) -> tuple[list[int], list[int]]:
-    """Return the shims of a machine; and its systemd-nspawn with all that it has started.
-
-    systemd-nspawn is known by the word of its command line that names the machine.
-    """
-    nspawn = [pid for pid in pids() if _is_nspawn(command_line(pid), id)]
-    shims = [shim for pid in nspawn if (shim := parent(pid)) and _settings(shim) is not None]
-    return shims, [*nspawn, *(child for pid in nspawn for child in descendants(pid))]
-
-
-def _is_nspawn(words: list[str], id: str) -> bool:
-    return bool(words) and words[0].rpartition("/")[2] == "systemd-nspawn" and f"--machine={id}" in words
+    """Return the shims of a machine; and what its runner has started, with all that that has started."""
+    known = runners()
+    found = [pid for pid in pids() if any(runner.recognises(command_line(pid), id) for runner in known)]
+    shims = [shim for pid in found if (shim := parent(pid)) and _settings(shim) is not None]
+    return shims, [*found, *(child for pid in found for child in descendants(pid))]
 
 
 def _settings(pid: int) -> Path | None:

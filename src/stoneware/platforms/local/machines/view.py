@@ -14,15 +14,14 @@ from collections.abc import Iterator, Sequence
 
 from stoneware import process
 from stoneware.errors import MachineError
-from stoneware.platforms.local.machines import command as machine_command
-from stoneware.platforms.local.machines import relay
-from stoneware.platforms.local.machines.command import Command
+from stoneware.platforms.local.machines import inside, relay
 from stoneware.platforms.local.machines.output import output_of
 from stoneware.platforms.local.machines.record import Paths, shown_processes
 from stoneware.platforms.local.machines.relay import Inflow, Tail
+from stoneware.platforms.local.machines.runner import PATH, Command
 from stoneware.untrusted.rooted_paths import mode_inside, open_inside
 
-_ENVIRONMENT = {"PATH": machine_command.PATH, "LC_ALL": "C.UTF-8", "HOME": "/root"}
+_ENVIRONMENT = {"PATH": PATH, "LC_ALL": "C.UTF-8", "HOME": "/root"}
 # $1 is a path in the machine; prints what it is: d (directory), f (anything else there is) or - (nothing).
 _KIND = 'if [ -d "$1" ]; then echo d; elif [ -e "$1" ] || [ -L "$1" ]; then echo f; else echo -; fi'
 _TIMEOUT = 30.0  # seconds for a look at a path, and for tar to end
@@ -133,7 +132,7 @@ class View:
         words = Tail(reader, _WORDS)
         argv = ["/bin/tar", "-C", directory, *arguments]
         try:
-            command = machine_command.start(
+            command = inside.start(
                 self._paths, argv, stdout=stdout, stderr=writer, feed=feed, env=_ENVIRONMENT
             )
         except BaseException:

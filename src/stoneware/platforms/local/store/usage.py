@@ -10,6 +10,8 @@ from pathlib import Path
 
 from stoneware.files import locked
 from stoneware.model.machine import Phase
+from stoneware.platforms.local.machines.record import Paths
+from stoneware.platforms.local.machines.runner import runner_of
 from stoneware.platforms.local.platform import LocalPlatform
 from stoneware.platforms.local.store import prune, qgroups
 from stoneware.platforms.local.store import quota as store_quota
@@ -69,9 +71,14 @@ def _images(platform: LocalPlatform) -> tuple[Item, ...]:
 
 def _machines(platform: LocalPlatform) -> tuple[Item, ...]:
     return tuple(
-        _measured(platform.store, found.name, found.phase not in _ENDED, f"machines/{found.name}/rootfs")
+        _measured(platform.store, found.name, found.phase not in _ENDED, _root(platform.store, found.name))
         for found in platform.machines()
     )
+
+
+def _root(store: Store, machine: str) -> Path:
+    paths = Paths(store.data / "machines" / machine)
+    return runner_of(paths).directory(paths)
 
 
 def _volumes(store: Store) -> tuple[Item, ...]:
@@ -86,7 +93,7 @@ def _caches(store: Store) -> tuple[Item, ...]:
     return tuple(_measured(store, name, False, f"cache/{name}") for name in names)
 
 
-def _measured(store: Store, name: str, active: bool, place: str) -> Item:
+def _measured(store: Store, name: str, active: bool, place: str | Path) -> Item:
     try:
         found = store_quota.figures(store.data, store.data / place)
     except OSError:  # removed meanwhile

@@ -1,0 +1,207 @@
+"""Machines of systemd-nspawn: system containers on a snapshot of their image."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from ipaddress import IPv4Interface
+from pathlib import Path
+from typing import Any
+
+from stoneware.errors import InputError
+from stoneware.files import read_json
+from stoneware.guest import builder
+from stoneware.model import guest_lines
+from stoneware.model.machine import MachineSpec
+from stoneware.platforms.local.host import process_limits
+from stoneware.platforms.local.machines.record import Paths
+from stoneware.platforms.local.machines.runner import Command, Terminal, User
+from stoneware.platforms.local.store import btrfs
+from stoneware.platforms.local.store import quota as store_quota
+from stoneware.platforms.local.store.store import Store
+
+_UNITS = "/run/stoneware/units"  # in a builder
+_POWER_OFF = signal.SIGRTMIN + 4  # systemd(1), SIGNALS: starts poweroff.target
+# nspawn starts a machine with inheritable capabilities, which newer systemds hand on to all services. Neither
+# a virtual machine nor a container of Docker has any (CVE-2022-24769).
+_INIT = "[ ! -x /usr/bin/setpriv ] || exec /usr/bin/setpriv --inh-caps=-all /sbin/init; exec /sbin/init"
+
+
+class Nspawn:
+    """Runs machines as system containers: see `runner.Runner`."""
+
+    tools: tuple[str, ...] = ("systemd-nspawn",)
+    script = "nspawn.sh"
+
+    def check(self, spec: MachineSpec) -> None:
+        """Refuse nothing."""
+
+    def furnish(self, store: Store, spec: MachineSpec, directory: Path) -> None:
+        """Make a writable snapshot of the image."""
+        btrfs.snapshot(source_rootfs(store, spec.source), directory / "rootfs", read_only=False)
+
+    def limit_disk(self, store: Store, paths: Paths, spec: MachineSpec) -> None:
+        """Limit the snapshot."""
+        store_quota.limit(store.home, store.data, paths.rootfs, spec.disk, store_quota.DISK_VARIABLE)
+
+    def prepare(self, store: Store, paths: Paths, spec: MachineSpec) -> None:  # noqa: ARG002 - as others need
+        """Make the directories that systemd-nspawn binds."""
+        paths.lower.mkdir(exist_ok=True)
+        if spec.kind == "builder" and not _units(paths).exists():
+            builder.write_units(_units(paths))
+
+    def settings(self, store: Store, paths: Paths, spec: MachineSpec, machine_id: str) -> str:
+        """Return the function that becomes systemd-nspawn."""
+        command = shlex.join(nspawn_argv(store, paths, spec, machine_id))
+        # nspawn maps the ids of the root where it is; what is mapped already cannot be bound mapped again.
+        lower = (
+            shlex.join(["mount", "--bind", str(paths.rootfs), str(paths.lower)]) if spec.read_only else ":"
+        )
+        # What a step leaves in /tmp belongs to its result, so it is on the builder's disk.
+        tmp = "export SYSTEMD_NSPAWN_TMPFS_TMP=0\n" if spec.kind == "builder" else ""
+        return f"run() {{\n{tmp}{lower} && exec {command}\n}}"
+
+    def recognises(self, words: Sequence[str], machine_id: str) -> bool:
+        """Know systemd-nspawn by the word that names the machine."""
+        program = words[0].rpartition("/")[2] if words else ""
+        return program == "systemd-nspawn" and f"--machine={machine_id}" in words
+
+    def power_off(self, paths: Paths, leader: int) -> None:  # noqa: ARG002 - as others need
+        """Send the machine's systemd the signal for it."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(leader, _POWER_OFF)
+
+    def directory(self, paths: Paths) -> Path:
+        """Return the snapshot."""
+        return paths.rootfs
+
+    def start(
+        self,
+        paths: Paths,
+        argv: Sequence[str],
+        *,
+        stdout: int | None,
+        stderr: int | None,
+        feed: bool,
+        user: User,
+        env: Mapping[str, str],
+        workdir: str,
+    ) -> Command:
+        """Have the machine's systemd start a command."""
+        # Not before: with the bus it is a sixth of what `ps` would load.
+        from stoneware.platforms.local.machines import command
+
+        return command.start(
+            paths, argv, stdout=stdout, stderr=stderr, feed=feed, user=user, env=env, workdir=workdir
+        )
+
+    @contextlib.contextmanager
+    def on_terminal(
+        self,
+        paths: Paths,
+        argv: Sequence[str],
+        *,
+        resize: Callable[[int], None],
+        user: User,
+        env: Mapping[str, str],
+        workdir: str,
+    ) -> Iterator[tuple[Command, Terminal]]:
+        """Run a command on a pty of the machine's own."""
+        from stoneware.platforms.local.machines import command
+        from stoneware.platforms.local.machines.door import Door
+
+        door = Door(paths)
+        try:
+            terminal = door.terminal()
+        except BaseException:
+            door.close()
+            raise
+        with contextlib.closing(terminal):
+            os.fchown(terminal.slave, door.ids.uid + user.uid, -1)
+            resize(terminal.master)
+            with command.start(
+                paths, argv, user=user, env=env, workdir=workdir, terminal=terminal.path, door=door
+            ) as started:
+                yield started, terminal
+
+
+def source_rootfs(store: Store, source: str) -> Path:
+    """Return the root file system a machine boots from. Raises InputError when it is not in the store."""
+    kind, _, name = source.partition(":")
+    if kind == "image":
+        return store.image_rootfs(name)
+    if kind == "checkpoint" and store.has_checkpoint(name):
+        return store.checkpoint_rootfs(name)
+    raise InputError(f"there is nothing to boot from at {source!r}", resolution="stoneware images")
+
+
+def _units(paths: Paths) -> Path:
+    """Return the directory of the units that only a builder has."""
+    return paths.root / "units"
+
+
+def nspawn_argv(store: Store, paths: Paths, spec: MachineSpec, machine_id: str) -> list[str]:
+    """Return the command that runs a machine."""
+    argv = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--console=read-only"]
+    argv += ["--setenv=SYSTEMD_COLORS=0", "--private-users=pick", "--private-users-ownership=map"]
+    argv += ["--resolv-conf=off", "--timezone=off", "--link-journal=no", "--private-network"]
+    argv += [f"--machine={machine_id}", f"--hostname={spec.hostname or spec.name}"]
+    argv += process_limits.nspawn_arguments(spec.ulimits)
+    argv += [f"--uuid={machine_uuid(machine_id, spec.name)}"]
+    if spec.kind == "builder":
+        argv += [f"--setenv={name}={value}" for name, value in builder.environment(_UNITS).items()]
+    else:
+        argv += _address_argument(paths)
+    argv += _bind_arguments(store, paths, spec)
+    root = ["-D", str(paths.rootfs)]
+    told = process_limits.manager_script(spec.ulimits)
+    if not spec.read_only:
+        return [*argv, *root, "/bin/sh", "-c", f"{told}exec </dev/console\n{_INIT}"]
+    lower = f"--bind-ro={_escape(paths.lower)}:/run/stoneware/lower:idmap,norbind"
+    script = Path(__file__).with_name("rootwrap.sh").read_text()
+    return [*argv, lower, *root, "/bin/sh", "-c", told + script, "sh", _INIT]
+
+
+def _address_argument(paths: Paths) -> list[str]:
+    """Hand the machine its address, which it has before DHCP could give it (the guest's stoneware-boot)."""
+    network: dict[str, Any] = read_json(paths.root / "network.json") or {}
+    if not network:
+        return []
+    address = IPv4Interface(f"{network['ip']}/{network['netmask']}")
+    return [f"--set-credential=stoneware.network:{address} {network['gateway']} {network['mtu']}"]
+
+
+def machine_uuid(machine_id: str, name: str) -> str:
+    """Return a machine's UUID, the same at each of its starts."""
+    import uuid
+
+    return uuid.uuid5(uuid.NAMESPACE_OID, f"stoneware {machine_id} {name}").hex
+
+
+def _bind_arguments(store: Store, paths: Paths, spec: MachineSpec) -> list[str]:
+    # A volume is always bound writable: its first use fills it. The guest honours `ro`.
+    binds = [
+        (
+            store.volume_path(mount.volume),
+            mount.path if guest_lines.is_disk(mount) else f"/run/stoneware/volumes/{number}",
+        )
+        for number, mount in enumerate(spec.volumes)
+    ]
+    binds += [
+        (store.cache_path(cache), f"/run/stoneware/cache/{number}")
+        for number, cache in enumerate(spec.caches)
+    ]
+    # nspawn makes missing mount points as a user the machine does not know; /run/stoneware is the machine's.
+    is_builder = spec.kind == "builder"
+    own = ["--tmpfs=/run/stoneware:mode=0755"] if binds or spec.read_only or is_builder else []
+    if is_builder:
+        own.append(f"--bind-ro={_escape(_units(paths))}:{_UNITS}:idmap,norbind")
+    return [*own, *(f"--bind={_escape(source)}:{target}:idmap" for source, target in binds)]
+
+
+def _escape(path: Path) -> str:
+    """Return a path as nspawn's bind options take it: colons and backslashes escaped."""
+    return str(path).replace("\\", "\\\\").replace(":", "\\:")

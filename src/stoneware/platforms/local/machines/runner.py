@@ -1,0 +1,170 @@
+"""Runners: what runs a machine. Everything else of the platform knows only what is asked of one here.
+
+A runner starts a machine below the shim (shim.sh), which has its console, port, restarts and exit code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+from stoneware.dataclass import dataclass
+from stoneware.model.machine import MachineSpec
+from stoneware.platforms.local.machines.record import Paths
+from stoneware.platforms.local.store.store import Store
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # of commands in machines
+
+
+@dataclass(frozen=True)
+class User:
+    """Who a command runs as, by numbers; `groups` are the supplementary ones."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    home: str
+
+
+ROOT = User(0, 0, (), "/root")
+
+
+class Command(Protocol):
+    """A command that runs in a machine; `with` ends it where it still runs. For one thread.
+
+    `stdin` is the write end of its input, not blocking, where it has one; the writer ends it with
+    `end_input`.
+    """
+
+    stdin: int | None
+
+    def __enter__(self) -> Command:
+        """Return itself."""
+        ...
+
+    def __exit__(self, *_: object) -> None:
+        """End it where it still runs."""
+        ...
+
+    def end_input(self) -> None:
+        """Close its standard input: it reads the end."""
+        ...
+
+    def wait_with(self, others: Sequence[int], timeout: float | None = None) -> list[int]:
+        """Wait until `poll` may know more, or others can be read; return which of those can."""
+        ...
+
+    def poll(self) -> int | None:
+        """Return its exit code, or None while it runs."""
+        ...
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return its exit code once it has ended; 128 and the number of the signal that it died of.
+
+        Raises TimeoutError after `timeout` seconds, MachineError where it never ran, or that is not known.
+        """
+        ...
+
+    def kill(self, number: int = ...) -> None:
+        """Send a signal to it and to all that it has started and that is still about; returns at once."""
+        ...
+
+
+class Terminal(Protocol):
+    """A terminal that a command in a machine has; `master` is our end of it."""
+
+    master: int
+
+    def close_slave(self) -> None:
+        """Let our end see the end of the command's output."""
+        ...
+
+
+class Runner(Protocol):
+    """What runs machines of one kind."""
+
+    tools: tuple[str, ...]  # names in the table of requirements
+    script: str  # the file with its part of the shim, next to that
+
+    def check(self, spec: MachineSpec) -> None:
+        """Raise InputError for a machine that it cannot run."""
+        ...
+
+    def furnish(self, store: Store, spec: MachineSpec, directory: Path) -> None:
+        """Put what a new machine boots from into its directory."""
+        ...
+
+    def limit_disk(self, store: Store, paths: Paths, spec: MachineSpec) -> None:
+        """Limit what the machine's root may take, before each start."""
+        ...
+
+    def prepare(self, store: Store, paths: Paths, spec: MachineSpec) -> None:
+        """Make what the next run needs."""
+        ...
+
+    def settings(self, store: Store, paths: Paths, spec: MachineSpec, machine_id: str) -> str:
+        """Return shell text for the shim: the function `run`, and what its own part of the script uses."""
+        ...
+
+    def recognises(self, words: Sequence[str], machine_id: str) -> bool:
+        """Say whether a command line is that of its process for a machine."""
+        ...
+
+    def power_off(self, paths: Paths, leader: int) -> None:
+        """Ask a machine to switch itself off; called once a second until it has. Never waits long."""
+        ...
+
+    def directory(self, paths: Paths) -> Path:
+        """Return the directory that has the machine's root file system, or the disk that it is on."""
+        ...
+
+    def start(
+        self,
+        paths: Paths,
+        argv: Sequence[str],
+        *,
+        stdout: int | None,
+        stderr: int | None,
+        feed: bool,
+        user: User,
+        env: Mapping[str, str],
+        workdir: str,
+    ) -> Command:
+        """Start a command in a running machine: see `inside.start`."""
+        ...
+
+    def on_terminal(
+        self,
+        paths: Paths,
+        argv: Sequence[str],
+        *,
+        resize: Callable[[int], None],
+        user: User,
+        env: Mapping[str, str],
+        workdir: str,
+    ) -> AbstractContextManager[tuple[Command, Terminal]]:
+        """Run a command on a new terminal of a running machine; `resize` gives that its size."""
+        ...
+
+
+def runner_of(paths: Paths) -> Runner:
+    """Return what runs a machine that is there, whatever its records say."""
+    return _runner(vm=paths.disk.exists())
+
+
+def runner_for(spec: MachineSpec) -> Runner:  # noqa: ARG001 - of one kind so far
+    """Return what runs a machine as is wanted."""
+    return _runner(vm=False)
+
+
+def runners() -> tuple[Runner, ...]:
+    """Return all runners."""
+    return (_runner(vm=False),)
+
+
+def _runner(*, vm: bool) -> Runner:  # noqa: ARG001 - the same
+    from stoneware.platforms.local.machines.nspawn import Nspawn
+
+    return Nspawn()
