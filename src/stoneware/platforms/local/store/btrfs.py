@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stoneware.platforms.local.store import btrfs_nested
-from stoneware.platforms.local.store.btrfs_ioctl import destroy, vol_args
+from stoneware.platforms.local.store.btrfs_ioctl import destroy, request, vol_args
 from stoneware.untrusted import removal
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -59,7 +59,7 @@ def is_subvolume(path: Path) -> bool:
 def create(path: Path) -> None:
     """Create an empty subvolume."""
     with _opened(path.parent) as parent:
-        fcntl.ioctl(parent, _SUBVOL_CREATE, vol_args(path.name))
+        request(parent, _SUBVOL_CREATE, vol_args(path.name))
 
 
 def snapshot(source: Path, target: Path, *, read_only: bool) -> None:
@@ -67,8 +67,8 @@ def snapshot(source: Path, target: Path, *, read_only: bool) -> None:
     with _opened(source) as origin, _opened(target.parent) as parent:
         flags = _RDONLY if read_only else 0
         # struct btrfs_ioctl_vol_args_v2: fd, transid, flags, unused[4], char name[4040]
-        request = struct.pack("<qQQ4Q4040s", origin, 0, flags, 0, 0, 0, 0, os.fsencode(target.name))
-        fcntl.ioctl(parent, _SNAP_CREATE_V2, bytearray(request))
+        wanted = struct.pack("<qQQ4Q4040s", origin, 0, flags, 0, 0, 0, 0, os.fsencode(target.name))
+        request(parent, _SNAP_CREATE_V2, bytearray(wanted))
 
 
 def is_read_only(path: Path) -> bool:
