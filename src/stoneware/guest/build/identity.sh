@@ -35,9 +35,9 @@ take_builders() {
     rm -f "$SW_IMAGE/builders"
 }
 
-# kept CHECK: whether a check is skipped, so that what it is about stays.
+# kept CHECK: whether a check is skipped, so that what it is about stays. Mostly none is: grep is a process.
 kept() {
-    [ -r "$WORK/seal/checks.skip" ] && grep -qxF -e "$1" "$WORK/seal/checks.skip"
+    [ -s "$WORK/seal/checks.skip" ] && grep -qxF -e "$1" "$WORK/seal/checks.skip"
 }
 
 # drop_files CHECK PATH…: remove what is there and say so.
@@ -71,12 +71,12 @@ drop_service_identity() {
     drop_files nvme-host "$SW_ROOT/etc/nvme/hostnqn" "$SW_ROOT/etc/nvme/hostid"
     item=$SW_ROOT/etc/iscsi/initiatorname.iscsi
     # A name that somebody has chosen is not replaced: the check finds it.
-    if ! kept iscsi-initiator && grep -qs "$DEBIANS_INITIATOR" "$item"; then
+    if [ -e "$item" ] && ! kept iscsi-initiator && grep -qs "$DEBIANS_INITIATOR" "$item"; then
         printf 'GenerateName=yes\n' >"$item"
         note "the name in ${item#"$SW_ROOT"} is left out: every machine makes its own"
     fi
     for item in "$SW_ROOT"/var/lib/snmp/*.conf; do
-        if ! kept snmp-engine && grep -qs '^\(oldEngineID\|engineBoots\) ' "$item"; then
+        if [ -e "$item" ] && ! kept snmp-engine && grep -qs '^\(oldEngineID\|engineBoots\) ' "$item"; then
             sed -i '/^oldEngineID /d; /^engineBoots /d' "$item"
             note "the engine id in ${item#"$SW_ROOT"} is left out: every machine makes its own"
         fi
@@ -86,14 +86,16 @@ drop_service_identity() {
         case $item in *'/mnesia/*@*') continue ;; esac
         if printf '%s\n' "$item" | grep -qF -f "$WORK/builders.names"; then drop_files rabbitmq-node "$item"; fi
     done
-    if grep -qsF -f "$WORK/builders.names" "$SW_ROOT/etc/mailname"; then
-        drop_files mailname "$SW_ROOT/etc/mailname"
+    item=$SW_ROOT/etc/mailname
+    if [ -e "$item" ] && grep -qsF -f "$WORK/builders.names" "$item"; then
+        drop_files mailname "$item"
     fi
     cut_names postfix-hostname "$SW_ROOT/etc/postfix/main.cf" \
         '/^myhostname *=.*NAME/d; /^mydestination/s/NAME *,* *//g'
     # It has the name of the computer that made it; the boot agent makes it anew.
-    if grep -qsaF -f "$WORK/builders.names" "$SW_ROOT/etc/aliases.db"; then
-        drop_files postfix-hostname "$SW_ROOT/etc/aliases.db"
+    item=$SW_ROOT/etc/aliases.db
+    if [ -e "$item" ] && grep -qsaF -f "$WORK/builders.names" "$item"; then
+        drop_files postfix-hostname "$item"
     fi
     cut_names builder-identity "$SW_ROOT/etc/exim4/update-exim4.conf.conf" "/^dc_/s/NAME *[:;]* *//g"
     return 0
@@ -113,7 +115,7 @@ named_after_builder() {
 
 check_iscsi_initiator() {
     item=$SW_ROOT/etc/iscsi/initiatorname.iscsi
-    if grep -qs '^InitiatorName=' "$item"; then present "$item"; fi
+    if [ -e "$item" ] && grep -qs '^InitiatorName=' "$item"; then present "$item"; fi
     return 0
 }
 
@@ -121,7 +123,7 @@ check_nvme_host() { filled "$SW_ROOT/etc/nvme/hostnqn" "$SW_ROOT/etc/nvme/hostid
 
 check_snmp_engine() {
     for item in "$SW_ROOT"/var/lib/snmp/*.conf; do
-        if grep -qs '^\(oldEngineID\|usmUser\) ' "$item"; then present "$item"; fi
+        if [ -e "$item" ] && grep -qs '^\(oldEngineID\|usmUser\) ' "$item"; then present "$item"; fi
     done
     return 0
 }
@@ -132,7 +134,7 @@ check_postfix_hostname() { naming_builder "$SW_ROOT/etc/postfix/main.cf"; }
 
 # naming_builder FILE: print the file if it has the name of a builder in it.
 naming_builder() {
-    if [ -s "$WORK/builders.names" ] && grep -qsF -f "$WORK/builders.names" "$1"; then present "$1"; fi
+    if [ -s "$WORK/builders.names" ] && [ -e "$1" ] && grep -qsF -f "$WORK/builders.names" "$1"; then present "$1"; fi
     return 0
 }
 
