@@ -18,6 +18,7 @@ from typing import IO, Any
 from bench.harness import ROOT
 from bench.place import PROGRAM
 from stoneware.cluster.directory import ClusterDirectory
+from stoneware.platforms.cluster_files import FileRecords
 from stoneware.rollout.journal import Event, journal_of
 
 NAME = "kafka-cluster"
@@ -187,7 +188,7 @@ class KafkaCluster:
 
     def events(self) -> list[Event]:
         """Return the lines of the journal of rollouts."""
-        return journal_of(ClusterDirectory(self.home / "clusters" / NAME)).read()
+        return journal_of(ClusterDirectory(FileRecords(self.home / "clusters" / NAME))).read()
 
     def machines(self, version: str) -> dict[str, dict[str, Any]]:
         """Return the machines as `status` shows them, by short name, held against that version."""

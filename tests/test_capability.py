@@ -25,6 +25,7 @@ from stoneware.launch.needs import needs_of as needs_of_launch
 from stoneware.model.capability import Capability, Need, require
 from stoneware.model.machine import MachineSpec
 from stoneware.model.resources import PortMapping
+from stoneware.platforms.cluster_files import FileClusters
 from stoneware.rollout.prepare import preview
 from tests.bake.fake_store import FakeStore
 from tests.cluster.support import some_images
@@ -86,7 +87,7 @@ def test_up_makes_nothing_that_the_platform_cannot_do(
     platform = without(lacking)
 
     def bring_up() -> None:
-        site: Any = Site(platform, some_images(), tmp_path / "clusters")  # type: ignore[arg-type]
+        site: Any = Site(platform, some_images(), FileClusters(tmp_path / "clusters"))  # type: ignore[arg-type]
         options: dict[str, Any] = {"reporter": events.Silent(), "confirm": lambda _: None, "environment": {}}
         up(cluster, site, UpOptions(), bakes=lambda: contextlib.nullcontext(Silent()), **options)
 
@@ -117,7 +118,8 @@ def test_networks_and_systems_of_a_kind_are_asked_for(tmp_path: Path) -> None:
 
 
 def test_a_rollout_needs_what_its_gates_do(cluster: Cluster, tmp_path: Path) -> None:
-    site: Any = Site(without(Capability.COMMANDS), some_images(), tmp_path / "clusters")  # type: ignore[arg-type]
+    kept = FileClusters(tmp_path / "clusters")
+    site: Any = Site(without(Capability.COMMANDS), some_images(), kept)  # type: ignore[arg-type]
     error = refused(lambda: preview(cluster, site, {}), "machines.yaml:12:14", Capability.COMMANDS)
     assert error.resolution == "ask the neighbour"  # the platform's own word goes first
 

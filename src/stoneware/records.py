@@ -25,9 +25,12 @@ LARGEST = 64 << 20  # bytes of a record
 class DamagedError(StonewareError, ValueError):
     """A record of ours that is not what we wrote: a disk failed, or somebody changed it."""
 
-    def __init__(self, path: Path, why: str, *, resolution: str = "") -> None:
+    def __init__(self, path: Path, why: str, *, resolution: str = "", shown: str = "") -> None:
+        """`shown` is what people call it, where that is not a path of this computer."""
         super().__init__(
-            f"the record {path} is damaged", details=f"It {why}.", resolution=resolution or remedy(path)
+            f"the record {shown or path} is damaged",
+            details=f"It {why}.",
+            resolution=resolution or remedy(path),
         )
         self.path = path
         self.why = why
@@ -101,19 +104,24 @@ def read_record(path: Path) -> dict[str, Any] | None:
     if _sound.has(path, raw):
         checked: dict[str, Any] = json.loads(raw)
         return checked
-    try:
-        found = bounded_json(raw, LARGEST)
-    except BoundsError as error:
-        raise DamagedError(path, str(error)) from None
-    if not isinstance(found, dict):
-        raise DamagedError(path, f"holds {_kind(found)} instead of an object")
-    shape = next((shape for pattern, shape in _SHAPES if path.match(pattern)), None)
-    fault = fault_of(found, shape) if shape is not None else ""
-    if fault:
-        raise DamagedError(path, fault)
+    found = checked_record(path, raw)
     # json.loads would take lone surrogates otherwise.
     if len(raw) <= _LARGEST_REMEMBERED and b"\\ud" not in raw and b"\\uD" not in raw:
         _sound.keep(path, raw)
+    return found
+
+
+def checked_record(path: Path, raw: bytes, *, shown: str = "") -> dict[str, Any]:
+    """Return the record that some bytes are; `path` says of which kind. Raises DamagedError."""
+    try:
+        found = bounded_json(raw, LARGEST)
+    except BoundsError as error:
+        raise DamagedError(path, str(error), shown=shown) from None
+    if not isinstance(found, dict):
+        raise DamagedError(path, f"holds {_kind(found)} instead of an object", shown=shown)
+    shape = next((shape for pattern, shape in _SHAPES if path.match(pattern)), None)
+    if fault := fault_of(found, shape) if shape is not None else "":
+        raise DamagedError(path, fault, shown=shown)
     return found
 
 

@@ -18,6 +18,7 @@ from stoneware.files import locked, sha256_hex, write_json
 from stoneware.model.labels import DAMAGED_LABEL
 from stoneware.model.machine import MachineSpec, Phase
 from stoneware.model.resources import VolumeMount
+from stoneware.platforms.cluster_files import JOURNAL_FILE, FileLog, FileRecords
 from stoneware.platforms.local.machines import console
 from stoneware.platforms.local.machines import record as machine_record
 from stoneware.platforms.local.machines.record import Paths, spec_document
@@ -27,7 +28,7 @@ from stoneware.platforms.local.store.recover import recover
 from stoneware.platforms.local.store.store import Store
 from stoneware.process_identity import boot_id
 from stoneware.records import DamagedError, read_record
-from stoneware.rollout.journal import JOURNAL_FILE, Journal
+from stoneware.rollout.journal import Journal
 from stoneware.terraform.statefile import has_state
 
 GARBAGE: dict[str, bytes] = {
@@ -223,7 +224,7 @@ def test_clusters(tmp_path: Path, record: str, damage: str) -> None:
     path = tmp_path / "clusters" / "bad"
     path.mkdir(parents=True)
     DAMAGES[damage](path / record)
-    directory = ClusterDirectory(path)
+    directory = ClusterDirectory(FileRecords(path))
     if damage in ("surrogate",) and record == "cluster.json":
         return  # it holds what is not looked at
     read = directory.variables if record.startswith("machines") else directory.origin
@@ -265,14 +266,14 @@ def test_a_console_that_is_no_file_is_not_waited_for(name: str, damage: str, tmp
 @pytest.mark.parametrize("name", ["main.tf", "machines.auto.tfvars.json", "terraform.tfstate"])
 def test_files_of_a_cluster_that_are_none(name: str, damage: str, tmp_path: Path) -> None:
     DAMAGES[damage](tmp_path / name)
-    with pytest.raises(DamagedError, match=name), scratch_copy(ClusterDirectory(tmp_path)):
+    with pytest.raises(DamagedError, match=name), scratch_copy(ClusterDirectory(FileRecords(tmp_path))):
         pass
 
 
 @pytest.mark.parametrize("damage", ["directory", "fifo", "device"])
 def test_a_journal_that_is_no_file(damage: str, tmp_path: Path) -> None:
-    journal = Journal(tmp_path / JOURNAL_FILE)
-    DAMAGES[damage](journal.path)
+    journal = Journal(FileLog(tmp_path / JOURNAL_FILE))
+    DAMAGES[damage](tmp_path / JOURNAL_FILE)
     with pytest.raises(HostError, match="not a regular file") as raised:
         journal.read()
     assert raised.value.resolution.startswith("mv ")

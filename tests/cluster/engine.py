@@ -17,6 +17,7 @@ from stoneware.cluster.site import Site
 from stoneware.cluster.up import UpOptions, UpResult, up
 from stoneware.config import digest
 from stoneware.model.machine import Health, Machine, MachineSpec, Phase
+from stoneware.platforms.cluster_files import FileClusters
 from stoneware.terraform.runner import managed_addresses
 from tests.cluster.support import BASE, FakeImages, cluster_of, patched, some_images
 from tests.platforms.memory import MemoryPlatform
@@ -90,7 +91,7 @@ class EngineBench:
 
     @property
     def site(self) -> Site:
-        return Site(self.platform, self.images, self.clusters)  # type: ignore[arg-type]
+        return Site(self.platform, self.images, FileClusters(self.clusters))  # type: ignore[arg-type]
 
     def up(self, changes: Mapping[str, Any] | None = None, **options: Any) -> UpResult:
         """Bring up BASE with some changes."""

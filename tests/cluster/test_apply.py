@@ -13,6 +13,7 @@ from stoneware.cluster.directory import ClusterDirectory
 from stoneware.cluster.events import Silent
 from stoneware.model.machine import MachineSpec
 from stoneware.model.resources import SecretMount
+from stoneware.platforms.cluster_files import FileRecords
 from stoneware.platforms.infrastructure import Kind, Subject
 from stoneware.terraform import variables
 from stoneware.terraform.guard import PlanRefused
@@ -48,7 +49,7 @@ def machine(slot: int) -> Subject:
 def test_what_an_earlier_version_left_out_of_its_state_is_no_change(tmp_path: Path) -> None:
     platform = MemoryPlatform()
     platform.put_secret("c-token", b"hunter2")
-    directory = ClusterDirectory(tmp_path / "c")
+    directory = ClusterDirectory(FileRecords(tmp_path / "c"))
     directory.path.mkdir()
     everything = frozenset({Subject(Kind.NETWORK, "c-default"), machine(1), machine(2)})
     with ClusterTerraform(platform, directory, Silent()) as terraform:

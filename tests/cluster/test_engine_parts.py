@@ -12,16 +12,17 @@ from typing import Any
 import pytest
 
 from stoneware.cluster import events, images
-from stoneware.cluster.directory import ClusterDirectory, cluster_names
+from stoneware.cluster.directory import ClusterDirectory
 from stoneware.cluster.down import stop_order
 from stoneware.cluster.inspect import inspect_files
-from stoneware.cluster.lock import ClusterBusy, cluster_lock
 from stoneware.cluster.model import Observed, ObservedMachine
 from stoneware.cluster.secrets import put_secrets, read_secrets
 from stoneware.cluster.waiting import Expected, MachinesFailed, Watch
 from stoneware.compose.model import Build, SecretSource
 from stoneware.errors import HostError, InputError
 from stoneware.model.machine import FailedCheck, Health, MachineSpec, Phase
+from stoneware.platforms.cluster_files import FileClusters, FileRecords
+from stoneware.platforms.cluster_records import ClusterBusy
 from stoneware.platforms.waiting import Goal, Level
 from tests.cluster.engine import Recorder
 from tests.cluster.support import BASE, cluster_of, observation_of, patched, wanted_of
@@ -45,13 +46,17 @@ class Clock:
                 self.at.pop(moment)()
 
 
+def locked(path: Path, command: str, *, timeout: float = 0.0) -> Any:
+    return FileRecords(path).lock(command, timeout)
+
+
 # -- the lock ----------------------------------------------------------------------------------------
 
 
 def test_a_held_lock_says_who_has_it_and_since_when(tmp_path: Path) -> None:
-    path = tmp_path / "shop/lock"
-    held = cluster_lock(path, "stoneware up")
-    with held, pytest.raises(ClusterBusy) as raised, cluster_lock(path, "stoneware down"):
+    path = tmp_path / "shop"
+    held = locked(path, "stoneware up")
+    with held, pytest.raises(ClusterBusy) as raised, locked(path, "stoneware down"):
         pass
     assert raised.value.holder["command"] == "stoneware up"
     assert "is being changed by stoneware up" in raised.value.brief
@@ -61,16 +66,16 @@ def test_a_held_lock_says_who_has_it_and_since_when(tmp_path: Path) -> None:
 
 
 def test_a_lock_leaves_no_directory_of_its_own(tmp_path: Path) -> None:
-    with cluster_lock(tmp_path / "shop/lock", "stoneware down"):
+    with locked(tmp_path / "shop", "stoneware down"):
         pass
     assert not (tmp_path / "shop").exists()
-    with cluster_lock(tmp_path / "shop/lock", "stoneware up"):
+    with locked(tmp_path / "shop", "stoneware up"):
         (tmp_path / "shop/other").touch()
     assert (tmp_path / "shop/lock").read_text() == ""
 
 
 def _hold(path: Path, held: Any, go: Any) -> None:
-    with cluster_lock(path, "stoneware up"):
+    with locked(path, "stoneware up"):
         held.set()
         go.wait(30)
 
@@ -79,28 +84,28 @@ def _hold(path: Path, held: Any, go: Any) -> None:
 def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     held, go = context.Event(), context.Event()
-    path = tmp_path / "shop/lock"
+    path = tmp_path / "shop"
     process = context.Process(target=_hold, args=(path, held, go))
     process.start()
     assert held.wait(30)
-    with pytest.raises(ClusterBusy, match="stoneware up"), cluster_lock(path, "stoneware down"):
+    with pytest.raises(ClusterBusy, match="stoneware up"), locked(path, "stoneware down"):
         pass
     process.kill()
     process.join()
-    with cluster_lock(path, "stoneware down", timeout=5):
+    with locked(path, "stoneware down", timeout=5):
         pass
 
 
 def test_waiting_for_a_lock_whose_directory_goes(tmp_path: Path) -> None:
-    directory = ClusterDirectory(tmp_path / "shop")
+    directory = ClusterDirectory(FileRecords(tmp_path / "shop"))
     entered = threading.Event()
 
     def second() -> None:
-        with cluster_lock(directory.lock_path, "stoneware up", timeout=30):
+        with directory.lock("stoneware up", timeout=30):
             (directory.path / "here").touch()
             entered.set()
 
-    with cluster_lock(directory.lock_path, "stoneware down"):
+    with directory.lock("stoneware down"):
         (directory.path / "modules").mkdir()
         waiting = threading.Thread(target=second)
         waiting.start()
@@ -111,12 +116,12 @@ def test_waiting_for_a_lock_whose_directory_goes(tmp_path: Path) -> None:
 
 
 def test_clusters_are_those_that_were_applied(tmp_path: Path) -> None:
-    assert cluster_names(tmp_path / "none") == []
+    assert FileClusters(tmp_path / "none").names() == []
     for name in ("b", "a", "only-locked"):
         (tmp_path / name).mkdir()
     for name in ("b", "a"):
         (tmp_path / name / "machines.auto.tfvars.json").write_text("{}")
-    assert cluster_names(tmp_path) == ["a", "b"]
+    assert FileClusters(tmp_path).names() == ["a", "b"]
 
 
 def test_a_cluster_remembers_the_file_it_came_from(tmp_path: Path) -> None:
@@ -124,7 +129,7 @@ def test_a_cluster_remembers_the_file_it_came_from(tmp_path: Path) -> None:
     for path in (here, other):
         path.parent.mkdir()
         path.touch()
-    directory = ClusterDirectory(tmp_path / "shop")
+    directory = ClusterDirectory(FileRecords(tmp_path / "shop"))
     assert directory.other_file([here]) == ""  # it has none yet
     directory.path.mkdir()
     directory.keep_origin({"file": str(here)})

@@ -16,6 +16,7 @@ from stoneware.cluster.site import Site
 from stoneware.cluster.status import status
 from stoneware.compose.model import Cluster, SecretSource
 from stoneware.errors import InputError
+from stoneware.platforms.cluster_files import FileClusters
 from tests.cluster.engine import ClusterPlatform
 from tests.cluster.observation_documents import RESOURCES
 from tests.cluster.support import BASE, NOW, cluster_of, observation_of, patched, some_images
@@ -34,7 +35,7 @@ def token(tmp_path: Path) -> Path:
 def site(tmp_path: Path) -> Site:
     platform = ClusterPlatform()
     platform.put_secret("shop-app-token", b"one-battery")
-    return Site(platform, some_images(), tmp_path)  # type: ignore[arg-type]
+    return Site(platform, some_images(), FileClusters(tmp_path))  # type: ignore[arg-type]
 
 
 def cluster_with(token: Path) -> Cluster:

@@ -31,6 +31,7 @@ from stoneware.machinefile.ignore import read_ignore
 from stoneware.machinefile.load import load_recipe
 from stoneware.machinefile.recipe import ImageConfig, ResolvedBase
 from stoneware.model import limits
+from stoneware.platforms.cluster_files import FileLog
 from stoneware.platforms.local.store.pool import parse_size
 from stoneware.records import DamagedError, read_record
 from stoneware.rollout.journal import Journal
@@ -302,7 +303,7 @@ def test_journal(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "journal")
         path.write_bytes(data)
-        tolerant(Journal(path).read)
+        tolerant(Journal(FileLog(path)).read)
 
 
 @fuzz

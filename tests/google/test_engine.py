@@ -131,7 +131,7 @@ def test_the_life_of_a_cluster(bench: EngineBench, cloud: Cloud) -> None:
 
     desired = _wanted(bench)
     directory = bench.site.directory("shop")
-    managed = managed_in(directory.path, platform.infrastructure)
+    managed = managed_in(directory, platform.infrastructure)
     observed = observe(platform, "shop", managed=managed)
     changes = refreshed(bench.site.platform, directory)
     report = find_drift(desired, observed, changes, platform.infrastructure)

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from stoneware.cluster.directory import ClusterDirectory
 from stoneware.cluster.observe import managed_in
 from stoneware.files import write_json
+from stoneware.platforms.cluster_files import FileRecords
 from stoneware.platforms.infrastructure import Kind, Subject
 from stoneware.provider.infrastructure import StonewareInfrastructure
 from tests.platforms.memory import MemoryPlatform
@@ -52,5 +54,6 @@ def test_a_part_alone_does_not_make_a_thing_known(tmp_path: Path) -> None:
     found = [{"mode": "managed", "type": t, "name": "machine", "instances": some} for t, some in rows]
     write_json(tmp_path / "terraform.tfstate", {"resources": found})
     known = {Subject(Kind.MACHINE, "a-1")}
-    assert managed_in(tmp_path, resources) == known
-    assert managed_in(tmp_path, resources, parts=True) == known | {Subject(Kind.MACHINE, "a-2")}
+    directory = ClusterDirectory(FileRecords(tmp_path))
+    assert managed_in(directory, resources) == known
+    assert managed_in(directory, resources, parts=True) == known | {Subject(Kind.MACHINE, "a-2")}

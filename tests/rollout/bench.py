@@ -10,6 +10,7 @@ from typing import Any
 from stoneware.compose.model import Cluster, FailureAction, UpdateConfig
 from stoneware.machinefile import recipe
 from stoneware.model.machine import Phase
+from stoneware.platforms.cluster_records import Document
 from stoneware.rollout.journal import Event, journal_of
 from stoneware.rollout.planner import Planned
 from stoneware.rollout.prepare import prepare, preview
@@ -120,7 +121,7 @@ class RolloutBench(EngineBench):
 
     def edit(self, name: str, **changes: Any) -> None:
         """Change a machine's entry of the variables, as somebody with an editor does."""
-        path = self.site.directory("shop").variables_path
+        path = self.site.directory("shop").path.joinpath(Document.DECLARED)
         document = json.loads(path.read_text())
         document["machines"][name].update(changes)
         path.write_text(json.dumps(document))

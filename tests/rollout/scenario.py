@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from stoneware.cluster.model import Release
+from stoneware.platforms.cluster_files import FileLog
 from stoneware.rollout.gates.availability import Partition
 from stoneware.rollout.journal import Event, Journal
 from stoneware.rollout.model import How, RolloutPlan
@@ -122,7 +123,7 @@ def make_world(document: Mapping[str, Any], directory: Path) -> World:
         insisted=document.get("insisted", False),
         everything=document.get("everything", ()),
     )
-    return World(document, fleet, Journal(directory / "rollouts.jsonl"), plan)
+    return World(document, fleet, Journal(FileLog(directory / "rollouts.jsonl")), plan)
 
 
 def _kafka(document: Mapping[str, Any], count: int) -> SimKafka | None:

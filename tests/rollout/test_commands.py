@@ -15,7 +15,8 @@ from stoneware.cli import clusters, program, rollouts
 from stoneware.cli.commands import machines
 from stoneware.compose.model import Cluster, FailureAction
 from stoneware.model.machine import Phase
-from stoneware.rollout.lock import identity, lock_path
+from stoneware.platforms.cluster_records import Document
+from stoneware.rollout.lock import identity
 from tests.rollout.bench import FAST, RolloutBench, app, image_id
 
 pytestmark = pytest.mark.tool
@@ -45,7 +46,7 @@ class Typed:
 
     def end_driver(self) -> None:
         """As if the command that drove the rollout had been another process, which has ended since."""
-        path = lock_path(self.bench.site.directory("shop"))
+        path = self.bench.site.directory("shop").path / Document.DRIVER
         path.write_text(json.dumps({**json.loads(path.read_text()), "started": 5}))
 
 

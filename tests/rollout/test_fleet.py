@@ -14,6 +14,7 @@ from stoneware.cluster.observe import observe
 from stoneware.errors import HostError, InputError, MachineError
 from stoneware.guest.reports import STATUS
 from stoneware.model.machine import Health, Phase
+from stoneware.platforms.cluster_records import Document
 from stoneware.rollout.cluster_fleet import ClusterFleet, read_variables
 from stoneware.terraform.guard import PlanRefused
 from tests.rollout.bench import RolloutBench, image_id
@@ -167,11 +168,11 @@ def test_a_disk_that_is_gone_is_not_made(bench: RolloutBench) -> None:
 )
 def test_variables_that_are_damaged(bench: RolloutBench, text: str) -> None:
     directory = bench.site.directory("shop")
-    directory.variables_path.write_text(text)
+    directory.path.joinpath(Document.DECLARED).write_text(text)
     with pytest.raises(InputError) as told:
         read_variables(directory)
     assert "stoneware up" in told.value.resolution
-    directory.variables_path.unlink()
+    directory.path.joinpath(Document.DECLARED).unlink()
     with pytest.raises(InputError) as told:
         read_variables(directory)
     assert "is not up" in told.value.brief

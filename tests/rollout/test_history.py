@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import platform
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from stoneware.platforms.cluster_files import FileLog
 from stoneware.rollout.documents import history_document, status_document
 from stoneware.rollout.history import RolloutHistory, history, under_way
 from stoneware.rollout.journal import Event, Journal
@@ -34,7 +34,7 @@ def journal(tmp_path: Path) -> Journal:
     clock = SimClock()
     machines = {f"kafka-{n}": Machine(f"kafka-{n}", n, OLD, Behaviour(), 0, clock.now - 100) for n in (1, 2)}
     fleet = SimFleet(clock, machines, {"bad": Behaviour(fails="no disk")}, began=clock.now)
-    journal = Journal(tmp_path / "rollouts.jsonl")
+    journal = Journal(FileLog(tmp_path / "rollouts.jsonl"))
     bad = type(NEW)("bad", "c1")
     for rollout, old, new in (("r1", OLD, NEW), ("r2", NEW, bad)):
         policy = policy_of({"monitor": 1, "failure_action": "rollback", "rollback": {"monitor": 1}})
@@ -92,7 +92,7 @@ def test_what_is_shown(journal: Journal) -> None:
     text = status_text(found[2], None)
     assert "r3: running" in text
     assert "machine: kafka-2 is starting" in text
-    gone = RolloutLock("r3", "test", platform.node(), 0, "2026-01-01 00:00:00+00:00")
+    gone = RolloutLock("r3", "test", "here", 0, "2026-01-01 00:00:00+00:00", alive=False)
     assert status_text(found[2], gone).startswith("r3: interrupted; `stoneware rollout resume`")
     assert "returned" in status_text(found[1], None)
     assert "no disk" in status_text(found[1], None)

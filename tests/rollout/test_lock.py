@@ -12,12 +12,13 @@ import pytest
 
 from stoneware.cluster.directory import ClusterDirectory
 from stoneware.errors import InputError
-from stoneware.rollout.control import FileControl, put_request, request_path
+from stoneware.platforms.cluster_files import FileRecords
+from stoneware.platforms.cluster_records import Document
+from stoneware.rollout.control import RecordControl, put_request
 from stoneware.rollout.journal import Event, journal_of
 from stoneware.rollout.lock import (
     RolloutUnfinished,
     check_unlocked,
-    lock_path,
     read_lock,
     remove_lock,
     write_lock,
@@ -26,7 +27,7 @@ from stoneware.rollout.lock import (
 
 @pytest.fixture
 def directory(tmp_path: Path) -> ClusterDirectory:
-    return ClusterDirectory(tmp_path)
+    return ClusterDirectory(FileRecords(tmp_path))
 
 
 def begun(directory: ClusterDirectory, rollout: str, *names: str) -> None:
@@ -36,7 +37,7 @@ def begun(directory: ClusterDirectory, rollout: str, *names: str) -> None:
 
 
 def change(directory: ClusterDirectory, **fields: object) -> None:
-    path = lock_path(directory)
+    path = directory.path / Document.DRIVER
     path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
 
 
@@ -75,11 +76,11 @@ def test_a_dead_driver_is_told(directory: ClusterDirectory) -> None:
 def test_marks_that_a_kill_left_are_removed(directory: ClusterDirectory) -> None:
     write_lock(directory, "r1")
     check_unlocked(directory)
-    assert not lock_path(directory).exists()
+    assert not (directory.path / Document.DRIVER).exists()
     begun(directory, "r1", "stopping", "ended")
     write_lock(directory, "r1")
     check_unlocked(directory)
-    assert not lock_path(directory).exists()
+    assert not (directory.path / Document.DRIVER).exists()
 
 
 def test_a_driver_on_another_computer_counts_as_living(directory: ClusterDirectory) -> None:
@@ -92,14 +93,14 @@ def test_a_driver_on_another_computer_counts_as_living(directory: ClusterDirecto
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"rollout": "r1"}', '{"what": 1}'])
 def test_a_damaged_mark(directory: ClusterDirectory, text: str) -> None:
-    lock_path(directory).write_text(text)
+    (directory.path / Document.DRIVER).write_text(text)
     with pytest.raises(InputError) as told:
         read_lock(directory)
     assert "history" in told.value.resolution
 
 
 def test_requests_are_taken_once(directory: ClusterDirectory) -> None:
-    control = FileControl(directory, "r1")
+    control = RecordControl(directory, "r1")
     assert control.request() == ""
     put_request(directory, "r1", "pause", "me")
     assert control.request() == "pause"
@@ -111,15 +112,15 @@ def test_requests_are_taken_once(directory: ClusterDirectory) -> None:
     ["", "nonsense", "[]", '{"rollout": "r0", "request": "abort"}', '{"rollout": "r1", "request": "dance"}'],
 )
 def test_requests_that_are_none(directory: ClusterDirectory, document: str) -> None:
-    request_path(directory).write_text(document)
-    control = FileControl(directory, "r1")
+    (directory.path / Document.REQUEST).write_text(document)
+    control = RecordControl(directory, "r1")
     assert control.request() == ""
-    assert not request_path(directory).exists()
+    assert not (directory.path / Document.REQUEST).exists()
 
 
 def test_a_request_can_be_forgotten(directory: ClusterDirectory) -> None:
     put_request(directory, "r1", "abort", "me")
-    control = FileControl(directory, "r1")
+    control = RecordControl(directory, "r1")
     control.forget()
     control.forget()
     assert control.request() == ""
@@ -128,7 +129,7 @@ def test_a_request_can_be_forgotten(directory: ClusterDirectory) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_second_signal_stops_at_once(directory: ClusterDirectory, number: signal.Signals) -> None:
     said: list[str] = []
-    control = FileControl(directory, "r1", notice=said.append)
+    control = RecordControl(directory, "r1", notice=said.append)
     before = signal.getsignal(signal.SIGTERM)
     with control.signals():
         signal.raise_signal(number)
@@ -143,7 +144,7 @@ def test_the_second_signal_stops_at_once(directory: ClusterDirectory, number: si
 def test_ignored_signals_stay_ignored(directory: ClusterDirectory) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with FileControl(directory, "r1").signals():
+        with RecordControl(directory, "r1").signals():
             signal.raise_signal(signal.SIGHUP)
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
@@ -151,5 +152,5 @@ def test_ignored_signals_stay_ignored(directory: ClusterDirectory) -> None:
 
 
 def test_who_is_asked_about_a_canary(directory: ClusterDirectory) -> None:
-    assert FileControl(directory, "r1").confirm_canary(["web-1"]) is False
-    assert FileControl(directory, "r1", ask=lambda names: "web-1" in names).confirm_canary(["web-1"])
+    assert RecordControl(directory, "r1").confirm_canary(["web-1"]) is False
+    assert RecordControl(directory, "r1", ask=lambda names: "web-1" in names).confirm_canary(["web-1"])

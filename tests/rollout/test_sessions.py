@@ -12,11 +12,13 @@ import pytest
 from stoneware.cluster.rollback_limits import BelowFloor
 from stoneware.compose.model import FailureAction
 from stoneware.errors import HostError, InputError, MachineError
+from stoneware.platforms.cluster_files import FileLog
+from stoneware.platforms.cluster_records import Document
 from stoneware.rollout.finalize import finalize, preview_finalize
 from stoneware.rollout.history import history
 from stoneware.rollout.image_retention import wanted_images
 from stoneware.rollout.journal import Event
-from stoneware.rollout.lock import RolloutUnfinished, check_unlocked, lock_path, read_lock
+from stoneware.rollout.lock import RolloutUnfinished, check_unlocked, read_lock
 from stoneware.rollout.prepare import prepare
 from stoneware.rollout.returning import prepare_return
 from stoneware.rollout.session import RolloutBlocked, latest
@@ -50,7 +52,7 @@ def test_machines_are_replaced_one_by_one(bench: RolloutBench) -> None:
     assert bench.volumes() == disks
     same = {machine.name for machine in bench.platform.machines() if addresses[machine.name] == machine.id}
     assert same == {"shop-db-1", "shop-web-1"}
-    assert not lock_path(bench.site.directory("shop")).exists()
+    assert not (bench.site.directory("shop").path / Document.DRIVER).exists()
     assert bench.rollout(app("app:2")) is None
     assert bench.preview(app("app:2")).nothing
     assert bench.variables()["machines"]["app-1"]["source"] == f"image:{image_id('2')}"
@@ -74,7 +76,7 @@ def test_a_failing_image_goes_back(bench: RolloutBench) -> None:
     assert "the broker cannot start" in state.reason
     assert bench.running()["app-1"] == "1"
     assert bench.variables()["machines"]["app-1"]["source"] == f"image:{image_id('1')}"
-    assert not lock_path(bench.site.directory("shop")).exists()
+    assert not (bench.site.directory("shop").path / Document.DRIVER).exists()
     assert bench.preview().nothing
     [row] = history(bench.journal(), 0.0)
     assert (row.outcome, row.machines[0].result, row.machines[1].result) == (
@@ -125,7 +127,7 @@ def test_nothing_else_changes_a_cluster_meanwhile(bench: RolloutBench) -> None:
     assert lock is not None
     assert lock.alive
     assert str(lock.pid) in told.value.details
-    path = lock_path(directory)
+    path = directory.path / Document.DRIVER
     path.write_text(json.dumps({**json.loads(path.read_text()), "started": 1}))
     with pytest.raises(RolloutUnfinished) as told:
         bench.rollout(app("app:2"))
@@ -136,7 +138,7 @@ def test_nothing_else_changes_a_cluster_meanwhile(bench: RolloutBench) -> None:
 
 
 def test_a_mark_without_a_first_line_is_no_rollout(bench: RolloutBench) -> None:
-    path = lock_path(bench.site.directory("shop"))
+    path = bench.site.directory("shop").path / Document.DRIVER
     path.write_text(json.dumps({"rollout": "r1", "who": "me", "host": "here", "pid": 1, "since": "now"}))
     state = bench.rollout(app("app:2"))
     assert state is not None
@@ -179,13 +181,13 @@ def test_a_living_driver_is_asked(bench: RolloutBench) -> None:
 
 def test_variables_edited_by_hand_are_noticed(bench: RolloutBench) -> None:
     bench.edit("db-1", memory=1_000_000_000)
-    text = bench.site.directory("shop").variables_path.read_text()
+    text = bench.site.directory("shop").path.joinpath(Document.DECLARED).read_text()
     state = bench.rollout(app("app:2"))
     assert state is not None
     assert state.mode is Mode.PAUSED
     assert 'stoneware_machine.machine["db-1"]' in state.reason
     assert "edited by hand" in state.reason
-    assert json.loads(bench.site.directory("shop").variables_path.read_text()) == json.loads(text)
+    assert bench.variables() == json.loads(text)
     assert bench.running()["app-1"] == "1"
     bench.edit("db-1", memory=None)
     assert bench.session().resume().outcome is Outcome.COMPLETED
@@ -270,7 +272,7 @@ def test_a_rollback_after_an_automatic_one_does_nothing(bench: RolloutBench) -> 
     )
     assert bench.rollback() is None
     assert bench.running()["app-1"] == "2"
-    assert image_id("1") in wanted_images(bench.clusters)
+    assert image_id("1") in wanted_images(bench.site.clusters)
     bench.rollback("r0")
     assert bench.running()["app-1"] == "1"
 
@@ -417,26 +419,24 @@ def test_a_new_disk_is_refused(bench: RolloutBench) -> None:
 
 
 def test_images_that_are_needed(bench: RolloutBench) -> None:
-    assert set(wanted_images(bench.clusters)) == {image_id(digit) for digit in "1de"}
+    assert set(wanted_images(bench.site.clusters)) == {image_id(digit) for digit in "1de"}
     with pytest.raises(Killed):
         bench.rollout(app("app:2"), kill_after=2)
-    assert "has not ended" in wanted_images(bench.clusters)[image_id("2")]
+    assert "has not ended" in wanted_images(bench.site.clusters)[image_id("2")]
     bench.session().resume()
-    assert "rollback" in wanted_images(bench.clusters)[image_id("1")]
+    assert "rollback" in wanted_images(bench.site.clusters)[image_id("1")]
     bench.rollout(app("app:4"))
-    assert set(wanted_images(bench.clusters)) == {image_id(digit) for digit in "24de"}
+    assert set(wanted_images(bench.site.clusters)) == {image_id(digit) for digit in "24de"}
 
 
 def test_a_full_disk_stops_before_acting(bench: RolloutBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    from stoneware.rollout.journal import Journal
-
-    def full(self: Journal, line: bytes) -> None:
+    def full(self: FileLog, line: bytes) -> None:
         if b'"stopping"' in line:
             raise OSError(28, "No space left on device")
         write(self, line)
 
-    write = Journal._write
-    monkeypatch.setattr(Journal, "_write", full)
+    write = FileLog._write
+    monkeypatch.setattr(FileLog, "_write", full)
     with pytest.raises(HostError) as told:
         bench.rollout(app("app:2"))
     assert "resume" in told.value.resolution

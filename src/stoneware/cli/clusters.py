@@ -120,16 +120,12 @@ def parse_scale(texts: Sequence[str]) -> dict[str, int]:
 
 def wanted_images(store: Images) -> dict[str, str]:
     """Return the ids of images that clusters and their rollouts need, each with the reason."""
-    directory = _directory(store)
-    if not directory.is_dir():
+    kept = context.backend().clusters(store)
+    if not kept.names():
         return {}
     from stoneware.rollout.image_retention import wanted_images as found
 
-    return found(directory)
-
-
-def _directory(store: Images) -> Path:
-    return context.backend().clusters(store)
+    return found(kept)
 
 
 def open_site() -> Site:
@@ -137,7 +133,7 @@ def open_site() -> Site:
     from stoneware.cluster.site import Site
 
     store = context.open_store()
-    return Site(context.open_platform(store), store, _directory(store), context.leave_bake)
+    return Site(context.open_platform(store), store, context.backend().clusters(store), context.leave_bake)
 
 
 def name_and_desired(found: Source, site: Site) -> tuple[str, Desired]:
@@ -218,9 +214,7 @@ def _other_words(cluster: Cluster | Named, other: str) -> str:
 
 def unknown_cluster(name: str, site: Site) -> InputError:
     """Return the error for a name that no cluster has."""
-    from stoneware.cluster.directory import cluster_names
-
-    known = cluster_names(site.clusters)
+    known = site.clusters.names()
     return InputError(
         f"there is no cluster {name!r}",
         details=f"There are: {', '.join(known)}." if known else "",

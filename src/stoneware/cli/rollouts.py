@@ -191,9 +191,10 @@ class UnfinishedRollout:
 
 def unfinished_rollout(site: Site, cluster: str) -> UnfinishedRollout | None:
     """Return the rollout of a cluster that has not ended, None where all have."""
-    from stoneware.rollout.lock import lock_path, read_lock
+    from stoneware.platforms.cluster_records import Document
+    from stoneware.rollout.lock import read_lock
 
-    if not lock_path(site.directory(cluster)).exists():
+    if not site.directory(cluster).records.version(Document.DRIVER):
         return None  # before the rest is loaded: it stays until a rollout has ended
     from stoneware.rollout.prepare import unfinished
     from stoneware.rollout.session import latest

@@ -6,7 +6,7 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
@@ -17,14 +17,16 @@ from stoneware.cluster import events
 from stoneware.cluster.directory import VARIABLES_FILE, ClusterDirectory
 from stoneware.cluster.model import Observed
 from stoneware.errors import MachineError
+from stoneware.files import write_json
+from stoneware.platforms.cluster_files import FileRecords
 from stoneware.platforms.infrastructure import Infrastructure, Kind, Subject
 from stoneware.platforms.protocols import Platform
 from stoneware.records import DamagedError
-from stoneware.terraform.configuration import LIFT_VOLUMES, write_configuration
+from stoneware.terraform.configuration import LIFT_VOLUMES, write_module
 from stoneware.terraform.guard import check_plan
 from stoneware.terraform.results import Change, Plan, Progress, TerraformError
-from stoneware.terraform.runner import STATE_FILE, Terraform, has_state, tainted_addresses
-from stoneware.terraform.statefile import LARGEST_STATE, STATE_DEPTH, state_fault
+from stoneware.terraform.runner import STATE_FILE, Terraform
+from stoneware.terraform.statefile import LARGEST_STATE, STATE_DEPTH, state_fault, tainted_in
 from stoneware.untrusted.bounded import BoundsError, bounded_json, read_bounded
 
 _LOCK_TIMEOUT = 60.0  # seconds that the Terraform of a killed command may take to end
@@ -51,13 +53,16 @@ class ClusterTerraform:
         self._directory = directory
         self._reporter = reporter
         self._infrastructure = platform.infrastructure
+        self._backend = directory.records.backend()
         say = (lambda line: reporter.emit(events.TerraformOutput(line))) if verbose else None
         self._terraform = Terraform(
             directory.path,
             provider=self._infrastructure.provider(),
             environment=self._infrastructure.environment(),
             verbose=say,
-            lock_timeout=_LOCK_TIMEOUT,
+            # Where the state is kept with the cluster's lock, that is Terraform's as well.
+            lock_timeout=None if self._backend else _LOCK_TIMEOUT,
+            state=directory.records.state,
         )
 
     def __enter__(self) -> Self:
@@ -77,14 +82,20 @@ class ClusterTerraform:
         variables_file: str = VARIABLES_FILE,
     ) -> None:
         """Write the module and the variables of the next plan; `lift_volumes` lets it destroy disks."""
-        write_configuration(
-            self._directory.path,
-            self._infrastructure.cluster_module,
-            self._infrastructure.variables(variables),
-            variables_file=variables_file,
-            root=self._infrastructure.root(),
-            overrides=[LIFT_VOLUMES] if lift_volumes else [],
-        )
+        self.write_module([LIFT_VOLUMES] if lift_volumes else [])
+        declared = self._infrastructure.variables(variables)
+        if variables_file == VARIABLES_FILE:
+            self._directory.declare(declared)
+        else:
+            write_json(self._directory.path / variables_file, declared, mode=0o600)
+
+    def write_module(self, overrides: Sequence[str] = ()) -> None:
+        """Write the module, and where Terraform keeps its state."""
+        root = dict(self._infrastructure.root())
+        if self._backend:
+            root["terraform"] = {**root.get("terraform", {}), "backend": dict(self._backend)}
+        module = self._infrastructure.cluster_module
+        write_module(self._directory.path, module, root=root, overrides=overrides)
 
     def adopt(self, variables: Mapping[str, Any], observed: Observed) -> frozenset[Subject]:
         """Import what the variables name, what exists, and what the state lacks: a kill came in between.
@@ -172,7 +183,7 @@ class ClusterTerraform:
         own = {place for place in places if infrastructure.subject(place) in allowed}
         check_plan(
             replace(plan, changes=spared),
-            allowed=own | tainted_addresses(self._directory.path),
+            allowed=own | tainted_in(self._directory.records.state()),
             disk_types=infrastructure.disk_types,
         )
         return plan
@@ -221,27 +232,28 @@ def _at_once(plan: Plan) -> int | None:
 
 @contextlib.contextmanager
 def scratch_copy(directory: ClusterDirectory) -> Iterator[ClusterDirectory]:
-    """Give a copy of a cluster's directory, for looking: it does not disturb an `up` that lives."""
+    """Give a copy of what is kept of a cluster, in files; looking disturbs no `up`."""
     with tempfile.TemporaryDirectory(prefix="stoneware-look-") as scratch:
-        copy = ClusterDirectory(Path(scratch) / directory.name)
+        copy = ClusterDirectory(FileRecords(Path(scratch) / directory.name))
         copy.path.mkdir(mode=0o700)
         # Not the `.terraform` directory and not the lock: the copy gets its own.
-        for path in [*directory.path.glob("*.tf"), directory.variables_path]:
+        for path in directory.path.glob("*.tf"):
             with contextlib.suppress(FileNotFoundError):
                 (copy.path / path.name).write_bytes(_read(path))
-        state = _whole_state(directory.path / STATE_FILE)
+        if declared := directory.variables():
+            copy.declare(declared)
+        state = _whole_state(directory)
         if state:
             (copy.path / STATE_FILE).write_bytes(state)
         yield copy
 
 
-def _whole_state(path: Path) -> bytes:
+def _whole_state(directory: ClusterDirectory) -> bytes:
     """Return Terraform's state, which Terraform does not write in one go; nothing where there is none."""
     text = b""
     for _ in range(_READS):
-        try:
-            text = _read(path)
-        except FileNotFoundError:
+        text = directory.records.state()
+        if not text:
             return b""
         with contextlib.suppress(ValueError):
             _check_state(text)
@@ -269,22 +281,22 @@ def set_damaged_state_aside(directory: ClusterDirectory, reporter: events.Report
 
     Only for the holder of the cluster's lock.
     """
-    path = directory.path / STATE_FILE
     try:
-        _check_state(_whole_state(path) or b"{}")
+        _check_state(_whole_state(directory) or b"{}")
     except ValueError:
         # Kept, not removed: an operator may want to repair what Stoneware cannot read.
-        aside = path.with_name(f"{STATE_FILE}.damaged")
-        path.replace(aside)
+        aside = directory.records.set_state_aside()
         reporter.emit(events.Note(f"Terraform's state is damaged; it is kept as {aside}", warning=True))
 
 
 def refreshed(platform: Platform, directory: ClusterDirectory) -> tuple[Change, ...] | None:
     """Return what changed behind Terraform's back since the last apply; None where it knows of nothing."""
     with scratch_copy(directory) as copy:
-        if not has_state(copy.path):
+        if not copy.managed():
             return None
         with ClusterTerraform(platform, copy, events.Silent()) as terraform:
+            if not any(copy.path.glob("*.tf")):  # the cluster was made from another computer
+                terraform.write_module()
             return terraform.refresh()
 
 

@@ -1,22 +1,20 @@
-"""The directory of one cluster: Terraform's configuration, variables and state, and the lock."""
+"""What is kept of one cluster: what is declared, where it came from, what Terraform knows, and the lock."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
-from stoneware.files import read_json, write_json
-from stoneware.records import whole
+from stoneware.platforms.cluster_records import ClusterRecords, Document
+from stoneware.records import DamagedError
+from stoneware.terraform.statefile import addresses_in
 
-VARIABLES_FILE = "machines.auto.tfvars.json"
-LOCK_FILE = "lock"
-_ORIGIN_FILE = "cluster.json"
+VARIABLES_FILE = str(Document.DECLARED)
 
 
 def not_up(cluster: str) -> InputError:
@@ -26,46 +24,51 @@ def not_up(cluster: str) -> InputError:
 
 @dataclass(frozen=True)
 class ClusterDirectory:
-    """Where a cluster is kept. It exists from the first `up` to the `down` that leaves nothing."""
+    """A cluster's records, and the directory in which Terraform runs for it."""
 
-    path: Path
+    records: ClusterRecords
 
     @property
     def name(self) -> str:
         """The cluster's name."""
-        return self.path.name
+        return self.records.name
 
     @property
-    def lock_path(self) -> Path:
-        """The file whose flock belongs to who changes the cluster."""
-        return self.path / LOCK_FILE
+    def path(self) -> Path:
+        """The directory of this computer that Terraform works in; it may be missing."""
+        return self.records.work
 
-    @property
-    def variables_path(self) -> Path:
-        """The variables of the last apply: what is declared."""
-        return self.path / VARIABLES_FILE
+    def lock(self, command: str, *, timeout: float = 0.0) -> AbstractContextManager[None]:
+        """Hold the cluster's lock for `command`. Raises ClusterBusy after `timeout` seconds."""
+        return self.records.lock(command, timeout)
 
     def exists(self) -> bool:
         """Say whether the cluster was ever up and has not been taken down."""
-        return self.variables_path.exists()
+        return bool(self.records.version(Document.DECLARED))
 
     def variables(self) -> dict[str, Any] | None:
         """Return the variables of the last apply, or None where there was none."""
-        found: dict[str, Any] | None = read_json(self.variables_path)
-        return found
+        return self.records.read(Document.DECLARED)
+
+    def declare(self, variables: Mapping[str, Any]) -> None:
+        """Keep the variables of the next apply."""
+        self.records.write(Document.DECLARED, variables)
 
     def origin(self) -> dict[str, Any]:
         """Return what was kept about the files the cluster came from."""
-        return read_json(self.path / _ORIGIN_FILE) or {}
+        return self.records.read(Document.ORIGIN) or {}
 
     def known_origin(self) -> dict[str, Any]:
         """Return the same, or nothing where it is damaged: for callers that write the file again."""
-        return whole(self.path / _ORIGIN_FILE)
+        try:
+            return self.origin()
+        except DamagedError:
+            return {}
 
     def keep_origin(self, origin: dict[str, Any]) -> None:
         """Keep what the cluster came from: its files, and the secrets that were put for it."""
         if self.known_origin() != origin:
-            write_json(self.path / _ORIGIN_FILE, origin, mode=0o600)
+            self.records.write(Document.ORIGIN, origin)
 
     def other_file(self, files: Sequence[Path]) -> str:
         """Return the file that the cluster was brought up from, where it is there and none of these."""
@@ -73,22 +76,13 @@ class ClusterDirectory:
         known = {os.path.realpath(path) for path in files}
         return "" if not known or os.path.realpath(first) in known or not Path(first).is_file() else first
 
+    def managed(self) -> frozenset[str]:
+        """Return the addresses of all resources that Terraform's state knows; none where it is damaged."""
+        try:
+            return addresses_in(self.records.state())
+        except DamagedError:
+            return frozenset()
+
     def remove(self) -> None:
-        """Remove the directory; the lock goes last, so that who waits for it sees a directory or none."""
-        for entry in self.path.iterdir():
-            if entry.name == LOCK_FILE:
-                continue
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink(missing_ok=True)
-        self.lock_path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # somebody has begun a cluster of the same name
-            self.path.rmdir()
-
-
-def cluster_names(clusters: Path) -> list[str]:
-    """Return the names of all clusters that are kept below a directory."""
-    if not clusters.is_dir():
-        return []
-    return sorted(path.name for path in clusters.iterdir() if ClusterDirectory(path).exists())
+        """Remove all that is kept of the cluster; only for the holder of its lock."""
+        self.records.clear()

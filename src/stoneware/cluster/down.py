@@ -11,7 +11,6 @@ from typing import Any
 from stoneware.cluster import events
 from stoneware.cluster.apply import ClusterTerraform, set_damaged_state_aside
 from stoneware.cluster.directory import ClusterDirectory, not_up
-from stoneware.cluster.lock import cluster_lock
 from stoneware.cluster.model import Action, Desired, Observed
 from stoneware.cluster.observe import managed_in, observe
 from stoneware.cluster.site import Site
@@ -21,9 +20,8 @@ from stoneware.model.labels import SERVICE_LABEL
 from stoneware.model.machine import Phase
 from stoneware.platforms.infrastructure import Kind, Subject
 from stoneware.platforms.protocols import Platform
-from stoneware.records import DamagedError, whole
+from stoneware.records import DamagedError
 from stoneware.terraform.results import Plan
-from stoneware.terraform.runner import has_state
 
 COMMAND = "stoneware down"
 _LEFT_FILE = "left.tfvars.json"  # the variables for Terraform's plan: what is left of the cluster
@@ -83,10 +81,10 @@ def down(
     """
     started = time.monotonic()
     directory = site.directory(name)
-    with cluster_lock(directory.lock_path, COMMAND, timeout=options.lock_timeout):
+    with directory.lock(COMMAND, timeout=options.lock_timeout):
         set_damaged_state_aside(directory, reporter)
         guard(directory)
-        managed = managed_in(directory.path, site.platform.infrastructure, parts=True)
+        managed = managed_in(directory, site.platform.infrastructure, parts=True)
         observed = observe(site.platform, name, managed=managed)
         removal = _removal(observed, volumes=options.volumes)
         _check_up(removal, observed, directory)
@@ -139,7 +137,7 @@ def _forget(directory: ClusterDirectory, platform: Platform) -> None:
     """
     for secret in directory.known_origin().get("secrets", []):
         platform.destroy_secret(secret)
-    if not has_state(directory.path):
+    if not directory.managed():
         directory.remove()
 
 
@@ -224,7 +222,7 @@ def _terraform(
     site: Site, directory: ClusterDirectory, options: DownOptions, reporter: events.Reporter
 ) -> Iterator[ClusterTerraform | None]:
     """Give Terraform, which loads while the machines stop; None where it knows of nothing."""
-    if not has_state(directory.path):
+    if not directory.managed():
         yield None
         return
     with ClusterTerraform(site.platform, directory, reporter, verbose=options.verbose) as terraform:
@@ -296,13 +294,21 @@ class _Going:
 
 def _kept(site: Site, cluster: str, disks: Collection[Subject]) -> dict[str, Any]:
     """Return the variables of the disks in the state that exist: Terraform must not drop or make one."""
-    applied = whole(site.directory(cluster).variables_path).get("volumes", {})
+    applied = _declared(site.directory(cluster)).get("volumes", {})
     kept = {}
     for name in sorted(disk.name for disk in disks):
         volume = site.platform.volume(name)
         if volume is not None:
             kept[name] = applied.get(name) or {"labels": dict(volume.labels)}
     return kept
+
+
+def _declared(directory: ClusterDirectory) -> dict[str, Any]:
+    """Return what is declared, nothing where that is damaged: it is only good to know."""
+    try:
+        return directory.variables() or {}
+    except DamagedError:
+        return {}
 
 
 def _sweep(platform: Platform, name: str, options: DownOptions, reporter: events.Reporter) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from pathlib import Path
 
+from stoneware.cluster.directory import ClusterDirectory
 from stoneware.cluster.model import Observed, ObservedMachine
 from stoneware.guest import reports
 from stoneware.launch.plan import Images
@@ -14,7 +14,6 @@ from stoneware.model.machine import Machine
 from stoneware.platforms.infrastructure import Infrastructure, Subject
 from stoneware.platforms.protocols import Platform
 from stoneware.records import DamagedError
-from stoneware.terraform.statefile import managed_addresses
 
 
 def observe(
@@ -56,12 +55,14 @@ def observe(
     )
 
 
-def managed_in(directory: Path, infrastructure: Infrastructure, *, parts: bool = False) -> frozenset[Subject]:
-    """Return what the Terraform state in a cluster's directory knows.
+def managed_in(
+    directory: ClusterDirectory, infrastructure: Infrastructure, *, parts: bool = False
+) -> frozenset[Subject]:
+    """Return what the Terraform state of a cluster knows.
 
     What the state has `parts` of, and not itself, is in it only where that is asked for.
     """
-    subjects = {address: infrastructure.subject(address) for address in managed_addresses(directory)}
+    subjects = {address: infrastructure.subject(address) for address in directory.managed()}
     return frozenset(it for address, it in subjects.items() if parts or infrastructure.address(it) == address)
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from stoneware.cluster import events
 from stoneware.cluster.apply import set_damaged_state_aside
 from stoneware.cluster.directory import ClusterDirectory, not_up
-from stoneware.cluster.lock import cluster_lock
 from stoneware.cluster.model import Action, ClusterPlan, Desired, Observed
 from stoneware.cluster.observe import managed_in, observe
 from stoneware.cluster.plan import make_plan
@@ -37,14 +36,14 @@ def restore(
     """
     started = time.monotonic()
     directory = site.directory(name)
-    with cluster_lock(directory.lock_path, COMMAND, timeout=options.lock_timeout):
+    with directory.lock(COMMAND, timeout=options.lock_timeout):
         set_damaged_state_aside(directory, reporter)
         guard(directory)
         applied = site.applied(name)
         if applied is None or not applied.machines:
             raise not_up(name)
         selection = _selected(options, applied)
-        managed = managed_in(directory.path, site.platform.infrastructure)
+        managed = managed_in(directory, site.platform.infrastructure)
         observed = observe(site.platform, name, managed=managed)
         desired = limited(applied, observed, selection)
         plan = _plan(desired, observed, selection)

@@ -11,7 +11,6 @@ from stoneware.cluster import events
 from stoneware.cluster.apply import set_damaged_state_aside
 from stoneware.cluster.desired import desire
 from stoneware.cluster.directory import ClusterDirectory
-from stoneware.cluster.lock import cluster_lock
 from stoneware.cluster.model import (
     Action,
     ClusterPlan,
@@ -110,7 +109,7 @@ def up(
     cluster = part_of(cluster, selection)
     require(site.platform, needs_of(cluster))
     directory = site.directory(cluster.name)
-    with cluster_lock(directory.lock_path, COMMAND, timeout=options.lock_timeout):
+    with directory.lock(COMMAND, timeout=options.lock_timeout):
         set_damaged_state_aside(directory, reporter)
         guard(directory)
         values = read_secrets(cluster, environment)
@@ -145,7 +144,7 @@ def _planned(
     reporter: events.Reporter,
 ) -> Waves:
     """Compare what is wanted with what is there, and return what is to be done about it."""
-    managed = managed_in(site.directory(desired.name).path, site.platform.infrastructure)
+    managed = managed_in(site.directory(desired.name), site.platform.infrastructure)
     observed = observe(site.platform, desired.name, managed=managed)
     desired = limited(desired, observed, selection)
     plan = limited_plan(make_plan(desired, observed, recreate=options.recreate), observed, selection)

@@ -16,7 +16,6 @@ from stoneware.cluster.waiting import Expected, MachinesFailed, Watch
 from stoneware.compose.model import Condition
 from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
-from stoneware.files import write_json
 from stoneware.model.labels import SERVICE_LABEL, SLOT_LABEL
 from stoneware.model.machine_fields import own_metadata
 from stoneware.platforms.infrastructure import Kind, Subject
@@ -90,8 +89,7 @@ class Waves:
             applied=self._applied,
             keep_volumes=sorted(self.observed.volumes),
         )
-        path = self.site.directory(self.desired.name).variables_path
-        write_json(path, variables, mode=0o600)
+        self.site.directory(self.desired.name).declare(variables)
 
     def _as_it_is(self, name: str) -> DesiredMachine:
         machine = self.observed.machines[name].machine

@@ -12,6 +12,7 @@ from stoneware.errors import InputError, StonewareError
 from stoneware.platforms.project_file import find_project_file
 
 if TYPE_CHECKING:
+    from stoneware.platforms.cluster_records import Clusters
     from stoneware.platforms.instances import Computers
     from stoneware.platforms.protocols import Images, Platform
     from stoneware.platforms.upkeep import Finding, Upkeep
@@ -40,8 +41,8 @@ class Backend(Protocol):
         """Return the directory on this computer that the platform keeps its things in; it may be missing."""
         ...
 
-    def clusters(self, images: Images) -> Path:
-        """Return the directory on this computer that keeps what Terraform knows of clusters."""
+    def clusters(self, images: Images) -> Clusters:
+        """Return where what is kept of clusters is."""
         ...
 
     def outliving(self, description: str) -> tuple[str, ...]:

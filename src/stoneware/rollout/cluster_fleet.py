@@ -18,10 +18,10 @@ from stoneware.cluster.observe import managed_in, observe
 from stoneware.cluster.site import Site
 from stoneware.dataclass import dataclass
 from stoneware.errors import HostError, InputError, MachineError, StonewareError
-from stoneware.files import write_json
 from stoneware.guest import reports
 from stoneware.model.labels import CLUSTER_LABEL, MACHINE_LABEL, SERVICE_LABEL, SLOT_LABEL
 from stoneware.model.machine import Machine, Phase, runs
+from stoneware.platforms.cluster_records import Document
 from stoneware.platforms.infrastructure import Kind, Subject
 from stoneware.platforms.protocols import Platform
 from stoneware.platforms.waiting import CHECK_HELPERS, HelperChecks
@@ -50,7 +50,7 @@ class ClusterFleet:
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _terraform: ClusterTerraform | None = None
     _helper_checks: HelperChecks = field(default_factory=partial(HelperChecks, at_once=True))
-    _checked: tuple[tuple[int, int], Mapping[str, bool]] = ((0, 0), field(default_factory=dict))
+    _checked: tuple[str, Mapping[str, bool]] = ("", field(default_factory=dict))
 
     def __enter__(self) -> ClusterFleet:
         return self
@@ -111,13 +111,10 @@ class ClusterFleet:
 
     def _health_checks(self) -> Mapping[str, bool]:
         """Return which machines have a health check, by the variables of the last apply."""
-        path = self.site.directory(self.cluster).variables_path
-        try:
-            status = path.stat()
-        except FileNotFoundError:
+        stamp = self.site.directory(self.cluster).records.version(Document.DECLARED)
+        if not stamp:
             return {}
         # Looked at twice a second while the rollout waits, and read only where it was replaced.
-        stamp = (status.st_ino, status.st_mtime_ns)
         if self._checked[0] != stamp:
             entries = self._variables()["machines"]
             self._checked = (stamp, {name: bool(entry.get("checked")) for name, entry in entries.items()})
@@ -198,7 +195,7 @@ class ClusterFleet:
         work(there)
 
     def _observed(self) -> Observed:
-        managed = managed_in(self.site.directory(self.cluster).path, self._platform.infrastructure)
+        managed = managed_in(self.site.directory(self.cluster), self._platform.infrastructure)
         return observe(self._platform, self.cluster, managed=managed)
 
     def _lacking(self, present: Mapping[str, Any], there: Observed) -> set[Subject]:
@@ -262,7 +259,7 @@ class ClusterFleet:
         return read_variables(self.site.directory(self.cluster))
 
     def _write(self, variables: Mapping[str, Any]) -> None:
-        write_json(self.site.directory(self.cluster).variables_path, dict(variables), mode=0o600)
+        self.site.directory(self.cluster).declare(variables)
 
 
 def _declared(before: Mapping[str, Any], entries: Entries) -> dict[str, Any]:
@@ -310,7 +307,7 @@ def read_variables(directory: ClusterDirectory) -> dict[str, Any]:
             dict(found[key])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{directory.variables_path} cannot be read: {error}",
+            f"{directory.records.place(Document.DECLARED)} cannot be read: {error}",
             details="It records what the machines were created from.",
             resolution="stoneware up    # writes the file again",
         ) from error

@@ -1,33 +1,28 @@
-"""What people ask of a running rollout: by a file that other commands write, and by Ctrl-C."""
+"""What people ask of a running rollout: by a record that other commands write, and by Ctrl-C."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import field
-from pathlib import Path
 from types import FrameType
 
 from stoneware.cluster.directory import ClusterDirectory
 from stoneware.dataclass import dataclass
-from stoneware.files import write_json
-from stoneware.untrusted.bounded import bounded_json, read_bounded
+from stoneware.platforms.cluster_records import Document
+from stoneware.records import DamagedError
 
-REQUEST_FILE = "rollout.request"
 REQUESTS = ("pause", "abort", "rollback")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def request_path(directory: ClusterDirectory) -> Path:
-    """Return where requests to the driver of a cluster's rollout are put."""
-    return directory.path / REQUEST_FILE
-
-
 def put_request(directory: ClusterDirectory, rollout: str, request: str, who: str) -> None:
     """Ask the living driver of a rollout for something."""
-    write_json(request_path(directory), {"rollout": rollout, "request": request, "who": who})
+    document = {"rollout": rollout, "request": request, "who": who}
+    directory.records.write(Document.REQUEST, document)
 
 
 def asked_by(who: str) -> str:
@@ -36,7 +31,7 @@ def asked_by(who: str) -> str:
 
 
 @dataclass
-class FileControl:
+class RecordControl:
     """The requests to this process. `ask` is asked whether to go on after a canary.
 
     Within `signals`, the first Ctrl-C is the wish to stop after the machine that is being changed, the second
@@ -49,23 +44,27 @@ class FileControl:
     notice: Callable[[str], None] = lambda _: None
     _interrupted: threading.Event = field(default_factory=threading.Event)
     _asker: str = ""
+    _next_look: float = 0.0
 
     def request(self) -> str:
         """Return what was asked for since the last call, or nothing."""
         if self._interrupted.is_set():
             self._interrupted.clear()
             return "interrupt"
-        path = request_path(self.directory)
-        try:
-            document = bounded_json(read_bounded(path, 1 << 16))
-        except FileNotFoundError:
+        records = self.directory.records
+        if time.monotonic() < self._next_look:
             return ""
-        except ValueError:
+        self._next_look = time.monotonic() + records.look_every
+        try:
+            document = records.read(Document.REQUEST)
+        except DamagedError:
             document = {}
+        if document is None:
+            return ""
         # Taken once, damaged or not: a request that cannot be read would be read for ever.
-        path.unlink(missing_ok=True)
+        records.remove(Document.REQUEST)
         # A request for an earlier rollout, whose driver was killed before it looked.
-        if not isinstance(document, dict) or document.get("rollout") != self.rollout:
+        if document.get("rollout") != self.rollout:
             return ""
         asked = str(document.get("request", ""))
         self._asker = str(document.get("who", ""))
@@ -77,7 +76,7 @@ class FileControl:
 
     def forget(self) -> None:
         """Drop a request that was not taken."""
-        request_path(self.directory).unlink(missing_ok=True)
+        self.directory.records.remove(Document.REQUEST)
 
     def confirm_canary(self, machines: Sequence[str]) -> bool:
         """Ask whether to go on after the canary."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from stoneware.cluster.lock import cluster_lock
 from stoneware.cluster.site import Site
 from stoneware.dataclass import dataclass
 from stoneware.errors import InputError, MachineError
@@ -90,7 +89,7 @@ def finalize(site: Site, cluster: str, *, now: bool = False, lock_timeout: float
     """
     directory = site.directory(cluster)
     read_variables(directory)  # the cluster is up: else locking it would make its directory
-    with cluster_lock(directory.lock_path, COMMAND, timeout=lock_timeout):
+    with directory.lock(COMMAND, timeout=lock_timeout):
         check_unlocked(directory)
         preview = preview_finalize(site, cluster)
         early = preview.due - time.time()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
-from stoneware.cluster.directory import ClusterDirectory, cluster_names
+from stoneware.cluster.directory import ClusterDirectory
 from stoneware.errors import StonewareError
+from stoneware.platforms.cluster_records import Clusters
 from stoneware.rollout.journal import Event, journal_of, rollout_ids
 from stoneware.rollout.model import RolloutPlan
 from stoneware.rollout.state import Mode, RolloutState, fold
@@ -14,15 +14,15 @@ from stoneware.rollout.state import Mode, RolloutState, fold
 _IMAGE = "image:"
 
 
-def wanted_images(clusters: Path) -> dict[str, str]:
+def wanted_images(clusters: Clusters) -> dict[str, str]:
     """Return the ids of images that clusters need, each with the reason as a sentence.
 
     These are the images of what was applied last, of rollouts that have not ended, and those that `stoneware
     rollback` would return to.
     """
     wanted: dict[str, str] = {}
-    for name in cluster_names(clusters):
-        for image, reason in _of_cluster(ClusterDirectory(clusters / name)):
+    for name in clusters.names():
+        for image, reason in _of_cluster(ClusterDirectory(clusters.of(name))):
             if image:
                 wanted.setdefault(image, reason)
     return wanted

@@ -1,51 +1,36 @@
 """The mark of a rollout that has not ended: who began it, and whether its driver lives.
 
-The file stays until the rollout has ended, also after a failure. The cluster's flock, which ends with the
-process, is held by the driver besides.
+It stays until the rollout has ended, also after a failure. The cluster's lock, which ends with the process,
+is held by the driver besides.
 """
 
 from __future__ import annotations
 
-import datetime
-import os
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stoneware.cluster.directory import ClusterDirectory
-from stoneware.cluster.lock import current_user
 from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
-from stoneware.files import read_json, write_json
-from stoneware.process_identity import boot_id, start_time
+from stoneware.platforms.cluster_records import Document, current_user, this_process
 
 if TYPE_CHECKING:
     from stoneware.rollout.journal import Event
 
-LOCK_FILE = "rollout.lock.json"
+_SHOWN = ("rollout", "who", "host", "pid", "since")  # what a mark has besides the driver's identity
 
 
 @dataclass(frozen=True)
 class RolloutLock:
-    """Who drives, or drove, which rollout. `started` and `boot` tell the process from a later one."""
+    """Who drives, or drove, which rollout. `alive`: as far as can be known."""
 
     rollout: str
     who: str
     host: str
     pid: int
     since: str
-    started: int = 0
-    boot: str = ""
-
-    @property
-    def alive(self) -> bool:
-        """Say whether the driver lives; on another computer that is unknown, and it counts as living."""
-        # The store may be on a disk that two computers share one after the other.
-        if self.host != platform.node():
-            return True
-        return self.boot == boot_id() and start_time(self.pid) == self.started
+    alive: bool = True
 
     @property
     def sentence(self) -> str:
@@ -84,37 +69,36 @@ def identity() -> tuple[str, str]:
     return current_user(), platform.node()
 
 
-def lock_path(directory: ClusterDirectory) -> Path:
-    """Return where the mark of a cluster is."""
-    return directory.path / LOCK_FILE
-
-
 def read_lock(directory: ClusterDirectory) -> RolloutLock | None:
     """Return the mark, or None where no rollout is under way. Raises InputError for a damaged one."""
-    path = lock_path(directory)
+    records = directory.records
     try:
-        found: dict[str, Any] | None = read_json(path)
-        return None if found is None else RolloutLock(**found)
-    except (ValueError, TypeError) as error:
+        found = records.read(Document.DRIVER)
+        if found is None:
+            return None
+        known = {name: found[name] for name in _SHOWN}
+        return RolloutLock(**known, alive=records.lives(found))
+    except (ValueError, KeyError) as error:
+        why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        once = f"and once nothing is under way: {records.remedy(Document.DRIVER)}"
         raise InputError(
-            f"{path} cannot be read: {error}",
-            details="The file says which driver rolls the cluster out.",
-            resolution=f"stoneware rollout history    # and once nothing is under way: rm {path}",
+            f"{records.place(Document.DRIVER)} cannot be read: {why}",
+            details="It says which driver rolls the cluster out.",
+            resolution=f"stoneware rollout history    # {once}",
         ) from error
 
 
 def write_lock(directory: ClusterDirectory, rollout: str) -> RolloutLock:
     """Mark a rollout as driven by this process; the caller holds the cluster's lock."""
-    who, host = identity()
-    now = datetime.datetime.now().astimezone().replace(microsecond=0).isoformat(sep=" ")
-    lock = RolloutLock(rollout, who, host, os.getpid(), now, start_time(os.getpid()) or 0, boot_id())
-    write_json(lock_path(directory), asdict(lock))
-    return lock
+    process = this_process("")
+    mark = {"rollout": rollout, "who": process.pop("user"), **process}
+    directory.records.write(Document.DRIVER, mark)
+    return RolloutLock(**{name: mark[name] for name in _SHOWN})
 
 
 def remove_lock(directory: ClusterDirectory) -> None:
     """Remove the mark: the rollout has ended."""
-    lock_path(directory).unlink(missing_ok=True)
+    directory.records.remove(Document.DRIVER)
 
 
 def check_undriven(directory: ClusterDirectory) -> None:

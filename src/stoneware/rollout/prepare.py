@@ -106,7 +106,7 @@ def present_of(site: Site, cluster: str) -> Present:
     """Return what there is of a cluster. Raises InputError for one that is not up."""
     directory = site.directory(cluster)
     variables = read_variables(directory)
-    managed = managed_in(directory.path, site.platform.infrastructure)
+    managed = managed_in(directory, site.platform.infrastructure)
     images = set(site.store.image_ids())
 
     def labels(image: str) -> Mapping[str, str] | None:

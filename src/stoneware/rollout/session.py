@@ -9,15 +9,15 @@ from dataclasses import field
 
 from stoneware.cluster.directory import ClusterDirectory
 from stoneware.cluster.events import Reporter, Silent
-from stoneware.cluster.lock import ClusterBusy, cluster_lock
 from stoneware.cluster.rollback_limits import OLDER_IMAGE
 from stoneware.cluster.site import Site
 from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
+from stoneware.platforms.cluster_records import ClusterBusy
 from stoneware.rollout import registry
 from stoneware.rollout.clock import ProcessClock
 from stoneware.rollout.cluster_fleet import ClusterFleet, read_variables
-from stoneware.rollout.control import FileControl, asked_by, put_request
+from stoneware.rollout.control import RecordControl, asked_by, put_request
 from stoneware.rollout.engine import Engine, Observer
 from stoneware.rollout.journal import Event, Journal, journal_of, rollout_ids
 from stoneware.rollout.lock import check_unlocked, identity, read_lock, remove_lock, write_lock
@@ -138,16 +138,16 @@ class Session:
 
     def _mark(self, rollout: str) -> None:
         """Be the driver of a rollout from now on; what was asked of an earlier one is forgotten."""
-        FileControl(self.directory, rollout).forget()
+        RecordControl(self.directory, rollout).forget()
         write_lock(self.directory, rollout)
 
     def _drive(self, journal: Journal, rollout: str) -> RolloutState:
         events = journal.of(rollout)
         state = fold(events)
         if state is None:
-            raise InputError(f"the journal {journal.path} has no rollout {rollout}")
+            raise InputError(f"the journal {journal.place} has no rollout {rollout}")
         self.observer.event(events[-1], state)
-        control = FileControl(self.directory, rollout, self.ask, self.notice)
+        control = RecordControl(self.directory, rollout, self.ask, self.notice)
         keeper = registry.gatekeeper(state.plan.policies)
         with ClusterFleet(self.site, self.cluster, self.reporter, self.verbose) as fleet, control.signals():
             fleet.prepare()
@@ -205,7 +205,7 @@ class Session:
     # -- what there is -------------------------------------------------------------------------------------
 
     def _locked(self) -> AbstractContextManager[None]:
-        return cluster_lock(self.directory.lock_path, self.command, timeout=self.lock_timeout)
+        return self.directory.lock(self.command, timeout=self.lock_timeout)
 
     def _require_unfinished(self, what: str) -> RolloutState:
         read_variables(self.directory)  # the cluster is up

@@ -17,6 +17,24 @@ LIFT_VOLUMES = "volumes_override.tf"  # of modules for clusters: lets volumes be
 MODULES = Path(__file__).parent / "modules"
 
 
+def write_module(
+    directory: Path, module: Path, *, root: Mapping[str, Any] | None = None, overrides: Sequence[str] = ()
+) -> None:
+    """Write a module's files into a directory, made if missing: see `write_configuration`."""
+    sources = sorted(module.glob("*.tf"))
+    if not sources:
+        raise ValueError(f"there is no Terraform module in {module}")
+    sources += [module / "overrides" / name for name in overrides]
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for source in sources:
+        text = filled(source.read_text(encoding="utf-8")).encode()
+        if not _holds(directory / source.name, text):
+            write_atomic(directory / source.name, text)
+    for stale in {path.name for path in directory.glob("*.tf")} - {source.name for source in sources}:
+        (directory / stale).unlink()
+    _write_root(directory / ROOT_FILE, root or {})
+
+
 def write_configuration(
     directory: Path,
     module: Path,
@@ -35,18 +53,7 @@ def write_configuration(
     `overrides` are files of the module's directory `overrides` that are to change it, such as LIFT_VOLUMES;
     those of an earlier call go.
     """
-    sources = sorted(module.glob("*.tf"))
-    if not sources:
-        raise ValueError(f"there is no Terraform module in {module}")
-    sources += [module / "overrides" / name for name in overrides]
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for source in sources:
-        text = filled(source.read_text(encoding="utf-8")).encode()
-        if not _holds(directory / source.name, text):
-            write_atomic(directory / source.name, text)
-    for stale in {path.name for path in directory.glob("*.tf")} - {source.name for source in sources}:
-        (directory / stale).unlink()
-    _write_root(directory / ROOT_FILE, root or {})
+    write_module(directory, module, root=root, overrides=overrides)
     write_json(directory / variables_file, dict(tfvars), mode=0o600)
 
 

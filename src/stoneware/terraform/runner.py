@@ -14,6 +14,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,7 +25,14 @@ from stoneware.process import tool_environment
 from stoneware.terraform import results
 from stoneware.terraform.engine import BinaryEngine, Engine, LibraryEngine, Output
 from stoneware.terraform.results import Applied, Plan, Progress, State, TerraformError
-from stoneware.terraform.statefile import STATE_FILE, has_state, managed_addresses, tainted_addresses
+from stoneware.terraform.statefile import (
+    STATE_FILE,
+    addresses_in,
+    has_state,
+    managed_addresses,
+    state_in,
+    tainted_addresses,
+)
 
 __all__ = ["SOURCE", "STATE_FILE", "Terraform", "has_state", "managed_addresses", "tainted_addresses"]
 
@@ -42,7 +50,9 @@ class Terraform:
     `provider` is served from this process. `verbose` gets Terraform's own output line by line. `binary`
     (default: the environment variable STONEWARE_TERRAFORM) is a terraform or tofu executable to use instead
     of the library. `environment` is added to the little that Terraform gets of ours. `lock_timeout` is in
-    seconds. All methods raise TerraformError for what Terraform refuses and HostError where it cannot run.
+    seconds; None: the caller sees to it that nothing else works on the state, which Terraform does not lock.
+    `state` reads the state where that is not in the directory. All methods raise TerraformError for what
+    Terraform refuses and HostError where it cannot run.
     """
 
     def __init__(
@@ -54,7 +64,8 @@ class Terraform:
         binary: Path | None = None,
         environment: Mapping[str, str] | None = None,
         parallelism: int = 10,
-        lock_timeout: float = 0,
+        lock_timeout: float | None = 0,
+        state: Callable[[], bytes] | None = None,
     ) -> None:
         self.directory = directory.resolve()
         self._provider = provider
@@ -63,7 +74,10 @@ class Terraform:
         self._runtime = _runtime_directory(self.directory) if provider else self.directory
         self._environment = self._make_environment(environment or {})
         self._common = ("-no-color", "-input=false")
-        self._locking = (f"-lock-timeout={round(lock_timeout * 1000)}ms",)
+        self._locking = (
+            "-lock=false" if lock_timeout is None else f"-lock-timeout={round(lock_timeout * 1000)}ms",
+        )
+        self._read_state = state or partial(state_in, self.directory)
         self._parallelism = (f"-parallelism={parallelism}",)
         self._serving = False
         self._busy = threading.Lock()
@@ -170,7 +184,7 @@ class Terraform:
 
     def adopt(self, objects: Mapping[str, str]) -> tuple[str, ...]:
         """Import those objects (address to id) that the state lacks, and return their addresses."""
-        known = managed_addresses(self.directory)
+        known = addresses_in(self._read_state())
         missing = tuple(address for address in objects if address not in known)
         for address in missing:
             self.import_(address, objects[address])
@@ -186,7 +200,7 @@ class Terraform:
 
     def state(self) -> State:
         """Return what Terraform knows to exist."""
-        if not has_state(self.directory):
+        if not addresses_in(self._read_state()):
             return State()
         done = self._command("read the state", ["show", "-json"], quiet=True)
         with results.understood("its state"):
@@ -199,7 +213,7 @@ class Terraform:
         done, failures = self._run(argv, listener)
         if done.code != 0 and not self._provider and _uninstalled(done):
             # Only now: a provider that is there, or that the user's configuration names, needs none.
-            done, _ = self._run(["init", *self._common], listener)
+            done, _ = self._run(["init", "-reconfigure", *self._common], listener)
             done, failures = (done, []) if done.code else self._run(argv, listener)
         if done.code != 0:
             found = results.diagnostics(done.stdout, done.stderr)

@@ -17,25 +17,43 @@ STATE_DEPTH = 256
 
 def has_state(directory: Path) -> bool:
     """Return whether the state in a directory knows of any resource."""
-    return any(True for _ in _instances(directory))
+    return bool(managed_addresses(directory))
 
 
 def managed_addresses(directory: Path) -> frozenset[str]:
     """Return the addresses of all resources in a directory's state; none where there is no state."""
-    return frozenset(address for address, _ in _instances(directory))
+    return addresses_in(state_in(directory))
 
 
 def tainted_addresses(directory: Path) -> frozenset[str]:
     """Return the addresses of resources whose creation failed: the next apply recreates them."""
+    return tainted_in(state_in(directory))
+
+
+def state_in(directory: Path) -> bytes:
+    """Return what the state's file in a directory holds; nothing where it cannot be read."""
+    try:
+        return read_bounded(directory / STATE_FILE, LARGEST_STATE)
+    except (OSError, ValueError):
+        return b""
+
+
+def addresses_in(state: bytes) -> frozenset[str]:
+    """Return the addresses of all resources that a state knows; none where it is none."""
+    return frozenset(address for address, _ in _instances(state))
+
+
+def tainted_in(state: bytes) -> frozenset[str]:
+    """Return the addresses of resources in a state whose creation failed."""
     return frozenset(
-        address for address, instance in _instances(directory) if instance.get("status") == "tainted"
+        address for address, instance in _instances(state) if instance.get("status") == "tainted"
     )
 
 
-def _instances(directory: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _instances(text: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
-        state = bounded_json(read_bounded(directory / STATE_FILE, LARGEST_STATE), LARGEST_STATE, STATE_DEPTH)
-    except (OSError, ValueError):
+        state = bounded_json(text, LARGEST_STATE, STATE_DEPTH)
+    except ValueError:
         return
     if state_fault(state):
         return

@@ -99,7 +99,7 @@ def _look(found: clusters.Source, site: Site, scale: Any, *, recreate: bool) -> 
     desired = desire(cluster, catalogue, values, versions, pending=pending, extension=own)
     for warning in desired.warnings:
         say(f"warning: {warning}")
-    managed = managed_in(site.directory(cluster.name).path, site.platform.infrastructure)
+    managed = managed_in(site.directory(cluster.name), site.platform.infrastructure)
     observed = observe(site.platform, cluster.name, managed=managed)
     cluster_plan = make_plan(desired, observed, recreate=recreate)
     for fault in port_faults(site.platform, desired, observed, cluster_plan):

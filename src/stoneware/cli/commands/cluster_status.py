@@ -134,7 +134,7 @@ def _find_drift(site: Site, name: str, desired: Desired, timeout: float) -> Drif
     from stoneware.cluster.observe import managed_in, observe
 
     infrastructure = site.platform.infrastructure
-    managed = managed_in(site.directory(name).path, infrastructure)
+    managed = managed_in(site.directory(name), infrastructure)
     nonces = inspect_files(site.platform, observe(site.platform, name), timeout=timeout)
     refresh = refreshed(site.platform, site.directory(name))
     observed = observe(site.platform, name, managed=managed, nonces=nonces)

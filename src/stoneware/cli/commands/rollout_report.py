@@ -55,7 +55,7 @@ def report(
     wanted = rollouts.chosen(rollout, rollout_ids(journal.read()), name)
     found = timeline(journal.of(wanted), time.time())
     if found is None:
-        raise InputError(f"the journal {journal.path} does not say how {wanted} began")
+        raise InputError(f"the journal {journal.place} does not say how {wanted} began")
     try:
         load = read_load(probe) if probe else ()
     except (OSError, ValueError, KeyError, TypeError) as error:

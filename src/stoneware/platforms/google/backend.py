@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 from stoneware.errors import InputError, StonewareError
 
 if TYPE_CHECKING:
+    from stoneware.platforms.cluster_files import FileClusters
     from stoneware.platforms.google.images import GoogleImages
     from stoneware.platforms.google.platform import GooglePlatform
     from stoneware.platforms.google.settings import Settings
@@ -60,9 +61,11 @@ class GoogleBackend:
         place = Path(home) if home else Path(state) / "stoneware"
         return place.absolute() / "google" / self.settings.project.replace(":", "_")
 
-    def clusters(self, images: Images) -> Path:
-        """Return the directory of what Terraform knows of clusters."""
-        return cast("GoogleImages", images).home / "clusters"
+    def clusters(self, images: Images) -> FileClusters:
+        """Return the directory of what is kept of clusters."""
+        from stoneware.platforms.cluster_files import FileClusters
+
+        return FileClusters(cast("GoogleImages", images).home / "clusters")
 
     def outliving(self, description: str) -> tuple[str, ...]:  # noqa: ARG002 - it needs no unit of systemd
         """Return nothing to put before a command."""

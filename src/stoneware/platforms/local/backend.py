@@ -12,6 +12,7 @@ from stoneware.errors import StonewareError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from stoneware.platforms.cluster_files import FileClusters
     from stoneware.platforms.local.instances import LocalInstances
     from stoneware.platforms.local.platform import LocalPlatform
     from stoneware.platforms.local.store.images import LocalImageStore
@@ -47,9 +48,11 @@ def home() -> Path:
     return home_path()
 
 
-def clusters(images: Images) -> Path:
-    """Return the directory that keeps what Terraform knows of clusters."""
-    return cast("LocalImageStore", images).home / "clusters"
+def clusters(images: Images) -> FileClusters:
+    """Return the directory of the store that clusters are kept in."""
+    from stoneware.platforms.cluster_files import FileClusters
+
+    return FileClusters(cast("LocalImageStore", images).home / "clusters")
 
 
 def outliving(description: str) -> tuple[str, ...]:
