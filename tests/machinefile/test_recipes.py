@@ -86,6 +86,11 @@ def test_byte_order_mark_is_skipped() -> None:
     assert ("A", "$B") in recipe.target.config.env
 
 
+def test_an_extra_label_names_a_kernel_that_there_is() -> None:
+    with pytest.raises(InputError, match=r"there is no stoneware\.kernel"):
+        load_recipe("FROM debian:12\n", resolve_base=resolve, extra_labels={"stoneware.kernel": "linux"})
+
+
 def test_extra_labels_go_over_those_of_the_file() -> None:
     recipe = load_recipe(
         "FROM debian:12\nLABEL a=1 b=1\n", resolve_base=resolve, extra_labels={"b": "2", "c": "3"}

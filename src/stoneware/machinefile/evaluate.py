@@ -14,6 +14,7 @@ from stoneware.machinefile.recipe import HealthCheck, WorkdirStep
 from stoneware.machinefile.run_command import run_step, shell_form
 from stoneware.machinefile.state import Globals, StageState
 from stoneware.machinefile.syntax import Checked, located
+from stoneware.model.labels import KERNELS, kernel_problem
 from stoneware.model.mount_places import needs_no_volume
 
 _MOST_RETRIES = 1_000_000
@@ -60,7 +61,10 @@ def _pairs(state: StageState, checked: Checked, context: Context) -> list[tuple[
 
 
 def _label(state: StageState, checked: Checked, context: Context) -> None:
-    labels = dict(state.config.labels) | dict(_pairs(state, checked, context))
+    pairs = dict(_pairs(state, checked, context))
+    if problem := kernel_problem(pairs):
+        raise FlagError(problem, f"Write one of {', '.join(KERNELS)}.")
+    labels = dict(state.config.labels) | pairs
     state.config = replace(state.config, labels=tuple(labels.items()))
 
 

@@ -19,6 +19,7 @@ from stoneware.machinefile.recipe import Base, ImageConfig, Recipe, ResolvedBase
 from stoneware.machinefile.state import Globals, StageState
 from stoneware.machinefile.syntax import Checked, Layout, lay_out, located
 from stoneware.machinefile.unknown import Reference, unknown
+from stoneware.model.labels import KERNEL_LABEL, KERNELS, kernel_problem
 
 BASES = ("debian:12", "debian:13")
 
@@ -64,6 +65,8 @@ def load_recipe(
     load = _Load(layout, settings, names, plan, resolve_base, known)
     stages = tuple(_stage(load, index) for index in plan.order)
     last = stages[-1]
+    if problem := kernel_problem(extra_labels or {}):
+        raise InputError(problem, resolution=f"--label {KERNEL_LABEL}={'|'.join(KERNELS)}")
     labels = dict(last.config.labels) | dict(extra_labels or {})
     final = replace(last, config=replace(last.config, labels=tuple(labels.items())))
     return Recipe(

@@ -11,7 +11,10 @@ from stoneware.dataclass import dataclass
 
 @dataclass(frozen=True)
 class Finding:
-    """What `doctor` found of one requirement; `problem` is empty when it is fulfilled."""
+    """What `doctor` found of one requirement; `problem` is empty when it is fulfilled.
+
+    Without an `optional` one only what it is for cannot be done.
+    """
 
     name: str
     kind: str
@@ -19,6 +22,7 @@ class Finding:
     get: str
     version: str
     problem: str
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -29,12 +33,14 @@ class Unused:
     images: tuple[str, ...]
     checkpoints: tuple[str, ...]
     caches: tuple[str, ...]
+    disks: tuple[str, ...] = ()  # of images, for virtual machines
     remains: tuple[str, ...] = ()  # of things that are gone, which could not be removed at once
 
     @property
     def empty(self) -> bool:
         """Say whether there is nothing to remove."""
-        return not (self.machines or self.images or self.checkpoints or self.caches or self.remains)
+        found = (self.machines, self.images, self.checkpoints, self.caches, self.disks, self.remains)
+        return not any(found)
 
 
 @dataclass(frozen=True)

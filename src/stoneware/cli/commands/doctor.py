@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,9 @@ from stoneware.cli import options
 from stoneware.cli.context import backend, choose
 from stoneware.cli.output import print_json, print_line, print_table
 from stoneware.cli.parameters import Command
+
+if TYPE_CHECKING:
+    from stoneware.platforms.upkeep import Finding
 
 
 @click.command("doctor", cls=Command)
@@ -19,7 +23,7 @@ def doctor(*, platform: str | None, json_output: bool) -> None:
     """Show what this computer lacks and how to install that.
 
     With --platform google it is the project that is looked at: credentials, APIs, the bucket. The exit code
-    is 3 where something is missing.
+    is 3 where something is missing that is not optional.
     """
     choose(platform)
     found = backend().requirements()
@@ -29,7 +33,7 @@ def doctor(*, platform: str | None, json_output: bool) -> None:
     else:
         rows = [
             [
-                "MISSING" if entry.problem else "ok",
+                _state(entry),
                 entry.name,
                 entry.problem or entry.version or "-",
                 entry.purpose,
@@ -39,5 +43,10 @@ def doctor(*, platform: str | None, json_output: bool) -> None:
         print_table(("STATE", "WHAT", "FOUND", "FOR"), rows)
         for entry in missing:
             print_line(f"→ {entry.get}    # {entry.name}")
-    if missing:
+    if any(not entry.optional for entry in missing):
         raise click.exceptions.Exit(3)
+
+
+def _state(entry: Finding) -> str:
+    missing = "optional" if entry.optional else "MISSING"
+    return missing if entry.problem else "ok"

@@ -28,8 +28,8 @@ def prune(every: bool, plan: bool, force: bool, json_output: bool) -> None:
     """Remove what nothing uses any more.
 
     That is what interrupted commands left behind, stopped machines, images without a tag, checkpoints that
-    are no step of an image, and the caches of RUN. Volumes are kept: see `volume prune`; so are images
-    that a cluster is made from, or that its rollout or rollback needs.
+    are no step of an image, disks of images that are gone, and the caches of RUN. Volumes are kept: see
+    `volume prune`; so are images that a cluster is made from, or that its rollout or rollback needs.
     """
     store = open_store()
     upkeep = open_upkeep(open_platform(store, settled=True))
@@ -60,6 +60,8 @@ def _rows(found: Unused, store: Images) -> Iterator[list[str]]:
         yield ["image", short_id(image), ", ".join(tags_of(tags, image)) or "-"]
     for key in found.checkpoints:
         yield ["checkpoint", short_id(key), "-"]
+    for key in found.disks:
+        yield ["disk", short_id(key), "-"]
     for name in found.caches:
         yield ["cache", short_id(name), "-"]
     for name in found.remains:

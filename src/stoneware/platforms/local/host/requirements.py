@@ -29,10 +29,17 @@ class Requirement:
     probe: Callable[[], str]
     quick: Callable[[], str]
     version: Callable[[], str] | None = None
+    optional: bool = False  # only what it is for fails without it
 
 
 def _tool(
-    name: str, package: str, purpose: str, version_flag: str = "--version", at_least: int = 0
+    name: str,
+    package: str,
+    purpose: str,
+    version_flag: str = "--version",
+    at_least: int = 0,
+    *,
+    optional: bool = False,
 ) -> Requirement:
     def missing() -> str:
         return "" if process.which(name) else "not found"
@@ -49,7 +56,8 @@ def _tool(
         return "" if found >= at_least else f"version {found} is too old, {at_least} is the least"
 
     get = f"apt-get install -y {package}"
-    return Requirement(name, "tool", purpose, get, probe, missing, version)
+    shown = version if version_flag else None
+    return Requirement(name, "tool", purpose, get, probe, missing, shown, optional)
 
 
 def _kernel(
@@ -129,6 +137,11 @@ TABLE: tuple[Requirement, ...] = (
     _tool("mount", "mount", "the store"),
     _tool("tar", "tar", "cp, and what a bake copies"),
     _tool("awk", "mawk", "rendering templates", "-Wversion"),
+    _tool("mkfs.ext4", "e2fsprogs", "disks of virtual machines", "-V", optional=True),
+    _tool("mkfs.vfat", "dosfstools", "disks of virtual machines", "", optional=True),
+    _tool("mcopy", "mtools", "disks of virtual machines", "--version", optional=True),
+    _tool("sfdisk", "fdisk", "disks of virtual machines", optional=True),
+    _tool("qemu-img", "qemu-utils", "exports as qcow2 and vmdk", optional=True),
     Requirement(
         "store walls",
         "disk",
@@ -171,6 +184,7 @@ MACHINE_TOOLS = (
 )
 STORE_TOOLS = ("root", "btrfs", "mkfs.btrfs", "mount", "disk space")
 BASE_TOOLS = ("root", "mmdebstrap", "unshare", "setpriv")
+DISK_TOOLS = ("mkfs.ext4", "mkfs.vfat", "mcopy", "sfdisk")
 NETWORK_TOOLS = ("root", "dnsmasq", "nft", "ip")
 
 
@@ -212,5 +226,7 @@ def findings() -> list[Finding]:
     for entry in TABLE:
         problem = entry.probe()
         version = entry.version() if entry.version and not problem else ""
-        found.append(Finding(entry.name, entry.kind, entry.purpose, entry.get, version, problem))
+        found.append(
+            Finding(entry.name, entry.kind, entry.purpose, entry.get, version, problem, entry.optional)
+        )
     return found

@@ -25,6 +25,7 @@ NOUNS = {
     "networks": "network",
     "cache": "cache",
     "builds": "bake directory",
+    "disks": "disk",
 }
 
 

@@ -34,6 +34,13 @@ class LocalImageStore(Store):
         kind, _, key = source.partition(":")
         return self.image_rootfs(key) if kind == "image" else self.checkpoint_rootfs(key)
 
+    def remove_image(self, image_id: str) -> None:
+        """Remove an image, the tags on it, and the disks that were made of it."""
+        from stoneware.platforms.local.disks import disks
+
+        super().remove_image(image_id)
+        disks.forget_image(self, image_id)
+
     def records(self) -> Path:
         """Return the directory of what earlier bakes were made of."""
         directory = self.home / "records"

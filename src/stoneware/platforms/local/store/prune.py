@@ -13,6 +13,7 @@ from stoneware.errors import HostError
 from stoneware.files import locked
 from stoneware.model.machine import Machine, Phase
 from stoneware.platforms.local.bases import bases
+from stoneware.platforms.local.disks import disks, kernel
 from stoneware.platforms.local.instances import CONTENTS, abandoned
 from stoneware.platforms.local.platform import LocalPlatform
 from stoneware.platforms.local.store import qgroups
@@ -60,6 +61,7 @@ def _unused(platform: LocalPlatform, *, baking: bool, everything: bool, wanted: 
         machines=tuple(sorted(names)),
         images=tuple(images),
         checkpoints=tuple(checkpoints),
+        disks=() if baking else tuple(_unused_disks(store, [] if everything else kept)),
         caches=() if baking else tuple(sorted(path.name for path in (store.data / "cache").glob("[!.]*"))),
         remains=tuple(str(path.relative_to(store.data)) for path in store.broken()),
     )
@@ -89,11 +91,24 @@ def _between_bakes(store: Store) -> Iterator[bool]:
 def _unused_checkpoints(store: Store, images: Iterable[str]) -> list[str]:
     """Return the checkpoints that are neither bases nor steps of the images."""
     needed = bases.base_checkpoints(store)
-    for image in images:
+    known = set(images)
+    for image in known:
         manifest = store.manifest(image)  # a damaged one stops us: whose steps are unknown
         needed |= {str(step.get("key", "")) for step in manifest.get("steps", ())}
         needed.add(str((manifest.get("base") or {}).get("identity", "")))
-    return [key for key in store.checkpoint_keys() if key not in needed and not _is_disk(store, key)]
+    return [
+        key
+        for key in store.checkpoint_keys()
+        if key not in needed
+        and not _is_disk(store, key)
+        and not (key.startswith(kernel.LAYERS) and disks.layer_image(store, key) in known)
+    ]
+
+
+def _unused_disks(store: Store, images: Iterable[str]) -> list[str]:
+    """Return the disks of other images. Machines have copies of their own, so none of them needs one."""
+    known = set(images)
+    return [disk.key for disk in disks.stored_disks(store) if disk.image not in known]
 
 
 def _is_disk(store: Store, key: str) -> bool:
@@ -157,6 +172,8 @@ def _remove(
         store.remove_image(image)
     for key in set(what.checkpoints) & set(still.checkpoints):
         store.remove_checkpoint(key)
+    for key in set(what.disks) & set(still.disks):
+        disks.remove_disk(store, key)
     return _remove_all(store, [f"cache/{name}" for name in what.caches])
 
 

@@ -44,6 +44,8 @@ class Store(VolumeStore, NetworkStore, SecretStore):
         data/volumes/NAME/      data (subvolume), document.json
         data/networks/NAME/     document.json; addresses.json: which address each machine's name keeps in it
         data/secrets/NAME.json  version and value (base64); directory 0700, file 0600
+        data/disks/HEX/         disk.raw (read only), document.json: the disk of an image;
+                                HEX is a digest of the image, its kernel and how disks are assembled
         data/cache/HEX/         directory of one RUN --mount=type=cache; HEX is the SHA-256 of its id
         data/builds/ID/         one bake's working directory; left over only by an interrupted bake
         bases/NAME.json         what a base such as debian:12 was made from, and its identity

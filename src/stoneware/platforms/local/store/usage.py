@@ -10,6 +10,7 @@ from pathlib import Path
 
 from stoneware.files import locked
 from stoneware.model.machine import Phase
+from stoneware.platforms.local.disks import disks
 from stoneware.platforms.local.machines.record import Paths
 from stoneware.platforms.local.machines.runner import runner_of
 from stoneware.platforms.local.platform import LocalPlatform
@@ -29,13 +30,14 @@ def measure(platform: LocalPlatform, wanted: Collection[str] = ()) -> Usage:
         "images": _images(platform),
         "machines": _machines(platform),
         "volumes": _volumes(store),
+        "disks": _disks(store),
         "caches": _caches(store),
         "leftovers": _leftovers(store),
     }
     room = _room(store)
     rows = [
         _shared(store, items, room, prune.unused_images(platform, wanted=wanted)),
-        *(_row(kind, items[kind]) for kind in ("machines", "volumes", "caches", "leftovers")),
+        *(_row(kind, items[kind]) for kind in ("machines", "volumes", "disks", "caches", "leftovers")),
     ]
     return Usage(tuple(rows), items, room)
 
@@ -91,6 +93,14 @@ def _volumes(store: Store) -> tuple[Item, ...]:
 def _caches(store: Store) -> tuple[Item, ...]:
     names = sorted(path.name for path in (store.data / "cache").glob("[!.]*"))
     return tuple(_measured(store, name, False, f"cache/{name}") for name in names)
+
+
+def _disks(store: Store) -> tuple[Item, ...]:
+    return tuple(
+        Item(disk.key, store.has_image(disk.image), _walked(disk.path.parent))
+        for disk in disks.stored_disks(store)
+        if disk.image
+    )
 
 
 def _measured(store: Store, name: str, active: bool, place: str | Path) -> Item:

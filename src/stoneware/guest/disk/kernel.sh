@@ -1,0 +1,121 @@
+# shellcheck shell=sh
+# The agent of a kernel layer: install a kernel into a copy of an image, so that it boots as a virtual machine. Runs in
+# a builder, behind parts of the build agent (kernel_layer.py); its settings stand in front of it:
+# SW_TOKEN, KERNEL_PACKAGE, FIRMWARE (a package), ROOT_UUID, SOURCE_DATE_EPOCH, SKIPPED (checks).
+
+WORK=$SW_RUN/build-agent
+LAYER_LOG=$WORK/log
+
+# What of the build agent's own console lines comes here goes nowhere: the layer's reports say enough.
+note() { :; }
+
+# tell STATE STEP MESSAGE
+tell() {
+    printf '{"token":"%s","boot":"%s","step":%d,"state":"%s","exit":0,"message":%s}\n' \
+        "$SW_TOKEN" "$boot" "$2" "$1" "$(sw_json_string "$3")" >"$WORK/report"
+    until sw_put stoneware/build "$WORK/report"; do sleep 0.2; done
+}
+
+# Debian's initramfs-tools copies what the host has by default; a disk has to boot anywhere.
+settle_initramfs() {
+    mkdir -p /etc/initramfs-tools/conf.d
+    printf 'MODULES=most\nRESUME=none\nFSTYPE=ext4\nCOMPRESS=zstd\nKEYMAP=n\n' >/etc/initramfs-tools/conf.d/stoneware
+}
+
+# The root file system is checked before it is mounted for writing, and grown to its partition.
+write_fstab() {
+    {
+        if [ -r /etc/fstab ]; then awk '$1 ~ /^#/ || $2 != "/"' /etc/fstab; fi
+        printf 'PARTUUID=%s / ext4 rw,errors=remount-ro,x-systemd.growfs 0 1\n' "$ROOT_UUID"
+    } >/etc/fstab.stoneware
+    mv /etc/fstab.stoneware /etc/fstab
+    mkdir -p /usr/lib/repart.d
+    printf '[Partition]\nType=root\n' >/usr/lib/repart.d/50-stoneware-root.conf
+}
+
+# An image may have its own kernel: then that one is taken.
+install_kernel() {
+    set -- "$FIRMWARE" initramfs-tools e2fsprogs kmod udev zstd
+    own=''
+    if has_kernel; then own=yes; else set -- "$KERNEL_PACKAGE" "$@"; fi
+    if [ ! -x /usr/bin/systemd-repart ] && [ ! -x /bin/systemd-repart ]; then set -- "$@" systemd-repart; fi
+    export DEBIAN_FRONTEND=noninteractive SOURCE_DATE_EPOCH
+    # Nothing of the image may go for it, as another time daemon or boot loader might.
+    apt-get -q update && apt-get -q -y --no-install-recommends --no-remove install "$@" && one_kernel || return 1
+    # What an own kernel had may be particular to a computer.
+    if [ -n "$own" ]; then rm -f "/boot/initrd.img-$kernel"; fi
+    if [ ! -e "/boot/initrd.img-$kernel" ]; then update-initramfs -c -k "$kernel"; fi
+}
+
+has_kernel() {
+    set -- /boot/vmlinuz-*
+    [ -e "$1" ]
+}
+
+# one_kernel: set `kernel` to its version.
+one_kernel() {
+    set -- /boot/vmlinuz-*
+    if [ $# -ne 1 ] || [ ! -f "$1" ]; then
+        echo "the image has to have one kernel in /boot, and it has: $*" >&2
+        return 1
+    fi
+    kernel=${1#/boot/vmlinuz-}
+}
+
+enable_units() {
+    mkdir -p /etc/systemd/system/timers.target.wants
+    if [ -e /usr/lib/systemd/system/fstrim.timer ] || [ -e /lib/systemd/system/fstrim.timer ]; then
+        ln -sf /lib/systemd/system/fstrim.timer /etc/systemd/system/timers.target.wants/fstrim.timer
+    fi
+}
+
+# leave_out: what is this builder's, or of no use in a machine.
+leave_out() {
+    drop_certificates
+    drop_service_identity
+    drop_identity
+    drop_residue
+    rm -rf /var/cache/ldconfig/aux-cache /var/lib/initramfs-tools/* /var/lib/systemd/catalog/database \
+        /boot/*.old-dkms /initrd.img* /vmlinuz*
+    touch -r /usr /etc/.updated /var/.updated
+}
+
+kernel_layer() {
+    set -u
+    umask 022
+    cd /
+    IFS= read -r boot </proc/sys/kernel/random/uuid
+    PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+    rm -rf "$WORK"
+    mkdir -p "$WORK/seal"
+    printf '%s\n' "$SKIPPED" >"$WORK/seal/checks.skip"
+    take_layer_certificates
+    until [ -z "${SW_BOOTED-}" ] || [ -e "$SW_BOOTED" ]; do sleep 0.01; done
+    rm -f "$SW_RUN/build"
+    if ! install_certificates; then
+        tell failed 1 "the certificates cannot be installed: $(tail -n 1 "$WORK/why")"
+        return
+    fi
+    settle_initramfs
+    write_fstab
+    tell running 1 "installing $KERNEL_PACKAGE"
+    if ! install_kernel >"$LAYER_LOG" 2>&1 </dev/null; then
+        tell failed 1 "$(tail -n 12 "$LAYER_LOG")"
+        return
+    fi
+    tell running 2 'sealing'
+    enable_units
+    if ! leave_out >"$LAYER_LOG" 2>&1; then
+        tell failed 2 "$(tail -n 12 "$LAYER_LOG")"
+        return
+    fi
+    tell finished 2 "$kernel"
+}
+
+# take_layer_certificates: those that this computer trusts besides its distribution's, which it serves as a file.
+take_layer_certificates() {
+    mkdir -p "$WORK/ca"
+    if sw_curl --fail --retry 5 --retry-connrefused -o "$WORK/ca.tar" "$SW_MDS/stoneware/v1/files/ca.tar"; then
+        tar -x -C "$WORK/ca" --no-same-owner -f "$WORK/ca.tar"
+    fi
+}

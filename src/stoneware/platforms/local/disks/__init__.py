@@ -1,0 +1,1 @@
+"""Images as bootable disks: their kernel, their layout, their assembly, what is exported."""

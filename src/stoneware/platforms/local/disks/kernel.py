@@ -1,0 +1,234 @@
+"""The kernel layer of an image: a copy of its root with a kernel, an initramfs and systemd-boot installed.
+
+It is made when a disk is asked for, so images of containers stay small, and kept as a checkpoint `kernel-…`.
+The packages are installed in a builder, a machine with the walls of every machine: programs of the image run
+in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import secrets
+import tarfile
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from stoneware.dataclass import dataclass
+from stoneware.errors import BuildError, InputError
+from stoneware.files import canonical_json, locked, sha256_hex
+from stoneware.guest import kernel_layer
+from stoneware.guest.reports import BuildReport, InvalidReportError, build_report_of
+from stoneware.model import guest_protocol
+from stoneware.model.labels import KERNEL_LABEL, KERNELS
+from stoneware.model.machine import MachineSpec, Phase
+from stoneware.platforms.local.bases.bases import architecture
+from stoneware.platforms.local.platform import LocalPlatform
+from stoneware.platforms.local.store.store import Store
+from stoneware.platforms.protocols import BAKES
+
+Progress = Callable[[str], None]
+
+LAYERS = "kernel-"  # how the keys of layers begin
+_CERTIFICATES = Path("/usr/local/share/ca-certificates")
+_LONGEST = 1800.0  # seconds
+_POLL = 0.2
+_VERSION = re.compile(r"[0-9][0-9A-Za-z.+~_-]{0,63}")
+_PACKAGES: Mapping[str, Mapping[str, str]] = {
+    "amd64": {"cloud": "linux-image-cloud-amd64", "generic": "linux-image-amd64"},
+    "arm64": {"cloud": "linux-image-cloud-arm64", "generic": "linux-image-arm64"},
+}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer that is there: its checkpoint's key, and the version of its kernel."""
+
+    key: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A layer as it is asked for. `epoch` is the time of everything that has to have one."""
+
+    image: str
+    package: str
+    skipped: tuple[str, ...]
+    epoch: int
+
+    @property
+    def key(self) -> str:
+        """Return its key: another image, package or recipe is another layer."""
+        parts = [self.image, self.package, self.epoch, kernel_layer.digest()]
+        return LAYERS + sha256_hex(canonical_json(parts))[:40]
+
+
+def wanted_layer(store: Store, image_id: str) -> Wanted:
+    """Return the layer that an image asks for. Raises InputError where it is to have no kernel."""
+    manifest = store.manifest(image_id)
+    choice = str((manifest.get("labels") or {}).get(KERNEL_LABEL) or KERNELS[0])
+    packages = _PACKAGES.get(architecture(), {})
+    if choice not in packages:
+        raise InputError(
+            "the image is to have no kernel" if choice == "none" else f"there is no kernel {choice!r}",
+            details=f"Its label {KERNEL_LABEL} is {choice!r}, and a disk that boots needs a kernel.",
+            resolution=f"LABEL {KERNEL_LABEL}={KERNELS[0]}    # in its Machinefile, then bake it again",
+        )
+    checks = [check for check in manifest.get("checks", ()) if check.get("result") == "skip"]
+    return Wanted(
+        image_id, packages[choice], tuple(str(check.get("name")) for check in checks), epoch_of(manifest)
+    )
+
+
+def epoch_of(manifest: Mapping[str, Any]) -> int:
+    """Return when an image was made, in seconds since the epoch: the time of what is made from it."""
+    import datetime
+
+    return int(datetime.datetime.fromisoformat(str(manifest["created"])).timestamp())
+
+
+def partition_uuid(image_id: str, part: str) -> uuid.UUID:
+    """Return the id of a part of an image's disk, the same each time."""
+    return uuid.uuid5(uuid.NAMESPACE_OID, f"stoneware disk {image_id} {part}")
+
+
+def ensure_layer(store: Store, image_id: str, progress: Progress) -> Layer:
+    """Return an image's kernel layer after making it where it is missing.
+
+    Raises BuildError where the kernel cannot be installed.
+    """
+    wanted = wanted_layer(store, image_id)
+    with contextlib.suppress(KeyError):
+        return _known(store, wanted)
+    # Held shared, as by a bake: `prune` takes nothing away meanwhile.
+    with locked(store.build_lock_path(BAKES), shared=True), only_one(store, wanted.key, progress):
+        with contextlib.suppress(KeyError):
+            return _known(store, wanted)
+        return _make(store, wanted, progress)
+
+
+def _known(store: Store, wanted: Wanted) -> Layer:
+    document = store.checkpoint_document(wanted.key)
+    if not document:
+        raise KeyError(wanted.key)
+    store.touch_checkpoint(wanted.key)
+    return Layer(wanted.key, str(document["kernel"]))
+
+
+@contextlib.contextmanager
+def only_one(store: Store, key: str, progress: Progress) -> Iterator[None]:
+    """Hold the lock of a layer or disk that is made; say so where somebody else makes it."""
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(store.lock("disks", key, timeout=0))
+        except TimeoutError:
+            progress("waiting for another command that makes the same")
+            held.enter_context(store.lock("disks", key))
+        yield
+
+
+def _make(store: Store, wanted: Wanted, progress: Progress) -> Layer:
+    platform = LocalPlatform(store)
+    # As a bake's builder is called: where this process is killed, the next command finds its lock free.
+    build = f"kernel-{secrets.token_hex(5)}"
+    lock = store.build_lock_path(build)
+    name, token = f"{build}-0", secrets.token_hex(8)
+    progress(f"installing {wanted.package} into a copy of the image (once)")
+    with locked(lock), tempfile.TemporaryDirectory() as scratch:
+        certificates = Path(scratch) / "ca.tar"
+        certificates.write_bytes(_certificates())
+        try:
+            platform.create(_spec(wanted, name, token, certificates))
+            version = _follow(platform, name, token, progress)
+            platform.stop(name, timeout=0)
+            rootfs = platform.existing_directory(name) / "rootfs"
+            document = {
+                "image": wanted.image,
+                "package": wanted.package,
+                "kernel": version,
+                "created": time.time(),
+            }
+            store.save_checkpoint(wanted.key, rootfs, document)
+        finally:
+            platform.destroy(name)
+    lock.unlink(missing_ok=True)
+    return Layer(wanted.key, version)
+
+
+def _certificates() -> bytes:
+    """Return what this computer trusts besides its distribution's certificates, as a tar."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for path in sorted(_CERTIFICATES.rglob("*.crt")) if _CERTIFICATES.is_dir() else ():
+            archive.add(path.resolve(), arcname=path.name)
+    return stream.getvalue()
+
+
+def _spec(wanted: Wanted, name: str, token: str, certificates: Path) -> MachineSpec:
+    settings = {
+        "SW_TOKEN": token,
+        "KERNEL_PACKAGE": wanted.package,
+        "FIRMWARE": "systemd-boot-efi",
+        "ROOT_UUID": str(partition_uuid(wanted.image, "root")),
+        "SOURCE_DATE_EPOCH": str(wanted.epoch),
+        "SKIPPED": "\n".join(wanted.skipped),
+    }
+    metadata = {
+        "startup-script": kernel_layer.kernel_script(settings),
+        guest_protocol.MODE: "build",
+        guest_protocol.TOKEN: token,
+        guest_protocol.GUEST_ATTRIBUTES: guest_protocol.TRUE,
+    }
+    return MachineSpec(
+        name, f"image:{wanted.image}", kind="builder", metadata=metadata, files={"ca.tar": certificates}
+    )
+
+
+def _follow(platform: LocalPlatform, name: str, token: str, progress: Progress) -> str:
+    """Wait until the layer's agent is done, and return the version of the kernel. Raises BuildError."""
+    deadline = time.monotonic() + _LONGEST
+    looked, step = time.monotonic(), 1
+    while time.monotonic() < deadline:
+        report = _report(platform, name, token)
+        if report is not None and report.state == "failed":
+            raise BuildError(
+                "the kernel cannot be installed into the image",
+                details=report.message,
+                resolution="stoneware run -it --rm IMAGE bash    # try there what failed: apt-get update",
+            )
+        if report is not None and report.state == "finished":
+            return _checked(report.message)
+        if report is not None and report.step > step:
+            step = report.step
+            progress(report.message)
+        machine = platform.observe(name)
+        if machine is None or machine.phase in (Phase.STOPPED, Phase.FAILED):
+            raise BuildError("the builder of the kernel has ended", resolution="run the command again")
+        if time.monotonic() - looked > 1:
+            platform.check_helpers()
+            looked = time.monotonic()
+        time.sleep(_POLL)
+    raise BuildError(
+        f"the kernel is not installed after {_LONGEST / 60:.0f} minutes",
+        resolution="check that apt-get update works in a machine of this image",
+    )
+
+
+def _checked(version: str) -> str:
+    """Return a kernel's version, which becomes part of names of files. Raises BuildError where it is none."""
+    if not _VERSION.fullmatch(version):
+        raise BuildError("the builder of the kernel reports a version that is none")
+    return version
+
+
+def _report(platform: LocalPlatform, name: str, token: str) -> BuildReport | None:
+    try:
+        return build_report_of(platform.guest_attributes(name), token)
+    except InvalidReportError as error:
+        raise BuildError("the builder of the kernel reports what cannot be", details=str(error)) from error
