@@ -85,10 +85,23 @@ def test_many_machines_attached_at_once_have_different_addresses(lab: Lab) -> No
         name = f"h{number}"
         return gate.attach(lab.directory(name), id=f"m{number:08x}", name=name, hostname=name)
 
+    stays = lab.machine("stays")
+    stays.address()
+    before = _rules(gate)
     with ThreadPoolExecutor(8) as pool:
         leases = list(pool.map(attach, range(20)))
     assert len({lease.ip for lease in leases}) == 20
-    assert len(gate._attached.pins()) == 20
+    assert len(gate._attached.pins()) == 21
+    assert all(lease.mac in _rules(gate) for lease in leases)
+    with ThreadPoolExecutor(20) as pool:
+        list(pool.map(lambda number: gate.detach(f"m{number:08x}", f"h{number}"), range(20)))
+    assert _rules(gate) == before
+    assert stays.ask() == "stays"
+
+
+def _rules(gate: router.Router) -> str:
+    enter = ["nsenter", f"--net=/run/netns/{gate.namespace}"]
+    return run([*enter, "nft", "--stateless", "list", "ruleset"]).stdout
 
 
 def test_a_machine_cannot_be_another(lab: Lab) -> None:

@@ -54,7 +54,11 @@ def inside(name: str, action: Callable[[], T]) -> T:
 
     thread = threading.Thread(target=enter, name=f"netns {name}")
     thread.start()
-    thread.join()
+    try:
+        thread.join()
+    except BaseException:  # an interrupt: what is at work is not left to go on by itself
+        thread.join()
+        raise
     if errors:
         raise errors[0]
     return results[0]

@@ -20,6 +20,7 @@ from typing import Any
 from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.files import read_json, write_json
+from stoneware.model.ingress import Ingress
 from stoneware.model.resources import PortMapping
 from stoneware.model.subnets import gateway, is_for_machines
 from stoneware.platforms.local.network import addresses as network
@@ -36,10 +37,13 @@ from stoneware.platforms.local.network.ports import Ports, Publication
 from stoneware.platforms.local.network.ranges import machine_addresses
 from stoneware.platforms.local.network.rules import Pin
 from stoneware.platforms.local.network.state import State, exclusive, load
+from stoneware.platforms.local.network.together import Together
 from stoneware.platforms.local.network.views import Member, View, Views
 from stoneware.process import ProcessError
 
 __all__ = ["Lease", "Router", "ensure", "open_router", "teardown"]
+
+_LEAVING = Together()  # machines to be detached, by their router
 
 
 def ensure(store: StorePaths) -> Router:
@@ -251,24 +255,31 @@ class Router:
 
         Its network.json stays with it: the machine gets the same address when it is started again.
         """
-        with exclusive(self.layout):
+        _LEAVING.do(self.layout.digest, id, lambda: exclusive(self.layout), self._detach)
+
+    def _detach(self, ids: Sequence[str]) -> None:
+        """Take machines off the network; the caller holds the router's lock."""
+        shown: dict[str, View] = {}
+        gone: list[tuple[Pin, Ingress | None]] = []
+        for id in ids:
             pin = self._attached.remove(id)
-            shown = self._views.hide(id)
-            rules = self._guards.of(id)
+            shown |= {view.key: view for view in self._views.hide(id)}
+            if pin is not None:
+                gone.append((pin, self._guards.of(id)))
             self._guards.keep(id, None)
-            if not is_up(self.layout.digest):
-                return
-            used = {other.networks for other in self._attached.pins() if other.networks}
-            if any(self._views.unused(used)):  # also what a killed command has left
-                self._rewrite()
-            elif pin is not None:
-                self._expel(pin, "" if rules is None else unguarding(pin))
-            if pin is None:
-                return
-            # Told, since a server may not see by itself that a file has gone.
-            for view in shown:
-                router_servers.resolver(self.layout, view.key).reload()
-            router_servers.dnsmasq(self.layout).reload()
+        if not is_up(self.layout.digest):
+            return
+        used = {other.networks for other in self._attached.pins() if other.networks}
+        if any(self._views.unused(used)):  # also what a killed command has left
+            self._rewrite()
+        elif gone:
+            self._expel(gone)
+        if not gone:
+            return
+        # Told, since a server may not see by itself that a file has gone.
+        for key in sorted(shown):
+            router_servers.resolver(self.layout, key).reload()
+        router_servers.dnsmasq(self.layout).reload()
 
     def release(self, id: str, name: str) -> None:
         """Take a machine that has ended off the network, with what it published and its port."""
@@ -276,12 +287,16 @@ class Router:
         self.detach(id, name)
         router_setup.remove_port(self.layout, id)
 
-    def _expel(self, pin: Pin, unguarded: str) -> None:
-        view = self._views.find(pin.networks) if pin.networks else None
-        if pin.networks and view is None:
+    def _expel(self, gone: Sequence[tuple[Pin, Ingress | None]]) -> None:
+        views = {pin.networks: self._views.find(pin.networks) for pin, _ in gone if pin.networks}
+        if not all(views.values()):
             self._rewrite()
-        else:
-            self._change(router_rules.expulsion(pin, view) + unguarded)
+            return
+        commands = [
+            router_rules.expulsion(pin, views.get(pin.networks)) + ("" if rules is None else unguarding(pin))
+            for pin, rules in gone
+        ]
+        self._change("".join(commands))
 
     def _change(self, commands: str) -> None:
         """Change the rules by a few elements; by all of them where the rules are not what they should be."""

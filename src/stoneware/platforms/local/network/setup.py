@@ -273,9 +273,12 @@ def nft_inside(layout: Layout, rules: str, settings: Iterable[str] = ()) -> None
         f"[ ! -e /proc/sys/{key} ] || echo {value} >/proc/sys/{key}; "
         for key, _, value in (setting.partition("=") for setting in settings)
     )
-    enter = ["nsenter", f"--net={network_namespace.path(layout.namespace)}"]
-    argv = [*enter, "sh", "-c", f"{script} exec nft -f -"] if script else [*enter, "nft", "-f", "-"]
-    run(argv, stdin=rules)
+    argv = ["sh", "-c", f"{script} exec nft -f -"] if script else ["nft", "-f", "-"]
+    # A program belongs to the namespace of the thread that starts it: no other has to take it there.
+    try:
+        network_namespace.inside(layout.namespace, lambda: run(argv, stdin=rules))
+    except OSError as error:  # the namespace is gone
+        raise ProcessError(argv, 1, f"{layout.namespace}: {error.strerror}") from error
 
 
 def _host(layout: Layout, plan: Plan, resolver: str | None) -> None:
