@@ -41,6 +41,17 @@ def test_ensure_starts_nothing_when_all_is_there(lab: Lab, monkeypatch: pytest.M
     assert len(first.namespace) == 11
 
 
+def test_one_that_was_whole_a_moment_ago_is_looked_at_where_that_is_not_enough(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = router.ensure(lab.store)
+    monkeypatch.setattr(router_setup, "whole", None)
+    assert router.ensure(lab.store, within=60) == found
+    for seconds in (0.0, 1e-9):
+        with pytest.raises(TypeError):
+            router.ensure(lab.store, within=seconds)
+
+
 def test_two_commands_at_once_make_one_router(lab: Lab) -> None:
     with ThreadPoolExecutor(4) as pool:
         states = [gate.state for gate in pool.map(router.ensure, [lab.store] * 4)]

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from stoneware.provider.infrastructure import StonewareInfrastructure
 
 
+_LOOKED = 0.5  # seconds for which a router that was whole is taken to be so where a machine leaves it
+
+
 class LocalPlatform(LocalBuilders):
     """Machines on this computer. Each method takes the machine's lock where it changes something."""
 
@@ -183,17 +186,18 @@ class LocalPlatform(LocalBuilders):
         if self._detach(state, paths):
             write_json(paths.root / "state.json", {**state, "attached": False}, mode=0o600)
 
-    def _router(self) -> Router:
+    def _router(self, *, within: float = 0.0) -> Router:
         """Return the store's router, whole. Commands that only look at machines do not load it."""
         from stoneware.platforms.local.network import router
 
-        return router.ensure(self.store)
+        return router.ensure(self.store, within=within)
 
     def _detach(self, state: Mapping[str, Any], paths: Paths) -> bool:
         """Take a machine off the network; say whether it was on it."""
         if not state.get("attached") and not is_attached(self.store, state.get("id", "")):
             return False
-        self._router().release(state["id"], paths.name)
+        # Of twenty machines that end together each would look at the whole router.
+        self._router(within=_LOOKED).release(state["id"], paths.name)
         return True
 
     def destroy(self, name: str) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import time
 from collections.abc import Collection, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -44,17 +45,25 @@ from stoneware.process import ProcessError
 __all__ = ["Lease", "Router", "ensure", "open_router", "teardown"]
 
 _LEAVING = Together()  # machines to be detached, by their router
+_WHOLE: dict[str, tuple[State, float]] = {}  # how each router was when it was found whole last, and when
 
 
-def ensure(store: StorePaths) -> Router:
-    """Return the store's router, made or repaired where it is not whole. Raises HostError."""
+def ensure(store: StorePaths, *, within: float = 0.0) -> Router:
+    """Return the store's router, made or repaired where it is not whole. Raises HostError.
+
+    One that this process has found whole `within` so many seconds is not looked at again.
+    """
     layout = layout_of(store)
     state = load(layout)
+    known, when = _WHOLE.get(layout.digest, (None, 0.0))
+    if state is not None and state == known and time.monotonic() - when < within:
+        return Router(store, layout, state)
     if state is None or not router_setup.whole(layout, state):
         with exclusive(layout):
             state = load(layout)
             if state is None or not router_setup.whole(layout, state):
                 state = router_setup.repair(layout, state)
+    _WHOLE[layout.digest] = state, time.monotonic()
     return Router(store, layout, state)
 
 
