@@ -77,7 +77,11 @@ class MemoryPlatform:
         return StonewareInfrastructure(self)
 
     def prepare_builder(
-        self, name: str, directory: Path, output: Callable[[str], None] | None = None
+        self,
+        name: str,
+        directory: Path,
+        output: Callable[[str], None] | None = None,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> MemoryBuilder:
         return MemoryBuilder(self, name)
 

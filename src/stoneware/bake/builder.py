@@ -55,9 +55,10 @@ class BuilderRequest:
 def prepared_builder(bench: Workbench, stage: PlannedStage) -> Iterator[Builder]:
     """Prepare the builder of one stage; it does not exist yet, but what is slow to load loads."""
     say = (lambda line: bench.reporter.emit(TerraformOutput(line))) if bench.verbose else None
+    tell = lambda words: bench.reporter.emit(Note(words))  # noqa: E731 - as above
     name = f"{bench.directory.name}-{stage.stage.index}"
     directory = builder_directory(bench.directory, stage.stage.index)
-    with bench.platform.prepare_builder(name, directory, say) as builder:
+    with bench.platform.prepare_builder(name, directory, say, tell) as builder:
         yield builder
 
 

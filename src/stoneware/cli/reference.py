@@ -40,6 +40,7 @@ an image, `NAME`, `NAME:TAG`, an id, or the beginning of an id.
 | `STONEWARE_DEFAULT_DISK` | the most a machine's root may take; default a quarter of what is left |
 | `STONEWARE_DEFAULT_VOLUME_SIZE` | the same for volumes without `--size`, and for the caches of `RUN` |
 | `STONEWARE_TERRAFORM` | the path of a terraform or tofu binary to use instead of the embedded one |
+| `STONEWARE_TERRAFORM_TIMEOUT` | how long one Terraform run may take; default `1h`, and `1m` per resource |
 """
 
 

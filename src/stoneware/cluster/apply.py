@@ -63,6 +63,7 @@ class ClusterTerraform:
             # Where the state is kept with the cluster's lock, that is Terraform's as well.
             lock_timeout=None if self._backend else _LOCK_TIMEOUT,
             state=directory.records.state,
+            tell=lambda words: reporter.emit(events.Note(words, warning=True)),
         )
 
     def __enter__(self) -> Self:

@@ -104,12 +104,16 @@ class Builders(Protocol):
     """What bake asks of a platform."""
 
     def prepare_builder(
-        self, name: str, directory: Path, output: Callable[[str], None] | None = None
+        self,
+        name: str,
+        directory: Path,
+        output: Callable[[str], None] | None = None,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> AbstractContextManager[Builder]:
         """Give a builder that is still to be made; what is slow to load begins to load.
 
         `directory`, one of its own in that of the bake, keeps what whoever comes later needs to remove it.
-        `output` gets what Terraform prints, by lines.
+        `output` gets what Terraform prints, by lines; `tell` gets sentences for people.
         """
         ...
 

@@ -24,9 +24,13 @@ class BuilderTerraform:
     """Terraform for one builder; in a `with` block."""
 
     def __init__(
-        self, infrastructure: Infrastructure, directory: Path, output: Callable[[str], None] | None
+        self,
+        infrastructure: Infrastructure,
+        directory: Path,
+        output: Callable[[str], None] | None,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Start loading Terraform. `directory` is the builder's."""
+        """Start loading Terraform. `directory` is the builder's; `tell` gets what is to be known at once."""
         self._infrastructure = infrastructure
         self._directory = directory / _DIRECTORY
         self._directory.mkdir(exist_ok=True)
@@ -34,6 +38,7 @@ class BuilderTerraform:
             self._directory,
             provider=infrastructure.provider(),
             verbose=output,
+            tell=tell,
             environment={**_GO, **infrastructure.environment()},
         )
         self._terraform.prepare()

@@ -1,7 +1,9 @@
 """The two ways to run Terraform: the library in our wheel, in a worker process, or a binary of the user's.
 
-Both are started in a session of their own, so a Ctrl-C on the terminal reaches only us, and we pass it on
-once: Terraform then finishes what it has begun, writes its state and gives the lock back.
+Both are started in a session of their own, so a Ctrl-C on the terminal reaches only us. We pass it on once:
+Terraform then finishes what it has begun, writes its state and gives the lock back. Not where a provider
+that is a program makes machines: it would give them up, and they would run on unknown. Such a command is
+waited for, and goes on by itself, to its end, where we are killed or the user does not wish to wait.
 """
 
 from __future__ import annotations
@@ -10,18 +12,22 @@ import contextlib
 import importlib.util
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Protocol, TypeVar
 
 from stoneware.dataclass import dataclass
 from stoneware.errors import HostError
 from stoneware.terraform import worker
+from stoneware.terraform.patience import GRACE, Deadline, Patience, held_back
 
-GRACE = 30.0  # seconds Terraform gets to end after an interrupt before it is killed
+_LOOK = 0.1  # seconds after which a line of an executable is seen
+
+_ANY = Patience()
 
 T = TypeVar("T")
 OnLine = Callable[[str], None]
@@ -29,11 +35,12 @@ OnLine = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Output:
-    """What one Terraform command left: its exit code and its two outputs."""
+    """What one Terraform command left: its exit code, its two outputs, and whether its time was over."""
 
     code: int
     stdout: str
     stderr: str
+    late: bool = False
 
 
 class Engine(Protocol):
@@ -43,7 +50,13 @@ class Engine(Protocol):
         """Start what is slow to start, without waiting for it."""
         ...
 
-    def run(self, argv: Sequence[str], environment: Mapping[str, str], on_line: OnLine | None) -> Output:
+    def run(
+        self,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        on_line: OnLine | None,
+        patience: Patience = _ANY,
+    ) -> Output:
         """Run one command. On KeyboardInterrupt Terraform ends first, with its state written."""
         ...
 
@@ -75,25 +88,41 @@ class LibraryEngine:
             start_new_session=True,
         )
 
-    def run(self, argv: Sequence[str], environment: Mapping[str, str], on_line: OnLine | None) -> Output:
+    def run(
+        self,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        on_line: OnLine | None,
+        patience: Patience = _ANY,
+    ) -> Output:
         """Run one command in the worker. Raises HostError when the worker dies."""
         self.prepare(environment)
         process = _present(self._process)
         os.ftruncate(self._errors, 0)
         os.lseek(self._errors, 0, os.SEEK_SET)
-        try:
-            code, stdout = self._exchange(process, argv, on_line)
-        except BaseException:
-            self.close()  # the end of its input is the worker's interrupt
-            raise
-        return Output(code, stdout, _read_all(self._errors))
+        deadline = Deadline(process, patience.limit)
+        with held_back(patience) as interrupts:
+            try:
+                with deadline:
+                    code, stdout = self._exchange(process, argv, on_line, patience)
+            except BaseException:
+                self._end(leave=interrupts.left)  # the end of its input is the worker's interrupt
+                if not deadline.passed:
+                    raise
+                return Output(-1, "", "", late=True)
+        return Output(code, stdout, _read_all(self._errors), deadline.passed and code != 0)
 
     def _exchange(
-        self, process: subprocess.Popen[bytes], argv: Sequence[str], on_line: OnLine | None
+        self,
+        process: subprocess.Popen[bytes],
+        argv: Sequence[str],
+        on_line: OnLine | None,
+        patience: Patience,
     ) -> tuple[int, str]:
         stdin, stdout = _present(process.stdin), _present(process.stdout)
+        command = {"argv": list(argv), "finish": patience.limit if patience.held and patience.leave else 0}
         with contextlib.suppress(BrokenPipeError):
-            stdin.write(json.dumps(list(argv)).encode() + b"\n")
+            stdin.write(json.dumps(command).encode() + b"\n")
             stdin.flush()
         lines: list[str] = []
         for raw in stdout:
@@ -105,12 +134,17 @@ class LibraryEngine:
 
     def close(self) -> None:
         """End the worker; a command that is running is interrupted and finishes first."""
+        self._end(leave=False)
+
+    def _end(self, *, leave: bool) -> None:
+        """End the worker, which ends by itself when it is left."""
         if self._process is not None:
             process, self._process = self._process, None
             with contextlib.suppress(BrokenPipeError):
                 _present(process.stdin).close()
             process.stdin = None
-            _drain(process)
+            if not leave:
+                _drain(process)
             os.close(self._errors)
 
 
@@ -124,32 +158,46 @@ class BinaryEngine:
     def prepare(self, environment: Mapping[str, str]) -> None:
         """Do nothing: there is nothing to start ahead of the command."""
 
-    def run(self, argv: Sequence[str], environment: Mapping[str, str], on_line: OnLine | None) -> Output:
+    def run(
+        self,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        on_line: OnLine | None,
+        patience: Patience = _ANY,
+    ) -> Output:
         """Run one command. Raises HostError when the executable cannot be started or dies."""
-        with os.fdopen(os.memfd_create("terraform-errors"), "w+b") as errors:
-            self._process = process = self._start(argv, environment, errors)
+        # Files, no pipes: an executable that is left behind would end by its next word.
+        with (
+            os.fdopen(os.memfd_create("terraform-output"), "w+b") as output,
+            os.fdopen(os.memfd_create("terraform-errors"), "w+b") as errors,
+            held_back(patience) as interrupts,
+        ):
+            self._process = process = self._start(argv, environment, output, errors)
             lines: list[str] = []
+            deadline = Deadline(process, patience.limit)
             try:
-                for raw in _present(process.stdout):
-                    _take(raw, lines, on_line)
+                with deadline:
+                    for raw in _written(process, output.fileno()):
+                        _take(raw, lines, on_line)
             except BaseException:
+                if interrupts.left:
+                    self._process = None
                 self.close()
                 raise
             self._process = None
-            process.communicate()  # closes our end and waits
             stderr = _read_all(errors.fileno())
-        if process.returncode < 0:
+        if process.returncode < 0 and not deadline.passed:
             raise _crashed(process.returncode, "".join(lines) + stderr)
-        return Output(process.returncode, "".join(lines), stderr)
+        return Output(process.returncode, "".join(lines), stderr, deadline.passed and process.returncode != 0)
 
     def _start(
-        self, argv: Sequence[str], environment: Mapping[str, str], errors: IO[bytes]
+        self, argv: Sequence[str], environment: Mapping[str, str], output: IO[bytes], errors: IO[bytes]
     ) -> subprocess.Popen[bytes]:
         try:
             return subprocess.Popen(
                 [str(self.binary), *argv],
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
+                stdout=output,
                 stderr=errors,
                 env=dict(environment),
                 start_new_session=True,
@@ -188,6 +236,25 @@ def _take(raw: bytes, lines: list[str], on_line: OnLine | None) -> None:
         lines.append(line)
         if on_line is not None:
             on_line(line.rstrip("\n"))
+
+
+def _written(process: subprocess.Popen[bytes], output: int) -> Iterator[bytes]:
+    """Yield the lines that a process writes into a file, until it has ended."""
+    handle = os.pidfd_open(process.pid)
+    try:
+        ends = select.poll()
+        ends.register(handle, select.POLLIN)
+        rest, offset, ended = b"", 0, False
+        while not ended:
+            ended = bool(ends.poll(_LOOK * 1000))
+            while part := os.pread(output, 1 << 16, offset):
+                offset += len(part)
+                *whole, rest = (rest + part).split(b"\n")
+                yield from (line + b"\n" for line in whole)
+        yield rest
+        process.wait()
+    finally:
+        os.close(handle)
 
 
 def _drain(process: subprocess.Popen[bytes]) -> None:

@@ -24,6 +24,7 @@ from stoneware.platforms.infrastructure import Provider
 from stoneware.process import tool_environment
 from stoneware.terraform import results
 from stoneware.terraform.engine import BinaryEngine, Engine, LibraryEngine, Output
+from stoneware.terraform.patience import Patience, late, time_limit
 from stoneware.terraform.results import Applied, Plan, Progress, State, TerraformError
 from stoneware.terraform.statefile import (
     STATE_FILE,
@@ -38,6 +39,7 @@ __all__ = ["SOURCE", "STATE_FILE", "Terraform", "has_state", "managed_addresses"
 
 SOURCE = "stoneware.local/stoneware/stoneware"  # address of our provider in `required_providers`
 PLAN_FILE = "stoneware.tfplan"
+_SLOW = ("apply", "destroy")  # commands that tell what they do meanwhile
 _SOCKET = "provider.sock"
 _SOCKET_PATH_LIMIT = 100  # sun_path holds 108 bytes
 
@@ -51,8 +53,10 @@ class Terraform:
     (default: the environment variable STONEWARE_TERRAFORM) is a terraform or tofu executable to use instead
     of the library. `environment` is added to the little that Terraform gets of ours. `lock_timeout` is in
     seconds; None: the caller sees to it that nothing else works on the state, which Terraform does not lock.
-    `state` reads the state where that is not in the directory. All methods raise TerraformError for what
-    Terraform refuses and HostError where it cannot run.
+    `state` reads the state where that is not in the directory. Without a provider of ours an apply that makes
+    something is not interrupted, for which `tell` gets the words: a Ctrl-C is raised when it has ended. All
+    methods raise TerraformError for what Terraform refuses, MachineError where it takes too long, and
+    HostError where it cannot run.
     """
 
     def __init__(
@@ -66,10 +70,12 @@ class Terraform:
         parallelism: int = 10,
         lock_timeout: float | None = 0,
         state: Callable[[], bytes] | None = None,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.directory = directory.resolve()
         self._provider = provider
         self._verbose = verbose
+        self._tell = tell
         self._engine = _engine(binary)
         self._runtime = _runtime_directory(self.directory) if provider else self.directory
         self._environment = self._make_environment(environment or {})
@@ -77,6 +83,7 @@ class Terraform:
         self._locking = (
             "-lock=false" if lock_timeout is None else f"-lock-timeout={round(lock_timeout * 1000)}ms",
         )
+        self._locks = lock_timeout is not None
         self._read_state = state or partial(state_in, self.directory)
         self._parallelism = (f"-parallelism={parallelism}",)
         self._serving = False
@@ -160,7 +167,10 @@ class Terraform:
         at_once = self._parallelism if parallelism is None else (f"-parallelism={parallelism}",)
         argv = ["apply", "-json", *self._common, *self._locking, *at_once, *target]
         try:
-            done = self._command("apply the changes", argv, progress=progress)
+            # What is removed stays in the state until it is gone: only what is made can be lost.
+            makes = plan is None or any("create" in change.actions for change in plan.changes)
+            count = len(plan.changes) if plan else self._known()
+            done = self._command("apply the changes", argv, progress=progress, held=makes, resources=count)
         finally:
             if plan:
                 plan.file.unlink(missing_ok=True)
@@ -179,8 +189,12 @@ class Terraform:
             "destroy what it created",
             ["destroy", "-json", "-auto-approve", *self._common, *self._locking, *self._parallelism],
             progress=progress,
+            resources=self._known(),
         )
         return results.parse_applied(done.stdout)
+
+    def _known(self) -> int:
+        return len(addresses_in(self._read_state()))
 
     def adopt(self, objects: Mapping[str, str]) -> tuple[str, ...]:
         """Import those objects (address to id) that the state lacks, and return their addresses."""
@@ -207,14 +221,26 @@ class Terraform:
             return results.parse_state(results.document(done.stdout))
 
     def _command(
-        self, what: str, argv: Sequence[str], *, quiet: bool = False, progress: OnProgress | None = None
+        self,
+        what: str,
+        argv: Sequence[str],
+        *,
+        quiet: bool = False,
+        progress: OnProgress | None = None,
+        held: bool = False,
+        resources: int = 0,
     ) -> Output:
-        listener = _listener(None if quiet else self._verbose, progress)
-        done, failures = self._run(argv, listener)
+        under_way = UnderWay(progress)
+        listener = _listener(None if quiet else self._verbose, under_way if argv[0] in _SLOW else None)
+        limit = time_limit(resources)
+        patience = Patience(limit, held and self._provider is None, self._locks, self._tell)
+        done, failures = self._run(argv, listener, patience)
         if done.code != 0 and not self._provider and _uninstalled(done):
             # Only now: a provider that is there, or that the user's configuration names, needs none.
-            done, _ = self._run(["init", "-reconfigure", *self._common], listener)
-            done, failures = (done, []) if done.code else self._run(argv, listener)
+            done, _ = self._run(["init", "-reconfigure", *self._common], listener, patience)
+            done, failures = (done, []) if done.code else self._run(argv, listener, patience)
+        if done.late:
+            raise late(what, limit, self.directory, under_way.addresses)
         if done.code != 0:
             found = results.diagnostics(done.stdout, done.stderr)
             cause = failures[0] if len(failures) == 1 else None
@@ -222,11 +248,12 @@ class Terraform:
         return done
 
     def _run(
-        self, argv: Sequence[str], listener: Callable[[str], None] | None
+        self, argv: Sequence[str], listener: Callable[[str], None] | None, patience: Patience
     ) -> tuple[Output, list[StonewareError]]:
         with self._busy:
             self.prepare()
-            done = self._engine.run([f"-chdir={self.directory}", *argv], self._environment, listener)
+            argv = [f"-chdir={self.directory}", *argv]
+            done = self._engine.run(argv, self._environment, listener, patience)
             return done, self._provider.take_failures() if self._provider else []
 
     def _make_environment(self, extra: Mapping[str, str]) -> dict[str, str]:
@@ -247,6 +274,23 @@ def _uninstalled(done: Output) -> bool:
     """Say whether a command failed because the provider, or the state's place, is not set up yet."""
     said = results.diagnostics(done.stdout, done.stderr)
     return any("terraform init" in f"{it.summary}\n{it.detail}" for it in said if it.severity == "error")
+
+
+class UnderWay:
+    """What Terraform has begun and not ended, for the words about a command whose time is over."""
+
+    def __init__(self, progress: OnProgress | None) -> None:
+        self.addresses: dict[str, str] = {}  # to the action
+        self._progress = progress
+
+    def __call__(self, progress: Progress) -> None:
+        """Take one event, and pass it on."""
+        if progress.status == "done":
+            self.addresses.pop(progress.address, None)
+        else:  # a failure as well: one that is interrupted fails
+            self.addresses[progress.address] = progress.action
+        if self._progress is not None:
+            self._progress(progress)
 
 
 def _listener(

@@ -5,10 +5,11 @@ adds 100 MiB, so it gets a process of its own, which serves several commands one
 library takes longer than a small apply). Started by `stoneware.terraform.engine` as
 `python -I -S worker.py LIBRARY ERRORS`, so only the standard library is there.
 
-Protocol: each line on standard input is a JSON list, Terraform's arguments. Terraform's standard output goes
-to ours, followed by a line of MARK and the exit code; its standard error goes to the file descriptor ERRORS.
-The end of standard input is the wish to end: a command that is running is interrupted once, as by Ctrl-C,
-and Terraform then writes its state. That also happens when the process at the other end was killed.
+Protocol: each line on standard input is a JSON object: `argv`, Terraform's arguments, and `finish`.
+Terraform's standard output goes to ours, followed by a line of MARK and the exit code; its standard error
+goes to the file descriptor ERRORS. The end of standard input is the wish to end: a command that is running
+gets `finish` seconds to end by itself, and is then interrupted once, as by Ctrl-C; Terraform then writes its
+state. That also happens when the process at the other end was killed.
 """
 
 from __future__ import annotations
@@ -33,14 +34,19 @@ class _Inbox:
     def __init__(self) -> None:
         self.commands: queue.SimpleQueue[list[str] | None] = queue.SimpleQueue()
         self.running = threading.Event()
+        self.ended = threading.Event()
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
+        finish = 0.0
         for line in sys.stdin.buffer:
+            command = json.loads(line)
+            finish = command["finish"]
+            self.ended.clear()
             self.running.set()
-            self.commands.put(json.loads(line))
+            self.commands.put(command["argv"])
         self.commands.put(None)
-        if self.running.is_set():
+        if self.running.is_set() and not (finish and self.ended.wait(finish)):
             os.kill(os.getpid(), signal.SIGINT)  # Go's handler has it: Terraform stops gracefully
             time.sleep(LAST_RESORT)
             os._exit(1)
@@ -67,6 +73,7 @@ def main() -> None:
     while (argv := inbox.commands.get()) is not None:
         code = _run(library, argv, int(sys.argv[2]))
         inbox.running.clear()
+        inbox.ended.set()
         with contextlib.suppress(BrokenPipeError):
             os.write(1, MARK + str(code).encode() + b"\n")
     os._exit(0)  # nothing is left to be written, and somebody waits for the end

@@ -36,20 +36,21 @@ _EMULATED = {"beat": 2.0, "reports": 0.1, "console": 0.1, "look": 0.5}
 class GoogleBuilder:
     """One builder; in a `with` block. See `stoneware.platforms.builders.Builder`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - as prepare_builder
         self,
         images: GoogleImages,
         infrastructure: GoogleInfrastructure,
         name: str,
         directory: Path,
         output: Callable[[str], None] | None = None,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.name = name
         self._images = images
         self._api = images.api
         self._bake = directory.parent.name
         self._zone = directory / "zone"
-        self._terraform = BuilderTerraform(infrastructure, directory, output)
+        self._terraform = BuilderTerraform(infrastructure, directory, output, tell)
         rhythm = _EMULATED if self._api.settings.endpoint else _RHYTHM
         self.beat = rhythm["beat"]
         self._offset = 0

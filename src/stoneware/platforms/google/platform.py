@@ -50,10 +50,14 @@ class GooglePlatform(GoogleMachines, NoCommands):
     # -- builders ------------------------------------------------------------------------------------------
 
     def prepare_builder(
-        self, name: str, directory: Path, output: Callable[[str], None] | None = None
+        self,
+        name: str,
+        directory: Path,
+        output: Callable[[str], None] | None = None,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> GoogleBuilder:
         """Give a builder that Terraform will make; Terraform begins to load."""
-        return GoogleBuilder(self.images, self.infrastructure, name, directory, output)
+        return GoogleBuilder(self.images, self.infrastructure, name, directory, output, tell)
 
     def has_builders(self, bake: Path) -> bool:
         """Say whether a bake has a builder that is not removed, or may have one."""

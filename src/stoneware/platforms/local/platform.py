@@ -352,7 +352,11 @@ class LocalPlatform(LocalBuilders):
     # -- builders ------------------------------------------------------------------------------------------
 
     def prepare_builder(
-        self, name: str, directory: Path, output: Callable[[str], None] | None = None
+        self,
+        name: str,
+        directory: Path,
+        output: Callable[[str], None] | None = None,
+        tell: Callable[[str], None] = lambda _: None,  # noqa: ARG002 - an interrupt waits for nothing
     ) -> StonewareBuilder:
         """Give a builder that Terraform will make; Terraform begins to load."""
         from stoneware.provider.builders import StonewareBuilder
