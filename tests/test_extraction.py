@@ -10,13 +10,14 @@ import tarfile
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stoneware.untrusted.bounded import BoundsError
-from stoneware.untrusted.extraction import Skipped, extract, room, stays_inside
+from stoneware.untrusted.extraction import Skipped, extract, extract_root, room, stays_inside
 from stoneware.untrusted.tarstream import Limits
 
 ROOMY = Limits(total=1 << 24)
@@ -346,3 +347,56 @@ def _only_plain(top: Path) -> None:
                     assert path.resolve().is_relative_to(real)
             else:
                 assert stat.S_IMODE(mode) & ~0o777 == 0
+
+
+def unpack_root(data: bytes, top: Path) -> Skipped:
+    directory = os.open(top, os.O_RDONLY)
+    try:
+        return extract_root(io.BytesIO(data), directory, ROOMY)
+    finally:
+        os.close(directory)
+
+
+CAPABILITY = "\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0"  # cap_net_raw=ep
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="owners are root's to give")
+def test_the_root_of_a_machine_keeps_owners_modes_links_and_capabilities(top: Path) -> None:
+    archive = Archive().add("bin", tarfile.DIRTYPE, mode=0o2755, gid=8)
+    headers = {"SCHILY.xattr.security.capability": CAPABILITY, "SCHILY.xattr.trusted.x": "1"}
+    archive.add("bin/ping", content=b"ELF", mode=0o755, pax_headers=headers)
+    archive.add("bin/su", content=b"ELF", mode=0o4755, uid=0, gid=100)
+    archive.add("bin/sh", tarfile.SYMTYPE, linkname="/etc/../../outside", uid=7)
+    archive.add("bin/again", tarfile.LNKTYPE, linkname="bin/su")
+    archive.add("null", tarfile.CHRTYPE, mode=0o666)
+    skipped = unpack_root(archive.bytes(), top)
+    assert skipped.told == ["null (character device)"]
+    assert stat.S_IMODE((top / "bin").stat().st_mode) == 0o2755
+    assert (top / "bin").stat().st_gid == 8
+    assert os.getxattr(top / "bin/ping", "security.capability") == CAPABILITY.encode("latin-1")
+    assert os.listxattr(top / "bin/ping") == ["security.capability"]
+    su = (top / "bin/su").stat()
+    assert (stat.S_IMODE(su.st_mode), su.st_gid, su.st_nlink) == (0o4755, 100, 2)
+    assert (top / "bin/sh").readlink() == Path("/etc/../../outside")
+    assert (top / "bin/sh").lstat().st_uid == 7
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"uid": 65536}, "has a file of the user or group 65536, and machines have 0 to 65535: f"),
+        ({"pax_headers": {"gid": "99999999"}}, "the user or group 99999999"),
+        ({"pax_headers": {"uid": "-1"}}, "the uid of an entry is no number"),
+        ({"pax_headers": {"uid": "9" * 40}}, "the uid of an entry is no number"),
+    ],
+)
+def test_owners_that_no_machine_has_are_refused(top: Path, fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(BoundsError, match=said):
+        unpack_root(Archive().add("f", **fields).bytes(), top)
+
+
+def test_nothing_of_a_root_is_written_through_its_links(top: Path) -> None:
+    archive = Archive().add("etc", tarfile.SYMTYPE, linkname=str(top.parent)).add("etc/outside", content=b"x")
+    with pytest.raises(BoundsError, match="has something below etc, which is no directory"):
+        unpack_root(archive.bytes(), top)
+    assert (top.parent / "outside").read_text() == "untouched"

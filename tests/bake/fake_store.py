@@ -30,6 +30,9 @@ class FakeStore:
     def ensure_base(self, reference: str, *, refresh: bool, progress: Callable[[str], None]) -> str:
         raise AssertionError("a plan makes nothing")
 
+    def import_root(self, archive: Path, progress: Callable[[str], None]) -> str:
+        raise AssertionError("a plan makes nothing")
+
     def has_checkpoint(self, key: str) -> bool:
         return key in self.checkpoints
 

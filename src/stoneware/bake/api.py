@@ -90,7 +90,7 @@ def _one_at_a_time(lock: Path, reporter: Reporter) -> Iterator[None]:
 
 def _origin(planner: Planner, reporter: Reporter) -> Origin:
     origin = planner.origin
-    if origin.commit is None:
+    if origin.commit is None and planner.options.versioned:
         reporter.emit(
             Note("the context is not in a Git checkout with a commit: the image gets no commit tag")
         )

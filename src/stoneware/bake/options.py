@@ -54,6 +54,7 @@ class BakeOptions:
     on_failure: OnFailure = OnFailure.STOP
     step_timeout: float | None = None  # seconds
     verbose: bool = False
+    versioned: bool = True  # False: what is baked is of no work tree, so no commit is looked for
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,12 @@ def install(rootfs: Path) -> None:
     units that are enabled later belong to an image and wait for the boot agent. Needs write access as
     the owner of the tree (root); raises OSError.
     """
-    write_tree(rootfs, guest_files(), guest_links())
+    lay(rootfs, guest_files(), guest_links())
+
+
+def lay(rootfs: Path, files: Mapping[str, tuple[int, bytes]], links: Mapping[str, str]) -> None:
+    """Do the same with files and links that have been read already."""
+    write_tree(rootfs, files, links)
     _forget_identity(rootfs)
     names = sorted(
         {

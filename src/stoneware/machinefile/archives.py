@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import hashlib
 import io
@@ -11,7 +12,7 @@ import os
 import subprocess
 import tarfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,6 +20,7 @@ from stoneware.errors import HostError, InputError
 from stoneware.machinefile.tree import Entry
 from stoneware.process import which
 from stoneware.untrusted.extraction import free_room
+from stoneware.untrusted.tarstream import Stream
 
 _BLOCK = 512
 _PIECE = 1 << 20
@@ -44,30 +46,59 @@ def write_unpacked(path: str, stream: IO[bytes]) -> None:
     Raises InputError for a file that ends too early or is more than there is room for once it is unpacked,
     HostError where zstd is needed and missing.
     """
+    with unpacked(path) as content:
+        _copy(content, stream, path)
+
+
+@contextlib.contextmanager
+def unpacked(path: str) -> Iterator[Stream]:
+    """Open an archive as the plain tar that it holds, whatever it is compressed with, if at all.
+
+    Raises InputError for a file that is damaged or ends too early, and HostError where zstd is needed and
+    missing.
+    """
     with Path(path).open("rb") as packed:
         head = packed.read(_BLOCK)
     if head.startswith(_ZSTD):
-        _write_unpacked_zstd(path, stream)
+        with _unpacked_zstd(path) as content:
+            yield content
         return
     opener = next((each for magic, each in _OPENERS.items() if head.startswith(magic)), open)
-    try:
-        with opener(path, "rb") as content:
-            _copy(content, stream, path)
-    except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
-        raise _torn(path, str(error)) from error
+    with opener(path, "rb") as content:
+        yield _Unpacked(content, path)
 
 
-def _write_unpacked_zstd(path: str, stream: IO[bytes]) -> None:
+class _Unpacked:
+    """What an archive unpacks to; what cannot be unpacked is no fault of who reads it."""
+
+    def __init__(self, content: IO[bytes], path: str) -> None:
+        self._content = content
+        self._path = path
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Read up to `size` bytes. Raises InputError."""
+        try:
+            return self._content.read(size)
+        except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
+            raise _torn(self._path, str(error)) from error
+
+
+@contextlib.contextmanager
+def _unpacked_zstd(path: str) -> Iterator[Stream]:
     with Path(path).open("rb") as packed:
         zstd = subprocess.Popen(_zstd(), stdin=packed, stdout=subprocess.PIPE)
     with zstd:
-        if zstd.stdout is not None:
-            _copy(zstd.stdout, stream, path)
+        try:
+            if zstd.stdout is not None:
+                yield zstd.stdout
+        except BaseException:
+            zstd.kill()
+            raise
     if zstd.returncode != 0:
         raise _torn(path, f"zstd ended with {zstd.returncode}")
 
 
-def _copy(content: IO[bytes], stream: IO[bytes], path: str) -> None:
+def _copy(content: Stream, stream: IO[bytes], path: str) -> None:
     """Copy what an archive unpacks to, which may be a thousand times its size, as far as there is room."""
     left = free_room(stream.fileno())
     while piece := content.read(_PIECE):
@@ -83,7 +114,7 @@ def _copy(content: IO[bytes], stream: IO[bytes], path: str) -> None:
 
 def _zstd() -> list[str]:
     if which("zstd") is None:
-        raise HostError("ADD of a .tar.zst needs the program zstd", resolution="apt-get install zstd")
+        raise HostError("a .tar.zst needs the program zstd", resolution="apt-get install zstd")
     return ["zstd", "--decompress", "--stdout", "--quiet"]
 
 

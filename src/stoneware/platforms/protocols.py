@@ -273,6 +273,14 @@ class Images(Protocol):
         """Return the bases that can be made."""
         ...
 
+    def import_root(self, archive: Path, progress: Callable[[str], None]) -> str:
+        """Make a base of the root file system in a tar archive; return the reference that stands for it.
+
+        Takes Capability.LOCAL_FILES. Raises InputError where it is no root file system that machines can
+        have.
+        """
+        ...
+
     def has_checkpoint(self, key: str) -> bool:
         """Say whether the root file system after a step is saved."""
         ...

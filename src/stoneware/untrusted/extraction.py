@@ -4,6 +4,9 @@ Regular files, directories, and links that stay inside are made; devices, FIFOs 
 left out and told. This process's user owns all of it. Of the modes, reading, writing and executing are kept:
 no setuid, setgid or sticky bit; of the rest, the times of modification. Extended attributes are not read.
 
+The root file system of a machine keeps more (`extract_root`): owners, all of the modes, links to wherever
+they lead in the machine, and those extended attributes that mean the same in every machine.
+
 Every directory is opened by its parent's descriptor without following links, so that an archive cannot go
 through a link that it has made before.
 """
@@ -24,6 +27,8 @@ from stoneware.untrusted.tarstream import Limits, Member, Stream, TarReader, par
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _KEPT = 0o777
+_ATTRIBUTES = ("security.capability", "system.posix_acl_", "user.")
+_LAST_USER = 65535
 _LONGEST_TARGET = 4095  # bytes that a link can hold
 _TOLD = 10  # of what is left out, that many are named
 _RESERVE = 64 << 20  # bytes that are always left free
@@ -61,12 +66,21 @@ def extract(stream: Stream, directory: int, limits: Limits) -> Skipped:
 
     Raises BoundsError, whose text completes “the archive …”, and OSError; the directory is half filled then.
     """
-    reader = TarReader(stream, limits)
-    unpacking = _Unpacking(reader, directory)
+    return _unpack(_Unpacking(TarReader(stream, limits), directory))
+
+
+def extract_root(stream: Stream, directory: int, limits: Limits) -> Skipped:
+    """Unpack the root file system of a machine as `extract` does, keeping what only a machine may have.
+
+    Nobody but us may be able to enter the directory: there are setuid programs in it. Raises BoundsError as
+    well for an owner that no machine has.
+    """
+    return _unpack(_UnpackingRoot(TarReader(stream, limits), directory))
+
+
+def _unpack(unpacking: _Unpacking) -> Skipped:
     try:
-        for member in reader:
-            unpacking.add(member)
-        unpacking.finish()
+        unpacking.run()
     finally:
         unpacking.close()
     return unpacking.skipped
@@ -87,7 +101,9 @@ class _Unpacking:
     def close(self) -> None:
         os.close(self._here)
 
-    def finish(self) -> None:
+    def run(self) -> None:
+        for member in self._reader:
+            self.add(member)
         self._leave(())
 
     def add(self, member: Member) -> None:
@@ -114,7 +130,7 @@ class _Unpacking:
                 left = memoryview(piece)
                 while left:
                     left = left[os.write(descriptor, left) :]
-            os.fchmod(descriptor, member.mode & _KEPT)
+            self._dress(descriptor, member)
             os.utime(descriptor, ns=(member.mtime_ns, member.mtime_ns))
         finally:
             os.close(descriptor)
@@ -129,15 +145,16 @@ class _Unpacking:
                 if not is_directory_at(parent, name):
                     os.unlink(name, dir_fd=parent)
                     os.mkdir(name, 0o700, dir_fd=parent)
-        os.fchmod(self._enter(member.parts), member.mode & _KEPT)
+        self._dress(self._enter(member.parts), member)
         self._open.append((member.parts, member.mtime_ns))
 
     def _link(self, member: Member) -> None:
-        if not stays_inside(member.parts, member.target):
+        if not self._may_lead(member):
             self.skipped.add(member, f"a link to {member.target[:200]}")
             return
         parent, name = self._place(member)
         os.symlink(member.target, name, dir_fd=parent)
+        self._dress_link(parent, name, member)
         os.utime(name, ns=(member.mtime_ns, member.mtime_ns), dir_fd=parent, follow_symlinks=False)
 
     def _hard_link(self, member: Member) -> None:
@@ -159,6 +176,18 @@ class _Unpacking:
                 os.link(origin[-1], name, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)
         finally:
             os.close(source)
+
+    # -- what is kept --------------------------------------------------------------------------------------
+
+    def _dress(self, descriptor: int, member: Member) -> None:
+        """Give a file or directory its mode."""
+        os.fchmod(descriptor, member.mode & _KEPT)
+
+    def _may_lead(self, member: Member) -> bool:
+        return stays_inside(member.parts, member.target)
+
+    def _dress_link(self, parent: int, name: str, member: Member) -> None:
+        """Leave a link as it is."""
 
     # -- places --------------------------------------------------------------------------------------------
 
@@ -216,6 +245,39 @@ class _Unpacking:
             directory, mtime = self._open.pop()
             with contextlib.suppress(FileNotFoundError, BoundsError):  # replaced by a later entry
                 os.utime(self._enter(directory, make=False), ns=(mtime, mtime))
+
+
+class _UnpackingRoot(_Unpacking):
+    """The root file system of a machine."""
+
+    def _dress(self, descriptor: int, member: Member) -> None:
+        os.fchown(descriptor, *_owner(member))
+        os.fchmod(descriptor, member.mode)  # behind the owner, with which setuid bits go
+        for name, value in member.attributes:
+            if not name.startswith(_ATTRIBUTES):
+                continue
+            try:
+                os.setxattr(descriptor, name, value)
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.ERANGE, errno.E2BIG):
+                    raise
+                self.skipped.add(member, f"its attribute {name[:100]}")
+
+    def _may_lead(self, member: Member) -> bool:
+        return 0 < len(os.fsencode(member.target)) <= _LONGEST_TARGET
+
+    def _dress_link(self, parent: int, name: str, member: Member) -> None:
+        os.chown(name, *_owner(member), dir_fd=parent, follow_symlinks=False)
+
+
+def _owner(member: Member) -> tuple[int, int]:
+    for number in (member.uid, member.gid):
+        if not 0 <= number <= _LAST_USER:
+            raise BoundsError(
+                f"has a file of the user or group {number}, and machines have 0 to {_LAST_USER}: "
+                f"{member.name[:200]}"
+            )
+    return member.uid, member.gid
 
 
 def stays_inside(parts: Parts, target: str) -> bool:

@@ -38,6 +38,8 @@ _KINDS = {
 _EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 _LONG = {tarfile.GNUTYPE_LONGNAME: "path", tarfile.GNUTYPE_LONGLINK: "linkpath"}
 _SPARSE = "GNU.sparse."
+_ATTRIBUTE = "SCHILY.xattr."
+_READ = ("path", "linkpath", "size", "mtime", "uid", "gid")
 _RECORD = re.compile(rb"([0-9]{1,7}) ([^=\0]{1,256})=")
 _TIME = re.compile(r"(-?[0-9]{1,18})(?:\.([0-9]{1,30}))?")
 _LATEST = 1 << 33  # seconds; file systems end a little later
@@ -70,6 +72,7 @@ class Member:
     """One entry. `parts` are its path's, without `.`; none at all is the archive's root.
 
     `kind` is file, directory, link, hard link, or in words what else it is; `target` is a link's, as written.
+    `attributes` are the extended ones, by name.
     """
 
     parts: tuple[str, ...]
@@ -78,6 +81,9 @@ class Member:
     mtime_ns: int
     size: int
     target: str
+    uid: int = 0
+    gid: int = 0
+    attributes: tuple[tuple[str, bytes], ...] = ()
 
     @property
     def name(self) -> str:
@@ -196,7 +202,34 @@ def _member(block: tarfile.TarInfo, extended: dict[str, str]) -> Member:
     size = 0 if known and kind != "file" else _size(block, extended)
     mtime = _time(extended["mtime"]) if "mtime" in extended else int(block.mtime) * 1_000_000_000
     latest = _LATEST * 1_000_000_000
-    return Member(parts, kind, block.mode & 0o7777, max(-latest, min(latest, mtime)), size, target)
+    return Member(
+        parts,
+        kind,
+        block.mode & 0o7777,
+        max(-latest, min(latest, mtime)),
+        size,
+        target,
+        _number(block.uid, extended, "uid"),
+        _number(block.gid, extended, "gid"),
+        _attributes(extended),
+    )
+
+
+def _number(own: int, extended: dict[str, str], key: str) -> int:
+    text = extended.get(key)
+    if text is None:
+        return own
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise BoundsError(f"is damaged: the {key} of an entry is no number")
+    return int(text)
+
+
+def _attributes(extended: dict[str, str]) -> tuple[tuple[str, bytes], ...]:
+    return tuple(
+        (key.removeprefix(_ATTRIBUTE), value.encode("utf-8", "surrogateescape"))
+        for key, value in extended.items()
+        if key.startswith(_ATTRIBUTE)
+    )
 
 
 def parts_of(name: str) -> tuple[str, ...]:
@@ -214,12 +247,7 @@ def parts_of(name: str) -> tuple[str, ...]:
 
 
 def _size(block: tarfile.TarInfo, extended: dict[str, str]) -> int:
-    text = extended.get("size")
-    if text is None:
-        return block.size
-    if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise BoundsError("is damaged: the size of an entry is no number")
-    return int(text)
+    return _number(block.size, extended, "size")
 
 
 def _time(text: str) -> int:
@@ -242,7 +270,7 @@ def _records(data: bytes) -> dict[str, str]:
         if match is None or end > len(data) or end <= match.end() or data[end - 1 : end] != b"\n":
             raise BoundsError("is damaged: it has a torn extended header")
         key = _text(match[2])
-        if key in ("path", "linkpath", "size", "mtime"):
+        if key in _READ or key.startswith(_ATTRIBUTE):
             found[key] = _text(data[match.end() : end - 1])
         elif key.startswith(_SPARSE):
             found[_SPARSE] = ""

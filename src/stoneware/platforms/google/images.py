@@ -77,6 +77,13 @@ class GoogleImages:
             self._bases[reference] = found if isinstance(found, str) and found.count("/") == 2 else None
         return self._bases[reference]
 
+    def import_root(self, archive: Path, progress: Callable[[str], None]) -> str:  # noqa: ARG002
+        """Refuse: an archive becomes an image of a project by way of this computer."""
+        raise InputError(
+            f"the platform google makes no image of {archive.name}",
+            resolution="stoneware import FILE -t NAME --platform local",
+        )
+
     def ensure_base(self, reference: str, *, refresh: bool, progress: Callable[[str], None]) -> str:
         """Take Debian's newest image for a base, unless one is taken already, and return its identity."""
         known = self.base_identity(reference)

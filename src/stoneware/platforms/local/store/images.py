@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from stoneware.platforms.local.bases import bases
+from stoneware.platforms.local.bases import bases, imported
 from stoneware.platforms.local.store.store import Store
 
 
@@ -19,15 +19,23 @@ class LocalImageStore(Store):
 
     def known_bases(self) -> tuple[str, ...]:
         """Return the bases that can be made here."""
-        return tuple(sorted(bases.KNOWN))
+        return (*sorted(bases.KNOWN), *imported.references(self))
 
     def base_identity(self, reference: str) -> str | None:
         """Return the identity of a base that has been made, or None."""
+        if imported.is_imported(reference):
+            return imported.identity(self, reference)
         return bases.base_identity(self, reference)
 
     def ensure_base(self, reference: str, *, refresh: bool, progress: Callable[[str], None]) -> str:
         """Make a base unless it is there; `refresh` builds it again. Return its identity."""
+        if imported.is_imported(reference):
+            return imported.ensure(self, reference, progress)
         return bases.ensure_base(self, reference, refresh=refresh, progress=progress)
+
+    def import_root(self, archive: Path, progress: Callable[[str], None]) -> str:
+        """Make a base of the root file system in an archive; return the reference that stands for it."""
+        return imported.import_root(self, archive, progress)
 
     def stage_source(self, source: str) -> Path:
         """Return the root file system of a checkpoint or an image."""

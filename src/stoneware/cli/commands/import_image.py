@@ -1,0 +1,128 @@
+"""import: from a root file system that somebody else has made to an image."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stoneware.bake.options import BakeOptions, BakeResult
+from stoneware.cli import options
+from stoneware.cli.context import backend, choose, leave_bake, open_platform, open_store
+from stoneware.cli.output import print_json, print_line, say
+from stoneware.cli.parameters import Command, argument, flag, option
+from stoneware.dataclass import dataclass
+from stoneware.errors import InputError
+from stoneware.image.references import parse_reference
+from stoneware.launch.flags import parse_values
+from stoneware.model.capability import Capability, Need, require
+from stoneware.ui.progress import Style, make_display
+from stoneware.ui.text import duration, short_id
+from stoneware.untrusted.bounded import why_no_file
+
+_TYPED = "stoneware import rootfs.tar -t NAME"
+
+
+@dataclass(frozen=True)
+class Flags:
+    """What the command was given, by the names of its options."""
+
+    file: str
+    tag: tuple[str, ...]
+    change: tuple[str, ...]
+    label: tuple[str, ...]
+    platform: str | None
+    progress: Style
+    quiet: bool
+    json_output: bool
+
+
+@click.command("import", cls=Command)
+@argument("file", metavar="FILE", help="A tar of the root file system, or - for standard input.")
+@option("--tag", "-t", metavar="NAME[:TAG]", multiple=True, help="Name the image. Repeatable.")
+@option(
+    "--change", "-c", metavar="INSTRUCTION", multiple=True, help="Bake a line of a Machinefile. Repeatable."
+)
+@option("--label", metavar="KEY=VALUE", multiple=True, help="Label the image. Repeatable.")
+@options.platform
+@options.progress
+@flag("--quiet", "-q", help="Print only the id of the image.")
+@options.json_output
+def import_image(**given: Any) -> None:
+    """Make an image of a foreign root file system.
+
+    FILE is a tar archive, plain or compressed by gzip, bzip2, xz or zstd, of a Debian system with systemd,
+    or of one that derives from it. Its owners, modes, links and capabilities are kept; devices are left out.
+    It is booted once and sealed as every image is; then machines run from it, and a Machinefile can be FROM
+    it.
+    """
+    flags = Flags(**given)
+    choose(flags.platform)
+    if not flags.tag:
+        raise InputError("the image has no name", resolution=_TYPED)
+    for tag in flags.tag:
+        parse_reference(tag)
+    labels = parse_values(flags.label, {}, "--label")
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="stoneware-import-") as work:
+        result = _import(flags, labels, Path(work))
+    _finish(replace(result, seconds=time.monotonic() - started), flags)
+
+
+def _import(flags: Flags, labels: Mapping[str, str], work: Path) -> BakeResult:
+    from stoneware.bake import api
+    from stoneware.bake.events import Note
+    from stoneware.bake.phases import phase
+    from stoneware.bake.place import Place
+
+    archive = _archive(flags.file, work)
+    store = open_store()
+    platform = open_platform(store)
+    require(platform, [Need(Capability.LOCAL_FILES, "import", "stoneware import … --platform local")])
+    style = Style.QUIET if flags.quiet else flags.progress
+    context = work / "context"
+    context.mkdir()
+    with backend().clear_errors(), make_display(style, sys.stderr) as display:
+        with phase(display, "import", f"import {archive.name}"):
+            reference = store.import_root(archive, lambda text: display.emit(Note(text)))
+        wanted = BakeOptions(
+            context=context,
+            file=Path("--change"),
+            text="\n".join([f"FROM {reference}", *flags.change, ""]),
+            tags=flags.tag,
+            labels=labels,
+            versioned=False,
+        )
+        return api.bake(wanted, Place(platform, store, leave_bake), display)
+
+
+def _archive(file: str, work: Path) -> Path:
+    """Return where the archive is. Raises InputError."""
+    if file == "-":
+        if sys.stdin.isatty():
+            raise InputError("an archive does not come from a terminal", resolution=f"{_TYPED} <rootfs.tar")
+        archive = work / "stdin"
+        with archive.open("wb") as stream:
+            shutil.copyfileobj(sys.stdin.buffer, stream)
+        return archive
+    if why := why_no_file(Path(file), repr(file)):
+        raise InputError(why, resolution=_TYPED)
+    return Path(file).absolute()
+
+
+def _finish(result: BakeResult, flags: Flags) -> None:
+    if flags.json_output:
+        print_json(result.to_document())
+    elif flags.quiet:
+        print_line(result.image_id)
+    else:
+        say(f"image {short_id(result.image_id)}: imported in {duration(round(result.seconds, 3))}")
+        for tag in result.tags:
+            print_line(tag)

@@ -1,0 +1,139 @@
+"""Bases from root file systems that somebody else has made: `stoneware import` unpacks one and bakes from it.
+
+As with the bases that are made here, what came in is the checkpoint `raw-…`, and with the guest files laid
+over it the checkpoint `base-…`. `prune` takes both: the image that was baked from them holds it all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stoneware.errors import InputError
+from stoneware.files import canonical_json, sha256_hex
+from stoneware.platforms.local.bases.bases import architecture
+from stoneware.platforms.local.store import btrfs
+from stoneware.platforms.local.store.store import Store
+from stoneware.untrusted.bounded import BoundsError
+
+if TYPE_CHECKING:
+    from stoneware.untrusted.extraction import Skipped
+    from stoneware.untrusted.tarstream import Stream
+
+_NAME = "imported"  # before the colon of a reference; no image can have it, since no tag has as many digits
+_DIGITS = 40
+
+
+def is_imported(reference: str) -> bool:
+    """Say whether a reference stands for a root file system that was imported."""
+    name, _, key = reference.partition(":")
+    return name == _NAME and len(key) == _DIGITS and not set(key) - set("0123456789abcdef")
+
+
+def references(store: Store) -> tuple[str, ...]:
+    """Return the references of all that is imported and still there."""
+    found = (key.removeprefix("raw-") for key in store.checkpoint_keys() if key.startswith("raw-"))
+    return tuple(f"{_NAME}:{key}" for key in sorted(found) if _is_import(store, key))
+
+
+def identity(store: Store, reference: str) -> str | None:
+    """Return the identity of an imported base, None while the guest files are still to be laid over it."""
+    found = _identity(_raw(reference))
+    return found if store.has_checkpoint(found) else None
+
+
+def import_root(store: Store, archive: Path, progress: Callable[[str], None]) -> str:
+    """Unpack a tar archive into a base and return the reference that stands for it.
+
+    Raises InputError for an archive that is damaged, too large, or no root file system that machines can
+    have.
+    """
+    from stoneware.platforms.local.bases.imported_checks import check_root
+
+    progress(f"unpacking {archive.name}")
+    with store.staging(store.data / "checkpoints") as staged:
+        root = staged / "rootfs"
+        btrfs.create(root)
+        root.chmod(0o755)
+        key, skipped = _unpack(archive, root)
+        check_root(root, archive)
+        reference = f"{_NAME}:{key}"
+        document = {"imported": archive.name, "created": time.time()}
+        store.save_checkpoint(_raw(reference), root, document)
+    if told := [each for each in skipped.told if not each.startswith("dev/")]:  # machines have their own /dev
+        progress(f"left out: {', '.join(told)}")
+    ensure(store, reference, progress)
+    return reference
+
+
+def ensure(store: Store, reference: str, progress: Callable[[str], None]) -> str:
+    """Lay the guest files over what was imported, unless they are there. Return the identity."""
+    from stoneware import process
+
+    raw = _raw(reference)
+    if not store.has_checkpoint(raw):
+        raise InputError(
+            "what was imported is gone", details=reference, resolution="stoneware import FILE -t NAME"
+        )
+    found = _identity(raw)
+    if not store.has_checkpoint(found):
+        progress("laying Stoneware's guest files over it")
+        with store.staging(store.data / "checkpoints") as staged:
+            root = staged / "rootfs"
+            btrfs.snapshot(store.checkpoint_rootfs(raw), root, read_only=False)
+            process.run([sys.executable, "-P", "-m", "stoneware.guest.install_inside", str(root)])
+            store.save_checkpoint(found, root, {**(store.checkpoint_document(raw) or {}), "raw": raw})
+    store.touch_checkpoint(found)
+    return found
+
+
+def _unpack(archive: Path, root: Path) -> tuple[str, Skipped]:
+    """Unpack into an empty directory; return a digest of the archive's content and what was left out."""
+    # A bake that finds all it needs imports this module too.
+    from stoneware.machinefile.archives import unpacked
+    from stoneware.untrusted.extraction import extract_root, room
+
+    directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with unpacked(str(archive)) as content:
+            stream = _Digested(content)
+            skipped = extract_root(stream, directory, room(directory))
+    except BoundsError as error:
+        raise InputError(
+            f"the archive {archive.name} {error}", resolution="export the root file system again, as a tar"
+        ) from None
+    finally:
+        os.close(directory)
+    return sha256_hex(canonical_json([stream.digest.hexdigest(), architecture()]))[:_DIGITS], skipped
+
+
+class _Digested:
+    """A stream whose content is digested on its way."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.digest = hashlib.sha256()
+        self._stream = stream
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._stream.read(size)
+        self.digest.update(data)
+        return data
+
+
+def _raw(reference: str) -> str:
+    return f"raw-{reference.partition(':')[2]}"
+
+
+def _is_import(store: Store, key: str) -> bool:
+    return "imported" in (store.checkpoint_document(f"raw-{key}") or {})
+
+
+def _identity(raw: str) -> str:
+    from stoneware import guest
+
+    return "base-" + sha256_hex(canonical_json([raw, guest.digest(), architecture()]))[:40]

@@ -1,0 +1,73 @@
+"""What the root file system of a machine must have; looked for in one that somebody else has made."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from stoneware.errors import InputError
+from stoneware.platforms.local.bases.bases import architecture
+from stoneware.untrusted.rooted_paths import mode_inside, open_inside
+
+_INIT = ("/usr/lib/systemd/systemd", "/lib/systemd/systemd")
+# What is wanted, where it may be, and the Debian package that has it.
+_PROGRAMS = (
+    ("awk", ("/usr/bin/awk",), "mawk"),
+    ("apt-get", ("/usr/bin/apt-get",), "apt"),
+    ("curl", ("/usr/bin/curl",), "curl"),
+    ("dbus-daemon", ("/usr/bin/dbus-daemon", "/usr/bin/dbus-broker"), "dbus"),
+    ("dpkg", ("/usr/bin/dpkg",), "dpkg"),
+    ("init", ("/usr/sbin/init", "/sbin/init"), "systemd-sysv"),
+    ("ip", ("/usr/sbin/ip", "/usr/bin/ip", "/sbin/ip", "/bin/ip"), "iproute2"),
+    ("sh", ("/usr/bin/sh", "/bin/sh"), "dash"),
+    ("udevadm", ("/usr/bin/udevadm", "/bin/udevadm"), "udev"),
+)
+_MACHINES = {3: "i386", 40: "armhf", 62: "amd64", 183: "arm64", 243: "riscv64"}  # e_machine of ELF files
+_HEADER = 20  # bytes of an ELF file up to the end of e_machine
+
+
+def check_root(root: Path, archive: Path) -> None:
+    """Raise InputError unless a directory is the root file system of a Debian, or of what derives from it."""
+    init = next((path for path in _INIT if _is_program(root, path)), None)
+    if init is None:
+        raise InputError(
+            f"{archive.name} is no root file system of a machine: there is no systemd in it",
+            details="Images of containers have no init system. The root is the top of the archive.",
+            resolution="apt-get install systemd-sysv udev dbus    # in the system, then export it again",
+        )
+    found = _architecture(root, init)
+    if found != architecture():
+        raise InputError(
+            f"{archive.name} is for {found}, and this computer is {architecture()}",
+            resolution=f"export a system for {architecture()}",
+        )
+    missing = [(name, package) for name, paths, package in _PROGRAMS if not _any(root, paths)]
+    if missing:
+        packages = " ".join(sorted({package for _, package in missing}))
+        raise InputError(
+            f"{archive.name} lacks what machines need: {', '.join(name for name, _ in missing)}",
+            details="Machines are of Debian, or of a system that derives from it.",
+            resolution=f"apt-get install {packages}    # in the system, then export it again",
+        )
+
+
+def _any(root: Path, paths: tuple[str, ...]) -> bool:
+    return any(_is_program(root, path) for path in paths)
+
+
+def _is_program(root: Path, path: str) -> bool:
+    mode = mode_inside(root, path)
+    return stat.S_ISREG(mode) and bool(mode & 0o111)
+
+
+def _architecture(root: Path, program: str) -> str:
+    descriptor = open_inside(root, program, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        header = os.read(descriptor, _HEADER)
+    finally:
+        os.close(descriptor)
+    if len(header) < _HEADER or header[:4] != b"\x7fELF":
+        return "another kind of computer"
+    number = int.from_bytes(header[18:20], "big" if header[5] == 2 else "little")
+    return _MACHINES.get(number, f"another kind of computer (ELF machine {number})")

@@ -1,0 +1,73 @@
+"""Root file systems from elsewhere become images: `stoneware import`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from stoneware.platforms.local.store.images import LocalImageStore
+from tests.bake.conftest import Context
+
+
+@pytest.fixture
+def archive(context: Context, machine_home: Path) -> Path:
+    """Return a Debian as it comes from elsewhere, with nothing of ours in it."""
+    store = LocalImageStore.open(machine_home)
+    raw = (store.checkpoint_document(store.base_identity("debian:12") or "") or {})["raw"]
+    made = context.path / "debian.tar"
+    root = store.checkpoint_rootfs(raw)
+    (context.path / "etc").mkdir()
+    (context.path / "etc/foreign").write_text(context.stamp)
+    tar = ["tar", "--create", "--file", str(made), "--xattrs", "--xattrs-include=*", "--numeric-owner"]
+    subprocess.run([*tar, "-C", str(root), ".", "-C", str(context.path), "etc/foreign"], check=True)
+    return made
+
+
+@pytest.mark.machine
+def test_a_root_file_system_becomes_an_image_that_boots_and_can_be_built_from(
+    context: Context, archive: Path
+) -> None:
+    words = ("import", str(archive), "-t", context.name, "-c", 'CMD ["sleep", "infinity"]', "--json")
+    first = json.loads(context.run(*words)[0])
+    assert first["tags"] == [f"{context.name}:latest"]
+    assert first["commit"] is None
+    assert json.loads(context.run(*words)[0])["image_id"] == first["image_id"]
+    root = context.rootfs(first)
+    assert (root / "etc/foreign").read_text() == context.stamp
+    assert (root / "usr/bin/su").stat().st_mode & 0o7777 == 0o4755
+    assert (root / "etc/machine-id").read_bytes() in (b"", b"uninitialized\n")
+    machine = f"m-{context.name}"
+    try:
+        context.run("run", "-d", "--wait", "--name", machine, context.name)
+        assert context.run("exec", machine, "cat", "/etc/foreign")[0] == context.stamp
+        assert context.run("exec", machine, "systemctl", "is-system-running")[0] == "running\n"
+    finally:
+        context.run("rm", "-f", machine)
+    context.write({"Machinefile": f"FROM {context.name}\nRUN cat /etc/foreign >/copied\n"})
+    child = json.loads(context.run("bake", "-t", f"{context.name}-child", "--json", ".")[0])
+    assert (context.rootfs(child) / "copied").read_text() == context.stamp
+
+
+@pytest.mark.machine
+def test_what_is_no_machine_is_refused_and_leaves_nothing(context: Context) -> None:
+    before = LocalImageStore.open(context.home).checkpoint_keys()
+    (context.path / "root/bin").mkdir(parents=True)
+    subprocess.run(["tar", "-C", "root", "-cf", "empty.tar", "."], cwd=context.path, check=True)
+    (context.path / "torn.tar").write_bytes((context.path / "empty.tar").read_bytes()[:700])
+    (context.path / "text.tar").write_text("no archive\n" * 100)
+    _, err = context.run("import", "empty.tar", "-t", context.name, code=2)
+    assert "empty.tar is no root file system of a machine: there is no systemd in it" in err
+    _, err = context.run("import", "torn.tar", "-t", context.name, code=2)
+    assert "the archive torn.tar ends in the middle of an entry" in err
+    _, err = context.run("import", "text.tar", "-t", context.name, code=2)
+    assert "the archive text.tar is damaged" in err
+    _, err = context.run("import", "empty.tar", code=2)
+    assert "the image has no name" in err
+    _, err = context.run("import", "missing.tar", "-t", context.name, code=2)
+    assert "'missing.tar'" in err
+    assert LocalImageStore.open(context.home).checkpoint_keys() == before
+    assert not [name for name in os.listdir(context.home / "data/checkpoints") if "staged" in name]  # noqa: PTH208

@@ -1,0 +1,79 @@
+"""What is looked for in a root file system that somebody else has made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stoneware.errors import InputError
+from stoneware.platforms.local.bases.bases import architecture
+from stoneware.platforms.local.bases.imported import is_imported
+from stoneware.platforms.local.bases.imported_checks import check_root
+
+ARCHIVE = Path("/srv/rootfs.tar")
+NUMBERS = {"amd64": 62, "arm64": 183}
+PROGRAMS = ("awk", "apt-get", "curl", "dbus-daemon", "dpkg", "sh", "udevadm")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    made = tmp_path / "root"
+    for directory in ("usr/bin", "usr/sbin", "usr/lib/systemd"):
+        (made / directory).mkdir(parents=True)
+    for path in (*(f"usr/bin/{name}" for name in PROGRAMS), "usr/sbin/ip", "usr/lib/systemd/systemd"):
+        program(made / path)
+    (made / "usr/sbin/init").symlink_to("/usr/lib/systemd/systemd")
+    (made / "bin").symlink_to("usr/bin")
+    return made
+
+
+def program(path: Path, number: int | None = None) -> None:
+    machine = NUMBERS[architecture()] if number is None else number
+    path.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x03\x00" + machine.to_bytes(2, "little"))
+    path.chmod(0o755)
+
+
+def refused(root: Path) -> InputError:
+    with pytest.raises(InputError) as caught:
+        check_root(root, ARCHIVE)
+    return caught.value
+
+
+def test_a_debian_is_taken(root: Path) -> None:
+    check_root(root, ARCHIVE)
+
+
+def test_one_without_an_init_system(root: Path) -> None:
+    (root / "usr/lib/systemd/systemd").unlink()
+    error = refused(root)
+    assert str(error) == "rootfs.tar is no root file system of a machine: there is no systemd in it"
+    assert error.resolution.startswith("apt-get install systemd-sysv udev dbus")
+
+
+def test_one_of_another_architecture(root: Path) -> None:
+    program(root / "usr/lib/systemd/systemd", 243)
+    assert str(refused(root)) == f"rootfs.tar is for riscv64, and this computer is {architecture()}"
+    (root / "usr/lib/systemd/systemd").write_text("#!/bin/sh\n")
+    assert str(refused(root)).startswith("rootfs.tar is for another kind of computer,")
+
+
+def test_programs_that_are_missing_are_named_with_their_packages(root: Path) -> None:
+    (root / "usr/bin/curl").unlink()
+    (root / "usr/sbin/ip").chmod(0o644)
+    error = refused(root)
+    assert str(error) == "rootfs.tar lacks what machines need: curl, ip"
+    assert error.resolution.startswith("apt-get install curl iproute2 ")
+
+
+def test_a_link_out_of_it_is_no_program(root: Path) -> None:
+    (root / "usr/bin/curl").unlink()
+    (root / "usr/bin/curl").symlink_to("../../../../../../../../bin/ls-of-the-host")
+    assert str(refused(root)) == "rootfs.tar lacks what machines need: curl"
+
+
+def test_which_references_are_of_imports() -> None:
+    assert is_imported("imported:" + "0a" * 20)
+    assert not is_imported("imported:" + "0a" * 19)
+    assert not is_imported("imported:" + "0A" * 20)
+    assert not is_imported("debian:12")
