@@ -25,6 +25,29 @@ V1 += "35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
 V2 = "31 23 0:28 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n"
 
 
+@pytest.fixture(autouse=True)
+def nothing_found_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requirements, "_FOUND", set())
+
+
+def test_what_was_there_is_not_looked_for_again_but_what_was_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    there, looked = {"nft": "/sbin/nft"}, []
+
+    def which(name: str) -> str | None:
+        looked.append(name)
+        return there.get(name)
+
+    monkeypatch.setattr("stoneware.process.which", which)
+    for _ in range(2):
+        with pytest.raises(HostError, match="lacks dnsmasq"):
+            requirements.check(["dnsmasq", "nft"])
+    assert sorted(looked) == ["dnsmasq", "dnsmasq", "nft"]
+    monkeypatch.setenv("PATH", "/elsewhere")
+    there.clear()
+    with pytest.raises(HostError, match="dnsmasq, nft"):
+        requirements.check(["dnsmasq", "nft"])
+
+
 def test_all_that_is_missing_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stoneware.process.which", lambda _: None)
     with pytest.raises(HostError) as caught:

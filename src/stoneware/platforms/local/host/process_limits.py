@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import resource
 import shlex
@@ -54,6 +55,7 @@ def _within_reach(wanted: dict[str, tuple[int, int]]) -> dict[str, tuple[int, in
     return found
 
 
+@functools.cache
 def _numbers() -> dict[str, int]:
     known = {"locks": 10}  # Linux, include/uapi/asm-generic/resource.h; Python has no name for it
     return {name: known.get(name) or getattr(resource, f"RLIMIT_{name.upper()}") for name in (*ULIMITS, "as")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
@@ -42,7 +43,7 @@ def _tool(
     optional: bool = False,
 ) -> Requirement:
     def missing() -> str:
-        return "" if process.which(name) else "not found"
+        return "" if _there(name) else "not found"
 
     def version() -> str:
         text = process.run([name, version_flag], check=False)
@@ -58,6 +59,17 @@ def _tool(
     get = f"apt-get install -y {package}"
     shown = version if version_flag else None
     return Requirement(name, "tool", purpose, get, probe, missing, shown, optional)
+
+
+_FOUND: set[tuple[str, str]] = set()  # programs that were there, each with the PATH of that moment
+
+
+def _there(program: str) -> bool:
+    """Say whether a program is there. One that was is not looked for again: each start of a machine asks."""
+    asked = (program, os.environ.get("PATH", ""))
+    if asked not in _FOUND and process.which(program):
+        _FOUND.add(asked)
+    return asked in _FOUND
 
 
 def _kernel(
