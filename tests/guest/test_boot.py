@@ -335,6 +335,32 @@ def test_a_later_report_takes_the_place_of_the_first_one(root: Root, metadata: F
     assert metadata.reported("stoneware/files") == [f"{hashlib.sha256(b'1').hexdigest()}  /x\n"]
 
 
+@pytest.mark.parametrize(
+    ("running", "failed", "asked"),
+    [
+        (["a.service", "b.service"], [], ""),
+        (["a.service"], [], "--quiet is-failed b.service\n"),
+        (["a.service"], ["b.service"], "--quiet is-failed b.service\n"),
+        ([], [], "--quiet is-failed a.service b.service\n"),
+    ],
+)
+def test_systemd_is_asked_about_units_without_processes_only(
+    root: Root, metadata: FakeMetadata, running: list[str], failed: list[str], asked: str
+) -> None:
+    root.put("usr/lib/stoneware/image/units", "a.service\nb.service\n")
+    for unit in ("a.service", "b.service"):
+        processes = "17\n18\n" if unit in running else ""
+        root.put(f"sys/fs/cgroup/system.slice/{unit}/cgroup.procs", processes)
+    code = 0 if failed else 1
+    root.put("bin/systemctl", f'#!/bin/sh\necho "$@" >>{root.path}/asked\nexit {code}\n', 0o755)
+    path = f"{root.path / 'bin'}:{os.environ['PATH']}"
+    assert root.run("stoneware-report", env={"PATH": path}).returncode == 0
+    log = root.path / "asked"
+    assert (log.read_text() if log.exists() else "") == asked
+    phases = [status["phase"] for status in metadata.reported("stoneware/status")]
+    assert phases == ([] if failed else ["running"])
+
+
 def test_what_was_reported_before_is_not_repeated(root: Root, metadata: FakeMetadata) -> None:
     root.template("x", "$A")
     root.configure({"A": "1"})

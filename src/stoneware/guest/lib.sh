@@ -84,11 +84,20 @@ sw_attributes() {
     awk -f "$SW_LIB/attributes.awk" -v directory="$1" <"$1/json"
 }
 
+# sw_has_hosts: whether $sw_file has a line of sw_hosts. At each boot, so no program is started for it.
+sw_has_hosts() {
+    if [ ! -r "$sw_file" ]; then return 1; fi
+    while IFS= read -r sw_line || [ -n "$sw_line" ]; do
+        case $sw_line in *'# stoneware-hosts') return 0 ;; esac
+    done <"$sw_file"
+    return 1
+}
+
 # sw_hosts FILE: let /etc/hosts have what the attribute stoneware-hosts in FILE says, lines ADDRESS<TAB>NAMES, in the place of
 # what an earlier one said. What could be no such line is left out.
 sw_hosts() {
     sw_file=$SW_ROOT/etc/hosts
-    if [ ! -s "$1" ] && ! grep -q '# stoneware-hosts$' "$sw_file" 2>/dev/null; then return 0; fi
+    if [ ! -s "$1" ] && ! sw_has_hosts; then return 0; fi
     {
         if [ -r "$sw_file" ]; then grep -v '# stoneware-hosts$' "$sw_file"; fi
         awk -F '\t' 'NF == 2 && $1 ~ /^[0-9.]+$/ && $2 ~ /^[A-Za-z0-9_][A-Za-z0-9_. -]*$/ {
@@ -188,7 +197,9 @@ sw_inside() {
 # image's; an empty or missing file: the image's own. The first line is as in the image's file healthcheck,
 # or `none`; the rest as in healthcheck.argv, and may be missing.
 sw_health_override() {
-    rm -f "$SW_RUN/no-healthcheck" "$SW_RUN/healthcheck" "$SW_RUN/healthcheck.argv"
+    for sw_name in no-healthcheck healthcheck healthcheck.argv; do
+        if [ -e "$SW_RUN/$sw_name" ]; then rm -f "$SW_RUN/$sw_name"; fi
+    done
     if [ ! -s "$1" ]; then return 0; fi
     {
         IFS= read -r sw_times
