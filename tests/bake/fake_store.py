@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,23 @@ class FakeStore:
     def image_document(self, image_id: str) -> dict[str, Any]:
         found: dict[str, Any] = self.images[image_id]["document"]
         return found
+
+    saves_steps: bool = True
+    files: set[tuple[str, tuple[str, ...]]] = dataclasses.field(default_factory=set)
+
+    def has_files(self, source: str, paths: Sequence[str]) -> bool:
+        if self.saves_steps:
+            return source.startswith("image:") or source.partition(":")[2] in {
+                self.identity,
+                *self.checkpoints,
+            }
+        return (source, tuple(paths)) in self.files
+
+    def files_address(self, source: str, paths: Sequence[str]) -> str:
+        return ""
+
+    def stage_files(self, source: str, paths: Sequence[str], workspace: Path) -> Path:
+        return self.stage_source(source)
 
     def stage_source(self, source: str) -> Path:
         return self.root / source

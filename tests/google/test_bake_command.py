@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -206,15 +207,6 @@ def test_an_image_is_baked_once_tagged_and_boots(project: Project) -> None:
     assert Bucket(project.api).names("") == ["bases/debian-12.json"]
 
 
-def test_an_image_stands_on_one_of_the_projects(project: Project) -> None:
-    project.stoneware("bake", "-t", "below", ".")
-    (project.directory / "Machinefile").write_text("FROM below\nRUN echo above >>/etc/words.txt\n")
-    project.stoneware("bake", "-t", "above", ".")
-    project.settle()
-    (image,) = project.api.items("compute", "global/images", "list", filter='family = "above"')
-    assert _words_of(project, f"global/images/{image['name']}") == "one and more\nabove\n"
-
-
 def test_a_failed_step_is_told_and_leaves_nothing(project: Project) -> None:
     (project.directory / "Machinefile").write_text(FAILING)
     failed = project.stoneware("bake", "-t", "words", ".", code=1)
@@ -264,3 +256,87 @@ def test_an_interrupted_bake_removes_its_builder(project: Project) -> None:
     assert project.names("instances") == []
     assert project.names("disks") == []
     assert Bucket(project.api).names("bakes/") == []
+
+
+STAGES = """\
+FROM debian:12 AS tools
+RUN mkdir -p /opt/out && echo made >/opt/out/word && ln -s /opt/out /opt/link && mkfifo /opt/out/pipe && \\
+    chown 1:2 /opt/out/word && chmod 640 /opt/out/word
+FROM tools AS more
+RUN echo more >>/opt/out/word
+FROM below
+COPY --from=more /opt/link/w* /opt/found/
+COPY --from=below /etc/words.txt /opt/
+RUN --mount=type=bind,from=tools,source=/opt,target=/mnt \\
+    stat -c '%U:%G %a' /opt/found/word >/etc/words.txt && \\
+    cat /mnt/out/word /opt/found/word /opt/words.txt >>/etc/words.txt
+"""
+
+
+def test_stages_hand_on_their_files_and_are_not_run_again(project: Project) -> None:
+    project.stoneware("bake", "-t", "below", ".")
+    (project.directory / "Machinefile").write_text(STAGES)
+    baked = json.loads(project.stoneware("bake", "-t", "staged", "--json", ".").stdout)
+    assert baked["ran"] == 5
+    project.settle()
+    names = Bucket(project.api).names("stages/")
+    assert len(names) == 3  # of more, of tools, of the image below
+    (project.directory / "Machinefile").write_text(f"{STAGES}RUN cat /etc/words.txt\n")
+    planned = json.loads(project.stoneware("bake", "-t", "staged", "--plan", "--json", ".").stdout)
+    assert [(step["stage"], step["action"]) for step in planned["steps"]] == [
+        ("tools", "HIT"),
+        ("more", "HIT"),
+        *[("2", "RUN")] * 4,
+    ]
+    again = json.loads(project.stoneware("bake", "-t", "staged", "--json", ".").stdout)
+    assert again["ran"] == 4
+    assert Bucket(project.api).names("stages/") == names
+    project.settle()
+    found = list(project.api.items("compute", "global/images", "list", filter='family = "staged"'))
+    image = max(found, key=lambda image: str(image["creationTimestamp"]))
+    assert _words_of(project, f"global/images/{image['name']}") == (
+        "daemon:bin 640\nmade\nmade\nmore\none and more\n"
+    )
+
+
+SECRETS = """\
+FROM debian:12
+RUN --mount=type=cache,target=/var/cache/made \\
+    cp /var/cache/made/word /etc/words.txt 2>/dev/null || echo none >/etc/words.txt; \\
+    echo kept >/var/cache/made/word
+RUN --mount=type=secret,id=token,env=TOKEN --mount=type=secret,id=other,uid=1 \\
+    stat -c '%U %s' /run/secrets/other >>/etc/words.txt; printf %s "$TOKEN" | sha256sum >>/etc/words.txt
+"""
+TOKEN = "hunter2-correct-horse"
+
+
+def test_secrets_and_caches_of_steps(project: Project, tmp_path: Path) -> None:
+    (project.directory / "Machinefile").write_text(SECRETS)
+    (tmp_path / "other").write_bytes(b"x" * 5000)
+    project.environment["TOKEN"] = TOKEN
+    words = [
+        "bake",
+        "-t",
+        "s",
+        "--secret",
+        "id=token,env=TOKEN",
+        "--secret",
+        f"id=other,src={tmp_path}/other",
+    ]
+    project.stoneware(*words, "--json", ".")
+    (caches,) = Bucket(project.api).names("caches/")
+    shown = project.stoneware(*words, "--no-cache", "--progress", "plain", ".").stderr
+    assert TOKEN not in shown
+    project.settle()
+    state = tmp_path / "emulator"
+    assert not [path for path in state.rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()]
+    images = list(project.api.items("compute", "global/images", "list the images"))
+    newest = max(images, key=lambda image: str(image["creationTimestamp"]))
+    digest = hashlib.sha256(TOKEN.encode()).hexdigest()
+    said = _words_of(project, f"global/images/{newest['name']}")
+    assert said == f"kept\ndaemon 5000\n{digest}  -\n"
+    assert Bucket(project.api).names("caches/") == [caches]
+
+    (project.directory / "Machinefile").write_text(f"{SECRETS}RUN echo {TOKEN} >/etc/leaked\n")
+    leaked = project.stoneware(*words, ".", code=1)
+    assert "/etc/leaked" in leaked.stderr

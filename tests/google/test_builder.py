@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from stoneware.emulator.machine_spec import machine_name
 from stoneware.errors import InputError, MachineError
 from stoneware.files import canonical_json
 from stoneware.model import guest_protocol
 from stoneware.model.machine import Phase
-from stoneware.platforms.google import doctor
+from stoneware.platforms.google import doctor, envelope
 from stoneware.platforms.google.api import Api
 from stoneware.platforms.google.bucket import Bucket
 from stoneware.platforms.google.builder import left_instances
@@ -186,14 +190,75 @@ def test_a_builder_that_is_gone_is_told(platform: GooglePlatform, bake: Path) ->
         builder.release(failed=True)
 
 
+def test_secrets_are_for_the_agents_key_only(platform: GooglePlatform, bake: Path, cloud: Cloud) -> None:
+    pair = rsa.generate_private_key(65537, 2048)
+    der = pair.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    key = base64.b64encode(der).decode()
+    (bake / "secret").write_bytes(b"hunter2")
+    with platform.prepare_builder(NAME, bake / "stage-0") as builder:
+        builder.publish(bake / "bundle.tar", {"secret-x": bake / "secret"})
+        builder.boot(_source(platform), METADATA, ["one", "two"])
+        told = cloud.computers.machines[_behind()].metadata
+        caches = told[guest_protocol.CACHES].split()
+        assert [re.sub(r"/[0-9a-f]{32}\.tar", "", each) for each in caches] == ["gs://things/caches"] * 2
+        for report in (key, "another"):  # what a step reports later is no key
+            cloud.computers.attributes[_behind()] = {envelope.KEY_REPORT: report}
+            time.sleep(0.2)
+            builder.reports()
+        told = cloud.computers.machines[_behind()].metadata
+        assert told[guest_protocol.SERVING] == f"key {envelope.digest(key)}"
+        builder.tell({guest_protocol.SERVING: "1 secret-x"})
+        told = cloud.computers.machines[_behind()].metadata
+        assert told[guest_protocol.SERVING] == "1 secret-x"
+        held = platform.images.bucket.read(f"bakes/bake-1234abcd/{NAME}/secret-x")
+        assert held is not None
+        assert b"hunter2" not in held.data
+        oaep = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
+        assert len(pair.decrypt(held.data[:256], oaep)) == 64
+        builder.release()
+    assert platform.images.bucket.names("bakes/") == []
+
+
+def test_a_key_that_is_none_ends_the_bake() -> None:
+    for key in ("", "!", base64.b64encode(b"no key").decode()):
+        with pytest.raises(MachineError, match="a key that is none"):
+            envelope.sealed(key, b"hunter2")
+
+
+def test_a_stage_is_kept_as_an_image_and_its_files_in_the_bucket(
+    platform: GooglePlatform, bake: Path, cloud: Cloud
+) -> None:
+    images, key = platform.images, "cd" * 32
+    assert not images.has_checkpoint(key)
+    with platform.prepare_builder(NAME, bake / "stage-0") as builder:
+        builder.boot(_source(platform), METADATA)
+        builder.stop()
+        builder.save_step(key, {})
+        builder.save_step(key, {})  # another computer may have kept it meanwhile
+        builder.release()
+    assert images.has_checkpoint(key)
+    assert images.image_ids() == []
+    (name,) = [name for name in cloud.of("images") if name.startswith("stage-")]
+    assert images.source_image(f"checkpoint:{key}").endswith(f"/images/{name}")
+    with pytest.raises(InputError, match="is not kept any more"):
+        images.source_image(f"checkpoint:{'00' * 32}")
+
+    source, paths = f"checkpoint:{key}", ("/opt", "/usr")
+    address = images.files_address(source, paths)
+    assert not images.has_files(source, paths)
+    images.bucket.write(address.removeprefix("gs://things/"), b"archive")
+    assert images.has_files(source, paths)
+    assert not images.has_files(source, ("/opt",))
+    assert images.stage_files(source, paths, bake).read_bytes() == b"archive"
+    with pytest.raises(InputError, match="are gone"):
+        images.stage_files(source, ("/opt",), bake)
+
+
 def test_what_it_cannot_do_is_refused(platform: GooglePlatform, bake: Path) -> None:
     with platform.prepare_builder(NAME, bake / "stage-0") as builder:
-        for asked in (
-            lambda: builder.publish(bake / "bundle.tar", {"secret-x": bake / "bundle.tar"}),
-            lambda: builder.boot("checkpoint:a/b/c", {}, ["cache"]),
-            lambda: builder.save_step("k", {}),
-            lambda: builder.capture(b"{}", {}, files={"a": b""}),
-        ):
+        for asked in (lambda: builder.capture(b"{}", {}, files={"a": b""}),):
             with pytest.raises(InputError, match="the platform google"):
                 asked()
         with pytest.raises(MachineError, match="larger than"):

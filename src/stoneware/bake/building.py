@@ -27,6 +27,7 @@ from stoneware.bake.events import (
     TerminalTaken,
 )
 from stoneware.bake.failure_shell import open_shell
+from stoneware.bake.handing import taken_from
 from stoneware.bake.image_checks import promises
 from stoneware.bake.lost_files import left_in_memory
 from stoneware.bake.options import OnFailure, SecretSource
@@ -45,8 +46,12 @@ from stoneware.errors import InputError
 from stoneware.guest.checks import CHECKS
 from stoneware.guest.units import image_files, service_unit
 from stoneware.image.manifest import ManifestInput, StepRecord, build_manifest
+from stoneware.machinefile.archive_tree import ArchiveTree
+from stoneware.machinefile.context import stage_tree
 from stoneware.machinefile.mounts import is_secret_name
 from stoneware.machinefile.recipe import RunStep, Step
+from stoneware.machinefile.tree import Tree
+from stoneware.model import guest_protocol
 from stoneware.model.capability import Capability
 from stoneware.platforms.builders import Builder
 from stoneware.untrusted.bounded import BoundsError, read_bounded
@@ -67,6 +72,8 @@ def build_image(planner: Planner, plan: BakePlan, place: Place, reporter: Report
                 if stage is plan.target:
                     sealed = build.seal(driver)
                     image = build.capture(driver.builder, sealed)
+                else:
+                    build.keep(stage, driver)
     return image
 
 
@@ -76,8 +83,10 @@ def remembered(planner: Planner, plan: BakePlan) -> Iterator[None]:
     try:
         yield
     finally:
-        done = [step.key for stage in plan.stages for step in stage.steps]
-        planner.record.save(plan.stages, filter(planner.store.has_checkpoint, done))
+        done = {step.key for stage in plan.stages for step in stage.steps}
+        if planner.store.saves_steps:
+            done = set(filter(planner.store.has_checkpoint, done))
+        planner.record.save(plan.stages, done)
 
 
 def _check_options(planner: Planner) -> None:
@@ -140,10 +149,12 @@ class _Build:
             self._announce(stage)
             is_target = stage is self._plan.target
             bundle = self._bundle(stage, caches, seal=is_target)
+            handed = self._hand_out(stage, bundle)
             if builder.lacks_guest(stage.start):
                 bundle.add_guest()
             told = self._plan.recipe.warnings
-            request = BuilderRequest(stage, bundle, _RESULTS, told=told, left=is_target and self._left)
+            left = is_target and self._left
+            request = BuilderRequest(stage, bundle, _RESULTS, metadata=handed, told=told, left=left)
             with running_builder(self._bench, builder, request) as driver:
                 yield driver
 
@@ -187,7 +198,7 @@ class _Build:
         writer = StepWriter(
             bundle,
             self._planner.context,
-            self._roots(stage),
+            self._trees(stage),
             downloads=self._planner.downloads,
             secrets=self._secrets,
         )
@@ -202,17 +213,22 @@ class _Build:
         bundle.write_header(self._plan.name, version, first, last, seal=seal, scratch=scratch)
         return bundle
 
-    def _roots(self, stage: PlannedStage) -> dict[str, Path]:
-        """Return the directories that the stage's steps copy from."""
-        store = self._place.store
+    def _trees(self, stage: PlannedStage) -> dict[str, Tree]:
+        """Return the files that the stage's steps copy from."""
         stages = {other.name: other for other in self._plan.stages}
         images = dict(self._plan.recipe.images)
-        roots = {}
-        for name in {name for planned in stage.to_run for name in planned.document["stages"]}:
-            source = stages[name].end if name in stages else source_of(images[name])
-            root = store.stage_source(source)
-            roots[name] = files_root(root) if name in stages and stages[name].stage.base.scratch else root
-        return roots
+        trees = {}
+        for name in taken_from(planned.step for planned in stage.to_run):
+            ours = stages.get(name)
+            source = ours.end if ours is not None else source_of(images[name])
+            taken = self._plan.taken[name]
+            place = self._place.store.stage_files(source, taken, self._bench.directory)
+            if place.is_dir():
+                scratch = ours is not None and ours.stage.base.scratch
+                trees[name] = stage_tree(files_root(place) if scratch else place)
+            else:
+                trees[name] = ArchiveTree(place, f"the stage {name}" if ours else f"the image {name}")
+        return trees
 
     def _add_seal(self, bundle: BundleWriter, stage: PlannedStage, version: str) -> None:
         config = stage.stage.config
@@ -250,6 +266,28 @@ class _Build:
             self._reporter.emit(TerminalReturned())
 
         return shell if self._planner.options.on_failure == OnFailure.SHELL else nothing
+
+    def _hand_out(self, stage: PlannedStage, bundle: BundleWriter) -> dict[str, str]:
+        """Have the builder hand out what others take of its stage, where its checkpoint is not enough."""
+        address = self._place.store.files_address(stage.end, stage.handed) if stage.handed else ""
+        if not address:
+            return {}
+        bundle.add_handed(stage.handed)
+        return {guest_protocol.HANDED: address}
+
+    def keep(self, stage: PlannedStage, driver: Driver) -> None:
+        """Keep what other stages need of one whose steps have run, where no step is saved by itself."""
+        if self._bench.checkpoints:
+            return
+        if stage.handed:
+            with phase(self._reporter, f"files-{stage.name}", f"hand on files of {stage.name}"):
+                driver.hand_on("handed")
+        if stage.based:
+            with phase(self._reporter, f"keep-{stage.name}", f"keep the stage {stage.name}"):
+                driver.hand_on("over")
+                driver.builder.stop()
+                document = dict(stage.steps[-1].document) if stage.steps else {}
+                driver.builder.save_step(stage.final_key, document)
 
     def seal(self, driver: Driver) -> _Sealed:
         """Seal the builder: nothing of its identity is left, and the image's manifest is made.

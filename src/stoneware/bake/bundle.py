@@ -53,6 +53,10 @@ class BundleWriter:
         """Add Stoneware's own programs, for a builder whose image lacks them."""
         write_tree(self.root / "guest", cloud_files(), cloud_links())
 
+    def add_handed(self, paths: Iterable[str]) -> None:
+        """Have the agent hand out these paths behind the last step."""
+        self._put("handed", "".join(f"{path}\n" for path in paths))
+
     def add_seal(
         self, files: Mapping[str, tuple[int, bytes]], service: str, skip_checks: Iterable[str]
     ) -> None:

@@ -24,6 +24,7 @@ from stoneware.bake.pace import Pace, pace_of
 from stoneware.bake.plan import PlannedStep
 from stoneware.bake.silence import HEARD, Pulse
 from stoneware.bake.step_errors import checks_error, not_kept_error, removed_error, step_error
+from stoneware.bake.step_states import has_failed, is_over
 from stoneware.dataclass import dataclass
 from stoneware.errors import BuildError, HostError, InputError, MachineError
 from stoneware.guest.reports import ALIVE, BUILD, BuildReport, InvalidReportError, build_report_of
@@ -116,6 +117,16 @@ class Driver:
             self._follow_step(number, on_failure)
         return self.run.seconds
 
+    def hand_on(self, state: str) -> None:
+        """Wait until the agent has handed out files of its stage (`handed`), or has nothing to do (`over`).
+
+        Raises BuildError.
+        """
+        self.run.current = 0
+        report = self._await(lambda r: r.state in (state, "over", "failed"))
+        if report.state == "failed":
+            raise self._dead(f"the stage {self._stage!r} cannot be handed on: {report.message}")
+
     def seal(self) -> list[CheckLine]:
         """Let the agent seal the machine and return the checks' results. Raises BuildError."""
         self.run.current = 0
@@ -146,17 +157,18 @@ class Driver:
         # A fast step may be done before its start was seen.
         report = self._await(lambda r: r.step >= number or r.state == "failed")
         self._begin(number, planned)
-        if not _is_over(report, number):
-            report = self._serve(number, lambda r: _is_over(r, number))
+        if not is_over(report, number):
+            report = self._serve(number, lambda r: is_over(r, number))
         if report.state == "failed" and report.step < number:
             raise self._dead(f"the builder cannot begin: {report.message}")
         self._drain(lambda: number in self.run.ended)
         seconds = self._pace.clock() - self.run.started
-        if _has_failed(report, number):
+        if has_failed(report, number):
             self._reporter.emit(StepFailed(self._stage, number, seconds, report.exit_code))
             on_failure(planned.step)
             self._check_helpers()
-            raise step_error(planned, report, self.run.tail, self._secrets.get(number, ()))
+            served = self._secrets.get(number, ())
+            raise step_error(planned, report, self.run.tail, served, kept=self._checkpoints)
         if self._checkpoints:
             # The time is kept for plans to come; it is no part of the key.
             document = {**planned.document, "seconds": seconds}
@@ -288,7 +300,7 @@ class Driver:
         except InputError as error:
             if self.builder.observe() is not None:
                 raise
-            raise removed_error(self.builder.name) from error
+            raise removed_error(self.builder.name, kept=self._checkpoints) from error
 
     def _is_being_removed(self) -> bool:
         """Say whether a stopped builder is being removed: a removal stops the machine first."""
@@ -307,7 +319,7 @@ class Driver:
             if machine is None or machine.phase in (Phase.STOPPED, Phase.FAILED, Phase.DAMAGED):
                 self._check_helpers()
                 if self._is_being_removed():
-                    raise removed_error(self.builder.name)
+                    raise removed_error(self.builder.name, kept=self._checkpoints)
                 why = machine.error if machine else ""
                 raise self._dead(f"the builder ended before its work was done{self._during()}", why)
         with self._located():
@@ -383,15 +395,3 @@ class Driver:
             resolution=resolution or "bake again with --verbose; stoneware doctor checks this computer",
             location=planned.location if planned else "",
         )
-
-
-def _is_over(report: BuildReport, number: int) -> bool:
-    """Say whether a step has ended. An agent that waits for no go may be further on already."""
-    if report.state == "failed" or report.step != number:
-        return report.state == "failed" or report.step > number
-    return report.state not in ("running", "secrets")
-
-
-def _has_failed(report: BuildReport, number: int) -> bool:
-    """Say whether it is this step that failed: of what comes after the last one there is a message."""
-    return report.state == "failed" and report.step == number and not report.message

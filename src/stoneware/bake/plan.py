@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
+from stoneware.bake.handing import taken_from
 from stoneware.dataclass import dataclass
 from stoneware.files import canonical_json, sha256_hex
 from stoneware.machinefile.recipe import Base, Recipe, ResolvedBase, Stage, Step, config_to_document
@@ -36,6 +38,8 @@ class PlannedStage:
     source: str  # what the first step stands on: `checkpoint:KEY` or `image:ID`
     steps: tuple[PlannedStep, ...]
     needed: bool  # whether anything that runs wants this stage
+    handed: tuple[str, ...] = ()  # the paths that its builder has to hand out: see `bake.handing`
+    based: bool = False  # whether another stage that runs stands on it
 
     @property
     def name(self) -> str:
@@ -82,20 +86,29 @@ class BakePlan:
     name: str
     stages: tuple[PlannedStage, ...]
     image: PlannedImage
+    sources: tuple[PlannedStage, ...] = ()  # images whose files have to be handed out: no steps
 
     @property
     def target(self) -> PlannedStage:
         """Return the stage that becomes the image."""
         return self.stages[-1]
 
+    @cached_property
+    def taken(self) -> dict[str, tuple[str, ...]]:
+        """Return the paths that are taken from each stage and image, by all steps, whatever runs now."""
+        return taken_from(step for stage in self.recipe.stages for step in stage.steps)
+
     @property
     def builds(self) -> tuple[PlannedStage, ...]:
         """Return the stages that need a builder, in order; the target is one unless its image is there."""
         if self.image.action == HIT:
             return ()
-        return tuple(
-            stage for stage in self.stages if stage is self.target or (stage.needed and stage.to_run)
+        stages = tuple(
+            stage
+            for stage in self.stages
+            if stage is self.target or (stage.needed and (stage.to_run or stage.handed))
         )
+        return self.sources + stages
 
     def to_document(self) -> dict[str, Any]:
         """Return the plan as JSON data: what `bake --plan --json` prints."""

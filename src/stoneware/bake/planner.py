@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
 
 from stoneware.bake.downloads import Downloads
 from stoneware.bake.git_origin import read_origin
+from stoneware.bake.handing import taken_from
 from stoneware.bake.options import BakeOptions
 from stoneware.bake.plan import (
     HIT,
@@ -29,7 +29,7 @@ from stoneware.machinefile.context import Source, context_tree, resolve_mount, r
 from stoneware.machinefile.digests import DigestCache
 from stoneware.machinefile.ignore import Matcher, load_ignore
 from stoneware.machinefile.keys import StepInputs, describe_inputs, explain, step_key
-from stoneware.machinefile.recipe import CopyStep, ImageConfig, RunStep, Stage, Step
+from stoneware.machinefile.recipe import Base, CopyStep, ImageConfig, RunStep, Stage, Step
 from stoneware.machinefile.tree import Tree
 from stoneware.platforms.protocols import Images
 
@@ -90,9 +90,16 @@ class Planner:
 
     def decide(self, plan: BakePlan) -> BakePlan:
         """Return a plan with what is to be done now that the store may have changed; its keys stay."""
-        stages = [replace(stage, steps=self._decided(stage)) for stage in plan.stages]
+        # Without saved steps only stages are kept that others stand on.
+        below = {stage.stage.base.reference for stage in plan.stages if stage.stage.base.kind == "stage"}
+        kept = {stage.name for stage in plan.stages if self.store.saves_steps or stage.name in below}
+        stages = [
+            replace(stage, steps=self._decided(stage, may_be_kept=stage.name in kept))
+            for stage in plan.stages
+        ]
         image = self._image(plan.image.key, stages[-1])
-        return replace(plan, stages=_settle(stages, image), image=image)
+        settled = self._settle(stages, image, plan.taken)
+        return replace(plan, stages=settled, image=image, sources=self._sources(plan, settled))
 
     def inputs(self, step: Step, keys: Mapping[str, str]) -> StepInputs:
         """Return what a step takes from outside the recipe."""
@@ -137,11 +144,11 @@ class Planner:
             parent = key
         return PlannedStage(stage, source, tuple(steps), needed=False)
 
-    def _decided(self, stage: PlannedStage) -> tuple[PlannedStep, ...]:
+    def _decided(self, stage: PlannedStage, *, may_be_kept: bool) -> tuple[PlannedStep, ...]:
         """Walk back to the deepest checkpoint; everything above it is taken from there."""
         steps = stage.steps
         deepest = 0
-        if not self.options.no_cache:
+        if not self.options.no_cache and may_be_kept:
             # From the end, for only the deepest checkpoint is booted; the ones before it may be pruned.
             hits = (n for n in range(len(steps), 0, -1) if self.store.has_checkpoint(steps[n - 1].key))
             deepest = next(hits, 0)
@@ -150,6 +157,51 @@ class Planner:
             replace(step, action=RUN, reason=self._why(stage.stage, step)) for step in steps[deepest:]
         ]
         return tuple(decided)
+
+    def _settle(
+        self, stages: list[PlannedStage], image: PlannedImage, taken: Mapping[str, tuple[str, ...]]
+    ) -> tuple[PlannedStage, ...]:
+        """Mark which stages anything that runs wants, and for what; a stage that none wants is not built."""
+        bases: set[str] = set()
+        files: set[str] = set()
+        settled: list[PlannedStage] = []
+        for number, stage in enumerate(reversed(stages)):
+            is_target = number == 0 and image.action == RUN
+            paths = taken[stage.name] if stage.name in files else ()
+            wanted = self._wanted(stage, is_target or stage.name in bases, paths)
+            if wanted.needed:
+                if _stands_on_stage(wanted):
+                    bases.add(wanted.stage.base.reference)
+                files |= taken_from(planned.step for planned in wanted.to_run).keys()
+            settled.append(replace(wanted, based=not is_target and wanted.based))
+        return tuple(reversed(settled))
+
+    def _wanted(self, stage: PlannedStage, whole: bool, paths: tuple[str, ...]) -> PlannedStage:
+        """Return a stage as it is wanted: as the image or below another stage, and for its files."""
+        again = self.options.no_cache and bool(stage.steps)
+        handed = bool(paths) and (again or not self._has_files(stage.end, paths))
+        if whole or handed:
+            return replace(stage, needed=True, based=whole, handed=paths if handed else ())
+        reason = "its files are kept" if paths else "not needed: later checkpoints contain its result"
+        return replace(stage, needed=bool(paths), steps=_unwanted(stage, reason))
+
+    def _has_files(self, source: str, paths: tuple[str, ...]) -> bool:
+        """Say whether files are at hand; with a base that is not built yet this is planned again."""
+        return source.endswith(f":{NOT_BUILT}") or self.store.has_files(source, paths)
+
+    def _sources(self, plan: BakePlan, stages: Iterable[PlannedStage]) -> tuple[PlannedStage, ...]:
+        """Return the images that no builder of this bake stands on and that have to hand out files."""
+        images = dict(plan.recipe.images)
+        steps = [planned.step for stage in stages if stage.needed for planned in stage.to_run]
+        found: list[PlannedStage] = []
+        for name in taken_from(steps):
+            paths = plan.taken[name]
+            if name in images and not self._has_files(source_of(images[name]), paths):
+                base = Base(images[name].kind, name, images[name].identity)
+                index = 1 + max(stage.stage.index for stage in stages) + len(found)
+                stage = Stage(index, name, 0, base, (), images[name].config)
+                found.append(PlannedStage(stage, source_of(base), (), needed=True, handed=paths))
+        return tuple(found)
 
     def _why(self, stage: Stage, planned: PlannedStep) -> str:
         if self.options.no_cache:
@@ -161,7 +213,9 @@ class Planner:
         # The first step has no step before it: what changed is its base.
         if reason == "the step before it changed" and planned.step.index == 1:
             return f"{stage.base.reference}, which the stage is built FROM, changed"
-        return "its checkpoint is gone" if reason == "nothing changed" else reason
+        if reason != "nothing changed":
+            return reason
+        return "its checkpoint is gone" if self.store.saves_steps else "steps are not saved here"
 
     def _image(self, key: str, target: PlannedStage) -> PlannedImage:
         found = self._image_of(key)
@@ -195,32 +249,12 @@ def _paths(sources: Iterable[Source]) -> Iterable[str]:
             yield source.path
 
 
-def _settle(stages: list[PlannedStage], image: PlannedImage) -> tuple[PlannedStage, ...]:
-    """Mark which stages anything that runs wants; a stage that none wants is not built."""
-    wanted: set[str] = set()
-    settled: list[PlannedStage] = []
-    for number, stage in enumerate(reversed(stages)):
-        needed = image.action == RUN and (number == 0 or stage.name in wanted)
-        if needed:
-            wanted |= _wants(stage)
-        settled.append(replace(stage, needed=needed, steps=stage.steps if needed else _unwanted(stage)))
-    return tuple(reversed(settled))
-
-
-def _wants(stage: PlannedStage) -> set[str]:
-    wanted = {name for planned in stage.to_run for name in _stages_of(planned.document)}
-    # With a checkpoint of its own to start from, the stage below it is not needed.
-    if stage.stage.base.kind == "stage" and len(stage.to_run) == len(stage.steps):
-        wanted.add(stage.stage.base.reference)
-    return wanted
-
-
-def _stages_of(document: Mapping[str, Any]) -> Iterable[str]:
-    return list(document["stages"])
-
-
-def _unwanted(stage: PlannedStage) -> tuple[PlannedStep, ...]:
-    reason = "not needed: later checkpoints contain its result"
+def _unwanted(stage: PlannedStage, reason: str) -> tuple[PlannedStep, ...]:
     return tuple(
         step if step.action == HIT else replace(step, action=HIT, reason=reason) for step in stage.steps
     )
+
+
+def _stands_on_stage(stage: PlannedStage) -> bool:
+    """Say whether a stage that runs begins at another one: with a checkpoint of its own it does not."""
+    return stage.stage.base.kind == "stage" and len(stage.to_run) == len(stage.steps)

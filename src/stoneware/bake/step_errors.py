@@ -13,11 +13,16 @@ from stoneware.model.guest_protocol import FOR_AGENT
 
 
 def step_error(
-    planned: PlannedStep, report: BuildReport, tail: Iterable[str], served: Collection[str]
+    planned: PlannedStep,
+    report: BuildReport,
+    tail: Iterable[str],
+    served: Collection[str],
+    *,
+    kept: bool,
 ) -> BuildError:
     """Return the error of a failed step.
 
-    `tail` is the end of its output, `served` the names by which its secrets were served.
+    `tail` is the end of its output, `served` the names by which its secrets were served; `kept`: steps are.
     """
     step = planned.step
     missing = _secrets_not_given(step, served)
@@ -28,10 +33,12 @@ def step_error(
         f"for a service of a cluster: build: {{secrets: [{name}]}}"
         for name in missing
     ]
-    rest = (
-        "fix the step and bake again: the steps before this one are kept. "
-        "To open a shell in the failed builder: stoneware bake --on-failure shell …"
-    )
+    rest = "fix the step and bake again"
+    if kept:
+        rest += (
+            ": the steps before this one are kept. "
+            "To open a shell in the failed builder: stoneware bake --on-failure shell …"
+        )
     return BuildError(
         f"step {step.index} of stage {step.stage!r} failed with exit code {report.exit_code}",
         details="\n".join(filter(None, [f"  {step.line} | {step.text}", *lacked, report.message, output])),
@@ -61,12 +68,12 @@ def checks_error(failed: Sequence[CheckLine]) -> BuildError:
     )
 
 
-def removed_error(builder: str) -> BuildError:
-    """Return the error of a builder that somebody has removed."""
+def removed_error(builder: str, *, kept: bool) -> BuildError:
+    """Return the error of a builder that somebody has removed; `kept`: steps are."""
     return BuildError(
         "the builder was removed before its work was done",
         details=f"somebody removed the machine {builder}",
-        resolution="bake again: the steps that were done are kept",
+        resolution="bake again: the steps that were done are kept" if kept else "bake again",
     )
 
 

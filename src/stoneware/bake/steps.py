@@ -11,26 +11,26 @@ from stoneware.bake.bundle import BundleWriter
 from stoneware.bake.downloads import Downloads
 from stoneware.errors import InputError
 from stoneware.machinefile.archives import write_tar, write_unpacked
-from stoneware.machinefile.context import Source, resolve_mount, resolve_sources, stage_tree
+from stoneware.machinefile.context import Source, resolve_mount, resolve_sources
 from stoneware.machinefile.recipe import CopyStep, RunStep, Step
 from stoneware.machinefile.tree import Entry, Tree
 
 
 class StepWriter:
-    """Writes steps. `roots` gives the root file system of every stage or image that --from names."""
+    """Writes steps. `trees` gives the files of every stage or image that --from names."""
 
     def __init__(
         self,
         bundle: BundleWriter,
         context: Tree,
-        roots: Mapping[str, Path],
+        trees: Mapping[str, Tree],
         *,
         downloads: Downloads,
         secrets: Mapping[str, Path],
     ) -> None:
         self._bundle = bundle
         self._context = context
-        self._roots = roots
+        self._trees = trees
         self._downloads = downloads
         self._secrets = secrets
         self._binds = 0
@@ -51,7 +51,7 @@ class StepWriter:
             self._bundle.add_mounts(step, binds, self._secrets, location)
 
     def _tree(self, from_stage: str) -> Tree:
-        return stage_tree(self._roots[from_stage]) if from_stage else self._context
+        return self._trees[from_stage] if from_stage else self._context
 
     def _write_copy(self, step: CopyStep, place: Path, location: str) -> None:
         sources = resolve_sources(step, self._tree(step.from_stage), location=location)

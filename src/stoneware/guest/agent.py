@@ -17,6 +17,7 @@ Layout of the bundle (a tar) that it reads:
                          the directory tree/) with the names in it, directories and others, apart by NUL;
                          archives/* (tars that are unpacked over dest)
     WORKDIR              path, user
+    handed               paths that others take of this stage, one a line: packed behind the last step
     seal/root/…          laid over / at the seal;  seal/enable: units to enable;  seal/checks.skip: names;
                          seal/promises, seal/path, seal/workdir: what promises.sh looks for;
                          seal/secrets: the secret with the lines that may be nowhere in the image
@@ -39,6 +40,9 @@ _PARTS = (
     "build/mounts.sh",
     "build/run-step.sh",
     "build/copy-step.sh",
+    "build/handing.sh",
+    "build/envelope.sh",
+    "build/caches.sh",
     "build/seal.sh",
     "build/checks.sh",
     "build/identity.sh",

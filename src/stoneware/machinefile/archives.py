@@ -202,11 +202,12 @@ def _add(archive: tarfile.TarFile, info: tarfile.TarInfo, entry: Entry) -> None:
 def _add_content(archive: tarfile.TarFile, info: tarfile.TarInfo, entry: Entry) -> None:
     digest = hashlib.sha256()
     with Path(entry.path).open("rb") as content:
+        content.seek(entry.offset)
         reader = _Hashing(content, digest.update) if entry.digest else content
         try:
             archive.addfile(info, reader)
         except OSError as error:
-            if content.tell() < entry.size:
+            if content.tell() < entry.offset + entry.size:
                 raise _changed(entry) from error
             raise
     if entry.digest and digest.hexdigest() != entry.digest:

@@ -280,11 +280,11 @@ class _Fault:
         return f"{self.tree.ignore.filename}:{pattern.line}: {pattern.text}"
 
     def _dangling(self, path: str) -> InputError | None:
-        host = Path(self.tree.host(path))
-        if not host.is_symlink():
+        target = self.tree.link(path)
+        if target is None:
             return None
         return InputError(
-            f"the source {self.text} is a symbolic link to {host.readlink()}, which is not in {self.place}",
+            f"the source {self.text} is a symbolic link to {target}, which is not in {self.place}",
             details="a link that is named as a source is followed, inside its root",
             resolution="Name the file itself, or copy the directory that holds the link.",
             location=self.location,
@@ -293,7 +293,7 @@ class _Fault:
     def _nearest(self, path: str) -> str:
         directory = posixpath.dirname(path)
         try:
-            names = [each.name for each in Path(self.tree.host(self.tree.real(directory))).iterdir()]
+            names = self.tree.names(self.tree.real(directory))
         except OSError:
             return ""
         close = nearest(posixpath.basename(path), names)

@@ -21,8 +21,8 @@ _MAX_LINKS = 255
 class Entry:
     """One file of an archive. `path` is where its content is on this computer, `data` that of a heredoc.
 
-    `kind` is file, directory, link, fifo, character, block or socket; `mode` are the permission bits;
-    `hardlink` names an earlier entry of the same inode.
+    `kind` is file, directory, link, fifo, character, block or socket; `mode` are the permission bits.
+    The content begins at `offset` of what is at `path`.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Entry:
     data: bytes | None = None
     inode: tuple[int, int] | None = None  # (device, inode) of a file with several names
     attributes: tuple[tuple[str, bytes], ...] = ()  # extended ones (file capabilities), of a stage only
+    offset: int = 0
 
 
 _KINDS = {
@@ -79,7 +80,7 @@ class Tree:
             if part == "..":
                 del done[-1:]
                 continue
-            target = self._link("/".join([*done, part]))
+            target = self.link("/".join([*done, part]))
             if target is None:
                 done.append(part)
                 continue
@@ -91,12 +92,17 @@ class Tree:
             waiting.extend([each for each in target.split("/") if each not in {"", "."}][::-1])
         return "/".join(done)
 
-    def _link(self, path: str) -> str | None:
+    def link(self, path: str) -> str | None:
+        """Return what a symbolic link at a path leads to, or None where there is none."""
         host = self.host(path)
         try:
             return os.readlink(host)  # noqa: PTH115 - pathlib would clean the target
         except OSError:
             return None
+
+    def names(self, path: str) -> list[str]:
+        """Return the names of all that is in a directory. Raises OSError."""
+        return os.listdir(self.host(path))  # noqa: PTH208 - names are wanted
 
     def host(self, path: str) -> str:
         """Return where a path of the tree is on this computer."""

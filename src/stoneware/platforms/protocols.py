@@ -305,11 +305,28 @@ class Images(Protocol):
         """Return what the store knows of an image besides its manifest."""
         ...
 
-    def stage_source(self, source: str) -> Path:
-        """Return a directory of this computer that has what a source leaves, for COPY --from; read only.
+    @property
+    def saves_steps(self) -> bool:
+        """Say whether each step of a bake is saved, or whole stages only."""
+        ...
 
-        `source` is `checkpoint:KEY` or `image:ID`. Without Capability.LOCAL_FILES that takes a transfer.
+    def stage_source(self, source: str) -> Path:
+        """Return a directory of this computer that has what a source leaves; read only.
+
+        `source` is `checkpoint:KEY` or `image:ID`. Takes Capability.LOCAL_FILES.
         """
+        ...
+
+    def has_files(self, source: str, paths: Sequence[str]) -> bool:
+        """Say whether files of a source are at hand without a builder."""
+        ...
+
+    def files_address(self, source: str, paths: Sequence[str]) -> str:
+        """Return where a builder uploads files of a source to; nothing where its checkpoint is enough."""
+        ...
+
+    def stage_files(self, source: str, paths: Sequence[str], workspace: Path) -> Path:
+        """Return the files of a source that are at hand: its root, or an archive put into `workspace`."""
         ...
 
     def manifest(self, image_id: str) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class Member:
     """One entry. `parts` are its path's, without `.`; none at all is the archive's root.
 
     `kind` is file, directory, link, hard link, or in words what else it is; `target` is a link's, as written.
-    `attributes` are the extended ones, by name.
+    `attributes` are the extended ones, by name; `device` is that of a device.
     """
 
     parts: tuple[str, ...]
@@ -84,6 +84,7 @@ class Member:
     uid: int = 0
     gid: int = 0
     attributes: tuple[tuple[str, bytes], ...] = ()
+    device: int = 0
 
     @property
     def name(self) -> str:
@@ -212,7 +213,14 @@ def _member(block: tarfile.TarInfo, extended: dict[str, str]) -> Member:
         _number(block.uid, extended, "uid"),
         _number(block.gid, extended, "gid"),
         _attributes(extended),
+        _device(block) if kind in ("character device", "block device") else 0,
     )
+
+
+def _device(block: tarfile.TarInfo) -> int:
+    if not (0 <= block.devmajor < 1 << 12 and 0 <= block.devminor < 1 << 20):
+        raise BoundsError("is damaged: it has a device of numbers that there are not")
+    return os.makedev(block.devmajor, block.devminor)
 
 
 def _number(own: int, extended: dict[str, str], key: str) -> int:

@@ -215,7 +215,11 @@ run_steps() {
         run_one "$place" "$number"
         tell_of_passing "$number"
         console_line "$number exit $code"
-        if [ "$code" -ne 0 ]; then give_up "$number" "$code" ''; fi
+        if [ "$code" -ne 0 ]; then
+            failed=$number failed_code=$code
+            end_caches
+            give_up "$failed" "$failed_code" ''
+        fi
         if [ "$checkpoints" = TRUE ]; then report_done "$number"; else report 'done' "$number" 0 ''; fi
         number=$((number + 1))
     done
@@ -327,6 +331,14 @@ build_agent() {
     rm -f "$SW_RUN/build"
     begin_steps
     if [ "${SECRETS:-}" = yes ] && ! take_key; then give_up 0 1 'the secrets of this bake cannot be had'; fi
+    if ! begin_caches 2>"$WORK/why"; then give_up 0 1 "the caches cannot be had: $(tail -n 1 "$WORK/why")"; fi
     run_steps
-    if [ "${SEAL:-yes}" = yes ]; then seal_and_finish; fi
+    end_caches
+    if [ -s "$WORK/handed" ]; then hand_out; fi
+    if [ "${SEAL:-yes}" = yes ]; then
+        seal_and_finish
+    elif [ "$checkpoints" != TRUE ]; then
+        sync
+        report over "$LAST" 0 ''
+    fi
 }

@@ -47,6 +47,15 @@ fetch_secrets() {
     wait_for stoneware-serving serving "$1"
     shift
     for name in "$@"; do
+        case $BUNDLE in
+        gs://*)
+            if ! fetch_sealed "$name"; then
+                echo "the secret ${name#secret-} cannot be had"
+                return 1
+            fi
+            continue
+            ;;
+        esac
         status=$(with_key --max-time 60 -o "$WORK/secrets/$name" -w '%{http_code}' "$SW_MDS/stoneware/v1/build-secrets/$name")
         if [ "$status" != 200 ]; then
             echo "the secret ${name#secret-} is not served: $status"
@@ -70,10 +79,15 @@ with_key() {
 # take_key: make the key before any step runs, and tell it the server, which takes the first one only. Notes what
 # runs now: all else comes from steps.
 take_key() {
-    own_key=$(od -An -v -tx1 -N32 /dev/urandom | tr -d ' \n')
-    status=$(printf %s "$own_key" | sw_curl --max-time 10 --retry 5 --retry-connrefused -o /dev/null -w '%{http_code}' \
-        -X PUT --data-binary @- "$SW_MDS/stoneware/v1/build-key")
-    if [ "$status" != 200 ]; then return 1; fi
+    case $BUNDLE in
+    gs://*) make_pair || return 1 ;;
+    *)
+        own_key=$(od -An -v -tx1 -N32 /dev/urandom | tr -d ' \n')
+        status=$(printf %s "$own_key" | sw_curl --max-time 10 --retry 5 --retry-connrefused -o /dev/null \
+            -w '%{http_code}' -X PUT --data-binary @- "$SW_MDS/stoneware/v1/build-key")
+        if [ "$status" != 200 ]; then return 1; fi
+        ;;
+    esac
     if [ -n "$SW_ROOT" ]; then return 0; fi
     processes
     running=' '

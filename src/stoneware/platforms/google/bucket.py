@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stoneware.dataclass import dataclass
-from stoneware.errors import StonewareError
+from stoneware.errors import InputError, StonewareError
 from stoneware.files import canonical_json
 from stoneware.platforms.google import errors
 from stoneware.platforms.google.api import Api
@@ -106,10 +106,27 @@ class Bucket:
         with self._clear(f"upload {self.url(name)}"):
             self._blob(name, _CHUNK).upload_from_filename(str(path), content_type=kind, checksum="crc32c")
 
-    def download(self, name: str, path: Path) -> bool:
-        """Write an object's content into a file, and say whether it was there."""
+    def download(self, name: str, path: Path, *, most: int | None = None) -> bool:
+        """Write an object's content into a file, and say whether it was there.
+
+        `most` bytes are taken; the object that is measured is the one that is read.
+        """
         with self._clear(f"download {self.url(name)}"):
             try:
+                if most is not None:
+                    blob = self._blob(name, _CHUNK)
+                    blob.reload()
+                    if int(blob.size or 0) > most:
+                        raise InputError(
+                            f"there is no room for {self.url(name)}",
+                            details=f"It has {blob.size} bytes; there is room for {most}.",
+                            resolution="make room on this computer",
+                        )
+                    generation = blob.generation
+                    blob.download_to_filename(
+                        str(path), checksum="crc32c", if_generation_match=int(generation or NEW)
+                    )
+                    return True
                 self._blob(name, _CHUNK).download_to_filename(str(path), checksum="crc32c")
             except self._not_found():
                 path.unlink(missing_ok=True)

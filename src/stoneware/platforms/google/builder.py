@@ -9,9 +9,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from stoneware.errors import InputError, MachineError, StonewareError
+from stoneware.files import sha256_hex
 from stoneware.model import guest_protocol
 from stoneware.model.machine import Machine
-from stoneware.platforms.google import labels
+from stoneware.platforms.google import envelope, labels
 from stoneware.platforms.google.builder_instance import Instance, Seldom, machine
 from stoneware.platforms.google.images import GoogleImages
 from stoneware.platforms.google.infrastructure import GoogleInfrastructure
@@ -25,7 +26,7 @@ _BUNDLE = "bundle.tar"
 _STOCKOUT = "does not have enough resources available"
 _CLOUD_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 # The words between a driver and the metadata server of this computer: no builder of Google's asks for them.
-_NOT_ASKED = {guest_protocol.ACCEPT, guest_protocol.SERVING}
+_NOT_ASKED = {guest_protocol.ACCEPT}
 _NOT_TOLD = _NOT_ASKED | {guest_protocol.GO}
 _LARGEST = 262144  # bytes of a metadata value
 # Seconds: Google wants no more than ten reads or writes of guest attributes in a minute.
@@ -54,6 +55,8 @@ class GoogleBuilder:
         rhythm = _EMULATED if self._api.settings.endpoint else _RHYTHM
         self.beat = rhythm["beat"]
         self._offset = 0
+        self._secrets: dict[str, Path] = {}  # by the names that its agent asks for them
+        self._key = ""  # its agent's public one
         self._reports = Seldom(lambda: self._instance().reports(), rhythm["reports"])
         self._record = Seldom(lambda: self._instance().record(), rhythm["look"])
         self._console = Seldom(lambda: self._instance().console(self._offset), rhythm["console"])
@@ -70,16 +73,11 @@ class GoogleBuilder:
 
     def lacks_guest(self, source: str) -> bool:
         """Say that a public image lacks our programs; an image of ours has them."""
-        return source.startswith("checkpoint:")
+        return source.startswith("checkpoint:") and "/" in source
 
     def publish(self, bundle: Path, files: Mapping[str, Path]) -> str:
-        """Upload the bundle. Files for the agent alone, which are secrets, have no place here."""
-        if files:
-            raise InputError(
-                "the platform google cannot hand secrets to the steps of a bake",
-                details=", ".join(sorted(files)),
-                resolution="take --secret and RUN --mount=type=secret out",
-            )
+        """Upload the bundle. Files for the agent alone, which are secrets, wait for its key: see `tell`."""
+        self._secrets = dict(files)
         self._images.bucket.upload(self._object(_BUNDLE), bundle)
         return self._images.bucket.url(self._object(_BUNDLE))
 
@@ -93,9 +91,8 @@ class GoogleBuilder:
     def boot(self, source: str, metadata: Mapping[str, str], caches: Sequence[str] = ()) -> None:
         """Have Terraform make the builder, in the first zone that has room for it."""
         if caches:
-            raise InputError(
-                "the platform google has no caches for RUN --mount=type=cache", details=", ".join(caches)
-            )
+            found = [self._images.bucket.url(cache_object(cache)) for cache in caches]
+            metadata = {**metadata, guest_protocol.CACHES: " ".join(found)}
         image = self._images.source_image(source)
         zones = self._api.zones()
         for zone in zones:
@@ -147,8 +144,14 @@ class GoogleBuilder:
         return self._console() if self._console.due() else (b"", offset)
 
     def reports(self) -> dict[str, str]:
-        """Return its guest attributes as they were a moment ago."""
-        return self._reports()
+        """Return its guest attributes as they were a moment ago. The first key of its agent is taken."""
+        found = self._reports()
+        key = found.get(envelope.KEY_REPORT, "")
+        if self._secrets and not self._key and 0 < len(key) <= envelope.MOST_KEY:
+            # No step runs before the agent has read this, so the key is the agent's own.
+            self._instance().tell({guest_protocol.SERVING: f"key {envelope.digest(key)}"})
+            self._key = key
+        return found
 
     def tell(self, changes: Mapping[str, str | None]) -> None:
         """Change its attributes, those that a builder of Google's asks for."""
@@ -159,6 +162,9 @@ class GoogleBuilder:
                     f"{key} is larger than what an instance can be told ({_LARGEST} bytes)",
                     resolution="install fewer packages: the image's manifest lists them",
                 )
+        for name in (told.get(guest_protocol.SERVING) or "").split()[1:]:
+            content = envelope.sealed(self._key, self._secrets[name].read_bytes())
+            self._images.bucket.write(self._object(name), content, kind="application/octet-stream")
         if told:
             self._instance().tell(told)
 
@@ -175,12 +181,14 @@ class GoogleBuilder:
     def save_step(
         self,
         key: str,
-        document: Mapping[str, Any],  # noqa: ARG002 - as below
+        document: Mapping[str, Any],  # noqa: ARG002 - labels cannot hold it
         *,
-        taken: Callable[[], None] | None = None,  # noqa: ARG002 - it is refused
+        taken: Callable[[], None] | None = None,
     ) -> None:
-        """Refuse: there are no checkpoints."""
-        raise InputError("the platform google has no checkpoints", details=key)
+        """Keep the whole stage, whose builder has stopped, as an image."""
+        self._images.stages.keep(key, self._boot_disk())
+        if taken is not None:
+            taken()
 
     # -- at its end ----------------------------------------------------------------------------------------
 
@@ -194,12 +202,14 @@ class GoogleBuilder:
         """Make an image of its boot disk and return the id."""
         if files:
             raise InputError("the platform google cannot write into a disk", details=", ".join(sorted(files)))
+        return self._images.save(self._boot_disk(), manifest, document)
+
+    def _boot_disk(self) -> str:
         record = self._instance().record()
         if record is None:
             raise MachineError(f"the builder {self.name} is gone", resolution="bake again")
         boot = next(disk for disk in record["disks"] if disk.get("boot"))
-        disk = str(boot["source"]).partition("/projects/")[2]
-        return self._images.save(f"projects/{disk}", manifest, document)
+        return f"projects/{str(boot['source']).partition('/projects/')[2]}"
 
     def release(self, *, failed: bool = False) -> None:
         """Have Terraform destroy the builder, and remove its objects."""
@@ -213,6 +223,11 @@ class GoogleBuilder:
                 self._instance().delete()
                 self._terraform.forget()
                 remove_objects(self._images, self._bake, self.name)
+
+
+def cache_object(cache: str) -> str:
+    """Return the object that a cache of RUN is kept in, by its id."""
+    return f"caches/{sha256_hex(cache.encode(errors='surrogateescape'))[:32]}.tar"
 
 
 def remove_objects(images: GoogleImages, bake: str, builder: str = "") -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from stoneware.platforms.google import errors, labels
 from stoneware.platforms.google.api import Api, last
 from stoneware.platforms.google.bucket import LARGEST, Bucket
 from stoneware.platforms.google.settings import Settings
+from stoneware.platforms.google.stages import Stages
 from stoneware.untrusted.bounded import BoundsError, bounded_json
 
 BASES = {"debian:12": "debian-12", "debian:13": "debian-13"}  # to families of Debian's own project
@@ -49,6 +50,7 @@ class GoogleImages:
         self.api = api
         self.bucket = bucket
         self.home = home
+        self.stages = Stages(api, bucket)
         self._listed: tuple[float, dict[str, CloudImage]] | None = None
         self._manifests: dict[str, dict[str, Any]] = {}
         self._bases: dict[str, str | None] = {}
@@ -109,15 +111,32 @@ class GoogleImages:
         self._bases[reference] = identity
         return identity
 
-    # -- checkpoints: there are none -----------------------------------------------------------------------
+    # -- stages: no step is saved by itself ----------------------------------------------------------------
 
-    def has_checkpoint(self, key: str) -> bool:  # noqa: ARG002 - a platform without checkpoints
-        """Say that no step is saved."""
+    @property
+    def saves_steps(self) -> bool:
+        """Say that whole stages are kept only, those that others need."""
         return False
 
-    def checkpoint_document(self, key: str) -> dict[str, Any] | None:  # noqa: ARG002 - as above
-        """Return nothing: no step is saved."""
+    def has_checkpoint(self, key: str) -> bool:
+        """Say whether a stage that ends with this step is kept as an image."""
+        return self.stages.image(key) is not None
+
+    def checkpoint_document(self, key: str) -> dict[str, Any] | None:  # noqa: ARG002 - it is in no label
+        """Return nothing: nothing is noted with a stage."""
         return None
+
+    def has_files(self, source: str, paths: Sequence[str]) -> bool:
+        """Say whether files of a stage or an image are in the bucket."""
+        return self.stages.has_files(source, paths)
+
+    def files_address(self, source: str, paths: Sequence[str]) -> str:
+        """Return where a builder uploads files of a stage or an image to."""
+        return self.stages.address(source, paths)
+
+    def stage_files(self, source: str, paths: Sequence[str], workspace: Path) -> Path:
+        """Download files of a stage or an image, and return the archive."""
+        return self.stages.fetch(source, paths, workspace)
 
     def stage_source(self, source: str) -> Path:
         """Refuse: files of images are not on this computer."""
@@ -130,10 +149,16 @@ class GoogleImages:
     def source_image(self, source: str) -> str:
         """Return the link of the Compute Engine image of a machine's source."""
         kind, _, key = source.partition(":")
-        if kind == "checkpoint":
+        project = self.settings.project
+        if kind == "image":
+            name = self.cloud_image(key).name
+        elif key.count("/") == 2:
             project, name, _ = key.split("/")
         else:
-            project, name = self.settings.project, self.cloud_image(key).name
+            found = self.stages.image(key)
+            if found is None:
+                raise InputError(f"the stage {key[:12]} is not kept any more", resolution="bake again")
+            name = found
         return f"{_LINK}projects/{project}/global/images/{name}"
 
     # -- images --------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ SIZE = "stoneware-bytes"
 COMMIT = "stoneware-commit"
 DIRTY = "stoneware-dirty"
 NAME = "stoneware-name"
+STAGE = "stoneware-stage"  # of an image that a stage is kept as: the stage's key, written as an image's id
 BAKE = "stoneware-bake"  # of a builder: the bake's id
 _LONGEST = 63
 _DIGEST = re.compile(r"[0-9a-f]{64}")

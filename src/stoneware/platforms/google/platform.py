@@ -19,8 +19,6 @@ _INSTEAD = {
     Capability.CHECKPOINTS: "bake it with --platform local",
     Capability.OWN_NETWORKS: "machines are in the network of the settings: leave internal: and ipam: out",
     Capability.LOCAL_FILES: "bake it with --platform local",
-    Capability.STEP_SECRETS: "fetch it with the builder's own token, or bake it with --platform local",
-    Capability.STAGES: "bake the first stage as an image of its own, and write FROM with its name",
 }
 
 
@@ -30,7 +28,13 @@ class GooglePlatform(GoogleMachines, NoCommands):
     name = "google"
     capabilities: frozenset[Capability] = frozenset(
         # A machine's ports are at its own address, its processors and memory those of its machine type.
-        {Capability.MACHINE_LIMITS, Capability.PUBLISHED_PORTS}
+        {
+            Capability.CACHES,
+            Capability.MACHINE_LIMITS,
+            Capability.PUBLISHED_PORTS,
+            Capability.STAGES,
+            Capability.STEP_SECRETS,
+        }
     )
 
     def __init__(self, images: GoogleImages) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from stoneware.platforms.local.bases import bases, imported
@@ -36,6 +36,24 @@ class LocalImageStore(Store):
     def import_root(self, archive: Path, progress: Callable[[str], None]) -> str:
         """Make a base of the root file system in an archive; return the reference that stands for it."""
         return imported.import_root(self, archive, progress)
+
+    @property
+    def saves_steps(self) -> bool:
+        """Say that each step of a bake is saved."""
+        return True
+
+    def has_files(self, source: str, paths: Sequence[str]) -> bool:  # noqa: ARG002 - all of it is here
+        """Say whether a checkpoint or an image is there."""
+        kind, _, key = source.partition(":")
+        return self.has_image(key) if kind == "image" else self.has_checkpoint(key)
+
+    def files_address(self, source: str, paths: Sequence[str]) -> str:  # noqa: ARG002 - as above
+        """Return nothing: files are read from the checkpoint."""
+        return ""
+
+    def stage_files(self, source: str, paths: Sequence[str], workspace: Path) -> Path:  # noqa: ARG002 - as above
+        """Return the root file system of a checkpoint or an image."""
+        return self.stage_source(source)
 
     def stage_source(self, source: str) -> Path:
         """Return the root file system of a checkpoint or an image."""
