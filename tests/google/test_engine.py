@@ -16,13 +16,14 @@ import pytest
 from stoneware.cluster import events
 from stoneware.cluster.apply import refreshed
 from stoneware.cluster.down import DownResult
-from stoneware.cluster.drift import find_drift
+from stoneware.cluster.drift import DriftItem, find_drift
 from stoneware.cluster.model import Action, Desired
 from stoneware.cluster.observe import managed_in, observe
 from stoneware.cluster.tfvars import to_tfvars
 from stoneware.cluster.up import RolloutNeeded
 from stoneware.config import digest
 from stoneware.model.capability import Capability
+from stoneware.model.guest_protocol import INSPECT
 from stoneware.model.machine import Health, MachineSpec, Phase
 from stoneware.platforms.google.api import Api
 from stoneware.platforms.google.infrastructure import GoogleInfrastructure
@@ -37,6 +38,7 @@ from tests.google.clusters import IMAGES, SETTINGS
 
 pytestmark = pytest.mark.tool
 ALL = ["shop-app-1", "shop-app-2", "shop-db-1", "shop-web-1"]
+ACCOUNT = "shop@proj-1.iam.gserviceaccount.com"  # whose token fetches the machines' secrets
 V2 = {"services": {"app": {"image": "app:2"}}}
 
 
@@ -51,7 +53,8 @@ class Platform(GoogleMachines):
     capabilities = frozenset(Capability)
 
     def __init__(self, cloud: Cloud, home: Path, environment: Mapping[str, str]) -> None:
-        super().__init__(Api(replace(SETTINGS, endpoint=cloud.endpoint)), _link)
+        settings = replace(SETTINGS, endpoint=cloud.endpoint, service_account=ACCOUNT)
+        super().__init__(Api(settings), _link)
         self._inventory = Inventory(self.api, home, environment)
         self.calls: list[str] = []
         self.infrastructure = GoogleInfrastructure(lambda: self._inventory)
@@ -129,13 +132,13 @@ def test_the_life_of_a_cluster(bench: EngineBench, cloud: Cloud) -> None:
     assert again.plan.changes == ()
     assert cloud.changes() == []  # nothing is changed where nothing differs
 
-    desired = _wanted(bench)
-    directory = bench.site.directory("shop")
-    managed = managed_in(directory, platform.infrastructure)
-    observed = observe(platform, "shop", managed=managed)
-    changes = refreshed(bench.site.platform, directory)
-    report = find_drift(desired, observed, changes, platform.infrastructure)
-    assert report.items == ()
+    # The question of its files is an attribute that Terraform did not write, and no drift.
+    platform.set_metadata("shop-app-1", {INSPECT: "0123"})
+    assert _drift(bench, _wanted(bench)) == []
+    platform.set_metadata("shop-db-1", {"colour": "red"})
+    (item,) = _drift(bench, _wanted(bench))
+    assert (item.machine, item.wanted, item.found) == ("db-1", "none", '{"colour": "red"}')
+    platform.set_metadata("shop-db-1", {"colour": None})
 
     with pytest.raises(RolloutNeeded, match="app-1, app-2 are healthy"):
         bench.up(V2)
@@ -153,6 +156,15 @@ def test_the_life_of_a_cluster(bench: EngineBench, cloud: Cloud) -> None:
     bench.down(volumes=True)
     assert (bench.volumes(), dict(cloud.of("instances")), dict(cloud.of("disks"))) == ([], {}, {})
     assert not platform.has_secret("shop-app-token", "1")
+
+
+def _drift(bench: EngineBench, desired: Desired) -> list[DriftItem]:
+    """Return what differs from what is wanted, besides that nobody was asked for files."""
+    directory = bench.site.directory("shop")
+    infrastructure = bench.platform.infrastructure
+    observed = observe(bench.platform, "shop", managed=managed_in(directory, infrastructure))
+    changes = refreshed(bench.site.platform, directory)
+    return list(find_drift(desired, observed, changes, infrastructure).items)
 
 
 def _rolled(bench: EngineBench, cloud: Cloud) -> None:
@@ -175,6 +187,8 @@ def _rolled(bench: EngineBench, cloud: Cloud) -> None:
         assert release is not None
         assert release.image_id == f"sha256:{'2' * 64}"
         assert views["app-2"].healthy
+        # What the rollout leaves is whole: Terraform can plan with it.
+        assert {(it.machine, it.what) for it in _drift(bench, wanted)} == {("app-2", "image")}
         # A boot disk that does not say its image any more makes Terraform replace every live machine.
         for key, disk in cloud.service.store.matching("projects/", "disks"):
             if "sourceImage" in disk and "shop-db-1" in key:

@@ -21,6 +21,7 @@ from tests.google.clusters import IMAGES, SETTINGS, spec
 
 pytestmark = pytest.mark.tool
 IMAGE = "sha256:" + "1" * 64
+ACCOUNT = {"service_account": "shop@proj-1.iam.gserviceaccount.com"}
 
 
 @pytest.fixture
@@ -284,7 +285,7 @@ def test_a_machine_is_told_one_version_of_a_secret_and_no_value(
 ) -> None:
     version = platform.put_secret("key", b"hush-hush")
     mounts = (SecretMount("key", "token", version, 0o400, 7, 8),)
-    platform.create(spec(1, secrets=mounts, networks=()))
+    platform.create(spec(1, secrets=mounts, networks=(), extras=ACCOUNT))
     items = instance.metadata_of(cloud.of("instances")["shop-kafka-1"])
     address = f"{GUEST_ENDPOINT}/v1/projects/{PROJECT}/secrets/key/versions/1:access"
     assert items["stoneware-secrets"] == f"token\t0400\t{address}\t1\t7:8\n"
@@ -292,3 +293,13 @@ def test_a_machine_is_told_one_version_of_a_secret_and_no_value(
     machine = platform.observe("shop-kafka-1")
     assert machine is not None
     assert machine.spec.secrets == mounts
+
+
+def test_secrets_want_a_service_account(platform: GoogleMachines) -> None:
+    made = instance.instance_of
+    image, settings = f"{IMAGES}/debian-12", platform.api.settings
+    wanted = spec(1, secrets=(SecretMount("shop-token", "token", version="1"),))
+    with pytest.raises(InputError, match="no service account to fetch them with"):
+        made(wanted, settings, zone="us-central1-a", image=image)
+    allowed = replace(wanted, extras=ACCOUNT)
+    assert made(allowed, settings, zone="us-central1-a", image=image)["service_account"]

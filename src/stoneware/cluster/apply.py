@@ -81,14 +81,18 @@ class ClusterTerraform:
         *,
         lift_volumes: bool = False,
         variables_file: str = VARIABLES_FILE,
-    ) -> None:
-        """Write the module and the variables of the next plan; `lift_volumes` lets it destroy disks."""
+    ) -> dict[str, Any]:
+        """Write the module and the variables of the next plan, and return these as the platform has them.
+
+        `lift_volumes` lets the plan destroy disks.
+        """
         self.write_module([LIFT_VOLUMES] if lift_volumes else [])
         declared = self._infrastructure.variables(variables)
         if variables_file == VARIABLES_FILE:
             self._directory.declare(declared)
         else:
             write_json(self._directory.path / variables_file, declared, mode=0o600)
+        return declared
 
     def write_module(self, overrides: Sequence[str] = ()) -> None:
         """Write the module, and where Terraform keeps its state."""

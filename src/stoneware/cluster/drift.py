@@ -178,21 +178,40 @@ def _refreshed(
             if (name, kind) not in known:
                 yield DriftItem(Source.TERRAFORM, name, kind, _THERE, _MISSING)
             continue
-        for attribute, before, after in _attributes(change.before or {}, change.after or {}, infrastructure):
+        for attribute, before, after in _attributes(change, subject, infrastructure):
             words = infrastructure.told_as(attribute)
             if not any(what.startswith(words) for what in told.get(name, ())):
                 yield DriftItem(Source.TERRAFORM, name, attribute, before, after)
 
 
 def _attributes(
-    before: Mapping[str, Any], after: Mapping[str, Any], infrastructure: Infrastructure
+    change: Change, subject: Subject, infrastructure: Infrastructure
 ) -> list[tuple[str, str, str]]:
     """Return what differs. Where nothing does that is shown, it is what is masked: the metadata."""
+    before, after = change.before or {}, change.after or {}
     names = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
     if not names and "metadata" in before:
         return [("metadata", "as applied", "changed")]
-    lasting = [name for name in names if name not in infrastructure.passing_attributes]
-    return [(name, _words(before.get(name)), _words(after.get(name))) for name in lasting]
+    lasting = [
+        name
+        for name in names
+        if name not in infrastructure.passing_attributes
+        and not infrastructure.same_value(subject, name, before.get(name), after.get(name))
+    ]
+    return [(name, *_both(before.get(name), after.get(name))) for name in lasting]
+
+
+def _both(before: Any, after: Any) -> tuple[str, str]:
+    """Return two values that differ, in words; of two mappings the entries that do."""
+    if not (isinstance(before, Mapping) and isinstance(after, Mapping)):
+        return _words(before), _words(after)
+    keys = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
+    return _words(_only(before, keys)), _words(_only(after, keys))
+
+
+def _only(entries: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any] | None:
+    """Return some entries, None where there are none of them."""
+    return {key: entries[key] for key in keys if key in entries} or None
 
 
 def _words(value: Any) -> str:

@@ -89,7 +89,8 @@ class Waves:
             applied=self._applied,
             keep_volumes=sorted(self.observed.volumes),
         )
-        self.site.directory(self.desired.name).declare(variables)
+        declared = self.site.platform.infrastructure.variables(variables)
+        self.site.directory(self.desired.name).declare(declared)
 
     def _as_it_is(self, name: str) -> DesiredMachine:
         machine = self.observed.machines[name].machine

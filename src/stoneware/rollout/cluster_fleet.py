@@ -217,10 +217,11 @@ class ClusterFleet:
         before = self._variables()
         declared = _declared(before, entries)
         terraform = self._open()
+        applied: dict[str, Any] = {}
 
         def work(there: Observed) -> None:
             present = _present(declared, entries, there)
-            terraform.configure(present)
+            applied.update(terraform.configure(present))
             terraform.adopt(present, there)
             # Only those that do not run: `apply` replaces a machine that runs where its entry differs.
             standing = _standing(there)
@@ -234,11 +235,12 @@ class ClusterFleet:
             self._write(before)
             raise _told(refused) from refused
         except StonewareError as error:
-            self._write(declared)
+            if applied:
+                self._write(_whole(declared, applied))
             if error.exit_code == HostError.exit_code:  # it is not the machine's fault
                 raise HostError(error.brief, details=error.details, resolution=error.resolution) from error
             raise MachineError(error.brief, details=error.details, resolution=error.resolution) from error
-        self._write(declared)  # with the others that are down, or gone, as they are to be
+        self._write(_whole(declared, applied))  # the others are to be there
 
     def _open(self) -> ClusterTerraform:
         if self._terraform is None:
@@ -284,6 +286,15 @@ def _present(declared: Mapping[str, Any], changed: Entries, observed: Observed) 
         if name in changed or name in there
     }
     return {**declared, "machines": machines}
+
+
+def _whole(declared: Mapping[str, Any], applied: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was applied, with what the platform added, and the others that are down, or gone."""
+    machines = {
+        name: {**applied["machines"].get(name, entry), "running": entry.get("running", True)}
+        for name, entry in declared["machines"].items()
+    }
+    return {**applied, "machines": machines}
 
 
 def _standing(observed: Observed) -> dict[str, bool]:

@@ -37,7 +37,7 @@ def _document(upkeep: Upkeep, volume: Volume) -> dict[str, Any]:
         "created": created.isoformat().replace("+00:00", "Z"),
         "machines": list(volume.machines),
         "labels": dict(volume.labels),
-        "size_bytes": usage.limit,
+        "size_bytes": volume.size if usage.limit is None else usage.limit,
         "rollback_floor": volume.floor,
         "used_bytes": usage.used,
     }

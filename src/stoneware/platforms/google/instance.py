@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from stoneware.config import digest
+from stoneware.errors import InputError
 from stoneware.files import canonical_json, sha256_hex
 from stoneware.guest.reported import Reported, reported
 from stoneware.model import guest_lines, guest_protocol, machine_fields, runtime
@@ -18,7 +19,7 @@ from stoneware.model.machine_fields import FIELDS
 from stoneware.model.resources import DISKS, PortMapping, SecretMount, VolumeMount
 from stoneware.platforms.google import names
 from stoneware.platforms.google.api import last
-from stoneware.platforms.google.hardware import hardware_of
+from stoneware.platforms.google.hardware import Hardware, hardware_of
 from stoneware.platforms.google.settings import Settings
 from stoneware.untrusted.bounded import BoundsError, bounded_json
 
@@ -38,9 +39,10 @@ _SPEC_BYTES = 256 * 1024  # of an attribute
 def instance_of(spec: MachineSpec, settings: Settings, *, zone: str, image: str) -> dict[str, Any]:
     """Return the part `instance` of a machine in the cluster module's variables.
 
-    `image` is the link of the image that it boots from.
+    `image` is the link of the image that it boots from. Raises InputError where it could not boot.
     """
     hardware = hardware_of({**spec.extras, **spec.live_extras}, settings, spec.disk)
+    _check_token(spec, hardware)
     return {
         "name": names.cloud_name(spec.name),
         "zone": zone,
@@ -65,6 +67,16 @@ def instance_of(spec: MachineSpec, settings: Settings, *, zone: str, image: str)
         "replace_on": replaced_on(spec),
         "disks": disks_of(spec, settings, zone),
     }
+
+
+def _check_token(spec: MachineSpec, hardware: Hardware) -> None:
+    """Refuse secrets for a machine without a service account: it has no token to fetch them with."""
+    if spec.secrets and not hardware.service_account:
+        raise InputError(
+            f"{spec.name} has secrets, and no service account to fetch them with",
+            details="Its token has to read them: roles/secretmanager.secretAccessor.",
+            resolution="service_account below x-google of machines.yaml, or in [google] of stoneware.toml",
+        )
 
 
 def tags_of(spec: MachineSpec, settings: Settings) -> list[str]:
