@@ -43,6 +43,10 @@ _SLOW = ("apply", "destroy")  # commands that tell what they do meanwhile
 _SOCKET = "provider.sock"
 _SOCKET_PATH_LIMIT = 100  # sun_path holds 108 bytes
 
+# A third of Terraform's time went into collecting its garbage. It takes 200 MiB instead of 118 now.
+# Not where a provider of others is a process that would inherit this.
+_LITTLE_COLLECTING = {"GOGC": "1000", "GOMEMLIMIT": "512MiB"}
+
 OnProgress = Callable[[Progress], None]
 
 
@@ -266,6 +270,7 @@ class Terraform:
             if name in os.environ:
                 ours[name] = os.environ[name]
         if self._provider:
+            ours |= _LITTLE_COLLECTING
             ours["TF_REATTACH_PROVIDERS"] = _reattach(self._provider.source, self._runtime / _SOCKET)
         return tool_environment({**ours, **extra})
 
