@@ -81,7 +81,7 @@ class MemoryPlatform:
         name: str,
         directory: Path,
         output: Callable[[str], None] | None = None,
-        tell: Callable[[str], None] = lambda _: None,
+        tell: Callable[[str], None] | None = None,
     ) -> MemoryBuilder:
         return MemoryBuilder(self, name)
 

@@ -108,7 +108,7 @@ class Builders(Protocol):
         name: str,
         directory: Path,
         output: Callable[[str], None] | None = None,
-        tell: Callable[[str], None] = lambda _: None,
+        tell: Callable[[str], None] | None = None,
     ) -> AbstractContextManager[Builder]:
         """Give a builder that is still to be made; what is slow to load begins to load.
 

@@ -28,7 +28,7 @@ class BuilderTerraform:
         infrastructure: Infrastructure,
         directory: Path,
         output: Callable[[str], None] | None,
-        tell: Callable[[str], None] = lambda _: None,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         """Start loading Terraform. `directory` is the builder's; `tell` gets what is to be known at once."""
         self._infrastructure = infrastructure

@@ -74,12 +74,12 @@ class Terraform:
         parallelism: int = 10,
         lock_timeout: float | None = 0,
         state: Callable[[], bytes] | None = None,
-        tell: Callable[[str], None] = lambda _: None,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         self.directory = directory.resolve()
         self._provider = provider
         self._verbose = verbose
-        self._tell = tell
+        self._tell = tell or (lambda _: None)
         self._engine = _engine(binary)
         self._runtime = _runtime_directory(self.directory) if provider else self.directory
         self._environment = self._make_environment(environment or {})

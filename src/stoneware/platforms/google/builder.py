@@ -28,6 +28,7 @@ _CLOUD_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 # The words between a driver and the metadata server of this computer: no builder of Google's asks for them.
 _NOT_ASKED = {guest_protocol.ACCEPT}
 _NOT_TOLD = _NOT_ASKED | {guest_protocol.GO}
+_OFF = ("TERMINATED", "STOPPED")
 _LARGEST = 262144  # bytes of a metadata value
 # Seconds: Google wants no more than ten reads or writes of guest attributes in a minute.
 _RHYTHM = {"beat": 12.0, "reports": 6.0, "console": 2.0, "look": 6.0}
@@ -44,7 +45,7 @@ class GoogleBuilder:
         name: str,
         directory: Path,
         output: Callable[[str], None] | None = None,
-        tell: Callable[[str], None] = lambda _: None,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         self.name = name
         self._images = images
@@ -57,6 +58,7 @@ class GoogleBuilder:
         self._offset = 0
         self._secrets: dict[str, Path] = {}  # by the names that its agent asks for them
         self._key = ""  # its agent's public one
+        self._source = ""
         self._reports = Seldom(lambda: self._instance().reports(), rhythm["reports"])
         self._record = Seldom(lambda: self._instance().record(), rhythm["look"])
         self._console = Seldom(lambda: self._instance().console(self._offset), rhythm["console"])
@@ -94,6 +96,7 @@ class GoogleBuilder:
             found = [self._images.bucket.url(cache_object(cache)) for cache in caches]
             metadata = {**metadata, guest_protocol.CACHES: " ".join(found)}
         image = self._images.source_image(source)
+        self._source = source
         zones = self._api.zones()
         for zone in zones:
             self._zone.write_text(zone)
@@ -136,7 +139,7 @@ class GoogleBuilder:
     def observe(self) -> Machine | None:
         """Return the machine as it was a moment ago, or None where it is gone."""
         record = self._record()
-        return machine(record) if record is not None else None
+        return machine(record, self._source) if record is not None else None
 
     def console(self, offset: int = 0) -> tuple[bytes, int]:
         """Return a piece of the serial port's output; nothing before it may be asked again."""
@@ -167,6 +170,7 @@ class GoogleBuilder:
             self._images.bucket.write(self._object(name), content, kind="application/octet-stream")
         if told:
             self._instance().tell(told)
+            self._record.forget()
 
     def check_helpers(self) -> None:
         """Nothing of this computer is needed by a builder of Google's."""
@@ -195,6 +199,7 @@ class GoogleBuilder:
     def stop(self, timeout: float | None = None) -> None:  # noqa: ARG002 - Google gives it 90 seconds
         """Stop the instance."""
         self._instance().stop()
+        self._record.forget()
 
     def capture(
         self, manifest: bytes, document: Mapping[str, Any], *, files: Mapping[str, bytes] | None = None
@@ -208,6 +213,8 @@ class GoogleBuilder:
         record = self._instance().record()
         if record is None:
             raise MachineError(f"the builder {self.name} is gone", resolution="bake again")
+        if record.get("status") not in _OFF:
+            raise MachineError(f"the builder {self.name} still runs", details=str(record.get("status")))
         boot = next(disk for disk in record["disks"] if disk.get("boot"))
         return f"projects/{str(boot['source']).partition('/projects/')[2]}"
 

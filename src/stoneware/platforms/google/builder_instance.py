@@ -107,12 +107,18 @@ class Instance:
         )
 
 
-def machine(record: Mapping[str, Any]) -> Machine:
-    """Return an instance as a machine of kind `builder`."""
+def machine(record: Mapping[str, Any], source: str = "") -> Machine:
+    """Return an instance as a machine of kind `builder`, made from a source."""
     told = record.get("labels") or {}
     interface = (record.get("networkInterfaces") or [{}])[0]
     name, status = str(record.get("name")), str(record.get("status"))
-    spec = MachineSpec(name=name, source="", kind="builder", labels={"zone": last(record.get("zone"))})
+    spec = MachineSpec(
+        name=name,
+        source=source,
+        kind="builder",
+        labels={"zone": last(record.get("zone"))},
+        metadata=metadata_of(record),
+    )
     return Machine(
         name=name,
         id=str(record.get("id", "")),
@@ -157,6 +163,10 @@ class Seldom(Generic[T]):
         if not self._known or now - self._known[0][0] >= self._interval:
             self._known = [(now, self._ask())]
         return self._known[0][1]
+
+    def forget(self) -> None:
+        """Let the next call ask: we have changed it."""
+        self._known = []
 
     def due(self) -> bool:
         """Say whether the next call would ask."""

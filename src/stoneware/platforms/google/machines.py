@@ -182,6 +182,7 @@ class GoogleMachines(GoogleResources):
         self, name: str, *, lines: int | None = None, since: float | None = None, until: float | None = None
     ) -> int:
         """Return where in the console the last lines begin, or its end; nothing in it has a time."""
+        self._existing(name)
         if lines is None and until is None:
             return 0 if since is None else self._end(name)[1]
         kept, end = self._end(name)

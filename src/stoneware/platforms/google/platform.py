@@ -58,7 +58,7 @@ class GooglePlatform(GoogleMachines, NoCommands):
         name: str,
         directory: Path,
         output: Callable[[str], None] | None = None,
-        tell: Callable[[str], None] = lambda _: None,
+        tell: Callable[[str], None] | None = None,
     ) -> GoogleBuilder:
         """Give a builder that Terraform will make; Terraform begins to load."""
         return GoogleBuilder(self.images, self.infrastructure, name, directory, output, tell)

@@ -356,7 +356,7 @@ class LocalPlatform(LocalBuilders):
         name: str,
         directory: Path,
         output: Callable[[str], None] | None = None,
-        tell: Callable[[str], None] = lambda _: None,  # noqa: ARG002 - an interrupt waits for nothing
+        tell: Callable[[str], None] | None = None,  # noqa: ARG002 - an interrupt waits for nothing
     ) -> StonewareBuilder:
         """Give a builder that Terraform will make; Terraform begins to load."""
         from stoneware.provider.builders import StonewareBuilder
