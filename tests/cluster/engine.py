@@ -18,7 +18,7 @@ from stoneware.cluster.up import UpOptions, UpResult, up
 from stoneware.config import digest
 from stoneware.model.machine import Health, Machine, MachineSpec, Phase
 from stoneware.platforms.cluster_files import FileClusters
-from stoneware.terraform.runner import managed_addresses
+from stoneware.platforms.cluster_records import Clusters
 from tests.cluster.support import BASE, FakeImages, cluster_of, patched, some_images
 from tests.platforms.memory import MemoryPlatform
 
@@ -88,10 +88,11 @@ class EngineBench:
     secret: str = SECRET
     asked: list[ClusterPlan | Removal] = field(default_factory=list)
     recorder: Recorder = field(default_factory=Recorder)
+    kept: Clusters | None = None  # as a rule the files in `clusters`
 
     @property
     def site(self) -> Site:
-        return Site(self.platform, self.images, FileClusters(self.clusters))  # type: ignore[arg-type]
+        return Site(self.platform, self.images, self.kept or FileClusters(self.clusters))  # type: ignore[arg-type]
 
     def up(self, changes: Mapping[str, Any] | None = None, **options: Any) -> UpResult:
         """Bring up BASE with some changes."""
@@ -133,7 +134,7 @@ class EngineBench:
         return [network.name for network in self.platform.networks()]
 
     def managed(self) -> frozenset[str]:
-        return managed_addresses(self.clusters / "shop")
+        return self.site.directory("shop").managed()
 
     def spec(self, name: str) -> MachineSpec:
         machine = self.platform.observe(name)

@@ -55,8 +55,8 @@ class Cloud:
         return taken
 
     def changes(self) -> list[Request]:
-        """Return what was asked that changes something, and forget all."""
-        return [each for each in self.take() if each.verb != "GET"]
+        """Return what was asked that changes something but objects of a bucket, and forget all."""
+        return [each for each in self.take() if each.verb != "GET" and "/storage/v1/" not in each.line]
 
     def of(self, collection: str) -> dict[str, Any]:
         """Return the records that were made in a collection, by their names."""

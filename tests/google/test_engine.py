@@ -5,9 +5,7 @@ The machines behind the instances are in memory, and report what the boot agent 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,85 +19,26 @@ from stoneware.cluster.model import Action, Desired
 from stoneware.cluster.observe import managed_in, observe
 from stoneware.cluster.tfvars import to_tfvars
 from stoneware.cluster.up import RolloutNeeded
-from stoneware.config import digest
-from stoneware.model.capability import Capability
 from stoneware.model.guest_protocol import INSPECT
-from stoneware.model.machine import Health, MachineSpec, Phase
-from stoneware.platforms.google.api import Api
-from stoneware.platforms.google.infrastructure import GoogleInfrastructure
-from stoneware.platforms.google.inventory import GoogleInventory
-from stoneware.platforms.google.machines import GoogleMachines
+from stoneware.model.machine import Health, Phase
+from stoneware.platforms.google.clusters import GoogleRecords
 from stoneware.rollout.cluster_fleet import ClusterFleet
 from stoneware.terraform.guard import PlanRefused
 from tests.cluster.engine import EngineBench
 from tests.cluster.support import wanted_of
 from tests.google.cloud import Cloud, served
-from tests.google.clusters import IMAGES, SETTINGS
+from tests.google.engine import Platform, clusters_of, link_of, make_bucket, reporting
 
 pytestmark = pytest.mark.tool
 ALL = ["shop-app-1", "shop-app-2", "shop-db-1", "shop-web-1"]
-ACCOUNT = "shop@proj-1.iam.gserviceaccount.com"  # whose token fetches the machines' secrets
 V2 = {"services": {"app": {"image": "app:2"}}}
-
-
-def _link(source: str) -> str:
-    return f"{IMAGES}/debian-1{'3' if source.endswith('2') else '2'}-stoneware"
-
-
-class Platform(GoogleMachines):
-    """The machines of a project, with the variables that Terraform needs in this test."""
-
-    name = "google"
-    capabilities = frozenset(Capability)
-
-    def __init__(self, cloud: Cloud, home: Path, environment: Mapping[str, str]) -> None:
-        settings = replace(SETTINGS, endpoint=cloud.endpoint, service_account=ACCOUNT)
-        super().__init__(Api(settings), _link)
-        self._inventory = Inventory(self.api, home, environment)
-        self.calls: list[str] = []
-        self.infrastructure = GoogleInfrastructure(lambda: self._inventory)
-
-
-class Inventory(GoogleInventory):
-    def __init__(self, api: Api, home: Path, environment: Mapping[str, str]) -> None:
-        super().__init__(api, _link, home)
-        self._more = environment
-
-    def environment(self) -> dict[str, str]:
-        return {**super().environment(), **self._more}
-
-
-def _reports(cloud: Cloud) -> None:
-    """Let the machines behind instances report as soon as they boot, and when they are told something."""
-    computers = cloud.computers
-    boot, tell = computers.boot, computers.tell
-
-    def say(name: str) -> None:
-        spec: MachineSpec = computers.machines[name]
-        document = json.loads(spec.metadata["stoneware-spec"])
-        status = {"phase": "running", "image": document["source"].removeprefix("image:")}
-        status["config"] = digest(spec.metadata.get("stoneware-config", ""))
-        health = "healthy" if spec.metadata.get("stoneware-service") == "app" else "none"
-        computers.attributes[name] = {
-            "stoneware/status": json.dumps(status),
-            "stoneware/health": json.dumps({"status": health}),
-        }
-
-    def booted(spec: MachineSpec) -> None:
-        boot(spec)
-        say(spec.name)
-
-    def told(name: str, changes: Mapping[str, str | None], identity: Mapping[str, str]) -> None:
-        tell(name, changes, identity)
-        say(name)
-
-    computers.boot, computers.tell = booted, told  # type: ignore[method-assign]
 
 
 @pytest.fixture
 def cloud(tmp_path: Path) -> Iterator[Cloud]:
     with served(tmp_path / "emulator", delay=0.01) as made:
-        _reports(made)
+        reporting(made)
+        make_bucket(made.endpoint)
         yield made
 
 
@@ -108,8 +47,10 @@ def bench(
     cloud: Cloud, tmp_path: Path, google_provider: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> EngineBench:
     monkeypatch.delenv("STONEWARE_TERRAFORM", raising=False)
-    platform: Any = Platform(cloud, tmp_path / "home", google_provider)
-    return EngineBench(tmp_path / "clusters", platform=platform)
+    home = tmp_path / "home"
+    platform: Any = Platform(cloud.endpoint, home, google_provider)
+    kept = clusters_of(cloud.endpoint, home)
+    return EngineBench(tmp_path / "clusters", platform=platform, kept=kept)
 
 
 def _wanted(bench: EngineBench, changes: Mapping[str, Any] | None = None) -> Desired:
@@ -199,13 +140,15 @@ def _rolled(bench: EngineBench, cloud: Cloud) -> None:
         assert {name: one["id"] for name, one in cloud.of("instances").items()} == after
     for key, disk in cloud.service.store.matching("projects/", "disks"):
         if key.endswith("/shop-db-1"):
-            cloud.service.store.put(key, {**disk, "sourceImage": _link("image:d")})
+            cloud.service.store.put(key, {**disk, "sourceImage": link_of("image:d")})
 
 
 def test_machines_that_terraform_lost_are_taken_back(bench: EngineBench, cloud: Cloud) -> None:
     bench.up(wait_timeout=60)
     before = {name: one["id"] for name, one in cloud.of("instances").items()}
-    (bench.clusters / "shop" / "terraform.tfstate").unlink()
+    kept = bench.site.directory("shop").records
+    assert isinstance(kept, GoogleRecords)
+    kept._bucket.remove("clusters/shop/default.tfstate")
     result = bench.up(wait_timeout=60)
     assert {step.action for step in result.plan.steps} == {Action.ADOPT}
     assert {name: one["id"] for name, one in cloud.of("instances").items()} == before

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 from stoneware.errors import InputError, StonewareError
 
 if TYPE_CHECKING:
-    from stoneware.platforms.cluster_files import FileClusters
+    from stoneware.platforms.google.clusters import GoogleClusters
     from stoneware.platforms.google.images import GoogleImages
     from stoneware.platforms.google.platform import GooglePlatform
     from stoneware.platforms.google.settings import Settings
@@ -61,11 +61,12 @@ class GoogleBackend:
         place = Path(home) if home else Path(state) / "stoneware"
         return place.absolute() / "google" / self.settings.project.replace(":", "_")
 
-    def clusters(self, images: Images) -> FileClusters:
-        """Return the directory of what is kept of clusters."""
-        from stoneware.platforms.cluster_files import FileClusters
+    def clusters(self, images: Images) -> GoogleClusters:
+        """Return the clusters of the bucket."""
+        from stoneware.platforms.google.clusters import GoogleClusters
 
-        return FileClusters(cast("GoogleImages", images).home / "clusters")
+        opened = cast("GoogleImages", images)
+        return GoogleClusters(opened.bucket, opened.home)
 
     def outliving(self, description: str) -> tuple[str, ...]:  # noqa: ARG002 - it needs no unit of systemd
         """Return nothing to put before a command."""

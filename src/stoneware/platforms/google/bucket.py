@@ -43,6 +43,10 @@ class Bucket:
         """Return an object's address as machines have it."""
         return f"gs://{self.name}/{name}"
 
+    def apart(self) -> Bucket:
+        """Return the same bucket over a connection of its own, for another thread."""
+        return Bucket(self._api, self.name)
+
     def read(self, name: str) -> Held | None:
         """Return what an object holds, or None where there is none."""
         with self._clear(f"read {self.url(name)}"):
