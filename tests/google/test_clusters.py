@@ -98,16 +98,15 @@ def test_a_lock_that_is_renewed_is_never_taken_over(here: GoogleRecords, there: 
         pass
 
 
-def test_a_process_of_this_computer_that_is_gone_is_not_waited_for(
-    here: GoogleRecords, bucket: Bucket
-) -> None:
+@pytest.mark.parametrize("renewed", [1.0, 1e12])
+def test_a_process_of_this_computer_that_is_gone(here: GoogleRecords, bucket: Bucket, renewed: float) -> None:
     lease = Lease(bucket.apart(), LOCK, "stoneware rollout", lease=99.0, renewed=50.0)
     lease.acquire("shop", 0)
     lease._ended.set()
     held = bucket.read(LOCK)
     assert held is not None
     found = json.loads(held.data)
-    found["stoneware"]["started"] = 5
+    found["stoneware"] |= {"started": 5, "renewed": renewed}
     bucket.write(LOCK, json.dumps(found).encode())
     with here.lock("stoneware up", 0):
         pass

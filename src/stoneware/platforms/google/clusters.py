@@ -151,7 +151,7 @@ class GoogleRecords:
         self._known.pop(document, None)
         held = self._bucket.read(self._prefix + _LOCK)
         holder = leases.holder_of(held) if held is not None else {}
-        who = f"{holder.get('user')} on {holder.get('host')}" if holder else "nobody now"
+        who = f"{holder.get('user')} on {holder.get('host')}" if holder else "no command now"
         return ClusterChanged(
             f"{self.place(document)} was changed by somebody else meanwhile",
             details=f"The lock of the cluster {self.name} is held by {who}. Nothing was overwritten.",

@@ -28,6 +28,7 @@ from stoneware.untrusted.bounded import BoundsError, bounded_json
 RENEWED = 10.0  # seconds between two renewals
 LEASE = 45.0  # seconds after which what was not renewed may be taken over
 _POLL = 1.0
+_ENDING = 5.0  # seconds that the Terraform of a process that was killed here gets to end
 _OURS = "stoneware"  # the field of a lock that says that Stoneware holds it
 _LARGEST = 1 << 16
 
@@ -58,8 +59,12 @@ def seems_alive(holder: Mapping[str, Any], now: float) -> bool:
     gone = is_gone(holder)
     if gone is not None:
         return not gone
-    renewed = holder.get("renewed")
-    return not isinstance(renewed, int | float) or now - renewed < LEASE
+    return now - _renewed(holder) < LEASE
+
+
+def _renewed(holder: Mapping[str, Any]) -> float:
+    value = holder.get("renewed")
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
 class Lease:
@@ -109,12 +114,14 @@ class Lease:
         if holder.get("foreign") or not holder:
             return False
         gone = is_gone(holder)
-        return bool(gone) or (gone is None and self._clock() - since >= self._lease)
+        if gone:  # renewed by the clock that this computer has too
+            long_ago = time.time() - _renewed(holder) >= self._lease
+            return long_ago or self._clock() - since >= min(_ENDING, self._lease)
+        return gone is None and self._clock() - since >= self._lease
 
     def _patience(self, held: Held, since: float) -> float:
         """Return until when a lock is watched whoever waits: one that seems to be nobody's, for one lease."""
-        seems = seems_alive(holder_of(held), time.time())
-        return 0.0 if seems or is_gone(holder_of(held)) is False else since + self._lease + _POLL
+        return 0.0 if seems_alive(holder_of(held), time.time()) else since + self._lease + _POLL
 
     def _further(self, held: Held) -> str:
         holder = holder_of(held)
