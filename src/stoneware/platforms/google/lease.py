@@ -159,7 +159,7 @@ class Lease:
         with self._busy:
             if self._lost is None and not self._ended.is_set() and not self._write(self._generation):
                 held = self._bucket.read(self._name)
-                self._lost = holder_of(held) if held is not None else {"command": "nobody"}
+                self._lost = holder_of(held) if held is not None else {"command": "no command"}
 
     def _write(self, generation: int) -> bool:
         """Write the lock where it has this generation; return whether it is ours."""
