@@ -27,6 +27,9 @@ class FakeStore:
     def base_identity(self, reference: str) -> str | None:
         return self.identity
 
+    def shared_base(self, reference: str) -> tuple[str, dict[str, Any] | None] | None:
+        return None
+
     def ensure_base(self, reference: str, *, refresh: bool, progress: Callable[[str], None]) -> str:
         raise AssertionError("a plan makes nothing")
 

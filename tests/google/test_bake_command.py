@@ -87,9 +87,13 @@ class Project:
 
 
 @pytest.fixture
-def project(machine_home: Path, tmp_path: Path, google_provider: dict[str, str]) -> Iterator[Project]:
+def project(
+    machine_home: Path, tmp_path: Path, google_provider: dict[str, str], request: pytest.FixtureRequest
+) -> Iterator[Project]:
+    """Give a project of an emulator; a parameter is an option more of it."""
     state = tmp_path / "emulator"
     words = ["--port", "0", "--project", PROJECT, "--operation-time", "0.05", "--json", "--state", str(state)]
+    words += [request.param] if hasattr(request, "param") else []
     with contextlib.ExitStack() as stack:
         emulator = stack.enter_context(start(*words, home=machine_home))
         assert emulator.stdout is not None
@@ -340,3 +344,24 @@ def test_secrets_and_caches_of_steps(project: Project, tmp_path: Path) -> None:
     (project.directory / "Machinefile").write_text(f"{SECRETS}RUN echo {TOKEN} >/etc/leaked\n")
     leaked = project.stoneware(*words, ".", code=1)
     assert "/etc/leaked" in leaked.stderr
+
+
+BARE = """\
+FROM debian:12
+COPY word.txt /etc/word.txt
+RUN test ! -d /run/stoneware/md && ls /usr/lib/stoneware/stoneware-boot >/etc/words.txt
+RUN systemctl is-enabled google-startup-scripts.service stoneware-boot.service >>/etc/words.txt
+ENV GREETING=hello
+HEALTHCHECK --interval=1s CMD test -s /etc/words.txt
+CMD ["/bin/sh", "-c", "echo $GREETING; exec sleep infinity"]
+"""
+
+
+@pytest.mark.parametrize("project", ["--bare"], indirect=True)
+def test_a_bare_image_of_debian_gets_what_a_machine_needs(project: Project) -> None:
+    (project.directory / "Machinefile").write_text(BARE)
+    project.stoneware("bake", "-t", "bare", ".")
+    project.settle()
+    (image,) = project.api.items("compute", "global/images", "list the images")
+    said = _words_of(project, f"global/images/{image['name']}")
+    assert said == "/usr/lib/stoneware/stoneware-boot\nenabled\nenabled\n"

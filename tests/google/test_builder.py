@@ -132,7 +132,10 @@ def test_a_builder_from_its_bundle_to_its_image(platform: GooglePlatform, bake: 
         builder.stop()
         image = builder.capture(canonical_json({"name": "words", "commit": None}), DOCUMENT)
         assert platform.images.image_ids() == [image]
-        assert "words-abababab" in cloud.of("images")
+        made = cloud.of("images")["words-abababab"]
+        features = {each["type"] for each in made["guestOsFeatures"]}
+        assert {"UEFI_COMPATIBLE", "GVNIC", "VIRTIO_SCSI_MULTIQUEUE"} <= features
+        assert [each.rsplit("/", 1)[1] for each in made["licenses"]] == ["debian-12"]
         builder.release()
     asked = cloud.take()
     changed = [re.sub(r"\?.*", "", each.line) for each in asked if each.verb != "GET"]

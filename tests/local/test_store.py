@@ -145,6 +145,7 @@ def test_what_uses_the_space_is_measured(store: Store, monkeypatch: pytest.Monke
     assert rows["volumes"].reclaimable == rows["volumes"].size
     assert rows["leftovers"].total == 1
     assert 1 << 20 <= (rows["leftovers"].size or 0) < 2 << 20
+    assert found.room is not None
     assert 9 << 20 <= found.room.used < found.room.total <= 1 << 30
     assert found.room.host_free is not None
 

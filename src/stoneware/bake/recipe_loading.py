@@ -10,7 +10,7 @@ from stoneware.image.manifest import config_of
 from stoneware.image.references import resolve_image
 from stoneware.machinefile.load import load_recipe
 from stoneware.machinefile.parser import MOST_TEXT
-from stoneware.machinefile.recipe import Recipe, ResolvedBase
+from stoneware.machinefile.recipe import ImageConfig, Recipe, ResolvedBase
 from stoneware.platforms.protocols import Images
 from stoneware.untrusted.bounded import BoundsError, read_input, why_no_file
 
@@ -71,6 +71,9 @@ def resolve_base(store: Images, reference: str) -> ResolvedBase | None:
     """Return what a FROM reference means to the store, or None where it means nothing."""
     if reference in store.known_bases():
         return ResolvedBase("base", store.base_identity(reference) or NOT_BUILT)
+    if (shared := store.shared_base(reference)) is not None:
+        identity, manifest = shared
+        return ResolvedBase("base", identity, config_of(manifest) if manifest else ImageConfig())
     try:
         image_id = _pinned(store, reference) or resolve_image(store, reference)
     except InputError:

@@ -22,6 +22,7 @@ class Capability(StrEnum):
     LOCAL_FILES = "reading the files of images on this computer"
     MACHINE_LIMITS = "limits of a machine's processors, memory and processes"
     READ_ONLY = "machines whose changes are gone at the next start, and resource limits of their processes"
+    DEPRECATION = "marking older images as replaced by newer ones"
     OWN_NETWORKS = "networks that are internal, or have ranges of addresses of their own"
 
 

@@ -265,6 +265,13 @@ class Images(Protocol):
         """Return the identity of a known base that is in the store, or None where it has to be made first."""
         ...
 
+    def shared_base(self, reference: str) -> tuple[str, dict[str, Any] | None] | None:
+        """Return identity and manifest of an image that others have shared, None for no such reference.
+
+        One that Stoneware has not baked has no manifest.
+        """
+        ...
+
     def ensure_base(self, reference: str, *, refresh: bool, progress: Callable[[str], None]) -> str:
         """Make a base unless it is there, and return its identity, which is its checkpoint's key as well."""
         ...

@@ -57,8 +57,11 @@ class Backend(Protocol):
         """Return what looks after a platform that is open."""
         ...
 
-    def open_instances(self, images: Images, state: Path) -> Computers:
-        """Return the machines behind the instances of an emulated cloud, whose records are in `state`."""
+    def open_instances(self, images: Images, state: Path, *, bare: bool = False) -> Computers:
+        """Return the machines behind the instances of an emulated cloud, whose records are in `state`.
+
+        `bare`: its public images are without Stoneware's programs.
+        """
         ...
 
     def requirements(self) -> list[Finding]:

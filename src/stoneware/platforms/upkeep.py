@@ -35,12 +35,12 @@ class Unused:
     caches: tuple[str, ...]
     disks: tuple[str, ...] = ()  # of images, for virtual machines
     remains: tuple[str, ...] = ()  # of things that are gone, which could not be removed at once
+    deprecated: tuple[str, ...] = ()  # images that stay, and are marked as replaced by newer ones
 
     @property
     def empty(self) -> bool:
         """Say whether there is nothing to remove."""
-        found = (self.machines, self.images, self.checkpoints, self.caches, self.disks, self.remains)
-        return not any(found)
+        return not any(vars(self).values())
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,12 @@ class Usage:
 
     rows: tuple[Row, ...]
     items: dict[str, tuple[Item, ...]]
-    room: Room
+    room: Room | None  # nothing where there is no end of it
 
     def to_document(self, *, verbose: bool) -> dict[str, Any]:
         """Return it as JSON data."""
-        document = {"kinds": [asdict(row) for row in self.rows], "room": asdict(self.room)}
+        room = asdict(self.room) if self.room is not None else None
+        document = {"kinds": [asdict(row) for row in self.rows], "room": room}
         if verbose:
             document["items"] = {kind: [asdict(item) for item in found] for kind, found in self.items.items()}
         return document
@@ -107,14 +108,17 @@ class VolumeUsage:
 class Upkeep(Protocol):
     """What the commands ask that look after a platform. Every method raises StonewareError."""
 
-    def unused(self, *, everything: bool, wanted: Collection[str]) -> Unused:
+    def unused(self, *, everything: bool, wanted: Collection[str], keep: int | None = None) -> Unused:
         """Return what nothing uses. Images of `wanted` (ids) are kept.
 
-        With `everything`, images that only have a tag are unused, and all checkpoints but the bases.
+        With `everything`, images that only have a tag are unused, and all checkpoints but the bases. With
+        `keep`, which takes Capability.DEPRECATION, older images than so many of a name are deprecated.
         """
         ...
 
-    def prune(self, what: Unused, *, everything: bool, wanted: Collection[str]) -> int:
+    def prune(
+        self, what: Unused, *, everything: bool, wanted: Collection[str], keep: int | None = None
+    ) -> int:
         """Remove what `unused` found and nothing has begun to use since; return how many bytes that freed."""
         ...
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stoneware.cli import clusters, options
-from stoneware.cli.context import open_platform, open_store, open_upkeep
+from stoneware.cli.context import choose, open_platform, open_store, open_upkeep
 from stoneware.cli.output import print_json, print_line, print_table
 from stoneware.cli.parameters import Group, flag
 from stoneware.ui.text import short_id, size
@@ -23,13 +23,15 @@ def system() -> None:
 
 @system.command("df", help="Show what uses the space of the store, and how much is free.")
 @flag("--verbose", "-v", help="Show each thing, and its limit.")
+@options.platform
 @options.json_output
-def df(verbose: bool, json_output: bool) -> None:
+def df(verbose: bool, platform: str | None, json_output: bool) -> None:
     """Show what uses the space of the store, and how much is free.
 
     Images and checkpoints share most of what they have, so they are one row. RECLAIMABLE is what removing the
     stopped machines, the volumes without a machine, and the caches would free.
     """
+    choose(platform)
     store = open_store()
     found = open_upkeep(open_platform(store, settled=True)).usage(clusters.wanted_images(store))
     if json_output:
@@ -40,7 +42,7 @@ def df(verbose: bool, json_output: bool) -> None:
         for row in found.rows
     ]
     print_table(("TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"), rows)
-    for line in _lines(found.room):
+    for line in _lines(found.room) if found.room is not None else ():
         print_line(line)
     if verbose:
         for kind, items in found.items.items():

@@ -65,6 +65,7 @@ def emulate() -> None:
     default=0.1,
     help="Seconds that an operation takes.",
 )
+@flag("--bare", help="Debian's images are without Stoneware's programs, as Google's own are.")
 @flag("--log", help="Print each request and the status of its reply.")
 @options.json_output
 def google(
@@ -74,6 +75,7 @@ def google(
     state: Path | None,
     fault: tuple[str, ...],
     operation_time: float,
+    bare: bool,
     log: bool,
     json_output: bool,
 ) -> None:
@@ -102,7 +104,7 @@ def google(
             *(document, records),
             delay=operation_time,
             faults=wanted,
-            open_computers=lambda: _instances(root),
+            open_computers=lambda: _instances(root, bare=bare),
         )
         service.operations.forget_old()
         service.add_public_images()
@@ -120,11 +122,11 @@ def _computer() -> registry.Backend:
     return registry.backend(registry.DEFAULT)
 
 
-def _instances(state: Path) -> Computers:
+def _instances(state: Path, *, bare: bool) -> Computers:
     images, told = _computer().open_images()
     for sentence in told:
         say(sentence)
-    return _computer().open_instances(images, state)
+    return _computer().open_instances(images, state, bare=bare)
 
 
 def _serve(service: Service, sock: socket.socket, project: str, *, log: bool, json_output: bool) -> None:

@@ -20,6 +20,13 @@ remember_builder() {
             printf '%s %s\n' "$item" "$value" >>"$SW_IMAGE/builders"
         fi
     done
+    # An image without our programs has no boot agent that has asked.
+    if [ ! -d "$SW_RUN/md" ]; then
+        for item in name/name ip/network-interfaces/0/ip; do
+            value=$(sw_curl --fail --max-time 10 "$SW_V1/instance/${item#*/}") || continue
+            printf '%s %s\n' "${item%%/*}" "$value" >>"$SW_IMAGE/builders"
+        done
+    fi
     if [ -s "$SW_ROOT/etc/machine-id" ]; then
         IFS= read -r value <"$SW_ROOT/etc/machine-id" || :
         printf 'id %s\n' "$value" >>"$SW_IMAGE/builders"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from stoneware.platforms.google.settings import Settings
     from stoneware.platforms.instances import Computers
     from stoneware.platforms.protocols import Images, Platform
-    from stoneware.platforms.upkeep import Finding, Unused, Upkeep, Usage, VolumeUsage
+    from stoneware.platforms.upkeep import Finding, Upkeep
 
 
 def opened(start: Path) -> GoogleBackend:
@@ -76,15 +76,17 @@ class GoogleBackend:
         """Return nothing: commands leave nothing here but bakes."""
         return []
 
-    def open_upkeep(self, platform: Platform) -> Upkeep:  # noqa: ARG002 - nothing is looked after yet
-        """Return what refuses to look after the project."""
-        return NoUpkeep()
+    def open_upkeep(self, platform: Platform) -> Upkeep:
+        """Return what looks after the project."""
+        from stoneware.platforms.google.upkeep import GoogleUpkeep
 
-    def open_instances(self, images: Images, state: Path) -> Computers:
+        return GoogleUpkeep(cast("GooglePlatform", platform).images)
+
+    def open_instances(self, images: Images, state: Path, *, bare: bool = False) -> Computers:
         """Refuse: instances of an emulator are machines of this computer."""
         raise InputError(
             "machines behind an emulator are of this computer",
-            details=f"{state}, {type(images).__name__}",
+            details=f"{state}, {type(images).__name__}, bare: {bare}",
             resolution="unset STONEWARE_PLATFORM",
         )
 
@@ -103,33 +105,3 @@ class GoogleBackend:
     def clear_errors(self) -> Iterator[None]:
         """Let all errors pass: the platform has no file system."""
         yield
-
-
-class NoUpkeep:
-    """Says of each question about room that it is Google's to answer."""
-
-    def unused(self, *, everything: bool, wanted: Collection[str]) -> Unused:
-        """Refuse."""
-        raise _not_here("prune", f"all: {everything}, images in use: {len(wanted)}")
-
-    def prune(self, what: Unused, *, everything: bool, wanted: Collection[str]) -> int:
-        """Refuse."""
-        raise _not_here("prune", f"{len(what.images)} images, all: {everything}, in use: {len(wanted)}")
-
-    def usage(self, wanted: Collection[str]) -> Usage:
-        """Refuse."""
-        raise _not_here("system df", f"images in use: {len(wanted)}")
-
-    def volume_usage(self, name: str) -> VolumeUsage:  # noqa: ARG002 - Google does not say what is in a disk
-        """Return nothing: how large a disk is the volume says itself, and it is nowhere on this computer."""
-        from stoneware.platforms.upkeep import VolumeUsage
-
-        return VolumeUsage(None, None, "")
-
-
-def _not_here(command: str, details: str) -> InputError:
-    return InputError(
-        f"`stoneware {command}` is not there for the platform google",
-        details=details,
-        resolution="stoneware images --platform google, then rmi; gcloud compute disks list",
-    )

@@ -100,6 +100,13 @@ class Bucket:
             found = self._opened().list_blobs(self.name, prefix=prefix, fields=fields)
             return {str(blob.name): dict(blob.metadata or {}) for blob in found}
 
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """Return the bytes of all objects whose names begin so, by their names."""
+        with self._clear(f"list {self.url(prefix)}"):
+            fields = "items(name,size),nextPageToken"
+            found = self._opened().list_blobs(self.name, prefix=prefix, fields=fields)
+            return {str(blob.name): int(blob.size or 0) for blob in found}
+
     def has(self, name: str) -> bool:
         """Say whether there is an object of that name."""
         with self._clear(f"look for {self.url(name)}"):

@@ -21,6 +21,7 @@ from stoneware.platforms.google.terraform import poll_interval
 from stoneware.terraform.builders import BuilderTerraform, destroy_states
 from stoneware.terraform.results import TerraformError
 
+CACHES = "caches/"
 _BUNDLE = "bundle.tar"
 # How Google says that a zone has no room: Terraform has the words without their code.
 _STOCKOUT = "does not have enough resources available"
@@ -75,7 +76,7 @@ class GoogleBuilder:
 
     def lacks_guest(self, source: str) -> bool:
         """Say that a public image lacks our programs; an image of ours has them."""
-        return source.startswith("checkpoint:") and "/" in source
+        return self._images.lacks_guest(source)
 
     def publish(self, bundle: Path, files: Mapping[str, Path]) -> str:
         """Upload the bundle. Files for the agent alone, which are secrets, wait for its key: see `tell`."""
@@ -190,7 +191,7 @@ class GoogleBuilder:
         taken: Callable[[], None] | None = None,
     ) -> None:
         """Keep the whole stage, whose builder has stopped, as an image."""
-        self._images.stages.keep(key, self._boot_disk())
+        self._images.stages.keep(key, *self._boot_disk())
         if taken is not None:
             taken()
 
@@ -207,16 +208,19 @@ class GoogleBuilder:
         """Make an image of its boot disk and return the id."""
         if files:
             raise InputError("the platform google cannot write into a disk", details=", ".join(sorted(files)))
-        return self._images.save(self._boot_disk(), manifest, document)
+        disk, features = self._boot_disk()
+        return self._images.save(disk, manifest, document, features)
 
-    def _boot_disk(self) -> str:
+    def _boot_disk(self) -> tuple[str, list[str]]:
+        """Return the disk it boots from, and the features of the system on it. Licences go with the disk."""
         record = self._instance().record()
         if record is None:
             raise MachineError(f"the builder {self.name} is gone", resolution="bake again")
         if record.get("status") not in _OFF:
             raise MachineError(f"the builder {self.name} still runs", details=str(record.get("status")))
         boot = next(disk for disk in record["disks"] if disk.get("boot"))
-        return f"projects/{str(boot['source']).partition('/projects/')[2]}"
+        features = [str(each.get("type")) for each in boot.get("guestOsFeatures") or () if each.get("type")]
+        return f"projects/{str(boot['source']).partition('/projects/')[2]}", features
 
     def release(self, *, failed: bool = False) -> None:
         """Have Terraform destroy the builder, and remove its objects."""
@@ -234,7 +238,7 @@ class GoogleBuilder:
 
 def cache_object(cache: str) -> str:
     """Return the object that a cache of RUN is kept in, by its id."""
-    return f"caches/{sha256_hex(cache.encode(errors='surrogateescape'))[:32]}.tar"
+    return f"{CACHES}{sha256_hex(cache.encode(errors='surrogateescape'))[:32]}.tar"
 
 
 def remove_objects(images: GoogleImages, bake: str, builder: str = "") -> None:

@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.files import sha256_hex
 from stoneware.platforms.google import errors, labels
 from stoneware.platforms.google.api import Api, last
 from stoneware.platforms.google.bucket import LARGEST, Bucket
+from stoneware.platforms.google.cloud_image import ID, CloudImage, labels_of, read_images
 from stoneware.platforms.google.settings import Settings
+from stoneware.platforms.google.shared_images import IN, SharedImages
 from stoneware.platforms.google.stages import Stages
 from stoneware.untrusted.bounded import BoundsError, bounded_json
 
@@ -29,18 +30,7 @@ BASES = {"debian:12": "debian-12", "debian:13": "debian-13"}  # to families of D
 _PUBLIC = "debian-cloud"
 _ARM = ("t2a-", "c4a-", "n4a-", "a4x-")  # how machine types with ARM processors begin
 _FRESH = 2.0  # seconds for which a list is believed
-_ID = "sha256:"
 _LINK = "https://www.googleapis.com/compute/v1/"  # how the API itself writes references
-
-
-@dataclass(frozen=True)
-class CloudImage:
-    """One of our images as Compute Engine has it."""
-
-    id: str  # ours
-    name: str  # theirs
-    key: str
-    size_bytes: int | None
 
 
 class GoogleImages:
@@ -51,6 +41,7 @@ class GoogleImages:
         self.bucket = bucket
         self.home = home
         self.stages = Stages(api, bucket)
+        self.shared = SharedImages(api, _checked)
         self._listed: tuple[float, dict[str, CloudImage]] | None = None
         self._manifests: dict[str, dict[str, Any]] = {}
         self._bases: dict[str, str | None] = {}
@@ -73,6 +64,8 @@ class GoogleImages:
 
     def base_identity(self, reference: str) -> str | None:
         """Return the image that a base stands for, `PROJECT/NAME/NUMBER`, or None where none is taken."""
+        if (shared := self.shared.find(reference)) is not None:
+            return shared.identity
         if reference not in self._bases:
             document, _ = self.bucket.document(_base(reference))
             found = (document or {}).get("image")
@@ -86,10 +79,20 @@ class GoogleImages:
             resolution="stoneware import FILE -t NAME --platform local",
         )
 
+    def shared_base(self, reference: str) -> tuple[str, dict[str, Any] | None] | None:
+        """Return identity and manifest of another project's image, which was shared with this one."""
+        found = self.shared.find(reference)
+        return (found.identity, found.manifest) if found is not None else None
+
+    def lacks_guest(self, source: str) -> bool:
+        """Say whether what is at a source lacks our programs: a public image does, one of ours does not."""
+        kind, _, key = source.partition(":")
+        return kind == "checkpoint" and "/" in key and not self.shared.is_ours(key)
+
     def ensure_base(self, reference: str, *, refresh: bool, progress: Callable[[str], None]) -> str:
         """Take Debian's newest image for a base, unless one is taken already, and return its identity."""
         known = self.base_identity(reference)
-        if known is not None and not refresh:
+        if known is not None and (not refresh or self.shared.find(reference) is not None):
             return known
         family = BASES.get(reference)
         if family is None:
@@ -167,6 +170,17 @@ class GoogleImages:
         """Return the ids of all images that can be booted."""
         return sorted(self._images())
 
+    def cloud_images(self) -> list[CloudImage]:
+        """Return all images as Compute Engine has them."""
+        return list(self._images().values())
+
+    def mark(self, name: str, newer: str = "") -> None:
+        """Mark an image as deprecated for a newer one, or take the mark away."""
+        link = f"{_LINK}projects/{self.settings.project}/global/images/{newer}"
+        body = {"state": "DEPRECATED", "replacement": link} if newer else {}
+        what = f"mark the image {name} as {'deprecated' if newer else 'active'}"
+        self.api.operate("POST", f"global/images/{name}/deprecate", what, body)
+
     def has_image(self, image_id: str) -> bool:
         """Say whether an image is there."""
         return image_id in self._images()
@@ -190,7 +204,7 @@ class GoogleImages:
             if held is None:
                 raise InputError(
                     f"the image {image_id} has no manifest in {self.bucket.url('')}",
-                    resolution=f"stoneware rmi --platform google {image_id.removeprefix(_ID)[:12]}",
+                    resolution=f"stoneware rmi --platform google {image_id.removeprefix(ID)[:12]}",
                 )
             self._manifests[image_id] = _checked(self.bucket.url(_manifest(image_id)), image_id, held.data)
         return dict(self._manifests[image_id])
@@ -221,17 +235,33 @@ class GoogleImages:
                 resolution="remove the machines, or roll them to another image",
             )
 
-    def save(self, disk: str, manifest: bytes, document: Mapping[str, Any]) -> str:
-        """Make an image of a disk that no machine writes to, and return its id, `sha256:…` of `manifest`."""
-        image_id = _ID + sha256_hex(manifest)
+    def save(
+        self, disk: str, manifest: bytes, document: Mapping[str, Any], features: Sequence[str] = ()
+    ) -> str:
+        """Make an image of a disk that no machine writes to, and return its id, `sha256:…` of `manifest`.
+
+        `features` are those of its guest system.
+        """
+        image_id = ID + sha256_hex(manifest)
         self.bucket.write(_manifest(image_id), manifest)
         told = bounded_json(manifest, LARGEST)
-        self._insert(str(told["name"]), disk, image_id, told, document)
+        given = {
+            "description": f"{told['name']}, baked by Stoneware: {image_id}; {IN}{self.bucket.name}",
+            "sourceDisk": disk,
+            "storageLocations": [self.settings.region],
+            "guestOsFeatures": [{"type": name} for name in features],
+        }
+        self._insert(str(told["name"]), image_id, given, told, document)
         self.forget_list()
         return image_id
 
     def _insert(
-        self, name: str, disk: str, image_id: str, manifest: Mapping[str, Any], document: Mapping[str, Any]
+        self,
+        name: str,
+        image_id: str,
+        given: Mapping[str, Any],
+        manifest: Mapping[str, Any],
+        document: Mapping[str, Any],
     ) -> str:
         commit = manifest.get("commit")
         key = str(document.get("key", ""))
@@ -240,10 +270,8 @@ class GoogleImages:
             body: dict[str, Any] = {
                 "name": cloud,
                 "family": labels.of_name(name),
-                "description": f"{name}, baked by Stoneware: {image_id}",
-                "sourceDisk": disk,
-                "storageLocations": [self.settings.region],
-                "labels": dict(self.settings.labels) | _labels(name, image_id, manifest, document),
+                **given,
+                "labels": dict(self.settings.labels) | labels_of(name, image_id, manifest, document),
             }
             if self.settings.kms_key:
                 body["imageEncryptionKey"] = {"kmsKeyName": self.settings.kms_key}
@@ -263,7 +291,7 @@ class GoogleImages:
             listed = self.api.items(
                 "compute", "global/images", "list the images", filter=f"labels.{labels.IMAGE}:*"
             )
-            found = {image.id: image for image in _read(listed)}
+            found = {image.id: image for image in read_images(listed)}
             self._listed = (now, found)
         return self._listed[1]
 
@@ -277,13 +305,17 @@ class GoogleImages:
         """Return every `NAME:TAG` with the id it stands for."""
         listed = self.bucket.listed("tags/").items()
         found = {name.removeprefix("tags/"): told.get("image", "") for name, told in listed}
-        return {name: image for name, image in found.items() if image.startswith(_ID) and ":" in name}
+        return {name: image for name, image in found.items() if image.startswith(ID) and ":" in name}
 
     def set_tag(self, reference: str, image_id: str) -> None:
-        """Let `NAME:TAG` stand for an image."""
+        """Let `NAME:TAG` stand for an image, which is deprecated no more if it was."""
         self.bucket.write(
             f"tags/{reference}", f"{image_id}\n".encode(), kind="text/plain", metadata={"image": image_id}
         )
+        found = self._images().get(image_id)
+        if found is not None and found.deprecated:
+            self.mark(found.name)
+            self.forget_list()
 
     def remove_tag(self, reference: str) -> None:
         """Remove a tag; a missing one is no error."""
@@ -314,38 +346,7 @@ def _base(reference: str) -> str:
 
 
 def _manifest(image_id: str) -> str:
-    return f"manifests/{image_id.removeprefix(_ID)}.json"
-
-
-def _labels(
-    name: str, image_id: str, manifest: Mapping[str, Any], document: Mapping[str, Any]
-) -> dict[str, str]:
-    key, size, commit = str(document.get("key", "")), document.get("size_bytes"), manifest.get("commit")
-    told = {
-        labels.IMAGE: labels.of_digest(image_id),
-        labels.KEY: labels.of_digest(key),
-        labels.NAME: labels.of_text(name),
-        labels.DIRTY: "true" if manifest.get("dirty") else "false",
-    }
-    told |= {labels.COMMIT: str(commit)} if commit else {}
-    return told | ({labels.SIZE: str(size)} if size is not None else {})
-
-
-def _read(listed: Iterator[dict[str, Any]]) -> Iterator[CloudImage]:
-    """Yield those of a list that are ours and can be booted. Others may have written what is in it."""
-    for image in listed:
-        told = image.get("labels")
-        told = told if isinstance(told, dict) else {}
-        digest = labels.to_digest(str(told.get(labels.IMAGE, "")))
-        if digest is None or image.get("status") not in ("READY", None):
-            continue
-        size = str(told.get(labels.SIZE, ""))
-        yield CloudImage(
-            id=_ID + digest,
-            name=str(image.get("name")),
-            key=labels.to_digest(str(told.get(labels.KEY, ""))) or "",
-            size_bytes=int(size) if size.isascii() and size.isdigit() else None,
-        )
+    return f"manifests/{image_id.removeprefix(ID)}.json"
 
 
 def _checked(url: str, image_id: str, data: bytes) -> dict[str, Any]:
@@ -353,7 +354,7 @@ def _checked(url: str, image_id: str, data: bytes) -> dict[str, Any]:
         found = bounded_json(data, LARGEST)
     except BoundsError as error:
         raise errors.CloudError(f"the manifest {url} is damaged", details=f"It {error}.") from None
-    if _ID + sha256_hex(data) != image_id or not isinstance(found, dict):
+    if ID + sha256_hex(data) != image_id or not isinstance(found, dict):
         raise errors.CloudError(
             f"the manifest {url} is damaged",
             details="It is not the one that the image was made with: its SHA-256 differs.",

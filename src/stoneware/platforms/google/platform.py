@@ -30,6 +30,7 @@ class GooglePlatform(GoogleMachines, NoCommands):
         # A machine's ports are at its own address, its processors and memory those of its machine type.
         {
             Capability.CACHES,
+            Capability.DEPRECATION,
             Capability.MACHINE_LIMITS,
             Capability.PUBLISHED_PORTS,
             Capability.STAGES,

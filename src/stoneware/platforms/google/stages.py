@@ -87,8 +87,26 @@ class Stages:
             self._images = {labels.to_digest(label) or "": name for label, name in found.items()}
         return self._images.get(key) if key else None
 
-    def keep(self, key: str, disk: str) -> None:
-        """Make an image of the disk of a stage's builder, which has stopped; one that is there stays."""
+    def keys(self) -> list[str]:
+        """Return the keys of all stages that are kept as images."""
+        self.image("-")  # asks where nobody has
+        return sorted(self._images or ())
+
+    def remove(self, key: str) -> None:
+        """Remove what is kept of a stage."""
+        name = self.image(key)
+        if name is not None:
+            with contextlib.suppress(errors.MissingError):
+                self._api.operate("DELETE", f"global/images/{name}", f"remove the stage {name}")
+        for each in self._bucket.names(f"{PREFIX}{key}/"):
+            self._bucket.remove(each)
+        self._images = None
+
+    def keep(self, key: str, disk: str, features: Sequence[str] = ()) -> None:
+        """Make an image of the disk of a stage's builder, which has stopped; one that is there stays.
+
+        `features` are those of its guest system.
+        """
         settings = self._api.settings
         name = f"stage-{key[:56]}"
         body = {
@@ -97,6 +115,7 @@ class Stages:
             "sourceDisk": disk,
             "storageLocations": [settings.region],
             "labels": {**settings.labels, labels.STAGE: labels.of_digest(key)},
+            "guestOsFeatures": [{"type": name} for name in features],
         }
         if settings.kms_key:
             body["imageEncryptionKey"] = {"kmsKeyName": settings.kms_key}

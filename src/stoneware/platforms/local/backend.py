@@ -74,11 +74,11 @@ def open_upkeep(platform: Platform) -> Upkeep:
     return LocalUpkeep(cast("LocalPlatform", platform))
 
 
-def open_instances(images: Images, state: Path) -> LocalInstances:
+def open_instances(images: Images, state: Path, *, bare: bool = False) -> LocalInstances:
     """Return the machines that stand behind the instances of an emulated cloud."""
     from stoneware.platforms.local.instances import LocalInstances
 
-    return LocalInstances(cast("LocalImageStore", images), state)
+    return LocalInstances(cast("LocalImageStore", images), state, bare=bare)
 
 
 def requirements() -> list[Finding]:
@@ -113,13 +113,26 @@ class LocalUpkeep:
     def __init__(self, platform: LocalPlatform) -> None:
         self._platform = platform
 
-    def unused(self, *, everything: bool, wanted: Collection[str]) -> Unused:
+    def unused(
+        self,
+        *,
+        everything: bool,
+        wanted: Collection[str],
+        keep: int | None = None,  # noqa: ARG002 - there is no Capability.DEPRECATION
+    ) -> Unused:
         """Return what nothing uses."""
         from stoneware.platforms.local.store import prune
 
         return prune.unused(self._platform, everything=everything, wanted=wanted)
 
-    def prune(self, what: Unused, *, everything: bool, wanted: Collection[str]) -> int:
+    def prune(
+        self,
+        what: Unused,
+        *,
+        everything: bool,
+        wanted: Collection[str],
+        keep: int | None = None,  # noqa: ARG002 - as above
+    ) -> int:
         """Remove what `unused` found, and return how many bytes that freed."""
         from stoneware.platforms.local.store import prune
 

@@ -16,6 +16,7 @@ from typing import Any
 from stoneware.errors import InputError
 from stoneware.model.ingress import Ingress
 from stoneware.model.machine import MachineSpec, runs
+from stoneware.platforms.local.bases.bare import ensure_bare
 from stoneware.platforms.local.host import cgroups
 from stoneware.platforms.local.machines import console
 from stoneware.platforms.local.metadata.handover import STATE_LABEL, Entrance, place
@@ -28,18 +29,24 @@ CONTENTS = "disk-"
 
 
 class LocalInstances:
-    """The machines of one emulator, over a store. `state` is the directory of the emulator's own records."""
+    """The machines of one emulator, over a store. `state` is the directory of the emulator's own records.
 
-    def __init__(self, store: LocalImageStore, state: Path) -> None:
+    `bare`: public images are without Stoneware's programs.
+    """
+
+    def __init__(self, store: LocalImageStore, state: Path, *, bare: bool = False) -> None:
         self._store = store
         self._platform = LocalPlatform(store)
         self._document = {"state": str(state.absolute())}
         self._bases = threading.Lock()
+        self._bare = bare
         self._entrance: Entrance | None = None
 
     def base(self, reference: str) -> str:
         """Return the key of a base's contents, made where it is missing."""
         with self._bases:
+            if self._bare:
+                return ensure_bare(self._store, reference, lambda _: None)
             return self._store.ensure_base(reference, refresh=False, progress=lambda _: None)
 
     def boot(self, spec: MachineSpec) -> None:

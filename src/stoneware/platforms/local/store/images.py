@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from stoneware.platforms.local.bases import bases, imported
 from stoneware.platforms.local.store.store import Store
@@ -26,6 +27,10 @@ class LocalImageStore(Store):
         if imported.is_imported(reference):
             return imported.identity(self, reference)
         return bases.base_identity(self, reference)
+
+    def shared_base(self, reference: str) -> tuple[str, dict[str, Any] | None] | None:  # noqa: ARG002 - none is
+        """Return nothing: images are of this store."""
+        return None
 
     def ensure_base(self, reference: str, *, refresh: bool, progress: Callable[[str], None]) -> str:
         """Make a base unless it is there; `refresh` builds it again. Return its identity."""
