@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.platforms.local.machines import first_process, stop
+from stoneware.platforms.local.machines import first_process, kill, stop
 from stoneware.platforms.local.machines.record import Paths, Processes, shown_processes
 from stoneware.platforms.local.metadata import inotify
 from stoneware.process_identity import boot_id, identify
@@ -48,6 +48,7 @@ class Machine:
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     made = Machine(tmp_path)
     monkeypatch.setattr(stop, "shown_processes", made.look)
+    monkeypatch.setattr(kill, "shown_processes", made.look)
     monkeypatch.setattr(first_process, "shown_processes", made.look)
     yield made
     for child in made.children:

@@ -48,6 +48,7 @@ FULL = MachineSpec(
     log_max_size=2000,
     log_max_file=2,
     read_only=True,
+    vm=True,
     restart="on-failure:3",
     remove_when_stopped=True,
     tied="stop",

@@ -72,6 +72,9 @@ def open_platform(store: Images | None = None, *, settled: bool = False) -> Plat
     `settled`: what finished bakes have left to a process is waited for as well, so that no list shows it.
     """
     from stoneware.bake import workdir
+    from stoneware.platforms import telling
+
+    telling.listen(say)
 
     images = store if store is not None else open_store()
     platform = backend().open_platform(images)

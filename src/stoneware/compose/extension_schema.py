@@ -64,7 +64,13 @@ class Stoneware(Part):
 
 
 class Local(Part):
-    """`x-local`: nothing yet."""
+    """`x-local` of anything but a service: nothing yet."""
+
+
+class LocalService(Part):
+    """`x-local` of a service."""
+
+    vm: Flag | None = None
 
 
 class GoogleCluster(Part):

@@ -14,6 +14,7 @@ from stoneware.compose.extension_schema import (
     GoogleService,
     GoogleVolume,
     Local,
+    LocalService,
     Stoneware,
 )
 from stoneware.compose.faults import Faults
@@ -22,7 +23,7 @@ from stoneware.compose.nodes import Node, describe, plain
 from stoneware.compose.schema_parts import Part
 from stoneware.compose.validate import Path, blame, dotted
 
-STONEWARE = "x-stoneware"
+STONEWARE, LOCAL = "x-stoneware", "x-local"
 _OWN: Mapping[str, Mapping[tuple[str, ...], type[Part]]] = {
     STONEWARE: {("services", "*"): Stoneware},
     "x-google": {
@@ -31,7 +32,10 @@ _OWN: Mapping[str, Mapping[tuple[str, ...], type[Part]]] = {
         ("volumes", "*"): GoogleVolume,
         ("networks", "*"): GoogleNetwork,
     },
-    "x-local": dict.fromkeys(((), ("services", "*"), ("volumes", "*"), ("networks", "*")), Local),
+    LOCAL: {
+        ("services", "*"): LocalService,
+        **dict.fromkeys(((), ("volumes", "*"), ("networks", "*")), Local),
+    },
 }
 _PAIRS = {"environment", "labels", "args", "sysctls", "options", "driver_opts", "extra_hosts", "tmpfs"}
 _ALIKE = 0.75  # of 1; a name of one's own has something else in it
@@ -43,6 +47,14 @@ GateCheck = Callable[[Mapping[str, Any], AbstractSet[str], AbstractSet[str]], It
 def check_extensions(root: Node, faults: Faults) -> None:
     """Note what is wrong below the keys of our own, and what may be one of them that is misspelt."""
     _walk(root, root, (), faults)
+
+
+def is_virtual(extensions: Mapping[str, Any]) -> bool:
+    """Say whether the extensions of a service make its machines virtual ones."""
+    try:
+        return bool(LocalService.model_validate(extensions.get(LOCAL) or {}).vm)
+    except ValidationError:  # noted by `check_extensions`
+        return False
 
 
 def _walk(root: Node, node: Node, path: tuple[str, ...], faults: Faults) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from stoneware.compose import schema
 from stoneware.compose.checks import check_cluster, in_order
 from stoneware.compose.environment import Setting, environment_of
-from stoneware.compose.extensions import STONEWARE, GateCheck, check_extensions
+from stoneware.compose.extensions import STONEWARE, GateCheck, check_extensions, is_virtual
 from stoneware.compose.faults import Faults
 from stoneware.compose.files import (
     find_files,
@@ -179,6 +179,7 @@ class _Loader:
             healthcheck=health_of(model.healthcheck, place_of(node, ("healthcheck", "test")), faults),
             stop_grace_period=model.stop_grace_period,
             read_only=bool(model.read_only),
+            vm=is_virtual(entry.extensions),
             restart=restart_of(model, node, faults),
             **limits_of(model, node, faults),
             **running_of(model, node, faults),

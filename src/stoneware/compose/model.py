@@ -192,6 +192,7 @@ class Service:
     healthcheck: HealthCheck | None
     stop_grace_period: float | None  # seconds; None: as the image says
     read_only: bool
+    vm: bool
     restart: str
     memory: int | None  # bytes
     cpus: float | None

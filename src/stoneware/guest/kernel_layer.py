@@ -12,7 +12,7 @@ from stoneware.files import canonical_json, sha256_hex
 _HERE = Path(__file__).parent
 # What the build agent does to seal a machine is done here as well, by the same lines.
 _PARTS = ("lib.sh", "build/certificates.sh", "build/identity.sh", "build/seal.sh", "disk/kernel.sh")
-SETTINGS = ("SW_TOKEN", "KERNEL_PACKAGE", "FIRMWARE", "ROOT_UUID", "SOURCE_DATE_EPOCH", "SKIPPED")
+SETTINGS = ("SW_TOKEN", "KERNEL_PACKAGE", "FIRMWARE", "EXTRAS", "ROOT_UUID", "SOURCE_DATE_EPOCH", "SKIPPED")
 
 
 def kernel_script(settings: Mapping[str, str]) -> str:

@@ -20,5 +20,7 @@ def needs_of(spec: MachineSpec, *, command: bool) -> Iterator[Need]:
     }
     for flag in (flag for flag, wanted in given.items() if wanted):
         yield Need(Capability.MACHINE_LIMITS, flag, f"leave {flag} out")
+    if spec.vm:
+        yield Need(Capability.KERNELS, "--vm", "leave --vm out")
     if command:
         yield Need(Capability.COMMANDS, "COMMAND", "leave the command out: the image's service starts")

@@ -53,6 +53,7 @@ class LaunchOptions:
     log_max_size: int = DEFAULT_LOG_SIZE  # bytes
     log_max_file: int = DEFAULT_LOG_FILES
     read_only: bool = False
+    vm: bool = False
     restart: str = "no"
     remove: bool = False
     tied: str = ""  # see MachineSpec

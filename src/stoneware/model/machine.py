@@ -77,6 +77,7 @@ class MachineSpec:
     that outlive builders; the n-th (from 0) is bound at `/run/stoneware/cache/N`. `memory` is in bytes,
     `cpus` a number of cores, `pids_limit` a number of processes and threads (-1: any), `ulimits` what its
     processes have instead of the engine's own resource limits, `disk` the bytes that its root may take.
+    `vm` says that it has a kernel of its own, on a platform where machines may share that of their computer.
     `log_max_file` files of `log_max_size` bytes of its console are kept. `tied` says what becomes of it when
     the process that creates it is gone: nothing, `stop` or `remove`.
     `restart` is Docker's policy: no, always, unless-stopped, on-failure[:N]. `process` and `system` are what
@@ -108,6 +109,7 @@ class MachineSpec:
     log_max_size: int = DEFAULT_LOG_SIZE
     log_max_file: int = DEFAULT_LOG_FILES
     read_only: bool = False
+    vm: bool = False
     restart: str = "no"
     remove_when_stopped: bool = False
     tied: str = ""

@@ -160,6 +160,14 @@ _TABLE: dict[str, Field] = {
         options=("--read-only",),
         passed_on=True,
     ),
+    "vm": Field(
+        kinds.FLAG,
+        "It is a virtual machine, with a kernel of its own.",
+        called="virtual machine",
+        keys=("x-local",),
+        options=("--vm",),
+        passed_on=True,
+    ),
     "restart": Field(
         kinds.TEXT,
         "`no`, `always`, `unless-stopped` or `on-failure[:N]`.",

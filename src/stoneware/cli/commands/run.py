@@ -63,6 +63,7 @@ class Flags:
     hostname: str
     restart: str
     read_only: bool
+    vm: bool
     memory: str
     cpus: float | None
     pids_limit: int | None
@@ -99,6 +100,7 @@ class Flags:
 @option("--hostname", "-h", metavar="NAME", default="", help="Another host name.")
 @option("--restart", metavar="POLICY", default="no", help="no, always, unless-stopped or on-failure[:N].")
 @flag("--read-only", help="Discard changes of the root at the next start.")
+@flag("--vm", help="A virtual machine, with a kernel of its own.")
 @option("--memory", "-m", metavar="SIZE", default="", help="Memory at most: 512m.")
 @option("--cpus", metavar="CORES", kind=float, low=0.01, help="Cores at most: 1.5.")
 @option(
@@ -198,6 +200,7 @@ def _launch_options(flags: Flags) -> LaunchOptions:
         log_max_size=log_max_size,
         log_max_file=log_max_file,
         read_only=flags.read_only,
+        vm=flags.vm,
         restart=parse_restart(flags.restart),
         # In the foreground it is this command that removes it, once it has read the exit code.
         remove=flags.remove and (flags.detach or bool(flags.command)),

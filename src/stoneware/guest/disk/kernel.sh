@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 # The agent of a kernel layer: install a kernel into a copy of an image, so that it boots as a virtual machine. Runs in
 # a builder, behind parts of the build agent (kernel_layer.py); its settings stand in front of it:
-# SW_TOKEN, KERNEL_PACKAGE, FIRMWARE (a package), ROOT_UUID, SOURCE_DATE_EPOCH, SKIPPED (checks).
+# SW_TOKEN, KERNEL_PACKAGE, FIRMWARE (a package), EXTRAS (packages), ROOT_UUID, SOURCE_DATE_EPOCH, SKIPPED (checks).
 
 WORK=$SW_RUN/build-agent
 LAYER_LOG=$WORK/log
@@ -35,7 +35,8 @@ write_fstab() {
 
 # An image may have its own kernel: then that one is taken.
 install_kernel() {
-    set -- "$FIRMWARE" initramfs-tools e2fsprogs kmod udev zstd
+    # shellcheck disable=SC2086 # a list
+    set -- $EXTRAS "$FIRMWARE" initramfs-tools e2fsprogs kmod udev zstd
     own=''
     if has_kernel; then own=yes; else set -- "$KERNEL_PACKAGE" "$@"; fi
     if [ ! -x /usr/bin/systemd-repart ] && [ ! -x /bin/systemd-repart ]; then set -- "$@" systemd-repart; fi
@@ -64,6 +65,8 @@ one_kernel() {
 
 enable_units() {
     mkdir -p /etc/systemd/system/timers.target.wants
+    # It switches the machine off when the power button is pressed; in a container there is none.
+    ln -sf /lib/systemd/system/systemd-logind.service /etc/systemd/system/multi-user.target.wants/systemd-logind.service
     if [ -e /usr/lib/systemd/system/fstrim.timer ] || [ -e /lib/systemd/system/fstrim.timer ]; then
         ln -sf /lib/systemd/system/fstrim.timer /etc/systemd/system/timers.target.wants/fstrim.timer
     fi

@@ -19,6 +19,7 @@ _INSTEAD = {
     Capability.CHECKPOINTS: "bake it with --platform local",
     Capability.OWN_NETWORKS: "machines are in the network of the settings: leave internal: and ipam: out",
     Capability.LOCAL_FILES: "bake it with --platform local",
+    Capability.KERNELS: "leave --vm out: all machines of Compute Engine have a kernel of their own",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from stoneware.errors import StonewareError
 
@@ -38,7 +38,12 @@ def open_platform(images: Images) -> LocalPlatform:
     """Return the platform over a store."""
     from stoneware.platforms.local.platform import LocalPlatform
 
-    return LocalPlatform(cast("LocalImageStore", images))
+    def copy_disk(*arguments: Any, **options: Any) -> None:
+        from stoneware.platforms.local.disks import disks
+
+        disks.copy_disk(*arguments, **options)
+
+    return LocalPlatform(cast("LocalImageStore", images), copy_disk)
 
 
 def home() -> Path:

@@ -18,7 +18,8 @@ from stoneware.model.machine_fields import written
 from stoneware.model.resources import Network, SecretMount, Volume
 from stoneware.platforms.local.machines import record as machine_record
 from stoneware.platforms.local.machines.record import Paths
-from stoneware.platforms.local.machines.runner import runner_of
+from stoneware.platforms.local.machines.runner import CopyDisk, no_disks
+from stoneware.platforms.local.machines.runners import runner_of
 from stoneware.platforms.local.network.layout import is_up, layout_of
 from stoneware.platforms.local.store import quota as store_quota
 from stoneware.platforms.local.store.secrets import secret_lines
@@ -28,8 +29,10 @@ from stoneware.platforms.local.store.store import Store
 class LocalResources:
     """The methods of the local platform for volumes, networks and secrets."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, copy_disk: CopyDisk = no_disks) -> None:
+        """Open the platform over a store. `copy_disk` makes disks of virtual machines, by builders on it."""
         self.store = store
+        self.copy_disk = copy_disk
 
     # -- volumes -------------------------------------------------------------------------------------------
 

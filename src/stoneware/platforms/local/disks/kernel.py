@@ -35,6 +35,7 @@ from stoneware.platforms.protocols import BAKES
 Progress = Callable[[str], None]
 
 LAYERS = "kernel-"  # how the keys of layers begin
+AGENT = ("qemu-guest-agent",)  # how commands get into virtual machines here
 _CERTIFICATES = Path("/usr/local/share/ca-certificates")
 _LONGEST = 1800.0  # seconds
 _POLL = 0.2
@@ -61,16 +62,20 @@ class Wanted:
     package: str
     skipped: tuple[str, ...]
     epoch: int
+    extras: tuple[str, ...] = ()  # packages that come with the kernel
 
     @property
     def key(self) -> str:
         """Return its key: another image, package or recipe is another layer."""
-        parts = [self.image, self.package, self.epoch, kernel_layer.digest()]
+        parts = [self.image, self.package, self.epoch, kernel_layer.digest(), *self.extras]
         return LAYERS + sha256_hex(canonical_json(parts))[:40]
 
 
-def wanted_layer(store: Store, image_id: str) -> Wanted:
-    """Return the layer that an image asks for. Raises InputError where it is to have no kernel."""
+def wanted_layer(store: Store, image_id: str, *, agent: bool = False) -> Wanted:
+    """Return the layer that an image asks for, with the agent of machines here or as it is exported.
+
+    Raises InputError where it is to have no kernel.
+    """
     manifest = store.manifest(image_id)
     choice = str((manifest.get("labels") or {}).get(KERNEL_LABEL) or KERNELS[0])
     packages = _PACKAGES.get(architecture(), {})
@@ -81,9 +86,8 @@ def wanted_layer(store: Store, image_id: str) -> Wanted:
             resolution=f"LABEL {KERNEL_LABEL}={KERNELS[0]}    # in its Machinefile, then bake it again",
         )
     checks = [check for check in manifest.get("checks", ()) if check.get("result") == "skip"]
-    return Wanted(
-        image_id, packages[choice], tuple(str(check.get("name")) for check in checks), epoch_of(manifest)
-    )
+    skipped = tuple(str(check.get("name")) for check in checks)
+    return Wanted(image_id, packages[choice], skipped, epoch_of(manifest), AGENT if agent else ())
 
 
 def epoch_of(manifest: Mapping[str, Any]) -> int:
@@ -98,12 +102,11 @@ def partition_uuid(image_id: str, part: str) -> uuid.UUID:
     return uuid.uuid5(uuid.NAMESPACE_OID, f"stoneware disk {image_id} {part}")
 
 
-def ensure_layer(store: Store, image_id: str, progress: Progress) -> Layer:
-    """Return an image's kernel layer after making it where it is missing.
+def ensure_layer(store: Store, wanted: Wanted, progress: Progress) -> Layer:
+    """Return a kernel layer after making it where it is missing.
 
     Raises BuildError where the kernel cannot be installed.
     """
-    wanted = wanted_layer(store, image_id)
     with contextlib.suppress(KeyError):
         return _known(store, wanted)
     # Held shared, as by a bake: `prune` takes nothing away meanwhile.
@@ -175,6 +178,7 @@ def _spec(wanted: Wanted, name: str, token: str, certificates: Path) -> MachineS
         "SW_TOKEN": token,
         "KERNEL_PACKAGE": wanted.package,
         "FIRMWARE": "systemd-boot-efi",
+        "EXTRAS": " ".join(wanted.extras),
         "ROOT_UUID": str(partition_uuid(wanted.image, "root")),
         "SOURCE_DATE_EPOCH": str(wanted.epoch),
         "SKIPPED": "\n".join(wanted.skipped),

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from stoneware import process
 
+FIRMWARE = "/usr/share/OVMF/OVMF_CODE_4M.fd"  # QEMU only reads it
+FIRMWARE_VARIABLES = "/usr/share/OVMF/OVMF_VARS_4M.fd"  # as they are at first: each machine has a copy
 LEAST_FREE = 2 << 30  # bytes; a base, a builder and an image fit
 
 
@@ -45,6 +47,17 @@ def overlay() -> str:
 def cgroup2() -> str:
     """Look for control groups of version 2."""
     return _file_system("cgroup2")
+
+
+def virtual_firmware() -> str:
+    """Look for the firmware of virtual machines."""
+    missing = [path for path in (FIRMWARE, FIRMWARE_VARIABLES) if not Path(path).exists()]
+    return f"there is no {missing[0]}" if missing else ""
+
+
+def tun() -> str:
+    """Look for network ports of virtual machines."""
+    return "" if Path("/dev/net/tun").exists() else "there is no /dev/net/tun"
 
 
 def user_namespaces() -> str:

@@ -18,7 +18,8 @@ from stoneware.platforms.local.machines import users as machine_users
 from stoneware.platforms.local.machines.output import output_of
 from stoneware.platforms.local.machines.record import Paths
 from stoneware.platforms.local.machines.relay import Inflow, Outflow
-from stoneware.platforms.local.machines.runner import PATH, Command, User, runner_of
+from stoneware.platforms.local.machines.runner import PATH, Command, Runner, User
+from stoneware.platforms.local.machines.runners import runner_of
 
 _MOST_OUTPUT = 1 << 20  # bytes of a command's output that are kept, from its end
 _END_OF_FILE = b"\x04"
@@ -54,7 +55,7 @@ def execute(
         if stream is not None:
             stream.flush()
     who = machine_users.resolve(paths, user)
-    words = _Words(tuple(argv), who, _environment(who, env or {}, tty=tty), workdir or "/")
+    words = _Words(tuple(argv), who, _environment(runner_of(paths), who, env or {}, tty=tty), workdir or "/")
     run = _on_terminal if tty else _on_pipes
     return run(paths, words, interactive=interactive)
 
@@ -72,13 +73,13 @@ def capture(
     One that takes longer than `timeout` seconds is killed, with what it started; its code is then 124.
     """
     who = machine_users.resolve(paths, user)
-    environment = _environment(who, env or {}, tty=False)
+    environment = _environment(runner_of(paths), who, env or {}, tty=False)
     code, said = output_of(paths, argv, timeout=timeout, keep=_MOST_OUTPUT, user=who, env=environment)
     return code, said.decode(errors="replace")
 
 
-def _environment(who: User, extra: Mapping[str, str], *, tty: bool) -> dict[str, str]:
-    environment = {"PATH": PATH, "HOME": who.home, "container": "systemd-nspawn"}
+def _environment(runner: Runner, who: User, extra: Mapping[str, str], *, tty: bool) -> dict[str, str]:
+    environment = {"PATH": PATH, "HOME": who.home, **runner.environment}
     if tty:
         environment["TERM"] = os.environ.get("TERM", "xterm")
     environment.update(extra)

@@ -7,7 +7,8 @@ import stat
 from collections.abc import Mapping, Sequence
 
 from stoneware.platforms.local.machines.record import Paths
-from stoneware.platforms.local.machines.runner import ROOT, Command, User, runner_of
+from stoneware.platforms.local.machines.runner import ROOT, Command, User
+from stoneware.platforms.local.machines.runners import runner_of
 
 
 def start(

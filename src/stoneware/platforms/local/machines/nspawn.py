@@ -6,6 +6,7 @@ import contextlib
 import os
 import shlex
 import signal
+import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Interface
 from pathlib import Path
@@ -18,7 +19,7 @@ from stoneware.model import guest_lines
 from stoneware.model.machine import MachineSpec
 from stoneware.platforms.local.host import process_limits
 from stoneware.platforms.local.machines.record import Paths
-from stoneware.platforms.local.machines.runner import Command, Terminal, User
+from stoneware.platforms.local.machines.runner import Command, CopyDisk, Terminal, User
 from stoneware.platforms.local.store import btrfs
 from stoneware.platforms.local.store import quota as store_quota
 from stoneware.platforms.local.store.store import Store
@@ -35,17 +36,22 @@ class Nspawn:
 
     tools: tuple[str, ...] = ("systemd-nspawn",)
     script = "nspawn.sh"
+    environment: Mapping[str, str] = types.MappingProxyType({"container": "systemd-nspawn"})
 
     def check(self, spec: MachineSpec) -> None:
         """Refuse nothing."""
 
-    def furnish(self, store: Store, spec: MachineSpec, directory: Path) -> None:
+    def furnish(self, store: Store, spec: MachineSpec, directory: Path, copy_disk: CopyDisk) -> None:  # noqa: ARG002
         """Make a writable snapshot of the image."""
         btrfs.snapshot(source_rootfs(store, spec.source), directory / "rootfs", read_only=False)
 
     def limit_disk(self, store: Store, paths: Paths, spec: MachineSpec) -> None:
         """Limit the snapshot."""
         store_quota.limit(store.home, store.data, paths.rootfs, spec.disk, store_quota.DISK_VARIABLE)
+
+    def limits(self, spec: MachineSpec) -> tuple[int | None, float | None, int]:
+        """Return the machine's own."""
+        return spec.memory, spec.cpus, spec.pids_limit
 
     def prepare(self, store: Store, paths: Paths, spec: MachineSpec) -> None:  # noqa: ARG002 - as others need
         """Make the directories that systemd-nspawn binds."""
@@ -64,6 +70,9 @@ class Nspawn:
         tmp = "export SYSTEMD_NSPAWN_TMPFS_TMP=0\n" if spec.kind == "builder" else ""
         return f"run() {{\n{tmp}{lower} && exec {command}\n}}"
 
+    def await_up(self, paths: Paths) -> None:
+        """Wait for nothing: the first process is all."""
+
     def recognises(self, words: Sequence[str], machine_id: str) -> bool:
         """Know systemd-nspawn by the word that names the machine."""
         program = words[0].rpartition("/")[2] if words else ""
@@ -75,6 +84,10 @@ class Nspawn:
             os.kill(leader, _POWER_OFF)
 
     def directory(self, paths: Paths) -> Path:
+        """Return the snapshot."""
+        return paths.rootfs
+
+    def files(self, paths: Paths) -> Path:
         """Return the snapshot."""
         return paths.rootfs
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from stoneware.dataclass import dataclass
+from stoneware.errors import InputError
 from stoneware.model.machine import MachineSpec
 from stoneware.platforms.local.machines.record import Paths
 from stoneware.platforms.local.store.store import Store
@@ -82,22 +83,49 @@ class Terminal(Protocol):
         ...
 
 
+class CopyDisk(Protocol):
+    """Writes an image's disk to a new file, made where there is none: see `disks.copy_disk`."""
+
+    def __call__(
+        self,
+        store: Store,
+        image_id: str,
+        target: Path,
+        progress: Callable[[str], None],
+        size: int | None = None,
+        *,
+        agent: bool = False,
+    ) -> None:
+        """Write it."""
+        ...
+
+
+def no_disks(*_: object, **__: object) -> None:
+    """Stand for a platform that is opened for something else than new virtual machines."""
+    raise InputError("no virtual machine is made here", resolution="stoneware run --vm IMAGE")
+
+
 class Runner(Protocol):
     """What runs machines of one kind."""
 
     tools: tuple[str, ...]  # names in the table of requirements
     script: str  # the file with its part of the shim, next to that
+    environment: Mapping[str, str]  # of commands in its machines, besides what all have
 
     def check(self, spec: MachineSpec) -> None:
         """Raise InputError for a machine that it cannot run."""
         ...
 
-    def furnish(self, store: Store, spec: MachineSpec, directory: Path) -> None:
+    def furnish(self, store: Store, spec: MachineSpec, directory: Path, copy_disk: CopyDisk) -> None:
         """Put what a new machine boots from into its directory."""
         ...
 
     def limit_disk(self, store: Store, paths: Paths, spec: MachineSpec) -> None:
         """Limit what the machine's root may take, before each start."""
+        ...
+
+    def limits(self, spec: MachineSpec) -> tuple[int | None, float | None, int]:
+        """Return the limits of its processes here: bytes of memory, cores, and how many there may be."""
         ...
 
     def prepare(self, store: Store, paths: Paths, spec: MachineSpec) -> None:
@@ -106,6 +134,10 @@ class Runner(Protocol):
 
     def settings(self, store: Store, paths: Paths, spec: MachineSpec, machine_id: str) -> str:
         """Return shell text for the shim: the function `run`, and what its own part of the script uses."""
+        ...
+
+    def await_up(self, paths: Paths) -> None:
+        """Wait until what a machine consists of is there, once its first process is. Raises MachineError."""
         ...
 
     def recognises(self, words: Sequence[str], machine_id: str) -> bool:
@@ -118,6 +150,10 @@ class Runner(Protocol):
 
     def directory(self, paths: Paths) -> Path:
         """Return the directory that has the machine's root file system, or the disk that it is on."""
+        ...
+
+    def files(self, paths: Paths) -> Path:
+        """Return the root of a machine that is off. Raises InputError where its files cannot be reached."""
         ...
 
     def start(
@@ -147,24 +183,3 @@ class Runner(Protocol):
     ) -> AbstractContextManager[tuple[Command, Terminal]]:
         """Run a command on a new terminal of a running machine; `resize` gives that its size."""
         ...
-
-
-def runner_of(paths: Paths) -> Runner:
-    """Return what runs a machine that is there, whatever its records say."""
-    return _runner(vm=paths.disk.exists())
-
-
-def runner_for(spec: MachineSpec) -> Runner:  # noqa: ARG001 - of one kind so far
-    """Return what runs a machine as is wanted."""
-    return _runner(vm=False)
-
-
-def runners() -> tuple[Runner, ...]:
-    """Return all runners."""
-    return (_runner(vm=False),)
-
-
-def _runner(*, vm: bool) -> Runner:  # noqa: ARG001 - the same
-    from stoneware.platforms.local.machines.nspawn import Nspawn
-
-    return Nspawn()

@@ -35,7 +35,8 @@ from stoneware.platforms.local.host.requirements import MACHINE_TOOLS, check
 from stoneware.platforms.local.machines import owner
 from stoneware.platforms.local.machines.first_process import await_leader
 from stoneware.platforms.local.machines.record import Paths, spec_document
-from stoneware.platforms.local.machines.runner import runner_for
+from stoneware.platforms.local.machines.runner import CopyDisk
+from stoneware.platforms.local.machines.runners import runner_for
 from stoneware.platforms.local.store.store import Store
 from stoneware.process_identity import boot_id
 
@@ -86,12 +87,12 @@ def check_spec(spec: MachineSpec) -> None:
         raise InputError("--rm and --restart exclude each other", resolution="leave one of them out")
 
 
-def make_directory(store: Store, spec: MachineSpec, machine_id: str) -> Paths:
+def make_directory(store: Store, spec: MachineSpec, machine_id: str, copy_disk: CopyDisk) -> Paths:
     """Make a machine's directory, complete or not at all. The caller holds the machine's lock."""
     runner = runner_for(spec)
     target = store.data / "machines" / spec.name
     with store.staging(target.parent) as staged:
-        runner.furnish(store, spec, staged)
+        runner.furnish(store, spec, staged, copy_disk)
         # Root's alone: secrets of a bake and process ids are in there.
         for name in ("files", "results", "run"):
             (staged / name).mkdir(mode=0o700)
@@ -131,7 +132,7 @@ def launch(store: Store, paths: Paths, spec: MachineSpec, network: tuple[str, st
     host_probes.raise_inotify_limit()
     state: dict[str, Any] = read_json(paths.root / "state.json") or {}
     host = cgroups.probe()
-    groups = cgroups.plan(host, state["id"], spec.memory, spec.cpus, spec.pids_limit)
+    groups = cgroups.plan(host, state["id"], *runner.limits(spec))
     process_limits.check(spec.ulimits)
     cgroups.quicken(host)
     cgroups.prepare(groups)
@@ -157,6 +158,7 @@ def launch(store: Store, paths: Paths, spec: MachineSpec, network: tuple[str, st
         else:
             _spawn(["setsid", "--fork", *argv], log.fileno())
     await_leader(paths)
+    runner.await_up(paths)
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import select
-import signal
 import time
-from collections.abc import Callable
 
-from stoneware.errors import MachineError
-from stoneware.platforms.local.host import cgroups
-from stoneware.platforms.local.machines.record import Paths, Processes, known_state, shown_processes
-from stoneware.platforms.local.machines.runner import runner_of
-from stoneware.platforms.local.store.errors import DISK_ERRORS
-from stoneware.process_identity import boot_id
+from stoneware.platforms.local.machines.kill import (
+    COMING_POLL,
+    await_end,
+    end,
+    has_ended,
+    kill,
+    note_stop,
+    wait_until,
+)
+from stoneware.platforms.local.machines.record import Paths, shown_processes
+from stoneware.platforms.local.machines.runners import runner_of
 
-_POLL = 0.005  # seconds between two looks
-_COMING_POLL = 0.02  # where there may be a first process soon
+__all__ = ["end", "has_ended", "kill", "power_off", "wait_until"]
+
 _SLOW_POLL = 0.25  # where nothing is to be done before a process has ended, which ends the pause as well
-_KILL_TIMEOUT = 10.0
 
 
 def power_off(paths: Paths, timeout: float) -> None:
@@ -27,7 +26,7 @@ def power_off(paths: Paths, timeout: float) -> None:
     processes = shown_processes(paths)
     if not processes.alive:
         return
-    _note_stop(paths)
+    note_stop(paths)
     runner = runner_of(paths)
     began = now = time.monotonic()
     asked_at, asked_whom = 0.0, 0
@@ -40,112 +39,7 @@ def power_off(paths: Paths, timeout: float) -> None:
             runner.power_off(paths, processes.leader)
             asked_at, asked_whom = now, processes.leader
         # Twenty machines that stop at once need the processors more than those who wait for them.
-        pause = _SLOW_POLL if asked_whom else _COMING_POLL
-        _await_end(processes, min(pause, began + timeout - now))
+        pause = _SLOW_POLL if asked_whom else COMING_POLL
+        await_end(processes, min(pause, began + timeout - now))
         now = time.monotonic()
     kill(paths)
-
-
-def kill(paths: Paths) -> None:
-    """End a machine at once, and wait until nothing of it is left. Raises MachineError when it stays."""
-    if shown_processes(paths).alive:
-        _note_stop(paths)
-    deadline = time.monotonic() + _KILL_TIMEOUT
-    while True:
-        processes = shown_processes(paths)
-        if not processes.alive:
-            _kill_strays(paths)
-            return
-        _kill_step(processes, patient=time.monotonic() < deadline - _KILL_TIMEOUT + 2.0)
-        if time.monotonic() > deadline:
-            raise MachineError(
-                f"the machine {paths.name!r} cannot be ended",
-                details=f"Its processes {processes.leader}, {processes.nspawn} and {processes.shim} stay.",
-                resolution="see `dmesg`: a process that waits for a dead disk cannot be killed",
-            )
-        _await_end(processes, _COMING_POLL)
-
-
-def end(paths: Paths) -> None:
-    """Kill all that runs in a machine; whatever held it may still be taking it down when this returns."""
-    if has_ended(paths):
-        return
-    if shown_processes(paths).leader is None:
-        kill(paths)  # perhaps it is only on its way to a first process
-        return
-    _note_stop(paths)
-    deadline = time.monotonic() + _KILL_TIMEOUT
-    while leader := shown_processes(paths).leader:
-        if time.monotonic() > deadline:
-            kill(paths)
-        _send(leader, signal.SIGKILL)
-        _await_process(leader, _COMING_POLL)
-
-
-def has_ended(paths: Paths) -> bool:
-    """Say whether nothing runs in a machine any more, and nothing will by itself."""
-    processes = shown_processes(paths)
-    return not processes.alive or (processes.leader is None and (paths.run / "stop").exists())
-
-
-def _note_stop(paths: Paths) -> None:
-    """Note that somebody wants the machine to stay down. A full disk must not keep it from stopping."""
-    try:
-        (paths.run / "stop").touch()
-    except OSError as error:
-        if error.errno not in DISK_ERRORS:
-            raise
-
-
-def _kill_strays(paths: Paths) -> None:
-    state = known_state(paths)
-    if state["id"] and state.get("boot") == boot_id():
-        cgroups.kill_left(state["id"], cgroups.probe())
-
-
-def _kill_step(processes: Processes, *, patient: bool) -> None:
-    """Kill the machine's first process, with which all others go; the shim then ends by itself."""
-    if processes.leader:
-        _send(processes.leader, signal.SIGKILL)
-    # Not before: the shim writes the exit code, which it gets from nspawn.
-    elif processes.nspawn and (processes.shim is None or not patient):
-        _send(processes.nspawn, signal.SIGKILL)
-    elif processes.shim and not patient:
-        _send(processes.shim, signal.SIGKILL)
-
-
-def _await_end(processes: Processes, seconds: float) -> None:
-    """Sleep until the process that ends last has ended, or for so many seconds."""
-    last = processes.shim or processes.nspawn or processes.leader
-    if last is not None:
-        _await_process(last, seconds)
-
-
-def _await_process(pid: int, seconds: float) -> None:
-    """Sleep until a process has ended, or for so many seconds."""
-    try:
-        # No polling: the kernel wakes us, and a number that was given away again is no danger.
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        ends = select.poll()
-        ends.register(descriptor, select.POLLIN)
-        ends.poll(max(seconds, 0.0) * 1000)
-    finally:
-        os.close(descriptor)
-
-
-def _send(pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
-
-
-def wait_until(done: Callable[[], bool], timeout: float) -> bool:
-    """Poll until `done()` or `timeout` seconds have passed; say which."""
-    deadline = time.monotonic() + timeout
-    while not done():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(_POLL)
-    return True

@@ -16,7 +16,7 @@ from stoneware.platforms.local.host import cgroups
 from stoneware.platforms.local.machines import record as machine_record
 from stoneware.platforms.local.machines import stop as machine_stop
 from stoneware.platforms.local.machines.record import Paths
-from stoneware.platforms.local.machines.runner import runners
+from stoneware.platforms.local.machines.runners import runners
 from stoneware.platforms.local.network import known as known_machines
 from stoneware.platforms.local.store.store import Store
 from stoneware.process_identity import command_line, descendants, identify, parent, pids

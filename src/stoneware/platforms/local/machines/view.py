@@ -19,6 +19,7 @@ from stoneware.platforms.local.machines.output import output_of
 from stoneware.platforms.local.machines.record import Paths, shown_processes
 from stoneware.platforms.local.machines.relay import Inflow, Tail
 from stoneware.platforms.local.machines.runner import PATH, Command
+from stoneware.platforms.local.machines.runners import runner_of
 from stoneware.untrusted.rooted_paths import mode_inside, open_inside
 
 _ENVIRONMENT = {"PATH": PATH, "LC_ALL": "C.UTF-8", "HOME": "/root"}
@@ -38,7 +39,7 @@ class View:
     def kind(self, path: str) -> str:
         """Return what a path is: d (directory), f (anything else there is) or - (nothing)."""
         if not self._running:
-            mode = mode_inside(self._paths.rootfs, path)
+            mode = mode_inside(runner_of(self._paths).files(self._paths), path)
             return "d" if stat.S_ISDIR(mode) else "f" if mode else "-"
         argv = ["/bin/sh", "-c", _KIND, "sh", path]
         _, said = output_of(self._paths, argv, timeout=_TIMEOUT, keep=64, env=_ENVIRONMENT, errors=False)
@@ -118,7 +119,9 @@ class View:
 
         GNU tar goes down from there by descriptors, follows no link that it finds and opens no FIFO.
         """
-        place = open_inside(self._paths.rootfs, directory, os.O_RDONLY | os.O_DIRECTORY)
+        place = open_inside(
+            runner_of(self._paths).files(self._paths), directory, os.O_RDONLY | os.O_DIRECTORY
+        )
         try:
             yield place
         finally:

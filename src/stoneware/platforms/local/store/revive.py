@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from stoneware.errors import HostError, StonewareError
-from stoneware.platforms.local.machines import stop as machine_stop
+from stoneware.platforms.local.machines import kill as machine_kill
 from stoneware.platforms.local.machines.record import Paths, shown_processes
 from stoneware.platforms.local.network import router as routers
 from stoneware.platforms.local.network.layout import StorePaths
@@ -34,16 +34,16 @@ def revive(store: StorePaths) -> list[str]:
         for path in sorted((data / "machines").glob("[!.]*")):
             if shown_processes(Paths(path)).alive:
                 ended.append(path.name)
-                machine_stop.kill(Paths(path))
+                machine_kill.kill(Paths(path))
     with contextlib.suppress(StonewareError, OSError):  # it cannot write either; it is recreated
         routers.teardown(store)
-    if not machine_stop.wait_until(lambda: _unmounted(home, data), _TIMEOUT):
+    if not machine_kill.wait_until(lambda: _unmounted(home, data), _TIMEOUT):
         raise HostError(
             f"the store in {home} is read-only, and a program still uses it",
             resolution=f"fuser -vm {data}    # shows which; end that program, then run the command again",
         )
     # What still goes down in other mount namespaces keeps the failed file system a moment longer.
-    if not machine_stop.wait_until(lambda: _mounted(home, data), _TIMEOUT):
+    if not machine_kill.wait_until(lambda: _mounted(home, data), _TIMEOUT):
         raise store_pool.held_elsewhere(home)
     if store_errors.is_read_only(data):
         raise store_errors.read_only(home, "Mounting the store again does not help.")

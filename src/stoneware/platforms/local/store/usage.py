@@ -12,7 +12,7 @@ from stoneware.files import locked
 from stoneware.model.machine import Phase
 from stoneware.platforms.local.disks import disks
 from stoneware.platforms.local.machines.record import Paths
-from stoneware.platforms.local.machines.runner import runner_of
+from stoneware.platforms.local.machines.runners import runner_of
 from stoneware.platforms.local.platform import LocalPlatform
 from stoneware.platforms.local.store import prune, qgroups
 from stoneware.platforms.local.store import quota as store_quota

@@ -1,0 +1,125 @@
+"""Ending machines at once, and waiting until nothing of one is left."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import time
+from collections.abc import Callable
+
+from stoneware.errors import MachineError
+from stoneware.platforms.local.host import cgroups
+from stoneware.platforms.local.machines.record import Paths, Processes, known_state, shown_processes
+from stoneware.platforms.local.store.errors import DISK_ERRORS
+from stoneware.process_identity import boot_id
+
+_POLL = 0.005  # seconds between two looks
+COMING_POLL = 0.02  # where there may be a first process soon
+_KILL_TIMEOUT = 10.0
+
+
+def kill(paths: Paths) -> None:
+    """End a machine at once, and wait until nothing of it is left. Raises MachineError when it stays."""
+    if shown_processes(paths).alive:
+        note_stop(paths)
+    deadline = time.monotonic() + _KILL_TIMEOUT
+    while True:
+        processes = shown_processes(paths)
+        if not processes.alive:
+            _kill_strays(paths)
+            return
+        _kill_step(processes, patient=time.monotonic() < deadline - _KILL_TIMEOUT + 2.0)
+        if time.monotonic() > deadline:
+            raise MachineError(
+                f"the machine {paths.name!r} cannot be ended",
+                details=f"Its processes {processes.leader}, {processes.nspawn} and {processes.shim} stay.",
+                resolution="see `dmesg`: a process that waits for a dead disk cannot be killed",
+            )
+        await_end(processes, COMING_POLL)
+
+
+def end(paths: Paths) -> None:
+    """Kill all that runs in a machine; whatever held it may still be taking it down when this returns."""
+    if has_ended(paths):
+        return
+    if shown_processes(paths).leader is None:
+        kill(paths)  # perhaps it is only on its way to a first process
+        return
+    note_stop(paths)
+    deadline = time.monotonic() + _KILL_TIMEOUT
+    while leader := shown_processes(paths).leader:
+        if time.monotonic() > deadline:
+            kill(paths)
+        _send(leader, signal.SIGKILL)
+        _await_process(leader, COMING_POLL)
+
+
+def has_ended(paths: Paths) -> bool:
+    """Say whether nothing runs in a machine any more, and nothing will by itself."""
+    processes = shown_processes(paths)
+    return not processes.alive or (processes.leader is None and (paths.run / "stop").exists())
+
+
+def note_stop(paths: Paths) -> None:
+    """Note that somebody wants the machine to stay down. A full disk must not keep it from stopping."""
+    try:
+        (paths.run / "stop").touch()
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+
+
+def _kill_strays(paths: Paths) -> None:
+    state = known_state(paths)
+    if state["id"] and state.get("boot") == boot_id():
+        cgroups.kill_left(state["id"], cgroups.probe())
+
+
+def _kill_step(processes: Processes, *, patient: bool) -> None:
+    """Kill the machine's first process, with which all others go; the shim then ends by itself."""
+    if processes.leader:
+        _send(processes.leader, signal.SIGKILL)
+    # Not before: the shim writes the exit code, which it gets from nspawn.
+    elif processes.nspawn and (processes.shim is None or not patient):
+        _send(processes.nspawn, signal.SIGKILL)
+    elif processes.shim and not patient:
+        _send(processes.shim, signal.SIGKILL)
+
+
+def await_end(processes: Processes, seconds: float) -> None:
+    """Sleep until the process that ends last has ended, or for so many seconds."""
+    last = processes.shim or processes.nspawn or processes.leader
+    if last is not None:
+        _await_process(last, seconds)
+
+
+def _await_process(pid: int, seconds: float) -> None:
+    """Sleep until a process has ended, or for so many seconds."""
+    try:
+        # No polling: the kernel wakes us, and a number that was given away again is no danger.
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        ends = select.poll()
+        ends.register(descriptor, select.POLLIN)
+        ends.poll(max(seconds, 0.0) * 1000)
+    finally:
+        os.close(descriptor)
+
+
+def _send(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def wait_until(done: Callable[[], bool], timeout: float) -> bool:
+    """Poll until `done()` or `timeout` seconds have passed; say which."""
+    deadline = time.monotonic() + timeout
+    while not done():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL)
+    return True

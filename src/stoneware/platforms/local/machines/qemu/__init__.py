@@ -1,0 +1,1 @@
+"""Machines of QEMU: virtual machines with a kernel of their own."""

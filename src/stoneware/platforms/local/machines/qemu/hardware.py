@@ -1,0 +1,113 @@
+"""A virtual machine's hardware, as QEMU's command line. Pure."""
+
+from __future__ import annotations
+
+import math
+import zlib
+
+from stoneware.dataclass import dataclass
+from stoneware.platforms.local.host.probes import FIRMWARE
+
+PROGRAM = "qemu-system-x86_64"
+DEFAULT_MEMORY = 1 << 30  # bytes
+DEFAULT_CPUS = 1
+LEAST_MEMORY = 192 << 20  # bytes: the firmware and Debian's kernel start with less and then fail oddly
+MONITOR, AGENT = "monitor", "agent"  # names of sockets
+SLOTS = 8  # commands that can run in a machine at the same time
+STREAMS = ("in", "out", "err")
+_IDS = 0x70000000  # users and groups of nobody: systemd calls them unused (UIDs and GIDs on systemd systems)
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What one machine has. `tap` and `sockets` (by name) are descriptors that QEMU gets.
+
+    One without a `mac` has no network."""
+
+    machine_id: str
+    uuid: str
+    memory: int  # bytes
+    cpus: float
+    accelerator: str  # kvm or tcg
+    mac: str
+    mtu: int
+    tap: int
+    sockets: dict[str, int]
+
+
+def socket_names() -> tuple[str, ...]:
+    """Return the names of the sockets that lead to a machine's monitor, agent and streams."""
+    return (MONITOR, AGENT, *(stream(slot, name) for slot in range(SLOTS) for name in STREAMS))
+
+
+def stream(slot: int, name: str) -> str:
+    """Return the name of a stream of a slot, which is that of its port in the machine as well."""
+    return f"stoneware.{slot}.{name}"
+
+
+def user_id(machine_id: str) -> int:
+    """Return the id of the user and group that QEMU runs as for a machine, one for each machine."""
+    return _IDS + (zlib.crc32(machine_id.encode()) & 0x0FFFFFFF)
+
+
+def marked(machine_id: str) -> str:
+    """Return the word of a command line that tells whose process it is."""
+    return f"stoneware-{machine_id}"
+
+
+def command_line(hardware: Hardware) -> list[str]:
+    """Return QEMU's command line. Paths are those of jail.sh."""
+    kvm = hardware.accelerator == "kvm"
+    argv = [PROGRAM, "-name", marked(hardware.machine_id), "-uuid", hardware.uuid]
+    argv += ["-nodefaults", "-no-user-config", "-display", "none", "-msg", "guest-name=off"]
+    argv += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
+    argv += ["-machine", "q35,smm=off,vmport=off,usb=off,graphics=off"]
+    # A gigabyte of translated code by default would be more than most machines have memory.
+    argv += ["-accel", "kvm" if kvm else "tcg,thread=multi,tb-size=128", "-cpu", "host" if kvm else "max"]
+    argv += ["-smp", str(max(1, math.ceil(hardware.cpus))), "-m", f"{hardware.memory >> 20}M"]
+    argv += ["-rtc", "base=utc", "-action", "reboot=reset,shutdown=poweroff,panic=exit-failure"]
+    argv += _disks()
+    argv += _network(hardware)
+    argv += ["-object", "rng-random,id=random,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=random"]
+    argv += ["-device", "pvpanic-pci"]
+    argv += ["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]
+    return argv + _ports(hardware)
+
+
+def _disks() -> list[str]:
+    def firmware(unit: int, path: str, *, read_only: bool) -> str:
+        mode = "on" if read_only else "off"
+        return f"if=pflash,unit={unit},format=raw,readonly={mode},file={path}"
+
+    file = "driver=file,node-name=root-file,filename=/disks/root.raw,discard=unmap"
+    return [
+        *(
+            "-drive",
+            firmware(0, FIRMWARE, read_only=True),
+            "-drive",
+            firmware(1, "/disks/vars.fd", read_only=False),
+        ),
+        *("-blockdev", file, "-blockdev", "driver=raw,node-name=root,file=root-file,discard=unmap"),
+        *("-device", "virtio-blk-pci,drive=root,serial=root,bootindex=1"),
+    ]
+
+
+def _network(hardware: Hardware) -> list[str]:
+    if not hardware.mac:
+        return []
+    card = f"virtio-net-pci,netdev=port,mac={hardware.mac},host_mtu={hardware.mtu},romfile="
+    return ["-netdev", f"tap,id=port,fd={hardware.tap}", "-device", card]
+
+
+def _ports(hardware: Hardware) -> list[str]:
+    def channel(name: str) -> str:
+        return f"socket,id={name},fd={hardware.sockets[name]},server=on,wait=off"
+
+    argv = ["-chardev", channel(MONITOR), "-mon", f"chardev={MONITOR},mode=control"]
+    argv += ["-device", "virtio-serial-pci,id=ports"]
+    argv += ["-chardev", channel(AGENT)]
+    argv += ["-device", f"virtserialport,bus=ports.0,nr=1,chardev={AGENT},name=org.qemu.guest_agent.0"]
+    for number, name in enumerate(socket_names()[2:], start=2):
+        argv += ["-chardev", channel(name)]
+        argv += ["-device", f"virtserialport,bus=ports.0,nr={number},chardev={name},name={name}"]
+    return argv

@@ -1,0 +1,59 @@
+"""QEMU's monitor: whether a machine's hardware is there, and the button that switches it off."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+from stoneware.errors import MachineError
+from stoneware.platforms.local.machines.qemu.hardware import MONITOR
+from stoneware.platforms.local.machines.qemu.sockets import connect
+from stoneware.platforms.local.machines.record import Paths
+
+_LONGEST = 1 << 16  # bytes of one answer: QEMU may be in the hands of its machine
+_TIMEOUT = 3.0  # seconds
+
+
+def ask(paths: Paths, command: str, timeout: float = _TIMEOUT) -> object:
+    """Give QEMU's monitor a command without arguments and return its answer.
+
+    Raises MachineError where it does not run, or does not answer in time.
+    """
+    with connect(paths, MONITOR, timeout) as connection:
+        try:
+            return asyncio.run(asyncio.wait_for(_ask(connection, command), timeout))
+        # Whatever the library makes of what QEMU sends, it has not answered.
+        except Exception as error:
+            raise MachineError(
+                f"QEMU does not answer for the machine {paths.name!r}",
+                details=f"{command}: {type(error).__name__} {error}".strip(),
+                resolution=f"stoneware restart {paths.name}",
+            ) from error
+
+
+async def _ask(connection: Any, command: str) -> object:
+    from qemu.qmp import QMPClient
+
+    client = QMPClient("stoneware", readbuflen=_LONGEST)
+    client.logger.disabled = True
+    await client.connect(connection)
+    try:
+        return await client.execute(command)
+    finally:
+        await client.disconnect()
+
+
+def press_power_button(paths: Paths) -> None:
+    """Ask a machine to switch itself off, as its power button does. Raises MachineError."""
+    ask(paths, "system_powerdown")
+
+
+def main() -> None:
+    """Press the button of the machine in a directory: what its shim runs when this computer goes down."""
+    press_power_button(Paths(Path(sys.argv[1])))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""Virtual machines of QEMU: see `machines.runner.Runner`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import types
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+from typing import Any
+
+from stoneware.errors import InputError, MachineError
+from stoneware.files import read_json, write_json
+from stoneware.model.limits import DEFAULT_PIDS_LIMIT
+from stoneware.model.machine import MachineSpec
+from stoneware.platforms import telling
+from stoneware.platforms.local.machines.qemu import disks
+from stoneware.platforms.local.machines.qemu.accelerator import KVM, LAUNCHER, choose
+from stoneware.platforms.local.machines.qemu.hardware import (
+    DEFAULT_CPUS,
+    DEFAULT_MEMORY,
+    LEAST_MEMORY,
+    PROGRAM,
+    marked,
+)
+from stoneware.platforms.local.machines.record import Paths
+from stoneware.platforms.local.machines.runner import Command, CopyDisk, Terminal, User
+from stoneware.platforms.local.store import quota as store_quota
+from stoneware.platforms.local.store.store import Store
+
+_COMES_UP = 20.0  # seconds for QEMU's monitor to answer
+_BUTTON = "stoneware.platforms.local.machines.qemu.monitor"
+
+
+class Qemu:
+    """Runs machines with a kernel of their own."""
+
+    tools: tuple[str, ...] = (PROGRAM, "OVMF", "tun")
+    script = "qemu.sh"
+    environment: Mapping[str, str] = types.MappingProxyType({})
+
+    def check(self, spec: MachineSpec) -> None:
+        """Refuse what virtual machines of this platform do not have. Raises InputError."""
+        if os.uname().machine != "x86_64":
+            raise InputError("virtual machines need a computer with an x86-64 processor so far")
+        directories = "Volumes of machines here are directories, which a kernel of its own cannot mount."
+        kernel = "Its own kernel rules over its processes."
+        refused = {
+            "the work of a builder": (spec.kind == "builder", kernel),
+            "volumes": (bool(spec.volumes), directories),
+            "resource limits of processes (--ulimit)": (bool(spec.ulimits), kernel),
+            "a limit of processes (--pids-limit)": (spec.pids_limit != DEFAULT_PIDS_LIMIT, kernel),
+        }
+        for what, (asked, reason) in refused.items():
+            if asked:
+                raise InputError(
+                    f"the virtual machine {spec.name!r} cannot have {what}",
+                    details=reason,
+                    resolution="leave it out, or leave out --vm",
+                )
+        if spec.memory is not None and spec.memory < LEAST_MEMORY:
+            raise InputError(
+                f"a virtual machine does not boot with {spec.memory} bytes of memory",
+                resolution=f"--memory {LEAST_MEMORY >> 20}m    # or more",
+            )
+
+    def furnish(self, store: Store, spec: MachineSpec, directory: Path, copy_disk: CopyDisk) -> None:
+        """Make a copy of the image's disk, which is assembled where there is none."""
+        kind, _, name = spec.source.partition(":")
+        if kind != "image":
+            raise InputError(
+                f"there is nothing to boot from at {spec.source!r}", resolution="stoneware images"
+            )
+
+        def copy(target: Path) -> None:
+            copy_disk(store, name, target, telling.tell, spec.disk, agent=True)
+
+        disks.furnish(directory / "disk", copy, pristine=spec.read_only)
+
+    def limit_disk(self, store: Store, paths: Paths, spec: MachineSpec) -> None:  # noqa: ARG002 - it is its size
+        """Limit the disk by what is left of the store."""
+        store_quota.limit(store.home, store.data, paths.disk, None, store_quota.DISK_VARIABLE)
+
+    def limits(self, spec: MachineSpec) -> tuple[int | None, float | None, int]:
+        """Return limits of QEMU itself: the machine has its memory, and its kernel the processes."""
+        return None, spec.cpus, DEFAULT_PIDS_LIMIT
+
+    def prepare(self, store: Store, paths: Paths, spec: MachineSpec) -> None:
+        """Write down the hardware, after finding out what runs it."""
+        disks.forget_changes(paths.disk)
+        accelerator = choose(store, paths.disk / disks.ROOT)
+        if accelerator.name != KVM:
+            telling.tell(f"{paths.name} runs in software, ten times as slow: {accelerator.why}")
+        state: dict[str, Any] = read_json(paths.root / "state.json") or {}
+        network: dict[str, Any] = read_json(paths.root / "network.json") or {}
+        hardware = {
+            "machine_id": state["id"],
+            "uuid": str(uuid.uuid5(uuid.NAMESPACE_OID, f"stoneware {state['id']} {spec.name}")),
+            "memory": spec.memory or DEFAULT_MEMORY,
+            "cpus": spec.cpus or DEFAULT_CPUS,
+            "accelerator": accelerator.name,
+            "mac": network.get("mac", ""),
+            "mtu": network.get("mtu", 0),
+        }
+        document = {"run": os.fspath(paths.run), "disks": os.fspath(paths.disk), "hardware": hardware}
+        write_json(paths.run / "qemu.json", document, mode=0o600)
+
+    def settings(self, store: Store, paths: Paths, spec: MachineSpec, machine_id: str) -> str:  # noqa: ARG002
+        """Return the function that becomes QEMU, in the router's namespace at first, and how to end it."""
+        python = [sys.executable, "-P", "-m"]
+        launch = [*python, LAUNCHER, os.fspath(paths.run / "qemu.json"), marked(machine_id)]
+        enter = '[ -z "$ROUTER" ] || set -- nsenter --net="/run/netns/$ROUTER" "$@"'
+        button = shlex.join([*python, _BUTTON, os.fspath(paths.root)])
+        run = f'run() {{\nset -- {shlex.join(launch)}\n{enter}\nexec "$@"\n}}'
+        return f"POWER_OFF={shlex.quote(button)}\n{run}"
+
+    def await_up(self, paths: Paths) -> None:
+        """Wait until QEMU has the machine's hardware. Raises MachineError."""
+        from stoneware.platforms.local.machines.qemu import monitor
+
+        monitor.ask(paths, "query-status", _COMES_UP)
+
+    def recognises(self, words: Sequence[str], machine_id: str) -> bool:
+        """Know QEMU, and what becomes it, by a word that names the machine."""
+        return marked(machine_id) in words
+
+    def power_off(self, paths: Paths, leader: int) -> None:  # noqa: ARG002 - the monitor is asked
+        """Press the machine's power button."""
+        from stoneware.platforms.local.machines.qemu import monitor
+
+        with suppress(MachineError):
+            monitor.press_power_button(paths)
+
+    def directory(self, paths: Paths) -> Path:
+        """Return the directory of its disks."""
+        return paths.disk
+
+    def files(self, paths: Paths) -> Path:
+        """Refuse: this computer's kernel reads no file system that a machine has written."""
+        raise InputError(
+            f"the files of the virtual machine {paths.name!r} are on its disk while it is off",
+            resolution=f"stoneware start {paths.name}    # then copy them",
+        )
+
+    def start(
+        self,
+        paths: Paths,
+        argv: Sequence[str],
+        *,
+        stdout: int | None,
+        stderr: int | None,
+        feed: bool,
+        user: User,
+        env: Mapping[str, str],
+        workdir: str,
+    ) -> Command:
+        """Have the machine's agent start a command."""
+        from stoneware.platforms.local.machines.qemu import command
+
+        return command.start(
+            paths, argv, stdout=stdout, stderr=stderr, feed=feed, user=user, env=env, workdir=workdir
+        )
+
+    def on_terminal(
+        self,
+        paths: Paths,
+        argv: Sequence[str],
+        *,
+        resize: Callable[[int], None],
+        user: User,
+        env: Mapping[str, str],
+        workdir: str,
+    ) -> AbstractContextManager[tuple[Command, Terminal]]:
+        """Run a command on a terminal of the machine's own."""
+        from stoneware.platforms.local.machines.qemu import command
+
+        return command.on_terminal(paths, argv, resize=resize, user=user, env=env, workdir=workdir)

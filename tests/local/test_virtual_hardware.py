@@ -1,0 +1,185 @@
+"""The command line of QEMU, and what runs a machine's instructions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stoneware.errors import InputError
+from stoneware.model.machine import MachineSpec
+from stoneware.model.resources import VolumeMount
+from stoneware.platforms.local.machines.qemu import accelerator
+from stoneware.platforms.local.machines.qemu.accelerator import Accelerator, choose
+from stoneware.platforms.local.machines.qemu.hardware import (
+    SLOTS,
+    Hardware,
+    command_line,
+    socket_names,
+    stream,
+    user_id,
+)
+from stoneware.platforms.local.machines.qemu.runner import Qemu
+from stoneware.platforms.local.machines.runners import runner_for, runners
+from stoneware.platforms.local.store.store import Store
+
+GIB = 1 << 30
+
+
+def hardware(**changes: Any) -> Hardware:
+    values: dict[str, Any] = {
+        "machine_id": "m12345678",
+        "uuid": "00000000-0000-4000-8000-000000000001",
+        "memory": GIB,
+        "cpus": 1.5,
+        "accelerator": "tcg",
+        "mac": "52:54:00:00:00:01",
+        "mtu": 1400,
+        "tap": 9,
+        "sockets": {name: 10 + number for number, name in enumerate(socket_names())},
+    }
+    return Hardware(**{**values, **changes})
+
+
+def words_after(argv: list[str], flag: str) -> list[str]:
+    return [argv[at + 1] for at, word in enumerate(argv) if word == flag]
+
+
+def test_the_machine_has_what_it_is_to_have_and_nothing_by_default() -> None:
+    argv = command_line(hardware())
+    assert "-nodefaults" in argv
+    assert "-no-user-config" in argv
+    assert words_after(argv, "-smp") == ["2"]
+    assert words_after(argv, "-m") == ["1024M"]
+    assert words_after(argv, "-accel")[0].startswith("tcg")
+    devices = [text.partition(",")[0] for text in words_after(argv, "-device")]
+    assert devices.count("virtserialport") == 1 + 3 * SLOTS
+    assert {*devices} == {
+        *("virtio-blk-pci", "virtio-net-pci", "virtio-rng-pci", "virtio-serial-pci", "virtserialport"),
+        "pvpanic-pci",
+    }
+
+
+def test_qemu_may_do_nothing_besides() -> None:
+    (sandbox,) = words_after(command_line(hardware()), "-sandbox")
+    kept = {"obsolete", "elevateprivileges", "spawn", "resourcecontrol"}
+    assert set(sandbox.split(",")) == {"on", *(f"{name}=deny" for name in kept)}
+
+
+def test_the_card_is_the_ports() -> None:
+    argv = command_line(hardware())
+    assert words_after(argv, "-netdev") == ["tap,id=port,fd=9"]
+    assert "virtio-net-pci,netdev=port,mac=52:54:00:00:00:01,host_mtu=1400,romfile=" in argv
+    assert words_after(command_line(hardware(mac="")), "-netdev") == []
+
+
+def test_each_socket_has_a_port_of_its_own() -> None:
+    argv = command_line(hardware())
+    numbers = [text for text in words_after(argv, "-device") if text.startswith("virtserialport")]
+    found = {text.partition(",nr=")[2].partition(",")[0] for text in numbers}
+    assert len(found) == len(numbers) == len(socket_names()) - 1
+    assert all(f"fd={fd}," in " ".join(argv) for fd in hardware().sockets.values())
+    assert f"name={stream(0, 'in')}" in " ".join(argv)
+
+
+def test_kvm_has_the_computers_own_processor() -> None:
+    argv = command_line(hardware(accelerator="kvm"))
+    assert words_after(argv, "-accel") == ["kvm"]
+    assert words_after(argv, "-cpu") == ["host"]
+
+
+def test_each_machine_has_a_user_of_its_own_that_is_nobody() -> None:
+    found = {user_id(f"m{number:08x}") for number in range(100)}
+    assert len(found) == 100
+    assert all(0x70000000 <= user < 0x80000000 for user in found)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"volumes": (VolumeMount("v", "/v"),)}, "volumes"),
+        ({"kind": "builder"}, "builder"),
+        ({"pids_limit": 5}, "--pids-limit"),
+        ({"memory": 1 << 20}, "does not boot"),
+    ],
+)
+def test_what_a_virtual_machine_cannot_have_is_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Qemu().check(MachineSpec("v1", "image:x", vm=True, **options))
+    assert words in str(caught.value.brief)
+
+
+def test_the_spec_says_what_runs_a_machine() -> None:
+    assert isinstance(runner_for(MachineSpec("v1", "image:x", vm=True)), Qemu)
+    assert not isinstance(runner_for(MachineSpec("v1", "image:x")), Qemu)
+    assert len({runner.script for runner in runners()}) == len(runners())
+
+
+def test_a_process_is_known_by_the_machines_id() -> None:
+    argv = command_line(hardware())
+    assert Qemu().recognises(argv, "m12345678")
+    assert not Qemu().recognises(argv, "m1234567")
+
+
+# -- the accelerator ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    for name in ("data/machines", "locks"):
+        (tmp_path / name).mkdir(parents=True)
+    monkeypatch.delenv("STONEWARE_VM_ACCELERATOR", raising=False)
+    monkeypatch.setattr(accelerator, "_DEVICE", tmp_path)
+    monkeypatch.setattr(
+        "stoneware.platforms.local.machines.qemu.accelerator.furnish", lambda place, _: place.mkdir()
+    )
+    return Store(tmp_path)
+
+
+def boots(monkeypatch: pytest.MonkeyPatch, said: bytes, code: int | None) -> list[Mapping[str, Any]]:
+    seen: list[Mapping[str, Any]] = []
+
+    def boot(settings: Mapping[str, Any], run: Path) -> tuple[bytes, int | None]:
+        seen.append(settings)
+        assert run.is_dir()
+        return said, code
+
+    monkeypatch.setattr(accelerator, "_boot", boot)
+    return seen
+
+
+def test_kvm_is_what_has_booted_a_kernel_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = boots(monkeypatch, b"[ 1.0] Run /init as init process\n", None)
+    assert choose(store, Path("disk")) == choose(store, Path("disk")) == Accelerator("kvm")
+    assert len(seen) == 1
+    assert seen[0]["hardware"]["mac"] == ""  # it has no network
+
+
+@pytest.mark.parametrize(("code", "words"), [(None, "in 25 seconds"), (134, "Assertion failed")])
+def test_without_kvm_the_reason_is_told(
+    store: Store, monkeypatch: pytest.MonkeyPatch, code: int | None, words: str
+) -> None:
+    boots(monkeypatch, b"BdsDxe\nAssertion failed", code)
+    found = choose(store, Path("disk"))
+    assert found.name == "tcg"
+    assert words in found.why
+
+
+def test_another_boot_of_this_computer_is_asked_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = boots(monkeypatch, b"Welcome to Debian", None)
+    choose(store, Path("disk"))
+    monkeypatch.setattr(accelerator, "boot_id", lambda: "another")
+    choose(store, Path("disk"))
+    assert len(seen) == 2
+
+
+def test_without_the_device_nothing_is_tried(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = boots(monkeypatch, b"", None)
+    monkeypatch.setattr(accelerator, "_DEVICE", Path("/nonexistent"))
+    assert choose(store, Path("disk")).name == "tcg"
+    monkeypatch.setenv("STONEWARE_VM_ACCELERATOR", "kvm")
+    assert choose(store, Path("disk")) == Accelerator("kvm")
+    assert seen == []
+    assert list((store.data / "machines").iterdir()) == []
