@@ -43,12 +43,13 @@ def _by_hand() -> float:
     from stoneware.platforms.local.bases.bases import PACKAGES
     from stoneware.platforms.local.bases.mmdebstrap import mmdebstrap
     from stoneware.platforms.local.bases.package_sources import host_sources
+    from stoneware.platforms.local.bases.sources import Source
 
     with tempfile.TemporaryDirectory(prefix="bench-by-hand-", dir="/var/tmp") as directory:
         root = Path(directory) / "root"
         root.mkdir()
         started = time.perf_counter()
-        mmdebstrap("bookworm", root, PACKAGES, host_sources("bookworm"), lambda _: None)
+        mmdebstrap(Source("bookworm"), root, PACKAGES, host_sources("bookworm"), lambda _: None)
         _steps(root)
         return time.perf_counter() - started
 

@@ -128,9 +128,13 @@ def parse_yaml(text: str) -> None:
 def parse_toml(text: str) -> None:
     """Read a stoneware.toml: the settings that it shows are right."""
     from stoneware.platforms.google.settings import read_settings
+    from stoneware.platforms.local.bases.sources import own_bases
     from stoneware.platforms.project_file import ProjectFile
 
-    read_settings(ProjectFile(Path("stoneware.toml"), text, tomllib.loads(text)), {})
+    file = ProjectFile(Path("stoneware.toml"), text, tomllib.loads(text))
+    assert "google" in file.values or own_bases(file)
+    if "google" in file.values:
+        read_settings(file, {})
 
 
 PARSERS: dict[str, Callable[[str], object]] = {

@@ -1,4 +1,4 @@
-"""stoneware.toml: which platform a directory's commands use, and each platform's settings.
+"""stoneware.toml: which platform a directory's commands use, each platform's settings, and bases of its own.
 
 It is found from a directory upward. What is in a platform's table is that platform's own to check.
 """
@@ -17,8 +17,10 @@ from stoneware.errors import InputError
 from stoneware.untrusted.bounded import BoundsError, read_input
 
 NAME = "stoneware.toml"
+BASES = "bases"  # the table of the bases that a directory names, each with a table of its own
 _LARGEST = 1 << 20  # bytes
-_TABLE = re.compile(r"\s*\[\s*([A-Za-z0-9_-]+)\s*\]\s*(?:#.*)?")
+_TABLE = re.compile(r"\s*\[([^\[\]]+)\]\s*(?:#.*)?")
+_QUOTED = str.maketrans("", "", " \t\"'")  # what a table's name may be written with
 _FAULT_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
 
@@ -41,7 +43,7 @@ class ProjectFile:
         return found
 
     def place(self, key: str, table: str = "") -> str:
-        """Return `FILE:LINE` of a key in a table, or in none."""
+        """Return `FILE:LINE` of a key in a table, or in none; a table in another is `OUTER.INNER`."""
         return f"{self.path}:{_line_of(self.text, key, table)}"
 
 
@@ -87,6 +89,7 @@ def _no_toml(path: Path, why: str) -> InputError:
 
 
 def _check(file: ProjectFile, tables: tuple[str, ...]) -> None:
+    known = ", ".join(f"[{name}]" for name in (*tables, BASES))
     for key, value in file.values.items():
         if key == "platform":
             if not isinstance(value, str):
@@ -95,10 +98,10 @@ def _check(file: ProjectFile, tables: tuple[str, ...]) -> None:
                     resolution=f'platform = "{tables[-1] if tables else "local"}"',
                     location=file.place(key),
                 )
-        elif key not in tables:
+        elif key not in (*tables, BASES):
             raise InputError(
                 f"{NAME} has no key {key!r}",
-                details=f"It has platform, and the tables {', '.join(f'[{name}]' for name in tables)}.",
+                details=f"It has platform, and the tables {known}.",
                 resolution="take it out, or put it below the table that it belongs to",
                 location=_place_of(file, key),
             )
@@ -113,7 +116,7 @@ def _check(file: ProjectFile, tables: tuple[str, ...]) -> None:
 def _place_of(file: ProjectFile, key: str) -> str:
     if isinstance(file.values[key], dict):
         for number, line in enumerate(file.text.splitlines(), 1):
-            if (found := _TABLE.fullmatch(line)) and found[1] == key:
+            if (found := _table_of(line)) and found.partition(".")[0] == key:
                 return f"{file.path}:{number}"
     return file.place(key)
 
@@ -124,8 +127,14 @@ def _line_of(text: str, key: str, table: str) -> int:
     dotted = re.compile(rf"""\s*["']?{re.escape(table)}["']?\s*\.\s*["']?{re.escape(key)}\b""")
     plain = re.compile(rf"""\s*["']?{re.escape(key)}["']?\s*[.=]""")
     for number, line in enumerate(text.splitlines(), 1):
-        if found := _TABLE.fullmatch(line):
-            current = found[1]
+        if found := _table_of(line):
+            current = found
         elif (current == table and plain.match(line)) or (table and not current and dotted.match(line)):
             return number
     return 1
+
+
+def _table_of(line: str) -> str:
+    """Return the name of the table that a line begins, as one text; nothing for another line."""
+    found = _TABLE.fullmatch(line)
+    return found[1].translate(_QUOTED) if found else ""

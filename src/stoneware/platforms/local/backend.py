@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,99 +16,95 @@ if TYPE_CHECKING:
     from stoneware.platforms.local.platform import LocalPlatform
     from stoneware.platforms.local.store.images import LocalImageStore
     from stoneware.platforms.protocols import Images, Platform
-    from stoneware.platforms.registry import Backend
     from stoneware.platforms.upkeep import Finding, Unused, Upkeep, Usage, VolumeUsage
 
 
-def opened(directory: Path) -> Backend:  # noqa: ARG001 - a store is of the computer, not of a directory
-    """Return this module: see `stoneware.platforms.registry.Backend`."""
-    return cast("Backend", sys.modules[__name__])
+def opened(directory: Path) -> LocalBackend:
+    """Return the platform as the stoneware.toml of a directory says."""
+    return LocalBackend(directory)
 
 
-def open_images(*, create: bool = True) -> tuple[LocalImageStore, list[str]]:
-    """Open the store of STONEWARE_HOME, and return it with what had to be fixed in it."""
-    from stoneware.platforms.local.store.images import LocalImageStore
+class LocalBackend:
+    """The platform before it is opened. The store is the computer's; a directory may name its own bases."""
 
-    store = LocalImageStore.open(create=create)
-    return store, store.told
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
 
+    def open_images(self, *, create: bool = True) -> tuple[LocalImageStore, list[str]]:
+        """Open the store of STONEWARE_HOME, and return it with what had to be fixed in it."""
+        from stoneware.platforms.local.store.images import LocalImageStore
 
-def open_platform(images: Images) -> LocalPlatform:
-    """Return the platform over a store."""
-    from stoneware.platforms.local.platform import LocalPlatform
+        store = LocalImageStore.open(create=create)
+        store.directory = self._directory
+        return store, store.told
 
-    def copy_disk(*arguments: Any, **options: Any) -> None:
-        from stoneware.platforms.local.disks import disks
+    def open_platform(self, images: Images) -> LocalPlatform:
+        """Return the platform over a store."""
+        from stoneware.platforms.local.platform import LocalPlatform
 
-        disks.copy_disk(*arguments, **options)
+        def copy_disk(*arguments: Any, **options: Any) -> None:
+            from stoneware.platforms.local.disks import disks
 
-    return LocalPlatform(cast("LocalImageStore", images), copy_disk)
+            disks.copy_disk(*arguments, **options)
 
+        return LocalPlatform(cast("LocalImageStore", images), copy_disk)
 
-def home() -> Path:
-    """Return the store's directory: STONEWARE_HOME, else /var/lib/stoneware."""
-    from stoneware.platforms.local.store.base import home_path
+    def home(self) -> Path:
+        """Return the store's directory: STONEWARE_HOME, else /var/lib/stoneware."""
+        from stoneware.platforms.local.store.base import home_path
 
-    return home_path()
+        return home_path()
 
+    def clusters(self, images: Images) -> FileClusters:
+        """Return the directory of the store that clusters are kept in."""
+        from stoneware.platforms.cluster_files import FileClusters
 
-def clusters(images: Images) -> FileClusters:
-    """Return the directory of the store that clusters are kept in."""
-    from stoneware.platforms.cluster_files import FileClusters
+        return FileClusters(cast("LocalImageStore", images).home / "clusters")
 
-    return FileClusters(cast("LocalImageStore", images).home / "clusters")
+    def outliving(self, description: str) -> tuple[str, ...]:
+        """Return the prefix of a command that does not end with the systemd unit it is started from."""
+        from stoneware.platforms.local.host import cgroups
 
+        return cgroups.outlive(cgroups.probe(), description)
 
-def outliving(description: str) -> tuple[str, ...]:
-    """Return the prefix of a command that does not end with the systemd unit it is started from."""
-    from stoneware.platforms.local.host import cgroups
+    def recover(self, images: Images) -> list[str]:
+        """Remove what killed commands left in a store, and return what was done."""
+        from stoneware.platforms.local.store import recover as recovery
 
-    return cgroups.outlive(cgroups.probe(), description)
+        return recovery.recover(cast("LocalImageStore", images))
 
+    def open_upkeep(self, platform: Platform) -> Upkeep:
+        """Return what looks after a store."""
+        return LocalUpkeep(cast("LocalPlatform", platform))
 
-def recover(images: Images) -> list[str]:
-    """Remove what killed commands left in a store, and return what was done."""
-    from stoneware.platforms.local.store import recover as recovery
+    def open_instances(self, images: Images, state: Path, *, bare: bool = False) -> LocalInstances:
+        """Return the machines that stand behind the instances of an emulated cloud."""
+        from stoneware.platforms.local.instances import LocalInstances
 
-    return recovery.recover(cast("LocalImageStore", images))
+        return LocalInstances(cast("LocalImageStore", images), state, bare=bare)
 
+    def requirements(self) -> list[Finding]:
+        """Return what this computer must have, and what of it is there."""
+        from stoneware.platforms.local.host.requirements import findings
 
-def open_upkeep(platform: Platform) -> Upkeep:
-    """Return what looks after a store."""
-    return LocalUpkeep(cast("LocalPlatform", platform))
+        return findings()
 
+    def explained(self, error: OSError) -> StonewareError | None:
+        """Return the error of the store's full or failing disk in our words, or None for others."""
+        from stoneware.platforms.local.store.base import home_path
+        from stoneware.platforms.local.store.errors import explain
 
-def open_instances(images: Images, state: Path, *, bare: bool = False) -> LocalInstances:
-    """Return the machines that stand behind the instances of an emulated cloud."""
-    from stoneware.platforms.local.instances import LocalInstances
+        home = home_path()
+        return explain(home, error) if home.is_dir() else None
 
-    return LocalInstances(cast("LocalImageStore", images), state, bare=bare)
+    @contextlib.contextmanager
+    def clear_errors(self) -> Iterator[None]:
+        """Turn a full disk or a failing file system under the store into an error that says what to do."""
+        from stoneware.platforms.local.store import errors
+        from stoneware.platforms.local.store.base import home_path
 
-
-def requirements() -> list[Finding]:
-    """Return what this computer must have, and what of it is there."""
-    from stoneware.platforms.local.host.requirements import findings
-
-    return findings()
-
-
-def explained(error: OSError) -> StonewareError | None:
-    """Return the error of the store's full or failing disk in our words, or None for others."""
-    from stoneware.platforms.local.store.base import home_path
-    from stoneware.platforms.local.store.errors import explain
-
-    home = home_path()
-    return explain(home, error) if home.is_dir() else None
-
-
-@contextlib.contextmanager
-def clear_errors() -> Iterator[None]:
-    """Turn a full disk or a failing file system under the store into an error that says what to do."""
-    from stoneware.platforms.local.store import errors
-    from stoneware.platforms.local.store.base import home_path
-
-    with errors.clear_errors(home_path()):
-        yield
+        with errors.clear_errors(home_path()):
+            yield
 
 
 class LocalUpkeep:

@@ -1,4 +1,4 @@
-"""The bases that `FROM debian:12` and `FROM debian:13` mean: made once, by mmdebstrap.
+"""The bases that `FROM debian:12`, and those that a stoneware.toml names, mean: made once, by mmdebstrap.
 
 What mmdebstrap made is kept as the checkpoint `raw-…`; with its users out of the way of those of images, and
 the guest files of this Stoneware laid over it, it is the checkpoint `base-…`, whose key is the base's
@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from stoneware.errors import HostError, InputError
 from stoneware.files import canonical_json, sha256_hex, write_json
-from stoneware.platforms.local.bases.package_sources import host_sources
+from stoneware.platforms.local.bases.package_sources import lines_of
+from stoneware.platforms.local.bases.sources import KNOWN, Source, sources
 from stoneware.platforms.local.bases.system_ids import digest as ids_digest
 from stoneware.platforms.local.bases.system_ids import move_system_ids
 from stoneware.platforms.local.host.requirements import BASE_TOOLS, check
@@ -24,7 +25,6 @@ from stoneware.platforms.local.store import errors as store_errors
 from stoneware.platforms.local.store.store import Store
 from stoneware.records import whole
 
-KNOWN: Mapping[str, str] = {"debian:12": "bookworm", "debian:13": "trixie"}
 PACKAGES = (
     "ca-certificates",
     "curl",
@@ -36,23 +36,25 @@ PACKAGES = (
 )
 
 Progress = Callable[[str], None]
+_OWN = "own-"  # how the names of records of bases begin that a stoneware.toml names
 
 
-def release_of(reference: str) -> str:
-    """Return Debian's name of the release a base reference means. Raises InputError for an unknown base."""
+def source_of(store: Store, reference: str) -> Source:
+    """Return what a base is made from. Raises InputError for an unknown base."""
+    known = sources(store.directory)
     try:
-        return KNOWN[reference]
+        return known[reference]
     except KeyError:
         raise InputError(
             f"there is no base {reference!r}",
-            details=f"The known bases are {', '.join(sorted(KNOWN))}.",
+            details=f"The known bases are {', '.join(sorted(known))}.",
             resolution="FROM debian:12, or an image of your own: stoneware images",
         ) from None
 
 
 def base_identity(store: Store, reference: str) -> str | None:
     """Return a base's identity (a checkpoint key), or None while it has to be made."""
-    release_of(reference)
+    source_of(store, reference)
     raw = _raw_key(store, reference)
     if raw is None:
         return None
@@ -65,7 +67,7 @@ def ensure_base(store: Store, reference: str, *, refresh: bool = False, progress
 
     With `refresh` mmdebstrap runs again. One command makes it; others wait for that and say so.
     """
-    release_of(reference)
+    source_of(store, reference)
     identity = None if refresh else base_identity(store, reference)
     if identity is not None:
         store.touch_checkpoint(identity)
@@ -97,21 +99,21 @@ def _make_raw(store: Store, reference: str, progress: Progress) -> str:
     from stoneware.platforms.local.bases.mmdebstrap import mmdebstrap
 
     check(BASE_TOOLS)
-    release = release_of(reference)
+    source = source_of(store, reference)
     progress(f"making {reference} with mmdebstrap (once; {len(PACKAGES)} packages and what they need)")
     started = time.monotonic()
     with store.staging(store.data / "checkpoints") as staged:
         root = staged / "rootfs"
         btrfs.create(root)
         root.chmod(0o755)
-        mmdebstrap(release, root, PACKAGES, host_sources(release), progress)
+        mmdebstrap(source, root, PACKAGES, lines_of(source), progress)
         _settle(root)
         packages = _installed(root)
         key = "raw-" + sha256_hex(canonical_json([reference, architecture(), packages]))[:40]
         store.save_checkpoint(key, root, {"base": reference, "created": time.time(), "packages": packages})
     with store_errors.clear_errors(store.home):
         write_json(
-            _pointer(store, reference), {"raw": key, "made": time.time(), "wanted": _wanted(reference)}
+            _pointer(store, reference), {"raw": key, "made": time.time(), "wanted": _wanted(store, reference)}
         )
     progress(f"built {reference} in {time.monotonic() - started:.0f} s")
     return key
@@ -155,12 +157,18 @@ def architecture() -> str:
     return {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
 
 
-def _wanted(reference: str) -> str:
-    return sha256_hex(canonical_json([reference, release_of(reference), architecture(), PACKAGES]))
+def _wanted(store: Store, reference: str) -> str:
+    source = source_of(store, reference)
+    parts: list[Any] = [reference, source.suite, architecture(), PACKAGES]
+    if reference not in KNOWN:
+        parts.append([source.mirror, source.components, source.keyring, source.frozen])
+    return sha256_hex(canonical_json(parts))
 
 
 def _file_name(reference: str) -> str:
-    return reference.replace(":", "-")
+    if reference in KNOWN:
+        return reference.replace(":", "-")
+    return f"{_OWN}{sha256_hex(reference.encode())[:16]}"
 
 
 def _pointer(store: Store, reference: str) -> Path:
@@ -173,7 +181,7 @@ def _read_pointer(store: Store, reference: str) -> dict[str, Any]:
 
 def _raw_key(store: Store, reference: str) -> str | None:
     pointer = _read_pointer(store, reference)
-    if pointer.get("wanted") != _wanted(reference):
+    if pointer.get("wanted") != _wanted(store, reference):
         return None  # never made, or this version asks for other packages
     key = str(pointer["raw"])
     return key if store.has_checkpoint(key) else None
@@ -185,12 +193,11 @@ def _created_at(store: Store, reference: str) -> float:
 
 def base_checkpoints(store: Store) -> set[str]:
     """Return the checkpoints that are bases now: what `prune` keeps."""
-    keys: set[str] = set()
-    for reference in KNOWN:
-        raw = _raw_key(store, reference)
-        if raw is not None:
-            keys |= {raw, _identity(raw)}
-    return keys
+    raws = {_raw_key(store, reference) for reference in KNOWN}
+    # Those that a stoneware.toml names: it may be in any directory.
+    raws |= {str(whole(pointer).get("raw", "")) for pointer in (store.home / "bases").glob(f"{_OWN}*.json")}
+    found = {raw for raw in raws if raw and store.has_checkpoint(raw)}
+    return found | {_identity(raw) for raw in found}
 
 
 def _installed(root: Path) -> list[list[str]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from stoneware import process
 from stoneware.errors import MachineError
+from stoneware.platforms.local.bases.sources import Source
 from stoneware.platforms.local.host.requirements import check
 
 # Kept in the base as /etc/dpkg/dpkg.cfg.d/99mmdebstrap: a step that is killed is done again from its
@@ -21,18 +22,19 @@ _LONGEST_LINE = 1 << 16  # characters of its output
 
 
 def mmdebstrap(
-    release: str,
+    source: Source,
     root: Path,
     packages: Sequence[str],
-    sources: Sequence[str],
+    lines: Sequence[str],
     progress: Callable[[str], None],
 ) -> None:
-    """Install a minimal Debian release with `packages` into an empty directory.
+    """Install a minimal Debian, or what derives from it, with `packages` into an empty directory.
 
-    Raises MachineError with the tool's last lines when it fails.
+    `lines` are its sources; without any, mmdebstrap knows where Debian's suites are. Raises MachineError with
+    the tool's last lines when it fails.
     """
     check(["mmdebstrap", "unshare", "setpriv"])
-    argv = [*_guarded(), *_arguments(release, root, packages, sources)]
+    argv = [*_guarded(), *_arguments(source, root, packages, lines)]
     last: list[str] = []
     # TMPDIR stays the host's: mmdebstrap works in `root` itself.
     with tempfile.TemporaryFile() as output:
@@ -59,7 +61,7 @@ def mmdebstrap(
                 child.stderr.close()
     if child.returncode != 0:
         raise MachineError(
-            f"mmdebstrap could not make the base {release} (exit code {child.returncode})",
+            f"mmdebstrap could not make the base {source.suite} (exit code {child.returncode})",
             details="\n".join(last),
             resolution="check that this computer's apt works (apt-get update), then run the command again",
         )
@@ -77,13 +79,14 @@ def _guarded() -> list[str]:
     ]
 
 
-def _arguments(release: str, root: Path, packages: Sequence[str], sources: Sequence[str]) -> list[str]:
+def _arguments(source: Source, root: Path, packages: Sequence[str], lines: Sequence[str]) -> list[str]:
     options = [f"--dpkgopt={option}" for option in _DPKG_OPTIONS]
     options += [f"--aptopt={option}" for option in _APT_OPTIONS]
     include = ",".join(packages)
     return [
         *["mmdebstrap", "--mode=root", "--format=directory", "--variant=minbase", f"--include={include}"],
-        *[*options, "--", release, str(root), *sources],
+        *[f"--components={','.join(source.components)}"] * (not lines),
+        *[*options, "--", source.suite, str(root), *lines],
     ]
 
 

@@ -11,6 +11,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from stoneware.errors import InputError
+from stoneware.platforms.local.bases.sources import KNOWN, Source
+
 _COMPONENTS = {"main", "contrib", "non-free", "non-free-firmware"}
 _ONE_LINE = re.compile(
     r"deb\s+(?:\[(?P<options>[^\]]*)\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)\s+(?P<rest>[^#]+)"
@@ -27,6 +30,31 @@ def os_release(path: Path) -> dict[str, str]:
         return {}
     pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
     return {key.strip(): value.strip().strip("\"'") for key, value in pairs}
+
+
+def lines_of(source: Source, root: Path = Path("/")) -> list[str]:
+    """Return the one-line sources of a base, or none: mmdebstrap's default. Raises InputError."""
+    if not source.mirror and source.suite in KNOWN.values():
+        return host_sources(source.suite, root)
+    mirror = source.mirror or _host_mirror(root)
+    keyring = source.keyring or ("" if source.mirror else _KEYRING)
+    if keyring and not (root / keyring.lstrip("/")).is_file():
+        raise InputError(
+            f"there is no keyring {keyring}",
+            details=f"It has the keys that sign {source.suite}.",
+            resolution='keyring = "/usr/share/keyrings/…"    # of the package …-archive-keyring',
+        )
+    options = [f"signed-by={keyring}"] * bool(keyring) + ["check-valid-until=no"] * source.frozen
+    signed = f"[{' '.join(options)}] " if options else ""
+    return [f"deb {signed}{mirror} {source.suite} {' '.join(source.components)}"] if mirror else []
+
+
+def _host_mirror(root: Path) -> str:
+    """Return where this computer has its own Debian from; nothing where it is none."""
+    host = os_release(root / "etc/os-release")
+    codename = host.get("VERSION_CODENAME") if host.get("ID") == "debian" else None
+    entries = (each for each in _entries(root / "etc/apt") if each["suite"] == codename)
+    return next((each["uri"] for each in entries if _is_debians(each)), "")
 
 
 def host_sources(release: str, root: Path = Path("/")) -> list[str]:

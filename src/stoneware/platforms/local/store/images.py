@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from stoneware.platforms.local.bases import bases, imported
+from stoneware.platforms.local.bases import bases, imported, sources
 from stoneware.platforms.local.store.store import Store
 
 
@@ -20,7 +20,7 @@ class LocalImageStore(Store):
 
     def known_bases(self) -> tuple[str, ...]:
         """Return the bases that can be made here."""
-        return (*sorted(bases.KNOWN), *imported.references(self))
+        return (*sorted(sources.sources(self.directory)), *imported.references(self))
 
     def base_identity(self, reference: str) -> str | None:
         """Return the identity of a base that has been made, or None."""

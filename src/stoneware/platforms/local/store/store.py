@@ -64,6 +64,7 @@ class Store(VolumeStore, NetworkStore, SecretStore):
     def __init__(self, home: Path) -> None:
         super().__init__(home)
         self.told: list[str] = []  # what `open` had to repair, as sentences for the user
+        self.directory: Path | None = None  # whose stoneware.toml may name bases of its own
 
     @classmethod
     def open(cls, home: Path | None = None, *, create: bool = True) -> Self:

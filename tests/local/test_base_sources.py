@@ -1,0 +1,99 @@
+"""Bases that a stoneware.toml names, and what mmdebstrap is given for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stoneware.errors import InputError
+from stoneware.platforms.local.bases import bases
+from stoneware.platforms.local.bases.package_sources import lines_of
+from stoneware.platforms.local.bases.sources import Source, sources
+from stoneware.platforms.local.store.store import Store
+
+UBUNTU = """\
+platform = "local"
+
+[bases."ubuntu:24.04"]
+suite = "noble"
+mirror = "https://mirror.example/ubuntu"
+components = ["main", "universe"]
+keyring = "keys/ubuntu.gpg"
+"""
+
+
+def project(tmp_path: Path, text: str) -> Path:
+    (tmp_path / "stoneware.toml").write_text(text)
+    (tmp_path / "below").mkdir(exist_ok=True)
+    return tmp_path / "below"
+
+
+def test_a_file_names_bases(tmp_path: Path) -> None:
+    found = sources(project(tmp_path, UBUNTU))
+    assert sorted(found) == ["debian:12", "debian:13", "ubuntu:24.04"]
+    keyring = str(tmp_path / "keys/ubuntu.gpg")
+    assert found["ubuntu:24.04"] == Source(
+        "noble", "https://mirror.example/ubuntu", ("main", "universe"), keyring
+    )
+    assert sorted(sources(None)) == ["debian:12", "debian:13"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ('[bases."debian:12"]\nsuite = "sid"\n', 2, "the base debian:12 is a base of Stoneware's own"),
+        ('[bases.debian]\nsuite = "sid"\n', 2, "the base debian has no tag"),
+        ('[bases]\n"a:1" = "sid"\n', 2, "the base a:1 is no table"),
+        ('[bases."a:1"]\n\nmirror = "https://m"\n', 1, "the base a:1: there is no suite"),
+        ('[bases."a:1"]\nsuite = "sid"\nsuit = 1\n', 3, "the base a:1 has no key 'suit'"),
+        ('[bases."a:1"]\nsuite = "-x"\n', 2, "the base a:1: suite has the value '-x'"),
+        ('[bases."a:1"]\nsuite = "s"\nmirror = "m [x]"\n', 3, "the base a:1: mirror has the value 'm [x]'"),
+        ('[bases."a:1"]\nsuite = "s"\ncomponents = []\n', 3, "the base a:1: components has the value []"),
+        ('[bases."a:1"]\nsuite = "s"\ncomponents = ["a b"]\n', 3, "the base a:1: components has"),
+        ('[bases."a:1"]\nsuite = "s"\nkeyring = 5\n', 3, "the base a:1: keyring has the value 5"),
+        ('[bases."a:1"]\nsuite = "s"\nfrozen = "yes"\n', 3, "the base a:1: frozen has the value 'yes'"),
+        ("bases = 5\n", 1, "bases has the value 5, which is no table"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, text: str, line: int, said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        sources(project(tmp_path, text))
+    assert str(caught.value).startswith(said)
+    assert caught.value.location == f"{tmp_path}/stoneware.toml:{line}"
+
+
+def test_the_lines_of_a_base(tmp_path: Path) -> None:
+    (tmp_path / "keys.gpg").write_text("")
+    (tmp_path / "etc/apt").mkdir(parents=True)
+    given = Source("noble", "https://m/ubuntu", ("main", "universe"), "/keys.gpg")
+    assert lines_of(given, tmp_path) == ["deb [signed-by=/keys.gpg] https://m/ubuntu noble main universe"]
+    assert lines_of(Source("noble", "https://m/ubuntu"), tmp_path) == ["deb https://m/ubuntu noble main"]
+    frozen = Source("sid", "https://m", frozen=True)
+    assert lines_of(frozen, tmp_path) == ["deb [check-valid-until=no] https://m sid main"]
+    with pytest.raises(InputError, match=r"there is no keyring /gone\.gpg"):
+        lines_of(Source("noble", "https://m/ubuntu", keyring="/gone.gpg"), tmp_path)
+
+
+def test_without_a_mirror_it_is_the_computers_own_debian(tmp_path: Path) -> None:
+    keyring = tmp_path / "usr/share/keyrings/debian-archive-keyring.gpg"
+    keyring.parent.mkdir(parents=True)
+    keyring.write_text("")
+    (tmp_path / "etc/apt").mkdir(parents=True)
+    (tmp_path / "etc/apt/sources.list").write_text("deb https://m/debian bookworm main\n")
+    (tmp_path / "etc/os-release").write_text("ID=debian\nVERSION_CODENAME=bookworm\n")
+    signed = "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]"
+    assert lines_of(Source("sid"), tmp_path) == [f"deb {signed} https://m/debian sid main"]
+    assert lines_of(Source("bookworm"), tmp_path) == [f"deb {signed} https://m/debian bookworm main"]
+    (tmp_path / "etc/os-release").write_text("ID=ubuntu\nVERSION_CODENAME=noble\n")
+    assert lines_of(Source("sid"), tmp_path) == []
+
+
+def test_another_source_is_another_base(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    store.directory = project(tmp_path, UBUNTU)
+    before = bases.source_of(store, "ubuntu:24.04")
+    (tmp_path / "stoneware.toml").write_text(UBUNTU.replace("noble", "resolute"))
+    assert bases.source_of(store, "ubuntu:24.04") != before
+    with pytest.raises(InputError, match=r"there is no base 'ubuntu:22\.04'"):
+        bases.source_of(store, "ubuntu:22.04")
