@@ -26,6 +26,7 @@ _SMALL = 4 << 20  # bytes of templates that are worth reading ahead
 _MOST, _MOST_FILES = 256 << 20, 100_000  # of what a seal sends back
 SCHEMA = "etc/stoneware/config.schema.json"
 _ENABLED_BY = {"image": "CMD or ENTRYPOINT", "step": "a step", "package": "its package"}
+_COMMAND = re.compile(rb"[A-Za-z0-9_-][A-Za-z0-9._-]{0,62}")
 _SUM = re.compile(r"([0-9a-f]{64})\s+([0-9]{1,12})\s+([0-9]{1,18})")
 
 
@@ -65,6 +66,7 @@ def describe_seal(files: Mapping[str, bytes], config: ImageConfig, checks: Seque
         file_bytes=int(total[3]),
         files_digest=f"sha256:{total[1]}",
         contract=_contract(files, config),
+        commands=tuple(_commands(files.get("commands.tsv", b""))),
         units=tuple(_units(_text(files, "services.tsv"))),
         checks=tuple({"name": c.name, "severity": c.severity, "outcome": c.outcome} for c in checks),
     )
@@ -92,6 +94,13 @@ def _packages(table: str) -> list[dict[str, str]]:
     if any(len(row) != 3 for row in rows):
         raise _strange("packages.tsv", "has a line that is not name, version and architecture")
     return [{"name": name, "version": version, "arch": arch} for name, version, arch in rows]
+
+
+def _commands(table: bytes) -> Iterator[str]:
+    for line in table.splitlines():
+        # Others cannot be asked for: a machine would not run them.
+        if _COMMAND.fullmatch(line):
+            yield line.decode("ascii")
 
 
 def _units(table: str) -> Iterator[dict[str, Any]]:

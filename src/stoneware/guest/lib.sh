@@ -80,7 +80,7 @@ sw_facts() {
 
 # sw_attributes DIRECTORY: make files of the attributes in DIRECTORY/json, empty ones of what else we ask for.
 sw_attributes() {
-    for sw_name in config secrets volumes mode healthcheck hosts inspect process system; do : >"$1/stoneware-$sw_name"; done
+    for sw_name in config secrets volumes mode healthcheck hosts inspect command process system; do : >"$1/stoneware-$sw_name"; done
     awk -f "$SW_LIB/attributes.awk" -v directory="$1" <"$1/json"
 }
 

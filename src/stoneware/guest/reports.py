@@ -20,6 +20,7 @@ BUILD = "stoneware/build"
 ALIVE = "stoneware/alive"  # a builder's heartbeat: a number that grows
 FILES = "stoneware/files"  # the digests of the files as they were written …
 INSPECTION = "stoneware/inspection"  # … and as they are now, behind the nonce that was asked with
+COMMAND = "stoneware/command"  # what a command came to, behind the nonce that it was asked for with
 
 MOST_BYTES = 32 * 1024  # of one report: what the metadata server takes
 MOST_DEPTH = 8
@@ -134,6 +135,20 @@ def inspection_of(reports: Mapping[str, str], nonce: str) -> dict[str, str] | No
     """Return the digests of a machine's files as they are now, None unless it answered this nonce."""
     first, _, rest = reports.get(INSPECTION, "").partition("\n")
     return digests(rest) if nonce and first.strip() == nonce else None
+
+
+def command_of(reports: Mapping[str, str], nonce: str) -> tuple[int, str] | None:
+    """Return the exit code and the output of a command, None unless the machine answered this nonce.
+
+    Raises InvalidReportError.
+    """
+    first, _, said = reports.get(COMMAND, "").partition("\n")
+    answered, _, code = first.partition(" ")
+    if not nonce or answered != nonce:
+        return None
+    if len(said) > MOST_BYTES or re.fullmatch(r"[0-9]{1,3}", code, re.ASCII) is None or int(code) > 255:
+        raise InvalidReportError(COMMAND, "has no exit code")
+    return int(code), said
 
 
 def digests(text: str) -> dict[str, str]:

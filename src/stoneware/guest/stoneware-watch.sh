@@ -89,6 +89,64 @@ inspect() {
     sw_report inspection "$SW_RUN/inspection"
 }
 
+# answer DIRECTORY: if its stoneware-command is a new one, run the command of the image's own that it names. Its lines are a nonce,
+# seconds, the name, and words: `e NAME=VALUE` for the environment, then `a WORD` for the command.
+answer() {
+    {
+        nonce='' seconds='' name='' named=''
+        IFS= read -r nonce || :
+        if [ "$nonce" = "$asked" ]; then return 0; fi
+        asked=$nonce
+        printf '%s\n' "$nonce" >"$SW_RUN/asked"
+        if [ -z "$nonce" ]; then return 0; fi
+        IFS= read -r seconds || :
+        IFS= read -r name || :
+        program=$SW_ROOT/etc/stoneware/commands/$name
+        case $name in '' | .* | *[!a-zA-Z0-9._-]*) program='' ;; esac
+        case $seconds in '' | *[!0-9]* | ?????*) seconds=30 ;; esac
+        set --
+        while IFS= read -r line; do
+            case $line in
+            'e '*) set -- "$@" "${line#e }" ;;
+            'a '*)
+                if [ -z "$named" ]; then set -- "$@" "$program"; fi
+                named=yes
+                set -- "$@" "${line#a }"
+                ;;
+            esac
+        done
+        if [ -z "$named" ]; then set -- "$@" "$program"; fi
+    } <"$1/stoneware-command"
+    answer_with "$@" &
+}
+
+# answer_with WORD…: run env(1) with these words and report `NONCE CODE` and the end of what it said. One command at a time.
+answer_with() {
+    answering=$SW_RUN/answering
+    if ! mkdir "$answering" 2>/dev/null; then
+        printf '%s 75\nanother command is still running\n' "$nonce" >"$SW_RUN/answer.busy"
+        sw_report command "$SW_RUN/answer.busy"
+        return
+    fi
+    if [ -z "$program" ] || [ ! -f "$program" ] || [ ! -x "$program" ]; then
+        printf 'the image declares no command %s\n' "$name" >"$answering/output"
+        echo 127 >"$answering/code"
+    else
+        # A process that the command leaves behind may keep its output open.
+        {
+            timeout -k 5 "$seconds" "$SW_LIB/service-exec" declared /usr/bin/env "$@" </dev/null 2>&1
+            echo "$?" >"$answering/code"
+        } | timeout "$((seconds + 10))" tail -c 4000 >"$answering/output"
+    fi
+    {
+        read -r code <"$answering/code"
+        printf '%s %s\n' "$nonce" "$code"
+        sw_text <"$answering/output"
+    } >"$answering/answer"
+    sw_report command "$answering/answer"
+    rm -rf "$answering"
+}
+
 # take_health_check: the metadata has another health check than the one that runs.
 take_health_check() {
     sw_health_override "$NOW/stoneware-healthcheck"
@@ -132,9 +190,14 @@ if [ -s "$SW_RUN/md/etag" ]; then read -r etag <"$SW_RUN/md/etag"; fi
 checked=$(sha256sum <"$SW_RUN/md/stoneware-healthcheck")
 checked=${checked%% *}
 inspect "$SW_RUN/md"
+# What was asked before this boot is not run again, nor what an earlier watch has run.
+asked=''
+if [ -d "$SW_RUN/answering" ]; then rm -rf "$SW_RUN/answering"; fi
+if [ -e "$SW_RUN/asked" ]; then IFS= read -r asked <"$SW_RUN/asked" || :; else IFS= read -r asked <"$SW_RUN/md/stoneware-command" || :; fi
 while :; do
     if ! wait_for_change; then continue; fi
     inspect "$NOW"
+    answer "$NOW"
     sw_hosts "$NOW/stoneware-hosts"
     take_shutdown_script
     read_attributes

@@ -32,6 +32,7 @@ class Sealed:
     files_digest: str
     contract: Mapping[str, Any]
     checks: tuple[Mapping[str, str], ...] = ()
+    commands: tuple[str, ...] = ()  # those of /etc/stoneware/commands
     units: tuple[Mapping[str, Any], ...] = ()  # name, enabled_by (image, step or package), starts
 
 
@@ -77,6 +78,7 @@ def build_manifest(wanted: ManifestInput, sealed: Sealed) -> bytes:
         "contract": dict(sealed.contract),
         "packages": [dict(package) for package in sealed.packages],
         "files": {"count": sealed.file_count, "digest": sealed.files_digest, "bytes": sealed.file_bytes},
+        "commands": list(sealed.commands),
         "units": [dict(unit) for unit in sealed.units],
         "checks": [dict(check) for check in sealed.checks],
         "steps": [vars(step) for step in wanted.steps],

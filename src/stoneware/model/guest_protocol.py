@@ -33,6 +33,7 @@ SECRETS = "stoneware-secrets"
 PROCESS = "stoneware-process"
 SYSTEM = "stoneware-system"
 INSPECT = "stoneware-inspect"  # a nonce: the machine answers with the digests of its files
+COMMAND = "stoneware-command"  # a nonce and a command of the image's own: the machine answers what it came to
 
 # … of the machines of a cluster.
 CLUSTER = "stoneware-cluster"
@@ -54,6 +55,8 @@ STORAGE = "stoneware-storage"  # where buckets are, where that is not Google's o
 MANIFEST = "stoneware-manifest"  # written into the image, like the two below
 ENV = "stoneware-env"  # the defaults of the config
 CONTRACT = "stoneware-contract"
+
+COMMANDS = "/etc/stoneware/commands/"  # of an image: the commands that its machines run when they are asked
 
 TRUE, FALSE = "TRUE", "FALSE"
 

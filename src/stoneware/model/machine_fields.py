@@ -364,7 +364,7 @@ def written(changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 # Instance attributes that the engine writes itself, out of other parts of the spec or to ask the machine.
-ENGINE_METADATA = PLATFORM_ATTRIBUTES | {guest_protocol.INSPECT}
+ENGINE_METADATA = PLATFORM_ATTRIBUTES | {guest_protocol.INSPECT, guest_protocol.COMMAND}
 
 
 def own_metadata(spec: MachineSpec) -> dict[str, str]:

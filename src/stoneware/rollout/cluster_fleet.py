@@ -19,9 +19,11 @@ from stoneware.cluster.site import Site
 from stoneware.dataclass import dataclass
 from stoneware.errors import HostError, InputError, MachineError, StonewareError
 from stoneware.guest import reports
+from stoneware.model.capability import Capability
 from stoneware.model.labels import CLUSTER_LABEL, MACHINE_LABEL, SERVICE_LABEL, SLOT_LABEL
 from stoneware.model.machine import Machine, Phase, runs
 from stoneware.platforms.cluster_records import Document
+from stoneware.platforms.declared import ask
 from stoneware.platforms.infrastructure import Kind, Subject
 from stoneware.platforms.protocols import Platform
 from stoneware.platforms.waiting import CHECK_HELPERS, HelperChecks
@@ -123,11 +125,16 @@ class ClusterFleet:
     def execute(self, machine: str, argv: Sequence[str], seconds: float) -> CommandOutcome:
         """Run a command in a machine (short name); one that cannot be run has a code as a shell gives it."""
         try:
-            code, output = self._platform.run(self._name_of(machine), argv, timeout=seconds)
+            code, output = self._run(self._name_of(machine), argv, seconds)
         except InputError as error:
             return CommandOutcome(1, error.brief)
         # 124 is what timeout(1) ends with, and the platform's `run` alike.
         return CommandOutcome(code, output if code != 124 else f"{output}\nit took more than {seconds:g} s")
+
+    def _run(self, name: str, argv: Sequence[str], seconds: float) -> tuple[int, str]:
+        if Capability.COMMANDS in self._platform.capabilities:
+            return self._platform.run(name, argv, timeout=seconds)
+        return ask(self._platform, name, argv, timeout=seconds)
 
     def _name_of(self, short: str) -> str:
         found = observe(self._platform, self.cluster).machines.get(short)

@@ -16,6 +16,7 @@ from stoneware.compose.model import Cluster
 from stoneware.config import Secret
 from stoneware.model.capability import Capability, Need, require
 from stoneware.rollout.cluster_fleet import read_variables
+from stoneware.rollout.declared_commands import check_declared, declared_by
 from stoneware.rollout.journal import journal_of
 from stoneware.rollout.leaders import with_leaders
 from stoneware.rollout.model import Policy
@@ -45,6 +46,7 @@ def preview(
     pending = pending_services(images)
     own = site.platform.infrastructure.extension
     desired = desire(cluster, catalogue, values, versions, pending=pending, extension=own)
+    check_declared(desired, policies, site)
     planned = plan_rollout(desired, present, policies, canary=canary)
     return with_leaders(planned, site, insist=insist)
 
@@ -69,6 +71,7 @@ def prepare(
     versions = known_versions(site.platform, cluster.name, values)
     own = site.platform.infrastructure.extension
     desired = desire(cluster, site.store, values, versions, extension=own)
+    check_declared(desired, policies, site)
     planned = with_leaders(plan_rollout(desired, present, policies, canary=canary), site, insist=insist)
     if planned.nothing or planned.blocked or NEW not in versions.values():
         return planned
@@ -83,8 +86,8 @@ def _needs(cluster: Cluster, policies: Mapping[str, Policy]) -> Iterator[Need]:
     yield from needs_of(cluster)
     for name, policy in policies.items():
         for gate in policy.gates:
-            [kind] = gate
-            if runs_commands(kind):
+            [(kind, settings)] = gate.items()
+            if runs_commands(kind) and not declared_by(kind, settings):
                 place = cluster.services[name].where(KEY, "gates")
                 yield Need(Capability.COMMANDS, place, f"leave the gate {kind} out")
 

@@ -145,11 +145,20 @@ write_templates() {
     done <"$WORK/templates"
 }
 
+# The commands that machines run when they are asked to, by name.
+write_commands() {
+    : >"$WORK/commands.tsv"
+    for command in "$SW_ROOT"/etc/stoneware/commands/*; do
+        if [ -f "$command" ] && [ -x "$command" ]; then printf '%s\n' "${command##*/}"; fi
+    done >>"$WORK/commands.tsv"
+}
+
 # The tar for the driver: the lists, with the templates and the schema, from which it derives the contract.
 pack_results() {
+    write_commands
     set --
     for more in etc/stoneware/templates etc/stoneware/config.schema.json; do
         if [ -e "$SW_ROOT/$more" ]; then set -- "$@" -C "${SW_ROOT:-/}" "$more"; fi
     done
-    tar -c -f "$WORK/sealed.tar" -C "$WORK" files.sum services.tsv -C "$SW_IMAGE" packages.tsv templates.tsv "$@"
+    tar -c -f "$WORK/sealed.tar" -C "$WORK" files.sum services.tsv commands.tsv -C "$SW_IMAGE" packages.tsv templates.tsv "$@"
 }

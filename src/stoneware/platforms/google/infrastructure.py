@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from stoneware.model.guest_protocol import INSPECT
+from stoneware.model.guest_protocol import COMMAND, INSPECT
 from stoneware.model.machine_fields import FIELDS
 from stoneware.platforms.google import instance, names
 from stoneware.platforms.google.hardware import disk_of
@@ -254,8 +254,8 @@ def _instance(short: str, entry: Mapping[str, Any], placing: Placing, inventory:
 
 
 def _asked_for_nothing(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return attributes without the question that drift asks of a machine's files."""
-    return {key: value for key, value in metadata.items() if key != INSPECT}
+    """Return attributes without the questions that drift and gates ask of a machine."""
+    return {key: value for key, value in metadata.items() if key not in (INSPECT, COMMAND)}
 
 
 def _quoted(name: str) -> str:

@@ -15,7 +15,10 @@ from stoneware.platforms.google.no_commands import NoCommands
 from stoneware.terraform.builders import states_in
 
 _INSTEAD = {
-    Capability.COMMANDS: "gcloud compute ssh MACHINE --tunnel-through-iap",
+    Capability.COMMANDS: (
+        "gcloud compute ssh MACHINE --tunnel-through-iap\n"
+        "exec: [/etc/stoneware/commands/NAME]    # in a gate: a command of the image's own"
+    ),
     Capability.CHECKPOINTS: "bake it with --platform local",
     Capability.OWN_NETWORKS: "machines are in the network of the settings: leave internal: and ipam: out",
     Capability.LOCAL_FILES: "bake it with --platform local",
