@@ -19,7 +19,6 @@ from stoneware.errors import InputError, StonewareError
 from stoneware.ui.hints import ClusterFlags, remember
 
 if TYPE_CHECKING:
-    from stoneware.cli.meanwhile import Named
     from stoneware.cluster.directory import ClusterDirectory
     from stoneware.cluster.model import Desired
     from stoneware.cluster.site import Site
@@ -91,12 +90,6 @@ def load(found: Source, scale: Sequence[str] = (), *, making: bool = False) -> C
 def whole(found: Source) -> Source:
     """Return the same with the services of all profiles, for what is about the cluster as a whole."""
     return replace(found, profiles=("*",))
-
-
-def can_be_read_twice(found: Source) -> bool:
-    """Say whether all that the flags name are files: what comes through a pipe is gone once it is read."""
-    named = [*found.files, *found.env_files]
-    return all(path.is_file() for path in named) and "COMPOSE_FILE" not in os.environ
 
 
 def _gate_problems(
@@ -180,7 +173,7 @@ def desired_of(cluster: Cluster, site: Site) -> Desired:
     return desire(cluster, site.store, {}, versions, check=False, extension=own)
 
 
-def confirm_origin(cluster: Cluster | Named, directory: ClusterDirectory, *, yes: bool) -> None:
+def confirm_origin(cluster: Cluster, directory: ClusterDirectory, *, yes: bool) -> None:
     """Ask before a cluster is changed that was brought up from another file: it has the same name, perhaps.
 
     Raises click.Abort for no, InputError without a terminal.
@@ -208,7 +201,7 @@ def note_origin(cluster: Cluster, site: Site) -> None:
         say(f"warning: {_other_words(cluster, other)}: another one with the same name?")
 
 
-def _other_words(cluster: Cluster | Named, other: str) -> str:
+def _other_words(cluster: Cluster, other: str) -> str:
     return f"the cluster {cluster.name} was brought up from {other}, not from {cluster.files[0]}"
 
 

@@ -41,10 +41,6 @@ class Provider(Protocol):
 
     source: str  # its address in `required_providers`
 
-    def load(self) -> None:
-        """Import what serving needs, ahead of it."""
-        ...
-
     def serve(self, socket: Path) -> None:
         """Listen on a unix socket and return; serving goes on in threads."""
         ...

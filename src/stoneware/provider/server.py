@@ -41,20 +41,10 @@ class ProviderServer:
         self._server: Any = None
         self._provider: Any = None
 
-    def load(self) -> None:
-        """Import gRPC and the provider: a tenth of a second."""
-        # Children are started by posix_spawn or vfork, which need none of gRPC's handlers around a fork.
-        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
-        import grpc  # noqa: F401
-
-        from stoneware.provider import provider, servicer  # noqa: F401
-        from stoneware.provider.protocol import protocol
-
-        protocol()
-
     def serve(self, socket: Path) -> None:
         """Listen on a unix socket that only its owner can reach."""
-        self.load()
+        # Children are started by posix_spawn or vfork, which need none of gRPC's handlers around a fork.
+        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
         import grpc
 
         from stoneware.provider.protocol import serve_on

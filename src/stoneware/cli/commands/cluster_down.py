@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from stoneware.cli import clusters, options
-from stoneware.cli.meanwhile import Meanwhile, Named
 from stoneware.cli.output import print_json, say
 from stoneware.cli.parameters import Command, flag, option
 from stoneware.ui.progress import Style
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from stoneware.cluster.directory import ClusterDirectory
     from stoneware.cluster.down import DownOptions, DownResult, Removal
     from stoneware.cluster.site import Site
+    from stoneware.compose.model import Cluster
 
 
 @click.command("down", cls=Command)
@@ -50,36 +50,19 @@ def down(
     With --volumes it asks first, and names
     the volumes.
     """
-    found = clusters.source(file, project_name, env_file, project_directory)
-    site, cluster = _site_and_cluster(found)
     from stoneware.cluster.down import DownOptions
 
+    found = clusters.source(file, project_name, env_file, project_directory)
+    site = clusters.open_site()
+    cluster = None if found.project and not found.files else clusters.load(clusters.whole(found))
     name = found.project if cluster is None else cluster.name
     wanted = DownOptions(volumes, timeout, lock_timeout, verbose)
     result = _down(name, cluster, site, wanted, progress, yes=yes)
     _finish(result, json_output=json_output, quiet=progress is Style.QUIET)
 
 
-def _site_and_cluster(found: clusters.Source) -> tuple[Site, Named | None]:
-    """Open the store, and read the files where there are any to read: only their names are wanted."""
-    if found.project and not found.files:
-        return clusters.open_site(), None
-    with Meanwhile(lambda: _named(found), alone=not clusters.can_be_read_twice(found)) as reading:
-        site = clusters.open_site()
-        import stoneware.cluster.down  # with all that it needs  # noqa: F401
-
-        if (provider := site.platform.infrastructure.provider()) is not None:
-            provider.load()
-        return site, reading.result()
-
-
-def _named(found: clusters.Source) -> Named:
-    cluster = clusters.load(clusters.whole(found))
-    return Named(cluster.name, cluster.files)
-
-
 def _down(
-    name: str, cluster: Named | None, site: Site, wanted: DownOptions, progress: Style, *, yes: bool
+    name: str, cluster: Cluster | None, site: Site, wanted: DownOptions, progress: Style, *, yes: bool
 ) -> DownResult:
     from stoneware.cluster.down import down
     from stoneware.rollout.lock import check_unlocked
