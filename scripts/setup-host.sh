@@ -4,15 +4,15 @@
 #   setup-host.sh [--tests]
 #
 # --tests: what only tests need as well: a browser to look at the reports in, chattr, a compiler for the programs
-# of attackers, and virtual machines.
+# of attackers, what makes disks and looks at them, and virtual machines.
 set -eu
 
 # What the local engine needs, what its tests run on this computer (curl, other awks and shells, packers),
 # and what making the virtual environment needs.
 packages="btrfs-progs busybox bzip2 ca-certificates curl dnsmasq-base gawk iproute2 mawk mmdebstrap nftables
   openssl systemd-container util-linux xz-utils zstd python3-venv"
-[ "${1:-}" != --tests ] || packages="$packages chromium dosfstools e2fsprogs fdisk gcc libc6-dev mtools
-  ovmf qemu-system-x86"
+[ "${1:-}" != --tests ] || packages="$packages chromium dosfstools e2fsprogs fdisk gcc gdisk libc6-dev mtools ovmf
+  qemu-system-x86 qemu-utils"
 
 missing=
 for package in $packages; do

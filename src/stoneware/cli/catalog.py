@@ -44,6 +44,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("history", "images:history", "Show the instructions an image was baked from.", _IMAGES),
     Entry("tag", "images:tag", "Give an image another name.", _IMAGES),
     Entry("rmi", "images:rmi", "Remove tags, and images that have no tag left.", _IMAGES),
+    Entry("export", "export:export", "Write an image to a file for other computers.", _IMAGES),
     Entry("prune", "prune:prune", "Remove what nothing uses any more.", _IMAGES),
     Entry("run", "run:run", "Boot a machine from an image.", _MACHINES),
     Entry("ps", "machines:ps", "List machines.", _MACHINES),

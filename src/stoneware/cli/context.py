@@ -13,6 +13,7 @@ from stoneware.cli.output import say
 from stoneware.platforms import registry
 
 if TYPE_CHECKING:
+    from stoneware.platforms.disks import Disks
     from stoneware.platforms.protocols import Images, Platform
     from stoneware.platforms.registry import Backend
     from stoneware.platforms.upkeep import Upkeep
@@ -83,6 +84,11 @@ def open_platform(store: Images | None = None, *, settled: bool = False) -> Plat
     for sentence in [*workdir.recover(images, platform, patience=patience), *backend().recover(images)]:
         say(sentence)
     return platform
+
+
+def open_disks(store: Images) -> Disks:
+    """Return what writes images to files."""
+    return backend().open_disks(store)
 
 
 def open_upkeep(platform: Platform) -> Upkeep:

@@ -286,11 +286,29 @@ configure() {
 # Keys that the seal took out of the image, since each machine needs its own.
 own_keys() {
     if [ -n "$SW_ROOT" ]; then return 0; fi
-    if [ -x /usr/sbin/sshd ] && ! ls /etc/ssh/ssh_host_*_key >/dev/null 2>&1; then ssh-keygen -A >&2; fi
+    if [ -x /usr/sbin/sshd ]; then host_keys; fi
     if [ -x /usr/sbin/make-ssl-cert ] && [ ! -e /etc/ssl/private/ssl-cert-snakeoil.key ]; then
         DEBIAN_FRONTEND=noninteractive make-ssl-cert generate-default-snakeoil --force-overwrite >&2
     fi
     own_names
+}
+
+# host_keys: all of them or none, whenever the machine is cut off: they are made in a directory of their own and moved when
+# all are on the disk, those that were moved before a cut too.
+host_keys() {
+    made=$SW_ROOT/etc/ssh/.stoneware-keys
+    if [ ! -e "$made" ] && ls "$SW_ROOT"/etc/ssh/ssh_host_*_key >/dev/null 2>&1; then return 0; fi
+    if [ ! -e "$made/whole" ]; then
+        rm -rf "$made"
+        (umask 077 && mkdir -p "$made/etc/ssh")
+        ssh-keygen -A -f "$made" >&2
+        sync -f "$made"
+        : >"$made/whole"
+        sync -f "$made"
+    fi
+    for key in "$made"/etc/ssh/*; do if [ -e "$key" ]; then mv "$key" "$SW_ROOT/etc/ssh/"; fi; done
+    sync -f "$made"
+    rm -rf "$made"
 }
 
 # What Debian's packages make when they are installed, and the seal took out as well (identity.sh).

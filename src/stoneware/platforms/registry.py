@@ -13,6 +13,7 @@ from stoneware.platforms.project_file import find_project_file
 
 if TYPE_CHECKING:
     from stoneware.platforms.cluster_records import Clusters
+    from stoneware.platforms.disks import Disks
     from stoneware.platforms.instances import Computers
     from stoneware.platforms.protocols import Images, Platform
     from stoneware.platforms.upkeep import Finding, Upkeep
@@ -55,6 +56,10 @@ class Backend(Protocol):
 
     def open_upkeep(self, platform: Platform) -> Upkeep:
         """Return what looks after a platform that is open."""
+        ...
+
+    def open_disks(self, images: Images) -> Disks:
+        """Return what writes images to files. Raises InputError where the platform cannot."""
         ...
 
     def open_instances(self, images: Images, state: Path, *, bare: bool = False) -> Computers:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 from stoneware.errors import InputError, StonewareError
 
 if TYPE_CHECKING:
+    from stoneware.platforms.disks import Disks
     from stoneware.platforms.google.clusters import GoogleClusters
     from stoneware.platforms.google.images import GoogleImages
     from stoneware.platforms.google.platform import GooglePlatform
@@ -81,6 +82,14 @@ class GoogleBackend:
         from stoneware.platforms.google.upkeep import GoogleUpkeep
 
         return GoogleUpkeep(cast("GooglePlatform", platform).images)
+
+    def open_disks(self, images: Images) -> Disks:  # noqa: ARG002
+        """Say that images there are disks of Google's own already."""
+        raise InputError(
+            "images of the platform google cannot be exported",
+            details="They are images of Compute Engine, which writes them to a bucket by itself.",
+            resolution="gcloud compute images export --image IMAGE --destination-uri gs://BUCKET/FILE",
+        )
 
     def open_instances(self, images: Images, state: Path, *, bare: bool = False) -> Computers:
         """Refuse: instances of an emulator are machines of this computer."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stoneware.platforms.cluster_files import FileClusters
+    from stoneware.platforms.local.disks.export import LocalDisks
     from stoneware.platforms.local.instances import LocalInstances
     from stoneware.platforms.local.platform import LocalPlatform
     from stoneware.platforms.local.store.images import LocalImageStore
@@ -76,6 +77,12 @@ class LocalBackend:
     def open_upkeep(self, platform: Platform) -> Upkeep:
         """Return what looks after a store."""
         return LocalUpkeep(cast("LocalPlatform", platform))
+
+    def open_disks(self, images: Images) -> LocalDisks:
+        """Return what writes images of a store to files."""
+        from stoneware.platforms.local.disks.export import LocalDisks
+
+        return LocalDisks(cast("LocalImageStore", images))
 
     def open_instances(self, images: Images, state: Path, *, bare: bool = False) -> LocalInstances:
         """Return the machines that stand behind the instances of an emulated cloud."""

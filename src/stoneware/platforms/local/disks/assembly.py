@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 import threading
 from collections.abc import Callable
@@ -19,7 +20,6 @@ from stoneware.dataclass import dataclass
 from stoneware.errors import MachineError
 from stoneware.platforms.local.disks.kernel import partition_uuid
 from stoneware.platforms.local.disks.layout import JOURNAL, MIB, SECTOR, Layout, Tree, layout, measure
-from stoneware.platforms.local.host.requirements import DISK_TOOLS, check
 from stoneware.process import ProcessError
 from stoneware.untrusted.rooted_paths import open_inside
 
@@ -65,7 +65,6 @@ class NoRoom(MachineError):
 
 def assemble(parts: Parts, disk: Path, progress: Progress) -> Layout:
     """Write the disk to a new file. Raises NoRoom where there is none, MachineError for a bad root."""
-    check(DISK_TOOLS)
     with tempfile.TemporaryDirectory(dir=disk.parent) as scratch:
         contents = Contents(_boot_files(parts, Path(scratch)), measure(parts.root))
         return _attempts(parts, contents, disk, progress)
@@ -158,8 +157,9 @@ def _copy_out(root: Path, source: str, target: Path) -> None:
     except OSError as error:
         raise MachineError(f"the image's kernel layer has no /{source}", details=str(error)) from error
     with os.fdopen(descriptor, "rb") as reader:
-        if os.fstat(descriptor).st_size > _MOST_BOOT:
-            raise MachineError(f"/{source} of the image's kernel layer is too large")
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _MOST_BOOT:
+            raise MachineError(f"/{source} of the image's kernel layer is no file, or too large")
         with target.open("xb") as writer:
             shutil.copyfileobj(reader, writer, MIB)
 

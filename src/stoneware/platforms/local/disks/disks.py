@@ -16,6 +16,7 @@ from stoneware.files import canonical_json, locked, sha256_hex, write_json
 from stoneware.platforms.local.bases.bases import architecture
 from stoneware.platforms.local.disks import assembly, kernel
 from stoneware.platforms.local.disks.layout import MIB
+from stoneware.platforms.local.host.requirements import DISK_TOOLS, check
 from stoneware.platforms.local.store import errors as store_errors
 from stoneware.platforms.local.store.store import Store
 from stoneware.platforms.protocols import BAKES
@@ -104,6 +105,7 @@ def check_size(found: StoredDisk, size: int | None) -> None:
 
 def ensure_disk(store: Store, image_id: str, progress: Progress, *, agent: bool = False) -> StoredDisk:
     """Return the disk of an image, made where it is missing. See `disk_of` for the errors."""
+    check(DISK_TOOLS)
     wanted = kernel.wanted_layer(store, image_id, agent=agent)
     key = sha256_hex(canonical_json([wanted.key, assembly.VERSION]))[:40]
     if (found := _stored(store, key)) is not None:

@@ -173,6 +173,7 @@ TABLE: tuple[Requirement, ...] = (
         host_probes.tun,
         optional=True,
     ),
+    _tool("zstd", "zstd", "exports as tar.zst", optional=True),
     Requirement(
         "store walls",
         "disk",

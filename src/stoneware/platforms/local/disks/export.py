@@ -1,0 +1,131 @@
+"""Writing an image to a file for other computers: disks by qemu-img and cp, archives by tar."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from stoneware import process
+from stoneware.errors import HostError
+from stoneware.files import locked
+from stoneware.platforms.disks import DiskFormat, Export
+from stoneware.platforms.local.disks import disks, kernel, placing
+from stoneware.platforms.local.disks.layout import MIB
+from stoneware.platforms.local.host.requirements import check
+from stoneware.platforms.local.store.store import Store
+from stoneware.platforms.protocols import BAKES
+from stoneware.process import ProcessError
+
+Progress = Callable[[str], None]
+_GIB = 1 << 30
+_FULL = ("No space left", "Disk quota exceeded", "File too large", "Wrote only")
+_TOOLS = {
+    DiskFormat.QCOW2: ("qemu-img",),
+    DiskFormat.VMDK: ("qemu-img",),
+    DiskFormat.TAR_ZST: ("zstd",),
+}
+# What decides the bytes of an archive besides what is in it.
+_ARCHIVE = ["--numeric-owner", "--sparse", "--sort=name"]
+_ATTRIBUTES = ["--xattrs", "--xattrs-include=*", "--acls"]
+_PAX = "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime"
+
+
+class LocalDisks:
+    """The disks of images of a store: see `stoneware.platforms.disks.Disks`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def export(self, wanted: Export, progress: Progress) -> None:
+        """Write an image to a file, which appears whole or not at all."""
+        check(_TOOLS.get(wanted.format, ()))
+        if wanted.target is None:
+            sys.stdout.flush()
+            self._write(wanted, sys.stdout.fileno(), progress)
+            return
+        with placing.appearing(wanted.target, force=wanted.force) as descriptor, _in_words(wanted.target):
+            self._write(wanted, descriptor, progress)
+
+    def _write(self, wanted: Export, descriptor: int, progress: Progress) -> None:
+        if not wanted.format.is_disk:
+            # Held shared, as by a bake: `prune` leaves the image where it is.
+            with locked(self._store.build_lock_path(BAKES), shared=True):
+                _write_tree(self._store.image_rootfs(wanted.image), wanted.format, descriptor, progress)
+            return
+        found = disks.ensure_disk(self._store, wanted.image, progress)
+        size = wanted.size
+        if wanted.format is DiskFormat.GCE:
+            size = -(-(size or found.size) // _GIB) * _GIB
+        disks.check_size(found, size)
+        with self._store.staging(self._store.data / "disks") as staged:
+            disk = staged / "disk.raw"
+            disks.copy_disk(self._store, wanted.image, disk, progress, size)
+            progress(f"writing {wanted.format.value}: a disk of {disk.stat().st_size // MIB} MiB")
+            epoch = kernel.epoch_of(self._store.manifest(wanted.image))
+            _write_disk(disk, wanted.format, descriptor, epoch)
+
+
+def _write_disk(disk: Path, form: DiskFormat, descriptor: int, epoch: int) -> None:
+    place = f"/proc/self/fd/{descriptor}"
+    if form is DiskFormat.GCE:
+        words = ["--format=oldgnu", *_ARCHIVE, f"--mtime=@{epoch}", "--owner=0", "--group=0", "--mode=0644"]
+        compressed = ["--use-compress-program=gzip -n -1"]
+        _run(["tar", "--create", *words, *compressed, "-C", str(disk.parent), disk.name], descriptor)
+    elif form is DiskFormat.RAW:
+        _run(["cp", "--sparse=always", "--reflink=auto", str(disk), place], None, descriptor)
+    else:
+        options = ["-o", "subformat=streamOptimized"] if form is DiskFormat.VMDK else []
+        argv = ["qemu-img", "convert", "-f", "raw", "-O", form.value, *options, str(disk), place]
+        _run(argv, None, descriptor)
+
+
+def _write_tree(root: Path, form: DiskFormat, descriptor: int, progress: Progress) -> None:
+    progress("writing the root file system")
+    packed = ["--use-compress-program=zstd -q -T0 -3"] if form is DiskFormat.TAR_ZST else []
+    words = ["--format=posix", _PAX, *_ARCHIVE, *_ATTRIBUTES, *packed]
+    _run(["tar", "--create", *words, "-C", str(root), "."], descriptor)
+
+
+def _run(argv: Sequence[str], output: int | None, passed: int | None = None) -> None:
+    """Run a program whose standard output is a descriptor, or that has one `passed`; it ends with us."""
+    child = subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL if output is None else output,
+        stderr=subprocess.PIPE,
+        env=process.tool_environment(),
+        pass_fds=() if passed is None else (passed,),
+    )
+    try:
+        said = child.stderr.read(1 << 16) if child.stderr else b""
+        while child.stderr and child.stderr.read(1 << 16):
+            pass
+        child.wait()
+    finally:
+        child.kill()
+        child.wait()
+        if child.stderr:
+            child.stderr.close()
+    text = said.decode(errors="replace")
+    if child.returncode and ("Broken pipe" in text or child.returncode < 0):
+        raise BrokenPipeError
+    if child.returncode:
+        raise ProcessError(list(argv), child.returncode, text)
+
+
+@contextlib.contextmanager
+def _in_words(target: Path) -> Iterator[None]:
+    """Turn what a tool says of a full disk into our words."""
+    try:
+        yield
+    except ProcessError as error:
+        if any(word in error.stderr for word in _FULL):
+            raise HostError(
+                f"there is no room for {target}",
+                details=error.stderr.strip(),
+                resolution=f"df -h {target.parent}    # make room there, then run the command again",
+            ) from error
+        raise

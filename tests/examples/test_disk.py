@@ -1,0 +1,193 @@
+"""Images as disks: looked at by other people's tools, and booted by UEFI on a kernel of their own."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stoneware.platforms.local.disks import disks
+from stoneware.platforms.local.store.images import LocalImageStore
+
+from .conftest import EXAMPLES, Program
+from .virtual_machines import Metadata, booted, served
+
+pytestmark = pytest.mark.machine
+
+MIB = 1 << 20
+ROOT_AT = 65 * MIB  # the start of the root file system of this image's disk
+_PATIENCE = 300.0  # seconds of a boot in software, on a computer that has other work
+
+
+def tool(*argv: str | Path) -> str:
+    env = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=env)
+    assert done.returncode == 0, f"{argv}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def in_disk(disk: Path, command: str) -> str:
+    return tool("debugfs", "-R", command, f"{disk}?offset={ROOT_AT}")
+
+
+def digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def wait_until(condition: object, seconds: float) -> bool:
+    assert callable(condition)
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+@pytest.fixture(scope="module")
+def hello(machine_home: Path) -> Iterator[Program]:
+    """The program, once the image hello is baked."""
+    made = Program(machine_home)
+    made.bake("hello", EXAMPLES / "hello")
+    yield made
+    made.remove()
+
+
+@pytest.fixture(scope="module")
+def raw(hello: Program, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A disk of 2 GiB."""
+    made = tmp_path_factory.mktemp("disk") / "hello.raw"
+    hello.run("export", "hello", "-o", made, "--size", "2g")
+    return made
+
+
+def test_other_tools_find_no_fault(hello: Program, raw: Path, tmp_path: Path) -> None:
+    assert raw.stat().st_size == 2 << 30
+    assert raw.stat().st_blocks * 512 < 800 * MIB  # sparse
+    assert "No problems found" in tool("sgdisk", "-v", raw)
+    assert "Pass 5" in tool("e2fsck", "-f", "-n", f"{raw}?offset={ROOT_AT}")
+    boot = tmp_path / "boot"
+    tool("dd", f"if={raw}", f"of={boot}", "bs=1M", "skip=1", "count=64", "status=none")
+    tool("fsck.vfat", "-n", boot)
+    hello.run("export", "hello", "-o", tmp_path / "hello.qcow2", "--size", "2g")
+    assert "No errors" in tool("qemu-img", "check", tmp_path / "hello.qcow2")
+    assert "identical" in tool("qemu-img", "compare", raw, tmp_path / "hello.qcow2")
+    assert in_disk(raw, "cat /etc/machine-id") == ""
+
+
+def test_the_same_image_gives_the_same_bytes(hello: Program, tmp_path: Path) -> None:
+    hello.run("export", "hello", "-o", tmp_path / "first.raw")
+    store = LocalImageStore.open(hello.home)
+    for disk in disks.stored_disks(store):
+        disks.remove_disk(store, disk.key)
+    said = hello.run("export", "hello", "-o", tmp_path / "second.raw").stderr
+    assert "assembled a disk" in said
+    assert "installing" not in said
+    assert digest(tmp_path / "first.raw") == digest(tmp_path / "second.raw")
+    assert {row["kind"]: row["total"] for row in hello.json("system", "df")["kinds"]}["disks"] == 1
+
+
+def test_compute_engine_gets_a_sparse_disk_of_whole_gibibytes(hello: Program, tmp_path: Path) -> None:
+    hello.run("export", "hello", "-o", tmp_path / "hello.tar.gz")
+    with gzip.open(tmp_path / "hello.tar.gz") as stream:
+        assert stream.read(512)[257:265] == b"ustar  \0"  # oldgnu
+    with tarfile.open(tmp_path / "hello.tar.gz") as archive:
+        member = archive.next()
+    assert member is not None
+    assert member.name == "disk.raw"
+    assert member.sparse
+    assert (member.size, member.size % (1 << 30)) == (1 << 30, 0)
+
+
+def test_the_root_file_system_alone(hello: Program, tmp_path: Path) -> None:
+    hello.run("export", "hello", "-o", tmp_path / "hello.tar")
+    store = LocalImageStore.open(hello.home)
+    root = store.image_rootfs(store.tags()["hello:latest"])
+    with tarfile.open(tmp_path / "hello.tar") as archive:
+        found = {member.name: member for member in archive}
+    there = {f"./{path.relative_to(root)}" for path in root.rglob("*")}
+    assert {name for name in found if name != "."} == there
+    assert found["./etc/shadow"].mode == 0o640
+    assert found["./etc/shadow"].gid == (root / "etc/shadow").stat().st_gid
+    assert not [name for name in found if name.startswith("./boot/vmlinuz")]
+
+
+def test_it_boots_and_serves_what_its_metadata_says(hello: Program, raw: Path, tmp_path: Path) -> None:
+    metadata = Metadata({"stoneware-config": "GREETING=Hello from a kernel of its own\n"})
+    with served(metadata) as port, booted(raw, tmp_path, port) as machine:
+
+        def is_over() -> bool:
+            healthy = metadata.reported("health").get("status") == "healthy"
+            return healthy or machine.process.poll() is not None
+
+        assert wait_until(is_over, _PATIENCE), machine.console[-2000:]
+        assert metadata.reported("status")["phase"] == "running"
+        with urllib.request.urlopen(f"http://127.0.0.1:{machine.port}/", timeout=30) as reply:
+            assert "<h1>Hello from a kernel of its own</h1>" in reply.read().decode()
+        metadata.changed.set()
+        machine.power_button()
+        assert wait_until(lambda: machine.process.poll() is not None, 90), machine.console[-2000:]
+        assert machine.process.returncode == 0
+    # It was shut down in order, its root has grown to the disk, and it has an identity of its own.
+    assert "clean" in in_disk(raw, "show_super_stats -h").split("Filesystem state:")[1].splitlines()[0]
+    blocks = int(in_disk(raw, "show_super_stats -h").split("Block count:")[1].split()[0])
+    assert blocks * 4096 > 1900 * MIB
+    assert len(in_disk(raw, "cat /etc/machine-id").strip()) == 32
+
+
+def test_an_image_that_is_to_have_no_kernel(hello: Program, tmp_path: Path) -> None:
+    context = tmp_path / "context"
+    context.mkdir()
+    (context / "Machinefile").write_text("FROM hello\nLABEL stoneware.kernel=none\n")
+    hello.bake("kernelless", context)
+    done = hello.run("export", "kernelless", "-o", tmp_path / "x.raw", check=False)
+    assert done.returncode == 2
+    assert "the image is to have no kernel" in done.stderr
+    assert "LABEL stoneware.kernel=cloud" in done.stderr
+    hello.run("export", "kernelless", "-o", tmp_path / "x.tar.zst")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["context", "x.tar.zst"]
+    hello.run("rmi", "-f", "kernelless")
+
+
+def test_a_size_that_is_too_small_and_a_disk_that_is_full(hello: Program, tmp_path: Path) -> None:
+    done = hello.run("export", "hello", "-o", tmp_path / "x.raw", "--size", "100m", check=False)
+    assert done.returncode == 2
+    assert "--size" in done.stderr
+    small = tmp_path / "small"
+    small.mkdir()
+    tool("mount", "-t", "tmpfs", "-o", "size=48m", "stoneware-test", small)
+    try:
+        for name in ("x.raw", "x.qcow2", "x.tar"):
+            done = hello.run("export", "hello", "-o", small / name, check=False)
+            assert done.returncode == 3, done.stderr
+            assert "there is no room for" in done.stderr
+        assert list(small.iterdir()) == []
+    finally:
+        tool("umount", small)
+
+
+def test_a_killed_assembly_leaves_nothing(hello: Program, tmp_path: Path) -> None:
+    store = LocalImageStore.open(hello.home)
+    for disk in disks.stored_disks(store):
+        disks.remove_disk(store, disk.key)
+    program = str(Path(sys.executable).parent / "stoneware")
+    argv = [program, "export", "hello", "-o", str(tmp_path / "x.raw")]
+    env = {**os.environ, "STONEWARE_HOME": str(hello.home)}
+    child = subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert wait_until(lambda: list((store.data / "disks").glob(".staged-*/disk.raw")), 60)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert "an incomplete disk" in hello.run("ps").stderr
+    assert list((store.data / "disks").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
