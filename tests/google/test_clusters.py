@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from stoneware.cluster.directory import ClusterDirectory
-from stoneware.platforms.cluster_records import ClusterBusy, ClusterChanged, Document
+from stoneware.platforms.cluster_records import ClusterBusy, ClusterChanged, Document, identity
 from stoneware.platforms.google import lease as leases
 from stoneware.platforms.google.bucket import NEW, Bucket, Held
 from stoneware.platforms.google.clusters import GoogleClusters, GoogleRecords
 from stoneware.platforms.google.errors import ChangedError
 from stoneware.platforms.google.lease import Lease
 from stoneware.rollout.journal import Event, journal_of
-from stoneware.rollout.lock import RolloutUnfinished, check_unlocked, read_lock, write_lock
+from stoneware.rollout.lock import RolloutUnfinished, check_unlocked, read_lock, remove_lock, write_lock
 from tests.google.emulated import bucket, cloud, document, endpoint, service, settings, store
 
 __all__ = ["bucket", "cloud", "document", "endpoint", "service", "settings", "store"]
 LOCK = "clusters/shop/default.tflock"
+T = TypeVar("T")
 SHORT = 1.5  # seconds of a lease
 
 
@@ -239,6 +241,67 @@ def test_a_down_that_was_killed_is_known(here: GoogleRecords, bucket: Bucket) ->
     with here.lock("stoneware down", 0):
         here.clear()
     assert bucket.names("clusters/") == []
+
+
+class Killed(BaseException):
+    """The process is killed here."""
+
+
+class Mortal(Bucket):
+    """A bucket in which the process is killed after one of its requests that change something."""
+
+    def __init__(self, bucket: Bucket, requests: int) -> None:
+        super().__init__(bucket._api, bucket.name)
+        self._left = requests
+
+    def apart(self) -> Bucket:
+        return self
+
+    def write(self, name: str, data: bytes, **options: Any) -> int:
+        return self._asked(lambda: super(Mortal, self).write(name, data, **options))
+
+    def remove(self, name: str, **options: Any) -> bool:
+        return self._asked(lambda: super(Mortal, self).remove(name, **options))
+
+    def _asked(self, request: Callable[[], T]) -> T:
+        if self._left <= 0:
+            raise Killed  # nor does it clean up
+        self._left -= 1
+        done = request()
+        if not self._left:
+            raise Killed
+        return done
+
+
+def _life(records: GoogleRecords) -> None:
+    """Do with a cluster what commands do: bring it up, roll it out, take it down."""
+    directory = ClusterDirectory(records)
+    with directory.lock("stoneware up", timeout=20):
+        directory.keep_origin({"file": "machines.yaml"})
+        directory.declare({"machines": {}, "networks": {}, "volumes": {}})
+    with directory.lock("stoneware rollout"):
+        write_lock(directory, "r1")
+        for name in ("begin", "stopping", "ended"):
+            journal_of(directory).append(Event(1.0, "r1", name))
+        remove_lock(directory)
+    with directory.lock("stoneware down"):
+        directory.remove()
+
+
+def test_a_kill_after_any_request_is_followed_by_others(bucket: Bucket, tmp_path: Path) -> None:
+    for number in range(1, 99):
+        mortal = Mortal(bucket, number)
+        try:
+            _life(GoogleClusters(mortal, tmp_path / "here", 60.0).of("shop"))
+        except Killed:
+            if bucket.read(LOCK) is not None:
+                away(bucket, host=identity()["host"], started=5, renewed=1.0)  # a process that is gone
+        else:
+            assert number > 12
+            return
+        _life(GoogleClusters(bucket.apart(), tmp_path / "there", 60.0).of("shop"))
+        assert bucket.names("clusters/") == []
+    pytest.fail("it never ended")
 
 
 def test_two_that_come_at_once(bucket: Bucket, tmp_path: Path) -> None:

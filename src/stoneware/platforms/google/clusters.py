@@ -187,10 +187,10 @@ class GoogleRecords:
         often = min(leases.RENEWED, self._seconds / 4)
         bucket, name = self._bucket.apart(), self._prefix + _LOCK
         made = Lease(bucket, name, command, lease=self._seconds, renewed=often)
-        made.acquire(self.name, timeout)
-        self._held, self._known, self._begun = made, {}, False
-        self.log.forget()
         try:
+            made.acquire(self.name, timeout)
+            self._held, self._known, self._begun = made, {}, False
+            self.log.forget()
             yield
         finally:
             self._held, self._known = None, {}

@@ -11,6 +11,7 @@ write that it has lost the lock.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import threading
@@ -104,7 +105,7 @@ class Lease:
                 break
             if held is not None and self._clock() >= max(deadline, self._patience(held, since)):
                 raise ClusterBusy(cluster, holder_of(held), self._further(held))
-            self._ended.wait(_POLL if held is not None else 0.0)
+            self._ended.wait(min(_POLL, self._lease / 4) if held is not None else 0.0)
         self._thread.start()
 
     def _may_take(self, held: Held | None, since: float) -> bool:
@@ -193,18 +194,12 @@ class Lease:
     # -- giving it back ------------------------------------------------------------------------------------
 
     def release(self) -> None:
-        """Give the lock back; where that fails it runs out."""
+        """Give the lock back, if it is ours; where that fails it runs out."""
         self._ended.set()
         with self._busy:
-            lost = self._lost is not None
-        if lost:
-            return
-        try:
-            self._bucket.remove(self._name, generation=self._generation)
-        except StonewareError:
-            return
-        finally:
-            self._thread.join(timeout=0.1)
+            if self._lost is None and self._generation != NEW:
+                with contextlib.suppress(StonewareError):
+                    self._bucket.remove(self._name, generation=self._generation)
 
 
 def is_this_process(holder: Mapping[str, Any]) -> bool:
