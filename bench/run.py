@@ -19,6 +19,7 @@ from bench import (
     topic_processor,
     topic_rollout,
     topic_start,
+    topic_status,
     topic_terraform,
     topic_up,
     topic_walls,
@@ -37,6 +38,7 @@ TOPICS: dict[str, Callable[[Place, int], Section]] = {
     "up": topic_up.measure,
     "rollout": topic_rollout.measure,
     "cold": topic_cold.measure,
+    "status": topic_status.measure,
     # Only where BENCH_BEFORE names what to compare with.
     "walls": topic_walls.measure,
     "processor": topic_processor.measure,

@@ -48,6 +48,7 @@ class Api:
         self._credentials: Credentials | None = None
         self._session: requests.Session | None = None
         self.requests = 0  # how many have been sent
+        self.changes = 0  # how many operations of Compute Engine have been asked for
 
     # -- requests ------------------------------------------------------------------------------------------
 
@@ -79,6 +80,7 @@ class Api:
 
         The request has an id of its own, so that one whose reply is lost is not done twice.
         """
+        self.changes += 1
         given = query | {"requestId": str(uuid.uuid4())}
         return self.wait(self.request("compute", method, path, what, query=given, body=body), what)
 

@@ -126,6 +126,7 @@ class GoogleMachines(GoogleResources):
             said = list(pool.map(self._reports, listed))
         pairs = zip(listed, said, strict=True)
         found = [machine for one, its in pairs if (machine := instance.machine_of(one, its)) is not None]
+        self._seen = (time.monotonic(), self.api.changes, listed)  # all of this look is as old
         return sorted(found, key=lambda machine: machine.name)
 
     def _find(self, name: str) -> dict[str, Any] | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from stoneware.errors import InputError
@@ -27,6 +28,7 @@ VOLUME = "Stoneware volume "  # how the description of a disk begins, then the v
 NETWORK = "Stoneware network "  # how that of a rule begins, then its name, a blank and its labels
 _MOST_DESCRIPTION = 2000  # characters
 _GIB = 1 << 30
+_MOMENT = 2.0  # seconds for which a list of all instances may serve another look
 
 
 class GoogleResources(GoogleSecrets):
@@ -34,12 +36,15 @@ class GoogleResources(GoogleSecrets):
 
     def __init__(self, api: Api) -> None:
         super().__init__(api)
+        self._seen: tuple[float, int, list[dict[str, Any]]] = (float("-inf"), 0, [])
 
     def instances(self) -> list[dict[str, Any]]:
         """Return all instances of ours, in one list."""
         query = f"labels.{names.MARK}:*"
         found = self.api.items("compute", "aggregated/instances", "list the machines", filter=query)
-        return [one for one in found if SPEC in metadata_of(one)]
+        ours = [one for one in found if SPEC in metadata_of(one)]
+        self._seen = (time.monotonic(), self.api.changes, ours)
+        return ours
 
     # -- volumes -------------------------------------------------------------------------------------------
 
@@ -158,7 +163,7 @@ class GoogleResources(GoogleSecrets):
         rule = self.api.find("compute", path, f"look at the network {name}")
         if rule is None or network_of(rule)[0] != name:
             return None
-        return _network(rule, self._members())
+        return _network(rule, self._members(self.instances()))
 
     def _existing_network(self, name: str) -> Network:
         found = self.network(name)
@@ -171,16 +176,22 @@ class GoogleResources(GoogleSecrets):
     def networks(self) -> list[Network]:
         """Return all networks, sorted by name."""
         rules = [rule for rule in self._rules() if network_of(rule)[0]]
-        members = self._members() if rules else {}
+        members = self._members(self._just_listed()) if rules else {}
         return sorted((_network(rule, members) for rule in rules), key=lambda network: network.name)
 
     def _rules(self) -> list[dict[str, Any]]:
         return list(self.api.items("compute", "global/firewalls", "list the networks"))
 
-    def _members(self) -> dict[str, list[str]]:
+    def _just_listed(self) -> list[dict[str, Any]]:
+        """Return all instances, by a list of a moment ago where we have changed nothing since."""
+        at, changes, listed = self._seen
+        fresh = time.monotonic() - at < _MOMENT and changes == self.api.changes
+        return listed if fresh else self.instances()
+
+    def _members(self, instances: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
         """Return the names of machines by their network tags."""
         members: dict[str, list[str]] = {}
-        for one in self.instances():
+        for one in instances:
             name = _machine_name(one)
             for tag in (one.get("tags") or {}).get("items") or []:
                 members.setdefault(str(tag), []).append(name)
