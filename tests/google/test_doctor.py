@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from stoneware.cli import program
-from stoneware.platforms.google import doctor
+from stoneware.errors import StonewareError
+from stoneware.platforms.google import doctor, leftovers
 from stoneware.platforms.google.api import Api
 from stoneware.platforms.google.bucket import Bucket
+from stoneware.platforms.google.machines import GoogleMachines
 from tests.google.cloud import PROJECT, Cloud
-from tests.google.clusters import SETTINGS
+from tests.google.clusters import IMAGES, SETTINGS, spec
 
 pytestmark = [pytest.mark.tool, pytest.mark.filterwarnings("ignore::DeprecationWarning:google")]
 
@@ -30,8 +32,13 @@ def make_bucket(api: Api) -> None:
 def test_a_project_that_has_all_is_told_so(api: Api) -> None:
     make_bucket(api)
     found = doctor.findings(api)
-    assert [finding.problem for finding in found] == [""] * 5
-    assert found[-1].version == "none left"
+    assert [finding.problem for finding in found] == [""] * 8
+    assert [finding.version for finding in found][4:] == [
+        "none left",
+        "none left",
+        "all have a tag",
+        "no machine with a port runs",
+    ]
     assert [finding.version for finding in found][1:3] == ["us-central1: 2 zones", "us-central1"]
     assert Bucket(api).names("") == []
 
@@ -43,6 +50,37 @@ def test_what_is_missing_has_the_command_that_makes_it(api: Api) -> None:
     assert found["bucket"].get.startswith("gcloud storage buckets create gs://things --project proj-1")
     assert "nowhere" in found["network"].problem
     assert not found["API"].problem
+
+
+def test_what_is_left_over_has_the_command_that_removes_it(api: Api) -> None:
+    make_bucket(api)
+    for name, mark in (("lost", "builder"), ("kept", "volume")):
+        body = {"name": name, "sizeGb": "10", "labels": {"stoneware": mark}}
+        api.operate("POST", "zones/us-central1-a/disks", "make the disk", body)
+    found = {finding.name: finding for finding in doctor.findings(api)}
+    assert found["disks"].problem == "disks of machines that are gone cost money: lost"
+    assert found["disks"].get == ("gcloud compute disks delete lost --zone us-central1-a --project proj-1")
+    api.operate("DELETE", "zones/us-central1-a/disks/lost", "remove the disk")
+    assert leftovers.disks(api) == "volumes without a machine, with their data: kept"
+
+
+def test_the_path_to_machines_is_tried(api: Api) -> None:
+    platform = GoogleMachines(api, lambda _: f"{IMAGES}/debian-12-stoneware")
+    platform.create_network("shop-default", {})
+    made = [platform.create(spec(number)) for number in (1, 2)]
+    tried: list[tuple[str, int]] = []
+
+    def connect(address: str, port: int) -> None:
+        tried.append((address, port))
+        if address == made[1].ip:
+            raise TimeoutError(110, "timed out")
+
+    with pytest.raises(StonewareError, match="not reached") as caught:
+        leftovers.reached(api, connect)
+    assert caught.value.details == f"shop-kafka-2 at {made[1].ip}:9092: timed out"
+    assert sorted(tried) == sorted((machine.ip, 9092) for machine in made)
+    platform.destroy("shop-kafka-2")
+    assert leftovers.reached(api, connect) == "1 machines reached"
 
 
 def test_without_an_answer_all_is_missing() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 
 from stoneware.errors import StonewareError
-from stoneware.platforms.google import labels
+from stoneware.platforms.google import labels, leftovers
 from stoneware.platforms.google.api import Api
 from stoneware.platforms.google.bucket import Bucket
 from stoneware.platforms.upkeep import Finding
@@ -73,7 +74,7 @@ def findings(api: Api) -> list[Finding]:
         ),
     ]
     found = [_finding(*check) for check in checks]
-    found.append(_builders(api))
+    found += [_builders(api), *_left_over(api)]
     return found if settings.endpoint else [*found, _permissions(api)]
 
 
@@ -130,6 +131,30 @@ def _builders(api: Api) -> Finding:
 
     get = f"gcloud compute instances list --project {shlex.quote(api.settings.project)}"
     return _finding("builders", "instances", "bakes", get, check)
+
+
+def _left_over(api: Api) -> list[Finding]:
+    """Say what costs money and belongs to nothing, and whether this computer reaches the machines."""
+    project = f"--project {shlex.quote(api.settings.project)}"
+    path = "run it in the network of the machines, or join that by a VPN; exec gates need no network"
+    found = [
+        _finding(
+            "disks",
+            "disks",
+            "machines",
+            f"gcloud compute disks list {project}",
+            lambda: leftovers.disks(api),
+        ),
+        _finding(
+            "images",
+            "images",
+            "machines",
+            "stoneware images --platform google",
+            lambda: leftovers.images(api),
+        ),
+        _finding("path to machines", "path", "kafka gates", path, lambda: leftovers.reached(api)),
+    ]
+    return [replace(each, optional=True) for each in found]
 
 
 def _permissions(api: Api) -> Finding:
