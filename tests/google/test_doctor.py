@@ -106,3 +106,11 @@ def test_the_command_asks_the_project(
     assert "needs a region" in capsys.readouterr().err
     assert program.run(["doctor", "--platform", "moon"]) == 2
     assert "there is no platform 'moon'" in capsys.readouterr().err
+
+
+def test_a_bucket_in_another_region_is_told(api: Api) -> None:
+    body = {"name": "things", "location": "europe-west1"}
+    api.request("storage", "POST", "/b", "make the bucket", query={"project": PROJECT}, body=body)
+    found = {each.kind: each for each in doctor.findings(api)}
+    assert found["bucket"].problem == ""
+    assert found["bucket"].version.startswith("europe-west1, not us-central1")

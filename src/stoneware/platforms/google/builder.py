@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,7 +23,8 @@ from stoneware.terraform.results import TerraformError
 
 CACHES = "caches/"
 _BUNDLE = "bundle.tar"
-# How Google says that a zone has no room: Terraform has the words without their code.
+# How Google says that a quota is used up, or a zone full: Terraform has the words without their code.
+_QUOTA = "Quota '"
 _STOCKOUT = "does not have enough resources available"
 _CLOUD_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 # The words between a driver and the metadata server of this computer: no builder of Google's asks for them.
@@ -137,6 +138,15 @@ class GoogleBuilder:
         zone = self._zone.read_text() if self._zone.exists() else self._api.zones()[0]
         return Instance(self._api, zone, self.name)
 
+    @contextlib.contextmanager
+    def _looked_at_again(self) -> Iterator[None]:
+        """Where it turns out to be gone, do not say what was so a moment ago."""
+        try:
+            yield
+        except InputError:
+            self._record.forget()
+            raise
+
     def observe(self) -> Machine | None:
         """Return the machine as it was a moment ago, or None where it is gone."""
         record = self._record()
@@ -145,7 +155,8 @@ class GoogleBuilder:
     def console(self, offset: int = 0) -> tuple[bytes, int]:
         """Return a piece of the serial port's output; nothing before it may be asked again."""
         self._offset = offset
-        return self._console() if self._console.due() else (b"", offset)
+        with self._looked_at_again():
+            return self._console() if self._console.due() else (b"", offset)
 
     def reports(self) -> dict[str, str]:
         """Return its guest attributes as they were a moment ago. The first key of its agent is taken."""
@@ -170,7 +181,8 @@ class GoogleBuilder:
             content = envelope.sealed(self._key, self._secrets[name].read_bytes())
             self._images.bucket.write(self._object(name), content, kind="application/octet-stream")
         if told:
-            self._instance().tell(told)
+            with self._looked_at_again():
+                self._instance().tell(told)
             self._record.forget()
 
     def check_helpers(self) -> None:
@@ -271,5 +283,7 @@ def _objects(bake: str) -> str:
 
 
 def _located(error: TerraformError, tried: Sequence[str]) -> TerraformError:
+    if _QUOTA in f"{error.brief}\n{error.details}":
+        error.resolution = "gcloud compute project-info describe    # the project's quotas, and what is used"
     error.details = "\n".join(filter(None, [error.details, f"zones that were tried: {', '.join(tried)}"]))
     return error

@@ -107,9 +107,13 @@ class Instance:
         )
 
 
+def is_builder(record: Mapping[str, Any]) -> bool:
+    """Say whether an instance is the builder of a bake."""
+    return labels.BAKE in (record.get("labels") or {})
+
+
 def machine(record: Mapping[str, Any], source: str = "") -> Machine:
     """Return an instance as a machine of kind `builder`, made from a source."""
-    told = record.get("labels") or {}
     interface = (record.get("networkInterfaces") or [{}])[0]
     name, status = str(record.get("name")), str(record.get("status"))
     spec = MachineSpec(
@@ -122,7 +126,7 @@ def machine(record: Mapping[str, Any], source: str = "") -> Machine:
     return Machine(
         name=name,
         id=str(record.get("id", "")),
-        kind="builder" if labels.BAKE in told else "machine",
+        kind="builder" if is_builder(record) else "machine",
         image_id="",
         image="",
         phase=_PHASES.get(status, Phase.STOPPED),

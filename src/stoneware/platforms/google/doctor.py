@@ -107,7 +107,10 @@ def _bucket(api: Api) -> str:
     bucket.write(_PROBE, b"{}")
     bucket.read(_PROBE)
     bucket.remove(_PROBE)
-    return str(place).lower()
+    where, region = str(place).lower(), api.settings.region
+    if "-" in where and where != region:  # `eu`, `nam4` and so on are of several regions
+        return f"{where}, not {region}: what goes between them takes time and costs money"
+    return where
 
 
 def _network(api: Api) -> str:

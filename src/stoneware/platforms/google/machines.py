@@ -14,7 +14,7 @@ from stoneware.guest import reports
 from stoneware.model.machine import Machine, MachineSpec, removal_hint
 from stoneware.model.machine_fields import written as checked
 from stoneware.model.resources import PortMapping
-from stoneware.platforms.google import errors, instance, names
+from stoneware.platforms.google import builder_instance, errors, instance, names
 from stoneware.platforms.google.api import Api
 from stoneware.platforms.google.resources import GoogleResources
 
@@ -121,12 +121,14 @@ class GoogleMachines(GoogleResources):
 
     def machines(self) -> list[Machine]:
         """Return all machines, builders among them, sorted by name: one list, and the reports of those up."""
-        listed = self.instances()
+        everything = self.all_instances()
+        listed = [one for one in everything if instance.SPEC in instance.metadata_of(one)]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             said = list(pool.map(self._reports, listed))
         pairs = zip(listed, said, strict=True)
         found = [machine for one, its in pairs if (machine := instance.machine_of(one, its)) is not None]
         self._seen = (time.monotonic(), self.api.changes, listed)  # all of this look is as old
+        found += [builder_instance.machine(one) for one in everything if builder_instance.is_builder(one)]
         return sorted(found, key=lambda machine: machine.name)
 
     def _find(self, name: str) -> dict[str, Any] | None:

@@ -39,12 +39,15 @@ class GoogleResources(GoogleSecrets):
         self._seen: tuple[float, int, list[dict[str, Any]]] = (float("-inf"), 0, [])
 
     def instances(self) -> list[dict[str, Any]]:
-        """Return all instances of ours, in one list."""
-        query = f"labels.{names.MARK}:*"
-        found = self.api.items("compute", "aggregated/instances", "list the machines", filter=query)
-        ours = [one for one in found if SPEC in metadata_of(one)]
+        """Return all instances that are machines, in one list."""
+        ours = [one for one in self.all_instances() if SPEC in metadata_of(one)]
         self._seen = (time.monotonic(), self.api.changes, ours)
         return ours
+
+    def all_instances(self) -> list[dict[str, Any]]:
+        """Return all instances of ours, builders too, in one list."""
+        query = f"labels.{names.MARK}:*"
+        return list(self.api.items("compute", "aggregated/instances", "list the machines", filter=query))
 
     # -- volumes -------------------------------------------------------------------------------------------
 
