@@ -131,7 +131,7 @@ class Lease:
             return f"It is Terraform's own, which never runs out; where that is gone: {remedy}"
         if not holder:
             return f"{self._bucket.url(self._name)} does not say who: it is no lock of Stoneware's."
-        return f"Where that is gone, the lock is taken over {self._lease:g} seconds after its end."
+        return f"Should it be gone, --lock-timeout {2 * self._lease:g} is long enough to take the lock over."
 
     # -- keeping it ----------------------------------------------------------------------------------------
 
