@@ -76,6 +76,10 @@ _SHAPES: tuple[tuple[str, Any], ...] = (
     ("machines/*/metadata.json", {"attributes?": _TEXTS}),
     ("machines/*/network.json", {"ip?": _ADDRESS, "mac?": str, "id?": str}),
     ("volumes/*/document.json", _LABELLED),
+    (
+        "snapshots/*/document.json",
+        {"created": float, "bytes?": int | None, "charged?": int, "group?": int | None, "volume?": _LABELLED},
+    ),
     ("networks/*/document.json", {**_LABELLED, "internal?": bool, "subnets?": [_RANGE]}),
     ("networks/*/addresses.json", types.GenericAlias(dict, (str, _ADDRESS))),
     ("images/*/document.json", {"size_bytes?": int | None}),
@@ -89,6 +93,7 @@ _REMEDIES = (
     ("machines/*/*", "stoneware rm -f {name}    # its volumes stay"),
     ("images/*/manifest.json", "stoneware rmi -f {name:.12}    # then bake it again"),
     ("volumes/*/*", "rm {path}    # its labels are lost, its data stays"),
+    ("snapshots/*/*", "rm {path}    # its time and floor are lost, its data stays"),
     ("networks/*/*", "rm {path}    # what it says is lost; `stoneware up` writes it again"),
     ("tags/*/*", "rm {path}    # then tag the image again: stoneware images"),
     ("secrets/*", "rm {path}    # then stoneware up, which puts the secret again"),

@@ -23,6 +23,7 @@ COMMANDS = [
     "prune",
     "run",
     "volume",
+    "volume_snapshots",
 ]
 
 

@@ -24,6 +24,8 @@ def press_tab(cli: Cli, platform: FakePlatform, hello: str, monkeypatch: pytest.
     """Offer one image, `hello:latest`, and two machines."""
     platform.add("h1")
     platform.add("other")
+    platform.create_volume("disk", {})
+    platform.snapshot_volume("disk", "old")
     return PressTab(cli, monkeypatch)
 
 
@@ -51,7 +53,12 @@ class PressTab:
     [
         ("stoneware ren", ["plain,render"]),
         ("stoneware ro", ["plain,rollout", "plain,rollback"]),
-        ("stoneware volume r", ["plain,rm"]),
+        ("stoneware volume r", ["plain,rm", "plain,restore"]),
+        ("stoneware volume snapshot r", ["plain,rm"]),
+        ("stoneware volume snapshot d", ["plain,disk"]),
+        ("stoneware volume snapshot disk --n", ["plain,--name"]),
+        ("stoneware volume restore d", ["plain,disk"]),
+        ("stoneware volume restore disk o", ["plain,old"]),
         ("stoneware rollout -p shop re", ["plain,resume", "plain,report"]),
         ("stoneware render --temp", ["plain,--template"]),
         ("stoneware build --skip", ["plain,--skip-check"]),

@@ -24,7 +24,8 @@ from stoneware.image.versions import highest
 from stoneware.model.capability import Capability
 from stoneware.model.machine import Health, Machine, MachineSpec, Phase
 from stoneware.model.machine_fields import written
-from stoneware.model.resources import Network, PortMapping, Volume
+from stoneware.model.resources import Network, PortMapping, Snapshot, Volume
+from stoneware.model.snapshots import BEFORE_RESTORE, name_at
 from stoneware.provider.builders import MachineBuilder, remove_builders
 from stoneware.provider.infrastructure import StonewareInfrastructure
 
@@ -49,6 +50,7 @@ class MemoryPlatform:
         self._consoles: dict[str, bytes] = {}
         self._guest: dict[str, dict[str, str]] = {}
         self._volumes: dict[str, Volume] = {}
+        self._snapshots: dict[tuple[str, str], tuple[Snapshot, Volume]] = {}
         self._networks: dict[str, Network] = {}
         self._secrets: dict[str, dict[bytes, str]] = {}  # versions by value
         self._made = 0
@@ -332,6 +334,44 @@ class MemoryPlatform:
             self._refuse_in_use("volumes", name)
             self._volumes.pop(name, None)
             self._save()
+
+    def snapshot_volume(self, name: str, snapshot: str) -> Snapshot:
+        with self._lock:
+            if name not in self._volumes:
+                raise InputError(f"there is no volume {name!r}")
+            if (name, snapshot) in self._snapshots:
+                raise InputError(f"the volume {name!r} has a snapshot {snapshot!r}")
+            automatic, volume = snapshot.startswith(BEFORE_RESTORE), self._volumes[name]
+            made = Snapshot(name, snapshot, time.time(), 0, volume.floor, automatic)
+            self._snapshots[name, snapshot] = made, volume
+            return made
+
+    def snapshots(self, volume: str = "") -> list[Snapshot]:
+        with self._lock:
+            found = [made for made, _ in self._snapshots.values() if volume in ("", made.volume)]
+            return sorted(found, key=lambda made: (made.volume, made.created, made.name))
+
+    def restore_volume(self, name: str, snapshot: str) -> Snapshot | None:
+        with self._lock:
+            if (name, snapshot) not in self._snapshots:
+                raise InputError(f"the volume {name!r} has no snapshot {snapshot!r}")
+            for user in self._users("volumes", name):
+                if self._machines[user].phase is not Phase.STOPPED:
+                    raise InputError(f"the volume {name!r} is in use", resolution=f"stoneware stop {user}")
+            then = self._snapshots[name, snapshot][1]
+            now = self._volumes.get(name)
+            if now is None:
+                self._volumes[name] = then
+                return None
+            taken = [made.name for made in self.snapshots(name)]
+            kept = self.snapshot_volume(name, name_at(time.time(), taken, BEFORE_RESTORE))
+            floors = [floor for floor in (now.floor, then.floor) if floor]
+            self._volumes[name] = replace(now, floor=highest(floors) if floors else "")
+            return kept
+
+    def destroy_snapshot(self, volume: str, name: str) -> None:
+        with self._lock:
+            self._snapshots.pop((volume, name), None)
 
     def _refuse_in_use(self, what: str, name: str) -> None:
         users = self._users(what, name)

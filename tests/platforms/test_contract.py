@@ -179,6 +179,53 @@ def test_volumes_outlive_machines(place: Place) -> None:
     assert platform.volume(volume) is None
 
 
+def test_a_volume_gets_back_what_it_had(place: Place) -> None:
+    platform, volume = place.platform, f"{place.name}-v"
+    if not place.can(Capability.SNAPSHOTS):
+        for refused in (
+            lambda: platform.snapshot_volume(volume, "one"),
+            platform.snapshots,
+            lambda: platform.restore_volume(volume, "one"),
+            lambda: platform.destroy_snapshot(volume, "one"),
+        ):
+            with pytest.raises(InputError, match="snapshots of volumes") as caught:
+                refused()
+            assert caught.value.resolution.startswith("gcloud compute ")
+        return
+    with pytest.raises(InputError, match="no volume"):
+        platform.snapshot_volume(volume, "one")
+    platform.create_volume(volume, {"a": "1"})
+    made = platform.snapshot_volume(volume, "one")
+    assert (made.volume, made.name, made.automatic, made.floor) == (volume, "one", False, "")
+    with pytest.raises(InputError, match="has a snapshot 'one'"):
+        platform.snapshot_volume(volume, "one")
+    platform.raise_floor(volume, "2")
+    place.boot(volumes=(VolumeMount(volume, "/data"),))
+    with pytest.raises(InputError, match="is in use") as caught:
+        platform.restore_volume(volume, "one")
+    assert f"stoneware stop {place.name}" in caught.value.resolution
+    platform.destroy(place.name)
+    kept = platform.restore_volume(volume, "one")
+    assert kept is not None
+    assert (kept.volume, kept.automatic, kept.floor) == (volume, True, "2")
+    restored = platform.volume(volume)
+    assert restored is not None
+    assert (dict(restored.labels), restored.floor) == ({"a": "1"}, "2")
+    assert [one.name for one in platform.snapshots(volume)] == ["one", kept.name]
+    platform.destroy_volume(volume)
+    assert platform.restore_volume(volume, kept.name) is None  # there is nothing to keep
+    again = platform.volume(volume)
+    assert again is not None
+    assert (dict(again.labels), again.floor) == ({"a": "1"}, "2")
+    for _ in range(2):
+        for name in ("one", kept.name):
+            platform.destroy_snapshot(volume, name)
+    assert platform.snapshots(volume) == []
+    with pytest.raises(InputError, match="no snapshot 'one'"):
+        platform.restore_volume(volume, "one")
+    platform.destroy_volume(volume)
+
+
 def test_networks_stay_while_they_have_machines(place: Place) -> None:
     platform, network = place.platform, f"{place.name}-n"
     made = platform.create_network(network, {"a": "1"})

@@ -30,6 +30,22 @@ def machines(incomplete: str) -> list[str]:
     return []
 
 
+def volumes(incomplete: str) -> list[str]:
+    """Return the names of volumes that begin so."""
+    with contextlib.suppress(StonewareError):
+        found = context.open_platform(context.open_store(create=False)).volumes()
+        return [volume.name for volume in found if volume.name.startswith(incomplete)]
+    return []
+
+
+def snapshots(incomplete: str) -> list[str]:
+    """Return the names of snapshots that begin so."""
+    with contextlib.suppress(StonewareError):
+        found = context.open_platform(context.open_store(create=False)).snapshots()
+        return sorted({one.name for one in found if one.name.startswith(incomplete)})
+    return []
+
+
 def files(incomplete: str) -> list[CompletionItem]:
     """Leave it to the shell, which knows the files."""
     from click.shell_completion import CompletionItem

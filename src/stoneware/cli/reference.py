@@ -63,11 +63,16 @@ def _overview() -> Iterator[str]:
 
 
 def _command(entry: catalog.Entry, found: click.Command, parent: click.Context) -> Iterator[str]:
-    context = found.make_context(entry.name, [], parent=parent, resilient_parsing=True)
-    yield from _section(f"{PROGRAM} {entry.name}", entry.aliases, found, context)
+    yield from _sections(f"{PROGRAM} {entry.name}", entry.aliases, found, parent)
+
+
+def _sections(
+    title: str, aliases: tuple[str, ...], found: click.Command, parent: click.Context
+) -> Iterator[str]:
+    context = found.make_context(title.rpartition(" ")[2], [], parent=parent, resilient_parsing=True)
+    yield from _section(title, aliases, found, context)
     for name, child in getattr(found, "commands", {}).items():
-        inner = child.make_context(name, [], parent=context, resilient_parsing=True)
-        yield from _section(f"{PROGRAM} {entry.name} {name}", (), child, inner)
+        yield from _sections(f"{title} {name}", (), child, context)
 
 
 def _section(

@@ -24,6 +24,7 @@ class Capability(StrEnum):
     READ_ONLY = "machines whose changes are gone at the next start, and resource limits of their processes"
     DEPRECATION = "marking older images as replaced by newer ones"
     KERNELS = "choosing machines with or without a kernel of their own"
+    SNAPSHOTS = "snapshots of volumes"
     OWN_NETWORKS = "networks that are internal, or have ranges of addresses of their own"
 
 

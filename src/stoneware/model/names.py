@@ -31,6 +31,7 @@ LABEL = NameRule(
 )
 MACHINE = CLUSTER = LABEL
 VOLUME = _free(128)
+SNAPSHOT = _free(100)  # of a volume
 NETWORK = _free(100)
 SECRET = _free(200)
 RECORDED = SECRET  # the widest of them: what any of these may be in a record

@@ -65,6 +65,22 @@ class Volume:
 
 
 @dataclass(frozen=True)
+class Snapshot:
+    """What was on a volume at an instant. It stays when the volume is removed.
+
+    `size` are the bytes of its files, None where these were not counted. An `automatic` one is what a restore
+    has replaced.
+    """
+
+    volume: str
+    name: str
+    created: float
+    size: int | None = None
+    floor: str = ""
+    automatic: bool = False
+
+
+@dataclass(frozen=True)
 class Network:
     """A network that exists: its machines reach each other, by name too, and no others.
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from stoneware.model.capability import Capability
 from stoneware.model.machine import Machine, MachineSpec
-from stoneware.model.resources import Network, PortMapping, Volume
+from stoneware.model.resources import Network, PortMapping, Snapshot, Volume
 from stoneware.platforms.builders import Builders
 from stoneware.platforms.infrastructure import Infrastructure
 
@@ -129,6 +129,29 @@ class Resources(Protocol):
 
     def destroy_volume(self, name: str) -> None:
         """Remove a volume, its data too; a missing one is no error. Raises InputError while in use."""
+        ...
+
+    def snapshot_volume(self, name: str, snapshot: str) -> Snapshot:
+        """Keep what is on a volume now, at one instant, also while a machine writes to it.
+
+        Takes Capability.SNAPSHOTS, as the next three do. Raises InputError where it has one of that name.
+        """
+        ...
+
+    def snapshots(self, volume: str = "") -> list[Snapshot]:
+        """Return the snapshots of a volume, or of all, by volume and time; those of removed volumes too."""
+        ...
+
+    def restore_volume(self, name: str, snapshot: str) -> Snapshot | None:
+        """Let a volume have again what a snapshot has; a volume that is gone is made from it.
+
+        Return the snapshot that keeps what it had until now. Labels and size stay, the floor is never
+        lowered. Raises InputError while a machine that has the volume runs.
+        """
+        ...
+
+    def destroy_snapshot(self, volume: str, name: str) -> None:
+        """Remove a snapshot; a missing one is no error."""
         ...
 
     def create_network(

@@ -29,7 +29,7 @@ def df(verbose: bool, platform: str | None, json_output: bool) -> None:
     """Show what uses the space of the store, and how much is free.
 
     Images and checkpoints share most of what they have, so they are one row. RECLAIMABLE is what removing the
-    stopped machines, the volumes without a machine, and the caches would free.
+    stopped machines, the volumes without a machine, snapshots of removed volumes, and the caches would free.
     """
     choose(platform)
     store = open_store()

@@ -1,4 +1,4 @@
-"""volume ls, create, rm, inspect and prune."""
+"""volume ls, create, rm, inspect, prune, snapshot and restore."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stoneware.cli import options
+from stoneware.cli.commands.volume_snapshots import restore, snapshot
 from stoneware.cli.context import open_platform, open_upkeep
-from stoneware.cli.output import print_json, print_line, print_table
+from stoneware.cli.output import print_json, print_line, print_table, say
 from stoneware.cli.parameters import Group, argument, flag, option
 from stoneware.errors import InputError
 from stoneware.launch.flags import parse_labels
+from stoneware.model.capability import Capability
 from stoneware.model.labels import CLUSTER_LABEL
 from stoneware.model.limits import parse_size
 from stoneware.model.resources import Volume
@@ -84,8 +86,9 @@ def create(name: str, label: tuple[str, ...], most: str | None) -> None:
 @volume.command("rm", help="Remove volumes and the data on them.")
 @argument("names", metavar="VOLUME", many=True, help="Names.")
 @flag("--force", "-f", help="A missing volume is no error.")
-def rm(names: tuple[str, ...], force: bool) -> None:
-    """Remove volumes and the data on them."""
+@flag("--snapshots", help="Remove their snapshots too, which stay otherwise.")
+def rm(names: tuple[str, ...], force: bool, snapshots: bool) -> None:
+    """Remove volumes and the data on them; their snapshots stay."""
     platform = open_platform()
     known = {volume.name: volume for volume in platform.volumes()}
     for name in names:  # all of them before the first goes
@@ -97,6 +100,21 @@ def rm(names: tuple[str, ...], force: bool) -> None:
         _existing(platform, name)
         platform.destroy_volume(name)
         print_line(name)
+        _after_removal(platform, name, remove=snapshots)
+
+
+def _after_removal(platform: Platform, name: str, *, remove: bool = False) -> None:
+    """Tell of the snapshots that a removed volume has left, or remove them."""
+    if Capability.SNAPSHOTS not in platform.capabilities:
+        return
+    left = platform.snapshots(name)
+    for one in left if remove else ():
+        platform.destroy_snapshot(name, one.name)
+    if left and not remove:
+        say(
+            f"the snapshots of {name} stay: stoneware volume restore {name} {left[-1].name} brings it back, "
+            f"stoneware volume snapshot rm {name} {' '.join(one.name for one in left)} removes them"
+        )
 
 
 def _existing(platform: Platform, name: str) -> Volume:
@@ -154,3 +172,8 @@ def prune(force: bool) -> None:
     for name in removable:
         platform.destroy_volume(name)
         print_line(name)
+        _after_removal(platform, name)
+
+
+volume.add_command(snapshot)
+volume.add_command(restore)

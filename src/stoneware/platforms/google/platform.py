@@ -12,6 +12,7 @@ from stoneware.platforms.google.infrastructure import GoogleInfrastructure
 from stoneware.platforms.google.inventory import GoogleInventory
 from stoneware.platforms.google.machines import GoogleMachines
 from stoneware.platforms.google.no_commands import NoCommands
+from stoneware.platforms.google.no_snapshots import NoSnapshots
 from stoneware.terraform.builders import states_in
 
 _INSTEAD = {
@@ -20,14 +21,15 @@ _INSTEAD = {
         "exec: [/etc/stoneware/commands/NAME]    # in a gate: a command of the image's own"
     ),
     Capability.CHECKPOINTS: "bake it with --platform local",
+    Capability.SNAPSHOTS: "gcloud compute disks snapshot DISK --zone ZONE",
     Capability.OWN_NETWORKS: "machines are in the network of the settings: leave internal: and ipam: out",
     Capability.LOCAL_FILES: "bake it with --platform local",
     Capability.KERNELS: "leave --vm out: all machines of Compute Engine have a kernel of their own",
 }
 
 
-class GooglePlatform(GoogleMachines, NoCommands):
-    """All of a project. Files and commands inside machines are what it cannot do."""
+class GooglePlatform(GoogleMachines, NoCommands, NoSnapshots):
+    """All of a project. Commands inside machines and snapshots of volumes are what it cannot do."""
 
     name = "google"
     capabilities: frozenset[Capability] = frozenset(

@@ -159,4 +159,4 @@ class LocalUpkeep:
         figures, path = store.volume_figures(name), str(store.volume_path(name))
         if figures is None:
             return VolumeUsage(None, store.volume(name).size, path)
-        return VolumeUsage(figures.used + figures.held, figures.limit, path)
+        return VolumeUsage(figures.used + figures.held, store.volume(name).size or figures.limit, path)

@@ -15,11 +15,12 @@ from stoneware.model import guest_protocol
 from stoneware.model.labels import CLUSTER_LABEL
 from stoneware.model.machine import MachineSpec, removal_hint
 from stoneware.model.machine_fields import written
-from stoneware.model.resources import Network, SecretMount, Volume
+from stoneware.model.resources import Network, SecretMount, Snapshot, Volume
 from stoneware.platforms.local.machines import record as machine_record
 from stoneware.platforms.local.machines.record import Paths
 from stoneware.platforms.local.machines.runner import CopyDisk, no_disks
 from stoneware.platforms.local.machines.runners import runner_of
+from stoneware.platforms.local.machines.vanished import end_vanished
 from stoneware.platforms.local.network.layout import is_up, layout_of
 from stoneware.platforms.local.store import quota as store_quota
 from stoneware.platforms.local.store.secrets import secret_lines
@@ -77,6 +78,39 @@ class LocalResources:
     def destroy_volume(self, name: str) -> None:
         """Remove a volume, its data too; a missing one is no error. Raises InputError while in use."""
         self.store.remove_volume(name, missing_ok=True)
+
+    def snapshot_volume(self, name: str, snapshot: str) -> Snapshot:
+        """Keep what is on a volume now, also while a machine writes to it."""
+        return self.store.snapshot_volume(name, snapshot)
+
+    def snapshots(self, volume: str = "") -> list[Snapshot]:
+        """Return the snapshots of a volume, or of all, by volume and time."""
+        return self.store.snapshots(volume)
+
+    def restore_volume(self, name: str, snapshot: str) -> Snapshot | None:
+        """Let a volume have again what a snapshot has, and return the snapshot of what it had until now.
+
+        Raises InputError while a machine that has the volume runs.
+        """
+        end_vanished(self.store)  # it would go on writing to the former volume
+        with contextlib.ExitStack() as stack:
+            held = self.store.volume_users(name)
+            for user in sorted(held):  # as `start` and `create` do: first the machine, then its volumes
+                stack.enter_context(self.store.lock("machines", user))
+            stack.enter_context(self.store.volume_locks([name]))
+            for user in self.store.volume_users(name):
+                paths = Paths(self.store.data / "machines" / user)
+                if user not in held or machine_record.shown_processes(paths).alive:
+                    raise InputError(
+                        f"the volume {name!r} is in use",
+                        details=f"The machine {user} runs, which has it.",
+                        resolution=f"stoneware stop {user} && stoneware volume restore {name} {snapshot}",
+                    )
+            return self.store.restore_volume_locked(name, snapshot)
+
+    def destroy_snapshot(self, volume: str, name: str) -> None:
+        """Remove a snapshot; a missing one is no error."""
+        self.store.remove_snapshot(volume, name)
 
     def limit_disks(self, paths: Paths, spec: MachineSpec) -> None:
         """Limit what a machine's root, volumes and caches may take, as its spec and they say."""

@@ -22,6 +22,7 @@ NOUNS = {
     "images": "image",
     "machines": "machine",
     "volumes": "volume",
+    "snapshots": "snapshot",
     "networks": "network",
     "cache": "cache",
     "builds": "bake directory",

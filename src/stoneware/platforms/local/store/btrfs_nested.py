@@ -113,13 +113,25 @@ def settle(rootfs: Path) -> None:
     An empty subvolume, such as systemd-tmpfiles makes for /var/lib/machines, becomes an ordinary directory.
     Raises MachineError where others are: snapshots leave them out.
     """
-    descriptor = os.open(rootfs, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    if left := left_out(rootfs):
+        raise _not_snapshot(left)
+
+
+def left_out(directory: Path) -> list[str]:
+    """Return the subvolumes that a snapshot would leave out; empty ones become directories."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         full = [number for number in nested_numbers(descriptor) if not _turned_plain(descriptor, number)]
-        if full:
-            raise _not_snapshot([_path(descriptor, number) for number in full[:_SHOWN]], len(full))
+        named = [_path(descriptor, number) for number in full[:_SHOWN]]
+        return named + [f"subvolume {number}" for number in full[_SHOWN:]]
     finally:
         os.close(descriptor)
+
+
+def shown(paths: list[str]) -> str:
+    """Return the first of some places as lines, and how many more there are."""
+    lines = [repr(path)[1:-1] for path in paths[:_SHOWN]]
+    return "\n".join(lines + ([f"and {len(paths) - _SHOWN} more"] if len(paths) > _SHOWN else []))
 
 
 def _turned_plain(somewhere: int, number: int) -> bool:
@@ -163,12 +175,11 @@ def _path(somewhere: int, number: int) -> str:
     return f"/{os.fsdecode(bytes(request[16:]).partition(bytes(1))[0] + found.name)}"
 
 
-def _not_snapshot(paths: list[str], count: int) -> MachineError:
-    shown = "\n".join(repr(path)[1:-1] for path in paths)
-    more = f"\nand {count - len(paths)} more" if count > len(paths) else ""
+def _not_snapshot(paths: list[str]) -> MachineError:
+    count = len(paths)
     what = "there is a btrfs subvolume" if count == 1 else f"there are {count} btrfs subvolumes"
     return MachineError(
         f"{what} in the machine",
-        details=f"{shown}{more}\nSnapshots leave out what is in a subvolume: the image would not have it.",
+        details=f"{shown(paths)}\nSnapshots leave out what is in a subvolume: the image would not have it.",
         resolution="make an ordinary directory there, or delete the subvolume at the end of the step",
     )

@@ -2,9 +2,13 @@
 
 Where the store is in a pool of its own and the kernel has simple quotas, each machine's root, each volume and
 each cache has a quota group 1/N with its limit, N being its subvolume's number: subvolumes that a guest makes
-inside belong to it as well. All of those are members of the group 2/0, whose limit is what the pool has less
-the reserve. Our own records are in the file system's first subvolume, which has no limit: with the guests'
-part full, every command works.
+inside belong to it as well. So do snapshots of a volume, and what a restore puts into its place: blocks are
+charged to the subvolume that wrote them for as long as anything has them, so only all of these together have
+figures. A volume's limit is its size and what it and its snapshots had when the last of them was taken, so
+that what they hold leaves the volume its size.
+
+All of those are members of the group 2/0, whose limit is what the pool has less the reserve. Our own records
+are in the file system's first subvolume, which has no limit: with the guests' part full, every command works.
 
 With quota groups proper (Linux before 6.7) the exclusive blocks of each subvolume are limited, and nothing
 keeps several of them from filling the pool. On a btrfs of the computer's own, they are used if they are on.
@@ -72,11 +76,23 @@ def prepare(home: Path, data: Path) -> str:
     return f"the machines and volumes in {home} have limits now: see stoneware system df" if found else ""
 
 
-def limit(home: Path, data: Path, subvolume: Path, size: int | None, variable: str) -> None:
+def limit(
+    home: Path,
+    data: Path,
+    subvolume: Path,
+    size: int | None,
+    variable: str,
+    *,
+    group: int | None = None,
+    more: int = 0,
+) -> None:
     """Limit what a subvolume may take, in bytes; None stands for the default.
 
     That is what the environment's `variable` says, else a quarter of what is left when it is made; at a later
     start it only grows. Raises HostError for a size where this file system has no quotas.
+
+    With simple quotas `group` is the number of a group to belong to instead of one of its own, and `more` is
+    what others in it have besides.
     """
     mode = qgroups.mode(data)
     if not mode:
@@ -91,17 +107,31 @@ def limit(home: Path, data: Path, subvolume: Path, size: int | None, variable: s
                 else "run it where /sys/fs/btrfs is there; or leave the size out",
             )
         return
-    number = qgroups.subvolume_id(subvolume)
-    wanted = size or default_size(variable) or _share(home, data, _figures(data, mode, number))
+    subvolume_number = qgroups.subvolume_id(subvolume)
+    number = group if group and mode == SIMPLE else subvolume_number
+    wanted = size or default_size(variable) or 0
     if mode != SIMPLE:
+        wanted = wanted or _share(home, data, _figures(data, mode, number))
         qgroups.set_limit(data, qgroups.group(0, number), wanted, exclusive=True)
         return
+    wanted = wanted + more if wanted else _share(home, data, _figures(data, mode, number))
     own = qgroups.group(1, number)
     qgroups.create(data, own)
     qgroups.set_limit(data, own, wanted)
     if is_pool(home):
         qgroups.assign(data, own, EVERYTHING)
-    qgroups.assign(data, qgroups.group(0, number), own)
+    qgroups.assign(data, qgroups.group(0, subvolume_number), own)
+
+
+def group_of(data: Path, subvolume: Path, group: int | None = None) -> int | None:
+    """Return the number of the group that a subvolume belongs to; None where there are no simple quotas."""
+    return (group or qgroups.subvolume_id(subvolume)) if qgroups.mode(data) == SIMPLE else None
+
+
+def join(data: Path, subvolume: Path, group: int | None) -> None:
+    """Let a snapshot count to the group of what it was taken from, as all that this wrote does anyhow."""
+    if group is not None:
+        qgroups.assign(data, qgroups.group(0, qgroups.subvolume_id(subvolume)), qgroups.group(1, group))
 
 
 def _share(home: Path, data: Path, known: Figures | None) -> int:
@@ -126,12 +156,18 @@ def default_size(variable: str) -> int | None:
     return size
 
 
-def figures(data: Path, subvolume: Path) -> Figures | None:
-    """Return what a subvolume has and may have, or None where there are no quotas."""
+def figures(data: Path, subvolume: Path, group: int | None = None) -> Figures | None:
+    """Return what a subvolume, or all in its group, has and may have; None where there are no quotas."""
     mode = qgroups.mode(data)
     if not mode:
         return None
-    return _figures(data, mode, qgroups.subvolume_id(subvolume))
+    own = group if group and mode == SIMPLE else qgroups.subvolume_id(subvolume)
+    return _figures(data, mode, own)
+
+
+def group_figures(data: Path, group: int) -> Figures | None:
+    """Return what all in a group have and may have; None where there is no such group."""
+    return _figures(data, SIMPLE, group) if qgroups.mode(data) == SIMPLE else None
 
 
 def _figures(data: Path, mode: str, number: int) -> Figures | None:

@@ -22,7 +22,7 @@ from stoneware.platforms.local.store import quota as store_quota
 from stoneware.platforms.local.store import walls as store_walls
 from stoneware.platforms.local.store.base import home_path
 from stoneware.platforms.local.store.secrets import SecretStore
-from stoneware.platforms.local.store.volumes import VolumeStore
+from stoneware.platforms.local.store.snapshots import SnapshotStore
 from stoneware.records import DamagedError, read_raw, whole
 from stoneware.untrusted.bounded import BoundsError, read_bounded
 
@@ -31,7 +31,7 @@ _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _IMAGE = re.compile(r"sha256:([0-9a-f]{64})")
 
 
-class Store(VolumeStore, NetworkStore, SecretStore):
+class Store(SnapshotStore, NetworkStore, SecretStore):
     """One store, in a directory called HOME.
 
     Layout (version 1)::
@@ -42,6 +42,7 @@ class Store(VolumeStore, NetworkStore, SecretStore):
         data/images/HEX/        rootfs (read-only), manifest.json (its SHA-256 is HEX), document.json
         data/machines/NAME/     see stoneware.platforms.local.machines
         data/volumes/NAME/      data (subvolume), document.json
+        data/snapshots/VOLUME@NAME/  data (read-only subvolume), document.json
         data/networks/NAME/     document.json; addresses.json: which address each machine's name keeps in it
         data/secrets/NAME.json  version and value (base64); directory 0700, file 0600
         data/disks/HEX/         disk.raw (read only), document.json: the disk of an image;

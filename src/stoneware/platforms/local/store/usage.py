@@ -16,6 +16,7 @@ from stoneware.platforms.local.machines.runners import runner_of
 from stoneware.platforms.local.platform import LocalPlatform
 from stoneware.platforms.local.store import prune, qgroups
 from stoneware.platforms.local.store import quota as store_quota
+from stoneware.platforms.local.store.qgroups import Figures
 from stoneware.platforms.local.store.store import Store
 from stoneware.platforms.upkeep import Item, Room, Row, Usage
 
@@ -30,6 +31,7 @@ def measure(platform: LocalPlatform, wanted: Collection[str] = ()) -> Usage:
         "images": _images(platform),
         "machines": _machines(platform),
         "volumes": _volumes(store),
+        "snapshots": _snapshots(store),
         "disks": _disks(store),
         "caches": _caches(store),
         "leftovers": _leftovers(store),
@@ -37,7 +39,10 @@ def measure(platform: LocalPlatform, wanted: Collection[str] = ()) -> Usage:
     room = _room(store)
     rows = [
         _shared(store, items, room, prune.unused_images(platform, wanted=wanted)),
-        *(_row(kind, items[kind]) for kind in ("machines", "volumes", "disks", "caches", "leftovers")),
+        *(
+            _row(kind, items[kind])
+            for kind in ("machines", "volumes", "snapshots", "disks", "caches", "leftovers")
+        ),
     ]
     return Usage(tuple(rows), items, room)
 
@@ -57,7 +62,7 @@ def _shared(store: Store, items: dict[str, tuple[Item, ...]], room: Room, unused
     """Return what images and checkpoints have together: all that nothing else has."""
     total = len(store.image_ids()) + len(store.checkpoint_keys())
     records = qgroups.figures(store.data, _RECORDS)
-    others = [_sum(items[kind]) for kind in ("machines", "volumes", "caches")]
+    others = [_sum(items[kind]) for kind in ("machines", "volumes", "snapshots", "caches")]
     size = None
     if store_quota.is_pool(store.home) and records is not None and None not in others:
         size = max(0, room.used - records.used - sum(other or 0 for other in others))
@@ -84,10 +89,33 @@ def _root(store: Store, machine: str) -> Path:
 
 
 def _volumes(store: Store) -> tuple[Item, ...]:
-    return tuple(
-        _measured(store, volume.name, bool(volume.machines), f"volumes/{volume.name}/data")
-        for volume in store.volumes()
-    )
+    found = []
+    for volume in store.volumes():
+        try:
+            figures = store.volume_figures(volume.name)
+        except OSError:  # removed meanwhile
+            figures = Figures(0, 0, None)
+        found.append(_item(volume.name, bool(volume.machines), figures))
+    return tuple(found)
+
+
+def _snapshots(store: Store) -> tuple[Item, ...]:
+    """Return the snapshots. What they have is their volume's, and nobody's where that is gone: once each."""
+    groups, counted = store.snapshot_groups(), store.volume_groups()
+    found = []
+    for name in sorted(groups):
+        group = groups[name]
+        figures = None if group is None or group in counted else store_quota.group_figures(store.data, group)
+        counted |= {group}
+        there = store.find_volume(name.partition("@")[0]) is not None
+        found.append(Item(name, there, _had(group, figures)))
+    return tuple(found)
+
+
+def _had(group: int | None, figures: Figures | None) -> int | None:
+    if group is None:
+        return None  # without simple quotas it is unknown
+    return figures.used + figures.held if figures else 0
 
 
 def _caches(store: Store) -> tuple[Item, ...]:
@@ -108,6 +136,10 @@ def _measured(store: Store, name: str, active: bool, place: str | Path) -> Item:
         found = store_quota.figures(store.data, store.data / place)
     except OSError:  # removed meanwhile
         return Item(name, active, 0)
+    return _item(name, active, found)
+
+
+def _item(name: str, active: bool, found: Figures | None) -> Item:
     return Item(name, active, found.used + found.held, found.limit) if found else Item(name, active, None)
 
 

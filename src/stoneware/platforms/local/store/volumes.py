@@ -22,7 +22,7 @@ from stoneware.platforms.local.store import quota as store_quota
 from stoneware.platforms.local.store.base import StoreBase
 from stoneware.platforms.local.store.in_use import read_uses
 from stoneware.platforms.local.store.qgroups import Figures
-from stoneware.records import DamagedError
+from stoneware.records import DamagedError, whole
 
 
 class VolumeStore(StoreBase):
@@ -103,19 +103,34 @@ class VolumeStore(StoreBase):
     def _resize(self, path: Path, size: int | None) -> None:
         document: dict[str, Any] = read_json(path / "document.json") or {}
         if size not in (None, document.get("size")):
-            store_quota.limit(self.home, self.data, path / "data", size, store_quota.VOLUME_VARIABLE)
+            self._limit(path.name, path, {**document, "size": size})
             write_json(path / "document.json", {**document, "size": size})
 
     def limit_volume(self, name: str) -> None:
         """Limit what a volume may take, as it was created: those of an older Stoneware have no limit yet."""
         path = self._volume(name)
-        document: dict[str, Any] = read_json(path / "document.json") or {}
-        variable = store_quota.VOLUME_VARIABLE
-        store_quota.limit(self.home, self.data, path / "data", document.get("size"), variable)
+        self._limit(name, path, read_json(path / "document.json") or {})
+
+    def _limit(self, name: str, path: Path, document: Mapping[str, Any]) -> None:
+        store_quota.limit(
+            self.home,
+            self.data,
+            path / "data",
+            document.get("size"),
+            store_quota.VOLUME_VARIABLE,
+            group=document.get("group"),
+            more=self.snapshots_charge(name),
+        )
+
+    def snapshots_charge(self, name: str) -> int:
+        """Return the most bytes that only the snapshots of a volume have."""
+        found = (self.data / "snapshots").glob(f"{name}@*/document.json")
+        return max((int(whole(path).get("charged") or 0) for path in found), default=0)
 
     def volume_figures(self, name: str) -> Figures | None:
         """Return what a volume has and may have, or None where nothing is known of that."""
-        return store_quota.figures(self.data, self.volume_path(name))
+        path = self._volume(name)
+        return store_quota.figures(self.data, path / "data", whole(path / "document.json").get("group"))
 
     def label_volume(self, name: str, labels: Mapping[str, str]) -> None:
         """Change a volume's labels. Raises InputError where there is no such volume."""
