@@ -166,6 +166,20 @@ def test_a_machine_that_is_off_is_told(paths: Paths) -> None:
         monitor.press_power_button(paths)
 
 
+def test_an_agent_is_asked_to_switch_the_machine_off(paths: Paths) -> None:
+    asked: list[Any] = []
+
+    def serve(connection: socket.socket) -> None:
+        peer = Peer(connection, synced, b"")
+        peer.run()
+        asked.extend(peer.asked)
+
+    peer = served(paths, "agent", serve)
+    agents.power_off(paths)
+    peer.join()
+    assert asked[1:] == [{"execute": "guest-shutdown"}]
+
+
 def test_a_machine_without_an_agent_is_told(paths: Paths) -> None:
     served(paths, "agent", lambda it: Peer(it, b"").run())
     with pytest.raises(MachineError, match="no agent answers"), talking(paths, 0.2):

@@ -23,6 +23,7 @@ from stoneware.untrusted.bounded import BoundsError, bounded_json
 
 COMES_UP = 120.0  # seconds that a machine gets until its agent answers: its boot, in software
 _ANSWERS = 20.0  # seconds that an agent gets for an answer
+_SOON = 0.5  # seconds for an agent that is not waited for
 _AGAIN = 5.0  # seconds after which an agent that says nothing is asked once more
 _LONGEST = 1 << 16  # bytes of one answer
 _MOST = 1 << 20  # bytes of answers to others that are passed over
@@ -78,6 +79,11 @@ class Agent:
             said = told.get("desc") if isinstance(told, dict) else "what is no answer"
             raise self._failed(f"{command}: {said!s:.200}")
         return answer["return"]
+
+    def order(self, command: str) -> None:
+        """Have the agent do something that it does not answer."""
+        with contextlib.suppress(OSError):
+            self._connection.sendall(json.dumps({"execute": command}).encode() + b"\n")
 
     def start(self, argv: Sequence[str], env: Mapping[str, str], feed: bytes = b"") -> int:
         """Start a command as the machine's root and return its process id there. Raises AgentError."""
@@ -146,6 +152,12 @@ def talking(paths: Paths, timeout: float = COMES_UP) -> Iterator[Agent]:
             yield agent
     except TimeoutError:
         raise silent(paths) from None
+
+
+def power_off(paths: Paths) -> None:
+    """Ask a machine's agent to switch it off, if it answers soon. Raises MachineError."""
+    with talking(paths, _SOON) as agent:
+        agent.order("guest-shutdown")
 
 
 def _answers(agent: Agent, paths: Paths, timeout: float) -> bool:

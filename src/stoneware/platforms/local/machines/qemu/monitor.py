@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ def ask(paths: Paths, command: str, timeout: float = _TIMEOUT) -> object:
 
     Raises MachineError where it does not run, or does not answer in time.
     """
+    from qemu.qmp import QMPClient  # before the time runs: it may take longer than the answer
+
     with connect(paths, MONITOR, timeout) as connection:
         try:
-            return asyncio.run(asyncio.wait_for(_ask(connection, command), timeout))
+            return asyncio.run(asyncio.wait_for(_ask(QMPClient, connection, command), timeout))
         # Whatever the library makes of what QEMU sends, it has not answered.
         except Exception as error:
             raise MachineError(
@@ -33,10 +36,8 @@ def ask(paths: Paths, command: str, timeout: float = _TIMEOUT) -> object:
             ) from error
 
 
-async def _ask(connection: Any, command: str) -> object:
-    from qemu.qmp import QMPClient
-
-    client = QMPClient("stoneware", readbuflen=_LONGEST)
+async def _ask(client_of: Callable[..., Any], connection: Any, command: str) -> object:
+    client = client_of("stoneware", readbuflen=_LONGEST)
     client.logger.disabled = True
     await client.connect(connection)
     try:

@@ -76,7 +76,11 @@ class Qemu:
             )
 
         def copy(target: Path) -> None:
-            copy_disk(store, name, target, telling.tell, spec.disk, agent=True)
+            try:
+                copy_disk(store, name, target, telling.tell, spec.disk, agent=True)
+            except InputError as error:  # an export's option is called otherwise
+                least = error.resolution.replace("--size", "--disk")
+                raise InputError(error.brief, details=error.details, resolution=least) from error
 
         disks.furnish(directory / "disk", copy, pristine=spec.read_only)
 
@@ -128,11 +132,13 @@ class Qemu:
         return marked(machine_id) in words
 
     def power_off(self, paths: Paths, leader: int) -> None:  # noqa: ARG002 - the monitor is asked
-        """Press the machine's power button."""
-        from stoneware.platforms.local.machines.qemu import monitor
+        """Press the machine's power button; ask its agent as well, where nobody may watch the button."""
+        from stoneware.platforms.local.machines.qemu import agent, monitor
 
         with suppress(MachineError):
             monitor.press_power_button(paths)
+        with suppress(MachineError):
+            agent.power_off(paths)
 
     def directory(self, paths: Paths) -> Path:
         """Return the directory of its disks."""
