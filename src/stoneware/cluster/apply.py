@@ -315,6 +315,9 @@ def _harmless(change: Change, infrastructure: Infrastructure, *, strict: bool) -
     # Machines of later waves have their addresses first, so that all others know them.
     if subject.kind is Kind.ADDRESS and change.actions == ("create",):
         return True
+    # It is in Terraform's state only, and an import does not bring it along.
+    if change.type == "terraform_data" and change.actions == ("create",):
+        return True
     if change.actions != ("update",):
         return False
     before, after = change.before or {}, change.after or {}

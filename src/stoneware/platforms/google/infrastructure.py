@@ -56,6 +56,8 @@ _PASSING = frozenset(
         *("timeouts", "output", "generated_id", "licenses", "allow_stopping_for_update", "deletion_policy"),
     }
 )
+# What an import cannot know: how it is is in effective_labels and current_status, which are compared as well.
+_NOT_IMPORTED = frozenset({"labels", "terraform_labels", "desired_status"})
 _HARMLESS = frozenset(
     {
         *("metadata", "labels", "effective_labels", "terraform_labels", "tags", "description"),
@@ -200,6 +202,8 @@ class GoogleInfrastructure:
         """Say whether two values of an attribute that differ mean the same."""
         if attribute == "metadata" and isinstance(one, Mapping) and isinstance(other, Mapping):
             return _asked_for_nothing(one) == _asked_for_nothing(other)
+        if attribute in _NOT_IMPORTED and not one:
+            return True
         return subject.kind is Kind.MACHINE and attribute in _PASSING
 
     def told_as(self, attribute: str) -> tuple[str, ...]:
