@@ -76,11 +76,11 @@ def disk(place: Place, new: Record, query: Mapping[str, Any]) -> None:
     least = 0
     if text := new.get("sourceImage") or query.get("sourceImage"):
         key, image = _image(place, text)
-        new |= {"sourceImage": LINK + key, "sourceImageId": image["id"]} | contents_of(image)
+        new |= {"sourceImage": LINK + key, "sourceImageId": image["id"]} | _passed_on(new, image)
         least = int(image["diskSizeGb"])
     elif text := new.get("sourceSnapshot"):
         key, snapshot = place.find(text, "snapshots", "global")
-        new |= {"sourceSnapshot": LINK + key, "sourceSnapshotId": snapshot["id"]} | contents_of(snapshot)
+        new |= {"sourceSnapshot": LINK + key, "sourceSnapshotId": snapshot["id"]} | _passed_on(new, snapshot)
         least = int(snapshot["diskSizeGb"])
     size = int(new.get("sizeGb", least or 500))
     if size < max(least, 1):
@@ -115,7 +115,7 @@ def image(place: Place, new: Record, query: Mapping[str, Any]) -> None:
         key, source = place.find(new["sourceSnapshot"], "snapshots", "global")
         size = source["diskSizeGb"]
     new |= {given[0]: LINK + key, f"{given[0]}Id": source["id"], "diskSizeGb": size}
-    new |= {"status": "READY", "sourceType": "RAW"} | contents_of(source)
+    new |= {"status": "READY", "sourceType": "RAW"} | _passed_on(new, source)
 
 
 def running_user(store: Store, disk: Record) -> str | None:
@@ -124,6 +124,18 @@ def running_user(store: Store, disk: Record) -> str | None:
         if (store.get(link.removeprefix(LINK)) or {}).get("status") != "TERMINATED":
             return str(link.removeprefix(LINK))
     return None
+
+
+def _passed_on(new: Record, source: Record) -> Record:
+    """Return what a disk, image or snapshot has of its source: the features and licences of both, for one."""
+    found: Record = {}
+    for name in ("guestOsFeatures", "licenses"):
+        both = [*(new.get(name) or ()), *(source.get(name) or ())]
+        if both:
+            found[name] = [each for at, each in enumerate(both) if each not in both[:at]]
+    if architecture := new.get("architecture") or source.get("architecture"):
+        found["architecture"] = architecture
+    return found | contents_of(source)
 
 
 def contents_of(source: Record) -> Record:
@@ -141,7 +153,7 @@ def snapshot(place: Place, new: Record, _query: Mapping[str, Any]) -> None:
         "sourceDiskId": source["id"],
         "diskSizeGb": source["sizeGb"],
         "status": "READY",
-    } | contents_of(source)
+    } | _passed_on(new, source)
 
 
 def network(_place: Place, new: Record, _query: Mapping[str, Any]) -> None:
