@@ -92,6 +92,9 @@ def test_what_snapshots_hold_leaves_a_volume_its_size(store: Store) -> None:
     assert (item.name, item.active) == ("v@last", False)
     if qgroups.mode(store.data) == qgroups.SIMPLE:
         assert 48 * _MIB <= (item.size or 0) < 49 * _MIB
+    store.remove_snapshot("v", "last")
+    settle(store)
+    assert [*qgroups.groups(store.data, 1)] == []
 
 
 def test_a_volume_that_a_snapshot_would_leave_something_out_of(store: Store) -> None:

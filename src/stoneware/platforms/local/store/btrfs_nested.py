@@ -107,6 +107,18 @@ def _delete(somewhere: int, found: Nested) -> None:
         destroy(directory, found.name)
 
 
+def exists(somewhere: Path, number: int) -> bool:
+    """Say whether a file system has a subvolume of that number that is not deleted, or may have one."""
+    descriptor = os.open(somewhere, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with _by_number(descriptor, number, _TOP):
+            return True
+    except OSError as error:
+        return error.errno not in (errno.ESTALE, errno.ENOENT)
+    finally:
+        os.close(descriptor)
+
+
 def settle(rootfs: Path) -> None:
     """Make sure that a snapshot of a root file system will hold all of it.
 

@@ -151,15 +151,6 @@ def subvolume_id(path: Path) -> int:
     return int(struct.unpack_from("<Q", found)[0])
 
 
-def subvolume_exists(path: Path, number: int) -> bool:
-    """Say whether there is a subvolume of that number that is not deleted."""
-    try:
-        _ask(path, _INO_LOOKUP, struct.pack("<QQ4080s", number, _FIRST_FREE_OBJECTID, b""))
-    except FileNotFoundError:
-        return False
-    return True
-
-
 def commit(path: Path) -> None:
     """Write everything out, and have the kernel go on freeing what deleted subvolumes had."""
     _ask(path, _SYNC, b"")

@@ -25,7 +25,7 @@ from stoneware import process
 from stoneware.errors import HostError, InputError
 from stoneware.files import locked
 from stoneware.model.limits import SMALLEST_DISK, parse_size
-from stoneware.platforms.local.store import qgroups
+from stoneware.platforms.local.store import btrfs_nested, qgroups
 from stoneware.platforms.local.store.qgroups import CLASSIC, SIMPLE, Figures
 
 DISK_VARIABLE, VOLUME_VARIABLE = "STONEWARE_DEFAULT_DISK", "STONEWARE_DEFAULT_VOLUME_SIZE"
@@ -212,9 +212,13 @@ def forget_removed(data: Path) -> None:
     """
     if qgroups.mode(data) != SIMPLE:
         return
+    for number in list(qgroups.groups(data, 0)):  # of snapshots: they are in a group that is not theirs
+        known = qgroups.figures(data, qgroups.group(0, number))
+        if known and not known.used and not known.held and not btrfs_nested.exists(data, number):
+            qgroups.remove(data, qgroups.group(0, number))
     for number in list(qgroups.groups(data, 1)):
         known = qgroups.figures(data, qgroups.group(1, number))
-        if known and not known.used and not known.held and not qgroups.subvolume_exists(data, number):
+        if known and not known.used and not known.held and not btrfs_nested.exists(data, number):
             qgroups.remove(data, qgroups.group(0, number))
             qgroups.remove(data, qgroups.group(1, number))
 
