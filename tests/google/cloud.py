@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
@@ -47,6 +47,7 @@ class Cloud:
     service: Service
     computers: Computers
     asked: list[Request] = field(default_factory=list)
+    each: Callable[[Request], None] | None = None  # told of each request before it is answered
     given: set[str] = field(default_factory=set)  # the keys of what a project has from its beginning
 
     def take(self) -> list[Request]:
@@ -123,7 +124,10 @@ def _recorder(cloud: Cloud) -> Any:
             if request.content_type == "application/json" and request.can_read_body:
                 body = json.loads(await request.read())  # contents of objects are streams
             line = f"{request.method} {path}".replace("?alt=json&", "?")
-            cloud.asked.append(Request(line, body))
+            asked = Request(line, body)
+            cloud.asked.append(asked)
+            if cloud.each is not None:
+                cloud.each(asked)
         response: web.StreamResponse = await handler(request)
         return response
 
