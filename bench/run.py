@@ -15,6 +15,7 @@ from bench import (
     topic_boot,
     topic_cluster,
     topic_cold,
+    topic_disk,
     topic_fleet,
     topic_processor,
     topic_rollout,
@@ -39,6 +40,7 @@ TOPICS: dict[str, Callable[[Place, int], Section]] = {
     "rollout": topic_rollout.measure,
     "cold": topic_cold.measure,
     "status": topic_status.measure,
+    "disk": topic_disk.measure,
     # Only where BENCH_BEFORE names what to compare with.
     "walls": topic_walls.measure,
     "processor": topic_processor.measure,

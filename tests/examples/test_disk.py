@@ -133,6 +133,7 @@ def test_it_boots_and_serves_what_its_metadata_says(hello: Program, raw: Path, t
 
         assert wait_until(is_over, _PATIENCE), machine.console[-2000:]
         assert metadata.reported("status")["phase"] == "running"
+        assert "fsck not present" not in machine.console
         with urllib.request.urlopen(f"http://127.0.0.1:{machine.port}/", timeout=30) as reply:
             assert "<h1>Hello from a kernel of its own</h1>" in reply.read().decode()
         metadata.changed.set()
