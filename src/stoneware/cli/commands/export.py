@@ -71,6 +71,6 @@ def _wanted(
         )
     if size is not None and not chosen.is_disk:
         raise InputError(f"{chosen.value} has no size", resolution="leave --size out")
-    target = None if output == "-" else Path(output).absolute()
+    target = None if output == "-" else Path(output)
     number = None if size is None else parse_size(size, "--size 20g")
     return Export(image, chosen, target, number, force)
