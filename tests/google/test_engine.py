@@ -15,6 +15,7 @@ from stoneware.cluster import events
 from stoneware.cluster.apply import ClusterTerraform, refreshed
 from stoneware.cluster.down import DownResult
 from stoneware.cluster.drift import DriftItem, find_drift
+from stoneware.cluster.eject import eject
 from stoneware.cluster.model import Action, Desired
 from stoneware.cluster.observe import managed_in, observe
 from stoneware.cluster.tfvars import to_tfvars
@@ -24,6 +25,7 @@ from stoneware.model.machine import Health, Phase
 from stoneware.platforms.google.clusters import GoogleRecords
 from stoneware.rollout.cluster_fleet import ClusterFleet
 from stoneware.terraform.guard import PlanRefused
+from stoneware.terraform.runner import Terraform
 from tests.cluster.engine import EngineBench
 from tests.cluster.support import wanted_of
 from tests.google.cloud import Cloud, served
@@ -59,7 +61,7 @@ def _wanted(bench: EngineBench, changes: Mapping[str, Any] | None = None) -> Des
     return wanted_of(changes, versions={"app-token": version}, extension="x-google")
 
 
-def test_the_life_of_a_cluster(bench: EngineBench, cloud: Cloud) -> None:
+def test_the_life_of_a_cluster(bench: EngineBench, cloud: Cloud, tmp_path: Path) -> None:
     result = bench.up(wait_timeout=60)
     assert bench.machines() == ALL
     assert {step.action for step in result.plan.steps} == {Action.CREATE}
@@ -73,6 +75,7 @@ def test_the_life_of_a_cluster(bench: EngineBench, cloud: Cloud) -> None:
     again = bench.up(wait_timeout=60)
     assert again.plan.changes == ()
     assert cloud.changes() == []  # nothing is changed where nothing differs
+    _ejected(bench, cloud, tmp_path / "ejected")
 
     # The question of its files is an attribute that Terraform did not write, and no drift.
     platform.set_metadata("shop-app-1", {INSPECT: "0123"})
@@ -107,6 +110,21 @@ def _drift(bench: EngineBench, desired: Desired) -> list[DriftItem]:
     observed = observe(bench.platform, "shop", managed=managed_in(directory, infrastructure))
     changes = refreshed(bench.site.platform, directory)
     return list(find_drift(desired, observed, changes, infrastructure).items)
+
+
+def _ejected(bench: EngineBench, cloud: Cloud, directory: Path) -> None:
+    """Plan and apply the cluster's configuration with nothing of ours: the same state, nothing to change."""
+    files = eject(bench.site, "shop", directory)
+    assert {"README.md", "main.tf", "settings.tf", "machines.auto.tfvars.json"} <= set(files)
+    assert 'backend "gcs"' in (directory / "settings.tf").read_text()
+    environment = bench.platform.infrastructure.environment()
+    cloud.take()
+    with Terraform(directory, environment=environment) as terraform:
+        plan = terraform.plan()
+        assert len(plan.changes) > len(ALL)
+        assert [each.address for each in plan.changes if not each.noop] == []
+        terraform.apply(plan)
+    assert [each for each in cloud.changes() if "/compute/" in each.line] == []
 
 
 def _rolled(bench: EngineBench, cloud: Cloud) -> None:

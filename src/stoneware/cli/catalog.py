@@ -70,6 +70,7 @@ COMMANDS: tuple[Entry, ...] = (
         _CLUSTERS,
     ),
     Entry("drift", "cluster_status:drift", "Compare the machines with what was declared.", _CLUSTERS),
+    Entry("eject", "cluster_eject:eject", "Write a cluster's configuration as plain Terraform.", _CLUSTERS),
     Entry("down", "cluster_down:down", "Take the cluster down; its volumes are kept.", _CLUSTERS),
     Entry("system", "disk_usage:system", "Look at the store.", _OTHER),
     Entry("doctor", "doctor:doctor", "Show what this computer lacks and how to install that.", _OTHER),
