@@ -30,8 +30,10 @@ def options_of(words: list[str]) -> set[str] | None:
     """Return the options of a command, of its subcommand where the words name one; None for no command."""
     context = click.Context(root)
     command = root.get_command(context, words[0]) if words[0] in root.list_commands(context) else None
-    if isinstance(command, click.Group) and len(words) > 1:
-        command = command.get_command(context, words[1]) or command
+    for word in words[1:]:
+        if not isinstance(command, click.Group) or (inner := command.get_command(context, word)) is None:
+            break
+        command = inner
     if command is None:
         return None
     options = (each for each in command.params if isinstance(each, click.Option))

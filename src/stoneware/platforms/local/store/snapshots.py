@@ -34,7 +34,7 @@ class SnapshotStore(VolumeStore):
             raise InputError(
                 f"{name!r} is not a snapshot name",
                 details=f"A name has {names.SNAPSHOT.words}.",
-                resolution=f"stoneware volume snapshot {volume} --name NAME",
+                resolution=f"stoneware volume snapshot create {volume} --name NAME",
             )
         return self.data / "snapshots" / f"{volume}@{name}"
 
