@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 
 from stoneware.guest.units import encode, health_override
+from stoneware.model.guest_protocol import COMMANDS
 from stoneware.model.machine import MachineSpec
 from stoneware.model.resources import SecretMount
+from stoneware.platforms.declared import ask
 from stoneware.platforms.local.platform import LocalPlatform
 from stoneware.platforms.local.store.store import Store
 from tests.guest.support import GUEST
@@ -37,6 +39,7 @@ RUN useradd --create-home app && printf '[Service]\\nExecStart=/bin/sh -c "echo 
 RUN printf '[Unit]\\nConditionPathExists=/etc/break\\n[Install]\\nWantedBy=multi-user.target\\n' \
     >>/etc/systemd/system/broken.service && systemctl enable broken.service
 COPY break.tmpl /etc/stoneware/templates/etc/greeting
+COPY --chmod=755 tell /etc/stoneware/commands/
 RUN ln -s /dev/stdout /var/log/app.log && setpriv --reuid=app --clear-groups sh -c 'echo theirs >/dev/stderr'
 USER app
 RUN echo step >/dev/stdout && echo step >/dev/stderr && echo log >/var/log/app.log
@@ -82,6 +85,7 @@ def image(machine_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     context = tmp_path_factory.mktemp("guest")
     (context / "Machinefile").write_text(MACHINEFILE)
     (context / "break.tmpl").write_text("${GREETING}\n")
+    (context / "tell").write_text('#!/bin/sh\necho "$(id -un) $GREETING $GATE $*"; exit 3\n')
     shutil.copy(Path(__file__).parent / "cases/package.sh", context)
     baked = json.loads(program("bake", "-t", "guest-test", "--json", ".", cwd=context))
     yield program, baked["image_id"]
@@ -126,6 +130,18 @@ def test_output_and_input_can_be_opened_by_name_by_any_user(image: tuple[Program
     shown = program("exec", "guest-test-open", "sh", "-c", look)
     assert shown.splitlines()[:2] == ["fifo app"] * 2
     assert "logged" in shown.splitlines()
+
+
+def test_it_runs_commands_that_its_image_declares(image: tuple[Program, str]) -> None:
+    program, _ = image
+    assert json.loads(program("inspect", "guest-test"))["commands"] == ["tell"]
+    program("run", "-d", "--wait", "--name", "guest-test-asked", "-e", "CODE=stay", "guest-test")
+    platform = LocalPlatform(Store.open(program.home))
+    words = ("/usr/bin/env", "GATE=before", f"{COMMANDS}tell", "a  b")
+    assert ask(platform, "guest-test-asked", words, timeout=10) == (3, "root none before a  b\n")
+    assert ask(platform, "guest-test-asked", [f"{COMMANDS}passwd"], timeout=10)[0] == 127
+    assert platform.observe("guest-test-asked") is not None
+    program("rm", "-f", "guest-test-asked")
 
 
 def test_a_unit_of_the_image_that_fails_is_the_machines_failure(image: tuple[Program, str]) -> None:
