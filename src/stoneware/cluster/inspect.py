@@ -14,7 +14,7 @@ from stoneware.model.machine import Phase
 from stoneware.platforms.protocols import Platform
 from stoneware.platforms.waiting import HelperChecks
 
-_POLL = 0.05
+_POLL, _LONGEST_POLL = 0.05, 1.0  # seconds: most answer at once, and a platform may count questions
 
 
 def inspect_files(
@@ -40,13 +40,14 @@ def inspect_files(
                 continue
             waiting[name] = seen.machine.name
     deadline = clock() + timeout
-    helper_checks = HelperChecks(clock)
+    helper_checks, pause = HelperChecks(clock), _POLL
     while waiting and clock() < deadline:
         for name in [name for name, machine in waiting.items() if _answered(platform, machine, nonces[name])]:
             del waiting[name]
         if waiting:
             helper_checks.check(platform)
-            sleep(_POLL)
+            sleep(pause)
+            pause = min(1.5 * pause, _LONGEST_POLL)
     return nonces
 
 
