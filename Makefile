@@ -100,7 +100,7 @@ test-lowest: host $(LOWEST)/.installed
 	$(LOWEST)/bin/mypy --cache-dir .mypy_cache/lowest
 	$(LOWEST)/bin/python -m pytest $(call PARALLEL,2) -q -m pure \
 	  --ignore=tests/rollout/test_scenarios.py --ignore=tests/rollout/test_random.py --ignore=tests/emulator \
-	  --ignore=tests/google
+	  --ignore=tests/google --ignore=tests/platforms
 	$(LOWEST)/bin/python -m pytest -q -m tool tests/local/test_metadata_http.py tests/terraform \
 	  tests/provider/test_protocol.py tests/provider/test_standalone.py
 
