@@ -115,7 +115,7 @@ def test_bash_completes_by_the_script(tmp_path: Path) -> None:
     program.chmod(0o755)
     typed = """
     eval "$(stoneware completion bash)"
-    COMP_WORDS=(stoneware volume r) COMP_CWORD=2
+    COMP_WORDS=(stoneware volume p) COMP_CWORD=2
     _stoneware_completion stoneware
     echo "${COMPREPLY[@]}"
     """
@@ -123,4 +123,4 @@ def test_bash_completes_by_the_script(tmp_path: Path) -> None:
     done = subprocess.run(
         ["bash", "--norc", "-c", typed], capture_output=True, text=True, check=False, env=env
     )
-    assert (done.stdout, done.stderr) == ("rm\n", "")
+    assert (done.stdout, done.stderr) == ("prune\n", "")

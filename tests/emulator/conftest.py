@@ -79,6 +79,7 @@ def endpoint(service: Service) -> Iterator[str]:
     asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
+    drain(loop)
     loop.close()
 
 

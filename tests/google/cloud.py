@@ -20,6 +20,7 @@ from stoneware.emulator.server import prepared
 from stoneware.emulator.service import Service
 from stoneware.emulator.store import Store
 from tests.emulator.computers import Computers
+from tests.emulator.serving import drain
 
 PROJECT = "proj-1"
 REGION = "us-central1"
@@ -112,6 +113,7 @@ def _running(service: Service, cloud: Cloud) -> Iterator[int]:
     asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
+    drain(loop)
     loop.close()
 
 

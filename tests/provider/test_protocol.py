@@ -115,6 +115,7 @@ CASES = {
             "log_max_file": None,
             "cpus": "0.2",
             "read_only": True,
+            "vm": True,
             "restart": None,
             "recreate_on": "two",
         },
