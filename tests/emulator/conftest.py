@@ -18,6 +18,7 @@ from stoneware.emulator.front import Front
 from stoneware.emulator.server import prepared
 from stoneware.emulator.service import Call, Service
 from stoneware.emulator.store import Store
+from tests.emulator.serving import drain
 
 PROJECT = "proj-1"
 
