@@ -46,7 +46,7 @@ def inspect_files(
             del waiting[name]
         if waiting:
             helper_checks.check(platform)
-            sleep(pause)
+            sleep(max(0.0, min(pause, deadline - clock())))
             pause = min(1.5 * pause, _LONGEST_POLL)
     return nonces
 
