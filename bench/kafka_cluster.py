@@ -43,19 +43,23 @@ class Load:
     topic: str
     rate: float
     directory: Path
+    bootstrap: str = BOOTSTRAP
     _process: subprocess.Popen[str] | None = None
 
     @property
     def curve(self) -> Path:
         return self.directory / f"{self.topic}.jsonl"
 
+    @property
+    def _said(self) -> Path:
+        return self.directory / f"{self.topic}.log"
+
     def start(self) -> None:
         """Start it, and wait until records are acknowledged."""
-        words = ["--bootstrap", BOOTSTRAP, "--topic", self.topic, "--rate", str(self.rate)]
+        words = ["--bootstrap", self.bootstrap, "--topic", self.topic, "--rate", str(self.rate)]
         argv = [sys.executable, "-m", "bench.kafka_probe", *words, "--curve", str(self.curve)]
-        self._process = subprocess.Popen(
-            argv, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
+        with self._said.open("w") as said:
+            self._process = subprocess.Popen(argv, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=said)
         self.pass_more()
 
     def pass_more(self) -> None:
@@ -64,7 +68,7 @@ class Load:
         wait_until(
             lambda: self._acked() >= wanted or self._ended(), f"{self.rate:g} more records acknowledged"
         )
-        assert not self._ended(), "the probe ended by itself"
+        assert not self._ended(), f"the probe ended by itself:\n{self._said.read_text()[-2000:]}"
 
     def _acked(self) -> int:
         if not self.curve.exists():
@@ -91,9 +95,9 @@ class Load:
 
 
 @contextmanager
-def load(topic: str, rate: float, directory: Path) -> Iterator[Load]:
+def load(topic: str, rate: float, directory: Path, bootstrap: str = BOOTSTRAP) -> Iterator[Load]:
     """Give a probe that has begun; it is ended with the block at the latest."""
-    running = Load(topic, rate, directory)
+    running = Load(topic, rate, directory, bootstrap)
     try:
         running.start()
         yield running

@@ -17,6 +17,7 @@ from bench import (
     topic_cold,
     topic_disk,
     topic_fleet,
+    topic_google,
     topic_processor,
     topic_rollout,
     topic_start,
@@ -39,6 +40,7 @@ TOPICS: dict[str, Callable[[Place, int], Section]] = {
     "up": topic_up.measure,
     "rollout": topic_rollout.measure,
     "cold": topic_cold.measure,
+    "google": topic_google.measure,
     "status": topic_status.measure,
     "disk": topic_disk.measure,
     # Only where BENCH_BEFORE names what to compare with.

@@ -29,6 +29,7 @@ TIERS = {"pure", "tool", "machine"}
 SHARING = {
     "tests/rollout/test_kafka_rollout.py": "kafka",
     "tests/examples/test_kafka": "kafka",
+    "tests/google/test_kafka.py": "kafka",
     "tests/examples/": "examples",
     "tests/docs/": "examples",
     "tests/provider/test_machines.py": "examples",

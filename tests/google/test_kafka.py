@@ -1,0 +1,147 @@
+"""The example's Kafka cluster on Compute Engine, by its commands, on the emulator's machines.
+
+From a bake to nothing left: two images, a cluster under load, its rollout from 4.2.1 to 4.3.1 whose driver is
+killed, the way back, and `down`. What was acknowledged is there in the end.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import random
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from bench.kafka_cluster import NEW, OLD, Driver, KafkaCluster, load, wait_until
+from bench.topic_google import LIMITS
+
+from stoneware.rollout.journal import Event
+from tests.google.real import REPEATED, Cloud, served
+from tests.rollout.test_kafka_rollout import check_load
+
+pytestmark = [pytest.mark.machine, pytest.mark.timeout(900)]
+
+NAMES = ["kafka-1", "kafka-2", "kafka-3"]
+RATE = 50.0
+
+
+@dataclass(frozen=True)
+class CloudCluster(KafkaCluster):
+    """The same commands for the emulated project."""
+
+    cloud: Cloud = field(kw_only=True)
+
+    def _environment(self, version: str) -> dict[str, str]:
+        return {**self.cloud.environment, **self.environment, "KAFKA_VERSION": version}
+
+    def events(self) -> list[Event]:
+        """Return nothing: the journal is in the bucket, and a driver is killed by what it says."""
+        return []
+
+
+@pytest.fixture
+def cluster(machine_home: Path, tmp_path: Path, google_provider: dict[str, str]) -> Iterator[CloudCluster]:
+    (program,) = Path(google_provider["HOME"]).rglob("terraform-provider-google_v*")
+    example = KafkaCluster(machine_home).directory
+    # The variable counts in a directory without a machines.yaml.
+    place = tmp_path / "site"
+    place.mkdir()
+    files = f"{example / 'machines.yaml'}:{example / 'google.yaml'}"
+    variables = {"COMPOSE_FILE": files, "MONITOR": "1s", "MACHINE_TYPE": "e2-small"}
+    with served(machine_home, tmp_path, program, "10.213.8.0/24") as cloud:
+        made = CloudCluster(machine_home, variables, place, cloud=cloud)
+        for version in (OLD, NEW):
+            argument = f"KAFKA_VERSION={version}"
+            words = ("bake", "-q", "-t", f"kafka:{version}", "--build-arg", argument)
+            made.run(*words, example.parent / "kafka", version=version)
+        yield made
+    gc.collect()
+
+
+def data_disks(cloud: Cloud) -> dict[str, str]:
+    """Return the ids of the data disks, by name."""
+    found = cloud.api.items("compute", "aggregated/disks", "list the disks")
+    return {str(each["name"]): str(each["id"]) for each in found if str(each["name"]).endswith("-data")}
+
+
+def check_cluster(cluster: CloudCluster, version: str) -> dict[str, str]:
+    """Every machine runs that version and is well; return their addresses by name."""
+    machines = cluster.machines(version)
+    assert {name: machine["well"] for name, machine in machines.items()} == dict.fromkeys(NAMES, True)
+    assert {name: machine["in_sync"] for name, machine in machines.items()} == dict.fromkeys(NAMES, True)
+    return {name: machine["ip"] for name, machine in machines.items()}
+
+
+def said_by(driver: Driver) -> str:
+    """Return what a driver that runs has said so far."""
+    return os.pread(driver.output.fileno(), 1 << 20, 0).decode(errors="replace")
+
+
+def kill(driver: Driver, word: str) -> None:
+    """Kill a driver once it has said a word."""
+    wait_until(lambda: word in said_by(driver) or not driver.running, f"it says {word}")
+    assert driver.running, said_by(driver)
+    driver.process.kill()
+    driver.process.wait()
+    driver.output.close()
+
+
+def roll_with_a_kill(cluster: CloudCluster) -> None:
+    """Roll to the new version; the driver is killed as it replaces a machine, and another goes on."""
+    seed = os.environ.get("STONEWARE_TEST_SEED") or secrets.token_hex(4)
+    chance = random.Random(seed)  # noqa: S311
+    word = chance.choice(["stopping", "replacing", "waiting until", "healthy, watched", "done"])
+    where = f"STONEWARE_TEST_SEED={seed}: killed as a machine is {word}"
+    print(where)
+    kill(cluster.drive("rollout", "--progress", "plain"), word)
+    refused = cluster.drive("rollout").finish()
+    assert refused[0] == 2, refused
+    assert "stoneware rollout resume" in refused[1]
+    code, said = cluster.drive("rollout", "resume").finish()
+    assert code == 0, f"{where}\n{said}"
+
+
+def live(cluster: CloudCluster, directory: Path) -> dict[str, int]:
+    """Go through the life of the cluster, and return how many requests some of its commands sent."""
+    cloud = cluster.cloud
+    cluster.run("up", "--yes")
+    addresses = check_cluster(cluster, OLD)
+    disks = data_disks(cloud)
+    counted = {"up again": requests(cloud, lambda: cluster.run("up", "--yes"))}
+    assert json.loads(cluster.run("drift", "--json"))["in_sync"]
+
+    bootstrap = ",".join(f"{address}:9092" for address in addresses.values())
+    with load("google", RATE, directory, bootstrap) as running:
+        roll_with_a_kill(cluster)
+        assert check_cluster(cluster, NEW) == addresses
+        running.pass_more()
+        counted["rollback"] = requests(cloud, lambda: cluster.run("rollback", version=OLD))
+        running.pass_more()
+        report = running.stop()
+
+    check_load(report)
+    assert check_cluster(cluster, OLD) == addresses
+    assert data_disks(cloud) == disks
+    cluster.run("down", "--volumes", "--yes")
+    left = {kind: cloud.names(kind) for kind in ("instances", "disks", "addresses")}
+    assert left == {"instances": [], "disks": [], "addresses": []}
+    return counted
+
+
+def requests(cloud: Cloud, command: Callable[[], object]) -> int:
+    """Return how many requests a command sent, besides those that wait for an answer."""
+    before = len(cloud.asked())
+    command()
+    return sum(not any(word in line for word in REPEATED) for line in cloud.asked()[before:])
+
+
+def test_the_example_lives_on_compute_engine(cluster: CloudCluster, tmp_path: Path) -> None:
+    images = cluster.cloud.api.items("compute", "global/images", "list")
+    assert [image["family"] for image in images if "family" in image] == ["kafka", "kafka"]
+    counted = live(cluster, tmp_path)
+    assert counted["rollback"] <= LIMITS["rollout, for each machine"] * len(NAMES), counted
+    assert counted["up again"] <= LIMITS["up, nothing changed"], counted
