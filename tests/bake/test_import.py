@@ -27,6 +27,12 @@ def archive(context: Context, machine_home: Path) -> Path:
     return made
 
 
+def files(root: Path) -> dict[str, str]:
+    """Return an image's list of files, by path."""
+    lines = (root / "usr/lib/stoneware/image/files.tsv").read_text().splitlines()
+    return {line.split("\t")[6]: line for line in lines}
+
+
 @pytest.mark.machine
 def test_a_root_file_system_becomes_an_image_that_boots_and_can_be_built_from(
     context: Context, archive: Path
@@ -40,6 +46,14 @@ def test_a_root_file_system_becomes_an_image_that_boots_and_can_be_built_from(
     assert (root / "etc/foreign").read_text() == context.stamp
     assert (root / "usr/bin/su").stat().st_mode & 0o7777 == 0o4755
     assert (root / "etc/machine-id").read_bytes() in (b"", b"uninitialized\n")
+    context.run("export", context.name, "-o", "exported.tar")
+    again = json.loads(context.run("import", "exported.tar", *words[2:])[0])
+    lists = [files(context.rootfs(each)) for each in (first, again)]
+    assert again["image_id"] != first["image_id"]
+    assert lists[0].keys() == lists[1].keys()
+    told = {"/usr/lib/os-release", "/usr/lib/stoneware/image/version"}  # which image it is
+    told.add(f"/etc/systemd/system/{context.name}.service")
+    assert {path for path, line in lists[0].items() if line != lists[1][path]} == told
     machine = f"m-{context.name}"
     try:
         context.run("run", "-d", "--wait", "--name", machine, context.name)

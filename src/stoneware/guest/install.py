@@ -143,9 +143,9 @@ def digest() -> str:
 def install(rootfs: Path) -> None:
     """Put all guest files into a root file system that is not running, replacing older ones.
 
-    It then holds no identity (machine-id, host name, resolver), and `base-units` lists what was enabled:
-    units that are enabled later belong to an image and wait for the boot agent. Needs write access as
-    the owner of the tree (root); raises OSError.
+    It then holds no identity (machine-id, host name, resolver), and `base-units` lists what was enabled when
+    this was done first: units that are enabled later belong to an image and wait for the boot agent. Needs
+    write access as the owner of the tree (root); raises OSError.
     """
     lay(rootfs, guest_files(), guest_links())
 
@@ -154,6 +154,14 @@ def lay(rootfs: Path, files: Mapping[str, tuple[int, bytes]], links: Mapping[str
     """Do the same with files and links that have been read already."""
     write_tree(rootfs, files, links)
     _forget_identity(rootfs)
+    _list_base_units(rootfs)
+    _mark_updated(rootfs)
+
+
+def _list_base_units(rootfs: Path) -> None:
+    listed = rootfs / "usr/lib/stoneware/base-units"
+    if listed.is_file():  # an image of ours that comes back: what it has enabled since is not its base's
+        return
     names = sorted(
         {
             path.name
@@ -162,8 +170,7 @@ def lay(rootfs: Path, files: Mapping[str, tuple[int, bytes]], links: Mapping[str
         }
         | {f"{path.name[3:]}.service" for path in (rootfs / "etc").glob("rc3.d/S*")}
     )
-    _write(rootfs / "usr/lib/stoneware/base-units", 0o644, "".join(f"{name}\n" for name in names).encode())
-    _mark_updated(rootfs)
+    _write(listed, 0o644, "".join(f"{name}\n" for name in names).encode())
 
 
 def write_tree(rootfs: Path, files: Mapping[str, tuple[int, bytes]], links: Mapping[str, str]) -> None:
