@@ -37,7 +37,8 @@ def is_imported(reference: str) -> bool:
 
 def references(store: Store) -> tuple[str, ...]:
     """Return the references of all that is imported and still there."""
-    found = (key.removeprefix("raw-") for key in store.checkpoint_keys() if key.startswith("raw-"))
+    # Each bake asks: a look at the names alone, of which a store may have thousands.
+    found = (path.name.removeprefix("raw-") for path in (store.data / "checkpoints").glob("raw-*"))
     return tuple(f"{_NAME}:{key}" for key in sorted(found) if _is_import(store, key))
 
 

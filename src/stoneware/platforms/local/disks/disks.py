@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -17,13 +16,13 @@ from stoneware.platforms.local.bases.bases import architecture
 from stoneware.platforms.local.disks import assembly, kernel
 from stoneware.platforms.local.disks.layout import MIB
 from stoneware.platforms.local.host.requirements import DISK_TOOLS, check
+from stoneware.platforms.local.store import btrfs
 from stoneware.platforms.local.store import errors as store_errors
 from stoneware.platforms.local.store.store import Store
 from stoneware.platforms.protocols import BAKES
 from stoneware.records import whole
 
 Progress = Callable[[str], None]
-_FICLONE = 0x40049409  # _IOW(0x94, 9, int)
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def copy_disk(
 
 def _copy_content(reader: int, writer: int, source: Path, target: Path) -> None:
     try:
-        fcntl.ioctl(writer, _FICLONE, reader)
+        btrfs.share_blocks(reader, writer)
     except OSError:  # another file system: what is a hole there is one here
         process.run(["cp", "--sparse=always", "--reflink=never", "--no-preserve=all", source, target])
 

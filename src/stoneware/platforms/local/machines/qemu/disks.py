@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Callable
@@ -12,14 +11,13 @@ from stoneware.platforms.local.host.probes import FIRMWARE_VARIABLES
 from stoneware.platforms.local.store import btrfs
 
 ROOT, PRISTINE, FIRMWARE = "root.raw", "pristine.raw", "vars.fd"
-_FICLONE = 0x40049409  # ioctl_ficlonerange(2)
 
 
 def clone(source: Path, target: Path) -> None:
     """Make a file that shares the blocks of another, both in the store."""
     with source.open("rb") as reader, target.open("wb") as writer:
         os.fchmod(writer.fileno(), 0o600)
-        fcntl.ioctl(writer.fileno(), _FICLONE, reader.fileno())
+        btrfs.share_blocks(reader.fileno(), writer.fileno())
 
 
 def furnish(directory: Path, copy: Callable[[Path], None], *, pristine: bool = False) -> None:
