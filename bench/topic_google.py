@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.google.provider.install import installed
+from tests.google.provider.install import installed, program_of
 from tests.google.real import REPEATED, Cloud, served
 
 from bench.harness import Row, Section, run
@@ -49,7 +49,7 @@ def measure(place: Place, repeats: int) -> Section:  # noqa: ARG001 (a count is 
     with TemporaryDirectory(prefix="stoneware-bench-") as directory:
         root = Path(directory)
         environment = installed(root)
-        (program,) = Path(environment["HOME"]).rglob("terraform-provider-google_v*")
+        program = program_of(environment)
         (root / "shop").mkdir()
         (root / "shop/Machinefile").write_text(MACHINEFILE)
         (root / "shop/machines.yaml").write_text(FILE)

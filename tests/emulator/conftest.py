@@ -2,14 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
 from googleapiclient.discovery import build_from_document
 from googleapiclient.http import build_http
 
@@ -18,7 +16,7 @@ from stoneware.emulator.front import Front
 from stoneware.emulator.server import prepared
 from stoneware.emulator.service import Call, Service
 from stoneware.emulator.store import Store
-from tests.emulator.serving import drain
+from tests.emulator.serving import served_in_a_thread
 
 PROJECT = "proj-1"
 
@@ -65,23 +63,8 @@ def api(service: Service) -> Api:
 @pytest.fixture
 def endpoint(service: Service) -> Iterator[str]:
     """Serve the service from a thread of its own."""
-    loop = asyncio.new_event_loop()
-    runner = prepared(Front(service, None))
-
-    async def start() -> int:
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        return int(runner.addresses[0][1])
-
-    port = loop.run_until_complete(start())
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{port}"
-    asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    drain(loop)
-    loop.close()
+    with served_in_a_thread(prepared(Front(service, None))) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from stoneware.platforms.local.instances import CONTENTS
 from stoneware.platforms.local.platform import LocalPlatform
 from stoneware.platforms.local.store import prune
 from stoneware.platforms.local.store.images import LocalImageStore
+from tests.emulator.serving import tidy
 from tests.emulator.test_server import start
 
 pytestmark = pytest.mark.machine
@@ -95,8 +96,6 @@ class Cloud:
 
 @pytest.fixture
 def cloud(machine_home: Path, tmp_path: Path) -> Iterator[Cloud]:
-    store = LocalImageStore.open(machine_home)
-    platform = LocalPlatform(store)
     state = tmp_path / "state"
     made = Cloud(machine_home, state)
     try:
@@ -104,18 +103,7 @@ def cloud(machine_home: Path, tmp_path: Path) -> Iterator[Cloud]:
         yield made
     finally:
         made.opened.close()
-        for machine in platform.machines():
-            if machine.spec.labels.get("stoneware.emulator"):
-                platform.destroy(machine.name)
-        for volume in store.volumes():
-            if volume.labels.get("state") == str(state):
-                store.remove_volume(volume.name)
-        for network in platform.networks():
-            if network.labels.get("state") == str(state):
-                platform.destroy_network(network.name)
-        for key in store.checkpoint_keys():
-            if key.startswith(CONTENTS):
-                store.remove_checkpoint(key)
+        tidy(machine_home, state)
 
 
 def body(name: str, image: str, *disks: dict[str, Any]) -> dict[str, Any]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +18,7 @@ from stoneware.emulator.server import prepared
 from stoneware.emulator.service import Service
 from stoneware.emulator.store import Store
 from tests.emulator.computers import Computers
-from tests.emulator.serving import drain
+from tests.emulator.serving import served_in_a_thread
 
 PROJECT = "proj-1"
 REGION = "us-central1"
@@ -97,24 +95,10 @@ def served(directory: Path, *, delay: float = 0.05) -> Iterator[Cloud]:
 
 @contextmanager
 def _running(service: Service, cloud: Cloud) -> Iterator[int]:
-    loop = asyncio.new_event_loop()
     runner = prepared(Front(service, None))
     runner.app.middlewares.append(_recorder(cloud))
-
-    async def start() -> int:
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        return int(runner.addresses[0][1])
-
-    port = loop.run_until_complete(start())
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    yield port
-    asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    drain(loop)
-    loop.close()
+    with served_in_a_thread(runner) as port:
+        yield port
 
 
 def _recorder(cloud: Cloud) -> Any:

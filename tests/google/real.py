@@ -15,9 +15,7 @@ from typing import Any
 
 from stoneware.platforms.google.api import Api
 from stoneware.platforms.google.settings import Settings
-from stoneware.platforms.local.instances import CONTENTS
-from stoneware.platforms.local.platform import LocalPlatform
-from stoneware.platforms.local.store.images import LocalImageStore
+from tests.emulator.serving import tidy
 from tests.google.cloud import PROJECT, REGION
 
 BUCKET = "things"
@@ -106,21 +104,3 @@ def _furnish(api: Api, subnet: str) -> None:
     api.operate("POST", "global/networks", "make the network", network)
     body = {"name": "own", "ipCidrRange": subnet, "network": "global/networks/own"}
     api.operate("POST", f"regions/{REGION}/subnetworks", "make the subnetwork", body)
-
-
-def tidy(home: Path, state: Path) -> None:
-    """Remove an emulator's machines, disks, networks and contents of disks from the store."""
-    store = LocalImageStore.open(home)
-    platform = LocalPlatform(store)
-    for machine in platform.machines():
-        if machine.spec.labels.get("stoneware.emulator"):
-            platform.destroy(machine.name)
-    for volume in platform.volumes():
-        if volume.name.startswith("disk-") and not volume.machines:
-            platform.destroy_volume(volume.name)
-    for network in platform.networks():
-        if network.labels.get("state") == str(state):
-            platform.destroy_network(network.name)
-    for key in store.checkpoint_keys():
-        if key.startswith(CONTENTS):
-            store.remove_checkpoint(key)

@@ -20,10 +20,9 @@ import pytest
 from stoneware.platforms.google.api import Api
 from stoneware.platforms.google.bucket import Bucket
 from stoneware.platforms.google.settings import Settings
-from stoneware.platforms.local.instances import CONTENTS
-from stoneware.platforms.local.platform import LocalPlatform
-from stoneware.platforms.local.store.images import LocalImageStore
+from tests.emulator.serving import tidy
 from tests.emulator.test_server import start
+from tests.google.provider.install import program_of
 
 pytestmark = [pytest.mark.machine, pytest.mark.filterwarnings("ignore::DeprecationWarning:google")]
 PROJECT, ZONE, REGION = "proj-1", "us-central1-a", "regions/us-central1"
@@ -104,7 +103,7 @@ def project(
         (directory / "Machinefile").write_text(MACHINEFILE)
         (directory / "word.txt").write_text("one")
         (directory / ".machineignore").write_text("stoneware.toml\n")
-        (program,) = Path(google_provider["HOME"]).rglob("terraform-provider-google_v*")
+        program = program_of(google_provider)
         environment = {name: text for name, text in os.environ.items() if not name.startswith("STONEWARE_")}
         environment |= {
             "STONEWARE_HOME": str(tmp_path / "home"),
@@ -115,7 +114,7 @@ def project(
         body = {"name": "things", "location": "us-central1"}
         api.request("storage", "POST", "/b", "make the bucket", query={"project": PROJECT}, body=body)
         _make_network(api)
-        stack.callback(_tidy, machine_home, state)
+        stack.callback(tidy, machine_home, state)
         yield Project(directory, environment, api)
 
 
@@ -125,21 +124,6 @@ def _make_network(api: Api) -> None:
     api.operate("POST", "global/networks", "make the network", body)
     subnet = {"name": "bakes", "ipCidrRange": "10.213.7.0/24", "network": "global/networks/bakes"}
     api.operate("POST", f"{REGION}/subnetworks", "make the subnetwork", subnet)
-
-
-def _tidy(home: Path, state: Path) -> None:
-    """Remove the emulator's machines, networks and contents of disks from the store."""
-    store = LocalImageStore.open(home)
-    platform = LocalPlatform(store)
-    for machine in platform.machines():
-        if machine.spec.labels.get("stoneware.emulator"):
-            platform.destroy(machine.name)
-    for network in platform.networks():
-        if network.labels.get("state") == str(state):
-            platform.destroy_network(network.name)
-    for key in store.checkpoint_keys():
-        if key.startswith(CONTENTS):
-            store.remove_checkpoint(key)
 
 
 def _git(directory: Path) -> str:

@@ -27,6 +27,7 @@ from stoneware.platforms.google.platform import GooglePlatform
 from stoneware.terraform.results import TerraformError
 from tests.google.cloud import PROJECT, Cloud
 from tests.google.clusters import SETTINGS
+from tests.google.provider.install import program_of
 
 pytestmark = [pytest.mark.tool, pytest.mark.filterwarnings("ignore::DeprecationWarning:google")]
 NAME = "bake-1234abcd-0"
@@ -61,8 +62,7 @@ DOCUMENT = {"key": "ab" * 32, "size_bytes": 7}
 def platform(
     cloud: Cloud, tmp_path: Path, google_provider: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> GooglePlatform:
-    (program,) = Path(google_provider["HOME"]).rglob("terraform-provider-google_v*")
-    monkeypatch.setenv("STONEWARE_GOOGLE_PROVIDER", str(program))
+    monkeypatch.setenv("STONEWARE_GOOGLE_PROVIDER", str(program_of(google_provider)))
     api = Api(replace(SETTINGS, endpoint=cloud.endpoint, bucket="things", labels={"team": "data"}))
     body = {"name": "things", "location": "us-central1"}
     api.request("storage", "POST", "/b", "make the bucket", query={"project": PROJECT}, body=body)

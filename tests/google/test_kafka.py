@@ -20,6 +20,7 @@ from bench.kafka_cluster import NEW, OLD, Driver, KafkaCluster, load, wait_until
 from bench.topic_google import LIMITS
 
 from stoneware.rollout.journal import Event
+from tests.google.provider.install import program_of
 from tests.google.real import REPEATED, Cloud, served
 from tests.rollout.test_kafka_rollout import check_load
 
@@ -45,7 +46,7 @@ class CloudCluster(KafkaCluster):
 
 @pytest.fixture
 def cluster(machine_home: Path, tmp_path: Path, google_provider: dict[str, str]) -> Iterator[CloudCluster]:
-    (program,) = Path(google_provider["HOME"]).rglob("terraform-provider-google_v*")
+    program = program_of(google_provider)
     example = KafkaCluster(machine_home).directory
     # The variable counts in a directory without a machines.yaml.
     place = tmp_path / "site"

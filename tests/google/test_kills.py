@@ -30,6 +30,7 @@ from stoneware.platforms.google.images import GoogleImages
 from tests.cluster.support import FakeImages
 from tests.google.cloud import PROJECT, ZONE, Cloud, Request, served
 from tests.google.clusters import SETTINGS
+from tests.google.provider.install import program_of
 
 pytestmark = [pytest.mark.tool, pytest.mark.filterwarnings("ignore::DeprecationWarning:google")]
 KILLS = {"bake": 12, "up": 10, "rollout": 8}
@@ -163,7 +164,7 @@ def project(tmp_path: Path, google_provider: dict[str, str]) -> Iterator[Project
         (directory / "stoneware.toml").write_text(TOML)
         (directory / "machines.yaml").write_text(FILE)
         (directory / "Machinefile").write_text("FROM debian:12\nRUN true\n")
-        (program,) = Path(google_provider["HOME"]).rglob("terraform-provider-google_v*")
+        program = program_of(google_provider)
         environment = {name: text for name, text in os.environ.items() if not name.startswith("STONEWARE_")}
         environment |= {
             "STONEWARE_HOME": str(tmp_path / "home"),

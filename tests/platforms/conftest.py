@@ -17,7 +17,7 @@ from stoneware.platforms.local.platform import LocalPlatform
 from stoneware.platforms.local.store.store import Store
 from stoneware.platforms.protocols import Platform
 from tests.google.cloud import served
-from tests.google.provider.install import installed
+from tests.google.provider.install import installed, program_of
 from tests.platforms import on_google
 from tests.platforms.awaiting import awaited
 from tests.platforms.memory import MemoryPlatform
@@ -91,9 +91,7 @@ class Place:
 @pytest.fixture(scope="session")
 def provider_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a provider hashicorp/google: the stand-in, or the real one."""
-    directory = installed(tmp_path_factory.mktemp("google"))["HOME"]
-    (program,) = Path(directory).rglob("terraform-provider-google_v*")
-    return program
+    return program_of(installed(tmp_path_factory.mktemp("google")))
 
 
 @pytest.fixture

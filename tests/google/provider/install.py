@@ -7,6 +7,7 @@ import os
 import platform
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.google.provider.schema import SOURCE
@@ -63,6 +64,12 @@ def installed(directory: Path, *, override: bool = True) -> dict[str, str]:
         f"  filesystem_mirror {{\n    path = {json.dumps(str(mirror))}\n  }}\n}}\n"
     )
     return {"TF_CLI_CONFIG_FILE": str(settings), "HOME": str(directory)}
+
+
+def program_of(variables: Mapping[str, str]) -> Path:
+    """Return the provider's program that variables of `installed` point at."""
+    (program,) = Path(variables["HOME"]).rglob("terraform-provider-google_v*")
+    return program
 
 
 def _put(program: Path) -> None:
