@@ -218,8 +218,9 @@ class Root:
         self.metadata = metadata
         self.shell = SHELLS[shell]
         (path / "usr").mkdir(parents=True)
-        for name in ("etc", "var/tmp", "var/log", "root", "tmp", "run", "proc", "home"):
+        for name in ("etc", "var/tmp", "var/log", "root", "tmp", "run/systemd", "proc", "home"):
             (path / name).mkdir(parents=True, exist_ok=True)
+        (path / "run/systemd/container").write_text("systemd-nspawn\n")
         (path / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\njoe:x:1000:1001::/home/joe:/bin/sh\n")
         (path / "etc/group").write_text("root:x:0:\nstaff:x:50:\njoe:x:1001:\n")
         (path / "etc/hosts").write_text("127.0.0.1 localhost\n")

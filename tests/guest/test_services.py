@@ -76,6 +76,21 @@ def test_a_check_that_hangs_is_ended_and_long_output_is_cut(root: Root, metadata
         finish(process)
 
 
+@pytest.mark.parametrize(("kind", "limit"), [("qemu", 1000), ("kvm", 100)])
+def test_a_health_check_has_more_time_where_the_kernel_runs_in_software(
+    root: Root, metadata: FakeMetadata, kind: str, limit: int
+) -> None:
+    (root.path / "run/systemd/container").unlink()
+    root.put("programs/systemd-detect-virt", f"#!/bin/sh\necho {kind}\n", 0o755)
+    _healthcheck(root, "sleep 100", timeout=100)
+    process = root.start("stoneware-health", env={"PATH": f"{root.path}/programs:{os.environ['PATH']}"})
+    try:
+        sick = metadata.wait_report("stoneware/health", lambda r: r["failing"] > 0)
+        assert sick["output"] == f"the health check took longer than {limit} ms"
+    finally:
+        finish(process)
+
+
 def test_any_bytes_of_a_check_become_a_report(root: Root, metadata: FakeMetadata) -> None:
     # The last 1024 bytes begin within a character.
     _healthcheck(root, 'printf "\\377\\001x"; i=0; while [ $i -lt 700 ]; do printf ż; i=$((i+1)); done; echo')
