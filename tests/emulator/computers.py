@@ -6,10 +6,12 @@ import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from stoneware.errors import HostError
 from stoneware.model.ingress import Ingress
 from stoneware.model.machine import MachineSpec
+from stoneware.untrusted import raw_archive
 
 
 @dataclass
@@ -47,6 +49,12 @@ class Computers:
 
     def keep(self, name: str, contents: str) -> None:
         self.contents[contents] = name
+
+    def take_disk(self, archive: Path, contents: str) -> int:
+        assert self.gate.wait(30)
+        size = raw_archive.unpack(archive, lambda *_: None)
+        self.contents[contents] = "an archive"
+        return size
 
     def forget(self, contents: str) -> None:
         self.contents.pop(contents, None)

@@ -107,7 +107,8 @@ def _recorder(cloud: Cloud) -> Any:
         path = request.raw_path.removeprefix(f"{BASE}/").removesuffix("?alt=json")
         if "/operations/" not in path:
             body = None
-            if request.content_type == "application/json" and request.can_read_body:
+            json_body = request.content_type == "application/json" and request.can_read_body
+            if json_body and not path.startswith("/upload/"):
                 body = json.loads(await request.read())  # contents of objects are streams
             line = f"{request.method} {path}".replace("?alt=json&", "?")
             asked = Request(line, body)

@@ -45,6 +45,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("tag", "images:tag", "Give an image another name.", _IMAGES),
     Entry("rmi", "images:rmi", "Remove tags, and images that have no tag left.", _IMAGES),
     Entry("export", "export:export", "Write an image to a file for other computers.", _IMAGES),
+    Entry("push", "push:push", "Make an image of this computer one of a cloud's.", _IMAGES),
     Entry("prune", "prune:prune", "Remove what nothing uses any more.", _IMAGES),
     Entry("run", "run:run", "Boot a machine from an image.", _MACHINES),
     Entry("ps", "machines:ps", "List machines.", _MACHINES),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from stoneware.cli import context
 from stoneware.errors import StonewareError
+from stoneware.platforms import registry
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -44,6 +45,11 @@ def snapshots(incomplete: str) -> list[str]:
         found = context.open_platform(context.open_store(create=False)).snapshots()
         return sorted({one.name for one in found if one.name.startswith(incomplete)})
     return []
+
+
+def platforms(incomplete: str) -> list[str]:
+    """Return the platforms that images can be pushed to."""
+    return [name for name in registry.NAMES if name != registry.DEFAULT and name.startswith(incomplete)]
 
 
 def files(incomplete: str) -> list[CompletionItem]:

@@ -251,6 +251,7 @@ def _end_work(service: Service, key: str, record: Record) -> None:
     (remove if deletes else halt)(service, key, "")
 
 
+_UNDONE = ("PENDING", "CREATING")  # images and snapshots
 _AGAIN: dict[str, Callable[[Service, str, str], None]] = {
     "insert": boot,
     "start": boot,
@@ -274,6 +275,9 @@ def resume(service: Service) -> None:
                 again(service, key, operation)
                 resumed.add(key)
             else:
+                made = service.store.get(key) or {}
+                if record["operationType"] in ("insert", "createSnapshot") and made.get("status") in _UNDONE:
+                    service.store.remove(key)  # an image that has not got what is in it
                 service.operations.finish(operation, _RESTARTED)
         if computers is not None:
             for key, record in service.store.matching("projects/", "instances"):

@@ -52,7 +52,9 @@ def family(store: Store, project: str, name: str) -> Record:
     images = [
         record
         for _, record in store.under(f"projects/{project}/global/images")
-        if record.get("family") == name and record.get("deprecated", {}).get("state", "ACTIVE") == "ACTIVE"
+        if record.get("family") == name
+        and record["status"] == "READY"
+        and record.get("deprecated", {}).get("state", "ACTIVE") == "ACTIVE"
     ]
     if not images:
         raise errors.not_found(f"projects/{project}/global/images/family/{name}")
@@ -66,6 +68,8 @@ def _image(place: Place, text: str) -> tuple[str, Record]:
         record = family(place.store, parts[1], parts[-1])
         return f"projects/{parts[1]}/global/images/{record['name']}", record
     key, record = place.find(text, "images", "global")
+    if record["status"] == "PENDING":
+        raise errors.ApiError(400, "resourceNotReady", f"The resource '{key}' is not ready")
     if record.get("deprecated", {}).get("state") in ("OBSOLETE", "DELETED"):
         raise errors.invalid("resource.sourceImage", text, "The image is obsolete or deleted.")
     return key, record
@@ -92,17 +96,17 @@ def disk(place: Place, new: Record, query: Mapping[str, Any]) -> None:
 
 
 def image(place: Place, new: Record, query: Mapping[str, Any]) -> None:
-    """Fill an image made of a disk, an image or a snapshot."""
-    if new.get("rawDisk", {}).get("source"):
-        raise errors.not_implemented(
-            "compute.images.insert with rawDisk", "objects of storage are not served yet"
-        )
+    """Fill an image made of a disk, an image or a snapshot; one made of an archive is filled later."""
     if BASE in new:
         new |= {"status": "READY", "sourceType": "RAW"}
         return
     given = [name for name in ("sourceDisk", "sourceImage", "sourceSnapshot") if new.get(name)]
-    if len(given) != 1:
+    raw = bool((new.get("rawDisk") or {}).get("source"))
+    if len(given) + raw != 1:
         raise errors.invalid("resource", new["name"], "Exactly one source of the image must be given.")
+    if raw:  # see raw_images
+        new |= {"status": "PENDING", "sourceType": "RAW"}
+        return
     if given == ["sourceDisk"]:
         key, source = place.find(new["sourceDisk"], "disks")
         if (user := running_user(place.store, source)) and not query.get("forceCreate"):

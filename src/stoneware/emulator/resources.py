@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from stoneware.emulator import catalog, checks, contents, errors, firewalls, paging, prepare, values
+from stoneware.emulator import (
+    catalog,
+    checks,
+    contents,
+    errors,
+    firewalls,
+    paging,
+    prepare,
+    raw_images,
+    values,
+)
 from stoneware.emulator.kinds import KINDS
 from stoneware.emulator.service import Call, Service, shown
 from stoneware.emulator.store import Record
@@ -45,6 +55,8 @@ def insert(service: Service, call: Call) -> Record:
     place = prepare.Place(service.store, call.project, call.scope)
     record = service.create(place, collection, key, dict(call.body), call.query)
     _tell_firewalls(service, collection, record)
+    if collection == "images" and record["status"] == "PENDING":
+        return raw_images.insert(service, call, key, record)
     if collection in ("images", "snapshots"):
         return contents.capture(service, call, "insert", key, (key, record["id"]))
     return service.started(call, "insert", key, record["id"])

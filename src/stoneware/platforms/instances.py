@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from stoneware.model.ingress import Ingress
@@ -32,6 +33,13 @@ class Computers(Protocol):
 
     def keep(self, name: str, contents: str) -> None:
         """Keep what is on the root of a machine now under a key."""
+        ...
+
+    def take_disk(self, archive: Path, contents: str) -> int:
+        """Keep under a key what is on the disk in an archive of Compute Engine's form; return its bytes.
+
+        May be done again after a kill. Raises InputError for what no machine here can boot from.
+        """
         ...
 
     def forget(self, contents: str) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from stoneware.platforms.cluster_records import Clusters
     from stoneware.platforms.disks import Disks
     from stoneware.platforms.instances import Computers
+    from stoneware.platforms.intake import Intake
     from stoneware.platforms.protocols import Images, Platform
     from stoneware.platforms.upkeep import Finding, Upkeep
 
@@ -60,6 +61,10 @@ class Backend(Protocol):
 
     def open_disks(self, images: Images) -> Disks:
         """Return what writes images to files. Raises InputError where the platform cannot."""
+        ...
+
+    def open_intake(self, images: Images) -> Intake:
+        """Return what takes images of another platform. Raises InputError where it takes none."""
         ...
 
     def open_instances(self, images: Images, state: Path, *, bare: bool = False) -> Computers:

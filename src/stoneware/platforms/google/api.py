@@ -153,12 +153,28 @@ class Api:
             return errors.unreachable(what, self.settings.endpoint or url.split("/")[2], error), again
         except exceptions.GoogleAuthError as error:
             return errors.no_credentials(what, error), False
-        document = _document(reply)
+        document = document_of(reply)
         if reply.ok and isinstance(document, dict):
             return document, False
         failure = errors.of_response(what, reply.status_code, document, self.settings.project)
         limited = getattr(failure, "reason", "") in {"rateLimitExceeded", "userRateLimitExceeded"}
         return failure, limited or reply.status_code in (_PASSING if again else _NOT_DONE)
+
+    def put(self, url: str, what: str, data: bytes, headers: Mapping[str, str]) -> requests.Response:
+        """Send bytes to the session of an upload, once, and return the reply, whatever it says."""
+        session = self._opened(what)
+        import requests
+        from google.auth import exceptions
+
+        self.requests += 1
+        try:
+            return session.request(
+                "PUT", url, data=data, headers=dict(headers), timeout=_TIMEOUT, allow_redirects=False
+            )
+        except (exceptions.TransportError, requests.RequestException) as error:
+            raise errors.unreachable(what, url.split("/")[2], error) from None
+        except exceptions.GoogleAuthError as error:
+            raise errors.no_credentials(what, error) from None
 
     def _opened(self, what: str) -> requests.Session:
         if self._session is None:
@@ -229,7 +245,8 @@ def _items(found: object) -> Iterator[dict[str, Any]]:
                     yield from _items(listed) if isinstance(listed, list) else ()
 
 
-def _document(reply: requests.Response) -> object:
+def document_of(reply: requests.Response) -> object:
+    """Return the JSON document of a reply; what is none as Google's error would have it."""
     try:
         return reply.json() if reply.content else {}
     except ValueError:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from stoneware.platforms.disks import Disks
     from stoneware.platforms.google.clusters import GoogleClusters
     from stoneware.platforms.google.images import GoogleImages
+    from stoneware.platforms.google.intake import GoogleIntake
     from stoneware.platforms.google.platform import GooglePlatform
     from stoneware.platforms.google.settings import Settings
     from stoneware.platforms.instances import Computers
@@ -73,9 +74,14 @@ class GoogleBackend:
         """Return nothing to put before a command."""
         return ()
 
-    def recover(self, images: Images) -> list[str]:  # noqa: ARG002 - what bakes leave, bake recovers
-        """Return nothing: commands leave nothing here but bakes."""
-        return []
+    def recover(self, images: Images) -> list[str]:
+        """Remove what killed pushes left; what bakes leave, bake recovers."""
+        opened = cast("GoogleImages", images)
+        if not (opened.home / "pushes").is_dir():
+            return []
+        from stoneware.platforms.google.intake import GoogleIntake
+
+        return GoogleIntake(opened).recover()
 
     def open_upkeep(self, platform: Platform) -> Upkeep:
         """Return what looks after the project."""
@@ -90,6 +96,12 @@ class GoogleBackend:
             details="They are images of Compute Engine, which writes them to a bucket by itself.",
             resolution="gcloud compute images export --image IMAGE --destination-uri gs://BUCKET/FILE",
         )
+
+    def open_intake(self, images: Images) -> GoogleIntake:
+        """Return what makes images of the project of archives."""
+        from stoneware.platforms.google.intake import GoogleIntake
+
+        return GoogleIntake(cast("GoogleImages", images))
 
     def open_instances(self, images: Images, state: Path, *, bare: bool = False) -> Computers:
         """Refuse: instances of an emulator are machines of this computer."""

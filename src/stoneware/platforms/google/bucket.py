@@ -16,6 +16,7 @@ from stoneware.platforms.google.api import Api
 from stoneware.untrusted.bounded import BoundsError, bounded_json
 
 if TYPE_CHECKING:
+    import requests
     from google.cloud import storage
 
 LARGEST = 64 << 20  # bytes of a document
@@ -116,6 +117,20 @@ class Bucket:
         """Write a file's content into an object, in pieces where it is large."""
         with self._clear(f"upload {self.url(name)}"):
             self._blob(name, _CHUNK).upload_from_filename(str(path), content_type=kind, checksum="crc32c")
+
+    def session(self, name: str, size: int, *, kind: str = "application/gzip") -> str:
+        """Begin the upload of so many bytes into an object, and return where `put` sends them to."""
+        with self._clear(f"upload {self.url(name)}"):
+            return str(self._blob(name).create_resumable_upload_session(content_type=kind, size=size))
+
+    def put(self, what: str, session: str, said: str, data: bytes) -> requests.Response:
+        """Send bytes of an upload: `said` is which ones they are, as `bytes 0-99/1000`."""
+        return self._api.put(session, what, data, {"Content-Range": said})
+
+    @property
+    def project(self) -> str:
+        """Return the project that asks."""
+        return self._api.settings.project
 
     def download(self, name: str, path: Path, *, most: int | None = None) -> bool:
         """Write an object's content into a file, and say whether it was there.

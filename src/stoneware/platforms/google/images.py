@@ -27,7 +27,7 @@ from stoneware.platforms.google.stages import Stages
 from stoneware.untrusted.bounded import BoundsError, bounded_json
 
 BASES = {"debian:12": "debian-12", "debian:13": "debian-13"}  # to families of Debian's own project
-_PUBLIC = "debian-cloud"
+PUBLIC = "debian-cloud"
 _ARM = ("t2a-", "c4a-", "n4a-", "a4x-")  # how machine types with ARM processors begin
 _FRESH = 2.0  # seconds for which a list is believed
 _LINK = "https://www.googleapis.com/compute/v1/"  # how the API itself writes references
@@ -101,10 +101,10 @@ class GoogleImages:
             )
         if self.architecture == "arm64":
             family += "-arm64"
-        path = f"/projects/{_PUBLIC}/global/images/family/{family}"
+        path = f"/projects/{PUBLIC}/global/images/family/{family}"
         image = self.api.get("compute", path, f"find the newest image of {family}")
-        identity = f"{_PUBLIC}/{image.get('name')}/{image.get('id')}"
-        progress(f"{reference} is the image {image.get('name')} of {_PUBLIC}")
+        identity = f"{PUBLIC}/{image.get('name')}/{image.get('id')}"
+        progress(f"{reference} is the image {image.get('name')} of {PUBLIC}")
         try:
             _, generation = self.bucket.document(_base(reference))
             self.bucket.put_document(_base(reference), {"image": identity}, generation=generation)
@@ -242,18 +242,25 @@ class GoogleImages:
 
         `features` are those of its guest system.
         """
+        given = {"sourceDisk": disk, "guestOsFeatures": [{"type": name} for name in features]}
+        self.add(given, manifest, document)
+        return ID + sha256_hex(manifest)
+
+    def add(
+        self, source: Mapping[str, Any], manifest: bytes, document: Mapping[str, Any], how: str = "baked"
+    ) -> str:
+        """Make an image of what fields of Compute Engine's images say, and return its name there."""
         image_id = ID + sha256_hex(manifest)
         self.bucket.write(_manifest(image_id), manifest)
         told = bounded_json(manifest, LARGEST)
         given = {
-            "description": f"{told['name']}, baked by Stoneware: {image_id}; {IN}{self.bucket.name}",
-            "sourceDisk": disk,
+            "description": f"{told['name']}, {how} by Stoneware: {image_id}; {IN}{self.bucket.name}",
             "storageLocations": [self.settings.region],
-            "guestOsFeatures": [{"type": name} for name in features],
+            **source,
         }
-        self._insert(str(told["name"]), image_id, given, told, document)
+        name = self._insert(str(told["name"]), image_id, given, told, document)
         self.forget_list()
-        return image_id
+        return name
 
     def _insert(
         self,

@@ -6,12 +6,13 @@ import contextlib
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
-from stoneware.errors import StonewareError
+from stoneware.errors import InputError, StonewareError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from stoneware.platforms.cluster_files import FileClusters
+    from stoneware.platforms.intake import Intake
     from stoneware.platforms.local.disks.export import LocalDisks
     from stoneware.platforms.local.instances import LocalInstances
     from stoneware.platforms.local.platform import LocalPlatform
@@ -83,6 +84,14 @@ class LocalBackend:
         from stoneware.platforms.local.disks.export import LocalDisks
 
         return LocalDisks(cast("LocalImageStore", images))
+
+    def open_intake(self, images: Images) -> Intake:  # noqa: ARG002
+        """Refuse: images come here by bakes and imports."""
+        raise InputError(
+            "images are not pushed to the platform local",
+            details="It is the one that they are pushed from.",
+            resolution="stoneware push IMAGE google",
+        )
 
     def open_instances(self, images: Images, state: Path, *, bare: bool = False) -> LocalInstances:
         """Return the machines that stand behind the instances of an emulated cloud."""

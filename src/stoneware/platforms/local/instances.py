@@ -17,6 +17,7 @@ from stoneware.errors import InputError
 from stoneware.model.ingress import Ingress
 from stoneware.model.machine import MachineSpec, runs
 from stoneware.platforms.local.bases.bare import ensure_bare
+from stoneware.platforms.local.disks.head import Head
 from stoneware.platforms.local.host import cgroups
 from stoneware.platforms.local.machines import console
 from stoneware.platforms.local.metadata.handover import STATE_LABEL, Entrance, place
@@ -24,6 +25,7 @@ from stoneware.platforms.local.network.layout import layout_of
 from stoneware.platforms.local.platform import LocalPlatform
 from stoneware.platforms.local.store.images import LocalImageStore
 from stoneware.platforms.local.store.store import Store
+from stoneware.untrusted.raw_archive import unpack
 
 CONTENTS = "disk-"
 
@@ -81,6 +83,24 @@ class LocalInstances:
     def keep(self, name: str, contents: str) -> None:
         """Keep what is on the root of a machine now."""
         self._platform.checkpoint(name, contents, self._document)
+
+    def take_disk(self, archive: Path, contents: str) -> int:
+        """Keep what is on the disk in an archive; return its bytes.
+
+        A container boots the image of this store that the disk was made of, which its partitions' ids tell.
+        Raises InputError for the disk of another.
+        """
+        head = Head()
+        size = unpack(archive, head.take)
+        image = head.image(self._store.image_ids())
+        if image is None:
+            raise InputError(
+                "no container can boot from that disk",
+                details="It is the disk of no image of this computer's store.",
+                resolution="bake or import the image here, export it, and make the cloud's image of that",
+            )
+        self._store.save_checkpoint(contents, self._store.image_rootfs(image), self._document)
+        return size
 
     def forget(self, contents: str) -> None:
         """Forget contents that were kept; none are no error."""
