@@ -76,7 +76,7 @@ lint: setup
 	sh scripts/lint-shell.sh $(BIN)/shellcheck
 
 # What only computes fills the time in which tests of machines wait, and gives way to them.
-test: setup test-host $(LOWEST)/.installed
+test: setup test-host
 	@$(MAKE) --no-print-directory --jobs=2 lint-and-lowest test-all
 
 # Said at the end, so that it does not come in between what the tests say.
@@ -97,7 +97,7 @@ test-pure: $(VENV)/.installed
 # tests, so its bound is the version that those have. Google's clients are not there, so neither is what needs them. The
 # simulated rollouts and the scripts of machines call no library, and take long.
 test-lowest: host $(LOWEST)/.installed
-	$(LOWEST)/bin/mypy --cache-dir .mypy_cache/lowest
+	$(LOWEST)/bin/mypy --cache-dir .mypy_cache/lowest src
 	$(LOWEST)/bin/python -m pytest $(call PARALLEL,2) -q -m pure \
 	  --ignore=tests/rollout/test_scenarios.py --ignore=tests/rollout/test_random.py --ignore=tests/emulator \
 	  --ignore=tests/google --ignore=tests/platforms --ignore=tests/guest

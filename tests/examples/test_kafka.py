@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench.kafka_cluster import QUICK
 
 from .conftest import EXAMPLES, Program
 
@@ -26,6 +27,7 @@ KAFKA = EXAMPLES / "kafka"
 CLUSTER = "4L6g3nShT-eMCtK--X86sw"
 OTHER_CLUSTER = "AAAAAAAAAAAAAAAAAAAAAA"
 TOPIC = "events"
+OPTIONS = ("-e", "KAFKA_HEAP=256m", *(f"-e{name}={value}" for name, value in QUICK.items()))
 MOUNT = ("-v", "kafka-test:/var/lib/kafka")
 
 
@@ -76,7 +78,7 @@ def identity(program: Program, name: str) -> dict[str, str]:
 
 
 def boot(program: Program, name: str, *words: str) -> dict[str, Any]:
-    return program.boot(name, *MOUNT, "-e", f"CLUSTER_ID={CLUSTER}", "-e", "KAFKA_HEAP=256m", *words, "kafka")
+    return program.boot(name, *MOUNT, "-e", f"CLUSTER_ID={CLUSTER}", *OPTIONS, *words, "kafka")
 
 
 def test_messages_outlive_the_machine(kafka: Program) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench.kafka_cluster import QUICK
 
 from .clusters import ClusterProgram, wait_for
 from .conftest import EXAMPLES, Program
@@ -44,9 +45,12 @@ def no_forgotten_sockets() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def cluster(machine_home: Path) -> Iterator[ClusterProgram]:
     made = ClusterProgram(Program(machine_home), EXAMPLES / "kafka-cluster", "kafka-cluster")
-    made.run("up", "--yes")
-    yield made
-    made.run("down", "--volumes", "--yes", check=False)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in QUICK.items():
+            patch.setenv(name, value)
+        made.run("up", "--yes")
+        yield made
+        made.run("down", "--volumes", "--yes", check=False)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench.kafka_cluster import BOOTSTRAP, NEW, OLD, Driver, KafkaCluster, Load, load
+from bench.kafka_cluster import BOOTSTRAP, NEW, OLD, QUICK, Driver, KafkaCluster, Load, load
 
 from stoneware.rollout.gates.kafka_client import connect
 from stoneware.rollout.journal import Event
@@ -57,7 +57,7 @@ def no_forgotten_sockets() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def cluster(machine_home: Path) -> Iterator[KafkaCluster]:
-    made = KafkaCluster(machine_home, {"MONITOR": "2s"})
+    made = KafkaCluster(machine_home, {"MONITOR": "2s", **QUICK})
     try:
         made.bake(NEW)
         made.run("up", "--yes", version=OLD)
