@@ -13,6 +13,7 @@ import pytest
 
 from stoneware.platforms.local.machines import command as machine_command
 from stoneware.platforms.local.machines import relay
+from stoneware.platforms.local.machines.runner import Program, Streams
 from tests.local.engine_lab import Bench
 
 pytestmark = pytest.mark.machine
@@ -55,7 +56,7 @@ def test_nothing_of_the_host_comes_by(lab: Bench, tmp_path: Path) -> None:
     reader, writer = relay.pipe()
     try:
         argv = ["perl", "/root/hunter.pl"]
-        with machine_command.start(lab.paths(), argv, stdout=writer, stderr=writer) as hunter:
+        with machine_command.start(lab.paths(), Program(argv), Streams(writer, writer)) as hunter:
             os.close(writer)
             for number in range(12):
                 assert lab.platform.run(lab.name, ["true"], timeout=30) == (0, "")

@@ -17,14 +17,14 @@ import re
 import secrets
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from stoneware.errors import InputError, MachineError
 from stoneware.platforms.local.machines.bus import PROPERTIES, TIMEOUT, Bus, LostError, RefusedError
 from stoneware.platforms.local.machines.door import Door, silent
 from stoneware.platforms.local.machines.record import Paths
-from stoneware.platforms.local.machines.runner import ROOT, User
+from stoneware.platforms.local.machines.runner import NO_STREAMS, Program, Streams, User
 
 _SHELL = ("/usr/bin/env", "-i", "/bin/sh", "-c", 'IFS= read -r line && eval "$line"', "sh")
 # In the machine: go to the directory, then become the command. $1 is the directory.
@@ -124,7 +124,7 @@ class Command:
 
     # -- how it begins -------------------------------------------------------------------------------------
 
-    def begin(self, line: bytes, user: User, stdout: int | None, stderr: int | None, *, feed: bool) -> None:
+    def begin(self, line: bytes, user: User, streams: Streams) -> None:
         """Have systemd start it; see `start`. Raises MachineError."""
         self._line = line
         self._unread, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -137,12 +137,10 @@ class Command:
         try:
             # The shell that reads the line is root's; the user it becomes may open /dev/stdin again.
             os.fchown(reader, self._door.ids.uid + user.uid, self._door.ids.gid + user.gid)
-            if not feed:
+            if not streams.feed:
                 self.end_input()
             self._bus.watch(self._path)
-            self._bus.call(
-                "StartTransientUnit", "ssa(sv)a(sa(sv))", _unit(self._unit, reader, stdout, stderr)
-            )
+            self._bus.call("StartTransientUnit", "ssa(sv)a(sa(sv))", _unit(self._unit, reader, streams))
         except LostError as error:
             raise silent(self._door.machine) from error
         finally:
@@ -230,27 +228,19 @@ class Command:
 
 def start(
     paths: Paths,
-    argv: Sequence[str],
+    program: Program,
+    streams: Streams = NO_STREAMS,
     *,
-    stdout: int | None = None,
-    stderr: int | None = None,
-    feed: bool = False,
-    user: User = ROOT,
-    env: Mapping[str, str] | None = None,
-    workdir: str = "/",
     terminal: str = "",
     door: Door | None = None,
 ) -> Command:
-    """Start a command in a running machine; `with` ends it where it still runs.
+    """Start a program in a running machine; `with` ends it where it still runs.
 
-    `stdout` and `stderr` are write ends of pipes that the caller made (they may be the same, and are the
-    caller's to close), None is /dev/null: a file or terminal of ours is never handed in. With `feed` the
-    command reads what is written to `Command.stdin`, else nothing. `terminal` is the path of a pty of the
-    machine that takes the place of all three. The environment is exactly `env`.
+    `terminal` is the path of a pty of the machine that takes the place of all three streams.
 
-    Raises MachineError where the machine does not run or its systemd does not start the command.
+    Raises MachineError where the machine does not run or its systemd does not start the program.
     """
-    line = _line(argv, user, env or {}, workdir, terminal=terminal, feed=feed)
+    line = _line(program, terminal=terminal, feed=streams.feed)
     if len(line) > _LONGEST:
         raise InputError("the command and its environment are too long", resolution="pass them as a file")
     opened = door or Door(paths)
@@ -260,18 +250,18 @@ def start(
         opened.close()
         raise
     try:
-        for descriptor in {stdout, stderr} - {None}:
+        for descriptor in {streams.stdout, streams.stderr} - {None}:
             # The user of the command may open /dev/stdout again, and so may the user it becomes.
-            os.fchown(descriptor or 0, opened.ids.uid + user.uid, opened.ids.gid + user.gid)
+            os.fchown(descriptor or 0, opened.ids.uid + program.user.uid, opened.ids.gid + program.user.gid)
             os.fchmod(descriptor or 0, 0o622)
-        command.begin(line, user, stdout, stderr, feed=feed)
+        command.begin(line, program.user, streams)
     except BaseException:
         command.close()
         raise
     return command
 
 
-def _unit(name: str, stdin: int, stdout: int | None, stderr: int | None) -> tuple[Any, ...]:
+def _unit(name: str, stdin: int, streams: Streams) -> tuple[Any, ...]:
     """Return what StartTransientUnit takes; see systemd.service(5) and systemd.exec(5)."""
     properties: list[tuple[str, tuple[str, Any]]] = [
         ("Description", ("s", "a command of the machine's operator")),
@@ -296,7 +286,7 @@ def _unit(name: str, stdin: int, stdout: int | None, stderr: int | None) -> tupl
         ("TasksMax", ("t", _INFINITY)),  # the machine's own limit holds
         ("KeyringMode", ("s", "private")),
     ]
-    for stream, descriptor in (("StandardOutput", stdout), ("StandardError", stderr)):
+    for stream, descriptor in (("StandardOutput", streams.stdout), ("StandardError", streams.stderr)):
         if descriptor is None:
             properties.append((stream, ("s", "null")))
         else:
@@ -304,23 +294,23 @@ def _unit(name: str, stdin: int, stdout: int | None, stderr: int | None) -> tupl
     return name, "fail", properties, []
 
 
-def _line(
-    argv: Sequence[str], user: User, env: Mapping[str, str], workdir: str, *, terminal: str, feed: bool
-) -> bytes:
-    """Return the line that the command's shell evaluates: all of the command."""
+def _line(program: Program, *, terminal: str, feed: bool) -> bytes:
+    """Return the line that the command's shell evaluates: all of the program."""
     words: list[str] = []
     if terminal:  # the first terminal that the first process of a session opens is its own
         words.append(f"exec 0<>{terminal} 1>&0 2>&0;")
     elif not feed:
         words.append("exec </dev/null;")
-    plain = {name: value for name, value in env.items() if _NAME.fullmatch(name) and name not in _RESERVED}
-    others = [f"{name}={value}" for name, value in env.items() if name not in plain]
+    env = program.env.items()
+    plain = {name: value for name, value in env if _NAME.fullmatch(name) and name not in _RESERVED}
+    others = [f"{name}={value}" for name, value in env if name not in plain]
     words += [f"export {name}={_quoted(value)};" for name, value in plain.items()]
-    command = [*(("/usr/bin/env", "--", *others) if others else ()), *argv]
-    if user.uid or user.gid:
-        command = [*_become(user), "/bin/sh", "-c", _CHANGE_DIRECTORY, "sh", workdir, *command]
-    elif workdir != "/":
-        words.append(f"cd -- {_quoted(workdir)} || exit 126;")
+    command = [*(("/usr/bin/env", "--", *others) if others else ()), *program.argv]
+    if program.user.uid or program.user.gid:
+        change = ["/bin/sh", "-c", _CHANGE_DIRECTORY, "sh", program.workdir]
+        command = [*_become(program.user), *change, *command]
+    elif program.workdir != "/":
+        words.append(f"cd -- {_quoted(program.workdir)} || exit 126;")
     text = " ".join([*words, "exec", *map(_quoted, command)])
     if "\n" in text:
         text = "n=$(printf '\\n.'); n=${n%.}; " + text.replace("\n", "'\"$n\"'")

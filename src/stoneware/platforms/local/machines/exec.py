@@ -11,14 +11,13 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from stoneware.dataclass import dataclass
 from stoneware.errors import HostError, InputError, MachineError
 from stoneware.platforms.local.machines import inside, own_terminal, relay
 from stoneware.platforms.local.machines import users as machine_users
 from stoneware.platforms.local.machines.output import output_of
 from stoneware.platforms.local.machines.record import Paths
 from stoneware.platforms.local.machines.relay import Inflow, Outflow
-from stoneware.platforms.local.machines.runner import PATH, Command, Runner, User
+from stoneware.platforms.local.machines.runner import PATH, Command, Program, Runner, Streams, User
 from stoneware.platforms.local.machines.runners import runner_of
 
 _MOST_OUTPUT = 1 << 20  # bytes of a command's output that are kept, from its end
@@ -55,9 +54,9 @@ def execute(
         if stream is not None:
             stream.flush()
     who = machine_users.resolve(paths, user)
-    words = _Words(tuple(argv), who, _environment(runner_of(paths), who, env or {}, tty=tty), workdir or "/")
+    environment = _environment(runner_of(paths), who, env or {}, tty=tty)
     run = _on_terminal if tty else _on_pipes
-    return run(paths, words, interactive=interactive)
+    return run(paths, Program(argv, who, environment, workdir or "/"), interactive=interactive)
 
 
 def capture(
@@ -73,8 +72,8 @@ def capture(
     One that takes longer than `timeout` seconds is killed, with what it started; its code is then 124.
     """
     who = machine_users.resolve(paths, user)
-    environment = _environment(runner_of(paths), who, env or {}, tty=False)
-    code, said = output_of(paths, argv, timeout=timeout, keep=_MOST_OUTPUT, user=who, env=environment)
+    program = Program(argv, who, _environment(runner_of(paths), who, env or {}, tty=False))
+    code, said = output_of(paths, program, timeout=timeout, keep=_MOST_OUTPUT)
     return code, said.decode(errors="replace")
 
 
@@ -86,17 +85,7 @@ def _environment(runner: Runner, who: User, extra: Mapping[str, str], *, tty: bo
     return environment
 
 
-@dataclass(frozen=True)
-class _Words:
-    """What is run: the command's words, its user, environment and directory."""
-
-    argv: tuple[str, ...]
-    user: User
-    env: Mapping[str, str]
-    workdir: str
-
-
-def _on_pipes(paths: Paths, words: _Words, *, interactive: bool) -> int:
+def _on_pipes(paths: Paths, program: Program, *, interactive: bool) -> int:
     with contextlib.ExitStack() as stack:
         pipes = [relay.pipe(), relay.pipe()]
         flows = [Outflow(pipe[0], _ours(stream)) for pipe, stream in zip(pipes, (1, 2), strict=True)]
@@ -104,18 +93,8 @@ def _on_pipes(paths: Paths, words: _Words, *, interactive: bool) -> int:
             stack.callback(flow.finish)
         try:
             stdout, stderr = (writer for _, writer in pipes)
-            command = stack.enter_context(
-                inside.start(
-                    paths,
-                    words.argv,
-                    stdout=stdout,
-                    stderr=stderr,
-                    feed=interactive,
-                    user=words.user,
-                    env=words.env,
-                    workdir=words.workdir,
-                )
-            )
+            streams = Streams(stdout, stderr, feed=interactive)
+            command = stack.enter_context(inside.start(paths, program, streams))
         finally:
             for _, writer in pipes:
                 os.close(writer)
@@ -144,17 +123,10 @@ def _on_pipes(paths: Paths, words: _Words, *, interactive: bool) -> int:
     return code
 
 
-def _on_terminal(paths: Paths, words: _Words, *, interactive: bool) -> int:
+def _on_terminal(paths: Paths, program: Program, *, interactive: bool) -> int:
     with contextlib.ExitStack() as stack:
         command, terminal = stack.enter_context(
-            runner_of(paths).on_terminal(
-                paths,
-                words.argv,
-                resize=own_terminal.resize,
-                user=words.user,
-                env=words.env,
-                workdir=words.workdir,
-            )
+            runner_of(paths).on_terminal(paths, program, own_terminal.resize)
         )
         raw = stack.enter_context(own_terminal.raw(0)) if interactive else None
         signals = stack.enter_context(_Signals((*_KEYS, signal.SIGCONT, signal.SIGWINCH)))

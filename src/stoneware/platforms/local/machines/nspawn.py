@@ -19,7 +19,7 @@ from stoneware.model import guest_lines
 from stoneware.model.machine import MachineSpec
 from stoneware.platforms.local.host import process_limits
 from stoneware.platforms.local.machines.record import Paths
-from stoneware.platforms.local.machines.runner import Command, CopyDisk, Terminal, User
+from stoneware.platforms.local.machines.runner import Command, CopyDisk, Program, Streams, Terminal
 from stoneware.platforms.local.store import btrfs
 from stoneware.platforms.local.store import quota as store_quota
 from stoneware.platforms.local.store.store import Store
@@ -91,38 +91,18 @@ class Nspawn:
         """Return the snapshot."""
         return paths.rootfs
 
-    def start(
-        self,
-        paths: Paths,
-        argv: Sequence[str],
-        *,
-        stdout: int | None,
-        stderr: int | None,
-        feed: bool,
-        user: User,
-        env: Mapping[str, str],
-        workdir: str,
-    ) -> Command:
-        """Have the machine's systemd start a command."""
+    def start(self, paths: Paths, program: Program, streams: Streams) -> Command:
+        """Have the machine's systemd start a program."""
         # Not before: with the bus it is a sixth of what `ps` would load.
         from stoneware.platforms.local.machines import command
 
-        return command.start(
-            paths, argv, stdout=stdout, stderr=stderr, feed=feed, user=user, env=env, workdir=workdir
-        )
+        return command.start(paths, program, streams)
 
     @contextlib.contextmanager
     def on_terminal(
-        self,
-        paths: Paths,
-        argv: Sequence[str],
-        *,
-        resize: Callable[[int], None],
-        user: User,
-        env: Mapping[str, str],
-        workdir: str,
+        self, paths: Paths, program: Program, resize: Callable[[int], None]
     ) -> Iterator[tuple[Command, Terminal]]:
-        """Run a command on a pty of the machine's own."""
+        """Run a program on a pty of the machine's own."""
         from stoneware.platforms.local.machines import command
         from stoneware.platforms.local.machines.door import Door
 
@@ -133,11 +113,9 @@ class Nspawn:
             door.close()
             raise
         with contextlib.closing(terminal):
-            os.fchown(terminal.slave, door.ids.uid + user.uid, -1)
+            os.fchown(terminal.slave, door.ids.uid + program.user.uid, -1)
             resize(terminal.master)
-            with command.start(
-                paths, argv, user=user, env=env, workdir=workdir, terminal=terminal.path, door=door
-            ) as started:
+            with command.start(paths, program, terminal=terminal.path, door=door) as started:
                 yield started, terminal
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Mapping, Sequence
 
 from stoneware.platforms.local.machines import inside
 from stoneware.platforms.local.machines.record import Paths
 from stoneware.platforms.local.machines.relay import waiting
-from stoneware.platforms.local.machines.runner import ROOT, Command, User
+from stoneware.platforms.local.machines.runner import Command, Program, Streams
 
 TIMED_OUT = 124  # as timeout(1) says it
 _CHUNK = 1 << 16
@@ -19,15 +18,13 @@ _LAST_WORDS = 5.0  # seconds for a killed command to be gone
 
 def output_of(
     paths: Paths,
-    argv: Sequence[str],
+    program: Program,
     *,
     timeout: float,
     keep: int,
-    user: User = ROOT,
-    env: Mapping[str, str] | None = None,
     errors: bool = True,
 ) -> tuple[int, bytes]:
-    """Run a command in a machine; return its exit code and the last `keep` bytes of its output.
+    """Run a program in a machine; return its exit code and the last `keep` bytes of its output.
 
     With `errors` that is both of its streams. One that takes longer than `timeout` seconds is killed, with
     all that it started; its code is then 124. Raises MachineError as `inside.start` does.
@@ -36,8 +33,7 @@ def output_of(
     os.set_blocking(reader, False)  # the machine can open the pipe as well, and read what we were told of
     try:
         try:
-            stderr = writer if errors else None
-            command = inside.start(paths, argv, stdout=writer, stderr=stderr, user=user, env=env)
+            command = inside.start(paths, program, Streams(writer, writer if errors else None))
         finally:
             os.close(writer)
         with command:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import field
 from pathlib import Path
 from typing import Protocol
 
@@ -30,6 +31,33 @@ class User:
 
 
 ROOT = User(0, 0, (), "/root")
+
+
+@dataclass(frozen=True)
+class Program:
+    """What is run in a machine, as whom and where. Its environment is exactly `env`."""
+
+    argv: Sequence[str]
+    user: User = ROOT
+    env: Mapping[str, str] = field(default_factory=dict)
+    workdir: str = "/"
+
+
+@dataclass(frozen=True)
+class Streams:
+    """What a program's standard streams are.
+
+    `stdout` and `stderr` are write ends of pipes that the caller made (they may be the same, and are the
+    caller's to close), None is /dev/null: a file or terminal of ours is never handed in. With `feed` the
+    program reads what is written to `Command.stdin`, else nothing.
+    """
+
+    stdout: int | None = None
+    stderr: int | None = None
+    feed: bool = False
+
+
+NO_STREAMS = Streams()
 
 
 class Command(Protocol):
@@ -156,30 +184,12 @@ class Runner(Protocol):
         """Return the root of a machine that is off. Raises InputError where its files cannot be reached."""
         ...
 
-    def start(
-        self,
-        paths: Paths,
-        argv: Sequence[str],
-        *,
-        stdout: int | None,
-        stderr: int | None,
-        feed: bool,
-        user: User,
-        env: Mapping[str, str],
-        workdir: str,
-    ) -> Command:
-        """Start a command in a running machine: see `inside.start`."""
+    def start(self, paths: Paths, program: Program, streams: Streams) -> Command:
+        """Start a program in a running machine: see `inside.start`."""
         ...
 
     def on_terminal(
-        self,
-        paths: Paths,
-        argv: Sequence[str],
-        *,
-        resize: Callable[[int], None],
-        user: User,
-        env: Mapping[str, str],
-        workdir: str,
+        self, paths: Paths, program: Program, resize: Callable[[int], None]
     ) -> AbstractContextManager[tuple[Command, Terminal]]:
-        """Run a command on a new terminal of a running machine; `resize` gives that its size."""
+        """Run a program on a new terminal of a running machine; `resize` gives that its size."""
         ...

@@ -7,7 +7,7 @@ import re
 from stoneware.errors import InputError, MachineError
 from stoneware.platforms.local.machines.output import output_of
 from stoneware.platforms.local.machines.record import Paths
-from stoneware.platforms.local.machines.runner import PATH, ROOT, User
+from stoneware.platforms.local.machines.runner import PATH, ROOT, Program, User
 
 _TIMEOUT = 20.0  # seconds
 _MOST = 1 << 16  # bytes of an answer
@@ -53,7 +53,7 @@ def resolve(paths: Paths, text: str) -> User:
         return ROOT
     name, _, group = text.partition(":")
     argv = ["/bin/sh", "-c", _LOOK_UP, "sh", name or "0", group]
-    _, said = output_of(paths, argv, timeout=_TIMEOUT, keep=_MOST, env={"PATH": PATH}, errors=False)
+    _, said = output_of(paths, Program(argv, env={"PATH": PATH}), timeout=_TIMEOUT, keep=_MOST, errors=False)
     answer = said.decode(errors="surrogateescape")
     for kind, asked in (("user", name), ("group", group)):
         if answer == f"{kind}\n":

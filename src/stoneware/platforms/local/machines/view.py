@@ -18,7 +18,7 @@ from stoneware.platforms.local.machines import inside, relay
 from stoneware.platforms.local.machines.output import output_of
 from stoneware.platforms.local.machines.record import Paths, shown_processes
 from stoneware.platforms.local.machines.relay import Inflow, Tail
-from stoneware.platforms.local.machines.runner import PATH, Command
+from stoneware.platforms.local.machines.runner import PATH, Command, Program, Streams
 from stoneware.platforms.local.machines.runners import runner_of
 from stoneware.untrusted.rooted_paths import mode_inside, open_inside
 
@@ -42,7 +42,9 @@ class View:
             mode = mode_inside(runner_of(self._paths).files(self._paths), path)
             return "d" if stat.S_ISDIR(mode) else "f" if mode else "-"
         argv = ["/bin/sh", "-c", _KIND, "sh", path]
-        _, said = output_of(self._paths, argv, timeout=_TIMEOUT, keep=64, env=_ENVIRONMENT, errors=False)
+        _, said = output_of(
+            self._paths, Program(argv, env=_ENVIRONMENT), timeout=_TIMEOUT, keep=64, errors=False
+        )
         answer = said.decode(errors="replace").strip()
         if answer not in ("d", "f", "-"):
             raise failed(f"The machine does not answer what {path} is.")
@@ -135,9 +137,8 @@ class View:
         words = Tail(reader, _WORDS)
         argv = ["/bin/tar", "-C", directory, *arguments]
         try:
-            command = inside.start(
-                self._paths, argv, stdout=stdout, stderr=writer, feed=feed, env=_ENVIRONMENT
-            )
+            program = Program(argv, env=_ENVIRONMENT)
+            command = inside.start(self._paths, program, Streams(stdout, writer, feed))
         except BaseException:
             os.close(reader)
             raise

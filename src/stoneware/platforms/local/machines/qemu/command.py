@@ -30,7 +30,7 @@ from stoneware.platforms.local.machines.qemu.hardware import SLOTS, STREAMS, str
 from stoneware.platforms.local.machines.qemu.sockets import connect
 from stoneware.platforms.local.machines.qemu.streams import BEGINNING, END, FromMachine, ToMachine
 from stoneware.platforms.local.machines.record import Paths, shown_processes
-from stoneware.platforms.local.machines.runner import PATH, Command, Terminal, User
+from stoneware.platforms.local.machines.runner import PATH, Command, Program, Streams, Terminal
 
 _INSIDE = Path(__file__).with_name("inside.sh")
 _CHANGE_DIRECTORY = 'cd -- "$1" || exit 126; shift; exec "$@"'
@@ -151,18 +151,19 @@ class VirtualCommand:
     def begin(
         self,
         argv: Sequence[str],
-        env: Mapping[str, str],
-        user: User,
+        program: Program,
         targets: Mapping[str, int | None],
         *,
         feed: bool,
         terminal: str = "",
         source: int = -1,
     ) -> None:
-        """Have the agent start it, and return once it has begun; `source` is the input of a terminal.
+        """Have the agent start a program as `argv`, which changes user and directory first.
 
-        `targets` become its own. Raises MachineError.
+        Returns once it has begun. `source` is the input of a terminal. `targets` become its own. Raises
+        MachineError.
         """
+        user = program.user
         for name, target in targets.items():
             self._flows.append(FromMachine(self._slot.ports[name], target, self._token, self._wake))
             self._flows[-1].start()
@@ -176,7 +177,7 @@ class VirtualCommand:
             f"/dev/virtio-ports/{stream(self._slot.number, '')}".rstrip("."),
             *(self._token.decode(), f"{user.uid}:{user.gid}", "feed" if feed else "", terminal, *argv),
         ]
-        plain = {name: value for name, value in env.items() if _NAME.fullmatch(name)}
+        plain = {name: value for name, value in program.env.items() if _NAME.fullmatch(name)}
         with talking(self._paths) as agent:
             self._slot.end_last(agent)
             self._wrapper = agent.start(words, {"PATH": PATH, **plain})
@@ -282,11 +283,12 @@ class VirtualCommand:
             agent.start(["/bin/stty", "-F", self.tty, *size], {})
 
 
-def _words(argv: Sequence[str], user: User, env: Mapping[str, str], workdir: str) -> list[str]:
-    """Return a command as it runs as a user in a directory. Raises InputError for one that is too long."""
-    if sum(len(os.fsencode(word)) + 1 for word in (*argv, *env, *env.values())) > _LONGEST:
+def _words(program: Program) -> list[str]:
+    """Return the words that run a program as its user, in its directory. Raises InputError: too long."""
+    user, env = program.user, program.env
+    if sum(len(os.fsencode(word)) + 1 for word in (*program.argv, *env, *env.values())) > _LONGEST:
         raise InputError("the command and its environment are too long", resolution="pass them as a file")
-    words = ["/bin/sh", "-c", _CHANGE_DIRECTORY, "sh", workdir, *argv]
+    words = ["/bin/sh", "-c", _CHANGE_DIRECTORY, "sh", program.workdir, *program.argv]
     if user.uid or user.gid:
         groups = ",".join(f"+{number}" for number in user.groups)
         become = f"--userspec=+{user.uid}:+{user.gid}"
@@ -294,24 +296,14 @@ def _words(argv: Sequence[str], user: User, env: Mapping[str, str], workdir: str
     return words
 
 
-def start(
-    paths: Paths,
-    argv: Sequence[str],
-    *,
-    stdout: int | None,
-    stderr: int | None,
-    feed: bool,
-    user: User,
-    env: Mapping[str, str],
-    workdir: str,
-) -> Command:
-    """Start a command: see `inside.start`."""
-    words = _words(argv, user, env, workdir)
+def start(paths: Paths, program: Program, streams: Streams) -> Command:
+    """Start a program: see `inside.start`."""
+    words = _words(program)
     command = VirtualCommand(paths, Slot(paths))
     try:
-        given = {"out": stdout, "err": stderr}
+        given = {"out": streams.stdout, "err": streams.stderr}
         targets = {name: None if target is None else os.dup(target) for name, target in given.items()}
-        command.begin(words, env, user, targets, feed=feed)
+        command.begin(words, program, targets, feed=streams.feed)
     except BaseException:
         command.close()
         raise
@@ -345,16 +337,10 @@ class _Pty:
 
 @contextlib.contextmanager
 def on_terminal(
-    paths: Paths,
-    argv: Sequence[str],
-    *,
-    resize: Callable[[int], None],
-    user: User,
-    env: Mapping[str, str],
-    workdir: str,
+    paths: Paths, program: Program, resize: Callable[[int], None]
 ) -> Iterator[tuple[Command, Terminal]]:
-    """Run a command on a terminal of the machine's own, which a pty here stands for."""
-    words = _words(argv, user, env, workdir)
+    """Run a program on a terminal of the machine's own, which a pty here stands for."""
+    words = _words(program)
     text = "exec " + " ".join("'" + word.replace("'", "'\\''") + "'" for word in words)
     done = threading.Event()
     with contextlib.closing(_Pty()) as terminal:
@@ -363,8 +349,7 @@ def on_terminal(
             size = terminal.size()
             command.begin(
                 [text],
-                env,
-                user,
+                program,
                 {"out": os.dup(terminal.slave), "err": None},
                 feed=False,
                 terminal=f"{size[0]} {size[1]}",

@@ -27,7 +27,7 @@ from stoneware.platforms.local.machines.qemu.hardware import (
     marked,
 )
 from stoneware.platforms.local.machines.record import Paths
-from stoneware.platforms.local.machines.runner import Command, CopyDisk, Terminal, User
+from stoneware.platforms.local.machines.runner import Command, CopyDisk, Program, Streams, Terminal
 from stoneware.platforms.local.store import quota as store_quota
 from stoneware.platforms.local.store.store import Store
 
@@ -151,36 +151,16 @@ class Qemu:
             resolution=f"stoneware start {paths.name}    # then copy them",
         )
 
-    def start(
-        self,
-        paths: Paths,
-        argv: Sequence[str],
-        *,
-        stdout: int | None,
-        stderr: int | None,
-        feed: bool,
-        user: User,
-        env: Mapping[str, str],
-        workdir: str,
-    ) -> Command:
-        """Have the machine's agent start a command."""
+    def start(self, paths: Paths, program: Program, streams: Streams) -> Command:
+        """Have the machine's agent start a program."""
         from stoneware.platforms.local.machines.qemu import command
 
-        return command.start(
-            paths, argv, stdout=stdout, stderr=stderr, feed=feed, user=user, env=env, workdir=workdir
-        )
+        return command.start(paths, program, streams)
 
     def on_terminal(
-        self,
-        paths: Paths,
-        argv: Sequence[str],
-        *,
-        resize: Callable[[int], None],
-        user: User,
-        env: Mapping[str, str],
-        workdir: str,
+        self, paths: Paths, program: Program, resize: Callable[[int], None]
     ) -> AbstractContextManager[tuple[Command, Terminal]]:
-        """Run a command on a terminal of the machine's own."""
+        """Run a program on a terminal of the machine's own."""
         from stoneware.platforms.local.machines.qemu import command
 
-        return command.on_terminal(paths, argv, resize=resize, user=user, env=env, workdir=workdir)
+        return command.on_terminal(paths, program, resize)
