@@ -21,19 +21,22 @@ def _timed(work: Callable[[], object]) -> float:
 def measure(place: Place, repeats: int) -> Section:
     """Measure the assembly, with the kernel installed already."""
     from stoneware.platforms.local.disks import disks, kernel
+    from stoneware.platforms.local.platform import LocalPlatform
     from stoneware.platforms.local.store.images import LocalImageStore
 
     place.hello()
     store = LocalImageStore.open(place.home)
+    machines = LocalPlatform(store)
     image = store.tags()["hello:latest"]
     quiet: Callable[[str], None] = lambda _: None  # noqa: E731
-    layer = kernel.ensure_layer(store, kernel.wanted_layer(store, image), quiet)
+    layer = kernel.ensure_layer(store, machines, kernel.wanted_layer(store, image), quiet)
     root = store.checkpoint_rootfs(layer.key)
-    made = disks.ensure_disk(store, image, quiet)
+    made = disks.ensure_disk(store, machines, image, quiet)
+    larger = made.size + (1 << 30)
 
     def assemble(_: int) -> float:
         disks.remove_disk(store, made.key)
-        return _timed(lambda: disks.ensure_disk(store, image, quiet))
+        return _timed(lambda: disks.ensure_disk(store, machines, image, quiet))
 
     def bare(_: int) -> float:
         target = store.data / "bench.ext4"
@@ -45,7 +48,7 @@ def measure(place: Place, repeats: int) -> Section:
     def copy(_: int) -> float:
         target = Path(store.data / "bench.raw")
         try:
-            return _timed(lambda: disks.copy_disk(store, image, target, quiet, made.size + (1 << 30)))
+            return _timed(lambda: disks.copy_disk(store, machines, image, target, quiet, size=larger))
         finally:
             target.unlink()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from stoneware.errors import InputError, StonewareError
 
@@ -44,12 +44,7 @@ class LocalBackend:
         """Return the platform over a store."""
         from stoneware.platforms.local.platform import LocalPlatform
 
-        def copy_disk(*arguments: Any, **options: Any) -> None:
-            from stoneware.platforms.local.disks import disks
-
-            disks.copy_disk(*arguments, **options)
-
-        return LocalPlatform(cast("LocalImageStore", images), copy_disk)
+        return LocalPlatform(cast("LocalImageStore", images))
 
     def home(self) -> Path:
         """Return the store's directory: STONEWARE_HOME, else /var/lib/stoneware."""
@@ -83,7 +78,7 @@ class LocalBackend:
         """Return what writes images of a store to files."""
         from stoneware.platforms.local.disks.export import LocalDisks
 
-        return LocalDisks(cast("LocalImageStore", images))
+        return LocalDisks(cast("LocalImageStore", images), self.open_platform(images))
 
     def open_intake(self, images: Images) -> Intake:  # noqa: ARG002
         """Refuse: images come here by bakes and imports."""

@@ -82,7 +82,7 @@ class LocalPlatform(LocalBuilders):
                 )
             end_vanished(self.store)  # it would go on writing to the disks of this one
             with self.store.keep_networks(spec.networks), self.volumes_of(spec):
-                machine_start.make_directory(self.store, wanted, f"m{secrets.token_hex(4)}", self.copy_disk)
+                machine_start.make_directory(self.store, self, wanted, f"m{secrets.token_hex(4)}")
             try:
                 if spec.tied:
                     owner.hold(paths.owner)

@@ -18,7 +18,6 @@ from stoneware.model.machine_fields import written
 from stoneware.model.resources import Network, SecretMount, Snapshot, Volume
 from stoneware.platforms.local.machines import record as machine_record
 from stoneware.platforms.local.machines.record import Paths
-from stoneware.platforms.local.machines.runner import CopyDisk, no_disks
 from stoneware.platforms.local.machines.runners import runner_of
 from stoneware.platforms.local.machines.vanished import end_vanished
 from stoneware.platforms.local.network.layout import is_up, layout_of
@@ -30,10 +29,9 @@ from stoneware.platforms.local.store.store import Store
 class LocalResources:
     """The methods of the local platform for volumes, networks and secrets."""
 
-    def __init__(self, store: Store, copy_disk: CopyDisk = no_disks) -> None:
-        """Open the platform over a store. `copy_disk` makes disks of virtual machines, by builders on it."""
+    def __init__(self, store: Store) -> None:
+        """Open the platform over a store."""
         self.store = store
-        self.copy_disk = copy_disk
 
     # -- volumes -------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from stoneware.platforms.local.host.requirements import DISK_TOOLS, check
 from stoneware.platforms.local.store import btrfs
 from stoneware.platforms.local.store import errors as store_errors
 from stoneware.platforms.local.store.store import Store
-from stoneware.platforms.protocols import BAKES
+from stoneware.platforms.protocols import BAKES, Machines
 from stoneware.records import whole
 
 Progress = Callable[[str], None]
@@ -36,33 +36,24 @@ class StoredDisk:
     path: Path
 
 
-def disk_of(store: Store, image_id: str, progress: Progress, *, agent: bool = False) -> Path:
-    """Return the raw disk of an image, made where it is missing; to be read only.
-
-    With `agent` it is one that commands get into, for a machine here.
-
-    `prune` and `rmi` may remove it at any later time: use `copy_disk` for a machine. Raises InputError where
-    the image is to have no kernel, HostError where this computer lacks a tool or room.
-    """
-    return ensure_disk(store, image_id, progress, agent=agent).path
-
-
 def copy_disk(
     store: Store,
+    machines: Machines,
     image_id: str,
     target: Path,
     progress: Progress,
-    size: int | None = None,
     *,
+    size: int | None = None,
     agent: bool = False,
 ) -> None:
     """Write an image's disk to a new file, the caller's to write to; `size` bytes large if that is more.
 
-    Blocks are shared where the file is in the store. The root file system grows to the size at its first
-    boot. Raises InputError for a size that is too small.
+    With `agent` it is one that commands get into, for a machine here. `machines` starts the builder of a
+    disk that is missing. Blocks are shared where the file is in the store. The root file system grows to the
+    size at its first boot. Raises InputError for a size that is too small.
     """
     while True:
-        found = ensure_disk(store, image_id, progress, agent=agent)
+        found = ensure_disk(store, machines, image_id, progress, agent=agent)
         check_size(found, size)
         try:
             with found.path.open("rb") as reader, target.open("xb") as writer:
@@ -102,8 +93,14 @@ def check_size(found: StoredDisk, size: int | None) -> None:
     )
 
 
-def ensure_disk(store: Store, image_id: str, progress: Progress, *, agent: bool = False) -> StoredDisk:
-    """Return the disk of an image, made where it is missing. See `disk_of` for the errors."""
+def ensure_disk(
+    store: Store, machines: Machines, image_id: str, progress: Progress, *, agent: bool = False
+) -> StoredDisk:
+    """Return the disk of an image, made where it is missing; to be read only.
+
+    `prune` and `rmi` may remove it at any later time: use `copy_disk` for a machine. Raises InputError where
+    the image is to have no kernel, HostError where this computer lacks a tool or room.
+    """
     check(DISK_TOOLS)
     wanted = kernel.wanted_layer(store, image_id, agent=agent)
     key = sha256_hex(canonical_json([wanted.key, assembly.VERSION]))[:40]
@@ -113,7 +110,7 @@ def ensure_disk(store: Store, image_id: str, progress: Progress, *, agent: bool 
     with locked(store.build_lock_path(BAKES), shared=True), kernel.only_one(store, key, progress):
         if (found := _stored(store, key)) is not None:
             return found
-        layer = kernel.ensure_layer(store, wanted, progress)
+        layer = kernel.ensure_layer(store, machines, wanted, progress)
         return _make(store, wanted, layer, key, progress)
 
 

@@ -16,7 +16,7 @@ from stoneware.platforms.local.disks import disks, kernel, placing
 from stoneware.platforms.local.disks.layout import MIB
 from stoneware.platforms.local.host.requirements import check
 from stoneware.platforms.local.store.store import Store
-from stoneware.platforms.protocols import BAKES
+from stoneware.platforms.protocols import BAKES, Machines
 from stoneware.process import ProcessError
 
 Progress = Callable[[str], None]
@@ -36,8 +36,10 @@ _PAX = "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime"
 class LocalDisks:
     """The disks of images of a store: see `stoneware.platforms.disks.Disks`."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, machines: Machines) -> None:
+        """Open the disks of a store; `machines` starts the builders of those that are missing."""
         self._store = store
+        self._machines = machines
 
     def export(self, wanted: Export, progress: Progress) -> None:
         """Write an image to a file, which appears whole or not at all."""
@@ -55,14 +57,14 @@ class LocalDisks:
             with locked(self._store.build_lock_path(BAKES), shared=True):
                 _write_tree(self._store.image_rootfs(wanted.image), wanted.format, descriptor, progress)
             return
-        found = disks.ensure_disk(self._store, wanted.image, progress)
+        found = disks.ensure_disk(self._store, self._machines, wanted.image, progress)
         size = wanted.size
         if wanted.format is DiskFormat.GCE:
             size = -(-(size or found.size) // _GIB) * _GIB
         disks.check_size(found, size)
         with self._store.staging(self._store.data / "disks") as staged:
             disk = staged / "disk.raw"
-            disks.copy_disk(self._store, wanted.image, disk, progress, size)
+            disks.copy_disk(self._store, self._machines, wanted.image, disk, progress, size=size)
             progress(f"writing {wanted.format.value}: a disk of {disk.stat().st_size // MIB} MiB")
             epoch = kernel.epoch_of(self._store.manifest(wanted.image))
             _write_disk(disk, wanted.format, descriptor, epoch)

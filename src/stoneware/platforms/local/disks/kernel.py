@@ -28,9 +28,8 @@ from stoneware.model import guest_protocol
 from stoneware.model.labels import KERNEL_LABEL, KERNELS
 from stoneware.model.machine import MachineSpec, Phase
 from stoneware.platforms.local.bases.bases import architecture
-from stoneware.platforms.local.platform import LocalPlatform
 from stoneware.platforms.local.store.store import Store
-from stoneware.platforms.protocols import BAKES
+from stoneware.platforms.protocols import BAKES, Machines
 
 Progress = Callable[[str], None]
 
@@ -102,8 +101,8 @@ def partition_uuid(image_id: str, part: str) -> uuid.UUID:
     return uuid.uuid5(uuid.NAMESPACE_OID, f"stoneware disk {image_id} {part}")
 
 
-def ensure_layer(store: Store, wanted: Wanted, progress: Progress) -> Layer:
-    """Return a kernel layer after making it where it is missing.
+def ensure_layer(store: Store, machines: Machines, wanted: Wanted, progress: Progress) -> Layer:
+    """Return a kernel layer after making it, in a builder among `machines`, where it is missing.
 
     Raises BuildError where the kernel cannot be installed.
     """
@@ -113,7 +112,7 @@ def ensure_layer(store: Store, wanted: Wanted, progress: Progress) -> Layer:
     with locked(store.build_lock_path(BAKES), shared=True), only_one(store, wanted.key, progress):
         with contextlib.suppress(KeyError):
             return _known(store, wanted)
-        return _make(store, wanted, progress)
+        return _make(store, machines, wanted, progress)
 
 
 def _known(store: Store, wanted: Wanted) -> Layer:
@@ -136,8 +135,7 @@ def only_one(store: Store, key: str, progress: Progress) -> Iterator[None]:
         yield
 
 
-def _make(store: Store, wanted: Wanted, progress: Progress) -> Layer:
-    platform = LocalPlatform(store)
+def _make(store: Store, machines: Machines, wanted: Wanted, progress: Progress) -> Layer:
     # As a bake's builder is called: where this process is killed, the next command finds its lock free.
     build = f"kernel-{secrets.token_hex(5)}"
     lock = store.build_lock_path(build)
@@ -147,10 +145,10 @@ def _make(store: Store, wanted: Wanted, progress: Progress) -> Layer:
         certificates = Path(scratch) / "ca.tar"
         certificates.write_bytes(_certificates())
         try:
-            platform.create(_spec(wanted, name, token, certificates))
-            version = _follow(platform, name, token, progress)
-            platform.stop(name, timeout=0)
-            rootfs = platform.existing_directory(name) / "rootfs"
+            machines.create(_spec(wanted, name, token, certificates))
+            version = _follow(machines, name, token, progress)
+            machines.stop(name, timeout=0)
+            rootfs = store.data / "machines" / name / "rootfs"
             document = {
                 "image": wanted.image,
                 "package": wanted.package,
@@ -159,7 +157,7 @@ def _make(store: Store, wanted: Wanted, progress: Progress) -> Layer:
             }
             store.save_checkpoint(wanted.key, rootfs, document)
         finally:
-            platform.destroy(name)
+            machines.destroy(name)
     lock.unlink(missing_ok=True)
     return Layer(wanted.key, version)
 
@@ -194,12 +192,12 @@ def _spec(wanted: Wanted, name: str, token: str, certificates: Path) -> MachineS
     )
 
 
-def _follow(platform: LocalPlatform, name: str, token: str, progress: Progress) -> str:
+def _follow(machines: Machines, name: str, token: str, progress: Progress) -> str:
     """Wait until the layer's agent is done, and return the version of the kernel. Raises BuildError."""
     deadline = time.monotonic() + _LONGEST
     looked, step = time.monotonic(), 1
     while time.monotonic() < deadline:
-        report = _report(platform, name, token)
+        report = _report(machines, name, token)
         if report is not None and report.state == "failed":
             raise BuildError(
                 "the kernel cannot be installed into the image",
@@ -211,11 +209,11 @@ def _follow(platform: LocalPlatform, name: str, token: str, progress: Progress) 
         if report is not None and report.step > step:
             step = report.step
             progress(report.message)
-        machine = platform.observe(name)
+        machine = machines.observe(name)
         if machine is None or machine.phase in (Phase.STOPPED, Phase.FAILED):
             raise BuildError("the builder of the kernel has ended", resolution="run the command again")
         if time.monotonic() - looked > 1:
-            platform.check_helpers()
+            machines.check_helpers()
             looked = time.monotonic()
         time.sleep(_POLL)
     raise BuildError(
@@ -231,8 +229,8 @@ def _checked(version: str) -> str:
     return version
 
 
-def _report(platform: LocalPlatform, name: str, token: str) -> BuildReport | None:
+def _report(machines: Machines, name: str, token: str) -> BuildReport | None:
     try:
-        return build_report_of(platform.guest_attributes(name), token)
+        return build_report_of(machines.guest_attributes(name), token)
     except InvalidReportError as error:
         raise BuildError("the builder of the kernel reports what cannot be", details=str(error)) from error

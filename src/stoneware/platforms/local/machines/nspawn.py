@@ -19,10 +19,11 @@ from stoneware.model import guest_lines
 from stoneware.model.machine import MachineSpec
 from stoneware.platforms.local.host import process_limits
 from stoneware.platforms.local.machines.record import Paths
-from stoneware.platforms.local.machines.runner import Command, CopyDisk, Program, Streams, Terminal
+from stoneware.platforms.local.machines.runner import Command, Program, Streams, Terminal
 from stoneware.platforms.local.store import btrfs
 from stoneware.platforms.local.store import quota as store_quota
 from stoneware.platforms.local.store.store import Store
+from stoneware.platforms.protocols import Machines
 
 _UNITS = "/run/stoneware/units"  # in a builder
 _POWER_OFF = signal.SIGRTMIN + 4  # systemd(1), SIGNALS: starts poweroff.target
@@ -41,7 +42,7 @@ class Nspawn:
     def check(self, spec: MachineSpec) -> None:
         """Refuse nothing."""
 
-    def furnish(self, store: Store, spec: MachineSpec, directory: Path, copy_disk: CopyDisk) -> None:  # noqa: ARG002
+    def furnish(self, store: Store, machines: Machines, spec: MachineSpec, directory: Path) -> None:  # noqa: ARG002
         """Make a writable snapshot of the image."""
         btrfs.snapshot(source_rootfs(store, spec.source), directory / "rootfs", read_only=False)
 

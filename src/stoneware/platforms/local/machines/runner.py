@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Protocol
 
 from stoneware.dataclass import dataclass
-from stoneware.errors import InputError
 from stoneware.model.machine import MachineSpec
 from stoneware.platforms.local.machines.record import Paths
 from stoneware.platforms.local.store.store import Store
+from stoneware.platforms.protocols import Machines
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # of commands in machines
 
@@ -111,28 +111,6 @@ class Terminal(Protocol):
         ...
 
 
-class CopyDisk(Protocol):
-    """Writes an image's disk to a new file, made where there is none: see `disks.copy_disk`."""
-
-    def __call__(
-        self,
-        store: Store,
-        image_id: str,
-        target: Path,
-        progress: Callable[[str], None],
-        size: int | None = None,
-        *,
-        agent: bool = False,
-    ) -> None:
-        """Write it."""
-        ...
-
-
-def no_disks(*_: object, **__: object) -> None:
-    """Stand for a platform that is opened for something else than new virtual machines."""
-    raise InputError("no virtual machine is made here", resolution="stoneware run --vm IMAGE")
-
-
 class Runner(Protocol):
     """What runs machines of one kind."""
 
@@ -144,8 +122,8 @@ class Runner(Protocol):
         """Raise InputError for a machine that it cannot run."""
         ...
 
-    def furnish(self, store: Store, spec: MachineSpec, directory: Path, copy_disk: CopyDisk) -> None:
-        """Put what a new machine boots from into its directory."""
+    def furnish(self, store: Store, machines: Machines, spec: MachineSpec, directory: Path) -> None:
+        """Put what a new machine boots from into its directory; `machines` starts a builder of a disk."""
         ...
 
     def limit_disk(self, store: Store, paths: Paths, spec: MachineSpec) -> None:

@@ -35,9 +35,9 @@ from stoneware.platforms.local.host.requirements import MACHINE_TOOLS, check
 from stoneware.platforms.local.machines import owner
 from stoneware.platforms.local.machines.first_process import await_leader
 from stoneware.platforms.local.machines.record import Paths, spec_document
-from stoneware.platforms.local.machines.runner import CopyDisk
 from stoneware.platforms.local.machines.runners import runner_for
 from stoneware.platforms.local.store.store import Store
+from stoneware.platforms.protocols import Machines
 from stoneware.process_identity import boot_id
 
 _REAP = "stoneware.platforms.local.machines.reap"
@@ -87,12 +87,15 @@ def check_spec(spec: MachineSpec) -> None:
         raise InputError("--rm and --restart exclude each other", resolution="leave one of them out")
 
 
-def make_directory(store: Store, spec: MachineSpec, machine_id: str, copy_disk: CopyDisk) -> Paths:
-    """Make a machine's directory, complete or not at all. The caller holds the machine's lock."""
+def make_directory(store: Store, machines: Machines, spec: MachineSpec, machine_id: str) -> Paths:
+    """Make a machine's directory, complete or not at all. The caller holds the machine's lock.
+
+    `machines` are those of the store, for a runner that needs a builder first.
+    """
     runner = runner_for(spec)
     target = store.data / "machines" / spec.name
     with store.staging(target.parent) as staged:
-        runner.furnish(store, spec, staged, copy_disk)
+        runner.furnish(store, machines, spec, staged)
         # Root's alone: secrets of a bake and process ids are in there.
         for name in ("files", "results", "run"):
             (staged / name).mkdir(mode=0o700)

@@ -27,9 +27,10 @@ from stoneware.platforms.local.machines.qemu.hardware import (
     marked,
 )
 from stoneware.platforms.local.machines.record import Paths
-from stoneware.platforms.local.machines.runner import Command, CopyDisk, Program, Streams, Terminal
+from stoneware.platforms.local.machines.runner import Command, Program, Streams, Terminal
 from stoneware.platforms.local.store import quota as store_quota
 from stoneware.platforms.local.store.store import Store
+from stoneware.platforms.protocols import Machines
 
 _COMES_UP = 20.0  # seconds for QEMU's monitor to answer
 _BUTTON = "stoneware.platforms.local.machines.qemu.monitor"
@@ -67,8 +68,11 @@ class Qemu:
                 resolution=f"--memory {LEAST_MEMORY >> 20}m    # or more",
             )
 
-    def furnish(self, store: Store, spec: MachineSpec, directory: Path, copy_disk: CopyDisk) -> None:
+    def furnish(self, store: Store, machines: Machines, spec: MachineSpec, directory: Path) -> None:
         """Make a copy of the image's disk, which is assembled where there is none."""
+        # Not before: what assembles disks is of no use to `ps` and `exec`.
+        from stoneware.platforms.local.disks import disks as image_disks
+
         kind, _, name = spec.source.partition(":")
         if kind != "image":
             raise InputError(
@@ -77,7 +81,7 @@ class Qemu:
 
         def copy(target: Path) -> None:
             try:
-                copy_disk(store, name, target, telling.tell, spec.disk, agent=True)
+                image_disks.copy_disk(store, machines, name, target, telling.tell, size=spec.disk, agent=True)
             except InputError as error:  # an export's option is called otherwise
                 least = error.resolution.replace("--size", "--disk")
                 raise InputError(error.brief, details=error.details, resolution=least) from error
