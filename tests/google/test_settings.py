@@ -1,13 +1,20 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from stoneware.errors import InputError
+from stoneware.platforms import registry
 from stoneware.platforms.google import settings
 from stoneware.platforms.google.settings import Settings
 from stoneware.platforms.project_file import find_project_file
+
+
+def _load(directory: Path, environment: Mapping[str, str]) -> Settings:
+    return settings.read_settings(find_project_file(directory, registry.NAMES), environment)
+
 
 WHOLE = """\
 platform = "google"
@@ -42,7 +49,7 @@ def file(tmp_path: Path) -> Path:
 def test_all_keys_are_read_from_a_file_above(file: Path) -> None:
     below = file.parent / "a/b"
     below.mkdir(parents=True)
-    found = settings.load(below, {})
+    found = _load(below, {})
     assert found == Settings(
         project="proj-1",
         region="europe-west1",
@@ -69,7 +76,7 @@ def test_variables_come_before_the_file(file: Path) -> None:
         "STONEWARE_GOOGLE_BUCKET": "",
         "GOOGLE_CLOUD_PROJECT": "other-1",
     }
-    found = settings.load(file.parent, given)
+    found = _load(file.parent, given)
     assert found.zones == ("europe-west1-d", "europe-west1-b")
     assert found.external_ip is False
     assert found.labels == {"team": "web", "cost": "low"}
@@ -78,16 +85,16 @@ def test_variables_come_before_the_file(file: Path) -> None:
 
 
 def test_variables_are_enough(tmp_path: Path) -> None:
-    assert settings.load(tmp_path, LEAST) == Settings("proj-1", "us-central1", "things")
+    assert _load(tmp_path, LEAST) == Settings("proj-1", "us-central1", "things")
 
 
 def test_the_usual_variable_of_the_project_is_read(tmp_path: Path) -> None:
     given = {**LEAST, "STONEWARE_GOOGLE_PROJECT": "", "GOOGLE_CLOUD_PROJECT": "proj-2"}
-    assert settings.load(tmp_path, given).project == "proj-2"
+    assert _load(tmp_path, given).project == "proj-2"
 
 
 def test_settings_come_back_from_a_document(file: Path) -> None:
-    found = settings.load(file.parent, {})
+    found = _load(file.parent, {})
     assert settings.from_document(found.to_document()) == found
 
 
@@ -95,7 +102,7 @@ def test_settings_come_back_from_a_document(file: Path) -> None:
 def test_what_is_needed_and_missing_is_named(tmp_path: Path, key: str) -> None:
     given = {name: value for name, value in LEAST.items() if not name.endswith(key.upper())}
     with pytest.raises(InputError, match=f"needs a {key}") as caught:
-        settings.load(tmp_path, given)
+        _load(tmp_path, given)
     assert f"STONEWARE_GOOGLE_{key.upper()}" in caught.value.details
     assert f"{key} = " in caught.value.resolution
 
@@ -122,7 +129,7 @@ def test_wrong_settings_are_told_with_their_place(file: Path, line: int, text: s
     lines[line - 1] = text
     file.write_text("\n".join(lines) + "\n")
     with pytest.raises(InputError) as caught:
-        settings.load(file.parent, {})
+        _load(file.parent, {})
     assert words in caught.value.brief
     assert caught.value.location == f"{file}:{line}"
     assert caught.value.resolution
@@ -140,7 +147,7 @@ def test_wrong_settings_are_told_with_their_place(file: Path, line: int, text: s
 )
 def test_wrong_variables_are_told(tmp_path: Path, name: str, value: str) -> None:
     with pytest.raises(InputError) as caught:
-        settings.load(tmp_path, LEAST | {name: value})
+        _load(tmp_path, LEAST | {name: value})
     assert name in f"{caught.value.location} {caught.value.brief}"
 
 

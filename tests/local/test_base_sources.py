@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from stoneware.errors import InputError
+from stoneware.platforms import registry
 from stoneware.platforms.local.bases import bases
 from stoneware.platforms.local.bases.package_sources import lines_of
 from stoneware.platforms.local.bases.sources import Source, sources
 from stoneware.platforms.local.store.store import Store
+from stoneware.platforms.project_file import Project
 
 UBUNTU = """\
 platform = "local"
@@ -23,10 +25,10 @@ keyring = "keys/ubuntu.gpg"
 """
 
 
-def project(tmp_path: Path, text: str) -> Path:
+def project(tmp_path: Path, text: str) -> Project:
     (tmp_path / "stoneware.toml").write_text(text)
     (tmp_path / "below").mkdir(exist_ok=True)
-    return tmp_path / "below"
+    return registry.project_of(tmp_path / "below")
 
 
 def test_a_file_names_bases(tmp_path: Path) -> None:
@@ -37,6 +39,13 @@ def test_a_file_names_bases(tmp_path: Path) -> None:
         "noble", "https://mirror.example/ubuntu", ("main", "universe"), keyring
     )
     assert sorted(sources(None)) == ["debian:12", "debian:13"]
+
+
+def test_a_file_is_read_once(tmp_path: Path) -> None:
+    found = project(tmp_path, UBUNTU)
+    assert registry.chosen(found) == "local"
+    (tmp_path / "stoneware.toml").unlink()
+    assert "ubuntu:24.04" in sources(found)
 
 
 @pytest.mark.parametrize(
@@ -91,9 +100,9 @@ def test_without_a_mirror_it_is_the_computers_own_debian(tmp_path: Path) -> None
 
 def test_another_source_is_another_base(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
-    store.directory = project(tmp_path, UBUNTU)
+    store.project = project(tmp_path, UBUNTU)
     before = bases.source_of(store, "ubuntu:24.04")
-    (tmp_path / "stoneware.toml").write_text(UBUNTU.replace("noble", "resolute"))
+    store.project = project(tmp_path, UBUNTU.replace("noble", "resolute"))
     assert bases.source_of(store, "ubuntu:24.04") != before
     with pytest.raises(InputError, match=r"there is no base 'ubuntu:22\.04'"):
         bases.source_of(store, "ubuntu:22.04")

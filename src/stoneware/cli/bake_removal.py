@@ -17,9 +17,9 @@ def main(build_id: str, lock: str, name: str, directory: str) -> None:
     os.set_inheritable(int(lock), False)  # a server that is started again here would keep it for ever
     os.nice(5)  # nobody waits for it
     from stoneware.bake.workdir import remove_leftovers
-    from stoneware.platforms.registry import backend
+    from stoneware.platforms import registry
 
-    platform = backend(name, Path(directory))
+    platform = registry.backend(name, registry.project_of(Path(directory)))
     images, _ = platform.open_images(create=False)
     remove_leftovers(images, platform.open_platform(images), build_id)
 

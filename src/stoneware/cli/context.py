@@ -14,6 +14,7 @@ from stoneware.platforms import registry
 
 if TYPE_CHECKING:
     from stoneware.platforms.disks import Disks
+    from stoneware.platforms.project_file import Project
     from stoneware.platforms.protocols import Images, Platform
     from stoneware.platforms.registry import Backend
     from stoneware.platforms.upkeep import Upkeep
@@ -24,13 +25,21 @@ _CHOSEN = "stoneware.platform"  # in a command's click context
 
 def choose(name: str | None, directory: Path = Path()) -> None:
     """Let this command use a platform: the one named, else that of its directory."""
-    click.get_current_context().meta[_CHOSEN] = (name or registry.chosen(directory), directory)
+    click.get_current_context().meta[_CHOSEN] = _named(name, directory)
 
 
-def _choice() -> tuple[str, Path]:
+def _named(name: str | None, directory: Path) -> tuple[str, Project]:
+    project = registry.project_of(directory)
+    return name or registry.chosen(project), project
+
+
+def _choice() -> tuple[str, Project]:
     command = click.get_current_context(silent=True)
-    found: tuple[str, Path] | None = command.meta.get(_CHOSEN) if command is not None else None
-    return found or (registry.chosen(Path()), Path())
+    meta = {} if command is None else command.meta
+    if _CHOSEN not in meta:
+        meta[_CHOSEN] = _named(None, Path())
+    found: tuple[str, Project] = meta[_CHOSEN]
+    return found
 
 
 def backend() -> Backend:
@@ -54,8 +63,8 @@ def leave_bake(build_id: str, lock: int) -> None:
     import subprocess
 
     # -P: nothing that lies in the current directory is imported.
-    name, directory = _choice()
-    words = ["-P", "-m", "stoneware.cli.bake_removal", build_id, str(lock), name, str(directory.absolute())]
+    name, project = _choice()
+    words = ["-P", "-m", "stoneware.cli.bake_removal", build_id, str(lock), name, str(project.directory)]
     with contextlib.suppress(OSError):  # no process can be started: the next command does it
         subprocess.Popen(
             [*backend().outliving(f"Stoneware's removal of {build_id}"), sys.executable, *words],

@@ -85,9 +85,10 @@ def _told(error: StonewareError | OSError | MemoryError | UnicodeEncodeError) ->
         return not_utf8(error)
     if isinstance(error, MemoryError):
         return StonewareError("there is not enough memory", resolution="free -h")
-    from stoneware.platforms.registry import backend
+    from stoneware.platforms import registry
 
-    if (told := backend().explained(error)) is not None:
+    own = registry.backend(registry.DEFAULT, registry.project_of())
+    if (told := own.explained(error)) is not None:
         return told
     # Renames and links have two names, and either may be the one that is wrong.
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]

@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,20 @@ class ProjectFile:
     def place(self, key: str, table: str = "") -> str:
         """Return `FILE:LINE` of a key in a table, or in none; a table in another is `OUTER.INNER`."""
         return f"{self.path}:{_line_of(self.text, key, table)}"
+
+
+class Project:
+    """A directory and its stoneware.toml, which is read once: when something of it is first asked for."""
+
+    def __init__(self, directory: Path, tables: tuple[str, ...] = ()) -> None:
+        """Take a directory; `tables` are the names of platforms."""
+        self.directory = directory.absolute()
+        self._tables = tables
+
+    @cached_property
+    def file(self) -> ProjectFile:
+        """Return its file. Raises InputError for one that cannot be read or says something else."""
+        return find_project_file(self.directory, self._tables)
 
 
 def find_project_file(start: Path, tables: tuple[str, ...] = ()) -> ProjectFile:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from stoneware.errors import InputError, StonewareError
-from stoneware.platforms.project_file import find_project_file
+from stoneware.platforms.project_file import Project
 
 if TYPE_CHECKING:
     from stoneware.platforms.cluster_records import Clusters
@@ -26,7 +26,7 @@ NAMES = tuple(_MODULES)
 
 
 class Backend(Protocol):
-    """A platform before it is opened: what `opened(DIRECTORY)` of a platform's module returns."""
+    """A platform before it is opened: what `opened(PROJECT)` of a platform's module returns."""
 
     def open_images(self, *, create: bool = True) -> tuple[Images, list[str]]:
         """Open the place where images are kept, and return it with sentences for the user.
@@ -87,15 +87,20 @@ class Backend(Protocol):
         ...
 
 
-def chosen(directory: Path) -> str:
-    """Return the platform that a directory's commands use: STONEWARE_PLATFORM's, else stoneware.toml's."""
-    return os.environ.get(VARIABLE) or find_project_file(directory, NAMES).platform or DEFAULT
+def project_of(directory: Path = Path()) -> Project:
+    """Return a directory with its stoneware.toml, which may have the tables of all platforms."""
+    return Project(directory, NAMES)
 
 
-def backend(name: str = DEFAULT, directory: Path = Path()) -> Backend:
-    """Return the platform of a name, set up for a directory. Raises InputError where there is none."""
+def chosen(project: Project) -> str:
+    """Return the platform that a project's commands use: STONEWARE_PLATFORM's, else stoneware.toml's."""
+    return os.environ.get(VARIABLE) or project.file.platform or DEFAULT
+
+
+def backend(name: str, project: Project) -> Backend:
+    """Return the platform of a name, set up for a project. Raises InputError where there is none."""
     module = _MODULES.get(name)
     if module is None:
         known = ", ".join(sorted(_MODULES))
         raise InputError(f"there is no platform {name!r}", resolution=f"platforms: {known}")
-    return cast(Backend, importlib.import_module(module).opened(directory))
+    return cast(Backend, importlib.import_module(module).opened(project))

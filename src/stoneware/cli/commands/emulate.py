@@ -119,7 +119,7 @@ def google(
 
 def _computer() -> registry.Backend:
     """Return this computer's own platform, whichever a stoneware.toml names."""
-    return registry.backend(registry.DEFAULT)
+    return registry.backend(registry.DEFAULT, registry.project_of())
 
 
 def _instances(state: Path, *, bare: bool) -> Computers:

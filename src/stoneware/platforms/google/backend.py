@@ -19,27 +19,28 @@ if TYPE_CHECKING:
     from stoneware.platforms.google.platform import GooglePlatform
     from stoneware.platforms.google.settings import Settings
     from stoneware.platforms.instances import Computers
+    from stoneware.platforms.project_file import Project
     from stoneware.platforms.protocols import Images, Platform
     from stoneware.platforms.upkeep import Finding, Upkeep
 
 
-def opened(start: Path) -> GoogleBackend:
-    """Return the platform as the stoneware.toml of a directory says."""
-    return GoogleBackend(start)
+def opened(project: Project) -> GoogleBackend:
+    """Return the platform as a project's stoneware.toml says."""
+    return GoogleBackend(project)
 
 
 class GoogleBackend:
     """The platform before it is opened; its settings are read when they are needed."""
 
-    def __init__(self, start: Path) -> None:
-        self._start = start
+    def __init__(self, project: Project) -> None:
+        self._project = project
 
     @cached_property
     def settings(self) -> Settings:
         """Return the settings. Raises InputError."""
         from stoneware.platforms.google import settings
 
-        return settings.load(self._start)
+        return settings.read_settings(self._project.file, os.environ)
 
     def open_images(self, *, create: bool = True) -> tuple[GoogleImages, list[str]]:  # noqa: ARG002 - it is there
         """Open the images of the project; nothing is asked of Google yet."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, field, fields
-from pathlib import Path
 from typing import Any
 
 from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
-from stoneware.platforms.project_file import NAME, ProjectFile, find_project_file
+from stoneware.platforms.project_file import NAME, ProjectFile
 
 TABLE = "google"
 _PREFIX = "STONEWARE_GOOGLE_"
@@ -92,18 +90,11 @@ def from_document(document: Mapping[str, Any]) -> Settings:
     return Settings(**given | {"zones": tuple(given["zones"]), "labels": dict(given["labels"])})
 
 
-def load(start: Path, environment: Mapping[str, str] | None = None) -> Settings:
-    """Return the settings for a directory's commands; variables come before the file.
+def read_settings(file: ProjectFile, environment: Mapping[str, str]) -> Settings:
+    """Return the settings of a file and of variables, which come before it.
 
     Raises InputError with the place of what is wrong or not there.
     """
-    return read_settings(
-        find_project_file(start, ("local", TABLE)), os.environ if environment is None else environment
-    )
-
-
-def read_settings(file: ProjectFile, environment: Mapping[str, str]) -> Settings:
-    """Return the settings of a file and of variables, which come before it. Raises InputError."""
     values = _of_file(file) | _of_environment(environment)
     values.setdefault("project", environment.get("GOOGLE_CLOUD_PROJECT", ""))
     for key in _REQUIRED:

@@ -17,27 +17,28 @@ if TYPE_CHECKING:
     from stoneware.platforms.local.instances import LocalInstances
     from stoneware.platforms.local.platform import LocalPlatform
     from stoneware.platforms.local.store.images import LocalImageStore
+    from stoneware.platforms.project_file import Project
     from stoneware.platforms.protocols import Images, Platform
     from stoneware.platforms.upkeep import Finding, Unused, Upkeep, Usage, VolumeUsage
 
 
-def opened(directory: Path) -> LocalBackend:
-    """Return the platform as the stoneware.toml of a directory says."""
-    return LocalBackend(directory)
+def opened(project: Project) -> LocalBackend:
+    """Return the platform as a project's stoneware.toml says."""
+    return LocalBackend(project)
 
 
 class LocalBackend:
-    """The platform before it is opened. The store is the computer's; a directory may name its own bases."""
+    """The platform before it is opened. The store is the computer's; a project may name its own bases."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, project: Project) -> None:
+        self._project = project
 
     def open_images(self, *, create: bool = True) -> tuple[LocalImageStore, list[str]]:
         """Open the store of STONEWARE_HOME, and return it with what had to be fixed in it."""
         from stoneware.platforms.local.store.images import LocalImageStore
 
         store = LocalImageStore.open(create=create)
-        store.directory = self._directory
+        store.project = self._project
         return store, store.told
 
     def open_platform(self, images: Images) -> LocalPlatform:

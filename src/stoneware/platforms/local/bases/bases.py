@@ -41,7 +41,7 @@ _OWN = "own-"  # how the names of records of bases begin that a stoneware.toml n
 
 def source_of(store: Store, reference: str) -> Source:
     """Return what a base is made from. Raises InputError for an unknown base."""
-    known = sources(store.directory)
+    known = sources(store.project)
     try:
         return known[reference]
     except KeyError:

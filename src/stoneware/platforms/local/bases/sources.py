@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.image.references import parse_reference
-from stoneware.platforms.project_file import BASES, ProjectFile, find_project_file
+from stoneware.platforms.project_file import BASES, Project, ProjectFile
 
 KNOWN: Mapping[str, str] = {"debian:12": "bookworm", "debian:13": "trixie"}
-_PLATFORMS = ("local", "google")  # whose tables may be in the file as well
 _SUITE = re.compile(r"[a-z0-9][a-z0-9./+-]{0,63}")
 _MIRROR = re.compile(r"(?:https?|file)://?[^\s\[\]]{1,500}")
 _COMPONENT = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
@@ -37,11 +35,11 @@ class Source:
     frozen: bool = False
 
 
-def sources(directory: Path | None) -> dict[str, Source]:
-    """Return all bases that can be made for a directory, by their references. Raises InputError."""
+def sources(project: Project | None) -> dict[str, Source]:
+    """Return all bases that can be made for a project, by their references. Raises InputError."""
     found = {reference: Source(suite) for reference, suite in KNOWN.items()}
-    if directory is not None:
-        found |= own_bases(find_project_file(directory, _PLATFORMS))
+    if project is not None:
+        found |= own_bases(project.file)
     return found
 
 

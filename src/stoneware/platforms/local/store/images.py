@@ -20,7 +20,7 @@ class LocalImageStore(Store):
 
     def known_bases(self) -> tuple[str, ...]:
         """Return the bases that can be made here."""
-        return (*sorted(sources.sources(self.directory)), *imported.references(self))
+        return (*sorted(sources.sources(self.project)), *imported.references(self))
 
     def base_identity(self, reference: str) -> str | None:
         """Return the identity of a base that has been made, or None."""

@@ -23,6 +23,7 @@ from stoneware.platforms.local.store import walls as store_walls
 from stoneware.platforms.local.store.base import home_path
 from stoneware.platforms.local.store.secrets import SecretStore
 from stoneware.platforms.local.store.snapshots import SnapshotStore
+from stoneware.platforms.project_file import Project
 from stoneware.records import DamagedError, read_raw, whole
 from stoneware.untrusted.bounded import BoundsError, read_bounded
 
@@ -65,7 +66,7 @@ class Store(SnapshotStore, NetworkStore, SecretStore):
     def __init__(self, home: Path) -> None:
         super().__init__(home)
         self.told: list[str] = []  # what `open` had to repair, as sentences for the user
-        self.directory: Path | None = None  # whose stoneware.toml may name bases of its own
+        self.project: Project | None = None  # whose stoneware.toml may name bases of its own
 
     @classmethod
     def open(cls, home: Path | None = None, *, create: bool = True) -> Self:
