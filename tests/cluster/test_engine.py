@@ -469,10 +469,13 @@ def test_down_where_somebody_removed_a_disk_and_a_machine(bench: EngineBench, vo
     assert bench.machines() == ALL
 
 
-def test_down_with_volumes_leaves_nothing(bench: EngineBench) -> None:
+def test_down_with_volumes_leaves_nothing_but_snapshots(bench: EngineBench) -> None:
     bench.up()
     disks = bench.volumes()
+    for snapshot in ("one", "two"):
+        bench.platform.snapshot_volume(disks[0], snapshot)
     result = bench.down(volumes=True)
+    assert result.snapshots == {disks[0]: ("one", "two")}
     assert (bench.machines(), bench.networks(), bench.volumes()) == ([], [], [])
     assert result.volumes == tuple(disks)
     assert len(bench.asked) == 1

@@ -16,6 +16,7 @@ from stoneware.cluster.observe import managed_in, observe
 from stoneware.cluster.site import Site
 from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
+from stoneware.model.capability import Capability
 from stoneware.model.labels import SERVICE_LABEL
 from stoneware.model.machine import Phase
 from stoneware.platforms.infrastructure import Kind, Subject
@@ -40,13 +41,17 @@ class DownOptions:
 
 @dataclass(frozen=True)
 class DownResult:
-    """What was removed, and the disks that were kept. Machines by their short names."""
+    """What was removed, and the disks that were kept. Machines by their short names.
+
+    `snapshots` are those of removed disks, which stay: names by disk.
+    """
 
     cluster: str
     machines: tuple[str, ...]
     networks: tuple[str, ...]
     volumes: tuple[str, ...]
     kept: tuple[str, ...]
+    snapshots: Mapping[str, Sequence[str]]
     seconds: float
 
 
@@ -95,8 +100,22 @@ def down(
             _sweep(site.platform, name, options, reporter)
         _forget(directory, site.platform)
     return DownResult(
-        name, removal.machines, removal.networks, removal.volumes, removal.kept, time.monotonic() - started
+        name,
+        removal.machines,
+        removal.networks,
+        removal.volumes,
+        removal.kept,
+        _snapshots_left(site.platform, removal.volumes),
+        time.monotonic() - started,
     )
+
+
+def _snapshots_left(platform: Platform, volumes: Sequence[str]) -> dict[str, Sequence[str]]:
+    """Return the snapshots of disks that are gone."""
+    if not volumes or Capability.SNAPSHOTS not in platform.capabilities:
+        return {}
+    left = {volume: tuple(one.name for one in platform.snapshots(volume)) for volume in volumes}
+    return {volume: names for volume, names in left.items() if names}
 
 
 def _check_up(removal: Removal, observed: Observed, directory: ClusterDirectory) -> None:

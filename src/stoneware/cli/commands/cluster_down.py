@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stoneware.cli import clusters, options
+from stoneware.cli.commands.volume_snapshots import snapshots_stay
 from stoneware.cli.output import print_json, say
 from stoneware.cli.parameters import Command, flag, option
 from stoneware.ui.progress import Style
@@ -47,8 +48,7 @@ def down(
     """Take the cluster down; its volumes are kept.
 
     Its machines and networks are removed. Machines stop in the reverse order of their dependencies.
-    With --volumes it asks first, and names
-    the volumes.
+    With --volumes it asks first, and names the volumes; their snapshots stay.
     """
     from stoneware.cluster.down import DownOptions
 
@@ -90,6 +90,8 @@ def _finish(result: DownResult, *, json_output: bool, quiet: bool) -> None:
     elif not quiet:
         kept = f"; kept: {', '.join(result.kept)}" if result.kept else ""
         say(f"{result.cluster} is down{kept}")
+        for volume, names in result.snapshots.items():
+            say(snapshots_stay(volume, names))
 
 
 def _confirm(removal: Removal, *, yes: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stoneware.cli import options
-from stoneware.cli.commands.volume_snapshots import restore, snapshot
+from stoneware.cli.commands.volume_snapshots import restore, snapshot, snapshots_stay
 from stoneware.cli.context import open_platform, open_upkeep
 from stoneware.cli.output import print_json, print_line, print_table, say
 from stoneware.cli.parameters import Group, argument, flag, option
@@ -111,10 +111,7 @@ def _after_removal(platform: Platform, name: str, *, remove: bool = False) -> No
     for one in left if remove else ():
         platform.destroy_snapshot(name, one.name)
     if left and not remove:
-        say(
-            f"the snapshots of {name} stay: stoneware volume restore {name} {left[-1].name} brings it back, "
-            f"stoneware volume snapshot rm {name} {' '.join(one.name for one in left)} removes them"
-        )
+        say(snapshots_stay(name, [one.name for one in left]))
 
 
 def _existing(platform: Platform, name: str) -> Volume:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -134,3 +135,11 @@ def restore(name: str, called: str) -> None:
     print_line(name)
     if kept is not None:
         say(f"what {name} had until now is kept: stoneware volume restore {name} {kept.name} brings it back")
+
+
+def snapshots_stay(volume: str, names: Sequence[str]) -> str:
+    """Return the sentence about the snapshots that a removed volume has left."""
+    return (
+        f"the snapshots of {volume} stay: stoneware volume restore {volume} {names[-1]} brings it back, "
+        f"stoneware volume snapshot rm {volume} {' '.join(names)} removes them"
+    )
