@@ -57,13 +57,16 @@ def reporting(cloud: Cloud) -> None:
     def say(name: str) -> None:
         spec: MachineSpec = computers.machines[name]
         document = json.loads(spec.metadata["stoneware-spec"])
-        status = {"phase": "running", "image": document["source"].removeprefix("image:")}
+        status = {"phase": "running"}
+        if document["source"].startswith("image:sha256:"):
+            status["image"] = document["source"].removeprefix("image:")
         status["config"] = digest(spec.metadata.get("stoneware-config", ""))
         health = "healthy" if spec.metadata.get("stoneware-service") == "app" else "none"
         computers.attributes[name] = {
             "stoneware/status": json.dumps(status),
             "stoneware/health": json.dumps({"status": health}),
         }
+        computers.consoles[name] = f"{name} boots\n".encode()
 
     def booted(spec: MachineSpec) -> None:
         boot(spec)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stoneware.bake.options import BakeOptions, BakeResult, OnFailure, SecretSource
-from stoneware.cli import options
+from stoneware.cli import bake_result, options
 from stoneware.cli.context import backend, choose, leave_bake, open_platform, open_store
-from stoneware.cli.output import print_json, print_line, print_table, say
+from stoneware.cli.output import print_json, print_table, say
 from stoneware.cli.parameters import Command, argument, flag, option
 from stoneware.dataclass import dataclass
 from stoneware.durations import parse_duration
@@ -104,7 +104,8 @@ def bake(**given: Any) -> None:
     if flags.plan:
         _plan(wanted, json_output=flags.json_output)
     else:
-        _finish(_bake(wanted, Style.QUIET if flags.quiet else flags.progress), flags)
+        result = _bake(wanted, Style.QUIET if flags.quiet else flags.progress)
+        bake_result.show(result, _summary(result), quiet=flags.quiet, json_output=flags.json_output)
 
 
 def _check_terminal(flags: Flags) -> None:
@@ -148,24 +149,13 @@ def _bake(wanted: BakeOptions, style: Style) -> BakeResult:
         return api.bake(wanted, place, display)
 
 
-def _finish(result: BakeResult, flags: Flags) -> None:
-    if flags.json_output:
-        print_json(result.to_document())
-    elif flags.quiet:
-        print_line(result.image_id)
-    else:
-        _summary(result)
-
-
-def _summary(result: BakeResult) -> None:
+def _summary(result: BakeResult) -> str:
     commit = "no commit" if result.commit is None else f"commit {result.commit[:7]}"
     state = ", work tree differs" if result.dirty else ""
-    say(
+    return (
         f"image {short_id(result.image_id)} ({commit}{state}): "
         f"{result.cached} cached, {result.ran} run, {duration(round(result.seconds, 3))}"
     )
-    for tag in result.tags:
-        print_line(tag)
 
 
 def _plan(wanted: BakeOptions, *, json_output: bool) -> None:

@@ -14,9 +14,8 @@ from typing import Any
 import click
 
 from stoneware.bake.options import BakeOptions, BakeResult
-from stoneware.cli import options
+from stoneware.cli import bake_result, options
 from stoneware.cli.context import backend, choose, leave_bake, open_platform, open_store
-from stoneware.cli.output import print_json, print_line, say
 from stoneware.cli.parameters import Command, argument, flag, option
 from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
@@ -73,7 +72,9 @@ def import_image(**given: Any) -> None:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="stoneware-import-") as work:
         result = _import(flags, labels, Path(work))
-    _finish(replace(result, seconds=time.monotonic() - started), flags)
+    result = replace(result, seconds=time.monotonic() - started)
+    sentence = f"image {short_id(result.image_id)}: imported in {duration(round(result.seconds, 3))}"
+    bake_result.show(result, sentence, quiet=flags.quiet, json_output=flags.json_output)
 
 
 def _import(flags: Flags, labels: Mapping[str, str], work: Path) -> BakeResult:
@@ -115,14 +116,3 @@ def _archive(file: str, work: Path) -> Path:
     if why := why_no_file(Path(file), repr(file)):
         raise InputError(why, resolution=_TYPED)
     return Path(file).absolute()
-
-
-def _finish(result: BakeResult, flags: Flags) -> None:
-    if flags.json_output:
-        print_json(result.to_document())
-    elif flags.quiet:
-        print_line(result.image_id)
-    else:
-        say(f"image {short_id(result.image_id)}: imported in {duration(round(result.seconds, 3))}")
-        for tag in result.tags:
-            print_line(tag)

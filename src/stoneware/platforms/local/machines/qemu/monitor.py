@@ -22,13 +22,13 @@ def ask(paths: Paths, command: str, timeout: float = _TIMEOUT) -> object:
 
     Raises MachineError where it does not run, or does not answer in time.
     """
-    from qemu.qmp import QMPClient  # before the time runs: it may take longer than the answer
+    from qemu.qmp import QMPClient, QMPError  # before the time runs: it may take longer than the answer
 
     with connect(paths, MONITOR, timeout) as connection:
         try:
             return asyncio.run(asyncio.wait_for(_ask(QMPClient, connection, command), timeout))
-        # Whatever the library makes of what QEMU sends, it has not answered.
-        except Exception as error:
+        # The library's, the connection's, and what its reader makes of texts too long, too deep or cut off.
+        except (QMPError, OSError, EOFError, ValueError, RecursionError) as error:
             raise MachineError(
                 f"QEMU does not answer for the machine {paths.name!r}",
                 details=f"{command}: {type(error).__name__} {error}".strip(),
