@@ -56,10 +56,10 @@ def reporting(cloud: Cloud) -> None:
 
     def say(name: str) -> None:
         spec: MachineSpec = computers.machines[name]
-        document = json.loads(spec.metadata["stoneware-spec"])
+        source = json.loads(spec.metadata.get("stoneware-spec", "{}")).get("source", "")  # a builder has none
         status = {"phase": "running"}
-        if document["source"].startswith("image:sha256:"):
-            status["image"] = document["source"].removeprefix("image:")
+        if source.startswith("image:sha256:"):
+            status["image"] = source.removeprefix("image:")
         status["config"] = digest(spec.metadata.get("stoneware-config", ""))
         health = "healthy" if spec.metadata.get("stoneware-service") == "app" else "none"
         computers.attributes[name] = {
