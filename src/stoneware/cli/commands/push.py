@@ -30,12 +30,13 @@ def push(image: str, *, platform: str, json_output: bool) -> None:
     Engine, in the family and with the labels that a bake there gives; then the upload is removed. An image
     that is there gets its tags only. A push that was interrupted goes on where it was.
     """
-    source = registry.backend(registry.DEFAULT)
+    project = registry.project_of()
+    source = registry.backend(registry.DEFAULT, project)
     if platform == registry.DEFAULT:
         raise InputError(
             f"{platform} is where images are pushed from", resolution=f"stoneware push {image} google"
         )
-    target = registry.backend(platform)
+    target = registry.backend(platform, project)
     store, told = source.open_images(create=False)
     there, more = target.open_images()
     intake = target.open_intake(there)
