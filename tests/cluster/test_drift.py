@@ -80,3 +80,14 @@ def test_long_attributes_are_cut():
     desired = wanted_of()
     (item,) = find_drift(desired, observation_of(desired), [change], RESOURCES).items
     assert (item.wanted, len(item.found), item.found[-1]) == ("a", 200, "…")
+
+
+def test_of_values_in_values_what_differs_is_told():
+    before = {"disks": [{"size": 10, "image": {"name": "a", "of": "p"}}, {"size": 20}], "tags": ["a"]}
+    after = {"disks": [{"size": 10, "image": {"name": "b"}}, {"size": 20}], "tags": ["a", "b"]}
+    change = Change('stoneware_machine.machine["web-1"]', "x", ("update",), before, after)
+    desired = wanted_of()
+    disk, tags = find_drift(desired, observation_of(desired), [change], RESOURCES).items
+    assert json.loads(disk.wanted) == [{"image": {"name": "a", "of": "p"}}]
+    assert json.loads(disk.found) == [{"image": {"name": "b"}}]
+    assert (tags.wanted, tags.found) == ('["a"]', '["a", "b"]')

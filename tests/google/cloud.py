@@ -110,7 +110,7 @@ def _recorder(cloud: Cloud) -> Any:
             json_body = request.content_type == "application/json" and request.can_read_body
             if json_body and not path.startswith("/upload/"):
                 body = json.loads(await request.read())  # contents of objects are streams
-            line = f"{request.method} {path}".replace("?alt=json&", "?")
+            line = f"{request.method} {path}".replace("?alt=json&", "?").replace("&alt=json", "")
             asked = Request(line, body)
             cloud.asked.append(asked)
             if cloud.each is not None:

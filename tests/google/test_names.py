@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,8 +13,10 @@ from stoneware.errors import InputError
 from stoneware.model.machine import MachineSpec
 from stoneware.platforms.google import names
 from stoneware.platforms.google.hardware import disk_of, hardware_of
+from stoneware.platforms.google.infrastructure import GoogleInfrastructure
 from stoneware.platforms.google.instance import hostname_of, replaced_on, seconds
 from stoneware.platforms.google.placing import Placing, There
+from stoneware.platforms.infrastructure import Kind, Subject
 from tests.google.clusters import SETTINGS, declared, spec
 
 pytestmark = pytest.mark.pure
@@ -116,3 +119,25 @@ def test_what_changes_in_place_makes_no_machine_again() -> None:
         assert replaced_on(other) == replaced_on(one)
     assert replaced_on(one, "config") != replaced_on(one)
     assert replaced_on(replace(one, extras={})) != replaced_on(one)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (None, [], True),
+        ({}, None, True),
+        ("", None, True),
+        ([{"size": 10, "policies": None, "tags": {}}], [{"size": 10, "policies": [], "tags": None}], True),
+        ([{"size": 10, "policies": None}], [{"size": 12, "policies": []}], False),
+        ([{}], [], False),
+        (None, 0, False),
+        (None, False, False),
+        ("", "p", False),
+    ],
+)
+def test_what_is_empty_means_the_same_to_the_provider(one: object, other: object, same: bool) -> None:
+    def unasked() -> Any:
+        raise AssertionError
+
+    infrastructure = GoogleInfrastructure(unasked)
+    assert infrastructure.same_value(Subject(Kind.MACHINE, "k1"), "boot_disk", one, other) is same

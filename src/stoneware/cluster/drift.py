@@ -202,16 +202,26 @@ def _attributes(
 
 
 def _both(before: Any, after: Any) -> tuple[str, str]:
-    """Return two values that differ, in words; of two mappings the entries that do."""
-    if not (isinstance(before, Mapping) and isinstance(after, Mapping)):
-        return _words(before), _words(after)
-    keys = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
-    return _words(_only(before, keys)), _words(_only(after, keys))
+    """Return two values that differ, in words; of two mappings, also in lists of equal length, what does."""
+    one, other = _apart(before, after)
+    return _words(one), _words(other)
 
 
-def _only(entries: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any] | None:
-    """Return some entries, None where there are none of them."""
-    return {key: entries[key] for key in keys if key in entries} or None
+def _apart(before: Any, after: Any) -> tuple[Any, Any]:
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        parts = {
+            key: _apart(before.get(key), after.get(key))
+            for key in sorted({*before, *after})
+            if before.get(key) != after.get(key)
+        }
+        # None where there are none of them: an entry that one of both lacks is not there, and not null.
+        one = {key: part[0] for key, part in parts.items() if key in before}
+        other = {key: part[1] for key, part in parts.items() if key in after}
+        return one or None, other or None
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        pairs = [_apart(*pair) for pair in zip(before, after, strict=True) if pair[0] != pair[1]]
+        return [one for one, _ in pairs], [other for _, other in pairs]
+    return before, after
 
 
 def _words(value: Any) -> str:

@@ -112,7 +112,7 @@ def _boot_disk(instance: Any, new: Values, action: str, body: Document) -> None:
 
 def _boot_size(instance: Any, old: Values, new: Values) -> None:
     size = new["boot_disk"][0]["initialize_params"][0]["size"]
-    _boot_disk(instance, new, "resize", {"sizeGb": str(size)})
+    _boot_disk(instance, new, "resize", {"sizeGb": size})
 
 
 def _boot_labels(instance: Any, old: Values, new: Values) -> None:
@@ -127,9 +127,16 @@ def _protection(instance: Any, old: Values, new: Values) -> None:
     instance.act(new, "setDeletionProtection", **given)
 
 
-def _whole(instance: Any, old: Values, new: Values) -> None:
-    now = instance.fetch(new)
-    now |= {"canIpForward": bool(new["can_ip_forward"]), "description": new["description"] or ""}
+def _description(instance: Any, old: Values, new: Values) -> None:
+    _put(instance, new, {"description": new["description"] or ""})
+
+
+def _forwarding(instance: Any, old: Values, new: Values) -> None:
+    _put(instance, new, {"canIpForward": bool(new["can_ip_forward"])})
+
+
+def _put(instance: Any, new: Values, changed: Document) -> None:
+    now = instance.fetch(new) | changed
     operation = instance.client.call("PUT", instance.url(new), now)
     instance.finish(operation, new, "instance to update", "update")
 
@@ -194,18 +201,18 @@ class Instance(Resource):
     }
     # In the order of the requests.
     changes = (
+        Change("description", _description),
         Change("metadata", _metadata),
         Change("tags", _tags),
         Change("labels", set_labels),
         Change("scheduling", _scheduling),
         Change("network_interface.access_config", _access),
-        Change("attached_disk", _disks),
-        Change("boot_disk.auto_delete", _auto_delete),
         Change("boot_disk.initialize_params.size", _boot_size),
         Change("boot_disk.initialize_params.labels", _boot_labels),
+        Change("attached_disk", _disks),
+        Change("boot_disk.auto_delete", _auto_delete),
         Change("deletion_protection", _protection),
-        Change("can_ip_forward", _whole),
-        Change("description", _whole),
+        Change("can_ip_forward", _forwarding),
         Change("desired_status", _status),
         Change("min_cpu_platform", _platform, stopped=True),
         Change("machine_type", _machine_type, stopped=True),
@@ -245,12 +252,9 @@ class Instance(Resource):
         return document | view | {"networkInterfaces": interfaces, "x-desired": desired}
 
     def customize(self, planned: Values, have: Values | None, replaced: list[Path]) -> None:
-        """A boot disk does not shrink; an instance is made running."""
+        """An instance is made running."""
         if have is None and planned["desired_status"] not in (None, "RUNNING"):
             raise ApiError(None, "When creating an instance, desired_status can only accept RUNNING value")
-        old, new = (_boot_size_of(values) for values in (have or {}, planned))
-        if isinstance(old, int) and isinstance(new, int) and new < old:
-            replaced.append(["boot_disk", (0,), "initialize_params", (0,), "size"])
 
     def created(self, values: Values) -> None:
         """Wait until it runs, within the time of updates."""
@@ -310,9 +314,3 @@ def _strange(given: Document | None) -> Document:
 
 def _rank(source: str, wanted: list[str]) -> int:
     return next((at for at, each in enumerate(wanted) if DISK.same(source, each)), len(wanted))
-
-
-def _boot_size_of(values: Values) -> Any:
-    boot = values.get("boot_disk") or [{}]
-    params = boot[0].get("initialize_params")
-    return params[0].get("size") if isinstance(params, list) and params else None

@@ -202,7 +202,7 @@ class GoogleInfrastructure:
         """Say whether two values of an attribute that differ mean the same."""
         if attribute == "metadata" and isinstance(one, Mapping) and isinstance(other, Mapping):
             return _asked_for_nothing(one) == _asked_for_nothing(other)
-        if attribute in _NOT_IMPORTED and not one:
+        if (attribute in _NOT_IMPORTED and not one) or _without_empty(one) == _without_empty(other):
             return True
         return subject.kind is Kind.MACHINE and attribute in _PASSING
 
@@ -260,6 +260,16 @@ def _instance(short: str, entry: Mapping[str, Any], placing: Placing, inventory:
 def _asked_for_nothing(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Return attributes without the questions that drift and gates ask of a machine."""
     return {key: value for key, value in metadata.items() if key not in (INSPECT, COMMAND)}
+
+
+def _without_empty(value: object) -> object:
+    """Return a value without what is empty: what the provider made null is [] or {} once it has looked."""
+    if isinstance(value, Mapping):
+        kept = {key: _without_empty(each) for key, each in value.items()}
+        return {key: each for key, each in kept.items() if each is not None} or None
+    if isinstance(value, list):
+        return [_without_empty(each) for each in value] or None
+    return None if value == "" else value
 
 
 def _quoted(name: str) -> str:
