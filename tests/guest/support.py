@@ -23,6 +23,12 @@ from stoneware.guest.units import encode
 
 SHELLS = {"dash": ["dash"], "busybox": ["busybox", "sh"]}
 GUEST = Path(install.__code__.co_filename).parent
+# A boot defers its first report by a second, and what failed is tried again after one: here by a tenth of it.
+SLEEP = """\
+#!/bin/sh
+[ "$1" != 1 ] || set -- 0.1
+exec /bin/sleep "$@"
+"""
 
 
 class FakeMetadata:
@@ -228,6 +234,7 @@ class Root:
         (path / "usr/lib/os-release").write_text("ID=debian\nIMAGE_ID=old\n")
         (path / "etc/os-release").symlink_to("../usr/lib/os-release")
         install(path)
+        self.put("../bin/sleep", SLEEP, 0o755)
 
     def put(self, name: str, content: str | bytes, mode: int = 0o644) -> Path:
         path = self.path / name
@@ -241,7 +248,7 @@ class Root:
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         return {
-            "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin",
+            "PATH": f"{self.path.parent}/bin:{os.environ['PATH']}:/usr/sbin:/sbin",
             "SW_ROOT": str(self.path),
             "SW_MDS": self.metadata.url,
             "SW_MDS_TIMEOUT": "5",

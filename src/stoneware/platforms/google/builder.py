@@ -34,7 +34,7 @@ _OFF = ("TERMINATED", "STOPPED")
 _LARGEST = 262144  # bytes of a metadata value
 # Seconds: Google wants no more than ten reads or writes of guest attributes in a minute.
 _RHYTHM = {"beat": 12.0, "reports": 6.0, "console": 2.0, "look": 6.0}
-_EMULATED = {"beat": 2.0, "reports": 0.1, "console": 0.1, "look": 0.5}
+_EMULATED = {"beat": 2.0, "reports": 0.25, "console": 0.5, "look": 1.0}
 
 
 class GoogleBuilder:
