@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -23,11 +22,9 @@ def test_endless_output_ends_with_a_clear_error(stream: str, check: bool) -> Non
 
 
 def test_what_a_program_leaves_running_is_not_waited_for() -> None:
-    code = "import os, time\nif os.fork(): os._exit(0)\nos.write(1, b'x' * 100_000)\ntime.sleep(60)"
-    began = time.monotonic()
+    code = "import os, time\nif os.fork(): os._exit(0)\nos.write(1, b'x' * 100_000)\ntime.sleep(3600)"
     with pytest.raises(OutputError):
         run([*PYTHON, code], most=1000)
-    assert time.monotonic() - began < 30
 
 
 def test_much_input_and_output_at_once() -> None:
@@ -53,10 +50,8 @@ def test_both_streams_and_the_code() -> None:
 
 
 @pytest.mark.parametrize(
-    "code", ["import time; time.sleep(60)", "import os, time; os.close(1); os.close(2); time.sleep(60)"]
+    "code", ["import time; time.sleep(3600)", "import os, time; os.close(1); os.close(2); time.sleep(3600)"]
 )
 def test_time(code: str) -> None:
-    began = time.monotonic()
     with pytest.raises(subprocess.TimeoutExpired):
         run([*PYTHON, code], timeout=0.3)
-    assert time.monotonic() - began < 30

@@ -190,7 +190,7 @@ def test_firewall_rules_act_on_machines_that_run(cloud: Cloud) -> None:
     assert not opens(address)
     outside = {"name": "out", "network": "global/networks/n", "allowed": ports}
     cloud.do(firewalls.insert(**here, body=outside))
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not opens(address):
         assert time.monotonic() < deadline
     reaches(cloud, "db", "web:tcp/udp")

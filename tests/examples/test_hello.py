@@ -21,7 +21,7 @@ def baked(program: Program) -> dict[str, Any]:
 
 
 def get(address: str) -> tuple[str, Any]:
-    with urllib.request.urlopen(f"http://{address}/", timeout=5) as reply:
+    with urllib.request.urlopen(f"http://{address}/", timeout=30) as reply:
         return reply.read().decode(), reply.headers
 
 

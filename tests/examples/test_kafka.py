@@ -47,13 +47,13 @@ def produce(address: str, values: list[bytes]) -> list[int]:
     producer = KafkaProducer(bootstrap_servers=address, acks="all")
     try:
         sent = [producer.send(TOPIC, value, partition=0) for value in values]
-        return [future.get(timeout=30).offset for future in sent]
+        return [future.get(timeout=120).offset for future in sent]
     finally:
         producer.close()
 
 
 def consume(address: str, count: int) -> list[bytes]:
-    """Read that many messages from the topic's beginning, or what is there after half a minute."""
+    """Read that many messages from the topic's beginning, or what is there after two minutes."""
     from kafka import KafkaConsumer, TopicPartition
 
     consumer = KafkaConsumer(bootstrap_servers=address, group_id=None, enable_auto_commit=False)
@@ -62,7 +62,7 @@ def consume(address: str, count: int) -> list[bytes]:
         consumer.assign([partition])
         consumer.seek_to_beginning(partition)
         values: list[bytes] = []
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while len(values) < count and time.monotonic() < deadline:
             for records in consumer.poll(timeout_ms=500).values():
                 values += [record.value for record in records]

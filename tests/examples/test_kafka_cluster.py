@@ -91,13 +91,13 @@ def produce(values: list[bytes]) -> None:
     try:
         sent = [producer.send(TOPIC, value, partition=number % 3) for number, value in enumerate(values)]
         for future in sent:
-            future.get(timeout=60)
+            future.get(timeout=120)
     finally:
         producer.close()
 
 
 def consume(count: int) -> list[bytes]:
-    """Return that many messages from the topic's beginning, sorted, or what is there after a minute."""
+    """Return that many messages from the topic's beginning, sorted, or what is there after two minutes."""
     from kafka import KafkaConsumer, TopicPartition
 
     consumer = KafkaConsumer(bootstrap_servers=BROKERS, group_id=None, enable_auto_commit=False)
@@ -106,7 +106,7 @@ def consume(count: int) -> list[bytes]:
         consumer.assign(partitions)
         consumer.seek_to_beginning(*partitions)
         values: list[bytes] = []
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while len(values) < count and time.monotonic() < deadline:
             for records in consumer.poll(timeout_ms=500).values():
                 values += [record.value for record in records]

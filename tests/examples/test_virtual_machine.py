@@ -69,7 +69,7 @@ def test_a_virtual_machine_from_run_to_rm(program: Program, vm: dict[str, Any], 
 
 
 def _exit_code(program: Program) -> int:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while (code := program.machine(NAME)["exit_code"]) is None:
         assert time.monotonic() < deadline
         time.sleep(0.1)

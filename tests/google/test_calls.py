@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -73,9 +72,7 @@ def test_an_interrupt_loses_what_is_being_made(cloud: Cloud, calls: Calls) -> No
     cloud.fail("slow-operation")
     planned = calls.plan("google_compute_disk", {"name": "d"})
     threading.Timer(0.5, calls.servicer.StopProvider, [None]).start()
-    began = time.monotonic()
     state, [said] = calls.apply("google_compute_disk", None, planned)
-    assert time.monotonic() - began < 30
     assert state is None
     assert said.endswith("context canceled")
     assert "d" in cloud.of("disks")

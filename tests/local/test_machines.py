@@ -263,10 +263,10 @@ def test_a_first_process_that_nobody_has_noted_is_ended_as_well(lab: Bench) -> N
     os.kill(noted(lab, "shim")[0], signal.SIGKILL)
     (lab.paths().run / "leader").unlink()  # the shim was killed before it knew
     os.kill(nspawn[0], signal.SIGKILL)
-    assert wait_until(lambda: not ProcessIdentity(*nspawn).alive, 10)
+    assert wait_until(lambda: not ProcessIdentity(*nspawn).alive, 60)
     assert ProcessIdentity(*leader).alive
     lab.platform.destroy(lab.name)
-    assert wait_until(lambda: not ProcessIdentity(*leader).alive, 10)
+    assert wait_until(lambda: not ProcessIdentity(*leader).alive, 60)
 
 
 def test_a_machine_that_still_stops_is_started_once_it_has_stopped(lab: Bench) -> None:

@@ -266,7 +266,7 @@ def test_an_address_in_use_is_said(tmp_path: Path) -> None:
 # --- waiting ------------------------------------------------------------------------------------------------
 
 
-def wait_until(condition: Any, seconds: float = 10) -> None:
+def wait_until(condition: Any, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

@@ -138,7 +138,7 @@ def test_a_kill_leaves_nothing_broken(store: Store) -> None:
             recover(store)
             return not [*store.data.glob("*/.staged-*")]
 
-        assert wait_until(settled, 5)
+        assert wait_until(settled, 60)
         assert (data / "file").read_text() in ("as it was", "changed")
         assert dict(store.volume("v").labels) == {"a": "1"}
         assert "one" in [one.name for one in store.snapshots("v")]
