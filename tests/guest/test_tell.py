@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import socketserver
+import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -113,3 +116,30 @@ def test_the_watch_waits_without_curl(root: Root, metadata: FakeMetadata, curls:
     finally:
         finish(process)
     assert not curls.exists()
+
+
+class _Pieces(socketserver.StreamRequestHandler):
+    """Answers requests of one connection, and notes what came in one piece."""
+
+    def handle(self) -> None:
+        got: list[bytes] = self.server.pieces  # type: ignore[attr-defined]
+        while piece := self.connection.recv(65536):
+            got.append(piece)
+            if piece.endswith(b"\r\n\r\n"):
+                self.connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")
+
+
+def test_a_question_behind_the_first_is_sent_in_one_piece(root: Root) -> None:
+    with socketserver.TCPServer(("127.0.0.1", 0), _Pieces) as server:
+        server.pieces = []  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        words = [f"http://127.0.0.1:{server.server_address[1]}", "5"]
+        for number in range(4):
+            words += [f"path{number}", str(root.path / f"answer{number}")]
+        argv = ["bash", "-p", str(root.path / "usr/lib/stoneware/stoneware-ask"), *words]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        server.shutdown()
+    assert (done.returncode, done.stderr, done.stdout.count("200 ")) == (0, "", 4)
+    later = [piece for piece in server.pieces if piece.startswith(b"GET")][1:]  # type: ignore[attr-defined]
+    assert len(later) == 3
+    assert all(piece.endswith(b"\r\nMetadata-Flavor: Google\r\n\r\n") for piece in later)

@@ -14,8 +14,11 @@ esac
 shift 2
 exec 3<>"/dev/tcp/$host/$port" || exit 1
 while [ $# -gt 0 ]; do
-    printf 'GET /computeMetadata/v1/instance/%s HTTP/1.1\r\nHost: %s\r\nMetadata-Flavor: Google\r\n\r\n' \
-        "$1" "$server" >&3
+    # In one piece: a line that comes by itself behind the first request waits for the server's acknowledgement of the
+    # line before it, which the kernel there holds back for 40 ms.
+    printf -v request 'GET /computeMetadata/v1/instance/%s HTTP/1.1\r\nHost: %s\r\nMetadata-Flavor: Google\r\n\r\n' \
+        "$1" "$server"
+    printf '%s' "$request" >&3
     read -r -t "$seconds" -u 3 _ code _ || exit 1
     length='' etag='' body=''
     while IFS= read -r -t 10 -u 3 line && [ "$line" != $'\r' ]; do

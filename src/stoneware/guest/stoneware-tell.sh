@@ -14,9 +14,11 @@ shift
 while [ $# -gt 0 ]; do
     if [ ! -r "$2" ] || IFS= read -r -d '' body <"$2"; then exit 1; fi
     exec 3<>"/dev/tcp/$host/$port" || exit 1
-    printf 'PUT /computeMetadata/v1/instance/guest-attributes/%s HTTP/1.1\r\n' "$1" >&3
-    printf 'Host: %s\r\nMetadata-Flavor: Google\r\nConnection: close\r\n' "$server" >&3
-    printf 'Content-Length: %d\r\n\r\n%s' "${#body}" "$body" >&3
+    # In one piece, see stoneware-ask.
+    printf -v request 'PUT /computeMetadata/v1/instance/guest-attributes/%s HTTP/1.1\r\nHost: %s\r\n' "$1" "$server"
+    printf -v request '%sMetadata-Flavor: Google\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s' \
+        "$request" "${#body}" "$body"
+    printf '%s' "$request" >&3
     read -r -t 10 -u 3 _ code _ || exit 1
     [ "$code" = 200 ] || exit 1
     exec 3>&-

@@ -17,6 +17,15 @@ from stoneware.platforms.protocols import Machines
 from stoneware.terraform.builders import BuilderTerraform, destroy_states
 
 _BUNDLE = "bundle.tar"
+_AGENT = "agent"
+_SCRIPT = "startup-script"
+# The build agent has a hundred kilobytes. All attributes of a machine go through Terraform, its state and its
+# plan, and are read at each look at the machine. So this is what the attribute has, and it fetches a file.
+_FETCH = """\
+#!/bin/sh
+curl -q --silent --noproxy '*' --fail --retry 5 --retry-connrefused -H 'Metadata-Flavor: Google' \\
+    -o /run/stoneware/agent {address} && . /run/stoneware/agent
+"""
 
 
 class BuilderMachines(Machines, Protocol):
@@ -132,6 +141,7 @@ class StonewareBuilder(MachineBuilder):
         output: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__(platform, name)
+        self._directory = directory
         self._terraform = BuilderTerraform(platform.infrastructure, directory, output)
 
     def __exit__(
@@ -141,15 +151,25 @@ class StonewareBuilder(MachineBuilder):
 
     def boot(self, source: str, metadata: Mapping[str, str], caches: Sequence[str] = ()) -> None:
         """Have Terraform make the builder."""
+        files, metadata = self._lightened(metadata)
         self._terraform.apply(
             {
                 "name": self.name,
                 "boot_source": source,
-                "files": {name: str(path) for name, path in self.files.items()},
+                "files": {name: str(path) for name, path in files.items()},
                 "caches": list(caches),
-                "metadata": dict(metadata),
+                "metadata": metadata,
             }
         )
+
+    def _lightened(self, metadata: Mapping[str, str]) -> tuple[dict[str, Path], dict[str, str]]:
+        """Return the builder's files and metadata, with the startup script among the files."""
+        if _SCRIPT not in metadata:
+            return self.files, dict(metadata)
+        agent = self._directory / _AGENT
+        agent.write_text(metadata[_SCRIPT])
+        fetch = _FETCH.format(address=metadata_url(f"{guest_protocol.FILES_PATH}{_AGENT}"))
+        return {**self.files, _AGENT: agent}, {**metadata, _SCRIPT: fetch}
 
     def release(self, *, failed: bool = False) -> None:
         """Have Terraform destroy the builder; after a failure the platform does it where Terraform cannot."""
