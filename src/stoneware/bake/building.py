@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ from stoneware.bake.events import (
 from stoneware.bake.failure_shell import open_shell
 from stoneware.bake.handing import taken_from
 from stoneware.bake.image_checks import promises
+from stoneware.bake.known_contract import NOTE, KnownContract, inputs_inside, inputs_of, known_contract
 from stoneware.bake.lost_files import left_in_memory
 from stoneware.bake.options import OnFailure, SecretSource
 from stoneware.bake.phases import phase
@@ -108,6 +110,7 @@ class _Sealed:
     env: str  # the config's defaults
     contract: str
     file_bytes: int
+    inputs: str  # the digest of what its contract was derived from
     timeout: float | None  # seconds that its shutdown may take; None: its own
     stopping: Background | None  # where it is being stopped already
 
@@ -168,11 +171,23 @@ class _Build:
 
     def _preload(self, stage: PlannedStage) -> None:
         """Prepare for the templates and the schema while the builder boots: it may have them already."""
-        if Capability.LOCAL_FILES not in self._place.platform.capabilities:
-            return
+        if self._has_files:
+            threading.Thread(target=self._read_ahead, args=(stage,), daemon=True).start()
+
+    def _read_ahead(self, stage: PlannedStage) -> None:
         root = self._place.store.stage_source(stage.start)
-        expected = len(stage.to_run) > 1
-        threading.Thread(target=preload, args=(root,), kwargs={"expected": expected}, daemon=True).start()
+        env = self._plan.target.stage.config.env
+        if self._known is None or self._known.inputs != inputs_inside(root, dict(env)):
+            preload(root, expected=len(stage.to_run) > 1)
+
+    @functools.cached_property
+    def _known(self) -> KnownContract | None:
+        """Return the contract of the last image of this name, but where images are far away."""
+        return known_contract(self._place.store, self._plan.name) if self._has_files else None
+
+    @property
+    def _has_files(self) -> bool:
+        return Capability.LOCAL_FILES in self._place.platform.capabilities
 
     def _announce(self, stage: PlannedStage) -> None:
         total = len(stage.steps)
@@ -302,18 +317,21 @@ class _Build:
             at_hand = self._bench.checkpoints
             stopping = Background(lambda: builder.stop(timeout)) if at_hand else None
             files = read_results(builder.result(_RESULTS))
-            sealed = describe_seal(files, self._plan.target.stage.config, checks)
+            config, known = self._plan.target.stage.config, self._known
+            inputs = inputs_of(files, dict(config.env))
+            contract = known.contract if known is not None and known.inputs == inputs else None
+            sealed = describe_seal(files, config, checks, contract)
             for text in told_units(sealed.units):
                 self._reporter.emit(Note(text))
             manifest = build_manifest(self._manifest_input(), sealed)
-            env, contract = encode(sealed.contract["env"]), machine_rules(sealed.contract)
+            env, rules = encode(sealed.contract["env"]), machine_rules(sealed.contract)
             if not at_hand:
-                driver.finish(manifest, env=env, contract=contract)
-        return _Sealed(manifest, env, contract, sealed.file_bytes, timeout, stopping)
+                driver.finish(manifest, env=env, contract=rules)
+        return _Sealed(manifest, env, rules, sealed.file_bytes, inputs, timeout, stopping)
 
     def capture(self, builder: Builder, sealed: _Sealed) -> str:
         """Make an image of a sealed builder's root and return its id."""
-        document = {"key": self._plan.image.key, "size_bytes": sealed.file_bytes}
+        document = {"key": self._plan.image.key, "size_bytes": sealed.file_bytes, NOTE: sealed.inputs}
         with phase(self._reporter, "capture", "stop the builder and capture the image"):
             if sealed.stopping is None:
                 builder.stop(sealed.timeout)

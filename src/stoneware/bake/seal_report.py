@@ -51,9 +51,15 @@ def preload(root: Path, *, expected: bool) -> None:
             expressions_of(text, f"/{TEMPLATES}{name}")
 
 
-def describe_seal(files: Mapping[str, bytes], config: ImageConfig, checks: Sequence[CheckLine]) -> Sealed:
+def describe_seal(
+    files: Mapping[str, bytes],
+    config: ImageConfig,
+    checks: Sequence[CheckLine],
+    contract: Mapping[str, Any] | None = None,
+) -> Sealed:
     """Return what the manifest says of the sealed machine.
 
+    `contract` is that of its templates and schema, where it is known (see `known_contract`).
     Raises InputError where a template or the JSON Schema of the image is wrong, BuildError where the builder
     sent something else than a seal sends.
     """
@@ -65,7 +71,7 @@ def describe_seal(files: Mapping[str, bytes], config: ImageConfig, checks: Seque
         file_count=int(total[2]),
         file_bytes=int(total[3]),
         files_digest=f"sha256:{total[1]}",
-        contract=_contract(files, config),
+        contract=_contract(files, config) if contract is None else contract,
         commands=tuple(_commands(files.get("commands.tsv", b""))),
         units=tuple(_units(_text(files, "services.tsv"))),
         checks=tuple({"name": c.name, "severity": c.severity, "outcome": c.outcome} for c in checks),
