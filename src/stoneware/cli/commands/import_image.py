@@ -1,4 +1,4 @@
-"""import: from a root file system that somebody else has made to an image."""
+"""import: from a root file system or a disk that somebody else has made to an image."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Flags:
 
 
 @click.command("import", cls=Command)
-@argument("file", metavar="FILE", help="A tar of the root file system, or - for standard input.")
+@argument("file", metavar="FILE", help="A tar of the root file system, a disk, or - for standard input.")
 @option("--tag", "-t", metavar="NAME[:TAG]", multiple=True, help="Name the image. Repeatable.")
 @option(
     "--change", "-c", metavar="INSTRUCTION", multiple=True, help="Bake a line of a Machinefile. Repeatable."
@@ -55,10 +55,11 @@ class Flags:
 @flag("--quiet", "-q", help="Print only the id of the image.")
 @options.json_output
 def import_image(**given: Any) -> None:
-    """Make an image of a foreign root file system.
+    """Make an image of a foreign root file system or disk.
 
     FILE is a tar archive, plain or compressed by gzip, bzip2, xz or zstd, of a Debian system with systemd,
-    or of one that derives from it. Its owners, modes, links and capabilities are kept; devices are left out.
+    or of one that derives from it; or a disk with one, raw, qcow2 or VMDK: with a GPT, the root being ext4,
+    XFS or btrfs. Its owners, modes, links and capabilities are kept; devices are left out.
     It is booted once and sealed as every image is; then machines run from it, and a Machinefile can be FROM
     it.
     """

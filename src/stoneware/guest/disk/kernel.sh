@@ -89,21 +89,7 @@ leave_out() {
 }
 
 kernel_layer() {
-    set -u
-    umask 022
-    cd /
-    IFS= read -r boot </proc/sys/kernel/random/uuid
-    PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-    rm -rf "$WORK"
-    mkdir -p "$WORK/seal"
-    printf '%s\n' "$SKIPPED" >"$WORK/seal/checks.skip"
-    take_layer_certificates
-    until [ -z "${SW_BOOTED-}" ] || [ -e "$SW_BOOTED" ]; do sleep 0.01; done
-    rm -f "$SW_RUN/build"
-    if ! install_certificates; then
-        tell failed 1 "the certificates cannot be installed: $(tail -n 1 "$WORK/why")"
-        return
-    fi
+    begin_layer || return
     settle_initramfs
     write_fstab
     tell running 1 "installing $KERNEL_PACKAGE"
@@ -118,6 +104,25 @@ kernel_layer() {
         return
     fi
     tell finished 2 "$kernel"
+}
+
+# begin_layer: once the builder has booted, with the certificates that its downloads need.
+begin_layer() {
+    set -u
+    umask 022
+    cd /
+    IFS= read -r boot </proc/sys/kernel/random/uuid
+    PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+    rm -rf "$WORK"
+    mkdir -p "$WORK/seal"
+    printf '%s\n' "$SKIPPED" >"$WORK/seal/checks.skip"
+    take_layer_certificates
+    until [ -z "${SW_BOOTED-}" ] || [ -e "$SW_BOOTED" ]; do sleep 0.01; done
+    rm -f "$SW_RUN/build"
+    if ! install_certificates; then
+        tell failed 1 "the certificates cannot be installed: $(tail -n 1 "$WORK/why")"
+        return 1
+    fi
 }
 
 # take_layer_certificates: those that this computer trusts besides its distribution's, which it serves as a file.

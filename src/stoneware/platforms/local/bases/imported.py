@@ -6,11 +6,12 @@ over it the checkpoint `base-…`. `prune` takes both: the image that was baked 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,12 +57,12 @@ def import_root(store: Store, archive: Path, progress: Callable[[str], None]) ->
     """
     from stoneware.platforms.local.bases.imported_checks import check_root
 
-    progress(f"unpacking {archive.name}")
     with store.staging(store.data / "checkpoints") as staged:
         root = staged / "rootfs"
         btrfs.create(root)
         root.chmod(0o755)
-        key, skipped = _unpack(archive, root)
+        with _opened(store, archive, progress) as content:
+            key, skipped = _unpack(content, archive.name, root)
         check_root(root, archive)
         reference = f"{_NAME}:{key}"
         document = {"imported": archive.name, "created": time.time()}
@@ -93,20 +94,36 @@ def ensure(store: Store, reference: str, progress: Callable[[str], None]) -> str
     return found
 
 
-def _unpack(archive: Path, root: Path) -> tuple[str, Skipped]:
-    """Unpack into an empty directory; return a digest of the archive's content and what was left out."""
+@contextlib.contextmanager
+def _opened(store: Store, file: Path, progress: Callable[[str], None]) -> Iterator[Stream]:
+    """Open an archive, or the disk that a file holds, as a plain tar of a root file system."""
     # A bake that finds all it needs imports this module too.
     from stoneware.machinefile.archives import unpacked
+    from stoneware.platforms.local.disks.foreign import recognise
+
+    if (disk := recognise(file)) is None:
+        progress(f"unpacking {file.name}")
+        with unpacked(str(file)) as content:
+            yield content
+        return
+    from stoneware.platforms.local.disks.reader import root_archive
+
+    with root_archive(store, disk, progress) as reading:
+        yield reading
+        reading.finish()
+
+
+def _unpack(content: Stream, name: str, root: Path) -> tuple[str, Skipped]:
+    """Unpack into an empty directory; return a digest of the archive's content and what was left out."""
     from stoneware.untrusted.extraction import extract_root, room
 
     directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with unpacked(str(archive)) as content:
-            stream = _Digested(content)
-            skipped = extract_root(stream, directory, room(directory))
+        stream = _Digested(content)
+        skipped = extract_root(stream, directory, room(directory))
     except BoundsError as error:
         raise InputError(
-            f"the archive {archive.name} {error}", resolution="export the root file system again, as a tar"
+            f"the archive {name} {error}", resolution="export the root file system again, as a tar"
         ) from None
     finally:
         os.close(directory)

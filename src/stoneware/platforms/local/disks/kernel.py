@@ -17,6 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from stoneware.dataclass import dataclass
@@ -136,30 +137,60 @@ def only_one(store: Store, key: str, progress: Progress) -> Iterator[None]:
 
 
 def _make(store: Store, machines: Machines, wanted: Wanted, progress: Progress) -> Layer:
+    progress(f"installing {wanted.package} into a copy of the image (once)")
+
+    def script(token: str) -> str:
+        return kernel_layer.kernel_script({**_settings(wanted), "SW_TOKEN": token})
+
+    with built(store, machines, f"image:{wanted.image}", script, progress) as made:
+        rootfs, version = made
+        document = {
+            "image": wanted.image,
+            "package": wanted.package,
+            "kernel": version,
+            "created": time.time(),
+        }
+        store.save_checkpoint(wanted.key, rootfs, document)
+    return Layer(wanted.key, version)
+
+
+@contextlib.contextmanager
+def built(
+    store: Store,
+    machines: Machines,
+    source: str,
+    script: Callable[[str], str],
+    progress: Progress,
+    *,
+    files: Mapping[str, Path] = MappingProxyType({}),
+) -> Iterator[tuple[Path, str]]:
+    """Run a layer's script in a builder; give its root file system then, and the version of its kernel.
+
+    `script` makes it for the token of its reports. The builder is gone at the end.
+    Raises BuildError where the script fails.
+    """
     # As a bake's builder is called: where this process is killed, the next command finds its lock free.
     build = f"kernel-{secrets.token_hex(5)}"
     lock = store.build_lock_path(build)
     name, token = f"{build}-0", secrets.token_hex(8)
-    progress(f"installing {wanted.package} into a copy of the image (once)")
     with locked(lock), tempfile.TemporaryDirectory() as scratch:
         certificates = Path(scratch) / "ca.tar"
         certificates.write_bytes(_certificates())
+        metadata = {
+            "startup-script": script(token),
+            guest_protocol.MODE: "build",
+            guest_protocol.TOKEN: token,
+            guest_protocol.GUEST_ATTRIBUTES: guest_protocol.TRUE,
+        }
+        given = {**files, "ca.tar": certificates}
         try:
-            machines.create(_spec(wanted, name, token, certificates))
+            machines.create(MachineSpec(name, source, kind="builder", metadata=metadata, files=given))
             version = _follow(machines, name, token, progress)
             machines.stop(name, timeout=0)
-            rootfs = store.data / "machines" / name / "rootfs"
-            document = {
-                "image": wanted.image,
-                "package": wanted.package,
-                "kernel": version,
-                "created": time.time(),
-            }
-            store.save_checkpoint(wanted.key, rootfs, document)
+            yield store.data / "machines" / name / "rootfs", version
         finally:
             machines.destroy(name)
     lock.unlink(missing_ok=True)
-    return Layer(wanted.key, version)
 
 
 def _certificates() -> bytes:
@@ -171,9 +202,8 @@ def _certificates() -> bytes:
     return stream.getvalue()
 
 
-def _spec(wanted: Wanted, name: str, token: str, certificates: Path) -> MachineSpec:
-    settings = {
-        "SW_TOKEN": token,
+def _settings(wanted: Wanted) -> Mapping[str, str]:
+    return {
         "KERNEL_PACKAGE": wanted.package,
         "FIRMWARE": "systemd-boot-efi",
         "EXTRAS": " ".join(wanted.extras),
@@ -181,15 +211,6 @@ def _spec(wanted: Wanted, name: str, token: str, certificates: Path) -> MachineS
         "SOURCE_DATE_EPOCH": str(wanted.epoch),
         "SKIPPED": "\n".join(wanted.skipped),
     }
-    metadata = {
-        "startup-script": kernel_layer.kernel_script(settings),
-        guest_protocol.MODE: "build",
-        guest_protocol.TOKEN: token,
-        guest_protocol.GUEST_ATTRIBUTES: guest_protocol.TRUE,
-    }
-    return MachineSpec(
-        name, f"image:{wanted.image}", kind="builder", metadata=metadata, files={"ca.tar": certificates}
-    )
 
 
 def _follow(machines: Machines, name: str, token: str, progress: Progress) -> str:

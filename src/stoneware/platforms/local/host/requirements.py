@@ -153,8 +153,8 @@ TABLE: tuple[Requirement, ...] = (
     _tool("mkfs.vfat", "dosfstools", "disks of virtual machines", "", optional=True),
     _tool("mcopy", "mtools", "disks of virtual machines", "--version", optional=True),
     _tool("sfdisk", "fdisk", "disks of virtual machines", optional=True),
-    _tool("qemu-img", "qemu-utils", "exports as qcow2 and vmdk", optional=True),
-    _tool("qemu-system-x86_64", "qemu-system-x86", "running virtual machines", optional=True),
+    _tool("qemu-img", "qemu-utils", "exports as qcow2 and vmdk, imports of disks", optional=True),
+    _tool("qemu-system-x86_64", "qemu-system-x86", "virtual machines, imports of disks", optional=True),
     Requirement(
         "OVMF",
         "tool",

@@ -13,7 +13,7 @@ from stoneware.errors import HostError
 from stoneware.files import locked
 from stoneware.model.machine import Machine, Phase
 from stoneware.platforms.local.bases import bases
-from stoneware.platforms.local.disks import disks, kernel
+from stoneware.platforms.local.disks import disks, kernel, reader_image
 from stoneware.platforms.local.instances import CONTENTS, abandoned
 from stoneware.platforms.local.platform import LocalPlatform
 from stoneware.platforms.local.store import qgroups
@@ -92,6 +92,8 @@ def _unused_checkpoints(store: Store, images: Iterable[str]) -> list[str]:
     """Return the checkpoints that are neither bases nor steps of the images."""
     needed = bases.base_checkpoints(store)
     known = set(images)
+    if known:
+        needed |= reader_image.in_use(store)
     for image in known:
         manifest = store.manifest(image)  # a damaged one stops us: whose steps are unknown
         needed |= {str(step.get("key", "")) for step in manifest.get("steps", ())}

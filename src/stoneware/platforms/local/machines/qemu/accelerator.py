@@ -62,6 +62,15 @@ def choose(store: Store, disk: Path) -> Accelerator:
     return known
 
 
+def known(store: Store) -> str:
+    """Return what runs machines here as far as that is known: KVM only where a machine has booted with it."""
+    wanted = os.environ.get("STONEWARE_VM_ACCELERATOR", "")
+    if wanted in (KVM, TCG):
+        return wanted
+    found = _known(store.home / "run" / "accelerator.json") if _DEVICE.exists() else None
+    return found.name if found else TCG
+
+
 def _circumstances() -> dict[str, Any]:
     """Return what another answer may be due to."""
     program = process.which(PROGRAM)

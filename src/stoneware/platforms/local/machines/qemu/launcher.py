@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from stoneware.platforms.local.machines.qemu import jail
 from stoneware.platforms.local.machines.qemu.hardware import Hardware, command_line, socket_names, user_id
 
 _TUNSETIFF = 0x400454CA  # if_tun.h
@@ -33,10 +34,7 @@ def main() -> None:
     )
     user = user_id(hardware.machine_id)
     _give(disks, user)
-    kvm = "kvm" if hardware.accelerator == "kvm" else ""
-    jail = os.fspath(Path(__file__).with_name("jail.sh"))
-    argv = ["unshare", "--mount", "--net", "--ipc", "--propagation", "private"]
-    argv += ["sh", jail, os.fspath(disks), kvm, str(user), *command_line(hardware)]
+    argv = jail.command(disks, user, command_line(hardware), kvm=hardware.accelerator == "kvm")
     os.execvp(argv[0], argv)  # noqa: S606 - with the environment and the programs of the shim
 
 
