@@ -23,6 +23,7 @@ COMMANDS = [
     "prune",
     "run",
     "volume",
+    "volume_disks",
     "volume_snapshots",
 ]
 

@@ -299,7 +299,7 @@ def test_volumes(cli: Cli, platform: FakePlatform) -> None:
     platform.create_volume("used", {})
     platform.add("db", spec={"volumes": (VolumeMount("used", "/x"),)})
     assert cli("volume", "ls", "-q").out == "disk\nused\n"
-    assert cli("volume", "ls").out.splitlines()[2].split()[:2] == ["used", "db"]
+    assert cli("volume", "ls").out.splitlines()[2].split()[:3] == ["used", "directory", "db"]
     assert json.loads(cli("volume", "ls", "--json").out)[0]["labels"] == {"a": "b"}
     assert json.loads(cli("volume", "inspect", "used").out)["machines"] == ["db"]
     refused = cli("volume", "rm", "used")

@@ -10,19 +10,22 @@ import pytest
 
 from stoneware.errors import InputError
 from stoneware.model.machine import MachineSpec
-from stoneware.model.resources import VolumeMount
+from stoneware.model.resources import DISKS, VolumeMount
 from stoneware.platforms.local.machines.qemu import accelerator
 from stoneware.platforms.local.machines.qemu.accelerator import Accelerator, choose
 from stoneware.platforms.local.machines.qemu.hardware import (
     SLOTS,
     Hardware,
     command_line,
+    disk_name,
     socket_names,
     stream,
     user_id,
+    volume_node,
 )
 from stoneware.platforms.local.machines.qemu.runner import Qemu
 from stoneware.platforms.local.machines.runners import runner_for, runners
+from stoneware.platforms.local.machines.start import volume_lines
 from stoneware.platforms.local.store.store import Store
 
 GIB = 1 << 30
@@ -90,6 +93,39 @@ def test_kvm_has_the_computers_own_processor() -> None:
     assert words_after(argv, "-cpu") == ["host"]
 
 
+def test_volumes_are_disks_of_their_names_as_on_compute_engine() -> None:
+    argv = command_line(hardware(volumes=(("data-1", 40), ("a,b", 41))))
+    disks = [text for text in words_after(argv, "-device") if text.startswith("scsi-hd,")]
+    names = [text.partition("device_id=")[2] for text in disks]
+    assert names == ["data-1", "a,,b"]  # QEMU reads a comma as an end
+    assert all("vendor=Google,product=PersistentDisk" in text for text in disks)
+    assert words_after(argv, "-add-fd") == ["fd=40,set=0", "fd=41,set=1"]
+    drives = [text for text in words_after(argv, "-blockdev") if "volume-1" in text]
+    assert len(drives) == 2
+    assert "filename=/dev/fdset/1" in drives[0]
+    assert all(f"drive={volume_node(number)}," in disks[number] for number in range(2))
+    assert "scsi" not in " ".join(command_line(hardware()))
+
+
+@pytest.mark.parametrize(
+    ("vm", "path", "device"),
+    [
+        (True, "/srv", "/dev/disk/by-id/google-data"),
+        (False, "/srv", "/run/stoneware/volumes/0"),
+    ],
+)
+def test_the_machine_is_told_where_its_volume_is(vm: bool, path: str, device: str) -> None:
+    spec = MachineSpec("v1", "image:x", vm=vm, volumes=(VolumeMount("data", path),))
+    assert volume_lines(spec) == f"{device}\t{path}\trw\n"
+
+
+def test_a_disk_that_the_machine_sees_itself_has_the_name_of_its_place() -> None:
+    mount = VolumeMount("an-emulators-own-name", f"{DISKS}data")
+    spec = MachineSpec("v1", "image:x", vm=True, volumes=(mount,))
+    assert volume_lines(spec) == ""
+    assert disk_name(mount) == "data"
+
+
 def test_each_machine_has_a_user_of_its_own_that_is_nobody() -> None:
     found = {user_id(f"m{number:08x}") for number in range(100)}
     assert len(found) == 100
@@ -99,7 +135,6 @@ def test_each_machine_has_a_user_of_its_own_that_is_nobody() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"volumes": (VolumeMount("v", "/v"),)}, "volumes"),
         ({"kind": "builder"}, "builder"),
         ({"pids_limit": 5}, "--pids-limit"),
         ({"memory": 1 << 20}, "does not boot"),

@@ -24,7 +24,7 @@ from stoneware.image.versions import highest
 from stoneware.model.capability import Capability
 from stoneware.model.machine import Health, Machine, MachineSpec, Phase
 from stoneware.model.machine_fields import written
-from stoneware.model.resources import Network, PortMapping, Snapshot, Volume
+from stoneware.model.resources import DIRECTORY, DISK, Network, PortMapping, Snapshot, Volume
 from stoneware.model.snapshots import BEFORE_RESTORE, name_at
 from stoneware.provider.builders import MachineBuilder, remove_builders
 from stoneware.provider.infrastructure import StonewareInfrastructure
@@ -298,13 +298,45 @@ class MemoryPlatform:
             self._machines[name] = replace(machine, spec=spec, image=spec.image_ref)
             self._save()
 
-    def create_volume(self, name: str, labels: Mapping[str, str], size: int | None = None) -> Volume:
+    def create_volume(
+        self, name: str, labels: Mapping[str, str], size: int | None = None, *, kind: str = DIRECTORY
+    ) -> Volume:
         with self._lock:
-            made = self._volumes.setdefault(name, Volume(name, time.time(), dict(labels), (), size))
+            new = Volume(name, time.time(), dict(labels), (), size, kind=kind)
+            made = self._volumes.setdefault(name, new)
             if size is not None:
                 self._volumes[name] = replace(made, size=size)
             self._save()
             return self._volumes[name]
+
+    def resize_volume(self, name: str, size: int) -> None:
+        with self._lock:
+            found = self._existing_volume(name)
+            if found.kind != DISK:
+                raise InputError(f"the volume {name!r} is a directory, which has a limit and no size")
+            if size < (found.size or 0):
+                raise InputError(
+                    f"the disk {name!r} has {(found.size or 0) >> 20} MiB, and a disk only grows"
+                )
+            self._volumes[name] = replace(found, size=size)
+            self._save()
+
+    def convert_volume(self, name: str, kind: str, size: int | None = None) -> None:
+        with self._lock:
+            found = self._existing_volume(name)
+            if found.kind == kind:
+                raise InputError(f"the volume {name!r} is a {kind} already")
+            for user in self._users("volumes", name):
+                if self._machines[user].phase is not Phase.STOPPED:
+                    raise InputError(f"the volume {name!r} is in use", resolution=f"stoneware stop {user}")
+            default = 10 << 30 if kind == DISK else None
+            self._volumes[name] = replace(found, kind=kind, size=size or found.size or default)
+            self._save()
+
+    def _existing_volume(self, name: str) -> Volume:
+        if name not in self._volumes:
+            raise InputError(f"there is no volume {name!r}")
+        return self._volumes[name]
 
     def volume(self, name: str) -> Volume | None:
         with self._lock:

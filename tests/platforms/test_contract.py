@@ -16,7 +16,7 @@ from stoneware.errors import InputError, MachineError, StonewareError
 from stoneware.files import sha256_hex
 from stoneware.model.capability import Capability
 from stoneware.model.machine import Machine, MachineSpec, Phase
-from stoneware.model.resources import PortMapping, SecretMount, VolumeMount
+from stoneware.model.resources import DIRECTORY, DISK, PortMapping, SecretMount, VolumeMount
 from stoneware.platforms.builders import Builder
 from stoneware.platforms.google.platform import GooglePlatform
 from stoneware.platforms.local.platform import LocalPlatform
@@ -223,6 +223,37 @@ def test_a_volume_gets_back_what_it_had(place: Place) -> None:
     assert platform.snapshots(volume) == []
     with pytest.raises(InputError, match="no snapshot 'one'"):
         platform.restore_volume(volume, "one")
+    platform.destroy_volume(volume)
+
+
+def test_a_volume_is_of_one_kind_and_becomes_the_other(place: Place) -> None:
+    platform, volume = place.platform, f"{place.name}-v"
+    if not place.can(Capability.VOLUME_KINDS):
+        for refused in (
+            lambda: platform.resize_volume(volume, 1 << 30),
+            lambda: platform.convert_volume(volume, DISK),
+        ):
+            with pytest.raises(InputError, match="disks or directories"):
+                refused()
+        return
+    for missing in (
+        lambda: platform.resize_volume(volume, 1 << 30),
+        lambda: platform.convert_volume(volume, DISK),
+    ):
+        with pytest.raises(InputError, match="no volume"):
+            missing()
+    assert platform.create_volume(volume, {"a": "1"}).kind == DIRECTORY
+    with pytest.raises(InputError, match="is a directory"):
+        platform.resize_volume(volume, 1 << 30)
+    platform.convert_volume(volume, DISK, 1 << 30)
+    platform.resize_volume(volume, 2 << 30)
+    with pytest.raises(InputError, match="only grows"):
+        platform.resize_volume(volume, 1 << 30)
+    disk = platform.volume(volume)
+    assert disk is not None
+    assert (disk.kind, disk.size, dict(disk.labels)) == (DISK, 2 << 30, {"a": "1"})
+    with pytest.raises(InputError, match="a disk already"):
+        platform.convert_volume(volume, DISK)
     platform.destroy_volume(volume)
 
 

@@ -25,6 +25,7 @@ class Capability(StrEnum):
     DEPRECATION = "marking older images as replaced by newer ones"
     KERNELS = "choosing machines with or without a kernel of their own"
     SNAPSHOTS = "snapshots of volumes"
+    VOLUME_KINDS = "volumes that are disks or directories, their size and conversion"
     OWN_NETWORKS = "networks that are internal, or have ranges of addresses of their own"
 
 

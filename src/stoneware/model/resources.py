@@ -48,12 +48,16 @@ class SecretMount:
     gid: int = 0
 
 
+DIRECTORY, DISK = "directory", "disk"  # kinds of volumes
+
+
 @dataclass(frozen=True)
 class Volume:
     """A persistent disk that exists; `machines` mount it. `created` is in seconds since the epoch.
 
-    `size` is the most that it may take, in bytes, where it was created with one. `floor` is the lowest
-    version of an image that may boot on it; any may where it is empty.
+    `size` is the most that it may take, in bytes, where it was created with one; of a disk it is the disk's.
+    `floor` is the lowest version of an image that may boot on it; any may where it is empty. Containers of
+    this computer have directories for disks, virtual machines have disks.
     """
 
     name: str
@@ -62,6 +66,7 @@ class Volume:
     machines: tuple[str, ...]
     size: int | None = None
     floor: str = ""
+    kind: str = DIRECTORY
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from stoneware.model.capability import Capability
 from stoneware.model.machine import Machine, MachineSpec
-from stoneware.model.resources import Network, PortMapping, Snapshot, Volume
+from stoneware.model.resources import DIRECTORY, Network, PortMapping, Snapshot, Volume
 from stoneware.platforms.builders import Builders
 from stoneware.platforms.infrastructure import Infrastructure
 
@@ -101,10 +101,28 @@ class Machines(Protocol):
 class Resources(Protocol):
     """Volumes and networks, which outlive the machines that use them."""
 
-    def create_volume(self, name: str, labels: Mapping[str, str], size: int | None = None) -> Volume:
+    def create_volume(
+        self, name: str, labels: Mapping[str, str], size: int | None = None, *, kind: str = DIRECTORY
+    ) -> Volume:
         """Return the volume of that name, made (blank) where there is none, which may take `size` bytes.
 
-        Without a size it may take what the platform lets volumes take.
+        Without a size it may take what the platform lets volumes take. `kind` is that of a new one where the
+        platform has several (Capability.VOLUME_KINDS).
+        """
+        ...
+
+    def resize_volume(self, name: str, size: int) -> None:
+        """Make a disk larger, and the file system on it, at once where its machine runs.
+
+        Takes Capability.VOLUME_KINDS. Raises InputError for a smaller size and for a directory.
+        """
+        ...
+
+    def convert_volume(self, name: str, kind: str, size: int | None = None) -> None:
+        """Let a volume be of another kind, with all that is on it; a disk of `size` bytes.
+
+        Takes Capability.VOLUME_KINDS. Raises InputError while a machine that has it runs, and for a size that
+        is too small.
         """
         ...
 

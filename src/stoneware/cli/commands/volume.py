@@ -1,4 +1,4 @@
-"""volume ls, create, rm, inspect, prune, snapshot and restore."""
+"""volume ls, create, rm, inspect, prune; the rest of its commands is next to this file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stoneware.cli import options
+from stoneware.cli.commands.volume_disks import convert, resize
 from stoneware.cli.commands.volume_snapshots import restore, snapshot, snapshots_stay
 from stoneware.cli.context import open_platform, open_upkeep
 from stoneware.cli.output import print_json, print_line, print_table, say
@@ -17,7 +18,7 @@ from stoneware.launch.flags import parse_labels
 from stoneware.model.capability import Capability
 from stoneware.model.labels import CLUSTER_LABEL
 from stoneware.model.limits import parse_size
-from stoneware.model.resources import Volume
+from stoneware.model.resources import DIRECTORY, DISK, Volume
 from stoneware.platforms.protocols import Platform
 from stoneware.ui.text import size
 
@@ -35,6 +36,7 @@ def _document(upkeep: Upkeep, volume: Volume) -> dict[str, Any]:
     created = datetime.datetime.fromtimestamp(volume.created, datetime.UTC).replace(microsecond=0)
     return {
         "name": volume.name,
+        "kind": volume.kind,
         "path": usage.path,
         "created": created.isoformat().replace("+00:00", "Z"),
         "machines": list(volume.machines),
@@ -62,6 +64,7 @@ def ls(quiet: bool, json_output: bool) -> None:
         rows = [
             [
                 entry["name"],
+                entry["kind"],
                 ", ".join(entry["machines"]) or "-",
                 size(entry["used_bytes"]),
                 size(entry["size_bytes"]),
@@ -69,17 +72,22 @@ def ls(quiet: bool, json_output: bool) -> None:
             ]
             for entry in found
         ]
-        print_table(("VOLUME", "MACHINES", "USED", "SIZE", "CREATED"), rows)
+        print_table(("VOLUME", "KIND", "MACHINES", "USED", "SIZE", "CREATED"), rows)
 
 
-@volume.command("create", help="Create a volume; --size also changes one that exists.")
+@volume.command("create")
 @argument("name", metavar="VOLUME", help="Its name.")
 @option("--label", metavar="KEY=VALUE", multiple=True, help="A label. Repeatable.")
-@option("--size", "most", metavar="SIZE", help="The most it may take; else a quarter of what is free.")
+@option("--size", "most", metavar="SIZE", help="The size of a disk, or the most that a directory may take.")
 def create(name: str, label: tuple[str, ...], most: str | None) -> None:
-    """Create a volume; --size also changes one that exists."""
+    """Create a volume: with --size a disk of that size, else a directory.
+
+    While it is blank, it becomes what its first machine needs: a disk for a virtual machine, a directory of
+    this computer for a container, which may take as much. Of a volume that exists --size changes the size.
+    """
     wanted = None if most is None else parse_size(most, f"stoneware volume create --size 10g {name}")
-    open_platform().create_volume(name, parse_labels(label), wanted)
+    kind = DIRECTORY if wanted is None else DISK
+    open_platform().create_volume(name, parse_labels(label), wanted, kind=kind)
     print_line(name)
 
 
@@ -172,5 +180,7 @@ def prune(force: bool) -> None:
         _after_removal(platform, name)
 
 
+volume.add_command(resize)
+volume.add_command(convert)
 volume.add_command(snapshot)
 volume.add_command(restore)

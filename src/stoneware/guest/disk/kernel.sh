@@ -33,6 +33,15 @@ write_fstab() {
     printf '[Partition]\nType=root\n' >/usr/lib/repart.d/50-stoneware-root.conf
 }
 
+# Disks are found by their names where Compute Engine's machines find them; Debian's own rules name them otherwise.
+write_disk_names() {
+    mkdir -p /usr/lib/udev/rules.d
+    cat >/usr/lib/udev/rules.d/65-stoneware-disks.rules <<'END'
+SUBSYSTEM=="block", KERNEL=="sd*", ENV{DEVTYPE}=="disk", ENV{ID_SERIAL}=="0Google_PersistentDisk_?*", ENV{ID_SERIAL_SHORT}=="?*", SYMLINK+="disk/by-id/google-$env{ID_SERIAL_SHORT}"
+SUBSYSTEM=="block", KERNEL=="sd*", ENV{DEVTYPE}=="partition", ENV{ID_SERIAL}=="0Google_PersistentDisk_?*", ENV{ID_SERIAL_SHORT}=="?*", SYMLINK+="disk/by-id/google-$env{ID_SERIAL_SHORT}-part%n"
+END
+}
+
 # An image may have its own kernel: then that one is taken.
 install_kernel() {
     # shellcheck disable=SC2086 # a list
@@ -92,6 +101,7 @@ kernel_layer() {
     begin_layer || return
     settle_initramfs
     write_fstab
+    write_disk_names
     tell running 1 "installing $KERNEL_PACKAGE"
     if ! install_kernel >"$LAYER_LOG" 2>&1 </dev/null; then
         tell failed 1 "$(tail -n 12 "$LAYER_LOG")"

@@ -13,6 +13,7 @@ from stoneware.platforms.google.inventory import GoogleInventory
 from stoneware.platforms.google.machines import GoogleMachines
 from stoneware.platforms.google.no_commands import NoCommands
 from stoneware.platforms.google.no_snapshots import NoSnapshots
+from stoneware.platforms.google.no_volume_kinds import NoVolumeKinds
 from stoneware.terraform.builders import states_in
 
 _INSTEAD = {
@@ -22,13 +23,14 @@ _INSTEAD = {
     ),
     Capability.CHECKPOINTS: "bake it with --platform local",
     Capability.SNAPSHOTS: "gcloud compute disks snapshot DISK --zone ZONE",
+    Capability.VOLUME_KINDS: "gcloud compute disks resize DISK --size 20GB --zone ZONE",
     Capability.OWN_NETWORKS: "machines are in the network of the settings: leave internal: and ipam: out",
     Capability.LOCAL_FILES: "bake it with --platform local",
     Capability.KERNELS: "leave --vm out: all machines of Compute Engine have a kernel of their own",
 }
 
 
-class GooglePlatform(GoogleMachines, NoCommands, NoSnapshots):
+class GooglePlatform(GoogleMachines, NoCommands, NoSnapshots, NoVolumeKinds):
     """All of a project. Commands inside machines and snapshots of volumes are what it cannot do."""
 
     name = "google"

@@ -9,7 +9,7 @@ from typing import Any
 from stoneware.errors import InputError
 from stoneware.image.versions import highest
 from stoneware.model.labels import CLUSTER_LABEL
-from stoneware.model.resources import Network, Volume
+from stoneware.model.resources import DIRECTORY, DISK, Network, Volume
 from stoneware.platforms.google import errors, names
 from stoneware.platforms.google.api import Api, last
 from stoneware.platforms.google.hardware import disk_of, gigabytes
@@ -69,7 +69,14 @@ class GoogleResources(GoogleSecrets):
             raise InputError(f"there is no volume {name!r}", resolution="stoneware volume ls")
         return found
 
-    def create_volume(self, name: str, labels: Mapping[str, str], size: int | None = None) -> Volume:
+    def create_volume(
+        self,
+        name: str,
+        labels: Mapping[str, str],
+        size: int | None = None,
+        *,
+        kind: str = DIRECTORY,  # noqa: ARG002 - all are disks
+    ) -> Volume:
         """Return the volume of that name, made (blank) where there is none, in the first zone."""
         self.make_disk(name, labels, self.api.zones()[0], size)
         return _volume(self._existing_disk(name))
@@ -244,6 +251,7 @@ def _volume(disk: Mapping[str, Any]) -> Volume:
         machines=tuple(sorted(last(user) for user in disk.get("users") or ())),
         size=int(disk.get("sizeGb") or 0) * _GIB or None,
         floor=names.decoded(floor),
+        kind=DISK,
     )
 
 

@@ -158,10 +158,12 @@ class LocalUpkeep:
 
     def volume_usage(self, name: str) -> VolumeUsage:
         """Return what a volume has and may have; its own limit where the file system has no quotas."""
+        from stoneware.model.resources import DISK
         from stoneware.platforms.upkeep import VolumeUsage
 
         store = self._platform.store
-        figures, path = store.volume_figures(name), str(store.volume_path(name))
+        figures, volume = store.volume_figures(name), store.volume(name)
+        path = str(store.disk_path(name) if volume.kind == DISK else store.volume_path(name))
         if figures is None:
-            return VolumeUsage(None, store.volume(name).size, path)
-        return VolumeUsage(figures.used + figures.held, store.volume(name).size or figures.limit, path)
+            return VolumeUsage(None, volume.size, path)
+        return VolumeUsage(figures.used + figures.held, volume.size or figures.limit, path)

@@ -15,12 +15,13 @@ from stoneware.model import guest_protocol
 from stoneware.model.labels import CLUSTER_LABEL
 from stoneware.model.machine import MachineSpec, removal_hint
 from stoneware.model.machine_fields import written
-from stoneware.model.resources import Network, SecretMount, Snapshot, Volume
+from stoneware.model.resources import DIRECTORY, DISK, Network, SecretMount, Snapshot, Volume, VolumeMount
 from stoneware.platforms.local.machines import record as machine_record
 from stoneware.platforms.local.machines.record import Paths
-from stoneware.platforms.local.machines.runners import runner_of
+from stoneware.platforms.local.machines.runners import runner_for, runner_of
 from stoneware.platforms.local.machines.vanished import end_vanished
 from stoneware.platforms.local.network.layout import is_up, layout_of
+from stoneware.platforms.local.store import errors as store_errors
 from stoneware.platforms.local.store import quota as store_quota
 from stoneware.platforms.local.store.secrets import secret_lines
 from stoneware.platforms.local.store.store import Store
@@ -35,12 +36,18 @@ class LocalResources:
 
     # -- volumes -------------------------------------------------------------------------------------------
 
-    def create_volume(self, name: str, labels: Mapping[str, str], size: int | None = None) -> Volume:
+    def create_volume(
+        self, name: str, labels: Mapping[str, str], size: int | None = None, *, kind: str = DIRECTORY
+    ) -> Volume:
         """Return the volume of that name, made (blank) where there is none, which may take `size` bytes.
 
-        Without a size it may take what the platform lets volumes take.
+        Without a size it may take what the platform lets volumes take. While it is blank, it becomes of the
+        kind that its first machine needs.
         """
-        self.store.create_volume(name, labels, size)
+        found = self.store.find_volume(name)
+        if found is not None and found.kind == DISK and size not in (None, found.size):
+            self.resize_volume(name, size or 0)
+        self.store.create_volume(name, labels, size, kind=kind)
         return self.store.volume(name)
 
     def volume(self, name: str) -> Volume | None:
@@ -90,21 +97,73 @@ class LocalResources:
 
         Raises InputError while a machine that has the volume runs.
         """
+        with self._at_rest(name, f"stoneware volume restore {name} {snapshot}"):
+            return self.store.restore_volume_locked(name, snapshot)
+
+    @contextlib.contextmanager
+    def _held(self, name: str) -> Iterator[list[str]]:
+        """Hold a volume and the machines that have it; give the names of those of them that run."""
         end_vanished(self.store)  # it would go on writing to the former volume
         with contextlib.ExitStack() as stack:
             held = self.store.volume_users(name)
             for user in sorted(held):  # as `start` and `create` do: first the machine, then its volumes
                 stack.enter_context(self.store.lock("machines", user))
             stack.enter_context(self.store.volume_locks([name]))
-            for user in self.store.volume_users(name):
+
+            def runs(user: str) -> bool:
                 paths = Paths(self.store.data / "machines" / user)
-                if user not in held or machine_record.shown_processes(paths).alive:
-                    raise InputError(
-                        f"the volume {name!r} is in use",
-                        details=f"The machine {user} runs, which has it.",
-                        resolution=f"stoneware stop {user} && stoneware volume restore {name} {snapshot}",
-                    )
-            return self.store.restore_volume_locked(name, snapshot)
+                return user not in held or machine_record.shown_processes(paths).alive
+
+            yield [user for user in self.store.volume_users(name) if runs(user)]
+
+    @contextlib.contextmanager
+    def _at_rest(self, name: str, command: str) -> Iterator[None]:
+        """Hold a volume that no running machine has. Raises InputError, with what makes the command work."""
+        with self._held(name) as running:
+            if running:
+                raise InputError(
+                    f"the volume {name!r} is in use",
+                    details=f"The machine {running[0]} runs, which has it.",
+                    resolution=f"stoneware stop {running[0]} && {command}",
+                )
+            yield
+
+    def resize_volume(self, name: str, size: int) -> None:
+        """Make a disk larger, and the file system on it, at once where its machine runs.
+
+        Raises InputError for a size that is smaller, and for a volume that is a directory.
+        """
+        with self._held(name) as running:
+            self.store.resize_disk_locked(name, size)
+            uses = [use for user in running for use in self._uses(user, name)]
+            for paths, number, _ in uses:
+                runner_of(paths).enlarge_volume(paths, number, size)
+        for paths, number, mount in uses:  # without the locks: a machine may take its time
+            runner_of(paths).grow_file_system(paths, number, mount, size)
+
+    def convert_volume(self, name: str, kind: str, size: int | None = None) -> None:
+        """Let a volume be of another kind, with all that is on it; a disk of `size` bytes.
+
+        At each instant the volume is whole: it is of the former kind until it is of the other. Raises
+        InputError while a machine that has it runs, and for a size that is too small.
+        """
+        from stoneware.platforms.local.disks import conversion
+
+        wanted = f" --size {size >> 20}m" if size else ""
+        self.store.volume(name)  # says that there is none
+        with self._at_rest(name, f"stoneware volume convert {name} --to {kind}{wanted}"):
+            try:
+                self.store.convert_volume_locked(name, kind, size, conversion)
+            except conversion.NoRoom as error:
+                raise store_errors.full(self.store.home, error.details) from error
+
+    def _uses(self, machine: str, volume: str) -> Iterator[tuple[Paths, int, VolumeMount]]:
+        """Yield where a machine has a volume: its paths, which of its volumes it is, and the mount."""
+        paths = Paths(self.store.data / "machines" / machine)
+        spec = machine_record.read_spec(paths)
+        for number, mount in enumerate(spec.volumes if spec else ()):
+            if mount.volume == volume:
+                yield paths, number, mount
 
     def destroy_snapshot(self, volume: str, name: str) -> None:
         """Remove a snapshot; a missing one is no error."""
@@ -118,6 +177,7 @@ class LocalResources:
         for mount in spec.volumes:
             if self.store.find_volume(mount.volume) is None:
                 raise _lost(spec, mount.volume)
+            self.store.check_kind(mount.volume, runner_of(paths).volume_kind, spec.name)
             self.store.limit_volume(mount.volume)
 
     @contextlib.contextmanager
@@ -128,9 +188,10 @@ class LocalResources:
             raise InputError("a volume can be mounted once only", resolution="name each -v volume once")
         # Made for a machine of a cluster, they are the cluster's: `volume prune` leaves them alone.
         labels = {key: value for key, value in spec.labels.items() if key.startswith("stoneware.")}
+        kind = runner_for(spec).volume_kind
         with self.store.volume_locks(names):
             for name in names:
-                self.store.create_volume_locked(name, labels)
+                self.store.create_volume_locked(name, labels, kind=kind)
                 users = self.store.volume_users(name)
                 if users:
                     raise InputError(
@@ -138,6 +199,7 @@ class LocalResources:
                         details=f"by the machine {users[0]!r}; a disk belongs to one machine at a time.",
                         resolution=f"{self._removal_hint(users[0])}    # the volume stays; or another volume",
                     )
+                self.store.become_locked(name, kind, spec.name)
             yield
 
     def _removal_hint(self, name: str) -> str:

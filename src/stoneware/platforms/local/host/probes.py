@@ -60,6 +60,11 @@ def tun() -> str:
     return "" if Path("/dev/net/tun").exists() else "there is no /dev/net/tun"
 
 
+def fuse() -> str:
+    """Look for file systems that programs serve."""
+    return "" if Path("/dev/fuse").exists() else "there is no /dev/fuse"
+
+
 def user_namespaces() -> str:
     """Look for user namespaces."""
     limit = Path("/proc/sys/user/max_user_namespaces")

@@ -173,6 +173,17 @@ TABLE: tuple[Requirement, ...] = (
         host_probes.tun,
         optional=True,
     ),
+    _tool("fuse2fs", "fuse2fs", "making directories of virtual machines' disks", "-V", optional=True),
+    _tool("e2fsck", "e2fsprogs", "making directories of virtual machines' disks", "-V", optional=True),
+    Requirement(
+        "fuse",
+        "kernel",
+        "making directories of virtual machines' disks",
+        "modprobe fuse",
+        host_probes.fuse,
+        host_probes.fuse,
+        optional=True,
+    ),
     _tool("zstd", "zstd", "exports as tar.zst", optional=True),
     Requirement(
         "store walls",

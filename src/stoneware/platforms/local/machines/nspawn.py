@@ -17,6 +17,7 @@ from stoneware.files import read_json
 from stoneware.guest import builder
 from stoneware.model import guest_lines
 from stoneware.model.machine import MachineSpec
+from stoneware.model.resources import DIRECTORY, VolumeMount
 from stoneware.platforms.local.host import process_limits
 from stoneware.platforms.local.machines.record import Paths
 from stoneware.platforms.local.machines.runner import Command, Program, Streams, Terminal
@@ -39,8 +40,14 @@ class Nspawn:
     script = "nspawn.sh"
     environment: Mapping[str, str] = types.MappingProxyType({"container": "systemd-nspawn"})
 
+    volume_kind = DIRECTORY
+
     def check(self, spec: MachineSpec) -> None:
         """Refuse nothing."""
+
+    def device(self, number: int, mount: VolumeMount) -> str:  # noqa: ARG002 - as others need
+        """Return the directory that stands for a disk."""
+        return _volume_place(number)
 
     def furnish(self, store: Store, machines: Machines, spec: MachineSpec, directory: Path) -> None:  # noqa: ARG002
         """Make a writable snapshot of the image."""
@@ -70,6 +77,12 @@ class Nspawn:
         # What a step leaves in /tmp belongs to its result, so it is on the builder's disk.
         tmp = "export SYSTEMD_NSPAWN_TMPFS_TMP=0\n" if spec.kind == "builder" else ""
         return f"run() {{\n{tmp}{lower} && exec {command}\n}}"
+
+    def enlarge_volume(self, paths: Paths, number: int, size: int) -> None:
+        """Do nothing: a directory has no size."""
+
+    def grow_file_system(self, paths: Paths, number: int, mount: VolumeMount, size: int) -> None:
+        """Do nothing: a directory has no file system of its own."""
 
     def await_up(self, paths: Paths) -> None:
         """Wait for nothing: the first process is all."""
@@ -178,7 +191,7 @@ def _bind_arguments(store: Store, paths: Paths, spec: MachineSpec) -> list[str]:
     binds = [
         (
             store.volume_path(mount.volume),
-            mount.path if guest_lines.is_disk(mount) else f"/run/stoneware/volumes/{number}",
+            mount.path if guest_lines.is_disk(mount) else _volume_place(number),
         )
         for number, mount in enumerate(spec.volumes)
     ]
@@ -192,6 +205,10 @@ def _bind_arguments(store: Store, paths: Paths, spec: MachineSpec) -> list[str]:
     if is_builder:
         own.append(f"--bind-ro={_escape(_units(paths))}:{_UNITS}:idmap,norbind")
     return [*own, *(f"--bind={_escape(source)}:{target}:idmap" for source, target in binds)]
+
+
+def _volume_place(number: int) -> str:
+    return f"/run/stoneware/volumes/{number}"
 
 
 def _escape(path: Path) -> str:

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from stoneware.dataclass import dataclass
 from stoneware.model.machine import MachineSpec
+from stoneware.model.resources import VolumeMount
 from stoneware.platforms.local.machines.record import Paths
 from stoneware.platforms.local.store.store import Store
 from stoneware.platforms.protocols import Machines
@@ -117,6 +118,7 @@ class Runner(Protocol):
     tools: tuple[str, ...]  # names in the table of requirements
     script: str  # the file with its part of the shim, next to that
     environment: Mapping[str, str]  # of commands in its machines, besides what all have
+    volume_kind: str  # what its machines' volumes have to be
 
     def check(self, spec: MachineSpec) -> None:
         """Raise InputError for a machine that it cannot run."""
@@ -124,6 +126,10 @@ class Runner(Protocol):
 
     def furnish(self, store: Store, machines: Machines, spec: MachineSpec, directory: Path) -> None:
         """Put what a new machine boots from into its directory; `machines` starts a builder of a disk."""
+        ...
+
+    def device(self, number: int, mount: VolumeMount) -> str:
+        """Return where a machine finds its n-th volume."""
         ...
 
     def limit_disk(self, store: Store, paths: Paths, spec: MachineSpec) -> None:
@@ -140,6 +146,14 @@ class Runner(Protocol):
 
     def settings(self, store: Store, paths: Paths, spec: MachineSpec, machine_id: str) -> str:
         """Return shell text for the shim: the function `run`, and what its own part of the script uses."""
+        ...
+
+    def enlarge_volume(self, paths: Paths, number: int, size: int) -> None:
+        """Let a running machine have its n-th volume larger; never waits long. Raises MachineError."""
+        ...
+
+    def grow_file_system(self, paths: Paths, number: int, mount: VolumeMount, size: int) -> None:
+        """Let the file system of a volume that was enlarged have all of it. Raises MachineError."""
         ...
 
     def await_up(self, paths: Paths) -> None:

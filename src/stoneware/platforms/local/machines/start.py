@@ -286,5 +286,5 @@ def _removal_settings(store: Store, paths: Paths, spec: MachineSpec, machine_id:
 
 
 def volume_lines(spec: MachineSpec) -> str:
-    """Return the attribute `stoneware-volumes` of a machine here, where directories stand for disks."""
-    return guest_lines.volume_lines(spec, lambda number, _: f"/run/stoneware/volumes/{number}")
+    """Return the attribute `stoneware-volumes` of a machine here."""
+    return guest_lines.volume_lines(spec, runner_for(spec).device)

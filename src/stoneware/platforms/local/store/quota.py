@@ -76,6 +76,11 @@ def prepare(home: Path, data: Path) -> str:
     return f"the machines and volumes in {home} have limits now: see stoneware system df" if found else ""
 
 
+def has_quotas(data: Path) -> bool:
+    """Say whether the store's file system can limit anything."""
+    return bool(qgroups.mode(data))
+
+
 def limit(
     home: Path,
     data: Path,

@@ -13,9 +13,9 @@ from stoneware.errors import InputError
 from stoneware.files import read_json, write_json
 from stoneware.image.versions import highest
 from stoneware.model import names
-from stoneware.model.resources import Snapshot
+from stoneware.model.resources import DISK, Snapshot
 from stoneware.model.snapshots import BEFORE_RESTORE, name_at
-from stoneware.platforms.local.store import btrfs, btrfs_nested
+from stoneware.platforms.local.store import btrfs, btrfs_nested, volume_kinds
 from stoneware.platforms.local.store import errors as store_errors
 from stoneware.platforms.local.store import quota as store_quota
 from stoneware.platforms.local.store.volumes import VolumeStore
@@ -57,7 +57,8 @@ class SnapshotStore(VolumeStore):
             path = self._volume(volume.name)
             with contextlib.suppress(OSError):  # removed meanwhile
                 record = whole(path / "document.json")
-                found.add(store_quota.group_of(self.data, path / "data", record.get("group")))
+                have = volume_kinds.contents(path)
+                found.add(store_quota.group_of(self.data, have, record.get("group")))
         return found
 
     def snapshot_volume(self, volume: str, name: str) -> Snapshot:
@@ -75,25 +76,26 @@ class SnapshotStore(VolumeStore):
                 resolution=f"stoneware volume snapshot rm {volume} {name}    # or another --name",
             )
         store_errors.check_room(self.home, self.data)
-        _check_whole(volume, path / "data")
+        have = volume_kinds.contents(path)
+        _check_whole(volume, have)
         record: dict[str, Any] = read_json(path / "document.json") or {}
         target.parent.mkdir(mode=0o700, exist_ok=True)
         with self.staging(target.parent) as staged:
-            group = store_quota.group_of(self.data, path / "data", record.get("group"))
-            btrfs.snapshot(path / "data", staged / "data", read_only=True)
-            store_quota.join(self.data, staged / "data", group)
+            group = store_quota.group_of(self.data, have, record.get("group"))
+            btrfs.snapshot(have, staged / have.name, read_only=True)
+            store_quota.join(self.data, staged / have.name, group)
             charged = self.volume_figures(volume)
             document = {
                 "created": time.time(),
                 "automatic": automatic,
-                "bytes": _counted(staged / "data"),
+                "bytes": _counted(staged / have.name),
                 "charged": charged.used + charged.held if charged else 0,
                 "group": group,
                 "volume": record,
             }
             write_json(staged / "document.json", document)
             staged.rename(target)
-            _sync(target.parent)
+            volume_kinds.sync(target.parent)
         self.limit_volume(volume)
         return _read(target)
 
@@ -112,14 +114,16 @@ class SnapshotStore(VolumeStore):
         with self.staging(path.parent) as staged:
             made = staged / "volume"
             made.mkdir(mode=0o700)
-            btrfs.snapshot(source / "data", made / "data", read_only=False)
+            have = volume_kinds.contents(source)
+            btrfs.snapshot(have, made / have.name, read_only=False)
+            _keep_size(made, path)
             write_json(made / "document.json", document)
             self._limit(volume, made, document)
             if kept is None:
                 made.rename(path)
             else:
                 btrfs.exchange(made, path)
-            _sync(path.parent)
+            volume_kinds.sync(path.parent)
         return kept
 
     def remove_snapshot(self, volume: str, name: str) -> None:
@@ -149,6 +153,13 @@ def _check_whole(volume: str, data: Path) -> None:
             details=btrfs_nested.shown(left),
             resolution="make ordinary directories of them in the machine, or copy the data by `stoneware cp`",
         )
+
+
+def _keep_size(restored: Path, volume: Path) -> None:
+    """Let a disk that is restored be as large as it has become since."""
+    kinds = {volume_kinds.kind_of(restored), volume_kinds.kind_of(volume)}
+    if kinds == {DISK} and volume_kinds.disk_size(volume) > volume_kinds.disk_size(restored):
+        volume_kinds.grow(restored, volume.name, volume_kinds.disk_size(volume))
 
 
 def _restored(record: Mapping[str, Any] | None, snapshot: Mapping[str, Any]) -> dict[str, Any]:
@@ -191,11 +202,3 @@ def _counted(directory: Path) -> int | None:
                     size += status.st_blocks * 512
                     linked |= {status.st_ino} if status.st_nlink > 1 else set()
     return size
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from stoneware import process
 from stoneware.errors import InputError
@@ -15,14 +15,27 @@ from stoneware.image.versions import highest
 from stoneware.model import names
 from stoneware.model.labels import DAMAGED_LABEL
 from stoneware.model.limits import disk_problem
-from stoneware.model.resources import Volume
-from stoneware.platforms.local.store import btrfs
+from stoneware.model.resources import DIRECTORY, DISK, Volume
+from stoneware.platforms.local.store import btrfs, volume_kinds
 from stoneware.platforms.local.store import errors as store_errors
 from stoneware.platforms.local.store import quota as store_quota
 from stoneware.platforms.local.store.base import StoreBase
 from stoneware.platforms.local.store.in_use import read_uses
 from stoneware.platforms.local.store.qgroups import Figures
+from stoneware.platforms.local.store.volume_kinds import MIB
 from stoneware.records import DamagedError, whole
+
+
+class Converter(Protocol):
+    """Copies what is on volumes."""
+
+    def least_size(self, volume: Path) -> int:
+        """Return how large a disk with what is in a directory has to be, in bytes."""
+        ...
+
+    def fill(self, source: Path, made: Path) -> None:
+        """Copy what is on the volume in one directory to the blank one, of the other kind, in another."""
+        ...
 
 
 class VolumeStore(StoreBase):
@@ -68,21 +81,31 @@ class VolumeStore(StoreBase):
         return read_uses(self.data / "machines").volumes.get(name, [])
 
     def create_volume(
-        self, name: str, labels: Mapping[str, str] | None = None, size: int | None = None
+        self,
+        name: str,
+        labels: Mapping[str, str] | None = None,
+        size: int | None = None,
+        *,
+        kind: str = DIRECTORY,
     ) -> Path:
-        """Create a volume if there is none of that name and return its data directory.
+        """Create a volume if there is none of that name and return the subvolume with its data.
 
-        `size` is the most that it may take, in bytes; None is the default of the store. It changes that of a
-        volume that exists.
+        `size` is the most that it may take, in bytes, or how large a disk is; None is the default of the
+        store. It changes that of a volume that exists, which stays of its kind.
         """
         path = self._volume(name)
         if path.is_dir() and size is None:
-            return path / "data"
+            return volume_kinds.contents(path)
         with self.volume_locks([name]), store_errors.clear_errors(self.home):
-            return self.create_volume_locked(name, labels, size)
+            return self.create_volume_locked(name, labels, size, kind=kind)
 
     def create_volume_locked(
-        self, name: str, labels: Mapping[str, str] | None = None, size: int | None = None
+        self,
+        name: str,
+        labels: Mapping[str, str] | None = None,
+        size: int | None = None,
+        *,
+        kind: str = DIRECTORY,
     ) -> Path:
         """Do what `create_volume` does for a caller that holds the volume's lock."""
         path = self._volume(name)
@@ -92,15 +115,96 @@ class VolumeStore(StoreBase):
             self._resize(path, size)
         else:
             store_errors.check_room(self.home, self.data)
-            document = {"created": time.time(), "labels": dict(labels or {}), "size": size}
             with self.staging(path.parent) as staged:
-                btrfs.create(staged / "data")
-                store_quota.limit(self.home, self.data, staged / "data", size, store_quota.VOLUME_VARIABLE)
-                write_json(staged / "document.json", document)
+                document = {"created": time.time(), "labels": dict(labels or {}), "size": size}
+                self._make_blank(name, staged, kind, document)
                 staged.rename(path)
-        return path / "data"
+        return volume_kinds.contents(path)
+
+    def _make_blank(self, name: str, staged: Path, kind: str, document: dict[str, Any]) -> None:
+        """Make a blank volume in a staged directory; its record says how large it is to be."""
+        size = document.get("size") or _default_disk()
+        if kind == DISK and (problem := volume_kinds.size_problem(size)):
+            raise InputError(problem, resolution=f"stoneware volume create --size 20g {name}")
+        volume_kinds.make_blank(staged, kind, size)
+        self._limit(name, staged, document)
+        write_json(staged / "document.json", document)
+
+    def become_locked(self, name: str, kind: str, machine: str) -> None:
+        """Let a blank volume be of the kind that a machine needs; the caller holds its lock.
+
+        Raises InputError where it is of the other kind and something is on it.
+        """
+        path = self._volume(name)
+        if volume_kinds.kind_of(path) == kind:
+            return
+        if not volume_kinds.is_blank(path):
+            raise volume_kinds.wrong_kind(name, kind, machine)
+        document: dict[str, Any] = read_json(path / "document.json") or {}
+        document = {key: value for key, value in document.items() if key != "group"}
+        if kind == DIRECTORY:
+            document["size"] = volume_kinds.disk_size(path)
+        with self.staging(path.parent) as staged:
+            made = staged / "volume"
+            made.mkdir(mode=0o700)
+            self._make_blank(name, made, kind, document)
+            btrfs.exchange(made, path)
+
+    def convert_volume_locked(self, name: str, kind: str, size: int | None, converter: Converter) -> None:
+        """Let a volume be of another kind; the caller holds its lock, and no machine that has it runs.
+
+        What was there before goes when all of it is written, in one moment. Raises InputError for a volume of
+        that kind, and for a size that is too small.
+        """
+        path = self._volume(name)
+        if self.volume(name).kind == kind:
+            raise InputError(f"the volume {name!r} is a {kind} already", resolution="stoneware volume ls")
+        if kind == DIRECTORY and size is not None:
+            raise InputError(
+                "a directory has no size", resolution=f"stoneware volume convert {name} --to {kind}"
+            )
+        store_errors.check_room(self.home, self.data)
+        document: dict[str, Any] = read_json(path / "document.json") or {}
+        document = {key: value for key, value in document.items() if key != "group"}
+        with self.staging(path.parent) as staged:
+            made = staged / "volume"
+            made.mkdir(mode=0o700)
+            if kind == DISK:
+                least = document.get("size") or _default_disk()
+                document["size"] = size or max(least, converter.least_size(path) * 5 // 4 // MIB * MIB)
+            self._make_blank(name, made, kind, document)
+            converter.fill(path, made)
+            for directory in (volume_kinds.contents(made), made):
+                volume_kinds.sync(directory)
+            btrfs.exchange(made, path)
+            volume_kinds.sync(path.parent)
+
+    def check_kind(self, name: str, kind: str, machine: str) -> None:
+        """Raise InputError where a volume is not of the kind that a machine needs."""
+        if volume_kinds.kind_of(self._volume(name)) != kind:
+            raise volume_kinds.wrong_kind(name, kind, machine)
+
+    def disk_path(self, name: str) -> Path:
+        """Return the file that is a volume's disk."""
+        return volume_kinds.disk_file(self._volume(name))
+
+    def resize_disk_locked(self, name: str, size: int) -> None:
+        """Make a volume's disk larger; the caller holds its lock. Raises InputError for a smaller size."""
+        path = self._volume(name)
+        self.volume(name)  # says that there is none
+        if volume_kinds.kind_of(path) != DISK:
+            raise InputError(
+                f"the volume {name!r} is a directory, which has a limit and no size",
+                resolution=f"stoneware volume create --size 20g {name}    # changes what it may take",
+            )
+        with store_errors.clear_errors(self.home):
+            volume_kinds.grow(path, name, size)
+        self.limit_volume(name)
 
     def _resize(self, path: Path, size: int | None) -> None:
+        if size is not None and volume_kinds.kind_of(path) == DISK:
+            self.resize_disk_locked(path.name, size)
+            return
         document: dict[str, Any] = read_json(path / "document.json") or {}
         if size not in (None, document.get("size")):
             self._limit(path.name, path, {**document, "size": size})
@@ -112,11 +216,16 @@ class VolumeStore(StoreBase):
         self._limit(name, path, read_json(path / "document.json") or {})
 
     def _limit(self, name: str, path: Path, document: Mapping[str, Any]) -> None:
+        size = document.get("size")
+        if volume_kinds.kind_of(path) == DISK:
+            # A machine cannot be told that its disk is full before its end is reached; and what is
+            # overwritten there in parts takes more room here for a while.
+            size = 2 * volume_kinds.disk_size(path) if store_quota.has_quotas(self.data) else None
         store_quota.limit(
             self.home,
             self.data,
-            path / "data",
-            document.get("size"),
+            volume_kinds.contents(path),
+            size,
             store_quota.VOLUME_VARIABLE,
             group=document.get("group"),
             more=self.snapshots_charge(name),
@@ -130,7 +239,8 @@ class VolumeStore(StoreBase):
     def volume_figures(self, name: str) -> Figures | None:
         """Return what a volume has and may have, or None where nothing is known of that."""
         path = self._volume(name)
-        return store_quota.figures(self.data, path / "data", whole(path / "document.json").get("group"))
+        group = whole(path / "document.json").get("group")
+        return store_quota.figures(self.data, volume_kinds.contents(path), group)
 
     def label_volume(self, name: str, labels: Mapping[str, str]) -> None:
         """Change a volume's labels. Raises InputError where there is no such volume."""
@@ -171,8 +281,8 @@ class VolumeStore(StoreBase):
             self.discard(self._volume(name))
 
     def volume_path(self, name: str) -> Path:
-        """Return the directory (a subvolume) with a volume's data."""
-        return self._volume(name) / "data"
+        """Return the subvolume with a volume's data: the directory that it is, or that its disk is in."""
+        return volume_kinds.contents(self._volume(name))
 
     def cache_path(self, cache_id: str) -> Path:
         """Return the directory of one RUN cache, made when it is missing."""
@@ -196,6 +306,10 @@ class VolumeStore(StoreBase):
             created.rename(path)
 
 
+def _default_disk() -> int:
+    return store_quota.default_size(store_quota.VOLUME_VARIABLE) or volume_kinds.DEFAULT_SIZE
+
+
 def _read_any(path: Path, users: Mapping[str, list[str]]) -> Volume:
     """Return a volume for a list: one whose record is damaged says so in a label, and is not pruned."""
     try:
@@ -207,11 +321,13 @@ def _read_any(path: Path, users: Mapping[str, list[str]]) -> Volume:
 
 def _read(path: Path, users: Mapping[str, list[str]]) -> Volume:
     document: dict[str, Any] = read_json(path / "document.json") or {}
+    kind = volume_kinds.kind_of(path)
     return Volume(
         name=path.name,
         created=document.get("created", 0.0),
         labels=document.get("labels", {}),
         machines=tuple(users.get(path.name, ())),
-        size=document.get("size"),
+        size=volume_kinds.disk_size(path) if kind == DISK else document.get("size"),
         floor=str(document.get("floor", "")),
+        kind=kind,
     )

@@ -6,6 +6,8 @@ import math
 import zlib
 
 from stoneware.dataclass import dataclass
+from stoneware.model.guest_lines import is_disk
+from stoneware.model.resources import DISKS, VolumeMount
 from stoneware.platforms.local.host.probes import FIRMWARE
 
 PROGRAM = "qemu-system-x86_64"
@@ -20,7 +22,7 @@ _IDS = 0x70000000  # users and groups of nobody: systemd calls them unused (UIDs
 
 @dataclass(frozen=True)
 class Hardware:
-    """What one machine has. `tap` and `sockets` (by name) are descriptors that QEMU gets.
+    """What one machine has. `tap`, `sockets` and `volumes` (by name) are descriptors that QEMU gets.
 
     One without a `mac` has no network."""
 
@@ -33,6 +35,7 @@ class Hardware:
     mtu: int
     tap: int
     sockets: dict[str, int]
+    volumes: tuple[tuple[str, int], ...] = ()  # names and descriptors of further disks
 
 
 def socket_names() -> tuple[str, ...]:
@@ -66,7 +69,7 @@ def command_line(hardware: Hardware) -> list[str]:
     argv += ["-accel", "kvm" if kvm else "tcg,thread=multi,tb-size=128", "-cpu", "host" if kvm else "max"]
     argv += ["-smp", str(max(1, math.ceil(hardware.cpus))), "-m", f"{hardware.memory >> 20}M"]
     argv += ["-rtc", "base=utc", "-action", "reboot=reset,shutdown=poweroff,panic=exit-failure"]
-    argv += _disks()
+    argv += _disks() + _volumes(hardware)
     argv += _network(hardware)
     argv += ["-object", "rng-random,id=random,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=random"]
     argv += ["-device", "pvpanic-pci"]
@@ -90,6 +93,29 @@ def _disks() -> list[str]:
         *("-blockdev", file, "-blockdev", "driver=raw,node-name=root,file=root-file,discard=unmap"),
         *("-device", "virtio-blk-pci,drive=root,serial=root,bootindex=1"),
     ]
+
+
+def disk_name(mount: VolumeMount) -> str:
+    """Return the name that a machine knows a volume's disk by."""
+    return mount.path.removeprefix(DISKS) if is_disk(mount) else mount.volume
+
+
+def volume_node(number: int) -> str:
+    """Return what QEMU calls the n-th volume."""
+    return f"volume-{number}"
+
+
+def _volumes(hardware: Hardware) -> list[str]:
+    """Return further disks, as Compute Engine's are: SCSI disks whose page of names has the disk's name."""
+    argv = ["-device", "virtio-scsi-pci,id=volumes"] if hardware.volumes else []
+    for number, (name, descriptor) in enumerate(hardware.volumes):
+        node, called = volume_node(number), name.replace(",", ",,")
+        file = f"driver=file,node-name={node}-file,filename=/dev/fdset/{number},discard=unmap"
+        argv += ["-add-fd", f"fd={descriptor},set={number}", "-blockdev", file]
+        argv += ["-blockdev", f"driver=raw,node-name={node},file={node}-file,discard=unmap"]
+        disk = f"scsi-hd,bus=volumes.0,drive={node},vendor=Google,product=PersistentDisk,device_id={called}"
+        argv += ["-device", disk]
+    return argv
 
 
 def _network(hardware: Hardware) -> list[str]:

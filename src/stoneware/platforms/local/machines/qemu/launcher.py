@@ -31,6 +31,7 @@ def main() -> None:
         **settings["hardware"],
         tap=_tap(f"vb-{settings['hardware']['machine_id']}") if settings["hardware"]["mac"] else -1,
         sockets=_listen(run / _SOCKETS),
+        volumes=tuple((name, _open(path)) for name, path in settings.get("volumes", ())),
     )
     user = user_id(hardware.machine_id)
     _give(disks, user)
@@ -43,6 +44,13 @@ def _tap(name: str) -> int:
     descriptor = os.open("/dev/net/tun", os.O_RDWR)
     flags = _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR
     fcntl.ioctl(descriptor, _TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
+    os.set_inheritable(descriptor, True)
+    return descriptor
+
+
+def _open(disk: str) -> int:
+    """Open the disk of a volume, which stays root's."""
+    descriptor = os.open(disk, os.O_RDWR | os.O_NOFOLLOW)
     os.set_inheritable(descriptor, True)
     return descriptor
 

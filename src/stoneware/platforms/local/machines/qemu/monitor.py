@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ _LONGEST = 1 << 16  # bytes of one answer: QEMU may be in the hands of its machi
 _TIMEOUT = 3.0  # seconds
 
 
-def ask(paths: Paths, command: str, timeout: float = _TIMEOUT) -> object:
-    """Give QEMU's monitor a command without arguments and return its answer.
+def ask(paths: Paths, command: str, timeout: float = _TIMEOUT, **arguments: str | int) -> object:
+    """Give QEMU's monitor a command and return its answer.
 
     Raises MachineError where it does not run, or does not answer in time.
     """
@@ -26,7 +26,7 @@ def ask(paths: Paths, command: str, timeout: float = _TIMEOUT) -> object:
 
     with connect(paths, MONITOR, timeout) as connection:
         try:
-            return asyncio.run(asyncio.wait_for(_ask(QMPClient, connection, command), timeout))
+            return asyncio.run(asyncio.wait_for(_ask(QMPClient, connection, command, arguments), timeout))
         # The library's, the connection's, and what its reader makes of texts too long, too deep or cut off.
         except (QMPError, OSError, EOFError, ValueError, RecursionError) as error:
             raise MachineError(
@@ -36,12 +36,16 @@ def ask(paths: Paths, command: str, timeout: float = _TIMEOUT) -> object:
             ) from error
 
 
-async def _ask(client_of: Callable[..., Any], connection: Any, command: str) -> object:
+async def _ask(
+    client_of: Callable[..., Any], connection: Any, command: str, arguments: Mapping[str, str | int]
+) -> object:
     client = client_of("stoneware", readbuflen=_LONGEST)
     client.logger.disabled = True
     await client.connect(connection)
     try:
-        return await client.execute(command)
+        return await client.execute(
+            command, {name.replace("_", "-"): value for name, value in arguments.items()} or None
+        )
     finally:
         await client.disconnect()
 

@@ -16,6 +16,7 @@ from stoneware.errors import InputError, MachineError
 from stoneware.files import read_json, write_json
 from stoneware.model.limits import DEFAULT_PIDS_LIMIT
 from stoneware.model.machine import MachineSpec
+from stoneware.model.resources import DISK, DISKS, VolumeMount
 from stoneware.platforms import telling
 from stoneware.platforms.local.machines.qemu import disks
 from stoneware.platforms.local.machines.qemu.accelerator import KVM, LAUNCHER, choose
@@ -24,7 +25,9 @@ from stoneware.platforms.local.machines.qemu.hardware import (
     DEFAULT_MEMORY,
     LEAST_MEMORY,
     PROGRAM,
+    disk_name,
     marked,
+    volume_node,
 )
 from stoneware.platforms.local.machines.record import Paths
 from stoneware.platforms.local.machines.runner import Command, Program, Streams, Terminal
@@ -42,16 +45,15 @@ class Qemu:
     tools: tuple[str, ...] = (PROGRAM, "OVMF", "tun")
     script = "qemu.sh"
     environment: Mapping[str, str] = types.MappingProxyType({})
+    volume_kind = DISK
 
     def check(self, spec: MachineSpec) -> None:
         """Refuse what virtual machines of this platform do not have. Raises InputError."""
         if os.uname().machine != "x86_64":
             raise InputError("virtual machines need a computer with an x86-64 processor so far")
-        directories = "Volumes of machines here are directories, which a kernel of its own cannot mount."
         kernel = "Its own kernel rules over its processes."
         refused = {
             "the work of a builder": (spec.kind == "builder", kernel),
-            "volumes": (bool(spec.volumes), directories),
             "resource limits of processes (--ulimit)": (bool(spec.ulimits), kernel),
             "a limit of processes (--pids-limit)": (spec.pids_limit != DEFAULT_PIDS_LIMIT, kernel),
         }
@@ -88,6 +90,10 @@ class Qemu:
 
         disks.furnish(directory / "disk", copy, pristine=spec.read_only)
 
+    def device(self, number: int, mount: VolumeMount) -> str:  # noqa: ARG002 - as others need
+        """Return the place of a disk of its name, as on Compute Engine."""
+        return f"{DISKS}{disk_name(mount)}"
+
     def limit_disk(self, store: Store, paths: Paths, spec: MachineSpec) -> None:  # noqa: ARG002 - it is its size
         """Limit the disk by what is left of the store."""
         store_quota.limit(store.home, store.data, paths.disk, None, store_quota.DISK_VARIABLE)
@@ -113,7 +119,9 @@ class Qemu:
             "mac": network.get("mac", ""),
             "mtu": network.get("mtu", 0),
         }
-        document = {"run": os.fspath(paths.run), "disks": os.fspath(paths.disk), "hardware": hardware}
+        volumes = [[disk_name(mount), os.fspath(store.disk_path(mount.volume))] for mount in spec.volumes]
+        places = {"run": os.fspath(paths.run), "disks": os.fspath(paths.disk)}
+        document = {**places, "volumes": volumes, "hardware": hardware}
         write_json(paths.run / "qemu.json", document, mode=0o600)
 
     def settings(self, store: Store, paths: Paths, spec: MachineSpec, machine_id: str) -> str:  # noqa: ARG002
@@ -124,6 +132,18 @@ class Qemu:
         button = shlex.join([*python, _BUTTON, os.fspath(paths.root)])
         run = f'run() {{\nset -- {shlex.join(launch)}\n{enter}\nexec "$@"\n}}'
         return f"POWER_OFF={shlex.quote(button)}\n{run}"
+
+    def enlarge_volume(self, paths: Paths, number: int, size: int) -> None:
+        """Have QEMU tell the machine's kernel of the disk's new size."""
+        from stoneware.platforms.local.machines.qemu import monitor
+
+        monitor.ask(paths, "block_resize", node_name=volume_node(number), size=size)
+
+    def grow_file_system(self, paths: Paths, number: int, mount: VolumeMount, size: int) -> None:
+        """Have the machine grow it."""
+        from stoneware.platforms.local.machines.qemu import growing
+
+        growing.grow(paths, self.device(number, mount), size)
 
     def await_up(self, paths: Paths) -> None:
         """Wait until QEMU has the machine's hardware. Raises MachineError."""

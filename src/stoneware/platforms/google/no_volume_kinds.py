@@ -1,0 +1,25 @@
+"""Growing and converting volumes: all are disks, which gcloud resizes."""
+
+# ruff: noqa: ARG002 - what is refused needs not all arguments
+
+from __future__ import annotations
+
+from stoneware.errors import InputError
+from stoneware.model.capability import Capability
+from stoneware.platforms.google import names
+
+
+class NoVolumeKinds:
+    """Refuses them all: see `stoneware.platforms.protocols.Resources`."""
+
+    def resize_volume(self, name: str, size: int) -> None:
+        """Refuse."""
+        raise _refused(f"gcloud compute disks resize {names.cloud_name(name)} --size {-(-size >> 30)}GB")
+
+    def convert_volume(self, name: str, kind: str, size: int | None = None) -> None:
+        """Refuse."""
+        raise _refused("leave it as it is: all machines of Compute Engine have disks")
+
+
+def _refused(instead: str) -> InputError:
+    return InputError(f"the platform google cannot do this: {Capability.VOLUME_KINDS}", resolution=instead)
