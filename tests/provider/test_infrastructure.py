@@ -31,6 +31,14 @@ def test_a_subject_and_its_address_are_one(subject: Subject) -> None:
     assert RESOURCES.imports(subject, "its-name") == {ADDRESSES[subject]: "its-name"}
 
 
+def test_a_volumes_size_comes_from_x_local() -> None:
+    volumes = {"a": {"labels": {}, "extras": {"size": "20g"}}, "b": {"labels": {"x": "y"}}}
+    assert RESOURCES.variables({"volumes": volumes, "machines": {}}) == {
+        "volumes": {"a": {"labels": {}, "size": 20 << 30}, "b": {"labels": {"x": "y"}}},
+        "machines": {},
+    }
+
+
 @pytest.mark.parametrize(
     "address",
     [

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator
 
 from stoneware.compose.schema_parts import Part
-from stoneware.compose.values import Filled, Flag, Seconds, Size, wrong
+from stoneware.compose.values import Disk, Filled, Flag, Seconds, Size, wrong
 
 _SMALLEST = 1 << 30  # bytes: Compute Engine counts in GiB
 
@@ -64,7 +64,13 @@ class Stoneware(Part):
 
 
 class Local(Part):
-    """`x-local` of anything but a service: nothing yet."""
+    """`x-local` of a cluster and of networks: nothing yet."""
+
+
+class LocalVolume(Part):
+    """`x-local` of a volume: how large a disk is, or what a directory may take."""
+
+    size: Disk | None = None
 
 
 class LocalService(Part):

@@ -15,6 +15,7 @@ from stoneware.compose.extension_schema import (
     GoogleVolume,
     Local,
     LocalService,
+    LocalVolume,
     Stoneware,
 )
 from stoneware.compose.faults import Faults
@@ -34,7 +35,8 @@ _OWN: Mapping[str, Mapping[tuple[str, ...], type[Part]]] = {
     },
     LOCAL: {
         ("services", "*"): LocalService,
-        **dict.fromkeys(((), ("volumes", "*"), ("networks", "*")), Local),
+        ("volumes", "*"): LocalVolume,
+        **dict.fromkeys(((), ("networks", "*")), Local),
     },
 }
 _PAIRS = {"environment", "labels", "args", "sysctls", "options", "driver_opts", "extra_hosts", "tmpfs"}

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from stoneware.model.limits import parse_size
 from stoneware.model.machine_fields import FIELDS
 from stoneware.platforms.infrastructure import Kind, Subject
 from stoneware.platforms.protocols import Platform
@@ -57,8 +58,9 @@ class StonewareInfrastructure:
         return {}
 
     def variables(self, declared: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what is declared as it is: the module has a variable for each field of a machine."""
-        return dict(declared)
+        """Return what is declared, with sizes in bytes: the module has a variable for each field."""
+        volumes = {name: _sized(entry) for name, entry in (declared.get("volumes") or {}).items()}
+        return {**declared, **({"volumes": volumes} if volumes else {})}
 
     def address(self, subject: Subject) -> str:
         """Return the one resource of a subject."""
@@ -88,3 +90,10 @@ class StonewareInfrastructure:
     def told_as(self, attribute: str) -> tuple[str, ...]:
         """Return how what drift tells from other sources begins where it is this attribute."""
         return (attribute, *_TOLD.get(attribute, ()))
+
+
+def _sized(volume: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one value of the variable `volumes`: its size is what `x-local` says, which was checked."""
+    said = (volume.get("extras") or {}).get("size")
+    own = {key: value for key, value in volume.items() if key != "extras"}
+    return own if said is None else {**own, "size": parse_size(said)}

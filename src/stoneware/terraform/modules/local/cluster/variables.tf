@@ -9,9 +9,10 @@ variable "networks" {
 }
 
 variable "volumes" {
-  description = "Data disks of this cluster, by name."
+  description = "Data disks of this cluster, by name; the size of new ones in bytes."
   type = map(object({
     labels = optional(map(string), {})
+    size   = optional(number)
   }))
   default = {}
 }

@@ -5,8 +5,10 @@ resource "stoneware_volume" "volume" {
 
   name   = each.key
   labels = each.value.labels
+  size   = each.value.size
 
   lifecycle {
     prevent_destroy = true
+    ignore_changes  = [size] # `stoneware volume resize` changes it later
   }
 }
