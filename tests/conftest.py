@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import tempfile
@@ -13,6 +14,7 @@ import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from stoneware.scratch import remove_left, scratch_directory
 from tests import stores
 
 # A shell starts what runs in its background with SIGINT ignored, and that is inherited: tests that send it
@@ -79,7 +81,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Files:
 def pytest_configure(config: pytest.Config) -> None:
     """Have a directory that all processes of a run know: it is this process's, and inherited."""
     if not hasattr(config, "workerinput"):
-        os.environ[stores.RUN] = tempfile.mkdtemp(prefix="stoneware-tests-")
+        # What a run that was killed has left, goes first: its stores have mounts and machines.
+        remove_left(Path(tempfile.gettempdir()), stores.KIND, stores.remove_left)
+        held = contextlib.ExitStack()
+        os.environ[stores.RUN] = str(held.enter_context(scratch_directory(stores.KIND)))
+        config.add_cleanup(held.close)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -15,6 +15,7 @@ from stoneware.platforms.local.store.images import LocalImageStore
 from stoneware.platforms.local.store.recover import teardown
 
 RUN = "STONEWARE_TEST_RUN"  # the directory that all processes of a run of the tests share
+KIND = "stoneware-run-"  # how the names of those directories begin
 _FIRST = "first"  # there: the store that has the base
 
 
@@ -47,8 +48,9 @@ def _have_base(store: LocalImageStore, first: Path) -> None:
 def remove_left(run: Path) -> None:
     """Remove the stores that processes of a run have left, and the directory of the run."""
     for mark in run.glob("*.store"):
-        teardown(LocalImageStore.open(Path(mark.read_text())), remove=True)
-    shutil.rmtree(run)
+        if (home := Path(mark.read_text())).is_dir():
+            teardown(LocalImageStore.open(home), remove=True)
+    shutil.rmtree(run, ignore_errors=True)
 
 
 def copy_base(source: LocalImageStore, target: LocalImageStore) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -22,6 +21,7 @@ from stoneware.platforms.cluster_files import FileRecords
 from stoneware.platforms.infrastructure import Infrastructure, Kind, Subject
 from stoneware.platforms.protocols import Platform
 from stoneware.records import DamagedError
+from stoneware.scratch import scratch_directory
 from stoneware.terraform.configuration import LIFT_VOLUMES, write_module
 from stoneware.terraform.guard import check_plan
 from stoneware.terraform.results import Change, Plan, Progress, TerraformError
@@ -238,8 +238,8 @@ def _at_once(plan: Plan) -> int | None:
 @contextlib.contextmanager
 def scratch_copy(directory: ClusterDirectory) -> Iterator[ClusterDirectory]:
     """Give a copy of what is kept of a cluster, in files; looking disturbs no `up`."""
-    with tempfile.TemporaryDirectory(prefix="stoneware-look-") as scratch:
-        copy = ClusterDirectory(FileRecords(Path(scratch) / directory.name))
+    with scratch_directory("stoneware-cluster-") as scratch:
+        copy = ClusterDirectory(FileRecords(scratch / directory.name))
         copy.path.mkdir(mode=0o700)
         # Not the `.terraform` directory and not the lock: the copy gets its own.
         for path in directory.path.glob("*.tf"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from stoneware.cluster.directory import VARIABLES_FILE, not_up
 from stoneware.cluster.site import Site
 from stoneware.errors import InputError
+from stoneware.scratch import scratch_directory
 from stoneware.terraform.configuration import write_configuration
 from stoneware.terraform.runner import STATE_FILE
 
@@ -53,8 +53,8 @@ def eject(site: Site, name: str, target: Path) -> list[str]:
     infrastructure = site.platform.infrastructure
     backend = directory.records.backend()
     target.absolute().parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=f".{target.name}-") as scratch:
-        made = Path(scratch) / "made"
+    with scratch_directory(f".{target.name}-eject-", target.absolute().parent) as scratch:
+        made = scratch / "made"
         write_configuration(made, infrastructure.cluster_module, variables, variables_file=VARIABLES_FILE)
         (made / _SETTINGS).write_text(settings(infrastructure.root(), backend))
         text = _README.format(name=name, variables=VARIABLES_FILE, state=_SHARED if backend else _COPIED)

@@ -15,6 +15,7 @@ from stoneware.config.secrets import Secret
 from stoneware.dataclass import dataclass
 from stoneware.errors import HostError, InputError
 from stoneware.files import look_at
+from stoneware.scratch import scratch_directory
 from stoneware.untrusted.bounded import BoundsError, read_input
 
 # mawk first: it is Debian's, so it is what machines have, and the fastest.
@@ -152,9 +153,9 @@ def interpolate(
     if len(text) > MOST_TEMPLATE:
         raise TemplateError([Fault(name, 0, f"is larger than {MOST_TEMPLATE} bytes")])
     argv = [*(awk or find_awk()), "-f", str(program()), "-v", f"mode={mode}", "-v", f"name={_LABEL}"]
-    with tempfile.TemporaryDirectory(prefix="stoneware-", dir=_plain_directory()) as directory:
+    with scratch_directory("stoneware-render-", _plain_directory()) as directory:
         if values:
-            stored = Path(directory, "values")
+            stored = directory / "values"
             # In a file, not in arguments or the environment: other users can read those of a process.
             stored.write_bytes(to_bytes(encode(values)))
             argv += ["-v", f"values={stored}"]
@@ -175,9 +176,9 @@ def interpolate(
     raise TemplateError(faults)
 
 
-def _plain_directory() -> str | None:
+def _plain_directory() -> Path | None:
     """Return a directory for temporary files whose path awk's -v takes as it is (None: the usual one)."""
-    return "/tmp" if set(":\\\n") & set(tempfile.gettempdir()) else None  # noqa: S108
+    return Path("/tmp") if set(":\\\n") & set(tempfile.gettempdir()) else None  # noqa: S108
 
 
 def _faults(stderr: str, name: str) -> list[Fault]:

@@ -23,10 +23,10 @@ def write_file_lists(rootfs: Path) -> None:
 
     A seal then reads and searches only what has changed since: snapshots keep inodes and change times.
     """
-    import tempfile
+    from stoneware.scratch import scratch_directory  # a bake without work makes no lists
 
-    with tempfile.TemporaryDirectory(prefix="stoneware-") as work:
-        run(["sh", "-c", _SCRIPT, "sh", *_PARTS, work], env={"SW_ROOT": str(rootfs)})
+    with scratch_directory("stoneware-lists-") as work:
+        run(["sh", "-c", _SCRIPT, "sh", *_PARTS, str(work)], env={"SW_ROOT": str(rootfs)})
 
 
 @functools.cache

@@ -10,11 +10,11 @@ import contextlib
 import datetime
 import os
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from stoneware.scratch import scratch_directory
 
 if TYPE_CHECKING:
     from stoneware.provider.provider import StonewareProvider
@@ -47,8 +47,8 @@ def serve_calls(servicer: object) -> None:
     server = grpc.server(thread_pool=Threads(), options=MESSAGES)
     serve_on(server, servicer)
     _add_plugin_services(server, done)
-    with tempfile.TemporaryDirectory(prefix="stoneware-provider-") as directory:
-        socket = Path(directory, "provider.sock")  # the directory is for its owner only
+    with scratch_directory("stoneware-plugin-") as directory:
+        socket = directory / "provider.sock"  # the directory is for its owner only
         certificate, key, der = _certificate()
         credentials = grpc.ssl_server_credentials([(key, certificate)])
         server.add_secure_port(f"unix:{socket}", credentials)

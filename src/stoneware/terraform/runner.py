@@ -8,10 +8,10 @@ process over a unix socket; one that is a program Terraform fetches when a comma
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -22,6 +22,7 @@ from typing import Self
 from stoneware.errors import HostError, StonewareError
 from stoneware.platforms.infrastructure import Provider
 from stoneware.process import tool_environment
+from stoneware.scratch import scratch_directory
 from stoneware.terraform import results
 from stoneware.terraform.engine import BinaryEngine, Engine, LibraryEngine, Output
 from stoneware.terraform.patience import Patience, late, time_limit
@@ -81,7 +82,8 @@ class Terraform:
         self._verbose = verbose
         self._tell = tell or (lambda _: None)
         self._engine = _engine(binary)
-        self._runtime = _runtime_directory(self.directory) if provider else self.directory
+        self._scratch = contextlib.ExitStack()
+        self._runtime = self._runtime_directory() if provider else self.directory
         self._environment = self._make_environment(environment or {})
         self._common = ("-no-color", "-input=false")
         self._locking = (
@@ -120,8 +122,13 @@ class Terraform:
             self._provider.close()
             (self._runtime / _SOCKET).unlink(missing_ok=True)
             self._serving = False
-        if self._runtime != self.directory:
-            shutil.rmtree(self._runtime, ignore_errors=True)
+        self._scratch.close()
+
+    def _runtime_directory(self) -> Path:
+        """Return where the provider's socket goes: the directory, unless its path is too long for one."""
+        if len(os.fsencode(self.directory / _SOCKET)) <= _SOCKET_PATH_LIMIT:
+            return self.directory
+        return self._scratch.enter_context(scratch_directory("stoneware-socket-"))
 
     def plan(
         self,
@@ -332,10 +339,3 @@ def _engine(binary: Path | None) -> Engine:
             resolution="unset STONEWARE_TERRAFORM    # uses the Terraform that comes with stoneware",
         )
     return BinaryEngine(Path(found).resolve())
-
-
-def _runtime_directory(directory: Path) -> Path:
-    """Return where the provider's socket goes: the directory itself unless its path is too long for one."""
-    if len(os.fsencode(directory / _SOCKET)) <= _SOCKET_PATH_LIMIT:
-        return directory
-    return Path(tempfile.mkdtemp(prefix="stoneware-"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,6 +21,7 @@ from stoneware.errors import InputError
 from stoneware.image.references import parse_reference
 from stoneware.launch.flags import parse_values
 from stoneware.model.capability import Capability, Need, require
+from stoneware.scratch import scratch_directory
 from stoneware.ui.progress import Style, make_display
 from stoneware.ui.text import duration, short_id
 from stoneware.untrusted.bounded import why_no_file
@@ -71,8 +71,8 @@ def import_image(**given: Any) -> None:
         parse_reference(tag)
     labels = parse_values(flags.label, {}, "--label")
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="stoneware-import-") as work:
-        result = _import(flags, labels, Path(work))
+    with scratch_directory("stoneware-archive-") as work:
+        result = _import(flags, labels, work)
     result = replace(result, seconds=time.monotonic() - started)
     sentence = f"image {short_id(result.image_id)}: imported in {duration(round(result.seconds, 3))}"
     bake_result.show(result, sentence, quiet=flags.quiet, json_output=flags.json_output)

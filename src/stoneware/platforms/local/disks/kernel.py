@@ -12,7 +12,6 @@ import io
 import re
 import secrets
 import tarfile
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -31,6 +30,7 @@ from stoneware.model.machine import MachineSpec, Phase
 from stoneware.platforms.local.bases.bases import architecture
 from stoneware.platforms.local.store.store import Store
 from stoneware.platforms.protocols import BAKES, Machines
+from stoneware.scratch import scratch_directory
 
 Progress = Callable[[str], None]
 
@@ -173,8 +173,8 @@ def built(
     build = f"kernel-{secrets.token_hex(5)}"
     lock = store.build_lock_path(build)
     name, token = f"{build}-0", secrets.token_hex(8)
-    with locked(lock), tempfile.TemporaryDirectory() as scratch:
-        certificates = Path(scratch) / "ca.tar"
+    with locked(lock), scratch_directory("stoneware-kernel-") as scratch:
+        certificates = scratch / "ca.tar"
         certificates.write_bytes(_certificates())
         metadata = {
             "startup-script": script(token),

@@ -14,7 +14,6 @@ import select
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +26,7 @@ from stoneware.platforms.local.machines.qemu.disks import clone, furnish
 from stoneware.platforms.local.machines.qemu.hardware import DEFAULT_MEMORY, PROGRAM
 from stoneware.platforms.local.store.store import Store
 from stoneware.process_identity import boot_id
+from stoneware.scratch import scratch_directory
 
 KVM, TCG = "kvm", "tcg"
 LAUNCHER = "stoneware.platforms.local.machines.qemu.launcher"
@@ -87,9 +87,9 @@ def _known(record: Path) -> Accelerator | None:
 
 def _try(store: Store, disk: Path) -> Accelerator:
     """Boot a copy of a disk with KVM and see how far that comes."""
-    with store.staging(store.data / "machines") as staged, tempfile.TemporaryDirectory() as run:
+    with store.staging(store.data / "machines") as staged, scratch_directory("stoneware-probe-") as run:
         furnish(staged / "disk", functools.partial(clone, disk))
-        said, code = _boot(_settings(staged / "disk", Path(run)), Path(run))
+        said, code = _boot(_settings(staged / "disk", run), run)
     if any(words in said for words in _UP):
         return Accelerator(KVM)
     last = said.decode(errors="replace").strip().splitlines()[-1:]
