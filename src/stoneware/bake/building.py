@@ -85,6 +85,7 @@ def remembered(planner: Planner, plan: BakePlan) -> Iterator[None]:
     try:
         yield
     finally:
+        # After a failure too: the next plan then says what has changed since.
         done = {step.key for stage in plan.stages for step in stage.steps}
         if planner.store.saves_steps:
             done = set(filter(planner.store.has_checkpoint, done))
@@ -264,6 +265,7 @@ class _Build:
                     resolution="--secret id=token,src=FILE",
                 )
             path = self._bench.directory / f"{SECRET_FILES}{name}"
+            # Never readable for others, not even between its making and a chmod.
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as stream:
                 stream.write(_secret_value(name, source))
@@ -301,6 +303,7 @@ class _Build:
             with phase(self._reporter, f"keep-{stage.name}", f"keep the stage {stage.name}"):
                 driver.hand_on("over")
                 driver.builder.stop()
+                # A stage without steps is its base, kept because others are FROM it.
                 document = dict(stage.steps[-1].document) if stage.steps else {}
                 driver.builder.save_step(stage.final_key, document)
 
@@ -312,6 +315,7 @@ class _Build:
         builder = driver.builder
         with phase(self._reporter, "seal", "seal: remove identity and residue, check, list"):
             checks = driver.seal()
+            # Where nothing but systemd and the agent runs, a shutdown would write nothing more.
             timeout = 0 if driver.run.quiet else None
             # Where its root can be written to from here, nothing more is wanted of the machine.
             at_hand = self._bench.checkpoints
@@ -325,6 +329,7 @@ class _Build:
                 self._reporter.emit(Note(text))
             manifest = build_manifest(self._manifest_input(), sealed)
             env, rules = encode(sealed.contract["env"]), machine_rules(sealed.contract)
+            # The manifest goes into the image as well: from here, or else by the machine itself.
             if not at_hand:
                 driver.finish(manifest, env=env, contract=rules)
         return _Sealed(manifest, env, rules, sealed.file_bytes, inputs, timeout, stopping)

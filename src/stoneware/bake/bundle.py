@@ -85,6 +85,7 @@ class BundleWriter:
 
         `number` stands for the seal among the steps. Raises InputError for a required one that was not given.
         """
+        # Also of steps from the cache: their secret may be in a file that an earlier bake's step wrote.
         names = {
             self._secret(step, mount.id, secrets, required=mount.required, where=location(step.line))
             for step in steps
@@ -93,6 +94,7 @@ class BundleWriter:
         }
         found = sorted(name for name in names if name)
         if found:
+            # Next to the bundle, not in it: this is served once, to who knows the agent's key.
             patterns = self.root.parent / f"{SECRET_FILES}patterns"
             values = [secrets[name.removeprefix(FOR_AGENT)].read_bytes() for name in found]
             patterns.write_bytes(b"".join(pattern + b"\n" for pattern in leak_patterns(values)))
@@ -103,6 +105,7 @@ class BundleWriter:
 
     def add_step(self, step: Step) -> Path:
         """Write what every step has and what needs no files; return the step's directory."""
+        # Padded, so that the shell's order of names is that of the steps.
         place = f"steps/{step.index:04d}"
         self._put(f"{place}/title", step.text + "\n")
         match step:
@@ -134,6 +137,7 @@ class BundleWriter:
 
         Raises InputError for a required secret that was not given.
         """
+        # One for each mount, in their order: the agent goes through both lists together.
         sources = []
         for mount in step.mounts:
             if mount.type == "bind":
@@ -161,6 +165,7 @@ class BundleWriter:
 
     def _cache(self, cache_id: str) -> int:
         name = self.cache_names.get(cache_id, cache_id)
+        # By number: an id may be anything, also `../..`, and this becomes a path in the builder.
         if name not in self.caches:
             self.caches.append(name)
         return self.caches.index(name)

@@ -56,6 +56,7 @@ class StepWriter:
     def _write_copy(self, step: CopyStep, place: Path, location: str) -> None:
         sources = resolve_sources(step, self._tree(step.from_stage), location=location)
         plain = [source for source in sources if source.kind != "archive"]
+        # Docker's rule: several sources, or a directory, want a directory as the target.
         to_directory = len(sources) > 1 or any(source.kind == "directory" for source in sources)
         (place / "into").write_text("dir" if to_directory else "auto")
         entries = [entry for source in plain for entry in self._entries(source)]
@@ -63,6 +64,7 @@ class StepWriter:
             _write_names(entries, place, step, location)
             with (place / "data.tar").open("wb") as stream:
                 write_tar(entries, stream)
+        # Written anew, not handed on: a foreign tar has devices, links and names of any kind.
         for number, source in enumerate(source for source in sources if source.kind == "archive"):
             archives = place / "archives"
             archives.mkdir(exist_ok=True)

@@ -116,6 +116,7 @@ class _Work:
         """Return the image of a service, None where there is none (which is noted)."""
         if service.name in self.pending:
             return _UNBAKED
+        # Most services of a cluster share an image; reading and checking one is most of the work.
         if service.image not in self.images:
             try:
                 self.images[service.image] = _read_image(self.store, service.image)
@@ -132,6 +133,7 @@ class _Work:
         if image is None:
             return None
         try:
+            # What has still to be baked has no contract yet; `up` bakes it first and asks again.
             if self.check and image.id:
                 self._check(service, definition, image)
             return self._machine(service, definition, image)
@@ -179,6 +181,7 @@ class _Work:
         if self.check and (problems := list(oversized(spec))):
             self._blame(definition.name, str(definition.place), problems)
         mounts = (self._secret(use) for use in definition.secrets)
+        # The order of the file means nothing, and another order would be another release.
         spec = replace(spec, secrets=tuple(sorted(mounts, key=lambda mount: mount.target)))
         return DesiredMachine(
             name=definition.name,
@@ -364,4 +367,5 @@ _Labelled = TypeVar("_Labelled", ClusterVolume, ClusterNetwork)
 
 
 def _labelled(thing: _Labelled, cluster: Cluster) -> _Labelled:
+    # What is external is not ours to label: `down` finds by that label what it removes.
     return thing if thing.external else replace(thing, labels={**thing.labels, CLUSTER_LABEL: cluster.name})

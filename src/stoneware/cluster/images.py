@@ -77,6 +77,7 @@ def bakes_of(cluster: Cluster, *, verbose: bool = False) -> dict[str, tuple[Bake
     for service in cluster.services.values():
         if service.build is None:
             continue
+        # Services with one image share one bake; else each would move the tag of the other.
         build, services = found.setdefault(service.image, (service.build, []))
         if build != service.build:
             raise InputError(

@@ -128,6 +128,7 @@ class Watch:
         self._shown[name] = _Shown(expected, began, self._console_end(expected))
 
     def _console_end(self, expected: Expected) -> int:
+        # Of one that was there before only what it says from now on is of interest.
         if expected.action == "create":
             return 0
         try:
@@ -138,6 +139,7 @@ class Watch:
     def until(self, levels: Mapping[str, Level]) -> None:
         """Return once each of these machines is there. Raises MachinesFailed once all are there or failed."""
         self._waiter.until(levels)
+        # All are waited for, so that one run shows every machine that fails, not the first only.
         failures = [self._shown[name].failure for name in levels if name in self._shown]
         if found := tuple(failure for failure in failures if failure is not None):
             raise MachinesFailed(found)
@@ -149,6 +151,7 @@ class Watch:
     def _seen(self, name: str, wait: Wait) -> None:
         """Tell what was seen of a machine, where that is anything new."""
         shown = self._shown[name]
+        # A machine that was fine and is fine would be a line of output for nothing.
         unchanged = shown.expected.settled and shown.seen == ("", "") and wait.level is Level.REACHED
         if unchanged and wait.fault is None:
             return

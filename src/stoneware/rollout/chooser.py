@@ -23,6 +23,7 @@ class Chooser:
     def candidates(self, names: Sequence[str]) -> list[list[str]]:
         """Return the machines that may be next, by service; on the way back, failed ones first."""
         if self.state.direction is Direction.BACK:
+            # They harm the cluster now; those that are healthy with the new release can wait.
             names = [name for name in names if name in self.state.failures] or names
         services: dict[str, list[str]] = {}
         for name in names:
@@ -46,10 +47,12 @@ class Chooser:
     ) -> tuple[Answer | None, list[str]]:
         """Return as many machines of a service as its policy lets go down together."""
         config = self.state.plan.policy(names[0]).config(self.state.direction)
+        # 0 is all of them, as in Compose.
         room = config.parallelism or len(names)
         chosen: list[str] = []
         refused: Answer | None = None
         for name in self._ordered(names, views):
+            # Those chosen count as down: each alone might go, and both not.
             answer = self._may_go(name, views, frozenset(chosen))
             if answer.verdict.ready:
                 chosen.append(name)
@@ -61,6 +64,7 @@ class Chooser:
 
     def _ordered(self, candidates: Sequence[str], views: Mapping[str, MachineView]) -> list[str]:
         ordered = self.gates.order(candidates, self.context(candidates[0], views))
+        # Stable, so the healthy ones keep the gates' order; one that is down costs nothing to replace.
         return sorted(ordered, key=lambda name: name in views and views[name].healthy)
 
     def _may_go(self, name: str, views: Mapping[str, MachineView], down: frozenset[str]) -> Answer:

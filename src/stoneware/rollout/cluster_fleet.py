@@ -194,6 +194,7 @@ class ClusterFleet:
             try:
                 work(there)
             except PlanRefused:
+                # A machine that dies at this moment changes the plan, and is no fault of the rollout.
                 before, there = there, self._observed()
                 if _standing(there) == _standing(before):
                     raise
@@ -229,6 +230,7 @@ class ClusterFleet:
         def work(there: Observed) -> None:
             present = _present(declared, entries, there)
             applied.update(terraform.configure(present))
+            # What a kill kept out of Terraform's state would be made a second time, under a name in use.
             terraform.adopt(present, there)
             # Only those that do not run: `apply` replaces a machine that runs where its entry differs.
             standing = _standing(there)
@@ -242,6 +244,7 @@ class ClusterFleet:
             self._write(before)
             raise _told(refused) from refused
         except StonewareError as error:
+            # Some of it may be made: what is declared has to say so, for `resume` and `drift`.
             if applied:
                 self._write(_whole(declared, applied))
             if error.exit_code == HostError.exit_code:  # it is not the machine's fault

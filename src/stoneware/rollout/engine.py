@@ -59,6 +59,7 @@ class Engine:
     def run(self) -> RolloutState:
         """Continue until the rollout has ended, is paused or holds; return its state then."""
         while self.state.mode is Mode.RUNNING:
+            # A batch is always finished first: no request leaves a machine half replaced.
             if self.state.batch:
                 self._work(self.state.batch)
             elif not self._obey():
@@ -82,6 +83,7 @@ class Engine:
     # -- what people ask -----------------------------------------------------------------------------------
 
     def _request(self) -> str:
+        # Reading a request takes it away, and several waits may look before `_obey` acts on it.
         self._asked = self._asked or self.control.request()
         return self._asked
 
@@ -118,6 +120,7 @@ class Engine:
         if self.state.direction is Direction.BACK:
             self._record("ended", outcome=str(Outcome.ROLLED_BACK), reason=self.state.reason)
             return
+        # Machines that were done first may have become unhealthy since.
         limit = max(policy.gate_timeout for policy in self.state.plan.policies.values())
         answer = self._until(self._all_stand, self.state.finished, limit, interruptible=True)
         if answer.verdict.ready:
@@ -128,6 +131,7 @@ class Engine:
     def _all_stand(self) -> Answer:
         views = self.fleet.observe()
         known = {name for name, item in self.state.machines.items() if item.stage is Stage.DONE}
+        # Failures that the policy lets pass are known already, and would hold up the end for ever.
         for name in sorted((known | self.state.expected) - set(self.state.failures)):
             if name not in views:
                 return Answer("machine", wait(f"{name} is gone"))
@@ -137,6 +141,7 @@ class Engine:
 
     def _hold(self) -> None:
         self._record("held", machines=list(self.state.plan.canary), reason="the canary is healthy")
+        # At a terminal the answer comes now; else the driver ends here, and `rollout resume` goes on.
         if self.control.confirm_canary(self.state.plan.canary):
             self._record("resumed", who="")
 
@@ -163,6 +168,7 @@ class Engine:
         if already := [name for name in names if self._chooser.is_replaced(name, views)]:
             self._record("waiting", machines=already)
             return
+        # By these ids a machine that was replaced is told from the one that was to be.
         ids = {name: views[name].id for name in names if name in views}
         replaced = any(self.state.plan.change(name).how is How.REPLACE for name in names)
         self._record("stopping" if replaced else "applying", machines=list(names), ids=ids)
@@ -217,6 +223,7 @@ class Engine:
     # -- working on a batch --------------------------------------------------------------------------------
 
     def _work(self, batch: Sequence[str]) -> None:
+        # After a kill the machines of a batch may be in different stages: the earliest goes on first.
         for stage, work in (
             (Stage.STOPPING, self._stop),
             (Stage.APPLYING, self._apply),
@@ -324,9 +331,11 @@ class Engine:
             verdict = answer.verdict
             if verdict.kind is not Kind.WAIT:
                 return answer
+            # Time counts from the last progress: a broker that copies for an hour is not given up.
             progress = verdict.progress
             if progress is not None and progress > best.get(answer.gate, float("-inf")):
                 best[answer.gate], last = progress, now
+            # The monitor's reason changes each second, and each line of the journal is synced to the disk.
             if (answer.gate, verdict.reason) != shown and answer.gate != "monitor":
                 shown = (answer.gate, verdict.reason)
                 self._record("gate", machines=list(names), gate=answer.gate, reason=verdict.reason)

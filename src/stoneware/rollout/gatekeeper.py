@@ -87,6 +87,7 @@ class Gatekeeper:
                 wanted = self._answer(partial(_ordered, gate, ordered, own))
             except StonewareError:
                 continue
+            # A gate may not drop a machine, or add one.
             if sorted(wanted) == sorted(ordered):
                 ordered = wanted
         return ordered

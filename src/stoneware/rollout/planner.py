@@ -108,6 +108,7 @@ def plan_return(
 
     All that was declared for them comes back, the former values of their secrets as well.
     """
+    # A machine that `up` has removed since is not wanted any more: no return brings it back.
     back = {name: target for name, target in targets.items() if name in present.entries}
     desired = from_tfvars(cluster, {**present.variables, "machines": {**present.entries, **back}})
     chosen = {name: machine for name, machine in desired.machines.items() if name in back}
@@ -169,6 +170,7 @@ class _Work:
         if not reasons:
             return None
         before = self.present.entries.get(wanted.name)
+        # A return starts the machine, also where it was stopped by hand when the rollout began.
         before = None if before is None else {**before, "running": True}
         self.blocked += self._faults(wanted, machine, before)
         return Change(
@@ -191,6 +193,7 @@ class _Work:
         if state and not different and not baked:
             state = tuple(f"{text}, and already has the new release" for text in state)
         reasons = (*(item.reason for item in different), *baked, *state)
+        # Config and secrets reach a machine that runs only where its image says how it reloads.
         live = _RELOADED if wanted.reloads else _LIVE
         in_place = {item.kind for item in different} <= live and is_healthy(machine) and not baked
         return (How.RELOAD if in_place else How.REPLACE), reasons

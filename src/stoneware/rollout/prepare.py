@@ -45,6 +45,7 @@ def preview(
     catalogue = PlannedCatalogue(site.store, images)
     pending = pending_services(images)
     own = site.platform.infrastructure.extension
+    # What would be baked has no id yet, and so no contract that config could be held against.
     desired = desire(cluster, catalogue, values, versions, pending=pending, extension=own)
     check_declared(desired, policies, site)
     planned = plan_rollout(desired, present, policies, canary=canary)
@@ -73,6 +74,8 @@ def prepare(
     desired = desire(cluster, site.store, values, versions, extension=own)
     check_declared(desired, policies, site)
     planned = with_leaders(plan_rollout(desired, present, policies, canary=canary), site, insist=insist)
+    # New values are handed over only once the plan stands: a refused rollout leaves no secret behind. They
+    # get their versions by that, and releases contain those: so the plan is made again.
     if planned.nothing or planned.blocked or NEW not in versions.values():
         return planned
     desired = desire(cluster, site.store, values, _handed_over(cluster, site, values), extension=own)

@@ -211,6 +211,7 @@ def _moved(state: RolloutState, event: Event) -> RolloutState:
             Stage(event.name), state.direction, event.time, str(ids.get(name, before.previous_id))
         )
     finished = state.finished
+    # Only those count as finished that have the new release: a return finishes nothing.
     if event.name == "done" and state.direction is Direction.FORWARD:
         finished = (*finished, *event.fields["machines"])
     return replace(state, machines=machines, finished=finished)
@@ -237,6 +238,7 @@ def _resumed(state: RolloutState, _event: Event) -> RolloutState:
     machines = dict(state.machines)
     for name, progress in state.machines.items():
         if progress.stage is Stage.FAILED:
+            # On the way back it stays failed, or it would not be among those that return.
             again = Stage.FAILED if state.direction is Direction.BACK else Stage.PENDING
             machines[name] = replace(progress, stage=again, direction=Direction.FORWARD)
     return replace(

@@ -63,6 +63,7 @@ class Instance:
         except errors.MissingError:
             raise self._gone() from None
         except errors.CloudError as error:
+            # What it says of one that is off, under no better name.
             if error.status == 400:
                 return b"", offset
             raise
@@ -78,6 +79,7 @@ class Instance:
                 raise self._gone()
             values = metadata_of(record)
             wanted = {key: value for key, value in {**values, **changes}.items() if value is not None}
+            # Told already, by an attempt whose reply was lost.
             if wanted == values:
                 return
             fingerprint = (record.get("metadata") or {}).get("fingerprint", "")

@@ -126,6 +126,7 @@ def of_response(what: str, status: int, document: object, project: str) -> Stone
 
 def of_operation(what: str, operation: Mapping[str, Any], project: str) -> StonewareError | None:
     """Return the error of an operation that has failed, in whichever of the two shapes, or None."""
+    # Two shapes: a list of errors, or the status and message of HTTP, or both.
     fault = operation.get("error")
     faults = fault.get("errors") if isinstance(fault, Mapping) else None
     status = operation.get("httpErrorStatusCode")
@@ -142,10 +143,12 @@ def translated(what: str, status: int, reasons: Sequence[str], message: str, pro
     known = {reason.lower().replace("_", "") for reason in reasons}
     reason = reasons[0] if reasons else ""
     text = visible(message, LINES)[:_LONGEST]
+    # Before 403: an API that is off is refused as if a permission were missing.
     if known & _DISABLED:
         return _disabled(what, status, reason, text, project)
     if status == 401:
         return no_credentials(what, text)
+    # Quotas and limits are 403 too, with nothing to permit.
     if status == 403 and not known & (_QUOTA | _LIMITED):
         return _denied(what, reason, text, project)
     kind, why, resolution = _kind(status, known)

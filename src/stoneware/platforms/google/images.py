@@ -99,6 +99,7 @@ class GoogleImages:
             raise InputError(
                 f"there is no base {reference}", resolution=f"bases: {', '.join(self.known_bases())}"
             )
+        # Debian has a family for each processor; a base's name has none.
         if self.architecture == "arm64":
             family += "-arm64"
         path = f"/projects/{PUBLIC}/global/images/family/{family}"
@@ -107,6 +108,7 @@ class GoogleImages:
         progress(f"{reference} is the image {image.get('name')} of {PUBLIC}")
         try:
             _, generation = self.bucket.document(_base(reference))
+            # With the generation just read: of two bakes at once, one is told that it was too late.
             self.bucket.put_document(_base(reference), {"image": identity}, generation=generation)
         except errors.ChangedError:  # somebody else was first: all take the same
             self._bases.pop(reference, None)
@@ -251,6 +253,7 @@ class GoogleImages:
     ) -> str:
         """Make an image of what fields of Compute Engine's images say, and return its name there."""
         image_id = ID + sha256_hex(manifest)
+        # Before the image: one without a manifest could not be booted, a manifest alone is in nobody's way.
         self.bucket.write(_manifest(image_id), manifest)
         told = bounded_json(manifest, LARGEST)
         given = {
@@ -272,6 +275,7 @@ class GoogleImages:
     ) -> str:
         commit = manifest.get("commit")
         key = str(document.get("key", ""))
+        # A name says of which steps an image is; how often those were baked only Google knows.
         for number in range(1, 100):
             cloud = labels.image_name(name, commit, key, number)
             body: dict[str, Any] = {

@@ -34,6 +34,7 @@ class GoogleMachines(GoogleResources):
         self._image_link = image_link
         self._places: dict[str, str] = {}  # zones, by the names of instances
         self._asked: dict[str, tuple[float, dict[str, str]]] = {}  # reports, by the links of instances
+        # An emulator has no such limit, and tests need not wait for it.
         self._fresh = 0.0 if api.settings.endpoint else _FRESH
 
     # -- life ----------------------------------------------------------------------------------------------
@@ -50,6 +51,7 @@ class GoogleMachines(GoogleResources):
         self._check_equipment(spec)
         zone = self._zone_for(spec)
         for mount in spec.volumes:
+            # Before the machine, and in its zone: no instance takes a disk of another one.
             self.make_disk(mount.volume, {}, zone)
         made = instance.instance_of(spec, settings, zone=zone, image=self._image_link(spec.source))
         body = _body(spec, made)
@@ -84,6 +86,7 @@ class GoogleMachines(GoogleResources):
         status = found.get("status")
         if status in ("TERMINATED", "STOPPED", "STOPPING", "PENDING_STOP"):
             if status in ("STOPPING", "PENDING_STOP"):
+                # An instance that is stopping refuses to start; a second stop waits for the first.
                 self._operate(found, "stop", f"stop the machine {name}")  # until it has
             self._forget(found)
             self._operate(found, "start", f"start the machine {name}")
@@ -123,6 +126,7 @@ class GoogleMachines(GoogleResources):
         """Return all machines, builders among them, sorted by name: one list, and the reports of those up."""
         everything = self.all_instances()
         listed = [one for one in everything if instance.SPEC in instance.metadata_of(one)]
+        # No list has guest attributes: each machine is a request of its own.
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             said = list(pool.map(self._reports, listed))
         pairs = zip(listed, said, strict=True)
@@ -137,6 +141,7 @@ class GoogleMachines(GoogleResources):
             return None
         called = names.cloud_name(name)
         what = f"look at the machine {name}"
+        # By its zone an instance is one cheap request; without it, a list of all zones.
         zone = self._places.get(called)
         if zone and (found := self.api.find("compute", f"zones/{zone}/instances/{called}", what)):
             return found if instance.metadata_of(found).get(instance.SPEC) else None
@@ -178,6 +183,7 @@ class GoogleMachines(GoogleResources):
             if error.reason != "resourceNotReady":
                 raise
             return b"", offset
+        # `next` counts what has been cut off at the front of a long console as well: it is theirs to count.
         data = str(piece.get("contents") or "").encode()
         return data, int(piece.get("next") or offset) if data else offset
 
@@ -214,9 +220,11 @@ class GoogleMachines(GoogleResources):
 
     def _reports(self, found: Mapping[str, Any]) -> dict[str, str]:
         """Return the reports of an instance that runs, bounded as all that a machine says."""
+        # Of an instance that is off Google has nothing, and would count the question.
         if found.get("status") not in ("RUNNING", "STOPPING"):
             return {}
         path = f"zones/{instance.zone_of(found)}/instances/{found['name']}/getGuestAttributes"
+        # With its id: a machine that was replaced has the name of the one before, not its reports.
         key = f"{path}#{found.get('id')}"
         before = self._asked.get(key)
         if before and time.monotonic() - before[0] < self._fresh:
@@ -283,6 +291,7 @@ class GoogleMachines(GoogleResources):
             before, after = instance.metadata_of(found), change(found)
             if before == after:
                 return
+            # Google refuses to change what has changed since it was read; `until_unchanged` reads again.
             fingerprint = (found.get("metadata") or {}).get("fingerprint")
             body = {"fingerprint": fingerprint, "items": instance.items_of(after)}
             path = f"zones/{instance.zone_of(found)}/instances/{found['name']}/setMetadata"
