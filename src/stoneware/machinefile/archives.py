@@ -92,6 +92,7 @@ def _unpacked_zstd(path: str) -> Iterator[Stream]:
             if zstd.stdout is not None:
                 yield zstd.stdout
         except BaseException:
+            # A bomb would be unpacked to its end after nobody reads it any more.
             zstd.kill()
             raise
     if zstd.returncode != 0:
@@ -134,6 +135,7 @@ def is_archive(path: str) -> bool:
     with Path(path).open("rb") as stream:
         head = stream.read(_BLOCK)
     if head.startswith(_ZSTD):
+        # Without unpacking it nothing says whether it is a tar.
         return path.endswith((".tar.zst", ".tzst"))
     for magic, opener in _OPENERS.items():
         if head.startswith(magic):
@@ -167,6 +169,7 @@ def write_tar(entries: Iterable[Entry], stream: IO[bytes]) -> None:
                 continue
             info = _header(entry)
             if entry.inode is not None:
+                # As the files are linked in the source: a copy each would be larger, and not what was there.
                 first = first_names.setdefault(entry.inode, entry.name)
                 if first != entry.name:
                     info.type, info.linkname, info.size = tarfile.LNKTYPE, first, 0
@@ -200,6 +203,7 @@ def _add(archive: tarfile.TarFile, info: tarfile.TarInfo, entry: Entry) -> None:
 
 
 def _add_content(archive: tarfile.TarFile, info: tarfile.TarInfo, entry: Entry) -> None:
+    # The step's key was made of what was read then; another content under it would be a wrong cache hit.
     digest = hashlib.sha256()
     with Path(entry.path).open("rb") as content:
         content.seek(entry.offset)

@@ -60,6 +60,7 @@ def load_recipe(
     layout = lay_out(parse_source(text, filename))
     settings = _globals(layout, build_args or {}, target, architecture or values.host_architecture())
     names = graph.read_names(layout, settings)
+    # Before the stages are planned: an ONBUILD COPY --from may need a stage that nothing else needs.
     layout = with_triggers(layout, names.bases, names.references, lambda name: _triggers(resolve_base, name))
     plan = graph.plan(layout, names, target)
     load = _Load(layout, settings, names, plan, resolve_base, known)
@@ -67,6 +68,7 @@ def load_recipe(
     last = stages[-1]
     if problem := kernel_problem(extra_labels or {}):
         raise InputError(problem, resolution=f"--label {KERNEL_LABEL}={'|'.join(KERNELS)}")
+    # Only on the last stage, as Docker's --label: the others are no image.
     labels = dict(last.config.labels) | dict(extra_labels or {})
     final = replace(last, config=replace(last.config, labels=tuple(labels.items())))
     return Recipe(

@@ -54,6 +54,7 @@ class LabelledResource(StonewareResource):
 
     def state(self, found: Volume | Network, written: State) -> State:
         """Return what Terraform keeps of the thing; `written` is what it knew."""
+        # None may be written as null or as {}: what is equal stays as written, or Terraform sees a change.
         same = dict(written.get("labels") or {}) == dict(found.labels)
         labels = written.get("labels") if same else dict(found.labels) or None
         return {"name": found.name, "labels": labels, "id": found.name, "created": timestamp(found.created)}

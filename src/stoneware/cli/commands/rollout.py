@@ -76,6 +76,7 @@ def rollout(
         planned = _preview(cluster, site, canary, insist=canary_may_lead)
         _show_plan(planned, len(cluster.machines), json_output=json_output, detailed=detailed_exitcode)
         return
+    # Two files may have a cluster of one name: the other one's machines would be rolled to this file.
     clusters.confirm_origin(cluster, site.directory(cluster.name), yes=yes)
     wanted = _Wanted(canary, canary_may_lead, yes, build, verbose, lock_timeout, progress)
     state = _roll(cluster, site, wanted)
@@ -107,6 +108,7 @@ def _preview(cluster: Cluster, site: Site, canary: tuple[str, ...], *, insist: b
 
     clusters.note_origin(cluster, site)
     planned = preview(cluster, site, os.environ, canary=canary, insist=insist)
+    # A preview takes no lock, so it can be had while a rollout is under way.
     going = latest(site.directory(cluster.name))
     if going is not None and unfinished(going):
         say(f"the rollout {going.id} has not ended: stoneware rollout status")
@@ -184,6 +186,7 @@ def status(context: click.Context, file: tuple[Path, ...], project_name: str, js
     name = rollouts.name_of(context, file, project_name)
     site = clusters.open_site()
     row = _row(site, name)
+    # A mark may be left for an instant after the end: the journal's word is the last.
     lock = read_lock(site.directory(name)) if row.ended is None else None
     if json_output:
         print_json(status_document(name, row, lock))

@@ -65,6 +65,7 @@ def host_sources(release: str, root: Path = Path("/")) -> list[str]:
     host = os_release(root / "etc/os-release")
     if host.get("ID") != "debian" or host.get("VERSION_CODENAME") != release:
         return []
+    # No backports: what this computer prefers is nothing that an image should have unasked.
     suites = {release, f"{release}-updates", f"{release}-security"}
     found: list[str] = []
     for entry in _entries(root / "etc/apt"):
@@ -73,8 +74,10 @@ def host_sources(release: str, root: Path = Path("/")) -> list[str]:
         components = [word for word in entry["components"].split() if word in _COMPONENTS]
         signed = f"[signed-by={_KEYRING}] "
         line = f"deb {signed}{entry['uri']} {entry['suite']} {' '.join(components)}"
+        # Both formats may name the same source, while a computer is moved from one to the other.
         if components and line not in found:
             found.append(line)
+    # Updates alone are no Debian: then mmdebstrap's own default is better.
     complete = any(line.split()[3] == release for line in found)
     return found if complete else []
 

@@ -53,6 +53,7 @@ def parse_sockets(text: str, protocol: str) -> list[Listener]:
     found = []
     for line in text.splitlines()[1:]:
         fields = line.split()
+        # UDP sockets do not listen: one that is not connected (07) receives.
         if len(fields) < 10 or fields[3] != _LISTEN[protocol]:
             continue
         address, _, port = fields[1].partition(":")
@@ -64,12 +65,14 @@ def parse_sockets(text: str, protocol: str) -> list[Listener]:
 
 def _ipv4(hexadecimal: str) -> str | None:
     """Return the IPv4 address that the kernel's spelling means, "" for all, None for an IPv6 one."""
+    # The kernel writes words of 32 bits in the processor's order: the bytes are turned round.
     words = [bytes.fromhex(hexadecimal[index : index + 8])[::-1] for index in range(0, len(hexadecimal), 8)]
     raw = b"".join(words)
     if not any(raw):
         return ""
     if len(raw) == 4:
         return str(IPv4Address(raw))
+    # A server on an IPv4-mapped address is in the way of an IPv4 port all the same.
     mapped = IPv6Address(raw).ipv4_mapped
     return str(mapped) if mapped else None
 
@@ -105,6 +108,7 @@ def check(mapping: PortMapping) -> PortMapping:
         detail = "an IPv4 address of this computer is needed"
         raise InputError(f"{host_ip} cannot be published on", details=detail, resolution=usage) from None
     if host_ip != ANY:
+        # The kernel refuses to bind to an address that this computer does not have.
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             try:
                 probe.bind((host_ip, 0))
@@ -152,6 +156,7 @@ class Ports:
     ) -> list[Publication]:
         """Return the publications for a machine, free ports chosen for host port 0. Raises InputError."""
         mine: list[Publication] = []
+        # Named ports first: no free one may be one that is asked for by name.
         for wanted in sorted((check(mapping) for mapping in mappings), key=lambda item: item.host_port == 0):
             others = [*taken, *mine]
             port = wanted.host_port or _free_port(wanted, others)
@@ -205,6 +210,7 @@ def _free_port(mapping: PortMapping, publications: Sequence[Publication]) -> int
     kind = socket.SOCK_STREAM if mapping.protocol == "tcp" else socket.SOCK_DGRAM
     for _ in range(_TRIES):
         with socket.socket(socket.AF_INET, kind) as probe:
+            # Which ports are free, and which of those are for such uses, the kernel knows.
             probe.bind((mapping.host_ip, 0))
             port = int(probe.getsockname()[1])
         chosen = PortMapping(mapping.host_ip, port, mapping.machine_port, mapping.protocol)

@@ -151,6 +151,7 @@ def pools(data: Path, networks: Sequence[str], known: Ranges) -> dict[str, tuple
             wanted = read_ranges(data, name)
         except DamagedError:
             wanted = known.get(name, ())
+        # Recorded is what was asked for; in force is only what no other route of this computer takes.
         usable = tuple(area for area in wanted if area in known.get(name, ()))
         if wanted and not usable:
             raise HostError(

@@ -104,11 +104,13 @@ class Views:
         for id, line in seen.items():
             _put(hosts / id, line)
         document = {"networks": list(networks), "port": view.port, "sealed": sealed}
+        # Last: a view without it is one whose making was killed, and is made again.
         write_json(hosts.parent / "view.json", document)
         return view
 
     def _free_port(self, key: str) -> int:
         taken = {view.port for view in self.all()}
+        # From its key, so that a view that is made again mostly has the port it had, and no rule changes.
         first = int(key, 16)
         ports = (_FIRST_PORT + (first + step) % _PORTS for step in range(_PORTS))
         return next(port for port in ports if port not in taken)
@@ -131,6 +133,7 @@ class Views:
 
     def forget(self, key: str) -> None:
         """Remove a view's directory; its server has ended."""
+        # First, for the same reason.
         (self._views / key / "view.json").unlink(missing_ok=True)
         shutil.rmtree(self._views / key, ignore_errors=True)
 
@@ -147,6 +150,7 @@ def _share(view: View, member: Member) -> bool:
 
 
 def _put(path: Path, text: str) -> None:
+    # The DNS server watches the directory, and reads again what is written, changed or not.
     if not path.exists() or path.read_text() != text:
         write_atomic(path, text)
 
