@@ -16,7 +16,7 @@ from stoneware.model.resources import PortMapping, SecretMount, VolumeMount
 from stoneware.platforms.google import errors, instance
 from stoneware.platforms.google.api import Api
 from stoneware.platforms.google.machines import GoogleMachines
-from tests.google.cloud import PROJECT, Cloud
+from tests.google.cloud import PROJECT, Cloud, Request
 from tests.google.clusters import IMAGES, SETTINGS, spec
 
 pytestmark = pytest.mark.tool
@@ -278,6 +278,56 @@ def test_a_secrets_version_tells_its_value(platform: GoogleMachines, cloud: Clou
     assert not platform.has_secret("shop.key", "13")
     with pytest.raises(InputError, match="is not a secret's name"):
         platform.put_secret("a/b", b"")
+
+
+def _readers(platform: GoogleMachines, name: str) -> list[dict[str, Any]]:
+    found = platform.api.get("secretmanager", f"secrets/{name}:getIamPolicy", "look at a policy")
+    return list(found.get("bindings") or ())
+
+
+def test_the_account_of_a_machine_may_read_its_secrets_and_no_other(
+    platform: GoogleMachines, cloud: Cloud
+) -> None:
+    for name in ("key", "other"):
+        platform.put_secret(name, b"hush-hush")
+    somebody = {"role": "roles/secretmanager.secretAccessor", "members": ["user:a@b.c"]}
+    viewer = {"role": "roles/viewer", "members": ["user:v@b.c"]}
+    policy = {"policy": {"bindings": [viewer, somebody]}}
+    platform.api.request("secretmanager", "POST", "secrets/key:setIamPolicy", "set", body=policy)
+    mounts = (SecretMount("key", "token", "1"),)
+    machines = [spec(number, secrets=mounts, extras=ACCOUNT) for number in (1, 2)]
+    cloud.take()
+    platform.let_fetch_secrets([*machines, spec(3, extras=ACCOUNT)])
+    assert len(cloud.take()) == 2  # one look and one change, however many machines
+    reader = {**somebody, "members": [f"serviceAccount:{ACCOUNT['service_account']}", "user:a@b.c"]}
+    assert _readers(platform, "key") == [viewer, reader]
+    assert _readers(platform, "other") == []
+    cloud.take()
+    platform.let_fetch_secrets(machines)
+    assert cloud.take() == []  # it is known
+
+
+def test_a_policy_that_somebody_changes_meanwhile_is_read_again(
+    platform: GoogleMachines, cloud: Cloud
+) -> None:
+    platform.put_secret("key", b"hush-hush")
+    theirs = {"role": "roles/viewer", "members": ["user:v@b.c"]}
+    reader = "roles/secretmanager.secretAccessor"
+
+    def meddle(asked: Request) -> None:
+        if asked.line.endswith("key:setIamPolicy") and "serviceAccount" in str(asked.body):
+            cloud.each = None
+            [(name, record)] = cloud.service.store.matching("projects/", "secrets")
+            cloud.service.store.put(name, record | {"x-policy": {"version": 1, "bindings": [theirs]}})
+
+    cloud.each = meddle
+    machine = spec(1, secrets=(SecretMount("key", "token", "1"),), extras=ACCOUNT)
+    platform.let_fetch_secrets([machine])
+    assert cloud.each is None
+    assert [each["role"] for each in _readers(platform, "key")] == [
+        theirs["role"],
+        reader,
+    ]
 
 
 def test_a_machine_is_told_one_version_of_a_secret_and_no_value(

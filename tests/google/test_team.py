@@ -63,6 +63,10 @@ def test_a_cluster_of_two_computers(cloud: Cloud, tmp_path: Path, google_provide
     here.up(wait_timeout=60)
     assert there.site.clusters.names() == ["shop"]
     _no_drift(there)
+    [(_, secret)] = cloud.service.store.matching("projects/", "secrets")
+    [binding] = secret["x-policy"]["bindings"]
+    assert binding["role"] == "roles/secretmanager.secretAccessor"
+    assert [member.partition(":")[0] for member in binding["members"]] == ["serviceAccount"]
 
     before = {name: one["id"] for name, one in cloud.of("instances").items()}
     driver = multiprocessing.get_context("spawn").Process(

@@ -11,7 +11,7 @@ import hashlib
 import pickle
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -53,6 +53,7 @@ class MemoryPlatform:
         self._snapshots: dict[tuple[str, str], tuple[Snapshot, Volume]] = {}
         self._networks: dict[str, Network] = {}
         self._secrets: dict[str, dict[bytes, str]] = {}  # versions by value
+        self.fetching: set[tuple[str, str]] = set()  # machines, and secrets that they may fetch
         self._made = 0
         self._lock = threading.RLock()
         if journal is not None and journal.exists():
@@ -462,6 +463,9 @@ class MemoryPlatform:
 
     def has_secret(self, name: str, version: str) -> bool:
         return version in self._secrets.get(name, {}).values()
+
+    def let_fetch_secrets(self, specs: Iterable[MachineSpec]) -> None:
+        self.fetching |= {(spec.name, use.secret) for spec in specs for use in spec.secrets}
 
     def destroy_secret(self, name: str) -> None:
         with self._lock:

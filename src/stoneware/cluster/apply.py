@@ -27,6 +27,7 @@ from stoneware.terraform.guard import check_plan
 from stoneware.terraform.results import Change, Plan, Progress, TerraformError
 from stoneware.terraform.runner import STATE_FILE, Terraform
 from stoneware.terraform.statefile import LARGEST_STATE, STATE_DEPTH, state_fault, tainted_in
+from stoneware.terraform.variables import read_machine
 from stoneware.untrusted.bounded import BoundsError, bounded_json, read_bounded
 
 _LOCK_TIMEOUT = 60.0  # seconds that the Terraform of a killed command may take to end
@@ -52,7 +53,9 @@ class ClusterTerraform:
     ) -> None:
         self._directory = directory
         self._reporter = reporter
+        self._platform = platform
         self._infrastructure = platform.infrastructure
+        self._wanted: Mapping[str, Any] = {}
         self._backend = directory.records.backend()
         say = (lambda line: reporter.emit(events.TerraformOutput(line))) if verbose else None
         self._terraform = Terraform(
@@ -87,6 +90,7 @@ class ClusterTerraform:
         `lift_volumes` lets the plan destroy disks.
         """
         self.write_module([LIFT_VOLUMES] if lift_volumes else [])
+        self._wanted = variables
         declared = self._infrastructure.variables(variables)
         if variables_file == VARIABLES_FILE:
             self._directory.declare(declared)
@@ -140,6 +144,8 @@ class ClusterTerraform:
         if plan.noop:
             plan.file.unlink(missing_ok=True)
             return
+        machines = self._wanted.get("machines", {})
+        self._platform.let_fetch_secrets(map(read_machine, machines.values()))
         try:
             self._terraform.apply(plan, progress=self._progress, parallelism=_at_once(plan))
         except TerraformError as error:

@@ -6,7 +6,7 @@ next.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -224,6 +224,10 @@ class Secrets(Protocol):
 
     def destroy_secret(self, name: str) -> None:
         """Forget a secret; a missing one is no error."""
+        ...
+
+    def let_fetch_secrets(self, specs: Iterable[MachineSpec]) -> None:
+        """Let machines fetch the secrets of their specs, on a platform that asks who may."""
         ...
 
 

@@ -19,6 +19,7 @@ _STOCKOUT = {"zoneresourcepoolexhausted", "zoneresourcepoolexhaustedwithdetails"
 _QUOTA = {"quotaexceeded", "quota"}
 _LIMITED = {"ratelimitexceeded", "userratelimitexceeded"}
 _NOT_FOUND = {"resourcenotfound", "notfound"}
+_CHANGED = {"aborted"}  # with status 409, of policies
 _EXISTS = {"resourcealreadyexists", "alreadyexists"}
 
 
@@ -94,6 +95,7 @@ _KINDS: tuple[tuple[set[int], set[str], type[CloudError], str, str], ...] = (
         "gcloud compute project-info describe --project {project}    # its quotas",
     ),
     ({404}, _NOT_FOUND, MissingError, ": it is not there", "stoneware doctor --platform google"),
+    (set(), _CHANGED, ChangedError, ": somebody else has changed it meanwhile", "try again"),
     ({409}, _EXISTS, TakenError, ": there is one already", "take another name, or remove what has it"),
     ({412}, set(), ChangedError, ": somebody else has changed it meanwhile", "try again"),
     (
@@ -121,6 +123,7 @@ def of_response(what: str, status: int, document: object, project: str) -> Stone
     fault = said if isinstance(said, Mapping) else {}
     message = str(fault.get("message") or (said if isinstance(said, str) else "") or f"HTTP status {status}")
     reasons = [*_reasons(fault.get("errors"), "reason"), *_reasons(fault.get("details"), "reason")]
+    reasons += _reasons([fault], "status")  # gRPC's word, of the APIs that have it
     return translated(what, status, reasons, message, project)
 
 

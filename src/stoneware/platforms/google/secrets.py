@@ -6,17 +6,25 @@ import base64
 import contextlib
 import hmac
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from stoneware.errors import InputError
 from stoneware.model import names as rules
+from stoneware.model.machine import MachineSpec
 from stoneware.model.resources import SecretMount
+from stoneware.platforms import telling
 from stoneware.platforms.google import errors, names
 from stoneware.platforms.google.api import Api, last
+from stoneware.platforms.google.hardware import hardware_of
 
 _KEPT = 10  # values of each secret: machines that are not replaced yet, or that return, have theirs
 _SERVICE = "secretmanager"
 _PAGE = 100
+_READER = "roles/secretmanager.secretAccessor"
+# Without it a policy with conditions comes without them, and would be written back so:
+# https://cloud.google.com/iam/docs/policies#versions
+_POLICY_VERSION: dict[str, Any] = {"options.requestedPolicyVersion": 3}
 
 
 class GoogleSecrets:
@@ -24,6 +32,7 @@ class GoogleSecrets:
 
     def __init__(self, api: Api) -> None:
         self.api = api
+        self._opened: set[tuple[str, str]] = set()  # secrets, and accounts that may read them
 
     def put_secret(self, name: str, value: bytes) -> str:
         """Keep a secret and return its version; the version of a value that is there already is that."""
@@ -79,6 +88,42 @@ class GoogleSecrets:
                     f"there is no secret {name!r}",
                     resolution="stoneware up    # puts a cluster's secrets before it makes machines",
                 )
+
+    def let_fetch_secrets(self, specs: Iterable[MachineSpec]) -> None:
+        """Let the service accounts of machines read the machines' secrets; who else may stays as it is.
+
+        Where we may not say who may, nothing is done: an operator may have done so for the whole project.
+        """
+        wanted: dict[str, set[str]] = {}
+        for spec in specs:
+            account = hardware_of({**spec.extras, **spec.live_extras}, self.api.settings).service_account
+            for use in spec.secrets if account else ():
+                wanted.setdefault(use.secret, set()).add(str(account))
+        for name, accounts in sorted(wanted.items()):
+            missing = {account for account in accounts if (name, account) not in self._opened}
+            if not missing:
+                continue
+            try:
+                errors.until_unchanged(partial(self._open, name, missing))
+            except errors.AccessError as error:
+                telling.tell(f"{error.brief}; {', '.join(sorted(missing))} needs {_READER} for it")
+            self._opened |= {(name, account) for account in missing}
+
+    def _open(self, name: str, accounts: set[str]) -> None:
+        what = f"let machines read the secret {name}"
+        policy = self.api.get(_SERVICE, f"{_path(name)}:getIamPolicy", what, **_POLICY_VERSION)
+        bindings = [dict(each) for each in policy.get("bindings") or ()]
+        # A binding with a condition is another one.
+        own = [each for each in bindings if each.get("role") == _READER and "condition" not in each]
+        members = {member for each in own for member in each.get("members") or ()}
+        lacking = {f"serviceAccount:{account}" for account in accounts} - members
+        if not lacking:
+            return
+        others = [each for each in bindings if each not in own]
+        policy["bindings"] = [*others, {"role": _READER, "members": sorted(members | lacking)}]
+        # Again after a lost reply: the policy's etag keeps what somebody else has written.
+        path, body = f"{_path(name)}:setIamPolicy", {"policy": policy}
+        self.api.request(_SERVICE, "POST", path, what, body=body, repeat=True)
 
     def _versions(self, name: str) -> list[str]:
         """Return the versions of a secret that have a value, the newest first."""

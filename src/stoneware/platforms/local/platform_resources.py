@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -273,6 +273,9 @@ class LocalResources:
     def has_secret(self, name: str, version: str) -> bool:
         """Say whether the value that a secret had in some version is still kept."""
         return self.store.has_secret(name, version)
+
+    def let_fetch_secrets(self, specs: Iterable[MachineSpec]) -> None:
+        """Do nothing: the metadata server gives each machine its own secrets, and no others."""
 
     def destroy_secret(self, name: str) -> None:
         """Forget a secret; a missing one is no error."""
