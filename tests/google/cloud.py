@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ PROJECT = "proj-1"
 REGION = "us-central1"
 ZONE = f"{REGION}-a"
 BASE = f"/compute/v1/projects/{PROJECT}"
+_FORMAT = re.compile(r"(?<=[?&])(?:alt=json|prettyPrint=false)(?:&|$)")  # of replies
 
 
 @dataclass(frozen=True)
@@ -104,13 +106,13 @@ def _running(service: Service, cloud: Cloud) -> Iterator[int]:
 def _recorder(cloud: Cloud) -> Any:
     @web.middleware
     async def record(request: web.Request, handler: Any) -> web.StreamResponse:
-        path = request.raw_path.removeprefix(f"{BASE}/").removesuffix("?alt=json")
+        path = request.raw_path.removeprefix(f"{BASE}/")
         if "/operations/" not in path:
             body = None
             json_body = request.content_type == "application/json" and request.can_read_body
             if json_body and not path.startswith("/upload/"):
                 body = json.loads(await request.read())  # contents of objects are streams
-            line = f"{request.method} {path}".replace("?alt=json&", "?").replace("&alt=json", "")
+            line = _FORMAT.sub("", f"{request.method} {path}").rstrip("?&")
             asked = Request(line, body)
             cloud.asked.append(asked)
             if cloud.each is not None:

@@ -258,15 +258,17 @@ class Instance(Resource):
 
     def created(self, values: Values) -> None:
         """Wait until it runs, within the time of updates."""
-        deadline = time.monotonic() + self.limit(values, "update")
+        limit = self.limit(values, "update")
+        deadline = time.monotonic() + limit
         while True:
             time.sleep(self.client.settings.poll_interval)
             status = self.fetch(values)["status"]
             if status == "RUNNING":
                 return
             if time.monotonic() > deadline:
-                late = f"timeout while waiting for state to become 'RUNNING' (last state: '{status}')"
-                raise ApiError(None, f"Error waiting for status: {late}")
+                late = f"timeout while waiting for state to become 'RUNNING' (timeout: {limit:g}s)"
+                what = "Error waiting for instance to reach desired status RUNNING"
+                raise ApiError(None, f"Error waiting for status: {what}: {late}")
 
     def update(self, old: Values, new: Values) -> Values:
         """Change what differs; what needs a stop is done at the end, and the instance started again."""

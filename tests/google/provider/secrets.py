@@ -12,7 +12,7 @@ from tests.google.provider.schema import Values
 
 
 def _secret_labels(secret: Resource, old: Values, new: Values) -> None:
-    body = {"labels": new["effective_labels"] or {}}
+    body: Document = {"labels": new["effective_labels"] or {}, "replication": {"automatic": {}}}
     secret.client.call("PATCH", secret.url(new), body, updateMask="labels")
 
 

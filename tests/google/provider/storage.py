@@ -103,11 +103,11 @@ class BucketObject(Resource):
     table: ClassVar[Table] = {
         "name": NEW,
         "bucket": NEW,
-        "content": Field(path=None, replaces=True),
+        "content": Field(path=None),
         "source": Field(path=None, replaces=True),
-        "source_md5hash": Field(path=None, replaces=True),
+        "source_md5hash": Field(path=None),
         "content_type": NEW,
-        "detect_md5hash": Field("md5Hash", replaces=True, sent=False),
+        "detect_md5hash": Field("md5Hash", sent=False),
         "generation": Field(kind=Int64()),
         "md5hash": Field("md5Hash"),
         "md5hexhash": Field("x-hex"),
@@ -129,7 +129,7 @@ class BucketObject(Resource):
             planned["detect_md5hash"] = here or "different hash"
         elif here is not None and here != have["md5hash"]:
             planned["detect_md5hash"] = "different hash"
-            replaced.append(["detect_md5hash"])
+            planned |= dict.fromkeys(("crc32c", "generation", "md5hash"), Unknown)
         else:
             planned["detect_md5hash"] = have["detect_md5hash"]
 
@@ -145,6 +145,10 @@ class BucketObject(Resource):
     def inward(self, document: Document, before: Values) -> Document:
         """Add the hash in its other form."""
         return document | {"x-hex": base64.b64decode(document.get("md5Hash", "")).hex()}
+
+    def update(self, old: Values, new: Values) -> Values:
+        """Upload it again."""
+        return self.create(new)
 
     def create(self, values: Values) -> Values:
         """Upload it."""
