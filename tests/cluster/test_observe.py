@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from stoneware.cluster.observe import observe
 from stoneware.guest.reports import digests as digests_of
+from stoneware.model.capability import Capability
 from stoneware.model.machine import Machine
 from stoneware.model.resources import Network, Volume
 from stoneware.platforms.infrastructure import Kind, Subject
@@ -26,6 +27,7 @@ class FakePlatform:
     found: list[Machine]
     reports: dict[str, dict[str, str]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    capabilities: frozenset[Capability] = frozenset()
 
     def machines(self) -> list[Machine]:
         return self.found

@@ -361,24 +361,6 @@ def test_systemd_is_asked_about_units_without_processes_only(
     assert phases == ([] if failed else ["running"])
 
 
-@pytest.mark.parametrize("count", [1, 3, 12])
-def test_the_digests_of_few_and_of_many_files_are_alike(
-    root: Root, metadata: FakeMetadata, count: int
-) -> None:
-    names = ["-a  .b", "sub/back\\slash", "sub.d/x", *(f"many/{number}" for number in range(9))][:count]
-    for name in names:
-        root.template(name, f"{name}\n")
-    root.configure({})
-    assert root.run("stoneware-boot").returncode == 0
-    digests = {name: hashlib.sha256(f"{name}\n".encode()).hexdigest() for name in names}
-    lines = [
-        (name.replace("\\", "\\\\"), f"\\{digest}" if "\\" in name else digest)
-        for name, digest in digests.items()
-    ]
-    said = "".join(f"{digest}  /{name}\n" for name, digest in sorted(lines))
-    assert metadata.reported("stoneware/files") == [said]
-
-
 def test_what_was_reported_before_is_not_repeated(root: Root, metadata: FakeMetadata) -> None:
     root.template("x", "$A")
     root.configure({"A": "1"})

@@ -303,7 +303,7 @@ class MemoryPlatform:
         self, name: str, labels: Mapping[str, str], size: int | None = None, *, kind: str = DIRECTORY
     ) -> Volume:
         with self._lock:
-            new = Volume(name, time.time(), dict(labels), (), size, kind=kind)
+            new = Volume(name, time.time(), dict(labels), (), size, kind=kind, blank=True)
             made = self._volumes.setdefault(name, new)
             if size is not None:
                 self._volumes[name] = replace(made, size=size)

@@ -77,7 +77,8 @@ class Observed:
 
     `managed` None: the state has not been looked at. `commits` are those of the images that run, by id, as
     far as they are known. `floors` are the lowest versions that may boot on disks, by name, of any disk.
-    `internal` are those of the networks that are; `subnets` what those have that have any.
+    `internal` are those of the networks that are; `subnets` what those have that have any. `kinds` are
+    those of volumes with something on them, where the platform has several.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Observed:
     floors: Mapping[str, str] = field(default_factory=dict)
     internal: frozenset[str] = frozenset()
     subnets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    kinds: Mapping[str, str] = field(default_factory=dict)
 
 
 class Action(StrEnum):

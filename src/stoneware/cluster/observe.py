@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from stoneware.cluster.directory import ClusterDirectory
 from stoneware.cluster.model import Observed, ObservedMachine
 from stoneware.guest import reports
 from stoneware.launch.plan import Images
+from stoneware.model.capability import Capability
 from stoneware.model.labels import CLUSTER_LABEL, MACHINE_LABEL
 from stoneware.model.machine import Machine
+from stoneware.model.resources import Volume
 from stoneware.platforms.infrastructure import Infrastructure, Subject
 from stoneware.platforms.protocols import Platform
 from stoneware.records import DamagedError
@@ -52,7 +54,14 @@ def observe(
         {it.name: it.floor for it in volumes if it.floor},
         frozenset(it.name for it in networks if it.internal),
         {it.name: it.subnets for it in networks if it.subnets},
+        _kinds(platform, volumes),
     )
+
+
+def _kinds(platform: Platform, volumes: Iterable[Volume]) -> dict[str, str]:
+    if Capability.VOLUME_KINDS not in platform.capabilities:
+        return {}
+    return {it.name: it.kind for it in volumes if not it.blank}
 
 
 def managed_in(

@@ -8,7 +8,7 @@ from stoneware.image.versions import floor_problem
 from stoneware.launch.plan import Images
 
 OLDER_IMAGE = "use an image of that version or a later one; older ones cannot read the data"
-_BOOTS = frozenset({Action.CREATE, Action.REPLACE, Action.START})
+BOOTS = frozenset({Action.CREATE, Action.REPLACE, Action.START})
 
 
 class BelowFloor(InputError):
@@ -41,7 +41,7 @@ def check_floors(
     found = []
     for step in plan.changes:
         wanted = desired.machines.get(step.name) if step.kind == "machine" else None
-        if wanted is not None and wanted.image_id and step.action in _BOOTS:
+        if wanted is not None and wanted.image_id and step.action in BOOTS:
             floors = floors_of_disks(wanted, observed)
             labels = images.manifest(wanted.image_id)["labels"] if floors else {}
             found.append(floor_problem(wanted.name, labels, floors))

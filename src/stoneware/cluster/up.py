@@ -26,6 +26,7 @@ from stoneware.cluster.rollback_limits import check_floors
 from stoneware.cluster.secrets import NEW, all_secrets, known_versions, put_secrets, read_secrets
 from stoneware.cluster.selection import Selection, limited, limited_plan, part_of, select
 from stoneware.cluster.site import Site
+from stoneware.cluster.volume_kinds import check_kinds
 from stoneware.cluster.waves import Waves
 from stoneware.compose.model import Cluster
 from stoneware.dataclass import dataclass
@@ -187,6 +188,7 @@ def _check(waves: Waves, *, recreate: bool) -> None:
     """Raise RolloutNeeded or InputError where the plan is not to be followed; what is to be done is told."""
     site, plan, desired, observed = waves.site, waves.plan, waves.desired, waves.observed
     check_floors(plan, desired, observed, site.store)
+    check_kinds(plan, desired, observed)
     refused = () if recreate else needs_rollout(plan, desired, observed)
     if refused:
         spared = {step.name for step in refused}

@@ -132,25 +132,8 @@ sw_send_status() {
 # sw_digests: digest what the boot agent has rendered, from its own copies, under the names in the machine.
 sw_digests() {
     if [ ! -e "$SW_RUN/undigested" ]; then return 0; fi
-    (cd "$SW_STAGE" && { sw_digest_few || find . -type f -exec sha256sum -- '{}' + | sed 's|  \.|  |' | sort -k 2; }) \
-        >"$SW_RUN/rendered"
+    (cd "$SW_STAGE" && find . -type f -exec sha256sum -- '{}' + | sed 's|  \.|  |' | sort -k 2) >"$SW_RUN/rendered"
     rm -rf "$SW_STAGE" "$SW_RUN/undigested"
-}
-
-# sw_digest_few: print the same without most of these programs where there are few files, as mostly; fails where there
-# are more. Each has a line SIZE/NAME in md/templates.
-sw_digest_few() {
-    set --
-    while IFS= read -r sw_name; do
-        if [ $# -ge 10 ]; then return 1; fi
-        set -- "$@" "./${sw_name#*/}"
-    done <"$SW_RUN/md/templates"
-    if [ $# -eq 0 ]; then return 1; fi
-    sw_lines=$(sha256sum -- "$@") || return 1
-    while IFS= read -r sw_line; do printf '%s  %s\n' "${sw_line%%  .*}" "${sw_line#*  .}"; done <<END |
-$sw_lines
-END
-        sort -k 2
 }
 
 # sw_defer: report the status after a while, unless there is a later one by then. Each side says what it is
@@ -176,12 +159,11 @@ sw_overtake() {
 }
 
 sw_write_status() {
-    sw_error='""' sw_file=$SW_RUN/status.json
-    if [ -e "$sw_file" ]; then sw_file=$sw_file.new; fi # who reads it is to see all of one, or of the other
+    sw_error='""'
     if [ -n "$2" ]; then sw_error=$(sw_json_string "$2"); fi
     printf '{"phase":"%s","image":"%s","commit":"%s","config":"%s","boot_id":"%s","error":%s%s}\n' \
-        "$1" "$image" "$commit" "$config" "$boot_id" "$sw_error" "${3-}" >"$sw_file"
-    if [ "$sw_file" != "$SW_RUN/status.json" ]; then mv -f "$sw_file" "$SW_RUN/status.json"; fi
+        "$1" "$image" "$commit" "$config" "$boot_id" "$sw_error" "${3-}" >"$SW_RUN/status.json.new"
+    mv -f "$SW_RUN/status.json.new" "$SW_RUN/status.json"
 }
 
 # sw_inside PATH: set `inside` to an absolute path with its links followed as the machine follows them: none leads out

@@ -167,15 +167,14 @@ resolver() {
 
 # What every report says of this boot, as assignments of safe words.
 write_facts() {
-    image='' commit='' config='' secrets='' check='' boot_id=''
+    image='' commit='' config='' secrets='' boot_id=''
     read -r boot_id </proc/sys/kernel/random/boot_id
     if [ -r "$SW_IMAGE/commit" ]; then read -r commit <"$SW_IMAGE/commit"; fi
-    set -- "$MD/stoneware-config" "$MD/stoneware-secrets" "$MD/stoneware-healthcheck"
+    set -- "$MD/stoneware-config" "$MD/stoneware-secrets"
     if [ -r "$SW_IMAGE/manifest.json" ]; then set -- "$@" "$SW_IMAGE/manifest.json"; fi
     {
         read -r config _
         read -r secrets _
-        read -r check _
         read -r image _
     } <<END
 $(sha256sum "$@")
@@ -183,7 +182,6 @@ END
     config=sha256:$config image=${image:+sha256:$image}
     printf "image='%s' commit='%s' config='%s' secrets='%s' boot_id='%s' name='%s'\n" \
         "$image" "$commit" "$config" "$secrets" "$boot_id" "$name" >"$NEW/facts"
-    printf '%s\n' "$check" >"$NEW/checked" # for stoneware-watch
 }
 
 # Merge in order of precedence: built in, secrets, configuration, the image's ENV. Writes values,
@@ -351,12 +349,11 @@ stop_signal() {
     if [ -z "$SW_ROOT" ]; then systemctl daemon-reload; fi
 }
 
-# prepare: empty directories to begin with. Only root may look into these; /run/stoneware itself is open. Those of
-# stoneware-watch, stoneware-health and stoneware-output too, which else would each start a program for it.
+# prepare: empty directories to begin with. Only root may look into these; /run/stoneware itself is open.
 prepare() {
     if [ -d "$MD" ]; then rm -rf "$MD" "$NEW"; fi
     # shellcheck disable=SC2174
-    mkdir -p -m 700 "$MD" "$NEW" "$SECRETS" "${SW_STAGE%/*}" "$SW_RUN/now" "$SW_RUN/health" "$SW_RUN/output"
+    mkdir -p -m 700 "$MD" "$NEW" "$SECRETS" "${SW_STAGE%/*}"
 }
 
 # ask: get what the metadata server says, unless stoneware-fetch.service has just done so.

@@ -187,8 +187,8 @@ patience=300 lost='' handled='' inspected='' secrets=''
 etag=0
 # What the boot agent has seen already need not be fetched again.
 if [ -s "$SW_RUN/md/etag" ]; then read -r etag <"$SW_RUN/md/etag"; fi
-checked=''
-if [ -r "$SW_RUN/checked" ]; then read -r checked <"$SW_RUN/checked"; fi
+checked=$(sha256sum <"$SW_RUN/md/stoneware-healthcheck")
+checked=${checked%% *}
 inspect "$SW_RUN/md"
 # What was asked before this boot is not run again, nor what an earlier watch has run.
 asked=''

@@ -67,6 +67,7 @@ class Volume:
     size: int | None = None
     floor: str = ""
     kind: str = DIRECTORY
+    blank: bool = False  # nothing was ever written on it: it becomes of the kind that its machine needs
 
 
 @dataclass(frozen=True)

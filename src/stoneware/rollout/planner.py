@@ -13,6 +13,7 @@ from stoneware.cluster.plan import is_healthy, network_changes, state_reasons, w
 from stoneware.cluster.rollback_limits import floors_of_disks
 from stoneware.cluster.subnets import missing
 from stoneware.cluster.tfvars import from_tfvars, to_tfvars
+from stoneware.cluster.volume_kinds import wrong_kinds
 from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.image.versions import floor_problem, is_below, version_of, version_words
@@ -208,6 +209,7 @@ class _Work:
                 "the file was edited by hand, and there would be no way back"
             )
         yield from self._disks(wanted, machine)
+        yield from wrong_kinds(wanted, self.present.observed)
         yield from (f"{name}: {fault}" for fault in self.present.ports(wanted.spec.name, wanted.spec.ports))
         if wanted.image_id:
             old = list(self._floors(wanted, self.present.labels(wanted.image_id) or {}))

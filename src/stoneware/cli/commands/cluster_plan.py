@@ -60,6 +60,7 @@ def plan(
     as far as they can be.
     """
     from stoneware.cluster.rollback_limits import check_floors
+    from stoneware.cluster.volume_kinds import check_kinds
 
     found = clusters.source(file, project_name, env_file, project_directory, scale, profiles=profile)
     site = clusters.open_site()
@@ -71,6 +72,7 @@ def plan(
     if verbose:
         _show_terraform(site, looked)
     check_floors(looked.plan, looked.desired, looked.observed, site.store)
+    check_kinds(looked.plan, looked.desired, looked.observed)
     if detailed_exitcode and (looked.plan.changes or any(one.runs for one in looked.images.values())):
         raise click.exceptions.Exit(DIFFERENT)
 

@@ -145,7 +145,7 @@ TABLE: tuple[Requirement, ...] = (
     _tool("prlimit", "util-linux", "machines' limits being their own"),
     _tool("ionice", "util-linux", "machines' priorities being their own"),
     _tool("flock", "util-linux", "machines that end with their command"),
-    _tool("dd", "coreutils", "keeping machines' consoles"),
+    _tool("stdbuf", "coreutils", "keeping machines' consoles"),
     _tool("mount", "mount", "the store"),
     _tool("tar", "tar", "cp, and what a bake copies"),
     _tool("awk", "mawk", "rendering templates", "-Wversion"),
@@ -223,7 +223,7 @@ TABLE: tuple[Requirement, ...] = (
 
 MACHINE_TOOLS = (
     *("root", "user namespaces", "idmapped mounts", "cgroup2", "ip", "unshare", "setsid"),
-    *("nsenter", "bridge", "nft", "prlimit", "ionice", "flock", "dd"),
+    *("nsenter", "bridge", "nft", "prlimit", "ionice", "flock", "stdbuf"),
 )
 STORE_TOOLS = ("root", "btrfs", "mkfs.btrfs", "mount", "disk space")
 BASE_TOOLS = ("root", "mmdebstrap", "unshare", "setpriv")

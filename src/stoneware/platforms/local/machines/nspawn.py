@@ -153,7 +153,7 @@ def nspawn_argv(store: Store, paths: Paths, spec: MachineSpec, machine_id: str) 
     argv = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--console=read-only"]
     argv += ["--setenv=SYSTEMD_COLORS=0", "--private-users=pick", "--private-users-ownership=map"]
     argv += ["--resolv-conf=off", "--timezone=off", "--link-journal=no", "--private-network"]
-    argv += [f"--machine={machine_id}", f"--hostname={_host_name(spec)}"]
+    argv += [f"--machine={machine_id}", f"--hostname={spec.hostname or spec.name}"]
     argv += process_limits.nspawn_arguments(spec.ulimits)
     argv += [f"--uuid={machine_uuid(machine_id, spec.name)}"]
     if spec.kind == "builder":
@@ -168,12 +168,6 @@ def nspawn_argv(store: Store, paths: Paths, spec: MachineSpec, machine_id: str) 
     lower = f"--bind-ro={_escape(paths.lower)}:/run/stoneware/lower:idmap,norbind"
     script = Path(__file__).with_name("rootwrap.sh").read_text()
     return [*argv, lower, *root, "/bin/sh", "-c", told + script, "sh", _INIT]
-
-
-def _host_name(spec: MachineSpec) -> str:
-    """Return the host name as the boot agent sets it (`host_name`), which then starts no program for that."""
-    name = spec.hostname or spec.name
-    return name.partition(".")[0] if name.endswith(".internal") else name
 
 
 def _address_argument(paths: Paths) -> list[str]:

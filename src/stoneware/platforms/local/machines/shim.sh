@@ -116,7 +116,7 @@ leave_groups() {
     case $own in
         /sys/fs/cgroup/stoneware/*) # else systemd removes it
             echo $$ >/sys/fs/cgroup/cgroup.procs
-            find "$own" -depth -type d -delete 2>/dev/null
+            find "$own" -depth -type d -exec rmdir {} + 2>/dev/null
             ;;
     esac
     exec 7>&-
@@ -182,8 +182,7 @@ keep_console() {
             size=0
         fi
         room=$((LOG_SIZE - size))
-        # Written as it comes, whatever there is of a block: people look at it meanwhile.
-        if dd bs=65536 count="$room" iflag=count_bytes status=none >>"$file"; then
+        if stdbuf -o0 head -c "$room" >>"$file"; then
             # Less than there was room for: that was the end.
             [ "$(stat -c %s "$file")" -ge "$LOG_SIZE" ] || return 0
         else # the disk is full: the machine must not stand still for it
@@ -292,7 +291,7 @@ finish() {
     [ -z "$watcher" ] || kill "$watcher" 2>/dev/null
     [ ! -e "$DIR/orphan" ] || REAP=$ORPHAN
     leave_groups
-    note exit "$1"
+    put exit "$1 $(date +%s)"
     [ -z "$REAP" ] || {
         rm -f "$DIR/shim" # what comes now removes the machine, and must not wait for itself
         eval "exec $REAP"

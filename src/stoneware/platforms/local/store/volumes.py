@@ -330,4 +330,5 @@ def _read(path: Path, users: Mapping[str, list[str]]) -> Volume:
         size=volume_kinds.disk_size(path) if kind == DISK else document.get("size"),
         floor=str(document.get("floor", "")),
         kind=kind,
+        blank=volume_kinds.is_blank(path),
     )
