@@ -76,7 +76,8 @@ lint: setup
 	sh scripts/lint-shell.sh $(BIN)/shellcheck
 
 # What only computes fills the time in which tests of machines wait, and gives way to them.
-test: setup test-host
+test: host
+	@$(MAKE) --no-print-directory --jobs=2 setup test-host
 	@$(MAKE) --no-print-directory --jobs=2 lint-and-lowest test-all
 
 # Said at the end, so that it does not come in between what the tests say.

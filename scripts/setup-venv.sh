@@ -26,7 +26,20 @@ fi
 printf 'setup: installing the packages of %s into %s\n' "$lock" "$venv" >&2
 # The lock is whole, so nothing is resolved: pip up to 25 asks for the newest of what is wanted with an extra (as
 # pytest-cov wants coverage[toml]) and finds it without a hash as soon as the index is newer than the lock.
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r "$lock"
+by_pip() {
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r "$1"
+}
+
+# by_uv: the same by the uv of the lock, in a quarter of the time. It knows nothing of pip's settings, so where it
+# cannot, pip can.
+by_uv() {
+    only=$venv/uv.lock
+    awk '/^uv==/ { found = 1 } found { print } found && !/\\$/ { exit }' "$lock" >"$only"
+    [ -s "$only" ] && by_pip "$only" || return 1
+    "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --no-config --require-hashes --no-deps \
+        --compile-bytecode -r "$lock" >"$venv/uv.log" 2>&1 || return 1
+}
+by_uv || by_pip "$lock"
 found=$("$venv/bin/python" -m pip check --disable-pip-version-check) || {
     printf 'setup: %s is not whole:\n%s\n' "$lock" "$found" >&2
     exit 1
