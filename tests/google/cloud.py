@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
@@ -38,6 +38,17 @@ class Request:
     @property
     def verb(self) -> str:
         return self.line.split(" ")[0]
+
+
+def once(asked: Iterable[Request]) -> list[Request]:
+    """Leave out questions that were asked before: how often they are says how busy this computer is."""
+    seen: set[str] = set()
+    kept = []
+    for each in asked:
+        if each.verb != "GET" or each.line not in seen:
+            kept.append(each)
+            seen.add(each.line)
+    return kept
 
 
 @dataclass
