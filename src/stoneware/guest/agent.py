@@ -58,6 +58,8 @@ def build_agent_script() -> str:
     parts = [(_HERE / name).read_text() for name in _PARTS]
     table = (_HERE / "build/checks.tsv").read_text()
     hook = (_HERE / "build/package-hook.sh").read_text()
+    talk = (_HERE / "build/talk.sh").read_text()
     tail = f"checks_table() {{\n    cat <<'END'\n{table}END\n}}\n\n"
-    tail += f"package_hook() {{\n    cat <<'END'\n{hook}END\n}}\n\nbuild_agent\n"
+    tail += f"package_hook() {{\n    cat <<'END'\n{hook}END\n}}\n\n"
+    tail += f"talk_program() {{\n    cat <<'END'\n{talk}END\n}}\n\nbuild_agent\n"
     return "\n".join(["#!/bin/sh", *parts, tail])

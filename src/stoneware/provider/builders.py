@@ -23,8 +23,15 @@ _SCRIPT = "startup-script"
 # plan, and are read at each look at the machine. So this is what the attribute has, and it fetches a file.
 _FETCH = """\
 #!/bin/sh
-curl -q --silent --noproxy '*' --fail --retry 5 --retry-connrefused -H 'Metadata-Flavor: Google' \\
-    -o /run/stoneware/agent {address} && . /run/stoneware/agent
+agent=/run/stoneware/agent
+bash -pc 'exec 3<>/dev/tcp/{host}/80 || exit
+    printf "GET {path} HTTP/1.0\\r\\nMetadata-Flavor: Google\\r\\n\\r\\n" >&3
+    while IFS= read -r -t 10 -u 3 line && [ "${{#line}}" -gt 1 ]; do :; done
+    cat <&3' >"$agent" 2>/dev/null
+# Where that fails curl asks, whose libraries take longer to load.
+[ "$(stat -c %s "$agent")" = {size} ] ||
+    curl -q --silent --noproxy '*' --fail --retry 5 --retry-connrefused -H 'Metadata-Flavor: Google' \\
+        -o "$agent" http://{host}{path} && . "$agent"
 """
 
 
@@ -168,7 +175,11 @@ class StonewareBuilder(MachineBuilder):
             return self.files, dict(metadata)
         agent = self._directory / _AGENT
         agent.write_text(metadata[_SCRIPT])
-        fetch = _FETCH.format(address=metadata_url(f"{guest_protocol.FILES_PATH}{_AGENT}"))
+        fetch = _FETCH.format(
+            host=guest_protocol.METADATA_ADDRESS,
+            path=f"{guest_protocol.FILES_PATH}{_AGENT}",
+            size=agent.stat().st_size,
+        )
         return {**self.files, _AGENT: agent}, {**metadata, _SCRIPT: fetch}
 
     def release(self, *, failed: bool = False) -> None:
