@@ -20,6 +20,7 @@ from .test_hello import HELLO, get
 pytestmark = pytest.mark.machine
 
 NAME = "hello-vm"
+DISK = "hello-vm-data"
 METADATA = "curl -s -m 5 -H Metadata-Flavor:Google http://169.254.169.254/computeMetadata/v1/instance/name"
 TOOLS = ("qemu-system-x86_64", "mcopy", "mkfs.vfat", "sfdisk")
 
@@ -31,7 +32,9 @@ def vm(program: Program) -> dict[str, Any]:
     if missing or tun() or virtual_firmware():
         pytest.skip(f"virtual machines need {missing or tun() or virtual_firmware()}")
     program.bake("hello", HELLO)
-    words = ("--vm", "--timeout", "300", "--memory", "512m", "-p", "127.0.0.1::80")
+    program.volumes.append(DISK)
+    program.run("volume", "create", "--size", "1g", DISK)
+    words = ("--vm", "--timeout", "300", "--memory", "512m", "-p", "127.0.0.1::80", "-v", f"{DISK}:/srv/data")
     return program.boot(NAME, *words, "-e", "GREETING=from a kernel of my own", "hello")
 
 
@@ -52,6 +55,7 @@ def test_a_virtual_machine_from_run_to_rm(program: Program, vm: dict[str, Any], 
     assert "BdsDxe: starting" in program.run("logs", NAME).stdout  # the firmware
 
     _commands(program, tmp_path)
+    _the_volume_is_a_disk(program)
     _qemu_has_nothing(leader(program))
     _addresses_are_pinned(program)
 
@@ -66,6 +70,29 @@ def test_a_virtual_machine_from_run_to_rm(program: Program, vm: dict[str, Any], 
     assert _exit_code(program) == 137
     program.run("rm", NAME)
     assert not (program.home / "data/machines" / NAME).exists()
+    _a_container_has_what_was_on_it(program)
+
+
+def _the_volume_is_a_disk(program: Program) -> None:
+    """It has Compute Engine's name, is formatted and mounted, and grows while the machine runs."""
+    found = inside(program, "findmnt -no SOURCE,FSTYPE /srv/data").replace("[/data]", "").split()
+    device = inside(program, f"readlink -f /dev/disk/by-id/google-{DISK}").strip()
+    assert found == [device, "ext4"]
+    inside(program, "echo kept >/srv/data/file && chown www-data: /srv/data/file")
+    program.run("volume", "resize", DISK, "2g")
+    assert int(inside(program, "df -m --output=size /srv/data").split()[-1]) > 1500
+    assert "is in use" in program.run("volume", "convert", DISK, "--to", "directory", check=False).stderr
+
+
+def _a_container_has_what_was_on_it(program: Program) -> None:
+    """The machine was killed, so the disk's journal has to be read as well."""
+    words = ("run", "--rm", "-v", f"{DISK}:/srv/data", "-e", "GREETING=x", "hello")
+    refused = program.run(*words, "true", check=False)
+    assert refused.returncode == 2
+    assert f"stoneware volume convert {DISK} --to directory" in refused.stderr
+    program.run("volume", "convert", DISK, "--to", "directory")
+    assert program.run(*words, "stat", "-c", "%U", "/srv/data/file").stdout == "www-data\n"
+    assert program.run(*words, "cat", "/srv/data/file").stdout == "kept\n"
 
 
 def _exit_code(program: Program) -> int:
