@@ -35,7 +35,7 @@ def wait_until(done: Callable[[], object], what: str, seconds: float = _LIMIT) -
     while not done():
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {seconds:g} s: {what}")
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 @dataclass

@@ -8,7 +8,7 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
@@ -16,6 +16,9 @@ from xdist.scheduler import LoadScopeScheduling
 
 from stoneware.scratch import remove_left, scratch_directory
 from tests import stores
+
+if TYPE_CHECKING:
+    from bench.kafka_cluster import KafkaCluster
 
 # A shell starts what runs in its background with SIGINT ignored, and that is inherited: tests that send it
 # to a program would wait for ever.
@@ -28,9 +31,10 @@ hypothesis.settings.load_profile("any-computer")
 
 TIERS = {"pure", "tool", "machine"}
 # Suites whose machines publish the same ports of the host, and use the same large images; the longest first.
+# The first two share a cluster of brokers as well, which the second of them takes down.
 SHARING = {
-    "tests/rollout/test_kafka_rollout.py": "kafka",
     "tests/examples/test_kafka": "kafka",
+    "tests/rollout/test_kafka_rollout.py": "kafka",
     "tests/google/test_kafka.py": "kafka",
     "tests/examples/": "examples",
     "tests/docs/": "examples",
@@ -60,9 +64,10 @@ def _sharing(nodeid: str) -> str:
     return next((name for prefix, name in SHARING.items() if nodeid.startswith(prefix)), "")
 
 
-def _order(item: pytest.Item) -> tuple[int, bool]:
-    place = ["kafka", "examples", ""].index(_sharing(item.nodeid))
-    return place, item.get_closest_marker("machine") is None
+def _order(item: pytest.Item) -> tuple[int, bool, int]:
+    group = ["kafka", "examples", ""].index(_sharing(item.nodeid))
+    place = next((n for n, prefix in enumerate(SHARING) if item.nodeid.startswith(prefix)), 0)
+    return group, item.get_closest_marker("machine") is None, place
 
 
 class Files(LoadScopeScheduling):
@@ -106,3 +111,17 @@ def machine_home() -> Iterator[Path]:
     own = f"-{worker}" if (worker := os.environ.get("PYTEST_XDIST_WORKER")) else ""
     with stores.store_of_run(Path(kept + own) if kept else None) as home:
         yield home
+
+
+@pytest.fixture(scope="session")
+def kafka_cluster(machine_home: Path) -> Iterator[KafkaCluster]:
+    """The example's three brokers, with the older version; tests leave them healthy."""
+    from bench.kafka_cluster import OLD, QUICK, KafkaCluster
+
+    made = KafkaCluster(machine_home, {"MONITOR": "2s", **QUICK})
+    try:
+        made.run("up", "--yes", version=OLD)
+        yield made
+    finally:
+        made.run("rollout", "abort", check=False)
+        made.run("down", "--volumes", "--yes", check=False)

@@ -1,6 +1,7 @@
 """The Kafka cluster of the examples: three brokers with their disks, through crashes, edits and a `down`.
 
 One cluster serves all tests, in the order they are written in; each leaves it healthy and as declared.
+tests/rollout/test_kafka_rollout.py rolls it out afterwards, and removes it.
 """
 
 from __future__ import annotations
@@ -8,14 +9,13 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from bench.kafka_cluster import QUICK
+from bench.kafka_cluster import NAME, KafkaCluster
 
 from .clusters import ClusterProgram, wait_for
-from .conftest import EXAMPLES, Program
+from .conftest import Program
 
 pytestmark = [
     pytest.mark.machine,
@@ -43,14 +43,11 @@ def no_forgotten_sockets() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def cluster(machine_home: Path) -> Iterator[ClusterProgram]:
-    made = ClusterProgram(Program(machine_home), EXAMPLES / "kafka-cluster", "kafka-cluster")
+def cluster(kafka_cluster: KafkaCluster) -> Iterator[ClusterProgram]:
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in QUICK.items():
+        for name, value in kafka_cluster.environment.items():
             patch.setenv(name, value)
-        made.run("up", "--yes")
-        yield made
-        made.run("down", "--volumes", "--yes", check=False)
+        yield ClusterProgram(Program(kafka_cluster.home), kafka_cluster.directory, NAME)
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +193,7 @@ def test_a_killed_machine_comes_back_with_its_disk_and_address(
     assert consume(len(FIRST) + len(SECOND)) == sorted(FIRST + SECOND)
 
 
-def test_the_disks_outlive_the_cluster_until_they_are_given_up(
+def test_the_disks_outlive_the_cluster(
     cluster: ClusterProgram, identities: dict[str, tuple[str, str]]
 ) -> None:
     cluster.run("down")
@@ -209,6 +206,3 @@ def test_the_disks_outlive_the_cluster_until_they_are_given_up(
         name: disk for name, (_, disk) in identities.items()
     }
     assert consume(len(FIRST) + len(SECOND)) == sorted(FIRST + SECOND)
-
-    cluster.run("down", "--volumes", "--yes")
-    assert not any(cluster.leftovers().values())

@@ -1,8 +1,8 @@
 """The example's Kafka cluster, rolled out under load: what was acknowledged is there in the end, always.
 
-One cluster serves all tests, in the order they are written in: it goes from 4.2.1 to 4.3.1, fails to go to an
-image whose broker cannot start, goes to another configuration by two drivers, the first of which is killed,
-and is finalized.
+One cluster serves all tests, in the order they are written in, and those of test_kafka_cluster.py
+before: it goes from 4.2.1 to 4.3.1, fails to go to an image whose broker cannot start, goes to another
+configuration by two drivers, the first of which is killed, is finalized, and removed with its disks.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench.kafka_cluster import BOOTSTRAP, NEW, OLD, QUICK, Driver, KafkaCluster, Load, load
+from bench.kafka_cluster import BOOTSTRAP, NAME, NEW, OLD, Driver, KafkaCluster, Load, load
 
 from stoneware.rollout.gates.kafka_client import connect
 from stoneware.rollout.journal import Event
+from tests.examples.clusters import ClusterProgram
+from tests.examples.conftest import Program
 
 pytestmark = [
     pytest.mark.machine,
@@ -56,15 +58,9 @@ def no_forgotten_sockets() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def cluster(machine_home: Path) -> Iterator[KafkaCluster]:
-    made = KafkaCluster(machine_home, {"MONITOR": "2s", **QUICK})
-    try:
-        made.bake(NEW)
-        made.run("up", "--yes", version=OLD)
-        yield made
-    finally:
-        made.run("rollout", "abort", check=False)
-        made.run("down", "--volumes", "--yes", check=False)
+def cluster(kafka_cluster: KafkaCluster) -> KafkaCluster:
+    kafka_cluster.bake(NEW)
+    return kafka_cluster
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +103,7 @@ def watch_leaders(driver: Driver) -> list[tuple[float, int]]:
         try:
             with connect(BOOTSTRAP) as client:
                 seen.append((time.time(), client.view().leader))
-            time.sleep(0.1)  # to leave the processors to the brokers
+            time.sleep(0.3)  # to leave the processors to the brokers
         except Exception:  # noqa: S112 -- a broker is being replaced; the next look tells
             continue
     return seen
@@ -243,3 +239,9 @@ def test_what_is_finalized_does_not_go_back(cluster: KafkaCluster) -> None:
     assert set(after) == set(before)
     cluster.run("exec", "kafka-cluster-kafka-3", "kafka-finalize")
     assert features(cluster) == after
+
+
+def test_nothing_is_left_when_the_disks_are_given_up(cluster: KafkaCluster) -> None:
+    cluster.run("down", "--volumes", "--yes", version=NEW)
+    program = ClusterProgram(Program(cluster.home), cluster.directory, NAME)
+    assert not any(program.leftovers().values())
