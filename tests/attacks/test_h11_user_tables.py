@@ -7,6 +7,7 @@ import contextlib
 import pytest
 
 from stoneware.errors import InputError, MachineError
+from stoneware.model.execution import Execution
 from tests.local.engine_lab import Bench
 
 pytestmark = pytest.mark.machine
@@ -32,8 +33,8 @@ def test_commands_work_whatever_the_tables_are(lab: Bench, capfd: pytest.Capture
             assert lab.sh("mv $T /run/kept; " + script, env={"T": table}) == 0, trap
             capfd.readouterr()
             assert lab.platform.execute(lab.name, ["id", "-u"]) == 0
-            assert lab.platform.execute(lab.name, ["id", "-u"], user="1234:99") == 0
+            assert lab.platform.execute(lab.name, ["id", "-u"], Execution("1234:99")) == 0
             assert capfd.readouterr().out.split() == ["0", "1234"]
             with contextlib.suppress(InputError, MachineError):  # known or not: it is told, and soon
-                lab.platform.execute(lab.name, ["true"], user="web:web")
+                lab.platform.execute(lab.name, ["true"], Execution("web:web"))
             assert lab.sh("rm -rf $T; mv /run/kept $T", env={"T": table}) == 0

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -8,6 +8,7 @@ import pytest
 from stoneware.bake.failure_shell import open_shell
 from stoneware.errors import InputError
 from stoneware.machinefile.recipe import CopyStep, RunStep
+from stoneware.model.execution import Execution
 
 RUN = RunStep(index=1, stage="a", line=2, text="x")
 COPY = CopyStep(index=1, stage="a", line=2, text="x")
@@ -20,9 +21,9 @@ class Asked:
         self.calls: list[dict[str, Any]] = []
         self._strict = strict
 
-    def execute(self, name: str, argv: list[str], **options: Any) -> int:
-        self.calls.append({"name": name, "argv": argv, **options})
-        if options.get("user") and self._strict:
+    def execute(self, name: str, argv: list[str], how: Execution) -> int:
+        self.calls.append({"name": name, "argv": argv, **asdict(how)})
+        if how.user and self._strict:
             raise InputError("there is no user")
         return 0
 
@@ -40,7 +41,7 @@ def test_it_is_the_steps() -> None:
 def test_root_has_it_where_there_is_no_such_user() -> None:
     asked = Asked(strict=True)
     open_shell(asked, "b1", replace(RUN, user="nobody", workdir="/x"))  # type: ignore[arg-type]
-    assert [call.get("user", "") for call in asked.calls] == ["nobody", ""]
+    assert [call["user"] for call in asked.calls] == ["nobody", ""]
 
 
 @pytest.mark.parametrize("step", [COPY, RUN])

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from stoneware.files import canonical_json, sha256_hex
 from stoneware.machinefile.recipe import HealthCheck, ImageConfig, config_to_document
+from stoneware.model.execution import PLAIN, Execution
 from stoneware.model.machine import Health, Machine, MachineSpec, Phase
 from stoneware.model.resources import PortMapping
 from stoneware.platforms.upkeep import Unused, VolumeUsage
@@ -113,7 +114,7 @@ class FakeStore:
 
 
 @dataclass
-class Execution:
+class Executed:
     name: str
     argv: tuple[str, ...]
     options: dict[str, Any]
@@ -129,7 +130,7 @@ class FakePlatform(MemoryPlatform):
         self.timed: list[tuple[float, bytes]] = []  # the pieces of a console, and when they came
         self.scripts: dict[str, Iterator[dict[str, Any]]] = {}
         self.script: list[dict[str, Any]] = [{"phase": Phase.BOOTING}, {"phase": Phase.RUNNING}]
-        self.executions: list[Execution] = []
+        self.executions: list[Executed] = []
         self.code = 0
         self.output = ""
         self.on_look: Callable[[str], None] = lambda _: None
@@ -203,13 +204,15 @@ class FakePlatform(MemoryPlatform):
     def guest_attributes(self, name: str) -> dict[str, str]:
         return {"stoneware/health": "{}"}
 
-    def execute(self, name: str, argv: Sequence[str], **options: Any) -> int:
-        self.executions.append(Execution(name, tuple(argv), options))
+    def execute(self, name: str, argv: Sequence[str], how: Execution = PLAIN) -> int:
+        self.executions.append(Executed(name, tuple(argv), asdict(how)))
         sys.stdout.write(self.output)
         return self.code
 
-    def run(self, name: str, argv: Sequence[str], **options: Any) -> tuple[int, str]:
-        self.executions.append(Execution(name, tuple(argv), options))
+    def run(
+        self, name: str, argv: Sequence[str], how: Execution = PLAIN, *, timeout: float
+    ) -> tuple[int, str]:
+        self.executions.append(Executed(name, tuple(argv), {**asdict(how), "timeout": timeout}))
         return self.code, self.output
 
     def copy_out(self, name: str, path: str, destination: Path) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from stoneware.model.execution import Execution
 from stoneware.model.machine import Machine, MachineSpec, Phase
 from stoneware.platforms.local.bases import bases
 from stoneware.platforms.local.host import cgroups
@@ -60,7 +61,7 @@ class Bench:
         return Path(f"/proc/{leader}/root{path}").read_text()
 
     def sh(self, script: str, **options: Any) -> int:
-        return self.platform.execute(self.name, ["sh", "-c", script], **options)
+        return self.platform.execute(self.name, ["sh", "-c", script], Execution(**options))
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from stoneware.errors import InputError, MachineError, StonewareError
 from stoneware.files import canonical_json
 from stoneware.image.versions import highest
 from stoneware.model.capability import Capability
+from stoneware.model.execution import PLAIN, Execution
 from stoneware.model.machine import Health, Machine, MachineSpec, Phase
 from stoneware.model.machine_fields import written
 from stoneware.model.resources import DIRECTORY, DISK, Network, PortMapping, Snapshot, Volume
@@ -471,28 +472,12 @@ class MemoryPlatform:
         with self._lock:
             self._secrets.pop(name, None)
 
-    def execute(
-        self,
-        name: str,
-        argv: Sequence[str],
-        *,
-        tty: bool = False,
-        interactive: bool = False,
-        env: Mapping[str, str] | None = None,
-        user: str = "",
-        workdir: str = "",
-    ) -> int:
+    def execute(self, name: str, argv: Sequence[str], how: Execution = PLAIN) -> int:
         self._get(name)
         raise MachineError("a machine in memory runs no commands", details=" ".join(argv))
 
     def run(
-        self,
-        name: str,
-        argv: Sequence[str],
-        *,
-        timeout: float,
-        user: str = "",
-        env: Mapping[str, str] | None = None,
+        self, name: str, argv: Sequence[str], how: Execution = PLAIN, *, timeout: float
     ) -> tuple[int, str]:
         self._get(name)
         self.calls.append(f"run {name} {' '.join(argv)}")

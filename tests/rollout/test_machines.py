@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from stoneware.model.execution import Execution
 from stoneware.model.machine import Phase
 from stoneware.platforms.local.host.helpers import Helper
 from tests.cluster.lab import ClusterLab, bake_images, cluster_lab
@@ -94,8 +95,8 @@ def test_commands_in_machines(lab: ClusterLab) -> None:
     lab.run("up")
     platform, name = lab.platform, lab.full("web-1")
     assert platform.run(name, ["sh", "-c", "echo out; echo err >&2; exit 3"], timeout=60) == (3, "out\nerr\n")
-    assert platform.run(name, ["printenv", "A"], timeout=60, env={"A": "b c"}) == (0, "b c\n")
-    assert platform.run(name, ["id", "-un"], timeout=60, user="nobody") == (0, "nobody\n")
+    assert platform.run(name, ["printenv", "A"], Execution(env={"A": "b c"}), timeout=60) == (0, "b c\n")
+    assert platform.run(name, ["id", "-un"], Execution("nobody"), timeout=60) == (0, "nobody\n")
     assert platform.run(name, ["no-such-command"], timeout=60)[0] == 127
     code, output = platform.run(name, ["sh", "-c", "echo begun; exec sleep 1000"], timeout=3)
     assert (code, output) == (124, "begun\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from stoneware.errors import InputError
 from stoneware.machinefile.recipe import RunStep, Step
+from stoneware.model.execution import Execution
 from stoneware.platforms.protocols import Commands
 
 # The WORKDIR may be what the step has removed. No login shell: its profile would set another PATH.
@@ -20,8 +21,8 @@ def open_shell(commands: Commands, name: str, step: Step) -> None:
         env, user, workdir = dict((*step.unkeyed_env, *step.env)), step.user, step.workdir
     argv = ["/bin/sh", "-c", _SCRIPT, "sh", workdir]
     try:
-        commands.execute(name, argv, tty=True, interactive=True, env=env, user=user)
+        commands.execute(name, argv, Execution(user, env, tty=True, interactive=True))
     except InputError:
         if not user:
             raise
-        commands.execute(name, argv, tty=True, interactive=True, env=env)
+        commands.execute(name, argv, Execution(env=env, tty=True, interactive=True))

@@ -8,6 +8,7 @@ from stoneware.dataclass import dataclass
 from stoneware.launch.environment import service_environment
 from stoneware.launch.plan import Launch
 from stoneware.launch.watch import wait_until_up
+from stoneware.model.execution import Execution
 from stoneware.platforms.protocols import Platform
 
 
@@ -41,15 +42,14 @@ def run_command(platform: Platform, launch: Launch, options: CommandOptions) -> 
         machine = wait_until_up(platform, name, timeout=options.timeout)
         if options.workdir not in {"", "/"}:  # `docker run -w` makes it too, `docker exec -w` does not
             platform.run(name, ("mkdir", "-p", "--", options.workdir), timeout=10.0)
-        return platform.execute(
-            name,
-            command_line(launch, options),
-            tty=options.tty,
-            interactive=options.interactive,
-            env=service_environment(launch.manifest, machine),
-            user=options.user or launch.config.user,
-            workdir=options.workdir or launch.config.workdir,
+        how = Execution(
+            options.user or launch.config.user,
+            service_environment(launch.manifest, machine),
+            options.workdir or launch.config.workdir,
+            options.tty,
+            options.interactive,
         )
+        return platform.execute(name, command_line(launch, options), how)
     finally:
         end_machine(platform, launch)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from stoneware.model.capability import Capability
+from stoneware.model.execution import PLAIN, Execution
 from stoneware.model.machine import Machine, MachineSpec
 from stoneware.model.resources import DIRECTORY, Network, PortMapping, Snapshot, Volume
 from stoneware.platforms.builders import Builders
@@ -234,32 +235,17 @@ class Secrets(Protocol):
 class Commands(Protocol):
     """Commands inside machines, where the platform can do Capability.COMMANDS."""
 
-    def execute(
-        self,
-        name: str,
-        argv: Sequence[str],
-        *,
-        tty: bool = False,
-        interactive: bool = False,
-        env: Mapping[str, str] | None = None,
-        user: str = "",
-        workdir: str = "",
-    ) -> int:
+    def execute(self, name: str, argv: Sequence[str], how: Execution = PLAIN) -> int:
         """Run a command in a running machine on our own standard streams and return its exit code."""
         ...
 
     def run(
-        self,
-        name: str,
-        argv: Sequence[str],
-        *,
-        timeout: float,
-        user: str = "",
-        env: Mapping[str, str] | None = None,
+        self, name: str, argv: Sequence[str], how: Execution = PLAIN, *, timeout: float
     ) -> tuple[int, str]:
         """Run a command in a running machine; return its exit code and what it said on both its streams.
 
-        One that takes longer than `timeout` seconds is killed; its code is then 124, as that of timeout(1).
+        It has neither terminal nor input. One that takes longer than `timeout` seconds is killed; its code
+        is then 124, as that of timeout(1).
         """
         ...
 

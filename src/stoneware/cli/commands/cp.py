@@ -14,6 +14,7 @@ from stoneware.cli.output import say
 from stoneware.cli.parameters import Command, argument
 from stoneware.errors import InputError
 from stoneware.model.capability import Capability, Need, require
+from stoneware.model.execution import Execution
 
 _EXAMPLES = "stoneware cp MACHINE:/etc/hostname .    # or: stoneware cp FILE MACHINE:/tmp/"
 
@@ -47,7 +48,9 @@ def cp(source: str, destination: str) -> None:
             argv = ["tar", "-C", str(Path(from_path).parent), "-cf", "-", "--", Path(from_path).name or "."]
         else:
             argv = ["tar", "-C", to_path, "-xf", "-"]
-        raise click.exceptions.Exit(platform.execute(machine.name, argv, interactive=bool(to_machine)))
+        raise click.exceptions.Exit(
+            platform.execute(machine.name, argv, Execution(interactive=bool(to_machine)))
+        )
     if from_machine:
         if to_path.endswith("/") and not Path(to_path).is_dir():
             raise InputError(f"there is no directory {to_path}", resolution=f"mkdir -p {to_path}")

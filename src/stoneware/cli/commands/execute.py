@@ -15,6 +15,7 @@ from stoneware.errors import InputError
 from stoneware.launch.environment import service_environment
 from stoneware.launch.flags import parse_values
 from stoneware.model.capability import Capability, Need, require
+from stoneware.model.execution import Execution
 
 
 # What follows the machine is the command's: `exec MACHINE ls -l`.
@@ -49,16 +50,8 @@ def execute(
     # A builder has no image yet.
     stored = bool(found.image_id) and store.has_image(found.image_id)
     own = service_environment(store.manifest(found.image_id), found) if stored else {}
-    code = platform.execute(
-        found.name,
-        command,
-        tty=tty,
-        interactive=interactive,
-        env={**own, **parse_values(env, os.environ)},
-        user=user,
-        workdir=workdir,
-    )
-    raise click.exceptions.Exit(code)
+    how = Execution(user, {**own, **parse_values(env, os.environ)}, workdir, tty, interactive)
+    raise click.exceptions.Exit(platform.execute(found.name, command, how))
 
 
 def need_terminal(*, tty: bool, interactive: bool) -> None:

@@ -4,38 +4,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from stoneware.errors import InputError
 from stoneware.model.capability import Capability
+from stoneware.model.execution import PLAIN, Execution
 
 
 class NoCommands:
     """Refuses them all: see `stoneware.platforms.protocols.Commands`."""
 
-    def execute(
-        self,
-        name: str,
-        argv: Sequence[str],
-        *,
-        tty: bool = False,
-        interactive: bool = False,
-        env: Mapping[str, str] | None = None,
-        user: str = "",
-        workdir: str = "",
-    ) -> int:
+    def execute(self, name: str, argv: Sequence[str], how: Execution = PLAIN) -> int:
         """Refuse."""
         raise _refused("ssh", name)
 
     def run(
-        self,
-        name: str,
-        argv: Sequence[str],
-        *,
-        timeout: float,
-        user: str = "",
-        env: Mapping[str, str] | None = None,
+        self, name: str, argv: Sequence[str], how: Execution = PLAIN, *, timeout: float
     ) -> tuple[int, str]:
         """Refuse."""
         raise _refused("ssh", name)

@@ -12,6 +12,7 @@ from stoneware.errors import InputError, MachineError
 from stoneware.files import read_json, write_json
 from stoneware.model import guest_protocol, runtime
 from stoneware.model.capability import Capability
+from stoneware.model.execution import PLAIN, Execution
 from stoneware.model.machine import Machine, MachineSpec, removal_hint
 from stoneware.model.resources import PortMapping
 from stoneware.platforms.local.host import cgroups
@@ -289,39 +290,20 @@ class LocalPlatform(LocalBuilders):
 
     # -- inside --------------------------------------------------------------------------------------------
 
-    def execute(
-        self,
-        name: str,
-        argv: Sequence[str],
-        *,
-        tty: bool = False,
-        interactive: bool = False,
-        env: Mapping[str, str] | None = None,
-        user: str = "",
-        workdir: str = "",
-    ) -> int:
+    def execute(self, name: str, argv: Sequence[str], how: Execution = PLAIN) -> int:
         """Run a command in a running machine on our own standard streams and return its exit code."""
         # Not before: with the bus it is a sixth of what `ps` would load.
         from stoneware.platforms.local.machines import exec as machine_exec
 
-        paths = self._existing(name)
-        return machine_exec.execute(
-            paths, argv, tty=tty, interactive=interactive, env=env, user=user, workdir=workdir
-        )
+        return machine_exec.execute(self._existing(name), argv, how)
 
     def run(
-        self,
-        name: str,
-        argv: Sequence[str],
-        *,
-        timeout: float,
-        user: str = "",
-        env: Mapping[str, str] | None = None,
+        self, name: str, argv: Sequence[str], how: Execution = PLAIN, *, timeout: float
     ) -> tuple[int, str]:
         """Run a command in a running machine; return its exit code (124: killed in the end) and output."""
         from stoneware.platforms.local.machines import exec as machine_exec
 
-        return machine_exec.capture(self._existing(name), argv, timeout=timeout, user=user, env=env)
+        return machine_exec.capture(self._existing(name), argv, how, timeout=timeout)
 
     def copy_out(self, name: str, path: str, destination: Path) -> list[str]:
         """Copy a file or directory out of a machine, running or stopped, as `docker cp` does.

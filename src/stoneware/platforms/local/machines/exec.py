@@ -8,16 +8,17 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from stoneware.errors import HostError, InputError, MachineError
+from stoneware.model.execution import Execution
 from stoneware.platforms.local.machines import inside, own_terminal, relay
 from stoneware.platforms.local.machines import users as machine_users
 from stoneware.platforms.local.machines.output import output_of
 from stoneware.platforms.local.machines.record import Paths
 from stoneware.platforms.local.machines.relay import Inflow, Outflow
-from stoneware.platforms.local.machines.runner import PATH, Command, Program, Runner, Streams, User
+from stoneware.platforms.local.machines.runner import PATH, Command, Program, Streams
 from stoneware.platforms.local.machines.runners import runner_of
 
 _MOST_OUTPUT = 1 << 20  # bytes of a command's output that are kept, from its end
@@ -30,59 +31,40 @@ _PATIENCE = 3  # interrupts that we pass on before we leave a command alone
 _GRACE = 5.0  # seconds for a command to end once we have to
 
 
-def execute(
-    paths: Paths,
-    argv: Sequence[str],
-    *,
-    tty: bool = False,
-    interactive: bool = False,
-    env: Mapping[str, str] | None = None,
-    user: str = "",
-    workdir: str = "",
-) -> int:
+def execute(paths: Paths, argv: Sequence[str], how: Execution) -> int:
     """Run a command in a machine on our own standard streams and return its exit code.
 
-    Arguments and environment pass as they are. `user` is Docker's NAME|UID[:GROUP|GID]. With `tty` it has a
-    new terminal of the machine, never ours. As with Docker, a signal's death is 128 + its number. Raises
+    Arguments and environment pass as they are. As with Docker, a signal's death is 128 + its number. Raises
     InputError for an unknown user or a `tty` without a terminal, MachineError where nothing can be started.
     """
     if not argv:
         raise InputError("no command to run", resolution="stoneware exec NAME COMMAND …")
-    if tty and interactive and not os.isatty(0):
+    if how.tty and how.interactive and not os.isatty(0):
         raise InputError("the input is not a terminal", resolution="stoneware exec -i … (without -t)")
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
-    who = machine_users.resolve(paths, user)
-    environment = _environment(runner_of(paths), who, env or {}, tty=tty)
-    run = _on_terminal if tty else _on_pipes
-    return run(paths, Program(argv, who, environment, workdir or "/"), interactive=interactive)
+    run = _on_terminal if how.tty else _on_pipes
+    return run(paths, _program(paths, argv, how), interactive=how.interactive)
 
 
-def capture(
-    paths: Paths,
-    argv: Sequence[str],
-    *,
-    timeout: float,
-    user: str = "",
-    env: Mapping[str, str] | None = None,
-) -> tuple[int, str]:
+def capture(paths: Paths, argv: Sequence[str], how: Execution, *, timeout: float) -> tuple[int, str]:
     """Run a command in a machine and return its exit code and the end of what it said on both its streams.
 
     One that takes longer than `timeout` seconds is killed, with what it started; its code is then 124.
     """
-    who = machine_users.resolve(paths, user)
-    program = Program(argv, who, _environment(runner_of(paths), who, env or {}, tty=False))
+    program = _program(paths, argv, how)
     code, said = output_of(paths, program, timeout=timeout, keep=_MOST_OUTPUT)
     return code, said.decode(errors="replace")
 
 
-def _environment(runner: Runner, who: User, extra: Mapping[str, str], *, tty: bool) -> dict[str, str]:
-    environment = {"PATH": PATH, "HOME": who.home, **runner.environment}
-    if tty:
+def _program(paths: Paths, argv: Sequence[str], how: Execution) -> Program:
+    """Return what runs in the machine: the user by number, with what every command has in its environment."""
+    who = machine_users.resolve(paths, how.user)
+    environment = {"PATH": PATH, "HOME": who.home, **runner_of(paths).environment}
+    if how.tty:
         environment["TERM"] = os.environ.get("TERM", "xterm")
-    environment.update(extra)
-    return environment
+    return Program(argv, who, {**environment, **how.env}, how.workdir or "/")
 
 
 def _on_pipes(paths: Paths, program: Program, *, interactive: bool) -> int:
