@@ -1,0 +1,137 @@
+"""What export writes: archives of a tree and forms of a disk, without an image or a machine."""
+
+from __future__ import annotations
+
+import gzip
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from stoneware.errors import HostError
+from stoneware.platforms.disks import DiskFormat, Export
+from stoneware.platforms.local.disks import export
+from stoneware.platforms.local.disks.export import LocalDisks
+from stoneware.process import ProcessError, which
+
+pytestmark = pytest.mark.tool
+DISK = b"disk" * (1 << 18)  # a MiB
+EPOCH = 1767323045
+
+
+class Store:
+    """What an export asks of a store: one image."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.data = home / "data"
+        self.root = home / "root"
+        for directory in (self.data / "disks", self.root / "etc", home / "locks"):
+            directory.mkdir(parents=True)
+        (self.root / "etc/motd").write_text("hello\n")
+        (self.root / "link").symlink_to("etc/motd")
+
+    def build_lock_path(self, name: str) -> Path:
+        return self.home / "locks" / name
+
+    def image_rootfs(self, _image: str) -> Path:
+        return self.root
+
+    def manifest(self, _image: str) -> dict[str, Any]:
+        return {"created": "2026-01-02T03:04:05Z"}
+
+    @contextmanager
+    def staging(self, parent: Path) -> Iterator[Path]:
+        staged = parent / ".staged"
+        staged.mkdir()
+        yield staged
+        (staged / "disk.raw").unlink()
+        staged.rmdir()
+
+
+@pytest.fixture
+def disks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalDisks:
+    sizes: list[int | None] = []
+
+    def copy_disk(
+        _store: Any, _machines: Any, _image: str, target: Path, _progress: Any, *, size: Any
+    ) -> None:
+        target.write_bytes(DISK)
+        sizes.append(size)
+
+    monkeypatch.setattr(export.disks, "ensure_disk", lambda *_: SimpleNamespace(size=len(DISK)))
+    monkeypatch.setattr(export.disks, "copy_disk", copy_disk)
+    found = LocalDisks(Store(tmp_path / "store"), None)  # type: ignore[arg-type]
+    found.sizes = sizes  # type: ignore[attr-defined]
+    return found
+
+
+def write(disks: LocalDisks, form: DiskFormat, target: Path, size: int | None = None) -> list[str]:
+    told: list[str] = []
+    disks.export(Export("sha256:" + "a" * 64, form, target, size), told.append)
+    return told
+
+
+def test_a_tree_is_written_with_its_links(disks: LocalDisks, tmp_path: Path) -> None:
+    target = tmp_path / "root.tar"
+    assert write(disks, DiskFormat.TAR, target) == ["writing the root file system"]
+    with tarfile.open(target) as archive:
+        names = {each.name.removeprefix("./"): each for each in archive}
+    assert names["etc/motd"].size == 6
+    assert names["link"].linkname == "etc/motd"
+    assert target.stat().st_mode & 0o777 == 0o600
+    first = target.read_bytes()
+    target.unlink()
+    write(disks, DiskFormat.TAR, target)
+    assert target.read_bytes() == first, "the same tree gives the same bytes"
+
+
+@pytest.mark.skipif(which("zstd") is None, reason="needs zstd")
+def test_a_tree_is_compressed(disks: LocalDisks, tmp_path: Path) -> None:
+    write(disks, DiskFormat.TAR_ZST, tmp_path / "root.tar.zst")
+    assert (tmp_path / "root.tar.zst").read_bytes().startswith(b"\x28\xb5\x2f\xfd")
+
+
+def test_a_raw_disk_is_the_disk(disks: LocalDisks, tmp_path: Path) -> None:
+    assert write(disks, DiskFormat.RAW, tmp_path / "disk.raw") == ["writing raw: a disk of 1 MiB"]
+    assert (tmp_path / "disk.raw").read_bytes() == DISK
+    assert disks.sizes == [None]  # type: ignore[attr-defined]
+
+
+def test_compute_engines_form_is_a_whole_number_of_gib_in_an_archive(
+    disks: LocalDisks, tmp_path: Path
+) -> None:
+    target = tmp_path / "disk.tar.gz"
+    write(disks, DiskFormat.GCE, target)
+    assert disks.sizes == [1 << 30]  # type: ignore[attr-defined]
+    with tarfile.open(target) as archive:
+        [disk] = archive
+        assert (disk.name, disk.uid, disk.mode, disk.mtime) == ("disk.raw", 0, 0o644, EPOCH)
+        assert disk.get_info()["type"] in (tarfile.REGTYPE, tarfile.GNUTYPE_SPARSE)
+    assert gzip.decompress(target.read_bytes())[257:265] == b"ustar  \0", "oldgnu"
+
+
+@pytest.mark.skipif(which("qemu-img") is None, reason="needs qemu-img")
+@pytest.mark.parametrize(
+    ("form", "magic"), [(DiskFormat.QCOW2, b"QFI\xfb"), (DiskFormat.VMDK, b"KDMV")], ids=["qcow2", "vmdk"]
+)
+def test_qemu_img_converts(disks: LocalDisks, tmp_path: Path, form: DiskFormat, magic: bytes) -> None:
+    write(disks, form, tmp_path / "disk")
+    assert (tmp_path / "disk").read_bytes().startswith(magic)
+
+
+def test_a_full_disk_is_told_and_nothing_appears(
+    disks: LocalDisks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise ProcessError(["cp"], 1, "cp: error writing: No space left on device")
+
+    monkeypatch.setattr(export, "_run", full)
+    with pytest.raises(HostError, match="there is no room for") as caught:
+        write(disks, DiskFormat.RAW, tmp_path / "disk.raw")
+    assert "df -h" in caught.value.resolution
+    assert not (tmp_path / "disk.raw").exists()
