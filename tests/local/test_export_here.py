@@ -63,8 +63,10 @@ def disks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalDisks:
         target.write_bytes(DISK)
         sizes.append(size)
 
-    monkeypatch.setattr(export.disks, "ensure_disk", lambda *_: SimpleNamespace(size=len(DISK)))
-    monkeypatch.setattr(export.disks, "copy_disk", copy_disk)
+    monkeypatch.setattr(
+        "stoneware.platforms.local.disks.disks.ensure_disk", lambda *_: SimpleNamespace(size=len(DISK))
+    )
+    monkeypatch.setattr("stoneware.platforms.local.disks.disks.copy_disk", copy_disk)
     found = LocalDisks(Store(tmp_path / "store"), None)  # type: ignore[arg-type]
     found.sizes = sizes  # type: ignore[attr-defined]
     return found
