@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from stoneware.errors import HostError, InputError, MachineError
-from stoneware.model.execution import Execution
+from stoneware.model.execution import PLAIN, Execution
 from stoneware.platforms.local.machines import inside, own_terminal, relay
 from stoneware.platforms.local.machines import users as machine_users
 from stoneware.platforms.local.machines.output import output_of
@@ -48,7 +48,7 @@ def execute(paths: Paths, argv: Sequence[str], how: Execution) -> int:
     return run(paths, _program(paths, argv, how), interactive=how.interactive)
 
 
-def capture(paths: Paths, argv: Sequence[str], how: Execution, *, timeout: float) -> tuple[int, str]:
+def capture(paths: Paths, argv: Sequence[str], how: Execution = PLAIN, *, timeout: float) -> tuple[int, str]:
     """Run a command in a machine and return its exit code and the end of what it said on both its streams.
 
     One that takes longer than `timeout` seconds is killed, with what it started; its code is then 124.
