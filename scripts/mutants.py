@@ -25,6 +25,7 @@ SOURCE = ROOT / "src"
 LIMIT = 600.0  # seconds; a change that makes the tests hang has been noticed
 # Where the tests of a part are, if not in a directory of its name.
 TESTS = {
+    "platforms/google": ["google"],
     "platforms/local": ["local"],
     "launch": ["cli"],
     "untrusted": ["attacks"],
