@@ -64,7 +64,8 @@ def leave_bake(build_id: str, lock: int) -> None:
 
     # -P: nothing that lies in the current directory is imported.
     name, project = _choice()
-    words = ["-P", "-m", "stoneware.cli.bake_removal", build_id, str(lock), name, str(project.directory)]
+    directory = str(project.directory.absolute())
+    words = ["-P", "-m", "stoneware.cli.bake_removal", build_id, str(lock), name, directory]
     with contextlib.suppress(OSError):  # no process can be started: the next command does it
         subprocess.Popen(
             [*backend().outliving(f"Stoneware's removal of {build_id}"), sys.executable, *words],

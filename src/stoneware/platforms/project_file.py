@@ -53,7 +53,8 @@ class Project:
 
     def __init__(self, directory: Path, tables: tuple[str, ...] = ()) -> None:
         """Take a directory; `tables` are the names of platforms."""
-        self.directory = directory.absolute()
+        # As it is given: the current one may be gone, which only matters to who looks for the file.
+        self.directory = directory
         self._tables = tables
 
     @cached_property
