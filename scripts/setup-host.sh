@@ -12,7 +12,7 @@ set -eu
 packages="btrfs-progs busybox bzip2 ca-certificates curl dnsmasq-base gawk iproute2 mawk mmdebstrap nftables
   openssl systemd-container util-linux xz-utils zstd python3-venv"
 [ "${1:-}" != --tests ] || packages="$packages chromium dosfstools e2fsprogs fdisk fuse2fs gcc gdisk libc6-dev mtools ovmf
-  qemu-system-x86 qemu-utils"
+  qemu-system-x86 qemu-utils xfsprogs"
 
 missing=
 for package in $packages; do

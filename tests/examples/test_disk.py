@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import os
@@ -13,10 +14,13 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, cast
 
 import pytest
 
 from stoneware.platforms.local.disks import disks
+from stoneware.platforms.local.disks.foreign import recognise
+from stoneware.platforms.local.disks.reader import root_archive
 from stoneware.platforms.local.store.images import LocalImageStore
 
 from .conftest import EXAMPLES, Program
@@ -192,3 +196,144 @@ def test_a_killed_assembly_leaves_nothing(hello: Program, tmp_path: Path) -> Non
     assert "an incomplete disk" in hello.run("ps").stderr
     assert list((store.data / "disks").iterdir()) == []
     assert list(tmp_path.iterdir()) == []
+
+
+# -- disks that come in -----------------------------------------------------------------------------------
+
+
+def entries(root: Path) -> dict[str, tuple[object, ...]]:
+    """Return what a tree has, by path: modes, owners, sizes, times, names, attributes."""
+    found: dict[str, tuple[object, ...]] = {}
+    for path in root.rglob("*"):
+        status = path.lstat()
+        names = os.listxattr(path, follow_symlinks=False)
+        attributes = {name: os.getxattr(path, name, follow_symlinks=False) for name in names}
+        size = (status.st_size, status.st_nlink) if path.is_file() and not path.is_symlink() else ()
+        kept = (status.st_mode, status.st_uid, status.st_gid, int(status.st_mtime), size, attributes)
+        found[str(path.relative_to(root))] = kept
+    return found
+
+
+@pytest.mark.timeout(1800)  # it is read in software, by a processor that has other work
+def test_an_exported_disk_comes_back_as_it_was(hello: Program, tmp_path: Path) -> None:
+    hello.run("export", "hello", "-o", tmp_path / "hello.qcow2")
+    store = LocalImageStore.open(hello.home)
+    before = set(store.checkpoint_keys())
+    done = hello.run("import", tmp_path / "hello.qcow2", "-t", "returned", "--json")
+    assert "reading partition 2 (ext4)" in done.stderr
+    (raw,) = (key for key in set(store.checkpoint_keys()) - before if key.startswith("raw-"))
+    image = store.tags()["hello:latest"]
+    layers = [key for key in store.checkpoint_keys() if disks.layer_image(store, key) == image]
+    found = entries(store.checkpoint_rootfs(raw))
+    assert found in [entries(store.checkpoint_rootfs(key)) for key in layers if key.startswith("kernel-")]
+    root = store.image_rootfs(store.tags()["returned:latest"])
+    assert not (root / "etc/fstab").exists()
+    assert "PARTUUID=" in (root / "etc/fstab.imported").read_text()
+    hello.run("rmi", "-f", "returned")
+
+
+def file_systems(directory: Path) -> Path:
+    """Make a VMDK with XFS, btrfs and ext4 on it, a Linux in the first two."""
+    tree = directory / "tree"
+    (tree / "etc").mkdir(parents=True)
+    (tree / "etc/os-release").write_text("ID=debian\n")
+    (tree / "etc/program").write_text("x")
+    (tree / "etc/program").chmod(0o4755)
+    os.chown(tree / "etc/program", 5, 6)
+    (tree / "etc/program").chmod(0o4755)
+    (tree / "etc/again").hardlink_to(tree / "etc/program")
+    os.setxattr(tree / "etc/os-release", "user.kept", b"yes")
+    parts = [("xfs", 320), ("btrfs", 128), ("ext4", 8)]
+    for name, size in parts:
+        with (directory / name).open("xb") as stream:
+            stream.truncate(size * MIB)
+    (directory / "proto").write_text(
+        f"/boot\n0 0\nd--755 0 0\netc d--755 0 0\nos-release ---644 0 0 {tree}/etc/os-release\n$\n$\n"
+    )
+    tool("mkfs.xfs", "-q", "-p", directory / "proto", directory / "xfs")
+    tool("mkfs.btrfs", "-q", "--rootdir", tree, directory / "btrfs")
+    tool("mkfs.ext4", "-q", directory / "ext4")
+    root = "type=4f68bce3-e8cd-4db1-96e7-fbcaf984b709"
+    script = f"label: gpt\nstart=2048,size=320M\nsize=128M,{root}\nsize=8M\n"
+    disk, place = directory / "disk.raw", 1
+    with disk.open("xb") as stream:
+        stream.truncate(460 * MIB)
+    done = subprocess.run(["/sbin/sfdisk", "-q", disk], input=script, text=True, check=False)
+    assert done.returncode == 0
+    for name, size in parts:
+        tool("dd", f"if={directory / name}", f"of={disk}", "bs=1M", f"seek={place}", "conv=notrunc,sparse")
+        place += size
+    tool(
+        "qemu-img", "convert", "-O", "vmdk", "-o", "subformat=streamOptimized", disk, directory / "disk.vmdk"
+    )
+    return directory / "disk.vmdk"
+
+
+def test_xfs_and_btrfs_are_read_as_well(hello: Program, tmp_path: Path) -> None:
+    disk = recognise(file_systems(tmp_path))
+    assert disk is not None
+    said: list[str] = []
+    with root_archive(LocalImageStore.open(hello.home), disk, said.append) as reading:
+        with tarfile.open(fileobj=cast("IO[bytes]", reading), mode="r|") as archive:
+            found = {member.name: member for member in archive}
+        reading.finish()
+    assert said[-2:] == ["left out: the partitions 1 (xfs), 3 (ext4)", "reading partition 2 (btrfs)"]
+    assert [(each.filesystem, each.directory) for each in reading.report.partitions] == [
+        ("xfs", "."),
+        ("btrfs", "."),
+        ("ext4", ""),
+    ]
+    assert set(found) == {".", "./etc", "./etc/os-release", "./etc/program", "./etc/again"}
+    assert {found[name].type for name in ("./etc/program", "./etc/again")} == {
+        tarfile.REGTYPE,
+        tarfile.LNKTYPE,
+    }
+    program = next(each for each in found.values() if each.mode == 0o4755)
+    assert (program.uid, program.gid) == (5, 6)
+    assert found["./etc/os-release"].pax_headers["SCHILY.xattr.user.kept"] == "yes"
+
+
+def readers() -> list[str]:
+    """Return the processes of machines that read disks."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found += [path.parent.name] if b"\0stoneware-import\0" in path.read_bytes() else []
+    return found
+
+
+def test_a_killed_import_leaves_nothing(hello: Program, raw: Path) -> None:
+    store = LocalImageStore.open(hello.home)
+    before = store.checkpoint_keys()
+    argv = [str(Path(sys.executable).parent / "stoneware"), "import", str(raw), "-t", "torn"]
+    env = {**os.environ, "STONEWARE_HOME": str(hello.home)}
+    child = subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        assert wait_until(readers, 300)
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    assert wait_until(lambda: not readers(), 60)
+    hello.run("ps")
+    assert [
+        path for place in ("disks", "checkpoints") for path in (store.data / place).glob(".staged-*")
+    ] == []
+    assert [key for key in store.checkpoint_keys() if key.startswith("raw-")] == [
+        key for key in before if key.startswith("raw-")
+    ]
+    assert "torn:latest" not in store.tags()
+
+
+def test_a_disk_that_is_damaged_or_full_of_somebody_elses_files(hello: Program, tmp_path: Path) -> None:
+    tool("qemu-img", "create", "-f", "qcow2", tmp_path / "empty.qcow2", "64M")
+    tool("qemu-img", "create", "-f", "qcow2", "-F", "qcow2", "-b", "empty.qcow2", tmp_path / "based.qcow2")
+    done = hello.run("import", tmp_path / "based.qcow2", "-t", "x", check=False)
+    assert done.returncode == 2
+    assert "based.qcow2 is not a whole disk" in done.stderr
+    assert "'empty.qcow2'" in done.stderr
+    with (tmp_path / "empty.qcow2").open("r+b") as stream:
+        stream.seek(40)
+        stream.write(b"\xff" * 8)  # where its table of clusters is
+    done = hello.run("import", tmp_path / "empty.qcow2", "-t", "x", check=False)
+    assert done.returncode == 2
+    assert "the disk empty.qcow2 is damaged" in done.stderr

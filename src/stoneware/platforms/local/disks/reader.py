@@ -168,13 +168,14 @@ class RootArchive:
         self._disk, self._progress = disk, progress
         self._child, self._said = machine.process, machine.said
         self._report, self._archive = machine.report, machine.archive
+        self.report = choosing.Report("", "", ())  # what is on the disk, once it is known
         self._count, self._kept = 0, b""
 
     def begin(self) -> None:
         """Choose the partition and have it sent. Raises InputError where there is none to be chosen."""
-        report = choosing.report_of(self._line(_COMES_UP))
-        root = choosing.root_of(report, self._disk.path.name)
-        if others := choosing.left_out(report, root):
+        self.report = choosing.report_of(self._line(_COMES_UP))
+        root = choosing.root_of(self.report, self._disk.path.name)
+        if others := choosing.left_out(self.report, root):
             self._progress(f"left out: the partitions {', '.join(others)}")
         self._progress(f"reading partition {root.words}")
         self._report.sendall(f"{root.number} {root.directory}\n".encode())

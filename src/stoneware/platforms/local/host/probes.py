@@ -8,9 +8,8 @@ import shutil
 from pathlib import Path
 
 from stoneware import process
+from stoneware.platforms.local.host.firmware import FIRMWARE, FIRMWARE_VARIABLES
 
-FIRMWARE = "/usr/share/OVMF/OVMF_CODE_4M.fd"  # QEMU only reads it
-FIRMWARE_VARIABLES = "/usr/share/OVMF/OVMF_VARS_4M.fd"  # as they are at first: each machine has a copy
 LEAST_FREE = 2 << 30  # bytes; a base, a builder and an image fit
 
 

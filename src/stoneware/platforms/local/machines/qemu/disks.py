@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from stoneware.platforms.local.host.probes import FIRMWARE_VARIABLES
+from stoneware.platforms.local.host.firmware import FIRMWARE_VARIABLES
 from stoneware.platforms.local.store import btrfs
 
 ROOT, PRISTINE, FIRMWARE = "root.raw", "pristine.raw", "vars.fd"

@@ -8,7 +8,7 @@ import zlib
 from stoneware.dataclass import dataclass
 from stoneware.model.guest_lines import is_disk
 from stoneware.model.resources import DISKS, VolumeMount
-from stoneware.platforms.local.host.probes import FIRMWARE
+from stoneware.platforms.local.host.firmware import FIRMWARE
 
 PROGRAM = "qemu-system-x86_64"
 DEFAULT_MEMORY = 1 << 30  # bytes
