@@ -24,6 +24,7 @@ from bench import (
     topic_status,
     topic_terraform,
     topic_up,
+    topic_vm,
     topic_walls,
 )
 from bench.harness import RESULTS, Section, section_lines, written
@@ -43,6 +44,7 @@ TOPICS: dict[str, Callable[[Place, int], Section]] = {
     "google": topic_google.measure,
     "status": topic_status.measure,
     "disk": topic_disk.measure,
+    "vm": topic_vm.measure,
     # Only where BENCH_BEFORE names what to compare with.
     "walls": topic_walls.measure,
     "processor": topic_processor.measure,
