@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -21,10 +22,13 @@ def test_endless_output_ends_with_a_clear_error(stream: str, check: bool) -> Non
     assert raised.value.resolution
 
 
-def test_what_a_program_leaves_running_is_not_waited_for() -> None:
-    code = "import os, time\nif os.fork(): os._exit(0)\nos.write(1, b'x' * 100_000)\ntime.sleep(3600)"
+def test_what_a_program_leaves_running_is_not_waited_for(tmp_path: Path) -> None:
+    over = tmp_path / "over"
+    wait = f"while not os.path.exists({str(over)!r}): time.sleep(0.05)"
+    code = f"import os, time\nif os.fork(): os._exit(0)\nos.write(1, b'x' * 100_000)\n{wait}"
     with pytest.raises(OutputError):
         run([*PYTHON, code], most=1000)
+    over.touch()
 
 
 def test_much_input_and_output_at_once() -> None:
