@@ -70,6 +70,7 @@ class PressTab:
         ("stoneware exec -u root h", ["plain,h1"]),
         ("stoneware stop h1 o", ["plain,other"]),
         ("stoneware logs ", ["plain,h1", "plain,other"]),
+        ("stoneware push hello:latest ", ["plain,google"]),
         ("stoneware bake ./exa", ["file,./exa"]),
         ("stoneware bake --file Ma", ["file,Ma"]),
         ("stoneware cp h1:/etc/host", ["file,h1:/etc/host"]),

@@ -22,6 +22,8 @@ from stoneware.platforms.local.disks import disks
 from stoneware.platforms.local.disks.foreign import recognise
 from stoneware.platforms.local.disks.reader import root_archive
 from stoneware.platforms.local.store.images import LocalImageStore
+from tests.google import real
+from tests.google.cloud import REGION
 
 from .conftest import EXAMPLES, Program
 from .virtual_machines import Metadata, booted, served
@@ -112,6 +114,55 @@ def test_compute_engine_gets_a_sparse_disk_of_whole_gibibytes(hello: Program, tm
     assert member.name == "disk.raw"
     assert member.sparse
     assert (member.size, member.size % (1 << 30)) == (1 << 30, 0)
+
+
+def page(address: str) -> str:
+    try:
+        with urllib.request.urlopen(f"http://{address}/", timeout=5) as reply:
+            return str(reply.read().decode())
+    except OSError:
+        return ""
+
+
+WHERE = f"zones/{REGION}-a/instances"
+
+
+def push(hello: Program, cloud: real.Cloud, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Push the image, and return its name there."""
+    for variable, text in cloud.environment.items():
+        if variable.startswith("STONEWARE_GOOGLE_"):
+            monkeypatch.setenv(variable, text)
+    return hello.run("push", "hello", "google").stdout.strip()
+
+
+def make_instance(cloud: real.Cloud, image: str) -> str:
+    """Make the instance `web`, and return its address."""
+    body = {
+        "name": "web",
+        "machineType": f"zones/{REGION}-a/machineTypes/e2-small",
+        "disks": [{"boot": True, "initializeParams": {"sourceImage": f"global/images/{image}"}}],
+        "networkInterfaces": [{"subnetwork": f"regions/{REGION}/subnetworks/own"}],
+        "metadata": {"items": [{"key": "stoneware-config", "value": "GREETING=Hello from the cloud\n"}]},
+    }
+    cloud.api.operate("POST", WHERE, "make an instance", body)
+    made = cloud.api.get("compute", f"{WHERE}/web", "look at it")
+    return str(made["networkInterfaces"][0]["networkIP"])
+
+
+def test_compute_engine_boots_what_is_pushed(
+    hello: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with real.served(hello.home, tmp_path, tmp_path / "no-provider", "10.213.9.0/24") as cloud:
+        name = push(hello, cloud, monkeypatch)
+        assert "already" in hello.run("push", "hello:latest", "google").stderr
+        there = hello.json("inspect", "hello", "--platform", "google")
+        assert there["id"] == hello.json("inspect", "hello")["id"]
+        image = cloud.api.get("compute", f"global/images/{name}", "look at the image")
+        assert (image["status"], image["diskSizeGb"], image["family"]) == ("READY", "1", "hello")
+        rule = {"name": "web", "network": "global/networks/own", "allowed": [{"IPProtocol": "tcp"}]}
+        cloud.api.operate("POST", "global/firewalls", "let all in", rule)
+        address = make_instance(cloud, name)
+        assert wait_until(lambda: "<h1>Hello from the cloud</h1>" in page(address), _PATIENCE)
 
 
 def test_the_root_file_system_alone(hello: Program, tmp_path: Path) -> None:

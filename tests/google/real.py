@@ -50,13 +50,14 @@ class Cloud:
 
 
 @contextmanager
-def served(machine_home: Path, directory: Path, program: Path, subnet: str) -> Iterator[Cloud]:
+def served(machine_home: Path, directory: Path, program: Path, subnet: str, *options: str) -> Iterator[Cloud]:
     """Serve it, with a network `own` and its subnetwork; all that is left in the store goes at the end.
 
     `program`: the Terraform provider. `subnet`: a range that no other emulator of this computer has.
+    `options` are the emulator's.
     """
     state, log = directory / "emulator", directory / "emulator.log"
-    words = ["--port", "0", "--project", PROJECT, "--operation-time", "0.05", "--json", "--log"]
+    words = ["--port", "0", "--project", PROJECT, "--operation-time", "0.05", "--json", "--log", *options]
     argv = [sys.executable, "-m", "stoneware.cli.main", "emulate", "google", *words, "--state", str(state)]
     inherited = {name: text for name, text in os.environ.items() if not name.startswith("STONEWARE_")}
     with (

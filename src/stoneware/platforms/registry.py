@@ -67,10 +67,12 @@ class Backend(Protocol):
         """Return what takes images of another platform. Raises InputError where it takes none."""
         ...
 
-    def open_instances(self, images: Images, state: Path, *, bare: bool = False) -> Computers:
+    def open_instances(
+        self, images: Images, state: Path, *, bare: bool = False, vm: bool = False
+    ) -> Computers:
         """Return the machines behind the instances of an emulated cloud, whose records are in `state`.
 
-        `bare`: its public images are without Stoneware's programs.
+        `bare`: its public images are without Stoneware's programs. `vm`: they have kernels of their own.
         """
         ...
 

@@ -66,6 +66,7 @@ def emulate() -> None:
     help="Seconds that an operation takes.",
 )
 @flag("--bare", help="Debian's images are without Stoneware's programs, as Google's own are.")
+@flag("--vm", help="Instances are virtual machines, with kernels and disks of their own.")
 @flag("--log", help="Print each request and the status of its reply.")
 @options.json_output
 def google(
@@ -76,6 +77,7 @@ def google(
     fault: tuple[str, ...],
     operation_time: float,
     bare: bool,
+    vm: bool,
     log: bool,
     json_output: bool,
 ) -> None:
@@ -104,7 +106,7 @@ def google(
             *(document, records),
             delay=operation_time,
             faults=wanted,
-            open_computers=lambda: _instances(root, bare=bare),
+            open_computers=lambda: _instances(root, bare=bare, vm=vm),
         )
         service.operations.forget_old()
         service.add_public_images()
@@ -122,11 +124,11 @@ def _computer() -> registry.Backend:
     return registry.backend(registry.DEFAULT, registry.project_of())
 
 
-def _instances(state: Path, *, bare: bool) -> Computers:
+def _instances(state: Path, *, bare: bool, vm: bool) -> Computers:
     images, told = _computer().open_images()
     for sentence in told:
         say(sentence)
-    return _computer().open_instances(images, state, bare=bare)
+    return _computer().open_instances(images, state, bare=bare, vm=vm)
 
 
 def _serve(service: Service, sock: socket.socket, project: str, *, log: bool, json_output: bool) -> None:

@@ -104,11 +104,13 @@ class GoogleBackend:
 
         return GoogleIntake(cast("GoogleImages", images))
 
-    def open_instances(self, images: Images, state: Path, *, bare: bool = False) -> Computers:
+    def open_instances(
+        self, images: Images, state: Path, *, bare: bool = False, vm: bool = False
+    ) -> Computers:
         """Refuse: instances of an emulator are machines of this computer."""
         raise InputError(
             "machines behind an emulator are of this computer",
-            details=f"{state}, {type(images).__name__}, bare: {bare}",
+            details=f"{state}, {type(images).__name__}, bare: {bare}, vm: {vm}",
             resolution="unset STONEWARE_PLATFORM",
         )
 

@@ -25,7 +25,7 @@ _BLOCK = 1 << 20
 _PATIENCE = 120.0  # seconds without any byte that arrives
 _RANGE = re.compile(r"bytes=0-(\d{1,15})")
 _DONE, _INCOMPLETE, _GONE = (200, 201), 308, (404, 410)
-_PASSING = (0, 408, 429, 500, 502, 503, 504)  # 0: no reply
+_AGAIN = (0, 408, 429, 500, 502, 503, 504, *_GONE)  # 0: no reply
 
 Progress = Callable[[int, int], None]
 
@@ -94,10 +94,10 @@ class Upload:
                 at = arrived
                 progress(at, size)
                 continue
+            if failure is not None and (status not in _AGAIN or time.monotonic() + pause > until):
+                raise failure
             if status in _GONE:
                 url = self._begin(whole(self._note))
-            elif failure is not None and (status not in _PASSING or time.monotonic() + pause > until):
-                raise failure
             self._sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
             pause, at = min(pause * 1.6, 10.0), None
 

@@ -89,11 +89,18 @@ class LocalBackend:
             resolution="stoneware push IMAGE google",
         )
 
-    def open_instances(self, images: Images, state: Path, *, bare: bool = False) -> LocalInstances:
+    def open_instances(
+        self, images: Images, state: Path, *, bare: bool = False, vm: bool = False
+    ) -> LocalInstances:
         """Return the machines that stand behind the instances of an emulated cloud."""
+        store = cast("LocalImageStore", images)
+        if vm:
+            from stoneware.platforms.local.virtual_instances import VirtualInstances
+
+            return VirtualInstances(store, state, bare=bare)
         from stoneware.platforms.local.instances import LocalInstances
 
-        return LocalInstances(cast("LocalImageStore", images), state, bare=bare)
+        return LocalInstances(store, state, bare=bare)
 
     def requirements(self) -> list[Finding]:
         """Return what this computer must have, and what of it is there."""

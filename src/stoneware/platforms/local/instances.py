@@ -39,7 +39,9 @@ class LocalInstances:
     def __init__(self, store: LocalImageStore, state: Path, *, bare: bool = False) -> None:
         self._store = store
         self._platform = LocalPlatform(store)
-        self._document = {"state": str(state.absolute())}
+        self._state = str(state.absolute())
+        self._labels = {"state": self._state}
+        self._document: dict[str, str] = dict(self._labels)  # of contents
         self._bases = threading.Lock()
         self._bare = bare
         self._entrance: Entrance | None = None
@@ -57,16 +59,28 @@ class LocalInstances:
         A computer that cannot limit memory or processors has machines without these limits.
         """
         if self._platform.observe(spec.name) is None:
+            self._check_kind(spec)
             there = cgroups.controllers(cgroups.probe())
             memory, cpus = (
-                (spec.memory if "memory" in there else None),
+                (spec.memory if spec.vm or "memory" in there else None),
                 (spec.cpus if "cpu" in there else None),
             )
-            labels = {**spec.labels, STATE_LABEL: self._document["state"]}
+            labels = {**spec.labels, STATE_LABEL: self._state}
             self._platform.create(replace(spec, memory=memory, cpus=cpus, labels=labels))
         else:
             self._platform.amend(spec.name, ingress=spec.ingress)
             self._platform.start(spec.name)
+
+    def _check_kind(self, spec: MachineSpec) -> None:
+        """Raise InputError where what it boots from was left by machines of the other kind."""
+        found = self._of(spec.source.partition(":")[2])
+        if found.get("form", "") != self._document.get("form", ""):
+            other = "virtual machines" if found.get("form") else "containers"
+            words = "stoneware emulate google" + (" --vm" if found.get("form") else "")
+            raise InputError(
+                f"what is on the disk of {spec.hostname} was left by {other}",
+                resolution=f"{words}    # or make the image and its instances anew",
+            )
 
     def power_off(self, name: str, contents: str, *, timeout: float) -> bool:
         """Stop a machine, keep what is on its root as `contents` (nothing: do not), and remove it.
@@ -108,11 +122,11 @@ class LocalInstances:
 
     def kept(self) -> frozenset[str]:
         """Return all contents that are kept for this emulator."""
-        return frozenset(
-            key
-            for key in self._store.checkpoint_keys()
-            if key.startswith(CONTENTS) and self._store.checkpoint_document(key) == self._document
-        )
+        keys = [key for key in self._store.checkpoint_keys() if key.startswith(CONTENTS)]
+        return frozenset(key for key in keys if self._of(key).get("state") == self._state)
+
+    def _of(self, contents: str) -> Mapping[str, Any]:
+        return self._store.checkpoint_document(contents) or {}
 
     def running(self) -> frozenset[str]:
         """Return the names of the machines that run."""
@@ -126,7 +140,7 @@ class LocalInstances:
 
     def open_endpoint(self, enter: Callable[[str, socket.socket], None]) -> None:
         """From now on hand over each connection that a machine opens to the endpoint, with its name."""
-        self._entrance = Entrance(place(layout_of(self._store).runtime, self._document["state"]), enter)
+        self._entrance = Entrance(place(layout_of(self._store).runtime, self._state), enter)
 
     def close_endpoint(self) -> None:
         """Let no machine in any more."""
@@ -165,9 +179,9 @@ class LocalInstances:
 
     def make_network(self, name: str, subnets: Sequence[str]) -> None:
         """Have a network whose machines have their addresses in these ranges."""
-        made = self._platform.create_network(name, self._document, subnets=subnets)
+        made = self._platform.create_network(name, self._labels, subnets=subnets)
         if set(made.subnets) != set(subnets):
-            self._platform.change_network(name, self._document, subnets=subnets)
+            self._platform.change_network(name, self._labels, subnets=subnets)
 
     def remove_network(self, name: str) -> None:
         """Remove a network that no machine is on; a missing one is no error."""
@@ -175,7 +189,7 @@ class LocalInstances:
 
     def make_disk(self, name: str, size: int) -> None:
         """Make a blank disk of so many bytes, or let the one of that name have as many."""
-        self._platform.create_volume(name, self._document, size)
+        self._platform.create_volume(name, self._labels, size)
 
     def remove_disk(self, name: str) -> None:
         """Remove a disk that no machine has."""

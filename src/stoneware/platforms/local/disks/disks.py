@@ -75,6 +75,21 @@ def _copy_content(reader: int, writer: int, source: Path, target: Path) -> None:
         process.run(["cp", "--sparse=always", "--reflink=never", "--no-preserve=all", source, target])
 
 
+def copy_kept(disk: Path, target: Path, size: int | None) -> None:
+    """Write a copy of a disk in the store to a new file, which shares its blocks and may be larger.
+
+    Raises InputError where there is none.
+    """
+    try:
+        with disk.open("rb") as reader, target.open("xb") as writer:
+            os.fchmod(writer.fileno(), 0o600)
+            _copy_content(reader.fileno(), writer.fileno(), disk, target)
+    except FileNotFoundError as error:
+        raise InputError("there is no disk to boot from", details=str(disk.parent)) from error
+    if size is not None and size > target.stat().st_size:
+        enlarge(target, size)
+
+
 def enlarge(disk: Path, size: int) -> None:
     """Make a disk larger, with the second copy of its table at the new end."""
     os.truncate(disk, size)

@@ -56,13 +56,18 @@ class Layer:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A layer as it is asked for. `epoch` is the time of everything that has to have one."""
+    """A layer as it is asked for. `epoch` is the time of everything that has to have one.
+
+    It is of an image, by its id, or of a `source` that is none, by a key that stands for that.
+    """
 
     image: str
     package: str
     skipped: tuple[str, ...]
     epoch: int
     extras: tuple[str, ...] = ()  # packages that come with the kernel
+    source: str = ""  # `checkpoint:KEY`
+    bare: bool = False  # without Stoneware's programs, so that it does not boot as a builder
 
     @property
     def key(self) -> str:
@@ -88,6 +93,16 @@ def wanted_layer(store: Store, image_id: str, *, agent: bool = False) -> Wanted:
     checks = [check for check in manifest.get("checks", ()) if check.get("result") == "skip"]
     skipped = tuple(str(check.get("name")) for check in checks)
     return Wanted(image_id, packages[choice], skipped, epoch_of(manifest), AGENT if agent else ())
+
+
+def wanted_of_checkpoint(store: Store, key: str, extras: tuple[str, ...], *, bare: bool) -> Wanted:
+    """Return the layer of a base's checkpoint, with other packages. Raises InputError on other processors."""
+    package = _PACKAGES.get(architecture(), {}).get(KERNELS[0])
+    if package is None:
+        raise InputError(f"there is no kernel for {architecture()}")
+    document = store.checkpoint_document(key) or {}
+    made = document.get("created") or (store.checkpoint_document(str(document.get("raw"))) or {})["created"]
+    return Wanted(key, package, (), int(made), extras, f"checkpoint:{key}", bare)
 
 
 def epoch_of(manifest: Mapping[str, Any]) -> int:
@@ -142,7 +157,8 @@ def _make(store: Store, machines: Machines, wanted: Wanted, progress: Progress) 
     def script(token: str) -> str:
         return kernel_layer.kernel_script({**_settings(wanted), "SW_TOKEN": token})
 
-    with built(store, machines, f"image:{wanted.image}", script, progress) as made:
+    source = wanted.source or f"image:{wanted.image}"
+    with built(store, machines, source, script, progress, bare=wanted.bare) as made:
         rootfs, version = made
         document = {
             "image": wanted.image,
@@ -163,11 +179,13 @@ def built(
     progress: Progress,
     *,
     files: Mapping[str, Path] = MappingProxyType({}),
+    bare: bool = False,
 ) -> Iterator[tuple[Path, str]]:
     """Run a layer's script in a builder; give its root file system then, and the version of its kernel.
 
-    `script` makes it for the token of its reports. The builder is gone at the end.
-    Raises BuildError where the script fails.
+    `script` makes it for the token of its reports. The builder is gone at the end. A `bare` source has none
+    of Stoneware's programs: it boots as any machine, which goes with this process. Raises BuildError where
+    the script fails.
     """
     # As a bake's builder is called: where this process is killed, the next command finds its lock free.
     build = f"kernel-{secrets.token_hex(5)}"
@@ -183,8 +201,11 @@ def built(
             guest_protocol.GUEST_ATTRIBUTES: guest_protocol.TRUE,
         }
         given = {**files, "ca.tar": certificates}
+        spec = MachineSpec(name, source, kind="builder", metadata=metadata, files=given)
+        if bare:
+            spec = MachineSpec(name, source, metadata=metadata, tied="remove")
         try:
-            machines.create(MachineSpec(name, source, kind="builder", metadata=metadata, files=given))
+            machines.create(spec)
             version = _follow(machines, name, token, progress)
             machines.stop(name, timeout=0)
             yield store.data / "machines" / name / "rootfs", version

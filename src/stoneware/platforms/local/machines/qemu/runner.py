@@ -71,17 +71,20 @@ class Qemu:
             )
 
     def furnish(self, store: Store, machines: Machines, spec: MachineSpec, directory: Path) -> None:
-        """Make a copy of the image's disk, which is assembled where there is none."""
+        """Make a copy of the image's disk, which is assembled where there is none, or of one that is kept."""
         # Not before: what assembles disks is of no use to `ps` and `exec`.
         from stoneware.platforms.local.disks import disks as image_disks
 
         kind, _, name = spec.source.partition(":")
-        if kind != "image":
+        if kind not in ("image", "checkpoint"):
             raise InputError(
                 f"there is nothing to boot from at {spec.source!r}", resolution="stoneware images"
             )
 
         def copy(target: Path) -> None:
+            if kind == "checkpoint":
+                image_disks.copy_kept(store.checkpoint_rootfs(name) / disks.ROOT, target, spec.disk)
+                return
             try:
                 image_disks.copy_disk(store, machines, name, target, telling.tell, size=spec.disk, agent=True)
             except InputError as error:  # an export's option is called otherwise
