@@ -165,6 +165,30 @@ def test_compute_engine_boots_what_is_pushed(
         assert wait_until(lambda: "<h1>Hello from the cloud</h1>" in page(address), _PATIENCE)
 
 
+def test_instances_that_are_virtual_machines_have_the_disk_itself(
+    hello: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # That the disk boots to the end another test sees; in software that takes long.
+    with real.served(hello.home, tmp_path, tmp_path / "no-provider", "10.213.10.0/24", "--vm") as cloud:
+        name = push(hello, cloud, monkeypatch)
+        make_instance(cloud, name)
+        serial = f"{WHERE}/web/serialPort"
+
+        def begins() -> bool:
+            return "Loaded initrd" in str(cloud.api.get("compute", serial, "read it", port=1)["contents"])
+
+        assert wait_until(begins, _PATIENCE)
+        cloud.api.operate("POST", f"{WHERE}/web/stop", "stop it", noGracefulShutdown=True)
+        copied = {"name": "copied", "sourceDisk": f"zones/{REGION}-a/disks/web"}
+        cloud.api.operate("POST", "global/images", "make an image of its disk", copied)
+        store = LocalImageStore.open(hello.home)
+        kept = [store.checkpoint_rootfs(key) for key in store.checkpoint_keys() if key.startswith("disk-")]
+        sizes = sorted((root / "root.raw").stat().st_size >> 30 for root in kept)
+        assert sizes == [1, 1]  # the image's, and what the instance has left
+        boots = [in_disk(root / "root.raw", "ls -p /boot") for root in kept]
+        assert all("vmlinuz-" in listed for listed in boots)
+
+
 def test_the_root_file_system_alone(hello: Program, tmp_path: Path) -> None:
     hello.run("export", "hello", "-o", tmp_path / "hello.tar")
     store = LocalImageStore.open(hello.home)
