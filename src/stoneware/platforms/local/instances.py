@@ -79,7 +79,7 @@ class LocalInstances:
             words = "stoneware emulate google" + (" --vm" if found.get("form") else "")
             raise InputError(
                 f"what is on the disk of {spec.hostname} was left by {other}",
-                resolution=f"{words}    # or make the image and its instances anew",
+                resolution=f"{words}    # or make the image and its instances again",
             )
 
     def power_off(self, name: str, contents: str, *, timeout: float) -> bool:
