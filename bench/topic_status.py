@@ -21,6 +21,7 @@ from stoneware.cluster.status import status
 from stoneware.emulator.machine_spec import machine_name
 from stoneware.platforms.google.api import Api
 from stoneware.platforms.google.machines import GoogleMachines
+from stoneware.platforms.google.platform import GooglePlatform
 
 FEW, MANY = 100, int(os.environ.get("BENCH_INSTANCES", "1000"))
 WANTED = 5.0  # seconds for a thousand
@@ -32,6 +33,7 @@ def measure(place: Place, repeats: int) -> Section:  # noqa: ARG001 - no machine
         platform: Any = GoogleMachines(
             Api(replace(SETTINGS, endpoint=cloud.endpoint)), lambda _: f"{IMAGES}/debian-12-stoneware"
         )
+        platform.capabilities = GooglePlatform.capabilities
         platform.create_network("few-default", {})
         _fill(cloud, platform, FEW, "few")
         few = [_seconds(platform, "few", FEW) for _ in range(repeats)]

@@ -30,7 +30,7 @@ class Platform(GoogleMachines):
     """The machines of a project, with the variables that Terraform needs in this test."""
 
     name = "google"
-    capabilities = frozenset(Capability) - {Capability.SNAPSHOTS}
+    capabilities = frozenset(Capability) - {Capability.SNAPSHOTS, Capability.VOLUME_KINDS}
 
     def __init__(self, endpoint: str, home: Path, environment: Mapping[str, str]) -> None:
         settings = replace(SETTINGS, endpoint=endpoint, service_account=ACCOUNT)

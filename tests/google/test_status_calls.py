@@ -16,6 +16,7 @@ from stoneware.model.machine import Phase
 from stoneware.platforms.google import instance, names
 from stoneware.platforms.google.api import Api
 from stoneware.platforms.google.machines import GoogleMachines
+from stoneware.platforms.google.platform import GooglePlatform
 from stoneware.platforms.google.resources import network_description
 from tests.google.clusters import SETTINGS, spec
 
@@ -83,6 +84,7 @@ def _record(number: int) -> dict[str, Any]:
 def test_a_status_asks_once_for_each_list_and_once_for_each_machine(count: int) -> None:
     api = Recorded(count)
     platform: Any = GoogleMachines(api, lambda source: source)
+    platform.capabilities = GooglePlatform.capabilities
     rows = status(None, observe(platform, "shop"), 0.0)
     assert len(rows) == count
     assert {row.phase for row in rows} == {Phase.RUNNING}
