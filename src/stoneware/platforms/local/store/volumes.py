@@ -322,13 +322,19 @@ def _read_any(path: Path, users: Mapping[str, list[str]]) -> Volume:
 def _read(path: Path, users: Mapping[str, list[str]]) -> Volume:
     document: dict[str, Any] = read_json(path / "document.json") or {}
     kind = volume_kinds.kind_of(path)
+    size, blank = document.get("size"), False
+    with contextlib.suppress(
+        FileNotFoundError, NotADirectoryError
+    ):  # it is being removed, or somebody did so
+        blank = volume_kinds.is_blank(path)
+        size = volume_kinds.disk_size(path) if kind == DISK else size
     return Volume(
         name=path.name,
         created=document.get("created", 0.0),
         labels=document.get("labels", {}),
         machines=tuple(users.get(path.name, ())),
-        size=volume_kinds.disk_size(path) if kind == DISK else document.get("size"),
+        size=size,
         floor=str(document.get("floor", "")),
         kind=kind,
-        blank=volume_kinds.is_blank(path),
+        blank=blank,
     )
