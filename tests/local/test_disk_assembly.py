@@ -16,7 +16,7 @@ from stoneware import process
 from stoneware.errors import MachineError
 from stoneware.platforms.local.disks import assembly
 from stoneware.platforms.local.disks import layout as disk_layout
-from stoneware.platforms.local.disks.layout import MIB, Layout, Tree
+from stoneware.platforms.local.disks.layout import MIB, Layout, NoRoom, Tree
 
 pytestmark = [
     pytest.mark.tool,
@@ -182,7 +182,7 @@ def test_a_full_disk_is_told_as_one(tmp_path: Path) -> None:
     small.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "stoneware-test", small], check=True)
     try:
-        with pytest.raises(assembly.NoRoom):
+        with pytest.raises(NoRoom):
             assembled(root, small / "disk.raw")
     finally:
         subprocess.run(["umount", small], check=True)

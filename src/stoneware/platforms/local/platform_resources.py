@@ -133,13 +133,15 @@ class LocalResources:
 
         Raises InputError for a size that is smaller, and for a volume that is a directory.
         """
+        from stoneware.platforms.local.machines import growing
+
         with self._held(name) as running:
             self.store.resize_disk_locked(name, size)
             uses = [use for user in running for use in self._uses(user, name)]
             for paths, number, _ in uses:
                 runner_of(paths).enlarge_volume(paths, number, size)
         for paths, number, mount in uses:  # without the locks: a machine may take its time
-            runner_of(paths).grow_file_system(paths, number, mount, size)
+            growing.grow(paths, runner_of(paths).device(number, mount), size)
 
     def convert_volume(self, name: str, kind: str, size: int | None = None) -> None:
         """Let a volume be of another kind, with all that is on it; a disk of `size` bytes.
@@ -148,13 +150,14 @@ class LocalResources:
         InputError while a machine that has it runs, and for a size that is too small.
         """
         from stoneware.platforms.local.disks import conversion
+        from stoneware.platforms.local.disks.layout import NoRoom
 
         wanted = f" --size {size >> 20}m" if size else ""
         self.store.volume(name)  # says that there is none
         with self._at_rest(name, f"stoneware volume convert {name} --to {kind}{wanted}"):
             try:
                 self.store.convert_volume_locked(name, kind, size, conversion)
-            except conversion.NoRoom as error:
+            except NoRoom as error:
                 raise store_errors.full(self.store.home, error.details) from error
 
     def _uses(self, machine: str, volume: str) -> Iterator[tuple[Paths, int, VolumeMount]]:

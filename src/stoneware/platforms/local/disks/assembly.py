@@ -19,7 +19,7 @@ from stoneware import process
 from stoneware.dataclass import dataclass
 from stoneware.errors import MachineError
 from stoneware.platforms.local.disks.kernel import partition_uuid
-from stoneware.platforms.local.disks.layout import JOURNAL, MIB, SECTOR, Layout, Tree, layout, measure
+from stoneware.platforms.local.disks.layout import JOURNAL, MIB, SECTOR, Layout, NoRoom, Tree, layout, measure
 from stoneware.process import ProcessError
 from stoneware.untrusted.rooted_paths import open_inside
 
@@ -57,10 +57,6 @@ class Contents:
 
     boot: Path
     tree: Tree
-
-
-class NoRoom(MachineError):
-    """What writes the disk found no room for it."""
 
 
 def assemble(parts: Parts, disk: Path, progress: Progress) -> Layout:

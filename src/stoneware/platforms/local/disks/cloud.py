@@ -7,6 +7,7 @@ from collections.abc import Callable
 from stoneware.files import canonical_json, locked, sha256_hex
 from stoneware.platforms.local.bases.bases import architecture
 from stoneware.platforms.local.disks import assembly, kernel
+from stoneware.platforms.local.disks.layout import NoRoom
 from stoneware.platforms.local.host.requirements import DISK_TOOLS, check
 from stoneware.platforms.local.machines.qemu.disks import ROOT
 from stoneware.platforms.local.store import btrfs
@@ -48,7 +49,7 @@ def ensure_disk(
             root.chmod(0o700)
             try:
                 assembly.assemble(parts, root / ROOT, progress)
-            except assembly.NoRoom as error:
+            except NoRoom as error:
                 raise store_errors.full(store.home, error.details) from error
             store.save_checkpoint(key, root, {"base": base, "form": FORM})
         return key

@@ -10,9 +10,9 @@ import os
 from pathlib import Path
 
 from stoneware import process
-from stoneware.errors import InputError, MachineError
+from stoneware.errors import InputError
 from stoneware.model.resources import DISK
-from stoneware.platforms.local.disks.layout import MIB, Tree, measure
+from stoneware.platforms.local.disks.layout import MIB, NoRoom, Tree, measure
 from stoneware.platforms.local.host.requirements import check
 from stoneware.platforms.local.store import volume_kinds
 from stoneware.process import ProcessError
@@ -22,10 +22,6 @@ _INODE, _BYTES_PER_INODE, _SPARE_INODES = 256, 16384, 1024
 _FIXED = 160 * MIB  # the journal, descriptors of groups, and those kept for a disk that grows
 _FULL = ("No space left", "Disk quota exceeded", "short write")
 _SMALL = "allocate"
-
-
-class NoRoom(MachineError):
-    """The store has no room for what is written."""
 
 
 def least_size(volume: Path) -> int:

@@ -14,7 +14,7 @@ from stoneware.errors import InputError
 from stoneware.files import canonical_json, locked, sha256_hex, write_json
 from stoneware.platforms.local.bases.bases import architecture
 from stoneware.platforms.local.disks import assembly, kernel
-from stoneware.platforms.local.disks.layout import MIB
+from stoneware.platforms.local.disks.layout import MIB, NoRoom
 from stoneware.platforms.local.host.requirements import DISK_TOOLS, check
 from stoneware.platforms.local.store import btrfs
 from stoneware.platforms.local.store import errors as store_errors
@@ -146,7 +146,7 @@ def _make(
         disk = staged / "disk.raw"
         try:
             chosen = assembly.assemble(parts, disk, progress)
-        except assembly.NoRoom as error:
+        except NoRoom as error:
             raise store_errors.full(store.home, error.details) from error
         disk.chmod(0o400)
         with disk.open("rb") as stream:

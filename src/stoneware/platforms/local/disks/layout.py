@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from stoneware.dataclass import dataclass
+from stoneware.errors import MachineError
 
 MIB = 1 << 20
 SECTOR = 512
@@ -21,6 +22,10 @@ _LEAST_FREE = 128 * MIB  # what a machine can write before its disk has grown
 _FREE_SHARE = 10
 _SPARE_INODES = 8192
 _BYTES_PER_INODE = 16384
+
+
+class NoRoom(MachineError):
+    """What writes a disk, or reads one, found no room for it."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import IO
 
 from stoneware import process
 from stoneware.errors import InputError, MachineError
-from stoneware.platforms.local.disks.conversion import NoRoom
+from stoneware.platforms.local.disks.layout import NoRoom
 from stoneware.platforms.local.host.requirements import check
 from stoneware.platforms.local.store import btrfs, volume_kinds
 

@@ -81,9 +81,6 @@ class Nspawn:
     def enlarge_volume(self, paths: Paths, number: int, size: int) -> None:
         """Do nothing: a directory has no size."""
 
-    def grow_file_system(self, paths: Paths, number: int, mount: VolumeMount, size: int) -> None:
-        """Do nothing: a directory has no file system of its own."""
-
     def await_up(self, paths: Paths) -> None:
         """Wait for nothing: the first process is all."""
 

@@ -152,10 +152,6 @@ class Runner(Protocol):
         """Let a running machine have its n-th volume larger; never waits long. Raises MachineError."""
         ...
 
-    def grow_file_system(self, paths: Paths, number: int, mount: VolumeMount, size: int) -> None:
-        """Let the file system of a volume that was enlarged have all of it. Raises MachineError."""
-        ...
-
     def await_up(self, paths: Paths) -> None:
         """Wait until what a machine consists of is there, once its first process is. Raises MachineError."""
         ...

@@ -142,12 +142,6 @@ class Qemu:
 
         monitor.ask(paths, "block_resize", node_name=volume_node(number), size=size)
 
-    def grow_file_system(self, paths: Paths, number: int, mount: VolumeMount, size: int) -> None:
-        """Have the machine grow it."""
-        from stoneware.platforms.local.machines.qemu import growing
-
-        growing.grow(paths, self.device(number, mount), size)
-
     def await_up(self, paths: Paths) -> None:
         """Wait until QEMU has the machine's hardware. Raises MachineError."""
         from stoneware.platforms.local.machines.qemu import monitor

@@ -1,4 +1,4 @@
-"""A larger disk of a virtual machine that runs: the machine grows the file system on it."""
+"""A larger disk of a machine that runs: the machine grows the file system on it."""
 
 from __future__ import annotations
 
