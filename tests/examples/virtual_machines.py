@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,10 +100,10 @@ class VirtualMachine:
         return (self.directory / "console").read_text(errors="replace")
 
     def power_button(self) -> None:
-        with socket.socket(socket.AF_UNIX) as monitor:
+        with socket.socket(socket.AF_UNIX) as monitor, suppress(OSError):  # it may end at any moment
             monitor.connect(str(self.directory / "monitor"))
             monitor.sendall(b"system_powerdown\n")
-            time.sleep(0.2)
+            time.sleep(1.0)
 
 
 @contextmanager

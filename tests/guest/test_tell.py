@@ -123,9 +123,12 @@ class _Pieces(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         got: list[bytes] = self.server.pieces  # type: ignore[attr-defined]
+        question = b""
         while piece := self.connection.recv(65536):
             got.append(piece)
-            if piece.endswith(b"\r\n\r\n"):
+            question += piece  # the first comes line by line
+            if question.endswith(b"\r\n\r\n"):
+                question = b""
                 self.connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")
 
 

@@ -133,4 +133,4 @@ def test_nothing_is_left_open(booted: Bench) -> None:
     for options in ({}, {"tty": True}, {"user": "daemon"}):
         assert booted.sh("exit 5", **options) == 5
     booted.platform.run(booted.name, ["sleep", "1005"], timeout=0.5)
-    assert descriptors() == before
+    assert descriptors() <= before  # what was open before may be closed meanwhile

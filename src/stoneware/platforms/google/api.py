@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 import uuid
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -189,6 +190,7 @@ class Api:
                 session.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=_AT_ONCE))
             session.trust_env = not self.settings.endpoint  # an emulator is asked by no proxy
             self._session = session
+            weakref.finalize(self, session.close)
         return self._session
 
     def credentials(self, what: str) -> Credentials:

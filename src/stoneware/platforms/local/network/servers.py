@@ -10,6 +10,7 @@ from pathlib import Path
 import stoneware
 from stoneware import process_identity
 from stoneware.dataclass import dataclass
+from stoneware.errors import HostError
 from stoneware.model.guest_protocol import METADATA_ADDRESS
 from stoneware.platforms.local.host import cgroups
 from stoneware.platforms.local.host.helpers import Helper, end_strays
@@ -109,17 +110,30 @@ def serves(helper: Helper, namespace: int) -> bool:
 def start(layout: Layout, servers: Iterable[Server], namespace: int) -> None:
     """Start those that do not run, and wait for all: a killed command may have only just started one."""
     wanted = list(servers)
-    enter = ["nsenter", f"--net={network_namespace.path(layout.namespace)}"]
     for server in wanted:
         if not serves(server.helper, namespace):
-            server.helper.stop()
-            end_strays(namespace, server.mark)
-            outlive = cgroups.outlive(cgroups.probe(), f"Stoneware {server.helper.name} of {layout.home}")
-            source = str(Path(stoneware.__file__).parents[1])
-            server.helper.spawn([*outlive, *enter, *server.command], env={"PYTHONPATH": source})
+            _spawn(layout, server, namespace)
     # The metadata server, which takes longest, is waited for last.
     for server in reversed(wanted):
-        network_namespace.inside(layout.namespace, lambda item=server: _await(item))  # type: ignore[misc]
+        try:
+            _until_ready(layout, server)
+        except HostError:
+            # What a killed command had just started was no stray yet, and now has the port.
+            _spawn(layout, server, namespace)
+            _until_ready(layout, server)
+
+
+def _spawn(layout: Layout, server: Server, namespace: int) -> None:
+    server.helper.stop()
+    end_strays(namespace, server.mark)
+    enter = ["nsenter", f"--net={network_namespace.path(layout.namespace)}"]
+    outlive = cgroups.outlive(cgroups.probe(), f"Stoneware {server.helper.name} of {layout.home}")
+    source = str(Path(stoneware.__file__).parents[1])
+    server.helper.spawn([*outlive, *enter, *server.command], env={"PYTHONPATH": source})
+
+
+def _until_ready(layout: Layout, server: Server) -> None:
+    network_namespace.inside(layout.namespace, lambda: _await(server))
 
 
 def _await(server: Server) -> None:
