@@ -95,12 +95,12 @@ test-pure: $(VENV)/.installed
 
 # The lower bounds of pyproject.toml are true: mypy sees what a library lacks where no test looks. Not all libraries are
 # called by pure tests: Terraform, gRPC and the metadata server have tests that run them. Kafka's has only machine
-# tests, so its bound is the version that those have. Google's clients are not there, so neither is what needs them. The
-# simulated rollouts and the scripts of machines call no library, and take long.
+# tests, so its bound is the version that those have. Google's clients are not there, so neither is what needs them. Rollouts,
+# attacks and the scripts of machines call no library that other tests do not, and take long.
 test-lowest: host $(LOWEST)/.installed
 	$(LOWEST)/bin/mypy --cache-dir .mypy_cache/lowest src
 	$(LOWEST)/bin/python -m pytest $(call PARALLEL,2) -q -m pure \
-	  --ignore=tests/rollout/test_scenarios.py --ignore=tests/rollout/test_random.py --ignore=tests/emulator \
+	  --ignore=tests/rollout --ignore=tests/attacks --ignore=tests/emulator \
 	  --ignore=tests/google --ignore=tests/platforms --ignore=tests/guest
 	$(LOWEST)/bin/python -m pytest -q -m tool tests/local/test_metadata_http.py tests/terraform \
 	  tests/provider/test_protocol.py tests/provider/test_standalone.py
