@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from stoneware.files import canonical_json, locked, sha256_hex
-from stoneware.platforms.local.bases.bases import architecture
 from stoneware.platforms.local.disks import assembly, kernel
-from stoneware.platforms.local.disks.layout import NoRoom
+from stoneware.platforms.local.disks.disks import assemble_layer
 from stoneware.platforms.local.host.requirements import DISK_TOOLS, check
 from stoneware.platforms.local.machines.qemu.disks import ROOT
 from stoneware.platforms.local.store import btrfs
-from stoneware.platforms.local.store import errors as store_errors
 from stoneware.platforms.local.store.store import Store
 from stoneware.platforms.protocols import BAKES, Machines
 
@@ -36,20 +34,10 @@ def ensure_disk(
             store.touch_checkpoint(key)
             return key
         layer = kernel.ensure_layer(store, machines, wanted, progress)
-        parts = assembly.Parts(
-            image=wanted.image,
-            root=store.checkpoint_rootfs(layer.key),
-            kernel=layer.version,
-            architecture=architecture(),
-            epoch=wanted.epoch,
-        )
         with store.staging(store.data / "checkpoints") as staged:
             root = staged / "rootfs"
             btrfs.create(root)
             root.chmod(0o700)
-            try:
-                assembly.assemble(parts, root / ROOT, progress)
-            except NoRoom as error:
-                raise store_errors.full(store.home, error.details) from error
+            assemble_layer(store, wanted, layer, root / ROOT, progress)
             store.save_checkpoint(key, root, {"base": base, "form": FORM})
         return key

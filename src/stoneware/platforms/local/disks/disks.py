@@ -14,7 +14,7 @@ from stoneware.errors import InputError
 from stoneware.files import canonical_json, locked, sha256_hex, write_json
 from stoneware.platforms.local.bases.bases import architecture
 from stoneware.platforms.local.disks import assembly, kernel
-from stoneware.platforms.local.disks.layout import MIB, NoRoom
+from stoneware.platforms.local.disks.layout import MIB, Layout, NoRoom
 from stoneware.platforms.local.host.requirements import DISK_TOOLS, check
 from stoneware.platforms.local.store import btrfs
 from stoneware.platforms.local.store import errors as store_errors
@@ -135,19 +135,9 @@ def _make(
     disks = _directory(store)
     started = time.monotonic()
     progress("assembling the disk (once)")
-    parts = assembly.Parts(
-        image=wanted.image,
-        root=store.checkpoint_rootfs(layer.key),
-        kernel=layer.version,
-        architecture=architecture(),
-        epoch=wanted.epoch,
-    )
     with store.staging(disks) as staged:
         disk = staged / "disk.raw"
-        try:
-            chosen = assembly.assemble(parts, disk, progress)
-        except NoRoom as error:
-            raise store_errors.full(store.home, error.details) from error
+        chosen = assemble_layer(store, wanted, layer, disk, progress)
         disk.chmod(0o400)
         with disk.open("rb") as stream:
             os.fsync(stream.fileno())
@@ -165,6 +155,23 @@ def _make(
     found = _stored(store, key)
     assert found is not None  # noqa: S101 (we hold its lock)
     return found
+
+
+def assemble_layer(
+    store: Store, wanted: kernel.Wanted, layer: kernel.Layer, target: Path, progress: Progress
+) -> Layout:
+    """Write the disk of a kernel layer to a new file, and return its layout. Raises HostError."""
+    parts = assembly.Parts(
+        image=wanted.image,
+        root=store.checkpoint_rootfs(layer.key),
+        kernel=layer.version,
+        architecture=architecture(),
+        epoch=wanted.epoch,
+    )
+    try:
+        return assembly.assemble(parts, target, progress)
+    except NoRoom as error:
+        raise store_errors.full(store.home, error.details) from error
 
 
 def _directory(store: Store) -> Path:
