@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.google.provider import waiting
 from tests.google.provider.schema import SOURCE
 
 REAL = "STONEWARE_GOOGLE_PROVIDER"  # the path of a real provider's binary
@@ -77,8 +78,9 @@ def _put(program: Path) -> None:
         program.symlink_to(Path(real).resolve(strict=True))
         return
     # Terraform starts it in the directory of the configuration, whose relative paths stay right.
-    command = shlex.join([sys.executable, "-P", "-m", "tests.google.provider.run"])
-    program.write_text(f"#!/bin/sh\nPYTHONPATH={shlex.quote(str(_REPOSITORY))} exec {command}\n")
+    python = shlex.quote(sys.executable)
+    words = f"{python} -I -S {shlex.quote(str(waiting.CLIENT))} {waiting.name_of_waiting()} {python}"
+    program.write_text(f"#!/bin/sh\nPYTHONPATH={shlex.quote(str(_REPOSITORY))} exec {words}\n")
     program.chmod(0o755)
 
 
