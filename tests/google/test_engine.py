@@ -20,6 +20,7 @@ from stoneware.cluster.model import Action, Desired
 from stoneware.cluster.observe import managed_in, observe
 from stoneware.cluster.tfvars import to_tfvars
 from stoneware.cluster.up import RolloutNeeded
+from stoneware.errors import StonewareError
 from stoneware.model.guest_protocol import INSPECT
 from stoneware.model.machine import Health, Phase
 from stoneware.platforms.google.clusters import GoogleRecords
@@ -28,7 +29,7 @@ from stoneware.terraform.guard import PlanRefused
 from stoneware.terraform.runner import Terraform
 from tests.cluster.engine import EngineBench
 from tests.cluster.support import wanted_of
-from tests.google.cloud import Cloud, once, served
+from tests.google.cloud import Cloud, Request, once, served
 from tests.google.engine import Platform, clusters_of, link_of, make_bucket, reporting
 
 pytestmark = pytest.mark.tool
@@ -179,6 +180,40 @@ def test_machines_that_terraform_lost_are_taken_back(bench: EngineBench, cloud: 
     taken = [it.text for it in bench.recorder.of(events.Note) if it.text.startswith("took ")]
     assert len(taken) == 4 * 2 + 1 + 2  # instances and addresses, the network, two disks
     assert len(bench.managed()) == 4 * 3 + 1 + 2  # instance, address and release; the network; two disks
+
+
+def test_what_was_made_though_its_reply_was_lost_is_taken_over(bench: EngineBench, cloud: Cloud) -> None:
+    _lose_replies(cloud, "addresses")  # before any machine is made
+    with pytest.raises(StonewareError):
+        bench.up(wait_timeout=60)
+    assert len(cloud.of("addresses")) == 4
+    assert not [place for place in bench.managed() if "address" in place]
+    _lose_replies(cloud, "instances")
+    with pytest.raises(StonewareError):
+        bench.up(wait_timeout=60)
+    made = _ids(cloud)
+    assert cloud.of("instances")
+    _lose_replies(cloud)
+    bench.up(wait_timeout=60)
+    assert bench.machines() == ALL
+    assert made.items() <= _ids(cloud).items()
+    assert bench.up(wait_timeout=60).plan.changes == ()
+
+
+def _ids(cloud: Cloud) -> dict[tuple[str, str], str]:
+    kinds = ("instances", "addresses", "disks")
+    return {(kind, name): one["id"] for kind in kinds for name, one in cloud.of(kind).items()}
+
+
+def _lose_replies(cloud: Cloud, *collections: str) -> None:
+    """From now on lose the replies to inserts of some kinds, and of nothing else."""
+
+    def each(request: Request) -> None:
+        if request.verb != "GET":
+            inserted = request.verb == "POST" and request.line.rsplit("/", 1)[-1] in collections
+            cloud.fail(*(["lost-reply"] if inserted else []))
+
+    cloud.each = each
 
 
 def test_a_rollout_goes_on_where_a_kill_came_between_import_and_apply(bench: EngineBench) -> None:

@@ -235,7 +235,13 @@ def test_a_machine_that_the_state_lost_is_taken_back_as_it_is(site: Site) -> Non
             resource["instances"] = [it for it in resource["instances"] if it["index_key"] != "kafka-1"]
     state.write_text(json.dumps({**document, "serial": document["serial"] + 1}))
     assert place not in managed_addresses(site.terraform.directory)
-    imports = site.infrastructure.imports(Subject(Kind.MACHINE, "kafka-1"), "shop-kafka-1")
+    kinds = (Kind.MACHINE, Kind.ADDRESS, Kind.PORTS)  # and it has no rule of its own
+    wanted = {Subject(kind, "kafka-1"): "shop-kafka-1" for kind in kinds}
+    site.cloud.take()
+    assert site.infrastructure.imports(wanted, [*map(site.infrastructure.address, wanted)]) == {}
+    assert site.cloud.take() == []
+    imports = site.infrastructure.imports(wanted)
+    assert len(site.cloud.take()) == 4  # a list of each kind
     assert set(site.terraform.adopt(imports)) == {place, 'google_compute_address.machine["kafka-1"]'}
     plan = site.plan(declared(*map(spec, (1, 2, 3))))
     assert all(actions == ("update",) for actions in site.what(plan).values())

@@ -28,7 +28,13 @@ ADDRESSES = {
 def test_a_subject_and_its_address_are_one(subject: Subject) -> None:
     assert RESOURCES.address(subject) == ADDRESSES[subject]
     assert RESOURCES.subject(ADDRESSES[subject]) == subject
-    assert RESOURCES.imports(subject, "its-name") == {ADDRESSES[subject]: "its-name"}
+    assert RESOURCES.imports({subject: "its-name"}) == {ADDRESSES[subject]: "its-name"}
+    assert RESOURCES.imports({subject: "its-name"}, {ADDRESSES[subject]}) == {}
+
+
+def test_machines_have_no_resources_apart() -> None:
+    apart = {Subject(kind, "kafka-1"): "c-kafka-1" for kind in (Kind.ADDRESS, Kind.PORTS)}
+    assert RESOURCES.imports(apart) == {}
 
 
 def test_a_volumes_size_comes_from_x_local() -> None:

@@ -126,6 +126,7 @@ def open_site() -> Site:
     from stoneware.cluster.site import Site
 
     store = context.open_store()
+    context.tell_left(store)
     return Site(context.open_platform(store), store, context.backend().clusters(store), context.leave_bake)
 
 

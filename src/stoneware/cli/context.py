@@ -96,6 +96,18 @@ def open_platform(store: Images | None = None, *, settled: bool = False) -> Plat
     return platform
 
 
+def tell_left(images: Images) -> None:
+    """Let the end of this command tell what others left on the platform that costs money."""
+    command, found = click.get_current_context(silent=True), backend()
+
+    def tell() -> None:
+        for sentence in found.left(images):
+            say(sentence)
+
+    if command is not None:
+        command.call_on_close(tell)
+
+
 def open_disks(store: Images) -> Disks:
     """Return what writes images to files."""
     return backend().open_disks(store)

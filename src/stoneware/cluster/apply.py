@@ -111,18 +111,7 @@ class ClusterTerraform:
 
         Return what was imported.
         """
-        found = [
-            *((Kind.NETWORK, name, name) for name in variables["networks"] if name in observed.networks),
-            *((Kind.VOLUME, name, name) for name in variables["volumes"] if name in observed.volumes),
-            *(
-                (Kind.MACHINE, name, observed.machines[name].machine.name)
-                for name in variables["machines"]
-                if name in observed.machines
-            ),
-        ]
-        ids: dict[str, str] = {}
-        for kind, key, name in found:
-            ids |= self._infrastructure.imports(Subject(kind, key), name)
+        ids = self._infrastructure.imports(_existing(variables, observed), self._directory.managed())
         adopted = self._terraform.adopt(ids)
         for place in adopted:
             self._reporter.emit(events.Note(f"took {place} into Terraform's state, which lacked it"))
@@ -229,6 +218,26 @@ class ClusterTerraform:
             return
         words = [_DONE[action] for action in change.actions if action in _DONE]
         self._reporter.emit(events.ResourceFinished(str(subject.kind), subject.name, " and ".join(words)))
+
+
+def _existing(variables: Mapping[str, Any], observed: Observed) -> dict[Subject, str]:
+    """Return what the variables name and was seen, with its name on the platform, and what may be there.
+
+    That is what machines have apart from them: an interrupt may come before the machine is made.
+    """
+    machines = variables["machines"]
+    hosts = variables.get("hosts") or {}
+    return {
+        **{Subject(Kind.NETWORK, name): name for name in variables["networks"] if name in observed.networks},
+        **{Subject(Kind.VOLUME, name): name for name in variables["volumes"] if name in observed.volumes},
+        **{
+            Subject(Kind.MACHINE, name): observed.machines[name].machine.name
+            for name in machines
+            if name in observed.machines
+        },
+        **{Subject(Kind.ADDRESS, name): str(entry["name"]) for name, entry in (hosts or machines).items()},
+        **{Subject(Kind.PORTS, name): str(entry["name"]) for name, entry in machines.items()},
+    }
 
 
 def _at_once(plan: Plan) -> int | None:

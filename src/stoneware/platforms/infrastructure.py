@@ -6,7 +6,7 @@ and what their attributes are called, the platform knows alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +22,7 @@ class Kind(StrEnum):
     VOLUME = "volume"
     NETWORK = "network"
     ADDRESS = "address"  # of a machine, where that is apart from it: it outlives the machine
+    PORTS = "ports"  # who reaches a machine's, where that is apart from it; to changes it is the machine
     BUILDER = "builder"
     OTHER = ""  # what a module needs besides
 
@@ -114,10 +115,11 @@ class Infrastructure(Protocol):
         """
         ...
 
-    def imports(self, subject: Subject, name: str) -> dict[str, str]:
-        """Return the addresses of all resources of a subject that exists, with the ids to import them by.
+    def imports(self, wanted: Mapping[Subject, str], known: Collection[str] = ()) -> dict[str, str]:
+        """Return the addresses of all resources of subjects that exist, with the ids to import them by.
 
-        `name` is the one that it has on the platform.
+        `wanted` has each one's name on the platform. They have been seen, but for what is apart from a
+        machine, which the platform looks for itself. Resources at the addresses `known` need no import.
         """
         ...
 

@@ -55,6 +55,13 @@ class Backend(Protocol):
         """Remove what killed commands left, and return what was done as sentences for the user."""
         ...
 
+    def left(self, images: Images) -> list[str]:
+        """Return sentences on what others left that costs money, for the end of a command.
+
+        They come from what the command has listed of the platform itself; it is quick, and never an error.
+        """
+        ...
+
     def open_upkeep(self, platform: Platform) -> Upkeep:
         """Return what looks after a platform that is open."""
         ...

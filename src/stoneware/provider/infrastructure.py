@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from stoneware.model.limits import parse_size
@@ -22,6 +22,7 @@ BUILDER_MODULE = MODULES / "local/builder"
 CLUSTER_MODULE = MODULES / "local/cluster"
 _BUILDER = "stoneware_machine.builder"
 _ADDRESS = re.compile(r'stoneware_(machine|volume|network)\.\1\[("(?:[^"\\]|\\.)*")\]')
+_APART = {Kind.ADDRESS, Kind.PORTS}  # what machines have no resources for
 _TOLD = {
     **{name: (field.words,) for name, field in FIELDS.items()},
     "running": ("machine",),
@@ -83,9 +84,10 @@ class StonewareInfrastructure:
         """Say whether two values of an attribute that differ mean the same."""
         return subject.kind is Kind.MACHINE and machine_state.same_value(attribute, one, other)
 
-    def imports(self, subject: Subject, name: str) -> dict[str, str]:
-        """Return the resource of a subject; its id for an import is its name."""
-        return {self.address(subject): name}
+    def imports(self, wanted: Mapping[Subject, str], known: Collection[str] = ()) -> dict[str, str]:
+        """Return the resource of each subject; its id for an import is its name. Machines have no parts."""
+        found = {self.address(it): name for it, name in wanted.items() if it.kind not in _APART}
+        return {address: name for address, name in found.items() if address not in known}
 
     def told_as(self, attribute: str) -> tuple[str, ...]:
         """Return how what drift tells from other sources begins where it is this attribute."""

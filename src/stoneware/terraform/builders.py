@@ -55,7 +55,7 @@ class BuilderTerraform:
     def destroy(self, name: str, exists: Callable[[], bool]) -> None:
         """Remove the builder: also one that an apply that was cut off has made and not written down."""
         unknown = not has_state(self._directory) and exists()
-        adopt = self._infrastructure.imports(_BUILDER, name) if unknown else None
+        adopt = self._infrastructure.imports({_BUILDER: name}) if unknown else None
         try:
             self._terraform.destroy(adopt=adopt)
         except HostError:  # its process was killed: the next call starts another

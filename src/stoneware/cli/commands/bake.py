@@ -11,7 +11,7 @@ import click
 
 from stoneware.bake.options import BakeOptions, BakeResult, OnFailure, SecretSource
 from stoneware.cli import bake_result, options
-from stoneware.cli.context import backend, choose, leave_bake, open_platform, open_store
+from stoneware.cli.context import backend, choose, leave_bake, open_platform, open_store, tell_left
 from stoneware.cli.output import print_json, print_table, say
 from stoneware.cli.parameters import Command, argument, flag, option
 from stoneware.dataclass import dataclass
@@ -141,6 +141,7 @@ def _bake(wanted: BakeOptions, style: Style) -> BakeResult:
     from stoneware.bake.place import Place
 
     store = open_store()
+    tell_left(store)
     place = Place(open_platform(store), store, leave_bake)
     with (
         backend().clear_errors(),

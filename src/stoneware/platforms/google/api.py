@@ -6,6 +6,7 @@ import google-cloud-compute takes five seconds of a processor, longer than all o
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 import uuid
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from stoneware.errors import StonewareError
 from stoneware.platforms.google import errors
+from stoneware.platforms.google.looks import Looks
 from stoneware.platforms.google.settings import Settings
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ _NOT_DONE = {429, 503}  # what a request that changes something may be repeated 
 _PATIENCE = 60.0  # seconds that a request is repeated
 _OPERATION = 1800.0  # seconds that an operation may take
 _TIMEOUT = 150.0  # seconds for a reply: an operation's `wait` takes up to two minutes
+_BRIEFLY = 3.0  # the same, for what is only told
 _AT_ONCE = 32  # connections
 
 Sleep = Callable[[float], None]
@@ -50,6 +53,8 @@ class Api:
         self._session: requests.Session | None = None
         self.requests = 0  # how many have been sent
         self.changes = 0  # how many operations of Compute Engine have been asked for
+        self.looks = Looks()
+        self._timeout = _TIMEOUT
 
     # -- requests ------------------------------------------------------------------------------------------
 
@@ -149,7 +154,7 @@ class Api:
 
         self.requests += 1
         try:
-            reply = session.request(method, url, params=dict(query or {}), json=body, timeout=_TIMEOUT)
+            reply = session.request(method, url, params=dict(query or {}), json=body, timeout=self._timeout)
         except (exceptions.TransportError, requests.RequestException) as error:
             return errors.unreachable(what, self.settings.endpoint or url.split("/")[2], error), again
         except exceptions.GoogleAuthError as error:
@@ -176,6 +181,16 @@ class Api:
             raise errors.unreachable(what, url.split("/")[2], error) from None
         except exceptions.GoogleAuthError as error:
             raise errors.no_credentials(what, error) from None
+
+    @contextlib.contextmanager
+    def briefly(self, timeout: float = _BRIEFLY) -> Iterator[None]:
+        """Ask once each, and wait for no longer than this: for what a command does besides."""
+        before = self._patience, self._timeout
+        self._patience, self._timeout = 0.0, timeout
+        try:
+            yield
+        finally:
+            self._patience, self._timeout = before
 
     def _opened(self, what: str) -> requests.Session:
         if self._session is None:

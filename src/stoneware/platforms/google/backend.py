@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -83,6 +84,13 @@ class GoogleBackend:
         from stoneware.platforms.google.intake import GoogleIntake
 
         return GoogleIntake(opened).recover()
+
+    def left(self, images: Images) -> list[str]:
+        """Tell of builders and disks that killed commands of other computers left."""
+        from stoneware.platforms.google.told_left import told
+
+        opened = cast("GoogleImages", images)
+        return told(opened.api, lambda bake: opened.build_path(bake).is_dir(), time.time())
 
     def open_upkeep(self, platform: Platform) -> Upkeep:
         """Return what looks after the project."""

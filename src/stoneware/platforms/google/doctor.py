@@ -84,7 +84,8 @@ def _finding(name: str, kind: str, purpose: str, get: str, check: Check) -> Find
     except StonewareError as error:
         said = error.details.splitlines()
         version, problem = "", f"{error.brief}: {said[0]}" if said else error.brief
-        fix = error.resolution if error.resolution.startswith("gcloud ") else get
+        own = isinstance(error, leftovers.LeftError) or error.resolution.startswith("gcloud ")
+        fix = error.resolution if own else get
     return Finding(name, kind, purpose, fix, version, problem)
 
 
@@ -141,6 +142,13 @@ def _left_over(api: Api) -> list[Finding]:
     project = f"--project {shlex.quote(api.settings.project)}"
     path = "run it in the network of the machines, or join that by a VPN; exec gates need no network"
     found = [
+        _finding(
+            "machines",
+            "instances",
+            "clusters",
+            f"gcloud compute instances list {project}",
+            lambda: leftovers.machines(api),
+        ),
         _finding(
             "disks",
             "disks",

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
 from stoneware.model.guest_protocol import COMMAND, INSPECT
 from stoneware.model.machine_fields import FIELDS
-from stoneware.platforms.google import instance, names
+from stoneware.platforms.google import imports, instance, names
 from stoneware.platforms.google.hardware import disk_of
 from stoneware.platforms.google.placing import Placing, There
 from stoneware.platforms.google.resources import network_description
@@ -31,6 +31,7 @@ _ITSELF = {
     Kind.VOLUME: "google_compute_disk.volume",
     Kind.NETWORK: "google_compute_firewall.network",
     Kind.ADDRESS: "google_compute_address.machine",
+    Kind.PORTS: "google_compute_firewall.ports",
 }
 _PARTS = {"google_compute_firewall.ports": Kind.MACHINE, "terraform_data.release": Kind.MACHINE}
 _KINDS = {resource: kind for kind, resource in _ITSELF.items()} | _PARTS
@@ -90,8 +91,8 @@ class Inventory(Protocol):
         """Return the variables for Terraform."""
         ...
 
-    def has(self, path: str) -> bool:
-        """Say whether there is something at a path below the project."""
+    def named(self, path: str) -> Mapping[str, Mapping[str, Any]]:
+        """Return what there is of a kind, by a path below the project, by its names."""
         ...
 
 
@@ -165,36 +166,10 @@ class GoogleInfrastructure:
             return Subject(Kind.OTHER, address)
         return Subject(kind, _unquoted(match[2]))
 
-    def imports(self, subject: Subject, name: str) -> dict[str, str]:
-        """Return all resources of a subject that exist, with the ids to import them by."""
-        inventory = self._inventory()
-        project = f"projects/{inventory.settings.project}"
-        called = names.cloud_name(name)
-        if subject.kind is Kind.BUILDER:
-            zone = inventory.there().instances.get(called)
-            return {_BUILDER: f"{project}/zones/{zone}/instances/{called}"} if zone else {}
-        if subject.kind is Kind.MACHINE:
-            return self._machine_imports(subject, name, inventory)
-        if subject.kind is Kind.VOLUME:
-            zone = inventory.there().disks.get(called)
-            return {self.address(subject): f"{project}/zones/{zone}/disks/{called}"} if zone else {}
-        if subject.kind is Kind.NETWORK:
-            return {self.address(subject): f"{project}/global/firewalls/{called}"}
-        return {}
-
-    def _machine_imports(self, subject: Subject, name: str, inventory: Inventory) -> dict[str, str]:
-        settings, called = inventory.settings, names.cloud_name(name)
-        rule = names.cloud_name(f"{name}-ports")
-        zone = inventory.there().instances.get(called)
-        quoted = _quoted(subject.name)
-        address = self.address(Subject(Kind.ADDRESS, subject.name))
-        paths = {
-            address: f"regions/{settings.region}/addresses/{called}",
-            self.address(subject): f"zones/{zone}/instances/{called}" if zone else "",
-            f"google_compute_firewall.ports[{quoted}]": f"global/firewalls/{rule}",
-        }
-        project = f"projects/{settings.project}"
-        return {place: f"{project}/{path}" for place, path in paths.items() if path and inventory.has(path)}
+    def imports(self, wanted: Mapping[Subject, str], known: Collection[str] = ()) -> dict[str, str]:
+        """Return all resources of subjects that exist, with the ids to import them by: few lists for all."""
+        lost = {it: name for it, name in wanted.items() if self.address(it) not in known}
+        return imports.found(lost, self.address, self._inventory()) if lost else {}
 
     # -- values --------------------------------------------------------------------------------------------
 

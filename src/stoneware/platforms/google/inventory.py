@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from stoneware.platforms.google.api import Api
 from stoneware.platforms.google.placing import There, seen
@@ -28,6 +29,8 @@ class GoogleInventory:
         """Return where instances and disks are: two lists."""
         instances = list(self._api.items("compute", "aggregated/instances", "list the machines"))
         disks = list(self._api.items("compute", "aggregated/disks", "list the disks"))
+        self._api.looks.saw_instances(instances)
+        self._api.looks.saw_disks(disks)
         return seen(instances, disks)
 
     def zones(self) -> tuple[str, ...]:
@@ -38,6 +41,7 @@ class GoogleInventory:
         """Return the variables for Terraform."""
         return terraform_environment(self.settings, self._home)
 
-    def has(self, path: str) -> bool:
-        """Say whether there is something at a path below the project."""
-        return self._api.find("compute", path, "look at what there is") is not None
+    def named(self, path: str) -> dict[str, Mapping[str, Any]]:
+        """Return what a list has, by its names."""
+        listed = self._api.items("compute", path, "look at what there is")
+        return {str(one.get("name")): one for one in listed}

@@ -11,9 +11,12 @@ from typing import Any
 
 from stoneware.errors import StonewareError
 from stoneware.image.references import short_id
+from stoneware.model.labels import CLUSTER_LABEL
+from stoneware.platforms.cluster_records import Document
 from stoneware.platforms.google import names
 from stoneware.platforms.google.api import Api
 from stoneware.platforms.google.bucket import Bucket
+from stoneware.platforms.google.clusters import GoogleClusters
 from stoneware.platforms.google.images import GoogleImages
 from stoneware.platforms.google.instance import address_of, read_spec, zone_of
 
@@ -47,6 +50,27 @@ def disks(api: Api) -> str:
 def _removal(disk: Mapping[str, Any], project: str) -> str:
     words = ["gcloud", "compute", "disks", "delete", str(disk["name"]), "--zone", zone_of(disk)]
     return shlex.join([*words, "--project", project])
+
+
+def machines(api: Api) -> str:
+    """Return how many machines clusters have. Raises LeftError for those of clusters that nobody declared."""
+    query = f'labels.{names.MARK} = "machine"'
+    listed = list(api.items("compute", "aggregated/instances", "list the machines", filter=query))
+    clusters = {str(one.get("name")): _cluster(one) for one in listed}
+    known = GoogleClusters(Bucket(api), Path())
+    gone = {name for name in set(clusters.values()) if name and not known.of(name).version(Document.DECLARED)}
+    lost = [one for one in listed if clusters[str(one.get("name"))] in gone]
+    if lost:
+        first = str(lost[0].get("name"))
+        raise LeftError(
+            f"machines of clusters that the bucket knows nothing of cost money: {_names(lost)}",
+            resolution=f"STONEWARE_PLATFORM=google stoneware rm -f {first}",
+        )
+    return f"{len(listed)} machines" if listed else "none left"
+
+
+def _cluster(one: Mapping[str, Any]) -> str:
+    return names.read_labels(one.get("labels") or {}).get(CLUSTER_LABEL, "")
 
 
 def images(api: Api) -> str:

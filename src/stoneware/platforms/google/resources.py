@@ -47,14 +47,18 @@ class GoogleResources(GoogleSecrets):
     def all_instances(self) -> list[dict[str, Any]]:
         """Return all instances of ours, builders too, in one list."""
         query = f"labels.{names.MARK}:*"
-        return list(self.api.items("compute", "aggregated/instances", "list the machines", filter=query))
+        found = list(self.api.items("compute", "aggregated/instances", "list the machines", filter=query))
+        self.api.looks.saw_instances(found)
+        return found
 
     # -- volumes -------------------------------------------------------------------------------------------
 
     def disks(self) -> list[dict[str, Any]]:
-        """Return all disks that are volumes."""
-        query = f'labels.{names.MARK} = "volume"'
-        return list(self.api.items("compute", "aggregated/disks", "list the volumes", filter=query))
+        """Return all disks that are volumes. Those of machines are listed too: they may be left over."""
+        query = f"labels.{names.MARK}:*"
+        found = list(self.api.items("compute", "aggregated/disks", "list the volumes", filter=query))
+        self.api.looks.saw_disks(found)
+        return [disk for disk in found if (disk.get("labels") or {}).get(names.MARK) == "volume"]
 
     def find_disk(self, name: str) -> dict[str, Any] | None:
         """Return a volume's disk, or None."""

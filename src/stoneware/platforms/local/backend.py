@@ -71,6 +71,10 @@ class LocalBackend:
 
         return recovery.recover(cast("LocalImageStore", images))
 
+    def left(self, images: Images) -> list[str]:  # noqa: ARG002 - `recover` removes it
+        """Return nothing: what is left on this computer the next command has removed."""
+        return []
+
     def open_upkeep(self, platform: Platform) -> Upkeep:
         """Return what looks after a store."""
         return LocalUpkeep(cast("LocalPlatform", platform))
