@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from stoneware.errors import InputError
-from stoneware.platforms.local.bases.bases import architecture
 from stoneware.platforms.local.bases.imported import is_imported
 from stoneware.platforms.local.bases.imported_checks import check_root
+from stoneware.platforms.local.host.architecture import architecture
 
 ARCHIVE = Path("/srv/rootfs.tar")
 NUMBERS = {"amd64": 62, "arm64": 183}

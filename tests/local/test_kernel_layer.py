@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +16,7 @@ import pytest
 
 from stoneware.errors import BuildError
 from stoneware.model.machine import Phase
-from stoneware.platforms.local.disks import kernel
+from stoneware.platforms.local.disks import kernel, reuse
 from stoneware.platforms.local.disks.kernel import LAYERS, Layer, Wanted, ensure_layer
 from stoneware.platforms.local.store.store import Store
 from tests.platforms.memory import MemoryPlatform
@@ -31,9 +33,19 @@ class Records(Store):
         (home / "locks/builds").mkdir(parents=True)
         self.saved: dict[str, dict[str, Any]] = {}
         self.roots: list[Path] = []
+        self.images: list[str] = []
 
     def checkpoint_document(self, key: str) -> dict[str, Any] | None:
         return self.saved.get(key)
+
+    def checkpoint_keys(self) -> list[str]:
+        return sorted(self.saved)
+
+    def image_ids(self) -> list[str]:
+        return self.images
+
+    def image_rootfs(self, image_id: str) -> Path:
+        return self.data / "images" / image_id
 
     def touch_checkpoint(self, key: str) -> None:
         assert key in self.saved
@@ -180,3 +192,74 @@ def test_an_image_a_package_and_an_agent_have_layers_of_their_own() -> None:
     keys = {WANTED.key, *(other.key for other in others)}
     assert len(keys) == 4
     assert all(key.startswith(LAYERS) for key in keys)
+
+
+OTHERS = [f"sha256:{letter * 64}" for letter in "bcdef"]
+
+
+def remember(store: Records, wanted: Wanted, **more: object) -> str:
+    """Save a layer's record as one that was installed now, but for `more`."""
+    document = {"image": wanted.image, "kernel": VERSION, "recipe": wanted.recipe, "created": 1.0}
+    store.saved[wanted.key] = {**document, "installed": time.time(), **more}
+    store.images.append(wanted.image)
+    return wanted.key
+
+
+@pytest.fixture
+def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The layers that were tried; none is alike."""
+    found: list[str] = []
+
+    @contextlib.contextmanager
+    def derived(_: Store, roots: reuse.Roots, *names: str) -> Iterator[Path]:
+        assert names[1] == str(kernel.partition_uuid(WANTED.image, "root"))
+        found.append(roots.layer.parent.name)
+        if len(found) > 2:
+            yield Path("/derived")
+            return
+        raise reuse.Unlike(f"/etc/{len(found)} is another one")
+
+    monkeypatch.setattr(reuse, "derived", derived)
+    return found
+
+
+def test_the_last_layers_of_other_images_are_tried_before_a_kernel_is_installed(
+    store: Records, tried: list[str]
+) -> None:
+    keys = [
+        remember(store, replace(WANTED, image=image), created=float(at)) for at, image in enumerate(OTHERS)
+    ]
+    told: list[str] = []
+    layer = ensure_layer(store, Builders(Phase.FAILED), WANTED, told.append)
+    assert tried == [keys[4], keys[3], keys[2]]
+    assert (layer, store.roots) == (Layer(WANTED.key, VERSION), [Path("/derived")])
+    assert store.saved[WANTED.key]["installed"] == store.saved[keys[2]]["installed"]
+    assert told == [f"took kernel {VERSION} from an image that differs in its application alone"]
+
+
+def test_the_kernel_is_installed_where_no_other_image_is_alike(store: Records, tried: list[str]) -> None:
+    for image in OTHERS[:2]:
+        remember(store, replace(WANTED, image=image))
+    told: list[str] = []
+    finished = {"state": "finished", "step": 2, "message": VERSION}
+    assert ensure_layer(store, Builders(finished), WANTED, told.append) == Layer(WANTED.key, VERSION)
+    assert len(tried) == 2
+    words = "(once: /etc/1 is another one)"
+    assert told == [f"installing {WANTED.package} into a copy of the image {words}"]
+
+
+def test_layers_that_were_made_otherwise_are_not_tried(store: Records, tried: list[str]) -> None:
+    first, second, third, fourth, fifth = OTHERS
+    remember(store, replace(WANTED, image=first, package="linux-image-amd64"))
+    remember(store, replace(WANTED, image=second, extras=("qemu-guest-agent",)))
+    remember(store, replace(WANTED, image=third, skipped=()))
+    remember(store, replace(WANTED, image=fourth), installed=time.time() - 8 * 86400)
+    remember(store, replace(WANTED, image=fifth))
+    store.images.remove(fifth)  # its layer alone says nothing
+    finished = {"state": "finished", "step": 2, "message": VERSION}
+    ensure_layer(store, Builders(finished), WANTED, lambda _: None)
+    assert tried == []
+    bare = replace(WANTED, source="checkpoint:base-1")
+    remember(store, replace(WANTED, image=first))
+    ensure_layer(store, Builders(finished), bare, lambda _: None)
+    assert tried == []

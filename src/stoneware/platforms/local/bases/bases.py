@@ -7,7 +7,6 @@ identity. New guest files redo only the second part.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from stoneware.platforms.local.bases.package_sources import lines_of
 from stoneware.platforms.local.bases.sources import KNOWN, Source, sources
 from stoneware.platforms.local.bases.system_ids import digest as ids_digest
 from stoneware.platforms.local.bases.system_ids import move_system_ids
+from stoneware.platforms.local.host.architecture import architecture
 from stoneware.platforms.local.host.requirements import BASE_TOOLS, check
 from stoneware.platforms.local.store import btrfs
 from stoneware.platforms.local.store import errors as store_errors
@@ -150,11 +150,6 @@ def _identity(raw: str) -> str:
 
     parts = [raw, guest.digest(), lists.digest(), architecture(), ids_digest()]
     return "base-" + sha256_hex(canonical_json(parts))[:40]
-
-
-def architecture() -> str:
-    """Return this computer's architecture as Debian names it."""
-    return {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
 
 
 def _wanted(store: Store, reference: str) -> str:

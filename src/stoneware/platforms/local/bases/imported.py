@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from stoneware.errors import InputError
 from stoneware.files import canonical_json, sha256_hex
-from stoneware.platforms.local.bases.bases import architecture
+from stoneware.platforms.local.host.architecture import architecture
 from stoneware.platforms.local.store import btrfs
 from stoneware.platforms.local.store.store import Store
 from stoneware.untrusted.bounded import BoundsError

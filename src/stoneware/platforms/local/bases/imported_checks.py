@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from stoneware.errors import InputError
-from stoneware.platforms.local.bases.bases import architecture
+from stoneware.platforms.local.host.architecture import architecture
 from stoneware.untrusted.rooted_paths import mode_inside, open_inside
 
 _INIT = ("/usr/lib/systemd/systemd", "/lib/systemd/systemd")

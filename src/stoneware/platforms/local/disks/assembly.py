@@ -23,7 +23,6 @@ from stoneware.platforms.local.disks.layout import JOURNAL, MIB, SECTOR, Layout,
 from stoneware.process import ProcessError
 from stoneware.untrusted.rooted_paths import open_inside
 
-VERSION = 1  # of how a disk is assembled: another one is another disk
 BOOT, ROOT = "boot", "root"
 _CONF = Path(__file__).with_name("mke2fs.conf")
 _MOST_BOOT = 1 << 30  # bytes of one kernel or initramfs

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from stoneware.files import canonical_json, locked, sha256_hex
-from stoneware.platforms.local.disks import assembly, kernel
+from stoneware.platforms.local.disks import kernel
 from stoneware.platforms.local.disks.disks import assemble_layer
+from stoneware.platforms.local.disks.layout import VERSION
 from stoneware.platforms.local.host.requirements import DISK_TOOLS, check
 from stoneware.platforms.local.machines.qemu.disks import ROOT
 from stoneware.platforms.local.store import btrfs
@@ -27,7 +28,7 @@ def ensure_disk(
     """
     check(DISK_TOOLS)
     wanted = kernel.wanted_of_checkpoint(store, base, _GOOGLE_AGENT if bare else kernel.AGENT, bare=bare)
-    key = "cloud-" + sha256_hex(canonical_json([wanted.key, assembly.VERSION]))[:40]
+    key = "cloud-" + sha256_hex(canonical_json([wanted.key, VERSION]))[:40]
     # Held shared, as by a bake: `prune` takes nothing away meanwhile.
     with locked(store.build_lock_path(BAKES), shared=True), kernel.only_one(store, key, progress):
         if store.has_checkpoint(key):

@@ -12,9 +12,9 @@ from stoneware import process
 from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.files import canonical_json, locked, sha256_hex, write_json
-from stoneware.platforms.local.bases.bases import architecture
-from stoneware.platforms.local.disks import assembly, kernel
-from stoneware.platforms.local.disks.layout import MIB, Layout, NoRoom
+from stoneware.platforms.local.disks import kernel
+from stoneware.platforms.local.disks.layout import MIB, VERSION, Layout, NoRoom
+from stoneware.platforms.local.host.architecture import architecture
 from stoneware.platforms.local.host.requirements import DISK_TOOLS, check
 from stoneware.platforms.local.store import btrfs
 from stoneware.platforms.local.store import errors as store_errors
@@ -118,7 +118,7 @@ def ensure_disk(
     """
     check(DISK_TOOLS)
     wanted = kernel.wanted_layer(store, image_id, agent=agent)
-    key = sha256_hex(canonical_json([wanted.key, assembly.VERSION]))[:40]
+    key = sha256_hex(canonical_json([wanted.key, VERSION]))[:40]
     if (found := _stored(store, key)) is not None:
         return found
     # Held shared, as by a bake: `prune` takes nothing away meanwhile.
@@ -161,6 +161,8 @@ def assemble_layer(
     store: Store, wanted: kernel.Wanted, layer: kernel.Layer, target: Path, progress: Progress
 ) -> Layout:
     """Write the disk of a kernel layer to a new file, and return its layout. Raises HostError."""
+    from stoneware.platforms.local.disks import assembly  # not where a disk is there already
+
     parts = assembly.Parts(
         image=wanted.image,
         root=store.checkpoint_rootfs(layer.key),

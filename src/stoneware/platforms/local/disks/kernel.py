@@ -8,10 +8,8 @@ in it.
 from __future__ import annotations
 
 import contextlib
-import io
 import re
 import secrets
-import tarfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -27,7 +25,7 @@ from stoneware.guest.reports import BuildReport, InvalidReportError, build_repor
 from stoneware.model import guest_protocol
 from stoneware.model.labels import KERNEL_LABEL, KERNELS
 from stoneware.model.machine import MachineSpec, Phase
-from stoneware.platforms.local.bases.bases import architecture
+from stoneware.platforms.local.host.architecture import architecture
 from stoneware.platforms.local.store.store import Store
 from stoneware.platforms.protocols import BAKES, Machines
 from stoneware.scratch import scratch_directory
@@ -39,6 +37,9 @@ AGENT = ("qemu-guest-agent",)  # how commands get into virtual machines here
 _CERTIFICATES = Path("/usr/local/share/ca-certificates")
 _LONGEST = 1800.0  # seconds
 _POLL = 0.2
+_EPOCH = 1  # the time of files in each initramfs: what is in one does not depend on the image's time
+_FRESH = 7 * 86400.0  # seconds for which an installed kernel is good for further images
+_MOST_TRIED = 3  # other layers
 _VERSION = re.compile(r"[0-9][0-9A-Za-z.+~_-]{0,63}")
 _PACKAGES: Mapping[str, Mapping[str, str]] = {
     "amd64": {"cloud": "linux-image-cloud-amd64", "generic": "linux-image-amd64"},
@@ -74,6 +75,12 @@ class Wanted:
         """Return its key: another image, package or recipe is another layer."""
         parts = [self.image, self.package, self.epoch, kernel_layer.digest(), *self.extras]
         return LAYERS + sha256_hex(canonical_json(parts))[:40]
+
+    @property
+    def recipe(self) -> str:
+        """Return what two layers have in common where they differ by their images alone."""
+        parts = [kernel_layer.digest(), self.package, architecture(), self.bare]
+        return sha256_hex(canonical_json([*parts, list(self.extras), list(self.skipped)]))
 
 
 def wanted_layer(store: Store, image_id: str, *, agent: bool = False) -> Wanted:
@@ -152,7 +159,61 @@ def only_one(store: Store, key: str, progress: Progress) -> Iterator[None]:
 
 
 def _make(store: Store, machines: Machines, wanted: Wanted, progress: Progress) -> Layer:
-    progress(f"installing {wanted.package} into a copy of the image (once)")
+    from stoneware.platforms.local.disks import reuse  # not where a layer is there already
+
+    why = ""
+    for other in _like(store, wanted):
+        try:
+            return _from_other(store, wanted, other, progress)
+        except reuse.Unlike as error:
+            why = why or f": {error}"
+    return _install(store, machines, wanted, progress, why)
+
+
+def _like(store: Store, wanted: Wanted) -> list[Mapping[str, Any]]:
+    """Return the documents, with their keys, of layers of other images made alike; the last one first."""
+    if wanted.source:
+        return []
+    images, oldest = set(store.image_ids()), time.time() - _FRESH
+    found: list[Mapping[str, Any]] = []
+    for key in store.checkpoint_keys():
+        document = store.checkpoint_document(key) if key.startswith(LAYERS) else None
+        if document and document.get("recipe") == wanted.recipe and document["image"] in images:
+            found.append({**document, "key": key})
+    fresh = [document for document in found if float(document["installed"]) > oldest]
+    return sorted(fresh, key=lambda document: float(document["created"]), reverse=True)[:_MOST_TRIED]
+
+
+def _from_other(store: Store, wanted: Wanted, other: Mapping[str, Any], progress: Progress) -> Layer:
+    """Make a layer from that of another image. Raises Unlike where the two are not alike enough."""
+    from stoneware.platforms.local.disks import reuse
+
+    image, version = str(other["image"]), _checked(str(other["kernel"]))
+    roots = reuse.Roots(
+        store.image_rootfs(image),
+        store.checkpoint_rootfs(str(other["key"])),
+        store.image_rootfs(wanted.image),
+    )
+    names = (str(partition_uuid(found, "root")) for found in (image, wanted.image))
+    with reuse.derived(store, roots, *names) as rootfs:
+        store.save_checkpoint(wanted.key, rootfs, _document(wanted, version, float(other["installed"])))
+    progress(f"took kernel {version} from an image that differs in its application alone")
+    return Layer(wanted.key, version)
+
+
+def _document(wanted: Wanted, version: str, installed: float) -> dict[str, Any]:
+    return {
+        "image": wanted.image,
+        "package": wanted.package,
+        "kernel": version,
+        "created": time.time(),
+        "installed": installed,
+        "recipe": wanted.recipe,
+    }
+
+
+def _install(store: Store, machines: Machines, wanted: Wanted, progress: Progress, why: str) -> Layer:
+    progress(f"installing {wanted.package} into a copy of the image (once{why})")
 
     def script(token: str) -> str:
         return kernel_layer.kernel_script({**_settings(wanted), "SW_TOKEN": token})
@@ -160,13 +221,7 @@ def _make(store: Store, machines: Machines, wanted: Wanted, progress: Progress) 
     source = wanted.source or f"image:{wanted.image}"
     with built(store, machines, source, script, progress, bare=wanted.bare) as made:
         rootfs, version = made
-        document = {
-            "image": wanted.image,
-            "package": wanted.package,
-            "kernel": version,
-            "created": time.time(),
-        }
-        store.save_checkpoint(wanted.key, rootfs, document)
+        store.save_checkpoint(wanted.key, rootfs, _document(wanted, version, time.time()))
     return Layer(wanted.key, version)
 
 
@@ -216,6 +271,9 @@ def built(
 
 def _certificates() -> bytes:
     """Return what this computer trusts besides its distribution's certificates, as a tar."""
+    import io
+    import tarfile  # not where a layer is there already
+
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as archive:
         for path in sorted(_CERTIFICATES.rglob("*.crt")) if _CERTIFICATES.is_dir() else ():
@@ -229,7 +287,7 @@ def _settings(wanted: Wanted) -> Mapping[str, str]:
         "FIRMWARE": "systemd-boot-efi",
         "EXTRAS": " ".join(wanted.extras),
         "ROOT_UUID": str(partition_uuid(wanted.image, "root")),
-        "SOURCE_DATE_EPOCH": str(wanted.epoch),
+        "SOURCE_DATE_EPOCH": str(_EPOCH),
         "SKIPPED": "\n".join(wanted.skipped),
     }
 

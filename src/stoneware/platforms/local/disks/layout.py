@@ -9,6 +9,7 @@ from pathlib import Path
 from stoneware.dataclass import dataclass
 from stoneware.errors import MachineError
 
+VERSION = 1  # of how a disk is laid out and assembled: another one is another disk
 MIB = 1 << 20
 SECTOR = 512
 BLOCK = 4096

@@ -124,7 +124,7 @@ def _started(store: Store, directory: Path, disk: ForeignDisk, said: IO[bytes]) 
 
 
 def command_line(form: str, accel: str, disk: int, report: int, archive: int) -> list[str]:
-    """Return QEMU's command line; the numbers are descriptors. Paths are those of jail.sh."""
+    """Return QEMU's command line; the numbers are descriptors. Paths are those of the jail."""
     foreign: dict[str, object] = {
         "driver": form,
         "node-name": "foreign",

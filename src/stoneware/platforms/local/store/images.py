@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stoneware.platforms.local.bases import bases, imported, sources
+from stoneware.platforms.local.host.architecture import architecture
 from stoneware.platforms.local.store.store import Store
 
 
@@ -16,7 +17,7 @@ class LocalImageStore(Store):
     @property
     def architecture(self) -> str:
         """Return this computer's architecture as Debian names it."""
-        return bases.architecture()
+        return architecture()
 
     def known_bases(self) -> tuple[str, ...]:
         """Return the bases that can be made here."""

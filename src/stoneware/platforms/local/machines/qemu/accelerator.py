@@ -13,7 +13,6 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,14 +21,14 @@ from typing import Any
 from stoneware import process
 from stoneware.dataclass import dataclass
 from stoneware.files import locked, read_json, write_json
+from stoneware.platforms.local.machines.qemu import launcher
 from stoneware.platforms.local.machines.qemu.disks import clone, furnish
-from stoneware.platforms.local.machines.qemu.hardware import DEFAULT_MEMORY, PROGRAM
+from stoneware.platforms.local.machines.qemu.hardware import DEFAULT_MEMORY, PROGRAM, launch_settings
 from stoneware.platforms.local.store.store import Store
 from stoneware.process_identity import boot_id
 from stoneware.scratch import scratch_directory
 
 KVM, TCG = "kvm", "tcg"
-LAUNCHER = "stoneware.platforms.local.machines.qemu.launcher"
 _DEVICE = Path("/dev/kvm")
 _TIMEOUT = 25.0  # seconds; with KVM a kernel has started its first process after two
 # What a kernel and the first process say once user programs run.
@@ -99,7 +98,7 @@ def _try(store: Store, disk: Path) -> Accelerator:
 
 
 def _settings(disks: Path, run: Path) -> Mapping[str, Any]:
-    hardware = {
+    values = {
         "machine_id": "probe",
         "uuid": "5c0d9c3e-0000-4000-8000-000000000000",
         "memory": DEFAULT_MEMORY,
@@ -108,16 +107,15 @@ def _settings(disks: Path, run: Path) -> Mapping[str, Any]:
         "mac": "",
         "mtu": 0,
     }
-    return {"run": os.fspath(run), "disks": os.fspath(disks), "hardware": hardware}
+    return launch_settings(run, disks, values)
 
 
 def _boot(settings: Mapping[str, Any], run: Path) -> tuple[bytes, int | None]:
     """Return what came on a machine's console, and QEMU's exit code where it ended by itself."""
-    settings_file = os.fspath(run / "qemu.json")
     write_json(run / "qemu.json", settings, mode=0o600)
     machine = subprocess.Popen(
         # Where this process is killed it ends by itself.
-        ["timeout", "--signal=KILL", str(_TIMEOUT + 5), sys.executable, "-P", "-m", LAUNCHER, settings_file],
+        ["timeout", "--signal=KILL", str(_TIMEOUT + 5), *launcher.command(run / "qemu.json")],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

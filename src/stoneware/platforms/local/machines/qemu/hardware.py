@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import os
 import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from stoneware.dataclass import dataclass
 from stoneware.model.guest_lines import is_disk
@@ -17,6 +22,7 @@ LEAST_MEMORY = 192 << 20  # bytes: the firmware and Debian's kernel start with l
 MONITOR, AGENT = "monitor", "agent"  # names of sockets
 SLOTS = 8  # commands that can run in a machine at the same time
 STREAMS = ("in", "out", "err")
+_FIRST = 100  # of the descriptors that QEMU gets: none that its launcher has open for itself
 _IDS = 0x70000000  # users and groups of nobody: systemd calls them unused (UIDs and GIDs on systemd systems)
 
 
@@ -58,8 +64,33 @@ def marked(machine_id: str) -> str:
     return f"stoneware-{machine_id}"
 
 
+def launch_settings(
+    run: Path, disks: Path, values: Mapping[str, Any], volumes: Sequence[tuple[str, Path]] = ()
+) -> dict[str, Any]:
+    """Return what launcher.py is told: QEMU's command line, and what is to be open under which number.
+
+    `values` are those of Hardware but for descriptors; `volumes` are names of disks and their files.
+    """
+    numbers = itertools.count(_FIRST)
+    tap = next(numbers)
+    sockets = dict(zip(socket_names(), numbers, strict=False))
+    opened = [(name, path, next(numbers)) for name, path in volumes]
+    devices = tuple((name, number) for name, _, number in opened)
+    machine = Hardware(**values, tap=tap, sockets=sockets, volumes=devices)
+    return {
+        "run": os.fspath(run),
+        "disks": os.fspath(disks),
+        "user": user_id(machine.machine_id),
+        "kvm": machine.accelerator == "kvm",
+        "tap": {"name": f"vb-{machine.machine_id}", "descriptor": tap} if machine.mac else None,
+        "sockets": sockets,
+        "volumes": [[os.fspath(path), number] for _, path, number in opened],
+        "argv": command_line(machine),
+    }
+
+
 def command_line(hardware: Hardware) -> list[str]:
-    """Return QEMU's command line. Paths are those of jail.sh."""
+    """Return QEMU's command line. Paths are those of the jail."""
     kvm = hardware.accelerator == "kvm"
     argv = [PROGRAM, "-name", marked(hardware.machine_id), "-uuid", hardware.uuid]
     argv += ["-nodefaults", "-no-user-config", "-display", "none", "-msg", "guest-name=off"]

@@ -18,14 +18,15 @@ from stoneware.model.limits import DEFAULT_PIDS_LIMIT
 from stoneware.model.machine import MachineSpec
 from stoneware.model.resources import DISK, DISKS, VolumeMount
 from stoneware.platforms import telling
-from stoneware.platforms.local.machines.qemu import disks
-from stoneware.platforms.local.machines.qemu.accelerator import KVM, LAUNCHER, choose
+from stoneware.platforms.local.machines.qemu import disks, launcher
+from stoneware.platforms.local.machines.qemu.accelerator import KVM, choose
 from stoneware.platforms.local.machines.qemu.hardware import (
     DEFAULT_CPUS,
     DEFAULT_MEMORY,
     LEAST_MEMORY,
     PROGRAM,
     disk_name,
+    launch_settings,
     marked,
     volume_node,
 )
@@ -122,15 +123,14 @@ class Qemu:
             "mac": network.get("mac", ""),
             "mtu": network.get("mtu", 0),
         }
-        volumes = [[disk_name(mount), os.fspath(store.disk_path(mount.volume))] for mount in spec.volumes]
-        places = {"run": os.fspath(paths.run), "disks": os.fspath(paths.disk)}
-        document = {**places, "volumes": volumes, "hardware": hardware}
-        write_json(paths.run / "qemu.json", document, mode=0o600)
+        volumes = [(disk_name(mount), store.disk_path(mount.volume)) for mount in spec.volumes]
+        settings = launch_settings(paths.run, paths.disk, hardware, volumes)
+        write_json(paths.run / "qemu.json", settings, mode=0o600)
 
     def settings(self, store: Store, paths: Paths, spec: MachineSpec, machine_id: str) -> str:  # noqa: ARG002
         """Return the function that becomes QEMU, in the router's namespace at first, and how to end it."""
         python = [sys.executable, "-P", "-m"]
-        launch = [*python, LAUNCHER, os.fspath(paths.run / "qemu.json"), marked(machine_id)]
+        launch = [*launcher.command(paths.run / "qemu.json"), marked(machine_id)]
         enter = '[ -z "$ROUTER" ] || set -- nsenter --net="/run/netns/$ROUTER" "$@"'
         button = shlex.join([*python, _BUTTON, os.fspath(paths.root)])
         run = f'run() {{\nset -- {shlex.join(launch)}\n{enter}\nexec "$@"\n}}'
