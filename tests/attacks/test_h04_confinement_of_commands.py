@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from stoneware.platforms.local.host import ready_filters
+from stoneware.scratch import scratch_directory
 from tests.local.engine_lab import Bench
 
 pytestmark = pytest.mark.machine
@@ -62,6 +64,18 @@ def test_a_command_has_what_a_service_has(lab: Bench) -> None:
         command = lab.read("/run/of-a-command")
         assert "0::/system.slice/stoneware-exec-" in command
         assert _without_group(command) == service
+
+
+def test_a_machines_filters_are_those_that_nspawn_makes(lab: Bench) -> None:
+    """Ready filters are a matter of speed: the kernel has the same ones, instruction by instruction."""
+    if not ready_filters.prefix(lab.store.data):
+        pytest.skip("the kernel does not tell filters here, so none are ready")
+    with scratch_directory("test-filters-", lab.store.data) as directory:
+        made = ready_filters.capture(directory)
+    assert len(made) > 1
+    leader = lab.boot().leader
+    assert leader is not None
+    assert ready_filters.read_filters(leader) == made
 
 
 def _without_group(text: str) -> list[str]:

@@ -18,7 +18,7 @@ from stoneware.guest import builder
 from stoneware.model import guest_lines
 from stoneware.model.machine import MachineSpec
 from stoneware.model.resources import DIRECTORY, VolumeMount
-from stoneware.platforms.local.host import process_limits
+from stoneware.platforms.local.host import process_limits, ready_filters
 from stoneware.platforms.local.machines.record import Paths
 from stoneware.platforms.local.machines.runner import Command, Program, Streams, Terminal
 from stoneware.platforms.local.store import btrfs
@@ -69,7 +69,8 @@ class Nspawn:
 
     def settings(self, store: Store, paths: Paths, spec: MachineSpec, machine_id: str) -> str:
         """Return the function that becomes systemd-nspawn."""
-        command = shlex.join(nspawn_argv(store, paths, spec, machine_id))
+        argv = nspawn_argv(store, paths, spec, machine_id)
+        command = shlex.join([*ready_filters.prefix(store.data), *argv])
         # nspawn maps the ids of the root where it is; what is mapped already cannot be bound mapped again.
         lower = (
             shlex.join(["mount", "--bind", str(paths.rootfs), str(paths.lower)]) if spec.read_only else ":"
