@@ -175,7 +175,7 @@ def _service(cluster: str, name: str, entry: Mapping[str, Any]) -> Service:
         healthcheck=HealthCheck(**{**check, "test": tuple(check.get("test", ()))}) if check else None,
         stop_grace_period=entry.get("stop_grace_period"),
         read_only=entry.get("read_only", False),
-        vm=False,
+        vm=entry.get("vm", False),
         restart=entry.get("restart", "no"),
         memory=entry.get("memory"),
         cpus=entry.get("cpus"),

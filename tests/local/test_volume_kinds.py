@@ -12,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from stoneware import process
 from stoneware.errors import InputError
-from stoneware.model.resources import DIRECTORY, DISK
+from stoneware.model.labels import CLUSTER_LABEL
+from stoneware.model.machine import MachineSpec
+from stoneware.model.resources import DIRECTORY, DISK, VolumeMount
 from stoneware.platforms.local.disks.reading import TOOLS
 from stoneware.platforms.local.host.requirements import TABLE
 from stoneware.platforms.local.machines.stop import wait_until
@@ -185,6 +188,47 @@ def test_all_that_is_on_a_volume_survives_both_conversions(platform: LocalPlatfo
         platform.convert_volume("v", DISK, 64 * _MIB)
     assert "--size" in caught.value.resolution
     assert _listed(platform.store.volume_path("v")) == before
+
+
+def test_making_a_machine_of_a_cluster_converts_the_clusters_volumes(
+    platform: LocalPlatform, tools: None
+) -> None:
+    def spec(cluster: str, *, vm: bool) -> MachineSpec:
+        labels = {CLUSTER_LABEL: cluster} if cluster else {}
+        return MachineSpec("m", "image:x", vm=vm, volumes=(VolumeMount("v", "/data"),), labels=labels)
+
+    platform.create_volume("v", {CLUSTER_LABEL: "shop"}, 64 * _MIB)
+    _fill(platform.store.volume_path("v"))
+    before = _listed(platform.store.volume_path("v"))
+    for other in ("", "another"):
+        with (
+            pytest.raises(InputError, match="which is a directory"),
+            platform.volumes_of(spec(other, vm=True)),
+        ):
+            pass
+    with platform.volumes_of(spec("shop", vm=True)):
+        disk = platform.store.volume("v")
+        assert disk.kind == DISK
+        assert disk.size is not None
+        assert disk.size > 64 * _MIB  # the file system takes room as well
+        checked(platform.store.disk_path("v"))
+    assert platform.conversion_faults({"v": DIRECTORY}) == {"v": []}
+    platform.resize_volume("v", 512 * _MIB)
+    with platform.volumes_of(spec("shop", vm=False)):
+        directory = platform.store.volume("v")
+        assert (directory.kind, directory.size) == (DIRECTORY, 512 * _MIB)
+        assert _listed(platform.store.volume_path("v")) == before
+
+
+def test_a_tool_that_is_missing_is_known_before(
+    platform: LocalPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform.create_volume("v", {})
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(process, "which", lambda _: None)
+    for kind, tool in ((DISK, "mkfs.ext4"), (DIRECTORY, "fuse2fs")):
+        [fault] = platform.conversion_faults({"v": kind})["v"]
+        assert (tool in fault, "apt-get install" in fault) == (True, True)
 
 
 def test_a_restored_disk_is_as_large_as_it_has_become(platform: LocalPlatform) -> None:

@@ -23,6 +23,7 @@ from stoneware.files import canonical_json
 from stoneware.image.versions import highest
 from stoneware.model.capability import Capability
 from stoneware.model.execution import PLAIN, Execution
+from stoneware.model.labels import CLUSTER_LABEL
 from stoneware.model.machine import Health, Machine, MachineSpec, Phase
 from stoneware.model.machine_fields import written
 from stoneware.model.resources import DIRECTORY, DISK, Network, PortMapping, Snapshot, Volume
@@ -71,6 +72,7 @@ class MemoryPlatform:
         self.fail_after_create: StonewareError | None = None
         self.while_creating: Callable[[], None] = lambda: None
         self.after_creating: Callable[[], None] = lambda: None
+        self.no_conversion = ""  # why no volume can become of another kind
         self.commands: Callable[[str, Sequence[str]], tuple[int, str]] = lambda *_: (0, "")
 
     def instead_of(self, capability: Capability) -> str:
@@ -140,7 +142,17 @@ class MemoryPlatform:
             users = [name for name in self._users("volumes", mount.volume) if name != spec.name]
             if users:
                 raise InputError(f"the volume {mount.volume!r} is in use")
-            self._volumes.setdefault(mount.volume, Volume(mount.volume, time.time(), {}, ()))
+            new = Volume(mount.volume, time.time(), {}, (), blank=True)
+            self._become(self._volumes.setdefault(mount.volume, new), spec)
+
+    def _become(self, volume: Volume, spec: MachineSpec) -> None:
+        """Let a volume be of the kind that a machine needs; what it is blank for, is written at once."""
+        if volume.kind != spec.volume_kind and not volume.blank:
+            cluster = spec.labels.get(CLUSTER_LABEL)
+            if cluster is None or volume.labels.get(CLUSTER_LABEL) != cluster:
+                raise InputError(f"the machine {spec.name!r} cannot have the volume {volume.name!r}")
+            self.calls.append(f"convert {volume.name} {spec.volume_kind}")
+        self._volumes[volume.name] = replace(volume, kind=spec.volume_kind, blank=False)
 
     def _users(self, what: str, name: str) -> tuple[str, ...]:
         def named(spec: MachineSpec) -> list[str]:
@@ -334,6 +346,9 @@ class MemoryPlatform:
             default = 10 << 30 if kind == DISK else None
             self._volumes[name] = replace(found, kind=kind, size=size or found.size or default)
             self._save()
+
+    def conversion_faults(self, wanted: Mapping[str, str]) -> dict[str, list[str]]:
+        return {name: [self.no_conversion] for name in wanted if self.no_conversion}
 
     def _existing_volume(self, name: str) -> Volume:
         if name not in self._volumes:

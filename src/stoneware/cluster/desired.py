@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from stoneware.cluster.declaration import oversized
 from stoneware.cluster.model import Desired, DesiredMachine
-from stoneware.compose.extras import extras_of, live_extras_of, zones_of
+from stoneware.compose.extras import extras_of, live_extras_of, size_of, zones_of
 from stoneware.compose.model import (
     Cluster,
     ClusterNetwork,
@@ -347,12 +347,11 @@ def _volumes(
     cluster: Cluster, machines: Iterable[DesiredMachine], extension: str
 ) -> dict[str, ClusterVolume]:
     """Return the disks: those of the file, and those for paths that only the images declare."""
-    volumes = {
-        name: replace(
-            _labelled(volume, cluster), extensions={}, extras=extras_of(extension, volume.extensions)
-        )
-        for name, volume in cluster.volumes.items()
-    }
+    volumes = {}
+    for name, volume in cluster.volumes.items():
+        extras = extras_of(extension, volume.extensions)
+        labelled = _labelled(volume, cluster)
+        volumes[name] = replace(labelled, extensions={}, extras=extras, size=size_of(extras))
     for machine in machines:
         labels = _labels(cluster.name, machine)
         for mount in machine.spec.volumes:

@@ -78,7 +78,8 @@ class Observed:
     `managed` None: the state has not been looked at. `commits` are those of the images that run, by id, as
     far as they are known. `floors` are the lowest versions that may boot on disks, by name, of any disk.
     `internal` are those of the networks that are; `subnets` what those have that have any. `kinds` are
-    those of volumes with something on them, where the platform has several.
+    those of volumes with something on them, where the platform has several; `disks` are the sizes of those
+    that are disks, blank or not, `limits` what the others may take. All in bytes.
     """
 
     name: str
@@ -91,6 +92,8 @@ class Observed:
     internal: frozenset[str] = frozenset()
     subnets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     kinds: Mapping[str, str] = field(default_factory=dict)
+    disks: Mapping[str, int] = field(default_factory=dict)
+    limits: Mapping[str, int | None] = field(default_factory=dict)
 
 
 class Action(StrEnum):

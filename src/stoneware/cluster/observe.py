@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from stoneware.cluster.directory import ClusterDirectory
 from stoneware.cluster.model import Observed, ObservedMachine
@@ -12,7 +12,7 @@ from stoneware.launch.plan import Images
 from stoneware.model.capability import Capability
 from stoneware.model.labels import CLUSTER_LABEL, MACHINE_LABEL
 from stoneware.model.machine import Machine
-from stoneware.model.resources import Volume
+from stoneware.model.resources import DISK
 from stoneware.platforms.infrastructure import Infrastructure, Subject
 from stoneware.platforms.protocols import Platform
 from stoneware.records import DamagedError
@@ -43,6 +43,7 @@ def observe(
                 attributes = platform.guest_attributes(machine.name)
                 machines[short] = _with_reports(machine, attributes, nonces.get(short, ""))
     volumes = platform.volumes()
+    kinded = volumes if Capability.VOLUME_KINDS in platform.capabilities else []
     networks = [it for it in platform.networks() if it.labels.get(CLUSTER_LABEL) == name]
     return Observed(
         name,
@@ -54,14 +55,10 @@ def observe(
         {it.name: it.floor for it in volumes if it.floor},
         frozenset(it.name for it in networks if it.internal),
         {it.name: it.subnets for it in networks if it.subnets},
-        _kinds(platform, volumes),
+        {it.name: it.kind for it in kinded if not it.blank},
+        {it.name: it.size or 0 for it in kinded if it.kind == DISK},
+        {it.name: it.size for it in kinded if it.kind != DISK},
     )
-
-
-def _kinds(platform: Platform, volumes: Iterable[Volume]) -> dict[str, str]:
-    if Capability.VOLUME_KINDS not in platform.capabilities:
-        return {}
-    return {it.name: it.kind for it in volumes if not it.blank}
 
 
 def managed_in(

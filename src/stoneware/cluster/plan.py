@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from stoneware.cluster import subnets
 from stoneware.cluster.differences import Kind, differences
 from stoneware.cluster.model import Action, ClusterPlan, Desired, DesiredMachine, Observed, Step
+from stoneware.cluster.volume_kinds import conversion_words
+from stoneware.cluster.volume_sizes import size_changes
 from stoneware.compose.model import ClusterNetwork, ClusterVolume
 from stoneware.model.labels import SERVICE_LABEL
 from stoneware.model.machine import Health, Machine, Phase
@@ -27,7 +29,7 @@ def make_plan(desired: Desired, observed: Observed, *, recreate: bool = False) -
     Any other difference: replace. Equal but not in Terraform's state: adopt (import). A service that is gone
     from the file: remove. Volumes are created, never removed: those that nothing wants any more have a step
     with nothing to do that says so. Networks of the cluster are created and removed;
-    whether one is internal changes in place, and so do its subnets.
+    whether one is internal changes in place, and so do its subnets. A disk grows in place.
 
     Terraform does not see every reason to replace (that a machine failed, that its configuration is not in
     force): ask it for each replacement by address (`-replace`).
@@ -110,16 +112,18 @@ def _resources(
             gone = "is gone, with its data: a blank one takes its place"
             yield Step(kind, name, Action.CREATE, (gone if lost and kind == "volume" else _THERE,))
         elif observed.managed is not None and not lost:
-            yield Step(kind, name, Action.ADOPT, (*network_changes(thing, observed), _UNMANAGED))
-        elif changed := network_changes(thing, observed):
+            yield Step(kind, name, Action.ADOPT, (*changes_in_place(thing, observed), _UNMANAGED))
+        elif changed := changes_in_place(thing, observed):
             yield Step(kind, name, Action.UPDATE, changed)
         else:
             yield Step(kind, name, Action.NONE, ())
 
 
-def network_changes(thing: ClusterVolume | ClusterNetwork, observed: Observed) -> tuple[str, ...]:
-    """Say what of a network that is there changes in place; what is made elsewhere does not."""
-    if not isinstance(thing, ClusterNetwork) or thing.external:
+def changes_in_place(thing: ClusterVolume | ClusterNetwork, observed: Observed) -> tuple[str, ...]:
+    """Say what of a volume or network that is there changes in place; what is made elsewhere does not."""
+    if not isinstance(thing, ClusterNetwork):
+        return tuple(size_changes(thing, observed))
+    if thing.external:
         return ()
     found = []
     if thing.internal != (thing.name in observed.internal):
@@ -165,7 +169,8 @@ def _step(wanted: DesiredMachine, desired: Desired, observed: Observed, recreate
     found = observed.machines.get(wanted.name)
     baked = ("its image will be baked",) if not wanted.image_id else ()
     if found is None:
-        return Step("machine", wanted.name, Action.CREATE, (_THERE, *baked))
+        words = conversion_words(wanted, observed)
+        return Step("machine", wanted.name, Action.CREATE, (_THERE, *baked, *words))
     machine = found.machine
     different = differences(wanted, machine, observed.commits)
     state = state_reasons(machine)
@@ -178,10 +183,12 @@ def _step(wanted: DesiredMachine, desired: Desired, observed: Observed, recreate
         *state,
         *unmanaged,
     )
+    converted = tuple(conversion_words(wanted, observed)) if reasons else ()
     kinds = {item.kind for item in different}
     live = _RELOADED if wanted.reloads and not recreate else _ALWAYS_LIVE
-    # An image without an id is still to be baked, so whether it differs is not known: replaced.
-    if machine.phase in (Phase.FAILED, Phase.DAMAGED) or baked or stranded or not kinds <= live:
+    again = baked or stranded or not kinds <= live  # what is still to be baked may differ in anything
+    # A volume is converted where a machine is made, not where one is started.
+    if machine.phase in (Phase.FAILED, Phase.DAMAGED) or again or (state and converted):
         action = Action.REPLACE
     elif kinds:
         action = Action.UPDATE
@@ -189,7 +196,8 @@ def _step(wanted: DesiredMachine, desired: Desired, observed: Observed, recreate
         action = Action.START
     else:
         action = Action.ADOPT if unmanaged else Action.NONE
-    return Step("machine", wanted.name, action, reasons)
+    made = action is Action.REPLACE
+    return Step("machine", wanted.name, action, (*reasons, *(converted if made else ())))
 
 
 def state_reasons(machine: Machine) -> tuple[str, ...]:

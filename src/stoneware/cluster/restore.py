@@ -16,6 +16,7 @@ from stoneware.cluster.rollback_limits import check_floors
 from stoneware.cluster.selection import Selection, limited, limited_plan, select
 from stoneware.cluster.site import Site
 from stoneware.cluster.up import UpOptions, UpResult
+from stoneware.cluster.volume_kinds import check_kinds
 from stoneware.cluster.waves import Waves
 
 COMMAND = "stoneware up --restore"
@@ -48,6 +49,7 @@ def restore(
         desired = limited(applied, observed, selection)
         plan = _plan(desired, observed, selection)
         check_floors(plan, desired, observed, site.store)
+        check_kinds(plan, desired, observed, site.platform.conversion_faults)
         check_ports(site.platform, desired, observed, plan)
         if plan.changes:
             reporter.emit(events.PlanMade(plan))

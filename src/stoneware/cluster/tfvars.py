@@ -136,7 +136,13 @@ def _volumes(desired: Desired, applied: Desired | None, keep: Collection[str]) -
         **(applied.volumes if applied else {}),
         **desired.volumes,
     }
-    return {name: variables.volume(it.labels, it.extras) for name, it in volumes.items() if not it.external}
+    return {name: _volume(it) for name, it in volumes.items() if not it.external}
+
+
+def _volume(volume: ClusterVolume) -> dict[str, Any]:
+    found = variables.volume(volume.labels, volume.extras)
+    # As it was applied, where the platform has taken it from the extras.
+    return found if volume.extras or volume.size is None else {**found, "size": volume.size}
 
 
 def _read_network(name: str, entry: Mapping[str, Any]) -> ClusterNetwork:
@@ -149,7 +155,12 @@ def _read_network(name: str, entry: Mapping[str, Any]) -> ClusterNetwork:
 
 
 def _read_volume(name: str, entry: Mapping[str, Any]) -> ClusterVolume:
-    return ClusterVolume(name, labels=dict(entry["labels"]), extras=dict(entry.get("extras") or {}))
+    return ClusterVolume(
+        name,
+        labels=dict(entry["labels"]),
+        extras=dict(entry.get("extras") or {}),
+        size=int(entry["size"]) if entry.get("size") else None,
+    )
 
 
 def _read_machine(short: str, entry: Mapping[str, Any]) -> DesiredMachine:

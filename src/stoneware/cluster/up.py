@@ -27,6 +27,7 @@ from stoneware.cluster.secrets import NEW, all_secrets, known_versions, put_secr
 from stoneware.cluster.selection import Selection, limited, limited_plan, part_of, select
 from stoneware.cluster.site import Site
 from stoneware.cluster.volume_kinds import check_kinds
+from stoneware.cluster.volume_sizes import check_sizes
 from stoneware.cluster.waves import Waves
 from stoneware.compose.model import Cluster
 from stoneware.dataclass import dataclass
@@ -188,7 +189,8 @@ def _check(waves: Waves, *, recreate: bool) -> None:
     """Raise RolloutNeeded or InputError where the plan is not to be followed; what is to be done is told."""
     site, plan, desired, observed = waves.site, waves.plan, waves.desired, waves.observed
     check_floors(plan, desired, observed, site.store)
-    check_kinds(plan, desired, observed)
+    check_sizes(desired, observed, known_applied(site, plan.cluster))
+    check_kinds(plan, desired, observed, site.platform.conversion_faults)
     refused = () if recreate else needs_rollout(plan, desired, observed)
     if refused:
         spared = {step.name for step in refused}
@@ -215,12 +217,17 @@ def _told_of_interrupts(reporter: events.Reporter) -> Iterator[None]:
 
 def _dead(plan: ClusterPlan, site: Site) -> list[str]:
     """Return the machines that are to be made or started and could come back as they were applied last."""
-    try:
-        applied = site.applied(plan.cluster)
-    except (InputError, DamagedError):
-        return []
+    applied = known_applied(site, plan.cluster)
     restarted = {step.name for step in plan.changes if step.action in _COMES_UP and step.kind == "machine"}
     return sorted(name for name in (applied.machines if applied else {}) if name in restarted)
+
+
+def known_applied(site: Site, name: str) -> Desired | None:
+    """Return what was applied to a cluster last, None where that is not known."""
+    try:
+        return site.applied(name)
+    except (InputError, DamagedError):
+        return None
 
 
 def _origin(cluster: Cluster, before: Mapping[str, Any]) -> dict[str, Any]:

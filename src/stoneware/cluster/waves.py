@@ -12,6 +12,7 @@ from stoneware.cluster.apply import ClusterTerraform
 from stoneware.cluster.model import Action, ClusterPlan, Desired, DesiredMachine, Observed
 from stoneware.cluster.site import Site
 from stoneware.cluster.tfvars import to_tfvars
+from stoneware.cluster.volume_sizes import size_changes
 from stoneware.cluster.waiting import Expected, MachinesFailed, Watch
 from stoneware.compose.model import Condition
 from stoneware.dataclass import dataclass
@@ -111,6 +112,7 @@ class Waves:
 
     def _waves(self, terraform: ClusterTerraform) -> None:
         self._remove_unmanaged()
+        self._resize()
         # Machines to adopt are in every apply: the import needs their entries in the variables.
         removed = self._with(Action.REMOVE)
         done = [*removed, *self._with(Action.ADOPT)]
@@ -133,6 +135,14 @@ class Waves:
             # Networks that a kill left out of Terraform's state: no apply removes those.
             if step.action is Action.REMOVE and Subject(Kind(step.kind), step.name) not in managed:
                 self.site.platform.destroy_network(step.name)
+
+    def _resize(self) -> None:
+        """Let volumes take what they are to take, before the machines that may want it are made."""
+        for step in self._others:
+            volume = self.desired.volumes.get(step.name) if step.kind == "volume" else None
+            if volume is not None and any(size_changes(volume, self.observed)):
+                self.site.platform.create_volume(volume.name, {}, volume.size)
+                self.reporter.emit(events.ResourceFinished("volume", volume.name, "changed"))
 
     def _goes(self, name: str) -> bool:
         return self._actions[name] in (Action.REPLACE, Action.REMOVE)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from stoneware.model.limits import parse_size
+
 LIVE = ("deletion_protection", "source_ranges", "tags")  # what changes while a machine runs
 _PLACES = ("zone", "zones")  # where machines may be: none is made again for another list
 
@@ -18,6 +20,12 @@ def extras_of(key: str, *extensions: Mapping[str, Any]) -> dict[str, str]:
 def live_extras_of(key: str, *extensions: Mapping[str, Any]) -> dict[str, str]:
     """Return what of that a living machine takes on."""
     return {name: _text(value) for name, value in _said(key, extensions).items() if name in LIVE}
+
+
+def size_of(extras: Mapping[str, str]) -> int | None:
+    """Return how large a volume is to be, in bytes, where its platform's Terraform does not see to it."""
+    said = extras.get("size")  # Google's is `disk_size`
+    return None if said is None else parse_size(said)
 
 
 def zones_of(key: str, *extensions: Mapping[str, Any]) -> tuple[str, ...]:

@@ -139,6 +139,8 @@ class ClusterVolume:
     labels: Mapping[str, str] = field(default_factory=dict)
     extensions: Mapping[str, Any] = field(default_factory=dict)  # `x-…` keys
     extras: Mapping[str, str] = field(default_factory=dict)  # what of these only its platform has
+    size: int | None = None  # bytes, where they say it and Terraform does not change it
+    place: str = field(default="", compare=False)  # of its size
 
 
 @dataclass(frozen=True)

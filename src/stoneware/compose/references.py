@@ -8,6 +8,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from stoneware.compose import schema, schema_resources
+from stoneware.compose.extensions import LOCAL
 from stoneware.compose.faults import Faults
 from stoneware.compose.model import ClusterNetwork, ClusterVolume, Place, SecretSource
 from stoneware.compose.nodes import Node, place_of
@@ -134,7 +135,13 @@ class References:
         if name and name not in self.volumes:
             self._check_name(names.VOLUME, name, place_of(entry.node, ("name",)) if model.name else place)
             self._check_external(entry)
-            self.volumes[name] = ClusterVolume(name, model.external, filled(model.labels), entry.extensions)
+            self.volumes[name] = ClusterVolume(
+                name,
+                model.external,
+                filled(model.labels),
+                entry.extensions,
+                place=str(place_of(entry.node, (LOCAL, "size"))),
+            )
         self.volume_keys.add(key)
         return name
 

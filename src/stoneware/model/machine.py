@@ -11,7 +11,7 @@ from stoneware.dataclass import dataclass
 from stoneware.model.ingress import Ingress
 from stoneware.model.labels import CLUSTER_LABEL
 from stoneware.model.limits import DEFAULT_LOG_FILES, DEFAULT_LOG_SIZE, DEFAULT_PIDS_LIMIT, Ulimit
-from stoneware.model.resources import PortMapping, SecretMount, VolumeMount
+from stoneware.model.resources import DIRECTORY, DISK, PortMapping, SecretMount, VolumeMount
 from stoneware.model.runtime import Process, System
 
 _SHOWN = 200  # characters of what a health check says that are shown in one line
@@ -122,6 +122,11 @@ class MachineSpec:
     ingress: Ingress | None = None
     extras: Mapping[str, str] = field(default_factory=dict)
     live_extras: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def volume_kind(self) -> str:
+        """Return the kind that its volumes have to be of, where there are several."""
+        return DISK if self.vm else DIRECTORY
 
 
 @dataclass(frozen=True)

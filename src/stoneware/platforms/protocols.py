@@ -127,6 +127,13 @@ class Resources(Protocol):
         """
         ...
 
+    def conversion_faults(self, wanted: Mapping[str, str]) -> dict[str, list[str]]:
+        """Return why volumes (by name: the kind) cannot become of another kind, as far as it is known before.
+
+        A machine of a cluster that is made converts those of its volumes that are the cluster's.
+        """
+        ...
+
     def volume(self, name: str) -> Volume | None:
         """Return a volume, or None."""
         ...

@@ -9,11 +9,11 @@ from typing import Any
 from stoneware.cluster.declaration import release_of_machine, release_of_spec
 from stoneware.cluster.differences import Kind, differences
 from stoneware.cluster.model import Desired, DesiredMachine, Observed, Release
-from stoneware.cluster.plan import is_healthy, network_changes, state_reasons, waves_of
+from stoneware.cluster.plan import changes_in_place, is_healthy, state_reasons, waves_of
 from stoneware.cluster.rollback_limits import floors_of_disks
 from stoneware.cluster.subnets import missing
 from stoneware.cluster.tfvars import from_tfvars, to_tfvars
-from stoneware.cluster.volume_kinds import wrong_kinds
+from stoneware.cluster.volume_kinds import Faults, conversion_words, kind_faults
 from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.image.versions import floor_problem, is_below, version_of, version_words
@@ -63,6 +63,7 @@ class Present:
     kept: Callable[[str, str], bool] = lambda *_: True  # whether a secret's version has its value still
     # Why a machine (its name on the platform) could not have these ports, if recreated.
     ports: Callable[[str, Sequence[PortMapping]], list[str]] = lambda *_: []
+    kinds: Faults = lambda _: {}  # why volumes cannot become of another kind
 
     @property
     def entries(self) -> Mapping[str, Entry]:
@@ -87,11 +88,16 @@ def plan_rollout(
         for name in present.observed.machines
         if name not in desired.machines
     ]
+    there = present.observed
     notes += [
-        f"by `stoneware up` only: the network {name} {change}"
-        for name, network in desired.networks.items()
-        if name in present.observed.networks
-        for change in network_changes(network, present.observed)
+        f"by `stoneware up` only: the {kind} {name} {change}"
+        for kind, things, known in (
+            ("network", desired.networks, there.networks),
+            ("volume", desired.volumes, there.volumes),
+        )
+        for name, thing in things.items()
+        if name in known
+        for change in changes_in_place(thing, there)
     ]
     used = {change.service for change in changes}
     own = {service: policies.get(service, Policy()) for service in used}
@@ -186,8 +192,9 @@ class _Work:
         )
 
     def _how(self, wanted: DesiredMachine, machine: Machine | None) -> tuple[How, tuple[str, ...]]:
+        words = tuple(conversion_words(wanted, self.present.observed))
         if machine is None:
-            return How.REPLACE, ("is not there",)
+            return How.REPLACE, ("is not there", *words)
         different = differences(wanted, machine, self.present.observed.commits)
         baked = () if wanted.image_id else ("its image will be baked",)
         state = _state_reasons(machine)
@@ -197,7 +204,7 @@ class _Work:
         # Config and secrets reach a machine that runs only where its image says how it reloads.
         live = _RELOADED if wanted.reloads else _LIVE
         in_place = {item.kind for item in different} <= live and is_healthy(machine) and not baked
-        return (How.RELOAD if in_place else How.REPLACE), reasons
+        return (How.RELOAD, reasons) if in_place else (How.REPLACE, (*reasons, *(words if reasons else ())))
 
     def _faults(self, wanted: DesiredMachine, machine: Machine | None, before: Entry | None) -> Iterator[str]:
         name = wanted.name
@@ -209,7 +216,7 @@ class _Work:
                 "the file was edited by hand, and there would be no way back"
             )
         yield from self._disks(wanted, machine)
-        yield from wrong_kinds(wanted, self.present.observed)
+        yield from kind_faults(wanted, self.present.observed, self.present.kinds)
         yield from (f"{name}: {fault}" for fault in self.present.ports(wanted.spec.name, wanted.spec.ports))
         if wanted.image_id:
             old = list(self._floors(wanted, self.present.labels(wanted.image_id) or {}))

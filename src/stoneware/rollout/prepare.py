@@ -125,6 +125,7 @@ def present_of(site: Site, cluster: str) -> Present:
         floors=floors_of(journal_of(directory).read()),
         kept=site.platform.has_secret,
         ports=lambda name, ports: site.platform.port_faults({name: ports}, besides=[name]).get(name, []),
+        kinds=site.platform.conversion_faults,
     )
 
 

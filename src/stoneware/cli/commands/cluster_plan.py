@@ -60,7 +60,9 @@ def plan(
     as far as they can be.
     """
     from stoneware.cluster.rollback_limits import check_floors
+    from stoneware.cluster.up import known_applied
     from stoneware.cluster.volume_kinds import check_kinds
+    from stoneware.cluster.volume_sizes import check_sizes
 
     found = clusters.source(file, project_name, env_file, project_directory, scale, profiles=profile)
     site = clusters.open_site()
@@ -72,7 +74,8 @@ def plan(
     if verbose:
         _show_terraform(site, looked)
     check_floors(looked.plan, looked.desired, looked.observed, site.store)
-    check_kinds(looked.plan, looked.desired, looked.observed)
+    check_sizes(looked.desired, looked.observed, known_applied(site, looked.plan.cluster))
+    check_kinds(looked.plan, looked.desired, looked.observed, site.platform.conversion_faults)
     if detailed_exitcode and (looked.plan.changes or any(one.runs for one in looked.images.values())):
         raise click.exceptions.Exit(DIFFERENT)
 

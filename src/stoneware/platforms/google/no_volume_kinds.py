@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from stoneware.errors import InputError
 from stoneware.model.capability import Capability
 from stoneware.platforms.google import names
@@ -19,6 +21,10 @@ class NoVolumeKinds:
     def convert_volume(self, name: str, kind: str, size: int | None = None) -> None:
         """Refuse."""
         raise _refused("leave it as it is: all machines of Compute Engine have disks")
+
+    def conversion_faults(self, wanted: Mapping[str, str]) -> dict[str, list[str]]:
+        """Return none: there is nothing to convert."""
+        return {}
 
 
 def _refused(instead: str) -> InputError:

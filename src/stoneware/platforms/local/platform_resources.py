@@ -149,16 +149,37 @@ class LocalResources:
         At each instant the volume is whole: it is of the former kind until it is of the other. Raises
         InputError while a machine that has it runs, and for a size that is too small.
         """
-        from stoneware.platforms.local.disks import conversion
-        from stoneware.platforms.local.disks.layout import NoRoom
-
         wanted = f" --size {size >> 20}m" if size else ""
         self.store.volume(name)  # says that there is none
         with self._at_rest(name, f"stoneware volume convert {name} --to {kind}{wanted}"):
-            try:
+            self._convert_locked(name, kind, size)
+
+    def _convert_locked(self, name: str, kind: str, size: int | None = None) -> None:
+        from stoneware.platforms.local.disks import conversion
+        from stoneware.platforms.local.disks.layout import NoRoom
+
+        try:
+            with store_errors.clear_errors(self.store.home):
                 self.store.convert_volume_locked(name, kind, size, conversion)
-            except NoRoom as error:
-                raise store_errors.full(self.store.home, error.details) from error
+        except NoRoom as error:
+            raise store_errors.full(self.store.home, error.details) from error
+
+    def conversion_faults(self, wanted: Mapping[str, str]) -> dict[str, list[str]]:
+        """Return why volumes (by name: the kind) cannot become of another kind, as far as it is known."""
+        if not wanted:
+            return {}
+        from stoneware.platforms.local.disks import conversion
+
+        return {name: list(conversion.faults(self.store, name, kind)) for name, kind in wanted.items()}
+
+    def _become_locked(self, name: str, kind: str, spec: MachineSpec) -> None:
+        """Let a volume be of the kind that a machine needs: a blank one, and one of the machine's cluster."""
+        volume, cluster = self.store.volume(name), spec.labels.get(CLUSTER_LABEL)
+        own = cluster is not None and volume.labels.get(CLUSTER_LABEL) == cluster
+        if own and volume.kind != kind and not volume.blank:
+            self._convert_locked(name, kind)
+        else:
+            self.store.become_locked(name, kind, spec.name)
 
     def _uses(self, machine: str, volume: str) -> Iterator[tuple[Paths, int, VolumeMount]]:
         """Yield where a machine has a volume: its paths, which of its volumes it is, and the mount."""
@@ -202,7 +223,7 @@ class LocalResources:
                         details=f"by the machine {users[0]!r}; a disk belongs to one machine at a time.",
                         resolution=f"{self._removal_hint(users[0])}    # the volume stays; or another volume",
                     )
-                self.store.become_locked(name, kind, spec.name)
+                self._become_locked(name, kind, spec)
             yield
 
     def _removal_hint(self, name: str) -> str:

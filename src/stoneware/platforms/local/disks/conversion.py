@@ -7,20 +7,24 @@ system that a machine has written. Ids are the same on both kinds.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from stoneware import process
-from stoneware.errors import InputError
+from stoneware.errors import HostError, InputError
 from stoneware.model.resources import DISK
+from stoneware.platforms.local.disks import reading
 from stoneware.platforms.local.disks.layout import MIB, NoRoom, Tree, measure
 from stoneware.platforms.local.host.requirements import check
 from stoneware.platforms.local.store import volume_kinds
+from stoneware.platforms.local.store.store import Store
 from stoneware.process import ProcessError
 
 _CONF = Path(__file__).with_name("mke2fs.conf")
 _INODE, _BYTES_PER_INODE, _SPARE_INODES = 256, 16384, 1024
 _FIXED = 160 * MIB  # the journal, descriptors of groups, and those kept for a disk that grows
 _FULL = ("No space left", "Disk quota exceeded", "short write")
+_MAKING = ("mkfs.ext4",)
 _SMALL = "allocate"
 
 
@@ -38,23 +42,34 @@ def _inodes(tree: Tree) -> int:
     return tree.inodes * 6 // 5 + _SPARE_INODES
 
 
+def faults(store: Store, name: str, kind: str) -> Iterator[str]:
+    """Say why a volume cannot become of a kind, as far as that is known while a machine has it."""
+    try:
+        check(_MAKING if kind == DISK else reading.TOOLS)
+    except HostError as error:
+        yield f"{error.brief}: {'; '.join(error.resolution.splitlines())}"
+    status, figures = os.statvfs(store.data), store.volume_figures(name)
+    free, used = status.f_bavail * status.f_frsize, figures.used if figures else 0
+    if used > free:
+        yield f"there is a copy to be made of {used // MIB} MiB, and the store has {free // MIB} MiB left"
+
+
 def fill(source: Path, made: Path) -> None:
     """Copy what is on a volume to a blank one of the other kind. Raises NoRoom, InputError, MachineError."""
     if volume_kinds.kind_of(made) == DISK:
         _fill_disk(volume_kinds.contents(source), volume_kinds.disk_file(made), source.name)
     else:
-        from stoneware.platforms.local.disks import reading
-
         reading.fill_directory(source, made)
 
 
 def _fill_disk(directory: Path, disk: Path, name: str) -> None:
-    check(("mkfs.ext4",))
+    check(_MAKING)
     tree, size = measure(directory), disk.stat().st_size
     if size < (least := _least(tree)):
         raise _too_small(name, size, least)
     inodes = max(_inodes(tree), size // _BYTES_PER_INODE)
-    argv = ["mkfs.ext4", "-q", "-F", "-b", "4096", "-m", "0", "-N", str(inodes)]
+    limits = reading.limits_of(disk.stat())  # its blocks are still to be written: the tree has them
+    argv = [*limits, "mkfs.ext4", "-q", "-F", "-b", "4096", "-m", "0", "-N", str(inodes)]
     argv += ["-E", "assume_storage_prezeroed=1", "-d", str(directory), str(disk)]
     try:
         process.run(argv, env={"MKE2FS_CONFIG": str(_CONF)})

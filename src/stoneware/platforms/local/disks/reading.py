@@ -22,10 +22,15 @@ from stoneware.platforms.local.store import btrfs, volume_kinds
 
 TOOLS = ("fuse2fs", "e2fsck", "fuse", "nsenter", "unshare", "setpriv", "tar")
 _SCRIPT = Path(__file__).with_name("reading.sh")
+_KILLED, _TIRED = -9, 7  # how an end of a copy ends whose time is over; reading.sh says so of its checks
+_CUT_OFF = "not connected"  # what is said of a file system whose server is gone
 _FIRST, _COUNT = 0x80000000, 0x70000000  # ids of nobody, and how many of the disk's they stand for
 _FAULTY, _UNREADABLE, _DEVICES = 4, 5, 6  # exit codes of reading.sh
 _FULL = ("No space left", "Disk quota exceeded")
 _MOST_SAID = 4096  # bytes
+# What reading may take, ten times what honest disks do: seconds of a processor, and memory for e2fsck's maps.
+_LEAST_SECONDS, _SECONDS_WRITTEN, _SECONDS_SIZE = 900, 120, 10  # the latter two for each GiB
+_LEAST_MEMORY, _BYTES_PER_BYTE = 2 << 30, 1024
 
 
 def fill_directory(source: Path, made: Path) -> None:
@@ -36,17 +41,34 @@ def fill_directory(source: Path, made: Path) -> None:
     check(TOOLS)
     if volume_kinds.is_blank(source):
         return
-    scratch = made / "scratch"
+    scratch, limits = made / "scratch", limits_of(volume_kinds.disk_file(source).stat())
     with volume_kinds.disk_file(source).open("rb") as reader, scratch.open("xb") as writer:
         btrfs.share_blocks(reader.fileno(), writer.fileno())
         os.fchmod(writer.fileno(), 0o600)
         os.fchown(writer.fileno(), _FIRST, _FIRST)
     try:
         with _namespace() as namespace:
-            _copy(source.name, ["read", str(scratch), str(_FIRST), namespace], volume_kinds.contents(made))
+            reading = ["read", str(scratch), str(_FIRST), namespace]
+            _copy(source.name, reading, volume_kinds.contents(made), limits)
     finally:
         scratch.unlink()
     _write_out(volume_kinds.contents(made))
+
+
+def limits_of(disk: os.stat_result) -> list[str]:
+    """Return the words that run a program with limits for a disk: no crafted one keeps us busy for ever.
+
+    What is on the disk takes time, and so does the zero that is read of a hole. Both ends have it each.
+    """
+    written, size = disk.st_blocks * 512, disk.st_size
+    seconds = _LEAST_SECONDS + _SECONDS_WRITTEN * (written >> 30) + _SECONDS_SIZE * (size >> 30)
+    return [
+        "prlimit",
+        f"--cpu={seconds}",
+        f"--as={_LEAST_MEMORY + size // _BYTES_PER_BYTE}",
+        "--core=0",
+        "--",
+    ]
 
 
 @contextlib.contextmanager
@@ -72,11 +94,11 @@ def _namespace() -> Iterator[str]:
         os.close(descriptor)
 
 
-def _copy(name: str, reading: Sequence[str], target: Path) -> None:
+def _copy(name: str, reading: Sequence[str], target: Path, limits: Sequence[str]) -> None:
     """Let one end read the disk, and the other write what it says."""
     with (
-        _end(reading, stdout=subprocess.PIPE) as reader,
-        _end(["write", str(target)], stdin=reader.stdout) as writer,
+        _end(reading, limits, stdout=subprocess.PIPE) as reader,
+        _end(["write", str(target)], limits, stdin=reader.stdout) as writer,
     ):
         assert reader.stdout is not None  # noqa: S101
         reader.stdout.close()
@@ -85,6 +107,12 @@ def _copy(name: str, reading: Sequence[str], target: Path) -> None:
         codes = reader.wait(), writer.wait()
     if any(word in wrote for word in _FULL):
         raise NoRoom("there is no room for the directory", details=wrote)
+    if _TIRED in codes or _KILLED in codes or _CUT_OFF in read:
+        raise InputError(
+            f"the disk {name!r} takes longer to read than any honest one, or more memory",
+            details=f"It may be made to be like that. These were the limits: {' '.join(limits[1:3])}",
+            resolution=f"stoneware run --vm -v {name}:/data …    # its files can be copied from there",
+        )
     if codes[0] == _DEVICES:
         raise InputError(
             f"the disk {name!r} has device files, which containers cannot have",
@@ -104,12 +132,24 @@ def _copy(name: str, reading: Sequence[str], target: Path) -> None:
 @contextlib.contextmanager
 def _end(
     words: Sequence[str],
+    limits: Sequence[str],
     *,
     stdin: int | IO[bytes] | None = subprocess.DEVNULL,
     stdout: int = subprocess.DEVNULL,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run one end of the copy, which ends with us."""
-    argv = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--net", "--ipc", "--pid", "--fork"]
+    argv = [
+        "setpriv",
+        "--pdeathsig",
+        "KILL",
+        *limits,
+        "unshare",
+        "--mount",
+        "--net",
+        "--ipc",
+        "--pid",
+        "--fork",
+    ]
     argv += ["--kill-child", "--propagation", "private", "sh", str(_SCRIPT), *words]
     child = subprocess.Popen(
         argv,

@@ -53,6 +53,7 @@ fi
 exec nsenter --user="$namespace" -- setpriv --no-new-privs -- unshare --mount --propagation private -- sh -euc '
     code=0
     e2fsck -f -p /disk >/tmp/said 2>&1 || code=$?
+    [ "$code" -le 128 ] || exit 7
     if [ "$code" -gt 2 ]; then
         cat /tmp/said >&2
         exit 4

@@ -172,6 +172,8 @@ class VolumeStore(StoreBase):
             if kind == DISK:
                 least = document.get("size") or _default_disk()
                 document["size"] = size or max(least, converter.least_size(path) * 5 // 4 // MIB * MIB)
+            elif document.get("size"):  # it may have grown since
+                document["size"] = max(document["size"], volume_kinds.disk_size(path))
             self._make_blank(name, made, kind, document)
             converter.fill(path, made)
             for directory in (volume_kinds.contents(made), made):

@@ -1,0 +1,50 @@
+"""How large a cluster's volumes are to be: disks grow in place, what a directory may take changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stoneware.cluster.model import Desired, Observed
+from stoneware.compose.model import ClusterVolume
+from stoneware.errors import InputError
+
+_UNITS = (("GiB", 30), ("MiB", 20), ("KiB", 10))
+
+
+def size_changes(volume: ClusterVolume, observed: Observed) -> Iterator[str]:
+    """Say how the size of a volume that is there changes; a disk that is larger than asked for stays."""
+    size, name = volume.size, volume.name
+    if size is None or volume.external:
+        return
+    if name in observed.disks:
+        if size > (before := observed.disks[name]):
+            yield f"grows from {_words(before)} to {_words(size)}, and what is on it stays"
+    elif name in observed.limits and (limit := observed.limits[name]) != size:
+        yield f"may take {_words(size)}{f' instead of {_words(limit)}' if limit else ''}"
+
+
+def check_sizes(desired: Desired, observed: Observed, applied: Desired | None) -> None:
+    """Raise InputError where the file lets a disk be smaller than it did before."""
+    for name, volume in desired.volumes.items():
+        before = applied.volumes.get(name) if applied else None
+        size, said = volume.size, before.size if before else None
+        now = observed.disks.get(name, 0)
+        if size is not None and said is not None and size < min(said, now):
+            raise InputError(
+                f"the disk {name} has {_words(now)}, and a disk only grows",
+                details=f"The file says {_words(size)} now; what is at the disk's end would be lost.",
+                resolution=f"write size: {_short(now)}, or more",
+                location=volume.place,
+            )
+
+
+def _words(size: int) -> str:
+    for unit, power in _UNITS:
+        if size and size % (1 << power) == 0:
+            return f"{size >> power} {unit}"
+    return f"{size} bytes"
+
+
+def _short(size: int) -> str:
+    number, unit = _words(size).split()
+    return number if unit == "bytes" else f"{number}{unit[0].lower()}"
