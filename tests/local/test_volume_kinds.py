@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import subprocess
@@ -17,11 +18,14 @@ from stoneware.errors import InputError
 from stoneware.model.labels import CLUSTER_LABEL
 from stoneware.model.machine import MachineSpec
 from stoneware.model.resources import DIRECTORY, DISK, VolumeMount
+from stoneware.platforms.local.disks import reading
 from stoneware.platforms.local.disks.reading import TOOLS
 from stoneware.platforms.local.host.requirements import TABLE
 from stoneware.platforms.local.machines.stop import wait_until
 from stoneware.platforms.local.platform import LocalPlatform
-from stoneware.platforms.local.store import volume_kinds
+from stoneware.platforms.local.store import qgroups, volume_kinds
+from stoneware.platforms.local.store import quota as store_quota
+from stoneware.platforms.local.store.errors import StoreFull
 from stoneware.platforms.local.store.recover import recover, teardown
 from stoneware.platforms.local.store.store import Store
 
@@ -229,6 +233,49 @@ def test_a_tool_that_is_missing_is_known_before(
     for kind, tool in ((DISK, "mkfs.ext4"), (DIRECTORY, "fuse2fs")):
         [fault] = platform.conversion_faults({"v": kind})["v"]
         assert (tool in fault, "apt-get install" in fault) == (True, True)
+
+
+@pytest.mark.parametrize("kind", [DISK, DIRECTORY])
+def test_a_full_store_loses_nothing(platform: LocalPlatform, tools: None, kind: str) -> None:
+    store = platform.store
+    if qgroups.mode(store.data) != qgroups.SIMPLE:
+        pytest.skip("what all volumes may take is limited by simple quotas")
+    (store.create_volume("v", size=256 * _MIB) / "data").write_bytes(os.urandom(24 * _MIB))
+    if kind == DIRECTORY:
+        platform.convert_volume("v", DISK)
+    before = store.volume_path("v") / ("data" if kind == DISK else "disk.raw")
+    digest = hashlib.sha256(before.read_bytes()).digest()
+    os.sync()
+    known = qgroups.figures(store.data, store_quota.EVERYTHING)
+    assert known is not None
+    qgroups.set_limit(store.data, store_quota.EVERYTHING, known.used + known.held + 8 * _MIB)
+    try:
+        [fault] = platform.conversion_faults({"v": kind})["v"]
+        assert "MiB left" in fault
+        with pytest.raises(StoreFull):
+            platform.convert_volume("v", kind)
+        assert not [*store.data.glob("*/.staged-*")]
+        assert store.volume("v").kind == (DIRECTORY if kind == DISK else DISK)
+        assert hashlib.sha256(before.read_bytes()).digest() == digest
+    finally:
+        store_quota.keep_reserve(store.home, store.data)
+    platform.convert_volume("v", kind)
+
+
+def test_a_disk_that_takes_for_ever_is_given_up(
+    platform: LocalPlatform, tools: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (tmp_path / "endless").open("wb") as stream:
+        stream.seek(8 << 40)
+        stream.write(b"end")
+    platform.create_volume("d", {}, 64 * _MIB, kind=DISK)
+    disk = platform.store.disk_path("d")
+    subprocess.run(["mkfs.ext4", "-q", "-F", "-b", "4096", "-d", tmp_path, disk], check=True)
+    monkeypatch.setattr(reading, "_LEAST_SECONDS", 1)
+    with pytest.raises(InputError, match="takes longer to read"):
+        platform.convert_volume("d", DIRECTORY)
+    assert platform.store.volume("d").kind == DISK
+    checked(platform.store.disk_path("d"))
 
 
 def test_a_restored_disk_is_as_large_as_it_has_become(platform: LocalPlatform) -> None:

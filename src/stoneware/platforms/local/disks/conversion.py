@@ -16,6 +16,7 @@ from stoneware.model.resources import DISK
 from stoneware.platforms.local.disks import reading
 from stoneware.platforms.local.disks.layout import MIB, NoRoom, Tree, measure
 from stoneware.platforms.local.host.requirements import check
+from stoneware.platforms.local.store import quota as store_quota
 from stoneware.platforms.local.store import volume_kinds
 from stoneware.platforms.local.store.store import Store
 from stoneware.process import ProcessError
@@ -49,7 +50,8 @@ def faults(store: Store, name: str, kind: str) -> Iterator[str]:
     except HostError as error:
         yield f"{error.brief}: {'; '.join(error.resolution.splitlines())}"
     status, figures = os.statvfs(store.data), store.volume_figures(name)
-    free, used = status.f_bavail * status.f_frsize, figures.used if figures else 0
+    room = status.f_bavail * status.f_frsize, store_quota.guests_left(store.home, store.data)
+    free, used = min(one for one in room if one is not None), figures.used if figures else 0
     if used > free:
         yield f"there is a copy to be made of {used // MIB} MiB, and the store has {free // MIB} MiB left"
 

@@ -22,10 +22,9 @@ from stoneware.platforms.local.store import btrfs, volume_kinds
 
 TOOLS = ("fuse2fs", "e2fsck", "fuse", "nsenter", "unshare", "setpriv", "tar")
 _SCRIPT = Path(__file__).with_name("reading.sh")
-_KILLED, _TIRED = -9, 7  # how an end of a copy ends whose time is over; reading.sh says so of its checks
 _CUT_OFF = "not connected"  # what is said of a file system whose server is gone
 _FIRST, _COUNT = 0x80000000, 0x70000000  # ids of nobody, and how many of the disk's they stand for
-_FAULTY, _UNREADABLE, _DEVICES = 4, 5, 6  # exit codes of reading.sh
+_FAULTY, _UNREADABLE, _DEVICES, _TIRED = 4, 5, 6, 7  # exit codes of reading.sh
 _FULL = ("No space left", "Disk quota exceeded")
 _MOST_SAID = 4096  # bytes
 # What reading may take, ten times what honest disks do: seconds of a processor, and memory for e2fsck's maps.
@@ -107,7 +106,7 @@ def _copy(name: str, reading: Sequence[str], target: Path, limits: Sequence[str]
         codes = reader.wait(), writer.wait()
     if any(word in wrote for word in _FULL):
         raise NoRoom("there is no room for the directory", details=wrote)
-    if _TIRED in codes or _KILLED in codes or _CUT_OFF in read:
+    if _TIRED in codes or _CUT_OFF in read:
         raise InputError(
             f"the disk {name!r} takes longer to read than any honest one, or more memory",
             details=f"It may be made to be like that. These were the limits: {' '.join(limits[1:3])}",

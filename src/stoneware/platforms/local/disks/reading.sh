@@ -46,14 +46,18 @@ cd /
 umount -l /old
 if [ "$what" = write ]; then
     may=-all,+chown,+dac_override,+fowner,+fsetid,+setfcap
-    exec setpriv --bounding-set="$may" --inh-caps=-all --no-new-privs -- \
-        tar -x -C /tree --numeric-owner --same-owner --preserve-permissions --acls --xattrs --xattrs-include='*' -f -
+    code=0
+    setpriv --bounding-set="$may" --inh-caps=-all --no-new-privs -- \
+        tar -x -C /tree --numeric-owner --same-owner --preserve-permissions --acls --xattrs --xattrs-include='*' -f - ||
+        code=$?
+    case $code in 137 | 152) exit 7 ;; esac # its time is over
+    exit "$code"
 fi
 # shellcheck disable=SC2016 # for the shell in there
 exec nsenter --user="$namespace" -- setpriv --no-new-privs -- unshare --mount --propagation private -- sh -euc '
     code=0
     e2fsck -f -p /disk >/tmp/said 2>&1 || code=$?
-    [ "$code" -le 128 ] || exit 7
+    case $code in 137 | 152) exit 7 ;; esac # killed: its time is over
     if [ "$code" -gt 2 ]; then
         cat /tmp/said >&2
         exit 4
@@ -67,5 +71,8 @@ exec nsenter --user="$namespace" -- setpriv --no-new-privs -- unshare --mount --
     fi
     set --
     if [ -d lost+found ] && [ -z "$(ls -A lost+found)" ]; then set -- --exclude=./lost+found; fi
-    exec tar -c --numeric-owner --sparse --acls --xattrs --xattrs-include="*" "$@" -f - .
+    code=0
+    tar -c --numeric-owner --sparse --acls --xattrs --xattrs-include="*" "$@" -f - . || code=$?
+    case $code in 137 | 152) exit 7 ;; esac
+    exit "$code"
 '

@@ -143,7 +143,7 @@ class VolumeStore(StoreBase):
         document: dict[str, Any] = read_json(path / "document.json") or {}
         document = {key: value for key, value in document.items() if key != "group"}
         if kind == DIRECTORY:
-            document["size"] = volume_kinds.disk_size(path)
+            document["size"] = self._size_of_disk(path, document)
         with self.staging(path.parent) as staged:
             made = staged / "volume"
             made.mkdir(mode=0o700)
@@ -172,14 +172,18 @@ class VolumeStore(StoreBase):
             if kind == DISK:
                 least = document.get("size") or _default_disk()
                 document["size"] = size or max(least, converter.least_size(path) * 5 // 4 // MIB * MIB)
-            elif document.get("size"):  # it may have grown since
-                document["size"] = max(document["size"], volume_kinds.disk_size(path))
+            else:
+                document["size"] = self._size_of_disk(path, document)
             self._make_blank(name, made, kind, document)
             converter.fill(path, made)
             for directory in (volume_kinds.contents(made), made):
                 volume_kinds.sync(directory)
             btrfs.exchange(made, path)
             volume_kinds.sync(path.parent)
+
+    def _size_of_disk(self, path: Path, document: Mapping[str, Any]) -> int | None:
+        """Return what a directory may take that was a disk: as much as that, which may have grown since."""
+        return volume_kinds.disk_size(path) if store_quota.has_quotas(self.data) else document.get("size")
 
     def check_kind(self, name: str, kind: str, machine: str) -> None:
         """Raise InputError where a volume is not of the kind that a machine needs."""
