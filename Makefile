@@ -18,7 +18,7 @@ BIN := $(VENV)/bin
 LOWEST := .venv-lowest
 PYTEST ?=
 # Processes that run tests; a file's tests stay together, the longest come first (tests/conftest.py). Tests of machines
-# wait for half of their time, so there is one process more than the two processors that they are made for.
+# wait for half of their time, so there are twice as many processes as the two processors that they are made for.
 PARALLEL = -n $(1) --no-loadscope-reorder
 
 # Tests run thousands of commands, and each would compile the program's modules anew: half of its time.
@@ -86,24 +86,24 @@ lint-and-lowest:
 	@nice -n 5 $(MAKE) --no-print-directory lint test-lowest >build/lint-and-lowest.log 2>&1; code=$$?; \
 	  cat build/lint-and-lowest.log; exit $$code
 
+# Python compiles the tests of a new checkout once, not in each process.
 test-all: $(VENV)/.installed
-	$(BIN)/python -m pytest $(call PARALLEL,3) $(PYTEST)
+	@[ -n "$(wildcard tests/__pycache__/*-pytest-*)" ] || $(BIN)/python -m pytest --collect-only -q >/dev/null || true
+	$(BIN)/python -m pytest $(call PARALLEL,4) $(PYTEST)
 
 # No root, no network, no machines: a few seconds.
 test-pure: $(VENV)/.installed
 	$(BIN)/python -m pytest $(call PARALLEL,2) -m pure $(PYTEST)
 
-# The lower bounds of pyproject.toml are true: mypy sees what a library lacks where no test looks. Not all libraries are
-# called by pure tests: Terraform, gRPC and the metadata server have tests that run them. Kafka's has only machine
-# tests, so its bound is the version that those have. Google's clients are not there, so neither is what needs them. Rollouts,
-# attacks and the scripts of machines call no library that other tests do not, and take long.
+# The lower bounds of pyproject.toml are true: mypy sees what a library lacks where no test looks, and the tests are those
+# of the modules that call libraries. Terraform, gRPC and the metadata server have tests that run them. Kafka's has only
+# machine tests, so its bound is the version that those have. Google's clients are not there, so neither is what needs them.
+CALLING = cli compose config image local machinefile provider terraform ui rollout/test_report.py rollout/test_history.py
+RUNNING = local/test_metadata_http.py terraform/test_runner.py provider/test_protocol.py provider/test_standalone.py
 test-lowest: host $(LOWEST)/.installed
 	$(LOWEST)/bin/mypy --cache-dir .mypy_cache/lowest src
-	$(LOWEST)/bin/python -m pytest $(call PARALLEL,2) -q -m pure \
-	  --ignore=tests/rollout --ignore=tests/attacks --ignore=tests/emulator \
-	  --ignore=tests/google --ignore=tests/platforms --ignore=tests/guest
-	$(LOWEST)/bin/python -m pytest -q -m tool tests/local/test_metadata_http.py tests/terraform \
-	  tests/provider/test_protocol.py tests/provider/test_standalone.py
+	$(LOWEST)/bin/python -m pytest -q -m pure --ignore-glob='*/test_robust.py' $(addprefix tests/,$(CALLING))
+	$(LOWEST)/bin/python -m pytest -q -m tool $(addprefix tests/,$(RUNNING))
 
 # The figures are of these tests alone: tracing makes Python three times slower, and machine tests run it in processes of
 # their own.

@@ -30,16 +30,19 @@ hypothesis.settings.register_profile("any-computer", deadline=None)
 hypothesis.settings.load_profile("any-computer")
 
 TIERS = {"pure", "tool", "machine"}
-# Suites whose machines publish the same ports of the host, and use the same large images; the longest first.
+# Suites whose machines publish the same ports of the host, or use the same large images; the longest first.
 # The first two share a cluster of brokers as well, which the second of them takes down.
 SHARING = {
     "tests/examples/test_kafka": "kafka",
     "tests/rollout/test_kafka_rollout.py": "kafka",
     "tests/google/test_kafka.py": "kafka",
+    "tests/examples/test_disk.py": "disks",
+    "tests/examples/test_virtual_machine.py": "disks",
     "tests/examples/": "examples",
     "tests/docs/": "examples",
     "tests/provider/test_machines.py": "examples",
 }
+GROUPS = [*dict.fromkeys(SHARING.values()), ""]
 
 
 def pytest_runtest_teardown() -> None:
@@ -65,7 +68,7 @@ def _sharing(nodeid: str) -> str:
 
 
 def _order(item: pytest.Item) -> tuple[int, bool, int]:
-    group = ["kafka", "examples", ""].index(_sharing(item.nodeid))
+    group = GROUPS.index(_sharing(item.nodeid))
     place = next((n for n, prefix in enumerate(SHARING) if item.nodeid.startswith(prefix)), 0)
     return group, item.get_closest_marker("machine") is None, place
 
