@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
+from stoneware.errors import InputError
+from stoneware.platforms.google import infrastructure
 from stoneware.platforms.google.api import Api
+from stoneware.platforms.google.hardware import hardware_of
 from stoneware.platforms.google.infrastructure import CLUSTER_MODULE, GoogleInfrastructure
 from stoneware.platforms.google.instance import read_spec
 from stoneware.platforms.google.inventory import GoogleInventory
@@ -20,7 +23,7 @@ from stoneware.terraform.configuration import LIFT_VOLUMES, write_configuration
 from stoneware.terraform.guard import PlanRefused, check_plan
 from stoneware.terraform.results import Plan, TerraformError
 from stoneware.terraform.runner import Terraform, managed_addresses
-from tests.google.cloud import Cloud, served
+from tests.google.cloud import PROJECT, Cloud, served
 from tests.google.clusters import IMAGES, SETTINGS, declared, spec
 from tests.google.provider.schema import Block, schemas
 
@@ -171,6 +174,53 @@ def test_config_labels_and_protection_change_in_place(site: Site) -> None:
     assert rule["allowed"] == [{"IPProtocol": "tcp", "ports": ["9092"]}]
     assert (rule["sourceRanges"], rule["targetTags"]) == (["10.0.0.0/8"], ["shop-kafka-1-ports"])
     assert site.terraform.plan().noop
+
+
+@pytest_tool
+def test_machines_have_names_in_zones_that_are_made_or_are_there(site: Site) -> None:
+    api = Api(replace(SETTINGS, endpoint=site.cloud.endpoint))
+    there = f"/projects/{PROJECT}/managedZones"
+    body = {"name": "there", "dnsName": "example.com.", "visibility": "private", "description": "ours"}
+    api.request("dns", "POST", there, "make a zone", body=body)
+    own = {"dns_zone": "shop", "dns_name": "shop.internal"}
+    wanted = declared(spec(1, live_extras=own), spec(2, live_extras={"dns_zone": "there"}), spec(3))
+    plan = site.plan(wanted)
+    names = {address: actions for address, actions in site.what(plan).items() if "_dns_" in address}
+    zone, *records = (
+        'google_dns_managed_zone.zone["shop"]',
+        'google_dns_record_set.machine["kafka-1"]',
+        'google_dns_record_set.machine["kafka-2"]',
+    )
+    assert names == dict.fromkeys((zone, *records), ("create",))
+    assert [site.infrastructure.subject(place) for place in (zone, records[0])] == [
+        Subject(Kind.ZONE, "shop"),
+        Subject(Kind.MACHINE, "kafka-1"),
+    ]
+    site.terraform.apply(plan)
+    assert site.terraform.plan().noop
+    addresses = {name: each["address"] for name, each in site.cloud.of("addresses").items()}
+    for place, domain, short in (("shop", "shop.internal.", "kafka-1"), ("there", "example.com.", "kafka-2")):
+        (found,) = api.get("dns", f"{there}/{place}/rrsets", "list records", type="A")["rrsets"]
+        assert (found["name"], found["rrdatas"]) == (f"{short}.{domain}", [addresses[f"shop-{short}"]])
+    made = api.get("dns", f"{there}/shop", "look at the zone")
+    assert (made["visibility"], made["dnsName"]) == ("private", "shop.internal.")
+    zones = {Subject(Kind.ZONE, name): name for name in ("shop", "there", "no-such")}
+    assert site.infrastructure.imports(zones) == {zone: f"projects/{PROJECT}/managedZones/shop"}
+    site.apply(declared(*map(spec, (1, 2, 3))))
+    assert [one["name"] for one in api.get("dns", there, "list zones")["managedZones"]] == ["there"]
+    assert "rrsets" in api.get("dns", f"{there}/there/rrsets", "list records")
+
+
+def test_what_is_said_of_zones_has_to_be_whole() -> None:
+    domain = {"dns_name": "a.internal"}
+    with pytest.raises(InputError, match=r"dns_name a\.internal, and no dns_zone"):
+        hardware_of(domain, SETTINGS)
+    others = [{"dns_zone": "shop", "dns_name": name} for name in ("a.internal", "b.internal.")]
+    machines = declared(*(spec(number, live_extras=each) for number, each in enumerate(others, 1)))[
+        "machines"
+    ]
+    with pytest.raises(InputError, match=r"two domains: a.internal. and b.internal."):
+        infrastructure._dns_zones(machines, SETTINGS)
 
 
 @pytest_tool

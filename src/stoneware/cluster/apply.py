@@ -56,6 +56,7 @@ class ClusterTerraform:
         self._platform = platform
         self._infrastructure = platform.infrastructure
         self._wanted: Mapping[str, Any] = {}
+        self._declared: Mapping[str, Any] = {}
         self._backend = directory.records.backend()
         say = (lambda line: reporter.emit(events.TerraformOutput(line))) if verbose else None
         self._terraform = Terraform(
@@ -91,7 +92,7 @@ class ClusterTerraform:
         """
         self.write_module([LIFT_VOLUMES] if lift_volumes else [])
         self._wanted = variables
-        declared = self._infrastructure.variables(variables)
+        declared = self._declared = self._infrastructure.variables(variables)
         if variables_file == VARIABLES_FILE:
             self._directory.declare(declared)
         else:
@@ -111,7 +112,9 @@ class ClusterTerraform:
 
         Return what was imported.
         """
-        ids = self._infrastructure.imports(_existing(variables, observed), self._directory.managed())
+        ids = self._infrastructure.imports(
+            _existing({**self._declared, **variables}, observed), self._directory.managed()
+        )
         adopted = self._terraform.adopt(ids)
         for place in adopted:
             self._reporter.emit(events.Note(f"took {place} into Terraform's state, which lacked it"))
@@ -236,6 +239,7 @@ def _existing(variables: Mapping[str, Any], observed: Observed) -> dict[Subject,
             if name in observed.machines
         },
         **{Subject(Kind.ADDRESS, name): str(entry["name"]) for name, entry in (hosts or machines).items()},
+        **{Subject(Kind.ZONE, name): name for name in variables.get("dns_zones") or ()},
         **{Subject(Kind.PORTS, name): str(entry["name"]) for name, entry in machines.items()},
     }
 
@@ -327,6 +331,8 @@ def _harmless(change: Change, infrastructure: Infrastructure, *, strict: bool) -
     Where `strict`, only a change of words: what the state of an earlier version could not say.
     """
     subject = infrastructure.subject(change.address)
+    if subject.kind is Kind.ZONE:
+        return True
     # Machines of later waves have their addresses first, so that all others know them.
     if subject.kind is Kind.ADDRESS and change.actions == ("create",):
         return True

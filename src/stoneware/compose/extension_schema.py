@@ -51,6 +51,13 @@ Scope = Annotated[
 ]
 Tag = Annotated[Filled, _like(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?", "a network tag", "kafka-clients")]
 Place = Annotated[Filled, _like(r"[A-Za-z0-9./:_-]+", "the name of a network", "default")]
+DnsZone = Annotated[Filled, _like(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?", "the name of a managed zone", "shop")]
+DnsName = Annotated[
+    Filled,
+    _like(
+        r"(?=.{1,200}$)(?:[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z0-9-]+\.?", "a domain", "shop.internal"
+    ),
+]
 DiskSize = Annotated[Size, AfterValidator(_whole_disk)]
 Ranges = list[Annotated[Filled, AfterValidator(_range)]]
 
@@ -95,6 +102,8 @@ class GoogleCluster(Part):
     tags: list[Tag] | None = None
     external_ip: Flag | None = None
     deletion_protection: Flag | None = None
+    dns_zone: DnsZone | None = None
+    dns_name: DnsName | None = None
     source_ranges: Ranges | None = None
 
 
@@ -115,6 +124,8 @@ class GoogleService(Part):
     spot: Flag | None = None
     external_ip: Flag | None = None
     deletion_protection: Flag | None = None
+    dns_zone: DnsZone | None = None
+    dns_name: DnsName | None = None
     source_ranges: Ranges | None = None
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from stoneware.model.limits import parse_size
 
-LIVE = ("deletion_protection", "source_ranges", "tags")  # what changes while a machine runs
+# What changes while a machine runs.
+LIVE = ("deletion_protection", "dns_name", "dns_zone", "source_ranges", "tags")
 _PLACES = ("zone", "zones")  # where machines may be: none is made again for another list
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from stoneware.emulator.apis import Api, Compute
+from stoneware.emulator.dns.api import CloudDns
 from stoneware.emulator.secret_manager.api import SecretManager
 from stoneware.emulator.service import Service
 from stoneware.emulator.storage.api import Storage
@@ -16,4 +17,5 @@ class Cloud:
         self.storage = Storage(service)
         self.tokens = service.tokens
         issuing = endpoints(service, self.tokens)
-        self.apis: list[Api] = [Compute(service), self.storage, SecretManager(service), *issuing]
+        own = [Compute(service), self.storage, SecretManager(service), CloudDns(service)]
+        self.apis: list[Api] = [*own, *issuing]

@@ -25,6 +25,7 @@ def variables(endpoint: str, project: str, credentials: Path) -> dict[str, str]:
         "GOOGLE_COMPUTE_CUSTOM_ENDPOINT": compute,
         "GOOGLE_STORAGE_CUSTOM_ENDPOINT": storage,
         "GOOGLE_SECRET_MANAGER_CUSTOM_ENDPOINT": f"{endpoint}/v1/",
+        "GOOGLE_DNS_CUSTOM_ENDPOINT": f"{endpoint}/dns/v1/",
         "GOOGLE_IAM_CREDENTIALS_CUSTOM_ENDPOINT": f"{endpoint}/v1/",
         "STORAGE_EMULATOR_HOST": endpoint,
         "CLOUDSDK_CORE_PROJECT": project,
@@ -34,6 +35,7 @@ def variables(endpoint: str, project: str, credentials: Path) -> dict[str, str]:
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": compute,
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": storage,
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER": f"{endpoint}/",
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_DNS": f"{endpoint}/",
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS": f"{endpoint}/",
         "CLOUDSDK_AUTH_TOKEN_HOST": f"{endpoint}/token",
         "STONEWARE_GOOGLE_ENDPOINT": endpoint,  # for the platform google

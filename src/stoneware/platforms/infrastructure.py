@@ -23,14 +23,15 @@ class Kind(StrEnum):
     NETWORK = "network"
     ADDRESS = "address"  # of a machine, where that is apart from it: it outlives the machine
     PORTS = "ports"  # who reaches a machine's, where that is apart from it; to changes it is the machine
+    ZONE = "zone"  # of names, with no data but those of machines: whatever a plan does to one is harmless
     BUILDER = "builder"
     OTHER = ""  # what a module needs besides
 
 
 @dataclass(frozen=True, order=True)
 class Subject:
-    """One machine, or its address, by its short name; one volume or network, by its name on the platform; the
-    builder of a directory, whose name is empty; or another resource, by its address.
+    """One machine, or its address, by its short name; one volume, network or zone, by its name on the
+    platform; the builder of a directory, whose name is empty; or another resource, by its address.
     """
 
     kind: Kind

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tests.google.provider import dns
 from tests.google.provider.client import ApiError, Client
 from tests.google.provider.documents import Document, Field, read
 from tests.google.provider.kinds import Int64
@@ -113,4 +114,5 @@ READERS: dict[str, Callable[[Client, Values], Values]] = {
     "google_compute_image": image,
     "google_compute_instance_guest_attributes": guest_attributes,
     "google_compute_instance_serial_port": serial_port,
+    "google_dns_managed_zone": dns.zone,
 }

@@ -33,6 +33,7 @@ provider "google" {
   universe_domain                 = "fake.invalid"
   compute_custom_endpoint         = "ENDPOINT/compute/v1/"
   storage_custom_endpoint         = "ENDPOINT/storage/v1/"
+  dns_custom_endpoint             = "ENDPOINT/dns/v1/"
   secret_manager_custom_endpoint  = "ENDPOINT/v1/"
   poll_interval                   = "20ms"
   add_terraform_attribution_label = false

@@ -10,7 +10,7 @@ from typing import Any
 
 from stoneware.provider.protocol import path_fields
 from stoneware.provider.values import pack, unpack
-from tests.google.provider import compute, data, instance, secrets, storage
+from tests.google.provider import compute, data, dns, instance, secrets, storage
 from tests.google.provider.client import ApiError, Client
 from tests.google.provider.resource import Resource
 from tests.google.provider.schema import Values, message_fields, provider, schemas
@@ -27,6 +27,8 @@ RESOURCES: dict[str, type[Resource]] = {
         compute.Firewall,
         compute.Network,
         compute.Subnetwork,
+        dns.ManagedZone,
+        dns.RecordSet,
         instance.Instance,
         storage.Bucket,
         storage.BucketObject,

@@ -17,6 +17,7 @@ ENVIRONMENT = {
     "zone": ("GOOGLE_ZONE", "GCLOUD_ZONE", "CLOUDSDK_COMPUTE_ZONE"),
     "compute_custom_endpoint": ("GOOGLE_COMPUTE_CUSTOM_ENDPOINT",),
     "storage_custom_endpoint": ("GOOGLE_STORAGE_CUSTOM_ENDPOINT",),
+    "dns_custom_endpoint": ("GOOGLE_DNS_CUSTOM_ENDPOINT",),
     "secret_manager_custom_endpoint": ("GOOGLE_SECRET_MANAGER_CUSTOM_ENDPOINT",),
 }
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}

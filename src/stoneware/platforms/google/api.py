@@ -28,6 +28,7 @@ _BASES = {
     "compute": ("https://compute.googleapis.com", "/compute/v1/"),
     "storage": ("https://storage.googleapis.com", "/storage/v1/"),
     "secretmanager": ("https://secretmanager.googleapis.com", "/v1/"),
+    "dns": ("https://dns.googleapis.com", "/dns/v1/"),
     "serviceusage": ("https://serviceusage.googleapis.com", "/v1/"),
     "cloudresourcemanager": ("https://cloudresourcemanager.googleapis.com", "/v1/"),
 }

@@ -32,6 +32,8 @@ class Hardware:
     spot: bool
     deletion_protection: bool
     source_ranges: tuple[str, ...]
+    dns_zone: str | None
+    dns_name: str | None  # of a zone that is to be made, with the dot at its end
     tags: tuple[str, ...]
 
 
@@ -47,6 +49,12 @@ def hardware_of(extras: Mapping[str, str], settings: Settings, disk: int | None 
                 details="A cluster is in one project and one region, those that Stoneware's settings name.",
                 resolution=f"STONEWARE_GOOGLE_{key.upper()}={extras[key]} stoneware …    # or no {key}:",
             )
+    if extras.get("dns_name") and not extras.get("dns_zone"):
+        raise InputError(
+            f"x-google says the dns_name {extras['dns_name']}, and no dns_zone",
+            details="A zone that is made needs a name as well; one that is there has its domain already.",
+            resolution="dns_zone: NAME    # besides dns_name",
+        )
     size = extras.get("disk_size")
     network = extras.get("network", settings.network)
     return Hardware(
@@ -62,6 +70,8 @@ def hardware_of(extras: Mapping[str, str], settings: Settings, disk: int | None 
         spot=_flag(extras, "spot"),
         deletion_protection=_flag(extras, "deletion_protection"),
         source_ranges=_words(extras, "source_ranges"),
+        dns_zone=extras.get("dns_zone"),
+        dns_name=f"{extras['dns_name'].rstrip('.')}." if extras.get("dns_name") else None,
         tags=_words(extras, "tags"),
     )
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from stoneware.platforms.google.placing import There
 
 
+ZONE = "Names of machines, made by Stoneware"  # the description that the cluster module gives zones
+
+
 def found(
     lost: Mapping[Subject, str], address: Callable[[Subject], str], inventory: Inventory
 ) -> dict[str, str]:
@@ -59,6 +62,10 @@ class _Search:
             yield f"global/firewalls/{called}"
         elif kind is Kind.ADDRESS and _is_free_for(self._addresses.get(called), called):
             yield f"regions/{self._inventory.settings.region}/addresses/{called}"
+        elif kind is Kind.ZONE:
+            known = self._inventory.dns_zone(name) or {}
+            if known.get("description") == ZONE and known.get("visibility") == "private":
+                yield f"managedZones/{name}"
         elif kind is Kind.PORTS:
             rule = names.cloud_name(f"{name}-ports")
             if (self._rules.get(rule) or {}).get("description") == ports_description(name):

@@ -10,10 +10,11 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
+from stoneware.errors import InputError
 from stoneware.model.guest_protocol import COMMAND, INSPECT
 from stoneware.model.machine_fields import FIELDS
 from stoneware.platforms.google import imports, instance, names
-from stoneware.platforms.google.hardware import disk_of
+from stoneware.platforms.google.hardware import disk_of, hardware_of
 from stoneware.platforms.google.placing import Placing, There
 from stoneware.platforms.google.resources import network_description
 from stoneware.platforms.google.settings import Settings
@@ -32,8 +33,11 @@ _ITSELF = {
     Kind.NETWORK: "google_compute_firewall.network",
     Kind.ADDRESS: "google_compute_address.machine",
     Kind.PORTS: "google_compute_firewall.ports",
+    Kind.ZONE: "google_dns_managed_zone.zone",
 }
-_PARTS = {"google_compute_firewall.ports": Kind.MACHINE, "terraform_data.release": Kind.MACHINE}
+_PARTS = dict.fromkeys(
+    ("google_compute_firewall.ports", "google_dns_record_set.machine", "terraform_data.release"), Kind.MACHINE
+)
 _KINDS = {resource: kind for kind, resource in _ITSELF.items()} | _PARTS
 _ADDRESS = re.compile(r'([a-z_]+\.[a-z]+)\[("(?:[^"\\]|\\.)*")\]')
 _TOLD = {
@@ -91,6 +95,10 @@ class Inventory(Protocol):
         """Return the variables for Terraform."""
         ...
 
+    def dns_zone(self, name: str) -> Mapping[str, Any] | None:
+        """Return a managed zone of Cloud DNS, None where there is none."""
+        ...
+
     def named(self, path: str) -> Mapping[str, Mapping[str, Any]]:
         """Return what there is of a kind, by a path below the project, by its names."""
         ...
@@ -132,6 +140,7 @@ class GoogleInfrastructure:
         return {
             **declared,
             "google": _place(settings),
+            "dns_zones": _dns_zones(declared["machines"], settings),
             "networks": {
                 name: {**entry, **_rule(name, entry)} for name, entry in declared["networks"].items()
             },
@@ -199,6 +208,22 @@ def _place(settings: Settings) -> dict[str, Any]:
 def _rule(name: str, entry: Mapping[str, Any]) -> dict[str, str]:
     labels = entry.get("labels") or {}
     return {"rule": names.cloud_name(name), "description": network_description(name, labels)}
+
+
+def _dns_zones(machines: Mapping[str, Mapping[str, Any]], settings: Settings) -> dict[str, dict[str, str]]:
+    """Return the zones to make: those that machines name with a domain. Raises InputError for two domains."""
+    found: dict[str, dict[str, str]] = {}
+    for entry in machines.values():
+        hardware = hardware_of(entry.get("live_extras") or {}, settings)
+        if hardware.dns_zone and hardware.dns_name:
+            known = found.setdefault(hardware.dns_zone, {"dns_name": hardware.dns_name})
+            if known["dns_name"] != hardware.dns_name:
+                domains = f"{known['dns_name']} and {hardware.dns_name}"
+                raise InputError(
+                    f"the zone {hardware.dns_zone} has two domains: {domains}",
+                    resolution="say dns_zone and dns_name once, in x-google at the top of machines.yaml",
+                )
+    return found
 
 
 def _disk(name: str, entry: Mapping[str, Any], placing: Placing) -> dict[str, Any]:

@@ -60,6 +60,7 @@ def instance_of(spec: MachineSpec, settings: Settings, *, zone: str, image: str)
         "spot": hardware.spot,
         "deletion_protection": hardware.deletion_protection,
         "source_ranges": list(hardware.source_ranges),
+        "dns_zone": hardware.dns_zone,
         "rule": names.cloud_name(f"{spec.name}-ports"),
         "tags": tags_of(spec, settings),
         "labels": labels_of(spec),

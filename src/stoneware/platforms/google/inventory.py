@@ -41,6 +41,11 @@ class GoogleInventory:
         """Return the variables for Terraform."""
         return terraform_environment(self.settings, self._home)
 
+    def dns_zone(self, name: str) -> dict[str, Any] | None:
+        """Return a managed zone of Cloud DNS, None where there is none."""
+        path = f"/projects/{self.settings.project}/managedZones/{name}"
+        return self._api.find("dns", path, f"look at the zone {name}")
+
     def named(self, path: str) -> dict[str, Mapping[str, Any]]:
         """Return what a list has, by its names."""
         listed = self._api.items("compute", path, "look at what there is")

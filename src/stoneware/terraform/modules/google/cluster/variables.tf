@@ -42,6 +42,12 @@ variable "hosts" {
   default = {}
 }
 
+variable "dns_zones" {
+  description = "Private zones of Cloud DNS to make, by name, each with its domain, which ends with a dot."
+  type        = map(object({ dns_name = string }))
+  default     = {}
+}
+
 variable "machines" {
   description = "The machines, by their short name."
   type = map(object({
@@ -70,6 +76,7 @@ variable "machines" {
       deletion_protection = optional(bool, false)
       source_ranges       = optional(list(string), []) # who reaches its ports from outside
       rule                = optional(string)           # name of the rule for these ports, and a tag of the machine
+      dns_zone            = optional(string)           # of `dns_zones`, or one that is there: has a name in it
       tags                = optional(list(string), [])
       labels              = optional(map(string), {})
       metadata            = optional(map(string), {})
