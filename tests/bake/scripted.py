@@ -116,6 +116,7 @@ def driver(
     builder: MemoryBuilder | None = None,
     mounts: tuple[Mount, ...] = (),
     secrets: Mapping[int, tuple[str, ...]] | None = None,
+    lists_from: str = "",
 ) -> Driver:
     """Return the driver of a builder with so many RUN steps; `mounts` are those of each."""
     numbered = {index: planned(index, mounts) for index in range(1, steps + 1)}
@@ -129,5 +130,6 @@ def driver(
         secrets=secrets,
         last=steps,
         step_timeout=step_timeout,
+        lists_from=lists_from,
         pace=pace,
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from pathlib import Path
 
 import pytest
 
+from stoneware.platforms.local.lists import entries
 from stoneware.process import run
 from tests.bake.conftest import Context
 
@@ -235,6 +237,23 @@ def test_the_lists_of_a_quick_seal_are_those_of_the_files(context: Context) -> N
     for path in wanted:
         assert listed[path][0] == run(["sha256sum", root / path[1:]]).stdout.split()[0], path
         assert int(listed[path][1], 8) == stat.S_IMODE((root / path[1:]).stat().st_mode)
+
+
+def test_files_that_are_listed_from_outside_are_all_of_the_image(context: Context) -> None:
+    context.write(
+        {"Machinefile": "FROM debian:12\nRUN mv /usr/share/doc /usr/share/moved && rm -r /usr/share/man\n"}
+    )
+    root = context.rootfs(context.bake())
+    assert list(context.home.glob("data/checkpoints/base-*/files.list"))  # what the seal's list was made of
+    walked = entries.walk(root)
+    own = rb"/usr/lib/stoneware/image/(files\..*|manifest.json|env|contract.tsv)"
+    hidden = re.compile(rb"/(proc|sys|dev|run|tmp)(/.*)?|" + own)
+    wanted = [
+        line for path, line in zip(walked.paths, walked.files, strict=True) if not hidden.fullmatch(path)
+    ]
+    listed = (root / "usr/lib/stoneware/image/files.tsv").read_bytes().splitlines()
+    assert [line.split(b"\t")[1:] for line in listed] == [line.split(b"\t")[1:] for line in wanted]
+    assert {line.partition(b"\t")[0] for line in listed if line[65:66] != b"f"} == {b"-"}
 
 
 def test_the_first_step_runs_in_a_machine_that_has_booted(context: Context) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import pytest
 
 from stoneware.bake.events import StepFailed, StepFinished, StepOutput
 from stoneware.errors import BuildError, HostError, MachineError
 from stoneware.machinefile.recipe import Mount
+from stoneware.model import guest_protocol
 from stoneware.model.machine import Phase
 from tests.bake.scripted import NAME, TOKEN, ScriptedPlatform, Told, driver
 from tests.platforms.memory import MemoryBuilder
@@ -239,6 +241,31 @@ def test_the_seal_says_whether_the_builder_may_just_be_switched_off(
     sealed = driver(platform, told, 0)
     sealed.seal()
     assert sealed.run.quiet == (said == "quiet")
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_builder_that_asks_is_told_whether_its_files_were_listed(
+    platform: ScriptedPlatform, told: Told, listed: bool
+) -> None:
+    class Listing(MemoryBuilder):
+        asked: ClassVar[list[str]] = []
+
+        def list_files(self, source: str) -> bool:
+            self.asked.append(source)
+            platform.at(platform.now + 1, platform.step_report("sealed"))
+            return listed
+
+    Listing.asked.clear()
+    platform.at(1, platform.step_report("listing"))
+    driver(platform, told, 0, builder=Listing(platform, NAME), lists_from="checkpoint:base").seal()
+    assert Listing.asked == ["checkpoint:base"]
+    assert platform.metadata()[guest_protocol.LISTED] == ("TRUE" if listed else "FALSE")
+
+
+def test_a_builder_that_does_not_ask_is_not_listed(platform: ScriptedPlatform, told: Told) -> None:
+    platform.at(1, platform.step_report("sealed"))
+    driver(platform, told, 0, lists_from="checkpoint:base").seal()
+    assert guest_protocol.LISTED not in platform.metadata()
 
 
 def test_the_manifest_is_handed_over(platform: ScriptedPlatform, told: Told) -> None:

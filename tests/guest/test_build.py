@@ -645,6 +645,53 @@ def test_known_files_are_not_hashed_again_but_moved_and_changed_ones_are(
     assert digests["/srv/c/file"] == hashlib.sha256(b"new").hexdigest()
 
 
+def listed_from_outside(bake: Bake, metadata: FakeMetadata, answer: str) -> None:
+    """Seal a machine whose driver answers so when it is asked to list the files."""
+    metadata.set(stoneware_lists="TRUE", stoneware_listed="")
+    bake.start()
+    metadata.wait_report("stoneware/build", lambda r: r["state"] in ("listing", "failed"))
+    metadata.set(stoneware_listed=answer)
+    bake.wait("sealed")
+
+
+def lists(totals: str = "0 0\n", **files: str) -> bytes:
+    names = [f"found.{name}" for name in ("logs", "temporary", "writable", "setuid", "residue")]
+    whole = {**dict.fromkeys(["changed", "small", *names], ""), **files, "files.totals": totals}
+    return tar_of([{"name": name, "content": content} for name, content in whole.items()])
+
+
+def test_lists_that_are_made_outside_are_taken(bake: Bake, root: Root, metadata: FakeMetadata) -> None:
+    root.put("srv/f", "content")
+    metadata.files["listed.tar"] = lists(
+        "1 7\n",
+        **{"files.new": "?\tf\t644\t0\t0\t7\t/srv/f\t\n", "files.inodes": "1\t2.0\n"},
+        **{"changed": "/srv/f\n", "small": "/srv/f\n", "found.writable": "/said/to/be\n"},
+    )
+    listed_from_outside(bake, metadata, "TRUE")
+    line = f"{hashlib.sha256(b'content').hexdigest()}\tf\t644\t0\t0\t7\t/srv/f\t\n"
+    assert (root.path / "usr/lib/stoneware/image/files.tsv").read_text() == line
+    assert (root.path / "usr/lib/stoneware/image/files.inodes").read_text() == "1\t2.0\n"
+    assert bake.results()["files.sum"].decode().split()[1:] == ["1", "7"]
+    assert bake.checks()["world-writable"] == "fail"
+
+
+@pytest.mark.parametrize(
+    ("answer", "served"),
+    [("FALSE", lists()), ("TRUE", None), ("TRUE", b"no archive"), ("TRUE", lists()[:700])],
+    ids=["refused", "missing", "no archive", "cut off"],
+)
+def test_without_lists_from_outside_the_agent_looks_itself(
+    bake: Bake, root: Root, metadata: FakeMetadata, answer: str, served: bytes | None
+) -> None:
+    root.put("srv/f", "content")
+    if served is not None:
+        metadata.files["listed.tar"] = served
+    listed_from_outside(bake, metadata, answer)
+    files = (root.path / "usr/lib/stoneware/image/files.tsv").read_text()
+    assert f"{hashlib.sha256(b'content').hexdigest()}\tf\t644\t0\t0\t7\t/srv/f\t\n" in files
+    assert files.startswith("-\td\t755\t0\t0\t-\t/\t\n")
+
+
 def test_an_early_agent_waits_for_the_end_of_the_boot(
     bake: Bake, root: Root, metadata: FakeMetadata, monkeypatch: pytest.MonkeyPatch
 ) -> None:

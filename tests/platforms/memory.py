@@ -522,6 +522,9 @@ class MemoryPlatform:
                 raise MachineError(f"the machine {name!r} has not uploaded {result}")
             return self.results[name, result]
 
+    def list_files(self, name: str, source: str) -> bool:
+        return False
+
     def checkpoint(
         self,
         name: str,

@@ -48,6 +48,7 @@ class BuilderRequest:
     results: str = "sealed.tar"
     metadata: Mapping[str, str] = field(default_factory=dict)
     told: Sequence[str] = ()  # the warnings of the Machinefile's text
+    lists_from: str = ""  # the source whose files are known, where those of the builder can be listed by them
     left: bool = False  # at the end it stays, stopped, until the bake's directory is removed
 
 
@@ -79,6 +80,7 @@ def running_builder(bench: Workbench, builder: Builder, request: BuilderRequest)
         step_timeout=bench.step_timeout,
         told=request.told,
         checkpoints=bench.checkpoints,
+        lists_from=request.lists_from,
     )
     try:
         request.bundle.pack(bundle)
@@ -113,6 +115,8 @@ def _metadata(
         guest_protocol.SERVING: "",
         # Without a step there is no moment later at which to say so.
         guest_protocol.ACCEPT: flag(not request.stage.to_run),
+        guest_protocol.LISTS: flag(bool(request.lists_from)),
+        guest_protocol.LISTED: "",
         guest_protocol.MANIFEST: "",  # there, so that the agent can wait for its change
         guest_protocol.GUEST_ATTRIBUTES: guest_protocol.TRUE,
         **request.metadata,

@@ -158,9 +158,17 @@ class _Build:
                 bundle.add_guest()
             told = self._plan.recipe.warnings
             left = is_target and self._left
-            request = BuilderRequest(stage, bundle, _RESULTS, metadata=handed, told=told, left=left)
+            lists_from = self._known_files(stage) if is_target else ""
+            request = BuilderRequest(
+                stage, bundle, _RESULTS, metadata=handed, told=told, left=left, lists_from=lists_from
+            )
             with running_builder(self._bench, builder, request) as driver:
                 yield driver
+
+    def _known_files(self, stage: PlannedStage) -> str:
+        """Return the source that a sealed stage was made from in the end, where its snapshots are here."""
+        base = self._plan.recipe.root(stage.stage)
+        return source_of(base) if self._bench.checkpoints and not base.scratch else ""
 
     def run_steps(self, stage: PlannedStage, driver: Driver) -> None:
         """Run the steps of a stage in its builder. Raises BuildError."""

@@ -81,14 +81,17 @@ class Driver:
         step_timeout: float | None = None,
         told: Sequence[str] = (),
         checkpoints: bool = True,
+        lists_from: str = "",
         pace: Pace | None = None,
     ) -> None:
         """Follow a builder, which is saved after each step where `checkpoints` says so.
 
         `secrets` are the served names that a step needs; those of the seal stand behind the `last` step.
-        `told` are the warnings of the Machinefile's text.
+        `told` are the warnings of the Machinefile's text. `lists_from` is the source by whose files those of
+        the builder are listed; where there is none, its agent walks over all of them.
         """
         self.builder = builder
+        self._lists_from = lists_from
         self._checkpoints = checkpoints
         self._reporter = reporter
         self._stage = stage
@@ -132,12 +135,22 @@ class Driver:
         self.run.current = 0
         if not self._checkpoints:  # else it was said behind the last step
             self._tell({guest_protocol.ACCEPT: guest_protocol.TRUE})
+        self._list_files()
         report = self._serve(self._seal_number, lambda r: r.state in ("sealed", "failed"))
         if report.state == "failed":
             raise self._seal_error(report)
         self._drain(lambda: True)
         self.run.quiet = report.message == "quiet"
         return self.run.checks
+
+    def _list_files(self) -> None:
+        """List the builder's files from outside when it asks for that, and say whether it was done."""
+        if not self._lists_from:
+            return
+        report = self._await(lambda r: r.state in ("listing", "secrets", "sealed", "failed"))
+        if report.state == "listing":
+            listed = self.builder.list_files(self._lists_from)
+            self._tell({guest_protocol.LISTED: guest_protocol.flag(listed)})
 
     def finish(self, manifest: bytes, *, env: str, contract: str) -> None:
         """Hand the agent the manifest, the config's defaults and its contract; wait until it has them."""

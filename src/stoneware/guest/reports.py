@@ -32,7 +32,10 @@ MOST_CHECKS = 1 << 53  # a machine may be unhealthy for years
 
 PHASES = ("configuring", "running", "failed", "stopped")
 HEALTHS = ("none", "starting", "healthy", "unhealthy")
-BUILD_STATES = ("running", "secrets", "done", "failed", "handed", "over", "sealing", "sealed", "finished")
+BUILD_STATES = (
+    *("running", "secrets", "done", "failed", "handed", "over"),
+    *("sealing", "listing", "sealed", "finished"),
+)
 
 _DIGEST = re.compile(r"(sha256:)?[0-9a-f]{64}")
 # As sha256sum writes it: a backslash in front says that the name has escapes.

@@ -70,6 +70,13 @@ class Builder(Protocol):
         """Return what it has uploaded under a name. Raises MachineError where there is nothing."""
         ...
 
+    def list_files(self, source: str) -> bool:
+        """List the files of its root for its seal, from those of `source`, which the root was made from.
+
+        False where that cannot be done; else the lists are among its files, as `guest_protocol.LISTED_FILE`.
+        """
+        ...
+
     def save_step(
         self, key: str, document: Mapping[str, Any], *, taken: Callable[[], None] | None = None
     ) -> None:

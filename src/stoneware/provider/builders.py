@@ -47,6 +47,10 @@ class BuilderMachines(Machines, Protocol):
         """Return what a builder has uploaded under a name. Raises MachineError where there is nothing."""
         ...
 
+    def list_files(self, name: str, source: str) -> bool:
+        """List a builder's files by those of the source that its root was made from, if that can be done."""
+        ...
+
     def checkpoint(
         self, name: str, key: str, document: Mapping[str, Any], *, taken: Callable[[], None] | None = None
     ) -> None:
@@ -119,6 +123,10 @@ class MachineBuilder:
     def result(self, result: str) -> bytes:
         """Return what it has uploaded under a name."""
         return self.platform.read_result(self.name, result)
+
+    def list_files(self, source: str) -> bool:
+        """List its files by those of the source that its root was made from, if that can be done."""
+        return self.platform.list_files(self.name, source)
 
     def save_step(
         self, key: str, document: Mapping[str, Any], *, taken: Callable[[], None] | None = None

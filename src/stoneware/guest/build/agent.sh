@@ -5,6 +5,7 @@
 WORK=$SW_RUN/build-agent
 REPORTS=/computeMetadata/v1/instance/guest-attributes/stoneware/build
 GO=/computeMetadata/v1/instance/attributes/stoneware-go
+LISTED=/computeMetadata/v1/instance/attributes/stoneware-listed
 SW_CONSOLE=${SW_CONSOLE:-/dev/console}
 SMALL_BUNDLE=67108864 # bytes; a larger bundle is not kept in memory but streamed anew for each use
 
@@ -203,8 +204,9 @@ fetch_nearby() {
     {
         read -r code _
         read -r status go_etag
+        read -r _ listed_etag
     } <<END
-$(talk get "${url#"$SW_MDS"}" "$WORK/bundle.tar" get "$GO" "$WORK/answer")
+$(talk get "${url#"$SW_MDS"}" "$WORK/bundle.tar" get "$GO" "$WORK/answer" get "$LISTED" "$WORK/answer")
 END
     [ "$code $status" = '200 200' ]
 }
@@ -279,10 +281,13 @@ seal_and_finish() {
     report_aside sealing "$LAST" 0 ''
     # What changes files comes first, so that the checks and files.tsv share one scan.
     if ! seal >"$WORK/why" 2>&1; then give_up "$LAST" 1 "the seal failed: $(tail -n 3 "$WORK/why")"; fi
-    if ! scan >"$WORK/why" 2>&1; then give_up "$LAST" 1 "the lists failed: $(tail -n 3 "$WORK/why")"; fi
+    list_failed 2>/dev/null &
+    failing=$!
+    if ! fetch_lists && ! scan >"$WORK/why" 2>&1; then give_up "$LAST" 1 "the lists failed: $(tail -n 3 "$WORK/why")"; fi
     { write_files && pack_results; } >"$WORK/why.lists" 2>&1 &
     lists=$!
     search_changes 2>/dev/null
+    wait "$failing"
     if ! run_checks; then give_up "$LAST" 1 'the image did not pass its checks'; fi
     if ! wait "$lists"; then give_up "$LAST" 1 "the lists failed: $(tail -n 3 "$WORK/why.lists")"; fi
     if ! hand_in "$WORK/sealed.tar"; then give_up "$LAST" 1 'the results cannot be uploaded'; fi
@@ -290,6 +295,32 @@ seal_and_finish() {
     take_documents
     sync -f "$SW_IMAGE"
     report finished "$LAST" 0 ''
+}
+
+# fetch_lists: have the files listed from outside, by what is known of those that this machine was made from, and take
+# what scan would have found. Fails where that cannot be; then nobody but scan knows.
+fetch_lists() {
+    value_of stoneware-lists
+    if [ "$value" != TRUE ]; then return 1; fi
+    reported
+    report_text listing "$LAST" 0 '' >"$WORK/report"
+    while :; do
+        {
+            read -r status
+            read -r code listed_etag
+            read -r served _
+        } <<END
+$(talk put "$REPORTS" "$WORK/report" get "$LISTED?wait_for_change=true&timeout_sec=60&last_etag=${listed_etag:-0}" \
+            "$WORK/answer" get /stoneware/v1/files/listed.tar "$WORK/listed.tar")
+END
+        if [ "$status $code" != '200 200' ]; then return 1; fi
+        IFS= read -r answer <"$WORK/answer" || :
+        case $answer in
+        TRUE) break ;;
+        FALSE) return 1 ;;
+        esac
+    done
+    [ "$served" = 200 ] && tar -x -C "$WORK" -f "$WORK/listed.tar" && [ -s "$WORK/files.totals" ]
 }
 
 # take_documents: wait for the manifest, and take what was set with it.
@@ -339,7 +370,7 @@ build_agent() {
     set -u
     umask 022
     cd /
-    reporting='' own_key='' stepped=''
+    reporting='' own_key='' stepped='' listed_etag=''
     IFS= read -r boot </proc/sys/kernel/random/uuid # another one if the builder starts anew
     rm -rf "$WORK"
     mkdir -p "$WORK"

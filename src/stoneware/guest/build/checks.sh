@@ -6,12 +6,15 @@
 PRIVATE_KEY='-----BEGIN ([A-Z]+ )*PRIVATE KEY( BLOCK)?-----'
 CLOUD_TOKEN='(^|[^A-Za-z0-9])(AKIA|ASIA)[0-9A-Z]{16}([^A-Za-z0-9]|$)|gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{40}|glpat-[A-Za-z0-9_-]{20}|"private_key_id": *"[0-9a-f]{40}"|ya29\.[A-Za-z0-9_-]{30}|AIza[0-9A-Za-z_-]{35}([^0-9A-Za-z_-]|$)|xox[abprs]-[0-9A-Za-z-]{20}'
 
+# list_failed: found.failed holds the units that failed; systemd takes its time to say so.
+list_failed() {
+    if [ -n "$SW_ROOT" ]; then return 0; fi
+    systemctl list-units --failed --plain --no-legend | while read -r unit _; do echo "$unit"; done >"$WORK/found.failed"
+}
+
 # search_changes: what takes processes, while write_files hashes: found.keys and found.tokens hold what no
 # package owns, and found.setuid loses what one does.
 search_changes() {
-    if [ -z "$SW_ROOT" ]; then
-        systemctl list-units --failed --plain --no-legend | while read -r unit _; do echo "$unit"; done >"$WORK/found.failed"
-    fi
     paths_of "$WORK/small" | xargs -0 -r grep -lE -e "$PRIVATE_KEY" -e "$CLOUD_TOKEN" -- >"$WORK/found.either"
     for kind in keys tokens; do
         : >"$WORK/found.$kind"

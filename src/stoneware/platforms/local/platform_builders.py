@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from stoneware.errors import MachineError
+from stoneware.errors import InputError, MachineError
+from stoneware.model import guest_protocol
 from stoneware.platforms.local.machines import stop as machine_stop
 from stoneware.platforms.local.machines.record import Paths
 from stoneware.platforms.local.platform_resources import LocalResources
@@ -22,6 +23,23 @@ class LocalBuilders(LocalResources):
             return path.read_bytes()
         except FileNotFoundError as error:
             raise MachineError(f"the machine {name!r} has not uploaded {result}") from error
+
+    def list_files(self, name: str, source: str) -> bool:
+        """List a builder's files by what btrfs knows to have changed since `source`, if it can tell."""
+        from stoneware.platforms.local.lists.changes import OddError
+        from stoneware.platforms.local.lists.sealing import list_root
+
+        paths = Paths(self.existing_directory(name))
+        try:
+            kind, _, key = source.partition(":")
+            parent = self.store.image_rootfs(key) if kind == "image" else self.store.checkpoint_rootfs(key)
+            listed = list_root(parent, paths.rootfs, paths.root / "listed")
+            staged = paths.root / guest_protocol.LISTED_FILE
+            staged.write_bytes(listed)
+            staged.rename(paths.root / "files" / staged.name)
+        except (OddError, OSError, InputError):
+            return False  # its agent walks over all files and finds the same
+        return True
 
     def checkpoint(
         self,

@@ -39,8 +39,8 @@ class Store(SnapshotStore, NetworkStore, SecretStore):
 
         version                 "1"; another number means another version of Stoneware owns it
         pool.btrfs              sparse file, loop-mounted at data/; absent where HOME is on btrfs itself
-        data/checkpoints/KEY/   rootfs (read-only subvolume), document.json
-        data/images/HEX/        rootfs (read-only), manifest.json (its SHA-256 is HEX), document.json
+        data/checkpoints/KEY/   rootfs (read-only subvolume), document.json; files.list: see `lists.entries`
+        data/images/HEX/        rootfs (read-only), manifest.json (its SHA-256 is HEX), document.json; same
         data/machines/NAME/     see stoneware.platforms.local.machines
         data/volumes/NAME/      data (subvolume), document.json
         data/snapshots/VOLUME@NAME/  data (read-only subvolume), document.json

@@ -1,0 +1,449 @@
+"""Lists of files by what btrfs knows: the same, byte for byte, as those of a walk over everything."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import shutil
+import socket
+import subprocess
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from stoneware import guest
+from stoneware.guest import lists as base_lists
+from stoneware.platforms.local.lists import entries, sealing
+from stoneware.platforms.local.lists.changes import OddError, changes
+from stoneware.platforms.local.store import btrfs
+from stoneware.platforms.local.store.recover import teardown
+from stoneware.platforms.local.store.store import Store
+
+pytestmark = [pytest.mark.tool, pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")]
+
+GUEST = Path(guest.__file__).parent
+# What the builder itself would do. The time is given, so that both mask the same files as too new.
+SCAN = """\
+. "$1" && . "$2"
+note() { echo "$*" >&2; }
+now=$4
+date() { echo "$now"; }
+tab=$(printf '\\t') WORK=$3
+scan
+"""
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STONEWARE_POOL_SIZE", "1G")
+        made = Store.open(tmp_path_factory.mktemp("lists") / "home")
+    yield made
+    teardown(made, remove=True)
+
+
+@pytest.fixture(scope="module")
+def parent(store: Store) -> Path:
+    """A read-only root with lists of its own, as a base is."""
+    root = store.data / "checkpoints/parent/rootfs"
+    root.parent.mkdir()
+    made = root.parent / "made"
+    btrfs.create(made)
+    fill(made)
+    base_lists.write_file_lists(made)
+    btrfs.snapshot(made, root, read_only=True)
+    return root
+
+
+def fill(root: Path) -> None:
+    for directory in (
+        "usr/share/a/b/c",
+        "usr/lib/d",
+        "etc/e",
+        "var/log",
+        "var/tmp",
+        "tmp/x",
+        "run",
+        "proc",
+        "many",
+    ):
+        (root / directory).mkdir(parents=True)
+    for name in (
+        "usr/share/a/one",
+        "usr/share/a/b/two",
+        "usr/share/a/b/c/three",
+        "usr/lib/d/four",
+        "etc/e/five",
+    ):
+        (root / name).write_text(f"content of {name}")
+    (root / "etc/link").symlink_to("e/five")
+    (root / "etc/hard").hardlink_to(root / "etc/e/five")
+    (root / "etc/script").write_text("#!/bin/sh\n")
+    (root / "usr/share/a-b").write_text("sorted between a and what is in it")
+    (root / "var/log/empty").touch()
+    (root / "big").write_bytes(os.urandom(300_000))
+    for number in range(500):
+        (root / f"many/{number}").touch()
+    age(root)
+
+
+def age(root: Path) -> None:
+    """Let the files be older than a second: those that are not have no digest that is known."""
+    time.sleep(2.1)
+    assert root.is_dir()
+
+
+@pytest.fixture
+def child(store: Store, parent: Path) -> Iterator[Path]:
+    root = store.data / "machines/child"
+    btrfs.snapshot(parent, root, read_only=False)
+    yield root
+    btrfs.delete(root)
+
+
+def walked(root: Path, work: Path, scanned: int) -> dict[str, bytes]:
+    work.mkdir(exist_ok=True)
+    parts = [str(part) for part in (GUEST / "lib.sh", GUEST / "build/lists.sh", work, scanned)]
+    subprocess.run(["sh", "-c", SCAN, "sh", *parts], env={**os.environ, "SW_ROOT": str(root)}, check=True)
+    names = ["files.new", "files.inodes", "files.totals", *entries.FINDINGS.values()]
+    return {name: (work / name).read_bytes() for name in names}
+
+
+def told(archive: bytes) -> dict[str, bytes]:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as members:
+        return {name: file.read() for name in members.getnames() if (file := members.extractfile(name))}
+
+
+def compare(parent: Path, root: Path, work: Path) -> dict[str, bytes]:
+    scanned = int(time.time())
+    frozen = root.parent / "frozen"
+    btrfs.snapshot(root, frozen, read_only=True)
+    try:
+        known = entries.known_list(parent)
+        found = told(sealing.packed(sealing.list_changed(known, changes(parent, frozen), frozen), scanned))
+        assert found == walked(frozen, work, scanned)
+        # What changed long ago is told as such, whoever lists it.
+        later = scanned + 10
+        again = told(sealing.packed(sealing.list_changed(known, changes(parent, frozen), frozen), later))
+        assert again == walked(frozen, work, later)
+    finally:
+        btrfs.delete(frozen)
+    return found
+
+
+def rename_directory(root: Path) -> None:
+    (root / "usr/share/a").rename(root / "etc/a")
+
+
+def swap_directories(root: Path) -> None:
+    (root / "usr/share/a").rename(root / "usr/share/x")
+    (root / "usr/lib/d").rename(root / "usr/share/a")
+    (root / "usr/share/x").rename(root / "usr/lib/d")
+
+
+def turn_inside_out(root: Path) -> None:
+    (root / "usr/share/a/b/c").rename(root / "c")
+    (root / "usr/share/a").rename(root / "c/a")
+    (root / "c/a/b").rename(root / "usr/share/a")
+
+
+def rename_and_fill(root: Path) -> None:
+    (root / "usr/share/a/b").rename(root / "b")
+    (root / "b/new").write_text("new")
+    (root / "b/c/three").unlink()
+    (root / "usr/share/a/b").mkdir()
+    (root / "usr/share/a/b/two").write_text("another two")
+
+
+def hard_links(root: Path) -> None:
+    (root / "usr/lib/first").hardlink_to(root / "usr/share/a/one")
+    (root / "usr/lib/second").hardlink_to(root / "usr/share/a/one")
+    (root / "etc/hard").unlink()
+
+
+def write_through_a_hard_link(root: Path) -> None:
+    (root / "etc/hard").write_text("both have it")
+
+
+def attributes(root: Path) -> None:
+    os.setxattr(root / "etc/script", "user.note", b"x")
+    # cap_net_raw, as `setcap` writes it
+    os.setxattr(
+        root / "usr/share/a/one",
+        "security.capability",
+        bytes.fromhex("0100000200200000000000000000000000000000"),
+    )
+
+
+def modes(root: Path) -> None:
+    for number, name in enumerate(("etc/script", "usr/share/a/one", "usr/lib/d/four", "big")):
+        (root / name).chmod((0o4755, 0o3711, 0o666, 0o2000)[number])
+    (root / "usr/share/a").chmod(0o1777)
+    (root / "usr/lib/d").chmod(0o777)
+    os.chown(root / "etc/e/five", 1000, 1001)
+    root.chmod(0o700)
+
+
+def times(root: Path) -> None:
+    os.utime(root / "etc/script", (1, 2))
+    os.utime(root / "usr/share/a", ns=(5, 6))
+
+
+def contents(root: Path) -> None:
+    with (root / "big").open("r+b") as stream:
+        stream.seek(1 << 33)
+        stream.write(b"sparse")
+        os.truncate(root / "usr/share/a/one", 3)
+    with (root / "etc/script").open("ab") as stream:
+        stream.write(b"more")
+    (root / "var/log/full").write_text("a log")
+    (root / "var/log/empty").write_text("no more")
+    (root / "var/tmp/left").write_text("left")
+    (root / "etc/.x.stoneware").write_text("residue")
+    (root / "etc/empty").touch()
+    (root / "etc/large").write_bytes(bytes(1_048_577))
+    (root / "etc/fits").write_bytes(bytes(1_048_576))
+
+
+def shared_blocks(root: Path) -> None:
+    with (root / "big").open("rb") as source, (root / "copy").open("wb") as target:
+        btrfs.share_blocks(source.fileno(), target.fileno())
+
+
+def kinds(root: Path) -> None:
+    os.mkfifo(root / "fifo")
+    os.mknod(root / "device", 0o600 | 0o020000, os.makedev(1, 3))
+    os.mknod(root / "disk", 0o600 | 0o060000, os.makedev(7, 9))
+    listening = socket.socket(socket.AF_UNIX)
+    here = os.open(root, os.O_PATH)
+    listening.bind(f"/proc/self/fd/{here}/socket")
+    listening.close()
+    os.close(here)
+    (root / "to-nothing").symlink_to("/nowhere")
+    (root / "etc/link").unlink()
+    (root / "etc/link").symlink_to("elsewhere")
+
+
+def replace_kinds(root: Path) -> None:
+    (root / "etc/script").unlink()
+    (root / "etc/script").mkdir()
+    (root / "etc/script/in").write_text("in")
+    (root / "usr/lib/d/four").unlink()
+    (root / "usr/lib/d").rmdir()
+    (root / "usr/lib/d").write_text("a file now")
+    (root / "usr/share/a/b/c/three").unlink()
+    (root / "usr/share/a/b/c").rmdir()
+    (root / "usr/share/a/b/c").symlink_to("/etc")
+
+
+def hidden(root: Path) -> None:
+    (root / "tmp/x/y").mkdir()
+    (root / "tmp/x/y/z").write_text("not listed")
+    (root / "tmp/x/name\nof two lines").write_text("neither")
+    (root / "tmp/x/y").rename(root / "y")
+    (root / "run/dir").mkdir()
+    (root / "usr/share/a").rename(root / "run/a")
+    (root / "proc").rmdir()
+    (root / "proc").symlink_to("etc")
+
+
+def odd_names(root: Path) -> None:
+    (root / ("n" * 255)).write_text("long")
+    (root / "etc" / os.fsdecode(b"\xff\xfe bytes \x01")).write_text("no UTF-8")
+    (root / "etc" / os.fsdecode(b"e\x01")).write_text("before e")
+    (root / "usr/share/a b").mkdir()
+    (root / "usr/share/a b/ ").write_text("blank")
+    (root / "usr/share/a/\\t\"'*[").write_text("quotes")
+    (root / "o257-8-0").write_text("as btrfs calls what it has no place for yet")
+
+
+def own_files(root: Path) -> None:
+    image = root / "usr/lib/stoneware/image"
+    (image / "manifest.json").write_text("{}")
+    (image / "env").write_text("")
+    (image / "files.other").write_text("not listed")
+    (image / "files.Other").write_text("listed")
+    (image / "units").write_text("listed")
+
+
+def deep(root: Path) -> None:
+    place = root
+    for _ in range(30):
+        place /= "d" * 100
+        place.mkdir()
+    (place / "bottom").write_text("3030 bytes down")
+
+
+def nothing(root: Path) -> None:
+    assert root.is_dir()
+
+
+def remove_all(root: Path) -> None:
+    for name in ("many", "usr/share", "usr/lib/d", "etc"):
+        shutil.rmtree(root / name)
+    (root / "big").unlink()
+
+
+CASES = [
+    rename_directory,
+    swap_directories,
+    turn_inside_out,
+    rename_and_fill,
+    hard_links,
+    shared_blocks,
+    times,
+]
+CASES += [write_through_a_hard_link, attributes, modes, contents, kinds, replace_kinds, hidden, odd_names]
+CASES += [own_files, deep, nothing, remove_all]
+
+
+@pytest.mark.parametrize("change", CASES, ids=lambda case: case.__name__)
+def test_a_list_of_changes_is_the_list_of_a_walk(
+    parent: Path, child: Path, tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    change(child)
+    compare(parent, child, tmp_path / "work")
+
+
+def change_anything(root: Path, chance: random.Random) -> None:
+    everything = [path for path in root.rglob("*") if "stoneware" not in path.parts]
+    directories = [root, *(path for path in everything if path.is_dir() and not path.is_symlink())]
+    one, other = chance.choice(everything), chance.choice(directories) / f"n{chance.randrange(40)}"
+    file = chance.choice([path for path in everything if path.is_file() and not path.is_symlink()])
+    kind = chance.randrange(9)
+    if kind < 4 and not os.path.lexists(other):
+        make_anything(kind, one, other, file)
+    elif kind == 4:
+        file.unlink()
+    elif kind == 5 and not one.is_symlink():
+        one.chmod(chance.choice((0o700, 0o755, 0o4711, 0o1777)) if one.is_dir() else 0o646)
+    elif kind == 6:
+        file.write_text(str(chance.random()) * chance.randrange(900))
+    elif kind == 7 and not any((last := directories[-1]).iterdir()):
+        last.rmdir()
+
+
+def make_anything(kind: int, one: Path, other: Path, file: Path) -> None:
+    if kind == 1:
+        other.mkdir()
+    elif kind == 2:
+        other.write_text("new")
+    elif kind == 3:
+        other.hardlink_to(file)
+    elif one not in other.parents and not any("stoneware" in path.parts for path in one.rglob("*")):
+        one.rename(other)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_list_of_many_random_changes_is_the_list_of_a_walk(
+    parent: Path, child: Path, store: Store, tmp_path: Path, seed: int
+) -> None:
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    for _ in range(3):
+        for _ in range(40):
+            change_anything(child, chance)
+        # A checkpoint between, as after each step: the builder goes on from it.
+        between = store.data / "machines/between"
+        btrfs.snapshot(child, between, read_only=True)
+        btrfs.delete(between)
+    compare(parent, child, tmp_path / "work")
+
+
+def test_what_has_not_changed_is_not_looked_at(
+    parent: Path, child: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = entries.known_list(parent)
+    (child / "etc/script").write_text("changed")
+    frozen = child.parent / "frozen"
+    btrfs.snapshot(child, frozen, read_only=True)
+    looked: list[bytes] = []
+    look = entries.look
+
+    def noted(directory: int, name: bytes) -> tuple[os.stat_result, bytes]:
+        looked.append(name)
+        return look(directory, name)
+
+    monkeypatch.setattr(entries, "look", noted)
+    try:
+        found = sealing.list_changed(known, changes(parent, frozen), frozen)
+    finally:
+        btrfs.delete(frozen)
+    assert looked == [b"script"]
+    hidden = [path for path in known.paths if path.startswith((b"/tmp", b"/run", b"/proc"))]
+    assert len(found.paths) == len(known.paths) - len(hidden) > 500
+    line = dict(zip(found.paths, found.files, strict=True))
+    assert line[b"/etc/script"].startswith(b"?\tf\t644\t0\t0\t7\t")
+    assert line[b"/etc/e/five"][64:67] == b"\tf\t"
+
+
+def odd_newline(root: Path) -> None:
+    (root / "etc/two\nlines").write_text("")
+
+
+def odd_tab(root: Path) -> None:
+    (root / "etc/a\tb").mkdir()
+
+
+def odd_target(root: Path) -> None:
+    (root / "etc/to").symlink_to("two\nlines")
+
+
+def odd_subvolume(root: Path) -> None:
+    btrfs.create(root / "etc/inner")
+
+
+def odd_own_lists(root: Path) -> None:
+    (root / "usr/lib/stoneware/image" / "files.tsv").write_text("what a step would like to be known")
+
+
+def odd_own_directory(root: Path) -> None:
+    (root / "usr/lib/stoneware/image").rename(root / "usr/lib/stoneware/other")
+
+
+def odd_depth(root: Path) -> None:
+    place = os.open(root, os.O_PATH)
+    for _ in range(45):  # longer than a path may be
+        os.mkdir("d" * 100, dir_fd=place)
+        inner = os.open("d" * 100, os.O_PATH, dir_fd=place)
+        os.close(place)
+        place = inner
+    os.close(place)
+
+
+ODD = [odd_newline, odd_tab, odd_target, odd_subvolume, odd_own_lists, odd_own_directory, odd_depth]
+
+
+@pytest.mark.parametrize("change", ODD, ids=lambda case: case.__name__)
+def test_anything_odd_is_left_to_a_walk(parent: Path, child: Path, change: Callable[[Path], None]) -> None:
+    change(child)
+    staged = child.parent / "staged"
+    with pytest.raises((OddError, OSError)):
+        sealing.list_root(parent, child, staged)
+    assert not staged.exists()
+
+
+def test_a_whole_list_leaves_no_snapshot_and_a_left_one_is_in_nobodys_way(parent: Path, child: Path) -> None:
+    staged = child.parent / "staged"
+    btrfs.snapshot(child, staged, read_only=True)  # as a kill leaves it
+    (child / "etc/script").chmod(0o755)
+    found = told(sealing.list_root(parent, child, staged))
+    assert found["changed"] == b"/etc/script\n"
+    assert not staged.exists()
+
+
+def test_a_damaged_note_of_the_parent_is_made_again(parent: Path) -> None:
+    known = entries.known_list(parent)
+    kept = parent.parent / "files.list"
+    for damaged in (
+        b"",
+        b"x\n\ny\n\nz\n\n",
+        kept.read_bytes()[:-40],
+        kept.read_bytes().replace(b"\t", b" ", 3),
+    ):
+        kept.write_bytes(damaged)
+        assert entries.known_list(parent) == known
+        assert kept.read_bytes().startswith(b"stoneware file list 1 ")
