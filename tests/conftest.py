@@ -38,11 +38,22 @@ SHARING = {
     "tests/google/test_kafka.py": "kafka",
     "tests/examples/test_disk.py": "disks",
     "tests/examples/test_virtual_machine.py": "disks",
+    "tests/examples/test_mixed_cluster.py": "disks",
     "tests/examples/": "examples",
     "tests/docs/": "examples",
     "tests/provider/test_machines.py": "examples",
 }
 GROUPS = [*dict.fromkeys(SHARING.values()), ""]
+# Of the others this goes first: it is long, and needs no base, which the first of the groups make meanwhile.
+FIRST = "tests/google/test_kills.py"
+# Long ones without machines: at the end one process would have them while the others have nothing.
+LONG = (
+    "tests/rollout/test_sessions.py",
+    "tests/google/",
+    "tests/guest/test_build.py",
+    "tests/cluster/test_engine.py",
+    "tests/setup/test_lasting.py",
+)
 
 
 def pytest_runtest_teardown() -> None:
@@ -67,10 +78,18 @@ def _sharing(nodeid: str) -> str:
     return next((name for prefix, name in SHARING.items() if nodeid.startswith(prefix)), "")
 
 
-def _order(item: pytest.Item) -> tuple[int, bool, int]:
+def _order(item: pytest.Item) -> tuple[int, int, int]:
     group = GROUPS.index(_sharing(item.nodeid))
     place = next((n for n, prefix in enumerate(SHARING) if item.nodeid.startswith(prefix)), 0)
-    return group, item.get_closest_marker("machine") is None, place
+    return group, _rank(item), place
+
+
+def _rank(item: pytest.Item) -> int:
+    if item.nodeid.startswith(FIRST):
+        return 0
+    if item.get_closest_marker("machine"):
+        return 1
+    return 2 if item.nodeid.startswith(LONG) else 3
 
 
 class Files(LoadScopeScheduling):

@@ -48,7 +48,8 @@ def test_no_message_has_a_replaced_word() -> None:
     wrong = [
         f"{path.relative_to(ROOT)}:{line}: {words}"
         for path in sorted((ROOT / "src").rglob("*.py"))
-        for line, text in messages(path.read_text())
+        if found(source := path.read_text())  # most have none anywhere, and need not be taken apart
+        for line, text in messages(source)
         if (words := found(text))
     ]
     assert wrong == []
