@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +12,11 @@ from stoneware.cluster.model import Release
 from stoneware.errors import MachineError
 from stoneware.model.machine import Health, Phase
 from stoneware.rollout.gate_protocol import CommandOutcome, GateContext, Kind
-from stoneware.rollout.gates.postgres import PostgresGate, Server, parse_lsn, parse_server
+from stoneware.rollout.gates.postgres import PostgresGate, Server, parse_lsn, parse_server, settings_of
 from stoneware.rollout.model import Change, How, MachineView
 
 pytestmark = pytest.mark.pure
+ROOT = Path(__file__).parents[2]
 PRIMARY, FOLLOWING, ALONE = "f|0/3000148|0\n", "t|0/3000148|1\n", "t|0/3000100|0\n"
 FAR_BEHIND = "t|0/1000000|1\n"
 RELEASE = Release("new", "c1")
@@ -30,7 +32,7 @@ def _context(machine: str, answers: Mapping[str, str], **more: Any) -> GateConte
 
     def execute(name: str, argv: Sequence[str], _seconds: float) -> CommandOutcome:
         ran.append(argv)
-        if "psql" not in argv:
+        if "psql" not in argv and "/etc/stoneware/commands/state" not in argv:
             return CommandOutcome(more.get("switchover_code", 0), "switched")
         answer = answers[name]
         return CommandOutcome(0, answer) if "|" in answer else CommandOutcome(2, answer)
@@ -129,6 +131,28 @@ def test_an_ill_server_may_go() -> None:
     views = {"replica-1": _view("replica-1", Health.UNHEALTHY)}
     context = _context("replica-1", {"primary-1": PRIMARY, "replica-1": "down"}, views=views)
     assert PostgresGate().before("replica-1", context).ready
+
+
+@pytest.mark.parametrize("command", ["/etc/stoneware/commands/state", ["/etc/stoneware/commands/state"]])
+def test_a_command_of_the_image_may_answer_in_the_place_of_psql(command: Any) -> None:
+    answers = {"primary-1": PRIMARY, "replica-1": FAR_BEHIND}
+    context = _context("primary-1", answers, settings=settings_of({"command": command}))
+    assert PostgresGate().before("primary-1", context).kind is Kind.WAIT
+    assert PostgresGate().after("primary-1", context).ready
+    assert PostgresGate.commands(context.settings) == [["/etc/stoneware/commands/state"]]
+
+
+def test_the_example_answers_what_the_gate_asks() -> None:
+    script = (ROOT / "examples/postgres/postgres-state").read_text()
+    for part in (
+        "pg_is_in_recovery()",
+        "pg_last_wal_replay_lsn()",
+        "pg_current_wal_lsn()",
+        "pg_stat_wal_receiver",
+    ):
+        assert part in script
+    [asked] = PostgresGate.commands({})
+    assert " ".join(asked[-1].split()) in " ".join(script.split())
 
 
 def test_the_primary_is_the_leader() -> None:

@@ -12,12 +12,13 @@ import pytest
 from stoneware.cluster.rollback_limits import BelowFloor
 from stoneware.compose.model import FailureAction
 from stoneware.errors import HostError, InputError, MachineError
+from stoneware.model.capability import Capability
 from stoneware.platforms.cluster_files import FileLog
 from stoneware.platforms.cluster_records import Document
 from stoneware.rollout.finalize import finalize, preview_finalize
 from stoneware.rollout.history import history
 from stoneware.rollout.image_retention import wanted_images
-from stoneware.rollout.journal import Event
+from stoneware.rollout.journal import Event, journal_of
 from stoneware.rollout.lock import RolloutUnfinished, check_unlocked, read_lock
 from stoneware.rollout.prepare import prepare
 from stoneware.rollout.returning import prepare_return
@@ -398,6 +399,18 @@ def test_a_floor_belongs_to_the_disks(bench: RolloutBench) -> None:
         bench.rollout(app("app:2", **disk))
     bench.down(volumes=True)
     bench.up(app("app:1", **disk))
+
+
+def test_finalize_takes_a_command_of_the_image_where_there_is_no_way_in(
+    bench: RolloutBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.rollout(app("app:3"))
+    kept = bench.platform.capabilities - {Capability.COMMANDS}
+    monkeypatch.setattr(bench.platform, "capabilities", kept)
+    before = len(journal_of(bench.site.directory("shop")).read())
+    with pytest.raises(InputError, match="cannot run LABEL"):
+        finalize(bench.site, "shop", now=True)
+    assert len(journal_of(bench.site.directory("shop")).read()) == before
 
 
 def test_finalize_refuses_where_a_machine_is_not_well(bench: RolloutBench) -> None:

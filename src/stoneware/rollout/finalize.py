@@ -9,9 +9,9 @@ from stoneware.cluster.site import Site
 from stoneware.dataclass import dataclass
 from stoneware.errors import InputError, MachineError
 from stoneware.image.versions import checked_floor, version_of
-from stoneware.model.capability import Capability, Need, require
 from stoneware.model.labels import FINALIZE_LABEL, FLOOR_LABEL, SERVICE_LABEL
 from stoneware.rollout.cluster_fleet import ClusterFleet, read_variables
+from stoneware.rollout.declared_commands import check_finalize, plain_words
 from stoneware.rollout.journal import Event, journal_of
 from stoneware.rollout.lock import check_unlocked
 from stoneware.rollout.model import MachineView, Policy
@@ -99,8 +99,9 @@ def finalize(site: Site, cluster: str, *, now: bool = False, lock_timeout: float
                 details="The file asks to wait with x-stoneware.finalize_after.",
                 resolution=f"{COMMAND} --now    # does not wait",
             )
-        if any(step.command for step in preview.open):
-            require(site.platform, [Need(Capability.COMMANDS)])
+        for step in preview.open:
+            if step.command:
+                check_finalize(site, step.command, step.image)
         return [_pass(site, cluster, preview.rollout, step) for step in preview.open]
 
 
@@ -134,7 +135,9 @@ def _disks(site: Site, cluster: str, service: str) -> list[str]:
 
 def _run(site: Site, cluster: str, step: Finalization) -> str:
     with ClusterFleet(site, cluster) as fleet:
-        outcome = fleet.execute(step.machine, ["/bin/sh", "-c", step.command], TIMEOUT)
+        # Commands of the image's own need no shell: so they run where there is no other way into machines.
+        words = plain_words(step.command) or ["/bin/sh", "-c", step.command]
+        outcome = fleet.execute(step.machine, words, TIMEOUT)
     if outcome.code != 0:
         lowest = f"{step.floor} is the lowest version from now on, for what it may have done."
         raise MachineError(

@@ -111,7 +111,9 @@ class Gate(Protocol):
 
     Gates may raise or hang: the gatekeeper takes both for `wait`, until the time is over. A gate that knows
     of a leader has a method more, `leader(context) -> Leader | None`: plans show it, and no canary is one.
-    One that runs commands inside machines says so, by `runs_commands = True`: not every platform can.
+    One that runs commands inside machines says so, by `runs_commands = True`: not every platform can. With a
+    static method `commands(settings)`, which returns these, it can be used where machines run what their
+    image declares and nothing else.
     """
 
     name: str

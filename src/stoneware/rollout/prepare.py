@@ -15,6 +15,7 @@ from stoneware.cluster.site import Site
 from stoneware.compose.model import Cluster
 from stoneware.config import Secret
 from stoneware.model.capability import Capability, Need, require
+from stoneware.model.guest_protocol import COMMANDS
 from stoneware.rollout.cluster_fleet import read_variables
 from stoneware.rollout.declared_commands import check_declared, declared_by
 from stoneware.rollout.journal import journal_of
@@ -90,9 +91,10 @@ def _needs(cluster: Cluster, policies: Mapping[str, Policy]) -> Iterator[Need]:
     for name, policy in policies.items():
         for gate in policy.gates:
             [(kind, settings)] = gate.items()
-            if runs_commands(kind) and not declared_by(kind, settings):
+            if runs_commands(kind) and declared_by(kind, settings) is None:
                 place = cluster.services[name].where(KEY, "gates")
-                yield Need(Capability.COMMANDS, place, f"leave the gate {kind} out")
+                instead = f"give it commands of the image's own: {COMMANDS}NAME; or leave the gate {kind} out"
+                yield Need(Capability.COMMANDS, place, instead)
 
 
 def _handed_over(cluster: Cluster, site: Site, values: Mapping[str, Secret]) -> dict[str, str]:

@@ -8,7 +8,7 @@ in, or raises InputError, which a SettingError is; without one the gate takes no
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -40,6 +40,17 @@ def gate_names() -> tuple[str, ...]:
 def runs_commands(name: str) -> bool:
     """Say whether a gate runs commands inside machines, as its class says."""
     return bool(getattr(_factory(name), "runs_commands", False))
+
+
+def commands_of(name: str, settings: Mapping[str, Any]) -> Sequence[Sequence[str]] | None:
+    """Return the commands that a gate runs inside machines, as its class says; None where it does not say."""
+    if not runs_commands(name):
+        return ()
+    commands = getattr(_factory(name), "commands", None)
+    if commands is None:
+        return None
+    found: Sequence[Sequence[str]] = commands(settings)
+    return found
 
 
 def settings_of(name: str, document: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -35,6 +35,11 @@ class CommandGate:
     name = "exec"
     runs_commands = True
 
+    @staticmethod
+    def commands(settings: Mapping[str, Any]) -> list[Sequence[str]]:
+        """Return the one command."""
+        return [settings["command"]]
+
     def before(self, machine: str, context: GateContext) -> Verdict:
         """Ask whether the machine may go down; not itself where it is unhealthy or returns."""
         skipped = context.returning or not context.views[machine].healthy

@@ -1,6 +1,7 @@
 """The gate of PostgreSQL with streaming replication: replicas first, the primary last, no replica far behind.
 
-It asks psql inside the machines. Which server is the primary may change at any time: nothing is remembered.
+It asks psql inside the machines, or a command that prints the same. Which server is the primary may change
+at any time: nothing is remembered.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 from stoneware.dataclass import dataclass
 from stoneware.durations import parse_duration
 from stoneware.errors import MachineError
+from stoneware.platforms.declared import declared_name
 from stoneware.rollout.gate_protocol import (
     READY,
     GateContext,
@@ -31,6 +33,7 @@ _PSQL = ("psql", "--no-psqlrc", "--tuples-only", "--no-align", "--quiet", "--dbn
 _LIMIT = 10.0  # seconds for a question
 _SETTINGS: Mapping[str, tuple[type, ...]] = {
     "services": (list,),
+    "command": (str, list),
     "max_lag": (int,),
     "user": (str,),
     "timeout": (str, int, float),
@@ -66,13 +69,19 @@ def parse_lsn(text: str) -> int:
 class PostgresGate:
     """The servers are all machines of the services in the setting `services`, else of the whole cluster.
 
-    Other settings: `max_lag` in bytes, `user` to run psql as, `timeout` of a question, and `switchover`: a
-    command for the primary that makes another server the primary. Without it the primary is taken down as it
-    is, after all others.
+    Other settings: `max_lag` in bytes, `user` to run psql as, `command` to run in the place of psql,
+    `timeout` of a question, and `switchover`: a command for the primary that makes another server the
+    primary. Without it the primary is taken down as it is, after all others.
     """
 
     name = "postgres"
     runs_commands = True
+
+    @staticmethod
+    def commands(settings: Mapping[str, Any]) -> list[list[str]]:
+        """Return what asks a server, and the switchover."""
+        switchover = settings.get("switchover")
+        return [_question(settings), *([_argv(switchover)] if switchover else [])]
 
     def before(self, machine: str, context: GateContext) -> Verdict:
         """Wait until the others can go on without the server."""
@@ -95,8 +104,7 @@ class PostgresGate:
         command = context.settings.get("switchover")
         if not command or len(servers) == 1:
             return READY
-        argv = ["sh", "-c", command] if isinstance(command, str) else [str(word) for word in command]
-        done = context.execute(machine, argv, _LIMIT)
+        done = context.execute(machine, _argv(command), _LIMIT)
         if done.code != 0:
             return stop(f"the switchover failed with exit code {done.code}: {done.output.strip()[-300:]}")
         return wait("the switchover is under way")
@@ -138,11 +146,24 @@ def _primaries(names: Sequence[str]) -> str:
 
 
 def _ask(machine: str, context: GateContext) -> Server:
-    user = str(context.settings.get("user", "postgres"))
-    done = context.execute(machine, ["runuser", "-u", user, "--", *_PSQL, _QUERY], _limit(context))
+    done = context.execute(machine, _question(context.settings), _limit(context))
     if done.code != 0:
         raise MachineError(f"{machine} does not answer: {done.output.strip()[-200:]}")
     return parse_server(done.output)
+
+
+def _question(settings: Mapping[str, Any]) -> list[str]:
+    """Return the command that prints what a server says of itself."""
+    if command := settings.get("command"):
+        return _argv(command)
+    return ["runuser", "-u", str(settings.get("user", "postgres")), "--", *_PSQL, _QUERY]
+
+
+def _argv(command: str | Sequence[Any]) -> list[str]:
+    """Return a command of the settings: a text is for a shell, unless it is the place of an image's own."""
+    if isinstance(command, str):
+        return [command] if declared_name([command]) else ["sh", "-c", command]
+    return [str(word) for word in command]
 
 
 def _limit(context: GateContext) -> float:
