@@ -28,6 +28,7 @@ class FakePlatform:
     reports: dict[str, dict[str, str]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     capabilities: frozenset[Capability] = frozenset()
+    at_once = 1
 
     def machines(self) -> list[Machine]:
         return self.found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from stoneware.cluster.observe import observe
 from stoneware.cluster.status import status
 from stoneware.model.labels import CLUSTER_LABEL, MACHINE_LABEL
 from stoneware.model.machine import Phase
+from stoneware.platforms import together
 from stoneware.platforms.google import instance, names
 from stoneware.platforms.google.api import Api
 from stoneware.platforms.google.machines import GoogleMachines
@@ -52,6 +54,8 @@ class Recorded(Api):
         if path == "global/firewalls":
             rule = {"name": "shop-default", "description": network_description("shop-default", {})}
             return {"items": [rule]}
+        if path.startswith("zones/us-central1-a/instances/"):
+            return next(it for it in self.records if it["name"] == path.rsplit("/", 1)[1])
         assert path == "aggregated/disks"
         return {"items": {}}
 
@@ -98,3 +102,26 @@ def test_a_status_asks_once_for_each_list_and_once_for_each_machine(count: int) 
     assert api.most <= MOST_AT_ONCE
     assert spec(1).labels[CLUSTER_LABEL] == "shop"
     assert rows[0].name == spec(1).labels[MACHINE_LABEL]
+
+
+def test_drift_asks_as_many_machines_at_once_as_a_status_does() -> None:
+    api = Recorded(100)
+    platform: Any = GoogleMachines(api, lambda source: source)
+    platform.capabilities = GooglePlatform.capabilities
+    seen = observe(platform, "shop", nonces={})
+    assert len(seen.machines) == 100
+    assert all(it.found is None for it in seen.machines.values())  # none has answered
+    looks = [path for path in api.asked if path.startswith("zones/")]
+    assert len(looks) == len(set(looks)) == 100  # by the zones that the list has told
+    # What Google was asked a moment ago is not asked again.
+    assert api.asked.count("getGuestAttributes") == 100
+    assert 1 < api.most <= MOST_AT_ONCE
+
+
+def test_what_is_done_together_comes_back_in_order() -> None:
+    platform: Any = SimpleNamespace(at_once=3)
+    assert together.each(platform, lambda number: number * 2, range(50)) == list(range(0, 100, 2))
+    with pytest.raises(ZeroDivisionError):
+        together.each(platform, lambda number: 1 // number, [1, 0, 2])
+    platform.at_once = 1
+    assert together.each(platform, str, [1, 2]) == ["1", "2"]

@@ -45,6 +45,7 @@ class MemoryPlatform:
 
     name = "memory"
     capabilities = frozenset(Capability)
+    at_once = 1
 
     def __init__(self, journal: Path | None = None) -> None:
         self._journal = journal

@@ -6,11 +6,12 @@ import secrets
 import time
 from collections.abc import Callable
 
-from stoneware.cluster.model import Observed
+from stoneware.cluster.model import Observed, ObservedMachine
 from stoneware.errors import InputError
 from stoneware.guest.reports import inspection_of
 from stoneware.model.guest_protocol import INSPECT
 from stoneware.model.machine import Phase
+from stoneware.platforms import together
 from stoneware.platforms.protocols import Platform
 from stoneware.platforms.waiting import HelperChecks
 
@@ -29,26 +30,38 @@ def inspect_files(
 
     Return by short name the nonce each was asked with: an answer with another one is an old one.
     """
-    nonces: dict[str, str] = {}
-    waiting: dict[str, str] = {}
-    for name, seen in observed.machines.items():
-        if seen.machine.phase is Phase.RUNNING:
-            nonces[name] = secrets.token_hex(8)
-            try:
-                platform.set_metadata(seen.machine.name, {INSPECT: nonces[name]})
-            except InputError:  # it is gone since
-                continue
-            waiting[name] = seen.machine.name
+    running = {name: seen.machine.name for name, seen in observed.machines.items() if _runs(seen)}
+    nonces = {name: secrets.token_hex(8) for name in running}
+    asked = together.each(platform, lambda name: _ask(platform, running[name], nonces[name]), list(running))
+    waiting = {name: machine for (name, machine), told in zip(running.items(), asked, strict=True) if told}
     deadline = clock() + timeout
     helper_checks, pause = HelperChecks(clock), _POLL
     while waiting and clock() < deadline:
-        for name in [name for name, machine in waiting.items() if _answered(platform, machine, nonces[name])]:
-            del waiting[name]
+        names = list(waiting)
+        answers = together.each(
+            platform, lambda name: _answered(platform, running[name], nonces[name]), names
+        )
+        for name, answered in zip(names, answers, strict=True):
+            if answered:
+                del waiting[name]
         if waiting:
             helper_checks.check(platform)
             sleep(max(0.0, min(pause, deadline - clock())))
             pause = min(1.5 * pause, _LONGEST_POLL)
     return nonces
+
+
+def _runs(seen: ObservedMachine) -> bool:
+    return seen.machine.phase is Phase.RUNNING
+
+
+def _ask(platform: Platform, machine: str, nonce: str) -> bool:
+    """Ask a machine, and say whether it is there."""
+    try:
+        platform.set_metadata(machine, {INSPECT: nonce})
+    except InputError:  # it is gone since
+        return False
+    return True
 
 
 def _answered(platform: Platform, machine: str, nonce: str) -> bool:

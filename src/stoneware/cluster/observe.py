@@ -13,6 +13,7 @@ from stoneware.model.capability import Capability
 from stoneware.model.labels import CLUSTER_LABEL, MACHINE_LABEL
 from stoneware.model.machine import Machine
 from stoneware.model.resources import DISK
+from stoneware.platforms import together
 from stoneware.platforms.infrastructure import Infrastructure, Subject
 from stoneware.platforms.protocols import Platform
 from stoneware.records import DamagedError
@@ -37,11 +38,15 @@ def observe(
     for machine in platform.machines():
         labels = machine.spec.labels
         if labels.get(CLUSTER_LABEL) == name:
-            short = labels.get(MACHINE_LABEL) or machine.name
-            machines[short] = ObservedMachine(machine)
-            if nonces is not None:
-                attributes = platform.guest_attributes(machine.name)
-                machines[short] = _with_reports(machine, attributes, nonces.get(short, ""))
+            machines[labels.get(MACHINE_LABEL) or machine.name] = ObservedMachine(machine)
+    if nonces is not None:
+        said = together.each(
+            platform, lambda it: platform.guest_attributes(it.machine.name), list(machines.values())
+        )
+        machines = {
+            short: _with_reports(it.machine, attributes, nonces.get(short, ""))
+            for (short, it), attributes in zip(machines.items(), said, strict=True)
+        }
     volumes = platform.volumes()
     kinded = volumes if Capability.VOLUME_KINDS in platform.capabilities else []
     networks = [it for it in platform.networks() if it.labels.get(CLUSTER_LABEL) == name]

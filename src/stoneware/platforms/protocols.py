@@ -24,6 +24,11 @@ BAKES = "bakes"  # the lock (see Images.build_lock_path) that living bakes share
 class Machines(Protocol):
     """Machines: made, looked at, told, stopped, removed."""
 
+    @property
+    def at_once(self) -> int:
+        """Return how many machines may be asked at the same time: 1 where that would gain nothing."""
+        ...
+
     def create(self, spec: MachineSpec) -> Machine:
         """Create a machine and start it. Raises InputError when the name or a port is in use."""
         ...

@@ -29,6 +29,8 @@ ImageLink = Callable[[str], str]  # from an image's id to its link
 class GoogleMachines(GoogleResources):
     """The machines of a project. `image_link` returns an image's link by its id."""
 
+    at_once = _AT_ONCE
+
     def __init__(self, api: Api, image_link: ImageLink) -> None:
         super().__init__(api)
         self._image_link = image_link
@@ -132,6 +134,7 @@ class GoogleMachines(GoogleResources):
         pairs = zip(listed, said, strict=True)
         found = [machine for one, its in pairs if (machine := instance.machine_of(one, its)) is not None]
         self._seen = (time.monotonic(), self.api.changes, listed)  # all of this look is as old
+        self._places |= {str(one["name"]): instance.zone_of(one) for one in listed}
         found += [builder_instance.machine(one) for one in everything if builder_instance.is_builder(one)]
         return sorted(found, key=lambda machine: machine.name)
 

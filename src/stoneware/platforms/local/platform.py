@@ -42,6 +42,7 @@ class LocalPlatform(LocalBuilders):
 
     name = "local"
     capabilities = frozenset(Capability)
+    at_once = 1  # all is in files of this computer
 
     def instead_of(self, capability: Capability) -> str:  # noqa: ARG002 - there is nothing it cannot do
         """Return nothing: this platform can do all."""
