@@ -56,6 +56,30 @@ def test_kinds_of_errors(status: int, reason: str, kind: type[StonewareError]) -
     assert found.resolution
 
 
+def test_a_project_that_is_not_there_is_named() -> None:
+    found = _response(404, "The resource 'projects/proj-1' was not found", "notFound")
+    assert type(found) is errors.MissingError
+    assert found.brief == f"cannot {WHAT}: there is no project proj-1, or none that you may see"
+    assert found.resolution.startswith("gcloud projects list")
+    other = _response(404, "The resource 'projects/proj-1/zones/z' was not found", "notFound")
+    assert other.brief == f"cannot {WHAT}: it is not there"
+
+
+def test_a_clock_that_is_wrong_is_told() -> None:
+    said = (
+        "invalid_grant: Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable "
+        "timeframe. Check your iat and exp values in the JWT claim."
+    )
+    found = errors.no_credentials(WHAT, said)
+    assert type(found) is errors.AccessError
+    assert (found.brief, found.exit_code) == (
+        f"cannot {WHAT}: the clock of this computer differs from Google's",
+        3,
+    )
+    assert found.resolution.startswith("timedatectl set-ntp true")
+    assert "does not know who asks" in errors.no_credentials(WHAT, "invalid_grant: Bad Request").brief
+
+
 @pytest.mark.parametrize(
     "operation",
     [

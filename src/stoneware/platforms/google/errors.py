@@ -11,6 +11,8 @@ from stoneware.errors import HostError, InputError, StonewareError
 from stoneware.untrusted.visible import LINES, visible
 
 _NAME = r"[a-z]+\.[a-zA-Z]+\.[a-zA-Z]+"
+# How it says that an assertion has a time that is wrong.
+_SKEW = re.compile(r"iat and exp|reasonable timeframe|used too early")
 _PERMISSION = re.compile(rf"\b({_NAME})\b(?=['\"]? (?:permission|access|denied))|'({_NAME})'")
 _SERVICE = re.compile(r"\b([a-z]+\.googleapis\.com)\b")
 _LONGEST = 2000  # characters of what a server says
@@ -154,6 +156,8 @@ def translated(what: str, status: int, reasons: Sequence[str], message: str, pro
     # Quotas and limits are 403 too, with nothing to permit.
     if status == 403 and not known & (_QUOTA | _LIMITED):
         return _denied(what, reason, text, project)
+    if status == 404 and f"'projects/{project}'" in text:
+        return _no_project(what, reason, text, project)
     kind, why, resolution = _kind(status, known)
     return kind(
         f"cannot {what}{why}",
@@ -174,6 +178,13 @@ def _kind(status: int, known: set[str]) -> tuple[type[CloudError], str, str]:
 
 def no_credentials(what: str, why: object) -> StonewareError:
     """Return the error for credentials that are not there or are not taken."""
+    if _SKEW.search(str(why)):
+        return AccessError(
+            f"cannot {what}: the clock of this computer differs from Google's",
+            status=401,
+            details=visible(str(why), LINES)[:_LONGEST],
+            resolution="timedatectl set-ntp true    # sets the clock, and keeps it right",
+        )
     return AccessError(
         f"cannot {what}: Google does not know who asks",
         status=401,
@@ -188,6 +199,16 @@ def unreachable(what: str, where: str, why: object) -> StonewareError:
         f"cannot {what}: {where} does not answer",
         details=visible(str(why), LINES)[:_LONGEST],
         resolution="stoneware doctor --platform google",
+    )
+
+
+def _no_project(what: str, reason: str, text: str, project: str) -> MissingError:
+    return MissingError(
+        f"cannot {what}: there is no project {project}, or none that you may see",
+        status=404,
+        reason=reason,
+        details=text,
+        resolution="gcloud projects list    # then project = … in stoneware.toml",
     )
 
 
