@@ -7,12 +7,16 @@ from typing import Any
 
 import pytest
 
+from stoneware.cluster.apply import refreshed
+from stoneware.cluster.drift import find_drift
 from stoneware.cluster.model import Action
+from stoneware.cluster.observe import observe
 from stoneware.cluster.up import RolloutNeeded
 from stoneware.errors import InputError
 from stoneware.model.machine import Phase
 from stoneware.model.resources import DIRECTORY, DISK, Volume
 from stoneware.rollout.state import Outcome
+from tests.cluster.support import wanted_of
 from tests.rollout.bench import RolloutBench
 
 pytestmark = pytest.mark.tool
@@ -40,6 +44,19 @@ def conversions(bench: RolloutBench) -> list[str]:
             done = calls[: calls.index(call)]
             assert ("destroy shop-db-1" in done, done[-1]) == (True, "create shop-db-1")
     return [call for call in calls if call.startswith(f"convert {DATA}")]
+
+
+def drift(bench: RolloutBench, changes: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return what Terraform and the sizes say; machines in memory report no files."""
+    version, site = bench.spec("shop-app-1").secrets[0].version, bench.site
+    desired = wanted_of(changes, versions={"app-token": version}, extension="x-local")
+    found = find_drift(
+        desired,
+        observe(bench.platform, "shop"),
+        refreshed(bench.platform, site.directory("shop")),
+        bench.platform.infrastructure,
+    )
+    return [(item.machine, item.wanted, item.found) for item in found.items]
 
 
 def data(bench: RolloutBench) -> Volume:
@@ -102,7 +119,10 @@ def test_a_size_that_grows_is_an_update_in_place(bench: RolloutBench) -> None:
     ]
     assert (data(bench).size, conversions(bench)) == (2 << 30, [])
     assert bench.machines() == ["shop-app-1", "shop-app-2", "shop-db-1", "shop-web-1"]
+    assert drift(bench, file("2g")) == []
     bench.platform.resize_volume(DATA, 3 << 30)
+    assert drift(bench, file("2g")) == []
+    assert drift(bench, file("4g")) == [(DATA, "4 GiB", "3 GiB")]
     assert bench.up(file("2g")).plan.changes == ()  # by hand, and as before in the file
     with pytest.raises(InputError, match="a disk only grows") as caught:
         bench.up(file("1g"))

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from stoneware.cluster.drift import find_drift
 from stoneware.cluster.model import Action, Desired, Observed
 from stoneware.cluster.observe import observe
 from stoneware.cluster.plan import make_plan
@@ -139,6 +140,8 @@ def test_a_size_that_changes_is_a_line_of_the_plan(
     observed = replace(observation_of(wanted_of()), disks=disks, limits=limits)
     action = Action.UPDATE if words else Action.NONE
     assert reasons_of(sized(size), observed, "volume", DATA) == (action, words)
+    drift = find_drift(sized(size), observed, [], MemoryPlatform().infrastructure).items
+    assert [(item.machine, item.what) for item in drift] == ([(DATA, "size")] if words else [])
 
 
 def test_a_disk_never_becomes_smaller() -> None:

@@ -310,7 +310,12 @@ def test_devices_are_no_containers(platform: LocalPlatform, tools: None, tmp_pat
 
 _WORK = """
 import sys; from pathlib import Path; from stoneware.platforms.local.platform import LocalPlatform
+from stoneware.model.machine import MachineSpec; from stoneware.model.resources import VolumeMount
 from stoneware.platforms.local.store.store import Store
+def made(vm):
+    labels = {"stoneware.cluster": "shop"}
+    spec = MachineSpec("m", "image:x", vm=vm, volumes=(VolumeMount("v", "/data"),), labels=labels)
+    with platform.volumes_of(spec): pass
 platform = LocalPlatform(Store.open(Path(sys.argv[1]))); size = 256 << 20; print("go", flush=True)
 while True:
     if platform.volume("v").kind == "disk":
@@ -318,16 +323,17 @@ while True:
         platform.resize_volume("v", max(size, platform.volume("v").size))
         for one in platform.snapshots("v"): platform.destroy_snapshot("v", one.name)
         platform.snapshot_volume("v", "one")
-        platform.convert_volume("v", "directory")
+        made(False)
     else:
-        platform.convert_volume("v", "disk", max(size, 256 << 20))
+        made(True)
     platform.create_volume("w", {}, 64 << 20, kind="disk"); platform.destroy_volume("w")
 """
 
 
 def test_a_kill_loses_nothing(platform: LocalPlatform, tools: None) -> None:
     store = platform.store
-    data = store.create_volume("v", {"a": "1"}) / "data"
+    labels = {"a": "1", CLUSTER_LABEL: "shop"}
+    data = store.create_volume("v", labels, 256 * _MIB) / "data"
     data.mkdir()
     (data / "file").write_text("as it was")
     for number in range(5):
@@ -347,7 +353,7 @@ def test_a_kill_loses_nothing(platform: LocalPlatform, tools: None) -> None:
 
         assert wait_until(settled, 20)
         volume = store.volume("v")
-        assert dict(volume.labels) == {"a": "1"}
+        assert dict(volume.labels) == labels
         if volume.kind == DISK:
             checked(store.disk_path("v"))
         else:

@@ -10,6 +10,7 @@ from typing import Any
 from stoneware.cluster.differences import Kind, differences
 from stoneware.cluster.model import Desired, DesiredMachine, Observed, ObservedMachine
 from stoneware.cluster.plan import state_reasons
+from stoneware.cluster.volume_sizes import sizes
 from stoneware.dataclass import dataclass
 from stoneware.model.machine import Phase
 from stoneware.platforms.infrastructure import Infrastructure, Subject
@@ -143,6 +144,8 @@ def _resources(desired: Desired, observed: Observed) -> Iterator[DriftItem]:
     for name, volume in desired.volumes.items():
         if not volume.external and name not in observed.volumes:
             yield DriftItem(Source.TERRAFORM, name, "volume", _THERE, _MISSING)
+        for wanted, size in sizes(volume, observed):
+            yield DriftItem(Source.TERRAFORM, name, "size", wanted, size or "none")
     for name, network in desired.networks.items():
         if network.external:
             continue

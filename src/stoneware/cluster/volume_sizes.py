@@ -13,14 +13,22 @@ _UNITS = (("GiB", 30), ("MiB", 20), ("KiB", 10))
 
 def size_changes(volume: ClusterVolume, observed: Observed) -> Iterator[str]:
     """Say how the size of a volume that is there changes; a disk that is larger than asked for stays."""
+    for wanted, found in sizes(volume, observed):
+        if volume.name in observed.disks:
+            yield f"grows from {found} to {wanted}, and what is on it stays"
+        else:
+            yield f"may take {wanted}{f' instead of {found}' if found else ''}"
+
+
+def sizes(volume: ClusterVolume, observed: Observed) -> Iterator[tuple[str, str]]:
+    """Yield, where a volume that is there has another size than is wanted, both: nothing for no limit."""
     size, name = volume.size, volume.name
     if size is None or volume.external:
         return
-    if name in observed.disks:
-        if size > (before := observed.disks[name]):
-            yield f"grows from {_words(before)} to {_words(size)}, and what is on it stays"
-    elif name in observed.limits and (limit := observed.limits[name]) != size:
-        yield f"may take {_words(size)}{f' instead of {_words(limit)}' if limit else ''}"
+    found = observed.disks.get(name) or observed.limits.get(name) or 0
+    larger = name in observed.disks and found > size
+    if found != size and not larger and (name in observed.disks or name in observed.limits):
+        yield _words(size), _words(found) if found else ""
 
 
 def check_sizes(desired: Desired, observed: Observed, applied: Desired | None) -> None:
@@ -40,7 +48,7 @@ def check_sizes(desired: Desired, observed: Observed, applied: Desired | None) -
 
 def _words(size: int) -> str:
     for unit, power in _UNITS:
-        if size and size % (1 << power) == 0:
+        if size % (1 << power) == 0:
             return f"{size >> power} {unit}"
     return f"{size} bytes"
 

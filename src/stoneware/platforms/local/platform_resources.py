@@ -16,6 +16,7 @@ from stoneware.model.labels import CLUSTER_LABEL
 from stoneware.model.machine import MachineSpec, removal_hint
 from stoneware.model.machine_fields import written
 from stoneware.model.resources import DIRECTORY, DISK, Network, SecretMount, Snapshot, Volume, VolumeMount
+from stoneware.platforms import telling
 from stoneware.platforms.local.machines import record as machine_record
 from stoneware.platforms.local.machines.record import Paths
 from stoneware.platforms.local.machines.runners import runner_for, runner_of
@@ -177,6 +178,7 @@ class LocalResources:
         volume, cluster = self.store.volume(name), spec.labels.get(CLUSTER_LABEL)
         own = cluster is not None and volume.labels.get(CLUSTER_LABEL) == cluster
         if own and volume.kind != kind and not volume.blank:
+            telling.tell(f"converting the volume {name} of {spec.name}: {volume.kind} → {kind}")
             self._convert_locked(name, kind)
         else:
             self.store.become_locked(name, kind, spec.name)
