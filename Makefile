@@ -18,8 +18,10 @@ BIN := $(VENV)/bin
 LOWEST := .venv-lowest
 PYTEST ?=
 # Processes that run tests; a file's tests stay together, the longest come first (tests/conftest.py). Tests of machines
-# wait for half of their time, so there are twice as many processes as the two processors that they are made for.
+# wait for half of their time, so there are twice as many processes as the two processors that they are made for:
+# `make test PROCESSES=8` for four.
 PARALLEL = -n $(1) --no-loadscope-reorder
+PROCESSES ?= 4
 
 # Tests run thousands of commands, and each would compile the program's modules anew: half of its time.
 unexport PYTHONDONTWRITEBYTECODE
@@ -89,7 +91,7 @@ lint-and-lowest:
 # Python compiles the tests of a new checkout once, not in each process.
 test-all: $(VENV)/.installed
 	@[ -n "$(wildcard tests/__pycache__/*-pytest-*)" ] || $(BIN)/python -m pytest --collect-only -q >/dev/null || true
-	$(BIN)/python -m pytest $(call PARALLEL,4) $(PYTEST)
+	$(BIN)/python -m pytest $(call PARALLEL,$(PROCESSES)) $(PYTEST)
 
 # No root, no network, no machines: a few seconds.
 test-pure: $(VENV)/.installed

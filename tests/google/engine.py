@@ -16,6 +16,7 @@ from stoneware.platforms.google.clusters import GoogleClusters
 from stoneware.platforms.google.infrastructure import GoogleInfrastructure
 from stoneware.platforms.google.inventory import GoogleInventory
 from stoneware.platforms.google.machines import GoogleMachines
+from stoneware.platforms.google.no_volume_kinds import NoVolumeKinds
 from tests.google.cloud import PROJECT, Cloud
 from tests.google.clusters import IMAGES, SETTINGS
 
@@ -26,7 +27,7 @@ def link_of(source: str) -> str:
     return f"{IMAGES}/debian-1{'3' if source.endswith('2') else '2'}-stoneware"
 
 
-class Platform(GoogleMachines):
+class Platform(GoogleMachines, NoVolumeKinds):
     """The machines of a project, with the variables that Terraform needs in this test."""
 
     name = "google"
