@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,14 @@ import pytest
 from stoneware.errors import InputError
 from stoneware.model.machine import MachineSpec
 from stoneware.model.resources import DISKS, VolumeMount
-from stoneware.platforms.local.machines.qemu import accelerator
+from stoneware.platforms.local.machines.qemu import accelerator, jail, launcher
 from stoneware.platforms.local.machines.qemu.accelerator import Accelerator, choose
 from stoneware.platforms.local.machines.qemu.hardware import (
     SLOTS,
     Hardware,
     command_line,
     disk_name,
+    launch_settings,
     socket_names,
     stream,
     user_id,
@@ -173,10 +174,10 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     return Store(tmp_path)
 
 
-def boots(monkeypatch: pytest.MonkeyPatch, said: bytes, code: int | None) -> list[Mapping[str, Any]]:
-    seen: list[Mapping[str, Any]] = []
+def boots(monkeypatch: pytest.MonkeyPatch, said: bytes, code: int | None) -> list[str]:
+    seen: list[str] = []
 
-    def boot(settings: Mapping[str, Any], run: Path) -> tuple[bytes, int | None]:
+    def boot(settings: str, run: Path) -> tuple[bytes, int | None]:
         seen.append(settings)
         assert run.is_dir()
         return said, code
@@ -189,7 +190,7 @@ def test_kvm_is_what_has_booted_a_kernel_once(store: Store, monkeypatch: pytest.
     seen = boots(monkeypatch, b"[ 1.0] Run /init as init process\n", None)
     assert choose(store, Path("disk")) == choose(store, Path("disk")) == Accelerator("kvm")
     assert len(seen) == 1
-    assert seen[0]["hardware"]["mac"] == ""  # it has no network
+    assert "\ntap " not in seen[0]  # it has no network
 
 
 @pytest.mark.parametrize(("code", "words"), [(None, "in 25 seconds"), (134, "Assertion failed")])
@@ -218,3 +219,54 @@ def test_without_the_device_nothing_is_tried(store: Store, monkeypatch: pytest.M
     assert choose(store, Path("disk")) == Accelerator("kvm")
     assert seen == []
     assert list((store.data / "machines").iterdir()) == []
+
+
+def settings(*volumes: tuple[str, Path], **changes: Any) -> dict[str, dict[int, str]]:
+    """Return what the launcher is told, by kind and number."""
+    fields = ("machine_id", "uuid", "memory", "cpus", "mtu", "mac", "accelerator")
+    values = {field: getattr(hardware(), field) for field in fields}
+    text = launch_settings(Path("/run/m"), Path("/disks of m"), {**values, **changes}, volumes)
+    found: dict[str, dict[int, str]] = {}
+    for line in text.splitlines():
+        kind, number, rest = line.split(" ", 2)
+        found.setdefault(kind, {})[int(number)] = rest
+    return found
+
+
+def test_the_launcher_opens_what_the_command_line_names_by_number() -> None:
+    told = settings(("data", Path("/volumes/data/disk.raw")), ("logs", Path("/volumes/logs/disk.raw")))
+    argv = list(told["word"].values())
+    (tap,) = told["tap"]
+    assert told["tap"][tap] == "vb-m12345678"
+    assert f"tap,id=port,fd={tap}" in argv
+    for number, name in told["socket"].items():
+        assert f"socket,id={name},fd={number},server=on,wait=off" in argv
+    assert list(told["volume"].values()) == ["/volumes/data/disk.raw", "/volumes/logs/disk.raw"]
+    assert words_after(argv, "-add-fd") == [
+        f"fd={number},set={at}" for at, number in enumerate(told["volume"])
+    ]
+    numbers = [*told["tap"], *told["socket"], *told["volume"]]
+    assert len(set(numbers)) == len(numbers)
+    assert min(numbers) >= 100
+    assert (told["run"], told["disks"]) == ({0: "/run/m"}, {user_id("m12345678"): "/disks of m"})
+    assert "kvm" not in told
+
+
+def test_a_machine_without_a_card_has_no_tap_and_one_of_kvm_has_its_device() -> None:
+    told = settings(mac="", accelerator="kvm")
+    assert "tap" not in told
+    assert told["kvm"] == {0: "on"}
+
+
+def test_what_the_launcher_is_told_is_a_line_each() -> None:
+    with pytest.raises(ValueError, match="more than one line"):
+        settings(("data", Path("/volumes/da\nta")))
+
+
+def test_the_launcher_loads_no_package() -> None:
+    """Its start is a part of every start of a machine."""
+    code = f"{launcher.command('x')[-2].rpartition(';')[0]}; print(*sorted(sys.modules))"
+    done = subprocess.run([*jail.PYTHON, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "stoneware.platforms.local.machines.qemu.jail" in loaded
+    assert not loaded & {"json", "pathlib", "typing", "re", "subprocess", "stoneware.dataclass", "site"}

@@ -14,13 +14,12 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from stoneware import process
 from stoneware.dataclass import dataclass
-from stoneware.files import locked, read_json, write_json
+from stoneware.files import locked, read_json, write_atomic, write_json
 from stoneware.platforms.local.machines.qemu import launcher
 from stoneware.platforms.local.machines.qemu.disks import clone, furnish
 from stoneware.platforms.local.machines.qemu.hardware import DEFAULT_MEMORY, PROGRAM, launch_settings
@@ -97,7 +96,7 @@ def _try(store: Store, disk: Path) -> Accelerator:
     return Accelerator(TCG, f"QEMU ends with {_DEVICE}: {''.join(last)[:200]}")
 
 
-def _settings(disks: Path, run: Path) -> Mapping[str, Any]:
+def _settings(disks: Path, run: Path) -> str:
     values = {
         "machine_id": "probe",
         "uuid": "5c0d9c3e-0000-4000-8000-000000000000",
@@ -110,12 +109,13 @@ def _settings(disks: Path, run: Path) -> Mapping[str, Any]:
     return launch_settings(run, disks, values)
 
 
-def _boot(settings: Mapping[str, Any], run: Path) -> tuple[bytes, int | None]:
+def _boot(settings: str, run: Path) -> tuple[bytes, int | None]:
     """Return what came on a machine's console, and QEMU's exit code where it ended by itself."""
-    write_json(run / "qemu.json", settings, mode=0o600)
+    file = run / "qemu.settings"
+    write_atomic(file, settings, mode=0o600)
     machine = subprocess.Popen(
         # Where this process is killed it ends by itself.
-        ["timeout", "--signal=KILL", str(_TIMEOUT + 5), *launcher.command(run / "qemu.json")],
+        ["timeout", "--signal=KILL", str(_TIMEOUT + 5), *launcher.command(os.fspath(file))],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -66,7 +65,7 @@ def marked(machine_id: str) -> str:
 
 def launch_settings(
     run: Path, disks: Path, values: Mapping[str, Any], volumes: Sequence[tuple[str, Path]] = ()
-) -> dict[str, Any]:
+) -> str:
     """Return what launcher.py is told: QEMU's command line, and what is to be open under which number.
 
     `values` are those of Hardware but for descriptors; `volumes` are names of disks and their files.
@@ -77,16 +76,15 @@ def launch_settings(
     opened = [(name, path, next(numbers)) for name, path in volumes]
     devices = tuple((name, number) for name, _, number in opened)
     machine = Hardware(**values, tap=tap, sockets=sockets, volumes=devices)
-    return {
-        "run": os.fspath(run),
-        "disks": os.fspath(disks),
-        "user": user_id(machine.machine_id),
-        "kvm": machine.accelerator == "kvm",
-        "tap": {"name": f"vb-{machine.machine_id}", "descriptor": tap} if machine.mac else None,
-        "sockets": sockets,
-        "volumes": [[os.fspath(path), number] for _, path, number in opened],
-        "argv": command_line(machine),
-    }
+    lines = [f"run 0 {run}", f"disks {user_id(machine.machine_id)} {disks}"]
+    lines += ["kvm 0 on"] if machine.accelerator == "kvm" else []
+    lines += [f"tap {tap} vb-{machine.machine_id}"] if machine.mac else []
+    lines += [f"socket {number} {name}" for name, number in sockets.items()]
+    lines += [f"volume {number} {path}" for _, path, number in opened]
+    lines += [f"word {number} {word}" for number, word in enumerate(command_line(machine))]
+    if any("\n" in line for line in lines):
+        raise ValueError("a name of a disk or a path has more than one line")
+    return "".join(f"{line}\n" for line in lines)
 
 
 def command_line(hardware: Hardware) -> list[str]:

@@ -1,44 +1,51 @@
 """Opens what QEMU may have, and becomes QEMU: what the shim runs, in the router's network namespace.
 
 Root's work is done here: the port's far end and the sockets are opened, the user that QEMU runs as gets the
-machine's disks. Then the jail takes everything else away. No package of Python is loaded: that takes time.
+machine's disks. Then the jail takes everything else away. The machine waits for this, so it loads no
+packages, and of Python's own library only what starts in a moment.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import socket
 import struct
 import sys
-from pathlib import Path
-from typing import Any
 
 from stoneware.platforms.local.machines.qemu import jail
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _TUNSETIFF = 0x400454CA  # if_tun.h
 _IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
 _SOCKETS = "sockets"
-_SOURCES = os.fspath(Path(__file__).parents[5])
+_SOURCES = __file__.rsplit("/", 6)[0]
 _START = f"import sys; sys.path.append({_SOURCES!r}); from {__name__} import main; main()"
 
 
-def command(settings: Path) -> list[str]:
-    """Return the command that becomes the QEMU of a file of settings: see `launching.write`."""
-    return [*jail.PYTHON, "-c", _START, os.fspath(settings)]
+def command(settings: str) -> list[str]:
+    """Return the command that becomes the QEMU of a file of settings: see `hardware.launch_settings`."""
+    return [*jail.PYTHON, "-c", _START, settings]
 
 
 def main() -> None:
-    """Become the QEMU that the settings in a file (JSON) describe."""
-    settings: dict[str, Any] = json.loads(Path(sys.argv[1]).read_bytes())
-    if settings["tap"]:
-        _hand_on(_tap(settings["tap"]["name"]), settings["tap"]["descriptor"])
-    _listen(Path(settings["run"]) / _SOCKETS, settings["sockets"])
-    for path, descriptor in settings["volumes"]:
+    """Become the QEMU that the lines of a file describe, of a kind, a number and a text each."""
+    with open(sys.argv[1], encoding="utf-8", errors="surrogateescape") as lines:  # noqa: PTH123
+        said = [line.rstrip("\n").split(" ", 2) for line in lines]
+    found: dict[str, dict[int, str]] = {}
+    for kind, number, text in said:
+        found.setdefault(kind, {})[int(number)] = text
+    for descriptor, name in found.get("tap", {}).items():
+        _hand_on(_tap(name), descriptor)
+    _listen(f"{found['run'][0]}/{_SOCKETS}", found["socket"])
+    for descriptor, path in found.get("volume", {}).items():
         _hand_on(os.open(path, os.O_RDWR | os.O_NOFOLLOW), descriptor)  # it stays root's
-    _give(Path(settings["disks"]), settings["user"])
-    jail.become(settings["disks"], settings["user"], settings["argv"], kvm=settings["kvm"])
+    ((user, disks),) = found["disks"].items()
+    _give(disks, user)
+    jail.enter(disks, user, list(found["word"].values()), kvm="kvm" in found)
 
 
 def _hand_on(opened: int, descriptor: int) -> None:
@@ -55,12 +62,13 @@ def _tap(name: str) -> int:
     return descriptor
 
 
-def _listen(directory: Path, names: dict[str, int]) -> None:
+def _listen(directory: str, names: Mapping[int, str]) -> None:
     """Listen at the sockets that lead to the machine, for root alone."""
-    directory.mkdir(mode=0o700, exist_ok=True)
+    os.makedirs(directory, mode=0o700, exist_ok=True)  # noqa: PTH103
     os.chdir(directory)  # a socket's path may be no longer than 107 bytes
-    for name, descriptor in names.items():
-        Path(name).unlink(missing_ok=True)
+    for name in os.listdir():  # noqa: PTH208
+        os.unlink(name)  # noqa: PTH108
+    for descriptor, name in names.items():
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(name)
         listener.listen(4)
@@ -68,7 +76,7 @@ def _listen(directory: Path, names: dict[str, int]) -> None:
     os.chdir("/")
 
 
-def _give(disks: Path, user: int) -> None:
+def _give(disks: str, user: int) -> None:
     """Let QEMU's user, and no other, have the machine's disks."""
-    for path in (disks, *disks.iterdir()):
+    for path in (disks, *(f"{disks}/{name}" for name in os.listdir(disks))):  # noqa: PTH208
         os.chown(path, user, user, follow_symlinks=False)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stoneware.errors import InputError, MachineError
-from stoneware.files import read_json, write_json
+from stoneware.files import read_json, write_atomic
 from stoneware.model.limits import DEFAULT_PIDS_LIMIT
 from stoneware.model.machine import MachineSpec
 from stoneware.model.resources import DISK, DISKS, VolumeMount
@@ -36,6 +36,7 @@ from stoneware.platforms.local.store import quota as store_quota
 from stoneware.platforms.local.store.store import Store
 from stoneware.platforms.protocols import Machines
 
+_SETTINGS = "qemu.settings"
 _COMES_UP = 20.0  # seconds for QEMU's monitor to answer
 _BUTTON = "stoneware.platforms.local.machines.qemu.monitor"
 
@@ -125,12 +126,12 @@ class Qemu:
         }
         volumes = [(disk_name(mount), store.disk_path(mount.volume)) for mount in spec.volumes]
         settings = launch_settings(paths.run, paths.disk, hardware, volumes)
-        write_json(paths.run / "qemu.json", settings, mode=0o600)
+        write_atomic(paths.run / _SETTINGS, settings, mode=0o600)
 
     def settings(self, store: Store, paths: Paths, spec: MachineSpec, machine_id: str) -> str:  # noqa: ARG002
         """Return the function that becomes QEMU, in the router's namespace at first, and how to end it."""
         python = [sys.executable, "-P", "-m"]
-        launch = [*launcher.command(paths.run / "qemu.json"), marked(machine_id)]
+        launch = [*launcher.command(os.fspath(paths.run / _SETTINGS)), marked(machine_id)]
         enter = '[ -z "$ROUTER" ] || set -- nsenter --net="/run/netns/$ROUTER" "$@"'
         button = shlex.join([*python, _BUTTON, os.fspath(paths.root)])
         run = f'run() {{\nset -- {shlex.join(launch)}\n{enter}\nexec "$@"\n}}'
