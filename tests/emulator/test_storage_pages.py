@@ -1,0 +1,112 @@
+"""Pages of buckets, and what is said of an upload before its bytes: without a server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from aiohttp import web
+
+from stoneware.emulator import discovery
+from stoneware.emulator.errors import ApiError
+from stoneware.emulator.service import Call
+from stoneware.emulator.storage import listing, sessions
+from stoneware.emulator.storage.contents import Contents
+from stoneware.emulator.storage.records import PROJECT, Records, bucket_key
+from stoneware.emulator.store import Store
+
+pytestmark = pytest.mark.pure
+
+NAMES = ["apple", "banana", "cherry", "date", "elder"]
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Iterator[Records]:
+    store = Store(tmp_path)
+    for name in [*NAMES, "other"]:
+        owner = "another" if name == "other" else "proj-1"
+        record = {
+            "name": name,
+            "kind": "storage#bucket",
+            PROJECT: owner,
+            "generation": "1",
+            "metageneration": "1",
+        }
+        store.put(bucket_key(name), record)
+    yield Records(store, Contents(tmp_path))
+    store.close()
+
+
+def pages(records: Records, **query: Any) -> list[list[str]]:
+    found: list[list[str]] = []
+    token: dict[str, str] = {}
+    while True:
+        reply = listing.buckets(records, "proj-1", {**query, **token}, "http://x")
+        found.append([item["name"] for item in reply.get("items", [])])
+        if "nextPageToken" not in reply:
+            return found
+        token = {"pageToken": reply["nextPageToken"]}
+        assert len(found) < 10
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        (1, [[name] for name in NAMES]),
+        (2, [NAMES[:2], NAMES[2:4], NAMES[4:]]),
+        (5, [NAMES]),
+        (5000, [NAMES]),
+        (None, [NAMES]),
+    ],
+)
+def test_pages_have_each_bucket_of_the_project_once(
+    records: Records, size: int | None, expected: list[list[str]]
+) -> None:
+    assert pages(records, maxResults=size) == expected
+
+
+def test_a_prefix_is_asked_for_on_every_page(records: Records) -> None:
+    assert pages(records, prefix="b") == [["banana"]]
+    assert pages(records, prefix="x") == [[]]
+
+
+@pytest.mark.parametrize("token", ["%%%", "e30=", "WyJhIl0=", "bm9uc2Vuc2U="])
+def test_a_token_that_nobody_gave_is_refused(records: Records, token: str) -> None:
+    with pytest.raises(ApiError, match="page token"):
+        listing.buckets(records, "proj-1", {"pageToken": token}, "")
+
+
+class Request:
+    """The head of an upload, whose document arrives in pieces."""
+
+    def __init__(self, *pieces: bytes, **headers: str) -> None:
+        self.content = self
+        self.pieces = list(pieces)
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.path = "/upload/storage/v1/b/apple/o"
+
+    async def read(self, _most: int) -> bytes:
+        return self.pieces.pop(0) if self.pieces else b""
+
+
+def begun(records: Records, request: Request) -> dict[str, Any]:
+    document = discovery.load("storage.v1")
+    call = Call(document.methods["storage.objects.insert"], {"bucket": "apple"}, base="http://x")
+    asyncio.run(sessions.Sessions(records, document).begin(call, cast("web.Request", request)))
+    (found,) = [record for _, record in records.store.under("uploads")]
+    return found
+
+
+def test_a_description_that_arrives_in_pieces_is_read_to_its_end(records: Records) -> None:
+    found = begun(records, Request(b'{"name": "a/', b"long ", b'name"}', X_Upload_Content_Type="text/x"))
+    assert found["fields"] == {"name": "a/long name", "contentType": "text/x"}
+    assert found["total"] is None
+
+
+def test_a_description_without_an_end_is_refused(records: Records) -> None:
+    with pytest.raises(ApiError, match="Invalid JSON payload"):
+        begun(records, Request(b'{"name": "', *[b"x" * 300_000] * 9))
+    assert not records.store.keys("uploads")
