@@ -16,6 +16,7 @@ from typing import Any
 
 from tests.examples.virtual_machines import Metadata, served
 
+from bench import image_builder
 from bench.harness import Row, Section, interleave, ratio, timed_rows
 from bench.place import Place, copied_context
 
@@ -23,6 +24,7 @@ BEGINS = "second run --vm: from the command to QEMU"
 HEALTHY = "from QEMU to healthy"
 BY_HAND = "the same disk and QEMU line by hand"
 CHANGED = "a line changed, to a raw disk"
+BUILDER = "the same with diskimage-builder"
 _NAME = "bench-vm"
 _VALUES = ("-e", "GREETING=hi")
 _PATIENCE = 600.0
@@ -43,15 +45,17 @@ def measure(place: Place, repeats: int) -> Section:
         {HEALTHY: lambda _: _machine(place, begins, memory), BY_HAND: lambda _: _by_hand(place, accelerator)},
         repeats,
     )
-    changes = interleave({CHANGED: lambda turn: _changed(place, turn)}, repeats)
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as scratch:
+        changes, builder_note = _changes(place, Path(scratch), repeats)
     rows = [
         *timed_rows({BEGINS: begins}, {BEGINS: 0.5}),
         *timed_rows(samples),
         ratio(samples, HEALTHY, BY_HAND, 1.3),
         Row("memory of QEMU for a machine of 1 GiB, healthy", statistics.median(memory), "MiB"),
         *timed_rows(changes),
+        *([ratio(changes, BUILDER, CHANGED, 10, at_least=True)] if BUILDER in changes else []),
     ]
-    return Section("vm", "Virtual machines", tuple(rows), _notes(accelerator))
+    return Section("vm", "Virtual machines", tuple(rows), (*_notes(accelerator), builder_note))
 
 
 def _notes(accelerator: str) -> tuple[str, ...]:
@@ -59,7 +63,7 @@ def _notes(accelerator: str) -> tuple[str, ...]:
         f"The image hello, with {accelerator}. QEMU is looked for every {_LOOK * 1000:.0f} ms.",
         "By hand: a copy of the same disk and QEMU line but for the network; the tests' metadata server.",
         "Memory: the proportional share of QEMU's pages, as smaps_rollup tells.",
-        "A line changed: another image, whose kernel is installed again into a copy of it.",
+        "A line changed: another image, baked and exported; its kernel is that of the image before.",
     )
 
 
@@ -175,6 +179,17 @@ def _line(
 
 
 # -- a line changed ------------------------------------------------------------------------------------------
+
+
+def _changes(place: Place, scratch: Path, repeats: int) -> tuple[dict[str, list[float]], str]:
+    """Return the seconds of changed lines, here and with diskimage-builder, and what to know of them."""
+    cases = {CHANGED: lambda turn: _changed(place, turn)}
+    if gone := image_builder.missing():
+        return interleave(cases, repeats, warm=1), f"diskimage-builder is not measured: no {gone} on PATH."
+    builder = image_builder.ImageBuilder(scratch)
+    cases[BUILDER] = lambda turn: builder.make(f"echo {time.time_ns()}-{turn} >/usr/share/changed")
+    note = "diskimage-builder: debian-minimal, vm and block-device-efi, with its own caches filled before."
+    return interleave(cases, min(repeats, 3), warm=1), note
 
 
 def _changed(place: Place, turn: int) -> float:

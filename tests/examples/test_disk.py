@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -103,6 +104,27 @@ def test_the_same_image_gives_the_same_bytes(hello: Program, tmp_path: Path) -> 
     assert "installing" not in said
     assert digest(tmp_path / "first.raw") == digest(tmp_path / "second.raw")
     assert {row["kind"]: row["total"] for row in hello.json("system", "df")["kinds"]}["disks"] == 1
+
+
+def test_a_changed_line_takes_the_kernel_that_is_there(hello: Program, raw: Path, tmp_path: Path) -> None:
+    shutil.copytree(EXAMPLES / "hello", tmp_path / "hello")
+    with (tmp_path / "hello/Machinefile").open("a") as stream:
+        stream.write("RUN install -d -o 1000 -m 2755 /srv/new && echo changed >/srv/new/file\n")
+    hello.run("bake", "-q", "-t", "hello:changed", tmp_path / "hello")
+    said = hello.run("export", "hello:changed", "-o", tmp_path / "changed.raw").stderr
+    assert "took kernel" in said
+    assert "installing" not in said
+    changed = tmp_path / "changed.raw"
+    assert "Pass 5" in tool("e2fsck", "-f", "-n", f"{changed}?offset={ROOT_AT}")
+    assert in_disk(changed, "cat /srv/new/file") == "changed\n"
+    assert "User:  1000" in in_disk(changed, "stat /srv/new")
+    roots = {tool("sgdisk", "-i", "2", disk).split("unique GUID: ")[1].split()[0] for disk in (raw, changed)}
+    tables = {
+        in_disk(disk, "cat /etc/fstab").split("PARTUUID=")[1].split()[0].upper() for disk in (raw, changed)
+    }
+    assert len(roots) == 2
+    assert tables == roots
+    hello.run("rmi", "hello:changed")
 
 
 def test_compute_engine_gets_a_sparse_disk_of_whole_gibibytes(hello: Program, tmp_path: Path) -> None:
