@@ -15,7 +15,7 @@ from stoneware.emulator.errors import ApiError
 from stoneware.emulator.service import Call
 from stoneware.emulator.storage import listing, sessions
 from stoneware.emulator.storage.contents import Contents
-from stoneware.emulator.storage.records import PROJECT, Records, bucket_key
+from stoneware.emulator.storage.records import PROJECT, Records, bucket_key, object_key
 from stoneware.emulator.store import Store
 
 pytestmark = pytest.mark.pure
@@ -77,6 +77,39 @@ def test_a_prefix_is_asked_for_on_every_page(records: Records) -> None:
 def test_a_token_that_nobody_gave_is_refused(records: Records, token: str) -> None:
     with pytest.raises(ApiError, match="page token"):
         listing.buckets(records, "proj-1", {"pageToken": token}, "")
+
+
+def names_of(records: Records, **query: Any) -> tuple[list[str], list[str]]:
+    """Return the objects and the prefixes that are listed."""
+    reply = listing.objects(records, "apple", query, "http://x")
+    return [item["name"] for item in reply.get("items", [])], reply.get("prefixes", [])
+
+
+@pytest.mark.parametrize(
+    ("query", "objects", "prefixes"),
+    [
+        ({}, ["a", "b", "b/c", "b/d/e", "f"], []),
+        ({"startOffset": "b"}, ["b", "b/c", "b/d/e", "f"], []),
+        ({"endOffset": "b/c"}, ["a", "b"], []),
+        ({"startOffset": "b", "endOffset": "f"}, ["b", "b/c", "b/d/e"], []),
+        ({"delimiter": "/"}, ["a", "b", "f"], ["b/"]),
+        ({"delimiter": "/", "prefix": "b/"}, ["b/c"], ["b/d/"]),
+        ({"prefix": "b/", "endOffset": "b/d"}, ["b/c"], []),
+    ],
+)
+def test_objects_between_offsets_and_below_prefixes(
+    records: Records, query: dict[str, str], objects: list[str], prefixes: list[str]
+) -> None:
+    for name in ("a", "b", "b/c", "b/d/e", "f"):
+        record = {
+            "name": name,
+            "bucket": "apple",
+            "kind": "storage#object",
+            "generation": "1",
+            "metageneration": "1",
+        }
+        records.store.put(object_key("apple", name), record)
+    assert names_of(records, **query) == (objects, prefixes)
 
 
 class Request:

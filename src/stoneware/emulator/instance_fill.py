@@ -27,6 +27,7 @@ def instance(place: Place, new: Record, _query: Mapping[str, Any]) -> None:
     new["tags"] = tags(new.get("tags", {}).get("items", []))
     new["scheduling"] = scheduling(new.get("scheduling", {}))
     new["serviceAccounts"] = accounts(place.project, new.get("serviceAccounts", []))
+    # Absent, as in Google's replies, which leave empty lists out.
     if not new["serviceAccounts"]:
         del new["serviceAccounts"]
     new["networkInterfaces"] = [_interface(place, new)]
@@ -41,6 +42,7 @@ def machine_type(place: Place, text: str | None) -> str:
     if not text:
         raise errors.required("resource.machineType")
     key = reference(text, place.project, "machineTypes", place.scope)
+    # No client asks before: Terraform only builds the link, so this is where a wrong name is found.
     if catalog.shape(key.rsplit("/", 1)[1]) is None:
         raise errors.invalid(
             "resource.machineType", text, f"Machine type {key.rsplit('/', 1)[1]} does not exist."
@@ -50,6 +52,7 @@ def machine_type(place: Place, text: str | None) -> str:
 
 def metadata(items: list[Record]) -> Record:
     """Return metadata with its fingerprint. Raises ApiError (400)."""
+    # Never without a fingerprint: the next setMetadata has to send it, and an old one is refused.
     checks.metadata(items)
     found = {"kind": "compute#metadata", "fingerprint": values.fingerprint(items)}
     return found | ({"items": items} if items else {})

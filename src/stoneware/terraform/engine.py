@@ -79,6 +79,7 @@ class LibraryEngine:
         library = _library()
         self._errors = os.memfd_create("terraform-errors")
         self._process = subprocess.Popen(
+            # Isolated, without site: the worker needs ctypes and json alone, and a bake waits for its start.
             [sys.executable, "-I", "-S", worker.__file__, str(library), str(self._errors)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -100,6 +101,7 @@ class LibraryEngine:
         process = _present(self._process)
         os.ftruncate(self._errors, 0)
         os.lseek(self._errors, 0, os.SEEK_SET)
+        # A provider repeats a 429 without end, past its own timeouts: a limit around all of it ends that.
         deadline = Deadline(process, patience.limit)
         with held_back(patience) as interrupts:
             try:
@@ -214,6 +216,7 @@ class BinaryEngine:
         """Interrupt a command that is running, and wait for its end."""
         if self._process is not None:
             process, self._process = self._process, None
+            # SIGINT, as Ctrl-C: Terraform writes its state, which may lack what was just being made.
             process.send_signal(signal.SIGINT)  # nothing happens where it has ended
             _drain(process)
 

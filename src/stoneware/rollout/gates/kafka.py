@@ -53,6 +53,7 @@ class KafkaGate:
         view = self._view(context)
         node, down = _node(machine, context), [_node(name, context) for name in context.down]
         healthy = context.views[machine].healthy
+        # Of an unhealthy broker nothing is lost: what others lack is no reason to leave it as it is.
         faults = [
             *(_missing(view, context, besides=[node, *down]) if healthy else ()),
             *filter(None, [quorum_fault(view, node, down, _within(context))]),
@@ -63,6 +64,7 @@ class KafkaGate:
         if blocked:
             return wait(_several(blocked), progress=-float(len(blocked)))
         others = set(context.unfinished) - context.down - {machine}
+        # Asked again for each machine: the leader may have become another one while the rollout went on.
         if healthy and node == view.leader and others & _brokers(context):
             return wait("it leads the metadata quorum, so it goes last")
         return READY
@@ -70,6 +72,7 @@ class KafkaGate:
     def after(self, machine: str, context: GateContext) -> Verdict:
         """Wait until the broker is unfenced, in sync for all its partitions, and caught up as a voter."""
         view, node = self._view(context), _node(machine, context)
+        # Registered is not enough: a fenced broker may neither lead nor join the replicas in sync.
         if view.brokers.get(node, True):
             return wait(f"broker {node} is {'fenced' if node in view.brokers else 'not registered'}")
         own = [item for item in view.partitions if node in item.replicas]
@@ -85,6 +88,7 @@ class KafkaGate:
 
     def order(self, machines: Sequence[str], context: GateContext) -> Sequence[str]:
         """Put the leader of the metadata quorum last."""
+        # The quorum's, not the "controller" of DescribeCluster, which is any broker that lives.
         leader = self._view(context).leader
         return sorted(machines, key=lambda name: _node(name, context) == leader)
 
@@ -130,6 +134,7 @@ def _brokers(context: GateContext) -> frozenset[str]:
     return frozenset(name for name, view in context.views.items() if view.service == service)
 
 
+# By the slot, as its disk: Kafka refuses to start where its config has another node id than the disk.
 def _node(machine: str, context: GateContext) -> int:
     return context.views[machine].slot - 1 + int(context.settings.get("first_id", 1))
 

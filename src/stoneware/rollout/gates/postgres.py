@@ -85,14 +85,17 @@ class PostgresGate:
 
     def before(self, machine: str, context: GateContext) -> Verdict:
         """Wait until the others can go on without the server."""
+        # Whatever the others say: an unhealthy server may be what they wait for.
         if not context.views[machine].healthy:
             return READY
         servers = self._servers(context)
         primaries = [name for name, server in servers.items() if not server.replica]
+        # With none there is an election, with two a split: taking one down could decide it for the wrong one.
         if len(primaries) != 1:
             return wait(_primaries(primaries))
         for name, server in servers.items():
             behind = _behind(name, servers, primaries[0], context) if server.replica else None
+            # The machine's own lag is no reason: it is what goes down, and comes back to catch up.
             if behind is not None and name != machine:
                 return behind
         return self._primary(machine, servers, context) if machine == primaries[0] else READY
@@ -107,6 +110,7 @@ class PostgresGate:
         done = context.execute(machine, _argv(command), _LIMIT)
         if done.code != 0:
             return stop(f"the switchover failed with exit code {done.code}: {done.output.strip()[-300:]}")
+        # Not ready: who is primary now is asked at the next look, and then it is another machine's turn.
         return wait("the switchover is under way")
 
     def after(self, machine: str, context: GateContext) -> Verdict:
@@ -174,6 +178,7 @@ def _limit(context: GateContext) -> float:
 def _behind(name: str, servers: Mapping[str, Server], primary: str, context: GateContext) -> Verdict | None:
     """Return why a replica is not as it should be, or None."""
     server = servers[name]
+    # The primary was asked before or after the replica, so a replica may seem to be ahead of it.
     lag = max(servers[primary].position - server.position, 0)
     if not server.streaming:
         return wait(f"{name} does not stream from {primary}", progress=float(server.position))

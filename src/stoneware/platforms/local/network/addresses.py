@@ -89,6 +89,7 @@ def choose_subnet(digest: str, routes: Sequence[Route], taken: Iterable[IPv4Netw
     The same store tries the same order each time. `taken` are the ranges of its networks. Raises HostError.
     """
     blocks = [block for area in _RANGES for block in area.subnets(new_prefix=21)]
+    # Each store begins at another place: two that are made at the same time seldom want the same block.
     first = int(digest, 16) % _RANGES[0].num_addresses // 2**11
     ordered = blocks[first : 2**11] + blocks[:first] + blocks[2**11 :]
     never = list(taken)
@@ -167,6 +168,7 @@ def choose_address(
         # All but network, gateway and broadcast; in a range also the one before that, as on Compute Engine.
         usable_count = area.num_addresses - (4 if ranges else 3)
         total += usable_count
+        # By the name, so that a machine that is made again mostly gets the address that it had.
         first = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) % usable_count
         for step in range(usable_count):
             address = str(area[2 + (first + step) % usable_count])

@@ -46,6 +46,7 @@ def parse_size(text: str) -> int:
     if match is None:
         raise InputError(f"{text!r} is not a size", resolution="STONEWARE_POOL_SIZE=20G stoneware …")
     size = float(match[1]) * _UNITS[match[2].upper()]
+    # truncate(2) takes a signed number; beyond it the error would speak of an invalid argument.
     if size >= 1 << 63:
         raise InputError(f"{text[:40]!r} is more than a file system holds", resolution="for example: 20G")
     return int(size)
@@ -65,6 +66,7 @@ def pool_size(home: Path, wanted: str | None) -> int:
             )
         return size
     free = shutil.disk_usage(home).free
+    # The file is sparse, but a btrfs that finds its device full turns read-only: it must not promise more.
     size = min(DEFAULT_SIZE, free * 9 // 10)
     if size < SMALLEST_SIZE:
         raise HostError(
@@ -90,12 +92,14 @@ def make(home: Path) -> None:
         data.mkdir(exist_ok=True)
         return
     size = pool_size(home, os.environ.get("STONEWARE_POOL_SIZE"))
+    # Under another name until it is a file system: a kill would leave one that cannot be mounted.
     staged = home / ".pool.btrfs.new"
     with clear_errors(home):
         staged.unlink(missing_ok=True)
         descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as stream:
             stream.truncate(size)
+        # Metadata once: a second copy in the same file helps little, and each commit would write it too.
         process.run(["mkfs.btrfs", "-q", "-m", "single", "-L", "stoneware", staged])
         staged.replace(pool)
         data.mkdir(exist_ok=True)
@@ -111,6 +115,7 @@ def mount(home: Path) -> None:
             return
         data.mkdir(exist_ok=True)
         command = ["mount", "-t", "btrfs", "-o", f"loop,{_OPTIONS}", str(pool), str(data)]
+        # Where the first process sees it: in a namespace of this command's the mount would end with it.
         store_walls.outermost(command)
         if not is_mounted(home, data):
             _mount_here(home, command)

@@ -43,6 +43,7 @@ def recover(store: Store) -> list[str]:
     store.sweep_secrets()
     store_quota.keep_reserve(store.home, store.data)
     platform = LocalPlatform(store)
+    # Before the machines that have directories: a vanished one may still have the disks of one of those.
     told += _end_vanished(store)
     for path in sorted((store.data / "machines").glob("[!.]*")):
         told += _look_after(platform, Paths(path))
@@ -90,7 +91,9 @@ def _recover_whole(platform: LocalPlatform, paths: Paths) -> list[str]:
     if not _left_over(platform.store, paths):
         return []
     try:
+        # Nobody waits here: this is in the way of each command, and the lock of a slow one is held for long.
         with platform.store.lock("machines", paths.name, timeout=0):
+            # Once more: whoever had the lock may just have put it right.
             reason = _left_over(platform.store, paths)
             if reason == "attached":
                 platform.release(paths)
@@ -193,7 +196,9 @@ def teardown(store: Store, *, remove: bool = False) -> None:
         for path in sorted(machines.glob("[!.]*")) if machines.is_dir() else ():
             with contextlib.suppress(StonewareError):
                 machine_stop.kill(Paths(path))
+    # Behind the machines, whose ports it has, and before the mount: its servers have files open there.
     routers.teardown(store)
+    # What a process had open is let go of a moment after its end; until then the mount is busy.
     mounted = machine_stop.wait_until(lambda: _unmounted(store), 20.0)
     if not mounted:
         store_pool.unmount(store.home)  # once more, for its error
@@ -217,6 +222,7 @@ def _unmounted(store: Store) -> bool:
 
 def _remove_home(store: Store) -> None:
     if not (store.home / "pool.btrfs").exists() and store.data.is_dir():
+        # Where HOME is on btrfs itself nothing was unmounted, and subvolumes are no plain directories.
         for kind in store.data.iterdir():
             btrfs.remove_tree(kind)
     removal.remove_tree(store.home)
