@@ -272,10 +272,15 @@ def test_a_disk_that_takes_for_ever_is_given_up(
     disk = platform.store.disk_path("d")
     subprocess.run(["mkfs.ext4", "-q", "-F", "-b", "4096", "-d", tmp_path, disk], check=True)
     monkeypatch.setattr(reading, "_LEAST_SECONDS", 1)
-    with pytest.raises(InputError, match="takes longer to read"):
+    with pytest.raises(InputError, match="takes longer to convert"):
         platform.convert_volume("d", DIRECTORY)
     assert platform.store.volume("d").kind == DISK
     checked(platform.store.disk_path("d"))
+    (platform.store.create_volume("v") / "file").write_text("x")
+    monkeypatch.setattr(reading, "limits_of", lambda _: ["timeout", "-s", "KILL", "0.001"])
+    with pytest.raises(InputError, match="takes longer to convert"):
+        platform.convert_volume("v", DISK)
+    assert (platform.store.volume_path("v") / "file").read_text() == "x"
 
 
 def test_a_restored_disk_is_as_large_as_it_has_become(platform: LocalPlatform) -> None:

@@ -7,6 +7,7 @@ system that a machine has written. Ids are the same on both kinds.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,6 +77,8 @@ def _fill_disk(directory: Path, disk: Path, name: str) -> None:
     try:
         process.run(argv, env={"MKE2FS_CONFIG": str(_CONF)})
     except ProcessError as error:
+        if error.returncode in (-signal.SIGKILL, -signal.SIGXCPU):
+            raise reading.too_long(name, limits) from error
         if any(word in error.stderr for word in _FULL):
             raise NoRoom("there is no room for the disk", details=error.stderr.strip()) from error
         if _SMALL in error.stderr:

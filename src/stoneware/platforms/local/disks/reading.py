@@ -70,6 +70,15 @@ def limits_of(disk: os.stat_result) -> list[str]:
     ]
 
 
+def too_long(name: str, limits: Sequence[str]) -> InputError:
+    """Return the error for a volume that reaches these limits."""
+    return InputError(
+        f"the volume {name!r} takes longer to convert than any honest one, or more memory",
+        details=f"It may be made to be like that. These were the limits: {' '.join(limits[1:3])}",
+        resolution=f"stoneware cp MACHINE:/path .    # out of a machine that has {name}, then into another",
+    )
+
+
 @contextlib.contextmanager
 def _namespace() -> Iterator[str]:
     """Give the path of a user namespace whose users are nobody's here."""
@@ -107,11 +116,7 @@ def _copy(name: str, reading: Sequence[str], target: Path, limits: Sequence[str]
     if any(word in wrote for word in _FULL):
         raise NoRoom("there is no room for the directory", details=wrote)
     if _TIRED in codes or _CUT_OFF in read:
-        raise InputError(
-            f"the disk {name!r} takes longer to read than any honest one, or more memory",
-            details=f"It may be made to be like that. These were the limits: {' '.join(limits[1:3])}",
-            resolution=f"stoneware run --vm -v {name}:/data …    # its files can be copied from there",
-        )
+        raise too_long(name, limits)
     if codes[0] == _DEVICES:
         raise InputError(
             f"the disk {name!r} has device files, which containers cannot have",
