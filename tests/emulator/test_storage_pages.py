@@ -13,7 +13,7 @@ from aiohttp import web
 from stoneware.emulator import discovery
 from stoneware.emulator.errors import ApiError
 from stoneware.emulator.service import Call
-from stoneware.emulator.storage import listing, sessions
+from stoneware.emulator.storage import buckets, listing, sessions
 from stoneware.emulator.storage.contents import Contents
 from stoneware.emulator.storage.records import PROJECT, Records, bucket_key, object_key
 from stoneware.emulator.store import Store
@@ -26,6 +26,7 @@ NAMES = ["apple", "banana", "cherry", "date", "elder"]
 @pytest.fixture
 def records(tmp_path: Path) -> Iterator[Records]:
     store = Store(tmp_path)
+    store.put("projects/proj-1", {"id": "123456789012", "name": "proj-1"})
     for name in [*NAMES, "other"]:
         owner = "another" if name == "other" else "proj-1"
         record = {
@@ -110,6 +111,43 @@ def test_objects_between_offsets_and_below_prefixes(
         }
         records.store.put(object_key("apple", name), record)
     assert names_of(records, **query) == (objects, prefixes)
+
+
+def call(method: str, query: dict[str, Any], body: dict[str, Any] | None = None) -> Call:
+    return Call(discovery.load("storage.v1").methods[f"storage.buckets.{method}"], query, body or {})
+
+
+def test_a_bucket_says_what_google_says_of_each(records: Records) -> None:
+    made = buckets.insert(records, call("insert", {"project": "proj-1"}, {"name": "new-one"}))
+    assert (made["storageClass"], made["location"], made["locationType"]) == (
+        "STANDARD",
+        "US",
+        "multi-region",
+    )
+    access = made["iamConfiguration"]
+    assert access["publicAccessPrevention"] == "inherited"
+    assert access["uniformBucketLevelAccess"] == {"enabled": False} == access["bucketPolicyOnly"]
+    assert buckets.get(records, call("get", {"bucket": "new-one"})) == made
+
+
+def test_what_a_bucket_is_given_stays_and_a_change_keeps_the_rest(records: Records) -> None:
+    body = {"name": "cold", "storageClass": "NEARLINE", "location": "us-central1", "labels": {"a": "b"}}
+    made = buckets.insert(records, call("insert", {"project": "proj-1"}, body))
+    assert (made["storageClass"], made["location"], made["locationType"]) == (
+        "NEARLINE",
+        "US-CENTRAL1",
+        "region",
+    )
+    changed = buckets.patch(records, call("patch", {"bucket": "cold"}, {"labels": {"c": "d"}}))
+    assert changed["labels"] == {"a": "b", "c": "d"}
+    assert changed["storageClass"] == "NEARLINE"
+    gone = Call(call("patch", {}).method, {"bucket": "cold"}, {}, nulls={"storageClass": None})
+    assert buckets.patch(records, gone)["storageClass"] == "STANDARD"
+    replaced = buckets.update(records, call("update", {"bucket": "cold"}, {}))
+    assert "labels" not in replaced
+    assert replaced["storageClass"] == "STANDARD"
+    with pytest.raises(ApiError, match="cannot be changed"):
+        buckets.patch(records, call("patch", {"bucket": "cold"}, {"location": "EU"}))
 
 
 class Request:
