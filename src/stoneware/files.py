@@ -59,6 +59,15 @@ def put_in_place(stream: IO[bytes], staged: Path, path: Path, mode: int) -> None
     staged.replace(path)
 
 
+def sync_directory(path: Path) -> None:
+    """Have the names in a directory outlast a crash of this computer, as those that renames have made."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def encoded(text: str, what: str = "a name or value") -> bytes:
     """Return text as UTF-8. Raises InputError about `what` for what Python keeps of bytes that are none."""
     try:

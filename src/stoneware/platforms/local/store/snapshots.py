@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stoneware.errors import InputError
-from stoneware.files import read_json, write_json
+from stoneware.files import read_json, sync_directory, write_json
 from stoneware.image.versions import highest
 from stoneware.model import names
 from stoneware.model.resources import DISK, Snapshot
@@ -95,7 +95,7 @@ class SnapshotStore(VolumeStore):
             }
             write_json(staged / "document.json", document)
             staged.rename(target)
-            volume_kinds.sync(target.parent)
+            sync_directory(target.parent)
         self.limit_volume(volume)
         return _read(target)
 
@@ -123,7 +123,7 @@ class SnapshotStore(VolumeStore):
                 made.rename(path)
             else:
                 btrfs.exchange(made, path)
-            volume_kinds.sync(path.parent)
+            sync_directory(path.parent)
         return kept
 
     def remove_snapshot(self, volume: str, name: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from stoneware.errors import HostError, InputError
-from stoneware.files import locked, read_json, sha256_hex, write_atomic, write_json
+from stoneware.files import locked, read_json, sha256_hex, sync_directory, write_atomic, write_json
 from stoneware.platforms.local.host.requirements import STORE_TOOLS, check
 from stoneware.platforms.local.network.networks import NetworkStore
 from stoneware.platforms.local.store import btrfs, btrfs_nested
@@ -173,7 +173,7 @@ class Store(SnapshotStore, NetworkStore, SecretStore):
                 else:
                     write_json(staged / filename, document)
             staged.rename(target)
-            _sync_directory(target.parent)
+            sync_directory(target.parent)
         return True
 
     def _discard(self, kind: str, name: str) -> None:
@@ -349,11 +349,3 @@ class Store(SnapshotStore, NetworkStore, SecretStore):
 
 def _names(directory: Path) -> list[str]:
     return sorted(entry.name for entry in directory.iterdir() if not entry.name.startswith("."))
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

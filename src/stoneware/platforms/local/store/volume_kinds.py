@@ -97,15 +97,6 @@ def grow(volume: Path, name: str, size: int) -> None:
         os.fsync(stream.fileno())
 
 
-def sync(directory: Path) -> None:
-    """Have the names in a directory outlast a crash of this computer."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def wrong_kind(name: str, wanted: str, machine: str) -> InputError:
     """Return the error for a volume that is not of the kind that a machine needs, with what makes it so."""
     if wanted == DISK:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from stoneware import process
 from stoneware.errors import InputError
-from stoneware.files import read_json, sha256_hex, write_json
+from stoneware.files import read_json, sha256_hex, sync_directory, write_json
 from stoneware.image.versions import highest
 from stoneware.model import names
 from stoneware.model.labels import DAMAGED_LABEL
@@ -177,9 +177,9 @@ class VolumeStore(StoreBase):
             self._make_blank(name, made, kind, document)
             converter.fill(path, made)
             for directory in (volume_kinds.contents(made), made):
-                volume_kinds.sync(directory)
+                sync_directory(directory)
             btrfs.exchange(made, path)
-            volume_kinds.sync(path.parent)
+            sync_directory(path.parent)
 
     def _size_of_disk(self, path: Path, document: Mapping[str, Any]) -> int | None:
         """Return what a directory may take that was a disk: as much as that, which may have grown since."""
