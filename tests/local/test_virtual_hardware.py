@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -270,3 +271,14 @@ def test_the_launcher_loads_no_package() -> None:
     loaded = set(done.stdout.split())
     assert "stoneware.platforms.local.machines.qemu.jail" in loaded
     assert not loaded & {"json", "pathlib", "typing", "re", "subprocess", "stoneware.dataclass", "site"}
+
+
+@pytest.mark.parametrize(("said", "fails"), [("made\n", False), ("failed\n", True), ("", True), (None, True)])
+def test_the_launcher_waits_for_the_word_that_the_port_is_made(
+    said: str | None, fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launcher, "_PORT", 0.05)
+    if said is not None:
+        (tmp_path / "port").write_text(said)
+    with pytest.raises(SystemExit, match="port could not be made") if fails else contextlib.nullcontext():
+        launcher._await_port(str(tmp_path / "port"))

@@ -4,9 +4,18 @@
 # QEMU opens the port's far end by its name, in the router's namespace, before it is let out of that one.
 LINK="tuntap add dev vb-$ID mode tap"
 
-ready() { # the port has to be there before QEMU is
-    [ -z "$port" ] || wait "$port" || make_port || put error "the machine's network port could not be made"
+make_port() { # as shim.sh has it, and tell QEMU's launcher, which starts meanwhile and waits for the word
+    : >"$DIR/port"
+    if try_port 2>/dev/null || { ip -n "$ROUTER" link del "vb-$ID" 2>/dev/null; try_port; }; then
+        note port made
+        return 0
+    fi
+    put error "the machine's network port could not be made"
+    note port failed
+    return 1
 }
+
+ready() { :; }
 
 find_leader() { # QEMU itself, once its launcher has become it; it has opened the port by then
     leader=
@@ -30,4 +39,4 @@ plug_in() {
 
 power_off() { eval "$POWER_OFF" 7>&- & }
 
-ended() { :; }
+ended() { : >"$DIR/port"; } # the next boot's is another one

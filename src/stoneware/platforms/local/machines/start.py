@@ -140,7 +140,7 @@ def launch(store: Store, paths: Paths, spec: MachineSpec, network: tuple[str, st
     cgroups.quicken(host)
     cgroups.prepare(groups)
     # What the last run left would be taken for reports of this one.
-    for stale in ("shim", "nspawn", "leader", "exit", "error", "stop", "down", "cgroup", "orphan"):
+    for stale in ("shim", "nspawn", "leader", "exit", "error", "stop", "down", "cgroup", "orphan", "port"):
         (paths.run / stale).unlink(missing_ok=True)
     # Marked as started first: a kill from here on leaves a stopped machine, not an unknown one.
     write_json(paths.root / "state.json", {**state, "started": time.time(), "boot": boot_id()}, mode=0o600)

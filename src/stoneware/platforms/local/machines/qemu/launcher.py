@@ -12,6 +12,7 @@ import os
 import socket
 import struct
 import sys
+import time
 
 from stoneware.platforms.local.machines.qemu import jail
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _TUNSETIFF = 0x400454CA  # if_tun.h
 _IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
+_PORT, _LOOK = 60.0, 0.002  # seconds that it may take, with many machines, and between two looks
 _SOCKETS = "sockets"
 _SOURCES = __file__.rsplit("/", 6)[0]
 _START = f"import sys; sys.path.append({_SOURCES!r}); from {__name__} import main; main()"
@@ -38,13 +40,14 @@ def main() -> None:
     found: dict[str, dict[int, str]] = {}
     for kind, number, text in said:
         found.setdefault(kind, {})[int(number)] = text
-    for descriptor, name in found.get("tap", {}).items():
-        _hand_on(_tap(name), descriptor)
     _listen(f"{found['run'][0]}/{_SOCKETS}", found["socket"])
     for descriptor, path in found.get("volume", {}).items():
         _hand_on(os.open(path, os.O_RDWR | os.O_NOFOLLOW), descriptor)  # it stays root's
     ((user, disks),) = found["disks"].items()
     _give(disks, user)
+    for descriptor, name in found.get("tap", {}).items():
+        _await_port(f"{found['run'][0]}/port")
+        _hand_on(_tap(name), descriptor)
     jail.enter(disks, user, list(found["word"].values()), kvm="kvm" in found)
 
 
@@ -52,6 +55,23 @@ def _hand_on(opened: int, descriptor: int) -> None:
     """Have QEMU find what is open under the number that its command line names."""
     os.dup2(opened, descriptor, inheritable=True)
     os.close(opened)
+
+
+def _await_port(note: str) -> None:
+    """Wait until the shim has made the machine's port, as it says in a file."""
+    deadline = time.monotonic() + _PORT
+    while time.monotonic() < deadline:
+        try:
+            with open(note, encoding="ascii") as stream:  # noqa: PTH123
+                said = stream.read()
+        except FileNotFoundError:
+            said = ""
+        if said == "made\n":
+            return
+        if said == "failed\n":
+            break
+        time.sleep(_LOOK)
+    raise SystemExit("the machine's network port could not be made")
 
 
 def _tap(name: str) -> int:

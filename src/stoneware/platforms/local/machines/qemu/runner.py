@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stoneware.errors import InputError, MachineError
-from stoneware.files import read_json, write_atomic
+from stoneware.files import read_json
 from stoneware.model.limits import DEFAULT_PIDS_LIMIT
 from stoneware.model.machine import MachineSpec
 from stoneware.model.resources import DISK, DISKS, VolumeMount
@@ -126,7 +126,12 @@ class Qemu:
         }
         volumes = [(disk_name(mount), store.disk_path(mount.volume)) for mount in spec.volumes]
         settings = launch_settings(paths.run, paths.disk, hardware, volumes)
-        write_atomic(paths.run / _SETTINGS, settings, mode=0o600)
+        file = paths.run / _SETTINGS
+        file.unlink(missing_ok=True)
+        file.touch(
+            mode=0o600
+        )  # this start reads it and no other: it need not outlast a crash of the computer
+        file.write_text(settings, encoding="utf-8", errors="surrogateescape")
 
     def settings(self, store: Store, paths: Paths, spec: MachineSpec, machine_id: str) -> str:  # noqa: ARG002
         """Return the function that becomes QEMU, in the router's namespace at first, and how to end it."""
