@@ -188,7 +188,9 @@ def _changes(place: Place, scratch: Path, repeats: int) -> tuple[dict[str, list[
         return interleave(cases, repeats, warm=1), f"diskimage-builder is not measured: no {gone} on PATH."
     builder = image_builder.ImageBuilder(scratch)
     cases[BUILDER] = lambda turn: builder.make(f"echo {time.time_ns()}-{turn} >/usr/share/changed")
-    note = "diskimage-builder: debian-minimal, vm and block-device-efi, with its own caches filled before."
+    note = (
+        "diskimage-builder: debian-minimal, its caches filled; one file system, no partitions or boot loader."
+    )
     return interleave(cases, min(repeats, 3), warm=1), note
 
 
