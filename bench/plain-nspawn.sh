@@ -3,6 +3,7 @@
 #
 #   plain-nspawn.sh prepare IMAGE DIR   make DIR/root from the hello image's root file system
 #   plain-nspawn.sh up DIR COUNT        start COUNT machines, and return without waiting for their pages
+#   plain-nspawn.sh await COUNT         wait until each has passed the image's health check, from here
 #   plain-nspawn.sh down DIR            power them off, remove them and their bridge
 #   plain-nspawn.sh remove DIR          as down, and remove DIR
 #
@@ -58,6 +59,16 @@ up() { # up DIR COUNT
         echo "<h1>hi web-$number</h1>" >"$machine/root/var/www/hello/index.html"
         setsid --fork unshare --mount --propagation slave \
             sh "$0" machine "$machine" "peer-$number" </dev/null >"$machine/log" 2>&1
+        number=$((number + 1))
+    done
+}
+
+await() { # await COUNT: with the words of the image's HEALTHCHECK; whoever starts machines wants to know that they serve
+    number=1
+    while [ "$number" -le "$1" ]; do
+        until curl --fail --silent --connect-timeout 1 --output /dev/null "http://$NETWORK.$((number + 1))/"; do
+            sleep 0.1
+        done
         number=$((number + 1))
     done
 }

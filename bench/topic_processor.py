@@ -13,8 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.harness import Section, interleave, ratio, run, timed_rows
-from bench.place import Place, answer
-from bench.topic_up import NETWORK, SCRIPT, Peer, Samples
+from bench.place import Place
+from bench.topic_up import SCRIPT, Peer, Samples
 from bench.topic_walls import BEFORE, COUNT, NOW, Side, commit_of, other_program, remove_sides, sides_of
 
 _ACCOUNTS = Path("/sys/fs/cgroup/cpuacct")  # of version 1: machines that leave their groups stay in this one
@@ -53,7 +53,7 @@ def measure(place: Place, repeats: int) -> Section:
         (
             f"Before: {commit_of(other)}, its own program and store, in turn with this tree's.",
             "User and system time of the command, the machines and all that they start, by the kernel's "
-            "accounts. `up`: until all machines are healthy; the script's until all pages have been fetched.",
+            "accounts. `up`: until all machines are healthy; the script asks for each page by the same curl.",
         ),
     )
 
@@ -108,10 +108,7 @@ def _script(peer: Peer, found: dict[str, list[float]], down: str, _turn: int) ->
     account = _Account()
     try:
         up = account.seconds("sh", SCRIPT, "up", peer.directory, str(COUNT))
-        before = account._usage()
-        for slot in range(1, COUNT + 1):
-            answer(f"{NETWORK}.{slot + 1}")
-        up += account._usage() - before
+        up += account.seconds("sh", SCRIPT, "await", str(COUNT))
         found.setdefault(down, []).append(account.seconds("sh", SCRIPT, "down", peer.directory))
     finally:
         account.remove()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from stoneware.cluster.model import Desired
     from stoneware.cluster.site import Site
     from stoneware.compose.model import Cluster
+    from stoneware.compose.naming import Named
     from stoneware.platforms.protocols import Images
 
 
@@ -84,6 +85,19 @@ def load(found: Source, scale: Sequence[str] = (), *, making: bool = False) -> C
         profiles=found.profiles,
         check_secrets=making,
         check_gates=_gate_problems,
+    )
+
+
+def named(found: Source) -> Named:
+    """Return the name that the cluster's files say, for commands that need nothing else of them."""
+    from stoneware.compose.naming import read_name
+
+    return read_name(
+        found.files,
+        directory=found.directory or Path.cwd(),
+        environment=os.environ,
+        env_files=found.env_files,
+        project_name=found.project or None,
     )
 
 
@@ -174,7 +188,7 @@ def desired_of(cluster: Cluster, site: Site) -> Desired:
     return desire(cluster, site.store, {}, versions, check=False, extension=own)
 
 
-def confirm_origin(cluster: Cluster, directory: ClusterDirectory, *, yes: bool) -> None:
+def confirm_origin(cluster: Cluster | Named, directory: ClusterDirectory, *, yes: bool) -> None:
     """Ask before a cluster is changed that was brought up from another file: it has the same name, perhaps.
 
     Raises click.Abort for no, InputError without a terminal.
@@ -202,7 +216,7 @@ def note_origin(cluster: Cluster, site: Site) -> None:
         say(f"warning: {_other_words(cluster, other)}: another one with the same name?")
 
 
-def _other_words(cluster: Cluster, other: str) -> str:
+def _other_words(cluster: Cluster | Named, other: str) -> str:
     return f"the cluster {cluster.name} was brought up from {other}, not from {cluster.files[0]}"
 
 

@@ -22,9 +22,10 @@ from stoneware.compose.files import (
 from stoneware.compose.limits import limits_of
 from stoneware.compose.machines import Replicas, machine_label
 from stoneware.compose.model import Build, Cluster, Condition, Place, Service
+from stoneware.compose.naming import variables_of
 from stoneware.compose.nodes import Node, key_place, place_of
 from stoneware.compose.profiles import wanted_profiles, without_inactive
-from stoneware.compose.reading import read_tree, variables_of
+from stoneware.compose.reading import read_tree
 from stoneware.compose.references import Context, References, blame_unknown
 from stoneware.compose.resolved import document_of
 from stoneware.compose.screen import screened

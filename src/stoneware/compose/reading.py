@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,31 +10,15 @@ from typing import Any
 import yaml
 
 from stoneware.compose.canonical import canonical
-from stoneware.compose.dotenv import read_env_file
 from stoneware.compose.faults import Faults
-from stoneware.compose.files import Source, directory_name, name_fault, normal_name
+from stoneware.compose.files import Source, directory_name
 from stoneware.compose.interpolation import InterpolationError, interpolate
 from stoneware.compose.joining import Joiner
 from stoneware.compose.merge import merge, without_resets
 from stoneware.compose.model import Place
+from stoneware.compose.naming import named
 from stoneware.compose.nodes import Node
-from stoneware.compose.yamlfile import YamlError, build, parse, top_scalar
-
-
-def variables_of(
-    env_files: Sequence[Path], base: Path, directory: Path, environment: Mapping[str, str], faults: Faults
-) -> dict[str, str]:
-    """Return the variables of expressions: the environment, and below it the files of variables.
-
-    `.env` next to the first file is one unless others are named.
-    """
-    found: dict[str, str] = {}
-    default = base / ".env"
-    for path in env_files or ([default] if default.is_file() else []):
-        shown = ".env" if path == default else str(path)
-        scope = ChainMap(dict(environment), found)
-        found |= read_env_file(directory / path, scope, functools.partial(faults.unset, place=shown), shown)
-    return {**found, **environment}
+from stoneware.compose.yamlfile import YamlError, build, parse
 
 
 def read_tree(
@@ -56,7 +39,7 @@ def read_tree(
             parsed.append((source, parse(source.text, source.shown)))
         except YamlError as error:
             faults.add(error.place, error.reason)
-    name = name or _named(parsed, variables, faults) or directory_name(sources[0].path.parent)
+    name = name or named(parsed, variables, faults) or directory_name(sources[0].path.parent)
     # Before the files are interpolated: expressions may use it, as in Compose.
     variables["COMPOSE_PROJECT_NAME"] = name
     joiner = Joiner(where[1], faults, functools.partial(_file_tree, faults=faults))
@@ -96,27 +79,6 @@ def _file_tree(source: Source, variables: Mapping[str, str], faults: Faults) -> 
     for document in _documents(source, events, variables, faults):
         root = without_resets(document) if root is None else merge(root, document, faults)
     return root
-
-
-def _named(
-    parsed: Sequence[tuple[Source, list[yaml.Event]]], variables: Mapping[str, str], faults: Faults
-) -> str:
-    """Return what the last file that has `name:` says."""
-    # The last file wins, so the first hit from the end is the name.
-    for source, events in reversed(parsed):
-        found = top_scalar(events, "name", source.shown)
-        if found is None:
-            continue
-        text, place = found
-        try:
-            name = interpolate(text, variables, lambda _: None)
-        except InterpolationError:
-            return ""  # said once more, with its place, when the file is built
-        if reason := name_fault(name):
-            faults.add(place, reason, f"name: {normal_name(name)}" if normal_name(name) else "")
-            return normal_name(name)
-        return name
-    return ""
 
 
 def _interpolation(variables: Mapping[str, str], faults: Faults) -> Any:

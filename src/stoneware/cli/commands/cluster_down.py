@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from stoneware.cluster.directory import ClusterDirectory
     from stoneware.cluster.down import DownOptions, DownResult, Removal
     from stoneware.cluster.site import Site
-    from stoneware.compose.model import Cluster
+    from stoneware.compose.naming import Named
 
 
 @click.command("down", cls=Command)
@@ -54,7 +54,7 @@ def down(
 
     found = clusters.source(file, project_name, env_file, project_directory)
     site = clusters.open_site()
-    cluster = None if found.project and not found.files else clusters.load(clusters.whole(found))
+    cluster = None if found.project and not found.files else clusters.named(found)
     name = found.project if cluster is None else cluster.name
     wanted = DownOptions(volumes, timeout, lock_timeout, verbose)
     result = _down(name, cluster, site, wanted, progress, yes=yes)
@@ -62,7 +62,7 @@ def down(
 
 
 def _down(
-    name: str, cluster: Cluster | None, site: Site, wanted: DownOptions, progress: Style, *, yes: bool
+    name: str, cluster: Named | None, site: Site, wanted: DownOptions, progress: Style, *, yes: bool
 ) -> DownResult:
     from stoneware.cluster.down import down
     from stoneware.rollout.lock import check_unlocked
