@@ -1,7 +1,7 @@
 """The example's Kafka cluster on Compute Engine, by its commands, on the emulator's machines.
 
-From a bake to nothing left: two images, a cluster under load, its rollout from 4.2.1 to 4.3.1 whose driver is
-killed, the way back, and `down`. What was acknowledged is there in the end.
+From a bake to nothing left: two images, the second on the first, a cluster under load, its rollout from 4.2.1
+to 4.3.1 whose driver is killed, the way back, and `down`. What was acknowledged is there in the end.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import os
 import random
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ import pytest
 from bench.kafka_cluster import NEW, OLD, QUICK, Driver, KafkaCluster, load, wait_until
 from bench.topic_google import LIMITS
 
+from stoneware.platforms.local.store.images import LocalImageStore
 from stoneware.rollout.journal import Event
 from tests.google.provider.install import program_of
 from tests.google.real import REPEATED, Cloud, served
@@ -30,14 +32,35 @@ NAMES = ["kafka-1", "kafka-2", "kafka-3"]
 RATE = 50.0
 
 
+# The new version's Kafka on the image of the old one, whose bake has shown stages already.
+NEWER = f"""\
+FROM kafka:{OLD}
+USER root
+RUN rm -r /opt/kafka
+COPY kafka /opt/kafka
+USER kafka
+ARG KAFKA_VERSION
+LABEL org.opencontainers.image.version=$KAFKA_VERSION stoneware.version=$KAFKA_VERSION \\
+      stoneware.rollback-floor=${{KAFKA_VERSION%.*}}
+"""
+BUILD = """\
+services:
+  kafka:
+    build:
+      context: ${KAFKA_CONTEXT}
+"""
+
+
 @dataclass(frozen=True)
 class CloudCluster(KafkaCluster):
-    """The same commands for the emulated project."""
+    """The same commands for the emulated project. `contexts`: what each version is baked from."""
 
     cloud: Cloud = field(kw_only=True)
+    contexts: dict[str, Path] = field(kw_only=True)
 
     def _environment(self, version: str) -> dict[str, str]:
-        return {**self.cloud.environment, **self.environment, "KAFKA_VERSION": version}
+        own = {"KAFKA_VERSION": version, "KAFKA_CONTEXT": str(self.contexts[version])}
+        return {**self.cloud.environment, **self.environment, **own}
 
     def events(self) -> list[Event]:
         """Return nothing: the journal is in the bucket, and a driver is killed by what it says."""
@@ -48,19 +71,31 @@ class CloudCluster(KafkaCluster):
 def cluster(machine_home: Path, tmp_path: Path, google_provider: dict[str, str]) -> Iterator[CloudCluster]:
     program = program_of(google_provider)
     example = KafkaCluster(machine_home).directory
+    contexts = {OLD: example.parent / "kafka", NEW: newer(machine_home, tmp_path / "newer")}
     # The variable counts in a directory without a machines.yaml.
     place = tmp_path / "site"
     place.mkdir()
-    files = f"{example / 'machines.yaml'}:{example / 'google.yaml'}"
+    (place / "build.yaml").write_text(BUILD)
+    files = f"{example / 'machines.yaml'}:{example / 'google.yaml'}:{place / 'build.yaml'}"
     variables = {"COMPOSE_FILE": files, "MONITOR": "1s", "MACHINE_TYPE": "e2-small", **QUICK}
     with served(machine_home, tmp_path, program, "10.213.8.0/24") as cloud:
-        made = CloudCluster(machine_home, variables, place, cloud=cloud)
-        for version in (OLD, NEW):
+        made = CloudCluster(machine_home, variables, place, cloud=cloud, contexts=contexts)
+        for version, context in contexts.items():
             argument = f"KAFKA_VERSION={version}"
             words = ("bake", "-q", "-t", f"kafka:{version}", "--build-arg", argument)
-            made.run(*words, example.parent / "kafka", version=version)
+            made.run(*words, context, version=version)
         yield made
     gc.collect()
+
+
+def newer(machine_home: Path, context: Path) -> Path:
+    """Lay out the context of the new version: its files come from the image that rollouts here go to."""
+    here = KafkaCluster(machine_home)
+    here.bake(NEW)
+    store = LocalImageStore.open(machine_home)
+    shutil.copytree(store.image_rootfs(store.tags()[f"kafka:{NEW}"]) / "opt/kafka", context / "kafka")
+    (context / "Machinefile").write_text(NEWER)
+    return context
 
 
 def data_disks(cloud: Cloud) -> dict[str, str]:
