@@ -163,9 +163,10 @@ class Request:
         return self.pieces.pop(0) if self.pieces else b""
 
 
-def begun(records: Records, request: Request) -> dict[str, Any]:
+def begun(records: Records, request: Request, **query: str) -> dict[str, Any]:
     document = discovery.load("storage.v1")
-    call = Call(document.methods["storage.objects.insert"], {"bucket": "apple"}, base="http://x")
+    insert = document.methods["storage.objects.insert"]
+    call = Call(insert, {"bucket": "apple", **query}, base="http://x")
     asyncio.run(sessions.Sessions(records, document).begin(call, cast("web.Request", request)))
     (found,) = [record for _, record in records.store.under("uploads")]
     return found
@@ -181,3 +182,18 @@ def test_a_description_without_an_end_is_refused(records: Records) -> None:
     with pytest.raises(ApiError, match="Invalid JSON payload"):
         begun(records, Request(b'{"name": "', *[b"x" * 300_000] * 9))
     assert not records.store.keys("uploads")
+
+
+def test_an_upload_that_could_not_end_well_does_not_begin(records: Records) -> None:
+    record = {
+        "name": "a",
+        "bucket": "apple",
+        "kind": "storage#object",
+        "generation": "7",
+        "metageneration": "1",
+    }
+    records.store.put(object_key("apple", "a"), record)
+    with pytest.raises(ApiError) as refused:
+        begun(records, Request(b'{"name": "a"}'), ifGenerationMatch="0")
+    assert refused.value.status == 412
+    assert begun(records, Request(b'{"name": "a"}'), ifGenerationMatch="7")["fields"]["name"] == "a"

@@ -11,7 +11,10 @@ import pytest
 from stoneware.errors import InputError
 from stoneware.platforms.google.api import Api
 from stoneware.platforms.google.errors import MissingError
+from stoneware.platforms.google.images import GoogleImages
 from stoneware.platforms.google.resources import VOLUME, GoogleResources
+from stoneware.platforms.google.upkeep import GoogleUpkeep
+from stoneware.platforms.upkeep import VolumeUsage
 from tests.google.clusters import SETTINGS
 
 pytestmark = pytest.mark.pure
@@ -96,6 +99,11 @@ def test_a_floor_is_raised_and_never_lowered() -> None:
     assert len(api.asked) == 1, "what is as it should be is not written"
     with pytest.raises(InputError, match="no volume"):
         resources(api).raise_floor("nowhere", "4.0")
+
+
+def test_nothing_is_made_up_of_what_is_in_a_disk() -> None:
+    upkeep = GoogleUpkeep(cast("GoogleImages", None))
+    assert upkeep.volume_usage("data") == VolumeUsage(used=None, limit=None, path="")
 
 
 def test_a_disk_of_the_same_name_that_is_another_volume_is_not_taken() -> None:
