@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from stoneware.platforms.google import names
 from stoneware.platforms.google.api import last
+from stoneware.platforms.google.placing import Inventory, There
 from stoneware.platforms.infrastructure import Kind, Subject
-
-if TYPE_CHECKING:
-    from stoneware.platforms.google.infrastructure import Inventory
-    from stoneware.platforms.google.placing import There
-
 
 ZONE = "Names of machines, made by Stoneware"  # the description that the cluster module gives zones
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from stoneware.errors import InputError
 from stoneware.model.guest_protocol import COMMAND, INSPECT
 from stoneware.model.machine_fields import FIELDS
 from stoneware.platforms.google import imports, instance, names
 from stoneware.platforms.google.hardware import disk_of, hardware_of
-from stoneware.platforms.google.placing import Placing, There
+from stoneware.platforms.google.placing import Inventory, Placing, There
 from stoneware.platforms.google.resources import network_description
 from stoneware.platforms.google.settings import Settings
 from stoneware.platforms.google.terraform import poll_interval
@@ -69,39 +69,6 @@ _HARMLESS = frozenset(
         *("allow_stopping_for_update", "deletion_policy", "deletion_protection", "timeouts"),
     }
 )
-
-
-class Inventory(Protocol):
-    """What the infrastructure asks of the platform."""
-
-    @property
-    def settings(self) -> Settings:
-        """Return where machines are made."""
-        ...
-
-    def there(self) -> There:
-        """Return where instances and disks are."""
-        ...
-
-    def zones(self) -> tuple[str, ...]:
-        """Return the zones that new machines may be in."""
-        ...
-
-    def image_link(self, source: str) -> str:
-        """Return the link of the image that a source stands for: `image:sha256:…`."""
-        ...
-
-    def environment(self) -> Mapping[str, str]:
-        """Return the variables for Terraform."""
-        ...
-
-    def dns_zone(self, name: str) -> Mapping[str, Any] | None:
-        """Return a managed zone of Cloud DNS, None where there is none."""
-        ...
-
-    def named(self, path: str) -> Mapping[str, Mapping[str, Any]]:
-        """Return what there is of a kind, by a path below the project, by its names."""
-        ...
 
 
 class GoogleInfrastructure:

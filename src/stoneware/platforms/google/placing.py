@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
-from typing import Any
+from typing import Any, Protocol
 
 from stoneware.dataclass import dataclass
 from stoneware.model.labels import MACHINE_LABEL, SLOT_LABEL
 from stoneware.platforms.google import names
 from stoneware.platforms.google.instance import read_spec, zone_of
+from stoneware.platforms.google.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,39 @@ class There:
     disks: Mapping[str, str] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
     images: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+
+class Inventory(Protocol):
+    """What the infrastructure asks of the platform."""
+
+    @property
+    def settings(self) -> Settings:
+        """Return where machines are made."""
+        ...
+
+    def there(self) -> There:
+        """Return where instances and disks are."""
+        ...
+
+    def zones(self) -> tuple[str, ...]:
+        """Return the zones that new machines may be in."""
+        ...
+
+    def image_link(self, source: str) -> str:
+        """Return the link of the image that a source stands for: `image:sha256:…`."""
+        ...
+
+    def environment(self) -> Mapping[str, str]:
+        """Return the variables for Terraform."""
+        ...
+
+    def dns_zone(self, name: str) -> Mapping[str, Any] | None:
+        """Return a managed zone of Cloud DNS, None where there is none."""
+        ...
+
+    def named(self, path: str) -> Mapping[str, Mapping[str, Any]]:
+        """Return what there is of a kind, by a path below the project, by its names."""
+        ...
 
 
 def seen(instances: Iterable[Mapping[str, Any]], disks: Iterable[Mapping[str, Any]]) -> There:
