@@ -129,10 +129,19 @@ sw_send_status() {
     sw_report files "$SW_RUN/rendered" status "$SW_RUN/status.json"
 }
 
-# sw_digests: digest what the boot agent has rendered, from its own copies, under the names in the machine.
+# sw_digests: digest what the boot agent has rendered, from its own copies, under the names in the machine. The agent has
+# listed them, so that nothing has to look for them.
 sw_digests() {
     if [ ! -e "$SW_RUN/undigested" ]; then return 0; fi
-    (cd "$SW_STAGE" && find . -type f -exec sha256sum -- '{}' + | sed 's|  \.|  |' | sort -k 2) >"$SW_RUN/rendered"
+    set --
+    while IFS= read -r sw_name; do set -- "$@" "./${sw_name#*/}"; done <"$SW_RUN/md/templates"
+    {
+        if [ $# -gt 0 ]; then
+            (cd "$SW_STAGE" && sha256sum -- "$@") | sort -k 2 | while IFS= read -r sw_line; do
+                printf '%s  %s\n' "${sw_line%%  .*}" "${sw_line#*  .}"
+            done
+        fi
+    } >"$SW_RUN/rendered"
     rm -rf "$SW_STAGE" "$SW_RUN/undigested"
 }
 

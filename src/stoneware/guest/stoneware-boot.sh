@@ -349,11 +349,12 @@ stop_signal() {
     if [ -z "$SW_ROOT" ]; then systemctl daemon-reload; fi
 }
 
-# prepare: empty directories to begin with. Only root may look into these; /run/stoneware itself is open.
+# prepare: empty directories to begin with, and those of the health check and the watch, in one process. Only root may look
+# into these; /run/stoneware itself is open.
 prepare() {
     if [ -d "$MD" ]; then rm -rf "$MD" "$NEW"; fi
     # shellcheck disable=SC2174
-    mkdir -p -m 700 "$MD" "$NEW" "$SECRETS" "${SW_STAGE%/*}"
+    mkdir -p -m 700 "$MD" "$NEW" "$SECRETS" "${SW_STAGE%/*}" "$SW_RUN/health" "$SW_RUN/now"
 }
 
 # ask: get what the metadata server says, unless stoneware-fetch.service has just done so.

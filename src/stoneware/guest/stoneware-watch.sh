@@ -58,6 +58,13 @@ END
     digest=sha256:$digest
 }
 
+# had_check: set `checked` to the digest of the health check that the machine has booted with. Not before something has
+# changed: most machines never need it.
+had_check() {
+    checked=$(sha256sum <"$SW_RUN/md/stoneware-healthcheck")
+    checked=${checked%% *}
+}
+
 # inspect DIRECTORY: if its stoneware-inspect is a new one, report the digests of the rendered files as they are now, in the lines of sha256sum, and `missing`
 # for what is no file any more. Names with a backslash or a line break are written as sha256sum does: the
 # line begins with a backslash, and so do the characters in the name.
@@ -187,8 +194,7 @@ patience=300 lost='' handled='' inspected='' secrets=''
 etag=0
 # What the boot agent has seen already need not be fetched again.
 if [ -s "$SW_RUN/md/etag" ]; then read -r etag <"$SW_RUN/md/etag"; fi
-checked=$(sha256sum <"$SW_RUN/md/stoneware-healthcheck")
-checked=${checked%% *}
+checked=''
 inspect "$SW_RUN/md"
 # What was asked before this boot is not run again, nor what an earlier watch has run.
 asked=''
@@ -201,6 +207,7 @@ while :; do
     sw_hosts "$NOW/stoneware-hosts"
     take_shutdown_script
     read_attributes
+    if [ -z "$checked" ]; then had_check; fi
     if [ "$check" != "$checked" ]; then
         checked=$check
         take_health_check

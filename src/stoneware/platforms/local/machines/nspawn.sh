@@ -18,12 +18,12 @@ find_leader() { # the child of nspawn that has a network namespace of its own is
                 return 0
             fi
         done
-        # Usually 0.1 s; with many machines that start at once seconds, and each look is a process that holds them
+        # Usually 0.05 s; with many machines that start at once seconds, and each look is a process that holds them
         # up. So the longer it takes, the longer is the pause.
         uptime_hundredths
         pause=$(((now - since) / 3))
         case $pause in
-            [0-1]) sleep 0.01 ;;
+            [0-1]) sleep 0.03 ;;
             [2-9]) sleep "0.0$pause" ;;
             [1-4]?) sleep "0.$pause" ;;
             *) sleep 0.5 ;;
