@@ -14,7 +14,11 @@ from typing import Any
 import pytest
 from bench.kafka_cluster import QUICK
 
+from stoneware.platforms.local.host.probes import tun, virtual_firmware
+from stoneware.process import which
+
 from .conftest import EXAMPLES, Program
+from .test_virtual_machine import TOOLS
 
 pytestmark = [
     pytest.mark.machine,
@@ -122,9 +126,14 @@ def test_nothing_of_the_first_stages_is_in_the_image(kafka: Program) -> None:
     assert owner.stdout.strip() == "kafka:kafka"
 
 
-def test_a_broker_takes_its_classes_from_the_archive(kafka: Program) -> None:
+def uses_archive(program: Program, name: str) -> bool:
+    """Whether the broker has the archive of classes in its memory."""
     users = "grep -ls /opt/kafka/classes.jsa /proc/[0-9]*/maps"
-    assert kafka.run("exec", "kafka-second", "sh", "-c", users).stdout.startswith("/proc/")
+    return program.run("exec", name, "sh", "-c", users).stdout.startswith("/proc/")
+
+
+def test_a_broker_takes_its_classes_from_the_archive(kafka: Program) -> None:
+    assert uses_archive(kafka, "kafka-second")
 
 
 def test_the_disk_of_another_cluster_is_refused_and_stays_as_it_is(kafka: Program) -> None:
@@ -142,3 +151,22 @@ def test_the_disk_of_another_cluster_is_refused_and_stays_as_it_is(kafka: Progra
     kafka.run("rm", "-f", "kafka-other")
     boot(kafka, "kafka-again")
     assert identity(kafka, "kafka-again") == disk
+
+
+def test_its_disk_boots_in_qemu_and_goes_on_with_the_messages(kafka: Program, tmp_path: Path) -> None:
+    """Java is slow without KVM: so the broker's disk is formatted already, and has what containers wrote."""
+    missing = [name for name in TOOLS if which(name) is None]
+    if missing or tun() or virtual_firmware():
+        pytest.skip(f"virtual machines need {missing or tun() or virtual_firmware()}")
+    kafka.run("export", "kafka", "-o", tmp_path / "kafka.qcow2")
+    kafka.run("stop", "kafka-again")
+    kafka.run("rm", "kafka-again")
+    kafka.run("volume", "convert", "kafka-test", "--size", "1g")
+    port = free_port()
+    advertised = ("-e", "ADVERTISED_HOST=127.0.0.1", "-e", f"ADVERTISED_PORT={port}")
+    boot(kafka, "kafka-vm", "--vm", "--timeout", "800", "-p", f"127.0.0.1:{port}:9092", *advertised)
+    address = f"127.0.0.1:{port}"
+    found = consume(address, 501)
+    assert (len(found), found[-1]) == (501, b"new")
+    assert produce(address, [b"newest"]) == [501]
+    assert uses_archive(kafka, "kafka-vm")
