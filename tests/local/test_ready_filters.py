@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import platform
@@ -64,6 +65,29 @@ def test_nothing_is_ready_where_the_file_is_damaged(tmp_path: Path, monkeypatch:
     assert words[2:] == [str(tmp_path / "key"), "317"]
     (tmp_path / "key").write_bytes(WHOLE[:-1])
     assert ready_filters.prefix(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "kept"),
+    [
+        pytest.param(OSError(errno.EPERM, "the kernel does not tell"), True, id="never here"),
+        pytest.param(NotReadyError("it has too many"), True, id="none of use"),
+        pytest.param(OSError(errno.ENOSPC, "no room"), False, id="a full disk"),
+        pytest.param(OSError(errno.EAGAIN, "too many processes"), False, id="a busy computer"),
+    ],
+)
+def test_a_fault_that_passes_is_not_kept(
+    fault: Exception, kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def capture(*_: object) -> list[Filter]:
+        raise fault
+
+    monkeypatch.setattr(ready_filters, "capture", capture)
+    path = tmp_path / "kept" / "key"
+    ready_filters._make(path, tmp_path, [])
+    assert [(one.name, one.read_bytes()) for one in path.parent.iterdir() if one.name != "lock"] == (
+        [("key", b"")] if kept else []
+    )
 
 
 def test_another_kernel_or_library_has_other_filters(monkeypatch: pytest.MonkeyPatch) -> None:

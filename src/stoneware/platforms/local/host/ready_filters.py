@@ -37,6 +37,8 @@ _CALLS = {"x86_64": 317, "aarch64": 277}  # seccomp(2), for programs of the kern
 _LIBRARIES = ("libseccomp.so.2", "systemd/libsystemd-shared-*.so")
 _MACHINE = "stoneware-filters"
 _PATIENCE = 10.0  # seconds for a program to start in a container
+# A full disk or a busy computer says nothing about filters.
+_PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR}
 _LOADER = Path(__file__).with_suffix(".pl")
 # Requests of ptrace(2), by their numbers on all of these.
 _SEIZE, _INTERRUPT, _DETACH, _GET_FILTER, _GET_METADATA = 0x4206, 0x4207, 17, 0x420C, 0x420D
@@ -131,9 +133,14 @@ def _make(path: Path, scratch: Path, loader: Sequence[str]) -> None:
                 trial.write_bytes(encode(found))
                 words = [str(trial) if word == str(path) else word for word in loader]
                 text = encode(found) if capture(directory, words) == found else b""
-        except (OSError, NotReadyError):
+        except NotReadyError:
             text = b""
-        trial.unlink(missing_ok=True)
+        except OSError as error:
+            if error.errno in _PASSING:  # the next start has another try
+                return
+            text = b""
+        finally:
+            trial.unlink(missing_ok=True)
         write_atomic(path, text, mode=0o600)
 
 
