@@ -98,7 +98,7 @@ def _repr(self: Any) -> str:
 
 
 def _key(names: list[str]) -> _Key:
-    if len(names) > 1:
+    if len(names) > 1:  # of one name attrgetter gives no tuple
         return operator.attrgetter(*names)
     return lambda self: tuple(getattr(self, name) for name in names)
 

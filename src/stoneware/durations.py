@@ -14,6 +14,7 @@ _DURATION = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?")
 def parse_duration(text: str, what: str) -> float:
     """Return a duration in seconds; a bare number is seconds. Raises InputError that names `what`."""
     word = text.strip()
+    # A bare number is seconds only by itself: the 30 of 1h30 may be meant for minutes.
     match = _DURATION.fullmatch(f"{word}s" if word[-1:].isdigit() and not set("hm") & set(word) else word)
     if match is None or not any(match.groups()):
         raise InputError(f"invalid duration {text!r} of {what}", resolution="for example: 90s, or 1m30s")

@@ -38,7 +38,7 @@ def write_atomic(path: Path, data: bytes | str, mode: int = 0o644) -> None:
 
     Raises InputError for text with bytes that are no UTF-8, as arguments of a command may have them.
     """
-    import tempfile
+    import tempfile  # slow to load, and many commands write nothing
 
     raw = encoded(data) if isinstance(data, str) else data
     handle, staged = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -54,8 +54,9 @@ def write_atomic(path: Path, data: bytes | str, mode: int = 0o644) -> None:
 def put_in_place(stream: IO[bytes], staged: Path, path: Path, mode: int) -> None:
     """Let the file `staged`, just written by `stream`, become `path` once all of it is on the disk."""
     stream.flush()
+    # Before the rename, so that the name never leads to a file of another mode.
     os.fchmod(stream.fileno(), mode)
-    os.fsync(stream.fileno())
+    os.fsync(stream.fileno())  # without it a crash may leave the new name with nothing in it
     staged.replace(path)
 
 
@@ -130,6 +131,6 @@ def _acquire(descriptor: int, kind: int, timeout: float | None) -> None:
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 raise TimeoutError from None
-            time.sleep(0.02)
+            time.sleep(0.02)  # flock knows no deadline
         else:
             return

@@ -60,8 +60,9 @@ class OutputError(HostError):
 def tool_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment of system tools: an allow-list, the C.UTF-8 locale and `extra`."""
     env = {name: os.environ[name] for name in _KEEP if name in os.environ}
+    # Most of these tools are in sbin, which many a PATH leaves out.
     env["PATH"] = f"{env.get('PATH', '/usr/bin:/bin')}:/usr/local/sbin:/usr/sbin:/sbin"
-    env["LC_ALL"] = "C.UTF-8"
+    env["LC_ALL"] = "C.UTF-8"  # what they say is read here, and not by people
     env.update(extra or {})
     return env
 
@@ -103,7 +104,7 @@ def run(
             deadline = None if timeout is None else time.monotonic() + timeout
             stdout, stderr = _exchange(child, data, deadline, most)
             child.wait(_left(deadline))
-        except BaseException:
+        except BaseException:  # at a Ctrl-C too: leaving the `with` waits for its end
             child.kill()
             raise
     text = subprocess.CompletedProcess(
@@ -127,6 +128,7 @@ def _exchange(
         for output in said:
             streams.register(output, selectors.EVENT_READ)
         if child.stdin is not None:
+            # A program that says much before it reads would else wait for us, and we for it.
             os.set_blocking(child.stdin.fileno(), False)
             streams.register(child.stdin, selectors.EVENT_WRITE)
         while streams.get_map():

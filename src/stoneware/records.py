@@ -229,9 +229,9 @@ def _is(value: Any, kind: Any) -> bool:
         return any(_is(value, one) for one in get_args(kind))
     if kind is None or kind is type(None):
         return value is None
-    if isinstance(value, bool):
+    if isinstance(value, bool):  # to Python true is a number
         return kind is bool
-    return isinstance(value, int | float if kind is float else kind)
+    return isinstance(value, int | float if kind is float else kind)  # 1.0 may be written as 1
 
 
 def _kind(value: Any) -> str:

@@ -28,6 +28,7 @@ def scratch_directory(kind: str, parent: Path | None = None) -> Iterator[Path]:
     try:
         yield path
     finally:
+        # Before its lock goes: no process may take it for one that was left.
         shutil.rmtree(path, ignore_errors=True)
         os.close(lock)
 

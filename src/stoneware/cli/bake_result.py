@@ -17,6 +17,6 @@ def show(result: BakeResult, sentence: str, *, quiet: bool, json_output: bool) -
     elif quiet:
         print_line(result.image_id)
     else:
-        say(sentence)
+        say(sentence)  # no result: it goes to standard error
         for tag in result.tags:
             print_line(tag)

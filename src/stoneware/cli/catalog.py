@@ -36,6 +36,7 @@ _OTHER = "Other"
 
 COMMANDS: tuple[Entry, ...] = (
     Entry("init", "init:init", "Write a Machinefile and the files next to it, as a start.", _BUILD),
+    # `build` is Docker's name of it.
     Entry("bake", "bake:bake", "Bake an image from a Machinefile.", _BUILD, aliases=("build",)),
     Entry("import", "import_image:import_image", "Make an image of a foreign root file system.", _BUILD),
     Entry("render", "render:render", "Show the final configuration files without booting anything.", _BUILD),

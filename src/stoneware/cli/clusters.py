@@ -130,6 +130,7 @@ def wanted_images(store: Images) -> dict[str, str]:
     kept = context.backend().clusters(store)
     if not kept.names():
         return {}
+    # Loaded only for those who have clusters.
     from stoneware.rollout.image_retention import wanted_images as found
 
     return found(kept)
@@ -140,7 +141,7 @@ def open_site() -> Site:
     from stoneware.cluster.site import Site
 
     store = context.open_store()
-    context.tell_left(store)
+    context.tell_left(store)  # these commands look at the project anyway
     return Site(context.open_platform(store), store, context.backend().clusters(store), context.leave_bake)
 
 
@@ -197,6 +198,7 @@ def confirm_origin(cluster: Cluster | Named, directory: ClusterDirectory, *, yes
         return
     why = _other_words(cluster, other)
     ask(f"{why}. Continue with this cluster?", yes=yes, why=why)
+    # It is asked once: from now on the cluster is this file's.
     directory.keep_origin({**directory.known_origin(), "file": str(cluster.files[0])})
 
 
@@ -237,7 +239,7 @@ def cluster_here() -> str:
         return ""
     try:
         return load(here).name
-    except StonewareError:
+    except StonewareError:  # a file that is wrong is no fault of a command about one machine
         return ""
 
 
@@ -251,4 +253,4 @@ def ask(question: str, *, yes: bool, why: str) -> None:
             details="The question cannot be asked: the input is not a terminal. Nothing was done.",
             resolution="add --yes",
         )
-    click.confirm(question, abort=True, err=True)
+    click.confirm(question, abort=True, err=True)  # standard output is for results

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 def images(incomplete: str) -> list[str]:
     """Return the tags that begin so."""
+    # A TAB makes no store, and tells of no error: what is not known is not offered.
     with contextlib.suppress(StonewareError):
         return [tag for tag in context.open_store(create=False).tags() if tag.startswith(incomplete)]
     return []

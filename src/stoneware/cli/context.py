@@ -34,10 +34,10 @@ def _named(name: str | None, directory: Path) -> tuple[str, Project]:
 
 
 def _choice() -> tuple[str, Project]:
-    command = click.get_current_context(silent=True)
+    command = click.get_current_context(silent=True)  # none in the provider's own program
     meta = {} if command is None else command.meta
     if _CHOSEN not in meta:
-        meta[_CHOSEN] = _named(None, Path())
+        meta[_CHOSEN] = _named(None, Path())  # once for a command, which asks from many places
     found: tuple[str, Project] = meta[_CHOSEN]
     return found
 
@@ -68,6 +68,7 @@ def leave_bake(build_id: str, lock: int) -> None:
     words = ["-P", "-m", "stoneware.cli.bake_removal", build_id, str(lock), name, directory]
     with contextlib.suppress(OSError):  # no process can be started: the next command does it
         subprocess.Popen(
+            # A unit of systemd that the bake ran in would fail over a process that is left in it.
             [*backend().outliving(f"Stoneware's removal of {build_id}"), sys.executable, *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

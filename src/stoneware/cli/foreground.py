@@ -31,6 +31,7 @@ def run_in_foreground(platform: Platform, spec: MachineSpec, output: BinaryIO, *
     The first Ctrl-C (or SIGTERM, or SIGHUP) stops the machine, a second one powers it off at once; the
     code is then 128 and the signal's number. A closed output stops it as well.
     """
+    # The handlers come first: once the machine is created it depends on this process.
     with _signals():
         platform.create(spec)
         try:

@@ -140,7 +140,7 @@ def _image(store: Any, image_id: str, tags: Mapping[str, str]) -> dict[str, Any]
             "tags": tags_of(tags, image_id),
             "commit": None,
             "dirty": False,
-            "created": "1970-01-01T00:00:00Z",
+            "created": "1970-01-01T00:00:00Z",  # behind all others, in a list that has the newest first
             "size_bytes": None,
             "architecture": "",
             "base": "",

@@ -26,6 +26,7 @@ def find_machines(
     machines of several clusters.
     """
     known = machines_of(platform, cluster) if cluster else platform.machines()
+    # Called only for a word that several clusters have: it reads the file that is here.
     prefer: Callable[[], str] = (lambda: cluster) if cluster else cluster_here
     meant: dict[str, Machine] = {}
     for name in names:

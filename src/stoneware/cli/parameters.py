@@ -52,7 +52,7 @@ def option(
         type=kind,
         default=default,
         multiple=multiple,
-        show_default=False,
+        show_default=False,  # `notes` has it
         shell_complete=lambda _context, _param, incomplete: offers(incomplete),
         expose_value=then is None,
         callback=_calling(then) if then else None,
@@ -145,7 +145,7 @@ class Command(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the words after the command's name. Raises click.UsageError for what it does not take."""
         rest = super().parse_args(ctx, args)
-        if rest and not ctx.resilient_parsing:
+        if rest and not ctx.resilient_parsing:  # a shell's completion parses half a line
             ctx.fail(f"Got unexpected extra argument(s) ({' '.join(map(visible, rest))})")
         return rest
 

@@ -68,6 +68,7 @@ def _complete() -> int:
 
 
 def _failed(error: StonewareError) -> int:
+    # What was printed comes before the error, unless it is the printing that fails.
     with contextlib.suppress(OutputError, BrokenPipeError):
         sys.stdout.flush()
     styled(sys.stderr).write(render_error(error, colour=sys.stderr.isatty()))
@@ -87,6 +88,7 @@ def _told(error: StonewareError | OSError | MemoryError | UnicodeEncodeError) ->
         return StonewareError("there is not enough memory", resolution="free -h")
     from stoneware.platforms import registry
 
+    # A full store is explained by the platform that has it.
     own = registry.backend(registry.DEFAULT, registry.project_of())
     if (told := own.explained(error)) is not None:
         return told

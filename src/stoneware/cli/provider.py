@@ -31,6 +31,7 @@ class LocalBaker:
         options = _options(request)
         references = references_of(options)
         planner = Planner(options, self._place.store, references[0].name, offline=True)
+        # Without the cache each bake makes another.
         image_id = None if options.no_cache else planner.plan().image.image_id
         origin = planner.origin
         return Baked(image_id, tags_of_bake(references, origin), origin.commit, origin.dirty)
@@ -96,6 +97,7 @@ def main() -> None:
     from stoneware.provider.plugin import serve
     from stoneware.provider.provider import StonewareProvider
 
+    # Opened by the first call that needs them: Terraform starts the provider for its schema alone, too.
     store = cache(open_store)
     platform = cache(lambda: open_platform(store()))
     serve(StonewareProvider(platform, store, lambda: LocalBaker(Place(platform(), store(), leave_bake))))

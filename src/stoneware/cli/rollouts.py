@@ -70,7 +70,7 @@ def session_of(
     def ask(machines: Sequence[str]) -> bool:
         if yes:
             return True
-        if not sys.stdin.isatty():
+        if not sys.stdin.isatty():  # it holds then, until `rollout resume`
             return False
         with display.aside():
             return click.confirm(

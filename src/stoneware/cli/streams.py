@@ -120,8 +120,9 @@ def open_missing() -> None:
             if opened != number:
                 os.dup2(opened, number)
                 os.close(opened)
+            # As they are for all programs, so for those that are started from here.
             os.set_inheritable(number, True)
-        if getattr(sys, name) is None:
+        if getattr(sys, name) is None:  # Python has none where its descriptor was closed
             setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 

@@ -50,6 +50,7 @@ def _changed(node: Node, changes: Mapping[str, Change], faults: Faults) -> Node:
     if not isinstance(node.value, dict):
         return node
     entries = {
+        # An empty key leaves what an earlier file has there, so it has no long form.
         key: changes[key](each, faults) if key in changes and each.value is not None else each
         for key, each in node.value.items()
     }
@@ -74,6 +75,7 @@ def _entry(node: Node, **values: str | int | bool) -> Node:
 def pairs(node: Node, faults: Faults) -> Node:
     """Return `KEY=VALUE` lists as mappings, and every value of the mapping as text, as it is written."""
     if isinstance(node.value, dict):
+        # 1.10 is not 1.1.
         return rebuilt(node, {key: words.as_text(each) for key, each in node.value.items()})
     if not isinstance(node.value, list):
         return node
@@ -84,8 +86,9 @@ def pairs(node: Node, faults: Faults) -> Node:
             faults.add(item.place, f"expected KEY=VALUE, not {describe(_bare(item))}")
             continue
         key, equals, value = item.text.partition("=")
-        if key in entries and entries[key].text != value:
+        if key in entries and entries[key].text != value:  # said twice alike is no mistake
             faults.warn(f"{item.place}: {key} is there twice; the last one counts")
+        # A name alone has the value of the user's environment.
         entries[key] = Node(value if equals else None, item.place, value)
         keys[key] = item.place
     return rebuilt(node, dict(entries), keys)
@@ -132,9 +135,11 @@ def _items(change: Callable[[Node, Faults], Iterable[Node]], kind: str, *, singl
 
 
 def _port(node: Node, faults: Faults) -> Iterable[Node]:
+    # To Python a truth value is a number.
     if not isinstance(node.value, str | int) or isinstance(node.value, bool):
         return [node]
     masked, restore = _mask(node.text)
+    # With a template the port is known for each replica only, and a range is divided among them.
     if not _MARKS.search(masked) and not is_spread(node.text):
         return [_long_port(node, port) for port in _attempt(node, faults, parse_port, node.text) or ()]
     match = _PORT.fullmatch(masked)
@@ -144,7 +149,7 @@ def _port(node: Node, faults: Faults) -> Iterable[Node]:
         )
         return []
     long = {
-        "host_ip": (match["ip"] or ANY_ADDRESS).strip("[]"),
+        "host_ip": (match["ip"] or ANY_ADDRESS).strip("[]"),  # Compose publishes on all addresses
         "target": restore(match["machine"]),
         "published": restore(match["host"] or ""),
         "protocol": match["protocol"] or "tcp",
@@ -169,12 +174,14 @@ def _volume(node: Node, faults: Faults) -> Iterable[Node]:
     if not isinstance(node.value, str):
         return [node]
     masked, restore = _mask(node.value)
+    # Any letter will do: the form is all that is looked at here.
     mount = _attempt(node, faults, parse_mount, _MARKS.sub("x", masked))
     if mount is None:
         return []
     if mount.host:
         faults.add(node.place, *host_fault(mount.source, mount.path))
         return []
+    # A mark is one character, so places in the masked text are those of what was parsed.
     source = masked[: len(mount.source)]
     if _MARKS.search(masked.removeprefix(source)):
         faults.add(
@@ -232,6 +239,7 @@ def _secret(node: Node, _faults: Faults) -> Iterable[Node]:
         entries["target"] = source
         keys["target"] = source.place
     elif target is not None and isinstance(target.value, str):
+        # The same file, whichever way it is written.
         entries["target"] = rebuilt(target, target.value.removeprefix(SECRETS))
     if mode is not None and isinstance(mode.value, int):
         entries["mode"] = rebuilt(
@@ -247,7 +255,7 @@ def _config(node: Node, _faults: Faults) -> Iterable[Node]:
     entries = _owned(node)
     keys = dict(node.keys)
     if source is not None and target is None:
-        entries["target"] = rebuilt(source, f"/{source.text}")
+        entries["target"] = rebuilt(source, f"/{source.text}")  # as in Compose
         keys["target"] = source.place
     if mode is not None and isinstance(mode.value, int):
         entries["mode"] = rebuilt(mode, mode.text)
@@ -255,6 +263,7 @@ def _config(node: Node, _faults: Faults) -> Iterable[Node]:
 
 
 def _owned(node: Node) -> dict[str, Node]:
+    # Compose has these as texts, and people write numbers.
     return {key: words.as_text(each) if key in ("uid", "gid") else each for key, each in node.mapping.items()}
 
 
@@ -269,6 +278,7 @@ def _word(node: Node, _faults: Faults) -> Iterable[Node]:
 def _test(node: Node, _faults: Faults) -> Node:
     if not isinstance(node.value, str):
         return node
+    # Compose takes every text for the shell, NONE too.
     return rebuilt(node, [Node("CMD-SHELL", node.place, "CMD-SHELL"), node])
 
 
@@ -328,7 +338,7 @@ _IDENTITIES: Mapping[str, Mapping[str, str]] = {  # the entries, and what they a
 def _identity(node: Node, kind: str) -> str:
     """Return what tells one item of a list from another: some of its entries, or its text."""
     if not isinstance(node.value, dict):
-        return f"\0\0{node.text}"
+        return f"\0\0{node.text}"  # no mapping's identity begins so
     entries = node.value
     known = _IDENTITIES.get(kind, {})
     return "\0".join(entries[key].text if key in entries else default for key, default in known.items())

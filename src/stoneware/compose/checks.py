@@ -47,7 +47,7 @@ def _ports(machines: Sequence[MachineDefinition], nodes: Mapping[str, Node], fau
     claims: dict[tuple[str, int], list[_Publication]] = defaultdict(list)
     for machine in machines:
         for port in machine.ports:
-            if port.host_port:
+            if port.host_port:  # without one, any free port is taken
                 claims[(port.protocol, port.host_port)].append((port, machine))
     for (protocol, number), claimed in claims.items():
         for where, same in _by_address(claimed) if len(claimed) > 1 else ():
@@ -85,7 +85,7 @@ def _names(
 ) -> None:
     hosts: dict[str, list[MachineDefinition]] = defaultdict(list)
     for machine in machines:
-        for name in {_own_name(machine), machine.name}:
+        for name in {_own_name(machine), machine.name}:  # both are names in DNS
             hosts[name].append(machine)
     for name, same in hosts.items():
         if len(same) > 1:
@@ -104,6 +104,7 @@ def _names(
                 "Write a template into hostname: {{.Service.Name}}-{{.Task.Slot}}.",
             )
         owner = same[0]
+        # A machine that is alone in its service may be called as the service is.
         if name in services and (owner.service != name or len(services[name].machines) > 1):
             faults.add(
                 _place(owner, nodes, "hostname"),
@@ -151,9 +152,10 @@ def in_order(
     needs: Mapping[str, Mapping[str, Condition]], places: Mapping[str, Place], faults: Faults
 ) -> list[str]:
     """Return the services so that each comes after those it depends on; a cycle is a fault that names it."""
-    done: dict[str, bool] = {}
+    done: dict[str, bool] = {}  # False: it is on the way that is being followed
     ordered: list[str] = []
     for first in needs:
+        # Without recursion: a chain of services may be as long as the file.
         stack = [(first, iter(needs[first]))] if first not in done else []
         if stack:
             done[first] = False

@@ -16,6 +16,7 @@ from stoneware.errors import InputError
 from stoneware.files import look_at
 from stoneware.untrusted.bounded import BoundsError, read_input
 
+# Compose takes `KEY: value` as well.
 _KEY = re.compile(r"(?:export[ \t]+)?(?P<name>[^\s=:#'\"]+)[^\S\n]*(?P<sign>[=:]|(?=\n|\Z|#))[^\S\n]*")
 MOST_BYTES = 16 << 20
 _NAME = re.compile(r"[\w.\-\[\]]+")
@@ -45,6 +46,7 @@ def read_env_file(
     """
     shown = shown or str(path)
     try:
+        # Editors of Windows write a mark of three bytes first.
         text = read_input(path, MOST_BYTES).removeprefix(b"\xef\xbb\xbf").decode()
     except BoundsError as error:
         raise InputError(f"the env file {shown} {error}") from error
@@ -55,7 +57,7 @@ def read_env_file(
         ) from error
     except UnicodeDecodeError as error:
         raise InputError(f"the env file {shown} is not UTF-8", details=str(error)) from error
-    return parse_env(text.replace("\r\n", "\n"), values, unset, shown)
+    return parse_env(text.replace("\r\n", "\n"), values, unset, shown)  # else each value would end in CR
 
 
 def parse_env(
@@ -79,7 +81,7 @@ class _Reader:
     def __init__(self, text: str, values: Mapping[str, str], unset: Callable[[str], None]) -> None:
         self.found: dict[str, str] = {}
         self._text = text
-        self._scope = ChainMap(dict(values), self.found)
+        self._scope = ChainMap(dict(values), self.found)  # the environment wins over the file
         self._unset = unset
 
     def statement_after(self, at: int) -> int:

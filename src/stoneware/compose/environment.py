@@ -39,6 +39,7 @@ def environment_of(
     found: dict[str, Setting] = {}
     for index, each in enumerate(model.env_file or ()):
         place = place_of(node, ("env_file", index, "path"))
+        # An expression in a later file may use what an earlier one sets.
         known = {key: setting.value for key, setting in found.items()}
         for key, value in _file(each, place, directory, ChainMap(dict(variables), known), faults).items():
             found[key] = Setting(value, place)
@@ -53,7 +54,7 @@ def environment_of(
             check_name(key)
         except InputError as error:
             faults.add(setting.place, sentence(error), "Write NAME: value.")
-        if "\0" in setting.value:
+        if "\0" in setting.value:  # no process can have it in its environment
             faults.add(setting.place, f"the value of {key} has a NUL byte")
     return found
 

@@ -34,7 +34,7 @@ def _range(value: str) -> str:
 
 
 def _whole_disk(value: int) -> int:
-    if value < _SMALLEST:
+    if value < _SMALLEST:  # `disk_size: 10` would become the smallest disk there is
         raise wrong(f"a disk of {value} bytes is too small for Compute Engine", "For example: 10g.")
     return value
 

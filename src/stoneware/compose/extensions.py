@@ -63,6 +63,7 @@ def _walk(root: Node, node: Node, path: tuple[str, ...], faults: Faults) -> None
     for key, each in node.mapping.items():
         if key.startswith("x-"):
             _extension(root, node, path, key, faults)
+        # Below these are names of the user's own. A service may be called labels, and is none of them.
         elif key not in _PAIRS or len(path) < 2:
             _walk(root, each, (*path, key), faults)
 

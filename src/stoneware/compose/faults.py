@@ -61,7 +61,7 @@ class Faults:
         """Note a fault. `once`: only where that place has none, as for what each replica would say again."""
         if place in self._broken or (once and place in self._places):
             return
-        self._faults.setdefault((place, reason), Fault(place, reason, hint))
+        self._faults.setdefault((place, reason), Fault(place, reason, hint))  # each replica finds it again
         self._places.add(place)
 
     def broken(self, place: Place, reason: str, hint: str = "") -> None:

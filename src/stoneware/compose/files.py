@@ -50,7 +50,7 @@ def find_files(
     own = any((directory / name).is_file() for name in _OWN)
     if not own and (named := _named(directory, environment or {}, env_files)):
         return named
-    for place in (directory, *directory.parents):
+    for place in (directory, *directory.parents):  # as Compose looks for its files
         for name in NAMES:
             found = place / name
             if found.is_file():
@@ -66,6 +66,7 @@ def find_files(
 def _named(directory: Path, environment: Mapping[str, str], env_files: Sequence[Path]) -> list[Path]:
     found: dict[str, str] = {}
     for path in env_files or [path for path in (directory / ".env",) if path.is_file()]:
+        # They are told of when the cluster is read.
         found |= read_env_file(directory / path, ChainMap(dict(environment), found), lambda _: None)
     variables = {**found, **environment}
     parts = variables.get(_FILES, "").split(variables.get(_SEPARATOR) or os.pathsep)
@@ -135,4 +136,5 @@ def name_fault(name: str) -> str:
 
 def normal_name(text: str) -> str:
     """Return the name closest to a text, which may be nothing."""
+    # The cut may leave a dash at the end.
     return re.sub(r"[^a-z0-9-]", "", re.sub(r"[_. ]+", "-", text.lower())).strip("-")[:63].strip("-")

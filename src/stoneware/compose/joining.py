@@ -24,7 +24,7 @@ from stoneware.machinefile.flags import nearest
 Reader = Callable[
     [Source, Mapping[str, str]], "Node | None"
 ]  # a file's tree in its long forms, all documents
-_REMOTE = (*REMOTE, "oci://")
+_REMOTE = (*REMOTE, "oci://")  # Compose would fetch these, and nothing is fetched here
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Joiner:
         if node is None or extends is None:
             return node
         own = rebuilt(node, {key: each for key, each in node.mapping.items() if key != "extends"})
-        if (file.source.path, name) in trail:
+        if (file.source.path, name) in trail:  # with its file: two files may each have a service of that name
             chain = " → ".join([*(each for _, each in trail), name])
             self._faults.add(
                 extends.place, f"extends has a cycle: {chain}", "Let one of them extend nothing."

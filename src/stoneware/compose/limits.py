@@ -48,7 +48,7 @@ def limits_of(model: schema.Service, node: Node, faults: Faults) -> dict[str, An
 
 def _quotient(model: schema.Service, node: Node, faults: Faults) -> float | None:
     """Return the cores that `cpu_quota` and `cpu_period` stand for."""
-    if model.cpu_quota is None or model.cpu_quota <= 0:
+    if model.cpu_quota is None or model.cpu_quota <= 0:  # to Docker 0 and -1 are no limit
         return None
     period = model.cpu_period or _PERIOD
     if model.cpu_quota < period / 100:
@@ -69,7 +69,7 @@ def _log(model: schema.Service, node: Node, faults: Faults) -> tuple[int, int]:
             "a machine's console is kept in files here, see: stoneware logs"
         )
     unknown = [key for key in options if key not in limits.LOG_OPTIONS]
-    if unknown and driver in _DRIVERS:
+    if unknown and driver in _DRIVERS:  # of another driver it is said already that it has no effect
         faults.warn(
             f"{place_of(node, ('logging', 'options', unknown[0]))}: logging.options: "
             f"{', '.join(unknown)} ha{'ve' if len(unknown) > 1 else 's'} no effect"

@@ -148,13 +148,13 @@ class Replicas:
             return scope.name
         place = self._place("hostname" if self._model.hostname else "domainname")
         given = self._model.hostname or scope.name
-        if self._model.domainname and "." not in given:
+        if self._model.domainname and "." not in given:  # with dots it is complete
             given = f"{given}.{self._model.domainname}"
         host = self._expanded(given, scope, place)
         if host is None:
             return scope.name
         if "_" in host and names.DNS.allows(host):
-            written, host = host, host.replace("_", "-").strip("-")
+            written, host = host, host.replace("_", "-").strip("-")  # a host name has no dash at its ends
             self._called.append(written)
             self._faults.warn(
                 f"{place}: hostname: {written} becomes {host}, since a host name has no '_'; DNS knows both"
@@ -219,6 +219,7 @@ class Replicas:
         known = {each.name: each for each in self._references.networks.values()}
         if not self._networks or not all(known[name].internal for name in self._networks):
             return False
+        # As with Docker, no published port leads to internal networks.
         if self._ports:
             self._faults.warn(
                 f"{self._place('ports')}: the ports of {self._name} are not published: it is on internal "

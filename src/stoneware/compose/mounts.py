@@ -8,7 +8,7 @@ from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.launch.flags import parse_volume
 
-_DRIVE = re.compile(r"[A-Za-z]:(?:\\|/[^:]*:/)")
+_DRIVE = re.compile(r"[A-Za-z]:(?:\\|/[^:]*:/)")  # a path of Windows has a colon of its own
 # What Docker's modes ask of a host that shares its files; a disk of the machine's own has nothing of it.
 _SHARED = {
     *("z", "Z", "cached", "delegated", "consistent", "default", "nocopy"),

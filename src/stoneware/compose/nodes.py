@@ -13,7 +13,7 @@ RESET = "!reset"
 OVERRIDE = "!override"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True)  # a file becomes thousands of these
 class Node:
     """A value and its place. Shared between the trees of aliases, so it is never changed once it is built.
 

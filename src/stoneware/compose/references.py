@@ -61,6 +61,8 @@ class References:
         """Return the name of a network on the platform; nothing where there is none."""
         if key not in self.networks:
             entry = self._document.networks.get(key)
+            # Every file has the network `default`, written or not; one that is written and faulty has been
+            # blamed.
             if entry is None and (key != DEFAULT or DEFAULT in self._document.named["networks"]):
                 self._unknown("networks", key, place)
                 return ""
@@ -114,6 +116,7 @@ class References:
             ranges = [IPv4Network(each) for each in network.subnets]
             if problem := address_problem(address, ranges):
                 return problem, hint if ranges else f"Give networks.{key} a subnet: {_EXAMPLE}"
+        # By its name there: two keys of the file may name one network.
         other = self._asked.setdefault((network.name, address), machine)
         return None if other == machine else (f"{other} asks for {address} as well.", hint)
 
@@ -131,6 +134,7 @@ class References:
         if model.name or model.external:
             name = self._exact(model.name or key, scope, entry)
         else:
+            # One for each machine, as a local volume is one on each node of Swarm.
             name = f"{machine}-{expand(key, scope)}"
         if name and name not in self.volumes:
             self._check_name(names.VOLUME, name, place_of(entry.node, ("name",)) if model.name else place)

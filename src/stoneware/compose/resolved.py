@@ -55,7 +55,7 @@ class _Dumper(yaml.SafeDumper):
         """Quote what would be read as something else."""
         plain = (
             isinstance(resolve(data), str)
-            and data != "<<"
+            and data != "<<"  # in quotes it is no merge key
             and not _UNSEEN.search(data)
             and visible_lines(data) == data
         )
@@ -112,7 +112,7 @@ def _without_nothing(entries: dict[str, Any]) -> dict[str, Any]:
 
 
 def _seconds(value: float | None) -> str | None:
-    return None if value is None else f"{value:f}".rstrip("0").rstrip(".") + "s"
+    return None if value is None else f"{value:f}".rstrip("0").rstrip(".") + "s"  # durations have no exponent
 
 
 def _source(source: SecretSource) -> dict[str, str]:
@@ -120,6 +120,7 @@ def _source(source: SecretSource) -> dict[str, str]:
         return {"file": str(source.file)}
     if source.variable:
         return {"environment": source.variable}
+    # Of all sources only a config has its text in the file: no secret is shown here.
     return {"content": source.value.reveal() if source.value else ""}
 
 
@@ -135,6 +136,7 @@ def _service(service: Service, model: schema.Service, environment: Mapping[str, 
         "build": _build(service.build) if service.build else None,
         "hostname": model.hostname,
         "environment": {key: each.value for key, each in environment.items()},
+        # Those in memory are in `tmpfs`.
         "volumes": [_plain(each) for each in model.volumes or () if each.type == "volume"],
         "ports": [_plain(each) for each in model.ports or ()],
         "expose": model.expose,
@@ -156,6 +158,7 @@ def _service(service: Service, model: schema.Service, environment: Mapping[str, 
         "labels": filled(model.labels),
         "deploy": _deploy(service, model),
     }
+    # An empty list drops the image's command, and without the key that would stay.
     cleared: dict[str, list[str]] = {
         key: [] for key in ("command", "entrypoint") if getattr(service, key) == ()
     }
@@ -210,6 +213,7 @@ def _tmpfs(options: str) -> str:
 
 def _mounted(mount: schema.SecretMount | schema.ConfigMount) -> dict[str, Any]:
     owner = {"uid": str(mount.uid), "gid": str(mount.gid)} if mount.uid or mount.gid else {}
+    # A mode is read back with its zero alone.
     return {"source": mount.source, "target": mount.target, "mode": f"0{mount.mode:03o}", **owner}
 
 

@@ -33,5 +33,5 @@ def _number(text: str) -> Scalar:
         digits, base = next((part, base) for part, base in forms if part)
         return int(based[1] + digits, base)
     if _SPECIAL.fullmatch(text):
-        return float(text.replace(".", "", 1))
+        return float(text.replace(".", "", 1))  # Python writes these without the dot
     return float(text) if _FLOAT.fullmatch(text) else text

@@ -122,7 +122,7 @@ class Attachment(Part):
 
 
 def _port_text(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, str | int):
+    if isinstance(value, bool) or not isinstance(value, str | int):  # to Python a truth value is a number
         raise expected("a port", value)
     return str(value)
 
@@ -198,6 +198,7 @@ class RestartPolicy(Part):
 class Rollout(Part):
     """`deploy.update_config`."""
 
+    # The defaults are Swarm's.
     parallelism: Count = 1
     delay: Seconds = 0.0
     monitor: Seconds = 5.0

@@ -25,7 +25,7 @@ def only(*words: str, **instead: str) -> Any:
 
 def _own_labels(labels: Pairs) -> Pairs:
     for key in labels:
-        if key.startswith("stoneware."):
+        if key.startswith("stoneware."):  # one of them would make a machine that of another cluster
             raise wrong(f"the label {key!r} is one of Stoneware's own", "Give it another name.")
     return labels
 

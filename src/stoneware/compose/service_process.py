@@ -76,6 +76,7 @@ def _process(model: schema.Service, node: Node, faults: Faults) -> Process:
         "groups": tuple(dict.fromkeys(model.group_add or ())),
         "oom_score_adj": model.oom_score_adj or 0,
     }
+    # One at a time, so that each fault has the place of its own key.
     for key, value in given.items():
         name = "group_add" if key == "groups" else key
         hint = (
@@ -116,7 +117,7 @@ def _capabilities(given: Iterable[str], key: str, node: Node, faults: Faults) ->
 def _security(model: schema.Service, node: Node, faults: Faults) -> bool:
     without = False
     for index, text in enumerate(model.security_opt or ()):
-        name, _, value = text.replace("=", ":", 1).partition(":")
+        name, _, value = text.replace("=", ":", 1).partition(":")  # Docker takes both signs
         if name.strip() == "no-new-privileges":
             without = value.strip().lower() in _YES
             if not without and value.strip().lower() not in _NO:
@@ -148,6 +149,7 @@ def _system(model: schema.Service, node: Node, faults: Faults) -> System:
         sysctls=_sysctls(model, node, faults),
         tmpfs=_tmpfs(model, node, faults),
         hosts=_checked("extra_hosts", model.extra_hosts or (), node, faults),
+        # A dot is Docker's way to ask for no domains.
         dns_search=_resolved("dns_search", [w for w in model.dns_search or () if w != "."], node, faults),
         dns_options=_resolved("dns_opt", model.dns_opt or (), node, faults),
     )
@@ -221,10 +223,10 @@ def _options(given: str, default: str) -> str:
         word for word in given.split(",") if word and word not in ("rw", "suid", "dev", "nosuid", "nodev")
     ]
     if not any(word.startswith("mode=") for word in words):
-        words.append("mode=1777")
+        words.append("mode=1777")  # Docker's default
     if "exec" not in words and "noexec" not in words:
         words.append(default)
-    return ",".join(word for word in words if word != "exec")
+    return ",".join(word for word in words if word != "exec")  # what is not noexec is
 
 
 def check_platform(given: Iterable[str], node: Node, path: tuple[str | int, ...], faults: Faults) -> None:
@@ -268,6 +270,7 @@ def restart_of(model: schema.Service, node: Node, faults: Faults) -> str:
             f"{place}: max_attempts has no effect with condition: {policy.condition}; on-failure counts"
         )
     if model.restart is not None and model.restart != said:
+        # Any is both: there is no word of its own for unless-stopped.
         if model.restart in ("always", "unless-stopped") and said == "always":
             return model.restart
         place = place_of(node, ("restart",))

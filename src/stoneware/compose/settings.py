@@ -30,6 +30,7 @@ def build_of(
         dockerfile=absolute(model.dockerfile, context) if model.dockerfile else None,
         inline=_inline(model, node, faults),
         target=model.target,
+        # Without a value here or there the Machinefile's own default counts.
         args={key: value for key, value in given.items() if value is not None},
         labels=filled(model.labels),
     )

@@ -10,6 +10,7 @@ from dataclasses import field
 from stoneware.dataclass import dataclass
 from stoneware.machinefile.flags import nearest
 
+# In quotes a body may have braces, since {{"{{"}} is how two of them are written.
 TEMPLATE = re.compile(r"\{\{(?P<body>(?:\"(?:[^\"\\\n]|\\.)*\"|`[^`]*`|[^}\"`]|\}(?!\}))*)\}\}")
 _FIELD = re.compile(r"\.[A-Za-z.]+")
 _LABEL = re.compile(r"index\s+\.Service\.Labels\s+(?:\"([^\"\\]*)\"|`([^`]*)`)")
@@ -49,7 +50,7 @@ def expand(text: str, scope: Scope) -> str:
     return "".join(part if literal else _value(part, scope) for literal, part in parts(text))
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=4096)  # each replica expands the same texts
 def parts(text: str) -> tuple[tuple[bool, str], ...]:
     """Return a text as its parts: (True, plain text) and (False, expression). Raises TemplateError."""
     found: list[tuple[bool, str]] = []

@@ -22,6 +22,7 @@ from stoneware.machinefile.flags import nearest
 
 _SHAPES = {"model_type": "a mapping", "dict_type": "a mapping", "list_type": "a list"}
 _FEW = 12  # keys that are worth to be listed
+# Their short form is a list.
 _LISTED = {"args", "depends_on", "environment", "labels", "networks", "options", "sysctls"}
 P = TypeVar("P", bound=Part)
 Path = tuple[str | int, ...]
@@ -109,6 +110,7 @@ def _entry(root: Node, section: str, key: str, model: type[P], faults: Faults) -
     owner = root.mapping[section]
     node = owner.mapping[key]
     place = owner.key_place(key)
+    # Nothing below a volume's or network's name means the defaults; a service needs an image.
     empty = rebuilt(node, {}) if node.value is None and section != "services" else node
     try:
         return Entry(model.model_validate(plain(empty)), empty, place, extensions(node))

@@ -24,6 +24,7 @@ from stoneware.model.limits import UNLIMITED, disk_problem, memory_problem, pars
 from stoneware.model.mount_places import own_place
 
 HINT = "\n"  # parts the reason of a validator's error from its hint
+# Compose casts these words, and YAML 1.2 leaves them texts.
 _TRUE = {"true", "y", "yes", "on"}
 _FALSE = {"false", "n", "no", "off"}
 _IMAGE_ID = re.compile(r"sha256:[0-9a-f]{4,64}")
@@ -67,6 +68,7 @@ def _flag(value: Any) -> bool:
 def _whole(low: int, high: int) -> Callable[[Any], int]:
     def check(value: Any) -> int:
         number = value
+        # More digits would be no number of the kernel's, and thousands of them a traceback.
         if isinstance(value, str) and re.fullmatch(r"[-+]?[0-9]{1,18}", value):
             number = int(value)
         if not isinstance(number, int) or isinstance(number, bool):
@@ -100,7 +102,7 @@ def _number(low: float, high: float) -> Callable[[Any], float]:
 def _seconds(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise expected("a duration such as 1m30s", value)
-    weeks, days, rest = _DAYS.findall(str(value))[0]
+    weeks, days, rest = _DAYS.findall(str(value))[0]  # it fits every text
     whole = 86400.0 * (7 * int(weeks or 0) + int(days or 0))
     try:
         seconds = whole + (0.0 if whole and not rest else _less_than_days(rest))
@@ -114,7 +116,7 @@ def _seconds(value: Any) -> float:
 def _less_than_days(text: str) -> float:
     try:
         return parse_duration(text, "this")
-    except InputError:
+    except InputError:  # Compose has Go's durations too, such as 500ms
         return duration(text, "", 0.0)
 
 
@@ -145,10 +147,10 @@ def _disk(value: Any) -> int:
 
 
 def _pids(value: Any) -> int:
-    number = _whole(-1, 1 << 22)(value)
+    number = _whole(-1, 1 << 22)(value)  # the kernel counts no further
     if problem := pids_problem(number):
         raise wrong(problem)
-    return UNLIMITED if number == 0 else number
+    return UNLIMITED if number == 0 else number  # Docker's word for no limit
 
 
 def _amount(value: Any) -> int:
@@ -234,7 +236,7 @@ def _exposed(value: Any) -> str:
 def _owner(value: Any) -> int:
     if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,10}", value):
         raise expected("a number", value, "A user's name means nothing before the machine is there.")
-    return _whole(0, (1 << 32) - 2)(value)
+    return _whole(0, (1 << 32) - 2)(value)  # the number above is no user: chown takes it for "leave it"
 
 
 def _absolute(value: Any) -> str:

@@ -61,6 +61,7 @@ def hosts(node: Node, faults: Faults) -> Node:
             faults.add(each.place, f"expected NAME=ADDRESS, not {describe(plain(each))}")
             continue
         colon, equals = each.value.find(":"), each.value.find("=")
+        # The first of the two signs counts: an address of IPv6 has colons as well.
         cut = equals if equals >= 0 and (colon < 0 or equals < colon) else colon
         if cut < 0:
             faults.add(each.place, f"{each.value!r} names no address", "Write NAME=ADDRESS.")

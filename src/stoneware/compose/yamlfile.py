@@ -102,7 +102,7 @@ class _Builder:
         found = []
         for event in self._events:
             if isinstance(event, yaml.DocumentStartEvent):
-                self._anchors = {}
+                self._anchors = {}  # each document has its own
                 found.append(self._node(next(self._events)))
         return found
 
@@ -157,6 +157,7 @@ class _Builder:
             place = self._place(event)
             key = self._key(event)
             value = self._node(next(self._events))
+            # In quotes it is a key like any other.
             if isinstance(event, yaml.ScalarEvent) and event.value == "<<" and event.implicit[0]:
                 inherited += self._merged(value)
             elif key is None:
@@ -207,12 +208,13 @@ class _Builder:
         if (
             event.tag in _PLAIN_TAGS
             or (event.implicit[0] and event.tag is None)
-            or (directive and not event.style)
+            or (directive and not event.style)  # a plain value stays one behind our tags
         ):
             value = resolve(event.value)
         text = event.value
         if _UNUSABLE.search(text):
             raise YamlError(place, "the text has half a character (a surrogate)")
+        # What a variable stands for stays a text: the types cast it, as in Compose.
         if isinstance(value, str):
             text = value = self._interpolate(value, place)
         return Node(value, place, text, directive=directive)

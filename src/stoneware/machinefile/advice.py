@@ -26,7 +26,7 @@ _SECRET_VALUE = re.compile(
 _FAILED_JSON = re.compile(
     r"""\[(?:['"\u2018\u201c]|\s+(['"\u2018\u201c])[^'"\u2018-\u201d]*['"\u2019\u201d]\s*,)"""
 )
-_ONLY_LAST = ("CMD", "ENTRYPOINT", "HEALTHCHECK")
+_ONLY_LAST = ("CMD", "ENTRYPOINT", "HEALTHCHECK")  # an image has one of each
 
 
 def unused_args(layout: Layout, build_args: Mapping[str, str], predefined: Container[str]) -> tuple[str, ...]:
@@ -44,7 +44,7 @@ def unused_args(layout: Layout, build_args: Mapping[str, str], predefined: Conta
             for name in build_args
             if name not in declared
             and name not in predefined
-            and name.upper() not in PROXIES
+            and name.upper() not in PROXIES  # every RUN has these, declared or not
             and not name.startswith(_ALWAYS_USED)
         )
     )
@@ -62,6 +62,7 @@ def warnings(layout: Layout, needed: Sequence[int], hollow: Iterable[Hollow] = (
     texts = tuple(
         f"{layout.source.filename}:{line}: {text}{f' ({rule})' if rule else ''}" for line, text, rule in found
     )
+    # Advice of our own has no rule: error=true is about the checks that BuildKit has names for.
     named = [(line, text, rule) for line, text, rule in found if rule]
     if asked.error and named:
         line, text, rule = named[0]
@@ -116,13 +117,14 @@ def _undefined(layout: Layout, hollow: Iterable[Hollow]) -> Iterator[_Found]:
         for checked in stage.instructions
         if any(body.expand for body in checked.source.heredocs)
     }
-    for each in dict.fromkeys(hollow):
+    for each in dict.fromkeys(hollow):  # used twice in a line, told once
         if each.name in outside or each.name.startswith(("TARGET", "BUILD")):
             hint = f"; to have its value, write ARG {each.name} in this stage"
         elif each.near == each.name:
             hint = "; what an instruction sets counts from the next one on"
         elif each.near:
             hint = f"; did you mean ${each.near}?"
+        # Such a dollar sign is often one of a template, which the machine is to fill in.
         elif each.line in with_text:
             hint = f"; for the text itself write \\${each.name}, or the delimiter in quotes"
         else:

@@ -59,7 +59,7 @@ class ArchiveTree(Tree):
                 resolution="stoneware bake --no-cache …",
             ) from None
         for names in self._names.values():
-            names.sort(key=os.fsencode)
+            names.sort(key=os.fsencode)  # by bytes, as Go walks a directory
 
     # -- reading -------------------------------------------------------------------------------------------
 
@@ -78,6 +78,7 @@ class ArchiveTree(Tree):
 
     def _add(self, member: Member, offset: int, number: int) -> None:
         found = _Found(member, offset, number)
+        # In a tar a hard link comes after the file that it is another name of.
         if member.kind == "hard link":
             target = "/".join(parts_of(member.target))
             first = self._found.get(target)
@@ -127,6 +128,7 @@ class ArchiveTree(Tree):
 
     def children(self, path: str) -> Iterator[tuple[str, os.stat_result]]:
         """Yield the paths below a directory, in Go's walking order."""
+        # The walk calls itself: a stage some thousand directories deep would end in a RecursionError.
         if path.count("/") >= MAX_DEPTH:
             raise OSError(
                 errno.ENAMETOOLONG, f"more than {MAX_DEPTH} directories inside each other", path[:200]
@@ -156,6 +158,7 @@ class ArchiveTree(Tree):
             gid=member.gid,
             mtime=member.mtime_ns // 1_000_000_000,
             device=member.device,
+            # No real one: further names become hard links.
             inode=(0, found.inode) if member.kind == "file" else None,
             attributes=member.attributes,
             offset=found.offset,

@@ -143,7 +143,7 @@ def is_archive(path: str) -> bool:
                 with opener(path, "rb") as unpacked:
                     head = unpacked.read(_BLOCK)
             except (OSError, EOFError, lzma.LZMAError, zlib.error):
-                return False
+                return False  # it only begins like one, so it is copied as it is
     return _is_header(head)
 
 
@@ -161,11 +161,12 @@ def write_tar(entries: Iterable[Entry], stream: IO[bytes]) -> None:
     Further names of one inode become hard links, sockets are left out. Raises InputError when a file is
     not what it was when it was listed, and OSError.
     """
+    # Only this form has room for extended attributes; names may hold any bytes.
     form, errors = tarfile.PAX_FORMAT, "surrogateescape"
     with tarfile.open(fileobj=stream, mode="w", format=form, errors=errors) as archive:
         first_names: dict[tuple[int, int], str] = {}
         for entry in entries:
-            if entry.kind == "socket":
+            if entry.kind == "socket":  # a tar has no form for one
                 continue
             info = _header(entry)
             if entry.inode is not None:
@@ -211,6 +212,7 @@ def _add_content(archive: tarfile.TarFile, info: tarfile.TarInfo, entry: Entry) 
         try:
             archive.addfile(info, reader)
         except OSError as error:
+            # A file that ends too early has shrunk; any other error is of the disk that is written to.
             if content.tell() < entry.offset + entry.size:
                 raise _changed(entry) from error
             raise

@@ -34,6 +34,7 @@ def mark_first_array(lines: list[str], first: int, last: int, escape: str) -> bo
     joined = "".join(
         line.rstrip().removesuffix(escape)
         for number, line in enumerate(lines[first:last])
+        # The parser drops comments between the lines, with their brackets.
         if number == 0 or not line.lstrip().startswith("#")
     )
     skipped = _brackets_before(joined)
@@ -62,7 +63,7 @@ def _end_of_array(text: str, start: int) -> int | None:
         return None
     try:
         value, end = _DECODER.raw_decode(text, start)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError):  # json calls itself: a line of nothing but brackets
         return None
     return end if isinstance(value, list) else None
 
@@ -70,6 +71,7 @@ def _end_of_array(text: str, start: int) -> int | None:
 def _mark(lines: list[str], first: int, skipped: int) -> bool:
     for number in range(first, len(lines)):
         line = lines[number]
+        # The parser does not see a comment's brackets.
         if number > first and line.lstrip().startswith("#"):
             continue
         count = line.count("[")

@@ -78,6 +78,7 @@ def named_base(reference: str) -> NamedBase | None:
     if found is None:
         return None
     release = _RELEASES.get(found["release"], found["release"])
+    # Only numbers have point releases: there is 12.5, but no bookworm.5.
     if found["point"] and not found["release"].isdecimal():
         return None
     notes = []
@@ -96,6 +97,7 @@ def is_debian(reference: str) -> bool:
     """Return whether a reference names Docker's official image of Debian, of whatever release."""
     registry, repository, _ = split_reference(reference)
     known = _REGISTRIES.get(registry, ())
+    # A mirror of Docker's registry has the same path somewhere below a name of its own.
     return repository in known or repository == "library/debian" or repository.endswith("/library/debian")
 
 

@@ -135,6 +135,7 @@ def _named(fault: _Fault, path: str, excludes: Matcher) -> Iterator[Source]:
 
 
 def _is_archive(path: str) -> bool:
+    # Loads tarfile, lzma and bz2, which only an ADD may need.
     from stoneware.machinefile.archives import is_archive
 
     return is_archive(path)
@@ -161,9 +162,10 @@ def _without(
         is_directory = stat_module.S_ISDIR(status.st_mode)
         if is_directory:
             answers[name] = answer
+        # The walk has left the others: nothing can take them back any more.
         waiting = [each for each in waiting if path.startswith(each[0] + "/")]
         if not excluded:
-            yield from waiting
+            yield from waiting  # a file that is kept brings its directories along
             waiting = []
             yield path, status
         elif is_directory:
@@ -177,6 +179,7 @@ def _with_parents(fault: _Fault, excludes: Matcher) -> Iterator[Source]:
     if not pivot:
         base, pattern = "/", text
     wanted = gopath.clean("/" + pattern)[1:]
+    # As in a plain COPY: a missing name is an error, a wildcard without a match is none.
     if not gopath.has_wildcards(base) and not gopath.has_wildcards(wanted):
         required = relative(f"{base}/{wanted}")
         parent = tree.real(posixpath.dirname(required))
@@ -199,7 +202,7 @@ def _including(tree: Tree, directory: str, includes: Matcher | None, excludes: M
         yield from _inside(tree, directory, excludes)
         return
     skip = len(directory) + 1 if directory else 0
-    waiting: list[tuple[str, os.stat_result]] = []
+    waiting: list[tuple[str, os.stat_result]] = []  # directories that a match below brings along
     answers: dict[str, ParentMatch] = {"": ()}
     for path, status in _without(tree, directory, excludes, skip):
         name = path[skip:]
@@ -237,6 +240,7 @@ class _Fault:
 
     def check_inside(self) -> None:
         """Refuse `../x`, which BuildKit would silently read as `x`."""
+        # A stage's root has nothing above it, so `..` leads nowhere there.
         if self.step.from_stage or gopath.clean(self.text.lstrip("/")).split("/")[0] != "..":
             return
         raise InputError(
@@ -271,7 +275,7 @@ class _Fault:
     def _ignored(self, path: str) -> str | None:
         try:
             real = self.tree.real(path)
-            os.lstat(self.tree.host(real))
+            os.lstat(self.tree.host(real))  # only what is there can be missing because of a pattern
         except OSError:
             return None
         pattern = self.tree.ignore.culprit(real)

@@ -45,6 +45,7 @@ def copy_step(
         unpack=flags.switches.get("unpack"),
     )
     _check(step)
+    # The text shows the flags as they were expanded, so it is made of the finished step.
     return CopyStep(**{**vars(step), "text": _text(step)})
 
 

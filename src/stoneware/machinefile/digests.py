@@ -51,7 +51,7 @@ class DigestCache:
         if self.path is None or not self._learned:
             return
         merged = {**(self._known or {}), **self._learned}
-        kept = dict(list(merged.items())[-_LIMIT:])
+        kept = dict(list(merged.items())[-_LIMIT:])  # the newest: a dictionary keeps the order of arrival
         write_atomic(self.path, json.dumps({"version": _VERSION, "entries": kept}, separators=(",", ":")))
         self._known, self._learned = kept, {}
 
@@ -59,6 +59,7 @@ class DigestCache:
         """Return the SHA-256 of a regular file as 64 hexadecimal digits. Raises OSError."""
         if self._known is None:
             self.load()
+        # The time of change is in it since no program can set that one back.
         key = f"{stat.st_dev}:{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}"
         known = (self._known or {}).get(key) or self._learned.get(key)
         if known is not None:

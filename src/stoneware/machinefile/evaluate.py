@@ -17,7 +17,7 @@ from stoneware.machinefile.syntax import Checked, located
 from stoneware.model.labels import KERNELS, kernel_problem
 from stoneware.model.mount_places import needs_no_volume
 
-_MOST_RETRIES = 1_000_000
+_MOST_RETRIES = 1_000_000  # more is no use, and thousands of digits would end in a traceback
 _DISK_HINT = "for data that stays name a directory of its own, such as /var/lib/app"
 
 
@@ -77,6 +77,7 @@ def _arg(state: StageState, checked: Checked, context: Context) -> None:
             state.set_arg(name, context.globals.build_args[name])
         elif equals:
             state.set_arg(name, state.expand(context.globals.lexer)(default))
+        # The ARG above the first FROM, which a bare ARG brings into the stage.
         elif name in context.globals.values:
             state.set_arg(name, context.globals.values[name])
 
@@ -104,6 +105,7 @@ def _workdir(state: StageState, checked: Checked, context: Context) -> None:
                 line=checked.source.line,
                 text=f"WORKDIR {path}",
                 path=path,
+                # Whose the directory is: BuildKit looks at USER here, and not for COPY.
                 user=state.config.user,
             )
         )

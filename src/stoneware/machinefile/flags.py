@@ -31,7 +31,7 @@ class Flags:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return the known word closest to a mistyped one, or an empty string."""
-    import difflib
+    import difflib  # slow to load, and only for the words of an error
 
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return found[0] if found else ""
@@ -50,7 +50,7 @@ def parse_flags(
     lists: dict[str, tuple[str, ...]] = {}
     booleans: dict[str, bool] = {}
     for flag in given:
-        if flag == "--":
+        if flag == "--":  # BuildKit stops reading flags here
             break
         spelled, equals, value = flag.partition("=")
         name = spelled[2:]

@@ -74,6 +74,7 @@ class _Automaton:
             step = self._steps.get((places, char))
             if step is None:
                 if len(self._steps) >= _MOST_STEPS:
+                    # Forgetting costs time only, and names of others cannot fill the memory.
                     self._steps.clear()
                 step = self._steps[places, char] = self._step(places, char)
             if not step:

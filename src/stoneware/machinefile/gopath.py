@@ -93,7 +93,7 @@ def _character_class(pattern: str, position: int) -> tuple[str, int]:
     position += negated
     ranges: list[str] = []
     while True:
-        if pattern.startswith("]", position) and ranges:
+        if pattern.startswith("]", position) and ranges:  # Go has no empty class: `[]` is a bad pattern
             break
         low, position = _class_character(pattern, position)
         high = low
@@ -102,13 +102,14 @@ def _character_class(pattern: str, position: int) -> tuple[str, int]:
         # Go accepts a reversed range, which matches nothing; re does not
         ranges.append(f"{re.escape(low)}-{re.escape(high)}" if low <= high else "")
     inner = "".join(ranges)
+    # Where every range is reversed there is nothing left to put into a class of re.
     if negated:
         return (f"[^{inner}]" if inner else "(?s:.)"), position + 1
     return (f"[{inner}]" if inner else "(?!)"), position + 1
 
 
 def _class_character(pattern: str, position: int) -> tuple[str, int]:
-    if position >= len(pattern) or pattern[position] in "-]":
+    if position >= len(pattern) or pattern[position] in "-]":  # Go wants a backslash before these
         raise BadPattern(pattern)
     if pattern[position] == "\\":
         position += 1

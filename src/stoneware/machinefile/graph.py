@@ -55,6 +55,7 @@ def read_names(layout: Layout, settings: Globals) -> Names:
         reference, empty = _reference(layout, stage, settings)
         references.append(reference)
         hollow.append(empty)
+        # As written: FROM does not find a stage in capitals, --from and --target do.
         bases.append(defined.get(reference))
         if stage.name:
             defined[stage.name] = stage.index
@@ -73,6 +74,7 @@ def _reference(layout: Layout, stage: RawStage, settings: Globals) -> tuple[str,
     """Return a FROM's reference, and which ARGs in it have no value."""
     with located(layout.source, stage.line):
         unset: set[str] = set()
+        # In a base's name an ARG that is empty leaves the same hole as one that nothing sets.
         filled = {name: value for name, value in settings.values.items() if value}
         settings.lexer.word(stage.base, filled, unset)
         hollow = hollow_names(stage.base, unset)
@@ -133,6 +135,7 @@ def _refuse_cycles(layout: Layout, needs: Mapping[int, Mapping[int, int]]) -> No
 def _target(layout: Layout, target: str | None) -> int:
     if not target:
         return len(layout.stages) - 1
+    # BuildKit has no --target by number, though --from takes one.
     found = None if target.isdecimal() else find_stage(layout, target)
     if found is None:
         raise _unknown_target(layout, target)
@@ -158,7 +161,9 @@ def _unknown_target(layout: Layout, target: str) -> InputError:
 def _unique_names(layout: Layout) -> list[str]:
     last = {stage.name: stage.index for stage in layout.stages if stage.name}
     return [
-        stage.name if last.get(stage.name) == stage.index else str(stage.index) for stage in layout.stages
+        # Of two of one name the earlier cannot be meant by it.
+        stage.name if last.get(stage.name) == stage.index else str(stage.index)
+        for stage in layout.stages
     ]
 
 

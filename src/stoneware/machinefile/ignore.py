@@ -58,6 +58,7 @@ class Matcher:
         for index, pattern in enumerate(self.patterns):
             hit = bool(parent) and parent[index]
             # once a parent matched, so does all that is in it
+            # One that cannot change the answer is not tried, as in patternmatcher.
             if not hit and pattern.exception == matched:
                 hit = pattern.matches(path)
             answers.append(hit)
@@ -106,7 +107,7 @@ def compile_patterns(texts: Iterable[str], filename: str = "", lines: Iterable[i
         if not text:
             continue
         line = numbers[index] if index < len(numbers) else 0
-        text = gopath.clean(text)
+        text = gopath.clean(text)  # patternmatcher cleans before it takes the `!` off
         exception = text.startswith("!")
         text = text[1:] if exception else text
         try:
@@ -162,12 +163,14 @@ def _brackets(text: str, position: int) -> tuple[str, int]:
     while position < len(text):
         char = text[position]
         position += 1
+        # Right behind `[` or `[^` a bracket is a character, as in Go's regular expressions.
         if char == "]" and len(out) > 1 and out != ["[", "^"]:
             return "".join([*out, "]"]), position
         if char == "\\" and position < len(text):
             out.append("\\" + text[position])
             position += 1
         else:
+            # In a class re warns of these: they may one day join or subtract sets.
             out.append("\\" + char if char in "[&~|" else char)
     raise gopath.BadPattern(text)
 
@@ -176,7 +179,9 @@ def read_ignore(text: str, filename: str) -> Matcher:
     """Return the matcher of an ignore file's text."""
     patterns: list[str] = []
     lines: list[int] = []
+    # Docker drops the byte order mark, too.
     for number, raw in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
+        # As in Docker: behind a blank it is part of a name.
         if raw.startswith("#"):
             continue
         pattern = raw.strip()
@@ -186,6 +191,7 @@ def read_ignore(text: str, filename: str) -> Matcher:
         pattern = pattern[1:].strip() if exception else pattern
         if pattern:
             pattern = gopath.clean(pattern)
+            # A path is from the root with and without its slash.
             pattern = pattern[1:] if len(pattern) > 1 and pattern.startswith("/") else pattern
         patterns.append(f"!{pattern}" if exception else pattern)
         lines.append(number)
@@ -208,7 +214,7 @@ def load_ignore(context: Path, machinefile: Path | None = None) -> Matcher:
     """Return the matcher for a context directory: of the first ignore file there is (see `ignore_files`)."""
     for path in ignore_files(context, machinefile):
         try:
-            text = read_input(path, _MOST_BYTES).decode(errors="surrogateescape")
+            text = read_input(path, _MOST_BYTES).decode(errors="surrogateescape")  # names may hold any bytes
         except (FileNotFoundError, NotADirectoryError):
             continue
         except (BoundsError, OSError) as error:

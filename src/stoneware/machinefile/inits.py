@@ -24,6 +24,7 @@ _CONTROL = re.compile(r"[;&|\n()`]|\$\(")
 def starts_init(argv: Sequence[str]) -> bool:
     """Say whether a command is systemd, by any of its paths, directly, behind a tini or in a shell."""
     words = _unwrapped(list(argv))
+    # `systemd --user` looks after one user's services, and is no system's first process.
     return bool(words) and "--user" not in words and is_init(words[0])
 
 

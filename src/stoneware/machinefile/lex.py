@@ -17,6 +17,7 @@ from stoneware.untrusted.bounded import BoundsError
 _DEEPEST = 32  # substitutions within substitutions
 _LONGEST = 1 << 20  # characters of all variables in one text
 _PATIENCE = 5.0  # seconds for one pattern
+# Parameters of a shell whose name is one character.
 _SPECIAL = "@*#?-$!0"
 _PATTERN_SPECIAL = "[]{}.+()|^$"
 
@@ -171,8 +172,9 @@ class _Scan:
             if char == self.lexer.escape:
                 if self.raw_escapes:
                     result.append(char)
-                if not self.peek():
+                if not self.peek():  # the missing quote is told in the next round
                     continue
+                # As in sh: before anything else the backslash stays.
                 if self.peek() in {'"', "$", self.lexer.escape}:
                     char = self.next()
             result.append(char)
@@ -185,7 +187,7 @@ class _Scan:
         blanks = ""
         while self.peek() and self.peek() in "\t\r ":
             blanks += self.next()
-        return "<<" + blanks
+        return "<<" + blanks  # with its blanks, so that `<< EOF` stays one word
 
     def name(self) -> str:
         name = ""
@@ -306,6 +308,7 @@ def _pattern(pattern: str, *, greedy: bool) -> re.Pattern[str]:
             out.append(".")
         elif char == "\\":
             following = pattern[position : position + 1]
+            # Escaped against the end of the substitution: the pattern has no need of it.
             if following in {"}", "/"}:
                 continue
             if following not in {"*", "?", "\\"}:

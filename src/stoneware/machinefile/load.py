@@ -86,6 +86,7 @@ def load_recipe(
 
 def _globals(layout: Layout, build_args: Mapping[str, str], target: str | None, architecture: str) -> Globals:
     lexer = Lexer(escape=layout.source.escape)
+    # These, too, may be given by --build-arg.
     found = _platform_args(architecture, target or layout.stages[-1].name or "default") | {
         name: value for name, value in build_args.items() if name in _platform_args("", "")
     }
@@ -156,6 +157,7 @@ def _start(load: _Load, index: int) -> tuple[Base, StageState]:
         place = _builder_of_files(load, place)
     reference, resolved = _resolve(load, place)
     base = Base(resolved.kind, reference, resolved.identity, scratch)
+    # It holds files alone: what the builder is configured for does not count.
     return base, StageState.start(name, ImageConfig() if scratch else resolved.config)
 
 
@@ -209,6 +211,7 @@ def _resolve(load: _Load, wanted: Reference) -> tuple[str, ResolvedBase]:
     resolved = load.resolve(wanted.text)
     if resolved is not None:
         return wanted.text, resolved
+    # A base or image that is called so wins over the names that registries have for Debian.
     named = named_base(wanted.text)
     if named is not None and (resolved := load.resolve(named.reference)) is not None:
         if named.notes:

@@ -60,12 +60,13 @@ def read_mount(text: str) -> RawMount:
     import csv
 
     try:
+        # BuildKit reads mounts as CSV, too: in quotes a value may hold a comma.
         fields = next(csv.reader([text], strict=True), [])
     except csv.Error as error:
         raise FlagError(f"the mount {text!r} is not comma-separated: {error}") from error
     options = tuple(_option(field) for field in fields)
     source = dict(options).get("from", "")
-    if "$" in source[:-1]:
+    if "$" in source[:-1]:  # at the very end it is a plain character
         raise FlagError(
             "'from' of a mount doesn't support variable expansion",
             "Define a stage with FROM and a global ARG, and name that stage.",
@@ -196,7 +197,7 @@ def _flag(options: dict[str, str], key: str, *, default: bool) -> bool:
     if key not in options:
         return default
     value = options[key]
-    if value in {"1", "t", "T", "true", "TRUE", "True"}:
+    if value in {"1", "t", "T", "true", "TRUE", "True"}:  # what Go's ParseBool takes, and so BuildKit
         return True
     if value in {"0", "f", "F", "false", "FALSE", "False"}:
         return False

@@ -20,7 +20,7 @@ from stoneware.machinefile.lex import Lexer, LexError
 _HEREDOC = re.compile(r"(\d*)<<(-?)\s*([^<]*)", re.DOTALL)
 _HEREDOC_INSTRUCTIONS = {"ADD", "COPY", "RUN"}
 MOST_TEXT = 1 << 20  # characters, as BuildKit has it for a line
-_MOST_APART = 30
+_MOST_APART = 30  # here-documents with a blank behind <<: each takes another look at all of the file
 _MOST_FAULTS = 30  # arrays of more than texts that a file may have: each takes another look at all of it
 _DEEPEST = 200  # a shell script may leave some open; what is substituted here is held to less
 _BRACES = re.compile(r"\$\{|\}")
@@ -116,7 +116,7 @@ def _check_text(bare: Source, text: str) -> None:
             depth = max(depth - 1, 0) if mark == "}" else depth + 1
             if depth > _DEEPEST:
                 raise bare.fault(number, f"substitutions are nested deeper than {_DEEPEST} levels")
-        if not line.rstrip().endswith(escape):
+        if not line.rstrip().endswith(escape):  # no substitution goes beyond its instruction
             depth = 0
 
 
@@ -128,6 +128,7 @@ def heredoc_word(word: str) -> HeredocWord | None:
     found = _HEREDOC.fullmatch(word)
     if found is None or not found[3]:
         return None
+    # Nothing is expanded in a delimiter: a `$` in it is a plain character.
     plain = Lexer(skip_unset=True).words(found[3], {})
     if len(plain) != 1:
         return None
@@ -136,6 +137,7 @@ def heredoc_word(word: str) -> HeredocWord | None:
     def quotes(text: str) -> int:
         return text.count("'") + text.count('"')
 
+    # As in sh: one quote anywhere in the delimiter, and the body is taken as it is.
     expand = len(raw) == 1 and quotes(plain[0]) == quotes(raw[0])
     return HeredocWord(plain[0], expand, found[2] == "-")
 
@@ -257,6 +259,7 @@ def _directive_line(text: str) -> int:
     lines = text.split("\n")
     for count in range(1, len(lines) + 1):
         try:
+            # With an instruction, since a file without any is an error of its own.
             dockerfile.parse_string("\n".join(lines[:count]) + "\nFROM x\n")
         except ValueError:
             return count
@@ -291,6 +294,7 @@ def _complaint(lines: list[str], escape: str) -> str:
     import dockerfile
 
     try:
+        # The FROM is there since nothing but blank lines would be a fault by itself.
         dockerfile.parse_string("\n".join([f"# escape={escape}", "FROM x", *lines]) + "\n")
     except dockerfile.GoParseError as error:
         return str(error)

@@ -10,6 +10,7 @@ from stoneware.machinefile.flags import nearest
 from stoneware.machinefile.lex import Lexer
 from stoneware.machinefile.recipe import HealthCheck, ImageConfig, Step
 
+# Docker's, for images that set none.
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
 
@@ -29,7 +30,7 @@ class Globals:
         found: dict[str, str] = {}
         for name, value in sorted(self.build_args.items()):
             if name.upper() in PROXIES and value:
-                found[name.upper()] = value
+                found[name.upper()] = value  # some programs read the one, some the other
                 found[name.lower()] = value
         return found
 
@@ -67,6 +68,7 @@ class StageState:
     def start(cls, name: str, config: ImageConfig, parent: StageState | None = None) -> StageState:
         """Return the state at a FROM. ARGs of a parent stage stay visible; its ENV is set again over them."""
         env = dict(config.env)
+        # ENV PATH=$PATH:/opt/bin has to work on a base that says nothing of PATH.
         if "PATH" not in env:
             config = replace(config, env=(*config.env, ("PATH", DEFAULT_PATH)))
             env = dict(config.env)
@@ -77,14 +79,14 @@ class StageState:
 
     def expand(self, lexer: Lexer) -> Callable[[str], str]:
         """Return the function that expands one word with the variables in scope now."""
-        scope = dict(self.scope)
+        scope = dict(self.scope)  # as it is now: an instruction does not see what it sets itself
         return lambda word: lexer.word(word, scope, self.unset)
 
     def note_unset(self, line: int) -> None:
         """Keep what the instruction at a line has expanded and nothing sets."""
         self.hollow += (
             Hollow(line, name, nearest(name, (*self.scope, *self.declared)))
-            for name in sorted(self.unset - self.declared)
+            for name in sorted(self.unset - self.declared)  # a bare ARG may be empty on purpose
         )
         self.unset.clear()
 

@@ -141,6 +141,8 @@ def _check(source: Source, instruction: Instruction) -> Checked:
         if keyword == "HEALTHCHECK" and flags.text and instruction.words[0].upper() == "NONE":
             raise FlagError("HEALTHCHECK NONE takes no flags", "Write HEALTHCHECK NONE.")
         mounts = tuple(read_mount(text) for text in flags.many.get("mount", ()))
+    # What ONBUILD holds is checked here already: its faults belong to this file, not to a build FROM the
+    # image.
     if keyword == "ONBUILD":
         read_trigger(source, instruction.line, instruction.words[0] if instruction.words else "")
     return Checked(instruction, flags, mounts)

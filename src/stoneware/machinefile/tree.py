@@ -78,7 +78,7 @@ class Tree:
         while waiting:
             part = waiting.pop()
             if part == "..":
-                del done[-1:]
+                del done[-1:]  # above the root there is nothing, so `..` of it is the root
                 continue
             target = self.link("/".join([*done, part]))
             if target is None:
@@ -88,7 +88,7 @@ class Tree:
             if links > _MAX_LINKS:
                 raise OSError(40, "too many levels of symbolic links", path)
             if target.startswith("/"):
-                done.clear()
+                done.clear()  # what a link calls absolute begins at the tree's root, not at this computer's
             waiting.extend([each for each in target.split("/") if each not in {"", "."}][::-1])
         return "/".join(done)
 
@@ -143,6 +143,7 @@ class Tree:
                 errno.ENAMETOOLONG, f"more than {MAX_DEPTH} directories inside each other", host[:200]
             )
         with os.scandir(host) as listing:
+            # By bytes, as Go: their order is part of the digest.
             found = sorted(listing, key=lambda entry: os.fsencode(entry.name))
         for entry in found:
             name = f"{path}/{entry.name}" if path else entry.name
@@ -204,6 +205,7 @@ def content_digest(entries: tuple[Entry, ...]) -> str:
     """Return the SHA-256 of what a copy of the entries makes: names, kinds, modes, owners, content."""
     digest = hashlib.sha256()
     for entry in entries:
+        # Without times: a fresh checkout of the same files is the same step.
         fields = (
             entry.name,
             entry.kind,

@@ -62,6 +62,7 @@ def _advice(wanted: Reference, close: str, known: list[str], stages: list[str]) 
 
 def _of_registry(text: str) -> bool:
     registry, repository, tag = split_reference(text)
+    # A bare name counts as well where there is something to say of it, as of nginx.
     return bool(registry or tag or "/" in repository or registry_hint(text) != registry_hint(""))
 
 

@@ -8,13 +8,14 @@ import signal
 
 from stoneware.machinefile.flags import FlagError
 
+# Go takes two characters for micro, and people have either on their keyboards.
 _DURATION = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _LONGEST = 2**63 / 1e9  # what Go's durations can say
 _SYMBOLIC_MODE = re.compile(r"[ugoa]*([-+=]([rwxXst]*|[ugo]))+(,[ugoa]*([-+=]([rwxXst]*|[ugo]))+)*")
 _ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armv8": "arm64", "i386": "386"}
 _CHECKSUM_DIGITS = {"sha256": 64, "sha384": 96, "sha512": 128}
-_MOST_ID = 2**32 - 2
+_MOST_ID = 2**32 - 2  # the one above tells chown to leave the owner as it is
 _OTHER_SIGNALS = {"CLD": "CHLD", "POLL": "IO", "IOT": "ABRT", "UNUSED": "SYS", "STKFLT": "STKFLT"}
 
 

@@ -17,7 +17,7 @@ def make_cluster_display(style: Style, stream: TextIO) -> ClusterDisplay:
     from stoneware.ui.cluster import PlainDisplay
 
     def live() -> Callable[[TextIO], ClusterDisplay]:
-        from stoneware.ui.cluster_live import ClusterLiveView
+        from stoneware.ui.cluster_live import ClusterLiveView  # rich is loaded for this view alone
 
         return ClusterLiveView
 

@@ -90,6 +90,7 @@ class LiveView(LiveRows):
         return row
 
     def _row(self, key: tuple[str, int | str]) -> _Row:
+        # Begun before a shell took the terminal.
         return self._rows[key] if key in self._rows else self._begin(key, f"[{key[1]}]")
 
     def _end(self, key: tuple[str, int | str], state: str, seconds: float) -> None:
@@ -99,7 +100,7 @@ class LiveView(LiveRows):
     def render(self) -> RenderableType:
         """Return the view as it is now: as many of the last rows as fit on the screen."""
         rows = list(self._rows.values())
-        hidden = max(len(rows) - self.room, 0)
+        hidden = max(len(rows) - self.room, 0)  # the first of them: what runs is at the end
         lines: list[RenderableType] = []
         if hidden:
             lines.append(more(hidden))

@@ -38,7 +38,7 @@ class LiveRows:
             self._live = Live(
                 console=self._console,
                 get_renderable=self.render,
-                auto_refresh=self._refresh,
+                auto_refresh=self._refresh,  # tests draw by themselves
                 refresh_per_second=10,
             )
             self._live.start()

@@ -64,7 +64,7 @@ class JsonLines(Lines):
             self.say([json_text(document)])
             return
         texts = document.pop("texts")  # an object for each line
-        begin = json_text(document)[:-1]
+        begin = json_text(document)[:-1]  # once for all lines: a loud step has many
         self.say(f'{begin}, "text": {json_text(text)}}}' for text in texts)
 
 
@@ -87,6 +87,7 @@ class PlainLines(Lines):
         number = self._number((event.stage, event.index))
         begin = f"#{number} {self._clock() - self._began[number]:.3f} "
         texts = event.texts
+        # One look at all lines: most are plain, and a loud step has hundreds of thousands of them.
         if not is_visible("\n".join(texts), LINES):
             texts = [visible(without_sequences(text), keep="\t") for text in texts]
         self.say(begin + text for text in texts)

@@ -56,7 +56,7 @@ class RolloutLiveView(LiveRows):
     def event(self, event: Event, state: RolloutState) -> None:
         """Take an event into the rows; what went wrong is printed above them."""
         self._state = state
-        if event.name != "gate":
+        if event.name != "gate":  # any other line of the journal means that the wait is over
             self._wait = None
         for name in event.fields.get("machines", ()):
             self._began.setdefault(str(name), time.monotonic())
@@ -79,7 +79,7 @@ class RolloutLiveView(LiveRows):
     def aside(self) -> Iterator[None]:
         """Stop drawing while somebody is asked."""
         self.stop()
-        yield
+        yield  # the next event begins to draw again
 
     def render(self) -> RenderableType:
         """Return the view as it is now: as many rows as fit, those that are worked on first."""
@@ -92,6 +92,7 @@ class RolloutLiveView(LiveRows):
         if len(chosen) < len(names):
             lines.append(more(len(names) - len(chosen)))
         done = sum(item.stage is Stage.DONE for item in state.machines.values())
+        # The journal has times of day, and clocks are set back.
         passed = duration(max(time.time() - state.started, 0.0))
         lines.append(shown(f"{state.id} {state.mode}: {done}/{len(names)} done, {passed}", "dim"))
         return Group(*lines)
@@ -125,5 +126,5 @@ class RolloutLiveView(LiveRows):
         if stage in (Stage.DONE, Stage.FAILED):
             self._ended.setdefault(name, time.monotonic())
         else:
-            self._ended.pop(name, None)
+            self._ended.pop(name, None)  # it is tried once more: its time goes on
         return duration(self._ended.get(name, time.monotonic()) - self._began[name])

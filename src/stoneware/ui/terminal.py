@@ -12,6 +12,7 @@ from stoneware.untrusted.visible import visible_lines
 
 def make_console(stream: TextIO) -> Console:
     """Return a console that draws on a stream; what it draws is made of `shown` only."""
+    # Rich would take [red] in a machine's words for a style, and :name: for a picture.
     return Console(file=getattr(stream, "styled", stream), highlight=False, markup=False, emoji=False)
 
 

@@ -24,7 +24,7 @@ def size(count: int | None) -> str:
         return "-"
     value = float(count)
     unit = 0
-    while unit < len(_UNITS) - 1 and value >= 999.5:
+    while unit < len(_UNITS) - 1 and value >= 999.5:  # three digits of more would be 1e+03
         value /= 1000
         unit += 1
     return f"{value:.3g}{_UNITS[unit]}"

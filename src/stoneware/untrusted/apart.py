@@ -56,9 +56,11 @@ class _Child:
         """Return its answer to one request. Raises BoundsError, and ends it, where there is none in time."""
         try:
             if request[0] not in self._known:
+                # The first call imports what it needs, whose time is not that of the pattern.
                 self._exchange([_BUSY, request[0]], _BUSY)
                 self._known.add(request[0])
             return self._exchange([seconds, *request], seconds + _BUSY)  # it keeps to its time by itself
+        # A late answer would be taken for that of the next call.
         except BaseException:
             self._end()
             raise
@@ -90,6 +92,7 @@ class _Child:
             own = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}  # where we are
             # In a session of its own: Ctrl-C is ours. It ends with its input.
             self._process = subprocess.Popen(
+                # With -P nothing of the current directory is imported.
                 [sys.executable, "-P", "-m", __name__],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

@@ -91,6 +91,7 @@ def read_bounded(path: Path | str, max_bytes: int = MAX_DOCUMENT) -> bytes:
 
     Raises BoundsError for anything but a regular file and for more than `max_bytes` bytes, OSError otherwise.
     """
+    # Neither waits for the writer of a FIFO, nor makes a terminal that of this process.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     try:
         return read_descriptor(descriptor, max_bytes)
@@ -113,7 +114,7 @@ def read_descriptor(descriptor: int, max_bytes: int) -> bytes:
     if not stat.S_ISREG(status.st_mode):
         raise BoundsError(f"is {kind_of(status.st_mode)}, not a regular file")
     parts: list[bytes] = []
-    left = max_bytes + 1
+    left = max_bytes + 1  # one more than there may be tells that it is too large
     while left and (part := os.read(descriptor, min(left, 1 << 20))):
         parts.append(part)
         left -= len(part)
@@ -243,5 +244,5 @@ def time_limit(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, before)
-        if rest:
+        if rest:  # an outer limit continues with what it has left; 0 would switch it off
             signal.setitimer(signal.ITIMER_PROF, max(rest - (time.process_time() - began), 0.001), interval)

@@ -124,7 +124,7 @@ class _Unpacking:
 
     def _file(self, member: Member) -> None:
         parent, name = self._place(member)
-        descriptor = os.open(name, _NEW, 0o600, dir_fd=parent)
+        descriptor = os.open(name, _NEW, 0o600, dir_fd=parent)  # no one else's until its content is there
         try:
             for piece in self._reader.content():
                 left = memoryview(piece)
@@ -199,6 +199,7 @@ class _Unpacking:
         except FileNotFoundError:
             pass
         except OSError as error:
+            # Linux says the one of a directory, POSIX the other.
             if error.errno not in (errno.EISDIR, errno.EPERM):
                 raise
             raise BoundsError(f"has both a directory and something else called {member.name}") from None
@@ -212,6 +213,7 @@ class _Unpacking:
             try:
                 inner = self._inner(part, make=make)
             except OSError as error:
+                # A link, which O_NOFOLLOW refuses, or a file.
                 if error.errno not in (errno.ELOOP, errno.ENOTDIR):
                     raise
                 raise BoundsError(f"has something below {part}, which is no directory") from None
@@ -259,6 +261,7 @@ class _UnpackingRoot(_Unpacking):
             try:
                 os.setxattr(descriptor, name, value)
             except OSError as error:
+                # Malformed or too long: the archive's fault, unlike a full disk.
                 if error.errno not in (errno.EINVAL, errno.ERANGE, errno.E2BIG):
                     raise
                 self.skipped.add(member, f"its attribute {name[:100]}")

@@ -42,6 +42,7 @@ def _meetings(origin: int, goal: int) -> Iterator[tuple[int, int, str]]:
         parts = waiting.pop()
         with opened_below(origin, parts) as here, opened_below(goal, parts) as there:
             with os.scandir(here) as entries:
+                # Read to its end first: renaming changes a directory below its listing.
                 found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
             for name, is_directory in found:
                 if is_directory and is_directory_at(there, name):

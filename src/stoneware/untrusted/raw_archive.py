@@ -36,6 +36,7 @@ def unpack(archive: Path, sink: Sink) -> int:
         with archive.open("rb") as raw, GzipFile(fileobj=raw, mode="rb") as stream:
             return _unpack(stream, sink)
     except (EOFError, zlib.error, OSError) as error:
+        # What gzip finds wrong has no number; what the disk does has one, and is no fault of the archive.
         if isinstance(error, OSError) and error.errno:
             raise
         raise _none(f"It is no gzip archive, or is cut off: {error}.") from None
@@ -69,6 +70,7 @@ def _unpack(stream: GzipFile, sink: Sink) -> int:
 def _check_head(head: bytes) -> None:
     if head[257:265] != _MAGIC:
         raise _none("It is no tar of GNU's old format.")
+    # Its own field counts as blanks.
     if head[148:156].strip(b" \0") != b"%06o" % (sum(head[:148]) + sum(head[156:]) + 8 * 32):
         raise _none("The checksum of its first header is wrong.")
     name = head[:100].rstrip(b"\0").removeprefix(b"./")

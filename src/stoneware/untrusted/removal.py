@@ -91,9 +91,12 @@ class _Removal:
         levels = [_Level(name, _identity(self.here))]
         while levels:
             level = levels[-1]
+            # Looked through again when its names are used up: there may be more than are kept.
             level.waiting = level.waiting or _clear(self.here)
             if not level.waiting:
                 levels.pop()
+                # Up by `..`, as a descriptor for each level would be too many; where that leads is then
+                # checked.
                 self._go(os.open("..", _OPEN, dir_fd=self.here))
                 self._check(levels[-1].identity if levels else self._above)
                 os.rmdir(level.name, dir_fd=self.here)

@@ -31,6 +31,7 @@ def open_inside(root: Path, path: str, flags: int) -> int:
     library: Any = ctypes.CDLL(None, use_errno=True)
     top = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
+        # The struct open_how of openat2, which Python has no function for.
         how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, _RESOLVE_NO_MAGICLINKS | _RESOLVE_IN_ROOT)
         found = library.syscall(_OPENAT2, top, os.fsencode(path), ctypes.c_char_p(how), len(how))
     finally:

@@ -136,7 +136,7 @@ class TarReader:
         block = self._stream.read(_BLOCK)
         if not block.strip(b"\0"):
             if len(block) in (0, _BLOCK):
-                return None
+                return None  # the end, or the first of two blocks of zeros
             raise TornError("ends in the middle of an entry")
         if len(block) < _BLOCK:
             raise TornError("ends in the middle of an entry")

@@ -95,7 +95,7 @@ def bake(**given: Any) -> None:
     commit and `latest`.
     """
     flags = Flags(**given)
-    choose(flags.platform, flags.context)
+    choose(flags.platform, flags.context)  # that of the context's stoneware.toml, if none is named
     if flags.list_checks:
         _list_checks(json_output=flags.json_output)
         return
@@ -144,7 +144,7 @@ def _bake(wanted: BakeOptions, style: Style) -> BakeResult:
     tell_left(store)
     place = Place(open_platform(store), store, leave_bake)
     with (
-        backend().clear_errors(),
+        backend().clear_errors(),  # a full disk under the store is told in words
         make_display(style, sys.stderr) as display,
     ):
         return api.bake(wanted, place, display)
@@ -162,7 +162,7 @@ def _summary(result: BakeResult) -> str:
 def _plan(wanted: BakeOptions, *, json_output: bool) -> None:
     from stoneware.bake import api
 
-    bake_plan = api.plan(wanted, open_store())
+    bake_plan = api.plan(wanted, open_store())  # no platform: a plan boots nothing
     if json_output:
         print_json(bake_plan.to_document())
         return
@@ -215,7 +215,7 @@ def parse_secret(text: str) -> tuple[str, SecretSource]:
         raise InputError(
             f"invalid --secret {text!r}", resolution="for example: --secret id=token,src=./token.txt"
         )
-    if kind == "env" and not variable:
+    if kind == "env" and not variable:  # to Docker the source is a variable then
         path, variable = "", path or name
     if not path and not variable:
         path, variable = ("", name) if name in os.environ else (name, "")

@@ -54,6 +54,7 @@ def down(
 
     found = clusters.source(file, project_name, env_file, project_directory)
     site = clusters.open_site()
+    # With -p no file is needed, and none but its name: what is to go is what is there.
     cluster = None if found.project and not found.files else clusters.named(found)
     name = found.project if cluster is None else cluster.name
     wanted = DownOptions(volumes, timeout, lock_timeout, verbose)
@@ -68,9 +69,10 @@ def _down(
     from stoneware.rollout.lock import check_unlocked
     from stoneware.ui.displays import make_cluster_display
 
+    # Called under the cluster's lock: only then can a mark be known to be left by a kill.
     def guard(directory: ClusterDirectory) -> None:
         check_unlocked(directory)
-        if cluster is not None:
+        if cluster is not None:  # with -p there is no file that could be another cluster's
             clusters.confirm_origin(cluster, directory, yes=yes)
 
     with make_cluster_display(progress, sys.stderr) as display:

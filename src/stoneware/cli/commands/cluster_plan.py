@@ -73,6 +73,7 @@ def plan(
         _show(looked)
     if verbose:
         _show_terraform(site, looked)
+    # After the plan: what is refused is in it.
     check_floors(looked.plan, looked.desired, looked.observed, site.store)
     check_sizes(looked.desired, looked.observed, known_applied(site, looked.plan.cluster))
     check_kinds(looked.plan, looked.desired, looked.observed, site.platform.conversion_faults)
@@ -98,7 +99,7 @@ def _look(found: clusters.Source, site: Site, scale: Any, *, recreate: bool) -> 
     values = read_secrets(cluster, os.environ)
     images = plan_images(cluster, site.store)
     catalogue = PlannedCatalogue(site.store, images)
-    versions = known_versions(site.platform, cluster.name, values)
+    versions = known_versions(site.platform, cluster.name, values)  # a plan puts no secret on the platform
     pending = pending_services(images)
     own = site.platform.infrastructure.extension
     desired = desire(cluster, catalogue, values, versions, pending=pending, extension=own)
@@ -154,7 +155,7 @@ def _show_terraform(site: Site, looked: _Looked) -> None:
         keep_volumes=sorted(looked.observed.volumes),
     )
     with (
-        scratch_copy(site.directory(name)) as copy,
+        scratch_copy(site.directory(name)) as copy,  # no `up` is disturbed
         ClusterTerraform(site.platform, copy, Silent()) as terraform,
     ):
         terraform.configure(variables)

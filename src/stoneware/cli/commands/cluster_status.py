@@ -82,7 +82,7 @@ def _show_status(site: Site, name: str, desired: Desired, *, json_output: bool) 
     for line in unhealthy_lines(machines):
         print_line(line)
     if going:
-        print_line(completed(going.sentence))
+        print_line(completed(going.sentence))  # a result, so the flags of the hint are not put in by `say`
 
 
 @click.command("drift", cls=Command)
@@ -135,6 +135,7 @@ def _find_drift(site: Site, name: str, desired: Desired, timeout: float) -> Drif
 
     infrastructure = site.platform.infrastructure
     managed = managed_in(site.directory(name), infrastructure)
+    # First of all: machines take a while to answer, and the nonce tells a new answer from an old one.
     nonces = inspect_files(site.platform, observe(site.platform, name), timeout=timeout)
     refresh = refreshed(site.platform, site.directory(name))
     observed = observe(site.platform, name, managed=managed, nonces=nonces)
@@ -158,7 +159,8 @@ def _show_drift(report: DriftReport, *, json_output: bool) -> None:
 
 def _repeat(look: Callable[[], None], interval: float | None, *, clear: bool) -> None:
     while True:
-        if interval is not None and clear and sys.stdout.isatty():
+        if interval is not None and clear and sys.stdout.isatty():  # a file or a pipe keeps all looks
+            # Past the stream that spells out what a terminal obeys.
             styled(sys.stdout).write(_CLEAR)
         look()
         sys.stdout.flush()

@@ -106,6 +106,7 @@ def _up(cluster: Cluster, wanted: UpOptions, progress: Style, *, yes: bool) -> U
 
     site = clusters.open_site()
 
+    # Called under the cluster's lock: only then can a mark be known to be left by a kill.
     def guard(directory: ClusterDirectory) -> None:
         check_unlocked(directory)
         clusters.confirm_origin(cluster, directory, yes=yes)
@@ -137,7 +138,7 @@ def _restore(found: clusters.Source, wanted: UpOptions, progress: Style, *, yes:
             wanted,
             reporter=display,
             confirm=lambda plan: _confirm(plan, yes=yes),
-            guard=check_undriven,
+            guard=check_undriven,  # a rollout that is paused is no hindrance, one that is driven is
         )
 
 

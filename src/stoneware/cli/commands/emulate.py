@@ -106,17 +106,18 @@ def google(
             *(document, records),
             delay=operation_time,
             faults=wanted,
+            # For the first instance: a service of records and objects needs no store.
             open_computers=lambda: _instances(root, bare=bare, vm=vm),
         )
         service.operations.forget_old()
         service.add_public_images()
         for name in projects:
             service.add_project(name)
-        instance_work.resume(service)
+        instance_work.resume(service)  # what the last emulator did not finish
         try:
             _serve(service, sock, projects[0], log=log, json_output=json_output)
         finally:
-            service.jobs.close()
+            service.jobs.close()  # its threads write to the records, which are closed next
 
 
 def _computer() -> registry.Backend:
@@ -141,6 +142,7 @@ def _serve(service: Service, sock: socket.socket, project: str, *, log: bool, js
     credentials = key.write(service.store.root, endpoint, project)
     variables = environment.variables(endpoint, project, credentials.absolute())
     show = _print_json if json_output else _print_lines
+    # Printed once requests are answered.
     asyncio.run(server.serve(service, sock, lambda: show(endpoint, variables), say if log else None))
 
 

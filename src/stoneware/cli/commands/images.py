@@ -141,7 +141,8 @@ def _removal(store: Images, image: str, *, force: bool) -> tuple[list[str], str]
             return [], ""
         raise
     own = tags_of(store.tags(), image_id)
-    by_tag = image in own or f"{image}:latest" in own
+    by_tag = image in own or f"{image}:latest" in own  # a name alone is its latest, as with Docker
+    # As with Docker, an id takes several names along only where that is insisted on.
     if not by_tag and len(own) > 1 and not force:
         raise InputError(
             f"the image {image} has several tags",

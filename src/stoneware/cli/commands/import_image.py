@@ -68,11 +68,12 @@ def import_image(**given: Any) -> None:
     if not flags.tag:
         raise InputError("the image has no name", resolution=_TYPED)
     for tag in flags.tag:
-        parse_reference(tag)
+        parse_reference(tag)  # told before an archive of gigabytes is read
     labels = parse_values(flags.label, {}, "--label")
     started = time.monotonic()
     with scratch_directory("stoneware-archive-") as work:
         result = _import(flags, labels, work)
+    # The bake has not counted the archive's part.
     result = replace(result, seconds=time.monotonic() - started)
     sentence = f"image {short_id(result.image_id)}: imported in {duration(round(result.seconds, 3))}"
     bake_result.show(result, sentence, quiet=flags.quiet, json_output=flags.json_output)
@@ -89,14 +90,14 @@ def _import(flags: Flags, labels: Mapping[str, str], work: Path) -> BakeResult:
     platform = open_platform(store)
     require(platform, [Need(Capability.LOCAL_FILES, "import", "stoneware import … --platform local")])
     style = Style.QUIET if flags.quiet else flags.progress
-    context = work / "context"
+    context = work / "context"  # empty: no file of this computer gets into the image
     context.mkdir()
     with backend().clear_errors(), make_display(style, sys.stderr) as display:
         with phase(display, "import", f"import {archive.name}"):
             reference = store.import_root(archive, lambda text: display.emit(Note(text)))
         wanted = BakeOptions(
             context=context,
-            file=Path("--change"),
+            file=Path("--change"),  # what errors call those lines
             text="\n".join([f"FROM {reference}", *flags.change, ""]),
             tags=flags.tag,
             labels=labels,

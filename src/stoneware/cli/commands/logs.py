@@ -54,6 +54,7 @@ def logs(
     )
     platform = open_platform()
     found = _meant(platform, machines)
+    # With --until there is an end, and nothing to wait for.
     if len(found) == 1:
         _one(platform, found[0].name, wanted, follow=follow and not until)
     else:
@@ -96,7 +97,7 @@ class _Reading:
             places.append(platform.console_place(name, lines=wanted.lines))
         if wanted.since is not None:
             places.append(platform.console_place(name, since=wanted.since))
-        self.offset = max(places)
+        self.offset = max(places)  # with both limits the later place counts
         self._end = None if wanted.until is None else platform.console_place(name, until=wanted.until)
         stamper = Stamper(platform.console_times(name)) if wanted.timestamps else None
         self.shown = stamper.feed if stamper else _as_it_is

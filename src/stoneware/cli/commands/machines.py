@@ -47,6 +47,7 @@ _time = option(
 @options.json_output
 def ps(every: bool, quiet: bool, json_output: bool) -> None:
     """List machines, with their image, phase and health."""
+    # With -a builders are shown too, so those of finished bakes are waited for.
     found = [machine for machine in open_platform(settled=every).machines() if every or _is_listed(machine)]
     if json_output:
         print_json([listing.machine_document(machine) for machine in found])
@@ -141,6 +142,7 @@ def _is_checked(store: Images, machine: Machine) -> bool:
     """Say whether the machine's image has a health check; without one, running is all to wait for."""
     if machine.health is not Health.NONE:
         return True
+    # A machine that has just started has reported no health yet, so the image is asked.
     if not machine.image_id or not store.has_image(machine.image_id):
         return False
     check = store.manifest(machine.image_id)["config"]["healthcheck"]
@@ -175,6 +177,7 @@ def rm(machines: tuple[str, ...], force: bool, volumes: bool) -> None:
         platform.destroy(machine.name)
         if volumes:
             for mount in machine.spec.volumes:
+                # Named ones stay, as with Docker.
                 if mount.volume == anonymous_volume(machine.name, mount.path):
                     platform.destroy_volume(mount.volume)
         print_line(machine.name)
@@ -201,5 +204,5 @@ def _side_by_side(machines: list[Machine], work: Callable[[str], None]) -> None:
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         jobs = [(machine.name, pool.submit(work, machine.name)) for machine in machines]
         for name, job in jobs:
-            job.result()
+            job.result()  # the others go on, and are waited for, where this raises
             print_line(name)

@@ -44,6 +44,7 @@ def prune(
     """
     choose(platform)
     store = open_store()
+    # What a finished bake is about to remove is no work for us, so it is waited for.
     place = open_platform(store, settled=True)
     if keep is not None:
         require(place, [Need(Capability.DEPRECATION, "--keep", "stoneware rmi IMAGE")])
@@ -58,6 +59,7 @@ def prune(
         question = "Remove and deprecate all of this?" if found.deprecated else "Remove all of this?"
         click.confirm(question, abort=True, err=True)
     freed = None
+    # Also with nothing to remove: the room of what was removed before may not be free yet.
     if not plan:
         freed = upkeep.prune(found, everything=every, wanted=wanted, keep=keep)
     if json_output:

@@ -31,6 +31,7 @@ def push(image: str, *, platform: str, json_output: bool) -> None:
     that is there gets its tags only. A push that was interrupted goes on where it was.
     """
     project = registry.project_of()
+    # Images of this computer, whatever its stoneware.toml names.
     source = registry.backend(registry.DEFAULT, project)
     if platform == registry.DEFAULT:
         raise InputError(
@@ -57,6 +58,7 @@ def offered(store: Images, image: str) -> Offer:
     """Return an image of a store as it is offered, with its tags of that name. Raises InputError."""
     found = resolve_image(store, image)
     manifest = store.manifest(found)
+    # The id is the hash of these bytes: written differently it would be another image there.
     data = canonical_json(manifest)
     if sha256_hex(data) != found.removeprefix("sha256:"):
         raise InputError(

@@ -56,7 +56,7 @@ def _render_file(template: Path, values: dict[str, str], *, json_output: bool) -
     from stoneware.config.render import MOST_TEMPLATE
 
     if str(template) == "-":
-        content = sys.stdin.buffer.read(MOST_TEMPLATE + 1)
+        content = sys.stdin.buffer.read(MOST_TEMPLATE + 1)  # one more tells that it is too large
     elif template.exists() and not template.is_dir():
         content = _content(template)
     else:
@@ -99,11 +99,11 @@ def _show(files: dict[str, bytes], json_output: bool, *, alone: bool) -> None:
     for path, content in sorted(files.items()):
         if not alone:
             print_line(f"==> {visible(path)} <==")
-            sys.stdout.flush()
+            sys.stdout.flush()  # text and bytes have a buffer each
         # A file that is rendered into another one is that file, byte for byte.
         shown = visible_lines(content.decode(errors="surrogateescape")).encode() if looked_at else content
         sys.stdout.buffer.write(shown)
-        if not alone and not content.endswith(b"\n"):
+        if not alone and not content.endswith(b"\n"):  # the next head begins a line
             sys.stdout.buffer.write(b"\n")
     sys.stdout.buffer.flush()
 

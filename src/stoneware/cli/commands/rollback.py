@@ -141,5 +141,6 @@ def _show(planned: Planned, *, json_output: bool) -> None:
         say(nothing if planned.nothing else plan_summary(planned, len(planned.plan.changes)))
         for note in planned.notes:
             say(note)
+    # Shown all the same: the plan says what is in the way.
     if planned.blocked:
         raise RolloutBlocked(planned, "stoneware rollback")

@@ -65,7 +65,7 @@ def rollout(
     was, and the exit code is 4. A rollout that is paused or was killed continues with `rollout resume`.
     """
     found = clusters.source(file, project_name, env_file, project_directory, profiles=profile)
-    context.obj = found
+    context.obj = found  # -f and -p may stand before a subcommand, which takes them from here
     if context.invoked_subcommand is not None:
         return
     cluster = clusters.load(found, making=True)
@@ -81,7 +81,7 @@ def rollout(
     wanted = _Wanted(canary, canary_may_lead, yes, build, verbose, lock_timeout, progress)
     state = _roll(cluster, site, wanted)
     if state is None:
-        if json_output:
+        if json_output:  # programs get a document where nothing is done, too
             print_json({"schema": 1, "cluster": cluster.name, "rollout": None, "driver": None})
         count = len(cluster.machines)
         say(f"nothing to do: {count} machine{'' if count == 1 else 's'} as declared")
@@ -158,6 +158,7 @@ def _show_plan(planned: Planned, machines: int, *, json_output: bool, detailed: 
         say(plan_summary(planned, machines))
         for note in planned.notes:
             say(note)
+    # Shown all the same: the plan says what is in the way.
     if planned.blocked:
         raise RolloutBlocked(planned)
     if detailed and not planned.nothing:
@@ -237,7 +238,7 @@ def _ask(context: click.Context, files: tuple[Path, ...], project: str, what: st
 
     site = clusters.open_site()
     name = rollouts.name_of(context, files, project, site)
-    display = make_rollout_display(Style.QUIET, sys.stderr)
+    display = make_rollout_display(Style.QUIET, sys.stderr)  # the rollout itself is shown by its driver
     with rollouts.session_of(site, name, f"stoneware rollout {what}", display) as session:
         say(session.pause() if what == "pause" else session.abort())
 

@@ -248,6 +248,7 @@ def _planned(store: Images, wanted: LaunchOptions) -> Launch:
 def _until_it_stops(platform: Platform, launch: Launch, flags: Flags) -> int:
     """Run the machine in the foreground, or a command in it, and return the exit code that is ours."""
     if not flags.command:
+        # The machine's own output is passed on as it is.
         return run_in_foreground(platform, launch.spec, sys.stdout.buffer, remove=flags.remove)
     entrypoint = None if flags.entrypoint is None else tuple(split_entrypoint(flags.entrypoint))
     asked = CommandOptions(

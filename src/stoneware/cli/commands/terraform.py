@@ -87,6 +87,7 @@ def _write(path: Path) -> bool:
     text = (
         "#!/bin/sh\n"
         f"# The provider of the Stoneware that is installed in {sys.prefix}\n"
+        # With -P nothing of the directory that Terraform runs in is imported.
         f'exec {shlex.quote(sys.executable)} -P -m stoneware.cli.provider "$@"\n'
     )
     if path.is_file() and path.read_text() == text and os.access(path, os.X_OK):
@@ -100,6 +101,7 @@ def _hints(directory: Path | None, environment: Mapping[str, str]) -> list[str]:
     """Return what Terraform has to be told so that it looks there."""
     settings = Path(environment.get("TF_CLI_CONFIG_FILE") or Path.home() / ".terraformrc")
     try:
+        # With such a block Terraform looks only where it says.
         configured = "provider_installation" in settings.read_text()
     except OSError:
         configured = False

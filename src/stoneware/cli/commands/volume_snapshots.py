@@ -61,6 +61,7 @@ def _open(command: str) -> Platform:
 def create(name: str, called: str | None) -> None:
     """Keep what is on a volume now; its machine may run."""
     platform = _open("snapshot")
+    # A name made of the time must be free.
     known = [] if called else [one.name for one in platform.snapshots(name)]
     print_line(platform.snapshot_volume(name, called or name_at(time.time(), known)).name)
 
