@@ -50,6 +50,7 @@ def snapshots(incomplete: str) -> list[str]:
 
 def platforms(incomplete: str) -> list[str]:
     """Return the platforms that images can be pushed to."""
+    # Images are pushed from the default one.
     return [name for name in registry.NAMES if name != registry.DEFAULT and name.startswith(incomplete)]
 
 

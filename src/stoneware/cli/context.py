@@ -73,8 +73,8 @@ def leave_bake(build_id: str, lock: int) -> None:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            pass_fds=(lock,),
+            start_new_session=True,  # Ctrl-C ends this command, and not that process
+            pass_fds=(lock,),  # it looks after what is left until it lets go of this
         )
 
 

@@ -14,7 +14,7 @@ from stoneware.launch.watch import follow_pieces
 from stoneware.model.machine import MachineSpec
 from stoneware.platforms.protocols import Platform
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last: the terminal is gone
 
 
 class _Stopped(BaseException):

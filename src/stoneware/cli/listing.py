@@ -133,7 +133,7 @@ def machine_row(machine: Machine, now: float) -> list[str]:
 def _image(store: Any, image_id: str, tags: Mapping[str, str]) -> dict[str, Any]:
     try:
         return image_document(store, image_id, tags)
-    except DamagedError as error:
+    except DamagedError as error:  # the others are listed all the same
         return {
             "id": image_id,
             "name": DAMAGED,

@@ -30,6 +30,7 @@ def find_machines(
     prefer: Callable[[], str] = (lambda: cluster) if cluster else cluster_here
     meant: dict[str, Machine] = {}
     for name in names:
+        # A whole name wins over a service that is called so.
         exact = [machine for machine in known if machine.name == name]
         found = exact or machine_search.labelled(known, name, prefer=prefer)
         if found and not exact and not several:

@@ -69,6 +69,7 @@ def _command(entry: catalog.Entry, found: click.Command, parent: click.Context) 
 def _sections(
     title: str, aliases: tuple[str, ...], found: click.Command, parent: click.Context
 ) -> Iterator[str]:
+    # Nothing is parsed, so that no word is missing that is required.
     context = found.make_context(title.rpartition(" ")[2], [], parent=parent, resilient_parsing=True)
     yield from _section(title, aliases, found, context)
     for name, child in getattr(found, "commands", {}).items():

@@ -93,6 +93,7 @@ def session_of(
         from stoneware.rollout.prepare import unfinished
         from stoneware.rollout.session import latest
 
+        # The interrupt may have come before anything was begun, and only the journal knows.
         begun = unfinished(latest(site.directory(cluster)))
         words = "`stoneware rollout resume` continues, `stoneware rollback` returns what was changed"
         say(f"interrupted: {words if begun else 'no rollout is under way'}")

@@ -59,7 +59,7 @@ def _below(
     names = list(node.value) if step == "*" else [step] * (step in node.value)
     entries = dict(node.value)
     for name in names:
-        if not name.startswith("x-"):
+        if not name.startswith("x-"):  # what is below these is the user's own
             entries[name] = _below(
                 node.value[name], tuple(rest), f"{path}.{name}".lstrip("."), pattern, found
             )
@@ -77,7 +77,7 @@ def _without(node: Node, path: str, pattern: str, found: dict[tuple[str, str], _
         if rule.outcome is Outcome.ACTS:
             if said == "" and _is_text(entries[key]) and pattern in _BLANK and key not in _CLEARED:
                 del entries[key]
-        elif said in rule.harmless or entries[key].value in (None, [], {}):
+        elif said in rule.harmless or entries[key].value in (None, [], {}):  # an empty key asks for nothing
             del entries[key]
         elif rule.outcome is Outcome.WARNED:
             del entries[key]

@@ -27,6 +27,7 @@ def build_of(
     given = {key: variables.get(key) if value is None else value for key, value in (model.args or {}).items()}
     return Build(
         context=context,
+        # Relative to the context, as in Compose.
         dockerfile=absolute(model.dockerfile, context) if model.dockerfile else None,
         inline=_inline(model, node, faults),
         target=model.target,

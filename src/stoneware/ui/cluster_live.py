@@ -83,7 +83,7 @@ class ClusterLiveView(LiveRows):
         return Group(*lines)
 
     def _most_telling(self, rows: list[_Row], room: int) -> list[_Row]:
-        order = {"failed": 0, "running": 1, "done": 2}
+        order = {"failed": 0, "running": 1, "done": 2}  # a failure must not be pushed off the screen
         chosen = sorted(rows, key=lambda row: order[row.outcome])[:room]
         return [row for row in rows if row in chosen]
 

@@ -44,7 +44,7 @@ class LiveView(LiveRows):
         self._rows: dict[tuple[str, int | str], _Row] = {}
 
     def __enter__(self) -> Self:
-        self.draw()
+        self.draw()  # at once: a bake begins without a question
         return self
 
     def emit(self, event: events.Event) -> None:

@@ -117,6 +117,7 @@ def _wait_of(row: RolloutHistory, machine: str) -> str:
     if row.outcome != "running" or last is None or machine not in last.machines:
         return ""
     latest = max(last.end, *(wait.end for wait in row.waits))
+    # A wait that goes on ends where the whole rollout does, which is now.
     return f"{last.gate}: {last.reason}" if last.end == latest == row.started + row.seconds else ""
 
 

@@ -99,6 +99,7 @@ class RolloutLiveView(LiveRows):
 
     def _most_telling(self, names: list[str], room: int) -> list[str]:
         assert self._state is not None  # noqa: S101  # render has looked
+        # A failure must not be pushed off the screen.
         order = {Stage.FAILED: 0, **dict.fromkeys(IN_BATCH, 1), Stage.PENDING: 2, Stage.DONE: 3}
         stages = self._state.machines
         chosen = sorted(names, key=lambda name: order[stages[name].stage])[:room]

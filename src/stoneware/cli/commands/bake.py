@@ -96,7 +96,7 @@ def bake(**given: Any) -> None:
     """
     flags = Flags(**given)
     choose(flags.platform, flags.context)  # that of the context's stoneware.toml, if none is named
-    if flags.list_checks:
+    if flags.list_checks:  # needs no Machinefile
         _list_checks(json_output=flags.json_output)
         return
     _check_terminal(flags)

@@ -77,6 +77,7 @@ def plan(
     check_floors(looked.plan, looked.desired, looked.observed, site.store)
     check_sizes(looked.desired, looked.observed, known_applied(site, looked.plan.cluster))
     check_kinds(looked.plan, looked.desired, looked.observed, site.platform.conversion_faults)
+    # What a bake will change is known only after it.
     if detailed_exitcode and (looked.plan.changes or any(one.runs for one in looked.images.values())):
         raise click.exceptions.Exit(DIFFERENT)
 

@@ -117,7 +117,7 @@ def _up(cluster: Cluster, wanted: UpOptions, progress: Style, *, yes: bool) -> U
             site,
             wanted,
             reporter=display,
-            bakes=lambda: make_display(progress, sys.stderr),
+            bakes=lambda: make_display(progress, sys.stderr),  # made where something is baked
             environment=os.environ,
             confirm=lambda plan: _confirm(plan, yes=yes),
             guard=guard,

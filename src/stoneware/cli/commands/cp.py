@@ -45,6 +45,7 @@ def cp(source: str, destination: str) -> None:
         if from_machine and sys.stdout.isatty():
             raise InputError("an archive is not for a terminal", resolution=f"stoneware cp {source} - >FILE")
         if from_machine:
+            # As with docker cp, the archive begins with the last name of the path.
             argv = ["tar", "-C", str(Path(from_path).parent), "-cf", "-", "--", Path(from_path).name or "."]
         else:
             argv = ["tar", "-C", to_path, "-xf", "-"]

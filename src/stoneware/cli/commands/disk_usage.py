@@ -33,6 +33,7 @@ def df(verbose: bool, platform: str | None, json_output: bool) -> None:
     """
     choose(platform)
     store = open_store()
+    # What a finished bake is about to remove is not counted, so it is waited for.
     found = open_upkeep(open_platform(store, settled=True)).usage(clusters.wanted_images(store))
     if json_output:
         print_json(found.to_document(verbose=verbose))

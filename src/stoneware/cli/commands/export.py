@@ -42,6 +42,7 @@ def export(
     from stoneware.image.references import resolve_image
 
     choose(platform)
+    # Before the store is opened: wrong flags are told without one.
     wanted = _wanted(image, output, form, size, force=force)
     store = open_store(create=False)
     found = Export(resolve_image(store, image), wanted.format, wanted.target, wanted.size, wanted.force)

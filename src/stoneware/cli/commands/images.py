@@ -59,6 +59,7 @@ def history(image: str, no_trunc: bool, platform: str | None, json_output: bool)
     choose(platform)
     store = open_store()
     manifest = store.manifest(resolve_image(store, image))
+    # What only sets the configuration is no step.
     taken = {(step["line"], step["stage"]): step for step in manifest["steps"]}
     stage = manifest["steps"][-1]["stage"] if manifest["steps"] else ""
     entries = [

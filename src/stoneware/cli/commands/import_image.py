@@ -101,7 +101,7 @@ def _import(flags: Flags, labels: Mapping[str, str], work: Path) -> BakeResult:
             text="\n".join([f"FROM {reference}", *flags.change, ""]),
             tags=flags.tag,
             labels=labels,
-            versioned=False,
+            versioned=False,  # no work tree, so no commit
         )
         return api.bake(wanted, Place(platform, store, leave_bake), display)
 

@@ -80,6 +80,7 @@ def init(directory: Path, force: bool) -> None:
 
     That is a Machinefile, a .machineignore and a template, with comments.
     """
+    # All of them are looked for before the first is written.
     there = [name for name in _FILES if (directory / name).exists()]
     if there and not force:
         raise InputError(

@@ -57,6 +57,7 @@ def _render_file(template: Path, values: dict[str, str], *, json_output: bool) -
 
     if str(template) == "-":
         content = sys.stdin.buffer.read(MOST_TEMPLATE + 1)  # one more tells that it is too large
+    # A pipe of the shell's, `<(…)`, is read as well.
     elif template.exists() and not template.is_dir():
         content = _content(template)
     else:

@@ -63,6 +63,7 @@ def rollback(
     name = clusters.name_of(clusters.source(file, project_name, env_file, project_directory), site)
     read_variables(site.directory(name))  # the cluster is up
     going = latest(site.directory(name))
+    # A rollout that has not ended is what a rollback returns, so nothing else can be planned or named.
     if plan or (release and unfinished(going)):
         if going is not None and unfinished(going):
             raise _unfinished(name, going.id)
@@ -98,7 +99,7 @@ def _return(
 
     def plan_now() -> Planned:
         planned = prepare_return(site, name, release)
-        notes[:] = planned.notes
+        notes[:] = planned.notes  # for the case that there is nothing to do, and no display to show them
         return planned
 
     with (

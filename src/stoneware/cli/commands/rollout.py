@@ -66,7 +66,7 @@ def rollout(
     """
     found = clusters.source(file, project_name, env_file, project_directory, profiles=profile)
     context.obj = found  # -f and -p may stand before a subcommand, which takes them from here
-    if context.invoked_subcommand is not None:
+    if context.invoked_subcommand is not None:  # these need no file: the journal has the plan
         return
     cluster = clusters.load(found, making=True)
     for warning in cluster.warnings:

@@ -58,6 +58,7 @@ def report(
         raise InputError(f"the journal {journal.place} does not say how {wanted} began")
     try:
         load = read_load(probe) if probe else ()
+    # Another program has written the file: whatever is wrong with its lines is said in one way.
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{probe} is no load curve: {error}",
@@ -74,7 +75,7 @@ def report(
 
 def _commits(plan: RolloutPlan, site: Site) -> dict[str, str]:
     """Return the Git commits of a plan's images that are there, by image id."""
-    there = set(site.store.image_ids())
+    there = set(site.store.image_ids())  # one may have been removed since
     used = {release.image_id for one in plan.changes for release in (one.before, one.after) if release}
     found = {image: site.store.manifest(image)["commit"] for image in used & there}
     return {image: str(commit) for image, commit in found.items() if commit}

@@ -149,6 +149,7 @@ def run(**given: Any) -> None:
     store = open_store()
     launch = _planned(store, wanted)
     platform = open_platform(store)
+    # Before anything is created: what the platform lacks is refused with its flag.
     require(platform, needs_of(launch.spec, command=bool(flags.command)))
     if flags.detach:
         _start(platform, launch, flags)
@@ -182,6 +183,7 @@ def _launch_options(flags: Flags) -> LaunchOptions:
     """Return the launch that is asked for. Raises InputError where a value cannot be read."""
     values = given_values(flags.env_file, flags.env)
     log_max_size, log_max_file = parse_log_options(
+        # A key alone would be dropped otherwise, and not be refused.
         parse_values((word if "=" in word else f"{word}=" for word in flags.log_opt), {}, "--log-opt")
     )
     return LaunchOptions(
@@ -226,6 +228,7 @@ def _process(flags: Flags) -> Process:
     process = Process(command=words, user=flags.user, working_dir=flags.workdir)
     for problem in problems(process, System()):
         raise InputError(problem, resolution="for example: -u app:staff, -w /srv/app")
+    # A COMMAND has the user and the directory; the service, which does not start, keeps its own.
     return Process() if flags.command else process
 
 

@@ -37,7 +37,7 @@ def update(machine: str, *, env: tuple[str, ...], env_file: tuple[Path, ...], un
     values |= given_values(env_file, env)
     values = {name: value for name, value in values.items() if name not in unset}
     manifest = store.manifest(found.image_id)
-    known = builtin_values(
+    known = builtin_values(  # each machine has these by itself
         name=found.name, ip=found.ip, image=found.image_id, commit=str(manifest["commit"] or "")
     )
     for warning in require_config(manifest["contract"], values, image=found.image, builtins=known):

@@ -113,6 +113,7 @@ def rm(names: tuple[str, ...], force: bool, snapshots: bool) -> None:
 
 def _after_removal(platform: Platform, name: str, *, remove: bool = False) -> None:
     """Tell of the snapshots that a removed volume has left, or remove them."""
+    # Such a platform would refuse the question.
     if Capability.SNAPSHOTS not in platform.capabilities:
         return
     left = platform.snapshots(name)

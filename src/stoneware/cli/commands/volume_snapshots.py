@@ -28,6 +28,7 @@ class _Snapshots(Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put `create` before words that name no command."""
+        # A volume that is called like one of them needs the word.
         plain = args and args[0] not in self.commands and args[0] not in ctx.help_option_names
         return super().parse_args(ctx, ["create", *args] if plain else args)
 
@@ -74,7 +75,7 @@ def ls(name: str | None, quiet: bool, json_output: bool) -> None:
     """List the snapshots of a volume, or of all, those of removed volumes too."""
     platform = _open("snapshot ls")
     found = platform.snapshots(name or "")
-    if name and not found and platform.volume(name) is None:
+    if name and not found and platform.volume(name) is None:  # one that was removed may have left some
         raise InputError(f"there is no volume {name!r}", resolution="stoneware volume snapshot ls")
     if json_output:
         print_json([_document(one) for one in found])
