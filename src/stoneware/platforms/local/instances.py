@@ -48,6 +48,7 @@ class LocalInstances:
 
     def base(self, reference: str) -> str:
         """Return the key of a base's contents, made where it is missing."""
+        # Requests are served by threads: one of them makes the base, the others wait for it.
         with self._bases:
             if self._bare:
                 return ensure_bare(self._store, reference, lambda _: None)

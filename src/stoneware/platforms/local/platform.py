@@ -83,6 +83,7 @@ class LocalPlatform(LocalBuilders):
                     f"the machine name {spec.name!r} is in use", resolution=f"{hint}    # or another --name"
                 )
             end_vanished(self.store)  # it would go on writing to the disks of this one
+            # Held until its spec names them: from then on they count as in use.
             with self.store.keep_networks(spec.networks), self.volumes_of(spec):
                 machine_start.make_directory(self.store, self, wanted, f"m{secrets.token_hex(4)}")
             try:
@@ -103,6 +104,7 @@ class LocalPlatform(LocalBuilders):
                 f"the machine {paths.name!r} has no spec", resolution=f"stoneware rm {paths.name}"
             )
         self.check_floors(spec)
+        # Reports of the last start would be taken for this one's.
         paths.attributes.unlink(missing_ok=True)
         self.limit_disks(paths, spec)
         router = self._router()

@@ -36,6 +36,7 @@ class LocalBuilders(LocalResources):
             listed = list_root(parent, paths.rootfs, paths.root / "listed")
             staged = paths.root / guest_protocol.LISTED_FILE
             staged.write_bytes(listed)
+            # The agent fetches it as soon as it is there, so it appears whole.
             staged.rename(paths.root / "files" / staged.name)
         except (OddError, OSError, InputError):
             return False  # its agent walks over all files and finds the same

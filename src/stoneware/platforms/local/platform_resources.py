@@ -69,6 +69,7 @@ class LocalResources:
 
     def check_floors(self, spec: MachineSpec) -> None:
         """Raise InputError where a machine would boot an image that is too old for what is on its disks."""
+        # What is only read no image can damage.
         floors = self.store.floors(mount.volume for mount in spec.volumes if not mount.read_only)
         kind, _, image = spec.source.partition(":")
         if not floors or kind != "image":
@@ -312,6 +313,7 @@ class LocalResources:
     def existing_directory(self, name: str) -> Path:
         """Return a machine's directory. Raises InputError where there is no machine of that name."""
         path = self.store.data / "machines" / name
+        # Such a name would lead out of the machines' directory, or to what is staged in it.
         if "/" in name or name.startswith(".") or not path.exists():
             raise InputError(f"there is no machine {name!r}", resolution="stoneware ps -a")
         return path

@@ -64,6 +64,7 @@ class VirtualInstances(LocalInstances):
             descriptor = os.open(root / ROOT, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with os.fdopen(descriptor, "wb") as stream:
                 size = unpack(archive, lambda place, piece: _put(descriptor, place, piece))
+                # A hole at the end of the disk is in no piece.
                 stream.truncate(size)
             self._store.save_checkpoint(contents, root, self._document)
         return size

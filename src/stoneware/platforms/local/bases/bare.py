@@ -57,6 +57,7 @@ def _furnish(root: Path, runner: str) -> None:
     for name, text in {**_FILES, _RUNNER: runner}.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
+        # A link there would be written through, perhaps out of this root.
         path.unlink(missing_ok=True)
         path.write_text(text)
         path.chmod(0o755 if name == _RUNNER else 0o644)

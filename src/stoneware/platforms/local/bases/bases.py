@@ -80,6 +80,7 @@ def ensure_base(store: Store, reference: str, *, refresh: bool = False, progress
     except TimeoutError:
         progress(f"waiting for another command that makes {reference}")
     with store.lock("bases", lock_name):
+        # Two that ask to refresh it at the same time want one new base, not two.
         fresh = _created_at(store, reference) >= asked
         return _make(store, reference, refresh and not fresh, progress)
 
@@ -121,6 +122,7 @@ def _make_raw(store: Store, reference: str, progress: Progress) -> str:
 
 def _settle(root: Path) -> None:
     """Take out what must not be shared by machines, and keep systemd from making subvolumes in them."""
+    # machine-id(5): so that each machine makes its own, and knows its first boot.
     (root / "etc/machine-id").write_text("uninitialized\n")
     (root / "etc/hostname").unlink(missing_ok=True)
     (root / "var/lib/systemd/random-seed").unlink(missing_ok=True)
@@ -136,6 +138,7 @@ def _lay_guest_files(store: Store, reference: str, raw: str, identity: str) -> N
     with store.staging(store.data / "checkpoints") as staged:
         root = staged / "rootfs"
         btrfs.snapshot(store.checkpoint_rootfs(raw), root, read_only=False)
+        # In the copy, not in `raw`: other numbers redo this part only.
         move_system_ids(root)
         guest.install(root)
         lists.write_file_lists(root)

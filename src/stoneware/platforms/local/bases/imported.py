@@ -88,6 +88,7 @@ def ensure(store: Store, reference: str, progress: Callable[[str], None]) -> str
         with store.staging(store.data / "checkpoints") as staged:
             root = staged / "rootfs"
             btrfs.snapshot(store.checkpoint_rootfs(raw), root, read_only=False)
+            # By a process that makes this its root: no link in what came in leads out of it.
             process.run([sys.executable, "-P", "-m", "stoneware.guest.install_inside", str(root)])
             store.save_checkpoint(found, root, {**(store.checkpoint_document(raw) or {}), "raw": raw})
     store.touch_checkpoint(found)

@@ -69,5 +69,6 @@ def _architecture(root: Path, program: str) -> str:
         os.close(descriptor)
     if len(header) < _HEADER or header[:4] != b"\x7fELF":
         return "another kind of computer"
+    # An ELF file says itself in which order its bytes are.
     number = int.from_bytes(header[18:20], "big" if header[5] == 2 else "little")
     return _MACHINES.get(number, f"another kind of computer (ELF machine {number})")

@@ -49,6 +49,7 @@ def mmdebstrap(
         )
         try:
             assert child.stderr is not None  # noqa: S101 (it is a pipe)
+            # In bounds, as packages' scripts may print lines without an end.
             for line in iter(partial(child.stderr.readline, _LONGEST_LINE), ""):
                 last = [*last[-19:], line.rstrip()]
                 if line.startswith("I: "):

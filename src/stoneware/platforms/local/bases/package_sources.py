@@ -117,6 +117,7 @@ def _deb822_entries(text: str) -> Iterator[dict[str, str]]:
             if line.startswith("#"):
                 continue
             if line[:1].isspace():
+                # A line that begins with a blank goes on with the field before it (deb822(5)).
                 fields[key] = f"{fields.get(key, '')} {line.strip()}"
             elif ":" in line:
                 key, value = line.split(":", 1)

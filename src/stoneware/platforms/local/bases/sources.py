@@ -73,7 +73,9 @@ def _base(file: ProjectFile, name: str, table: Any) -> Source:
     frozen = table.get("frozen", False)
     _check(isinstance(frozen, bool), file, inner, "frozen")
     keyring = table.get("keyring", "")
+    # It goes between brackets in a line of sources.list.
     _check(isinstance(keyring, str) and "]" not in keyring, file, inner, "keyring")
+    # Said from where the file is, whatever directory the command was given in.
     if keyring and file.path is not None:
         keyring = str(file.path.parent / keyring)
     return Source(table["suite"], table.get("mirror", ""), tuple(components), keyring, frozen)

@@ -54,6 +54,7 @@ def move_system_ids(root: Path) -> None:
     gids = {groups[name]: number[name] for name in groups}
     _rewrite(root / "etc/passwd", {2: uids, 3: gids})
     _rewrite(root / "etc/group", {2: gids})
+    # Copies that Debian's tools have made, with the former numbers.
     for name in ("passwd-", "group-", "shadow-", "gshadow-"):
         (root / "etc" / name).unlink(missing_ok=True)
     for path in _below(root):

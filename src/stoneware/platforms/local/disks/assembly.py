@@ -24,6 +24,7 @@ from stoneware.process import ProcessError
 from stoneware.untrusted.rooted_paths import open_inside
 
 BOOT, ROOT = "boot", "root"
+# Our own, so that no setting of this computer changes the bytes of a disk.
 _CONF = Path(__file__).with_name("mke2fs.conf")
 _MOST_BOOT = 1 << 30  # bytes of one kernel or initramfs
 _TRIES = 3
@@ -100,6 +101,7 @@ def _environment(parts: Parts) -> dict[str, str]:
         "E2FSPROGS_FAKE_TIME": epoch,
         "MKE2FS_CONFIG": str(_CONF),
         "MTOOLS_SKIP_CHECK": "1",
+        # The times in a FAT are local ones.
         "TZ": "UTC",
     }
 
@@ -113,6 +115,7 @@ def _write_table(parts: Parts, chosen: Layout, disk: Path) -> None:
         _partition(chosen.boot_start, chosen.boot_size, _ESP, partition_uuid(parts.image, BOOT), BOOT),
         _partition(chosen.root_start, chosen.root_size, root_type, partition_uuid(parts.image, ROOT), ROOT),
     ]
+    # It is a file: no kernel has to be told of its partitions.
     argv = ["sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", "--wipe", "never", str(disk)]
     process.run(argv, stdin="\n".join(script) + "\n", env=_environment(parts))
 
@@ -148,6 +151,7 @@ def _boot_files(parts: Parts, scratch: Path) -> Path:
 def _copy_out(root: Path, source: str, target: Path) -> None:
     """Copy a file out of the root; its links are read as inside of it. Raises MachineError."""
     try:
+        # Not blocking: the image could have a FIFO there.
         descriptor = open_inside(root, source, os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
         raise MachineError(f"the image's kernel layer has no /{source}", details=str(error)) from error
@@ -162,9 +166,11 @@ def _copy_out(root: Path, source: str, target: Path) -> None:
 def _write_boot(parts: Parts, chosen: Layout, boot: Path, disk: Path) -> None:
     volume = partition_uuid(parts.image, BOOT).hex[:8]
     start = chosen.boot_start // SECTOR
+    # One sector in a cluster: with larger ones a partition of this size has too few for a FAT32.
     argv = ["mkfs.vfat", "-F", "32", "-s", "1", "-i", volume]
     argv += ["--offset", str(start), str(disk), str(chosen.boot_size // 1024)]
     process.run(argv, env=_environment(parts))
+    # In order, since a FAT lists names as they came: the same layer is to give the same bytes.
     names = sorted(path.name for path in boot.iterdir())
     place = f"{disk}@@{chosen.boot_start}"
     process.run(["mcopy", "-s", "-m", "-Q", "-i", place, *names, "::"], env=_environment(parts), cwd=boot)
@@ -173,6 +179,7 @@ def _write_boot(parts: Parts, chosen: Layout, boot: Path, disk: Path) -> None:
 def _write_root(parts: Parts, chosen: Layout, tree: Tree, disk: Path, progress: Progress) -> None:
     uuid = partition_uuid(parts.image, "file system")
     extended = f"offset={chosen.root_start},hash_seed={partition_uuid(parts.image, 'hashes')}"
+    # The file is new and sparse: zeros need not be written into it.
     extended += ",assume_storage_prezeroed=1,root_owner=0:0"
     argv = ["mkfs.ext4", "-q", "-F", "-b", "4096", "-m", "1", "-J", f"size={JOURNAL}", "-U", str(uuid)]
     argv += ["-L", "root", "-N", str(chosen.inodes), "-E", extended, "-d", str(parts.root)]

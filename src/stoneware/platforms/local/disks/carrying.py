@@ -73,6 +73,7 @@ class Carrier:
             if self._link(path, status, directory, name):
                 return
             if stat.S_ISDIR(status.st_mode):
+                # Shut until `_describe` gives it its own mode.
                 os.mkdir(name, 0o700, dir_fd=directory)
             elif stat.S_ISLNK(status.st_mode):
                 os.symlink((self._source / path).readlink(), name, dir_fd=directory)
@@ -111,6 +112,7 @@ class Carrier:
             self._describe(path, (self._source / path).lstat(), directory, name)
 
     def _describe(self, path: str, status: os.stat_result, directory: int, name: str) -> None:
+        # The owner first: with a new one the kernel takes setuid bits and capabilities away.
         os.chown(name, status.st_uid, status.st_gid, dir_fd=directory, follow_symlinks=False)
         place = Path(f"/proc/self/fd/{directory}/{name}")
         if not stat.S_ISLNK(status.st_mode):  # the others are no links: they have just been looked at

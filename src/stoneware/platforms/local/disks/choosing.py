@@ -16,6 +16,7 @@ from stoneware.untrusted.bounded import BoundsError, bounded_json
 MOST_REPORT = 256 << 10  # bytes
 _MOST_PARTITIONS = 256
 _DEPTH = 8
+# Nothing that a terminal would obey: these words are shown.
 _WORD = re.compile(r"[ a-zA-Z0-9:;,./()_+@=-]{0,300}")
 _DIRECTORIES = (".", "@rootfs", "@", "root")  # of btrfs: where distributions have the root
 # Partition types of a root for each processor (UAPI.2, the Discoverable Partitions Specification).
@@ -77,6 +78,7 @@ def _list(value: object) -> list[Any]:
 
 def _partition(document: Any) -> Partition:
     number = document["number"]
+    # JSON's true is an int to Python.
     if isinstance(number, bool) or not isinstance(number, int) or not 0 < number <= _MOST_PARTITIONS:
         raise BoundsError("has a partition of no number")
     directory = _word(document, "directory")

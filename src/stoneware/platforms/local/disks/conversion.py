@@ -77,6 +77,7 @@ def _fill_disk(directory: Path, disk: Path, name: str) -> None:
     try:
         process.run(argv, env={"MKE2FS_CONFIG": str(_CONF)})
     except ProcessError as error:
+        # How the kernel ends a program whose processor time is over (setrlimit(2), RLIMIT_CPU).
         if error.returncode in (-signal.SIGKILL, -signal.SIGXCPU):
             raise reading.too_long(name, limits) from error
         if any(word in error.stderr for word in _FULL):

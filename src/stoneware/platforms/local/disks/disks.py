@@ -138,6 +138,7 @@ def _make(
     with store.staging(disks) as staged:
         disk = staged / "disk.raw"
         chosen = assemble_layer(store, wanted, layer, disk, progress)
+        # Machines and exports have copies: nothing may write to this one.
         disk.chmod(0o400)
         with disk.open("rb") as stream:
             os.fsync(stream.fileno())

@@ -30,6 +30,7 @@ _TOOLS = {
 # What decides the bytes of an archive besides what is in it.
 _ARCHIVE = ["--numeric-owner", "--sparse", "--sort=name"]
 _ATTRIBUTES = ["--xattrs", "--xattrs-include=*", "--acls"]
+# By default the names of headers have tar's process id in them, and two of the times are not the image's.
 _PAX = "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime"
 
 
@@ -59,6 +60,7 @@ class LocalDisks:
             return
         found = disks.ensure_disk(self._store, self._machines, wanted.image, progress)
         size = wanted.size
+        # Compute Engine takes disks of whole GiB only.
         if wanted.format is DiskFormat.GCE:
             size = -(-(size or found.size) // _GIB) * _GIB
         disks.check_size(found, size)
@@ -73,7 +75,9 @@ class LocalDisks:
 def _write_disk(disk: Path, form: DiskFormat, descriptor: int, epoch: int) -> None:
     place = f"/proc/self/fd/{descriptor}"
     if form is DiskFormat.GCE:
+        # What Compute Engine reads: a tar of GNU's old format with one file, disk.raw.
         words = ["--format=oldgnu", *_ARCHIVE, f"--mtime=@{epoch}", "--owner=0", "--group=0", "--mode=0644"]
+        # -n: without the time, so that the same disk gives the same bytes.
         compressed = ["--use-compress-program=gzip -n -1"]
         _run(["tar", "--create", *words, *compressed, "-C", str(disk.parent), disk.name], descriptor)
     elif form is DiskFormat.RAW:
@@ -103,6 +107,7 @@ def _run(argv: Sequence[str], output: int | None, passed: int | None = None) -> 
     )
     try:
         said = child.stderr.read(1 << 16) if child.stderr else b""
+        # The rest is read as well: a full pipe would stop the program.
         while child.stderr and child.stderr.read(1 << 16):
             pass
         child.wait()
@@ -112,6 +117,7 @@ def _run(argv: Sequence[str], output: int | None, passed: int | None = None) -> 
         if child.stderr:
             child.stderr.close()
     text = said.decode(errors="replace")
+    # Who reads our output has had enough, which is no error of the export.
     if child.returncode and ("Broken pipe" in text or child.returncode < 0):
         raise BrokenPipeError
     if child.returncode:

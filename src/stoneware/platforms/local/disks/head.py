@@ -23,6 +23,7 @@ class Head:
         """Take a piece at a place of the disk."""
         if place >= _MOST:
             return
+        # What lies between two pieces are holes of the disk, which read as zeros.
         self._data += bytes(place - len(self._data))
         self._data += piece[: _MOST - place]
 
@@ -41,4 +42,5 @@ class Head:
             return []
         places = range(first * _SECTOR, first * _SECTOR + min(count, 128) * size, size)
         entries = [self._data[place : place + 32] for place in places]
+        # A GPT has the first three parts of an id with their bytes turned round.
         return [uuid.UUID(bytes_le=bytes(entry[16:])) for entry in entries if len(entry) == 32]

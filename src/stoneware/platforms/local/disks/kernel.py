@@ -178,6 +178,7 @@ def _like(store: Store, wanted: Wanted) -> list[Mapping[str, Any]]:
     found: list[Mapping[str, Any]] = []
     for key in store.checkpoint_keys():
         document = store.checkpoint_document(key) if key.startswith(LAYERS) else None
+        # With the image itself: the two images are compared, not their layers.
         if document and document.get("recipe") == wanted.recipe and document["image"] in images:
             found.append({**document, "key": key})
     fresh = [document for document in found if float(document["installed"]) > oldest]
@@ -196,6 +197,7 @@ def _from_other(store: Store, wanted: Wanted, other: Mapping[str, Any], progress
     )
     names = (str(partition_uuid(found, "root")) for found in (image, wanted.image))
     with reuse.derived(store, roots, *names) as rootfs:
+        # The time of the install, not of this copy: copies of copies would never become too old.
         store.save_checkpoint(wanted.key, rootfs, _document(wanted, version, float(other["installed"])))
     progress(f"took kernel {version} from an image that differs in its application alone")
     return Layer(wanted.key, version)
@@ -313,6 +315,7 @@ def _follow(machines: Machines, name: str, token: str, progress: Progress) -> st
         if machine is None or machine.phase in (Phase.STOPPED, Phase.FAILED):
             raise BuildError("the builder of the kernel has ended", resolution="run the command again")
         if time.monotonic() - looked > 1:
+            # Without its metadata server the builder could report nothing; it is started again here.
             machines.check_helpers()
             looked = time.monotonic()
         time.sleep(_POLL)

@@ -66,6 +66,7 @@ def _name(descriptor: int, target: Path, *, force: bool) -> None:
         except FileExistsError:
             raise _there(target) from None
         return
+    # A link cannot take the place of a file, a rename can: so it gets another name first.
     linked = target.parent / f".{target.name}.{secrets.token_hex(6)}"
     _link(descriptor, linked)
     try:

@@ -94,6 +94,7 @@ def _furnish(directory: Path, image: Path, disk: ForeignDisk) -> None:
 @contextlib.contextmanager
 def _started(store: Store, directory: Path, disk: ForeignDisk, said: IO[bytes]) -> Iterator[_Machine]:
     """Start the machine. It is gone at the end."""
+    # One that no machine has: who breaks out of this QEMU has no rights to the others' disks.
     user = user_id(secrets.token_hex(8))
     for path in (directory, *directory.iterdir()):
         os.chown(path, user, user)
@@ -114,6 +115,7 @@ def _started(store: Store, directory: Path, disk: ForeignDisk, said: IO[bytes]) 
             env=process.tool_environment(),
             pass_fds=passed,
         )
+        # While we hold these, QEMU's end would not show as one.
         theirs.close()
         theirs_too.close()
         try:
@@ -178,12 +180,14 @@ class RootArchive:
         if others := choosing.left_out(self.report, root):
             self._progress(f"left out: the partitions {', '.join(others)}")
         self._progress(f"reading partition {root.words}")
+        # Only a number and one of the words of `choosing`: nothing that the disk has said goes back.
         self._report.sendall(f"{root.number} {root.directory}\n".encode())
 
     def read(self, size: int = -1, /) -> bytes:
         """Return the next bytes of the archive, fewer at its end only. Raises MachineError, BoundsError."""
         found = bytearray()
         while len(found) < size:
+            # Until it is full: who unpacks a tar takes a short read for its end.
             data = self._receive(self._archive, min(size - len(found), _PIECE), _SILENCE)
             if not data:
                 break

@@ -94,6 +94,7 @@ def _namespace() -> Iterator[str]:
                 Path(f"/proc/{holder.pid}/{name}").write_text(f"0 {_FIRST} {_COUNT}\n")
             descriptor = os.open(f"/proc/{holder.pid}/ns/user", os.O_RDONLY)
         finally:
+            # The process may end: the namespace lives on by its descriptor.
             holder.stdin.close()
     try:
         os.set_inheritable(descriptor, True)
@@ -109,6 +110,7 @@ def _copy(name: str, reading: Sequence[str], target: Path, limits: Sequence[str]
         _end(["write", str(target)], limits, stdin=reader.stdout) as writer,
     ):
         assert reader.stdout is not None  # noqa: S101
+        # The writer alone has it now: where that ends, the reader is told by SIGPIPE.
         reader.stdout.close()
         # The writer says little before it has read all, and the reader's errors fit into its pipe.
         wrote, read = _said(writer), _said(reader)
@@ -161,6 +163,7 @@ def _end(
         stdout=stdout,
         stderr=subprocess.PIPE,
         env=process.tool_environment(),
+        # The descriptor of the user namespace goes along.
         close_fds=False,
     )
     with child:
@@ -175,6 +178,7 @@ def _said(child: subprocess.Popen[bytes]) -> str:
     """Return the beginning of what a program says about its errors, once it has ended."""
     assert child.stderr is not None  # noqa: S101
     said = child.stderr.read(_MOST_SAID)
+    # Read on, so that a full pipe holds nothing up.
     while child.stderr.read(1 << 16):
         pass
     return said.decode(errors="backslashreplace").strip()

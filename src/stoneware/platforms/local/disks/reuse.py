@@ -200,6 +200,7 @@ def _call_root(made: Path, old_root: str, new_root: str) -> None:
     descriptor = open_inside(made, _FSTAB, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
     with os.fdopen(descriptor, "r+b"):
         text, status = read_descriptor(descriptor, _MOST_TEXT), os.fstat(descriptor)
+        # Written over in place, so the length has to be the same, and no other name may have the same file.
         if text.count(old) != 1 or len(old) != len(new) or status.st_nlink != 1:
             raise Unlike("/etc/fstab is changed by the kernel's packages")
         os.pwrite(descriptor, new, text.index(old))

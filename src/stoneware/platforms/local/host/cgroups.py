@@ -69,6 +69,7 @@ def probe(
         (where, mode), (kind, _source, options) = left.split()[4:6], right.split(maxsplit=2)
         if kind == "cgroup2":
             flags = frozenset(options.split(",")) - {"rw", "ro"}
+            # On a hybrid host version 2 is mounted elsewhere, without controllers.
             unified = unified or where == str(_UNIFIED)
         if kind == "cgroup" and "ro" not in mode.split(","):  # as in some containers: of no use
             names = options.split(",")
@@ -123,6 +124,7 @@ def _unit(machine_id: str, memory: int | None = None, cpus: float | None = None)
     """
     properties = [
         f"Description=Stoneware machine {machine_id}",
+        # Delegate: the groups below are the shim's to make. mixed: at the end SIGTERM goes to the shim alone.
         "Delegate=yes",
         "KillMode=mixed",
         "OOMPolicy=continue",  # a process that ran out of memory in a machine is the machine's own affair
@@ -132,9 +134,11 @@ def _unit(machine_id: str, memory: int | None = None, cpus: float | None = None)
     if memory is not None:
         properties += [f"MemoryMax={memory}", "MemorySwapMax=0"]
     if cpus is not None:
+        # systemd refuses 0 %.
         properties.append(f"CPUQuota={max(1, round(cpus * 100))}%")
     flags = [f"--property={text}" for text in properties]
     unit = f"--unit=stoneware-{machine_id}"
+    # --collect: a unit that has failed is forgotten too, and its name is free for the next start.
     return ("systemd-run", "--quiet", "--collect", "--slice=machine.slice", unit, *flags)
 
 
@@ -220,6 +224,7 @@ def kill_left(machine_id: str, host: HostGroups) -> None:
 
 def _groups_of(machine_ids: Sequence[str], host: HostGroups) -> list[Path]:
     roots = {root / "stoneware" for _, root in host.v1}
+    # The second is where version 2 is on a hybrid host.
     roots |= {Path("/sys/fs/cgroup/stoneware"), Path("/sys/fs/cgroup/unified/stoneware")}
     return [path for root in roots for name in machine_ids if (path := root / name).is_dir()]
 

@@ -67,6 +67,7 @@ class Helper:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=tool_environment(env),
+                # It outlives the command, and must not hold the directory that this was given in.
                 cwd="/",
                 start_new_session=True,
                 check=True,
@@ -119,6 +120,7 @@ def end_strays(namespace: int, word: str) -> int:
 
 def _signal(process: ProcessIdentity, number: int) -> None:
     try:
+        # Opened before the look whether it is the one: from then on the number cannot be another process's.
         handle = os.pidfd_open(process.pid)
     except OSError:
         return

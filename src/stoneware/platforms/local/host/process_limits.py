@@ -50,6 +50,7 @@ def _within_reach(wanted: dict[str, tuple[int, int]]) -> dict[str, tuple[int, in
     found = {}
     for name, (soft, hard) in wanted.items():
         own = resource.prlimit(0, _numbers()[name])[1]
+        # A soft limit above the hard one is refused as well.
         reach = _lower(hard, own)
         found[name] = (_lower(soft, reach), reach)
     return found
@@ -111,6 +112,7 @@ def manager_script(limits: Iterable[Ulimit]) -> str:
     if not lines:
         return ""
     text = shlex.quote("\n".join(["[Manager]", *lines]))
+    # zz: what the image sets in files of its own is read before, and overruled.
     return f"mkdir -p {_MANAGER} && printf '%s\\n' {text} >{_MANAGER}/zz-stoneware.conf\n"
 
 

@@ -108,6 +108,7 @@ def decode(text: bytes) -> list[Filter]:
 
 def _key(nspawn: Path) -> str:
     """Return what the filters depend on, as a name: another systemd, libseccomp or kernel has others."""
+    # Without the host's name, which changes nothing in them.
     known = [" ".join(os.uname()[2:]), _identity(nspawn), _identity(_LOADER)]
     for directory in (Path("/usr/lib"), Path("/usr/lib64"), *Path("/usr/lib").glob("*-linux-gnu")):
         known += [_identity(path) for name in _LIBRARIES for path in sorted(directory.glob(name))]
@@ -152,6 +153,7 @@ def capture(directory: Path, loader: Sequence[str] = ()) -> list[Filter]:
     root = directory / "root"
     if not root.exists():
         _make_root(root)
+    # As machines are started (`machines.nspawn`): by other options the filters may be others.
     words = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--console=pipe"]
     words += ["--private-users=pick", "--private-users-ownership=map", "--private-network"]
     words += ["--resolv-conf=off", "--timezone=off", "--link-journal=no"]
@@ -252,6 +254,7 @@ def _ask(request: int, pid: int, number: int, buffer: bytearray | None) -> int |
     import ctypes  # once in a boot
 
     call = ctypes.CDLL(None, use_errno=True).ptrace
+    # ctypes takes results for int, which would cut these off.
     call.restype = ctypes.c_long
     call.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
     place = (ctypes.c_char * len(buffer)).from_buffer(buffer) if buffer is not None else None

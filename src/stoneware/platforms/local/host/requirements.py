@@ -52,6 +52,7 @@ def _tool(
     def probe() -> str:
         if missing() or not at_least:
             return missing()
+        # As "systemd 252 (252.38-1~deb12u1)" says it.
         number = re.search(r"\d+", version())
         found = int(number[0]) if number else 0
         return "" if found >= at_least else f"version {found} is too old, {at_least} is the least"
@@ -148,6 +149,7 @@ TABLE: tuple[Requirement, ...] = (
     _tool("stdbuf", "coreutils", "keeping machines' consoles"),
     _tool("mount", "mount", "the store"),
     _tool("tar", "tar", "cp, and what a bake copies"),
+    # One word: `-W version` would be one option that mawk does not know.
     _tool("awk", "mawk", "rendering templates", "-Wversion"),
     _tool("mkfs.ext4", "e2fsprogs", "disks of virtual machines", "-V", optional=True),
     _tool("mkfs.vfat", "dosfstools", "disks of virtual machines", "", optional=True),

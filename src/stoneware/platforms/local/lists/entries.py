@@ -106,6 +106,7 @@ def row_of(path: bytes, status: os.stat_result, target: bytes, digests: Mapping[
     kind = _TYPES[stat.S_IFMT(status.st_mode)]
     mode = status.st_mode & 0o7777
     seconds, rest = divmod(status.st_ctime_ns, 10**9)
+    # As find(1) prints it (%C@): ten digits behind the point.
     inode = b"%d\t%d.%09d0" % (status.st_ino, seconds, rest)
     size = total = b"-"
     if kind == b"f":
@@ -172,6 +173,7 @@ def last_change(rows: Iterable[Row]) -> int:
 
 def _below(top: int) -> Iterator[tuple[bytes, os.stat_result, bytes]]:
     """Give all names below an open directory: path, status, and where a link leads."""
+    # By descriptors and without recursion: a guest decides how deep it goes and how long paths are.
     waiting = [(os.dup(top), b"/", iter(_names(top)))]
     try:
         while waiting:

@@ -61,6 +61,7 @@ class FollowedTree:
         elif kind == MKDIR:
             self._put(path, _Directory(_NEW, {}))
         elif kind == LINK:
+            # One name more changes the inode too: its count of names, and so its time.
             self._put(path, _file(self._noted(self._at(other)), other))
         elif kind == RENAME:
             self._put(other, self._noted(self._take(path)))
@@ -73,6 +74,7 @@ class FollowedTree:
         node = self._noted(self._take(path))
         if not directory:
             _file(node, path)
+        # btrfs empties a directory before it removes it: else something was followed wrongly.
         elif not isinstance(node, _Directory) or self._names(node):
             raise LookupError(path)
 

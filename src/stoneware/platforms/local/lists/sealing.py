@@ -26,11 +26,13 @@ def list_root(parent: Path, rootfs: Path, staged: Path) -> bytes:
     where a snapshot is made for the while. Raises OddError and OSError: then the machine looks for itself.
     """
     known = entries.known_list(parent)
+    # Before the snapshot: what changes in the same second counts as unsure.
     scanned = int(time.time())
     btrfs.delete(staged)  # of a command that was killed
     _check_nested(rootfs)
     btrfs.snapshot(rootfs, staged, read_only=True)
     try:
+        # Once more: one may have been made while the snapshot was.
         _check_nested(rootfs)
         return packed(list_changed(known, changes(parent, staged), staged), scanned)
     finally:
@@ -79,6 +81,7 @@ def _looked_at(top: int, place: Wanted, digests: Mapping[bytes, bytes]) -> Itera
         for name, inside in place.names.items():
             path = place.directory if name == b"." else entries.below(place.directory, name)
             status, target = entries.look(directory, name)
+            # The stream and the snapshot are of one moment, so a difference is a fault of what follows it.
             if stat.S_ISDIR(status.st_mode) != inside:
                 raise OddError(f"{path!r} is not what was told")
             yield entries.row_of(path, status, target, digests)

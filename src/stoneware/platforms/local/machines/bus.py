@@ -29,7 +29,7 @@ _BUS, _BUS_PATH = "org.freedesktop.DBus", "/org/freedesktop/DBus"
 # D-Bus's own protocol of authentication: we are user 0, written as hexadecimal digits of its digits.
 _GREETING = b"\0AUTH EXTERNAL 30\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n"
 _WELCOME = (b"OK ", b"AGREE_UNIX_FD")
-_LONGEST_LINE = 1 << 10
+_LONGEST_LINE = 1 << 10  # bytes before the machine is taken for one that never ends a line
 _CHUNK = 1 << 16
 _NO_REPLY = 1
 _LONGEST = 300  # characters of the machine's words in an error
@@ -79,6 +79,7 @@ class Bus:
 
     def _authenticate(self, deadline: float) -> None:
         """Say who we are, and read what is said to it; as systemd's own programs, all in one go."""
+        # Asking and waiting line by line would be two round trips more for each command.
         self._send(_GREETING, (), deadline)
         for expected in _WELCOME:
             if not self._line(deadline).startswith(expected):
@@ -97,8 +98,10 @@ class Bus:
 
     def watch(self, path: str) -> None:
         """Let systemd wake us up when a property of that unit changes."""
+        # With the path: whatever other units do would wake us as well.
         rule = f"type='signal',sender='{_SYSTEMD}',interface='{PROPERTIES}',path='{path}'"
         self._tell("AddMatch", "s", (rule,), path=_BUS_PATH, interface=_BUS, to=_BUS)
+        # Without it systemd sends no signals about units at all.
         self._tell("Subscribe", "", ())
 
     def call(
@@ -130,6 +133,7 @@ class Bus:
             if not self._woken and (self._buffered() or self._wait(wait)):
                 if not self._buffered():
                     self._buffer += self._receive(None)
+                # Nothing that is here already would wake the next poll.
                 while self._buffered():
                     self._message(None)
         except MalformedError as error:
@@ -154,11 +158,13 @@ class Bus:
         )
         self._send(data, descriptors, deadline)
         while True:
+            # Signals come in between; `_message` notes that, so that the next wait knows of them.
             message = self._message(deadline)
             if message.reply_to == serial and message.kind in (bus_message.RETURN, bus_message.ERROR):
                 break
         value = message.first()
         if message.kind == bus_message.ERROR:
+            # Spelt in ASCII below: the machine's words must not reach the operator's terminal as they are.
             said = str(value or message.error)[:_LONGEST]
             raise RefusedError(
                 f"systemd in the machine {self._machine!r} refuses: {member}",
@@ -198,6 +204,7 @@ class Bus:
         size = bus_message.size_of(bytes(self._buffer[:16])) or 0
         message = bus_message.read(bytes(self._buffer[:size]))
         del self._buffer[:size]
+        # Only that there was one is kept: what it says may come from any process of the machine.
         self._woken = self._woken or message.kind == bus_message.SIGNAL
         return message
 
@@ -235,6 +242,7 @@ class Bus:
                 continue
             except OSError as error:
                 raise LostError from error
+            # The descriptors have gone with the first bytes; sent again, the machine would have them twice.
             data, rights = data[sent:], []
 
 
@@ -259,6 +267,7 @@ def _method_call(
     }
     if signature:
         fields[HeaderFields.signature] = signature
+    # 1 is the version of the protocol; serialise() fills in the length of the body for -1.
     header = Header(Endianness.little, MessageType.method_call.value, flags, 1, -1, serial, fields)
     descriptors: array.array[int] = array.array("i")
     return Message(header, body).serialise(serial=serial, fds=descriptors), descriptors

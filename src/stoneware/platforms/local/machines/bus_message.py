@@ -9,12 +9,13 @@ import struct
 
 from stoneware.dataclass import dataclass
 
+# D-Bus itself allows 128 MiB, which a machine could make us hold for each command.
 LARGEST = 1 << 16  # bytes; the answers that are waited for have a few hundred
 RETURN, ERROR, SIGNAL = 2, 3, 4
 _FIXED = 16  # bytes at the front of each message
 _NUMBERS = {"y": "B", "b": "I", "n": "h", "q": "H", "i": "i", "u": "I", "x": "q", "t": "Q"}
 # What the fields of a header have to be: path, interface, member, error, reply serial, destination, sender,
-# signature, descriptors, container.
+# signature, descriptors, container. No array, structure or variant is among them: nothing can nest.
 _FIELDS = {1: "o", 2: "s", 3: "s", 4: "s", 5: "u", 6: "s", 7: "s", 8: "g", 9: "u", 10: "o"}
 
 Value = str | int
@@ -53,6 +54,7 @@ def size_of(start: bytes) -> int | None:
     if len(start) < _FIXED:
         return None
     order = {b"l": "<", b"B": ">"}.get(start[:1])
+    # Byte 3 is the version of the protocol.
     if order is None or start[3] != 1:
         raise MalformedError("no message of D-Bus")
     body, _serial, fields = struct.unpack_from(f"{order}III", start, 4)
@@ -90,6 +92,7 @@ class _Reader:
         return self._at < len(self._data)
 
     def field(self) -> tuple[int, Value]:
+        # D-Bus aligns each structure to eight bytes.
         self._at = _up(self._at, 8)
         number = self._number("B")
         kind = self.text("g")
@@ -106,6 +109,7 @@ class _Reader:
 
     def text(self, kind: str) -> str:
         size = self._number("B" if kind == "g" else "I")
+        # A zero byte that the size does not count ends each text.
         return self._take(size + 1)[:-1].decode(errors="replace")
 
     def _number(self, code: str) -> int:

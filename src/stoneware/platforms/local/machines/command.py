@@ -26,6 +26,7 @@ from stoneware.platforms.local.machines.door import Door, silent
 from stoneware.platforms.local.machines.record import Paths
 from stoneware.platforms.local.machines.runner import NO_STREAMS, Program, Streams, User
 
+# -i: systemd gives units variables of its own, and a command has exactly those that were asked for.
 _SHELL = ("/usr/bin/env", "-i", "/bin/sh", "-c", 'IFS= read -r line && eval "$line"', "sh")
 # In the machine: go to the directory, then become the command. $1 is the directory.
 _CHANGE_DIRECTORY = 'cd -- "$1" || exit 126; shift; exec "$@"'
@@ -127,8 +128,10 @@ class Command:
     def begin(self, line: bytes, user: User, streams: Streams) -> None:
         """Have systemd start it; see `start`. Raises MachineError."""
         self._line = line
+        # Ours stays open, so that the line, if no shell has read it, is still there at the end: `_never_ran`.
         self._unread, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.stdin = writer
+        # All of it has to fit: nothing reads before the write is done.
         if len(line) > _PIPE:
             fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, len(line))
         os.write(writer, line)
@@ -139,6 +142,7 @@ class Command:
             os.fchown(reader, self._door.ids.uid + user.uid, self._door.ids.gid + user.gid)
             if not streams.feed:
                 self.end_input()
+            # Before the start, not after: the command may have ended by the time that systemd answers.
             self._bus.watch(self._path)
             self._bus.call("StartTransientUnit", "ssa(sv)a(sa(sv))", _unit(self._unit, reader, streams))
         except LostError as error:
@@ -151,9 +155,11 @@ class Command:
     def _look(self) -> None:
         """Ask systemd how the command is."""
         try:
+            # The signal that woke us is not believed: everybody in the machine can send one.
             kind = self._property(_SERVICE, "ExecMainCode")
             if kind:
                 self._end(kind, self._property(_SERVICE, "ExecMainStatus"))
+            # No process has ended and the unit has failed: systemd could not even start one.
             elif self._property(_UNIT, "ActiveState") == "failed":
                 self._fail(f"result: {self._property(_SERVICE, 'Result')!a:.40}")
         except RefusedError as error:
@@ -164,6 +170,7 @@ class Command:
             self._fail("a status that is none")
             return
         code = (status if kind == _EXITED else 128 + status) & 0xFF
+        # Then the code is that of env or of a shell that is not there, and none of the command's.
         if code and self._never_ran():
             self._fail(f"status {status}")
         self._code = code
@@ -204,6 +211,7 @@ class Command:
                 self._code = _FAILED
                 raise silent(self._door.machine)
             time.sleep(_POLL)  # a machine that is switched off ends its bus before itself
+        # The reference that kept an ended unit (AddRef) went with the old connection.
         if not loaded:
             self._forgotten("the unit is gone, and its exit code with it")
         else:
@@ -303,16 +311,19 @@ def _line(program: Program, *, terminal: str, feed: bool) -> bytes:
         words.append("exec </dev/null;")
     env = program.env.items()
     plain = {name: value for name, value in env if _NAME.fullmatch(name) and name not in _RESERVED}
+    # Docker passes names that no shell can export, such as `a.b`; env(1) can.
     others = [f"{name}={value}" for name, value in env if name not in plain]
     words += [f"export {name}={_quoted(value)};" for name, value in plain.items()]
     command = [*(("/usr/bin/env", "--", *others) if others else ()), *program.argv]
     if program.user.uid or program.user.gid:
+        # Not before chroot(1), which itself goes to the new root's top.
         change = ["/bin/sh", "-c", _CHANGE_DIRECTORY, "sh", program.workdir]
         command = [*_become(program.user), *change, *command]
     elif program.workdir != "/":
         words.append(f"cd -- {_quoted(program.workdir)} || exit 126;")
     text = " ".join([*words, "exec", *map(_quoted, command)])
     if "\n" in text:
+        # The shell reads one line only. The dot keeps $(…) from dropping the newline.
         text = "n=$(printf '\\n.'); n=${n%.}; " + text.replace("\n", "'\"$n\"'")
     return os.fsencode(text) + b"\n"
 
@@ -332,4 +343,5 @@ def _become(user: User) -> list[str]:
 
 def _escaped(unit: str) -> str:
     """Return a unit's name as systemd writes it in a path of D-Bus."""
+    # sd_bus_path_encode(3): all but letters and digits as an underscore and two hexadecimal digits.
     return "".join(char if char.isalnum() else f"_{ord(char):02x}" for char in unit)

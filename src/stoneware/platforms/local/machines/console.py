@@ -48,6 +48,7 @@ def base_of(name: str) -> int | None:
     if name == FILE:
         return 0
     number = name.removeprefix(f"{FILE}.")
+    # isascii: "²" is a digit to isdigit(), and int() refuses it.
     return int(number) if number != name and number.isascii() and number.isdigit() else None
 
 
@@ -91,6 +92,7 @@ def last_lines(directory: Path, count: int) -> int:
     first, end = span(directory)
     if count <= 0:
         return end
+    # A newline at the very end ends the last line and begins none.
     wanted = count + (_exactly(directory, max(first, end - 1), end) == b"\n")
     at = end
     while at > first:
@@ -183,6 +185,7 @@ def remember(directory: Path, known: int | None) -> int | None:
     except (OSError, IndexError):
         return known
     size = newest.base + status.st_size
+    # The metadata server has just started: its predecessor may have noted some of it.
     if known is None:
         with contextlib.suppress(OSError):
             seen = times(directory)
@@ -209,6 +212,7 @@ def _thin(directory: Path) -> None:
     kept = [pair for pair in known if pair[0] > first]
     half = len(kept) // 2
     if len(kept) > MOST_PAIRS // 2:
+        # Never all that is old: `logs --since` of long ago is only less exact then.
         kept = [*kept[1:half:2], *kept[half:]]
     new = directory / f".{TIMES}.new"
     new.write_bytes(b"".join(PAIR.pack(*pair) for pair in kept))

@@ -23,6 +23,7 @@ from stoneware.untrusted.extraction import Skipped, extract, room
 from stoneware.untrusted.placing import place
 from stoneware.untrusted.tarstream import TornError
 
+# Numbers, since users of the same name have other ones here and in the machine.
 _WRITE = ("--create", "--file=-", "--numeric-owner", "--xattrs")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _BUFFER = 1 << 20
@@ -166,6 +167,7 @@ def copy_in(origin: str | Path, paths: Paths, path: str) -> None:
 
 def _archive(source: Path, name: str) -> list[str]:
     """Return the command that writes a file or directory as an archive, under a name of its own."""
+    # flags=r below: names of members alone are changed, not where links lead.
     argv = ["tar", *_WRITE, "--owner=0", "--group=0"]
     if not name:  # the content of a directory over the machine's root
         return [*argv, "-C", str(source), "."]
@@ -177,11 +179,13 @@ def _archive(source: Path, name: str) -> list[str]:
 
 
 def _sed(name: str) -> str:
+    # In the replacement of sed's s, & is the whole match, and the comma is our delimiter.
     return "".join(f"\\{char}" if char in "\\,&\n" else char for char in name)
 
 
 def _pack(archive: Sequence[str], view: View, directory: str) -> None:
     """Have the machine's tar read what a command of ours writes."""
+    # A file, not a pipe: nothing reads it before the end, and a full pipe would stop the copy.
     with tempfile.TemporaryFile() as errors:
         ours = subprocess.Popen(
             list(archive),

@@ -25,6 +25,7 @@ def staging(home: Path, parent: Path) -> Iterator[int]:
     """Give an open directory, new in `parent`, that no other user can enter; at its end it is gone."""
     token = secrets.token_hex(8)
     record = home / "copies" / token
+    # By descriptor from here on, so that it is the same directory at the end, whatever has its name by then.
     above = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with locked(record):
@@ -39,6 +40,7 @@ def staging(home: Path, parent: Path) -> Iterator[int]:
                     os.close(descriptor)
             finally:
                 removal.remove_at(above, name)
+            # Last: killed before this, the record still leads the next command to what is left.
             record.unlink()
     finally:
         os.close(above)
@@ -61,6 +63,7 @@ def _remove_left(record: Path) -> list[str]:
     left = Path(os.fsdecode(parent), f"{_PREFIX}{record.name}")
     there = False
     with contextlib.suppress(OSError):
+        # A damaged record must not make us remove what another user has under such a name.
         there = left.is_absolute() and left.lstat().st_uid == os.geteuid()
     try:
         if there:

@@ -26,6 +26,7 @@ from stoneware.platforms.local.machines.record import Paths, shown_processes
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _OPENAT2 = 437  # on all architectures
+# 147 is its number on all newer architectures (asm-generic/unistd.h).
 _SETRESUID = {"x86_64": 117}.get(os.uname().machine, 147)
 _IN_ROOT, _NO_MAGIC_LINKS = 0x10, 0x02  # openat2(2): RESOLVE_…
 _UNCHANGED = -1
@@ -107,6 +108,7 @@ class Door:
         descriptor = os.open(table, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._process)
         with os.fdopen(descriptor) as stream:
             rows = [line.split() for line in stream]
+        # 0 stands for this computer's own root, which no machine may be.
         found = next((int(row[1]) for row in rows if row[0] == "0"), 0)
         if not found:
             raise MachineError(
@@ -120,6 +122,7 @@ class Door:
         try:
             descriptor = os.open("stat", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._process)
             with os.fdopen(descriptor, "rb") as stream:
+                # A process names itself, brackets included: the state stands behind the last one.
                 return stream.read().rpartition(b") ")[2][:1] not in (b"Z", b"X", b"")
         except (FileNotFoundError, ProcessLookupError):
             return False
@@ -154,6 +157,7 @@ class Door:
 
     def _try_to_connect(self, connection: socket.socket, path: str) -> None:
         with self._opened(path, os.O_PATH) as found:
+            # Looked at by the descriptor that is used: a path could lead elsewhere the next moment.
             if not stat.S_ISSOCK(os.fstat(found).st_mode):
                 raise silent(self.machine)
             with _as_user(self.ids.uid):  # whom the other side sees, and all that we are in this moment
@@ -165,6 +169,7 @@ class Door:
 
     def _terminal(self) -> Terminal:
         with self._opened("dev/pts/ptmx", os.O_PATH) as found:
+            # O_PATH opens nothing yet: a device of the machine's making would do so, or a FIFO wait for ever.
             info = os.fstat(found)
             if not (stat.S_ISCHR(info.st_mode) and info.st_rdev == _PTMX and _type(found) == _DEVPTS):
                 raise MachineError(
@@ -179,6 +184,7 @@ class Door:
         try:
             fcntl.ioctl(master, _LOCK, struct.pack("i", 0))
             (number,) = struct.unpack("I", fcntl.ioctl(master, _NUMBER, struct.pack("I", 0)))
+            # Not by its path: the machine could have mounted something else there.
             slave = fcntl.ioctl(master, _PEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
         except BaseException:
             os.close(master)
@@ -208,6 +214,7 @@ class Door:
             except (OSError, MachineError) as error:
                 errors.append(error)
 
+        # A daemon: one that is stuck in the kernel must not keep this command from ending.
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
         thread.join(timeout)

@@ -41,6 +41,7 @@ def execute(paths: Paths, argv: Sequence[str], how: Execution) -> int:
         raise InputError("no command to run", resolution="stoneware exec NAME COMMAND …")
     if how.tty and how.interactive and not os.isatty(0):
         raise InputError("the input is not a terminal", resolution="stoneware exec -i … (without -t)")
+    # The relays write to the descriptors, past what Python still has in its buffers.
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
@@ -78,6 +79,7 @@ def _on_pipes(paths: Paths, program: Program, *, interactive: bool) -> int:
             streams = Streams(stdout, stderr, feed=interactive)
             command = stack.enter_context(inside.start(paths, program, streams))
         finally:
+            # While we hold one ourselves, the reader never sees the end of the output.
             for _, writer in pipes:
                 os.close(writer)
         interrupts = itertools.count(1)
@@ -85,6 +87,7 @@ def _on_pipes(paths: Paths, program: Program, *, interactive: bool) -> int:
         def handle(number: int) -> None:
             if number == signal.SIGTSTP:
                 command.kill(signal.SIGSTOP)
+                # SIGTSTP is taken by us now and would stop nothing.
                 os.kill(os.getpid(), signal.SIGSTOP)
                 command.kill(signal.SIGCONT)
             elif next(interrupts) >= _PATIENCE:
@@ -100,6 +103,7 @@ def _on_pipes(paths: Paths, program: Program, *, interactive: bool) -> int:
             inflow = Inflow(0, command.stdin, ended=command.end_input)
             stack.callback(inflow.finish)
             inflow.start()
+        # Not SIGKILL: where we are told to end, the command gets a moment to do so in order.
         code = _wait(command, signals, handle, last=signal.SIGTERM)
     _check([flow.error for flow in flows])
     return code
@@ -135,6 +139,7 @@ def _on_terminal(paths: Paths, program: Program, *, interactive: bool) -> int:
             stack.callback(inflow.finish)
             inflow.start()
         else:
+            # -t without -i: what reads its input finds the end of it.
             os.write(terminal.master, _END_OF_FILE)
         signals.send(signal.SIGWINCH)  # it may have changed before we listened
         code = _wait(command, signals, handle, last=signal.SIGHUP)
@@ -188,6 +193,7 @@ class _Signals:
         if threading.current_thread() is threading.main_thread():
             self._wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
             for number in self._numbers:
+                # What our caller has us ignore, as nohup(1) does, we go on ignoring.
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     self._before[number] = signal.signal(number, lambda _number, _frame: None)
         return self

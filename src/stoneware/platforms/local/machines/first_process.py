@@ -76,6 +76,7 @@ def _await_event(inotify: Inotify) -> None:
     events = select.poll()
     events.register(inotify.descriptor, select.POLLIN)
     events.poll(_LOOK * 1000)
+    # Read only to be empty again: what has changed is seen by looking at the files.
     inotify.read()
 
 
@@ -83,6 +84,7 @@ def _poll(run: Path) -> None:
     reports = [os.fspath(run / name) for name in _REPORTS]
     began = time.monotonic()
     while (passed := time.monotonic() - began) < _LOOK and not any(map(os.path.exists, reports)):
+        # The longer it takes, the less often: with twenty starts the looks took a sixth of the processors.
         time.sleep(min(max(_POLL, passed / 20), _SLOW_POLL))
 
 

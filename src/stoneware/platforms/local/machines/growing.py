@@ -21,6 +21,7 @@ if findmnt -n -S "$(readlink -f "$1")" >/dev/null; then exec resize2fs "$1" 2>&1
 
 def grow(paths: Paths, device: str, size: int) -> None:
     """Have a running machine grow the file system of a disk that was enlarged. Raises MachineError."""
+    # By the machine itself: this computer's kernel touches no file system that a machine has written.
     code, output = machine_exec.capture(
         paths, ["/bin/sh", "-c", _GROW, "sh", device, str(size)], timeout=_LONGEST
     )

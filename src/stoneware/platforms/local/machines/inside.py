@@ -16,6 +16,7 @@ def start(paths: Paths, program: Program, streams: Streams = NO_STREAMS) -> Comm
     Raises MachineError where the machine does not run or does not start the program.
     """
     for descriptor in (streams.stdout, streams.stderr):
+        # What has a terminal as a descriptor can type into it (TIOCSTI), and a file it could change.
         if descriptor is not None and not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
             raise ValueError("only pipes are handed into machines")
     return runner_of(paths).start(paths, program, streams)

@@ -22,6 +22,7 @@ _KILL_TIMEOUT = 10.0
 
 def kill(paths: Paths) -> None:
     """End a machine at once, and wait until nothing of it is left. Raises MachineError when it stays."""
+    # Before anything is killed: with a restart policy the shim would start it again.
     if shown_processes(paths).alive:
         note_stop(paths)
     deadline = time.monotonic() + _KILL_TIMEOUT
@@ -30,6 +31,7 @@ def kill(paths: Paths) -> None:
         if not processes.alive:
             _kill_strays(paths)
             return
+        # For two seconds the shim has the chance to note the exit code and to take down the port.
         _kill_step(processes, patient=time.monotonic() < deadline - _KILL_TIMEOUT + 2.0)
         if time.monotonic() > deadline:
             raise MachineError(
@@ -72,6 +74,7 @@ def note_stop(paths: Paths) -> None:
 
 
 def _kill_strays(paths: Paths) -> None:
+    # A shim that was killed before it knew the first process has left that running, in the machine's groups.
     state = known_state(paths)
     if state["id"] and state.get("boot") == boot_id():
         cgroups.kill_left(state["id"], cgroups.probe())

@@ -125,6 +125,7 @@ class Nspawn:
             door.close()
             raise
         with contextlib.closing(terminal):
+            # So that a program which drops to its user can open its terminal again, as after a login.
             os.fchown(terminal.slave, door.ids.uid + program.user.uid, -1)
             resize(terminal.master)
             with command.start(paths, program, terminal=terminal.path, door=door) as started:
@@ -148,8 +149,12 @@ def _units(paths: Paths) -> Path:
 
 def nspawn_argv(store: Store, paths: Paths, spec: MachineSpec, machine_id: str) -> list[str]:
     """Return the command that runs a machine."""
+    # --register=no: there may be no systemd here to register with, and groups are made by the shim.
     argv = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--console=read-only"]
+    # map: an id-mapped mount, so that files keep the ids of the image on disk, and nothing has to be chowned.
     argv += ["--setenv=SYSTEMD_COLORS=0", "--private-users=pick", "--private-users-ownership=map"]
+    # A network of its own and no --network-namespace-path, which fails with private users (EPERM): the shim
+    # hands the port's far end over.
     argv += ["--resolv-conf=off", "--timezone=off", "--link-journal=no", "--private-network"]
     argv += [f"--machine={machine_id}", f"--hostname={spec.hostname or spec.name}"]
     argv += process_limits.nspawn_arguments(spec.ulimits)
@@ -157,6 +162,7 @@ def nspawn_argv(store: Store, paths: Paths, spec: MachineSpec, machine_id: str) 
     if spec.kind == "builder":
         argv += [f"--setenv={name}={value}" for name, value in builder.environment(_UNITS).items()]
     else:
+        # Builders have theirs from the shim: they are on the network before their first process starts.
         argv += _address_argument(paths)
     argv += _bind_arguments(store, paths, spec)
     root = ["-D", str(paths.rootfs)]
@@ -179,6 +185,7 @@ def _address_argument(paths: Paths) -> list[str]:
 
 def machine_uuid(machine_id: str, name: str) -> str:
     """Return a machine's UUID, the same at each of its starts."""
+    # Not at the top: nothing but the start of a machine needs it.
     import uuid
 
     return uuid.uuid5(uuid.NAMESPACE_OID, f"stoneware {machine_id} {name}").hex
@@ -211,4 +218,5 @@ def _volume_place(number: int) -> str:
 
 def _escape(path: Path) -> str:
     """Return a path as nspawn's bind options take it: colons and backslashes escaped."""
+    # In this order: the backslashes that escape colons must not be doubled.
     return str(path).replace("\\", "\\\\").replace(":", "\\:")

@@ -53,6 +53,7 @@ def _collect(command: Command, reader: int, deadline: float, keep: int) -> tuple
                 command.wait(_LAST_WORDS)
             code = TIMED_OUT
             break
+        # At its end the pipe would be ready always, and the wait turn without rest.
         if command.wait_with(readers, left) and not _read(reader, said, _CHUNK, keep):
             readers = []
     # What the command leaves running may hold the pipe for ever: only what is in it now is the command's.
@@ -68,6 +69,7 @@ def _read(reader: int, said: bytearray, size: int, keep: int) -> bool:
     except BlockingIOError:
         return True
     said += data
+    # Twice as much, so that not each read moves all that is kept.
     if len(said) > 2 * keep:
         del said[:-keep]
     return bool(data)

@@ -36,6 +36,7 @@ class Raw:
 
     def take(self) -> None:
         """Make it raw (again)."""
+        # NOW: the default drops what has been typed already.
         tty.setraw(self._descriptor, termios.TCSANOW)
 
     def give_back(self) -> None:

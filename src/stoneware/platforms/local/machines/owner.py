@@ -23,6 +23,7 @@ def is_gone(path: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
+        # Shared: were it held alone for this look, another command would take the owner for alive.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return False

@@ -13,6 +13,7 @@ def main() -> None:
     """Remove the machine HOME NAME ID if it is still that very one."""
     home, name, machine_id = sys.argv[1:]
     platform = LocalPlatform(Store.open(Path(home), create=False))
+    # By its id, under the lock: another machine may have got the name while we waited for that.
     platform.destroy_if(name, lambda machine: machine.id == machine_id and machine.leader is None)
 
 

@@ -164,6 +164,7 @@ def read_processes(paths: Paths, state: Mapping[str, Any]) -> Processes:
 
 def _exit_code(paths: Paths) -> int | None:
     words = _text(f"{paths.root}/run/exit").split()
+    # A damaged file may hold thousands of digits, which int() refuses with an error of its own.
     return int(words[0]) if words and words[0].isdecimal() and len(words[0]) <= 3 else None
 
 
@@ -202,6 +203,7 @@ def _observe(paths: Paths) -> Machine | None:
     said = reported(attributes)
     network: dict[str, Any] = read_json(paths.root / "network.json") or {}
     phase = _phase(paths, state, processes, said)
+    # The record keeps the ports that it had, and a stopped machine publishes none.
     stopped = phase in (Phase.STOPPED, Phase.CREATED)
     return Machine(
         name=paths.name,

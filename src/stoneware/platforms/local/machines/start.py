@@ -106,6 +106,7 @@ def make_directory(store: Store, machines: Machines, spec: MachineSpec, machine_
         write_json(staged / "state.json", state, mode=0o600)
         write_json(staged / "metadata.json", {"attributes": dict(spec.metadata)}, mode=0o600)
         write_json(staged / "spec.json", spec_document(spec), mode=0o600)
+        # Last: killed before this, the next command finds a staging and removes it.
         staged.rename(target)
     return Paths(target)
 
@@ -132,11 +133,13 @@ def launch(store: Store, paths: Paths, spec: MachineSpec, network: tuple[str, st
     """
     runner = runner_for(spec)
     check((*MACHINE_TOOLS, *runner.tools))
+    # systemd in each machine takes several instances, and all count as root's.
     host_probes.raise_inotify_limit()
     state: dict[str, Any] = read_json(paths.root / "state.json") or {}
     host = cgroups.probe()
     groups = cgroups.plan(host, state["id"], *runner.limits(spec))
     process_limits.check(spec.ulimits)
+    # Before the shim enters its first group, or that one waits 10 ms.
     cgroups.quicken(host)
     cgroups.prepare(groups)
     # What the last run left would be taken for reports of this one.
@@ -152,13 +155,16 @@ def launch(store: Store, paths: Paths, spec: MachineSpec, network: tuple[str, st
     # The shim's mounts go with it, and mounts of the host still reach it.
     argv = ["unshare", "--mount", "--propagation", "slave", "sh", str(shim), str(settings)]
     argv = process_limits.plain(argv, spec.ulimits, inherits=not groups.prefix)
+    # The console goes through it, to what keeps the files of bounded size (keep_console in shim.sh).
     if not (paths.run / "pipe").exists():
         os.mkfifo(paths.run / "pipe", 0o600)
+    # What is shown where a start fails is the end of this: only of this start.
     (paths.root / "shim.log").unlink(missing_ok=True)
     with (paths.root / "shim.log").open("ab") as log:
         if groups.prefix:
             _start_unit([*groups.prefix, *_unit_properties(paths, spec), "--", *argv])
         else:
+            # A session of its own: no Ctrl-C and no hang-up of this terminal reaches the machine.
             _spawn(["setsid", "--fork", *argv], log.fileno())
     await_leader(paths)
     runner.await_up(paths)
@@ -211,6 +217,7 @@ def _spawn(argv: Sequence[str], log: int) -> None:
         (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
         (os.POSIX_SPAWN_DUP2, log, 1),
         (os.POSIX_SPAWN_DUP2, log, 2),
+        # posix_spawn passes on what is inheritable: a caller's lock would be held until the machine stops.
         *closing(),
     ]
     pid = os.posix_spawn(path, list(argv), env, file_actions=actions, setsigmask=[], setsigdef=_SIGNALS)
@@ -261,6 +268,7 @@ def _network_settings(
 ) -> dict[str, str]:
     router, bridge, mac = network or ("", "", "")
     address: dict[str, Any] = {}
+    # It asks no DHCP server: its agent is to fetch the bundle at once.
     if spec.kind == "builder" and network:
         address = read_json(paths.root / "network.json") or {}
     return {
@@ -275,6 +283,7 @@ def _network_settings(
 
 def _removal_settings(store: Store, paths: Paths, spec: MachineSpec, machine_id: str) -> dict[str, str]:
     """Say what removes a machine that ends, and whose end is the machine's."""
+    # -P: modules in the directory that the command was given in are never imported, by root least of all.
     reaper = shlex.join([sys.executable, "-P", "-m", _REAP, str(store.home), spec.name, machine_id])
     if owner.is_gone(paths.owner):  # somebody else starts it again
         paths.owner.unlink()

@@ -26,6 +26,7 @@ def power_off(paths: Paths, timeout: float) -> None:
     processes = shown_processes(paths)
     if not processes.alive:
         return
+    # First: whatever ends the machine now, its restart policy is not to start it again.
     note_stop(paths)
     runner = runner_of(paths)
     began = now = time.monotonic()

@@ -49,10 +49,12 @@ def resolve(paths: Paths, text: str) -> User:
 
     Raises InputError where there is none, MachineError where the machine does not tell.
     """
+    # Without a look inside: root gets in also where the machine's passwd is broken.
     if text in _ROOTS:
         return ROOT
     name, _, group = text.partition(":")
     argv = ["/bin/sh", "-c", _LOOK_UP, "sh", name or "0", group]
+    # Not its errors: they would mix with the answer.
     _, said = output_of(paths, Program(argv, env={"PATH": PATH}), timeout=_TIMEOUT, keep=_MOST, errors=False)
     answer = said.decode(errors="surrogateescape")
     for kind, asked in (("user", name), ("group", group)):
@@ -67,5 +69,6 @@ def resolve(paths: Paths, text: str) -> User:
             f"the machine {paths.name!r} does not answer who {text!r} is",
             resolution=f"stoneware exec {paths.name} cat /etc/passwd",
         )
+    # As with Docker: who names a group has that one and no supplementary ones.
     groups = () if found[3] == "-" else tuple(dict.fromkeys(int(number) for number in found[3].split(",")))
     return User(int(found[1]), int(found[2]), groups, found[4])

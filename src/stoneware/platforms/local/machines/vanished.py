@@ -56,6 +56,7 @@ def _end(store: Store, id: str, *, unclear: bool) -> str:
     cgroups.kill_left(id, cgroups.probe())
     from stoneware.platforms.local.network import router as routers
 
+    # Behind the kill: while it lives it would go on using the address that another machine gets.
     routers.ensure(store).release(id, name)
     cgroups.remove_left([id], cgroups.probe())
     return f"ended the machine {name or id}, whose directory has been removed"

@@ -41,6 +41,7 @@ class View:
         if not self._running:
             mode = mode_inside(runner_of(self._paths).files(self._paths), path)
             return "d" if stat.S_ISDIR(mode) else "f" if mode else "-"
+        # Asked of the machine: its mounts and volumes are not in what we see of its root.
         argv = ["/bin/sh", "-c", _KIND, "sh", path]
         _, said = output_of(
             self._paths, Program(argv, env=_ENVIRONMENT), timeout=_TIMEOUT, keep=64, errors=False

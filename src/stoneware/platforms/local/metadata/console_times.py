@@ -39,6 +39,7 @@ class ConsoleTimes:
         while True:
             await self._grown(_LOGS)
             changed = self._inotify.read() if self._inotify is not None else set(self._known)
+            # Its own directory has changed: a machine has come or gone.
             if self._inotify is None or self._machines in changed:
                 changed |= self._scan()
             self._look(changed)

@@ -70,6 +70,7 @@ class Handover:
             except (BlockingIOError, ConnectionError):
                 return
             except OSError:
+                # No descriptors are left, and the socket stays readable: the loop would turn without rest.
                 loop = asyncio.get_running_loop()
                 loop.remove_reader(self._listener)
                 loop.call_later(_PAUSE, self.start)
@@ -111,6 +112,7 @@ class Handover:
 
 def _hand(path: Path, name: str, connection: socket.socket) -> None:
     """Pass a connection to who listens at a path. Raises OSError where nobody does, or too many wait."""
+    # SEQPACKET: the name and its descriptor arrive as one message, whole or not at all.
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK) as link:
         link.connect(str(path))
         socket.send_fds(link, [name.encode()], [connection.fileno()])

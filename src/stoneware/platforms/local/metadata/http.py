@@ -98,15 +98,18 @@ class Server:
         path = request.path
         if "//" in path:
             path = re.sub(r"/{2,}", "/", path)
+        # As on Compute Engine: a proxy in the machine must not fetch secrets for those outside.
         if "X-Forwarded-For" in request.headers:
             return _error(403, "Forbidden", "Requests with an X-Forwarded-For header are refused.")
         if path in {"/", "/computeMetadata/", "/computeMetadata"} and request.method in {"GET", "HEAD"}:
             return self._top(path)
+        # As there: a page or a URL that somebody has a program fetch cannot set a header.
         if not self._has_flavor(request):
             return _error(403, "Forbidden", "Missing Metadata-Flavor:Google header.")
         machine = self._identify(request.remote or "")
         if machine is None:
             return _error(403, "Forbidden", "This address belongs to no machine of this store.")
+        # A body that is expanded here would be as large as its sender likes.
         if request.headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
             return self._refused(415, "Unsupported Media Type", "No content encoding is taken here.")
         return await self._route(request, machine, path)
@@ -159,6 +162,7 @@ class Server:
         self, request: web.BaseRequest, machine: Path, path: str, parts: tuple[str, ...], query: tree.Query
     ) -> web.Response:
         deadline = None if query.timeout_sec is None else time.monotonic() + query.timeout_sec
+        # Without one, a change is told from what is there now.
         awaited = query.last_etag
         while True:
             reading = self._trees.read(machine)
@@ -266,6 +270,7 @@ class Server:
         response = _reply(path.read_bytes(), "application/octet-stream", Cache_Control="no-store")
         await response.prepare(request)
         await response.write_eof()
+        # Only now: an agent whose connection broke has not had it and may ask again.
         builds.note_served(machine, facts, name)
         return response
 
@@ -286,8 +291,10 @@ class Server:
             return _not_allowed("PUT")
         if not (_FILE_NAME.fullmatch(name) and builds.expects_result(self._trees.read(machine).facts, name)):
             return self._refused(404, "Not Found", "No bake waits for this result of this machine.")
+        # Said before the body is asked for, where the client tells how long it is.
         if (request.content_length or 0) > builds.RESULT_LIMIT:
             return self._too_large(f"a result may have {builds.RESULT_LIMIT} bytes")
+        # One at a time, or a builder could fill the disk with many that never end.
         if machine in self._uploading:
             return self._refused(429, "Too Many Requests", "Another result is coming in.")
         self._uploading.add(machine)
@@ -304,6 +311,7 @@ class Server:
         try:
             with staged.open("wb") as stream:
                 complete = await self._store(request, stream.write)
+                # In a thread: the disk may take seconds, and one process serves all machines.
                 await asyncio.to_thread(_sync, stream)
             if not complete:
                 return self._too_large(f"a result may have {builds.RESULT_LIMIT} bytes")

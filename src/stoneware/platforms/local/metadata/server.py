@@ -85,6 +85,7 @@ def _listeners(metadata: str, endpoint: str | None) -> tuple[socket.socket, sock
 def listen(host: str, port: int) -> socket.socket:
     """Return a listening socket. No name is looked up, which could block where there is no DNS."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    # Started again at any time: connections of the one before may still be closing.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in _ALIVE.items():

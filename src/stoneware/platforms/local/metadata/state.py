@@ -86,6 +86,7 @@ def project_names(project: Mapping[str, Any]) -> tuple[str, int]:
 
 
 def _number(text: str, below: int) -> int:
+    # Made of the name: the same for each request, and by each server that is started.
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) % below
 
 
@@ -288,6 +289,7 @@ class MachinesByAddress:
     def find(self, address: str) -> Path | None:
         """Return the directory of the machine that has an address, or None."""
         known = self._known.get(address)
+        # The address may be another machine's by now.
         if known is None or _stamp(f"{known[0]}/network.json") != known[1]:
             self._read()
             known = self._known.get(address)
@@ -351,5 +353,6 @@ class Trees:
         return kept
 
     def _forget(self) -> None:
+        # The server outlives thousands of machines.
         for machine in [machine for machine in self._kept if not machine.is_dir()]:
             del self._kept[machine]

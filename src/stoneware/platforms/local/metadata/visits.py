@@ -70,6 +70,7 @@ class Accounts:
     def charge(self, who: str, units: float) -> bool:
         """Count work; return False when there has been too much of it lately. What is refused counts too."""
         account = self._of(who)
+        # However much was asked, ten seconds of silence make up for it.
         account.units = max(account.units - units, -BURST)
         return account.units >= 0
 
@@ -123,6 +124,7 @@ class Connection(web.RequestHandler):
         elif not self._limited_server.accounts.enter(who):
             self._refusal = _TOO_MANY
         else:
+            # Of a refused connection aiohttp learns nothing: it would set up a task and a parser for it.
             self._who = who
             super().connection_made(transport)
         self._set_timer(_WAIT if self._refusal else HEAD)
@@ -159,6 +161,7 @@ class Connection(web.RequestHandler):
         if self._end is None:
             return
         loop = asyncio.get_running_loop()
+        # It was put off meanwhile: winding a timer for each request was a part of the time of each.
         if loop.time() < self._end:
             self._timer = loop.call_at(self._end, self._on_timer)
         elif not self._busy:
@@ -216,6 +219,7 @@ def address_of(
     address = str(peer[0])
     if by_port and address != own[0]:  # the router's own look whether we answer has no mark
         mark = link.getsockopt(socket.SOL_SOCKET, socket.SO_MARK)
+        # The mark is unsigned, and getsockopt reads it as a signed number.
         if mark & 0xFFFFFFFF != mark_of(address):
             return None
     return address
@@ -226,6 +230,7 @@ class LimitedServer(web.Server):
 
     def __init__(self, handler: Handler, *, by_port: bool) -> None:
         # A body that was compressed is refused, not expanded.
+        # handler_cancellation: a wait for a change ends with its client, not with the change.
         super().__init__(
             self._answer, handler_cancellation=True, keepalive_timeout=IDLE, auto_decompress=False
         )

@@ -90,10 +90,12 @@ def choose_subnet(digest: str, routes: Sequence[Route], taken: Iterable[IPv4Netw
     """
     blocks = [block for area in _RANGES for block in area.subnets(new_prefix=21)]
     # Each store begins at another place: two that are made at the same time seldom want the same block.
+    # 2**11 is both: the addresses of a /21, and how many of those the first range has.
     first = int(digest, 16) % _RANGES[0].num_addresses // 2**11
     ordered = blocks[first : 2**11] + blocks[:first] + blocks[2**11 :]
     never = list(taken)
     busy = [route.network for route in routes if route.network.prefixlen > 0] + never
+    # A wide one, such as a VPN's 10.0.0.0/8, goes on around our block: the narrowest route counts.
     narrow = [network for network in busy if network.prefixlen >= 16] + never
     for obstacles in (busy, narrow):
         for block in ordered:
@@ -136,6 +138,7 @@ def parse_routes(text: str) -> list[Route]:
 
 
 def _address(hexadecimal: str) -> str:
+    # The kernel writes the number in the processor's order of bytes.
     return socket.inet_ntoa(struct.pack("=I", int(hexadecimal, 16)))
 
 

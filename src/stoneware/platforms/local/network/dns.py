@@ -42,6 +42,7 @@ class Attached:
         for name in ("dhcp", "dns", "networks"):
             path = self.directory / name
             path.mkdir(parents=True, exist_ok=True)
+            # What all stores share can be gone through by dnsmasq's user, and not be listed.
             for created in (path, self.directory, self.directory.parent):
                 created.chmod(0o711 if created == self.directory.parent else 0o755)
 
@@ -65,12 +66,14 @@ class Attached:
 
     def _put(self, kind: str, id: str, text: str) -> None:
         path = self.directory / kind / id
+        # dnsmasq watches the directory, and reads again what is written, changed or not.
         if not path.exists() or path.read_text() != text:
             write_atomic(path, text)
 
     def remove(self, id: str) -> Pin | None:
         """Forget a machine; return what it was, None if it was not there."""
         pin = self.pin(id)
+        # The networks last, for the reason that they are first above.
         for kind in ("dns", "dhcp", "networks"):
             (self.directory / kind / id).unlink(missing_ok=True)
         return pin
@@ -116,12 +119,16 @@ def dnsmasq_command(plan: Plan, mtu: int, attached: Path, upstream: Path | None)
         "--except-interface=lo",
         f"--domain={DOMAIN}",
         "--expand-hosts",
+        # dnsmasq would try whether an address is free; each of these is one machine's for sure.
         "--no-ping",
         "--dhcp-authoritative",
         "--dhcp-ignore-names",  # a machine is called as it was wanted, not as it says
         "--dhcp-lease-max=2000",
+        # Nothing is written down of leases: who has which address is in the files that it is given.
         "--leasefile-ro",
+        # Machines decide how often they ask, and the log is on this computer's disk.
         "--quiet-dhcp",
+        # static: only cards that a file names get an address.
         f"--dhcp-range={plan.subnet.network_address},static,{plan.subnet.netmask},infinite",
         f"--dhcp-hostsdir={attached / 'dhcp'}",
         f"--dhcp-option=option:router,{plan.gateway}",
@@ -163,6 +170,7 @@ def _resolver(plan: Plan, hosts: Path, upstream: Path | None, *, sealed: bool = 
     return [
         "dnsmasq",
         "--keep-in-foreground",
+        # Neither this computer's settings nor, below, its /etc/hosts are the machines' affair.
         "--conf-file=/dev/null",
         "--log-facility=-",
         f"--user={_user()}",
@@ -171,11 +179,12 @@ def _resolver(plan: Plan, hosts: Path, upstream: Path | None, *, sealed: bool = 
         hosts_option(hosts),
         *servers,
         "--min-port=20000",  # below are the views' servers
+        # What has no dot, private addresses and .internal are never asked outside.
         "--domain-needed",
         "--bogus-priv",
         "--local=/internal/",
         "--cache-size=1000",
-        # Open at a time. One machine asks 200 in a second (router_rules), and each is given up in ten.
+        # Open at a time. One machine asks 200 in a second (`rules`), and each is given up in ten.
         "--dns-forward-max=5000",
         f"--host-record=metadata.google.internal,metadata,{METADATA_ADDRESS}",
     ]

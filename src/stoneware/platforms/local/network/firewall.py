@@ -85,6 +85,7 @@ def open_forwarding(link: str, mark: str) -> bool:
         if _marked(*chain, mark):
             continue
         place = " ".join(chain)
+        # In front: the chain may reject by a rule before it drops by its policy.
         rules = "".join(
             f'insert rule {place} {way} "{link}" accept comment "{mark}"\n' for way in ("iifname", "oifname")
         )

@@ -102,6 +102,7 @@ def guarding(pin: Pin, rules: Ingress) -> str:
 def unguarding(pin: Pin) -> str:
     """Return the commands that let in to a guarded machine whatever its networks do."""
     id = pin.interface.removeprefix("vb-")
+    # Entries first: nft removes no chain that a map still leads to.
     text = "".join(f"delete element {place} {{ {key} }}\n" for place, key, _ in _places(pin))
     text += "".join(f"flush chain {chain}\ndelete chain {chain}\n" for chain in _chains(id))
     return text + "".join(f"delete set bridge {INNER} {name}-{id}\n" for name in _SETS)
@@ -128,6 +129,7 @@ def _named(lines: Iterable[str], id: str) -> list[str]:
 def _chain(family: str, name: str, lines: Iterable[str]) -> str:
     place = f"{family} {INNER} {name}"
     rules = "".join(f"add rule {place} {line}\n" for line in lines)
+    # Added, then emptied: the same text makes a guard and changes one.
     return f"add chain {place}\nflush chain {place}\n{rules}"
 
 
@@ -152,6 +154,7 @@ def _merged(ports: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
     for low, high in sorted(ports):
         if found and low <= found[-1][1] + 1:
+            # nft refuses intervals of one set that overlap.
             found[-1] = (found[-1][0], max(found[-1][1], high))
         else:
             found.append((low, high))

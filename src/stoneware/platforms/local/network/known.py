@@ -23,6 +23,7 @@ def is_attached(store: StorePaths, id: str) -> bool:
 def known_ids(store: StorePaths) -> set[str]:
     """Return the machines that are attached to the store's router or have published ports; forks nothing."""
     layout = layout_of(store)
+    # Ports are recorded for all stores of this computer; without its namespace this one publishes none.
     return attached_ids(layout.runtime) | (_publishing(layout.digest) if is_up(layout.digest) else set())
 
 

@@ -71,6 +71,7 @@ def namespace_identity(name: str) -> list[int] | None:
     """Return what tells a named namespace from all others until the next boot, or None where it is gone."""
     try:
         status = (NAMESPACES / name).stat()
+        # ip-netns(8) makes a file and mounts the namespace over it: a kill in between leaves the file alone.
         mounted = status.st_dev != NAMESPACES.stat().st_dev
     except OSError:
         return None

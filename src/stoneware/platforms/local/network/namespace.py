@@ -52,6 +52,7 @@ def inside(name: str, action: Callable[[], T]) -> T:
         except BaseException as error:  # handed to the caller below
             errors.append(error)
 
+    # A thread of its own: it ends with the work, so no thread of ours is ever left in there.
     thread = threading.Thread(target=enter, name=f"netns {name}")
     thread.start()
     try:
@@ -68,6 +69,7 @@ def has_table(family: str, table: str) -> bool:
     """Say whether the current network namespace has an nftables table (family `ip`, `netdev` or `bridge`)."""
     name = table.encode() + b"\0"
     attribute = struct.pack("=HH", 4 + len(name), _NFTA_TABLE_NAME) + name
+    # Netlink aligns attributes to four bytes.
     attribute += b"\0" * (-len(attribute) % 4)
     body = struct.pack("!BBH", _FAMILIES[family], 0, 0) + attribute
     header = struct.pack("=IHHII", 16 + len(body), _NFT_MSG_GETTABLE, _NLM_F_REQUEST, 1, 0)

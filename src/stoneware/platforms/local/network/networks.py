@@ -122,6 +122,7 @@ class NetworkStore(StoreBase):
                     resolution=f"stoneware rm -f {' '.join(users)}    # then remove the network",
                 )
             with self.staging(path.parent) as staged:
+                # In one step: no reader sees a network that is half removed.
                 path.rename(staged / "gone")
 
     @contextlib.contextmanager
@@ -130,6 +131,7 @@ class NetworkStore(StoreBase):
         with contextlib.ExitStack() as stack:
             for name in sorted(set(names)):
                 path = self._network(name)
+                # Shared: many machines of a cluster are made at the same time.
                 stack.enter_context(locked(self.lock_path("networks", name), shared=True))
                 if not path.is_dir():
                     raise InputError(

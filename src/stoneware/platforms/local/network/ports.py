@@ -22,6 +22,7 @@ from stoneware.process_identity import socket_owner
 
 ANY = "0.0.0.0"  # noqa: S104 — the user's word for every address of the host
 _LISTEN = {"tcp": "0A", "udp": "07"}
+# The kernel may name a port that a machine has published: that is a rule, and no socket.
 _TRIES = 200
 
 

@@ -52,6 +52,7 @@ def interfaces_here() -> frozenset[str]:
 
 def look_inside() -> Inside:
     """Look at the network namespace of the calling thread."""
+    # Not /proc/net: that is the main thread's, which is never in the router's namespace.
     proc = Path("/proc/thread-self/net")
     return Inside(
         interfaces=interfaces_here(),

@@ -119,6 +119,7 @@ def check_gone(name: str, left: Collection[IPv4Network], before: Iterable[IPv4Ne
     for machine, ip in machine_addresses(data).items() if gone else ():
         address = IPv4Address(ip)
         area = next((area for area in gone if address in area), None)
+        # The gateway is the first address: in a range that begins elsewhere machines would keep a wrong one.
         if area is not None and not any(
             other[1] == area[1] and subnets.is_for_machines(address, other) for other in left
         ):

@@ -161,6 +161,7 @@ class Router:
         """
         wanted = tuple(sorted(set(networks)))
         with exclusive(self.layout):
+            # Chosen under the lock, or two machines that start together could choose the same.
             lease = self._lease(machine_dir, id, name, wanted, addresses or {})
             place = self._now.plan.place_of(lease.ip)
             document = {
@@ -344,9 +345,11 @@ class Router:
         with record.exclusive():
             before = record.read()
             others = [entry for entry in before if not self._is(entry, owner)]
+            # Most machines publish nothing; each start of theirs would write the host's rules again.
             if not ports and others == before:
                 return ()
             mine = record.assign(ports, others, self.layout.digest, owner, lease.ip)
+            # Before the rules: a port that the kernel alone knows of would be given away once more.
             record.write([*others, *mine])
             router_setup.forward(self.layout, [*others, *mine])
         return tuple(

@@ -124,9 +124,12 @@ def start(layout: Layout, servers: Iterable[Server], namespace: int) -> None:
 
 
 def _spawn(layout: Layout, server: Server, namespace: int) -> None:
+    # It may still run: in a namespace that is gone, or without answering.
     server.helper.stop()
+    # One whose record was lost with a killed command would keep the address for ever.
     end_strays(namespace, server.mark)
     enter = ["nsenter", f"--net={network_namespace.path(layout.namespace)}"]
+    # It serves all machines, and must not end with the unit in which this one command runs.
     outlive = cgroups.outlive(cgroups.probe(), f"Stoneware {server.helper.name} of {layout.home}")
     source = str(Path(stoneware.__file__).parents[1])
     server.helper.spawn([*outlive, *enter, *server.command], env={"PYTHONPATH": source})

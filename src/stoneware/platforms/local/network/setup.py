@@ -36,6 +36,7 @@ _INNER_SETTINGS = (
     "net/ipv6/conf/default/disable_ipv6=1",
     "net/ipv4/ip_forward=1",
     "net/ipv4/tcp_fwmark_accept=1",  # a server's connection has the mark of the port it came in by
+    # With br_netfilter loaded, what only crosses the bridge would go through the router's own rules too.
     "net/bridge/bridge-nf-call-iptables=0",
     "net/bridge/bridge-nf-call-arptables=0",
 )
@@ -95,6 +96,7 @@ def _repair(layout: Layout, state: State | None) -> State:
     plan = Plan(plan.subnet, network_ranges.flat(ranges))
     mtu = network.host_mtu(routes)
     if state is not None:
+        # Before anything is made: a server that runs for the former subnet would be taken for the new one's.
         _retire(layout, state, plan)
     _namespace(layout, state)
     attached = Attached(layout.runtime)
@@ -104,6 +106,7 @@ def _repair(layout: Layout, state: State | None) -> State:
     inside: Inside = network_namespace.inside(layout.namespace, look_inside)
     rules = router_rules.inner_rules(plan, attached.pins(), views, inside.ports)
     rules += Guards(layout.runtime).commands(attached.pins())
+    # Rules before the bridge: there is no moment at which a port is up and not pinned.
     nft_inside(layout, rules, settings=_INNER_SETTINGS)
     _bridge(layout, plan, inside)
     pin_ports(layout, attached.pins(), inside.ports)
@@ -193,6 +196,7 @@ def renew_views(layout: Layout) -> list[View]:
 
 def remove_port(layout: Layout, id: str) -> None:
     """Remove the port of a machine that has ended, which connections that it left open can keep."""
+    # Mostly the shim has done it, or the kernel with the machine's namespace: then no program is started.
     port = f"vb-{id}"
     if is_up(layout.digest) and port in network_namespace.inside(layout.namespace, interfaces_here):
         with contextlib.suppress(ProcessError):  # gone meanwhile
@@ -239,6 +243,7 @@ def _bridge(layout: Layout, plan: Plan, inside: Inside) -> None:
         card = network.mac_of(plan.gateway)
         commands.append(f"link add br0 address {card} type bridge stp_state 0 forward_delay 0")
     commands += [
+        # Frames to a bridge's group addresses pass the rules by; it would learn a neighbour's card from them.
         "link set br0 type bridge no_linklocal_learn 1 mcast_snooping 0",
         *(f"addr replace {place[1]}/{place.prefixlen} brd + dev br0" for place in plan.places),
         f"addr replace {METADATA_ADDRESS}/32 dev br0",
@@ -286,6 +291,7 @@ def _host(layout: Layout, plan: Plan, resolver: str | None) -> None:
     router_firewall.switch_on(RUNTIME)
     for setting in (
         f"ipv4/conf/{layout.namespace}/route_localnet",
+        # Machines have no IPv6, and the kernel gives a new link an address of it by itself.
         f"ipv6/conf/{layout.namespace}/disable_ipv6",
     ):
         path = Path(f"/proc/sys/net/{setting}")
@@ -332,6 +338,7 @@ def forward(layout: Layout, publications: Iterable[Publication]) -> None:
 
 def remove(layout: Layout) -> None:
     """Remove all of it; what is not there is no error. The subnet's record stays."""
+    # First: a namespace lives on, without a name, as long as a process is in it.
     router_servers.end_all(layout)
     if _exists(layout.namespace):
         run(["ip", "link", "del", layout.namespace], check=False)

@@ -52,6 +52,7 @@ def load(layout: Layout) -> State | None:
             int(value["code"]),
             ranges,
         )
+    # One that cannot be read counts as none: the router is repaired then, and its state recorded.
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
 

@@ -27,7 +27,7 @@ from typing import Any
 from stoneware.dataclass import dataclass
 from stoneware.files import read_json, write_atomic, write_json
 
-_FIRST_PORT, _PORTS = 10000, 10000  # dnsmasq's own questions go out from other ports: see router_dns
+_FIRST_PORT, _PORTS = 10000, 10000  # dnsmasq's own questions go out from other ports: see `dns`
 
 
 @dataclass(frozen=True, order=True)
@@ -98,6 +98,7 @@ class Views:
         for path in (self._views, hosts.parent, hosts):
             path.chmod(0o755)
         seen = {member.id: member.line for member in members if _share(view, member)}
+        # What a killed command has left, or machines that are on other networks by now.
         for path in hosts.iterdir():
             if path.name not in seen:
                 path.unlink()

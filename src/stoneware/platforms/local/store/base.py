@@ -77,6 +77,7 @@ class StoreBase:
 
         token = secrets.token_hex(8)
         lock = self.lock_path("staged", token)
+        # The lock before the directory: one that is free says that the maker is gone.
         with store_errors.clear_errors(self.home), locked(lock):
             staged = parent / f".staged-{token}"
             staged.mkdir(mode=0o700)
@@ -100,6 +101,7 @@ class StoreBase:
                 path.rename(staged / "gone")
         except store_errors.StoreFull:
             with store_errors.clear_errors(self.home):
+                # In place, then; the records first, so that what a kill leaves does not look whole.
                 for record in ("spec.json", "document.json", "manifest.json"):
                     (path / record).unlink(missing_ok=True)
                 btrfs.remove_tree(path)

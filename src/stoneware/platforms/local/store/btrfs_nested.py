@@ -50,6 +50,7 @@ def nested_numbers(descriptor: int) -> list[int]:
         except OSError as error:
             if error.errno != errno.EOVERFLOW:  # there are more
                 raise
+        # struct …_rootref_args: __u64 min_treeid, 255 pairs of treeid and dirid, __u8 num_items.
         count = request[8 + _MOST_REFS * 16]
         numbers += [struct.unpack_from("=Q", request, 8 + index * 16)[0] for index in range(count)]
         if count < _MOST_REFS:
@@ -69,6 +70,7 @@ def _by_number(somewhere: int, subvolume: int, inode: int) -> Iterator[int]:
     import ctypes
 
     library: Any = ctypes.CDLL(None, use_errno=True)
+    # The last 0: of whatever generation.
     handle = struct.pack("=IiQQI", _HANDLE_BYTES, _HANDLE_KIND, inode, subvolume, 0)
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     descriptor = library.open_by_handle_at(somewhere, ctypes.create_string_buffer(handle, len(handle)), flags)
@@ -83,6 +85,7 @@ def _by_number(somewhere: int, subvolume: int, inode: int) -> Iterator[int]:
 
 def delete_all(descriptor: int) -> None:
     """Delete all subvolumes inside an open one, the innermost first, read-only ones too. Raises OSError."""
+    # A list and no recursion: a guest decides how deep they lie in each other.
     waiting = nested_numbers(descriptor)
     while waiting:
         try:
@@ -102,6 +105,7 @@ def delete_all(descriptor: int) -> None:
 
 def _delete(somewhere: int, found: Nested) -> None:
     with _by_number(somewhere, found.parent, _TOP) as parent:
+        # From a read-only subvolume nothing is deleted, no other subvolume either.
         make_writable(parent)
     with _by_number(somewhere, found.parent, found.directory) as directory:
         destroy(directory, found.name)
@@ -109,6 +113,7 @@ def _delete(somewhere: int, found: Nested) -> None:
 
 def exists(somewhere: Path, number: int) -> bool:
     """Say whether a file system has a subvolume of that number that is not deleted, or may have one."""
+    # Opened by its number: the kernel answers what its name is for a subvolume that is gone as well.
     descriptor = os.open(somewhere, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with _by_number(descriptor, number, _TOP):
@@ -161,6 +166,7 @@ def _turned_plain(somewhere: int, number: int) -> bool:
 def _replace(somewhere: int, found: Nested, status: os.stat_result) -> None:
     with _by_number(somewhere, found.parent, found.directory) as directory:
         os.rmdir(found.name, dir_fd=directory)  # refuses where something is in it
+        # Shut until it has the owner and the mode of what it replaces.
         os.mkdir(found.name, 0o700, dir_fd=directory)
         created = os.open(found.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
         try:

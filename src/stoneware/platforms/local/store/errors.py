@@ -38,6 +38,7 @@ def explain(home: Path, error: OSError) -> HostError | None:
     """Return the error in our words where it is that of a full, read-only or failing disk, else None."""
     if error.errno not in DISK_ERRORS:
         return None
+    # An ioctl's error has no file name: ours are made to the store alone.
     if is_read_only(home / "data") or (error.errno == errno.EROFS and not error.filename):
         return read_only(home, str(error))
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

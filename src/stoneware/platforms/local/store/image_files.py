@@ -23,6 +23,7 @@ def put_files(rootfs: Path, files: Mapping[str, bytes]) -> None:
     try:
         with _opened(rootfs) as directory:
             for name, content in files.items():
+                # Removed, not written over: a step may have given it another name elsewhere in the image.
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(name, dir_fd=directory)
                 with os.fdopen(os.open(name, _NEW, 0o644, dir_fd=directory), "wb") as stream:

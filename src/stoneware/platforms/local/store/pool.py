@@ -20,6 +20,7 @@ from stoneware.platforms.local.store.errors import clear_errors
 GIB = 1 << 30
 DEFAULT_SIZE = 100 * GIB
 SMALLEST_SIZE = 1 * GIB
+# discard: what is freed in the store becomes free on the disk under the sparse file.
 # Not compressed: each machine reads its files from a snapshot of its own, so each boot would decompress them.
 _OPTIONS = f"noatime,discard=async,{store_walls.MOUNT_OPTIONS}"
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": GIB, "T": 1 << 40}

@@ -50,8 +50,10 @@ def _unused(platform: LocalPlatform, *, baking: bool, everything: bool, wanted: 
     machines = platform.machines()
     stopped = [machine for machine in machines if _is_done(machine)]
     names = {machine.name for machine in stopped}
+    # Stopped machines are removed too, so they keep no image.
     needed = {machine.image_id for machine in machines if machine.name not in names} | set(wanted)
     if not everything:
+        # A tag that cannot be read would make its image look unused.
         store.check_tags()
         needed |= set(store.tags().values())
     images = [] if baking else [image for image in store.image_ids() if image not in needed]
@@ -161,6 +163,7 @@ def settle(store: Store) -> int:
         waiting.wait()
     qgroups.commit(store.data)
     store_quota.forget_removed(store.data)
+    # What has become free is the guests' too, from now on.
     store_quota.keep_reserve(store.home, store.data)
     return max(0, _free(store) - before)
 
@@ -169,6 +172,7 @@ def _remove(
     platform: LocalPlatform, what: Unused, *, everything: bool, wanted: Collection[str]
 ) -> list[HostError]:
     store = platform.store
+    # Looked at again, now that no bake can begin: the list is as old as the question to the user.
     still = _unused(platform, baking=False, everything=everything, wanted=wanted)
     for image in set(what.images) & set(still.images):
         store.remove_image(image)

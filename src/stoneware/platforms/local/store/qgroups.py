@@ -67,6 +67,7 @@ def _directory(path: Path) -> Path:
     return _directory_of(path, path.stat().st_dev)
 
 
+# By the device as well: a store that was mounted again may have another file system under its path.
 @functools.lru_cache(maxsize=64)
 def _directory_of(path: Path, _device: int) -> Path:
     return _SYSFS / file_system_id(path) / "qgroups"

@@ -122,6 +122,7 @@ def limit(
     wanted = wanted + more if wanted else _share(home, data, _figures(data, mode, number))
     own = qgroups.group(1, number)
     qgroups.create(data, own)
+    # Before anything is in the group, so that nothing in it is ever without a limit.
     qgroups.set_limit(data, own, wanted)
     if is_pool(home):
         qgroups.assign(data, own, EVERYTHING)
@@ -198,6 +199,7 @@ def keep_reserve(home: Path, data: Path) -> None:
         return
     status = os.statvfs(data)
     room = status.f_bavail * status.f_frsize - reserve(data)
+    # The pool's file is sparse: where the disk under it is full, btrfs turns read-only for all quotas.
     room = min(room, shutil.disk_usage(home).free - _HOST_RESERVE)
     wanted = max(known.used + known.held + room, 1)
     if known.limit is None or abs(known.limit - wanted) >= _FIRM:

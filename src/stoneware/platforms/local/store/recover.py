@@ -39,6 +39,7 @@ def recover(store: Store) -> list[str]:
     the way of a command about something else.
     """
     told = [_remove_staged(store, path) for path in store.stale_staged()]
+    # Outside of the store: what a `cp` leaves is where its user wanted the files.
     told += copy_staging.recover(store.home)
     store.sweep_secrets()
     store_quota.keep_reserve(store.home, store.data)
@@ -147,6 +148,7 @@ def _starts_again(paths: Paths, restart: str) -> bool:
     """Say whether a restart policy starts a machine after a reboot of this computer, as Docker's do."""
     policy = restart.partition(":")[0]
     stopped = (paths.run / "stop").exists()
+    # `down`: the shim was told that the computer goes down, which is no end of the machine's own.
     ended = (paths.run / "exit").exists() and not (paths.run / "down").exists()
     return policy == "always" or {
         "unless-stopped": not stopped,
@@ -194,6 +196,7 @@ def teardown(store: Store, *, remove: bool = False) -> None:
     _await_removals(store)
     with contextlib.suppress(OSError):  # a store whose disk has failed may not even be readable
         for path in sorted(machines.glob("[!.]*")) if machines.is_dir() else ():
+            # One that cannot be ended must not keep the others running.
             with contextlib.suppress(StonewareError):
                 machine_stop.kill(Paths(path))
     # Behind the machines, whose ports it has, and before the mount: its servers have files open there.

@@ -53,6 +53,7 @@ class SecretStore(StoreBase):
             kept = read_secret(self._secrets, name)
             import secrets
 
+            # A value that was there before has its old version again: machines that have it are not replaced.
             present = _having(kept, value) or Secret(secrets.token_hex(8), value)
             if [present] != kept[:1]:
                 former = [secret for secret in kept if secret.version != present.version]

@@ -84,6 +84,7 @@ class SnapshotStore(VolumeStore):
             group = store_quota.group_of(self.data, have, record.get("group"))
             btrfs.snapshot(have, staged / have.name, read_only=True)
             store_quota.join(self.data, staged / have.name, group)
+            # Blocks stay charged to the volume's group while a snapshot has them, overwritten or not.
             charged = self.volume_figures(volume)
             document = {
                 "created": time.time(),
@@ -109,6 +110,7 @@ class SnapshotStore(VolumeStore):
         kept = None
         if path.is_dir():
             taken = [one.name for one in self.snapshots(volume)]
+            # A restore keeps what it replaces: it is a way back from a wrong restore as well.
             kept = self._take(volume, name_at(time.time(), taken, BEFORE_RESTORE), automatic=True)
         document = _restored(read_json(path / "document.json"), read_json(source / "document.json") or {})
         with self.staging(path.parent) as staged:
@@ -196,6 +198,7 @@ def _counted(directory: Path) -> int | None:
                 if count > _MOST_COUNTED:
                     return None
                 status = entry.stat(follow_symlinks=False)
+                # Below, blocks are added up, not sizes: a guest's sparse file can claim any size.
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(entry.path)
                 elif status.st_ino not in linked:

@@ -89,6 +89,7 @@ class Store(SnapshotStore, NetworkStore, SecretStore):
                     resolution="stoneware bake …    # creates one; STONEWARE_HOME sets its directory",
                 )
             store._make()
+        # Before all else: until it is mounted, its directory is an empty one of the disk below.
         store_pool.mount(store.home)
         if store_errors.is_read_only(store.data):
             from stoneware.platforms.local.store.revive import revive
@@ -125,6 +126,7 @@ class Store(SnapshotStore, NetworkStore, SecretStore):
         check(STORE_TOOLS)
         with store_errors.clear_errors(self.home), store_pool.usable(self.home):
             self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # mkdir's mode is less the umask, and the directory may have been there.
             self.home.chmod(0o700)
         with locked(self.home / "locks" / "store.lock"):
             if self._version_is_ours():
@@ -138,6 +140,7 @@ class Store(SnapshotStore, NetworkStore, SecretStore):
                 for kind in ("bases", "tags", "run", "locks/staged"):
                     (self.home / kind).mkdir(exist_ok=True, parents=True)
                 self.data.chmod(0o700)
+                # Last: without it the next command makes what a kill has left out.
                 write_atomic(self.home / "version", f"{VERSION}\n")
 
     # -- snapshots under a name -----------------------------------------------------------------------------
@@ -165,6 +168,7 @@ class Store(SnapshotStore, NetworkStore, SecretStore):
                 told()
                 return False
             btrfs_nested.settle(rootfs)
+            # All that a running builder has to wait for: documents are written while its next step begins.
             btrfs.snapshot(rootfs, staged / "rootfs", read_only=True)
             told()
             for filename, document in documents.items():
@@ -261,6 +265,7 @@ class Store(SnapshotStore, NetworkStore, SecretStore):
         """
         path = self._image_file(image_id, "manifest.json")
         found = read_raw(path)
+        # So nothing that was changed on the disk is ever taken for the image that was baked.
         if found is None or sha256_hex(found) != path.parent.name:
             raise DamagedError(path, "is not what the image's id is the digest of")
         return found
@@ -287,6 +292,7 @@ class Store(SnapshotStore, NetworkStore, SecretStore):
 
     def remove_image(self, image_id: str) -> None:
         """Remove an image and the tags on it; a missing one is no error. Machines keep their own roots."""
+        # The tags first: a kill may leave an image without one, but no tag without its image.
         for reference, tagged in self.tags().items():
             if tagged == image_id:
                 self.remove_tag(reference)
@@ -299,6 +305,7 @@ class Store(SnapshotStore, NetworkStore, SecretStore):
         parts = [*name.split("/"), tag]
         if not colon or any(not _KEY.fullmatch(part) for part in parts):
             raise InputError(f"{reference!r} is not a tag", resolution="use NAME:TAG, e.g. hello:latest")
+        # No name has a percent sign, so there and back is unambiguous.
         return self.home / "tags" / name.replace("/", "%") / f"{tag}.json"
 
     def tags(self) -> dict[str, str]:
@@ -334,6 +341,7 @@ class Store(SnapshotStore, NetworkStore, SecretStore):
         path = self._tag(reference)
         with self.lock("tags", path.parent.name), contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
+            # Refused while the name has other tags.
             path.parent.rmdir()
 
     # -- builds --------------------------------------------------------------------------------------------

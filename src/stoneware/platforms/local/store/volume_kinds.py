@@ -72,6 +72,7 @@ def is_blank(volume: Path) -> bool:
         try:
             os.lseek(stream.fileno(), 0, os.SEEK_DATA)
         except OSError as error:
+            # lseek(2): no data behind that place, so all of it is a hole.
             if error.errno != errno.ENXIO:
                 raise
             return True

@@ -94,6 +94,7 @@ class VolumeStore(StoreBase):
         store. It changes that of a volume that exists, which stays of its kind.
         """
         path = self._volume(name)
+        # No lock for what most commands ask: it is there, and is to stay as it is.
         if path.is_dir() and size is None:
             return volume_kinds.contents(path)
         with self.volume_locks([name]), store_errors.clear_errors(self.home):
@@ -141,6 +142,7 @@ class VolumeStore(StoreBase):
         if not volume_kinds.is_blank(path):
             raise volume_kinds.wrong_kind(name, kind, machine)
         document: dict[str, Any] = read_json(path / "document.json") or {}
+        # The group is that of the subvolume that goes; the new one gets its own.
         document = {key: value for key, value in document.items() if key != "group"}
         if kind == DIRECTORY:
             document["size"] = self._size_of_disk(path, document)
@@ -176,6 +178,7 @@ class VolumeStore(StoreBase):
                 document["size"] = self._size_of_disk(path, document)
             self._make_blank(name, made, kind, document)
             converter.fill(path, made)
+            # On the disk before the exchange: what was there goes with it.
             for directory in (volume_kinds.contents(made), made):
                 sync_directory(directory)
             btrfs.exchange(made, path)
@@ -277,6 +280,7 @@ class VolumeStore(StoreBase):
                 if missing_ok:
                     return
                 self.volume(name)  # says that there is none
+            # From the specs themselves: the list that is kept in memory may be a moment old.
             users = self.volume_users(name)
             if users:
                 raise InputError(

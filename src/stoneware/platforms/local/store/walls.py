@@ -54,6 +54,7 @@ def is_mount_point(path: Path) -> bool:
     escaped = (
         str(path).replace("\\", r"\134").replace(" ", r"\040").replace("\t", r"\011").replace("\n", r"\012")
     )
+    # By name, as mountinfo spells it (proc(5)): a directory bound onto itself is on the same device.
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:  # noqa: PTH123
         return any(line.split(" ", 5)[4] == escaped for line in lines)
 
@@ -83,6 +84,7 @@ def _restrict(home: Path, data: Path) -> bool:
             return False
         own = is_mount_point(data)
         if own:
+            # bind: the flags of this mount alone; machines have mounts of the same file system without them.
             command = ["mount", "-o", f"remount,bind,{MOUNT_OPTIONS}", str(data)]
         else:
             command = ["mount", "-o", f"bind,{MOUNT_OPTIONS}", str(data), str(data)]

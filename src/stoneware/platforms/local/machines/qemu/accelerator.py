@@ -52,6 +52,7 @@ def choose(store: Store, disk: Path) -> Accelerator:
         return Accelerator(TCG, f"there is no {_DEVICE}")
     record = store.home / "run" / "accelerator.json"
     record.parent.mkdir(exist_ok=True)
+    # One command tries it; others that start machines meanwhile wait for what comes out.
     with locked(store.home / "locks" / "accelerator.lock"):
         known = _known(record)
         if known is None:
@@ -120,6 +121,7 @@ def _boot(settings: str, run: Path) -> tuple[bytes, int | None]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env=process.tool_environment(),
+        # So that the kill below reaches QEMU too, not timeout(1) alone.
         start_new_session=True,
     )
     said, deadline = b"", time.monotonic() + _TIMEOUT

@@ -46,6 +46,7 @@ class Agent:
 
     def sync(self, timeout: float) -> bool:
         """Say whether the agent answers; what it has said before is passed over."""
+        # Another one each time: what a killed command has asked may be answered only now.
         number = secrets.randbelow(1 << 31)
         words = {"execute": "guest-sync-delimited", "arguments": {"id": number}}
         self._connection.settimeout(timeout)
@@ -55,6 +56,7 @@ class Agent:
             passed = 0
             while passed < _MOST:
                 line = self._line(deadline)
+                # Empty lines count as well, or they could come for ever.
                 passed += len(line) + _LINE
                 _, found, text = line.rpartition(_SENTINEL)
                 with contextlib.suppress(BoundsError):
@@ -91,12 +93,14 @@ class Agent:
             "path": argv[0],
             "arg": list(argv[1:]),
             "env": [f"{name}={value}" for name, value in env.items()],
+            # Output has ports of its own: the agent would hand it out at the end only.
             "capture-output": False,
         }
         if feed:
             arguments["input-data"] = base64.b64encode(feed).decode()
         answer = self.call("guest-exec", arguments)
         pid = answer.get("pid") if isinstance(answer, dict) else None
+        # JSON's true is an int to Python; and a signal to the group 1 would be kill(-1), to every process.
         if not isinstance(pid, int) or isinstance(pid, bool) or not 1 < pid <= _LARGEST_PID:
             raise self._failed(f"a process id that is none: {pid!r:.40}")
         return pid
@@ -143,6 +147,7 @@ def talking(paths: Paths, timeout: float = COMES_UP) -> Iterator[Agent]:
     deadline = time.monotonic() + timeout
     try:
         with contextlib.ExitStack() as held:
+            # The agent answers in order and names no question: two at once would get each other's answers.
             held.enter_context(locked(paths.run / "agent.lock", timeout=timeout))
             connection = held.enter_context(connect(paths, AGENT, _ANSWERS))
             agent = Agent(paths.name, connection)

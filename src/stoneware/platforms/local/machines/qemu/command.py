@@ -80,6 +80,7 @@ class Slot:
         """Let go of it."""
         for port in self.ports.values():
             with contextlib.suppress(OSError):
+                # Closing alone would not wake the thread that reads from it.
                 port.shutdown(socket.SHUT_RDWR)
             port.close()
         os.close(self._lock)
@@ -90,6 +91,7 @@ def _take(paths: Paths) -> tuple[int, int]:
     deadline = time.monotonic() + _TIMEOUT
     while True:
         for number in range(SLOTS):
+            # A flock: the kernel lets go of it where the command line that has the slot is killed.
             lock = os.open(paths.run / f"slot-{number}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -181,6 +183,7 @@ class VirtualCommand:
         with talking(self._paths) as agent:
             self._slot.end_last(agent)
             self._wrapper = agent.start(words, {"PATH": PATH, **plain})
+        # From here on a kill of ours leaves a record by which the next command in this slot ends it.
         self._slot.note(self._wrapper)
         self._await_beginning()
 
@@ -242,6 +245,7 @@ class VirtualCommand:
         if self._code is None and any(flow.refused for flow in self._flows):
             for flow in self._flows:
                 flow.refused = False
+            # What the kernel does to who writes into a pipe that nothing reads.
             self._signal(signal.SIGPIPE)
         if self._code is None and all(flow.lost or flow.split.end is not None for flow in self._flows):
             found = END.fullmatch(out.split.end) if out.split.end is not None else None
@@ -290,6 +294,7 @@ def _words(program: Program) -> list[str]:
         raise InputError("the command and its environment are too long", resolution="pass them as a file")
     words = ["/bin/sh", "-c", _CHANGE_DIRECTORY, "sh", program.workdir, *program.argv]
     if user.uid or user.gid:
+        # By chroot(1), as in containers: setpriv(1) would look the numbers up in the machine's passwd.
         groups = ",".join(f"+{number}" for number in user.groups)
         become = f"--userspec=+{user.uid}:+{user.gid}"
         return ["/usr/sbin/chroot", become, f"--groups={groups}", "/", *words]
@@ -315,6 +320,7 @@ class _Pty:
 
     def __init__(self) -> None:
         self.master, self.slave = pty.openpty()
+        # Echo and editing are done by the machine's terminal; this one would do them a second time.
         tty.setraw(self.slave)
         os.set_blocking(self.master, False)
 
@@ -341,6 +347,7 @@ def on_terminal(
 ) -> Iterator[tuple[Command, Terminal]]:
     """Run a program on a terminal of the machine's own, which a pty here stands for."""
     words = _words(program)
+    # script(1), which makes the terminal inside, takes its command as one text for sh.
     text = "exec " + " ".join("'" + word.replace("'", "'\\''") + "'" for word in words)
     done = threading.Event()
     with contextlib.closing(_Pty()) as terminal:

@@ -27,6 +27,7 @@ def furnish(directory: Path, copy: Callable[[Path], None], *, pristine: bool = F
     """
     btrfs.create(directory)
     directory.chmod(0o700)
+    # Each machine its own: the firmware writes into it what it is to boot.
     shutil.copyfile(FIRMWARE_VARIABLES, directory / FIRMWARE)
     (directory / FIRMWARE).chmod(0o600)
     copy(directory / (PRISTINE if pristine else ROOT))

@@ -91,7 +91,9 @@ def command_line(hardware: Hardware) -> list[str]:
     """Return QEMU's command line. Paths are those of the jail."""
     kvm = hardware.accelerator == "kvm"
     argv = [PROGRAM, "-name", marked(hardware.machine_id), "-uuid", hardware.uuid]
+    # Only what is named here: no default devices, nothing of a configuration on this computer.
     argv += ["-nodefaults", "-no-user-config", "-display", "none", "-msg", "guest-name=off"]
+    # A second wall behind the jail: QEMU's own filter of system calls.
     argv += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
     argv += ["-machine", "q35,smm=off,vmport=off,usb=off,graphics=off"]
     # A gigabyte of translated code by default would be more than most machines have memory.
@@ -101,6 +103,7 @@ def command_line(hardware: Hardware) -> list[str]:
     argv += _disks() + _volumes(hardware)
     argv += _network(hardware)
     argv += ["-object", "rng-random,id=random,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=random"]
+    # Tells QEMU of a kernel's panic, which ends it with a failure: the restart policy takes it from there.
     argv += ["-device", "pvpanic-pci"]
     argv += ["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]
     return argv + _ports(hardware)
@@ -111,6 +114,7 @@ def _disks() -> list[str]:
         mode = "on" if read_only else "off"
         return f"if=pflash,unit={unit},format=raw,readonly={mode},file={path}"
 
+    # unmap: what the machine trims is free again in the store.
     file = "driver=file,node-name=root-file,filename=/disks/root.raw,discard=unmap"
     return [
         *(
@@ -138,8 +142,10 @@ def _volumes(hardware: Hardware) -> list[str]:
     """Return further disks, as Compute Engine's are: SCSI disks whose page of names has the disk's name."""
     argv = ["-device", "virtio-scsi-pci,id=volumes"] if hardware.volumes else []
     for number, (name, descriptor) in enumerate(hardware.volumes):
+        # QEMU's options are parted by commas; one that is meant is doubled.
         node, called = volume_node(number), name.replace(",", ",,")
         file = f"driver=file,node-name={node}-file,filename=/dev/fdset/{number},discard=unmap"
+        # By an open descriptor: the file stays root's, and the jail has no path to it.
         argv += ["-add-fd", f"fd={descriptor},set={number}", "-blockdev", file]
         argv += ["-blockdev", f"driver=raw,node-name={node},file={node}-file,discard=unmap"]
         disk = f"scsi-hd,bus=volumes.0,drive={node},vendor=Google,product=PersistentDisk,device_id={called}"
@@ -150,6 +156,7 @@ def _volumes(hardware: Hardware) -> list[str]:
 def _network(hardware: Hardware) -> list[str]:
     if not hardware.mac:
         return []
+    # romfile: without the program by which a card boots from the network.
     card = f"virtio-net-pci,netdev=port,mac={hardware.mac},host_mtu={hardware.mtu},romfile="
     return ["-netdev", f"tap,id=port,fd={hardware.tap}", "-device", card]
 

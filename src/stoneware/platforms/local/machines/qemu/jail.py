@@ -11,12 +11,14 @@ import os
 import stat
 import sys
 
+# Type checkers know the name; importing it from typing is work for nothing before each start of QEMU.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
     from typing import Any
 
+# Neither our caller's paths and environment nor packages: looking for those takes time at each start.
 PYTHON = (sys.executable, "-I", "-S")
 _PLACE = "/run/stoneware/jail"
 # linux/mount.h, linux/sched.h
@@ -71,6 +73,7 @@ def make(disks: str, user: int, *, kvm: bool) -> None:
         os.chown("dev/kvm", user, user)
     kernel.bind(disks, "disks", _NOSUID | _NODEV | _NOEXEC)
     kernel.pivot_here()
+    # Last: until here places to mount at had to be made.
     kernel.mount(None, "/", None, _REMOUNT | _RDONLY | _NOSUID, _SIZE)
 
 
@@ -113,11 +116,13 @@ class _Kernel:
         """Bind a file or directory, which keeps what it is not allowed already."""
         self.mount(source, target, None, _BIND)
         if flags:
+            # A remount takes away every flag that it does not name.
             kept = os.statvfs(target).f_flag & (_RDONLY | _NOSUID | _NODEV | _NOEXEC)
             self.mount(None, target, None, _REMOUNT | _BIND | flags | kept)
 
     def pivot_here(self) -> None:
         """Make the working directory the root; the old one is out of reach."""
+        # pivot_root(2), NOTES: with one directory for both, the old root lies over the new one and goes.
         number = _PIVOT_ROOT[os.uname().machine]
         self._call("pivot_root", self._library.syscall, number, b".", b".")
         self._call("the old root", self._library.umount2, b".", _DETACH)

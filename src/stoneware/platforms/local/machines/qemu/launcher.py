@@ -24,6 +24,7 @@ _TUNSETIFF = 0x400454CA  # if_tun.h
 _IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
 _PORT, _LOOK = 60.0, 0.002  # seconds that it may take, with many machines, and between two looks
 _SOCKETS = "sockets"
+# Python's -I takes no path from outside, so where our own modules are is said to it.
 _SOURCES = __file__.rsplit("/", 6)[0]
 _START = f"import sys; sys.path.append({_SOURCES!r}); from {__name__} import main; main()"
 
@@ -35,6 +36,7 @@ def command(settings: str) -> list[str]:
 
 def main() -> None:
     """Become the QEMU that the lines of a file describe, of a kind, a number and a text each."""
+    # surrogateescape: paths need not be UTF-8.
     with open(sys.argv[1], encoding="utf-8", errors="surrogateescape") as lines:  # noqa: PTH123
         said = [line.rstrip("\n").split(" ", 2) for line in lines]
     found: dict[str, dict[int, str]] = {}
@@ -45,6 +47,7 @@ def main() -> None:
         _hand_on(os.open(path, os.O_RDWR | os.O_NOFOLLOW), descriptor)  # it stays root's
     ((user, disks),) = found["disks"].items()
     _give(disks, user)
+    # Last, since the shim makes the port meanwhile: one after the other took 70 ms of each start.
     for descriptor, name in found.get("tap", {}).items():
         _await_port(f"{found['run'][0]}/port")
         _hand_on(_tap(name), descriptor)
@@ -86,6 +89,7 @@ def _listen(directory: str, names: Mapping[int, str]) -> None:
     """Listen at the sockets that lead to the machine, for root alone."""
     os.makedirs(directory, mode=0o700, exist_ok=True)  # noqa: PTH103
     os.chdir(directory)  # a socket's path may be no longer than 107 bytes
+    # Those of the last start: no socket is bound where a file is.
     for name in os.listdir():  # noqa: PTH208
         os.unlink(name)  # noqa: PTH108
     for descriptor, name in names.items():

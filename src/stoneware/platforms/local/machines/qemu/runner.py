@@ -136,6 +136,7 @@ class Qemu:
     def settings(self, store: Store, paths: Paths, spec: MachineSpec, machine_id: str) -> str:  # noqa: ARG002
         """Return the function that becomes QEMU, in the router's namespace at first, and how to end it."""
         python = [sys.executable, "-P", "-m"]
+        # The last word is read by `recognises` alone: also what is yet to become QEMU is the machine's.
         launch = [*launcher.command(os.fspath(paths.run / _SETTINGS)), marked(machine_id)]
         enter = '[ -z "$ROUTER" ] || set -- nsenter --net="/run/netns/$ROUTER" "$@"'
         button = shlex.join([*python, _BUTTON, os.fspath(paths.root)])

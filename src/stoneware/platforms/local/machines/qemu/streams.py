@@ -91,6 +91,7 @@ class FromMachine(threading.Thread):
                 data = self._port.recv(_CHUNK)
                 said = self.split.feed(data) if data else b""
                 self.lost = not data
+                # Read on where the target takes no more: a port that is full would keep the end from coming.
                 if said and self._target is not None and not self.refused:
                     self._write(said)
                 if known is not self.split.beginning:
@@ -128,6 +129,7 @@ class ToMachine(threading.Thread):
             self._port.sendall(self._token + b"\n")
             while data := os.read(self._source, _CHUNK):
                 self._port.sendall(data if self._raw else b"%d\n%b" % (len(data), data))
+            # A port has no end of its own, so inside.sh is told where the input's is.
             if not self._raw:
                 self._port.sendall(b"0\n")
         os.close(self._source)
