@@ -45,6 +45,7 @@ def bake(options: BakeOptions, place: Place, reporter: Reporter) -> BakeResult:
     with locked(place.store.build_lock_path(BAKES), shared=True):
         planner = Planner(options, place.store, references[0].name)
         plan = planner.plan()
+        # After the plan, since only the steps that are to run ask anything of the platform.
         require(place.platform, needs_of(plan, options, planner.machinefile.name))
         _warn(plan, reporter)
         if ensure_bases(plan, options, place.store, reporter):
@@ -101,6 +102,7 @@ def _tag(store: Images, references: Sequence[Reference], origin: Origin, image_i
     wanted = tags_of_bake(references, origin)
     known = store.tags()
     for tag in wanted:
+        # What stands already is not written again: a bake without work changes nothing in the store.
         if known.get(tag) != image_id:
             store.set_tag(tag, image_id)
     return wanted

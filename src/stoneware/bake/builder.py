@@ -67,6 +67,7 @@ def prepared_builder(bench: Workbench, stage: PlannedStage) -> Iterator[Builder]
 def running_builder(bench: Workbench, builder: Builder, request: BuilderRequest) -> Iterator[Driver]:
     """Boot a builder with its bundle, give what drives it, and release it unless it is to be left."""
     stage = request.stage
+    # The console has systemd's and the steps' words as well: by this the agent's lines are told from them.
     token = secrets.token_hex(8)
     bundle = builder_directory(bench.directory, stage.stage.index) / "bundle.tar"
     driver = Driver(
@@ -84,6 +85,7 @@ def running_builder(bench: Workbench, builder: Builder, request: BuilderRequest)
     )
     try:
         request.bundle.pack(bundle)
+        # Published before the builder exists, for its agent fetches the bundle as soon as it boots.
         address = builder.publish(bundle, request.bundle.files)
         metadata = _metadata(bench, builder, request, token, address)
         with phase(
@@ -94,6 +96,7 @@ def running_builder(bench: Workbench, builder: Builder, request: BuilderRequest)
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             bench.reporter.emit(Note("interrupted: removing the builder"))
+        # Whatever ended it, a Ctrl-C too: no builder is left running.
         builder.release(failed=True)
         raise
     if not request.left:

@@ -147,6 +147,7 @@ class _Build:
         """Boot the builder of a stage; it is removed at the end, or left to the workspace."""
         steps = [planned.step for planned in stage.to_run]
         with (
+            # First: a cache that is waited for keeps no builder waiting.
             held_caches(self._place.store, steps) as caches,
             prepared_builder(self._bench, stage) as builder,  # Terraform loads while the bundle is made
         ):
@@ -154,6 +155,7 @@ class _Build:
             is_target = stage is self._plan.target
             bundle = self._bundle(stage, caches, seal=is_target)
             handed = self._hand_out(stage, bundle)
+            # A builder on Compute Engine boots Debian's own image, which has no program of Stoneware's.
             if builder.lacks_guest(stage.start):
                 bundle.add_guest()
             told = self._plan.recipe.warnings
@@ -217,7 +219,9 @@ class _Build:
         bundle = BundleWriter(root, cache_names=caches)
         last = len(stage.steps)
         first = stage.to_run[0].step.index if stage.to_run else last + 1
+        # Outside Git the key tells this image from those of other steps.
         version = self._origin.commit or self._plan.image.key[:12]
+        # Steps download as this computer does, perhaps through a proxy with certificates of its own.
         bundle.add_certificates()
         writer = StepWriter(
             bundle,
@@ -247,6 +251,7 @@ class _Build:
             source = ours.end if ours is not None else source_of(images[name])
             taken = self._plan.taken[name]
             place = self._place.store.stage_files(source, taken, self._bench.directory)
+            # Where a checkpoint's files cannot be read, this is the archive that its builder handed out.
             if place.is_dir():
                 scratch = ours is not None and ours.stage.base.scratch
                 trees[name] = stage_tree(files_root(place) if scratch else place)
@@ -286,6 +291,7 @@ class _Build:
 
         def shell(step: Step) -> None:
             self._reporter.emit(Note("a shell in the broken builder; `exit` ends the bake"))
+            # The live view would draw over what is typed there.
             self._reporter.emit(TerminalTaken())
             open_shell(self._place.platform, driver.builder.name, step)
             self._reporter.emit(TerminalReturned())
@@ -349,6 +355,7 @@ class _Build:
             if sealed.stopping is None:
                 builder.stop(sealed.timeout)
                 return builder.capture(sealed.manifest, document)
+            # With its processes dead nothing writes to its root any more.
             sealed.stopping.wait()
             own = {
                 "manifest.json": sealed.manifest,
@@ -390,6 +397,7 @@ def _secret_value(name: str, source: SecretSource) -> bytes:
                 f"the secret {name!r} comes from the variable {source.variable}, which is not set",
                 resolution=f"export {source.variable}=…",
             )
+        # A variable may hold bytes that are no UTF-8; Python has them as lone surrogates.
         return value.encode(errors="surrogateescape")
     try:
         return read_bounded(source.path)

@@ -41,6 +41,7 @@ class BundleWriter:
         values = {"NAME": name, "VERSION": version, "FIRST": str(first), "LAST": str(last)}
         values |= {} if seal else {"SEAL": "no"}
         values |= {"FILES_ROOT": SCRATCH_ROOT} if scratch else {}
+        # Last, since it says whether there are secrets: the agent then begins with a key that no step knows.
         values |= {"SECRETS": "yes"} if self.secrets else {}
         self._put("bundle.env", "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items()))
 
@@ -127,6 +128,7 @@ class BundleWriter:
             case WorkdirStep():
                 self._put(f"{place}/kind", "WORKDIR\n")
                 self._put(f"{place}/path", step.path)
+                # As in BuildKit a WORKDIR belongs to USER; COPY and ADD do not look at it.
                 self._put(f"{place}/user", step.user)
         return self.root / place
 

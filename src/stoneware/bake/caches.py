@@ -22,6 +22,7 @@ def held_caches(store: Images, steps: Iterable[Step]) -> Iterator[dict[str, str]
     there is another; `shared` ones are used by several.
     """
     with contextlib.ExitStack() as stack:
+        # Each bake takes its locks in the order of the ids, so that no two wait for one another.
         yield {id: _hold(stack, store, id, sharing) for id, sharing in sorted(_wanted(steps).items())}
 
 
@@ -36,6 +37,7 @@ def _wanted(steps: Iterable[Step]) -> dict[str, str]:
 
 
 def _hold(stack: contextlib.ExitStack, store: Images, id: str, sharing: str) -> str:
+    # A `shared` cache takes its lock too, next to others: one who wants it `locked` waits for all of them.
     if sharing != "private":
         stack.enter_context(locked(_lock(store, id), shared=sharing == "shared"))
         return id
@@ -48,4 +50,5 @@ def _hold(stack: contextlib.ExitStack, store: Images, id: str, sharing: str) -> 
 
 
 def _lock(store: Images, name: str) -> Path:
+    # Hashed, since an id may be any text, with slashes too, and this is the name of a file.
     return store.build_lock_path(f"cache-{sha256_hex(name.encode(errors='surrogateescape'))[:32]}")

@@ -74,6 +74,7 @@ class ConsoleReader:
         """Return the agent's lines that are complete with this piece."""
         first, *more = data.split(b"\n")
         if not more:
+            # A builder may print without ever ending a line.
             self._rest += first[: _LONGEST - len(self._rest)]
             return []
         *whole, rest = [self._rest + first, *more]
@@ -81,6 +82,7 @@ class ConsoleReader:
         lines: list[ConsoleLine] = []
         last: OutputLines | None = None
         for raw in whole:
+            # A console has a carriage return before each newline.
             line = self._parse(raw[:_LONGEST].decode(errors="replace").rstrip("\r"))
             if isinstance(line, tuple):  # a step may print millions of lines
                 step, text = line
@@ -101,6 +103,7 @@ class ConsoleReader:
             return None
         body = text[at + len(self._mark) :]
         number, bar, said = body.partition("|")
+        # int() makes no number of thousands of digits.
         if bar and len(number) <= 6 and number.isascii() and number.isdigit():
             return int(number), said.removeprefix(" ")
         end = _END.fullmatch(body)
@@ -115,6 +118,7 @@ def _parse_word(body: str) -> ConsoleLine | None:
     step, _, paths = rest.partition(" ")
     if word == "left" and re.fullmatch(r"[0-9]{1,6}", step):
         return LeftLine(int(step), paths)
+    # A builder may print anything: only a check that exists counts, with its own severity.
     if word == "check" and rest.count(" ") >= 2:
         name, severity, outcome, *detail = rest.split(" ", 3)
         if _SEVERITIES.get(name) == severity and outcome in _OUTCOMES:

@@ -46,6 +46,7 @@ class Downloads:
         known = self._known(url)
         if known and (self.offline or known["digest"] == expected):
             return str(known["digest"])
+        # A plan fetches nothing: the checksum stands for content that is not here yet.
         if self.offline:
             return expected
         self.directory.mkdir(exist_ok=True, mode=0o700)
@@ -66,6 +67,7 @@ class Downloads:
         return document if document and self.path(url).exists() else None
 
     def _fetch(self, url: str, known: dict[str, Any] | None, where: str) -> str:
+        # The HTTP client took a fifth of a bake that builds nothing, and only ADD of a URL needs it.
         import http.client
         import urllib.error
         import urllib.request
@@ -115,6 +117,7 @@ class Downloads:
             "etag": headers.get("ETag"),
             "modified": headers.get("Last-Modified"),
         }
+        # Last: content that a kill has left without its note is fetched again.
         write_json(document, note)
         return digest.hexdigest()
 

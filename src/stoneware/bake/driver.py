@@ -174,6 +174,7 @@ class Driver:
             report = self._serve(number, lambda r: is_over(r, number))
         if report.state == "failed" and report.step < number:
             raise self._dead(f"the builder cannot begin: {report.message}")
+        # Report and console come in ways of their own, so the step's last lines may be behind its report.
         self._drain(lambda: number in self.run.ended)
         seconds = self._pace.clock() - self.run.started
         if has_failed(report, number):
@@ -188,8 +189,9 @@ class Driver:
             if number in self.run.left:
                 document["left"] = self.run.left[number]
             try:
+                # The agent goes on once the snapshot is taken, not only when the checkpoint is complete.
                 self.builder.save_step(planned.key, document, taken=lambda: self._go(number))
-            except MachineError as error:
+            except MachineError as error:  # such as a filled subvolume, which snapshots leave out
                 self._reporter.emit(StepFailed(self._stage, number, seconds, 1))
                 on_failure(planned.step)
                 raise not_kept_error(planned, error) from error

@@ -21,9 +21,10 @@ def read_origin(context: Path, included: Callable[[str], bool], used: Iterable[s
     """
     entries = Asked(str(context)).answer().split("\0")
     heads = [entry.removeprefix(_HEAD) for entry in entries if entry.startswith(_HEAD)]
-    if not heads or heads[0] == "(initial)":
+    if not heads or heads[0] == "(initial)":  # a checkout without a commit
         return Origin(None, dirty=False)
     changes = list(_changes(entries))
+    # Git names paths from the top of the checkout, and the context may be a directory below it.
     prefix = ask_prefix(str(context)).answer().rstrip("\n") if changes else ""
     paths = [(kind, path.removeprefix(prefix)) for kind, path in changes]
     return Origin(heads[0], dirty=_differs(paths, included, frozenset(used)))

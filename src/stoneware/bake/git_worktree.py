@@ -21,8 +21,8 @@ _STATUS = (
     "--no-ahead-behind",
     "-z",
     "--no-renames",
-    "--untracked-files=all",
-    "--ignored",
+    "--untracked-files=all",  # each: the ignore file may leave out some of a directory
+    "--ignored",  # what Git ignores counts where a step copies it
     "--",
     ".",
 )
@@ -45,11 +45,12 @@ class Asked:
         actions = [
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_DUP2, to, 1),
-            (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),  # outside a checkout it complains
             *closing(),
         ]
         owner = _other_owner(context)
         argv = [*(_as(*owner) if owner else ()), *_GIT, context, *words]
+        # `status` would lock the index to refresh it, in the way of a Git that the user runs.
         environment = {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C.UTF-8", **_environment(owner)}
         try:
             # In a session of its own nothing that it runs has our terminal to type into.

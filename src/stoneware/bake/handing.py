@@ -26,6 +26,7 @@ def taken_from(steps: Iterable[Step]) -> dict[str, tuple[str, ...]]:
 def outermost(paths: Iterable[str]) -> tuple[str, ...]:
     """Return paths without those that are below another one, sorted."""
     kept: list[str] = []
+    # With the slash, or /a-b would stand between /a and /a/b, and hide that the one holds the other.
     for path in sorted(paths, key=lambda path: path.rstrip("/") + "/"):
         if not kept or not f"{path}/".startswith(f"{kept[-1].rstrip('/')}/"):
             kept.append(path)
@@ -47,6 +48,7 @@ def _plain(text: str, *, wildcards: bool = True) -> str:
     path = "/" + relative(text)
     if wildcards:
         path = gopath.split_wildcards(path)[0]
+    # The list has one path a line: what has a newline is handed out with the directory that it is in.
     while "\n" in path:
         path = posixpath.dirname(path)
     return path or "/"

@@ -28,6 +28,7 @@ def promises(recipe: Recipe, filename: str) -> str:
     lines = []
     user, _, group = config.user.partition(":")
     for kind, name in (("user", user), ("group", group)):
+        # A number needs no entry in /etc/passwd or /etc/group.
         if name and not name.isdecimal():
             lines.append((kind, name, _place(recipe, ("USER",), filename)))
     # The first word of ENTRYPOINT is the program; without one it is that of CMD.
@@ -41,6 +42,7 @@ def promises(recipe: Recipe, filename: str) -> str:
         if keyword not in arguments:
             lines += [("program", name, place) for name in dict.fromkeys(_programs(argv, config))]
         lines += [("passing", name, place) for name in dict.fromkeys(_passing(argv))]
+    # A name with a tab or a newline would be read as another promise.
     return "".join("\t".join(line) + "\n" for line in lines if _printable(line))
 
 

@@ -17,6 +17,7 @@ def ensure_bases(plan: BakePlan, options: BakeOptions, store: Images, reporter: 
     recipe = plan.recipe
     bases = [(stage.base.kind, stage.base.reference) for stage in recipe.stages]
     bases += [(image.kind, reference) for reference, image in recipe.images]
+    # Each once, however many stages stand on it.
     references = dict.fromkeys(reference for kind, reference in bases if kind == "base")
     missing = [name for name in references if options.pull or not store.base_identity(name)]
     for name in missing:

@@ -52,6 +52,7 @@ def inputs_of(files: Mapping[str, bytes], env: Mapping[str, str]) -> str:
         for name, content in files.items()
         if name == SCHEMA or name.startswith(TEMPLATES)
     }
+    # Newer code may derive another contract from the same files.
     words = [_program(), sorted(taken.items()), sorted(env.items())]
     return sha256_hex(json.dumps(words).encode())
 

@@ -14,6 +14,7 @@ def left_in_memory(location: str, paths: str, told: Sequence[str]) -> list[Note]
     warnings that the Machinefile's text alone has given; what they name is not told twice.
     """
     known = [text.removeprefix(f"{location}: ") for text in told if text.startswith(f"{location}: ")]
+    # The Machinefile may say /var/run, which is a link to /run.
     named = [
         words[0].replace("/var/run/", "/run/").rstrip("/") + "/" for text in known if (words := text.split())
     ]

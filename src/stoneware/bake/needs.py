@@ -12,6 +12,7 @@ from stoneware.model.capability import Capability, Need
 
 def needs_of(plan: BakePlan, options: BakeOptions, filename: str) -> Iterator[Need]:
     """Yield what the steps that are to run take, each with its place in the Machinefile."""
+    # An image that is there needs no builder, whatever its Machinefile takes.
     if not plan.builds:
         return
     if options.on_failure is OnFailure.SHELL:
@@ -26,6 +27,7 @@ def needs_of(plan: BakePlan, options: BakeOptions, filename: str) -> Iterator[Ne
 
 
 def _is_from_a_stage(stage: PlannedStage) -> bool:
+    # With a checkpoint of its own, its builder does not begin at the other stage.
     return stage.stage.base.kind == "stage" and len(stage.to_run) == len(stage.steps)
 
 
@@ -35,5 +37,6 @@ def _needs_of_step(planned: PlannedStep, stages: set[str]) -> Iterator[Need]:
         yield Need(Capability.CACHES, planned.location, "leave --mount=type=cache out")
     if isinstance(step, RunStep) and any(mount.type == "secret" for mount in step.mounts):
         yield Need(Capability.STEP_SECRETS, planned.location, "leave --mount=type=secret out")
+    # Images of --from are among these too, and take no other stage.
     if stages & set(planned.document["stages"]):
         yield Need(Capability.STAGES, planned.location, "write the steps of both stages into one")

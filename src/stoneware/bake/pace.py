@@ -14,6 +14,7 @@ class Pace:
     """How a driver waits; all times are in seconds."""
 
     poll: float = 0.005  # between two looks at what the builder reported, at least
+    # At the rate of `poll` all the while, a bake took a sixth of a processor.
     longest_poll: float = 0.05  # at most, while the builder says nothing
     look: float = 0.1  # between two looks at whether it lives
     removal: float = 2.0  # a builder that has ended may take to be gone, if somebody removes it

@@ -103,11 +103,13 @@ class BakePlan:
         """Return the stages that need a builder, in order; the target is one unless its image is there."""
         if self.image.action == HIT:
             return ()
+        # The target even where all its steps are cached: its image has to be sealed.
         stages = tuple(
             stage
             for stage in self.stages
             if stage is self.target or (stage.needed and (stage.to_run or stage.handed))
         )
+        # First, since the stages copy from them.
         return self.sources + stages
 
     def to_document(self) -> dict[str, Any]:

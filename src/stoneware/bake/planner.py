@@ -45,6 +45,7 @@ class Planner:
         self.machinefile = find_machinefile(options)
         self._cache = DigestCache(store.records() / "digests.json")
         self.downloads = Downloads(store.records() / "downloads", offline=offline)
+        # What steps copy: of files that Git ignores only these make an image's tags dirty.
         self._used: set[str] = set()
 
     @cached_property
@@ -133,6 +134,7 @@ class Planner:
         base = stage.base
         source = ends[base.reference] if base.kind == "stage" else source_of(base)
         parent = source.partition(":")[2]
+        # NOT_BUILT stays as it is: by it `_why` knows that the base is missing.
         if base.scratch and base.kind != "stage" and parent != NOT_BUILT:
             parent = scratch_key(parent)
         steps: list[PlannedStep] = []
@@ -165,6 +167,7 @@ class Planner:
         bases: set[str] = set()
         files: set[str] = set()
         settled: list[PlannedStage] = []
+        # Backwards: what stands on a stage, or copies from it, comes behind it in the file.
         for number, stage in enumerate(reversed(stages)):
             is_target = number == 0 and image.action == RUN
             paths = taken[stage.name] if stage.name in files else ()
@@ -178,6 +181,7 @@ class Planner:
 
     def _wanted(self, stage: PlannedStage, whole: bool, paths: tuple[str, ...]) -> PlannedStage:
         """Return a stage as it is wanted: as the image or below another stage, and for its files."""
+        # With --no-cache the steps run again, so what was handed out before is not theirs.
         again = self.options.no_cache and bool(stage.steps)
         handed = bool(paths) and (again or not self._has_files(stage.end, paths))
         if whole or handed:
@@ -198,6 +202,7 @@ class Planner:
             paths = plan.taken[name]
             if name in images and not self._has_files(source_of(images[name]), paths):
                 base = Base(images[name].kind, name, images[name].identity)
+                # A builder's directory has this number in its name, so it must be no stage's.
                 index = 1 + max(stage.stage.index for stage in stages) + len(found)
                 stage = Stage(index, name, 0, base, (), images[name].config)
                 found.append(PlannedStage(stage, source_of(base), (), needed=True, handed=paths))

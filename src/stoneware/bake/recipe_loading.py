@@ -56,6 +56,7 @@ def read_recipe(options: BakeOptions, store: Images, path: Path) -> Recipe:
 
 def _read(path: Path) -> str:
     try:
+        # UTF-8 has up to four bytes for a character.
         raw = read_input(path, 4 * MOST_TEXT)
         return raw.decode().replace("\r\n", "\n")
     except BoundsError as error:
@@ -71,6 +72,7 @@ def resolve_base(store: Images, reference: str) -> ResolvedBase | None:
     """Return what a FROM reference means to the store, or None where it means nothing."""
     if reference in store.known_bases():
         return ResolvedBase("base", store.base_identity(reference) or NOT_BUILT)
+    # On Compute Engine: an image that another project shares.
     if (shared := store.shared_base(reference)) is not None:
         identity, manifest = shared
         return ResolvedBase("base", identity, config_of(manifest) if manifest else ImageConfig())

@@ -18,6 +18,7 @@ def run_script(step: RunStep) -> str:
     env = {"PATH": DEFAULT_PATH, **dict(step.unkeyed_env), **dict(step.env)}
     words = [shlex.quote(f"{name}={value}") for name, value in env.items()]
     argv = [shlex.quote(word) for word in step.argv]
+    # `env -i`: a step has what the Machinefile gives it, and nothing of the agent's own environment.
     home = "" if "HOME" in env else '${HOME:+"HOME=$HOME"} '
     return f"cd {shlex.quote(step.workdir or '/')} || exit 1\nexec env -i {home}{' '.join([*words, *argv])}\n"
 

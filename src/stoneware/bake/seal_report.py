@@ -63,6 +63,7 @@ def describe_seal(
     Raises InputError where a template or the JSON Schema of the image is wrong, BuildError where the builder
     sent something else than a seal sends.
     """
+    # The list itself stays in the image; its digest and totals are what a manifest has.
     total = _SUM.fullmatch(_text(files, "files.sum").strip())
     if total is None:
         raise _strange("files.sum", "is not a digest and two numbers")
@@ -96,6 +97,7 @@ def _strange(name: str, why: str) -> BuildError:
 
 
 def _packages(table: str) -> list[dict[str, str]]:
+    # Not splitlines(), which cuts at other characters as well, such as U+2028.
     rows = [line.split("\t") for line in table.split("\n") if line]
     if any(len(row) != 3 for row in rows):
         raise _strange("packages.tsv", "has a line that is not name, version and architecture")

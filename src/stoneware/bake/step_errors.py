@@ -25,6 +25,7 @@ def step_error(
     `tail` is the end of its output, `served` the names by which its secrets were served; `kept`: steps are.
     """
     step = planned.step
+    # A program that lacks a secret seldom says so.
     missing = _secrets_not_given(step, served)
     output = "\n".join(f"  {line}" for line in tail)
     lacked = [f"  the step ran without the secret {name!r}, which was not given" for name in missing]

@@ -64,7 +64,7 @@ class StepWriter:
             _write_names(entries, place, step, location)
             with (place / "data.tar").open("wb") as stream:
                 write_tar(entries, stream)
-        # Written anew, not handed on: a foreign tar has devices, links and names of any kind.
+        # Written again, not handed on: a foreign tar has devices, links and names of any kind.
         for number, source in enumerate(source for source in sources if source.kind == "archive"):
             archives = place / "archives"
             archives.mkdir(exist_ok=True)
@@ -87,6 +87,7 @@ class StepWriter:
         try:
             _lay_out(source.entries, directory)
         except OSError as error:
+            # The files are unpacked by their paths, of which Linux takes 4096 bytes.
             if error.errno != errno.ENAMETOOLONG:
                 raise
             raise InputError(
@@ -109,6 +110,7 @@ def _write_names(entries: Iterable[Entry], place: Path, step: CopyStep, location
                 resolution="COPY them to different directories",
                 location=location,
             )
+    # Apart by NUL: any other byte may be part of a name.
     for name, wanted in (("directories", True), ("others", False)):
         names = (os.fsencode(key) + b"\0" for key, directory in kinds.items() if directory is wanted)
         (place / name).write_bytes(b"".join(names))
@@ -116,6 +118,7 @@ def _write_names(entries: Iterable[Entry], place: Path, step: CopyStep, location
 
 def _lay_out(entries: Iterable[Entry], directory: Path) -> None:
     """Make the files of a tree below a directory, owners and modes kept; devices are left out."""
+    # A bake without work loads neither.
     import tarfile
     import tempfile
 

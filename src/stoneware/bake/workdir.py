@@ -31,13 +31,14 @@ def workspace(store: Images, platform: Platform, leave: Leave | None = None) -> 
     lock = store.build_lock_path(build_id)
     with locked(lock) as descriptor:
         directory = store.build_path(build_id)
-        directory.mkdir(mode=0o700)
+        directory.mkdir(mode=0o700)  # secrets of the bake lie in there
         try:
             yield directory
             if leave is not None and platform.has_builders(directory):
                 _leave_to(leave, directory, descriptor)
                 return
         except BaseException:
+            # With a builder, Terraform's state may be in there, by which the next command destroys it.
             if not platform.has_builders(directory):
                 _remove(directory, lock)
             raise
@@ -46,8 +47,10 @@ def workspace(store: Images, platform: Platform, leave: Leave | None = None) -> 
 
 
 def _leave_to(leave: Leave, directory: Path, lock: int) -> None:
+    # First, since what comes next may be killed, and no secret is needed any more.
     for path in (*directory.glob(f"{SECRET_FILES}*"), *directory.glob(f"*/{SECRET_FILES}*")):
         path.unlink()
+    # After this the next command waits for the lock, as it does for no bake that still builds.
     (directory / BAKED).touch()
     leave(directory.name, lock)
 

@@ -96,6 +96,7 @@ class ClusterTerraform:
         if variables_file == VARIABLES_FILE:
             self._directory.declare(declared)
         else:
+            # What is declared stays: by it the next `down` knows, after a kill, in which order to stop.
             write_json(self._directory.path / variables_file, declared, mode=0o600)
         return declared
 
@@ -137,6 +138,7 @@ class ClusterTerraform:
             plan.file.unlink(missing_ok=True)
             return
         machines = self._wanted.get("machines", {})
+        # Before they exist: machines fetch their secrets while they boot.
         self._platform.let_fetch_secrets(map(read_machine, machines.values()))
         try:
             self._terraform.apply(plan, progress=self._progress, parallelism=_at_once(plan))
@@ -186,6 +188,7 @@ class ClusterTerraform:
         own = {place for place in places if infrastructure.subject(place) in allowed}
         check_plan(
             replace(plan, changes=spared),
+            # Terraform replaces what a failed creation left tainted, whatever this apply is about.
             allowed=own | tainted_in(self._directory.records.state()),
             disk_types=infrastructure.disk_types,
         )
@@ -262,6 +265,7 @@ def scratch_copy(directory: ClusterDirectory) -> Iterator[ClusterDirectory]:
         copy.path.mkdir(mode=0o700)
         # Not the `.terraform` directory and not the lock: the copy gets its own.
         for path in directory.path.glob("*.tf"):
+            # No lock is held here: another command may have removed the file since it was listed.
             with contextlib.suppress(FileNotFoundError):
                 (copy.path / path.name).write_bytes(_read(path))
         if declared := directory.variables():

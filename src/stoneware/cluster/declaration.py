@@ -34,6 +34,7 @@ def declaration(spec: MachineSpec) -> dict[str, Any]:
             plain = plain_of(value)
             values[name] = sorted(plain, key=_text) if field.kind.unordered else plain
     values["hostname"] = FIELDS["hostname"].of(spec)
+    # Attributes of other names are the platform's or a user's, and no part of a release.
     values["metadata"] = {key: text for key, text in own_metadata(spec).items() if key.startswith(_OURS)}
     return values
 

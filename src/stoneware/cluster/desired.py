@@ -165,6 +165,7 @@ class _Work:
         )
         if problems:
             self._blame(definition.name, str(definition.place), problems)
+        # With what no name holds in between: a variable and a secret may have the same name.
         key = (service.name, *definition.environment, "\0", *given)
         if key not in self.warned:  # replicas hardly ever differ in the names of their variables
             self.warned.add(key)
@@ -178,6 +179,7 @@ class _Work:
         own = (self.cluster.extensions, service.extensions)
         extras, live = extras_of(self.extension, *own), live_extras_of(self.extension, *own)
         spec = replace(spec, extras=extras, live_extras=live)
+        # With such a value a service could not start, and the machine before it would be gone by then.
         if self.check and (problems := list(oversized(spec))):
             self._blame(definition.name, str(definition.place), problems)
         mounts = (self._secret(use) for use in definition.secrets)
@@ -194,6 +196,7 @@ class _Work:
             config_digest=digest(spec.metadata[guest_protocol.CONFIG]),
             reloads=bool(dict(image.config.labels).get(RELOAD_LABEL)),
             checked=checked,
+            # Not in the spec: no machine moves, so where it may be makes no other release.
             zones=zones_of(self.extension, *own),
         )
 
@@ -304,12 +307,14 @@ def _process(service: Service, definition: MachineDefinition, image: _Image) -> 
     # The image's CMD are arguments of the image's own entrypoint, not of another one.
     own = image.config.cmd if service.entrypoint is None else ()
     words = (*entrypoint, *(own if service.command is None else service.command))
+    # Of an image that has to be baked first it is not known yet what it runs.
     if not words and image.id:
         raise InputError(
             f"{definition.name}: nothing is left to run",
             details="command and entrypoint are empty, and so is what the image has of them",
             resolution="write command: [program, argument]",
         )
+    # What says no more than the image does is left to it, and makes no other release.
     same = words == (*image.config.entrypoint, *image.config.cmd)
     return service.process if same else replace(service.process, command=words)
 

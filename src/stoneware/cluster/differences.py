@@ -78,6 +78,7 @@ def _declared(new: MachineSpec, old: MachineSpec) -> Iterator[Difference]:
     """Yield what differs in everything else that was declared: each field that does has a sentence."""
     after, before = declaration(new), declaration(old)
     for name, field in FIELDS.items():
+        # These two have sentences of their own: `_image` and `_secrets`.
         if name not in ("source", "secrets") and after.get(name) != before.get(name):
             yield from _field(field, new, old)
 
@@ -104,6 +105,7 @@ def _config(wanted: DesiredMachine, machine: Machine) -> Iterator[Difference]:
         found = f"{short_id(digest(old))} ({words})"
         yield Difference(Kind.CONFIG, "config", wish, found, f"configuration: {words}")
     elif machine.phase is Phase.RUNNING and machine.config_digest != wanted.config_digest:
+        # One that still boots has not said yet which configuration is in use.
         found = short_id(machine.config_digest)
         words = f"configuration: {found} is in force, not {wish}"
         yield Difference(Kind.IN_FORCE, "config", wish, found, words)

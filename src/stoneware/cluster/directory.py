@@ -44,6 +44,7 @@ class ClusterDirectory:
 
     def exists(self) -> bool:
         """Say whether the cluster was ever up and has not been taken down."""
+        # `remove` takes this away as well: a cluster whose `down` was killed is still known by it.
         return bool(self.records.version(Document.DECLARED))
 
     def variables(self) -> dict[str, Any] | None:
@@ -81,6 +82,7 @@ class ClusterDirectory:
         try:
             return addresses_in(self.records.state())
         except DamagedError:
+            # As if there were none: what exists is imported again, or found by its label.
             return frozenset()
 
     def remove(self) -> None:

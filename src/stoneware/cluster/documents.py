@@ -71,6 +71,7 @@ def status_document(cluster: str, machines: Sequence[MachineStatus]) -> dict[str
         "schema": SCHEMA,
         "cluster": cluster,
         "in_sync": False if False in known else None if None in known else True,
+        # `well` is what messages call healthy now; names of this schema stay.
         "well": all(machine.healthy for machine in machines),
         "machines": [_status(machine) for machine in machines],
     }

@@ -87,6 +87,7 @@ def down(
     started = time.monotonic()
     directory = site.directory(name)
     with directory.lock(COMMAND, timeout=options.lock_timeout):
+        # Under the lock: before, it could be a state that another command is just writing.
         set_damaged_state_aside(directory, reporter)
         guard(directory)
         managed = managed_in(directory, site.platform.infrastructure, parts=True)
@@ -213,6 +214,7 @@ def _stop(
 
 
 def _stop_one(platform: Platform, machine: str, timeout: float | None) -> None:
+    # It may have been removed by hand since it was observed.
     if platform.observe(machine) is not None:
         platform.stop(machine, timeout=timeout)
 

@@ -79,6 +79,7 @@ def find_drift(
         found += _machine(wanted, observed.machines.get(name), observed)
     found += _added(desired, observed)
     found += _resources(desired, observed)
+    # What machines and the platform have shown already, Terraform's refresh is not to tell once more.
     known = {(item.machine, item.what) for item in found if isinstance(item, DriftItem)}
     found += _refreshed(refresh or (), known, infrastructure)
     items = dict.fromkeys(item for item in found if isinstance(item, DriftItem))
@@ -120,6 +121,7 @@ def _machine(
 def _files(name: str, found: ObservedMachine) -> Iterator[DriftItem | Unknown]:
     if found.found is None:
         if found.machine.phase in (Phase.BOOTING, Phase.CONFIGURING):
+            # Until it runs, its boot agent may still be writing these files.
             yield Unknown(name, Source.FILE, f"it is still {found.machine.phase}")
         elif found.machine.phase is Phase.RUNNING:
             yield Unknown(name, Source.FILE, "it did not say what its files are now")
@@ -199,6 +201,7 @@ def _attributes(
         name
         for name in names
         if name not in infrastructure.passing_attributes
+        # A provider may have null after a creation, and [] or {} once it has looked.
         and not infrastructure.same_value(subject, name, before.get(name), after.get(name))
     ]
     return [(name, *_both(before.get(name), after.get(name))) for name in lasting]

@@ -53,6 +53,7 @@ def eject(site: Site, name: str, target: Path) -> list[str]:
     infrastructure = site.platform.infrastructure
     backend = directory.records.backend()
     target.absolute().parent.mkdir(parents=True, exist_ok=True)
+    # Next to the target: only within one file system does a rename put it there as a whole.
     with scratch_directory(f".{target.name}-eject-", target.absolute().parent) as scratch:
         made = scratch / "made"
         write_configuration(made, infrastructure.cluster_module, variables, variables_file=VARIABLES_FILE)
@@ -61,6 +62,7 @@ def eject(site: Site, name: str, target: Path) -> list[str]:
         (made / "README.md").write_text(text)
         if not backend:
             (made / STATE_FILE).write_bytes(directory.records.state())
+            # Terraform's state has each attribute in plain text.
             (made / STATE_FILE).chmod(0o600)
         made.rename(target)  # an empty directory makes way
     return sorted(path.name for path in target.iterdir())
@@ -82,5 +84,5 @@ def _arguments(values: Mapping[str, Any]) -> Iterator[str]:
     """Yield a block's arguments as `terraform fmt` writes them; JSON's texts and numbers are HCL's."""
     width = max(map(len, values), default=0)
     for name, value in sorted(values.items()):
-        text = json.dumps(value).replace("${", "$${").replace("%{", "%%{")
+        text = json.dumps(value).replace("${", "$${").replace("%{", "%%{")  # each begins a template in HCL
         yield f"{name:<{width}} = {text}"

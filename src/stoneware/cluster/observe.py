@@ -40,6 +40,7 @@ def observe(
         if labels.get(CLUSTER_LABEL) == name:
             machines[labels.get(MACHINE_LABEL) or machine.name] = ObservedMachine(machine)
     if nonces is not None:
+        # As many at once as the platform lets: on Compute Engine each is several requests.
         said = together.each(
             platform, lambda it: platform.guest_attributes(it.machine.name), list(machines.values())
         )
@@ -57,9 +58,11 @@ def observe(
         frozenset(it.name for it in networks),
         managed,
         _commits(machines, images) if images else {},
+        # Of any disk: a machine may mount one that is not the cluster's.
         {it.name: it.floor for it in volumes if it.floor},
         frozenset(it.name for it in networks if it.internal),
         {it.name: it.subnets for it in networks if it.subnets},
+        # A blank volume is of neither kind yet: it becomes what its first machine needs.
         {it.name: it.kind for it in kinded if not it.blank},
         {it.name: it.size or 0 for it in kinded if it.kind == DISK},
         {it.name: it.size for it in kinded if it.kind != DISK},

@@ -88,6 +88,7 @@ def _read(source: SecretSource, environment: Mapping[str, str]) -> Secret:
             raise _MissingError(why)
         try:
             with source.file.open("rb") as stream:
+                # One byte more than is allowed shows that it is too large, without reading all of it.
                 return Secret(to_text(stream.read(MOST_SECRET + 1)))
         except OSError as error:
             raise _MissingError(f"cannot read {source.file}: {error.strerror}") from None

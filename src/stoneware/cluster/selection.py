@@ -102,6 +102,7 @@ def limited(desired: Desired, observed: Observed, selection: Selection | None) -
     }
     desired = replace(desired, networks={**there, **desired.networks})
     specs = [machine.spec for name, machine in desired.machines.items() if name in selection.all]
+    # Disks of other services would be wanted with the cluster's label only, and lose their other labels.
     volumes = {mount.volume for spec in specs for mount in spec.volumes}
     networks = {name for spec in specs for name in spec.networks} | observed.networks
     return replace(
@@ -138,10 +139,12 @@ def _limited(step: Step, observed: Observed, selection: Selection, *, restore: b
     found = observed.machines.get(step.name)
     if step.action is Action.REMOVE:
         service = found.machine.spec.labels.get(SERVICE_LABEL, "") if found else ""
+        # `up web-1` says nothing about web-3; `up web` does, and takes away a replica too many.
         return step if service in selection.services and not restore else None
     if step.name not in selection.all:
         return None
     spared = restore or step.name in selection.needed
+    # An import changes no machine, and later applies need it in Terraform's state.
     if spared and found is not None and is_healthy(found.machine) and step.action is not Action.ADOPT:
         return replace(step, action=Action.NONE, reasons=())
     return step

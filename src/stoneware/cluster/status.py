@@ -84,7 +84,7 @@ def _status(name: str, desired: Desired | None, observed: Observed, now: float) 
         checked=wanted.checked if wanted else None,
         ip=machine.ip if machine else "",
         ports=machine.ports if machine else (),
-        age=max(now - machine.created, 0.0) if machine else None,
+        age=max(now - machine.created, 0.0) if machine else None,  # the clock may have been set since
         exit_code=machine.exit_code if machine else None,
         error=machine.error if machine else "",
         healthy=machine is not None and is_healthy(machine),
@@ -115,7 +115,7 @@ def status_rows(machines: Sequence[MachineStatus]) -> list[tuple[str, ...]]:
             machine.name,
             _pair(machine.image or short_id(machine.image_id), machine.image_wanted),
             _pair(machine.commit[:7], machine.commit_wanted[:7]),
-            _pair(machine.config[7:14], machine.config_wanted[7:14]),
+            _pair(machine.config[7:14], machine.config_wanted[7:14]),  # behind `sha256:`
             _SYNC[machine.in_sync],
             state_words(machine.phase, machine.health, machine.exit_code),
             machine.ip or "-",
@@ -156,6 +156,7 @@ def state_words(phase: Phase | None, health: Health, exit_code: int | None) -> s
 def short_age(seconds: float) -> str:
     """Return an age in one unit: `12s`, `5m`, `3h`, `9d`."""
     for length, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        # From two of a unit on, or 119 seconds would be one minute.
         if seconds >= 2 * length:
             return f"{int(seconds // length)}{unit}"
     return f"{int(seconds)}s"

@@ -65,6 +65,7 @@ def leaving(
 def with_subnets(desired: Desired, more: Mapping[str, Iterable[IPv4Network]]) -> Desired:
     """Return what is wanted, with networks that have further subnets."""
     networks = {
+        # Behind the wanted ones, since addresses are taken of subnets in their order.
         name: replace(network, subnets=(*network.subnets, *map(str, more.get(name, ()))))
         for name, network in desired.networks.items()
     }

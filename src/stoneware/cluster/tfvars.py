@@ -49,6 +49,7 @@ def to_tfvars(
         elif name in kept and applied is not None:
             # A machine that is down stays down: this apply is not about it.
             documents[name] = _document(kept[name], applied) | {"running": _is_up(name, observed)}
+    # Those of later waves, too: on Compute Engine the hosts block of each machine is the same from the start.
     members = {**kept, **{name: entry for name, entry in desired.machines.items() if name not in kept}}
     return {
         "networks": _networks(desired, applied, kept.values()),
@@ -64,6 +65,7 @@ def from_tfvars(name: str, tfvars: Mapping[str, Any]) -> Desired:
         machines = {short: _read_machine(short, entry) for short, entry in tfvars["machines"].items()}
         return Desired(
             name,
+            # The objects of JSON have no order; plans go by service and number.
             dict(sorted(machines.items(), key=lambda item: (item[1].service, item[1].slot))),
             _read_depends_on(tfvars["machines"]),
             {key: _read_volume(key, entry) for key, entry in tfvars["volumes"].items()},

@@ -113,7 +113,9 @@ def up(
     directory = site.directory(cluster.name)
     with directory.lock(COMMAND, timeout=options.lock_timeout):
         set_damaged_state_aside(directory, reporter)
+        # A rollout that has not ended: this command must not finish it by accident.
         guard(directory)
+        # Ahead of the bakes, which take minutes: a secret that is missing is told at once.
         values = read_secrets(cluster, environment)
         baked = _images(cluster, site, options, bakes)
         versions = known_versions(site.platform, cluster.name, values)
@@ -194,8 +196,10 @@ def _check(waves: Waves, *, recreate: bool) -> None:
     refused = () if recreate else needs_rollout(plan, desired, observed)
     if refused:
         spared = {step.name for step in refused}
+        # Also where nothing is done: `rollout` and `--restore`, advised below, read what is declared.
         waves.write_declared(spared)
         raise RolloutNeeded(refused, [name for name in _dead(plan, site) if name not in spared])
+    # Before anything is made, or a port in the way would leave half a cluster.
     check_ports(site.platform, desired, observed, plan)
     if plan.changes:
         waves.reporter.emit(events.PlanMade(plan))

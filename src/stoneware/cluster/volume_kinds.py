@@ -17,6 +17,7 @@ Faults = Callable[[Mapping[str, str]], Mapping[str, Iterable[str]]]  # `conversi
 
 def conversions(wanted: DesiredMachine, observed: Observed) -> dict[str, str]:
     """Return which volumes become of another kind when a machine is made: by name, that kind."""
+    # `volumes` are the cluster's own, `kinds` those of any volume.
     return {name: kind for name, kind in _others(wanted, observed).items() if name in observed.volumes}
 
 

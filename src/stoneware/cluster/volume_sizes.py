@@ -37,6 +37,7 @@ def check_sizes(desired: Desired, observed: Observed, applied: Desired | None) -
         before = applied.volumes.get(name) if applied else None
         size, said = volume.size, before.size if before else None
         now = observed.disks.get(name, 0)
+        # Only where the file says less than before: a disk that `volume resize` has made larger stays.
         if size is not None and said is not None and size < min(said, now):
             raise InputError(
                 f"the disk {name} has {_words(now)}, and a disk only grows",

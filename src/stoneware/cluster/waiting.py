@@ -188,6 +188,7 @@ class Watch:
         tail = console_tail(self.platform, wait.goal.machine)
         if machine is None:
             return Failure(name, wait.goal.machine, "gone", reason, tail)
+        # The first line is what is wrong; below it is what the service wrote.
         first, *said = machine.error.strip().splitlines() or [""]
         reason = f"{reason}: {first}" if first else reason
         phase = str(machine.phase)

@@ -211,6 +211,7 @@ class Waves:
                 healthy=machine.checked,
                 settle=self.settle if begins and not machine.checked else 0.0,
                 config_digest=machine.config_digest if action is Action.UPDATE else "",
+                # It may have been unhealthy before, and stay so until it has the new configuration.
                 patient=action is Action.UPDATE,
                 stopping_fails=True,
             )

@@ -153,6 +153,7 @@ def check_config(
             problem = problems.setdefault(name, _Problem(name))
             problem.reasons = list(dict.fromkeys([*problem.reasons, reason]))
     sources = secret_targets(contract, secrets or {})
+    # Secrets stay out of the service's environment, so they take no room there.
     plain = {name: reveal(value) for name, value in everything.items() if name not in from_secrets}
     return [
         *(_sentence(problem, contract, everything, sources, advice) for problem in problems.values()),

@@ -9,6 +9,7 @@ from stoneware.config.secrets import Secret, reveal
 from stoneware.errors import InputError
 from stoneware.files import sha256_hex
 
+# `?`, so that a backslash at the end is found, and refused.
 _ESCAPED = re.compile(r"\\(.?)", re.DOTALL)
 _UNSAFE_KEY = re.compile(r"[\s=\x00]")
 _MEANING = {"\\": "\\", "n": "\n", "r": "\r", "t": "\t"}
@@ -32,6 +33,7 @@ def encode(values: Mapping[str, str | Secret]) -> str:
 def decode(text: str) -> dict[str, str]:
     """Return the values of a canonical text. Raises InputError with the line that is not canonical."""
     values: dict[str, str] = {}
+    # Not splitlines(), which cuts at other characters as well, such as U+2028.
     for number, line in enumerate(text.split("\n"), 1):
         if not line:
             continue

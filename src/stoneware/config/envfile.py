@@ -37,6 +37,7 @@ def parse_env_file(path: Path, environ: Mapping[str, str] | None = None) -> dict
     values: dict[str, str] = {}
     faults: list[tuple[int, str]] = []
     host = os.environ if environ is None else environ
+    # A byte order mark at the file's beginning Docker drops as well.
     for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         try:
             _read_line(line.removesuffix(b"\r"), values, host)

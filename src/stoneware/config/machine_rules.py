@@ -27,6 +27,7 @@ def machine_rules(contract: Mapping[str, Any]) -> str:
     for name in sorted(schema.get("properties", {})):
         rows += [(name, "secret")] if is_secret(schema, name) and name not in BUILTINS else []
         rows += [(name, *rule) for rule in _rules(rule_of(schema, name))]
+    # A name with a tab or a newline would be another row of the machine's table.
     return "".join("\t".join(row) + "\n" for row in rows if not any(set("\t\n") & set(cell) for cell in row))
 
 

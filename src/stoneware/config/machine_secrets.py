@@ -20,6 +20,7 @@ def secret_targets(contract: Mapping[str, Any], targets: Iterable[str]) -> dict[
     case with `_` for each `-` and `.`: `db-password` is for DB_PASSWORD.
     """
     known = list(targets)
+    # Of several secrets for one variable the first by name counts; before all, the one of the exact name.
     by_variable = {variable_of(target): target for target in sorted(known, reverse=True)}
     by_variable |= {target: target for target in known}
     return {

@@ -100,6 +100,7 @@ def render_file(path: Path, values: Mapping[str, str | Secret]) -> bytes:
     return render_template(text, values, filename=str(path))
 
 
+# Remembered: the seal asks for what `preload` has read while the builder booted.
 @functools.lru_cache
 def variables_of(text: bytes, filename: str) -> list[Variable]:
     """Return every use of a variable in a template, in order. Raises TemplateError where it is malformed."""
@@ -119,6 +120,7 @@ def expressions_of(text: bytes, filename: str) -> list[Expression]:
 
 
 def _rows(raw: bytes) -> list[str]:
+    # Not splitlines(), which cuts at other characters as well.
     return to_text(raw).split("\n")[:-1]
 
 
@@ -160,6 +162,7 @@ def interpolate(
             stored.write_bytes(to_bytes(encode(values)))
             argv += ["-v", f"values={stored}"]
         try:
+            # The program refuses any other locale: it counts bytes.
             done = process.run(argv, stdin=text, env={"LC_ALL": "C"}, check=False, timeout=_PATIENCE)
         except subprocess.TimeoutExpired:
             raise TemplateError([Fault(name, 0, f"takes longer than {_PATIENCE:g} seconds")]) from None

@@ -51,6 +51,7 @@ def check_schema(schema: Any, location: str = SCHEMA_PATH) -> None:
 
     if not isinstance(schema, dict):
         raise _bad("the top level is not an object", location)
+    # First: on such a schema the checks below would not end.
     if faults := list(_unbounded(schema)):
         raise _bad("\n".join(faults[:20]), location)
     kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
@@ -97,7 +98,7 @@ def _unbounded(schema: Schema) -> Iterator[str]:
         return
     for key, value in _keywords(schema):
         if key in ("$dynamicRef", "$recursiveRef", "$id", "id", "$anchor", "$dynamicAnchor"):
-            if isinstance(value, str):
+            if isinstance(value, str):  # the rule of a variable of that name is an object
                 yield f"{key}: only $ref to #/… inside this file is followed"
         elif (
             key == "$ref" and isinstance(value, str) and value.startswith("#") and value[1:2] not in ("", "/")
@@ -110,6 +111,7 @@ def _unbounded(schema: Schema) -> Iterator[str]:
 
 
 def _levels(node: Any) -> int:
+    # Not by recursion: what is measured is the depth that a recursion must not meet.
     deepest, left = 0, [(node, 1)]
     while left:
         node, level = left.pop()
@@ -123,7 +125,7 @@ def _levels(node: Any) -> int:
 def _keywords(node: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(node, dict):
         for key, child in node.items():
-            if key not in ("enum", "const", "default", "examples"):
+            if key not in ("enum", "const", "default", "examples"):  # below these are values, not rules
                 yield key, child
                 yield from (found for found in _keywords(child) if key != "properties" or found[0] != "$id")
     elif isinstance(node, list):
@@ -190,6 +192,7 @@ def _references(node: Any) -> Iterator[str]:
 def _target(schema: Any, reference: str) -> Any:
     node = schema
     for part in reference.removeprefix("#").split("/")[1:]:
+        # In this order, as RFC 6901 says, or `~01` would become a slash.
         key = part.replace("~1", "/").replace("~0", "~")
         if not isinstance(node, dict) or key not in node:
             return None
@@ -200,6 +203,7 @@ def _target(schema: Any, reference: str) -> Any:
 def rule_of(schema: Schema, name: str) -> Schema:
     """Return the rule of one variable with its references followed ({}: no rule)."""
     rule = schema.get("properties", {}).get(name)
+    # In an image that was baked before this was refused, a $ref may lead back to itself.
     seen = set()
     while isinstance(rule, dict) and isinstance(rule.get("$ref"), str) and rule["$ref"] not in seen:
         seen.add(rule["$ref"])
@@ -322,7 +326,9 @@ def _blame(error: Any, schema: Schema) -> Iterator[tuple[str, str]]:
     elif error.validator in ("additionalProperties", "unevaluatedProperties"):
         known = schema.get("properties", {})
         for name in error.instance:
+            # The library names them in its message only.
             if name not in known and f"'{name}'" in error.message:
                 yield name, "unknown"
     else:
+        # It is about the config as a whole: the library's message would quote all of it, secrets too.
         yield "", rule_in_words(error, secret=True)

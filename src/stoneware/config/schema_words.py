@@ -43,6 +43,7 @@ def _type(kinds: str | list[str]) -> str:
 
 
 def _text(value: Any) -> str:
+    # An empty text is shown in quotes, or nothing would be seen.
     return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
 
 

@@ -70,6 +70,7 @@ def redact(text: str, secrets: Iterable[str | Secret]) -> str:
         plain = reveal(secret)
         if len(plain) > 2:
             spellings |= _spellings(plain)
+    # The longest first: a shorter one inside it would leave the rest of it in the text.
     for spelling in sorted(spellings, key=len, reverse=True):
         text = text.replace(spelling, MASK)
     return text

@@ -59,6 +59,7 @@ def build_agent_script() -> str:
     table = (_HERE / "build/checks.tsv").read_text()
     hook = (_HERE / "build/package-hook.sh").read_text()
     talk = (_HERE / "build/talk.sh").read_text()
+    # In quotes, the END of a here-document leaves these texts as they are.
     tail = f"checks_table() {{\n    cat <<'END'\n{table}END\n}}\n\n"
     tail += f"package_hook() {{\n    cat <<'END'\n{hook}END\n}}\n\n"
     tail += f"talk_program() {{\n    cat <<'END'\n{talk}END\n}}\n\nbuild_agent\n"

@@ -35,6 +35,7 @@ _NO_GENERATORS = (
 def environment(directory: str) -> dict[str, str]:
     """Return the environment in which a builder's systemd finds the units, being in `directory` there."""
     return {
+        # A colon at the end: these come before systemd's own directories, not in their place.
         "SYSTEMD_UNIT_PATH": f"{directory}:",
         "SYSTEMD_GENERATOR_PATH": f"{directory}/generators:",
     }
@@ -49,10 +50,11 @@ def write_units(directory: Path) -> None:
     for name in _LATER:
         (directory / f"{name}.d").mkdir()
         (directory / f"{name}.d/later.conf").write_bytes(later)
+    # Else a service that a step starts would leave directories of a private /tmp in the step's result.
     (directory / "service.d").mkdir()
     (directory / "service.d/shared-tmp.conf").write_bytes((_UNITS / "shared-tmp.conf").read_bytes())
     for name in _NEVER:
-        (directory / name).symlink_to("/dev/null")
+        (directory / name).symlink_to("/dev/null")  # masked: systemd.unit(5)
     (directory / f"{_KEEP_TEMPORARY}.d").mkdir()
     keep = (_UNITS / "keep-temporary.conf").read_bytes()
     (directory / f"{_KEEP_TEMPORARY}.d/keep-temporary.conf").write_bytes(keep)

@@ -108,6 +108,7 @@ def guest_links() -> dict[str, str]:
     generators = "/etc/systemd/system-generators"
     links |= {f"{generators}/systemd-{name}-generator": "/dev/null" for name in (*_GENERATORS, *_SELDOM)}
     links["/etc/tmpfiles.d/systemd-nologin.conf"] = "/dev/null"
+    # The one that systemd brings is graphical.target.
     links[f"{_ETC_UNITS}/default.target"] = f"{_UNITS}/multi-user.target"
     links[f"{wants}/systemd-networkd.service"] = f"{_UNITS}/systemd-networkd.service"
     links[f"{_ETC_UNITS}/sockets.target.wants/systemd-networkd.socket"] = f"{_UNITS}/systemd-networkd.socket"
@@ -168,7 +169,7 @@ def _list_base_units(rootfs: Path) -> None:
             for kind in ("wants", "requires")
             for path in (rootfs / "etc/systemd/system").glob(f"*.{kind}/*")
         }
-        | {f"{path.name[3:]}.service" for path in (rootfs / "etc").glob("rc3.d/S*")}
+        | {f"{path.name[3:]}.service" for path in (rootfs / "etc").glob("rc3.d/S*")}  # `S01NAME`
     )
     _write(listed, 0o644, "".join(f"{name}\n" for name in names).encode())
 
@@ -180,12 +181,14 @@ def write_tree(rootfs: Path, files: Mapping[str, tuple[int, bytes]], links: Mapp
     for path, target in links.items():
         link = rootfs / path.lstrip("/")
         link.parent.mkdir(parents=True, exist_ok=True)
+        # One of an older version, or of an image that comes back.
         link.unlink(missing_ok=True)
         link.symlink_to(target)
 
 
 def _write(path: Path, mode: int, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Not into what lies there: a link of the image's would be written through.
     path.unlink(missing_ok=True)
     path.write_bytes(content)
     path.chmod(mode)

@@ -18,8 +18,10 @@ _MOST_TABLE = 1 << 20  # bytes of it that are looked at
 
 def main(root: str) -> None:
     """Install them. Raises OSError."""
+    # Read first: they are not to be found in the other root.
     files, links = guest_files(), guest_links()
     os.chroot(root)
+    # From a working directory outside of its root a process gets out of it.
     os.chdir("/")
     lay(Path("/"), files, links)
     _detach()
@@ -30,6 +32,7 @@ def main(root: str) -> None:
 def _detach() -> None:
     """Keep it from waiting for the disks that it had, and from being set up by a cloud's cloud-init."""
     table = Path("/etc/fstab")
+    # There may be none, or something else in its place.
     with contextlib.suppress(OSError):
         with table.open("rb") as stream:
             lines = [line.strip() for line in stream.read(_MOST_TABLE).splitlines()]

@@ -37,6 +37,7 @@ class Reported:
 
 def reported(attributes: Mapping[str, str]) -> Reported:
     """Return what a machine's guest attributes say."""
+    # The worst until a report says otherwise: what is no report must not count as healthy.
     status, health, faults, failed = reports.Status(), Health.UNHEALTHY, [], None
     try:
         status = reports.status_of(attributes)

@@ -121,6 +121,7 @@ def build_report_of(reports: Mapping[str, str], token: str) -> BuildReport | Non
     Raises InvalidReportError.
     """
     report = _object(BUILD, reports)
+    # Of another bake, or something else that lies in its place: no report.
     if report.get("token") != token:
         return None
     if not {"step", "state"} <= set(report):
@@ -137,6 +138,7 @@ def build_report_of(reports: Mapping[str, str], token: str) -> BuildReport | Non
 def inspection_of(reports: Mapping[str, str], nonce: str) -> dict[str, str] | None:
     """Return the digests of a machine's files as they are now, None unless it answered this nonce."""
     first, _, rest = reports.get(INSPECTION, "").partition("\n")
+    # Without a nonce, an empty report would be an answer to it.
     return digests(rest) if nonce and first.strip() == nonce else None
 
 
@@ -157,6 +159,7 @@ def command_of(reports: Mapping[str, str], nonce: str) -> tuple[int, str] | None
 def digests(text: str) -> dict[str, str]:
     """Return digests by path from lines as sha256sum writes them, `` for `missing`; garbage is left out."""
     found = {}
+    # Cut off behind the last line that counts: a report may have a million of them.
     for line in text.split("\n", MOST_LINES)[:MOST_LINES]:
         match = _LINE.fullmatch(line)
         if match:
@@ -204,6 +207,7 @@ def _digest(name: str, report: Mapping[str, Any], key: str) -> str:
 
 def _number(name: str, report: Mapping[str, Any], key: str, most: int) -> int:
     value = report.get(key, 0)
+    # True is an int in Python.
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
         raise InvalidReportError(name, f"has a {key} that is no number from 0 to {most}")
     return value

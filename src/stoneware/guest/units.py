@@ -16,7 +16,7 @@ _UNITS = "/etc/systemd/system"
 _STOP_LABEL = f"LABEL {STOP_TIMEOUT_LABEL}"
 _OUTPUT = "stoneware-output.service"
 _TIMES = ("interval", "timeout", "start_period", "start_interval")
-_DEFAULT_TIMES = (30.0, 30.0, 0.0, 5.0)
+_DEFAULT_TIMES = (30.0, 30.0, 0.0, 5.0)  # Docker's own
 _DEFAULT_RETRIES = 3
 # Units of every machine, which a service of the image's name must not replace.
 _TAKEN = re.compile(
@@ -104,6 +104,7 @@ def service_unit(config: ImageSettings, name: str) -> str:
     """Return the name of the image's service, empty where it has neither ENTRYPOINT nor CMD."""
     if not (config.entrypoint or config.cmd):
         return ""
+    # A unit's name has no slash, and that of an image may.
     plain = re.sub(r"[^A-Za-z0-9:_.\-]", "-", name)
     return f"image-{plain}.service" if _TAKEN.fullmatch(plain) else f"{plain}.service"
 
@@ -130,6 +131,7 @@ def _health_files(check: HealthSettings | None) -> dict[str, str]:
 
 
 def _health_line(seconds: Mapping[str, float], retries: int) -> str:
+    # Whole milliseconds: a shell has no fractions.
     words = [f"{key}={max(round(seconds[key] * 1000), 0)}" for key in _TIMES]
     return " ".join([*words, f"retries={max(retries, 1)}"]) + "\n"
 
@@ -165,6 +167,7 @@ def health_override(
 
 def _unit_text(config: ImageSettings, unit: str, description: str, labels: Mapping[str, str]) -> str:
     # The drop-in that makes it wait for the boot agent is the one every unit of an image gets (seal.sh).
+    # A `%` begins a specifier in units.
     shown = re.sub(r"[^\x20-\x7e]", " ", description).replace("%", "%%")
     return f"""\
 [Unit]

@@ -93,7 +93,7 @@ def resolve_image(catalogue: Catalogue, text: str) -> str:
 
 
 def _nearest(text: str, tags: Iterable[str]) -> str:
-    import difflib
+    import difflib  # for a mistake only
 
     near = difflib.get_close_matches(text, sorted(tags), n=3)
     return f"Did you mean {' or '.join(near)}?" if near else ""

@@ -25,6 +25,7 @@ def is_below(version: str, floor: str) -> bool:
     try:
         return Version(version) < Version(floor)
     except InvalidVersion:
+        # What such an image can read is not known.
         return True
 
 

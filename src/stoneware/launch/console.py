@@ -22,7 +22,7 @@ def parse_moment(text: str, now: float, option: str) -> float:
     try:
         return datetime.datetime.fromisoformat(text).astimezone().timestamp()
     except (ValueError, OverflowError, OSError):
-        pass
+        pass  # not a date, perhaps a duration
     try:
         return now - parse_duration(text, option)
     except InputError as error:

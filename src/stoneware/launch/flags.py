@@ -54,6 +54,7 @@ def parse_port(text: str) -> tuple[PortMapping, ...]:
 
 def _range(text: str, ports: str) -> list[int]:
     first, _, last = ports.partition("-")
+    # Six digits tell that it is too large; int() makes no number of thousands of them.
     low, high = (int(digits.lstrip("0")[:6] or "0") for digits in (first, last or first))
     if high > 65535 or low > high:
         raise bad_port(text, "A port is 0 to 65535, and the end of a range is not below its start.")
@@ -74,6 +75,7 @@ def exposed_port(text: str) -> PortMapping:
 def parse_volume(text: str) -> VolumeMount:
     """Parse one `-v [NAME:]/PATH[:ro|rw]`; the name is empty for an anonymous volume. Raises InputError."""
     head, colon, mode = text.rpartition(":")
+    # Without a mode the last part is the path, and a path begins with a slash.
     if not colon or mode.startswith("/"):
         head, mode = text, "rw"
     name, _, path = head.rpartition(":")
@@ -141,8 +143,10 @@ def parse_values(words: Iterable[str], environment: Mapping[str, str], option: s
 
 def parse_labels(words: Iterable[str]) -> dict[str, str]:
     """Parse `--label KEY[=VALUE]` words. Raises InputError for an empty key and for a label of our own."""
+    # KEY alone is a label without a value; `parse_values` would look for a variable of that name.
     labels = parse_values((word if "=" in word else f"{word}=" for word in words), {}, "--label")
     for key in labels:
+        # The label of a cluster would make the machine one of it.
         if key.startswith(OWN_LABELS):
             raise InputError(
                 f"the label {key!r} is one of Stoneware's own", resolution="for example: --label tier=front"

@@ -49,6 +49,7 @@ def labelled(
     for label in (MACHINE_LABEL, SERVICE_LABEL):
         hits = [machine for machine in machines if machine.spec.labels.get(label) == name]
         if len({machine.spec.labels.get(CLUSTER_LABEL) for machine in hits}) > 1:
+            # `prefer` looks for a cluster's file here, so it is asked only where it decides.
             here = prefer()
             hits = [machine for machine in hits if machine.spec.labels.get(CLUSTER_LABEL) == here] or hits
         if hits:

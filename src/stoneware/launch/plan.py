@@ -23,7 +23,7 @@ from stoneware.model.mount_places import needs_no_volume
 from stoneware.model.resources import PortMapping, VolumeMount
 from stoneware.model.runtime import Process
 
-DEFAULT_STOP_TIMEOUT = 10.0
+DEFAULT_STOP_TIMEOUT = 10.0  # seconds; Docker's own default
 
 
 class Images(Catalogue, Protocol):
@@ -122,10 +122,12 @@ def plan_launch(images: Images, options: LaunchOptions) -> Launch:
 
 def anonymous_volume(machine: str, path: str) -> str:
     """Return the name of the volume that a machine gets for a path without a named volume."""
+    # A path may hold what the name of a volume may not.
     return f"{machine}-{sha256_hex(path.encode())[:8]}"
 
 
 def _generated_name(image_name: str) -> str:
+    # The name is a label of a host name, too: 63 characters at most, no dots and no underscores.
     stem = image_name.rpartition("/")[2].replace(".", "-").replace("_", "-").strip("-")[:50]
     return f"{stem}-{secrets.token_hex(2)}"
 

@@ -21,6 +21,7 @@ def follow_pieces(
     It ends once the machine is stopped or gone.
     """
     while True:
+        # Looked at before its console is read: so nothing is missed of what it said before it stopped.
         machine = platform.observe(name)
         while machine is not None:
             try:

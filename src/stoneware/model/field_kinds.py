@@ -85,6 +85,7 @@ def _write_items(value: tuple[Any, ...]) -> list[dict[str, Any]]:
 
 def _port(item: Mapping[str, Any]) -> PortMapping:
     given = {"host_port": 0, **_said(item)}
+    # Terraform has one type for numbers, and may give 80 as 80.0.
     numbers = {key: int(given[key]) for key in ("host_port", "machine_port")}
     address = given.get("host_ip") or ANY_ADDRESS
     return PortMapping(**{**given, **numbers, "host_ip": address, "protocol": given.get("protocol") or "tcp"})

@@ -25,6 +25,7 @@ def volume_lines(spec: MachineSpec, device: Callable[[int, VolumeMount], str]) -
         if not is_disk(mount)
     ]
     lines += [(path, f"tmpfs\t{path}\t{options}") for path, options in spec.system.tmpfs]
+    # By path, so that a mount below another one comes after it.
     return "".join(f"{line}\n" for _, line in sorted(lines))
 
 

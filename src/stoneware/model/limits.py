@@ -25,6 +25,7 @@ ULIMITS = (
     *("rtprio", "rttime", "sigpending", "stack"),
 )
 _LARGEST = (1 << 63) - 1
+# Bounded: hundreds of digits are an infinite float, and of thousands int() makes no number.
 _AMOUNT = r"-1|unlimited|[0-9]{1,30}"
 _ULIMIT = re.compile(rf"(?P<name>[a-z]+)=(?P<soft>{_AMOUNT})(?::(?P<hard>{_AMOUNT}))?")
 _SIZE = re.compile(r"([0-9]{1,30}(?:\.[0-9]{0,30})?|\.[0-9]{1,30})\s*([bkmgtp]?)(?:i?b)?", re.IGNORECASE)
@@ -102,7 +103,7 @@ def pids_limit_of(number: int | None) -> int:
 
 def pids_problem(number: int) -> str:
     """Say what is wrong with a number of processes; nothing if it is right."""
-    if number in (0, UNLIMITED) or SMALLEST_PIDS_LIMIT <= number <= 1 << 22:
+    if number in (0, UNLIMITED) or SMALLEST_PIDS_LIMIT <= number <= 1 << 22:  # PID_MAX_LIMIT of the kernel
         return ""
     return f"{number} is no number of processes for a machine: {SMALLEST_PIDS_LIMIT} to {1 << 22}, or -1"
 
@@ -117,6 +118,7 @@ def parse_log_options(options: Mapping[str, str]) -> tuple[int, int]:
         if name not in LOG_OPTIONS:
             raise InputError(f"there is no log option {name!r}", resolution=example)
     text = options.get("max-file", str(DEFAULT_LOG_FILES)).strip()
+    # isdigit() alone takes the digits of all scripts.
     files = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
     size = DEFAULT_LOG_SIZE
     if "max-size" in options:
@@ -167,6 +169,6 @@ def memory_problem(size: int | None) -> str:
 
 def cpus_problem(cores: float | None) -> str:
     """Say what is wrong with the cores that a machine may use; nothing if it is right."""
-    if cores is not None and not cores >= SMALLEST_SHARE:
+    if cores is not None and not cores >= SMALLEST_SHARE:  # `not`, so that NaN is refused too
         return f"{cores:g} of a processor is too little for a machine: {SMALLEST_SHARE:g} is the least"
     return ""

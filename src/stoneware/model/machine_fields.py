@@ -346,6 +346,7 @@ def read_spec(document: Mapping[str, Any], *, strict: bool = False) -> MachineSp
         if value is not None:
             values[name] = field.kind.read(value)
         elif field.default is REQUIRED or (strict and field.always and field.default is not None):
+            # Read strictly, None is a value only where it is the default: no limit of memory, say.
             raise KeyError(name)
     return MachineSpec(**values)
 

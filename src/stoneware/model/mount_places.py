@@ -16,6 +16,7 @@ _ALIASES = {"/var/run": "/run", "/var/lock": "/run/lock"}  # as Debian has them
 def plain_path(path: str) -> str:
     """Return a path without `.`, `..` and needless slashes; unlike normpath, one of two at its start."""
     clean = os.path.normpath(path)
+    # normpath() leaves two slashes at the start, which would lead past `own_place`.
     return clean[1:] if clean.startswith("//") else clean
 
 

@@ -34,6 +34,7 @@ _OWN_SYSCTL = re.compile(
 )
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*\$?(?::[A-Za-z0-9_][A-Za-z0-9_.-]*)?", re.ASCII)
 _GROUP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
+# ASCII, since \d and \w would take the digits and letters of all scripts.
 _SIGNAL = re.compile(r"(?:SIG)?(?:[A-Z]+[0-9]?|RTMIN\+\d{1,2}|RTMAX-\d{1,2})|\d{1,2}", re.ASCII)
 _TMPFS_OPTION = re.compile(
     r"size=\d+[kmg%]?|mode=0?[0-7]{3,4}|uid=\d+|gid=\d+|nr_inodes=\d+[kmg]?|r[ow]|(?:no)?(?:exec|suid|dev|atime)",
@@ -107,6 +108,7 @@ def process_of(document: Mapping[str, Any] | None) -> Process:
 def system_of(document: Mapping[str, Any] | None) -> System:
     """Return what `document_of` wrote; what is missing or None is not said."""
     given = {key: value for key, value in (document or {}).items() if value is not None}
+    # Mappings of Terraform and JSON have no order of their own; equal ones are to be equal here.
     paired = {key: tuple(sorted(given[key].items())) for key in _PAIRED if key in given}
     return System(**{**{key: tuple(value) for key, value in given.items() if key not in paired}, **paired})
 
@@ -116,6 +118,7 @@ def problems(process: Process, system: System) -> Iterator[str]:
     if process.user and not _USER.fullmatch(process.user):
         yield f"{process.user!r} is no user: USER, USER:GROUP or numbers"
     elif any(part.isdecimal() and int(part[:20]) > MOST_ID for part in process.user.split(":")):
+        # int() makes no number of thousands of digits; the first twenty tell enough.
         yield f"{process.user!r} has a number above {MOST_ID}, the last user and group that there can be"
     if process.working_dir and (problem := path_problem(process.working_dir)):
         yield problem
@@ -158,6 +161,7 @@ def path_problem(path: str) -> str:
 
 def capability_problem(name: str, *, adding: bool) -> str:
     """Say why a machine's service cannot gain or lose a capability; nothing if it can."""
+    # To drop what no machine has changes nothing, so it is no mistake.
     if name in CAPABILITIES or name == ALL or (name in FOREIGN_CAPABILITIES and not adding):
         return ""
     shown = name.upper()
@@ -168,7 +172,7 @@ def capability_problem(name: str, *, adding: bool) -> str:
 
 def sysctl_problem(name: str, value: str) -> str:
     """Say why a machine cannot set a kernel parameter; nothing if it can."""
-    if not _OWN_SYSCTL.fullmatch(name) or ".." in name:
+    if not _OWN_SYSCTL.fullmatch(name) or ".." in name:  # the name becomes a path below /proc/sys
         return f"the kernel parameter {name} is the whole computer's"
     return f"the value of {name} has a line break or a tab" if re.search(r"[\0\n\r]", value) else ""
 
@@ -177,6 +181,7 @@ def tmpfs_problem(path: str, options: str) -> str:
     """Say why a tmpfs cannot be mounted; nothing if it can."""
     if problem := path_problem(path):
         return problem
+    # The one place of the machine's own that may have another size: Compose's shm_size.
     if path.rstrip("/") != SHM and (own := own_place(path) or ("/" if not path.strip("/") else "")):
         return f"{own} is the machine's own"
     if options and not all(map(_TMPFS_OPTION.fullmatch, options.split(","))):
@@ -214,7 +219,7 @@ def process_text(process: Process) -> str:
     }
     line = " ".join(f"{name}={shlex.quote(value)}" for name, value in values.items() if value)
     words = f"set -- {shlex.join(process.command)}\n" if process.command else ""
-    return f"{line or ':'}\n{words}"
+    return f"{line or ':'}\n{words}"  # the words are in the second line
 
 
 def _limits(process: Process) -> str:

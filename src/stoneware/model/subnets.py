@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
 
 SMALLEST = 29  # the longest prefix: eight addresses, of which four are for machines
+# RFC 1918, the addresses that carriers share (RFC 6598) and those of benchmarks (RFC 2544).
 _PRIVATE = tuple(
     IPv4Network(text)
     for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "198.18.0.0/15")

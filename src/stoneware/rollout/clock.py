@@ -40,6 +40,7 @@ class ProcessClock:
         with self._lock:
             now = self._now()
             passed, self._seen = now - self._seen, now
+            # Of a gap, in which nothing was seen of the cluster, at most one tick was really run.
             self._ran += passed if passed <= _GAP else _TICK
             return self._ran
 

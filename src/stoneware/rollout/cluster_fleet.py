@@ -51,6 +51,7 @@ class ClusterFleet:
     verbose: bool = False
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _terraform: ClusterTerraform | None = None
+    # A driver that begins when a server has died must not wait a second before it notices.
     _helper_checks: HelperChecks = field(default_factory=partial(HelperChecks, at_once=True))
     _checked: tuple[str, Mapping[str, bool]] = ("", field(default_factory=dict))
 
@@ -127,6 +128,7 @@ class ClusterFleet:
         try:
             code, output = self._run(self._name_of(machine), argv, seconds)
         except InputError as error:
+            # An exec gate takes this code for a wait: the machine may come back.
             return CommandOutcome(1, error.brief)
         # 124 is what timeout(1) ends with, and the platform's `run` alike.
         return CommandOutcome(code, output if code != 124 else f"{output}\nit took more than {seconds:g} s")
@@ -275,6 +277,7 @@ class ClusterFleet:
 
 
 def _declared(before: Mapping[str, Any], entries: Entries) -> dict[str, Any]:
+    # Also one that was stopped by hand: what a rollout makes is to run.
     changed = {name: {**entry, "running": True} for name, entry in entries.items()}
     hosts = {**before.get("hosts", {}), **{name: variables.host_of(entry) for name, entry in changed.items()}}
     return {**before, "machines": {**before["machines"], **changed}, "hosts": dict(sorted(hosts.items()))}
@@ -301,6 +304,7 @@ def _present(declared: Mapping[str, Any], changed: Entries, observed: Observed) 
 def _whole(declared: Mapping[str, Any], applied: Mapping[str, Any]) -> dict[str, Any]:
     """Return what was applied, with what the platform added, and the others that are down, or gone."""
     machines = {
+        # Without what the platform has added, Terraform would refuse the next plan.
         name: {**applied["machines"].get(name, entry), "running": entry.get("running", True)}
         for name, entry in declared["machines"].items()
     }

@@ -54,6 +54,7 @@ class RecordControl:
         records = self.directory.records
         if time.monotonic() < self._next_look:
             return ""
+        # Where records are objects in a bucket, each look is a request.
         self._next_look = time.monotonic() + records.look_every
         try:
             document = records.read(Document.REQUEST)

@@ -44,6 +44,7 @@ def check_declared(desired: Desired, policies: Mapping[str, Policy], site: Site)
     known = set(site.store.image_ids())
     for command, machine in _asked(desired, policies):
         found = desired.machines[machine]
+        # An image that is still to be baked has no list of commands yet.
         if found.image_id in known and command not in (
             site.store.manifest(found.image_id).get("commands") or ()
         ):

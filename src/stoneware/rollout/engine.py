@@ -74,6 +74,7 @@ class Engine:
 
     def _record(self, name: str, **fields: Any) -> None:
         event = Event(self.clock.time(), self.state.id, name, fields)
+        # First: with a full disk this raises, and nothing is done that is not written.
         self.journal.append(event)
         self.state = advance(self.state, event)
         if name == "done":
@@ -165,6 +166,7 @@ class Engine:
     def _start(self, names: Sequence[str]) -> None:
         """Record that work on machines begins; those that an earlier attempt replaced are only waited for."""
         views = self.fleet.observe()
+        # A broker that was only slow, and recovers its log, would be killed in the middle of it.
         if already := [name for name in names if self._chooser.is_replaced(name, views)]:
             self._record("waiting", machines=already)
             return
@@ -236,6 +238,7 @@ class Engine:
                 return
 
     def _stop(self, names: Sequence[str]) -> None:
+        # One that reloads takes its configuration on while it runs.
         replaced = [name for name in names if self.state.plan.change(name).how is How.REPLACE]
         self.fleet.stop(replaced)
         self._record("applying", machines=list(names))
@@ -314,6 +317,7 @@ class Engine:
         views = self.fleet.observe()
         unchecked = any(not view.checked for name, view in views.items() if name in names)
         monitor = self.state.plan.policy(names[0]).config(self.state.direction).monitor
+        # A service that ends at once would otherwise be done within a short monitor time.
         return max(monitor, SETTLE if unchecked else 0.0)
 
     # -- waiting -------------------------------------------------------------------------------------------
@@ -360,6 +364,7 @@ class Engine:
         if self.state.direction is Direction.BACK:
             return FailureAction.PAUSE
         failures = {*self.state.failures, *names}
+        # The ratio has to be exceeded, not met, as Ansible's max_fail_percentage.
         if len(failures) / len(self.state.plan.changes) <= config.max_failure_ratio:
             return FailureAction.CONTINUE
         return config.failure_action

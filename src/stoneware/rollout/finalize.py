@@ -77,6 +77,7 @@ def preview_finalize(site: Site, cluster: str) -> FinalizePreview:
         floor, command = checked_floor(labels), labels.get(FINALIZE_LABEL, "")
         found = done.get((service, image))
         steps.append(Finalization(service, image, version_of(labels), floor, command, machine, found))
+    # The time that `finalize_after` asks for begins with the end of the rollout.
     ended = max(event.time for event in events if event.rollout == state.id and event.name == "ended")
     return FinalizePreview(state.id, tuple(steps), ended + max(waits))
 
@@ -99,6 +100,7 @@ def finalize(site: Site, cluster: str, *, now: bool = False, lock_timeout: float
                 details="The file asks to wait with x-stoneware.finalize_after.",
                 resolution=f"{COMMAND} --now    # does not wait",
             )
+        # All before the first is run: a refused label must not leave one service finalized and another not.
         for step in preview.open:
             if step.command:
                 check_finalize(site, step.command, step.image)

@@ -140,6 +140,7 @@ class Gatekeeper:
             return wait(f"it {fault.brief}")
         except StonewareError as error:
             return wait(error.brief)
+        # Time does not change what a gate's code returns.
         if not isinstance(verdict, Verdict):
             return stop(f"it answered {verdict!r}, which is no verdict")
         return verdict

@@ -80,6 +80,7 @@ def _row(events: Sequence[Event], line: Timeline) -> RolloutHistory:
         command=str(begun.get("command", "")),
         started=state.started,
         ended=ended[-1] if ended else None,
+        # Finalizing may come days later, and is no part of the rollout.
         seconds=lasted(state.started, ended[-1] if ended else line.end),
         outcome=str(state.outcome or state.mode),
         reason=state.reason,

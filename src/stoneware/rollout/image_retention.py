@@ -57,6 +57,7 @@ def _telling(events: list[Event]) -> list[RolloutState]:
     telling = []
     for state in states:
         telling.append(state)
+        # One that returned by itself leaves nothing to undo: a rollback goes further back than that.
         if state.mode is Mode.ENDED and state.left:
             break
     return telling

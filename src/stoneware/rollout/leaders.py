@@ -18,6 +18,7 @@ def with_leaders(planned: Planned, site: Site, *, insist: bool = False) -> Plann
     Raises InputError for a canary that leads while others could go first, unless the user does `insist`.
     """
     plan = planned.plan
+    # Without gates nothing knows of leaders, and no machine has to be asked.
     if not any(policy.gates for policy in plan.policies.values()):
         return planned
     leaders: dict[str, Leader] = {}
@@ -26,6 +27,7 @@ def with_leaders(planned: Planned, site: Site, *, insist: bool = False) -> Plann
     with ClusterFleet(site, plan.cluster) as fleet:
         views = fleet.observe()
         for service in plan.policies:
+            # Gates are asked about the service: any of its changes stands for it.
             change = next(one for one in plan.changes if one.service == service)
             try:
                 found = keeper.leader(GateContext(plan.cluster, views, change, fleet.execute))

@@ -80,6 +80,7 @@ def plan_rollout(
     Raises InputError for a canary that is no machine or does not change.
     """
     work = _Work(desired, present)
+    # Those that others depend on first, as `up` makes them.
     names = [name for wave in waves_of(desired) for name in wave]
     changes = [change for name in names if (change := work.change(desired.machines[name])) is not None]
     _check_canary(canary, changes, desired)
@@ -89,6 +90,7 @@ def plan_rollout(
         if name not in desired.machines
     ]
     there = present.observed
+    # A rollout changes machines only: that a network stays as it was after it has to be said.
     notes += [
         f"by `stoneware up` only: the {kind} {name} {change}"
         for kind, things, known in (
@@ -129,6 +131,7 @@ def plan_return(
         for use in sorted(uses)
         if not present.kept(use.secret, use.version)
     ]
+    # The whole cluster has to stand meanwhile, not only the machines that return.
     plan = replace(planned.plan, machines=tuple(present.entries))
     too_old = planned.too_old and not lost
     return replace(planned, plan=plan, blocked=(*planned.blocked, *lost), notes=(), too_old=too_old)
@@ -224,6 +227,7 @@ class _Work:
             yield from old
 
     def _floors(self, wanted: DesiredMachine, labels: Mapping[str, str]) -> Iterator[str]:
+        # The journal goes with the cluster and the disks may stay, so each has the floor.
         floor, version = self.present.floors.get(wanted.service), version_of(labels)
         if floor and is_below(version, floor):
             lowest = f"{wanted.service} was finalized: {floor} is the lowest now"

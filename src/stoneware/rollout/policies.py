@@ -76,7 +76,7 @@ def _within(entry: Any, error: InputError) -> tuple[str, ...]:
         return ()
     setting = error.setting if isinstance(error, SettingError) else None
     name = next(iter(entry))
-    inner = entry if "exec" in entry else entry[name]
+    inner = entry if "exec" in entry else entry[name]  # exec has its settings next to its name
     if setting is None or not isinstance(inner, Mapping) or setting not in inner:
         return (name,) if isinstance(name, str) else ()
     return (setting,) if inner is entry else (name, setting)
@@ -129,6 +129,7 @@ def _seconds(own: Mapping[str, Any], key: str, default: float) -> float:
     value = own.get(key)
     if value is None:
         return default
+    # A bool is an int in Python, and YAML has `true` for one.
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise InputError(f"{KEY}.{key} is a duration, such as 90s or 5m")
     return parse_duration(str(value), f"{KEY}.{key}")

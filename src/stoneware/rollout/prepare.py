@@ -66,9 +66,11 @@ def prepare(
     """Bake what has to be baked (unless `bakes` is None), hand the secrets over, and plan the rollout."""
     policies = policies_of(cluster)
     require(site.platform, _needs(cluster, policies))
+    # Ahead of the bakes, which take minutes: a secret that is missing is told at once.
     values = read_secrets(cluster, environment)
     if bakes is not None:
         bake_images(cluster, Place(site.platform, site.store, site.leave), bakes, verbose=verbose)
+    # After the bakes: the plan compares with what runs now.
     present = present_of(site, cluster.name)
     versions = known_versions(site.platform, cluster.name, values)
     own = site.platform.infrastructure.extension
@@ -126,6 +128,7 @@ def present_of(site: Site, cluster: str) -> Present:
         labels=labels,
         floors=floors_of(journal_of(directory).read()),
         kept=site.platform.has_secret,
+        # What the machine itself has is free once it has been stopped.
         ports=lambda name, ports: site.platform.port_faults({name: ports}, besides=[name]).get(name, []),
         kinds=site.platform.conversion_faults,
     )

@@ -20,6 +20,7 @@ from stoneware.rollout.gates.machine import MachineGate
 from stoneware.rollout.model import Policy
 
 GROUP = "stoneware.gates"
+# Those of Kafka and PostgreSQL are found as plug-ins are: entry points of our own package.
 _BUILT_IN: Mapping[str, Callable[[], Gate]] = {"exec": command.CommandGate}
 _MARGIN = 5.0  # seconds that asking takes besides the command itself
 
@@ -73,6 +74,7 @@ def gatekeeper(policies: Mapping[str, Policy]) -> Gatekeeper:
         for entry in policy.gates:
             for name, settings in entry.items():
                 gates[service].append((_factory(name)(), settings))
+                # A gate has at least the time that the file gives to its command.
                 limit = max(limit, float(settings.get("timeout") or 0) + _MARGIN)
     return Gatekeeper(gates, limit=limit)
 

@@ -49,7 +49,7 @@ def render(timeline: Timeline, *, load: Sequence[Load] = (), commits: Mapping[st
     environment = Environment(
         loader=PackageLoader("stoneware.rollout", "."),
         autoescape=True,
-        undefined=StrictUndefined,
+        undefined=StrictUndefined,  # a name that is not there is an error, no empty cell
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -63,6 +63,7 @@ def render(timeline: Timeline, *, load: Sequence[Load] = (), commits: Mapping[st
         chart=_chart(timeline, load),
         differences=list(config_differences(timeline.state.plan)),
     )
+    # Reasons are words of gates and machines, which may hold characters that hide or move text.
     return visible_lines(text)
 
 
@@ -125,6 +126,7 @@ def _config(entry: Mapping[str, Any] | None) -> dict[str, str]:
 
 def _chart(timeline: Timeline, load: Sequence[Load]) -> dict[str, Any]:
     """Return rectangles, ticks and the load's curve in units of the plane, 1000 wide."""
+    # A rollout that was paused at once has a chart, too.
     length = max(timeline.seconds, 1.0)
 
     def x(time: float) -> float:
@@ -137,6 +139,7 @@ def _chart(timeline: Timeline, load: Sequence[Load]) -> dict[str, Any]:
         {
             "lane": lanes.index(span.machine),
             "x": x(span.start),
+            # At least one unit wide, or a stage of a moment would not be seen.
             "width": max(round(x(span.end) - x(span.start), 2), 1.0),
             "stage": str(span.stage),
             "direction": str(span.direction),
@@ -174,6 +177,7 @@ def _ticks(length: float) -> list[float]:
 def _curve(load: Sequence[Load], x: Any) -> dict[str, Any] | None:
     if not load:
         return None
+    # A load of zeros is drawn as well: these are divisors.
     most, worst = max(item.acked for item in load) or 1, max(item.latency for item in load) or 1.0
     return {
         "acked": " ".join(f"{x(item.time)},{round(100 - 96 * item.acked / most, 2)}" for item in load),

@@ -30,8 +30,10 @@ def prepare_return(site: Site, cluster: str, release: str = "") -> Planned:
     undone = _undone(states, cluster, release)
     targets: dict[str, Entry] = {}
     policies: dict[str, Policy] = {}
+    # A rollback reads no file: a service has the rules of the last rollout that it was part of.
     for state in states:
         policies.update(state.plan.policies)
+    # The newest first, so that what machines had before the oldest of them remains.
     for state in reversed(undone):
         targets.update(_before(state))
     present = present_of(site, cluster)
@@ -52,7 +54,7 @@ def _undone(states: Sequence[RolloutState], cluster: str, release: str) -> list[
             f"the cluster {cluster} had no rollout that it could return from",
             resolution="stoneware rollout history",
         )
-    wanted = release if release.startswith("r") or not release else f"r{release}"
+    wanted = release if release.startswith("r") or not release else f"r{release}"  # 3 is taken for r3
     if wanted and wanted not in [BEGINNING, *ids]:
         raise InputError(
             f"the cluster {cluster} had no rollout {release!r}",

@@ -93,6 +93,7 @@ class Session:
         journal = journal_of(self.directory)
         rollout = f"r{len(rollout_ids(journal.read())) + 1}"
         who, host = identity()
+        # After a kill between this and the journal's line `check_unlocked` removes the mark.
         self._mark(rollout)
         fields = {
             "kind": kind,
@@ -121,6 +122,7 @@ class Session:
                 self._take_over(state, back=True)
                 return self._drive(journal_of(self.directory), state.id)
         except ClusterBusy:
+            # The living driver holds the cluster's lock.
             self._ask_driver("rollback")
             return None
 

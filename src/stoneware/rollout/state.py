@@ -207,6 +207,7 @@ def _moved(state: RolloutState, event: Event) -> RolloutState:
     ids = event.fields.get("ids", {})
     for name in event.fields["machines"]:
         before = machines[name]
+        # Only the line that begins a machine's turn has ids: they hold until the next one.
         machines[name] = Progress(
             Stage(event.name), state.direction, event.time, str(ids.get(name, before.previous_id))
         )
@@ -245,6 +246,7 @@ def _resumed(state: RolloutState, _event: Event) -> RolloutState:
         state,
         mode=Mode.RUNNING,
         reason="",
+        # Resuming a rollout that holds is the word that its canary is good.
         released=state.released or state.mode is Mode.HOLDING,
         machines=machines,
         failures=state.failures if state.direction is Direction.BACK else {},

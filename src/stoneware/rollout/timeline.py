@@ -130,6 +130,7 @@ def timeline(events: Sequence[Event], now: float) -> Timeline | None:
 def _end(events: Sequence[Event], state: RolloutState, now: float) -> float:
     if state.mode is Mode.RUNNING:
         return now
+    # Not the last line, since finalizing may come days later.
     return next((event.time for event in events if event.name == "ended"), events[-1].time)
 
 

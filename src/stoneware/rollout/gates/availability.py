@@ -55,6 +55,7 @@ def partition_fault(partition: Partition, node: int, down: Collection[int] = ())
     least, isr = partition.min_isr, [broker for broker in partition.isr if broker not in down]
     if node not in partition.replicas or least is None or len(partition.replicas) <= least:
         return ""  # not concerned, or no waiting will ever help it
+    # Also where the broker is not in sync itself: it may be the first to catch up. As Strimzi has it.
     if len(isr) < least:
         return f"{partition.name} has {len(isr)} replicas in sync, it needs {least}"
     if len(isr) == least and node in isr:
@@ -75,6 +76,7 @@ def caught_up(view: KafkaView, within: int = CAUGHT_UP_MS) -> frozenset[int]:
     return frozenset(
         voter.id
         for voter in view.voters.values()
+        # -1 is unknown, and so not caught up; as Strimzi has it.
         if voter.last_caught_up >= 0 and leader.last_caught_up - voter.last_caught_up < within
     )
 
@@ -89,6 +91,7 @@ def quorum_fault(view: KafkaView, node: int, down: Collection[int] = (), within:
     if view.leader not in view.voters:
         return "the metadata quorum has no leader"
     total = len(view.voters)
+    # Of one voter no waiting makes two.
     if total == 1:
         return ""
     rest = caught_up(view, within) - {node} - set(down)

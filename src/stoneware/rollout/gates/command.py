@@ -58,6 +58,7 @@ class CommandGate:
         for name in names:
             if name not in context.views or not context.views[name].alive:
                 return wait(f"{name} does not run, so nothing can be asked there")
+        # `execute` takes words only: env(1) gives the command its variables on each platform.
         about = ("/usr/bin/env", f"STONEWARE_GATE={moment}", f"STONEWARE_GATE_MACHINE={machine}")
         argv = (*about, *context.settings["command"])
         seconds = float(context.settings.get("timeout", TIMEOUT))

@@ -62,6 +62,7 @@ class KafkaGate:
             return wait(faults[0])
         blocked = partition_faults(view.partitions, node, down)
         if blocked:
+            # Progress is what grows: fewer partitions in the way are more of it.
             return wait(_several(blocked), progress=-float(len(blocked)))
         others = set(context.unfinished) - context.down - {machine}
         # Asked again for each machine: the leader may have become another one while the rollout went on.
@@ -176,6 +177,7 @@ def settings_of(document: Mapping[str, Any]) -> Mapping[str, Any]:
 def _number(name: str, value: Any) -> int:
     low, high = _NUMBERS[name]
     number = int(value) if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value) else value
+    # A bool is an int in Python, and YAML has `true` for one.
     if isinstance(number, bool) or not isinstance(number, int) or not low <= number <= high:
         raise SettingError(f"the kafka gate's {name} is a number from {low} to {high}, not {value!r}", name)
     return number

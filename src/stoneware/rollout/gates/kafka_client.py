@@ -27,6 +27,7 @@ class KafkaClient:
         leader, voters = self._quorum()
         least = self._min_isr([topic["name"] for topic in topics])
         return KafkaView(
+            # Before version 2 of this request brokers do not say whether they are fenced.
             brokers={int(item["broker_id"]): bool(item.get("is_fenced", False)) for item in brokers},
             partitions=tuple(_partitions(topics, least)),
             leader=leader,
@@ -34,6 +35,7 @@ class KafkaClient:
         )
 
     def _quorum(self) -> tuple[int, dict[int, Voter]]:
+        # There is one, the log of the cluster's metadata, with one partition.
         (topic,) = self._admin.describe_metadata_quorum()["topics"]
         (partition,) = topic["partitions"]
         voters = {
@@ -52,6 +54,7 @@ class KafkaClient:
         if not topics:
             return {}
         wanted = [ConfigResource(ConfigResourceType.TOPIC, name, {_MIN_ISR: None}) for name in topics]
+        # By default the library leaves out what a topic has from its broker or from Kafka itself.
         found = self._admin.describe_configs(wanted, config_filter="all")["topic"]
         return {name: int(found[name][_MIN_ISR]["value"]) for name in topics if _MIN_ISR in found[name]}
 

@@ -23,6 +23,7 @@ class MachineGate:
         for name, view in context.views.items():
             if name != machine and name not in context.down and not view.healthy:
                 return wait(f"{name} {condition(view)}")
+        # What is gone has no view: it is missed among those that there have to be.
         gone = sorted(context.expected - set(context.views) - context.down - {machine})
         return wait(f"{gone[0]} is gone") if gone else READY
 
@@ -39,6 +40,7 @@ class MachineGate:
             and view.release != context.target
         ):
             return wait("the machine has not taken its new configuration on yet")
+        # None: it has not said yet what it runs.
         if view.phase is Phase.RUNNING and view.release not in (None, context.target):
             return stop(_other(view.release, context.target))
         if view.healthy and view.release == context.target:

@@ -29,6 +29,7 @@ MAX_LAG = 16 * 1024 * 1024  # bytes: one WAL segment
 _QUERY = """SELECT pg_is_in_recovery(),
   CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END,
   (SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming')"""
+# Plain output to parse, whatever the psqlrc of the user asks for.
 _PSQL = ("psql", "--no-psqlrc", "--tuples-only", "--no-align", "--quiet", "--dbname=postgres", "--command")
 _LIMIT = 10.0  # seconds for a question
 _SETTINGS: Mapping[str, tuple[type, ...]] = {
