@@ -41,6 +41,7 @@ def resize(service: Service, call: Call) -> Record:
     key = call.key("disks")
     record = service.existing(key)
     size = int(call.body.get("sizeGb", 0))
+    # As Google's disks, which never shrink: Terraform replaces one that is to be smaller.
     if size <= int(record["sizeGb"]):
         raise errors.invalid("sizeGb", size, f"Must be larger than the {record['sizeGb']} GB it has.")
     record["sizeGb"] = str(size)
@@ -54,6 +55,7 @@ def create_snapshot(service: Service, call: Call) -> Record:
         raise errors.required("resource.name")
     key = call.key("disks")
     record = service.existing(key)
+    # Snapshots are in no zone.
     place = prepare.Place(service.store, call.project, "global")
     made = f"projects/{call.project}/global/snapshots/{call.body['name']}"
     service.create(place, "snapshots", made, call.body | {"sourceDisk": key}, call.query)
@@ -68,6 +70,7 @@ def switch_to_custom(service: Service, call: Call) -> Record:
         raise errors.unusable("The network is in custom subnet mode already.")
     record["autoCreateSubnetworks"] = False
     service.keep("networks", key, record)
+    # With the mark they could not be deleted, and would go with the network.
     for one, subnetwork in subnetworks(service, key):
         subnetwork.pop(prepare.AUTOMATIC, None)
         service.store.put(one, subnetwork)
@@ -106,6 +109,7 @@ def common_metadata(service: Service, call: Call) -> Record:
     """Replace the metadata that all instances of a project see."""
     key = f"projects/{call.project}"
     record = service.existing(key)
+    # Who replaces all items has to have read those that are there.
     if call.body.get("fingerprint") != record["commonInstanceMetadata"]["fingerprint"]:
         raise errors.ApiError(
             412, "conditionNotMet", "Supplied fingerprint does not match current metadata fingerprint."

@@ -90,6 +90,7 @@ class Functions(Api):
 
     async def answer(self, call: Call) -> Record:
         """Return the reply to a call; what it changes is kept whole or not at all. Raises ApiError."""
+        # First: a server that is busy has done nothing.
         if (refusal := self.faults.refusal()) is not None:
             raise refusal
         serve = self._handlers.get(call.method.id)

@@ -45,6 +45,7 @@ def _part(part: email.message.MIMEPart) -> Part:
     payload = part.get_payload(decode=True)
     if part.get_content_type() != _KIND or not isinstance(payload, bytes):
         raise errors.ApiError(400, "badRequest", f"A part of a batch is {_KIND}.")
+    # Clients end lines either way.
     head, _, body = payload.replace(b"\r\n", b"\n").partition(b"\n\n")
     words = head.split(b"\n")[0].decode(errors="replace").split(" ")
     if len(words) > 1:
@@ -65,6 +66,7 @@ def written(replies: Iterable[tuple[Part, int, Any]]) -> tuple[str, bytes]:
 def _lines(boundary: str, part: Part, status: int, document: Any) -> Iterator[str]:
     text = "" if document is None else json.dumps(document)
     yield from (f"--{boundary}", f"Content-Type: {_KIND}")
+    # Clients know each part's reply by this, the id of the request with `response-` before it.
     if part.content_id.startswith("<"):
         yield f"Content-ID: <response-{part.content_id[1:]}"
     yield from ("", f"HTTP/1.1 {status} {HTTPStatus(status).phrase}")

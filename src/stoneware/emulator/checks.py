@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from stoneware.emulator import errors
 from stoneware.emulator.store import Record
 
+# Letters of scripts that have no upper case are taken as well.
 _LABEL_CATEGORIES = frozenset({"Ll", "Lo", "Nd", "No", "Nl"})
 _TAG = re.compile(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _EMAIL = re.compile(r"[A-Za-z0-9._+-]{1,120}@[A-Za-z0-9.-]{1,120}")

@@ -40,6 +40,7 @@ def put(service: Service, disk: str, contents: str) -> None:
         before = dict(record)
         record[KEPT] = contents
         service.store.put(disk, record)
+        # After the new record: what it had is forgotten only where no record has it.
         release(service, disk, before)
 
 
@@ -57,6 +58,7 @@ def release(service: Service, key: str, gone: Record) -> None:
 
 
 def _later(service: Service, key: str, work: Callable[[], None]) -> None:
+    # Not within the request, which this may take longer than.
     service.begin(Job(key, work, lambda _: None))
 
 
@@ -87,6 +89,7 @@ def capture(service: Service, call: Call, kind: str, key: str, target: tuple[str
     disk = (record.get("sourceDisk") or "").removeprefix(LINK)
     holder = running_user(service.store, service.store.get(disk) or {}) if disk else None
     computers = service.opened
+    # What no machine writes to is kept already, and the new one has the same key.
     if holder is None or computers is None or not _boots(service, holder, disk):
         return service.started(call, kind, *target)
     ready = record["status"]
@@ -96,6 +99,7 @@ def capture(service: Service, call: Call, kind: str, key: str, target: tuple[str
 
     def ended(failure: errors.ApiError | None) -> None:
         with service.store.transaction():
+            # It may have been deleted while its contents were copied.
             made = service.store.get(key)
             if failure is None and made is not None:
                 service.store.put(key, made | {KEPT: contents, "status": ready})
@@ -103,6 +107,7 @@ def capture(service: Service, call: Call, kind: str, key: str, target: tuple[str
                 service.store.remove(key)
             service.operations.finish(call.operation(operation), failure)
 
+    # With the instance's own work, one after the other: its machine must not go meanwhile.
     service.begin(Job(holder, lambda: computers.keep(name, contents), ended))
     return operation
 

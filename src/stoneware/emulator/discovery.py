@@ -62,6 +62,7 @@ class Document:
 def load(name: str = "compute.v1") -> Document:
     """Read a document of the installed google-api-python-client. Raises HostError where it is not."""
     try:
+        # Google's client library has them, so routes and checks are Google's own.
         package = resources.files("googleapiclient.discovery_cache.documents")
         raw = (package / f"{name}.json").read_bytes()
     except (ModuleNotFoundError, FileNotFoundError) as error:
@@ -85,6 +86,7 @@ def _methods(node: Mapping[str, Any]) -> Iterator[Method]:
         yield Method(
             raw["id"],
             raw["httpMethod"],
+            # It names each segment, by which the router finds a method.
             raw.get("flatPath", raw["path"]),
             raw["path"],
             raw.get("parameters", {}),

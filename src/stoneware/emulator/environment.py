@@ -14,6 +14,7 @@ def variables(endpoint: str, project: str, credentials: Path) -> dict[str, str]:
 
     `credentials`: the key's file of a service account whose tokens the emulator issues.
     """
+    # With the version and the last slash: without that, all URLs of Terraform's provider are wrong.
     compute, storage = f"{endpoint}/compute/v1/", f"{endpoint}/storage/v1/"
     return {
         "GOOGLE_APPLICATION_CREDENTIALS": str(credentials),
@@ -21,16 +22,19 @@ def variables(endpoint: str, project: str, credentials: Path) -> dict[str, str]:
         "GOOGLE_PROJECT": project,
         "GOOGLE_REGION": _REGION,
         "GOOGLE_ZONE": _ZONE,
+        # With a token at hand the provider asks no server for one.
         "GOOGLE_OAUTH_ACCESS_TOKEN": "emulator",
         "GOOGLE_COMPUTE_CUSTOM_ENDPOINT": compute,
         "GOOGLE_STORAGE_CUSTOM_ENDPOINT": storage,
         "GOOGLE_SECRET_MANAGER_CUSTOM_ENDPOINT": f"{endpoint}/v1/",
         "GOOGLE_DNS_CUSTOM_ENDPOINT": f"{endpoint}/dns/v1/",
         "GOOGLE_IAM_CREDENTIALS_CUSTOM_ENDPOINT": f"{endpoint}/v1/",
+        # Of Python's client of Cloud Storage, and of Terraform's backend.
         "STORAGE_EMULATOR_HOST": endpoint,
         "CLOUDSDK_CORE_PROJECT": project,
         "CLOUDSDK_COMPUTE_REGION": _REGION,
         "CLOUDSDK_COMPUTE_ZONE": _ZONE,
+        # gcloud then sends no token, and asks for no login.
         "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true",
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": compute,
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": storage,

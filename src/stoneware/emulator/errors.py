@@ -55,6 +55,7 @@ class ApiError(Exception):
         All three are needed: Google's Python client takes one without an HTTP status for a success, and
         Terraform reads the list only.
         """
+        # The word of a reply is notFound, the same one of an operation NOT_FOUND.
         code = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", self.reason).upper()
         return {
             "error": {"errors": [{"code": code, "message": self.message}]},

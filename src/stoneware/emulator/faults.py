@@ -72,6 +72,7 @@ class Faults:
         """Return the error that the operation of an insert ends with. `parent`: as `projects/p/zones/z`."""
         place = parent.split("/", 2)[2]
         if place.startswith("zones/") and self._happens("stockout"):
+            # In Google's words: Terraform passes on these and no code, so clients look for them.
             return ApiError(
                 503,
                 "zoneResourcePoolExhausted",

@@ -13,6 +13,7 @@ Predicate = Callable[[dict[str, Any]], bool]
 _TOKEN = re.compile(
     r"""\s*(?:(\()|(\))|(!=|<=|>=|=|<|>|:)|("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|([^\s()=<>!:"']+))"""
 )
+# Each is a call, and thousands of them were the end of Python's stack.
 _DEEPEST = 50  # brackets and NOTs around each other
 _SYMBOLS = ("=", "!=", "<", ">", "<=", ">=", ":")
 
@@ -136,12 +137,14 @@ def _compare(have: Any, symbol: str, want: str) -> bool:
             want == "*" or want in (have if isinstance(have, dict) else spelled(have))
         )
     if symbol == "=":
+        # Google's filters have no wildcard but `*`; the others of fnmatch stand for themselves.
         return fnmatchcase(spelled(have), want.replace("[", "[[]").replace("?", "[?]"))
     return have is not None and _ordered(spelled(have), symbol, want)
 
 
 def _ordered(have: str, symbol: str, want: str) -> bool:
     try:
+        # 64-bit numbers are texts in Google's JSON.
         left, right = float(have), float(want)
     except ValueError:
         sign = (have > want) - (have < want)

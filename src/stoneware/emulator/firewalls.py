@@ -31,6 +31,7 @@ def _concerns(rule: Record, instance: Record) -> bool:
         return False
     address = ipaddress.IPv4Address(instance["networkInterfaces"][0]["networkIP"])
     places = _ranges(rule.get("destinationRanges", []))
+    # Of IPv6 alone, it is about no instance: these have IPv4.
     if rule.get("destinationRanges") and not any(address in ipaddress.IPv4Network(one) for one in places):
         return False
     if not rule.get("targetTags") and not rule.get("targetServiceAccounts"):
@@ -80,6 +81,7 @@ def _guard(service: Service, network: str) -> None:
     if computers is None:
         return
     for key, instance in service.store.matching("projects/", "instances"):
+        # Others get their rules when they boot.
         if instance["x-network"] != network or instance["status"] != "RUNNING":
             continue
         rules = ingress(service.store, key, instance)

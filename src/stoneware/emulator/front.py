@@ -64,6 +64,7 @@ class Front:
         except web.HTTPRequestEntityTooLarge:
             large = errors.ApiError(413, "uploadTooLarge", f"A request has {LARGEST} bytes at most.")
             response = response_of(large.status, large.body())
+        # Who only reads loses nothing with a reply.
         if request.method != "GET" and self._service.faults.loses_reply() and request.transport is not None:
             self._note(f"{request.method} {request.raw_path} lost its reply")
             request.transport.abort()
@@ -79,6 +80,7 @@ class Front:
         found = self.router.find(request.method, path)
         if found is not None and transfers(found, request):
             return await self.transfer(Call(found.method, given(found, query), base=base), request)
+        # Clients of the XML API read an object so.
         if found is None and request.method in ("GET", "HEAD"):
             call = self.storage.public(path, base)
             if call is not None:
@@ -129,6 +131,7 @@ def unknown(http: str, path: str) -> errors.ApiError:
 def parts_of(target: str) -> tuple[str, str]:
     """Return the path and query of a request. Raises ApiError (400) for names that are not UTF-8."""
     try:
+        # Other bytes would be read as a replacement, by which two names become one.
         unquote_to_bytes(target).decode()
     except UnicodeError as error:
         raise errors.ApiError(400, "badRequest", "The URL is not UTF-8.") from error
@@ -181,6 +184,7 @@ async def _body(request: web.Request) -> bytes:
     if request.headers.get("Content-Encoding") != "gzip":
         return raw
     try:
+        # Not by the server: that would unpack objects as well, and without a bound.
         unpacker = zlib.decompressobj(wbits=31)
         plain = unpacker.decompress(raw, LARGEST)
     except zlib.error as error:
@@ -193,6 +197,7 @@ async def _body(request: web.Request) -> bytes:
 def _refuse_pages(request: web.Request) -> None:
     """Refuse what a web page of a browser on this computer sends: the emulator asks for no password."""
     host = (request.host or "").rsplit(":", 1)[0]
+    # A page can also have a name of its own point here (DNS rebinding): that is then the host.
     if "Origin" in request.headers or host not in (HOST, "localhost"):
         raise errors.ApiError(
             403, "forbidden", "The emulator answers programs on this computer, no web pages."

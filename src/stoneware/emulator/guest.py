@@ -24,6 +24,7 @@ def serial_port(service: Service, call: Call) -> Record:
     if (
         record["status"] not in ("RUNNING", "STOPPING")
         or computers is None
+        # It may have ended by itself a moment ago.
         or name not in computers.running()
     ):
         raise errors.ApiError(400, "resourceNotReady", f"The resource '{key}' is not ready")
@@ -45,6 +46,7 @@ def guest_attributes(service: Service, call: Call) -> Record:
     variable = call.query.get("variableKey") or ""
     wanted = variable or path
     chosen = {name: value for name, value in reports.items() if _matches(name, wanted)}
+    # Google says the same until the first one is written.
     if not chosen:
         raise errors.not_found(f"{key}/guestAttributes/{wanted}")
     found: Record = {"kind": "compute#guestAttributes", "selfLink": f"{LINK}{key}/guestAttributes/{wanted}"}

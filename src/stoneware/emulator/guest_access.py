@@ -53,6 +53,7 @@ class Accounts:
     def charge(self, machine: str) -> None:
         """Count a request. Raises ApiError (429) when there have been too many lately."""
         now = self.clock()
+        # Machines come and go with new names; what is counted of them must not fill the memory.
         if machine not in self._accounts and len(self._accounts) >= _ACCOUNTS:
             self._accounts.clear()
         account = self._accounts.setdefault(machine, _Account(at=now))
@@ -109,6 +110,7 @@ class Access:
             bucket = self._service.store.get(bucket_key(query["bucket"]))
             return bucket is None or bucket[PROJECT] == project
         record = self._service.store.get(f"projects/{project}") or {}
+        # A project has a number too, which clients may name it by.
         return str(query["name"]).split("/")[1] in (project, record.get("id"))
 
     def check_upload(self, method: Method, query: Mapping[str, Any], request: web.Request) -> None:
@@ -116,6 +118,7 @@ class Access:
         if method.id != _UPLOAD or not request.body_exists:
             return
         size = request.content_length
+        # Without its size it is not known whether there is room.
         if size is None:
             raise ApiError(411, "required", "An instance says how long its uploads are (Content-Length).")
         if size > LARGEST:

@@ -75,6 +75,7 @@ class _Connection(web.RequestHandler):
             return True
         if self.request is None:
             return now - self._moved > IDLE
+        # Only where the machine is what is waited for: our own work may take longer.
         waiting = self._full or not self.request.content.is_eof()
         return waiting and now - self._moved > STALL
 
@@ -93,6 +94,7 @@ class Guests(web.Server):
     """Serves machines. `answer` gets each request with the name of the machine that it comes from."""
 
     def __init__(self, answer: Answer) -> None:
+        # Bodies are left packed, for objects are kept as they come; work for a machine that is gone ends.
         options: dict[str, Any] = {"keepalive_timeout": IDLE, "auto_decompress": False, "access_log": None}
         super().__init__(self._answer, request_factory=self._request, handler_cancellation=True, **options)
         self._reply = answer
@@ -147,6 +149,7 @@ class Guests(web.Server):
 
     def _keep(self, work: Any) -> None:
         task = self._loop.create_task(work)
+        # The loop itself does not keep a task from the collector of garbage.
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

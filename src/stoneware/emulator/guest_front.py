@@ -37,6 +37,7 @@ class GuestFront:
         return await self._front.answered(request, partial(self._reply, machine))
 
     async def _reply(self, machine: str, request: web.Request) -> web.StreamResponse:
+        # First: what is refused is work as well.
         self._accounts.charge(machine)
         path, query = parts_of(request.raw_path)
         found = self._front.router.find(request.method, path)
@@ -54,6 +55,7 @@ class GuestFront:
             return response_of(error.status, api.refusal(error), error.headers)
         if request.headers.get("Expect", "").lower() == "100-continue":  # curl asks first, with a large body
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            # Else aiohttp takes the reply for begun, and could answer no error any more.
             request.writer.output_size = 0
         if found is None or transfers(found, request):
             return await self._front.transfer(call, request)

@@ -48,10 +48,12 @@ def _told(service: Service, call: Call, kind: str, change: Record, of: str = "")
         )
     before = items(record["metadata"])
     service.keep("instances", key, record | change)
+    # Firewall rules name instances by their tags.
     if of == "tags":
         firewalls.tell(service, record["x-network"])
     if record["status"] != "RUNNING" or service.opened is None:
         return service.started(call, kind, key, record["id"])
+    # Its operation ends once the machine has been told.
     operation = service.started(call, kind, key, record["id"], working=True)
     tell(service, key, before, call.operation(operation))
     return operation
@@ -60,6 +62,7 @@ def _told(service: Service, call: Call, kind: str, change: Record, of: str = "")
 def common_metadata(service: Service, call: Call) -> Record:
     """Replace the metadata that all instances of a project see; the running machines are told."""
     operation = actions.common_metadata(service, call)
+    # Each machine's metadata server has the project's attributes too.
     for key, record in service.store.everywhere(call.project, "instances"):
         tell(service, key, items(record["metadata"]))
     return operation
@@ -81,6 +84,7 @@ def set_service_account(service: Service, call: Call) -> Record:
     if found := instance_fill.accounts(call.project, given):
         record["serviceAccounts"] = found
     service.keep("instances", key, record)
+    # Firewall rules name instances by their accounts, too.
     firewalls.tell(service, record["x-network"])
     return service.started(call, "setServiceAccount", key, record["id"])
 
@@ -89,6 +93,7 @@ def set_deletion_protection(service: Service, call: Call) -> Record:
     """Say whether an instance can be deleted."""
     key = f"{call.parent}/instances/{call.query['resource']}"
     record = service.existing(key)
+    # Google takes true where the parameter is missing.
     record["deletionProtection"] = bool(call.query.get("deletionProtection", True))
     service.keep("instances", key, record)
     return service.started(call, "setDeletionProtection", key, record["id"])

@@ -28,6 +28,7 @@ def resolve(service: Service, place: prepare.Place, new: Record) -> None:
     boot = service.existing(disk_key(new["disks"][0]))
     if contents.is_blank(boot):
         raise errors.invalid("resource.disks[0]", boot["name"], "A boot disk needs an image or a snapshot.")
+    # The metadata server names it, also when the disk has lost it.
     new["x-image"] = boot.get("sourceImage", "").removeprefix(LINK)
 
 
@@ -66,9 +67,11 @@ def attached(service: Service, place: prepare.Place, instance: Record, disk: Rec
 def _made(service: Service, place: prepare.Place, instance: Record, disk: Record) -> tuple[str, Record]:
     given = disk["initializeParams"]
     at = len(instance["disks"])
+    # Google's names, where the request has none.
     name = given.get("diskName") or (f"{instance['name']}-{at}" if at else instance["name"])
     content = {"name": name, "guestOsFeatures": disk.get("guestOsFeatures")}
     content |= {field: given.get(field) for field in _OF_DISK}
+    # A size may stand in either place.
     content |= {field: given.get(mine) or disk.get(mine) for mine, field in _PASSED_ON.items()}
     key = f"projects/{place.project}/{place.scope}/disks/{name}"
     content = {field: value for field, value in content.items() if value}
@@ -111,6 +114,7 @@ def _addresses(service: Service, key: str, instance: Record) -> list[str]:
     interface = instance["networkInterfaces"][0]
     used = {interface["networkIP"], *(one["natIP"] for one in interface.get("accessConfigs", []))}
     networks = (None, interface["network"])
+    # External addresses are of no network.
     found = service.store.everywhere(key.split("/")[1], "addresses")
     return [one for one, record in found if record["address"] in used and record["x-network"] in networks]
 
@@ -160,6 +164,7 @@ def stopped(service: Service, call: Call, what: str) -> tuple[str, Record]:
     """Return key and record of the instance of a call, which must be stopped. Raises ApiError (400)."""
     key = call.key("instances")
     record = service.existing(key)
+    # Machines of this computer get their disks when they start.
     if record["status"] != "TERMINATED":
         checks.ready(key, record)
         raise errors.ApiError(

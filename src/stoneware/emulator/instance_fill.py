@@ -66,6 +66,7 @@ def tags(items: list[str]) -> Record:
 
 def scheduling(given: Mapping[str, Any]) -> Record:
     """Return the scheduling of an instance; one that may be preempted is not migrated."""
+    # Terraform sends what is not set as null, or as an empty text.
     found = _SCHEDULING | {name: value for name, value in given.items() if value not in ("", None)}
     if found["provisioningModel"] == "SPOT" or found["preemptible"]:
         found |= {"preemptible": True, "automaticRestart": False, "onHostMaintenance": "TERMINATE"}
@@ -128,6 +129,7 @@ def _address(place: Place, wanted: str | None, key: str, subnet: Record) -> str:
     within = ipaddress.IPv4Network(subnet["ipCidrRange"])
     if wanted and "/" in wanted:
         wanted = place.find(wanted, "addresses", key.rsplit("/", 2)[0].split("/", 2)[2])[1]["address"]
+    # A reserved address is for who names it, and is given to no other.
     reserved = {
         record["address"]
         for _, record in place.store.everywhere(place.project, "addresses")

@@ -43,6 +43,7 @@ def _add(
     computers = service.computers
 
     def run() -> None:
+        # It may have been deleted before this came to its turn.
         if computers is not None and (record := service.store.get(key)) is not None:
             work(computers, record)
 
@@ -62,6 +63,7 @@ def boot(service: Service, key: str, operation: str) -> None:
     def ended(record: Record, failure: ApiError | None) -> None:
         if failure is None:
             _running(service, key, record)
+        # One that has run before stays, stopped.
         elif "lastStartTimestamp" in record:
             _terminated(service, key, record)
         else:
@@ -85,6 +87,7 @@ def _start(service: Service, computers: Computers, key: str, record: Record) -> 
 def _network(service: Service, computers: Computers, record: Record) -> None:
     """Have the network of an instance on this computer, with the ranges that instances have addresses in."""
     link = record["x-network"]
+    # One at a time, or the ranges that were seen first could be written last.
     with service.networking:
         found = service.store.matching("projects/", "instances")
         here = {other["x-subnetwork"] for _, other in found if other["x-network"] == link}
@@ -107,6 +110,7 @@ def restart(service: Service, key: str, operation: str) -> None:
     """Switch a machine off and on."""
 
     def work(computers: Computers, record: Record) -> None:
+        # As by the button: no service gets time to end.
         _power_off(service, computers, key, record, timeout=0)
         _start(service, computers, key, record)
 
@@ -125,6 +129,7 @@ def halt(service: Service, key: str, operation: str, *, timeout: float = _GRACE)
 
     def ended(record: Record, failure: ApiError | None) -> None:
         if failure is not None:
+            # It could not be stopped, so it runs.
             service.keep("instances", key, record | {"status": "RUNNING"})
             return
         del record[SAVE]
@@ -182,6 +187,7 @@ def _undo(service: Service, key: str, record: Record) -> None:
 def _forget(service: Service, key: str, record: Record, disks: list[Record]) -> None:
     service.instance_tokens.revoke(key)
     service.guarded.pop(key, None)
+    # Rules that name its tags let its address in at other machines.
     firewalls.tell(service, record["x-network"])
     instance_disks.let_go(service, key, record)
     service.store.remove(key)
@@ -215,10 +221,12 @@ def look(service: Service) -> None:
             continue
         if machine_name(key) not in running or _preempted(service, record) or _is_over(service, record):
             _end(service, key)
+        # A token is renewed before it ends; the machine reads it from its metadata server.
         elif record.get("serviceAccounts") and service.instance_tokens.is_old(key):
             tell(service, key, items(record["metadata"]))
         elif key not in service.guarded:
             firewalls.tell(service, record["x-network"])
+    # Servers that machines depend on may have died.
     if running:
         computers.check_helpers()
 
@@ -242,6 +250,7 @@ def _end(service: Service, key: str) -> None:
         record = service.store.get(key)
         if record is None or record["status"] != "RUNNING":
             return
+        # Noted before the work, so that work that is done again keeps the contents under the same key.
         service.keep("instances", key, record | {"status": "STOPPING", SAVE: contents.new_key()})
         _end_work(service, key, record)
 
@@ -263,6 +272,7 @@ _AGAIN: dict[str, Callable[[Service, str, str], None]] = {
 
 def resume(service: Service) -> None:
     """Go on with what was under way when the last emulator ended, and forget contents that nothing has."""
+    # To open the store takes root: not where nothing of this computer is behind the records.
     needed = contents.used(service) or any(service.store.matching("projects/", "instances"))
     computers = service.computers if needed else None
     with service.store.transaction():
@@ -280,6 +290,7 @@ def resume(service: Service) -> None:
                     service.store.remove(key)  # an image that has not got what is in it
                 service.operations.finish(operation, _RESTARTED)
         if computers is not None:
+            # What ends by itself has no operation that tells of it.
             for key, record in service.store.matching("projects/", "instances"):
                 if record["status"] == "STOPPING" and key not in resumed:
                     _end_work(service, key, record)

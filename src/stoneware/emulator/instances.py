@@ -16,6 +16,7 @@ NO_MACHINES = "no local machines stand behind instances here"
 
 def insert(service: Service, call: Call) -> Record:
     """Make an instance, and start its machine."""
+    # First: where no machine can run, nothing is noted.
     _computers(service, call)
     if not call.body.get("name"):
         raise errors.required("resource.name")
@@ -30,6 +31,7 @@ def insert(service: Service, call: Call) -> Record:
     content = dict(call.body)
     before = {one for one, _ in service.store.everywhere(call.project, "disks")}
     instance_disks.resolve(service, place, content)
+    # What goes again where the machine does not start; other disks were there before.
     content["x-made"] = [disk["source"] for disk in content["disks"] if disk_key(disk) not in before]
     record = service.create(place, "instances", key, content, call.query)
     instance_disks.hold(service, key, record)
@@ -42,6 +44,7 @@ def _computers(service: Service, call: Call) -> Computers:
     try:
         computers = service.computers
     except StonewareError as error:
+        # Messages of the API have one line.
         why = " ".join(f"{error}. {error.details} {error.resolution}".split())
         raise errors.unavailable(f"no machine can run on this computer: {why}") from error
     if computers is None:
@@ -74,6 +77,7 @@ def _switch(service: Service, call: Call, of: str, begin: Callable[[Service, str
     record = service.existing(key)
     checks.ready(key, record)
     if record["status"] != of:
+        # To start or stop twice is no error, but what is off cannot be reset.
         if kind == "reset":
             raise errors.ApiError(400, "resourceNotReady", f"The resource '{key}' is not ready")
         return service.started(call, kind, key, record["id"])
@@ -94,7 +98,9 @@ def delete(service: Service, call: Call) -> Record:
     if record["deletionProtection"]:
         raise errors.invalid("resource.deletionProtection", True, "The instance is protected from deletion.")
     record["status"] = "STOPPING"
+    # What goes with the instance need not be kept.
     if not record["disks"][0]["autoDelete"]:
+        # One that is being stopped has a key already, under which that work keeps the contents.
         record.setdefault(instance_work.SAVE, contents.new_key())
     service.keep("instances", key, record)
     operation = service.started(call, "delete", key, record["id"], working=True)

@@ -35,6 +35,7 @@ class Jobs:
 
     def add(self, job: Job) -> None:
         """Begin a job, once those on its resource are done."""
+        # Each resource has one thread at most: what starts and what stops a machine must not overlap.
         with self._guard:
             queue = self._queues.setdefault(job.resource, [])
             queue.append(job)
@@ -64,6 +65,7 @@ class Jobs:
                     queue.pop(0)
                     if not queue:
                         del self._queues[resource]
+            # Without the guard: to a queue that was empty nothing is added, as the next job makes another.
             if not queue:
                 return
 

@@ -62,6 +62,7 @@ KINDS = {
         "network",
         prepare.network,
         holds=(("subnetworks", "network"), ("firewalls", "network"), ("instances", "x-network")),
+        # As Google's: who deletes a network is told by the operation, all others by the reply.
         fails_late=True,
         patchable=frozenset(_NETWORK),
     ),

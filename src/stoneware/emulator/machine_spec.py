@@ -20,6 +20,7 @@ _LONGEST = 55  # characters of a name that are kept before the digits that make 
 
 def machine_name(key: str) -> str:
     """Return the name of the machine behind an instance, by the instance's key; unique on this computer."""
+    # Instances of two zones, or projects, may have one name; a machine has it for the whole computer.
     digits = hashlib.sha256(key.encode()).hexdigest()[:7]
     return f"{key.rsplit('/', 1)[1][:_LONGEST]}-{digits}"
 
@@ -36,6 +37,7 @@ def disk_name(disk: Record) -> str:
 
 def network_name(network: Record) -> str:
     """Return the name of the network of this computer behind one of the cloud's."""
+    # By the id as well: a network that is made again is another one on this computer too.
     return f"{network['name']}-{network['id'][-8:]}"
 
 
@@ -74,9 +76,10 @@ def spec(store: Store, key: str, instance: Record, source: str, token: Token) ->
         metadata=items(instance["metadata"]),
         volumes=tuple(_mount(store, disk) for disk in others),
         memory=memory << 20,
+        # More than there are cannot be given to a machine.
         cpus=float(min(cpus, os.cpu_count() or 1)),
         disk=size << 30,
-        stop_timeout=90.0,
+        stop_timeout=90.0,  # as on Compute Engine
         image_ref=instance.get("x-image", ""),
         labels={LABEL: key},
         identity=identity(store, key, instance, token),
@@ -103,6 +106,7 @@ def identity(store: Store, key: str, instance: Record, token: Token) -> dict[str
         "instance/description": instance.get("description", ""),
         "instance/disks": [_disk(store, at, disk) for at, disk in enumerate(instance["disks"])],
         "instance/hostname": instance.get("hostname") or f"{instance['name']}.{zone}.c.{project}.internal",
+        # A bare number, as of Google's metadata server, though it may be larger than 2**53.
         "instance/id": int(instance["id"]),
         "instance/image": instance.get("x-image", ""),
         "instance/machine-type": f"projects/{number}/machineTypes/{kind}",

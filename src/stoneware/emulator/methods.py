@@ -94,6 +94,7 @@ async def answer(service: Service, call: Call) -> Record:
     What a call changes is kept whole, with its operation, or not at all; a request that is repeated with its
     id gets the operation that the first one started.
     """
+    # First: a server that is busy has done nothing.
     if (refusal := service.faults.refusal()) is not None:
         raise refusal
     serve = handler(call.method)
@@ -105,8 +106,10 @@ async def answer(service: Service, call: Call) -> Record:
     if call.project == catalog.PUBLIC and call.method.http != "GET":
         raise errors.ApiError(403, "forbidden", f"The images of {catalog.PUBLIC} are there to be used only.")
     _check_scope(call)
+    # Waited for outside of the transaction, which one thread at a time is in.
     if call.method.collection in _OPERATIONS and call.method.verb == "wait":
         await service.operations.wait(call.key("operations"))
+    # A client whose reply was lost asks again with the same id.
     if call.request and (before := service.operations.repeated(call.parent, call.request)):
         return before
     with service.store.transaction():

@@ -64,6 +64,7 @@ class Operations:
             _LEAST: self.delay + slower,
         }
         place = scope.split("/")[2]
+        # Clients take one without a place for global, and would ask for it there.
         if place != "global":
             record[place.removesuffix("s")] = values.LINK + scope
         key = f"{scope}/operations/{name}"
@@ -80,6 +81,7 @@ class Operations:
         record = self.store.get(key)
         if record is None:
             return
+        # Not done at once: clients have to bear an operation that still runs.
         record[_DUE] = self.clock() + record[_LEAST]
         if failure:
             record[_FAILURE] = failure.within_operation()
@@ -141,4 +143,5 @@ class Operations:
 
 def _request_key(key: str, request: str) -> str:
     """Return where a request id is kept. `key`: any of its project."""
+    # In lowercase: two spellings of a UUID are one request.
     return f"{_REQUESTS}/{key.split('/')[1]}/{request.lower()}"

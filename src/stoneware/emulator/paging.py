@@ -54,6 +54,7 @@ def kept(items: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
 def _key(item: Mapping[str, Any], newest: bool) -> str:
     name = str(item.get("name", item.get("id", "")))
     when = str(item.get("creationTimestamp", item.get("insertTime", "")))
+    # With the link: names are unique within a zone only.
     return f"{when if newest else ''}\n{name}\n{item.get('selfLink', '')}"
 
 

@@ -86,6 +86,7 @@ def disk(place: Place, new: Record, query: Mapping[str, Any]) -> None:
         key, snapshot = place.find(text, "snapshots", "global")
         new |= {"sourceSnapshot": LINK + key, "sourceSnapshotId": snapshot["id"]} | _passed_on(new, snapshot)
         least = int(snapshot["diskSizeGb"])
+    # 500 is Google's, where neither request nor source says a size.
     size = int(new.get("sizeGb", least or 500))
     if size < max(least, 1):
         raise errors.invalid("resource.sizeGb", size, f"Must be at least {max(least, 1)}.")
@@ -109,6 +110,7 @@ def image(place: Place, new: Record, query: Mapping[str, Any]) -> None:
         return
     if given == ["sourceDisk"]:
         key, source = place.find(new["sourceDisk"], "disks")
+        # What is written meanwhile would be in the image in part.
         if (user := running_user(place.store, source)) and not query.get("forceCreate"):
             raise errors.in_use(key, user)
         size = source["sizeGb"]
@@ -134,6 +136,7 @@ def _passed_on(new: Record, source: Record) -> Record:
     """Return what a disk, image or snapshot has of its source: the features and licences of both, for one."""
     found: Record = {}
     for name in ("guestOsFeatures", "licenses"):
+        # Google passes them on with the contents, and adds those of the request.
         both = [*(new.get(name) or ()), *(source.get(name) or ())]
         if both:
             found[name] = [each for at, each in enumerate(both) if each not in both[:at]]
@@ -200,6 +203,7 @@ def cidr(text: str | None, field: str) -> ipaddress.IPv4Network:
 def check_range(store: Store, network: str, wanted: ipaddress.IPv4Network, but: str = "") -> None:
     """Refuse a range that overlaps with another subnetwork's than `but`, a key. Raises ApiError (400)."""
     for key, other in store.matching("projects/", "subnetworks"):
+        # Ranges of one network only: two networks may have the same.
         taken = key != but and other["network"] == network
         if taken and wanted.overlaps(ipaddress.IPv4Network(other["ipCidrRange"])):
             why = f"Invalid IPCidrRange: {wanted} conflicts with existing subnetwork '{other['name']}'."
@@ -232,6 +236,7 @@ def firewall(place: Place, new: Record, _query: Mapping[str, Any]) -> None:
     }.items():
         new.setdefault(field, value)
     sources = ("sourceRanges", "sourceTags", "sourceServiceAccounts")
+    # A rule that names no source is about anybody.
     if new["direction"] == "INGRESS" and not any(new.get(field) for field in sources):
         new["sourceRanges"] = ["0.0.0.0/0"]
 
@@ -270,6 +275,7 @@ def taken_addresses(place: Place, network: str | None) -> set[str]:
 
 def free_address(within: ipaddress.IPv4Network, wanted: str | None, taken: set[str]) -> str:
     """Return the address that is wanted, or the first free one of a range. Raises ApiError (400)."""
+    # Google keeps the first two addresses of a range, and the last two.
     usable = (str(within[at]) for at in range(2, within.num_addresses - 2))
     if wanted is None:
         found = next((one for one in usable if one not in taken), None)

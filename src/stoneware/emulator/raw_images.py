@@ -36,6 +36,7 @@ def archive(service: Service, text: str) -> tuple[Record, Path]:
 
 def insert(service: Service, call: Call, key: str, record: Record) -> Record:
     """Return the operation in which an image that is noted already gets what is in its archive."""
+    # Before the operation: what names no object is refused in the reply.
     source, file = archive(service, record["rawDisk"]["source"])
     service.store.put(key, record | {"archiveSizeBytes": source["size"]})
     operation = service.started(call, "insert", key, record["id"], working=True)
@@ -45,6 +46,7 @@ def insert(service: Service, call: Call, key: str, record: Record) -> Record:
 
     def run() -> None:
         try:
+            # Read without machines too, so that what Compute Engine would refuse is refused.
             size = computers.take_disk(file, kept) if computers else raw_archive.unpack(file, _nowhere)
             found.append(size)
         except InputError as error:

@@ -50,6 +50,7 @@ def insert(service: Service, call: Call) -> Record:
     collection = call.method.collection
     key = f"{call.parent}/{collection}/{call.body['name']}"
     if (failure := service.faults.of_insert(call.parent, collection)) is not None:
+        # A name that is taken is told even where a fault is asked for.
         service.absent(key)
         return service.started(call, "insert", key, values.new_id(), failure)
     place = prepare.Place(service.store, call.project, call.scope)
@@ -102,6 +103,7 @@ def _refusal(service: Service, collection: str, key: str, record: Record) -> err
 def _forget_image(service: Service, key: str) -> None:
     """Take an image's name from the disks that were made of it, as the API does."""
     for disk, record in service.store.matching("projects/", "disks"):
+        # Terraform then replaces the machine that has the disk: who deletes images has to find that out.
         if record.get("sourceImage") == values.LINK + key:
             del record["sourceImage"]
             service.store.put(disk, record)
@@ -112,6 +114,7 @@ def patch(service: Service, call: Call) -> Record:
     key, record = _changeable(service, call)
     kind = KINDS[call.method.collection]
     for field, value in call.body.items():
+        # A client that has read the whole sends it back: what is as before is no change.
         if field not in kind.patchable | {"fingerprint"} and not _same(value, record.get(field)):
             raise errors.invalid(f"resource.{field}", value, "The field cannot be changed.")
     given = {field: value for field, value in call.body.items() if field in kind.patchable}
@@ -123,6 +126,7 @@ def patch(service: Service, call: Call) -> Record:
 def update(service: Service, call: Call) -> Record:
     """Replace all that the body can say of a resource."""
     key, record = _changeable(service, call)
+    # A body without a network means the one that it is in, not `default`.
     changed = {"network": record["network"]} | call.body | {field: record[field] for field in _IDENTITY}
     return _changed(service, call, key, changed)
 
@@ -130,6 +134,7 @@ def update(service: Service, call: Call) -> Record:
 def _changeable(service: Service, call: Call) -> tuple[str, Record]:
     key = call.key(call.method.collection)
     record = service.existing(key)
+    # Who changes it has to have read what is there now.
     if "fingerprint" in record and call.body.get("fingerprint") != record["fingerprint"]:
         raise errors.stale("Resource")
     return key, record

@@ -69,6 +69,7 @@ class Router:
             node = node.variable
             if action := segment.partition("}")[2]:
                 node = node.actions.setdefault(action, _Node())
+        # Clients go on with a session by PUT or by POST, and end it by DELETE.
         verbs = ("POST", "PUT", "DELETE") if target.media == "upload" else (target.method.http,)
         for verb in verbs:
             node.targets[verb] = target
@@ -107,6 +108,7 @@ def _walk(node: _Node, segments: list[str], http: str) -> Target | None:
     segment, rest = segments[0], segments[1:]
     children = [node.literal.get(segment)]
     if segment and node.variable is not None:
+        # Custom verbs stand behind a name, `secrets/NAME:addVersion`, and a name may have a colon itself.
         name, colon, action = segment.rpartition(":")
         children += [node.variable.actions.get(colon + action) if name else None, node.variable]
     for child in children:

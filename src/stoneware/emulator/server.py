@@ -26,6 +26,7 @@ _LOOK = 1.0  # seconds between two looks at the machines
 def listen(port: int) -> socket.socket:
     """Return a socket that listens on loopback; port 0 is any free one. Raises InputError where it cannot."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # An emulator that starts again at once finds its port free.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((HOST, port))
@@ -54,8 +55,10 @@ async def serve(
     await runner.setup()
     guests = Guests(GuestFront(front, service).respond)
     guests.start()
+    # The store is opened with the first instance: before, nothing connects from one.
     service.when_opened(lambda computers: computers.open_endpoint(guests.enter))
     loop = asyncio.get_running_loop()
+    # An ignored one stays so: with nohup the emulator outlives its terminal.
     taken = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     try:
         await web.SockSite(runner, sock).start()
@@ -80,6 +83,7 @@ async def _look(service: Service) -> None:
     while True:
         await asyncio.sleep(_LOOK)
         try:
+            # In a thread, for to look at machines may take longer than requests should wait.
             await asyncio.to_thread(instance_work.look, service)
         except StonewareError:  # the store is full or busy: the next look sees more
             continue

@@ -123,6 +123,7 @@ class Service:
 
         Raises StonewareError where this computer can have no machines.
         """
+        # Two first requests must not open it twice.
         with self._opening:
             if self._computers is None and self._open_computers is not None:
                 self._computers = self._open_computers()
@@ -190,6 +191,7 @@ class Service:
         scope, _, name = place.scope.partition("/")
         if name:
             record[scope[:-1]] = f"{values.LINK}projects/{place.project}/{place.scope}"
+        # Not all types have labels.
         if "labelFingerprint" in self.document.schemas[schema]["properties"]:
             record["labelFingerprint"] = values.fingerprint(record.get("labels"))
         with self.store.transaction():
@@ -209,6 +211,7 @@ class Service:
         """Write a record, with the fingerprint of its content where its type has one."""
         properties = self.document.schemas[KINDS[collection].singular.capitalize()]["properties"]
         if "fingerprint" in properties:
+            # Of all but itself, or it would differ at each writing.
             record["fingerprint"] = values.fingerprint({**record, "fingerprint": None})
         self.store.put(key, record)
 

@@ -31,6 +31,7 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         try:
+            # Threads of jobs write as well, one at a time by the lock.
             self._database = sqlite3.connect(root / FILE, check_same_thread=False)
         except sqlite3.Error as error:
             raise _damaged(root / FILE, error) from error
@@ -85,6 +86,7 @@ class Store:
                 raise
             finally:
                 self._before = None
+        # Out of the lock, which a job that begins here may want in another thread.
         for action in later:
             action()
 
@@ -135,6 +137,7 @@ class Store:
 
     def _change(self, key: str, record: Record | None) -> None:
         with self.transaction() as before:
+            # The first counts, of several changes in one transaction.
             before.setdefault(key, self._records.get(key))
             self._set(key, record)
 
@@ -162,6 +165,7 @@ class Store:
 
     def matching(self, prefix: str, collection: str) -> Iterator[tuple[str, Record]]:
         """Give the records of a collection whose keys begin with `prefix`, with their keys."""
+        # A list, for other threads may change records meanwhile.
         for key, record in list(self._records.items()):
             if key.startswith(prefix) and key.count("/") > 1 and key.split("/")[-2] == collection:
                 yield key, _copied(record)
@@ -179,6 +183,7 @@ def opened(root: Path) -> Iterator[Store]:
     Raises InputError where another emulator has it, HostError where it cannot be made, DamagedError.
     """
     try:
+        # Payloads of secrets are in it as they are.
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         held = contextlib.ExitStack()
         held.enter_context(locked(root / "lock", timeout=0))

@@ -9,6 +9,7 @@ from typing import Any
 from stoneware.emulator import errors
 from stoneware.emulator.discovery import Document, Method, Schema
 
+# 64 bits have no more digits, and thousands of them are an error of Python's own.
 _WHOLE = re.compile(r"-?[0-9]{1,20}")
 _TRUTH = {"true": True, "false": False, "1": True, "0": False}
 
@@ -33,6 +34,7 @@ def parameters(method: Method, given: Mapping[str, str | list[str]]) -> dict[str
 
 def _parameter(name: str, spec: Schema, text: str) -> Any:
     if spec["type"] == "boolean":
+        # gcloud writes True and False.
         if text.lower() not in _TRUTH:
             raise errors.invalid(name, text, "Must be true or false.")
         return _TRUTH[text.lower()]
@@ -89,6 +91,7 @@ def _object(document: Document, schema: Schema, value: dict[str, Any], where: st
     kept = {}
     for name, item in value.items():
         spec = known.get(name) or schema.get("additionalProperties")
+        # No error: Terraform's provider sends nulls, and newer clients fields that this document lacks.
         if spec is None or item is None or output_only(spec):
             continue
         kept[name] = _value(document, spec, item, f"{where}.{name}")
@@ -109,6 +112,7 @@ def _value(document: Document, spec: Schema, value: Any, where: str) -> Any:
         return _object(document, spec, value, where)
     if kind == "array":
         _must(isinstance(value, list), where, value, "a list")
+        # Terraform's provider sends lists with a null in them, as nodeAffinities.
         return [_value(document, spec["items"], item, where) for item in value if item is not None]
     return _scalar(spec, value, where)
 

@@ -11,8 +11,10 @@ from typing import Any
 from stoneware.emulator import errors
 from stoneware.files import canonical_json, sha256_hex
 
+# Whatever host is asked: by another link of its image, Terraform replaces a machine at each plan.
 LINK = "https://www.googleapis.com/compute/v1/"
 EMPTY_FINGERPRINT = "42WmSpB8rSM="
+# Clients write a link of this server or of Google's, the path of one, or only its end.
 _BASE = re.compile(r"^(?:https?://[^/]+)?/?(?:compute/[a-z0-9]+/)?(?=projects/|zones/|regions/|global/)")
 
 

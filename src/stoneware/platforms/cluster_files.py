@@ -55,13 +55,16 @@ class FileLog:
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             end = _whole_lines(descriptor)
+            # A line that a kill has torn goes: the next one would be joined to it.
             os.ftruncate(descriptor, end)
             os.lseek(descriptor, end, os.SEEK_SET)
             try:
                 with os.fdopen(os.dup(descriptor), "wb") as stream:
                     stream.write(line)
+                # On the disk before anything is done that it says.
                 os.fsync(descriptor)
             except OSError:
+                # Part of a line, or one that may be lost, must not be acted on.
                 os.ftruncate(descriptor, end)
                 raise
         finally:
@@ -91,6 +94,7 @@ def _whole_lines(descriptor: int) -> int:
     """Return where the last whole line ends."""
     size = os.fstat(descriptor).st_size
     position = size
+    # From the end: the last line is near it, however long the journal is.
     while position > 0:
         start = max(0, position - 4096)
         found = os.pread(descriptor, position - start, start).rfind(b"\n")
@@ -135,6 +139,7 @@ class FileRecords:
             status = (self.work / document).stat()
         except FileNotFoundError:
             return ""
+        # The time as well: the number of a file that is gone may come again with the next.
         return f"{status.st_ino}-{status.st_mtime_ns}"
 
     def write(self, document: Document, value: Mapping[str, Any]) -> None:
@@ -178,6 +183,7 @@ class FileRecords:
             _sign(descriptor, command)
             yield
         finally:
+            # While it is still held: the next holder writes its own name.
             _empty(path, descriptor)
             os.close(descriptor)
 

@@ -206,11 +206,13 @@ def is_gone(process: Mapping[str, Any]) -> bool | None:
     here = identity()
     if process.get("host") != here["host"]:
         return None
+    # No process outlives its computer's boot.
     if process.get("boot") != here["boot"]:
         return True
     # Containers of one computer may have its name, and process ids of their own.
     if process.get("namespace", here["namespace"]) != here["namespace"]:
         return None
+    # The number may be another process's by now, which was started at another time.
     pid = process.get("pid")
     lives = isinstance(pid, int) and 0 < pid < 1 << 31 and start_time(pid) == process.get("started")
     return not lives

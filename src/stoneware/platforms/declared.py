@@ -49,6 +49,7 @@ def ask(
     One that takes longer than `timeout` seconds is ended there: 124, as without an answer. Raises InputError
     where the image cannot declare such a command, and where there is no such machine.
     """
+    # The answer to an earlier request may still be there: it has another nonce.
     nonce = secrets.token_hex(16)
     machines.set_metadata(machine, {COMMAND: _request(nonce, argv, timeout)})
     until = clock() + timeout + _MARGIN
@@ -61,6 +62,7 @@ def ask(
             return answer
         if clock() > until:
             break
+        # The metadata server that both need may have died.
         machines.check_helpers()
         sleep(_PAUSES[min(number, len(_PAUSES) - 1)])
     return NO_ANSWER, "the machine did not answer"
@@ -78,6 +80,7 @@ def _request(nonce: str, argv: Sequence[str], timeout: float) -> str:
     lines = [nonce, str(math.ceil(timeout)), name]
     lines += [f"e {each}" for each in variables] + [f"a {word}" for word in words]
     text = "".join(f"{line}\n" for line in lines)
+    # A line break in a word would be a line of its own to the agent.
     if text.count("\n") != len(lines) or "\0" in text or len(text.encode()) > LONGEST:
         raise InputError(
             f"the words for the command {name} are too long, or have line breaks",

@@ -80,6 +80,7 @@ def _read(path: Path, tables: tuple[str, ...]) -> ProjectFile:
     import tomllib  # most directories have no such file
 
     try:
+        # With the mark that some editors put first.
         text = read_input(path, _LARGEST).decode("utf-8-sig")
         values = tomllib.loads(text)
     except OSError as error:
@@ -140,6 +141,7 @@ def _place_of(file: ProjectFile, key: str) -> str:
 def _line_of(text: str, key: str, table: str) -> int:
     """Return the line that a key is written in. tomllib tells none, so the usual spellings are looked for."""
     current = ""
+    # Before any table, `google.project = …` says the same.
     dotted = re.compile(rf"""\s*["']?{re.escape(table)}["']?\s*\.\s*["']?{re.escape(key)}\b""")
     plain = re.compile(rf"""\s*["']?{re.escape(key)}["']?\s*[.=]""")
     for number, line in enumerate(text.splitlines(), 1):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 DEFAULT = "local"
 VARIABLE = "STONEWARE_PLATFORM"
+# By their names: nothing imports a platform, and one that is not asked for is not loaded.
 _MODULES = {"local": "stoneware.platforms.local.backend", "google": "stoneware.platforms.google.backend"}
 NAMES = tuple(_MODULES)
 

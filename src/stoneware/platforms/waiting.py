@@ -114,6 +114,7 @@ class Wait:
         unhealthy = machine.phase is Phase.RUNNING and machine.health is Health.UNHEALTHY
         if unhealthy and not self.goal.patient:
             self.fault = Fault.UNHEALTHY
+        # One that runs already may settle beyond the deadline.
         elif now >= self.deadline and self._running is None:
             self.fault = Fault.LATE
 
@@ -122,6 +123,7 @@ class Wait:
             return Fault.GONE
         if self._running is not None:
             self.lasted = now - self._running[0]
+            # Of another start it has ended, and was started again between two looks.
             if machine.phase is not Phase.RUNNING or machine.started != self._running[1]:
                 return Fault.ENDED
         if machine.phase in (Phase.FAILED, Phase.DAMAGED):
@@ -158,6 +160,7 @@ class HelperChecks:
 
     def check(self, platform: Helped) -> None:
         """Restart what has died, unless that has just been done. Raises HostError: waiting is in vain."""
+        # Another thread is at it now, which is enough for both.
         if self._clock() - self._last < CHECK_HELPERS or not self._lock.acquire(blocking=False):
             return
         try:
@@ -239,6 +242,7 @@ def console_tail(platform: Platform, machine: str, lines: int = _TAIL_LINES) -> 
         data, _ = platform.console(machine, platform.console_place(machine, lines=lines))
     except InputError:
         return ""
+    # Bounded: a machine may write lines of any length.
     text = data[-_TAIL_BYTES:].decode(errors="replace").replace("\r", "")
     return "\n".join(text.rstrip("\n").split("\n")[-lines:])
 

@@ -197,6 +197,7 @@ class StonewareBuilder(MachineBuilder):
         except StonewareError:
             if not failed:
                 raise
+            # The bake's own error is told; for the builder all that is left is tried.
             with contextlib.suppress(StonewareError):
                 self.platform.destroy(self.name)
                 self._terraform.forget()

@@ -43,6 +43,7 @@ class ImageResource(StonewareResource):
         planned.update(dict.fromkeys(_RESULT, Unknown))
         if all_known(planned["name"]):
             planned["id"] = str(parse_reference(planned["name"]))
+        # What is known after the apply only may ask for another image.
         if not all_known(*(planned.get(name) for name in (*_INPUTS, "triggers"))):
             return planned
         if current is not None and current.get("triggers") != planned.get("triggers"):
@@ -71,6 +72,7 @@ class ImageResource(StonewareResource):
             baked = self.provider.baker.bake(request)
             for text in baked.warnings:
                 diags.add_warning(text)
+            # Last: a bake that fails leaves the earlier image its tags.
             if current is not None:
                 self._remove_tags(current, _dropped(current, baked))
             return {**planned, **_result(baked, current)}

@@ -86,6 +86,7 @@ def find_image(images: Images, name: str, *, tag: str = "", commit: str = "", ne
     if not own:
         what = f" of the commit {commit}" if commit else ""
         raise InputError(f"there is no image {name!r}{what}", resolution=f"stoneware images {name}")
+    # By the id as well: of two that were made in one second it is always the same.
     return max(own, key=lambda pair: (pair[1]["created"], pair[0]))[0]
 
 

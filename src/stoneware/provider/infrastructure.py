@@ -21,6 +21,7 @@ from stoneware.terraform.configuration import MODULES
 BUILDER_MODULE = MODULES / "local/builder"
 CLUSTER_MODULE = MODULES / "local/cluster"
 _BUILDER = "stoneware_machine.builder"
+# In our module a resource is called as its type.
 _ADDRESS = re.compile(r'stoneware_(machine|volume|network)\.\1\[("(?:[^"\\]|\\.)*")\]')
 _APART = {Kind.ADDRESS, Kind.PORTS}  # what machines have no resources for
 _TOLD = {

@@ -155,6 +155,7 @@ class VolumeResource(LabelledResource):
     def change(self, current: State, planned: State) -> None:
         """Change the volume's labels and its size."""
         size = _size(planned)
+        # Without a size it keeps what it has.
         if size is not None and size != _size(current):
             self.platform.create_volume(planned["name"], {}, size)  # one that is there gets the size alone
         self.platform.label_volume(planned["name"], planned.get("labels") or {})
@@ -201,6 +202,7 @@ class NetworkResource(LabelledResource):
         """Check the name and the subnets."""
         super().validate(diags, config)
         subnets = config.get("subnets") or ()
+        # What is not known yet the platform checks when it is.
         if subnets is Unknown or any(each is Unknown or each is None for each in subnets):
             return
         if problem := ranges_problem(subnets):

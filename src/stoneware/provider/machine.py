@@ -35,13 +35,16 @@ class MachineResource(StonewareResource):
         if name == "recreate_on" and current.get(name) is None:
             return False  # an imported machine does not know it
         if name in {"files", "recreate_on"}:
+            # Null and an empty list ask for the same.
             return (current.get(name) or None) != (planned.get(name) or None)
+        # Of all else that is not known yet the machine's own is taken: this is about one attribute.
         known = {key: value if all_known(value) else current.get(key) for key, value in planned.items()}
         one, other = machine_state.to_spec(current), machine_state.to_spec(known)
         return not machine_state.alike(name, one, other)
 
     def plan(self, diags: Diagnostics, current: State | None, planned: State) -> State:
         """Check the config, and say which computed attributes an update in place may change."""
+        # A contract is held against values that are known alone.
         if all_known(*(planned.get(name) for name in _CHECKED)):
             self._check(diags, planned)
         if current is None:
@@ -184,6 +187,7 @@ class MachineResource(StonewareResource):
         try:
             self.platform.stop(name, timeout=limit)
         except InputError:
+            # Gone meanwhile, as was asked for.
             if self.platform.observe(name) is not None:
                 raise
 

@@ -99,6 +99,7 @@ def _secret_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _runtime_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
     process, system = (config.get(name) for name in ("process", "system"))
+    # Of what is known in part alone nothing is said yet.
     if all_known(process):
         for text in runtime.problems(runtime.process_of(process), runtime.System()):
             yield ["process"], text

@@ -36,10 +36,12 @@ def from_metadata(
         return None, rest or None
     try:
         config = decode(rest.pop(ATTRIBUTE, ""))
+    # What is there is no config: it is shown as an attribute, so that a plan puts it right.
     except InputError:
         return {}, dict(real)
     written = state.get("metadata") or {}
     for key, value in _COMPANIONS.items():
+        # What `config` adds by itself is no change.
         if rest.get(key) == value and key not in written:
             del rest[key]
     return config, rest or None

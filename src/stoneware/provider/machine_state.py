@@ -32,6 +32,7 @@ _READ_BACK = tuple(
 
 def _in_state(field: Field, spec: MachineSpec) -> Any:
     """Return how an attribute looks in the state when the machine has this spec."""
+    # The engine fills it in where nothing was said: told as it is, it would be a change.
     if field.name == "hostname" and spec.hostname == spec.name:
         return ""
     value = field.kind.to_terraform(getattr(spec, field.name))

@@ -53,10 +53,12 @@ def serve_calls(servicer: object) -> None:
         credentials = grpc.ssl_server_credentials([(key, certificate)])
         server.add_secure_port(f"unix:{socket}", credentials)
         server.start()
+        # As Terraform's plugin library reads it: base64 without padding.
         chain = base64.b64encode(der).decode().rstrip("=")
         words = (_CORE_PROTOCOL, _PLUGIN_PROTOCOL, "unix", socket, "grpc", chain)
         sys.stdout.write("|".join(map(str, words)) + "\n")
         sys.stdout.flush()
+        # A Terraform that was killed says nothing, but this process then has another parent.
         while not done.wait(_LOOK) and os.getppid() == parent:
             pass
         server.stop(grace=0.5).wait()
@@ -103,6 +105,7 @@ def _certificate() -> tuple[bytes, bytes, bytes]:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(minutes=5))
         .not_valid_after(now + datetime.timedelta(days=30))
+        # Terraform takes it for the one root that it trusts.
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
         .sign(key, hashes.SHA256())

@@ -43,6 +43,7 @@ class ProtoFile:
     def __init__(self, path: Path) -> None:
         file, services = _Reader(path.name, path.read_text()).read()
         self._package = file.package
+        # A pool of its own: the common one may have another file's messages of these names.
         self._pool = descriptor_pool.DescriptorPool()
         self._pool.AddSerializedFile(file.SerializeToString())
         self.methods = tuple(
@@ -148,6 +149,7 @@ class _Reader:
         self._expect(">")
         field = into.field.add(label=_MANY)
         self._field(field, "")
+        # protobuf takes no entry of a map by another name.
         field.type_name = "".join(part.title() for part in field.name.split("_")) + "Entry"
         entry = into.nested_type.add(name=field.type_name)
         entry.options.map_entry = True

@@ -83,6 +83,7 @@ class StonewareResource(Described):
         """Return a state of an earlier schema with what that lacked."""
         new: State = {}
         for attribute in self.schema.attributes:
+            # What an old state lacks has the default, so that nothing is changed for it.
             default = None if attribute.default is Unknown else attribute.default
             new[attribute.name] = old.get(attribute.name, default)
         return new

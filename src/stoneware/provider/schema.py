@@ -42,6 +42,7 @@ class Schema:
         encoded: dict[str, Any] = {}
         for name, attribute in self.by_name.items():
             value = values.get(name)
+            # Terraform takes another spelling of the same value for a fault of the provider.
             same = given is not None and attribute.type.decode(given.get(name)) == value
             encoded[name] = given.get(name) if given and same else attribute.type.encode(value)
         return encoded

@@ -71,6 +71,7 @@ def states_in(bake: Path) -> list[Path]:
     return [
         state
         for state in sorted(bake.glob(f"*/{_DIRECTORY}"))
+        # A lock without a state is a Terraform that was killed while it made the builder.
         if has_state(state) or (state / ".terraform.tfstate.lock.info").exists()
     ]
 

@@ -30,6 +30,7 @@ def write_module(
         text = filled(source.read_text(encoding="utf-8")).encode()
         if not _holds(directory / source.name, text):
             write_atomic(directory / source.name, text)
+    # Terraform reads all files here: one of another version, or an override of before, would count.
     for stale in {path.name for path in directory.glob("*.tf")} - {source.name for source in sources}:
         (directory / stale).unlink()
     _write_root(directory / ROOT_FILE, root or {})
@@ -69,6 +70,7 @@ def _write_root(path: Path, root: Mapping[str, Any]) -> None:
 def _holds(path: Path, text: bytes) -> bool:
     """Say whether a file holds this already: each that is written is a wait for the disk."""
     try:
+        # A link is replaced by a file, whatever it leads to.
         return not path.is_symlink() and read_bounded(path, len(text)) == text
     except (OSError, BoundsError):
         return False

@@ -77,6 +77,7 @@ class LibraryEngine:
         if self._process is not None:
             return
         library = _library()
+        # A file, since a pipe would have to be read while the command runs.
         self._errors = os.memfd_create("terraform-errors")
         self._process = subprocess.Popen(
             # Isolated, without site: the worker needs ctypes and json alone, and a bake waits for its start.
@@ -99,6 +100,7 @@ class LibraryEngine:
         """Run one command in the worker. Raises HostError when the worker dies."""
         self.prepare(environment)
         process = _present(self._process)
+        # The worker has one for all of its commands.
         os.ftruncate(self._errors, 0)
         os.lseek(self._errors, 0, os.SEEK_SET)
         # A provider repeats a 429 without end, past its own timeouts: a limit around all of it ends that.
@@ -112,6 +114,7 @@ class LibraryEngine:
                 if not deadline.passed:
                     raise
                 return Output(-1, "", "", late=True)
+        # One that ended well at the last moment is not late.
         return Output(code, stdout, _read_all(self._errors), deadline.passed and code != 0)
 
     def _exchange(
@@ -122,7 +125,9 @@ class LibraryEngine:
         patience: Patience,
     ) -> tuple[int, str]:
         stdin, stdout = _present(process.stdin), _present(process.stdout)
+        # A command that is left gets this long, before the worker interrupts it.
         command = {"argv": list(argv), "finish": patience.limit if patience.held and patience.leave else 0}
+        # A worker that has died is told below, by the end of what it says.
         with contextlib.suppress(BrokenPipeError):
             stdin.write(json.dumps(command).encode() + b"\n")
             stdin.flush()
@@ -144,6 +149,7 @@ class LibraryEngine:
             process, self._process = self._process, None
             with contextlib.suppress(BrokenPipeError):
                 _present(process.stdin).close()
+            # `communicate` fails with a pipe that is closed.
             process.stdin = None
             if not leave:
                 _drain(process)
@@ -183,6 +189,7 @@ class BinaryEngine:
                         _take(raw, lines, on_line)
             except BaseException:
                 if interrupts.left:
+                    # It goes on without us, so `close` has nothing to interrupt.
                     self._process = None
                 self.close()
                 raise
@@ -203,6 +210,7 @@ class BinaryEngine:
                 stderr=errors,
                 env=dict(environment),
                 start_new_session=True,
+                # State and plans hold what the configuration does.
                 umask=0o077,
             )
         except OSError as error:
@@ -243,12 +251,14 @@ def _take(raw: bytes, lines: list[str], on_line: OnLine | None) -> None:
 
 def _written(process: subprocess.Popen[bytes], output: int) -> Iterator[bytes]:
     """Yield the lines that a process writes into a file, until it has ended."""
+    # By this we wake at its end, and not only with the next look at its output.
     handle = os.pidfd_open(process.pid)
     try:
         ends = select.poll()
         ends.register(handle, select.POLLIN)
         rest, offset, ended = b"", 0, False
         while not ended:
+            # Before the output is read: what it wrote last is then in the last round.
             ended = bool(ends.poll(_LOOK * 1000))
             while part := os.pread(output, 1 << 16, offset):
                 offset += len(part)
@@ -282,6 +292,7 @@ def _finish(process: subprocess.Popen[bytes], timeout: float) -> None:
 
 def _read_all(descriptor: int) -> str:
     os.lseek(descriptor, 0, os.SEEK_SET)
+    # A copy, which the stream closes: the worker writes into the other on.
     with os.fdopen(os.dup(descriptor), "rb") as stream:
         return stream.read().decode(errors="replace")
 

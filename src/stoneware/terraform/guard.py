@@ -31,6 +31,7 @@ def check_plan(plan: Plan, *, allowed: AbstractSet[str], disk_types: AbstractSet
     violations = [
         sentence for change in plan.changes for sentence in _violations(change, allowed, disk_types)
     ]
+    # What Terraform puts off is in no plan that could be looked at.
     if not plan.complete:
         violations.append("the plan is incomplete: Terraform could not predict every change")
     if violations:
@@ -41,6 +42,7 @@ def _violations(change: Change, allowed: AbstractSet[str], disk_types: AbstractS
     if change.noop:
         return []
     found = []
+    # What moves in the state is about both places.
     for address in filter(None, (change.address, change.previous_address)):
         if not _covered(address, allowed):
             found.append(f"{address} would be {_verb(change)}")

@@ -134,6 +134,7 @@ def held_back(patience: Patience) -> Iterator[Interrupts]:
         yield found
         return
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    # A signal that is ignored, or ends this process at once, has nothing that could be held back.
     taken = {number: each for number, each in handlers.items() if callable(each)}
     try:
         for number, before in taken.items():

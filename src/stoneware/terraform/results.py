@@ -159,11 +159,13 @@ class TerraformError(BuildError):
         causes: tuple[StonewareError, ...] = (),
     ) -> None:
         errors = [diagnostic for diagnostic in diagnostics if diagnostic.severity == "error"]
+        # The provider's own words, without those that Terraform puts around them.
         if len(causes) == 1 and len(errors) <= 1:
             [cause] = causes
             super().__init__(
                 cause.brief, details=cause.details, resolution=cause.resolution, location=cause.location
             )
+        # Terraform has no code for it.
         elif len(errors) == 1 and errors[0].summary == "Error acquiring the state lock":
             super().__init__(
                 "another command is working on the same state",
@@ -260,6 +262,7 @@ def diagnostics(stdout: str, stderr: str) -> tuple[Diagnostic, ...]:
     with understood("an error"):
         found = tuple(_diagnostic(event["diagnostic"]) for event in events(stdout) if "diagnostic" in event)
     text = plain(stderr)
+    # What ends Terraform before it tells events is plain text.
     if not found and text:
         summary, _, detail = text.partition("\n")
         found = (Diagnostic("error", summary.removeprefix("Error: "), detail.strip()),)
@@ -276,6 +279,7 @@ def _diagnostic(data: Mapping[str, Any]) -> Diagnostic:
     place = data.get("range") or {}
     line = (place.get("start") or {}).get("line")
     code = (data.get("snippet") or {}).get("code") or ""
+    # Of the attribute Terraform says no more than the line of the configuration that it quotes.
     attribute = re.match(r"\s*([A-Za-z_][\w-]*)\s*=", code)
     return Diagnostic(
         severity=data.get("severity", "error"),

@@ -86,6 +86,7 @@ class Terraform:
         self._runtime = self._runtime_directory() if provider else self.directory
         self._environment = self._make_environment(environment or {})
         self._common = ("-no-color", "-input=false")
+        # Without: the caller's lock is the one that Terraform would take.
         self._locking = (
             "-lock=false" if lock_timeout is None else f"-lock-timeout={round(lock_timeout * 1000)}ms",
         )
@@ -154,6 +155,7 @@ class Terraform:
             ["plan", "-json", f"-out={file}", *self._common, *self._locking, *self._parallelism, *options],
             quiet=True,
         )
+        # `plan -json` tells events; as data the plan is in the file alone.
         shown = self._command("read the plan", ["show", "-json", str(file)], quiet=True)
         if self._verbose:
             self._command("show the plan", ["show", "-no-color", str(file)])
@@ -183,6 +185,7 @@ class Terraform:
             count = len(plan.changes) if plan else self._known()
             done = self._command("apply the changes", argv, progress=progress, held=makes, resources=count)
         finally:
+            # It holds what the configuration does, and fits no state but the one before.
             if plan:
                 plan.file.unlink(missing_ok=True)
         return results.parse_applied(done.stdout)
@@ -323,6 +326,7 @@ def _listener(
 
 def _reattach(source: str, socket: Path) -> str:
     address = {"Network": "unix", "String": str(socket)}
+    # `Test`: at its end Terraform leaves this process alone, which it did not start.
     config = {"Protocol": "grpc", "ProtocolVersion": 6, "Pid": os.getpid(), "Test": True, "Addr": address}
     return json.dumps({source: config})
 

@@ -58,6 +58,7 @@ def _instances(text: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
     if state_fault(state):
         return
     for resource in state.get("resources") or ():
+        # Data is only read, so there is nothing to remove or to adopt.
         if resource.get("mode") != "managed":
             continue
         module = f"{resource['module']}." if resource.get("module") else ""

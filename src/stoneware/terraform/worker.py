@@ -43,6 +43,7 @@ class _Inbox:
             command = json.loads(line)
             finish = command["finish"]
             self.ended.clear()
+            # From here on: an interrupt between this and the command's start is not to be waited out.
             self.running.set()
             self.commands.put(command["argv"])
         self.commands.put(None)

@@ -31,6 +31,7 @@ def create(records: Records, call: Call) -> Record:
 def _changed(
     records: Records, zone: str, record: Record, additions: Sequence[Record], deletions: Sequence[Record]
 ) -> Record:
+    # First what goes: a record that changes is one that goes and one that comes, of the same name.
     for one in deletions:
         _remove(records, zone, one)
     added = [_add(records, zone, record, one) for one in additions]
@@ -45,6 +46,7 @@ def _changed(
         "status": "done",
     }
     records.store.put(f"{zone}/changes/{number:012d}", change)
+    # So that clients wait for it, as they have to for Google's.
     return _shown(change) | {"status": "pending"}
 
 
@@ -61,6 +63,7 @@ def _remove(records: Records, zone: str, wanted: Record) -> None:
             "notFound",
             f"The resource record set 'entity.change.deletions' named '{name} ({kind})' does not exist.",
         )
+    # Who deletes says what is there, so that nothing goes that somebody else has changed.
     if any(wanted.get(field, found[field]) != found[field] for field in ("ttl", "rrdatas")):
         raise ApiError(
             412,
@@ -78,6 +81,7 @@ def _add(records: Records, zone: str, record: Record, wanted: Record) -> Record:
     there = {each["type"] for _, each in records.sets(zone) if each["name"] == name}
     if kind in there:
         raise taken(_SET, f"{name} ({kind})")
+    # A CNAME stands alone (RFC 1034).
     if "CNAME" in there or (kind == "CNAME" and there):
         raise ApiError(
             400, "cnameResourceRecordSetConflict", f"'{name}' cannot have a CNAME and other records."
@@ -89,6 +93,7 @@ def _add(records: Records, zone: str, record: Record, wanted: Record) -> Record:
 def _checked(zone: Record, wanted: Record) -> Record:
     if wanted.get("routingPolicy"):
         raise errors.not_implemented("resourceRecordSet.routingPolicy", "record sets have their data only")
+    # Names are the same in either case.
     name, kind = str(wanted.get("name", "")).lower(), str(wanted.get("type", ""))
     if not DOMAIN.fullmatch(name) or not f".{name}".endswith(f".{zone['dnsName']}"):
         raise wrong(f"{_SET}.name", name, f"It ends with {zone['dnsName']}")

@@ -63,6 +63,7 @@ def _begin(records: Records, key: str, domain: str, servers: list[str]) -> None:
 
 def _checked(body: Record) -> Record:
     for field in _LATER:
+        # dnssecConfig whose state is off asks for nothing.
         if body.get(field) and body[field].get("state", "on") != "off":
             raise errors.not_implemented(f"managedZone.{field}", "zones hold record sets, and nothing else")
     checks.labels(body.get("labels") or {})
@@ -109,6 +110,7 @@ def patch(records: Records, call: Call) -> Record:
 def delete(records: Records, call: Call) -> Record:
     """Remove a zone that has no record sets but those that each zone has."""
     key, record = records.zone(call)
+    # These come with a zone, and go with it.
     own = {set_key(key, record["dnsName"], kind) for kind in ("NS", "SOA")}
     if {place for place, _ in records.sets(key)} - own:
         name = record["name"]

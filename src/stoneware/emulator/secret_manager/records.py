@@ -45,6 +45,7 @@ class Records:
         found = _NAME.fullmatch(name)
         key = self.place(name) if found else ""
         record = self.store.get(key) if found and not found[3] else None
+        # Nothing watches the clock: what has expired goes when it is asked for.
         if record is not None and self._expired(record):
             self.forget(key)
             record = None
@@ -90,6 +91,7 @@ class Records:
 
 def etag(record: Mapping[str, Any]) -> str:
     """Return what changes with each change of a record; the quotes are part of it."""
+    # With its time: a secret that is made again has other etags.
     made = values.fingerprint([record["createTime"], record[_CHANGES]])
     return f'"{made.rstrip("=")}"'
 

@@ -67,6 +67,7 @@ def _check(records: Records, record: Record, body: Record) -> None:
         if not 0 < int(number) <= record.get(LATEST, 0):
             raise wrong(f"secret.versionAliases: there is no version {number}.")
     if "ttl" in record:
+        # It is for input only: what is kept and told is the moment.
         found = _DURATION.fullmatch(record.pop("ttl"))
         if found is None or not 0 < int(found[1]) <= 100 * 366 * 86400:
             raise wrong("secret.ttl: as 3600s.")
@@ -121,6 +122,7 @@ def page(call: Call, items: list[Record], field: str) -> Record:
 def _place(item: Record) -> str:
     """Return what orders secrets and versions by their age; it is what a page's token says."""
     parent, _, name = item["name"].rpartition("/")
+    # Filled up, so that version 10 is newer than 9.
     return f"{item['createTime']} {name.zfill(12) if parent.endswith('versions') else name}"
 
 
@@ -128,6 +130,7 @@ def patch(records: Records, call: Call) -> Record:
     """Change the fields of a secret that the mask names."""
     key, record = records.secret(call.query["name"])
     check_etag(record, call.body.get("etag"))
+    # A mask has the names of protobuf (version_aliases), or those of JSON.
     mask = [_camel(path.strip()) for path in call.query.get("updateMask", "").split(",") if path.strip()]
     if not mask:
         raise wrong("The update mask is required.")
@@ -171,6 +174,7 @@ def set_policy(records: Records, call: Call) -> Record:
     """Replace who may do what; with an etag, only if it is the current one's."""
     key, record = records.secret(call.query["resource"])
     given = call.body.get("policy", {})
+    # Who has read an older one would take away what was added since.
     if given.get("etag") and given["etag"] != _policy(record)["etag"]:
         raise ApiError(
             409, "aborted", "There were concurrent policy changes. Please retry the whole request."

@@ -25,13 +25,14 @@ def add(records: Records, call: Call) -> Record:
     claimed = payload.get("dataCrc32c")
     if claimed is not None and int(claimed) != google_crc32c.value(data):
         raise wrong("The received checksum does not match the payload's.")
+    # Never given twice, for clients pin a version by its number.
     number = secret[LATEST] + 1
     records.store.put(key, secret | {LATEST: number})
     record: Record = {
         "createTime": records.now(),
         "state": "ENABLED",
         _MANAGED: _replicas(secret),
-        "clientSpecifiedPayloadChecksum": claimed is not None or None,
+        "clientSpecifiedPayloadChecksum": claimed is not None or None,  # None is left out
         _DATA: base64.b64encode(data).decode(),
     }
     return records.put(f"{key}/versions/{number}", record)
@@ -46,6 +47,7 @@ def _replicas(secret: Record) -> Record:
 
 def _decoded(text: str) -> bytes:
     try:
+        # JSON of protobuf may have either alphabet of base64.
         data = base64.b64decode(text.replace("-", "+").replace("_", "/"), validate=True)
     except (binascii.Error, ValueError) as error:
         raise wrong("payload.data is base64.") from error

@@ -52,6 +52,7 @@ class Storage(Functions):
         super().__init__(discovery.load("storage.v1"), service, handlers)
         self.records = records
         self._sessions = Sessions(records, self.document)
+        # At the start, for nothing watches the clock later.
         self._sessions.forget_old()
 
     async def transfer(self, call: Call, request: web.Request) -> web.StreamResponse:
@@ -63,6 +64,7 @@ class Storage(Functions):
         if call.method.verb == "get":
             record = objects.found(self.records, call.query, reads=True)
             return await downloads.send(self.records, record, request)
+        # First, for the address of a session has an uploadType as well.
         if session := request.query.get("upload_id"):
             if request.method == "DELETE":
                 return self._sessions.cancel(session, call.guest)

@@ -81,6 +81,7 @@ def _complete(record: Record) -> None:
     check_class(record)
     access = {"publicAccessPrevention": "inherited"} | record.get("iamConfiguration", {})
     uniform = {"enabled": False} | access.get("uniformBucketLevelAccess", {})
+    # bucketPolicyOnly is the old name of the same.
     record["iamConfiguration"] = access | {"uniformBucketLevelAccess": uniform, "bucketPolicyOnly": uniform}
 
 
@@ -104,6 +105,7 @@ def patch(records: Records, call: Call) -> Record:
 
 def update(records: Records, call: Call) -> Record:
     """Replace what the body can say of a bucket."""
+    # A bucket always has these: where the body lacks them they stay.
     keep = {*_NOT_GIVEN, "location", "storageClass", "rpo", PROJECT, _POLICY}
     return _changed(
         records,
@@ -116,6 +118,7 @@ def _changed(records: Records, call: Call, change: Any) -> Record:
     before = records.bucket(call.query["bucket"])
     conditions.check(call.query, before)
     record: Record = change(before)
+    # Clients write it in either case.
     record["location"] = str(record.get("location", before["location"])).upper()
     if record["location"] != before["location"]:
         raise errors.invalid("location", record["location"], "The location of a bucket cannot be changed.")
@@ -128,6 +131,7 @@ def delete(records: Records, call: Call) -> Record:
     """Remove a bucket that is empty."""
     record = records.bucket(call.query["bucket"])
     conditions.check(call.query, record)
+    # Versions that are kept are objects too.
     if records.places(record["name"], versions=True):
         raise errors.ApiError(409, "conflict", "The bucket you tried to delete is not empty.")
     records.store.remove(bucket_key(record["name"]))

@@ -36,12 +36,15 @@ async def send(records: Records, record: Record, request: web.Request) -> web.St
     """Send the contents of an object, or the range that is asked for. Raises ApiError (416, 503)."""
     plain = _unpacks(record, request.headers)
     size = int(record["size"])
+    # Google takes no range of what it unpacks.
     part = Part(0, size, whole=True) if plain else _part(request.headers.get("Range", ""), size)
     reply = web.StreamResponse(status=200 if part.whole else 206, headers=_headers(record, plain=plain))
     if not part.whole:
         reply.headers["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{size}"
+    # How long it is when it is unpacked is not known yet.
     if not plain:
         reply.content_length = part.end - part.start
+    # Before the reply begins, whose status is final; open, it is read to its end whatever replaces it.
     with _opened(records.contents.path(record[CONTENT])) as stream:
         await reply.prepare(request)
         if request.method == "HEAD":
@@ -110,6 +113,7 @@ def _headers(record: Record, *, plain: bool) -> dict[str, str]:
         "X-Goog-Stored-Content-Length": record["size"],
     }
     for name, value in (record.get("metadata") or {}).items():
+        # What could end a header's line, and begin another, is left out.
         if _TOKEN.fullmatch(name) and not _CONTROLS.search(value):
             headers[f"X-Goog-Meta-{name}"] = value
     return {name: value for name, value in headers.items() if value is not None}
@@ -128,6 +132,7 @@ async def _copy(stream: IO[bytes], part: Part, reply: web.StreamResponse) -> Non
 
 async def _unpack(stream: IO[bytes], reply: web.StreamResponse) -> None:
     unpacker = zlib.decompressobj(wbits=31)
+    # In bounded pieces: a small object may be a very large one when it is unpacked.
     while chunk := unpacker.unconsumed_tail or stream.read(_CHUNK):
         if plain := unpacker.decompress(chunk, _CHUNK):
             await reply.write(plain)

@@ -81,6 +81,7 @@ def _collapsed(entries: list[Entry], query: Mapping[str, Any]) -> list[Entry]:
         prefix = name[: at + len(delimiter)]
         if trailing and name == prefix:
             kept[place] = key
+        # Behind all versions of an object whose name is the prefix itself.
         kept[prefix, _PREFIX] = None
     return sorted(kept.items(), key=_place)
 
@@ -93,6 +94,7 @@ def _page(entries: list[Entry], query: Mapping[str, Any]) -> tuple[list[Entry], 
     page = entries[:size]
     if len(entries) <= size:
         return page, {}
+    # By the place of the last one: what comes or goes before it moves no page.
     return page, {"nextPageToken": base64.urlsafe_b64encode(json.dumps(page[-1][0]).encode()).decode()}
 
 

@@ -90,6 +90,7 @@ def delete(records: Records, call: Call) -> Record:
         return {}
     held(record)
     records.store.remove(key_of(record))
+    # Only once the record is gone for good; a kill before leaves the file to the sweep of the next start.
     records.store.afterwards(lambda: records.contents.forget(record[CONTENT]))
     return {}
 
@@ -119,6 +120,7 @@ def _copied(records: Records, call: Call) -> Record:
     bucket, name = query["destinationBucket"], check_object_name(query["destinationObject"])
     conditions.check(query, records.live(bucket, name))
     given = _given(call)
+    # As Google does it: fields of the request replace all that the source had, but its type.
     same = (
         {"contentType": source.get("contentType")}
         if given
@@ -128,6 +130,7 @@ def _copied(records: Records, call: Call) -> Record:
 
 
 def _written(records: Records, where: tuple[str, str], fields: Record, source: Record) -> Record:
+    # Under a name of its own: source and copy are deleted independently.
     content = records.contents.keep(records.contents.path(source[CONTENT]))
     summary = Summary(int(source["size"]), source.get("md5Hash", ""), source["crc32c"])
     kept = {field: value for field, value in fields.items() if value is not None}

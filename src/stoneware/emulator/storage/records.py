@@ -42,6 +42,7 @@ class Records:
         self.store = store
         self.contents = contents
         self.clock = clock
+        # Generations grow even where the clock was set back.
         self._latest = max(map(int, store.field("generation", "b/")), default=0)
         uploads = {key.removeprefix("uploads/") for key in store.keys("uploads")}
         contents.sweep(store.field(CONTENT, "b/"), uploads)
@@ -179,6 +180,7 @@ def key_of(record: Record) -> str:
 
 def show(record: Record, base: str) -> Record:
     """Return a bucket or an object as the API shows it to a client that calls the server `base`."""
+    # Clients follow `mediaLink`: with another server in it they would ask Google's.
     link = f"{base}/storage/v1/b/{quote(record.get('bucket') or record['name'], safe='')}"
     seen = {"id": record["name"], "selfLink": link, "etag": etag(record)}
     if record["kind"] == "storage#object":

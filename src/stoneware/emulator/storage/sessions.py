@@ -70,6 +70,7 @@ class Sessions:
         """Forget the sessions that are over, if there are many. Raises ApiError (429) if none of them is."""
         if len(self._records.store.keys("uploads")) < _MOST:
             return
+        # What is made is kept only for clients that ask again.
         over = [key for key, record in self._records.store.under("uploads") if "made" in record]
         if not over:
             raise errors.ApiError(429, "rateLimitExceeded", f"There are {_MOST} uploads under way.")
@@ -79,6 +80,7 @@ class Sessions:
     async def begin(self, call: Call, request: web.Request) -> web.Response:
         """Begin an upload; the reply says where its bytes go."""
         raw = await request.content.read(_DOCUMENT + 1)
+        # One read gives what is there already, which may not be all.
         while len(raw) <= _DOCUMENT and (more := await request.content.read(_DOCUMENT)):
             raw += more
         fields = uploads.with_query(call, uploads.described(self._document, raw))
@@ -88,6 +90,7 @@ class Sessions:
         if size is not None:
             uploads.too_large(_number("X-Upload-Content-Length", size))
         where = uploads.named(call, fields)
+        # Now, so that no gigabytes are sent for a 412; and again at the end.
         conditions.check(call.query, self._records.live(*where))
         if call.guest:
             self._check_guests(call.guest)
@@ -95,6 +98,7 @@ class Sessions:
         name = contents.new_name()
         record = {"begun": self._records.clock(), "fields": fields, "query": dict(call.query), "total": size}
         record |= {"guest": call.guest} if call.guest else {}
+        # First the file: without a record it is swept at the next start.
         with contents.kept():
             self._records.contents.upload(name).touch(mode=0o600)
         self._records.store.put(f"uploads/{name}", record)
@@ -107,6 +111,7 @@ class Sessions:
         self._session(name, guest)
         self._writers.pop(name, None)
         self._forget(name)
+        # The status that Google gives a cancelled one.
         return web.Response(status=499, reason="Client Closed Request")
 
     def _session(self, name: str, guest: str) -> Record:
@@ -128,6 +133,7 @@ class Sessions:
             if span.start is not None:  # from now on; a request that only asks stops no other
                 self._writers[name] = writer
                 await self._append(name, writer, span, request)
+            # Without a total in this request more may come, though as much is there as was announced.
             asks_or_ends = span.total is not None or span.start is None
             if total is None or path.stat().st_size != total or not asks_or_ends:
                 return self._incomplete(path, total, request)
@@ -142,14 +148,17 @@ class Sessions:
     async def _append(self, name: str, writer: object, span: _Span, request: web.Request) -> None:
         path = self._records.contents.upload(name)
         uploads.too_large(span.end)
+        # Beyond a whole unit the client was told of nothing: it sends that again.
         have = path.stat().st_size // _UNIT * _UNIT
         if span.start is None or span.start > have:
             return  # the client is told how much there is, and goes on from there
+        # A client may begin before what has arrived: those bytes are here.
         skip = have - span.start
         with contents.kept(), path.open("r+b") as stream:
             stream.truncate(have)
             stream.seek(have)
             async for chunk in request.content.iter_chunked(_CHUNK):
+                # The client has begun another request meanwhile, and only that one goes on.
                 if self._writers.get(name) is not writer:
                     raise errors.unavailable("Another request writes this upload.")
                 stream.write(chunk[skip:])
@@ -164,6 +173,7 @@ class Sessions:
             raise errors.ApiError(400, "invalid", f"The upload has {size} bytes, and {total} were to come.")
         have = size // _UNIT * _UNIT
         headers = {"Range": f"bytes=0-{have - 1}"} if have else {}
+        # Clients in Go, Terraform's provider among them, take a plain 308 for a failure.
         if request.headers.get("X-Guploader-No-308") == "yes":
             return web.Response(headers=headers | {"X-Http-Status-Code-Override": "308"})
         return web.Response(status=308, reason="Resume Incomplete", headers=headers)
@@ -171,10 +181,12 @@ class Sessions:
     async def _complete(self, name: str, writer: object, call: Call, request: web.Request) -> web.Response:
         path = self._records.contents.upload(name)
         summary = await asyncio.to_thread(contents.summary, path)
+        # Another request may have come while the sums were computed.
         if self._writers.get(name) is not writer:
             raise errors.unavailable("Another request writes this upload.")
         record = self._session(name, call.guest)
         claimed = uploads.claims(record["fields"], request.headers)
+        # With the query that began the upload, whose conditions are those of its end.
         begun = Call(call.method, record["query"], base=call.base)
         with self._records.store.transaction():
             made = uploads.made(self._records, begun, path, record["fields"], (summary, claimed))

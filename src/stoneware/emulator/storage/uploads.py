@@ -63,6 +63,7 @@ async def media(records: Records, call: Call, request: web.Request) -> Record:
 
 async def multipart(records: Records, document: Document, call: Call, request: web.Request) -> Record:
     """Make an object of a body of two parts: what is said of it, and its contents."""
+    # Into a file first: where the contents end is known once all is there.
     with records.contents.gathered() as whole, records.contents.gathered() as path:
         await receive(request, whole)
         raw, kind = _split(request.headers.get("Content-Type", ""), whole, path)
@@ -110,6 +111,7 @@ def made(
             why = f'Provided {name} hash "{said}" doesn\'t match calculated {name} hash "{have}".'
             raise errors.ApiError(400, "invalid", why)
     where = named(call, fields)
+    # In the transaction that writes: nothing comes in between.
     conditions.check(call.query, records.live(*where))
     content = records.contents.keep(path)
     return show(records.write(where, fields, content, summary), call.base)
@@ -175,6 +177,7 @@ def _headers(stream: IO[bytes]) -> email.message.Message:
 def _end(stream: IO[bytes], mark: bytes) -> int:
     """Return where the contents end that begin at the stream's place and go on to the last mark."""
     start, size = stream.tell(), stream.seek(0, 2)
+    # Only its end is read: contents may be large, and have the mark in them.
     near = max(start, size - len(mark) - 64)
     stream.seek(near)
     tail = stream.read()

@@ -46,6 +46,7 @@ class _Endpoint(Functions):
         if not content_type.startswith(_FORM) or raw.lstrip().startswith(b"{"):
             return apis.document(raw)
         try:
+            # Bounded, as all that clients send.
             pairs = parse_qsl(raw.decode(errors="replace"), max_num_fields=100)
         except ValueError as error:
             raise ApiError(400, "invalid_request", "The form has more than 100 fields.") from error

@@ -41,6 +41,7 @@ def issue(tokens: Tokens, call: Call) -> Record:
         if not who:
             raise _refused("invalid_grant", "Invalid JWT: the claim iss is missing.")
     elif grant == "refresh_token":
+        # A refresh token does not say whose it is.
         who, scopes = ANYBODY, call.body.get("scope", "")
         if not call.body.get("refreshToken"):
             raise _refused("invalid_request", "Missing required parameter: refresh_token")

@@ -27,6 +27,7 @@ class InstanceTokens:
         if not accounts:
             return None
         email, scopes = accounts[0]["email"], " ".join(accounts[0].get("scopes", []))
+        # The store's lock guards `_kept` as well, for jobs ask in threads of their own.
         with self._tokens.store.transaction():
             if self._is_old(key) or self._kept[key][1:] != (email, scopes):
                 self._revoke(key)
@@ -45,6 +46,7 @@ class InstanceTokens:
             return True
         token = self._kept[key][0]
         soon = token["expires"] - _RENEWED <= self._tokens.clock()
+        # It may be one of those that were forgotten for room.
         return soon or self._tokens.known(token["access_token"]) is None
 
     def revoke(self, key: str) -> None:

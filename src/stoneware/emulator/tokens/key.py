@@ -21,6 +21,7 @@ def write(root: Path, endpoint: str, project: str) -> Path:
         "type": "service_account",
         "project_id": project,
         "private_key_id": "emulator",
+        # Clients that have read the file before go on with it.
         "private_key": _kept(path) or _new(),
         "client_email": f"emulator@{project}.iam.gserviceaccount.com",
         "client_id": "1",

@@ -35,6 +35,7 @@ class Tokens:
 
     def _make_room(self) -> None:
         """Forget the half of all tokens that expires first."""
+        # So many that not each new token has to look at all of them.
         known = sorted((record["expires"], key) for key, record in self.store.under("tokens"))
         for _, key in known[: len(known) // 2]:
             self.store.remove(key)
@@ -64,4 +65,5 @@ class Tokens:
 
 
 def _key(token: str) -> str:
+    # By its digest: no token that is of use can be read in the state.
     return f"tokens/{sha256_hex(token.encode(errors='replace'))}"

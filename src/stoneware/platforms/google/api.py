@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import requests
     from google.auth.credentials import Credentials
 
+# Secret Manager takes no narrower one; what may be done with it is said by IAM.
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _BASES = {
     "compute": ("https://compute.googleapis.com", "/compute/v1/"),
@@ -87,6 +88,7 @@ class Api:
 
         The request has an id of its own, so that one whose reply is lost is not done twice.
         """
+        # Before it is sent: with a lost reply the change may be there all the same.
         self.changes += 1
         given = query | {"requestId": str(uuid.uuid4())}
         return self.wait(self.request("compute", method, path, what, query=given, body=body), what)
@@ -101,6 +103,7 @@ class Api:
                     f"cannot {what}: the operation {found.get('name')} does not end",
                     resolution=f"gcloud compute operations describe {found.get('name')}",
                 )
+            # Google answers after two minutes at most, done or not, so this needs no pause.
             path = f"{_scope(found)}/operations/{found['name']}/wait"
             found = self.request("compute", "POST", path, what, repeat=True)
         failure = errors.of_operation(what, found, self.settings.project)
@@ -126,6 +129,7 @@ class Api:
         base, prefix = _BASES[service]
         below = path[1:] if path.startswith("/") else f"projects/{self.settings.project}/{path}"
         url = f"{self.settings.endpoint or base}{prefix}{below}"
+        # A request with the id of an earlier one is not done twice: the reply is that one's operation.
         again = repeat or method == "GET" or "requestId" in (query or {})
         until = time.monotonic() + self._patience
         pause = 0.5
@@ -135,6 +139,7 @@ class Api:
                 return failure
             if not passing or time.monotonic() + pause > until:
                 raise failure
+            # Spread, so that commands that were refused together do not come back together.
             self._sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
             pause = min(pause * 1.6, 10.0)
 
@@ -150,6 +155,7 @@ class Api:
     ) -> tuple[dict[str, Any] | StonewareError, bool]:
         """Return the reply's document, or the error and whether it may pass."""
         session = self._opened(what)
+        # Late, for the extra stoneware[google] may be missing: `_opened` has told that by now.
         import requests
         from google.auth import exceptions
 
@@ -157,6 +163,7 @@ class Api:
         try:
             reply = session.request(method, url, params=dict(query or {}), json=body, timeout=self._timeout)
         except (exceptions.TransportError, requests.RequestException) as error:
+            # A connection that broke may have carried the request: without an id it is not sent again.
             return errors.unreachable(what, self.settings.endpoint or url.split("/")[2], error), again
         except exceptions.GoogleAuthError as error:
             return errors.no_credentials(what, error), False
@@ -164,6 +171,7 @@ class Api:
         if reply.ok and isinstance(document, dict):
             return document, False
         failure = errors.of_response(what, reply.status_code, document, self.settings.project)
+        # A limit of rate is 403 as often as 429, so its word counts.
         limited = getattr(failure, "reason", "") in {"rateLimitExceeded", "userRateLimitExceeded"}
         return failure, limited or reply.status_code in (_PASSING if again else _NOT_DONE)
 
@@ -175,6 +183,7 @@ class Api:
 
         self.requests += 1
         try:
+            # 308 is how a session says how far it is, and no redirect to follow.
             return session.request(
                 "PUT", url, data=data, headers=dict(headers), timeout=_TIMEOUT, allow_redirects=False
             )
@@ -203,9 +212,11 @@ class Api:
             session = AuthorizedSession(self.credentials(what))
             session.headers["User-Agent"] = "stoneware"
             for scheme in ("https://", "http://"):
+                # Its own ten connections are fewer than the machines that are asked together.
                 session.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=_AT_ONCE))
             session.trust_env = not self.settings.endpoint  # an emulator is asked by no proxy
             self._session = session
+            # The collector of garbage complains about a session that is left open.
             weakref.finalize(self, session.close)
         return self._session
 
@@ -250,7 +261,7 @@ def _scope(operation: Mapping[str, Any]) -> str:
     for kind in ("zone", "region"):
         if operation.get(kind):
             return f"{kind}s/{last(operation[kind])}"
-    return "global"
+    return "global"  # Google leaves both out of a global operation
 
 
 def _items(found: object) -> Iterator[dict[str, Any]]:

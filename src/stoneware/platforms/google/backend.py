@@ -39,6 +39,7 @@ class GoogleBackend:
     @cached_property
     def settings(self) -> Settings:
         """Return the settings. Raises InputError."""
+        # Imported here and below where it is needed: imports are a good part of a short command.
         from stoneware.platforms.google import settings
 
         return settings.read_settings(self._project.file, os.environ)
@@ -63,6 +64,7 @@ class GoogleBackend:
         home = os.environ.get("STONEWARE_HOME")
         state = os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()
         place = Path(home) if home else Path(state) / "stoneware"
+        # Old projects have a domain in front, and a colon.
         return place.absolute() / "google" / self.settings.project.replace(":", "_")
 
     def clusters(self, images: Images) -> GoogleClusters:
@@ -79,6 +81,7 @@ class GoogleBackend:
     def recover(self, images: Images) -> list[str]:
         """Remove what killed pushes left; what bakes leave, bake recovers."""
         opened = cast("GoogleImages", images)
+        # Without a push of this computer nothing is loaded, and nothing asked of Google.
         if not (opened.home / "pushes").is_dir():
             return []
         from stoneware.platforms.google.intake import GoogleIntake
@@ -90,6 +93,7 @@ class GoogleBackend:
         from stoneware.platforms.google.told_left import told
 
         opened = cast("GoogleImages", images)
+        # A bake that has its directory here is removed by the next bake here.
         return told(opened.api, lambda bake: opened.build_path(bake).is_dir(), time.time())
 
     def open_upkeep(self, platform: Platform) -> Upkeep:

@@ -209,6 +209,7 @@ class Bucket:
         from google.api_core.exceptions import RequestRangeNotSatisfiable
 
         try:
+            # Bounded, for others write objects too; one byte too many tells that there are more.
             return bytes(blob.download_as_bytes(start=0, end=LARGEST))
         except RequestRangeNotSatisfiable:  # an empty object has no first byte
             blob.reload()
@@ -224,6 +225,7 @@ class Bucket:
     @contextlib.contextmanager
     def _clear(self, what: str) -> Iterator[None]:
         """Turn the errors of Google's client into ours."""
+        # First: what follows is of a library that may be missing, which this tells.
         self._opened()
         import requests
         from google.api_core import exceptions
@@ -237,6 +239,7 @@ class Bucket:
             raise self._translated(what, error.code, error.response, str(error.message)) from None
         except InvalidResponse as error:
             raise self._translated(what, error.response.status_code, error.response, str(error)) from None
+        # The client repeats by itself, for two minutes.
         except exceptions.RetryError as error:
             raise errors.unreachable(what, f"the bucket of {project}", error) from None
         except (TransportError, requests.RequestException) as error:

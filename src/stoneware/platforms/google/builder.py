@@ -101,10 +101,12 @@ class GoogleBuilder:
         self._source = source
         zones = self._api.zones()
         for zone in zones:
+            # Before Terraform asks: one whose reply is lost is looked for in this zone, and deleted.
             self._zone.write_text(zone)
             try:
                 self._terraform.apply(self._variables(zone, image, metadata))
             except TerraformError as error:
+                # Another zone may have room; any other error would come again there.
                 if zone == zones[-1] or _STOCKOUT not in f"{error.brief}\n{error.details}":
                     raise _located(error, zones[: zones.index(zone) + 1]) from None
             else:
@@ -113,6 +115,7 @@ class GoogleBuilder:
     def _variables(self, zone: str, image: str, metadata: Mapping[str, str]) -> dict[str, Any]:
         settings = self._api.settings
         told = {key: value for key, value in metadata.items() if key not in _NOT_ASKED}
+        # An emulator's objects are at no address of Google's.
         if settings.endpoint:
             told[guest_protocol.STORAGE] = settings.guest_endpoint or guest_protocol.GUEST_ENDPOINT
         return {
@@ -129,6 +132,8 @@ class GoogleBuilder:
             "external_ip": settings.external_ip,
             "service_account": settings.service_account or "default",
             "kms_key": settings.kms_key or None,
+            # Any step can have the token, and the project's default account may do much: without an account
+            # of the builders' own they get the module's scope, which is Cloud Storage alone.
             **({"scopes": [_CLOUD_SCOPE]} if settings.service_account else {}),
         }
 
@@ -179,6 +184,7 @@ class GoogleBuilder:
                 )
         for name in (told.get(guest_protocol.SERVING) or "").split()[1:]:
             content = envelope.sealed(self._key, self._secrets[name].read_bytes())
+            # Before the agent is told of it: it fetches the object at once.
             self._images.bucket.write(self._object(name), content, kind="application/octet-stream")
         if told:
             with self._looked_at_again():
@@ -232,6 +238,7 @@ class GoogleBuilder:
         record = self._instance().record()
         if record is None:
             raise MachineError(f"the builder {self.name} is gone", resolution="bake again")
+        # Google makes no image of a disk that is written to.
         if record.get("status") not in _OFF:
             raise MachineError(f"the builder {self.name} still runs", details=str(record.get("status")))
         boot = next(disk for disk in record["disks"] if disk.get("boot"))
@@ -246,6 +253,7 @@ class GoogleBuilder:
         except StonewareError:
             if not failed:
                 raise
+            # The bake has its error already; what Terraform could not remove must not go on costing.
             with contextlib.suppress(StonewareError):
                 self._instance().delete()
                 self._terraform.forget()
@@ -266,6 +274,7 @@ def remove_objects(images: GoogleImages, bake: str, builder: str = "") -> None:
 def remove_builders(images: GoogleImages, infrastructure: GoogleInfrastructure, bake: Path) -> bool:
     """Remove the builders that a bake has left, by the Terraform that made them where it knows them."""
     removed = destroy_states(bake, infrastructure)
+    # Terraform's state lacks one whose reply was lost; its label finds it.
     for instance in left_instances(images, bake.name):
         removed = instance.delete() or removed
     remove_objects(images, bake.name)

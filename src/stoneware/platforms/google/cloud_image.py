@@ -48,6 +48,7 @@ def read_images(listed: Iterator[dict[str, Any]]) -> Iterator[CloudImage]:
         told = image.get("labels")
         told = told if isinstance(told, dict) else {}
         digest = labels.to_digest(str(told.get(labels.IMAGE, "")))
+        # An image has its labels while it is PENDING already.
         if digest is None or image.get("status") not in ("READY", None):
             continue
         size = str(told.get(labels.SIZE, ""))
@@ -65,6 +66,7 @@ def read_images(listed: Iterator[dict[str, Any]]) -> Iterator[CloudImage]:
 
 
 def _bytes(text: str) -> int | None:
+    # Labels are anybody's: a text that no 64 bits hold is no size.
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 

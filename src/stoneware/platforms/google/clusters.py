@@ -100,6 +100,7 @@ class GoogleRecords:
         return "" if held is None else str(held.generation)
 
     def _read(self, document: Document) -> Held | None:
+        # Requests are written by others while the lock is ours.
         if self._held is None or document is Document.REQUEST:
             self._known.pop(document, None)
         if document not in self._known:
@@ -170,6 +171,7 @@ class GoogleRecords:
         self._check()
         held = self._bucket.read(self._prefix + _STATE)
         if held is not None:
+            # The copy first: a kill in between leaves the state twice, not lost.
             self._bucket.write(self._prefix + _ASIDE, held.data)
             self._bucket.remove(self._prefix + _STATE, generation=held.generation)
             self._begun = False
@@ -185,7 +187,7 @@ class GoogleRecords:
     def lock(self, command: str, timeout: float) -> Iterator[None]:
         """Hold the lock's object, and renew it."""
         often = min(leases.RENEWED, self._seconds / 4)
-        bucket, name = self._bucket.apart(), self._prefix + _LOCK
+        bucket, name = self._bucket.apart(), self._prefix + _LOCK  # renewed by a thread
         made = Lease(bucket, name, command, lease=self._seconds, renewed=often)
         try:
             made.acquire(self.name, timeout)
@@ -204,6 +206,7 @@ class GoogleRecords:
         """Say whether a driver has the lock: it has, for as long as it drives."""
         if leases.is_this_process(driver):
             return True
+        # While the lock is ours, no other driver has it.
         held = self._bucket.read(self._prefix + _LOCK) if self._held is None else None
         if held is None:
             return False
@@ -215,9 +218,11 @@ class GoogleRecords:
         """Remove everything: what is declared last, since a `down` that was killed is known by that."""
         self._check()
         last = self._prefix + Document.DECLARED
+        # The lock is ours until the end, and its holder removes it.
         kept = {last, self._prefix + _LOCK}
         others = [name for name in self._bucket.names(self._prefix) if name not in kept]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
+            # An error of one is raised only where its result is taken.
             list(pool.map(self._bucket.remove, others))
         self._bucket.remove(last)
         self._known = {}
@@ -271,6 +276,7 @@ class GoogleLog:
         number = self._next.get(rollout, 1)
         name = f"{self._prefix}{rollout}/{number:06}"
         writer = uuid.uuid4().hex
+        # A listing tells this as well, so short lines need no request each.
         metadata = {"writer": writer, **({"line": text.decode()} if len(text) <= _SHORT else {})}
         try:
             self._bucket.write(name, text, generation=NEW, metadata=metadata)

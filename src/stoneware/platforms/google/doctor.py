@@ -75,6 +75,7 @@ def findings(api: Api) -> list[Finding]:
     ]
     found = [_finding(*check) for check in checks]
     found += [_builders(api), *_left_over(api)]
+    # An emulator has all permissions.
     return found if settings.endpoint else [*found, _permissions(api)]
 
 

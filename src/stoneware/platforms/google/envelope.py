@@ -32,6 +32,7 @@ def sealed(key: str, content: bytes) -> bytes:
     from cryptography.hazmat.primitives.asymmetric import rsa
     from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+    # It was reported by a machine, so it may be anything.
     try:
         public = serialization.load_der_public_key(base64.b64decode(key, validate=True))
     except ValueError:

@@ -13,9 +13,11 @@ from stoneware.untrusted.visible import LINES, visible
 _NAME = r"[a-z]+\.[a-zA-Z]+\.[a-zA-Z]+"
 # How it says that an assertion has a time that is wrong.
 _SKEW = re.compile(r"iat and exp|reasonable timeframe|used too early")
+# `Required 'compute.images.create' permission for …` of Compute Engine, `Permission … denied` of others.
 _PERMISSION = re.compile(rf"\b({_NAME})\b(?=['\"]? (?:permission|access|denied))|'({_NAME})'")
 _SERVICE = re.compile(r"\b([a-z]+\.googleapis\.com)\b")
 _LONGEST = 2000  # characters of what a server says
+# In lowercase and without _: older APIs write accessNotConfigured, newer ones SERVICE_DISABLED.
 _DISABLED = {"accessnotconfigured", "servicedisabled"}
 _STOCKOUT = {"zoneresourcepoolexhausted", "zoneresourcepoolexhaustedwithdetails"}
 _QUOTA = {"quotaexceeded", "quota"}
@@ -81,6 +83,7 @@ class UnreachableError(CloudError, HostError):
     exit_code = HostError.exit_code
 
 
+# The first that fits counts: a stockout and a quota come with statuses that mean other things too.
 _KINDS: tuple[tuple[set[int], set[str], type[CloudError], str, str], ...] = (
     (
         set(),
@@ -124,6 +127,7 @@ def of_response(what: str, status: int, document: object, project: str) -> Stone
     said = document.get("error") if isinstance(document, Mapping) else None
     fault = said if isinstance(said, Mapping) else {}
     message = str(fault.get("message") or (said if isinstance(said, str) else "") or f"HTTP status {status}")
+    # Compute Engine and Storage say it in `errors`, newer APIs in `details` and `status`.
     reasons = [*_reasons(fault.get("errors"), "reason"), *_reasons(fault.get("details"), "reason")]
     reasons += _reasons([fault], "status")  # gRPC's word, of the APIs that have it
     return translated(what, status, reasons, message, project)
@@ -156,6 +160,7 @@ def translated(what: str, status: int, reasons: Sequence[str], message: str, pro
     # Quotas and limits are 403 too, with nothing to permit.
     if status == 403 and not known & (_QUOTA | _LIMITED):
         return _denied(what, reason, text, project)
+    # Any resource of a project that is not there is told as missing, with the project alone as its name.
     if status == 404 and f"'projects/{project}'" in text:
         return _no_project(what, reason, text, project)
     kind, why, resolution = _kind(status, known)
@@ -178,6 +183,7 @@ def _kind(status: int, known: set[str]) -> tuple[type[CloudError], str, str]:
 
 def no_credentials(what: str, why: object) -> StonewareError:
     """Return the error for credentials that are not there or are not taken."""
+    # A new login, which the other error asks for, does not help against a clock.
     if _SKEW.search(str(why)):
         return AccessError(
             f"cannot {what}: the clock of this computer differs from Google's",

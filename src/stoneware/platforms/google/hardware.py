@@ -13,6 +13,7 @@ from stoneware.platforms.google.settings import Settings
 _GIB = 1 << 30
 _SMALLEST = 10  # GB of a disk
 _DISK_TYPE = "pd-balanced"
+# Secret Manager takes no narrower one; what the token may do is said by its account's roles.
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 
 
@@ -60,6 +61,7 @@ def hardware_of(extras: Mapping[str, str], settings: Settings, disk: int | None 
     return Hardware(
         machine_type=extras.get("machine_type", settings.machine_type),
         min_cpu_platform=extras.get("min_cpu_platform"),
+        # What is said for this platform comes before `storage_opt.size`.
         boot_size=gigabytes(parse_size(size)) if size else gigabytes(disk) if disk else None,
         boot_type=extras.get("disk_type", _DISK_TYPE),
         network=network,

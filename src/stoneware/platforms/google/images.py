@@ -179,6 +179,7 @@ class GoogleImages:
     def mark(self, name: str, newer: str = "") -> None:
         """Mark an image as deprecated for a newer one, or take the mark away."""
         link = f"{_LINK}projects/{self.settings.project}/global/images/{newer}"
+        # An empty body takes the mark away.
         body = {"state": "DEPRECATED", "replacement": link} if newer else {}
         what = f"mark the image {name} as {'deprecated' if newer else 'active'}"
         self.api.operate("POST", f"global/images/{name}/deprecate", what, body)
@@ -216,6 +217,7 @@ class GoogleImages:
         found = self._images().get(image_id)
         if found is not None:
             self._check_unused(found)
+        # The other way round than it is made: a kill leaves nothing that names what is gone.
         for reference, target in self.tags().items():
             if target == image_id:
                 self.remove_tag(reference)
@@ -258,6 +260,7 @@ class GoogleImages:
         told = bounded_json(manifest, LARGEST)
         given = {
             "description": f"{told['name']}, {how} by Stoneware: {image_id}; {IN}{self.bucket.name}",
+            # Otherwise Google keeps it in several regions.
             "storageLocations": [self.settings.region],
             **source,
         }
@@ -315,6 +318,7 @@ class GoogleImages:
     def tags(self) -> dict[str, str]:
         """Return every `NAME:TAG` with the id it stands for."""
         listed = self.bucket.listed("tags/").items()
+        # Others may have put objects there.
         found = {name.removeprefix("tags/"): told.get("image", "") for name, told in listed}
         return {name: image for name, image in found.items() if image.startswith(ID) and ":" in name}
 

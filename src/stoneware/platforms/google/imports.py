@@ -55,14 +55,17 @@ class _Search:
             if zone := self._there.disks.get(called):
                 yield f"zones/{zone}/disks/{called}"
         elif kind is Kind.NETWORK:
+            # Asked for only where the caller has seen it.
             yield f"global/firewalls/{called}"
         elif kind is Kind.ADDRESS and _is_free_for(self._addresses.get(called), called):
             yield f"regions/{self._inventory.settings.region}/addresses/{called}"
         elif kind is Kind.ZONE:
+            # A zone's name may be anybody's: the description tells whose it is.
             known = self._inventory.dns_zone(name) or {}
             if known.get("description") == ZONE and known.get("visibility") == "private":
                 yield f"managedZones/{name}"
         elif kind is Kind.PORTS:
+            # The same of a rule, which has no labels at all.
             rule = names.cloud_name(f"{name}-ports")
             if (self._rules.get(rule) or {}).get("description") == ports_description(name):
                 yield f"global/firewalls/{rule}"

@@ -101,6 +101,7 @@ class GoogleInfrastructure:
         """Return what is declared, with what Compute Engine has to know of each machine, disk and network."""
         inventory = self._inventory()
         settings = inventory.settings
+        # Where nothing is declared nothing needs a place: no list is asked for.
         empty = not (declared["machines"] or declared["volumes"])
         there = There() if empty else inventory.there()
         placing = Placing(there, () if empty else inventory.zones(), declared)

@@ -123,6 +123,7 @@ def hostname_of(spec: MachineSpec) -> str | None:
     if wanted == names.cloud_name(spec.name):
         return None
     domain = names.cloud_name(spec.labels.get(CLUSTER_LABEL) or names.MARK)
+    # Google takes no host name without a domain.
     return wanted if "." in wanted else f"{wanted}.{domain}.internal"
 
 
@@ -153,6 +154,7 @@ def spec_text(spec: MachineSpec) -> str:
     said = {
         name: field.kind.write(getattr(spec, name))
         for name, field in FIELDS.items()
+        # Without what has its default: a field of a later version must not differ in machines of before.
         if name not in _KEPT_ELSEWHERE and getattr(spec, name) != field.default
     }
     return canonical_json({**said, "source": spec.source}).decode()
@@ -163,6 +165,7 @@ def replaced_on(spec: MachineSpec, recreate_on: str = "") -> str:
     lasting = {
         name: field.kind.write(getattr(spec, name))
         for name, field in FIELDS.items()
+        # The same here, or an update of Stoneware would replace every machine.
         if field.declared and not field.in_place and getattr(spec, name) != field.default
     }
     return f"sha256:{sha256_hex(canonical_json([lasting, recreate_on]))}"
@@ -180,6 +183,7 @@ def read_spec(instance: Mapping[str, Any]) -> MachineSpec | None:
     if SPEC not in items:
         return None
     try:
+        # Who may edit an instance's metadata may have written this.
         document = bounded_json(items[SPEC], _SPEC_BYTES)
         metadata = {key: value for key, value in items.items() if key not in WRITTEN}
         return machine_fields.read_spec({**document, "metadata": metadata})
@@ -198,6 +202,7 @@ def machine_of(instance: Mapping[str, Any], attributes: Mapping[str, str]) -> Ma
     fault = ""
     try:
         spec = read_spec(instance)
+    # It is listed all the same: it costs, has its name, and `rm` can remove it.
     except ValueError as error:
         spec, fault = MachineSpec(str(instance["name"]), ""), f"its attribute {SPEC} is damaged: {error}"
     if spec is None:
@@ -213,10 +218,12 @@ def machine_of(instance: Mapping[str, Any], attributes: Mapping[str, str]) -> Ma
         image_id=spec.source.removeprefix("image:") if spec.source.startswith("image:") else "",
         image=spec.image_ref,
         phase=phase,
+        # One that stops is not healthy any more, whatever it has reported.
         health=said.health if instance.get("status") == "RUNNING" else Health.NONE,
         ip=ip,
         # Published is each port at the machine's own address: there is no host in between.
         ports=() if off else tuple(_reached(port, ip) for port in spec.ports),
+        # Until it has reported one, that of what it was told.
         config_digest=said.status.config or digest(spec.metadata.get(guest_protocol.CONFIG, "")),
         error=fault or ("" if off else said.error),
         created=seconds(instance.get("creationTimestamp")) or 0.0,

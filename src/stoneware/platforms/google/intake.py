@@ -64,6 +64,7 @@ class GoogleIntake:
             if not name:
                 name, new = self._make(offer, manifest, write, progress), True
             self._clean(offer.image)
+        # Last: what a tag names is there whole.
         for tag in offer.tags:
             if known.get(tag) != offer.image:
                 self._images.set_tag(tag, offer.image)
@@ -85,6 +86,7 @@ class GoogleIntake:
         wanted = f"labels.{labels.IMAGE}={labels.of_digest(image)}"
         listed = self._images.api.items("compute", "global/images", "look for the image", filter=wanted)
         states = {str(one.get("name")): str(one.get("status")) for one in listed}
+        # One that FAILED does not count.
         for status in ("READY", "PENDING"):
             for name, found in states.items():
                 if found == status:
@@ -100,6 +102,7 @@ class GoogleIntake:
         while status == "PENDING" and time.monotonic() < until:
             self._sleep(_POLL)
             name, status = self._state(image)
+        # A list of before lacks what was made meanwhile.
         self._images.forget_list()
         return name
 
@@ -110,9 +113,11 @@ class GoogleIntake:
     ) -> str:
         name = self._object(offer.image)
         system = self._system(manifest)
+        # A push that was killed behind its upload need not send it again.
         if not self._images.bucket.has(name):
             self._upload(offer.image, name, write, progress)
         progress("making the image of it")
+        # The form in which Compute Engine takes it, whatever serves the objects.
         source = f"https://storage.googleapis.com/{self._images.bucket.name}/{quote(name)}"
         given = {"rawDisk": {"source": source, "containerType": "TAR"}, **system}
         return self._images.add(given, offer.manifest, offer.document, "pushed")
@@ -135,6 +140,7 @@ class GoogleIntake:
         place = self._place(image)
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
         archive = place / "disk.tar.gz"
+        # An archive has its name only once it is whole.
         if not archive.exists():
             write(archive)
         told = _Told(progress, archive.stat().st_size)

@@ -42,7 +42,7 @@ def of_name(text: str, longest: int = _LONGEST) -> str:
     name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
     if not name[:1].isalpha():
         name = f"i-{name}" if name else "image"
-    return name[:longest].rstrip("-")
+    return name[:longest].rstrip("-")  # no name ends with -, and the cut may leave one
 
 
 def image_name(name: str, commit: str | None, key: str, number: int = 1) -> str:

@@ -100,6 +100,7 @@ class Lease:
         while True:
             held = self._bucket.read(self._name)
             if held is not None and held.generation != watched:
+                # A renewal is a new generation, so the time that was watched begins again.
                 watched, since = held.generation, self._clock()
             if self._may_take(held, since) and self._write(held.generation if held else NEW):
                 break
@@ -112,11 +113,13 @@ class Lease:
         if held is None:
             return True
         holder = holder_of(held)
+        # Terraform renews no lock of its own, so its age says nothing.
         if holder.get("foreign") or not holder:
             return False
         gone = is_gone(holder)
         if gone:  # renewed by the clock that this computer has too
             long_ago = time.time() - _renewed(holder) >= self._lease
+            # What the process started may be ending still.
             return long_ago or self._clock() - since >= min(_ENDING, self._lease)
         return gone is None and self._clock() - since >= self._lease
 
@@ -137,6 +140,7 @@ class Lease:
 
     def check(self) -> None:
         """Raise ClusterChanged unless the lock is still ours; asked before each write."""
+        # Renewed before the write while no other may take it yet; only then is it sure that it is ours.
         if self._lost is None and self._clock() - self._fresh > self._lease / 2:
             self._renew()
         if self._lost is not None:
@@ -174,6 +178,7 @@ class Lease:
             if held is None or holder_of(held).get("token") != self._holder["token"]:
                 return False
             self._generation = held.generation
+        # By the time before the request: how long ago Google took it is not known.
         self._fresh = begun
         return True
 
@@ -195,6 +200,7 @@ class Lease:
 
     def release(self) -> None:
         """Give the lock back, if it is ours; where that fails it runs out."""
+        # First: no renewal must come behind the removal.
         self._ended.set()
         with self._busy:
             if self._lost is None and self._generation != NEW:

@@ -58,6 +58,7 @@ def machines(api: Api) -> str:
     listed = list(api.items("compute", "aggregated/instances", "list the machines", filter=query))
     clusters = {str(one.get("name")): _cluster(one) for one in listed}
     known = GoogleClusters(Bucket(api), Path())
+    # What is declared is the last that `down` removes: a cluster without it is gone.
     gone = {name for name in set(clusters.values()) if name and not known.of(name).version(Document.DECLARED)}
     lost = [one for one in listed if clusters[str(one.get("name"))] in gone]
     if lost:

@@ -50,6 +50,7 @@ class GoogleMachines(GoogleResources):
                 f"the machine name {spec.name!r} is in use",
                 resolution=f"{removal_hint(there)}    # or another --name",
             )
+        # Before anything is made: what is refused here leaves nothing behind.
         self._check_equipment(spec)
         zone = self._zone_for(spec)
         for mount in spec.volumes:
@@ -90,6 +91,7 @@ class GoogleMachines(GoogleResources):
             if status in ("STOPPING", "PENDING_STOP"):
                 # An instance that is stopping refuses to start; a second stop waits for the first.
                 self._operate(found, "stop", f"stop the machine {name}")  # until it has
+            # What it reported before is not about the boot to come.
             self._forget(found)
             self._operate(found, "start", f"start the machine {name}")
         return self._existing_machine(name)
@@ -108,6 +110,7 @@ class GoogleMachines(GoogleResources):
         if found is None:
             return
         path = f"zones/{instance.zone_of(found)}/instances/{found['name']}"
+        # Somebody else may be as quick.
         with contextlib.suppress(errors.MissingError):
             self.api.operate("DELETE", path, f"remove the machine {name}")
         self._places.pop(str(found["name"]), None)
@@ -127,12 +130,14 @@ class GoogleMachines(GoogleResources):
     def machines(self) -> list[Machine]:
         """Return all machines, builders among them, sorted by name: one list, and the reports of those up."""
         everything = self.all_instances()
+        # Builders have our label too, and no spec.
         listed = [one for one in everything if instance.SPEC in instance.metadata_of(one)]
         # No list has guest attributes: each machine is a request of its own.
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             said = list(pool.map(self._reports, listed))
         pairs = zip(listed, said, strict=True)
         found = [machine for one, its in pairs if (machine := instance.machine_of(one, its)) is not None]
+        # Networks that are looked at next take their members from this list, without another request.
         self._seen = (time.monotonic(), self.api.changes, listed)  # all of this look is as old
         self._places |= {str(one["name"]): instance.zone_of(one) for one in listed}
         found += [builder_instance.machine(one) for one in everything if builder_instance.is_builder(one)]
@@ -183,6 +188,7 @@ class GoogleMachines(GoogleResources):
         try:
             piece = self.api.get("compute", path, f"read the console of {name}", port=1, start=offset)
         except errors.CloudError as error:
+            # The serial port of an instance that is off cannot be read.
             if error.reason != "resourceNotReady":
                 raise
             return b"", offset
@@ -232,6 +238,7 @@ class GoogleMachines(GoogleResources):
         before = self._asked.get(key)
         if before and time.monotonic() - before[0] < self._fresh:
             return before[1]
+        # 404 until the machine has reported something, which is no error.
         reply = self.api.find("compute", path, f"read the reports of {found['name']}", queryPath=f"{_OURS}/")
         items = ((reply or {}).get("queryValue") or {}).get("items") or []
         said = reports.texts(dict(_pairs(items)))
@@ -264,6 +271,7 @@ class GoogleMachines(GoogleResources):
         def change(found: Mapping[str, Any]) -> dict[str, str]:
             spec = replace(self._spec_of(name, found), **changes)
             others = {
+                # The cluster's hosts come from Terraform and are in no spec, so they stay as they are.
                 key: text
                 for key, text in instance.metadata_of(found).items()
                 if key == instance.HOSTS or key not in instance.WRITTEN
@@ -318,6 +326,7 @@ class GoogleMachines(GoogleResources):
 
 
 def _pairs(items: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, str]]:
+    # Each process of a machine may report: what it says must not fill the memory here.
     for number, item in enumerate(items):
         value = item.get("value")
         if number >= _MOST_REPORTS:
@@ -346,6 +355,7 @@ def _body(spec: MachineSpec, made: Mapping[str, Any]) -> dict[str, Any]:
         "networkInterfaces": [where],
         "metadata": {"items": instance.items_of({**spec.metadata, **made["metadata"]})},
     }
+    # Without autoDelete, which then is false: data outlives the machine.
     body["disks"] += [
         {
             "source": disk["source"],

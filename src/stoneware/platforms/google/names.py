@@ -21,6 +21,7 @@ _KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 MARK = "stoneware"  # the label of all that is Stoneware's: `machine`, `builder`, `volume`, `network`
 FLOOR = "stoneware-floor"  # of a disk: the lowest version that may boot on it
 
+# Our own names have a dot, which no label of Google's has.
 _OWN = {
     CLUSTER_LABEL: "stoneware-cluster",
     SERVICE_LABEL: "stoneware-service",
@@ -35,6 +36,7 @@ def cloud_name(name: str) -> str:
     if _NAME.fullmatch(name):
         return name
     plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    # Room for eight digits of a hash: names that are changed to the same must not become one resource.
     stem = f"{'' if plain[:1].isalpha() else 's-'}{plain}"[: _LONGEST - 9].rstrip("-")
     return f"{stem}-{_digits(name)}"
 
@@ -58,9 +60,11 @@ def cloud_labels(labels: Mapping[str, str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in labels.items():
         key, text = _OWN.get(name, name), encoded(value)
+        # A label of the user's that is spelt like one of ours would be read back as ours.
         own = name in _OWN
         if len(text) <= _LONGEST and (own or (_KEY.fullmatch(key) and key not in _BACK and key != MARK)):
             found[key] = text
+    # Of too many labels the user's are left out, never those that a machine is found by.
     ours = {key: text for key, text in found.items() if key in _BACK}
     others = dict(list(found.items())[:_MOST_LABELS])
     return {**others, **ours}
@@ -71,12 +75,14 @@ def read_labels(labels: Mapping[str, str]) -> dict[str, str]:
     return {
         _BACK.get(key, key): decoded(text)
         for key, text in labels.items()
+        # Terraform's provider adds goog-terraform-provisioned.
         if key not in (MARK, FLOOR) and not key.startswith("goog-")
     }
 
 
 def encoded(value: str) -> str:
     """Return a text as the value of a label: other characters, and `_`, are `_` and two digits each byte."""
+    # With `_` itself among them: otherwise two texts could be the same label.
     return re.sub(rb"[^a-z0-9-]", lambda found: b"_%02x" % found[0][0], value.encode()).decode("ascii")
 
 

@@ -81,6 +81,7 @@ def _boot_disk(one: Mapping[str, Any], disks: Mapping[str, Mapping[str, Any]]) -
     for attached in one.get("disks") or ():
         if attached.get("boot"):
             found = disks.get(str(attached.get("source", "")).rsplit("/", 1)[-1], {})
+            # Disks of two zones may have one name; an instance's disk is in its own zone.
             return found if zone_of(found) == zone_of(one) else {}
     return {}
 
@@ -110,6 +111,7 @@ class Placing:
     def machine(self, short: str) -> str:
         """Return the zone of a machine: that of its disks, of the instance, else by its slot."""
         entry = self._machines.get(short) or {}
+        # No instance takes a disk of another zone, so the disks say where it goes.
         for mount in entry.get("volumes") or ():
             if zone := self._there.disks.get(names.cloud_name(mount["volume"])):
                 return zone
@@ -117,6 +119,7 @@ class Placing:
         full = str(entry.get("name") or host.get("name") or short)
         if zone := self._there.instances.get(names.cloud_name(full)):
             return zone
+        # What the file lists is for machines that are not there yet: no list moves one.
         wanted = entry.get("zones") or host.get("zones") or self._zones
         labels = entry.get("labels") or {}
         slot = int(host.get("slot") or labels.get(SLOT_LABEL) or 1)

@@ -127,6 +127,7 @@ class GoogleResources(GoogleSecrets):
             wanted = change(disk.get("labels") or {})
             if wanted == (disk.get("labels") or {}):
                 return
+            # Google refuses labels whose fingerprint is not the present one; then all is read again.
             body = {"labels": wanted, "labelFingerprint": disk.get("labelFingerprint")}
             path = f"zones/{zone_of(disk)}/disks/{disk['name']}/setLabels"
             self.api.operate("POST", path, f"change the labels of the volume {name}", body)
@@ -164,6 +165,7 @@ class GoogleResources(GoogleSecrets):
             "name": rule,
             "network": _link(self.api.settings.network),
             "description": network_description(name, labels),
+            # Its members have the tag, and reach each other on all ports: that is all that a network is.
             "sourceTags": [rule],
             "targetTags": [rule],
             "allowed": [{"IPProtocol": "all"}],
@@ -175,6 +177,7 @@ class GoogleResources(GoogleSecrets):
         """Return a network, or None."""
         path = f"global/firewalls/{names.cloud_name(name)}"
         rule = self.api.find("compute", path, f"look at the network {name}")
+        # Somebody's rule may have the name.
         if rule is None or network_of(rule)[0] != name:
             return None
         return _network(rule, self._members(self.instances()))
@@ -199,6 +202,7 @@ class GoogleResources(GoogleSecrets):
     def _just_listed(self) -> list[dict[str, Any]]:
         """Return all instances, by a list of a moment ago where we have changed nothing since."""
         at, changes, listed = self._seen
+        # A change of ours, even by another object over the same API, makes the list old.
         fresh = time.monotonic() - at < _MOMENT and changes == self.api.changes
         return listed if fresh else self.instances()
 
@@ -260,6 +264,7 @@ def _volume(disk: Mapping[str, Any]) -> Volume:
 
 
 def _kept(labels: Mapping[str, str]) -> dict[str, str]:
+    # The floor stays whatever is told: it keeps images that are too old from the data.
     return {key: labels[key] for key in (names.MARK, names.FLOOR) if key in labels}
 
 
@@ -280,6 +285,7 @@ def network_of(rule: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
     name, _, text = description.removeprefix(NETWORK).partition(" ")
     try:
         labels = bounded_json(text) if text else {}
+    # Anybody may have edited a description; the network is listed all the same.
     except BoundsError:
         labels = {}
     found = labels if isinstance(labels, dict) else {}

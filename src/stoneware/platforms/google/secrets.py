@@ -42,6 +42,7 @@ class GoogleSecrets:
         what = f"put the secret {name}"
         payload = {"payload": {"data": base64.b64encode(value).decode()}}
         try:
+            # Not repeated after a lost reply: that would be a second version.
             made = self._ask("POST", f"{_path(name)}:addVersion", what, payload)
         except errors.MissingError:
             self._make(name, what)
@@ -69,6 +70,7 @@ class GoogleSecrets:
     def has_secret(self, name: str, version: str) -> bool:
         """Say whether the value that a secret had in some version is still kept."""
         _check(name)
+        # `latest` or an alias is no version that stays what it is.
         if not version.isdecimal():
             return False
         what = f"look at the secret {name}"

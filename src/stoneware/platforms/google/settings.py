@@ -16,6 +16,7 @@ _PREFIX = "STONEWARE_GOOGLE_"
 _RFC1035 = r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?"
 _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
+# Old projects have a domain in front: example.com:project.
 _PROJECT = r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]"
 _URL = re.compile(r"https?://[^/\s?#]+")
 
@@ -101,6 +102,7 @@ def read_settings(file: ProjectFile, environment: Mapping[str, str]) -> Settings
         if not values.get(key):
             raise _missing(key, file)
     settings = Settings(**values)
+    # Addresses and subnetworks are of one region: machines of another could have none of them.
     for zone in settings.zones:
         if not zone.startswith(f"{settings.region}-"):
             raise InputError(

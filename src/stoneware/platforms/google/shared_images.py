@@ -66,6 +66,7 @@ class SharedImages:
         digest = labels.to_digest(str((image.get("labels") or {}).get(labels.IMAGE, "")))
         if digest is None:
             return None
+        # Which bucket another project uses is not in our settings, so the image itself says it.
         place = _BUCKET.search(str(image.get("description") or ""))
         bucket = Bucket(self._api, place[1] if place else "")
         name = f"manifests/{digest}.json"
@@ -76,4 +77,5 @@ class SharedImages:
                 details=f"There is no {bucket.url(name)}.",
                 resolution="ask who has baked it, or bake it again",
             )
+        # Another's bucket is not believed: the manifest has to have the digest of the image's label.
         return self._checked(bucket.url(name), f"{ID}{digest}", held.data)

@@ -61,6 +61,7 @@ class Stages:
         place = workspace / f"files-{sha256_hex(name.encode())[:32]}.tar"
         if place.exists():
             return place
+        # A builder decides how large it is, and must not fill the disk here.
         descriptor = os.open(workspace, os.O_RDONLY)
         try:
             room = free_room(descriptor)
@@ -85,6 +86,7 @@ class Stages:
             )
             found = {str((one.get("labels") or {}).get(labels.STAGE)): str(one.get("name")) for one in listed}
             self._images = {labels.to_digest(label) or "": name for label, name in found.items()}
+        # An image with another kind of label was listed under the empty key.
         return self._images.get(key) if key else None
 
     def keys(self) -> list[str]:
@@ -108,7 +110,7 @@ class Stages:
         `features` are those of its guest system.
         """
         settings = self._api.settings
-        name = f"stage-{key[:56]}"
+        name = f"stage-{key[:56]}"  # a name has 63 characters
         body = {
             "name": name,
             "description": "a stage of a Machinefile, kept by Stoneware for other stages",

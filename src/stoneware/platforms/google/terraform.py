@@ -64,6 +64,7 @@ def _override(program: Path, home: Path) -> Path:
             resolution=f"unset {PROVIDER}    # takes hashicorp/google of the registry",
         )
     directory = (program if program.is_dir() else program.parent).resolve()
+    # Terraform starts what an override names without init, and without a checksum of the registry's.
     override = f"{json.dumps('hashicorp/google')} = {json.dumps(str(directory))}"
     file = home / "terraform.rc"
     home.mkdir(parents=True, exist_ok=True)

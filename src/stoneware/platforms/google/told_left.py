@@ -47,6 +47,7 @@ def _disks(api: Api, now: float) -> Iterable[str]:
         disk
         for disk in api.looks.disks or ()
         if not disk.get("users")
+        # A volume outlives its machines on purpose.
         and (disk.get("labels") or {}).get(names.MARK) != "volume"
         and _old(disk, now)
     ]
@@ -76,6 +77,7 @@ def _sentence(
     called = [str(one.get("name")) for one in there if zone_of(one) == zone]
     place = ["--zone", zone, "--project", api.settings.project]
     command = ["gcloud", "compute", kind, "delete", *called, *place]
+    # Those that were looked at again and are gone are no others.
     others = len(listed) - len(called) - (min(len(listed), _MOST) - len(there))
     more = f"; {_ALL} lists {others} more" if others > 0 else ""
     return f"{what} cost money: {shlex.join(command)}{more}"

@@ -60,6 +60,7 @@ class GoogleUpkeep:
             images=tuple(image for image in ids if image not in needed),
             checkpoints=tuple(self._unused_stages(kept)),
             caches=tuple(name.removeprefix(CACHES) for name in self._images.bucket.names(CACHES)),
+            # What is removed needs no mark.
             deprecated=tuple(image for image in marked if image in needed),
         )
 
@@ -67,6 +68,7 @@ class GoogleUpkeep:
         self, what: Unused, *, everything: bool, wanted: Collection[str], keep: int | None = None
     ) -> int:
         """Remove and deprecate what was found and is still so; return how many bytes that freed."""
+        # Again: between the list and the user's answer somebody may have begun to use one.
         still = self.unused(everything=everything, wanted=wanted, keep=keep)
         sizes = {image.id: image.archive_bytes or 0 for image in self._seen().images}
         objects = self._images.bucket.sizes("")
@@ -88,6 +90,7 @@ class GoogleUpkeep:
         for id in ids:
             found = next((image for image in images if image.id == id), None)
             if found is not None:
+                # They are sorted by age, so the first of a family is its newest.
                 newest = next(image for image in images if image.family == found.family)
                 with contextlib.suppress(errors.MissingError):
                     self._images.mark(found.name, newest.name)
@@ -109,6 +112,7 @@ class GoogleUpkeep:
         needed = {image.removeprefix("sha256:") for image in kept}
         for manifest in manifests:
             needed |= {str(step.get("key", "")) for step in manifest.get("steps", ())}
+            # A base's files are kept under this key: see `stages.object_of`.
             needed.add(sha256_hex(str((manifest.get("base") or {}).get("identity", "")).encode()))
         return sorted(keys - needed)
 

@@ -58,6 +58,7 @@ class Upload:
         with self._path.open("rb") as stream:
             made = self._send(url, stream, size, progress)
         if made.get("crc32c") != checksum:
+            # Removed, for the next push would take it for whole.
             self._bucket.remove(self._name)
             raise errors.CloudError(
                 f"cannot {self._what}: its checksum is wrong",
@@ -69,6 +70,7 @@ class Upload:
         """Return the session that sends this file, a new one where none is noted."""
         wanted = {"object": self._bucket.url(self._name), "size": size, "crc32c": checksum}
         noted = whole(self._note)
+        # Pieces of a file that was written again would make an object of two.
         if isinstance(url := noted.pop("session", None), str) and noted == wanted:
             return url
         return self._begin(wanted)
@@ -96,9 +98,11 @@ class Upload:
                 continue
             if failure is not None and (status not in _AGAIN or time.monotonic() + pause > until):
                 raise failure
+            # Google forgets a session after a week.
             if status in _GONE:
                 url = self._begin(whole(self._note))
             self._sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
+            # Asked for, not assumed: a piece may have arrived in part though its reply did not.
             pause, at = min(pause * 1.6, 10.0), None
 
     def _put(
@@ -116,6 +120,7 @@ class Upload:
             return 0, {}, error
         if reply.status_code == _INCOMPLETE:
             found = _RANGE.fullmatch(reply.headers.get("Range", ""))
+            # Without the header nothing has arrived.
             return _INCOMPLETE, {"arrived": int(found[1]) + 1 if found else 0}, None
         document = document_of(reply)
         found_document = document if isinstance(document, dict) else {}
