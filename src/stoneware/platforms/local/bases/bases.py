@@ -25,6 +25,7 @@ from stoneware.platforms.local.store import errors as store_errors
 from stoneware.platforms.local.store.store import Store
 from stoneware.records import whole
 
+# Without systemd-resolved, which hears of its server a moment late: a step could find no name then.
 PACKAGES = (
     "ca-certificates",
     "curl",

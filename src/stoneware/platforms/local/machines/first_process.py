@@ -16,6 +16,7 @@ from stoneware.platforms.local.machines.record import Paths, shown_processes
 if TYPE_CHECKING:
     from stoneware.platforms.local.metadata.inotify import Inotify
 
+# Of twenty that were started at once, some have taken more than 30.
 _TIMEOUT = 90.0  # seconds for nspawn to set a machine up; 0.1 s on an idle computer
 _LOOK = 0.5  # seconds between two looks at its processes where the shim says nothing
 # Seconds between two looks where the kernel tells nothing, at first and later.

@@ -56,6 +56,7 @@ def ensure(store: StorePaths, *, within: float = 0.0) -> Router:
     layout = layout_of(store)
     state = load(layout)
     known, when = _WHOLE.get(layout.digest, (None, 0.0))
+    # The look takes 3 to 8 ms of Python, for each of twenty machines that end within a moment.
     if state is not None and state == known and time.monotonic() - when < within:
         return Router(store, layout, state)
     if state is None or not router_setup.whole(layout, state):

@@ -30,6 +30,7 @@ from stoneware.platforms.local.network.views import View, Views
 
 _RESOLV_CONF = Path("/etc/resolv.conf")
 _RESOLVED = Path("/run/systemd/resolve/resolv.conf")
+# Under full load dnsmasq once took more than 15.
 _READY = 30.0  # seconds a server has to answer
 _PROBE = 0.5  # seconds for one answer
 _NAME = "metadata.google.internal"  # what every DNS server of ours knows
