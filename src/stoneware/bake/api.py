@@ -55,6 +55,7 @@ def bake(options: BakeOptions, place: Place, reporter: Reporter) -> BakeResult:
         else:
             plan, image_id = _build(planner, plan, place, reporter)
         origin = _origin(planner, reporter)
+        # A kill before this leaves an image without a tag, which the next bake finds by its key.
         tags = _tag(place.store, references, origin, image_id)
     return _result(plan, image_id, tags, origin, time.monotonic() - started)
 

@@ -40,6 +40,7 @@ def _taken(step: Step) -> Iterator[tuple[str, str]]:
     elif isinstance(step, RunStep):
         for mount in step.mounts:
             if mount.type == "bind" and mount.from_stage:
+                # The source of a bind mount is a path, no pattern.
                 yield mount.from_stage, _plain(mount.source or "/", wildcards=False)
 
 

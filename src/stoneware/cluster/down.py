@@ -157,6 +157,7 @@ def _forget(directory: ClusterDirectory, platform: Platform) -> None:
     """
     for secret in directory.known_origin().get("secrets", []):
         platform.destroy_secret(secret)
+    # Disks that were kept are still in its state, for a later `up` or `down --volumes`.
     if not directory.managed():
         directory.remove()
 

@@ -128,6 +128,7 @@ def up(
         if waves.plan.changes:
             # Not before: what is refused, or declined, changes nothing of what running machines have.
             directory.keep_origin(_origin(cluster, directory.known_origin()))
+            # `down` destroys them by the origin, which names them before they are there.
             if NEW in versions.values():
                 put = put_secrets(site.platform, cluster.name, values)
                 # The versions of new secrets are known only now; they are part of what a machine is given.

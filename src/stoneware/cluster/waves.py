@@ -174,6 +174,7 @@ class Waves:
         )
         # A disk stays in the variables of each wave, since Terraform destroys what they lack.
         variables["volumes"] = self._present(variables["volumes"])
+        # Declared before it is applied: after a kill the next command knows what was on its way.
         terraform.configure(variables)
         adopted = terraform.adopt(variables, self.observed)
         allowed = {Subject(Kind(step.kind), step.name) for step in self._others}

@@ -107,7 +107,7 @@ def guest_links() -> dict[str, str]:
     links |= {f"{wants}/{unit}": "/dev/null" for unit in _ON_DEMAND}
     generators = "/etc/systemd/system-generators"
     links |= {f"{generators}/systemd-{name}-generator": "/dev/null" for name in (*_GENERATORS, *_SELDOM)}
-    links["/etc/tmpfiles.d/systemd-nologin.conf"] = "/dev/null"
+    links["/etc/tmpfiles.d/systemd-nologin.conf"] = "/dev/null"  # see systemd-user-sessions above
     # The one that systemd brings is graphical.target.
     links[f"{_ETC_UNITS}/default.target"] = f"{_UNITS}/multi-user.target"
     links[f"{wants}/systemd-networkd.service"] = f"{_UNITS}/systemd-networkd.service"

@@ -88,6 +88,7 @@ def image_files(
         **_health_files(config.healthcheck),
     }
     if labels.get(RELOAD_LABEL):
+        # As RUN's, the text is for the shell of the image.
         texts["reload.argv"] = _argv([*config.shell, labels[RELOAD_LABEL]])
     files = {f"{IMAGE_DIRECTORY}/{key}": text for key, text in texts.items()}
     unit = service_unit(config, name)
@@ -96,6 +97,7 @@ def image_files(
         files[f"{IMAGE_DIRECTORY}/service.argv"] = _argv([*config.entrypoint, *config.cmd])
         files[f"{_UNITS}/{unit}"] = _unit_text(config, unit, f"{name} {version}".strip(), labels)
         files[f"{_UNITS}/{_OUTPUT}"] = _output_text(unit)
+    # The list is one of them: a seal that lays down its own removes this one as well.
     files[f"{IMAGE_DIRECTORY}/owned"] = _owned([*files, f"{IMAGE_DIRECTORY}/owned"], unit)
     return {path: (0o644, text.encode(errors="surrogateescape")) for path, text in files.items()}
 

@@ -128,6 +128,7 @@ class MachineView:
     @property
     def healthy(self) -> bool:
         """Say whether it runs and is healthy, as far as its image can tell."""
+        # Where there is a health check, `none` is only until its first result.
         return self.phase is Phase.RUNNING and self.health in (
             (Health.HEALTHY,) if self.checked else (Health.NONE, Health.HEALTHY)
         )
