@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -119,7 +120,8 @@ def parse_scale(texts: Sequence[str]) -> dict[str, int]:
     found = {}
     for text in texts:
         service, equals, number = text.partition("=")
-        if not (service and equals and number.isdecimal()):
+        # As many digits as no cluster needs: Python refuses thousands of them.
+        if not (service and equals and re.fullmatch("[0-9]{1,9}", number)):
             raise InputError(f"invalid --scale {text!r}", resolution="for example: --scale web=3")
         found[service] = int(number)
     return found

@@ -21,9 +21,9 @@ from stoneware.errors import StonewareError
 from stoneware.launch.flags import ANY_ADDRESS, parse_port
 from stoneware.model.resources import PortMapping
 
-# Characters of the private use area stand for templates while the text around them is taken apart.
-_FIRST_MARK = 0xE000
-_MARKS = re.compile("[\ue000-\ue0ff]")
+# Characters of a private use plane stand for templates while the text around them is taken apart.
+_FIRST_MARK, _LAST_MARK = 0xF0000, 0xFFFFD
+_MARKS = re.compile(f"[{chr(_FIRST_MARK)}-{chr(_LAST_MARK)}]")
 _PORT = re.compile(
     r"(?:(?P<ip>\[[0-9a-fA-F:.]+\]|\d+(?:\.\d+){3}):)?(?:(?P<host>[^:/]*):)?(?P<machine>[^:/]+)"
     r"(?:/(?P<protocol>[^:/]*))?"
@@ -204,8 +204,13 @@ def _long_volume(node: Node, faults: Faults) -> Iterable[Node]:
 
 
 def _mask(text: str) -> tuple[str, Callable[[str], str]]:
-    """Replace each template by one character, and return what puts them back."""
+    """Replace each template by one character, and return what puts them back.
+
+    A text that has such characters itself, or more templates than there are of these, stays as it is.
+    """
     templates: list[str] = []
+    if _MARKS.search(text) or len(TEMPLATE.findall(text)) > _LAST_MARK - _FIRST_MARK:
+        return text, str
 
     def mark(match: re.Match[str]) -> str:
         templates.append(match[0])

@@ -85,7 +85,7 @@ def _number(low: float, high: float) -> Callable[[Any], float]:
         number = value
         if isinstance(value, str):
             try:
-                number = float(value)
+                number = None if "_" in value else float(value)  # only Python reads 1_0 as ten
             except ValueError:
                 number = None
         if not isinstance(number, int | float) or isinstance(number, bool) or not math.isfinite(number):
@@ -173,7 +173,7 @@ def _tmpfs_mode(value: Any) -> str:
     number = int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,4}", value) else value
     if isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= 0o7777:
         return f"{number:04o}"
-    raise expected("an octal mode such as 1777", value)
+    raise expected("an octal mode such as 0o1777", value)  # 1777 is a decimal number to YAML and to Compose
 
 
 def _image(value: Any) -> str:

@@ -141,10 +141,15 @@ def parse_values(words: Iterable[str], environment: Mapping[str, str], option: s
     return values
 
 
+def parse_image_labels(words: Iterable[str]) -> dict[str, str]:
+    """Parse `--label KEY[=VALUE]` words of an image. Raises InputError for an empty key."""
+    # KEY alone is a label without a value; `parse_values` would look for a variable of that name.
+    return parse_values((word if "=" in word else f"{word}=" for word in words), {}, "--label")
+
+
 def parse_labels(words: Iterable[str]) -> dict[str, str]:
     """Parse `--label KEY[=VALUE]` words. Raises InputError for an empty key and for a label of our own."""
-    # KEY alone is a label without a value; `parse_values` would look for a variable of that name.
-    labels = parse_values((word if "=" in word else f"{word}=" for word in words), {}, "--label")
+    labels = parse_image_labels(words)
     for key in labels:
         # The label of a cluster would make the machine one of it.
         if key.startswith(OWN_LABELS):

@@ -139,7 +139,7 @@ def _secrets(checked: Checked) -> Iterator[_Found]:
         # An empty default only declares a variable of the runtime config.
         if source.keyword != "ARG" and not value.strip("\"'"):
             continue
-        if by_name or (source.keyword != "LABEL" and _SECRET_VALUE.search(value)):
+        if by_name or _SECRET_VALUE.search(value):
             service = f", or for the service `run -e {name}=…` and secrets" if source.keyword == "ENV" else ""
             yield (
                 source.line,

@@ -64,7 +64,6 @@ def _semantics(step: Step) -> dict[str, Any]:
     }
     if isinstance(step, RunStep):
         document["env"] = sorted([list(pair) for pair in step.env])
-        document["mounts"] = [_mount(mount) for mount in step.mounts]
     return document
 
 
@@ -74,11 +73,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mount | Heredoc):
         return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     return value
-
-
-def _mount(mount: Mount) -> dict[str, Any]:
-    document: dict[str, Any] = _plain(mount)
-    return document
 
 
 def _printable(value: Any) -> Any:

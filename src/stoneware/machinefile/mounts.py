@@ -10,7 +10,7 @@ from stoneware.dataclass import dataclass
 from stoneware.machinefile import gopath
 from stoneware.machinefile.flags import FlagError, nearest
 from stoneware.machinefile.recipe import Mount
-from stoneware.machinefile.values import bounded_number
+from stoneware.machinefile.values import MOST_ID, bounded_number
 
 _TYPES = ("bind", "cache", "secret", "tmpfs")
 _SHARING = ("shared", "private", "locked")
@@ -219,9 +219,10 @@ def _owner(kind: str, options: dict[str, str], key: str) -> int | None:
 
 def _number(options: dict[str, str], key: str) -> int:
     value = options.get(key, "0")
-    if not 0 <= bounded_number(value, 2**32) < 2**32:
+    number = bounded_number(value, MOST_ID + 1)
+    if not 0 <= number <= MOST_ID:
         raise FlagError(f"invalid value {value} for {key}", "Write a number; names are not known here.")
-    return bounded_number(value, 2**32)
+    return number
 
 
 def _size(value: str) -> int:

@@ -238,9 +238,6 @@ def _parse(text: str, source: Source) -> Sequence[Any]:
         return tuple(dockerfile.parse_string(text))
     except dockerfile.GoParseError as error:
         message = str(error)
-    except UnicodeEncodeError as error:
-        line = text[: error.start].count("\n") + 1
-        raise source.fault(line, "the file is not valid UTF-8", "Save it as UTF-8.") from error
     raise _syntax_error(text, source, message)
 
 

@@ -72,7 +72,6 @@ class Step:
     """One instruction that changes the file system. `index` counts from 1 within its stage.
 
     `text` is the instruction on one line after expansion, as shown to people.
-    `args` are the build arguments in force (name to value) that are part of the step's key.
     """
 
     index: int

@@ -86,7 +86,7 @@ class Tree:
                 continue
             links += 1
             if links > _MAX_LINKS:
-                raise OSError(40, "too many levels of symbolic links", path)
+                raise OSError(errno.ELOOP, "too many levels of symbolic links", path)
             if target.startswith("/"):
                 done.clear()  # what a link calls absolute begins at the tree's root, not at this computer's
             waiting.extend([each for each in target.split("/") if each not in {"", "."}][::-1])

@@ -15,7 +15,7 @@ _LONGEST = 2**63 / 1e9  # what Go's durations can say
 _SYMBOLIC_MODE = re.compile(r"[ugoa]*([-+=]([rwxXst]*|[ugo]))+(,[ugoa]*([-+=]([rwxXst]*|[ugo]))+)*")
 _ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armv8": "arm64", "i386": "386"}
 _CHECKSUM_DIGITS = {"sha256": 64, "sha384": 96, "sha512": 128}
-_MOST_ID = 2**32 - 2  # the one above tells chown to leave the owner as it is
+MOST_ID = 2**32 - 2  # the one above tells chown to leave the owner as it is
 _OTHER_SIGNALS = {"CLD": "CHLD", "POLL": "IO", "IOT": "ABRT", "UNUSED": "SYS", "STKFLT": "STKFLT"}
 
 
@@ -81,8 +81,8 @@ def check_owner(text: str) -> None:
     if len(parts) > 2:
         raise FlagError(f"invalid chown parameter: '{text}' has more than a user and a group", hint)
     for part in parts:
-        if bounded_number(part, _MOST_ID + 1) > _MOST_ID:
-            raise FlagError(f"invalid chown parameter: '{text}' has a number above {_MOST_ID}", hint)
+        if bounded_number(part, MOST_ID + 1) > MOST_ID:
+            raise FlagError(f"invalid chown parameter: '{text}' has a number above {MOST_ID}", hint)
         if any(char.isspace() or not char.isprintable() for char in part):
             raise FlagError(f"invalid chown parameter: {text!r} has a blank or a control character", hint)
 

@@ -72,7 +72,7 @@ class ClusterLiveView(LiveRows):
         row.outcome, row.state, row.seconds = outcome, state, seconds
 
     def render(self) -> RenderableType:
-        """Return the view as it is now: as many rows as fit, those that still go on first."""
+        """Return the view as it is now: as many rows as fit: failures, then those that still go on."""
         rows = list(self._rows.values())
         chosen = rows if len(rows) <= self.room else self._most_telling(rows, self.room)
         lines: list[RenderableType] = [self._line(row) for row in chosen]

@@ -17,7 +17,7 @@ from stoneware.cli.parameters import Command, argument, flag, option
 from stoneware.dataclass import dataclass
 from stoneware.durations import parse_duration
 from stoneware.errors import InputError
-from stoneware.launch.flags import parse_values
+from stoneware.launch.flags import parse_image_labels, parse_values
 from stoneware.ui.progress import Style, make_display
 from stoneware.ui.text import duration, one_line, short_id
 from stoneware.untrusted.bounded import why_no_file
@@ -126,7 +126,7 @@ def _bake_options(flags: Flags) -> BakeOptions:
         target=flags.target or None,
         build_args=parse_values(flags.build_arg, os.environ, "--build-arg"),
         secrets=dict(parse_secret(text) for text in flags.secret),
-        labels=parse_values(flags.label, {}, "--label"),
+        labels=parse_image_labels(flags.label),
         no_cache=flags.no_cache,
         pull=flags.pull,
         skip_checks=flags.skip_check,

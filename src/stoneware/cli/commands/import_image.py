@@ -19,7 +19,7 @@ from stoneware.cli.parameters import Command, argument, flag, option
 from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.image.references import parse_reference
-from stoneware.launch.flags import parse_values
+from stoneware.launch.flags import parse_image_labels
 from stoneware.model.capability import Capability, Need, require
 from stoneware.scratch import scratch_directory
 from stoneware.ui.progress import Style, make_display
@@ -69,7 +69,7 @@ def import_image(**given: Any) -> None:
         raise InputError("the image has no name", resolution=_TYPED)
     for tag in flags.tag:
         parse_reference(tag)  # told before an archive of gigabytes is read
-    labels = parse_values(flags.label, {}, "--label")
+    labels = parse_image_labels(flags.label)
     started = time.monotonic()
     with scratch_directory("stoneware-archive-") as work:
         result = _import(flags, labels, work)

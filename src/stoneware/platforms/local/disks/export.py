@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -118,7 +119,8 @@ def _run(argv: Sequence[str], output: int | None, passed: int | None = None) -> 
             child.stderr.close()
     text = said.decode(errors="replace")
     # Who reads our output has had enough, which is no error of the export.
-    if child.returncode and ("Broken pipe" in text or child.returncode < 0):
+    # Another signal, as of a computer without memory, is one.
+    if child.returncode == -signal.SIGPIPE or (child.returncode and "Broken pipe" in text):
         raise BrokenPipeError
     if child.returncode:
         raise ProcessError(list(argv), child.returncode, text)

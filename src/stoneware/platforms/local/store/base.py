@@ -79,6 +79,7 @@ class StoreBase:
         lock = self.lock_path("staged", token)
         # The lock before the directory: one that is free says that the maker is gone.
         with store_errors.clear_errors(self.home), locked(lock):
+            parent.mkdir(mode=0o700, exist_ok=True)  # a store of an earlier Stoneware lacks some
             staged = parent / f".staged-{token}"
             staged.mkdir(mode=0o700)
             try:
