@@ -303,16 +303,18 @@ def test_secrets_are_seen_by_the_machine_alone(lab: ClusterLab) -> None:
 
 def test_two_at_once(lab: ClusterLab) -> None:
     lab.write({"web": service(2)})
-    first = lab.start("up")
-    deadline = time.monotonic() + 120
-    while not (lab.kept / "lock").exists() or not (lab.kept / "lock").read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    second = lab.run("up", code=1)
-    assert f"process {first.pid} of" in second.err
-    waited = lab.run("up", "--lock-timeout", "120")
-    assert "nothing to do" in waited.err
-    _, err = first.communicate()
+    with lab.start("up") as first:
+        deadline = time.monotonic() + 120
+        while not (lab.kept / "lock").exists() or not (lab.kept / "lock").read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        first.send_signal(signal.SIGSTOP)  # else it may have ended by then
+        second = lab.run("up", code=1)
+        first.send_signal(signal.SIGCONT)
+        assert f"process {first.pid} of" in second.err
+        waited = lab.run("up", "--lock-timeout", "120")
+        assert "nothing to do" in waited.err
+        _, err = first.communicate()
     assert first.returncode == 0, err
     assert lab.machines() == ["web-1", "web-2"]
 

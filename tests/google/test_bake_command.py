@@ -22,6 +22,7 @@ from stoneware.platforms.google.bucket import Bucket
 from stoneware.platforms.google.settings import Settings
 from tests.emulator.serving import tidy
 from tests.emulator.test_server import start
+from tests.examples.clusters import wait_for
 from tests.google.provider.install import program_of
 
 pytestmark = [pytest.mark.machine, pytest.mark.filterwarnings("ignore::DeprecationWarning:google")]
@@ -232,7 +233,8 @@ def test_the_next_command_removes_what_a_killed_bake_left(project: Project) -> N
     done = project.stoneware("bake", "-t", "words", "--json", ".")
     assert "its builder is destroyed" in done.stderr
     project.settle()
-    assert list((Path(project.environment["STONEWARE_HOME"]) / f"google/{PROJECT}/builds").iterdir()) == []
+    builds = Path(project.environment["STONEWARE_HOME"]) / f"google/{PROJECT}/builds"
+    wait_for(lambda: not list(builds.iterdir()), "both bakes' directories are gone")
 
 
 def test_an_interrupted_bake_removes_its_builder(project: Project) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -18,23 +19,25 @@ pytestmark = [
 ]
 
 
-def test_it_ends_with_whoever_started_it(google_provider: dict[str, str], tmp_path: Path) -> None:
-    # The shell stands for Terraform: it starts the program, and is killed.
-    starter = subprocess.Popen(
-        ["sh", "-c", '"$1"; exit', "sh", program_of(google_provider)],
-        env={**os.environ, COOKIE: "x", "TMPDIR": str(tmp_path)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert starter.stdout is not None
-    address = Path(starter.stdout.readline().split("|")[3])
-    assert address.is_relative_to(tmp_path)
-    assert address.is_socket()
-    starter.kill()
-    starter.wait()
-    wait_for(lambda: not address.exists(), "it has ended")
-    assert starter.stdout.read() == ""  # nobody has the other end any more
-    starter.stdout.close()
+def test_it_ends_with_whoever_started_it(google_provider: dict[str, str]) -> None:
+    # The shell stands for Terraform: it starts the program, and is killed. A socket has to have a short name.
+    with (
+        TemporaryDirectory(prefix="sw-") as place,
+        subprocess.Popen(
+            ["sh", "-c", '"$1"; exit', "sh", program_of(google_provider)],
+            env={**os.environ, COOKIE: "x", "TMPDIR": place},
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as starter,
+    ):
+        assert starter.stdout is not None
+        address = Path(starter.stdout.readline().split("|")[3])
+        assert address.is_relative_to(place)
+        assert address.is_socket()
+        starter.kill()
+        starter.wait()
+        wait_for(lambda: not address.exists(), "it has ended")
+        assert starter.stdout.read() == ""  # nobody has the other end any more
 
 
 def test_it_is_a_program_where_nobody_waits(google_provider: dict[str, str]) -> None:
