@@ -158,7 +158,7 @@ def test_plan_touches_nothing(shop: Clusters) -> None:
     assert not (shop.store.home / "clusters").exists()
 
 
-@pytest.mark.parametrize("text", ["web", "web=", "web=many", "=3"])
+@pytest.mark.parametrize("text", ["web", "web=", "web=many", "=3", "web=" + "9" * 5000, "web=٣"])
 def test_bad_scales(text: str) -> None:
     with pytest.raises(InputError, match="invalid --scale"):
         clusters.parse_scale([text])

@@ -9,7 +9,7 @@ from stoneware.config import decode
 from stoneware.errors import HostError, InputError, MachineError
 from stoneware.launch.command import CommandOptions, run_command
 from stoneware.launch.environment import service_environment
-from stoneware.launch.flags import parse_port, parse_volume
+from stoneware.launch.flags import parse_image_labels, parse_port, parse_volume
 from stoneware.launch.machine_search import find_machine
 from stoneware.launch.plan import LaunchOptions, anonymous_volume, plan_launch
 from stoneware.launch.preview import preview
@@ -353,3 +353,9 @@ def test_an_image_of_no_commit_has_an_empty_one(
     assert preview(store, "known", {}) == {"/etc/motd": f"<{shown}>".encode()}
     assert service_environment(store.manifest(image_id), machine)["STONEWARE_COMMIT"] == shown
     assert plan_launch(store, LaunchOptions("known", "h1")).spec.source == f"image:{image_id}"
+
+
+def test_a_label_without_a_value_is_one() -> None:
+    assert parse_image_labels(["tier", "stage=", "a=b=c"]) == {"tier": "", "stage": "", "a": "b=c"}
+    with pytest.raises(InputError, match="invalid --label"):
+        parse_image_labels(["=x"])

@@ -173,3 +173,10 @@ def test_a_fault_of_a_thousand_machines_is_told_once(tmp_path: Path) -> None:
         "the host name 'same' is that of web-1, web-2 and 998 others",
         "the port 80/tcp of this computer is published by web-1, web-2 and 998 others",
     ]
+
+
+@pytest.mark.parametrize("mark", ["\ue005", "\U000f0005", "\U000ffffd"])
+@pytest.mark.parametrize("key", ["ports", "volumes"])
+def test_characters_that_could_stand_for_templates(tmp_path: Path, key: str, mark: str) -> None:
+    for value in (f"{mark}:80", f"{mark}${{TOKEN}}:80"):
+        check_any(tmp_path, f'services: {{web: {{image: web, {key}: ["{value}"]}}}}')

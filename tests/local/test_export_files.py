@@ -13,7 +13,9 @@ import pytest
 
 from stoneware.errors import InputError
 from stoneware.platforms.disks import DiskFormat, format_of
+from stoneware.platforms.local.disks import export
 from stoneware.platforms.local.disks.placing import appearing
+from stoneware.process import ProcessError
 
 
 def test_a_file_is_there_when_it_is_whole(tmp_path: Path) -> None:
@@ -122,3 +124,17 @@ def test_a_name_that_says_none(name: str) -> None:
     with pytest.raises(InputError) as caught:
         format_of(name)
     assert "--format" in caught.value.resolution
+
+
+@pytest.mark.parametrize(
+    ("script", "error"),
+    [
+        pytest.param("kill -PIPE $$", BrokenPipeError, id="whoever reads has had enough"),
+        pytest.param("echo tar: Broken pipe >&2; exit 2", BrokenPipeError, id="as tar says it"),
+        pytest.param("kill -KILL $$", ProcessError, id="no memory"),
+        pytest.param("exit 1", ProcessError, id="a fault"),
+    ],
+)
+def test_a_program_that_is_killed_has_failed(script: str, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        export._run(["sh", "-c", script], None)
