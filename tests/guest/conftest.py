@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.examples.clusters import wait_for
 from tests.guest.support import SHELLS, FakeMetadata, Root, serving
 
 
@@ -18,6 +20,15 @@ def metadata() -> Iterator[FakeMetadata]:
 @pytest.fixture(params=sorted(SHELLS))
 def root(request: pytest.FixtureRequest, metadata: FakeMetadata) -> Iterator[Root]:
     # Not tmp_path: other users, as which steps run, cannot enter pytest's directories.
-    with tempfile.TemporaryDirectory(prefix="stoneware-test-") as top:
-        Path(top).chmod(0o755)
-        yield Root(Path(top) / "root", metadata, request.param)
+    top = Path(tempfile.mkdtemp(prefix="stoneware-test-"))
+    try:
+        top.chmod(0o755)
+        yield Root(top / "root", metadata, request.param)
+    finally:
+        wait_for(lambda: _removed(top), "nothing of the test writes any more")
+
+
+def _removed(directory: Path) -> bool:
+    """Remove a directory in which what a test has started may still be writing."""
+    shutil.rmtree(directory, ignore_errors=True)
+    return not directory.exists()
