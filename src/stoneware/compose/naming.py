@@ -49,6 +49,14 @@ def read_name(
     sources = read_sources(list(files or find_files(directory, environment, env_files)), directory)
     base = sources[0].path.parent
     variables = variables_of(env_files, base, directory, environment, faults)
+    parsed = parsed_files(sources, faults)
+    name = given_name(project_name, variables) or named(parsed, variables, faults) or directory_name(base)
+    faults.check()
+    return Named(name, tuple(source.path for source in sources))
+
+
+def parsed_files(sources: Sequence[Source], faults: Faults) -> list[tuple[Source, list[yaml.Event]]]:
+    """Return the events of each file that is YAML; those that are none are faults."""
     parsed: list[tuple[Source, list[yaml.Event]]] = []
     for source in sources:
         faults.file(source.shown)
@@ -56,9 +64,7 @@ def read_name(
             parsed.append((source, parse(source.text, source.shown)))
         except YamlError as error:
             faults.add(error.place, error.reason)
-    name = given_name(project_name, variables) or named(parsed, variables, faults) or directory_name(base)
-    faults.check()
-    return Named(name, tuple(source.path for source in sources))
+    return parsed
 
 
 def variables_of(

@@ -16,7 +16,7 @@ from stoneware.compose.interpolation import InterpolationError, interpolate
 from stoneware.compose.joining import Joiner
 from stoneware.compose.merge import merge, without_resets
 from stoneware.compose.model import Place
-from stoneware.compose.naming import named
+from stoneware.compose.naming import named, parsed_files
 from stoneware.compose.nodes import Node
 from stoneware.compose.yamlfile import YamlError, build, parse
 
@@ -32,13 +32,7 @@ def read_tree(
 
     `where` are the directories that relative paths begin at, and that messages call files from.
     """
-    parsed: list[tuple[Source, list[yaml.Event]]] = []
-    for source in sources:
-        faults.file(source.shown)
-        try:
-            parsed.append((source, parse(source.text, source.shown)))
-        except YamlError as error:
-            faults.add(error.place, error.reason)
+    parsed = parsed_files(sources, faults)
     name = name or named(parsed, variables, faults) or directory_name(sources[0].path.parent)
     # Before the files are interpolated: expressions may use it, as in Compose.
     variables["COMPOSE_PROJECT_NAME"] = name

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
-from stoneware.emulator import errors, values
+from stoneware.emulator import errors
 from stoneware.emulator.errors import ApiError
+from stoneware.emulator.records import DatedRecords
 from stoneware.emulator.service import Call
-from stoneware.emulator.store import Record, Store
+from stoneware.emulator.store import Record
 
 _PAGE = 1000
 
 
-class Records:
-    """The zones of a store. `clock`: seconds since 1970."""
-
-    def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
-        self.store = store
-        self.clock = clock
-
-    def now(self) -> str:
-        """Return this moment as the API writes it."""
-        return values.zulu(self.clock())
+class Records(DatedRecords):
+    """The zones of a store."""
 
     def zones(self, call: Call) -> str:
         """Return the key below which a project's zones are. Raises ApiError (404)."""

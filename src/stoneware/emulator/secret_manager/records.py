@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from stoneware.emulator import errors, values
 from stoneware.emulator.errors import ApiError
+from stoneware.emulator.records import DatedRecords
 from stoneware.emulator.service import shown
-from stoneware.emulator.store import Record, Store
+from stoneware.emulator.store import Record
 
 _CHANGES = "x-changes"  # of a record: how often it was changed
 LATEST = "x-latest"  # of a secret: the number of its newest version
 _NAME = re.compile(r"projects/([^/]+)/(?:locations/[^/]+/)?secrets/([^/]+)(?:/versions/([^/]+))?")
 
 
-class Records:
-    """The secrets of a store. `clock`: seconds since 1970."""
-
-    def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
-        self.store = store
-        self.clock = clock
-
-    def now(self) -> str:
-        """Return this moment as the API writes it."""
-        return values.zulu(self.clock())
+class Records(DatedRecords):
+    """The secrets of a store."""
 
     def place(self, text: str) -> str:
         """Return where something is, its project by name; a client may say its number. Raises ApiError."""

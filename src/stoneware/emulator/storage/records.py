@@ -10,7 +10,8 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, unquote
 
-from stoneware.emulator import errors, values
+from stoneware.emulator import errors
+from stoneware.emulator.records import DatedRecords
 from stoneware.emulator.service import shown
 from stoneware.emulator.storage.contents import Contents, Summary
 from stoneware.emulator.store import Record, Store
@@ -35,21 +36,16 @@ _CLASSES = (
 )
 
 
-class Records:
+class Records(DatedRecords):
     """The buckets and objects of a store. `clock`: seconds since 1970."""
 
     def __init__(self, store: Store, contents: Contents, clock: Callable[[], float] = time.time) -> None:
-        self.store = store
+        super().__init__(store, clock)
         self.contents = contents
-        self.clock = clock
         # Generations grow even where the clock was set back.
         self._latest = max(map(int, store.field("generation", "b/")), default=0)
         uploads = {key.removeprefix("uploads/") for key in store.keys("uploads")}
         contents.sweep(store.field(CONTENT, "b/"), uploads)
-
-    def now(self) -> str:
-        """Return this moment as the API writes it."""
-        return values.zulu(self.clock())
 
     def generation(self) -> str:
         """Return a number that is larger than all before, by the clock in microseconds."""

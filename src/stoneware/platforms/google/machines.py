@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +13,7 @@ from stoneware.guest import reports
 from stoneware.model.machine import Machine, MachineSpec, removal_hint
 from stoneware.model.machine_fields import written as checked
 from stoneware.model.resources import PortMapping
+from stoneware.platforms import together
 from stoneware.platforms.google import builder_instance, errors, instance, names
 from stoneware.platforms.google.api import Api
 from stoneware.platforms.google.resources import GoogleResources
@@ -133,8 +133,7 @@ class GoogleMachines(GoogleResources):
         # Builders have our label too, and no spec.
         listed = [one for one in everything if instance.SPEC in instance.metadata_of(one)]
         # No list has guest attributes: each machine is a request of its own.
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            said = list(pool.map(self._reports, listed))
+        said = together.each(self, self._reports, listed)
         pairs = zip(listed, said, strict=True)
         found = [machine for one, its in pairs if (machine := instance.machine_of(one, its)) is not None]
         # Networks that are looked at next take their members from this list, without another request.

@@ -28,11 +28,11 @@ class LocalBuilders(LocalResources):
         """List a builder's files by what btrfs knows to have changed since `source`, if it can tell."""
         from stoneware.platforms.local.lists.changes import OddError
         from stoneware.platforms.local.lists.sealing import list_root
+        from stoneware.platforms.local.machines.nspawn import source_rootfs
 
         paths = Paths(self.existing_directory(name))
         try:
-            kind, _, key = source.partition(":")
-            parent = self.store.image_rootfs(key) if kind == "image" else self.store.checkpoint_rootfs(key)
+            parent = source_rootfs(self.store, source)
             listed = list_root(parent, paths.rootfs, paths.root / "listed")
             staged = paths.root / guest_protocol.LISTED_FILE
             staged.write_bytes(listed)

@@ -29,12 +29,8 @@ _TAKEN = {
 }
 _SYSTEM = {place: frozenset(names.split()) for place, names in _TAKEN.items()}
 _ONLY = {"usr/lib/stoneware": "image"}  # the rest are our programs
-_DIRECTORIES = (
-    "",
-    "etc",
-    "var",
-    "var/lib",
-)  # where a file may be anything: only directories are an application's
+# Where a file may be anything: only directories are an application's.
+_DIRECTORIES = ("", "etc", "var", "var/lib")
 _UNITS = "etc/systemd/system/"
 _DEEPEST = max(place.count("/") for place in _SYSTEM) + 2  # parts of a path that tell whose it is
 

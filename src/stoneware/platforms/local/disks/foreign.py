@@ -40,12 +40,7 @@ _WHOLE = (
     (1080, b"\x53\xef", "an ext file system"),
     (0x10040, b"_BHRfS_M", "a btrfs file system"),
 )
-_PACKED = (
-    b"\x1f\x8b",
-    b"BZh",
-    b"\xfd7zXZ",
-    b"\x28\xb5\x2f\xfd",
-)  # archives: any bytes anywhere
+_PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")  # archives: any bytes anywhere
 _TABLE = (510, b"\x55\xaa")
 FILES_INSTEAD = (
     "tar -C / --one-file-system --xattrs --acls --numeric-owner -cf /tmp/root.tar .    # in the machine;"

@@ -131,9 +131,11 @@ def _make(path: Path, scratch: Path, loader: Sequence[str]) -> None:
         try:
             with scratch_directory("stoneware-seccomp-", scratch) as directory:
                 found = capture(directory)
-                trial.write_bytes(encode(found))
+                text = encode(found)
+                trial.write_bytes(text)
                 words = [str(trial) if word == str(path) else word for word in loader]
-                text = encode(found) if capture(directory, words) == found else b""
+                if capture(directory, words) != found:
+                    text = b""
         except NotReadyError:
             text = b""
         except OSError as error:

@@ -14,12 +14,11 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+from stoneware.platforms.local.store import qgroups
 from stoneware.platforms.local.store.btrfs_ioctl import request
 
-_INO_LOOKUP = 0xD0009412  # _IOWR(0x94, 18, struct btrfs_ioctl_ino_lookup_args)
 _SEND = 0x40489426  # _IOW(0x94, 38, struct btrfs_ioctl_send_args)
 _NO_FILE_DATA = 0x1
-_TOP = 256  # BTRFS_FIRST_FREE_OBJECTID
 _HEAD = struct.Struct("<13sI")
 _COMMAND = struct.Struct("<IHI")  # length of what follows, kind, checksum
 _VALUE = struct.Struct("<HH")  # kind, length
@@ -34,9 +33,8 @@ MAKE = frozenset({3, 5, 6, 7, 8})  # a file, device, FIFO, socket or link
 MKDIR, RENAME, LINK, UNLINK, RMDIR = 4, 9, 10, 11, 12
 _KNOWN = frozenset(range(3, 21)) | {22}
 
-Change = tuple[
-    int, bytes, bytes
-]  # the command, the path, and where that goes, or what a LINK is another name of
+# The command, the path, and where that goes, or what a LINK is another name of.
+Change = tuple[int, bytes, bytes]
 
 
 class OddError(Exception):
@@ -59,23 +57,13 @@ def changes(parent: Path, snapshot: Path) -> list[Change]:
 
 
 def _send(parent: Path, snapshot: Path, stream: int) -> None:
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    top, since = os.open(snapshot, flags), os.open(parent, flags)
+    # struct btrfs_ioctl_send_args: fd, clone sources (none), parent, flags, version, reserved
+    wanted = struct.pack("<qQQQQI28x", stream, 0, 0, qgroups.subvolume_id(parent), _NO_FILE_DATA, 0)
+    top = os.open(snapshot, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        # struct btrfs_ioctl_send_args: fd, clone sources (none), parent, flags, version, reserved
-        wanted = struct.pack("<qQQQQI28x", stream, 0, 0, _number(since), _NO_FILE_DATA, 0)
         request(top, _SEND, bytearray(wanted))
     finally:
         os.close(top)
-        os.close(since)
-
-
-def _number(descriptor: int) -> int:
-    """Return the number of the subvolume that an open directory is in."""
-    answer = bytearray(4096)
-    struct.pack_into("=QQ", answer, 0, 0, _TOP)
-    fcntl.ioctl(descriptor, _INO_LOOKUP, answer)
-    return int(struct.unpack_from("=Q", answer)[0])
 
 
 def parse(stream: bytes | mmap.mmap) -> Iterator[Change]:

@@ -24,13 +24,8 @@ _MOST = 1_000_000  # names of a tree: where there are more, the builder itself l
 _MOST_BYTES = 256 << 20  # of a list that an image says is its own
 _SEARCHED = 1 << 20  # bytes: SCANNED_SIZE of lists.sh
 _SUBVOLUME = (2, 256)  # the inode numbers of a subvolume's root, and of the trace of one in a snapshot
-_AS_ANOTHER = (
-    2,
-    4,
-    5,
-    6,
-    7,
-)  # the first digit of four of a mode: setuid, setgid, but not setgid and sticky alone
+# The first digit of four of a mode: setuid, setgid, but not setgid and sticky alone.
+_AS_ANOTHER = (2, 4, 5, 6, 7)
 _TYPES = {
     stat.S_IFREG: b"f",
     stat.S_IFDIR: b"d",

@@ -26,11 +26,8 @@ from stoneware.platforms.local.metadata.visits import LimitedServer, RareMessage
 from stoneware.platforms.local.network.layout import RUNTIME, store_digest
 
 _BACKLOG = 4096
-_ALIVE = {
-    "TCP_KEEPIDLE": 30,
-    "TCP_KEEPINTVL": 10,
-    "TCP_KEEPCNT": 3,
-}  # a machine that was killed says no goodbye
+# A machine that was killed says no goodbye.
+_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -23,9 +23,8 @@ from stoneware.process import ProcessError, run
 
 _FAMILIES = {"ip", "inet"}
 _SWITCH = Path("/proc/sys/net/ipv4/ip_forward")
-_OURS = (
-    "forwarding-by-stoneware"  # there once we have switched it on; ends with the boot, as the setting does
-)
+# There once we have switched it on; ends with the boot, as the setting does.
+_OURS = "forwarding-by-stoneware"
 _SHUT = """
 add table ip filter
 add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }

@@ -333,9 +333,8 @@ def _read(path: Path, users: Mapping[str, list[str]]) -> Volume:
     document: dict[str, Any] = read_json(path / "document.json") or {}
     kind = volume_kinds.kind_of(path)
     size, blank = document.get("size"), False
-    with contextlib.suppress(
-        FileNotFoundError, NotADirectoryError
-    ):  # it is being removed, or somebody did so
+    # It is being removed, or somebody did so.
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         blank = volume_kinds.is_blank(path)
         size = volume_kinds.disk_size(path) if kind == DISK else size
     return Volume(

@@ -128,9 +128,8 @@ class Qemu:
         settings = launch_settings(paths.run, paths.disk, hardware, volumes)
         file = paths.run / _SETTINGS
         file.unlink(missing_ok=True)
-        file.touch(
-            mode=0o600
-        )  # this start reads it and no other: it need not outlast a crash of the computer
+        # This start reads it and no other: it need not outlast a crash of the computer.
+        file.touch(mode=0o600)
         file.write_text(settings, encoding="utf-8", errors="surrogateescape")
 
     def settings(self, store: Store, paths: Paths, spec: MachineSpec, machine_id: str) -> str:  # noqa: ARG002
