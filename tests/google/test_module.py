@@ -301,6 +301,27 @@ def test_a_machine_that_the_state_lost_is_taken_back_as_it_is(site: Site) -> Non
 
 
 @pytest_tool
+def test_a_disk_is_taken_back_while_nothing_is_known_of_the_rest(site: Site) -> None:
+    """An apply that was cut off keeps what it was making without a value for what only Google knows."""
+    wanted = {Subject(Kind.VOLUME, "shop-kafka-1-data"): "shop-kafka-1-data"}
+    (place,) = map(site.infrastructure.address, wanted)
+    zone = {"dns_zone": "shop", "dns_name": "shop.internal"}
+    site.apply(declared(spec(1, live_extras=zone), spec(2), spec(3)))
+    state = site.terraform.directory / "terraform.tfstate"
+    before = state.read_text()
+    document = json.loads(before)
+    for resource in document["resources"]:
+        for each in resource["instances"]:
+            each["attributes"] = dict.fromkeys(each["attributes"])
+        if resource["type"] == "google_compute_disk":
+            resource["instances"] = []
+    state.write_text(json.dumps({**document, "serial": document["serial"] + 1}))
+    assert site.terraform.adopt(site.infrastructure.imports(wanted)) == (place,)
+    assert place in managed_addresses(site.terraform.directory)
+    state.write_text(before)
+
+
+@pytest_tool
 def test_disks_go_only_with_the_override(site: Site) -> None:
     nothing: dict[str, Any] = {"machines": {}, "networks": {}, "volumes": {}, "hosts": {}}
     with pytest.raises(TerraformError) as refused:

@@ -27,8 +27,9 @@ locals {
   hosts = {
     for circle in local.circles : circle => join("", [
       for key, host in local.members :
-      # `try` is for imports, which look at this before all addresses are in the state.
-      "${try(google_compute_address.machine[key].address, "")}\t${join(" ", host.names)}\n"
+      # An import looks at this before all addresses are in the state, or while one has no value there yet because
+      # the apply that made it was cut off. `try` alone lets null pass; `coalesce` fails on it.
+      "${try(coalesce(google_compute_address.machine[key].address), "")}\t${join(" ", host.names)}\n"
       if circle == join(",", sort(host.networks)) || length(setintersection(split(",", circle), host.networks)) > 0
     ])
   }

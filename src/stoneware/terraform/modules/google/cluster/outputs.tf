@@ -5,7 +5,7 @@ output "machines" {
       name = machine.name
       id   = machine.instance_id
       zone = machine.zone
-      ip   = machine.network_interface[0].network_ip
+      ip   = one(machine.network_interface[*].network_ip) # none where the apply that made it was cut off
     }
   }
 }
