@@ -7,26 +7,27 @@ import json
 import urllib.parse
 from collections.abc import Iterable, Iterator
 
-SHORTEST = 8  # bytes of a line that is looked for: shorter ones are found everywhere
+from stoneware.bake.secret_lines import own_parts
+
 _SHORTEST_ENCODED = 10
 _WINDOW = 18  # bytes: encoded text is often wrapped into lines, so pieces are looked for
 _MOST_WINDOWS = 64
+_SHORTEST_CUT = 20  # bytes
 
 
 def leak_patterns(values: Iterable[bytes]) -> list[bytes]:
     """Return the fixed texts, none with a newline, one of which is in a file that holds one of the values.
 
-    Found are the lines of a value as they are, and those lines and the whole of it in Base64 (of both
+    Found are the value's own lines as they are, and those lines and its own text in Base64 (of both
     alphabets, at any alignment), Base32, hexadecimal, percent encoding and as a JSON string; not what was
-    compressed or encrypted.
+    compressed or encrypted. What any key or file of its kind has too, as a key's first line, is not own.
     """
     found: dict[bytes, None] = {}
     for value in values:
-        lines = [line for line in value.split(b"\n") if len(line.strip()) >= SHORTEST]
-        found.update(dict.fromkeys(lines))
-        for text in dict.fromkeys([*lines, value.strip()]):
-            if len(text) >= SHORTEST and not text.startswith(b"-----"):
-                found.update(dict.fromkeys(_encoded(text)))
+        own = own_parts(value)
+        found.update(dict.fromkeys(own.lines))
+        for text in own.texts:
+            found.update(dict.fromkeys(_encoded(text)))
     # The seal's grep reads one pattern a line.
     return [pattern for pattern in found if b"\n" not in pattern]
 
@@ -53,6 +54,9 @@ def _encoded(text: bytes) -> Iterator[bytes]:
 def _windows(text: bytes) -> Iterator[bytes]:
     if len(text) < 2 * _WINDOW:
         yield text
+        if len(text) >= _SHORTEST_CUT:
+            # A line of encoded text may end within it; then one half is in one of the two lines.
+            yield from (text[: len(text) // 2], text[len(text) // 2 :])
         return
     for number, start in enumerate(range(0, len(text) - _WINDOW + 1, _WINDOW)):
         if number < _MOST_WINDOWS:
