@@ -16,6 +16,8 @@ from stoneware.cluster.up import RolloutNeeded
 from stoneware.cluster.waiting import MachinesFailed, Watch
 from stoneware.errors import InputError, MachineError
 from stoneware.model.machine import Health, Machine, MachineSpec, Phase
+from stoneware.platforms.infrastructure import Kind, Subject
+from stoneware.terraform.configuration import IMPORTS_FILE
 from stoneware.terraform.results import Plan
 from tests.cluster.engine import SECRET, Declined, EngineBench
 
@@ -314,14 +316,33 @@ def test_an_import_that_was_cut_off(bench: EngineBench, monkeypatch: pytest.Monk
     def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as cut:
-        cut.setattr("stoneware.cluster.apply.ClusterTerraform.apply", killed)
-        with pytest.raises(KeyboardInterrupt):
-            bench.up()
-    assert "continues from here" in bench.recorder.of(events.Note)[-1].text
-    assert bench.up().plan.changes == ()  # all is in the state, though not all that an apply adds to it
+    for method in ("plan", "apply"):
+        with monkeypatch.context() as cut:
+            cut.setattr(f"stoneware.cluster.apply.Terraform.{method}", killed)
+            with pytest.raises(KeyboardInterrupt):
+                bench.up()
+        assert "continues from here" in bench.recorder.of(events.Note)[-1].text
+    blocks = bench.clusters / "shop" / IMPORTS_FILE
+    address = bench.platform.infrastructure.address(Subject(Kind.MACHINE, "app-1"))
+    blocks.write_text(json.dumps({"import": [{"to": address, "id": "no-such"}]}))  # as a kill leaves them
+    assert {step.action for step in bench.up().plan.changes} == {Action.ADOPT}
+    assert not blocks.exists()
+    taken = [note.text for note in bench.recorder.of(events.Note) if note.text.startswith("took ")]
+    assert f"took {address} into Terraform's state, which lacked it" in taken
+    assert len(taken) == len(set(taken)) == len(bench.managed())
+    assert creations(bench) == []
+    assert bench.up().plan.changes == ()
     bench.up({"services": {"web": {"replicas": 2}}})
     assert creations(bench) == ["shop-web-2"]
+
+
+def test_what_is_imported_may_be_replaced_at_once(bench: EngineBench) -> None:
+    bench.up()
+    for path in (bench.clusters / "shop").iterdir():
+        path.unlink()
+    bench.up({"services": {"app": {"image": "app:2"}}}, recreate=True)
+    assert sorted(creations(bench)) == ["shop-app-1", "shop-app-2"]
+    assert bench.up({"services": {"app": {"image": "app:2"}}}).plan.changes == ()
 
 
 def test_attributes_and_labels_by_hand_are_in_nobodys_way(bench: EngineBench) -> None:

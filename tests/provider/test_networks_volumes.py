@@ -8,7 +8,7 @@ from stoneware.errors import InputError
 from stoneware.model.machine import MachineSpec
 from stoneware.model.resources import Network, Volume, VolumeMount
 from stoneware.terraform.results import TerraformError
-from stoneware.terraform.runner import Terraform
+from stoneware.terraform.runner import Terraform, managed_addresses
 from tests.platforms.memory import MemoryPlatform
 
 from .conftest import IMAGE, Configure
@@ -86,6 +86,21 @@ def test_what_exists_is_not_taken_but_imported(
     assert terraform.adopt({address: "data"}) == (address,)
     assert terraform.adopt({address: "data"}) == ()
     assert terraform.plan().noop
+
+
+def test_a_plan_imports_what_the_state_lacks(
+    terraform: Terraform, configure: Configure, platform: MemoryPlatform, kind: str
+) -> None:
+    make(platform, kind, a="b")
+    address = write(configure, kind, 'labels = { "a" = "b" }')
+    plan = terraform.plan(imports={address: "data"})
+    assert [(it.importing, it.actions) for it in plan.changes] == [("data", ("no-op",))]
+    assert not plan.noop
+    assert address not in managed_addresses(terraform.directory)
+    done = terraform.apply(plan)
+    assert (done.added, done.changed, done.removed) == (0, 0, 0)
+    assert address in managed_addresses(terraform.directory)
+    assert terraform.plan(imports={address: "no-such"}).noop  # known: it is not looked for
 
 
 def test_import_of_what_is_not_there(

@@ -14,8 +14,10 @@ from stoneware.model.machine import MachineSpec
 from stoneware.provider.infrastructure import BUILDER_MODULE, CLUSTER_MODULE
 from stoneware.terraform import variables
 from stoneware.terraform.configuration import (
+    IMPORTS_FILE,
     LIFT_VOLUMES,
     MODULES,
+    import_blocks,
     write_configuration,
 )
 
@@ -133,3 +135,15 @@ def test_every_variable_and_output_is_described(path: Path) -> None:
     text = path.read_text()
     blocks = re.findall(r'^(?:variable|output) "(\w+)" \{(.*?)^\}', text, re.MULTILINE | re.DOTALL)
     assert [name for name, body in blocks if "description" not in body] == []
+
+
+def test_blocks_that_import_are_there_for_one_command_only(tmp_path: Path) -> None:
+    path = tmp_path / IMPORTS_FILE
+    with import_blocks(tmp_path, {'a.b["k"]': "one", "a.c": "${x}%{y}"}):
+        assert json.loads(path.read_text()) == {
+            "import": [{"to": 'a.b["k"]', "id": "one"}, {"to": "a.c", "id": "$${x}%%{y}"}]
+        }
+    assert not path.exists()
+    path.write_text("{}")  # as a kill leaves it
+    with import_blocks(tmp_path, {}):
+        assert not path.exists()

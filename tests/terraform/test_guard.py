@@ -44,6 +44,22 @@ def test_an_object_that_a_failed_replacement_left_may_go_with_its_machine() -> N
     check_plan(Plan(Path("p"), (old,)), allowed={"stoneware_machine.m"}, disk_types=DISKS)
 
 
+def test_an_import_is_let_through_and_what_is_done_besides_is_not() -> None:
+    def plan(*actions: str) -> Plan:
+        change = {"actions": actions, "before": {}, "after": {}, "importing": {"id": "m-1"}}
+        item = {"address": "stoneware_machine.m", "type": "stoneware_machine", "change": change}
+        return plan_of({"resource_changes": [item]})
+
+    check_plan(plan("no-op"), allowed=set(), disk_types=DISKS)
+    assert plan("no-op").changes[0].importing == "m-1"
+    assert not plan("no-op").noop  # its apply takes it into the state
+    for actions, verb in (("update",), "changed"), (("delete", "create"), "replaced"):
+        with pytest.raises(PlanRefused) as caught:
+            check_plan(plan(*actions), allowed=set(), disk_types=DISKS)
+        assert caught.value.violations == (f"stoneware_machine.m would be imported and {verb}",)
+        check_plan(plan(*actions), allowed={"stoneware_machine.m"}, disk_types=DISKS)
+
+
 @pytest.mark.parametrize("type_", sorted(DISKS))
 def test_no_kind_of_volume_is_ever_destroyed(type_: str) -> None:
     gone = Change(f"{type_}.v", type_, ("delete",))

@@ -57,6 +57,7 @@ class ClusterTerraform:
         self._infrastructure = platform.infrastructure
         self._wanted: Mapping[str, Any] = {}
         self._declared: Mapping[str, Any] = {}
+        self._imports: Mapping[str, str] = {}
         self._backend = directory.records.backend()
         say = (lambda line: reporter.emit(events.TerraformOutput(line))) if verbose else None
         self._terraform = Terraform(
@@ -109,17 +110,15 @@ class ClusterTerraform:
         write_module(self._directory.path, module, root=root, overrides=overrides)
 
     def adopt(self, variables: Mapping[str, Any], observed: Observed) -> frozenset[Subject]:
-        """Import what the variables name, what exists, and what the state lacks: a kill came in between.
+        """Have the plans after it import what the variables name, what exists, and what the state lacks.
 
-        Return what was imported.
+        A kill came in between. Return what that is.
         """
         ids = self._infrastructure.imports(
             _existing({**self._declared, **variables}, observed), self._directory.managed()
         )
-        adopted = self._terraform.adopt(ids)
-        for place in adopted:
-            self._reporter.emit(events.Note(f"took {place} into Terraform's state, which lacked it"))
-        return frozenset(map(self._infrastructure.subject, adopted))
+        self._imports = self._terraform.lacking(ids)
+        return frozenset(map(self._infrastructure.subject, self._imports))
 
     def apply(
         self,
@@ -174,7 +173,9 @@ class ClusterTerraform:
         infrastructure = self._infrastructure
         replaced = sorted(infrastructure.address(Subject(Kind.MACHINE, name)) for name in again)
         variables = self._directory.path / variables_file if variables_file else None
-        plan = self._terraform.plan(replace=replaced, refresh=refresh, variables=variables)
+        plan = self._terraform.plan(
+            replace=replaced, refresh=refresh, variables=variables, imports=self._imports
+        )
         spared = tuple(
             change
             for change in plan.changes
@@ -202,7 +203,7 @@ class ClusterTerraform:
 
     def show_plan(self) -> str:
         """Return Terraform's own plan as it shows it to people."""
-        plan = self._terraform.plan()
+        plan = self._terraform.plan(imports=self._imports)
         try:
             return self._terraform.show(plan)
         finally:
@@ -219,6 +220,8 @@ class ClusterTerraform:
             self._reporter.emit(events.MachineProgress(subject.name, _DOING[progress.action], ""))
 
     def _tell(self, change: Change) -> None:
+        if change.importing:
+            self._reporter.emit(events.Note(f"took {change.address} into Terraform's state, which lacked it"))
         subject = self._infrastructure.subject(change.address)
         if change.noop or subject.kind not in (Kind.VOLUME, Kind.NETWORK):
             return

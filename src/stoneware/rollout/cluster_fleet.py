@@ -182,7 +182,8 @@ class ClusterFleet:
             def look(there: Observed) -> None:
                 present = _present(declared, entries, there)
                 terraform.configure(present)
-                terraform.check(_subjects(entries) | self._lacking(present, there))
+                terraform.adopt(present, there)
+                terraform.check(_subjects(entries))
 
             try:
                 self._guarded(look)
@@ -207,15 +208,6 @@ class ClusterFleet:
     def _observed(self) -> Observed:
         managed = managed_in(self.site.directory(self.cluster), self._platform.infrastructure)
         return observe(self._platform, self.cluster, managed=managed)
-
-    def _lacking(self, present: Mapping[str, Any], there: Observed) -> set[Subject]:
-        """Return what exists and Terraform's state lacks: the change imports it first."""
-        known = {
-            *(Subject(Kind.MACHINE, name) for name in present["machines"] if name in there.machines),
-            *(Subject(Kind.VOLUME, name) for name in present["volumes"] if name in there.volumes),
-            *(Subject(Kind.NETWORK, name) for name in present["networks"] if name in there.networks),
-        }
-        return known - (there.managed or frozenset())
 
     def change(self, entries: Entries) -> None:
         """Make machines as their entries say, by a plan of the whole configuration that the guard lets pass.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from stoneware.untrusted.bounded import BoundsError, read_bounded
 
 ROOT_FILE = "root.tf.json"
 VARIABLES_FILE = "terraform.tfvars.json"
+IMPORTS_FILE = "imports.tf.json"
 LIFT_VOLUMES = "volumes_override.tf"  # of modules for clusters: lets volumes be destroyed
 MODULES = Path(__file__).parent / "modules"
 
@@ -56,6 +58,29 @@ def write_configuration(
     """
     write_module(directory, module, root=root, overrides=overrides)
     write_json(directory / variables_file, dict(tfvars), mode=0o600)
+
+
+@contextlib.contextmanager
+def import_blocks(directory: Path, objects: Mapping[str, str]) -> Iterator[None]:
+    """Have a configuration import objects (address to id) meanwhile.
+
+    A file that a kill left is gone afterwards too: Terraform refuses any plan while a block names an object
+    that is no more.
+    """
+    path = directory / IMPORTS_FILE
+    if objects:
+        # In a string of Terraform's JSON, templates begin with ${ and %{; an address is no template.
+        blocks = [
+            {"to": address, "id": identity.replace("${", "$${").replace("%{", "%%{")}
+            for address, identity in objects.items()
+        ]
+        write_atomic(path, f"{json.dumps({'import': blocks}, indent=2)}\n".encode())
+    else:
+        path.unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _write_root(path: Path, root: Mapping[str, Any]) -> None:

@@ -26,7 +26,8 @@ def check_plan(plan: Plan, *, allowed: AbstractSet[str], disk_types: AbstractSet
     `disk_types` are the resource types of volumes.
 
     An address allows what is below it: `module.kafka["kafka-1"]` allows all resources of that module
-    instance. Reads and no-ops are always allowed; destroying a volume never is.
+    instance. Reads, no-ops and imports are always allowed, as they touch nothing; what else is done to an
+    object that is imported is not. Destroying a volume never is.
     """
     violations = [
         sentence for change in plan.changes for sentence in _violations(change, allowed, disk_types)
@@ -56,11 +57,12 @@ def _covered(address: str, allowed: AbstractSet[str]) -> bool:
 
 
 def _verb(change: Change) -> str:
+    imported = ["imported"] if change.importing else []
     if change.replaces:
         because = f" because of {', '.join(change.replace_for)}" if change.replace_for else ""
-        return f"replaced{because}"
+        return " and ".join([*imported, f"replaced{because}"])
     words = {"create": "created", "update": "changed", "delete": "destroyed", "forget": "forgotten"}
-    named = [words[action] for action in change.actions if action in words]
+    named = imported + [words[action] for action in change.actions if action in words]
     if change.previous_address:
         named.append("moved")
     return " and ".join(named) or "changed"

@@ -51,7 +51,8 @@ class Change:
 
     `actions` are Terraform's: no-op, create, read, update, delete, forget; a replacement has both create and
     delete. `changed` names the attributes that differ, `unknown` those that are known after the apply only,
-    `replace_for` those that force a replacement. Sensitive values are masked.
+    `replace_for` those that force a replacement. `importing` is the id of an object that is taken
+    into the state. Sensitive values are masked.
     """
 
     address: str
@@ -65,6 +66,7 @@ class Change:
     mode: str = "managed"
     reason: str = ""
     previous_address: str = ""
+    importing: str = ""
 
     @property
     def noop(self) -> bool:
@@ -94,8 +96,8 @@ class Plan:
 
     @property
     def noop(self) -> bool:
-        """Nothing would be done."""
-        return all(change.noop for change in self.changes)
+        """Nothing would be done, and nothing taken into the state."""
+        return all(change.noop and not change.importing for change in self.changes)
 
 
 @dataclass(frozen=True)
@@ -320,6 +322,7 @@ def _change(item: Mapping[str, Any]) -> Change:
         mode=item.get("mode", "managed"),
         reason=item.get("action_reason", ""),
         previous_address=item.get("previous_address", ""),
+        importing=str((change.get("importing") or {}).get("id") or ""),
     )
 
 

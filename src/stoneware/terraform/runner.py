@@ -24,6 +24,7 @@ from stoneware.platforms.infrastructure import Provider
 from stoneware.process import tool_environment
 from stoneware.scratch import scratch_directory
 from stoneware.terraform import results
+from stoneware.terraform.configuration import import_blocks
 from stoneware.terraform.engine import BinaryEngine, Engine, LibraryEngine, Output
 from stoneware.terraform.patience import Patience, late, time_limit
 from stoneware.terraform.results import Applied, Plan, Progress, State, TerraformError
@@ -139,11 +140,13 @@ class Terraform:
         refresh: bool = True,
         replace: Sequence[str] = (),
         variables: Path | None = None,
+        imports: Mapping[str, str] | None = None,
     ) -> Plan:
         """Compare the configuration with what is, and save what would be done.
 
         Without `refresh` it is compared with the state alone. A file of `variables` takes the place of those
-        of the configuration.
+        of the configuration. `imports` maps addresses to the ids of objects that exist: those that
+        the state lacks are taken into it by the plan's apply.
         """
         file = self.directory / PLAN_FILE
         options = [*(["-destroy"] if destroy else []), *(["-refresh-only"] if refresh_only else [])]
@@ -154,6 +157,7 @@ class Terraform:
             "plan the changes",
             ["plan", "-json", f"-out={file}", *self._common, *self._locking, *self._parallelism, *options],
             quiet=True,
+            imports=self.lacking(imports or {}),
         )
         # `plan -json` tells events; as data the plan is in the file alone.
         shown = self._command("read the plan", ["show", "-json", str(file)], quiet=True)
@@ -212,11 +216,15 @@ class Terraform:
 
     def adopt(self, objects: Mapping[str, str]) -> tuple[str, ...]:
         """Import those objects (address to id) that the state lacks, and return their addresses."""
-        known = addresses_in(self._read_state())
-        missing = tuple(address for address in objects if address not in known)
-        for address in missing:
-            self.import_(address, objects[address])
-        return missing
+        missing = self.lacking(objects)
+        for address, identity in missing.items():
+            self.import_(address, identity)
+        return tuple(missing)
+
+    def lacking(self, objects: Mapping[str, str]) -> dict[str, str]:
+        """Return those objects (address to id) that the state lacks."""
+        known = addresses_in(self._read_state()) if objects else frozenset()
+        return {address: identity for address, identity in objects.items() if address not in known}
 
     def import_(self, address: str, identity: str) -> None:
         """Take an existing object into the state."""
@@ -243,16 +251,15 @@ class Terraform:
         progress: OnProgress | None = None,
         held: bool = False,
         resources: int = 0,
+        imports: Mapping[str, str] | None = None,
     ) -> Output:
         under_way = UnderWay(progress)
         listener = _listener(None if quiet else self._verbose, under_way if argv[0] in _SLOW else None)
         limit = time_limit(resources)
         patience = Patience(limit, held and self._provider is None, self._locks, self._tell)
-        done, failures = self._run(argv, listener, patience)
-        if done.code != 0 and not self._provider and _uninstalled(done):
-            # Only now: a provider that is there, or that the user's configuration names, needs none.
-            done, _ = self._run(["init", "-reconfigure", *self._common], listener, patience)
-            done, failures = (done, []) if done.code else self._run(argv, listener, patience)
+        # Without any: those that a killed command left are no business of this one.
+        with import_blocks(self.directory, imports or {}):
+            done, failures = self._run_set_up(argv, listener, patience)
         if done.late:
             raise late(what, limit, self.directory, under_way.addresses)
         if done.code != 0:
@@ -260,6 +267,17 @@ class Terraform:
             cause = failures[0] if len(failures) == 1 else None
             raise TerraformError(what, found, tuple(failures)) from cause
         return done
+
+    def _run_set_up(
+        self, argv: Sequence[str], listener: Callable[[str], None] | None, patience: Patience
+    ) -> tuple[Output, list[StonewareError]]:
+        """Run a command, again after an `init` where that is what was missing."""
+        done, failures = self._run(argv, listener, patience)
+        if done.code != 0 and not self._provider and _uninstalled(done):
+            # Only now: a provider that is there, or that the user's configuration names, needs none.
+            done, _ = self._run(["init", "-reconfigure", *self._common], listener, patience)
+            done, failures = (done, []) if done.code else self._run(argv, listener, patience)
+        return done, failures
 
     def _run(
         self, argv: Sequence[str], listener: Callable[[str], None] | None, patience: Patience
