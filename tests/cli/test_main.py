@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from stoneware import __version__
-from stoneware.cli import catalog, group, reference
+from stoneware.cli import catalog, group, other_tools, reference
 from tests.cli.conftest import Cli
 
 ROOT = Path(__file__).parents[2]
@@ -63,7 +64,16 @@ def test_an_alias_is_the_command(cli: Cli) -> None:
         (("--foo",), "No such option: --foo", "stoneware --help"),
         (("tag", "x"), "Missing argument 'NEWNAME'", "stoneware tag --help"),
         (("volume",), "Missing command", "stoneware volume --help"),
-        (("volume", "lss"), "No such command 'lss'", "stoneware volume --help"),
+        (("volume", "lss"), "there is no command 'volume lss'", "stoneware volume ls --help"),
+        (("volume", "zz"), "there is no command 'volume zz'", "stoneware volume --help"),
+        (("--platform", "google", "ps"), "No such option: --platform", "stoneware --help    # an option"),
+        (("ls",), "there is no command 'ls'", "stoneware ps "),
+        (("help", "bake"), "there is no command 'help'", "stoneware bake --help"),
+        (("help",), "there is no command 'help'", "stoneware --help"),
+        (("image", "ls"), "there is no command 'image'", "stoneware images"),
+        (("container", "ls"), "there is no command 'container'", "stoneware ps "),
+        (("compose", "up"), "there is no command 'compose'", "stoneware up --help"),
+        (("compose", "xyzzy"), "there is no command 'compose'", "stoneware --help"),
         (("bake", "--progress", "x"), "'x' is not one of auto, live, plain", "stoneware bake --help"),
         (("run", "--cpus", "x", "i"), "'x' is not a number", "stoneware run --help"),
         (("run", "--cpus", "0", "i"), "0 is out of range: at least 0.01", "stoneware run --help"),
@@ -76,6 +86,18 @@ def test_usage_errors(cli: Cli, words: tuple[str, ...], message: str, next_words
     assert message in result.err
     assert f"→ {next_words}" in result.err
     assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize("words", other_tools.WORDS)
+def test_words_of_other_tools_name_commands_that_are_here(words: str) -> None:
+    assert catalog.find(words) is None
+    for command in re.findall(r"stoneware ([a-z]+)", other_tools.suggestion(words.split())):
+        assert catalog.find(command), command
+
+
+def test_the_help_of_a_group_has_whole_sentences(cli: Cli) -> None:
+    for name in ("volume", "rollout", "system", "terraform", "emulate"):
+        assert "..." not in cli(name, "--help").out.partition("Commands:")[2]
 
 
 def test_programs_fail_also_where_the_caller_ignores_the_ends_of_children() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -40,17 +41,11 @@ class LazyGroup(Group):
         """Say whether there is a command of this name or alias."""
         return catalog.find(name) is not None
 
-    def unknown_command(self, ctx: click.Context, name: str) -> Exception:  # noqa: ARG002
-        """Return the error for a name that no command has, with the nearest one."""
-        import difflib  # for a mistake only
+    def unknown_command(self, ctx: click.Context, words: Sequence[str]) -> Exception:  # noqa: ARG002
+        """Return the error for words that begin with no command, with what to type instead."""
+        from stoneware.cli.other_tools import suggestion  # for a mistake only
 
-        names = [word for entry in catalog.COMMANDS for word in (entry.name, *entry.aliases)]
-        near = [word for word in names if word.startswith(name)]
-        near = near or difflib.get_close_matches(name, names, n=1)
-        return InputError(
-            f"there is no command {name!r}",
-            resolution=f"stoneware {near[0]} --help" if near else "stoneware --help    # lists the commands",
-        )
+        return InputError(f"there is no command {words[0]!r}", resolution=suggestion(words))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the commands by section, from the catalog."""

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any, TypeVar
 
 import click
 
 from stoneware.cli import complete
+from stoneware.errors import InputError
 from stoneware.untrusted.visible import visible
 
 # As a number is written; float() takes other scripts' digits, 1_0 and nan as well.
@@ -93,11 +94,11 @@ def argument(
     offers: Offers = complete.files,
 ) -> Callable[[F], F]:
     """Declare an argument; the function gets a tuple where there may be `many`."""
-    label = "list[str]" if many else kind.__name__.lower()
+    text = f"{help}{_notes(default, 'required' if required else '')}"
     return click.argument(
         name,
         cls=Argument,
-        record=(f"{metavar} <{label}>", f"{help}{_notes(default, 'required' if required else '')}"),
+        record=(f"{metavar}{'...' if many else ''}", text),
         metavar=metavar,
         type=kind,
         nargs=-1 if many else 1,
@@ -180,19 +181,28 @@ class Group(click.Group):
         """Find the command that the words name. Raises what `unknown_command` returns."""
         name = args[0]
         if not (name.startswith("-") or ctx.resilient_parsing or self.has_command(name)):
-            raise self.unknown_command(ctx, name)
+            raise self.unknown_command(ctx, args)
         return super().resolve_command(ctx, args)
 
     def has_command(self, name: str) -> bool:
         """Say whether there is a command of this name."""
         return name in self.commands
 
-    def unknown_command(self, ctx: click.Context, name: str) -> Exception:
-        """Return the error for a name that no command has, with the nearest ones."""
+    def unknown_command(self, ctx: click.Context, words: Sequence[str]) -> Exception:
+        """Return the error for words that begin with no command, with the nearest one."""
         import difflib  # for a mistake only
 
-        near = ", ".join(map(repr, difflib.get_close_matches(name, self.commands)))
-        return click.UsageError(f"No such command {name!r}.{f' Did you mean {near}?' if near else ''}", ctx)
+        near = difflib.get_close_matches(words[0], self.commands, n=1)
+        return InputError(
+            f"there is no command '{' '.join([*ctx.command_path.split()[1:], visible(words[0])])}'",
+            resolution=f"{' '.join([ctx.command_path, *near])} --help",
+        )
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands, each with the whole first sentence of its help: click would cut it."""
+        names = self.list_commands(ctx)
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self.commands[name].get_short_help_str(limit=1000)) for name in names])
 
 
 def _notes(default: Any, note: str = "") -> str:

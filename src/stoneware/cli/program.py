@@ -108,7 +108,10 @@ def decided(code: int) -> int:
 def _usage_error(error: click.ClickException) -> int:
     context = error.ctx if isinstance(error, click.UsageError) else None
     path = context.command_path if context is not None else PROGRAM
-    _failed(StonewareError(_usage_message(error), resolution=f"{path} --help"))
+    ours = f"{path} --help"
+    if isinstance(error, click.NoSuchOption) and path == PROGRAM and not error.possibilities:
+        ours += "    # an option comes behind its command: stoneware COMMAND --option"
+    _failed(StonewareError(_usage_message(error), resolution=ours))
     return USAGE
 
 
