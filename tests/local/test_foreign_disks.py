@@ -27,13 +27,22 @@ def qcow2(**changes: int) -> bytes:
     return head.ljust(72, b"\0") + struct.pack(">Q", found["features"]) + b"/secret.raw".ljust(1000, b"\0")
 
 
+def mapped(l1: list[int], l2: list[int], size: int = 4 << 16) -> bytes:
+    """Return a qcow2 with a table of tables at its second cluster, and the first table at its third."""
+    head = bytearray(qcow2()[:1000].ljust(1 << 16, b"\0"))
+    head[8:20] = bytes(12)
+    struct.pack_into(">IQ", head, 36, len(l1), 1 << 16)
+    tables = (struct.pack(f">{len(each)}Q", *each).ljust(1 << 16, b"\0") for each in (l1, l2))
+    return (bytes(head) + b"".join(tables)).ljust(size, b"\0")[:size]
+
+
 def vmdk(text: str, capacity: int = 2048) -> bytes:
     head = b"KDMV" + struct.pack("<IIQQQQ", 3, 0, capacity, 128, 1, 2)
     return head.ljust(512, b"\0") + text.encode().ljust(1024, b"\0")
 
 
-def gpt() -> bytes:
-    return bytes(510) + b"\x55\xaa" + b"EFI PART" + bytes(1016)
+def gpt(last: int = 2) -> bytes:
+    return bytes(510) + b"\x55\xaa" + b"EFI PART" + bytes(24) + last.to_bytes(8, "little") + bytes(984)
 
 
 def file(tmp_path: Path, content: bytes, name: str = "disk.qcow2") -> Path:
@@ -49,6 +58,12 @@ def test_a_disk_is_known_by_its_content(tmp_path: Path) -> None:
     assert recognise(path) == ForeignDisk(path, "vmdk", 1 << 20)
     path = file(tmp_path, gpt(), "x")
     assert recognise(path) == ForeignDisk(path, "raw", 1536)
+
+
+def test_tables_of_a_whole_disk_are_followed(tmp_path: Path) -> None:
+    for entries in ([3 << 16], [1 << 62 | 3 << 16 | 77, 0], [1]):
+        path = file(tmp_path, mapped([2 << 16, 0], entries))
+        assert recognise(path) == ForeignDisk(path, "qcow2", 1 << 30)
 
 
 def test_an_archive_is_none(tmp_path: Path) -> None:
@@ -68,6 +83,12 @@ def test_an_archive_is_none(tmp_path: Path) -> None:
         (qcow2(bits=40), "the disk disk.qcow2 is damaged"),
         (qcow2(size=0), "the disk disk.qcow2 is damaged"),
         (qcow2(crypt=1), "disk.qcow2 is encrypted"),
+        (mapped([2 << 16], [3 << 16])[: 3 << 16], "the disk disk.qcow2 is damaged"),  # its content is gone
+        (mapped([2 << 16], [1 << 62 | 9 << 16]), "the disk disk.qcow2 is damaged"),
+        (mapped([9 << 16], []), "the disk disk.qcow2 is damaged"),  # its table is
+        (mapped([513], []), "the disk disk.qcow2 is damaged"),
+        (mapped([2 << 16], [])[: 1 << 16], "the disk disk.qcow2 is damaged"),  # all tables are
+        (gpt(last=3), "disk.qcow2 is cut off: its disk has 2048 bytes, the file 1536"),
         (qcow2()[:60], "the disk disk.qcow2 is damaged"),
         (vmdk('parentCID=12345678\ncreateType="monolithicSparse"\n'), "disk.qcow2 is not a whole disk"),
         (vmdk('createType="monolithicFlat"\n'), "disk.qcow2 is not a whole disk"),

@@ -77,3 +77,27 @@ def test_which_references_are_of_imports() -> None:
     assert not is_imported("imported:" + "0a" * 19)
     assert not is_imported("imported:" + "0A" * 20)
     assert not is_imported("debian:12")
+
+
+def test_what_is_often_taken_for_one(root: Path, tmp_path: Path) -> None:
+    (root.parent / "above").mkdir()
+    root.rename(root.parent / "above/rootfs")
+    error = refused(root.parent / "above")
+    assert str(error) == "rootfs.tar is an archive whose root file system is below rootfs"
+    assert error.resolution.startswith("tar -C rootfs -cf rootfs.tar .")
+    for names in (("oci-layout", "blobs"), ("manifest.json", "repositories")):
+        image = tmp_path / names[0]
+        image.mkdir()
+        for name in names:
+            (image / name).touch()
+        error = refused(image)
+        assert "`docker save`" in str(error)
+        assert "docker export" in error.resolution
+
+
+def test_another_distribution(root: Path) -> None:
+    for name in ("apt-get", "dpkg"):
+        (root / "usr/bin" / name).unlink()
+    error = refused(root)
+    assert str(error) == "rootfs.tar is no Debian, and no system that derives from it"
+    assert "apt-get install" not in error.resolution

@@ -24,6 +24,8 @@ from stoneware.untrusted.tarstream import Stream
 
 _BLOCK = 512
 _PIECE = 1 << 20
+_MOST_SAID = 1000  # bytes
+_MOMENT = 0.2  # seconds that a program gets to end which has closed its output
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _OPENERS: dict[bytes, Callable[..., IO[Any]]] = {
     b"\x1f\x8b\x08": gzip.open,
@@ -86,17 +88,30 @@ class _Unpacked:
 @contextlib.contextmanager
 def _unpacked_zstd(path: str) -> Iterator[Stream]:
     with Path(path).open("rb") as packed:
-        zstd = subprocess.Popen(_zstd(), stdin=packed, stdout=subprocess.PIPE)
+        zstd = subprocess.Popen(_zstd(), stdin=packed, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     with zstd:
         try:
             if zstd.stdout is not None:
                 yield zstd.stdout
+        except InputError:
+            # Where it has ended by itself, its reason is the one: its reader found too little.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                if zstd.wait(timeout=_MOMENT) > 0:
+                    raise _torn(path, _said(zstd)) from None
+            zstd.kill()
+            raise
         except BaseException:
             # A bomb would be unpacked to its end after nobody reads it any more.
             zstd.kill()
             raise
+        said = _said(zstd)
     if zstd.returncode != 0:
-        raise _torn(path, f"zstd ended with {zstd.returncode}")
+        raise _torn(path, said or f"zstd ended with {zstd.returncode}")
+
+
+def _said(zstd: subprocess.Popen[bytes]) -> str:
+    """Return what zstd says of its end: a line or two, which its pipe holds until then."""
+    return zstd.stderr.read(_MOST_SAID).decode(errors="replace").strip() if zstd.stderr else ""
 
 
 def _copy(content: Stream, stream: IO[bytes], path: str) -> None:

@@ -190,7 +190,7 @@ class TarReader:
 
 def _member(block: tarfile.TarInfo, extended: dict[str, str]) -> Member:
     if block.type == tarfile.GNUTYPE_SPARSE or _SPARSE in extended:
-        raise BoundsError("holds a sparse file")
+        raise BoundsError("holds a sparse file, as tar --sparse writes it")
     kind = _KINDS.get(block.type, "of an unknown kind")
     name, target = extended.get("path", block.name), extended.get("linkpath", block.linkname)
     if "\0" in target:

@@ -100,12 +100,13 @@ def _opened(store: Store, file: Path, progress: Callable[[str], None]) -> Iterat
     """Open an archive, or the disk that a file holds, as a plain tar of a root file system."""
     # A bake that finds all it needs imports this module too.
     from stoneware.machinefile.archives import unpacked
+    from stoneware.platforms.local.bases.imported_archives import begun
     from stoneware.platforms.local.disks.foreign import recognise
 
     if (disk := recognise(file)) is None:
         progress(f"unpacking {file.name}")
         with unpacked(str(file)) as content:
-            yield content
+            yield begun(content, file)
         return
     from stoneware.platforms.local.disks.reader import root_archive
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from pathlib import Path
 
 from stoneware.errors import InputError
 from stoneware.platforms.local.host.architecture import architecture
 from stoneware.untrusted.rooted_paths import mode_inside, open_inside
+from stoneware.untrusted.visible import visible
 
 _INIT = ("/usr/lib/systemd/systemd", "/lib/systemd/systemd")
 # What is wanted, where it may be, and the Debian package that has it.
@@ -24,11 +26,15 @@ _PROGRAMS = (
     ("udevadm", ("/usr/bin/udevadm", "/bin/udevadm"), "udev"),
 )
 _MACHINES = {3: "i386", 40: "armhf", 62: "amd64", 183: "arm64", 243: "riscv64"}  # e_machine of ELF files
+_DEBIAN = ("apt-get", "dpkg")
 _HEADER = 20  # bytes of an ELF file up to the end of e_machine
 
 
 def check_root(root: Path, archive: Path) -> None:
     """Raise InputError unless a directory is the root file system of a Debian, or of what derives from it."""
+    if kind := _other_kind(root):
+        what, resolution = kind
+        raise InputError(f"{archive.name} is {what}", resolution=resolution)
     init = next((path for path in _INIT if _is_program(root, path)), None)
     if init is None:
         raise InputError(
@@ -42,6 +48,12 @@ def check_root(root: Path, archive: Path) -> None:
             f"{archive.name} is for {found}, and this computer is {architecture()}",
             resolution=f"export a system for {architecture()}",
         )
+    if not any(_any(root, paths) for name, paths, _ in _PROGRAMS if name in _DEBIAN):
+        raise InputError(
+            f"{archive.name} is no Debian, and no system that derives from it",
+            details=f"It has none of {', '.join(_DEBIAN)}.",
+            resolution="import a Debian or an Ubuntu",
+        )
     missing = [(name, package) for name, paths, package in _PROGRAMS if not _any(root, paths)]
     if missing:
         packages = " ".join(sorted({package for _, package in missing}))
@@ -50,6 +62,22 @@ def check_root(root: Path, archive: Path) -> None:
             details="Machines are of Debian, or of a system that derives from it.",
             resolution=f"apt-get install {packages}    # in the system, then export it again",
         )
+
+
+def _other_kind(root: Path) -> tuple[str, str] | None:
+    """Return what else is often taken for a root file system, and what to do with it."""
+    names = {path.name for path in root.iterdir()}
+    if "oci-layout" in names or {"manifest.json", "repositories"} <= names:
+        return (
+            "an archive of a container's image, as `docker save` writes it",
+            "docker create --name c IMAGE && docker export -o rootfs.tar c    # it needs systemd in it, too",
+        )
+    if len(names) == 1 and (only := names.pop()) and stat.S_ISDIR(mode_inside(root, f"/{only}/usr")):
+        return (
+            f"an archive whose root file system is below {visible(only)}",
+            f"tar -C {shlex.quote(visible(only))} -cf rootfs.tar .    # its root is the top of the archive",
+        )
+    return None
 
 
 def _any(root: Path, paths: tuple[str, ...]) -> bool:

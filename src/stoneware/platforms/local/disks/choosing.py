@@ -132,6 +132,11 @@ def _other_table(report: Report, name: str) -> InputError:
             details="Disks with a GPT are read.",
             resolution=FILES_INSTEAD,
         )
+    if report.table == "PMBR":  # what protects a GPT from old programs, without that
+        return InputError(
+            f"{name} has a partition table (GPT) that cannot be read: it is damaged, or the disk cut off",
+            resolution="copy the disk again",
+        )
     found = f"it is {report.filesystem} as a whole" if report.filesystem else "there is nothing on it"
     return InputError(
         f"{name} has no partition table: {found}",

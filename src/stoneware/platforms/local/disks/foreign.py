@@ -14,6 +14,7 @@ from pathlib import Path
 
 from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
+from stoneware.platforms.local.disks import qcow2_tables
 
 RAW, QCOW2, VMDK = "raw", "qcow2", "vmdk"
 SECTOR = 512
@@ -21,10 +22,10 @@ _QCOW2, _VMDK = b"QFI\xfb", b"KDMV"
 _HEAD = 64 << 10
 _QCOW2_HEADER = struct.Struct(">4sIQIIQI")  # up to the encryption; qcow2's specification
 _FEATURES_AT = 72  # of version 3: those that a reader has to know
-_CORRUPT, _DATA_FILE = 1 << 1, 1 << 2
+_CORRUPT, _DATA_FILE, _WIDE = 1 << 1, 1 << 2, 1 << 4
 _VMDK_DESCRIPTOR = struct.Struct("<QQ")  # at byte 28: where the description is, and how long, in sectors
 _MOST_DESCRIPTION = 1 << 20
-_SUFFIXES = (".qcow2", ".raw", ".img", ".vmdk", ".vhd", ".vhdx", ".vdi")
+SUFFIXES = (".qcow2", ".raw", ".img", ".vmdk", ".vhd", ".vhdx", ".vdi")
 # What the first bytes of a file that is a whole file system or another container are.
 _OTHER = (
     (0, b"conectix", "a disk in the form VHD"),
@@ -42,6 +43,7 @@ _WHOLE = (
 )
 _PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")  # archives: any bytes anywhere
 _TABLE = (510, b"\x55\xaa")
+_GPT = b"EFI PART"
 FILES_INSTEAD = (
     "tar -C / --one-file-system --xattrs --acls --numeric-owner -cf /tmp/root.tar .    # in the machine;"
     " then: stoneware import root.tar -t NAME"
@@ -70,7 +72,7 @@ def recognise(path: Path) -> ForeignDisk | None:
         if head.startswith(_PACKED):
             return None
         if head.startswith(_QCOW2):
-            return ForeignDisk(path, QCOW2, _qcow2(path, head))
+            return ForeignDisk(path, QCOW2, _qcow2(path, head, descriptor))
         if head.startswith(_VMDK):
             return ForeignDisk(path, VMDK, _vmdk(path, head, descriptor))
         if found := _first(head, _OTHER):
@@ -86,19 +88,42 @@ def recognise(path: Path) -> ForeignDisk | None:
 
 def _raw(path: Path, head: bytes, size: int) -> ForeignDisk | None:
     at, magic = _TABLE
-    named = path.name.lower().endswith(_SUFFIXES)
+    named = path.name.lower().endswith(SUFFIXES)
     if found := _first(head, _WHOLE):
         raise _tableless(path, found)
     # A tar archive has text where a disk has the mark of its table.
-    if head[at : at + 2] == magic or head[SECTOR : SECTOR + 8] == b"EFI PART":
-        if size % SECTOR:
+    if head[at : at + 2] == magic or head[SECTOR : SECTOR + 8] == _GPT:
+        whole = _size_of_table(head)
+        if size % SECTOR or size < whole:
             raise InputError(
-                f"{path.name} is cut off: no disk has {size} bytes", resolution="copy the disk again"
+                f"{path.name} is cut off: "
+                + (f"its disk has {whole} bytes, the file {size}" if whole else f"no disk has {size} bytes"),
+                resolution="copy the disk again",
             )
         return ForeignDisk(path, RAW, size)
     if named:
         raise _tableless(path, "no disk of a form that is known here")
     return None
+
+
+def _size_of_table(head: bytes) -> int:
+    """Return how large a GPT says that the disk is, 0 without one: its second copy is in the last sector."""
+    if head[SECTOR : SECTOR + 8] != _GPT or len(head) < SECTOR + 40:
+        return 0
+    (last,) = struct.unpack_from("<Q", head, SECTOR + 32)
+    return int(last + 1) * SECTOR
+
+
+def packed_disk(head: bytes) -> str:
+    """Return what disk the first bytes of what an archive unpacks to are, "" where they are none."""
+    if head.startswith(_QCOW2):
+        return "a qcow2 disk"
+    if head.startswith(_VMDK):
+        return "a VMDK disk"
+    at, magic = _TABLE
+    if head[at : at + 2] == magic or head[SECTOR : SECTOR + 8] == _GPT:
+        return "a raw disk"
+    return _first(head, _OTHER) or _first(head, _WHOLE)
 
 
 def _tableless(path: Path, what: str) -> InputError:
@@ -113,7 +138,7 @@ def _first(head: bytes, known: tuple[tuple[int, bytes, str], ...]) -> str:
     return next((what for at, magic, what in known if head[at : at + len(magic)] == magic), "")
 
 
-def _qcow2(path: Path, head: bytes) -> int:
+def _qcow2(path: Path, head: bytes, descriptor: int) -> int:
     if len(head) < _FEATURES_AT + 8:
         raise damaged(path, "it ends in its header")
     _, version, backing, backing_length, cluster_bits, size, encrypted = _QCOW2_HEADER.unpack_from(head)
@@ -133,6 +158,8 @@ def _qcow2(path: Path, head: bytes) -> int:
         )
     if not 9 <= cluster_bits <= 21 or not SECTOR <= size < 1 << 63:
         raise damaged(path, f"it says that it is {size} bytes large, in clusters of 2^{cluster_bits}")
+    if why := qcow2_tables.fault(descriptor, head, cluster_bits, wide=bool(features & _WIDE)):
+        raise damaged(path, why)
     return int(size)
 
 
