@@ -429,6 +429,23 @@ def test_a_public_image_cannot_be_changed(api: Api) -> None:
     assert caught.value.status == 403
 
 
+def test_other_public_projects_have_no_images(api: Api) -> None:
+    # `gcloud compute images list` asks each of them, and warns of those that are not there.
+    for project in ("ubuntu-os-cloud", "rhel-cloud", "windows-cloud"):
+        assert "items" not in api("images.list", project=project)
+    for verb, known, status in (("getFromFamily", {"family": "x"}, 404), ("insert", {}, 403)):
+        with pytest.raises(ApiError) as caught:
+            api(
+                f"images.{verb}",
+                {"name": "x"} if verb == "insert" else None,
+                project="ubuntu-os-cloud",
+                **known,
+            )
+        assert caught.value.status == status
+    with pytest.raises(ApiError, match="projects/nobodys' was not found"):
+        api("images.list", project="nobodys")
+
+
 def test_what_a_machine_left_outlives_a_kill_between_its_end_and_its_record(
     document: discovery.Document, store: Store, api: Api, computers: Computers
 ) -> None:

@@ -95,6 +95,6 @@ class Functions(Api):
             raise refusal
         serve = self._handlers.get(call.method.id)
         if serve is None:
-            raise errors.not_implemented(call.method.id, "it has no implementation")
+            raise errors.not_implemented(call.method.id, "see the table of its methods in docs/emulator.md")
         with self.store.transaction():
             return serve(call)

@@ -44,6 +44,26 @@ MACHINE_TYPES = {
 _CUSTOM = re.compile(r"(?:[a-z0-9]+-)?custom-(\d{1,3})-(\d{3,7})(?:-ext)?")
 DISK_TYPES = ("pd-standard", "pd-balanced", "pd-ssd", "pd-extreme", "hyperdisk-balanced")
 PUBLIC = "debian-cloud"  # the project whose images everybody can use
+#: Google's other projects of public images, as gcloud asks each of them for a list. They have none here.
+OTHERS_PUBLIC = (
+    "centos-cloud",
+    "cos-cloud",
+    "fedora-cloud",
+    "fedora-coreos-cloud",
+    "opensuse-cloud",
+    "oracle-linux-cloud",
+    "rhel-cloud",
+    "rhel-sap-cloud",
+    "rocky-linux-accelerator-cloud",
+    "rocky-linux-cloud",
+    "suse-cloud",
+    "suse-sap-cloud",
+    "ubuntu-os-accelerator-images",
+    "ubuntu-os-cloud",
+    "ubuntu-os-pro-cloud",
+    "windows-cloud",
+    "windows-sql-cloud",
+)
 #: Family of Debian's images: the base of Stoneware that is the same release.
 PUBLIC_IMAGES = {"debian-12": "debian:12", "debian-13": "debian:13"}
 

@@ -99,12 +99,13 @@ async def answer(service: Service, call: Call) -> Record:
         raise refusal
     serve = handler(call.method)
     if serve is None:
-        raise errors.not_implemented(call.method.id, "it has no implementation")
+        raise errors.not_implemented(call.method.id, "see the table of its methods in docs/emulator.md")
     project = f"projects/{call.project}"
-    if service.store.get(project) is None:
+    public = call.project == catalog.PUBLIC or call.project in catalog.OTHERS_PUBLIC
+    if not public and service.store.get(project) is None:
         raise errors.not_found(project)
-    if call.project == catalog.PUBLIC and call.method.http != "GET":
-        raise errors.ApiError(403, "forbidden", f"The images of {catalog.PUBLIC} are there to be used only.")
+    if public and call.method.http != "GET":
+        raise errors.ApiError(403, "forbidden", f"The images of {call.project} are there to be used only.")
     _check_scope(call)
     # Waited for outside of the transaction, which one thread at a time is in.
     if call.method.collection in _OPERATIONS and call.method.verb == "wait":

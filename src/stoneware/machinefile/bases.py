@@ -51,12 +51,15 @@ _PACKAGES = {
     "tomcat": "tomcat10",
     "varnish": "varnish",
 }
+# Any system that derives from Debian is a base once a stoneware.toml says where it comes from.
+OWN_BASE = 'Or name a base of your own in stoneware.toml: [bases."{}"] with suite = "{}" and its mirror.'
 _OTHER_SYSTEMS = {
     "alpine": "Write FROM debian:12, and apt-get update && apt-get install -y for apk add.",
     "centos": "Write FROM debian:12, and apt-get update && apt-get install -y for yum install.",
     "fedora": "Write FROM debian:12, and apt-get update && apt-get install -y for dnf install.",
     "rockylinux": "Write FROM debian:12, and apt-get update && apt-get install -y for dnf install.",
-    "ubuntu": "Write FROM debian:12 or debian:13: most of Ubuntu's packages have the same names there.",
+    "ubuntu": "Write FROM debian:12 or debian:13: most of Ubuntu's packages have the same names there."
+    f" {OWN_BASE.format('ubuntu:24.04', 'noble')}",
 }
 
 

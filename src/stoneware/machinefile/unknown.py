@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
-from stoneware.machinefile.bases import is_debian, registry_hint, split_reference
+from stoneware.machinefile.bases import OWN_BASE, is_debian, registry_hint, split_reference
 from stoneware.machinefile.flags import nearest
 from stoneware.machinefile.syntax import Layout
 
@@ -44,7 +44,10 @@ def _advice(wanted: Reference, close: str, known: list[str], stages: list[str]) 
         there = f"The stages are {', '.join(stages)}; other known names are {', '.join(known[:_SHOWN])}{more}"
     listed = f"{there}; `stoneware images` lists the images baked here."
     if is_debian(wanted.text):
-        return f"The releases of Debian that Stoneware makes are 12 (bookworm) and 13 (trixie). {listed}"
+        own = OWN_BASE.format("debian:sid", "sid")
+        return (
+            f"The releases of Debian that Stoneware makes are 12 (bookworm) and 13 (trixie). {own} {listed}"
+        )
     if close:
         return f"Did you mean {close}? {listed}"
     if not wanted.expression:
