@@ -53,7 +53,7 @@ class Driver:
     def interrupt(self) -> None:
         os.killpg(self.process.pid, signal.SIGINT)
 
-    def end(self, timeout: float = 20) -> tuple[int, str]:
+    def end(self, timeout: float = 60) -> tuple[int, str]:
         _, errors = self.process.communicate(timeout=timeout)
         return self.process.returncode, errors
 
@@ -86,7 +86,7 @@ def drive(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         driver.process.communicate()
 
 
-def until_gone(pid: int, seconds: float = 10) -> bool:
+def until_gone(pid: int, seconds: float = 60) -> bool:
     deadline = time.monotonic() + seconds
     while pid and time.monotonic() < deadline:
         try:
@@ -118,7 +118,7 @@ def test_a_second_ctrl_c_ends_at_once(drive: Drive) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         driver.process.wait(0.7)  # it waits for the machine that is being made
     driver.interrupt()
-    code, errors = driver.end(10)
+    code, errors = driver.end()
     assert (code, errors) == (130, "")
     assert until_gone(driver.worker)
     assert driver.destroy(driver.platform()).removed == 0

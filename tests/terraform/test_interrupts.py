@@ -9,10 +9,12 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
 from stoneware.errors import InputError, MachineError
+from stoneware.terraform.engine import _drain
 from stoneware.terraform.patience import Interrupts, Patience, held_back, time_limit
 from stoneware.terraform.runner import has_state, tainted_addresses
 from tests import programs
@@ -35,16 +37,21 @@ except KeyboardInterrupt:
 # Terraform ends a provisioner at an interrupt, as hashicorp/google gives up an instance.
 SLOW = """
 resource "terraform_data" "slow" {{
-  provisioner "local-exec" {{ command = "sleep {seconds}" }}
+  provisioner "local-exec" {{ command = "until [ -e '{go}' ]; do sleep 0.05; done" }}
 }}
 """
 
 
-def _write(directory: Path, seconds: float) -> None:
-    (directory / "main.tf").write_text(SLOW.format(seconds=seconds))
+def _write(directory: Path) -> None:
+    (directory / "main.tf").write_text(SLOW.format(go=directory / "go"))
 
 
-def _until(directory: Path, seconds: float = 20) -> bool:
+def _go(directory: Path) -> None:
+    """Let what is being made be done."""
+    (directory / "go").touch()
+
+
+def _until(directory: Path, seconds: float = 60) -> bool:
     end = time.monotonic() + seconds
     while not has_state(directory) and time.monotonic() < end:
         time.sleep(0.05)
@@ -55,16 +62,17 @@ def _until(directory: Path, seconds: float = 20) -> bool:
 def driver(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[subprocess.Popen[str]]:
-    """Return a process that applies what takes 1.5 seconds, in a group of its own as on a terminal."""
+    """Return a process that applies what takes until `_go`, in a group of its own as on a terminal."""
     monkeypatch.delenv("STONEWARE_TERRAFORM", raising=False)
     words = [str(programs.terraform_or_skip())] if request.param == "binary" else []
-    _write(tmp_path, 1.5)
+    _write(tmp_path)
     argv = [sys.executable, "-c", DRIVER, str(tmp_path), *words]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, process_group=0)
     assert process.stdout is not None
     said = [process.stdout.readline().strip() for _ in range(2)]
     assert said == ["here", "started"]
     yield process
+    _go(tmp_path)
     process.kill()
     process.communicate()
 
@@ -72,9 +80,10 @@ def driver(
 @pytest.mark.tool
 def test_ctrl_c_waits_for_what_is_being_made(driver: subprocess.Popen[str], tmp_path: Path) -> None:
     os.killpg(driver.pid, signal.SIGINT)
-    said = driver.communicate(timeout=30)[0].splitlines()
-    assert said[0].startswith("Terraform is at work on machines and is not interrupted")
-    assert said[1:] == ["interrupted"]
+    assert driver.stdout is not None
+    assert driver.stdout.readline().startswith("Terraform is at work on machines and is not interrupted")
+    _go(tmp_path)
+    assert driver.communicate(timeout=60)[0] == "interrupted\n"
     assert has_state(tmp_path)
     assert not tainted_addresses(tmp_path)
 
@@ -88,8 +97,9 @@ def test_a_second_ctrl_c_leaves_terraform_to_end_by_itself(
     assert driver.stdout.readline().startswith("Terraform is at work")
     os.killpg(driver.pid, signal.SIGINT)
     assert driver.stdout.readline() == "interrupted\n"
-    driver.wait(1)  # less than what is being made takes
+    driver.wait(60)
     assert not has_state(tmp_path)
+    _go(tmp_path)
     assert _until(tmp_path)
 
 
@@ -98,6 +108,9 @@ def test_what_a_killed_command_was_making_gets_into_the_state(
     driver: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     driver.kill()
+    driver.wait(60)
+    assert not has_state(tmp_path)
+    _go(tmp_path)
     assert _until(tmp_path)
 
 
@@ -105,11 +118,12 @@ def test_what_a_killed_command_was_making_gets_into_the_state(
 def test_each_command_has_a_time_limit(
     tmp_path: Path, open_terraform: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _write(tmp_path, 60)
+    _write(tmp_path)
     terraform = open_terraform()
     terraform.prepare()
-    monkeypatch.setenv("STONEWARE_TERRAFORM_TIMEOUT", "3s")
-    with pytest.raises(MachineError, match="could not apply the changes within 3 seconds") as caught:
+    # As long as a busy computer needs to begin with what is never done.
+    monkeypatch.setenv("STONEWARE_TERRAFORM_TIMEOUT", "6s")
+    with pytest.raises(MachineError, match="could not apply the changes within 6 seconds") as caught:
         terraform.apply()
     assert caught.value.details.splitlines() == [
         f"in {tmp_path}",
@@ -117,9 +131,55 @@ def test_each_command_has_a_time_limit(
     ]
     assert "STONEWARE_TERRAFORM_TIMEOUT=" in caught.value.resolution
     monkeypatch.delenv("STONEWARE_TERRAFORM_TIMEOUT")
-    _write(tmp_path, 0)
+    _go(tmp_path)
     terraform.apply()  # the next command is not disturbed
     assert not tainted_addresses(tmp_path)
+
+
+class Struck(subprocess.Popen[bytes]):
+    """A process at whose start, before anybody could take note of it, Ctrl-C is pressed."""
+
+    started: ClassVar[list[int]] = []
+
+    def __init__(self, *words: Any, **options: Any) -> None:
+        super().__init__(*words, **options)
+        self.started.append(self.pid)
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.tool
+def test_ctrl_c_at_the_start_of_terraform_loses_no_process(
+    tmp_path: Path, open_terraform: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One that was lost would find our provider's socket gone, and kills the process that has served it.
+    _write(tmp_path)
+    before = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patched:
+        patched.setattr("stoneware.terraform.engine.subprocess.Popen", Struck)
+        Struck.started.clear()
+        with pytest.raises(KeyboardInterrupt), open_terraform() as terraform:
+            terraform.plan()
+    assert len(Struck.started) == 1
+    assert not Path(f"/proc/{Struck.started[0]}").exists()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.tool
+def test_a_third_ctrl_c_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    deaf = 'trap "" INT; echo here; while :; do sleep 0.05; done'
+    with subprocess.Popen(["sh", "-c", deaf], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        asked = process.communicate
+
+        def struck(*words: Any, **options: Any) -> tuple[bytes, bytes]:
+            if options.get("timeout"):
+                raise KeyboardInterrupt
+            return asked(*words, **options)
+
+        monkeypatch.setattr(process, "communicate", struck)
+        _drain(process)
+        assert process.returncode == -signal.SIGKILL
 
 
 @pytest.mark.pure

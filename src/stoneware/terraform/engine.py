@@ -23,7 +23,7 @@ from typing import IO, Protocol, TypeVar
 from stoneware.dataclass import dataclass
 from stoneware.errors import HostError
 from stoneware.terraform import worker
-from stoneware.terraform.patience import GRACE, Deadline, Patience, held_back
+from stoneware.terraform.patience import GRACE, Deadline, Patience, held_back, postponed
 
 _LOOK = 0.1  # seconds after which a line of an executable is seen
 
@@ -77,18 +77,19 @@ class LibraryEngine:
         if self._process is not None:
             return
         library = _library()
-        # A file, since a pipe would have to be read while the command runs.
-        self._errors = os.memfd_create("terraform-errors")
-        self._process = subprocess.Popen(
-            # Isolated, without site: the worker needs ctypes and json alone, and a bake waits for its start.
-            [sys.executable, "-I", "-S", worker.__file__, str(library), str(self._errors)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env=dict(environment),
-            pass_fds=(self._errors,),
-            start_new_session=True,
-        )
+        with postponed():
+            # A file, since a pipe would have to be read while the command runs.
+            self._errors = os.memfd_create("terraform-errors")
+            self._process = subprocess.Popen(
+                # Isolated, without site: it needs ctypes and json alone, and a bake waits for its start.
+                [sys.executable, "-I", "-S", worker.__file__, str(library), str(self._errors)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                env=dict(environment),
+                pass_fds=(self._errors,),
+                start_new_session=True,
+            )
 
     def run(
         self,
@@ -145,15 +146,19 @@ class LibraryEngine:
 
     def _end(self, *, leave: bool) -> None:
         """End the worker, which ends by itself when it is left."""
-        if self._process is not None:
-            process, self._process = self._process, None
+        process = self._process
+        if process is None:
+            return
+        if process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
-                _present(process.stdin).close()
+                process.stdin.close()
             # `communicate` fails with a pipe that is closed.
             process.stdin = None
-            if not leave:
-                _drain(process)
-            os.close(self._errors)
+        if not leave:
+            _drain(process)
+        # Only now: one that is cut off here is done again.
+        self._process = None
+        os.close(self._errors)
 
 
 class BinaryEngine:
@@ -180,7 +185,8 @@ class BinaryEngine:
             os.fdopen(os.memfd_create("terraform-errors"), "w+b") as errors,
             held_back(patience) as interrupts,
         ):
-            self._process = process = self._start(argv, environment, output, errors)
+            with postponed():
+                self._process = process = self._start(argv, environment, output, errors)
             lines: list[str] = []
             deadline = Deadline(process, patience.limit)
             try:
@@ -223,10 +229,10 @@ class BinaryEngine:
     def close(self) -> None:
         """Interrupt a command that is running, and wait for its end."""
         if self._process is not None:
-            process, self._process = self._process, None
             # SIGINT, as Ctrl-C: Terraform writes its state, which may lack what was just being made.
-            process.send_signal(signal.SIGINT)  # nothing happens where it has ended
-            _drain(process)
+            self._process.send_signal(signal.SIGINT)  # nothing happens where it has ended
+            _drain(self._process)
+            self._process = None
 
 
 def _library() -> Path:
@@ -273,13 +279,15 @@ def _written(process: subprocess.Popen[bytes], output: int) -> Iterator[bytes]:
 def _drain(process: subprocess.Popen[bytes]) -> None:
     """Wait for the end of a process that was asked to end, reading what it still says.
 
-    A second Ctrl-C is passed on: Terraform then ends at once. After GRACE seconds it is killed.
+    A second Ctrl-C is passed on: Terraform then ends at once. After GRACE seconds, and at a third, it is
+    killed. It is never left to run: one that finds our provider's socket gone kills the process behind it.
     """
-    try:
-        _finish(process, GRACE)
-    except KeyboardInterrupt:
-        process.send_signal(signal.SIGINT)
-        _finish(process, 3.0)
+    for patience in (GRACE, 3.0, 0.0):
+        try:
+            return _finish(process, patience)
+        except KeyboardInterrupt:
+            process.send_signal(signal.SIGINT)
+    return process.kill()
 
 
 def _finish(process: subprocess.Popen[bytes], timeout: float) -> None:

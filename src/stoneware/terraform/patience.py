@@ -144,3 +144,26 @@ def held_back(patience: Patience) -> Iterator[Interrupts]:
         for number, before in taken.items():
             signal.signal(number, before)
     found.raise_held()
+
+
+@contextlib.contextmanager
+def postponed() -> Iterator[None]:
+    """Have a signal that comes within the block do what it does at the block's end.
+
+    For the start of a process: an interrupt between its first breath and our taking note of it would lose it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    # SIGINT is taken first and given back last, so that Ctrl-C finds either all as it was or all held back.
+    taken = {number: each for number in _SIGNALS if callable(each := signal.getsignal(number))}
+    try:
+        for number in taken:
+            signal.signal(number, lambda number, _frame: came.append(number))
+        yield
+    finally:
+        for number in reversed(taken):
+            signal.signal(number, taken[number])
+        for arrived in came:
+            signal.raise_signal(arrived)
