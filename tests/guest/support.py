@@ -53,6 +53,9 @@ class FakeMetadata:
         self.results: dict[str, bytes] = {}
         self.reports: list[tuple[str, str]] = []
         self.refuse = 0  # so many requests are answered with 503 first
+        #: What happens to the next requests for objects and secrets, and uploads of results: a status, no
+        #: answer at all (cut), or half of it (half).
+        self.faults: list[int | str] = []
         self.url = ""
 
     def set(self, **attributes: str | None) -> None:
@@ -123,11 +126,38 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         bearer = self.headers.get("Authorization") == "Bearer ya29.token"
+        concerned = path in self.metadata.objects or path.startswith("/stoneware/v1/secrets/")
+        if concerned and self._fails(self.metadata.objects.get(path, b"")):
+            return
         content = self.metadata.pages.get(path) or (self.metadata.objects.get(path) if bearer else None)
-        if content is not None:
-            self.answer(200, content)
-        else:
+        if content is None:
             self._get()
+        else:
+            start = self._begin(content)
+            self.wfile.write(content[start:])
+
+    def _begin(self, content: bytes) -> int:
+        """Say that what was asked for comes, and return where it begins."""
+        start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(content) - start))
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        self.end_headers()
+        return start
+
+    def _fails(self, content: bytes = b"") -> bool:
+        """Let the next fault happen, and say whether there was one."""
+        with self.metadata.changed:
+            fault = self.metadata.faults.pop(0) if self.metadata.faults else None
+        if isinstance(fault, int):
+            self.answer(fault)
+        elif fault is not None:
+            if fault == "half":
+                start = self._begin(content)
+                self.wfile.write(content[start : (start + len(content)) // 2])
+            self.close_connection = True
+        return fault is not None
 
     def _get(self) -> None:
         path, _, query = self.path.partition("?")
@@ -174,6 +204,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         server = self.metadata
         with server.changed:
             if self.path.startswith("/stoneware/v1/results/"):
+                if self._fails():
+                    return
                 server.results[self.path.rpartition("/")[2]] = body
             elif self.path == "/stoneware/v1/build-key":
                 server.key = server.key or body

@@ -728,4 +728,4 @@ def test_a_bundle_that_is_missing_is_said(bake: Bake, metadata: FakeMetadata) ->
     del metadata.files["bundle.tar"]
     report = metadata.wait_report("stoneware/build", lambda r: r["state"] in ("failed", "sealed"))
     if report["state"] == "failed":
-        assert report["message"] == "the bundle cannot be fetched"
+        assert report["message"] == ("the bundle cannot be fetched: The requested URL returned error: 404")

@@ -49,6 +49,15 @@ def test_secrets_are_files_byte_for_byte(root: Root, metadata: FakeMetadata) -> 
     assert {path.name for path in own.iterdir()} == {"list", "targets"}
 
 
+def test_secrets_are_asked_for_again_where_a_connection_is_cut(root: Root, metadata: FakeMetadata) -> None:
+    metadata.mount(("token", b"x"))
+    metadata.faults = ["cut"]
+    done = root.run("stoneware-boot")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert _tree(root.path / "run/secrets") == {"token": (b"x", 0o400)}
+    assert metadata.faults == []
+
+
 @pytest.mark.parametrize("target", ["DB_PASSWORD", "db-password", "db.password"])
 def test_a_marked_variable_gets_its_value_from_a_secret(
     root: Root, metadata: FakeMetadata, target: str

@@ -38,6 +38,7 @@ _PARTS = (
     "build/passing.sh",
     "build/resolver.sh",
     "build/mounts.sh",
+    "build/objects.sh",
     "build/run-step.sh",
     "build/copy-step.sh",
     "build/handing.sh",

@@ -31,6 +31,24 @@ sw_curl() {
     curl -q --silent --noproxy '*' --connect-timeout 2 -H 'Metadata-Flavor: Google' "$@"
 }
 
+# sw_patience: begin to be patient, for SW_PATIENCE seconds: a server may be busy or start anew, a network may not be up
+# yet, and a right that was just given is not known everywhere.
+sw_patience() {
+    read -r sw_now _ </proc/uptime
+    sw_until=$((${sw_now%.*} + ${SW_PATIENCE:-60}))
+    sw_pauses='0.1 0.2 0.5 1'
+}
+
+# sw_again STATUS: whether to make a request again whose answer had this HTTP status (000: there was none), after a pause.
+# What is not there, or is no request that a server could answer, is not asked for again.
+sw_again() {
+    case $1 in 400 | 404 | 405 | 409 | 410 | 411 | 413 | 416) return 1 ;; esac
+    read -r sw_now _ </proc/uptime
+    if [ "${sw_now%.*}" -ge "$sw_until" ]; then return 1; fi
+    sleep "${sw_pauses%% *}"
+    sw_pauses=${sw_pauses#* } # the last one stays
+}
+
 # sw_text: pass on what is UTF-8; a log may hold anything, and may have been cut within a character.
 sw_text() {
     if command -v iconv >/dev/null; then iconv -c -f UTF-8 -t UTF-8 || :; else tr -cd '\011\012\040-\176'; fi
@@ -51,7 +69,7 @@ sw_json_string() {
 
 # sw_put NAMESPACE/KEY FILE: report one guest attribute. Failures are not fatal: the machine goes on.
 sw_put() {
-    sw_curl --max-time 10 --retry 2 --retry-connrefused -o /dev/null -X PUT --data-binary "@$2" \
+    sw_curl --max-time 10 --retry 2 --retry-all-errors -o /dev/null -X PUT --data-binary "@$2" \
         "$SW_V1/instance/guest-attributes/$1"
 }
 

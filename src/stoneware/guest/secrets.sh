@@ -39,7 +39,7 @@ fetch_secrets() {
     if [ -s "$SECRETS/versions" ]; then fetch_versions; fi
     rm -f "$SECRETS/versions"
     if [ $# -eq 0 ]; then return 0; fi
-    codes=$(umask 077 && sw_curl --globoff --max-time 60 --retry 3 --retry-connrefused \
+    codes=$(umask 077 && sw_curl --globoff --max-time 60 --retry 3 --retry-all-errors \
         -w '%{http_code} %{filename_effective}\n' "$@")
     while IFS=$TAB read -r path _ target _; do
         case " $* " in *" $path "*) ;; *) continue ;; esac
@@ -60,7 +60,7 @@ $codes
 
 # fetch_versions: fetch what is in Secret Manager, with the machine's own token, which is in no argument.
 fetch_versions() {
-    token=$(sw_curl --max-time 20 --retry 3 "$SW_V1/instance/service-accounts/default/token" |
+    token=$(sw_curl --max-time 20 --retry 5 --retry-all-errors "$SW_V1/instance/service-accounts/default/token" |
         sed -n 's/.*"access_token" *: *"\([^"\\]*\)".*/\1/p')
     if [ -z "$token" ]; then
         echo 'the secrets cannot be fetched: the machine has no service account' >>"$PROBLEMS"
@@ -85,7 +85,7 @@ fetch_version() {
     tries=0
     while :; do
         code=$(umask 077 && curl -q --silent --globoff --connect-timeout 10 --max-time 60 \
-            --retry "${SW_SECRET_RETRIES:-3}" --retry-connrefused --config "$SECRETS/curl" -o "$SECRETS/reply" -w '%{http_code}' "$2")
+            --retry "${SW_SECRET_RETRIES:-5}" --retry-all-errors --config "$SECRETS/curl" -o "$SECRETS/reply" -w '%{http_code}' "$2")
         tries=$((tries + 1))
         if [ "$code" != 403 ] || [ "$tries" -gt "${SW_SECRET_TRIES:-12}" ]; then return; fi
         sleep 5

@@ -7,7 +7,7 @@ set -u
 # shellcheck source=src/stoneware/guest/lib.sh
 . "${SW_ROOT-}/usr/lib/stoneware/lib.sh"
 ENDPOINT=${SW_ENDPOINT:-${SW_MDS}:8089} # where instances of an emulated cloud find objects
-FETCH='--globoff --fail --location --retry 2 --max-time 600 --max-filesize 268435456'
+FETCH='--globoff --fail --location --retry 3 --retry-connrefused --max-time 600 --max-filesize 268435456'
 
 # interpreter_of SCRIPT: set `interpreter` and `argument` to what its first line says. Without one it is bash, as where bash is
 # asked to run it.
@@ -85,7 +85,7 @@ download() {
 }
 
 with_token() {
-    said=$(sw_curl --fail --max-time 10 "$SW_V1/instance/service-accounts/default/token") || return
+    said=$(sw_curl --fail --max-time 10 --retry 3 --retry-connrefused "$SW_V1/instance/service-accounts/default/token") || return
     token=${said#*'"access_token":"'}
     # On standard input: a command line is seen by everybody.
     # shellcheck disable=SC2086

@@ -7,7 +7,8 @@ REPORTS=/computeMetadata/v1/instance/guest-attributes/stoneware/build
 GO=/computeMetadata/v1/instance/attributes/stoneware-go
 LISTED=/computeMetadata/v1/instance/attributes/stoneware-listed
 SW_CONSOLE=${SW_CONSOLE:-/dev/console}
-SMALL_BUNDLE=67108864 # bytes; a larger bundle is not kept in memory but streamed anew for each use
+LINE='
+'
 
 console_line() {
     printf '%s %s\n' "$SW_TOKEN" "$*" >>"$SW_CONSOLE"
@@ -20,11 +21,6 @@ note() {
 # step_line NUMBER TEXT: a line as if the step had printed it.
 step_line() {
     printf '%s\n' "$2" | sed "s/^/$SW_TOKEN $1| /" >>"$SW_CONSOLE"
-}
-
-attribute() {
-    # A server that is being started anew must not look like an attribute that is not there.
-    sw_curl --fail --max-time 60 --retry 20 --retry-delay 1 --retry-connrefused "$SW_V1/instance/attributes/$1"
 }
 
 # value_of NAME: set `value` to an attribute of one line, as the boot agent has fetched it where there is one.
@@ -136,81 +132,6 @@ give_up() {
     exit 0
 }
 
-# object_url gs://BUCKET/OBJECT KIND: set `url` and, for Cloud Storage, the machine's own token.
-object_url() {
-    url=$1
-    : >"$WORK/headers"
-    case $1 in
-    gs://*)
-        bucket=${1#gs://}
-        object=$(printf '%s' "${bucket#*/}" | sed 's|/|%2F|g')
-        bucket=${bucket%%/*}
-        store=$(attribute stoneware-storage) || store=https://storage.googleapis.com
-        case $2 in
-        get) url="$store/storage/v1/b/$bucket/o/$object?alt=media" ;;
-        put) url="$store/upload/storage/v1/b/$bucket/o?uploadType=media&name=$object" ;;
-        esac
-        sw_curl --fail --max-time 30 "$SW_V1/instance/service-accounts/default/token" |
-            sed -n 's/.*"access_token" *: *"\([^"]*\)".*/Authorization: Bearer \1/p' >"$WORK/headers"
-        ;;
-    esac
-}
-
-# bundle_bytes: the bundle on standard output.
-bundle_bytes() {
-    if [ -e "$WORK/bundle.tar" ]; then
-        cat "$WORK/bundle.tar"
-        return
-    fi
-    object_url "$BUNDLE" get
-    sw_curl --fail --retry 5 --retry-connrefused -H "@$WORK/headers" "$url"
-}
-
-# bundle_member NAME: one file of the bundle on standard output.
-bundle_member() {
-    if [ -e "$WORK/bundle.tar" ]; then
-        tar -xOf "$WORK/bundle.tar" "$1"
-    else
-        bundle_bytes | tar -xO -f - "$1"
-    fi
-}
-
-# bundle_unpack NAME: a file or a directory of the bundle, with all below it, into $WORK.
-bundle_unpack() {
-    if [ -e "$WORK/$1" ]; then return 0; fi
-    bundle_bytes | tar -x -C "$WORK" -f - "$1"
-}
-
-# The small files of all steps now; trees, archives and bind mounts when their step comes. In the same process
-# what the driver's go looks like before it changes: go_etag.
-fetch_bundle() {
-    object_url "$BUNDLE" get
-    if ! fetch_nearby; then
-        go_etag=$(sw_curl --fail-early --fail --retry 5 --retry-connrefused -H "@$WORK/headers" \
-            --max-filesize "$SMALL_BUNDLE" -o "$WORK/bundle.tar" "$url" \
-            --next -w '%header{etag}' -o /dev/null "$SW_MDS$GO") || rm -f "$WORK/bundle.tar"
-    fi
-    go_etag=${go_etag:-0}
-    bundle_bytes | tar -t --quoting-style=literal -f - | sed 's|^\./||; s|/$||' >"$WORK/members" &
-    members=$!
-    bundle_bytes | tar -x -C "$WORK" --no-same-owner --exclude='steps/*/data.tar' --exclude='steps/*/archives' \
-        --exclude='binds' --exclude='seal/root' -f - || return 1
-    wait "$members"
-}
-
-# fetch_nearby: the same without curl, where the metadata server itself has the bundle.
-fetch_nearby() {
-    case $url in "$SW_MDS"/*) ;; *) return 1 ;; esac
-    {
-        read -r code _
-        read -r status go_etag
-        read -r _ listed_etag
-    } <<END
-$(talk get "${url#"$SW_MDS"}" "$WORK/bundle.tar" get "$GO" "$WORK/answer" get "$LISTED" "$WORK/answer")
-END
-    [ "$code $status" = '200 200' ]
-}
-
 # in_files_root COMMAND…: run a step's command with the directory of a stage FROM scratch as its root.
 in_files_root() {
     if [ -n "${FILES_ROOT:-}" ]; then
@@ -256,24 +177,18 @@ run_steps() {
     done
 }
 
-# hand_in FILE: upload the results and report that the machine is sealed, in one process.
+# hand_in FILE: upload the results and report that the machine is sealed, in one process where the metadata server takes both.
 hand_in() {
     value_of stoneware-results
-    object_url "$value" put
-    method=PUT
-    case $value in gs://*) method=POST ;; esac
     reported
     report_text sealed "$LAST" 0 "$quiet" >"$WORK/report"
-    case $url in
+    case $value in
     "$SW_MDS"/*)
-        codes=$(talk put "${url#"$SW_MDS"}" "$1" put "$REPORTS" "$WORK/report" | tr '\n' ' ')
+        codes=$(talk put "${value#"$SW_MDS"}" "$1" put "$REPORTS" "$WORK/report" | tr '\n' ' ')
         if [ "$codes" = '200 200 ' ]; then return 0; fi
         ;;
     esac
-    set -- --fail-early --fail --retry 5 --retry-connrefused -H "@$WORK/headers" \
-        -H 'Content-Type: application/x-tar' -o /dev/null -X "$method" --data-binary "@$1" "$url"
-    sw_curl "$@" --next --fail --retry 20 --retry-delay 1 --retry-connrefused -o /dev/null -X PUT \
-        --data-binary "@$WORK/report" "$SW_V1/instance/guest-attributes/stoneware/build"
+    upload "$1" "$value" && report sealed "$LAST" 0 "$quiet"
 }
 
 # Seal, checks and lists; then the manifest that the driver makes of them goes into the image as it is.
@@ -290,7 +205,7 @@ seal_and_finish() {
     wait "$failing"
     if ! run_checks; then give_up "$LAST" 1 'the image did not pass its checks'; fi
     if ! wait "$lists"; then give_up "$LAST" 1 "the lists failed: $(tail -n 3 "$WORK/why.lists")"; fi
-    if ! hand_in "$WORK/sealed.tar"; then give_up "$LAST" 1 'the results cannot be uploaded'; fi
+    if ! hand_in "$WORK/sealed.tar"; then give_up "$LAST" 1 "the results cannot be uploaded: $(reason)"; fi
     # From here on the driver may just stop the machine, and put the rest into the image itself.
     take_documents
     sync -f "$SW_IMAGE"
@@ -386,7 +301,7 @@ build_agent() {
     if [ -z "$SW_TOKEN" ] || [ -z "$BUNDLE" ]; then exit 1; fi
     PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
     beat "$$" "$seconds" </dev/null >/dev/null 2>&1 &
-    if ! fetch_bundle; then give_up 0 1 'the bundle cannot be fetched'; fi
+    if ! fetch_bundle; then give_up 0 1 "the bundle cannot be fetched: $(reason)"; fi
     # shellcheck source=/dev/null
     . "$WORK/bundle.env"
     if ! install_guest >"$WORK/why" 2>&1; then give_up 0 1 "Stoneware cannot be installed: $(tail -n 1 "$WORK/why")"; fi

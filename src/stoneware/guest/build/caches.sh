@@ -14,11 +14,13 @@ begin_caches() {
         rm -rf "$kept" "$kept.tar"
         mkdir -p "$kept" "$SW_RUN/cache/$number" || return 1
         if [ -z "$SW_ROOT" ]; then mount --bind "$kept" "$SW_RUN/cache/$number" || return 1; fi
-        object_url "$address" get
-        if sw_curl --fail --retry 3 --retry-connrefused -H "@$WORK/headers" -o "$kept.tar" "$url" &&
-            ! tar -x -p --same-owner --numeric-owner --xattrs --xattrs-include='*' -C "$kept" -f "$kept.tar" 2>/dev/null; then
-            note "the cache $address is damaged: it begins empty"
-            find "$kept" -mindepth 1 -delete
+        if object_bytes "$address" >"$kept.tar"; then
+            if ! tar -x -p --same-owner --numeric-owner --xattrs --xattrs-include='*' -C "$kept" -f "$kept.tar" 2>/dev/null; then
+                note "the cache $address is damaged: it begins empty"
+                find "$kept" -mindepth 1 -delete
+            fi
+        elif [ "$status" != 404 ]; then # none has been kept yet
+            note "the cache $address begins empty: it cannot be fetched: $(reason)"
         fi
         rm -f "$kept.tar"
         contents_of "$kept" >"$kept.list"
@@ -39,7 +41,7 @@ end_caches() {
         if [ "$(contents_of "$kept")" != "$(cat "$kept.list")" ]; then
             tar -c -f "$kept.tar" --format=posix --numeric-owner --xattrs --xattrs-include='*' --one-file-system \
                 -C "$kept" . 2>/dev/null
-            if [ $? -gt 1 ] || ! upload "$kept.tar" "$address"; then note "the cache $address is not kept: it cannot be uploaded"; fi
+            if [ $? -gt 1 ] || ! upload "$kept.tar" "$address"; then note "the cache $address is not kept: it cannot be uploaded: $(reason)"; fi
         fi
         if [ -z "$SW_ROOT" ]; then umount "$SW_RUN/cache/$number" 2>/dev/null || umount -l "$SW_RUN/cache/$number"; fi
         number=$((number + 1))

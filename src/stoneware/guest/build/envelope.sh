@@ -23,8 +23,8 @@ key_is_taken() {
 # fetch_sealed NAME: get a secret that was encrypted for this agent into $WORK/secrets/NAME.
 fetch_sealed() {
     sealed=$WORK/secrets/.sealed
-    object_url "${BUNDLE%/*}/$1" get
-    if ! sw_curl --fail --max-time 60 --retry 5 --retry-connrefused -H "@$WORK/headers" -o "$sealed" "$url"; then
+    if ! object_bytes "${BUNDLE%/*}/$1" >"$sealed"; then
+        reason
         return 1
     fi
     head -c 256 "$sealed" >"$sealed.key"

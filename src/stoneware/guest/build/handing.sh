@@ -64,17 +64,8 @@ hand_out() {
     value_of stoneware-handed
     if ! upload "$archive" "$value"; then
         rm -f "$archive"
-        give_up "$LAST" 1 'they cannot be uploaded'
+        give_up "$LAST" 1 "they cannot be uploaded: $(reason)"
     fi
     rm -f "$archive"
     report handed "$LAST" 0 ''
-}
-
-# upload FILE ADDRESS: bring a file to an object of Cloud Storage, or to the metadata server of a machine of Stoneware's.
-upload() {
-    object_url "$2" put
-    method=PUT
-    case $2 in gs://*) method=POST ;; esac
-    sw_curl --fail --retry 5 --retry-connrefused -H "@$WORK/headers" -H 'Content-Type: application/x-tar' -H 'Expect:' \
-        -o /dev/null -X "$method" -T "$1" "$url"
 }

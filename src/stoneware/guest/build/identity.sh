@@ -23,7 +23,7 @@ remember_builder() {
     # An image without our programs has no boot agent that has asked.
     if [ ! -d "$SW_RUN/md" ]; then
         for item in name/name ip/network-interfaces/0/ip; do
-            value=$(sw_curl --fail --max-time 10 "$SW_V1/instance/${item#*/}") || continue
+            value=$(value_at "${item#*/}") || continue
             printf '%s %s\n' "${item%%/*}" "$value" >>"$SW_IMAGE/builders"
         done
     fi

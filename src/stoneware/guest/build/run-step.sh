@@ -56,11 +56,13 @@ fetch_secrets() {
             continue
             ;;
         esac
-        status=$(with_key --max-time 60 -o "$WORK/secrets/$name" -w '%{http_code}' "$SW_MDS/stoneware/v1/build-secrets/$name")
-        if [ "$status" != 200 ]; then
+        sw_patience
+        until status=$(with_key --max-time 60 -o "$WORK/secrets/$name" -w '%{http_code}' \
+            "$SW_MDS/stoneware/v1/build-secrets/$name") && [ "$status" = 200 ]; do
+            if sw_again "$status"; then continue; fi
             echo "the secret ${name#secret-} is not served: $status"
             return 1
-        fi
+        done
     done
 }
 
@@ -83,9 +85,8 @@ take_key() {
     gs://*) make_pair || return 1 ;;
     *)
         own_key=$(od -An -v -tx1 -N32 /dev/urandom | tr -d ' \n')
-        status=$(printf %s "$own_key" | sw_curl --max-time 10 --retry 5 --retry-connrefused -o /dev/null \
-            -w '%{http_code}' -X PUT --data-binary @- "$SW_MDS/stoneware/v1/build-key")
-        if [ "$status" != 200 ]; then return 1; fi
+        sw_patience
+        until status=$(tell_key) && [ "$status" = 200 ]; do sw_again "$status" || return 1; done
         ;;
     esac
     if [ -n "$SW_ROOT" ]; then return 0; fi
@@ -93,6 +94,11 @@ take_key() {
     running=' '
     while read -r pid _ start _; do running="$running$pid:$start "; done <"$WORK/processes"
     units=" $(running_units | tr '\n' ' ') "
+}
+
+tell_key() {
+    printf %s "$own_key" | sw_curl --max-time 10 -o /dev/null -w '%{http_code}' -X PUT --data-binary @- \
+        "$SW_MDS/stoneware/v1/build-key"
 }
 
 # processes: list process, parent, start and session of all that runs, in $WORK/processes. Names may hold anything.

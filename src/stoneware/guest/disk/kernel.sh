@@ -138,7 +138,9 @@ begin_layer() {
 # take_layer_certificates: those that this computer trusts besides its distribution's, which it serves as a file.
 take_layer_certificates() {
     mkdir -p "$WORK/ca"
-    if sw_curl --fail --retry 5 --retry-connrefused -o "$WORK/ca.tar" "$SW_MDS/stoneware/v1/files/ca.tar"; then
-        tar -x -C "$WORK/ca" --no-same-owner -f "$WORK/ca.tar"
-    fi
+    sw_patience
+    until code=$(sw_curl -w '%{http_code}' -o "$WORK/ca.tar" "$SW_MDS/stoneware/v1/files/ca.tar") && [ "$code" = 200 ]; do
+        sw_again "$code" || return 0 # there are none
+    done
+    tar -x -C "$WORK/ca" --no-same-owner -f "$WORK/ca.tar"
 }

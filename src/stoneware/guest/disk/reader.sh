@@ -27,7 +27,7 @@ pack_reader() {
     mkdir -p "$conf/hooks" "$conf/conf.d" "$conf/scripts" /reader
     printf 'MODULES=list\nBUSYBOX=y\nKEYMAP=n\nCOMPRESS=zstd\n' >"$conf/initramfs.conf"
     printf '%s\n' virtio_pci virtio_blk virtio_console crc32c ext4 xfs btrfs >"$conf/modules"
-    sw_curl --fail --retry 5 -o "$conf/init" "$SW_MDS/stoneware/v1/files/reader-init" || return 1
+    sw_curl --fail --retry 5 --retry-all-errors -o "$conf/init" "$SW_MDS/stoneware/v1/files/reader-init" || return 1
     cat >"$conf/hooks/reader" <<EOF
 #!/bin/sh
 [ "\$1" != prereqs ] || exit 0
