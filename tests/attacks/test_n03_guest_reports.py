@@ -33,7 +33,7 @@ def test_a_hostile_report_is_shown_as_invalid_for_its_machine_only(lab: Bench) -
     lab.boot(name=neighbour)
     for kind in ("status", "health", "files", "inspection", "build", "alive"):
         script = f"head -c 5000 /dev/zero | tr '\\000' '[' | {PUT.format(kind)}"
-        assert lab.platform.run(lab.name, ["sh", "-c", script], timeout=20) == (0, "")
+        assert lab.platform.run(lab.name, ["sh", "-c", script], timeout=60) == (0, "")
     machine = lab.platform.observe(lab.name)
     assert machine is not None
     assert (machine.phase, machine.health) == (Phase.FAILED, Health.UNHEALTHY)
@@ -50,7 +50,7 @@ def test_a_hostile_report_is_shown_as_invalid_for_its_machine_only(lab: Bench) -
     assert shown[neighbour]["error"] == ""
     # A lone surrogate, and the machine can be commanded as ever.
     text = r'{"phase":"failed","error":"\ud800 \u001b[2J"}'
-    lab.platform.run(lab.name, ["sh", "-c", f"printf %s '{text}' | {PUT.format('status')}"], timeout=20)
+    lab.platform.run(lab.name, ["sh", "-c", f"printf %s '{text}' | {PUT.format('status')}"], timeout=60)
     for words in (["ps"], ["ps", "--json"], ["inspect", lab.name], ["rm", "-f", lab.name]):
         done = stoneware(lab, *words)
         assert done.returncode == 0, (words, done.stderr)

@@ -84,7 +84,7 @@ def test_a_body_of_unknown_length_is_bounded(server: Server) -> None:
 
 def test_one_result_comes_in_at_a_time(server: Server) -> None:
     builder(server)
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as link:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as link:
         head = f"PUT {RESULT} HTTP/1.1\r\nHost: x\r\nMetadata-Flavor: Google\r\nContent-Length: 9\r\n\r\nx"
         link.sendall(head.encode())
         lab.wait_until((server.machine / "results").exists)

@@ -118,7 +118,7 @@ def helper(home: Path, name: str) -> int | None:
     return process.pid if process else None
 
 
-def eventually(look: Callable[[], T], seconds: float = 10.0) -> T:
+def eventually(look: Callable[[], T], seconds: float = 60.0) -> T:
     """Look until there is something to see or the time is over; return what was seen last."""
     deadline = time.monotonic() + seconds
     while True:
@@ -169,7 +169,7 @@ def tidy(home: Path) -> bool:
         left[:] = left_over(home)
         return not left
 
-    eventually(clean, 20.0)  # the removal of a finished bake's builder among them
+    eventually(clean, 60.0)  # the removal of a finished bake's builder among them
     assert not left, left
     return True
 

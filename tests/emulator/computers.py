@@ -42,7 +42,7 @@ class Computers:
 
     def power_off(self, name: str, contents: str, *, timeout: float) -> bool:
         assert timeout >= 0
-        assert self.gate.wait(30)
+        assert self.gate.wait(60)
         if self.machines.pop(name, None) is not None and contents:
             self.contents[contents] = name
         return contents in self.contents
@@ -51,7 +51,7 @@ class Computers:
         self.contents[contents] = name
 
     def take_disk(self, archive: Path, contents: str) -> int:
-        assert self.gate.wait(30)
+        assert self.gate.wait(60)
         size = raw_archive.unpack(archive, lambda *_: None)
         self.contents[contents] = "an archive"
         return size

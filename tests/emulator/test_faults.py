@@ -87,7 +87,7 @@ def test_a_slow_operation_is_done_later(service: Service, api: Api, wrong: Wrong
 @pytest.mark.tool
 def test_a_lost_reply_leaves_what_was_done(endpoint: str, api: Api, wrong: Wrong) -> None:
     wrong("lost-reply")
-    connection = http.client.HTTPConnection(urlsplit(endpoint).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(endpoint).netloc, timeout=60)
     path = f"/compute/v1/projects/{PROJECT}/global/networks"
     connection.request("POST", path, b'{"name": "n"}')
     with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):

@@ -43,7 +43,7 @@ done
 
 
 def ask(cloud: Cloud, verb: str, path: str, content: Any = None) -> bytes:
-    connection = http.client.HTTPConnection(urlsplit(cloud.endpoint).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(cloud.endpoint).netloc, timeout=60)
     try:
         connection.request(verb, path, content if isinstance(content, bytes) else json.dumps(content))
         reply = connection.getresponse()

@@ -29,7 +29,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "emulator.md"
 def ask(
     endpoint: str, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
 ) -> tuple[int, Any]:
-    connection = http.client.HTTPConnection(urlsplit(endpoint).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(endpoint).netloc, timeout=60)
     try:
         connection.request(method, path, body, headers or {})
         reply = connection.getresponse()

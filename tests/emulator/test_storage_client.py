@@ -199,7 +199,7 @@ def test_compressed_contents_are_unpacked_for_a_client_that_does_not_want_them_s
     blob.upload_from_string(gzip.compress(plain), content_type="text/plain")
     assert blob.download_as_bytes() == plain
     assert gzip.decompress(blob.download_as_bytes(raw_download=True)) == plain
-    connection = http.client.HTTPConnection(urlsplit(endpoint).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(endpoint).netloc, timeout=60)
     connection.request("GET", "/some-bucket/o")
     reply = connection.getresponse()
     assert reply.headers["Content-Encoding"] is None

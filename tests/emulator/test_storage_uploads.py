@@ -33,7 +33,7 @@ class Wire:
     """One connection to the emulator."""
 
     def __init__(self, endpoint: str) -> None:
-        self.connection = http.client.HTTPConnection(urlsplit(endpoint).netloc, timeout=20)
+        self.connection = http.client.HTTPConnection(urlsplit(endpoint).netloc, timeout=60)
 
     def __call__(
         self, verb: str, path: str, body: Any = b"", headers: dict[str, str] | None = None, **more: str

@@ -78,7 +78,7 @@ class Cloud:
 
     def delete(self, path: str) -> None:
         """Delete what a path below the project names, behind Terraform's back."""
-        connection = HTTPConnection(self.endpoint.removeprefix("http://"), timeout=10)
+        connection = HTTPConnection(self.endpoint.removeprefix("http://"), timeout=60)
         connection.request("DELETE", f"{BASE}/{path}")
         assert connection.getresponse().status == 200
         connection.close()

@@ -276,7 +276,7 @@ class Mortal(Bucket):
 def _life(records: GoogleRecords) -> None:
     """Do with a cluster what commands do: bring it up, roll it out, take it down."""
     directory = ClusterDirectory(records)
-    with directory.lock("stoneware up", timeout=20):
+    with directory.lock("stoneware up", timeout=60):
         directory.keep_origin({"file": "machines.yaml"})
         directory.declare({"machines": {}, "networks": {}, "volumes": {}})
     with directory.lock("stoneware rollout"):
@@ -311,7 +311,7 @@ def test_two_that_come_at_once(bucket: Bucket, tmp_path: Path) -> None:
 
     def work(number: int) -> None:
         records = GoogleClusters(bucket.apart(), tmp_path / str(number), 30.0).of("shop")
-        begun.wait(10)
+        begun.wait(60)
         with records.lock("stoneware up", 30):
             at_work.append(number)
             most.append(len(at_work))

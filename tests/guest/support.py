@@ -338,7 +338,7 @@ def finish(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         os.killpg(process.pid, 9)
     with process:  # closes its pipes
-        process.wait(timeout=10)
+        process.wait(timeout=60)
 
 
 def tar_of(entries: list[dict[str, Any]]) -> bytes:

@@ -327,7 +327,7 @@ def test_a_later_report_takes_the_place_of_the_first_one(root: Root, metadata: F
     root.template("x", "$A")
     root.configure({"A": "1"})
     boot = root.start("stoneware-boot")
-    assert boot.wait(timeout=20) == 0
+    assert boot.wait(timeout=60) == 0
     assert root.run("stoneware-report").returncode == 0
     finish(boot)
     phases = [status["phase"] for status in metadata.reported("stoneware/status")]

@@ -261,7 +261,7 @@ def test_what_a_service_says_is_passed_on_from_a_pipe_of_its_own(root: Root) -> 
             assert root.run("service-exec", "service").stdout == ""
         until_gone(root.path / "run/stoneware/output/used")
         passing.terminate()
-        said, _ = passing.communicate(timeout=20)
+        said, _ = passing.communicate(timeout=60)
         assert said.decode().split() == ["1", "2", "fifo-nobody-622", "4"] * 2
         assert passing.returncode == 0
     finally:

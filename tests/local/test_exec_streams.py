@@ -98,7 +98,7 @@ def test_a_signal_ends_the_command_too(booted: Bench, number: signal.Signals) ->
             # Debian's sh forgets a signal that comes while it starts a program.
             assert wait_until(lambda: booted.sh(look) == 0, 60)
             program.send_signal(number)
-            assert program.wait(30) == 130
+            assert program.wait(60) == 130
             assert program.stdout.read() == b""
         finally:
             program.kill()  # or one that goes on would be waited for

@@ -64,7 +64,7 @@ def test_the_emulator_gets_the_connection_and_the_machines_name(root: Path) -> N
     entrance = Entrance(place(root / "run", STATE), enter)
     found = machine(root, {STATE_LABEL: STATE})
     assert ask(root, found) == b"from the emulator"
-    assert came.get(timeout=20) == "k1-123"
+    assert came.get(timeout=60) == "k1-123"
     place(root / "run", STATE).unlink()  # as when the router is removed
     assert ask(root, found).startswith(b"HTTP/1.1 503 ")
     entrance.renew()

@@ -198,7 +198,7 @@ def test_a_result_too_large_is_refused_and_leaves_nothing(server: Server) -> Non
     server.builder("x")
     headers = {"Metadata-Flavor": "Google", "Content-Length": str(2**28 + 1)}
     assert server.ask("/stoneware/v1/results/x", "PUT", b"x", headers)[0] == 413
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as link:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as link:
         link.sendall(
             b"PUT /stoneware/v1/results/x HTTP/1.1\r\nHost: x\r\nMetadata-Flavor: Google\r\n"
             b"Content-Length: 4000000\r\n\r\n" + b"x" * 2_000_000
@@ -286,7 +286,7 @@ class Waiter(threading.Thread):
         self.reply = self.server.ask(self.path)
 
     def finish(self) -> tuple[int, bytes, dict[str, str]]:
-        self.join(20)
+        self.join(60)
         assert not self.is_alive()
         return self.reply
 
@@ -383,11 +383,11 @@ def test_a_killed_server_goes_on_where_it_was(server: Server) -> None:
 
 
 def test_it_ends_on_sigterm_with_clients_hanging(server: Server) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     connection.request(
         "GET", f"{V1}instance/name?wait_for_change=true", headers={"Metadata-Flavor": "Google"}
     )
     server.ask(V1)
     server.process.send_signal(signal.SIGTERM)
-    assert server.process.wait(10) == 0
+    assert server.process.wait(60) == 0
     connection.close()

@@ -46,7 +46,7 @@ class Scene:
                 while item not in self.together._waiting.get(place, ()):
                     thread.join(0.001)
         for thread in threads:
-            thread.join(10)
+            thread.join(60)
             assert not thread.is_alive()
 
 

@@ -263,7 +263,7 @@ def test_an_update_that_fails_half_way_keeps_what_was_done(
 def test_machines_are_made_at_the_same_time(
     terraform: Terraform, configure: Configure, platform: MemoryPlatform
 ) -> None:
-    together = threading.Barrier(10, timeout=20)  # broken unless ten creations are under way at once
+    together = threading.Barrier(10, timeout=60)  # broken unless ten creations are under way at once
 
     def meet() -> None:
         together.wait()

@@ -73,7 +73,7 @@ def run(tmp_path: Path, machine_home: Path, engine: Engine, platform: LocalPlatf
 
 
 def fetch(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310  # our own machine
+    with urllib.request.urlopen(url, timeout=60) as response:  # noqa: S310  # our own machine
         text: str = response.read().decode()
         return text
 
