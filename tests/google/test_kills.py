@@ -196,6 +196,8 @@ def _have_images(images: GoogleImages) -> None:
     images.api.operate("DELETE", f"zones/{ZONE}/disks/made", "remove the disk")
 
 
+# A hundred commands, each with a Terraform of its own: on a computer that others keep busy, ten minutes.
+@pytest.mark.timeout(2400)
 def test_the_next_command_goes_on_where_a_kill_ended_one(project: Project) -> None:
     _bakes(project)
     disks = _ups(project)

@@ -211,9 +211,12 @@ def test_volumes_are_disks(platform: GoogleMachines) -> None:
     assert platform.create_volume("My_Data.1", {"b": "2"}) == volume
     for floor in ("2", "10.1", "9"):
         platform.raise_floor("My_Data.1", floor)
+    platform.api.settings = replace(platform.api.settings, labels={"team": "data"})
     platform.label_volume("My_Data.1", {"c": "3"})
+    labels = next(one for one in platform.disks() if one["description"].endswith("My_Data.1"))["labels"]
+    assert labels["team"] == "data"
     (found,) = platform.volumes()
-    assert (found.floor, dict(found.labels), found.machines) == ("10.1", {"c": "3"}, ())
+    assert (found.floor, found.labels["c"], found.machines) == ("10.1", "3", ())
     platform.destroy_volume("My_Data.1")
     platform.destroy_volume("My_Data.1")
     assert platform.volume("My_Data.1") is None

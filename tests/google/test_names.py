@@ -15,7 +15,7 @@ from stoneware.platforms.google import names
 from stoneware.platforms.google.hardware import disk_of, hardware_of
 from stoneware.platforms.google.infrastructure import GoogleInfrastructure
 from stoneware.platforms.google.instance import hostname_of, replaced_on, seconds
-from stoneware.platforms.google.placing import Placing, There
+from stoneware.platforms.google.placing import Placing, There, seen
 from stoneware.platforms.infrastructure import Kind, Subject
 from tests.google.clusters import SETTINGS, declared, spec
 
@@ -100,6 +100,51 @@ def test_zones_are_spread_and_nothing_moves() -> None:
         )
         == "z-b"
     )
+
+
+def _disk(zone: str, *users: str, mark: str = "") -> dict[str, Any]:
+    labels = {"stoneware": mark} if mark else {}
+    return {"name": "shop-kafka-1-data", "zone": zone, "sizeGb": "9", "users": list(users), "labels": labels}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (_disk("z-a", "vm", mark="volume"), _disk("z-b", mark="volume")),  # that in use
+        (_disk("z-a", "vm"), _disk("z-b")),
+        (_disk("z-a", mark="volume"), _disk("z-b", "vm")),  # ours before that in use
+    ],
+)
+def test_of_two_disks_of_one_name_the_one_is_taken_that_is_ours_or_in_use(one: Any, other: Any) -> None:
+    for disks in ([one, other], [other, one]):
+        placing = Placing(seen([], disks), ("z-x",), declared(spec(1)))
+        assert placing.volume("shop-kafka-1-data", {}) == "z-a"
+        assert placing.machine("kafka-1") == "z-a"
+
+
+@pytest.mark.parametrize("mark", ["", "volume"])
+def test_two_disks_of_one_name_that_nothing_tells_apart_are_refused(mark: str) -> None:
+    there = seen([], [_disk("z-b", mark=mark), _disk("z-a", mark=mark)])
+    placing = Placing(there, ("z-x",), declared(spec(1)))
+    for ask in (lambda: placing.volume("shop-kafka-1-data", {}), lambda: placing.machine("kafka-1")):
+        with pytest.raises(
+            InputError, match="2 disks are called shop-kafka-1-data: in the zones z-a, z-b"
+        ) as e:
+            ask()
+        assert (
+            "--remove-labels=stoneware" if mark else "--update-labels=stoneware=volume"
+        ) in e.value.resolution
+    assert placing.volume("other", {"extras": {"zone": "z-c"}}) == "z-c"  # others are not held up
+
+
+def test_of_two_instances_of_one_name_the_clusters_machine_is_meant() -> None:
+    ours = {"name": "shop-kafka-1", "zone": "z-a", "labels": {"stoneware": "machine"}}
+    other: dict[str, Any] = {"name": "shop-kafka-1", "zone": "z-b", "status": "RUNNING"}
+    for instances in ([ours, other], [other, ours]):
+        assert Placing(seen(instances, []), ("z-x",), declared(spec(1))).machine("kafka-1") == "z-a"
+    placing = Placing(seen([other, {**other, "zone": "z-c"}], []), ("z-x",), declared(spec(1)))
+    with pytest.raises(InputError, match="2 instances are called shop-kafka-1"):
+        placing.machine("kafka-1")
 
 
 def test_host_names_and_times() -> None:

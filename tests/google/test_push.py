@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -199,6 +200,51 @@ def test_a_session_that_is_gone_is_begun_anew(push: Pusher, monkeypatch: pytest.
     noted = json.loads(note.read_bytes())
     note.write_text(json.dumps(noted | {"session": noted["session"] + "0"}))
     assert push() == Taken(NAME, new=True)
+
+
+@pytest.mark.parametrize("also_fails", [False, True])
+def test_a_server_that_takes_no_bytes_is_given_up(
+    images: GoogleImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, also_fails: bool
+) -> None:
+    """Be it that it says so of each piece, or of each question between failures."""
+    path, slept = tmp_path / "file", [0]
+    path.write_bytes(bytes(7))
+
+    def answer(_what: str, _url: str, said: str, _piece: bytes) -> Any:
+        failed = also_fails and not said.startswith("bytes *")
+        return SimpleNamespace(status_code=503 if failed else 308, headers={}, content=b"", text="")
+
+    def sleep(seconds: float) -> None:
+        slept[0] += 1
+        assert seconds > 0.3
+        assert slept[0] < 100
+
+    now = iter(range(10**6))
+    monkeypatch.setattr(uploads, "document_of", lambda _: {})
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(now)))
+    monkeypatch.setattr(images.bucket, "put", answer)
+    upload = uploads.Upload(images.bucket, "o", path, tmp_path / "note", sleep=sleep, patience=30.0)
+    with pytest.raises(StonewareError, match="servers are busy" if also_fails else "no more of it arrives"):
+        upload.run(lambda _at, _of: None)
+    assert slept[0] > 3
+
+
+def test_a_server_that_forgets_each_session_is_given_up(
+    images: GoogleImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, asked = tmp_path / "file", [0]
+    path.write_bytes(bytes(7))
+    put = images.bucket.put
+
+    def forget(what: str, url: str, said: str, piece: bytes) -> Any:
+        asked[0] += 1
+        assert asked[0] < 50
+        return put(what, url if said.startswith("bytes *") else f"{url}0", said, piece)
+
+    monkeypatch.setattr(images.bucket, "put", forget)
+    upload = uploads.Upload(images.bucket, "o", path, tmp_path / "note", sleep=lambda _: None)
+    with pytest.raises(StonewareError):
+        upload.run(lambda _at, _of: None)
 
 
 def test_bytes_that_arrive_changed_are_removed(push: Pusher, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,13 +7,15 @@ from collections.abc import Callable
 from stoneware.emulator import errors
 from stoneware.emulator.jobs import Job
 from stoneware.emulator.machine_spec import disk_name, machine_name, network_name
-from stoneware.emulator.prepare import BASE, KEPT, running_user
+from stoneware.emulator.prepare import BASE, KEPT, SAVE, running_user
 from stoneware.emulator.service import Call, Service
 from stoneware.emulator.store import Record
 from stoneware.emulator.values import LINK, new_id
 from stoneware.platforms.instances import CONTENTS, Computers
 
-_COLLECTIONS = ("disks", "images", "snapshots")
+# Where keys of contents are. That of an instance is noted before the contents are kept, that of its disk
+# after: a kill may come in between.
+_KEYS = {"disks": KEPT, "images": KEPT, "snapshots": KEPT, "instances": SAVE}
 
 
 def new_key() -> str:
@@ -63,12 +65,12 @@ def _later(service: Service, key: str, work: Callable[[], None]) -> None:
 
 
 def used(service: Service) -> frozenset[str]:
-    """Return all keys of contents that something has."""
+    """Return all keys of contents that something has, or is to have once its machine has stopped."""
     return frozenset(
-        record[KEPT]
-        for collection in _COLLECTIONS
+        record[field]
+        for collection, field in _KEYS.items()
         for _, record in service.store.matching("projects/", collection)
-        if KEPT in record
+        if field in record
     )
 
 

@@ -21,6 +21,7 @@ from stoneware.emulator.machine_spec import (
     network_name,
     spec,
 )
+from stoneware.emulator.prepare import SAVE
 from stoneware.emulator.service import Service
 from stoneware.emulator.store import Record
 from stoneware.emulator.values import LINK
@@ -28,7 +29,6 @@ from stoneware.platforms.instances import Computers
 
 _GRACE = 90.0  # seconds that services get at a stop, as on Compute Engine
 _SPOT_GRACE = 30.0  # … where the instance may be preempted
-SAVE = "x-save"  # the key under which a machine that stops leaves what is on its root
 _RESTARTED = ApiError(500, "internalError", "The emulator ended before this was done.")
 
 

@@ -83,7 +83,7 @@ def _switch(service: Service, call: Call, of: str, begin: Callable[[Service, str
         return service.started(call, kind, key, record["id"])
     record["status"] = "STOPPING" if kind == "stop" else "STAGING"
     if of == "RUNNING":
-        record[instance_work.SAVE] = contents.new_key()
+        record[prepare.SAVE] = contents.new_key()
     service.keep("instances", key, record)
     operation = service.started(call, kind, key, record["id"], working=True)
     begin(service, key, call.operation(operation))
@@ -101,7 +101,7 @@ def delete(service: Service, call: Call) -> Record:
     # What goes with the instance need not be kept.
     if not record["disks"][0]["autoDelete"]:
         # One that is being stopped has a key already, under which that work keeps the contents.
-        record.setdefault(instance_work.SAVE, contents.new_key())
+        record.setdefault(prepare.SAVE, contents.new_key())
     service.keep("instances", key, record)
     operation = service.started(call, "delete", key, record["id"], working=True)
     at_once = bool(call.query.get("noGracefulShutdown"))

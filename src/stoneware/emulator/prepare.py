@@ -11,6 +11,7 @@ from stoneware.emulator.store import Record, Store
 from stoneware.emulator.values import LINK, reference
 
 BASE = "x-base"  # of what stands for an image of Google's: the base that it is
+SAVE = "x-save"  # of an instance that stops: the key under which its machine leaves what is on its root
 KEPT = "x-contents"  # of what a machine left: the key under which that is kept
 AUTOMATIC = "x-automatic"  # of a subnetwork that an auto mode network brought
 EXTERNAL = ipaddress.IPv4Network("203.0.113.0/24")  # for documentation (RFC 5737): it reaches no machine

@@ -49,10 +49,10 @@ class _Search:
         """Yield the path below the project of what there is."""
         called = names.cloud_name(name)
         if kind in (Kind.MACHINE, Kind.BUILDER):
-            if zone := self._there.instances.get(called):
+            if zone := self._there.instance(called):
                 yield f"zones/{zone}/instances/{called}"
         elif kind is Kind.VOLUME:
-            if zone := self._there.disks.get(called):
+            if zone := self._there.disk(called):
                 yield f"zones/{zone}/disks/{called}"
         elif kind is Kind.NETWORK:
             # Asked for only where the caller has seen it.

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from stoneware.dataclass import dataclass
 from stoneware.model.labels import MACHINE_LABEL, SLOT_LABEL
-from stoneware.platforms.google import names
+from stoneware.platforms.google import doubles, names
 from stoneware.platforms.google.instance import read_spec, zone_of
 from stoneware.platforms.google.settings import Settings
 
@@ -17,13 +17,25 @@ from stoneware.platforms.google.settings import Settings
 class There:
     """What there is. By the names that Google has: zones of instances and disks, sizes of disks in GB.
 
-    `images` are the links of the images that instances boot from, by their names and their sources.
+    `images` are the links of the images that instances boot from, by their names and their sources. `doubles`
+    is what more than one zone has under a name, where nothing tells which is meant: it has no zone here.
     """
 
     instances: Mapping[str, str] = field(default_factory=dict)
     disks: Mapping[str, str] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
     images: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    doubles: Mapping[tuple[str, str], list[doubles.Found]] = field(default_factory=dict)
+
+    def disk(self, name: str) -> str | None:
+        """Return the zone of a disk. Raises InputError where two may be meant."""
+        doubles.only(self.doubles.get(("disk", name), []), "disk")
+        return self.disks.get(name)
+
+    def instance(self, name: str) -> str | None:
+        """Return the zone of an instance. Raises InputError where two may be meant."""
+        doubles.only(self.doubles.get(("instance", name), []), "instance")
+        return self.instances.get(name)
 
 
 class Inventory(Protocol):
@@ -61,28 +73,33 @@ class Inventory(Protocol):
 
 def seen(instances: Iterable[Mapping[str, Any]], disks: Iterable[Mapping[str, Any]]) -> There:
     """Return what lists of instances and of disks (boot disks among them) tell."""
-    by_name = {str(disk["name"]): disk for disk in disks}
-    zones, images = {}, {}
-    for one in instances:
-        name = str(one["name"])
-        zones[name] = zone_of(one)
-        boot = _boot_disk(one, by_name)
+    every, disks = list(instances), list(disks)
+    found = {"instance": doubles.by_name(every), "disk": doubles.by_name(disks)}
+    machines, volumes = (
+        {name: one for name, (one, *more) in it.items() if not more} for it in found.values()
+    )
+    # Disks of two zones may have one name; an instance's disk is in its own zone.
+    by_place = {(zone_of(disk), str(disk["name"])): disk for disk in disks}
+    images = {}
+    for name, one in machines.items():
+        boot = _boot_disk(one, by_place)
         if boot.get("sourceImage") and (source := _source(one)):
             images[name, source] = str(boot["sourceImage"])
     return There(
-        zones,
-        {name: zone_of(disk) for name, disk in by_name.items()},
-        {name: int(disk.get("sizeGb") or 0) for name, disk in by_name.items()},
+        {name: zone_of(one) for name, one in machines.items()},
+        {name: zone_of(disk) for name, disk in volumes.items()},
+        {name: int(disk.get("sizeGb") or 0) for name, disk in volumes.items()},
         images,
+        {(kind, name): all_ for kind, it in found.items() for name, all_ in it.items() if len(all_) > 1},
     )
 
 
-def _boot_disk(one: Mapping[str, Any], disks: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+def _boot_disk(
+    one: Mapping[str, Any], disks: Mapping[tuple[str, str], Mapping[str, Any]]
+) -> Mapping[str, Any]:
     for attached in one.get("disks") or ():
         if attached.get("boot"):
-            found = disks.get(str(attached.get("source", "")).rsplit("/", 1)[-1], {})
-            # Disks of two zones may have one name; an instance's disk is in its own zone.
-            return found if zone_of(found) == zone_of(one) else {}
+            return disks.get((zone_of(one), str(attached.get("source", "")).rsplit("/", 1)[-1]), {})
     return {}
 
 
@@ -113,11 +130,11 @@ class Placing:
         entry = self._machines.get(short) or {}
         # No instance takes a disk of another zone, so the disks say where it goes.
         for mount in entry.get("volumes") or ():
-            if zone := self._there.disks.get(names.cloud_name(mount["volume"])):
+            if zone := self._there.disk(names.cloud_name(mount["volume"])):
                 return zone
         host = self._hosts.get(short) or {}
         full = str(entry.get("name") or host.get("name") or short)
-        if zone := self._there.instances.get(names.cloud_name(full)):
+        if zone := self._there.instance(names.cloud_name(full)):
             return zone
         # What the file lists is for machines that are not there yet: no list moves one.
         wanted = entry.get("zones") or host.get("zones") or self._zones
@@ -127,7 +144,7 @@ class Placing:
 
     def volume(self, name: str, entry: Mapping[str, Any]) -> str:
         """Return the zone of a disk: where it is, else where its machine is, or will be."""
-        if zone := self._there.disks.get(names.cloud_name(name)):
+        if zone := self._there.disk(names.cloud_name(name)):
             return zone
         extras = entry.get("extras") or {}
         labels = entry.get("labels") or {}

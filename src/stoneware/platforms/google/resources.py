@@ -10,7 +10,7 @@ from stoneware.errors import InputError
 from stoneware.image.versions import highest
 from stoneware.model.labels import CLUSTER_LABEL
 from stoneware.model.resources import DIRECTORY, DISK, Network, Volume
-from stoneware.platforms.google import errors, names
+from stoneware.platforms.google import doubles, errors, names
 from stoneware.platforms.google.api import Api, last
 from stoneware.platforms.google.hardware import disk_of, gigabytes
 from stoneware.platforms.google.instance import (
@@ -61,11 +61,12 @@ class GoogleResources(GoogleSecrets):
         return [disk for disk in found if (disk.get("labels") or {}).get(names.MARK) == "volume"]
 
     def find_disk(self, name: str) -> dict[str, Any] | None:
-        """Return a volume's disk, or None."""
+        """Return a volume's disk, or None. Raises InputError where two zones have one."""
         called = names.cloud_name(name)
         query = f'name = "{called}"'
         found = self.api.items("compute", "aggregated/disks", f"look at the volume {name}", filter=query)
-        return next((one for one in found if one.get("name") == called and volume_name(one) == name), None)
+        mine = [one for one in found if one.get("name") == called and volume_name(one) == name]
+        return doubles.only(mine, "disk")
 
     def _existing_disk(self, name: str) -> dict[str, Any]:
         found = self.find_disk(name)
@@ -110,7 +111,8 @@ class GoogleResources(GoogleSecrets):
 
     def label_volume(self, name: str, labels: Mapping[str, str]) -> None:
         """Change a volume's labels. Raises InputError where there is no such volume."""
-        self._label(name, lambda before: {**names.cloud_labels(labels), **_kept(before)})
+        own = {**self.api.settings.labels, **names.cloud_labels(labels)}
+        self._label(name, lambda before: {**own, **_kept(before)})
 
     def raise_floor(self, name: str, floor: str) -> None:
         """Let no image below a version boot on a volume any more; never lowered."""

@@ -25,7 +25,8 @@ _BLOCK = 1 << 20
 _PATIENCE = 120.0  # seconds without any byte that arrives
 _RANGE = re.compile(r"bytes=0-(\d{1,15})")
 _DONE, _INCOMPLETE, _GONE = (200, 201), 308, (404, 410)
-_AGAIN = (0, 408, 429, 500, 502, 503, 504, *_GONE)  # 0: no reply
+_AGAIN = (0, _INCOMPLETE, 408, 429, 500, 502, 503, 504, *_GONE)  # 0: no reply
+_SESSIONS = 3  # that one run begins in the place of forgotten ones
 
 Progress = Callable[[int, int], None]
 
@@ -83,6 +84,7 @@ class Upload:
     def _send(self, url: str, stream: IO[bytes], size: int, progress: Progress) -> dict[str, Any]:
         """Send pieces until the object is whole, and return what Google says of it."""
         at: int | None = None  # not known: it is asked for
+        most, sessions = -1, 0
         until, pause = time.monotonic() + self._patience, 0.5
         while True:
             status, reply, failure = self._put(url, stream, at, size)
@@ -90,20 +92,32 @@ class Upload:
                 progress(size, size)
                 return reply
             if status == _INCOMPLETE:
-                arrived = int(reply["arrived"])
-                if at is None or arrived > at:
-                    until, pause = time.monotonic() + self._patience, 0.5
-                at = arrived
+                asked, at = at is None, int(reply["arrived"])
                 progress(at, size)
-                continue
+                if at > most:
+                    most, until, pause = at, time.monotonic() + self._patience, 0.5
+                    continue
+                # That was known: only the piece that is sent next can change it.
+                if asked and at < size and time.monotonic() < until:
+                    continue
+                failure = self._stuck(at, size)
             if failure is not None and (status not in _AGAIN or time.monotonic() + pause > until):
                 raise failure
-            # Google forgets a session after a week.
+            # Google forgets a session after a week; in a new one nothing has arrived yet.
             if status in _GONE:
-                url = self._begin(whole(self._note))
+                if sessions == _SESSIONS and failure is not None:
+                    raise failure
+                url, most, sessions = self._begin(whole(self._note)), -1, sessions + 1
             self._sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
             # Asked for, not assumed: a piece may have arrived in part though its reply did not.
             pause, at = min(pause * 1.6, 10.0), None
+
+    def _stuck(self, arrived: int, size: int) -> StonewareError:
+        return errors.CloudError(
+            f"cannot {self._what}: no more of it arrives",
+            details=f"{arrived} of {size} bytes are there, and the server takes none of those that follow.",
+            resolution="run the command again: it goes on from there",
+        )
 
     def _put(
         self, url: str, stream: IO[bytes], at: int | None, size: int
