@@ -227,6 +227,34 @@ def test_a_signal_stops_the_machine(platform: FakePlatform, number: signal.Signa
     assert signal.getsignal(number) is before
 
 
+@pytest.mark.parametrize("remove", [False, True])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_signal_while_the_machine_is_created(platform: FakePlatform, when: str, remove: bool) -> None:
+    create = platform.create
+
+    def slow_create(spec: MachineSpec) -> Machine:
+        if when == "after":
+            create(spec)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+        raise AssertionError
+
+    platform.create = slow_create  # type: ignore[method-assign]
+    assert run_in_foreground(platform, SPEC, io.BytesIO(), remove=remove) == 128 + signal.SIGTERM
+    left = ["create h1", "stop h1 None", *(["destroy h1"] if remove else [])]
+    assert platform.calls == (left if when == "after" else [])
+
+
+def test_a_signal_while_the_machine_is_removed(platform: FakePlatform) -> None:
+    platform.script = [{"phase": Phase.STOPPED, "exit_code": 0}]
+
+    def interrupted(name: str) -> None:
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    platform.destroy = interrupted  # type: ignore[method-assign]
+    assert run_in_foreground(platform, SPEC, io.BytesIO(), remove=True) == 128 + signal.SIGHUP
+
+
 def test_a_second_signal_powers_it_off(platform: FakePlatform) -> None:
     stop = platform.stop
 

@@ -135,6 +135,13 @@ def test_wrong_settings_are_told_with_their_place(file: Path, line: int, text: s
     assert caught.value.resolution
 
 
+def test_a_key_that_is_nearly_right_is_told(file: Path) -> None:
+    file.write_text(WHOLE.replace("machine_type", "machine-type"))
+    with pytest.raises(InputError, match="has no key 'machine-type'") as caught:
+        _load(file.parent, {})
+    assert caught.value.resolution == "write machine_type for machine-type"
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -62,6 +62,7 @@ def test_a_file_is_read_once(tmp_path: Path) -> None:
         ('[bases."a:1"]\nsuite = "s"\ncomponents = ["a b"]\n', 3, "the base a:1: components has"),
         ('[bases."a:1"]\nsuite = "s"\nkeyring = 5\n', 3, "the base a:1: keyring has the value 5"),
         ('[bases."a:1"]\nsuite = "s"\nfrozen = "yes"\n', 3, "the base a:1: frozen has the value 'yes'"),
+        ('[bases."A:1"]\nsuite = "sid"\n', 2, "invalid image name 'A'"),
         ("bases = 5\n", 1, "bases has the value 5, which is no table"),
     ],
 )
@@ -70,6 +71,30 @@ def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, text: str, line: in
         sources(project(tmp_path, text))
     assert str(caught.value).startswith(said)
     assert caught.value.location == f"{tmp_path}/stoneware.toml:{line}"
+
+
+@pytest.mark.parametrize(
+    ("text", "typed"),
+    [
+        ('[bases."a:1"]\nsuite = "sid"\ncomponent = ["main"]\n', "write components for component"),
+        ('[bases."a:1"]\nsuite = "sid"\nxyzzy = 1\n', "take it out"),
+        ('[base."a:1"]\nsuite = "sid"\n', "write bases for base"),
+        ('platfrom = "local"\n', "write platform for platfrom"),
+        ("xyzzy = 1\n", "take it out, or put it"),
+    ],
+)
+def test_a_key_that_is_not_known_is_told_with_the_nearest(tmp_path: Path, text: str, typed: str) -> None:
+    with pytest.raises(InputError) as caught:
+        sources(project(tmp_path, text))
+    assert caught.value.resolution.startswith(typed)
+
+
+def test_a_platform_that_is_not_there_has_the_line_that_names_it(tmp_path: Path) -> None:
+    found = project(tmp_path, '\nplatform = "gogle"\n')
+    for name, place in (("gogle", f"{tmp_path}/stoneware.toml:2"), ("moon", "")):
+        with pytest.raises(InputError, match=f"there is no platform '{name}'") as caught:
+            registry.backend(name, found)
+        assert caught.value.location == place
 
 
 def test_the_lines_of_a_base(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from stoneware.errors import HostError
+from stoneware.errors import HostError, InputError
 from stoneware.platforms.disks import DiskFormat, Export
 from stoneware.platforms.local.disks import export
 from stoneware.platforms.local.disks.export import LocalDisks
@@ -137,3 +137,14 @@ def test_a_full_disk_is_told_and_nothing_appears(
         write(disks, DiskFormat.RAW, tmp_path / "disk.raw")
     assert "df -h" in caught.value.resolution
     assert not (tmp_path / "disk.raw").exists()
+
+
+@pytest.mark.parametrize("size", [0, 10, 10 << 20, (100 << 20) + 1])
+def test_a_size_that_no_disk_has_is_refused_before_one_is_assembled(
+    disks: LocalDisks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.delattr("stoneware.platforms.local.disks.disks.ensure_disk")  # it would take a minute
+    for form in (DiskFormat.RAW, DiskFormat.GCE):
+        with pytest.raises(InputError, match=f"the disk cannot be {size} bytes large"):
+            write(disks, form, tmp_path / "disk", size)
+    assert not list(tmp_path.glob("*disk*"))

@@ -140,6 +140,7 @@ def test_each_machine_has_a_user_of_its_own_that_is_nobody() -> None:
         ({"kind": "builder"}, "builder"),
         ({"pids_limit": 5}, "--pids-limit"),
         ({"memory": 1 << 20}, "does not boot"),
+        ({"memory": 1 << 60}, "bytes of memory: this computer has"),
     ],
 )
 def test_what_a_virtual_machine_cannot_have_is_refused(options: dict[str, Any], words: str) -> None:

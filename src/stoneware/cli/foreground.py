@@ -32,18 +32,33 @@ def run_in_foreground(platform: Platform, spec: MachineSpec, output: BinaryIO, *
     code is then 128 and the signal's number. A closed output stops it as well.
     """
     # The handlers come first: once the machine is created it depends on this process.
-    with _signals():
+    try:
+        with _signals():
+            _create(platform, spec, remove=remove)
+            try:
+                code = _follow(platform, spec.name, output)
+            except BaseException:
+                with contextlib.suppress(_Stopped):
+                    platform.stop(spec.name)
+                raise
+            finally:
+                if remove:
+                    platform.destroy(spec.name)
+    except _Stopped as stop:  # while the machine was created or removed, or more than once
+        return 128 + stop.number
+    return code
+
+
+def _create(platform: Platform, spec: MachineSpec, *, remove: bool) -> None:
+    """Create a machine, for minutes where an image gets its first disk. A signal leaves none that runs."""
+    try:
         platform.create(spec)
-        try:
-            code = _follow(platform, spec.name, output)
-        except BaseException:
-            with contextlib.suppress(_Stopped):
-                platform.stop(spec.name)
-            raise
-        finally:
+    except _Stopped:
+        if platform.observe(spec.name) is not None:
+            platform.stop(spec.name)
             if remove:
                 platform.destroy(spec.name)
-    return code
+        raise
 
 
 def _follow(platform: Platform, name: str, output: BinaryIO) -> int:

@@ -5,9 +5,10 @@ What click has worded in different ways from version to version is said here, so
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -145,7 +146,8 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the words after the command's name. Raises click.UsageError for what it does not take."""
-        rest = super().parse_args(ctx, args)
+        with _told_of(ctx):
+            rest = super().parse_args(ctx, args)
         if rest and not ctx.resilient_parsing:  # a shell's completion parses half a line
             ctx.fail(f"Got unexpected extra argument(s) ({' '.join(map(visible, rest))})")
         return rest
@@ -175,6 +177,11 @@ class Group(click.Group):
         """Return the names of the commands."""
         return list(self.commands)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the words after the group's name. Raises click.UsageError for what it does not take."""
+        with _told_of(ctx):
+            return super().parse_args(ctx, args)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -203,6 +210,16 @@ class Group(click.Group):
         names = self.list_commands(ctx)
         with formatter.section("Commands"):
             formatter.write_dl([(name, self.commands[name].get_short_help_str(limit=1000)) for name in names])
+
+
+@contextlib.contextmanager
+def _told_of(ctx: click.Context) -> Iterator[None]:
+    """Have errors of usage know their command: click's parser leaves it out of some."""
+    try:
+        yield
+    except click.UsageError as error:
+        error.ctx = error.ctx or ctx
+        raise
 
 
 def _notes(default: Any, note: str = "") -> str:

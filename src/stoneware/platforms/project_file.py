@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import field
 from functools import cached_property
 from pathlib import Path
@@ -119,7 +119,8 @@ def _check(file: ProjectFile, tables: tuple[str, ...]) -> None:
             raise InputError(
                 f"{NAME} has no key {key!r}",
                 details=f"It has platform, and the tables {known}.",
-                resolution="take it out, or put it below the table that it belongs to",
+                resolution=instead(key, ("platform", *tables, BASES))
+                or "take it out, or put it below the table that it belongs to",
                 location=_place_of(file, key),
             )
         elif not isinstance(value, dict):
@@ -128,6 +129,14 @@ def _check(file: ProjectFile, tables: tuple[str, ...]) -> None:
                 resolution=f"[{key}]",
                 location=file.place(key),
             )
+
+
+def instead(key: str, known: Iterable[str]) -> str:
+    """Return what to type for a key that is not known, "" where no known one is near."""
+    import difflib  # for a mistake only
+
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"write {near[0]} for {key}" if near else ""
 
 
 def _place_of(file: ProjectFile, key: str) -> str:

@@ -112,5 +112,11 @@ def backend(name: str, project: Project) -> Backend:
     module = _MODULES.get(name)
     if module is None:
         known = ", ".join(sorted(_MODULES))
-        raise InputError(f"there is no platform {name!r}", resolution=f"platforms: {known}")
+        file = project.file
+        said = bool(file.platform) and file.platform == name and not os.environ.get(VARIABLE)
+        raise InputError(
+            f"there is no platform {name!r}",
+            resolution=f"platforms: {known}",
+            location=file.place("platform") if said else "",
+        )
     return cast(Backend, importlib.import_module(module).opened(project))

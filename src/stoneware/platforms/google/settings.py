@@ -9,7 +9,7 @@ from typing import Any
 
 from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
-from stoneware.platforms.project_file import NAME, ProjectFile
+from stoneware.platforms.project_file import NAME, ProjectFile, instead
 
 TABLE = "google"
 _PREFIX = "STONEWARE_GOOGLE_"
@@ -120,7 +120,7 @@ def _of_file(file: ProjectFile) -> dict[str, Any]:
             raise InputError(
                 f"[{TABLE}] has no key {key!r}",
                 details=f"The keys are {', '.join(_TABLE_KEYS)}.",
-                resolution="take it out",
+                resolution=instead(key, _TABLE_KEYS) or "take it out",
                 location=file.place(key, TABLE),
             )
     return {key: _checked(key, value, file.place(key, TABLE)) for key, value in table.items()}

@@ -9,7 +9,7 @@ from typing import Any
 from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.image.references import parse_reference
-from stoneware.platforms.project_file import BASES, Project, ProjectFile
+from stoneware.platforms.project_file import BASES, Project, ProjectFile, instead
 
 KNOWN: Mapping[str, str] = {"debian:12": "bookworm", "debian:13": "trixie"}
 _SUITE = re.compile(r"[a-z0-9][a-z0-9./+-]{0,63}")
@@ -54,7 +54,12 @@ def _base(file: ProjectFile, name: str, table: Any) -> Source:
     if name in KNOWN or ":" not in name:
         why = "is a base of Stoneware's own" if name in KNOWN else "has no tag"
         raise InputError(f"the base {name} {why}", resolution='[bases."debian:sid"]', location=place)
-    parse_reference(name)
+    try:
+        parse_reference(name)
+    except InputError as error:
+        raise InputError(
+            error.brief, details=error.details, resolution=error.resolution, location=place
+        ) from None
     if not isinstance(table, dict):
         raise InputError(f"the base {name} is no table", resolution=f'[bases."{name}"]', location=place)
     for key in table:
@@ -62,7 +67,7 @@ def _base(file: ProjectFile, name: str, table: Any) -> Source:
             raise InputError(
                 f"the base {name} has no key {key!r}",
                 details=f"The keys are {', '.join(_KEYS)}.",
-                resolution="take it out",
+                resolution=instead(key, _KEYS) or "take it out",
                 location=file.place(key, inner),
             )
     components = table.get("components", ["main"])

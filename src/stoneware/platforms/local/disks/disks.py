@@ -23,6 +23,7 @@ from stoneware.platforms.protocols import BAKES, Machines
 from stoneware.records import whole
 
 Progress = Callable[[str], None]
+_LEAST = 64 * MIB  # as that of volumes; a system takes more, which is known once it is assembled
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ def copy_disk(
     disk that is missing. Blocks are shared where the file is in the store. The root file system grows to the
     size at its first boot. Raises InputError for a size that is too small.
     """
+    check_possible(size)
     while True:
         found = ensure_disk(store, machines, image_id, progress, agent=agent)
         check_size(found, size)
@@ -94,6 +96,16 @@ def enlarge(disk: Path, size: int) -> None:
     """Make a disk larger, with the second copy of its table at the new end."""
     os.truncate(disk, size)
     process.run(["sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", "--relocate", "gpt-bak-std", disk])
+
+
+def check_possible(size: int | None) -> None:
+    """Raise InputError for a size that no disk can have: before one is assembled for a minute."""
+    if size is not None and (size < _LEAST or size % MIB):
+        raise InputError(
+            f"the disk cannot be {size} bytes large",
+            details=f"It is a whole number of MiB, and {_LEAST // MIB} MiB at least.",
+            resolution="--size 10g    # or none: then it is as small as it can be",
+        )
 
 
 def check_size(found: StoredDisk, size: int | None) -> None:

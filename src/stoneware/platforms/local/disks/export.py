@@ -59,6 +59,7 @@ class LocalDisks:
             with locked(self._store.build_lock_path(BAKES), shared=True):
                 _write_tree(self._store.image_rootfs(wanted.image), wanted.format, descriptor, progress)
             return
+        disks.check_possible(wanted.size)
         found = disks.ensure_disk(self._store, self._machines, wanted.image, progress)
         size = wanted.size
         # Compute Engine takes disks of whole GiB only.

@@ -71,6 +71,12 @@ class Qemu:
                 f"a virtual machine does not boot with {spec.memory} bytes of memory",
                 resolution=f"--memory {LEAST_MEMORY >> 20}m    # or more",
             )
+        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        if spec.memory is not None and spec.memory > there:
+            raise InputError(
+                f"a virtual machine cannot have {spec.memory} bytes of memory: this computer has {there}",
+                resolution=f"--memory {there >> 21}m    # half of it",
+            )
 
     def furnish(self, store: Store, machines: Machines, spec: MachineSpec, directory: Path) -> None:
         """Make a copy of the image's disk, which is assembled where there is none, or of one that is kept."""
