@@ -20,6 +20,7 @@ from typing import Any
 
 from stoneware.guest import install
 from stoneware.guest.units import encode
+from stoneware.model.guest_protocol import BOOT_PATH
 
 SHELLS = {"dash": ["dash"], "busybox": ["busybox", "sh"]}
 GUEST = Path(install.__code__.co_filename).parent
@@ -52,6 +53,8 @@ class FakeMetadata:
         self.key = b""
         self.results: dict[str, bytes] = {}
         self.reports: list[tuple[str, str]] = []
+        self.ours = True  # it answers all that a boot asks for at once; Compute Engine's does not
+        self.asked: list[str] = []  # the paths of GET requests
         self.refuse = 0  # so many requests are answered with 503 first
         #: What happens to the next requests for objects and secrets, and uploads of results: a status, no
         #: answer at all (cut), or half of it (half).
@@ -99,6 +102,8 @@ class FakeMetadata:
                 self.changed.wait(left)
 
     def look(self, path: str) -> bytes | None:
+        if path == BOOT_PATH:
+            return self.boot() if self.ours else None
         if path == "attributes/":
             return json.dumps(self.attributes, sort_keys=True).encode()
         if path.startswith("attributes/"):
@@ -106,6 +111,12 @@ class FakeMetadata:
         else:
             text = self.values.get(path)
         return None if text is None else text.encode()
+
+    def boot(self) -> bytes:
+        attributes = self.look("attributes/") or b""
+        names = ("name", "hostname", "network-interfaces/0/ip", "network-interfaces/0/dns-servers")
+        lines = [etag_of(attributes), *(" ".join(self.values.get(name, "").split()) for name in names)]
+        return "\n".join(lines).encode() + b"\n" + attributes
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -169,6 +180,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if server.refuse > 0:
                 server.refuse -= 1
                 return self.answer(503)
+            server.asked.append(path)
         if path.startswith("/stoneware/v1/files/"):
             content = server.files.get(path.rpartition("/")[2])
             return self.answer(404) if content is None else self.answer(200, content)
@@ -192,12 +204,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         server = self.metadata
         with server.changed:
             body = server.look(path)
-            if wants.get("wait_for_change") and body is not None and wants.get("last_etag") == _etag(body):
+            if wants.get("wait_for_change") and body is not None and wants.get("last_etag") == etag_of(body):
                 server.changed.wait_for(lambda: server.look(path) != body, float(wants["timeout_sec"]))
                 body = server.look(path)
         if body is None:
             return self.answer(404, b"not found")
-        return self.answer(200, body, _etag(body))
+        return self.answer(200, body, etag_of(body))
 
     def do_PUT(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -217,7 +229,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.answer(200)
 
 
-def _etag(body: bytes) -> str:
+def etag_of(body: bytes) -> str:
     return hashlib.md5(body, usedforsecurity=False).hexdigest()[:16]
 
 

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from stoneware.guest.units import encode
-from tests.guest.support import FakeMetadata, Root, finish
+from tests.guest.support import FakeMetadata, Root, etag_of, finish
 
 pytestmark = pytest.mark.tool
 
@@ -54,6 +54,28 @@ def test_it_renders_all_templates_and_reports(root: Root, metadata: FakeMetadata
         )
     ]
     assert [p.name for p in (root.path / "etc/app").iterdir()] == ["main.conf"]
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_it_asks_once_where_the_server_answers_all_at_once(
+    root: Root, metadata: FakeMetadata, ours: bool
+) -> None:
+    metadata.ours = ours
+    metadata.values["network-interfaces/0/dns-servers"] = "192.0.2.1\n192.0.2.2\n"
+    metadata.values["hostname"] = ""
+    root.template("etc/app/main.conf", "$STONEWARE_NAME $STONEWARE_IP $ODD")
+    root.configure({**HOSTILE, "ODD": HOSTILE["QUOTES"]})
+    done = root.run("stoneware-boot", "--fetch")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(metadata.asked) == (1 if ours else 6)
+    root.run("stoneware-boot")
+    assert (root.path / "etc/app/main.conf").read_text() == f"m1 10.0.0.7 {HOSTILE['QUOTES']}"
+    resolver = (root.path / "etc/resolv.conf").read_text()
+    assert resolver == "nameserver 192.0.2.1\nnameserver 192.0.2.2\n"
+    etag = (root.path / "run/stoneware/md/etag").read_text().strip()
+    attributes = metadata.look("attributes/")
+    assert attributes is not None
+    assert etag == etag_of(attributes)
 
 
 def test_values_reach_the_service_byte_for_byte(root: Root, metadata: FakeMetadata) -> None:

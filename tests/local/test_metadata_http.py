@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from stoneware.files import write_json
+from stoneware.model.guest_protocol import BOOT_PATH
 
 pytestmark = pytest.mark.tool
 
@@ -167,6 +168,21 @@ def test_a_token_says_how_long_it_is_good_and_ends(server: Server) -> None:
     account(time.time() - 1)
     status, _, headers = server.ask(f"{path}default/token")
     assert (status, headers["Retry-After"]) == (503, "1")
+
+
+def test_a_boot_has_in_one_answer_what_each_path_says(server: Server) -> None:
+    status, body, _ = server.ask(BOOT_PATH)
+    etag, *values, attributes = body.split(b"\n", 5)
+    one_by_one = [
+        b" ".join(server.ask(f"{V1}instance/{path}")[1].split())
+        for path in ("name", "hostname", "network-interfaces/0/ip", "network-interfaces/0/dns-servers")
+    ]
+    _, alone, headers = server.ask(f"{V1}instance/attributes/?recursive=true")
+    assert (status, values, attributes) == (200, one_by_one, alone)
+    assert etag.decode() == headers["ETag"]
+    assert len(json.loads(attributes)) > 1
+    assert server.ask(BOOT_PATH, "PUT", b"x")[0] == 405
+    assert server.ask(BOOT_PATH, headers={})[0] == 403
 
 
 def test_reports_and_results_are_files_of_the_machine(server: Server) -> None:

@@ -30,7 +30,7 @@ _NOT_IN_CONTAINERS = tuple(f"systemd-{n}.service" for n in ("remount-fs", "tmpfi
 # Destination, source in this package, mode.
 _FILES: tuple[tuple[str, str, int], ...] = (
     (f"{_LIB}/lib.sh", "lib.sh", 0o644),
-    *((f"{_LIB}/{name}", name, 0o644) for name in ("secrets.sh", "system.sh", "volumes.sh")),
+    *((f"{_LIB}/{name}", name, 0o644) for name in ("asking.sh", "secrets.sh", "system.sh", "volumes.sh")),
     *((f"{_LIB}/{name}.awk", f"{name}.awk", 0o644) for name in ("attributes", "merge", "interpolate")),
     (f"{_LIB}/service-exec", "service-exec", 0o755),
     *(

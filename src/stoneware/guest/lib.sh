@@ -96,10 +96,15 @@ sw_facts() {
     if [ -r "$SW_RUN/facts" ]; then . "$SW_RUN/facts"; fi
 }
 
-# sw_attributes DIRECTORY: make files of the attributes in DIRECTORY/json, empty ones of what else we ask for.
+# sw_attributes DIRECTORY [-]: make files of the attributes in DIRECTORY/json, or on standard input, empty ones of what else
+# we ask for.
 sw_attributes() {
+    if [ $# -eq 1 ]; then
+        sw_attributes "$1" - <"$1/json"
+        return
+    fi
     for sw_name in config secrets volumes mode healthcheck hosts inspect command process system; do : >"$1/stoneware-$sw_name"; done
-    awk -f "$SW_LIB/attributes.awk" -v directory="$1" <"$1/json"
+    awk -f "$SW_LIB/attributes.awk" -v directory="$1"
 }
 
 # sw_has_hosts: whether $sw_file has a line of sw_hosts. At each boot, so no program is started for it.

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Ask the metadata server: bash -p stoneware-ask SERVER SECONDS PATH FILE [PATH FILE]…
 #
-# Each PATH is below /computeMetadata/v1/instance; its value goes into FILE, and a line `CODE FILE ETAG` to standard
+# Each PATH is below /computeMetadata/v1/instance, or begins with a slash; its value goes into FILE, and a line `CODE FILE ETAG` to standard
 # output. SECONDS is what the server may take for an answer. As stoneware-tell it says nothing, and where it fails,
 # for an answer may be large, in chunks or not text, curl asks.
 LC_ALL=C # lengths in bytes
@@ -14,10 +14,13 @@ esac
 shift 2
 exec 3<>"/dev/tcp/$host/$port" || exit 1
 while [ $# -gt 0 ]; do
+    case $1 in
+    /*) path=$1 ;;
+    *) path=/computeMetadata/v1/instance/$1 ;;
+    esac
     # In one piece: a line that comes by itself behind the first request waits for the server's acknowledgement of the
     # line before it, which the kernel there holds back for 40 ms.
-    printf -v request 'GET /computeMetadata/v1/instance/%s HTTP/1.1\r\nHost: %s\r\nMetadata-Flavor: Google\r\n\r\n' \
-        "$1" "$server"
+    printf -v request 'GET %s HTTP/1.1\r\nHost: %s\r\nMetadata-Flavor: Google\r\n\r\n' "$path" "$server"
     printf '%s' "$request" >&3
     read -r -t "$seconds" -u 3 _ code _ || exit 1
     length='' etag='' body=''

@@ -17,8 +17,9 @@ MD=$SW_RUN/md
 NEW=$SW_RUN/new
 TEMPLATES=$SW_ROOT/etc/stoneware/templates
 PROBLEMS=$SW_RUN/problems
-VALUES='name hostname network-interfaces/0/dns-servers network-interfaces/0/ip'
 TAB='	'
+# shellcheck source=src/stoneware/guest/asking.sh
+. "$SW_LIB/asking.sh"
 # shellcheck source=src/stoneware/guest/secrets.sh
 . "$SW_LIB/secrets.sh"
 # shellcheck source=src/stoneware/guest/volumes.sh
@@ -43,39 +44,6 @@ has_route() {
         if [ "$destination" = 00000000 ]; then return 0; fi
     done </proc/net/route
     return 1
-}
-
-# All attributes in one request, which tells of a change as well; then what else is of use, in the same process.
-fetch() {
-    ask_quickly || ask_patiently
-    etag=0
-    while read -r code file tag; do
-        case $code in
-        200) ;;
-        403 | 404) : >"$file" ;;
-        *) return 1 ;;
-        esac
-        if [ "$file" = "$MD/json" ]; then etag=${tag:-0}; fi
-    done <<END
-$codes
-END
-    sw_attributes "$MD" || return 1
-    printf '%s\n' "$etag" >"$MD/etag"
-}
-
-# ask_quickly: set `codes` to lines `CODE FILE ETAG`, once; what has to be asked again, curl asks.
-ask_quickly() {
-    if [ -n "$asked" ] || ! command -v bash >/dev/null; then return 1; fi
-    asked=yes
-    set -- 'attributes/?recursive=true' "$MD/json"
-    for value in $VALUES; do set -- "$@" "$value" "$MD/${value##*/}"; done
-    codes=$(timeout 5 bash -p "$SW_LIB/stoneware-ask" "$SW_MDS" 5 "$@" 2>/dev/null)
-}
-
-ask_patiently() {
-    set -- "$SW_V1/instance/attributes/?recursive=true" -o "$MD/json"
-    for value in $VALUES; do set -- "$@" -o "$MD/${value##*/}" "$SW_V1/instance/$value"; done
-    codes=$(sw_curl --max-time 20 -w '%{http_code} %{filename_effective} %header{etag}\n' "$@")
 }
 
 # Where the host has given the machine its address as a credential, nobody has to wait for DHCP (the network

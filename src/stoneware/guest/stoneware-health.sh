@@ -1,5 +1,5 @@
 #!/bin/sh
-# Run the image's health check and report what it says: at once and in quick succession until the
+# Run the image's health check and report what it says: soon and in quick succession until the
 # first success, then every interval. Times are in milliseconds.
 set -u
 # shellcheck source=src/stoneware/guest/lib.sh
@@ -51,11 +51,24 @@ tell() {
     sw_report health "$SW_RUN/health.json"
 }
 
+# settle: wait as long as it took to start this shell, 0.5 s at most. The service was started a moment before and is not
+# listening sooner than we look, and a check that comes too early is four programs for nothing, on a computer that is busy.
+settle() {
+    read -r stat <"/proc/$$/stat"
+    # shellcheck disable=SC2086 # its fields; behind the name of the program the 20th is the start, in hundredths
+    set -- ${stat##*) }
+    wait=$((now - ${20} * 10))
+    if [ "$wait" -gt 500 ]; then wait=500; fi
+    if [ "$wait" -ge 10 ]; then pause "$wait"; fi
+}
+
 # Until the first success the machine is starting, for as long as Docker would wait: the start period
 # and then `retries` intervals.
 start() {
     uptime_ms
     deadline=$((now + start_period + retries * interval))
+    settle
+    uptime_ms
     wait=20
     while :; do
         began=$now

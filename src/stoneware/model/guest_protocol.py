@@ -11,6 +11,7 @@ GUEST_PORT = 8089  # of the same address: where instances of an emulated cloud f
 GUEST_ENDPOINT = f"http://{METADATA_ADDRESS}:{GUEST_PORT}"
 
 # What the metadata server has beyond Compute Engine's paths.
+BOOT_PATH = "/stoneware/v1/boot"  # all that a boot asks for, in one answer
 FILES_PATH = "/stoneware/v1/files/"  # files a machine was given
 SECRETS_PATH = "/stoneware/v1/secrets/"  # a machine's own secrets
 RESULTS_PATH = "/stoneware/v1/results/"  # what a builder hands back

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from stoneware.provider.infrastructure import StonewareInfrastructure
 
 
-_LOOKED = 0.5  # seconds for which a router that was whole is taken to be so where a machine leaves it
+_LOOKED = 0.5  # seconds for which a router that was whole is taken to be so where a machine comes or leaves
 
 
 class LocalPlatform(LocalBuilders):
@@ -107,7 +107,8 @@ class LocalPlatform(LocalBuilders):
         # Reports of the last start would be taken for this one's.
         paths.attributes.unlink(missing_ok=True)
         self.limit_disks(paths, spec)
-        router = self._router()
+        # Twenty machines of a cluster start within a moment too.
+        router = self._router(within=_LOOKED)
         lease = router.attach(
             paths.root,
             id=state["id"],

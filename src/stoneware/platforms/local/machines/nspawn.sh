@@ -21,7 +21,7 @@ find_leader() { # the child of nspawn that has a network namespace of its own is
         # Usually 0.05 s; with many machines that start at once seconds, and each look is a process that holds them
         # up. So the longer it takes, the longer is the pause.
         uptime_hundredths
-        pause=$(((now - since) / 3))
+        pause=$(((now - since) / 2))
         case $pause in
             [0-1]) sleep 0.03 ;;
             [2-9]) sleep "0.0$pause" ;;

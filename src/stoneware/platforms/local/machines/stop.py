@@ -18,7 +18,7 @@ from stoneware.platforms.local.machines.runners import runner_of
 
 __all__ = ["end", "has_ended", "kill", "power_off", "wait_until"]
 
-_SLOW_POLL = 0.25  # where nothing is to be done before a process has ended, which ends the pause as well
+_SLOW_POLL = 1.0  # once it was asked; its end, of which the kernel tells, ends the pause as well
 
 
 def power_off(paths: Paths, timeout: float) -> None:

@@ -1,6 +1,7 @@
 """Compute Engine's metadata protocol over HTTP: headers, methods and codes around the tree.
 
-Beyond Compute Engine's paths there are `GET /stoneware/v1/files/NAME`, a file that the machine was given,
+Beyond Compute Engine's paths there are `GET /stoneware/v1/boot`, what a boot asks for at once (`boot`),
+`GET /stoneware/v1/files/NAME`, a file that the machine was given,
 `GET /stoneware/v1/secrets/NAME`, a secret of its own in the version of its spec (the ETag), and for builders
 what `builds` describes: `GET /stoneware/v1/build-secrets/NAME`, `PUT /stoneware/v1/build-key` and
 `PUT /stoneware/v1/results/NAME`, a file that it hands back. No body may be compressed.
@@ -21,7 +22,7 @@ from typing import BinaryIO
 from aiohttp import web
 
 from stoneware.model import guest_protocol as protocol
-from stoneware.platforms.local.metadata import builds, state, tree
+from stoneware.platforms.local.metadata import boot, builds, state, tree
 from stoneware.platforms.local.metadata.secrets import secret_for
 from stoneware.platforms.local.metadata.watch import Watcher
 
@@ -130,6 +131,8 @@ class Server:
             return await self._metadata(request, machine, path)
         if path.startswith((protocol.BUILD_SECRETS_PATH, protocol.BUILD_KEY_PATH, protocol.RESULTS_PATH)):
             return await self._build(request, machine, path)
+        if path == protocol.BOOT_PATH:
+            return self._boot(request, machine)
         if path.startswith(protocol.FILES_PATH):
             return await self._file(request, machine, path.removeprefix(protocol.FILES_PATH))
         if path.startswith(protocol.SECRETS_PATH):
@@ -184,6 +187,11 @@ class Server:
             if not await self._watcher.changed(machine, reading.stamps, left):
                 break
         return _reply(reply.body, reply.content_type, ETag=reply.etag)
+
+    def _boot(self, request: web.BaseRequest, machine: Path) -> web.Response:
+        if request.method not in {"GET", "HEAD"}:
+            return _not_allowed("GET, HEAD")
+        return _reply(boot.answer(self._trees.read(machine).tree))
 
     @staticmethod
     def _redirect(request: web.BaseRequest, path: str) -> web.Response:

@@ -296,12 +296,16 @@ class MachinesByAddress:
         return known[0] if known else None
 
     def _read(self) -> None:
+        # Of twenty machines that start within a moment each is unknown once: the others are not read again.
+        before = {(machine, stamp): address for address, (machine, stamp) in self._known.items()}
         self._known = {}
         with contextlib.suppress(OSError):
             for machine in sorted(self._machines.glob("[!.]*")):
                 stamp = _stamp(f"{machine}/network.json")
                 if stamp is not None:
-                    address = str(read_object(machine / "network.json").get("ip", ""))
+                    address = before.get((machine, stamp))
+                    if address is None:
+                        address = str(read_object(machine / "network.json").get("ip", ""))
                     self._known[address] = (machine, stamp)
 
 
