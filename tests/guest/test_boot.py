@@ -6,6 +6,7 @@ import hashlib
 import os
 import stat
 import time
+from pathlib import Path
 
 import pytest
 
@@ -171,6 +172,38 @@ def test_no_metadata_server_is_said(root: Root) -> None:
     assert done.returncode == 1
     assert "did not answer" in done.stderr
     assert '"phase":"failed"' in (root.path / "run/stoneware/status.json").read_text()
+
+
+ROUTES = "Iface\tDestination\tGateway\tFlags\n"
+COUNTED = '#!/bin/sh\necho "$1" >>"$SLEPT"\nexec /bin/sleep "$1"\n'
+
+
+def test_no_network_is_waited_for_with_fewer_and_fewer_looks(root: Root, tmp_path: Path) -> None:
+    """Each look starts a program: in software that takes the processor from what brings the network up."""
+    root.put("proc/net/route", ROUTES)
+    root.put("../bin/sleep", COUNTED, 0o755)
+    env = {"SW_MDS_TIMEOUT": "1", "SLEPT": str(tmp_path / "slept")}
+    done = root.run("stoneware-boot", env=env)
+    assert done.returncode == 1
+    assert "no network after 1 seconds, still waiting for it" in done.stderr
+    assert "this machine has no network" in done.stderr
+    assert "did not answer" not in done.stderr
+    pauses = [float(line) for line in (tmp_path / "slept").read_text().split()]
+    assert len(pauses) < 40
+    assert pauses == sorted(pauses)
+
+
+def test_the_server_gets_its_time_from_when_there_is_a_network(root: Root, metadata: FakeMetadata) -> None:
+    root.put("proc/net/route", ROUTES)
+    # The network comes after the server's time would be over.
+    come = f"{ROUTES}enp0s3\\t00000000\\t0102FEA9\\t0003\\n"
+    file = root.path / "proc/net/route"
+    script = f'#!/bin/sh\n/bin/sleep "$1"\n[ "$1" != 1 ] || printf "{come}" >{file}\n'
+    root.put("../bin/sleep", script, 0o755)
+    metadata.refuse = 1
+    done = root.run("stoneware-boot", env={"SW_MDS_TIMEOUT": "2"})
+    assert done.returncode == 0, done.stderr
+    assert "no network after 2 seconds, still waiting for it" in done.stderr
 
 
 def test_host_name_and_resolver(root: Root, metadata: FakeMetadata) -> None:

@@ -91,6 +91,24 @@ def test_a_health_check_has_more_time_where_the_kernel_runs_in_software(
         finish(process)
 
 
+def test_checks_leave_the_processor_to_the_service_where_the_kernel_runs_in_software(
+    root: Root, metadata: FakeMetadata
+) -> None:
+    (root.path / "run/systemd/container").unlink()
+    root.put("programs/systemd-detect-virt", "#!/bin/sh\necho qemu\n", 0o755)
+    times = root.path / "times"
+    look = f"date +%s.%N >>{times}; sleep 0.2; date +%s.%N >>{times}"
+    _healthcheck(root, f"{look}; test $(grep -c . {times}) -ge 6", start_period=20000)
+    process = root.start("stoneware-health", env={"PATH": f"{root.path}/programs:{os.environ['PATH']}"})
+    try:
+        metadata.wait_report("stoneware/health", lambda r: r["status"] == "healthy")
+    finally:
+        finish(process)
+    at = [float(line) for line in times.read_text().split()][:6]
+    pauses = [begins - ended for ended, begins in zip(at[1::2], at[2::2], strict=False)]
+    assert min(pauses) > 0.4  # its start interval of 0.05 s counts ten times
+
+
 def test_any_bytes_of_a_check_become_a_report(root: Root, metadata: FakeMetadata) -> None:
     # The last 1024 bytes begin within a character.
     _healthcheck(root, 'printf "\\377\\001x"; i=0; while [ $i -lt 700 ]; do printf ż; i=$((i+1)); done; echo')

@@ -38,12 +38,18 @@ fail() {
     exit 1
 }
 
-has_route() {
-    if [ -n "$SW_ROOT" ]; then return 0; fi
+# find_route: whether a request can leave: by a default route, or by any other once the network has had time for one.
+find_route() {
+    routes=$SW_ROOT/proc/net/route other=''
+    if [ ! -r "$routes" ]; then return 0; fi
     while read -r _ destination _; do
-        if [ "$destination" = 00000000 ]; then return 0; fi
-    done </proc/net/route
-    return 1
+        case $destination in
+        00000000) return 0 ;;
+        Destination) ;;
+        *) other=yes ;;
+        esac
+    done <"$routes"
+    [ -n "$other" ] && [ "${now%.*}" -ge "$patience" ]
 }
 
 # Where the host has given the machine its address as a credential, nobody has to wait for DHCP (the network
@@ -65,21 +71,31 @@ route replace default via $gateway dev host0
 END
 }
 
+# The server gets its time from when there is a route to it: until then the machine itself is slow. So are the programs
+# that it starts meanwhile, each pause too, and they are in the way of what brings up the network: in software
+# 39 of 77 seconds of the processor went into looking every 20 ms. So there are ever fewer looks.
 wait_for_metadata() {
     read -r now _ </proc/uptime
-    deadline=$((${now%.*} + ${SW_MDS_TIMEOUT:-120}))
-    patience=$((${now%.*} + 5))
-    pause=0.02
+    limit=${SW_MDS_TIMEOUT:-120}
+    patience=$((${now%.*} + 5)) told=$((${now%.*} + limit)) deadline=''
+    last=$((told + 4 * limit)) # without a network
+    pauses='0.02 0.02 0.02 0.02 0.02 0.05 0.05 0.05 0.05 0.1 0.1 0.1 0.1 0.1 0.2 0.2 0.2 0.2 0.2 0.5 0.5 1'
     while :; do
         read -r now _ </proc/uptime
-        if has_route || [ "${now%.*}" -ge "$patience" ]; then
+        if find_route; then
+            deadline=${deadline:-$((${now%.*} + limit))}
             if fetch; then return 0; fi
-            pause=0.1
+            if [ "${now%.*}" -ge "$deadline" ]; then
+                fail "the metadata server at $SW_MDS did not answer: is this machine on its network?"
+            fi
+        elif [ "${now%.*}" -ge "$last" ]; then
+            fail "this machine has no network, so the metadata server at $SW_MDS cannot be asked"
+        elif [ "${now%.*}" -ge "$told" ]; then
+            sw_say "no network after $limit seconds, still waiting for it"
+            told=$last
         fi
-        if [ "${now%.*}" -ge "$deadline" ]; then
-            fail "the metadata server at $SW_MDS did not answer: is this machine on its network?"
-        fi
-        sleep "$pause"
+        sleep "${pauses%% *}"
+        pauses=${pauses#* } # the last one stays
     done
 }
 

@@ -10,9 +10,11 @@ if [ -r "$SW_RUN/healthcheck" ]; then . "$SW_RUN/healthcheck"; else . "$SW_IMAGE
 OUTPUT=$SW_RUN/health/output
 
 # QEMU without KVM translates each instruction: what its author saw take two seconds takes twenty. Under KVM the name
-# is kvm, on Compute Engine google, and in a container nothing needs to be asked.
+# is kvm, on Compute Engine google, and in a container nothing needs to be asked. A start interval of before, or a pause
+# as long as the check, would leave the check half of the processor that the service needs to start.
+rest=1 # how many times as long as a check the pause is at least
 if [ ! -e "$SW_ROOT/run/systemd/container" ] && [ "$(systemd-detect-virt --vm 2>/dev/null)" = qemu ]; then
-    timeout=$((timeout * 10)) start_period=$((start_period * 10))
+    timeout=$((timeout * 10)) start_period=$((start_period * 10)) start_interval=$((start_interval * 10)) rest=3
 fi
 
 # uptime_ms: set `now`.
@@ -80,8 +82,8 @@ start() {
         # A service needs a moment to listen: the second failure is the first worth a report.
         if [ "$failing" -eq 2 ]; then tell starting; fi
         # A check that takes long is not worth asking often.
-        wait=$((wait * 3 / 2))
-        if [ "$wait" -lt $((now - began)) ]; then wait=$((now - began)); fi
+        wait=$((wait * 3 / 2)) took=$((now - began))
+        if [ "$wait" -lt $((took * rest)) ]; then wait=$((took * rest)); fi
         if [ "$wait" -gt "$start_interval" ]; then wait=$start_interval; fi
         if [ "$wait" -lt 10 ]; then wait=10; fi
         pause "$wait"
