@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from stoneware.config.plain_schema import holds_plainly
 from stoneware.config.schema_words import rule_in_words
 from stoneware.errors import InputError
 from stoneware.untrusted import apart
@@ -274,6 +275,8 @@ def violations(schema: Schema, values: Mapping[str, str]) -> dict[str, list[str]
 
     Missing variables are reported as the rule `required`. Values of secrets do not appear.
     """
+    if holds_plainly(schema, {name: coerce(rule_of(schema, name), text) for name, text in values.items()}):
+        return {}
     # Without patterns nothing takes long, and the threads of Terraform's provider need no other process.
     patterns = any(key in ("pattern", "patternProperties", "format") for key, _ in _keywords(schema))
     try:
