@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from stoneware.model.resources import DISKS, VolumeMount
 from stoneware.platforms.local.machines.qemu import accelerator, jail, launcher
 from stoneware.platforms.local.machines.qemu.accelerator import Accelerator, choose
 from stoneware.platforms.local.machines.qemu.hardware import (
+    PROGRAM,
     SLOTS,
     Hardware,
     command_line,
@@ -29,6 +32,7 @@ from stoneware.platforms.local.machines.qemu.runner import Qemu
 from stoneware.platforms.local.machines.runners import runner_for, runners
 from stoneware.platforms.local.machines.start import volume_lines
 from stoneware.platforms.local.store.store import Store
+from stoneware.process import which
 
 GIB = 1 << 30
 
@@ -107,6 +111,39 @@ def test_volumes_are_disks_of_their_names_as_on_compute_engine() -> None:
     assert "filename=/dev/fdset/1" in drives[0]
     assert all(f"drive={volume_node(number)}," in disks[number] for number in range(2))
     assert "scsi" not in " ".join(command_line(hardware()))
+
+
+@pytest.mark.tool
+@pytest.mark.parametrize(("fixed", "said"), [(False, "(raw)"), (True, "(raw, read-only)")])
+def test_a_disk_that_is_attached_for_reading_is_one_for_qemu(tmp_path: Path, fixed: bool, said: str) -> None:
+    """Else a machine could mount it for writing, whatever its instance says."""
+    if which(PROGRAM) is None:
+        pytest.skip(f"no {PROGRAM}")
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(1 << 20))
+    told = settings(("data", disk), mac="", fixed=frozenset({"data"} if fixed else ()))
+    ((number, path),) = told["fixed" if fixed else "volume"].items()
+    argv = list(told["word"].values())
+    words = [PROGRAM, "-S", "-nodefaults", "-display", "none", "-machine", "q35", "-monitor", "stdio"]
+    for flag in ("-add-fd", "-blockdev", "-device"):
+        for text in words_after(argv, flag):
+            words += [flag, text] if flag == "-add-fd" or "volume" in text else []
+    opened = os.open(path, os.O_RDONLY if fixed else os.O_RDWR)
+    try:
+        os.dup2(opened, number, inheritable=True)
+        done = subprocess.run(
+            words,
+            input="info block\nquit\n",
+            capture_output=True,
+            text=True,
+            check=False,
+            pass_fds=(number,),
+        )
+    finally:
+        os.close(opened)
+        os.close(number)
+    assert done.returncode == 0, done.stderr
+    assert f"volume-0: /dev/fdset/0 {said}" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -252,6 +289,31 @@ def test_the_launcher_opens_what_the_command_line_names_by_number() -> None:
     assert min(numbers) >= 100
     assert (told["run"], told["disks"]) == ({0: "/run/m"}, {user_id("m12345678"): "/disks of m"})
     assert "kvm" not in told
+
+
+def test_the_launcher_opens_for_reading_what_is_not_to_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "disk").touch()
+    values = {name: getattr(hardware(), name) for name in ("machine_id", "uuid", "memory", "cpus", "mtu")}
+    values |= {"mac": "", "accelerator": "tcg", "fixed": frozenset({"data"})}
+    disks = (("data", tmp_path / "disk"), ("logs", tmp_path / "disk"))
+    (tmp_path / "settings").write_text(launch_settings(tmp_path, tmp_path, values, disks))
+    modes: list[int] = []
+
+    def enter(_disks: str, _user: int, argv: list[str], *, kvm: bool) -> None:
+        assert not kvm
+        for word in words_after(argv, "-add-fd"):
+            number = int(word.partition("=")[2].partition(",")[0])
+            modes.append(fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE)
+            os.close(number)
+
+    monkeypatch.setattr(launcher, "_listen", lambda *_: None)
+    monkeypatch.setattr(launcher, "_give", lambda *_: None)
+    monkeypatch.setattr(jail, "enter", enter)
+    monkeypatch.setattr("sys.argv", ["launcher", str(tmp_path / "settings")])
+    launcher.main()
+    assert modes == [os.O_RDONLY, os.O_RDWR]
 
 
 def test_a_machine_without_a_card_has_no_tap_and_one_of_kvm_has_its_device() -> None:

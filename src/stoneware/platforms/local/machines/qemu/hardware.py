@@ -41,6 +41,7 @@ class Hardware:
     tap: int
     sockets: dict[str, int]
     volumes: tuple[tuple[str, int], ...] = ()  # names and descriptors of further disks
+    fixed: frozenset[str] = frozenset()  # names of those that the machine cannot write
 
 
 def socket_names() -> tuple[str, ...]:
@@ -80,7 +81,9 @@ def launch_settings(
     lines += ["kvm 0 on"] if machine.accelerator == "kvm" else []
     lines += [f"tap {tap} vb-{machine.machine_id}"] if machine.mac else []
     lines += [f"socket {number} {name}" for name, number in sockets.items()]
-    lines += [f"volume {number} {path}" for _, path, number in opened]
+    # QEMU refuses a descriptor that could write for a disk that it is not to write.
+    kinds = {name: "fixed" if name in machine.fixed else "volume" for name, _ in devices}
+    lines += [f"{kinds[name]} {number} {path}" for name, path, number in opened]
     lines += [f"word {number} {word}" for number, word in enumerate(command_line(machine))]
     if any("\n" in line for line in lines):
         raise ValueError("a name of a disk or a path has more than one line")
@@ -144,10 +147,11 @@ def _volumes(hardware: Hardware) -> list[str]:
     for number, (name, descriptor) in enumerate(hardware.volumes):
         # QEMU's options are parted by commas; one that is meant is doubled.
         node, called = volume_node(number), name.replace(",", ",,")
-        file = f"driver=file,node-name={node}-file,filename=/dev/fdset/{number},discard=unmap"
+        mode = ",read-only=on" if name in hardware.fixed else ",discard=unmap"
+        file = f"driver=file,node-name={node}-file,filename=/dev/fdset/{number}{mode}"
         # By an open descriptor: the file stays root's, and the jail has no path to it.
         argv += ["-add-fd", f"fd={descriptor},set={number}", "-blockdev", file]
-        argv += ["-blockdev", f"driver=raw,node-name={node},file={node}-file,discard=unmap"]
+        argv += ["-blockdev", f"driver=raw,node-name={node},file={node}-file{mode}"]
         disk = f"scsi-hd,bus=volumes.0,drive={node},vendor=Google,product=PersistentDisk,device_id={called}"
         argv += ["-device", disk]
     return argv

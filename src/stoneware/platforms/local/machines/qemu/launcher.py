@@ -43,8 +43,9 @@ def main() -> None:
     for kind, number, text in said:
         found.setdefault(kind, {})[int(number)] = text
     _listen(f"{found['run'][0]}/{_SOCKETS}", found["socket"])
-    for descriptor, path in found.get("volume", {}).items():
-        _hand_on(os.open(path, os.O_RDWR | os.O_NOFOLLOW), descriptor)  # it stays root's
+    for kind, mode in (("volume", os.O_RDWR), ("fixed", os.O_RDONLY)):
+        for descriptor, path in found.get(kind, {}).items():
+            _hand_on(os.open(path, mode | os.O_NOFOLLOW), descriptor)  # it stays root's
     ((user, disks),) = found["disks"].items()
     _give(disks, user)
     # Last, since the shim makes the port meanwhile: one after the other took 70 ms of each start.

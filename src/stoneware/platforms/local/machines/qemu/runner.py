@@ -14,6 +14,7 @@ from typing import Any
 
 from stoneware.errors import InputError, MachineError
 from stoneware.files import read_json
+from stoneware.model.guest_lines import is_disk
 from stoneware.model.limits import DEFAULT_PIDS_LIMIT
 from stoneware.model.machine import MachineSpec
 from stoneware.model.resources import DISK, DISKS, VolumeMount
@@ -129,6 +130,10 @@ class Qemu:
             "accelerator": accelerator.name,
             "mac": network.get("mac", ""),
             "mtu": network.get("mtu", 0),
+            # Of others the machine formats the disk before it mounts it for reading.
+            "fixed": frozenset(
+                disk_name(mount) for mount in spec.volumes if mount.read_only and is_disk(mount)
+            ),
         }
         volumes = [(disk_name(mount), store.disk_path(mount.volume)) for mount in spec.volumes]
         settings = launch_settings(paths.run, paths.disk, hardware, volumes)
