@@ -154,7 +154,7 @@ def test_the_disk_of_another_cluster_is_refused_and_stays_as_it_is(kafka: Progra
     assert identity(kafka, "kafka-again") == disk
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(2400)
 @pytest.mark.skipif("STONEWARE_TEST_SLOW" not in os.environ, reason="a broker takes minutes in software QEMU")
 def test_its_disk_boots_in_qemu_and_goes_on_with_the_messages(kafka: Program, tmp_path: Path) -> None:
     """Java is slow without KVM: so the broker's disk is formatted already, and has what containers wrote."""
@@ -167,7 +167,7 @@ def test_its_disk_boots_in_qemu_and_goes_on_with_the_messages(kafka: Program, tm
     kafka.run("volume", "convert", "kafka-test", "--size", "1g")
     port = free_port()
     advertised = ("-e", "ADVERTISED_HOST=127.0.0.1", "-e", f"ADVERTISED_PORT={port}")
-    boot(kafka, "kafka-vm", "--vm", "--timeout", "800", "-p", f"127.0.0.1:{port}:9092", *advertised)
+    boot(kafka, "kafka-vm", "--vm", "--timeout", "1500", "-p", f"127.0.0.1:{port}:9092", *advertised)
     address = f"127.0.0.1:{port}"
     found = consume(address, 501)
     assert (len(found), found[-1]) == (501, b"new")

@@ -72,8 +72,9 @@ END
 }
 
 # The server gets its time from when there is a route to it: until then the machine itself is slow. So are the programs
-# that it starts meanwhile, each pause too, and they are in the way of what brings up the network: in software
-# 39 of 77 seconds of the processor went into looking every 20 ms. So there are ever fewer looks.
+# that it starts meanwhile, each pause too, and they are in the way of what brings up the network: looking every
+# 20 ms, a machine in software on a busy computer had spent 39 s in here, by its own clock, when it gave up the
+# network that was about to come. So there are ever fewer looks.
 wait_for_metadata() {
     read -r now _ </proc/uptime
     limit=${SW_MDS_TIMEOUT:-120}

@@ -99,6 +99,9 @@ def command_line(hardware: Hardware) -> list[str]:
     # A second wall behind the jail: QEMU's own filter of system calls.
     argv += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
     argv += ["-machine", "q35,smm=off,vmport=off,usb=off,graphics=off"]
+    # In software `max`: until the hello image was healthy it took 77 to 80 s of the processor, qemu64 69,
+    # `max` without five-level page tables 80, Nehalem 83, which is within what other work makes of it; and
+    # qemu64 lacks what programs for x86-64-v2 need.
     # A gigabyte of translated code by default would be more than most machines have memory.
     argv += ["-accel", "kvm" if kvm else "tcg,thread=multi,tb-size=128", "-cpu", "host" if kvm else "max"]
     argv += ["-smp", str(max(1, math.ceil(hardware.cpus))), "-m", f"{hardware.memory >> 20}M"]
