@@ -41,7 +41,8 @@ _ADDRESS = re.compile(r"(?:\d{1,3}\.){3}\d{1,3}")
 _RANGE = re.compile(rf"{_ADDRESS.pattern}/\d{{1,2}}")
 _IMAGE = re.compile(r"sha256:[0-9a-f]{64}")
 _TEXTS = dict[str, str]
-_PORT = {"host_ip": str, "host_port": int, "machine_port": int, "protocol": str}
+_NUMBERS = {"host_port": int, "machine_port": int, "protocol": str}
+_PORT = {"host_ip": str, **_NUMBERS}
 _LABELLED = {"created?": float, "labels?": _TEXTS}
 
 # A shape is a type, a pattern (of a text), a list of one shape, or a mapping of keys to shapes: `key?` may be
@@ -73,6 +74,14 @@ _SHAPES: tuple[tuple[str, Any], ...] = (
             "secrets?": [{"secret": _NAME, "target": str, "version": str, "mode?": int}],
         },
     ),
+    (
+        "ports.json",
+        {
+            "publications?": [
+                {"store": str, "id": str, "ip": _ADDRESS, "host_ip": _ADDRESS, **_NUMBERS},
+            ]
+        },
+    ),
     ("machines/*/metadata.json", {"attributes?": _TEXTS}),
     ("machines/*/network.json", {"ip?": _ADDRESS, "mac?": str, "id?": str}),
     ("volumes/*/document.json", _LABELLED),
@@ -90,6 +99,7 @@ _SHAPES: tuple[tuple[str, Any], ...] = (
 )
 _REMEMBERED, _LARGEST_REMEMBERED = 32 << 20, 1 << 20  # bytes: of all records, of one
 _REMEDIES = (
+    ("ports.json", "rm {path}    # then restart the machines that publish ports: stoneware ps"),
     ("machines/*/*", "stoneware rm -f {name}    # its volumes stay"),
     ("images/*/manifest.json", "stoneware rmi -f {name:.12}    # then bake it again"),
     ("volumes/*/*", "rm {path}    # its labels are lost, its data stays"),

@@ -113,3 +113,20 @@ def test_a_step_without_the_key_gets_no_secret_of_its_bake(server: Server) -> No
     assert server.ask(secret, headers=with_key)[:2] == (200, b"value")
     builder(server, kind="machine", serving="5 secret-tok")
     assert server.ask(secret, headers=with_key)[0] == 404
+
+
+def test_a_secret_goes_to_one_of_two_that_ask_at_once(server: Server) -> None:
+    value = b"s" * (32 << 20)  # more than the sockets of both ends hold
+    (server.machine / "files/secret-tok").write_bytes(value)
+    builder(server, serving="3 secret-tok")
+    secret = "/stoneware/v1/build-secrets/secret-tok"
+    assert server.ask("/stoneware/v1/build-key", "PUT", b"k1")[0] == 200
+    with_key = {**FLAVOR, "X-Stoneware-Key": "k1"}
+    head = f"GET {secret} HTTP/1.1\r\nHost: x\r\nMetadata-Flavor: Google\r\nX-Stoneware-Key: k1\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as link:
+        link.sendall(head.encode())
+        assert link.recv(12) == b"HTTP/1.1 200"
+        assert server.ask(secret, headers=with_key)[0] == 429
+    # The one that had begun has gone without it: that is no serving.
+    lab.wait_until(lambda: server.ask(secret, headers=with_key)[:2] == (200, value))
+    lab.wait_until(lambda: server.ask(secret, headers=with_key)[0] == 404)

@@ -4,8 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
+from stoneware.cli.commands import machines as cli_machines
+from stoneware.cli.commands.run import run as cli_run
 from stoneware.durations import parse_duration
 from stoneware.errors import InputError
 from stoneware.launch import flags
@@ -103,3 +106,29 @@ def test_less_than_a_machine_can_boot_with() -> None:
     assert not limits.cpus_problem(0.01)
     for cores in (0.001, float("nan"), -1.0):
         assert "too little" in limits.cpus_problem(cores)
+
+
+def test_more_than_a_computer_can_count() -> None:
+    assert not limits.cpus_problem(limits.MOST_CORES)
+    for cores in (float("inf"), 8193.0, 1e300):
+        assert "8192 are the most" in limits.cpus_problem(cores)
+    for size in (1 << 63, 10**400, 1e300):
+        assert "more than" in limits.memory_problem(size)  # type: ignore[arg-type] # a provider's number
+        assert "more than" in limits.disk_problem(size)  # type: ignore[arg-type]
+        assert "more than" in limits.log_problem(size, 1)  # type: ignore[arg-type]
+    assert not limits.memory_problem((1 << 63) - 1)
+
+
+@pytest.mark.parametrize(
+    "words", [("--timeout", "1e300"), ("--timeout", "1000000001"), ("--timeout", "9" * 400)]
+)
+def test_options_that_no_wait_could_take(words: tuple[str, str]) -> None:
+    with pytest.raises(click.UsageError, match="out of range: at most 1000000000"):
+        cli_machines.wait.make_context("wait", ["web", *words])
+    assert cli_machines.wait.make_context("wait", ["web", "--timeout", "1e9"]).params["timeout"] == 1e9
+
+
+@pytest.mark.parametrize("number", ["9" * 400, "1" + "0" * 308, "-" + "9" * 400])
+def test_whole_numbers_beyond_all_bounds(number: str) -> None:
+    with pytest.raises(click.UsageError, match="out of range"):
+        cli_run.make_context("run", ["--pids-limit", number, "image"])

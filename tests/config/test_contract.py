@@ -232,3 +232,47 @@ def test_of_a_secret_one_last_newline_is_no_part_of_the_value():
     contract = derive_contract({}, {}, SECRETS)
     given = {"db-password": Secret("a\r\n\n"), "PIN": None}
     assert secret_values(contract, given) == {"DB_PASSWORD": Secret("a\r\n"), "PIN": None}
+
+
+@pytest.mark.parametrize("name", ["$id", "id", "$ref", "pattern", "default", "enum", "$anchor", "properties"])
+def test_variables_may_have_the_names_of_keywords(name):
+    schema = load_schema(json.dumps({"properties": {name: {"type": "integer", "minimum": 3}}}).encode())
+    assert check_config(derive_contract({}, {}, schema), {name: "2"})
+    assert not check_config(derive_contract({}, {}, schema), {name: "3"})
+
+
+@pytest.mark.parametrize(
+    ("rule", "details"),
+    [
+        ({"$id": "https://example.org/"}, "$id: only $ref"),
+        ({"$anchor": "a"}, "$anchor: only $ref"),
+        ({"$ref": "https://example.org/x.json"}, "only references inside"),
+        ({"$ref": "#/$defs/none"}, "there is nothing of that name"),
+        ({"pattern": "x" * 1001}, "has more than 1000 characters"),
+        ({"properties": {"default": {"pattern": "x" * 1001}}}, "has more than 1000 characters"),
+    ],
+)
+@pytest.mark.parametrize("name", ["PORT", "$id", "default", "const", "examples"])
+def test_a_rule_is_looked_at_whatever_its_variable_is_called(name, rule, details):
+    for schema in ({"properties": {name: rule}}, {"$defs": {name: rule}}, {"dependentSchemas": {name: rule}}):
+        with pytest.raises(InputError) as caught:
+            load_schema(json.dumps(schema).encode())
+        assert details in caught.value.details
+
+
+def test_a_reference_into_a_value_is_followed():
+    value = {"$ref": "https://example.org/x.json"}
+    schema = {"properties": {"A": {"default": value}, "B": {"$ref": "#/properties/A/default"}}}
+    with pytest.raises(InputError) as caught:
+        load_schema(json.dumps(schema).encode())
+    assert "only references inside" in caught.value.details
+    assert load_schema(b'{"properties": {"A": {"default": "{\\"$ref\\": 1}", "examples": [{"$ref": "x"}]}}}')
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_numbers_that_are_none(number):
+    with pytest.raises(InputError):
+        load_schema(f'{{"properties": {{"A": {{"minimum": {number}}}}}}}'.encode())
+    schema = load_schema(b'{"properties": {"A": {"type": "number", "minimum": 1}}}')
+    assert check_config(derive_contract({}, {}, schema), {"A": number})
+    assert not check_config(derive_contract({}, {}, schema), {"A": "1e300"})

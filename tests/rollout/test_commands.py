@@ -216,7 +216,12 @@ def test_finalize(typed: Typed) -> None:
     typed.run("rollout")
     out, _ = typed.run("rollout", "finalize", "--plan")
     assert "app 3.0 floor 3: to run in app-1: raise" in out
-    assert "the lowest version is 3 now" in typed.run("rollout", "finalize")[1]
+    before = typed.bench.journal()
+    err = typed.run("rollout", "finalize", code=2)[1]
+    assert "this finalizes: there is no way back for app below 3" in err
+    assert "add --yes" in err
+    assert typed.bench.journal() == before
+    assert "the lowest version is 3 now" in typed.run("rollout", "finalize", "--yes")[1]
     assert "nothing to finalize" in typed.run("rollout", "finalize")[1]
     assert "finalized already" in typed.run("rollout", "finalize", "--plan")[0]
     assert json.loads(typed.run("rollout", "finalize", "--plan", "--json")[0])[0]["done"] is True

@@ -275,7 +275,7 @@ def test_canary_finalize_and_the_floor(lab: ClusterLab) -> None:
     lab.run("rollout", "resume")
     assert images_of(lab) == ["ro-final:1"] * 2
     assert "echo up" in lab.run("rollout", "finalize", "--plan").out
-    lab.run("rollout", "finalize")
+    lab.run("rollout", "finalize", "--yes")
     assert "nothing to finalize" in lab.run("rollout", "finalize").err
     assert lab.sh("web-1", "cat /data/level") == "up\n"
     assert "1.0 is the lowest" in lab.run("rollback", code=2).err

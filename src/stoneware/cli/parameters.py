@@ -6,7 +6,6 @@ What click has worded in different ways from version to version is said here, so
 from __future__ import annotations
 
 import contextlib
-import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
@@ -20,6 +19,7 @@ from stoneware.untrusted.visible import visible
 
 # As a number is written; float() takes other scripts' digits, 1_0 and nan as well.
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?")
+_MOST = 1_000_000_000  # of any option: as many seconds are 31 years, and the system's waits end before 300
 F = TypeVar("F", bound=Callable[..., Any])
 Offers = Callable[[str], list[Any]]  # what may follow the beginning of a word
 
@@ -250,12 +250,13 @@ def _offer(choices: type[Enum]) -> Offers:
 def _number(kind: Callable[[Any], float], low: float | None) -> Callable[[Any], float]:
     def make(word: Any) -> float:
         try:
-            number = kind(word)
+            number = kind(word) if not isinstance(word, str) or _NUMBER.fullmatch(word) else None
         except ValueError:
-            number = math.nan
-        plain = not isinstance(word, str) or _NUMBER.fullmatch(word)
-        if not plain or not math.isfinite(number):
+            number = None
+        if number is None:
             raise click.BadParameter(f"{word!r} is not a number")
+        if abs(number) > _MOST:  # also where it is too large for a float
+            raise click.BadParameter(f"{str(word)[:40]} is out of range: at most {_MOST}")
         if low is not None and number < low:
             raise click.BadParameter(f"{word} is out of range: at least {low}")
         return number

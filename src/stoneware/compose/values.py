@@ -20,7 +20,15 @@ from stoneware.machinefile.gopath import clean
 from stoneware.machinefile.values import duration
 from stoneware.model import names
 from stoneware.model.file_places import place_problem
-from stoneware.model.limits import UNLIMITED, disk_problem, memory_problem, parse_size, pids_problem
+from stoneware.model.limits import (
+    MOST_CORES,
+    SMALLEST_SHARE,
+    UNLIMITED,
+    disk_problem,
+    memory_problem,
+    parse_size,
+    pids_problem,
+)
 from stoneware.model.mount_places import own_place
 
 HINT = "\n"  # parts the reason of a validator's error from its hint
@@ -91,9 +99,8 @@ def _number(low: float, high: float) -> Callable[[Any], float]:
         if not isinstance(number, int | float) or isinstance(number, bool) or not math.isfinite(number):
             raise expected("a number", value)
         if not low <= number <= high:
-            end = "" if math.isinf(high) else f" to {high:g}"
             hint = "Without a limit: leave it out." if number == 0 else ""
-            raise wrong(f"expected a number from {low:g}{end}, not {number:g}", hint)
+            raise wrong(f"expected a number from {low:g} to {high:g}, not {number:g}", hint)
         return float(number)
 
     return check
@@ -254,7 +261,7 @@ Flag = Annotated[bool, BeforeValidator(_flag)]
 Replicas = Annotated[int, BeforeValidator(_whole(0, MOST_REPLICAS))]
 Count = Annotated[int, BeforeValidator(_whole(0, 1_000_000))]
 Ratio = Annotated[float, BeforeValidator(_number(0, 1))]
-Cores = Annotated[float, BeforeValidator(_number(0.01, math.inf))]
+Cores = Annotated[float, BeforeValidator(_number(SMALLEST_SHARE, MOST_CORES))]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 Size = Annotated[int, BeforeValidator(_bytes)]
 Disk = Annotated[int, BeforeValidator(_disk)]

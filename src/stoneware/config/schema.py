@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,13 +12,16 @@ from stoneware.config.plain_schema import holds_plainly
 from stoneware.config.schema_words import rule_in_words
 from stoneware.errors import InputError
 from stoneware.untrusted import apart
-from stoneware.untrusted.bounded import BoundsError, depth_of, without_surrogates
+from stoneware.untrusted.bounded import BoundsError, depth_of, finite, no_constant, without_surrogates
 
 SCHEMA_PATH = "/etc/stoneware/config.schema.json"
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 _TYPES = {"string", "integer", "number", "boolean"}
 _NUMERIC = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}
+_VALUES = {"enum", "const", "default", "examples"}  # below these are values, no rules
+# Below these are rules by a name, which may be that of a keyword.
+_NAMED = {"properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies"}
 MOST_BYTES = 1 << 20
 DEEPEST = 32
 _LONGEST_PATTERN = 1000  # characters
@@ -33,12 +37,14 @@ def load_schema(text: bytes, location: str = SCHEMA_PATH) -> Schema:
     if depth_of(text) > DEEPEST:
         raise _bad(f"nested deeper than {DEEPEST} levels", location)
     try:
-        schema = json.loads(text.decode())
+        schema = json.loads(text.decode(), parse_constant=no_constant, parse_float=finite)
     except UnicodeDecodeError as error:
         raise _bad(f"not UTF-8 at byte {error.start + 1}", location) from None
     except json.JSONDecodeError as error:
         reason = f"not JSON: {error.msg} (column {error.colno})"
         raise _bad(f"line {error.lineno}: {reason}", f"{location}:{error.lineno}") from None
+    except BoundsError as error:
+        raise _bad(f"it {error}", location) from None
     except ValueError:
         raise _bad("a number has too many digits", location) from None
     schema = without_surrogates(schema)
@@ -99,7 +105,7 @@ def _unbounded(schema: Schema) -> Iterator[str]:
         return
     for key, value in _keywords(schema):
         if key in ("$dynamicRef", "$recursiveRef", "$id", "id", "$anchor", "$dynamicAnchor"):
-            if isinstance(value, str):  # the rule of a variable of that name is an object
+            if isinstance(value, str):
                 yield f"{key}: only $ref to #/… inside this file is followed"
         elif (
             key == "$ref" and isinstance(value, str) and value.startswith("#") and value[1:2] not in ("", "/")
@@ -123,15 +129,26 @@ def _levels(node: Any) -> int:
     return deepest
 
 
-def _keywords(node: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(node, dict):
+def _keywords(schema: Schema) -> Iterator[tuple[str, Any]]:
+    """Yield each keyword with its value: of the schema, of all rules in it, and of what they refer to."""
+    left: list[tuple[Any, bool]] = [(schema, False)]
+    seen: set[tuple[int, bool]] = set()
+    while left:
+        node, named = left.pop()
+        if (id(node), named) in seen or not isinstance(node, dict | list):
+            continue
+        seen.add((id(node), named))
+        if isinstance(node, list):
+            left += [(child, False) for child in node]
+            continue
         for key, child in node.items():
-            if key not in ("enum", "const", "default", "examples"):  # below these are values, not rules
+            if named:  # the key is a name of the user's, whatever it is
+                left.append((child, False))
+            elif key not in _VALUES:
                 yield key, child
-                yield from (found for found in _keywords(child) if key != "properties" or found[0] != "$id")
-    elif isinstance(node, list):
-        for child in node:
-            yield from _keywords(child)
+                left.append((child, key in _NAMED))
+                if key == "$ref" and isinstance(child, str) and child.startswith("#"):
+                    left.append((_target(schema, child), False))
 
 
 def _bad_patterns(value: Any) -> Iterator[str]:
@@ -148,19 +165,22 @@ def _bad_patterns(value: Any) -> Iterator[str]:
             yield f"the pattern {pattern[:80]} cannot be used: {error}"
 
 
-def _endless(schema: Schema, node: Any, above: list[int], sizes: dict[int, int]) -> Iterator[str]:
+def _endless(
+    schema: Schema, node: Any, above: list[int], sizes: dict[int, int], *, named: bool = False
+) -> Iterator[str]:
     """Follow references, and find those that lead back to themselves or multiply without measure."""
     if not isinstance(node, dict | list) or id(node) in sizes:
         return
     if id(node) in above:
         yield "a $ref leads back to itself: a variable is a text, there is nothing to go into"
         return
-    children = list(node.values()) if isinstance(node, dict) else list(node)
-    if isinstance(node, dict) and isinstance(node.get("$ref"), str):
-        children.append(_target(schema, node["$ref"]))
+    rules = node.items() if isinstance(node, dict) else [("", child) for child in node]
+    children = [(child, not named and key in _NAMED) for key, child in rules if named or key not in _VALUES]
+    if not named and isinstance(node, dict) and isinstance(node.get("$ref"), str):
+        children.append((_target(schema, node["$ref"]), False))
     size = 1
-    for child in children:
-        for fault in _endless(schema, child, [*above, id(node)], sizes):
+    for child, by_name in children:
+        for fault in _endless(schema, child, [*above, id(node)], sizes, named=by_name):
             yield fault
             return
         size += sizes.get(id(child), 1)
@@ -177,17 +197,10 @@ def _bad_references(schema: Schema) -> Iterator[str]:
             yield f"$ref {reference}: there is nothing of that name in this file"
 
 
-def _references(node: Any) -> Iterator[str]:
-    if isinstance(node, dict):
-        reference = node.get("$ref")
-        if isinstance(reference, str):
-            yield reference
-        for key, child in node.items():
-            if key not in ("enum", "const", "default", "examples"):
-                yield from _references(child)
-    elif isinstance(node, list):
-        for child in node:
-            yield from _references(child)
+def _references(schema: Schema) -> Iterator[str]:
+    for key, value in _keywords(schema):
+        if key == "$ref" and isinstance(value, str):
+            yield value
 
 
 def _target(schema: Any, reference: str) -> Any:
@@ -264,7 +277,8 @@ def coerce(rule: Mapping[str, Any], text: str) -> Any:
         # Python takes quadratic time for the digits of an integer.
         return int(text) if len(text) < 300 else text
     if "number" in types and _NUMBER.fullmatch(text):
-        return float(text)
+        number = float(text)
+        return number if math.isfinite(number) else text  # no computer's number
     if "boolean" in types and text in ("true", "false"):
         return text == "true"
     return text

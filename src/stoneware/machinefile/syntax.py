@@ -144,12 +144,16 @@ def _check(source: Source, instruction: Instruction) -> Checked:
     # What ONBUILD holds is checked here already: its faults belong to this file, not to a build FROM the
     # image.
     if keyword == "ONBUILD":
-        read_trigger(source, instruction.line, instruction.words[0] if instruction.words else "")
+        text = instruction.words[0] if instruction.words else ""
+        read_trigger(source, instruction.line, text, escape=source.escape)
     return Checked(instruction, flags, mounts)
 
 
-def read_trigger(source: Source, line: int, text: str) -> Checked:
-    """Return the instruction that an ONBUILD holds, as if it stood in `line`. Raises InputError."""
+def read_trigger(source: Source, line: int, text: str, *, escape: str = "\\") -> Checked:
+    """Return the instruction that an ONBUILD holds, as if it stood in `line`. Raises InputError.
+
+    Where it is run it is read as BuildKit does, with the backslash: the file it comes from is not this one.
+    """
     word = text.split(maxsplit=1)[0].upper() if text.strip() else ""
     if not word:
         raise source.fault(line, "ONBUILD requires an instruction", _usage("ONBUILD"))
@@ -157,7 +161,9 @@ def read_trigger(source: Source, line: int, text: str) -> Checked:
         why = "chaining ONBUILD" if word == "ONBUILD" else word
         raise source.fault(line, f"{why} isn't allowed as an ONBUILD trigger", _usage("ONBUILD"))
     try:
-        inner = parse_source(f"# escape={source.escape}\n{text}\n", source.filename)
+        inner = parse_source(f"# escape={escape}\n{text}\n", source.filename)
+        if len(inner.instructions) > 1:
+            raise source.fault(line, "it holds more than one instruction", _usage("ONBUILD"))
         checked = _check(inner, inner.instructions[0])
     except InputError as error:
         raise source.fault(line, f"ONBUILD {text}: {error.brief}", error.resolution) from error

@@ -18,6 +18,7 @@ MOST_LOG_FILES = 1000
 SMALLEST_DISK = 64 << 20  # bytes
 SMALLEST_MEMORY = 16 << 20  # bytes
 SMALLEST_SHARE = 0.01  # cores
+MOST_CORES = 8192  # Linux knows no computer with more
 LOG_OPTIONS = ("max-size", "max-file")
 # Docker's names, which are those of setrlimit(2) in small letters.
 ULIMITS = (
@@ -132,6 +133,8 @@ def log_problem(size: int, files: int) -> str:
     """Say what is wrong with the bounds of a console's files; nothing if they are right."""
     if size < SMALLEST_LOG_SIZE:
         return f"a console's file of {size} bytes is too small: {SMALLEST_LOG_SIZE} (1k) is the least"
+    if size > _LARGEST:
+        return f"a console's file of more than {_LARGEST} bytes is more than a file system holds"
     if not 1 <= files <= MOST_LOG_FILES:
         return f"max-file is a number from 1 to {MOST_LOG_FILES}"
     return ""
@@ -147,6 +150,8 @@ def parse_disk(text: str) -> int:
 
 def disk_problem(size: int | None) -> str:
     """Say what is wrong with the size of a machine's root; nothing if it is right."""
+    if size is not None and size > _LARGEST:
+        return f"a disk of more than {_LARGEST} bytes is more than a file system holds"
     if size is not None and size < SMALLEST_DISK:
         return f"a disk of {size} bytes is too small for a machine: {SMALLEST_DISK >> 20}m is the least"
     return ""
@@ -162,6 +167,8 @@ def parse_memory(text: str) -> int:
 
 def memory_problem(size: int | None) -> str:
     """Say what is wrong with the memory that a machine may use, in bytes; nothing if it is right."""
+    if size is not None and size > _LARGEST:
+        return f"more than {_LARGEST} bytes of memory are more than Linux counts"
     if size is not None and size < SMALLEST_MEMORY:
         return f"{size} bytes of memory are too few for a machine: {SMALLEST_MEMORY >> 20}m is the least"
     return ""
@@ -171,4 +178,6 @@ def cpus_problem(cores: float | None) -> str:
     """Say what is wrong with the cores that a machine may use; nothing if it is right."""
     if cores is not None and not cores >= SMALLEST_SHARE:  # `not`, so that NaN is refused too
         return f"{cores:g} of a processor is too little for a machine: {SMALLEST_SHARE:g} is the least"
+    if cores is not None and cores > MOST_CORES:
+        return f"{cores:g} processors are more than Linux knows: {MOST_CORES} are the most"
     return ""

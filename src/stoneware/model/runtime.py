@@ -40,7 +40,9 @@ _TMPFS_OPTION = re.compile(
     r"size=\d+[kmg%]?|mode=0?[0-7]{3,4}|uid=\d+|gid=\d+|nr_inodes=\d+[kmg]?|r[ow]|(?:no)?(?:exec|suid|dev|atime)",
     re.ASCII | re.IGNORECASE,
 )
+_LINE_SIGNS = re.compile(r"[\0\n\r\t]")  # what would end a line or a column of the attributes below
 _DNS_WORD = re.compile(r"[A-Za-z0-9_.:-]+", re.ASCII)
+_SCOPE = re.compile(r"[A-Za-z0-9_.-]{1,15}", re.ASCII)  # of an address: the name or number of a device
 SHM = "/dev/shm"  # noqa: S108 -- a mount point
 
 
@@ -156,7 +158,7 @@ def path_problem(path: str) -> str:
     """Say why a text is no path in a machine; nothing if it is one."""
     if not path.startswith("/"):
         return f"{path!r} is not an absolute path"
-    return f"{path!r} has a line break or a tab" if re.search(r"[\0\n\r\t]", path) else ""
+    return f"{path!r} has a line break or a tab" if _LINE_SIGNS.search(path) else ""
 
 
 def capability_problem(name: str, *, adding: bool) -> str:
@@ -174,7 +176,7 @@ def sysctl_problem(name: str, value: str) -> str:
     """Say why a machine cannot set a kernel parameter; nothing if it can."""
     if not _OWN_SYSCTL.fullmatch(name) or ".." in name:  # the name becomes a path below /proc/sys
         return f"the kernel parameter {name} is the whole computer's"
-    return f"the value of {name} has a line break or a tab" if re.search(r"[\0\n\r]", value) else ""
+    return f"the value of {name} has a line break or a tab" if _LINE_SIGNS.search(value) else ""
 
 
 def tmpfs_problem(path: str, options: str) -> str:
@@ -202,7 +204,9 @@ def host_problem(entry: str) -> str:
         ipaddress.ip_address(address)
     except ValueError:
         return f"{address!r} is no IP address"
-    return ""
+    # Python takes any text behind the sign as the scope of an IPv6 address, line breaks too.
+    _, sign, scope = address.partition("%")
+    return f"{address!r} is no IP address" if sign and not _SCOPE.fullmatch(scope) else ""
 
 
 def process_text(process: Process) -> str:

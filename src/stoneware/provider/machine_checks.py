@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
-from stoneware.durations import parse_duration
+from stoneware.durations import LONGEST, parse_duration
 from stoneware.errors import InputError
 from stoneware.model import names, runtime
 from stoneware.model.file_places import place_problem
@@ -59,8 +59,8 @@ def problems(config: Mapping[str, Any]) -> Iterator[Problem]:
     for name in _keys(config.get("config")):
         yield from _config_problems(name, config["config"][name])
     timeout = config.get("stop_timeout")
-    if _known(timeout) and float(timeout) <= 0:
-        yield ["stop_timeout"], f"{timeout} is not more than zero"
+    if _known(timeout) and not 0 < timeout <= LONGEST:
+        yield ["stop_timeout"], f"{timeout:g} is not more than zero" if timeout <= 0 else "a year is the most"
     yield from _limit_problems(config)
     for index, port in enumerate(_items(config.get("ports"))):
         yield from _port_problems(["ports", (index,)], port)

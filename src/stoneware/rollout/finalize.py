@@ -82,6 +82,17 @@ def preview_finalize(site: Site, cluster: str) -> FinalizePreview:
     return FinalizePreview(state.id, tuple(steps), ended + max(waits))
 
 
+def check_due(preview: FinalizePreview, *, now: bool) -> None:
+    """Raise InputError where something is to be finalized earlier than the file asks for, unless `now`."""
+    early = preview.due - time.time()
+    if preview.open and early > 0 and not now:
+        raise InputError(
+            f"it is too early to finalize {preview.rollout}: {early / 3600:.1f} hours to go",
+            details="The file asks to wait with x-stoneware.finalize_after.",
+            resolution=f"{COMMAND} --now    # does not wait",
+        )
+
+
 def finalize(site: Site, cluster: str, *, now: bool = False, lock_timeout: float = 0.0) -> list[Finalized]:
     """Pass the point of no return of every service that has one, and return what was done.
 
@@ -93,13 +104,7 @@ def finalize(site: Site, cluster: str, *, now: bool = False, lock_timeout: float
     with directory.lock(COMMAND, timeout=lock_timeout):
         check_unlocked(directory)
         preview = preview_finalize(site, cluster)
-        early = preview.due - time.time()
-        if preview.open and early > 0 and not now:
-            raise InputError(
-                f"it is too early to finalize {preview.rollout}: {early / 3600:.1f} hours to go",
-                details="The file asks to wait with x-stoneware.finalize_after.",
-                resolution=f"{COMMAND} --now    # does not wait",
-            )
+        check_due(preview, now=now)
         # All before the first is run: a refused label must not leave one service finalized and another not.
         for step in preview.open:
             if step.command:

@@ -151,18 +151,20 @@ def why_no_file(path: Path, shown: str = "") -> str:
     return "" if stat.S_ISREG(mode) else f"{named} is {kind_of(mode)}, not a regular file"
 
 
-def _no_constant(word: str) -> Any:
+def no_constant(word: str) -> Any:
+    """Refuse NaN and Infinity, for `parse_constant` of json."""
     raise BoundsError(f"holds {word}, which is no JSON number")
 
 
-def _finite(digits: str) -> float:
+def finite(digits: str) -> float:
+    """Return a number, for `parse_float` of json. Raises BoundsError where it is too large for one."""
     value = float(digits)
     if not math.isfinite(value):
         raise BoundsError(f"holds the number {digits[:20]}, which is too large")
     return value
 
 
-_DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
+_DECODER = json.JSONDecoder(parse_constant=no_constant, parse_float=finite)
 
 
 def read_input(path: Path, max_bytes: int) -> bytes:

@@ -310,8 +310,8 @@ def finalize(
     Only after the last rollout was completed and while every machine is healthy. From then on no machine
     goes back below the images' LABEL stoneware.rollback-floor.
     """
+    from stoneware.rollout.finalize import check_due, preview_finalize
     from stoneware.rollout.finalize import finalize as pass_point
-    from stoneware.rollout.finalize import preview_finalize
 
     site = clusters.open_site()
     name = rollouts.name_of(context, file, project_name, site)
@@ -324,11 +324,11 @@ def finalize(
             state = "finalized already" if step.done else f"to run in {step.machine}: {step.command or '-'}"
             print_line(f"{step.service} {step.version or step.image} floor {step.floor or '-'}: {state}")
         return
-    if left and not yes and sys.stdin.isatty():
+    if left:
+        check_due(preview, now=now)  # before the question: it would be asked for nothing
         floors = ", ".join(f"{step.service} below {step.floor}" for step in left if step.floor)
-        click.confirm(
-            f"Finalize? There is no way back{f' for {floors}' if floors else ''}.", abort=True, err=True
-        )
+        why = f"there is no way back{f' for {floors}' if floors else ''}"
+        clusters.ask(f"Finalize? {why[0].upper()}{why[1:]}.", yes=yes, why=f"this finalizes: {why}")
     done = pass_point(site, name, now=now, lock_timeout=lock_timeout)
     if json_output:
         print_json([dict(vars(item)) for item in done])

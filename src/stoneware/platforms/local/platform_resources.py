@@ -265,7 +265,7 @@ class LocalResources:
         if before is None:
             return
         if before.subnets != tuple(subnets):
-            self._mend_router()
+            self._repair_router()
         if before.internal != internal:
             from stoneware.platforms.local.network import router
 
@@ -278,9 +278,9 @@ class LocalResources:
         before = self.store.find_network(name)
         self.store.remove_network(name)
         if before is not None and before.subnets:
-            self._mend_router()
+            self._repair_router()
 
-    def _mend_router(self) -> None:
+    def _repair_router(self) -> None:
         """Let the router, where there is one, have the ranges that the networks' records name."""
         from stoneware.platforms.local.network import router
 

@@ -93,6 +93,7 @@ class Server:
         self._trees = state.Trees(project_file)
         self._watcher = Watcher(self._trees.stamps)
         self._uploading: set[Path] = set()
+        self._serving: set[Path] = set()  # secrets of builds
 
     async def __call__(self, request: web.BaseRequest) -> Response:
         """Answer a request (aiohttp's low-level handler)."""
@@ -275,11 +276,17 @@ class Server:
         path = builds.secret_for_step(machine, facts, name, key) if _FILE_NAME.fullmatch(name) else None
         if path is None:
             return _not_found(request.path)
-        response = _reply(path.read_bytes(), "application/octet-stream", Cache_Control="no-store")
-        await response.prepare(request)
-        await response.write_eof()
-        # Only now: an agent whose connection broke has not had it and may ask again.
-        builds.note_served(machine, facts, name)
+        if path in self._serving:  # to two that ask at once it would be served twice
+            return self._refused(429, "Too Many Requests", "Another request for it is being answered.")
+        self._serving.add(path)
+        try:
+            response = _reply(path.read_bytes(), "application/octet-stream", Cache_Control="no-store")
+            await response.prepare(request)
+            await response.write_eof()
+            # Only now: an agent whose connection broke has not had it and may ask again.
+            builds.note_served(machine, facts, name)
+        finally:
+            self._serving.discard(path)
         return response
 
     async def _build_key(self, request: web.BaseRequest, machine: Path) -> web.Response:

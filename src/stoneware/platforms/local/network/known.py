@@ -6,6 +6,7 @@ from pathlib import Path
 
 from stoneware.files import read_json
 from stoneware.platforms.local.network.layout import RUNTIME, StorePaths, is_up, layout_of
+from stoneware.records import DamagedError
 
 
 def attached_ids(runtime: Path) -> set[str]:
@@ -31,5 +32,5 @@ def _publishing(digest: str) -> set[str]:
     try:
         document = read_json(RUNTIME / "ports.json") or {}
         return {entry["id"] for entry in document.get("publications", ()) if entry["store"] == digest}
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except DamagedError:
         return set()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
@@ -24,6 +24,7 @@ ANY = "0.0.0.0"  # noqa: S104 — the user's word for every address of the host
 _LISTEN = {"tcp": "0A", "udp": "07"}
 # The kernel may name a port that a machine has published: that is a rule, and no socket.
 _TRIES = 200
+RECORD = "ports.json"
 
 
 @dataclass(frozen=True, order=True)
@@ -121,11 +122,23 @@ def check(mapping: PortMapping) -> PortMapping:
     return PortMapping(host_ip, mapping.host_port, mapping.machine_port, mapping.protocol)
 
 
+def recorded(file: Path) -> list[Publication]:
+    """Return the publications in a record, none where there is no record.
+
+    Raises DamagedError: a record that counted as empty would have ports given away once more.
+    """
+    names = [field.name for field in fields(Publication)]
+    document = read_json(file) or {}
+    return [
+        Publication(**{name: entry[name] for name in names}) for entry in document.get("publications", ())
+    ]
+
+
 class Ports:
     """The record of this computer's publications."""
 
     def __init__(self, directory: Path, is_up: Callable[[str], bool]) -> None:
-        self._file = directory / "ports.json"
+        self._file = directory / RECORD
         self._lock = directory / "ports.lock"
         self._is_up = is_up
 
@@ -136,12 +149,8 @@ class Ports:
             yield
 
     def read(self) -> list[Publication]:
-        """Return all publications of the stores that are up."""
-        try:
-            document = read_json(self._file) or {}
-            entries = [Publication(**entry) for entry in document.get("publications", ())]
-        except (ValueError, TypeError, AttributeError):
-            return []
+        """Return all publications of the stores that are up. Raises DamagedError."""
+        entries = recorded(self._file)
         up = {store: self._is_up(store) for store in {entry.store for entry in entries}}
         return [entry for entry in entries if up[entry.store]]
 

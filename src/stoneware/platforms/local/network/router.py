@@ -41,6 +41,7 @@ from stoneware.platforms.local.network.state import State, exclusive, load
 from stoneware.platforms.local.network.together import Together
 from stoneware.platforms.local.network.views import Member, View, Views
 from stoneware.process import ProcessError
+from stoneware.records import DamagedError
 
 __all__ = ["Lease", "Router", "ensure", "open_router", "teardown"]
 
@@ -87,7 +88,8 @@ def teardown(store: StorePaths) -> None:
     with exclusive(layout):
         router_setup.remove(layout)
     ports = _ports()
-    with contextlib.suppress(FileNotFoundError), ports.exclusive():
+    # A damaged record stays: the ports of other stores are in it too.
+    with contextlib.suppress(FileNotFoundError, DamagedError), ports.exclusive():
         ports.write(entry for entry in ports.read() if entry.store != layout.digest)
     shutil.rmtree(layout.runtime, ignore_errors=True)
 
@@ -324,7 +326,8 @@ class Router:
             for view in self._rewrite():
                 self._start(view)
         record = _ports()
-        with record.exclusive():
+        # With a damaged one the rules stay as they are.
+        with record.exclusive(), contextlib.suppress(DamagedError):
             router_setup.forward(self.layout, record.read())
 
     def _rewrite(self) -> list[View]:
@@ -339,12 +342,18 @@ class Router:
         """Publish ports of an attached machine on this computer, instead of those it had; return them.
 
         A host port 0 is replaced by a free port. They are reached from this computer (127.0.0.1 as well),
-        from machines and from outside, on `host_ip`. Raises InputError where a port is in use.
+        from machines and from outside, on `host_ip`. Raises InputError where a port is in use, and
+        DamagedError where it is not known which are; a machine that publishes none starts all the same.
         """
         owner = id or self._owner(lease)
         record = _ports()
         with record.exclusive():
-            before = record.read()
+            try:
+                before = record.read()
+            except DamagedError:
+                if ports:
+                    raise
+                return ()
             others = [entry for entry in before if not self._is(entry, owner)]
             # Most machines publish nothing; each start of theirs would write the host's rules again.
             if not ports and others == before:
@@ -369,7 +378,8 @@ class Router:
     def unpublish(self, id: str) -> None:
         """Take back all published ports of a machine. No error when it has none."""
         record = _ports()
-        with record.exclusive():
+        # A machine is stopped and removed whatever the record is like.
+        with record.exclusive(), contextlib.suppress(DamagedError):
             before = record.read()
             after = [entry for entry in before if not self._is(entry, id)]
             if after != before:

@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from stoneware.errors import HostError
-from stoneware.files import read_json
 from stoneware.model.guest_protocol import METADATA_ADDRESS
 from stoneware.platforms.local.host.requirements import NETWORK_TOOLS, check
 from stoneware.platforms.local.network import addresses as network
@@ -21,7 +20,7 @@ from stoneware.platforms.local.network.dns import Attached
 from stoneware.platforms.local.network.guards import Guards
 from stoneware.platforms.local.network.layout import RUNTIME, Layout, is_up, namespace_identity
 from stoneware.platforms.local.network.networks import are_internal
-from stoneware.platforms.local.network.ports import Publication
+from stoneware.platforms.local.network.ports import RECORD, Publication, recorded
 from stoneware.platforms.local.network.probe import Inside, host_ready, interfaces_here, look_inside
 from stoneware.platforms.local.network.rules import Forward, Pin
 from stoneware.platforms.local.network.servers import dnsmasq, metadata, resolver, serves
@@ -307,12 +306,13 @@ def _host(layout: Layout, plan: Plan, resolver: str | None) -> None:
 
 
 def read_publications() -> list[Publication]:
-    """Return this computer's publications as recorded."""
-    try:
-        document = read_json(RUNTIME / "ports.json") or {}
-        return [Publication(**entry) for entry in document.get("publications", ())]
-    except (ValueError, TypeError):
-        return []
+    """Return this computer's publications as recorded, none where the record is damaged.
+
+    A router is repaired all the same; what publishes a port then is refused, and says why.
+    """
+    with contextlib.suppress(DamagedError):
+        return recorded(RUNTIME / RECORD)
+    return []
 
 
 def _forwards(layout: Layout, publications: Iterable[Publication]) -> list[Forward]:
