@@ -93,12 +93,13 @@ def command_line(pid: int) -> list[str]:
 
 def descendants(pid: int) -> Iterator[int]:
     """Return the processes that a process has started, and those have, and so on."""
-    children = []
-    with contextlib.suppress(OSError):
-        children = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    for child in children:
-        yield child
-        yield from descendants(child)
+    left = [pid]  # not by recursion: a machine decides how deep its processes start each other
+    while left:
+        above = left.pop()
+        with contextlib.suppress(OSError):
+            for word in Path(f"/proc/{above}/task/{above}/children").read_text().split():
+                yield int(word)
+                left.append(int(word))
 
 
 def network_namespace(pid: int) -> int | None:

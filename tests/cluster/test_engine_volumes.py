@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,22 +16,15 @@ from stoneware.model.machine import Phase
 from stoneware.model.resources import DIRECTORY, DISK, Volume
 from stoneware.rollout.state import Outcome
 from tests.cluster.support import wanted_of
+from tests.rollout import conftest as rollouts
 from tests.rollout.bench import RolloutBench
 
 pytestmark = pytest.mark.tool
+bench = rollouts.bench
 
 DATA = "shop-db-1-data"
 MOVED: dict[str, Any] = {"services": {"db": {"vm": True}}}
 CONVERTED = [f"convert {DATA} {DISK}"]
-
-
-@pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RolloutBench:
-    monkeypatch.delenv("STONEWARE_TERRAFORM", raising=False)
-    made = RolloutBench(tmp_path / "clusters")
-    made.up()
-    made.platform.calls.clear()
-    return made
 
 
 def conversions(bench: RolloutBench) -> list[str]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,50 +10,50 @@ from hypothesis import strategies as st
 
 from stoneware.cluster.observe import observe
 from stoneware.guest.reports import digests as digests_of
-from stoneware.model.capability import Capability
 from stoneware.model.machine import Machine
-from stoneware.model.resources import Network, Volume
 from stoneware.platforms.infrastructure import Kind, Subject
-from tests.cluster.support import NOW, observation_of, some_images, wanted_of
+from tests.cluster.support import observation_of, some_images, wanted_of
+from tests.platforms.memory import MemoryPlatform
 
 pytestmark = pytest.mark.pure
 DIGEST = "0123456789abcdef" * 4
 MINE = {"stoneware.cluster": "shop"}
 
 
-@dataclass
-class FakePlatform:
-    found: list[Machine]
-    reports: dict[str, dict[str, str]] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
-    capabilities: frozenset[Capability] = frozenset()
-    at_once = 1
+class Platform(MemoryPlatform):
+    """Machines in memory that notes whose reports are read."""
 
-    def machines(self) -> list[Machine]:
-        return self.found
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
 
-    def volumes(self) -> list[Volume]:
-        return [Volume("shop-data", NOW, MINE, ()), Volume("mine", NOW, {}, ())]
-
-    def networks(self) -> list[Network]:
-        others = {"stoneware.cluster": "other"}
-        return [Network("shop-default", NOW, MINE, ()), Network("other-default", NOW, others, ())]
+    def hold(self, *machines: Machine) -> None:
+        """Let these machines, and no others, be there as they are."""
+        self._machines = {machine.name: machine for machine in machines}
 
     def guest_attributes(self, name: str) -> dict[str, str]:
         self.asked.append(name)
-        return self.reports.get(name, {})
+        return super().guest_attributes(name)
 
 
-def platform_of(reports: dict[str, dict[str, str]] | None = None) -> Any:
+def platform_of(reports: dict[str, dict[str, str]] | None = None) -> Platform:
     machines = [found.machine for found in observation_of(wanted_of()).machines.values()]
-    stranger = replace(machines[0], name="alone", spec=replace(machines[0].spec, name="alone", labels={}))
-    return FakePlatform([stranger, *machines], reports or {})
+    platform = Platform()
+    platform.hold(replace(machines[0], name="alone", spec=replace(machines[0].spec, name="alone", labels={})))
+    platform.hold(*platform.machines(), *machines)
+    for name, report in (reports or {}).items():
+        platform.report(name, **report)
+    platform.create_volume("shop-data", MINE)
+    platform.create_volume("mine", {})
+    platform.create_network("shop-default", MINE)
+    platform.create_network("other-default", {"stoneware.cluster": "other"})
+    return platform
 
 
 def test_what_carries_the_label_is_observed():
     platform, known = platform_of(), frozenset({Subject(Kind.MACHINE, "app-1")})
     observed = observe(platform, "shop", managed=known)
-    assert list(observed.machines) == ["db-1", "app-1", "app-2", "web-1"]
+    assert list(observed.machines) == ["app-1", "app-2", "db-1", "web-1"]
     assert observed.volumes == {"shop-data"}
     assert observed.networks == {"shop-default"}
     assert observed.managed == known
@@ -64,7 +63,7 @@ def test_what_carries_the_label_is_observed():
 
 def test_a_machine_without_a_short_name_goes_by_its_own():
     platform = platform_of()
-    platform.found = [replace(it, spec=replace(it.spec, labels=MINE)) for it in platform.found]
+    platform.hold(*(replace(it, spec=replace(it.spec, labels=MINE)) for it in platform.machines()))
     assert set(observe(platform, "shop").machines) == {
         "alone",
         "shop-db-1",
@@ -76,9 +75,7 @@ def test_a_machine_without_a_short_name_goes_by_its_own():
 
 def test_commits_are_those_of_images_that_are_still_there():
     platform = platform_of()
-    platform.found = [
-        replace(it, image_id="sha256:gone") if it.name == "alone" else it for it in platform.found
-    ]
+    platform.show("alone", image_id="sha256:gone")
     commits = observe(platform, "shop", images=some_images()).commits
     assert commits == {
         "sha256:" + "d" * 64: "dddddddddddd",

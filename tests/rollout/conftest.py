@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.rollout.bench import RolloutBench
+
 # Each kill has a journal of its own, and each of its lines is written through to what it is on.
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
@@ -26,3 +28,13 @@ def artifacts() -> Path:
     directory = Path(__file__).parents[2] / "build" / "artifacts"
     directory.mkdir(parents=True, exist_ok=True)
     return directory
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RolloutBench:
+    """Give the cluster `shop`, up on machines in memory, with no calls noted yet."""
+    monkeypatch.delenv("STONEWARE_TERRAFORM", raising=False)
+    found = RolloutBench(tmp_path / "clusters")
+    found.up()
+    found.platform.calls.clear()
+    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,15 +19,6 @@ from stoneware.terraform.guard import PlanRefused
 from tests.rollout.bench import RolloutBench, image_id
 
 pytestmark = pytest.mark.tool
-
-
-@pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RolloutBench:
-    monkeypatch.delenv("STONEWARE_TERRAFORM", raising=False)
-    made = RolloutBench(tmp_path / "clusters")
-    made.up()
-    made.platform.calls.clear()
-    return made
 
 
 def fleet_of(bench: RolloutBench) -> ClusterFleet:

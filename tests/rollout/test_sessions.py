@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,15 +27,6 @@ from tests.rollout.bench import FAST, RolloutBench, app, image_id
 from tests.rollout.simulation import Killed
 
 pytestmark = pytest.mark.tool
-
-
-@pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RolloutBench:
-    monkeypatch.delenv("STONEWARE_TERRAFORM", raising=False)
-    made = RolloutBench(tmp_path / "clusters")
-    made.up()
-    made.platform.calls.clear()
-    return made
 
 
 def test_machines_are_replaced_one_by_one(bench: RolloutBench) -> None:

@@ -224,7 +224,7 @@ def stop_order(observed: Observed, applied: Desired | None) -> list[list[str]]:
     """Return the machines that are there in groups: a service before those it depends on."""
     needs: Mapping[str, Mapping[str, Any]] = applied.depends_on if applied is not None else {}
     services = {name: seen.machine.spec.labels.get(SERVICE_LABEL, "") for name, seen in _items(observed)}
-    depths = {service: _depth(service, needs, frozenset()) for service in set(services.values())}
+    depths = _depths(set(services.values()), needs)
     levels = sorted(set(depths.values()), reverse=True)
     return [[name for name in services if depths[services[name]] == level] for level in levels]
 
@@ -233,10 +233,21 @@ def _items(observed: Observed) -> list[tuple[str, Any]]:
     return list(observed.machines.items())
 
 
-def _depth(service: str, needs: Mapping[str, Mapping[str, Any]], above: Collection[str]) -> int:
-    """Return how long the longest chain of dependencies below a service is."""
-    below = [other for other in needs.get(service, {}) if other not in above]
-    return 1 + max((_depth(other, needs, {*above, service}) for other in below), default=-1)
+def _depths(services: Collection[str], needs: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """Return how long the longest chain of dependencies below each service is, circles left aside."""
+    depths: dict[str, int] = {}
+    begun: set[str] = set()
+    left = list(services)
+    while left:
+        service = left[-1]
+        begun.add(service)
+        if below := [other for other in needs.get(service, {}) if other not in begun]:
+            left += below
+            continue
+        known = (depths[other] for other in needs.get(service, {}) if other in depths)
+        depths[service] = 1 + max(known, default=-1)
+        left.pop()
+    return depths
 
 
 @contextlib.contextmanager

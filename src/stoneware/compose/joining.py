@@ -37,6 +37,9 @@ class _File:
     trail: tuple[Path, ...] = ()
 
 
+_LONGEST_CHAIN = 50  # of files and services that name each other: what reads them calls itself
+
+
 class Joiner:
     """Puts other files and services into a file's tree. `directory` is what messages call files from."""
 
@@ -92,6 +95,9 @@ class Joiner:
             )
             return own
         trail = (*trail, (file.source.path, name))
+        if len(trail) > _LONGEST_CHAIN:
+            self._faults.add(extends.place, f"extends goes through more than {_LONGEST_CHAIN} services")
+            return own
         base = self._extended(extends, tree, file, known, trail)
         if base is not None:
             return merge(base, own, self._faults, ("services", name))
@@ -196,6 +202,9 @@ class Joiner:
             if opened is None:
                 continue
             tree, there = opened
+            if len(there.trail) > _LONGEST_CHAIN:
+                self._faults.add(each.place, f"include goes through more than {_LONGEST_CHAIN} files")
+                continue
             if there.source.path in file.trail:
                 self._faults.add(each.place, f"include has a cycle: {there.source.shown}", "Leave it out.")
                 continue

@@ -17,6 +17,7 @@ from stoneware.compose.nodes import OVERRIDE, RESET, Node, Scalar, describe
 from stoneware.compose.scalars import resolve
 
 _DEEPEST = 64
+_DEEPEST_ALIASED = 128
 _LARGEST = 1_000_000  # nodes of a document with its aliases written out
 _UNUSABLE = re.compile("[\ud800-\udfff]")
 _TAGS = "tag:yaml.org,2002:"
@@ -95,8 +96,10 @@ class _Builder:
         self._name = name
         self._interpolate = interpolate
         self._faults = faults
-        self._anchors: dict[str, tuple[Node, int] | None] = {}
+        self._anchors: dict[str, tuple[Node, int, int] | None] = {}
         self._size = 0
+        self._level = 0  # of the node that is being built, and the deepest below it
+        self._deepest = 0
 
     def documents(self) -> list[Node]:
         found = []
@@ -119,9 +122,11 @@ class _Builder:
         if anchor:
             # None while its node is being built: an alias to it in there would be endless.
             self._anchors[anchor] = None
+        deepest, self._deepest = self._deepest, self._level
         node = self._scalar(event) if isinstance(event, yaml.ScalarEvent) else self._collection(event)
         if anchor:
-            self._anchors[anchor] = (node, self._size - before)
+            self._anchors[anchor] = (node, self._size - before, self._deepest - self._level)
+        self._deepest = max(self._deepest, deepest)
         return node
 
     def _count(self, size: int, event: yaml.Event) -> None:
@@ -137,10 +142,17 @@ class _Builder:
         if found is None:
             raise YamlError(place, f"the anchor &{event.anchor} contains itself")
         self._count(found[1], event)
+        self._deepest = max(self._deepest, self._level + found[2])
+        if self._deepest > _DEEPEST_ALIASED:
+            raise YamlError(place, f"with its aliases nested deeper than {_DEEPEST_ALIASED} levels")
         return found[0]
 
     def _collection(self, event: yaml.Event) -> Node:
-        return self._mapping(event) if isinstance(event, yaml.MappingStartEvent) else self._list(event)
+        self._level += 1
+        try:
+            return self._mapping(event) if isinstance(event, yaml.MappingStartEvent) else self._list(event)
+        finally:
+            self._level -= 1
 
     def _list(self, start: yaml.Event) -> Node:
         items = []
@@ -183,7 +195,7 @@ class _Builder:
             # YAML has numbers and booleans as keys; Compose wants text, so `80:` is an error.
             value = resolve(event.value) if event.implicit[0] else event.value
             if event.anchor:
-                self._anchors[event.anchor] = (Node(value, self._place(event), event.value), 1)
+                self._anchors[event.anchor] = (Node(value, self._place(event), event.value), 1, 0)
             if isinstance(value, str):
                 return value
             self._faults.add(

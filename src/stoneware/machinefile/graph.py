@@ -113,23 +113,24 @@ def _named(checked: Checked) -> list[str]:
 
 def _refuse_cycles(layout: Layout, needs: Mapping[int, Mapping[int, int]]) -> None:
     finished: set[int] = set()
-
-    def visit(index: int, path: tuple[int, ...]) -> None:
-        if index in finished:
-            return
-        for needed, line in needs[index].items():
-            if needed in (*path, index):
-                chain = (*path, index, needed)
+    for first in needs:
+        # Not by recursion: a file may have a long chain of stages.
+        path = {first: iter(needs[first].items())}
+        while path:
+            index, left = next(reversed(path.items()))
+            needed, line = next(left, (-1, 0))
+            if needed < 0:
+                finished.add(index)
+                path.popitem()
+            elif needed in path:
+                chain = (*path, needed)
                 loop = chain[chain.index(needed) :]
                 shown = " → ".join(layout.stages[each].name or str(each) for each in loop)
                 raise layout.source.fault(
                     line, f"the stages need each other: {shown}", "Take one of these dependencies away."
                 )
-            visit(needed, (*path, index))
-        finished.add(index)
-
-    for index in needs:
-        visit(index, ())
+            elif needed not in finished:
+                path[needed] = iter(needs[needed].items())
 
 
 def _target(layout: Layout, target: str | None) -> int:

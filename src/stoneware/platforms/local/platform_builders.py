@@ -28,11 +28,10 @@ class LocalBuilders(LocalResources):
         """List a builder's files by what btrfs knows to have changed since `source`, if it can tell."""
         from stoneware.platforms.local.lists.changes import OddError
         from stoneware.platforms.local.lists.sealing import list_root
-        from stoneware.platforms.local.machines.nspawn import source_rootfs
 
         paths = Paths(self.existing_directory(name))
         try:
-            parent = source_rootfs(self.store, source)
+            parent = self.store.source_rootfs(source)
             listed = list_root(parent, paths.rootfs, paths.root / "listed")
             staged = paths.root / guest_protocol.LISTED_FILE
             staged.write_bytes(listed)

@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -215,9 +215,12 @@ def kill_left(machine_id: str, host: HostGroups) -> None:
     systemd-nspawn that is killed before its shim knows the machine's first process leaves that one behind.
     """
     for path in _groups_of([machine_id], host):
-        for listed in path.rglob("cgroup.procs"):
+        for above, name in _groups_in(path):
             with contextlib.suppress(OSError):
-                for pid in listed.read_text().split():
+                descriptor = os.open(f"{name}/cgroup.procs", os.O_RDONLY | os.O_CLOEXEC, dir_fd=above)
+                with os.fdopen(descriptor) as stream:
+                    found = stream.read().split()
+                for pid in found:
                     if int(pid) != os.getpid():
                         os.kill(int(pid), signal.SIGKILL)
 
@@ -230,15 +233,50 @@ def _groups_of(machine_ids: Sequence[str], host: HostGroups) -> list[Path]:
 
 
 def _remove_group(path: Path) -> None:
+    for above, name in _groups_in(path):
+        with contextlib.suppress(OSError):  # a process is still leaving
+            os.rmdir(name, dir_fd=above)
+
+
+def _groups_in(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield a group and all below it, the inner ones first: a descriptor of what it is in, and its name.
+
+    A machine makes groups in its own as deep as it likes, deeper than Python calls itself and than paths go.
+    """
     if not path.is_dir():
         return
-    for inner in path.iterdir():
-        if inner.is_dir():
-            _remove_group(inner)
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
+    at = os.open(path.parent, flags)
+    inner: list[str]
+    levels = [("", [path.name])]  # the groups from the outermost to this one, each with what is left in it
     try:
-        path.rmdir()
-    except OSError:
-        return  # a process is still leaving
+        while True:
+            name, left = levels[-1]
+            if left:
+                with contextlib.suppress(OSError):  # it has gone
+                    at = _moved(at, left[-1], flags)
+                    levels.append((left[-1], inner := []))
+                    inner += _directories(at)
+                left.pop()
+                continue
+            levels.pop()
+            if not levels:
+                return
+            at = _moved(at, "..", flags)
+            yield at, name
+    finally:
+        os.close(at)
+
+
+def _moved(at: int, name: str, flags: int) -> int:
+    there = os.open(name, flags, dir_fd=at)
+    os.close(at)
+    return there
+
+
+def _directories(descriptor: int) -> list[str]:
+    with os.scandir(descriptor) as entries:
+        return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
 def outlive(host: HostGroups, description: str) -> tuple[str, ...]:

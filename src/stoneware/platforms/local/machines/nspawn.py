@@ -12,7 +12,6 @@ from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Any
 
-from stoneware.errors import InputError
 from stoneware.files import read_json
 from stoneware.guest import builder
 from stoneware.model import guest_lines
@@ -51,7 +50,7 @@ class Nspawn:
 
     def furnish(self, store: Store, machines: Machines, spec: MachineSpec, directory: Path) -> None:  # noqa: ARG002
         """Make a writable snapshot of the image."""
-        btrfs.snapshot(source_rootfs(store, spec.source), directory / "rootfs", read_only=False)
+        btrfs.snapshot(store.source_rootfs(spec.source), directory / "rootfs", read_only=False)
 
     def limit_disk(self, store: Store, paths: Paths, spec: MachineSpec) -> None:
         """Limit the snapshot."""
@@ -130,16 +129,6 @@ class Nspawn:
             resize(terminal.master)
             with command.start(paths, program, terminal=terminal.path, door=door) as started:
                 yield started, terminal
-
-
-def source_rootfs(store: Store, source: str) -> Path:
-    """Return the root file system a machine boots from. Raises InputError when it is not in the store."""
-    kind, _, name = source.partition(":")
-    if kind == "image":
-        return store.image_rootfs(name)
-    if kind == "checkpoint" and store.has_checkpoint(name):
-        return store.checkpoint_rootfs(name)
-    raise InputError(f"there is nothing to boot from at {source!r}", resolution="stoneware images")
 
 
 def _units(paths: Paths) -> Path:

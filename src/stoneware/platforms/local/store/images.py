@@ -63,8 +63,7 @@ class LocalImageStore(Store):
 
     def stage_source(self, source: str) -> Path:
         """Return the root file system of a checkpoint or an image."""
-        kind, _, key = source.partition(":")
-        return self.image_rootfs(key) if kind == "image" else self.checkpoint_rootfs(key)
+        return self.source_rootfs(source)
 
     def remove_image(self, image_id: str) -> None:
         """Remove an image, the tags on it, and the disks that were made of it."""

@@ -283,6 +283,15 @@ class Store(SnapshotStore, NetworkStore, SecretStore):
         """Return an image's root file system (a read-only subvolume)."""
         return self._image_file(image_id, "rootfs")
 
+    def source_rootfs(self, source: str) -> Path:
+        """Return the root file system that `image:ID` or `checkpoint:KEY` names. Raises InputError."""
+        kind, _, key = source.partition(":")
+        if kind == "image":
+            return self.image_rootfs(key)
+        if kind == "checkpoint" and self.has_checkpoint(key):
+            return self.checkpoint_rootfs(key)
+        raise InputError(f"there is nothing to boot from at {source!r}", resolution="stoneware images")
+
     def save_image(self, rootfs: Path, manifest: bytes, document: Mapping[str, Any]) -> str:
         """Save a snapshot of `rootfs` as an image and return its id; one that exists already is kept."""
         name = sha256_hex(manifest)
