@@ -136,8 +136,9 @@ sw_hosts() {
 # sw_status PHASE ERROR [EXTRA]: write and report stoneware/status; EXTRA is JSON members with a
 # leading comma. The members that do not change within a boot come from sw_facts.
 sw_status() {
-    sw_write_status "$@"
+    # First: what the boot agent is about to send would be this status already, and go out twice.
     if [ -e "$SW_RUN/deferred" ]; then sw_overtake deferred; fi
+    sw_write_status "$@"
     sw_send_status
 }
 
