@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
@@ -80,6 +80,13 @@ class Cloud:
         """Delete what a path below the project names, behind Terraform's back."""
         connection = HTTPConnection(self.endpoint.removeprefix("http://"), timeout=60)
         connection.request("DELETE", f"{BASE}/{path}")
+        assert connection.getresponse().status == 200
+        connection.close()
+
+    def insert(self, path: str, body: Mapping[str, Any]) -> None:
+        """Insert a body into the collection at a path below the project, behind Terraform's back."""
+        connection = HTTPConnection(self.endpoint.removeprefix("http://"), timeout=60)
+        connection.request("POST", f"{BASE}/{path}", json.dumps(body), {"Content-Type": "application/json"})
         assert connection.getresponse().status == 200
         connection.close()
 

@@ -174,6 +174,11 @@ def _lose_the_state(bench: EngineBench) -> None:
 def test_machines_that_terraform_lost_are_taken_back(bench: EngineBench, cloud: Cloud) -> None:
     bench.up(wait_timeout=60)
     before = {name: one["id"] for name, one in cloud.of("instances").items()}
+    # A rule for ports that the file no longer has: there is nothing in the configuration to import it to.
+    allowed = {"allowed": [{"IPProtocol": "tcp", "ports": ["80"]}], "sourceRanges": ["10.0.0.0/8"]}
+    cloud.insert(
+        "global/firewalls", {"name": "shop-app-1-ports", "description": "Ports of shop-app-1", **allowed}
+    )
     _lose_the_state(bench)
     result = bench.up(wait_timeout=60)
     assert {step.action for step in result.plan.steps} == {Action.ADOPT}
@@ -225,7 +230,7 @@ def test_a_rollout_goes_on_where_a_kill_came_between_import_and_apply(bench: Eng
     _lose_the_state(bench)
     with ClusterTerraform(bench.platform, directory, bench.recorder) as terraform:
         terraform.configure(declared)
-        assert terraform.adopt(declared, observe(bench.platform, "shop"))
+        assert terraform.adopt(observe(bench.platform, "shop"))
         terraform._terraform.adopt(terraform._imports)
     wanted = _wanted(bench, V2)
     entries = to_tfvars(wanted, None, wanted.machines)["machines"]

@@ -109,14 +109,14 @@ class ClusterTerraform:
         module = self._infrastructure.cluster_module
         write_module(self._directory.path, module, root=root, overrides=overrides)
 
-    def adopt(self, variables: Mapping[str, Any], observed: Observed) -> frozenset[Subject]:
-        """Have the plans after it import what the variables name, what exists, and what the state lacks.
+    def adopt(self, observed: Observed) -> frozenset[Subject]:
+        """Have the plans after it import what the configuration names, what exists, and what the state lacks.
 
         A kill came in between. Return what that is.
         """
-        ids = self._infrastructure.imports(
-            _existing({**self._declared, **variables}, observed), self._directory.managed()
-        )
+        declared = self._declared
+        wanted = _existing(declared, observed)
+        ids = self._infrastructure.imports(wanted, self._directory.managed(), declared)
         self._imports = self._terraform.lacking(ids)
         return frozenset(map(self._infrastructure.subject, self._imports))
 

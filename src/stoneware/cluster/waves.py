@@ -176,7 +176,7 @@ class Waves:
         variables["volumes"] = self._present(variables["volumes"])
         # Declared before it is applied: after a kill the next command knows what was on its way.
         terraform.configure(variables)
-        adopted = terraform.adopt(variables, self.observed)
+        adopted = terraform.adopt(self.observed)
         allowed = {Subject(Kind(step.kind), step.name) for step in self._others}
         allowed |= {Subject(Kind.MACHINE, name) for name in names} | set(adopted)
         started = time.monotonic()

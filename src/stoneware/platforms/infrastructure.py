@@ -116,11 +116,17 @@ class Infrastructure(Protocol):
         """
         ...
 
-    def imports(self, wanted: Mapping[Subject, str], known: Collection[str] = ()) -> dict[str, str]:
+    def imports(
+        self,
+        wanted: Mapping[Subject, str],
+        known: Collection[str] = (),
+        declared: Mapping[str, Any] | None = None,
+    ) -> dict[str, str]:
         """Return the addresses of all resources of subjects that exist, with the ids to import them by.
 
         `wanted` has each one's name on the platform. They have been seen, but for what is apart from a
-        machine, which the platform looks for itself. Resources at the addresses `known` need no import.
+        machine, which the platform looks for itself. Resources at the addresses `known` need no import,
+        and those that the variables `declared` (see `variables`) have no resource for cannot have one.
         """
         ...
 

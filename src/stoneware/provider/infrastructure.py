@@ -87,7 +87,12 @@ class StonewareInfrastructure:
             return True  # a disk that was made larger is no fault, and sizes are compared with the file's
         return subject.kind is Kind.MACHINE and machine_state.same_value(attribute, one, other)
 
-    def imports(self, wanted: Mapping[Subject, str], known: Collection[str] = ()) -> dict[str, str]:
+    def imports(
+        self,
+        wanted: Mapping[Subject, str],
+        known: Collection[str] = (),
+        declared: Mapping[str, Any] | None = None,  # noqa: ARG002
+    ) -> dict[str, str]:
         """Return the resource of each subject; its id for an import is its name. Machines have no parts."""
         found = {self.address(it): name for it, name in wanted.items() if it.kind not in _APART}
         return {address: name for address, name in found.items() if address not in known}

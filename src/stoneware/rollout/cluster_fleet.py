@@ -182,7 +182,7 @@ class ClusterFleet:
             def look(there: Observed) -> None:
                 present = _present(declared, entries, there)
                 terraform.configure(present)
-                terraform.adopt(present, there)
+                terraform.adopt(there)
                 terraform.check(_subjects(entries))
 
             try:
@@ -225,7 +225,7 @@ class ClusterFleet:
             present = _present(declared, entries, there)
             applied.update(terraform.configure(present))
             # What a kill kept out of Terraform's state would be made a second time, under a name in use.
-            terraform.adopt(present, there)
+            terraform.adopt(there)
             # Only those that do not run: `apply` replaces a machine that runs where its entry differs.
             standing = _standing(there)
             again = [name for name in entries if standing.get(name) is False]

@@ -160,6 +160,6 @@ def _show_terraform(site: Site, looked: _Looked) -> None:
         ClusterTerraform(site.platform, copy, Silent()) as terraform,
     ):
         terraform.configure(variables)
-        terraform.adopt(variables, looked.observed)
+        terraform.adopt(looked.observed)
         # On stderr with --json, so that nothing else is on stdout.
         say(terraform.show_plan().rstrip())

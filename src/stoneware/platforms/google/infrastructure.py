@@ -143,9 +143,18 @@ class GoogleInfrastructure:
             return Subject(Kind.OTHER, address)
         return Subject(kind, _unquoted(match[2]))
 
-    def imports(self, wanted: Mapping[Subject, str], known: Collection[str] = ()) -> dict[str, str]:
+    def imports(
+        self,
+        wanted: Mapping[Subject, str],
+        known: Collection[str] = (),
+        declared: Mapping[str, Any] | None = None,
+    ) -> dict[str, str]:
         """Return all resources of subjects that exist, with the ids to import them by: few lists for all."""
-        lost = {it: name for it, name in wanted.items() if self.address(it) not in known}
+        lost = {
+            it: name
+            for it, name in wanted.items()
+            if self.address(it) not in known and (declared is None or _has_resource(it, declared))
+        }
         return imports.found(lost, self.address, self._inventory()) if lost else {}
 
     # -- values --------------------------------------------------------------------------------------------
@@ -161,6 +170,14 @@ class GoogleInfrastructure:
     def told_as(self, attribute: str) -> tuple[str, ...]:
         """Return how what drift tells from other sources begins where it is this attribute."""
         return (attribute, *_TOLD.get(attribute, ()))
+
+
+def _has_resource(subject: Subject, declared: Mapping[str, Any]) -> bool:
+    """Say whether the configuration has a resource for what may exist: not each machine has a rule."""
+    if subject.kind is not Kind.PORTS:
+        return True
+    machine = declared["machines"][subject.name]
+    return bool(machine["ports"] and machine["instance"]["source_ranges"])
 
 
 def _place(settings: Settings) -> dict[str, Any]:
