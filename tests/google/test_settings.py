@@ -178,6 +178,15 @@ def test_a_wrong_file_is_told_with_its_place(tmp_path: Path, text: str, line: in
     assert caught.value.location == f"{path}:{line}"
 
 
+def test_what_is_no_file_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "stoneware.toml"
+    for words in ("Is a directory", "No such file"):
+        path.mkdir() if "directory" in words else path.symlink_to("nowhere")
+        with pytest.raises(InputError, match=f"cannot read {path}: {words}"):
+            find_project_file(tmp_path / "below", ("local", "google"))
+        path.rmdir() if path.is_dir() else path.unlink()
+
+
 def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
     (tmp_path / "stoneware.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="not UTF-8"):

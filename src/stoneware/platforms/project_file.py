@@ -5,6 +5,7 @@ It is found from a directory upward. What is in a platform's table is that platf
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Iterable, Mapping
@@ -71,7 +72,8 @@ def find_project_file(start: Path, tables: tuple[str, ...] = ()) -> ProjectFile:
     directory = start.absolute()
     for place in (directory, *directory.parents):
         path = place / NAME
-        if path.is_file():
+        # A directory, or a link to nowhere, is a mistake that is told, as `docker compose` does of its files.
+        if os.path.lexists(path):
             return _read(path, tables)
     return ProjectFile()
 

@@ -20,6 +20,8 @@ from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.image.references import parse_reference
 from stoneware.launch.flags import parse_image_labels
+from stoneware.machinefile.parser import parse_source
+from stoneware.machinefile.syntax import lay_out
 from stoneware.model.capability import Capability, Need, require
 from stoneware.scratch import scratch_directory
 from stoneware.ui.progress import Style, make_display
@@ -27,6 +29,7 @@ from stoneware.ui.text import duration, short_id
 from stoneware.untrusted.bounded import why_no_file
 
 _TYPED = "stoneware import rootfs.tar -t NAME"
+_LINES = "--change"  # what errors call those lines
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ def import_image(**given: Any) -> None:
     for tag in flags.tag:
         parse_reference(tag)  # told before an archive of gigabytes is read
     labels = parse_image_labels(flags.label)
+    lay_out(parse_source(_machinefile("debian:12", flags), _LINES))  # as well
     started = time.monotonic()
     with scratch_directory("stoneware-archive-") as work:
         result = _import(flags, labels, work)
@@ -97,13 +101,17 @@ def _import(flags: Flags, labels: Mapping[str, str], work: Path) -> BakeResult:
             reference = store.import_root(archive, lambda text: display.emit(Note(text)))
         wanted = BakeOptions(
             context=context,
-            file=Path("--change"),  # what errors call those lines
-            text="\n".join([f"FROM {reference}", *flags.change, ""]),
+            file=Path(_LINES),
+            text=_machinefile(reference, flags),
             tags=flags.tag,
             labels=labels,
             versioned=False,  # no work tree, so no commit
         )
         return api.bake(wanted, Place(platform, store, leave_bake), display)
+
+
+def _machinefile(base: str, flags: Flags) -> str:
+    return "\n".join([f"FROM {base}", *flags.change, ""])
 
 
 def _archive(file: str, work: Path) -> Path:

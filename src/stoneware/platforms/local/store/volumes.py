@@ -54,7 +54,7 @@ class VolumeStore(StoreBase):
             raise InputError(
                 f"{name!r} is not a volume name",
                 details=f"A name has {names.VOLUME.words}.",
-                resolution="stoneware run -v NAME:/path …",
+                resolution="stoneware volume create NAME    # or run -v NAME:/path …",
             )
         return self.data / "volumes" / name
 
