@@ -86,6 +86,7 @@ def load(found: Source, scale: Sequence[str] = (), *, making: bool = False) -> C
         profiles=found.profiles,
         check_secrets=making,
         check_gates=_gate_problems,
+        shares_ports=lambda: context.backend().shares_ports,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from stoneware.compose.faults import Faults
 from stoneware.compose.model import Condition, MachineDefinition, Place, Service
@@ -23,10 +23,15 @@ class _Claim:
     place: Place
 
 
-def check_cluster(services: Mapping[str, Service], nodes: Mapping[str, Node], faults: Faults) -> None:
-    """Note everything that two machines cannot both have."""
+def check_cluster(
+    services: Mapping[str, Service],
+    nodes: Mapping[str, Node],
+    faults: Faults,
+    shares_ports: Callable[[], bool],
+) -> None:
+    """Note everything that two machines cannot both have. `shares_ports`: their ports are one computer's."""
     machines = [machine for service in services.values() for machine in service.machines]
-    _ports(machines, nodes, faults)
+    _ports(machines, nodes, faults, shares_ports)
     _names(machines, services, nodes, faults)
     _disks(machines, nodes, faults)
 
@@ -43,14 +48,21 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join(found) if len(found) < 3 else f"{found[0]}, {found[1]} and {found[2]}"
 
 
-def _ports(machines: Sequence[MachineDefinition], nodes: Mapping[str, Node], faults: Faults) -> None:
+def _ports(
+    machines: Sequence[MachineDefinition],
+    nodes: Mapping[str, Node],
+    faults: Faults,
+    shares_ports: Callable[[], bool],
+) -> None:
     claims: dict[tuple[str, int], list[_Publication]] = defaultdict(list)
     for machine in machines:
         for port in machine.ports:
             if port.host_port:  # without one, any free port is taken
                 claims[(port.protocol, port.host_port)].append((port, machine))
-    for (protocol, number), claimed in claims.items():
-        for where, same in _by_address(claimed) if len(claimed) > 1 else ():
+    several = {key: claimed for key, claimed in claims.items() if len(claimed) > 1}
+    # Asked only where it matters: most files are read without any platform.
+    for (protocol, number), claimed in several.items() if several and shares_ports() else ():
+        for where, same in _by_address(claimed):
             port, last = same[-1]
             names = [machine.name for _, machine in same]
             who = _listed(names) if len(set(names)) > 1 else f"{names[0]} twice"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,13 +54,15 @@ def load_cluster(
     profiles: Collection[str] = (),
     check_secrets: bool = True,
     check_gates: GateCheck | None = None,
+    shares_ports: Callable[[], bool] = lambda: True,
 ) -> Cluster:
     """Return the cluster that the files (found from `directory` where none are given) say.
 
     `env_files` take the place of `.env` next to the first file; `environment` wins over both. `scale` has
     numbers of replicas by service. Without `check_secrets` files and variables of secrets may be missing, as
     for a command that makes no machine. `profiles` are those whose services are wanted besides, those of the
-    variable COMPOSE_PROFILES where none is given; `check_gates` knows what x-stoneware may say of gates.
+    variable COMPOSE_PROFILES where none is given; `check_gates` knows what x-stoneware may say of gates,
+    `shares_ports` whether all machines' ports are those of one computer.
     Raises InputError: ClusterFileError with every fault of the files.
     """
     faults = Faults()
@@ -76,7 +78,7 @@ def load_cluster(
         faults.broken(root.key_place("services"), reason, f"Add --profile {shlex.quote(named[0])}.")
     check_extensions(root, faults)
     context = Context(name, base, variables, validate(root, faults), faults, check_secrets)
-    return _Loader(context, scale or {}, inactive, check_gates).cluster(
+    return _Loader(context, scale or {}, inactive, check_gates, shares_ports).cluster(
         tuple(source.path for source in sources)
     )
 
@@ -90,8 +92,10 @@ class _Loader:
         scale: Mapping[str, int],
         inactive: Mapping[str, tuple[str, ...]],
         check_gates: GateCheck | None,
+        shares_ports: Callable[[], bool],
     ) -> None:
         self._inactive = inactive
+        self._shares_ports = shares_ports
         self._check_gates = check_gates
         self._context = context
         self._document: Document = context.document
@@ -111,7 +115,7 @@ class _Loader:
         order = in_order({name: service.depends_on for name, service in built.items()}, places, self._faults)
         services = {name: built[name] for name in order}
         nodes = {name: entry.node for name, entry in self._document.services.items()}
-        check_cluster(built, nodes, self._faults)
+        check_cluster(built, nodes, self._faults, self._shares_ports)
         self._gates(built)
         # None of the above stops at a fault, so that all of them are told at once.
         self._faults.check()

@@ -29,6 +29,11 @@ NAMES = tuple(_MODULES)
 class Backend(Protocol):
     """A platform before it is opened: what `opened(PROJECT)` of a platform's module returns."""
 
+    @property
+    def shares_ports(self) -> bool:
+        """Say whether machines publish their ports at one address, so that no two can have the same."""
+        ...
+
     def open_images(self, *, create: bool = True) -> tuple[Images, list[str]]:
         """Open the place where images are kept, and return it with sentences for the user.
 

@@ -33,6 +33,8 @@ def opened(project: Project) -> GoogleBackend:
 class GoogleBackend:
     """The platform before it is opened; its settings are read when they are needed."""
 
+    shares_ports = False  # each machine has an address of its own
+
     def __init__(self, project: Project) -> None:
         self._project = project
 

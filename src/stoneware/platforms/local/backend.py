@@ -31,6 +31,8 @@ def opened(project: Project) -> LocalBackend:
 class LocalBackend:
     """The platform before it is opened. The store is the computer's; a project may name its own bases."""
 
+    shares_ports = True  # ports of this computer
+
     def __init__(self, project: Project) -> None:
         self._project = project
 
