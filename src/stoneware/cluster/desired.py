@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from stoneware.cluster.declaration import oversized
 from stoneware.cluster.model import Desired, DesiredMachine
-from stoneware.compose.extras import extras_of, live_extras_of, size_of, zones_of
+from stoneware.compose.extras import extras_of, live_extras_of, size_key, size_of, zones_of
 from stoneware.compose.model import (
     Cluster,
     ClusterNetwork,
@@ -356,7 +356,8 @@ def _volumes(
     for name, volume in cluster.volumes.items():
         extras = extras_of(extension, volume.extensions)
         labelled = _labelled(volume, cluster)
-        volumes[name] = replace(labelled, extensions={}, extras=extras, size=size_of(extras))
+        place = volume.where(extension, size_key(extras))
+        volumes[name] = replace(labelled, extensions={}, extras=extras, size=size_of(extras), place=place)
     for machine in machines:
         labels = _labels(cluster.name, machine)
         for mount in machine.spec.volumes:

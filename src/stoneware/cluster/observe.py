@@ -64,7 +64,7 @@ def observe(
         {it.name: it.subnets for it in networks if it.subnets},
         # A blank volume is of neither kind yet: it becomes what its first machine needs.
         {it.name: it.kind for it in kinded if not it.blank},
-        {it.name: it.size or 0 for it in kinded if it.kind == DISK},
+        {it.name: it.size or 0 for it in volumes if it.kind == DISK},
         {it.name: it.size for it in kinded if it.kind != DISK},
     )
 

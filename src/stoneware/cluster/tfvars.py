@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from stoneware.cluster.model import Desired, DesiredMachine, Observed
+from stoneware.compose.extras import size_of
 from stoneware.compose.model import ClusterNetwork, ClusterVolume, Condition
 from stoneware.config import digest
 from stoneware.errors import InputError
@@ -157,11 +158,12 @@ def _read_network(name: str, entry: Mapping[str, Any]) -> ClusterNetwork:
 
 
 def _read_volume(name: str, entry: Mapping[str, Any]) -> ClusterVolume:
+    extras = dict(entry.get("extras") or {})
     return ClusterVolume(
         name,
         labels=dict(entry["labels"]),
-        extras=dict(entry.get("extras") or {}),
-        size=int(entry["size"]) if entry.get("size") else None,
+        extras=extras,
+        size=int(entry["size"]) if entry.get("size") else size_of(extras),
     )
 
 

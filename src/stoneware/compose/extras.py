@@ -9,6 +9,7 @@ from stoneware.model.limits import parse_size
 
 # What changes while a machine runs.
 LIVE = ("deletion_protection", "dns_name", "dns_zone", "source_ranges", "tags")
+_DISK_SIZE = "disk_size"  # of a disk in the cloud, which a module gives its size
 _PLACES = ("zone", "zones")  # where machines may be: none is made again for another list
 
 
@@ -24,9 +25,19 @@ def live_extras_of(key: str, *extensions: Mapping[str, Any]) -> dict[str, str]:
 
 
 def size_of(extras: Mapping[str, str]) -> int | None:
-    """Return how large a volume is to be, in bytes, where its platform's Terraform does not see to it."""
-    said = extras.get("size")  # Google's is `disk_size`
+    """Return how large a volume is to be, in bytes."""
+    said = extras.get(size_key(extras))
     return None if said is None else parse_size(said)
+
+
+def size_key(extras: Mapping[str, str]) -> str:
+    """Return the key that says how large a volume is to be."""
+    return _DISK_SIZE if _DISK_SIZE in extras else "size"
+
+
+def grows_by_terraform(extras: Mapping[str, str]) -> bool:
+    """Say whether a volume that is to be larger becomes so by the cluster's module."""
+    return size_key(extras) == _DISK_SIZE
 
 
 def zones_of(key: str, *extensions: Mapping[str, Any]) -> tuple[str, ...]:

@@ -139,8 +139,14 @@ class ClusterVolume:
     labels: Mapping[str, str] = field(default_factory=dict)
     extensions: Mapping[str, Any] = field(default_factory=dict)  # `x-…` keys
     extras: Mapping[str, str] = field(default_factory=dict)  # what of these only its platform has
-    size: int | None = None  # bytes, where they say it and Terraform does not change it
+    size: int | None = None  # bytes, where they say it
     place: str = field(default="", compare=False)  # of its size
+    # Returns where the value below some keys is written, or what would hold it.
+    at: Callable[[tuple[str, ...]], Place] | None = field(default=None, compare=False, repr=False)
+
+    def where(self, *keys: str) -> str:
+        """Return `file:line:column` of what is below some keys, nothing for a volume of no file."""
+        return str(self.at(keys)) if self.at else ""
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
 
 from stoneware.compose import schema, schema_resources
-from stoneware.compose.extensions import LOCAL
 from stoneware.compose.faults import Faults
 from stoneware.compose.model import ClusterNetwork, ClusterVolume, Place, SecretSource
 from stoneware.compose.nodes import Node, place_of
@@ -144,7 +144,7 @@ class References:
                 model.external,
                 filled(model.labels),
                 entry.extensions,
-                place=str(place_of(entry.node, (LOCAL, "size"))),
+                at=functools.partial(place_of, entry.node),
             )
         self.volume_keys.add(key)
         return name
