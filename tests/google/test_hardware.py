@@ -1,4 +1,4 @@
-"""What machines and disks are made of: what Google does not have is refused in time, and disks that shrink."""
+"""What machines and disks are made of: what Google lacks is refused in time, and so is a smaller disk."""
 
 from __future__ import annotations
 
