@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from stoneware.errors import InputError
 from stoneware.model import guest_protocol
 from stoneware.platforms.google import builder as builders
 from stoneware.platforms.google.builder import GoogleBuilder
@@ -58,10 +59,15 @@ def terraform(monkeypatch: pytest.MonkeyPatch) -> Applied:
     return made
 
 
-def builder(directory: Path, settings: Settings = SETTINGS) -> GoogleBuilder:
+def builder(directory: Path, settings: Settings = SETTINGS, lacking: tuple[str, ...] = ()) -> GoogleBuilder:
+    """Return a builder in a project whose zones have all machine types, but some that have none."""
     place = directory / "bake-1" / "0"
     place.mkdir(parents=True)
-    api = SimpleNamespace(settings=settings, zones=lambda: list(settings.zones))
+    api = SimpleNamespace(
+        settings=settings,
+        zones=lambda: list(settings.zones),
+        offers=lambda zone, kind, _: kind == "machineTypes" and zone not in lacking,
+    )
     bucket = SimpleNamespace(url=lambda name: f"gs://things/{name}")
     images = SimpleNamespace(api=api, bucket=bucket, source_image=lambda source: f"image of {source}")
     infrastructure = cast("GoogleInfrastructure", None)  # Terraform's alone
@@ -135,3 +141,36 @@ def test_a_service_account_has_the_scope_that_its_roles_need(terraform: Applied,
         "image:x", METADATA
     )
     assert terraform.told[0]["scopes"] == ["https://www.googleapis.com/auth/cloud-platform"]
+
+
+def test_a_zone_without_the_machine_type_is_left_out(terraform: Applied, tmp_path: Path) -> None:
+    builder(tmp_path, lacking=("us-central1-a",)).boot("checkpoint:ab", METADATA)
+    assert terraform.zones() == ["us-central1-b"]
+
+
+def test_a_stockout_counts_where_no_other_zone_has_the_machine_type(
+    terraform: Applied, tmp_path: Path
+) -> None:
+    terraform.failing = {"us-central1-a": STOCKOUT}
+    with pytest.raises(TerraformError) as caught:
+        builder(tmp_path, lacking=("us-central1-b",)).boot("checkpoint:ab", METADATA)
+    assert caught.value.details.endswith("zones that were tried: us-central1-a")
+
+
+def test_a_machine_type_that_no_zone_has_is_told_with_its_place(terraform: Applied, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, machine_type="e2-smal", machine_type_place="stoneware.toml:4")
+    with pytest.raises(InputError) as caught:
+        builder(tmp_path, settings, lacking=settings.zones).boot("checkpoint:ab", METADATA)
+    said = caught.value
+    assert said.brief == (
+        "the machine type e2-smal is not in us-central1-a, us-central1-b, so that no builder can be made"
+    )
+    assert said.location == "stoneware.toml:4"
+    assert said.resolution == "gcloud compute machine-types list --zones=us-central1-a,us-central1-b"
+    assert terraform.told == []
+
+
+def test_a_machine_type_of_its_own_measure_is_not_asked_for(terraform: Applied, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, machine_type="n2-custom-4-8192")
+    builder(tmp_path, settings, lacking=settings.zones).boot("checkpoint:ab", METADATA)
+    assert terraform.zones() == ["us-central1-a"]

@@ -13,9 +13,11 @@ from stoneware.bake.events import Silent
 from stoneware.cluster.model import Action, ClusterPlan
 from stoneware.cluster.up import UpOptions, UpResult, up
 from stoneware.compose.load import load_cluster
+from stoneware.compose.model import Cluster
 from stoneware.errors import InputError
+from stoneware.rollout.prepare import preview
 from tests.cluster.engine import EngineBench, Recorder
-from tests.google.cloud import Cloud, served
+from tests.google.cloud import Cloud, lines, served
 from tests.google.engine import Platform, clusters_of, make_bucket, reporting
 
 pytestmark = pytest.mark.tool
@@ -39,14 +41,17 @@ volumes:
 class Bench(EngineBench):
     """A place for the cluster of a file, which has lines."""
 
+    def cluster(self, machine: str = "e2-small", kind: str = "pd-ssd", size: str = "20g") -> Cluster:
+        file = self.clusters.parent / "machines.yaml"
+        file.write_text(FILE.format(machine=machine, kind=kind, size=size))
+        return load_cluster([file], directory=file.parent, environment={})
+
     def bring_up(
         self, machine: str = "e2-small", kind: str = "pd-ssd", size: str = "20g", **options: Any
     ) -> UpResult:
-        file = self.clusters.parent / "machines.yaml"
-        file.write_text(FILE.format(machine=machine, kind=kind, size=size))
         self.recorder = Recorder()
         return up(
-            load_cluster([file], directory=file.parent, environment={}, shares_ports=lambda: False),
+            self.cluster(machine, kind, size),
             self.site,
             UpOptions(wait_timeout=30, settle=0, **options),
             reporter=self.recorder,
@@ -95,9 +100,7 @@ def test_a_disk_grows_and_never_becomes_smaller(bench: Bench, cloud: Cloud) -> N
         ("volume", Action.UPDATE, ("grows from 20 GiB to 30 GiB, and what is on it stays",))
     ] * 2
     assert _sizes(cloud) == ["30", "30"]
-    assert {
-        name: one["id"] for kind in ("disks", "instances") for name, one in cloud.of(kind).items()
-    } == before
+    assert _ids(cloud) == before
     assert bench.bring_up(size="30g").plan.changes == ()
     cloud.take()
     with pytest.raises(InputError) as caught:
@@ -107,3 +110,48 @@ def test_a_disk_grows_and_never_becomes_smaller(bench: Bench, cloud: Cloud) -> N
     assert said.location.endswith("machines.yaml:13:18")
     assert said.resolution == "write disk_size: 30g, or more"
     assert cloud.changes() == []
+
+
+def _types(cloud: Cloud) -> list[str]:
+    return sorted(line for line in lines(cloud.take()) if "Types/" in line)
+
+
+def test_a_machine_type_that_is_not_there_costs_no_machine(bench: Bench, cloud: Cloud) -> None:
+    bench.bring_up()
+    # Each type is asked for once in each zone that it is wanted in.
+    a, b = (f"GET zones/us-central1-{zone}" for zone in "ab")
+    found = [f"{zone}/{kind}" for zone in (a, b) for kind in ("diskTypes/pd-ssd", "machineTypes/e2-small")]
+    assert _types(cloud) == found
+    before = _ids(cloud)
+    for refuse in (
+        lambda: bench.bring_up("e2-smal", recreate=True),
+        lambda: preview(bench.cluster("e2-smal"), bench.site, {}),
+    ):
+        with pytest.raises(InputError) as caught:
+            refuse()
+        said = caught.value
+        assert said.brief == (
+            "the machine type e2-smal is not in us-central1-a, us-central1-b: nothing was done"
+        )
+        assert said.details == "web-1, web-2: the machine type e2-smal is not in us-central1-a, us-central1-b"
+        assert said.location.endswith("machines.yaml:7:30")
+        assert said.resolution == ("gcloud compute machine-types list --zones=us-central1-a,us-central1-b")
+        assert [line for line in lines(cloud.changes()) if "/compute/" in line or "zones/" in line] == []
+        assert _ids(cloud) == before
+    # What stays as it is is asked nothing for.
+    assert bench.bring_up().plan.changes == ()
+    assert _types(cloud) == []
+    # A type of one's own measure is in no list of Google's.
+    result = bench.bring_up("e2-custom-2-4096", recreate=True)
+    assert {step.action for step in result.plan.changes} == {Action.REPLACE}
+    assert _types(cloud) == []
+
+
+def test_a_disk_type_that_is_not_there_makes_no_machine(bench: Bench, cloud: Cloud) -> None:
+    with pytest.raises(InputError) as caught:
+        bench.bring_up(kind="pd-sdd")
+    said = caught.value
+    assert said.brief.startswith("the disk type pd-sdd is not in us-central1-a, us-central1-b")
+    assert said.location.endswith("machines.yaml:12:18")
+    assert said.resolution.startswith("gcloud compute disk-types list --zones=us-central1-a")
+    assert (dict(cloud.of("instances")), dict(cloud.of("disks"))) == ({}, {})

@@ -191,3 +191,12 @@ def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
     (tmp_path / "stoneware.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="not UTF-8"):
         find_project_file(tmp_path)
+
+
+def test_the_place_of_the_machine_type_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "stoneware.toml").write_text(WHOLE)
+    assert _load(tmp_path, {}).machine_type_place == f"{tmp_path}/stoneware.toml:10"
+    said = {"STONEWARE_GOOGLE_MACHINE_TYPE": "e2-small"}
+    assert _load(tmp_path, said).machine_type_place == "STONEWARE_GOOGLE_MACHINE_TYPE"
+    (tmp_path / "stoneware.toml").unlink()
+    assert _load(tmp_path, LEAST).machine_type_place == ""

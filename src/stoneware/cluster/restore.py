@@ -10,6 +10,7 @@ from stoneware.cluster.apply import set_damaged_state_aside
 from stoneware.cluster.directory import ClusterDirectory, not_up
 from stoneware.cluster.model import Action, ClusterPlan, Desired, Observed
 from stoneware.cluster.observe import managed_in, observe
+from stoneware.cluster.parts import check_parts, made_by
 from stoneware.cluster.plan import make_plan
 from stoneware.cluster.ports import check_ports
 from stoneware.cluster.rollback_limits import check_floors
@@ -51,6 +52,7 @@ def restore(
         check_floors(plan, desired, observed, site.store)
         check_kinds(plan, desired, observed, site.platform.conversion_faults)
         check_ports(site.platform, desired, observed, plan)
+        check_parts(site.platform.infrastructure, None, desired, made_by(plan))
         if plan.changes:
             reporter.emit(events.PlanMade(plan))
         if any(step.action is Action.REPLACE for step in plan.changes):

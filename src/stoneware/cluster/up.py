@@ -20,6 +20,7 @@ from stoneware.cluster.model import (
 )
 from stoneware.cluster.needs import needs_of
 from stoneware.cluster.observe import managed_in, observe
+from stoneware.cluster.parts import check_parts, made_by
 from stoneware.cluster.plan import make_plan, needs_rollout
 from stoneware.cluster.ports import check_ports
 from stoneware.cluster.rollback_limits import check_floors
@@ -123,7 +124,7 @@ def up(
         desired = _desired(cluster, site, values, versions)
         _warn(desired, reporter)
         waves = _planned(desired, selection, site, options, reporter)
-        _check(waves, recreate=options.recreate)
+        _check(waves, cluster, recreate=options.recreate)
         _ask(waves.plan, confirm)
         if waves.plan.changes:
             # Not before: what is refused, or declined, changes nothing of what running machines have.
@@ -188,7 +189,7 @@ def _warn(desired: Desired, reporter: events.Reporter) -> None:
         reporter.emit(events.Note(warning, warning=True))
 
 
-def _check(waves: Waves, *, recreate: bool) -> None:
+def _check(waves: Waves, cluster: Cluster, *, recreate: bool) -> None:
     """Raise RolloutNeeded or InputError where the plan is not to be followed; what is to be done is told."""
     site, plan, desired, observed = waves.site, waves.plan, waves.desired, waves.observed
     check_floors(plan, desired, observed, site.store)
@@ -202,6 +203,7 @@ def _check(waves: Waves, *, recreate: bool) -> None:
         raise RolloutNeeded(refused, [name for name in _dead(plan, site) if name not in spared])
     # Before anything is made, or a port in the way would leave half a cluster.
     check_ports(site.platform, desired, observed, plan)
+    check_parts(site.platform.infrastructure, cluster, desired, made_by(plan))
     if plan.changes:
         waves.reporter.emit(events.PlanMade(plan))
 

@@ -78,9 +78,9 @@ def load_cluster(
         faults.broken(root.key_place("services"), reason, f"Add --profile {shlex.quote(named[0])}.")
     check_extensions(root, faults)
     context = Context(name, base, variables, validate(root, faults), faults, check_secrets)
-    return _Loader(context, scale or {}, inactive, check_gates, shares_ports).cluster(
-        tuple(source.path for source in sources)
-    )
+    loader = _Loader(context, scale or {}, inactive, check_gates, shares_ports)
+    cluster = loader.cluster(tuple(source.path for source in sources))
+    return replace(cluster, at=functools.partial(place_of, root))
 
 
 class _Loader:

@@ -240,6 +240,12 @@ class Cluster:
     warnings: tuple[str, ...] = ()
     # Makes all of it in the long forms of the file, templates as they are written: what `config` shows.
     document: Callable[[], dict[str, Any]] = field(default=dict, compare=False, repr=False)
+    # Returns where the value below some keys is written, or what would hold it.
+    at: Callable[[tuple[str, ...]], Place] | None = field(default=None, compare=False, repr=False)
+
+    def where(self, *keys: str) -> str:
+        """Return `file:line:column` of what is below some keys, nothing for a cluster of no file."""
+        return str(self.at(keys)) if self.at else ""
 
     @property
     def machines(self) -> tuple[MachineDefinition, ...]:

@@ -38,6 +38,21 @@ class Subject:
     name: str
 
 
+@dataclass(frozen=True)
+class Lacking:
+    """Something that machines and disks would be made of, and that the platform does not have.
+
+    `key` of the platform's `x-…` says its `name`, or, at `place`, the platform's settings do.
+    """
+
+    key: str
+    name: str
+    what: str  # that it is not there, as a sentence has it
+    resolution: str
+    subjects: tuple[Subject, ...]  # what would be made of it
+    place: str = ""
+
+
 class Provider(Protocol):
     """A Terraform provider that this process serves."""
 
@@ -98,6 +113,13 @@ class Infrastructure(Protocol):
         """Return the cluster module's variables: what is declared, and what this platform adds to it.
 
         The file of the variables is what was declared last, too, so nothing is left out or renamed.
+        """
+        ...
+
+    def lacking(self, declared: Mapping[str, Any], making: Collection[Subject]) -> list[Lacking]:
+        """Return what is not there of what some machines and volumes would be made of; nothing is changed.
+
+        `declared` is as for `variables`; images that have still to be baked may be missing in it.
         """
         ...
 

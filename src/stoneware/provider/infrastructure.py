@@ -12,7 +12,7 @@ from typing import Any
 
 from stoneware.model.limits import parse_size
 from stoneware.model.machine_fields import FIELDS
-from stoneware.platforms.infrastructure import Kind, Subject
+from stoneware.platforms.infrastructure import Kind, Lacking, Subject
 from stoneware.platforms.protocols import Platform
 from stoneware.provider import machine_state
 from stoneware.provider.server import ProviderServer
@@ -63,6 +63,14 @@ class StonewareInfrastructure:
         """Return what is declared, with sizes in bytes: the module has a variable for each field."""
         volumes = {name: _sized(entry) for name, entry in (declared.get("volumes") or {}).items()}
         return {**declared, **({"volumes": volumes} if volumes else {})}
+
+    def lacking(
+        self,
+        declared: Mapping[str, Any],  # noqa: ARG002
+        making: Collection[Subject],  # noqa: ARG002
+    ) -> list[Lacking]:
+        """Return nothing: machines here are made of nothing that has a name."""
+        return []
 
     def address(self, subject: Subject) -> str:
         """Return the one resource of a subject."""

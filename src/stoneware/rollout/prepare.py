@@ -8,19 +8,22 @@ from dataclasses import replace
 from stoneware.bake.place import Place
 from stoneware.cluster.desired import desire
 from stoneware.cluster.images import Displays, PlannedCatalogue, bake_images, pending_services, plan_images
+from stoneware.cluster.model import Desired
 from stoneware.cluster.needs import needs_of
 from stoneware.cluster.observe import managed_in, observe
+from stoneware.cluster.parts import check_parts
 from stoneware.cluster.secrets import NEW, all_secrets, known_versions, put_secrets, read_secrets
 from stoneware.cluster.site import Site
 from stoneware.compose.model import Cluster
 from stoneware.config import Secret
 from stoneware.model.capability import Capability, Need, require
 from stoneware.model.guest_protocol import COMMANDS
+from stoneware.platforms.infrastructure import Kind, Subject
 from stoneware.rollout.cluster_fleet import read_variables
 from stoneware.rollout.declared_commands import check_declared, declared_by
 from stoneware.rollout.journal import journal_of
 from stoneware.rollout.leaders import with_leaders
-from stoneware.rollout.model import Policy
+from stoneware.rollout.model import How, Policy
 from stoneware.rollout.planner import Planned, Present, plan_rollout
 from stoneware.rollout.policies import KEY, policies_of
 from stoneware.rollout.registry import runs_commands
@@ -50,6 +53,7 @@ def preview(
     desired = desire(cluster, catalogue, values, versions, pending=pending, extension=own)
     check_declared(desired, policies, site)
     planned = plan_rollout(desired, present, policies, canary=canary)
+    _check_parts(planned, cluster, desired, site)
     return with_leaders(planned, site, insist=insist)
 
 
@@ -76,7 +80,9 @@ def prepare(
     own = site.platform.infrastructure.extension
     desired = desire(cluster, site.store, values, versions, extension=own)
     check_declared(desired, policies, site)
-    planned = with_leaders(plan_rollout(desired, present, policies, canary=canary), site, insist=insist)
+    planned = plan_rollout(desired, present, policies, canary=canary)
+    _check_parts(planned, cluster, desired, site)
+    planned = with_leaders(planned, site, insist=insist)
     # New values are handed over only once the plan stands: a refused rollout leaves no secret behind. They
     # get their versions by that, and releases contain those: so the plan is made again.
     if planned.nothing or planned.blocked or NEW not in versions.values():
@@ -97,6 +103,13 @@ def _needs(cluster: Cluster, policies: Mapping[str, Policy]) -> Iterator[Need]:
                 place = cluster.services[name].where(KEY, "gates")
                 instead = f"give it commands of the image's own: {COMMANDS}NAME; or leave the gate {kind} out"
                 yield Need(Capability.COMMANDS, place, instead)
+
+
+def _check_parts(planned: Planned, cluster: Cluster, desired: Desired, site: Site) -> None:
+    """Raise InputError where the platform lacks what the machines that are replaced would be made of."""
+    made = (change.machine for change in planned.plan.changes if change.how is How.REPLACE)
+    making = [Subject(Kind.MACHINE, name) for name in made]
+    check_parts(site.platform.infrastructure, cluster, desired, making)
 
 
 def _handed_over(cluster: Cluster, site: Site, values: Mapping[str, Secret]) -> dict[str, str]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from stoneware.cluster.images import PlannedImage
     from stoneware.cluster.model import ClusterPlan, Desired, Observed, Step
     from stoneware.cluster.site import Site
+    from stoneware.compose.model import Cluster
 
 DIFFERENT = 5
 
@@ -26,6 +27,7 @@ DIFFERENT = 5
 class _Looked:
     """All that was found out for a plan."""
 
+    cluster: Cluster
     desired: Desired
     observed: Observed
     plan: ClusterPlan
@@ -59,6 +61,7 @@ def plan(
     What a changed Machinefile will change is known only once it is baked: its machines are then shown
     as far as they can be.
     """
+    from stoneware.cluster.parts import check_parts, made_by
     from stoneware.cluster.rollback_limits import check_floors
     from stoneware.cluster.up import known_applied
     from stoneware.cluster.volume_kinds import check_kinds
@@ -77,6 +80,7 @@ def plan(
     check_floors(looked.plan, looked.desired, looked.observed, site.store)
     check_sizes(looked.desired, looked.observed, known_applied(site, looked.plan.cluster))
     check_kinds(looked.plan, looked.desired, looked.observed, site.platform.conversion_faults)
+    check_parts(site.platform.infrastructure, looked.cluster, looked.desired, made_by(looked.plan))
     # What a bake will change is known only after it.
     if detailed_exitcode and (looked.plan.changes or any(one.runs for one in looked.images.values())):
         raise click.exceptions.Exit(DIFFERENT)
@@ -112,7 +116,7 @@ def _look(found: clusters.Source, site: Site, scale: Any, *, recreate: bool) -> 
     for fault in port_faults(site.platform, desired, observed, cluster_plan):
         say(f"warning: {fault}")
     rollout = () if recreate else needs_rollout(cluster_plan, desired, observed)
-    return _Looked(desired, observed, cluster_plan, rollout, images)
+    return _Looked(cluster, desired, observed, cluster_plan, rollout, images)
 
 
 def _document(looked: _Looked) -> dict[str, Any]:

@@ -238,6 +238,15 @@ class Api:
                     raise errors.no_credentials(what, error) from None
         return self._credentials
 
+    def offers(self, zone: str, collection: str, name: str) -> bool:
+        """Say whether a zone has a machine type (`machineTypes`) or a disk type (`diskTypes`)."""
+        what = f"look whether {zone} has {name}"
+        try:
+            return self.find("compute", f"zones/{zone}/{collection}/{name}", what) is not None
+        except errors.AccessError:
+            # Who may make machines need not be allowed to look; Google says it then when one is made.
+            return True
+
     # -- what is asked often -------------------------------------------------------------------------------
 
     def zones(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from stoneware.errors import InputError, MachineError, StonewareError
 from stoneware.files import sha256_hex
 from stoneware.model import guest_protocol
 from stoneware.model.machine import Machine
-from stoneware.platforms.google import envelope, labels
+from stoneware.platforms.google import envelope, labels, parts
 from stoneware.platforms.google.builder_instance import Instance, Seldom, machine
 from stoneware.platforms.google.images import GoogleImages
 from stoneware.platforms.google.infrastructure import GoogleInfrastructure
@@ -99,18 +99,39 @@ class GoogleBuilder:
             metadata = {**metadata, guest_protocol.CACHES: " ".join(found)}
         image = self._images.source_image(source)
         self._source = source
-        zones = self._api.zones()
-        for zone in zones:
+        tried = []
+        for zone in self._fitting(self._api.zones()):
+            tried.append(zone)
             # Before Terraform asks: one whose reply is lost is looked for in this zone, and deleted.
             self._zone.write_text(zone)
             try:
                 self._terraform.apply(self._variables(zone, image, metadata))
             except TerraformError as error:
+                refused = error
                 # Another zone may have room; any other error would come again there.
-                if zone == zones[-1] or _STOCKOUT not in f"{error.brief}\n{error.details}":
-                    raise _located(error, zones[: zones.index(zone) + 1]) from None
+                if _STOCKOUT not in f"{error.brief}\n{error.details}":
+                    break
             else:
                 return
+        raise _located(refused, tried) from None
+
+    def _fitting(self, zones: Sequence[str]) -> Iterator[str]:
+        """Yield the zones that have the machine type. Raises InputError where none has."""
+        settings, kind = self._api.settings, "machineTypes"
+        found = False
+        for zone in zones:
+            if not parts.is_asked(kind, settings.machine_type) or self._api.offers(
+                zone, kind, settings.machine_type
+            ):
+                found = True
+                yield zone
+        if not found:
+            said, listed = parts.told(kind, settings.machine_type, zones)
+            raise InputError(
+                f"{said}, so that no builder can be made",
+                resolution=listed,
+                location=settings.machine_type_place,
+            )
 
     def _variables(self, zone: str, image: str, metadata: Mapping[str, str]) -> dict[str, Any]:
         settings = self._api.settings

@@ -13,13 +13,13 @@ from typing import Any
 from stoneware.errors import InputError
 from stoneware.model.guest_protocol import COMMAND, INSPECT
 from stoneware.model.machine_fields import FIELDS
-from stoneware.platforms.google import imports, instance, names
+from stoneware.platforms.google import imports, instance, names, parts
 from stoneware.platforms.google.hardware import disk_of, hardware_of
 from stoneware.platforms.google.placing import Inventory, Placing, There
 from stoneware.platforms.google.resources import network_description
 from stoneware.platforms.google.settings import Settings
 from stoneware.platforms.google.terraform import poll_interval
-from stoneware.platforms.infrastructure import Kind, Subject
+from stoneware.platforms.infrastructure import Kind, Lacking, Subject
 from stoneware.terraform.configuration import MODULES
 from stoneware.terraform.variables import read_machine
 
@@ -122,6 +122,10 @@ class GoogleInfrastructure:
                 for short, entry in declared["machines"].items()
             },
         }
+
+    def lacking(self, declared: Mapping[str, Any], making: Collection[Subject]) -> list[Lacking]:
+        """Return the machine types and disk types that are not in the zones that they are wanted in."""
+        return parts.lacking(declared, making, self._inventory())
 
     # -- addresses -----------------------------------------------------------------------------------------
 

@@ -11,9 +11,13 @@ from stoneware.platforms.google.placing import There, seen
 from stoneware.platforms.google.settings import Settings
 from stoneware.platforms.google.terraform import terraform_environment
 
+_AT_ONCE = 32  # questions at the same time
+
 
 class GoogleInventory:
     """See `stoneware.platforms.google.infrastructure.Inventory`. `home` is on this computer."""
+
+    at_once = _AT_ONCE
 
     def __init__(self, api: Api, image_link: Callable[[str], str], home: Path) -> None:
         self._api = api
@@ -32,6 +36,17 @@ class GoogleInventory:
         self._api.looks.saw_instances(instances)
         self._api.looks.saw_disks(disks)
         return seen(instances, disks)
+
+    def last_seen(self) -> There:
+        """Return where those of ours were in the last lists; asks where a command has made none."""
+        looks = self._api.looks
+        if looks.instances is None or looks.disks is None:
+            return self.there()
+        return seen(looks.instances, looks.disks)
+
+    def offers(self, zone: str, collection: str, name: str) -> bool:
+        """Say whether a zone has a machine type or a disk type."""
+        return self._api.offers(zone, collection, name)
 
     def zones(self) -> tuple[str, ...]:
         """Return the zones that new machines may be in."""

@@ -50,6 +50,19 @@ class Inventory(Protocol):
         """Return where instances and disks are."""
         ...
 
+    @property
+    def at_once(self) -> int:
+        """Return how many questions may be asked at the same time."""
+        ...
+
+    def last_seen(self) -> There:
+        """Return where those of ours were when they were listed last; asks where they were not."""
+        ...
+
+    def offers(self, zone: str, collection: str, name: str) -> bool:
+        """Say whether a zone has a machine type (`machineTypes`) or a disk type (`diskTypes`)."""
+        ...
+
     def zones(self) -> tuple[str, ...]:
         """Return the zones that new machines may be in."""
         ...

@@ -72,13 +72,14 @@ class Settings:
     labels: Mapping[str, str] = field(default_factory=dict)
     endpoint: str = ""  # of an emulator, as this computer reaches it: http://127.0.0.1:8089
     guest_endpoint: str = ""  # the same as an instance reaches it
+    machine_type_place: str = field(default="", compare=False)  # where it is said, if it is
 
     def to_document(self) -> dict[str, Any]:
         """Return them as JSON data, for commands that come later."""
         return asdict(self) | {"zones": list(self.zones), "labels": dict(self.labels)}
 
 
-_TABLE_KEYS = tuple(each.name for each in fields(Settings) if not each.name.endswith("endpoint"))
+_TABLE_KEYS = tuple(each.name for each in fields(Settings) if not each.name.endswith(("endpoint", "_place")))
 _REQUIRED = tuple(
     each.name for each in fields(Settings) if each.default is MISSING and each.default_factory is MISSING
 )
@@ -101,7 +102,9 @@ def read_settings(file: ProjectFile, environment: Mapping[str, str]) -> Settings
     for key in _REQUIRED:
         if not values.get(key):
             raise _missing(key, file)
-    settings = Settings(**values)
+    said = "machine_type" in values
+    place = _place(file, environment, "machine_type") if said else ""
+    settings = Settings(**values, machine_type_place=place)
     # Addresses and subnetworks are of one region: machines of another could have none of them.
     for zone in settings.zones:
         if not zone.startswith(f"{settings.region}-"):

@@ -9,7 +9,7 @@ resource "google_project_iam_custom_role" "operator" {
     "compute.addresses.create", "compute.addresses.createInternal", "compute.addresses.delete",
     "compute.addresses.deleteInternal", "compute.addresses.get", "compute.addresses.list",
     "compute.addresses.setLabels", "compute.addresses.use", "compute.addresses.useInternal",
-    "compute.disks.create", "compute.disks.delete", "compute.disks.get", "compute.disks.list",
+    "compute.diskTypes.get", "compute.disks.create", "compute.disks.delete", "compute.disks.get", "compute.disks.list",
     "compute.disks.resize", "compute.disks.setLabels", "compute.disks.use", "compute.disks.useReadOnly",
     "compute.firewalls.create", "compute.firewalls.delete", "compute.firewalls.get", "compute.firewalls.list",
     "compute.firewalls.update", "compute.networks.updatePolicy",
