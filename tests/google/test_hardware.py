@@ -18,7 +18,7 @@ from stoneware.errors import InputError
 from stoneware.rollout.prepare import preview
 from tests.cluster.engine import EngineBench, Recorder
 from tests.google.cloud import Cloud, lines, served
-from tests.google.engine import Platform, clusters_of, make_bucket, reporting
+from tests.google.engine import Platform, clusters_of, link_of, make_bucket, reporting
 
 pytestmark = pytest.mark.tool
 FILE = """\
@@ -28,7 +28,7 @@ services:
     image: web:1
     scale: 2
     environment: {{COLOUR: red}}
-    x-google: {{machine_type: {machine}}}
+    x-google: {{machine_type: {machine}{more}}}
     volumes: ["data:/var/lib/web"]
 volumes:
   data:
@@ -41,9 +41,11 @@ volumes:
 class Bench(EngineBench):
     """A place for the cluster of a file, which has lines."""
 
-    def cluster(self, machine: str = "e2-small", kind: str = "pd-ssd", size: str = "20g") -> Cluster:
+    def cluster(
+        self, machine: str = "e2-small", kind: str = "pd-ssd", size: str = "20g", more: str = ""
+    ) -> Cluster:
         file = self.clusters.parent / "machines.yaml"
-        file.write_text(FILE.format(machine=machine, kind=kind, size=size))
+        file.write_text(FILE.format(machine=machine, kind=kind, size=size, more=more))
         return load_cluster([file], directory=file.parent, environment={})
 
     def bring_up(
@@ -155,3 +157,18 @@ def test_a_disk_type_that_is_not_there_makes_no_machine(bench: Bench, cloud: Clo
     assert said.location.endswith("machines.yaml:12:18")
     assert said.resolution.startswith("gcloud compute disk-types list --zones=us-central1-a")
     assert (dict(cloud.of("instances")), dict(cloud.of("disks"))) == ({}, {})
+
+
+def test_a_boot_disk_that_the_image_does_not_fit_on_costs_no_machine(bench: Bench, cloud: Cloud) -> None:
+    bench.bring_up()
+    store, key = cloud.service.store, link_of("").partition("/v1/")[2]
+    store.put(key, (store.get(key) or {}) | {"diskSizeGb": "25"})
+    before = _ids(cloud)
+    with pytest.raises(InputError) as caught:
+        preview(bench.cluster(more=", disk_size: 20g"), bench.site, {})
+    said = caught.value
+    assert said.brief == "a boot disk of 20 GB is smaller than its image, which has 25 GB: nothing was done"
+    assert said.location.endswith("machines.yaml:7:51")
+    assert said.resolution == "disk_size: 25g, or more; without it the disk is as large as the image"
+    assert _ids(cloud) == before
+    preview(bench.cluster(more=", disk_size: 25g"), bench.site, {})

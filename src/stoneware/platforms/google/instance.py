@@ -70,6 +70,11 @@ def instance_of(spec: MachineSpec, settings: Settings, *, zone: str, image: str)
     }
 
 
+def boot_size(spec: MachineSpec, settings: Settings) -> int | None:
+    """Return how large a boot disk is asked for, in Google's GB; None: as large as the image."""
+    return hardware_of({**spec.extras, **spec.live_extras}, settings, spec.disk).boot_size
+
+
 def _check_token(spec: MachineSpec, hardware: Hardware) -> None:
     """Refuse secrets for a machine without a service account: it has no token to fetch them with."""
     if spec.secrets and not hardware.service_account:

@@ -52,6 +52,12 @@ class GoogleInventory:
         """Return the zones that new machines may be in."""
         return self._api.zones()
 
+    def image_size(self, link: str) -> int:
+        """Return how large a disk from an image is at least."""
+        path = f"/projects/{link.partition('/projects/')[2]}"
+        found = self._api.find("compute", path, "look at the image") or {}
+        return int(found.get("diskSizeGb") or 0)
+
     def environment(self) -> dict[str, str]:
         """Return the variables for Terraform."""
         return terraform_environment(self.settings, self._home)

@@ -12,9 +12,11 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from stoneware.platforms import together
+from stoneware.platforms.google import instance
 from stoneware.platforms.google.hardware import hardware_of
 from stoneware.platforms.google.placing import Inventory, Placing
 from stoneware.platforms.infrastructure import Kind, Lacking, Subject
+from stoneware.terraform.variables import read_machine
 
 _KEYS = {"machineTypes": "machine_type", "diskTypes": "disk_type"}
 _WORDS = {"machineTypes": "the machine type", "diskTypes": "the disk type"}
@@ -39,9 +41,32 @@ def lacking(declared: Mapping[str, Any], making: Collection[Subject], inventory:
         if not is_there:
             missing[part].append(zone)
     return [
-        _told(part, zones, [one for zone in zones for one in users[part, zone]], inventory)
-        for part, zones in missing.items()
+        *_small_disks(making, declared, inventory),
+        *(
+            _told(part, zones, [one for zone in zones for one in users[part, zone]], inventory)
+            for part, zones in missing.items()
+        ),
     ]
+
+
+def _small_disks(
+    making: Collection[Subject], declared: Mapping[str, Any], inventory: Inventory
+) -> Iterator[Lacking]:
+    """Yield what machines would have a boot disk in that their image does not fit on."""
+    wanted: dict[tuple[str, int], list[Subject]] = defaultdict(list)
+    for subject in sorted(making):
+        entry = declared["machines"].get(subject.name) if subject.kind is Kind.MACHINE else None
+        spec = read_machine(entry) if entry is not None else None
+        if spec is not None and (size := instance.boot_size(spec, inventory.settings)):
+            wanted[spec.source, size].append(subject)
+    sources = sorted({source for source, _ in wanted})
+    sizes = together.each(inventory, lambda it: inventory.image_size(inventory.image_link(it)), sources)
+    least = dict(zip(sources, sizes, strict=True))
+    for (source, size), users in wanted.items():
+        if size < least[source]:
+            what = f"a boot disk of {size} GB is smaller than its image, which has {least[source]} GB"
+            more = f"disk_size: {least[source]}g, or more; without it the disk is as large as the image"
+            yield Lacking("disk_size", f"{size}g", what, more, tuple(users))
 
 
 def told(collection: str, name: str, zones: Collection[str]) -> tuple[str, str]:

@@ -71,6 +71,10 @@ class Inventory(Protocol):
         """Return the link of the image that a source stands for: `image:sha256:…`."""
         ...
 
+    def image_size(self, link: str) -> int:
+        """Return how large a disk from an image is at least, in Google's GB; 0 where that is not known."""
+        ...
+
     def environment(self) -> Mapping[str, str]:
         """Return the variables for Terraform."""
         ...
