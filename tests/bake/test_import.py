@@ -78,7 +78,7 @@ def test_what_is_no_machine_is_refused_and_leaves_nothing(context: Context) -> N
     _, err = context.run("import", "torn.tar", "-t", context.name, code=2)
     assert "the archive torn.tar ends in the middle of an entry" in err
     _, err = context.run("import", "text.tar", "-t", context.name, code=2)
-    assert "the archive text.tar is damaged" in err
+    assert "text.tar is neither a tar archive nor a disk" in err
     _, err = context.run("import", "empty.tar", code=2)
     assert "the image has no name" in err
     _, err = context.run("import", "missing.tar", "-t", context.name, code=2)

@@ -115,10 +115,8 @@ def test_the_service_runs_as_it_is_told(cli: Cli, platform: FakePlatform, hello:
         (("-d", "--log-opt", "max-size", "hello"), "invalid size ''"),
         (("-d", "-l", "stoneware.cluster=shop", "hello"), "one of Stoneware's own"),
         (("-d", "-l", "=x", "hello"), "invalid --label"),
-        *(
-            (("-d", "--cpus", word, "hello"), "is not a number")
-            for word in ("nan", "1e400", "inf", "\u0665", "1_0")
-        ),
+        *((("-d", "--cpus", word, "hello"), "is not a number") for word in ("nan", "inf", "\u0665", "1_0")),
+        (("-d", "--cpus", "1e400", "hello"), "1e400 is out of range"),
     ],
 )
 def test_what_is_asked_for_acts_or_is_refused(

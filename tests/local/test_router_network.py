@@ -16,6 +16,7 @@ from stoneware.platforms.local.network import firewall as router_firewall
 from stoneware.platforms.local.network import ports
 from stoneware.platforms.local.network import rules as router_rules
 from stoneware.platforms.local.network.addresses import Lease, Plan, Route
+from stoneware.records import DamagedError
 
 ROUTES = """\
 Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
@@ -205,7 +206,8 @@ def test_the_record_forgets_stores_that_are_down(tmp_path: Path) -> None:
         record.write(entries)
     assert record.read() == entries[:1]
     (tmp_path / "ports.json").write_text("{")
-    assert record.read() == []
+    with pytest.raises(DamagedError):
+        record.read()
 
 
 # --- rules, DNS records, firewalls ---------------------------------------------------------
