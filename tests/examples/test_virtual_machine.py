@@ -34,7 +34,7 @@ def vm(program: Program) -> dict[str, Any]:
     program.bake("hello", HELLO)
     program.volumes.append(DISK)
     program.run("volume", "create", "--size", "1g", DISK)
-    words = ("--vm", "--timeout", "300", "--memory", "512m", "-p", "127.0.0.1::80", "-v", f"{DISK}:/srv/data")
+    words = ("--vm", "--timeout", "900", "--memory", "512m", "-p", "127.0.0.1::80", "-v", f"{DISK}:/srv/data")
     return program.boot(NAME, *words, "-e", "GREETING=from a kernel of my own", "hello")
 
 
