@@ -1,4 +1,4 @@
-"""How many requests commands send to Google's APIs: against the emulator, with machines of this computer."""
+"""What commands ask of Google's APIs, and what a bake takes there: against the emulator, with machines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from tests.google.provider.install import installed, program_of
 from tests.google.real import REPEATED, Cloud, served
 
-from bench.harness import Row, Section, run
+from bench.harness import Row, Section, run, timed, timed_rows
 from bench.place import Place
 
 MACHINES = 3
@@ -43,8 +43,12 @@ LIMITS = {
 }
 
 
-def measure(place: Place, repeats: int) -> Section:  # noqa: ARG001 (a count is a count)
-    """Count the requests of a bake and of the life of a cluster."""
+BAKE = "bake, beyond the command that it runs"
+LONGEST = 5.0  # seconds of that
+
+
+def measure(place: Place, repeats: int) -> Section:
+    """Count the requests of a bake and of a cluster's life, and time bakes of an empty command."""
     place.base_rootfs()
     with TemporaryDirectory(prefix="stoneware-bench-") as directory:
         root = Path(directory)
@@ -55,14 +59,25 @@ def measure(place: Place, repeats: int) -> Section:  # noqa: ARG001 (a count is 
         (root / "shop/machines.yaml").write_text(FILE)
         with served(place.home, root, program, "10.213.6.0/24") as cloud:
             counted = _counted(place, cloud, root / "shop")
-    rows = tuple(Row(what, counted[what], "requests", LIMITS[what]) for what in LIMITS)
+            samples = [_bake_time(place, cloud, root / "shop", f"t{number}") for number in range(repeats)]
+    rows = (
+        *(Row(what, counted[what], "requests", LIMITS[what]) for what in LIMITS),
+        *timed_rows({BAKE: samples}, {BAKE: LONGEST}),
+    )
     notes = (
         f"A cluster of {MACHINES} machines with a disk each, on the emulator's machines, with the stand-in "
         "of the tests as the provider. Requests of the command and of Terraform.",
         "Not counted is what repeats a question until its answer has come: for operations, reports, "
         "consoles, and lists of all machines.",
+        "The bake's command is an echo: the time is that of the builder's instance, its boot, the seal, the "
+        "image from its disk, and Terraform.",
     )
     return Section("google", "Requests to Google's APIs", rows, notes)
+
+
+def _bake_time(place: Place, cloud: Cloud, directory: Path, release: str) -> float:
+    words = ("bake", "-q", "-t", f"app:{release}", "--build-arg", f"RELEASE={release}", ".")
+    return timed([place.program, *words], env=cloud.environment, cwd=directory)
 
 
 def _counted(place: Place, cloud: Cloud, directory: Path) -> Mapping[str, int]:
