@@ -44,7 +44,7 @@ def test_the_jail_has_programs_and_the_machine_s_disks_and_nothing_else(tmp_path
     tmp_path.parent.chmod(0o700)
     argv = jail.command(disks, USER, ["sh", "-c", LOOK], kvm=False)
     # The mounts of this computer change meanwhile, by other tests: those of a place of its own are compared.
-    apart = ["unshare", "--mount", "--propagation", "private", "sh", "-c", APART, tmp_path, *argv]
+    apart = ["unshare", "--mount", "--propagation", "private", "sh", "-c", APART, str(tmp_path), *argv]
     done = subprocess.run(apart, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     said = done.stdout.splitlines()

@@ -154,8 +154,8 @@ class Api:
         again: bool,
     ) -> tuple[dict[str, Any] | StonewareError, bool]:
         """Return the reply's document, or the error and whether it may pass."""
-        session = self._opened(what)
-        # Late, for the extra stoneware[google] may be missing: `_opened` has told that by now.
+        session = self.session(what)
+        # Late, for the extra stoneware[google] may be missing: `session` has told that by now.
         import requests
         from google.auth import exceptions
 
@@ -177,7 +177,7 @@ class Api:
 
     def put(self, url: str, what: str, data: bytes, headers: Mapping[str, str]) -> requests.Response:
         """Send bytes to the session of an upload, once, and return the reply, whatever it says."""
-        session = self._opened(what)
+        session = self.session(what)
         import requests
         from google.auth import exceptions
 
@@ -202,7 +202,8 @@ class Api:
         finally:
             self._patience, self._timeout = before
 
-    def _opened(self, what: str) -> requests.Session:
+    def session(self, what: str) -> requests.Session:
+        """Return the session of all requests, for clients that send their own. Raises as `get`."""
         if self._session is None:
             try:
                 from google.auth.transport.requests import AuthorizedSession
@@ -211,6 +212,7 @@ class Api:
                 raise errors.missing_extra(error) from None
             session = AuthorizedSession(self.credentials(what))
             session.headers["User-Agent"] = "stoneware"
+            session.hooks["response"].append(_read_of_error)
             for scheme in ("https://", "http://"):
                 # Its own ten connections are fewer than the machines that are asked together.
                 session.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=_AT_ONCE))
@@ -289,3 +291,12 @@ def document_of(reply: requests.Response) -> object:
         return reply.json() if reply.content else {}
     except ValueError:
         return {"error": {"message": reply.text[:500]}}
+
+
+def _read_of_error(reply: requests.Response, *_: object, **__: object) -> None:
+    """Read an error's body at once, so that its connection can be used again.
+
+    Who downloads a stream raises at its first line, and leaves the connection to the collector of garbage.
+    """
+    if reply.status_code >= 400:
+        reply.content  # noqa: B018

@@ -201,6 +201,8 @@ class Bucket:
                 project=self._api.settings.project,
                 credentials=self._api.credentials("open the bucket"),
                 client_options={"api_endpoint": endpoint} if endpoint else None,
+                # One of its own leaves connections to the collector of garbage where servers fail.
+                _http=self._api.session("open the bucket"),
             )
         return self._client
 
