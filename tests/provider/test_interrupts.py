@@ -131,7 +131,10 @@ def test_ctrl_c_at_any_time_leaves_no_machine_that_the_state_does_not_know(
     driver = drive("applied")
     time.sleep(delay)  # the moment of the fault, not a wait for a state
     driver.interrupt()
-    assert driver.end() == (130, "")
+    code, errors = driver.end()
+    # CPython ends itself by the signal where that came within `exec`, as of a dataclass that is being made,
+    # though the program has dealt with it: a shell says 130 of both.
+    assert (code in (130, -signal.SIGINT), errors) == (True, ""), code
     assert until_gone(driver.worker)
     platform = driver.platform()
     # A state may still name a machine that is gone: a refresh finds that. The other way round it is lost.

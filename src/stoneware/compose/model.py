@@ -145,8 +145,8 @@ class ClusterVolume:
     at: Callable[[tuple[str, ...]], Place] | None = field(default=None, compare=False, repr=False)
 
     def where(self, *keys: str) -> str:
-        """Return `file:line:column` of what is below some keys, nothing for a volume of no file."""
-        return str(self.at(keys)) if self.at else ""
+        """Return `file:line:column` of what is below some keys, or of the volume where nothing is."""
+        return str(self.at(keys)) if self.at else self.place
 
 
 @dataclass(frozen=True)
