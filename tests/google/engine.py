@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from stoneware.config import digest
 from stoneware.model.capability import Capability
@@ -17,9 +19,11 @@ from stoneware.platforms.google.infrastructure import GoogleInfrastructure
 from stoneware.platforms.google.inventory import GoogleInventory
 from stoneware.platforms.google.machines import GoogleMachines
 from stoneware.platforms.google.no_volume_kinds import NoVolumeKinds
-from tests.google.cloud import PROJECT, Cloud
+from tests.cluster.engine import EngineBench
+from tests.google.cloud import PROJECT, Cloud, served
 from tests.google.clusters import IMAGES, SETTINGS
 
+B = TypeVar("B", bound=EngineBench)
 ACCOUNT = "shop@proj-1.iam.gserviceaccount.com"  # whose token fetches the machines' secrets
 
 
@@ -90,3 +94,19 @@ def make_bucket(endpoint: str) -> None:
 def clusters_of(endpoint: str, home: Path) -> GoogleClusters:
     """Return the clusters of the bucket, as the computer sees them that has this home."""
     return GoogleClusters(Bucket(Api(replace(SETTINGS, endpoint=endpoint))), home)
+
+
+@contextmanager
+def served_for_clusters(directory: Path) -> Iterator[Cloud]:
+    """Serve an emulator with the bucket, whose machines report at once."""
+    with served(directory, delay=0.01) as made:
+        reporting(made)
+        make_bucket(made.endpoint)
+        yield made
+
+
+def bench_at(kind: type[B], cloud: Cloud, directory: Path, environment: Mapping[str, str]) -> B:
+    """Return a place for a cluster there, with its files and the user's home below a directory."""
+    home = directory / "home"
+    platform: Any = Platform(cloud.endpoint, home, environment)
+    return kind(directory / "clusters", platform=platform, kept=clusters_of(cloud.endpoint, home))

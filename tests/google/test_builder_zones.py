@@ -13,6 +13,7 @@ import pytest
 from stoneware.errors import InputError
 from stoneware.model import guest_protocol
 from stoneware.platforms.google import builder as builders
+from stoneware.platforms.google.api import Api
 from stoneware.platforms.google.builder import GoogleBuilder
 from stoneware.platforms.google.images import GoogleImages
 from stoneware.platforms.google.infrastructure import GoogleInfrastructure
@@ -52,6 +53,18 @@ class Applied:
         return [variables["zone"] for variables in self.told]
 
 
+class Asked(Api):
+    """Google, which is asked for machine types only, and has none in zones that lack them."""
+
+    def __init__(self, settings: Settings, lacking: tuple[str, ...]) -> None:
+        super().__init__(settings)
+        self.lacking = lacking
+
+    def find(self, service: str, path: str, what: str, **query: Any) -> dict[str, Any] | None:
+        _, zone, kind, name = path.split("/")
+        return {"name": name} if kind == "machineTypes" and zone not in self.lacking else None
+
+
 @pytest.fixture
 def terraform(monkeypatch: pytest.MonkeyPatch) -> Applied:
     made = Applied()
@@ -63,11 +76,7 @@ def builder(directory: Path, settings: Settings = SETTINGS, lacking: tuple[str, 
     """Return a builder in a project whose zones have all machine types, but some that have none."""
     place = directory / "bake-1" / "0"
     place.mkdir(parents=True)
-    api = SimpleNamespace(
-        settings=settings,
-        zones=lambda: list(settings.zones),
-        offers=lambda zone, kind, _: kind == "machineTypes" and zone not in lacking,
-    )
+    api = Asked(settings, lacking)
     bucket = SimpleNamespace(url=lambda name: f"gs://things/{name}")
     images = SimpleNamespace(api=api, bucket=bucket, source_image=lambda source: f"image of {source}")
     infrastructure = cast("GoogleInfrastructure", None)  # Terraform's alone

@@ -29,8 +29,8 @@ from stoneware.terraform.guard import PlanRefused
 from stoneware.terraform.runner import Terraform
 from tests.cluster.engine import EngineBench
 from tests.cluster.support import wanted_of
-from tests.google.cloud import Cloud, Request, once, served
-from tests.google.engine import Platform, clusters_of, link_of, make_bucket, reporting
+from tests.google.cloud import Cloud, Request, once
+from tests.google.engine import bench_at, link_of, served_for_clusters
 
 pytestmark = pytest.mark.tool
 ALL = ["shop-app-1", "shop-app-2", "shop-db-1", "shop-web-1"]
@@ -41,9 +41,7 @@ ONE = {"services": {"app": None, "web": None}}
 
 @pytest.fixture
 def cloud(tmp_path: Path) -> Iterator[Cloud]:
-    with served(tmp_path / "emulator", delay=0.01) as made:
-        reporting(made)
-        make_bucket(made.endpoint)
+    with served_for_clusters(tmp_path / "emulator") as made:
         yield made
 
 
@@ -52,10 +50,7 @@ def bench(
     cloud: Cloud, tmp_path: Path, google_provider: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> EngineBench:
     monkeypatch.delenv("STONEWARE_TERRAFORM", raising=False)
-    home = tmp_path / "home"
-    platform: Any = Platform(cloud.endpoint, home, google_provider)
-    kept = clusters_of(cloud.endpoint, home)
-    return EngineBench(tmp_path / "clusters", platform=platform, kept=kept)
+    return bench_at(EngineBench, cloud, tmp_path, google_provider)
 
 
 def _wanted(bench: EngineBench, changes: Mapping[str, Any] | None = None) -> Desired:

@@ -17,8 +17,8 @@ from stoneware.compose.model import Cluster
 from stoneware.errors import InputError
 from stoneware.rollout.prepare import preview
 from tests.cluster.engine import EngineBench, Recorder
-from tests.google.cloud import Cloud, lines, served
-from tests.google.engine import Platform, clusters_of, link_of, make_bucket, reporting
+from tests.google.cloud import Cloud, lines
+from tests.google.engine import bench_at, link_of, served_for_clusters
 
 pytestmark = pytest.mark.tool
 FILE = """\
@@ -68,9 +68,7 @@ class Bench(EngineBench):
 
 @pytest.fixture
 def cloud(tmp_path: Path) -> Iterator[Cloud]:
-    with served(tmp_path / "emulator", delay=0.01) as made:
-        reporting(made)
-        make_bucket(made.endpoint)
+    with served_for_clusters(tmp_path / "emulator") as made:
         yield made
 
 
@@ -79,9 +77,7 @@ def bench(
     cloud: Cloud, tmp_path: Path, google_provider: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> Bench:
     monkeypatch.delenv("STONEWARE_TERRAFORM", raising=False)
-    home = tmp_path / "home"
-    platform: Any = Platform(cloud.endpoint, home, google_provider)
-    return Bench(tmp_path / "clusters", platform=platform, kept=clusters_of(cloud.endpoint, home))
+    return bench_at(Bench, cloud, tmp_path, google_provider)
 
 
 def _ids(cloud: Cloud) -> dict[str, str]:

@@ -21,8 +21,8 @@ from stoneware.rollout.lock import RolloutUnfinished, check_unlocked
 from stoneware.rollout.prepare import prepare
 from stoneware.rollout.state import Outcome
 from tests.cluster.support import wanted_of
-from tests.google.cloud import Cloud, once, served
-from tests.google.engine import Platform, clusters_of, make_bucket, reporting
+from tests.google.cloud import Cloud, once
+from tests.google.engine import Platform, clusters_of, served_for_clusters
 from tests.rollout.bench import RolloutBench, app
 
 pytestmark = pytest.mark.tool
@@ -32,9 +32,7 @@ PER_MACHINE = 50  # requests to the bucket for a machine that is rolled, renewal
 @pytest.fixture
 def cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     monkeypatch.delenv("STONEWARE_TERRAFORM", raising=False)
-    with served(tmp_path / "emulator", delay=0.01) as made:
-        reporting(made)
-        make_bucket(made.endpoint)
+    with served_for_clusters(tmp_path / "emulator") as made:
         yield made
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
 from stoneware.cli import catalog
+from stoneware.machinefile.flags import nearest
 
 # Docker's commands on one kind of thing, and the plugins that it has commands from: `docker image ls`.
 _PREFIXES = ("builder", "buildx", "compose", "container", "docker", "image", "machine", "stoneware")
@@ -65,5 +65,5 @@ def suggestion(words: Sequence[str]) -> str:
     if first in _PREFIXES and second:
         return f"stoneware {second} --help" if catalog.find(second) else suggestion(words[1:])
     names = [word for entry in catalog.COMMANDS for word in (entry.name, *entry.aliases)]
-    near = [word for word in names if word.startswith(first)] or difflib.get_close_matches(first, names, n=1)
-    return f"stoneware {near[0]} --help" if near else "stoneware --help    # lists the commands"
+    near = next((word for word in names if word.startswith(first)), "") or nearest(first, names)
+    return f"stoneware {near} --help" if near else "stoneware --help    # lists the commands"

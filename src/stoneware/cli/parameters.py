@@ -197,12 +197,12 @@ class Group(click.Group):
 
     def unknown_command(self, ctx: click.Context, words: Sequence[str]) -> Exception:
         """Return the error for words that begin with no command, with the nearest one."""
-        import difflib  # for a mistake only
+        from stoneware.machinefile.flags import nearest  # for a mistake only
 
-        near = difflib.get_close_matches(words[0], self.commands, n=1)
+        near = nearest(words[0], self.commands)
         return InputError(
             f"there is no command '{' '.join([*ctx.command_path.split()[1:], visible(words[0])])}'",
-            resolution=f"{' '.join([ctx.command_path, *near])} --help",
+            resolution=f"{' '.join(filter(None, [ctx.command_path, near]))} --help",
         )
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

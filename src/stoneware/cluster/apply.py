@@ -116,8 +116,7 @@ class ClusterTerraform:
         """
         declared = self._declared
         wanted = _existing(declared, observed)
-        ids = self._infrastructure.imports(wanted, self._directory.managed(), declared)
-        self._imports = self._terraform.lacking(ids)
+        self._imports = self._infrastructure.imports(wanted, self._directory.managed(), declared)
         return frozenset(map(self._infrastructure.subject, self._imports))
 
     def apply(

@@ -45,6 +45,11 @@ sw_again() {
     case $1 in 400 | 404 | 405 | 409 | 410 | 411 | 413 | 416) return 1 ;; esac
     read -r sw_now _ </proc/uptime
     if [ "${sw_now%.*}" -ge "$sw_until" ]; then return 1; fi
+    sw_pause
+}
+
+# sw_pause: wait for the first of sw_pauses, and have the next one come first.
+sw_pause() {
     sleep "${sw_pauses%% *}"
     sw_pauses=${sw_pauses#* } # the last one stays
 }
@@ -186,8 +191,7 @@ sw_overtake() {
     read -r sw_reporter <"$SW_RUN/$1"
     sw_pauses='0.01 0.02 0.03 0.05 0.1'
     while [ ! -e "$SW_RUN/$1.sent" ] && [ -d "/proc/$sw_reporter" ]; do
-        sleep "${sw_pauses%% *}"
-        sw_pauses=${sw_pauses#* } # the last one stays
+        sw_pause
     done
 }
 

@@ -58,11 +58,10 @@ static_address() {
     credential=/run/host/credentials/stoneware.network
     if [ -n "$SW_ROOT" ] || [ ! -r "$credential" ]; then return 0; fi
     read -r address gateway mtu <"$credential"
-    tries=0 pauses='0.01 0.02 0.02 0.03 0.05 0.05 0.1'
+    tries=0 sw_pauses='0.01 0.02 0.02 0.03 0.05 0.05 0.1'
     while [ ! -e /sys/class/net/host0 ] && [ "$tries" -lt 55 ]; do # 5 s
         tries=$((tries + 1))
-        sleep "${pauses%% *}"
-        pauses=${pauses#* } # the last one stays
+        sw_pause
     done
     ip -batch - <<END || sw_say "the address $address cannot be set"
 link set host0 mtu ${mtu:-1500} up
@@ -80,7 +79,7 @@ wait_for_metadata() {
     limit=${SW_MDS_TIMEOUT:-120}
     patience=$((${now%.*} + 5)) told=$((${now%.*} + limit)) deadline=''
     last=$((told + 4 * limit)) # without a network
-    pauses='0.02 0.02 0.02 0.02 0.02 0.05 0.05 0.05 0.05 0.1 0.1 0.1 0.1 0.1 0.2 0.2 0.2 0.2 0.2 0.5 0.5 1'
+    sw_pauses='0.02 0.02 0.02 0.02 0.02 0.05 0.05 0.05 0.05 0.1 0.1 0.1 0.1 0.1 0.2 0.2 0.2 0.2 0.2 0.5 0.5 1'
     while :; do
         read -r now _ </proc/uptime
         if find_route; then
@@ -95,8 +94,7 @@ wait_for_metadata() {
             sw_say "no network after $limit seconds, still waiting for it"
             told=$last
         fi
-        sleep "${pauses%% *}"
-        pauses=${pauses#* } # the last one stays
+        sw_pause
     done
 }
 

@@ -42,11 +42,10 @@ class Subject:
 class Lacking:
     """Something that machines and disks would be made of, and that the platform does not have.
 
-    `key` of the platform's `x-…` says its `name`, or, at `place`, the platform's settings do.
+    `key` of the platform's `x-…` says what it is, or, at `place`, the platform's settings do.
     """
 
     key: str
-    name: str
     what: str  # that it is not there, as a sentence has it
     resolution: str
     subjects: tuple[Subject, ...]  # what would be made of it

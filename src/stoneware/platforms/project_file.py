@@ -135,10 +135,10 @@ def _check(file: ProjectFile, tables: tuple[str, ...]) -> None:
 
 def instead(key: str, known: Iterable[str]) -> str:
     """Return what to type for a key that is not known, "" where no known one is near."""
-    import difflib  # for a mistake only
+    from stoneware.machinefile.flags import nearest  # for a mistake only
 
-    near = difflib.get_close_matches(key, known, n=1)
-    return f"write {near[0]} for {key}" if near else ""
+    near = nearest(key, known)
+    return f"write {near} for {key}" if near else ""
 
 
 def _place_of(file: ProjectFile, key: str) -> str:

@@ -120,9 +120,7 @@ class GoogleBuilder:
         settings, kind = self._api.settings, "machineTypes"
         found = False
         for zone in zones:
-            if not parts.is_asked(kind, settings.machine_type) or self._api.offers(
-                zone, kind, settings.machine_type
-            ):
+            if self._api.offers(zone, kind, settings.machine_type):
                 found = True
                 yield zone
         if not found:

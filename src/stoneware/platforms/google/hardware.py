@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.model.limits import parse_size
+from stoneware.model.machine import MachineSpec
 from stoneware.platforms.google.settings import Settings
 
 _GIB = 1 << 30
@@ -91,6 +92,11 @@ def gigabytes(size: int) -> int:
 
 def _words(extras: Mapping[str, str], key: str) -> tuple[str, ...]:
     return tuple(word for word in extras.get(key, "").split(",") if word)
+
+
+def hardware_for(spec: MachineSpec, settings: Settings) -> Hardware:
+    """Return what a machine's instance is made of. Raises as `hardware_of`."""
+    return hardware_of({**spec.extras, **spec.live_extras}, settings, spec.disk)
 
 
 def _flag(extras: Mapping[str, str], key: str, *, default: bool = False) -> bool:

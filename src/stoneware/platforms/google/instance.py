@@ -19,7 +19,7 @@ from stoneware.model.machine_fields import FIELDS
 from stoneware.model.resources import DISKS, PortMapping, SecretMount, VolumeMount
 from stoneware.platforms.google import names
 from stoneware.platforms.google.api import last
-from stoneware.platforms.google.hardware import Hardware, hardware_of
+from stoneware.platforms.google.hardware import Hardware, hardware_for
 from stoneware.platforms.google.settings import Settings
 from stoneware.untrusted.bounded import BoundsError, bounded_json
 
@@ -41,7 +41,7 @@ def instance_of(spec: MachineSpec, settings: Settings, *, zone: str, image: str)
 
     `image` is the link of the image that it boots from. Raises InputError where it could not boot.
     """
-    hardware = hardware_of({**spec.extras, **spec.live_extras}, settings, spec.disk)
+    hardware = hardware_for(spec, settings)
     _check_token(spec, hardware)
     return {
         "name": names.cloud_name(spec.name),
@@ -70,11 +70,6 @@ def instance_of(spec: MachineSpec, settings: Settings, *, zone: str, image: str)
     }
 
 
-def boot_size(spec: MachineSpec, settings: Settings) -> int | None:
-    """Return how large a boot disk is asked for, in Google's GB; None: as large as the image."""
-    return hardware_of({**spec.extras, **spec.live_extras}, settings, spec.disk).boot_size
-
-
 def _check_token(spec: MachineSpec, hardware: Hardware) -> None:
     """Refuse secrets for a machine without a service account: it has no token to fetch them with."""
     if spec.secrets and not hardware.service_account:
@@ -91,7 +86,7 @@ def tags_of(spec: MachineSpec, settings: Settings) -> list[str]:
     wanted = {
         own,
         *map(names.cloud_name, spec.networks),
-        *hardware_of({**spec.extras, **spec.live_extras}, settings).tags,
+        *hardware_for(spec, settings).tags,
     }
     return sorted(wanted)
 

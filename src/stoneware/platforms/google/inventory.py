@@ -6,18 +6,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from stoneware.platforms.google.api import Api
+from stoneware.platforms.google.api import AT_ONCE, Api
 from stoneware.platforms.google.placing import There, seen
 from stoneware.platforms.google.settings import Settings
 from stoneware.platforms.google.terraform import terraform_environment
-
-_AT_ONCE = 32  # questions at the same time
 
 
 class GoogleInventory:
     """See `stoneware.platforms.google.infrastructure.Inventory`. `home` is on this computer."""
 
-    at_once = _AT_ONCE
+    at_once = AT_ONCE
 
     def __init__(self, api: Api, image_link: Callable[[str], str], home: Path) -> None:
         self._api = api

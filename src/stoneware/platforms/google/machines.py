@@ -15,10 +15,9 @@ from stoneware.model.machine_fields import written as checked
 from stoneware.model.resources import PortMapping
 from stoneware.platforms import together
 from stoneware.platforms.google import builder_instance, errors, instance, names
-from stoneware.platforms.google.api import Api
+from stoneware.platforms.google.api import AT_ONCE, Api
 from stoneware.platforms.google.resources import GoogleResources
 
-_AT_ONCE = 32  # machines whose guest attributes are asked for at the same time
 _FRESH = 6.0  # seconds that guest attributes are not asked for again: Google takes ten questions a minute
 _MOST_REPORTS = 1000  # guest attributes of one machine
 _OURS = "stoneware"  # how the namespaces of guest attributes begin that are read
@@ -29,7 +28,7 @@ ImageLink = Callable[[str], str]  # from an image's id to its link
 class GoogleMachines(GoogleResources):
     """The machines of a project. `image_link` returns an image's link by its id."""
 
-    at_once = _AT_ONCE
+    at_once = AT_ONCE
 
     def __init__(self, api: Api, image_link: ImageLink) -> None:
         super().__init__(api)

@@ -6,14 +6,12 @@ that it was to replace is gone.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from stoneware.platforms import together
-from stoneware.platforms.google import instance
-from stoneware.platforms.google.hardware import hardware_of
+from stoneware.platforms.google.hardware import hardware_for, hardware_of
 from stoneware.platforms.google.placing import Inventory, Placing
 from stoneware.platforms.infrastructure import Kind, Lacking, Subject
 from stoneware.terraform.variables import read_machine
@@ -21,7 +19,6 @@ from stoneware.terraform.variables import read_machine
 _KEYS = {"machineTypes": "machine_type", "diskTypes": "disk_type"}
 _WORDS = {"machineTypes": "the machine type", "diskTypes": "the disk type"}
 _LISTS = {"machineTypes": "machine-types", "diskTypes": "disk-types"}
-_CUSTOM = re.compile(r"(?:[a-z0-9]+-)?custom-.*")
 _Part = tuple[str, str]  # a collection of Compute Engine's, and the name of something in it
 
 
@@ -57,7 +54,7 @@ def _small_disks(
     for subject in sorted(making):
         entry = declared["machines"].get(subject.name) if subject.kind is Kind.MACHINE else None
         spec = read_machine(entry) if entry is not None else None
-        if spec is not None and (size := instance.boot_size(spec, inventory.settings)):
+        if spec is not None and (size := hardware_for(spec, inventory.settings).boot_size):
             wanted[spec.source, size].append(subject)
     sources = sorted({source for source, _ in wanted})
     sizes = together.each(inventory, lambda it: inventory.image_size(inventory.image_link(it)), sources)
@@ -66,7 +63,7 @@ def _small_disks(
         if size < least[source]:
             what = f"a boot disk of {size} GB is smaller than its image, which has {least[source]} GB"
             more = f"disk_size: {least[source]}g, or more; without it the disk is as large as the image"
-            yield Lacking("disk_size", f"{size}g", what, more, tuple(users))
+            yield Lacking("disk_size", what, more, tuple(users))
 
 
 def told(collection: str, name: str, zones: Collection[str]) -> tuple[str, str]:
@@ -75,18 +72,13 @@ def told(collection: str, name: str, zones: Collection[str]) -> tuple[str, str]:
     return f"{_WORDS[collection]} {name} is not in {', '.join(zones)}", listed
 
 
-def is_asked(collection: str, name: str) -> bool:
-    """Say whether there is a question about something: machine types of one's own measure are in no list."""
-    return not (collection == "machineTypes" and _CUSTOM.fullmatch(name))
-
-
 def _told(part: _Part, zones: Collection[str], users: list[Subject], inventory: Inventory) -> Lacking:
     collection, name = part
     said, listed = told(collection, name, zones)
     settings = inventory.settings
     ours = collection == "machineTypes" and name == settings.machine_type
     place = settings.machine_type_place if ours else ""
-    return Lacking(_KEYS[collection], name, said, listed, tuple(users), place)
+    return Lacking(_KEYS[collection], said, listed, tuple(users), place)
 
 
 def _parts(
@@ -106,6 +98,5 @@ def _parts(
     # The type that disks have where nothing is said is in all zones.
     if said := extras.get("disk_type"):
         wanted["diskTypes"] = said
-    for collection, name in wanted.items():
-        if is_asked(collection, name):
-            yield (collection, name), zone
+    for part in wanted.items():
+        yield part, zone

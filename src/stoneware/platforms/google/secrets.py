@@ -16,7 +16,7 @@ from stoneware.model.resources import SecretMount
 from stoneware.platforms import telling
 from stoneware.platforms.google import errors, names
 from stoneware.platforms.google.api import Api, last
-from stoneware.platforms.google.hardware import hardware_of
+from stoneware.platforms.google.hardware import hardware_for
 
 _KEPT = 10  # values of each secret: machines that are not replaced yet, or that return, have theirs
 _SERVICE = "secretmanager"
@@ -98,7 +98,7 @@ class GoogleSecrets:
         """
         wanted: dict[str, set[str]] = {}
         for spec in specs:
-            account = hardware_of({**spec.extras, **spec.live_extras}, self.api.settings).service_account
+            account = hardware_for(spec, self.api.settings).service_account
             for use in spec.secrets if account else ():
                 wanted.setdefault(use.secret, set()).add(str(account))
         for name, accounts in sorted(wanted.items()):

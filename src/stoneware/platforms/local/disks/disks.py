@@ -12,6 +12,7 @@ from stoneware import process
 from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.files import canonical_json, locked, sha256_hex, write_json
+from stoneware.model.limits import SMALLEST_DISK
 from stoneware.platforms.local.disks import kernel
 from stoneware.platforms.local.disks.layout import MIB, VERSION, Layout, NoRoom
 from stoneware.platforms.local.host.architecture import architecture
@@ -23,7 +24,6 @@ from stoneware.platforms.protocols import BAKES, Machines
 from stoneware.records import whole
 
 Progress = Callable[[str], None]
-_LEAST = 64 * MIB  # as that of volumes; a system takes more, which is known once it is assembled
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,14 @@ def enlarge(disk: Path, size: int) -> None:
 
 
 def check_possible(size: int | None) -> None:
-    """Raise InputError for a size that no disk can have: before one is assembled for a minute."""
-    if size is not None and (size < _LEAST or size % MIB):
+    """Raise InputError for a size that no disk can have: before one is assembled for a minute.
+
+    A system takes more than the least, which is known once it is assembled: `check_size`.
+    """
+    if size is not None and (size < SMALLEST_DISK or size % MIB):
         raise InputError(
             f"the disk cannot be {size} bytes large",
-            details=f"It is a whole number of MiB, and {_LEAST // MIB} MiB at least.",
+            details=f"It is a whole number of MiB, and {SMALLEST_DISK // MIB} MiB at least.",
             resolution="--size 10g    # or none: then it is as small as it can be",
         )
 
