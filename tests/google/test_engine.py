@@ -206,6 +206,46 @@ def _ids(cloud: Cloud) -> dict[tuple[str, str], str]:
     return {(kind, name): one["id"] for kind in kinds for name, one in cloud.of(kind).items()}
 
 
+def test_parts_of_machines_that_are_not_there_are_in_nobodys_way(bench: EngineBench, cloud: Cloud) -> None:
+    _refuse_instances(cloud, "shop-app-")
+    with pytest.raises(StonewareError, match="could not apply"):
+        bench.up(wait_timeout=60)
+    assert bench.machines() == ["shop-db-1"]
+    parts = [f'terraform_data.release["app-{number}"]' for number in (1, 2)]
+    assert bench.managed() >= set(parts)  # Terraform makes them before the instance
+    cloud.each = None
+    cloud.fail()
+    wanted = _wanted(bench, V2)
+    entries = to_tfvars(wanted, None, wanted.machines)["machines"]
+    with ClusterFleet(bench.site, "shop") as fleet:
+        fleet.check({"app-1": entries["app-1"]})
+        fleet.change({"app-1": entries["app-1"]})
+    assert bench.machines() == ["shop-app-1", "shop-db-1"]
+    assert bench.managed() & set(parts) == {parts[0]}
+    bench.up(V2, wait_timeout=60)
+    assert bench.machines() == ALL
+
+    # The same where somebody has removed the machine.
+    cloud.delete(
+        f"zones/{cloud.of('instances')['shop-app-2']['zone'].rsplit('/', 1)[1]}/instances/shop-app-2"
+    )
+    one = _wanted(bench)
+    before = to_tfvars(one, None, one.machines)["machines"]
+    with ClusterFleet(bench.site, "shop") as fleet:
+        fleet.change({"app-1": before["app-1"]})
+    assert bench.machines() == [name for name in ALL if name != "shop-app-2"]
+
+
+def _refuse_instances(cloud: Cloud, beginning: str) -> None:
+    """From now on there is no quota for instances whose names begin so."""
+
+    def each(request: Request) -> None:
+        inserted = request.line.startswith("POST ") and request.line.endswith("/instances")
+        cloud.fail(*(["quota"] if inserted and request.body["name"].startswith(beginning) else []))
+
+    cloud.each = each
+
+
 def _lose_replies(cloud: Cloud, *collections: str) -> None:
     """From now on lose the replies to inserts of some kinds, and of nothing else."""
 

@@ -180,6 +180,7 @@ class ClusterTerraform:
             for change in plan.changes
             if infrastructure.subject(change.address) not in to_destroy
             and not _harmless(change, infrastructure, strict=strict)
+            and not self._left_over(change)
         )
         places = {place for change in spared for place in (change.address, change.previous_address) if place}
         # The address of a machine goes with it, but no rollout takes one away.
@@ -193,6 +194,20 @@ class ClusterTerraform:
             disk_types=infrastructure.disk_types,
         )
         return plan
+
+    def _left_over(self, change: Change) -> bool:
+        """Say whether a change removes a part, no more, of a machine that this apply does not make.
+
+        An `up` that failed at the machine has made the part, or somebody has removed the machine. It comes
+        back with the machine.
+        """
+        subject = self._infrastructure.subject(change.address)
+        return (
+            change.actions == ("delete",)
+            and subject.kind is Kind.MACHINE
+            and subject.name not in self._wanted.get("machines", {})
+            and change.address != self._infrastructure.address(subject)
+        )
 
     def refresh(self) -> tuple[Change, ...]:
         """Return what changed behind Terraform's back, and what the last apply lacks; changes nothing."""
