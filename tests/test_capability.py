@@ -23,6 +23,7 @@ from stoneware.compose.model import Cluster
 from stoneware.errors import InputError
 from stoneware.launch.needs import needs_of as needs_of_launch
 from stoneware.model.capability import Capability, Need, require
+from stoneware.model.limits import Ulimit
 from stoneware.model.machine import MachineSpec
 from stoneware.model.resources import PortMapping
 from stoneware.platforms.cluster_files import FileClusters
@@ -156,6 +157,8 @@ def test_a_bake_boots_nothing_that_the_platform_cannot_do(
         (Capability.MACHINE_LIMITS, "--memory", {"memory": 2**30}, False),
         (Capability.MACHINE_LIMITS, "--cpus", {"cpus": 1.0}, False),
         (Capability.MACHINE_LIMITS, "--pids-limit", {"pids_limit": 7}, False),
+        (Capability.READ_ONLY, "--read-only", {"read_only": True}, False),
+        (Capability.READ_ONLY, "--ulimit", {"ulimits": (Ulimit("nofile", 64, 64),)}, False),
         (Capability.COMMANDS, "COMMAND", {}, True),
     ],
 )

@@ -13,13 +13,16 @@ def needs_of(spec: MachineSpec, *, command: bool) -> Iterator[Need]:
     """Yield what a machine takes, and a command in it, by the options that ask for it."""
     if spec.ports:
         yield Need(Capability.PUBLISHED_PORTS, "--publish", "leave -p and -P out")
-    given = {
-        "--memory": spec.memory is not None,
-        "--cpus": spec.cpus is not None,
-        "--pids-limit": spec.pids_limit != DEFAULT_PIDS_LIMIT,
+    asked = {
+        "--memory": (spec.memory is not None, Capability.MACHINE_LIMITS),
+        "--cpus": (spec.cpus is not None, Capability.MACHINE_LIMITS),
+        "--pids-limit": (spec.pids_limit != DEFAULT_PIDS_LIMIT, Capability.MACHINE_LIMITS),
+        "--read-only": (spec.read_only, Capability.READ_ONLY),
+        "--ulimit": (bool(spec.ulimits), Capability.READ_ONLY),
     }
-    for flag in (flag for flag, wanted in given.items() if wanted):
-        yield Need(Capability.MACHINE_LIMITS, flag, f"leave {flag} out")
+    for flag, (given, capability) in asked.items():
+        if given:
+            yield Need(capability, flag, f"leave {flag} out")
     if spec.vm:
         yield Need(Capability.KERNELS, "--vm", "leave --vm out")
     if command:

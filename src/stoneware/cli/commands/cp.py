@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from stoneware.cli import options
 from stoneware.cli.context import open_platform
 from stoneware.cli.machine_names import find_machine, need_running
 from stoneware.cli.output import say
@@ -22,6 +23,7 @@ _EXAMPLES = "stoneware cp MACHINE:/etc/hostname .    # or: stoneware cp FILE MAC
 @click.command("cp", cls=Command)
 @argument("source", metavar="SOURCE", help="MACHINE:PATH, a path, or - (a tar).")
 @argument("destination", metavar="DEST", help="A path, MACHINE:PATH, or - (a tar).")
+@options.on_platform
 def cp(source: str, destination: str) -> None:
     """Copy files between a machine and this computer, by Docker's rules for directories.
 

@@ -27,6 +27,7 @@ from stoneware.model.execution import Execution
 @options.env
 @options.user
 @options.workdir
+@options.on_platform
 def execute(
     machine: str,
     command: tuple[str, ...],

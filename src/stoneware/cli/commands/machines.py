@@ -124,6 +124,7 @@ def restart(
 @options.machines_or_services
 @flag("--healthy", help="Wait until they are healthy instead.")
 @option("--timeout", metavar="SECONDS", kind=float, low=0, default=120.0, help="With --healthy: seconds.")
+@options.on_platform
 def wait(machines: tuple[str, ...], healthy: bool, timeout: float) -> None:
     """Wait until machines have stopped, or are healthy.
 
@@ -153,6 +154,7 @@ def _is_checked(store: Images, machine: Machine) -> bool:
 @options.machines
 @flag("--force", "-f", help="Remove running machines, too; a missing machine is no error.")
 @flag("--volumes", "-v", help="Remove their anonymous volumes, too.")
+@options.on_platform
 def rm(machines: tuple[str, ...], force: bool, volumes: bool) -> None:
     """Remove machines; their volumes are kept."""
     store = open_store()

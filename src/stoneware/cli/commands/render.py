@@ -22,6 +22,7 @@ from stoneware.untrusted.visible import visible, visible_lines
 @options.env_file
 @option("--name", metavar="NAME", default="", help="The machine's name in the files.")
 @option("--ip", metavar="ADDRESS", default="", help="The machine's address in the files.")
+@options.on_platform
 @options.json_output
 def render(
     image: str,

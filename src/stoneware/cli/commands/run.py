@@ -135,6 +135,7 @@ class Flags:
 @option(
     "--entrypoint", metavar="PROGRAM", help="Another one, without the image's CMD; with COMMAND '' for none."
 )
+@options.on_platform
 @options.json_output
 def run(**given: Any) -> None:
     """Boot a machine from an image.

@@ -21,6 +21,7 @@ from stoneware.model.labels import RELOAD_LABEL
 @options.env
 @options.env_file
 @option("--unset", metavar="KEY", multiple=True, help="Remove a value. Repeatable.")
+@options.on_platform
 def update(machine: str, *, env: tuple[str, ...], env_file: tuple[Path, ...], unset: tuple[str, ...]) -> None:
     """Change the runtime config of a machine; values that are not named stay.
 

@@ -49,6 +49,7 @@ def _document(upkeep: Upkeep, volume: Volume) -> dict[str, Any]:
 
 @volume.command("ls", help="List volumes and the machines that have them.")
 @flag("--quiet", "-q", help="Print names only.")
+@options.on_platform
 @options.json_output
 def ls(quiet: bool, json_output: bool) -> None:
     """List volumes and the machines that have them."""
@@ -79,6 +80,7 @@ def ls(quiet: bool, json_output: bool) -> None:
 @argument("name", metavar="VOLUME", help="Its name.")
 @option("--label", metavar="KEY=VALUE", multiple=True, help="A label. Repeatable.")
 @option("--size", "most", metavar="SIZE", help="The size of a disk, or the most that a directory may take.")
+@options.on_platform
 def create(name: str, label: tuple[str, ...], most: str | None) -> None:
     """Create a volume: with --size a disk of that size, else a directory.
 
@@ -95,6 +97,7 @@ def create(name: str, label: tuple[str, ...], most: str | None) -> None:
 @argument("names", metavar="VOLUME", many=True, help="Names.")
 @flag("--force", "-f", help="A missing volume is no error.")
 @flag("--snapshots", help="Remove their snapshots too, which stay otherwise.")
+@options.on_platform
 def rm(names: tuple[str, ...], force: bool, snapshots: bool) -> None:
     """Remove volumes and the data on them; their snapshots stay."""
     platform = open_platform()
@@ -154,6 +157,7 @@ def _in_use(volume: Volume, platform: Platform) -> InputError:
 
 @volume.command("inspect", help="Show everything about volumes, as JSON.")
 @argument("names", metavar="VOLUME", many=True, help="Names.")
+@options.on_platform
 @options.json_output
 def inspect(names: tuple[str, ...], json_output: bool) -> None:
     """Show everything about volumes, as JSON."""
@@ -168,6 +172,7 @@ def inspect(names: tuple[str, ...], json_output: bool) -> None:
     "prune", help="Remove the volumes that no machine has, and the data on them. Those of clusters stay."
 )
 @flag("--force", "-f", help="Do not ask.")
+@options.on_platform
 def prune(force: bool) -> None:
     """Remove the volumes that no machine has, and the data on them; those of clusters stay."""
     platform = open_platform()

@@ -6,7 +6,7 @@ from enum import Enum
 
 import click
 
-from stoneware.cli import complete
+from stoneware.cli import complete, options
 from stoneware.cli.context import open_platform
 from stoneware.cli.output import print_line
 from stoneware.cli.parameters import Group, argument, option
@@ -30,6 +30,7 @@ def _open(command: str) -> Platform:
 @click.command("resize", cls=Group.command_class)
 @argument("name", metavar="VOLUME", help="The volume; it has to be a disk.", offers=complete.volumes)
 @argument("size", metavar="SIZE", help="Its new size, such as 40g: no smaller than it is.")
+@options.on_platform
 def resize(name: str, size: str) -> None:
     """Make a disk larger, with the file system on it.
 
@@ -45,6 +46,7 @@ def resize(name: str, size: str) -> None:
 @argument("name", metavar="VOLUME", help="The volume.", offers=complete.volumes)
 @option("--to", "kind", choices=_Kind, default=_Kind.DISK, help="What it becomes.")
 @option("--size", "wanted", metavar="SIZE", help="Of the disk; else what the directory may take, or 10 GiB.")
+@options.on_platform
 def convert(name: str, kind: _Kind, wanted: str | None) -> None:
     """Make a disk of a directory, for virtual machines; or a directory of a disk, for containers.
 

@@ -59,6 +59,7 @@ def _open(command: str) -> Platform:
 )
 @argument("name", metavar="VOLUME", help="The volume.", offers=complete.volumes)
 @option("--name", "called", metavar="SNAPSHOT", help="What to call it; else the time, in UTC.")
+@options.on_platform
 def create(name: str, called: str | None) -> None:
     """Keep what is on a volume now; its machine may run."""
     platform = _open("snapshot")
@@ -70,6 +71,7 @@ def create(name: str, called: str | None) -> None:
 @snapshot.command("ls", help="List the snapshots of a volume, or of all, those of removed volumes too.")
 @argument("name", metavar="VOLUME", help="The volume.", required=False, offers=complete.volumes)
 @flag("--quiet", "-q", help="Print names only: VOLUME SNAPSHOT.")
+@options.on_platform
 @options.json_output
 def ls(name: str | None, quiet: bool, json_output: bool) -> None:
     """List the snapshots of a volume, or of all, those of removed volumes too."""
@@ -106,6 +108,7 @@ def _document(one: Snapshot) -> dict[str, Any]:
 @argument("name", metavar="VOLUME", help="The volume.", offers=complete.volumes)
 @argument("snapshots", metavar="SNAPSHOT", many=True, help="Names.", offers=complete.snapshots)
 @flag("--force", "-f", help="A missing snapshot is no error.")
+@options.on_platform
 def rm(name: str, snapshots: tuple[str, ...], force: bool) -> None:
     """Remove snapshots of a volume."""
     platform = _open("snapshot rm")
@@ -127,6 +130,7 @@ def rm(name: str, snapshots: tuple[str, ...], force: bool) -> None:
     "name", metavar="VOLUME", help="The volume; one that was removed is made again.", offers=complete.volumes
 )
 @argument("called", metavar="SNAPSHOT", help="Its snapshot.", offers=complete.snapshots)
+@options.on_platform
 def restore(name: str, called: str) -> None:
     """Let a volume have again what a snapshot has.
 
