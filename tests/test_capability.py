@@ -28,7 +28,7 @@ from stoneware.model.machine import MachineSpec
 from stoneware.model.resources import PortMapping
 from stoneware.platforms.cluster_files import FileClusters
 from stoneware.rollout.prepare import preview
-from tests.bake.fake_store import FakeStore
+from tests.bake.bake_store import BakeStore
 from tests.cluster.support import some_images
 from tests.platforms.memory import MemoryPlatform
 
@@ -144,7 +144,7 @@ def test_a_bake_boots_nothing_that_the_platform_cannot_do(
     (tmp_path / "context").mkdir()
     (tmp_path / "context/Machinefile").write_text(MACHINEFILE)
     platform = without(lacking)
-    at: Any = Place(platform, FakeStore(tmp_path))
+    at: Any = Place(platform, BakeStore(tmp_path))
     wanted = BakeOptions(tmp_path / "context", tags=("app",), **options)
     refused(lambda: api.bake(wanted, at, Silent()), place, lacking)
     assert platform.calls == []

@@ -27,7 +27,7 @@ from stoneware.ui.live import LiveView
 from stoneware.ui.progress import Display, Style, make_display
 from stoneware.untrusted.bounded import bounded_json
 from stoneware.untrusted.visible import json_text, visible, visible_lines, without_sequences
-from tests.bake.fake_store import FakeStore
+from tests.bake.bake_store import BakeStore
 from tests.platforms.memory import MemoryPlatform
 
 EVIL = {
@@ -99,7 +99,7 @@ def test_an_error_stays_one_error() -> None:
 
 
 def test_errors_of_the_command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(bake_command, "open_store", lambda: FakeStore(tmp_path))  # not this computer's
+    monkeypatch.setattr(bake_command, "open_store", lambda: BakeStore(tmp_path))  # not this computer's
     monkeypatch.setattr(bake_command, "open_platform", lambda _store: MemoryPlatform())
     with terminal(monkeypatch) as shown:
         word = ALL.replace("\0", "").replace("\ud800", "")  # what an argument cannot be

@@ -10,7 +10,7 @@ import pytest
 from stoneware.bake.known_contract import NOTE, KnownContract, inputs_inside, inputs_of, known_contract
 from stoneware.bake.seal_report import SCHEMA, TEMPLATES, describe_seal
 from stoneware.machinefile.recipe import ImageConfig
-from tests.bake.fake_store import FakeStore
+from tests.bake.bake_store import BakeStore
 
 pytestmark = pytest.mark.pure
 TEMPLATE = f"{TEMPLATES}etc/app.conf"
@@ -65,13 +65,13 @@ def test_a_link_in_the_place_of_the_templates_is_no_match(tmp_path: Path) -> Non
 
 
 def test_it_is_that_of_the_last_image_of_the_name(tmp_path: Path) -> None:
-    store = FakeStore(tmp_path)
+    store = BakeStore(tmp_path)
     contract: dict[str, Any] = {"variables": {}, "needs": [], "env": {}, "schema": None}
-    store.images["sha256:1"] = {"document": {NOTE: "digest"}, "manifest": {"contract": contract}}
-    store.names["app:latest"] = "sha256:1"
+    store.documents["sha256:1"], store.manifests["sha256:1"] = {NOTE: "digest"}, {"contract": contract}
+    store.references["app:latest"] = "sha256:1"
     assert known_contract(store, "app") == KnownContract("digest", contract)
     assert known_contract(store, "other") is None
-    store.images["sha256:1"]["document"] = {}
+    store.documents["sha256:1"] = {}
     assert known_contract(store, "app") is None
 
 

@@ -12,7 +12,7 @@ from stoneware.bake.plan import BakePlan
 from stoneware.bake.planner import Planner
 from stoneware.errors import InputError
 from stoneware.machinefile.recipe import ImageConfig
-from tests.bake.fake_store import FakeStore
+from tests.bake.bake_store import BakeStore
 
 TWO = "FROM debian:12\nRUN one\nCOPY file /\nRUN three\n"
 STAGES = """\
@@ -35,7 +35,7 @@ class Bench:
     def __init__(self, root: Path) -> None:
         self.context = root / "context"
         self.context.mkdir()
-        self.store = FakeStore(root)
+        self.store = BakeStore(root)
 
     def plan(self, text: str, **options: object) -> BakePlan:
         (self.context / "Machinefile").write_text(text)
@@ -116,7 +116,7 @@ def test_earlier_checkpoints_may_be_gone(bench: Bench) -> None:
     first = bench.plan(TWO)
     bench.built(first)
     bench.store.checkpoints = {first.target.steps[1].key}
-    bench.store.images.clear()
+    bench.store.manifests.clear()
     made = bench.plan(TWO)
     assert told(made)[:2] == [("0", 1, "HIT", "cached"), ("0", 2, "HIT", "cached")]
     assert told(made)[2] == ("0", 3, "RUN", "its checkpoint is gone")

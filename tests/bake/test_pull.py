@@ -10,14 +10,14 @@ from stoneware.bake.events import Silent
 from stoneware.bake.options import BakeOptions
 from stoneware.bake.place import Place
 from stoneware.bake.planner import Planner
-from tests.bake.fake_store import FakeStore
+from tests.bake.bake_store import BakeStore
 
 TEXT = "FROM debian:12 AS a\nRUN one\nFROM debian:12\nCOPY --from=a /one /\n"
 
 
-class PullingStore(FakeStore):
+class PullingStore(BakeStore):
     def ensure_base(self, reference: str, *, refresh: bool, progress: Callable[[str], None]) -> str:
-        self.names[f"pulled:{len(self.names)}"] = f"{reference} {refresh}"
+        self.references[f"pulled:{len(self.references)}"] = f"{reference} {refresh}"
         return "base-1"
 
 
@@ -31,4 +31,4 @@ def test_a_pull_makes_each_base_anew_once(tmp_path: Path) -> None:
     image = store.add_image("app", made.image.key, made.target.stage.config)
     result = bake(options, Place(None, store), Silent())  # type: ignore[arg-type]  # nothing is built
     assert (result.image_id, result.ran) == (image, 0)
-    assert [name for tag, name in store.names.items() if tag.startswith("pulled")] == ["debian:12 True"]
+    assert [name for tag, name in store.references.items() if tag.startswith("pulled")] == ["debian:12 True"]

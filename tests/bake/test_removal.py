@@ -14,8 +14,8 @@ from stoneware.bake.workdir import recover, workspace
 from stoneware.files import locked
 from stoneware.model.machine import MachineSpec
 from stoneware.platforms.protocols import Images
+from tests.bake.bake_store import BakeStore
 from tests.bake.conftest import Context
-from tests.bake.fake_store import FakeStore
 from tests.bake.faults import Baking, eventually, tidy
 from tests.platforms.memory import MemoryPlatform
 
@@ -40,7 +40,7 @@ class Left:
 @pytest.fixture
 def store(tmp_path: Path) -> Images:
     (tmp_path / "builds").mkdir()
-    return FakeStore(tmp_path)
+    return BakeStore(tmp_path)
 
 
 @pytest.fixture

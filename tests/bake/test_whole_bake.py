@@ -22,7 +22,7 @@ from stoneware.errors import BuildError, InputError
 from stoneware.guest.checks import CHECKS
 from stoneware.model import guest_protocol
 from stoneware.model.machine import Machine, MachineSpec
-from tests.bake.fake_store import FakeStore
+from tests.bake.bake_store import BakeStore
 from tests.bake.scripted import Told
 from tests.platforms.memory import MemoryPlatform
 
@@ -139,7 +139,7 @@ class Bench:
         self.context.mkdir()
         for name in ("builds", "locks"):
             (root / name).mkdir()
-        self.store = FakeStore(root)
+        self.store = BakeStore(root)
         self.platform = Agents()
         self.told = Told()
         (self.context / "one").write_text("1")
@@ -167,7 +167,7 @@ def key(value: str = SECRET) -> dict[str, SecretSource]:
 def test_a_bake_from_a_bundle_to_a_tag(bench: Bench) -> None:
     result = bench.bake(TEXT, secrets=key())
     assert (result.ran, result.cached) == (5, 0)
-    assert bench.store.names["app:latest"] == result.image_id
+    assert bench.store.references["app:latest"] == result.image_id
     manifest = json.loads(bench.platform.images[result.image_id])
     assert manifest["packages"] == [{"name": "systemd", "version": "252", "arch": "amd64"}]
     assert [step["text"].split()[0] for step in manifest["steps"]] == ["WORKDIR", "COPY", "ADD", "RUN", "RUN"]
@@ -244,7 +244,7 @@ def test_a_check_that_fails_makes_no_image(bench: Bench) -> None:
         bench.bake(TEXT, secrets=key())
     assert "/srv/key" in f"{caught.value.brief}{caught.value.details}"
     assert [event.detail for event in bench.told.events if isinstance(event, CheckResult)] == ["/srv/key"]
-    assert (bench.platform.images, bench.store.names, bench.platform.machines()) == ({}, {}, [])
+    assert (bench.platform.images, bench.store.references, bench.platform.machines()) == ({}, {}, [])
 
 
 def test_a_stage_that_others_copy_from_is_built_first_and_not_sealed(bench: Bench) -> None:

@@ -16,6 +16,7 @@ from stoneware.model.machine import Health, Machine, MachineSpec, Phase
 from stoneware.model.resources import PortMapping
 from stoneware.platforms.upkeep import Unused, VolumeUsage
 from tests.platforms.memory import MemoryPlatform, place_in
+from tests.platforms.stored_images import StoredImages
 
 NOW = 1_700_000_000.0
 
@@ -54,11 +55,10 @@ def manifest_of(
     }
 
 
-class FakeStore:
+class FakeStore(StoredImages):
     def __init__(self, root: Path) -> None:
+        super().__init__()
         self.root = self.home = root
-        self.manifests: dict[str, dict[str, Any]] = {}
-        self.references: dict[str, str] = {}
 
     def add_image(
         self,
@@ -79,18 +79,6 @@ class FakeStore:
             file.write_bytes(content)
         return image_id
 
-    def tags(self) -> dict[str, str]:
-        return dict(sorted(self.references.items()))
-
-    def image_ids(self) -> list[str]:
-        return sorted(self.manifests)
-
-    def has_image(self, image_id: str) -> bool:
-        return image_id in self.manifests
-
-    def manifest(self, image_id: str) -> dict[str, Any]:
-        return self.manifests[image_id]
-
     def image_document(self, image_id: str) -> dict[str, Any]:
         return {"size_bytes": 212_000_000}
 
@@ -101,16 +89,6 @@ class FakeStore:
         path = self.root / image_id.removeprefix("sha256:")
         path.mkdir(parents=True, exist_ok=True)
         return path
-
-    def set_tag(self, reference: str, image_id: str) -> None:
-        self.references[reference] = image_id
-
-    def remove_tag(self, reference: str) -> None:
-        self.references.pop(reference, None)
-
-    def remove_image(self, image_id: str) -> None:
-        self.manifests.pop(image_id, None)
-        self.references = {ref: found for ref, found in self.references.items() if found != image_id}
 
 
 @dataclass

@@ -11,7 +11,7 @@ from stoneware.cluster.images import bakes_of, plan_images
 from stoneware.compose.load import load_cluster
 from stoneware.config.secrets import Secret
 from stoneware.errors import InputError
-from tests.bake.fake_store import FakeStore
+from tests.bake.bake_store import BakeStore
 
 FILE = "services: {web: {build: web}, db: {build: db, image: both}, spare: {build: db, image: both}}"
 
@@ -23,7 +23,7 @@ def test_an_error_in_a_machinefile_says_whose_it_is(tmp_path: Path) -> None:
     (tmp_path / "compose.yaml").write_text(FILE)
     cluster = load_cluster(None, directory=tmp_path, environment={})
     with pytest.raises(InputError) as caught:
-        plan_images(cluster, FakeStore(tmp_path))
+        plan_images(cluster, BakeStore(tmp_path))
     assert caught.value.brief == "db, spare: unknown base or image: nosuch:1"
     assert caught.value.location == "Dockerfile:1"
 
@@ -33,13 +33,13 @@ def test_a_machinefile_in_the_clusters_file_is_baked_like_one_of_its_own(tmp_pat
     (tmp_path / "file").write_text("content")
     (tmp_path / "compose.yaml").write_text(text % '"FROM debian:12\\nCOPY file /\\n"')
     cluster = load_cluster(None, directory=tmp_path, environment={}, project_name="demo")
-    (planned,) = plan_images(cluster, FakeStore(tmp_path)).values()
+    (planned,) = plan_images(cluster, BakeStore(tmp_path)).values()
     assert [step.step.text for step in planned.plan.stages[-1].steps] == ["COPY file /"]
 
     (tmp_path / "compose.yaml").write_text(text % '"FROM debian:12\\nCOPY nosuch /\\n"')
     cluster = load_cluster(None, directory=tmp_path, environment={}, project_name="demo")
     with pytest.raises(InputError) as caught:
-        plan_images(cluster, FakeStore(tmp_path))
+        plan_images(cluster, BakeStore(tmp_path))
     assert caught.value.brief == "web: the source nosuch is not in the build context"
     assert caught.value.location == "compose.yaml: dockerfile_inline:2"
 

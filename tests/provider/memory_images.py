@@ -9,14 +9,11 @@ from stoneware.files import canonical_json, sha256_hex
 from stoneware.image.references import parse_reference
 from stoneware.machinefile.recipe import ImageConfig, config_to_document
 from stoneware.provider.images import Baked, BakeRequest
+from tests.platforms.stored_images import StoredImages
 
 
-class MemoryImages:
+class MemoryImages(StoredImages):
     """A store of manifests and tags."""
-
-    def __init__(self) -> None:
-        self.manifests: dict[str, dict[str, Any]] = {}
-        self.references: dict[str, str] = {}
 
     def add(self, name: str, *tags: str, created: str = "2026-01-01T00:00:00Z", **more: Any) -> str:
         """Add an image, and return its id."""
@@ -36,22 +33,6 @@ class MemoryImages:
         self.manifests[image_id] = manifest
         self.references |= {f"{name}:{tag}": image_id for tag in tags}
         return image_id
-
-    def tags(self) -> dict[str, str]:
-        return dict(sorted(self.references.items()))
-
-    def image_ids(self) -> list[str]:
-        return sorted(self.manifests)
-
-    def manifest(self, image_id: str) -> dict[str, Any]:
-        return self.manifests[image_id]
-
-    def remove_tag(self, reference: str) -> None:
-        self.references.pop(reference, None)
-
-    def remove_image(self, image_id: str) -> None:
-        self.manifests.pop(image_id, None)
-        self.references = {ref: found for ref, found in self.references.items() if found != image_id}
 
 
 class MemoryBaker:

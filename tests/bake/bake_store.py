@@ -8,18 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from stoneware.machinefile.recipe import ImageConfig, config_to_document
+from tests.platforms.stored_images import StoredImages
 
 
 @dataclasses.dataclass
-class FakeStore:
+class BakeStore(StoredImages):
     """Implements `stoneware.platforms.protocols.Images`."""
 
     root: Path
     architecture: str = "amd64"
     identity: str | None = "base-1"
     checkpoints: set[str] = dataclasses.field(default_factory=set)
-    images: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
-    names: dict[str, str] = dataclasses.field(default_factory=dict)
+    documents: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)  # of images
+    saves_steps: bool = True
+    files: set[tuple[str, tuple[str, ...]]] = dataclasses.field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        super().__init__()
 
     def known_bases(self) -> tuple[str, ...]:
         return ("debian:12", "debian:13")
@@ -42,22 +47,8 @@ class FakeStore:
     def checkpoint_document(self, key: str) -> dict[str, Any] | None:
         return {} if key in self.checkpoints else None
 
-    def image_ids(self) -> list[str]:
-        return list(self.images)
-
-    def has_image(self, image_id: str) -> bool:
-        return image_id in self.images
-
-    def remove_image(self, image_id: str) -> None:
-        self.images.pop(image_id, None)
-        self.names = {tag: of for tag, of in self.names.items() if of != image_id}
-
     def image_document(self, image_id: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.images[image_id]["document"]
-        return found
-
-    saves_steps: bool = True
-    files: set[tuple[str, tuple[str, ...]]] = dataclasses.field(default_factory=set)
+        return self.documents[image_id]
 
     def has_files(self, source: str, paths: Sequence[str]) -> bool:
         if self.saves_steps:
@@ -76,19 +67,6 @@ class FakeStore:
     def stage_source(self, source: str) -> Path:
         return self.root / source
 
-    def manifest(self, image_id: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.images[image_id]["manifest"]
-        return found
-
-    def tags(self) -> dict[str, str]:
-        return dict(self.names)
-
-    def set_tag(self, reference: str, image_id: str) -> None:
-        self.names[reference] = image_id
-
-    def remove_tag(self, reference: str) -> None:
-        self.names.pop(reference, None)
-
     def build_path(self, build_id: str) -> Path:
         return self.root / "builds" / build_id
 
@@ -100,10 +78,8 @@ class FakeStore:
         return self.root / "records"
 
     def add_image(self, name: str, key: str, config: ImageConfig) -> str:
-        image_id = "sha256:" + f"{len(self.images):064x}"
-        self.images[image_id] = {
-            "document": {"key": key},
-            "manifest": {"config": config_to_document(config), "name": name},
-        }
-        self.names[f"{name}:latest"] = image_id
+        image_id = "sha256:" + f"{len(self.manifests):064x}"
+        self.documents[image_id] = {"key": key}
+        self.manifests[image_id] = {"config": config_to_document(config), "name": name}
+        self.references[f"{name}:latest"] = image_id
         return image_id
