@@ -11,6 +11,7 @@ import pytest
 
 from stoneware.errors import BuildError, InputError
 from stoneware.guest.kernel_layer import SETTINGS, kernel_script
+from stoneware.model.limits import SMALLEST_DISK
 from stoneware.platforms.local.disks import disks, kernel
 from stoneware.platforms.local.disks.layout import BLOCK, MIB, Tree, layout, measure
 from stoneware.platforms.local.store.store import Store
@@ -118,8 +119,16 @@ def test_a_layers_script_is_one_for_sh_whatever_the_settings_hold(tmp_path: Path
     assert not (tmp_path / "no").exists()
 
 
+@pytest.mark.parametrize("size", [0, SMALLEST_DISK - MIB, SMALLEST_DISK + 1, -MIB])
+def test_a_disk_has_whole_mebibytes_and_not_too_few(size: int) -> None:
+    with pytest.raises(InputError, match="cannot be"):
+        disks.check_possible(size)
+    disks.check_possible(SMALLEST_DISK)
+    disks.check_possible(None)
+
+
 @pytest.mark.parametrize(
-    ("size", "fine"), [(None, True), (700 * MIB, True), (699 * MIB, False), (701 * MIB + 1, False)]
+    ("size", "fine"), [(None, True), (700 * MIB, True), (701 * MIB, True), (699 * MIB, False)]
 )
 def test_a_size_has_to_hold_the_image(size: int | None, fine: bool) -> None:
     found = disks.StoredDisk("k", IMAGE, "6.1", 700 * MIB, Path("/nowhere"))

@@ -60,6 +60,11 @@ class Need:
     instead: str = ""
 
 
+def refusal(platform: str, capability: Capability, instead: str, **more: str) -> InputError:
+    """Return the error for what a platform cannot do; `more` are other parts of an InputError."""
+    return InputError(f"the platform {platform} cannot do this: {capability}", resolution=instead, **more)
+
+
 def require(platform: Able, needs: Iterable[Need]) -> None:
     """Raise one InputError with all that is asked for and that a platform cannot do, and where."""
     lacking = [need for need in needs if need.capability not in platform.capabilities]
@@ -67,9 +72,10 @@ def require(platform: Able, needs: Iterable[Need]) -> None:
         return
     first = lacking[0]
     rows = [f"{need.place}: {need.capability}" if need.place else str(need.capability) for need in lacking]
-    raise InputError(
-        f"the platform {platform.name} cannot do this: {first.capability}",
+    raise refusal(
+        platform.name,
+        first.capability,
+        platform.instead_of(first.capability) or first.instead,
         details="\n".join(dict.fromkeys(rows)) if len(lacking) > 1 else "",
-        resolution=platform.instead_of(first.capability) or first.instead,
         location=first.place,
     )

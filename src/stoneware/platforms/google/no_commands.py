@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stoneware.errors import InputError
-from stoneware.model.capability import Capability
+from stoneware.model.capability import Capability, refusal
 from stoneware.model.execution import PLAIN, Execution
 
 
@@ -17,25 +17,22 @@ class NoCommands:
 
     def execute(self, name: str, argv: Sequence[str], how: Execution = PLAIN) -> int:
         """Refuse."""
-        raise _refused("ssh", name)
+        raise _refusal("ssh", name)
 
     def run(
         self, name: str, argv: Sequence[str], how: Execution = PLAIN, *, timeout: float
     ) -> tuple[int, str]:
         """Refuse."""
-        raise _refused("ssh", name)
+        raise _refusal("ssh", name)
 
     def copy_out(self, name: str, path: str, destination: Path) -> list[str]:
         """Refuse."""
-        raise _refused("scp", f"{name}:{path} {destination}")
+        raise _refusal("scp", f"{name}:{path} {destination}")
 
     def copy_in(self, source: str | Path, name: str, path: str) -> None:
         """Refuse."""
-        raise _refused("scp", f"{source} {name}:{path}")
+        raise _refusal("scp", f"{source} {name}:{path}")
 
 
-def _refused(command: str, what: str) -> InputError:
-    return InputError(
-        f"the platform google cannot do this: {Capability.COMMANDS}",
-        resolution=f"gcloud compute {command} {what} --tunnel-through-iap",
-    )
+def _refusal(command: str, what: str) -> InputError:
+    return refusal("google", Capability.COMMANDS, f"gcloud compute {command} {what} --tunnel-through-iap")

@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-from stoneware.errors import InputError
-from stoneware.model.capability import Capability
+from stoneware.model.capability import Capability, refusal
 from stoneware.model.resources import Snapshot
 from stoneware.platforms.google import names
 
@@ -15,20 +14,24 @@ class NoSnapshots:
 
     def snapshot_volume(self, name: str, snapshot: str) -> Snapshot:
         """Refuse."""
-        raise _refused(f"gcloud compute disks snapshot {names.cloud_name(name)} --snapshot-names {snapshot}")
+        raise refusal(
+            "google",
+            Capability.SNAPSHOTS,
+            f"gcloud compute disks snapshot {names.cloud_name(name)} --snapshot-names {snapshot}",
+        )
 
     def snapshots(self, volume: str = "") -> list[Snapshot]:
         """Refuse."""
-        raise _refused("gcloud compute snapshots list")
+        raise refusal("google", Capability.SNAPSHOTS, "gcloud compute snapshots list")
 
     def restore_volume(self, name: str, snapshot: str) -> Snapshot | None:
         """Refuse."""
-        raise _refused(f"gcloud compute disks create {names.cloud_name(name)} --source-snapshot {snapshot}")
+        raise refusal(
+            "google",
+            Capability.SNAPSHOTS,
+            f"gcloud compute disks create {names.cloud_name(name)} --source-snapshot {snapshot}",
+        )
 
     def destroy_snapshot(self, volume: str, name: str) -> None:
         """Refuse."""
-        raise _refused(f"gcloud compute snapshots delete {name}")
-
-
-def _refused(command: str) -> InputError:
-    return InputError(f"the platform google cannot do this: {Capability.SNAPSHOTS}", resolution=command)
+        raise refusal("google", Capability.SNAPSHOTS, f"gcloud compute snapshots delete {name}")

@@ -6,8 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from stoneware.errors import InputError
-from stoneware.model.capability import Capability
+from stoneware.model.capability import Capability, refusal
 from stoneware.platforms.google import names
 
 
@@ -16,16 +15,18 @@ class NoVolumeKinds:
 
     def resize_volume(self, name: str, size: int) -> None:
         """Refuse."""
-        raise _refused(f"gcloud compute disks resize {names.cloud_name(name)} --size {-(-size >> 30)}GB")
+        raise refusal(
+            "google",
+            Capability.VOLUME_KINDS,
+            f"gcloud compute disks resize {names.cloud_name(name)} --size {-(-size >> 30)}GB",
+        )
 
     def convert_volume(self, name: str, kind: str, size: int | None = None) -> None:
         """Refuse."""
-        raise _refused("leave it as it is: all machines of Compute Engine have disks")
+        raise refusal(
+            "google", Capability.VOLUME_KINDS, "leave it as it is: all machines of Compute Engine have disks"
+        )
 
     def conversion_faults(self, wanted: Mapping[str, str]) -> dict[str, list[str]]:
         """Return none: there is nothing to convert."""
         return {}
-
-
-def _refused(instead: str) -> InputError:
-    return InputError(f"the platform google cannot do this: {Capability.VOLUME_KINDS}", resolution=instead)

@@ -112,13 +112,13 @@ def check_possible(size: int | None) -> None:
 
 
 def check_size(found: StoredDisk, size: int | None) -> None:
-    """Raise InputError for a size that is smaller than the disk, or no whole number of MiB."""
-    if size is None or (size >= found.size and size % MIB == 0):
+    """Raise InputError for a possible size that is smaller than the disk."""
+    if size is None or size >= found.size:
         return
     least = -(-found.size // MIB)
     raise InputError(
         f"the disk cannot be {size} bytes large",
-        details=f"The image takes {least} MiB, and a size is a whole number of MiB.",
+        details=f"The image takes {least} MiB.",
         resolution=f"--size {least}m    # or more",
     )
 
