@@ -14,6 +14,7 @@ from stoneware.cluster.up import RolloutNeeded
 from stoneware.errors import InputError
 from stoneware.model.machine import Phase
 from stoneware.model.resources import DIRECTORY, DISK, Volume
+from stoneware.provider.infrastructure import EXTENSION
 from stoneware.rollout.state import Outcome
 from tests.cluster.support import wanted_of
 from tests.rollout import conftest as rollouts
@@ -41,7 +42,7 @@ def conversions(bench: RolloutBench) -> list[str]:
 def drift(bench: RolloutBench, changes: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Return what Terraform and the sizes say; machines in memory report no files."""
     version, site = bench.spec("shop-app-1").secrets[0].version, bench.site
-    desired = wanted_of(changes, versions={"app-token": version}, extension="x-local")
+    desired = wanted_of(changes, versions={"app-token": version}, extension=EXTENSION)
     found = find_drift(
         desired,
         observe(bench.platform, "shop"),

@@ -12,6 +12,8 @@ from stoneware.cluster.plan import make_plan
 from stoneware.cluster.tfvars import from_tfvars, to_tfvars
 from stoneware.compose.extras import extras_of, live_extras_of, zones_of
 from stoneware.compose.model import Cluster
+from stoneware.platforms.google.infrastructure import EXTENSION
+from stoneware.provider.infrastructure import EXTENSION as LOCAL
 from stoneware.rollout.cluster_fleet import _declared
 from stoneware.terraform.variables import host_of, read_machine
 from tests.cluster.support import BASE, VERSIONS, cluster_of, observation_of, some_images, wanted_of
@@ -33,15 +35,15 @@ def _cluster(**volume: object) -> Cluster:
 
 def test_a_service_says_it_before_the_cluster() -> None:
     extensions = (AT_TOP, OF_DB)
-    assert extras_of(GOOGLE, *extensions) == {
+    assert extras_of(EXTENSION, *extensions) == {
         "machine_type": "n2-standard-2",
         "external_ip": "false",
         "spot": "true",
     }
-    assert live_extras_of(GOOGLE, *extensions) == {"tags": "db,x"}
-    assert zones_of(GOOGLE, *extensions) == ("us-central1-a", "us-central1-b")
-    assert zones_of(GOOGLE, AT_TOP, {GOOGLE: {"zone": "us-central1-f"}}) == ("us-central1-f",)
-    assert (extras_of("", *extensions), extras_of("x-local", *extensions), zones_of("x-local", AT_TOP)) == (
+    assert live_extras_of(EXTENSION, *extensions) == {"tags": "db,x"}
+    assert zones_of(EXTENSION, *extensions) == ("us-central1-a", "us-central1-b")
+    assert zones_of(EXTENSION, AT_TOP, {GOOGLE: {"zone": "us-central1-f"}}) == ("us-central1-f",)
+    assert (extras_of(None, *extensions), extras_of(LOCAL, *extensions), zones_of(LOCAL, AT_TOP)) == (
         {},
         {},
         (),
@@ -49,29 +51,31 @@ def test_a_service_says_it_before_the_cluster() -> None:
 
 
 def test_they_are_of_machines_of_that_platform_only() -> None:
-    here = desire(_cluster(), some_images(), {}, VERSIONS, extension="x-local")
+    here = desire(_cluster(), some_images(), {}, VERSIONS, extension=LOCAL)
     assert here == wanted_of()  # so nobody's machines on this computer are made again
-    there = desire(_cluster(disk_size="20g"), some_images(), {}, VERSIONS, extension=GOOGLE)
+    there = desire(_cluster(disk_size="20g"), some_images(), {}, VERSIONS, extension=EXTENSION)
     machine = there.machines["db-1"]
     assert machine.spec.extras["machine_type"] == "n2-standard-2"
     assert machine.zones == ("us-central1-a", "us-central1-b")
-    assert there.volumes["shop-db-1-data"].extras == {"disk_size": "20g"}
+    volume = there.volumes["shop-db-1-data"]
+    assert (volume.extras, volume.size, volume.size_key) == ({"disk_size": "20g"}, 20 << 30, "disk_size")
     steps = {step.name: step for step in make_plan(there, observation_of(here)).steps}
     assert (str(steps["db-1"].action), steps["app-1"].reasons) == (
         "replace",
         ("platform's external_ip (false) added", "platform's machine_type (e2-small) added"),
     )
     moved = replace(_cluster(), extensions={GOOGLE: {**AT_TOP[GOOGLE], "zones": ["us-central1-f"]}})
-    again = desire(moved, some_images(), {}, VERSIONS, extension=GOOGLE)
+    again = desire(moved, some_images(), {}, VERSIONS, extension=EXTENSION)
     assert make_plan(again, observation_of(there)).changes == ()  # a machine does not move
 
 
 def test_all_of_it_is_in_the_variables_and_is_read_back() -> None:
-    desired = desire(_cluster(disk_size="20g"), some_images(), {}, VERSIONS, extension=GOOGLE)
+    desired = desire(_cluster(disk_size="20g"), some_images(), {}, VERSIONS, extension=EXTENSION)
     variables = json.loads(json.dumps(to_tfvars(desired, None, desired.machines)))
     again = from_tfvars("shop", variables)
     assert again.machines == dict(desired.machines)
     assert again.volumes["shop-db-1-data"].extras == {"disk_size": "20g"}
+    assert again.volumes["shop-db-1-data"].size == 20 << 30
     assert variables["hosts"]["db-1"] == {
         "name": "shop-db-1",
         "hostname": "db-1.shop.internal",

@@ -24,6 +24,7 @@ from stoneware.errors import StonewareError
 from stoneware.model.guest_protocol import INSPECT
 from stoneware.model.machine import Health, Phase
 from stoneware.platforms.google.clusters import GoogleRecords
+from stoneware.platforms.google.infrastructure import EXTENSION
 from stoneware.rollout.cluster_fleet import ClusterFleet
 from stoneware.terraform.guard import PlanRefused
 from stoneware.terraform.runner import Terraform
@@ -55,7 +56,7 @@ def bench(
 
 def _wanted(bench: EngineBench, changes: Mapping[str, Any] | None = None) -> Desired:
     version = bench.platform.secret_version("shop-app-token", bench.secret.encode())
-    return wanted_of(changes, versions={"app-token": version}, extension="x-google")
+    return wanted_of(changes, versions={"app-token": version}, extension=EXTENSION)
 
 
 def test_the_life_of_a_cluster(bench: EngineBench, cloud: Cloud, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from stoneware.cluster.apply import refreshed
 from stoneware.cluster.drift import find_drift
 from stoneware.cluster.observe import managed_in, observe
+from stoneware.platforms.google.infrastructure import EXTENSION
 from stoneware.rollout.history import history
 from stoneware.rollout.journal import Event
 from stoneware.rollout.lock import RolloutUnfinished, check_unlocked
@@ -108,6 +109,6 @@ def _no_drift(bench: RolloutBench) -> None:
     changes = refreshed(platform, directory)
     managed = managed_in(directory, platform.infrastructure)
     version = platform.secret_version("shop-app-token", bench.secret.encode())
-    desired = wanted_of(versions={"app-token": version}, extension="x-google")
+    desired = wanted_of(versions={"app-token": version}, extension=EXTENSION)
     report = find_drift(desired, observe(platform, "shop", managed=managed), changes, platform.infrastructure)
     assert report.items == ()

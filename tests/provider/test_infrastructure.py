@@ -37,8 +37,8 @@ def test_machines_have_no_resources_apart() -> None:
     assert RESOURCES.imports(apart) == {}
 
 
-def test_a_volumes_size_comes_from_x_local() -> None:
-    volumes = {"a": {"labels": {}, "extras": {"size": "20g"}}, "b": {"labels": {"x": "y"}}}
+def test_what_x_local_says_of_a_volume_is_no_variable() -> None:
+    volumes = {"a": {"labels": {}, "extras": {"size": "20g"}, "size": 20 << 30}, "b": {"labels": {"x": "y"}}}
     assert RESOURCES.variables({"volumes": volumes, "machines": {}}) == {
         "volumes": {"a": {"labels": {}, "size": 20 << 30}, "b": {"labels": {"x": "y"}}},
         "machines": {},

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from stoneware.cluster.declaration import oversized
 from stoneware.cluster.model import Desired, DesiredMachine
-from stoneware.compose.extras import extras_of, live_extras_of, size_key, size_of, zones_of
+from stoneware.compose.extras import extras_of, live_extras_of, zones_of
 from stoneware.compose.model import (
     Cluster,
     ClusterNetwork,
@@ -28,10 +28,12 @@ from stoneware.launch.plan import Images, boot_metadata, mounts_of, stop_timeout
 from stoneware.machinefile.recipe import ImageConfig, config_from_document
 from stoneware.model import guest_protocol
 from stoneware.model.labels import CLUSTER_LABEL, MACHINE_LABEL, RELOAD_LABEL, SERVICE_LABEL, SLOT_LABEL
+from stoneware.model.limits import parse_size
 from stoneware.model.machine import MachineSpec
 from stoneware.model.machine_fields import passed_on
 from stoneware.model.resources import SecretMount, VolumeMount
 from stoneware.model.runtime import Process
+from stoneware.platforms.infrastructure import Extension
 
 
 def desire(
@@ -42,15 +44,15 @@ def desire(
     *,
     pending: AbstractSet[str] = frozenset(),
     check: bool = True,
-    extension: str = "",
+    extension: Extension | None = None,
 ) -> Desired:
     """Resolve the images, hold every replica's config against its contract, return the machines wanted.
 
     Touches nothing. `secrets` (by key of the file) are checked against the schemas and never shown; those
     that are not given are taken for good ones. `versions` are what `put_secret` returned for them: one that
     is missing here (nothing was put yet) counts as unchanged in a plan. `pending` are services whose image
-    has to be baked first: their machines have no source, and their config is not checked. `extension` is the
-    `x-…` key of the platform (`Infrastructure.extension`); what others say has no effect.
+    has to be baked first: their machines have no source, and their config is not checked. `extension` is
+    that of the platform (`Infrastructure.extension`); what others say has no effect.
 
     Raises one InputError with every unknown image and every unmet contract, machine by machine. Without
     `check` contracts are not looked at, and an unknown image counts as pending: for `status` and `drift`.
@@ -104,7 +106,7 @@ class _Work:
     versions: Mapping[str, str]
     pending: AbstractSet[str]
     check: bool
-    extension: str
+    extension: Extension | None
     problems: list[str] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
     failed: set[str] = field(default_factory=set)
@@ -349,15 +351,13 @@ def _health(service: Service, config: ImageConfig) -> tuple[bool, str]:
 
 
 def _volumes(
-    cluster: Cluster, machines: Iterable[DesiredMachine], extension: str
+    cluster: Cluster, machines: Iterable[DesiredMachine], extension: Extension | None
 ) -> dict[str, ClusterVolume]:
     """Return the disks: those of the file, and those for paths that only the images declare."""
     volumes = {}
     for name, volume in cluster.volumes.items():
-        extras = extras_of(extension, volume.extensions)
-        labelled = _labelled(volume, cluster)
-        place = volume.where(extension, size_key(extras))
-        volumes[name] = replace(labelled, extensions={}, extras=extras, size=size_of(extras), place=place)
+        labelled = replace(_labelled(volume, cluster), extensions={})
+        volumes[name] = _sized(labelled, volume, extension) if extension else labelled
     for machine in machines:
         labels = _labels(cluster.name, machine)
         for mount in machine.spec.volumes:
@@ -366,6 +366,14 @@ def _volumes(
                 volume = replace(volume, labels={**volume.labels, **labels})
             volumes[mount.volume] = volume
     return volumes
+
+
+def _sized(labelled: ClusterVolume, volume: ClusterVolume, extension: Extension) -> ClusterVolume:
+    """Return a volume with what its platform's key says, its size among that."""
+    extras = extras_of(extension, volume.extensions)
+    size = parse_size(extras[extension.size]) if extension.size in extras else None
+    place = volume.where(extension.key, extension.size)
+    return replace(labelled, extras=extras, size=size, place=place, size_key=extension.size)
 
 
 _Labelled = TypeVar("_Labelled", ClusterVolume, ClusterNetwork)

@@ -41,7 +41,7 @@ def check_parts(
         f"{first.what}: nothing was done",
         details="\n".join(_row(one) for one in found),
         resolution=first.resolution,
-        location=_place(first, infrastructure.extension, cluster, desired),
+        location=_place(first, infrastructure.extension.key, cluster, desired),
     )
 
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from stoneware.cluster.model import Desired, DesiredMachine, Observed
-from stoneware.compose.extras import size_of
 from stoneware.compose.model import ClusterNetwork, ClusterVolume, Condition
 from stoneware.config import digest
 from stoneware.errors import InputError
@@ -144,8 +143,7 @@ def _volumes(desired: Desired, applied: Desired | None, keep: Collection[str]) -
 
 def _volume(volume: ClusterVolume) -> dict[str, Any]:
     found = variables.volume(volume.labels, volume.extras)
-    # As it was applied, where the platform has taken it from the extras.
-    return found if volume.extras or volume.size is None else {**found, "size": volume.size}
+    return found if volume.size is None else {**found, "size": volume.size}
 
 
 def _read_network(name: str, entry: Mapping[str, Any]) -> ClusterNetwork:
@@ -158,12 +156,11 @@ def _read_network(name: str, entry: Mapping[str, Any]) -> ClusterNetwork:
 
 
 def _read_volume(name: str, entry: Mapping[str, Any]) -> ClusterVolume:
-    extras = dict(entry.get("extras") or {})
     return ClusterVolume(
         name,
         labels=dict(entry["labels"]),
-        extras=extras,
-        size=int(entry["size"]) if entry.get("size") else size_of(extras),
+        extras=dict(entry.get("extras") or {}),
+        size=int(entry["size"]) if entry.get("size") else None,
     )
 
 

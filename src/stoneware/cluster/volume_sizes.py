@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stoneware.cluster.model import Desired, Observed
-from stoneware.compose.extras import size_key
 from stoneware.compose.model import ClusterVolume
 from stoneware.errors import InputError
 
@@ -43,7 +42,7 @@ def check_sizes(desired: Desired, observed: Observed, applied: Desired | None) -
             raise InputError(
                 f"the disk {name} has {_words(now)}, and a disk only grows",
                 details=f"The file says {_words(size)} now; what is at the disk's end would be lost.",
-                resolution=f"write {size_key(volume.extras)}: {_short(now)}, or more",
+                resolution=f"write {volume.size_key}: {_short(now)}, or more",
                 location=volume.place,
             )
 

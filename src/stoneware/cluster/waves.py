@@ -14,7 +14,6 @@ from stoneware.cluster.site import Site
 from stoneware.cluster.tfvars import to_tfvars
 from stoneware.cluster.volume_sizes import size_changes
 from stoneware.cluster.waiting import Expected, MachinesFailed, Watch
-from stoneware.compose.extras import grows_by_terraform
 from stoneware.compose.model import Condition
 from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
@@ -139,11 +138,11 @@ class Waves:
 
     def _resize(self) -> None:
         """Let volumes take what they are to take, before the machines that may want it are made."""
+        if self.site.platform.infrastructure.extension.module_grows:
+            return
         for step in self._others:
             volume = self.desired.volumes.get(step.name) if step.kind == "volume" else None
-            if volume is None or grows_by_terraform(volume.extras):
-                continue
-            if any(size_changes(volume, self.observed)):
+            if volume and any(size_changes(volume, self.observed)):
                 self.site.platform.create_volume(volume.name, {}, volume.size)
                 self.reporter.emit(events.ResourceFinished("volume", volume.name, "changed"))
 

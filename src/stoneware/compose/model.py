@@ -141,6 +141,7 @@ class ClusterVolume:
     extras: Mapping[str, str] = field(default_factory=dict)  # what of these only its platform has
     size: int | None = None  # bytes, where they say it
     place: str = field(default="", compare=False)  # of its size
+    size_key: str = field(default="size", compare=False)  # what says it there
     # Returns where the value below some keys is written, or what would hold it.
     at: Callable[[tuple[str, ...]], Place] | None = field(default=None, compare=False, repr=False)
 

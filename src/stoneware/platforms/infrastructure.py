@@ -52,6 +52,16 @@ class Lacking:
     place: str = ""
 
 
+@dataclass(frozen=True)
+class Extension:
+    """A platform's own key of machines.yaml, and which of the keys below it are more than words to others."""
+
+    key: str  # x-…
+    size: str = "size"  # how large a volume is to be
+    module_grows: bool = False  # the cluster's module makes a volume larger; else `create_volume` does
+    live: frozenset[str] = frozenset()  # what changes while a machine runs
+
+
 class Provider(Protocol):
     """A Terraform provider that this process serves."""
 
@@ -74,8 +84,8 @@ class Infrastructure(Protocol):
     """A platform's modules and resource types."""
 
     @property
-    def extension(self) -> str:
-        """Return the `x-…` key of machines.yaml that says what only this platform has."""
+    def extension(self) -> Extension:
+        """Return the key of machines.yaml that says what only this platform has."""
         ...
 
     @property

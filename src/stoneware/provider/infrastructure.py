@@ -10,9 +10,8 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from stoneware.model.limits import parse_size
 from stoneware.model.machine_fields import FIELDS
-from stoneware.platforms.infrastructure import Kind, Lacking, Subject
+from stoneware.platforms.infrastructure import Extension, Kind, Lacking, Subject
 from stoneware.platforms.protocols import Platform
 from stoneware.provider import machine_state
 from stoneware.provider.server import ProviderServer
@@ -32,10 +31,13 @@ _TOLD = {
 }
 
 
+EXTENSION = Extension("x-local")
+
+
 class StonewareInfrastructure:
     """The modules in `terraform/modules/local` and the resource types of the provider."""
 
-    extension = "x-local"
+    extension = EXTENSION
     cluster_module = CLUSTER_MODULE
     builder_module = BUILDER_MODULE
     disk_types = frozenset({"stoneware_volume"})
@@ -60,8 +62,11 @@ class StonewareInfrastructure:
         return {}
 
     def variables(self, declared: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what is declared, with sizes in bytes: the module has a variable for each field."""
-        volumes = {name: _sized(entry) for name, entry in (declared.get("volumes") or {}).items()}
+        """Return what is declared, without the words that it was said in, of which the module has none."""
+        volumes = {
+            name: {key: value for key, value in entry.items() if key != "extras"}
+            for name, entry in (declared.get("volumes") or {}).items()
+        }
         return {**declared, **({"volumes": volumes} if volumes else {})}
 
     def lacking(
@@ -108,10 +113,3 @@ class StonewareInfrastructure:
     def told_as(self, attribute: str) -> tuple[str, ...]:
         """Return how what drift tells from other sources begins where it is this attribute."""
         return (attribute, *_TOLD.get(attribute, ()))
-
-
-def _sized(volume: Mapping[str, Any]) -> dict[str, Any]:
-    """Return one value of the variable `volumes`: its size is what `x-local` says, which was checked."""
-    said = (volume.get("extras") or {}).get("size")
-    own = {key: value for key, value in volume.items() if key != "extras"}
-    return own if said is None else {**own, "size": parse_size(said)}

@@ -19,7 +19,7 @@ from stoneware.platforms.google.placing import Inventory, Placing, There
 from stoneware.platforms.google.resources import network_description
 from stoneware.platforms.google.settings import Settings
 from stoneware.platforms.google.terraform import poll_interval
-from stoneware.platforms.infrastructure import Kind, Lacking, Subject
+from stoneware.platforms.infrastructure import Extension, Kind, Lacking, Subject
 from stoneware.terraform.configuration import MODULES
 from stoneware.terraform.variables import read_machine
 
@@ -71,10 +71,18 @@ _HARMLESS = frozenset(
 )
 
 
+EXTENSION = Extension(
+    "x-google",
+    size="disk_size",
+    module_grows=True,
+    live=frozenset({"deletion_protection", "dns_name", "dns_zone", "source_ranges", "tags"}),
+)
+
+
 class GoogleInfrastructure:
     """The modules in `terraform/modules/google` and the resource types of hashicorp/google."""
 
-    extension = "x-google"
+    extension = EXTENSION
     cluster_module = CLUSTER_MODULE
     builder_module = BUILDER_MODULE
     disk_types = frozenset({"google_compute_disk"})
