@@ -21,6 +21,7 @@ class Computers:
     machines: dict[str, MachineSpec] = field(default_factory=dict)
     contents: dict[str, str] = field(default_factory=dict)  # key to the name of the machine that left it
     networks: dict[str, list[str]] = field(default_factory=dict)
+    named: dict[str, tuple[dict[str, list[str]], list[str]]] = field(default_factory=dict)
     disks: dict[str, int] = field(default_factory=dict)
     attributes: dict[str, dict[str, str]] = field(default_factory=dict)
     consoles: dict[str, bytes] = field(default_factory=dict)
@@ -87,6 +88,9 @@ class Computers:
 
     def make_network(self, name: str, subnets: Sequence[str]) -> None:
         self.networks[name] = sorted(subnets)
+
+    def name_network(self, name: str, addresses: Mapping[str, Sequence[str]], domains: Sequence[str]) -> None:
+        self.named[name] = ({ip: list(names) for ip, names in addresses.items()}, list(domains))
 
     def remove_network(self, name: str) -> None:
         self.networks.pop(name, None)

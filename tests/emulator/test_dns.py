@@ -8,12 +8,16 @@ from typing import Any
 
 import pytest
 
-from stoneware.emulator import validate
+from stoneware.emulator import discovery, instance_work, validate
 from stoneware.emulator.cloud import Cloud
+from stoneware.emulator.dns import resolving
 from stoneware.emulator.dns.api import CloudDns
 from stoneware.emulator.errors import ApiError
 from stoneware.emulator.service import Call, Service
-from tests.emulator.conftest import PROJECT
+from stoneware.emulator.store import Store
+from tests.emulator.computers import Computers
+from tests.emulator.conftest import PROJECT, Api
+from tests.emulator.test_instances import body, did, opened, settle
 
 pytestmark = pytest.mark.pure
 Ask = Callable[..., dict[str, Any]]
@@ -23,7 +27,11 @@ ADDRESS = {"name": "k1.shop.internal.", "type": "A", "ttl": 300, "rrdatas": ["10
 
 @pytest.fixture
 def ask(service: Service) -> Ask:
-    """Ask without HTTP: `ask("managedZones.create", {…})`."""
+    return asking(service)
+
+
+def asking(service: Service) -> Ask:
+    """Return what asks without HTTP: `ask("managedZones.create", {…})`."""
     (api,) = (one for one in Cloud(service).apis if isinstance(one, CloudDns))
 
     def call(method: str, body: dict[str, Any] | None = None, /, **given: str) -> dict[str, Any]:
@@ -150,3 +158,77 @@ def test_record_sets_by_themselves(ask: Ask) -> None:
     assert names(ask, maxResults="2", pageToken=page["nextPageToken"]) == [("shop.internal.", "SOA")]
     assert ask("resourceRecordSets.delete", **place) == {}
     assert refusal(ask, "resourceRecordSets.delete", **place) == (404, "notFound")
+
+
+N = f"https://www.googleapis.com/compute/v1/projects/{PROJECT}/global/networks/"
+
+
+def test_what_a_network_resolves(ask: Ask, service: Service) -> None:
+    seen = {"networks": [{"networkUrl": f"{N}n"}, {"networkUrl": f"projects/{PROJECT}/global/networks/m"}]}
+    own = {"name": "own", "dnsName": "db.shop.internal.", "visibility": "private"}
+    ask("managedZones.create", {**ZONE, "privateVisibilityConfig": seen})
+    ask("managedZones.create", {"name": "public", "dnsName": "shop.internal."})
+    ask("managedZones.create", {"name": "world", "dnsName": "example.com."})
+    ask("managedZones.create", {**own, "privateVisibilityConfig": {"networks": [{"networkUrl": f"{N}n"}]}})
+    for zone, name, kind, *data in (
+        ("shop", "k1.shop.internal.", "A", "10.0.0.1", "10.0.0.2"),
+        ("shop", "k1.shop.internal.", "AAAA", "fd00::1"),
+        ("shop", "alias.shop.internal.", "CNAME", "www.example.com."),
+        ("shop", "lost.shop.internal.", "CNAME", "elsewhere.example.org."),
+        ("shop", "loop.shop.internal.", "CNAME", "loop.shop.internal."),
+        ("shop", "*.shop.internal.", "A", "10.0.0.9"),
+        ("shop", "a.db.shop.internal.", "A", "10.0.0.8"),
+        ("public", "k1.shop.internal.", "A", "10.0.0.7"),
+        ("world", "www.example.com.", "A", "10.0.0.2"),
+        ("own", "db.shop.internal.", "A", "10.0.0.3"),
+    ):
+        one = {"name": name, "type": kind, "ttl": 60, "rrdatas": list(data)}
+        ask("resourceRecordSets.create", one, managedZone=zone)
+    assert resolving.names_of(service.store, f"{N}n") == (
+        {
+            "10.0.0.2": ("alias.shop.internal", "k1.shop.internal", "www.example.com"),
+            "10.0.0.3": ("db.shop.internal",),
+            "10.0.0.1": ("k1.shop.internal",),
+            "fd00::1": ("k1.shop.internal",),
+        },
+        ("db.shop.internal", "shop.internal"),  # of which there are no other names
+    )
+    at_m, private = resolving.names_of(service.store, f"{N}m")
+    assert (at_m["10.0.0.8"], private) == (("a.db.shop.internal",), ("shop.internal",))
+    # Elsewhere the private zones are not there, and the public one of the same domain is.
+    assert resolving.names_of(service.store, f"{N}other") == (
+        {"10.0.0.7": ("k1.shop.internal",), "10.0.0.2": ("www.example.com",)},
+        (),
+    )
+
+
+def test_machines_are_told_when_they_boot_and_when_zones_change(
+    document: discovery.Document, store: Store
+) -> None:
+    computers = Computers()
+    service = opened(document, store, computers)
+    api, ask = Api(service), asking(service)
+    seen = {"networks": [{"networkUrl": f"{N}default"}]}
+    ask("managedZones.create", {**ZONE, "privateVisibilityConfig": seen})
+    ask("changes.create", {"additions": [ADDRESS]})
+    settle(service)
+    assert computers.named == {}  # nobody asks
+    did(api, "instances.insert", body())
+    (name,) = computers.named
+    assert name.startswith("default-")
+    assert computers.named[name] == ({"10.0.0.1": ["k1.shop.internal"]}, ["shop.internal"])
+    ask("resourceRecordSets.patch", {"rrdatas": ["10.0.0.2"]}, name=ADDRESS["name"], type="A")
+    settle(service)
+    assert computers.named[name][0] == {"10.0.0.2": ["k1.shop.internal"]}
+    ask("managedZones.patch", {"privateVisibilityConfig": {"networks": []}})
+    settle(service)
+    assert computers.named[name] == ({}, [])
+    service.jobs.close()
+
+    # A kill may come before they are told: the next emulator tells them.
+    computers.named.clear()
+    again = opened(document, store, computers)
+    instance_work.resume(again)
+    settle(again)
+    assert computers.named == {name: ({}, [])}
+    again.jobs.close()

@@ -39,6 +39,7 @@ if [ -d /dev/disk/by-id/google-data ]; then
     echo "disk: $(cat /dev/disk/by-id/google-data/file 2>/dev/null || echo blank)"
     echo written >/dev/disk/by-id/google-data/file
 fi
+echo "db is $(getent hosts db.shop.example | sed 's/ .*//')"
 md guest-attributes/test/state -X PUT --data-binary "$(md attributes/word)"
 """
 
@@ -75,6 +76,22 @@ class Cloud:
         where = {scope: operation[scope].rsplit("/", 1)[1]} if scope != "global" else {}
         ended = waiting.wait(**G, **where, operation=operation["name"]).execute()
         assert (ended["status"], ended.get("error")) == ("DONE", None)
+
+    def name(self, address: str) -> None:
+        """Let the network's private zone say that db.shop.example has this address."""
+        sets = {"name": "db.shop.example.", "type": "A", "ttl": 5, "rrdatas": [address]}
+        seen = {"networks": [{"networkUrl": "projects/proj-1/global/networks/n"}]}
+        zone = {"name": "shop", "dnsName": "shop.example.", "visibility": "private"}
+        place = f"{self.endpoint}/dns/v1/projects/proj-1/managedZones"
+        self.send("POST", place, {**zone, "privateVisibilityConfig": seen})
+        self.send("DELETE", f"{place}/shop/rrsets/db.shop.example./A")
+        assert self.send("POST", f"{place}/shop/rrsets", sets) == 200
+
+    def send(self, verb: str, url: str, body: dict[str, Any] | None = None) -> int:
+        """Send a request, and return the status of its reply."""
+        headers = {"Content-Type": "application/json"}
+        reply, _ = self.client._http.request(url, verb, json.dumps(body or {}), headers)
+        return int(reply.status)
 
     def status(self, name: str) -> str:
         return str(self.client.instances().get(**Z, instance=name).execute()["status"])
@@ -123,8 +140,10 @@ def test_instances_run_stop_become_images_and_outlive_the_emulator(cloud: Cloud)
     data = {"source": f"zones/{Z['zone']}/disks/data", "deviceName": "data"}
     make_network(cloud)
     cloud.do(api.disks().insert(**Z, body={"name": "data", "sizeGb": "1"}))
+    cloud.name("10.9.0.1")
     cloud.do(instances.insert(**Z, body=body("k1", DEBIAN, data)))
     said = cloud.serial("k1", "exit status 0")
+    assert "startup-script: db is 10.9.0.1" in said
     assert "startup-script: I am k1 in projects/" in said
     assert "/zones/us-central1-a, new" in said
     assert "startup-script: disk: blank" in said
@@ -142,8 +161,10 @@ def test_instances_run_stop_become_images_and_outlive_the_emulator(cloud: Cloud)
     image = {"name": "i", "family": "kafka", "sourceDisk": f"zones/{Z['zone']}/disks/k1"}
     cloud.do(api.images().insert(**G, body=image))
 
+    cloud.name("10.9.0.2")
     cloud.do(instances.start(**Z, instance="k1"))
     said = cloud.serial("k1", "exit status 0")
+    assert "db is 10.9.0.2" in said
     assert "again" in said
     assert "disk: written" in said
 
@@ -164,15 +185,19 @@ def test_instances_run_stop_become_images_and_outlive_the_emulator(cloud: Cloud)
     assert "I am k2" in cloud.serial("k2", "again")
     names = {machine.name for machine in platform.machines()}
     assert any(name.startswith("k2-") for name in names)
+    remove_all(cloud)
+    cloud.end(signal.SIGTERM)
+    assert cloud.process.returncode == 0
+    assert_nothing_is_left(platform)
+
+
+def remove_all(cloud: Cloud) -> None:
     for name in ("k1", "k2"):
-        cloud.do(instances.delete(**Z, instance=name))
+        cloud.do(cloud.client.instances().delete(**Z, instance=name))
     cloud.do(cloud.client.images().delete(**G, image="i"))
     cloud.do(cloud.client.disks().delete(**Z, disk="data"))
     cloud.do(cloud.client.subnetworks().delete(**G, region="us-central1", subnetwork="s"))
     cloud.do(cloud.client.networks().delete(**G, network="n"))
-    cloud.end(signal.SIGTERM)
-    assert cloud.process.returncode == 0
-    assert_nothing_is_left(platform)
 
 
 def make_network(cloud: Cloud) -> None:

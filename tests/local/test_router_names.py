@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.platforms.local.network import router
+from stoneware.platforms.local.network import naming, router
 from stoneware.platforms.local.network import servers as router_servers
 from stoneware.platforms.local.network import setup as router_setup
 from stoneware.platforms.local.network.addresses import mark_of
-from stoneware.platforms.local.network.views import Views, view_key
+from stoneware.platforms.local.network.views import Views, Zones, view_key
 from stoneware.process import run
 from tests.local import router_lab
 from tests.local.router_lab import Fake, Lab, wait_until
@@ -278,3 +278,27 @@ def test_a_view_is_called_by_its_networks() -> None:
     assert view_key(["b", "a"]) == view_key(["a", "b", "a"])
     assert view_key(["a"]) != view_key(["a", "b"])
     assert view_key(["ab"]) != view_key(["a", "b"])
+
+
+def test_a_network_has_names_besides_those_of_machines(lab: Lab) -> None:
+    store, runtime = lab.router.store, lab.router.layout.runtime
+    zones = Zones(
+        {"10.9.0.1": ("a.example.com", "b.example.com"), "fd00::1": ("a.example.com",)}, ("example.com",)
+    )
+    naming.name(store, "x-default", zones)  # before any machine is on it
+    one, other = broker(lab, "x", 1, "y-default"), broker(lab, "y", 1)
+    assert ask(one, "a.example.com") == ask(one, "b.example.com") == ["10.9.0.1"]
+    # Nobody is asked for other names of a domain that is the network's own.
+    assert "NXDOMAIN" in one.sh("busybox", "nslookup", "c.example.com", DNS, check=False).stdout
+    assert ask(other, "a.example.com") == []
+    assert ask(one, "kafka-1.x.internal") == [one.lease.ip]
+
+    naming.name(store, "x-default", Zones({"10.9.0.2": ("a.example.com",)}))
+    wait_until(lambda: ask(one, "a.example.com") == ["10.9.0.2"])
+    wait_until(lambda: ask(one, "b.example.com") == [])
+    lab.router.renew()  # as after a change of the network's ranges
+    assert ask(one, "a.example.com") == ["10.9.0.2"]
+    naming.name(store, "x-default", Zones())
+    wait_until(lambda: ask(one, "a.example.com") == [])
+    assert ask(one, "kafka-1.x.internal") == [one.lease.ip]
+    assert list((runtime / "zones").iterdir()) == []

@@ -10,6 +10,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from stoneware.emulator import contents, firewalls, instance_disks, values
+from stoneware.emulator.dns.resolving import name_network
+from stoneware.emulator.dns.resolving import tell as tell_names
 from stoneware.emulator.errors import ApiError
 from stoneware.emulator.jobs import Job
 from stoneware.emulator.machine_spec import (
@@ -77,6 +79,7 @@ def _start(service: Service, computers: Computers, key: str, record: Record) -> 
     for disk in others:
         computers.make_disk(disk_name(disk), int(disk["sizeGb"]) << 30)
     _network(service, computers, record)
+    name_network(service, record["x-network"])
     source = contents.source(computers, own)
     wanted = spec(service.store, key, record, source, service.instance_tokens.of(key, record))
     rules = firewalls.ingress(service.store, key, record)
@@ -294,4 +297,5 @@ def resume(service: Service) -> None:
             for key, record in service.store.matching("projects/", "instances"):
                 if record["status"] == "STOPPING" and key not in resumed:
                     _end_work(service, key, record)
+            tell_names(service)  # which may have changed just before a kill
     contents.forget_unused(service)

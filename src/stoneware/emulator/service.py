@@ -24,6 +24,7 @@ from stoneware.model.ingress import Ingress
 from stoneware.platforms.instances import Computers
 
 SCOPES = ("zone", "region")
+Names = tuple[Mapping[str, tuple[str, ...]], tuple[str, ...]]  # names by address, and whole domains
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ class Service:
         self.operations = Operations(store, delay, clock)
         self.tokens = Tokens(store, clock)
         self.instance_tokens = InstanceTokens(self.tokens)
+        self.named: dict[str, Names] = {}  # by network: what its machines have been told
         self.guarded: dict[str, Ingress] = {}  # by instance: what its machine has been told to let in
         self._when_opened: list[Callable[[Computers], None]] = []
 

@@ -92,6 +92,13 @@ class Computers(Protocol):
         """Have a network whose machines have their addresses in these ranges."""
         ...
 
+    def name_network(self, name: str, addresses: Mapping[str, Sequence[str]], domains: Sequence[str]) -> None:
+        """Let machines on a network know names besides their own, by address, from now on.
+
+        Whoever is on it knows all names of the `domains`: there are no others.
+        """
+        ...
+
     def remove_network(self, name: str) -> None:
         """Remove a network that no machine is on; a missing one is no error."""
         ...

@@ -1,1 +1,1 @@
-"""Cloud DNS: managed zones and their record sets, as records. Nothing is resolved by them."""
+"""Cloud DNS: managed zones and their record sets, as records. Instances resolve them."""

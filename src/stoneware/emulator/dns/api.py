@@ -6,8 +6,8 @@ from collections.abc import Callable
 from functools import partial
 
 from stoneware.emulator import discovery
-from stoneware.emulator.apis import Functions
-from stoneware.emulator.dns import changes, zones
+from stoneware.emulator.apis import Functions, Handler
+from stoneware.emulator.dns import changes, resolving, zones
 from stoneware.emulator.dns.records import Records
 from stoneware.emulator.service import Call, Service
 from stoneware.emulator.store import Record
@@ -27,6 +27,21 @@ _FUNCTIONS: dict[str, Callable[[Records, Call], Record]] = {
     "resourceRecordSets.list": changes.record_sets,
     "resourceRecordSets.patch": changes.replace,
 }
+_CHANGING = (
+    *("changes.create", "managedZones.create", "managedZones.delete", "managedZones.patch"),
+    *("resourceRecordSets.create", "resourceRecordSets.delete", "resourceRecordSets.patch"),
+)
+
+
+def _telling(service: Service, serve: Handler) -> Handler:
+    """Return a function that also has the machines of networks know what is there after it."""
+
+    def changed(call: Call) -> Record:
+        reply = serve(call)
+        resolving.tell(service)
+        return reply
+
+    return changed
 
 
 class CloudDns(Functions):
@@ -34,5 +49,8 @@ class CloudDns(Functions):
 
     def __init__(self, service: Service) -> None:
         records = Records(service.store, service.clock)
-        handlers = {f"dns.{name}": partial(serve, records) for name, serve in _FUNCTIONS.items()}
+        handlers: dict[str, Handler] = {}
+        for name, function in _FUNCTIONS.items():
+            serve: Handler = partial(function, records)
+            handlers[f"dns.{name}"] = _telling(service, serve) if name in _CHANGING else serve
         super().__init__(discovery.load("dns.v1"), service, handlers)

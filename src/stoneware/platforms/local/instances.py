@@ -21,7 +21,9 @@ from stoneware.platforms.local.disks.head import Head
 from stoneware.platforms.local.host import cgroups
 from stoneware.platforms.local.machines import console
 from stoneware.platforms.local.metadata.handover import STATE_LABEL, Entrance, place
+from stoneware.platforms.local.network import naming
 from stoneware.platforms.local.network.layout import layout_of
+from stoneware.platforms.local.network.views import Zones
 from stoneware.platforms.local.platform import LocalPlatform
 from stoneware.platforms.local.store.images import LocalImageStore
 from stoneware.platforms.local.store.store import Store
@@ -184,9 +186,15 @@ class LocalInstances:
         if set(made.subnets) != set(subnets):
             self._platform.change_network(name, self._labels, subnets=subnets)
 
+    def name_network(self, name: str, addresses: Mapping[str, Sequence[str]], domains: Sequence[str]) -> None:
+        """Let machines on a network know names besides their own, by address."""
+        known = {address: tuple(names) for address, names in addresses.items()}
+        naming.name(self._store, name, Zones(known, tuple(domains)))
+
     def remove_network(self, name: str) -> None:
         """Remove a network that no machine is on; a missing one is no error."""
         self._platform.destroy_network(name)
+        self.name_network(name, {}, ())
 
     def make_disk(self, name: str, size: int) -> None:
         """Make a blank disk of so many bytes, or let the one of that name have as many."""

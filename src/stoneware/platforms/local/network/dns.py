@@ -150,9 +150,9 @@ def _range_options(plan: Plan) -> list[str]:
     return found
 
 
-def view_command(plan: Plan, view: View, hosts: Path, upstream: Path | None) -> list[str]:
+def view_command(plan: Plan, view: View, hosts: Path, zones: Path, upstream: Path | None) -> list[str]:
     """Return the command line of a view's DNS server, on a port of the metadata server's address."""
-    own = [f"--port={view.port}", f"--listen-address={METADATA_ADDRESS}"]
+    own = [f"--port={view.port}", f"--listen-address={METADATA_ADDRESS}", f"--servers-file={zones}"]
     return [*_resolver(plan, hosts, upstream, sealed=view.sealed), *own]
 
 

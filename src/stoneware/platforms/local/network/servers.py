@@ -93,10 +93,11 @@ def standing(layout: Layout, plan: Plan, mtu: int) -> list[Server]:
 
 def of_view(layout: Layout, plan: Plan, view: View) -> Server:
     """Return the DNS server of a view."""
-    hosts = Views(layout.runtime).hosts(view.key)
+    views = Views(layout.runtime)
+    hosts, zones = views.hosts(view.key), views.servers(view.key)
     return Server(
         resolver(layout, view.key),
-        tuple(view_command(plan, view, hosts, upstream()[0])),
+        tuple(view_command(plan, view, hosts, zones, upstream()[0])),
         hosts_option(hosts),
         lambda: answers(METADATA_ADDRESS, _NAME, _PROBE, port=view.port),
     )

@@ -6,7 +6,9 @@ port of its own, to which the router sends the questions of the view's machines.
 
     /run/stoneware/STORE/views/KEY/view.json   {"networks", "port", "sealed"}; made last, removed first
     /run/stoneware/STORE/views/KEY/hosts/ID    address and names of a machine that shares a network with it
+    /run/stoneware/STORE/views/KEY/zones       the domains that its DNS server asks nobody about
     /run/stoneware/STORE/networks/ID           {"networks": […], "names": […]} of a machine on networks
+    /run/stoneware/STORE/zones/KEY.json        names besides those of machines that a network knows: see Zones
 
 A view all of whose networks are internal is *sealed*: its machines reach nothing outside of them, and its
 DNS server asks no other.
@@ -20,7 +22,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +68,27 @@ class Member:
 
 
 @dataclass(frozen=True)
+class Zones:
+    """What a network knows besides its machines: addresses with their names, and domains that are its own.
+
+    Of a domain of its own it knows all names: nobody else is asked for one.
+    """
+
+    addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    domains: tuple[str, ...] = ()
+
+    @property
+    def hosts(self) -> str:
+        """Return the lines of a file of hosts."""
+        return "".join(f"{address} {' '.join(names)}\n" for address, names in self.addresses.items())
+
+    @property
+    def servers(self) -> str:
+        """Return the lines that keep questions for its domains from other servers."""
+        return "".join(f"server=/{domain}/\n" for domain in self.domains)
+
+
+@dataclass(frozen=True)
 class Views:
     """The views of a router, by its runtime directory."""
 
@@ -77,6 +101,44 @@ class Views:
     def hosts(self, key: str) -> Path:
         """Return the directory that a view's DNS server watches."""
         return self._views / key / "hosts"
+
+    def servers(self, key: str) -> Path:
+        """Return the file with the domains that a view's DNS server asks nobody about."""
+        return self._views / key / "zones"
+
+    def _zones(self, network: str) -> Path:
+        return self.directory / "zones" / f"{view_key([network])}.json"
+
+    def name(self, network: str, zones: Zones) -> list[View]:
+        """Let the machines on a network know these names besides; return the views whose servers to tell."""
+        path = self._zones(network)
+        if zones == Zones():
+            path.unlink(missing_ok=True)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, {"addresses": zones.addresses, "domains": zones.domains})
+        found = [view for view in self.all() if network in view.networks]
+        for view in found:
+            self._show_zones(view)
+        return found
+
+    def _show_zones(self, view: View) -> None:
+        said = {network: self._known(network) for network in view.networks}
+        for network, zones in said.items():
+            path = self.hosts(view.key) / _zone_name(network)
+            if zones.addresses:
+                _put(path, zones.hosts)
+            else:
+                path.unlink(missing_ok=True)
+        _put(self.servers(view.key), "".join(zones.servers for zones in said.values()))
+
+    def _known(self, network: str) -> Zones:
+        try:
+            document: dict[str, Any] = read_json(self._zones(network)) or {}
+            addresses = {str(ip): tuple(names) for ip, names in document.get("addresses", {}).items()}
+            return Zones(addresses, tuple(document.get("domains", ())))
+        except (ValueError, TypeError, AttributeError):
+            return Zones()
 
     def all(self) -> list[View]:
         """Return the views there are."""
@@ -98,12 +160,14 @@ class Views:
         for path in (self._views, hosts.parent, hosts):
             path.chmod(0o755)
         seen = {member.id: member.line for member in members if _share(view, member)}
+        zones = set(map(_zone_name, networks))
         # What a killed command has left, or machines that are on other networks by now.
         for path in hosts.iterdir():
-            if path.name not in seen:
+            if path.name not in seen and path.name not in zones:
                 path.unlink()
         for id, line in seen.items():
             _put(hosts / id, line)
+        self._show_zones(view)
         document = {"networks": list(networks), "port": view.port, "sealed": sealed}
         # Last: a view without it is one whose making was killed, and is made again.
         write_json(hosts.parent / "view.json", document)
@@ -144,6 +208,11 @@ class Views:
         for path in sorted(self._views.glob("*")):
             if path.name not in keys:
                 yield path.name
+
+
+def _zone_name(network: str) -> str:
+    # No machine's: ids have no dash.
+    return f"zones-{view_key([network])}"
 
 
 def _share(view: View, member: Member) -> bool:
