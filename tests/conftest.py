@@ -43,6 +43,9 @@ SHARING = {
     "tests/docs/": "examples",
     "tests/provider/test_machines.py": "examples",
 }
+# What tests run with (`make test-lowest` gives way), and how far those of groups go before it.
+PRIORITY = os.getpriority(os.PRIO_PROCESS, 0)
+AHEAD = 5
 GROUPS = [*dict.fromkeys(SHARING.values()), ""]
 # Of the others this goes first: it is long, and needs no base, which the first of the groups make meanwhile.
 FIRST = "tests/google/test_kills.py"
@@ -54,6 +57,12 @@ LONG = (
     "tests/cluster/test_engine.py",
     "tests/setup/test_lasting.py",
 )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let the groups go before other tests and what those start: in turn they take longest of all."""
+    if os.geteuid() == 0:
+        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY - (AHEAD if _sharing(item.nodeid) else 0))
 
 
 def pytest_runtest_teardown() -> None:

@@ -13,7 +13,7 @@ from stoneware.errors import InputError
 from tests.compose.support import CASES
 
 ENVIRONMENT = {"SET": "value"}
-ENTRIES = yaml.safe_load((CASES / "dotenv.yaml").read_text())
+ENTRIES = yaml.load((CASES / "dotenv.yaml").read_text(), yaml.CSafeLoader)
 
 
 @pytest.mark.parametrize("case", ENTRIES, ids=lambda case: case["name"])

@@ -78,7 +78,7 @@ class World:
 def scenarios() -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield all scenarios with a name for each."""
     for path in sorted(DIRECTORY.glob("*.yaml")):
-        for document in yaml.safe_load_all(path.read_text()):
+        for document in yaml.load_all(path.read_text(), yaml.CSafeLoader):
             yield f"{path.stem}: {document['name']}", document
 
 
