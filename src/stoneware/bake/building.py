@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from stoneware.bake.background import Background
+from stoneware.bake.build_secrets import write_secrets
 from stoneware.bake.builder import (
     BuilderRequest,
     Workbench,
@@ -28,35 +28,26 @@ from stoneware.bake.events import (
     TerminalTaken,
 )
 from stoneware.bake.failure_shell import open_shell
-from stoneware.bake.handing import taken_from
-from stoneware.bake.image_checks import promises
 from stoneware.bake.known_contract import NOTE, KnownContract, inputs_inside, inputs_of, known_contract
 from stoneware.bake.lost_files import left_in_memory
-from stoneware.bake.options import OnFailure, SecretSource
+from stoneware.bake.options import OnFailure
 from stoneware.bake.phases import phase
 from stoneware.bake.place import Place
 from stoneware.bake.plan import HIT, BakePlan, PlannedStage, source_of
 from stoneware.bake.planner import Planner
-from stoneware.bake.scratch_stages import files_root
 from stoneware.bake.seal_report import describe_seal, preload, read_results, told_units
-from stoneware.bake.steps import StepWriter
-from stoneware.bake.workdir import SECRET_FILES, builder_directory, workspace
+from stoneware.bake.stage_bundle import StageBundles
+from stoneware.bake.workdir import workspace
 from stoneware.config.encoding import encode, to_bytes
 from stoneware.config.machine_rules import machine_rules
 from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.guest.checks import CHECKS
-from stoneware.guest.units import image_files, service_unit
 from stoneware.image.manifest import ManifestInput, StepRecord, build_manifest
-from stoneware.machinefile.archive_tree import ArchiveTree
-from stoneware.machinefile.context import stage_tree
-from stoneware.machinefile.mounts import is_secret_name
-from stoneware.machinefile.recipe import RunStep, Step
-from stoneware.machinefile.tree import Tree
+from stoneware.machinefile.recipe import Step
 from stoneware.model import guest_protocol
 from stoneware.model.capability import Capability
 from stoneware.platforms.builders import Builder
-from stoneware.untrusted.bounded import BoundsError, read_bounded
 
 _RESULTS = "sealed.tar"
 
@@ -139,8 +130,8 @@ class _Build:
             place.platform, reporter, directory, verbose=options.verbose, step_timeout=options.step_timeout
         )
         self._seconds: dict[str, float] = {}
-        self._origin = planner.origin
-        self._secrets = self._write_secrets()
+        secrets = write_secrets(directory, options.secrets)
+        self._bundles = StageBundles(planner, plan, directory, secrets)
 
     @contextlib.contextmanager
     def boot(self, stage: PlannedStage) -> Iterator[Driver]:
@@ -153,7 +144,7 @@ class _Build:
         ):
             self._announce(stage)
             is_target = stage is self._plan.target
-            bundle = self._bundle(stage, caches, seal=is_target)
+            bundle = self._bundles.write(stage, caches)
             handed = self._hand_out(stage, bundle)
             # A builder on Compute Engine boots Debian's own image, which has no program of Stoneware's.
             if builder.lacks_guest(stage.start):
@@ -212,78 +203,6 @@ class _Build:
                 left = str(document.get("left", ""))
                 for note in left_in_memory(planned.location, left, self._plan.recipe.warnings):
                     self._reporter.emit(note)
-
-    def _bundle(self, stage: PlannedStage, caches: dict[str, str], *, seal: bool) -> BundleWriter:
-        root = builder_directory(self._bench.directory, stage.stage.index) / "bundle"
-        root.mkdir()
-        bundle = BundleWriter(root, cache_names=caches)
-        last = len(stage.steps)
-        first = stage.to_run[0].step.index if stage.to_run else last + 1
-        # Outside Git the key tells this image from those of other steps.
-        version = self._origin.commit or self._plan.image.key[:12]
-        # Steps download as this computer does, perhaps through a proxy with certificates of its own.
-        bundle.add_certificates()
-        writer = StepWriter(
-            bundle,
-            self._planner.context,
-            self._trees(stage),
-            downloads=self._planner.downloads,
-            secrets=self._secrets,
-        )
-        for planned in stage.to_run:
-            writer.write(planned.step, planned.location)
-        if seal:
-            self._add_seal(bundle, stage, version)
-            steps = [planned.step for other in self._plan.stages for planned in other.steps]
-            runs = [step for step in steps if isinstance(step, RunStep)]
-            bundle.add_secrets_to_look_for(runs, self._secrets, self._planner.location, number=last + 1)
-        scratch = stage.stage.base.scratch
-        bundle.write_header(self._plan.name, version, first, last, seal=seal, scratch=scratch)
-        return bundle
-
-    def _trees(self, stage: PlannedStage) -> dict[str, Tree]:
-        """Return the files that the stage's steps copy from."""
-        stages = {other.name: other for other in self._plan.stages}
-        images = dict(self._plan.recipe.images)
-        trees = {}
-        for name in taken_from(planned.step for planned in stage.to_run):
-            ours = stages.get(name)
-            source = ours.end if ours is not None else source_of(images[name])
-            taken = self._plan.taken[name]
-            place = self._place.store.stage_files(source, taken, self._bench.directory)
-            # Where a checkpoint's files cannot be read, this is the archive that its builder handed out.
-            if place.is_dir():
-                scratch = ours is not None and ours.stage.base.scratch
-                trees[name] = stage_tree(files_root(place) if scratch else place)
-            else:
-                trees[name] = ArchiveTree(place, f"the stage {name}" if ours else f"the image {name}")
-        return trees
-
-    def _add_seal(self, bundle: BundleWriter, stage: PlannedStage, version: str) -> None:
-        config = stage.stage.config
-        files = image_files(config, self._plan.name, version, self._origin.commit)
-        bundle.add_seal(files, service_unit(config, self._plan.name), self._planner.options.skip_checks)
-        recipe = self._plan.recipe
-        path = dict(config.env).get("PATH", "")
-        bundle.add_promises(promises(recipe, recipe.filename), path, config.workdir)
-
-    def _write_secrets(self) -> dict[str, Path]:
-        """Return the build secrets as files that only root can read, in the bake's directory."""
-        found = {}
-        for name, source in self._planner.options.secrets.items():
-            if not is_secret_name(name):
-                raise InputError(
-                    f"{name!r} cannot be the id of a secret",
-                    details="It has letters, digits, dots, dashes and underscores.",
-                    resolution="--secret id=token,src=FILE",
-                )
-            path = self._bench.directory / f"{SECRET_FILES}{name}"
-            # Never readable for others, not even between its making and a chmod.
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(_secret_value(name, source))
-            found[name] = path
-        return found
 
     def _on_failure(self, driver: Driver) -> Callable[[Step], None]:
         def nothing(_step: Step) -> None:
@@ -382,28 +301,7 @@ class _Build:
             architecture=self._place.store.architecture,
             stage=self._plan.target.stage,
             base=self._plan.recipe.root(self._plan.target.stage),
-            origin=self._origin,
+            origin=self._planner.origin,
             key=self._plan.image.key,
             steps=steps,
         )
-
-
-def _secret_value(name: str, source: SecretSource) -> bytes:
-    if source.path is None:
-        known = source.value
-        value = os.environ.get(source.variable) if known is None else known.reveal()
-        if value is None:
-            raise InputError(
-                f"the secret {name!r} comes from the variable {source.variable}, which is not set",
-                resolution=f"export {source.variable}=…",
-            )
-        # A variable may hold bytes that are no UTF-8; Python has them as lone surrogates.
-        return value.encode(errors="surrogateescape")
-    try:
-        return read_bounded(source.path)
-    except (OSError, BoundsError) as error:
-        raise InputError(
-            f"the secret {name!r} cannot be read",
-            details=f"{source.path} {error}" if isinstance(error, BoundsError) else str(error),
-            resolution="--secret id=ID,src=FILE",
-        ) from error

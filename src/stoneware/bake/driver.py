@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field
-from operator import itemgetter
 
-from stoneware.bake.console import CheckLine, ConsoleReader, LeftLine, NoteLine, OutputLines, StepEnd
+from stoneware.bake.console import CheckLine
+from stoneware.bake.console_events import ConsoleEvents
 from stoneware.bake.events import (
-    CheckResult,
-    Note,
     Reporter,
     StepFailed,
     StepFinished,
-    StepOutput,
     StepStarted,
 )
-from stoneware.bake.lost_files import left_in_memory
 from stoneware.bake.pace import Pace, pace_of
 from stoneware.bake.plan import PlannedStep
 from stoneware.bake.silence import HEARD, Pulse
@@ -35,10 +29,6 @@ from stoneware.platforms.builders import Builder
 from stoneware.platforms.waiting import HelperChecks
 
 TIMED_OUT = 124  # the exit code of a step that took too long, as that of timeout(1)
-_TAIL = 20  # lines of a failed step's output that its error shows
-_MOST_EARLY = 10_000  # lines of a step that are kept until its agent's report comes
-_MOST_NOTES = 200
-_MOST_CHECKS = 100
 
 
 @dataclass
@@ -53,15 +43,8 @@ class Run:
     boot: str = ""  # the start of the agent whose reports these are
     current: int = 0  # the step that is wanted now; 0 outside of all
     begun: int = 0  # the last step that has been told of
-    # what a step has said before it was: its number and a line
-    early: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=_MOST_EARLY))
     started: float = 0.0
-    ended: set[int] = field(default_factory=set)
     seconds: dict[int, float] = field(default_factory=dict)
-    tail: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL))
-    checks: list[CheckLine] = field(default_factory=list)
-    left: dict[int, str] = field(default_factory=dict)  # what a step has left in memory
-    notes: int = 0
     quiet: bool = False  # sealed, and nothing runs in it that wants to be stopped kindly
 
 
@@ -97,12 +80,11 @@ class Driver:
         self._stage = stage
         self._steps = steps
         self._total = max(steps, default=0)
-        self._console = ConsoleReader(token)
+        self._console = ConsoleEvents(reporter, token=token, stage=stage, steps=steps, told=told)
         self._pace = pace or pace_of(builder)
         self._secrets = secrets or {}
         self._seal_number = last + 1
         self._step_timeout = step_timeout
-        self._told = told
         self._pulse = Pulse(self._pace.silence, self._pace.clock)
         # To create the machine, the platform has just checked all its helpers.
         self._helper_checks = HelperChecks(self._pace.clock)
@@ -141,7 +123,7 @@ class Driver:
             raise self._seal_error(report)
         self._drain(lambda: True)
         self.run.quiet = report.message == "quiet"
-        return self.run.checks
+        return self._console.checks
 
     def _list_files(self) -> None:
         """List the builder's files from outside when it asks for that, and say whether it was done."""
@@ -175,19 +157,19 @@ class Driver:
         if report.state == "failed" and report.step < number:
             raise self._dead(f"the builder cannot begin: {report.message}")
         # Report and console come in ways of their own, so the step's last lines may be behind its report.
-        self._drain(lambda: number in self.run.ended)
+        self._drain(lambda: number in self._console.ended)
         seconds = self._pace.clock() - self.run.started
         if has_failed(report, number):
             self._reporter.emit(StepFailed(self._stage, number, seconds, report.exit_code))
             on_failure(planned.step)
             self._check_helpers()
             served = self._secrets.get(number, ())
-            raise step_error(planned, report, self.run.tail, served, kept=self._checkpoints)
+            raise step_error(planned, report, self._console.tail, served, kept=self._checkpoints)
         if self._checkpoints:
             # The time is kept for plans to come; it is no part of the key.
             document = {**planned.document, "seconds": seconds}
-            if number in self.run.left:
-                document["left"] = self.run.left[number]
+            if number in self._console.left:
+                document["left"] = self._console.left[number]
             try:
                 # The agent goes on once the snapshot is taken, not only when the checkpoint is complete.
                 self.builder.save_step(planned.key, document, taken=lambda: self._go(number))
@@ -209,18 +191,11 @@ class Driver:
     def _begin(self, number: int, planned: PlannedStep) -> None:
         self.run.begun = number
         self.run.started = self._pace.clock()
-        self.run.tail.clear()
         step = planned.step
         self._reporter.emit(
             StepStarted(self._stage, number, self._total, step.line, step.text, planned.reason)
         )
-        for which, early in itertools.groupby(self.run.early, itemgetter(0)):
-            self._output(which, [text for _, text in early])
-        self.run.early.clear()
-
-    def _output(self, number: int, texts: Sequence[str]) -> None:
-        self.run.tail.extend(texts)
-        self._reporter.emit(StepOutput(self._stage, number, texts))
+        self._console.begin(number)
 
     def _serve(self, number: int, wanted: Callable[[BuildReport], bool]) -> BuildReport:
         """Await a report; on the way let the builder fetch, once, what secrets the step has."""
@@ -369,32 +344,14 @@ class Driver:
     def _read_console(self) -> bool:
         with self._present():
             data, self.run.offset = self.builder.console(self.run.offset)
-        for line in self._console.feed(data) if data else ():
-            match line:
-                case OutputLines(step, texts) if step in self._steps and step > self.run.begun:
-                    # The agent's report is still on its way.
-                    self.run.early.extend((step, text) for text in texts)
-                case OutputLines(step, texts):
-                    self._output(step, texts)
-                case StepEnd(step, _):
-                    self.run.ended.add(step)
-                # Bounded, since what prints these lines is a builder, which may print anything.
-                case CheckLine(name, severity, outcome, detail) if len(self.run.checks) < _MOST_CHECKS:
-                    self.run.checks.append(line)
-                    self._reporter.emit(CheckResult(name, severity, outcome, detail))
-                case LeftLine(step, paths) if step in self._steps:
-                    self.run.left[step] = paths
-                    for note in left_in_memory(self._steps[step].location, paths, self._told):
-                        self._reporter.emit(note)
-                case NoteLine(text) if self.run.notes < _MOST_NOTES:
-                    self.run.notes += 1
-                    self._reporter.emit(Note(text))
+        if data:
+            self._console.feed(data)
         return bool(data)
 
     def _seal_error(self, report: BuildReport) -> BuildError:
         self._check_helpers()
         self._drain(lambda: True)
-        failed = [c for c in self.run.checks if c.outcome == "fail" and c.severity == "error"]
+        failed = [c for c in self._console.checks if c.outcome == "fail" and c.severity == "error"]
         if not failed:
             return self._dead(f"sealing the image failed: {report.message}")
         return checks_error(failed)
@@ -403,7 +360,7 @@ class Driver:
         planned = self._steps.get(self.run.current)
         step = f"  {planned.step.line} | {planned.step.text}" if planned else ""
         self._read_console()
-        console = "\n".join(f"  {line}" for line in [*self._console.other, *self.run.tail][-_TAIL:])
+        console = "\n".join(f"  {line}" for line in self._console.last_lines())
         return BuildError(
             brief,
             details="\n".join(filter(None, [step, why, "last lines of its console:", console])),

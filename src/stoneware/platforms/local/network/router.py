@@ -14,19 +14,12 @@ import contextlib
 import shutil
 import time
 from collections.abc import Collection, Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Any
 
 from stoneware.dataclass import dataclass
-from stoneware.errors import InputError
-from stoneware.files import read_json, write_json
 from stoneware.model.ingress import Ingress
 from stoneware.model.resources import PortMapping
-from stoneware.model.subnets import gateway, is_for_machines
-from stoneware.platforms.local.network import addresses as network
-from stoneware.platforms.local.network import networks
-from stoneware.platforms.local.network import ranges as network_ranges
 from stoneware.platforms.local.network import rules as router_rules
 from stoneware.platforms.local.network import servers as router_servers
 from stoneware.platforms.local.network import setup as router_setup
@@ -34,8 +27,8 @@ from stoneware.platforms.local.network.addresses import Lease, Plan
 from stoneware.platforms.local.network.dns import Attached, member_names
 from stoneware.platforms.local.network.guards import Guards, guard_of, guarding, unguarding
 from stoneware.platforms.local.network.layout import RUNTIME, Layout, StorePaths, is_up, layout_of
+from stoneware.platforms.local.network.leases import Asking, lease_for, note
 from stoneware.platforms.local.network.ports import Ports, Publication
-from stoneware.platforms.local.network.ranges import machine_addresses
 from stoneware.platforms.local.network.rules import Pin
 from stoneware.platforms.local.network.state import State, exclusive, load
 from stoneware.platforms.local.network.together import Together
@@ -156,28 +149,18 @@ class Router:
     ) -> Lease:
         """Give a machine its addresses and let its port `vb-ID` use them; return them.
 
-        A machine has the address that it asks for (`addresses`, by network). Else it keeps the one that its
-        name has on one of its networks, or that its network.json says, while no other machine has that and it
-        is in a range of its networks, or in the store's subnet where none has ranges. Without `networks` it
-        is on the common one. Raises InputError for an address that it cannot have.
+        Which those are says `leases`; `addresses` are those that it asks for, by network. Without `networks`
+        it is on the common one. Raises InputError for an address that it cannot have.
         To be called before the port exists, so that there is no moment at which it may use others.
         """
         wanted = tuple(sorted(set(networks)))
         with exclusive(self.layout):
             # Chosen under the lock, or two machines that start together could choose the same.
-            lease = self._lease(machine_dir, id, name, wanted, addresses or {})
-            place = self._now.plan.place_of(lease.ip)
-            document = {
-                "id": id,
-                "ip": lease.ip,
-                "mac": lease.mac,
-                "gateway": gateway(place),
-                "netmask": str(place.netmask),
-                "mtu": self.state.mtu,
-            }
-            path = machine_dir / "network.json"
-            if _read(path) != document:
-                write_json(path, document)
+            now = self._now
+            asking = Asking(machine_dir, name, wanted, addresses or {})
+            others = {pin.ip for pin in self._attached.pins() if pin.interface != f"vb-{id}"}
+            lease = lease_for(asking, self.store.data, now, others)
+            note(machine_dir, id, lease, now.plan, self.state.mtu)
             self._attached.prepare()
             pin = Pin(f"vb-{id}", lease.mac, lease.ip, wanted)
             self._guards.keep(id, guard_of(machine_dir))
@@ -188,43 +171,6 @@ class Router:
                 self._attached.add(id, lease, (name, hostname, *names))
                 self._change(self._guarding(pin) + router_rules.admission(pin, None))
         return lease
-
-    def _lease(
-        self, machine_dir: Path, id: str, name: str, wanted: Sequence[str], addresses: Mapping[str, str]
-    ) -> Lease:
-        data = self.store.data
-        pools = network_ranges.pools(data, wanted, self._now.ranges)
-        ranges = tuple(area for place in wanted for area in pools.get(place, ()))
-        used = {pin.ip: "" for pin in self._attached.pins() if pin.interface != f"vb-{id}"}
-        used |= {ip: owner for owner, ip in machine_addresses(data).items() if owner != machine_dir.name}
-        address = network_ranges.asked(name, addresses, pools)
-        if address is None:
-            address = self._choice(machine_dir, name, wanted, ranges, set(used))
-        elif address in used:
-            raise _in_use(name, address, used[address])
-        else:  # a machine that is gone may have had it
-            networks.free_address(data, address, but=name)
-        for place in wanted:
-            networks.keep_address(data, place, name, address)
-        return Lease(address, network.mac_of(address))
-
-    def _choice(
-        self,
-        machine_dir: Path,
-        name: str,
-        wanted: Sequence[str],
-        ranges: Sequence[IPv4Network],
-        taken: set[str],
-    ) -> str:
-        """Return the address of a machine that asks for none."""
-        kept = networks.read_addresses(self.store.data)
-        taken |= {ip for places in kept.values() for owner, ip in places.items() if owner != name}
-        own = [kept.get(network, {}).get(name, "") for network in wanted]
-        own.append(str(_read(machine_dir / "network.json").get("ip", "")))
-        for ip in own:
-            if ip and ip not in taken and _is_among(IPv4Address(ip), ranges, self.subnet):
-                return ip
-        return network.choose_address(self.subnet, name, taken, ranges)
 
     def _join(self, member: Member, pin: Pin) -> None:
         """Attach a machine to its networks, in a view that may have to be made first."""
@@ -385,26 +331,3 @@ class Router:
             if after != before:
                 router_setup.forward(self.layout, after)
                 record.write(after)  # last: what is killed in between is done again
-
-
-def _is_among(address: IPv4Address, ranges: Sequence[IPv4Network], subnet: IPv4Network) -> bool:
-    """Say whether a machine may have an address: in one of the ranges, or where there are none the subnet."""
-    if not ranges:
-        return address in subnet
-    return any(address in area and is_for_machines(address, area) for area in ranges)
-
-
-def _in_use(name: str, address: str, owner: str) -> InputError:
-    return InputError(
-        f"the machine {name!r} cannot have the address {address}",
-        details=f"{f'The machine {owner}' if owner else 'Another machine'} has it.",
-        resolution="choose another address, or none",
-    )
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        value = read_json(path)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
