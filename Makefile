@@ -23,7 +23,7 @@ PYTEST ?=
 PARALLEL = -n $(1) --no-loadscope-reorder
 PROCESSES ?= 4
 
-# Tests run thousands of commands, and each would compile the program's modules anew: half of its time.
+# Tests run thousands of commands, and each would compile the program's modules again: half of its time.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
@@ -42,7 +42,7 @@ host:
 test-host:
 	@sh scripts/setup-host.sh --tests
 
-# An environment whose Python is gone, as after an upgrade of Debian, is made anew.
+# An environment whose Python is gone, as after an upgrade of Debian, is recreated.
 stale = $(if $(wildcard $(1)/.packages),$(shell $(1)/bin/python -c '' 2>/dev/null || rm -f $(1)/.packages))
 $(call stale,$(VENV))$(call stale,$(LOWEST))
 

@@ -16,7 +16,7 @@ OVERHEAD = "Terraform in one bake, our own work taken off"
 
 
 def measure(place: Place, repeats: int) -> Section:
-    """Bake the last step anew with timers around Terraform and around the platform."""
+    """Bake the last step again with timers around Terraform and around the platform."""
     with TemporaryDirectory(prefix="bench-terraform-") as directory:
         context = copied_context(Path(directory) / "context", LAST_STEP)
         place.cli("bake", "-q", "-t", "bench-terraform", context)

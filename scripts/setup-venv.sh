@@ -21,7 +21,7 @@ if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
     exit 3
 fi
 
-# Anew each time: a package that has left the lock must not stay.
+# From nothing each time: a package that has left the lock must not stay.
 "$python" -m venv --clear "$venv"
 printf 'setup: installing the packages of %s into %s\n' "$lock" "$venv" >&2
 # The lock is whole, so nothing is resolved: pip up to 25 asks for the newest of what is wanted with an extra (as

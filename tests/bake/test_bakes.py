@@ -225,7 +225,7 @@ RUN hostname >/etc/forgotten
 
 
 def test_the_lists_of_a_quick_seal_are_those_of_the_files(context: Context) -> None:
-    """The seal reuses digests of files whose inode and ctime it knows; here every one is computed anew."""
+    """The seal reuses digests of files whose inode and ctime it knows; here every one is computed again."""
     context.write({"Machinefile": "FROM debian:12\nRUN echo changed >>/etc/issue && echo new >/new\n"})
     root = context.rootfs(context.bake())
     listed = {}

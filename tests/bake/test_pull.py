@@ -1,4 +1,4 @@
-"""--pull, over a store that holds no files: the base is made anew, once, also where all is cached."""
+"""--pull, over a store that holds no files: the base is made again, once, also where all is cached."""
 
 from __future__ import annotations
 

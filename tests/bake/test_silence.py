@@ -1,4 +1,4 @@
-"""Builders that fall silent, begin anew or take too long: the bake ends with the step's name, in time."""
+"""Builders that fall silent, restart or take too long: the bake ends with the step's name, in time."""
 
 from __future__ import annotations
 

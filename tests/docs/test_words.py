@@ -55,6 +55,21 @@ def test_no_message_has_a_replaced_word() -> None:
     assert wrong == []
 
 
+def test_no_comment_has_the_words_that_are_never_right() -> None:
+    words = re.compile(r"\b(anew|mend(s|ed|ing)?)\b", re.IGNORECASE)
+    places = [
+        ROOT / "Makefile",
+        *(p for name in ("src", "scripts", "examples") for p in (ROOT / name).rglob("*")),
+    ]
+    wrong = [
+        f"{path.relative_to(ROOT)}: {match[0]}"
+        for path in places
+        if path.is_file() and path.suffix not in {".pyc", ".so", ".jar", ".jsa"}
+        for match in words.finditer(path.read_text(errors="replace"))
+    ]
+    assert wrong == []
+
+
 @pytest.mark.parametrize("page", _PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_no_page_has_a_replaced_word(page: Path) -> None:
     lines = enumerate(page.read_text().splitlines(), 1)

@@ -136,18 +136,18 @@ def application(root: Path) -> None:
 
 def test_it_is_what_installing_the_kernel_would_have_made(images: Images) -> None:
     new = images.made("new", application)
-    anew = images.changed("anew", new, Images._install)
+    again = images.changed("again", new, Images._install)
     with images.layer_of(new) as made:
-        derived_tree, anew_tree = tree(made), tree(anew)
+        derived_tree, again_tree = tree(made), tree(again)
         assert (made / "opt/app/tool").stat().st_ino == (made / "opt/app/tool-too").stat().st_ino
         assert f"PARTUUID={NEW} / ext4" in (made / "etc/fstab").read_text()
         mine = {place.path for place in differences(new, made)}
-    assert {place.path for place in differences(new, anew)} <= mine
-    assert derived_tree.keys() == anew_tree.keys()
+    assert {place.path for place in differences(new, again)} <= mine
+    assert derived_tree.keys() == again_tree.keys()
     own = {path for path in derived_tree if path.startswith(("opt", "data", "usr", "etc/passwd"))}
     for path in own:
-        assert derived_tree[path] == anew_tree[path], path
-    assert derived_tree[KERNEL][-2:] == anew_tree[KERNEL][-2:]
+        assert derived_tree[path] == again_tree[path], path
+    assert derived_tree[KERNEL][-2:] == again_tree[KERNEL][-2:]
     assert not list((images.store.data / "checkpoints").glob(".staged-*"))
 
 

@@ -142,7 +142,7 @@ def test_no_datagram_gets_around_from_range_to_range(lab: Lab) -> None:
     assert heard(victim, 2) == [friend.lease.ip] * 2
 
 
-def test_ranges_are_mended_and_changed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranges_are_repaired_and_changed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second, _ = areas(lab)
     give(lab, "a", first)
     low = str(IPv4Network(first)[5])

@@ -52,7 +52,7 @@ class MemoryBaker:
         return self._baked(request, None if request.no_cache else self._found(self._key(request)))
 
     def bake(self, request: BakeRequest) -> Baked:
-        self.calls.append(f"bake{' anew' if request.no_cache else ''}")
+        self.calls.append(f"bake{' again' if request.no_cache else ''}")
         key = self._key(request)
         if "RUN false" in (request.context / "Machinefile").read_text():
             raise BuildError("the step RUN false failed", details="exit code 1", location="Machinefile:2")

@@ -190,7 +190,7 @@ def test_triggers_bake_anew(terraform: Terraform, image: Callable[..., None], ba
     plan = terraform.plan()
     assert "image_id" in plan.changes[0].unknown
     terraform.apply(plan)
-    assert baker.calls.count("bake anew") == 1
+    assert baker.calls.count("bake again") == 1
     assert values(terraform)["image_id"] != first
     assert terraform.plan().noop
 

@@ -221,7 +221,7 @@ def test_a_start_is_waited_for_as_well(
     platform.boot = lambda name: platform.show(name, health=Health.STARTING)  # type: ignore[method-assign]
     with pytest.raises(TerraformError, match=r"was not healthy within 0\.2 seconds"):
         terraform.apply()
-    assert values(terraform)["running"] is True  # it does run, and is not made anew
+    assert values(terraform)["running"] is True  # it does run, and is not recreated
     platform.show("m1", health=Health.HEALTHY)
     assert terraform.plan().noop
 

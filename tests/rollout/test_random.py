@@ -80,7 +80,7 @@ def test_no_partition_and_no_quorum_is_lost_because_of_us(document: dict[str, An
 def test_kills_change_nothing_about_the_end(document: dict[str, Any], kills: list[int]) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY) as one, tempfile.TemporaryDirectory(dir=MEMORY) as other:
         if "crashes_after" in document["releases"]["new"] or "unhealthy_after" in document["releases"]["new"]:
-            return  # a race with the monitor time, which a kill begins anew
+            return  # a race with the monitor time, which a kill starts again
         undisturbed, killed = make_world(document, Path(one)), make_world(document, Path(other))
         wanted, _ = undisturbed.run()
         for kill in kills:

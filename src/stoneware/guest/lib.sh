@@ -31,7 +31,7 @@ sw_curl() {
     curl -q --silent --noproxy '*' --connect-timeout 2 -H 'Metadata-Flavor: Google' "$@"
 }
 
-# sw_patience: begin to be patient, for SW_PATIENCE seconds: a server may be busy or start anew, a network may not be up
+# sw_patience: begin to be patient, for SW_PATIENCE seconds: a server may be busy or restart, a network may not be up
 # yet, and a right that was just given is not known everywhere.
 sw_patience() {
     read -r sw_now _ </proc/uptime
@@ -52,6 +52,18 @@ sw_again() {
 sw_pause() {
     sleep "${sw_pauses%% *}"
     sw_pauses=${sw_pauses#* } # the last one stays
+}
+
+# sw_account OPTION…: ask for the token of the machine's service account, by curl with these options. Sets sw_code to the
+# HTTP status and sw_header to the line of curl's configuration with the token; it is empty where the machine has none.
+# That line goes to curl by --config: a command line is seen by everybody.
+sw_account() {
+    sw_header=''
+    sw_said=$(sw_curl "$@" -w '\n%{http_code}' "$SW_V1/instance/service-accounts/default/token") || return
+    sw_code=${sw_said##*[!0-9]}
+    if [ "$sw_code" != 200 ]; then return 0; fi
+    sw_header=$(printf '%s\n' "$sw_said" |
+        sed -n 's/.*"access_token" *: *"\([^"\\]*\)".*/header = "Authorization: Bearer \1"/p')
 }
 
 # sw_text: pass on what is UTF-8; a log may hold anything, and may have been cut within a character.

@@ -60,13 +60,12 @@ $codes
 
 # fetch_versions: fetch what is in Secret Manager, with the machine's own token, which is in no argument.
 fetch_versions() {
-    token=$(sw_curl --max-time 20 --retry 5 --retry-all-errors "$SW_V1/instance/service-accounts/default/token" |
-        sed -n 's/.*"access_token" *: *"\([^"\\]*\)".*/\1/p')
-    if [ -z "$token" ]; then
+    sw_account --max-time 20 --retry 5 --retry-all-errors || :
+    if [ -z "$sw_header" ]; then
         echo 'the secrets cannot be fetched: the machine has no service account' >>"$PROBLEMS"
         return
     fi
-    (umask 077 && printf 'header = "Authorization: Bearer %s"\n' "$token" >"$SECRETS/curl")
+    (umask 077 && printf '%s\n' "$sw_header" >"$SECRETS/curl")
     while IFS=$TAB read -r path url target; do
         fetch_version "$path" "$url" </dev/null
         case $code in

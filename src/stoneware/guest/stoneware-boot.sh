@@ -2,7 +2,7 @@
 # The boot agent: metadata -> check -> render all -> swap -> volumes. What the image serves starts only
 # after this has ended well (units.py and seal.sh order every unit of the image after it).
 # `stoneware-boot --fetch` only asks the metadata server, while the machine's disks are still being prepared;
-# `stoneware-boot --again` renders anew for a configuration that changed while the machine ran.
+# `stoneware-boot --again` renders again for a configuration that changed while the machine ran.
 #
 # In /run/stoneware: md/ (what the metadata server said, a file per value), values (merged, encoded, one
 # KEY=VALUE per line), environment (the same as quoted words, without secrets), secrets/ (see secrets.sh),

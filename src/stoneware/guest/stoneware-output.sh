@@ -1,5 +1,5 @@
 #!/bin/sh
-# Pass on what the image's service says: from a pipe, for that can be opened anew (/dev/stdout, /dev/stderr), to
+# Pass on what the image's service says: from a pipe, for that can be opened once more (/dev/stdout, /dev/stderr), to
 # the journal and the console, which is where our own output goes. The unit's file is the seal's (units.py).
 #
 # The service opens the pipe when it starts and so makes `used`; once all of it has ended, and all it said is passed

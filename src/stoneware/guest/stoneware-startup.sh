@@ -85,11 +85,10 @@ download() {
 }
 
 with_token() {
-    said=$(sw_curl --fail --max-time 10 --retry 3 --retry-connrefused "$SW_V1/instance/service-accounts/default/token") || return
-    token=${said#*'"access_token":"'}
-    # On standard input: a command line is seen by everybody.
+    sw_account --max-time 10 --retry 3 --retry-connrefused || return
+    if [ -z "$sw_header" ]; then return 1; fi
     # shellcheck disable=SC2086
-    printf 'header = "Authorization: Bearer %s"\n' "${token%%'"'*}" |
+    printf '%s\n' "$sw_header" |
         curl -q --silent --noproxy '*' --config - $FETCH -o "$2" "$ENDPOINT/$1"
 }
 

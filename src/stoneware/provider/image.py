@@ -63,9 +63,9 @@ class ImageResource(StonewareResource):
         return self._bake(diags, current, planned) or current
 
     def _bake(self, diags: Diagnostics, current: State | None, planned: State) -> State | None:
-        anew = current is not None and current.get("triggers") != planned.get("triggers")
+        again = current is not None and current.get("triggers") != planned.get("triggers")
         with reported(diags, self.provider.failures):
-            request = _request(planned, no_cache=anew)
+            request = _request(planned, no_cache=again)
             # The plan promised this image: Terraform refuses another result of the apply as a bug of ours.
             if planned["image_id"] is not Unknown:
                 self._check_plan(request, current, planned)

@@ -80,7 +80,7 @@ wait_for() {
             answer=$(cat "$WORK/answer")
             if "$@"; then return 0; fi
             ;;
-        *) sleep 0.05 ;; # not there yet, or the server is being started anew
+        *) sleep 0.05 ;; # not there yet, or the server is being restarted
         esac
     done
 }
@@ -101,7 +101,7 @@ END
             IFS= read -r answer <"$WORK/answer" || :
             if acknowledged; then return 0; fi
         else
-            sleep 0.05 # the server is being started anew
+            sleep 0.05 # the server is being restarted
         fi
     done
 }
@@ -253,7 +253,7 @@ take_documents() {
             etag=${got#200 }
             etag=${etag%% *}
             ;;
-        *) sleep 0.05 ;; # not there yet, or the server is being started anew
+        *) sleep 0.05 ;; # not there yet, or the server is being restarted
         esac
     done
 }
@@ -286,7 +286,7 @@ build_agent() {
     umask 022
     cd /
     reporting='' own_key='' stepped='' listed_etag=''
-    IFS= read -r boot </proc/sys/kernel/random/uuid # another one if the builder starts anew
+    IFS= read -r boot </proc/sys/kernel/random/uuid # another one if the builder restarts
     rm -rf "$WORK"
     mkdir -p "$WORK"
     talk_program >"$WORK/talk"

@@ -1,9 +1,9 @@
 # shellcheck shell=sh
 # Identity that packages make once, when they are installed, and that must be another one in every machine:
-# taken out by the seal, looked for by checks of the same names, made anew by the boot agent or by the program
+# taken out by the seal, looked for by checks of the same names, made again by the boot agent or by the program
 # itself. A check that is skipped keeps what it is about. Part of the build agent.
 
-# Files that are nothing but one machine's identity and that their programs make anew where they are missing.
+# Files that are nothing but one machine's identity and that their programs make again where they are missing.
 # The keys of bind and munge are made by the boot agent.
 OWN_FILES='/etc/bind/rndc.key /etc/docker/key.json /etc/munge/munge.key /etc/openvswitch/system-id.conf
 /opt/consul/data/node-id /var/lib/NetworkManager/secret_key /var/lib/consul/node-id /var/lib/docker/engine-id
@@ -99,7 +99,7 @@ drop_service_identity() {
     fi
     cut_names postfix-hostname "$SW_ROOT/etc/postfix/main.cf" \
         '/^myhostname *=.*NAME/d; /^mydestination/s/NAME *,* *//g'
-    # It has the name of the computer that made it; the boot agent makes it anew.
+    # It has the name of the computer that made it; the boot agent makes it again.
     item=$SW_ROOT/etc/aliases.db
     if [ -e "$item" ] && grep -qsaF -f "$WORK/builders.names" "$item"; then
         drop_files postfix-hostname "$item"

@@ -2,11 +2,11 @@
 # What the build agent fetches and uploads: the bundle, secrets, caches and results, each with patience. They are objects
 # of Cloud Storage, or files of the metadata server of a machine of Stoneware's. Part of the build agent.
 
-SMALL_BUNDLE=67108864 # bytes; a larger bundle is not kept in memory but streamed anew for each use
+SMALL_BUNDLE=67108864 # bytes; a larger bundle is not kept in memory but streamed again for each use
 
 # value_at PATH: print a value of the instance's metadata; fails where there is none.
 value_at() {
-    # A server that is being started anew must not look like a value that is not there.
+    # A server that is being restarted must not look like a value that is not there.
     sw_patience
     while :; do
         got=$(sw_curl --max-time 60 -w '\n%{http_code}' "$SW_V1/instance/$1")
@@ -41,14 +41,13 @@ object_url() {
     esac
 }
 
-# own_token: print the option of curl's with the token of the machine's account, nothing where it has none.
+# own_token: set sw_header as sw_account does; fails where the server cannot tell, so that it is asked again.
 own_token() {
-    said=$(sw_curl --show-error --max-time 30 -w '\n%{http_code}' "$SW_V1/instance/service-accounts/default/token") || return 1
-    case ${said##*"$LINE"} in
-    200) printf '%s\n' "$said" | sed -n 's/.*"access_token" *: *"\([^"\\]*\)".*/header = "Authorization: Bearer \1"/p' ;;
-    404) ;;
+    sw_account --show-error --max-time 30 || return 1
+    case $sw_code in
+    200 | 404) ;;
     *)
-        echo "the metadata server has no token now: ${said##*"$LINE"}" >&2
+        echo "the metadata server has no token now: $sw_code" >&2
         return 1
         ;;
     esac
@@ -57,10 +56,10 @@ own_token() {
 # request_once ARG…: one request for `url`. What comes goes to standard output. On standard error: what went wrong, and a
 # line `@STATUS BYTES`.
 request_once() {
-    header=''
+    sw_header=''
     # With a token of now. Not in a file, for two may be fetching, nor on a command line, which every step may read.
-    if [ -n "$foreign" ]; then header=$(own_token) || return 1; fi
-    printf '%s\n' "$header" | sw_curl -K - --fail --show-error ${at:+-C} ${at:+"$at"} \
+    if [ -n "$foreign" ]; then own_token || return 1; fi
+    printf '%s\n' "$sw_header" | sw_curl -K - --fail --show-error ${at:+-C} ${at:+"$at"} \
         -w '%{stderr}@%{http_code} %{size_download}\n' "$@" "$url"
 }
 

@@ -229,7 +229,7 @@ class GoogleImages:
         self.forget_list()
 
     def _check_unused(self, image: CloudImage) -> None:
-        """Refuse to remove what Terraform would then make a living machine's disk anew of."""
+        """Refuse to remove what Terraform would then recreate a living machine's disk from."""
         disks = self.api.items("compute", "aggregated/disks", "list the disks")
         users = sorted(str(disk.get("name")) for disk in disks if last(disk.get("sourceImage")) == image.name)
         if users:
