@@ -9,6 +9,7 @@ import pytest
 from stoneware.errors import InputError
 from stoneware.platforms import registry
 from stoneware.platforms.local.bases import bases
+from stoneware.platforms.local.bases.mmdebstrap import _failure
 from stoneware.platforms.local.bases.package_sources import lines_of
 from stoneware.platforms.local.bases.sources import Source, sources
 from stoneware.platforms.local.store.store import Store
@@ -107,6 +108,50 @@ def test_the_lines_of_a_base(tmp_path: Path) -> None:
     assert lines_of(frozen, tmp_path) == ["deb [check-valid-until=no] https://m sid main"]
     with pytest.raises(InputError, match=r"there is no keyring /gone\.gpg"):
         lines_of(Source("noble", "https://m/ubuntu", keyring="/gone.gpg"), tmp_path)
+
+
+def test_a_keyring_that_is_not_there_is_told_before_the_base_is_made(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    store.project = project(tmp_path, UBUNTU)
+    for ask in (
+        lambda: bases.base_identity(store, "ubuntu:24.04"),
+        lambda: bases.ensure_base(store, "ubuntu:24.04", refresh=True, progress=print),
+    ):
+        with pytest.raises(InputError, match=r"there is no keyring .*/keys/ubuntu\.gpg") as caught:
+            ask()
+        assert caught.value.location == f"{tmp_path}/stoneware.toml:7"
+    # One that is not asked for may be for another computer.
+    assert bases.base_identity(store, "debian:12") is None
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys/ubuntu.gpg").write_text("")
+    assert bases.base_identity(store, "ubuntu:24.04") is None
+
+
+def test_what_mmdebstrap_fails_at_is_told_with_the_mirror_that_it_took_from(tmp_path: Path) -> None:
+    there = f"{tmp_path}/stoneware.toml"
+    text = UBUNTU + '[bases."debian:sid"]\nsuite = "sid"\n'
+    text += '[bases."own:1"]\nsuite = "own"\nmirror = "http://me:word@m.example/deb/"\n'
+    found = sources(project(tmp_path, text))
+    error = _failure(found["ubuntu:24.04"], 25, ["E: apt-get update failed"])
+    assert error.brief == "mmdebstrap could not make the base noble (exit code 25)"
+    assert error.details == "E: apt-get update failed"
+    assert error.resolution == (
+        "check that the mirror https://mirror.example/ubuntu has the suite noble: "
+        "curl -fI https://mirror.example/ubuntu/dists/noble/Release"
+    )
+    assert error.location == f"{there}:5"
+    own = _failure(found["own:1"], 25, [])
+    assert own.resolution.startswith("check that the mirror http://m.example/deb has the suite own: curl")
+    sid = _failure(found["debian:sid"], 25, [])
+    assert (sid.location, sid.resolution) == (
+        f"{there}:9",
+        "check that this computer's apt works (apt-get update) and its mirror has sid",
+    )
+    known = _failure(found["debian:12"], 25, [])
+    assert (known.location, known.resolution) == (
+        "",
+        "check that this computer's apt works (apt-get update), then run the command again",
+    )
 
 
 def test_without_a_mirror_it_is_the_computers_own_debian(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from stoneware.errors import HostError, InputError
 from stoneware.files import canonical_json, sha256_hex, write_json
-from stoneware.platforms.local.bases.package_sources import lines_of
+from stoneware.platforms.local.bases.package_sources import keyring_of, lines_of
 from stoneware.platforms.local.bases.sources import KNOWN, Source, sources
 from stoneware.platforms.local.bases.system_ids import digest as ids_digest
 from stoneware.platforms.local.bases.system_ids import move_system_ids
@@ -54,10 +54,14 @@ def source_of(store: Store, reference: str) -> Source:
 
 
 def base_identity(store: Store, reference: str) -> str | None:
-    """Return a base's identity (a checkpoint key), or None while it has to be made."""
-    source_of(store, reference)
+    """Return a base's identity (a checkpoint key), or None while it has to be made.
+
+    Raises InputError where it cannot be made, as far as it is known before.
+    """
+    source = source_of(store, reference)
     raw = _raw_key(store, reference)
     if raw is None:
+        keyring_of(source)
         return None
     identity = _identity(raw)
     return identity if store.has_checkpoint(identity) else None
@@ -68,8 +72,10 @@ def ensure_base(store: Store, reference: str, *, refresh: bool = False, progress
 
     With `refresh` mmdebstrap runs again. One command makes it; others wait for that and say so.
     """
-    source_of(store, reference)
-    identity = None if refresh else base_identity(store, reference)
+    identity = base_identity(store, reference)
+    if refresh:
+        keyring_of(source_of(store, reference))
+        identity = None
     if identity is not None:
         store.touch_checkpoint(identity)
         return identity

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -18,6 +20,7 @@ from stoneware.platforms.local.host.requirements import check
 # checkpoint, so syncing each unpacked file only costs time. Translations are never read in a machine.
 _DPKG_OPTIONS = ("force-unsafe-io",)
 _APT_OPTIONS = ('Acquire::Languages "none"',)
+_USER = re.compile(r"//[^/@]*@")  # of a mirror's address: a name and a password, which are not shown
 _LONGEST_LINE = 1 << 16  # characters of its output
 
 
@@ -61,11 +64,25 @@ def mmdebstrap(
             if child.stderr is not None:
                 child.stderr.close()
     if child.returncode != 0:
-        raise MachineError(
-            f"mmdebstrap could not make the base {source.suite} (exit code {child.returncode})",
-            details="\n".join(last),
-            resolution="check that this computer's apt works (apt-get update), then run the command again",
-        )
+        raise _failure(source, child.returncode, last)
+
+
+def _failure(source: Source, code: int, last: Sequence[str]) -> MachineError:
+    """Return the error of a run that failed, with what to look at: the mirror that it took from."""
+    mirror = _USER.sub("//", source.mirror.rstrip("/"))
+    if mirror:
+        address = shlex.quote(f"{mirror}/dists/{source.suite}/Release")
+        advice = f"check that the mirror {mirror} has the suite {source.suite}: curl -fI {address}"
+    elif source.places:
+        advice = f"check that this computer's apt works (apt-get update) and its mirror has {source.suite}"
+    else:
+        advice = "check that this computer's apt works (apt-get update), then run the command again"
+    return MachineError(
+        f"mmdebstrap could not make the base {source.suite} (exit code {code})",
+        details="\n".join(last),
+        resolution=advice,
+        location=source.places.get("mirror") or source.places.get("suite", ""),
+    )
 
 
 def _guarded() -> list[str]:

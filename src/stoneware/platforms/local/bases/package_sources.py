@@ -37,16 +37,27 @@ def lines_of(source: Source, root: Path = Path("/")) -> list[str]:
     if not source.mirror and source.suite in KNOWN.values():
         return host_sources(source.suite, root)
     mirror = source.mirror or _host_mirror(root)
-    keyring = source.keyring or ("" if source.mirror else _KEYRING)
+    keyring = keyring_of(source, root)
+    options = [f"signed-by={keyring}"] * bool(keyring) + ["check-valid-until=no"] * source.frozen
+    signed = f"[{' '.join(options)}] " if options else ""
+    return [f"deb {signed}{mirror} {source.suite} {' '.join(source.components)}"] if mirror else []
+
+
+def keyring_of(source: Source, root: Path = Path("/")) -> str:
+    """Return the file of the keys that sign a base's suites, "" where apt's own count.
+
+    Raises InputError where it is not there.
+    """
+    known = not source.mirror and source.suite in KNOWN.values()
+    keyring = source.keyring or ("" if source.mirror or known else _KEYRING)
     if keyring and not (root / keyring.lstrip("/")).is_file():
         raise InputError(
             f"there is no keyring {keyring}",
             details=f"It has the keys that sign {source.suite}.",
             resolution='keyring = "/usr/share/keyrings/…"    # of the package …-archive-keyring',
+            location=source.places.get("keyring") or source.places.get("suite", ""),
         )
-    options = [f"signed-by={keyring}"] * bool(keyring) + ["check-valid-until=no"] * source.frozen
-    signed = f"[{' '.join(options)}] " if options else ""
-    return [f"deb {signed}{mirror} {source.suite} {' '.join(source.components)}"] if mirror else []
+    return keyring
 
 
 def _host_mirror(root: Path) -> str:

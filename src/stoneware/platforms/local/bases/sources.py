@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import field
 from typing import Any
 
 from stoneware.dataclass import dataclass
@@ -25,7 +26,8 @@ class Source:
 
     Without a mirror it is the one that this computer has its own Debian from, else mmdebstrap's. `keyring`
     has the keys that sign the mirror's suites; without one, those that this computer's apt trusts count.
-    `frozen`: the mirror is a snapshot, whose suites are taken although they have expired.
+    `frozen`: the mirror is a snapshot, whose suites are taken although they have expired. `places` are
+    FILE:LINE of the keys, where a stoneware.toml has them.
     """
 
     suite: str
@@ -33,6 +35,7 @@ class Source:
     components: tuple[str, ...] = ("main",)
     keyring: str = ""
     frozen: bool = False
+    places: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 def sources(project: Project | None) -> dict[str, Source]:
@@ -83,7 +86,8 @@ def _base(file: ProjectFile, name: str, table: Any) -> Source:
     # Said from where the file is, whatever directory the command was given in.
     if keyring and file.path is not None:
         keyring = str(file.path.parent / keyring)
-    return Source(table["suite"], table.get("mirror", ""), tuple(components), keyring, frozen)
+    places = {key: file.place(key, inner) for key in table}
+    return Source(table["suite"], table.get("mirror", ""), tuple(components), keyring, frozen, places)
 
 
 def _is(pattern: re.Pattern[str], value: object) -> bool:
