@@ -10,6 +10,7 @@ import pytest
 from stoneware.cluster.desired import desire
 from stoneware.cluster.plan import make_plan
 from stoneware.cluster.tfvars import from_tfvars, to_tfvars
+from stoneware.compose.extensions import flags_of, is_virtual
 from stoneware.compose.extras import extras_of, live_extras_of, zones_of
 from stoneware.compose.model import Cluster
 from stoneware.platforms.google.infrastructure import EXTENSION
@@ -48,6 +49,25 @@ def test_a_service_says_it_before_the_cluster() -> None:
         {},
         (),
     )
+
+
+def test_what_is_true_or_false_is_that_in_every_spelling_of_composes() -> None:
+    said = {
+        GOOGLE: {"spot": "yes", "external_ip": "Off", "deletion_protection": "True", "machine_type": "on"}
+    }
+    assert extras_of(EXTENSION, said) == {"spot": "true", "external_ip": "false", "machine_type": "on"}
+    assert live_extras_of(EXTENSION, said) == {"deletion_protection": "true"}
+    assert flags_of(GOOGLE) == {"spot", "external_ip", "deletion_protection"}
+    assert flags_of("x-local") == {"vm"}
+    assert not flags_of("x-mine")
+
+
+@pytest.mark.parametrize(
+    ("said", "virtual"),
+    [("true", True), (True, True), ("no", False), (False, False), ("vm", False), (1, False)],
+)
+def test_machines_are_virtual_by_the_same_words(said: object, virtual: bool) -> None:
+    assert is_virtual({"x-local": {"vm": said}}) == virtual
 
 
 def test_they_are_of_machines_of_that_platform_only() -> None:

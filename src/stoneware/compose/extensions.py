@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from pydantic import ValidationError
 
@@ -49,6 +50,17 @@ GateCheck = Callable[[Mapping[str, Any], AbstractSet[str], AbstractSet[str]], It
 def check_extensions(root: Node, faults: Faults) -> None:
     """Note what is wrong below the keys of our own, and what may be one of them that is misspelt."""
     _walk(root, root, (), faults)
+
+
+@functools.cache
+def flags_of(key: str) -> frozenset[str]:
+    """Return the names below a key of our own whose values are true or false."""
+    return frozenset(
+        name
+        for model in _OWN.get(key, {}).values()
+        for name, kind in get_type_hints(model).items()
+        if bool in get_args(kind)
+    )
 
 
 def is_virtual(extensions: Mapping[str, Any]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from stoneware.compose.truth import truth_of
 from stoneware.platforms.infrastructure import Extension
 
 _PLACES = ("zone", "zones")  # where machines may be: none is made again for another list
@@ -14,13 +15,16 @@ def extras_of(extension: Extension | None, *said: Mapping[str, Any]) -> dict[str
     """Return what a platform's key says, the later ones before the earlier; nothing without a platform."""
     live = extension.live if extension else ()
     found = _said(extension, *said)
-    return {name: _text(value) for name, value in found.items() if name not in (*_PLACES, *live)}
+    return {
+        name: _text(extension, name, value) for name, value in found.items() if name not in (*_PLACES, *live)
+    }
 
 
 def live_extras_of(extension: Extension | None, *said: Mapping[str, Any]) -> dict[str, str]:
     """Return what of that a living machine takes on."""
     live = extension.live if extension else ()
-    return {name: _text(value) for name, value in _said(extension, *said).items() if name in live}
+    found = _said(extension, *said)
+    return {name: _text(extension, name, value) for name, value in found.items() if name in live}
 
 
 def zones_of(extension: Extension | None, *said: Mapping[str, Any]) -> tuple[str, ...]:
@@ -40,9 +44,13 @@ def _said(extension: Extension | None, *said: Mapping[str, Any]) -> dict[str, An
     return found
 
 
-def _text(value: Any) -> str:
+def _text(extension: Extension | None, name: str, value: Any) -> str:
     if isinstance(value, list):
         return ",".join(map(str, value))
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
+    truth = truth_of(value)
+    # A text such as yes is one of Compose's truth values in some places, and a name in others.
+    if isinstance(value, str) and truth is not None and extension is not None:
+        from stoneware.compose.extensions import flags_of  # most files have true or false, and need no model
+
+        truth = truth if name in flags_of(extension.key) else None
+    return str(value) if truth is None else str(truth).lower()

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
 from stoneware.compose.nodes import describe
+from stoneware.compose.truth import truth_of
 from stoneware.durations import LONGEST, parse_duration
 from stoneware.errors import InputError
 from stoneware.image.references import parse_reference
@@ -32,9 +33,6 @@ from stoneware.model.limits import (
 from stoneware.model.mount_places import own_place
 
 HINT = "\n"  # parts the reason of a validator's error from its hint
-# Compose casts these words, and YAML 1.2 leaves them texts.
-_TRUE = {"true", "y", "yes", "on"}
-_FALSE = {"false", "n", "no", "off"}
 _IMAGE_ID = re.compile(r"sha256:[0-9a-f]{4,64}")
 _DAYS = re.compile(r"\A(?:([0-9]{1,5})w)?(?:([0-9]{1,5})d)?(.*)", re.DOTALL)
 _EXPOSED = re.compile(r"[0-9]{1,5}(?:-[0-9]{1,5})?(?:/[a-z]+)?")
@@ -66,11 +64,10 @@ def _filled(value: Any) -> str:
 
 
 def _flag(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.lower() in _TRUE | _FALSE:
-        return value.lower() in _TRUE
-    raise expected("true or false", value)
+    truth = truth_of(value)
+    if truth is None:
+        raise expected("true or false", value)
+    return truth
 
 
 def _whole(low: int, high: int) -> Callable[[Any], int]:
