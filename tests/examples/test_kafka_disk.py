@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from .clusters import wait_for
+from .start_scripts import StartScript, files_of, lay, start_script
 
 pytestmark = pytest.mark.tool
 
@@ -32,73 +31,23 @@ esac
 """
 
 
-@dataclass(frozen=True)
-class Broker:
-    """The start script, moved to a directory of its own."""
-
-    root: Path
-
-    @property
-    def volume(self) -> Path:
-        return self.root / "volume"
-
-    def calls(self) -> list[str]:
-        path = self.root / "calls"
-        return path.read_text().splitlines() if path.exists() else []
-
-    def start(self, **extra: str) -> subprocess.CompletedProcess[str]:
-        env = {
-            "PATH": f"{self.root}/bin:{os.environ['PATH']}",
-            "CALLS": str(self.root / "calls"),
-            "TMPDIR": str(self.root),
-        }
-        script = self.root / "kafka-broker"
-        return subprocess.run([script], env={**env, **extra}, capture_output=True, text=True, check=False)
-
-
 @pytest.fixture
-def broker(tmp_path: Path) -> Broker:
-    script = (EXAMPLE / "kafka-broker").read_text()
-    for path, here in {"/etc/kafka": "etc", "/var/lib/kafka": "volume"}.items():
-        assert path in script
-        script = script.replace(path, str(tmp_path / here))
-    _program(tmp_path / "kafka-broker", script)
-    _program(tmp_path / "bin/java", JAVA)
+def broker(tmp_path: Path) -> StartScript:
+    places = {"/etc/kafka": "etc", "/var/lib/kafka": "volume"}
+    script = start_script(EXAMPLE / "kafka-broker", tmp_path, places)
+    script.program("java", JAVA)
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/server.properties").write_text(f"node.id=1\nlog.dirs={tmp_path}/volume/data\n")
     (tmp_path / "etc/cluster-id").write_text("CLUSTER\n")
-    (tmp_path / "volume").mkdir()
-    return Broker(tmp_path)
-
-
-def _program(path: Path, text: str) -> None:
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(text)
-    path.chmod(0o755)
-
-
-def _lay(volume: Path, files: dict[str, str]) -> None:
-    for name, text in files.items():
-        path = volume / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if name.endswith("/"):
-            path.mkdir()
-        else:
-            path.write_text(text)
-
-
-def _tree(directory: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(directory)): path.read_text() for path in directory.rglob("*") if path.is_file()
-    }
+    return script
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
-def test_formats_only_what_is_blank(broker: Broker, case: dict[str, Any]) -> None:
-    _lay(broker.volume, case["files"])
-    before = _tree(broker.volume)
+def test_formats_only_what_is_blank(broker: StartScript, case: dict[str, Any]) -> None:
+    lay(broker.volume, case["files"])
+    before = files_of(broker.volume)
 
-    done = broker.start()
+    done = broker.run()
 
     formats = [call for call in broker.calls() if "StorageTool" in call]
     starts = [call for call in broker.calls() if "kafka.Kafka" in call]
@@ -109,52 +58,50 @@ def test_formats_only_what_is_blank(broker: Broker, case: dict[str, Any]) -> Non
         assert case["says"] in done.stderr
     if case["formatted"]:
         assert "--cluster-id CLUSTER" in formats[0]
-        assert _tree(broker.volume) == {"data/meta.properties": "node.id=1\ncluster.id=CLUSTER\n"}
+        assert files_of(broker.volume) == {"data/meta.properties": "node.id=1\ncluster.id=CLUSTER\n"}
     else:
-        assert _tree(broker.volume) == before
+        assert files_of(broker.volume) == before
 
 
-def test_a_format_that_fails_leaves_a_disk_that_is_formatted_next_time(broker: Broker) -> None:
-    failed = broker.start(DIES="yes")
+def test_a_format_that_fails_leaves_a_disk_that_is_formatted_next_time(broker: StartScript) -> None:
+    failed = broker.run(DIES="yes")
 
     assert failed.returncode == 78
     assert not (broker.volume / "data").exists()
-    assert broker.start().returncode == 0
+    assert broker.run().returncode == 0
     assert (broker.volume / "data/meta.properties").exists()
 
 
-def test_a_disk_that_cannot_be_read_is_not_formatted(broker: Broker) -> None:
+def test_a_disk_that_cannot_be_read_is_not_formatted(broker: StartScript) -> None:
     broker.volume.rmdir()  # as unreadable to root as a directory gets
 
-    done = broker.start()
+    done = broker.run()
 
     assert done.returncode == 78
     assert "cannot be read" in done.stderr
     assert broker.calls() == []
 
 
-def test_a_second_start_formats_nothing(broker: Broker) -> None:
-    broker.start()
-    broker.start()
+def test_a_second_start_formats_nothing(broker: StartScript) -> None:
+    broker.run()
+    broker.run()
 
     assert sum("StorageTool" in call for call in broker.calls()) == 1
     assert sum("kafka.Kafka" in call for call in broker.calls()) == 2
 
 
-def _started(broker: Broker, health: int, java: str) -> subprocess.Popen[str]:
+def _started(broker: StartScript, health: int, java: str) -> subprocess.Popen[str]:
     """Start the script with a Java of this text, and a health check that ends with this code."""
-    _lay(broker.volume, {"data/meta.properties": "node.id=1\ncluster.id=CLUSTER\n"})
-    _program(broker.root / "bin/java", f'#!/bin/sh\necho "$*" >>"$CALLS"\n{java}\n')
-    _program(broker.root / "bin/broker-health", f'#!/bin/sh\necho asked >>"$CALLS"\nexit {health}\n')
-    _program(broker.root / "bin/sleep", "#!/bin/sh\nexec /bin/sleep 0.05\n")
-    env = {"PATH": f"{broker.root}/bin:{os.environ['PATH']}", "CALLS": str(broker.root / "calls")}
-    script = broker.root / "kafka-broker"
-    started = subprocess.Popen([script], env=env, stdout=subprocess.PIPE, text=True)
+    lay(broker.volume, {"data/meta.properties": "node.id=1\ncluster.id=CLUSTER\n"})
+    broker.program("java", f'#!/bin/sh\necho "$*" >>"$CALLS"\n{java}\n')
+    broker.program("broker-health", f'#!/bin/sh\necho asked >>"$CALLS"\nexit {health}\n')
+    broker.program("sleep", "#!/bin/sh\nexec /bin/sleep 0.05\n")
+    started = subprocess.Popen([broker.path], env=broker.environment, stdout=subprocess.PIPE, text=True)
     wait_for(broker.calls, "java runs")
     return started
 
 
-def test_a_broker_that_hands_over_gets_its_time(broker: Broker) -> None:
+def test_a_broker_that_hands_over_gets_its_time(broker: StartScript) -> None:
     """However long it takes, and though the check fails, since a broker that stops is fenced."""
     broker.root.joinpath("go").unlink(missing_ok=True)
     java = f"trap 'until [ -e {broker.root}/go ]; do /bin/sleep 0.01; done; exit 143' TERM\n"
@@ -169,7 +116,7 @@ def test_a_broker_that_hands_over_gets_its_time(broker: Broker) -> None:
     assert (started.returncode, output) == (0, "")
 
 
-def test_a_broker_without_controllers_is_ended(broker: Broker) -> None:
+def test_a_broker_without_controllers_is_ended(broker: StartScript) -> None:
     started = _started(broker, 3, "trap '' TERM\nwhile :; do /bin/sleep 0.01; done")
 
     started.terminate()
@@ -181,7 +128,7 @@ def test_a_broker_without_controllers_is_ended(broker: Broker) -> None:
 
 
 @pytest.mark.parametrize("code", [0, 1, 143])
-def test_a_broker_that_ends_by_itself_ends_the_service(broker: Broker, code: int) -> None:
+def test_a_broker_that_ends_by_itself_ends_the_service(broker: StartScript, code: int) -> None:
     started = _started(broker, 0, f"exit {code}")
 
     started.communicate(timeout=30)

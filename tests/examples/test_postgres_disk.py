@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from .start_scripts import StartScript, files_of, lay, start_script
 
 pytestmark = pytest.mark.tool
 
@@ -24,73 +23,22 @@ echo 15 >"$directory/PG_VERSION"
 """
 
 
-@dataclass(frozen=True)
-class Node:
-    """The start script, moved to a directory of its own."""
-
-    root: Path
-
-    @property
-    def volume(self) -> Path:
-        return self.root / "volume"
-
-    def calls(self) -> list[str]:
-        path = self.root / "calls"
-        return path.read_text().splitlines() if path.exists() else []
-
-    def run(self, what: str, **extra: str) -> subprocess.CompletedProcess[str]:
-        env = {
-            "PATH": f"{self.root}/bin:{os.environ['PATH']}",
-            "CALLS": str(self.root / "calls"),
-            "TMPDIR": str(self.root),
-        }
-        return subprocess.run(
-            [self.root / "postgres-node", what],
-            env={**env, **extra},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-
 @pytest.fixture
-def node(tmp_path: Path) -> Node:
-    script = SCRIPT.read_text()
-    for path, here in {"/var/lib/postgresql": "volume", "/usr/lib/postgresql": "none"}.items():
-        assert path in script
-        script = script.replace(path, str(tmp_path / here))
-    _program(tmp_path / "postgres-node", script)
+def node(tmp_path: Path) -> StartScript:
+    places = {"/var/lib/postgresql": "volume", "/usr/lib/postgresql": "none"}
+    script = start_script(SCRIPT, tmp_path, places)
     for name in ("initdb", "pg_basebackup"):
-        _program(tmp_path / "bin" / name, NOTE + FILL)
+        script.program(name, NOTE + FILL)
     for name in ("pg_ctl", "postgres"):
-        _program(tmp_path / "bin" / name, NOTE)
-    _program(tmp_path / "bin/psql", NOTE + 'echo "${ANSWER-}"\n')
-    (tmp_path / "volume").mkdir()
-    return Node(tmp_path)
-
-
-def _program(path: Path, text: str) -> None:
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(text)
-    path.chmod(0o755)
-
-
-def _lay(volume: Path, files: dict[str, str]) -> None:
-    for name, text in files.items():
-        (volume / name).parent.mkdir(parents=True, exist_ok=True)
-        (volume / name).write_text(text)
-
-
-def _tree(directory: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(directory)): path.read_text() for path in directory.rglob("*") if path.is_file()
-    }
+        script.program(name, NOTE)
+    script.program("psql", NOTE + 'echo "${ANSWER-}"\n')
+    return script
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
-def test_fills_only_what_is_blank(node: Node, case: dict[str, Any]) -> None:
-    _lay(node.volume, case["files"])
-    before = _tree(node.volume)
+def test_fills_only_what_is_blank(node: StartScript, case: dict[str, Any]) -> None:
+    lay(node.volume, case["files"])
+    before = files_of(node.volume)
     primary = case.get("primary", "")
 
     done = node.run("start", **({"PRIMARY_HOST": primary} if primary else {}))
@@ -104,13 +52,13 @@ def test_fills_only_what_is_blank(node: Node, case: dict[str, Any]) -> None:
         assert case["says"] in done.stderr
     if case["calls"]:
         standby = {"data/standby.signal": ""} if primary else {}
-        assert _tree(node.volume) == {"data/PG_VERSION": "15\n", **standby}
+        assert files_of(node.volume) == {"data/PG_VERSION": "15\n", **standby}
     else:
-        assert _tree(node.volume) == before
+        assert files_of(node.volume) == before
 
 
 @pytest.mark.parametrize("primary", ["", "db"])
-def test_a_copy_that_fails_leaves_a_disk_that_is_filled_next_time(node: Node, primary: str) -> None:
+def test_a_copy_that_fails_leaves_a_disk_that_is_filled_next_time(node: StartScript, primary: str) -> None:
     failed = node.run("start", PRIMARY_HOST=primary, DIES="yes")
 
     assert failed.returncode == 78
@@ -119,7 +67,7 @@ def test_a_copy_that_fails_leaves_a_disk_that_is_filled_next_time(node: Node, pr
     assert (node.volume / "data/PG_VERSION").exists()
 
 
-def test_a_disk_that_cannot_be_read_is_not_filled(node: Node) -> None:
+def test_a_disk_that_cannot_be_read_is_not_filled(node: StartScript) -> None:
     node.volume.rmdir()  # as unreadable to root as a directory gets
 
     done = node.run("start")
@@ -139,7 +87,9 @@ def test_a_disk_that_cannot_be_read_is_not_filled(node: Node) -> None:
         ("db", "", 1, "not a replica, following db"),
     ],
 )
-def test_health_is_what_the_server_says(node: Node, primary: str, answer: str, code: int, says: str) -> None:
+def test_health_is_what_the_server_says(
+    node: StartScript, primary: str, answer: str, code: int, says: str
+) -> None:
     done = node.run("health", PRIMARY_HOST=primary, ANSWER=answer)
 
     assert (done.returncode, done.stdout.strip()) == (code, says)

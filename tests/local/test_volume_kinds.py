@@ -6,8 +6,6 @@ import hashlib
 import os
 import stat
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,13 +19,13 @@ from stoneware.model.resources import DIRECTORY, DISK, VolumeMount
 from stoneware.platforms.local.disks import reading
 from stoneware.platforms.local.disks.reading import TOOLS
 from stoneware.platforms.local.host.requirements import TABLE
-from stoneware.platforms.local.machines.stop import wait_until
 from stoneware.platforms.local.platform import LocalPlatform
 from stoneware.platforms.local.store import qgroups, volume_kinds
 from stoneware.platforms.local.store import quota as store_quota
 from stoneware.platforms.local.store.errors import StoreFull
-from stoneware.platforms.local.store.recover import recover, teardown
+from stoneware.platforms.local.store.recover import teardown
 from stoneware.platforms.local.store.store import Store
+from tests.local.kills import kill_at_work
 
 pytestmark = pytest.mark.machine
 _MIB = 1 << 20
@@ -342,21 +340,7 @@ def test_a_kill_loses_nothing(platform: LocalPlatform, tools: None) -> None:
     data.mkdir()
     (data / "file").write_text("as it was")
     for number in range(5):
-        maker = subprocess.Popen(
-            [sys.executable, "-c", _WORK, str(store.home)], stdout=subprocess.PIPE, text=True
-        )
-        assert maker.stdout is not None
-        assert maker.stdout.readline() == "go\n"
-        time.sleep(0.17 * number)  # the kill's point in time is what is varied
-        maker.kill()
-        maker.wait()
-        maker.stdout.close()
-
-        def settled() -> bool:
-            recover(store)
-            return not [*store.data.glob("*/.staged-*")]
-
-        assert wait_until(settled, 20)
+        kill_at_work(store, _WORK, 0.17 * number)
         volume = store.volume("v")
         assert dict(volume.labels) == labels
         if volume.kind == DISK:

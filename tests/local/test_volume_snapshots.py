@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,13 +10,13 @@ import pytest
 
 from stoneware.errors import InputError
 from stoneware.model.resources import VolumeMount
-from stoneware.platforms.local.machines.stop import wait_until
 from stoneware.platforms.local.platform import LocalPlatform
 from stoneware.platforms.local.store import btrfs, qgroups, usage
 from stoneware.platforms.local.store.prune import settle
-from stoneware.platforms.local.store.recover import recover, teardown
+from stoneware.platforms.local.store.recover import teardown
 from stoneware.platforms.local.store.store import Store
 from tests.local.engine_lab import Bench
+from tests.local.kills import kill_at_work
 
 pytestmark = pytest.mark.machine
 _MIB = 1 << 20
@@ -124,21 +121,7 @@ def test_a_kill_leaves_nothing_broken(store: Store) -> None:
     (data / "file").write_text("as it was")
     store.snapshot_volume("v", "one")
     for number in range(12):
-        maker = subprocess.Popen(
-            [sys.executable, "-c", _WORK, str(store.home)], stdout=subprocess.PIPE, text=True
-        )
-        assert maker.stdout is not None
-        assert maker.stdout.readline() == "go\n"
-        time.sleep(0.013 * number)  # the kill's point in time is what is varied
-        maker.kill()
-        maker.wait()
-        maker.stdout.close()
-
-        def settled() -> bool:
-            recover(store)
-            return not [*store.data.glob("*/.staged-*")]
-
-        assert wait_until(settled, 60)
+        kill_at_work(store, _WORK, 0.013 * number)
         assert (data / "file").read_text() in ("as it was", "changed")
         assert dict(store.volume("v").labels) == {"a": "1"}
         assert "one" in [one.name for one in store.snapshots("v")]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -16,41 +15,10 @@ from stoneware.terraform.results import TerraformError
 from stoneware.terraform.runner import Terraform
 from tests.platforms.memory import MemoryPlatform
 
+from .configurations import ADDRESS, FULL, machine, machines, values
 from .conftest import IMAGE, Configure
 
 pytestmark = pytest.mark.tool
-
-ADDRESS = "stoneware_machine.m"
-MINIMAL = 'resource "stoneware_machine" "m" {\n  name   = "m1"\n  source = IMAGE\n%s}\n'
-FULL = {
-    "kind": '"builder"',
-    "hostname": '"broker-1"',
-    "metadata": '{ "config" = "A=1", "other" = "x" }',
-    "files": '{ "bundle.tar" = "/tmp/bundle.tar" }',
-    "volumes": '[{ volume = "data", path = "/data" }, { volume = "b", path = "/b", read_only = true }]',
-    "ports": '[{ machine_port = 80 }, { machine_port = 53, host_port = 5353, protocol = "udp" }]',
-    "caches": '["apt", "maven"]',
-    "memory": "536870912",
-    "cpus": "0.1",
-    "pids_limit": "500",
-    "ulimits": '[{ name = "nproc", soft = 99 }, { name = "nofile", soft = 1024, hard = 4096 }]',
-    "disk": "1073741824",
-    "log_max_size": "1048576",
-    "log_max_file": "2",
-    "read_only": "true",
-    "restart": '"on-failure:3"',
-    "stop_timeout": "360.5",
-    "image_ref": '"hello:latest"',
-    "labels": '{ "a" = "b" }',
-    "networks": '["front", "back"]',
-    "names": '["broker", "broker.c.internal"]',
-    "secrets": '[{ secret = "c-token", target = "token", version = "v1" }]',
-    "recreate_on": '"1"',
-}
-
-
-def machine(**attributes: str) -> str:
-    return MINIMAL % "".join(f"  {name} = {value}\n" for name, value in attributes.items())
 
 
 def test_created_as_asked_and_nothing_to_do_afterwards(
@@ -100,9 +68,8 @@ def test_what_is_left_out_or_empty_is_no_difference(
 ) -> None:
     configure(machine(**optional))
     terraform.apply()
-    resource = terraform.state().get(ADDRESS)
-    assert resource is not None
-    assert {name: resource.values[name] for name in ("id", "ip", "phase", "image_id", "kind", "restart")} == {
+    found = values(terraform)
+    assert {name: found[name] for name in ("id", "ip", "phase", "image_id", "kind", "restart")} == {
         "id": "m00000001",
         "ip": "10.0.0.2",
         "phase": "running",
@@ -215,15 +182,7 @@ def test_several_failures_are_all_told(
 ) -> None:
     for name in ("m1", "m2"):
         platform.create(MachineSpec(name, IMAGE))
-    configure(
-        """
-        resource "stoneware_machine" "m" {
-          for_each = toset(["m1", "m2", "m3"])
-          name     = each.key
-          source   = IMAGE
-        }
-        """
-    )
+    configure(machines("m1", "m2", "m3"))
     with pytest.raises(TerraformError, match="Terraform could not apply the changes") as caught:
         terraform.apply()
     assert "'m1' is in use (with stoneware_machine.m[\"m1\"]" in caught.value.details
@@ -260,28 +219,6 @@ def test_what_was_changed_behind_its_back_is_seen_and_set_right(
     assert made.spec.metadata == {"config": "A=1"}
     assert made.phase is Phase.RUNNING
     assert terraform.plan().noop
-
-
-def test_an_existing_machine_is_imported_by_name(
-    terraform: Terraform, configure: Configure, platform: MemoryPlatform
-) -> None:
-    platform.create(
-        MachineSpec("m1", IMAGE, metadata={"a": "b"}, cpus=0.1, ports=(PortMapping("0.0.0.0", 0, 80),))
-    )
-    port = '[{ machine_port = 80, host_port = 0, host_ip = "0.0.0.0", protocol = "tcp" }]'
-    configure(machine(metadata='{ "a" = "b" }', cpus="0.1", ports=port, kind='"machine"'))
-    terraform.import_(ADDRESS, "m1")
-    assert terraform.plan().noop
-    assert terraform.destroy().removed == 1
-    assert platform.machines() == []
-
-
-def test_import_of_a_machine_that_is_not_there(terraform: Terraform, configure: Configure) -> None:
-    configure(machine())
-    with pytest.raises(TerraformError, match="there is no machine 'm9'") as caught:
-        terraform.import_(ADDRESS, "m9")
-    assert caught.value.resolution.startswith("stoneware ps -a")
-    assert caught.value.exit_code == InputError.exit_code
 
 
 def test_destroying_what_is_gone_is_fine(
@@ -338,43 +275,8 @@ def test_a_machine_of_someone_else_is_neither_taken_nor_destroyed(
     assert platform.machines() == [theirs]
 
 
-def test_values_that_are_known_after_apply_only(
-    terraform: Terraform, configure: Configure, platform: MemoryPlatform
-) -> None:
-    configure(
-        """
-        resource "terraform_data" "later" { input = "m7" }
-        resource "stoneware_machine" "m" {
-          name     = terraform_data.later.output
-          source   = IMAGE
-          cpus     = length(terraform_data.later.output)
-          metadata = { "a" = "known", "b" = terraform_data.later.id }
-          ports    = [{ machine_port = length(terraform_data.later.id) }]
-          volumes  = [{ volume = "v", path = "/${terraform_data.later.id}" }]
-        }
-        output "ip" { value = stoneware_machine.m.ip }
-        """
-    )
-    plan = terraform.plan()
-    change = next(change for change in plan.changes if change.address == ADDRESS)
-    assert {"name", "cpus", "metadata", "ports", "volumes", "id", "ip", "phase"} <= set(change.unknown)
-    assert terraform.apply(plan).outputs == {"ip": "10.0.0.2"}
-    [made] = platform.machines()
-    assert (made.name, made.spec.cpus, made.spec.ports[0].machine_port) == ("m7", 2.0, 36)
-    assert sorted(made.spec.metadata) == ["a", "b", "stoneware-volumes"]
-    assert terraform.plan().noop
-
-
 def test_many_machines_at_once(terraform: Terraform, configure: Configure, platform: MemoryPlatform) -> None:
-    configure(
-        """
-        resource "stoneware_machine" "m" {
-          for_each = toset([for n in range(20) : "m${n}"])
-          name     = each.key
-          source   = IMAGE
-        }
-        """
-    )
+    configure(machines(*(f"m{n}" for n in range(20))))
     assert terraform.apply().added == 20
     assert len(platform.machines()) == 20
     assert terraform.plan().noop
@@ -392,53 +294,6 @@ def test_metadata_does_not_show_in_plans(tmp_path: Path, terraform: Terraform, c
     assert "hunter2" in state.read_text()  # Terraform itself masks no state,
     assert state.stat().st_mode & 0o077 == 0  # so nobody else may read it
     assert not plan.file.exists()
-
-
-def test_the_data_source(terraform: Terraform, configure: Configure, platform: MemoryPlatform) -> None:
-    made = platform.create(
-        MachineSpec("db", IMAGE, metadata={"k": "v"}, ports=(PortMapping("0.0.0.0", 0, 80),))
-    )
-    platform.report("db", **{"stoneware/status": "{}"})
-    configure(
-        """
-        data "stoneware_machine" "db" {
-          name = "db"
-        }
-        output "db" {
-          value = { for name, value in data.stoneware_machine.db : name => value if name != "metadata" }
-        }
-        output "metadata" { value = nonsensitive(data.stoneware_machine.db.metadata["k"]) }
-        """
-    )
-    outputs = terraform.apply().outputs
-    created = outputs["db"].pop("created")
-    assert outputs == {
-        "metadata": "v",
-        "db": {
-            "name": "db",
-            "id": "m00000001",
-            "image_id": IMAGE.removeprefix("image:"),
-            "ip": "10.0.0.2",
-            "phase": "running",
-            "health": "none",
-            "published": [{"machine_port": 80, "host_port": 40000, "host_ip": "0.0.0.0", "protocol": "tcp"}],
-            "kind": "machine",
-            "source": IMAGE,
-            "image": "",
-            "hostname": "db",
-            "networks": [],
-            "labels": {},
-            "guest_attributes": {"stoneware/status": "{}"},
-            "config_digest": made.config_digest,
-            "running": True,
-            "error": "",
-        },
-    }
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", created)
-    platform.destroy("db")
-    with pytest.raises(TerraformError, match="there is no machine 'db'") as caught:
-        terraform.plan()
-    assert caught.value.diagnostics[0].attribute == "name"
 
 
 CASES = json.loads((Path(__file__).parent / "cases" / "bad-values.json").read_text())
