@@ -54,6 +54,7 @@ LONG = (
     "tests/rollout/test_sessions.py",
     "tests/google/",
     "tests/guest/test_build.py",
+    "tests/guest/test_seal.py",
     "tests/cluster/test_engine.py",
     "tests/setup/test_lasting.py",
 )

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.examples.clusters import wait_for
-from tests.guest.support import SHELLS, FakeMetadata, Root, serving
+from tests.guest.bakes import Bake
+from tests.guest.support import SHELLS, FakeMetadata, Root, finish, serving
 
 
 @pytest.fixture
@@ -26,6 +27,14 @@ def root(request: pytest.FixtureRequest, metadata: FakeMetadata) -> Iterator[Roo
         yield Root(top / "root", metadata, request.param)
     finally:
         wait_for(lambda: _removed(top), "nothing of the test writes any more")
+
+
+@pytest.fixture
+def bake(root: Root, metadata: FakeMetadata) -> Iterator[Bake]:
+    builder = Bake(root, metadata)
+    yield builder
+    if builder.process is not None:
+        finish(builder.process)
 
 
 def _removed(directory: Path) -> bool:

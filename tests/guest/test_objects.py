@@ -8,10 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.guest.bakes import Bake
 from tests.guest.support import FakeMetadata
-from tests.guest.test_build import Bake, bake
-
-__all__ = ["bake"]
 
 pytestmark = [pytest.mark.tool, pytest.mark.skipif(os.geteuid() != 0, reason="owners need root")]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from stoneware.guest import install
+from tests.guest.bakes import Bake
 from tests.guest.support import FakeMetadata, Root, finish
-from tests.guest.test_build import Bake, bake  # noqa: F401
 
 pytestmark = [pytest.mark.tool, pytest.mark.skipif(os.geteuid() != 0, reason="owners need root")]
 
@@ -63,7 +63,7 @@ def wants(root: Root, target: str = "multi-user") -> set[str]:
     return {name for name in names if not name.startswith(("stoneware", "systemd-", "dbus"))}
 
 
-def test_with_a_cmd_what_packages_enabled_does_not_start(bake: Bake, root: Root) -> None:  # noqa: F811
+def test_with_a_cmd_what_packages_enabled_does_not_start(bake: Bake, root: Root) -> None:
     install_packages(bake, root)
     root.put(f"{SYSTEMD}/main.service", "[Service]\n")
     bake.members["seal/root/usr/lib/stoneware/image/service"] = b"main.service\n"
@@ -88,7 +88,7 @@ def test_with_a_cmd_what_packages_enabled_does_not_start(bake: Bake, root: Root)
 
 
 def test_without_a_cmd_all_that_is_enabled_starts(
-    bake: Bake,  # noqa: F811
+    bake: Bake,
     root: Root,
     metadata: FakeMetadata,
 ) -> None:
@@ -123,7 +123,7 @@ def test_without_a_cmd_all_that_is_enabled_starts(
     assert list((root.path / "etc").glob("rc?.d/S01old")) == []
 
 
-def test_the_policy_is_there_for_steps_only(bake: Bake, root: Root) -> None:  # noqa: F811
+def test_the_policy_is_there_for_steps_only(bake: Bake, root: Root) -> None:
     root.put("etc/dpkg/dpkg.cfg.d/own", "")
     (root.path / "usr/sbin").mkdir()
     bake.run_step(
@@ -171,7 +171,7 @@ def test_units_of_an_image_do_not_start_with_its_builder(root: Root) -> None:
     assert not {"base.service.d", "stoneware-boot.service.d"} & set(made)
 
 
-def test_what_a_step_leaves_in_memory_is_told(bake: Bake, root: Root) -> None:  # noqa: F811
+def test_what_a_step_leaves_in_memory_is_told(bake: Bake, root: Root) -> None:
     root.put("usr/lib/tmpfiles.d/db.conf", 'd "/var/run/db" 0755 - -\n')
     (root.path / "dev/shm").mkdir(parents=True)
     bake.run_step("mkdir -p run/app/deep run/db dev/shm && : >run/app/f >dev/shm/x >run/a.pid >run/systemd.x")

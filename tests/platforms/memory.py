@@ -9,27 +9,24 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
 from stoneware.errors import InputError, MachineError, StonewareError
 from stoneware.files import canonical_json
-from stoneware.image.versions import highest
 from stoneware.model.capability import Capability
 from stoneware.model.execution import PLAIN, Execution
 from stoneware.model.labels import CLUSTER_LABEL
 from stoneware.model.machine import Health, Machine, MachineSpec, Phase
 from stoneware.model.machine_fields import written
-from stoneware.model.resources import DIRECTORY, DISK, Network, PortMapping, Snapshot, Volume
-from stoneware.model.snapshots import BEFORE_RESTORE, name_at
+from stoneware.model.resources import PortMapping, Volume
 from stoneware.provider.builders import MachineBuilder, remove_builders
 from stoneware.provider.infrastructure import StonewareInfrastructure
+from tests.platforms.memory_resources import MemoryResources
 
 
 def place_in(output: bytes, *, lines: int | None, until: float | None = None) -> int:
@@ -40,7 +37,7 @@ def place_in(output: bytes, *, lines: int | None, until: float | None = None) ->
     return len(output) - sum(map(len, kept))
 
 
-class MemoryPlatform:
+class MemoryPlatform(MemoryResources):
     """Machines that only exist as records. The attributes at the end of `__init__` make faults happen."""
 
     name = "memory"
@@ -48,17 +45,13 @@ class MemoryPlatform:
     at_once = 1
 
     def __init__(self, journal: Path | None = None) -> None:
+        super().__init__()
         self._journal = journal
-        self._machines: dict[str, Machine] = {}
         self._consoles: dict[str, bytes] = {}
         self._guest: dict[str, dict[str, str]] = {}
-        self._volumes: dict[str, Volume] = {}
-        self._snapshots: dict[tuple[str, str], tuple[Snapshot, Volume]] = {}
-        self._networks: dict[str, Network] = {}
         self._secrets: dict[str, dict[bytes, str]] = {}  # versions by value
         self.fetching: set[tuple[str, str]] = set()  # machines, and secrets that they may fetch
         self._made = 0
-        self._lock = threading.RLock()
         if journal is not None and journal.exists():
             self._made, self._machines, self._consoles, self._volumes, self._networks = pickle.loads(  # noqa: S301
                 journal.read_bytes()
@@ -73,7 +66,6 @@ class MemoryPlatform:
         self.fail_after_create: StonewareError | None = None
         self.while_creating: Callable[[], None] = lambda: None
         self.after_creating: Callable[[], None] = lambda: None
-        self.no_conversion = ""  # why no volume can become of another kind
         self.commands: Callable[[str, Sequence[str]], tuple[int, str]] = lambda *_: (0, "")
 
     def instead_of(self, capability: Capability) -> str:
@@ -154,12 +146,6 @@ class MemoryPlatform:
                 raise InputError(f"the machine {spec.name!r} cannot have the volume {volume.name!r}")
             self.calls.append(f"convert {volume.name} {spec.volume_kind}")
         self._volumes[volume.name] = replace(volume, kind=spec.volume_kind, blank=False)
-
-    def _users(self, what: str, name: str) -> tuple[str, ...]:
-        def named(spec: MachineSpec) -> list[str]:
-            return [mount.volume for mount in spec.volumes] if what == "volumes" else list(spec.networks)
-
-        return tuple(sorted(key for key, machine in self._machines.items() if name in named(machine.spec)))
 
     def boot(self, name: str) -> None:
         """Bring a machine that was started to where it stays; tests put a slower or a failing boot here."""
@@ -311,163 +297,6 @@ class MemoryPlatform:
             rest = {key: value for key, value in spec.metadata.items() if key != "stoneware-secrets"}
             spec = replace(spec, metadata={**rest, **_secrets(spec)})
             self._machines[name] = replace(machine, spec=spec, image=spec.image_ref)
-            self._save()
-
-    def create_volume(
-        self, name: str, labels: Mapping[str, str], size: int | None = None, *, kind: str = DIRECTORY
-    ) -> Volume:
-        with self._lock:
-            new = Volume(name, time.time(), dict(labels), (), size, kind=kind, blank=True)
-            made = self._volumes.setdefault(name, new)
-            if size is not None:
-                self._volumes[name] = replace(made, size=size)
-            self._save()
-            return self._volumes[name]
-
-    def resize_volume(self, name: str, size: int) -> None:
-        with self._lock:
-            found = self._existing_volume(name)
-            if found.kind != DISK:
-                raise InputError(f"the volume {name!r} is a directory, which has a limit and no size")
-            if size < (found.size or 0):
-                raise InputError(
-                    f"the disk {name!r} has {(found.size or 0) >> 20} MiB, and a disk only grows"
-                )
-            self._volumes[name] = replace(found, size=size)
-            self._save()
-
-    def convert_volume(self, name: str, kind: str, size: int | None = None) -> None:
-        with self._lock:
-            found = self._existing_volume(name)
-            if found.kind == kind:
-                raise InputError(f"the volume {name!r} is a {kind} already")
-            for user in self._users("volumes", name):
-                if self._machines[user].phase is not Phase.STOPPED:
-                    raise InputError(f"the volume {name!r} is in use", resolution=f"stoneware stop {user}")
-            default = 10 << 30 if kind == DISK else None
-            self._volumes[name] = replace(found, kind=kind, size=size or found.size or default)
-            self._save()
-
-    def conversion_faults(self, wanted: Mapping[str, str]) -> dict[str, list[str]]:
-        return {name: [self.no_conversion] for name in wanted if self.no_conversion}
-
-    def _existing_volume(self, name: str) -> Volume:
-        if name not in self._volumes:
-            raise InputError(f"there is no volume {name!r}")
-        return self._volumes[name]
-
-    def volume(self, name: str) -> Volume | None:
-        with self._lock:
-            found = self._volumes.get(name)
-            return replace(found, machines=self._users("volumes", name)) if found else None
-
-    def volumes(self) -> list[Volume]:
-        with self._lock:
-            return [found for name in sorted(self._volumes) if (found := self.volume(name))]
-
-    def label_volume(self, name: str, labels: Mapping[str, str]) -> None:
-        with self._lock:
-            if name not in self._volumes:
-                raise InputError(f"there is no volume {name!r}")
-            self._volumes[name] = replace(self._volumes[name], labels=dict(labels))
-
-    def raise_floor(self, name: str, floor: str) -> None:
-        with self._lock:
-            if name not in self._volumes:
-                raise InputError(f"there is no volume {name!r}")
-            found = self._volumes[name]
-            self._volumes[name] = replace(found, floor=highest((found.floor, floor)))
-            self._save()
-
-    def destroy_volume(self, name: str) -> None:
-        with self._lock:
-            self._refuse_in_use("volumes", name)
-            self._volumes.pop(name, None)
-            self._save()
-
-    def snapshot_volume(self, name: str, snapshot: str) -> Snapshot:
-        with self._lock:
-            if name not in self._volumes:
-                raise InputError(f"there is no volume {name!r}")
-            if (name, snapshot) in self._snapshots:
-                raise InputError(f"the volume {name!r} has a snapshot {snapshot!r}")
-            automatic, volume = snapshot.startswith(BEFORE_RESTORE), self._volumes[name]
-            made = Snapshot(name, snapshot, time.time(), 0, volume.floor, automatic)
-            self._snapshots[name, snapshot] = made, volume
-            return made
-
-    def snapshots(self, volume: str = "") -> list[Snapshot]:
-        with self._lock:
-            found = [made for made, _ in self._snapshots.values() if volume in ("", made.volume)]
-            return sorted(found, key=lambda made: (made.volume, made.created, made.name))
-
-    def restore_volume(self, name: str, snapshot: str) -> Snapshot | None:
-        with self._lock:
-            if (name, snapshot) not in self._snapshots:
-                raise InputError(f"the volume {name!r} has no snapshot {snapshot!r}")
-            for user in self._users("volumes", name):
-                if self._machines[user].phase is not Phase.STOPPED:
-                    raise InputError(f"the volume {name!r} is in use", resolution=f"stoneware stop {user}")
-            then = self._snapshots[name, snapshot][1]
-            now = self._volumes.get(name)
-            if now is None:
-                self._volumes[name] = then
-                return None
-            taken = [made.name for made in self.snapshots(name)]
-            kept = self.snapshot_volume(name, name_at(time.time(), taken, BEFORE_RESTORE))
-            floors = [floor for floor in (now.floor, then.floor) if floor]
-            self._volumes[name] = replace(now, floor=highest(floors) if floors else "")
-            return kept
-
-    def destroy_snapshot(self, volume: str, name: str) -> None:
-        with self._lock:
-            self._snapshots.pop((volume, name), None)
-
-    def _refuse_in_use(self, what: str, name: str) -> None:
-        users = self._users(what, name)
-        if users:
-            raise InputError(
-                f"the {what[:-1]} {name!r} {'has machines' if what == 'networks' else 'is in use'}",
-                details=f"by {', '.join(users)}",
-                resolution=f"stoneware rm -f {users[0]}",
-            )
-
-    def create_network(
-        self, name: str, labels: Mapping[str, str], *, internal: bool = False, subnets: Sequence[str] = ()
-    ) -> Network:
-        with self._lock:
-            made = Network(name, time.time(), dict(labels), (), internal, tuple(subnets))
-            self._networks.setdefault(name, made)
-            self._save()
-            return self._networks[name]
-
-    def network(self, name: str) -> Network | None:
-        with self._lock:
-            found = self._networks.get(name)
-            return replace(found, machines=self._users("networks", name)) if found else None
-
-    def networks(self) -> list[Network]:
-        with self._lock:
-            return [found for name in sorted(self._networks) if (found := self.network(name))]
-
-    def change_network(
-        self, name: str, labels: Mapping[str, str], *, internal: bool = False, subnets: Sequence[str] = ()
-    ) -> None:
-        with self._lock:
-            if name not in self._networks:
-                raise InputError(f"there is no network {name!r}")
-            for lost in set(self._networks[name].subnets) - set(subnets):
-                for machine in self._machines.values():
-                    if IPv4Address(machine.ip) in IPv4Network(lost):
-                        raise InputError(f"the network {name!r} cannot lose the subnet {lost}")
-            self._networks[name] = replace(
-                self._networks[name], labels=dict(labels), internal=internal, subnets=tuple(subnets)
-            )
-
-    def destroy_network(self, name: str) -> None:
-        with self._lock:
-            self._refuse_in_use("networks", name)
-            self._networks.pop(name, None)
             self._save()
 
     def put_secret(self, name: str, value: bytes) -> str:
