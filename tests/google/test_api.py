@@ -134,6 +134,16 @@ def test_a_request_is_sent_again_where_that_is_safe(scripted: tuple[type[_Script
     assert ids != {""}
 
 
+@pytest.mark.parametrize("reply", [{}, {"status": "RUNNING"}, {"name": 3}, {"name": None, "status": 7}])
+def test_a_reply_that_is_no_operation_is_told(
+    scripted: tuple[type[_Scripted], Api], reply: dict[str, Any]
+) -> None:
+    server, cloud = scripted
+    server.replies[:] = [(200, reply)]
+    with pytest.raises(errors.CloudError, match="cannot make the disk: the reply is no operation"):
+        cloud.operate("POST", "zones/z/disks", "make the disk")
+
+
 def test_what_may_have_been_done_is_not_sent_again(scripted: tuple[type[_Scripted], Api]) -> None:
     server, cloud = scripted
     server.replies[:] = [(502, {})]

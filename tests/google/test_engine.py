@@ -209,8 +209,10 @@ def _ids(cloud: Cloud) -> dict[tuple[str, str], str]:
 
 def test_parts_of_machines_that_are_not_there_are_in_nobodys_way(bench: EngineBench, cloud: Cloud) -> None:
     _refuse_instances(cloud, "shop-app-")
-    with pytest.raises(StonewareError, match="could not apply"):
+    with pytest.raises(StonewareError, match="the quota of the project is used up") as told:
         bench.up(wait_timeout=60)
+    assert told.value.brief.startswith("app-1, app-2: cannot do what was planned")
+    assert told.value.resolution.startswith("gcloud compute project-info describe")
     assert bench.machines() == ["shop-db-1"]
     parts = [f'terraform_data.release["app-{number}"]' for number in (1, 2)]
     assert bench.managed() >= set(parts)  # Terraform makes them before the instance

@@ -108,6 +108,10 @@ def test_a_stockout_is_known_in_both_shapes(operation: dict[str, Any]) -> None:
         {"httpErrorStatusCode": 400, "httpErrorMessage": "BAD REQUEST"},
         {"httpErrorStatusCode": "odd"},
         {"error": {"errors": ["text", {"code": 3, "message": None}]}},
+        {"httpErrorStatusCode": "²"},
+        {"httpErrorStatusCode": "9" * 5000},
+        {"error": "text"},
+        {"error": [], "httpErrorStatusCode": True},
     ],
 )
 def test_every_shape_of_a_failed_operation_is_a_failure(operation: dict[str, Any]) -> None:

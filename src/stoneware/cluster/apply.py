@@ -383,13 +383,17 @@ def machines_of(error: TerraformError, infrastructure: Infrastructure) -> list[s
 def _explained(error: TerraformError, infrastructure: Infrastructure) -> MachineError | TerraformError:
     """Return the error with the machines it is about in front, where it is about machines."""
     names = machines_of(error, infrastructure)
+    said = infrastructure.refusal(error.details)
+    if said is not None:
+        error.resolution, error.exit_code = said.resolution, said.exit_code
     if not names:
         return error
+    brief = said.brief if said else error.brief
     # What says itself what to do was refused: there is no machine whose console could tell more.
     refused = _NEXT in error.details
     further = "stoneware up    # once that is done" if refused else _CONSOLE.format(names[0])
     explained = MachineError(
-        f"{', '.join(names)}: {error.brief}" if len(names) == 1 else error.brief,
+        f"{', '.join(names)}: {brief}" if said or len(names) == 1 else brief,
         details=error.details,
         resolution=error.resolution or further,
     )

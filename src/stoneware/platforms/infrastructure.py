@@ -176,6 +176,13 @@ class Infrastructure(Protocol):
         """Return the attributes that change by themselves: no drift."""
         ...
 
+    def refusal(self, said: str) -> StonewareError | None:
+        """Return the error that the platform's words in Terraform's are; None where they are not known.
+
+        Its first line says what is lacking, and it has what to do next.
+        """
+        ...
+
     def told_as(self, attribute: str) -> tuple[str, ...]:
         """Return how what drift tells of a machine from other sources begins where it is this attribute."""
         ...

@@ -110,6 +110,9 @@ class StonewareInfrastructure:
         found = {self.address(it): name for it, name in wanted.items() if it.kind not in _APART}
         return {address: name for address, name in found.items() if address not in known}
 
+    def refusal(self, said: str) -> None:
+        """Return nothing: our provider hands on its errors themselves."""
+
     def told_as(self, attribute: str) -> tuple[str, ...]:
         """Return how what drift tells from other sources begins where it is this attribute."""
         return (attribute, *_TOLD.get(attribute, ()))

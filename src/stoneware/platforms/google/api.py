@@ -7,6 +7,7 @@ import google-cloud-compute takes five seconds of a processor, longer than all o
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 import re
 import time
@@ -19,6 +20,7 @@ from stoneware.errors import StonewareError
 from stoneware.platforms.google import errors
 from stoneware.platforms.google.looks import Looks
 from stoneware.platforms.google.settings import Settings
+from stoneware.untrusted.visible import visible
 
 if TYPE_CHECKING:
     import requests
@@ -41,6 +43,7 @@ _OPERATION = 1800.0  # seconds that an operation may take
 _TIMEOUT = 150.0  # seconds for a reply: an operation's `wait` takes up to two minutes
 _BRIEFLY = 3.0  # the same, for what is only told
 _CUSTOM = re.compile(r"(?:[a-z0-9]+-)?custom-.*")
+_SHOWN = 300  # characters of a reply that is none
 AT_ONCE = 32  # connections, and questions at the same time
 
 Sleep = Callable[[float], None]
@@ -104,6 +107,12 @@ class Api:
                 raise errors.CloudError(
                     f"cannot {what}: the operation {found.get('name')} does not end",
                     resolution=f"gcloud compute operations describe {found.get('name')}",
+                )
+            if not isinstance(found.get("name"), str):
+                raise errors.CloudError(
+                    f"cannot {what}: the reply is no operation",
+                    details=visible(json.dumps(found))[:_SHOWN],
+                    resolution="stoneware doctor --platform google",
                 )
             # Google answers after two minutes at most, done or not, so this needs no pause.
             path = f"{_scope(found)}/operations/{found['name']}/wait"

@@ -18,14 +18,12 @@ from stoneware.platforms.google.images import GoogleImages
 from stoneware.platforms.google.infrastructure import GoogleInfrastructure
 from stoneware.platforms.google.names import MARK
 from stoneware.platforms.google.terraform import poll_interval
+from stoneware.platforms.google.terraform_errors import STOCKOUT, refusal
 from stoneware.terraform.builders import BuilderTerraform, destroy_states
 from stoneware.terraform.results import TerraformError
 
 CACHES = "caches/"
 _BUNDLE = "bundle.tar"
-# How Google says that a quota is used up, or a zone full: Terraform has the words without their code.
-_QUOTA = "Quota '"
-_STOCKOUT = "does not have enough resources available"
 _CLOUD_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 # The words between a driver and the metadata server of this computer: no builder of Google's asks for them.
 _NOT_ASKED = {guest_protocol.ACCEPT}
@@ -109,11 +107,11 @@ class GoogleBuilder:
             except TerraformError as error:
                 refused = error
                 # Another zone may have room; any other error would come again there.
-                if _STOCKOUT not in f"{error.brief}\n{error.details}":
+                if STOCKOUT not in f"{error.brief}\n{error.details}":
                     break
             else:
                 return
-        raise _located(refused, tried) from None
+        raise _located(refused, tried, self._api.settings.project) from None
 
     def _fitting(self, zones: Sequence[str]) -> Iterator[str]:
         """Yield the zones that have the machine type. Raises InputError where none has."""
@@ -314,8 +312,8 @@ def _objects(bake: str) -> str:
     return f"bakes/{bake}/"
 
 
-def _located(error: TerraformError, tried: Sequence[str]) -> TerraformError:
-    if _QUOTA in f"{error.brief}\n{error.details}":
-        error.resolution = "gcloud compute project-info describe    # the project's quotas, and what is used"
+def _located(error: TerraformError, tried: Sequence[str], project: str) -> TerraformError:
+    if (said := refusal(f"{error.brief}\n{error.details}", project)) is not None:
+        error.resolution, error.exit_code = said.resolution, said.exit_code
     error.details = "\n".join(filter(None, [error.details, f"zones that were tried: {', '.join(tried)}"]))
     return error

@@ -15,7 +15,9 @@ _NAME = r"[a-z]+\.[a-zA-Z]+\.[a-zA-Z]+"
 _SKEW = re.compile(r"iat and exp|reasonable timeframe|used too early")
 # `Required 'compute.images.create' permission for …` of Compute Engine, `Permission … denied` of others.
 _PERMISSION = re.compile(rf"\b({_NAME})\b(?=['\"]? (?:permission|access|denied))|'({_NAME})'")
-_SERVICE = re.compile(r"\b([a-z]+\.googleapis\.com)\b")
+# Not that of the types that errors are of.
+_SERVICE = re.compile(r"\b((?!type\.)[a-z]+\.googleapis\.com)\b")
+_STATUS = re.compile(r"[1-5][0-9]{2}")
 _LONGEST = 2000  # characters of what a server says
 # In lowercase and without _: older APIs write accessNotConfigured, newer ones SERVICE_DISABLED.
 _DISABLED = {"accessnotconfigured", "servicedisabled"}
@@ -143,7 +145,7 @@ def of_operation(what: str, operation: Mapping[str, Any], project: str) -> Stone
         return None
     reasons = _reasons(faults, "code")
     messages = _reasons(faults, "message") or [str(operation.get("httpErrorMessage") or "it gave no reason")]
-    code = int(status) if isinstance(status, int | str) and str(status).isdigit() else 0
+    code = int(str(status)) if _STATUS.fullmatch(str(status)) else 0
     return translated(what, code, reasons, "\n".join(messages), project)
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from stoneware.errors import InputError
+from stoneware.errors import InputError, StonewareError
 from stoneware.model.guest_protocol import COMMAND, INSPECT
 from stoneware.model.machine_fields import FIELDS
 from stoneware.platforms.google import imports, instance, names, parts
@@ -19,6 +19,7 @@ from stoneware.platforms.google.placing import Inventory, Placing, There
 from stoneware.platforms.google.resources import network_description
 from stoneware.platforms.google.settings import Settings
 from stoneware.platforms.google.terraform import poll_interval
+from stoneware.platforms.google.terraform_errors import refusal
 from stoneware.platforms.infrastructure import Extension, Kind, Lacking, Subject
 from stoneware.terraform.configuration import MODULES
 from stoneware.terraform.variables import read_machine
@@ -178,6 +179,10 @@ class GoogleInfrastructure:
         if (attribute in _NOT_IMPORTED and not one) or _without_empty(one) == _without_empty(other):
             return True
         return subject.kind is Kind.MACHINE and attribute in _PASSING
+
+    def refusal(self, said: str) -> StonewareError | None:
+        """Return what Google has refused, out of Terraform's words."""
+        return refusal(said, self._inventory().settings.project)
 
     def told_as(self, attribute: str) -> tuple[str, ...]:
         """Return how what drift tells from other sources begins where it is this attribute."""
