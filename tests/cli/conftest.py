@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import importlib
 import io
+import pkgutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.cli import context, program
+from stoneware.cli import commands, context, program
 from tests.cli.fakes import HEALTHY, FakePlatform, FakeStore, FakeUpkeep
 
 COMMANDS = [
@@ -22,6 +24,7 @@ COMMANDS = [
     "machines",
     "prune",
     "run",
+    "update",
     "volume",
     "volume_disks",
     "volume_snapshots",
@@ -58,8 +61,9 @@ def hello(store: FakeStore) -> str:
 @pytest.fixture
 def cli(store: FakeStore, platform: FakePlatform, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """Run the program on words and standard input, over the fakes."""
-    import importlib
-
+    # All of them first: one that was loaded below would keep the fakes for good.
+    for found in pkgutil.iter_modules(commands.__path__):
+        importlib.import_module(f"{commands.__name__}.{found.name}")
     for name in COMMANDS:
         module = importlib.import_module(f"stoneware.cli.commands.{name}")
         monkeypatch.setattr(module, "open_store", lambda: store, raising=False)

@@ -16,6 +16,7 @@ from stoneware.cli.group import load
 from stoneware.cli.options import on_platform
 from stoneware.cli.parameters import Command
 from stoneware.errors import InputError
+from tests.cli.conftest import Cli
 
 pytestmark = pytest.mark.pure
 
@@ -34,16 +35,16 @@ def test_what_is_named_is_the_platform_of_the_command(monkeypatch: pytest.Monkey
     assert runner.invoke(look, []).output == "local\n"
 
 
-def _all_of(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
+def all_of(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
     if isinstance(command, click.Group):
         for each, below in command.commands.items():
-            yield from _all_of(below, f"{name} {each}")
+            yield from all_of(below, f"{name} {each}")
     if not isinstance(command, click.Group) or command.invoke_without_command:
         yield name, command
 
 
 def test_commands_have_it_but_those_that_are_of_this_computer() -> None:
-    everything = [found for entry in COMMANDS for found in _all_of(load(entry), entry.name)]
+    everything = [found for entry in COMMANDS for found in all_of(load(entry), entry.name)]
     without = {name for name, it in everything if not any("--platform" in each.opts for each in it.params)}
     # `push` names the other platform, `emulate` has machines of this computer behind a cloud's API.
     assert without == {"init", "push", "terraform install", "emulate google", "completion", "version"}
@@ -91,3 +92,11 @@ def test_none_works_on_this_computer_where_another_platform_is_named(
     assert isinstance(result.exception, InputError)
     assert result.exception.brief == "the platform google needs a project"
     assert opened == []
+
+
+def test_what_to_type_next_is_of_the_same_platform(cli: Cli) -> None:
+    told = cli("volume", "rm", "--platform", "google", "data")
+    assert "there is no volume 'data'\n→ stoneware volume ls --platform google\n" in told.err
+    # The option holds for one command.
+    assert cli("volume", "rm", "data").err.endswith("→ stoneware volume ls\n")
+    assert "→ stoneware ps --platform google -a\n" in cli("rm", "k1", "--platform", "google").err

@@ -7,15 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from stoneware.cli.catalog import COMMANDS
+from stoneware.cli.group import load
 from stoneware.errors import InputError
 from stoneware.ui.errors import render_error
-from stoneware.ui.hints import ClusterFlags, completed, completed_quotes, remember
+from stoneware.ui.hints import ClusterFlags, completed, completed_quotes, remember, remember_platform
+from tests.cli.test_platform_option import all_of
 
 
 @pytest.fixture(autouse=True)
 def forgotten() -> Iterator[None]:
     yield
     remember(ClusterFlags())
+    remember_platform("")
 
 
 BOTH = ClusterFlags((Path("my files/a.yaml"), Path("b.yaml")), "prod")
@@ -75,3 +79,43 @@ def test_what_a_machine_has_said_stays_as_it_is() -> None:
     assert lines[0] == "error: the service says: stoneware up"
     assert lines[1].endswith("run stoneware up now")
     assert lines[-1] == "→ stoneware up -p prod --scale web=3"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("stoneware logs k1", "stoneware logs --platform google k1"),
+        ("stoneware ps -a", "stoneware ps --platform google -a"),
+        (
+            "stoneware stop k1    # or: stoneware rm -f k1",
+            "{stop} --platform google k1    # or: {rm} --platform google -f k1",
+        ),
+        ("stoneware volume ls", "stoneware volume ls --platform google"),
+        ("stoneware volume snapshot ls v", "stoneware volume snapshot ls --platform google v"),
+        ("stoneware rollout resume", "stoneware rollout resume -p prod --platform google"),
+        ("stoneware up --restore", "stoneware up -p prod --platform google --restore"),
+        ("stoneware system df", "stoneware system df --platform google"),
+        # What names one, what is of this computer, and what is no command stays.
+        ("stoneware import FILE --platform local", "stoneware import FILE --platform local"),
+        ("stoneware doctor --platform google", "stoneware doctor --platform google"),
+        ("stoneware push k google", "stoneware push k google"),
+        ("stoneware logs --help; stoneware volume --help", "stoneware logs --help; stoneware volume --help"),
+        ("stoneware running; gcloud compute ssh k1", "stoneware running; gcloud compute ssh k1"),
+    ],
+)
+def test_the_platform_in_hints(text: str, shown: str) -> None:
+    remember(ClusterFlags(project="prod"))
+    remember_platform("google")
+    assert completed(text) == shown.format(stop="stoneware stop", rm="stoneware rm")
+    remember_platform("")
+    assert "--platform google" not in completed(text) or "--platform google" in text
+
+
+def test_all_commands_that_take_it_are_known() -> None:
+    remember_platform("google")
+    for entry in COMMANDS:
+        for name, command in all_of(load(entry), entry.name):
+            takes = any("--platform" in each.opts for each in command.params)
+            assert (
+                completed(f"stoneware {name}") == f"stoneware {name}{' --platform google' if takes else ''}"
+            )

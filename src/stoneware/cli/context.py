@@ -11,6 +11,7 @@ import click
 
 from stoneware.cli.output import say
 from stoneware.platforms import registry
+from stoneware.ui.hints import remember_platform
 
 if TYPE_CHECKING:
     from stoneware.platforms.disks import Disks
@@ -26,6 +27,8 @@ _CHOSEN = "stoneware.platform"  # in a command's click context
 def choose(name: str | None, directory: Path = Path()) -> None:
     """Let this command use a platform: the one named, else that of its directory."""
     click.get_current_context().meta[_CHOSEN] = _named(name, directory)
+    # Not what a variable says, which the next command sees as well.
+    remember_platform(name or "")
 
 
 def _named(name: str | None, directory: Path) -> tuple[str, Project]:

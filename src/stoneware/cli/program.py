@@ -15,7 +15,7 @@ from stoneware.cli.interrupts import as_interrupts
 from stoneware.cli.streams import OutputError, guarded, styled
 from stoneware.errors import StonewareError
 from stoneware.ui.errors import render_error
-from stoneware.ui.hints import ClusterFlags, remember
+from stoneware.ui.hints import ClusterFlags, remember, remember_platform
 from stoneware.untrusted.visible import visible
 
 COMPLETE_VARIABLE = "_STONEWARE_COMPLETE"
@@ -32,6 +32,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _run(words: list[str]) -> int:
     remember(ClusterFlags())
+    remember_platform("")
     try:
         with as_interrupts():
             code = _complete() if os.environ.get(COMPLETE_VARIABLE) else _call(words)

@@ -1,4 +1,4 @@
-"""Hints name the cluster that the command was about: with the flags the user gave it, `-f` and `-p` first.
+"""Hints name the cluster that the command was about, with the flags the user gave it, and its --platform.
 
 Hints are written as `stoneware up`. What was typed is known to the command line alone, which
 remembers it here; the flags are put in where a message is shown, so no hint can lack them.
@@ -20,6 +20,18 @@ _PROFILED = ("config", "plan", "up", "rollout", "status", "drift")
 _COMMAND = re.compile(
     rf"\bstoneware ({'|'.join(_CLUSTER)})\b(?: ({'|'.join(_PARTS)})\b)?"
     r"(?! (?:-[fph]\b|--(?:file|project-name|help)\b))(?![-\w])"
+)
+# Commands that are of a platform, and those below them.
+_OF_PLATFORM = (
+    *("bake", "import", "render", "images", "inspect", "history", "tag", "rmi", "export", "prune"),
+    *("run", "ps", "logs", "exec", "cp", "update", "stop", "start", "restart", "wait", "rm"),
+    r"volume (?:ls|create|rm|inspect|prune|resize|convert|restore|snapshot(?: (?:create|ls|rm)\b)?)",
+    *(*_CLUSTER, "eject", "system df", "doctor"),
+)
+# Not in a line that says one.
+_PLACED = re.compile(
+    rf"\bstoneware (?:(?:{'|'.join(_OF_PLATFORM)})\b(?: (?:{'|'.join(_PARTS)})\b)?)"
+    r"(?![-\w])(?! (?:-h\b|--help\b))(?![^`\n;&|]*--platform)"
 )
 _QUOTED = re.compile(r"`[^`\n]*`")
 
@@ -49,6 +61,13 @@ class ClusterFlags:
 
 
 _typed = ClusterFlags()
+_platform = ""  # what --platform said
+
+
+def remember_platform(name: str) -> None:
+    """Take what --platform of the command that runs said; "" where it said nothing."""
+    global _platform  # noqa: PLW0603 -- as below
+    _platform = name
 
 
 def remember(flags: ClusterFlags) -> None:
@@ -59,13 +78,13 @@ def remember(flags: ClusterFlags) -> None:
 
 def completed(text: str) -> str:
     """Return a hint, or a sentence of ours, with the user's flags in each command for clusters."""
+    if _platform:
+        text = _PLACED.sub(lambda found: f"{found[0]} --platform {shlex.quote(_platform)}", text)
     return text if _typed == ClusterFlags() else _COMMAND.sub(_with_flags, text)
 
 
 def completed_quotes(text: str) -> str:
     """Do the same, but only between backticks: for details, which may quote what a machine has said."""
-    if _typed == ClusterFlags():
-        return text
     return _QUOTED.sub(lambda found: completed(found[0]), text)
 
 
