@@ -62,10 +62,21 @@ def test_damaged_documents_are_told(bucket: Bucket, data: bytes) -> None:
         bucket.document("tags/x.json")
 
 
-def test_a_bucket_that_is_not_there_is_told(cloud: Api) -> None:
+def test_a_bucket_that_is_not_there_is_told(cloud: Api, tmp_path: Path) -> None:
     other = Bucket(cloud, "nothing-here")
-    with pytest.raises(errors.MissingError, match="gs://nothing-here/a"):
-        other.write("a", b"")
+    # Nothing that it lacks is told as missing, which would be a cluster or an image that there is not.
+    for ask in (
+        lambda: other.write("a", b""),
+        lambda: other.read("a"),
+        lambda: other.document("a"),
+        lambda: other.remove("a"),
+        lambda: other.names("a"),
+        lambda: other.download("a", tmp_path / "a"),
+    ):
+        with pytest.raises(errors.MissingError, match="there is no bucket nothing-here") as told:
+            ask()
+        assert told.value.resolution.startswith("gcloud storage buckets create gs://nothing-here --project")
+    assert not (tmp_path / "a").exists()
 
 
 def test_nobody_answers(cloud: Api, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from stoneware.files import canonical_json
 from stoneware.platforms.google import errors
 from stoneware.platforms.google.api import Api
 from stoneware.untrusted.bounded import BoundsError, bounded_json
+from stoneware.untrusted.visible import LINES, visible
 
 if TYPE_CHECKING:
     import requests
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 LARGEST = 64 << 20  # bytes of a document
 NEW = 0  # the generation of an object that is not there
+_NO_BUCKET = "bucket does not exist"  # Google's words: the status is that of an object that is not there
+_SHOWN = 500  # characters of what Google says
 _CHUNK = 16 << 20  # bytes of a large file that are sent at once
 
 
@@ -54,7 +57,8 @@ class Bucket:
             blob = self._blob(name)
             try:
                 data = self._data(blob)
-            except self._not_found():
+            except self._not_found() as error:
+                _raise_without_bucket(error)
                 return None
             return Held(data, int(blob.generation or NEW))
 
@@ -84,7 +88,8 @@ class Bucket:
         with self._clear(f"remove {self.url(name)}"):
             try:
                 self._blob(name).delete(if_generation_match=generation)
-            except self._not_found():
+            except self._not_found() as error:
+                _raise_without_bucket(error)
                 return False
             return True
 
@@ -154,8 +159,9 @@ class Bucket:
                     )
                     return True
                 self._blob(name, _CHUNK).download_to_filename(str(path), checksum="crc32c")
-            except self._not_found():
+            except self._not_found() as error:
                 path.unlink(missing_ok=True)
+                _raise_without_bucket(error)
                 return False
             return True
 
@@ -238,6 +244,8 @@ class Bucket:
         try:
             yield
         except exceptions.GoogleAPICallError as error:
+            if _NO_BUCKET in str(error):
+                raise self._missing(what, str(error.message)) from None
             raise self._translated(what, error.code, error.response, str(error.message)) from None
         except InvalidResponse as error:
             raise self._translated(what, error.response.status_code, error.response, str(error)) from None
@@ -253,9 +261,25 @@ class Bucket:
                 f"cannot {what}: its checksum is wrong", details=str(error), resolution="try again"
             ) from None
 
+    def _missing(self, what: str, message: str) -> StonewareError:
+        settings = self._api.settings
+        make = f"gcloud storage buckets create gs://{self.name}"
+        return errors.MissingError(
+            f"cannot {what}: there is no bucket {self.name}",
+            status=404,
+            details=visible(message, LINES)[:_SHOWN],
+            resolution=f"{make} --project {settings.project} --location {settings.region}",
+        )
+
     def _translated(self, what: str, status: Any, response: Any, message: str) -> StonewareError:
         try:
             document = json.loads(response.content)
         except (AttributeError, ValueError, TypeError):
             document = {"error": {"message": message}}
         return errors.of_response(what, int(status or 0), document, self._api.settings.project)
+
+
+def _raise_without_bucket(error: Exception) -> None:
+    """Raise an error again that says that there is no bucket: not even an object that could be missing."""
+    if _NO_BUCKET in str(error):
+        raise error
