@@ -36,6 +36,29 @@ def test_a_disabled_api_has_the_command_that_enables_it() -> None:
     assert found.resolution == "gcloud services enable compute.googleapis.com --project proj-1"
 
 
+def test_a_disabled_api_is_known_by_its_words_as_well() -> None:
+    message = (
+        "Cloud Storage API has not been used in project 12 before or it is disabled: storage.googleapis.com"
+    )
+    found = _response(403, message)
+    assert found.brief.endswith("the API storage.googleapis.com is not enabled in the project proj-1")
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "more"),
+    [
+        (403, "accountDisabled", {}),
+        (403, "", {"details": [{"reason": "BILLING_DISABLED"}]}),
+        (400, "UREQ_PROJECT_BILLING_NOT_FOUND", {}),
+    ],
+)
+def test_a_project_without_a_billing_account_is_told(status: int, reason: str, more: dict[str, Any]) -> None:
+    found = _response(status, "The billing account is disabled in state absent", reason, **more)
+    assert found.brief == f"cannot {WHAT}: the project proj-1 has no billing account"
+    assert found.resolution.startswith("gcloud billing projects link proj-1")
+    assert found.exit_code == 3
+
+
 @pytest.mark.parametrize(
     ("status", "reason", "kind"),
     [

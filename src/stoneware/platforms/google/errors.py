@@ -21,6 +21,9 @@ _STATUS = re.compile(r"[1-5][0-9]{2}")
 _LONGEST = 2000  # characters of what a server says
 # In lowercase and without _: older APIs write accessNotConfigured, newer ones SERVICE_DISABLED.
 _DISABLED = {"accessnotconfigured", "servicedisabled"}
+# The same without its word, as replies that are no JSON say it.
+_UNUSED = re.compile(r"has not been used in project \S+ before or it is disabled")
+_NO_BILLING = {"billingdisabled", "billingnotenabled", "accountdisabled", "ureqprojectbillingnotfound"}
 _STOCKOUT = {"zoneresourcepoolexhausted", "zoneresourcepoolexhaustedwithdetails"}
 _QUOTA = {"quotaexceeded", "quota"}
 _LIMITED = {"ratelimitexceeded", "userratelimitexceeded"}
@@ -155,10 +158,18 @@ def translated(what: str, status: int, reasons: Sequence[str], message: str, pro
     reason = reasons[0] if reasons else ""
     text = visible(message, LINES)[:_LONGEST]
     # Before 403: an API that is off is refused as if a permission were missing.
-    if known & _DISABLED:
+    if known & _DISABLED or _UNUSED.search(text):
         return _disabled(what, status, reason, text, project)
     if status == 401:
         return no_credentials(what, text)
+    if known & _NO_BILLING:
+        return AccessError(
+            f"cannot {what}: the project {project} has no billing account",
+            status=status,
+            reason=reason,
+            details=text,
+            resolution=f"gcloud billing projects link {shlex.quote(project)} --billing-account ACCOUNT",
+        )
     # Quotas and limits are 403 too, with nothing to permit.
     if status == 403 and not known & (_QUOTA | _LIMITED):
         return _denied(what, reason, text, project)
