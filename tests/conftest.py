@@ -15,7 +15,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from stoneware.scratch import remove_left, scratch_directory
-from tests import stores
+from tests import processors, stores
 
 if TYPE_CHECKING:
     from bench.kafka_cluster import KafkaCluster
@@ -36,7 +36,7 @@ SHARING = {
     "tests/examples/test_kafka": "kafka",
     "tests/rollout/test_kafka_rollout.py": "kafka",
     "tests/google/test_kafka.py": "kafka",
-    "tests/examples/test_disk.py": "disks",
+    "tests/examples/test_disk": "disks",
     "tests/examples/test_virtual_machine.py": "disks",
     "tests/examples/test_mixed_cluster.py": "disks",
     "tests/examples/": "examples",
@@ -122,6 +122,7 @@ def pytest_configure(config: pytest.Config) -> None:
         remove_left(Path(tempfile.gettempdir()), stores.KIND, stores.remove_left)
         held = contextlib.ExitStack()
         os.environ[stores.RUN] = str(held.enter_context(scratch_directory(stores.KIND)))
+        held.enter_context(processors.for_machines())
         config.add_cleanup(held.close)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.processors import for_machine
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -46,7 +49,9 @@ class Program:
     def boot(self, name: str, *words: str) -> dict[str, Any]:
         """Run a machine, wait until it is healthy, and return it as `ps` shows it."""
         self.machines.append(name)
-        self.run("run", "-d", "--wait", "--name", name, *words)
+        virtual = "--vm" in words
+        with for_machine(self.home / "data/machines" / name) if virtual else contextlib.nullcontext():
+            self.run("run", "-d", "--wait", "--name", name, *words)
         return self.machine(name)
 
     def machine(self, name: str) -> dict[str, Any]:
@@ -64,5 +69,14 @@ class Program:
 @pytest.fixture
 def program(machine_home: Path) -> Iterator[Program]:
     made = Program(machine_home)
+    yield made
+    made.remove()
+
+
+@pytest.fixture(scope="module")
+def hello(machine_home: Path) -> Iterator[Program]:
+    """The program, once the image hello is baked."""
+    made = Program(machine_home)
+    made.bake("hello", EXAMPLES / "hello")
     yield made
     made.remove()

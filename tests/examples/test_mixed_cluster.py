@@ -17,7 +17,10 @@ from .conftest import Program
 from .test_hello import HELLO
 from .test_virtual_machine import TOOLS
 
-pytestmark = pytest.mark.machine
+pytestmark = [
+    pytest.mark.machine,
+    pytest.mark.timeout(1800),
+]  # its gate waits ten minutes for a boot in software
 
 NAME = "mixed"
 FILE = """

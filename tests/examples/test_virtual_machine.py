@@ -17,7 +17,8 @@ from stoneware.process import which
 from .conftest import Program
 from .test_hello import HELLO, get
 
-pytestmark = pytest.mark.machine
+# The boot alone has 900 seconds, and the machine is started again.
+pytestmark = [pytest.mark.machine, pytest.mark.timeout(2400)]
 
 NAME = "hello-vm"
 DISK = "hello-vm-data"
