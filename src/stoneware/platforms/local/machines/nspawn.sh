@@ -3,7 +3,14 @@
 # The port's far end waits in the router's namespace, shut, until there is a machine to have it.
 LINK="link add vb-$ID type veth peer name vp-$ID address $MAC"
 
-ready() { :; }
+mounts() {
+    # nspawn cleans this up only when it is on a disk of its own.
+    [ -d /run/systemd/nspawn ] || mkdir -p /run/systemd/nspawn
+    mount -t tmpfs -o mode=0755 tmpfs /run/systemd/nspawn ||
+        fail "/run/systemd/nspawn cannot be mounted"
+    # On the computer the store is nosuid. Here, where this machine alone looks, its setuid programs are its own.
+    mount -o bind,suid,nodev "$STORE" "$STORE" || fail "$STORE cannot be mounted"
+}
 
 find_leader() { # the child of nspawn that has a network namespace of its own is the machine's PID 1
     leader=

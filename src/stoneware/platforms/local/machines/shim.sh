@@ -20,7 +20,7 @@
 #   OWNER        file that the process holds locked whose end is ours too, or empty
 #   ORPHAN       REAP, where that process has gone before us
 #   RUNNER       file with the part of this script that only machines of one runner have (nspawn.sh, qemu.sh):
-#                LINK: how the port vb-ID is made, in words of ip(8); ready: called before each run;
+#                LINK: how the port vb-ID is made, in words of ip(8); mounts: makes the mounts that the runner needs;
 #                find_leader: set `leader` to the machine's first process, or fail once $child has ended;
 #                plug_in: bring the port and that process together; power_off: ask it to end;
 #                ended: put right what $code says
@@ -94,7 +94,7 @@ enter_groups() {
     [ -z "$own" ] || above= # systemd's own: it has handed on what there is
     own=${own:-/sys/fs/cgroup/stoneware/$ID}
     # Two groups below our own: only a group without processes of its own may hand controllers on.
-    mkdir -p "$own/shim" "$own/machine" /run/systemd/nspawn && echo $$ >"$own/shim/cgroup.procs" ||
+    mkdir -p "$own/shim" "$own/machine" && echo $$ >"$own/shim/cgroup.procs" ||
         fail "the control group $own cannot be made"
     note cgroup "$own"
     for controller in memory cpu pids io; do
@@ -209,7 +209,6 @@ boot() { # run the machine once; its exit code is in $code
     }
     keep_console <"$DIR/pipe" 7>&- &
     keeper=$!
-    ready
     enter_and_run </dev/null >"$DIR/pipe" &
     child=$!
     start_time "$child"
@@ -325,11 +324,7 @@ watcher=
 start_time $$
 note shim "$$ $start"
 enter_groups
-# nspawn cleans this up only when it is on a disk of its own.
-mount -t tmpfs -o mode=0755 tmpfs /run/systemd/nspawn ||
-    fail "/run/systemd/nspawn cannot be mounted"
-# On the computer the store is nosuid. Here, where this machine alone looks, its setuid programs are its own.
-mount -o bind,suid,nodev "$STORE" "$STORE" || fail "$STORE cannot be mounted"
+mounts
 let_go 7>&- &
 [ -z "$OWNER" ] || {
     watch_owner 7>&- &
