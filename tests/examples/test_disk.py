@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import hashlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import tarfile
-import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, cast
 
 import pytest
 
@@ -25,51 +22,11 @@ from stoneware.platforms.local.disks.reader import root_archive
 from stoneware.platforms.local.store.images import LocalImageStore
 
 from .conftest import EXAMPLES, Program
+from .disks import MIB, PATIENCE, ROOT_AT, digest, in_disk, tool, wait_until
 from .virtual_machines import Metadata, booted, served
 
-if TYPE_CHECKING:
-    from tests.google.real import Cloud
-
-pytestmark = pytest.mark.machine
-
-MIB = 1 << 20
-ROOT_AT = 65 * MIB  # the start of the root file system of this image's disk
-_PATIENCE = 600.0  # seconds of a boot in software, on a computer that has other work
-
-
-def tool(*argv: str | Path) -> str:
-    env = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=env)
-    assert done.returncode == 0, f"{argv}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
-def in_disk(disk: Path, command: str) -> str:
-    return tool("debugfs", "-R", command, f"{disk}?offset={ROOT_AT}")
-
-
-def digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def wait_until(condition: object, seconds: float) -> bool:
-    assert callable(condition)
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True
-
-
-@pytest.fixture(scope="module")
-def hello(machine_home: Path) -> Iterator[Program]:
-    """The program, once the image hello is baked."""
-    made = Program(machine_home)
-    made.bake("hello", EXAMPLES / "hello")
-    yield made
-    made.remove()
+# Boots in software, on a computer that has other work: each wait has ten minutes.
+pytestmark = [pytest.mark.machine, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
@@ -139,89 +96,6 @@ def test_compute_engine_gets_a_sparse_disk_of_whole_gibibytes(hello: Program, tm
     assert (member.size, member.size % (1 << 30)) == (1 << 30, 0)
 
 
-def page(address: str) -> str:
-    try:
-        with urllib.request.urlopen(f"http://{address}/", timeout=5) as reply:
-            return str(reply.read().decode())
-    except OSError:
-        return ""
-
-
-REGION = "us-central1"
-WHERE = f"zones/{REGION}-a/instances"
-
-
-@contextlib.contextmanager
-def emulated(hello: Program, tmp_path: Path, subnet: str, *words: str) -> Iterator[Cloud]:
-    """Serve an emulator on the store that has the image."""
-    from tests.google import real  # Google's clients are not among the oldest libraries
-
-    with real.served(hello.home, tmp_path, tmp_path / "no-provider", subnet, *words) as cloud:
-        yield cloud
-
-
-def push(hello: Program, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Push the image, and return its name there."""
-    for variable, text in cloud.environment.items():
-        if variable.startswith("STONEWARE_GOOGLE_"):
-            monkeypatch.setenv(variable, text)
-    return hello.run("push", "hello", "google").stdout.strip()
-
-
-def make_instance(cloud: Cloud, image: str) -> str:
-    """Make the instance `web`, and return its address."""
-    body = {
-        "name": "web",
-        "machineType": f"zones/{REGION}-a/machineTypes/e2-small",
-        "disks": [{"boot": True, "initializeParams": {"sourceImage": f"global/images/{image}"}}],
-        "networkInterfaces": [{"subnetwork": f"regions/{REGION}/subnetworks/own"}],
-        "metadata": {"items": [{"key": "stoneware-config", "value": "GREETING=Hello from the cloud\n"}]},
-    }
-    cloud.api.operate("POST", WHERE, "make an instance", body)
-    made = cloud.api.get("compute", f"{WHERE}/web", "look at it")
-    return str(made["networkInterfaces"][0]["networkIP"])
-
-
-def test_compute_engine_boots_what_is_pushed(
-    hello: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with emulated(hello, tmp_path, "10.213.9.0/24") as cloud:
-        name = push(hello, cloud, monkeypatch)
-        assert "already" in hello.run("push", "hello:latest", "google").stderr
-        there = hello.json("inspect", "hello", "--platform", "google")
-        assert there["id"] == hello.json("inspect", "hello")["id"]
-        image = cloud.api.get("compute", f"global/images/{name}", "look at the image")
-        assert (image["status"], image["diskSizeGb"], image["family"]) == ("READY", "1", "hello")
-        rule = {"name": "web", "network": "global/networks/own", "allowed": [{"IPProtocol": "tcp"}]}
-        cloud.api.operate("POST", "global/firewalls", "let all in", rule)
-        address = make_instance(cloud, name)
-        assert wait_until(lambda: "<h1>Hello from the cloud</h1>" in page(address), _PATIENCE)
-
-
-def test_instances_that_are_virtual_machines_have_the_disk_itself(
-    hello: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # That the disk boots to the end another test sees; in software that takes long.
-    with emulated(hello, tmp_path, "10.213.10.0/24", "--vm") as cloud:
-        name = push(hello, cloud, monkeypatch)
-        make_instance(cloud, name)
-        serial = f"{WHERE}/web/serialPort"
-
-        def begins() -> bool:
-            return "Loaded initrd" in str(cloud.api.get("compute", serial, "read it", port=1)["contents"])
-
-        assert wait_until(begins, _PATIENCE)
-        cloud.api.operate("POST", f"{WHERE}/web/stop", "stop it", noGracefulShutdown=True)
-        copied = {"name": "copied", "sourceDisk": f"zones/{REGION}-a/disks/web"}
-        cloud.api.operate("POST", "global/images", "make an image of its disk", copied)
-        store = LocalImageStore.open(hello.home)
-        kept = [store.checkpoint_rootfs(key) for key in store.checkpoint_keys() if key.startswith("disk-")]
-        sizes = sorted((root / "root.raw").stat().st_size >> 30 for root in kept)
-        assert sizes == [1, 1]  # the image's, and what the instance has left
-        boots = [in_disk(root / "root.raw", "ls -p /boot") for root in kept]
-        assert all("vmlinuz-" in listed for listed in boots)
-
-
 def test_the_root_file_system_alone(hello: Program, tmp_path: Path) -> None:
     hello.run("export", "hello", "-o", tmp_path / "hello.tar")
     store = LocalImageStore.open(hello.home)
@@ -243,7 +117,7 @@ def test_it_boots_and_serves_what_its_metadata_says(hello: Program, raw: Path, t
             healthy = metadata.reported("health").get("status") == "healthy"
             return healthy or machine.process.poll() is not None
 
-        assert wait_until(is_over, _PATIENCE), machine.console[-2000:]
+        assert wait_until(is_over, PATIENCE), machine.console[-2000:]
         assert metadata.reported("status")["phase"] == "running"
         assert "fsck not present" not in machine.console
         with urllib.request.urlopen(f"http://127.0.0.1:{machine.port}/", timeout=30) as reply:
@@ -255,7 +129,7 @@ def test_it_boots_and_serves_what_its_metadata_says(hello: Program, raw: Path, t
                 machine.power_button()  # again: nobody in the machine may have watched it yet
             return machine.process.poll() is not None
 
-        assert wait_until(is_off, _PATIENCE), machine.console[-2000:]
+        assert wait_until(is_off, PATIENCE), machine.console[-2000:]
         assert machine.process.returncode == 0
     # It was shut down in order, its root has grown to the disk, and it has an identity of its own.
     assert "clean" in in_disk(raw, "show_super_stats -h").split("Filesystem state:")[1].splitlines()[0]
@@ -327,7 +201,6 @@ def entries(root: Path) -> dict[str, tuple[object, ...]]:
     return found
 
 
-@pytest.mark.timeout(1800)  # it is read in software, by a processor that has other work
 def test_an_exported_disk_comes_back_as_it_was(hello: Program, tmp_path: Path) -> None:
     hello.run("export", "hello", "-o", tmp_path / "hello.qcow2")
     store = LocalImageStore.open(hello.home)
