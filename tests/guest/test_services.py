@@ -107,6 +107,7 @@ def test_checks_leave_the_processor_to_the_service_where_the_kernel_runs_in_soft
     at = [float(line) for line in times.read_text().split()][:6]
     pauses = [begins - ended for ended, begins in zip(at[1::2], at[2::2], strict=False)]
     assert min(pauses) > 0.4  # its start interval of 0.05 s counts ten times
+    assert pauses[1] > pauses[0] + 0.1  # three times as long as a check, and then four
 
 
 def test_any_bytes_of_a_check_become_a_report(root: Root, metadata: FakeMetadata) -> None:

@@ -10,11 +10,10 @@ if [ -r "$SW_RUN/healthcheck" ]; then . "$SW_RUN/healthcheck"; else . "$SW_IMAGE
 OUTPUT=$SW_RUN/health/output
 
 # QEMU without KVM translates each instruction: what its author saw take two seconds takes twenty. Under KVM the name
-# is kvm, on Compute Engine google, and in a container nothing needs to be asked. A start interval of before, or a pause
-# as long as the check, would leave the check half of the processor that the service needs to start.
-rest=1 # how many times as long as a check the pause is at least
+# is kvm, on Compute Engine google, and in a container nothing needs to be asked.
+software=''
 if [ ! -e "$SW_ROOT/run/systemd/container" ] && [ "$(systemd-detect-virt --vm 2>/dev/null)" = qemu ]; then
-    timeout=$((timeout * 10)) start_period=$((start_period * 10)) start_interval=$((start_interval * 10)) rest=3
+    timeout=$((timeout * 10)) start_period=$((start_period * 10)) start_interval=$((start_interval * 10)) software=yes
 fi
 
 # uptime_ms: set `now`.
@@ -34,12 +33,26 @@ pause() {
     sleep "$seconds"
 }
 
-# probe: run the check once; sets `code`.
+# probe: run the check once; sets `code`, `began` and `took`.
 probe() {
+    uptime_ms
+    began=$now
     decimal "$timeout"
     timeout -k 1 "$seconds" "$SW_LIB/service-exec" healthcheck >"$OUTPUT" 2>&1 </dev/null
     code=$?
     if [ "$code" -eq 124 ]; then printf 'the health check took longer than %d ms\n' "$timeout" >>"$OUTPUT"; fi
+    uptime_ms
+    took=$((now - began))
+}
+
+# rest: lengthen `wait` where the kernel runs in software: there a check is eight programs for one or two seconds of the
+# processor, and the checks of a broker that started had a fifth of it. So they get ever less, a tenth in the end.
+rest() {
+    if [ -z "$software" ]; then return 0; fi
+    if [ "$times" -lt 9 ]; then times=$((times + 1)); fi
+    least=$((took * times))
+    if [ "$least" -gt 30000 ]; then least=30000; fi # one that hangs takes long, and no processor
+    if [ "$wait" -lt "$least" ]; then wait=$least; fi
 }
 
 # tell STATUS: report where something changed. A healthy machine that stays so says nothing.
@@ -73,21 +86,19 @@ start() {
     uptime_ms
     wait=20
     while :; do
-        began=$now
         probe
         if [ "$code" -eq 0 ]; then break; fi
         failing=$((failing + 1))
-        uptime_ms
         if [ "$now" -ge "$deadline" ]; then return 0; fi
         # A service needs a moment to listen: the second failure is the first worth a report.
         if [ "$failing" -eq 2 ]; then tell starting; fi
         # A check that takes long is not worth asking often.
-        wait=$((wait * 3 / 2)) took=$((now - began))
-        if [ "$wait" -lt $((took * rest)) ]; then wait=$((took * rest)); fi
+        wait=$((wait * 3 / 2))
+        if [ "$wait" -lt "$took" ]; then wait=$took; fi
         if [ "$wait" -gt "$start_interval" ]; then wait=$start_interval; fi
         if [ "$wait" -lt 10 ]; then wait=10; fi
+        rest
         pause "$wait"
-        uptime_ms
     done
     failing=0
     tell healthy
@@ -96,7 +107,9 @@ start() {
 follow() {
     if [ "$code" -ne 0 ]; then tell unhealthy; fi
     while :; do
-        pause "$interval"
+        wait=$interval
+        rest
+        pause "$wait"
         probe
         if [ "$code" -eq 0 ]; then
             failing=0
@@ -108,7 +121,7 @@ follow() {
     done
 }
 
-told='' failing=0 code=0
+told='' failing=0 code=0 took=0 times=2
 # Only root gets there; a check of another user may open its output by name (/dev/stderr).
 # shellcheck disable=SC2174 # of a directory that is missing above it, the mode is as ever
 if [ ! -d "${OUTPUT%/*}" ]; then mkdir -p -m 700 "${OUTPUT%/*}"; fi
