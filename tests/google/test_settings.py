@@ -88,9 +88,23 @@ def test_variables_are_enough(tmp_path: Path) -> None:
     assert _load(tmp_path, LEAST) == Settings("proj-1", "us-central1", "things")
 
 
-def test_the_usual_variable_of_the_project_is_read(tmp_path: Path) -> None:
-    given = {**LEAST, "STONEWARE_GOOGLE_PROJECT": "", "GOOGLE_CLOUD_PROJECT": "proj-2"}
-    assert _load(tmp_path, given).project == "proj-2"
+@pytest.mark.parametrize(
+    ("key", "variable"),
+    [
+        ("project", "GOOGLE_CLOUD_PROJECT"),
+        ("project", "CLOUDSDK_CORE_PROJECT"),
+        ("region", "GOOGLE_REGION"),
+        ("region", "CLOUDSDK_COMPUTE_REGION"),
+    ],
+)
+def test_the_usual_variables_are_read_last(tmp_path: Path, key: str, variable: str) -> None:
+    value = {"project": "proj-2", "region": "europe-west4"}[key]
+    own = f"STONEWARE_GOOGLE_{key.upper()}"
+    assert getattr(_load(tmp_path, {**LEAST, own: "", variable: value}), key) == value
+    assert getattr(_load(tmp_path, {**LEAST, variable: "No Such"}), key) == LEAST[own]
+    with pytest.raises(InputError, match="No Such") as caught:
+        _load(tmp_path, {**LEAST, own: "", variable: "No Such"})
+    assert caught.value.location == variable
 
 
 def test_settings_come_back_from_a_document(file: Path) -> None:

@@ -55,6 +55,13 @@ _RULES = {
 }
 
 
+# Where Terraform's provider and gcloud look as well, the first that is set.
+_USUAL = {
+    "project": ("GOOGLE_CLOUD_PROJECT", "GOOGLE_PROJECT", "GCLOUD_PROJECT", "CLOUDSDK_CORE_PROJECT"),
+    "region": ("GOOGLE_REGION", "GCLOUD_REGION", "CLOUDSDK_COMPUTE_REGION"),
+}
+
+
 @dataclass(frozen=True)
 class Settings:
     """Where on Google Cloud machines are made, and how. `zones` empty: all of the region."""
@@ -98,7 +105,7 @@ def read_settings(file: ProjectFile, environment: Mapping[str, str]) -> Settings
     Raises InputError with the place of what is wrong or not there.
     """
     values = _of_file(file) | _of_environment(environment)
-    values.setdefault("project", environment.get("GOOGLE_CLOUD_PROJECT", ""))
+    values |= _usual(environment, values)
     for key in _REQUIRED:
         if not values.get(key):
             raise _missing(key, file)
@@ -114,6 +121,12 @@ def read_settings(file: ProjectFile, environment: Mapping[str, str]) -> Settings
                 location=_place(file, environment, "zones"),
             )
     return settings
+
+
+def _usual(environment: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is not given and stands in a variable of other programs."""
+    found = {key: next(filter(environment.get, _USUAL[key]), "") for key in _USUAL.keys() - given.keys()}
+    return {key: _checked(key, environment[name], name) for key, name in found.items() if name}
 
 
 def _of_file(file: ProjectFile) -> dict[str, Any]:
@@ -237,9 +250,10 @@ def _place(file: ProjectFile, environment: Mapping[str, str], key: str) -> str:
 
 def _missing(key: str, file: ProjectFile) -> InputError:
     place = str(file.path) if file.path else f"{NAME}, in this directory or above it"
+    usual = f", {_USUAL[key][0]}" if key in _USUAL else ""
     return InputError(
         f"the platform google needs a {key}",
-        details=f"Neither {_PREFIX}{key.upper()} nor {place} says one.",
+        details=f"Neither {_PREFIX}{key.upper()}{usual} nor {place} says one.",
         resolution=f'[google]\n{key} = "{_RULES[key].example}"    # in {NAME}',
         location=str(file.path) if file.path else "",
     )
