@@ -56,6 +56,8 @@ LONG = (
     "tests/guest/test_build.py",
     "tests/guest/test_seal.py",
     "tests/cluster/test_engine.py",
+    "tests/cluster/test_engine_down.py",
+    "tests/cluster/test_engine_repairs.py",
     "tests/setup/test_lasting.py",
 )
 

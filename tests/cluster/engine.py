@@ -23,6 +23,7 @@ from tests.cluster.support import BASE, FakeImages, cluster_of, patched, some_im
 from tests.platforms.memory import MemoryPlatform
 
 SECRET = "correct-horse-battery"
+ALL = ["shop-app-1", "shop-app-2", "shop-db-1", "shop-web-1"]  # its machines
 
 
 class ClusterPlatform(MemoryPlatform):
@@ -140,3 +141,8 @@ class EngineBench:
         machine = self.platform.observe(name)
         assert machine is not None
         return machine.spec
+
+
+def creations(bench: EngineBench) -> list[str]:
+    """Return the machines that were made, in order."""
+    return [call.removeprefix("create ") for call in bench.platform.calls if call.startswith("create ")]

@@ -1,39 +1,20 @@
-"""What `up` and `down` do, by the real Terraform and the real provider, to machines in memory."""
+"""What `up` does, by the real Terraform and the real provider, to machines in memory."""
 
 from __future__ import annotations
 
 import json
-import threading
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from stoneware.cluster import events
-from stoneware.cluster.apply import ClusterTerraform
 from stoneware.cluster.model import Action
 from stoneware.cluster.up import RolloutNeeded
 from stoneware.cluster.waiting import MachinesFailed, Watch
 from stoneware.errors import InputError, MachineError
 from stoneware.model.machine import Health, Machine, MachineSpec, Phase
-from stoneware.platforms.infrastructure import Kind, Subject
-from stoneware.terraform.configuration import IMPORTS_FILE
-from stoneware.terraform.results import Plan
-from tests.cluster.engine import SECRET, Declined, EngineBench
+from tests.cluster.engine import ALL, SECRET, Declined, EngineBench, creations
 
 pytestmark = pytest.mark.tool
-
-ALL = ["shop-app-1", "shop-app-2", "shop-db-1", "shop-web-1"]
-
-
-@pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineBench:
-    monkeypatch.delenv("STONEWARE_TERRAFORM", raising=False)
-    return EngineBench(tmp_path / "clusters")
-
-
-def creations(bench: EngineBench) -> list[str]:
-    return [call.removeprefix("create ") for call in bench.platform.calls if call.startswith("create ")]
 
 
 def test_a_cluster_comes_up_in_the_order_of_its_dependencies(bench: EngineBench) -> None:
@@ -259,92 +240,6 @@ def test_a_disk_that_was_removed_by_hand_stays_removed(bench: EngineBench) -> No
     assert "shop-db-2-data" not in bench.volumes()
 
 
-def test_a_lost_state_is_made_good_by_imports(bench: EngineBench) -> None:
-    bench.up()
-    before = {machine.name: machine.id for machine in bench.platform.machines()}
-    managed = bench.managed()
-    for path in (bench.clusters / "shop").iterdir():
-        path.unlink()
-    result = bench.up()
-    assert {step.action for step in result.plan.steps} == {Action.ADOPT}
-    assert {machine.name: machine.id for machine in bench.platform.machines()} == before
-    assert bench.managed() == managed
-    assert bench.up().plan.changes == ()
-
-
-def test_a_machine_made_behind_terraforms_back_can_be_removed(bench: EngineBench) -> None:
-    bench.up({"services": {"db": {"replicas": 2}}})
-    for path in (bench.clusters / "shop").iterdir():
-        path.unlink()
-    bench.up()
-    assert bench.machines() == ALL
-
-
-def test_damaged_variables_are_written_anew(bench: EngineBench) -> None:
-    bench.up()
-    (bench.clusters / "shop/machines.auto.tfvars.json").write_text('{"machines": {"app-1": {}}}')
-    bench.platform.destroy("shop-web-1")
-    damaged = bench.clusters / "shop/machines.auto.tfvars.json"
-    with pytest.raises(RolloutNeeded):  # so that the rollout it advises does not send back here
-        bench.up({"services": {"app": {"image": "app:2"}}})
-    assert '"app-1"' in damaged.read_text()
-    assert bench.site.applied("shop") is not None
-    bench.up({"services": {}}, recreate=True)
-    assert bench.machines() == ALL
-
-
-@pytest.mark.parametrize("text", ["", '{"version": 4, "resour'])
-def test_a_damaged_state_is_set_aside(bench: EngineBench, text: str) -> None:
-    bench.up()
-    state = bench.clusters / "shop/terraform.tfstate"
-    state.write_text(text)
-    bench.platform.destroy("shop-web-1")
-    bench.up()
-    assert bench.machines() == ALL
-    assert len(bench.managed()) == 4 + 1 + len(bench.volumes())
-    state.write_text(text)
-    bench.down(volumes=True)
-    assert (bench.machines(), bench.networks(), bench.volumes()) == ([], [], [])
-    assert not (bench.clusters / "shop").exists()
-
-
-def test_an_import_that_was_cut_off(bench: EngineBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench.up()
-    for path in (bench.clusters / "shop").iterdir():
-        path.unlink()
-
-    def killed(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    for method in ("plan", "apply"):
-        with monkeypatch.context() as cut:
-            cut.setattr(f"stoneware.cluster.apply.Terraform.{method}", killed)
-            with pytest.raises(KeyboardInterrupt):
-                bench.up()
-        assert "continues from here" in bench.recorder.of(events.Note)[-1].text
-    blocks = bench.clusters / "shop" / IMPORTS_FILE
-    address = bench.platform.infrastructure.address(Subject(Kind.MACHINE, "app-1"))
-    blocks.write_text(json.dumps({"import": [{"to": address, "id": "no-such"}]}))  # as a kill leaves them
-    assert {step.action for step in bench.up().plan.changes} == {Action.ADOPT}
-    assert not blocks.exists()
-    taken = [note.text for note in bench.recorder.of(events.Note) if note.text.startswith("took ")]
-    assert f"took {address} into Terraform's state, which lacked it" in taken
-    assert len(taken) == len(set(taken)) == len(bench.managed())
-    assert creations(bench) == []
-    assert bench.up().plan.changes == ()
-    bench.up({"services": {"web": {"replicas": 2}}})
-    assert creations(bench) == ["shop-web-2"]
-
-
-def test_what_is_imported_may_be_replaced_at_once(bench: EngineBench) -> None:
-    bench.up()
-    for path in (bench.clusters / "shop").iterdir():
-        path.unlink()
-    bench.up({"services": {"app": {"image": "app:2"}}}, recreate=True)
-    assert sorted(creations(bench)) == ["shop-app-1", "shop-app-2"]
-    assert bench.up({"services": {"app": {"image": "app:2"}}}).plan.changes == ()
-
-
 def test_attributes_and_labels_by_hand_are_in_nobodys_way(bench: EngineBench) -> None:
     bench.up()
     bench.platform.set_metadata("shop-db-1", {"somebody": "was here"})
@@ -415,120 +310,6 @@ def test_several_refusals_do_not_lead_to_consoles_that_are_not_there(
         bench.up()
     assert raised.value.details.count("To do next: make room") == 2
     assert raised.value.resolution == "stoneware up    # once that is done"
-
-
-def test_down_keeps_the_disks(bench: EngineBench) -> None:
-    bench.up()
-    disks = bench.volumes()
-    result = bench.down()
-    stops = [call.split()[1] for call in bench.platform.calls if call.startswith("stop ")]
-    assert stops[0] == "shop-web-1"
-    assert stops[-1] == "shop-db-1"
-    assert (bench.machines(), bench.networks(), bench.volumes()) == ([], [], disks)
-    assert result.kept == tuple(disks)
-    assert bench.asked == []
-    with pytest.raises(InputError, match="is not up"):
-        bench.down()
-    bench.up()
-    assert bench.machines() == ALL
-
-
-def test_terraform_plans_while_the_machines_of_a_down_stop(
-    bench: EngineBench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bench.up()
-    planned, plan, stop = threading.Event(), ClusterTerraform.plan, bench.platform.stop
-
-    def plans(self: ClusterTerraform, *args: Any, **options: Any) -> Plan:
-        found = plan(self, *args, **options)
-        planned.set()
-        return found
-
-    def stops(name: str, *, timeout: float | None = None) -> None:
-        assert planned.wait(60)
-        stop(name, timeout=timeout)
-
-    monkeypatch.setattr(ClusterTerraform, "plan", plans)
-    monkeypatch.setattr(bench.platform, "stop", stops)
-    bench.down()
-    assert bench.machines() == []
-
-
-def test_a_down_that_ends_while_it_stops_leaves_what_is_declared(
-    bench: EngineBench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bench.up()
-    directory = bench.clusters / "shop"
-    before = {path.name: path.read_bytes() for path in directory.iterdir()}
-
-    def fails(name: str, **_: Any) -> None:
-        raise MachineError(f"{name} does not stop")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(bench.platform, "stop", fails)
-        with pytest.raises(MachineError, match="does not stop"):
-            bench.down()
-    assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
-    bench.down()
-    stops = [call.split()[1] for call in bench.platform.calls if call.startswith("stop ")]
-    assert (stops[0], stops[-1]) == ("shop-web-1", "shop-db-1")
-    assert not list(directory.glob("left*")) + list(directory.glob("*.tfplan"))
-
-
-@pytest.mark.parametrize("volumes", [False, True])
-def test_down_where_somebody_removed_a_disk_and_a_machine(bench: EngineBench, volumes: bool) -> None:
-    """Terraform's state still has them: neither is refused, and no other disk goes with it."""
-    bench.up()
-    gone, *kept = bench.volumes()
-    bench.platform.destroy(next(name for name in ALL if gone.startswith(name)))
-    bench.platform.destroy_volume(gone)
-    result = bench.down(volumes=volumes)
-    assert (bench.machines(), bench.networks()) == ([], [])
-    assert bench.volumes() == ([] if volumes else kept)
-    assert result.kept == (() if volumes else tuple(kept))
-    bench.up()
-    assert bench.machines() == ALL
-
-
-def test_down_with_volumes_leaves_nothing_but_snapshots(bench: EngineBench) -> None:
-    bench.up()
-    disks = bench.volumes()
-    for snapshot in ("one", "two"):
-        bench.platform.snapshot_volume(disks[0], snapshot)
-    result = bench.down(volumes=True)
-    assert result.snapshots == {disks[0]: ("one", "two")}
-    assert (bench.machines(), bench.networks(), bench.volumes()) == ([], [], [])
-    assert result.volumes == tuple(disks)
-    assert len(bench.asked) == 1
-    assert not (bench.clusters / "shop").exists()
-    assert bench.platform._secrets == {}
-    with pytest.raises(InputError, match="is not up"):
-        bench.down(volumes=True)
-    assert not (bench.clusters / "shop").exists()
-
-
-def test_down_with_volumes_can_come_later(bench: EngineBench) -> None:
-    bench.up()
-    bench.down()
-    bench.down(volumes=True)
-    assert bench.volumes() == []
-    assert not (bench.clusters / "shop").exists()
-
-
-def test_down_without_a_state_removes_what_has_the_label(bench: EngineBench) -> None:
-    bench.up()
-    for path in (bench.clusters / "shop").iterdir():
-        path.unlink()
-    bench.down(volumes=True)
-    assert (bench.machines(), bench.networks(), bench.volumes()) == ([], [], [])
-
-
-def test_declined_volumes_leave_everything(bench: EngineBench) -> None:
-    bench.up()
-    bench.answer = False
-    with pytest.raises(Declined):
-        bench.down(volumes=True)
-    assert bench.machines() == ALL
 
 
 def test_the_directory_shows_the_lock_only_while_it_is_held(bench: EngineBench) -> None:

@@ -61,7 +61,9 @@ def test_its_progress_is_passed_on_and_its_failure_told(
     for name, text in {
         "setpriv": 'while [ "$1" != mmdebstrap ]; do shift; done\nexec "$@"\n',
         "mmdebstrap": 'echo "$*" >"$0.called"\necho "I: installing packages..." >&2\n'
-        'for n in $(seq 30); do echo "line $n" >&2; done\ncase $* in *sid*) exit 25 ;; esac\n',
+        'for n in $(seq 30); do echo "line $n" >&2; done\nexec 2>&-\n'
+        # It works on when it has said its last: no moment at which it might be ended.
+        "n=0; while [ $n -lt 20000 ]; do n=$((n + 1)); done\ncase $* in *sid*) exit 25 ;; esac\n",
     }.items():
         program = tmp_path / "bin" / name
         program.write_text(f"#!/bin/sh\n{text}")

@@ -1,0 +1,129 @@
+"""What `down` does, by the real Terraform and the real provider, to machines in memory."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from stoneware.cluster.apply import ClusterTerraform
+from stoneware.errors import InputError, MachineError
+from stoneware.terraform.results import Plan
+from tests.cluster.engine import ALL, Declined, EngineBench
+
+pytestmark = pytest.mark.tool
+
+
+def test_down_keeps_the_disks(bench: EngineBench) -> None:
+    bench.up()
+    disks = bench.volumes()
+    result = bench.down()
+    stops = [call.split()[1] for call in bench.platform.calls if call.startswith("stop ")]
+    assert stops[0] == "shop-web-1"
+    assert stops[-1] == "shop-db-1"
+    assert (bench.machines(), bench.networks(), bench.volumes()) == ([], [], disks)
+    assert result.kept == tuple(disks)
+    assert bench.asked == []
+    with pytest.raises(InputError, match="is not up"):
+        bench.down()
+    bench.up()
+    assert bench.machines() == ALL
+
+
+def test_terraform_plans_while_the_machines_of_a_down_stop(
+    bench: EngineBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.up()
+    planned, plan, stop = threading.Event(), ClusterTerraform.plan, bench.platform.stop
+
+    def plans(self: ClusterTerraform, *args: Any, **options: Any) -> Plan:
+        found = plan(self, *args, **options)
+        planned.set()
+        return found
+
+    def stops(name: str, *, timeout: float | None = None) -> None:
+        assert planned.wait(60)
+        stop(name, timeout=timeout)
+
+    monkeypatch.setattr(ClusterTerraform, "plan", plans)
+    monkeypatch.setattr(bench.platform, "stop", stops)
+    bench.down()
+    assert bench.machines() == []
+
+
+def test_a_down_that_ends_while_it_stops_leaves_what_is_declared(
+    bench: EngineBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.up()
+    directory = bench.clusters / "shop"
+    before = {path.name: path.read_bytes() for path in directory.iterdir()}
+
+    def fails(name: str, **_: Any) -> None:
+        raise MachineError(f"{name} does not stop")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.platform, "stop", fails)
+        with pytest.raises(MachineError, match="does not stop"):
+            bench.down()
+    assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
+    bench.down()
+    stops = [call.split()[1] for call in bench.platform.calls if call.startswith("stop ")]
+    assert (stops[0], stops[-1]) == ("shop-web-1", "shop-db-1")
+    assert not list(directory.glob("left*")) + list(directory.glob("*.tfplan"))
+
+
+@pytest.mark.parametrize("volumes", [False, True])
+def test_down_where_somebody_removed_a_disk_and_a_machine(bench: EngineBench, volumes: bool) -> None:
+    """Terraform's state still has them: neither is refused, and no other disk goes with it."""
+    bench.up()
+    gone, *kept = bench.volumes()
+    bench.platform.destroy(next(name for name in ALL if gone.startswith(name)))
+    bench.platform.destroy_volume(gone)
+    result = bench.down(volumes=volumes)
+    assert (bench.machines(), bench.networks()) == ([], [])
+    assert bench.volumes() == ([] if volumes else kept)
+    assert result.kept == (() if volumes else tuple(kept))
+    bench.up()
+    assert bench.machines() == ALL
+
+
+def test_down_with_volumes_leaves_nothing_but_snapshots(bench: EngineBench) -> None:
+    bench.up()
+    disks = bench.volumes()
+    for snapshot in ("one", "two"):
+        bench.platform.snapshot_volume(disks[0], snapshot)
+    result = bench.down(volumes=True)
+    assert result.snapshots == {disks[0]: ("one", "two")}
+    assert (bench.machines(), bench.networks(), bench.volumes()) == ([], [], [])
+    assert result.volumes == tuple(disks)
+    assert len(bench.asked) == 1
+    assert not (bench.clusters / "shop").exists()
+    assert bench.platform._secrets == {}
+    with pytest.raises(InputError, match="is not up"):
+        bench.down(volumes=True)
+    assert not (bench.clusters / "shop").exists()
+
+
+def test_down_with_volumes_can_come_later(bench: EngineBench) -> None:
+    bench.up()
+    bench.down()
+    bench.down(volumes=True)
+    assert bench.volumes() == []
+    assert not (bench.clusters / "shop").exists()
+
+
+def test_down_without_a_state_removes_what_has_the_label(bench: EngineBench) -> None:
+    bench.up()
+    for path in (bench.clusters / "shop").iterdir():
+        path.unlink()
+    bench.down(volumes=True)
+    assert (bench.machines(), bench.networks(), bench.volumes()) == ([], [], [])
+
+
+def test_declined_volumes_leave_everything(bench: EngineBench) -> None:
+    bench.up()
+    bench.answer = False
+    with pytest.raises(Declined):
+        bench.down(volumes=True)
+    assert bench.machines() == ALL
