@@ -5,7 +5,6 @@ One disk serves all tests, in the order they are written in.
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Iterator
@@ -155,7 +154,6 @@ def test_the_disk_of_another_cluster_is_refused_and_stays_as_it_is(kafka: Progra
 
 
 @pytest.mark.timeout(2400)
-@pytest.mark.skipif("STONEWARE_TEST_SLOW" not in os.environ, reason="a broker takes minutes in software QEMU")
 def test_its_disk_boots_in_qemu_and_goes_on_with_the_messages(kafka: Program, tmp_path: Path) -> None:
     """Java is slow without KVM: so the broker's disk is formatted already, and has what containers wrote."""
     missing = [name for name in TOOLS if which(name) is None]
