@@ -11,6 +11,7 @@ import pytest
 from stoneware.cli import program
 from stoneware.platforms.google import leftovers
 from stoneware.platforms.google.api import Api
+from stoneware.platforms.google.errors import MissingError
 from stoneware.platforms.google.inventory import GoogleInventory
 from stoneware.platforms.google.machines import GoogleMachines
 from stoneware.platforms.google.told_left import told
@@ -28,7 +29,7 @@ PLACE = f"--zone {ZONE} --project {PROJECT}"
 
 @pytest.fixture
 def api(cloud: Cloud) -> Api:
-    return Api(replace(SETTINGS, endpoint=cloud.endpoint, bucket="things", subnetwork=""), patience=0)
+    return Api(replace(SETTINGS, endpoint=cloud.endpoint, subnetwork=""), patience=0)
 
 
 def _builder(api: Api, bake: str) -> None:
@@ -109,6 +110,14 @@ def test_machines_of_no_cluster_are_listed(api: Api) -> None:
     with pytest.raises(leftovers.LeftError, match="shop-kafka-1") as caught:
         leftovers.machines(api)
     assert caught.value.resolution == "STONEWARE_PLATFORM=google stoneware rm -f shop-kafka-1"
+
+
+def test_without_the_bucket_no_machine_is_called_lost(api: Api) -> None:
+    platform = GoogleMachines(api, lambda _: f"{IMAGES}/debian-12-stoneware")
+    platform.create_network("shop-default", {})
+    platform.create(spec(1))
+    with pytest.raises(MissingError, match=f"there is no bucket {SETTINGS.bucket}"):
+        leftovers.machines(api)
 
 
 def test_a_command_tells_it_at_its_end(
