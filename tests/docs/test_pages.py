@@ -104,7 +104,7 @@ def tidy_home(machine_home: Path) -> Iterator[Path]:
         store.remove_image(image)
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("page", list(console_pages(machine=True)))
 def test_machines(page: Path, reader: tuple[Path, dict[str, str]], tidy_home: Path) -> None:
     directory, environment = reader

@@ -22,7 +22,7 @@ from .test_virtual_machine import TOOLS
 
 pytestmark = [
     pytest.mark.machine,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1800),
     # kafka-python reads its schemas by functions that Python 3.11 deprecates and 3.13 took back.
     pytest.mark.filterwarnings("ignore:(read|open)_(text|binary) is deprecated:DeprecationWarning"),
 ]

@@ -19,7 +19,7 @@ from .conftest import Program
 
 pytestmark = [
     pytest.mark.machine,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1800),
     # kafka-python reads its schemas by functions that Python 3.11 deprecates and 3.13 took back.
     pytest.mark.filterwarnings("ignore:(read|open)_(text|binary) is deprecated:DeprecationWarning"),
     # It forgets to close the socket where a broker that is down refuses it.

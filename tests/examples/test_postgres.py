@@ -15,7 +15,7 @@ import pytest
 from .clusters import ClusterProgram, wait_for
 from .conftest import EXAMPLES, Program
 
-pytestmark = [pytest.mark.machine, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.machine
 
 APP = "application+password/1"
 REPLICATION = "replication=password.2"

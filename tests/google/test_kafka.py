@@ -26,7 +26,7 @@ from tests.google.provider.install import program_of
 from tests.google.real import REPEATED, Cloud, served
 from tests.rollout.test_kafka_rollout import check_load
 
-pytestmark = [pytest.mark.machine, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.machine, pytest.mark.timeout(1800)]
 
 NAMES = ["kafka-1", "kafka-2", "kafka-3"]
 RATE = 50.0

@@ -21,7 +21,7 @@ from stoneware.terraform.engine import BinaryEngine, Engine, LibraryEngine, Outp
 from tests import programs
 from tests.platforms.awaiting import awaited
 
-pytestmark = [pytest.mark.machine, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.machine, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(sys.executable).parent / "stoneware"
