@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,12 +54,13 @@ def push(hello: Program, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def make_instance(cloud: Cloud, image: str, *disks: dict[str, str], **metadata: str) -> str:
-    """Make the instance `web`, with further disks, and return its address."""
+    """Make the instance `web` of an image of this project or a public one, and return its address."""
+    image = image if image.startswith("projects/") else f"global/images/{image}"
     metadata = {"stoneware-config": "GREETING=Hello from the cloud\n", **metadata}
     body = {
         "name": "web",
         "machineType": f"zones/{REGION}-a/machineTypes/e2-small",
-        "disks": [{"boot": True, "initializeParams": {"sourceImage": f"global/images/{image}"}}, *disks],
+        "disks": [{"boot": True, "initializeParams": {"sourceImage": image}}, *disks],
         "networkInterfaces": [{"subnetwork": f"regions/{REGION}/subnetworks/own"}],
         "metadata": {"items": [{"key": key, "value": value} for key, value in metadata.items()]},
     }
@@ -83,36 +85,18 @@ def test_compute_engine_boots_what_is_pushed(
         assert wait_until(lambda: "<h1>Hello from the cloud</h1>" in page(address), PATIENCE)
 
 
-# As Google's documentation has it: the disk is formatted where it is blank, and is not the next time.
-USE_THE_DISK = """#!/bin/sh
-set -eu
-disk=/dev/disk/by-id/google-data
-for time in first second; do
-    blkid "$disk" || { mkfs.ext4 -q "$disk" && echo "formatted it the $time time"; }
-    mount "$disk" /mnt
-    echo "$time" >>/mnt/kept
-    umount /mnt
-done
-"""
+def serial_port(cloud: Cloud) -> str:
+    return str(cloud.api.get("compute", f"{WHERE}/web/serialPort", "read it", port=1)["contents"])
 
 
-def test_instances_that_are_virtual_machines_have_the_disks_themselves(
+def test_instances_that_are_virtual_machines_have_the_disk_itself(
     hello: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # That the disk boots to the end another test sees; in software that takes long.
     with emulated(hello, tmp_path, "10.213.10.0/24", "--vm") as cloud:
         name = push(hello, cloud, monkeypatch)
-        cloud.api.operate("POST", DISKS, "make a disk", {"name": "data", "sizeGb": "1"})
-        data = {"source": f"{DISKS}/data", "deviceName": "data"}
-        make_instance(cloud, name, data, **{"startup-script": USE_THE_DISK})
-
-        def said() -> str:
-            serial = cloud.api.get("compute", f"{WHERE}/web/serialPort", "read it", port=1)
-            return str(serial["contents"])
-
-        assert wait_until(lambda: "startup-script exit status" in said(), PATIENCE), said()[-2000:]
-        assert "startup-script exit status 0" in said()
-        assert said().count("formatted it the") == said().count("formatted it the first time") == 1
+        make_instance(cloud, name)
+        assert wait_until(lambda: "Loaded initrd" in serial_port(cloud), PATIENCE)
         cloud.api.operate("POST", f"{WHERE}/web/stop", "stop it", noGracefulShutdown=True)
         copied = {"name": "copied", "sourceDisk": f"{DISKS}/web"}
         cloud.api.operate("POST", "global/images", "make an image of its disk", copied)
@@ -123,8 +107,37 @@ def test_instances_that_are_virtual_machines_have_the_disks_themselves(
         boots = [in_disk(root / "root.raw", "ls -p /boot") for root in kept]
         assert all("vmlinuz-" in listed for listed in boots)
 
+
+# For a Debian without Stoneware's programs. As Google's documentation has it, the disk is formatted where it
+# is blank, and is not the next time.
+OF_DEBIAN = """#!/bin/sh
+set -eu
+test ! -e /usr/lib/stoneware
+echo "found kernel $(uname -r), agent $(pidof google_guest_agent)."
+disk=/dev/disk/by-id/google-data
+for time in first second; do
+    blkid "$disk" || { mkfs.ext4 -q "$disk" && echo "formatted it the $time time"; }
+    mount "$disk" /mnt
+    echo "$time" >>/mnt/kept
+    umount /mnt
+done
+"""
+
+
+def test_googles_own_agent_runs_a_script_that_uses_a_data_disk(hello: Program, tmp_path: Path) -> None:
+    with emulated(hello, tmp_path, "10.213.12.0/24", "--vm", "--bare") as cloud:
+        cloud.api.operate("POST", DISKS, "make a disk", {"name": "data", "sizeGb": "1"})
+        data = {"source": f"{DISKS}/data", "deviceName": "data"}
+        image = "projects/debian-cloud/global/images/family/debian-12"
+        make_instance(cloud, image, data, **{"startup-script": OF_DEBIAN})
+        assert wait_until(lambda: "startup-script exit status" in serial_port(cloud), PATIENCE)
+        said = serial_port(cloud)
+        assert "startup-script exit status 0" in said, said[-2000:]
+        assert re.search(r"found kernel [0-9.]+-[0-9]+-cloud-amd64, agent [0-9]+\.", said)
+        assert said.count("formatted it the") == said.count("formatted it the first time") == 1
+
         cloud.api.operate("DELETE", f"{WHERE}/web", "delete it")
         disk = cloud.api.get("compute", f"{DISKS}/data", "look at the disk")
         assert (disk["sizeGb"], disk.get("users", [])) == ("1", [])
-        file = store.disk_path(f"disk-{disk['id']}")
+        file = LocalImageStore.open(hello.home).disk_path(f"disk-{disk['id']}")
         assert tool("debugfs", "-R", "cat /kept", file) == "first\nsecond\n"

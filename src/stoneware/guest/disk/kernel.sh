@@ -86,6 +86,16 @@ enable_units() {
     fi
 }
 
+# show_scripts: what scripts that Google's agent runs say is on the serial port of Google's own images, whose rsyslog
+# passes it on.
+show_scripts() {
+    case " $EXTRAS " in *' google-guest-agent '*) ;; *) return 0 ;; esac
+    for unit in google-startup-scripts google-shutdown-scripts; do
+        mkdir -p "/etc/systemd/system/$unit.service.d"
+        printf '[Service]\nStandardOutput=journal+console\n' >"/etc/systemd/system/$unit.service.d/console.conf"
+    done
+}
+
 # leave_out: what is this builder's, or of no use in a machine.
 leave_out() {
     drop_certificates
@@ -94,6 +104,7 @@ leave_out() {
     drop_residue
     rm -rf /var/cache/ldconfig/aux-cache /var/lib/initramfs-tools/* /var/lib/systemd/catalog/database \
         /boot/*.old-dkms /initrd.img* /vmlinuz*
+    rmdir "$SW_IMAGE" "$SW_LIB" 2>/dev/null || : # empty where nothing else is ours, as on a cloud's own disk
     touch -r /usr /etc/.updated /var/.updated
 }
 
@@ -109,6 +120,7 @@ kernel_layer() {
     fi
     tell running 2 'sealing'
     enable_units
+    show_scripts
     if ! leave_out >"$LAYER_LOG" 2>&1; then
         tell failed 2 "$(tail -n 12 "$LAYER_LOG")"
         return
