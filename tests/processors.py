@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import json
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from stoneware.files import locked
 from stoneware.platforms.local.host import cgroups
 
 _PROGRAMS = 8  # as many as machines together weigh, and as machines a virtual one among them
 _V2 = Path("/sys/fs/cgroup")
+_LOCK = Path(tempfile.gettempdir()) / "stoneware-tests-weigh.lock"  # held by runs of tests
 
 
 def _weight(machine: str = "") -> tuple[Path, int] | None:
@@ -37,18 +40,17 @@ def for_machines() -> Iterator[None]:
         yield
         return
     file, one = found
-    before = str(one)
-    with contextlib.suppress(OSError):
-        if one == 100:
-            (_V2 / "cgroup.subtree_control").write_text("+cpu")
-        file.parent.mkdir(exist_ok=True)
-        before = file.read_text()  # another run may have said so already, and go on
-        file.write_text(str(one * _PROGRAMS))
     try:
-        yield
+        with locked(_LOCK, shared=True):
+            with contextlib.suppress(OSError):
+                if one == 100:
+                    (_V2 / "cgroup.subtree_control").write_text("+cpu")
+                file.parent.mkdir(exist_ok=True)
+                file.write_text(str(one * _PROGRAMS))
+            yield
     finally:
-        with contextlib.suppress(OSError):
-            file.write_text(before)
+        with contextlib.suppress(OSError), locked(_LOCK, timeout=0):  # the last run of those that overlap
+            file.write_text(str(one))
 
 
 @contextlib.contextmanager

@@ -11,17 +11,20 @@ from stoneware.platforms.local.store.recover import recover
 from stoneware.platforms.local.store.store import Store
 
 
-def kill_at_work(store: Store, code: str, after: float) -> None:
-    """Run Python on a store, kill it so many seconds after it has said `go`, and clear up what it left."""
-    worker = subprocess.Popen(
-        [sys.executable, "-c", code, str(store.home)], stdout=subprocess.PIPE, text=True
-    )
+def kill_after(after: float, code: str, *words: str) -> None:
+    """Run Python, and kill it so many seconds after it has said `go`."""
+    worker = subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, text=True)
     assert worker.stdout is not None
     assert worker.stdout.readline() == "go\n"
     time.sleep(after)  # the kill's point in time is what is varied
     worker.kill()
     worker.wait()
     worker.stdout.close()
+
+
+def kill_at_work(store: Store, code: str, after: float) -> None:
+    """Do so with Python that works on a store, and clear up what it left."""
+    kill_after(after, code, str(store.home))
 
     def settled() -> bool:
         recover(store)

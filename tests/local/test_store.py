@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from stoneware.platforms.local.store import errors as store_errors
 from stoneware.platforms.local.store.recover import recover, teardown
 from stoneware.platforms.local.store.store import Store
 from tests.local.engine_lab import Bench
+from tests.local.kills import kill_after
 
 pytestmark = pytest.mark.machine
 
@@ -201,14 +201,7 @@ def test_a_command_killed_while_it_makes_a_machine(lab: Bench, delay: float) -> 
         "lab = Bench(Path(sys.argv[1])); lab.name = sys.argv[2]; print('go', flush=True)\n"
         "lab.platform.create(lab.spec())\n"
     )
-    command = [sys.executable, "-c", script, str(lab.home), lab.name]
-    maker = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert maker.stdout is not None
-    assert maker.stdout.readline() == "go\n"
-    time.sleep(delay)  # the kill's point in time is what is varied
-    maker.kill()
-    maker.wait()
-    maker.stdout.close()
+    kill_after(delay, script, str(lab.home), lab.name)
 
     def settled() -> bool:
         recover(lab.store)

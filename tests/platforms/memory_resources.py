@@ -90,15 +90,11 @@ class MemoryResources:
 
     def label_volume(self, name: str, labels: Mapping[str, str]) -> None:
         with self._lock:
-            if name not in self._volumes:
-                raise InputError(f"there is no volume {name!r}")
-            self._volumes[name] = replace(self._volumes[name], labels=dict(labels))
+            self._volumes[name] = replace(self._existing_volume(name), labels=dict(labels))
 
     def raise_floor(self, name: str, floor: str) -> None:
         with self._lock:
-            if name not in self._volumes:
-                raise InputError(f"there is no volume {name!r}")
-            found = self._volumes[name]
+            found = self._existing_volume(name)
             self._volumes[name] = replace(found, floor=highest((found.floor, floor)))
             self._save()
 
@@ -110,11 +106,10 @@ class MemoryResources:
 
     def snapshot_volume(self, name: str, snapshot: str) -> Snapshot:
         with self._lock:
-            if name not in self._volumes:
-                raise InputError(f"there is no volume {name!r}")
+            volume = self._existing_volume(name)
             if (name, snapshot) in self._snapshots:
                 raise InputError(f"the volume {name!r} has a snapshot {snapshot!r}")
-            automatic, volume = snapshot.startswith(BEFORE_RESTORE), self._volumes[name]
+            automatic = snapshot.startswith(BEFORE_RESTORE)
             made = Snapshot(name, snapshot, time.time(), 0, volume.floor, automatic)
             self._snapshots[name, snapshot] = made, volume
             return made

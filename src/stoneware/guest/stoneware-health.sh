@@ -33,7 +33,7 @@ pause() {
     sleep "$seconds"
 }
 
-# probe: run the check once; sets `code`, `began` and `took`.
+# probe: run the check once; sets `code`, `took` and `now`.
 probe() {
     uptime_ms
     began=$now
@@ -83,7 +83,6 @@ start() {
     uptime_ms
     deadline=$((now + start_period + retries * interval))
     settle
-    uptime_ms
     wait=20
     while :; do
         probe

@@ -157,7 +157,7 @@ class Terraform:
             "plan the changes",
             ["plan", "-json", f"-out={file}", *self._common, *self._locking, *self._parallelism, *options],
             quiet=True,
-            imports=self.lacking(imports or {}),
+            imports=self._lacking(imports or {}),
         )
         # `plan -json` tells events; as data the plan is in the file alone.
         shown = self._command("read the plan", ["show", "-json", str(file)], quiet=True)
@@ -216,12 +216,12 @@ class Terraform:
 
     def adopt(self, objects: Mapping[str, str]) -> tuple[str, ...]:
         """Import those objects (address to id) that the state lacks, and return their addresses."""
-        missing = self.lacking(objects)
+        missing = self._lacking(objects)
         for address, identity in missing.items():
             self.import_(address, identity)
         return tuple(missing)
 
-    def lacking(self, objects: Mapping[str, str]) -> dict[str, str]:
+    def _lacking(self, objects: Mapping[str, str]) -> dict[str, str]:
         """Return those objects (address to id) that the state lacks."""
         known = addresses_in(self._read_state()) if objects else frozenset()
         return {address: identity for address, identity in objects.items() if address not in known}

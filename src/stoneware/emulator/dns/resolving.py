@@ -70,9 +70,6 @@ def tell(service: Service) -> None:
 
 
 def _tell(service: Service) -> None:
-    computers = service.opened
-    if computers is None:
-        return
     links = {one["x-network"] for _, one in service.store.matching("projects/", "instances")}
     for link in sorted(links):
         name_network(service, link)

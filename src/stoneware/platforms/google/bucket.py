@@ -13,6 +13,7 @@ from stoneware.errors import InputError, StonewareError
 from stoneware.files import canonical_json
 from stoneware.platforms.google import errors
 from stoneware.platforms.google.api import Api
+from stoneware.platforms.google.settings import Settings
 from stoneware.untrusted.bounded import BoundsError, bounded_json
 from stoneware.untrusted.visible import LINES, visible
 
@@ -262,13 +263,11 @@ class Bucket:
             ) from None
 
     def _missing(self, what: str, message: str) -> StonewareError:
-        settings = self._api.settings
-        make = f"gcloud storage buckets create gs://{self.name}"
         return errors.MissingError(
             f"cannot {what}: there is no bucket {self.name}",
             status=404,
             details=visible(message, LINES)[:_SHOWN],
-            resolution=f"{make} --project {settings.project} --location {settings.region}",
+            resolution=creation(self.name, self._api.settings),
         )
 
     def _translated(self, what: str, status: Any, response: Any, message: str) -> StonewareError:
@@ -277,6 +276,12 @@ class Bucket:
         except (AttributeError, ValueError, TypeError):
             document = {"error": {"message": message}}
         return errors.of_response(what, int(status or 0), document, self._api.settings.project)
+
+
+def creation(name: str, settings: Settings) -> str:
+    """Return the command that makes a bucket."""
+    place = f"--project {settings.project} --location {settings.region}"
+    return f"gcloud storage buckets create gs://{name} {place} --uniform-bucket-level-access"
 
 
 def _raise_without_bucket(error: Exception) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from stoneware.errors import StonewareError
 from stoneware.platforms.google import labels, leftovers
 from stoneware.platforms.google.api import Api
-from stoneware.platforms.google.bucket import Bucket
+from stoneware.platforms.google.bucket import Bucket, creation
 from stoneware.platforms.upkeep import Finding
 
 _PROBE = "doctor/probe"
@@ -42,7 +42,6 @@ def findings(api: Api) -> list[Finding]:
     """Ask Google for each thing that is needed; what depends on one that is missing is asked all the same."""
     settings = api.settings
     project, bucket = shlex.quote(settings.project), settings.bucket
-    location = f"--project {project} --location {settings.region} --uniform-bucket-level-access"
     checks: list[tuple[str, str, str, str, Check]] = [
         (
             "credentials",
@@ -62,7 +61,7 @@ def findings(api: Api) -> list[Finding]:
             f"gs://{bucket}",
             "bucket",
             "manifests, tags, bundles",
-            f"gcloud storage buckets create gs://{bucket} {location}",
+            creation(bucket, settings),
             lambda: _bucket(api),
         ),
         (

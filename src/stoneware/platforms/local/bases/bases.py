@@ -72,10 +72,9 @@ def ensure_base(store: Store, reference: str, *, refresh: bool = False, progress
 
     With `refresh` mmdebstrap runs again. One command makes it; others wait for that and say so.
     """
-    identity = base_identity(store, reference)
     if refresh:
         keyring_of(source_of(store, reference))
-        identity = None
+    identity = None if refresh else base_identity(store, reference)
     if identity is not None:
         store.touch_checkpoint(identity)
         return identity

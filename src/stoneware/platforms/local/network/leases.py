@@ -11,16 +11,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Any
 
 from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
-from stoneware.files import read_json, write_json
+from stoneware.files import write_json
 from stoneware.model.subnets import gateway, is_for_machines
 from stoneware.platforms.local.network import networks
 from stoneware.platforms.local.network.addresses import Lease, Plan, choose_address, mac_of
 from stoneware.platforms.local.network.ranges import asked, machine_addresses, pools
 from stoneware.platforms.local.network.state import State
+from stoneware.untrusted.bounded import read_object
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def note(machine_dir: Path, id: str, lease: Lease, plan: Plan, mtu: int) -> None
         "mtu": mtu,
     }
     path = machine_dir / "network.json"
-    if _read(path) != document:
+    if read_object(path) != document:
         write_json(path, document)
 
 
@@ -78,7 +78,7 @@ def _choice(
     kept = networks.read_addresses(data)
     taken |= {ip for places in kept.values() for owner, ip in places.items() if owner != machine.name}
     own = [kept.get(network, {}).get(machine.name, "") for network in machine.networks]
-    own.append(str(_read(machine.directory / "network.json").get("ip", "")))
+    own.append(str(read_object(machine.directory / "network.json").get("ip", "")))
     for ip in own:
         if ip and ip not in taken and _is_among(IPv4Address(ip), ranges, subnet):
             return ip
@@ -98,11 +98,3 @@ def _in_use(name: str, address: str, owner: str) -> InputError:
         details=f"{f'The machine {owner}' if owner else 'Another machine'} has it.",
         resolution="choose another address, or none",
     )
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        value = read_json(path)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
