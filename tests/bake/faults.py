@@ -10,10 +10,11 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from stoneware.files import locked
 from stoneware.platforms.local.host.helpers import Helper
 from stoneware.platforms.local.machines.record import Paths, read_process
 from stoneware.platforms.local.network.layout import store_digest
@@ -22,14 +23,24 @@ from stoneware.process import run
 T = TypeVar("T")
 Event = dict[str, Any]
 Start = Callable[..., "subprocess.Popen[str]"]
-LIMIT = 150.0  # seconds that anything here may take
+LIMIT = 300.0  # seconds that anything here may take
+# Shell for a step that says `running` and goes on when the test lets it (`Baking.release`). The step makes
+# the file and the test removes it: that needs no room, and leaves nothing in the checkpoint.
+HOLD = "touch /tmp/hold; echo running; while [ -e /tmp/hold ]; do sleep 0.05; done"
 
 
 class Baking:
-    """A bake that runs, in a process group of its own, with its events as they come."""
+    """A bake that runs, in a process group of its own, with its events as they come.
 
-    def __init__(self, start: Start, name: str, home: Path, *words: str, **options: Any) -> None:
+    Its steps that hold are released as they come where the test is not to do it (`holds`).
+    """
+
+    def __init__(
+        self, start: Start, name: str, home: Path, *words: str, holds: bool = True, **options: Any
+    ) -> None:
         self.home = home
+        self._holds = holds
+        self._others = _builders(home)  # such as that of a bake before, which is being removed
         command = ("bake", "-t", name, "--json", "--progress", "json", *words, ".")
         self.process = start(*command, start_new_session=True, **options)
         self.words: list[str] = []  # what was said on stderr besides events
@@ -44,6 +55,8 @@ class Baking:
                 event = json.loads(line)
                 if event["event"] == "note":
                     self.words.append(event["text"])
+                if not self._holds and _is_held(event):
+                    self.release()
                 self._events.put(event)
             else:
                 self.words.append(line.rstrip("\n"))
@@ -62,6 +75,24 @@ class Baking:
         """Wait for the event of a name with these fields."""
         wanted = {"event": name, **fields}
         return self.until(lambda event: wanted.items() <= event.items())
+
+    def until_held(self, index: int = 0) -> None:
+        """Wait for a step that holds, of this number or any."""
+        self.until(lambda event: _is_held(event) and index in (0, event["index"]))
+
+    def release(self) -> None:
+        """Let the steps go on that hold, in all builders of the store."""
+        held = [path / "rootfs/tmp/hold" for path in _builders(self.home)]
+        there = [path for path in held if path.exists()]
+        assert there, "no step holds"
+        for path in there:
+            path.unlink()
+
+    def through(self, steps: int) -> None:
+        """Let the first steps go on, one after another, each of which holds."""
+        for number in range(1, steps + 1):
+            self.until_held(number)
+            self.release()
 
     def signal(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal to the command and what runs in its process group, as a terminal does."""
@@ -100,9 +131,24 @@ class Baking:
 
     def builder(self) -> Paths:
         """Return the directory of the bake's machine, once it is there."""
-        for path in (self.home / "data/machines").glob("bake-*"):
-            return Paths(path)
-        raise AssertionError("there is no builder")
+        found = [path for path in _builders(self.home) if path not in self._others]
+        assert len(found) == 1, found
+        return Paths(found[0])
+
+    @contextlib.contextmanager
+    def uncaptured(self) -> Iterator[None]:
+        """Let the step go on that holds, and the bake up to the capture: that wants its builder's lock."""
+        with locked(self.home / "locks/machines" / f"{self.builder().name}.lock"):
+            self.release()
+            yield
+
+
+def _builders(home: Path) -> list[Path]:
+    return [*(home / "data/machines").glob("bake-*")]
+
+
+def _is_held(event: Event) -> bool:
+    return event.items() >= {"event": "step_output", "text": "running"}.items()
 
 
 def builder_process(paths: Paths, name: str) -> int:

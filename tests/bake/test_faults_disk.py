@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.files import locked
 from stoneware.platforms.local.store.images import LocalImageStore
 from stoneware.platforms.local.store.recover import teardown
 from stoneware.process import run
 from tests.bake.conftest import Context
-from tests.bake.faults import Baking, fill, tidy
+from tests.bake.faults import HOLD, Baking, fill, tidy
 from tests.stores import copy_base
 
 pytestmark = pytest.mark.machine
@@ -51,12 +50,12 @@ def check_full(baking: Baking, home: Path) -> None:
     assert "→ stoneware prune" in baking.said
 
 
-def check_usable(small: Context, cached: int) -> None:
+def check_usable(small: Context, start_bake: StartBake, cached: int) -> None:
     make_room(small.home)
     said = small.run("ps")[1]
     assert "cannot" not in said, said
     assert tidy(small.home)
-    assert small.bake()["cached"] == cached
+    assert start_bake(of=small, holds=False).result()["cached"] == cached
 
 
 def test_a_step_that_fills_the_store(small: Context, start_bake: StartBake) -> None:
@@ -67,31 +66,34 @@ def test_a_step_that_fills_the_store(small: Context, start_bake: StartBake) -> N
     assert "error: Machinefile:4:" in baking.said
     assert "RUN head -c 3G" in baking.said
     small.write({"Machinefile": "FROM debian:12\nRUN echo kept >/kept\nRUN echo small >/huge\n"})
-    check_usable(small, 1)
+    check_usable(small, start_bake, 1)
 
 
 @pytest.mark.parametrize("when", ["step", "seal"])
 def test_a_store_that_others_fill(small: Context, start_bake: StartBake, when: str) -> None:
-    small.write({"Machinefile": f"FROM debian:12\nRUN echo running {when}; sleep 3; echo one >/one\n"})
+    small.write({"Machinefile": f"FROM debian:12\nRUN : {when}; {HOLD}; echo one >/one\n"})
     baking = start_bake(of=small)
+    baking.until_held()
     if when == "step":
-        baking.at("step_output")
+        fill(small.home / "data")
+        baking.release()
     else:
-        baking.at("phase_started", name="seal")
-    fill(small.home / "data")
+        with baking.uncaptured():
+            baking.at("phase_started", name="seal")
+            fill(small.home / "data")
     check_full(baking, small.home)
-    check_usable(small, 0 if when == "step" else 1)
+    check_usable(small, start_bake, 0 if when == "step" else 1)
 
 
 def test_a_store_that_is_full_when_the_image_is_captured(small: Context, start_bake: StartBake) -> None:
-    small.write({"Machinefile": "FROM debian:12\nRUN echo one >/one\n"})
+    small.write({"Machinefile": f"FROM debian:12\nRUN {HOLD}; echo one >/one\n"})
     baking = start_bake(of=small)
-    baking.at("step_finished")
-    with locked(small.home / "locks/machines" / f"{baking.builder().name}.lock"):
-        baking.at("phase_started", name="capture")  # it waits for the lock of its builder
+    baking.until_held()
+    with baking.uncaptured():
+        baking.at("phase_started", name="capture")
         fill(small.home / "data")
     check_full(baking, small.home)
-    check_usable(small, 1)
+    check_usable(small, start_bake, 1)
 
 
 def test_a_store_that_is_full_from_the_start(small: Context, start_bake: StartBake) -> None:
@@ -99,4 +101,4 @@ def test_a_store_that_is_full_from_the_start(small: Context, start_bake: StartBa
     fill(small.home / "data")
     baking = start_bake(of=small)
     check_full(baking, small.home)
-    check_usable(small, 0)
+    check_usable(small, start_bake, 0)

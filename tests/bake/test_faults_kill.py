@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import signal
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stoneware.files import locked
 from tests.bake.conftest import Context
-from tests.bake.faults import Baking, tidy
+from tests.bake.faults import HOLD, Baking, tidy
 
 pytestmark = pytest.mark.machine
 StartBake = Callable[..., Baking]
 
-STEPS = """\
+STEPS = f"""\
 FROM debian:12
-RUN echo one >/one
-RUN echo running && sleep 0.7 && cat /one >/two
+RUN {HOLD}; echo one >/one
+RUN {HOLD}; cat /one >/two
 """
 
 
@@ -31,23 +32,58 @@ def two(context: Context) -> Context:
     return context
 
 
-def check(context: Context, result: dict[str, object], cached: int) -> None:
+def check(context: Context, again: Baking, cached: int) -> dict[str, Any]:
+    result = again.result()
     assert result["cached"] == cached
     assert (context.rootfs(result) / "two").read_text() == "one\n"
     assert tidy(context.home)
+    return result
 
 
-def builder_begins(baking: Baking) -> None:
+# These bring a bake to a point beyond which it does not come by itself, however late the test hits it.
+
+
+@contextlib.contextmanager
+def before_the_builder(baking: Baking) -> Iterator[None]:
     baking.until(lambda event: event["event"] == "phase_started" and event["name"].startswith("builder"))
+    yield
 
 
-# The point, how to wait for it, how many of the two steps the next bake finds done.
-POINTS: dict[str, tuple[Callable[[Baking], object], int]] = {
-    "before the builder": (builder_begins, 0),
-    "in a step": (lambda baking: baking.at("step_output", text="running"), 1),
-    "after a checkpoint": (lambda baking: baking.at("step_finished", index=1), 1),
-    "in the seal": (lambda baking: baking.at("phase_started", name="seal"), 2),
-    "in the capture": (lambda baking: baking.at("phase_started", name="capture"), 2),
+@contextlib.contextmanager
+def in_a_step(baking: Baking) -> Iterator[None]:
+    baking.through(1)
+    baking.until_held(2)
+    yield
+
+
+@contextlib.contextmanager
+def after_a_checkpoint(baking: Baking) -> Iterator[None]:
+    baking.through(1)
+    baking.at("step_finished", index=1)
+    yield
+
+
+@contextlib.contextmanager
+def in_the_seal(baking: Baking, phase: str = "seal") -> Iterator[None]:
+    baking.through(1)
+    baking.until_held(2)
+    with baking.uncaptured():
+        baking.at("phase_started", name=phase)
+        yield
+
+
+def in_the_capture(baking: Baking) -> contextlib.AbstractContextManager[None]:
+    return in_the_seal(baking, "capture")
+
+
+Point = Callable[[Baking], contextlib.AbstractContextManager[None]]
+# The point, and how many of the two steps the next bake finds done.
+POINTS: dict[str, tuple[Point, int]] = {
+    "before the builder": (before_the_builder, 0),
+    "in a step": (in_a_step, 1),
+    "after a checkpoint": (after_a_checkpoint, 1),
+    "in the seal": (in_the_seal, 2),
+    "in the capture": (in_the_capture, 2),
 }
 
 
@@ -55,20 +91,20 @@ POINTS: dict[str, tuple[Callable[[Baking], object], int]] = {
 def test_after_a_kill_the_next_command_cleans_and_the_next_bake_resumes(
     two: Context, start_bake: StartBake, point: str
 ) -> None:
-    wait, cached = POINTS[point]
+    reached, cached = POINTS[point]
     baking = start_bake()
-    wait(baking)
-    baking.kill()
+    with reached(baking):
+        baking.kill()
     _, said = two.run("ps", "-a")
     assert "removed what the interrupted bake bake-" in said
     assert tidy(two.home)
     assert two.run("ps", "-a")[1] == "", "it is said once"
-    check(two, two.bake(), cached)
+    check(two, start_bake(holds=False), cached)
 
 
 def test_the_builder_of_a_killed_bake_is_destroyed_by_terraform(two: Context, start_bake: StartBake) -> None:
     baking = start_bake()
-    baking.at("step_output", text="running")
+    baking.until_held()
     baking.kill()
     builder = baking.builder()
     states = list((two.home / "data/builds").glob("*/stage-0/terraform/terraform.tfstate"))
@@ -84,26 +120,26 @@ def test_a_kill_between_capture_and_tag_leaves_an_image_for_the_next_bake(
     two: Context, start_bake: StartBake
 ) -> None:
     with locked(two.home / "locks" / "tags" / f"{two.name}.lock"):
-        baking = start_bake()
+        baking = start_bake(holds=False)
         baking.at("phase_finished", name="capture")
         baking.until(lambda event: event["event"] == "note")  # no commit: said right before the tags are set
         baking.kill()
     images = json.loads(two.run("images", "--json")[0])
-    result = two.bake()
-    assert (result["cached"], result["ran"]) == (2, 0)
+    result = check(two, start_bake(), 2)
+    assert result["ran"] == 0
     assert result["image_id"] in {image["id"] for image in images}
-    check(two, result, 2)
 
 
 def test_kills_at_random_times(context: Context, start_bake: StartBake) -> None:
-    """The seed names the times; what was done before is kept, so that the bakes come to an end."""
-    steps = "".join(f"RUN sleep 0.1; echo {number} >>/all\n" for number in range(8))
+    """The seed names how many events come first; what was done is kept, so that the bakes come to an end."""
+    steps = "".join(f"RUN echo {number} >>/all\n" for number in range(8))
     context.write({"Machinefile": f"FROM debian:12\n{steps}"})
     times = random.Random(20)  # noqa: S311
     done = 0
     for command in (("ps",), ("images",), ("bake", "--plan", "."), None, ("volume", "ls"), None):
         baking = start_bake()
-        time.sleep(times.uniform(0.2, 3.0))
+        for _ in range(times.randrange(1, 9)):
+            baking.until(lambda event: event["event"] != "note")
         baking.signal()
         baking.end()
         if command:
@@ -129,27 +165,29 @@ def test_kills_at_random_times(context: Context, start_bake: StartBake) -> None:
 def test_an_interrupted_bake_cleans_up_itself(
     two: Context, start_bake: StartBake, point: str, number: signal.Signals
 ) -> None:
-    wait, _ = POINTS[point]
+    reached, _ = POINTS[point]
     baking = start_bake()
-    wait(baking)
-    baking.signal(number)
+    with reached(baking):
+        baking.signal(number)
     assert baking.end() == 130
     assert "interrupted: removing the builder" in baking.said
     assert "error" not in baking.said
     assert tidy(two.home)
 
 
-@pytest.mark.parametrize("pause", [0.02, 0.3])
-def test_a_second_interrupt_corrupts_nothing(two: Context, start_bake: StartBake, pause: float) -> None:
+@pytest.mark.parametrize("when", ["at once", "while it removes"])
+def test_a_second_interrupt_corrupts_nothing(two: Context, start_bake: StartBake, when: str) -> None:
     baking = start_bake()
-    baking.at("step_output", text="running")
+    baking.through(1)
+    baking.until_held(2)
     baking.signal(signal.SIGINT)
-    time.sleep(pause)
+    if when != "at once":
+        baking.until(lambda event: event["event"] == "note" and "interrupted" in event["text"])
     baking.signal(signal.SIGINT)
     assert baking.end() == 130
     two.run("ps")
     assert tidy(two.home)
-    check(two, two.bake(), 1)
+    check(two, start_bake(holds=False), 1)
 
 
 def test_a_failed_bake_leaves_no_directory(context: Context, start_bake: StartBake) -> None:

@@ -10,68 +10,72 @@ from pathlib import Path
 import pytest
 
 from stoneware.platforms.local.host import cgroups
+from stoneware.platforms.local.machines.record import read_process
 from tests.bake.conftest import Context
-from tests.bake.faults import Baking, builder_process, eventually, helper, tidy
+from tests.bake.faults import HOLD, Baking, builder_process, eventually, helper, tidy
 
 pytestmark = pytest.mark.machine
 StartBake = Callable[..., Baking]
 
-WAITING = "FROM debian:12\nRUN echo one >/one\nRUN echo running; sleep {seconds}; {then}\n"
 
-
-def waiting(context: Context, seconds: float = 2.0, then: str = "cat /one >/two") -> None:
-    context.write({"Machinefile": WAITING.format(seconds=seconds, then=then)})
+def waiting(context: Context, then: str = "cat /one >/two", hold: str = HOLD) -> None:
+    context.write({"Machinefile": f"FROM debian:12\nRUN echo one >/one\nRUN {hold}; {then}\n"})
 
 
 @pytest.mark.parametrize("victim", ["nspawn", "leader"])
 def test_a_builder_that_is_killed_fails_the_bake_clearly(
     context: Context, start_bake: StartBake, victim: str
 ) -> None:
-    waiting(context, seconds=60)
+    waiting(context)
     baking = start_bake()
-    baking.at("step_output", text="running")
+    baking.until_held()
     os.kill(builder_process(baking.builder(), victim), signal.SIGKILL)
     assert baking.end() == 1
     assert "the builder ended before its work was done during step" in baking.said
     assert "→ bake again" in baking.said
     assert tidy(context.home)
-    waiting(context, seconds=0)
+    waiting(context, hold="true")
     assert context.bake()["cached"] == 1
 
 
 def test_a_bake_outlives_its_builders_shim(context: Context, start_bake: StartBake) -> None:
-    waiting(context, seconds=0.5)
+    waiting(context)
     baking = start_bake()
-    baking.at("step_output", text="running")
-    os.kill(builder_process(baking.builder(), "shim"), signal.SIGKILL)
+    baking.until_held()
+    shim = builder_process(baking.builder(), "shim")
+    os.kill(shim, signal.SIGKILL)
     if cgroups.probe().systemd:  # the shim is the main process of a unit, which ends with it
         assert baking.end() == 1
         assert "the builder ended before its work was done during step 2" in baking.said
     else:
+        assert eventually(lambda: read_process(baking.builder(), "shim") != shim)
+        baking.release()
         assert (context.rootfs(baking.result()) / "two").read_text() == "one\n"
     assert tidy(context.home)
 
 
 def test_a_bake_outlives_its_terraform(context: Context, start_bake: StartBake) -> None:
-    waiting(context, seconds=0.5)
+    waiting(context)
     baking = start_bake()
-    baking.at("step_output", text="running")
+    baking.until_held()
     children = Path(f"/proc/{baking.process.pid}/task/{baking.process.pid}/children").read_text().split()
     workers = [pid for pid in children if b"worker.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     assert len(workers) == 1
     os.kill(int(workers[0]), signal.SIGKILL)
+    baking.release()
     assert (context.rootfs(baking.result()) / "two").read_text() == "one\n"
     assert tidy(context.home)
 
 
 def test_servers_that_die_in_a_step_are_started_again(context: Context, start_bake: StartBake) -> None:
-    waiting(context, then="getent hosts metadata.google.internal >/two")
+    waiting(context, then="until getent hosts metadata.google.internal >/two; do sleep 0.1; done")
     baking = start_bake()
-    baking.at("step_output", text="running")
+    baking.until_held()
     before = {name: helper(context.home, name) for name in ("metadata", "dnsmasq")}
     for pid in before.values():
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
+    baking.release()
     result = baking.result()
     assert (context.rootfs(result) / "two").read_text().startswith("169.254.169.254")
     for name, pid in before.items():
@@ -83,37 +87,45 @@ def test_servers_that_die_in_a_step_are_started_again(context: Context, start_ba
 def test_servers_that_die_in_the_seal_are_started_again(
     context: Context, start_bake: StartBake, phase: str
 ) -> None:
-    context.write({"Machinefile": f"FROM debian:12\nENV PHASE={phase}\nRUN echo one >/one\n"})
+    context.write({"Machinefile": f"FROM debian:12\nENV PHASE={phase}\nRUN {HOLD}; echo one >/one\n"})
     baking = start_bake()
-    baking.at("phase_started", name=phase)
-    for name in ("metadata", "dnsmasq"):
-        pid = helper(context.home, name)
-        assert pid is not None
-        os.kill(pid, signal.SIGKILL)
+    baking.until_held()
+    with baking.uncaptured():
+        baking.at("phase_started", name=phase)
+        for name in ("metadata", "dnsmasq"):
+            pid = helper(context.home, name)
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
     root = context.rootfs(baking.result())
     assert f"PHASE={phase}\n" in (root / "usr/lib/stoneware/image/env").read_text()
     assert tidy(context.home)
 
 
+def _waits(event: dict[str, object]) -> bool:
+    text = "another bake of the same image is under way: waiting for it"
+    return event["event"] == "note" and text in str(event["text"])
+
+
 def test_of_two_equal_bakes_one_builds_and_one_waits(context: Context, start_bake: StartBake) -> None:
-    waiting(context, seconds=0.5)
+    waiting(context)
     first = start_bake()
-    first.at("step_output", text="running")
+    first.until_held()
     second = start_bake()
+    second.until(_waits)
+    first.release()
     results = [baking.result() for baking in (first, second)]
     assert results[0]["image_id"] == results[1]["image_id"]
     assert [result["ran"] for result in results] == [2, 0]
-    assert "another bake of the same image is under way: waiting for it" in second.said
     assert "waiting" not in first.said
     assert tidy(context.home)
 
 
 def test_the_one_who_waits_builds_when_the_other_is_killed(context: Context, start_bake: StartBake) -> None:
-    waiting(context, seconds=5)
+    waiting(context)
     first = start_bake()
-    first.at("step_output", text="running")
-    second = start_bake()
-    second.until(lambda event: event["event"] == "note" and "waiting for it" in event["text"])
+    first.until_held()
+    second = start_bake(holds=False)
+    second.until(_waits)
     first.kill()
     result = second.result()
     assert (result["cached"], result["ran"]) == (1, 1)
@@ -126,12 +138,15 @@ def test_bakes_with_steps_in_common_go_on_side_by_side_while_prune_runs(
 ) -> None:
     other = Context(context.path.parent / "other", context.home, f"{context.name[:50]}-other", context.stamp)
     for place, word in ((context, "a"), (other, "b")):
-        common = f"FROM debian:12\nENV TEST={context.stamp}\nRUN sleep 0.5; echo common >/one\n"
+        common = f"FROM debian:12\nENV TEST={context.stamp}\nRUN {HOLD}; echo common >/one\n"
         place.path.mkdir(exist_ok=True)
-        (place.path / "Machinefile").write_text(f"{common}RUN sleep 0.3; echo {word} >/two\n")
+        (place.path / "Machinefile").write_text(f"{common}RUN {HOLD}; echo {word} >/two\n")
     bakes = [start_bake(), start_bake(of=other)]
-    bakes[0].at("step_started", index=1)
-    context.run("prune", "-f")
+    for number in (1, 2):
+        for baking in bakes:
+            baking.until_held(number)
+        context.run("prune", "-f")
+        bakes[0].release()
     for baking, place, word in zip(bakes, (context, other), "ab", strict=True):
         root = place.rootfs(baking.result())
         assert (root / "one").read_text() + (root / "two").read_text() == f"common\n{word}\n"
@@ -170,9 +185,9 @@ def test_loud_steps_and_those_that_leave_daemons_do_not_hold_a_bake(
 
 
 def test_a_user_who_removes_the_builder_is_told(context: Context, start_bake: StartBake) -> None:
-    waiting(context, seconds=60)
+    waiting(context)
     baking = start_bake()
-    baking.at("step_output", text="running")
+    baking.until_held()
     context.run("rm", "-f", baking.builder().name)
     assert baking.end() == 1
     assert "the builder was removed before its work was done" in baking.said

@@ -112,7 +112,9 @@ while True:
         if one.name != "one": store.remove_snapshot("v", one.name)
     with store.volume_locks(["v"]):
         store.restore_volume_locked("v", "one")
-    store.volume_path("v").joinpath("file").write_text("changed")
+    data = store.volume_path("v")
+    data.joinpath("new").write_text("changed")  # a kill in the middle of a plain write leaves an empty file
+    data.joinpath("new").rename(data / "file")
 """
 
 
