@@ -36,7 +36,7 @@ class ConsoleEvents:
         self._stage = stage
         self._steps = steps
         self._told = told
-        self._begun = 0  # the last step that has been told of
+        self.begun = 0  # the last step that has been told of
         # What a step has said before it was told of: its number and a line.
         self._early: deque[tuple[int, str]] = deque(maxlen=_MOST_EARLY)
         self._tail: deque[str] = deque(maxlen=_TAIL)
@@ -56,7 +56,7 @@ class ConsoleEvents:
 
     def begin(self, number: int) -> None:
         """Take a step for begun, and tell what has come of it before."""
-        self._begun = number
+        self.begun = number
         self._tail.clear()
         for which, early in itertools.groupby(self._early, itemgetter(0)):
             self._output(which, [text for _, text in early])
@@ -66,7 +66,7 @@ class ConsoleEvents:
         """Take a piece of the console."""
         for line in self._reader.feed(data):
             match line:
-                case OutputLines(step, texts) if step in self._steps and step > self._begun:
+                case OutputLines(step, texts) if step in self._steps and step > self.begun:
                     # The agent's report is still on its way.
                     self._early.extend((step, text) for text in texts)
                 case OutputLines(step, texts):

@@ -42,7 +42,6 @@ class Run:
     report: BuildReport | None = None
     boot: str = ""  # the start of the agent whose reports these are
     current: int = 0  # the step that is wanted now; 0 outside of all
-    begun: int = 0  # the last step that has been told of
     started: float = 0.0
     seconds: dict[int, float] = field(default_factory=dict)
     quiet: bool = False  # sealed, and nothing runs in it that wants to be stopped kindly
@@ -189,7 +188,6 @@ class Driver:
         self._tell(changes)
 
     def _begin(self, number: int, planned: PlannedStep) -> None:
-        self.run.begun = number
         self.run.started = self._pace.clock()
         step = planned.step
         self._reporter.emit(
@@ -244,7 +242,7 @@ class Driver:
             limit = self._pace.silence
             why = f"its agent sent no report for {limit:g} s: the agent was ended, or the network is gone"
             raise self._dead(f"the builder sends no reports{self._during()}", why)
-        if self._step_timeout is not None and self.run.begun and self.run.begun == self.run.current:
+        if self._step_timeout is not None and 0 < self.run.current == self._console.begun:
             seconds = self._pace.clock() - self.run.started
             if seconds > self._step_timeout:
                 self._reporter.emit(StepFailed(self._stage, self.run.current, seconds, TIMED_OUT))
