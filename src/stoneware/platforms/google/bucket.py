@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from stoneware.dataclass import dataclass
 from stoneware.errors import InputError, StonewareError
@@ -26,6 +26,8 @@ NEW = 0  # the generation of an object that is not there
 _NO_BUCKET = "bucket does not exist"  # Google's words: the status is that of an object that is not there
 _SHOWN = 500  # characters of what Google says
 _CHUNK = 16 << 20  # bytes of a large file that are sent at once
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -54,14 +56,13 @@ class Bucket:
 
     def read(self, name: str) -> Held | None:
         """Return what an object holds, or None where there is none."""
-        with self._clear(f"read {self.url(name)}"):
+
+        def take() -> Held:
             blob = self._blob(name)
-            try:
-                data = self._data(blob)
-            except self._not_found() as error:
-                _raise_without_bucket(error)
-                return None
+            data = self._data(blob)
             return Held(data, int(blob.generation or NEW))
+
+        return self._if_there(f"read {self.url(name)}", take)
 
     def write(
         self,
@@ -86,13 +87,12 @@ class Bucket:
 
     def remove(self, name: str, *, generation: int | None = None) -> bool:
         """Remove an object, and say whether it was there. Raises ChangedError as `write` does."""
-        with self._clear(f"remove {self.url(name)}"):
-            try:
-                self._blob(name).delete(if_generation_match=generation)
-            except self._not_found() as error:
-                _raise_without_bucket(error)
-                return False
+
+        def remove() -> bool:
+            self._blob(name).delete(if_generation_match=generation)
             return True
+
+        return self._if_there(f"remove {self.url(name)}", remove) is not None
 
     def names(self, prefix: str) -> list[str]:
         """Return the names of all objects that begin so, sorted."""
@@ -143,28 +143,27 @@ class Bucket:
 
         `most` bytes are taken; the object that is measured is the one that is read.
         """
-        with self._clear(f"download {self.url(name)}"):
-            try:
-                if most is not None:
-                    blob = self._blob(name, _CHUNK)
-                    blob.reload()
-                    if int(blob.size or 0) > most:
-                        raise InputError(
-                            f"there is no room for {self.url(name)}",
-                            details=f"It has {blob.size} bytes; there is room for {most}.",
-                            resolution="make room on this computer",
-                        )
-                    generation = blob.generation
-                    blob.download_to_filename(
-                        str(path), checksum="crc32c", if_generation_match=int(generation or NEW)
-                    )
-                    return True
-                self._blob(name, _CHUNK).download_to_filename(str(path), checksum="crc32c")
-            except self._not_found() as error:
-                path.unlink(missing_ok=True)
-                _raise_without_bucket(error)
-                return False
+
+        def take() -> bool:
+            blob = self._blob(name, _CHUNK)
+            if most is None:
+                blob.download_to_filename(str(path), checksum="crc32c")
+                return True
+            blob.reload()
+            if int(blob.size or 0) > most:
+                raise InputError(
+                    f"there is no room for {self.url(name)}",
+                    details=f"It has {blob.size} bytes; there is room for {most}.",
+                    resolution="make room on this computer",
+                )
+            generation = int(blob.generation or NEW)
+            blob.download_to_filename(str(path), checksum="crc32c", if_generation_match=generation)
             return True
+
+        if self._if_there(f"download {self.url(name)}", take) is None:
+            path.unlink(missing_ok=True)
+            return False
+        return True
 
     # -- JSON documents ------------------------------------------------------------------------------------
 
@@ -224,12 +223,17 @@ class Bucket:
             blob.reload()
             return b""
 
-    @staticmethod
-    def _not_found() -> type[Exception]:
-        from google.api_core.exceptions import NotFound
+    def _if_there(self, what: str, ask: Callable[[], Answer]) -> Answer | None:
+        """Return what is asked about an object, or None where there is none. A missing bucket is an error."""
+        with self._clear(what):
+            from google.api_core.exceptions import NotFound
 
-        found: type[Exception] = NotFound  # Any, where the library is not there
-        return found
+            try:
+                return ask()
+            except NotFound as error:
+                if _NO_BUCKET in str(error):  # which `_clear` tells
+                    raise
+                return None
 
     @contextlib.contextmanager
     def _clear(self, what: str) -> Iterator[None]:
@@ -282,9 +286,3 @@ def creation(name: str, settings: Settings) -> str:
     """Return the command that makes a bucket."""
     place = f"--project {settings.project} --location {settings.region}"
     return f"gcloud storage buckets create gs://{name} {place} --uniform-bucket-level-access"
-
-
-def _raise_without_bucket(error: Exception) -> None:
-    """Raise an error again that says that there is no bucket: not even an object that could be missing."""
-    if _NO_BUCKET in str(error):
-        raise error
