@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stoneware.cli.catalog import COMMANDS
-from stoneware.cli.group import load
+from stoneware.cli.group import load, takes_platform
 from stoneware.errors import InputError
 from stoneware.ui.errors import render_error
 from stoneware.ui.hints import ClusterFlags, completed, completed_quotes, remember, remember_platform
@@ -101,18 +101,22 @@ def test_what_a_machine_has_said_stays_as_it_is() -> None:
         ("stoneware push k google", "stoneware push k google"),
         ("stoneware logs --help; stoneware volume --help", "stoneware logs --help; stoneware volume --help"),
         ("stoneware running; gcloud compute ssh k1", "stoneware running; gcloud compute ssh k1"),
+        ("stoneware rollout status --help", "stoneware rollout -p prod status --help"),
+        ("stoneware volume; stoneware terraform install", "stoneware volume; stoneware terraform install"),
+        ("stoneware build", "stoneware build --platform google"),
+        ("try `stoneware rollout goes on`", "try `stoneware rollout -p prod --platform google goes on`"),
     ],
 )
 def test_the_platform_in_hints(text: str, shown: str) -> None:
     remember(ClusterFlags(project="prod"))
-    remember_platform("google")
+    remember_platform("google", takes_platform)
     assert completed(text) == shown.format(stop="stoneware stop", rm="stoneware rm")
     remember_platform("")
     assert "--platform google" not in completed(text) or "--platform google" in text
 
 
 def test_all_commands_that_take_it_are_known() -> None:
-    remember_platform("google")
+    remember_platform("google", takes_platform)
     for entry in COMMANDS:
         for name, command in all_of(load(entry), entry.name):
             takes = any("--platform" in each.opts for each in command.params)

@@ -25,6 +25,19 @@ def load(entry: catalog.Entry) -> click.Command:
     return command
 
 
+def takes_platform(words: Sequence[str]) -> int:
+    """Return how many of the words are the name of a command that takes --platform; 0: they name none."""
+    entry = catalog.find(words[0])
+    command = None if entry is None else load(entry)
+    count = 1
+    while isinstance(command, click.Group) and count < len(words) and words[count] in command.commands:
+        command = command.commands[words[count]]
+        count += 1
+    if command is None or not any("--platform" in each.opts for each in command.params):
+        return 0
+    return count
+
+
 class LazyGroup(Group):
     """A group over the catalog: its help and its completion need none of the commands' modules."""
 

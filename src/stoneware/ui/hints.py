@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from stoneware.dataclass import dataclass
@@ -21,18 +22,9 @@ _COMMAND = re.compile(
     rf"\bstoneware ({'|'.join(_CLUSTER)})\b(?: ({'|'.join(_PARTS)})\b)?"
     r"(?! (?:-[fph]\b|--(?:file|project-name|help)\b))(?![-\w])"
 )
-# Commands that are of a platform, and those below them.
-_OF_PLATFORM = (
-    *("bake", "import", "render", "images", "inspect", "history", "tag", "rmi", "export", "prune"),
-    *("run", "ps", "logs", "exec", "cp", "update", "stop", "start", "restart", "wait", "rm"),
-    r"volume (?:ls|create|rm|inspect|prune|resize|convert|restore|snapshot(?: (?:create|ls|rm)\b)?)",
-    *(*_CLUSTER, "eject", "system df", "doctor"),
-)
-# Not in a line that says one.
-_PLACED = re.compile(
-    rf"\bstoneware (?:(?:{'|'.join(_OF_PLATFORM)})\b(?: (?:{'|'.join(_PARTS)})\b)?)"
-    r"(?![-\w])(?! (?:-h\b|--help\b))(?![^`\n;&|]*--platform)"
-)
+# Words that may name a command; not in a line that says a platform.
+_WORDS = re.compile(r"\bstoneware((?: [a-z]+(?![-\w])){1,3})(?![^`\n;&|]*--platform)")
+_HELP = re.compile(r" (?:-h|--help)\b")
 _QUOTED = re.compile(r"`[^`\n]*`")
 
 
@@ -61,13 +53,25 @@ class ClusterFlags:
 
 
 _typed = ClusterFlags()
+# How many of the words after `stoneware` are the name of a command that takes --platform; 0: they name none.
+TakesPlatform = Callable[[Sequence[str]], int]
+
+
+def _no_command(_words: Sequence[str]) -> int:
+    return 0
+
+
 _platform = ""  # what --platform said
+_takes_platform: TakesPlatform = _no_command
 
 
-def remember_platform(name: str) -> None:
-    """Take what --platform of the command that runs said; "" where it said nothing."""
-    global _platform  # noqa: PLW0603 -- as below
-    _platform = name
+def remember_platform(name: str, takes_platform: TakesPlatform = _no_command) -> None:
+    """Take what --platform of the command that runs said, "" where it said nothing; and who else takes it.
+
+    The command line asks its own commands, and only when a hint is shown: to import them all takes time.
+    """
+    global _platform, _takes_platform
+    _platform, _takes_platform = name, takes_platform
 
 
 def remember(flags: ClusterFlags) -> None:
@@ -79,13 +83,23 @@ def remember(flags: ClusterFlags) -> None:
 def completed(text: str) -> str:
     """Return a hint, or a sentence of ours, with the user's flags in each command for clusters."""
     if _platform:
-        text = _PLACED.sub(lambda found: f"{found[0]} --platform {shlex.quote(_platform)}", text)
+        text = _WORDS.sub(_with_platform, text)
     return text if _typed == ClusterFlags() else _COMMAND.sub(_with_flags, text)
 
 
 def completed_quotes(text: str) -> str:
     """Do the same, but only between backticks: for details, which may quote what a machine has said."""
     return _QUOTED.sub(lambda found: completed(found[0]), text)
+
+
+def _with_platform(found: re.Match[str]) -> str:
+    words = found[1].split()
+    count = _takes_platform(words)
+    command = " ".join(["stoneware", *words[:count]])
+    rest = found[0][len(command) :]
+    if not count or _HELP.match(rest + found.string[found.end() :]):
+        return found[0]
+    return f"{command} --platform {shlex.quote(_platform)}{rest}"
 
 
 def _with_flags(found: re.Match[str]) -> str:
