@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,6 +41,7 @@ def test_a_project_that_has_all_is_told_so(api: Api) -> None:
         "all have a tag",
         "no machine with a port runs",
     ]
+    assert found[0].version == "none needed: an emulator"
     assert [finding.version for finding in found][1:3] == ["us-central1: 2 zones", "us-central1"]
     assert Bucket(api).names("") == []
 
@@ -115,3 +117,44 @@ def test_a_bucket_in_another_region_is_told(api: Api) -> None:
     found = {each.kind: each for each in doctor.findings(api)}
     assert found["bucket"].problem == ""
     assert found["bucket"].version.startswith("europe-west1, not us-central1")
+
+
+USER = {"type": "authorized_user", "client_id": "c", "client_secret": "hush-1", "refresh_token": "hush-2"}
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        (USER, "user credentials from {path}"),
+        ({**USER, "account": "ada@example.com"}, "user credentials of ada@example.com from {path}"),
+        (
+            {
+                "type": "impersonated_service_account",
+                "service_account_impersonation_url": "https://x/v1/serviceAccounts/b@p.example:generateAccessToken",
+                "source_credentials": USER,
+                "delegates": [],
+            },
+            "impersonated credentials of b@p.example from {path}",
+        ),
+    ],
+)
+def test_credentials_are_told_apart_and_kept_secret(
+    document: dict[str, object], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "credentials.json"
+    path.write_text(json.dumps(document))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
+    told = doctor.described(Api(replace(SETTINGS, endpoint="")).credentials("look"))
+    assert (
+        told == f"{said.format(path=path)} file via the GOOGLE_APPLICATION_CREDENTIALS environment variable"
+    )
+    assert "hush" not in told
+
+
+def test_credentials_of_a_machine_are_told_by_where_they_are_from() -> None:
+    from google.auth import compute_engine
+    from google.auth.credentials import AnonymousCredentials
+
+    machine = compute_engine.Credentials(service_account_email="robot@p.example")
+    assert doctor.described(machine) == "VM credentials of robot@p.example from metadata server"
+    assert doctor.described(AnonymousCredentials()) == "credentials"

@@ -5,12 +5,17 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from stoneware.errors import StonewareError
 from stoneware.platforms.google import labels, leftovers
 from stoneware.platforms.google.api import Api
 from stoneware.platforms.google.bucket import Bucket, creation
 from stoneware.platforms.upkeep import Finding
+from stoneware.untrusted.visible import visible
+
+if TYPE_CHECKING:
+    from google.auth.credentials import Credentials
 
 _PROBE = "doctor/probe"
 # What a bake asks for; Google says which of them who asks has.
@@ -91,7 +96,17 @@ def _finding(name: str, kind: str, purpose: str, get: str, check: Check) -> Find
 
 def _credentials(api: Api) -> str:
     found = api.credentials("find credentials")
-    return str(getattr(found, "service_account_email", "") or type(found).__name__)
+    return "none needed: an emulator" if api.settings.endpoint else described(found)
+
+
+def described(credentials: Credentials) -> str:
+    """Return which credentials these are: kind, account where they know it, where they are from."""
+    # What Google's client puts into its own error messages, and no secret.
+    told = credentials.get_cred_info() or {}
+    kind = str(told.get("credential_type") or "credentials")
+    account, source = (str(told.get(key) or "") for key in ("principal", "credential_source"))
+    words = [kind, account and f"of {account}", source and f"from {source}"]
+    return visible(" ".join(filter(None, words)))
 
 
 def _region(api: Api) -> str:
