@@ -17,9 +17,13 @@ from tests.cli.test_platform_option import all_of
 
 @pytest.fixture(autouse=True)
 def forgotten() -> Iterator[None]:
+    def forget() -> None:
+        remember(ClusterFlags())
+        remember_platform("")
+
+    forget()  # tests that run one command only leave what was typed
     yield
-    remember(ClusterFlags())
-    remember_platform("")
+    forget()
 
 
 BOTH = ClusterFlags((Path("my files/a.yaml"), Path("b.yaml")), "prod")
