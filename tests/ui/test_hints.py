@@ -11,7 +11,14 @@ from stoneware.cli.catalog import COMMANDS
 from stoneware.cli.group import load, takes_platform
 from stoneware.errors import InputError
 from stoneware.ui.errors import render_error
-from stoneware.ui.hints import ClusterFlags, completed, completed_quotes, remember, remember_platform
+from stoneware.ui.hints import (
+    ClusterFlags,
+    ask_commands,
+    completed,
+    completed_quotes,
+    remember,
+    remember_platform,
+)
 from tests.cli.test_platform_option import all_of
 
 
@@ -21,6 +28,7 @@ def forgotten() -> Iterator[None]:
         remember(ClusterFlags())
         remember_platform("")
 
+    ask_commands(takes_platform)
     forget()  # tests that run one command only leave what was typed
     yield
     forget()
@@ -113,14 +121,14 @@ def test_what_a_machine_has_said_stays_as_it_is() -> None:
 )
 def test_the_platform_in_hints(text: str, shown: str) -> None:
     remember(ClusterFlags(project="prod"))
-    remember_platform("google", takes_platform)
+    remember_platform("google")
     assert completed(text) == shown.format(stop="stoneware stop", rm="stoneware rm")
     remember_platform("")
     assert "--platform google" not in completed(text) or "--platform google" in text
 
 
 def test_all_commands_that_take_it_are_known() -> None:
-    remember_platform("google", takes_platform)
+    remember_platform("google")
     for entry in COMMANDS:
         for name, command in all_of(load(entry), entry.name):
             takes = any("--platform" in each.opts for each in command.params)

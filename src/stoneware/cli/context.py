@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,13 +28,7 @@ def choose(name: str | None, directory: Path = Path()) -> None:
     """Let this command use a platform: the one named, else that of its directory."""
     click.get_current_context().meta[_CHOSEN] = _named(name, directory)
     # Not what a variable says, which the next command sees as well.
-    remember_platform(name or "", _takes_platform)
-
-
-def _takes_platform(words: Sequence[str]) -> int:
-    from stoneware.cli import group  # for a hint only
-
-    return group.takes_platform(words)
+    remember_platform(name or "")
 
 
 def _named(name: str | None, directory: Path) -> tuple[str, Project]:

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 
 import click
 
-from stoneware.cli.group import PROGRAM, root
+from stoneware.cli.group import PROGRAM, root, takes_platform
 from stoneware.cli.interrupts import as_interrupts
 from stoneware.cli.streams import OutputError, guarded, styled
 from stoneware.errors import StonewareError
 from stoneware.ui.errors import render_error
-from stoneware.ui.hints import ClusterFlags, remember, remember_platform
+from stoneware.ui.hints import ClusterFlags, ask_commands, remember, remember_platform
 from stoneware.untrusted.visible import visible
 
 COMPLETE_VARIABLE = "_STONEWARE_COMPLETE"
@@ -33,6 +33,7 @@ def run(arguments: Sequence[str]) -> int:
 def _run(words: list[str]) -> int:
     remember(ClusterFlags())
     remember_platform("")
+    ask_commands(takes_platform)
     try:
         with as_interrupts():
             code = _complete() if os.environ.get(COMPLETE_VARIABLE) else _call(words)

@@ -65,13 +65,16 @@ _platform = ""  # what --platform said
 _takes_platform: TakesPlatform = _no_command
 
 
-def remember_platform(name: str, takes_platform: TakesPlatform = _no_command) -> None:
-    """Take what --platform of the command that runs said, "" where it said nothing; and who else takes it.
+def remember_platform(name: str) -> None:
+    """Take what --platform of the command that runs said; "" where it said nothing."""
+    global _platform  # noqa: PLW0603 -- as below
+    _platform = name
 
-    The command line asks its own commands, and only when a hint is shown: to import them all takes time.
-    """
-    global _platform, _takes_platform
-    _platform, _takes_platform = name, takes_platform
+
+def ask_commands(takes_platform: TakesPlatform) -> None:
+    """Take who knows which commands have --platform: asked when a hint is shown, as it has to import them."""
+    global _takes_platform  # noqa: PLW0603 -- as below
+    _takes_platform = takes_platform
 
 
 def remember(flags: ClusterFlags) -> None:
