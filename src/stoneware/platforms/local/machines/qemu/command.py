@@ -205,11 +205,20 @@ class VirtualCommand:
 
     def _check_wrapper(self) -> None:
         """Raise MachineError where what starts the command in the machine has ended already."""
-        if self._flows[0].split.beginning is None:
-            with talking(self._paths) as agent:
-                if agent.has_ended(self._wrapper) and self._flows[0].split.beginning is None:
-                    self._code = _FAILED
-                    raise self._failed("Its ports are in use, or programs of Debian's base are missing.")
+        if self._flows[0].split.beginning is not None:
+            return
+        with talking(self._paths) as agent:
+            ended = agent.has_ended(self._wrapper)
+        # A short command may be over before the thread that reads has come to its beginning.
+        if ended and not self._begins_within(_LOOK):
+            self._code = _FAILED
+            raise self._failed("Its ports are in use, or programs of Debian's base are missing.")
+
+    def _begins_within(self, seconds: float) -> bool:
+        deadline, out = time.monotonic() + seconds, self._flows[0]
+        while out.split.beginning is None and not out.lost and (left := deadline - time.monotonic()) > 0:
+            self._pause([], left)
+        return out.split.beginning is not None
 
     def _failed(self, details: str) -> MachineError:
         return MachineError(
