@@ -18,7 +18,7 @@ from stoneware.platforms.local.machines.record import Paths
 from stoneware.platforms.local.machines.runner import PATH, ROOT, Program, Streams
 from tests.local.runner_here import HereRunner
 
-pytestmark = pytest.mark.tool
+pytestmark = pytest.mark.pure
 ENV = {"PATH": PATH}
 
 

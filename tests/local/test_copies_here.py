@@ -14,7 +14,7 @@ from stoneware.platforms.local.machines.copy import copy_in, copy_out
 from stoneware.platforms.local.machines.record import Paths
 from tests.local.runner_here import HereRunner
 
-pytestmark = pytest.mark.tool
+pytestmark = pytest.mark.pure
 
 
 class Machine:

@@ -18,7 +18,6 @@ from stoneware.platforms.local.disks import export
 from stoneware.platforms.local.disks.export import LocalDisks
 from stoneware.process import ProcessError, which
 
-pytestmark = pytest.mark.tool
 DISK = b"disk" * (1 << 18)  # a MiB
 EPOCH = 1767323045
 
@@ -92,6 +91,7 @@ def test_a_tree_is_written_with_its_links(disks: LocalDisks, tmp_path: Path) -> 
     assert target.read_bytes() == first, "the same tree gives the same bytes"
 
 
+@pytest.mark.tool
 @pytest.mark.skipif(which("zstd") is None, reason="needs zstd")
 def test_a_tree_is_compressed(disks: LocalDisks, tmp_path: Path) -> None:
     write(disks, DiskFormat.TAR_ZST, tmp_path / "root.tar.zst")
@@ -117,6 +117,7 @@ def test_compute_engines_form_is_a_whole_number_of_gib_in_an_archive(
     assert gzip.decompress(target.read_bytes())[257:265] == b"ustar  \0", "oldgnu"
 
 
+@pytest.mark.tool
 @pytest.mark.skipif(which("qemu-img") is None, reason="needs qemu-img")
 @pytest.mark.parametrize(
     ("form", "magic"), [(DiskFormat.QCOW2, b"QFI\xfb"), (DiskFormat.VMDK, b"KDMV")], ids=["qcow2", "vmdk"]
