@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,11 @@ from stoneware.platforms.local.machines.qemu.hardware import (
     command_line,
     disk_name,
     launch_settings,
+    scsi_disk,
     socket_names,
     stream,
     user_id,
+    volume_device,
     volume_node,
 )
 from stoneware.platforms.local.machines.qemu.runner import Qemu
@@ -104,13 +107,28 @@ def test_volumes_are_disks_of_their_names_as_on_compute_engine() -> None:
     disks = [text for text in words_after(argv, "-device") if text.startswith("scsi-hd,")]
     names = [text.partition("device_id=")[2] for text in disks]
     assert names == ["data-1", "a,,b"]  # QEMU reads a comma as an end
+    nodes = [volume_node(name) for name in ("data-1", "a,b")]
+    assert all(re.fullmatch("[a-z][a-z0-9-]{1,24}", node) for node in nodes)  # 31 with `-file`, and no comma
     assert all("vendor=Google,product=PersistentDisk" in text for text in disks)
-    assert words_after(argv, "-add-fd") == ["fd=40,set=0", "fd=41,set=1"]
-    drives = [text for text in words_after(argv, "-blockdev") if "volume-1" in text]
+    sets = [f"fd={40 + number},set={number},opaque={node}" for number, node in enumerate(nodes)]
+    assert words_after(argv, "-add-fd") == sets
+    drives = [text for text in words_after(argv, "-blockdev") if nodes[1] in text]
     assert len(drives) == 2
     assert "filename=/dev/fdset/1" in drives[0]
-    assert all(f"drive={volume_node(number)}," in disks[number] for number in range(2))
+    assert all(f"drive={nodes[number]}," in disks[number] for number in range(2))
+    assert all(
+        f"id={volume_device(name)}," in text for name, text in zip(("data-1", "a,b"), disks, strict=True)
+    )
     assert "scsi" not in " ".join(command_line(hardware()))
+
+
+def test_disks_can_come_later_where_that_is_said() -> None:
+    devices = words_after(command_line(hardware(later=True)), "-device")
+    assert [text for text in devices if "scsi" in text] == ["virtio-scsi-pci,id=volumes"]
+    assert scsi_disk("data")["bus"] == "volumes.0"
+    # The same name is the same disk, wherever it stands among the others.
+    argv = command_line(hardware(volumes=(("b", 40), ("data", 41))))
+    assert any(f"id={volume_device('data')}," in text for text in words_after(argv, "-device"))
 
 
 @pytest.mark.tool
@@ -143,7 +161,7 @@ def test_a_disk_that_is_attached_for_reading_is_one_for_qemu(tmp_path: Path, fix
         os.close(opened)
         os.close(number)
     assert done.returncode == 0, done.stderr
-    assert f"volume-0: /dev/fdset/0 {said}" in done.stdout
+    assert f"{volume_node('data')}: /dev/fdset/0 {said}" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -281,8 +299,9 @@ def test_the_launcher_opens_what_the_command_line_names_by_number() -> None:
     for number, name in told["socket"].items():
         assert f"socket,id={name},fd={number},server=on,wait=off" in argv
     assert list(told["volume"].values()) == ["/volumes/data/disk.raw", "/volumes/logs/disk.raw"]
+    nodes = [volume_node(name) for name in ("data", "logs")]
     assert words_after(argv, "-add-fd") == [
-        f"fd={number},set={at}" for at, number in enumerate(told["volume"])
+        f"fd={number},set={at},opaque={nodes[at]}" for at, number in enumerate(told["volume"])
     ]
     numbers = [*told["tap"], *told["socket"], *told["volume"]]
     assert len(set(numbers)) == len(numbers)

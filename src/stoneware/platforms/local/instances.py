@@ -16,6 +16,8 @@ from typing import Any
 from stoneware.errors import InputError
 from stoneware.model.ingress import Ingress
 from stoneware.model.machine import MachineSpec, runs
+from stoneware.model.resources import VolumeMount
+from stoneware.platforms.local import live_disks
 from stoneware.platforms.local.bases.bare import ensure_bare
 from stoneware.platforms.local.disks.head import Head
 from stoneware.platforms.local.host import cgroups
@@ -179,6 +181,14 @@ class LocalInstances:
         """Let in to a machine what the rules say, from now on."""
         if self._platform.observe(name) is not None:
             self._platform.amend(name, ingress=rules)
+
+    def attach(self, name: str, mount: VolumeMount) -> None:
+        """Give a machine that runs a disk."""
+        live_disks.attach(self._platform, name, mount)
+
+    def detach(self, name: str, mount: VolumeMount) -> None:
+        """Take a disk from a machine that runs."""
+        live_disks.detach(self._platform, name, mount)
 
     def make_network(self, name: str, subnets: Sequence[str]) -> None:
         """Have a network whose machines have their addresses in these ranges."""

@@ -140,8 +140,8 @@ class LocalResources:
         with self._held(name) as running:
             self.store.resize_disk_locked(name, size)
             uses = [use for user in running for use in self._uses(user, name)]
-            for paths, number, _ in uses:
-                runner_of(paths).enlarge_volume(paths, number, size)
+            for paths, _, mount in uses:
+                runner_of(paths).enlarge_volume(paths, mount, size)
         for paths, number, mount in uses:  # without the locks: a machine may take its time
             growing.grow(paths, runner_of(paths).device(number, mount), size)
 

@@ -192,6 +192,58 @@ class Door:
         return Terminal(master, slave, f"/dev/pts/{number}")
 
     @contextlib.contextmanager
+    def namespace(self, kind: str) -> Iterator[int]:
+        """Give a descriptor of a namespace of the first process (`user`, `mnt`), for a child to enter."""
+        try:
+            descriptor = os.open(f"ns/{kind}", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._process)
+        except (FileNotFoundError, ProcessLookupError):
+            raise self._not_running() from None
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def make_directory(self, path: str) -> None:
+        """Make a directory of the machine, and those above it, where they are missing.
+
+        They are this computer's root's, like all mount points that systemd-nspawn makes.
+        """
+
+        def work() -> None:
+            made = "/"
+            for name in path.strip("/").split("/"):
+                with self._opened(made, os.O_PATH | os.O_DIRECTORY) as above:
+                    _make(above, name)
+                made = f"{made}{name}/"
+
+        def put() -> None:
+            try:
+                work()
+            except OSError as error:
+                raise MachineError(
+                    f"the machine {self.machine!r} has no place for a disk",
+                    details=f"{path}: {error.strerror}",
+                    resolution=f"stoneware restart {self.machine}",
+                ) from error
+
+        self._bounded(put, _TIMEOUT)
+
+    def remove_directory(self, path: str) -> None:
+        """Remove an empty directory of the machine, and all that is mounted there; none is no error.
+
+        What is mounted at a directory goes with it where that is removed from another mount namespace
+        (rmdir(2) has no word about it; the kernel does so since Linux 3.18).
+        """
+
+        def work() -> None:
+            above, _, name = path.rpartition("/")
+            # Missing, or something else: it shows, since what was mounted is there as before.
+            with contextlib.suppress(OSError), self._opened(above, os.O_PATH | os.O_DIRECTORY) as found:
+                os.rmdir(name, dir_fd=found)
+
+        self._bounded(work, _TIMEOUT)
+
+    @contextlib.contextmanager
     def _opened(self, path: str, flags: int) -> Iterator[int]:
         root = os.open("root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._process)
         try:
@@ -223,6 +275,11 @@ class Door:
         if errors and isinstance(errors[0], MachineError):
             raise errors[0]
         raise silent(self.machine) from (errors[0] if errors else None)
+
+
+def _make(above: int, name: str) -> None:
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, 0o755, dir_fd=above)
 
 
 def silent(machine: str) -> MachineError:

@@ -78,8 +78,21 @@ class Nspawn:
         tmp = "export SYSTEMD_NSPAWN_TMPFS_TMP=0\n" if spec.kind == "builder" else ""
         return f"run() {{\n{tmp}{lower} && exec {command}\n}}"
 
-    def enlarge_volume(self, paths: Paths, number: int, size: int) -> None:
+    def enlarge_volume(self, paths: Paths, mount: VolumeMount, size: int) -> None:
         """Do nothing: a directory has no size."""
+
+    def plug(self, store: Store, paths: Paths, spec: MachineSpec, mount: VolumeMount) -> None:  # noqa: ARG002 - as others need
+        """Mount the directory in the machine."""
+        # Not before: most machines never get a disk while they run.
+        from stoneware.platforms.local.machines import nspawn_disks
+
+        nspawn_disks.plug(paths, store.volume_path(mount.volume), mount)
+
+    def unplug(self, store: Store, paths: Paths, spec: MachineSpec, mount: VolumeMount) -> None:  # noqa: ARG002 - as others need
+        """Take the mount out of the machine."""
+        from stoneware.platforms.local.machines import nspawn_disks
+
+        nspawn_disks.unplug(paths, store.volume_path(mount.volume), mount)
 
     def await_up(self, paths: Paths) -> None:
         """Wait for nothing: the first process is all."""
@@ -181,16 +194,16 @@ def machine_uuid(machine_id: str, name: str) -> str:
 
 
 def _bind_arguments(store: Store, paths: Paths, spec: MachineSpec) -> list[str]:
-    # A volume is always bound writable: its first use fills it. The guest honours `ro`.
     binds = [
         (
+            _bind_option(store, mount),
             store.volume_path(mount.volume),
             mount.path if guest_lines.is_disk(mount) else _volume_place(number),
         )
         for number, mount in enumerate(spec.volumes)
     ]
     binds += [
-        (store.cache_path(cache), f"/run/stoneware/cache/{number}")
+        ("bind", store.cache_path(cache), f"/run/stoneware/cache/{number}")
         for number, cache in enumerate(spec.caches)
     ]
     # nspawn makes missing mount points as a user the machine does not know; /run/stoneware is the machine's.
@@ -198,7 +211,18 @@ def _bind_arguments(store: Store, paths: Paths, spec: MachineSpec) -> list[str]:
     own = ["--tmpfs=/run/stoneware:mode=0755"] if binds or spec.read_only or is_builder else []
     if is_builder:
         own.append(f"--bind-ro={_escape(_units(paths))}:{_UNITS}:idmap,norbind")
-    return [*own, *(f"--bind={_escape(source)}:{target}:idmap" for source, target in binds)]
+    return [*own, *(f"--{option}={_escape(source)}:{target}:idmap" for option, source, target in binds)]
+
+
+def _bind_option(store: Store, mount: VolumeMount) -> str:
+    """Say how a volume is bound: writable, for its first use fills it, and the guest honours `ro`.
+
+    But for a disk that the machine sees itself and only reads.
+    """
+    if not (mount.read_only and guest_lines.is_disk(mount)):
+        return "bind"
+    volume = store.find_volume(mount.volume)
+    return "bind-ro" if volume is not None and not volume.blank else "bind"
 
 
 def _volume_place(number: int) -> str:

@@ -148,8 +148,22 @@ class Runner(Protocol):
         """Return shell text for the shim: the function `run`, and what its own part of the script uses."""
         ...
 
-    def enlarge_volume(self, paths: Paths, number: int, size: int) -> None:
-        """Let a running machine have its n-th volume larger; never waits long. Raises MachineError."""
+    def enlarge_volume(self, paths: Paths, mount: VolumeMount, size: int) -> None:
+        """Let a running machine have a volume larger; never waits long. Raises MachineError."""
+        ...
+
+    def plug(self, store: Store, paths: Paths, spec: MachineSpec, mount: VolumeMount) -> None:
+        """Let a machine that runs have one of its spec's volumes that is new, a disk at its own place.
+
+        One that it has, and a machine that has ended, are no errors. Raises MachineError.
+        """
+        ...
+
+    def unplug(self, store: Store, paths: Paths, spec: MachineSpec, mount: VolumeMount) -> None:
+        """Take a disk at its own place, which its spec has not any more, from a machine that runs.
+
+        Never waits long: raises MachineError where the machine does not let go.
+        """
         ...
 
     def await_up(self, paths: Paths) -> None:

@@ -24,7 +24,9 @@
 #                find_leader: set `leader` to the machine's first process, or fail once $child has ended;
 #                plug_in: bring the port and that process together; power_off: ask it to end;
 #                ended: put right what $code says
+# and before each boot DIR/command, which may be another one by then (start.py):
 #   run ()       a function that execs the runner
+#   POWER_OFF    in qemu.sh
 # shellcheck disable=SC2154,SC2015,SC2329 # they come from SETTINGS, RUNNER calls some; in `a && b || c`, c is meant for either failing
 set -u
 settings=$1
@@ -199,6 +201,8 @@ enter_and_run() {
 }
 
 boot() { # run the machine once; its exit code is in $code
+    # shellcheck source=/dev/null
+    . "$DIR/command"
     for old in "$DIR/leader" "$DIR/exit" "$DIR/error" "$ATTRIBUTES"; do
         [ ! -e "$old" ] || rm -f "$old"
     done

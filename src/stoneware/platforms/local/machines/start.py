@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ from stoneware.platforms.local.store.store import Store
 from stoneware.platforms.protocols import Machines
 from stoneware.process_identity import boot_id
 
+RUN = "command"  # of a run directory: the part of the shim's settings that may change between its boots
 _REAP = "stoneware.platforms.local.machines.reap"
 _RESTART = re.compile(r"no|always|unless-stopped|on-failure(?::[0-9]{1,9})?")
 _UNIT_TIMEOUT = 10.0  # seconds for systemd to forget a unit that has ended
@@ -149,8 +150,8 @@ def launch(store: Store, paths: Paths, spec: MachineSpec, network: tuple[str, st
     write_json(paths.root / "state.json", {**state, "started": time.time(), "boot": boot_id()}, mode=0o600)
     runner.prepare(store, paths, spec)
     settings = paths.run / "settings"
-    text = _settings(store, paths, spec, machine_id=state["id"], groups=groups, network=network)
-    _write_private(settings, text)
+    _write_private(settings, _settings(store, paths, spec, groups=groups, network=network, state=state))
+    write_runner(store, paths, spec)
     shim = Path(__file__).with_name("shim.sh")
     # The shim's mounts go with it, and mounts of the host still reach it.
     argv = ["unshare", "--mount", "--propagation", "slave", "sh", str(shim), str(settings)]
@@ -170,12 +171,20 @@ def launch(store: Store, paths: Paths, spec: MachineSpec, network: tuple[str, st
     runner.await_up(paths)
 
 
+def write_runner(store: Store, paths: Paths, spec: MachineSpec) -> None:
+    """Write down what runs a machine: its shim reads that at each boot."""
+    state: dict[str, Any] = read_json(paths.root / "state.json") or {}
+    _write_private(paths.run / RUN, runner_for(spec).settings(store, paths, spec, state["id"]) + "\n")
+
+
 def _write_private(path: Path, text: str) -> None:
-    """Replace a file that only this start reads: it need not outlast a crash of the computer."""
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    """Replace a file that only this run reads: it need not outlast a crash of the computer."""
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as stream:
         stream.write(text)
+    new.rename(path)
 
 
 def _unit_properties(paths: Paths, spec: MachineSpec) -> list[str]:
@@ -232,17 +241,17 @@ def _settings(
     paths: Paths,
     spec: MachineSpec,
     *,
-    machine_id: str,
     groups: cgroups.MachineGroups,
     network: tuple[str, str, str] | None,
+    state: Mapping[str, Any],
 ) -> str:
-    """Return the text of the file that tells a shim what to run, and how: see shim.sh."""
+    """Return the text of the file that tells a shim how to run its machine: see shim.sh."""
     runner = runner_for(spec)
     # `on-failure:3` is a policy with a number of retries.
     policy, _, retries = spec.restart.partition(":")
     values = {
         "DIR": str(paths.run),
-        "ID": machine_id,
+        "ID": state["id"],
         **_network_settings(paths, spec, network),
         "CGROUP": groups.kind,
         "CGROUP_OPTIONS": groups.options,
@@ -256,11 +265,11 @@ def _settings(
         "LOG_SIZE": str(spec.log_max_size),
         "LOG_FILES": str(spec.log_max_file),
         "ATTRIBUTES": str(paths.attributes),
-        **_removal_settings(store, paths, spec, machine_id),
+        **_removal_settings(store, paths, spec, state["id"]),
     }
     values["RUNNER"] = str(Path(__file__).with_name(runner.script))
     lines = [f"{name}={shlex.quote(value)}" for name, value in values.items()]
-    return "\n".join([*lines, runner.settings(store, paths, spec, machine_id), ""])
+    return "\n".join([*lines, ""])
 
 
 def _network_settings(

@@ -54,8 +54,9 @@ def _spec(path: Path) -> dict[str, Any]:
 
 @dataclass
 class Known:
-    """What was read last, good while no machine comes or goes: a spec's volumes and networks never change.
+    """What was read last, good while no machine comes or goes.
 
+    A spec's networks never change, and who changes its volumes touches the directory (live_disks).
     So a thousand volumes are not looked up by reading a thousand specs each.
     """
 

@@ -128,6 +128,32 @@ class SnapshotStore(VolumeStore):
             sync_directory(path.parent)
         return kept
 
+    def check_whole(self, volume: str) -> None:
+        """Raise InputError where a copy of what is on a volume would leave something out."""
+        _check_whole(volume, self.volume_path(volume))
+
+    def renew_volume_locked(self, volume: str) -> None:
+        """Let a volume be another subvolume with the same in it; the caller holds its lock.
+
+        Who has hidden a way into the former one has one that leads nowhere else. At each instant the volume
+        is whole. Raises InputError where something would be left out: then it is what it was.
+        """
+        path = self._volume(volume)
+        have = volume_kinds.contents(path)
+        document: dict[str, Any] = read_json(path / "document.json") or {}
+        # What was written so far counts to the former one's group, so the new one is in that, too.
+        group = store_quota.group_of(self.data, have, document.get("group"))
+        document |= {"group": group} if group else {}
+        with self.staging(path.parent) as staged:
+            made = staged / "volume"
+            made.mkdir(mode=0o700)
+            btrfs.snapshot(have, made / have.name, read_only=False)
+            self.check_whole(volume)
+            write_json(made / "document.json", document)
+            self._limit(volume, made, document)
+            btrfs.exchange(made, path)
+            sync_directory(path.parent)
+
     def remove_snapshot(self, volume: str, name: str) -> None:
         """Remove a snapshot; a missing one is no error."""
         target = self.snapshot_path(volume, name)

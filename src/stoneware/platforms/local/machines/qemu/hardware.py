@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stoneware.dataclass import dataclass
+from stoneware.files import sha256_hex
 from stoneware.model.guest_lines import is_disk
 from stoneware.model.resources import DISKS, VolumeMount
 from stoneware.platforms.local.host.firmware import FIRMWARE
@@ -21,6 +22,7 @@ LEAST_MEMORY = 192 << 20  # bytes: the firmware and Debian's kernel start with l
 MONITOR, AGENT = "monitor", "agent"  # names of sockets
 SLOTS = 8  # commands that can run in a machine at the same time
 STREAMS = ("in", "out", "err")
+_SCSI = "volumes"  # the controller of further disks
 _FIRST = 100  # of the descriptors that QEMU gets: none that its launcher has open for itself
 _IDS = 0x70000000  # users and groups of nobody: systemd calls them unused (UIDs and GIDs on systemd systems)
 
@@ -42,6 +44,7 @@ class Hardware:
     sockets: dict[str, int]
     volumes: tuple[tuple[str, int], ...] = ()  # names and descriptors of further disks
     fixed: frozenset[str] = frozenset()  # names of those that the machine cannot write
+    later: bool = False  # others may come while it runs
 
 
 def socket_names() -> tuple[str, ...]:
@@ -140,24 +143,43 @@ def disk_name(mount: VolumeMount) -> str:
     return mount.path.removeprefix(DISKS) if is_disk(mount) else mount.volume
 
 
-def volume_node(number: int) -> str:
-    """Return what QEMU calls the n-th volume."""
-    return f"volume-{number}"
+def volume_node(name: str) -> str:
+    """Return what QEMU calls the contents of the disk of a name."""
+    return f"volume-{_short(name)}"
+
+
+def volume_device(name: str) -> str:
+    """Return what QEMU calls the disk of a name."""
+    return f"disk-{_short(name)}"
+
+
+def _short(name: str) -> str:
+    # A name of QEMU's has 31 letters, digits and few other characters at most; and a number by which disks
+    # stand in a row would be another one's once one of them has gone.
+    return sha256_hex(name.encode())[:16]
+
+
+def scsi_disk(name: str) -> dict[str, str]:
+    """Return the disk of a name as a device, as Compute Engine's are: its page of names has its name."""
+    device = {"driver": "scsi-hd", "id": volume_device(name), "bus": f"{_SCSI}.0", "drive": volume_node(name)}
+    return {**device, "vendor": "Google", "product": "PersistentDisk", "device_id": name}
 
 
 def _volumes(hardware: Hardware) -> list[str]:
-    """Return further disks, as Compute Engine's are: SCSI disks whose page of names has the disk's name."""
-    argv = ["-device", "virtio-scsi-pci,id=volumes"] if hardware.volumes else []
+    """Return further disks, and where they are plugged in."""
+    # PCI Express takes no device later but behind ports of its own; this controller takes disks at any time.
+    argv = ["-device", f"virtio-scsi-pci,id={_SCSI}"] if hardware.volumes or hardware.later else []
     for number, (name, descriptor) in enumerate(hardware.volumes):
-        # QEMU's options are parted by commas; one that is meant is doubled.
-        node, called = volume_node(number), name.replace(",", ",,")
+        node = volume_node(name)
         mode = ",read-only=on" if name in hardware.fixed else ",discard=unmap"
         file = f"driver=file,node-name={node}-file,filename=/dev/fdset/{number}{mode}"
         # By an open descriptor: the file stays root's, and the jail has no path to it.
-        argv += ["-add-fd", f"fd={descriptor},set={number}", "-blockdev", file]
+        argv += ["-add-fd", f"fd={descriptor},set={number},opaque={node}", "-blockdev", file]
         argv += ["-blockdev", f"driver=raw,node-name={node},file={node}-file{mode}"]
-        disk = f"scsi-hd,bus=volumes.0,drive={node},vendor=Google,product=PersistentDisk,device_id={called}"
-        argv += ["-device", disk]
+        # QEMU's options are parted by commas; one that is meant is doubled.
+        driver, *options = scsi_disk(name).items()
+        words = [f"{key}={text.replace(',', ',,')}" for key, text in options]
+        argv += ["-device", ",".join((driver[1], *words))]
     return argv
 
 

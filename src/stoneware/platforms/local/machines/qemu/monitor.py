@@ -1,10 +1,10 @@
-"""QEMU's monitor: whether a machine's hardware is there, and the button that switches it off."""
+"""QEMU's monitor: what hardware a machine has, and the button that switches it off."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -22,30 +22,39 @@ def ask(paths: Paths, command: str, timeout: float = _TIMEOUT, **arguments: str 
 
     Raises MachineError where it does not run, or does not answer in time.
     """
+    given = {name.replace("_", "-"): value for name, value in arguments.items()} or None
+    return converse(paths, command, timeout, lambda client: client.execute(command, given))
+
+
+def converse(
+    paths: Paths, what: str, timeout: float, work: Callable[[Any], Coroutine[Any, Any, object]]
+) -> object:
+    """Do something with QEMU's monitor, `what` in a word, and return what that gives.
+
+    Raises MachineError where it does not run, refuses, or does not answer in time.
+    """
     from qemu.qmp import QMPClient, QMPError  # before the time runs: it may take longer than the answer
 
     with connect(paths, MONITOR, timeout) as connection:
         try:
-            return asyncio.run(asyncio.wait_for(_ask(QMPClient, connection, command, arguments), timeout))
+            return asyncio.run(asyncio.wait_for(_with(QMPClient, connection, work), timeout))
         # The library's, the connection's, and what its reader makes of texts too long, too deep or cut off.
         except (QMPError, OSError, EOFError, ValueError, RecursionError) as error:
             raise MachineError(
                 f"QEMU does not answer for the machine {paths.name!r}",
-                details=f"{command}: {type(error).__name__} {error}".strip(),
+                details=f"{what}: {type(error).__name__} {error}".strip(),
                 resolution=f"stoneware restart {paths.name}",
             ) from error
 
 
-async def _ask(
-    client_of: Callable[..., Any], connection: Any, command: str, arguments: Mapping[str, str | int]
+async def _with(
+    client_of: Callable[..., Any], connection: Any, work: Callable[[Any], Coroutine[Any, Any, object]]
 ) -> object:
     client = client_of("stoneware", readbuflen=_LONGEST)
     client.logger.disabled = True
     await client.connect(connection)
     try:
-        return await client.execute(
-            command, {name.replace("_", "-"): value for name, value in arguments.items()} or None
-        )
+        return await work(client)
     finally:
         await client.disconnect()
 

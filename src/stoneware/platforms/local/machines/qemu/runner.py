@@ -20,7 +20,7 @@ from stoneware.model.machine import MachineSpec
 from stoneware.model.resources import DISK, DISKS, VolumeMount
 from stoneware.platforms import telling
 from stoneware.platforms.local.machines.qemu import disks, launcher
-from stoneware.platforms.local.machines.qemu.accelerator import KVM, choose
+from stoneware.platforms.local.machines.qemu.accelerator import KVM, choose, known
 from stoneware.platforms.local.machines.qemu.hardware import (
     DEFAULT_CPUS,
     DEFAULT_MEMORY,
@@ -120,6 +120,10 @@ class Qemu:
         accelerator = choose(store, paths.disk / disks.ROOT)
         if accelerator.name != KVM:
             telling.tell(f"{paths.name} runs in software, ten times as slow: {accelerator.why}")
+        self._write_hardware(store, paths, spec, accelerator.name)
+
+    @staticmethod
+    def _write_hardware(store: Store, paths: Paths, spec: MachineSpec, accelerator: str) -> None:
         state: dict[str, Any] = read_json(paths.root / "state.json") or {}
         network: dict[str, Any] = read_json(paths.root / "network.json") or {}
         hardware = {
@@ -127,21 +131,25 @@ class Qemu:
             "uuid": str(uuid.uuid5(uuid.NAMESPACE_OID, f"stoneware {state['id']} {spec.name}")),
             "memory": spec.memory or DEFAULT_MEMORY,
             "cpus": spec.cpus or DEFAULT_CPUS,
-            "accelerator": accelerator.name,
+            "accelerator": accelerator,
             "mac": network.get("mac", ""),
             "mtu": network.get("mtu", 0),
             # Of others the machine formats the disk before it mounts it for reading.
             "fixed": frozenset(
                 disk_name(mount) for mount in spec.volumes if mount.read_only and is_disk(mount)
             ),
+            # Only instances of a cloud get disks while they run; each controller costs others time at boot.
+            "later": bool(spec.identity),
         }
         volumes = [(disk_name(mount), store.disk_path(mount.volume)) for mount in spec.volumes]
         settings = launch_settings(paths.run, paths.disk, hardware, volumes)
         file = paths.run / _SETTINGS
-        file.unlink(missing_ok=True)
-        # This start reads it and no other: it need not outlast a crash of the computer.
-        file.touch(mode=0o600)
-        file.write_text(settings, encoding="utf-8", errors="surrogateescape")
+        new = file.with_suffix(".new")
+        new.unlink(missing_ok=True)
+        # This run reads it and no other: it need not outlast a crash of the computer.
+        new.touch(mode=0o600)
+        new.write_text(settings, encoding="utf-8", errors="surrogateescape")
+        new.rename(file)
 
     def settings(self, store: Store, paths: Paths, spec: MachineSpec, machine_id: str) -> str:  # noqa: ARG002
         """Return the function that becomes QEMU, in the router's namespace at first, and how to end it."""
@@ -153,11 +161,26 @@ class Qemu:
         run = f'run() {{\nset -- {shlex.join(launch)}\n{enter}\nexec "$@"\n}}'
         return f"POWER_OFF={shlex.quote(button)}\n{run}"
 
-    def enlarge_volume(self, paths: Paths, number: int, size: int) -> None:
+    def enlarge_volume(self, paths: Paths, mount: VolumeMount, size: int) -> None:
         """Have QEMU tell the machine's kernel of the disk's new size."""
         from stoneware.platforms.local.machines.qemu import monitor
 
-        monitor.ask(paths, "block_resize", node_name=volume_node(number), size=size)
+        monitor.ask(paths, "block_resize", node_name=volume_node(disk_name(mount)), size=size)
+
+    def plug(self, store: Store, paths: Paths, spec: MachineSpec, mount: VolumeMount) -> None:
+        """Have QEMU plug in the disk."""
+        from stoneware.platforms.local.machines.qemu import plugging
+
+        self._write_hardware(store, paths, spec, known(store))
+        name, file = disk_name(mount), store.disk_path(mount.volume)
+        plugging.plug(paths, name, file, fixed=mount.read_only)
+
+    def unplug(self, store: Store, paths: Paths, spec: MachineSpec, mount: VolumeMount) -> None:
+        """Have QEMU unplug the disk, whether the machine has let go of it or not."""
+        from stoneware.platforms.local.machines.qemu import plugging
+
+        self._write_hardware(store, paths, spec, known(store))
+        plugging.unplug(paths, disk_name(mount))
 
     def await_up(self, paths: Paths) -> None:
         """Wait until QEMU has the machine's hardware. Raises MachineError."""
