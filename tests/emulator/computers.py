@@ -5,18 +5,24 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from stoneware.errors import HostError
+from stoneware.errors import HostError, MachineError
 from stoneware.model.ingress import Ingress
 from stoneware.model.machine import MachineSpec
+from stoneware.model.resources import VolumeMount
 from stoneware.untrusted import raw_archive
+
+Mounts = tuple[VolumeMount, ...]
 
 
 @dataclass
 class Computers:
-    """Implements `stoneware.platforms.instances.Computers`. `broken`: names of machines that do not start."""
+    """Implements `stoneware.platforms.instances.Computers`. `broken`: names of machines that do not start.
+
+    `stubborn`: places of disks that machines neither take nor let go of.
+    """
 
     machines: dict[str, MachineSpec] = field(default_factory=dict)
     contents: dict[str, str] = field(default_factory=dict)  # key to the name of the machine that left it
@@ -26,6 +32,7 @@ class Computers:
     attributes: dict[str, dict[str, str]] = field(default_factory=dict)
     consoles: dict[str, bytes] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
+    stubborn: set[str] = field(default_factory=set)
     guards: dict[str, Ingress] = field(default_factory=dict)
     enter: Callable[[str, socket.socket], None] | None = None
     gate: threading.Event = field(default_factory=threading.Event)  # what stops machines waits for it
@@ -97,6 +104,19 @@ class Computers:
 
     def make_disk(self, name: str, size: int) -> None:
         self.disks[name] = size
+
+    def attach(self, name: str, mount: VolumeMount) -> None:
+        self._change(name, mount, lambda volumes: (*volumes, mount) if mount not in volumes else volumes)
+
+    def detach(self, name: str, mount: VolumeMount) -> None:
+        self._change(name, mount, lambda volumes: tuple(one for one in volumes if one != mount))
+
+    def _change(self, name: str, mount: VolumeMount, change: Callable[[Mounts], Mounts]) -> None:
+        assert self.gate.wait(60)
+        if mount.path in self.stubborn:
+            raise MachineError("the disk is in use", details="/dev/sdb is mounted at /data.")
+        if (spec := self.machines.get(name)) is not None:
+            self.machines[name] = replace(spec, volumes=change(tuple(spec.volumes)))
 
     def remove_disk(self, name: str) -> None:
         self.disks.pop(name, None)

@@ -93,6 +93,21 @@ class Cloud:
         reply, _ = self.client._http.request(url, verb, json.dumps(body or {}), headers)
         return int(reply.status)
 
+    def devices(self, name: str) -> list[str]:
+        found = self.client.instances().get(**Z, instance=name).execute()
+        return [disk["deviceName"] for disk in found["disks"]]
+
+    def run(self, name: str, script: str) -> tuple[int, str]:
+        """Run a script as root of an instance's machine, and return its exit code and what it prints."""
+        (machine,) = (one.name for one in self.platform.machines() if one.spec.hostname == name)
+        return self.platform.run(machine, ["/bin/sh", "-c", script], timeout=60)
+
+    def inside(self, name: str, script: str) -> str:
+        """Run a script that must end well, and return what it prints."""
+        code, said = self.run(name, script)
+        assert code == 0, said
+        return said
+
     def status(self, name: str) -> str:
         return str(self.client.instances().get(**Z, instance=name).execute()["status"])
 
@@ -168,7 +183,10 @@ def test_instances_run_stop_become_images_and_outlive_the_emulator(cloud: Cloud)
     assert "again" in said
     assert "disk: written" in said
 
+    change_disks(cloud, data)
+
     # The emulator is killed; the machine runs on, and what was asked for is done by the next one.
+    instances.detachDisk(**Z, instance="k1", deviceName="data").execute()
     instances.stop(**Z, instance="k1").execute()
     cloud.end(signal.SIGKILL)
     cloud.start()
@@ -178,17 +196,55 @@ def test_instances_run_stop_become_images_and_outlive_the_emulator(cloud: Cloud)
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
+    assert cloud.devices("k1") == ["persistent-disk-0"]
     unused = prune.unused(platform, everything=True)
     assert not [key for key in unused.checkpoints if key.startswith(CONTENTS)]  # disks and images are in use
 
     cloud.do(instances.insert(**Z, body=body("k2", "global/images/family/kafka")))
     assert "I am k2" in cloud.serial("k2", "again")
-    names = {machine.name for machine in platform.machines()}
-    assert any(name.startswith("k2-") for name in names)
+    assert any(machine.name.startswith("k2-") for machine in platform.machines())
     remove_all(cloud)
     cloud.end(signal.SIGTERM)
     assert cloud.process.returncode == 0
     assert_nothing_is_left(platform)
+
+
+PLACE = "/dev/disk/by-id/google-data"
+# A mount in a namespace without a process, which no look at processes finds.
+HIDE = f"""mkdir -p /run/pins && mount --bind /run/pins /run/pins && mount --make-private /run/pins
+touch /run/pins/space && unshare --mount=/run/pins/space mount --bind {PLACE} /mnt"""
+
+
+def change_disks(cloud: Cloud, data: dict[str, Any]) -> None:
+    """Take the disk that an instance had from its start, and give it to the instance again, which runs."""
+    instances = cloud.client.instances()
+    out = {**Z, "instance": "k1", "deviceName": "data"}
+    cloud.do(instances.detachDisk(**out))
+    assert cloud.devices("k1") == ["persistent-disk-0"]
+    cloud.inside("k1", f"! test -e {PLACE}; ! grep -q google-data /proc/self/mounts")
+
+    cloud.do(instances.attachDisk(**Z, instance="k1", body=data))
+    assert cloud.inside("k1", f"cat {PLACE}/file; stat -c %u:%g {PLACE}/file") == "written\n0:0\n"
+    # What a disk may not be in a machine, its root cannot let it be.
+    cloud.inside(
+        "k1", f"mount -o remount,bind,dev {PLACE}; grep ' {PLACE} ' /proc/self/mounts | grep -q nodev"
+    )
+    # It is there after a reboot, too, which is the machine's own affair.
+    cloud.run("k1", "echo going down >/dev/console; systemctl reboot")  # which may end this command too
+    assert "disk: written" in cloud.serial("k1", "exit status 0", after="going down")
+
+    cloud.inside("k1", f"mkdir -p /data && mount --bind {PLACE} /data")
+    asked = instances.detachDisk(**out).execute()
+    ended = cloud.client.zoneOperations().wait(**Z, operation=asked["name"]).execute()
+    assert "it is mounted at /data" in ended["error"]["errors"][0]["message"]
+    assert cloud.devices("k1") == ["persistent-disk-0", "data"]
+    cloud.inside("k1", f"echo kept >/data/more && umount /data && {HIDE}")
+    cloud.do(instances.detachDisk(**out))
+    cloud.inside("k1", "nsenter --mount=/run/pins/space sh -c 'echo other >/mnt/more'; umount -R /run/pins")
+
+    cloud.do(instances.attachDisk(**Z, instance="k1", body={**data, "mode": "READ_ONLY"}))
+    assert cloud.inside("k1", f"cat {PLACE}/more") == "kept\n"
+    cloud.inside("k1", f"mount -o remount,bind,rw {PLACE}; ! touch {PLACE}/more")
 
 
 def remove_all(cloud: Cloud) -> None:

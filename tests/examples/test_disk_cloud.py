@@ -121,15 +121,29 @@ for time in first second; do
     echo "$time" >>/mnt/kept
     umount /mnt
 done
+late=/dev/disk/by-id/google-late
+echo "awaits a disk"
+until [ -b "$late" ]; do sleep 1; done
+mkfs.ext4 -q "$late" && mount "$late" /mnt && echo late >/mnt/kept && sync -f /mnt
+echo "has the disk, and keeps it mounted"
+while [ -e "$late" ]; do sleep 1; done
 """
 
 
 def test_googles_own_agent_runs_a_script_that_uses_a_data_disk(hello: Program, tmp_path: Path) -> None:
     with emulated(hello, tmp_path, "10.213.12.0/24", "--vm", "--bare") as cloud:
-        cloud.api.operate("POST", DISKS, "make a disk", {"name": "data", "sizeGb": "1"})
-        data = {"source": f"{DISKS}/data", "deviceName": "data"}
+        for name in ("data", "late"):
+            cloud.api.operate("POST", DISKS, "make a disk", {"name": name, "sizeGb": "1"})
+        data, late = ({"source": f"{DISKS}/{name}", "deviceName": name} for name in ("data", "late"))
         image = "projects/debian-cloud/global/images/family/debian-12"
         make_instance(cloud, image, data, **{"startup-script": OF_DEBIAN})
+        assert wait_until(lambda: "awaits a disk" in serial_port(cloud), PATIENCE)
+        cloud.api.operate("POST", f"{WHERE}/web/attachDisk", "attach a disk", late)
+        assert wait_until(lambda: "keeps it mounted" in serial_port(cloud), PATIENCE)
+        cloud.api.operate("POST", f"{WHERE}/web/detachDisk", "detach it", deviceName="late")
+        disk = cloud.api.get("compute", f"{DISKS}/late", "look at the disk")
+        file = LocalImageStore.open(hello.home).disk_path(f"disk-{disk['id']}")
+        assert tool("debugfs", "-R", "cat /kept", file) == "late\n"
         assert wait_until(lambda: "startup-script exit status" in serial_port(cloud), PATIENCE)
         said = serial_port(cloud)
         assert "startup-script exit status 0" in said, said[-2000:]

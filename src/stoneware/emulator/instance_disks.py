@@ -1,7 +1,8 @@
-"""The disks of instances: made with them, attached and detached."""
+"""The disks of instances: made with them, held by them, let go."""
 
 from __future__ import annotations
 
+import itertools
 import re
 
 from stoneware.emulator import checks, contents, errors, prepare
@@ -11,6 +12,7 @@ from stoneware.emulator.store import Record
 from stoneware.emulator.values import LINK
 
 _DEVICE = re.compile(r"[a-z0-9](?:[-_a-zA-Z0-9.]{0,61}[a-zA-Z0-9])?")
+_MOST = 128  # disks of an instance, as on Compute Engine, that it boots from among them
 _PASSED_ON = {"diskType": "type", "diskSizeGb": "sizeGb"}
 _OF_DISK = ("description", "labels", "sourceImage", "sourceSnapshot", "licenses", "provisionedIops")
 
@@ -37,8 +39,12 @@ def attached(service: Service, place: prepare.Place, instance: Record, disk: Rec
     at = len(instance["disks"])
     if disk.get("type", "PERSISTENT") != "PERSISTENT":
         raise errors.not_implemented("instances with local SSDs", "they have persistent disks here")
-    device = disk.get("deviceName") or f"persistent-disk-{at}"
-    if not _DEVICE.fullmatch(device) or any(other["deviceName"] == device for other in instance["disks"]):
+    if at == _MOST:
+        why = f"Maximum persistent disks count should be less than or equal to [{_MOST}]"
+        raise errors.ApiError(400, "unsupportedOperation", f"{why}, Requested : [{at + 1}]")
+    taken = {other["deviceName"] for other in instance["disks"]}
+    device = disk.get("deviceName") or _free_name(at, taken)
+    if not _DEVICE.fullmatch(device) or device in taken:
         raise errors.invalid(f"resource.disks[{at}].deviceName", device, "Must be a name, and the only such.")
     if bool(disk.get("source")) == bool(disk.get("initializeParams")):
         raise errors.invalid(
@@ -62,6 +68,13 @@ def attached(service: Service, place: prepare.Place, instance: Record, disk: Rec
     return found | {
         name: record[name] for name in ("licenses", "guestOsFeatures", "architecture") if name in record
     }
+
+
+def _free_name(at: int, taken: set[str]) -> str:
+    """Return Google's name of a device for which the request has none."""
+    # After one of the first was detached, the number may be another disk's.
+    names = (f"persistent-disk-{number}" for number in itertools.chain((at,), itertools.count()))
+    return next(name for name in names if name not in taken)
 
 
 def _made(service: Service, place: prepare.Place, instance: Record, disk: Record) -> tuple[str, Record]:
@@ -119,45 +132,22 @@ def _addresses(service: Service, key: str, instance: Record) -> list[str]:
     return [one for one, record in found if record["address"] in used and record["x-network"] in networks]
 
 
-def attach(service: Service, call: Call) -> Record:
-    """Attach a disk to a stopped instance."""
-    key, record = stopped(service, call, "a disk is attached")
-    place = prepare.Place(service.store, call.project, call.scope)
-    record["disks"].append(attached(service, place, record, call.body))
-    service.keep("instances", key, record)
-    hold(service, key, record)
-    return service.started(call, "attachDisk", key, record["id"])
-
-
-def detach(service: Service, call: Call) -> Record:
-    """Detach a disk from a stopped instance, not that which it boots from."""
-    key, record = stopped(service, call, "a disk is detached")
-    disk = _of_device(record, call.query["deviceName"])
-    if disk["boot"]:
-        raise errors.not_implemented("detaching a boot disk", "delete the instance, with autoDelete off")
-    record["disks"].remove(disk)
-    for at, other in enumerate(record["disks"]):
-        other["index"] = at
-    service.keep("instances", key, record)
-    _users(service, disk_key(disk), [])
-    return service.started(call, "detachDisk", key, record["id"])
-
-
-def set_auto_delete(service: Service, call: Call) -> Record:
-    """Say whether a disk goes with its instance."""
-    key = call.key("instances")
-    record = service.existing(key)
-    _of_device(record, call.query["deviceName"])["autoDelete"] = call.query["autoDelete"]
-    service.keep("instances", key, record)
-    return service.started(call, "setDiskAutoDelete", key, record["id"])
-
-
-def _of_device(instance: Record, device: str) -> Record:
+def of_device(instance: Record, device: str) -> Record:
+    """Return the disk that an instance has under a device name. Raises ApiError (400)."""
     disks: list[Record] = instance["disks"]
     for disk in disks:
         if disk["deviceName"] == device:
             return disk
     raise errors.invalid("deviceName", device, "No attached disk found with this device name.")
+
+
+def take(service: Service, instance: Record, device: str) -> None:
+    """Take a disk from the record of an instance, which the caller writes."""
+    disk = of_device(instance, device)
+    instance["disks"].remove(disk)
+    for at, other in enumerate(instance["disks"]):
+        other["index"] = at
+    _users(service, disk_key(disk), [])
 
 
 def stopped(service: Service, call: Call, what: str) -> tuple[str, Record]:

@@ -20,6 +20,7 @@ from stoneware.emulator.machine_spec import (
     identity,
     items,
     machine_name,
+    mount,
     network_name,
     spec,
 )
@@ -29,6 +30,7 @@ from stoneware.emulator.store import Record
 from stoneware.emulator.values import LINK
 from stoneware.platforms.instances import Computers
 
+DISKS = "x-disks"  # of an instance: device names of disks that come or go, by the key of their operation
 _GRACE = 90.0  # seconds that services get at a stop, as on Compute Engine
 _SPOT_GRACE = 30.0  # … where the instance may be preempted
 _RESTARTED = ApiError(500, "internalError", "The emulator ended before this was done.")
@@ -161,6 +163,68 @@ def remove(service: Service, key: str, operation: str, *, at_once: bool = False)
     _add(service, key, operation, work, ended)
 
 
+def plug(service: Service, key: str, operation: str) -> None:
+    """Give a machine that runs the disk which an operation has attached to its instance."""
+
+    def work(computers: Computers, record: Record) -> None:
+        disk = _coming_or_going(record, operation)
+        if disk is not None:
+            known = service.store.get(disk_key(disk)) or {}
+            computers.make_disk(disk_name(known), int(known["sizeGb"]) << 30)
+            computers.attach(machine_name(key), mount(service.store, disk))
+            _say_disks(service, computers, key, record)
+
+    _add(
+        service,
+        key,
+        operation,
+        work,
+        lambda record, failure: _settled(service, key, record, operation, failure is not None),
+    )
+
+
+def unplug(service: Service, key: str, operation: str) -> None:
+    """Take from a machine that runs the disk which an operation detaches; it stays where that fails."""
+
+    def work(computers: Computers, record: Record) -> None:
+        disk = _coming_or_going(record, operation)
+        if disk is not None:
+            computers.detach(machine_name(key), mount(service.store, disk))
+            left = [other for other in record["disks"] if other != disk]
+            _say_disks(service, computers, key, record | {"disks": left})
+
+    _add(
+        service,
+        key,
+        operation,
+        work,
+        lambda record, failure: _settled(service, key, record, operation, failure is None),
+    )
+
+
+def _coming_or_going(record: Record, operation: str) -> Record | None:
+    device = record.get(DISKS, {}).get(operation)
+    return next((disk for disk in record["disks"] if disk["deviceName"] == device), None)
+
+
+def _say_disks(service: Service, computers: Computers, key: str, record: Record) -> None:
+    """Let a machine's metadata server name the disks that it has now."""
+    said = identity(service.store, key, record, service.instance_tokens.of(key, record))
+    computers.tell(machine_name(key), items(record["metadata"]), said)
+
+
+def _settled(service: Service, key: str, record: Record, operation: str, gone: bool) -> None:
+    """Note that a disk has come or gone, and which of the two."""
+    disk = _coming_or_going(record, operation)
+    under_way = record.pop(DISKS, {})
+    under_way.pop(operation, None)
+    if under_way:
+        record[DISKS] = under_way
+    if gone and disk is not None:
+        instance_disks.take(service, record, disk["deviceName"])
+    service.keep("instances", key, record)
+
+
 def tell(service: Service, key: str, before: dict[str, str], operation: str = "") -> None:
     """Tell a machine that runs what its instance is now. `before`: the metadata that it had."""
     computers = service.opened
@@ -270,6 +334,8 @@ _AGAIN: dict[str, Callable[[Service, str, str], None]] = {
     "stop": halt,
     "reset": restart,
     "delete": remove,
+    "attachDisk": plug,
+    "detachDisk": unplug,
 }
 
 
@@ -286,7 +352,9 @@ def resume(service: Service) -> None:
             again = _AGAIN.get(record["operationType"]) if "/instances/" in key else None
             if again is not None and computers is not None and service.store.get(key) is not None:
                 again(service, key, operation)
-                resumed.add(key)
+                # It may be on its way off at the same time.
+                if again not in (plug, unplug):
+                    resumed.add(key)
             else:
                 made = service.store.get(key) or {}
                 if record["operationType"] in ("insert", "createSnapshot") and made.get("status") in _UNDONE:

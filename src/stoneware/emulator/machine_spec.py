@@ -74,7 +74,7 @@ def spec(store: Store, key: str, instance: Record, source: str, token: Token) ->
         networks=(network,),
         addresses={network: interface["networkIP"]},
         metadata=items(instance["metadata"]),
-        volumes=tuple(_mount(store, disk) for disk in others),
+        volumes=tuple(mount(store, disk) for disk in others),
         memory=memory << 20,
         # More than there are cannot be given to a machine.
         cpus=float(min(cpus, os.cpu_count() or 1)),
@@ -86,7 +86,8 @@ def spec(store: Store, key: str, instance: Record, source: str, token: Token) ->
     )
 
 
-def _mount(store: Store, disk: Record) -> VolumeMount:
+def mount(store: Store, disk: Record) -> VolumeMount:
+    """Return what the machine behind an instance has for a disk that it does not boot from."""
     record = store.get(disk_key(disk)) or {}
     return VolumeMount(
         disk_name(record), f"{DISKS}{disk['deviceName']}", read_only=disk["mode"] == "READ_ONLY"

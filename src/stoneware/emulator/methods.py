@@ -7,10 +7,10 @@ from collections.abc import Callable
 from stoneware.emulator import (
     actions,
     catalog,
+    disk_changes,
     errors,
     guest,
     instance_changes,
-    instance_disks,
     instances,
     lookups,
     resources,
@@ -46,14 +46,14 @@ _OPERATION: dict[str, Handler] = {
     "wait": lookups.operation,  # once it is done: see answer
 }
 _INSTANCE: dict[str, Handler] = {
-    "attachDisk": instance_disks.attach,
+    "attachDisk": disk_changes.attach,
     "delete": instances.delete,
-    "detachDisk": instance_disks.detach,
+    "detachDisk": disk_changes.detach,
     "getGuestAttributes": guest.guest_attributes,
     "getSerialPortOutput": guest.serial_port,
     "insert": instances.insert,
     "reset": instances.reset,
-    "setDiskAutoDelete": instance_disks.set_auto_delete,
+    "setDiskAutoDelete": disk_changes.set_auto_delete,
     "start": instances.start,
     "stop": instances.stop,
     **instance_changes.HANDLERS,

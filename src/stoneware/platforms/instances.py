@@ -9,6 +9,7 @@ from typing import Protocol
 
 from stoneware.model.ingress import Ingress
 from stoneware.model.machine import MachineSpec
+from stoneware.model.resources import VolumeMount
 
 CONTENTS = "disk-"  # how keys of contents begin, followed by a number
 
@@ -109,4 +110,19 @@ class Computers(Protocol):
 
     def remove_disk(self, name: str) -> None:
         """Remove a disk that no machine has."""
+        ...
+
+    def attach(self, name: str, mount: VolumeMount) -> None:
+        """Give a machine that runs a disk; one that it has, and a machine that has ended, are no errors.
+
+        May be done again after a kill. Where it fails, the machine has not got the disk.
+        """
+        ...
+
+    def detach(self, name: str, mount: VolumeMount) -> None:
+        """Take a disk from a machine that runs; one that it has not, and no machine, are no errors.
+
+        May be done again after a kill. Never waits long: where the machine does not let go of the disk, it
+        has it as before, and MachineError says so.
+        """
         ...
