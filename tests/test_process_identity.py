@@ -20,7 +20,7 @@ _SLEEP = [sys.executable, "-c", "import sys; sys.stdin.read()"]
 
 
 def until(true: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not true() and time.monotonic() < deadline:
         time.sleep(0.005)
     return true()

@@ -143,7 +143,7 @@ def test_a_damaged_machine_that_runs_is_stopped(store: Store, record: str, damag
         with pytest.raises(MachineError, match="has stopped, but its record") as raised:
             LocalPlatform(store).stop("bad", timeout=0.1)
         assert raised.value.resolution.startswith("stoneware rm -f bad")
-        ended.join(60)
+        ended.join(300)
         assert child.returncode in (-signal.SIGRTMIN - 4, -signal.SIGKILL)
     finally:
         child.kill()

@@ -100,7 +100,7 @@ def answering(path: Path, talk: Talk) -> Iterator[None]:
         for peer in peers:
             with contextlib.suppress(OSError):
                 peer.shutdown(socket.SHUT_RDWR)
-        thread.join(60)
+        thread.join(300)
         server.close()
         for peer in peers:
             peer.close()

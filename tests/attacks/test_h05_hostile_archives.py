@@ -186,7 +186,7 @@ def test_a_killed_cp_leaves_nothing_after_the_next_command(lab: Bench, place: Pa
     words = [sys.executable, "-c", script, str(lab.home), lab.name, str(place / "f")]
     copying = subprocess.Popen(words, stdin=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not list(place.glob(".stoneware-cp-*/content/f")):
             assert time.monotonic() < deadline
             assert copying.poll() is None

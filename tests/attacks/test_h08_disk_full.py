@@ -104,7 +104,7 @@ def test_guests_cannot_take_the_reserve_and_records_go_on(small: Bench) -> None:
     small.platform.set_metadata(small.name, {"stoneware-config": "A=b\n"})
     small.platform.stop(small.name)
     small.platform.start(small.name)
-    awaited(small.platform, small.name, Phase.RUNNING, 60)
+    awaited(small.platform, small.name, Phase.RUNNING)
     small.platform.destroy(small.name)
     for name in volumes:
         small.store.remove_volume(name)

@@ -19,7 +19,7 @@ from tests.local.engine_lab import Bench
 pytestmark = pytest.mark.machine
 
 
-def until(done: Callable[[], bool], what: str, seconds: float = 120) -> None:
+def until(done: Callable[[], bool], what: str, seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < deadline, what

@@ -38,11 +38,12 @@ while :; do
     done; done
     cat /run/secrets/tok /run/stoneware/build-agent/secrets/* >>/root/loot 2>/dev/null
     echo tried >>/root/tries
+    : >"/root/tried-$1"
 done
 X
-(setsid sh -c 'echo $$ >/sys/fs/cgroup/init.scope/cgroup.procs; exec sh /root/thief' >/dev/null 2>&1 &)
-systemd-run -q sh /root/thief
-sleep 0.3
+(setsid sh -c 'echo $$ >/sys/fs/cgroup/init.scope/cgroup.procs; exec sh /root/thief 1' >/dev/null 2>&1 &)
+systemd-run -q sh /root/thief 2
+until [ -e /root/tried-1 ] && [ -e /root/tried-2 ]; do sleep 0.05; done
 """
 
 
@@ -65,7 +66,7 @@ RUN --mount=type=secret,id=tok --mount=type=secret,id=tok,env=TOK,target=/t,requ
 USER root
 RUN --mount=type=secret,id=tok,uid=33,gid=34,mode=0440 \\
     stat -c '%u:%g %a' /run/secrets/tok | grep -qx '33:34 440'
-RUN test ! -e /run/secrets/tok && sh /root/thief.sh
+RUN test ! -e /run/secrets/tok && rm /root/tried-* && sh /root/thief.sh
 """,
             "thief.sh": THIEF,
             "tok": SECRET,

@@ -164,7 +164,7 @@ def helper(home: Path, name: str) -> int | None:
     return process.pid if process else None
 
 
-def eventually(look: Callable[[], T], seconds: float = 60.0) -> T:
+def eventually(look: Callable[[], T], seconds: float = 300) -> T:
     """Look until there is something to see or the time is over; return what was seen last."""
     deadline = time.monotonic() + seconds
     while True:

@@ -135,7 +135,7 @@ def fatal(machine_home: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
         context.write({"Machinefile": f"FROM debian:12\nRUN true\n{line}\n", "broken": "no library\n"})
         bakes[kind] = context.start("bake", "-t", context.name, ".")
     try:
-        errors = {kind: bake.communicate(timeout=240)[1] for kind, bake in bakes.items()}
+        errors = {kind: bake.communicate(timeout=300)[1] for kind, bake in bakes.items()}
     finally:
         for bake in bakes.values():
             bake.kill()

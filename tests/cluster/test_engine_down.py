@@ -43,7 +43,7 @@ def test_terraform_plans_while_the_machines_of_a_down_stop(
         return found
 
     def stops(name: str, *, timeout: float | None = None) -> None:
-        assert planned.wait(60)
+        assert planned.wait(300)
         stop(name, timeout=timeout)
 
     monkeypatch.setattr(ClusterTerraform, "plan", plans)

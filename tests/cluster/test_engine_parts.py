@@ -77,7 +77,7 @@ def test_a_lock_leaves_no_directory_of_its_own(tmp_path: Path) -> None:
 def _hold(path: Path, held: Any, go: Any) -> None:
     with locked(path, "stoneware up"):
         held.set()
-        go.wait(60)
+        go.wait(300)
 
 
 @pytest.mark.tool
@@ -87,12 +87,12 @@ def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
     path = tmp_path / "shop"
     process = context.Process(target=_hold, args=(path, held, go))
     process.start()
-    assert held.wait(60)
+    assert held.wait(300)
     with pytest.raises(ClusterBusy, match="stoneware up"), locked(path, "stoneware down"):
         pass
     process.kill()
     process.join()
-    with locked(path, "stoneware down", timeout=5):
+    with locked(path, "stoneware down", timeout=300):
         pass
 
 
@@ -101,7 +101,7 @@ def test_waiting_for_a_lock_whose_directory_goes(tmp_path: Path) -> None:
     entered = threading.Event()
 
     def second() -> None:
-        with directory.lock("stoneware up", timeout=30):
+        with directory.lock("stoneware up", timeout=300):
             (directory.path / "here").touch()
             entered.set()
 
@@ -110,7 +110,7 @@ def test_waiting_for_a_lock_whose_directory_goes(tmp_path: Path) -> None:
         waiting = threading.Thread(target=second)
         waiting.start()
         directory.remove()
-    assert entered.wait(60)
+    assert entered.wait(300)
     waiting.join()
     assert (directory.path / "here").exists()
 

@@ -53,7 +53,7 @@ def let_in(service: Service, key: str = KEY) -> tuple[IngressRule, ...]:
 
 
 def settled(service: Service) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not service.jobs.idle():
         assert time.monotonic() < deadline
         time.sleep(0.005)

@@ -313,7 +313,7 @@ def test_only_the_instances_own_token_is_taken(
 
 
 def idle(service: Service) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not service.jobs.idle():
         assert time.monotonic() < deadline
         time.sleep(0.01)

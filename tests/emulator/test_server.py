@@ -135,7 +135,7 @@ def start(*words: str, home: Path) -> Iterator[subprocess.Popen[str]]:
 
 def end(process: subprocess.Popen[str], number: int) -> tuple[str, str, int]:
     process.send_signal(number)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=300)
     return out, err, process.returncode
 
 
@@ -157,7 +157,7 @@ def test_the_command_serves_what_it_prints_until_it_is_ended_and_again_after(tmp
         made = ask(printed["endpoint"], "POST", f"{PATH}/global/networks", b'{"name": "n"}')
         assert (made[0], made[1]["status"]) == (200, "RUNNING")
         with start("--port", "0", home=tmp_path) as second:
-            out, err = second.communicate(timeout=30)
+            out, err = second.communicate(timeout=300)
             assert (second.returncode, out) == (2, "")
             assert f"another emulator keeps its state in {tmp_path}/emulator" in err
         out, err, code = end(first, signal.SIGINT)

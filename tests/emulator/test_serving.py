@@ -66,6 +66,6 @@ def _come_in_at_the_end() -> list[socket.socket]:
     with served_in_a_thread(_runner()) as port:
         client = threading.Thread(target=connect, args=(port,))
         client.start()
-        assert first.wait(60)
+        assert first.wait(300)
     client.join()
     return connected

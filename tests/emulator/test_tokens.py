@@ -160,7 +160,7 @@ def test_a_token_that_was_issued_here_expires_and_any_other_is_accepted(
     assert (status, made["expireTime"][-1]) == (200, "Z")
     listing = "GET /storage/v1/b?project=proj-1"
     assert ask(endpoint, listing, token="anything")[0] == 200
-    deadline = time.time() + 60
+    deadline = time.time() + 300
     while (seen := ask(endpoint, listing, token=made["accessToken"]))[0] == 200:
         assert time.time() < deadline
         time.sleep(0.05)

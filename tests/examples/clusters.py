@@ -74,7 +74,7 @@ class ClusterProgram:
         return ours | {"secrets": secrets, "directory": sorted(path.name for path in directory.glob("*"))}
 
 
-def wait_for(done: Callable[[], object], what: str, seconds: float = 60) -> None:
+def wait_for(done: Callable[[], object], what: str, seconds: float = 300) -> None:
     """Ask again and again until the answer is true. Fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while not done():

@@ -177,7 +177,7 @@ def test_a_killed_assembly_leaves_nothing(hello: Program, tmp_path: Path) -> Non
     argv = [program, "export", "hello", "-o", str(tmp_path / "x.raw")]
     env = {**os.environ, "STONEWARE_HOME": str(hello.home)}
     child = subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    assert wait_until(lambda: list((store.data / "disks").glob(".staged-*/disk.raw")), 60)
+    assert wait_until(lambda: list((store.data / "disks").glob(".staged-*/disk.raw")), 300)
     child.send_signal(signal.SIGKILL)
     child.wait()
     assert "an incomplete disk" in hello.run("ps").stderr
@@ -299,7 +299,7 @@ def test_a_killed_import_leaves_nothing(hello: Program, raw: Path) -> None:
     finally:
         child.send_signal(signal.SIGKILL)
         child.wait()
-    assert wait_until(lambda: not readers(), 60)
+    assert wait_until(lambda: not readers(), 300)
     hello.run("ps")
     assert [
         path for place in ("disks", "checkpoints") for path in (store.data / place).glob(".staged-*")

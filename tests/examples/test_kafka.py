@@ -66,7 +66,7 @@ def consume(address: str, count: int) -> list[bytes]:
         consumer.assign([partition])
         consumer.seek_to_beginning(partition)
         values: list[bytes] = []
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while len(values) < count and time.monotonic() < deadline:
             for records in consumer.poll(timeout_ms=500).values():
                 values += [record.value for record in records]

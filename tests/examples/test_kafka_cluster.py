@@ -103,7 +103,7 @@ def consume(count: int) -> list[bytes]:
         consumer.assign(partitions)
         consumer.seek_to_beginning(*partitions)
         values: list[bytes] = []
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while len(values) < count and time.monotonic() < deadline:
             for records in consumer.poll(timeout_ms=500).values():
                 values += [record.value for record in records]

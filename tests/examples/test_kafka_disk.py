@@ -112,7 +112,7 @@ def test_a_broker_that_hands_over_gets_its_time(broker: StartScript) -> None:
     assert started.poll() is None
     broker.root.joinpath("go").touch()
 
-    output, _ = started.communicate(timeout=30)
+    output, _ = started.communicate(timeout=300)
     assert (started.returncode, output) == (0, "")
 
 
@@ -121,7 +121,7 @@ def test_a_broker_without_controllers_is_ended(broker: StartScript) -> None:
 
     started.terminate()
 
-    output, _ = started.communicate(timeout=30)
+    output, _ = started.communicate(timeout=300)
     assert "no controller left to hand over to" in output
     assert started.returncode == 0
     assert broker.calls().count("asked") == 2
@@ -131,6 +131,6 @@ def test_a_broker_without_controllers_is_ended(broker: StartScript) -> None:
 def test_a_broker_that_ends_by_itself_ends_the_service(broker: StartScript, code: int) -> None:
     started = _started(broker, 0, f"exit {code}")
 
-    started.communicate(timeout=30)
+    started.communicate(timeout=300)
     assert started.returncode == code
     assert "asked" not in broker.calls()

@@ -68,7 +68,7 @@ class Broker:
             questions.read()  # until it hangs up
 
     def close(self) -> None:
-        self._thread.join(60)
+        self._thread.join(300)
         self._server.close()
 
 

@@ -97,7 +97,7 @@ def _a_container_has_what_was_on_it(program: Program) -> None:
 
 
 def _exit_code(program: Program) -> int:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while (code := program.machine(NAME)["exit_code"]) is None:
         assert time.monotonic() < deadline
         time.sleep(0.1)

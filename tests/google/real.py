@@ -43,7 +43,7 @@ class Cloud:
 
     def settle(self) -> None:
         """Wait until the process that removes a finished bake's builder has done so."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while any(name.startswith("bake-") for name in self.names("instances")):
             assert time.monotonic() < deadline
             time.sleep(0.2)

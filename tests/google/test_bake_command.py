@@ -80,7 +80,7 @@ class Project:
 
     def settle(self) -> None:
         """Wait until the process that removes a finished bake's builder has done so."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while self.names("instances") or self.names("disks") or Bucket(self.api).names("bakes/"):
             assert time.monotonic() < deadline, self.names("instances")
             time.sleep(0.5)
@@ -156,7 +156,7 @@ def _words_of(project: Project, image: str) -> str:
     }
     path = f"zones/{ZONE}/instances"
     project.api.operate("POST", path, "make the instance shown", body)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while True:
         query = {"queryPath": "test/words"}
         found = project.api.find("compute", f"{path}/shown/getGuestAttributes", "read its words", **query)

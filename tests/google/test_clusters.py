@@ -311,7 +311,7 @@ def test_two_that_come_at_once(bucket: Bucket, tmp_path: Path) -> None:
 
     def work(number: int) -> None:
         records = GoogleClusters(bucket.apart(), tmp_path / str(number), 30.0).of("shop")
-        begun.wait(60)
+        begun.wait(300)
         with records.lock("stoneware up", 30):
             at_work.append(number)
             most.append(len(at_work))
@@ -321,7 +321,7 @@ def test_two_that_come_at_once(bucket: Bucket, tmp_path: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(300)
     assert most == [1] * 4
     assert bucket.read(LOCK) is None
     assert bucket.write(LOCK, b"x", generation=NEW)

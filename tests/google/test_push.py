@@ -286,7 +286,7 @@ def test_what_a_killed_push_leaves_is_removed_or_used(push: Pusher, cloud: Cloud
         [sys.executable, "-c", _CHILD, cloud.endpoint, str(push.images.home), str(at)], check=False
     )
     assert done.returncode == -signal.SIGKILL
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while any(record["status"] == "PENDING" for record in cloud.of("images").values()):
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -62,7 +62,7 @@ class Bake:
         self.root.put("usr/lib/stoneware/agent", self.agent)
         self.process = self.root.start("agent")
 
-    def wait(self, state: str, seconds: float = 120) -> dict[str, Any]:
+    def wait(self, state: str, seconds: float = 300) -> dict[str, Any]:
         final = {state, "failed"}
         report = self.metadata.wait_report("stoneware/build", lambda r: r["state"] in final, seconds)
         assert report["state"] == state, f"{report}\n{self.console.read_text(errors='replace')}"

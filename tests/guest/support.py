@@ -85,11 +85,11 @@ class FakeMetadata:
             texts = [value for key, value in self.reports if key == name]
         return [json.loads(text) if text.startswith("{") else text for text in texts]
 
-    def wait_report(self, name: str, wanted: Callable[[Any], bool], seconds: float = 120) -> Any:
+    def wait_report(self, name: str, wanted: Callable[[Any], bool], seconds: float = 300) -> Any:
         """Wait for a report in JSON."""
         return json.loads(self.wait_text(name, lambda text: wanted(json.loads(text)), seconds))
 
-    def wait_text(self, name: str, wanted: Callable[[str], bool], seconds: float = 120) -> str:
+    def wait_text(self, name: str, wanted: Callable[[str], bool], seconds: float = 300) -> str:
         """Wait for a report of one guest attribute and return its text."""
         deadline = time.monotonic() + seconds
         with self.changed:
@@ -350,7 +350,7 @@ def finish(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         os.killpg(process.pid, 9)
     with process:  # closes its pipes
-        process.wait(timeout=60)
+        process.wait(timeout=300)
 
 
 def tar_of(entries: list[dict[str, Any]]) -> bytes:

@@ -244,7 +244,7 @@ def test_a_machine_that_runs_learns_of_others(root: Root, metadata: FakeMetadata
     try:
         for text, there in ((HOSTS, True), (None, False)):
             metadata.set(stoneware_hosts=text)
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + 300
             while ("kafka-3" in hosts.read_text()) != there:
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
@@ -347,7 +347,7 @@ def test_a_shutdown_script_that_comes_later_is_noted(root: Root, metadata: FakeM
     watching = root.start("stoneware-watch")
     try:
         metadata.set(shutdown_script="echo late")
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not (root.path / "run/stoneware/shutdown-script").exists():
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -382,7 +382,7 @@ def test_a_later_report_takes_the_place_of_the_first_one(root: Root, metadata: F
     root.template("x", "$A")
     root.configure({"A": "1"})
     boot = root.start("stoneware-boot")
-    assert boot.wait(timeout=60) == 0
+    assert boot.wait(timeout=300) == 0
     assert root.run("stoneware-report").returncode == 0
     finish(boot)
     phases = [status["phase"] for status in metadata.reported("stoneware/status")]

@@ -92,7 +92,7 @@ def test_a_failing_step_is_reported_and_the_agent_waits_for_abort(bake: Bake, me
     assert bake.process is not None
     assert bake.process.poll() is None
     metadata.set(stoneware_go="abort")
-    assert bake.process.wait(timeout=60) == 0
+    assert bake.process.wait(timeout=300) == 0
 
 
 def test_the_output_of_a_step_ends_with_it(bake: Bake) -> None:

@@ -69,7 +69,7 @@ class Program:
         assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
-    def wait(self, name: str, phase: str, seconds: float = 120) -> dict[str, Any]:
+    def wait(self, name: str, phase: str, seconds: float = 300) -> dict[str, Any]:
         deadline = time.monotonic() + seconds
         while True:
             found = [m for m in json.loads(self("ps", "-a", "--json")) if m["name"] == name]
@@ -188,7 +188,7 @@ def test_a_service_that_is_not_roots_has_low_ports_and_no_capabilities(image: tu
     assert "CapInh:\t0000000000000000\n" in program("exec", name, "cat", "/proc/self/status")
 
 
-def _answer(platform: LocalPlatform, name: str, nonce: str, seconds: float = 120) -> list[str]:
+def _answer(platform: LocalPlatform, name: str, nonce: str, seconds: float = 300) -> list[str]:
     platform.set_metadata(name, {"stoneware-inspect": nonce})
     deadline = time.monotonic() + seconds
     while True:

@@ -107,7 +107,9 @@ def test_checks_leave_the_processor_to_the_service_where_the_kernel_runs_in_soft
     at = [float(line) for line in times.read_text().split()][:6]
     pauses = [begins - ended for ended, begins in zip(at[1::2], at[2::2], strict=False)]
     assert min(pauses) > 0.4  # its start interval of 0.05 s counts ten times
-    assert pauses[1] > pauses[0] + 0.1  # three times as long as a check, and then four
+    took = [ended - began for began, ended in zip(at[::2], at[1::2], strict=True)]
+    assert pauses[0] > min(3 * took[0], 30) - 0.1
+    assert pauses[1] > min(4 * took[1], 30) - 0.1
 
 
 def test_any_bytes_of_a_check_become_a_report(root: Root, metadata: FakeMetadata) -> None:
@@ -280,7 +282,7 @@ def test_what_a_service_says_is_passed_on_from_a_pipe_of_its_own(root: Root) -> 
             assert root.run("service-exec", "service").stdout == ""
         until_gone(root.path / "run/stoneware/output/used")
         passing.terminate()
-        said, _ = passing.communicate(timeout=60)
+        said, _ = passing.communicate(timeout=300)
         assert said.decode().split() == ["1", "2", "fifo-nobody-622", "4"] * 2
         assert passing.returncode == 0
     finally:
@@ -288,7 +290,7 @@ def test_what_a_service_says_is_passed_on_from_a_pipe_of_its_own(root: Root) -> 
 
 
 def until_gone(path: Path) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while path.exists():
         assert time.monotonic() < deadline
         time.sleep(0.01)

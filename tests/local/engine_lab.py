@@ -46,7 +46,7 @@ class Bench:
         return machine
 
     def booted(self, name: str = "") -> None:
-        awaited(self.platform, name or self.name, Phase.RUNNING, 60)
+        awaited(self.platform, name or self.name, Phase.RUNNING)
 
     def paths(self, name: str = "") -> Paths:
         return Paths(self.store.data / "machines" / (name or self.name))

@@ -30,4 +30,4 @@ def kill_at_work(store: Store, code: str, after: float) -> None:
         recover(store)
         return not [*store.data.glob("*/.staged-*")]
 
-    assert wait_until(settled, 60)
+    assert wait_until(settled, 300)

@@ -49,7 +49,7 @@ class OperatorTerminal:
     def resize(self, rows: int, columns: int) -> None:
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
-    def wait_for(self, text: bytes, seconds: float = 120) -> None:
+    def wait_for(self, text: bytes, seconds: float = 300) -> None:
         deadline = time.monotonic() + seconds
         while text not in self.seen:
             assert time.monotonic() < deadline, (text, self.seen)
@@ -64,7 +64,7 @@ class OperatorTerminal:
     def is_raw(self) -> bool:
         return not termios.tcgetattr(self.master)[3] & termios.ICANON
 
-    def end(self, seconds: float = 120) -> int:
+    def end(self, seconds: float = 300) -> int:
         """Wait for the program's end and return its exit code."""
         deadline = time.monotonic() + seconds
         while self.code is None:

@@ -65,7 +65,7 @@ class Store:
         return self.home / "data"
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -88,12 +88,16 @@ class Fake:
         return IPv4Interface(f"{self.lease.ip}/{self.netmask}")
 
     def sh(self, *argv: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        return run(["nsenter", f"--net=/run/netns/{self.namespace}", *argv], check=check, timeout=30)
+        return run(["nsenter", f"--net=/run/netns/{self.namespace}", *argv], check=check, timeout=300)
 
     def ask(self, url: str = NAME_URL, *options: str) -> str:
         """Return the answer of a URL, or the name of curl's failure."""
-        done = self.sh("curl", "-sS", "--max-time", "2", "-H", FLAVOR, *options, url, check=False)
+        done = self.sh("curl", "-sS", "--max-time", "60", "-H", FLAVOR, *options, url, check=False)
         return done.stdout if done.returncode == 0 else f"curl failed: {done.returncode}"
+
+    def unanswered(self, url: str = NAME_URL, *options: str) -> bool:
+        """Say whether nothing answers for two seconds."""
+        return self.ask(url, *options, "--max-time", "2").startswith("curl failed")
 
     def serve(self, kind: str, port: int) -> None:
         self.start(ANSWER, kind, str(port))
@@ -120,8 +124,8 @@ class Fake:
         script = dhcp / "lease.sh"
         script.write_text(LEASE_SCRIPT)
         script.chmod(0o755)
-        argv = ["busybox", "udhcpc", "-i", "host0", "-s", str(script), "-n", "-q", "-f", "-t", "5", "-T", "1"]
-        return self.sh(*argv).stdout
+        options = ("-n", "-q", "-f", "-t", "60", "-T", "1")
+        return self.sh("busybox", "udhcpc", "-i", "host0", "-s", str(script), *options).stdout
 
     def end(self) -> None:
         for child in self.children:

@@ -61,7 +61,7 @@ def test_a_terminal_is_as_good_as_ones_own(booted: Bench) -> None:
 def test_the_terminal_is_given_back_when_the_command_line_is_told_to_end(booted: Bench) -> None:
     argv = ["sh", "-c", f"{' '.join(STONEWARE)} exec -it {booted.name} sleep 1002; echo code $?; exec cat"]
     with OperatorTerminal(argv, environment(booted)) as terminal:
-        assert wait_until(terminal.is_raw, 30)
+        assert wait_until(terminal.is_raw, 300)
         children = Path(f"/proc/{terminal.pid}/task/{terminal.pid}/children").read_text().split()
         os.kill(int(children[0]), signal.SIGTERM)
         terminal.wait_for(b"code 130")
@@ -81,7 +81,7 @@ def test_interrupts_end_what_takes_no_keys(booted: Bench) -> None:
                 terminal.end(0.5)
             return terminal.code is not None
 
-        assert wait_until(ended, 60)
+        assert wait_until(ended, 300)
         assert terminal.code == 130
 
 
@@ -96,13 +96,13 @@ def test_a_signal_ends_the_command_too(booted: Bench, number: signal.Signals) ->
         try:
             assert program.stdout.readline() == b"begun\n"
             # Debian's sh forgets a signal that comes while it starts a program.
-            assert wait_until(lambda: booted.sh(look) == 0, 60)
+            assert wait_until(lambda: booted.sh(look) == 0, 300)
             program.send_signal(number)
-            assert program.wait(60) == 130
+            assert program.wait(300) == 130
             assert program.stdout.read() == b""
         finally:
             program.kill()  # or one that goes on would be waited for
-    assert wait_until(lambda: booted.sh(look) != 0, 60)
+    assert wait_until(lambda: booted.sh(look) != 0, 300)
 
 
 def test_bytes_pass_unchanged_and_end(booted: Bench) -> None:

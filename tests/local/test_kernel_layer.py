@@ -175,10 +175,10 @@ def test_of_two_that_want_the_same_one_waits(store: Records) -> None:
     with kernel.only_one(store, WANTED.key, lambda _: None):
         thread = threading.Thread(target=second)
         thread.start()
-        assert waits.wait(60)
+        assert waits.wait(300)
         assert results == []
         store.saved[WANTED.key] = {"kernel": VERSION}
-    thread.join(60)
+    thread.join(300)
     assert results == [Layer(WANTED.key, VERSION)]
     assert told == ["waiting for another command that makes the same"]
 

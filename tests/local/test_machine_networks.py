@@ -159,7 +159,7 @@ def test_a_killed_view_is_mended_by_who_waits_for_a_machine(lab: Bench, cluster:
         process = helper.process()
         assert process is not None
         os.kill(process.pid, signal.SIGKILL)
-    wait_until(lambda: not router_setup.whole(gate.layout, gate.state), 60)
+    wait_until(lambda: not router_setup.whole(gate.layout, gate.state), 300)
     lab.platform.check_helpers()
     assert router_setup.whole(gate.layout, gate.state)
     assert resolves(lab, one.name, f"kafka-1.{cluster}.internal")

@@ -97,7 +97,7 @@ class Waiter(threading.Thread):
         self.reply = self.server.ask(self.path)
 
     def finish(self) -> tuple[int, bytes, dict[str, str]]:
-        self.join(60)
+        self.join(300)
         assert not self.is_alive()
         return self.reply
 
@@ -200,5 +200,5 @@ def test_it_ends_on_sigterm_with_clients_hanging(server: Server) -> None:
     )
     server.ask(V1)
     server.process.send_signal(signal.SIGTERM)
-    assert server.process.wait(60) == 0
+    assert server.process.wait(300) == 0
     connection.close()

@@ -72,7 +72,7 @@ def test_a_detached_machines_name_and_port_are_gone(lab: Lab) -> None:
     stays.address()
     assert gone.ask() == "h1"
     lab.router.detach(gone.id, "h1")
-    assert gone.ask().startswith("curl failed")
+    assert gone.unanswered()
     assert stays.ask() == "h2"
     argv = ["busybox", "nslookup", "h1", "169.254.169.254"]
     wait_until(lambda: "Address: 10." not in stays.sh(*argv, check=False).stdout)
@@ -110,11 +110,11 @@ def test_a_machine_cannot_be_another(lab: Lab) -> None:
     thief.address()
     assert (victim.ask(), thief.ask()) == ("victim", "thief")
     thief.sh("ip", "addr", "add", f"{victim.lease.ip}/32", "dev", "host0")
-    assert thief.ask(NAME_URL, "--interface", victim.lease.ip).startswith("curl failed")
+    assert thief.unanswered(NAME_URL, "--interface", victim.lease.ip)
     assert (victim.ask(), thief.ask()) == ("victim", "thief")
     thief.sh("ip", "addr", "del", f"{victim.lease.ip}/32", "dev", "host0")
     thief.sh("ip", "link", "set", "host0", "address", victim.lease.mac)
-    assert thief.ask().startswith("curl failed")
+    assert thief.unanswered()
     assert victim.ask() == "victim"
 
 

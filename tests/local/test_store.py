@@ -209,7 +209,7 @@ def test_a_command_killed_while_it_makes_a_machine(lab: Bench, delay: float) -> 
         return machine is None or machine.started is not None
 
     # A program that it had just forked may hold its locks until it has begun.
-    assert wait_until(settled, 60)
+    assert wait_until(settled, 300)
     assert [path.name for path in (lab.store.data / "machines").glob(".staged-*")] == []
     lab.platform.destroy(lab.name)
     lab.boot()

@@ -46,7 +46,7 @@ class Scene:
                 while item not in self.together._waiting.get(place, ()):
                     thread.join(0.001)
         for thread in threads:
-            thread.join(60)
+            thread.join(300)
             assert not thread.is_alive()
 
 

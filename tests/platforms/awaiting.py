@@ -12,7 +12,7 @@ _OVER = (Phase.FAILED, Phase.STOPPED, Phase.DAMAGED)
 
 
 def awaited(
-    platform: Machines, name: str, until: Phase | Callable[[Machine | None], bool], timeout: float = 60
+    platform: Machines, name: str, until: Phase | Callable[[Machine | None], bool], timeout: float = 300
 ) -> Machine | None:
     """Return the machine as soon as it is in a phase or as a predicate wants it; fail where it cannot be."""
     deadline = time.monotonic() + timeout

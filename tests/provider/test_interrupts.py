@@ -53,7 +53,7 @@ class Driver:
     def interrupt(self) -> None:
         os.killpg(self.process.pid, signal.SIGINT)
 
-    def end(self, timeout: float = 60) -> tuple[int, str]:
+    def end(self, timeout: float = 300) -> tuple[int, str]:
         _, errors = self.process.communicate(timeout=timeout)
         return self.process.returncode, errors
 
@@ -86,7 +86,7 @@ def drive(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         driver.process.communicate()
 
 
-def until_gone(pid: int, seconds: float = 60) -> bool:
+def until_gone(pid: int, seconds: float = 300) -> bool:
     deadline = time.monotonic() + seconds
     while pid and time.monotonic() < deadline:
         try:

@@ -460,9 +460,9 @@ def test_terraforms_wish_to_stop_ends_the_waiting(core: Core, platform: MemoryPl
 
     creating = threading.Thread(target=create)
     creating.start()
-    assert waiting.wait(60)
+    assert waiting.wait(300)
     core.stop()
-    creating.join(60)
+    creating.join(300)
     [error] = errors
     assert error.errors[0][0] == "interrupted while the machine m1 was not healthy yet"
 

@@ -154,11 +154,11 @@ def test_a_creation_is_finished_when_terraform_is_interrupted(
         text=True,
         process_group=0,
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not mark.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=300)
     assert mark.exists(), output
     assert [made.name for made in MemoryPlatform(journal).machines()] == ["m1"]
     assert managed_addresses(tmp_path) == {"stoneware_machine.m"}, output
@@ -177,10 +177,10 @@ def test_a_provider_ends_when_terraform_is_killed(tmp_path: Path, configure: Con
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not (mark.exists() and mark.read_text()) and time.monotonic() < deadline:
         time.sleep(0.02)
     provider = int(mark.read_text())
     process.kill()
     process.wait()
-    assert until_gone(provider, 30)
+    assert until_gone(provider)

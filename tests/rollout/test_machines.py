@@ -62,7 +62,7 @@ def write(lab: ClusterLab, image: str, replicas: int = 3, *, action: str = "roll
 
 def wait_for(done: Callable[[], bool], process: subprocess.Popen[str]) -> None:
     """Wait until something holds; the process has to live until then."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not done():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
@@ -220,7 +220,7 @@ def test_pause_resume_and_ctrl_c(lab: ClusterLab) -> None:
     process = lab.start("rollout")
     wait_for(lambda: any(line["event"] == "stopping" for line in journal(lab)), process)
     assert "asked process" in lab.run("rollout", "pause").err
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 1, err
     assert "paused: asked for" in err
     assert images_of(lab) == ["cl-tiny:2", "cl-tiny:1"]
@@ -229,7 +229,7 @@ def test_pause_resume_and_ctrl_c(lab: ClusterLab) -> None:
     process = lab.start("rollout", "resume")
     wait_for(lambda: any(line["event"] == "stopping" for line in journal(lab)[before:]), process)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=300)
     # The machine that it was at was the last one: nothing is left to be interrupted, or it is paused then.
     assert process.returncode in (0, 130), err
     assert images_of(lab) == ["cl-tiny:2"] * 2
@@ -240,7 +240,7 @@ def test_pause_resume_and_ctrl_c(lab: ClusterLab) -> None:
     wait_for(lambda: sum(line["event"] == "stopping" for line in journal(lab)) > 2, process)
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGTERM)  # another signal, so that the two are not taken for one
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 130, err
     lab.run("rollout", "abort")
     assert "aborted" in lab.run("rollout", "status").out

@@ -216,7 +216,7 @@ def test_who_works_on_the_state_is_said(tmp_path: Path, open_terraform: Open) ->
     first, second = open_terraform(), open_terraform()
     applying = threading.Thread(target=first.apply)
     applying.start()
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not (tmp_path / "begun").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     try:

@@ -9,7 +9,7 @@ from stoneware.untrusted import apart
 from stoneware.untrusted.bounded import BoundsError
 
 
-def in_a_thread(function: str, *arguments: object, seconds: float = 30.0) -> object:
+def in_a_thread(function: str, *arguments: object, seconds: float = 300) -> object:
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(apart.call, function, *arguments, seconds=seconds).result()
 

@@ -151,8 +151,12 @@ answer_with() {
         printf '%s %s\n' "$nonce" "$code"
         sw_text <"$answering/output"
     } >"$answering/answer"
-    sw_report command "$answering/answer"
+    # Before it is told: with the answer the next command may come at once, and is not to find this one running.
+    said=$(mktemp "$SW_RUN/answer.XXXXXX")
+    mv "$answering/answer" "$said"
     rm -rf "$answering"
+    sw_report command "$said"
+    rm -f "$said"
 }
 
 # take_health_check: the metadata has another health check than the one that runs.
