@@ -7,7 +7,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,10 +84,10 @@ class ClusterLab:
         assert code is None or done.code == code, f"stoneware {' '.join(words)}\n{done.text}"
         return done
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
+    def start(self, *words: str, program: Sequence[str] = STONEWARE) -> subprocess.Popen[str]:
         """Start a command in a session of its own."""
         return subprocess.Popen(
-            [*STONEWARE, *words],
+            [*program, *words],
             cwd=self.directory,
             env=_environment(self.home, self.environment),
             stdin=subprocess.DEVNULL,

@@ -2,29 +2,50 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
-import time
 
 from stoneware.platforms.local.machines.stop import wait_until
 from stoneware.platforms.local.store.recover import recover
 from stoneware.platforms.local.store.store import Store
 
+# `mortal()` has the process killed right before the nth of its changes: a file that is opened to be written
+# or locked, one that is moved or removed, what is asked of the kernel, a program that is started; or right
+# after that.
+_MORTAL = """
+import os, signal, subprocess, sys
+left = int(sys.argv.pop(1))
+CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "fcntl.ioctl")
+def count():
+    global left
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+def hear(event, words):
+    if event in CHANGES or (event == "open" and words[2] & (os.O_WRONLY | os.O_RDWR)):
+        count()
+class Popen(subprocess.Popen):
+    def __init__(self, *words, **options):
+        count()
+        super().__init__(*words, **options)
+        count()
+def mortal():
+    subprocess.Popen = Popen
+    sys.addaudithook(hear)
+"""
 
-def kill_after(after: float, code: str, *words: str) -> None:
-    """Run Python, and kill it so many seconds after it has said `go`."""
-    worker = subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, text=True)
-    assert worker.stdout is not None
-    assert worker.stdout.readline() == "go\n"
-    time.sleep(after)  # the kill's point in time is what is varied
-    worker.kill()
-    worker.wait()
-    worker.stdout.close()
+
+def kill_before(change: int, code: str, *words: str) -> bool:
+    """Run Python that is killed before a change; say whether it came so far."""
+    done = subprocess.run([sys.executable, "-c", _MORTAL + code, str(change), *words], check=False)
+    assert done.returncode in (0, -signal.SIGKILL)
+    return done.returncode != 0
 
 
-def kill_at_work(store: Store, code: str, after: float) -> None:
-    """Do so with Python that works on a store, and clear up what it left."""
-    kill_after(after, code, str(store.home))
+def kill_at_work(store: Store, code: str, change: int) -> None:
+    """Do so with Python that works on a store without end, and clear up what it left."""
+    assert kill_before(change, code, str(store.home))
 
     def settled() -> bool:
         recover(store)

@@ -20,7 +20,7 @@ from stoneware.platforms.local.store import errors as store_errors
 from stoneware.platforms.local.store.recover import recover, teardown
 from stoneware.platforms.local.store.store import Store
 from tests.local.engine_lab import Bench
-from tests.local.kills import kill_after
+from tests.local.kills import kill_before
 
 pytestmark = pytest.mark.machine
 
@@ -194,14 +194,14 @@ def test_what_a_killed_command_staged_is_removed(store: Store, root: Path) -> No
     assert list((store.data / "checkpoints").iterdir()) == []
 
 
-@pytest.mark.parametrize("delay", [0.02, 0.1, 0.2, 0.3, 0.45])
-def test_a_command_killed_while_it_makes_a_machine(lab: Bench, delay: float) -> None:
+@pytest.mark.parametrize("change", [10, 25, 40, 55, 70])  # of some seventy-five
+def test_a_command_killed_while_it_makes_a_machine(lab: Bench, change: int) -> None:
     script = (
         "import sys; from pathlib import Path; from tests.local.engine_lab import Bench\n"
-        "lab = Bench(Path(sys.argv[1])); lab.name = sys.argv[2]; print('go', flush=True)\n"
+        "lab = Bench(Path(sys.argv[1])); lab.name = sys.argv[2]; mortal()\n"
         "lab.platform.create(lab.spec())\n"
     )
-    kill_after(delay, script, str(lab.home), lab.name)
+    assert kill_before(change, script, str(lab.home), lab.name)
 
     def settled() -> bool:
         recover(lab.store)
