@@ -1,7 +1,8 @@
 """H2: root in a machine waits for a process of the host to come by, to trace it and to write its program.
 
-It looks into /proc as fast as it can while exec, exec -t and cp run, for a process that its own systemd has
-not started: one in another user namespace, or hidden, or whose parent is not of the machine.
+It looks into /proc as fast as it can while exec, exec -t and cp run, and disks come and go, for a process
+that its own systemd has not started: one in another user namespace, or hidden, or whose parent is not of the
+machine.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from stoneware.model.resources import DISKS, VolumeMount
+from stoneware.platforms.local import live_disks
 from stoneware.platforms.local.machines import command as machine_command
 from stoneware.platforms.local.machines import relay
 from stoneware.platforms.local.machines.runner import Program, Streams
@@ -63,6 +66,14 @@ def test_nothing_of_the_host_comes_by(lab: Bench, tmp_path: Path) -> None:
                 assert lab.sh("true", tty=number % 2 == 0) == 0
                 assert lab.sh("true", user="daemon") == 0
                 lab.platform.copy_out(lab.name, "/etc/hostname", tmp_path / "name")
+            # A disk is mounted by a process that is in the machine's user and mount namespaces.
+            disk = VolumeMount(f"d-{lab.name}", f"{DISKS}hunted")
+            for _ in range(3):
+                live_disks.attach(lab.platform, lab.name, disk)
+                assert lab.sh(f"test -d {disk.path}") == 0
+                live_disks.detach(lab.platform, lab.name, disk)
+                assert lab.sh(f"test ! -e {disk.path}") == 0
+            lab.platform.destroy_volume(disk.volume)
             assert lab.sh("touch /run/hunted") == 0
             assert hunter.wait(300) == 0
         assert os.read(reader, 65536) == b"ready\ndone\n"

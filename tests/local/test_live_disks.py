@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,9 +17,12 @@ import pytest
 
 from stoneware.errors import InputError, MachineError
 from stoneware.model.machine import MachineSpec
-from stoneware.model.resources import DIRECTORY, DISK, DISKS, VolumeMount
+from stoneware.model.resources import DIRECTORY, DISK, DISKS, Volume, VolumeMount
 from stoneware.platforms.local import live_disks
 from stoneware.platforms.local.machines import mounts
+from stoneware.platforms.local.machines.nspawn import nspawn_argv
+from stoneware.platforms.local.machines.qemu import plugging
+from stoneware.platforms.local.machines.qemu.runner import Qemu
 from stoneware.platforms.local.machines.record import Paths, read_spec, spec_document
 
 OLD = VolumeMount("old", f"{DISKS}old")
@@ -202,6 +206,8 @@ def test_who_uses_a_directory_is_known_by_what_the_kernel_says(tmp_path: Path) -
     place.mkdir()
     known = mounts.shown(place)
     assert known.root.endswith(b"/a place")
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert mounts.shown(tmp_path / "link/a place") == known
     assert mounts.uses(os.getpid(), known, str(place)) == (False, [])
     code = "import sys; print(); sys.stdin.read()"
     process = subprocess.Popen(
@@ -227,3 +233,58 @@ def test_mounts_are_known_by_device_and_root(tmp_path: Path) -> None:
     assert known.is_below(b"0:42", b"/volumes/d/data")
     assert not known.is_below(b"0:42", b"/volumes/d/data2")
     assert not known.is_below(b"0:43", root)
+
+
+class Volumes:
+    """A store with two volumes, of which one is blank."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = self.home = data
+
+    def find_volume(self, name: str) -> Volume:
+        return Volume(name, 0, {}, (), blank=name == "blank")
+
+    def volume_path(self, name: str) -> Path:
+        return self.data / name
+
+    disk_path = volume_path
+
+
+@pytest.mark.parametrize(
+    ("volume", "path", "bound"),
+    [
+        ("full", f"{DISKS}x", "--bind-ro"),
+        ("blank", f"{DISKS}x", "--bind"),  # its first use fills it
+        ("full", "/data", "--bind"),  # the boot agent mounts it for reading
+    ],
+)
+def test_a_disk_for_reading_is_bound_so_at_the_next_boot(
+    tmp_path: Path, volume: str, path: str, bound: str
+) -> None:
+    paths = Paths(tmp_path)
+    spec = MachineSpec("m", "image:x", volumes=(VolumeMount(volume, path, read_only=True),))
+    argv = nspawn_argv(cast("Any", Volumes(tmp_path)), paths, spec, "m1")
+    (option,) = [word.partition("=")[0] for word in argv if f"/{volume}:" in word]
+    assert option == bound
+
+
+def test_a_virtual_machine_that_starts_again_has_the_disks_of_that_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = Paths(tmp_path)
+    paths.run.mkdir()
+    (tmp_path / "state.json").write_text('{"id": "m1"}')
+    said: list[tuple[str, Path, bool]] = []
+    monkeypatch.setattr(plugging, "plug", lambda _, name, file, fixed: said.append((name, file, fixed)))
+    monkeypatch.setattr(plugging, "unplug", lambda *_: None)
+    store, new = cast("Any", Volumes(tmp_path)), replace(NEW, read_only=True)
+    spec = MachineSpec("m", "image:x", vm=True, volumes=(OLD, new), identity={"instance/name": '"m"'})
+    Qemu().plug(store, paths, spec, new)
+    assert said == [("new", tmp_path / "new", True)]
+    settings = (paths.run / "qemu.settings").read_text()
+    assert re.search(f"^volume [0-9]+ {tmp_path}/old$", settings, re.MULTILINE)
+    assert re.search(f"^fixed [0-9]+ {tmp_path}/new$", settings, re.MULTILINE)
+    Qemu().unplug(store, paths, replace(spec, volumes=()), new)
+    settings = (paths.run / "qemu.settings").read_text()
+    assert f"{tmp_path}/new" not in settings
+    assert "virtio-scsi-pci" in settings  # for those that come

@@ -1,6 +1,7 @@
 """The host's side of a running machine's door: its sockets and terminals, reached without entering it.
 
-Nothing of this computer joins a namespace of the machine. Paths below its root are resolved by the kernel as
+No process of this computer is seen in the machine; what mounts a disk there (mounting.py) alone joins some of
+its namespaces, and not that of processes. Paths below its root are resolved by the kernel as
 the machine sees them (openat2), so none of its links leads out, and what is found is held by a descriptor and
 looked at before it is used. A machine may mount file systems that never answer; so all of this happens in a
 thread that is waited for with a deadline.

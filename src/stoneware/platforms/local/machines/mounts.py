@@ -36,7 +36,7 @@ class Shown:
 
 def shown(path: Path) -> Shown:
     """Return how mounts show a directory that is in the store. Raises OSError where it is on no mount."""
-    text = os.fsencode(path)
+    text = os.fsencode(path.resolve())  # as the table has it
     best: tuple[bytes, bytes, bytes] | None = None
     for device, root, place in _mounts("/proc/self/mountinfo"):
         # The last of those at one place covers the others.
