@@ -142,7 +142,10 @@ class Door:
         )
         try:
             while True:
-                with contextlib.suppress(FileNotFoundError, ConnectionRefusedError, BlockingIOError):
+                # A process that has ended has no root any more: that is seen below.
+                with contextlib.suppress(
+                    FileNotFoundError, ProcessLookupError, ConnectionRefusedError, BlockingIOError
+                ):
                     self._try_to_connect(connection, path)
                     return connection
                 self._check(running=self.alive())
