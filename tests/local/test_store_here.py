@@ -1,11 +1,9 @@
-"""The store's objects over plain directories: what it writes, keeps, refuses and removes needs no btrfs."""
+"""The store's objects: what it writes, keeps, refuses and removes."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -13,43 +11,17 @@ import pytest
 from stoneware.errors import HostError, InputError
 from stoneware.files import sha256_hex
 from stoneware.model.resources import DIRECTORY, DISK
-from stoneware.platforms.local.store import btrfs, btrfs_nested, qgroups
-from stoneware.platforms.local.store import pool as store_pool
 from stoneware.platforms.local.store.recover import recover
 from stoneware.platforms.local.store.store import Store
 from stoneware.records import DamagedError
+from tests.local.plain_store import plain_store
 
 MIB = 1 << 20
 
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """A store on a disk without snapshots: a snapshot is a copy, a subvolume a directory."""
-
-    def copy(source: Path, target: Path, *, read_only: bool) -> None:
-        del read_only
-        shutil.copytree(source, target, symlinks=True)
-
-    def remove(path: Path) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(path)
-
-    for name, stand_in in {
-        "create": lambda path: path.mkdir(),
-        "snapshot": copy,
-        "remove_tree": remove,
-        "is_subvolume": lambda path: path.is_dir(),
-        "on_btrfs": lambda _: True,
-    }.items():
-        monkeypatch.setattr(btrfs, name, stand_in)
-    monkeypatch.setattr(btrfs_nested, "settle", lambda _: None)
-    monkeypatch.setattr(btrfs_nested, "left_out", lambda _: [])
-    monkeypatch.setattr(qgroups, "mode", lambda _: "")
-    monkeypatch.setattr(store_pool, "make", lambda _: None)
-    monkeypatch.setattr(store_pool, "mount", lambda home: (home / "data").mkdir(exist_ok=True))
-    made = Store(tmp_path / "home")
-    made._make()
-    return made
+    return plain_store(tmp_path / "home", monkeypatch)
 
 
 @pytest.fixture

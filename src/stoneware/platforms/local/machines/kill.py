@@ -18,6 +18,7 @@ from stoneware.process_identity import boot_id
 _POLL = 0.005  # seconds between two looks
 COMING_POLL = 0.02  # where there may be a first process soon
 _KILL_TIMEOUT = 10.0
+_PATIENCE = 2.0  # seconds for the shim to note the exit code and to take down the port
 
 
 def kill(paths: Paths) -> None:
@@ -25,15 +26,14 @@ def kill(paths: Paths) -> None:
     # Before anything is killed: with a restart policy the shim would start it again.
     if shown_processes(paths).alive:
         note_stop(paths)
-    deadline = time.monotonic() + _KILL_TIMEOUT
+    began = time.monotonic()
     while True:
         processes = shown_processes(paths)
         if not processes.alive:
             _kill_strays(paths)
             return
-        # For two seconds the shim has the chance to note the exit code and to take down the port.
-        _kill_step(processes, patient=time.monotonic() < deadline - _KILL_TIMEOUT + 2.0)
-        if time.monotonic() > deadline:
+        _kill_step(processes, patient=time.monotonic() < began + _PATIENCE)
+        if time.monotonic() > began + _KILL_TIMEOUT:
             raise MachineError(
                 f"the machine {paths.name!r} cannot be ended",
                 details=f"Its processes {processes.leader}, {processes.nspawn} and {processes.shim} stay.",
