@@ -102,7 +102,7 @@ class SystemdHere:
         elif method == "Hello":
             reply = "s", (":1.1",)
         elif method == "StartTransientUnit":
-            self._start(link, message.body[0], dict(message.body[2]))
+            self._start(message.body[0], dict(message.body[2]))
             reply = "o", ("/org/freedesktop/systemd1/job/1",)
         elif method == "Get":
             name = message.body[1]
@@ -138,7 +138,7 @@ class SystemdHere:
 
     # -- units ---------------------------------------------------------------------------------------------
 
-    def _start(self, link: socket.socket, unit: str, properties: dict[str, tuple[str, Any]]) -> None:
+    def _start(self, unit: str, properties: dict[str, tuple[str, Any]]) -> None:
         self.settings = {name: value for name, (_, value) in properties.items()}
         [(_, argv, _)] = self.settings["ExecStart"]
         streams = {
@@ -157,16 +157,17 @@ class SystemdHere:
         path = path_of(unit)
         self._processes[path] = process
         self.units[path] = {"ActiveState": ("s", "active"), "ExecMainCode": ("i", 0)}
-        threading.Thread(target=self._reap, args=(link, path, process), daemon=True).start()
+        threading.Thread(target=self._reap, args=(path, process), daemon=True).start()
 
-    def _reap(self, link: socket.socket, path: str, process: subprocess.Popen[bytes]) -> None:
+    def _reap(self, path: str, process: subprocess.Popen[bytes]) -> None:
         code = process.wait()
         self.units[path] |= {
             "ExecMainStatus": ("i", abs(code)),
             "ExecMainCode": ("i", 1 if code >= 0 else 2),
         }
-        with contextlib.suppress(OSError):
-            self.wake(link, path)
+        for link in self.links:  # whoever listens by now
+            with contextlib.suppress(OSError):
+                self.wake(link, path)
 
     def _property(self, path: str, name: str) -> tuple[str, Any] | None:
         if name == "LoadState":
