@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import tempfile
@@ -117,8 +118,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Files:
     return Files(config, log)
 
 
+def pytest_collection_finish() -> None:
+    """Let collections of garbage leave out all tests and modules: a sixth of the time of pure tests."""
+    gc.freeze()
+    gc.enable()
+    gc.set_threshold(10_000)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Have a directory that all processes of a run know: it is this process's, and inherited."""
+    gc.disable()  # until the tests are collected
     if not hasattr(config, "workerinput"):
         # What a run that was killed has left, goes first: its stores have mounts and machines.
         remove_left(Path(tempfile.gettempdir()), stores.KIND, stores.remove_left)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from stoneware.compose.resolved import to_document, to_yaml
 from stoneware.errors import InputError
 from stoneware.ui.errors import render_error
 from tests.compose.support import as_data, read_cases
+from tests.words import LETTERS, words
 
 TEXTS = [
     text
@@ -97,7 +99,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 
 
 @shared
-@given(values=st.dictionaries(st.from_regex(r"\A[A-Za-z_][A-Za-z0-9_]{0,5}\Z"), texts), label=texts)
+@given(values=st.dictionaries(words(LETTERS, string.digits, 5), texts), label=texts)
 @example(
     values={"A": "\x85\u2028\ufeff \t", "B": "\x07\x1b", "C": "😀", "D": "a\r\nb\r", "E": "0o17"}, label="="
 )

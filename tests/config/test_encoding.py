@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import string
 
 import pytest
 from hypothesis import given, settings
@@ -10,9 +11,10 @@ from stoneware.config import Secret, decode, digest, encode
 from stoneware.config.encoding import escape, to_bytes, to_text, unescape
 from stoneware.errors import InputError
 from tests.config.awks import encoded, every_awk, interpolate
+from tests.words import LETTERS, words
 
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
-names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.-]*", fullmatch=True)
+names = words(LETTERS, string.digits + ".-")
 
 
 @settings(deadline=None)
@@ -104,7 +106,7 @@ def test_damaged_texts_name_the_line(text, details):
 @pytest.mark.tool
 @every_awk
 @settings(deadline=None, max_examples=25)
-@given(values=st.dictionaries(st.from_regex(r"[A-Z]{1,3}", fullmatch=True), texts, min_size=1, max_size=8))
+@given(values=st.dictionaries(words(string.ascii_uppercase, "", 2), texts, min_size=1, max_size=8))
 def test_the_awk_program_reads_what_python_encodes(awk, tmp_path_factory, values):
     directory = tmp_path_factory.mktemp("encoding")
     (directory / "values").write_bytes(encode(values).encode())

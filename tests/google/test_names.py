@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from dataclasses import replace
 from typing import Any
 
@@ -18,11 +19,12 @@ from stoneware.platforms.google.instance import hostname_of, replaced_on, second
 from stoneware.platforms.google.placing import Placing, There, seen
 from stoneware.platforms.infrastructure import Kind, Subject
 from tests.google.clusters import SETTINGS, declared, spec
+from tests.words import words
 
 pytestmark = pytest.mark.pure
 
 
-@given(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", fullmatch=True))
+@given(words(string.ascii_letters + string.digits, "_.-", 127))
 def test_every_name_has_one_that_google_takes(name: str) -> None:
     found = names.cloud_name(name)
     assert names._NAME.fullmatch(found)
