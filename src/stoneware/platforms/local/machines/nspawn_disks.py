@@ -17,7 +17,7 @@ from stoneware.platforms.local.machines.record import Paths, shown_processes
 from stoneware.process import tool_environment
 
 _TAKES = 20.0  # seconds that mounting may take: the machine's file systems are on the way
-_LETS_GO = 5.0  # seconds for a machine to stop using what it is to lose
+_LETS_GO = 2.0  # seconds for a machine to stop using what it is to lose
 _LOOK = 0.1  # seconds between two looks
 _TRIES = 3  # of a machine that boots again meanwhile
 
