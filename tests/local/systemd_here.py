@@ -42,6 +42,7 @@ class SystemdHere:
         self.refuse: set[str] = set()  # methods that are answered with an error
         self.answer: Callable[[str, str], tuple[str, Any] | None] = lambda _unit, _name: None
         self.links: list[socket.socket] = []
+        self._listening: list[socket.socket] = []
         self._path = path
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -62,7 +63,7 @@ class SystemdHere:
 
     def hang_up(self) -> None:
         """Close all connections, as a bus that is restarted does."""
-        for link in self.links:
+        for link in list(self.links):  # not those that come meanwhile
             with contextlib.suppress(OSError):
                 link.shutdown(socket.SHUT_RDWR)
 
@@ -99,6 +100,8 @@ class SystemdHere:
             for _, (_, value) in message.body[2]:
                 if isinstance(value, FileDescriptor):
                     value.close()
+        elif method == "Subscribe":
+            self._listening.append(link)
         elif method == "Hello":
             reply = "s", (":1.1",)
         elif method == "StartTransientUnit":
@@ -165,7 +168,7 @@ class SystemdHere:
             "ExecMainStatus": ("i", abs(code)),
             "ExecMainCode": ("i", 1 if code >= 0 else 2),
         }
-        for link in self.links:  # whoever listens by now
+        for link in list(self._listening):
             with contextlib.suppress(OSError):
                 self.wake(link, path)
 
