@@ -117,7 +117,7 @@ def attack(lab: Lab, thief: Fake, victim: Fake) -> subprocess.Popen[str]:
 
 
 def stolen_while_the_victim_asks(
-    lab: Lab, thief: Fake, victim: Fake, times: int = 25
+    lab: Lab, thief: Fake, victim: Fake, *options: str, times: int = 25
 ) -> tuple[int, list[str]]:
     """Return how many of the victim's frames the thief got, and what the victim did."""
     answers: list[str] = []
@@ -126,7 +126,7 @@ def stolen_while_the_victim_asks(
         assert thieves.stdin is not None
         assert thieves.stdout.readline() == "ready\n"
         while thieves.poll() is None and len(answers) < times:
-            answers.append(victim.ask(CONFIG, "--max-time", "2"))
+            answers.append(victim.ask(CONFIG, *options))
         thieves.stdin.close()
         return int(thieves.stdout.read()), answers
 
@@ -157,7 +157,7 @@ def test_no_frame_makes_a_machine_its_neighbour(lab: Lab) -> None:
     for each in (port, f"vb-{thief.id}"):
         inside(lab, "ip", "link", "set", each, "type", "bridge_slave", "learning", "on", "flood", "on")
     inside(lab, "nft", "flush chain bridge stoneware postrouting")
-    stolen, _ = stolen_while_the_victim_asks(lab, thief, victim, 1000)
+    stolen, _ = stolen_while_the_victim_asks(lab, thief, victim, "--max-time", "2", times=1000)
     assert stolen > 0
 
 

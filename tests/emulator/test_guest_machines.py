@@ -149,10 +149,10 @@ def reaches(cloud: Cloud, name: str, wanted: str) -> None:
     raise AssertionError((wanted, said))
 
 
-def opens(address: str) -> bool:
-    """Say whether this computer gets a connection to port 7000 of an address."""
+def opens(address: str, seconds: float = 1) -> bool:
+    """Say whether this computer gets a connection to port 7000 of an address within so many seconds."""
     try:
-        socket.create_connection((address, 7000), timeout=1).close()
+        socket.create_connection((address, 7000), timeout=seconds).close()
     except OSError:
         return False
     return True
@@ -197,7 +197,7 @@ def test_firewall_rules_act_on_machines_that_run(cloud: Cloud) -> None:
 
     # Rules are the machines' own: they hold while no emulator runs, and the next one goes on.
     cloud.end(signal.SIGKILL)
-    assert opens(address)
+    assert opens(address, 60)
     cloud.start()
     instances, firewalls = cloud.client.instances(), cloud.client.firewalls()
     for name in ("out", "no", "db"):
@@ -232,7 +232,8 @@ def test_scripts_come_from_buckets_and_run_at_the_end(cloud: Cloud) -> None:
         {"key": "shutdown-script-url", "value": "https://storage.googleapis.com/bucket/scripts/stop"}
     )
     cloud.do(instances.setMetadata(**Z, instance="k1", body=metadata | {"items": items}))
-    time.sleep(2)  # the machine has noticed
+    noticed = "until systemctl -q is-active stoneware-shutdown.service; do sleep 0.1; done"
+    cloud.inside("k1", noticed)
     cloud.do(instances.stop(**Z, instance="k1"))
     cloud.do(instances.start(**Z, instance="k1"))
     said = cloud.serial("k1", "startup-script exit status 0")

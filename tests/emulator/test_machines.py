@@ -100,7 +100,7 @@ class Cloud:
     def run(self, name: str, script: str) -> tuple[int, str]:
         """Run a script as root of an instance's machine, and return its exit code and what it prints."""
         (machine,) = (one.name for one in self.platform.machines() if one.spec.hostname == name)
-        return self.platform.run(machine, ["/bin/sh", "-c", script], timeout=60)
+        return self.platform.run(machine, ["/bin/sh", "-c", script], timeout=300)
 
     def inside(self, name: str, script: str) -> str:
         """Run a script that must end well, and return what it prints."""

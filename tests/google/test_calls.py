@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -71,7 +72,14 @@ def calls(cloud: Cloud) -> Calls:
 def test_an_interrupt_loses_what_is_being_made(cloud: Cloud, calls: Calls) -> None:
     cloud.fail("slow-operation")
     planned = calls.plan("google_compute_disk", {"name": "d"})
-    threading.Timer(0.5, calls.servicer.StopProvider, [None]).start()
+
+    def stop() -> None:
+        deadline = time.monotonic() + 300
+        while "d" not in cloud.of("disks") and time.monotonic() < deadline:
+            time.sleep(0.01)
+        calls.servicer.StopProvider(None)
+
+    threading.Thread(target=stop).start()
     state, [said] = calls.apply("google_compute_disk", None, planned)
     assert state is None
     assert said.endswith("context canceled")

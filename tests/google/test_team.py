@@ -59,7 +59,7 @@ def _killed_driver(endpoint: str, home: Path, environment: dict[str, str]) -> No
 def test_a_cluster_of_two_computers(cloud: Cloud, tmp_path: Path, google_provider: dict[str, str]) -> None:
     here = computer(cloud.endpoint, tmp_path / "here", google_provider)
     there = computer(cloud.endpoint, tmp_path / "there", google_provider)
-    here.up(wait_timeout=60)
+    here.up(wait_timeout=300)
     assert there.site.clusters.names() == ["shop"]
     _no_drift(there)
     [(_, secret)] = cloud.service.store.matching("projects/", "secrets")
@@ -72,7 +72,7 @@ def test_a_cluster_of_two_computers(cloud: Cloud, tmp_path: Path, google_provide
         target=_killed_driver, args=(cloud.endpoint, tmp_path / "there", google_provider)
     )
     driver.start()
-    driver.join(120)
+    driver.join(300)
     assert driver.exitcode == -signal.SIGKILL
 
     directory = here.site.directory("shop")

@@ -165,7 +165,7 @@ def served_here(home: Path, *, by_port: bool = False) -> Iterator[ClientHere]:
         loop.close()
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 120) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

@@ -103,7 +103,7 @@ def test_machines_of_one_network_in_two_ranges(lab: Bench, cluster: str) -> None
         lab.spec(),
     )
     assert (one.ip, two.ip) == (low, high)
-    look = 'timeout 5 bash -c ": <>/dev/tcp/$0/111" 2>&1 | grep -q refused'  # nothing listens there
+    look = 'timeout 60 bash -c ": <>/dev/tcp/$0/111" 2>&1 | grep -q refused'  # nothing listens there
     for machine, peer, there in (
         (one, two, True),
         (two, one, True),

@@ -124,7 +124,7 @@ def test_a_second_ctrl_c_ends_at_once(drive: Drive) -> None:
     assert driver.destroy(driver.platform()).removed == 0
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.02, 0.05, 0.08, 0.12, 0.2])
+@pytest.mark.parametrize("delay", [0.0, 0.04, 0.08, 0.2])
 def test_ctrl_c_at_any_time_leaves_no_machine_that_the_state_does_not_know(
     drive: Drive, delay: float
 ) -> None:

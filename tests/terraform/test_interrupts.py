@@ -121,10 +121,12 @@ def test_each_command_has_a_time_limit(
     _write(tmp_path)
     terraform = open_terraform()
     terraform.prepare()
-    # As long as a busy computer needs to begin with what is never done.
-    monkeypatch.setenv("STONEWARE_TERRAFORM_TIMEOUT", "6s")
-    with pytest.raises(MachineError, match="could not apply the changes within 6 seconds") as caught:
-        terraform.apply()
+    for seconds in (3, 12, 60):  # as long as a busy computer needs to begin with what is never done
+        monkeypatch.setenv("STONEWARE_TERRAFORM_TIMEOUT", f"{seconds}s")
+        with pytest.raises(MachineError, match=f"changes within {seconds} seconds") as caught:
+            terraform.apply()
+        if "not done" in caught.value.details:
+            break
     assert caught.value.details.splitlines() == [
         f"in {tmp_path}",
         "not done: create of terraform_data.slow",

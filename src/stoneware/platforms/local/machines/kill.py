@@ -17,7 +17,7 @@ from stoneware.process_identity import boot_id
 
 _POLL = 0.005  # seconds between two looks
 COMING_POLL = 0.02  # where there may be a first process soon
-_KILL_TIMEOUT = 10.0
+_KILL_TIMEOUT = 30.0  # on a busy computer a process takes its time to end
 _PATIENCE = 2.0  # seconds for the shim to note the exit code and to take down the port
 
 
