@@ -36,7 +36,7 @@ import socket, sys
 kind, address, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
 family = socket.AF_INET6 if ":" in address else socket.AF_INET
 with socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM) as link:
-    link.settimeout(0.7)
+    link.settimeout(float(sys.argv[4]))
     try:
         link.connect((address, port))
         link.send(b"?")
@@ -126,15 +126,19 @@ class OwnHost:
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
 
-    def talk(self, where: str, kind: str, address: str, port: int) -> str:
+    def talk(self, where: str, kind: str, address: str, port: int, seconds: float = 60) -> str:
         """Return what a port answers to a client in a namespace ("": on the host), or how it failed."""
         place = ["ip", "netns", "exec", where] if where else []
-        argv = [*self._enter(), *place, sys.executable, "-c", _TALK, kind, address, str(port)]
-        return run(argv, timeout=30).stdout.strip()
+        argv = [*self._enter(), *place, sys.executable, "-c", _TALK, kind, address, str(port), str(seconds)]
+        return run(argv, timeout=300).stdout.strip()
 
     def reaches(self, where: str, kind: str, address: str, port: int) -> bool:
         """Say whether a port answers a client in a namespace."""
         return not self.talk(where, kind, address, port).startswith("failed")
+
+    def shut(self, where: str, kind: str, address: str, port: int) -> bool:
+        """Say whether a port that answers at once where it does says nothing to a client for a moment."""
+        return self.talk(where, kind, address, port, 0.7).startswith("failed")
 
     def end(self) -> None:
         for child in self.children:

@@ -62,7 +62,7 @@ def test_nothing_of_the_host_comes_by(lab: Bench, tmp_path: Path) -> None:
         with machine_command.start(lab.paths(), Program(argv), Streams(writer, writer)) as hunter:
             os.close(writer)
             for number in range(12):
-                assert lab.platform.run(lab.name, ["true"], timeout=30) == (0, "")
+                assert lab.platform.run(lab.name, ["true"], timeout=300) == (0, "")
                 assert lab.sh("true", tty=number % 2 == 0) == 0
                 assert lab.sh("true", user="daemon") == 0
                 lab.platform.copy_out(lab.name, "/etc/hostname", tmp_path / "name")

@@ -24,7 +24,7 @@ from stoneware.platforms.local.network import setup as router_setup
 from stoneware.process import run
 from tests.documents import document_in
 
-PATIENCE = 30.0  # seconds for an answer that comes
+PATIENCE = 60.0  # seconds for an answer that comes
 FLAVOR = "Metadata-Flavor: Google"
 NAME_URL = "http://169.254.169.254/computeMetadata/v1/instance/name"
 
@@ -226,7 +226,7 @@ def tcp(address: str, port: int) -> str:
 
 def udp(address: str, port: int) -> str:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
-        link.settimeout(3)
+        link.settimeout(PATIENCE)
         link.sendto(b"?", (address, port))
         return link.recv(100).decode()
 

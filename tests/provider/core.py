@@ -71,7 +71,7 @@ class Core:
         call = self._channel.unary_unary(
             found.path, found.request.SerializeToString, found.response.FromString
         )
-        return call(found.request(**fields), timeout=30)
+        return call(found.request(**fields), timeout=300)
 
     def _call(self, method: str, **fields: Any) -> Any:
         response = self._send(method, **fields)
