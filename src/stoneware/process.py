@@ -85,21 +85,7 @@ def run(
     """
     words = [str(word) for word in argv]
     data = stdin.encode() if isinstance(stdin, str) else stdin
-    try:
-        child = subprocess.Popen(
-            words,
-            stdin=subprocess.DEVNULL if data is None else subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=tool_environment(env),
-            cwd=cwd,
-        )
-    except FileNotFoundError as error:
-        raise HostError(
-            f"the program {words[0]!r} is not on this computer",
-            resolution="stoneware doctor    # shows what is missing and how to install that",
-        ) from error
-    with child:
+    with _started(words, tool_environment(env), cwd, reads=data is not None) as child:
         try:
             deadline = None if timeout is None else time.monotonic() + timeout
             stdout, stderr = _exchange(child, data, deadline, most)
@@ -116,6 +102,25 @@ def run(
     if check and child.returncode != 0:
         raise ProcessError(words, child.returncode, text.stderr or text.stdout)
     return text
+
+
+def _started(
+    words: Sequence[str], env: Mapping[str, str], cwd: Path | None, *, reads: bool
+) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            words,
+            stdin=subprocess.PIPE if reads else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=env,
+            cwd=cwd,
+        )
+    except FileNotFoundError as error:
+        raise HostError(
+            f"the program {words[0]!r} is not on this computer",
+            resolution="stoneware doctor    # shows what is missing and how to install that",
+        ) from error
 
 
 def _exchange(

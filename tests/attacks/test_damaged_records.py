@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.cluster.apply import scratch_copy
 from stoneware.cluster.directory import ClusterDirectory
+from stoneware.cluster.kept_state import scratch_copy
 from stoneware.errors import HostError, InputError, MachineError
 from stoneware.files import locked, sha256_hex, write_json
 from stoneware.model.labels import DAMAGED_LABEL

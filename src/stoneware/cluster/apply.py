@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from stoneware.cluster import events
 from stoneware.cluster.directory import VARIABLES_FILE, ClusterDirectory
+from stoneware.cluster.kept_state import scratch_copy
 from stoneware.cluster.model import Observed
 from stoneware.errors import MachineError
 from stoneware.files import write_json
-from stoneware.platforms.cluster_files import FileRecords
 from stoneware.platforms.infrastructure import Infrastructure, Kind, Subject
 from stoneware.platforms.protocols import Platform
-from stoneware.records import DamagedError
-from stoneware.scratch import scratch_directory
 from stoneware.terraform.configuration import LIFT_VOLUMES, write_module
 from stoneware.terraform.guard import check_plan
 from stoneware.terraform.results import Change, Plan, Progress, TerraformError
-from stoneware.terraform.runner import STATE_FILE, Terraform
-from stoneware.terraform.statefile import LARGEST_STATE, STATE_DEPTH, state_fault, tainted_in
+from stoneware.terraform.runner import Terraform
+from stoneware.terraform.statefile import tainted_in
 from stoneware.terraform.variables import read_machine
-from stoneware.untrusted.bounded import BoundsError, bounded_json, read_bounded
 
 _LOCK_TIMEOUT = 60.0  # seconds that the Terraform of a killed command may take to end
 _NEXT = "To do next: "  # how our provider tells it
 _CONSOLE = "stoneware logs {}    # then `stoneware up` continues from here"
 _CREATED_EACH = 2  # machines created at the same time, for each processor
 _MOST_AT_ONCE = 10  # Terraform's own number
-_READS = 20  # of a state that is being written
 _DOING = {"create": "creating", "delete": "removing", "update": "updating"}
 _DONE = {"create": "created", "delete": "removed", "update": "changed"}
 
@@ -272,66 +265,6 @@ def _at_once(plan: Plan) -> int | None:
     """
     creates = all(change.noop or change.actions == ("create",) for change in plan.changes)
     return min(_CREATED_EACH * len(os.sched_getaffinity(0)), _MOST_AT_ONCE) if creates else None
-
-
-@contextlib.contextmanager
-def scratch_copy(directory: ClusterDirectory) -> Iterator[ClusterDirectory]:
-    """Give a copy of what is kept of a cluster, in files; looking disturbs no `up`."""
-    with scratch_directory("stoneware-cluster-") as scratch:
-        copy = ClusterDirectory(FileRecords(scratch / directory.name))
-        copy.path.mkdir(mode=0o700)
-        # Not the `.terraform` directory and not the lock: the copy gets its own.
-        for path in directory.path.glob("*.tf"):
-            # No lock is held here: another command may have removed the file since it was listed.
-            with contextlib.suppress(FileNotFoundError):
-                (copy.path / path.name).write_bytes(_read(path))
-        if declared := directory.variables():
-            copy.declare(declared)
-        state = _whole_state(directory)
-        if state:
-            (copy.path / STATE_FILE).write_bytes(state)
-        yield copy
-
-
-def _whole_state(directory: ClusterDirectory) -> bytes:
-    """Return Terraform's state, which Terraform does not write in one go; nothing where there is none."""
-    text = b""
-    for _ in range(_READS):
-        text = directory.records.state()
-        if not text:
-            return b""
-        with contextlib.suppress(ValueError):
-            _check_state(text)
-            return text
-        time.sleep(0.05)  # it is being written
-    return text  # damaged: Terraform says how
-
-
-def _read(path: Path) -> bytes:
-    """Return what a file of a cluster's directory holds. Raises DamagedError."""
-    try:
-        return read_bounded(path, LARGEST_STATE)
-    except BoundsError as error:
-        raise DamagedError(path, str(error)) from None
-
-
-def _check_state(text: bytes) -> None:
-    """Raise ValueError where a text is no state of Terraform's."""
-    if fault := state_fault(bounded_json(text, LARGEST_STATE, STATE_DEPTH)):
-        raise ValueError(fault)
-
-
-def set_damaged_state_aside(directory: ClusterDirectory, reporter: events.Reporter) -> None:
-    """Move a state that cannot be read out of the way: what exists is imported, or found by its label.
-
-    Only for the holder of the cluster's lock.
-    """
-    try:
-        _check_state(_whole_state(directory) or b"{}")
-    except ValueError:
-        # Kept, not removed: an operator may want to repair what Stoneware cannot read.
-        aside = directory.records.set_state_aside()
-        reporter.emit(events.Note(f"Terraform's state is damaged; it is kept as {aside}", warning=True))
 
 
 def refreshed(platform: Platform, directory: ClusterDirectory) -> tuple[Change, ...] | None:

@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from stoneware.cluster import events
-from stoneware.cluster.apply import ClusterTerraform, set_damaged_state_aside
+from stoneware.cluster.apply import ClusterTerraform
 from stoneware.cluster.directory import ClusterDirectory, not_up
+from stoneware.cluster.kept_state import set_damaged_state_aside
 from stoneware.cluster.model import Action, Desired, Observed
 from stoneware.cluster.observe import managed_in, observe
 from stoneware.cluster.site import Site

@@ -40,14 +40,7 @@ def observe(
         if labels.get(CLUSTER_LABEL) == name:
             machines[labels.get(MACHINE_LABEL) or machine.name] = ObservedMachine(machine)
     if nonces is not None:
-        # As many at once as the platform lets: on Compute Engine each is several requests.
-        said = together.each(
-            platform, lambda it: platform.guest_attributes(it.machine.name), list(machines.values())
-        )
-        machines = {
-            short: _with_reports(it.machine, attributes, nonces.get(short, ""))
-            for (short, it), attributes in zip(machines.items(), said, strict=True)
-        }
+        machines = _with_all_reports(platform, machines, nonces)
     volumes = platform.volumes()
     kinded = volumes if Capability.VOLUME_KINDS in platform.capabilities else []
     networks = [it for it in platform.networks() if it.labels.get(CLUSTER_LABEL) == name]
@@ -67,6 +60,19 @@ def observe(
         {it.name: it.size or 0 for it in volumes if it.kind == DISK},
         {it.name: it.size for it in kinded if it.kind != DISK},
     )
+
+
+def _with_all_reports(
+    platform: Platform, machines: Mapping[str, ObservedMachine], nonces: Mapping[str, str]
+) -> dict[str, ObservedMachine]:
+    # As many at once as the platform lets: on Compute Engine each is several requests.
+    said = together.each(
+        platform, lambda it: platform.guest_attributes(it.machine.name), list(machines.values())
+    )
+    return {
+        short: _with_reports(it.machine, attributes, nonces.get(short, ""))
+        for (short, it), attributes in zip(machines.items(), said, strict=True)
+    }
 
 
 def managed_in(

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 
 from stoneware.cluster import events
-from stoneware.cluster.apply import set_damaged_state_aside
 from stoneware.cluster.directory import ClusterDirectory, not_up
+from stoneware.cluster.kept_state import set_damaged_state_aside
 from stoneware.cluster.model import Action, ClusterPlan, Desired, Observed
 from stoneware.cluster.observe import managed_in, observe
 from stoneware.cluster.parts import check_parts, made_by

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from stoneware.cluster import events
-from stoneware.cluster.apply import set_damaged_state_aside
 from stoneware.cluster.desired import desire
 from stoneware.cluster.directory import ClusterDirectory
+from stoneware.cluster.kept_state import set_damaged_state_aside
 from stoneware.cluster.model import (
     Action,
     ClusterPlan,
@@ -121,9 +121,7 @@ def up(
         baked = _images(cluster, site, options, bakes)
         versions = known_versions(site.platform, cluster.name, values)
         # After the bakes, which take minutes: the plan compares with what runs now.
-        desired = _desired(cluster, site, values, versions)
-        _warn(desired, reporter)
-        waves = _planned(desired, selection, site, options, reporter)
+        waves = _planned(_desired(cluster, site, values, versions), selection, site, options, reporter)
         _check(waves, cluster, recreate=options.recreate)
         _ask(waves.plan, confirm)
         if waves.plan.changes:
@@ -134,12 +132,16 @@ def up(
                 put = put_secrets(site.platform, cluster.name, values)
                 # The versions of new secrets are known only now; they are part of what a machine is given.
                 waves.desired = limited(_desired(cluster, site, values, put), waves.observed, selection)
-        with _told_of_interrupts(reporter):
-            waves.apply()
-            if options.wait:
-                waves.wait()
+        _carry_out(waves, reporter, wait=options.wait)
         after = observe(site.platform, cluster.name)
     return UpResult(waves.plan, waves.desired, after, tuple(baked), time.monotonic() - started)
+
+
+def _carry_out(waves: Waves, reporter: events.Reporter, *, wait: bool) -> None:
+    with _told_of_interrupts(reporter):
+        waves.apply()
+        if wait:
+            waves.wait()
 
 
 def _planned(
@@ -150,6 +152,7 @@ def _planned(
     reporter: events.Reporter,
 ) -> Waves:
     """Compare what is wanted with what is there, and return what is to be done about it."""
+    _warn(desired, reporter)
     managed = managed_in(site.directory(desired.name), site.platform.infrastructure)
     observed = observe(site.platform, desired.name, managed=managed)
     desired = limited(desired, observed, selection)

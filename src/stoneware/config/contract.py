@@ -111,6 +111,11 @@ class _Problem:
     reasons: list[str] = field(default_factory=list)
     where: list[str] = field(default_factory=list)
 
+    def add(self, reasons: Iterable[str], where: Iterable[str] = ()) -> None:
+        """Note what is wrong, and where, once each."""
+        self.reasons = list(dict.fromkeys([*self.reasons, *reasons]))
+        self.where = list(dict.fromkeys([*self.where, *where]))
+
 
 def check_config(
     contract: Contract,
@@ -144,14 +149,11 @@ def check_config(
         rendered.add(outline)
     for fault, places in faults:
         name, reasons = _read_fault(fault, everything)
-        problem = problems.setdefault(name, _Problem(name))
-        problem.reasons = list(dict.fromkeys([*problem.reasons, *reasons]))
-        problem.where = list(dict.fromkeys([*problem.where, *places]))
+        problems.setdefault(name, _Problem(name)).add(reasons, places)
     for name, reason in [*_secret_faults(from_secrets), *_schema_faults(contract, values, everything)]:
         # A secret whose value is not known here is masked: the schema would judge the mask.
         if name not in unknown:
-            problem = problems.setdefault(name, _Problem(name))
-            problem.reasons = list(dict.fromkeys([*problem.reasons, reason]))
+            problems.setdefault(name, _Problem(name)).add([reason])
     sources = secret_targets(contract, secrets or {})
     # Secrets stay out of the service's environment, so they take no room there.
     plain = {name: reveal(value) for name, value in everything.items() if name not in from_secrets}

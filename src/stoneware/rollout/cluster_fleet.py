@@ -10,9 +10,10 @@ from functools import partial
 from typing import Any
 
 from stoneware.cluster import events
-from stoneware.cluster.apply import ClusterTerraform, scratch_copy
+from stoneware.cluster.apply import ClusterTerraform
 from stoneware.cluster.declaration import release_of_spec
 from stoneware.cluster.directory import VARIABLES_FILE, ClusterDirectory, not_up
+from stoneware.cluster.kept_state import scratch_copy
 from stoneware.cluster.model import Observed, Release
 from stoneware.cluster.observe import managed_in, observe
 from stoneware.cluster.site import Site

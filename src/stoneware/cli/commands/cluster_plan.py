@@ -144,8 +144,9 @@ def _show(looked: _Looked) -> None:
 
 def _show_terraform(site: Site, looked: _Looked) -> None:
     """Show Terraform's own plan, made in a copy of the cluster's directory."""
-    from stoneware.cluster.apply import ClusterTerraform, scratch_copy
+    from stoneware.cluster.apply import ClusterTerraform
     from stoneware.cluster.events import Silent
+    from stoneware.cluster.kept_state import scratch_copy
     from stoneware.cluster.tfvars import to_tfvars
 
     if any(not machine.image_id for machine in looked.desired.machines.values()):

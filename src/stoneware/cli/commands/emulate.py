@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,13 +89,7 @@ def google(
     What is printed goes into the environment of Terraform, gcloud and Python programs.
     """
     projects = project or ("stoneware-local",)
-    for name in projects:
-        if not _PROJECT.fullmatch(name):
-            raise InputError(
-                f"{name!r} is no name of a project",
-                details="It has 6 to 30 lowercase letters, digits and -, and begins with a letter.",
-                resolution="stoneware emulate google --project my-project",
-            )
+    _check_projects(projects)
     from stoneware.emulator import discovery, faults, instance_work, server, store
     from stoneware.emulator.service import Service
 
@@ -118,6 +113,16 @@ def google(
             _serve(service, sock, projects[0], log=log, json_output=json_output)
         finally:
             service.jobs.close()  # its threads write to the records, which are closed next
+
+
+def _check_projects(names: Iterable[str]) -> None:
+    for name in names:
+        if not _PROJECT.fullmatch(name):
+            raise InputError(
+                f"{name!r} is no name of a project",
+                details="It has 6 to 30 lowercase letters, digits and -, and begins with a letter.",
+                resolution="stoneware emulate google --project my-project",
+            )
 
 
 def _computer() -> registry.Backend:

@@ -81,12 +81,16 @@ def rollout(
     wanted = _Wanted(canary, canary_may_lead, yes, build, verbose, lock_timeout, progress)
     state = _roll(cluster, site, wanted)
     if state is None:
-        if json_output:  # programs get a document where nothing is done, too
-            print_json({"schema": 1, "cluster": cluster.name, "rollout": None, "driver": None})
-        count = len(cluster.machines)
-        say(f"nothing to do: {count} machine{'' if count == 1 else 's'} as declared")
+        _tell_nothing(cluster, json_output=json_output)
         return
     rollouts.finish(state, site, cluster.name, json_output=json_output, quiet=rollouts.quiet(progress))
+
+
+def _tell_nothing(cluster: Cluster, *, json_output: bool) -> None:
+    if json_output:  # programs get a document where nothing is done, too
+        print_json({"schema": 1, "cluster": cluster.name, "rollout": None, "driver": None})
+    count = len(cluster.machines)
+    say(f"nothing to do: {count} machine{'' if count == 1 else 's'} as declared")
 
 
 @dataclass(frozen=True)

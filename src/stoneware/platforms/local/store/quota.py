@@ -102,15 +102,7 @@ def limit(
     mode = qgroups.mode(data)
     if not mode:
         if size is not None:
-            raise HostError(
-                f"disks and volumes cannot have a size in {home}",
-                details="The file system it is on has no quotas."
-                if qgroups.visible()
-                else "This system does not show /sys/fs/btrfs, which tells what quotas there are.",
-                resolution=f"btrfs quota enable --simple {data}    # needs Linux 6.7 and btrfs-progs 6.7"
-                if qgroups.visible()
-                else "run it where /sys/fs/btrfs is there; or leave the size out",
-            )
+            raise _without_quotas(home, data)
         return
     subvolume_number = qgroups.subvolume_id(subvolume)
     number = group if group and mode == SIMPLE else subvolume_number
@@ -127,6 +119,21 @@ def limit(
     if is_pool(home):
         qgroups.assign(data, own, EVERYTHING)
     qgroups.assign(data, qgroups.group(0, subvolume_number), own)
+
+
+def _without_quotas(home: Path, data: Path) -> HostError:
+    brief = f"disks and volumes cannot have a size in {home}"
+    if qgroups.visible():
+        return HostError(
+            brief,
+            details="The file system it is on has no quotas.",
+            resolution=f"btrfs quota enable --simple {data}    # needs Linux 6.7 and btrfs-progs 6.7",
+        )
+    return HostError(
+        brief,
+        details="This system does not show /sys/fs/btrfs, which tells what quotas there are.",
+        resolution="run it where /sys/fs/btrfs is there; or leave the size out",
+    )
 
 
 def group_of(data: Path, subvolume: Path, group: int | None = None) -> int | None:
