@@ -53,6 +53,7 @@ FIRST = "tests/google/test_kills.py"
 # Long ones without machines: at the end one process would have them while the others have nothing.
 LONG = (
     "tests/rollout/test_sessions.py",
+    "tests/rollout/test_session_releases.py",
     "tests/google/",
     "tests/guest/test_build.py",
     "tests/guest/test_seal.py",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -269,3 +269,20 @@ def machine_of(wanted: DesiredMachine, number: int = 1) -> Machine:
         leader=4000 + number,
         spec=wanted.spec,
     )
+
+
+class Clock:
+    """A clock that goes on while somebody sleeps; `at` says what happens when."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.at: dict[float, Callable[[], None]] = {}
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        for moment in sorted(self.at):
+            if moment + 100 <= self.now:
+                self.at.pop(moment)()
