@@ -19,31 +19,10 @@ from hypothesis import strategies as st
 from stoneware.untrusted.bounded import BoundsError
 from stoneware.untrusted.extraction import Skipped, extract, extract_root, room, stays_inside
 from stoneware.untrusted.tarstream import Limits
+from tests.archives import Archive
 
 ROOMY = Limits(total=1 << 24)
 Add = Callable[..., None]
-
-
-class Archive:
-    """A tar archive that a test writes."""
-
-    def __init__(self, form: int = tarfile.PAX_FORMAT) -> None:
-        self.stream = io.BytesIO()
-        self.tar = tarfile.open(fileobj=self.stream, mode="w", format=form)  # noqa: SIM115
-
-    def add(
-        self, name: str, kind: bytes = tarfile.REGTYPE, content: bytes = b"", **fields: object
-    ) -> Archive:
-        info = tarfile.TarInfo(name)
-        info.type, info.size = kind, len(content)
-        for field, value in fields.items():
-            setattr(info, field, value)
-        self.tar.addfile(info, io.BytesIO(content))
-        return self
-
-    def bytes(self) -> bytes:
-        self.tar.close()
-        return self.stream.getvalue()
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ import pytest
 
 from stoneware.errors import InputError, MachineError
 from stoneware.platforms.local.store.recover import recover
+from tests.archives import Archive
 from tests.local.engine_lab import Bench
-from tests.test_extraction import Archive
 
 pytestmark = pytest.mark.machine
 

@@ -12,7 +12,7 @@ from stoneware.bake.seal_report import TEMPLATES, describe_seal, preload, read_r
 from stoneware.config.render import expressions_of, variables_of
 from stoneware.errors import BuildError
 from stoneware.machinefile.recipe import ImageConfig
-from tests.test_extraction import Archive
+from tests.archives import Archive
 
 pytestmark = pytest.mark.pure
 
