@@ -97,7 +97,7 @@ class SystemdHere:
         reply: tuple[str, tuple[Any, ...]] = "", ()
         if method in self.refuse:
             reply = "error", ("not today \x1b[31m",)
-            for _, (_, value) in message.body[2]:
+            for _, (_, value) in message.body[2] if method == "StartTransientUnit" else ():
                 if isinstance(value, FileDescriptor):
                     value.close()
         elif method == "Subscribe":

@@ -271,6 +271,18 @@ def test_a_unit_that_is_forgotten_has_no_exit_code(
         systemd.units |= kept
 
 
+def test_a_systemd_that_knows_no_units_after_the_bus_was_lost(
+    systemd: SystemdHere, opened: DoorHere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "_GOING_DOWN", 0.02)
+    with begin(shell("exec sleep 1000"), opened) as running:
+        systemd.refuse.add("Get")
+        systemd.hang_up()
+        with pytest.raises(MachineError, match="could not run the command") as told:
+            running.wait(60)
+        assert "the unit is gone" in told.value.details
+
+
 def test_a_bus_that_is_lost_again_and_again_is_given_up(
     systemd: SystemdHere, opened: DoorHere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
