@@ -85,7 +85,7 @@ def test_a_kill_leaves_nothing(tmp_path: Path) -> None:
         "import sys, os, time\nfrom pathlib import Path\n"
         "from stoneware.platforms.local.disks.placing import appearing\n"
         "with appearing(Path(sys.argv[1]), force=False) as fd:\n"
-        "    os.write(fd, b'part')\n    print('ready', flush=True)\n    time.sleep(60)\n"
+        "    os.write(fd, b'part')\n    print('ready', flush=True)\n    time.sleep(3600)\n"
     )
     child = subprocess.Popen(
         [sys.executable, "-c", text, str(tmp_path / "x")], stdout=subprocess.PIPE, text=True

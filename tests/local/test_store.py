@@ -179,7 +179,7 @@ def test_what_a_killed_command_staged_is_removed(store: Store, root: Path) -> No
         "from stoneware.platforms.local.store.store import Store\n"
         "store = Store.open(Path(sys.argv[1]))\n"
         "with store.staging(store.data / 'checkpoints') as staged:\n"
-        "    btrfs.create(staged / 'rootfs'); print('there', flush=True); time.sleep(60)\n"
+        "    btrfs.create(staged / 'rootfs'); print('there', flush=True); time.sleep(3600)\n"
     )
     maker = subprocess.Popen(
         [sys.executable, "-c", script, str(store.home)], stdout=subprocess.PIPE, text=True
