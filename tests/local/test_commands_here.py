@@ -127,8 +127,8 @@ class TestExecute:
         script = f"trap 'echo asked; exit 9' INT; echo ready; touch {ready}; while :; do sleep 0.1; done"
 
         def interrupt() -> None:
-            if wait_until(lambda: ready.exists() and signal.getsignal(signal.SIGINT) is not before, 300):
-                os.kill(os.getpid(), signal.SIGINT)
+            wait_until(lambda: ready.exists() and signal.getsignal(signal.SIGINT) is not before, 60)
+            os.kill(os.getpid(), signal.SIGINT)  # also where nothing takes it: the test is not to hang then
 
         thread = threading.Thread(target=interrupt)
         thread.start()
