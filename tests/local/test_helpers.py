@@ -53,7 +53,7 @@ def test_it_runs_in_a_session_of_its_own_and_is_known_again(helper: Helper) -> N
 
 
 def test_one_that_does_not_listen_is_ended_by_force(helper: Helper) -> None:
-    started = helper.spawn(["sh", "-c", "trap '' TERM; echo; while :; do sleep 1000; done"])
+    started = helper.spawn(["sh", "-c", "trap '' TERM; echo; exec sleep 1000"])
     while helper.log.read_text() != "\n":
         assert started.alive
     helper.stop(0.02)
@@ -126,8 +126,8 @@ def test_a_long_log_is_begun_again(helper: Helper) -> None:
 
 
 def test_those_whose_record_is_lost_are_found_by_a_word(helper: Helper) -> None:
-    word = f"stray-{os.getpid()}"
-    started = helper.spawn(["sh", "-c", "while :; do sleep 1000; done", word])
+    word = f"0.{os.getpid()}"
+    started = helper.spawn(["sleep", "1000", word])
     helper.record.unlink()
     namespace = network_namespace(os.getpid())
     assert namespace is not None
