@@ -14,7 +14,7 @@ from bench import harness
 PROGRAM = "disk-image-create"
 _RELEASE = "bookworm"
 _PACKAGES = ("curl", "nginx", "linux-image-cloud-amd64")  # those of examples/hello, and the kernel
-_NEEDED = ("debootstrap", "qemu-img", "losetup")
+_NEEDED = ("debootstrap", "qemu-img", "losetup", "sudo")
 
 
 def missing() -> str:
