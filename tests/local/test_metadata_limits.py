@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import select
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -32,9 +33,18 @@ def connect(server: ClientHere, source: str = "127.0.0.1") -> socket.socket:
 
 def all_of(link: socket.socket) -> bytes:
     said = b""
-    while data := link.recv(1 << 16):
-        said += data
+    # What we sent after the server had closed is answered by a reset.
+    with suppress(ConnectionResetError):
+        while data := link.recv(1 << 16):
+            said += data
     return said
+
+
+def trickle(link: socket.socket) -> None:
+    """Go on sending until there is an answer."""
+    with suppress(ConnectionError):
+        while not select.select([link], [], [], 0.01)[0]:
+            link.sendall(b"x")
 
 
 def test_one_connection_too_many_is_refused_and_the_others_go_on(server: ClientHere) -> None:
@@ -70,20 +80,18 @@ def test_a_head_that_does_not_come_is_not_waited_for(
     assert server.ask(NAME)[0] == 200
 
 
-@pytest.mark.parametrize(("name", "pieces"), [("STALL", 1), ("BODY", 3)])
+@pytest.mark.parametrize("name", ["STALL", "BODY"])
 def test_a_body_that_does_not_come_is_not_waited_for(
-    server: ClientHere, monkeypatch: pytest.MonkeyPatch, name: str, pieces: int
+    server: ClientHere, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(visits, name, 0.1)
     with connect(server) as link:
-        link.sendall(f"PUT {GUEST}a/b HTTP/1.1\r\n{HEAD}Content-Length: 9\r\n\r\n".encode())
-        for _ in range(pieces):
-            link.sendall(b"x")
-        said = link.makefile("rb")
-        assert said.readline() == b"HTTP/1.1 408 Request Timeout\r\n"
-        while said.readline() != b"\r\n":
-            pass
-        assert said.readline() == b"The request took too long to arrive.\n"
+        link.sendall(f"PUT {GUEST}a/b HTTP/1.1\r\n{HEAD}Content-Length: 100000\r\n\r\nx".encode())
+        if name == "BODY":
+            trickle(link)
+        said = all_of(link)
+    assert said.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+    assert said.endswith(b"\r\n\r\nThe request took too long to arrive.\n")
     assert not (server.machine / "guest-attributes.json").exists()
 
 

@@ -286,9 +286,9 @@ def test_a_systemd_that_knows_no_units_after_the_bus_was_lost(
 def test_a_bus_that_is_lost_again_and_again_is_given_up(
     systemd: SystemdHere, opened: DoorHere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (command, bus):
-        monkeypatch.setattr(module, "TIMEOUT", 0.05)
     with begin(shell("exec sleep 1000"), opened) as running:
+        for module in (command, bus):
+            monkeypatch.setattr(module, "TIMEOUT", 0.05)
         systemd.close()
         with pytest.raises(MachineError, match="does not answer"):
             running.wait(60)
