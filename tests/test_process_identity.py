@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import queue
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +51,24 @@ def test_a_zombie_is_dead_and_an_ended_process_is_gone() -> None:
     assert process_identity.parent(found.pid) is None
     assert process_identity.command_line(found.pid) == []
     assert process_identity.network_namespace(found.pid) is None
+
+
+def test_a_process_that_a_thread_has_started_descends_as_well() -> None:
+    children: queue.Queue[subprocess.Popen[bytes]] = queue.Queue()
+    over = threading.Event()
+
+    def start() -> None:
+        children.put(subprocess.Popen(_SLEEP, stdin=subprocess.PIPE))
+        over.wait()
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    try:
+        with children.get() as child:
+            assert child.pid in process_identity.descendants(os.getpid())
+    finally:
+        over.set()
+        thread.join()
 
 
 def test_a_name_with_blanks_and_parentheses_hides_no_field(tmp_path: Path) -> None:

@@ -93,13 +93,16 @@ def command_line(pid: int) -> list[str]:
 
 def descendants(pid: int) -> Iterator[int]:
     """Return the processes that a process has started, and those have, and so on."""
+    # Not by /proc/PID/task/TID/children: each thread has its own, and some may be left out while others end.
+    children: dict[int, list[int]] = {}
+    for child in pids():
+        if (above := parent(child)) is not None:
+            children.setdefault(above, []).append(child)
     left = [pid]  # not by recursion: a machine decides how deep its processes start each other
     while left:
-        above = left.pop()
-        with contextlib.suppress(OSError):
-            for word in Path(f"/proc/{above}/task/{above}/children").read_text().split():
-                yield int(word)
-                left.append(int(word))
+        started = children.pop(left.pop(), [])
+        yield from started
+        left += started
 
 
 def network_namespace(pid: int) -> int | None:

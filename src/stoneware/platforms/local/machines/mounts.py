@@ -14,6 +14,7 @@ from pathlib import Path
 
 from stoneware.dataclass import dataclass
 from stoneware.errors import MachineError
+from stoneware.process_identity import descendants
 from stoneware.untrusted.visible import visible
 
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
@@ -72,7 +73,7 @@ def uses(leader: int, directory: Shown, place: str) -> tuple[bool, list[str]]:
     there, others = False, set()
     wanted = os.fsencode(place)
     known: set[str] = set()
-    for process in _family(leader):
+    for process in (leader, *descendants(leader)):
         if time.monotonic() > deadline:
             raise MachineError("a machine has too many processes to look at all of their mounts")
         with contextlib.suppress(*_GONE):
@@ -114,20 +115,3 @@ def _name(process: int) -> str:
     with contextlib.suppress(*_GONE):
         return _short(Path(f"/proc/{process}/comm").read_text(errors="replace").strip())
     return str(process)
-
-
-def _family(leader: int) -> list[int]:
-    """Return a machine's processes: its first one, and all that descend from it."""
-    children: dict[int, list[int]] = {}
-    for name in os.listdir("/proc"):  # noqa: PTH208
-        if name.isdecimal():
-            with contextlib.suppress(*_GONE):
-                stat = Path(f"/proc/{name}/stat").read_bytes()
-                # A process names itself, brackets included: what follows stands behind the last one.
-                children.setdefault(int(stat.rpartition(b") ")[2].split(b" ", 2)[1]), []).append(int(name))
-    found, waiting = [], [leader]
-    while waiting:
-        process = waiting.pop()
-        found.append(process)
-        waiting += children.get(process, ())
-    return found
