@@ -113,19 +113,12 @@ class SnapshotStore(VolumeStore):
             # A restore keeps what it replaces: it is a way back from a wrong restore as well.
             kept = self._take(volume, name_at(time.time(), taken, BEFORE_RESTORE), automatic=True)
         document = _restored(read_json(path / "document.json"), read_json(source / "document.json") or {})
-        with self.staging(path.parent) as staged:
-            made = staged / "volume"
-            made.mkdir(mode=0o700)
+        with self._replacing(volume) as made:
             have = volume_kinds.contents(source)
             btrfs.snapshot(have, made / have.name, read_only=False)
             _keep_size(made, path)
             write_json(made / "document.json", document)
             self._limit(volume, made, document)
-            if kept is None:
-                made.rename(path)
-            else:
-                btrfs.exchange(made, path)
-            sync_directory(path.parent)
         return kept
 
     def check_whole(self, volume: str) -> None:
@@ -144,15 +137,11 @@ class SnapshotStore(VolumeStore):
         # What was written so far counts to the former one's group, so the new one is in that, too.
         group = store_quota.group_of(self.data, have, document.get("group"))
         document |= {"group": group} if group else {}
-        with self.staging(path.parent) as staged:
-            made = staged / "volume"
-            made.mkdir(mode=0o700)
+        with self._replacing(volume) as made:
             btrfs.snapshot(have, made / have.name, read_only=False)
             self.check_whole(volume)
             write_json(made / "document.json", document)
             self._limit(volume, made, document)
-            btrfs.exchange(made, path)
-            sync_directory(path.parent)
 
     def remove_snapshot(self, volume: str, name: str) -> None:
         """Remove a snapshot; a missing one is no error."""

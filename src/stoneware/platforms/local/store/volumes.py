@@ -131,6 +131,20 @@ class VolumeStore(StoreBase):
         self._limit(name, staged, document)
         write_json(staged / "document.json", document)
 
+    @contextlib.contextmanager
+    def _replacing(self, name: str) -> Iterator[Path]:
+        """Give a new directory, and let a volume be what is in it at the end, in one moment."""
+        path = self._volume(name)
+        with self.staging(path.parent) as staged:
+            made = staged / "volume"
+            made.mkdir(mode=0o700)
+            yield made
+            if path.is_dir():
+                btrfs.exchange(made, path)
+            else:
+                made.rename(path)
+            sync_directory(path.parent)
+
     def become_locked(self, name: str, kind: str, machine: str) -> None:
         """Let a blank volume be of the kind that a machine needs; the caller holds its lock.
 
@@ -146,11 +160,8 @@ class VolumeStore(StoreBase):
         document = {key: value for key, value in document.items() if key != "group"}
         if kind == DIRECTORY:
             document["size"] = self._size_of_disk(path, document)
-        with self.staging(path.parent) as staged:
-            made = staged / "volume"
-            made.mkdir(mode=0o700)
+        with self._replacing(name) as made:
             self._make_blank(name, made, kind, document)
-            btrfs.exchange(made, path)
 
     def convert_volume_locked(self, name: str, kind: str, size: int | None, converter: Converter) -> None:
         """Let a volume be of another kind; the caller holds its lock, and no machine that has it runs.
@@ -168,9 +179,7 @@ class VolumeStore(StoreBase):
         store_errors.check_room(self.home, self.data)
         document: dict[str, Any] = read_json(path / "document.json") or {}
         document = {key: value for key, value in document.items() if key != "group"}
-        with self.staging(path.parent) as staged:
-            made = staged / "volume"
-            made.mkdir(mode=0o700)
+        with self._replacing(name) as made:
             if kind == DISK:
                 least = document.get("size") or _default_disk()
                 document["size"] = size or max(least, converter.least_size(path) * 5 // 4 // MIB * MIB)
@@ -181,8 +190,6 @@ class VolumeStore(StoreBase):
             # On the disk before the exchange: what was there goes with it.
             for directory in (volume_kinds.contents(made), made):
                 sync_directory(directory)
-            btrfs.exchange(made, path)
-            sync_directory(path.parent)
 
     def _size_of_disk(self, path: Path, document: Mapping[str, Any]) -> int | None:
         """Return what a directory may take that was a disk: as much as that, which may have grown since."""
