@@ -77,16 +77,21 @@ def boot(service: Service, key: str, operation: str) -> None:
 
 
 def _start(service: Service, computers: Computers, key: str, record: Record) -> None:
-    own, *others = [service.store.get(disk_key(disk)) or {} for disk in record["disks"]]
+    own, *others = record["disks"]
     for disk in others:
-        computers.make_disk(disk_name(disk), int(disk["sizeGb"]) << 30)
+        _have_disk(service, computers, disk)
     _network(service, computers, record)
     name_network(service, record["x-network"])
-    source = contents.source(computers, own)
+    source = contents.source(computers, service.store.get(disk_key(own)) or {})
     wanted = spec(service.store, key, record, source, service.instance_tokens.of(key, record))
     rules = firewalls.ingress(service.store, key, record)
     computers.boot(replace(wanted, ingress=rules))
     service.guarded[key] = rules
+
+
+def _have_disk(service: Service, computers: Computers, disk: Record) -> None:
+    known = service.store.get(disk_key(disk)) or {}
+    computers.make_disk(disk_name(known), int(known["sizeGb"]) << 30)
 
 
 def _network(service: Service, computers: Computers, record: Record) -> None:
@@ -166,40 +171,43 @@ def remove(service: Service, key: str, operation: str, *, at_once: bool = False)
 def plug(service: Service, key: str, operation: str) -> None:
     """Give a machine that runs the disk which an operation has attached to its instance."""
 
-    def work(computers: Computers, record: Record) -> None:
-        disk = _coming_or_going(record, operation)
-        if disk is not None:
-            known = service.store.get(disk_key(disk)) or {}
-            computers.make_disk(disk_name(known), int(known["sizeGb"]) << 30)
-            computers.attach(machine_name(key), mount(service.store, disk))
-            _say_disks(service, computers, key, record)
+    def move(computers: Computers, record: Record, disk: Record) -> None:
+        _have_disk(service, computers, disk)
+        computers.attach(machine_name(key), mount(service.store, disk))
+        _say_disks(service, computers, key, record)
 
-    _add(
-        service,
-        key,
-        operation,
-        work,
-        lambda record, failure: _settled(service, key, record, operation, failure is not None),
-    )
+    _move_disk(service, key, operation, move, leaves=False)
 
 
 def unplug(service: Service, key: str, operation: str) -> None:
     """Take from a machine that runs the disk which an operation detaches; it stays where that fails."""
 
-    def work(computers: Computers, record: Record) -> None:
-        disk = _coming_or_going(record, operation)
-        if disk is not None:
-            computers.detach(machine_name(key), mount(service.store, disk))
-            left = [other for other in record["disks"] if other != disk]
-            _say_disks(service, computers, key, record | {"disks": left})
+    def move(computers: Computers, record: Record, disk: Record) -> None:
+        computers.detach(machine_name(key), mount(service.store, disk))
+        left = [other for other in record["disks"] if other != disk]
+        _say_disks(service, computers, key, record | {"disks": left})
 
-    _add(
-        service,
-        key,
-        operation,
-        work,
-        lambda record, failure: _settled(service, key, record, operation, failure is None),
-    )
+    _move_disk(service, key, operation, move, leaves=True)
+
+
+def _move_disk(
+    service: Service,
+    key: str,
+    operation: str,
+    move: Callable[[Computers, Record, Record], object],
+    *,
+    leaves: bool,
+) -> None:
+    """Do something with the disk of an operation, which leaves or comes; where that fails, it has not."""
+
+    def work(computers: Computers, record: Record) -> None:
+        if (disk := _coming_or_going(record, operation)) is not None:
+            move(computers, record, disk)
+
+    def ended(record: Record, failure: ApiError | None) -> None:
+        _settled(service, key, record, operation, gone=leaves == (failure is None))
+
+    _add(service, key, operation, work, ended)
 
 
 def _coming_or_going(record: Record, operation: str) -> Record | None:
@@ -213,7 +221,7 @@ def _say_disks(service: Service, computers: Computers, key: str, record: Record)
     computers.tell(machine_name(key), items(record["metadata"]), said)
 
 
-def _settled(service: Service, key: str, record: Record, operation: str, gone: bool) -> None:
+def _settled(service: Service, key: str, record: Record, operation: str, *, gone: bool) -> None:
     """Note that a disk has come or gone, and which of the two."""
     disk = _coming_or_going(record, operation)
     under_way = record.pop(DISKS, {})
