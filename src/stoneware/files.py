@@ -51,6 +51,16 @@ def write_atomic(path: Path, data: bytes | str, mode: int = 0o644) -> None:
         raise
 
 
+def write_private(path: Path, text: str) -> None:
+    """Replace a file for root alone by stage and rename. It need not outlast a crash of the computer."""
+    staged = path.with_name(f".{path.name}.new")
+    staged.unlink(missing_ok=True)
+    descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as stream:
+        stream.write(text)
+    staged.rename(path)
+
+
 def put_in_place(stream: IO[bytes], staged: Path, path: Path, mode: int) -> None:
     """Let the file `staged`, just written by `stream`, become `path` once all of it is on the disk."""
     stream.flush()

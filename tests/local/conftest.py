@@ -1,7 +1,8 @@
-"""The bench of the engine's machine tests."""
+"""The bench of the engine's machine tests, and a process that stands for one of a machine's."""
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,3 +15,10 @@ from tests.local.engine_lab import Bench, bench
 def lab(machine_home: Path) -> Iterator[Bench]:
     with bench(machine_home) as made:
         yield made
+
+
+@pytest.fixture
+def process() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(["sleep", "1000"]) as made:
+        yield made
+        made.kill()

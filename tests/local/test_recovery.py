@@ -36,13 +36,6 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     return plain_store(tmp_path / "home", monkeypatch)
 
 
-@pytest.fixture
-def process() -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen(["sleep", "1000"]) as made:
-        yield made
-        made.kill()
-
-
 def abandon(paths: Paths) -> None:
     """Have a machine be tied to a process that is gone."""
     paths.owner.write_text("")

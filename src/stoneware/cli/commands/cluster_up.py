@@ -82,16 +82,8 @@ def up(
     from stoneware.cluster.up import UpOptions
 
     found = clusters.source(file, project_name, env_file, project_directory, scale, profiles=profile)
-    wanted = UpOptions(
-        build,
-        recreate,
-        wait or wait_for is not None,
-        wait_timeout,
-        lock_timeout,
-        verbose,
-        services,
-        options.settle_time(wait=True, wait_for=wait_for) or 0.0,
-    )
+    waits, settle = wait or wait_for is not None, options.settle_time(wait=True, wait_for=wait_for) or 0.0
+    wanted = UpOptions(build, recreate, waits, wait_timeout, lock_timeout, verbose, services, settle)
     if restore:
         result = _restore(found, wanted, progress, yes=yes)
     else:

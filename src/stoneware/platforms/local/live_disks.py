@@ -9,10 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from stoneware.errors import InputError, MachineError
-from stoneware.files import read_json, write_json
 from stoneware.model import machine_fields
 from stoneware.model.guest_lines import is_disk
 from stoneware.model.machine import MachineSpec
@@ -125,9 +123,7 @@ def _runs(paths: Paths) -> bool:
 def _record(store: Store, paths: Paths, volumes: Sequence[VolumeMount]) -> None:
     """Write into a machine's spec which volumes it has."""
     with store.lock("metadata", paths.name):
-        document: dict[str, Any] = read_json(paths.root / "spec.json") or {}
         field = machine_fields.FIELDS["volumes"]
-        changed = field.kind.write(tuple(volumes))
-        write_json(paths.root / "spec.json", {**document, "volumes": changed}, mode=0o600)
+        machine_record.change_spec(paths.root, {"volumes": field.kind.write(tuple(volumes))})
     # Who has which volume is read again where this directory has changed.
     os.utime(store.data / "machines")

@@ -341,10 +341,9 @@ class LocalResources:
         self.store.check_secrets(secrets or ())
         directory = self.existing_directory(name)
         with self.store.lock("metadata", name):
-            spec: dict[str, Any] = read_json(directory / "spec.json") or {}
             if secrets is not None:
-                self._announce_secrets(directory, spec, secrets)
-            write_json(directory / "spec.json", {**spec, **document}, mode=0o600)
+                self._announce_secrets(directory, secrets)
+            machine_record.change_spec(directory, document)
         if "ingress" in changes:
             self._guard(directory)
 
@@ -356,20 +355,18 @@ class LocalResources:
         if found is not None and state.get("id"):
             found.guard(directory, str(state["id"]))
 
-    def _announce_secrets(
-        self, directory: Path, spec: dict[str, Any], secrets: tuple[SecretMount, ...]
-    ) -> None:
+    def _announce_secrets(self, directory: Path, secrets: tuple[SecretMount, ...]) -> None:
         """Tell a machine of its secrets. Before that it may fetch those that are new to it.
 
         Those have no version in the spec yet: should this command be killed now, the spec differs from the
         one that is wanted, and a caller that compares the two continues.
         """
-        old = list(spec.get("secrets", ()))
+        old = list((read_json(directory / "spec.json") or {}).get("secrets", ()))
         known = {mount["secret"] for mount in old}
         coming = tuple(replace(mount, version="") for mount in secrets if mount.secret not in known)
         if coming:
             both = [*old, *written({"secrets": coming})["secrets"]]
-            write_json(directory / "spec.json", {**spec, "secrets": both}, mode=0o600)
+            machine_record.change_spec(directory, {"secrets": both})
         self._change_metadata(directory, {guest_protocol.SECRETS: secret_lines(secrets) or None})
 
 

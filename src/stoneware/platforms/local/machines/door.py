@@ -215,14 +215,14 @@ class Door:
 
         def work() -> None:
             made = "/"
-            for name in path.strip("/").split("/"):
-                with self._opened(made, os.O_PATH | os.O_DIRECTORY) as above:
-                    _make(above, name)
-                made = f"{made}{name}/"
-
-        def put() -> None:
             try:
-                work()
+                for name in path.strip("/").split("/"):
+                    with (
+                        self._opened(made, os.O_PATH | os.O_DIRECTORY) as above,
+                        contextlib.suppress(FileExistsError),
+                    ):
+                        os.mkdir(name, 0o755, dir_fd=above)
+                    made = f"{made}{name}/"
             except OSError as error:
                 raise MachineError(
                     f"the machine {self.machine!r} has no place for a disk",
@@ -230,7 +230,7 @@ class Door:
                     resolution=f"stoneware restart {self.machine}",
                 ) from error
 
-        self._bounded(put, _TIMEOUT)
+        self._bounded(work, _TIMEOUT)
 
     def remove_directory(self, path: str) -> None:
         """Remove an empty directory of the machine, and all that is mounted there; none is no error.
@@ -279,11 +279,6 @@ class Door:
         if errors and isinstance(errors[0], MachineError):
             raise errors[0]
         raise silent(self.machine) from (errors[0] if errors else None)
-
-
-def _make(above: int, name: str) -> None:
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(name, 0o755, dir_fd=above)
 
 
 def silent(machine: str) -> MachineError:

@@ -94,11 +94,9 @@ def unplug(paths: Paths, source: Path, mount: VolumeMount) -> None:
     while (leader := _leader(paths)) is not None:
         there, others = mounts.uses(leader, directory, mount.path)
         if not others:
-            if not there:
-                _tidy(paths, mount)
-                return
             _tidy(paths, mount)
-            there, others = mounts.uses(leader, directory, mount.path)
+            if there:
+                there, others = mounts.uses(leader, directory, mount.path)
             if not there and not others:
                 return
         if time.monotonic() > deadline:

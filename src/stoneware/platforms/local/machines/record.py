@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stoneware.dataclass import dataclass
-from stoneware.files import read_json, sha256_hex
+from stoneware.files import read_json, sha256_hex, write_json
 from stoneware.guest import reports
 from stoneware.guest.reported import Reported, reported
 from stoneware.model import guest_protocol, machine_fields
@@ -109,6 +109,13 @@ def whole_spec(paths: Paths) -> MachineSpec:
     if spec is None or state is None:
         raise DamagedError(paths.root / ("spec.json" if spec is None else "state.json"), "is missing")
     return spec
+
+
+def change_spec(root: Path, changes: Mapping[str, Any]) -> None:
+    """Write values of fields, as JSON data, into a machine's spec; the caller holds its metadata lock."""
+    path = root / "spec.json"
+    document: dict[str, Any] = read_json(path) or {}
+    write_json(path, {**document, **changes}, mode=0o600)
 
 
 def _read_spec(paths: Paths, path: Path) -> MachineSpec | None:

@@ -17,7 +17,7 @@ from stoneware import process
 from stoneware.descriptors import closing
 from stoneware.durations import in_seconds
 from stoneware.errors import HostError, InputError
-from stoneware.files import read_json, write_json
+from stoneware.files import read_json, write_json, write_private
 from stoneware.model import guest_lines, names, runtime
 from stoneware.model.limits import (
     cpus_problem,
@@ -150,7 +150,7 @@ def launch(store: Store, paths: Paths, spec: MachineSpec, network: tuple[str, st
     write_json(paths.root / "state.json", {**state, "started": time.time(), "boot": boot_id()}, mode=0o600)
     runner.prepare(store, paths, spec)
     settings = paths.run / "settings"
-    _write_private(settings, _settings(store, paths, spec, groups=groups, network=network, state=state))
+    write_private(settings, _settings(store, paths, spec, groups=groups, network=network, state=state))
     write_runner(store, paths, spec)
     shim = Path(__file__).with_name("shim.sh")
     # The shim's mounts go with it, and mounts of the host still reach it.
@@ -174,17 +174,7 @@ def launch(store: Store, paths: Paths, spec: MachineSpec, network: tuple[str, st
 def write_runner(store: Store, paths: Paths, spec: MachineSpec) -> None:
     """Write down what runs a machine: its shim reads that at each boot."""
     state: dict[str, Any] = read_json(paths.root / "state.json") or {}
-    _write_private(paths.run / RUN, runner_for(spec).settings(store, paths, spec, state["id"]) + "\n")
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Replace a file that only this run reads: it need not outlast a crash of the computer."""
-    new = path.with_name(f".{path.name}.new")
-    new.unlink(missing_ok=True)
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as stream:
-        stream.write(text)
-    new.rename(path)
+    write_private(paths.run / RUN, runner_for(spec).settings(store, paths, spec, state["id"]) + "\n")
 
 
 def _unit_properties(paths: Paths, spec: MachineSpec) -> list[str]:

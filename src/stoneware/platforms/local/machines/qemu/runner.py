@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stoneware.errors import InputError, MachineError
-from stoneware.files import read_json
+from stoneware.files import read_json, write_private
 from stoneware.model.guest_lines import is_disk
 from stoneware.model.limits import DEFAULT_PIDS_LIMIT
 from stoneware.model.machine import MachineSpec
@@ -142,14 +142,7 @@ class Qemu:
             "later": bool(spec.identity),
         }
         volumes = [(disk_name(mount), store.disk_path(mount.volume)) for mount in spec.volumes]
-        settings = launch_settings(paths.run, paths.disk, hardware, volumes)
-        file = paths.run / _SETTINGS
-        new = file.with_suffix(".new")
-        new.unlink(missing_ok=True)
-        # This run reads it and no other: it need not outlast a crash of the computer.
-        new.touch(mode=0o600)
-        new.write_text(settings, encoding="utf-8", errors="surrogateescape")
-        new.rename(file)
+        write_private(paths.run / _SETTINGS, launch_settings(paths.run, paths.disk, hardware, volumes))
 
     def settings(self, store: Store, paths: Paths, spec: MachineSpec, machine_id: str) -> str:  # noqa: ARG002
         """Return the function that becomes QEMU, in the router's namespace at first, and how to end it."""
