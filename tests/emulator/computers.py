@@ -85,7 +85,8 @@ class Computers:
         return self.attributes.get(name, {})
 
     def tell(self, name: str, changes: Mapping[str, str | None], identity: Mapping[str, str]) -> None:
-        spec = self.machines[name]
+        if (spec := self.machines.get(name)) is None:
+            return
         kept = {key: value for key, value in ({**spec.metadata, **changes}).items() if value is not None}
         object.__setattr__(spec, "metadata", kept)
         object.__setattr__(spec, "identity", dict(identity))

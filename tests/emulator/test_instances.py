@@ -71,6 +71,7 @@ def finished(api: Api, method: str, given: dict[str, Any] | None = None, /, **qu
     scope = next((name for name in ("zone", "region") if name in operation), "global")
     where = {scope: operation[scope].rsplit("/", 1)[1]} if scope != "global" else {}
     ended = api(f"{scope}Operations.wait", operation=operation["name"], **where)
+    assert ended["status"] == "DONE"
     settle(api.service)  # what is forgotten after the operation's end
     return ended
 
