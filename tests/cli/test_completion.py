@@ -54,6 +54,8 @@ class PressTab:
         ("stoneware ren", ["plain,render"]),
         ("stoneware ro", ["plain,rollout", "plain,rollback"]),
         ("stoneware volume r", ["plain,rm", "plain,resize", "plain,restore"]),
+        ("stoneware volume rm d", ["plain,disk"]),
+        ("stoneware volume inspect disk d", ["plain,disk"]),
         ("stoneware volume snapshot r", ["plain,rm"]),
         ("stoneware volume snapshot d", ["plain,disk"]),
         ("stoneware volume snapshot disk --n", ["plain,--name"]),

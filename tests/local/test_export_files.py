@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.errors import InputError
+from stoneware.errors import HostError, InputError
 from stoneware.platforms.disks import DiskFormat, format_of
 from stoneware.platforms.local.disks import export
 from stoneware.platforms.local.disks.placing import appearing
@@ -97,10 +97,68 @@ def test_a_kill_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("place", "word"), [("nowhere/x", "no directory"), ("", "is a directory")])
+@pytest.mark.parametrize(
+    ("place", "word"),
+    [
+        ("nowhere/x", "no directory"),
+        ("", "is a directory"),
+        ("pipe", "is a pipe or socket and no file"),
+        ("/dev/null", "is a device and no file"),
+        ("stdout", "is a device and no file"),
+        ("circle", "cannot be a file: Too many levels"),
+        ("x" * 256, "cannot be a file: File name too long"),
+    ],
+)
 def test_a_place_that_cannot_be(tmp_path: Path, place: str, word: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "stdout").symlink_to("/dev/null")
+    (tmp_path / "circle").symlink_to("circle")
     with pytest.raises(InputError, match=word), appearing(tmp_path / place, force=True):
         pass
+    assert Path("/dev/null").is_char_device()
+
+
+def test_the_longest_name_is_replaced(tmp_path: Path) -> None:
+    target = tmp_path / ("x" * 255)
+    for content in (b"old", b"new"):
+        with appearing(target, force=True) as descriptor:
+            os.write(descriptor, content)
+    assert target.read_text() == "new"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_stays_and_leads_to_the_new_file(tmp_path: Path, there: bool) -> None:
+    link, target = tmp_path / "link", tmp_path / "target"
+    link.symlink_to("target")
+    if there:
+        target.write_text("old")
+    with pytest.raises(InputError, match="there already"), appearing(link, force=False):
+        pass
+    with appearing(link, force=True) as descriptor:
+        os.write(descriptor, b"new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+
+
+@pytest.mark.parametrize(
+    ("number", "word"),
+    [
+        (errno.EROFS, "x cannot be written"),
+        (errno.EACCES, "x cannot be written"),
+        (errno.ENOSPC, "no room for"),
+    ],
+)
+@pytest.mark.parametrize("call", ["open", "fsync"])
+def test_a_target_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, word: str, call: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), "directory")
+
+    monkeypatch.setattr(os, call, refuse)
+    with pytest.raises(HostError, match=word) as caught, appearing(tmp_path / "x", force=False):
+        pass
+    assert os.strerror(number) in caught.value.details
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import os
+import signal
+import sys
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -127,17 +130,50 @@ def test_qemu_img_converts(disks: LocalDisks, tmp_path: Path, form: DiskFormat, 
     assert (tmp_path / "disk").read_bytes().startswith(magic)
 
 
+@pytest.mark.parametrize(
+    ("error", "left"),
+    [
+        pytest.param(ProcessError(["cp"], 1, "cp: No space left on device"), 1 << 40, id="a tool's words"),
+        pytest.param(ProcessError(["cp"], -signal.SIGXFSZ, ""), 1 << 40, id="larger than files may be"),
+        pytest.param(ProcessError(["qemu-img"], 1, "Invalid argument"), 4096, id="a VMDK"),
+    ],
+)
 def test_a_full_disk_is_told_and_nothing_appears(
-    disks: LocalDisks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    disks: LocalDisks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: ProcessError, left: int
 ) -> None:
     def full(*_: object) -> None:
-        raise ProcessError(["cp"], 1, "cp: error writing: No space left on device")
+        raise error
 
     monkeypatch.setattr(export, "_run", full)
+    monkeypatch.setattr(os, "fstatvfs", lambda _: SimpleNamespace(f_bavail=left // 4096, f_frsize=4096))
     with pytest.raises(HostError, match="there is no room for") as caught:
         write(disks, DiskFormat.RAW, tmp_path / "disk.raw")
     assert "df -h" in caught.value.resolution
     assert not (tmp_path / "disk.raw").exists()
+
+
+def test_standard_output_may_be_full(
+    disks: LocalDisks, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with (tmp_path / "out").open("w") as out, Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        with pytest.raises(HostError, match="no room for what is written to standard output"):
+            disks.export(Export("sha256:" + "a" * 64, DiskFormat.TAR, None), lambda _: None)
+        monkeypatch.setattr(sys, "stdout", out)
+        disks.export(Export("sha256:" + "a" * 64, DiskFormat.TAR, None), lambda _: None)
+    assert tarfile.is_tarfile(tmp_path / "out")
+
+
+def test_another_fault_of_a_tool_is_none_of_room(
+    disks: LocalDisks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ProcessError(["qemu-img"], 1, "qemu-img: Invalid argument")
+
+    monkeypatch.setattr(export, "_run", fail)
+    monkeypatch.setattr(os, "fstatvfs", lambda _: SimpleNamespace(f_bavail=1 << 30, f_frsize=4096))
+    with pytest.raises(ProcessError):
+        write(disks, DiskFormat.RAW, tmp_path / "disk.raw")
 
 
 @pytest.mark.parametrize("size", [0, 10, 10 << 20, (100 << 20) + 1])

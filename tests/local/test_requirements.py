@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from stoneware.errors import HostError, InputError
+from stoneware.model.machine import MachineSpec
 from stoneware.platforms.local.bases import bases
 from stoneware.platforms.local.bases.package_sources import host_sources
 from stoneware.platforms.local.host import cgroups, probes, requirements
+from stoneware.platforms.local.machines.qemu.runner import Qemu
 from stoneware.platforms.local.network import setup as router_setup
 from stoneware.platforms.local.network.layout import Layout
 from stoneware.platforms.local.store import pool as store_pool
@@ -68,6 +70,18 @@ def test_a_base_and_a_router_ask_first(monkeypatch: pytest.MonkeyPatch, tmp_path
     with pytest.raises(HostError, match=r"this computer lacks .*nft"):
         router_setup.repair(Layout(tmp_path, "00000000"), None)
     assert [path.name for path in tmp_path.iterdir()] == ["locks"], "nothing was begun"
+
+
+def test_a_virtual_machine_asks_before_a_disk_is_assembled(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(
+        "stoneware.process.which", lambda name: None if name == "qemu-system-x86_64" else name
+    )
+    monkeypatch.delattr("stoneware.platforms.local.disks.disks.copy_disk")
+    spec = MachineSpec("v1", "image:x", vm=True)
+    with pytest.raises(HostError, match=r"this computer lacks qemu-system-x86_64"):
+        Qemu().furnish(Store(tmp_path), None, spec, tmp_path)  # type: ignore[arg-type]
 
 
 def test_mount_options_of_control_groups() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stoneware.cli import options
+from stoneware.cli import complete, options
 from stoneware.cli.commands.volume_disks import convert, resize
 from stoneware.cli.commands.volume_snapshots import restore, snapshot, snapshots_stay
 from stoneware.cli.context import open_platform, open_upkeep
@@ -94,7 +94,7 @@ def create(name: str, label: tuple[str, ...], most: str | None) -> None:
 
 
 @volume.command("rm", help="Remove volumes and the data on them.")
-@argument("names", metavar="VOLUME", many=True, help="Names.")
+@argument("names", metavar="VOLUME", many=True, help="Names.", offers=complete.volumes)
 @flag("--force", "-f", help="A missing volume is no error.")
 @flag("--snapshots", help="Remove their snapshots too, which stay otherwise.")
 @options.on_platform
@@ -156,7 +156,7 @@ def _in_use(volume: Volume, platform: Platform) -> InputError:
 
 
 @volume.command("inspect", help="Show everything about volumes, as JSON.")
-@argument("names", metavar="VOLUME", many=True, help="Names.")
+@argument("names", metavar="VOLUME", many=True, help="Names.", offers=complete.volumes)
 @options.on_platform
 @options.json_output
 def inspect(names: tuple[str, ...], json_output: bool) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +25,7 @@ from stoneware.process import ProcessError
 Progress = Callable[[str], None]
 _GIB = 1 << 30
 _FULL = ("No space left", "Disk quota exceeded", "File too large", "Wrote only")
+_LITTLE = 1 << 20  # bytes; with less than that a tool that fails has found no room
 _TOOLS = {
     DiskFormat.QCOW2: ("qemu-img",),
     DiskFormat.VMDK: ("qemu-img",),
@@ -50,13 +53,16 @@ class LocalDisks:
             sys.stdout.flush()
             self._write(wanted, sys.stdout.fileno(), progress)
             return
-        with placing.appearing(wanted.target, force=wanted.force) as descriptor, _in_words(wanted.target):
+        with placing.appearing(wanted.target, force=wanted.force) as descriptor:
             self._write(wanted, descriptor, progress)
 
     def _write(self, wanted: Export, descriptor: int, progress: Progress) -> None:
         if not wanted.format.is_disk:
             # Held shared, as by a bake: `prune` leaves the image where it is.
-            with locked(self._store.build_lock_path(BAKES), shared=True):
+            with (
+                locked(self._store.build_lock_path(BAKES), shared=True),
+                _in_words(wanted.target, descriptor),
+            ):
                 _write_tree(self._store.image_rootfs(wanted.image), wanted.format, descriptor, progress)
             return
         disks.check_possible(wanted.size)
@@ -71,7 +77,8 @@ class LocalDisks:
             disks.copy_disk(self._store, self._machines, wanted.image, disk, progress, size=size)
             progress(f"writing {wanted.format.value}: a disk of {disk.stat().st_size // MIB} MiB")
             epoch = kernel.epoch_of(self._store.manifest(wanted.image))
-            _write_disk(disk, wanted.format, descriptor, epoch)
+            with _in_words(wanted.target, descriptor):
+                _write_disk(disk, wanted.format, descriptor, epoch)
 
 
 def _write_disk(disk: Path, form: DiskFormat, descriptor: int, epoch: int) -> None:
@@ -128,15 +135,25 @@ def _run(argv: Sequence[str], output: int | None, passed: int | None = None) -> 
 
 
 @contextlib.contextmanager
-def _in_words(target: Path) -> Iterator[None]:
-    """Turn what a tool says of a full disk into our words."""
+def _in_words(target: Path | None, descriptor: int) -> Iterator[None]:
+    """Turn what a tool says of a full disk into our words; None is standard output."""
     try:
         yield
     except ProcessError as error:
-        if any(word in error.stderr for word in _FULL):
-            raise HostError(
-                f"there is no room for {target}",
-                details=error.stderr.strip(),
-                resolution=f"df -h {target.parent}    # make room there, then run the command again",
-            ) from error
-        raise
+        if not _is_full(error, descriptor):
+            raise
+        if target is not None:
+            raise placing.no_room(target, error.stderr.strip()) from error
+        raise HostError(
+            "there is no room for what is written to standard output",
+            details=error.stderr.strip(),
+            resolution="make room where it leads to, then run the command again",
+        ) from error
+
+
+def _is_full(error: ProcessError, descriptor: int) -> bool:
+    if error.returncode == -signal.SIGXFSZ or any(word in error.stderr for word in _FULL):
+        return True
+    # qemu-img says of a VMDK on a full disk that an argument is invalid.
+    status = os.fstatvfs(descriptor)
+    return stat.S_ISREG(os.fstat(descriptor).st_mode) and status.f_bavail * status.f_frsize < _LITTLE

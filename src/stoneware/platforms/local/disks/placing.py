@@ -6,10 +6,11 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from stoneware.errors import InputError
+from stoneware.errors import HostError, InputError
 
 _UNSUPPORTED = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT)
 
@@ -20,14 +21,18 @@ def appearing(target: Path, *, force: bool) -> Iterator[int]:
 
     A program reaches it as /proc/self/fd/N. Where the file system has no files without a name, it is a hidden
     one next to the target, which a kill leaves. Raises InputError for a target that is there without `force`,
-    and for one that cannot be a file.
+    and for one that cannot be a file; HostError where it cannot be written.
     """
     check_target(target, force=force)
-    descriptor, hidden = _nameless(target)
+    # As a redirection does: a link that is there stays, and what it leads to is replaced.
+    place = Path(os.path.realpath(target)) if force else target
+    with _in_words(target):
+        descriptor, hidden = _nameless(place)
     try:
         yield descriptor
-        os.fsync(descriptor)
-        _name(descriptor, target, force=force)
+        with _in_words(target):
+            os.fsync(descriptor)
+            _name(descriptor, place, force=force)
     finally:
         os.close(descriptor)
         if hidden is not None:
@@ -38,10 +43,47 @@ def check_target(target: Path, *, force: bool) -> None:
     """Raise InputError for a target that is there without `force`, or cannot be a file."""
     if not target.parent.is_dir():
         raise InputError(f"there is no directory {target.parent}", resolution=f"mkdir -p {target.parent}")
-    if target.is_dir():
+    try:
+        mode = target.stat().st_mode
+    except FileNotFoundError:
+        mode = stat.S_IFREG  # none, or a link that leads nowhere
+    except OSError as error:  # a name that is too long, links in a circle
+        raise InputError(f"{target} cannot be a file: {error.strerror}", resolution="another name") from None
+    if stat.S_ISDIR(mode):
         raise InputError(f"{target} is a directory", resolution=f"-o {target / 'disk.qcow2'}")
+    if not stat.S_ISREG(mode):  # replacing it would leave a file where the device was
+        block = stat.S_ISBLK(mode)
+        raise InputError(
+            f"{target} is a {'device' if block or stat.S_ISCHR(mode) else 'pipe or socket'} and no file",
+            resolution=f"-o disk.raw    # then: dd if=disk.raw of={target} bs=4M"
+            if block
+            else f"-o - >{target}",
+        )
     if os.path.lexists(target) and not force:
         raise _there(target)
+
+
+def no_room(target: Path, details: str) -> HostError:
+    """Return the error of a target whose file system is full."""
+    return HostError(
+        f"there is no room for {target}",
+        details=details,
+        resolution=f"df -h {target.parent}    # make room there, then run the command again",
+    )
+
+
+@contextlib.contextmanager
+def _in_words(target: Path) -> Iterator[None]:
+    """Say of which file it is that it cannot be written: others would take it for one of the store."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or str(error)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise no_room(target, why) from error
+        raise HostError(
+            f"{target} cannot be written", details=why, resolution="-o a file in another directory"
+        ) from error
 
 
 def _there(target: Path) -> InputError:
@@ -54,8 +96,13 @@ def _nameless(target: Path) -> tuple[int, Path | None]:
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
             raise
-    hidden = target.parent / f".{target.name}.{secrets.token_hex(6)}"
+    hidden = _hidden(target)
     return os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), hidden
+
+
+def _hidden(target: Path) -> Path:
+    # Without the target's name, with which it might be too long for one.
+    return target.parent / f".stoneware-{secrets.token_hex(6)}"
 
 
 def _name(descriptor: int, target: Path, *, force: bool) -> None:
@@ -67,7 +114,7 @@ def _name(descriptor: int, target: Path, *, force: bool) -> None:
             raise _there(target) from None
         return
     # A link cannot take the place of a file, a rename can: so it gets another name first.
-    linked = target.parent / f".{target.name}.{secrets.token_hex(6)}"
+    linked = _hidden(target)
     _link(descriptor, linked)
     try:
         linked.replace(target)

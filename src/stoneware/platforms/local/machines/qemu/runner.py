@@ -19,6 +19,7 @@ from stoneware.model.limits import DEFAULT_PIDS_LIMIT
 from stoneware.model.machine import MachineSpec
 from stoneware.model.resources import DISK, DISKS, VolumeMount
 from stoneware.platforms import telling
+from stoneware.platforms.local.host.requirements import check
 from stoneware.platforms.local.machines.qemu import disks, launcher
 from stoneware.platforms.local.machines.qemu.accelerator import KVM, choose, known
 from stoneware.platforms.local.machines.qemu.hardware import (
@@ -84,6 +85,7 @@ class Qemu:
         # Not before: what assembles disks is of no use to `ps` and `exec`.
         from stoneware.platforms.local.disks import disks as image_disks
 
+        check(self.tools)  # before a disk is assembled for a minute
         kind, _, name = spec.source.partition(":")
         if kind not in ("image", "checkpoint"):
             raise InputError(
