@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from stoneware.cluster.apply import ClusterTerraform
 from stoneware.errors import InputError, MachineError
 from stoneware.terraform.results import Plan
+from stoneware.terraform.statefile import STATE_FILE
 from tests.cluster.engine import ALL, Declined, EngineBench
 
 pytestmark = pytest.mark.tool
@@ -127,3 +129,15 @@ def test_declined_volumes_leave_everything(bench: EngineBench) -> None:
     with pytest.raises(Declined):
         bench.down(volumes=True)
     assert bench.machines() == ALL
+
+
+def test_down_after_a_kill_in_the_middle_of_an_import(bench: EngineBench) -> None:
+    bench.up()
+    file = bench.clusters / "shop" / STATE_FILE
+    state = json.loads(file.read_text())
+    for resource in state["resources"]:
+        for instance in resource["instances"]:
+            instance.pop("dependencies", None)
+    file.write_text(json.dumps(state))
+    bench.down(volumes=True)  # nothing that is in use can be removed
+    assert (bench.machines(), bench.networks(), bench.volumes()) == ([], [], [])

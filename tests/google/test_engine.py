@@ -5,6 +5,7 @@ The machines behind the instances are in memory, and report what the boot agent 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ pytestmark = pytest.mark.tool
 ALL = ["shop-app-1", "shop-app-2", "shop-db-1", "shop-web-1"]
 MOST_PER_MACHINE = 80  # requests of one that is rolled, in a cluster of four: Terraform looks at all of them
 V2 = {"services": {"app": {"image": "app:2"}}}
+SMALLER = {"services": {"app": {"replicas": 1}}}
+LESS = [name for name in ALL if name != "shop-app-2"]
 ONE = {"services": {"app": None, "web": None}}
 
 
@@ -276,3 +279,27 @@ def test_a_rollout_goes_on_where_a_kill_came_between_import_and_apply(bench: Eng
         fleet.check({"app-1": entries["app-1"]})  # and the guard sees no change of the others
         _lose_the_state(bench)
         fleet.check({"app-1": entries["app-1"]})  # nor where the plan itself is to import them
+
+
+def test_what_an_import_left_without_its_order_goes_in_order(bench: EngineBench, cloud: Cloud) -> None:
+    """A kill came after Terraform wrote what it imported, and before it wrote what that depends on."""
+    bench.up(wait_timeout=60)
+    _forget_the_order(bench)
+    bench.up(SMALLER, wait_timeout=60)
+    assert (bench.machines(), set(cloud.of("addresses"))) == (LESS, set(LESS))
+    _forget_the_order(bench)
+    assert bench.up(SMALLER, wait_timeout=60).plan.changes == ()
+    bench.down()
+    assert (bench.machines(), dict(cloud.of("addresses"))) == ([], {})
+    assert bench.volumes()
+
+
+def _forget_the_order(bench: EngineBench) -> None:
+    """Let Terraform's state say of nothing what it depends on, as after an import."""
+    kept = bench.site.directory("shop").records
+    assert isinstance(kept, GoogleRecords)
+    state = json.loads(kept.state())
+    for resource in state["resources"]:
+        for instance in resource["instances"]:
+            instance.pop("dependencies", None)
+    kept._bucket.write("clusters/shop/default.tfstate", json.dumps(state).encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -17,13 +18,15 @@ from stoneware.errors import MachineError
 from stoneware.files import write_json
 from stoneware.platforms.infrastructure import Infrastructure, Kind, Subject
 from stoneware.platforms.protocols import Platform
+from stoneware.records import DamagedError
 from stoneware.terraform.configuration import LIFT_VOLUMES, write_module
 from stoneware.terraform.guard import check_plan
 from stoneware.terraform.results import Change, Plan, Progress, TerraformError
 from stoneware.terraform.runner import Terraform
-from stoneware.terraform.statefile import tainted_in
+from stoneware.terraform.statefile import tainted_in, unordered_in
 from stoneware.terraform.variables import read_machine
 
+_DECLARED_FILE = "declared.tfvars.json"  # what was declared last, for Terraform to look at
 _LOCK_TIMEOUT = 60.0  # seconds that the Terraform of a killed command may take to end
 _NEXT = "To do next: "  # how our provider tells it
 _CONSOLE = "stoneware logs {}    # then `stoneware up` continues from here"
@@ -111,6 +114,25 @@ class ClusterTerraform:
         wanted = _existing(declared, observed)
         self._imports = self._infrastructure.imports(wanted, self._directory.managed(), declared)
         return frozenset(map(self._infrastructure.subject, self._imports))
+
+    def record_order(self) -> None:
+        """Have the state say what depends on what of all that is declared; before `configure`.
+
+        So it is after a kill in the middle of an import. Terraform would remove a machine and what that needs
+        at the same time, and fail. Nothing but the state is changed.
+        """
+        state = self._directory.records.state()
+        if not unordered_in(state, self._infrastructure.dependent_types):
+            return
+        file = self._directory.path / _DECLARED_FILE
+        # What is declared may be damaged, or refused: then Terraform removes what it can in its own order.
+        with contextlib.suppress(DamagedError, TerraformError):
+            self.write_module()
+            try:
+                write_json(file, self._directory.variables() or {}, mode=0o600)
+                self._terraform.apply(self._terraform.plan(refresh_only=True, variables=file))
+            finally:
+                file.unlink(missing_ok=True)
 
     def apply(
         self,

@@ -309,6 +309,7 @@ class _Going:
 
     def plan(self) -> Plan:
         """Return Terraform's plan. Raises PlanRefused where it would remove anything else."""
+        self._terraform.record_order()
         self._terraform.configure(self._left, lift_volumes=self._volumes, variables_file=_LEFT_FILE)
         # What is to go need not be looked at: removing what is gone already is no error. But a kept disk that
         # somebody has removed has to be seen, or Terraform would take it for one to destroy.

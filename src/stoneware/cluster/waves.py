@@ -176,6 +176,7 @@ class Waves:
         )
         # A disk stays in the variables of each wave, since Terraform destroys what they lack.
         variables["volumes"] = self._present(variables["volumes"])
+        terraform.record_order()
         # Declared before it is applied: after a kill the next command knows what was on its way.
         terraform.configure(variables)
         adopted = terraform.adopt(self.observed)

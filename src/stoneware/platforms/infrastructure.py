@@ -167,6 +167,11 @@ class Infrastructure(Protocol):
         ...
 
     @property
+    def dependent_types(self) -> frozenset[str]:
+        """Return the resource types of the cluster's module that depend on others: those go first."""
+        ...
+
+    @property
     def harmless_attributes(self) -> frozenset[str]:
         """Return the attributes whose change in place neither makes a machine again nor starts one."""
         ...

@@ -41,6 +41,7 @@ class StonewareInfrastructure:
     cluster_module = CLUSTER_MODULE
     builder_module = BUILDER_MODULE
     disk_types = frozenset({"stoneware_volume"})
+    dependent_types = frozenset({"stoneware_machine"})
     harmless_attributes = frozenset(
         {"labels", "metadata", "image_ref", "recreate_on", "timeouts", "wait_for"}
     )

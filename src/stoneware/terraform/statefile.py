@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,18 @@ def tainted_in(state: bytes) -> frozenset[str]:
     """Return the addresses of resources in a state whose creation failed."""
     return frozenset(
         address for address, instance in _instances(state) if instance.get("status") == "tainted"
+    )
+
+
+def unordered_in(state: bytes, types: Collection[str]) -> frozenset[str]:
+    """Return the addresses of resources of some types of which a state does not say what they depend on.
+
+    They were imported, and a kill came before the rest of the apply: an import alone does not record it.
+    """
+    return frozenset(
+        address
+        for address, instance in _instances(state)
+        if address.partition(".")[0] in types and not instance.get("dependencies")
     )
 
 

@@ -87,6 +87,7 @@ class GoogleInfrastructure:
     cluster_module = CLUSTER_MODULE
     builder_module = BUILDER_MODULE
     disk_types = frozenset({"google_compute_disk"})
+    dependent_types = frozenset({"google_compute_instance", "google_dns_record_set"})
     harmless_attributes = _HARMLESS
     passing_attributes = _PASSING
 
