@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -63,6 +64,10 @@ def run_stoneware(lab: Bench, *words: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
+def _free(store: Store) -> int:
+    return shutil.disk_usage(store.data).free
+
+
 def test_a_machine_that_fills_its_root_and_its_volume_stops_nobody(small: Bench) -> None:
     volume = f"{small.name}-v"
     small.boot(volumes=(VolumeMount(volume, "/srv"),))
@@ -88,6 +93,7 @@ def test_a_machine_that_fills_its_root_and_its_volume_stops_nobody(small: Bench)
 
 def test_guests_cannot_take_the_reserve_and_records_go_on(small: Bench) -> None:
     volumes = [f"{small.name}-v{number}" for number in range(2)]
+    before = _free(small.store)
     for name in volumes:
         small.store.create_volume(name, size=100 << 30)  # more than there is: only the reserve is in the way
     small.boot(volumes=tuple(VolumeMount(name, f"/srv/{name}") for name in volumes), disk=100 << 30)
@@ -108,7 +114,9 @@ def test_guests_cannot_take_the_reserve_and_records_go_on(small: Bench) -> None:
     small.platform.destroy(small.name)
     for name in volumes:
         small.store.remove_volume(name)
-    assert settle(small.store) > 300 * _MIB
+    # What the kernel has freed before that is none of what settling frees.
+    settle(small.store)
+    assert _free(small.store) > before - 32 * _MIB
     assert recover(small.store) == []
 
 
