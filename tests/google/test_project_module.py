@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.platforms.google.doctor import PERMISSIONS
+from stoneware.platforms.google.intake import PUSHES
+from stoneware.platforms.google.permissions import FOR_BAKES, FOR_CLUSTERS, FOR_PUBLIC_ADDRESSES
 from stoneware.terraform.configuration import MODULES
 from stoneware.terraform.engine import LibraryEngine
 
@@ -27,7 +28,11 @@ def test_its_files_are_short() -> None:
 
 def test_the_role_has_what_doctor_asks_for() -> None:
     granted = set(re.findall(r'"(compute\.[A-Za-z.]+)"', text("roles.tf")))
-    assert not set(PERMISSIONS) - granted
+    assert not {*FOR_BAKES, *FOR_CLUSTERS, *FOR_PUBLIC_ADDRESSES} - granted
+
+
+def test_what_computers_that_died_have_left_in_the_bucket_goes() -> None:
+    assert f'matches_prefix = ["bakes/", "{PUSHES}"]' in text("main.tf")
 
 
 def test_every_variable_is_used_and_every_reference_leads_to_something() -> None:

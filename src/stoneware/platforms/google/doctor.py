@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from stoneware.errors import StonewareError
-from stoneware.platforms.google import labels, leftovers
+from stoneware.platforms.google import labels, leftovers, quotas
 from stoneware.platforms.google.api import Api
 from stoneware.platforms.google.bucket import Bucket, creation
+from stoneware.platforms.google.permissions import FOR_BAKES, FOR_CLUSTERS, FOR_PUBLIC_ADDRESSES
 from stoneware.platforms.upkeep import Finding
 from stoneware.untrusted.visible import visible
 
@@ -18,28 +19,6 @@ if TYPE_CHECKING:
     from google.auth.credentials import Credentials
 
 _PROBE = "doctor/probe"
-# What a bake asks for; Google says which of them who asks has.
-PERMISSIONS = (
-    "compute.disks.create",
-    "compute.disks.list",
-    "compute.globalOperations.get",
-    "compute.images.create",
-    "compute.images.delete",
-    "compute.images.list",
-    "compute.images.useReadOnly",
-    "compute.instances.create",
-    "compute.instances.delete",
-    "compute.instances.get",
-    "compute.instances.getGuestAttributes",
-    "compute.instances.getSerialPortOutput",
-    "compute.instances.list",
-    "compute.instances.setLabels",
-    "compute.instances.setMetadata",
-    "compute.instances.stop",
-    "compute.regions.get",
-    "compute.subnetworks.use",
-    "compute.zoneOperations.get",
-)
 Check = Callable[[], str]
 
 
@@ -76,11 +55,18 @@ def findings(api: Api) -> list[Finding]:
             f"gcloud compute networks list --project {project}",
             lambda: _network(api),
         ),
+        (
+            "quotas",
+            "quota",
+            "builders, machines, images",
+            f"gcloud compute regions describe {settings.region} --project {project}    # all of its quotas",
+            lambda: quotas.told(api),
+        ),
     ]
     found = [_finding(*check) for check in checks]
-    found += [_builders(api), *_left_over(api)]
+    found += [_secrets(api), _builders(api), *_left_over(api)]
     # An emulator has all permissions.
-    return found if settings.endpoint else [*found, _permissions(api)]
+    return found if settings.endpoint else [*found, *_permissions(api)]
 
 
 def _finding(name: str, kind: str, purpose: str, get: str, check: Check) -> Finding:
@@ -139,6 +125,18 @@ def _network(api: Api) -> str:
     return "public addresses" if settings.external_ip else "no public addresses: packages come by Cloud NAT"
 
 
+def _secrets(api: Api) -> Finding:
+    """Say whether Secret Manager answers, which only machines with secrets need."""
+
+    def check() -> str:
+        api.get("secretmanager", "secrets", "list the secrets", pageSize=1)
+        return "answers"
+
+    service = "secretmanager.googleapis.com"
+    get = f"gcloud services enable {service} --project {shlex.quote(api.settings.project)}"
+    return replace(_finding(service, "API", "secrets of machines", get, check), optional=True)
+
+
 def _builders(api: Api) -> Finding:
     """Say which builders there are: each costs money until its bake ends, or for eight hours at most."""
 
@@ -183,20 +181,22 @@ def _left_over(api: Api) -> list[Finding]:
     return [replace(each, optional=True) for each in found]
 
 
-def _permissions(api: Api) -> Finding:
-    project = api.settings.project
-    get = f"gcloud projects get-iam-policy {shlex.quote(project)}"
+def _permissions(api: Api) -> list[Finding]:
+    """Say which permissions are missing: without some images are baked, but no cluster is made."""
+    settings = api.settings
+    get = f"gcloud projects get-iam-policy {shlex.quote(settings.project)}    # who may do what"
+    for_bakes = (*FOR_BAKES, *(FOR_PUBLIC_ADDRESSES if settings.external_ip else ()))
+    baking = _finding("permissions", "IAM", "baking", get, lambda: _granted(api, for_bakes))
+    clusters = _finding("permissions", "IAM", "clusters", get, lambda: _granted(api, FOR_CLUSTERS))
+    return [baking, replace(clusters, optional=True)]
 
-    def check() -> str:
-        body = {"permissions": list(PERMISSIONS)}
-        path = f"/projects/{project}:testIamPermissions"
-        reply = api.request(
-            "cloudresourcemanager", "POST", path, "ask for permissions", body=body, repeat=True
-        )
-        has = set(reply.get("permissions") or ())
-        lacking = [name for name in PERMISSIONS if name not in has]
-        if lacking:
-            raise StonewareError("permissions are missing", details=", ".join(lacking))
-        return f"{len(PERMISSIONS)} permissions"
 
-    return _finding("permissions", "IAM", "baking", get, check)
+def _granted(api: Api, wanted: Sequence[str]) -> str:
+    """Return how many permissions there are. Raises StonewareError with those that are missing."""
+    body = {"permissions": list(wanted)}
+    path = f"/projects/{api.settings.project}:testIamPermissions"
+    reply = api.request("cloudresourcemanager", "POST", path, "ask for permissions", body=body, repeat=True)
+    has = set(reply.get("permissions") or ())
+    if lacking := [name for name in wanted if name not in has]:
+        raise StonewareError("permissions are missing", details=", ".join(lacking))
+    return f"{len(wanted)} permissions"

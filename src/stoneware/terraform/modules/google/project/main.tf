@@ -48,14 +48,14 @@ resource "google_storage_bucket" "stoneware" {
     }
   }
 
-  # What a computer that died has left of a bake.
+  # What a computer that died has left of a bake or a push.
   lifecycle_rule {
     action {
       type = "Delete"
     }
     condition {
       age            = 2
-      matches_prefix = ["bakes/"]
+      matches_prefix = ["bakes/", "pushes/"]
     }
   }
 }

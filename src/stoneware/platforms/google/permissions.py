@@ -1,0 +1,65 @@
+"""The permissions that Stoneware and its Terraform need in a project, as `doctor` asks for them.
+
+The role in `terraform/modules/google/project` has them all; tests compare the two.
+"""
+
+from __future__ import annotations
+
+FOR_BAKES = (
+    "compute.disks.create",
+    "compute.disks.get",
+    "compute.disks.list",
+    "compute.disks.setLabels",
+    "compute.disks.useReadOnly",
+    "compute.globalOperations.get",
+    "compute.images.create",
+    "compute.images.delete",
+    "compute.images.get",
+    "compute.images.list",
+    "compute.images.setLabels",
+    "compute.images.useReadOnly",
+    "compute.instances.create",
+    "compute.instances.delete",
+    "compute.instances.get",
+    "compute.instances.getGuestAttributes",
+    "compute.instances.getSerialPortOutput",
+    "compute.instances.list",
+    "compute.instances.setLabels",
+    "compute.instances.setMetadata",
+    "compute.instances.setServiceAccount",
+    "compute.instances.stop",
+    "compute.machineTypes.get",
+    "compute.regions.get",
+    "compute.subnetworks.use",
+    "compute.zoneOperations.get",
+)
+FOR_PUBLIC_ADDRESSES = ("compute.subnetworks.useExternalIp",)
+FOR_CLUSTERS = (
+    "compute.addresses.create",
+    "compute.addresses.createInternal",
+    "compute.addresses.delete",
+    "compute.addresses.deleteInternal",
+    "compute.addresses.get",
+    "compute.addresses.list",
+    "compute.addresses.setLabels",
+    "compute.addresses.use",
+    "compute.addresses.useInternal",
+    "compute.diskTypes.get",
+    "compute.disks.delete",
+    "compute.disks.resize",
+    "compute.disks.use",
+    "compute.firewalls.create",
+    "compute.firewalls.delete",
+    "compute.firewalls.get",
+    "compute.firewalls.list",
+    "compute.firewalls.update",
+    "compute.instances.attachDisk",
+    "compute.instances.detachDisk",
+    "compute.instances.setDeletionProtection",
+    "compute.instances.setMachineType",
+    "compute.instances.setTags",
+    "compute.instances.start",
+    "compute.instances.update",
+    "compute.networks.updatePolicy",
+    "compute.regionOperations.get",
+)
