@@ -19,6 +19,7 @@ import pytest
 from stoneware.cli import program
 from stoneware.emulator import reference, server
 from stoneware.emulator.cloud import Cloud
+from stoneware.emulator.fidelity import BEHIND
 from stoneware.emulator.service import Service
 from stoneware.errors import InputError
 
@@ -81,7 +82,13 @@ def test_every_reply_is_the_apis(endpoint: str, case: Case) -> None:
 
 
 def test_the_tables_of_methods_are_current(service: Service) -> None:
-    assert reference.with_tables(PAGE.read_text(), reference.tables(Cloud(service).apis)) == PAGE.read_text()
+    apis = Cloud(service).apis
+    assert reference.with_tables(PAGE.read_text(), reference.tables(apis)) == PAGE.read_text()
+    served = {
+        api.document.name: {one.collection for one in api.document.methods.values() if api.serves(one)}
+        for api in apis
+    }
+    assert served == {name: set(collections) for name, collections in BEHIND.items()}
 
 
 @pytest.mark.tool

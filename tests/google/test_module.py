@@ -15,7 +15,7 @@ from stoneware.errors import InputError
 from stoneware.platforms.google import infrastructure
 from stoneware.platforms.google.api import Api
 from stoneware.platforms.google.hardware import hardware_of
-from stoneware.platforms.google.infrastructure import CLUSTER_MODULE, GoogleInfrastructure
+from stoneware.platforms.google.infrastructure import BUILDER_MODULE, CLUSTER_MODULE, GoogleInfrastructure
 from stoneware.platforms.google.instance import read_spec
 from stoneware.platforms.google.inventory import GoogleInventory
 from stoneware.platforms.infrastructure import Kind, Subject
@@ -357,7 +357,11 @@ def _names(text: str) -> Iterator[tuple[str, tuple[str, ...], str]]:
 
 
 @pytest.mark.pure
-@pytest.mark.parametrize("file", sorted(CLUSTER_MODULE.glob("*.tf")), ids=lambda file: file.name)
+@pytest.mark.parametrize(
+    "file",
+    sorted((*CLUSTER_MODULE.glob("*.tf"), *BUILDER_MODULE.glob("*.tf"))),
+    ids=lambda file: f"{file.parent.name}-{file.name}",
+)
 def test_attributes_and_blocks_are_those_of_the_provider(file: Path) -> None:
     assert len(file.read_text().splitlines()) <= 150
     for kind, blocks, name in _names(file.read_text()):

@@ -11,6 +11,7 @@ from pathlib import Path
 from stoneware.emulator.apis import Api
 from stoneware.emulator.cloud import Cloud
 from stoneware.emulator.discovery import load
+from stoneware.emulator.fidelity import BEHIND
 from stoneware.emulator.service import Service
 from stoneware.emulator.store import Store
 from stoneware.generated import with_part
@@ -20,7 +21,7 @@ _END = "<!-- its end -->\n"
 
 
 def tables(some: Iterable[Api]) -> str:
-    """Return a section for each API: of the collections that are served in part, which methods are."""
+    """Return a section for each API: which of its methods are served, and what stands behind them."""
     return "\n".join(_section(api) for api in some)
 
 
@@ -30,11 +31,15 @@ def _section(api: Api) -> str:
     for method in api.document.methods.values():
         into = served if api.serves(method) else refused
         into.setdefault(method.collection, set()).add(f"`{method.verb}`")
+    behind = BEHIND[api.document.name]
     rows = [
-        f"| `{name}` | {', '.join(sorted(verbs))} | {', '.join(sorted(refused.get(name, set()) - verbs))} |\n"
+        f"| `{name}` | {behind[name]} | {', '.join(sorted(verbs))} |"
+        f" {', '.join(sorted(refused.get(name, set()) - verbs))} |\n"
         for name, verbs in sorted(served.items())
     ]
-    head = f"### {api.document.title}\n\n| collection | served | 501 |\n|---|---|---|\n"
+    head = (
+        f"### {api.document.title}\n\n| collection | what stands behind | served | 501 |\n|---|---|---|---|\n"
+    )
     return head + "".join(rows)
 
 
