@@ -118,6 +118,23 @@ def test_networks_and_systems_of_a_kind_are_asked_for(tmp_path: Path) -> None:
     assert all(need.instead for need in needs)
 
 
+def test_a_secret_of_secret_manager_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "machines.yaml").write_text(
+        "name: shop\n"
+        "services:\n"
+        "  db:\n"
+        "    image: db:1\n"
+        "    secrets: [key]\n"
+        "secrets: {key: {file: 'secret://projects/proj-1/secrets/key/versions/3'}}\n"
+    )
+    (need,) = needs_of(load_cluster((), directory=tmp_path, environment={}))
+    assert (need.capability, need.place.rpartition("/")[2]) == (
+        Capability.STORED_SECRETS,
+        "machines.yaml:5:14",
+    )
+    assert "environment: VARIABLE" in need.instead
+
+
 def test_a_rollout_needs_what_its_gates_do(cluster: Cluster, tmp_path: Path) -> None:
     kept = FileClusters(tmp_path / "clusters")
     site: Any = Site(without(Capability.COMMANDS), some_images(), kept)  # type: ignore[arg-type]

@@ -11,11 +11,12 @@ from stoneware.cli.clusters import desired_of
 from stoneware.cluster.drift import find_drift
 from stoneware.cluster.model import Desired
 from stoneware.cluster.plan import make_plan
-from stoneware.cluster.secrets import read_secrets
+from stoneware.cluster.secrets import all_secrets, read_secrets
 from stoneware.cluster.site import Site
 from stoneware.cluster.status import status
 from stoneware.compose.model import Cluster, SecretSource
 from stoneware.errors import InputError
+from stoneware.model.resources import SecretMount
 from stoneware.platforms.cluster_files import FileClusters
 from tests.cluster.engine import ClusterPlatform
 from tests.cluster.observation_documents import RESOURCES
@@ -64,6 +65,19 @@ def test_a_secret_whose_file_has_changed(site: Site, token: Path) -> None:
     ]
     assert [step.name for step in make_plan(desired, observation_of(there)).changes] == ["app-1", "app-2"]
     assert site.platform.secret_version("shop-app-token", b"another-battery") is None, "looking puts nothing"
+
+
+def test_a_secret_of_secret_manager_is_neither_read_nor_put(site: Site) -> None:
+    source = SecretSource("app-token", stored="projects/proj-1/secrets/token", version="3")
+    cluster = replace(cluster_of(BASE), secrets={"app-token": source})
+    assert read_secrets(cluster, {}) == {}
+    assert all_secrets(cluster, {"secrets": ["shop-old"]}) == ["shop-old"], "`down` destroys these"
+    desired = desired_of(cluster, site)
+    mount = SecretMount("projects/proj-1/secrets/token", "app-token", "3")
+    assert desired.machines["app-1"].spec.secrets == (mount,)
+    assert sync_of(desired, desired)["app-1"]
+    newer = replace(cluster, secrets={"app-token": replace(source, version="4")})
+    assert sync_of(desired_of(newer, site), desired)["app-1"] is False
 
 
 def test_a_secret_that_cannot_be_read_is_not_in_sync(site: Site, token: Path) -> None:

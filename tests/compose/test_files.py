@@ -184,6 +184,46 @@ def test_a_secret_is_never_shown(tmp_path: Path) -> None:
     assert value.reveal() == "hunter2-secret"
 
 
+STORED = "secret://projects/proj-1/secrets/db_password/versions/3"
+
+
+def test_a_secret_may_be_in_secret_manager(tmp_path: Path) -> None:
+    text = f"services: {{web: {{image: x, secrets: [key]}}}}\nsecrets: {{key: {{file: '{STORED}'}}}}\n"
+    (tmp_path / "machines.yaml").write_text(text)
+    cluster = load(tmp_path)
+    source = cluster.secrets["key"]
+    assert (source.stored, source.version, source.file) == ("projects/proj-1/secrets/db_password", "3", None)
+    assert f"file: {STORED}" in to_yaml(to_document(cluster))
+
+
+@pytest.mark.parametrize("ending", ["latest", "0", "3/x", "", "1 2"])
+def test_a_secret_of_secret_manager_has_a_version(tmp_path: Path, ending: str) -> None:
+    address = STORED.removesuffix("3") + ending
+    text = f"services: {{web: {{image: x, secrets: [key]}}}}\nsecrets: {{key: {{file: '{address}'}}}}\n"
+    (tmp_path / "machines.yaml").write_text(text)
+    with pytest.raises(InputError) as caught:
+        load(tmp_path)
+    assert "is no version of a secret in Secret Manager" in str(caught.value)
+    assert caught.value.location.endswith("machines.yaml:2:23")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("services: {web: {image: x, configs: [key]}}\nconfigs: ", "a config is not in Secret Manager"),
+        (
+            "services: {web: {image: x, build: {context: ., secrets: [key]}}}\nsecrets: ",
+            "the secret 'key' of a bake is in Secret Manager",
+        ),
+    ],
+)
+def test_what_is_not_in_secret_manager(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "machines.yaml").write_text(f"{text}{{key: {{file: '{STORED}'}}}}\n")
+    with pytest.raises(InputError) as caught:
+        load(tmp_path)
+    assert said in str(caught.value)
+
+
 def test_a_command_that_makes_no_machine_needs_no_secret(tmp_path: Path) -> None:
     (tmp_path / "machines.yaml").write_text(
         "services: {web: {image: x, secrets: [a, b]}}\nsecrets: {a: {file: gone}, b: {environment: GONE}}\n"

@@ -348,6 +348,38 @@ def test_a_machine_is_told_one_version_of_a_secret_and_no_value(
     assert machine.spec.secrets == mounts
 
 
+def test_a_secret_that_others_keep_is_fetched_where_it_is_and_left_alone(
+    platform: GoogleMachines, cloud: Cloud
+) -> None:
+    path = f"projects/{PROJECT}/secrets/theirs"
+    mount = SecretMount(path, "token", "3")
+    one = spec(1, secrets=(mount,), networks=(), extras=ACCOUNT)
+    platform.let_fetch_secrets([one])
+    platform.check_secrets([mount])
+    assert not [each for each in cloud.take() if "secrets" in each.line]
+    platform.create(one)
+    items = instance.metadata_of(cloud.of("instances")["shop-kafka-1"])
+    assert items["stoneware-secrets"] == f"token\t0400\t{GUEST_ENDPOINT}/v1/{path}/versions/3:access\t3\n"
+    machine = platform.observe("shop-kafka-1")
+    assert machine is not None
+    assert machine.spec.secrets == (mount,)
+    assert not platform.has_secret(path, "3")
+    platform.put_secret("theirs", b"hush")
+    assert platform.has_secret(path, "1")
+
+
+def test_who_may_not_look_at_a_secret_of_others_takes_it_for_kept(
+    platform: GoogleMachines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: object, **__: object) -> None:
+        raise errors.AccessError("cannot look")
+
+    monkeypatch.setattr(platform.api, "find", denied)
+    assert platform.has_secret("projects/other/secrets/theirs", "3")
+    with pytest.raises(errors.AccessError):
+        platform.has_secret("ours", "3")
+
+
 def test_secrets_want_a_service_account(platform: GoogleMachines) -> None:
     made = instance.instance_of
     image, settings = f"{IMAGES}/debian-12", platform.api.settings

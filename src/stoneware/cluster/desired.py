@@ -203,8 +203,9 @@ class _Work:
         )
 
     def _secret(self, use: SecretUse) -> SecretMount:
-        name = secret_name(self.cluster.name, use.secret)
-        version = self.versions.get(use.secret, "")
+        source = self.cluster.secrets[use.secret]
+        name = source.stored or secret_name(self.cluster.name, use.secret)
+        version = source.version or self.versions.get(use.secret, "")
         return SecretMount(name, use.target, version, use.mode, use.uid, use.gid)
 
     def _blame(self, name: str, place: str, problems: Iterable[str]) -> None:

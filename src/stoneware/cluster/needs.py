@@ -16,6 +16,9 @@ def needs_of(cluster: Cluster) -> Iterator[Need]:
     for service in cluster.services.values():
         if any(machine.ports for machine in service.machines):
             yield Need(Capability.PUBLISHED_PORTS, service.where("ports"), "leave ports: out")
+        if any(cluster.secrets[use.secret].stored for machine in service.machines for use in machine.secrets):
+            instead = "file: PATH, or environment: VARIABLE    # of the secret"
+            yield Need(Capability.STORED_SECRETS, service.where("secrets"), instead)
         yield from _limits(service)
         yield from _system(service)
     # Networks made elsewhere are what they are.

@@ -19,8 +19,9 @@ NEW = "new"  # the version of a value that was not handed to the platform yet
 
 
 def used_secrets(cluster: Cluster) -> tuple[str, ...]:
-    """Return the keys of the secrets that some machine has, sorted."""
-    return tuple(sorted({use.secret for machine in cluster.machines for use in machine.secrets}))
+    """Return the keys of the secrets that some machine has and that we hand to the platform, sorted."""
+    used = {use.secret for machine in cluster.machines for use in machine.secrets}
+    return tuple(sorted(key for key in used if not cluster.secrets[key].stored))
 
 
 def all_secrets(cluster: Cluster, origin: Mapping[str, Any]) -> list[str]:

@@ -99,6 +99,9 @@ class UpdateConfig:
 class SecretSource:
     """Where a secret's value comes from: a file (absolute path), or a variable of our environment.
 
+    Or it is in Secret Manager already, at `stored` (`projects/P/secrets/S`), in one `version`: machines fetch
+    it there, and we never have it.
+
     `value` is that of the variable, which may be set by an env file only; a file is read when it is needed.
     A `config` is no secret: it may be written in the cluster file itself, with neither file nor variable.
     """
@@ -108,6 +111,8 @@ class SecretSource:
     variable: str = ""
     value: Secret | None = None
     config: bool = False
+    stored: str = ""
+    version: str = ""
 
 
 @dataclass(frozen=True, order=True)

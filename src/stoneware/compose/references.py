@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import IPv4Network
@@ -26,6 +27,10 @@ from stoneware.model.subnets import address_problem, gateway, ranges_problem
 from stoneware.untrusted.bounded import why_no_file
 
 DEFAULT = "default"
+_STORED = "secret://"  # how the address of a secret in Secret Manager begins
+_VERSION = re.compile(
+    r"(?P<secret>projects/[a-z0-9.:-]{1,100}/secrets/[A-Za-z0-9_-]{1,255})/versions/(?P<number>[1-9][0-9]{0,18})"
+)
 CONFIG_ENDING = ".config"  # of a config's key among the secrets, whose way to machines is its own as well
 
 
@@ -186,6 +191,12 @@ class References:
                     f"{each.target!r} cannot be the id of a secret",
                     "It has letters, digits, dots, dashes and underscores.",
                 )
+            elif (source := self.secrets.get(each.source)) and source.stored:
+                self._faults.add(
+                    place,
+                    f"the secret {each.source!r} of a bake is in Secret Manager",
+                    "Only machines fetch secrets there: give the bake a file or a variable.",
+                )
             elif each.source in self.secrets:
                 found[each.target] = self.secrets[each.source]
         return found
@@ -210,10 +221,30 @@ class References:
         self, key: str, entry: Entry[schema_resources.Secret] | Entry[schema_resources.Config], kind: str
     ) -> SecretSource:
         """Return the file or the variable that a value comes from; it has to be there."""
+        if entry.model.file is not None and entry.model.file.startswith(_STORED):
+            return self._stored(key, entry.model.file, entry.node, kind)
         if entry.model.file is not None:
             return SecretSource(key, file=self._file(key, entry.model.file, entry.node, kind))
         variable = entry.model.environment or ""
         return SecretSource(key, variable=variable, value=self._value(variable, entry.node, kind))
+
+    def _stored(self, key: str, address: str, node: Node, kind: str) -> SecretSource:
+        """Return where in Secret Manager a secret is."""
+        found = _VERSION.fullmatch(address.removeprefix(_STORED))
+        place = place_of(node, ("file",))
+        if kind != "secret":
+            self._faults.add(
+                place, f"a {kind} is not in Secret Manager", "Write a file, or declare a secret."
+            )
+        elif found is None:
+            self._faults.add(
+                place,
+                f"{address} is no version of a secret in Secret Manager",
+                f"Write {_STORED}projects/PROJECT/secrets/NAME/versions/NUMBER; `latest` changes.",
+            )
+        return SecretSource(
+            key, stored=found["secret"] if found else "-/-", version=found["number"] if found else ""
+        )
 
     def _file(self, key: str, file: str, node: Node, kind: str) -> Path:
         path = absolute(file, self._context.directory)

@@ -118,6 +118,8 @@ def _seconds(value: float | None) -> str | None:
 def _source(source: SecretSource) -> dict[str, str]:
     if source.file:
         return {"file": str(source.file)}
+    if source.stored:
+        return {"file": f"secret://{source.stored}/versions/{source.version}"}
     if source.variable:
         return {"environment": source.variable}
     # Of all sources only a config has its text in the file: no secret is shown here.

@@ -16,6 +16,7 @@ class Capability(StrEnum):
     CHECKPOINTS = "saving a builder after each step"
     STAGES = "handing files of one stage of a Machinefile to another"
     STEP_SECRETS = "secrets of the steps of a bake"
+    STORED_SECRETS = "secrets that are in Secret Manager already"
     CACHES = "directories that outlive builders"
     COMMANDS = "running commands inside machines"
     PUBLISHED_PORTS = "publishing ports of machines on this computer"

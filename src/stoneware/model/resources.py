@@ -36,6 +36,7 @@ class VolumeMount:
 class SecretMount:
     """A secret, by name, and the file that a machine has it in: below /run/secrets, or an absolute path.
 
+    One that others have put into Secret Manager has its path there for a name: `projects/P/secrets/S`.
     `version` is what `put_secret` returned: it tells one value from the next and says nothing about either.
     `uid` and `gid` own the file.
     """
@@ -46,6 +47,16 @@ class SecretMount:
     mode: int = 0o400
     uid: int = 0
     gid: int = 0
+
+    @property
+    def elsewhere(self) -> bool:
+        """Say whether others keep it: nothing is put, opened or removed by us."""
+        return is_elsewhere(self.secret)
+
+
+def is_elsewhere(secret: str) -> bool:
+    """Say whether the name of a secret is the path of one that others have put into Secret Manager."""
+    return secret.startswith("projects/")
 
 
 DIRECTORY, DISK = "directory", "disk"  # kinds of volumes

@@ -145,7 +145,8 @@ def secret_address(mount: SecretMount, settings: Settings) -> str:
     """Return where a machine fetches a secret, with its own token: one version of it, never the latest."""
     emulated = settings.guest_endpoint or (guest_protocol.GUEST_ENDPOINT if settings.endpoint else "")
     base = emulated or _SECRETS
-    secret = f"projects/{settings.project}/secrets/{names.secret_id(mount.secret)}"
+    own = f"projects/{settings.project}/secrets/{names.secret_id(mount.secret)}"
+    secret = mount.secret if mount.elsewhere else own
     return f"{base}/v1/{secret}/versions/{mount.version or 'none'}:access"
 
 

@@ -43,6 +43,7 @@ class GooglePlatform(GoogleMachines, NoCommands, NoSnapshots, NoVolumeKinds):
             Capability.PUBLISHED_PORTS,
             Capability.STAGES,
             Capability.STEP_SECRETS,
+            Capability.STORED_SECRETS,
         }
     )
 

@@ -12,7 +12,7 @@ from typing import Any
 from stoneware.errors import InputError
 from stoneware.model import names as rules
 from stoneware.model.machine import MachineSpec
-from stoneware.model.resources import SecretMount
+from stoneware.model.resources import SecretMount, is_elsewhere
 from stoneware.platforms import telling
 from stoneware.platforms.google import errors, names
 from stoneware.platforms.google.api import Api, last
@@ -69,12 +69,19 @@ class GoogleSecrets:
 
     def has_secret(self, name: str, version: str) -> bool:
         """Say whether the value that a secret had in some version is still kept."""
-        _check(name)
+        if not is_elsewhere(name):
+            _check(name)
         # `latest` or an alias is no version that stays what it is.
         if not version.isdecimal():
             return False
         what = f"look at the secret {name}"
-        found = self.api.find(_SERVICE, f"{_path(name)}/versions/{version}", what)
+        try:
+            found = self.api.find(_SERVICE, f"{_path(name)}/versions/{version}", what)
+        except errors.AccessError:
+            # Of others: that machines may fetch it says nothing about who looks.
+            if not is_elsewhere(name):
+                raise
+            return True
         return found is not None and found.get("state", "ENABLED") == "ENABLED"
 
     def destroy_secret(self, name: str) -> None:
@@ -84,7 +91,7 @@ class GoogleSecrets:
 
     def check_secrets(self, mounts: Iterable[SecretMount]) -> None:
         """Raise InputError where a secret does not exist."""
-        for name in sorted({mount.secret for mount in mounts}):
+        for name in sorted({mount.secret for mount in mounts if not mount.elsewhere}):
             if self.api.find(_SERVICE, _path(name), f"look at the secret {name}") is None:
                 raise InputError(
                     f"there is no secret {name!r}",
@@ -94,12 +101,15 @@ class GoogleSecrets:
     def let_fetch_secrets(self, specs: Iterable[MachineSpec]) -> None:
         """Let the service accounts of machines read the machines' secrets; who else may stays as it is.
 
+        Who reads those that others keep is theirs to say.
         Where we may not say who may, nothing is done: an operator may have done so for the whole project.
         """
         wanted: dict[str, set[str]] = {}
         for spec in specs:
             account = hardware_for(spec, self.api.settings).service_account
             for use in spec.secrets if account else ():
+                if use.elsewhere:
+                    continue
                 wanted.setdefault(use.secret, set()).add(str(account))
         for name, accounts in sorted(wanted.items()):
             missing = {account for account in accounts if (name, account) not in self._opened}
@@ -160,7 +170,7 @@ class GoogleSecrets:
 
 
 def _path(name: str) -> str:
-    return f"secrets/{names.secret_id(name)}"
+    return f"/{name}" if is_elsewhere(name) else f"secrets/{names.secret_id(name)}"
 
 
 def _check(name: str) -> None:

@@ -41,7 +41,7 @@ class LocalPlatform(LocalBuilders):
     """Machines on this computer. Each method takes the machine's lock where it changes something."""
 
     name = "local"
-    capabilities = frozenset(Capability)
+    capabilities = frozenset(Capability) - {Capability.STORED_SECRETS}
     at_once = 1  # all is in files of this computer
 
     def instead_of(self, capability: Capability) -> str:  # noqa: ARG002 - there is nothing it cannot do
