@@ -11,7 +11,7 @@ from stoneware.cluster.desired import desire
 from stoneware.cluster.plan import make_plan
 from stoneware.cluster.tfvars import from_tfvars, to_tfvars
 from stoneware.compose.extensions import flags_of, is_virtual
-from stoneware.compose.extras import extras_of, live_extras_of, zones_of
+from stoneware.compose.extras import extras_of, live_extras_of, opened_of, zones_of
 from stoneware.compose.model import Cluster
 from stoneware.platforms.google.infrastructure import EXTENSION
 from stoneware.provider.infrastructure import EXTENSION as LOCAL
@@ -124,3 +124,15 @@ def test_a_rollout_declares_the_names_of_what_it_changes() -> None:
     assert read_machine(declared["machines"]["db-1"]).hostname == "other.shop.internal"
     old = {key: value for key, value in before.items() if key != "hosts"}  # of an earlier version
     assert set(_declared(old, {"db-1": entry})["hosts"]) == {"db-1"}
+
+
+def test_what_an_image_exposes_is_opened_where_nothing_is_published() -> None:
+    opening = replace(EXTENSION, opens="ranges")
+    live = {"ranges": "10.0.0.0/8"}
+    ports = ("80/tcp", "53/udp")
+    assert opened_of(opening, live, (), ports) == {**live, "exposed": "80/tcp,53/udp"}
+    assert opened_of(opening, live, (), ()) == live
+    assert opened_of(opening, live, ("9092",), ports) == live, "what is published says it"
+    assert opened_of(opening, {}, (), ports) == {}, "nobody is let in"
+    assert opened_of(LOCAL, live, (), ports) == live
+    assert opened_of(None, {}, (), ports) == {}

@@ -160,7 +160,7 @@ def test_config_labels_and_protection_change_in_place(site: Site) -> None:
         1,
         metadata={**spec(1).metadata, "stoneware-config": "NODE_ID=9\n"},
         labels={**spec(1).labels, "team": "data"},
-        live_extras={"source_ranges": "10.0.0.0/8", "tags": "more"},
+        live_extras={"source_ranges": "10.0.0.0/8", "exposed": "53/udp,8080", "tags": "more"},
     )
     plan = site.plan(declared(changed, spec(2), spec(3)))
     assert site.what(plan) == {
@@ -171,7 +171,8 @@ def test_config_labels_and_protection_change_in_place(site: Site) -> None:
     site.terraform.apply(plan)
     assert {name: each["id"] for name, each in site.instances().items()} == before
     rule = site.cloud.of("firewalls")["shop-kafka-1-ports"]
-    assert rule["allowed"] == [{"IPProtocol": "tcp", "ports": ["9092"]}]
+    allowed = {each["IPProtocol"]: each["ports"] for each in rule["allowed"]}
+    assert allowed == {"tcp": ["8080", "9092"], "udp": ["53"]}
     assert (rule["sourceRanges"], rule["targetTags"]) == (["10.0.0.0/8"], ["shop-kafka-1-ports"])
     assert site.terraform.plan().noop
 

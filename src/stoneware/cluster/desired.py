@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from stoneware.cluster.declaration import oversized
 from stoneware.cluster.model import Desired, DesiredMachine
-from stoneware.compose.extras import extras_of, live_extras_of, zones_of
+from stoneware.compose.extras import extras_of, live_extras_of, opened_of, zones_of
 from stoneware.compose.model import (
     Cluster,
     ClusterNetwork,
@@ -180,6 +180,7 @@ class _Work:
         spec = _spec(self.cluster.name, service, definition, image, override)
         own = (self.cluster.extensions, service.extensions)
         extras, live = extras_of(self.extension, *own), live_extras_of(self.extension, *own)
+        live = opened_of(self.extension, live, spec.ports, image.config.ports)
         spec = replace(spec, extras=extras, live_extras=live)
         # With such a value a service could not start, and the machine before it would be gone by then.
         if self.check and (problems := list(oversized(spec))):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from stoneware.compose.truth import truth_of
-from stoneware.platforms.infrastructure import Extension
+from stoneware.platforms.infrastructure import EXPOSED, Extension
 
 _PLACES = ("zone", "zones")  # where machines may be: none is made again for another list
 
@@ -25,6 +25,18 @@ def live_extras_of(extension: Extension | None, *said: Mapping[str, Any]) -> dic
         return {}
     found, live = _said(extension.key, *said), extension.live
     return {name: _text(extension.key, name, value) for name, value in found.items() if name in live}
+
+
+def opened_of(
+    extension: Extension | None,
+    live: Mapping[str, str],
+    published: Collection[object],
+    exposed: Sequence[str],
+) -> dict[str, str]:
+    """Return what a living machine takes on, with its image's ports where the file has none to open."""
+    if extension is None or not live.get(extension.opens) or published or not exposed:
+        return dict(live)
+    return {**live, EXPOSED: ",".join(exposed)}
 
 
 def zones_of(extension: Extension | None, *said: Mapping[str, Any]) -> tuple[str, ...]:

@@ -52,6 +52,9 @@ class Lacking:
     place: str = ""
 
 
+EXPOSED = "exposed"  # `80/tcp,53/udp`
+
+
 @dataclass(frozen=True)
 class Extension:
     """A platform's own key of machines.yaml, and which of the keys below it are more than words to others."""
@@ -60,6 +63,7 @@ class Extension:
     size: str = "size"  # how large a volume is to be
     module_grows: bool = False  # the cluster's module makes a volume larger; else `create_volume` does
     live: frozenset[str] = frozenset()  # what changes while a machine runs
+    opens: str = ""  # next to this key a machine that publishes no port has EXPOSED: the ports of its image
 
 
 class Provider(Protocol):

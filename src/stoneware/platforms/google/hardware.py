@@ -10,6 +10,7 @@ from stoneware.errors import InputError
 from stoneware.model.limits import parse_size
 from stoneware.model.machine import MachineSpec
 from stoneware.platforms.google.settings import Settings
+from stoneware.platforms.infrastructure import EXPOSED
 
 _GIB = 1 << 30
 _SMALLEST = 10  # GB of a disk
@@ -34,6 +35,7 @@ class Hardware:
     spot: bool
     deletion_protection: bool
     source_ranges: tuple[str, ...]
+    exposed: tuple[str, ...]  # ports of the image that these reach, `80/tcp`
     dns_zone: str | None
     dns_name: str | None  # of a zone that is to be made, with the dot at its end
     tags: tuple[str, ...]
@@ -73,6 +75,7 @@ def hardware_of(extras: Mapping[str, str], settings: Settings, disk: int | None 
         spot=_flag(extras, "spot"),
         deletion_protection=_flag(extras, "deletion_protection"),
         source_ranges=_words(extras, "source_ranges"),
+        exposed=_words(extras, EXPOSED),
         dns_zone=extras.get("dns_zone"),
         dns_name=f"{extras['dns_name'].rstrip('.')}." if extras.get("dns_name") else None,
         tags=_words(extras, "tags"),

@@ -77,6 +77,7 @@ EXTENSION = Extension(
     size="disk_size",
     module_grows=True,
     live=frozenset({"deletion_protection", "dns_name", "dns_zone", "source_ranges", "tags"}),
+    opens="source_ranges",
 )
 
 
@@ -195,7 +196,8 @@ def _has_resource(subject: Subject, declared: Mapping[str, Any]) -> bool:
     if subject.kind is not Kind.PORTS:
         return True
     machine = declared["machines"][subject.name]
-    return bool(machine["ports"] and machine["instance"]["source_ranges"])
+    own = machine["instance"]
+    return bool((machine["ports"] or own["exposed"]) and own["source_ranges"])
 
 
 def _place(settings: Settings) -> dict[str, Any]:

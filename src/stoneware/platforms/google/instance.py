@@ -60,6 +60,7 @@ def instance_of(spec: MachineSpec, settings: Settings, *, zone: str, image: str)
         "spot": hardware.spot,
         "deletion_protection": hardware.deletion_protection,
         "source_ranges": list(hardware.source_ranges),
+        "exposed": [_exposed(port) for port in hardware.exposed],
         "dns_zone": hardware.dns_zone,
         "rule": names.cloud_name(f"{spec.name}-ports"),
         "tags": tags_of(spec, settings),
@@ -68,6 +69,11 @@ def instance_of(spec: MachineSpec, settings: Settings, *, zone: str, image: str)
         "replace_on": replaced_on(spec),
         "disks": disks_of(spec, settings, zone),
     }
+
+
+def _exposed(port: str) -> dict[str, Any]:
+    number, _, protocol = port.partition("/")
+    return {"machine_port": int(number), "protocol": protocol or "tcp"}
 
 
 def _check_token(spec: MachineSpec, hardware: Hardware) -> None:

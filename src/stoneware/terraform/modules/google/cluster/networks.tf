@@ -16,11 +16,15 @@ resource "google_compute_firewall" "network" {
   }
 }
 
-# The ports that machines publish, for those outside who may come in.
+# The ports that machines publish, else those that their image EXPOSEs, for those outside who may come in.
+locals {
+  ports = { for key, machine in var.machines : key => concat(machine.ports, machine.instance.exposed) }
+}
+
 resource "google_compute_firewall" "ports" {
   for_each = {
     for key, machine in var.machines : key => machine
-    if length(machine.ports) > 0 && length(machine.instance.source_ranges) > 0
+    if length(local.ports[key]) > 0 && length(machine.instance.source_ranges) > 0
   }
 
   project       = var.google.project
@@ -31,10 +35,10 @@ resource "google_compute_firewall" "ports" {
   target_tags   = [each.value.instance.rule]
 
   dynamic "allow" {
-    for_each = toset([for port in each.value.ports : port.protocol])
+    for_each = toset([for port in local.ports[each.key] : port.protocol])
     content {
       protocol = allow.value
-      ports    = sort([for port in each.value.ports : tostring(port.machine_port) if port.protocol == allow.value])
+      ports    = sort([for port in local.ports[each.key] : tostring(port.machine_port) if port.protocol == allow.value])
     }
   }
 }

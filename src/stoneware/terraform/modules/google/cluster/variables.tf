@@ -75,8 +75,9 @@ variable "machines" {
       spot                = optional(bool, false)
       deletion_protection = optional(bool, false)
       source_ranges       = optional(list(string), []) # who reaches its ports from outside
-      rule                = optional(string)           # name of the rule for these ports, and a tag of the machine
-      dns_zone            = optional(string)           # of `dns_zones`, or one that is there: has a name in it
+      exposed             = optional(list(object({ machine_port = number, protocol = optional(string, "tcp") })), [])
+      rule                = optional(string) # name of the rule for these ports, and a tag of the machine
+      dns_zone            = optional(string) # of `dns_zones`, or one that is there: has a name in it
       tags                = optional(list(string), [])
       labels              = optional(map(string), {})
       metadata            = optional(map(string), {})
