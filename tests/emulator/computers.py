@@ -106,6 +106,12 @@ class Computers:
     def make_disk(self, name: str, size: int) -> None:
         self.disks[name] = size
 
+    def enlarge_disk(self, name: str, size: int) -> None:
+        assert self.gate.wait(60)
+        if name in self.stubborn:
+            raise MachineError("QEMU does not answer")
+        self.disks[name] = size
+
     def attach(self, name: str, mount: VolumeMount) -> None:
         self._change(name, mount, lambda volumes: (*volumes, mount) if mount not in volumes else volumes)
 

@@ -200,6 +200,41 @@ def test_a_machine_that_ended_has_its_disks_when_it_starts(running: Api, compute
     assert [one.path for one in volumes(computers)] == [PLACE]
 
 
+def test_a_disk_of_a_running_instance_grows(running: Api, computers: Computers) -> None:
+    did(running, "instances.attachDisk", DATA, instance="k1")
+    (given,) = volumes(computers)
+    assert did(running, "disks.resize", {"sizeGb": "5"}, disk="data")["operationType"] == "resizeDisk"
+    assert computers.disks == {given.volume: 5 << 30}
+    computers.stubborn.add(given.volume)
+    ended = finished(running, "disks.resize", {"sizeGb": "6"}, disk="data")
+    assert "QEMU does not answer" in ended["error"]["errors"][0]["message"]
+    assert computers.disks == {given.volume: 5 << 30}
+    # It has what its record says at the next start.
+    did(running, "instances.reset", instance="k1")
+    assert computers.disks == {given.volume: 6 << 30}
+    did(running, "instances.stop", instance="k1")
+    did(running, "disks.resize", {"sizeGb": "7"}, disk="data")
+    assert computers.disks == {given.volume: 6 << 30}
+    did(running, "disks.resize", {"sizeGb": "20"}, disk="k1")
+
+
+def test_a_disk_that_was_growing_at_a_kill_grows_with_the_next_emulator(
+    document: discovery.Document, running: Api, computers: Computers
+) -> None:
+    did(running, "instances.attachDisk", DATA, instance="k1")
+    (given,) = volumes(computers)
+    computers.gate.clear()
+    asked = running("disks.resize", {"sizeGb": "5"}, zone=ZONE, disk="data")
+    after = Computers(machines=dict(computers.machines), disks=dict(computers.disks))
+    again = opened(document, running.service.store, after)
+    instance_work.resume(again)
+    ended = Api(again)("zoneOperations.wait", zone=ZONE, operation=asked["name"])
+    assert (ended["status"], ended.get("error")) == ("DONE", None)
+    assert after.disks == {given.volume: 5 << 30}
+    again.jobs.close()
+    computers.gate.set()
+
+
 @pytest.mark.parametrize("method", ["attachDisk", "detachDisk"])
 @pytest.mark.parametrize("reached", [False, True])
 def test_what_is_under_way_at_a_kill_is_done_by_the_next_emulator(

@@ -36,19 +36,6 @@ def family_view(service: Service, call: Call) -> Record:
     return {"image": family(service, call)}
 
 
-def resize(service: Service, call: Call) -> Record:
-    """Make a disk larger."""
-    key = call.key("disks")
-    record = service.existing(key)
-    size = int(call.body.get("sizeGb", 0))
-    # As Google's disks, which never shrink: Terraform replaces one that is to be smaller.
-    if size <= int(record["sizeGb"]):
-        raise errors.invalid("sizeGb", size, f"Must be larger than the {record['sizeGb']} GB it has.")
-    record["sizeGb"] = str(size)
-    service.store.put(key, record)
-    return service.started(call, "resizeDisk", key, record["id"])
-
-
 def create_snapshot(service: Service, call: Call) -> Record:
     """Make a snapshot of a disk; the operation is the disk's."""
     if not call.body.get("name"):

@@ -1,8 +1,8 @@
-"""Attaching disks to instances and detaching them, also while these run."""
+"""Attaching disks to instances, detaching them and making them larger, also while these run."""
 
 from __future__ import annotations
 
-from stoneware.emulator import checks, errors, instance_work, prepare
+from stoneware.emulator import checks, contents, errors, instance_work, prepare
 from stoneware.emulator.instance_disks import attached, hold, of_device, take
 from stoneware.emulator.machine_spec import disk_key
 from stoneware.emulator.service import Call, Service
@@ -69,3 +69,22 @@ def set_auto_delete(service: Service, call: Call) -> Record:
     of_device(record, call.query["deviceName"])["autoDelete"] = call.query["autoDelete"]
     service.keep("instances", key, record)
     return service.started(call, "setDiskAutoDelete", key, record["id"])
+
+
+def resize(service: Service, call: Call) -> Record:
+    """Make a disk larger; a data disk of an instance that runs when the machine sees it."""
+    key = call.key("disks")
+    record = service.existing(key)
+    size = int(call.body.get("sizeGb", 0))
+    # As Google's disks, which never shrink: Terraform replaces one that is to be smaller.
+    if size <= int(record["sizeGb"]):
+        raise errors.invalid("sizeGb", size, f"Must be larger than the {record['sizeGb']} GB it has.")
+    record["sizeGb"] = str(size)
+    service.store.put(key, record)
+    holder = prepare.running_user(service.store, record)
+    # What a machine boots from is as large as this when it starts.
+    if holder is None or not contents.is_blank(record):
+        return service.started(call, "resizeDisk", key, record["id"])
+    operation = service.started(call, "resizeDisk", key, record["id"], working=True)
+    instance_work.enlarge(service, key, call.operation(operation))
+    return operation

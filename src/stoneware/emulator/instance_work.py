@@ -24,7 +24,7 @@ from stoneware.emulator.machine_spec import (
     network_name,
     spec,
 )
-from stoneware.emulator.prepare import SAVE
+from stoneware.emulator.prepare import SAVE, running_user
 from stoneware.emulator.service import Service
 from stoneware.emulator.store import Record
 from stoneware.emulator.values import LINK
@@ -188,6 +188,24 @@ def unplug(service: Service, key: str, operation: str) -> None:
         _say_disks(service, computers, key, record | {"disks": left})
 
     _move_disk(service, key, operation, move, leaves=True)
+
+
+def enlarge(service: Service, key: str, operation: str) -> None:
+    """Let the machine that runs with a disk, `key`, see that it is larger; else it does when it starts."""
+    computers = service.computers
+    holder = running_user(service.store, service.store.get(key) or {})
+
+    def run() -> None:
+        # It may have been deleted before this came to its turn.
+        if computers is not None and holder is not None and (disk := service.store.get(key)) is not None:
+            computers.enlarge_disk(disk_name(disk), int(disk["sizeGb"]) << 30)
+
+    def ended(failure: ApiError | None) -> None:
+        with service.store.transaction():
+            service.operations.finish(operation, failure)
+
+    # After what is under way with that machine's disks.
+    service.begin(Job(holder or key, run, ended))
 
 
 def _move_disk(
@@ -358,7 +376,9 @@ def resume(service: Service) -> None:
             record = service.existing(operation)
             key = record["targetLink"].removeprefix(LINK)
             again = _AGAIN.get(record["operationType"]) if "/instances/" in key else None
-            if again is not None and computers is not None and service.store.get(key) is not None:
+            if record["operationType"] == "resizeDisk" and computers is not None:
+                enlarge(service, key, operation)
+            elif again is not None and computers is not None and service.store.get(key) is not None:
                 again(service, key, operation)
                 # It may be on its way off at the same time.
                 if again not in (plug, unplug):

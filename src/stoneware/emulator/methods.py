@@ -60,7 +60,7 @@ _INSTANCE: dict[str, Handler] = {
 }
 _SPECIAL: dict[str, Handler] = {
     "compute.disks.createSnapshot": actions.create_snapshot,
-    "compute.disks.resize": actions.resize,
+    "compute.disks.resize": disk_changes.resize,
     "compute.firewalls.update": resources.update,
     "compute.imageFamilyViews.get": actions.family_view,
     "compute.images.deprecate": actions.deprecate,

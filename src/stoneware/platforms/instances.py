@@ -108,6 +108,13 @@ class Computers(Protocol):
         """Make a blank disk of so many bytes, or let the one of that name have as many."""
         ...
 
+    def enlarge_disk(self, name: str, size: int) -> None:
+        """Let a disk have so many bytes, at once for a machine that runs with it.
+
+        May be done again after a kill. File systems on it stay as they are: the machine makes them larger.
+        """
+        ...
+
     def remove_disk(self, name: str) -> None:
         """Remove a disk that no machine has."""
         ...

@@ -137,13 +137,22 @@ class LocalResources:
         """
         from stoneware.platforms.local.machines import growing
 
+        for paths, number, mount in self.enlarge_disk(
+            name, size
+        ):  # without its locks: machines take their time
+            growing.grow(paths, runner_of(paths).device(number, mount), size)
+
+    def enlarge_disk(self, name: str, size: int) -> list[tuple[Paths, int, VolumeMount]]:
+        """Make a disk larger, at once for machines that run, and return where these have it.
+
+        Their file systems stay as they are. Raises as `resize_volume`.
+        """
         with self._held(name) as running:
             self.store.resize_disk_locked(name, size)
             uses = [use for user in running for use in self._uses(user, name)]
             for paths, _, mount in uses:
                 runner_of(paths).enlarge_volume(paths, mount, size)
-        for paths, number, mount in uses:  # without the locks: a machine may take its time
-            growing.grow(paths, runner_of(paths).device(number, mount), size)
+        return uses
 
     def convert_volume(self, name: str, kind: str, size: int | None = None) -> None:
         """Let a volume be of another kind, with all that is on it; a disk of `size` bytes.

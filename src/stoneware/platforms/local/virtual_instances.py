@@ -50,6 +50,10 @@ class VirtualInstances(LocalInstances):
         memory = max(min(spec.memory or LEAST_MEMORY, most), LEAST_MEMORY)
         super().boot(replace(spec, vm=True, memory=memory))
 
+    def enlarge_disk(self, name: str, size: int) -> None:
+        """Let a disk have so many bytes, at once for a machine that runs with it."""
+        self._platform.enlarge_disk(name, size)
+
     def keep(self, name: str, contents: str) -> None:
         """Keep what is on the disk of a machine now."""
         paths = Paths(self._platform.existing_directory(name))
