@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from stoneware.errors import InputError
 from stoneware.model.resources import SecretMount
+from stoneware.platforms.google import parts
 from stoneware.platforms.google.instance import SPEC, instance_of
-from tests.google.clusters import SETTINGS, spec
+from stoneware.platforms.google.placing import Inventory, There
+from stoneware.platforms.infrastructure import Kind, Subject
+from tests.google.clusters import SETTINGS, declared, spec
 
 pytestmark = pytest.mark.pure
 
@@ -46,3 +50,34 @@ def test_secrets_take_an_account_that_may_read_them() -> None:
     ):
         found = instance_of(spec(1, secrets=(SECRET,), extras=extras), settings, zone=ZONE, image=IMAGE)
         assert found["service_account"] == account
+
+
+def test_a_secret_of_others_that_is_not_there_is_told_before_a_machine_goes() -> None:
+    asked: list[tuple[str, str]] = []
+
+    def has_secret(name: str, version: str) -> bool:
+        asked.append((name, version))
+        return version == "1"
+
+    def not_asked(*_: object) -> int:
+        raise AssertionError
+
+    inventory = SimpleNamespace(
+        settings=SETTINGS,
+        at_once=1,
+        last_seen=There,
+        zones=lambda: (ZONE,),
+        offers=lambda *_: True,
+        image_link=not_asked,
+        image_size=not_asked,
+        has_secret=has_secret,
+    )
+    theirs = "projects/other/secrets/theirs"
+    here, gone = (SecretMount(theirs, "token", version) for version in "12")
+    wanted = declared(spec(1, secrets=(gone, SECRET)), spec(2, secrets=(gone,)), spec(3, secrets=(here,)))
+    machines = [Subject(Kind.MACHINE, f"kafka-{number}") for number in (1, 2, 3)]
+    (told,) = parts.lacking(wanted, machines, cast("Inventory", inventory))
+    assert told.what == f"version 2 of the secret {theirs} is not there, or is disabled"
+    assert told.subjects == (machines[0], machines[1])
+    assert told.resolution == "gcloud secrets versions list theirs --project other"
+    assert asked == [(theirs, "1"), (theirs, "2")]

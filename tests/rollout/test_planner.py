@@ -128,6 +128,10 @@ def test_the_way_back_brings_the_former_secrets() -> None:
     assert "not there any more" in plan_return("shop", old, lost, {}).blocked[0]
     forgotten = replace(present, kept=lambda name, version: (name, version) != ("shop-app-token", "v1"))
     assert "shop-app-token" in plan_return("shop", old, forgotten, {}).blocked[0]
+    theirs = [{**old["app-1"]["secrets"][0], "secret": "projects/p/secrets/theirs", "version": "3"}]
+    stored = {"app-1": {**old["app-1"], "secrets": theirs}}
+    (why,) = plan_return("shop", stored, replace(present, kept=lambda *_: False), {}).blocked
+    assert why == "version 3 of the secret projects/p/secrets/theirs is not in Secret Manager any more"
 
 
 @pytest.mark.parametrize("changes", [{"memory": 7}, {"restart": "always"}, {"labels": {"tier": "x"}}])

@@ -18,7 +18,7 @@ from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
 from stoneware.image.versions import floor_problem, is_below, version_of, version_words
 from stoneware.model.machine import Health, Machine, Phase
-from stoneware.model.resources import PortMapping
+from stoneware.model.resources import PortMapping, SecretMount
 from stoneware.rollout.gate_protocol import Leader
 from stoneware.rollout.model import Change, How, Policy, RolloutPlan
 from stoneware.terraform import variables
@@ -126,15 +126,19 @@ def plan_return(
     lost = [f"the image {image} is not there any more" for image in gone]
     changed = {change.machine for change in planned.plan.changes}
     uses = {use for name, one in chosen.items() if name in changed for use in one.spec.secrets}
-    lost += [
-        f"the secret {use.secret} has been changed so often since that its value of then is not kept any more"
-        for use in sorted(uses)
-        if not present.kept(use.secret, use.version)
-    ]
+    lost += [_lost(use) for use in sorted(uses) if not present.kept(use.secret, use.version)]
     # The whole cluster has to stand meanwhile, not only the machines that return.
     plan = replace(planned.plan, machines=tuple(present.entries))
     too_old = planned.too_old and not lost
     return replace(planned, plan=plan, blocked=(*planned.blocked, *lost), notes=(), too_old=too_old)
+
+
+def _lost(use: SecretMount) -> str:
+    if use.elsewhere:
+        return f"version {use.version} of the secret {use.secret} is not in Secret Manager any more"
+    return (
+        f"the secret {use.secret} has been changed so often since that its value of then is not kept any more"
+    )
 
 
 def release_of(entry: Entry) -> Release:

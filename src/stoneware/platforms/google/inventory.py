@@ -8,6 +8,7 @@ from typing import Any
 
 from stoneware.platforms.google.api import AT_ONCE, Api
 from stoneware.platforms.google.placing import There, seen
+from stoneware.platforms.google.secrets import GoogleSecrets
 from stoneware.platforms.google.settings import Settings
 from stoneware.platforms.google.terraform import terraform_environment
 
@@ -45,6 +46,10 @@ class GoogleInventory:
     def offers(self, zone: str, collection: str, name: str) -> bool:
         """Say whether a zone has a machine type or a disk type."""
         return self._api.offers(zone, collection, name)
+
+    def has_secret(self, name: str, version: str) -> bool:
+        """Say whether Secret Manager has a version of a secret, as far as we may look."""
+        return GoogleSecrets(self._api).has_secret(name, version)
 
     def zones(self) -> tuple[str, ...]:
         """Return the zones that new machines may be in."""

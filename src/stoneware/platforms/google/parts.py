@@ -39,6 +39,7 @@ def lacking(declared: Mapping[str, Any], making: Collection[Subject], inventory:
             missing[part].append(zone)
     return [
         *_small_disks(making, declared, inventory),
+        *_secrets(making, declared, inventory),
         *(
             _told(part, zones, [one for zone in zones for one in users[part, zone]], inventory)
             for part, zones in missing.items()
@@ -64,6 +65,27 @@ def _small_disks(
             what = f"a boot disk of {size} GB is smaller than its image, which has {least[source]} GB"
             more = f"disk_size: {least[source]}g, or more; without it the disk is as large as the image"
             yield Lacking("disk_size", what, more, tuple(users))
+
+
+def _secrets(
+    making: Collection[Subject], declared: Mapping[str, Any], inventory: Inventory
+) -> Iterator[Lacking]:
+    """Yield what machines would fetch that others were to have put into Secret Manager."""
+    wanted: dict[tuple[str, str], list[Subject]] = defaultdict(list)
+    for subject in sorted(making):
+        entry = declared["machines"].get(subject.name) if subject.kind is Kind.MACHINE else None
+        for use in read_machine(entry).secrets if entry is not None else ():
+            if use.elsewhere:
+                wanted[use.secret, use.version].append(subject)
+    asked = sorted(wanted)
+    for (name, version), there in zip(
+        asked, together.each(inventory, lambda it: inventory.has_secret(*it), asked), strict=True
+    ):
+        if not there:
+            what = f"version {version} of the secret {name} is not there, or is disabled"
+            _, project, _, secret = name.split("/")
+            listed = f"gcloud secrets versions list {secret} --project {project}"
+            yield Lacking("secrets", what, listed, tuple(wanted[name, version]))
 
 
 def told(collection: str, name: str, zones: Collection[str]) -> tuple[str, str]:

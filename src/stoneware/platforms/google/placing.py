@@ -63,6 +63,10 @@ class Inventory(Protocol):
         """Say whether a zone has a machine type (`machineTypes`) or a disk type (`diskTypes`)."""
         ...
 
+    def has_secret(self, name: str, version: str) -> bool:
+        """Say whether Secret Manager has a version of a secret, as far as we may look."""
+        ...
+
     def zones(self) -> tuple[str, ...]:
         """Return the zones that new machines may be in."""
         ...
