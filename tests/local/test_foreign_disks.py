@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import struct
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from stoneware.platforms.local.disks import choosing
 from stoneware.platforms.local.disks.choosing import report_of, root_of
 from stoneware.platforms.local.disks.foreign import ForeignDisk, recognise
 from stoneware.platforms.local.disks.reader import command_line
+from stoneware.process import run, which
 
 ROOT_TYPE = "4f68bce3-e8cd-4db1-96e7-fbcaf984b709"
 GENERIC = "0fc63daf-8483-4772-8e79-3d69d8477de4"
@@ -36,9 +38,18 @@ def mapped(l1: list[int], l2: list[int], size: int = 4 << 16) -> bytes:
     return (bytes(head) + b"".join(tables)).ljust(size, b"\0")[:size]
 
 
-def vmdk(text: str, capacity: int = 2048) -> bytes:
-    head = b"KDMV" + struct.pack("<IIQQQQ", 3, 0, capacity, 128, 1, 2)
-    return head.ljust(512, b"\0") + text.encode().ljust(1024, b"\0")
+AT_END = (1 << 64) - 1
+
+
+def vmdk(
+    text: str, *, capacity: int = 2048, tables: tuple[int, ...] = (4,), grains: tuple[int, ...] = (8, 0, 1),
+    directory: int = 3, entries: int = 512,
+) -> bytes:  # fmt: skip
+    """Return a VMDK with a directory at its sector 3, a table at 4 and a grain at 8."""
+    head = b"KDMV" + struct.pack("<IIQQQQIQQ", 3, 0, capacity, 128, 1, 2, entries, 0, directory)
+    found = head.ljust(512, b"\0") + text.encode().ljust(1024, b"\0")
+    found += struct.pack(f"<{len(tables)}I", *tables).ljust(512, b"\0")
+    return found + struct.pack(f"<{len(grains)}I", *grains).ljust(2048, b"\0") + b"grain".ljust(512, b"\0")
 
 
 def gpt(last: int = 2) -> bytes:
@@ -64,6 +75,30 @@ def test_tables_of_a_whole_disk_are_followed(tmp_path: Path) -> None:
     for entries in ([3 << 16], [1 << 62 | 3 << 16 | 77, 0], [1]):
         path = file(tmp_path, mapped([2 << 16, 0], entries))
         assert recognise(path) == ForeignDisk(path, "qcow2", 1 << 30)
+
+
+def test_tables_of_a_whole_vmdk_are_followed(tmp_path: Path) -> None:
+    # As VMware streams it: what the first header does not know yet is in one at the end.
+    streamed = vmdk("", directory=AT_END) + vmdk("")[:512] + bytes(512)
+    for content in (vmdk(""), vmdk("", tables=(0,)), vmdk("", capacity=1 << 17, tables=(4, 0)), streamed):
+        path = file(tmp_path, content)
+        found = recognise(path)
+        assert found is not None
+        assert found.form == "vmdk"
+
+
+@pytest.mark.tool
+@pytest.mark.skipif(which("qemu-img") is None, reason="needs qemu-img")
+@pytest.mark.parametrize("kind", ["streamOptimized", "monolithicSparse"])
+def test_a_vmdk_of_qemus_is_whole_until_it_is_cut(tmp_path: Path, kind: str) -> None:
+    raw, path = tmp_path / "raw", tmp_path / "disk.vmdk"
+    raw.write_bytes(bytes(1 << 20) + random.Random(1).randbytes(1 << 20) + bytes(62 << 20))  # noqa: S311
+    run(["qemu-img", "convert", "-f", "raw", "-O", "vmdk", "-o", f"subformat={kind}", raw, path])
+    assert recognise(path) == ForeignDisk(path, "vmdk", 64 << 20)
+    with path.open("r+b") as stream:
+        stream.truncate(1 << 20)
+    with pytest.raises(InputError, match=r"disk.vmdk is damaged"):
+        recognise(path)
 
 
 def test_an_archive_is_none(tmp_path: Path) -> None:
@@ -93,6 +128,13 @@ def test_an_archive_is_none(tmp_path: Path) -> None:
         (vmdk('parentCID=12345678\ncreateType="monolithicSparse"\n'), "disk.qcow2 is not a whole disk"),
         (vmdk('createType="monolithicFlat"\n'), "disk.qcow2 is not a whole disk"),
         (vmdk("", capacity=0), "the disk disk.qcow2 is damaged"),
+        (vmdk("", entries=0), "the disk disk.qcow2 is damaged"),
+        (vmdk("", entries=1 << 31), "the disk disk.qcow2 is damaged"),
+        (vmdk("")[: 8 * 512], "the disk disk.qcow2 is damaged"),  # its content is gone
+        (vmdk("", tables=(99,)), "the disk disk.qcow2 is damaged"),  # its table is
+        (vmdk("", directory=1 << 40), "the disk disk.qcow2 is damaged"),  # all tables are
+        (vmdk("", directory=AT_END), "the disk disk.qcow2 is damaged"),
+        (vmdk("", capacity=(1 << 54) - 1), "the disk disk.qcow2 is damaged"),
         (b"# Disk DescriptorFile\n", "the description of a VMDK whose content is in other files"),
         (b"vhdxfile" + bytes(600), "a disk in the form VHDX"),
         (b"LUKS\xba\xbe" + bytes(600), "it is an encrypted disk (LUKS)"),

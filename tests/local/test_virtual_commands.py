@@ -327,6 +327,7 @@ def test_a_terminal_that_changes_its_size_is_followed(
         fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 99, 0, 0))
 
     with command.on_terminal(machine.paths, shell("exec sleep 1000"), resize) as (_, terminal):
+        terminal.close_slave()  # as at the end of a command, which it is looked at once more
         assert "33 99" in machine.started[0][0]
         fcntl.ioctl(terminal.master, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
         deadline = time.monotonic() + 300

@@ -189,6 +189,10 @@ def test_all_that_is_on_a_volume_survives_both_conversions(platform: LocalPlatfo
     with pytest.raises(InputError, match="too small") as caught:
         platform.convert_volume("v", DISK, 64 * _MIB)
     assert "--size" in caught.value.resolution
+    for size in (65 << 40, 64 * _MIB + 1):
+        with pytest.raises(InputError, match="A disk ") as caught:
+            platform.convert_volume("v", DISK, size)
+        assert caught.value.resolution.startswith("stoneware volume convert v")
     assert _listed(platform.store.volume_path("v")) == before
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from stoneware.dataclass import dataclass
 from stoneware.errors import InputError
-from stoneware.platforms.local.disks import qcow2_tables
+from stoneware.platforms.local.disks import qcow2_tables, vmdk_tables
 
 RAW, QCOW2, VMDK = "raw", "qcow2", "vmdk"
 SECTOR = 512
@@ -179,6 +179,8 @@ def _vmdk(path: Path, head: bytes, descriptor: int) -> int:
     kind = re.search(rb'^\s*createType\s*=\s*"(\w+)"', text, re.MULTILINE)
     if kind and kind[1] not in (b"monolithicSparse", b"streamOptimized"):
         raise _elsewhere(path, f"Its content is in other files ({kind[1].decode()[:40]}).")
+    if why := vmdk_tables.fault(descriptor, head):
+        raise damaged(path, why)
     return int(capacity) * SECTOR
 
 

@@ -176,6 +176,8 @@ class VolumeStore(StoreBase):
             raise InputError(
                 "a directory has no size", resolution=f"stoneware volume convert {name} --to {kind}"
             )
+        if size is not None and (problem := volume_kinds.size_problem(size)):
+            raise InputError(problem, resolution=f"stoneware volume convert {name} --size 20g")
         store_errors.check_room(self.home, self.data)
         document: dict[str, Any] = read_json(path / "document.json") or {}
         document = {key: value for key, value in document.items() if key != "group"}

@@ -335,7 +335,8 @@ class _Pty:
 
     def size(self) -> tuple[int, int]:
         """Return its rows and columns; 24 and 80 where nobody has said."""
-        rows, columns, *_ = struct.unpack("HHHH", fcntl.ioctl(self.slave, termios.TIOCGWINSZ, bytes(8)))
+        # Of our end, which is there to the last: who follows the size may ask when the other is closed.
+        rows, columns, *_ = struct.unpack("HHHH", fcntl.ioctl(self.master, termios.TIOCGWINSZ, bytes(8)))
         return rows or 24, columns or 80
 
     def close_slave(self) -> None:
