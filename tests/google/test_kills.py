@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import random
 import secrets
-import subprocess
-import sys
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +27,7 @@ from stoneware.model.machine import MachineSpec
 from stoneware.platforms.google.api import Api
 from stoneware.platforms.google.bucket import Bucket
 from stoneware.platforms.google.images import GoogleImages
+from tests import commands
 from tests.cluster.support import FakeImages
 from tests.google.cloud import PROJECT, ZONE, Cloud, Request, served
 from tests.google.clusters import SETTINGS
@@ -95,30 +96,25 @@ class Project:
 
     def run(self, *words: str, at: int = 0, release: int = 1) -> int:
         """Run a command, which is killed with request number `at`, and return its exit code."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "stoneware.cli.main", *words],
-            cwd=self.directory,
-            env={**self.environment, "RELEASE": str(release)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        pids: queue.SimpleQueue[int] = queue.SimpleQueue()
         left = [at]
 
         def count(_: Request) -> None:
             left[0] -= 1
             if left[0] == 0:
-                process.kill()
+                os.kill(pids.get(), signal.SIGKILL)
 
         self.cloud.each = count
+        env = {**self.environment, "RELEASE": str(release)}
         try:
-            said, _ = process.communicate(timeout=300)
+            done = commands.run(words, cwd=self.directory, env=env, timeout=300, started=pids.put)
         finally:
             self.cloud.each = None
         self.said.append(
-            f"$ {' '.join(words)}  # killed at {at}, release {release}: {process.returncode}\n{said}"
+            f"$ {' '.join(words)}  # killed at {at}, release {release}: {done.returncode}\n"
+            f"{done.stdout}{done.stderr}"
         )
-        return process.returncode
+        return done.returncode
 
     def kill(self, *words: str, release: int = 1) -> int:
         """Run a command, kill it at a random point unless it ends before, and return its exit code."""
