@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import time
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -95,6 +96,19 @@ def test_a_lost_reply_leaves_what_was_done(endpoint: str, api: Api, wrong: Wrong
     connection.close()
     connection.request("GET", f"{path}/n")  # a request that changes nothing keeps its reply
     assert connection.getresponse().status == 200
+    connection.close()
+
+
+@pytest.mark.tool
+def test_each_reply_takes_longer(endpoint: str, service: Service) -> None:
+    service.latency = 0.2
+    connection = http.client.HTTPConnection(urlsplit(endpoint).netloc, timeout=60)
+    for status, path in ((200, f"/compute/v1/projects/{PROJECT}"), (404, "/nothing")):
+        began = time.monotonic()
+        connection.request("GET", path)
+        reply = connection.getresponse()
+        assert (reply.status, bool(reply.read())) == (status, True)
+        assert time.monotonic() - began >= 0.2
     connection.close()
 
 

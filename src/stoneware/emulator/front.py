@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -57,6 +58,8 @@ class Front:
 
     async def answered(self, request: web.Request, reply: Reply) -> web.StreamResponse:
         """Answer a request by a reply, or by its error. A reply that is lost is aborted once all is done."""
+        if self._service.latency:
+            await asyncio.sleep(self._service.latency)
         try:
             response = await reply(request)
         except errors.ApiError as error:

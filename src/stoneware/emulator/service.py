@@ -101,9 +101,11 @@ class Service:
         delay: float = 0.1,
         clock: Callable[[], float] = time.time,
         faults: Faults | None = None,
+        latency: float = 0.0,
         open_computers: Callable[[], Computers] | None = None,
     ) -> None:
         self.faults = faults or Faults()
+        self.latency = latency  # seconds before each reply
         self._open_computers = open_computers
         self._computers: Computers | None = None
         self._opening = threading.Lock()

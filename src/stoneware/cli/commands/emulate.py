@@ -66,6 +66,14 @@ def emulate() -> None:
     default=0.1,
     help="Seconds that an operation takes.",
 )
+@option(
+    "--latency",
+    metavar="SECONDS",
+    kind=float,
+    low=0,
+    default=0.0,
+    help="Seconds that each reply takes longer.",
+)
 @flag("--bare", help="Debian's images are without Stoneware's programs, as Google's own are.")
 @flag("--vm", help="Instances are virtual machines, with kernels and disks of their own.")
 @flag("--log", help="Print each request and the status of its reply.")
@@ -77,6 +85,7 @@ def google(
     state: Path | None,
     fault: tuple[str, ...],
     operation_time: float,
+    latency: float,
     bare: bool,
     vm: bool,
     log: bool,
@@ -101,6 +110,7 @@ def google(
             *(document, records),
             delay=operation_time,
             faults=wanted,
+            latency=latency,
             # For the first instance: a service of records and objects needs no store.
             open_computers=lambda: _instances(root, bare=bare, vm=vm),
         )
