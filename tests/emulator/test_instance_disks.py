@@ -125,6 +125,31 @@ def test_what_is_not_attached(
     assert users(running, "other") == []
 
 
+def test_a_disk_that_is_only_read_has_several_instances(running: Api, computers: Computers) -> None:
+    only = {**DATA, "mode": "READ_ONLY"}
+    did(running, "instances.insert", body("k2"))
+    for name in ("k1", "k2"):
+        did(running, "instances.attachDisk", only, instance=name)
+    links = [f"{LINK}/zones/{ZONE}/instances/{name}" for name in ("k1", "k2")]
+    assert users(running) == links
+    assert [[one.read_only for one in spec.volumes] for spec in computers.machines.values()] == [[True]] * 2
+    for given, instance_ in ((DATA, "k3"), ({**only, "deviceName": "again"}, "k1")):
+        if instance_ == "k3":
+            did(running, "instances.insert", body("k3"))
+        error = refusal(running, "instances.attachDisk", given, instance=instance_)
+        assert error.reason == "resourceInUseByAnotherResource"
+    assert refusal(running, "disks.delete", disk="data").reason == "resourceInUseByAnotherResource"
+    did(running, "instances.delete", instance="k2")
+    assert users(running) == links[:1]
+    error = refusal(running, "instances.attachDisk", only | {"mode": "READ_WRITE"}, instance="k3")
+    assert error.reason == "resourceInUseByAnotherResource"
+    did(running, "instances.detachDisk", instance="k1", deviceName="data")
+    assert users(running) == []
+    did(running, "instances.attachDisk", DATA, instance="k1")
+    error = refusal(running, "instances.attachDisk", only, instance="k3")
+    assert error.reason == "resourceInUseByAnotherResource"
+
+
 def test_an_instance_has_so_many_disks(running: Api, store: Store) -> None:
     record = store.get(KEY)
     assert record is not None

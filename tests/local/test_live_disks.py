@@ -38,6 +38,7 @@ class Lab:
     runs: bool = True
     said: list[str] = field(default_factory=list)
     stubborn: set[str] = field(default_factory=set)
+    others: list[str] = field(default_factory=list)  # machines that have each volume, too
     ends: bool = False  # the machine does, where something fails
 
     @property
@@ -72,6 +73,9 @@ class Lab:
     def volumes_of(self, spec: MachineSpec) -> Iterator[None]:
         self.note("take", spec.volumes[0].volume)
         yield
+
+    def volume_users(self, _: str) -> list[str]:
+        return ["m", *self.others]
 
     def limit_volume(self, name: str) -> None:
         self.note("limit", name)
@@ -167,6 +171,12 @@ def test_a_disk_is_released_after_the_machine_has_let_it_go(lab: Lab) -> None:
     lab.said.clear()
     lab.detach()
     assert lab.said == []
+
+
+def test_a_disk_that_others_read_as_well_stays_what_they_have(lab: Lab) -> None:
+    lab.others = ["other"]
+    lab.detach()
+    assert lab.said == ["check old / old", "boot with / old", "unplug old / old"]
 
 
 def test_a_disk_of_qemus_is_the_same_file_afterwards(lab: Lab) -> None:

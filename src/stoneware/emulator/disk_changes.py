@@ -34,7 +34,7 @@ def detach(service: Service, call: Call) -> Record:
             raise errors.unusable("To detach the boot disk, the instance must be in TERMINATED state.")
         raise errors.not_implemented("detaching a boot disk", "delete the instance, with autoDelete off")
     if record["status"] != "RUNNING":
-        take(service, record, device)
+        take(service, key, record, device)
     return _changed(service, call, key, record, device)
 
 

@@ -12,6 +12,7 @@ from stoneware.emulator.store import Record
 from stoneware.emulator.values import LINK
 
 _DEVICE = re.compile(r"[a-z0-9](?:[-_a-zA-Z0-9.]{0,61}[a-zA-Z0-9])?")
+READ_ONLY = "READ_ONLY"
 _MOST = 128  # disks of an instance, as on Compute Engine, that it boots from among them
 _PASSED_ON = {"diskType": "type", "diskSizeGb": "sizeGb"}
 _OF_DISK = ("description", "labels", "sourceImage", "sourceSnapshot", "licenses", "provisionedIops")
@@ -51,7 +52,9 @@ def attached(service: Service, place: prepare.Place, instance: Record, disk: Rec
             f"resource.disks[{at}]", device, "Exactly one of source, initializeParams is given."
         )
     key, record = (
-        _made(service, place, instance, disk) if disk.get("initializeParams") else _found(place, disk)
+        _made(service, place, instance, disk)
+        if disk.get("initializeParams")
+        else _found(service, place, instance, disk)
     )
     if at and not contents.is_blank(record):
         raise errors.not_implemented(
@@ -91,17 +94,26 @@ def _made(service: Service, place: prepare.Place, instance: Record, disk: Record
     return key, service.create(place, "disks", key, content, {})
 
 
-def _found(place: prepare.Place, disk: Record) -> tuple[str, Record]:
+def _found(service: Service, place: prepare.Place, instance: Record, disk: Record) -> tuple[str, Record]:
     key, record = place.find(disk["source"], "disks")
-    if record.get("users"):
-        raise errors.in_use(key, record["users"][0].removeprefix(LINK))
+    users = [user.removeprefix(LINK) for user in record.get("users", [])]
+    # What is only read several instances may have, each of them once.
+    reads = instance["disks"] and disk.get("mode") == READ_ONLY
+    twice = any(disk_key(other) == key for other in instance["disks"])
+    if users and (twice or not reads or not all(_only_reads(service, user, key) for user in users)):
+        raise errors.in_use(key, users[0])
     return key, record
+
+
+def _only_reads(service: Service, instance: str, disk: str) -> bool:
+    disks = (service.store.get(instance) or {}).get("disks", [])
+    return all(other["mode"] == READ_ONLY for other in disks if disk_key(other) == disk)
 
 
 def hold(service: Service, key: str, instance: Record) -> None:
     """Note at its disks and addresses that an instance has them."""
     for disk in instance["disks"]:
-        _users(service, disk_key(disk), [LINK + key])
+        _user(service, disk_key(disk), LINK + key, has=True)
     for one in _addresses(service, key, instance):
         _users(service, one, [LINK + key], status="IN_USE")
 
@@ -109,9 +121,15 @@ def hold(service: Service, key: str, instance: Record) -> None:
 def let_go(service: Service, key: str, instance: Record) -> None:
     """Take an instance that is gone from its disks and addresses."""
     for disk in instance["disks"]:
-        _users(service, disk_key(disk), [])
+        _user(service, disk_key(disk), LINK + key, has=False)
     for one in _addresses(service, key, instance):
         _users(service, one, [], status="RESERVED")
+
+
+def _user(service: Service, disk: str, instance: str, *, has: bool) -> None:
+    known = (service.store.get(disk) or {}).get("users", [])
+    others = [user for user in known if user != instance]
+    _users(service, disk, [*others, instance] if has else others)
 
 
 def _users(service: Service, key: str, users: list[str], status: str = "") -> None:
@@ -141,13 +159,13 @@ def of_device(instance: Record, device: str) -> Record:
     raise errors.invalid("deviceName", device, "No attached disk found with this device name.")
 
 
-def take(service: Service, instance: Record, device: str) -> None:
-    """Take a disk from the record of an instance, which the caller writes."""
+def take(service: Service, key: str, instance: Record, device: str) -> None:
+    """Take a disk from the record of an instance, `key`, which the caller writes."""
     disk = of_device(instance, device)
     instance["disks"].remove(disk)
     for at, other in enumerate(instance["disks"]):
         other["index"] = at
-    _users(service, disk_key(disk), [])
+    _user(service, disk_key(disk), LINK + key, has=False)
 
 
 def stopped(service: Service, call: Call, what: str) -> tuple[str, Record]:

@@ -247,7 +247,7 @@ def _settled(service: Service, key: str, record: Record, operation: str, *, gone
     if under_way:
         record[DISKS] = under_way
     if gone and disk is not None:
-        instance_disks.take(service, record, disk["deviceName"])
+        instance_disks.take(service, key, record, disk["deviceName"])
     service.keep("instances", key, record)
 
 

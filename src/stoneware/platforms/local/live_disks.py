@@ -87,7 +87,7 @@ def _unplug(store: Store, paths: Paths, spec: MachineSpec, wanted: MachineSpec, 
     write_runner(store, paths, wanted)
     try:
         runner.unplug(store, paths, wanted, mount)
-        if runner.volume_kind == DIRECTORY:
+        if runner.volume_kind == DIRECTORY and store.volume_users(mount.volume) == [paths.name]:
             # Nothing says what a machine may have hidden of a directory: an open file on its way between two
             # processes, a mount that is nowhere. So that is another directory than the volume's from now on.
             store.renew_volume_locked(mount.volume)

@@ -12,6 +12,7 @@ from stoneware.errors import InputError, MachineError
 from stoneware.files import read_json, write_json
 from stoneware.image.versions import floor_problem
 from stoneware.model import guest_protocol
+from stoneware.model.guest_lines import is_disk
 from stoneware.model.labels import CLUSTER_LABEL
 from stoneware.model.machine import MachineSpec, removal_hint
 from stoneware.model.machine_fields import written
@@ -226,9 +227,10 @@ class LocalResources:
         labels = {key: value for key, value in spec.labels.items() if key.startswith("stoneware.")}
         kind = runner_for(spec).volume_kind
         with self.store.volume_locks(names):
-            for name in names:
+            for mount in spec.volumes:
+                name = mount.volume
                 self.store.create_volume_locked(name, labels, kind=kind)
-                users = self.store.volume_users(name)
+                users = [user for user in self.store.volume_users(name) if not self._shared(user, mount)]
                 if users:
                     raise InputError(
                         f"the volume {name!r} is in use",
@@ -237,6 +239,11 @@ class LocalResources:
                     )
                 self._become_locked(name, kind, spec)
             yield
+
+    def _shared(self, user: str, mount: VolumeMount) -> bool:
+        """Say whether a machine and a mount of another only read a disk, as instances of a cloud do."""
+        mine = [other for _, _, other in self._uses(user, mount.volume)]
+        return all(each.read_only and is_disk(each) for each in (mount, *mine))
 
     def _removal_hint(self, name: str) -> str:
         user = machine_record.observe(Paths(self.store.data / "machines" / name))
