@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 
 from stoneware.bake.options import SecretSource
+from stoneware.bake.plan import PlannedStep
 from stoneware.bake.workdir import SECRET_FILES
 from stoneware.errors import InputError
 from stoneware.machinefile.mounts import is_secret_name
+from stoneware.machinefile.recipe import RunStep
 from stoneware.untrusted.bounded import BoundsError, read_bounded
+
+
+def check_secrets(steps: Iterable[PlannedStep], given: Container[str]) -> None:
+    """Raise InputError for the first step that needs a secret that was not given."""
+    for planned in steps:
+        mounts = planned.step.mounts if isinstance(planned.step, RunStep) else ()
+        for mount in mounts:
+            if mount.type == "secret" and mount.required and mount.id not in given:
+                raise _missing(planned, mount.id)
+
+
+def _missing(planned: PlannedStep, name: str) -> InputError:
+    return InputError(
+        f"the step needs the secret {name!r}",
+        details=planned.step.text,
+        resolution=f"--secret id={name},src=FILE    # or: --secret id={name},env=VARIABLE; "
+        f"for a service of a cluster: build: {{secrets: [{name}]}}",
+        location=planned.location,
+    )
 
 
 def write_secrets(directory: Path, secrets: Mapping[str, SecretSource]) -> dict[str, Path]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from stoneware.bake.background import Background
-from stoneware.bake.build_secrets import write_secrets
+from stoneware.bake.build_secrets import check_secrets, write_secrets
 from stoneware.bake.builder import (
     BuilderRequest,
     Workbench,
@@ -55,6 +55,8 @@ _RESULTS = "sealed.tar"
 def build_image(planner: Planner, plan: BakePlan, place: Place, reporter: Reporter) -> str:
     """Build all that the plan says, capture the image and return its id. Raises BuildError and InputError."""
     _check_options(planner)
+    # Of all stages before the first has a builder; of steps from the cache too, as the seal looks for theirs.
+    check_secrets((step for stage in plan.stages for step in stage.steps), planner.options.secrets)
     image = ""
     leave = None if planner.options.verbose else place.leave  # what Terraform prints is to be seen
     with workspace(place.store, place.platform, leave) as directory, remembered(planner, plan):

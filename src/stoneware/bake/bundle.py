@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import tarfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import field
 from pathlib import Path
 
@@ -13,7 +13,6 @@ from stoneware.bake.runscript import mount_lines, run_script
 from stoneware.bake.scratch_stages import SCRATCH_ROOT
 from stoneware.bake.workdir import SECRET_FILES
 from stoneware.dataclass import dataclass
-from stoneware.errors import InputError
 from stoneware.guest.install import cloud_files, cloud_links, write_tree
 from stoneware.machinefile.recipe import CopyStep, RunStep, Step, WorkdirStep
 from stoneware.model.guest_protocol import FOR_AGENT, SOUGHT
@@ -75,20 +74,15 @@ class BundleWriter:
         self._put("seal/workdir", f"{workdir}\n")
 
     def add_secrets_to_look_for(
-        self,
-        steps: Iterable[RunStep],
-        secrets: Mapping[str, Path],
-        location: Callable[[int], str],
-        *,
-        number: int,
+        self, steps: Iterable[RunStep], secrets: Mapping[str, Path], *, number: int
     ) -> None:
         """Let the seal look for every secret of these steps, also of those that are not run again.
 
-        `number` stands for the seal among the steps. Raises InputError for a required one that was not given.
+        `number` stands for the seal among the steps.
         """
         # Also of steps from the cache: their secret may be in a file that an earlier bake's step wrote.
         names = {
-            self._secret(step, mount.id, secrets, required=mount.required, where=location(step.line))
+            self._secret(mount.id, secrets)
             for step in steps
             for mount in step.mounts
             if mount.type == "secret"
@@ -132,13 +126,8 @@ class BundleWriter:
                 self._put(f"{place}/user", step.user)
         return self.root / place
 
-    def add_mounts(
-        self, step: RunStep, binds: Mapping[str, str], secrets: Mapping[str, Path], where: str
-    ) -> None:
-        """Write a RUN step's mounts. `binds` gives each bind's place in the bundle by its target.
-
-        Raises InputError for a required secret that was not given.
-        """
+    def add_mounts(self, step: RunStep, binds: Mapping[str, str], secrets: Mapping[str, Path]) -> None:
+        """Write a RUN step's mounts. `binds` gives each bind's place in the bundle by its target."""
         # One for each mount, in their order: the agent goes through both lists together.
         sources = []
         for mount in step.mounts:
@@ -147,7 +136,7 @@ class BundleWriter:
             elif mount.type == "cache":
                 sources.append(f"/run/stoneware/cache/{self._cache(mount.id or mount.target)}")
             elif mount.type == "secret":
-                sources.append(self._secret(step, mount.id, secrets, required=mount.required, where=where))
+                sources.append(self._secret(mount.id, secrets))
             else:
                 sources.append("")
         wanted = [
@@ -172,21 +161,12 @@ class BundleWriter:
             self.caches.append(name)
         return self.caches.index(name)
 
-    def _secret(
-        self, step: RunStep, secret: str, secrets: Mapping[str, Path], *, required: bool, where: str
-    ) -> str:
-        if secret in secrets:
-            self.files[f"{FOR_AGENT}{secret}"] = secrets[secret]
-            return f"{FOR_AGENT}{secret}"
-        if required:
-            raise InputError(
-                f"the step needs the secret {secret!r}",
-                details=step.text,
-                resolution=f"--secret id={secret},src=FILE    # or: --secret id={secret},env=VARIABLE; "
-                f"for a service of a cluster: build: {{secrets: [{secret}]}}",
-                location=where,
-            )
-        return ""
+    def _secret(self, secret: str, secrets: Mapping[str, Path]) -> str:
+        """Return the name that a secret is served by, or "" for one that was not given and need not be."""
+        if secret not in secrets:
+            return ""
+        self.files[f"{FOR_AGENT}{secret}"] = secrets[secret]
+        return f"{FOR_AGENT}{secret}"
 
     def _put(self, name: str, content: str | bytes) -> None:
         path = self.root / name

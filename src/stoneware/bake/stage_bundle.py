@@ -90,4 +90,4 @@ class StageBundles:
         steps = [planned.step for other in self.plan.stages for planned in other.steps]
         runs = [step for step in steps if isinstance(step, RunStep)]
         number = len(stage.steps) + 1  # the seal stands behind the last step
-        bundle.add_secrets_to_look_for(runs, self.secrets, self.planner.location, number=number)
+        bundle.add_secrets_to_look_for(runs, self.secrets, number=number)

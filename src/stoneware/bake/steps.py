@@ -48,7 +48,7 @@ class StepWriter:
                 for mount in step.mounts
                 if mount.type == "bind"
             }
-            self._bundle.add_mounts(step, binds, self._secrets, location)
+            self._bundle.add_mounts(step, binds, self._secrets)
 
     def _tree(self, from_stage: str) -> Tree:
         return self._trees[from_stage] if from_stage else self._context
