@@ -1,4 +1,7 @@
-"""N5: a step takes secrets that it does not mount, or bakes them in coded; what steps may do with theirs."""
+"""N5: a step takes secrets that it does not mount, or bakes them in coded; what steps may do with theirs.
+
+A bake that fails as a coded one is left in the image: tests/bake/test_bakes.py.
+"""
 
 from __future__ import annotations
 
@@ -81,23 +84,6 @@ RUN test ! -e /run/secrets/tok && rm /root/tried-* && sh /root/thief.sh
     assert (root / "root/readable").read_text() == "", "the agent's memory is not to be looked into"
     assert int((root / "root/before").read_text()) > 0
     assert (root / "root/before").read_text() == (root / "root/after").read_text(), "the thieves were ended"
-
-
-@pytest.mark.machine
-def test_a_coded_secret_fails_the_bake(context: Context) -> None:  # noqa: F811
-    context.write(
-        {
-            "Machinefile": "FROM debian:12\nRUN --mount=type=secret,id=tok "
-            "(printf 'user:'; cat /run/secrets/tok) | base64 >/root/coded; "
-            "od -An -tx1 /run/secrets/tok | tr -d ' \\n' >/root/hex\n",
-            "tok": SECRET,
-            ".machineignore": "tok\n",
-        }
-    )
-    _, err = context.run("bake", "-t", context.name, "--secret", "id=tok,src=tok", ".", code=1)
-    assert "/root/coded" in err
-    assert "/root/hex" in err
-    assert SECRET not in err
 
 
 _VALUES = {

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from stoneware.process import run
 from tests.bake.faults import Baking
 
 PROGRAM = Path(sys.executable).parent / "stoneware"
@@ -37,6 +38,13 @@ class Context:
             path.write_text(
                 text.replace("FROM debian:12\n", f"FROM debian:12\nENV TEST={self.name}-{self.stamp}\n")
             )
+
+    def commit(self) -> str:
+        """Have Git keep all of the context, and return the commit."""
+        author = ("-c", "user.name=a", "-c", "user.email=a@b")
+        for words in (("init", "-q"), ("add", "-A"), (*author, "commit", "-qm", "1")):
+            run(["git", *words], cwd=self.path)
+        return run(["git", "rev-parse", "HEAD"], cwd=self.path).stdout.strip()
 
     def start(self, *words: str, before: tuple[str, ...] = (), **options: Any) -> subprocess.Popen[str]:
         env = {**os.environ, "STONEWARE_HOME": str(self.home), **options.pop("env", {})}

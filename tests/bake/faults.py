@@ -220,6 +220,13 @@ def tidy(home: Path) -> bool:
     return True
 
 
+def next_to_type(err: str) -> str:
+    """Return the first line of what an error says to do."""
+    lines = [line for line in err.splitlines() if line.startswith("→ ")]
+    assert len(lines) == 1, f"one thing to do next in\n{err}"
+    return lines[0].removeprefix("→ ")
+
+
 def fill(directory: Path) -> None:
     """Fill the file system of a directory to the last block."""
     with (directory / "filler").open("ab") as stream:
