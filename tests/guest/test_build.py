@@ -163,14 +163,16 @@ def test_each_step_has_the_builders_name_servers(bake: Bake, root: Root) -> None
     assert str((root.path / "etc/resolv.conf").readlink()) == "../run/resolved/stub.conf"
 
 
-@pytest.mark.parametrize(
-    ("user", "identity"),
-    [("", "0 0"), ("joe:staff", "1000 50"), ("1234", "1234 0"), ("1234:staff", "1234 50"), ("0:7", "0 7")],
-)
-def test_users_of_run(bake: Bake, user: str, identity: str) -> None:
-    bake.run_step("echo $(id -u) $(id -g)", user=user)
+USERS = {"": "0 0", "joe:staff": "1000 50", "1234": "1234 0", "1234:staff": "1234 50", "0:7": "0 7"}
+
+
+def test_users_of_run(bake: Bake) -> None:
+    for user in USERS:
+        bake.run_step("echo $(id -u) $(id -g)", user=user)
     bake.bake()
-    assert bake.lines(1) == [identity]
+    assert {user: bake.lines(number) for number, user in enumerate(USERS, 1)} == {
+        user: [identity] for user, identity in USERS.items()
+    }
 
 
 def test_mounts_of_run_leave_nothing_behind(bake: Bake, root: Root, metadata: FakeMetadata) -> None:

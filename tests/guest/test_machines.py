@@ -94,6 +94,14 @@ def image(machine_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
             program("rm", "-f", machine["name"])
 
 
+@pytest.fixture(scope="module")
+def running(image: tuple[Program, str]) -> tuple[Program, str]:
+    """A machine of the image whose service stays; tests leave it as it is."""
+    program, _ = image
+    program("run", "-d", "--wait", "--name", "guest-test-stays", "-e", "CODE=stay", "guest-test")
+    return program, "guest-test-stays"
+
+
 def test_a_machine_ends_with_its_service_and_its_exit_code(image: tuple[Program, str]) -> None:
     program, _ = image
     program(
@@ -118,30 +126,27 @@ def test_a_machine_ends_with_its_service_and_its_exit_code(image: tuple[Program,
     assert said == "out\napp\n"
 
 
-def test_output_and_input_can_be_opened_by_name_by_any_user(image: tuple[Program, str]) -> None:
-    program, _ = image
-    program("run", "-d", "--wait", "--name", "guest-test-open", "-e", "CODE=stay", "guest-test")
+def test_output_and_input_can_be_opened_by_name_by_any_user(running: tuple[Program, str]) -> None:
+    program, name = running
     script = "echo out >/dev/stdout && echo err >/dev/stderr && echo log >/var/log/app.log"
     become = ("setpriv", "--reuid=app", "--regid=app", "--clear-groups")
-    for words in (("-u", "app", "guest-test-open"), ("guest-test-open", *become)):
+    for words in (("-u", "app", name), (name, *become)):
         assert program("exec", *words, "sh", "-c", script) == "out\nlog\n"
     service = "$(systemctl show -p MainPID --value guest-test)"
     look = f"stat -Lc '%F %U' /proc/{service}/fd/1 /proc/{service}/fd/2; journalctl -u guest-test -o cat"
-    shown = program("exec", "guest-test-open", "sh", "-c", look)
+    shown = program("exec", name, "sh", "-c", look)
     assert shown.splitlines()[:2] == ["fifo app"] * 2
     assert "logged" in shown.splitlines()
 
 
-def test_it_runs_commands_that_its_image_declares(image: tuple[Program, str]) -> None:
-    program, _ = image
+def test_it_runs_commands_that_its_image_declares(running: tuple[Program, str]) -> None:
+    program, name = running
     assert json.loads(program("inspect", "guest-test"))["commands"] == ["tell"]
-    program("run", "-d", "--wait", "--name", "guest-test-asked", "-e", "CODE=stay", "guest-test")
     platform = LocalPlatform(Store.open(program.home))
     words = ("/usr/bin/env", "GATE=before", f"{COMMANDS}tell", "a  b")
-    assert ask(platform, "guest-test-asked", words, timeout=10) == (3, "root none before a  b\n")
-    assert ask(platform, "guest-test-asked", [f"{COMMANDS}passwd"], timeout=10)[0] == 127
-    assert platform.observe("guest-test-asked") is not None
-    program("rm", "-f", "guest-test-asked")
+    assert ask(platform, name, words, timeout=10) == (3, "root none before a  b\n")
+    assert ask(platform, name, [f"{COMMANDS}passwd"], timeout=10)[0] == 127
+    assert platform.observe(name) is not None
 
 
 def test_a_unit_of_the_image_that_fails_is_the_machines_failure(image: tuple[Program, str]) -> None:
@@ -155,8 +160,8 @@ def test_a_unit_of_the_image_that_fails_is_the_machines_failure(image: tuple[Pro
     assert "unit says no" in machine["error"]
 
 
-def test_only_what_a_step_enabled_starts_beside_the_service(image: tuple[Program, str]) -> None:
-    program, _ = image
+def test_only_what_a_step_enabled_starts_beside_the_service(running: tuple[Program, str]) -> None:
+    program, name = running
     units = {unit["name"]: unit for unit in json.loads(program("inspect", "guest-test"))["units"]}
     assert {name: (unit["enabled_by"], unit["starts"]) for name, unit in units.items()} == {
         "broken.service": ("step", True),
@@ -164,9 +169,6 @@ def test_only_what_a_step_enabled_starts_beside_the_service(image: tuple[Program
         "guest-test.service": ("image", True),
         "packaged.service": ("package", False),
     }
-    name = "guest-test-packages"
-    program("run", "-d", "--name", name, "-e", "CODE=stay", "guest-test")
-    program.wait(name, "running")
     assert program("exec", name, "systemctl", "is-active", "packaged", "chosen").split() == [
         "inactive",
         "active",
@@ -175,11 +177,8 @@ def test_only_what_a_step_enabled_starts_beside_the_service(image: tuple[Program
     assert program("exec", name, "ls", "/srv") == "packaged.deb\n"
 
 
-def test_a_service_that_is_not_roots_has_low_ports_and_no_capabilities(image: tuple[Program, str]) -> None:
-    program, _ = image
-    name = "guest-test-user"
-    program("run", "-d", "--name", name, "-e", "CODE=stay", "guest-test")
-    program.wait(name, "running")
+def test_a_service_that_is_not_roots_has_low_ports_and_no_capabilities(running: tuple[Program, str]) -> None:
+    program, name = running
     listen = "use IO::Socket::INET; IO::Socket::INET->new(LocalPort => 80, Listen => 1) or die $!; print 'ok'"
     assert program("exec", "-u", "app", name, "perl", "-e", listen) == "ok"
     show = "cat /proc/$(systemctl show -P MainPID guest-test)/status"
@@ -222,7 +221,7 @@ def test_a_machine_has_its_secrets_and_tells_of_a_hand_edit(image: tuple[Program
         assert [line.partition("  ")[2] for line in written] == ["/etc/greeting"]
         program("exec", name, "sh", "-c", "echo bye >/etc/greeting")
         assert _answer(platform, name, "second") != written
-        assert json.loads(program("ps", "--json"))[0]["health"] == "healthy"
+        assert program.wait(name, "running")["health"] == "healthy"
         assert "hush" not in program("logs", name) + str(platform.guest_attributes(name))
     finally:
         platform.destroy(name)
