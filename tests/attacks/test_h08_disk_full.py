@@ -20,7 +20,8 @@ from stoneware.platforms.local.store.prune import settle
 from stoneware.platforms.local.store.recover import recover, teardown
 from stoneware.platforms.local.store.store import Store
 from stoneware.untrusted import removal
-from tests.local.engine_lab import Bench
+from tests.bake.faults import fill
+from tests.local.engine_lab import Bench, bench
 from tests.platforms.awaiting import awaited
 
 pytestmark = pytest.mark.machine
@@ -51,6 +52,25 @@ def small(tmp_path: Path, machine_home: Path, monkeypatch: pytest.MonkeyPatch) -
     yield made
     teardown(made.store, remove=True)
     assert not made.home.exists()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory, machine_home: Path) -> Iterator[Bench]:
+    """A small store for the tests that leave its base."""
+    with pytest.MonkeyPatch.context() as patch:
+        made = small_store(tmp_path_factory.mktemp("shared") / "home", machine_home, patch)
+    yield made
+    teardown(made.store, remove=True)
+    assert not made.home.exists()
+
+
+@pytest.fixture
+def shared(store: Bench) -> Iterator[Bench]:
+    """The same, with a name of the test's own for its machines and volumes, which go at its end."""
+    with bench(store.home) as made:
+        made.base = store.base
+        yield made
+    settle(store.store)
 
 
 def run_stoneware(lab: Bench, *words: str) -> subprocess.CompletedProcess[str]:
@@ -120,30 +140,25 @@ def test_guests_cannot_take_the_reserve_and_records_go_on(small: Bench) -> None:
     assert recover(small.store) == []
 
 
-def test_subvolumes_that_a_guest_makes_count_to_its_limit(small: Bench) -> None:
-    name = f"{small.name}-v"
-    small.store.create_volume(name, size=64 * _MIB)
-    small.boot(volumes=(VolumeMount(name, "/srv"),))
+def test_volumes_have_their_own_limits(shared: Bench) -> None:
+    """What a guest makes in one counts to its limit, subvolumes too; one that is full can be made larger."""
+    nested, full = f"{shared.name}-nested", f"{shared.name}-full"
+    for name in (nested, full):
+        shared.store.create_volume(name, size=64 * _MIB)
+    with pytest.raises(InputError, match="too small"):
+        shared.store.create_volume(f"{full}2", size=1000)
+    shared.boot(volumes=(VolumeMount(nested, "/srv"), VolumeMount(full, "/mnt")))
     # BTRFS_IOC_SUBVOL_CREATE, as root of a machine may.
     made = 'sysopen(D, ".", 65536) or die; $a = pack("q a4088", 0, "in"); ioctl(D, 0x5000940E, $a) or die $!'
-    assert small.sh(f"cd /run/stoneware/volumes/0 && perl -e '{made}' && mkdir in/more") == 0
-    assert small.sh(_FILL.format("/run/stoneware/volumes/0/in")) == 0
-    used = small.store.volume_figures(name)
+    assert shared.sh(f"cd /run/stoneware/volumes/0 && perl -e '{made}' && mkdir in/more") == 0
+    assert shared.sh(_FILL.format("/run/stoneware/volumes/0/in")) == 0
+    used = shared.store.volume_figures(nested)
     assert used is not None
     assert 48 * _MIB < used.used + used.held <= 64 * _MIB
-
-
-def test_a_volume_that_is_full_can_be_made_larger(small: Bench) -> None:
-    name = f"{small.name}-v"
-    small.store.create_volume(name, size=64 * _MIB)
-    with pytest.raises(InputError, match="too small"):
-        small.store.create_volume(f"{name}2", size=1000)
-    small.boot(volumes=(VolumeMount(name, "/srv"),))
-    assert small.sh(_FILL.format("/run/stoneware/volumes/0")) == 0
-    assert run_stoneware(small, "volume", "create", "--size", "128m", name).returncode == 0
-    assert small.sh("head -c 32M /dev/zero >/run/stoneware/volumes/0/more && sync") == 0
-    found = small.store.volume(name)
-    assert found.size == 128 * _MIB
+    assert shared.sh(_FILL.format("/run/stoneware/volumes/1")) == 0
+    assert run_stoneware(shared, "volume", "create", "--size", "128m", full).returncode == 0
+    assert shared.sh("head -c 32M /dev/zero >/run/stoneware/volumes/1/more && sync") == 0
+    assert shared.store.volume(full).size == 128 * _MIB
 
 
 def test_an_older_store_gets_limits_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,36 +178,33 @@ def test_an_older_store_gets_limits_once(tmp_path: Path, monkeypatch: pytest.Mon
         teardown(store, remove=True)
 
 
-def _fill(directory: Path) -> None:
-    """Fill the file system with data, then what is left of its metadata with small files."""
-    with (directory / "big").open("wb", 0) as stream:
-        while stream.write(bytes(1 << 20)):
-            pass
-
-
 def _fill_metadata(directory: Path) -> None:
+    """Fill what data has left of the file system with small files."""
     for number in range(10**6):
         (directory / f"f{number}").write_bytes(b"x" * 2000)
 
 
-def test_removing_needs_no_room(small: Bench) -> None:
-    """Even where the reserve is gone: our own files are in no group that has a limit."""
-    volume = f"{small.name}-v"
-    small.boot(volumes=(VolumeMount(volume, "/srv"),))
-    ballast = small.store.data / "builds" / "ballast"
+def test_removing_needs_no_room(shared: Bench) -> None:
+    """Even where the reserve is gone: our own files are in no group that has a limit.
+
+    It is the last one with this store: `prune` removes the base as well.
+    """
+    volume = f"{shared.name}-v"
+    shared.boot(volumes=(VolumeMount(volume, "/srv"),))
+    ballast = shared.store.data / "builds" / "ballast"
     ballast.mkdir()
-    with pytest.raises(OSError, match="No space left"):
-        _fill(ballast)
+    fill(ballast)
     with pytest.raises(OSError, match="No space left"):
         _fill_metadata(ballast)
-    done = run_stoneware(small, "volume", "create", "w")
+    done = run_stoneware(shared, "volume", "create", "w")
     assert done.returncode == 3
     assert "is full" in done.stderr
-    for words in (("ps",), ("rm", "-f", small.name), ("volume", "rm", volume), ("prune", "-f")):
-        done = run_stoneware(small, *words)
+    for words in (("ps",), ("rm", "-f", shared.name), ("volume", "rm", volume), ("prune", "-f")):
+        done = run_stoneware(shared, *words)
         assert done.returncode == 0, (words, done.stderr)
-    assert small.platform.machines() == []
-    assert small.store.volumes() == []
+    assert shared.platform.machines() == []
+    assert shared.store.volumes() == []
     removal.remove_tree(ballast)
-    settle(small.store)
-    assert run_stoneware(small, "volume", "create", "w").returncode == 0
+    settle(shared.store)
+    for word in ("create", "rm"):
+        assert run_stoneware(shared, "volume", word, "w").returncode == 0
