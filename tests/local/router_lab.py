@@ -5,6 +5,7 @@ Nothing leaves this computer: "the internet" is a namespace as well.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -192,22 +193,31 @@ class Lab:
         router.teardown(self.store)
 
 
-@pytest.fixture
-def make_lab(tmp_path: Path) -> Iterator[Callable[[], Lab]]:
+@contextlib.contextmanager
+def labs_in(directory: Path) -> Iterator[Callable[[], Lab]]:
+    """Give what makes labs, each with a store in a directory; they are gone at the end."""
     missing = [tool for tool in ("dnsmasq", "nft", "ip", "nsenter", "busybox", "curl") if not _has(tool)]
     if missing:
         pytest.skip(f"not on this computer: {', '.join(missing)}")
     labs: list[Lab] = []
 
     def make() -> Lab:
-        home = tmp_path / f"store{len(labs)}"
+        home = directory / f"store{len(labs)}"
         home.mkdir()
         labs.append(Lab(Store(home)))
         return labs[-1]
 
-    yield make
-    for lab in labs:
-        lab.end()
+    try:
+        yield make
+    finally:
+        for lab in labs:
+            lab.end()
+
+
+@pytest.fixture
+def make_lab(tmp_path: Path) -> Iterator[Callable[[], Lab]]:
+    with labs_in(tmp_path) as make:
+        yield make
 
 
 def _has(tool: str) -> bool:

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from stoneware.platforms.local.network.layout import is_up
 from stoneware.platforms.local.network.state import State, load
 from stoneware.process import run
 from tests.local import router_lab
-from tests.local.router_lab import Lab, tcp, wait_until
+from tests.local.router_lab import Fake, Lab, tcp, wait_until
 
 make_lab, lab = router_lab.make_lab, router_lab.lab  # the fixtures
 pytestmark = [
@@ -134,12 +134,21 @@ def servers(gate: router.Router) -> list[str]:
     return sorted(Path(f"/proc/{pid}/comm").read_text().strip() for pid in pids)
 
 
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, Fake, int]]:
+    """Give a lab that one damage after the other is done to, a machine in it that serves, and its port."""
+    with router_lab.labs_in(tmp_path_factory.mktemp("served")) as make:
+        lab = make()
+        fake = lab.machine("h1")
+        fake.address()
+        fake.serve("tcp", 80)
+        (published,) = lab.router.publish(fake.lease, [PortMapping("", 0, 80)])
+        yield lab, fake, published.host_port
+
+
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
-def test_ensure_heals(lab: Lab, damage: Callable[[router.Router], None]) -> None:
-    fake = lab.machine("h1")
-    fake.address()
-    fake.serve("tcp", 80)
-    (published,) = lab.router.publish(fake.lease, [PortMapping("", 0, 80)])
+def test_ensure_heals(served: tuple[Lab, Fake, int], damage: Callable[[router.Router], None]) -> None:
+    lab, fake, port = served
     assert fake.ask() == "h1"
     gate = lab.router
     damage(gate)
@@ -149,7 +158,7 @@ def test_ensure_heals(lab: Lab, damage: Callable[[router.Router], None]) -> None
     assert healed.subnet == gate.subnet
     assert servers(healed) == ["dnsmasq", "python"]
     assert fake.ask() == "h1"
-    assert tcp("127.0.0.1", published.host_port)
+    assert tcp("127.0.0.1", port)
     name = fake.sh("busybox", "nslookup", "metadata.google.internal", "169.254.169.254").stdout
     assert "Address: 169.254.169.254" in name
 

@@ -62,7 +62,8 @@ def _killed(*_: object) -> None:
 
 def ways(lab: Lab) -> set[str]:
     """Return the networks that the host reaches by the store's link."""
-    return {str(it.network) for it in network.host_routes() if it.interface == lab.router.namespace}
+    namespace = lab.router.namespace
+    return {str(it.network) for it in network.host_routes() if it.interface == namespace}
 
 
 def test_two_ranges_of_one_network_and_another_network(lab: Lab, tmp_path: Path) -> None:
