@@ -142,13 +142,31 @@ class Driver:
         return self.journal()[-1]
 
 
+def _run_program(
+    words: list[str], directory: Path, environment: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(PROGRAM), *words],
+        cwd=directory,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 @dataclass(frozen=True)
 class KafkaCluster:
-    """`stoneware` in the example's directory, with a store; `environment` fills in its file."""
+    """`stoneware` in the example's directory, with a store; `environment` fills in its file.
+
+    `program` runs a command of it, given its words, directory and environment.
+    """
 
     home: Path
     environment: dict[str, str] = field(default_factory=dict)
     directory: Path = ROOT / "examples" / NAME
+    program: Callable[[list[str], Path, dict[str, str]], subprocess.CompletedProcess[str]] = _run_program
 
     def _argv(self, words: tuple[str | Path, ...]) -> list[str]:
         return [str(PROGRAM), *map(str, words)]
@@ -159,15 +177,7 @@ class KafkaCluster:
 
     def run(self, *words: str | Path, version: str = OLD, check: bool = True) -> str:
         """Run a command and return its standard output. Raises AssertionError where it fails."""
-        done = subprocess.run(
-            self._argv(words),
-            cwd=self.directory,
-            env=self._environment(version),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = self.program([*map(str, words)], self.directory, self._environment(version))
         assert not check or done.returncode == 0, f"{words}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout
 

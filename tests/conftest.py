@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from xdist.scheduler import LoadScopeScheduling
 
 from stoneware.scratch import remove_left, scratch_directory
-from tests import processors, stores
+from tests import commands, processors, stores
 
 if TYPE_CHECKING:
     from bench.kafka_cluster import KafkaCluster
@@ -167,7 +167,7 @@ def kafka_cluster(machine_home: Path) -> Iterator[KafkaCluster]:
     """The example's three brokers, with the older version; tests leave them healthy."""
     from bench.kafka_cluster import OLD, QUICK, KafkaCluster
 
-    made = KafkaCluster(machine_home, {"MONITOR": "2s", **QUICK})
+    made = KafkaCluster(machine_home, {"MONITOR": "2s", **QUICK}, program=commands.run_in)
     try:
         made.run("up", "--yes", version=OLD)
         yield made

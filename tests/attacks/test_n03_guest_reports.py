@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from stoneware.model.machine import Health, Phase
+from tests import commands
 from tests.local.engine_lab import Bench
 
 pytestmark = pytest.mark.machine
 
-PROGRAM = Path(sys.executable).parent / "stoneware"
 PUT = (
     "curl -sf -X PUT -H 'Metadata-Flavor: Google' --data-binary @- "
     "http://169.254.169.254/computeMetadata/v1/instance/guest-attributes/stoneware/{}"
@@ -24,7 +22,7 @@ PUT = (
 
 def stoneware(lab: Bench, *words: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "STONEWARE_HOME": str(lab.home)}
-    return subprocess.run([PROGRAM, *words], env=env, capture_output=True, text=True, timeout=60, check=False)
+    return commands.run(words, env=env, timeout=60)
 
 
 def test_a_hostile_report_is_shown_as_invalid_for_its_machine_only(lab: Bench) -> None:

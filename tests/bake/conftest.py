@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from stoneware.process import run
+from tests import commands
 from tests.bake.faults import Baking
 
 PROGRAM = Path(sys.executable).parent / "stoneware"
@@ -60,6 +61,11 @@ class Context:
         )
 
     def run(self, *words: str, code: int = 0, **options: Any) -> tuple[str, str]:
+        if options.keys() <= {"env"}:
+            env = {**os.environ, "STONEWARE_HOME": str(self.home), **options.get("env", {})}
+            done = commands.run(words, env=env, cwd=self.path)
+            assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+            return done.stdout, done.stderr
         process = self.start(*words, **options)
         out, err = process.communicate()
         assert process.returncode == code, f"{words}: {process.returncode}\n{out}\n{err}"

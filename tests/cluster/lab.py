@@ -6,7 +6,6 @@ import json
 import os
 import secrets
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Any
 from stoneware.model.machine import Machine
 from stoneware.platforms.local.platform import LocalPlatform
 from stoneware.platforms.local.store.images import LocalImageStore
+from tests import commands
 
 MACHINEFILE = """\
 FROM debian:12
@@ -28,7 +28,6 @@ CMD ["sleep", "infinity"]
 """
 TEMPLATE = "greeting=${GREETING:-hello} on ${STONEWARE_NAME}\n"
 SCHEMA = {"properties": {"TOKEN": {"type": "string", "secret": True}}}
-STONEWARE = [sys.executable, "-m", "stoneware.cli.main"]
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ class ClusterLab:
         assert code is None or done.code == code, f"stoneware {' '.join(words)}\n{done.text}"
         return done
 
-    def start(self, *words: str, program: Sequence[str] = STONEWARE) -> subprocess.Popen[str]:
+    def start(self, *words: str, program: Sequence[str] = commands.PROGRAM) -> subprocess.Popen[str]:
         """Start a command in a session of its own."""
         return subprocess.Popen(
             [*program, *words],
@@ -152,14 +151,5 @@ def _run(
     environment: dict[str, str] | None = None,
     timeout: float = 300,
 ) -> Result:
-    done = subprocess.run(
-        [*STONEWARE, *words],
-        cwd=directory,
-        env=_environment(home, environment or {}),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    done = commands.run(words, cwd=directory, env=_environment(home, environment or {}), timeout=timeout)
     return Result(done.returncode, done.stdout, done.stderr)

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests import commands
 from tests.processors import for_machine
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -30,13 +30,10 @@ class Program:
     def run(
         self, *words: str | Path, check: bool = True, cwd: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
-        argv = [str(Path(sys.executable).parent / "stoneware"), *map(str, words)]
         env = {**os.environ, "STONEWARE_HOME": str(self.home)}
-        done = subprocess.run(
-            argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-        )
+        done = commands.run([*map(str, words)], cwd=cwd, env=env)
         if check:
-            assert done.returncode == 0, f"{argv}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+            assert done.returncode == 0, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
     def json(self, *words: str | Path) -> Any:

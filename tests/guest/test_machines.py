@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,10 +20,10 @@ from stoneware.model.resources import SecretMount
 from stoneware.platforms.declared import ask
 from stoneware.platforms.local.platform import LocalPlatform
 from stoneware.platforms.local.store.store import Store
+from tests import commands
 from tests.guest.support import GUEST
 
 pytestmark = pytest.mark.machine
-PROGRAM = Path(sys.executable).parent / "stoneware"
 MACHINEFILE = """\
 FROM debian:12 AS packages
 COPY package.sh /tmp/
@@ -57,15 +56,7 @@ class Program:
         self.home = home
 
     def __call__(self, *words: str, code: int = 0, cwd: Path | None = None) -> str:
-        done = subprocess.run(
-            [PROGRAM, *words],
-            env={**os.environ, "STONEWARE_HOME": str(self.home)},
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = commands.run(words, env={**os.environ, "STONEWARE_HOME": str(self.home)}, cwd=cwd)
         assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
