@@ -22,6 +22,7 @@ from stoneware.platforms.local.bases.bare import ensure_bare
 from stoneware.platforms.local.disks.head import Head
 from stoneware.platforms.local.host import cgroups
 from stoneware.platforms.local.machines import console
+from stoneware.platforms.local.machines.runners import runner_for
 from stoneware.platforms.local.metadata.handover import STATE_LABEL, Entrance, place
 from stoneware.platforms.local.network import naming
 from stoneware.platforms.local.network.layout import layout_of
@@ -66,8 +67,10 @@ class LocalInstances:
         if self._platform.observe(spec.name) is None:
             self._check_kind(spec)
             there = cgroups.controllers(cgroups.probe())
+            limited, _, _ = runner_for(spec).limits(spec)
             memory, cpus = (
-                (spec.memory if spec.vm or "memory" in there else None),
+                # Nothing here has to limit what is a virtual machine's own.
+                (spec.memory if limited is None or "memory" in there else None),
                 (spec.cpus if "cpu" in there else None),
             )
             labels = {**spec.labels, STATE_LABEL: self._state}
