@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import pytest
 from stoneware.platforms.google.api import Api
 from stoneware.platforms.google.bucket import Bucket
 from stoneware.platforms.google.settings import Settings
+from tests import commands
 from tests.emulator.serving import tidy
 from tests.emulator.test_server import start
 from tests.examples.clusters import wait_for
@@ -62,15 +62,7 @@ class Project:
     api: Api
 
     def stoneware(self, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "stoneware.cli.main", *words],
-            cwd=self.directory,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
+        done = commands.run(words, cwd=self.directory, env=self.environment, timeout=240)
         assert done.returncode == code, f"{done.stdout}\n{done.stderr}"
         return done
 
@@ -211,7 +203,7 @@ def _started(project: Project) -> subprocess.Popen[str]:
     """Start a bake, and return once its builder runs a step."""
     (project.directory / "Machinefile").write_text(f"{MACHINEFILE}RUN echo it sleeps && sleep 600\n")
     started = subprocess.Popen(
-        [sys.executable, "-m", "stoneware.cli.main", "bake", "-t", "words", "--progress", "plain", "."],
+        [*commands.PROGRAM, "bake", "-t", "words", "--progress", "plain", "."],
         cwd=project.directory,
         env=project.environment,
         stdout=subprocess.DEVNULL,
