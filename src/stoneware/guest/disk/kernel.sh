@@ -19,7 +19,7 @@ tell() {
 # Debian's initramfs-tools copies what the host has by default; a disk has to boot anywhere.
 settle_initramfs() {
     mkdir -p /etc/initramfs-tools/conf.d
-    printf 'MODULES=most\nRESUME=none\nFSTYPE=ext4\nCOMPRESS=zstd\nKEYMAP=n\n' >/etc/initramfs-tools/conf.d/stoneware
+    printf 'MODULES=most\nRESUME=none\nFSTYPE=ext4\nCOMPRESS=zstd\nCOMPRESSLEVEL=3\nKEYMAP=n\n' >/etc/initramfs-tools/conf.d/stoneware
 }
 
 # The root file system is checked before it is mounted for writing, and grown to its partition.
@@ -46,15 +46,14 @@ END
 install_kernel() {
     # shellcheck disable=SC2086 # a list
     set -- $EXTRAS "$FIRMWARE" initramfs-tools e2fsprogs kmod udev zstd
-    own=''
-    if has_kernel; then own=yes; else set -- "$KERNEL_PACKAGE" "$@"; fi
+    # What an own kernel had may be particular to a computer.
+    if has_kernel; then rm -f /boot/initrd.img-*; else set -- "$KERNEL_PACKAGE" "$@"; fi
     if [ ! -x /usr/bin/systemd-repart ] && [ ! -x /bin/systemd-repart ]; then set -- "$@" systemd-repart; fi
-    export DEBIAN_FRONTEND=noninteractive SOURCE_DATE_EPOCH
+    # INITRD: the packages' scripts would make the initramfs twice, the kernel's and then the one of initramfs-tools.
+    export DEBIAN_FRONTEND=noninteractive SOURCE_DATE_EPOCH INITRD=No
     # Nothing of the image may go for it, as another time daemon or boot loader might.
     apt-get -q update && apt-get -q -y --no-install-recommends --no-remove install "$@" && one_kernel || return 1
-    # What an own kernel had may be particular to a computer.
-    if [ -n "$own" ]; then rm -f "/boot/initrd.img-$kernel"; fi
-    if [ ! -e "/boot/initrd.img-$kernel" ]; then update-initramfs -c -k "$kernel"; fi
+    update-initramfs -c -k "$kernel"
 }
 
 has_kernel() {
