@@ -39,7 +39,6 @@ SHARING = {
     "tests/rollout/test_kafka_rollout.py": "kafka",
     "tests/google/test_kafka.py": "kafka",
     "tests/examples/test_disk": "disks",
-    "tests/examples/test_virtual_machine.py": "disks",
     "tests/examples/test_mixed_cluster.py": "disks",
     "tests/examples/": "examples",
     "tests/docs/": "examples",

@@ -5,7 +5,9 @@ One disk serves all tests, in the order they are written in.
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +16,8 @@ from typing import Any
 import pytest
 from bench.kafka_cluster import QUICK
 
-from stoneware.platforms.local.host.probes import tun, virtual_firmware
-from stoneware.process import which
-
+from . import virtual_life
 from .conftest import EXAMPLES, Program
-from .test_virtual_machine import TOOLS
 
 pytestmark = [
     pytest.mark.machine,
@@ -32,6 +31,7 @@ CLUSTER = "4L6g3nShT-eMCtK--X86sw"
 OTHER_CLUSTER = "AAAAAAAAAAAAAAAAAAAAAA"
 TOPIC = "events"
 OPTIONS = ("-e", "KAFKA_HEAP=256m", *(f"-e{name}={value}" for name, value in QUICK.items()))
+VM = "kafka-vm"
 MOUNT = ("-v", "kafka-test:/var/lib/kafka")
 
 
@@ -154,20 +154,52 @@ def test_the_disk_of_another_cluster_is_refused_and_stays_as_it_is(kafka: Progra
 
 
 @pytest.mark.timeout(2400)
-def test_its_disk_boots_in_qemu_and_goes_on_with_the_messages(kafka: Program, tmp_path: Path) -> None:
-    """Java is slow without KVM: so the broker's disk is formatted already, and has what containers wrote."""
-    missing = [name for name in TOOLS if which(name) is None]
-    if missing or tun() or virtual_firmware():
-        pytest.skip(f"virtual machines need {missing or tun() or virtual_firmware()}")
-    kafka.run("export", "kafka", "-o", tmp_path / "kafka.qcow2")
+def test_its_disk_boots_in_qemu_and_goes_on_with_the_messages(kafka: Program) -> None:
+    """Java is slow without KVM: so the broker's disk is formatted already, and has what containers wrote.
+
+    It is the one virtual machine of `run --vm` whose life is seen to its end.
+    """
+    if lacking := virtual_life.lacking():
+        pytest.skip(f"virtual machines need {lacking}")
     kafka.run("stop", "kafka-again")
     kafka.run("rm", "kafka-again")
     kafka.run("volume", "convert", "kafka-test", "--size", "1g")
     port = free_port()
     advertised = ("-e", "ADVERTISED_HOST=127.0.0.1", "-e", f"ADVERTISED_PORT={port}")
-    boot(kafka, "kafka-vm", "--vm", "--timeout", "1500", "-p", f"127.0.0.1:{port}:9092", *advertised)
+    boot(kafka, VM, "--vm", "--timeout", "1500", "-p", f"127.0.0.1:{port}:9092", *advertised)
     address = f"127.0.0.1:{port}"
     found = consume(address, 501)
     assert (len(found), found[-1]) == (501, b"new")
     assert produce(address, [b"newest"]) == [501]
-    assert uses_archive(kafka, "kafka-vm")
+    assert uses_archive(kafka, VM)
+    script = "echo kept >/var/lib/kafka/kept && chown www-data: /var/lib/kafka/kept && hostname -I"
+    assert virtual_life.inside(kafka, VM, script).split() == [kafka.machine(VM)["ip"]]
+
+    kafka.run("stop", "-t", "600", VM)
+    stopped = kafka.machine(VM)
+    assert (stopped["phase"], stopped["exit_code"]) == ("stopped", 0)
+    kafka.run("start", VM)
+    os.kill(virtual_life.leader(kafka, VM), signal.SIGKILL)
+    assert re.search("is (stopped|not running)", kafka.run("exec", VM, "true", check=False).stderr)
+    assert exit_code(kafka) == 137
+    kafka.run("rm", VM)
+    assert not (kafka.home / "data/machines" / VM).exists()
+    a_container_has_what_was_on_its_disk(kafka)
+
+
+def exit_code(kafka: Program) -> int:
+    deadline = time.monotonic() + 300
+    while (code := kafka.machine(VM)["exit_code"]) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return int(code)
+
+
+def a_container_has_what_was_on_its_disk(kafka: Program) -> None:
+    words = ["run", "--rm", *MOUNT, "-e", f"CLUSTER_ID={CLUSTER}", "--entrypoint", "sh", "kafka"]
+    words += ["-c", "cat /var/lib/kafka/kept && stat -c %U /var/lib/kafka/kept"]
+    refused = kafka.run(*words, check=False)
+    assert refused.returncode == 2
+    assert "stoneware volume convert kafka-test --to directory" in refused.stderr
+    kafka.run("volume", "convert", "kafka-test", "--to", "directory")
+    assert kafka.run(*words).stdout == "kept\nwww-data\n"

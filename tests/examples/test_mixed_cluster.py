@@ -1,4 +1,7 @@
-"""A cluster in which a container becomes a virtual machine with its data, grows, and becomes one again."""
+"""A cluster in which a container becomes a virtual machine with its data, grows, and becomes one again.
+
+What commands, volumes and addresses in any virtual machine are is looked at in this one.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.platforms.local.disks.reading import TOOLS as READING
-from stoneware.platforms.local.host.requirements import TABLE
-
+from . import virtual_life
 from .clusters import ClusterProgram
 from .conftest import Program
 from .test_hello import HELLO
-from .test_virtual_machine import TOOLS
 
 pytestmark = [
     pytest.mark.machine,
@@ -49,9 +49,7 @@ def write(cluster: ClusterProgram, greeting: str, *, vm: str = "false", size: st
 
 @pytest.fixture
 def cluster(program: Program, tmp_path: Path) -> Iterator[ClusterProgram]:
-    wanted = {*TOOLS, *READING, "OVMF", "tun"}
-    lacking = [one.name for one in TABLE if one.name in wanted and one.quick()]
-    if lacking:
+    if lacking := virtual_life.lacking():
         pytest.skip(f"this cluster needs {lacking}")
     program.bake("hello", HELLO)
     made = ClusterProgram(program, tmp_path, NAME)
@@ -73,8 +71,8 @@ def stands(cluster: ClusterProgram, greeting: str, far: str) -> None:
     assert cluster.drift() == (0, [])
 
 
-def test_a_cluster_of_both_kinds(cluster: ClusterProgram) -> None:
-    # A virtual machine boots once only: in software that takes long.
+def test_a_cluster_of_both_kinds(cluster: ClusterProgram, tmp_path: Path) -> None:
+    # A virtual machine boots once only: in software that takes long. So what one is like is seen here, too.
     write(cluster, "one")
     cluster.run("up", "--yes")
     for machine in ("web-1", "far-1"):
@@ -94,6 +92,12 @@ def test_a_cluster_of_both_kinds(cluster: ClusterProgram) -> None:
     size, release = cluster.execute("far-1", "sh", "-c", script).split()[1:]
     assert int(size) > 1500  # at once, while it runs
     assert release != os.uname().release
+    far = f"{NAME}-far-1"
+    assert "BdsDxe: starting" in cluster.run("logs", far).stdout  # the firmware
+    virtual_life.commands_and_copies(cluster.program, far, tmp_path)
+    virtual_life.a_volume_is_a_disk(cluster.program, far, f"{far}-data", "/srv/data")
+    virtual_life.qemu_has_nothing(cluster.program, far)
+    virtual_life.addresses_are_pinned(cluster.program, far)
 
     write(cluster, "two", size="2g")
     cluster.run("rollout", "--yes")
