@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -224,6 +225,29 @@ def test_making_a_machine_of_a_cluster_converts_the_clusters_volumes(
         directory = platform.store.volume("v")
         assert (directory.kind, directory.size) == (DIRECTORY, 512 * _MIB)
         assert _listed(platform.store.volume_path("v")) == before
+
+
+def test_a_container_of_no_cluster_has_what_is_on_a_disk_that_none_owns(
+    platform: LocalPlatform, tools: None
+) -> None:
+    def spec(*, vm: bool) -> MachineSpec:
+        return MachineSpec("m", "image:x", vm=vm, volumes=(VolumeMount("v", "/data"),))
+
+    platform.create_volume("v", {})
+    _fill(platform.store.volume_path("v"))
+    before = _listed(platform.store.volume_path("v"))
+    platform.convert_volume("v", DISK, 512 * _MIB)
+    with platform.volumes_of(spec(vm=False)):
+        assert platform.store.volume("v").kind == DIRECTORY
+        assert _listed(platform.store.volume_path("v")) == before
+    with pytest.raises(InputError, match="which is a directory"), platform.volumes_of(spec(vm=True)):
+        pass
+    # A cluster's own is left to it.
+    platform.create_volume("d", {CLUSTER_LABEL: "shop"}, 64 * _MIB, kind=DISK)
+    platform.store.disk_path("d").write_bytes(b"x")
+    other = replace(spec(vm=False), volumes=(VolumeMount("d", "/data"),))
+    with pytest.raises(InputError, match="which is a disk"), platform.volumes_of(other):
+        pass
 
 
 def test_a_tool_that_is_missing_is_known_before(

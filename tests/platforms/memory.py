@@ -23,7 +23,7 @@ from stoneware.model.execution import PLAIN, Execution
 from stoneware.model.labels import CLUSTER_LABEL
 from stoneware.model.machine import Health, Machine, MachineSpec, Phase
 from stoneware.model.machine_fields import written
-from stoneware.model.resources import PortMapping, Volume
+from stoneware.model.resources import DIRECTORY, PortMapping, Volume
 from stoneware.provider.builders import MachineBuilder, remove_builders
 from stoneware.provider.infrastructure import StonewareInfrastructure
 from tests.platforms.memory_resources import MemoryResources
@@ -142,7 +142,8 @@ class MemoryPlatform(MemoryResources):
         """Let a volume be of the kind that a machine needs; what it is blank for, is written at once."""
         if volume.kind != spec.volume_kind and not volume.blank:
             cluster = spec.labels.get(CLUSTER_LABEL)
-            if cluster is None or volume.labels.get(CLUSTER_LABEL) != cluster:
+            asked = cluster is None and spec.volume_kind != DIRECTORY
+            if asked or volume.labels.get(CLUSTER_LABEL) != cluster:
                 raise InputError(f"the machine {spec.name!r} cannot have the volume {volume.name!r}")
             self.calls.append(f"convert {volume.name} {spec.volume_kind}")
         self._volumes[volume.name] = replace(volume, kind=spec.volume_kind, blank=False)

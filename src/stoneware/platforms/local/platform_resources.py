@@ -185,9 +185,13 @@ class LocalResources:
         return {name: list(conversion.faults(self.store, name, kind)) for name, kind in wanted.items()}
 
     def _become_locked(self, name: str, kind: str, spec: MachineSpec) -> None:
-        """Let a volume be of the kind that a machine needs: a blank one, and one of the machine's cluster."""
+        """Let a volume be of the kind that a machine needs: a blank one, one of its cluster, a container's.
+
+        A directory of no cluster becomes a disk by command only: its user says how large it is.
+        """
         volume, cluster = self.store.volume(name), spec.labels.get(CLUSTER_LABEL)
-        own = cluster is not None and volume.labels.get(CLUSTER_LABEL) == cluster
+        owner = volume.labels.get(CLUSTER_LABEL)
+        own = owner == cluster and (cluster is not None or kind == DIRECTORY)
         if own and volume.kind != kind and not volume.blank:
             telling.tell(f"converting the volume {name} of {spec.name}: {volume.kind} → {kind}")
             self._convert_locked(name, kind)
