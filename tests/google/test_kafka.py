@@ -22,6 +22,7 @@ from bench.topic_google import LIMITS
 
 from stoneware.platforms.local.store.images import LocalImageStore
 from stoneware.rollout.journal import Event
+from tests import commands
 from tests.google.provider.install import program_of
 from tests.google.real import REPEATED, Cloud, served
 from tests.rollout.test_kafka_rollout import check_load
@@ -79,7 +80,9 @@ def cluster(machine_home: Path, tmp_path: Path, google_provider: dict[str, str])
     files = f"{example / 'machines.yaml'}:{example / 'google.yaml'}:{place / 'build.yaml'}"
     variables = {"COMPOSE_FILE": files, "MONITOR": "1s", "MACHINE_TYPE": "e2-small", **QUICK}
     with served(machine_home, tmp_path, program, "10.213.8.0/24") as cloud:
-        made = CloudCluster(machine_home, variables, place, cloud=cloud, contexts=contexts)
+        made = CloudCluster(
+            machine_home, variables, place, program=commands.run_in, cloud=cloud, contexts=contexts
+        )
         for version, context in contexts.items():
             argument = f"KAFKA_VERSION={version}"
             words = ("bake", "-q", "-t", f"kafka:{version}", "--build-arg", argument)
@@ -90,7 +93,7 @@ def cluster(machine_home: Path, tmp_path: Path, google_provider: dict[str, str])
 
 def newer(machine_home: Path, context: Path) -> Path:
     """Lay out the context of the new version: its files come from the image that rollouts here go to."""
-    here = KafkaCluster(machine_home)
+    here = KafkaCluster(machine_home, program=commands.run_in)
     here.bake(NEW)
     store = LocalImageStore.open(machine_home)
     shutil.copytree(store.image_rootfs(store.tags()[f"kafka:{NEW}"]) / "opt/kafka", context / "kafka")
