@@ -27,7 +27,7 @@ from stoneware.model.subnets import address_problem, gateway, ranges_problem
 from stoneware.untrusted.bounded import why_no_file
 
 DEFAULT = "default"
-_STORED = "secret://"  # how the address of a secret in Secret Manager begins
+STORED = "secret://"  # how the address of a secret in Secret Manager begins
 _VERSION = re.compile(
     r"(?P<secret>projects/[a-z0-9.:-]{1,100}/secrets/[A-Za-z0-9_-]{1,255})/versions/(?P<number>[1-9][0-9]{0,18})"
 )
@@ -221,7 +221,7 @@ class References:
         self, key: str, entry: Entry[schema_resources.Secret] | Entry[schema_resources.Config], kind: str
     ) -> SecretSource:
         """Return the file or the variable that a value comes from; it has to be there."""
-        if entry.model.file is not None and entry.model.file.startswith(_STORED):
+        if entry.model.file is not None and entry.model.file.startswith(STORED):
             return self._stored(key, entry.model.file, entry.node, kind)
         if entry.model.file is not None:
             return SecretSource(key, file=self._file(key, entry.model.file, entry.node, kind))
@@ -230,7 +230,7 @@ class References:
 
     def _stored(self, key: str, address: str, node: Node, kind: str) -> SecretSource:
         """Return where in Secret Manager a secret is."""
-        found = _VERSION.fullmatch(address.removeprefix(_STORED))
+        found = _VERSION.fullmatch(address.removeprefix(STORED))
         place = place_of(node, ("file",))
         if kind != "secret":
             self._faults.add(
@@ -240,7 +240,7 @@ class References:
             self._faults.add(
                 place,
                 f"{address} is no version of a secret in Secret Manager",
-                f"Write {_STORED}projects/PROJECT/secrets/NAME/versions/NUMBER; `latest` changes.",
+                f"Write {STORED}projects/PROJECT/secrets/NAME/versions/NUMBER; `latest` changes.",
             )
         return SecretSource(
             key, stored=found["secret"] if found else "-/-", version=found["number"] if found else ""

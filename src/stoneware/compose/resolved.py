@@ -11,7 +11,7 @@ import yaml
 from stoneware.compose import schema, schema_resources
 from stoneware.compose.environment import Setting
 from stoneware.compose.model import Build, Cluster, HealthCheck, SecretSource, Service, UpdateConfig
-from stoneware.compose.references import DEFAULT, References
+from stoneware.compose.references import DEFAULT, STORED, References
 from stoneware.compose.scalars import resolve
 from stoneware.compose.schema_parts import Part
 from stoneware.compose.settings import filled
@@ -119,7 +119,7 @@ def _source(source: SecretSource) -> dict[str, str]:
     if source.file:
         return {"file": str(source.file)}
     if source.stored:
-        return {"file": f"secret://{source.stored}/versions/{source.version}"}
+        return {"file": f"{STORED}{source.stored}/versions/{source.version}"}
     if source.variable:
         return {"environment": source.variable}
     # Of all sources only a config has its text in the file: no secret is shown here.

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from stoneware.model.machine import MachineSpec
 from stoneware.platforms import together
 from stoneware.platforms.google.hardware import hardware_for, hardware_of
 from stoneware.platforms.google.placing import Inventory, Placing
@@ -47,15 +48,22 @@ def lacking(declared: Mapping[str, Any], making: Collection[Subject], inventory:
     ]
 
 
+def _machines(
+    making: Collection[Subject], declared: Mapping[str, Any]
+) -> Iterator[tuple[Subject, MachineSpec]]:
+    for subject in sorted(making):
+        entry = declared["machines"].get(subject.name) if subject.kind is Kind.MACHINE else None
+        if entry is not None:
+            yield subject, read_machine(entry)
+
+
 def _small_disks(
     making: Collection[Subject], declared: Mapping[str, Any], inventory: Inventory
 ) -> Iterator[Lacking]:
     """Yield what machines would have a boot disk in that their image does not fit on."""
     wanted: dict[tuple[str, int], list[Subject]] = defaultdict(list)
-    for subject in sorted(making):
-        entry = declared["machines"].get(subject.name) if subject.kind is Kind.MACHINE else None
-        spec = read_machine(entry) if entry is not None else None
-        if spec is not None and (size := hardware_for(spec, inventory.settings).boot_size):
+    for subject, spec in _machines(making, declared):
+        if size := hardware_for(spec, inventory.settings).boot_size:
             wanted[spec.source, size].append(subject)
     sources = sorted({source for source, _ in wanted})
     sizes = together.each(inventory, lambda it: inventory.image_size(inventory.image_link(it)), sources)
@@ -72,15 +80,13 @@ def _secrets(
 ) -> Iterator[Lacking]:
     """Yield what machines would fetch that others were to have put into Secret Manager."""
     wanted: dict[tuple[str, str], list[Subject]] = defaultdict(list)
-    for subject in sorted(making):
-        entry = declared["machines"].get(subject.name) if subject.kind is Kind.MACHINE else None
-        for use in read_machine(entry).secrets if entry is not None else ():
+    for subject, spec in _machines(making, declared):
+        for use in spec.secrets:
             if use.elsewhere:
                 wanted[use.secret, use.version].append(subject)
     asked = sorted(wanted)
-    for (name, version), there in zip(
-        asked, together.each(inventory, lambda it: inventory.has_secret(*it), asked), strict=True
-    ):
+    found = together.each(inventory, lambda it: inventory.has_secret(*it), asked)
+    for (name, version), there in zip(asked, found, strict=True):
         if not there:
             what = f"version {version} of the secret {name} is not there, or is disabled"
             _, project, _, secret = name.split("/")

@@ -128,9 +128,8 @@ class LocalVolumes:
         """
         from stoneware.platforms.local.machines import growing
 
-        for paths, number, mount in self.enlarge_disk(
-            name, size
-        ):  # without its locks: machines take their time
+        # Without the locks of the volume and its machines: these take their time.
+        for paths, number, mount in self.enlarge_disk(name, size):
             growing.grow(paths, runner_of(paths).device(number, mount), size)
 
     def enlarge_disk(self, name: str, size: int) -> list[tuple[Paths, int, VolumeMount]]:
