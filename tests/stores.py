@@ -10,9 +10,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from stoneware.files import locked
 from stoneware.platforms.local.store.images import LocalImageStore
 from stoneware.platforms.local.store.recover import teardown
+from stoneware.platforms.local.store.store import Store
 
 RUN = "STONEWARE_TEST_RUN"  # the directory that all processes of a run of the tests share
 KIND = "stoneware-run-"  # how the names of those directories begin
@@ -36,6 +39,19 @@ def store_of_run(kept: Path | None) -> Iterator[Path]:
         if not kept:
             teardown(store, remove=True)
             mark.unlink()
+
+
+@contextlib.contextmanager
+def blank_store(home: Path, size: str = "1G") -> Iterator[Store]:
+    """Open a new store of some size, without a base; it is removed afterwards."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STONEWARE_POOL_SIZE", size)
+        made = Store.open(home)
+    yield made
+    teardown(made, remove=True)
+    assert not made.home.exists()
 
 
 def _have_base(store: LocalImageStore, first: Path) -> None:

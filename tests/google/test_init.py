@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from stoneware.terraform.engine import LibraryEngine
 from stoneware.terraform.runner import Terraform
 from tests.google.cloud import PROJECT, Cloud
-from tests.google.provider.install import configuration
+from tests.google.provider.install import initialized
 
 pytestmark = pytest.mark.tool
 
@@ -23,13 +22,7 @@ resource "google_compute_disk" "d" {
 
 
 def test_it_is_installed_from_the_mirror(tmp_path: Path, cloud: Cloud, google_mirror: dict[str, str]) -> None:
-    (tmp_path / "main.tf").write_text(configuration(cloud.endpoint) + TEXT)
-    engine = LibraryEngine()
-    try:
-        done = engine.run([f"-chdir={tmp_path}", "init", "-no-color"], google_mirror, None)
-    finally:
-        engine.close()
-    assert done.code == 0, done.stderr
+    initialized(tmp_path, cloud.endpoint, TEXT, google_mirror)
     with Terraform(tmp_path, environment=google_mirror) as terraform:
         applied = terraform.apply()
         assert (applied.added, applied.warnings) == (1, ())

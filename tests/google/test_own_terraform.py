@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from stoneware.terraform.configuration import MODULES
-from stoneware.terraform.engine import LibraryEngine
 from stoneware.terraform.runner import Terraform
 from tests.google.cloud import PROJECT, REGION, ZONE, Cloud
 from tests.google.clusters import IMAGES
-from tests.google.provider.install import configuration
+from tests.google.provider.install import initialized
 
 pytestmark = pytest.mark.tool
 PAGE = Path(__file__).parents[2] / "docs/google.md"
@@ -29,13 +28,7 @@ def example() -> str:
 
 
 def test_the_example_is_applied(tmp_path: Path, cloud: Cloud, google_mirror: dict[str, str]) -> None:
-    (tmp_path / "main.tf").write_text(configuration(cloud.endpoint) + example())
-    engine = LibraryEngine()
-    try:
-        done = engine.run([f"-chdir={tmp_path}", "init", "-no-color"], google_mirror, None)
-    finally:
-        engine.close()
-    assert done.code == 0, done.stderr
+    initialized(tmp_path, cloud.endpoint, example(), google_mirror)
     with Terraform(tmp_path, environment=google_mirror) as terraform:
         assert terraform.apply().added == 5
         made = cloud.of("instances")["kafka-1"]

@@ -18,9 +18,9 @@ from stoneware.guest import lists as base_lists
 from stoneware.platforms.local.lists import entries, sealing
 from stoneware.platforms.local.lists.changes import OddError, changes
 from stoneware.platforms.local.store import btrfs
-from stoneware.platforms.local.store.recover import teardown
 from stoneware.platforms.local.store.store import Store
 from tests.local.file_changes import CASES, ODD
+from tests.stores import blank_store
 
 pytestmark = [pytest.mark.tool, pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")]
 
@@ -38,11 +38,8 @@ scan
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STONEWARE_POOL_SIZE", "1G")
-        made = Store.open(tmp_path_factory.mktemp("lists") / "home")
-    yield made
-    teardown(made, remove=True)
+    with blank_store(tmp_path_factory.mktemp("lists") / "home") as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from stoneware.platforms.local.disks import reuse
 from stoneware.platforms.local.disks.comparison import attributes, differences
 from stoneware.platforms.local.disks.reuse import Roots, Unlike, derived
 from stoneware.platforms.local.store import btrfs
-from stoneware.platforms.local.store.recover import teardown
 from stoneware.platforms.local.store.store import Store
+from tests.stores import blank_store
 
 pytestmark = pytest.mark.machine
 
@@ -26,13 +26,8 @@ Change = Callable[[Path], object]
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    if os.geteuid() != 0:
-        pytest.skip("mounting needs root")
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("STONEWARE_POOL_SIZE", "1G")
-        made = Store.open(tmp_path_factory.mktemp("reuse") / "home")
-    yield made
-    teardown(made, remove=True)
+    with blank_store(tmp_path_factory.mktemp("reuse") / "home") as made:
+        yield made
 
 
 def write(path: Path, text: str = "") -> Path:

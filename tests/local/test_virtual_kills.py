@@ -10,9 +10,9 @@ import pytest
 from stoneware.platforms.local.host.requirements import TABLE
 from stoneware.platforms.local.machines.qemu.disks import ROOT
 from stoneware.platforms.local.store import btrfs
-from stoneware.platforms.local.store.recover import teardown
 from stoneware.platforms.local.store.store import Store
 from tests.local.kills import kill_at_work
+from tests.stores import blank_store
 
 pytestmark = pytest.mark.machine
 
@@ -23,6 +23,7 @@ from stoneware.model.resources import VolumeMount
 from stoneware.platforms.local.machines.start import make_directory
 from stoneware.platforms.local.platform import LocalPlatform
 from stoneware.platforms.local.store.store import Store
+from tests.stores import blank_store
 platform = LocalPlatform(Store.open(Path(sys.argv[1]))); mortal()
 for number in itertools.count():
     if platform.observe("m") is not None: platform.destroy("m")
@@ -34,17 +35,11 @@ for number in itertools.count():
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    if os.geteuid() != 0:
-        pytest.skip("mounting needs root")
     lacking = [one.name for one in TABLE if one.name in ("qemu-system-x86_64", "OVMF", "tun") and one.quick()]
     if lacking:
         pytest.skip(f"virtual machines need {lacking}")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STONEWARE_POOL_SIZE", "1G")
-        made = Store.open(tmp_path_factory.mktemp("kills") / "home")
-    yield made
-    teardown(made, remove=True)
-    assert not made.home.exists()
+    with blank_store(tmp_path_factory.mktemp("kills") / "home") as made:
+        yield made
 
 
 def test_a_kill_leaves_nothing(store: Store) -> None:

@@ -24,9 +24,9 @@ from stoneware.platforms.local.platform import LocalPlatform
 from stoneware.platforms.local.store import qgroups, volume_kinds
 from stoneware.platforms.local.store import quota as store_quota
 from stoneware.platforms.local.store.errors import StoreFull
-from stoneware.platforms.local.store.recover import teardown
 from stoneware.platforms.local.store.store import Store
 from tests.local.kills import kill_at_work
+from tests.stores import blank_store
 
 pytestmark = pytest.mark.machine
 _MIB = 1 << 20
@@ -34,14 +34,8 @@ _MIB = 1 << 20
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    if os.geteuid() != 0:
-        pytest.skip("mounting needs root")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STONEWARE_POOL_SIZE", "2G")
-        made = Store.open(tmp_path_factory.mktemp("kinds") / "home")
-    yield made
-    teardown(made, remove=True)
-    assert not made.home.exists()
+    with blank_store(tmp_path_factory.mktemp("kinds") / "home", "2G") as made:
+        yield made
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from stoneware.terraform.engine import LibraryEngine
 from tests.google.provider import waiting
 from tests.google.provider.schema import SOURCE
 
@@ -83,6 +84,17 @@ def _put(program: Path) -> None:
     words = f"{python} -I -S {shlex.quote(str(waiting.CLIENT))} {waiting.name_of_waiting()} {python}"
     program.write_text(f"#!/bin/sh\nPYTHONPATH={shlex.quote(str(_REPOSITORY))} exec {words}\n")
     program.chmod(0o755)
+
+
+def initialized(directory: Path, endpoint: str, text: str, environment: Mapping[str, str]) -> None:
+    """Write a configuration into a directory, and have Terraform take the provider from its mirror."""
+    (directory / "main.tf").write_text(configuration(endpoint) + text)
+    engine = LibraryEngine()
+    try:
+        done = engine.run([f"-chdir={directory}", "init", "-no-color"], environment, None)
+    finally:
+        engine.close()
+    assert done.code == 0, done.stderr
 
 
 def configuration(endpoint: str) -> str:
