@@ -11,9 +11,12 @@ import datetime
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent import futures
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from stoneware.provider.server import MOST_BYTES
 from stoneware.scratch import scratch_directory
 
 if TYPE_CHECKING:
@@ -40,13 +43,11 @@ def serve_calls(servicer: object) -> None:
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     import grpc
 
-    from stoneware.provider.protocol import serve_on
-    from stoneware.provider.server import MESSAGES, Threads
+    from stoneware.provider.protocol import answers
 
     parent, done = os.getppid(), threading.Event()
-    server = grpc.server(thread_pool=Threads(), options=MESSAGES)
-    serve_on(server, servicer)
-    _add_plugin_services(server, done)
+    server = grpc.server(thread_pool=_Threads(), options=[("grpc.max_receive_message_length", MOST_BYTES)])
+    _add_services(server, answers(servicer), done)
     with scratch_directory("stoneware-plugin-") as directory:
         socket = directory / "provider.sock"  # the directory is for its owner only
         certificate, key, der = _certificate()
@@ -64,8 +65,10 @@ def serve_calls(servicer: object) -> None:
         server.stop(grace=0.5).wait()
 
 
-def _add_plugin_services(server: Any, done: threading.Event) -> None:
-    """Add what Terraform's plugin library wants besides the provider itself."""
+def _add_services(
+    server: Any, answers: Mapping[str, Callable[[bytes], bytes]], done: threading.Event
+) -> None:
+    """Add the provider, and what Terraform's plugin library wants besides."""
     import grpc
 
     def shutdown(_request: bytes, _context: Any) -> bytes:
@@ -75,13 +78,41 @@ def _add_plugin_services(server: Any, done: threading.Event) -> None:
     def stream(_request: bytes, _context: Any) -> Iterator[bytes]:
         return iter(())  # our outputs are Terraform's log already
 
-    services = {
+    services: dict[str, dict[str, Any]] = {
         "plugin.GRPCController": {"Shutdown": grpc.unary_unary_rpc_method_handler(shutdown)},
         "plugin.GRPCStdio": {"StreamStdio": grpc.unary_stream_rpc_method_handler(stream)},
     }
+    for path, answer in answers.items():
+        service, method = path.removeprefix("/").split("/")
+        handler = grpc.unary_unary_rpc_method_handler(partial(_call, answer))
+        services.setdefault(service, {})[method] = handler
     server.add_generic_rpc_handlers(
         tuple(grpc.method_handlers_generic_handler(name, methods) for name, methods in services.items())
     )
+
+
+def _call(answer: Callable[[bytes], bytes], request: bytes, _context: Any) -> bytes:
+    return answer(request)
+
+
+class _Threads(futures.Executor):
+    """A daemon thread per call: a create that hangs must not keep the process from ending."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> futures.Future[Any]:
+        """Start a call."""
+        future: futures.Future[Any] = futures.Future()
+        threading.Thread(target=_work, args=(future, fn, args, kwargs), daemon=True).start()
+        return future
+
+
+def _work(
+    future: futures.Future[Any], fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    future.set_running_or_notify_cancel()
+    try:
+        future.set_result(fn(*args, **kwargs))
+    except BaseException as error:  # it is handed on, as every executor does
+        future.set_exception(error)
 
 
 def _certificate() -> tuple[bytes, bytes, bytes]:

@@ -1,8 +1,9 @@
-"""The messages of Terraform's plugin protocol, and a servicer's methods on a gRPC server."""
+"""The messages of Terraform's plugin protocol, and a servicer's methods as a server of gRPC wants them."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,31 +22,13 @@ def protocol() -> ProtoFile:
     return ProtoFile(Path(__file__).with_name("tfplugin6.proto"))
 
 
-def serve_on(server: Any, servicer: object) -> None:
-    """Add a servicer's methods, which have the protocol's names, to a server that has not been started.
-
-    A call to any other is unimplemented.
-    """
-    import grpc
-
-    handlers = {each.name: _handler(each, getattr(servicer, each.name)) for each in protocol().methods}
-    service = grpc.method_handlers_generic_handler("tfplugin6.Provider", handlers)
-    server.add_generic_rpc_handlers((service,))
+def answers(servicer: object) -> dict[str, Callable[[bytes], bytes]]:
+    """Return a servicer's methods, which have the protocol's names, by their paths: bytes to bytes."""
+    return {each.path: _answer(each, getattr(servicer, each.name)) for each in protocol().methods}
 
 
-def _handler(method: Method, answer: Any) -> Any:
-    import grpc
-
-    return grpc.unary_unary_rpc_method_handler(
-        lambda request, _context: method.response(**answer(request)),
-        request_deserializer=method.request.FromString,
-        response_serializer=method.response.SerializeToString,
-    )
-
-
-def schema_message(schema: Schema) -> Any:
-    """Return a schema as a message."""
-    return protocol().message("Schema")(**schema_fields(schema))
+def _answer(method: Method, fields: Callable[[Any], Fields]) -> Callable[[bytes], bytes]:
+    return lambda raw: method.response.encode(fields(method.request.decode(raw)))
 
 
 def schema_fields(schema: Schema) -> Fields:

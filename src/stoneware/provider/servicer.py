@@ -1,7 +1,7 @@
 """Terraform's plugin protocol over our resources: a method for each of its calls.
 
-Each takes the call's request and returns the fields of its response. `protocol.serve_on` puts them on a
-server.
+Each takes the call's request and returns the fields of its response. `protocol.answers` makes of
+them what a server of gRPC calls.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from stoneware.provider.protocol import diagnostic_fields, path_fields, schema_fields, schema_message
+from stoneware.provider.protocol import diagnostic_fields, path_fields, schema_fields
 from stoneware.provider.provider import StonewareProvider
 from stoneware.provider.reporting import Diagnostics
 from stoneware.provider.resource import Described, StonewareDataSource, StonewareResource
@@ -144,7 +144,7 @@ class Servicer:
 
 
 def _messages(classes: Mapping[str, type[Described]]) -> Fields:
-    return {name: schema_message(found.schema) for name, found in classes.items()}
+    return {name: schema_fields(found.schema) for name, found in classes.items()}
 
 
 def _complete(schema: Schema, proposed: Fields, config: Fields, *, new: bool) -> None:
