@@ -35,6 +35,9 @@ class BakeStore(StoredImages):
     def shared_base(self, reference: str) -> tuple[str, dict[str, Any] | None] | None:
         return None
 
+    def base_title(self, reference: str) -> str:
+        return f"base {reference}"
+
     def ensure_base(self, reference: str, *, refresh: bool, progress: Callable[[str], None]) -> str:
         raise AssertionError("a plan makes nothing")
 

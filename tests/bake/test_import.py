@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from stoneware.platforms.local.store import btrfs
 from stoneware.platforms.local.store.images import LocalImageStore
 from tests.bake.conftest import Context
 
@@ -20,9 +21,28 @@ SPARE = ("usr/share/doc", "usr/share/locale", "usr/share/man", "usr/share/zonein
 def archive(context: Context, machine_home: Path) -> Path:
     """Return a Debian as it comes from elsewhere, with nothing of ours in it."""
     store = LocalImageStore.open(machine_home)
-    raw = (store.checkpoint_document(store.base_identity("debian:12") or "") or {})["raw"]
+    return archived(context, store.checkpoint_rootfs(raw_of(store)))
+
+
+@pytest.fixture
+def lacking(context: Context, machine_home: Path) -> Path:
+    """Return one without some packages that machines need."""
+    store = LocalImageStore.open(machine_home)
+    with store.staging(store.data / "checkpoints") as staged:
+        root = staged / "rootfs"
+        btrfs.snapshot(store.checkpoint_rootfs(raw_of(store)), root, read_only=False)
+        purge = ["chroot", str(root), "dpkg", "--purge", "--force-depends", "curl", "iproute2"]
+        subprocess.run(purge, check=True, stdout=subprocess.DEVNULL)
+        (root / "etc/resolv.conf").symlink_to("../run/systemd/resolve/stub-resolv.conf")
+        return archived(context, root)
+
+
+def raw_of(store: LocalImageStore) -> str:
+    return str((store.checkpoint_document(store.base_identity("debian:12") or "") or {})["raw"])
+
+
+def archived(context: Context, root: Path) -> Path:
     made = context.path / "debian.tar"
-    root = store.checkpoint_rootfs(raw)
     (context.path / "etc").mkdir()
     (context.path / "etc/foreign").write_text(context.stamp)
     tar = ["tar", "--create", "--file", str(made), "--xattrs", "--xattrs-include=*", "--numeric-owner"]
@@ -68,6 +88,43 @@ def test_a_root_file_system_becomes_an_image_that_boots_and_can_be_built_from(
     context.write({"Machinefile": f"FROM {context.name}\nRUN cat /etc/foreign >/copied\n"})
     child = json.loads(context.run("bake", "-t", f"{context.name}-child", "--json", ".")[0])
     assert (context.rootfs(child) / "copied").read_text() == context.stamp
+
+
+@pytest.mark.machine
+def test_what_machines_need_is_installed_by_the_bake(context: Context, lacking: Path) -> None:
+    words = ("import", str(lacking), "-t", context.name, "-c", 'CMD ["sleep", "infinity"]')
+    out, err = context.run(*words, "--progress", "plain", "--json")
+    result = json.loads(out)
+    lines = err.splitlines()
+    told = lines.index("it lacks what machines need: curl, ip; the bake installs that")
+    shown = lines.index("apt-get install curl iproute2 (once)")
+    assert lines[shown - 1].endswith("install what machines need: curl, iproute2")
+    assert told < shown < next(n for n, line in enumerate(lines) if "[builder-0]" in line)
+    root = context.rootfs(result)
+    assert (root / "usr/bin/curl").is_file()
+    assert (root / "etc/foreign").read_text() == context.stamp
+    # Nothing but packages has come to it, also where that is not the seal's doing.
+    found = (context.home / "data/checkpoints").glob("packages-*/rootfs/etc/foreign")
+    (layer,) = [path.parents[1] for path in found if path.read_text() == context.stamp]
+    assert (layer / "etc/resolv.conf").readlink() == Path("../run/systemd/resolve/stub-resolv.conf")
+    assert not [*layer.glob("etc/*stoneware*"), *layer.glob("usr/sbin/policy-rc.d*"), *layer.glob("run/s*")]
+    machine = f"m-{context.name}"
+    try:
+        context.run("run", "-d", "--wait", "--name", machine, context.name)
+        assert context.run("exec", machine, "systemctl", "is-system-running")[0] == "running\n"
+        assert context.run("exec", machine, "cat", "/etc/foreign")[0] == context.stamp
+        # What was installed is whole, as far as dpkg knows.
+        assert context.run("exec", machine, "dpkg", "--audit")[0] == ""
+    finally:
+        context.run("rm", "-f", machine)
+    context.write({"Machinefile": f"FROM {context.name}\nRUN curl --version >/copied\n"})
+    child = json.loads(context.run("bake", "-t", f"{context.name}-child", "--json", ".")[0])
+    assert (context.rootfs(child) / "copied").read_text().startswith("curl ")
+    # The second time it is all there.
+    out, err = context.run(*words, "--progress", "plain", "--json")
+    assert json.loads(out)["image_id"] == result["image_id"]
+    assert "lacks" not in err
+    assert "apt-get" not in err
 
 
 @pytest.mark.machine

@@ -13,17 +13,23 @@ from stoneware.platforms.local.host.architecture import architecture
 
 ARCHIVE = Path("/srv/rootfs.tar")
 NUMBERS = {"amd64": 62, "arm64": 183}
+LACKING = {"curl": "curl", "dbus.service": "dbus", "ip": "iproute2", "udevadm": "udev"}
 PROGRAMS = ("awk", "apt-get", "curl", "dbus-daemon", "dpkg", "sh", "udevadm")
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    made = tmp_path / "root"
-    for directory in ("usr/bin", "usr/sbin", "usr/lib/systemd"):
+    return whole_root(tmp_path / "root")
+
+
+def whole_root(made: Path) -> Path:
+    """Make what has all that is looked for."""
+    for directory in ("usr/bin", "usr/sbin", "usr/lib/systemd/system"):
         (made / directory).mkdir(parents=True)
     for path in (*(f"usr/bin/{name}" for name in PROGRAMS), "usr/sbin/ip", "usr/lib/systemd/systemd"):
         program(made / path)
     (made / "usr/sbin/init").symlink_to("/usr/lib/systemd/systemd")
+    (made / "usr/lib/systemd/system/dbus.service").touch()
     (made / "bin").symlink_to("usr/bin")
     return made
 
@@ -41,7 +47,7 @@ def refused(root: Path) -> InputError:
 
 
 def test_a_debian_is_taken(root: Path) -> None:
-    check_root(root, ARCHIVE)
+    assert check_root(root, ARCHIVE) == {}
 
 
 def test_one_without_an_init_system(root: Path) -> None:
@@ -58,18 +64,35 @@ def test_one_of_another_architecture(root: Path) -> None:
     assert str(refused(root)).startswith("rootfs.tar is for another kind of computer,")
 
 
-def test_programs_that_are_missing_are_named_with_their_packages(root: Path) -> None:
-    (root / "usr/bin/curl").unlink()
+def test_what_is_missing_and_can_be_installed_is_told_with_its_packages(root: Path) -> None:
+    for path in ("usr/bin/curl", "usr/bin/udevadm", "usr/lib/systemd/system/dbus.service"):
+        (root / path).unlink()
     (root / "usr/sbin/ip").chmod(0o644)
+    assert check_root(root, ARCHIVE) == LACKING
+    (root / "usr/sbin/init").unlink()
+    assert check_root(root, ARCHIVE) == {**LACKING, "init": "systemd-sysv"}
+
+
+@pytest.mark.parametrize(("name", "package"), [("sh", "dash"), ("apt-get", "apt"), ("dpkg", "dpkg")])
+def test_nothing_can_be_installed_without(root: Path, name: str, package: str) -> None:
+    (root / "usr/bin" / name).unlink()
     error = refused(root)
-    assert str(error) == "rootfs.tar lacks what machines need: curl, ip"
-    assert error.resolution.startswith("apt-get install curl iproute2 ")
+    assert str(error) == f"rootfs.tar lacks what machines need: {name}"
+    assert error.resolution.startswith(f"apt-get install {package} ")
+    (root / "usr/bin/curl").unlink()
+    assert refused(root).resolution.startswith(f"apt-get install {' '.join(sorted([package, 'curl']))} ")
+
+
+def test_another_bus_will_do(root: Path) -> None:
+    units = root / "usr/lib/systemd/system"
+    (units / "dbus.service").rename(units / "dbus-broker.service")
+    assert check_root(root, ARCHIVE) == {}
 
 
 def test_a_link_out_of_it_is_no_program(root: Path) -> None:
     (root / "usr/bin/curl").unlink()
     (root / "usr/bin/curl").symlink_to("../../../../../../../../bin/ls-of-the-host")
-    assert str(refused(root)) == "rootfs.tar lacks what machines need: curl"
+    assert check_root(root, ARCHIVE) == {"curl": "curl"}
 
 
 def test_which_references_are_of_imports() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from stoneware.errors import MachineError
 from stoneware.platforms.local.machines import first_process, kill, stop
 from stoneware.platforms.local.machines.record import Paths, Processes, shown_processes
 from stoneware.platforms.local.metadata import inotify
@@ -106,3 +107,18 @@ def test_a_report_before_the_wait_is_seen_at_once(machine: Machine) -> None:
     machine.note("leader", shim.pid)
     first_process.await_leader(machine.paths)
     assert machine.looks == 1
+
+
+@pytest.mark.parametrize(("ends", "code"), [(True, 100), (True, 0), (False, 0)])
+def test_one_that_has_ended_as_expected_has_started(machine: Machine, *, ends: bool, code: int) -> None:
+    (machine.paths.run / "exit").write_text(f"{code} 1\n")
+    first_process.await_leader(machine.paths, ends=ends)
+
+
+@pytest.mark.parametrize(("ends", "error"), [(False, ""), (True, "there is no control group")])
+def test_one_that_has_ended_otherwise_has_not(machine: Machine, *, ends: bool, error: str) -> None:
+    (machine.paths.run / "exit").write_text("100 1\n")
+    (machine.paths.run / "error").write_text(error)
+    with pytest.raises(MachineError, match="did not start") as caught:
+        first_process.await_leader(machine.paths, ends=ends)
+    assert caught.value.details == error

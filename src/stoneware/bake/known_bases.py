@@ -21,6 +21,7 @@ def ensure_bases(plan: BakePlan, options: BakeOptions, store: Images, reporter: 
     references = dict.fromkeys(reference for kind, reference in bases if kind == "base")
     missing = [name for name in references if options.pull or not store.base_identity(name)]
     for name in missing:
-        with phase(reporter, f"base {name}", f"base {name}"):
+        title = store.base_title(name)
+        with phase(reporter, title, title):
             store.ensure_base(name, refresh=options.pull, progress=lambda text: reporter.emit(Note(text)))
     return bool(missing)

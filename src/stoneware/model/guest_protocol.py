@@ -27,7 +27,7 @@ OF_AGENT = (FOR_AGENT, "secret.")
 GUEST_ATTRIBUTES = "enable-guest-attributes"  # Compute Engine's: the machine may report
 OURS = "stoneware-"  # how the others begin
 CONFIG = "stoneware-config"  # the runtime config, canonical KEY=value lines
-MODE = "stoneware-mode"  # `run`, `command` or `build`
+MODE = "stoneware-mode"  # `run`, `command`, `build` or, of a builder, SCRIPT
 HEALTH_CHECK = "stoneware-healthcheck"  # takes the place of the image's
 VOLUMES = "stoneware-volumes"
 SECRETS = "stoneware-secrets"
@@ -42,6 +42,8 @@ SERVICE = "stoneware-service"
 SLOT = "stoneware-slot"
 
 # … and of builders.
+SCRIPT = "script"  # a mode: nothing boots; the shell runs the builder's file of that name, with which it ends
+SCRIPT_FILE = "script"
 TOKEN = "stoneware-token"  # noqa: S105 -- begins the agent's lines on the console
 BUNDLE = "stoneware-bundle"
 RESULTS = "stoneware-results"

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from stoneware.dataclass import dataclass
+from stoneware.model import guest_protocol
 from stoneware.model.ingress import Ingress
 from stoneware.model.labels import CLUSTER_LABEL
 from stoneware.model.limits import DEFAULT_LOG_FILES, DEFAULT_LOG_SIZE, DEFAULT_PIDS_LIMIT, Ulimit
@@ -122,6 +123,11 @@ class MachineSpec:
     ingress: Ingress | None = None
     extras: Mapping[str, str] = field(default_factory=dict)
     live_extras: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def runs_script(self) -> bool:
+        """Say whether it boots nothing: a builder that runs a script, with which it ends."""
+        return self.kind == "builder" and self.metadata.get(guest_protocol.MODE) == guest_protocol.SCRIPT
 
     @property
     def volume_kind(self) -> str:

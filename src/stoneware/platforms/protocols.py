@@ -203,6 +203,10 @@ class Images(Protocol):
         """
         ...
 
+    def base_title(self, reference: str) -> str:
+        """Return what making a base is called where a bake is shown."""
+        ...
+
     def ensure_base(self, reference: str, *, refresh: bool, progress: Callable[[str], None]) -> str:
         """Make a base unless it is there, and return its identity, which is its checkpoint's key as well."""
         ...
@@ -214,8 +218,8 @@ class Images(Protocol):
     def import_root(self, archive: Path, progress: Callable[[str], None]) -> str:
         """Make a base of the root file system in a tar archive; return the reference that stands for it.
 
-        Takes Capability.LOCAL_FILES. Raises InputError where it is no root file system that machines can
-        have.
+        Takes Capability.LOCAL_FILES. What can be installed into it, `ensure_base` does. Raises InputError
+        where it is no root file system that machines can have.
         """
         ...
 

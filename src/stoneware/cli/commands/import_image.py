@@ -63,8 +63,8 @@ def import_image(**given: Any) -> None:
     FILE is a tar archive, plain or compressed by gzip, bzip2, xz or zstd, of a Debian system with systemd,
     or of one that derives from it; or a disk with one, raw, qcow2 or VMDK: with a GPT, the root being ext4,
     XFS or btrfs. Its owners, modes, links and capabilities are kept; devices are left out.
-    It is booted once and sealed as every image is; then machines run from it, and a Machinefile can be FROM
-    it.
+    Packages that machines need and it lacks are installed from its own package sources. It is booted once and
+    sealed as every image is; then machines run from it, and a Machinefile can be FROM it.
     """
     flags = Flags(**given)
     choose(flags.platform)

@@ -89,6 +89,10 @@ class GoogleImages:
         kind, _, key = source.partition(":")
         return kind == "checkpoint" and "/" in key and not self.shared.is_ours(key)
 
+    def base_title(self, reference: str) -> str:
+        """Return what making a base is called where a bake is shown."""
+        return f"base {reference}"
+
     def ensure_base(self, reference: str, *, refresh: bool, progress: Callable[[str], None]) -> str:
         """Take Debian's newest image for a base, unless one is taken already, and return its identity."""
         known = self.base_identity(reference)

@@ -1,7 +1,8 @@
 """Bases from root file systems that somebody else has made: `stoneware import` unpacks one and bakes from it.
 
 As with the bases that are made here, what came in is the checkpoint `raw-…`, and with the guest files laid
-over it the checkpoint `base-…`. `prune` takes both: the image that was baked from them holds it all.
+over it the checkpoint `base-…`. In between is `packages-…` where what came in lacks what machines need: the
+bake installs that. `prune` takes all of them: the image that was baked from them holds it all.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,16 +45,27 @@ def references(store: Store) -> tuple[str, ...]:
 
 
 def identity(store: Store, reference: str) -> str | None:
-    """Return the identity of an imported base, None while the guest files are still to be laid over it."""
-    found = _identity(_raw(reference))
+    """Return the identity of an imported base, None while it has to be made of what came in."""
+    raw = _raw(reference)
+    found = _identity(raw, _lacks(store, raw))
     return found if store.has_checkpoint(found) else None
+
+
+def title(store: Store, reference: str) -> str:
+    """Return what making an imported base is called."""
+    from stoneware.platforms.local.bases import packages
+
+    lacks = _lacks(store, _raw(reference))
+    if lacks and not store.has_checkpoint(packages.key_of(_raw(reference), lacks)):
+        return f"install what machines need: {', '.join(packages.packages_of(lacks))}"
+    return "base from what was imported"
 
 
 def import_root(store: Store, archive: Path, progress: Callable[[str], None]) -> str:
     """Unpack a tar archive into a base and return the reference that stands for it.
 
-    Raises InputError for an archive that is damaged, too large, or no root file system that machines can
-    have.
+    What it lacks and can be installed is left to the first bake from it. Raises InputError for an archive
+    that is damaged, too large, or no root file system that machines can have.
     """
     from stoneware.platforms.local.bases.imported_checks import check_root
 
@@ -63,31 +75,40 @@ def import_root(store: Store, archive: Path, progress: Callable[[str], None]) ->
         root.chmod(0o755)
         with _opened(store, archive, progress) as content:
             key, skipped = _unpack(content, archive.name, root)
-        check_root(root, archive)
+        lacks = check_root(root, archive)
         reference = f"{_NAME}:{key}"
-        document = {"imported": archive.name, "created": time.time()}
+        document = {"imported": archive.name, "created": time.time(), "lacks": lacks}
         store.save_checkpoint(_raw(reference), root, document)
     if told := [each for each in skipped.told if not each.startswith("dev/")]:  # machines have their own /dev
         progress(f"left out: {', '.join(told)}")
-    ensure(store, reference, progress)
+    if not lacks:
+        ensure(store, reference, progress)
+    elif identity(store, reference) is None:
+        progress(f"it lacks what machines need: {', '.join(lacks)}; the bake installs that")
     return reference
 
 
 def ensure(store: Store, reference: str, progress: Callable[[str], None]) -> str:
-    """Lay the guest files over what was imported, unless they are there. Return the identity."""
+    """Make a base of what was imported, unless it is there: with the packages that it lacks, and the guest
+    files laid over it. Return the identity.
+    """
     from stoneware import process
+    from stoneware.platforms.local.bases import packages
+    from stoneware.platforms.local.platform import LocalPlatform  # it imports the store, which imports this
 
     raw = _raw(reference)
     if not store.has_checkpoint(raw):
         raise InputError(
             "what was imported is gone", details=reference, resolution="stoneware import FILE -t NAME"
         )
-    found = _identity(raw)
+    lacks = _lacks(store, raw)
+    found = _identity(raw, lacks)
     if not store.has_checkpoint(found):
+        source = packages.ensure(store, LocalPlatform(store), raw, lacks, progress) if lacks else raw
         progress("laying Stoneware's guest files over it")
         with store.staging(store.data / "checkpoints") as staged:
             root = staged / "rootfs"
-            btrfs.snapshot(store.checkpoint_rootfs(raw), root, read_only=False)
+            btrfs.snapshot(store.checkpoint_rootfs(source), root, read_only=False)
             # By a process that makes this its root: no link in what came in leads out of it.
             process.run([sys.executable, "-P", "-m", "stoneware.guest.install_inside", str(root)])
             store.save_checkpoint(found, root, {**(store.checkpoint_document(raw) or {}), "raw": raw})
@@ -153,7 +174,14 @@ def _is_import(store: Store, key: str) -> bool:
     return "imported" in (store.checkpoint_document(f"raw-{key}") or {})
 
 
-def _identity(raw: str) -> str:
-    from stoneware import guest
+def _lacks(store: Store, raw: str) -> Mapping[str, str]:
+    """Return the programs that what came in lacks, with their packages."""
+    return (store.checkpoint_document(raw) or {}).get("lacks") or {}
 
-    return "base-" + sha256_hex(canonical_json([raw, guest.digest(), architecture()]))[:40]
+
+def _identity(raw: str, lacks: Mapping[str, str]) -> str:
+    from stoneware import guest
+    from stoneware.platforms.local.bases import packages
+
+    source = packages.key_of(raw, lacks) if lacks else raw
+    return "base-" + sha256_hex(canonical_json([source, guest.digest(), architecture()]))[:40]

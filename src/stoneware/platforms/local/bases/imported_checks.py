@@ -13,12 +13,16 @@ from stoneware.untrusted.rooted_paths import mode_inside, open_inside
 from stoneware.untrusted.visible import visible
 
 _INIT = ("/usr/lib/systemd/systemd", "/lib/systemd/systemd")
-# What is wanted, where it may be, and the Debian package that has it.
+_BUS = tuple(
+    f"{lib}/systemd/system/{name}" for lib in ("/usr/lib", "/lib") for name in ("dbus", "dbus-broker")
+)
+# What is wanted, where it may be, and the Debian package that has it: programs, and a unit.
 _PROGRAMS = (
     ("awk", ("/usr/bin/awk",), "mawk"),
     ("apt-get", ("/usr/bin/apt-get",), "apt"),
     ("curl", ("/usr/bin/curl",), "curl"),
     ("dbus-daemon", ("/usr/bin/dbus-daemon", "/usr/bin/dbus-broker"), "dbus"),
+    ("dbus.service", tuple(f"{place}.service" for place in _BUS), "dbus"),
     ("dpkg", ("/usr/bin/dpkg",), "dpkg"),
     ("init", ("/usr/sbin/init", "/sbin/init"), "systemd-sysv"),
     ("ip", ("/usr/sbin/ip", "/usr/bin/ip", "/sbin/ip", "/bin/ip"), "iproute2"),
@@ -27,11 +31,15 @@ _PROGRAMS = (
 )
 _MACHINES = {3: "i386", 40: "armhf", 62: "amd64", 183: "arm64", 243: "riscv64"}  # e_machine of ELF files
 _DEBIAN = ("apt-get", "dpkg")
+_FIRST = (*_DEBIAN, "sh")  # without these nothing can be installed
 _HEADER = 20  # bytes of an ELF file up to the end of e_machine
 
 
-def check_root(root: Path, archive: Path) -> None:
-    """Raise InputError unless a directory is the root file system of a Debian, or of what derives from it."""
+def check_root(root: Path, archive: Path) -> dict[str, str]:
+    """Return the programs that a root file system lacks and that can be installed, with their packages.
+
+    Raises InputError unless it is one of a Debian with systemd, or of what derives from it.
+    """
     if kind := _other_kind(root):
         what, resolution = kind
         raise InputError(f"{archive.name} is {what}", resolution=resolution)
@@ -54,14 +62,20 @@ def check_root(root: Path, archive: Path) -> None:
             details=f"It has none of {', '.join(_DEBIAN)}.",
             resolution="import a Debian or an Ubuntu",
         )
-    missing = [(name, package) for name, paths, package in _PROGRAMS if not _any(root, paths)]
-    if missing:
-        packages = " ".join(sorted({package for _, package in missing}))
+    lacks = missing(root)
+    if any(name in _FIRST for name in lacks):
+        packages = " ".join(sorted(set(lacks.values())))
         raise InputError(
-            f"{archive.name} lacks what machines need: {', '.join(name for name, _ in missing)}",
+            f"{archive.name} lacks what machines need: {', '.join(lacks)}",
             details="Machines are of Debian, or of a system that derives from it.",
             resolution=f"apt-get install {packages}    # in the system, then export it again",
         )
+    return lacks
+
+
+def missing(root: Path) -> dict[str, str]:
+    """Return the programs that machines need and a root file system lacks, each with its package."""
+    return {name: package for name, paths, package in _PROGRAMS if not _any(root, paths)}
 
 
 def _other_kind(root: Path) -> tuple[str, str] | None:
@@ -86,7 +100,7 @@ def _any(root: Path, paths: tuple[str, ...]) -> bool:
 
 def _is_program(root: Path, path: str) -> bool:
     mode = mode_inside(root, path)
-    return stat.S_ISREG(mode) and bool(mode & 0o111)
+    return stat.S_ISREG(mode) and (bool(mode & 0o111) or path.endswith(".service"))
 
 
 def _architecture(root: Path, program: str) -> str:

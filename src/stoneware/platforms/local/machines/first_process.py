@@ -26,8 +26,11 @@ _REPORTS = ("leader", "exit", "error")  # what the shim writes once it knows how
 Pause = Callable[[], None]
 
 
-def await_leader(paths: Paths) -> None:
-    """Return when a machine's first process and network port are there. Raises MachineError."""
+def await_leader(paths: Paths, *, ends: bool = False) -> None:
+    """Return when a machine's first process and network port are there, or it `ends` as is expected of it.
+
+    Raises MachineError.
+    """
     deadline = time.monotonic() + _TIMEOUT
     seen = False
     with _watched(paths.run) as pause:
@@ -41,11 +44,11 @@ def await_leader(paths: Paths) -> None:
             seen = seen or processes.alive
             pause()
     processes = shown_processes(paths)
-    if processes.exit_code == 0 and not processes.error:
+    if (processes.exit_code == 0 or (ends and processes.exit_code is not None)) and not processes.error:
         return  # it came up and has powered itself off already
     raise MachineError(
         f"the machine {paths.name!r} did not start",
-        details="\n".join(part for part in (processes.error, _tail(paths.root / "shim.log")) if part),
+        details="\n".join(part for part in (processes.error, tail(paths.root / "shim.log")) if part),
         resolution="stoneware doctor    # checks what machines need of this computer",
     )
 
@@ -89,7 +92,8 @@ def _poll(run: Path) -> None:
         time.sleep(min(max(_POLL, passed / 20), _SLOW_POLL))
 
 
-def _tail(path: Path) -> str:
+def tail(path: Path) -> str:
+    """Return the last lines of a log; nothing where there is none."""
     with contextlib.suppress(FileNotFoundError):
         return "\n".join(path.read_text(errors="replace").splitlines()[-15:])
     return ""

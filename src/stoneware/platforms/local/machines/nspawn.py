@@ -14,7 +14,7 @@ from typing import Any
 
 from stoneware.files import read_json
 from stoneware.guest import builder
-from stoneware.model import guest_lines
+from stoneware.model import guest_lines, guest_protocol
 from stoneware.model.machine import MachineSpec
 from stoneware.model.resources import DIRECTORY, VolumeMount
 from stoneware.platforms.local.host import process_limits, ready_filters
@@ -26,6 +26,7 @@ from stoneware.platforms.local.store.store import Store
 from stoneware.platforms.protocols import Machines
 
 _UNITS = "/run/stoneware/units"  # in a builder
+_FILES = "/run/stoneware/files"  # in one that runs a script alone
 _POWER_OFF = signal.SIGRTMIN + 4  # systemd(1), SIGNALS: starts poweroff.target
 # nspawn starts a machine with inheritable capabilities, which newer systemds hand on to all services. Neither
 # a virtual machine nor a container of Docker has any (CVE-2022-24769).
@@ -63,7 +64,7 @@ class Nspawn:
     def prepare(self, store: Store, paths: Paths, spec: MachineSpec) -> None:  # noqa: ARG002 - as others need
         """Make the directories that systemd-nspawn binds."""
         paths.lower.mkdir(exist_ok=True)
-        if spec.kind == "builder" and not _units(paths).exists():
+        if spec.kind == "builder" and not spec.runs_script and not _units(paths).exists():
             builder.write_units(_units(paths))
 
     def settings(self, store: Store, paths: Paths, spec: MachineSpec, machine_id: str) -> str:
@@ -161,13 +162,17 @@ def nspawn_argv(store: Store, paths: Paths, spec: MachineSpec, machine_id: str) 
     argv += [f"--machine={machine_id}", f"--hostname={spec.hostname or spec.name}"]
     argv += process_limits.nspawn_arguments(spec.ulimits)
     argv += [f"--uuid={machine_uuid(machine_id, spec.name)}"]
-    if spec.kind == "builder":
+    if spec.runs_script:
+        argv += ["--as-pid2"]  # what it leaves behind ends with it
+    elif spec.kind == "builder":
         argv += [f"--setenv={name}={value}" for name, value in builder.environment(_UNITS).items()]
     else:
         # Builders have theirs from the shim: they are on the network before their first process starts.
         argv += _address_argument(paths)
     argv += _bind_arguments(store, paths, spec)
     root = ["-D", str(paths.rootfs)]
+    if spec.runs_script:
+        return [*argv, *root, "/bin/sh", f"{_FILES}/{guest_protocol.SCRIPT_FILE}"]
     told = process_limits.manager_script(spec.ulimits)
     if not spec.read_only:
         return [*argv, *root, "/bin/sh", "-c", f"{told}exec </dev/console\n{_INIT}"]
@@ -210,7 +215,8 @@ def _bind_arguments(store: Store, paths: Paths, spec: MachineSpec) -> list[str]:
     is_builder = spec.kind == "builder"
     own = ["--tmpfs=/run/stoneware:mode=0755"] if binds or spec.read_only or is_builder else []
     if is_builder:
-        own.append(f"--bind-ro={_escape(_units(paths))}:{_UNITS}:idmap,norbind")
+        brought, place = (paths.root / "files", _FILES) if spec.runs_script else (_units(paths), _UNITS)
+        own.append(f"--bind-ro={_escape(brought)}:{place}:idmap,norbind")
     return [*own, *(f"--{option}={_escape(source)}:{target}:idmap" for option, source, target in binds)]
 
 

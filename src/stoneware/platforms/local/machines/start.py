@@ -167,7 +167,7 @@ def launch(store: Store, paths: Paths, spec: MachineSpec, network: tuple[str, st
         else:
             # A session of its own: no Ctrl-C and no hang-up of this terminal reaches the machine.
             _spawn(["setsid", "--fork", *argv], log.fileno())
-    await_leader(paths)
+    await_leader(paths, ends=spec.runs_script)
     runner.await_up(paths)
 
 

@@ -33,6 +33,10 @@ class LocalImageStore(Store):
         """Return nothing: images are of this store."""
         return None
 
+    def base_title(self, reference: str) -> str:
+        """Return what making a base is called where a bake is shown."""
+        return imported.title(self, reference) if imported.is_imported(reference) else f"base {reference}"
+
     def ensure_base(self, reference: str, *, refresh: bool, progress: Callable[[str], None]) -> str:
         """Make a base unless it is there; `refresh` builds it again. Return its identity."""
         if imported.is_imported(reference):
