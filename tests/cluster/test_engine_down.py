@@ -54,6 +54,42 @@ def test_terraform_plans_while_the_machines_of_a_down_stop(
     assert bench.machines() == []
 
 
+@pytest.mark.parametrize("here", [True, False])
+def test_machines_of_this_computer_are_removed_as_soon_as_they_have_stopped(
+    bench: EngineBench, monkeypatch: pytest.MonkeyPatch, here: bool
+) -> None:
+    bench.up()
+    left: list[list[str]] = []
+    carry_out = ClusterTerraform.carry_out
+
+    def looks(self: ClusterTerraform, plan: Plan) -> None:
+        left.append(bench.machines())
+        carry_out(self, plan)
+
+    monkeypatch.setattr(bench.platform, "is_here", here)
+    monkeypatch.setattr(ClusterTerraform, "carry_out", looks)
+    bench.down()
+    assert left == [[] if here else ALL]
+    assert bench.machines() == []
+
+
+def test_no_machine_is_removed_whose_removal_terraform_refuses(
+    bench: EngineBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.up()
+
+    def refuses(*_: Any, **__: Any) -> Plan:
+        raise InputError("the plan is refused")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClusterTerraform, "plan", refuses)
+        with pytest.raises(InputError, match="the plan is refused"):
+            bench.down()
+    assert bench.machines() == ALL
+    bench.down()
+    assert bench.machines() == []
+
+
 def test_a_down_that_ends_while_it_stops_leaves_what_is_declared(
     bench: EngineBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,6 +43,7 @@ class MemoryPlatform(MemoryResources):
     name = "memory"
     capabilities = frozenset(Capability)
     at_once = 1
+    is_here = True
 
     def __init__(self, journal: Path | None = None) -> None:
         super().__init__()

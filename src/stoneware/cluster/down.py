@@ -145,9 +145,10 @@ def _stop_and_destroy(
     applied = _applied_last(site, observed.name)
     with (
         _terraform(site, site.directory(observed.name), options, reporter) as terraform,
-        _planning(terraform, site, observed, options) as destroy,
+        _planning(terraform, site, observed, options) as (settled, destroy),
     ):
-        _stop(site.platform, observed, applied, options, reporter)
+        stopping = _Stopping(site.platform, options.timeout, settled if site.platform.is_here else None)
+        _stop(stopping, observed, applied, reporter)
         destroy()
 
 
@@ -196,11 +197,7 @@ def _removal(observed: Observed, *, volumes: bool) -> Removal:
 
 
 def _stop(
-    platform: Platform,
-    observed: Observed,
-    applied: Desired | None,
-    options: DownOptions,
-    reporter: events.Reporter,
+    stopping: _Stopping, observed: Observed, applied: Desired | None, reporter: events.Reporter
 ) -> None:
     """Stop all machines: first those that others do not depend on."""
     for group in stop_order(observed, applied):
@@ -208,17 +205,32 @@ def _stop(
             jobs = {}
             for name in group:
                 reporter.emit(events.MachineProgress(name, str(Phase.STOPPING), ""))
-                machine = observed.machines[name].machine.name
-                jobs[name] = pool.submit(_stop_one, platform, machine, options.timeout)
+                jobs[name] = pool.submit(stopping.one, observed.machines[name].machine.name)
             for name, job in jobs.items():
                 job.result()
                 reporter.emit(events.MachineProgress(name, str(Phase.STOPPED), ""))
 
 
-def _stop_one(platform: Platform, machine: str, timeout: float | None) -> None:
-    # It may have been removed by hand since it was observed.
-    if platform.observe(machine) is not None:
-        platform.stop(machine, timeout=timeout)
+@dataclass(frozen=True)
+class _Stopping:
+    """How machines are stopped.
+
+    `settled` raises where Terraform refuses to remove them. With it each is removed as soon as it has
+    stopped, while others still stop, and Terraform finds it gone; without it, Terraform removes them.
+    """
+
+    platform: Platform
+    timeout: float | None
+    settled: Callable[[], object] | None
+
+    def one(self, machine: str) -> None:
+        """Stop a machine. It may have been removed by hand since it was observed."""
+        if self.platform.observe(machine) is None:
+            return
+        self.platform.stop(machine, timeout=self.timeout)
+        if self.settled is not None:
+            self.settled()
+            self.platform.destroy(machine)
 
 
 def stop_order(observed: Observed, applied: Desired | None) -> list[list[str]]:
@@ -266,20 +278,22 @@ def _terraform(
 @contextlib.contextmanager
 def _planning(
     terraform: ClusterTerraform | None, site: Site, observed: Observed, options: DownOptions
-) -> Iterator[Callable[[], None]]:
-    """Let Terraform plan while the machines stop, and give what then removes all that it knows.
+) -> Iterator[tuple[Callable[[], object] | None, Callable[[], None]]]:
+    """Let Terraform plan while the machines stop; give what waits for that, and what removes all it knows.
 
-    What is declared stays until all have stopped: after a kill the next `down` stops the others by that.
+    Where it plans only when they have stopped there is nothing to wait for. What is declared stays until
+    then: after a kill the next `down` stops the others by that.
     """
     if terraform is None:
-        yield lambda: None
+        yield (lambda: None), (lambda: None)
         return
     going = _Going(terraform, site, observed, volumes=options.volumes)
     # Its plan is shown where that was asked for, and disks are unlocked last.
-    planned = contextlib.nullcontext(going.plan) if options.verbose or options.volumes else _meanwhile(going)
+    last = options.verbose or options.volumes
+    planned = contextlib.nullcontext(going.plan) if last else _meanwhile(going)
     try:
         with planned as plan:
-            yield lambda: going.carry_out(plan())
+            yield (None if last else plan), (lambda: going.carry_out(plan()))
     finally:
         (site.directory(observed.name).path / _LEFT_FILE).unlink(missing_ok=True)
 

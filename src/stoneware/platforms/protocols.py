@@ -30,6 +30,11 @@ class Machines(Protocol):
         """Return how many machines may be asked at the same time: 1 where that would gain nothing."""
         ...
 
+    @property
+    def is_here(self) -> bool:
+        """Say whether the machines are on this computer: to do something to one costs no request."""
+        ...
+
     def create(self, spec: MachineSpec) -> Machine:
         """Create a machine and start it. Raises InputError when the name or a port is in use."""
         ...

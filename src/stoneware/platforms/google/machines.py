@@ -29,6 +29,7 @@ class GoogleMachines(GoogleResources):
     """The machines of a project. `image_link` returns an image's link by its id."""
 
     at_once = AT_ONCE
+    is_here = False
 
     def __init__(self, api: Api, image_link: ImageLink) -> None:
         super().__init__(api)

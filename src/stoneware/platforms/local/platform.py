@@ -43,6 +43,7 @@ class LocalPlatform(LocalBuilders):
     name = "local"
     capabilities = frozenset(Capability) - {Capability.STORED_SECRETS}
     at_once = 1  # all is in files of this computer
+    is_here = True
 
     def instead_of(self, capability: Capability) -> str:  # noqa: ARG002 - there is nothing it cannot do
         """Return nothing: this platform can do all."""
