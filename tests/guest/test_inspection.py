@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.guest.support import FakeMetadata, Root, finish
+from tests.guest.support import GUEST, FakeMetadata, Root, finish
 
 pytestmark = pytest.mark.tool
 
@@ -22,6 +24,23 @@ def _answer(metadata: FakeMetadata, nonce: str) -> list[str]:
 
 def _written(metadata: FakeMetadata) -> list[str]:
     return str(metadata.reported("stoneware/files")[-1]).splitlines()
+
+
+@pytest.mark.parametrize("names", [["a-", "a/b", "ą", "żółw"], ["żółw", "a/b", "ą", "a-"], []])
+def test_the_list_of_digests_is_sorted_whatever_the_order_of_the_templates(
+    tmp_path: Path, names: list[str]
+) -> None:
+    stage, run = tmp_path / "run/stoneware/stage/files", tmp_path / "run/stoneware"
+    for name in names:
+        (stage / name).parent.mkdir(parents=True, exist_ok=True)
+        (stage / name).write_text(name)
+    (run / "md").mkdir(parents=True)
+    (run / "md/templates").write_text("".join(f"{len(name)}/{name}\n" for name in names))
+    (run / "undigested").touch()
+    subprocess.run(["sh", "-c", f". {GUEST}/lib.sh; sw_digests"], env={"SW_ROOT": str(tmp_path)}, check=True)
+    listed = [f"{_digest(name)}  /{name}" for name in sorted(names, key=str.encode)]
+    assert (run / "rendered").read_text().splitlines() == listed
+    assert not stage.exists()
 
 
 def _digest(text: str) -> str:

@@ -171,19 +171,32 @@ sw_send_status() {
 }
 
 # sw_digests: digest what the boot agent has rendered, from its own copies, under the names in the machine. The agent has
-# listed them, so that nothing has to look for them.
+# listed them, so that nothing has to look for them. They are sorted, which they mostly are already.
 sw_digests() {
     if [ ! -e "$SW_RUN/undigested" ]; then return 0; fi
     set --
-    while IFS= read -r sw_name; do set -- "$@" "./${sw_name#*/}"; done <"$SW_RUN/md/templates"
-    {
-        if [ $# -gt 0 ]; then
-            (cd "$SW_STAGE" && sha256sum -- "$@") | sort -k 2 | while IFS= read -r sw_line; do
-                printf '%s  %s\n' "${sw_line%%  .*}" "${sw_line#*  .}"
-            done
-        fi
-    } >"$SW_RUN/rendered"
+    sw_last='' sw_sorted=yes
+    while IFS= read -r sw_name; do
+        set -- "$@" "./${sw_name#*/}"
+        # shellcheck disable=SC3012 # Debian's sh knows it, and bash
+        if [ "$sw_last" \> "./${sw_name#*/}" ]; then sw_sorted=''; fi
+        sw_last=./${sw_name#*/}
+    done <"$SW_RUN/md/templates"
+    if [ $# -eq 0 ]; then
+        : >"$SW_RUN/rendered"
+    elif [ -n "$sw_sorted" ]; then
+        (cd "$SW_STAGE" && sha256sum -- "$@") | sw_named >"$SW_RUN/rendered"
+    else
+        (cd "$SW_STAGE" && sha256sum -- "$@") | sort -k 2 | sw_named >"$SW_RUN/rendered"
+    fi
     rm -rf "$SW_STAGE" "$SW_RUN/undigested"
+}
+
+# sw_named: pass on the lines of sha256sum with the names in the machine.
+sw_named() {
+    while IFS= read -r sw_line; do
+        printf '%s  %s\n' "${sw_line%%  .*}" "${sw_line#*  .}"
+    done
 }
 
 # sw_defer: report the status after a while, unless there is a later one by then. Each side says what it is

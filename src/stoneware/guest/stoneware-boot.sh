@@ -225,7 +225,10 @@ accepted() {
 make_parents() {
     if [ -d "$1/" ]; then return 0; fi
     make_parents "${1%/*}" "${2%/*}"
-    mkdir "$1" && chmod --reference="${2%/*}" "$1" && chown --reference="${2%/*}" "$1"
+    mkdir "$1" && chmod --reference="${2%/*}" "$1" || return 1
+    # Mostly it is ours, as the new one is.
+    # shellcheck disable=SC3066,SC3067 # Debian's sh knows them, and bash
+    if [ ! -O "${2%/*}" ] || [ ! -G "${2%/*}" ]; then chown --reference="${2%/*}" "$1"; fi
 }
 
 # Every file is complete beside its target before the first one is renamed.
@@ -332,12 +335,12 @@ stop_signal() {
     if [ -z "$SW_ROOT" ]; then systemctl daemon-reload; fi
 }
 
-# prepare: empty directories to begin with, and those of the health check and the watch, in one process. Only root may look
+# prepare: empty directories to begin with, and those of the health check, the watch and the output, in one process. Only root may look
 # into these; /run/stoneware itself is open.
 prepare() {
     if [ -d "$MD" ]; then rm -rf "$MD" "$NEW"; fi
     # shellcheck disable=SC2174
-    mkdir -p -m 700 "$MD" "$NEW" "$SECRETS" "${SW_STAGE%/*}" "$SW_RUN/health" "$SW_RUN/now"
+    mkdir -p -m 700 "$MD" "$NEW" "$SECRETS" "${SW_STAGE%/*}" "$SW_RUN/health" "$SW_RUN/now" "$SW_RUN/output"
 }
 
 # ask: get what the metadata server says, unless stoneware-fetch.service has just done so.

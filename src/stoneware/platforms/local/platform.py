@@ -123,8 +123,8 @@ class LocalPlatform(LocalBuilders):
         try:
             published = router.publish(lease, spec.ports, id=state["id"])
             ports = [machine_record.port_document(port) for port in published]
-            write_json(paths.root / "state.json", {**state, "ports": ports, "attached": True}, mode=0o600)
-            machine_start.launch(self.store, paths, spec, (router.namespace, "br0", lease.mac))
+            network = (router.namespace, "br0", lease.mac)
+            machine_start.launch(self.store, paths, spec, network, {"ports": ports, "attached": True})
         except BaseException:
             machine_stop.kill(paths)
             router.unpublish(state["id"])

@@ -159,7 +159,7 @@ def nspawn_argv(store: Store, paths: Paths, spec: MachineSpec, machine_id: str) 
     # A network of its own and no --network-namespace-path, which fails with private users (EPERM): the shim
     # hands the port's far end over.
     argv += ["--resolv-conf=off", "--timezone=off", "--link-journal=no", "--private-network"]
-    argv += [f"--machine={machine_id}", f"--hostname={spec.hostname or spec.name}"]
+    argv += [f"--machine={machine_id}", f"--hostname={_host_name(spec)}"]
     argv += process_limits.nspawn_arguments(spec.ulimits)
     argv += [f"--uuid={machine_uuid(machine_id, spec.name)}"]
     if spec.runs_script:
@@ -179,6 +179,12 @@ def nspawn_argv(store: Store, paths: Paths, spec: MachineSpec, machine_id: str) 
     lower = f"--bind-ro={_escape(paths.lower)}:/run/stoneware/lower:idmap,norbind"
     script = Path(__file__).with_name("rootwrap.sh").read_text()
     return [*argv, lower, *root, "/bin/sh", "-c", told + script, "sh", _INIT]
+
+
+def _host_name(spec: MachineSpec) -> str:
+    """Return what the guest's agent would set otherwise, by a program: a name of ours without its domain."""
+    name = spec.hostname or spec.name
+    return name.partition(".")[0] if name.endswith(".internal") else name
 
 
 def _address_argument(paths: Paths) -> list[str]:

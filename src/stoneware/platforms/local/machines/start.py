@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import time
+import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -126,11 +127,18 @@ def copy_file(source: Path, target: Path) -> None:
             shutil.copyfileobj(reader, writer, 1 << 20)
 
 
-def launch(store: Store, paths: Paths, spec: MachineSpec, network: tuple[str, str, str] | None) -> None:
+def launch(
+    store: Store,
+    paths: Paths,
+    spec: MachineSpec,
+    network: tuple[str, str, str] | None,
+    known: Mapping[str, Any] = types.MappingProxyType({}),
+) -> None:
     """Start a machine's shim and return when the machine's first process and network port are there.
 
-    `network` is the router's namespace, its bridge and the machine's MAC address. The caller holds the
-    machine's lock and knows that nothing of it runs. Raises MachineError when it does not come up.
+    `network` is the router's namespace, its bridge and the machine's MAC address; what is `known` goes into
+    the record of its state. The caller holds the machine's lock and knows that nothing of it runs. Raises
+    MachineError when it does not come up.
     """
     runner = runner_for(spec)
     check((*MACHINE_TOOLS, *runner.tools))
@@ -147,7 +155,8 @@ def launch(store: Store, paths: Paths, spec: MachineSpec, network: tuple[str, st
     for stale in ("shim", "nspawn", "leader", "exit", "error", "stop", "down", "cgroup", "orphan", "port"):
         (paths.run / stale).unlink(missing_ok=True)
     # Marked as started first: a kill from here on leaves a stopped machine, not an unknown one.
-    write_json(paths.root / "state.json", {**state, "started": time.time(), "boot": boot_id()}, mode=0o600)
+    state |= {**known, "started": time.time(), "boot": boot_id()}
+    write_json(paths.root / "state.json", state, mode=0o600)
     runner.prepare(store, paths, spec)
     settings = paths.run / "settings"
     write_private(settings, _settings(store, paths, spec, groups=groups, network=network, state=state))
