@@ -74,7 +74,7 @@ def _load(terraform: Stopwatch) -> float:
     for name in ("prepare", "plan", "apply", "destroy", "state", "close"):
         setattr(Terraform, name, terraform.wrap(getattr(Terraform, name)))
     ProviderServer.serve = terraform.wrap(ProviderServer.serve)  # type: ignore[method-assign]
-    builders.write_configuration = terraform.wrap(builders.write_configuration)  # type: ignore[attr-defined]
+    builders.write_module = terraform.wrap(builders.write_module)  # type: ignore[attr-defined]
     return loading
 
 

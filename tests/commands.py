@@ -223,27 +223,6 @@ def _wait_for_fork(asked: dict[str, Any], descriptors: list[int]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-class _Ending:
-    """Ends a fork after all that Python does at an end but the taking apart of modules, which costs most."""
-
-    code: object = 1  # as with an exception that nobody takes
-
-    def run(self, command: Callable[[], None]) -> None:
-        """Run a command, and note what it exits with."""
-        try:
-            command()
-        except SystemExit as ended:
-            self.code = ended.code
-            raise
-
-    def leave(self) -> None:
-        """Leave: threads have ended, and what was to be done at the end is done."""
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):
-                stream.flush()
-        os._exit(self.code if isinstance(self.code, int) else bool(self.code))
-
-
 def _tell(pid: int, descriptors: list[int]) -> NoReturn:
     os.write(descriptors[0], f"{pid}\n".encode())
     for descriptor in descriptors[1:]:
@@ -255,12 +234,10 @@ def _tell(pid: int, descriptors: list[int]) -> NoReturn:
 
 
 if __name__ == "__main__":
-    ending = _Ending()
-    atexit.register(ending.leave)  # before all others, so it is the last
     del sys.path[0]  # the directory of the tests
     _load()
     with socket.socket(fileno=int(sys.argv[1])) as given:
         _serve(given)
     from stoneware.cli.main import main
 
-    ending.run(main)
+    main()

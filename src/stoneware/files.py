@@ -33,9 +33,10 @@ def look_at(path: Path) -> str:
     return shlex.join(["ls", "-ld" if place == path else "-la", str(place)])
 
 
-def write_atomic(path: Path, data: bytes | str, mode: int = 0o644) -> None:
+def write_atomic(path: Path, data: bytes | str, mode: int = 0o644, *, lasting: bool = True) -> None:
     """Replace a file's content by stage, fsync and rename. The directory must exist.
 
+    What is not `lasting` outlasts a crash of ours, perhaps none of the computer: nobody waits for the disk.
     Raises InputError for text with bytes that are no UTF-8, as arguments of a command may have them.
     """
     import tempfile  # slow to load, and many commands write nothing
@@ -45,7 +46,7 @@ def write_atomic(path: Path, data: bytes | str, mode: int = 0o644) -> None:
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(raw)
-            put_in_place(stream, Path(staged), path, mode)
+            put_in_place(stream, Path(staged), path, mode, lasting=lasting)
     except BaseException:
         Path(staged).unlink(missing_ok=True)
         raise
@@ -61,12 +62,13 @@ def write_private(path: Path, text: str) -> None:
     staged.rename(path)
 
 
-def put_in_place(stream: IO[bytes], staged: Path, path: Path, mode: int) -> None:
+def put_in_place(stream: IO[bytes], staged: Path, path: Path, mode: int, *, lasting: bool = True) -> None:
     """Let the file `staged`, just written by `stream`, become `path` once all of it is on the disk."""
     stream.flush()
     # Before the rename, so that the name never leads to a file of another mode.
     os.fchmod(stream.fileno(), mode)
-    os.fsync(stream.fileno())  # without it a crash may leave the new name with nothing in it
+    if lasting:
+        os.fsync(stream.fileno())  # without it a crash may leave the new name with nothing in it
     staged.replace(path)
 
 
@@ -100,9 +102,10 @@ def not_utf8(error: UnicodeEncodeError, what: str = "a name or value") -> InputE
     )
 
 
-def write_json(path: Path, value: Any, mode: int = 0o644) -> None:
-    """Write a JSON document atomically, readable by people."""
-    write_atomic(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", mode)
+def write_json(path: Path, value: Any, mode: int = 0o644, *, lasting: bool = True) -> None:
+    """Write a JSON document atomically, readable by people; `lasting` as `write_atomic` has it."""
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    write_atomic(path, text, mode, lasting=lasting)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -250,8 +250,8 @@ def test_a_builder_that_asks_is_told_whether_its_files_were_listed(
     class Listing(MemoryBuilder):
         asked: ClassVar[list[str]] = []
 
-        def list_files(self, source: str) -> bool:
-            self.asked.append(source)
+        def list_files(self, base: str) -> bool:
+            self.asked.append(base)
             platform.at(platform.now + 1, platform.step_report("sealed"))
             return listed
 

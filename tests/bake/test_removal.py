@@ -6,14 +6,16 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from stoneware.bake.workdir import recover, workspace
 from stoneware.files import locked
-from stoneware.model.machine import MachineSpec
+from stoneware.model.machine import MachineSpec, Phase
 from stoneware.platforms.protocols import Images
+from stoneware.provider.builders import remove_builders
 from tests.bake.bake_store import BakeStore
 from tests.bake.conftest import Context
 from tests.bake.faults import Baking, eventually, tidy
@@ -104,6 +106,23 @@ def test_nothing_is_left_where_there_is_no_builder(store: Images, platform: Memo
     assert left.builds == []
     assert not directory.exists()
     assert not store.build_lock_path(directory.name).exists()
+
+
+@pytest.mark.parametrize("phase", [Phase.RUNNING, Phase.DAMAGED])
+def test_a_machine_whose_records_are_gone_is_removed_with_its_bake(
+    platform: MemoryPlatform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phase: Phase
+) -> None:
+    """A crash of the computer may empty a builder's records: then nothing says any more what it was."""
+    for name in ("bake-1-0", "bake-12-0"):
+        platform.create(MachineSpec(name, "checkpoint:base"))
+    known = platform.machines()
+    monkeypatch.setattr(platform, "machines", lambda: [replace(each, phase=phase) for each in known])
+    bake = tmp_path / "bake-1"
+    bake.mkdir()
+    assert remove_builders(platform, bake) == (phase is Phase.DAMAGED)
+    monkeypatch.undo()
+    left = {machine.name for machine in platform.machines()}
+    assert left == {"bake-12-0"} | ({"bake-1-0"} if phase is Phase.RUNNING else set())
 
 
 @pytest.fixture

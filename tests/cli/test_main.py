@@ -146,6 +146,24 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert done.stdout.splitlines()[0].startswith("Usage:")
 
 
+def test_a_command_ends_with_all_that_was_to_be_done_at_its_end() -> None:
+    code = """
+import atexit, sys, threading
+from stoneware.cli.main import main
+def late():
+    threading.main_thread().join()
+    print("a thread")
+threading.Thread(target=late).start()
+atexit.register(print, "registered")
+main()
+"""
+    done = start("version", code=code)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "registered"
+    assert "a thread" in done.stdout.splitlines()
+    assert start("nonsense", code=code).returncode == 2
+
+
 @pytest.mark.parametrize(
     ("words", "heavy"),
     [

@@ -17,9 +17,10 @@ from stoneware import guest
 from stoneware.guest import lists as base_lists
 from stoneware.platforms.local.lists import entries, sealing
 from stoneware.platforms.local.lists.changes import OddError, changes
+from stoneware.platforms.local.lists.prepared import PreparedList
 from stoneware.platforms.local.store import btrfs
 from stoneware.platforms.local.store.store import Store
-from tests.local.file_changes import CASES, ODD
+from tests.local.file_changes import CASES, ODD, hidden, odd_subvolume
 from tests.stores import blank_store
 
 pytestmark = [pytest.mark.tool, pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")]
@@ -181,6 +182,63 @@ def test_a_list_of_many_random_changes_is_the_list_of_a_walk(
         btrfs.snapshot(child, between, read_only=True)
         btrfs.delete(between)
     compare(parent, child, tmp_path / "work")
+
+
+def as_the_seal_does(root: Path) -> None:
+    """Remove what a seal removes: what is in /tmp as well, where a machine may have another file system."""
+    for place in ("tmp", "var/tmp"):
+        for path in sorted((root / place).rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+    (root / "new").write_text("of the seal")
+
+
+@pytest.mark.parametrize("change", CASES, ids=lambda case: case.__name__)
+def test_the_list_of_a_step_is_that_of_its_base_with_what_has_changed(
+    store: Store, parent: Path, child: Path, tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    change(child)
+    odd = child / "tmp/x/name\nof two lines"
+    odd.unlink(missing_ok=True)  # see the next test
+    (child / "tmp/x/of-the-step").touch()
+    step = store.data / "checkpoints/step/rootfs"
+    step.parent.mkdir()
+    btrfs.snapshot(child, step, read_only=True)
+    machine = child.parent / "machine"
+    btrfs.snapshot(step, machine, read_only=False)
+    try:
+        found, wanted = sealing.source_list(step, parent), entries.walk(step)
+        for column in ("paths", "files", "inodes", "letters"):
+            assert getattr(found, column) == getattr(wanted, column)
+        assert sealing.source_list(step, parent) == found  # as it was kept
+        as_the_seal_does(machine)
+        compare(step, machine, tmp_path / "work")
+    finally:
+        btrfs.delete(machine)
+        btrfs.delete(step)
+        for path in step.parent.iterdir():
+            path.unlink()
+        step.parent.rmdir()
+
+
+@pytest.mark.parametrize(
+    "change", [hidden, *(case for case in ODD if case is not odd_subvolume)], ids=lambda case: case.__name__
+)
+def test_what_cannot_be_listed_by_an_odd_step_is_by_its_base(
+    store: Store, parent: Path, child: Path, change: Callable[[Path], None]
+) -> None:
+    change(child)
+    step = store.data / "checkpoints/odd/rootfs"
+    step.parent.mkdir()
+    btrfs.snapshot(child, step, read_only=True)
+    try:
+        root, found = PreparedList(step, parent).wait()
+        assert root in (step, parent)
+        assert root == parent or found.files == entries.walk(step).files
+    finally:
+        btrfs.delete(step)
+        for path in step.parent.iterdir():
+            path.unlink()
+        step.parent.rmdir()
 
 
 def test_what_has_not_changed_is_not_looked_at(

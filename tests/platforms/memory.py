@@ -354,7 +354,10 @@ class MemoryPlatform(MemoryResources):
                 raise MachineError(f"the machine {name!r} has not uploaded {result}")
             return self.results[name, result]
 
-    def list_files(self, name: str, source: str) -> bool:
+    def prepare_list(self, name: str, base: str) -> None:
+        pass
+
+    def list_files(self, name: str, base: str) -> bool:
         return False
 
     def checkpoint(

@@ -158,6 +158,8 @@ class _Build:
                 stage, bundle, _RESULTS, metadata=handed, told=told, left=left, lists_from=lists_from
             )
             with running_builder(self._bench, builder, request) as driver:
+                if lists_from:
+                    builder.prepare_list(lists_from)
                 yield driver
 
     def _known_files(self, stage: PlannedStage) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import signal
 import sys
+from typing import NoReturn
 
 from stoneware.cli.streams import guarded, open_missing
 
 # What a short command allocates in its life. Collections while modules are loaded find nothing.
 _COLLECT_AFTER = 200_000
+_NOT_FLUSHED = 120  # Python's own exit code for it
 
 
 def main() -> None:
@@ -23,8 +26,23 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with guarded():
         code = _run()
-    gc.freeze()  # the end of the process frees everything at once
-    sys.exit(code)
+    _end(code)
+
+
+def _end(code: int) -> NoReturn:
+    """End the process as `sys.exit` does, but take no module and no object apart: the kernel frees all.
+
+    That was a fifth of what a command without work takes of the processor.
+    """
+    if "threading" in sys.modules:
+        sys.modules["threading"]._shutdown()  # threads that are no daemons end first
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            code = code or _NOT_FLUSHED
+    os._exit(code)
 
 
 def _run() -> int:

@@ -70,10 +70,15 @@ class Builder(Protocol):
         """Return what it has uploaded under a name. Raises MachineError where there is nothing."""
         ...
 
-    def list_files(self, source: str) -> bool:
-        """List the files of its root for its seal, from those of `source`, which the root was made from.
+    def prepare_list(self, base: str) -> None:
+        """Get ready for `list_files`, which will be called once its seal asks; return at once."""
+        ...
 
-        False where that cannot be done; else the lists are among its files, as `guest_protocol.LISTED_FILE`.
+    def list_files(self, base: str) -> bool:
+        """List the files of its root for its seal, from those of `base`, which the root was made from.
+
+        There may be steps between the two. False where that cannot be done; else the lists are among its
+        files, as `guest_protocol.LISTED_FILE`.
         """
         ...
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self
 from stoneware.errors import StonewareError
 from stoneware.model import guest_protocol
 from stoneware.model.guest_protocol import metadata_url
-from stoneware.model.machine import Machine
+from stoneware.model.machine import Machine, Phase
 from stoneware.platforms.infrastructure import Infrastructure
 from stoneware.platforms.protocols import Machines
 from stoneware.terraform.builders import BuilderTerraform, destroy_states
@@ -47,8 +47,12 @@ class BuilderMachines(Machines, Protocol):
         """Return what a builder has uploaded under a name. Raises MachineError where there is nothing."""
         ...
 
-    def list_files(self, name: str, source: str) -> bool:
-        """List a builder's files by those of the source that its root was made from, if that can be done."""
+    def prepare_list(self, name: str, base: str) -> None:
+        """Have ready what a builder's files will be listed by."""
+        ...
+
+    def list_files(self, name: str, base: str) -> bool:
+        """List a builder's files by those of the base that its root was made from, if that can be done."""
         ...
 
     def checkpoint(
@@ -124,9 +128,13 @@ class MachineBuilder:
         """Return what it has uploaded under a name."""
         return self.platform.read_result(self.name, result)
 
-    def list_files(self, source: str) -> bool:
-        """List its files by those of the source that its root was made from, if that can be done."""
-        return self.platform.list_files(self.name, source)
+    def prepare_list(self, base: str) -> None:
+        """Have ready what its files will be listed by."""
+        self.platform.prepare_list(self.name, base)
+
+    def list_files(self, base: str) -> bool:
+        """List its files by those of the base that its root was made from, if that can be done."""
+        return self.platform.list_files(self.name, base)
 
     def save_step(
         self, key: str, document: Mapping[str, Any], *, taken: Callable[[], None] | None = None
@@ -207,8 +215,10 @@ def remove_builders(platform: BuilderMachines, bake: Path) -> bool:
     """Remove the builders that a bake has left, by the Terraform that made them where it knows them."""
     removed = destroy_states(bake, platform.infrastructure)
     for machine in platform.machines():
-        # Terraform may have been killed before it wrote the machine down.
-        if machine.kind == "builder" and machine.name.startswith(f"{bake.name}-"):
+        # Terraform may have been killed before it wrote the machine down. What a crash of the computer has
+        # emptied does not say what kind of a machine it is of.
+        builder = machine.kind == "builder" or machine.phase is Phase.DAMAGED
+        if builder and machine.name.startswith(f"{bake.name}-"):
             platform.destroy(machine.name)
             removed = True
     return removed

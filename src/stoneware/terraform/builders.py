@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from stoneware.errors import HostError, StonewareError
+from stoneware.files import write_json
 from stoneware.platforms.infrastructure import Infrastructure, Kind, Subject
-from stoneware.terraform.configuration import write_configuration
+from stoneware.terraform.configuration import VARIABLES_FILE, write_module
 from stoneware.terraform.runner import Terraform, has_state
 
 _DIRECTORY = "terraform"  # in a builder's
@@ -41,6 +42,9 @@ class BuilderTerraform:
             tell=tell,
             environment={**_GO, **infrastructure.environment()},
         )
+        self._terraform.load()
+        # While Terraform loads. After a crash of the computer the platform removes the builder.
+        write_module(self._directory, infrastructure.builder_module, lasting=False)
         self._terraform.prepare()
 
     def close(self) -> None:
@@ -49,7 +53,7 @@ class BuilderTerraform:
 
     def apply(self, variables: Mapping[str, Any]) -> None:
         """Make the builder."""
-        write_configuration(self._directory, self._infrastructure.builder_module, variables)
+        write_json(self._directory / VARIABLES_FILE, dict(variables), mode=0o600, lasting=False)
         self._terraform.apply()
 
     def destroy(self, name: str, exists: Callable[[], bool]) -> None:

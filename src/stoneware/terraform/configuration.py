@@ -20,7 +20,12 @@ MODULES = Path(__file__).parent / "modules"
 
 
 def write_module(
-    directory: Path, module: Path, *, root: Mapping[str, Any] | None = None, overrides: Sequence[str] = ()
+    directory: Path,
+    module: Path,
+    *,
+    root: Mapping[str, Any] | None = None,
+    overrides: Sequence[str] = (),
+    lasting: bool = True,
 ) -> None:
     """Write a module's files into a directory, made if missing: see `write_configuration`."""
     sources = sorted(module.glob("*.tf"))
@@ -31,7 +36,7 @@ def write_module(
     for source in sources:
         text = filled(source.read_text(encoding="utf-8")).encode()
         if not _holds(directory / source.name, text):
-            write_atomic(directory / source.name, text)
+            write_atomic(directory / source.name, text, lasting=lasting)
     # Terraform reads all files here: one of another version, or an override of before, would count.
     for stale in {path.name for path in directory.glob("*.tf")} - {source.name for source in sources}:
         (directory / stale).unlink()

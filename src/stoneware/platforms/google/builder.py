@@ -218,7 +218,10 @@ class GoogleBuilder:
             raise MachineError(f"the builder {self.name} has not uploaded {result}")
         return held.data
 
-    def list_files(self, source: str) -> bool:  # noqa: ARG002 - nothing of it can be read from here
+    def prepare_list(self, base: str) -> None:
+        """Do nothing: its agent lists its files."""
+
+    def list_files(self, base: str) -> bool:  # noqa: ARG002 - nothing of it can be read from here
         """Say that its agent lists its files."""
         return False
 

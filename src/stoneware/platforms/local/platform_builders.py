@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from stoneware.errors import InputError, MachineError
+from stoneware.errors import InputError, MachineError, StonewareError
 from stoneware.model import guest_protocol
+from stoneware.platforms.local.machines import record as machine_record
 from stoneware.platforms.local.machines import stop as machine_stop
 from stoneware.platforms.local.machines.record import Paths
 from stoneware.platforms.local.platform_resources import LocalResources
 from stoneware.platforms.local.store import image_files as captured
+
+if TYPE_CHECKING:
+    from stoneware.platforms.local.lists.prepared import PreparedList
 
 
 class LocalBuilders(LocalResources):
@@ -24,20 +30,35 @@ class LocalBuilders(LocalResources):
         except FileNotFoundError as error:
             raise MachineError(f"the machine {name!r} has not uploaded {result}") from error
 
-    def list_files(self, name: str, source: str) -> bool:
-        """List a builder's files by what btrfs knows to have changed since `source`, if it can tell."""
+    @functools.cached_property
+    def _prepared(self) -> dict[str, PreparedList]:
+        return {}
+
+    def prepare_list(self, name: str, base: str) -> None:
+        """Have the list ready by which a builder's files will be listed, in a thread."""
+        from stoneware.platforms.local.lists.prepared import PreparedList
+
+        with contextlib.suppress(StonewareError):  # where it is gone or damaged, whoever drives it says so
+            spec = machine_record.whole_spec(Paths(self.existing_directory(name)))
+            source, root = (self.store.source_rootfs(each) for each in (spec.source, base))
+            self._prepared[name] = PreparedList(source, root)
+
+    def list_files(self, name: str, base: str) -> bool:
+        """List a builder's files by what btrfs knows to have changed since it was made, if it can tell."""
         from stoneware.platforms.local.lists.changes import OddError
         from stoneware.platforms.local.lists.sealing import list_root
 
         paths = Paths(self.existing_directory(name))
         try:
-            parent = self.store.source_rootfs(source)
-            listed = list_root(parent, paths.rootfs, paths.root / "listed")
+            if name not in self._prepared:
+                self.prepare_list(name, base)
+            parent, known = self._prepared.pop(name).wait()
+            listed = list_root(parent, paths.rootfs, paths.root / "listed", known)
             staged = paths.root / guest_protocol.LISTED_FILE
             staged.write_bytes(listed)
             # The agent fetches it as soon as it is there, so it appears whole.
             staged.rename(paths.root / "files" / staged.name)
-        except (OddError, OSError, InputError):
+        except (OddError, OSError, InputError, KeyError):
             return False  # its agent walks over all files and finds the same
         return True
 

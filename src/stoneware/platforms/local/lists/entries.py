@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from stoneware.dataclass import dataclass
@@ -217,7 +217,7 @@ def _content(directory: int, name: str) -> bytes:
         os.close(descriptor)
 
 
-def known_list(root: Path) -> FileList:
+def known_list(root: Path, make: Callable[[Path], FileList] = walk) -> FileList:
     """Return the list of a checkpoint or image of the store; it is made once and kept next to its root.
 
     Raises OddError and OSError.
@@ -226,7 +226,7 @@ def known_list(root: Path) -> FileList:
     try:
         return _read(kept.read_bytes())
     except (FileNotFoundError, ValueError):
-        found = walk(root)
+        found = make(root)
     blocks = [b"\n".join(texts) for texts in (found.paths, found.files, found.inodes)]
     text = b"\n\n".join([*blocks, "\n".join(found.letters).encode()])
     write_atomic(kept, f"stoneware file list 1 {sha256_hex(text)} {found.latest}\n\n".encode() + text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from stoneware.dataclass import dataclass
 from stoneware.platforms.local.lists import entries
@@ -158,8 +158,11 @@ class FollowedTree:
         if changed or self._own != [self._number_at(path) for path in _OWN_LISTS]:
             raise OddError("a step has changed the lists of its parent")
 
-    def sort_out(self) -> tuple[bytearray, list[Wanted]]:
-        """Return a mark for each entry of the known list that is as it was, and what is to be looked at."""
+    def sort_out(self, hidden: Collection[bytes] = entries.HIDDEN) -> tuple[bytearray, list[Wanted]]:
+        """Return a mark for each entry of the known list that is as it was, and what is to be looked at.
+
+        What is below the `hidden` names of the topmost directory is neither.
+        """
         marks = bytearray(len(self._known.paths))
         wanted = []
         if self._is_kept(0, b"/"):
@@ -172,7 +175,7 @@ class FollowedTree:
             names = {}
             for name, node in self._names(directory).items():
                 inside = isinstance(node, _Directory)
-                if inside and above == b"/" and name in entries.HIDDEN:
+                if inside and above == b"/" and name in hidden:
                     continue
                 path, number = entries.below(above, name), _number(node)
                 if self._is_kept(number, path):

@@ -7,7 +7,7 @@ import os
 import stat
 import tarfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import compress
 from pathlib import Path
 
@@ -19,13 +19,34 @@ from stoneware.platforms.local.store import btrfs, btrfs_nested
 from stoneware.untrusted.rooted_paths import opened_below
 
 
-def list_root(parent: Path, rootfs: Path, staged: Path) -> bytes:
+def source_list(source: Path, base: Path) -> FileList:
+    """Return the list of a read-only root: that of the base it was made from, with what has changed since.
+
+    It is kept, so who bakes a last step again has the files listed by those of the step before.
+    Raises OddError and OSError.
+    """
+    if source == base:
+        return entries.known_list(base)
+    return entries.known_list(source, lambda root: _made_from(base, root))
+
+
+def _made_from(base: Path, root: Path) -> FileList:
+    try:
+        # With what is below /tmp and the like, which the seal will remove.
+        return list_changed(entries.known_list(base), changes(base, root), root, hidden=frozenset())
+    except OddError:
+        return entries.walk(root)
+
+
+def list_root(parent: Path, rootfs: Path, staged: Path, known: FileList | None = None) -> bytes:
     """Return, as a tar, the files that `scan` of lists.sh would write for a machine's root as it is now.
 
-    `parent` is the read-only root that the machine's was made from, perhaps with steps between. `staged` is
-    where a snapshot is made for the while. Raises OddError and OSError: then the machine looks for itself.
+    `parent` is the read-only root that the machine's was made from, perhaps with steps between, and `known`
+    its list. `staged` is where a snapshot is made for the while. Raises OddError and OSError: then the
+    machine looks for itself.
     """
-    known = entries.known_list(parent)
+    if known is None:
+        known = entries.known_list(parent)
     # Before the snapshot: what changes in the same second counts as unsure.
     scanned = int(time.time())
     btrfs.delete(staged)  # of a command that was killed
@@ -49,16 +70,18 @@ def _check_nested(rootfs: Path) -> None:
         os.close(descriptor)
 
 
-def list_changed(known: FileList, told: Sequence[Change], root: Path) -> FileList:
+def list_changed(
+    known: FileList, told: Sequence[Change], root: Path, *, hidden: Collection[bytes] = entries.HIDDEN
+) -> FileList:
     """Return the list of a tree that differs from a known one by the commands told; only that is looked at.
 
-    Raises OddError and OSError.
+    What is below the `hidden` names is left out. Raises OddError and OSError.
     """
     tree = FollowedTree(known)
     for change in told:
         tree.follow(*change)
     tree.check_own_lists()
-    marks, wanted = tree.sort_out()
+    marks, wanted = tree.sort_out(hidden)
     columns = (known.paths, known.files, known.inodes, known.letters)
     kept: Iterator[Row] = compress(zip(*columns, strict=True), marks)
     rows = _rows(root, wanted, known)

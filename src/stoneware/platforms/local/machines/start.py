@@ -105,12 +105,21 @@ def make_directory(store: Store, machines: Machines, spec: MachineSpec, machine_
             copy_file(path, staged / "files" / name)
         (staged / "console.log").touch(mode=0o600)
         state = {"id": machine_id, "created": time.time(), "started": None, "ports": []}
-        write_json(staged / "state.json", state, mode=0o600)
-        write_json(staged / "metadata.json", {"attributes": dict(spec.metadata)}, mode=0o600)
-        write_json(staged / "spec.json", spec_document(spec), mode=0o600)
+        documents = {
+            "state.json": state,
+            "metadata.json": {"attributes": dict(spec.metadata)},
+            "spec.json": spec_document(spec),
+        }
+        for name, document in documents.items():
+            write_json(staged / name, document, mode=0o600, lasting=outlasts_crash(spec))
         # Last: killed before this, the next command finds a staging and removes it.
         staged.rename(target)
     return Paths(target)
+
+
+def outlasts_crash(spec: MachineSpec) -> bool:
+    """Say whether a machine is to be there after a crash of the computer. A builder is removed then."""
+    return spec.kind != "builder"
 
 
 def copy_file(source: Path, target: Path) -> None:
@@ -156,7 +165,7 @@ def launch(
         (paths.run / stale).unlink(missing_ok=True)
     # Marked as started first: a kill from here on leaves a stopped machine, not an unknown one.
     state |= {**known, "started": time.time(), "boot": boot_id()}
-    write_json(paths.root / "state.json", state, mode=0o600)
+    write_json(paths.root / "state.json", state, mode=0o600, lasting=outlasts_crash(spec))
     runner.prepare(store, paths, spec)
     settings = paths.run / "settings"
     write_private(settings, _settings(store, paths, spec, groups=groups, network=network, state=state))
