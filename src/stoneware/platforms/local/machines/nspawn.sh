@@ -16,6 +16,8 @@ find_leader() { # the child of nspawn that has a network namespace of its own is
     leader=
     uptime_hundredths
     since=$now
+    # The port is needed first, and takes as long: each look that comes before it is a process for nothing.
+    [ -z "$port" ] || [ -n "$port_made" ] || { wait "$port" && port_made=yes; }
     while [ -d "/proc/$child" ]; do
         children=
         { read -r children <"/proc/$child/task/$child/children"; } 2>/dev/null
@@ -49,7 +51,7 @@ END
 plug_in() { # give the machine the port that was made while systemd-nspawn began, at once
     [ -n "$ROUTER" ] || return 0
     # Made again where another process that was taken for the machine's first has had it, and is gone.
-    { wait "$port" && hand_over 2>/dev/null; } || { make_port && hand_over; } || return 1
+    { { [ -n "$port_made" ] || wait "$port"; } && hand_over 2>/dev/null; } || { make_port && hand_over; } || return 1
     [ -n "$ADDRESS" ] || return 0
     nsenter --net="/proc/$leader/ns/net" ip -batch - <<END
 link set host0 mtu $MTU up

@@ -206,7 +206,8 @@ boot() { # run the machine once; its exit code is in $code
     for old in "$DIR/leader" "$DIR/exit" "$DIR/error" "$ATTRIBUTES"; do
         [ ! -e "$old" ] || rm -f "$old"
     done
-    port=
+    # shellcheck disable=SC2034 # nspawn.sh uses it
+    port='' port_made=
     [ -z "$ROUTER" ] || {
         make_port 7>&- &
         port=$!
