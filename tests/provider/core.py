@@ -16,8 +16,8 @@ from typing import Any, Self
 import grpc
 import msgpack  # type: ignore[import-untyped]
 
+from stoneware.provider.protocol import protocol
 from stoneware.provider.server import ProviderServer
-from tests.provider.protobuf_reader import protocol
 
 UNKNOWN = msgpack.ExtType(0, b"\x00")
 NOT_NULL = msgpack.ExtType(12, msgpack.packb({1: False}))  # unknown, and known not to be null

@@ -139,7 +139,7 @@ def test_the_socket_is_its_owners(service: Service) -> None:
     "sent",
     [
         b"GET / HTTP/1.1\r\n\r\n" + b" " * 24,
-        PREFACE + b"\xff" * 9,  # a frame of 16 MB
+        PREFACE + b"\0\x40\1\0\0\0\0\0\1" + b"x" * 16_385,  # a frame that is too large
         PREFACE + b"\0\0\1\1\4\0\0\0\1\x80",  # a field without a number
         PREFACE + b"\0\0\1\1\0\0\0\0\1\x82" + b"\0\0\0\6\0\0\0\0\0",  # a block that is broken off
         PREFACE + b"\0\0\1\0\x0b\0\0\0\1\x09" + b"\0\0\2\1\x0d\0\0\0\1\x09\x82",  # more padding than frame

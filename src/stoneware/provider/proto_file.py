@@ -1,7 +1,8 @@
-"""The messages and methods of a `.proto` file, read when they are needed.
+"""Message classes from a `.proto` file, made when they are needed.
 
-What `protoc` writes works with one or two major versions of protobuf only. The reader here knows what our
-file uses (proto3: messages, enums, oneofs, maps of messages, unary methods) and refuses everything else.
+What `protoc` writes works with one or two major versions of protobuf only; descriptors work with all. No
+library reads the text: the reader here knows what our file uses (proto3: messages, enums, oneofs, maps, unary
+methods) and refuses everything else.
 """
 
 from __future__ import annotations
@@ -9,40 +10,50 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from stoneware.dataclass import dataclass
-from stoneware.provider.wire import SCALARS, Field, MessageType
 
 _TOKEN = re.compile(r"\s+|//[^\n]*|([\w.]+|\"[^\"]*\"|[{}()<>=;,])")
+_SCALARS = {
+    "string": descriptor_pb2.FieldDescriptorProto.TYPE_STRING,
+    "bytes": descriptor_pb2.FieldDescriptorProto.TYPE_BYTES,
+    "bool": descriptor_pb2.FieldDescriptorProto.TYPE_BOOL,
+    "int64": descriptor_pb2.FieldDescriptorProto.TYPE_INT64,
+}
+_ONE = descriptor_pb2.FieldDescriptorProto.LABEL_OPTIONAL
+_MANY = descriptor_pb2.FieldDescriptorProto.LABEL_REPEATED
 
 
 @dataclass(frozen=True)
 class Method:
-    """A method of a service: its path in gRPC, and the types of its two messages."""
+    """A method of a service: its path in gRPC, and the classes of its two messages."""
 
     name: str
     path: str
-    request: MessageType
-    response: MessageType
+    request: Any
+    response: Any
 
 
 class ProtoFile:
     """The messages and the methods of one file. Raises ValueError for what the reader does not know."""
 
     def __init__(self, path: Path) -> None:
-        reader = _Reader(path.read_text())
-        reader.read()
-        self._messages = reader.messages
+        file, services = _Reader(path.name, path.read_text()).read()
+        self._package = file.package
+        # A pool of its own: the common one may have another file's messages of these names.
+        self._pool = descriptor_pool.DescriptorPool()
+        self._pool.AddSerializedFile(file.SerializeToString())
         self.methods = tuple(
-            Method(name, f"/{reader.package}.{service}/{name}", self.message(request), self.message(response))
-            for service, name, request, response in reader.services
+            Method(name, f"/{self._package}.{service}/{name}", self.message(request), self.message(response))
+            for service, name, request, response in services
         )
 
-    def message(self, name: str) -> MessageType:
-        """Return the type of a message: `Schema.Attribute`."""
-        if name not in self._messages:
-            raise ValueError(f"there is no message {name}")
-        return self._messages[name]
+    def message(self, name: str) -> Any:
+        """Return the class of a message: `Schema.Attribute`."""
+        return message_factory.GetMessageClass(self._pool.FindMessageTypeByName(f"{self._package}.{name}"))
 
 
 def _tokens(text: str) -> Iterator[str]:
@@ -59,34 +70,30 @@ def _tokens(text: str) -> Iterator[str]:
 class _Reader:
     """Reads the text from its beginning to its end, once."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, name: str, text: str) -> None:
         self._tokens = _tokens(text)
-        self._enums: dict[str, dict[str, int]] = {}
-        self.messages: dict[str, MessageType] = {}
-        self.package = ""
-        self.services: list[tuple[str, str, str, str]] = []  # service, method, request, response
+        self._file = descriptor_pb2.FileDescriptorProto(name=name)
+        self._services: list[tuple[str, str, str, str]] = []
 
-    def read(self) -> None:
-        """Read all of it, and find the types of all fields."""
+    def read(self) -> tuple[Any, list[tuple[str, str, str, str]]]:
+        """Return the descriptor, and (service, method, request, response) of each method."""
         for word in self._tokens:
             if word == "syntax":
                 self._expect("=")
-                self._expect('"proto3"')
+                self._file.syntax = next(self._tokens).strip('"')
                 self._expect(";")
             elif word == "package":
-                self.package = next(self._tokens)
+                self._file.package = next(self._tokens)
                 self._expect(";")
             elif word == "message":
-                self._message("")
+                self._message(self._file.message_type.add())
             elif word == "enum":
-                self._enum("")
+                self._enum(self._file.enum_type.add())
             elif word == "service":
                 self._service()
             else:
                 raise ValueError(f"unexpected {word!r} at the top of the file")
-        for message in list(self.messages.values()):
-            for field in message.fields:
-                self._find_type(message.name, field)
+        return self._file, self._services
 
     def _expect(self, wanted: str) -> None:
         word = next(self._tokens, "the end of the file")
@@ -102,66 +109,58 @@ class _Reader:
             yield word
         raise ValueError("the file ends within a block")
 
-    def _message(self, above: str) -> None:
-        message = MessageType(above + next(self._tokens))
-        self.messages[message.name] = message
+    def _message(self, into: Any) -> None:
+        into.name = next(self._tokens)
         for word in self._block():
             if word == "message":
-                self._message(f"{message.name}.")
+                self._message(into.nested_type.add())
             elif word == "enum":
-                self._enum(f"{message.name}.")
+                self._enum(into.enum_type.add())
             elif word == "oneof":
-                next(self._tokens)
-                message.fields += [self._field(kind, present=True) for kind in self._block()]
+                self._oneof(into)
             elif word == "map":
-                message.fields.append(self._map())
+                self._map(into)
             elif word == "repeated":
-                message.fields.append(self._field(next(self._tokens), many=True))
+                self._field(into.field.add(label=_MANY), next(self._tokens))
             else:
-                message.fields.append(self._field(word))
+                self._field(into.field.add(label=_ONE), word)
 
-    def _field(self, kind: str, *, many: bool = False, present: bool = False) -> Field:
-        name = next(self._tokens)
+    def _field(self, into: Any, kind: str) -> None:
+        if kind in _SCALARS:
+            into.type = _SCALARS[kind]
+        else:
+            into.type_name = kind  # protobuf looks for it from the message outwards
+        into.name = next(self._tokens)
         self._expect("=")
-        number = int(next(self._tokens))
+        into.number = int(next(self._tokens))
         self._expect(";")
-        return Field(name, number, kind, many, present)
 
-    def _map(self) -> Field:
+    def _oneof(self, into: Any) -> None:
+        into.oneof_decl.add(name=next(self._tokens))
+        for word in self._block():
+            self._field(into.field.add(label=_ONE, oneof_index=len(into.oneof_decl) - 1), word)
+
+    def _map(self, into: Any) -> None:
         """Read `map<string, Value> name = 1;`, which stands for a repeated message of keys and values."""
         self._expect("<")
-        self._expect("string")
+        key = next(self._tokens)
         self._expect(",")
         value = next(self._tokens)
         self._expect(">")
-        field = self._field("", many=True)
-        key = Field("key", 1, "string", present=True)
-        field.entry = field.type = MessageType("", [key, Field("value", 2, value, present=True)])
-        return field
+        field = into.field.add(label=_MANY)
+        self._field(field, "")
+        # protobuf takes no entry of a map by another name.
+        field.type_name = "".join(part.title() for part in field.name.split("_")) + "Entry"
+        entry = into.nested_type.add(name=field.type_name)
+        entry.options.map_entry = True
+        entry.field.add(name="key", number=1, label=_ONE, type=_SCALARS[key])
+        entry.field.add(name="value", number=2, label=_ONE, type_name=value)
 
-    def _find_type(self, inside: str, field: Field) -> None:
-        """Find a field's type as protobuf does, from the message outwards. Raises ValueError."""
-        if field.entry is not None:
-            return self._find_type(inside, field.entry.by_name["value"])
-        if field.kind not in SCALARS:
-            place = inside
-            while field.type is None:
-                name = f"{place}.{field.kind}" if place else field.kind
-                field.type = self.messages.get(name) or self._enums.get(name)
-                if field.type is None and not place:
-                    raise ValueError(f"there is no type {field.kind}")
-                place = place.rpartition(".")[0]
-        # Packed numbers are written in another way, which nothing here needs.
-        if field.many and (field.kind in ("bool", "int64") or isinstance(field.type, dict)):
-            raise ValueError(f"repeated numbers: {field.name}")
-        return None
-
-    def _enum(self, above: str) -> None:
-        name = above + next(self._tokens)
-        values = self._enums[name] = {}
+    def _enum(self, into: Any) -> None:
+        into.name = next(self._tokens)
         for word in self._block():
             self._expect("=")
-            values[word] = int(next(self._tokens))
+            into.value.add(name=word, number=int(next(self._tokens)))
             self._expect(";")
 
     def _service(self) -> None:
@@ -172,7 +171,7 @@ class _Reader:
             name = next(self._tokens)
             request = self._bracketed()
             self._expect("returns")
-            self.services.append((service, name, request, self._bracketed()))
+            self._services.append((service, name, request, self._bracketed()))
             self._expect(";")
 
     def _bracketed(self) -> str:

@@ -28,7 +28,16 @@ def answers(servicer: object) -> dict[str, Callable[[bytes], bytes]]:
 
 
 def _answer(method: Method, fields: Callable[[Any], Fields]) -> Callable[[bytes], bytes]:
-    return lambda raw: method.response.encode(fields(method.request.decode(raw)))
+    def answer(raw: bytes) -> bytes:
+        response: bytes = method.response(**fields(method.request.FromString(raw))).SerializeToString()
+        return response
+
+    return answer
+
+
+def schema_message(schema: Schema) -> Any:
+    """Return a schema as a message."""
+    return protocol().message("Schema")(**schema_fields(schema))
 
 
 def schema_fields(schema: Schema) -> Fields:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from stoneware.provider.protocol import diagnostic_fields, path_fields, schema_fields
+from stoneware.provider.protocol import diagnostic_fields, path_fields, schema_fields, schema_message
 from stoneware.provider.provider import StonewareProvider
 from stoneware.provider.reporting import Diagnostics
 from stoneware.provider.resource import Described, StonewareDataSource, StonewareResource
@@ -144,7 +144,7 @@ class Servicer:
 
 
 def _messages(classes: Mapping[str, type[Described]]) -> Fields:
-    return {name: schema_fields(found.schema) for name, found in classes.items()}
+    return {name: schema_message(found.schema) for name, found in classes.items()}
 
 
 def _complete(schema: Schema, proposed: Fields, config: Fields, *, new: bool) -> None:
